@@ -1,0 +1,55 @@
+/**
+ * Compiles `ffi/shim/*.c` into `ffi/build/librfaas.so` with the system's C compiler.
+ *
+ *     bun ffi/build.ts        # $CC, else cc, gcc or clang
+ *
+ * Skips the work when nothing changed since the last build.
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+const SHIM = join(import.meta.dir, "shim");
+const OUT = join(import.meta.dir, "build");
+export const SHIM_LIBRARY = join(OUT, "librfaas.so");
+
+const FLAGS = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"];
+const WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion", "-Werror"];
+
+/** The compiler to use, or null when there is none. */
+export function compiler(): string | null {
+  for (const candidate of [process.env["CC"], "cc", "gcc", "clang"])
+    if (candidate && Bun.which(candidate)) return candidate;
+  return null;
+}
+
+/** Builds the shim if a source is newer than it. Returns whether it compiled. Throws with the compiler's output on failure. */
+export function buildShim(): boolean {
+  const sources = readdirSync(SHIM).map((name) => join(SHIM, name));
+  const newest = Math.max(...[...sources, import.meta.path].map((path) => statSync(path).mtimeMs));
+  if (existsSync(SHIM_LIBRARY) && statSync(SHIM_LIBRARY).mtimeMs > newest) return false;
+
+  const cc = compiler();
+  if (!cc) throw new Error("no C compiler found; install one, for example: apt-get install gcc libc6-dev");
+  mkdirSync(OUT, { recursive: true });
+  // Written beside and renamed, so that a running program keeps the library it has mapped.
+  const fresh = join(OUT, `librfaas.${process.pid}.so`);
+  const run = Bun.spawnSync(
+    [cc, ...FLAGS, ...WARNINGS, "-o", fresh, ...sources.filter((path) => path.endsWith(".c"))],
+    { stderr: "pipe" },
+  );
+  if (!run.success) {
+    rmSync(fresh, { force: true });
+    throw new Error(`${cc} could not compile the shim:\n${run.stderr}`);
+  }
+  renameSync(fresh, SHIM_LIBRARY);
+  return true;
+}
+
+if (import.meta.main) {
+  try {
+    buildShim();
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(1);
+  }
+}

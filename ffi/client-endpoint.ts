@@ -1,0 +1,133 @@
+/** The client's end of an endpoint: posts calls to one worker and takes their results. */
+import type { Pointer } from "bun:ffi";
+import { LAYOUT } from "./layout.ts";
+import { native } from "./library.ts";
+import type { Region } from "./region.ts";
+
+/** What the nanoseconds of one call went into. `queued` is added by the client above. */
+export interface NativeTimings {
+  movedNs: number;
+  foundNs: number;
+  ranNs: number;
+  returnedNs: number;
+}
+
+/**
+ * A handle of the shim's client endpoint. Methods take and return plain numbers; a result of zero or more is a byte count,
+ * a negative one is a member of `STATUS`. Nothing here allocates, except reading errors and timings.
+ */
+export class ClientEndpoint {
+  /** One synchronous call: posts, waits, returns. Offsets are bytes from the start of the region's arena. */
+  readonly call: (
+    fn: number,
+    inputOffset: number,
+    inputLength: number,
+    outputOffset: number,
+    outputCapacity: number,
+    deadlineMs: number,
+  ) => number;
+
+  readonly #shim = native();
+  readonly #errors: Uint8Array;
+  readonly #handle: Pointer;
+
+  constructor(region: Region, worker: number, slots: number, hostPidfd: number, notifyFd: number) {
+    const handle = this.#shim.rfaas_client_open(
+      region.address,
+      worker,
+      hostPidfd,
+      notifyFd,
+    ) as Pointer;
+    if ((handle as number) === 0) throw new RangeError("out of memory for an endpoint; lease fewer workers");
+    this.#handle = handle;
+    this.#errors = region.errorRecords(worker, slots);
+    const { rfaas_call } = this.#shim;
+    this.call = (fn, inputOffset, inputLength, outputOffset, outputCapacity, deadlineMs) =>
+      rfaas_call(handle, fn, inputOffset, inputLength, outputOffset, outputCapacity, deadlineMs);
+  }
+
+  /** Posts a call. Returns its slot, `STATUS.ringFull` or `STATUS.badRequest`. */
+  post(
+    fn: number,
+    inputOffset: number,
+    inputLength: number,
+    outputOffset: number,
+    outputCapacity: number,
+    deadlineMs: number,
+  ): number {
+    return this.#shim.rfaas_post(
+      this.#handle,
+      fn,
+      inputOffset,
+      inputLength,
+      outputOffset,
+      outputCapacity,
+      deadlineMs,
+    );
+  }
+
+  /** The result of a posted call, or `STATUS.pending`. */
+  test(slot: number): number {
+    return this.#shim.rfaas_test(this.#handle, slot);
+  }
+
+  /** Waits for a posted call, at most `timeoutMs` (0: until it ends); then `STATUS.pending`. */
+  wait(slot: number, timeoutMs: number): number {
+    return this.#shim.rfaas_wait(this.#handle, slot, timeoutMs);
+  }
+
+  /** Gives up a posted call; its slot returns when the worker answers. */
+  abandon(slot: number): void {
+    this.#shim.rfaas_abandon(this.#handle, slot);
+  }
+
+  /** The slot that the last {@link call} used. */
+  lastSlot(): number {
+    return this.#shim.rfaas_last_slot(this.#handle);
+  }
+
+  /** The sequence number of the slot's current call, which the node knows it by. */
+  sequence(slot: number): number {
+    return this.#shim.rfaas_slot_sequence(this.#handle, slot);
+  }
+
+  /** Whether the worker, or the process it lives in, is gone. */
+  lost(): boolean {
+    return this.#shim.rfaas_lost(this.#handle) !== 0;
+  }
+
+  /** `[reason, detail]` of the worker alone, `reason` being one of `END`. */
+  ended(): [reason: number, detail: number] {
+    return [
+      this.#shim.rfaas_worker_end(this.#handle),
+      this.#shim.rfaas_worker_end_detail(this.#handle),
+    ];
+  }
+
+  /** A copy of the error record that the slot's last response carried. */
+  errorRecord(slot: number): Uint8Array {
+    const start = slot * LAYOUT.errorBytes;
+    return this.#errors.slice(start, start + this.#shim.rfaas_error_length(this.#handle, slot));
+  }
+
+  /** Where the time of the slot's last call went; only for a call posted with `TIMED`. */
+  timings(slot: number): NativeTimings {
+    const out = new Float64Array(new ArrayBuffer(32));
+    this.#shim.rfaas_timings(this.#handle, slot, out);
+    const [movedNs, foundNs, ranNs, returnedNs] = out as unknown as [number, number, number, number];
+    return { movedNs, foundNs, ranNs, returnedNs };
+  }
+
+  /** From now on the next response writes to the client's notify socket. Test every slot once more before trusting it. */
+  park(): void {
+    this.#shim.rfaas_client_park(this.#handle);
+  }
+
+  unpark(): void {
+    this.#shim.rfaas_client_unpark(this.#handle);
+  }
+
+  close(): void {
+    this.#shim.rfaas_client_close(this.#handle);
+  }
+}

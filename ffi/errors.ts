@@ -1,0 +1,39 @@
+/** Failures of the native side: a system call that said no, or a shim that is not there. */
+
+import { getSystemErrorName } from "node:util";
+
+/** A system call made by the shim failed. `errno` is positive, `code` is its name (`ENOMEM`). */
+export class NativeError extends Error {
+  override readonly name = "NativeError";
+  readonly code: string;
+  readonly errno: number;
+  readonly operation: string;
+
+  constructor(operation: string, negativeErrno: number) {
+    const code = systemErrorName(negativeErrno);
+    super(`${operation} failed: ${code}`);
+    this.operation = operation;
+    this.errno = -negativeErrno;
+    this.code = code;
+  }
+}
+
+/** The compiled shim cannot be found, opened, or is of another version than this program. */
+export class ShimUnavailable extends Error {
+  override readonly name = "ShimUnavailable";
+  readonly code = "RFAAS_SHIM_UNAVAILABLE";
+}
+
+function systemErrorName(negativeErrno: number): string {
+  try {
+    return getSystemErrorName(negativeErrno);
+  } catch {
+    return `errno ${-negativeErrno}`;
+  }
+}
+
+/** Passes a result through, or throws when it is a negative errno. */
+export function check(operation: string, result: number): number {
+  if (result < 0) throw new NativeError(operation, result);
+  return result;
+}

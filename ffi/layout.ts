@@ -1,0 +1,58 @@
+/**
+ * The numbers of `ffi/shim/rfaas.h` that TypeScript needs. `rfaas_layout` returns the same list from the compiled shim; the
+ * loader compares the two, so a shim of another version is refused instead of trusted.
+ */
+
+/** In the order of `rfaas_layout` in `ffi/shim/region.c`. */
+export const LAYOUT = {
+  version: 1,
+  requestBytes: 64,
+  responseBytes: 64,
+  slotBytes: 256,
+  workerPageBytes: 4096,
+  leasePageBytes: 4096,
+  requestInputOffset: 32,
+  requestSequence: 60,
+  responseStatus: 48,
+  responseSequence: 60,
+  slotTiming: 64,
+  slotResponse: 128,
+  inlineInputBytes: 32,
+  inlineOutputBytes: 48,
+  errorBytes: 4096,
+  maxWorkers: 128,
+  maxSlots: 1024,
+} as const;
+
+/** What a call came to when it is not a byte count. `enum rfaas_status`. */
+export const STATUS = {
+  ok: 0,
+  pending: -1,
+  functionError: -2,
+  deadline: -3,
+  workerLost: -4,
+  ringFull: -5,
+  badRequest: -6,
+  badResponse: -7,
+} as const;
+
+/** Why a lease or a worker ended. `enum rfaas_end`. */
+export const END = {
+  alive: 0,
+  released: 1,
+  exited: 2,
+  signalled: 3,
+  outOfMemory: 4,
+  nodeStopped: 5,
+  workerFailed: 6,
+} as const;
+
+/** How a worker waits for its next call. `enum rfaas_polling`. */
+export const POLLING = { hot: 0, warm: 1, adaptive: 2 } as const;
+export type Polling = keyof typeof POLLING;
+
+/** Ask for time stamps: set in the function index of a request. `RFAAS_TIMED`. */
+export const TIMED = 0x10000000;
+
+/** The arena is addressed by 32-bit offsets and viewed as one ArrayBuffer. */
+export const MAX_ARENA_BYTES = 2 ** 32 - 64;

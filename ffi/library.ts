@@ -1,0 +1,88 @@
+/**
+ * Opens the compiled shim, once per thread, and hands its functions to the rest of `ffi/`.
+ *
+ * From source the library is opened where `ffi/build.ts` put it. In the executable it is an embedded file: it is copied to an
+ * anonymous memory file and opened from there, which needs no temporary directory and leaves nothing behind.
+ * `RFAAS_SHIM=PATH` overrides both.
+ */
+import { dlopen, ptr } from "bun:ffi";
+import { readFileSync, writeSync } from "node:fs";
+import { isMainThread, workerData } from "node:worker_threads";
+import { ShimUnavailable } from "./errors.ts";
+import { LAYOUT } from "./layout.ts";
+import { SYMBOLS } from "./symbols.ts";
+
+type Shim = ReturnType<typeof openShim>;
+let shim: Shim | undefined;
+let openedPath: string | undefined;
+
+/** The shim's functions. Throws {@link ShimUnavailable} when it cannot be opened. */
+export function native(): Shim {
+  return (shim ??= openShim(shimPath()));
+}
+
+/** The path this process opened, for its worker threads: they open the same file and share its one copy. */
+export function shimPath(): string {
+  return (openedPath ??= inheritedPath() ?? process.env["RFAAS_SHIM"] ?? ownPath());
+}
+
+/** What a worker thread must get in its `workerData` to open the same file. */
+export interface ShimWorkerData {
+  rfaasShim?: string;
+}
+
+function inheritedPath(): string | undefined {
+  if (isMainThread) return undefined;
+  return (workerData as ShimWorkerData | null | undefined)?.rfaasShim;
+}
+
+function ownPath(): string {
+  let path: string;
+  try {
+    path = (require("./shim-file.ts") as typeof import("./shim-file.ts")).shimFile;
+  } catch (cause) {
+    throw new ShimUnavailable("the native shim has not been built; run: npm run setup", { cause });
+  }
+  return path.startsWith("/$bunfs/") ? anonymousCopy(path) : path;
+}
+
+/** Copies an embedded file to memory and returns a path that opens it, valid in this process only. */
+function anonymousCopy(embedded: string): string {
+  const bytes = readFileSync(embedded);
+  const libc = openLibc();
+  const fd = libc.memfd_create(ptr(Buffer.from("rfaas-shim\0")), 1 /* MFD_CLOEXEC */);
+  if (fd < 0) throw new ShimUnavailable("memfd_create failed; set RFAAS_SHIM to the path of librfaas.so");
+  for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
+  return `/proc/self/fd/${fd}`;
+}
+
+function openLibc() {
+  const declared = { memfd_create: { args: ["ptr", "u32"], returns: "i32" } } as const;
+  for (const name of ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"]) {
+    try {
+      return dlopen(name, declared).symbols;
+    } catch {
+      // Another C library may be there.
+    }
+  }
+  throw new ShimUnavailable("no C library could be opened; set RFAAS_SHIM to the path of librfaas.so");
+}
+
+function openShim(path: string) {
+  let symbols;
+  try {
+    ({ symbols } = dlopen(path, SYMBOLS));
+  } catch (cause) {
+    throw new ShimUnavailable(
+      `the native shim ${path} cannot be opened (${(cause as Error).message}); unset RFAAS_SHIM or run: npm run setup`,
+      { cause },
+    );
+  }
+  const expected = Object.values(LAYOUT);
+  const actual = new Uint32Array(new ArrayBuffer(4 * expected.length));
+  const count = symbols.rfaas_layout(actual, actual.length);
+  if (count !== expected.length || expected.some((number, index) => actual[index] !== number)) {
+    throw new ShimUnavailable(`the native shim ${path} has another memory layout; run: npm run setup`);
+  }
+  return symbols;
+}

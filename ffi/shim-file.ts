@@ -1,0 +1,4 @@
+/** Where the compiled shim lies: a path on disk when run from source, an embedded file in the executable. */
+import path from "./build/librfaas.so" with { type: "file" };
+
+export const shimFile: string = path;

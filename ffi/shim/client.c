@@ -1,0 +1,237 @@
+/* The client's end: slots as credits, one call as one function. Everything here up to `slow paths` is hot. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "endpoint.h"
+
+/* The next slot in order that is free. A busy one is skipped: an asynchronous call may hold it for long. */
+static int32_t take_slot(rfaas_client *c) {
+  for (uint32_t tried = 0; tried <= c->mask; tried++) {
+    uint32_t slot = (c->head + tried) & c->mask;
+    rfaas_client_slot *local = &c->slot[slot];
+    if (local->credit == RFAAS_ABANDONED && c->ops->poll(c, slot)) {
+      local->credit = RFAAS_FREE;
+      c->in_flight--;
+    }
+    if (local->credit == RFAAS_FREE) return (int32_t)slot;
+  }
+  return -1;
+}
+
+/* Offsets and lengths come from our own views; they are checked again by the worker, who does not trust us. `deadline_ns` is
+ * absolute, 0 for none. Returns the slot or a negative status. */
+static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
+                    uint32_t output_offset, uint32_t output_capacity, uint64_t deadline_ns) {
+  int32_t slot = take_slot(c);
+  if (slot < 0) return RFAAS_RING_FULL;
+  if ((uint64_t)input_offset + input_length > c->arena_bytes || (uint64_t)output_offset + output_capacity > c->arena_bytes)
+    return RFAAS_BAD_REQUEST;
+  rfaas_client_slot *local = &c->slot[slot];
+  if (function & RFAAS_TIMED) local->posting_ticks = rfaas_now_ticks();
+  rfaas_request request;
+  if (input_length <= RFAAS_INLINE_INPUT) {
+    function |= RFAAS_INPUT_INLINE;
+    memcpy(request.payload, c->arena + input_offset, RFAAS_INLINE_INPUT);
+  }
+  if (output_capacity <= RFAAS_INLINE_OUTPUT) function |= RFAAS_OUTPUT_INLINE;
+  request.input_offset = input_offset;
+  request.input_length = input_length;
+  request.output_offset = output_offset;
+  request.output_capacity = output_capacity;
+  request.function = function;
+  /* At least 1: 0 means none. */
+  request.deadline_ms = deadline_ns ? (uint32_t)((deadline_ns - c->epoch_ns) / 1000000u) + 1 : 0;
+  request.reserved = 0;
+  request.sequence = c->sequence++;
+
+  local->sequence = request.sequence;
+  local->credit = RFAAS_IN_FLIGHT;
+  local->output_offset = output_offset;
+  local->output_capacity = output_capacity;
+  local->function = function;
+  c->head = ((uint32_t)slot + 1) & c->mask;
+  c->in_flight++;
+  c->ops->post(c, (uint32_t)slot, &request);
+  if (function & RFAAS_TIMED) local->posted_ticks = rfaas_now_ticks();
+  return slot;
+}
+
+/* Takes the result out of a response and gives the slot back. */
+static int32_t finish(rfaas_client *c, uint32_t slot, const rfaas_response *response) {
+  rfaas_client_slot *local = &c->slot[slot];
+  int32_t status = response->status;
+  uint32_t length = response->length;
+  if (local->function & RFAAS_TIMED) local->returned_ticks = rfaas_now_ticks();
+  local->credit = RFAAS_FREE;
+  c->in_flight--;
+  c->last_slot = (int32_t)slot;
+  if (status != RFAAS_OK) return status < 0 && status >= RFAAS_BAD_RESPONSE && status != RFAAS_PENDING ? status : RFAAS_BAD_RESPONSE;
+  if (length > local->output_capacity || length > INT32_MAX) return RFAAS_BAD_RESPONSE;
+  if (local->function & RFAAS_OUTPUT_INLINE) {
+    uint8_t *output = c->arena + local->output_offset;
+    if (length == 8) memcpy(output, response->payload, 8);
+    else memcpy(output, response->payload, length);
+  }
+  return (int32_t)length;
+}
+
+static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns);
+
+static inline int32_t await_slot(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
+  const rfaas_response *response;
+  for (int spin = 0; spin < RFAAS_SPINS_PER_CHECK; spin++) {
+    if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
+    rfaas_relax();
+  }
+  return await_slowly(c, slot, deadline_ns);
+}
+
+/* One synchronous call. Returns the bytes written or a negative status; `rfaas_last_slot` tells where its error lies. */
+RFAAS_EXPORT int32_t rfaas_call(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
+                                uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms) {
+  uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
+  int32_t slot = post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ns);
+  if (slot < 0) return slot;
+  return await_slot(c, (uint32_t)slot, deadline_ns);
+}
+
+RFAAS_EXPORT int32_t rfaas_post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
+                                uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms) {
+  uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
+  return post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ns);
+}
+
+/* The result of a posted call, or RFAAS_PENDING. */
+RFAAS_EXPORT int32_t rfaas_test(rfaas_client *c, uint32_t slot) {
+  const rfaas_response *response = c->ops->poll(c, slot);
+  return response ? finish(c, slot, response) : RFAAS_PENDING;
+}
+
+/* ---- slow paths ---- */
+
+/* Whether the worker can still answer. */
+static int lost(rfaas_client *c) {
+  if (__atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE) || __atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE)) return 1;
+  struct pollfd host = {.fd = c->host_pidfd, .events = POLLIN};
+  if (poll(&host, 1, 0) != 1) return 0;
+  /* The process is gone; its agent needs a moment to learn why and write it down. */
+  uint64_t until = rfaas_now_ns() + 100000000u;
+  while (!__atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE) && rfaas_now_ns() < until) usleep(200);
+  return 1;
+}
+
+static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
+  const rfaas_response *response;
+  uint64_t started_ticks = rfaas_now_ticks();
+  uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = started_ticks + yield_ticks;
+  uint64_t check_at = rfaas_now_ns() + RFAAS_CLIENT_CHECK_NS;
+  for (;;) {
+    for (int spin = 0; spin < RFAAS_SPINS_PER_CHECK; spin++) {
+      if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
+      rfaas_relax();
+    }
+    uint64_t ticks = rfaas_now_ticks();
+    if (c->polling != RFAAS_HOT && ticks - started_ticks >= c->spin_ticks) {
+      uint64_t block = RFAAS_CLIENT_CHECK_NS;
+      if (deadline_ns) {
+        uint64_t now = rfaas_now_ns();
+        block = deadline_ns <= now ? 0 : deadline_ns - now < block ? deadline_ns - now : block;
+      }
+      if (block) c->ops->wait(c, slot, block);
+    } else if (ticks >= yield_at) {
+      sched_yield();
+      yield_at = ticks + yield_ticks;
+    }
+    uint64_t now = rfaas_now_ns();
+    if (deadline_ns && now >= deadline_ns) {
+      if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
+      c->slot[slot].credit = RFAAS_ABANDONED;
+      c->last_slot = (int32_t)slot;
+      return RFAAS_DEADLINE;
+    }
+    if (now >= check_at) {
+      if (lost(c)) {
+        if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
+        c->last_slot = (int32_t)slot;
+        return RFAAS_WORKER_LOST;
+      }
+      check_at = now + RFAAS_CLIENT_CHECK_NS;
+    }
+  }
+}
+
+/* Waits for one posted call, at most `timeout_ms` (0: until it ends). Unlike a deadline, running out of time here leaves the
+ * call in flight and returns RFAAS_PENDING. */
+RFAAS_EXPORT int32_t rfaas_wait(rfaas_client *c, uint32_t slot, uint32_t timeout_ms) {
+  int32_t result = await_slot(c, slot, timeout_ms ? rfaas_now_ns() + (uint64_t)timeout_ms * 1000000u : 0);
+  if (result != RFAAS_DEADLINE || c->slot[slot].credit != RFAAS_ABANDONED) return result;
+  c->slot[slot].credit = RFAAS_IN_FLIGHT;
+  return RFAAS_PENDING;
+}
+
+/* The caller no longer wants the result; the slot comes back when the worker answers. */
+RFAAS_EXPORT void rfaas_abandon(rfaas_client *c, uint32_t slot) {
+  if (c->slot[slot].credit == RFAAS_IN_FLIGHT) c->slot[slot].credit = RFAAS_ABANDONED;
+}
+
+RFAAS_EXPORT int32_t rfaas_lost(rfaas_client *c) { return lost(c); }
+RFAAS_EXPORT int32_t rfaas_last_slot(rfaas_client *c) { return c->last_slot; }
+RFAAS_EXPORT uint32_t rfaas_slot_sequence(rfaas_client *c, uint32_t slot) { return c->slot[slot].sequence; }
+RFAAS_EXPORT uint32_t rfaas_worker_end(rfaas_client *c) { return __atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE); }
+RFAAS_EXPORT int32_t rfaas_worker_end_detail(rfaas_client *c) { return c->page->detail; }
+
+/* Bytes of the error record that the slot's last response carries, bounded by the record's size. */
+RFAAS_EXPORT uint32_t rfaas_error_length(rfaas_client *c, uint32_t slot) {
+  uint32_t length = c->slots[slot].response.length;
+  return length > RFAAS_ERROR_BYTES ? RFAAS_ERROR_BYTES : length;
+}
+
+/* Nanoseconds of the slot's last timed call: moved, found, ran, returned. */
+RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
+  rfaas_client_slot *local = &c->slot[slot];
+  rfaas_timing shared = c->slots[slot].timing;
+  double rate = rfaas_ticks_per_ns();
+  out[0] = (double)(int64_t)(local->posted_ticks - local->posting_ticks) / rate;
+  out[1] = (double)(int64_t)(shared.found_ticks - local->posted_ticks) / rate;
+  out[2] = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / rate;
+  out[3] = (double)(int64_t)(local->returned_ticks - shared.finished_ticks) / rate;
+  /* The worker may find a request before our own clock was read again behind the store. */
+  if (out[1] < 0) out[1] = 0;
+}
+
+RFAAS_EXPORT void rfaas_client_park(rfaas_client *c) { c->ops->park(c); }
+RFAAS_EXPORT void rfaas_client_unpark(rfaas_client *c) { c->ops->unpark(c); }
+
+/* `notify_fd` reaches the worker's event loop, `host_pidfd` the process it lives in; both stay the caller's to close. Returns
+ * the handle as a number, 0 without memory. */
+RFAAS_EXPORT double rfaas_client_open(double region, uint32_t worker, int32_t host_pidfd, int32_t notify_fd) {
+  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)region;
+  uint32_t slots = lease->slots;
+  rfaas_client *c = calloc(1, sizeof *c + slots * sizeof(rfaas_client_slot));
+  if (!c) return 0;
+  c->ops = &rfaas_shm_client_ops;
+  c->lease = lease;
+  c->page = rfaas_worker_at(lease, worker, slots);
+  c->slots = rfaas_slots_of(c->page);
+  c->arena = (uint8_t *)lease + lease->arena_offset;
+  c->arena_bytes = lease->arena_bytes;
+  c->mask = slots - 1;
+  c->sequence = 1;
+  c->polling = lease->polling;
+  c->host_pidfd = host_pidfd;
+  c->notify_fd = notify_fd;
+  c->epoch_ns = lease->epoch_ns;
+  c->last_slot = -1;
+  c->spin_ticks = (uint64_t)(lease->spin_ns * rfaas_ticks_per_ns());
+  return (double)(uintptr_t)c;
+}
+
+RFAAS_EXPORT void rfaas_client_close(rfaas_client *c) {
+  c->ops->close(c);
+  free(c);
+}

@@ -1,0 +1,120 @@
+/* The two ends of an endpoint, and the seam between fabrics.
+ *
+ * `client.c` and `worker.c` know about slots, credits, sequences, bounds, deadlines and when to spin; a fabric knows how bytes
+ * and wake-ups travel. A new fabric fills in the two tables of operations and changes nothing else.
+ */
+#ifndef RFAAS_ENDPOINT_H
+#define RFAAS_ENDPOINT_H
+
+#include "clock.h"
+#include "rfaas.h"
+
+/* Looks between two looks at the clock: about 2 us. */
+#define RFAAS_SPINS_PER_CHECK 128
+/* A spinner offers its core this often, so that two of them on one core both get on. */
+#define RFAAS_YIELD_NS 50000u
+/* No wait in native code lasts longer: a stop, a lost peer and the event loop's own timers are looked at in between. */
+#define RFAAS_BLOCK_NS 250000000u
+#define RFAAS_CLIENT_CHECK_NS 20000000u
+/* A hot worker looks into its event loop this often while nobody calls. */
+#define RFAAS_HOT_TURN_NS 10000000u
+/* With asynchronous functions in flight a worker that may spin does so only this long between turns of its event loop. */
+#define RFAAS_BUSY_TURN_NS 10000u
+/* Adaptive: gaps between calls up to this are worth spinning through; one wake-up costs 20-35 us on both sides. */
+#define RFAAS_ADAPTIVE_GAP_NS 250000u
+
+typedef struct rfaas_client rfaas_client;
+typedef struct rfaas_worker rfaas_worker;
+
+typedef struct {
+  /* Hands the request to the worker and wakes it if it sleeps. */
+  void (*post)(rfaas_client *, uint32_t slot, const rfaas_request *);
+  /* The response of the slot's current call, or NULL. */
+  const rfaas_response *(*poll)(rfaas_client *, uint32_t slot);
+  /* Blocks until the slot may have a response, at most `ns`. */
+  void (*wait)(rfaas_client *, uint32_t slot, uint64_t ns);
+  /* From now on a response writes to the client's notify descriptor; returns 0 when one may already be there. */
+  void (*park)(rfaas_client *);
+  void (*unpark)(rfaas_client *);
+  void (*close)(rfaas_client *);
+} rfaas_client_ops;
+
+typedef struct {
+  /* The slot that holds the expected request, or -1. */
+  int32_t (*poll)(rfaas_worker *);
+  /* Publishes the response and wakes the client if it sleeps. */
+  void (*post)(rfaas_worker *, uint32_t slot, int32_t status, uint32_t length);
+  void (*wait)(rfaas_worker *, uint64_t ns);
+  void (*park)(rfaas_worker *);
+  void (*unpark)(rfaas_worker *);
+} rfaas_worker_ops;
+
+extern const rfaas_client_ops rfaas_shm_client_ops;
+extern const rfaas_worker_ops rfaas_shm_worker_ops;
+
+enum rfaas_credit { RFAAS_FREE = 0, RFAAS_IN_FLIGHT = 1, RFAAS_ABANDONED = 2 };
+
+typedef struct {
+  uint32_t sequence;
+  uint32_t credit; /* enum rfaas_credit */
+  uint32_t output_offset;
+  uint32_t output_capacity;
+  uint32_t function;
+  uint64_t posting_ticks;
+  uint64_t posted_ticks;
+  uint64_t returned_ticks;
+} rfaas_client_slot;
+
+struct rfaas_client {
+  const rfaas_client_ops *ops;
+  rfaas_lease_page *lease;
+  rfaas_worker_page *page;
+  rfaas_slot *slots;
+  uint8_t *arena;
+  uint64_t arena_bytes;
+  uint32_t mask;
+  uint32_t head;
+  uint32_t sequence;
+  uint32_t in_flight;
+  uint32_t polling;
+  int32_t last_slot;
+  int32_t host_pidfd;
+  int32_t notify_fd;
+  uint64_t epoch_ns;
+  uint64_t spin_ticks;
+  rfaas_client_slot slot[];
+};
+
+typedef struct {
+  rfaas_request request; /* private copy: what was checked is what is used */
+  uint8_t output[RFAAS_LINE];
+  uint32_t active;
+  uint8_t pad[RFAAS_LINE - sizeof(uint32_t)];
+} rfaas_worker_slot;
+
+struct rfaas_worker {
+  const rfaas_worker_ops *ops;
+  rfaas_lease_page *lease;
+  rfaas_worker_page *page;
+  rfaas_slot *slots;
+  uint64_t arena_bytes;
+  uint64_t epoch_ns;
+  uint32_t mask;
+  uint32_t hint;
+  uint32_t expected;
+  uint32_t function_count;
+  uint32_t polling;
+  uint32_t out_of_order; /* set once a slot stayed busy while others went on */
+  uint32_t stop;
+  uint32_t running; /* slot + 1 of the call now in user code */
+  int32_t notify_fd;
+  uint64_t spin_ticks;
+  uint64_t gap_ticks;
+  uint64_t gap_limit_ticks;
+  rfaas_worker_slot slot[] __attribute__((aligned(64)));
+};
+
+/* One byte to a parked peer's event loop. A full or closed socket needs none. */
+void rfaas_notify(int32_t fd);
+
+#endif

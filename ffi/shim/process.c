@@ -1,0 +1,75 @@
+/* What a process may do to itself and its children: die with a parent, stay on a core, bound its heap. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "rfaas.h"
+
+/* The kernel kills this process when its parent dies, however it dies. Returns -ESRCH when that has already happened. */
+RFAAS_EXPORT int32_t rfaas_die_with_parent(int32_t parent) {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return -errno;
+  return getppid() == parent ? 0 : -ESRCH;
+}
+
+RFAAS_EXPORT int32_t rfaas_pidfd_open(int32_t pid) {
+  long fd = syscall(SYS_pidfd_open, pid, 0);
+  return fd < 0 ? -errno : (int32_t)fd;
+}
+
+/* Pins the calling thread, not the process: helper threads of the engine keep the whole machine. */
+RFAAS_EXPORT int32_t rfaas_pin_thread(int32_t cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : -errno;
+}
+
+/* The CPUs this process may use, ascending; respects taskset, numactl and batch systems. Returns how many. */
+RFAAS_EXPORT int32_t rfaas_affinity(int32_t *out, int32_t capacity) {
+  cpu_set_t set;
+  if (sched_getaffinity(getpid(), sizeof set, &set) != 0) return -errno;
+  int32_t count = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE && count < capacity; cpu++)
+    if (CPU_ISSET(cpu, &set)) out[count++] = cpu;
+  return count;
+}
+
+RFAAS_EXPORT int32_t rfaas_current_cpu(void) { return sched_getcpu(); }
+
+/* Bounds private writable memory (the JavaScript heap, native allocations; not the lease's shared region) to what the process
+ * has now plus `bytes`. No core dump of a tenant's memory, and first in line for the kernel's out-of-memory killer. */
+RFAAS_EXPORT int32_t rfaas_confine(double bytes) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -errno;
+  FILE *status = fopen("/proc/self/status", "re");
+  if (!status) return -errno;
+  unsigned long now_kb = 0;
+  char line[256];
+  while (fgets(line, sizeof line, status))
+    if (sscanf(line, "VmData: %lu kB", &now_kb) == 1) break;
+  fclose(status);
+  struct rlimit data = {.rlim_cur = now_kb * 1024 + (rlim_t)bytes, .rlim_max = now_kb * 1024 + (rlim_t)bytes};
+  struct rlimit core = {0, 0};
+  if (setrlimit(RLIMIT_DATA, &data) != 0 || setrlimit(RLIMIT_CORE, &core) != 0) return -errno;
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    (void)!write(fd, "1000", 4);
+    close(fd);
+  }
+  return 0;
+}
+
+RFAAS_EXPORT double rfaas_memlock_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return -errno;
+  return limit.rlim_cur == RLIM_INFINITY ? 1.0 / 0.0 : (double)limit.rlim_cur;
+}

@@ -1,0 +1,150 @@
+/* The C half of rfaas: the layout of a lease's shared region, and the seam between fabrics.
+ *
+ * Everything that two processes read and write together is declared in this file. `ffi/layout.ts` states the same numbers
+ * for TypeScript, and `rfaas_layout` lets the loader compare the two before it trusts either.
+ */
+#ifndef RFAAS_H
+#define RFAAS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RFAAS_EXPORT __attribute__((visibility("default")))
+#define RFAAS_MAGIC 0x53416672u /* "rfAS" */
+#define RFAAS_LAYOUT_VERSION 1u
+
+#define RFAAS_LINE 64u
+#define RFAAS_PAGE 4096u
+#define RFAAS_INLINE_INPUT 32u
+#define RFAAS_INLINE_OUTPUT 48u
+#define RFAAS_ERROR_BYTES 4096u
+#define RFAAS_MAX_WORKERS 128u
+#define RFAAS_MAX_SLOTS 1024u
+/* Slack behind the arena, so that a fixed-size copy of an inline payload may read past a view's end. */
+#define RFAAS_ARENA_TAIL RFAAS_LINE
+
+/* What a call came to. Zero or more is the number of bytes written. */
+enum rfaas_status {
+  RFAAS_OK = 0,
+  RFAAS_PENDING = -1,
+  RFAAS_FUNCTION_ERROR = -2,
+  RFAAS_DEADLINE = -3,
+  RFAAS_WORKER_LOST = -4,
+  RFAAS_RING_FULL = -5,
+  RFAAS_BAD_REQUEST = -6,
+  RFAAS_BAD_RESPONSE = -7,
+};
+
+/* Why a lease or one of its workers ended. Written once, by the agent or the host, never by user code's caller. */
+enum rfaas_end {
+  RFAAS_ALIVE = 0,
+  RFAAS_END_RELEASED = 1,
+  RFAAS_END_EXITED = 2,
+  RFAAS_END_SIGNALLED = 3,
+  RFAAS_END_OUT_OF_MEMORY = 4,
+  RFAAS_END_NODE_STOPPED = 5,
+  RFAAS_END_WORKER_FAILED = 6,
+};
+
+enum rfaas_polling { RFAAS_HOT = 0, RFAAS_WARM = 1, RFAAS_ADAPTIVE = 2 };
+
+/* Who must be woken, and how. */
+enum rfaas_waiting { RFAAS_AWAKE = 0, RFAAS_PARKED_IN_LOOP = 1, RFAAS_BLOCKED_ON_FUTEX = 2 };
+
+/* Bits of `rfaas_request.function`; the low 24 hold the index. The sign bit stays clear: JavaScript keeps a small integer. */
+#define RFAAS_FUNCTION_MASK 0x00ffffffu
+#define RFAAS_TIMED 0x10000000u
+#define RFAAS_INPUT_INLINE 0x40000000u
+#define RFAAS_OUTPUT_INLINE 0x20000000u
+
+/* One cache line: the whole of a small call. The payload comes first so that it is 64-byte aligned; the sequence is last and
+ * is stored with release order after everything else. Offsets count bytes from the start of the arena. */
+typedef struct __attribute__((aligned(64))) {
+  uint8_t payload[RFAAS_INLINE_INPUT];
+  uint32_t input_offset;
+  uint32_t input_length;
+  uint32_t output_offset;
+  uint32_t output_capacity;
+  uint32_t function;
+  uint32_t deadline_ms; /* since the lease's epoch, 0 for none */
+  uint32_t reserved;
+  uint32_t sequence;
+} rfaas_request;
+
+/* Written by the worker only when the request asks for it. */
+typedef struct __attribute__((aligned(64))) {
+  uint64_t found_ticks;
+  uint64_t finished_ticks;
+} rfaas_timing;
+
+typedef struct __attribute__((aligned(64))) {
+  uint8_t payload[RFAAS_INLINE_OUTPUT];
+  int32_t status; /* RFAAS_OK or a negative rfaas_status */
+  uint32_t length; /* bytes of output, or of the error record */
+  uint32_t reserved;
+  uint32_t sequence;
+} rfaas_response;
+
+/* Request and response lie in different 128-byte pairs, so that the adjacent-line prefetcher of one side does not fetch the
+ * line the other side is writing. */
+typedef struct {
+  rfaas_request request;
+  rfaas_timing timing;
+  rfaas_response response;
+  uint8_t spare[64];
+} rfaas_slot;
+
+typedef struct {
+  struct __attribute__((aligned(64))) {
+    uint32_t waiting; /* enum rfaas_waiting, set by the worker */
+  };
+  struct __attribute__((aligned(64))) {
+    uint32_t ended; /* enum rfaas_end */
+    int32_t detail;
+  };
+  uint8_t pad[RFAAS_PAGE - 2 * RFAAS_LINE];
+} rfaas_worker_page;
+
+/* The first page of a lease's region. Offsets of everything else follow from `workers` and `slots`. */
+typedef struct {
+  struct __attribute__((aligned(64))) {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t workers;
+    uint32_t slots;
+    uint32_t polling;
+    uint32_t spin_ns;
+    uint64_t epoch_ns; /* CLOCK_MONOTONIC when the lease was granted */
+    uint64_t arena_offset;
+    uint64_t arena_bytes;
+    uint64_t total_bytes;
+  };
+  struct __attribute__((aligned(64))) {
+    uint32_t ended; /* enum rfaas_end */
+    int32_t detail; /* exit code or signal number */
+  };
+  struct __attribute__((aligned(64))) {
+    uint32_t client_waiting; /* enum rfaas_waiting, set by the client */
+  };
+  uint8_t pad[RFAAS_PAGE - 3 * RFAAS_LINE];
+} rfaas_lease_page;
+
+_Static_assert(sizeof(rfaas_request) == RFAAS_LINE, "a request is one line");
+_Static_assert(sizeof(rfaas_response) == RFAAS_LINE, "a response is one line");
+_Static_assert(sizeof(rfaas_slot) == 4 * RFAAS_LINE, "a slot is four lines");
+_Static_assert(sizeof(rfaas_worker_page) == RFAAS_PAGE, "a worker's words fill a page");
+_Static_assert(sizeof(rfaas_lease_page) == RFAAS_PAGE, "a lease's words fill a page");
+
+static inline size_t rfaas_worker_bytes(uint32_t slots) {
+  size_t bytes = sizeof(rfaas_worker_page) + slots * (sizeof(rfaas_slot) + RFAAS_ERROR_BYTES);
+  return (bytes + RFAAS_PAGE - 1) & ~(size_t)(RFAAS_PAGE - 1);
+}
+static inline rfaas_worker_page *rfaas_worker_at(rfaas_lease_page *lease, uint32_t worker, uint32_t slots) {
+  return (rfaas_worker_page *)((uint8_t *)(lease + 1) + worker * rfaas_worker_bytes(slots));
+}
+static inline rfaas_slot *rfaas_slots_of(rfaas_worker_page *page) { return (rfaas_slot *)(page + 1); }
+static inline uint8_t *rfaas_errors_of(rfaas_worker_page *page, uint32_t slots) {
+  return (uint8_t *)(rfaas_slots_of(page) + slots);
+}
+
+#endif

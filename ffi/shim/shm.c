@@ -1,0 +1,104 @@
+/* The shared-memory fabric: a slot is a few cache lines that both processes map, a wake-up is a futex or one byte on a
+ * socket. Nothing but an inline payload is ever copied. */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "endpoint.h"
+
+void rfaas_notify(int32_t fd) {
+  if (fd >= 0) (void)!send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Not FUTEX_PRIVATE: the word is shared between processes. */
+static void futex_wait(uint32_t *word, uint32_t value, uint64_t ns) {
+  struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+  syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0);
+}
+
+/* The waker clears the word, so one sleep is woken once and a word that is already clear is never slept on. */
+static void wake(uint32_t *word, int32_t notify_fd) {
+  switch (__atomic_exchange_n(word, RFAAS_AWAKE, __ATOMIC_SEQ_CST)) {
+    case RFAAS_BLOCKED_ON_FUTEX: syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); break;
+    case RFAAS_PARKED_IN_LOOP: rfaas_notify(notify_fd); break;
+  }
+}
+
+static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
+  rfaas_request *shared = &c->slots[slot].request;
+  memcpy(shared, request, offsetof(rfaas_request, sequence));
+  if (c->polling == RFAAS_HOT) {
+    __atomic_store_n(&shared->sequence, request->sequence, __ATOMIC_RELEASE);
+    return;
+  }
+  /* Store, then look whether the worker sleeps; it says that it will sleep, then looks for the store. One of us sees. */
+  __atomic_store_n(&shared->sequence, request->sequence, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&c->page->waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE) wake(&c->page->waiting, c->notify_fd);
+}
+
+static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
+  const rfaas_response *response = &c->slots[slot].response;
+  return __atomic_load_n(&response->sequence, __ATOMIC_ACQUIRE) == c->slot[slot].sequence ? response : NULL;
+}
+
+static void client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
+  __atomic_store_n(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, __ATOMIC_SEQ_CST);
+  if (!client_poll(c, slot)) futex_wait(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
+  __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+}
+
+static void client_park(rfaas_client *c) {
+  __atomic_store_n(&c->lease->client_waiting, RFAAS_PARKED_IN_LOOP, __ATOMIC_SEQ_CST);
+}
+static void client_unpark(rfaas_client *c) {
+  __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
+}
+static void client_close(rfaas_client *c) { (void)c; }
+
+const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_wait,
+                                               client_park, client_unpark, client_close};
+
+static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
+  return __atomic_load_n(&w->slots[slot].request.sequence, __ATOMIC_ACQUIRE) == w->expected && !w->slot[slot].active;
+}
+
+static int32_t worker_poll(rfaas_worker *w) {
+  if (__builtin_expect(holds_expected(w, w->hint), 1)) return (int32_t)w->hint;
+  /* The client takes slots in order and skips those still busy, which happens only beside asynchronous calls. */
+  if (w->out_of_order)
+    for (uint32_t ahead = 1; ahead <= w->mask; ahead++) {
+      uint32_t slot = (w->hint + ahead) & w->mask;
+      if (holds_expected(w, slot)) return (int32_t)slot;
+    }
+  return -1;
+}
+
+static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+  rfaas_response *response = &w->slots[slot].response;
+  const rfaas_worker_slot *local = &w->slot[slot];
+  if (local->request.function & RFAAS_OUTPUT_INLINE) memcpy(response->payload, local->output, RFAAS_INLINE_OUTPUT);
+  response->status = status;
+  response->length = length;
+  __atomic_store_n(&response->sequence, local->request.sequence, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&w->lease->client_waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE)
+    wake(&w->lease->client_waiting, w->notify_fd);
+}
+
+static void worker_wait(rfaas_worker *w, uint64_t ns) {
+  __atomic_store_n(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, __ATOMIC_SEQ_CST);
+  if (worker_poll(w) < 0 && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST))
+    futex_wait(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
+  __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+}
+
+static void worker_park(rfaas_worker *w) {
+  __atomic_store_n(&w->page->waiting, RFAAS_PARKED_IN_LOOP, __ATOMIC_SEQ_CST);
+}
+static void worker_unpark(rfaas_worker *w) { __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
+
+const rfaas_worker_ops rfaas_shm_worker_ops = {worker_poll, worker_post, worker_wait, worker_park, worker_unpark};

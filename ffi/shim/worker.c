@@ -1,0 +1,191 @@
+/* The worker's end: find the next request, check it, answer it, and decide how to wait for another. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "endpoint.h"
+
+enum { IDLE = -1, STOPPED = -2 };
+
+static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+  rfaas_worker_slot *local = &w->slot[slot];
+  if (local->request.function & RFAAS_TIMED) w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
+  __atomic_store_n(&local->active, 0, __ATOMIC_RELAXED);
+  if (w->running == slot + 1) __atomic_store_n(&w->running, 0, __ATOMIC_RELAXED);
+  w->ops->post(w, slot, status, length);
+}
+
+/* Copies the request, then checks the copy: the peer can go on writing the original. Returns 0 when it was refused. */
+static int accept_request(rfaas_worker *w, uint32_t slot) {
+  rfaas_worker_slot *local = &w->slot[slot];
+  memcpy(&local->request, &w->slots[slot].request, sizeof local->request);
+  local->request.sequence = w->expected++;
+  w->hint = (slot + 1) & w->mask;
+  const rfaas_request *r = &local->request;
+  if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
+  int sound = (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
+              (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes &&
+              (r->function & RFAAS_FUNCTION_MASK) < w->function_count &&
+              (!(r->function & RFAAS_INPUT_INLINE) || r->input_length <= RFAAS_INLINE_INPUT) &&
+              (!(r->function & RFAAS_OUTPUT_INLINE) || r->output_capacity <= RFAAS_INLINE_OUTPUT);
+  if (__builtin_expect(!sound, 0)) {
+    answer(w, slot, RFAAS_BAD_REQUEST, 0);
+    return 0;
+  }
+  if (__builtin_expect(r->deadline_ms != 0, 0) && (rfaas_now_ns() - w->epoch_ns) / 1000000u >= r->deadline_ms) {
+    answer(w, slot, RFAAS_DEADLINE, 0);
+    return 0;
+  }
+  __atomic_store_n(&local->active, 1, __ATOMIC_RELAXED);
+  __atomic_store_n(&w->running, slot + 1, __ATOMIC_RELEASE);
+  return 1;
+}
+
+static inline int32_t take(rfaas_worker *w) {
+  int32_t slot;
+  while ((slot = w->ops->poll(w)) >= 0)
+    if (accept_request(w, (uint32_t)slot)) return slot;
+  return IDLE;
+}
+
+static int32_t spin(rfaas_worker *w, uint64_t ticks) {
+  uint64_t start = rfaas_now_ticks(), now = start;
+  uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = start + yield_ticks;
+  do {
+    for (int spins = 0; spins < RFAAS_SPINS_PER_CHECK; spins++) {
+      int32_t slot = take(w);
+      if (slot >= 0) return slot;
+      rfaas_relax();
+    }
+    if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
+    now = rfaas_now_ticks();
+    if (now >= yield_at) {
+      sched_yield();
+      yield_at = now + yield_ticks;
+    }
+  } while (now - start < ticks);
+  return IDLE;
+}
+
+/* Spin through short gaps, sleep through long ones. The gap is learned from the calls themselves (an exponential mean over
+ * about eight), so a steady 10,000 calls a second stays hot and 100 a second costs next to nothing. */
+static int32_t wait_adaptively(rfaas_worker *w) {
+  uint64_t start = rfaas_now_ticks();
+  uint64_t budget = w->gap_ticks < w->gap_limit_ticks ? 2 * w->gap_ticks + w->spin_ticks : w->spin_ticks;
+  int32_t slot = spin(w, budget);
+  if (slot == IDLE) {
+    w->ops->wait(w, RFAAS_BLOCK_NS);
+    slot = take(w);
+  }
+  if (slot >= 0) {
+    uint64_t gap = rfaas_now_ticks() - start, limit = 4 * w->gap_limit_ticks;
+    if (gap > limit) gap = limit;
+    w->gap_ticks += ((int64_t)gap - (int64_t)w->gap_ticks) / 8;
+  }
+  return slot;
+}
+
+/* Answers `slot` (if it is one) with `length` bytes, then finds the next request. `async_calls` says that promises are
+ * outstanding, so the thread must soon be back in its event loop. Returns a slot, or -1 after a bounded wait without one, or
+ * -2 when the worker is to stop. */
+RFAAS_EXPORT int32_t rfaas_worker_turn(rfaas_worker *w, int32_t slot, uint32_t length, uint32_t async_calls) {
+  if (slot >= 0) answer(w, (uint32_t)slot, RFAAS_OK, length);
+  slot = take(w);
+  if (slot >= 0) return slot;
+  if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
+  uint64_t tick_per_us = (uint64_t)(1000 * rfaas_ticks_per_ns());
+  if (async_calls) return w->polling == RFAAS_WARM ? IDLE : spin(w, RFAAS_BUSY_TURN_NS / 1000 * tick_per_us);
+  switch (w->polling) {
+    case RFAAS_HOT: return spin(w, RFAAS_HOT_TURN_NS / 1000 * tick_per_us);
+    case RFAAS_ADAPTIVE: return wait_adaptively(w);
+    default:
+      w->ops->wait(w, RFAAS_BLOCK_NS);
+      return take(w);
+  }
+}
+
+/* Answers one slot out of turn: an error, or the end of an asynchronous call. */
+RFAAS_EXPORT void rfaas_worker_answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+  answer(w, slot, status, length);
+}
+
+/* The call goes on as a promise: it no longer runs, and later requests may overtake it. */
+RFAAS_EXPORT void rfaas_worker_defer(rfaas_worker *w, uint32_t slot) {
+  w->out_of_order = 1;
+  if (w->running == slot + 1) __atomic_store_n(&w->running, 0, __ATOMIC_RELAXED);
+}
+
+/* Before the thread goes to its event loop: from now on a request writes to its notify descriptor. Returns 1, and does not
+ * park, when one is already there. */
+RFAAS_EXPORT int32_t rfaas_worker_park(rfaas_worker *w) {
+  w->ops->park(w);
+  if (w->ops->poll(w) < 0 && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST)) return 0;
+  w->ops->unpark(w);
+  return 1;
+}
+RFAAS_EXPORT void rfaas_worker_unpark(rfaas_worker *w) { w->ops->unpark(w); }
+
+/* ---- control, called from the host's main thread ---- */
+
+RFAAS_EXPORT double rfaas_worker_open(double region, uint32_t worker, int32_t notify_fd) {
+  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)region;
+  uint32_t slots = lease->slots;
+  rfaas_worker *w = aligned_alloc(RFAAS_LINE, (sizeof *w + slots * sizeof(rfaas_worker_slot) + 63) & ~(size_t)63);
+  if (!w) return 0;
+  memset(w, 0, sizeof *w + slots * sizeof(rfaas_worker_slot));
+  w->ops = &rfaas_shm_worker_ops;
+  w->lease = lease;
+  w->page = rfaas_worker_at(lease, worker, slots);
+  w->slots = rfaas_slots_of(w->page);
+  w->arena_bytes = lease->arena_bytes;
+  w->epoch_ns = lease->epoch_ns;
+  w->mask = slots - 1;
+  w->expected = 1;
+  w->polling = lease->polling;
+  w->notify_fd = notify_fd;
+  w->spin_ticks = (uint64_t)(lease->spin_ns * rfaas_ticks_per_ns());
+  w->gap_limit_ticks = (uint64_t)(RFAAS_ADAPTIVE_GAP_NS * rfaas_ticks_per_ns());
+  w->gap_ticks = w->gap_limit_ticks;
+  return (double)(uintptr_t)w;
+}
+
+RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) { w->function_count = count; }
+RFAAS_EXPORT double rfaas_worker_slots(rfaas_worker *w) { return (double)(uintptr_t)w->slot; }
+RFAAS_EXPORT uint32_t rfaas_worker_slot_stride(void) { return sizeof(rfaas_worker_slot); }
+
+static void rouse(rfaas_worker *w, int32_t loop_fd) {
+  uint32_t waiting = __atomic_exchange_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
+  if (waiting == RFAAS_BLOCKED_ON_FUTEX) syscall(SYS_futex, &w->page->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+  if (waiting == RFAAS_PARKED_IN_LOOP) rfaas_notify(loop_fd);
+}
+
+/* Asks the worker's thread to come back from native code, now. `loop_fd` reaches its event loop. */
+RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
+  __atomic_store_n(&w->stop, 1, __ATOMIC_SEQ_CST);
+  rouse(w, loop_fd);
+}
+
+/* Whether user code runs this very call now. */
+RFAAS_EXPORT int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, uint32_t sequence) {
+  return __atomic_load_n(&w->running, __ATOMIC_ACQUIRE) == slot + 1 && w->slot[slot & w->mask].request.sequence == sequence;
+}
+
+/* The thread is gone: whatever it had begun ends as lost, so that another thread can go on with the queue. */
+RFAAS_EXPORT void rfaas_worker_abort_calls(rfaas_worker *w) {
+  for (uint32_t slot = 0; slot <= w->mask; slot++)
+    if (w->slot[slot].active) answer(w, slot, RFAAS_WORKER_LOST, 0);
+  w->out_of_order = 1;
+  w->stop = 0;
+}
+
+/* No thread will come back: callers that wait learn it from this word. */
+RFAAS_EXPORT void rfaas_worker_lose(rfaas_worker *w, uint32_t reason, int32_t detail) {
+  w->page->detail = detail;
+  __atomic_store_n(&w->page->ended, reason, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,49 @@
+/** What a process may do to itself: stay on a core, die with its parent, bound its memory, read the cycle counter. */
+import { check } from "./errors.ts";
+import { native } from "./library.ts";
+
+/** The kernel kills this process when `parentPid` dies. Throws when that process is already gone. */
+export function dieWithParent(parentPid: number): void {
+  check("binding to the parent process", native().rfaas_die_with_parent(parentPid));
+}
+
+/** A descriptor that becomes readable when the process ends. */
+export function openPidfd(pid: number): number {
+  return check("opening the host's pidfd", native().rfaas_pidfd_open(pid));
+}
+
+/** Pins the calling thread to one CPU. Returns false where the system forbids it. */
+export function pinThread(cpu: number): boolean {
+  return native().rfaas_pin_thread(cpu) === 0;
+}
+
+/** CPUs that this process may use, ascending. Respects taskset, numactl and batch systems. */
+export function usableCpus(): number[] {
+  const cpus = new Int32Array(new ArrayBuffer(4 * 1024));
+  return [...cpus.subarray(0, check("reading the CPU set", native().rfaas_affinity(cpus, cpus.length)))];
+}
+
+/** Bounds this process's private memory to what it has now plus `bytes`; gives up new privileges and core dumps. */
+export function confine(bytes: number): void {
+  check("confining the host process", native().rfaas_confine(bytes));
+}
+
+/** The locked-memory limit in bytes; Infinity when there is none. */
+export function memlockLimitBytes(): number {
+  return check("reading the memlock limit", native().rfaas_memlock_limit());
+}
+
+/** Cycle counter ticks per nanosecond. */
+export function ticksPerNs(): number {
+  return native().rfaas_tick_rate();
+}
+
+/** Whether the cycle counter runs at one speed at all times, so that it can be used as a clock. */
+export function ticksInvariant(): boolean {
+  return native().rfaas_ticks_invariant() !== 0;
+}
+
+/** The low 32 bits of the cycle counter, as a function that a hot loop can hold. */
+export function tickCounter(): () => number {
+  return native().rfaas_ticks;
+}

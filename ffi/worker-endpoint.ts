@@ -1,0 +1,103 @@
+/**
+ * The worker's end of an endpoint. The host's main thread opens it and may stop it; the worker thread attaches to the same
+ * native object by its address and runs calls.
+ */
+import { type Pointer, toArrayBuffer } from "bun:ffi";
+import { LAYOUT } from "./layout.ts";
+import { native } from "./library.ts";
+import type { Region } from "./region.ts";
+
+/** Fields of a request as the worker keeps it, in 32-bit words from the start of a slot. */
+export const REQUEST = { inputOffset: 8, inputLength: 9, outputOffset: 10, outputCapacity: 11, function: 12 };
+export const FUNCTION_MASK = 0x00ffffff;
+export const INPUT_INLINE = 0x40000000;
+export const OUTPUT_INLINE = 0x20000000;
+
+/** No request within a bounded wait. */
+export const IDLE = -1;
+/** The worker is asked to stop. */
+export const STOPPED = -2;
+
+/** The host's side: owns the native object, may be asked from the main thread while the worker runs. */
+export class WorkerControl {
+  readonly handle: number;
+  readonly #loopFd: number;
+
+  /** `clientFd` wakes the client's event loop, `loopFd` the worker's own. */
+  constructor(region: Region, worker: number, clientFd: number, loopFd: number) {
+    const handle = native().rfaas_worker_open(region.address, worker, clientFd);
+    if (handle === 0) throw new RangeError("out of memory for an endpoint; lease fewer workers");
+    this.handle = handle;
+    this.#loopFd = loopFd;
+  }
+
+  /** Brings the thread back from native code at once. */
+  stop(): void {
+    native().rfaas_worker_stop(this.handle as Pointer, this.#loopFd);
+  }
+
+  /** Whether the call that `sequence` names is in user code at this moment, not waiting and not a pending promise. */
+  runs(slot: number, sequence: number): boolean {
+    return native().rfaas_worker_runs(this.handle as Pointer, slot, sequence) !== 0;
+  }
+
+  /** After the thread's end: what it had begun ends as lost, what is queued waits for the next thread. */
+  abortCalls(): void {
+    native().rfaas_worker_abort_calls(this.handle as Pointer);
+  }
+
+  /** No thread will come back. `reason` is one of `END`. */
+  lose(reason: number, detail: number): void {
+    native().rfaas_worker_lose(this.handle as Pointer, reason, detail);
+  }
+}
+
+/** The worker thread's side. */
+export class WorkerEndpoint {
+  /** Answers `slot` (unless -1) with `length` bytes and finds the next request: a slot, {@link IDLE} or {@link STOPPED}. */
+  readonly turn: (slot: number, length: number, asyncCalls: number) => number;
+  /** The requests as checked, `slotWords` 32-bit words apart; {@link REQUEST} names the fields. */
+  readonly requests: Uint32Array;
+  readonly slotWords: number;
+  /** Private memory of inline payloads: the input at the start of a slot, the output 64 bytes on. */
+  readonly scratch: ArrayBuffer;
+  readonly #shim = native();
+  readonly #handle: Pointer;
+
+  constructor(handle: number, slots: number) {
+    this.#handle = handle as Pointer;
+    const stride = this.#shim.rfaas_worker_slot_stride();
+    const start = this.#shim.rfaas_worker_slots(this.#handle);
+    this.scratch = toArrayBuffer(start as Pointer, 0, slots * stride);
+    this.requests = new Uint32Array(this.scratch);
+    this.slotWords = stride / 4;
+    const { rfaas_worker_turn } = this.#shim;
+    this.turn = (slot, length, asyncCalls) => rfaas_worker_turn(handle as Pointer, slot, length, asyncCalls);
+  }
+
+  setFunctionCount(count: number): void {
+    this.#shim.rfaas_worker_functions(this.#handle, count);
+  }
+
+  /** Answers out of turn. `status` is one of `STATUS`, `length` counts output or error bytes. */
+  answer(slot: number, status: number, length: number): void {
+    this.#shim.rfaas_worker_answer(this.#handle, slot, status, length);
+  }
+
+  /** The call continues as a promise. */
+  defer(slot: number): void {
+    this.#shim.rfaas_worker_defer(this.#handle, slot);
+  }
+
+  /** True when a request is already there; otherwise the next one writes to the worker's notify socket. */
+  park(): boolean {
+    return this.#shim.rfaas_worker_park(this.#handle) !== 0;
+  }
+
+  unpark(): void {
+    this.#shim.rfaas_worker_unpark(this.#handle);
+  }
+}
+
+/** Byte offset of a slot's inline output within {@link WorkerEndpoint.scratch}, from the slot's start. */
+export const SCRATCH_OUTPUT = LAYOUT.requestBytes;

@@ -1,0 +1,16 @@
+import type { RawFunction } from "../../src/function/index.ts";
+
+/** Returns what it is given. */
+export const echo: RawFunction = (input, output) => {
+  output.set(input);
+  return input.length;
+};
+
+/** Reads the first and the last byte of its input and writes them to the ends of its output; the rest stays untouched. */
+export const touch: RawFunction = (input, output) => {
+  const last = input.length - 1;
+  if (last < 0) return 0;
+  output[0] = input[0]!;
+  output[last] = input[last]!;
+  return input.length;
+};

@@ -1,0 +1,133 @@
+/** A call in flight: a promise that can also be waited for on the spot. */
+
+/** Where the nanoseconds of a call went. Only for calls submitted with `{ timings: true }`. */
+export interface CallTimings {
+  /** In the client, before a slot was free. */
+  queuedNs: number;
+  /** Writing header and inline payload into the slot. */
+  movedNs: number;
+  /** Until the worker's poll saw it (or the worker was woken). */
+  foundNs: number;
+  /** In the function. */
+  ranNs: number;
+  /** Until the client saw the result. */
+  returnedNs: number;
+}
+
+/** What drives a call to its end: its worker's lane. */
+export interface CallDriver {
+  /** Blocks this thread until the call has ended. */
+  drive(call: Call): void;
+  /** Keeps looking for the call's end from the event loop. */
+  watch(call: Call): void;
+}
+
+/**
+ * The result of {@link Lease.submit}: resolves to the number of bytes that the function wrote.
+ *
+ * `await call` leaves the event loop free; `call.get()` spins and returns at once when the result is there. A call that nobody
+ * waits for goes on all the same.
+ */
+export class Call implements PromiseLike<number> {
+  /** Where the time went, once the call has ended and if it was asked for. */
+  timings: CallTimings | undefined;
+  /** Which of the lease's workers has it. */
+  readonly worker: number;
+  /** @internal What is called, with which memory: offsets and lengths in bytes. */
+  readonly fn: number;
+  /** @internal */
+  readonly inputOffset: number;
+  /** @internal */
+  readonly inputLength: number;
+  /** @internal */
+  readonly outputOffset: number;
+  /** @internal */
+  readonly outputCapacity: number;
+  /** @internal From submission; 0 for none. */
+  readonly deadlineMs: number;
+  /** @internal Slot while in flight, else -1. */
+  slot = -1;
+  /** @internal */
+  submittedNs = 0;
+  /** @internal Whether the event loop follows it. */
+  watched = false;
+  /** @internal */
+  cleanUp: (() => void) | undefined;
+
+  readonly #driver: CallDriver;
+  #done = false;
+  #bytes = 0;
+  #error: unknown;
+  #promise: PromiseWithResolvers<number> | undefined;
+
+  /** @internal */
+  constructor(
+    driver: CallDriver,
+    worker: number,
+    fn: number,
+    input: ArrayBufferView,
+    output: ArrayBufferView,
+    deadlineMs: number,
+  ) {
+    this.#driver = driver;
+    this.worker = worker;
+    this.fn = fn;
+    this.inputOffset = input.byteOffset;
+    this.inputLength = input.byteLength;
+    this.outputOffset = output.byteOffset;
+    this.outputCapacity = output.byteLength;
+    this.deadlineMs = deadlineMs;
+  }
+
+  /** Whether the call has ended, one way or another. */
+  get done(): boolean {
+    return this.#done;
+  }
+
+  /** Waits without giving way to the event loop, then returns the bytes written or throws what the call ended with. */
+  get(): number {
+    if (!this.#done) this.#driver.drive(this);
+    if (this.#error !== undefined) throw this.#error;
+    return this.#bytes;
+  }
+
+  /** @internal Milliseconds until the deadline; Infinity without one. */
+  remainingMs(): number {
+    return this.deadlineMs === 0 ? Infinity : this.deadlineMs - (Bun.nanoseconds() - this.submittedNs) / 1e6;
+  }
+
+  // A promise is made only when somebody asks for one.
+  then<A = number, B = never>(
+    onFulfilled?: ((bytes: number) => A | PromiseLike<A>) | null,
+    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#asPromise().then(onFulfilled, onRejected);
+  }
+
+  catch<B = never>(onRejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<number | B> {
+    return this.#asPromise().catch(onRejected);
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<number> {
+    return this.#asPromise().finally(onFinally);
+  }
+
+  #asPromise(): Promise<number> {
+    if (this.#promise) return this.#promise.promise;
+    if (this.#done) return this.#error === undefined ? Promise.resolve(this.#bytes) : Promise.reject(this.#error);
+    this.#promise = Promise.withResolvers();
+    this.#driver.watch(this);
+    return this.#promise.promise;
+  }
+
+  /** @internal Ends the call once; later endings are ignored. */
+  end(bytes: number, error?: unknown): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#bytes = bytes;
+    this.#error = error;
+    this.cleanUp?.();
+    if (error === undefined) this.#promise?.resolve(bytes);
+    else this.#promise?.reject(error);
+  }
+}

@@ -1,0 +1,172 @@
+/** The entry point of the library: a connection to a node, from which leases are taken. */
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../ffi/layout.ts";
+import { parseAddress } from "../address.ts";
+import { NodeUnreachable, UsageError } from "../errors.ts";
+import { parseBytes } from "../units.ts";
+import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
+import { Lease } from "./lease.ts";
+import { NodeConnection } from "./node-connection.ts";
+
+export interface InvokerOptions {
+  /** A node's socket path or `HOST:PORT`. Default: `$RFAAS_NODE`, else a private node on this machine. */
+  node?: string;
+  /** Private node: cores to lease. Default: those this process may use. */
+  cores?: number;
+  /** Private node: memory to lease, such as `"2GiB"`. Default: half of the machine's. */
+  memory?: string | number;
+  /** Private node: host processes kept ready. Default 1. */
+  prewarm?: number;
+}
+
+export interface AllocateOptions {
+  /** Worker threads, one core each. Default 1. */
+  workers?: number;
+  /** Registered memory, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
+  memory?: string | number;
+  /**
+   * How workers wait: `"hot"` spins (fastest, a full core), `"warm"` sleeps (no CPU, a wake-up per call), `"adaptive"` spins
+   * through gaps that are short. Default: the node's.
+   */
+  polling?: Polling;
+  /** Calls in flight per worker: a power of two up to 1024. Default 64. */
+  slots?: number;
+  /** Adaptive and warm: how long both sides spin before they block. */
+  spinNs?: number;
+  /** How long the module may take to load. Default 10 s. */
+  loadTimeoutMs?: number;
+}
+
+const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+const DEFAULT_SLOTS = 64;
+const DEFAULT_LOAD_TIMEOUT_MS = 10_000;
+
+/** What a node says of itself now. */
+export interface NodeStatus {
+  freeCores: number;
+  freeMemoryBytes: number;
+  leases: number;
+  prewarmedHosts: number;
+}
+
+/** A connection to a node. Close it (or `await using`) to give back everything leased over it. */
+export class Invoker implements AsyncDisposable {
+  readonly #connection: NodeConnection;
+  readonly #embedded: EmbeddedNode | undefined;
+  readonly #leases = new Set<AsyncDisposable>();
+  #closed: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(connection: NodeConnection, embedded: EmbeddedNode | undefined) {
+    this.#connection = connection;
+    this.#embedded = embedded;
+  }
+
+  /** Where the node is; `"private"` for one of our own. */
+  get node(): string {
+    return this.#connection.address;
+  }
+
+  /** How many cores the node leases. */
+  get cores(): number {
+    return this.#connection.welcome.cores;
+  }
+
+  async status(): Promise<NodeStatus> {
+    const { freeCores, freeMemoryBytes, leases, prewarmedHosts } = await this.#connection.status();
+    return { freeCores, freeMemoryBytes, leases, prewarmedHosts };
+  }
+
+  /**
+   * Leases workers that have loaded `module`: a path (relative to the current directory) or a `file:` URL, such as
+   * `new URL("./fn.ts", import.meta.url)`. Give the module's type to have function names checked.
+   *
+   * @example
+   * ```ts
+   * await using lease = await rf.allocate<typeof import("./blackscholes.ts")>("./blackscholes.ts", { workers: 2 });
+   * ```
+   * @throws {ModuleLoadError} the module cannot be found, parsed or evaluated
+   * @throws {LeaseRefused} the node is full or draining
+   * @throws {UsageError} an option is out of range
+   */
+  async allocate<Module = unknown>(module: string | URL, options: AllocateOptions = {}): Promise<Lease<Module>> {
+    const path = modulePath(module);
+    const { workers = 1, slots = DEFAULT_SLOTS, polling, spinNs, loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS } = options;
+    const memoryBytes = options.memory === undefined ? DEFAULT_MEMORY_BYTES : parseBytes(options.memory, "memory");
+    requireWhole("workers", workers, 1, LAYOUT.maxWorkers);
+    requireWhole("loadTimeoutMs", loadTimeoutMs, 1, 2 ** 31 - 1);
+    if (spinNs !== undefined) requireWhole("spinNs", spinNs, 0, 1_000_000_000);
+    requireWhole("slots", slots, 1, LAYOUT.maxSlots);
+    if ((slots & (slots - 1)) !== 0) throw new UsageError(`slots must be a power of two; it is ${slots}`);
+    if (memoryBytes > MAX_ARENA_BYTES) throw new UsageError("a lease has at most 4 GiB less 64 bytes of memory; take several leases");
+    if (polling !== undefined && !Object.hasOwn(POLLING, polling))
+      throw new UsageError(`polling must be hot, warm or adaptive; it is ${JSON.stringify(polling)}`);
+
+    let lease: Lease<Module> | undefined;
+    const grant = await this.#connection.allocate(
+      { module: path, workers, memoryBytes, slots, polling: polling ?? null, spinNs: spinNs ?? null, loadTimeoutMs },
+      {
+        lost: (message) => lease?.lose(message),
+        workerLost: (worker, message) => lease?.loseWorker(worker, message),
+      },
+    );
+    lease = await Lease.open<Module>(this.#connection, path, grant, (released) => this.#leases.delete(released));
+    this.#leases.add(lease);
+    return lease;
+  }
+
+  /** Releases every lease, then ends the connection and, if it is private, the node. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#leases].map((lease) => lease[Symbol.asyncDispose]()));
+    if (this.#embedded) await this.#embedded.close();
+    else await this.#connection.close();
+  }
+}
+
+/**
+ * Connects to a node; starts a private one on this machine when none is named.
+ *
+ * @example
+ * ```ts
+ * await using rf = await invoker();
+ * await using lease = await rf.allocate("./fn.ts");
+ * ```
+ * @throws {NodeUnreachable} no node answers, or the private one does not start
+ */
+export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
+  const named = options.node ?? process.env["RFAAS_NODE"];
+  if (named) return new Invoker(await NodeConnection.connect(parseAddress(named)), undefined);
+  if (options.cores !== undefined) requireWhole("cores", options.cores, 1, 1024);
+  if (options.prewarm !== undefined) requireWhole("prewarm", options.prewarm, 0, 1024);
+  if (process.platform !== "linux")
+    throw new NodeUnreachable("private", "rfaas runs on Linux only, so far; name a node on a Linux machine");
+  const embedded = await startEmbeddedNode({
+    ...(options.cores === undefined ? {} : { cores: options.cores }),
+    ...(options.memory === undefined ? {} : { memoryBytes: parseBytes(options.memory, "memory") }),
+    ...(options.prewarm === undefined ? {} : { prewarm: options.prewarm }),
+  });
+  return new Invoker(embedded.connection, embedded);
+}
+
+function modulePath(module: string | URL): string {
+  if (typeof module === "string" && !module.startsWith("file:")) return resolve(module);
+  try {
+    return fileURLToPath(module);
+  } catch (cause) {
+    throw new UsageError(`a module must be a path or a file: URL; it is ${String(module)}`, { cause });
+  }
+}
+
+function requireWhole(what: string, value: number, min: number, max: number): void {
+  if (!Number.isInteger(value) || value < min || value > max)
+    throw new UsageError(`${what} must be a whole number from ${min} to ${max}; it is ${value}`);
+}

@@ -1,0 +1,378 @@
+/** A lease as its holder sees it: registered memory, and functions to call on leased workers. */
+import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
+import { closeDescriptor } from "../../ffi/descriptors.ts";
+import { type Polling, STATUS } from "../../ffi/layout.ts";
+import { Region } from "../../ffi/region.ts";
+import { DeadlineExceeded, LeaseLost, NoSuchFunction, UsageError, WorkerLost } from "../errors.ts";
+import type { FunctionNames } from "../function/index.ts";
+import { Arena } from "./arena.ts";
+import { Call } from "./call.ts";
+import type { GrantedLease, NodeConnection } from "./node-connection.ts";
+import { Reactor } from "./reactor.ts";
+import { WorkerLane } from "./worker-lane.ts";
+
+type TypedArray = ArrayBufferView<ArrayBuffer> & { readonly length: number };
+
+/** A typed array class over an `ArrayBuffer`: `Float32Array`, `Uint8Array`, `BigInt64Array`, .. */
+export interface TypedArrayClass<View extends TypedArray> {
+  new (buffer: ArrayBuffer, byteOffset: number, length: number): View;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/** A view of a lease's registered memory, from {@link Lease.input} or {@link Lease.output}, or a `subarray` of one. */
+export type LeaseBuffer = ArrayBufferView<ArrayBuffer>;
+
+export interface InvokeOptions {
+  /** Milliseconds after which the call ends with {@link DeadlineExceeded}. */
+  deadlineMs?: number;
+  /** Which worker to use; default: the least loaded. */
+  worker?: number;
+}
+
+export interface SubmitOptions extends InvokeOptions {
+  /** Stops the waiting, not the function: a call that has begun runs to its end. */
+  signal?: AbortSignal;
+  /** Fill in {@link Call.timings}. */
+  timings?: boolean;
+}
+
+/** Any name when the module's type is not given, else the names of its raw functions. */
+export type NameOf<Module> = unknown extends Module ? string : FunctionNames<Module>;
+
+/** How a lease came to be, in nanoseconds, as the node measured it. */
+export interface LeasePhases {
+  /** From the request until a host process was ready for it. */
+  spawnNs: number;
+  /** Loading the module in every worker. */
+  loadNs: number;
+  /** From the request to the grant, with all of the above. */
+  grantNs: number;
+  /** Whether a waiting host took it. */
+  prewarmed: boolean;
+}
+
+/**
+ * Workers of one node, for one module, until released.
+ *
+ * @example
+ * ```ts
+ * await using lease = await rf.allocate("./blackscholes.ts", { workers: 2, memory: "512MiB", polling: "hot" });
+ * const input = lease.input(Float32Array, 6 * n);
+ * const output = lease.output(Float32Array, n);
+ * const bytes = await lease.submit("price", input, output);
+ * ```
+ */
+export class Lease<Module = unknown> implements AsyncDisposable {
+  /** The functions that can be called. */
+  readonly functions: readonly string[];
+  readonly polling: Polling;
+  /** The CPU of each worker; -1 where it is not pinned. */
+  readonly cpus: readonly number[];
+  readonly phases: LeasePhases;
+
+  readonly #node: NodeConnection;
+  readonly #id: number;
+  readonly #module: string;
+  readonly #others: Record<string, string>;
+  readonly #region: Region;
+  readonly #arenaBuffer: ArrayBuffer;
+  readonly #arena: Arena;
+  readonly #lanes: readonly WorkerLane[];
+  readonly #reactor: Reactor;
+  readonly #descriptors: readonly number[];
+  readonly #indexes: Map<string, number>;
+  #lastName = "";
+  #lastIndex = -1;
+  #turn = 0;
+  #onReleased: (lease: AsyncDisposable) => void = () => {};
+  #closed: Promise<void> | undefined;
+
+  private constructor(node: NodeConnection, module: string, { granted, descriptors }: GrantedLease) {
+    const [memoryFd, pidfd, , ...workerFds] = descriptors as [number, number, number, ...number[]];
+    this.#node = node;
+    this.#module = module;
+    this.#id = granted.lease;
+    this.functions = Object.freeze(granted.exports.functions);
+    this.#others = granted.exports.others;
+    this.polling = granted.polling;
+    this.cpus = Object.freeze(granted.cpus);
+    this.phases = {
+      spawnNs: granted.spawnNs,
+      loadNs: granted.loadNs,
+      grantNs: granted.grantNs,
+      prewarmed: granted.prewarmed,
+    };
+    this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
+    this.#region = Region.map(memoryFd);
+    closeDescriptor(memoryFd);
+    this.#descriptors = [pidfd, ...workerFds];
+    this.#arenaBuffer = this.#region.arena;
+    this.#arena = new Arena(this.#arenaBuffer.byteLength);
+    this.#reactor = new Reactor({
+      harvest: () => this.#lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
+      park: () => this.#lanes[0]!.endpoint.park(),
+      unpark: () => this.#lanes[0]!.endpoint.unpark(),
+    });
+    const owner = {
+      reactor: this.#reactor,
+      cancel: (worker: number, slot: number, sequence: number) => node.cancel(this.#id, worker, slot, sequence),
+      ended: () => this.#region.ended(),
+    };
+    this.#lanes = workerFds.map(
+      (fd, worker) =>
+        new WorkerLane(worker, new ClientEndpoint(this.#region, worker, granted.slots, pidfd, fd), granted.slots, owner),
+    );
+  }
+
+  /** @internal Opens a granted lease; takes over its descriptors. */
+  static async open<Module>(
+    node: NodeConnection,
+    module: string,
+    grant: GrantedLease,
+    onReleased: (lease: AsyncDisposable) => void,
+  ): Promise<Lease<Module>> {
+    const lease = new Lease<Module>(node, module, grant);
+    lease.#onReleased = onReleased;
+    await lease.#reactor.open(grant.descriptors[2]!);
+    return lease;
+  }
+
+  /** How many workers the lease has. */
+  get workers(): number {
+    return this.#lanes.length;
+  }
+
+  /** Bytes of registered memory that are not allocated. */
+  get freeBytes(): number {
+    return this.#arena.freeBytes;
+  }
+
+  /**
+   * Registered memory for arguments: a typed array of `length` elements that workers read in place. Starts at a multiple of 64
+   * bytes; its contents are what was there before.
+   *
+   * @throws {OutOfLeaseMemory}
+   */
+  input<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
+    return this.#allocate(type, length);
+  }
+
+  /** Registered memory for results; the same as {@link input}, named for its use. */
+  output<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
+    return this.#allocate(type, length);
+  }
+
+  /** Gives a buffer back to the lease's memory. No call may use it any more. */
+  free(buffer: LeaseBuffer): void {
+    if (buffer.buffer !== this.#arenaBuffer) throw foreignBuffer("the buffer");
+    this.#arena.release(buffer.byteOffset);
+  }
+
+  /**
+   * Calls `name` and waits on the spot. Returns the bytes that the function wrote. The hot path: nothing is allocated.
+   *
+   * @throws {FunctionError} what the function threw
+   * @throws {WorkerLost} the worker died
+   * @throws {DeadlineExceeded} with `deadlineMs`
+   */
+  invoke(name: NameOf<Module>, input: LeaseBuffer, output: LeaseBuffer, options?: InvokeOptions): number {
+    const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
+    if (input.buffer !== this.#arenaBuffer) throw foreignBuffer("the input");
+    if (output.buffer !== this.#arenaBuffer) throw foreignBuffer("the output");
+    const deadlineMs = options === undefined ? 0 : wholeDeadline(options.deadlineMs);
+    const lane = this.#pick(options?.worker);
+    if (lane.load > 0 || lane.lost !== undefined) return this.submit(name, input, output, options).get();
+    const result = lane.endpoint.call(
+      fn,
+      input.byteOffset,
+      input.byteLength,
+      output.byteOffset,
+      output.byteLength,
+      deadlineMs,
+    );
+    this.#reactor.rouse();
+    if (result >= 0) return result;
+    return this.#failed(lane, result, deadlineMs, () => this.submit(name, input, output, options));
+  }
+
+  /**
+   * Starts a call and returns at once. When the worker's ring is full the call waits in the client and is posted when a slot
+   * comes free, in order.
+   *
+   * @throws {QueueFull} when too many calls wait already
+   */
+  submit(name: NameOf<Module>, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions = NO_OPTIONS): Call {
+    const lane = this.#pick(options.worker);
+    const call = this.#newCall(lane, name, input, output, options);
+    if (call.done) return call;
+    lane.submit(call);
+    if (options !== NO_OPTIONS) this.#bindEnd(lane, call, options);
+    return call;
+  }
+
+  /** As {@link submit}, but null when the worker has no free slot. */
+  trySubmit(
+    name: NameOf<Module>,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions = NO_OPTIONS,
+  ): Call | null {
+    const lane = this.#pick(options.worker);
+    const call = this.#newCall(lane, name, input, output, options);
+    if (call.done) return call;
+    if (!lane.trySubmit(call)) return null;
+    if (options !== NO_OPTIONS) this.#bindEnd(lane, call, options);
+    return call;
+  }
+
+  /**
+   * Calls `name` once per pair of buffers, spread over the workers, and resolves to the bytes written by each, in order. The
+   * first failure rejects; calls already submitted run on.
+   */
+  async map(
+    name: NameOf<Module>,
+    chunks: Iterable<readonly [input: LeaseBuffer, output: LeaseBuffer]>,
+    options: Omit<SubmitOptions, "worker"> = NO_OPTIONS,
+  ): Promise<number[]> {
+    const calls: Call[] = [];
+    const window = this.#lanes.length * MAP_CALLS_AHEAD;
+    for (const [input, output] of chunks) {
+      if (calls.length >= window) await calls[calls.length - window];
+      calls.push(this.submit(name, input, output, options));
+    }
+    return await Promise.all(calls);
+  }
+
+  /** Gives the workers and the memory back. Buffers of the lease become empty, calls in flight end with {@link LeaseLost}. */
+  release(): Promise<void> {
+    return (this.#closed ??= this.#release());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  /** @internal The node says that the lease is over. */
+  lose(message: string): void {
+    for (const lane of this.#lanes) lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`));
+  }
+
+  /** @internal The node says that one worker is gone. */
+  loseWorker(worker: number, message: string): void {
+    this.#lanes[worker]?.lose(new WorkerLost(worker, `worker ${worker} is lost: ${message}; take a new lease`));
+  }
+
+  async #release(): Promise<void> {
+    this.#lastName = "";
+    this.#indexes.clear();
+    await this.#node.release(this.#id);
+    const released = new WorkerLost(-1, "the lease was released while the call was in flight; await calls before releasing");
+    for (const lane of this.#lanes) {
+      lane.lose(released);
+      lane.endpoint.close();
+    }
+    this.#reactor.close();
+    this.#region.close();
+    for (const fd of this.#descriptors) closeDescriptor(fd);
+    this.#onReleased(this);
+  }
+
+  #allocate<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
+    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
+    if (!Number.isSafeInteger(length) || length < 0) throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
+    return new type(this.#arenaBuffer, this.#arena.allocate(length * type.BYTES_PER_ELEMENT), length);
+  }
+
+  /** The least loaded worker, in turn among equals. */
+  #pick(worker: number | undefined): WorkerLane {
+    const lanes = this.#lanes;
+    if (worker !== undefined) {
+      const lane = lanes[worker];
+      if (!lane) throw new UsageError(`the lease has workers 0 to ${lanes.length - 1}; there is no worker ${worker}`);
+      return lane;
+    }
+    if (lanes.length === 1) return lanes[0]!;
+    let best: WorkerLane | undefined;
+    for (let i = 0; i < lanes.length; i++) {
+      const lane = lanes[(this.#turn + i) % lanes.length]!;
+      if (lane.lost !== undefined) continue;
+      if (best === undefined || lane.load < best.load) best = lane;
+    }
+    if (best === undefined) return lanes[0]!;
+    this.#turn = best.index + 1;
+    return best;
+  }
+
+  #indexOf(name: string): number {
+    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
+    const index = this.#indexes.get(name);
+    if (index === undefined) throw this.#noSuchFunction(name);
+    this.#lastName = name;
+    this.#lastIndex = index;
+    return index;
+  }
+
+  #noSuchFunction(name: string): NoSuchFunction {
+    const kind = Object.hasOwn(this.#others, name) ? this.#others[name] : undefined;
+    const problem = kind ? `exports "${name}", but it is a ${kind} and no function` : `exports no function "${name}"`;
+    return new NoSuchFunction(name, `${this.#module} ${problem}; it has: ${this.functions.join(", ")}`);
+  }
+
+  #newCall(lane: WorkerLane, name: string, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions): Call {
+    const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
+    if (input.buffer !== this.#arenaBuffer) throw foreignBuffer("the input");
+    if (output.buffer !== this.#arenaBuffer) throw foreignBuffer("the output");
+    if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, input, output, 0);
+    const call = new Call(lane, lane.index, fn, input, output, wholeDeadline(options.deadlineMs));
+    call.submittedNs = Bun.nanoseconds();
+    if (options.timings) call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
+    if (options.signal?.aborted) call.end(0, options.signal.reason);
+    return call;
+  }
+
+  /** What ends a call from this side. */
+  #bindEnd(lane: WorkerLane, call: Call, { signal }: SubmitOptions): void {
+    const { deadlineMs } = call;
+    if (call.done || (deadlineMs === 0 && !signal)) return;
+    const timer =
+      deadlineMs === 0
+        ? undefined
+        : setTimeout(() => {
+            lane.harvest();
+            lane.giveUp(call, new DeadlineExceeded(deadlineMs));
+          }, deadlineMs);
+    const abort = () => lane.giveUp(call, signal!.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    const { cleanUp } = call;
+    call.cleanUp = () => {
+      cleanUp?.();
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    };
+  }
+
+  #failed(lane: WorkerLane, result: number, deadlineMs: number, retry: () => Call): number {
+    // Slots still held by calls that were given up: wait for one as any other call does.
+    if (result === STATUS.ringFull) return retry().get();
+    const slot = lane.endpoint.lastSlot();
+    if (result === STATUS.deadline) lane.cancelSlot(slot);
+    throw lane.errorFor(result, slot, deadlineMs);
+  }
+}
+
+/** Told apart by identity: a call without options takes the short way. */
+const NO_OPTIONS: SubmitOptions = Object.freeze({});
+
+/** `map` keeps this many calls per worker submitted: enough to hide a turn of the event loop. */
+const MAP_CALLS_AHEAD = 64;
+
+function foreignBuffer(what: string): UsageError {
+  return new UsageError(`${what} is not in the lease's memory; allocate it with lease.input or lease.output`);
+}
+
+function wholeDeadline(deadlineMs: number | undefined): number {
+  if (deadlineMs === undefined) return 0;
+  if (!(deadlineMs > 0) || deadlineMs > 0xffffffff)
+    throw new UsageError(`deadlineMs must be a positive number of milliseconds; it is ${deadlineMs}`);
+  return Math.ceil(deadlineMs);
+}

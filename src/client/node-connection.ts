@@ -1,0 +1,238 @@
+/** A client's control connection to one node: greeting, leases, notes about their ends. */
+import { Mailbox } from "../../ffi/descriptors.ts";
+import { type Address, formatAddress } from "../address.ts";
+import { Connection, watchDescriptor } from "../connection.ts";
+import { type RfaasError, LeaseLost, LeaseRefused, ModuleLoadError, NodeUnreachable, UsageError } from "../errors.ts";
+import { machineId } from "../fabric/machine.ts";
+import {
+  type Allocate,
+  type ClientMessage,
+  type Granted,
+  type NodeMessage,
+  PROTOCOL_VERSION,
+  type Status,
+  type Welcome,
+  nodeVocabulary,
+} from "../protocol/messages.ts";
+import { VERSION } from "../version.ts";
+import { remoteCause } from "./remote-error.ts";
+
+/** What a lease hears about itself. */
+export interface LeaseListener {
+  lost(message: string): void;
+  workerLost(worker: number, message: string): void;
+}
+
+/** A grant, with the descriptors that came with it: the memory, the host's pidfd, the notify socket, one socket per worker. */
+export interface GrantedLease {
+  granted: Granted;
+  descriptors: number[];
+}
+
+type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
+type Pending<T> = PromiseWithResolvers<T>;
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export class NodeConnection {
+  readonly address: string;
+  /** Set when the node says that it stops; its leases go on for a while. */
+  draining = false;
+  readonly #connection: Connection<NodeMessage, ClientMessage>;
+  readonly #welcome = Promise.withResolvers<Welcome>();
+  readonly #grants = new Map<number, Pending<Granted> & { module: string }>();
+  readonly #statuses = new Map<number, Pending<Status>>();
+  readonly #releases = new Map<number, Pending<void>>();
+  readonly #listeners = new Map<number, LeaseListener>();
+  readonly #closed = Promise.withResolvers<void>();
+  #over: RfaasError | undefined;
+  #nextId = 1;
+
+  private constructor(address: string) {
+    this.address = address;
+    this.#welcome.promise.catch(() => {});
+    this.#connection = new Connection(nodeVocabulary, {
+      message: (message) => this.#heard(message),
+      closed: (error) => this.#end(new NodeUnreachable(address, `the connection to the node at ${address} ended${error ? `: ${error.message}` : ""}; see the node's log, and connect again`)),
+    });
+  }
+
+  /** Connects and greets. Throws {@link NodeUnreachable}, or {@link LeaseRefused} when the node does not serve this client. */
+  static async connect(address: Address): Promise<NodeConnection> {
+    const shown = formatAddress(address);
+    const node = new NodeConnection(shown);
+    const socket = node.#connection.handler();
+    try {
+      if (address.kind === "unix") await Bun.connect({ unix: address.path, socket });
+      else await Bun.connect({ hostname: address.host, port: address.port, socket });
+    } catch (cause) {
+      throw new NodeUnreachable(shown, `no node answers at ${shown} (${(cause as Error).message}); start one with: rfaas serve --listen ${shown}`, { cause });
+    }
+    return await node.#greet();
+  }
+
+  /** Greets a node at the other end of a descriptor. `exited` rejects when its process ends. */
+  static async adopt(fd: number, exited: Promise<never>): Promise<NodeConnection> {
+    const node = new NodeConnection("private");
+    exited.catch((error) => node.#end(error));
+    await watchDescriptor(fd, node.#connection.handler());
+    return await node.#greet();
+  }
+
+  async #greet(): Promise<NodeConnection> {
+    this.#connection.send({
+      t: "hello",
+      protocol: PROTOCOL_VERSION,
+      version: VERSION,
+      pid: process.pid,
+      fabrics: ["shm"],
+      machine: machineId(),
+    });
+    const timer = setTimeout(
+      () => this.#end(new NodeUnreachable(this.address, `the node at ${this.address} did not greet within ${CONNECT_TIMEOUT_MS} ms; is it an rfaas node?`)),
+      CONNECT_TIMEOUT_MS,
+    );
+    try {
+      this.welcome = await this.#welcome.promise;
+      this.#rest();
+      return this;
+    } catch (error) {
+      this.#connection.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** What the node said of itself. */
+  welcome!: Welcome;
+
+  /** Asks for a lease and waits until its workers have loaded the module. */
+  async allocate(request: AllocateRequest, listener: LeaseListener): Promise<GrantedLease> {
+    this.#throwIfOver();
+    const mailbox = new Mailbox();
+    try {
+      const id = this.#nextId++;
+      const pending = { ...Promise.withResolvers<Granted>(), module: request.module };
+      this.#grants.set(id, pending);
+      this.#connection.ref();
+      this.#connection.send({ t: "allocate", id, mailbox: mailbox.name, ...request });
+      const granted = await pending.promise;
+      // The node sent them before it sent the grant.
+      const descriptors = mailbox.receive(granted.nonce);
+      if (!descriptors || descriptors.length !== 3 + request.workers) {
+        this.#connection.send({ t: "release", lease: granted.lease });
+        throw new LeaseRefused("RFAAS_NO_SHARED_FABRIC", "the node granted the lease but its memory did not arrive; client and node must share a network namespace");
+      }
+      this.#listeners.set(granted.lease, listener);
+      return { granted, descriptors };
+    } finally {
+      mailbox.close();
+      this.#rest();
+    }
+  }
+
+  /** Gives a lease back and waits until the node has it. */
+  async release(lease: number): Promise<void> {
+    this.#listeners.delete(lease);
+    if (this.#over) return;
+    const pending = Promise.withResolvers<void>();
+    this.#releases.set(lease, pending);
+    this.#connection.ref();
+    this.#connection.send({ t: "release", lease });
+    await pending.promise;
+    this.#rest();
+  }
+
+  /** Tells the node that nobody waits for a call any more. */
+  cancel(lease: number, worker: number, slot: number, sequence: number): void {
+    this.#connection.send({ t: "cancel", lease, worker, slot, sequence });
+  }
+
+  async status(): Promise<Status> {
+    this.#throwIfOver();
+    const id = this.#nextId++;
+    const pending = Promise.withResolvers<Status>();
+    this.#statuses.set(id, pending);
+    this.#connection.ref();
+    this.#connection.send({ t: "ask-status", id });
+    try {
+      return await pending.promise;
+    } finally {
+      this.#rest();
+    }
+  }
+
+  /** Ends the connection; the node takes back what was leased over it. */
+  async close(): Promise<void> {
+    this.#connection.close();
+    await this.#closed.promise;
+  }
+
+  /** An idle connection does not keep the program alive. */
+  #rest(): void {
+    if (this.#grants.size === 0 && this.#statuses.size === 0 && this.#releases.size === 0) this.#connection.unref();
+  }
+
+  #throwIfOver(): void {
+    if (this.#over) throw this.#over;
+  }
+
+  #heard(message: NodeMessage): void {
+    switch (message.t) {
+      case "welcome":
+        return this.#welcome.resolve(message);
+      case "refused":
+        return this.#end(new LeaseRefused(message.code, `the node at ${this.address} refused this client: ${message.message}`));
+      case "granted":
+        take(this.#grants, message.id)?.resolve(message);
+        return;
+      case "denied": {
+        const pending = take(this.#grants, message.id);
+        return pending?.reject(denial(message, pending.module));
+      }
+      case "status":
+        take(this.#statuses, message.id)?.resolve(message);
+        return;
+      case "released":
+        take(this.#releases, message.lease)?.resolve();
+        return;
+      case "lost":
+        return this.#listeners.get(message.lease)?.lost(message.message);
+      case "worker-lost":
+        return this.#listeners.get(message.lease)?.workerLost(message.worker, message.message);
+      case "draining":
+        this.draining = true;
+    }
+  }
+
+  #end(error: RfaasError): void {
+    if (this.#over) return;
+    this.#over = error;
+    this.#welcome.reject(error);
+    for (const { reject } of this.#grants.values()) reject(error);
+    for (const { reject } of this.#statuses.values()) reject(error);
+    for (const { resolve } of this.#releases.values()) resolve();
+    this.#grants.clear();
+    this.#statuses.clear();
+    this.#releases.clear();
+    for (const listener of this.#listeners.values()) listener.lost(error.message);
+    this.#listeners.clear();
+    this.#closed.resolve();
+  }
+}
+
+function take<K, V>(map: Map<K, V>, key: K): V | undefined {
+  const value = map.get(key);
+  map.delete(key);
+  return value;
+}
+
+function denial(message: NodeMessage & { t: "denied" }, module: string): RfaasError {
+  if (message.code === "RFAAS_USAGE") return new UsageError(message.message);
+  if (message.code === "RFAAS_NODE_LOST") return new LeaseLost(message.message);
+  if (!message.code.startsWith("RFAAS_MODULE") && message.code !== "RFAAS_NO_FUNCTIONS")
+    return new LeaseRefused(message.code, `the node refused the lease: ${message.message}`);
+  const cause = message.error ? { cause: remoteCause(message.error) } : {};
+  return new ModuleLoadError(message.code, module, message.message, cause);
+}

@@ -1,0 +1,44 @@
+/** Errors that happened in another process, rebuilt here. */
+import { END } from "../../ffi/layout.ts";
+import { FunctionError } from "../errors.ts";
+import { decodeValue } from "../protocol/frame.ts";
+import type { ErrorRecord } from "../protocol/messages.ts";
+
+/** An `Error` with the name, message and stack of the one that was caught remotely. */
+export function remoteCause(record: ErrorRecord): Error {
+  const error = new Error(record.message);
+  error.name = record.name;
+  if (record.stack !== undefined) error.stack = record.stack;
+  return Object.assign(error, record.code === undefined ? {} : { code: record.code });
+}
+
+/** What a function threw, from the error record of its call. A record that cannot be read is itself reported. */
+export function functionErrorFrom(bytes: Uint8Array): FunctionError {
+  const value = decodeValue(bytes) as Partial<ErrorRecord> | undefined;
+  if (typeof value?.name !== "string" || typeof value.message !== "string")
+    return new FunctionError({ name: "FunctionError", message: "the function failed, and its error could not be read" });
+  return new FunctionError({
+    name: value.name,
+    message: value.message,
+    code: typeof value.code === "string" ? value.code : undefined,
+    stack: typeof value.stack === "string" ? value.stack : undefined,
+  });
+}
+
+/** The reason in shared memory, in words; `detail` is an exit code or a signal. */
+export function describeEnd(reason: number, detail: number): string {
+  switch (reason) {
+    case END.released:
+      return "the lease was released";
+    case END.exited:
+      return `its host process exited with code ${detail}`;
+    case END.signalled:
+      return `its host process was killed by signal ${detail}${detail === 9 ? ", from outside or for lack of memory" : ": a crash in native code, or more memory than the lease has"}`;
+    case END.nodeStopped:
+      return "the node stopped";
+    case END.workerFailed:
+      return "an uncaught error ended the worker";
+    default:
+      return "its host process or its node died";
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * A client's way to one worker: calls in flight by slot, and behind them the calls that wait for one. Slots are credits; a full
+ * ring makes a call wait here, and never overwrites anything.
+ */
+import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
+import { STATUS, TIMED } from "../../ffi/layout.ts";
+import { DeadlineExceeded, ProtocolError, QueueFull, type RfaasError, WorkerLost } from "../errors.ts";
+import type { Call, CallDriver } from "./call.ts";
+import type { Reactor } from "./reactor.ts";
+import { describeEnd, functionErrorFrom } from "./remote-error.ts";
+
+/** Calls that may wait for a slot, per worker. */
+export const MAX_QUEUED_CALLS = 65_536;
+/** A queued call whose ring holds only abandoned calls looks again this often. */
+const STUCK_RING_POLL_MS = 1;
+
+/** What a lane needs of its lease. */
+export interface LaneOwner {
+  reactor: Reactor;
+  /** Tells the node that a call is no longer waited for. */
+  cancel(worker: number, slot: number, sequence: number): void;
+  /** Why the lease ended, as far as shared memory knows. */
+  ended(): [reason: number, detail: number];
+}
+
+export class WorkerLane implements CallDriver {
+  readonly index: number;
+  readonly endpoint: ClientEndpoint;
+  /** Set when the worker is gone: every later call ends with it. */
+  lost: WorkerLost | undefined;
+  readonly #owner: LaneOwner;
+  /** By slot. */
+  readonly #flight: (Call | undefined)[];
+  #inFlight = 0;
+  /** Where the oldest call in flight is likely to be. */
+  #oldest = 0;
+  #queue: Call[] = [];
+
+  constructor(index: number, endpoint: ClientEndpoint, slots: number, owner: LaneOwner) {
+    this.index = index;
+    this.endpoint = endpoint;
+    this.#owner = owner;
+    this.#flight = new Array(slots).fill(undefined);
+  }
+
+  /** Calls in flight and waiting. */
+  get load(): number {
+    return this.#inFlight + this.#queue.length;
+  }
+
+  /** Posts the call, or lets it wait for a slot. Throws {@link QueueFull}. */
+  submit(call: Call): void {
+    if (this.lost) return call.end(0, this.lost);
+    if (this.#queue.length === 0 && this.#post(call)) return;
+    if (this.#queue.length >= MAX_QUEUED_CALLS)
+      throw new QueueFull(`${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`);
+    this.#queue.push(call);
+    this.watch(call);
+  }
+
+  /** Posts the call if a slot is free. */
+  trySubmit(call: Call): boolean {
+    if (this.lost) {
+      call.end(0, this.lost);
+      return true;
+    }
+    return this.#queue.length === 0 && this.#post(call);
+  }
+
+  /** Ends every call that has an answer, posts those that waited. Returns how many ended. */
+  harvest(): number {
+    let ended = 0;
+    const slots = this.#flight.length;
+    const begin = this.#oldest;
+    for (let i = 0, left = this.#inFlight; left > 0 && i < slots; i++) {
+      const slot = (begin + i) & (slots - 1);
+      if (this.#flight[slot] === undefined) continue;
+      left--;
+      const result = this.endpoint.test(slot);
+      if (result === STATUS.pending) continue;
+      this.#settle(slot, result);
+      ended++;
+    }
+    return ended;
+  }
+
+  drive(call: Call): void {
+    while (!call.done) {
+      const waitedFor = call.slot >= 0 ? call : this.#oldestInFlight();
+      if (waitedFor) this.#await(waitedFor, call);
+      else this.#awaitAbandoned(call);
+    }
+    this.#owner.reactor.rouse();
+  }
+
+  watch(call: Call): void {
+    this.#owner.reactor.watch(call);
+  }
+
+  /** The caller gave up, with `reason`. A call that has not been posted is never sent. */
+  giveUp(call: Call, reason: unknown): void {
+    if (call.done) return;
+    if (call.slot >= 0) {
+      this.#forget(call.slot);
+      this.endpoint.abandon(call.slot);
+      if (reason instanceof DeadlineExceeded) this.cancelSlot(call.slot);
+      call.slot = -1;
+    } else this.#queue = this.#queue.filter((queued) => queued !== call);
+    call.end(0, reason);
+    this.#pump();
+  }
+
+  cancelSlot(slot: number): void {
+    this.#owner.cancel(this.index, slot, this.endpoint.sequence(slot));
+  }
+
+  /** The worker is gone: what has an answer gets it, everything else ends with `error`. */
+  lose(error: WorkerLost): void {
+    if (this.lost) return;
+    this.lost = error;
+    this.harvest();
+    for (const call of [...this.#flight, ...this.#queue]) call?.end(0, error);
+    this.#flight.fill(undefined);
+    this.#inFlight = 0;
+    this.#queue = [];
+  }
+
+  /** The error for a negative result of `slot`'s call. */
+  errorFor(result: number, slot: number, deadlineMs: number): RfaasError {
+    switch (result) {
+      case STATUS.functionError:
+        return functionErrorFrom(this.endpoint.errorRecord(slot));
+      case STATUS.deadline:
+        return new DeadlineExceeded(deadlineMs);
+      case STATUS.workerLost:
+        return this.#workerLost();
+      case STATUS.badRequest:
+        return new ProtocolError("the worker refused the request as out of bounds; this is a defect of rfaas, please report it");
+      default:
+        return new ProtocolError("the worker's answer is out of bounds; the function has damaged its process, release the lease");
+    }
+  }
+
+  #workerLost(): WorkerLost {
+    if (this.lost) return this.lost;
+    if (!this.endpoint.lost())
+      return new WorkerLost(
+        this.index,
+        `worker ${this.index} was restarted because a call did not end by its deadline; the calls it had begun are lost, call again`,
+      );
+    const [workerReason, workerDetail] = this.endpoint.ended();
+    const [reason, detail] = workerReason === 0 ? this.#owner.ended() : [workerReason, workerDetail];
+    const error = new WorkerLost(this.index, `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`);
+    this.lose(error);
+    return error;
+  }
+
+  #post(call: Call): boolean {
+    const slot = this.endpoint.post(
+      call.timings === undefined ? call.fn : call.fn | TIMED,
+      call.inputOffset,
+      call.inputLength,
+      call.outputOffset,
+      call.outputCapacity,
+      call.deadlineMs,
+    );
+    if (slot === STATUS.ringFull) return false;
+    if (slot < 0) {
+      call.end(0, this.errorFor(slot, -1, call.deadlineMs));
+      return true;
+    }
+    if (call.timings !== undefined) call.timings.queuedNs = Bun.nanoseconds() - call.submittedNs;
+    call.slot = slot;
+    this.#flight[slot] = call;
+    this.#inFlight++;
+    return true;
+  }
+
+  #forget(slot: number): void {
+    this.#flight[slot] = undefined;
+    this.#inFlight--;
+    this.#oldest = (slot + 1) & (this.#flight.length - 1);
+  }
+
+  #oldestInFlight(): Call | undefined {
+    const slots = this.#flight.length;
+    for (let i = 0; i < slots; i++) {
+      const call = this.#flight[(this.#oldest + i) & (slots - 1)];
+      if (call !== undefined) return call;
+    }
+    return undefined;
+  }
+
+  #settle(slot: number, result: number): void {
+    const call = this.#flight[slot]!;
+    this.#forget(slot);
+    call.slot = -1;
+    if (call.timings !== undefined) Object.assign(call.timings, this.endpoint.timings(slot));
+    if (result >= 0) call.end(result);
+    else call.end(0, this.errorFor(result, slot, call.deadlineMs));
+    if (this.#queue.length > 0) this.#pump();
+  }
+
+  #pump(): void {
+    let posted = 0;
+    while (posted < this.#queue.length && this.#post(this.#queue[posted]!)) posted++;
+    if (posted > 0) this.#queue.splice(0, posted);
+  }
+
+  /** Waits for `waitedFor`, no longer than `wanted` may take. */
+  #await(waitedFor: Call, wanted: Call): void {
+    const { slot } = waitedFor;
+    if (wanted.deadlineMs === 0) return this.#settle(slot, this.endpoint.wait(slot, 0));
+    const limitMs = wanted.remainingMs();
+    if (limitMs <= 0) return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
+    const result = this.endpoint.wait(slot, Math.max(1, Math.ceil(limitMs)));
+    if (result !== STATUS.pending) this.#settle(slot, result);
+  }
+
+  #awaitAbandoned(wanted: Call): void {
+    this.#pump();
+    if (wanted.slot >= 0 || wanted.done) return;
+    if (wanted.remainingMs() <= 0) return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
+    if (this.endpoint.lost()) return wanted.end(0, this.#workerLost());
+    Bun.sleepSync(STUCK_RING_POLL_MS);
+  }
+}

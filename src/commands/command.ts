@@ -1,0 +1,22 @@
+/** What a subcommand is to the command tree: how it is called, what its manual says, and what it runs. */
+
+export interface Option {
+  /** As `cac` wants it: `--cores <n>`, `-n, --iterations <n>`, `--json`. */
+  flag: string;
+  description: string;
+}
+
+export interface Command {
+  /** `invoke <module>`: the name, then its arguments. */
+  usage: string;
+  summary: string;
+  /** Paragraphs of the manual's DESCRIPTION. */
+  description: string;
+  options: readonly Option[];
+  /** Command lines with what they do. */
+  examples: readonly [command: string, effect: string][];
+  /** Not listed; for rfaas's own use. */
+  hidden?: boolean;
+  /** Options as parsed by `cac`, not yet validated. */
+  run(args: string[], options: Record<string, unknown>): Promise<void>;
+}

@@ -1,0 +1,23 @@
+import { Type } from "@sinclair/typebox";
+import { runHost } from "../executor/host.ts";
+import type { Command } from "./command.ts";
+import { readOptions, whole } from "./options.ts";
+
+const Options = Type.Object({ workers: whole(0, 128), parent: whole(1, 2 ** 31) });
+
+/** A host process: started by an agent, which is at the other end of descriptor 3. */
+export const host: Command = {
+  usage: "__host",
+  summary: "run one lease's workers (started by a node)",
+  description: "",
+  options: [
+    { flag: "--workers <n>", description: "threads to have ready" },
+    { flag: "--parent <pid>", description: "the agent to die with" },
+  ],
+  examples: [],
+  hidden: true,
+  async run(_args, raw) {
+    const { workers, parent } = readOptions(Options, raw);
+    await runHost({ prewarmedWorkers: workers, parentPid: parent });
+  },
+};

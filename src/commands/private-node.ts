@@ -1,0 +1,49 @@
+import { totalmem } from "node:os";
+import { Type } from "@sinclair/typebox";
+import { dieWithParent } from "../../ffi/system.ts";
+import { watchDescriptor } from "../connection.ts";
+import { Agent } from "../executor/agent.ts";
+import { defaultCores, planCpus } from "../executor/cores.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { readOptions, whole } from "./options.ts";
+
+const Options = Type.Object({
+  parent: whole(1, 2 ** 31),
+  cores: Type.Optional(whole(1, 1024)),
+  memory: Type.Optional(whole(1, Number.MAX_SAFE_INTEGER)),
+  prewarm: Type.Optional(whole(0, 1024)),
+});
+
+/** A node for one client, which started it and is at the other end of descriptor 3. */
+export const privateNode: Command = {
+  usage: "__node",
+  summary: "a node for the one client that started it",
+  description: "",
+  options: [
+    { flag: "--parent <pid>", description: "the client to die with" },
+    { flag: "--cores <n>", description: "cores to lease" },
+    { flag: "--memory <bytes>", description: "memory to lease" },
+    { flag: "--prewarm <n>", description: "hosts to keep ready" },
+  ],
+  examples: [],
+  hidden: true,
+  async run(_args, raw) {
+    const { parent, cores, memory, prewarm } = readOptions(Options, raw);
+    dieWithParent(parent);
+    // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
+    process.on("SIGINT", () => {});
+    const agent = new Agent({
+      cpus: planCpus(cores ?? defaultCores()),
+      memoryBytes: memory ?? Math.floor(totalmem() / 2),
+      polling: "adaptive",
+      prewarm: prewarm ?? 1,
+      log: (level, message) => (level === "warn" ? log.debug(message) : log.trace(message)),
+    });
+    const client = agent.newClient(() => {
+      agent.stop();
+      void agent.drain(0).then(() => process.exit(0));
+    });
+    await watchDescriptor(3, client.handler());
+  },
+};

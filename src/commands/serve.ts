@@ -1,0 +1,78 @@
+import { totalmem } from "node:os";
+import { Type } from "@sinclair/typebox";
+import { defaultAddress, parseAddress } from "../address.ts";
+import { UsageError } from "../errors.ts";
+import { Agent } from "../executor/agent.ts";
+import { defaultCores, planCpus } from "../executor/cores.ts";
+import { listen } from "../executor/listen.ts";
+import { formatBytes } from "../units.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { bytesOption, polling, readOptions, size, text, whole } from "./options.ts";
+
+const Options = Type.Object({
+  cores: Type.Optional(whole(1, 1024)),
+  memory: Type.Optional(size),
+  listen: Type.Optional(text),
+  polling: Type.Optional(polling),
+  prewarm: Type.Optional(whole(0, 1024)),
+  drain: Type.Optional(whole(0, 86_400)),
+});
+
+export const serve: Command = {
+  usage: "serve",
+  summary: "run an executor node",
+  description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of whoever holds one. Runs until
+SIGTERM or SIGINT, then grants no more leases, lets the present ones end, and exits; a second signal ends them at once.
+
+Only the owner of the socket may connect. Over TCP, only programs of the same user on this machine may.`,
+  options: [
+    { flag: "--cores <n>", description: "cores to lease (default: all that this process may use)" },
+    { flag: "--memory <size>", description: "memory to lease (default: half of the machine's)" },
+    { flag: "--listen <address>", description: "socket path or HOST:PORT (default: a socket in $XDG_RUNTIME_DIR or /tmp)" },
+    { flag: "--polling <mode>", description: "hot, warm or adaptive, for leases that do not say (default: adaptive)" },
+    { flag: "--prewarm <n>", description: "host processes to keep ready (default: 1)" },
+    { flag: "--drain <seconds>", description: "how long leases may go on after the first signal (default: 30)" },
+  ],
+  examples: [
+    ["rfaas serve", "serve on the default socket"],
+    ["rfaas serve --cores 4 --memory 8GiB --listen /run/rfaas/node.sock", "with limits, elsewhere"],
+  ],
+  async run(args, raw) {
+    if (args.length > 0) throw new UsageError(`serve takes no argument "${args[0]}"; see: rfaas help serve`);
+    const options = readOptions(Options, raw);
+    const cores = options.cores ?? defaultCores();
+    const memoryBytes = bytesOption("--memory", options.memory) ?? Math.floor(totalmem() / 2);
+    const address = options.listen === undefined ? defaultAddress() : parseAddress(String(options.listen));
+
+    const agent = new Agent({
+      cpus: planCpus(cores),
+      memoryBytes,
+      polling: options.polling ?? "adaptive",
+      prewarm: options.prewarm ?? 1,
+      log: (level, message) => log[level](message),
+    });
+    let listener: Awaited<ReturnType<typeof listen>>;
+    try {
+      listener = await listen(address, () => agent.newClient());
+    } catch (error) {
+      await agent.drain(0);
+      throw error;
+    }
+    log.info(`serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address}`);
+    log.info(`reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`);
+
+    const limitMs = (options.drain ?? 30) * 1000;
+    let signals = 0;
+    const onSignal = (signal: string) => {
+      if (++signals > 1) return agent.stop();
+      listener.stop();
+      const leases = agent.leaseCount;
+      log.info(`${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`);
+      void agent.drain(limitMs).then(() => process.exit(0));
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+  },
+};
+

@@ -1,0 +1,120 @@
+/** A control connection: messages of one vocabulary out, of another in, over a stream socket of any kind. */
+import type { Socket, SocketHandler, UnixSocketOptions } from "bun";
+import { ProtocolError } from "./errors.ts";
+import { FrameReader, encodeFrame } from "./protocol/frame.ts";
+import type { Vocabulary } from "./protocol/messages.ts";
+
+/** Bytes that may wait for a peer that does not read; beyond it the peer is taken for dead. */
+const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
+
+export interface ConnectionEvents<In> {
+  message(message: In): void;
+  /** The connection is over: the peer closed it, died, or broke the protocol (then `error` says how). Called once. */
+  closed(error?: Error): void;
+}
+
+/**
+ * Watches a connected descriptor with the event loop. Bun accepts `fd` here and says so in `FdSocketOptions`, but the types of
+ * `connect` do not list it.
+ */
+export async function watchDescriptor(fd: number, socket: SocketHandler<undefined>): Promise<Socket<undefined>> {
+  const options = { fd, socket } as unknown as UnixSocketOptions<undefined>;
+  return await Bun.connect(options);
+}
+
+export class Connection<In extends { t: string }, Out extends { t: string }> {
+  readonly #vocabulary: Vocabulary<In>;
+  readonly #events: ConnectionEvents<In>;
+  readonly #reader = new FrameReader();
+  #socket: Socket<undefined> | undefined;
+  #unsent: Uint8Array[] = [];
+  #unsentBytes = 0;
+  #closed = false;
+
+  constructor(vocabulary: Vocabulary<In>, events: ConnectionEvents<In>) {
+    this.#vocabulary = vocabulary;
+    this.#events = events;
+  }
+
+  /** The handler for `Bun.connect` and for one socket of `Bun.listen`. */
+  handler(): SocketHandler<undefined> {
+    return {
+      binaryType: "uint8array",
+      open: (socket) => this.opened(socket),
+      data: (_, bytes) => this.received(bytes),
+      drain: () => this.#flush(),
+      end: () => this.close(),
+      close: () => this.#over(),
+      error: (_, error) => this.#over(error),
+    };
+  }
+
+  opened(socket: Socket<undefined>): void {
+    this.#socket = socket;
+    this.#flush();
+  }
+
+  received(bytes: Uint8Array): void {
+    if (this.#closed) return;
+    try {
+      for (const message of this.#reader.push(bytes)) {
+        if (this.#closed) return;
+        this.#events.message(this.#vocabulary.parse(message));
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#over(error);
+      this.#socket?.end();
+    }
+  }
+
+  drained(): void {
+    this.#flush();
+  }
+
+  /** Sends in order; buffers when the peer is slow. Does nothing on a closed connection. */
+  send(message: Out): void {
+    if (this.#closed) return;
+    const frame = encodeFrame(message);
+    this.#unsent.push(frame);
+    this.#unsentBytes += frame.length;
+    this.#flush();
+    if (this.#unsentBytes > MAX_UNSENT_BYTES) this.close(new ProtocolError("the peer does not read its messages"));
+  }
+
+  /** Ends the connection after what was sent. */
+  close(error?: Error): void {
+    this.#over(error);
+    this.#socket?.end();
+  }
+
+  /** Whether an open connection keeps the process alive; it does until {@link unref}. */
+  ref(): void {
+    this.#socket?.ref();
+  }
+
+  unref(): void {
+    this.#socket?.unref();
+  }
+
+  #flush(): void {
+    if (!this.#socket) return;
+    while (this.#unsent.length > 0) {
+      const first = this.#unsent[0]!;
+      const written = this.#socket.write(first);
+      if (written <= 0) return;
+      this.#unsentBytes -= written;
+      if (written < first.length) {
+        this.#unsent[0] = first.subarray(written);
+        return;
+      }
+      this.#unsent.shift();
+    }
+  }
+
+  #over(error?: Error): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#events.closed(error);
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Everything that can go wrong, one class each: `code` for programs, `message` for people (it ends with what to do), `cause`
+ * and data fields for both. {@link exitCode} says how a command ends.
+ */
+
+/** Exit codes of every command. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, noExecutor: 3, leaseLost: 4, timeout: 124 } as const;
+
+/** The base of all errors that rfaas itself raises. */
+export abstract class RfaasError extends Error {
+  abstract readonly code: string;
+  /** How a command that ends with this error exits. */
+  get exitCode(): number {
+    return EXIT.failed;
+  }
+}
+
+/** A value, option or argument is wrong: the caller's mistake, found before anything was done. */
+export class UsageError extends RfaasError {
+  override readonly name = "UsageError";
+  readonly code = "RFAAS_USAGE";
+  override get exitCode(): number {
+    return EXIT.usage;
+  }
+}
+
+/** The peer said something that this version does not understand. */
+export class ProtocolError extends RfaasError {
+  override readonly name = "ProtocolError";
+  readonly code = "RFAAS_PROTOCOL";
+}
+
+/** No node answers at the address, or it cannot be started. */
+export class NodeUnreachable extends RfaasError {
+  override readonly name = "NodeUnreachable";
+  readonly code = "RFAAS_NODE_UNREACHABLE";
+  readonly node: string;
+  constructor(node: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.node = node;
+  }
+  override get exitCode(): number {
+    return EXIT.noExecutor;
+  }
+}
+
+/** The node answered, and said no: it is full, draining, or cannot serve this client. */
+export class LeaseRefused extends RfaasError {
+  override readonly name = "LeaseRefused";
+  readonly code: string;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+  override get exitCode(): number {
+    return EXIT.noExecutor;
+  }
+}
+
+/** The address is taken by another node. */
+export class AddressInUse extends RfaasError {
+  override readonly name = "AddressInUse";
+  readonly code = "RFAAS_ADDRESS_IN_USE";
+}
+
+/** The function module could not be found, parsed or evaluated. `cause` is the module's own error. */
+export class ModuleLoadError extends RfaasError {
+  override readonly name = "ModuleLoadError";
+  readonly code: string;
+  readonly module: string;
+  constructor(code: string, module: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.module = module;
+  }
+}
+
+/** The module has no function of this name. */
+export class NoSuchFunction extends RfaasError {
+  override readonly name = "NoSuchFunction";
+  readonly code = "RFAAS_NO_SUCH_FUNCTION";
+  readonly functionName: string;
+  constructor(functionName: string, message: string) {
+    super(message);
+    this.functionName = functionName;
+  }
+  override get exitCode(): number {
+    return EXIT.usage;
+  }
+}
+
+/** The function threw. `name`, `message` and `remoteStack` are the thrown error's own. */
+export class FunctionError extends RfaasError {
+  override readonly name: string;
+  readonly code: string;
+  /** The stack in the worker; `stack` continues with the caller's. */
+  readonly remoteStack: string | undefined;
+  constructor(record: { name: string; message: string; code?: string | undefined; stack?: string | undefined }) {
+    super(record.message);
+    this.name = record.name;
+    this.code = record.code ?? "RFAAS_FUNCTION_ERROR";
+    this.remoteStack = record.stack;
+    if (record.stack) this.stack = `${record.stack}\n    --- called from ---\n${this.stack ?? ""}`;
+  }
+}
+
+/** The call did not end by its deadline. The function may still be running; its worker is restarted if it does not stop. */
+export class DeadlineExceeded extends RfaasError {
+  override readonly name = "DeadlineExceeded";
+  readonly code = "RFAAS_DEADLINE_EXCEEDED";
+  readonly deadlineMs: number;
+  constructor(deadlineMs: number) {
+    super(`the call did not finish within ${deadlineMs} ms; raise deadlineMs or make the function faster`);
+    this.deadlineMs = deadlineMs;
+  }
+  override get exitCode(): number {
+    return EXIT.timeout;
+  }
+}
+
+/** The worker, its host process or the node died while the call was in flight, or before it. Its effects are unknown. */
+export class WorkerLost extends RfaasError {
+  override readonly name = "WorkerLost";
+  readonly code = "RFAAS_WORKER_LOST";
+  readonly worker: number;
+  constructor(worker: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.worker = worker;
+  }
+  override get exitCode(): number {
+    return EXIT.leaseLost;
+  }
+}
+
+/** The lease was released, or its node went away: no more calls can be made on it. */
+export class LeaseLost extends RfaasError {
+  override readonly name = "LeaseLost";
+  readonly code = "RFAAS_LEASE_LOST";
+  override get exitCode(): number {
+    return EXIT.leaseLost;
+  }
+}
+
+/** The lease's memory has no room for the buffer. */
+export class OutOfLeaseMemory extends RfaasError {
+  override readonly name = "OutOfLeaseMemory";
+  readonly code = "RFAAS_OUT_OF_LEASE_MEMORY";
+  readonly requestedBytes: number;
+  readonly freeBytes: number;
+  constructor(requestedBytes: number, freeBytes: number) {
+    super(
+      `the lease has no room for ${requestedBytes} more bytes (${freeBytes} are free); free a buffer or ask for more with { memory }`,
+    );
+    this.requestedBytes = requestedBytes;
+    this.freeBytes = freeBytes;
+  }
+}
+
+/** More calls are waiting in the client than its queue holds. */
+export class QueueFull extends RfaasError {
+  override readonly name = "QueueFull";
+  readonly code = "RFAAS_QUEUE_FULL";
+}
+
+/** The machine cannot do what is asked: no memory, no shared memory, a file that cannot be read or written. */
+export class EnvironmentError extends RfaasError {
+  override readonly name = "EnvironmentError";
+  readonly code = "RFAAS_ENVIRONMENT";
+}
+
+/** How a command that ends with `error` exits. */
+export function exitCode(error: unknown): number {
+  return error instanceof RfaasError ? error.exitCode : EXIT.failed;
+}

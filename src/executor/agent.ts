@@ -1,0 +1,254 @@
+/**
+ * The agent: the node's supervising process, the only authority over its cores and memory. It grants leases to clients,
+ * pairs each with a host, and takes everything back however a lease ends. User code never runs here.
+ */
+import { LAYOUT, type Polling } from "../../ffi/layout.ts";
+import { NativeError } from "../../ffi/errors.ts";
+import { Connection } from "../connection.ts";
+import { machineId } from "../fabric/machine.ts";
+import { Capacity, type Share } from "../lease/capacity.ts";
+import {
+  type Allocate,
+  type ClientMessage,
+  type ErrorRecord,
+  type NodeMessage,
+  PROTOCOL_VERSION,
+  clientVocabulary,
+} from "../protocol/messages.ts";
+import { VERSION } from "../version.ts";
+import { HostPool } from "./host-pool.ts";
+import type { HostProcess } from "./host-process.ts";
+import { type LeaseEvents, LeasedHost } from "./leased-host.ts";
+
+export interface AgentOptions {
+  /** CPUs to lease; -1 stands for a core that workers are not pinned to. */
+  cpus: readonly number[];
+  memoryBytes: number;
+  /** For leases that do not say how to wait. */
+  polling: Polling;
+  /** Hosts kept waiting. */
+  prewarm: number;
+  log(level: "info" | "warn", message: string): void;
+}
+
+/** Spin budgets when a lease names none. Warm blocks at once; adaptive spins for about one wake-up. */
+const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 0, adaptive: 50_000 };
+/** Threads that each waiting host has ready; a lease of more workers starts the rest. */
+const MAX_PREWARMED_WORKERS = 4;
+
+type ClientConnection = Connection<ClientMessage, NodeMessage>;
+
+interface Client {
+  connection: ClientConnection;
+  greeted: boolean;
+  leases: Map<number, LeasedHost>;
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #capacity: Capacity;
+  readonly #pool: HostPool;
+  readonly #clients = new Set<Client>();
+  readonly #leases = new Map<number, { lease: LeasedHost; client: Client }>();
+  #nextLease = 1;
+  #draining = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.#capacity = new Capacity(options.cpus, options.memoryBytes);
+    this.#pool = new HostPool(options.prewarm, Math.min(options.cpus.length, MAX_PREWARMED_WORKERS));
+  }
+
+  /** A connection for one client; its handler goes to the socket. */
+  newClient(onClosed: () => void = () => {}): ClientConnection {
+    const connection: ClientConnection = new Connection(clientVocabulary, {
+      message: (message) => this.#heard(client, message),
+      closed: (error) => {
+        if (error) {
+          connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
+          this.#options.log("warn", `a client was disconnected: ${error.message}`);
+        }
+        this.#clients.delete(client);
+        for (const lease of client.leases.values()) lease.end({ kind: "client-gone" });
+        onClosed();
+      },
+    });
+    const client: Client = { connection, greeted: false, leases: new Map() };
+    this.#clients.add(client);
+    return connection;
+  }
+
+  /** Grants no more leases, lets the present ones end for at most `limitMs`, then ends them. Resolves when all hosts are gone. */
+  async drain(limitMs: number): Promise<void> {
+    this.#draining = true;
+    for (const { connection } of this.#clients) connection.send({ t: "draining" });
+    if (this.#leases.size > 0) {
+      const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
+      const limit = setTimeout(() => this.stop(), limitMs);
+      await idle;
+      clearTimeout(limit);
+    }
+    await this.#pool.close();
+  }
+
+  /** Ends all leases now. */
+  stop(): void {
+    for (const { lease } of this.#leases.values()) lease.end({ kind: "node-stopped" });
+  }
+
+  get leaseCount(): number {
+    return this.#leases.size;
+  }
+
+  #heard(client: Client, message: ClientMessage): void {
+    if (!client.greeted && message.t !== "hello") return this.#refuse(client, "RFAAS_PROTOCOL", "the first message must be a hello");
+    switch (message.t) {
+      case "hello": {
+        if (message.protocol !== PROTOCOL_VERSION) {
+          const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
+          return this.#refuse(
+            client,
+            "RFAAS_PROTOCOL",
+            `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
+          );
+        }
+        if (!message.fabrics.includes("shm") || message.machine !== machineId())
+          return this.#refuse(client, "RFAAS_NO_SHARED_FABRIC", "the node offers shared memory only, and the client is on another machine; run it on the node's machine");
+        client.greeted = true;
+        return client.connection.send({
+          t: "welcome",
+          protocol: PROTOCOL_VERSION,
+          version: VERSION,
+          pid: process.pid,
+          cores: this.#capacity.totalCores,
+          memoryBytes: this.#capacity.totalMemoryBytes,
+        });
+      }
+      case "allocate":
+        return void this.#allocate(client, message);
+      case "release": {
+        const lease = client.leases.get(message.lease);
+        if (!lease) return client.connection.send({ t: "released", lease: message.lease });
+        return lease.end({ kind: "released" });
+      }
+      case "cancel":
+        return client.leases.get(message.lease)?.cancel(message.worker, message.slot, message.sequence);
+      case "ask-status":
+        return client.connection.send({
+          t: "status",
+          id: message.id,
+          freeCores: this.#capacity.freeCores,
+          freeMemoryBytes: this.#capacity.freeMemoryBytes,
+          leases: this.#leases.size,
+          prewarmedHosts: this.#pool.readyCount,
+        });
+    }
+  }
+
+  #refuse(client: Client, code: string, message: string): void {
+    client.connection.send({ t: "refused", code, message });
+    client.connection.close();
+  }
+
+  async #allocate(client: Client, request: Allocate): Promise<void> {
+    const started = Bun.nanoseconds();
+    const deny = (code: string, message: string, error?: ErrorRecord) =>
+      client.connection.send({ t: "denied", id: request.id, code, message, ...(error ? { error } : {}) });
+
+    if (this.#draining) return deny("RFAAS_NODE_DRAINING", "the node is draining and grants no leases; use another node");
+    const { workers, slots } = request;
+    if (workers > LAYOUT.maxWorkers) return deny("RFAAS_NODE_FULL", `a lease has at most ${LAYOUT.maxWorkers} workers; take several leases`);
+    if (slots > LAYOUT.maxSlots || (slots & (slots - 1)) !== 0)
+      return deny("RFAAS_USAGE", `slots must be a power of two up to ${LAYOUT.maxSlots}; it is ${slots}`);
+    const share = this.#capacity.take(workers, request.memoryBytes);
+    if (typeof share === "string") return deny("RFAAS_NODE_FULL", share);
+
+    let taken: { host: HostProcess; prewarmed: boolean } | undefined;
+    let lease: LeasedHost;
+    try {
+      taken = await this.#pool.take();
+      lease = this.#newLease(client, request, share, taken, started);
+    } catch (error) {
+      taken?.host.kill();
+      this.#capacity.give(share);
+      return deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
+    }
+    client.leases.set(lease.id, lease);
+    this.#leases.set(lease.id, { lease, client });
+    // The client may have gone while a host was started.
+    if (!this.#clients.has(client)) return lease.end({ kind: "client-gone" });
+    lease.attach();
+  }
+
+  #newLease(
+    client: Client,
+    request: Allocate,
+    share: Share,
+    { host, prewarmed }: { host: HostProcess; prewarmed: boolean },
+    started: number,
+  ): LeasedHost {
+    const hostReady = Bun.nanoseconds();
+    const { connection } = client;
+    const polling = request.polling ?? this.#options.polling;
+    const events: LeaseEvents = {
+      granted: (lease, nonce, exports, loadNs) => {
+        this.#options.log("info", `lease ${lease.id} granted: ${request.workers} workers for ${request.module}`);
+        connection.send({
+          t: "granted",
+          id: request.id,
+          lease: lease.id,
+          nonce,
+          exports,
+          cpus: [...share.cpus],
+          slots: request.slots,
+          polling,
+          prewarmed,
+          grantNs: Bun.nanoseconds() - started,
+          spawnNs: hostReady - started,
+          loadNs,
+        });
+      },
+      denied: (_, code, message, error) =>
+        connection.send({ t: "denied", id: request.id, code, message, ...(error ? { error } : {}) }),
+      lost: (lease, message) => {
+        this.#options.log("warn", `lease ${lease.id} lost: ${message}`);
+        connection.send({ t: "lost", lease: lease.id, message });
+      },
+      workerLost: (lease, worker, message) => {
+        this.#options.log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);
+        connection.send({ t: "worker-lost", lease: lease.id, worker, message });
+      },
+      finished: (lease) => {
+        this.#capacity.give(share);
+        client.leases.delete(lease.id);
+        this.#leases.delete(lease.id);
+        this.#options.log("info", `lease ${lease.id} ended`);
+        connection.send({ t: "released", lease: lease.id });
+        if (this.#leases.size === 0) this.#onIdle?.();
+      },
+    };
+    return new LeasedHost(
+      this.#nextLease++,
+      request,
+      share,
+      {
+        workers: request.workers,
+        slots: request.slots,
+        arenaBytes: request.memoryBytes,
+        polling,
+        spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
+      },
+      host,
+      events,
+    );
+  }
+}
+
+function explainAllocationFailure(error: unknown): string {
+  if (error instanceof NativeError && (error.code === "ENOMEM" || error.code === "ENOSPC"))
+    return `the node has no memory left for the lease (${error.code}); ask for less memory or free some on the machine`;
+  if (error instanceof NativeError && error.code === "EMFILE")
+    return "the node has no file descriptors left; raise its limit with ulimit -n";
+  return `the node could not start a host: ${(error as Error).message}; see the node's log`;
+}

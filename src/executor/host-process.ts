@@ -1,0 +1,81 @@
+/** A host as its agent sees it: a child process, its control connection, and how it ended. */
+import type { Subprocess } from "bun";
+import { openPidfd } from "../../ffi/system.ts";
+import { Connection, watchDescriptor } from "../connection.ts";
+import { type AgentMessage, type HostMessage, PROTOCOL_VERSION, hostVocabulary } from "../protocol/messages.ts";
+import { childEnvironment, selfCommand } from "../process.ts";
+
+export interface HostExit {
+  exitCode: number | null;
+  signal: string | null;
+}
+
+/** Bun's own copies of 0 to 2 aside, the control connection is the child's descriptor 3. */
+const CONTROL_FD = 3;
+
+export class HostProcess {
+  readonly pid: number;
+  /** Resolves when the host waits for a lease; rejects when it dies before. */
+  readonly ready: Promise<void>;
+  /** Resolves when the process is gone. */
+  readonly exited: Promise<HostExit>;
+  /** Receives everything after `ready`. */
+  onMessage: (message: HostMessage) => void = () => {};
+  mailboxName: Uint8Array = new Uint8Array(0);
+
+  readonly #process: Subprocess;
+  readonly #connection: Connection<HostMessage, AgentMessage>;
+
+  private constructor(process: Subprocess, connection: Connection<HostMessage, AgentMessage>, ready: Promise<void>, exited: Promise<HostExit>) {
+    this.#process = process;
+    this.pid = process.pid;
+    this.#connection = connection;
+    this.ready = ready;
+    this.exited = exited;
+  }
+
+  static spawn(prewarmedWorkers: number): HostProcess {
+    const exit = Promise.withResolvers<HostExit>();
+    const child = Bun.spawn(selfCommand(["__host", "--workers", String(prewarmedWorkers), "--parent", String(process.pid)]), {
+      // What functions print is not data: it goes to the node's log.
+      stdio: ["ignore", 2, 2, "pipe"],
+      env: childEnvironment(),
+      onExit: (_, exitCode, signal) => exit.resolve({ exitCode, signal: signal === null ? null : String(signal) }),
+    });
+    const ready = Promise.withResolvers<void>();
+    ready.promise.catch(() => {});
+    let host: HostProcess;
+    const connection: Connection<HostMessage, AgentMessage> = new Connection(hostVocabulary, {
+      message(message) {
+        if (message.t !== "ready") return host.onMessage(message);
+        if (message.protocol !== PROTOCOL_VERSION) return ready.reject(new Error("the host is of another version"));
+        host.mailboxName = message.mailbox;
+        ready.resolve();
+      },
+      closed: (error) => {
+        if (error) host.kill();
+      },
+    });
+    host = new HostProcess(child, connection, ready.promise, exit.promise);
+    void exit.promise.then(({ exitCode, signal }) => {
+      ready.reject(new Error(`the host process ended at start (${signal ?? `exit code ${exitCode}`})`));
+      connection.close();
+    });
+    void watchDescriptor(child.stdio[CONTROL_FD] as unknown as number, connection.handler());
+    return host;
+  }
+
+  send(message: AgentMessage): void {
+    this.#connection.send(message);
+  }
+
+  /** A descriptor that becomes readable when the process ends; the caller closes it. */
+  openPidfd(): number {
+    return openPidfd(this.pid);
+  }
+
+  /** Ends the process at once; {@link exited} tells when it is gone. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The host: one process per lease, started before anyone asks for it. Its threads wait for a lease; when one comes it maps the
+ * lease's memory, confines itself, and lets each worker load the module. User code never runs on this main thread, which
+ * stays free to stop a worker that does not stop by itself.
+ */
+import type { Worker } from "node:worker_threads";
+import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
+import { END } from "../../ffi/layout.ts";
+import { Region } from "../../ffi/region.ts";
+import { confine, dieWithParent } from "../../ffi/system.ts";
+import { WorkerControl } from "../../ffi/worker-endpoint.ts";
+import { Connection, watchDescriptor } from "../connection.ts";
+import {
+  type AgentMessage,
+  type Attach,
+  type Exports,
+  type HostMessage,
+  PROTOCOL_VERSION,
+  agentVocabulary,
+} from "../protocol/messages.ts";
+import { startFunctionWorker } from "../workers.ts";
+import { toErrorRecord } from "./error-record.ts";
+import type { AttachWorker, WorkerReport } from "./thread-messages.ts";
+
+/** How long a cancelled call may go on before its thread is replaced. */
+const CANCEL_GRACE_MS = 50;
+/** How long a thread may take to die before the whole host does. */
+const TERMINATE_LIMIT_MS = 2000;
+
+/** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
+export async function runHost(options: { prewarmedWorkers: number; parentPid: number }): Promise<void> {
+  dieWithParent(options.parentPid);
+  // The exit code is the host's last word to its agent; 0 says that the agent left first.
+  process.on("uncaughtException", (error) => {
+    console.error(error);
+    process.exit(70);
+  });
+  const mailbox = new Mailbox();
+  const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
+  await Promise.all(prewarmed.map((thread) => thread.ready));
+
+  let lease: HostedLease | undefined;
+  const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
+    message(message) {
+      if (message.t === "attach") {
+        lease = new HostedLease(agent, message, mailbox, prewarmed);
+        lease.load();
+      } else lease?.cancel(message.worker, message.slot, message.sequence);
+    },
+    closed: () => process.exit(0),
+  });
+  await watchDescriptor(3, agent.handler());
+  agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });
+}
+
+interface Thread {
+  worker: Worker;
+  ready: Promise<void>;
+}
+
+function startThread(index: number): Thread {
+  const worker = startFunctionWorker(`rfaas-worker-${index}`);
+  const ready = new Promise<void>((resolve, reject) => {
+    worker.once("message", () => resolve());
+    worker.once("error", reject);
+  });
+  return { worker, ready };
+}
+
+class HostedLease {
+  readonly #agent: Connection<AgentMessage, HostMessage>;
+  readonly #attach: Attach;
+  readonly #region: Region;
+  readonly #watchFds: number[];
+  readonly #controls: WorkerControl[];
+  readonly #threads: Thread[];
+  readonly #restarting = new Set<number>();
+  readonly #loaded: (Exports | undefined)[] = [];
+  #answered = false;
+  #startedNs = 0;
+
+  constructor(
+    agent: Connection<AgentMessage, HostMessage>,
+    attach: Attach,
+    mailbox: Mailbox,
+    prewarmed: readonly Thread[],
+  ) {
+    this.#agent = agent;
+    this.#attach = attach;
+    // Memory, the client's notify socket, then for each worker the two ends of its own.
+    const fds = mailbox.receive(attach.nonce);
+    if (!fds || fds.length !== 2 + 2 * attach.workers) throw new Error("the agent sent no memory with the lease");
+    const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
+    mailbox.close();
+    this.#region = Region.map(memoryFd);
+    closeDescriptor(memoryFd);
+    this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
+    const wakeFds = loopFds.filter((_, i) => i % 2 === 1);
+    this.#controls = wakeFds.map((fd, worker) => new WorkerControl(this.#region, worker, clientFd, fd));
+    this.#threads = this.#controls.map((_, worker) => prewarmed[worker] ?? startThread(worker));
+    for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
+  }
+
+  load(): void {
+    confine(this.#attach.heapBytes);
+    this.#startedNs = Bun.nanoseconds();
+    setTimeout(() => {
+      const message = `the module did not finish loading within ${this.#attach.loadTimeoutMs} ms; look for a top-level await or loop that never ends`;
+      this.#failLoad("RFAAS_MODULE_TIMEOUT", { name: "ModuleTimeout", message });
+    }, this.#attach.loadTimeoutMs).unref();
+    this.#threads.forEach((thread, worker) => this.#begin(thread, worker));
+  }
+
+  /** The client gave up on a call. If it still runs after a moment, the thread it runs on is replaced. */
+  cancel(worker: number, slot: number, sequence: number): void {
+    const control = this.#controls[worker];
+    if (!control || this.#restarting.has(worker)) return;
+    setTimeout(() => {
+      if (control.runs(slot, sequence)) void this.#restart(worker);
+    }, CANCEL_GRACE_MS);
+  }
+
+  #begin(thread: Thread, worker: number): void {
+    const { slots, module, workers, cpus } = this.#attach;
+    const attach: AttachWorker = {
+      handle: this.#controls[worker]!.handle,
+      regionAddress: this.#region.address,
+      slots,
+      hot: this.#attach.polling === "hot",
+      module,
+      worker,
+      workers,
+      cpu: cpus[worker] ?? -1,
+      watchFd: duplicateDescriptor(this.#watchFds[worker]!),
+    };
+    thread.worker.on("message", (report: WorkerReport) => this.#reported(worker, report));
+    thread.worker.on("error", (error: Error) => this.#ended(thread, worker, error));
+    thread.worker.on("exit", (code) => this.#ended(thread, worker, new Error(`its thread exited with code ${code}`)));
+    void thread.ready.then(() => thread.worker.postMessage(attach));
+  }
+
+  #reported(worker: number, report: WorkerReport): void {
+    if (report.t === "load-failed") this.#failLoad(report.code, report.error);
+    if (report.t !== "loaded" || this.#answered) return;
+    this.#loaded[worker] = report.exports;
+    if (this.#controls.some((_, i) => this.#loaded[i] === undefined)) return;
+    this.#answered = true;
+    this.#agent.send({ t: "loaded", exports: this.#loaded[0]!, loadNs: Bun.nanoseconds() - this.#startedNs });
+  }
+
+  #failLoad(code: string, error: { name: string; message: string }): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#agent.send({ t: "load-failed", code, error });
+  }
+
+  /** A thread ended that was not asked to: an uncaught error outside any call. */
+  #ended(thread: Thread, worker: number, error: Error): void {
+    if (this.#threads[worker] !== thread || this.#restarting.has(worker)) return;
+    if (!this.#answered) return this.#failLoad("RFAAS_MODULE_FAILED", toErrorRecord(error));
+    this.#controls[worker]!.lose(END.workerFailed, 0);
+    this.#agent.send({ t: "worker-ended", worker, message: `an uncaught error ended the worker: ${error.message}` });
+  }
+
+  async #restart(worker: number): Promise<void> {
+    this.#restarting.add(worker);
+    const control = this.#controls[worker]!;
+    control.stop();
+    const giveUp = setTimeout(() => {
+      console.error(`worker ${worker} is stuck in native code and cannot be stopped; ending its lease`);
+      process.exit(71);
+    }, TERMINATE_LIMIT_MS);
+    await this.#threads[worker]!.worker.terminate();
+    clearTimeout(giveUp);
+    control.abortCalls();
+    const fresh = startThread(worker);
+    this.#threads[worker] = fresh;
+    this.#restarting.delete(worker);
+    this.#begin(fresh, worker);
+  }
+}

@@ -1,0 +1,172 @@
+/** One granted lease on the node: its memory, its host, its client, and the effects of its life. */
+import { constants } from "node:os";
+import { closeDescriptor, notifyPair, sendDescriptors } from "../../ffi/descriptors.ts";
+import { END } from "../../ffi/layout.ts";
+import { LeasePage, type RegionShape, createRegion } from "../../ffi/region.ts";
+import type { Share } from "../lease/capacity.ts";
+import { type EndReason, type LeaseEffect, type LeaseEvent, type LeaseState, advanceLease, grantLease } from "../lease/lease.ts";
+import type { Allocate, ErrorRecord, Exports, HostMessage } from "../protocol/messages.ts";
+import type { HostExit, HostProcess } from "./host-process.ts";
+
+/** What the agent hears of a lease. */
+export interface LeaseEvents {
+  granted(lease: LeasedHost, nonce: Uint8Array, exports: Exports, loadNs: number): void;
+  denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
+  lost(lease: LeasedHost, message: string): void;
+  workerLost(lease: LeasedHost, worker: number, message: string): void;
+  /** The host is gone and the share is free; called once, last. */
+  finished(lease: LeasedHost): void;
+}
+
+/** A function's own heap may grow to the lease's memory, and to this at least: imports need room. */
+const MIN_HEAP_BYTES = 512 * 1024 * 1024;
+
+export class LeasedHost {
+  readonly id: number;
+  readonly request: Allocate;
+  readonly share: Share;
+  readonly shape: RegionShape;
+  readonly host: HostProcess;
+  readonly #events: LeaseEvents;
+  readonly #page: LeasePage;
+  #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
+  #state: LeaseState = grantLease(Bun.nanoseconds());
+  #loaded: { exports: Exports; loadNs: number } | undefined;
+  #stopping = false;
+
+  /** Throws `NativeError` when the machine has no memory or descriptors for it. */
+  constructor(id: number, request: Allocate, share: Share, shape: RegionShape, host: HostProcess, events: LeaseEvents) {
+    this.id = id;
+    this.request = request;
+    this.share = share;
+    this.shape = shape;
+    this.host = host;
+    this.#events = events;
+    const memory = createRegion(shape);
+    this.#page = new LeasePage(memory);
+    this.#fds = { memory, client: notifyPair(), workers: Array.from({ length: shape.workers }, () => notifyPair()) };
+    host.onMessage = (message) => this.#heard(message);
+    void host.exited.then((exit) => this.#died(exit));
+  }
+
+  /** Gives the host its memory and lets it load the module. */
+  attach(): void {
+    const { memory, client, workers } = this.#fds!;
+    const nonce = crypto.getRandomValues(new Uint8Array(16));
+    sendDescriptors(this.host.mailboxName, nonce, [memory, client[1], ...workers.flat()]);
+    this.host.send({
+      t: "attach",
+      nonce,
+      workers: this.shape.workers,
+      cpus: [...this.share.cpus],
+      slots: this.shape.slots,
+      polling: this.shape.polling,
+      module: this.request.module,
+      heapBytes: Math.max(MIN_HEAP_BYTES, this.request.memoryBytes),
+      loadTimeoutMs: this.request.loadTimeoutMs,
+    });
+  }
+
+  end(reason: EndReason): void {
+    this.#advance({ kind: "ended", atNs: Bun.nanoseconds(), reason });
+  }
+
+  cancel(worker: number, slot: number, sequence: number): void {
+    this.host.send({ t: "host-cancel", worker, slot, sequence });
+  }
+
+  #heard(message: HostMessage): void {
+    switch (message.t) {
+      case "loaded":
+        this.#loaded = message;
+        return this.#advance({ kind: "loaded", atNs: Bun.nanoseconds() });
+      case "load-failed":
+        this.#events.denied(this, message.code, message.error.message, message.error);
+        return this.end({ kind: "load-failed" });
+      case "worker-ended":
+        return this.#events.workerLost(this, message.worker, message.message);
+    }
+  }
+
+  #died({ exitCode, signal }: HostExit): void {
+    const loading = this.#state.phase === "granted";
+    this.end({ kind: "host-died", exitCode, signal });
+    if (loading && !this.#stopping) {
+      const message = `the host process died while it loaded the module: ${describeExit(exitCode, signal)}`;
+      this.#events.denied(this, "RFAAS_MODULE_FAILED", message);
+    }
+  }
+
+  #finish(): void {
+    this.#closeDescriptors();
+    this.#page.close();
+    this.#events.finished(this);
+  }
+
+  #advance(event: LeaseEvent): void {
+    const [state, effects] = advanceLease(this.#state, event);
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #perform(effect: LeaseEffect): void {
+    switch (effect) {
+      case "announce-grant":
+        return this.#handOver();
+      case "announce-loss":
+        return this.#announceLoss();
+      case "stop-host":
+        this.#stopping = true;
+        this.#page.end(END.released, 0);
+        return this.host.kill();
+      case "return-capacity":
+        // The share is free once the process that used it is gone.
+        void this.host.exited.then(() => this.#finish());
+        return;
+    }
+  }
+
+  /** The client gets its own copies of the memory, the host's pidfd, its notify socket and each worker's; ours are closed. */
+  #handOver(): void {
+    const { memory, client, workers } = this.#fds!;
+    const nonce = crypto.getRandomValues(new Uint8Array(16));
+    const pidfd = this.host.openPidfd();
+    try {
+      sendDescriptors(this.request.mailbox, nonce, [memory, pidfd, client[0], ...workers.map(([, notify]) => notify)]);
+    } catch (error) {
+      this.#events.denied(this, "RFAAS_NO_SHARED_FABRIC", `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`);
+      return this.end({ kind: "load-failed" });
+    } finally {
+      closeDescriptor(pidfd);
+      this.#closeDescriptors();
+    }
+    this.#events.granted(this, nonce, this.#loaded!.exports, this.#loaded!.loadNs);
+  }
+
+  #announceLoss(): void {
+    if (this.#state.phase !== "ended") return;
+    const { reason } = this.#state;
+    if (reason.kind === "host-died") {
+      const { exitCode, signal } = reason;
+      if (signal === null) this.#page.end(END.exited, exitCode ?? 0);
+      else this.#page.end(END.signalled, constants.signals[signal as NodeJS.Signals] ?? 0);
+      this.#events.lost(this, `the lease's host process died: ${describeExit(exitCode, signal)}`);
+    } else if (reason.kind === "node-stopped") {
+      this.#page.end(END.nodeStopped, 0);
+      this.#events.lost(this, "the node stopped before the lease was released");
+    }
+  }
+
+  #closeDescriptors(): void {
+    if (!this.#fds) return;
+    const { memory, client, workers } = this.#fds;
+    for (const fd of [memory, ...client, ...workers.flat()]) closeDescriptor(fd);
+    this.#fds = undefined;
+  }
+}
+
+function describeExit(exitCode: number | null, signal: string | null): string {
+  if (signal === null) return `exit code ${exitCode}`;
+  if (signal === "SIGKILL") return "killed by SIGKILL, from outside or by the kernel for lack of memory";
+  return `killed by ${signal}: a crash in native code, or more memory than the lease has`;
+}

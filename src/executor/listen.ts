@@ -1,0 +1,94 @@
+/** Where a node listens for clients: a Unix socket that only its owner may open, or a TCP port. */
+import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Socket, SocketHandler } from "bun";
+import { type Address, formatAddress } from "../address.ts";
+import type { Connection } from "../connection.ts";
+import { AddressInUse, EnvironmentError } from "../errors.ts";
+import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
+
+type ClientConnection = Connection<ClientMessage, NodeMessage>;
+
+export interface Listener {
+  /** As a client would name it. */
+  address: string;
+  /** Accepts no more and removes the socket file. */
+  stop(): void;
+}
+
+/** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
+export async function listen(address: Address, accept: () => ClientConnection): Promise<Listener> {
+  const connections = new WeakMap<Socket<undefined>, ClientConnection>();
+  const socket: SocketHandler<undefined> = {
+    binaryType: "uint8array",
+    open(peer) {
+      const connection = accept();
+      connections.set(peer, connection);
+      connection.opened(peer);
+    },
+    data: (peer, bytes) => connections.get(peer)?.received(bytes),
+    drain: (peer) => connections.get(peer)?.drained(),
+    end: (peer) => connections.get(peer)?.close(),
+    close: (peer) => connections.get(peer)?.close(),
+    error: (peer, error) => connections.get(peer)?.close(error),
+  };
+  if (address.kind === "tcp") return listenTcp(address, socket);
+  return await listenUnix(address.path, socket);
+}
+
+function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<undefined>): Listener {
+  try {
+    const listener = Bun.listen({ hostname: address.host, port: address.port, socket });
+    return {
+      address: formatAddress({ ...address, port: listener.port }),
+      stop: () => listener.stop(),
+    };
+  } catch (cause) {
+    const code = (cause as { code?: string }).code;
+    if (code === "EADDRINUSE")
+      throw new AddressInUse(`${formatAddress(address)} is in use; stop the other process or choose another --listen`, { cause });
+    throw new EnvironmentError(`cannot listen on ${formatAddress(address)}: ${(cause as Error).message}; choose another --listen`, { cause });
+  }
+}
+
+async function listenUnix(path: string, socket: SocketHandler<undefined>): Promise<Listener> {
+  if (Buffer.byteLength(path) > 107)
+    throw new EnvironmentError(`the socket path ${path} is longer than 107 bytes; choose a shorter --listen`);
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (existsSync(path)) await removeStaleSocket(path);
+    const umask = process.umask(0o177);
+    try {
+      const listener = Bun.listen({ unix: path, socket });
+      chmodSync(path, 0o600);
+      const { ino } = statSync(path);
+      return {
+        address: path,
+        stop: () => {
+          listener.stop();
+          // Another node may have taken the place since.
+          if (statSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
+        },
+      };
+    } finally {
+      process.umask(umask);
+    }
+  } catch (cause) {
+    if (cause instanceof AddressInUse || cause instanceof EnvironmentError) throw cause;
+    throw new EnvironmentError(`cannot listen on ${path}: ${(cause as Error).message}; choose another --listen`, { cause });
+  }
+}
+
+/** A socket nobody answers is left over from a node that was killed. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (!statSync(path).isSocket())
+    throw new EnvironmentError(`${path} exists and is not a socket; choose another --listen`);
+  try {
+    const probe = await Bun.connect({ unix: path, socket: { data() {} } });
+    probe.end();
+  } catch {
+    rmSync(path, { force: true });
+    return;
+  }
+  throw new AddressInUse(`a node already serves at ${path}; use it, stop it, or choose another --listen`);
+}

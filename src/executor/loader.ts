@@ -1,0 +1,55 @@
+/** Loads a function module in a worker thread and lists what can be called. */
+import { existsSync } from "node:fs";
+import type { RawFunction } from "../function/index.ts";
+import type { ErrorRecord, Exports } from "../protocol/messages.ts";
+import { toLoadErrorRecord } from "./error-record.ts";
+
+export interface LoadedModule {
+  /** By index: sorted by name, so that every worker agrees. */
+  functions: RawFunction[];
+  exports: Exports;
+}
+
+/** The module cannot be used; `record` is what its author must read. */
+export class LoadFailure extends Error {
+  override readonly name = "LoadFailure";
+  readonly code: string;
+  readonly record: ErrorRecord;
+  constructor(code: string, record: ErrorRecord) {
+    super(record.message);
+    this.code = code;
+    this.record = record;
+  }
+}
+
+/** Imports the module at an absolute path. Throws {@link LoadFailure}. */
+export async function loadModule(path: string): Promise<LoadedModule> {
+  if (!existsSync(path)) {
+    const message = `no such file on the node: ${path}`;
+    throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
+  }
+  let namespace: Record<string, unknown>;
+  try {
+    namespace = await import(path);
+  } catch (error) {
+    throw new LoadFailure("RFAAS_MODULE_FAILED", toLoadErrorRecord(error));
+  }
+  const names = Object.keys(namespace).sort();
+  const callable = names.filter((name) => typeof namespace[name] === "function");
+  const others = names.filter((name) => typeof namespace[name] !== "function");
+  if (callable.length === 0) {
+    const message = `${path} exports no function${others.length > 0 ? ` (only ${others.join(", ")})` : ""}`;
+    throw new LoadFailure("RFAAS_NO_FUNCTIONS", { name: "NoFunctions", message });
+  }
+  return {
+    functions: callable.map((name) => namespace[name] as RawFunction),
+    exports: {
+      functions: callable,
+      others: Object.fromEntries(others.map((name) => [name, typeOf(namespace[name])])),
+    },
+  };
+}
+
+function typeOf(value: unknown): string {
+  return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
+}

@@ -1,0 +1,160 @@
+/**
+ * The worker's hot loop. Per call: one FFI call that answers the last request and finds the next, two cached views, the
+ * function. It allocates nothing while callers reuse their buffers, logs nothing, and throws nothing.
+ */
+import { STATUS } from "../../ffi/layout.ts";
+import {
+  FUNCTION_MASK,
+  INPUT_INLINE,
+  OUTPUT_INLINE,
+  REQUEST,
+  SCRATCH_OUTPUT,
+  type WorkerEndpoint,
+} from "../../ffi/worker-endpoint.ts";
+import type { FunctionContext, RawFunction } from "../function/index.ts";
+import { toErrorRecord, writeErrorRecord } from "./error-record.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Views of the arena are kept by place and length; a power of two. */
+const VIEW_CACHE = 256;
+const NOT_ASYNC = -1;
+
+export class CallServer {
+  /** Calls whose promise has not settled. */
+  pending = 0;
+  /** Called when {@link pending} falls to zero. */
+  onAllSettled: () => void = () => {};
+
+  readonly #endpoint: WorkerEndpoint;
+  readonly #functions: readonly RawFunction[];
+  readonly #names: readonly string[];
+  readonly #context: FunctionContext;
+  readonly #arena: ArrayBuffer;
+  readonly #errors: Uint8Array;
+  readonly #views: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
+  readonly #inlineInputs: (Bytes | undefined)[];
+  readonly #inlineOutputs: (Bytes | undefined)[];
+
+  constructor(
+    endpoint: WorkerEndpoint,
+    functions: readonly RawFunction[],
+    names: readonly string[],
+    context: FunctionContext,
+    arena: ArrayBuffer,
+    errors: Uint8Array,
+    slots: number,
+  ) {
+    this.#endpoint = endpoint;
+    this.#functions = functions;
+    this.#names = names;
+    this.#context = context;
+    this.#arena = arena;
+    this.#errors = errors;
+    this.#inlineInputs = new Array(slots).fill(undefined);
+    this.#inlineOutputs = new Array(slots).fill(undefined);
+  }
+
+  /** Runs calls until none comes within the endpoint's bounded wait. Returns `IDLE` or `STOPPED`. */
+  run(): number {
+    const { turn, requests, slotWords } = this.#endpoint;
+    const functions = this.#functions;
+    let slot = -1;
+    let length = 0;
+    for (;;) {
+      slot = turn(slot, length, this.pending);
+      if (slot < 0) return slot;
+      const base = slot * slotWords;
+      const flags = requests[base + REQUEST.function]!;
+      const inputLength = requests[base + REQUEST.inputLength]!;
+      const capacity = requests[base + REQUEST.outputCapacity]!;
+      const input =
+        flags & INPUT_INLINE
+          ? this.#inlineInput(slot, base, inputLength)
+          : this.#view(requests[base + REQUEST.inputOffset]!, inputLength);
+      const output =
+        flags & OUTPUT_INLINE
+          ? this.#inlineOutput(slot, base, capacity)
+          : this.#view(requests[base + REQUEST.outputOffset]!, capacity);
+      let result: number | Promise<number>;
+      try {
+        result = functions[flags & FUNCTION_MASK]!(input, output, this.#context);
+      } catch (error) {
+        this.#fail(slot, error);
+        slot = NOT_ASYNC;
+        continue;
+      }
+      // One comparison accepts what nearly every call returns: an integer from 0 to the capacity.
+      if (typeof result === "number" && result >>> 0 === result && result <= capacity) length = result;
+      else {
+        this.#finishOddly(slot, flags & FUNCTION_MASK, capacity, result);
+        slot = NOT_ASYNC;
+      }
+    }
+  }
+
+  #view(offset: number, length: number): Bytes {
+    const at = ((offset >>> 6) ^ length) & (VIEW_CACHE - 1);
+    const known = this.#views[at];
+    if (known !== undefined && known.byteOffset === offset && known.length === length) return known;
+    return (this.#views[at] = new Uint8Array(this.#arena, offset, length));
+  }
+
+  #inlineInput(slot: number, base: number, length: number): Bytes {
+    const known = this.#inlineInputs[slot];
+    if (known !== undefined && known.length === length) return known;
+    return (this.#inlineInputs[slot] = new Uint8Array(this.#endpoint.scratch, 4 * base, length));
+  }
+
+  #inlineOutput(slot: number, base: number, length: number): Bytes {
+    const known = this.#inlineOutputs[slot];
+    if (known !== undefined && known.length === length) return known;
+    return (this.#inlineOutputs[slot] = new Uint8Array(
+      this.#endpoint.scratch,
+      4 * base + SCRATCH_OUTPUT,
+      length,
+    ));
+  }
+
+  // ---- not hot: promises, wrong results, errors ----
+
+  #finishOddly(slot: number, fn: number, capacity: number, result: unknown): void {
+    if (!isThenable(result)) return this.#fail(slot, this.#wrongResult(fn, capacity, result));
+    this.pending++;
+    this.#endpoint.defer(slot);
+    result.then(
+      (length) => {
+        if (Number.isInteger(length) && length >= 0 && length <= capacity)
+          this.#endpoint.answer(slot, STATUS.ok, length);
+        else this.#fail(slot, this.#wrongResult(fn, capacity, length));
+        this.#settled();
+      },
+      (error) => {
+        this.#fail(slot, error);
+        this.#settled();
+      },
+    );
+  }
+
+  #settled(): void {
+    if (--this.pending === 0) this.onAllSettled();
+  }
+
+  #fail(slot: number, error: unknown): void {
+    const length = writeErrorRecord(this.#errors, slot, toErrorRecord(error));
+    this.#endpoint.answer(slot, STATUS.functionError, length);
+  }
+
+  #wrongResult(fn: number, capacity: number, result: unknown): Error {
+    const name = this.#names[fn];
+    const said =
+      typeof result === "number" && result > capacity
+        ? `says that it wrote ${result} bytes but its output holds ${capacity}; pass a larger output`
+        : `returned ${Bun.inspect(result).slice(0, 100)}; return the number of bytes written, from 0 to ${capacity}`;
+    return Object.assign(new RangeError(`function "${name}" ${said}`), { code: "RFAAS_WRONG_RESULT" });
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<number> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
+}

@@ -1,0 +1,99 @@
+/**
+ * A worker thread: waits, pre-warmed, for its lease, loads the module, then runs calls until it is stopped.
+ *
+ * Between calls it looks into its event loop, so timers and promises of the module make progress: every 10 ms while it spins,
+ * every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
+ */
+import { type MessagePort, parentPort } from "node:worker_threads";
+import { pinThread } from "../../ffi/system.ts";
+import { Region } from "../../ffi/region.ts";
+import { STOPPED, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
+import { watchDescriptor } from "../connection.ts";
+import { toErrorRecord } from "./error-record.ts";
+import { LoadFailure, loadModule } from "./loader.ts";
+import { CallServer } from "./serve.datapath.ts";
+import type { AttachWorker, WorkerReport } from "./thread-messages.ts";
+
+const port = parentPort as MessagePort;
+
+port.once("message", (attach: AttachWorker) => void serve(attach));
+report({ t: "ready" });
+
+function report(message: WorkerReport): void {
+  port.postMessage(message);
+}
+
+async function serve(attach: AttachWorker): Promise<void> {
+  forbidExit();
+  let loaded;
+  try {
+    loaded = await loadModule(attach.module);
+  } catch (error) {
+    const failure = error instanceof LoadFailure ? error : new LoadFailure("RFAAS_MODULE_FAILED", toErrorRecord(error));
+    report({ t: "load-failed", code: failure.code, error: failure.record });
+    return;
+  }
+
+  const { slots, worker, workers } = attach;
+  const region = Region.at(attach.regionAddress);
+  const endpoint = new WorkerEndpoint(attach.handle, slots);
+  endpoint.setFunctionCount(loaded.functions.length);
+  const server = new CallServer(
+    endpoint,
+    loaded.functions,
+    loaded.exports.functions,
+    Object.freeze({ worker, workers }),
+    region.arena,
+    region.errorRecords(worker, slots),
+    slots,
+  );
+  const wakes = new Wakes();
+  server.onAllSettled = () => wakes.wake();
+  await wakes.watch(attach.watchFd);
+  if (attach.cpu >= 0) pinThread(attach.cpu);
+  report({ t: "loaded", exports: loaded.exports });
+
+  while (server.run() !== STOPPED) {
+    if (server.pending === 0 || attach.hot) {
+      await eventLoopTurn();
+    } else if (!endpoint.park()) {
+      await wakes.next();
+      endpoint.unpark();
+    }
+  }
+}
+
+function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A function that ends the process would end every call of its lease: it gets an error instead. */
+function forbidExit(): void {
+  const exit = (code?: number | string | null): never => {
+    throw Object.assign(new Error(`a function must not call process.exit(${code ?? ""}); return or throw instead`), {
+      code: "RFAAS_EXIT_FORBIDDEN",
+    });
+  };
+  process.exit = exit;
+  (process as { reallyExit?: unknown }).reallyExit = exit;
+}
+
+/** What ends the sleep of a worker that is parked in its event loop: a byte on its socket, or the last promise settling. */
+class Wakes {
+  #resolve: (() => void) | undefined;
+
+  async watch(fd: number): Promise<void> {
+    await watchDescriptor(fd, { data: () => this.wake() });
+  }
+
+  next(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  wake(): void {
+    this.#resolve?.();
+    this.#resolve = undefined;
+  }
+}

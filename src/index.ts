@@ -1,0 +1,45 @@
+/**
+ * Lease cores of a node and call functions on them through shared memory.
+ *
+ * @example
+ * ```ts
+ * import { invoker } from "rfaas";
+ *
+ * await using rf = await invoker();
+ * await using lease = await rf.allocate("./functions/echo.ts", { polling: "hot" });
+ * const input = lease.input(Uint8Array, 8);
+ * const output = lease.output(Uint8Array, 8);
+ * lease.invoke("echo", input, output);
+ * ```
+ */
+export { invoker } from "./client/invoker.ts";
+export type { AllocateOptions, Invoker, InvokerOptions, NodeStatus } from "./client/invoker.ts";
+export type {
+  InvokeOptions,
+  Lease,
+  LeaseBuffer,
+  LeasePhases,
+  NameOf,
+  SubmitOptions,
+  TypedArrayClass,
+} from "./client/lease.ts";
+export type { Call, CallTimings } from "./client/call.ts";
+export type { Polling } from "../ffi/layout.ts";
+export type { FunctionContext, FunctionNames, RawFunction } from "./function/index.ts";
+export {
+  AddressInUse,
+  DeadlineExceeded,
+  EnvironmentError,
+  FunctionError,
+  LeaseLost,
+  LeaseRefused,
+  ModuleLoadError,
+  NodeUnreachable,
+  NoSuchFunction,
+  OutOfLeaseMemory,
+  ProtocolError,
+  QueueFull,
+  RfaasError,
+  UsageError,
+  WorkerLost,
+} from "./errors.ts";

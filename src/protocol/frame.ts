@@ -1,0 +1,72 @@
+/**
+ * Control frames on a byte stream: a 32-bit little-endian length, then that many bytes of MessagePack.
+ *
+ * MessagePack without record extensions, so that any language can read it.
+ */
+import { Packr } from "msgpackr/pack";
+import { ProtocolError } from "../errors.ts";
+
+/** A frame is a few hundred bytes; an error record or a long list of functions may be more. */
+export const MAX_FRAME_BYTES = 4 * 1024 * 1024;
+const PREFIX_BYTES = 4;
+
+const packr = new Packr({ useRecords: false });
+
+/** One message as the bytes of a frame, in memory of its own. */
+export function encodeFrame(message: unknown): Uint8Array {
+  const body = packr.pack(message);
+  const frame = new Uint8Array(PREFIX_BYTES + body.length);
+  new DataView(frame.buffer).setUint32(0, body.length, true);
+  frame.set(body, PREFIX_BYTES);
+  return frame;
+}
+
+/** MessagePack without a frame, for error records in shared memory. */
+export function encodeValue(value: unknown): Uint8Array {
+  return packr.pack(value);
+}
+
+/** The value in `bytes`, or undefined when they are not MessagePack. */
+export function decodeValue(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Cuts a byte stream into messages, however the bytes arrive. */
+export class FrameReader {
+  #pending = new Uint8Array(0);
+
+  /** The messages completed by `bytes`. Throws {@link ProtocolError} on a frame that is too long or no MessagePack. */
+  push(bytes: Uint8Array): unknown[] {
+    const joined = new Uint8Array(this.#pending.length + bytes.length);
+    joined.set(this.#pending);
+    joined.set(bytes, this.#pending.length);
+    const view = new DataView(joined.buffer);
+
+    const messages: unknown[] = [];
+    let start = 0;
+    while (joined.length - start >= PREFIX_BYTES) {
+      const length = view.getUint32(start, true);
+      if (length === 0 || length > MAX_FRAME_BYTES)
+        throw new ProtocolError(`a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`);
+      if (joined.length - start < PREFIX_BYTES + length) break;
+      // A copy: binary fields of the message are views of what they are read from.
+      const body = joined.slice(start + PREFIX_BYTES, start + PREFIX_BYTES + length);
+      messages.push(unpack(body));
+      start += PREFIX_BYTES + length;
+    }
+    this.#pending = joined.slice(start);
+    return messages;
+  }
+}
+
+function unpack(body: Uint8Array): unknown {
+  try {
+    return packr.unpack(body);
+  } catch (cause) {
+    throw new ProtocolError("a control frame is not MessagePack; is the peer an rfaas of this version?", { cause });
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * The control messages: their schemas, compiled once, and the version they belong to. Everything about leases, packages and
+ * goodbyes travels as these; a call never does.
+ */
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
+import { ProtocolError } from "../errors.ts";
+
+/** Raised when a message changes in a way that an older peer would misread. */
+export const PROTOCOL_VERSION = 1;
+
+const count = Type.Integer({ minimum: 1, maximum: 0xffffffff });
+const index = Type.Integer({ minimum: 0, maximum: 0xffffffff });
+const text = Type.String({ maxLength: 64 * 1024 });
+const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
+const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")]);
+
+/** A function of a module, in the order of its index; what else it exports is named to explain a wrong name. */
+export const Exports = Type.Object({
+  functions: Type.Array(text, { maxItems: 0xffffff }),
+  others: Type.Record(Type.String(), text),
+});
+export type Exports = Static<typeof Exports>;
+
+/** An error as data: what survives between processes. */
+export const ErrorRecord = Type.Object({
+  name: text,
+  message: text,
+  code: Type.Optional(text),
+  stack: Type.Optional(text),
+});
+export type ErrorRecord = Static<typeof ErrorRecord>;
+
+const Hello = Type.Object({
+  t: Type.Literal("hello"),
+  protocol: count,
+  version: text,
+  pid: count,
+  fabrics: Type.Array(text, { maxItems: 16 }),
+  machine: text,
+});
+const Allocate = Type.Object({
+  t: Type.Literal("allocate"),
+  id: count,
+  module: text,
+  workers: count,
+  memoryBytes: Type.Number({ minimum: 1, maximum: 2 ** 32 }),
+  slots: count,
+  polling: Type.Union([polling, Type.Null()]),
+  spinNs: Type.Union([index, Type.Null()]),
+  loadTimeoutMs: count,
+  mailbox: bytes(5),
+});
+const Release = Type.Object({ t: Type.Literal("release"), lease: count });
+const Cancel = Type.Object({
+  t: Type.Literal("cancel"),
+  lease: count,
+  worker: index,
+  slot: index,
+  sequence: index,
+});
+const AskStatus = Type.Object({ t: Type.Literal("ask-status"), id: count });
+
+const Welcome = Type.Object({
+  t: Type.Literal("welcome"),
+  protocol: count,
+  version: text,
+  pid: count,
+  cores: count,
+  memoryBytes: Type.Number(),
+});
+const Refused = Type.Object({ t: Type.Literal("refused"), code: text, message: text });
+const Granted = Type.Object({
+  t: Type.Literal("granted"),
+  id: count,
+  lease: count,
+  nonce: bytes(16),
+  exports: Exports,
+  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 128 }),
+  slots: count,
+  polling,
+  prewarmed: Type.Boolean(),
+  grantNs: Type.Number(),
+  spawnNs: Type.Number(),
+  loadNs: Type.Number(),
+});
+const Denied = Type.Object({
+  t: Type.Literal("denied"),
+  id: count,
+  code: text,
+  message: text,
+  error: Type.Optional(ErrorRecord),
+});
+const Lost = Type.Object({ t: Type.Literal("lost"), lease: count, message: text });
+const WorkerLostNote = Type.Object({ t: Type.Literal("worker-lost"), lease: count, worker: index, message: text });
+const Released = Type.Object({ t: Type.Literal("released"), lease: count });
+const Draining = Type.Object({ t: Type.Literal("draining") });
+const Status = Type.Object({
+  t: Type.Literal("status"),
+  id: count,
+  freeCores: index,
+  freeMemoryBytes: Type.Number(),
+  leases: index,
+  prewarmedHosts: index,
+});
+
+const Attach = Type.Object({
+  t: Type.Literal("attach"),
+  nonce: bytes(16),
+  workers: count,
+  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 128 }),
+  slots: count,
+  polling,
+  module: text,
+  heapBytes: Type.Number(),
+  loadTimeoutMs: count,
+});
+const HostCancel = Type.Object({ t: Type.Literal("host-cancel"), worker: index, slot: index, sequence: index });
+
+const Ready = Type.Object({ t: Type.Literal("ready"), protocol: count, mailbox: bytes(5) });
+const Loaded = Type.Object({ t: Type.Literal("loaded"), exports: Exports, loadNs: Type.Number() });
+const LoadFailed = Type.Object({ t: Type.Literal("load-failed"), code: text, error: ErrorRecord });
+const WorkerEnded = Type.Object({ t: Type.Literal("worker-ended"), worker: index, message: text });
+
+/** One direction of a connection: what may be said, checked by compiled schemas. */
+export class Vocabulary<T extends { t: string }> {
+  readonly #checks: Map<string, ReturnType<typeof TypeCompiler.Compile>>;
+
+  constructor(schemas: readonly TSchema[]) {
+    this.#checks = new Map(schemas.map((s) => [s["properties"].t.const as string, TypeCompiler.Compile(s)]));
+  }
+
+  /** The message, known to be sound. Throws {@link ProtocolError} that names the field which is not. */
+  parse(message: unknown): T {
+    const t = (message as { t?: unknown } | null)?.t;
+    const check = typeof t === "string" ? this.#checks.get(t) : undefined;
+    if (!check)
+      throw new ProtocolError(`unknown control message ${JSON.stringify(t) ?? "without a type"}; update the older side`);
+    if (!check.Check(message)) {
+      const first = check.Errors(message).First();
+      throw new ProtocolError(
+        `control message "${t}" is malformed at ${first?.path || "/"}: ${first?.message}; update the older side`,
+      );
+    }
+    return message as T;
+  }
+}
+
+export type ClientMessage = Static<
+  typeof Hello | typeof Allocate | typeof Release | typeof Cancel | typeof AskStatus
+>;
+export type NodeMessage = Static<
+  | typeof Welcome
+  | typeof Refused
+  | typeof Granted
+  | typeof Denied
+  | typeof Lost
+  | typeof WorkerLostNote
+  | typeof Released
+  | typeof Draining
+  | typeof Status
+>;
+export type AgentMessage = Static<typeof Attach | typeof HostCancel>;
+export type HostMessage = Static<typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded>;
+export type Granted = Static<typeof Granted>;
+export type Allocate = Static<typeof Allocate>;
+export type Attach = Static<typeof Attach>;
+export type Status = Static<typeof Status>;
+export type Welcome = Static<typeof Welcome>;
+
+export const clientVocabulary = new Vocabulary<ClientMessage>([Hello, Allocate, Release, Cancel, AskStatus]);
+export const nodeVocabulary = new Vocabulary<NodeMessage>([
+  Welcome,
+  Refused,
+  Granted,
+  Denied,
+  Lost,
+  WorkerLostNote,
+  Released,
+  Draining,
+  Status,
+]);
+export const agentVocabulary = new Vocabulary<AgentMessage>([Attach, HostCancel]);
+export const hostVocabulary = new Vocabulary<HostMessage>([Ready, Loaded, LoadFailed, WorkerEnded]);

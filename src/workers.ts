@@ -1,0 +1,13 @@
+/** The one place that starts threads: entry points are named here and in `src/build.ts`, and nowhere else. */
+import { Worker, type WorkerOptions } from "node:worker_threads";
+import { type ShimWorkerData, shimPath } from "../ffi/library.ts";
+
+/** Entry points that the executable must embed, from `src/`. */
+export const WORKER_ENTRY_POINTS = ["./executor/worker.ts"] as const;
+
+/** Starts a thread that runs functions. */
+export function startFunctionWorker(name: string): Worker {
+  const data: ShimWorkerData = { rfaasShim: shimPath() };
+  const options: WorkerOptions = { name, workerData: data };
+  return new Worker(new URL("./executor/worker.ts", import.meta.url), options);
+}
