@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../ffi/layout.ts";
 import { parseAddress } from "../address.ts";
 import { NodeUnreachable, UsageError } from "../errors.ts";
+import { BUILT_IN } from "../function/index.ts";
 import { parseBytes } from "../units.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
 import { Lease } from "./lease.ts";
@@ -158,6 +159,7 @@ export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
 }
 
 function modulePath(module: string | URL): string {
+  if (typeof module === "string" && module.startsWith(BUILT_IN)) return module;
   if (typeof module === "string" && !module.startsWith("file:")) return resolve(module);
   try {
     return fileURLToPath(module);

@@ -69,6 +69,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /** The CPU of each worker; -1 where it is not pinned. */
   readonly cpus: readonly number[];
   readonly phases: LeasePhases;
+  /** The process that runs the workers. */
+  readonly hostPid: number;
 
   readonly #node: NodeConnection;
   readonly #id: number;
@@ -102,6 +104,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       grantNs: granted.grantNs,
       prewarmed: granted.prewarmed,
     };
+    this.hostPid = granted.hostPid;
     this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
     this.#region = Region.map(memoryFd);
     closeDescriptor(memoryFd);

@@ -42,15 +42,34 @@ async function dispatch(argv: string[]): Promise<void> {
   const cli = cac("rfaas");
   const declared = cli.command(`${name} [...args]`, command.summary);
   for (const { flag, description } of command.options) declared.option(flag, description);
-  declared.action(async (args: string[], options: Record<string, unknown>) => await command.run(args, longNames(options, command)));
+  declared.action(async (args: string[], options: Record<string, unknown>) => await command.run(args, asWritten(options, command, argv)));
   cli.parse(["", "", ...argv], { run: false });
   await cli.runMatchedCommand();
 }
 
-/** `cac` gives an option under both of its names: keep the long one. */
-function longNames(options: Record<string, unknown>, command: Command): Record<string, unknown> {
-  const short = new Set(command.options.flatMap(({ flag }) => /^-(\w), --/.exec(flag)?.[1] ?? []));
-  return Object.fromEntries(Object.entries(options).filter(([name]) => !short.has(name)));
+/**
+ * `cac` gives an option under both of its names, and makes a number of whatever looks like one, so that 007 becomes 7 and long
+ * ids lose digits. Keeps the long name, and the text wherever the number would be written otherwise.
+ */
+function asWritten(options: Record<string, unknown>, command: Command, argv: readonly string[]): Record<string, unknown> {
+  const kept: Record<string, unknown> = { "--": options["--"] };
+  for (const { flag } of command.options) {
+    const [, short, long] = /^(?:-(\w), )?--([\w-]+)/.exec(flag) as unknown as [string, string | undefined, string];
+    const name = long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+    const value = options[name];
+    if (value === undefined) continue;
+    const text = typeof value === "number" ? textOf(argv, short, long) : undefined;
+    kept[name] = text === undefined || text === String(value) ? value : text;
+  }
+  return kept;
+}
+
+function textOf(argv: readonly string[], short: string | undefined, long: string): string | undefined {
+  for (const [i, word] of argv.entries()) {
+    if (word === `--${long}` || word === `-${short}`) return argv[i + 1];
+    if (word.startsWith(`--${long}=`)) return word.slice(long.length + 3);
+  }
+  return undefined;
 }
 
 async function load(name: string): Promise<Command> {

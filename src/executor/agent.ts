@@ -199,6 +199,7 @@ export class Agent {
           id: request.id,
           lease: lease.id,
           nonce,
+          hostPid: lease.host.pid,
           exports,
           cpus: [...share.cpus],
           slots: request.slots,

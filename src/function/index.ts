@@ -1,5 +1,8 @@
 /** What the author of a function imports: types only, so far. */
 
+/** Modules that come with rfaas are named, not found: `rfaas:echo`. */
+export const BUILT_IN = "rfaas:";
+
 /** What a function knows about where it runs. */
 export interface FunctionContext {
   /** Which of the lease's workers this is, from 0. */

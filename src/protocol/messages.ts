@@ -75,6 +75,7 @@ const Granted = Type.Object({
   id: count,
   lease: count,
   nonce: bytes(16),
+  hostPid: count,
   exports: Exports,
   cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 128 }),
   slots: count,

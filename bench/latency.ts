@@ -1,0 +1,183 @@
+/**
+ * One call in flight: the time from one result to the next, beside a raw C ping-pong of the same bytes between the same cores.
+ *
+ * Windows of rfaas and of the floor alternate. Each has memory of its own, because the round trip of two cores has levels that
+ * are fixed for the life of a mapping; so only the ratio within a pair means something, and the median over pairs is reported.
+ */
+import { measureFloor } from "../ffi/floor.ts";
+import type { Polling } from "../ffi/layout.ts";
+import { tickCounter, ticksPerNs } from "../ffi/system.ts";
+import type { Invoker } from "../src/client/invoker.ts";
+import type { Lease } from "../src/client/lease.ts";
+import { cpuTimeNs, environment } from "./environment.ts";
+import { type Placement, benchCpus, placeClient } from "./placement.ts";
+import { type Row, isNoisy } from "./rows.ts";
+import { type Summary, median, medianSummary, quartiles, summarize } from "./statistics.ts";
+
+export interface LatencyOptions {
+  bytes: number;
+  /** Calls per window. */
+  iterations: number;
+  pairs: number;
+  polling: Polling;
+  payload: "copy" | "touch";
+  /** Start calls at this rate; 0 for back to back. */
+  ratePerS: number;
+}
+
+type Echo = typeof import("../functions/echo/echo.ts");
+
+/** Calls before a window counts: enough for the JIT's last tier on both sides. */
+const HOT_WARMUP_CALLS = 60_000;
+const HOT_WARMUP_MS = 150;
+const BLOCKING_WARMUP_CALLS = 200;
+
+export interface LatencyResult {
+  row: Row;
+  warning: string | undefined;
+}
+
+/** Measures one size. Throws when a result is wrong. */
+export async function measureLatency(rf: Invoker, options: LatencyOptions): Promise<LatencyResult> {
+  const { bytes, iterations, pairs, polling } = options;
+  const usable = benchCpus();
+  const nsPerTick = 1 / ticksPerNs();
+  const ticks = new Uint32Array(new ArrayBuffer(4 * iterations));
+  const calls: Summary[] = [];
+  const floors: Summary[] = [];
+  const cpuShares: number[] = [];
+  let placement: Placement | undefined;
+
+  for (let pair = 0; pair < pairs; pair++) {
+    {
+      await using lease = await rf.allocate<Echo>("rfaas:echo", { polling, memory: 2 * bytes + 4096 });
+      const client = new EchoClient(lease, options);
+      client.warmUp();
+      placement ??= placeClient(lease.cpus, usable);
+      const cpuBefore = cpuTimeNs(lease.hostPid);
+      const startedNs = Bun.nanoseconds();
+      client.window(ticks);
+      cpuShares.push((cpuTimeNs(lease.hostPid) - cpuBefore) / (Bun.nanoseconds() - startedNs));
+      calls.push(summarize(ticks, nsPerTick));
+    }
+    const blocking = polling === "warm";
+    const { clientCpu, workerCpu } = placement;
+    const floorOptions = {
+      // Touching does not move the payload.
+      bytes: options.payload === "touch" ? Math.min(bytes, 8) : bytes,
+      warmup: blocking ? BLOCKING_WARMUP_CALLS : 2_000,
+      samples: iterations,
+      clientCpu,
+      echoCpu: workerCpu,
+      block: blocking,
+    };
+    floors.push(summarize(measureFloor(floorOptions, ticks), nsPerTick));
+  }
+
+  const ratios = calls.map((call, i) => call.p50 / floors[i]!.p50);
+  const ratio = median(ratios);
+  const spread = quartiles(ratios);
+  const call = medianSummary(calls);
+  const floor = medianSummary(floors);
+  const row: Row = {
+    benchmark: "latency",
+    fabric: "shm",
+    polling,
+    bytes,
+    iterations: iterations * pairs,
+    p50_ns: call.p50,
+    p99_ns: call.p99,
+    p999_ns: call.p999,
+    min_ns: call.min,
+    max_ns: call.max,
+    mean_ns: call.mean,
+    stdev_ns: call.stdev,
+    baseline: {
+      name: polling === "warm" ? "raw C futex echo" : "raw C shared-memory ping-pong",
+      p50_ns: floor.p50,
+      p99_ns: floor.p99,
+    },
+    overhead_p50_ns: median(calls.map((call, i) => call.p50 - floors[i]!.p50)),
+    ratio_p50: ratio,
+    ratio_p99: median(calls.map((call, i) => call.p99 / floors[i]!.p99)),
+    ratio_p50_quartiles: spread,
+    pairs,
+    noisy: isNoisy(ratio, spread),
+    payload: options.payload,
+    ...(polling === "adaptive" ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) } : {}),
+    environment: environment(),
+  };
+  return { row, warning: placement?.warning };
+}
+
+/** Writes the input, calls, checks the output: every call of every window. */
+class EchoClient {
+  readonly #lease: Lease<Echo>;
+  readonly #name: "echo" | "touch";
+  readonly #input: Uint8Array<ArrayBuffer>;
+  readonly #output: Uint8Array<ArrayBuffer>;
+  readonly #source: Uint8Array<ArrayBuffer>;
+  readonly #copies: boolean;
+  readonly #polling: Polling;
+  readonly #gapTicks: number;
+  readonly #tick = tickCounter();
+  #mark = 0;
+
+  constructor(lease: Lease<Echo>, { bytes, payload, polling, ratePerS }: LatencyOptions) {
+    this.#lease = lease;
+    this.#name = payload === "touch" ? "touch" : "echo";
+    this.#input = lease.input(Uint8Array, bytes);
+    this.#output = lease.output(Uint8Array, bytes);
+    this.#source = new Uint8Array(bytes).fill(0x5a);
+    this.#copies = payload === "copy" && bytes > 8;
+    this.#polling = polling;
+    this.#gapTicks = ratePerS === 0 ? 0 : (1e9 / ratePerS) * ticksPerNs();
+  }
+
+  warmUp(): void {
+    const spinning = this.#polling !== "warm" && this.#gapTicks === 0;
+    if (!spinning) {
+      for (let i = 0; i < BLOCKING_WARMUP_CALLS / (this.#gapTicks === 0 ? 1 : 10); i++) this.#call();
+      return;
+    }
+    const until = Bun.nanoseconds() + HOT_WARMUP_MS * 1e6;
+    for (let i = 0; i < HOT_WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++) this.#call();
+  }
+
+  window(ticks: Uint32Array): void {
+    if (this.#gapTicks > 0) return this.#pacedWindow(ticks);
+    const tick = this.#tick;
+    let before = tick();
+    for (let i = 0; i < ticks.length; i++) {
+      this.#call();
+      const now = tick();
+      ticks[i] = now - before;
+      before = now;
+    }
+  }
+
+  /** Starts calls on a beat; the wait between them is not counted. */
+  #pacedWindow(ticks: Uint32Array): void {
+    const tick = this.#tick;
+    let begun = tick();
+    for (let i = 0; i < ticks.length; i++) {
+      while ((tick() - begun) >>> 0 < this.#gapTicks);
+      begun = tick();
+      this.#call();
+      ticks[i] = tick() - begun;
+    }
+  }
+
+  #call(): void {
+    const input = this.#input;
+    const output = this.#output;
+    const last = input.length - 1;
+    const mark = (this.#mark = (this.#mark + 1) & 0xff);
+    if (this.#copies) input.set(this.#source);
+    input[0] = mark;
+    input[last] = mark;
+    const written = this.#lease.invoke(this.#name, input, output);
+    if (written !== input.length || output[0] !== mark || output[last] !== mark)
+      throw new Error(`call ${mark} returned ${written} bytes, ${output[0]} .. ${output[last]}: the echo is wrong`);
+  }
+}

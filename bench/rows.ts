@@ -1,0 +1,115 @@
+/** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
+import type { Environment } from "./environment.ts";
+
+export interface Baseline {
+  name: string;
+  p50_ns: number;
+  p99_ns: number;
+}
+
+export interface Row {
+  benchmark: "latency" | "throughput" | "cold";
+  fabric: "shm";
+  polling: string;
+  bytes: number;
+  iterations: number;
+  p50_ns: number;
+  p99_ns: number;
+  p999_ns: number;
+  min_ns: number;
+  max_ns: number;
+  mean_ns: number;
+  stdev_ns: number;
+  baseline: Baseline;
+  /** Medians over pairs of windows, each on fresh memory. */
+  overhead_p50_ns: number;
+  ratio_p50: number;
+  ratio_p99: number;
+  /** First and third quartile of the pairs' ratios. */
+  ratio_p50_quartiles: [number, number];
+  pairs: number;
+  /** The pairs disagree so much that the figures say more of the machine than of rfaas. */
+  noisy: boolean;
+  /** `copy`: the function reads and writes all bytes; `touch`: the first and last only. */
+  payload?: "copy" | "touch";
+  calls_per_s?: number;
+  depth?: number;
+  workers?: number;
+  /** Adaptive: calls started per second, and what the worker's process used of one core. */
+  rate_per_s?: number;
+  cpu_percent?: number;
+  prewarmed?: boolean;
+  phases?: { connect: number; lease: number; spawn: number; load: number; first_call: number; total: number };
+  environment: Environment;
+}
+
+/** Pairs whose middle half spreads over more than this share of the median are called noisy. */
+const NOISY_SPREAD = 0.35;
+
+export function isNoisy(median: number, [low, high]: readonly [number, number]): boolean {
+  return (high - low) / median > NOISY_SPREAD;
+}
+
+export type Format = "table" | "json" | "csv";
+
+/** Writes rows to stdout as they come; the table and CSV start with a header. */
+export class RowWriter {
+  readonly #format: Format;
+  #headed = false;
+
+  constructor(format: Format) {
+    this.#format = format;
+  }
+
+  write(row: Row): void {
+    if (this.#format === "json") return print(JSON.stringify(rounded(row)));
+    const columns = columnsOf(row);
+    const separator = this.#format === "csv" ? "," : " ";
+    if (!this.#headed) print((this.#format === "csv" ? "" : "#") + columns.map(([name]) => this.#pad(name)).join(separator));
+    this.#headed = true;
+    print((this.#format === "csv" ? "" : " ") + columns.map(([name, value]) => this.#pad(value, name)).join(separator));
+  }
+
+  #pad(value: string, name = value): string {
+    return this.#format === "csv" ? value : value.padStart(Math.max(name.length, 12));
+  }
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Name with unit, value: in the order of perftest, then what is our own. */
+function columnsOf(row: Row): [string, string][] {
+  const us = (ns: number) => (ns / 1000).toFixed(3);
+  const common: [string, string][] = [
+    ["bytes", String(row.bytes)],
+    ["iterations", String(row.iterations)],
+    ["t_min[usec]", us(row.min_ns)],
+    ["t_max[usec]", us(row.max_ns)],
+    ["t_typical[usec]", us(row.p50_ns)],
+    ["t_avg[usec]", us(row.mean_ns)],
+    ["t_stdev[usec]", us(row.stdev_ns)],
+    ["99%[usec]", us(row.p99_ns)],
+    ["99.9%[usec]", us(row.p999_ns)],
+    ["mode", row.benchmark === "cold" ? (row.prewarmed ? "prewarmed" : "cold") : row.polling],
+    ["floor[usec]", us(row.baseline.p50_ns)],
+    ["overhead[usec]", us(row.overhead_p50_ns)],
+    ["ratio", row.ratio_p50.toFixed(2)],
+  ];
+  if (row.calls_per_s !== undefined)
+    common.push(["calls/s", Math.round(row.calls_per_s).toString()], ["depth", String(row.depth)], ["workers", String(row.workers)]);
+  if (row.cpu_percent !== undefined)
+    common.push(["rate[1/s]", row.rate_per_s ? String(row.rate_per_s) : "max"], ["cpu[%]", row.cpu_percent.toFixed(1)]);
+  if (row.phases) for (const [name, ns] of Object.entries(row.phases)) common.push([`${name}[usec]`, us(ns)]);
+  return common;
+}
+
+/** Tenths of nanoseconds are noise. */
+function rounded(value: unknown): unknown {
+  if (typeof value === "number") return Number.isInteger(value) ? value : Number(value.toPrecision(6));
+  if (Array.isArray(value)) return value.map(rounded);
+  if (typeof value === "object" && value !== null)
+    return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, rounded(field)]));
+  return value;
+}

@@ -1,0 +1,142 @@
+/**
+ * Many calls in flight: how many end per second when every worker always has `depth` of them. Beside it, the raw C ping-pong
+ * with one in flight: pipelining is worth what lies below it.
+ */
+import { measureFloor } from "../ffi/floor.ts";
+import type { Polling } from "../ffi/layout.ts";
+import { ticksPerNs } from "../ffi/system.ts";
+import type { Call } from "../src/client/call.ts";
+import type { Invoker } from "../src/client/invoker.ts";
+import type { Lease } from "../src/client/lease.ts";
+import { environment } from "./environment.ts";
+import { type Placement, benchCpus, placeClient } from "./placement.ts";
+import { type Row, isNoisy } from "./rows.ts";
+import { type Summary, median, medianSummary, quartiles, summarize } from "./statistics.ts";
+
+export interface ThroughputOptions {
+  bytes: number;
+  depth: number;
+  workers: number;
+  /** Calls per window. */
+  iterations: number;
+  pairs: number;
+  polling: Polling;
+}
+
+type Echo = typeof import("../functions/echo/echo.ts");
+
+const WARMUP_CALLS = 200_000;
+/** One sample is the mean time per call over so many: a clock read per call would be half of it. */
+const CALLS_PER_SAMPLE = 500;
+const FLOOR_SAMPLES = 20_000;
+
+export async function measureThroughput(rf: Invoker, options: ThroughputOptions): Promise<{ row: Row; warning: string | undefined }> {
+  const { bytes, depth, workers, iterations, pairs, polling } = options;
+  const usable = benchCpus();
+  const floorTicks = new Uint32Array(new ArrayBuffer(4 * FLOOR_SAMPLES));
+  const calls: Summary[] = [];
+  const floors: Summary[] = [];
+  const rates: number[] = [];
+  let placement: Placement | undefined;
+  const slots = 2 ** Math.ceil(Math.log2(depth));
+
+  for (let pair = 0; pair < pairs; pair++) {
+    {
+      const memory = 2 * (bytes + 64) * depth * workers + 4096;
+      await using lease = await rf.allocate<Echo>("rfaas:echo", { polling, memory, workers, slots });
+      const pipeline = new Pipeline(lease, bytes, depth);
+      pipeline.run(WARMUP_CALLS, null);
+      placement ??= placeClient(lease.cpus, usable);
+      const samples = new Float64Array(Math.floor(iterations / CALLS_PER_SAMPLE));
+      const startedNs = Bun.nanoseconds();
+      pipeline.run(samples.length * CALLS_PER_SAMPLE, samples);
+      rates.push((samples.length * CALLS_PER_SAMPLE) / ((Bun.nanoseconds() - startedNs) / 1e9));
+      calls.push(summarize(samples));
+    }
+    measureFloor(
+      { bytes, warmup: 2_000, samples: FLOOR_SAMPLES, clientCpu: placement.clientCpu, echoCpu: placement.workerCpu, block: false },
+      floorTicks,
+    );
+    floors.push(summarize(floorTicks, 1 / ticksPerNs()));
+  }
+
+  const call = medianSummary(calls);
+  const floor = medianSummary(floors);
+  const ratios = calls.map((summary, i) => summary.p50 / floors[i]!.p50);
+  const spread = quartiles(ratios);
+  const row: Row = {
+    benchmark: "throughput",
+    fabric: "shm",
+    polling,
+    bytes,
+    iterations: iterations * pairs,
+    p50_ns: call.p50,
+    p99_ns: call.p99,
+    p999_ns: call.p999,
+    min_ns: call.min,
+    max_ns: call.max,
+    mean_ns: call.mean,
+    stdev_ns: call.stdev,
+    baseline: { name: "raw C shared-memory ping-pong, one in flight", p50_ns: floor.p50, p99_ns: floor.p99 },
+    overhead_p50_ns: median(calls.map((summary, i) => summary.p50 - floors[i]!.p50)),
+    ratio_p50: median(ratios),
+    ratio_p99: median(calls.map((summary, i) => summary.p99 / floors[i]!.p99)),
+    ratio_p50_quartiles: spread,
+    pairs,
+    noisy: isNoisy(median(ratios), spread),
+    calls_per_s: median(rates),
+    depth,
+    workers,
+    environment: environment(),
+  };
+  return { row, warning: placement?.warning };
+}
+
+/** `depth` calls in flight per worker, each with buffers of its own; every result is checked. */
+class Pipeline {
+  readonly #lease: Lease<Echo>;
+  readonly #inputs: Uint8Array<ArrayBuffer>[];
+  readonly #outputs: Uint8Array<ArrayBuffer>[];
+  readonly #calls: (Call | undefined)[];
+  readonly #bytes: number;
+  #count = 0;
+
+  constructor(lease: Lease<Echo>, bytes: number, depth: number) {
+    const flying = depth * lease.workers;
+    this.#lease = lease;
+    this.#bytes = bytes;
+    this.#inputs = Array.from({ length: flying }, () => lease.input(Uint8Array, bytes).fill(0x5a));
+    this.#outputs = Array.from({ length: flying }, () => lease.output(Uint8Array, bytes));
+    this.#calls = new Array(flying).fill(undefined);
+  }
+
+  run(count: number, samples: Float64Array | null): void {
+    const flying = this.#calls.length;
+    let beforeNs = Bun.nanoseconds();
+    for (let i = 0; i < count; i++) {
+      this.#exchange(i % flying);
+      if (samples && (i + 1) % CALLS_PER_SAMPLE === 0) {
+        const nowNs = Bun.nanoseconds();
+        samples[(i + 1) / CALLS_PER_SAMPLE - 1] = (nowNs - beforeNs) / CALLS_PER_SAMPLE;
+        beforeNs = nowNs;
+      }
+    }
+    for (let place = 0; place < flying; place++) this.#take(place);
+  }
+
+  #exchange(place: number): void {
+    this.#take(place);
+    const input = this.#inputs[place]!;
+    input[0] = this.#count++ & 0xff;
+    this.#calls[place] = this.#lease.submit("echo", input, this.#outputs[place]!);
+  }
+
+  #take(place: number): void {
+    const call = this.#calls[place];
+    if (call === undefined) return;
+    const written = call.get();
+    this.#calls[place] = undefined;
+    if (written !== this.#bytes || this.#outputs[place]![0] !== this.#inputs[place]![0])
+      throw new Error(`a call returned ${written} bytes or the wrong ones: the echo is wrong`);
+  }
+}

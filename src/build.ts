@@ -1,0 +1,35 @@
+/**
+ * Builds the executable: `bun run src/build.ts [--quiet]` writes `dist/rfaas`, one file that needs nothing else.
+ *
+ * What the reader would not guess: the format must be ESM, or workers do not start; the worker's entry point must be listed, or
+ * it is not embedded; and an executable must not read the `.env` or `bunfig.toml` of whatever folder it is started in.
+ */
+import { mkdirSync, renameSync } from "node:fs";
+import { join } from "node:path";
+import { buildShim } from "../ffi/build.ts";
+import { WORKER_ENTRY_POINTS } from "./workers.ts";
+
+const OUT = join(import.meta.dir, "..", "dist");
+
+/** Returns the path of the executable. */
+export async function buildExecutable(): Promise<string> {
+  buildShim();
+  mkdirSync(OUT, { recursive: true });
+  const fresh = join(OUT, `.rfaas.${process.pid}`);
+  await Bun.build({
+    entrypoints: ["./main.ts", ...WORKER_ENTRY_POINTS].map((path) => join(import.meta.dir, path)),
+    format: "esm",
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    sourcemap: "inline",
+    define: { RFAAS_COMPILED: "true" },
+    compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false },
+  });
+  const executable = join(OUT, "rfaas");
+  renameSync(fresh, executable);
+  return executable;
+}
+
+if (import.meta.main) {
+  const executable = await buildExecutable();
+  if (!process.argv.includes("--quiet")) console.error(`built ${executable}`);
+}

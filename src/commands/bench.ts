@@ -1,0 +1,166 @@
+import { Type } from "@sinclair/typebox";
+import { measureCold } from "../../bench/cold.ts";
+import { measureLatency } from "../../bench/latency.ts";
+import { type Format, type Row, RowWriter } from "../../bench/rows.ts";
+import { measureThroughput } from "../../bench/throughput.ts";
+import { type Invoker, invoker } from "../client/invoker.ts";
+import { UsageError } from "../errors.ts";
+import { parseBytes } from "../units.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { flag, polling, readOptions, size, text, whole } from "./options.ts";
+
+const Options = Type.Object({
+  size: Type.Optional(size),
+  all: Type.Optional(flag),
+  iters: Type.Optional(whole(1, 100_000_000)),
+  pairs: Type.Optional(whole(1, 1000)),
+  polling: Type.Optional(polling),
+  payload: Type.Optional(
+    Type.Union([Type.Literal("copy"), Type.Literal("touch")], { errorMessage: "must be copy or touch" }),
+  ),
+  rate: Type.Optional(text),
+  depth: Type.Optional(whole(1, 1024)),
+  workers: Type.Optional(whole(1, 128)),
+  fabric: Type.Optional(Type.Literal("shm", { errorMessage: "must be shm, the only fabric so far" })),
+  node: Type.Optional(text),
+  json: Type.Optional(flag),
+  csv: Type.Optional(flag),
+});
+type Options = ReturnType<typeof readOptions<typeof Options>>;
+
+/** Pairs of windows; fewer cannot be called a median. */
+const DEFAULT_PAIRS = 15;
+/** `-a`: from 2 bytes to 8 MiB, as perftest has it. */
+const ALL_SIZES = Array.from({ length: 23 }, (_, i) => 2 ** (i + 1));
+const MAX_BYTES = 1024 ** 3;
+const ADAPTIVE_RATES = [0, 10_000, 100];
+
+export const bench: Command = {
+  usage: "bench <latency|throughput|cold>",
+  summary: "measure calls beside the floor of this machine",
+  description: `latency     one call in flight: the round trip, as a client sees it
+throughput  many calls in flight: calls per second
+cold        from a request for a lease to the first result
+
+Windows of rfaas alternate with windows of the floor: a raw C ping-pong of the same bytes over the same kind of memory between
+the same two cores (for warm polling, one that sleeps on a futex). Client and worker are pinned. Every window has fresh memory,
+every result is checked, and the figures are medians: over pairs of windows for overhead and ratio. A row marked noisy says
+more of the machine than of rfaas; run it again on a quiet one.
+
+Times are whole round trips, where perftest's latency is half of one.`,
+  options: [
+    { flag: "-s, --size <bytes>", description: "payload each way (default: 8; throughput: 64)" },
+    { flag: "-a, --all", description: "latency: all sizes from 2 B to 8 MiB" },
+    { flag: "-n, --iters <n>", description: "calls per window (default: 20000 hot, 500 warm; throughput: 500000; cold: rounds, 20)" },
+    { flag: "--pairs <n>", description: `pairs of windows (default: ${DEFAULT_PAIRS})` },
+    { flag: "--polling <mode>", description: "hot, warm or adaptive (default: hot)" },
+    { flag: "--payload <mode>", description: "copy: the function reads and writes every byte; touch: the first and last (default: copy)" },
+    { flag: "--rate <calls/s>", description: "adaptive: start calls at this rate, 0 for back to back (default: 0, 10000 and 100)" },
+    { flag: "--depth <n>", description: "throughput: calls in flight per worker (default: 32)" },
+    { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
+    { flag: "--fabric <name>", description: "shm" },
+    { flag: "--node <address>", description: "measure a running node (default: $RFAAS_NODE, else a private one)" },
+    { flag: "--json", description: "one JSON object a row" },
+    { flag: "--csv", description: "comma-separated values with a header" },
+  ],
+  examples: [
+    ["rfaas bench latency", "8 bytes, hot"],
+    ["rfaas bench latency -s 1MiB --payload touch", "a payload in place costs nothing to call with"],
+    ["rfaas bench throughput -s 64 --depth 32 --json", "calls per second of one worker, for a program"],
+  ],
+  async run(args, raw) {
+    const [kind, ...more] = args;
+    if (more.length > 0) throw new UsageError(`bench takes one argument; "${more[0]}" is too many`);
+    const options = readOptions(Options, raw);
+    if (options.json && options.csv) throw new UsageError("--json and --csv exclude each other");
+    const format: Format = options.json ? "json" : options.csv ? "csv" : "table";
+    const writer = new RowWriter(format);
+    const write = (row: Row, warning?: string) => {
+      if (warning) log.warn(warning);
+      if (row.noisy) log.warn(`the machine was noisy: the middle half of the pairs spreads over ${row.ratio_p50_quartiles.map((q) => q.toFixed(2)).join(" to ")} times the floor`);
+      writer.write(row);
+    };
+    switch (kind) {
+      case "latency":
+        return await withNode(options, (rf) => latency(rf, options, write));
+      case "throughput":
+        return await withNode(options, (rf) => throughput(rf, options, write));
+      case "cold": {
+        const node = options.node === undefined ? process.env["RFAAS_NODE"] : String(options.node);
+        log.info("cold start: leases and first calls, one after another");
+        for (const row of await measureCold({ iterations: options.iters ?? 20, ...(node ? { node } : {}) })) write(row);
+        return;
+      }
+      default:
+        throw new UsageError(`${kind === undefined ? "bench needs to know what to measure" : `"${kind}" cannot be measured`}: latency, throughput or cold; see: rfaas help bench`);
+    }
+  },
+};
+
+async function withNode(options: Options, measure: (rf: Invoker) => Promise<void>): Promise<void> {
+  await using rf = await invoker(options.node === undefined ? {} : { node: String(options.node) });
+  await measure(rf);
+}
+
+function sizes(options: Options, fallback: number): number[] {
+  if (options.all && options.size !== undefined) throw new UsageError("-a and -s exclude each other");
+  if (options.all) return ALL_SIZES;
+  const bytes = options.size === undefined ? fallback : parseBytes(options.size, "-s");
+  if (bytes > MAX_BYTES) throw new UsageError(`-s is at most 1GiB; it is ${bytes} bytes`);
+  return [bytes];
+}
+
+async function latency(rf: Invoker, options: Options, write: (row: Row, warning?: string) => void): Promise<void> {
+  const mode = options.polling ?? "hot";
+  const rates = options.rate !== undefined ? [readRate(options.rate)] : mode === "adaptive" ? ADAPTIVE_RATES : [0];
+  const pairs = options.pairs ?? DEFAULT_PAIRS;
+  for (const bytes of sizes(options, 8)) {
+    for (const ratePerS of rates) {
+      const iterations = options.iters ?? defaultIterations(mode, bytes, ratePerS);
+      log.info(`latency of ${bytes} B, ${mode}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`);
+      const result = await measureLatency(rf, {
+        bytes,
+        iterations,
+        pairs,
+        polling: mode,
+        payload: options.payload ?? "copy",
+        ratePerS,
+      });
+      write(result.row, result.warning);
+    }
+  }
+}
+
+/** Windows of a few tenths of a second, whatever a call costs. */
+function defaultIterations(mode: string, bytes: number, ratePerS: number): number {
+  if (ratePerS > 0) return Math.max(30, Math.ceil(ratePerS * 0.3));
+  if (mode === "warm") return 500;
+  return Math.max(50, Math.min(20_000, Math.floor(2e9 / (bytes + 50_000))));
+}
+
+async function throughput(rf: Invoker, options: Options, write: (row: Row, warning?: string) => void): Promise<void> {
+  const depth = options.depth ?? 32;
+  const workers = options.workers ?? 1;
+  for (const bytes of sizes(options, 64)) {
+    const iterations = Math.max(1000, options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))));
+    const pairs = options.pairs ?? DEFAULT_PAIRS;
+    log.info(`throughput of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`);
+    const result = await measureThroughput(rf, {
+      bytes,
+      depth,
+      workers,
+      iterations,
+      pairs,
+      polling: options.polling ?? "hot",
+    });
+    write(result.row, result.warning);
+  }
+}
+
+function readRate(rate: string | number): number {
+  const value = Number(rate);
+  if (!Number.isInteger(value) || value < 0 || value > 1_000_000)
+    throw new UsageError(`--rate must be a whole number of calls a second up to 1000000; it is ${JSON.stringify(rate)}`);
+  return value;
+}

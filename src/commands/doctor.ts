@@ -1,0 +1,28 @@
+import { Type } from "@sinclair/typebox";
+import { UsageError } from "../errors.ts";
+import { type Finding, examine } from "../executor/machine-report.ts";
+import type { Command } from "./command.ts";
+import { flag, readOptions } from "./options.ts";
+
+const Options = Type.Object({ json: Type.Optional(flag) });
+
+export const doctor: Command = {
+  usage: "doctor",
+  summary: "say what this machine can do, and how to fix what it cannot",
+  description: `Looks at what rfaas needs and what makes it fast. Exits with 1 when something is missing without which it cannot run.`,
+  options: [{ flag: "--json", description: "one JSON object" }],
+  examples: [["rfaas doctor", "a line for each finding"]],
+  async run(args, raw) {
+    if (args.length > 0) throw new UsageError(`doctor takes no argument "${args[0]}"`);
+    const { json } = readOptions(Options, raw);
+    const findings = examine();
+    process.stdout.write(json ? `${JSON.stringify({ findings })}\n` : findings.map(line).join(""));
+    if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
+  },
+};
+
+const MARKS = { ok: "ok  ", slow: "slow", missing: "MISS", off: "off " };
+
+function line({ state, name, found, fix }: Finding): string {
+  return `${MARKS[state]}  ${name.padEnd(14)} ${found}${fix ? `\n${" ".repeat(21)}fix: ${fix}` : ""}\n`;
+}

@@ -1,0 +1,166 @@
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { Type } from "@sinclair/typebox";
+import { type AllocateOptions, invoker } from "../client/invoker.ts";
+import type { Lease } from "../client/lease.ts";
+import { EnvironmentError, UsageError } from "../errors.ts";
+import { parseBytes } from "../units.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { flag, polling, readOptions, size, text, whole } from "./options.ts";
+
+const Options = Type.Object({
+  json: Type.Optional(text),
+  input: Type.Optional(text),
+  output: Type.Optional(text),
+  outputSize: Type.Optional(size),
+  node: Type.Optional(text),
+  repeat: Type.Optional(whole(1, 1_000_000_000)),
+  workers: Type.Optional(whole(1, 128)),
+  polling: Type.Optional(polling),
+  deadline: Type.Optional(whole(1, 2 ** 31 - 1)),
+  timings: Type.Optional(flag),
+});
+type Options = ReturnType<typeof readOptions<typeof Options>>;
+
+/** Room for a result when `--output-size` says nothing: what came in, and this much at least. */
+const MIN_OUTPUT_BYTES = 1024 * 1024;
+const STDIN = 0;
+const STDOUT = 1;
+
+export const invoke: Command = {
+  usage: "invoke <FILE.ts[#function]>",
+  summary: "call a function of a module and print what it writes",
+  description: `Leases workers, lets them load the module, calls the function with the input's bytes, and writes the bytes that it
+produces to stdout. The module is TypeScript or JavaScript with its own imports and node_modules. Without #function the module's
+only function is called, or its default export.
+
+A function takes its input and its output as Uint8Arrays and returns how many bytes it wrote:
+
+    export function double(input: Uint8Array, output: Uint8Array): number {
+      const n: number = JSON.parse(new TextDecoder().decode(input));
+      return new TextEncoder().encodeInto(JSON.stringify(2 * n), output).written;
+    }`,
+  options: [
+    { flag: "--json <value>", description: "the input: this JSON text" },
+    { flag: "--input <file>", description: "the input: this file's bytes, - for stdin" },
+    { flag: "--output <file>", description: "write the result here (default: -, stdout)" },
+    { flag: "--output-size <size>", description: "room for the result (default: the input's size, 1MiB at least)" },
+    { flag: "--node <address>", description: "use a running node (default: $RFAAS_NODE, else a private one)" },
+    { flag: "-n, --repeat <n>", description: "call so often, print the last result and, on stderr, the times" },
+    { flag: "--workers <k>", description: "spread the calls over so many workers (default: 1)" },
+    { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
+    { flag: "--deadline <ms>", description: "give up on a call after so long (default: none)" },
+    { flag: "--timings", description: "print on stderr where the time of the last call went" },
+  ],
+  examples: [
+    ["rfaas invoke fn.ts#double --json 21", "prints 42"],
+    ["rfaas invoke resize.ts --input cat.jpg --output small.jpg", "files"],
+    ["rfaas invoke fn.ts --json 21 -n 100000 --polling hot", "how long does it take?"],
+  ],
+  async run(args, raw) {
+    const [target, ...more] = args;
+    if (target === undefined) throw new UsageError("invoke needs a module, such as fn.ts or fn.ts#name; see: rfaas help invoke");
+    if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
+    const options = readOptions(Options, raw);
+    const hash = target.lastIndexOf("#");
+    const module = hash > 0 ? target.slice(0, hash) : target;
+    const named = hash > 0 ? target.slice(hash + 1) : undefined;
+
+    const bytes = readInput(options);
+    const capacity = options.outputSize === undefined ? Math.max(MIN_OUTPUT_BYTES, bytes.length) : parseBytes(options.outputSize, "--output-size");
+    // The file is opened first: a path that cannot be written must not cost a call.
+    const destination = openOutput(options.output === undefined ? "-" : String(options.output));
+
+    await using rf = await invoker(options.node === undefined ? {} : { node: String(options.node) });
+    const workers = options.workers ?? 1;
+    const allocation: AllocateOptions = {
+      workers,
+      memory: bytes.length + workers * (capacity + 64) + 4096,
+      ...(options.polling === undefined ? {} : { polling: options.polling }),
+    };
+    await using lease = await rf.allocate(module, allocation);
+    const name = named ?? onlyFunction(module, lease.functions);
+    const input = lease.input(Uint8Array, bytes.length);
+    input.set(bytes);
+    const outputs = Array.from({ length: workers }, () => lease.output(Uint8Array, capacity));
+    const result = await callRepeatedly(lease, name, input, outputs, options);
+    writeAll(destination, result);
+    if (options.json !== undefined && destination === STDOUT && result.at(-1) !== 0x0a) writeAll(destination, Buffer.from("\n"));
+    if (destination !== STDOUT) closeSync(destination);
+  },
+};
+
+function onlyFunction(module: string, functions: readonly string[]): string {
+  if (functions.length === 1) return functions[0]!;
+  if (functions.includes("default")) return "default";
+  throw new UsageError(`${module} has several functions (${functions.join(", ")}); choose one: rfaas invoke ${module}#${functions[0]}`);
+}
+
+async function callRepeatedly(
+  lease: Lease,
+  name: string,
+  input: Uint8Array<ArrayBuffer>,
+  outputs: readonly Uint8Array<ArrayBuffer>[],
+  { repeat = 1, deadline, timings }: Options,
+): Promise<Uint8Array> {
+  const limit = deadline === undefined ? {} : { deadlineMs: deadline };
+  const startedNs = Bun.nanoseconds();
+  for (let done = 0; done < repeat - 1; ) {
+    const batch = outputs.slice(0, repeat - 1 - done);
+    await Promise.all(batch.map((output, worker) => lease.submit(name, input, output, { ...limit, worker })));
+    done += batch.length;
+  }
+  const output = outputs[0]!;
+  const call = lease.submit(name, input, output, { ...limit, worker: 0, timings: timings ?? false });
+  const written = await call;
+  const elapsedNs = Bun.nanoseconds() - startedNs;
+  if (repeat > 1) log.info(`${repeat} calls in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / repeat / 1000).toFixed(2)} us a call`);
+  if (call.timings) {
+    const parts = Object.entries(call.timings).map(([part, ns]) => `${part.slice(0, -2)} ${Math.round(ns)} ns`);
+    log.info(parts.join(", "));
+  }
+  return output.subarray(0, written);
+}
+
+function readInput({ json, input }: Options): Uint8Array {
+  if (json !== undefined && input !== undefined) throw new UsageError("--json and --input exclude each other");
+  if (json !== undefined) {
+    const value = String(json);
+    try {
+      JSON.parse(value);
+    } catch (cause) {
+      throw new UsageError(`--json is not JSON (${(cause as Error).message}); quote it for the shell, as in --json '{"n": 1}'`, { cause });
+    }
+    return Buffer.from(value);
+  }
+  if (input === undefined) return new Uint8Array(0);
+  const path = String(input);
+  try {
+    return readFileSync(path === "-" ? STDIN : path);
+  } catch (cause) {
+    throw new EnvironmentError(`cannot read --input ${path}: ${(cause as Error).message}; name a readable file, or - for stdin`, { cause });
+  }
+}
+
+function openOutput(path: string): number {
+  if (path === "-") return STDOUT;
+  try {
+    return openSync(path, "w");
+  } catch (cause) {
+    throw new EnvironmentError(`cannot write --output ${path}: ${(cause as Error).message}; name a writable file, or - for stdout`, { cause });
+  }
+}
+
+/** Synchronous, so that nothing is lost when the command exits; a full disk is an error, a closed pipe is not. */
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let written = 0; written < bytes.length; ) {
+    try {
+      written += writeSync(fd, bytes, written);
+    } catch (cause) {
+      const { code } = cause as { code?: string };
+      if (code === "EAGAIN") continue;
+      if (code === "EPIPE") return;
+      throw new EnvironmentError(`the result could not be written: ${(cause as Error).message}; free some space or choose another --output`, { cause });
+    }
+  }
+}

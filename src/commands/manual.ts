@@ -1,0 +1,84 @@
+/** Help that reads like a manual page, made from the command tree. */
+import type { Command } from "./command.ts";
+
+const ENVIRONMENT: readonly [string, string][] = [
+  ["RFAAS_NODE", "the node to use where --node is not given"],
+  ["RFAAS_LOG", "how much to log on stderr: silent, error, warn, info (default), debug, trace"],
+  ["RFAAS_SHIM", "load the native shim from this path"],
+  ["RFAAS_EXECUTABLE", "start nodes and hosts with this executable"],
+];
+
+const EXIT_STATUS: readonly [string, string][] = [
+  ["0", "done"],
+  ["1", "failed: the function threw, the module did not load, the machine cannot"],
+  ["2", "wrong usage"],
+  ["3", "no executor: the node cannot be reached, is full, or refused"],
+  ["4", "the lease or its worker was lost"],
+  ["124", "a deadline passed"],
+];
+
+export function overview(commands: readonly Command[]): string {
+  return page([
+    ["NAME", ["rfaas - call functions on leased cores, in less than a microsecond"]],
+    ["SYNOPSIS", ["rfaas COMMAND [OPTIONS]", "rfaas help COMMAND", "rfaas --version"]],
+    ["COMMANDS", pairs(commands.map(({ usage, summary }) => [usage.split(" ")[0]!, summary]))],
+    ["ENVIRONMENT", pairs(ENVIRONMENT)],
+    ["EXIT STATUS", pairs(EXIT_STATUS)],
+    [
+      "EXAMPLES",
+      pairs([
+        ["rfaas invoke fn.ts#double --json 21", "call a function of your own, on a private node"],
+        ["rfaas bench latency", "how fast a call is on this machine"],
+        ["rfaas doctor", "what this machine can do"],
+      ]),
+    ],
+  ]);
+}
+
+export function manual(command: Command): string {
+  const name = command.usage.split(" ")[0]!;
+  const sections: Section[] = [
+    ["NAME", [`rfaas ${name} - ${command.summary}`]],
+    ["SYNOPSIS", [`rfaas ${command.usage}${command.options.length > 0 ? " [OPTIONS]" : ""}`]],
+    ["DESCRIPTION", command.description.split("\n")],
+    ["OPTIONS", pairs(command.options.map(({ flag, description }) => [flag, description]))],
+    ["ENVIRONMENT", pairs(ENVIRONMENT)],
+    ["EXIT STATUS", pairs(EXIT_STATUS)],
+    ["EXAMPLES", pairs(command.examples)],
+    ["SEE ALSO", ["rfaas help"]],
+  ];
+  return page(sections.filter(([, lines]) => lines.length > 0));
+}
+
+type Section = [title: string, lines: readonly string[]];
+
+function page(sections: readonly Section[]): string {
+  const shown = sections.map(([title, lines]) => `${title}\n${lines.map((line) => (line ? `    ${line}` : "")).join("\n")}`);
+  return `${shown.join("\n\n")}\n`;
+}
+
+function pairs(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.min(30, Math.max(0, ...rows.map(([left]) => left.length)));
+  return rows.flatMap(([left, right]) =>
+    left.length > width ? [left, `${" ".repeat(width)}  ${right}`] : [`${left.padEnd(width)}  ${right}`],
+  );
+}
+
+/** The word most like `word`, if one is like it at all. */
+export function nearest(word: string, words: readonly string[]): string | undefined {
+  const ranked = words.map((candidate) => [distance(word, candidate), candidate] as const).sort(([a], [b]) => a - b);
+  const best = ranked[0];
+  return best && best[0] <= Math.max(2, Math.floor(word.length / 3)) ? best[1] : undefined;
+}
+
+/** Levenshtein's edit distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,121 @@
+/** What a machine can do for rfaas: one finding a subject, each with the one command that mends it where something is amiss. */
+import { readFileSync, statfsSync } from "node:fs";
+import { tmpdir, totalmem } from "node:os";
+import { closeDescriptor } from "../../ffi/descriptors.ts";
+import { LAYOUT } from "../../ffi/layout.ts";
+import { shimPath } from "../../ffi/library.ts";
+import { createRegion } from "../../ffi/region.ts";
+import { memlockLimitBytes, ticksInvariant, usableCpus } from "../../ffi/system.ts";
+import { formatBytes } from "../units.ts";
+import { VERSION } from "../version.ts";
+
+export interface Finding {
+  name: string;
+  /** `missing`: rfaas cannot run. `slow`: it can, less well. `off`: not available, and not needed. */
+  state: "ok" | "slow" | "missing" | "off";
+  found: string;
+  /** One command. */
+  fix?: string;
+}
+
+/** RDMA registers memory; a lease of the default size should fit. */
+const WANTED_MEMLOCK_BYTES = 64 * 1024 * 1024;
+
+export function examine(): Finding[] {
+  return [versions(), shim(), sharedMemory(), verbs(), cores(), clock(), memory(), memlock(), hugePages(), devShm(), temp()];
+}
+
+function versions(): Finding {
+  return { name: "versions", state: "ok", found: `rfaas ${VERSION}, Bun ${Bun.version}, layout ${LAYOUT.version}` };
+}
+
+function shim(): Finding {
+  try {
+    return { name: "shim", state: "ok", found: shimPath() };
+  } catch (error) {
+    return { name: "shim", state: "missing", found: (error as Error).message, fix: "npm run setup" };
+  }
+}
+
+function sharedMemory(): Finding {
+  const name = "fabric shm";
+  try {
+    closeDescriptor(createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "hot", spinNs: 0 }));
+    return { name, state: "ok", found: "sealed anonymous memory, futex, pidfd" };
+  } catch (error) {
+    return { name, state: "missing", found: (error as Error).message, fix: "use Linux 5.14 or later, outside a sandbox that forbids memfd_create" };
+  }
+}
+
+function verbs(): Finding {
+  return { name: "fabric verbs", state: "off", found: "not in this version: calls stay on one machine" };
+}
+
+function cores(): Finding {
+  const cpus = usableCpus();
+  const found = `${cpus.length} usable CPUs (${cpus.join(",")})`;
+  if (cpus.length >= 2) return { name: "cores", state: "ok", found };
+  return {
+    name: "cores",
+    state: "slow",
+    found: `${found}: a spinning worker and its client share it`,
+    fix: "taskset -c 0,1 rfaas serve, or give the machine another core",
+  };
+}
+
+function clock(): Finding {
+  return ticksInvariant()
+    ? { name: "clock", state: "ok", found: "invariant cycle counter" }
+    : { name: "clock", state: "slow", found: "the cycle counter changes speed: timings will be off", fix: "run on a machine with an invariant TSC" };
+}
+
+function memory(): Finding {
+  return { name: "memory", state: "ok", found: formatBytes(totalmem()) };
+}
+
+function memlock(): Finding {
+  const limit = memlockLimitBytes();
+  const found = limit === Infinity ? "unlimited" : formatBytes(limit);
+  if (limit >= WANTED_MEMLOCK_BYTES) return { name: "memlock", state: "ok", found };
+  return { name: "memlock", state: "off", found: `${found}: enough for shared memory, too little for RDMA`, fix: "ulimit -l unlimited" };
+}
+
+function hugePages(): Finding {
+  const total = Number(/HugePages_Total:\s*(\d+)/.exec(readText("/proc/meminfo"))?.[1] ?? 0);
+  if (total > 0) return { name: "huge pages", state: "ok", found: `${total} reserved` };
+  return { name: "huge pages", state: "off", found: "none reserved; not used yet", fix: "sysctl vm.nr_hugepages=512" };
+}
+
+function devShm(): Finding {
+  const free = freeBytes("/dev/shm");
+  const found = free === undefined ? "not mounted" : `${formatBytes(free)} free`;
+  return { name: "/dev/shm", state: "ok", found: `${found}; not used: leases live in anonymous memory` };
+}
+
+function temp(): Finding {
+  const folder = tmpdir();
+  const mount = readText("/proc/mounts")
+    .split("\n")
+    .map((line) => line.split(" "))
+    .filter(([, at]) => at !== undefined && (folder === at || folder.startsWith(at === "/" ? "/" : `${at}/`)))
+    .sort((a, b) => b[1]!.length - a[1]!.length)[0];
+  const noexec = mount?.[3]?.split(",").includes("noexec") ?? false;
+  return { name: "temp folder", state: "ok", found: `${folder}${noexec ? " (noexec)" : ""}; not used: the shim is loaded from memory` };
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function freeBytes(path: string): number | undefined {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  } catch {
+    return undefined;
+  }
+}
