@@ -27,10 +27,11 @@ export interface LatencyOptions {
 
 type Echo = typeof import("../functions/echo/echo.ts");
 
-/** Calls before a window counts: enough for the JIT's last tier on both sides. */
-const HOT_WARMUP_CALLS = 60_000;
-const HOT_WARMUP_MS = 150;
-const BLOCKING_WARMUP_CALLS = 200;
+/** Calls before a window counts, back to back: enough for the JIT's last tier on both sides. */
+const WARMUP_CALLS = 60_000;
+const WARMUP_MS = 250;
+const PACED_WARMUP_CALLS = 300;
+const BLOCKING_FLOOR_WARMUP = 50;
 
 export interface LatencyResult {
   row: Row;
@@ -53,6 +54,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
       await using lease = await rf.allocate<Echo>("rfaas:echo", { polling, memory: 2 * bytes + 4096 });
       const client = new EchoClient(lease, options);
       client.warmUp();
+      if (options.ratePerS > 0) client.window(ticks.subarray(0, Math.min(iterations, PACED_WARMUP_CALLS)));
       placement ??= placeClient(lease.cpus, usable);
       const cpuBefore = cpuTimeNs(lease.hostPid);
       const startedNs = Bun.nanoseconds();
@@ -65,11 +67,12 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     const floorOptions = {
       // Touching does not move the payload.
       bytes: options.payload === "touch" ? Math.min(bytes, 8) : bytes,
-      warmup: blocking ? BLOCKING_WARMUP_CALLS : 2_000,
+      warmup: blocking ? BLOCKING_FLOOR_WARMUP : 2_000,
       samples: iterations,
       clientCpu,
       echoCpu: workerCpu,
       block: blocking,
+      gapNs: options.ratePerS === 0 ? 0 : Math.round(1e9 / options.ratePerS),
     };
     floors.push(summarize(measureFloor(floorOptions, ticks), nsPerTick));
   }
@@ -104,7 +107,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     pairs,
     noisy: isNoisy(ratio, spread),
     payload: options.payload,
-    ...(polling === "adaptive" ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) } : {}),
+    ...(polling !== "hot" ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) } : {}),
     environment: environment(),
   };
   return { row, warning: placement?.warning };
@@ -116,32 +119,23 @@ class EchoClient {
   readonly #name: "echo" | "touch";
   readonly #input: Uint8Array<ArrayBuffer>;
   readonly #output: Uint8Array<ArrayBuffer>;
-  readonly #source: Uint8Array<ArrayBuffer>;
   readonly #copies: boolean;
-  readonly #polling: Polling;
   readonly #gapTicks: number;
   readonly #tick = tickCounter();
   #mark = 0;
 
-  constructor(lease: Lease<Echo>, { bytes, payload, polling, ratePerS }: LatencyOptions) {
+  constructor(lease: Lease<Echo>, { bytes, payload, ratePerS }: LatencyOptions) {
     this.#lease = lease;
     this.#name = payload === "touch" ? "touch" : "echo";
     this.#input = lease.input(Uint8Array, bytes);
     this.#output = lease.output(Uint8Array, bytes);
-    this.#source = new Uint8Array(bytes).fill(0x5a);
     this.#copies = payload === "copy" && bytes > 8;
-    this.#polling = polling;
     this.#gapTicks = ratePerS === 0 ? 0 : (1e9 / ratePerS) * ticksPerNs();
   }
 
   warmUp(): void {
-    const spinning = this.#polling !== "warm" && this.#gapTicks === 0;
-    if (!spinning) {
-      for (let i = 0; i < BLOCKING_WARMUP_CALLS / (this.#gapTicks === 0 ? 1 : 10); i++) this.#call();
-      return;
-    }
-    const until = Bun.nanoseconds() + HOT_WARMUP_MS * 1e6;
-    for (let i = 0; i < HOT_WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++) this.#call();
+    const until = Bun.nanoseconds() + WARMUP_MS * 1e6;
+    for (let i = 0; i < WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++) this.#call();
   }
 
   window(ticks: Uint32Array): void {
@@ -173,9 +167,11 @@ class EchoClient {
     const output = this.#output;
     const last = input.length - 1;
     const mark = (this.#mark = (this.#mark + 1) & 0xff);
-    if (this.#copies) input.set(this.#source);
-    input[0] = mark;
-    input[last] = mark;
+    if (this.#copies) input.fill(mark);
+    else {
+      input[0] = mark;
+      input[last] = mark;
+    }
     const written = this.#lease.invoke(this.#name, input, output);
     if (written !== input.length || output[0] !== mark || output[last] !== mark)
       throw new Error(`call ${mark} returned ${written} bytes, ${output[0]} .. ${output[last]}: the echo is wrong`);

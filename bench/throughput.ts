@@ -54,7 +54,7 @@ export async function measureThroughput(rf: Invoker, options: ThroughputOptions)
       calls.push(summarize(samples));
     }
     measureFloor(
-      { bytes, warmup: 2_000, samples: FLOOR_SAMPLES, clientCpu: placement.clientCpu, echoCpu: placement.workerCpu, block: false },
+      { bytes, warmup: 2_000, samples: FLOOR_SAMPLES, clientCpu: placement.clientCpu, echoCpu: placement.workerCpu, block: false, gapNs: 0 },
       floorTicks,
     );
     floors.push(summarize(floorTicks, 1 / ticksPerNs()));

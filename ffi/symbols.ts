@@ -64,5 +64,5 @@ export const SYMBOLS = {
   rfaas_worker_abort_calls: { args: ["ptr"], returns: "void" },
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
 
-  rfaas_floor: { args: ["u32", "u32", "u32", "i32", "i32", "i32", "ptr"], returns: "i32" },
+  rfaas_floor: { args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"], returns: "i32" },
 } as const;

@@ -19,8 +19,9 @@ export async function buildExecutable(): Promise<string> {
   await Bun.build({
     entrypoints: ["./main.ts", ...WORKER_ENTRY_POINTS].map((path) => join(import.meta.dir, path)),
     format: "esm",
+    bytecode: true,
     minify: { whitespace: true, syntax: true, identifiers: false },
-    sourcemap: "inline",
+    sourcemap: "none",
     define: { RFAAS_COMPILED: "true" },
     compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false },
   });

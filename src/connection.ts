@@ -1,5 +1,5 @@
 /** A control connection: messages of one vocabulary out, of another in, over a stream socket of any kind. */
-import type { Socket, SocketHandler, UnixSocketOptions } from "bun";
+import type { Socket, SocketHandler } from "bun";
 import { ProtocolError } from "./errors.ts";
 import { FrameReader, encodeFrame } from "./protocol/frame.ts";
 import type { Vocabulary } from "./protocol/messages.ts";
@@ -11,15 +11,6 @@ export interface ConnectionEvents<In> {
   message(message: In): void;
   /** The connection is over: the peer closed it, died, or broke the protocol (then `error` says how). Called once. */
   closed(error?: Error): void;
-}
-
-/**
- * Watches a connected descriptor with the event loop. Bun accepts `fd` here and says so in `FdSocketOptions`, but the types of
- * `connect` do not list it.
- */
-export async function watchDescriptor(fd: number, socket: SocketHandler<undefined>): Promise<Socket<undefined>> {
-  const options = { fd, socket } as unknown as UnixSocketOptions<undefined>;
-  return await Bun.connect(options);
 }
 
 export class Connection<In extends { t: string }, Out extends { t: string }> {

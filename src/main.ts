@@ -2,4 +2,4 @@
 /** The executable: finds the command, loads it, runs it, and turns whatever goes wrong into one line and an exit code. */
 import { runCommandLine } from "./commands/tree.ts";
 
-await runCommandLine(process.argv.slice(2));
+void runCommandLine(process.argv.slice(2));

@@ -59,10 +59,11 @@ static void *echo(void *argument) {
 
 /* A ping-pong on a fresh shared mapping between the calling thread on `client_cpu` and another on `echo_cpu` (-1: anywhere).
  * Payloads up to 8 bytes travel beside the flag, in its line; larger ones are copied in by one side and out by the other.
- * `block` sleeps on a futex instead of spinning. Writes one round trip in ticks per sample; returns 0 or -errno. The calling
+ * `block` sleeps on a futex instead of spinning; `gap_ns` is the least time between two beginnings, for an echo that is really
+ * asleep. Writes one round trip in ticks per sample; returns 0 or -errno. The calling
  * thread keeps its pin. */
 RFAAS_EXPORT int32_t rfaas_floor(uint32_t bytes, uint32_t warmup, uint32_t samples, int32_t client_cpu, int32_t echo_cpu,
-                                 int32_t block, uint32_t *ticks) {
+                                 int32_t block, uint32_t gap_ns, uint32_t *ticks) {
   size_t payload = ((size_t)bytes + 4095) & ~(size_t)4095;
   size_t total = 4096 + 2 * payload;
   int fd = memfd_create("rfaas-floor", MFD_CLOEXEC);
@@ -94,15 +95,19 @@ RFAAS_EXPORT int32_t rfaas_floor(uint32_t bytes, uint32_t warmup, uint32_t sampl
   pthread_t thread;
   int started = pthread_create(&thread, NULL, echo, &s);
   if (started == 0) {
-    uint64_t before = rfaas_now_ticks();
+    uint64_t before = rfaas_now_ticks(), gap = (uint64_t)(gap_ns * rfaas_ticks_per_ns());
     for (uint32_t round = 1; round <= s.rounds; round++) {
+      if (gap) {
+        while (rfaas_now_ticks() - before < gap) rfaas_relax();
+        before = rfaas_now_ticks();
+      }
       *(uint32_t *)private_input = round;
       memcpy(s.input, private_input, bytes);
       set_flag(s.request, round, block);
       await_flag(s.response, round, block);
       uint64_t now = rfaas_now_ticks();
       if (round > warmup) ticks[round - warmup - 1] = (uint32_t)(now - before);
-      before = now;
+      if (!gap) before = now;
     }
     pthread_join(thread, NULL);
   }

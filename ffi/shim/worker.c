@@ -24,10 +24,12 @@ static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t leng
 /* Copies the request, then checks the copy: the peer can go on writing the original. Returns 0 when it was refused. */
 static int accept_request(rfaas_worker *w, uint32_t slot) {
   rfaas_worker_slot *local = &w->slot[slot];
-  memcpy(&local->request, &w->slots[slot].request, sizeof local->request);
-  local->request.sequence = w->expected++;
+  const rfaas_request *shared = &w->slots[slot].request;
+  rfaas_request *r = &local->request;
+  memcpy(&r->input_offset, &shared->input_offset, sizeof *r - offsetof(rfaas_request, input_offset));
+  if (r->function & RFAAS_INPUT_INLINE) memcpy(r->payload, shared->payload, RFAAS_INLINE_INPUT);
+  r->sequence = w->expected++;
   w->hint = (slot + 1) & w->mask;
-  const rfaas_request *r = &local->request;
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
   int sound = (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
               (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes &&

@@ -33,7 +33,7 @@ export interface AllocateOptions {
   polling?: Polling;
   /** Calls in flight per worker: a power of two up to 1024. Default 64. */
   slots?: number;
-  /** Adaptive and warm: how long both sides spin before they block. */
+  /** Warm: how long a synchronous caller spins before it blocks. Adaptive: both sides. Default 50 us, about one wake-up. */
   spinNs?: number;
   /** How long the module may take to load. Default 10 s. */
   loadTimeoutMs?: number;

@@ -1,7 +1,8 @@
 /** A client's control connection to one node: greeting, leases, notes about their ends. */
 import { Mailbox } from "../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../address.ts";
-import { Connection, watchDescriptor } from "../connection.ts";
+import { Connection } from "../connection.ts";
+import { watchDescriptor } from "../watch-descriptor.ts";
 import { type RfaasError, LeaseLost, LeaseRefused, ModuleLoadError, NodeUnreachable, UsageError } from "../errors.ts";
 import { machineId } from "../fabric/machine.ts";
 import {

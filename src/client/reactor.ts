@@ -3,7 +3,7 @@
  * to the lease's notify socket.
  */
 import type { Socket } from "bun";
-import { watchDescriptor } from "../connection.ts";
+import { watchDescriptor } from "../watch-descriptor.ts";
 import type { Call } from "./call.ts";
 
 /** Turning costs CPU; being woken costs about this long. */

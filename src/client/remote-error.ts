@@ -1,7 +1,6 @@
 /** Errors that happened in another process, rebuilt here. */
 import { END } from "../../ffi/layout.ts";
 import { FunctionError } from "../errors.ts";
-import { decodeValue } from "../protocol/frame.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
 /** An `Error` with the name, message and stack of the one that was caught remotely. */
@@ -14,7 +13,7 @@ export function remoteCause(record: ErrorRecord): Error {
 
 /** What a function threw, from the error record of its call. A record that cannot be read is itself reported. */
 export function functionErrorFrom(bytes: Uint8Array): FunctionError {
-  const value = decodeValue(bytes) as Partial<ErrorRecord> | undefined;
+  const value = parse(bytes);
   if (typeof value?.name !== "string" || typeof value.message !== "string")
     return new FunctionError({ name: "FunctionError", message: "the function failed, and its error could not be read" });
   return new FunctionError({
@@ -23,6 +22,14 @@ export function functionErrorFrom(bytes: Uint8Array): FunctionError {
     code: typeof value.code === "string" ? value.code : undefined,
     stack: typeof value.stack === "string" ? value.stack : undefined,
   });
+}
+
+function parse(bytes: Uint8Array): Partial<ErrorRecord> | undefined {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
 }
 
 /** The reason in shared memory, in words; `detail` is an exit code or a signal. */

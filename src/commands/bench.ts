@@ -35,6 +35,9 @@ const DEFAULT_PAIRS = 15;
 const ALL_SIZES = Array.from({ length: 23 }, (_, i) => 2 ** (i + 1));
 const MAX_BYTES = 1024 ** 3;
 const ADAPTIVE_RATES = [0, 10_000, 100];
+/** Slow enough that the worker is asleep before every call. */
+const WARM_RATE = 5_000;
+const DEFAULT_RATES = { hot: [0], warm: [WARM_RATE], adaptive: ADAPTIVE_RATES };
 
 export const bench: Command = {
   usage: "bench <latency|throughput|cold>",
@@ -56,7 +59,7 @@ Times are whole round trips, where perftest's latency is half of one.`,
     { flag: "--pairs <n>", description: `pairs of windows (default: ${DEFAULT_PAIRS})` },
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: hot)" },
     { flag: "--payload <mode>", description: "copy: the function reads and writes every byte; touch: the first and last (default: copy)" },
-    { flag: "--rate <calls/s>", description: "adaptive: start calls at this rate, 0 for back to back (default: 0, 10000 and 100)" },
+    { flag: "--rate <calls/s>", description: "start calls at this rate, 0 for back to back (default: hot 0, warm 5000, adaptive 0, 10000 and 100)" },
     { flag: "--depth <n>", description: "throughput: calls in flight per worker (default: 32)" },
     { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
     { flag: "--fabric <name>", description: "shm" },
@@ -113,7 +116,7 @@ function sizes(options: Options, fallback: number): number[] {
 
 async function latency(rf: Invoker, options: Options, write: (row: Row, warning?: string) => void): Promise<void> {
   const mode = options.polling ?? "hot";
-  const rates = options.rate !== undefined ? [readRate(options.rate)] : mode === "adaptive" ? ADAPTIVE_RATES : [0];
+  const rates = options.rate !== undefined ? [readRate(options.rate)] : DEFAULT_RATES[mode];
   const pairs = options.pairs ?? DEFAULT_PAIRS;
   for (const bytes of sizes(options, 8)) {
     for (const ratePerS of rates) {

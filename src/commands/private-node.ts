@@ -1,7 +1,7 @@
 import { totalmem } from "node:os";
 import { Type } from "@sinclair/typebox";
 import { dieWithParent } from "../../ffi/system.ts";
-import { watchDescriptor } from "../connection.ts";
+import { watchDescriptor } from "../watch-descriptor.ts";
 import { Agent } from "../executor/agent.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
 import type { Command } from "./command.ts";

@@ -31,8 +31,8 @@ export interface AgentOptions {
   log(level: "info" | "warn", message: string): void;
 }
 
-/** Spin budgets when a lease names none. Warm blocks at once; adaptive spins for about one wake-up. */
-const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 0, adaptive: 50_000 };
+/** Spin budgets when a lease names none: a little more than one wake-up, after which a waiting client blocks too. */
+const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
 /** Threads that each waiting host has ready; a lease of more workers starts the rest. */
 const MAX_PREWARMED_WORKERS = 4;
 

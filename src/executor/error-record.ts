@@ -1,6 +1,5 @@
 /** Turns whatever a function threw into data that fits an error record and says what its author needs. */
 import { LAYOUT } from "../../ffi/layout.ts";
-import { encodeValue } from "../protocol/frame.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
 /** The parts of a thrown value that travel. A value that is no Error is shown as it would be printed. */
@@ -54,7 +53,7 @@ function inspect(value: unknown): string {
 /** Writes the record into its place in shared memory. Returns its length; a record that is too long loses its stack's tail first. */
 export function writeErrorRecord(records: Uint8Array, slot: number, record: ErrorRecord): number {
   let fitting = { ...record };
-  let bytes = encodeValue(fitting);
+  let bytes = encode(fitting);
   for (let budget = LAYOUT.errorBytes / 2; bytes.length > LAYOUT.errorBytes; budget /= 2) {
     fitting = {
       name: fitting.name.slice(0, 100),
@@ -62,10 +61,15 @@ export function writeErrorRecord(records: Uint8Array, slot: number, record: Erro
       ...(fitting.code === undefined ? {} : { code: fitting.code.slice(0, 100) }),
       ...(fitting.stack === undefined ? {} : { stack: cut(fitting.stack, budget / 2) }),
     };
-    bytes = encodeValue(fitting);
+    bytes = encode(fitting);
   }
   records.set(bytes, slot * LAYOUT.errorBytes);
   return bytes.length;
+}
+
+/** JSON: a worker loads nothing that it does not need for its first call. */
+function encode(record: ErrorRecord): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(record));
 }
 
 function cut(text: string, length: number): string {

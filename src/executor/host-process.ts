@@ -1,7 +1,8 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
 import type { Subprocess } from "bun";
 import { openPidfd } from "../../ffi/system.ts";
-import { Connection, watchDescriptor } from "../connection.ts";
+import { Connection } from "../connection.ts";
+import { watchDescriptor } from "../watch-descriptor.ts";
 import { type AgentMessage, type HostMessage, PROTOCOL_VERSION, hostVocabulary } from "../protocol/messages.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 

@@ -7,9 +7,10 @@ import type { Worker } from "node:worker_threads";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
 import { Region } from "../../ffi/region.ts";
-import { confine, dieWithParent } from "../../ffi/system.ts";
+import { confine, dieWithParent, ticksPerNs } from "../../ffi/system.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
-import { Connection, watchDescriptor } from "../connection.ts";
+import { Connection } from "../connection.ts";
+import { watchDescriptor } from "../watch-descriptor.ts";
 import {
   type AgentMessage,
   type Attach,
@@ -38,6 +39,9 @@ export async function runHost(options: { prewarmedWorkers: number; parentPid: nu
   const mailbox = new Mailbox();
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
   await Promise.all(prewarmed.map((thread) => thread.ready));
+  // What the first lease would otherwise wait for.
+  ticksPerNs();
+  agentVocabulary.prepare("attach");
 
   let lease: HostedLease | undefined;
   const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {

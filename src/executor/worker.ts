@@ -5,10 +5,11 @@
  * every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
+import { native } from "../../ffi/library.ts";
 import { pinThread } from "../../ffi/system.ts";
 import { Region } from "../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
-import { watchDescriptor } from "../connection.ts";
+import { watchDescriptor } from "../watch-descriptor.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { LoadFailure, loadModule } from "./loader.ts";
 import { CallServer } from "./serve.datapath.ts";
@@ -17,6 +18,8 @@ import type { AttachWorker, WorkerReport } from "./thread-messages.ts";
 const port = parentPort as MessagePort;
 
 port.once("message", (attach: AttachWorker) => void serve(attach));
+// Opening the shim takes a millisecond that no lease should wait for.
+native();
 report({ t: "ready" });
 
 function report(message: WorkerReport): void {

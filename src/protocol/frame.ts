@@ -21,20 +21,6 @@ export function encodeFrame(message: unknown): Uint8Array {
   return frame;
 }
 
-/** MessagePack without a frame, for error records in shared memory. */
-export function encodeValue(value: unknown): Uint8Array {
-  return packr.pack(value);
-}
-
-/** The value in `bytes`, or undefined when they are not MessagePack. */
-export function decodeValue(bytes: Uint8Array): unknown {
-  try {
-    return packr.unpack(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
 /** Cuts a byte stream into messages, however the bytes arrive. */
 export class FrameReader {
   #pending = new Uint8Array(0);
