@@ -25,7 +25,10 @@ function onPath(name) {
 }
 
 function run(command, args) {
-  const done = spawnSync(command, args, { cwd: root, stdio: ["ignore", quiet ? "pipe" : 2, quiet ? "pipe" : 2] });
+  const done = spawnSync(command, args, {
+    cwd: root,
+    stdio: ["ignore", quiet ? "pipe" : 2, quiet ? "pipe" : 2],
+  });
   if (done.error) fail(`cannot run ${command}: ${done.error.message}`);
   if (done.status !== 0) {
     if (quiet) process.stderr.write(Buffer.concat([done.stdout, done.stderr]));

@@ -30,7 +30,11 @@ export async function measureCold({ iterations, node }: ColdOptions): Promise<Ro
   ];
 }
 
-async function measure(connect: () => Promise<Invoker>, iterations: number, prewarmed: boolean): Promise<Row> {
+async function measure(
+  connect: () => Promise<Invoker>,
+  iterations: number,
+  prewarmed: boolean,
+): Promise<Row> {
   const connectStartedNs = Bun.nanoseconds();
   await using rf = await connect();
   const connectNs = Bun.nanoseconds() - connectStartedNs;
@@ -62,7 +66,11 @@ async function measure(connect: () => Promise<Invoker>, iterations: number, prew
     max_ns: total.max,
     mean_ns: total.mean,
     stdev_ns: total.stdev,
-    baseline: { name: "bare worker thread to its first message", p50_ns: thread.p50, p99_ns: thread.p99 },
+    baseline: {
+      name: "bare worker thread to its first message",
+      p50_ns: thread.p50,
+      p99_ns: thread.p99,
+    },
     overhead_p50_ns: median(totals.map((ns, i) => ns - threads[i]!)),
     ratio_p50: median(ratios),
     ratio_p99: total.p99 / thread.p99,
@@ -88,7 +96,8 @@ async function measureRound(rf: Invoker, connect: number): Promise<Phases> {
   const leasedNs = Bun.nanoseconds();
   const input = lease.input(Uint8Array, 8).fill(7);
   const output = lease.output(Uint8Array, 8);
-  if (lease.invoke("echo", input, output) !== 8 || output[7] !== 7) throw new Error("the first call's echo is wrong");
+  if (lease.invoke("echo", input, output) !== 8 || output[7] !== 7)
+    throw new Error("the first call's echo is wrong");
   const doneNs = Bun.nanoseconds();
   const { spawnNs, loadNs } = lease.phases;
   return {
@@ -104,7 +113,8 @@ async function measureRound(rf: Invoker, connect: number): Promise<Phases> {
 async function untilPrewarmed(rf: Invoker): Promise<void> {
   const until = Date.now() + PREWARM_LIMIT_MS;
   while ((await rf.status()).prewarmedHosts === 0) {
-    if (Date.now() > until) throw new Error("the node has no waiting host; serve with --prewarm 1 or more");
+    if (Date.now() > until)
+      throw new Error("the node has no waiting host; serve with --prewarm 1 or more");
     await Bun.sleep(5);
   }
 }

@@ -51,10 +51,14 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
 
   for (let pair = 0; pair < pairs; pair++) {
     {
-      await using lease = await rf.allocate<Echo>("rfaas:echo", { polling, memory: 2 * bytes + 4096 });
+      await using lease = await rf.allocate<Echo>("rfaas:echo", {
+        polling,
+        memory: 2 * bytes + 4096,
+      });
       const client = new EchoClient(lease, options);
       client.warmUp();
-      if (options.ratePerS > 0) client.window(ticks.subarray(0, Math.min(iterations, PACED_WARMUP_CALLS)));
+      if (options.ratePerS > 0)
+        client.window(ticks.subarray(0, Math.min(iterations, PACED_WARMUP_CALLS)));
       placement ??= placeClient(lease.cpus, usable);
       const cpuBefore = cpuTimeNs(lease.hostPid);
       const startedNs = Bun.nanoseconds();
@@ -107,7 +111,9 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     pairs,
     noisy: isNoisy(ratio, spread),
     payload: options.payload,
-    ...(polling !== "hot" ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) } : {}),
+    ...(polling !== "hot"
+      ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) }
+      : {}),
     environment: environment(),
   };
   return { row, warning: placement?.warning };
@@ -135,7 +141,8 @@ class EchoClient {
 
   warmUp(): void {
     const until = Bun.nanoseconds() + WARMUP_MS * 1e6;
-    for (let i = 0; i < WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++) this.#call();
+    for (let i = 0; i < WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++)
+      this.#call();
   }
 
   window(ticks: Uint32Array): void {
@@ -174,6 +181,8 @@ class EchoClient {
     }
     const written = this.#lease.invoke(this.#name, input, output);
     if (written !== input.length || output[0] !== mark || output[last] !== mark)
-      throw new Error(`call ${mark} returned ${written} bytes, ${output[0]} .. ${output[last]}: the echo is wrong`);
+      throw new Error(
+        `call ${mark} returned ${written} bytes, ${output[0]} .. ${output[last]}: the echo is wrong`,
+      );
   }
 }

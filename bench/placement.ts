@@ -14,10 +14,18 @@ export function placeClient(workerCpus: readonly number[], usable: readonly numb
   const clientCpu = usable.find((cpu) => !workerCpus.includes(cpu)) ?? -1;
   const workerCpu = workerCpus[0] ?? -1;
   if (clientCpu < 0 || workerCpu < 0) {
-    return { clientCpu, workerCpu, warning: "there are not enough CPUs to pin client and worker apart: figures will be poor" };
+    return {
+      clientCpu,
+      workerCpu,
+      warning: "there are not enough CPUs to pin client and worker apart: figures will be poor",
+    };
   }
   if (!pinThread(clientCpu))
-    return { clientCpu, workerCpu, warning: `the client could not be pinned to CPU ${clientCpu}: figures will vary` };
+    return {
+      clientCpu,
+      workerCpu,
+      warning: `the client could not be pinned to CPU ${clientCpu}: figures will vary`,
+    };
   return { clientCpu, workerCpu };
 }
 

@@ -39,7 +39,14 @@ export interface Row {
   rate_per_s?: number;
   cpu_percent?: number;
   prewarmed?: boolean;
-  phases?: { connect: number; lease: number; spawn: number; load: number; first_call: number; total: number };
+  phases?: {
+    connect: number;
+    lease: number;
+    spawn: number;
+    load: number;
+    first_call: number;
+    total: number;
+  };
   environment: Environment;
 }
 
@@ -65,9 +72,16 @@ export class RowWriter {
     if (this.#format === "json") return print(JSON.stringify(rounded(row)));
     const columns = columnsOf(row);
     const separator = this.#format === "csv" ? "," : " ";
-    if (!this.#headed) print((this.#format === "csv" ? "" : "#") + columns.map(([name]) => this.#pad(name)).join(separator));
+    if (!this.#headed)
+      print(
+        (this.#format === "csv" ? "" : "#") +
+          columns.map(([name]) => this.#pad(name)).join(separator),
+      );
     this.#headed = true;
-    print((this.#format === "csv" ? "" : " ") + columns.map(([name, value]) => this.#pad(value, name)).join(separator));
+    print(
+      (this.#format === "csv" ? "" : " ") +
+        columns.map(([name, value]) => this.#pad(value, name)).join(separator),
+    );
   }
 
   #pad(value: string, name = value): string {
@@ -98,16 +112,25 @@ function columnsOf(row: Row): [string, string][] {
     ["ratio", row.ratio_p50.toFixed(2)],
   ];
   if (row.calls_per_s !== undefined)
-    common.push(["calls/s", Math.round(row.calls_per_s).toString()], ["depth", String(row.depth)], ["workers", String(row.workers)]);
+    common.push(
+      ["calls/s", Math.round(row.calls_per_s).toString()],
+      ["depth", String(row.depth)],
+      ["workers", String(row.workers)],
+    );
   if (row.cpu_percent !== undefined)
-    common.push(["rate[1/s]", row.rate_per_s ? String(row.rate_per_s) : "max"], ["cpu[%]", row.cpu_percent.toFixed(1)]);
-  if (row.phases) for (const [name, ns] of Object.entries(row.phases)) common.push([`${name}[usec]`, us(ns)]);
+    common.push(
+      ["rate[1/s]", row.rate_per_s ? String(row.rate_per_s) : "max"],
+      ["cpu[%]", row.cpu_percent.toFixed(1)],
+    );
+  if (row.phases)
+    for (const [name, ns] of Object.entries(row.phases)) common.push([`${name}[usec]`, us(ns)]);
   return common;
 }
 
 /** Tenths of nanoseconds are noise. */
 function rounded(value: unknown): unknown {
-  if (typeof value === "number") return Number.isInteger(value) ? value : Number(value.toPrecision(6));
+  if (typeof value === "number")
+    return Number.isInteger(value) ? value : Number(value.toPrecision(6));
   if (Array.isArray(value)) return value.map(rounded);
   if (typeof value === "object" && value !== null)
     return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, rounded(field)]));

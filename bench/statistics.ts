@@ -41,7 +41,10 @@ export function median(values: readonly number[]): number {
 /** First and third quartile. */
 export function quartiles(values: readonly number[]): [number, number] {
   const sorted = [...values].sort((a, b) => a - b);
-  return [sorted[Math.floor(0.25 * (sorted.length - 1))]!, sorted[Math.ceil(0.75 * (sorted.length - 1))]!];
+  return [
+    sorted[Math.floor(0.25 * (sorted.length - 1))]!,
+    sorted[Math.ceil(0.75 * (sorted.length - 1))]!,
+  ];
 }
 
 /** The median of each field. */

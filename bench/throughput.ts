@@ -30,7 +30,10 @@ const WARMUP_CALLS = 200_000;
 const CALLS_PER_SAMPLE = 500;
 const FLOOR_SAMPLES = 20_000;
 
-export async function measureThroughput(rf: Invoker, options: ThroughputOptions): Promise<{ row: Row; warning: string | undefined }> {
+export async function measureThroughput(
+  rf: Invoker,
+  options: ThroughputOptions,
+): Promise<{ row: Row; warning: string | undefined }> {
   const { bytes, depth, workers, iterations, pairs, polling } = options;
   const usable = benchCpus();
   const floorTicks = new Uint32Array(new ArrayBuffer(4 * FLOOR_SAMPLES));
@@ -43,7 +46,12 @@ export async function measureThroughput(rf: Invoker, options: ThroughputOptions)
   for (let pair = 0; pair < pairs; pair++) {
     {
       const memory = 2 * (bytes + 64) * depth * workers + 4096;
-      await using lease = await rf.allocate<Echo>("rfaas:echo", { polling, memory, workers, slots });
+      await using lease = await rf.allocate<Echo>("rfaas:echo", {
+        polling,
+        memory,
+        workers,
+        slots,
+      });
       const pipeline = new Pipeline(lease, bytes, depth);
       pipeline.run(WARMUP_CALLS, null);
       placement ??= placeClient(lease.cpus, usable);
@@ -54,7 +62,15 @@ export async function measureThroughput(rf: Invoker, options: ThroughputOptions)
       calls.push(summarize(samples));
     }
     measureFloor(
-      { bytes, warmup: 2_000, samples: FLOOR_SAMPLES, clientCpu: placement.clientCpu, echoCpu: placement.workerCpu, block: false, gapNs: 0 },
+      {
+        bytes,
+        warmup: 2_000,
+        samples: FLOOR_SAMPLES,
+        clientCpu: placement.clientCpu,
+        echoCpu: placement.workerCpu,
+        block: false,
+        gapNs: 0,
+      },
       floorTicks,
     );
     floors.push(summarize(floorTicks, 1 / ticksPerNs()));
@@ -77,7 +93,11 @@ export async function measureThroughput(rf: Invoker, options: ThroughputOptions)
     max_ns: call.max,
     mean_ns: call.mean,
     stdev_ns: call.stdev,
-    baseline: { name: "raw C shared-memory ping-pong, one in flight", p50_ns: floor.p50, p99_ns: floor.p99 },
+    baseline: {
+      name: "raw C shared-memory ping-pong, one in flight",
+      p50_ns: floor.p50,
+      p99_ns: floor.p99,
+    },
     overhead_p50_ns: median(calls.map((summary, i) => summary.p50 - floors[i]!.p50)),
     ratio_p50: median(ratios),
     ratio_p99: median(calls.map((summary, i) => summary.p99 / floors[i]!.p99)),

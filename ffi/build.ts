@@ -29,7 +29,8 @@ export function buildShim(): boolean {
   if (existsSync(SHIM_LIBRARY) && statSync(SHIM_LIBRARY).mtimeMs > newest) return false;
 
   const cc = compiler();
-  if (!cc) throw new Error("no C compiler found; install one, for example: apt-get install gcc libc6-dev");
+  if (!cc)
+    throw new Error("no C compiler found; install one, for example: apt-get install gcc libc6-dev");
   mkdirSync(OUT, { recursive: true });
   // Written beside and renamed, so that a running program keeps the library it has mapped.
   const fresh = join(OUT, `librfaas.${process.pid}.so`);

@@ -38,7 +38,8 @@ export class ClientEndpoint {
       hostPidfd,
       notifyFd,
     ) as Pointer;
-    if ((handle as number) === 0) throw new RangeError("out of memory for an endpoint; lease fewer workers");
+    if ((handle as number) === 0)
+      throw new RangeError("out of memory for an endpoint; lease fewer workers");
     this.#handle = handle;
     this.#errors = region.errorRecords(worker, slots);
     const { rfaas_call } = this.#shim;
@@ -114,7 +115,12 @@ export class ClientEndpoint {
   timings(slot: number): NativeTimings {
     const out = new Float64Array(new ArrayBuffer(32));
     this.#shim.rfaas_timings(this.#handle, slot, out);
-    const [movedNs, foundNs, ranNs, returnedNs] = out as unknown as [number, number, number, number];
+    const [movedNs, foundNs, ranNs, returnedNs] = out as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
     return { movedNs, foundNs, ranNs, returnedNs };
   }
 

@@ -31,8 +31,12 @@ export class Mailbox {
 
 /** Sends copies of `fds` to the mailbox `name`; the receiver must know the 16-byte `nonce`. Throws `NativeError`. */
 export function sendDescriptors(name: Uint8Array, nonce: Uint8Array, fds: readonly number[]): void {
-  if (name.length !== 5 || nonce.length !== 16) throw new RangeError("a mailbox name has 5 bytes, a nonce 16");
-  check("sending descriptors", native().rfaas_mailbox_send(name, nonce, Int32Array.from(fds), fds.length));
+  if (name.length !== 5 || nonce.length !== 16)
+    throw new RangeError("a mailbox name has 5 bytes, a nonce 16");
+  check(
+    "sending descriptors",
+    native().rfaas_mailbox_send(name, nonce, Int32Array.from(fds), fds.length),
+  );
 }
 
 /** A connected pair of sockets: bytes written to the second wake the event loop that watches the first. */

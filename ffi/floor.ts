@@ -16,7 +16,10 @@ export interface FloorOptions {
 }
 
 /** Round trips on a fresh mapping, in ticks of the cycle counter, in the order they were taken. */
-export function measureFloor(options: FloorOptions, out: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+export function measureFloor(
+  options: FloorOptions,
+  out: Uint32Array<ArrayBuffer>,
+): Uint32Array<ArrayBuffer> {
   const { bytes, warmup, samples, clientCpu, echoCpu, block, gapNs } = options;
   if (out.length < samples) throw new RangeError("the sample buffer is too short");
   check(

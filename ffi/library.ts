@@ -51,8 +51,9 @@ function anonymousCopy(embedded: string): string {
   const bytes = readFileSync(embedded);
   const libc = openLibc();
   const fd = libc.memfd_create(ptr(Buffer.from("rfaas-shim\0")), 1 /* MFD_CLOEXEC */);
-  if (fd < 0) throw new ShimUnavailable("memfd_create failed; set RFAAS_SHIM to the path of librfaas.so");
-  for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
+  if (fd < 0)
+    throw new ShimUnavailable("memfd_create failed; set RFAAS_SHIM to the path of librfaas.so");
+  for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
   return `/proc/self/fd/${fd}`;
 }
 
@@ -65,7 +66,9 @@ function openLibc() {
       // Another C library may be there.
     }
   }
-  throw new ShimUnavailable("no C library could be opened; set RFAAS_SHIM to the path of librfaas.so");
+  throw new ShimUnavailable(
+    "no C library could be opened; set RFAAS_SHIM to the path of librfaas.so",
+  );
 }
 
 function openShim(path: string) {
@@ -82,7 +85,9 @@ function openShim(path: string) {
   const actual = new Uint32Array(new ArrayBuffer(4 * expected.length));
   const count = symbols.rfaas_layout(actual, actual.length);
   if (count !== expected.length || expected.some((number, index) => actual[index] !== number)) {
-    throw new ShimUnavailable(`the native shim ${path} has another memory layout; run: npm run setup`);
+    throw new ShimUnavailable(
+      `the native shim ${path} has another memory layout; run: npm run setup`,
+    );
   }
   return symbols;
 }

@@ -83,7 +83,10 @@ export class Region {
 
   /** `[reason, detail]`, `reason` being one of `END`. */
   ended(): [reason: number, detail: number] {
-    return [native().rfaas_lease_ended(this.address), native().rfaas_lease_end_detail(this.address)];
+    return [
+      native().rfaas_lease_ended(this.address),
+      native().rfaas_lease_end_detail(this.address),
+    ];
   }
 
   /** Detaches every view, then unmaps. No endpoint may be open on the region. */

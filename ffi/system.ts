@@ -20,7 +20,9 @@ export function pinThread(cpu: number): boolean {
 /** CPUs that this process may use, ascending. Respects taskset, numactl and batch systems. */
 export function usableCpus(): number[] {
   const cpus = new Int32Array(new ArrayBuffer(4 * 1024));
-  return [...cpus.subarray(0, check("reading the CPU set", native().rfaas_affinity(cpus, cpus.length)))];
+  return [
+    ...cpus.subarray(0, check("reading the CPU set", native().rfaas_affinity(cpus, cpus.length))),
+  ];
 }
 
 /** Bounds this process's private memory to what it has now plus `bytes`; gives up new privileges and core dumps. */

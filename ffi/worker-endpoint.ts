@@ -8,7 +8,13 @@ import { native } from "./library.ts";
 import type { Region } from "./region.ts";
 
 /** Fields of a request as the worker keeps it, in 32-bit words from the start of a slot. */
-export const REQUEST = { inputOffset: 8, inputLength: 9, outputOffset: 10, outputCapacity: 11, function: 12 };
+export const REQUEST = {
+  inputOffset: 8,
+  inputLength: 9,
+  outputOffset: 10,
+  outputCapacity: 11,
+  function: 12,
+};
 export const FUNCTION_MASK = 0x00ffffff;
 export const INPUT_INLINE = 0x40000000;
 export const OUTPUT_INLINE = 0x20000000;
@@ -72,7 +78,8 @@ export class WorkerEndpoint {
     this.requests = new Uint32Array(this.scratch);
     this.slotWords = stride / 4;
     const { rfaas_worker_turn } = this.#shim;
-    this.turn = (slot, length, asyncCalls) => rfaas_worker_turn(handle as Pointer, slot, length, asyncCalls);
+    this.turn = (slot, length, asyncCalls) =>
+      rfaas_worker_turn(handle as Pointer, slot, length, asyncCalls);
   }
 
   setFunctionCount(count: number): void {

@@ -7,7 +7,9 @@ export type Address = { kind: "unix"; path: string } | { kind: "tcp"; host: stri
 /** Where `rfaas serve` listens, and `--node` looks, when nothing else is said. */
 export function defaultAddress(): Address {
   const runtime = process.env["XDG_RUNTIME_DIR"];
-  const folder = runtime ? join(runtime, "rfaas") : join("/tmp", `rfaas-${process.getuid?.() ?? 0}`);
+  const folder = runtime
+    ? join(runtime, "rfaas")
+    : join("/tmp", `rfaas-${process.getuid?.() ?? 0}`);
   return { kind: "unix", path: join(folder, "node.sock") };
 }
 
@@ -17,11 +19,15 @@ export function parseAddress(text: string): Address {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (!match || port > 65535)
-    throw new UsageError(`"${text}" is no address; give a socket path (/run/rfaas.sock) or HOST:PORT`);
+    throw new UsageError(
+      `"${text}" is no address; give a socket path (/run/rfaas.sock) or HOST:PORT`,
+    );
   return { kind: "tcp", host: match[1] ?? match[2]!, port };
 }
 
 export function formatAddress(address: Address): string {
   if (address.kind === "unix") return address.path;
-  return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+  return address.host.includes(":")
+    ? `[${address.host}]:${address.port}`
+    : `${address.host}:${address.port}`;
 }

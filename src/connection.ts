@@ -70,7 +70,8 @@ export class Connection<In extends { t: string }, Out extends { t: string }> {
     this.#unsent.push(frame);
     this.#unsentBytes += frame.length;
     this.#flush();
-    if (this.#unsentBytes > MAX_UNSENT_BYTES) this.close(new ProtocolError("the peer does not read its messages"));
+    if (this.#unsentBytes > MAX_UNSENT_BYTES)
+      this.close(new ProtocolError("the peer does not read its messages"));
   }
 
   /** Ends the connection after what was sent. */

@@ -4,7 +4,14 @@
  */
 
 /** Exit codes of every command. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, noExecutor: 3, leaseLost: 4, timeout: 124 } as const;
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  noExecutor: 3,
+  leaseLost: 4,
+  timeout: 124,
+} as const;
 
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
@@ -95,7 +102,12 @@ export class FunctionError extends RfaasError {
   readonly code: string;
   /** The stack in the worker; `stack` continues with the caller's. */
   readonly remoteStack: string | undefined;
-  constructor(record: { name: string; message: string; code?: string | undefined; stack?: string | undefined }) {
+  constructor(record: {
+    name: string;
+    message: string;
+    code?: string | undefined;
+    stack?: string | undefined;
+  }) {
     super(record.message);
     this.name = record.name;
     this.code = record.code ?? "RFAAS_FUNCTION_ERROR";
@@ -110,7 +122,9 @@ export class DeadlineExceeded extends RfaasError {
   readonly code = "RFAAS_DEADLINE_EXCEEDED";
   readonly deadlineMs: number;
   constructor(deadlineMs: number) {
-    super(`the call did not finish within ${deadlineMs} ms; raise deadlineMs or make the function faster`);
+    super(
+      `the call did not finish within ${deadlineMs} ms; raise deadlineMs or make the function faster`,
+    );
     this.deadlineMs = deadlineMs;
   }
   override get exitCode(): number {

@@ -25,7 +25,9 @@ export function parseBytes(size: string | number, what: string): number {
   const factor = match ? FACTORS[match[2]!.toLowerCase()] : undefined;
   const bytes = match && factor !== undefined ? Math.floor(Number(match[1]) * factor) : Number.NaN;
   if (!Number.isSafeInteger(bytes) || bytes < 1)
-    throw new UsageError(`${what} must be a size such as 512MiB, 2GiB or 4096; it is ${JSON.stringify(size)}`);
+    throw new UsageError(
+      `${what} must be a size such as 512MiB, 2GiB or 4096; it is ${JSON.stringify(size)}`,
+    );
   return bytes;
 }
 

@@ -11,7 +11,12 @@ export interface CheckResult {
 }
 
 /** Throws at the first wrong price. `every` picks rows; the published ones are checked when they are there. */
-export function checkPrices(records: Float32Array, prices: Float32Array, firstRow: number, every: number): CheckResult {
+export function checkPrices(
+  records: Float32Array,
+  prices: Float32Array,
+  firstRow: number,
+  every: number,
+): CheckResult {
   const count = prices.length;
   let rows = 0;
   let worstError = 0;
@@ -21,21 +26,34 @@ export function checkPrices(records: Float32Array, prices: Float32Array, firstRo
       (i + 1) * RECORD_FLOATS,
     ) as unknown as [number, number, number, number, number, number];
     const error = Math.abs(prices[i]! - oraclePrice(spot, strike, rate, volatility, time, type));
-    if (!(error <= TOLERANCE)) throw new Error(`row ${firstRow + i} is priced ${prices[i]}, off by ${error}`);
+    if (!(error <= TOLERANCE))
+      throw new Error(`row ${firstRow + i} is priced ${prices[i]}, off by ${error}`);
     worstError = Math.max(worstError, error);
-    checkParity(records.slice(i * RECORD_FLOATS, (i + 1) * RECORD_FLOATS), prices[i]!, firstRow + i);
+    checkParity(
+      records.slice(i * RECORD_FLOATS, (i + 1) * RECORD_FLOATS),
+      prices[i]!,
+      firstRow + i,
+    );
     rows++;
   }
   for (let row = firstRow; row < Math.min(REFERENCE_ROWS.length, firstRow + count); row++) {
     const { price } = REFERENCE_ROWS[row]!;
-    if (Math.abs(prices[row - firstRow]! - price) > 1e-3) throw new Error(`reference row ${row} is priced ${prices[row - firstRow]}, not ${price}`);
+    if (Math.abs(prices[row - firstRow]! - price) > 1e-3)
+      throw new Error(`reference row ${row} is priced ${prices[row - firstRow]}, not ${price}`);
   }
   return { rows, worstError };
 }
 
 /** A call less the put of the same terms is the spot less the discounted strike. */
 function checkParity(record: Float32Array, price: number, row: number): void {
-  const [spot, strike, rate, , time, type] = record as unknown as [number, number, number, number, number, number];
+  const [spot, strike, rate, , time, type] = record as unknown as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
   const other = new Float32Array(1);
   record[5] = 1 - type;
   priceRecords(record, other);

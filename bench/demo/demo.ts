@@ -32,11 +32,14 @@ async function demonstrate(total: number): Promise<void> {
 
   progress.begin("starting a node");
   await using rf = await invoker();
-  await using lease = await rf.allocate<BlackScholes>(new URL("../../functions/blackscholes/blackscholes.ts", import.meta.url), {
-    workers,
-    memory: 4 * (RECORD_FLOATS + 1) * half + 4096,
-    polling: "hot",
-  });
+  await using lease = await rf.allocate<BlackScholes>(
+    new URL("../../functions/blackscholes/blackscholes.ts", import.meta.url),
+    {
+      workers,
+      memory: 4 * (RECORD_FLOATS + 1) * half + 4096,
+      polling: "hot",
+    },
+  );
 
   const localRecords = new Float32Array(RECORD_FLOATS * (total - half));
   const localPrices = new Float32Array(total - half);
@@ -59,30 +62,49 @@ async function demonstrate(total: number): Promise<void> {
 
   startedNs = Bun.nanoseconds();
   const calls = chunks(half, CHUNK).map(([from, to]) =>
-    lease.submit("price", records.subarray(from * RECORD_FLOATS, to * RECORD_FLOATS), prices.subarray(from, to)),
+    lease.submit(
+      "price",
+      records.subarray(from * RECORD_FLOATS, to * RECORD_FLOATS),
+      prices.subarray(from, to),
+    ),
   );
   await progress.each("pricing with rfaas", chunks(total - half, CHUNK), ([from, to]) =>
-    priceRecords(localRecords.subarray(from * RECORD_FLOATS, to * RECORD_FLOATS), localPrices.subarray(from, to)),
+    priceRecords(
+      localRecords.subarray(from * RECORD_FLOATS, to * RECORD_FLOATS),
+      localPrices.subarray(from, to),
+    ),
   );
   const written = await Promise.all(calls);
   const togetherNs = Bun.nanoseconds() - startedNs;
 
-  if (written.reduce((sum, bytes) => sum + bytes, 0) !== 4 * half) throw new Error("the workers priced too few options");
+  if (written.reduce((sum, bytes) => sum + bytes, 0) !== 4 * half)
+    throw new Error("the workers priced too few options");
   let checked = 0;
   let worstError = 0;
   await progress.each("checking", chunks(half, CHUNK), ([from, to]) => {
-    for (const [rows, out, first] of [[records, prices, 0], [localRecords, localPrices, half]] as const) {
+    for (const [rows, out, first] of [
+      [records, prices, 0],
+      [localRecords, localPrices, half],
+    ] as const) {
       const part = rows.subarray(from * RECORD_FLOATS, to * RECORD_FLOATS);
       const result = checkPrices(part, out.subarray(from, to), first + from, CHECK_EVERY);
       checked += result.rows;
       worstError = Math.max(worstError, result.worstError);
     }
   });
-  if (!prices.every((price, i) => price === alonePrices[i])) throw new Error("leased workers and this process disagree on a price");
+  if (!prices.every((price, i) => price === alonePrices[i]))
+    throw new Error("leased workers and this process disagree on a price");
   await lease.release();
 
   progress.begin("measuring a call");
-  const { row } = await measureLatency(rf, { bytes: 8, iterations: 20_000, pairs: 5, polling: "hot", payload: "copy", ratePerS: 0 });
+  const { row } = await measureLatency(rf, {
+    bytes: 8,
+    iterations: 20_000,
+    pairs: 5,
+    polling: "hot",
+    payload: "copy",
+    ratePerS: 0,
+  });
   progress.end();
 
   const rate = (ns: number) => `${(total / (ns / 1e9) / 1e6).toFixed(1)} million options/s`;
@@ -111,7 +133,9 @@ async function warmUp(
   for (let i = 0; i < 5; i++) {
     priceRecords(localRecords.subarray(0, n * RECORD_FLOATS), localPrices.subarray(0, n));
     for (let worker = 0; worker < lease.workers; worker++)
-      await lease.submit("price", records.subarray(0, n * RECORD_FLOATS), prices.subarray(0, n), { worker });
+      await lease.submit("price", records.subarray(0, n * RECORD_FLOATS), prices.subarray(0, n), {
+        worker,
+      });
   }
 }
 
@@ -130,14 +154,24 @@ function forPart(
   if (begin < stop) work(array.subarray((begin - first) * width, (stop - first) * width), begin);
 }
 
-function pricePart(records: Float32Array, prices: Float32Array, first: number, end: number, from: number, to: number): void {
+function pricePart(
+  records: Float32Array,
+  prices: Float32Array,
+  first: number,
+  end: number,
+  from: number,
+  to: number,
+): void {
   forPart(records, first, end, from, to, RECORD_FLOATS, (part, begin) =>
     priceRecords(part, prices.subarray(begin - first, begin - first + part.length / RECORD_FLOATS)),
   );
 }
 
 function chunks(total: number, size: number): [from: number, to: number][] {
-  return Array.from({ length: Math.ceil(total / size) }, (_, i) => [i * size, Math.min(total, (i + 1) * size)]);
+  return Array.from({ length: Math.ceil(total / size) }, (_, i) => [
+    i * size,
+    Math.min(total, (i + 1) * size),
+  ]);
 }
 
 function readOptionCount(argv: readonly string[]): number {

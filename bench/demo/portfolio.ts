@@ -2,7 +2,14 @@
 import { RECORD_FLOATS } from "../../functions/blackscholes/blackscholes.ts";
 
 interface ReferenceRow {
-  record: readonly [spot: number, strike: number, rate: number, volatility: number, time: number, type: number];
+  record: readonly [
+    spot: number,
+    strike: number,
+    rate: number,
+    volatility: number,
+    time: number,
+    type: number,
+  ];
   price: number;
 }
 
@@ -44,7 +51,14 @@ function random(row: number, salt: number): number {
 }
 
 /** The closed form in double precision, with another normal distribution than the kernel's. */
-export function oraclePrice(spot: number, strike: number, rate: number, volatility: number, time: number, type: number): number {
+export function oraclePrice(
+  spot: number,
+  strike: number,
+  rate: number,
+  volatility: number,
+  time: number,
+  type: number,
+): number {
   const deviation = volatility * Math.sqrt(time);
   const d1 = (Math.log(spot / strike) + (rate + (volatility * volatility) / 2) * time) / deviation;
   const d2 = d1 - deviation;

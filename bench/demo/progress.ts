@@ -13,7 +13,11 @@ export class Progress {
   }
 
   /** Runs `work` on each item, shows how far it is, and lets the event loop turn. */
-  async each<Item>(step: string, items: readonly Item[], work: (item: Item) => void): Promise<void> {
+  async each<Item>(
+    step: string,
+    items: readonly Item[],
+    work: (item: Item) => void,
+  ): Promise<void> {
     this.begin(step);
     for (const [i, item] of items.entries()) {
       work(item);

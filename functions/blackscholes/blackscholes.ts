@@ -12,7 +12,8 @@ export const RECORD_FLOATS = 6;
 /** Prices the records of `input` (float32, six each) into `output` (float32, one each). */
 export const price: RawFunction = (input, output) => {
   const count = Math.floor(input.length / (4 * RECORD_FLOATS));
-  if (output.length < 4 * count) throw new RangeError(`${count} prices need ${4 * count} bytes of output`);
+  if (output.length < 4 * count)
+    throw new RangeError(`${count} prices need ${4 * count} bytes of output`);
   const records = new Float32Array(input.buffer, input.byteOffset, count * RECORD_FLOATS);
   const prices = new Float32Array(output.buffer, output.byteOffset, count);
   priceRecords(records, prices);
@@ -28,11 +29,13 @@ export function priceRecords(records: Float32Array, prices: Float32Array): void 
     const volatility = records[at + 3]!;
     const time = records[at + 4]!;
     const deviation = volatility * Math.sqrt(time);
-    const d1 = (Math.log(spot / strike) + (rate + 0.5 * volatility * volatility) * time) / deviation;
+    const d1 =
+      (Math.log(spot / strike) + (rate + 0.5 * volatility * volatility) * time) / deviation;
     const n1 = normal(d1);
     const n2 = normal(d1 - deviation);
     const discounted = strike * Math.exp(-rate * time);
-    prices[i] = records[at + 5] === 0 ? spot * n1 - discounted * n2 : discounted * (1 - n2) - spot * (1 - n1);
+    prices[i] =
+      records[at + 5] === 0 ? spot * n1 - discounted * n2 : discounted * (1 - n2) - spot * (1 - n1);
   }
 }
 

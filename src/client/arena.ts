@@ -39,7 +39,9 @@ export class Arena {
   release(offset: number): void {
     const bytes = this.#taken.get(offset);
     if (bytes === undefined)
-      throw new UsageError("this buffer was not allocated by the lease, or was freed before; free each buffer once");
+      throw new UsageError(
+        "this buffer was not allocated by the lease, or was freed before; free each buffer once",
+      );
     this.#taken.delete(offset);
     const next = this.#free.findIndex((range) => range.offset > offset);
     const at = next === -1 ? this.#free.length : next;

@@ -93,7 +93,9 @@ export class Call implements PromiseLike<number> {
 
   /** @internal Milliseconds until the deadline; Infinity without one. */
   remainingMs(): number {
-    return this.deadlineMs === 0 ? Infinity : this.deadlineMs - (Bun.nanoseconds() - this.submittedNs) / 1e6;
+    return this.deadlineMs === 0
+      ? Infinity
+      : this.deadlineMs - (Bun.nanoseconds() - this.submittedNs) / 1e6;
   }
 
   // A promise is made only when somebody asks for one.
@@ -104,7 +106,9 @@ export class Call implements PromiseLike<number> {
     return this.#asPromise().then(onFulfilled, onRejected);
   }
 
-  catch<B = never>(onRejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<number | B> {
+  catch<B = never>(
+    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<number | B> {
     return this.#asPromise().catch(onRejected);
   }
 
@@ -114,7 +118,8 @@ export class Call implements PromiseLike<number> {
 
   #asPromise(): Promise<number> {
     if (this.#promise) return this.#promise.promise;
-    if (this.#done) return this.#error === undefined ? Promise.resolve(this.#bytes) : Promise.reject(this.#error);
+    if (this.#done)
+      return this.#error === undefined ? Promise.resolve(this.#bytes) : Promise.reject(this.#error);
     this.#promise = Promise.withResolvers();
     this.#driver.watch(this);
     return this.#promise.promise;

@@ -30,7 +30,12 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
     stdio: ["ignore", 2, 2, "pipe"],
     env: childEnvironment(),
     onExit: (_, exitCode, signal) =>
-      ended.reject(new NodeUnreachable("private", `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`)),
+      ended.reject(
+        new NodeUnreachable(
+          "private",
+          `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`,
+        ),
+      ),
   });
   child.unref();
   const connection = await NodeConnection.adopt(child.stdio[3] as unknown as number, ended.promise);

@@ -91,28 +91,54 @@ export class Invoker implements AsyncDisposable {
    * @throws {LeaseRefused} the node is full or draining
    * @throws {UsageError} an option is out of range
    */
-  async allocate<Module = unknown>(module: string | URL, options: AllocateOptions = {}): Promise<Lease<Module>> {
+  async allocate<Module = unknown>(
+    module: string | URL,
+    options: AllocateOptions = {},
+  ): Promise<Lease<Module>> {
     const path = modulePath(module);
-    const { workers = 1, slots = DEFAULT_SLOTS, polling, spinNs, loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS } = options;
-    const memoryBytes = options.memory === undefined ? DEFAULT_MEMORY_BYTES : parseBytes(options.memory, "memory");
+    const {
+      workers = 1,
+      slots = DEFAULT_SLOTS,
+      polling,
+      spinNs,
+      loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS,
+    } = options;
+    const memoryBytes =
+      options.memory === undefined ? DEFAULT_MEMORY_BYTES : parseBytes(options.memory, "memory");
     requireWhole("workers", workers, 1, LAYOUT.maxWorkers);
     requireWhole("loadTimeoutMs", loadTimeoutMs, 1, 2 ** 31 - 1);
     if (spinNs !== undefined) requireWhole("spinNs", spinNs, 0, 1_000_000_000);
     requireWhole("slots", slots, 1, LAYOUT.maxSlots);
-    if ((slots & (slots - 1)) !== 0) throw new UsageError(`slots must be a power of two; it is ${slots}`);
-    if (memoryBytes > MAX_ARENA_BYTES) throw new UsageError("a lease has at most 4 GiB less 64 bytes of memory; take several leases");
+    if ((slots & (slots - 1)) !== 0)
+      throw new UsageError(`slots must be a power of two; it is ${slots}`);
+    if (memoryBytes > MAX_ARENA_BYTES)
+      throw new UsageError(
+        "a lease has at most 4 GiB less 64 bytes of memory; take several leases",
+      );
     if (polling !== undefined && !Object.hasOwn(POLLING, polling))
-      throw new UsageError(`polling must be hot, warm or adaptive; it is ${JSON.stringify(polling)}`);
+      throw new UsageError(
+        `polling must be hot, warm or adaptive; it is ${JSON.stringify(polling)}`,
+      );
 
     let lease: Lease<Module> | undefined;
     const grant = await this.#connection.allocate(
-      { module: path, workers, memoryBytes, slots, polling: polling ?? null, spinNs: spinNs ?? null, loadTimeoutMs },
+      {
+        module: path,
+        workers,
+        memoryBytes,
+        slots,
+        polling: polling ?? null,
+        spinNs: spinNs ?? null,
+        loadTimeoutMs,
+      },
       {
         lost: (message) => lease?.lose(message),
         workerLost: (worker, message) => lease?.loseWorker(worker, message),
       },
     );
-    lease = await Lease.open<Module>(this.#connection, path, grant, (released) => this.#leases.delete(released));
+    lease = await Lease.open<Module>(this.#connection, path, grant, (released) =>
+      this.#leases.delete(released),
+    );
     this.#leases.add(lease);
     return lease;
   }
@@ -149,7 +175,10 @@ export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
   if (options.cores !== undefined) requireWhole("cores", options.cores, 1, 1024);
   if (options.prewarm !== undefined) requireWhole("prewarm", options.prewarm, 0, 1024);
   if (process.platform !== "linux")
-    throw new NodeUnreachable("private", "rfaas runs on Linux only, so far; name a node on a Linux machine");
+    throw new NodeUnreachable(
+      "private",
+      "rfaas runs on Linux only, so far; name a node on a Linux machine",
+    );
   const embedded = await startEmbeddedNode({
     ...(options.cores === undefined ? {} : { cores: options.cores }),
     ...(options.memory === undefined ? {} : { memoryBytes: parseBytes(options.memory, "memory") }),
@@ -164,7 +193,9 @@ function modulePath(module: string | URL): string {
   try {
     return fileURLToPath(module);
   } catch (cause) {
-    throw new UsageError(`a module must be a path or a file: URL; it is ${String(module)}`, { cause });
+    throw new UsageError(`a module must be a path or a file: URL; it is ${String(module)}`, {
+      cause,
+    });
   }
 }
 

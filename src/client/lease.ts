@@ -95,7 +95,11 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   #onReleased: (lease: AsyncDisposable) => void = () => {};
   #closed: Promise<void> | undefined;
 
-  private constructor(node: NodeConnection, module: string, { granted, descriptors }: GrantedLease) {
+  private constructor(
+    node: NodeConnection,
+    module: string,
+    { granted, descriptors }: GrantedLease,
+  ) {
     const [memoryFd, pidfd, , ...workerFds] = descriptors as [number, number, number, ...number[]];
     this.#node = node;
     this.#module = module;
@@ -124,12 +128,18 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     });
     const owner = {
       reactor: this.#reactor,
-      cancel: (worker: number, slot: number, sequence: number) => node.cancel(this.#id, worker, slot, sequence),
+      cancel: (worker: number, slot: number, sequence: number) =>
+        node.cancel(this.#id, worker, slot, sequence),
       ended: () => this.#region.ended(),
     };
     this.#lanes = workerFds.map(
       (fd, worker) =>
-        new WorkerLane(worker, new ClientEndpoint(this.#region, worker, granted.slots, pidfd, fd), granted.slots, owner),
+        new WorkerLane(
+          worker,
+          new ClientEndpoint(this.#region, worker, granted.slots, pidfd, fd),
+          granted.slots,
+          owner,
+        ),
     );
   }
 
@@ -184,14 +194,20 @@ export class Lease<Module = unknown> implements AsyncDisposable {
    * @throws {WorkerLost} the worker died
    * @throws {DeadlineExceeded} with `deadlineMs`
    */
-  invoke(name: NameOf<Module>, input: LeaseBuffer, output: LeaseBuffer, options?: InvokeOptions): number {
+  invoke(
+    name: NameOf<Module>,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options?: InvokeOptions,
+  ): number {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
     // Most calls use the buffers of the call before; asking a view where it lies costs as much as all the rest here.
     if (input !== this.#lastInput) this.#enterInput(input);
     if (output !== this.#lastOutput) this.#enterOutput(output);
     const deadlineMs = options === undefined ? 0 : wholeDeadline(options.deadlineMs);
     const lane = this.#pick(options?.worker);
-    if (lane.load > 0 || lane.lost !== undefined) return this.submit(name, input, output, options).get();
+    if (lane.load > 0 || lane.lost !== undefined)
+      return this.submit(name, input, output, options).get();
     const result = lane.endpoint.call(
       fn,
       this.#inputOffset,
@@ -211,7 +227,12 @@ export class Lease<Module = unknown> implements AsyncDisposable {
    *
    * @throws {QueueFull} when too many calls wait already
    */
-  submit(name: NameOf<Module>, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions = NO_OPTIONS): Call {
+  submit(
+    name: NameOf<Module>,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions = NO_OPTIONS,
+  ): Call {
     const lane = this.#pick(options.worker);
     const call = this.#newCall(lane, name, input, output, options);
     if (call.done) return call;
@@ -264,12 +285,15 @@ export class Lease<Module = unknown> implements AsyncDisposable {
 
   /** @internal The node says that the lease is over. */
   lose(message: string): void {
-    for (const lane of this.#lanes) lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`));
+    for (const lane of this.#lanes)
+      lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`));
   }
 
   /** @internal The node says that one worker is gone. */
   loseWorker(worker: number, message: string): void {
-    this.#lanes[worker]?.lose(new WorkerLost(worker, `worker ${worker} is lost: ${message}; take a new lease`));
+    this.#lanes[worker]?.lose(
+      new WorkerLost(worker, `worker ${worker} is lost: ${message}; take a new lease`),
+    );
   }
 
   async #release(): Promise<void> {
@@ -278,7 +302,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#lastOutput = undefined;
     this.#indexes.clear();
     await this.#node.release(this.#id);
-    const released = new WorkerLost(-1, "the lease was released while the call was in flight; await calls before releasing");
+    const released = new WorkerLost(
+      -1,
+      "the lease was released while the call was in flight; await calls before releasing",
+    );
     for (const lane of this.#lanes) {
       lane.lose(released);
       lane.endpoint.close();
@@ -291,8 +318,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
 
   #allocate<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
     if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
-    if (!Number.isSafeInteger(length) || length < 0) throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
-    return new type(this.#arenaBuffer, this.#arena.allocate(length * type.BYTES_PER_ELEMENT), length);
+    if (!Number.isSafeInteger(length) || length < 0)
+      throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
+    return new type(
+      this.#arenaBuffer,
+      this.#arena.allocate(length * type.BYTES_PER_ELEMENT),
+      length,
+    );
   }
 
   /** The least loaded worker, in turn among equals. */
@@ -300,7 +332,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     const lanes = this.#lanes;
     if (worker !== undefined) {
       const lane = lanes[worker];
-      if (!lane) throw new UsageError(`the lease has workers 0 to ${lanes.length - 1}; there is no worker ${worker}`);
+      if (!lane)
+        throw new UsageError(
+          `the lease has workers 0 to ${lanes.length - 1}; there is no worker ${worker}`,
+        );
       return lane;
     }
     if (lanes.length === 1) return lanes[0]!;
@@ -340,18 +375,30 @@ export class Lease<Module = unknown> implements AsyncDisposable {
 
   #noSuchFunction(name: string): NoSuchFunction {
     const kind = Object.hasOwn(this.#others, name) ? this.#others[name] : undefined;
-    const problem = kind ? `exports "${name}", but it is a ${kind} and no function` : `exports no function "${name}"`;
-    return new NoSuchFunction(name, `${this.#module} ${problem}; it has: ${this.functions.join(", ")}`);
+    const problem = kind
+      ? `exports "${name}", but it is a ${kind} and no function`
+      : `exports no function "${name}"`;
+    return new NoSuchFunction(
+      name,
+      `${this.#module} ${problem}; it has: ${this.functions.join(", ")}`,
+    );
   }
 
-  #newCall(lane: WorkerLane, name: string, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions): Call {
+  #newCall(
+    lane: WorkerLane,
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions,
+  ): Call {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
     if (input.buffer !== this.#arenaBuffer) throw foreignBuffer("the input");
     if (output.buffer !== this.#arenaBuffer) throw foreignBuffer("the output");
     if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, input, output, 0);
     const call = new Call(lane, lane.index, fn, input, output, wholeDeadline(options.deadlineMs));
     call.submittedNs = Bun.nanoseconds();
-    if (options.timings) call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
+    if (options.timings)
+      call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
     if (options.signal?.aborted) call.end(0, options.signal.reason);
     return call;
   }
@@ -393,12 +440,16 @@ const NO_OPTIONS: SubmitOptions = Object.freeze({});
 const MAP_CALLS_AHEAD = 64;
 
 function foreignBuffer(what: string): UsageError {
-  return new UsageError(`${what} is not in the lease's memory; allocate it with lease.input or lease.output`);
+  return new UsageError(
+    `${what} is not in the lease's memory; allocate it with lease.input or lease.output`,
+  );
 }
 
 function wholeDeadline(deadlineMs: number | undefined): number {
   if (deadlineMs === undefined) return 0;
   if (!(deadlineMs > 0) || deadlineMs > 0xffffffff)
-    throw new UsageError(`deadlineMs must be a positive number of milliseconds; it is ${deadlineMs}`);
+    throw new UsageError(
+      `deadlineMs must be a positive number of milliseconds; it is ${deadlineMs}`,
+    );
   return Math.ceil(deadlineMs);
 }

@@ -3,7 +3,14 @@ import { Mailbox } from "../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../address.ts";
 import { Connection } from "../connection.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
-import { type RfaasError, LeaseLost, LeaseRefused, ModuleLoadError, NodeUnreachable, UsageError } from "../errors.ts";
+import {
+  type RfaasError,
+  LeaseLost,
+  LeaseRefused,
+  ModuleLoadError,
+  NodeUnreachable,
+  UsageError,
+} from "../errors.ts";
 import { machineId } from "../fabric/machine.ts";
 import {
   type Allocate,
@@ -54,7 +61,13 @@ export class NodeConnection {
     this.#welcome.promise.catch(() => {});
     this.#connection = new Connection(nodeVocabulary, {
       message: (message) => this.#heard(message),
-      closed: (error) => this.#end(new NodeUnreachable(address, `the connection to the node at ${address} ended${error ? `: ${error.message}` : ""}; see the node's log, and connect again`)),
+      closed: (error) =>
+        this.#end(
+          new NodeUnreachable(
+            address,
+            `the connection to the node at ${address} ended${error ? `: ${error.message}` : ""}; see the node's log, and connect again`,
+          ),
+        ),
     });
   }
 
@@ -67,7 +80,11 @@ export class NodeConnection {
       if (address.kind === "unix") await Bun.connect({ unix: address.path, socket });
       else await Bun.connect({ hostname: address.host, port: address.port, socket });
     } catch (cause) {
-      throw new NodeUnreachable(shown, `no node answers at ${shown} (${(cause as Error).message}); start one with: rfaas serve --listen ${shown}`, { cause });
+      throw new NodeUnreachable(
+        shown,
+        `no node answers at ${shown} (${(cause as Error).message}); start one with: rfaas serve --listen ${shown}`,
+        { cause },
+      );
     }
     return await node.#greet();
   }
@@ -90,7 +107,13 @@ export class NodeConnection {
       machine: machineId(),
     });
     const timer = setTimeout(
-      () => this.#end(new NodeUnreachable(this.address, `the node at ${this.address} did not greet within ${CONNECT_TIMEOUT_MS} ms; is it an rfaas node?`)),
+      () =>
+        this.#end(
+          new NodeUnreachable(
+            this.address,
+            `the node at ${this.address} did not greet within ${CONNECT_TIMEOUT_MS} ms; is it an rfaas node?`,
+          ),
+        ),
       CONNECT_TIMEOUT_MS,
     );
     try {
@@ -123,7 +146,10 @@ export class NodeConnection {
       const descriptors = mailbox.receive(granted.nonce);
       if (!descriptors || descriptors.length !== 3 + request.workers) {
         this.#connection.send({ t: "release", lease: granted.lease });
-        throw new LeaseRefused("RFAAS_NO_SHARED_FABRIC", "the node granted the lease but its memory did not arrive; client and node must share a network namespace");
+        throw new LeaseRefused(
+          "RFAAS_NO_SHARED_FABRIC",
+          "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
+        );
       }
       this.#listeners.set(granted.lease, listener);
       return { granted, descriptors };
@@ -172,7 +198,8 @@ export class NodeConnection {
 
   /** An idle connection does not keep the program alive. */
   #rest(): void {
-    if (this.#grants.size === 0 && this.#statuses.size === 0 && this.#releases.size === 0) this.#connection.unref();
+    if (this.#grants.size === 0 && this.#statuses.size === 0 && this.#releases.size === 0)
+      this.#connection.unref();
   }
 
   #throwIfOver(): void {
@@ -184,7 +211,12 @@ export class NodeConnection {
       case "welcome":
         return this.#welcome.resolve(message);
       case "refused":
-        return this.#end(new LeaseRefused(message.code, `the node at ${this.address} refused this client: ${message.message}`));
+        return this.#end(
+          new LeaseRefused(
+            message.code,
+            `the node at ${this.address} refused this client: ${message.message}`,
+          ),
+        );
       case "granted":
         take(this.#grants, message.id)?.resolve(message);
         return;

@@ -15,7 +15,10 @@ export function remoteCause(record: ErrorRecord): Error {
 export function functionErrorFrom(bytes: Uint8Array): FunctionError {
   const value = parse(bytes);
   if (typeof value?.name !== "string" || typeof value.message !== "string")
-    return new FunctionError({ name: "FunctionError", message: "the function failed, and its error could not be read" });
+    return new FunctionError({
+      name: "FunctionError",
+      message: "the function failed, and its error could not be read",
+    });
   return new FunctionError({
     name: value.name,
     message: value.message,

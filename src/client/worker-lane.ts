@@ -4,7 +4,13 @@
  */
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { STATUS, TIMED } from "../../ffi/layout.ts";
-import { DeadlineExceeded, ProtocolError, QueueFull, type RfaasError, WorkerLost } from "../errors.ts";
+import {
+  DeadlineExceeded,
+  ProtocolError,
+  QueueFull,
+  type RfaasError,
+  WorkerLost,
+} from "../errors.ts";
 import type { Call, CallDriver } from "./call.ts";
 import type { Reactor } from "./reactor.ts";
 import { describeEnd, functionErrorFrom } from "./remote-error.ts";
@@ -53,7 +59,9 @@ export class WorkerLane implements CallDriver {
     if (this.lost) return call.end(0, this.lost);
     if (this.#queue.length === 0 && this.#post(call)) return;
     if (this.#queue.length >= MAX_QUEUED_CALLS)
-      throw new QueueFull(`${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`);
+      throw new QueueFull(
+        `${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`,
+      );
     this.#queue.push(call);
     this.watch(call);
   }
@@ -135,9 +143,13 @@ export class WorkerLane implements CallDriver {
       case STATUS.workerLost:
         return this.#workerLost();
       case STATUS.badRequest:
-        return new ProtocolError("the worker refused the request as out of bounds; this is a defect of rfaas, please report it");
+        return new ProtocolError(
+          "the worker refused the request as out of bounds; this is a defect of rfaas, please report it",
+        );
       default:
-        return new ProtocolError("the worker's answer is out of bounds; the function has damaged its process, release the lease");
+        return new ProtocolError(
+          "the worker's answer is out of bounds; the function has damaged its process, release the lease",
+        );
     }
   }
 
@@ -149,8 +161,12 @@ export class WorkerLane implements CallDriver {
         `worker ${this.index} was restarted because a call did not end by its deadline; the calls it had begun are lost, call again`,
       );
     const [workerReason, workerDetail] = this.endpoint.ended();
-    const [reason, detail] = workerReason === 0 ? this.#owner.ended() : [workerReason, workerDetail];
-    const error = new WorkerLost(this.index, `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`);
+    const [reason, detail] =
+      workerReason === 0 ? this.#owner.ended() : [workerReason, workerDetail];
+    const error = new WorkerLost(
+      this.index,
+      `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`,
+    );
     this.lose(error);
     return error;
   }
@@ -220,7 +236,8 @@ export class WorkerLane implements CallDriver {
   #awaitAbandoned(wanted: Call): void {
     this.#pump();
     if (wanted.slot >= 0 || wanted.done) return;
-    if (wanted.remainingMs() <= 0) return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
+    if (wanted.remainingMs() <= 0)
+      return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
     if (this.endpoint.lost()) return wanted.end(0, this.#workerLost());
     Bun.sleepSync(STUCK_RING_POLL_MS);
   }

@@ -17,12 +17,16 @@ const Options = Type.Object({
   pairs: Type.Optional(whole(1, 1000)),
   polling: Type.Optional(polling),
   payload: Type.Optional(
-    Type.Union([Type.Literal("copy"), Type.Literal("touch")], { errorMessage: "must be copy or touch" }),
+    Type.Union([Type.Literal("copy"), Type.Literal("touch")], {
+      errorMessage: "must be copy or touch",
+    }),
   ),
   rate: Type.Optional(text),
   depth: Type.Optional(whole(1, 1024)),
   workers: Type.Optional(whole(1, 128)),
-  fabric: Type.Optional(Type.Literal("shm", { errorMessage: "must be shm, the only fabric so far" })),
+  fabric: Type.Optional(
+    Type.Literal("shm", { errorMessage: "must be shm, the only fabric so far" }),
+  ),
   node: Type.Optional(text),
   json: Type.Optional(flag),
   csv: Type.Optional(flag),
@@ -55,22 +59,43 @@ Times are whole round trips, where perftest's latency is half of one.`,
   options: [
     { flag: "-s, --size <bytes>", description: "payload each way (default: 8; throughput: 64)" },
     { flag: "-a, --all", description: "latency: all sizes from 2 B to 8 MiB" },
-    { flag: "-n, --iters <n>", description: "calls per window (default: 20000 hot, 500 warm; throughput: 500000; cold: rounds, 20)" },
+    {
+      flag: "-n, --iters <n>",
+      description:
+        "calls per window (default: 20000 hot, 500 warm; throughput: 500000; cold: rounds, 20)",
+    },
     { flag: "--pairs <n>", description: `pairs of windows (default: ${DEFAULT_PAIRS})` },
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: hot)" },
-    { flag: "--payload <mode>", description: "copy: the function reads and writes every byte; touch: the first and last (default: copy)" },
-    { flag: "--rate <calls/s>", description: "start calls at this rate, 0 for back to back (default: hot 0, warm 5000, adaptive 0, 10000 and 100)" },
+    {
+      flag: "--payload <mode>",
+      description:
+        "copy: the function reads and writes every byte; touch: the first and last (default: copy)",
+    },
+    {
+      flag: "--rate <calls/s>",
+      description:
+        "start calls at this rate, 0 for back to back (default: hot 0, warm 5000, adaptive 0, 10000 and 100)",
+    },
     { flag: "--depth <n>", description: "throughput: calls in flight per worker (default: 32)" },
     { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
     { flag: "--fabric <name>", description: "shm" },
-    { flag: "--node <address>", description: "measure a running node (default: $RFAAS_NODE, else a private one)" },
+    {
+      flag: "--node <address>",
+      description: "measure a running node (default: $RFAAS_NODE, else a private one)",
+    },
     { flag: "--json", description: "one JSON object a row" },
     { flag: "--csv", description: "comma-separated values with a header" },
   ],
   examples: [
     ["rfaas bench latency", "8 bytes, hot"],
-    ["rfaas bench latency -s 1MiB --payload touch", "a payload in place costs nothing to call with"],
-    ["rfaas bench throughput -s 64 --depth 32 --json", "calls per second of one worker, for a program"],
+    [
+      "rfaas bench latency -s 1MiB --payload touch",
+      "a payload in place costs nothing to call with",
+    ],
+    [
+      "rfaas bench throughput -s 64 --depth 32 --json",
+      "calls per second of one worker, for a program",
+    ],
   ],
   async run(args, raw) {
     const [kind, ...more] = args;
@@ -81,7 +106,10 @@ Times are whole round trips, where perftest's latency is half of one.`,
     const writer = new RowWriter(format);
     const write = (row: Row, warning?: string) => {
       if (warning) log.warn(warning);
-      if (row.noisy) log.warn(`the machine was noisy: the middle half of the pairs spreads over ${row.ratio_p50_quartiles.map((q) => q.toFixed(2)).join(" to ")} times the floor`);
+      if (row.noisy)
+        log.warn(
+          `the machine was noisy: the middle half of the pairs spreads over ${row.ratio_p50_quartiles.map((q) => q.toFixed(2)).join(" to ")} times the floor`,
+        );
       writer.write(row);
     };
     switch (kind) {
@@ -92,11 +120,17 @@ Times are whole round trips, where perftest's latency is half of one.`,
       case "cold": {
         const node = options.node === undefined ? process.env["RFAAS_NODE"] : String(options.node);
         log.info("cold start: leases and first calls, one after another");
-        for (const row of await measureCold({ iterations: options.iters ?? 20, ...(node ? { node } : {}) })) write(row);
+        for (const row of await measureCold({
+          iterations: options.iters ?? 20,
+          ...(node ? { node } : {}),
+        }))
+          write(row);
         return;
       }
       default:
-        throw new UsageError(`${kind === undefined ? "bench needs to know what to measure" : `"${kind}" cannot be measured`}: latency, throughput or cold; see: rfaas help bench`);
+        throw new UsageError(
+          `${kind === undefined ? "bench needs to know what to measure" : `"${kind}" cannot be measured`}: latency, throughput or cold; see: rfaas help bench`,
+        );
     }
   },
 };
@@ -107,21 +141,28 @@ async function withNode(options: Options, measure: (rf: Invoker) => Promise<void
 }
 
 function sizes(options: Options, fallback: number): number[] {
-  if (options.all && options.size !== undefined) throw new UsageError("-a and -s exclude each other");
+  if (options.all && options.size !== undefined)
+    throw new UsageError("-a and -s exclude each other");
   if (options.all) return ALL_SIZES;
   const bytes = options.size === undefined ? fallback : parseBytes(options.size, "-s");
   if (bytes > MAX_BYTES) throw new UsageError(`-s is at most 1GiB; it is ${bytes} bytes`);
   return [bytes];
 }
 
-async function latency(rf: Invoker, options: Options, write: (row: Row, warning?: string) => void): Promise<void> {
+async function latency(
+  rf: Invoker,
+  options: Options,
+  write: (row: Row, warning?: string) => void,
+): Promise<void> {
   const mode = options.polling ?? "hot";
   const rates = options.rate !== undefined ? [readRate(options.rate)] : DEFAULT_RATES[mode];
   const pairs = options.pairs ?? DEFAULT_PAIRS;
   for (const bytes of sizes(options, 8)) {
     for (const ratePerS of rates) {
       const iterations = options.iters ?? defaultIterations(mode, bytes, ratePerS);
-      log.info(`latency of ${bytes} B, ${mode}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`);
+      log.info(
+        `latency of ${bytes} B, ${mode}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`,
+      );
       const result = await measureLatency(rf, {
         bytes,
         iterations,
@@ -142,13 +183,22 @@ function defaultIterations(mode: string, bytes: number, ratePerS: number): numbe
   return Math.max(50, Math.min(20_000, Math.floor(2e9 / (bytes + 50_000))));
 }
 
-async function throughput(rf: Invoker, options: Options, write: (row: Row, warning?: string) => void): Promise<void> {
+async function throughput(
+  rf: Invoker,
+  options: Options,
+  write: (row: Row, warning?: string) => void,
+): Promise<void> {
   const depth = options.depth ?? 32;
   const workers = options.workers ?? 1;
   for (const bytes of sizes(options, 64)) {
-    const iterations = Math.max(1000, options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))));
+    const iterations = Math.max(
+      1000,
+      options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))),
+    );
     const pairs = options.pairs ?? DEFAULT_PAIRS;
-    log.info(`throughput of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`);
+    log.info(
+      `throughput of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
+    );
     const result = await measureThroughput(rf, {
       bytes,
       depth,
@@ -164,6 +214,8 @@ async function throughput(rf: Invoker, options: Options, write: (row: Row, warni
 function readRate(rate: string | number): number {
   const value = Number(rate);
   if (!Number.isInteger(value) || value < 0 || value > 1_000_000)
-    throw new UsageError(`--rate must be a whole number of calls a second up to 1000000; it is ${JSON.stringify(rate)}`);
+    throw new UsageError(
+      `--rate must be a whole number of calls a second up to 1000000; it is ${JSON.stringify(rate)}`,
+    );
   return value;
 }

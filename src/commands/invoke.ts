@@ -44,9 +44,18 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     { flag: "--json <value>", description: "the input: this JSON text" },
     { flag: "--input <file>", description: "the input: this file's bytes, - for stdin" },
     { flag: "--output <file>", description: "write the result here (default: -, stdout)" },
-    { flag: "--output-size <size>", description: "room for the result (default: the input's size, 1MiB at least)" },
-    { flag: "--node <address>", description: "use a running node (default: $RFAAS_NODE, else a private one)" },
-    { flag: "-n, --repeat <n>", description: "call so often, print the last result and, on stderr, the times" },
+    {
+      flag: "--output-size <size>",
+      description: "room for the result (default: the input's size, 1MiB at least)",
+    },
+    {
+      flag: "--node <address>",
+      description: "use a running node (default: $RFAAS_NODE, else a private one)",
+    },
+    {
+      flag: "-n, --repeat <n>",
+      description: "call so often, print the last result and, on stderr, the times",
+    },
     { flag: "--workers <k>", description: "spread the calls over so many workers (default: 1)" },
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
     { flag: "--deadline <ms>", description: "give up on a call after so long (default: none)" },
@@ -59,7 +68,10 @@ A function takes its input and its output as Uint8Arrays and returns how many by
   ],
   async run(args, raw) {
     const [target, ...more] = args;
-    if (target === undefined) throw new UsageError("invoke needs a module, such as fn.ts or fn.ts#name; see: rfaas help invoke");
+    if (target === undefined)
+      throw new UsageError(
+        "invoke needs a module, such as fn.ts or fn.ts#name; see: rfaas help invoke",
+      );
     if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
     const options = readOptions(Options, raw);
     const hash = target.lastIndexOf("#");
@@ -67,11 +79,16 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     const named = hash > 0 ? target.slice(hash + 1) : undefined;
 
     const bytes = readInput(options);
-    const capacity = options.outputSize === undefined ? Math.max(MIN_OUTPUT_BYTES, bytes.length) : parseBytes(options.outputSize, "--output-size");
+    const capacity =
+      options.outputSize === undefined
+        ? Math.max(MIN_OUTPUT_BYTES, bytes.length)
+        : parseBytes(options.outputSize, "--output-size");
     // The file is opened first: a path that cannot be written must not cost a call.
     const destination = openOutput(options.output === undefined ? "-" : String(options.output));
 
-    await using rf = await invoker(options.node === undefined ? {} : { node: String(options.node) });
+    await using rf = await invoker(
+      options.node === undefined ? {} : { node: String(options.node) },
+    );
     const workers = options.workers ?? 1;
     const allocation: AllocateOptions = {
       workers,
@@ -85,7 +102,8 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     const outputs = Array.from({ length: workers }, () => lease.output(Uint8Array, capacity));
     const result = await callRepeatedly(lease, name, input, outputs, options);
     writeAll(destination, result);
-    if (options.json !== undefined && destination === STDOUT && result.at(-1) !== 0x0a) writeAll(destination, Buffer.from("\n"));
+    if (options.json !== undefined && destination === STDOUT && result.at(-1) !== 0x0a)
+      writeAll(destination, Buffer.from("\n"));
     if (destination !== STDOUT) closeSync(destination);
   },
 };
@@ -93,7 +111,9 @@ A function takes its input and its output as Uint8Arrays and returns how many by
 function onlyFunction(module: string, functions: readonly string[]): string {
   if (functions.length === 1) return functions[0]!;
   if (functions.includes("default")) return "default";
-  throw new UsageError(`${module} has several functions (${functions.join(", ")}); choose one: rfaas invoke ${module}#${functions[0]}`);
+  throw new UsageError(
+    `${module} has several functions (${functions.join(", ")}); choose one: rfaas invoke ${module}#${functions[0]}`,
+  );
 }
 
 async function callRepeatedly(
@@ -105,31 +125,46 @@ async function callRepeatedly(
 ): Promise<Uint8Array> {
   const limit = deadline === undefined ? {} : { deadlineMs: deadline };
   const startedNs = Bun.nanoseconds();
-  for (let done = 0; done < repeat - 1; ) {
+  for (let done = 0; done < repeat - 1;) {
     const batch = outputs.slice(0, repeat - 1 - done);
-    await Promise.all(batch.map((output, worker) => lease.submit(name, input, output, { ...limit, worker })));
+    await Promise.all(
+      batch.map((output, worker) => lease.submit(name, input, output, { ...limit, worker })),
+    );
     done += batch.length;
   }
   const output = outputs[0]!;
-  const call = lease.submit(name, input, output, { ...limit, worker: 0, timings: timings ?? false });
+  const call = lease.submit(name, input, output, {
+    ...limit,
+    worker: 0,
+    timings: timings ?? false,
+  });
   const written = await call;
   const elapsedNs = Bun.nanoseconds() - startedNs;
-  if (repeat > 1) log.info(`${repeat} calls in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / repeat / 1000).toFixed(2)} us a call`);
+  if (repeat > 1)
+    log.info(
+      `${repeat} calls in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / repeat / 1000).toFixed(2)} us a call`,
+    );
   if (call.timings) {
-    const parts = Object.entries(call.timings).map(([part, ns]) => `${part.slice(0, -2)} ${Math.round(ns)} ns`);
+    const parts = Object.entries(call.timings).map(
+      ([part, ns]) => `${part.slice(0, -2)} ${Math.round(ns)} ns`,
+    );
     log.info(parts.join(", "));
   }
   return output.subarray(0, written);
 }
 
 function readInput({ json, input }: Options): Uint8Array {
-  if (json !== undefined && input !== undefined) throw new UsageError("--json and --input exclude each other");
+  if (json !== undefined && input !== undefined)
+    throw new UsageError("--json and --input exclude each other");
   if (json !== undefined) {
     const value = String(json);
     try {
       JSON.parse(value);
     } catch (cause) {
-      throw new UsageError(`--json is not JSON (${(cause as Error).message}); quote it for the shell, as in --json '{"n": 1}'`, { cause });
+      throw new UsageError(
+        `--json is not JSON (${(cause as Error).message}); quote it for the shell, as in --json '{"n": 1}'`,
+        { cause },
+      );
     }
     return Buffer.from(value);
   }
@@ -138,7 +173,10 @@ function readInput({ json, input }: Options): Uint8Array {
   try {
     return readFileSync(path === "-" ? STDIN : path);
   } catch (cause) {
-    throw new EnvironmentError(`cannot read --input ${path}: ${(cause as Error).message}; name a readable file, or - for stdin`, { cause });
+    throw new EnvironmentError(
+      `cannot read --input ${path}: ${(cause as Error).message}; name a readable file, or - for stdin`,
+      { cause },
+    );
   }
 }
 
@@ -147,20 +185,26 @@ function openOutput(path: string): number {
   try {
     return openSync(path, "w");
   } catch (cause) {
-    throw new EnvironmentError(`cannot write --output ${path}: ${(cause as Error).message}; name a writable file, or - for stdout`, { cause });
+    throw new EnvironmentError(
+      `cannot write --output ${path}: ${(cause as Error).message}; name a writable file, or - for stdout`,
+      { cause },
+    );
   }
 }
 
 /** Synchronous, so that nothing is lost when the command exits; a full disk is an error, a closed pipe is not. */
 function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let written = 0; written < bytes.length; ) {
+  for (let written = 0; written < bytes.length;) {
     try {
       written += writeSync(fd, bytes, written);
     } catch (cause) {
       const { code } = cause as { code?: string };
       if (code === "EAGAIN") continue;
       if (code === "EPIPE") return;
-      throw new EnvironmentError(`the result could not be written: ${(cause as Error).message}; free some space or choose another --output`, { cause });
+      throw new EnvironmentError(
+        `the result could not be written: ${(cause as Error).message}; free some space or choose another --output`,
+        { cause },
+      );
     }
   }
 }

@@ -3,7 +3,9 @@ import { type ConsolaInstance, LogLevels, createConsola } from "consola";
 
 const level = (): number => {
   const named = process.env["RFAAS_LOG"];
-  return named && Object.hasOwn(LogLevels, named) ? LogLevels[named as keyof typeof LogLevels] : LogLevels.info;
+  return named && Object.hasOwn(LogLevels, named)
+    ? LogLevels[named as keyof typeof LogLevels]
+    : LogLevels.info;
 };
 
 export const log: ConsolaInstance = createConsola({

@@ -53,20 +53,26 @@ export function manual(command: Command): string {
 type Section = [title: string, lines: readonly string[]];
 
 function page(sections: readonly Section[]): string {
-  const shown = sections.map(([title, lines]) => `${title}\n${lines.map((line) => (line ? `    ${line}` : "")).join("\n")}`);
+  const shown = sections.map(
+    ([title, lines]) => `${title}\n${lines.map((line) => (line ? `    ${line}` : "")).join("\n")}`,
+  );
   return `${shown.join("\n\n")}\n`;
 }
 
 function pairs(rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.min(30, Math.max(0, ...rows.map(([left]) => left.length)));
   return rows.flatMap(([left, right]) =>
-    left.length > width ? [left, `${" ".repeat(width)}  ${right}`] : [`${left.padEnd(width)}  ${right}`],
+    left.length > width
+      ? [left, `${" ".repeat(width)}  ${right}`]
+      : [`${left.padEnd(width)}  ${right}`],
   );
 }
 
 /** The word most like `word`, if one is like it at all. */
 export function nearest(word: string, words: readonly string[]): string | undefined {
-  const ranked = words.map((candidate) => [distance(word, candidate), candidate] as const).sort(([a], [b]) => a - b);
+  const ranked = words
+    .map((candidate) => [distance(word, candidate), candidate] as const)
+    .sort(([a], [b]) => a - b);
   const best = ranked[0];
   return best && best[0] <= Math.max(2, Math.floor(word.length / 3)) ? best[1] : undefined;
 }
@@ -77,7 +83,9 @@ function distance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      next.push(
+        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)),
+      );
     row = next;
   }
   return row[b.length]!;

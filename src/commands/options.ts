@@ -6,27 +6,40 @@ import { parseBytes } from "../units.ts";
 
 /** A whole number within bounds. */
 export const whole = (minimum: number, maximum: number) =>
-  Type.Integer({ minimum, maximum, errorMessage: `must be a whole number from ${minimum} to ${maximum}` });
+  Type.Integer({
+    minimum,
+    maximum,
+    errorMessage: `must be a whole number from ${minimum} to ${maximum}`,
+  });
 
 /** A size such as `2GiB`; checked by {@link bytesOption}. */
-export const size = Type.Union([Type.String(), Type.Number()], { errorMessage: "must be a size such as 512MiB or 4096" });
+export const size = Type.Union([Type.String(), Type.Number()], {
+  errorMessage: "must be a size such as 512MiB or 4096",
+});
 
 /** `cac` turns values that look like numbers into numbers; a path or address may look like one. */
 export const text = Type.Union([Type.String(), Type.Number()], { errorMessage: "needs a value" });
 
 export const flag = Type.Boolean({ errorMessage: "takes no value" });
 
-export const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")], {
-  errorMessage: "must be hot, warm or adaptive",
-});
+export const polling = Type.Union(
+  [Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")],
+  {
+    errorMessage: "must be hot, warm or adaptive",
+  },
+);
 
 /** The options a command knows, typed. Throws {@link UsageError} that names the option. */
-export function readOptions<Schema extends TSchema>(schema: Schema, options: Record<string, unknown>): StaticDecode<Schema> {
+export function readOptions<Schema extends TSchema>(
+  schema: Schema,
+  options: Record<string, unknown>,
+): StaticDecode<Schema> {
   const { "--": _rest, ...given } = options;
   const first = Value.Errors(schema, given).First();
   if (first) {
     const name = first.path.split("/")[1] ?? "";
-    const flag = name.length === 1 ? `-${name}` : `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+    const flag =
+      name.length === 1 ? `-${name}` : `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
     if (Array.isArray(first.value)) throw new UsageError(`${flag} is given more than once`);
     const message = (first.schema["errorMessage"] as string | undefined) ?? first.message;
     throw new UsageError(`${flag} ${message}; it is ${JSON.stringify(first.value)}`);

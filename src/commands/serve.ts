@@ -29,21 +29,32 @@ Only the owner of the socket may connect. Over TCP, only programs of the same us
   options: [
     { flag: "--cores <n>", description: "cores to lease (default: all that this process may use)" },
     { flag: "--memory <size>", description: "memory to lease (default: half of the machine's)" },
-    { flag: "--listen <address>", description: "socket path or HOST:PORT (default: a socket in $XDG_RUNTIME_DIR or /tmp)" },
-    { flag: "--polling <mode>", description: "hot, warm or adaptive, for leases that do not say (default: adaptive)" },
+    {
+      flag: "--listen <address>",
+      description: "socket path or HOST:PORT (default: a socket in $XDG_RUNTIME_DIR or /tmp)",
+    },
+    {
+      flag: "--polling <mode>",
+      description: "hot, warm or adaptive, for leases that do not say (default: adaptive)",
+    },
     { flag: "--prewarm <n>", description: "host processes to keep ready (default: 1)" },
-    { flag: "--drain <seconds>", description: "how long leases may go on after the first signal (default: 30)" },
+    {
+      flag: "--drain <seconds>",
+      description: "how long leases may go on after the first signal (default: 30)",
+    },
   ],
   examples: [
     ["rfaas serve", "serve on the default socket"],
     ["rfaas serve --cores 4 --memory 8GiB --listen /run/rfaas/node.sock", "with limits, elsewhere"],
   ],
   async run(args, raw) {
-    if (args.length > 0) throw new UsageError(`serve takes no argument "${args[0]}"; see: rfaas help serve`);
+    if (args.length > 0)
+      throw new UsageError(`serve takes no argument "${args[0]}"; see: rfaas help serve`);
     const options = readOptions(Options, raw);
     const cores = options.cores ?? defaultCores();
     const memoryBytes = bytesOption("--memory", options.memory) ?? Math.floor(totalmem() / 2);
-    const address = options.listen === undefined ? defaultAddress() : parseAddress(String(options.listen));
+    const address =
+      options.listen === undefined ? defaultAddress() : parseAddress(String(options.listen));
 
     const agent = new Agent({
       cpus: planCpus(cores),
@@ -60,7 +71,9 @@ Only the owner of the socket may connect. Over TCP, only programs of the same us
       throw error;
     }
     log.info(`serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address}`);
-    log.info(`reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`);
+    log.info(
+      `reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`,
+    );
 
     const limitMs = (options.drain ?? 30) * 1000;
     let signals = 0;
@@ -68,11 +81,12 @@ Only the owner of the socket may connect. Over TCP, only programs of the same us
       if (++signals > 1) return agent.stop();
       listener.stop();
       const leases = agent.leaseCount;
-      log.info(`${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`);
+      log.info(
+        `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
+      );
       void agent.drain(limitMs).then(() => process.exit(0));
     };
     process.on("SIGTERM", onSignal);
     process.on("SIGINT", onSignal);
   },
 };
-

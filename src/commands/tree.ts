@@ -19,13 +19,20 @@ export async function runCommandLine(argv: string[]): Promise<void> {
     await dispatch(argv);
   } catch (error) {
     await explain(error);
-    process.exit(error instanceof Error && error.name === "CACError" ? EXIT.usage : exitCode(error));
+    process.exit(
+      error instanceof Error && error.name === "CACError" ? EXIT.usage : exitCode(error),
+    );
   }
 }
 
 async function dispatch(argv: string[]): Promise<void> {
   const [name, ...rest] = argv;
-  if (name === undefined || name === "--help" || name === "-h" || (name === "help" && rest.length === 0)) {
+  if (
+    name === undefined ||
+    name === "--help" ||
+    name === "-h" ||
+    (name === "help" && rest.length === 0)
+  ) {
     const { overview } = await import("./manual.ts");
     const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
     process.stdout.write(overview(commands.filter((command) => !command.hidden)));
@@ -42,7 +49,10 @@ async function dispatch(argv: string[]): Promise<void> {
   const cli = cac("rfaas");
   const declared = cli.command(`${name} [...args]`, command.summary);
   for (const { flag, description } of command.options) declared.option(flag, description);
-  declared.action(async (args: string[], options: Record<string, unknown>) => await command.run(args, asWritten(options, command, argv)));
+  declared.action(
+    async (args: string[], options: Record<string, unknown>) =>
+      await command.run(args, asWritten(options, command, argv)),
+  );
   cli.parse(["", "", ...argv], { run: false });
   await cli.runMatchedCommand();
 }
@@ -51,10 +61,18 @@ async function dispatch(argv: string[]): Promise<void> {
  * `cac` gives an option under both of its names, and makes a number of whatever looks like one, so that 007 becomes 7 and long
  * ids lose digits. Keeps the long name, and the text wherever the number would be written otherwise.
  */
-function asWritten(options: Record<string, unknown>, command: Command, argv: readonly string[]): Record<string, unknown> {
+function asWritten(
+  options: Record<string, unknown>,
+  command: Command,
+  argv: readonly string[],
+): Record<string, unknown> {
   const kept: Record<string, unknown> = { "--": options["--"] };
   for (const { flag } of command.options) {
-    const [, short, long] = /^(?:-(\w), )?--([\w-]+)/.exec(flag) as unknown as [string, string | undefined, string];
+    const [, short, long] = /^(?:-(\w), )?--([\w-]+)/.exec(flag) as unknown as [
+      string,
+      string | undefined,
+      string,
+    ];
     const name = long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
     const value = options[name];
     if (value === undefined) continue;
@@ -64,7 +82,11 @@ function asWritten(options: Record<string, unknown>, command: Command, argv: rea
   return kept;
 }
 
-function textOf(argv: readonly string[], short: string | undefined, long: string): string | undefined {
+function textOf(
+  argv: readonly string[],
+  short: string | undefined,
+  long: string,
+): string | undefined {
   for (const [i, word] of argv.entries()) {
     if (word === `--${long}` || word === `-${short}`) return argv[i + 1];
     if (word.startsWith(`--${long}=`)) return word.slice(long.length + 3);
@@ -79,7 +101,9 @@ async function load(name: string): Promise<Command> {
   const visible = Object.keys(COMMANDS).filter((command) => !command.startsWith("__"));
   const suggestion = name.startsWith("-") ? undefined : nearest(name, visible);
   const what = name.startsWith("-") ? "option" : "command";
-  throw new UsageError(`unknown ${what} "${name}"${suggestion ? `; did you mean "${suggestion}"?` : ""} See: rfaas help`);
+  throw new UsageError(
+    `unknown ${what} "${name}"${suggestion ? `; did you mean "${suggestion}"?` : ""} See: rfaas help`,
+  );
 }
 
 async function showManual(name: string): Promise<void> {
@@ -94,14 +118,20 @@ async function explain(error: unknown): Promise<void> {
     const own = error as { remoteStack?: string };
     log.error(error.name === "UsageError" ? error.message : `${error.name}: ${error.message}`);
     if (own.remoteStack) log.log(own.remoteStack);
-  } else if (error instanceof Error && (error.name === "CACError" || error.name === "ShimUnavailable")) {
+  } else if (
+    error instanceof Error &&
+    (error.name === "CACError" || error.name === "ShimUnavailable")
+  ) {
     const { nearest } = await import("./manual.ts");
     log.error(await withSuggestion(error.message, nearest));
   } else log.error(error);
 }
 
 /** `cac` says which option it does not know; say which one may have been meant. */
-async function withSuggestion(message: string, nearest: (word: string, words: readonly string[]) => string | undefined): Promise<string> {
+async function withSuggestion(
+  message: string,
+  nearest: (word: string, words: readonly string[]) => string | undefined,
+): Promise<string> {
   const unknown = /Unknown option `(.+?)`/.exec(message)?.[1];
   const name = process.argv[2] ?? "";
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;

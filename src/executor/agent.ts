@@ -57,7 +57,10 @@ export class Agent {
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
-    this.#pool = new HostPool(options.prewarm, Math.min(options.cpus.length, MAX_PREWARMED_WORKERS));
+    this.#pool = new HostPool(
+      options.prewarm,
+      Math.min(options.cpus.length, MAX_PREWARMED_WORKERS),
+    );
   }
 
   /** A connection for one client; its handler goes to the socket. */
@@ -102,11 +105,13 @@ export class Agent {
   }
 
   #heard(client: Client, message: ClientMessage): void {
-    if (!client.greeted && message.t !== "hello") return this.#refuse(client, "RFAAS_PROTOCOL", "the first message must be a hello");
+    if (!client.greeted && message.t !== "hello")
+      return this.#refuse(client, "RFAAS_PROTOCOL", "the first message must be a hello");
     switch (message.t) {
       case "hello": {
         if (message.protocol !== PROTOCOL_VERSION) {
-          const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
+          const advice =
+            message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
           return this.#refuse(
             client,
             "RFAAS_PROTOCOL",
@@ -114,7 +119,11 @@ export class Agent {
           );
         }
         if (!message.fabrics.includes("shm") || message.machine !== machineId())
-          return this.#refuse(client, "RFAAS_NO_SHARED_FABRIC", "the node offers shared memory only, and the client is on another machine; run it on the node's machine");
+          return this.#refuse(
+            client,
+            "RFAAS_NO_SHARED_FABRIC",
+            "the node offers shared memory only, and the client is on another machine; run it on the node's machine",
+          );
         client.greeted = true;
         return client.connection.send({
           t: "welcome",
@@ -133,7 +142,9 @@ export class Agent {
         return lease.end({ kind: "released" });
       }
       case "cancel":
-        return client.leases.get(message.lease)?.cancel(message.worker, message.slot, message.sequence);
+        return client.leases
+          .get(message.lease)
+          ?.cancel(message.worker, message.slot, message.sequence);
       case "ask-status":
         return client.connection.send({
           t: "status",
@@ -154,13 +165,30 @@ export class Agent {
   async #allocate(client: Client, request: Allocate): Promise<void> {
     const started = Bun.nanoseconds();
     const deny = (code: string, message: string, error?: ErrorRecord) =>
-      client.connection.send({ t: "denied", id: request.id, code, message, ...(error ? { error } : {}) });
+      client.connection.send({
+        t: "denied",
+        id: request.id,
+        code,
+        message,
+        ...(error ? { error } : {}),
+      });
 
-    if (this.#draining) return deny("RFAAS_NODE_DRAINING", "the node is draining and grants no leases; use another node");
+    if (this.#draining)
+      return deny(
+        "RFAAS_NODE_DRAINING",
+        "the node is draining and grants no leases; use another node",
+      );
     const { workers, slots } = request;
-    if (workers > LAYOUT.maxWorkers) return deny("RFAAS_NODE_FULL", `a lease has at most ${LAYOUT.maxWorkers} workers; take several leases`);
+    if (workers > LAYOUT.maxWorkers)
+      return deny(
+        "RFAAS_NODE_FULL",
+        `a lease has at most ${LAYOUT.maxWorkers} workers; take several leases`,
+      );
     if (slots > LAYOUT.maxSlots || (slots & (slots - 1)) !== 0)
-      return deny("RFAAS_USAGE", `slots must be a power of two up to ${LAYOUT.maxSlots}; it is ${slots}`);
+      return deny(
+        "RFAAS_USAGE",
+        `slots must be a power of two up to ${LAYOUT.maxSlots}; it is ${slots}`,
+      );
     const share = this.#capacity.take(workers, request.memoryBytes);
     if (typeof share === "string") return deny("RFAAS_NODE_FULL", share);
 
@@ -193,7 +221,10 @@ export class Agent {
     const polling = request.polling ?? this.#options.polling;
     const events: LeaseEvents = {
       granted: (lease, nonce, exports, loadNs) => {
-        this.#options.log("info", `lease ${lease.id} granted: ${request.workers} workers for ${request.module}`);
+        this.#options.log(
+          "info",
+          `lease ${lease.id} granted: ${request.workers} workers for ${request.module}`,
+        );
         connection.send({
           t: "granted",
           id: request.id,
@@ -211,7 +242,13 @@ export class Agent {
         });
       },
       denied: (_, code, message, error) =>
-        connection.send({ t: "denied", id: request.id, code, message, ...(error ? { error } : {}) }),
+        connection.send({
+          t: "denied",
+          id: request.id,
+          code,
+          message,
+          ...(error ? { error } : {}),
+        }),
       lost: (lease, message) => {
         this.#options.log("warn", `lease ${lease.id} lost: ${message}`);
         connection.send({ t: "lost", lease: lease.id, message });

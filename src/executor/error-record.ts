@@ -5,7 +5,10 @@ import type { ErrorRecord } from "../protocol/messages.ts";
 /** The parts of a thrown value that travel. A value that is no Error is shown as it would be printed. */
 export function toErrorRecord(thrown: unknown): ErrorRecord {
   if (!(thrown instanceof Error)) {
-    return { name: "NonErrorThrown", message: `a value that is not an Error was thrown: ${inspect(thrown)}` };
+    return {
+      name: "NonErrorThrown",
+      message: `a value that is not an Error was thrown: ${inspect(thrown)}`,
+    };
   }
   const { code } = thrown as { code?: unknown };
   return {
@@ -18,7 +21,8 @@ export function toErrorRecord(thrown: unknown): ErrorRecord {
 
 /** What the compiler or the loader said, with file, line and the line's text where it knows them. */
 export function toLoadErrorRecord(thrown: unknown): ErrorRecord {
-  const errors = thrown instanceof AggregateError && thrown.errors.length > 0 ? thrown.errors : [thrown];
+  const errors =
+    thrown instanceof AggregateError && thrown.errors.length > 0 ? thrown.errors : [thrown];
   const record = toErrorRecord(errors[0]);
   return { ...record, message: errors.slice(0, 10).map(describeLoadError).join("\n") };
 }
@@ -31,7 +35,8 @@ interface Position {
 }
 
 function describeLoadError(error: unknown): string {
-  const message = error instanceof Error || hasMessage(error) ? String(error.message) : inspect(error);
+  const message =
+    error instanceof Error || hasMessage(error) ? String(error.message) : inspect(error);
   const position = (error as { position?: Position | null } | null)?.position;
   if (!position?.file) return message;
   const pointer = `${" ".repeat(Math.max(0, position.column - 1))}^`;

@@ -28,7 +28,8 @@ export class HostPool {
 
   /** A host for one lease: a waiting one, else one that is starting, else a new one. Rejects when it cannot start. */
   async take(): Promise<{ host: HostProcess; prewarmed: boolean }> {
-    const host = [...this.#ready][0] ?? [...this.#spares][0] ?? HostProcess.spawn(this.#workersPerHost);
+    const host =
+      [...this.#ready][0] ?? [...this.#spares][0] ?? HostProcess.spawn(this.#workersPerHost);
     const prewarmed = this.#ready.delete(host);
     this.#spares.delete(host);
     setTimeout(() => this.#refill(), REFILL_DELAY_MS);
@@ -45,7 +46,11 @@ export class HostPool {
   }
 
   #refill(): void {
-    while (!this.#closed && this.#spares.size < this.#size && this.#failures < MAX_FAILURES_IN_A_ROW) {
+    while (
+      !this.#closed &&
+      this.#spares.size < this.#size &&
+      this.#failures < MAX_FAILURES_IN_A_ROW
+    ) {
       const host = HostProcess.spawn(this.#workersPerHost);
       this.#spares.add(host);
       host.ready.then(

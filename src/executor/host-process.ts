@@ -3,7 +3,12 @@ import type { Subprocess } from "bun";
 import { openPidfd } from "../../ffi/system.ts";
 import { Connection } from "../connection.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
-import { type AgentMessage, type HostMessage, PROTOCOL_VERSION, hostVocabulary } from "../protocol/messages.ts";
+import {
+  type AgentMessage,
+  type HostMessage,
+  PROTOCOL_VERSION,
+  hostVocabulary,
+} from "../protocol/messages.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 
 export interface HostExit {
@@ -27,7 +32,12 @@ export class HostProcess {
   readonly #process: Subprocess;
   readonly #connection: Connection<HostMessage, AgentMessage>;
 
-  private constructor(process: Subprocess, connection: Connection<HostMessage, AgentMessage>, ready: Promise<void>, exited: Promise<HostExit>) {
+  private constructor(
+    process: Subprocess,
+    connection: Connection<HostMessage, AgentMessage>,
+    ready: Promise<void>,
+    exited: Promise<HostExit>,
+  ) {
     this.#process = process;
     this.pid = process.pid;
     this.#connection = connection;
@@ -37,19 +47,30 @@ export class HostProcess {
 
   static spawn(prewarmedWorkers: number): HostProcess {
     const exit = Promise.withResolvers<HostExit>();
-    const child = Bun.spawn(selfCommand(["__host", "--workers", String(prewarmedWorkers), "--parent", String(process.pid)]), {
-      // What functions print is not data: it goes to the node's log.
-      stdio: ["ignore", 2, 2, "pipe"],
-      env: childEnvironment(),
-      onExit: (_, exitCode, signal) => exit.resolve({ exitCode, signal: signal === null ? null : String(signal) }),
-    });
+    const child = Bun.spawn(
+      selfCommand([
+        "__host",
+        "--workers",
+        String(prewarmedWorkers),
+        "--parent",
+        String(process.pid),
+      ]),
+      {
+        // What functions print is not data: it goes to the node's log.
+        stdio: ["ignore", 2, 2, "pipe"],
+        env: childEnvironment(),
+        onExit: (_, exitCode, signal) =>
+          exit.resolve({ exitCode, signal: signal === null ? null : String(signal) }),
+      },
+    );
     const ready = Promise.withResolvers<void>();
     ready.promise.catch(() => {});
     let host: HostProcess;
     const connection: Connection<HostMessage, AgentMessage> = new Connection(hostVocabulary, {
       message(message) {
         if (message.t !== "ready") return host.onMessage(message);
-        if (message.protocol !== PROTOCOL_VERSION) return ready.reject(new Error("the host is of another version"));
+        if (message.protocol !== PROTOCOL_VERSION)
+          return ready.reject(new Error("the host is of another version"));
         host.mailboxName = message.mailbox;
         ready.resolve();
       },
@@ -59,7 +80,9 @@ export class HostProcess {
     });
     host = new HostProcess(child, connection, ready.promise, exit.promise);
     void exit.promise.then(({ exitCode, signal }) => {
-      ready.reject(new Error(`the host process ended at start (${signal ?? `exit code ${exitCode}`})`));
+      ready.reject(
+        new Error(`the host process ended at start (${signal ?? `exit code ${exitCode}`})`),
+      );
       connection.close();
     });
     void watchDescriptor(child.stdio[CONTROL_FD] as unknown as number, connection.handler());

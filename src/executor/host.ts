@@ -29,7 +29,10 @@ const CANCEL_GRACE_MS = 50;
 const TERMINATE_LIMIT_MS = 2000;
 
 /** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
-export async function runHost(options: { prewarmedWorkers: number; parentPid: number }): Promise<void> {
+export async function runHost(options: {
+  prewarmedWorkers: number;
+  parentPid: number;
+}): Promise<void> {
   dieWithParent(options.parentPid);
   // The exit code is the host's last word to its agent; 0 says that the agent left first.
   process.on("uncaughtException", (error) => {
@@ -93,14 +96,17 @@ class HostedLease {
     this.#attach = attach;
     // Memory, the client's notify socket, then for each worker the two ends of its own.
     const fds = mailbox.receive(attach.nonce);
-    if (!fds || fds.length !== 2 + 2 * attach.workers) throw new Error("the agent sent no memory with the lease");
+    if (!fds || fds.length !== 2 + 2 * attach.workers)
+      throw new Error("the agent sent no memory with the lease");
     const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
     mailbox.close();
     this.#region = Region.map(memoryFd);
     closeDescriptor(memoryFd);
     this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
     const wakeFds = loopFds.filter((_, i) => i % 2 === 1);
-    this.#controls = wakeFds.map((fd, worker) => new WorkerControl(this.#region, worker, clientFd, fd));
+    this.#controls = wakeFds.map(
+      (fd, worker) => new WorkerControl(this.#region, worker, clientFd, fd),
+    );
     this.#threads = this.#controls.map((_, worker) => prewarmed[worker] ?? startThread(worker));
     for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
   }
@@ -139,7 +145,9 @@ class HostedLease {
     };
     thread.worker.on("message", (report: WorkerReport) => this.#reported(worker, report));
     thread.worker.on("error", (error: Error) => this.#ended(thread, worker, error));
-    thread.worker.on("exit", (code) => this.#ended(thread, worker, new Error(`its thread exited with code ${code}`)));
+    thread.worker.on("exit", (code) =>
+      this.#ended(thread, worker, new Error(`its thread exited with code ${code}`)),
+    );
     void thread.ready.then(() => thread.worker.postMessage(attach));
   }
 
@@ -149,7 +157,11 @@ class HostedLease {
     this.#loaded[worker] = report.exports;
     if (this.#controls.some((_, i) => this.#loaded[i] === undefined)) return;
     this.#answered = true;
-    this.#agent.send({ t: "loaded", exports: this.#loaded[0]!, loadNs: Bun.nanoseconds() - this.#startedNs });
+    this.#agent.send({
+      t: "loaded",
+      exports: this.#loaded[0]!,
+      loadNs: Bun.nanoseconds() - this.#startedNs,
+    });
   }
 
   #failLoad(code: string, error: { name: string; message: string }): void {
@@ -163,7 +175,11 @@ class HostedLease {
     if (this.#threads[worker] !== thread || this.#restarting.has(worker)) return;
     if (!this.#answered) return this.#failLoad("RFAAS_MODULE_FAILED", toErrorRecord(error));
     this.#controls[worker]!.lose(END.workerFailed, 0);
-    this.#agent.send({ t: "worker-ended", worker, message: `an uncaught error ended the worker: ${error.message}` });
+    this.#agent.send({
+      t: "worker-ended",
+      worker,
+      message: `an uncaught error ended the worker: ${error.message}`,
+    });
   }
 
   async #restart(worker: number): Promise<void> {
@@ -171,7 +187,9 @@ class HostedLease {
     const control = this.#controls[worker]!;
     control.stop();
     const giveUp = setTimeout(() => {
-      console.error(`worker ${worker} is stuck in native code and cannot be stopped; ending its lease`);
+      console.error(
+        `worker ${worker} is stuck in native code and cannot be stopped; ending its lease`,
+      );
       process.exit(71);
     }, TERMINATE_LIMIT_MS);
     await this.#threads[worker]!.worker.terminate();

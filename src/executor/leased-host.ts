@@ -4,7 +4,14 @@ import { closeDescriptor, notifyPair, sendDescriptors } from "../../ffi/descript
 import { END } from "../../ffi/layout.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../ffi/region.ts";
 import type { Share } from "../lease/capacity.ts";
-import { type EndReason, type LeaseEffect, type LeaseEvent, type LeaseState, advanceLease, grantLease } from "../lease/lease.ts";
+import {
+  type EndReason,
+  type LeaseEffect,
+  type LeaseEvent,
+  type LeaseState,
+  advanceLease,
+  grantLease,
+} from "../lease/lease.ts";
 import type { Allocate, ErrorRecord, Exports, HostMessage } from "../protocol/messages.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
 
@@ -35,7 +42,14 @@ export class LeasedHost {
   #stopping = false;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
-  constructor(id: number, request: Allocate, share: Share, shape: RegionShape, host: HostProcess, events: LeaseEvents) {
+  constructor(
+    id: number,
+    request: Allocate,
+    share: Share,
+    shape: RegionShape,
+    host: HostProcess,
+    events: LeaseEvents,
+  ) {
     this.id = id;
     this.request = request;
     this.share = share;
@@ -44,7 +58,11 @@ export class LeasedHost {
     this.#events = events;
     const memory = createRegion(shape);
     this.#page = new LeasePage(memory);
-    this.#fds = { memory, client: notifyPair(), workers: Array.from({ length: shape.workers }, () => notifyPair()) };
+    this.#fds = {
+      memory,
+      client: notifyPair(),
+      workers: Array.from({ length: shape.workers }, () => notifyPair()),
+    };
     host.onMessage = (message) => this.#heard(message);
     void host.exited.then((exit) => this.#died(exit));
   }
@@ -132,9 +150,18 @@ export class LeasedHost {
     const nonce = crypto.getRandomValues(new Uint8Array(16));
     const pidfd = this.host.openPidfd();
     try {
-      sendDescriptors(this.request.mailbox, nonce, [memory, pidfd, client[0], ...workers.map(([, notify]) => notify)]);
+      sendDescriptors(this.request.mailbox, nonce, [
+        memory,
+        pidfd,
+        client[0],
+        ...workers.map(([, notify]) => notify),
+      ]);
     } catch (error) {
-      this.#events.denied(this, "RFAAS_NO_SHARED_FABRIC", `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`);
+      this.#events.denied(
+        this,
+        "RFAAS_NO_SHARED_FABRIC",
+        `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`,
+      );
       return this.end({ kind: "load-failed" });
     } finally {
       closeDescriptor(pidfd);
@@ -167,6 +194,7 @@ export class LeasedHost {
 
 function describeExit(exitCode: number | null, signal: string | null): string {
   if (signal === null) return `exit code ${exitCode}`;
-  if (signal === "SIGKILL") return "killed by SIGKILL, from outside or by the kernel for lack of memory";
+  if (signal === "SIGKILL")
+    return "killed by SIGKILL, from outside or by the kernel for lack of memory";
   return `killed by ${signal}: a crash in native code, or more memory than the lease has`;
 }

@@ -46,14 +46,22 @@ function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<und
   } catch (cause) {
     const code = (cause as { code?: string }).code;
     if (code === "EADDRINUSE")
-      throw new AddressInUse(`${formatAddress(address)} is in use; stop the other process or choose another --listen`, { cause });
-    throw new EnvironmentError(`cannot listen on ${formatAddress(address)}: ${(cause as Error).message}; choose another --listen`, { cause });
+      throw new AddressInUse(
+        `${formatAddress(address)} is in use; stop the other process or choose another --listen`,
+        { cause },
+      );
+    throw new EnvironmentError(
+      `cannot listen on ${formatAddress(address)}: ${(cause as Error).message}; choose another --listen`,
+      { cause },
+    );
   }
 }
 
 async function listenUnix(path: string, socket: SocketHandler<undefined>): Promise<Listener> {
   if (Buffer.byteLength(path) > 107)
-    throw new EnvironmentError(`the socket path ${path} is longer than 107 bytes; choose a shorter --listen`);
+    throw new EnvironmentError(
+      `the socket path ${path} is longer than 107 bytes; choose a shorter --listen`,
+    );
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     if (existsSync(path)) await removeStaleSocket(path);
@@ -75,7 +83,10 @@ async function listenUnix(path: string, socket: SocketHandler<undefined>): Promi
     }
   } catch (cause) {
     if (cause instanceof AddressInUse || cause instanceof EnvironmentError) throw cause;
-    throw new EnvironmentError(`cannot listen on ${path}: ${(cause as Error).message}; choose another --listen`, { cause });
+    throw new EnvironmentError(
+      `cannot listen on ${path}: ${(cause as Error).message}; choose another --listen`,
+      { cause },
+    );
   }
 }
 
@@ -90,5 +101,7 @@ async function removeStaleSocket(path: string): Promise<void> {
     rmSync(path, { force: true });
     return;
   }
-  throw new AddressInUse(`a node already serves at ${path}; use it, stop it, or choose another --listen`);
+  throw new AddressInUse(
+    `a node already serves at ${path}; use it, stop it, or choose another --listen`,
+  );
 }

@@ -22,33 +22,65 @@ export interface Finding {
 const WANTED_MEMLOCK_BYTES = 64 * 1024 * 1024;
 
 export function examine(): Finding[] {
-  return [versions(), shim(), sharedMemory(), verbs(), cores(), clock(), memory(), memlock(), hugePages(), devShm(), temp()];
+  return [
+    versions(),
+    shim(),
+    sharedMemory(),
+    verbs(),
+    cores(),
+    clock(),
+    memory(),
+    memlock(),
+    hugePages(),
+    devShm(),
+    temp(),
+  ];
 }
 
 function versions(): Finding {
-  return { name: "versions", state: "ok", found: `rfaas ${VERSION}, Bun ${Bun.version}, layout ${LAYOUT.version}` };
+  return {
+    name: "versions",
+    state: "ok",
+    found: `rfaas ${VERSION}, Bun ${Bun.version}, layout ${LAYOUT.version}`,
+  };
 }
 
 function shim(): Finding {
   try {
     return { name: "shim", state: "ok", found: shimPath() };
   } catch (error) {
-    return { name: "shim", state: "missing", found: (error as Error).message, fix: "npm run setup" };
+    return {
+      name: "shim",
+      state: "missing",
+      found: (error as Error).message,
+      fix: "npm run setup",
+    };
   }
 }
 
 function sharedMemory(): Finding {
   const name = "fabric shm";
   try {
-    closeDescriptor(createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "hot", spinNs: 0 }));
+    closeDescriptor(
+      createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "hot", spinNs: 0 }),
+    );
     return { name, state: "ok", found: "sealed anonymous memory, futex, pidfd" };
   } catch (error) {
-    return { name, state: "missing", found: (error as Error).message, fix: "use Linux 5.14 or later, outside a sandbox that forbids memfd_create" };
+    return {
+      name,
+      state: "missing",
+      found: (error as Error).message,
+      fix: "use Linux 5.14 or later, outside a sandbox that forbids memfd_create",
+    };
   }
 }
 
 function verbs(): Finding {
-  return { name: "fabric verbs", state: "off", found: "not in this version: calls stay on one machine" };
+  return {
+    name: "fabric verbs",
+    state: "off",
+    found: "not in this version: calls stay on one machine",
+  };
 }
 
 function cores(): Finding {
@@ -66,7 +98,12 @@ function cores(): Finding {
 function clock(): Finding {
   return ticksInvariant()
     ? { name: "clock", state: "ok", found: "invariant cycle counter" }
-    : { name: "clock", state: "slow", found: "the cycle counter changes speed: timings will be off", fix: "run on a machine with an invariant TSC" };
+    : {
+        name: "clock",
+        state: "slow",
+        found: "the cycle counter changes speed: timings will be off",
+        fix: "run on a machine with an invariant TSC",
+      };
 }
 
 function memory(): Finding {
@@ -77,19 +114,33 @@ function memlock(): Finding {
   const limit = memlockLimitBytes();
   const found = limit === Infinity ? "unlimited" : formatBytes(limit);
   if (limit >= WANTED_MEMLOCK_BYTES) return { name: "memlock", state: "ok", found };
-  return { name: "memlock", state: "off", found: `${found}: enough for shared memory, too little for RDMA`, fix: "ulimit -l unlimited" };
+  return {
+    name: "memlock",
+    state: "off",
+    found: `${found}: enough for shared memory, too little for RDMA`,
+    fix: "ulimit -l unlimited",
+  };
 }
 
 function hugePages(): Finding {
   const total = Number(/HugePages_Total:\s*(\d+)/.exec(readText("/proc/meminfo"))?.[1] ?? 0);
   if (total > 0) return { name: "huge pages", state: "ok", found: `${total} reserved` };
-  return { name: "huge pages", state: "off", found: "none reserved; not used yet", fix: "sysctl vm.nr_hugepages=512" };
+  return {
+    name: "huge pages",
+    state: "off",
+    found: "none reserved; not used yet",
+    fix: "sysctl vm.nr_hugepages=512",
+  };
 }
 
 function devShm(): Finding {
   const free = freeBytes("/dev/shm");
   const found = free === undefined ? "not mounted" : `${formatBytes(free)} free`;
-  return { name: "/dev/shm", state: "ok", found: `${found}; not used: leases live in anonymous memory` };
+  return {
+    name: "/dev/shm",
+    state: "ok",
+    found: `${found}; not used: leases live in anonymous memory`,
+  };
 }
 
 function temp(): Finding {
@@ -97,10 +148,17 @@ function temp(): Finding {
   const mount = readText("/proc/mounts")
     .split("\n")
     .map((line) => line.split(" "))
-    .filter(([, at]) => at !== undefined && (folder === at || folder.startsWith(at === "/" ? "/" : `${at}/`)))
+    .filter(
+      ([, at]) =>
+        at !== undefined && (folder === at || folder.startsWith(at === "/" ? "/" : `${at}/`)),
+    )
     .sort((a, b) => b[1]!.length - a[1]!.length)[0];
   const noexec = mount?.[3]?.split(",").includes("noexec") ?? false;
-  return { name: "temp folder", state: "ok", found: `${folder}${noexec ? " (noexec)" : ""}; not used: the shim is loaded from memory` };
+  return {
+    name: "temp folder",
+    state: "ok",
+    found: `${folder}${noexec ? " (noexec)" : ""}; not used: the shim is loaded from memory`,
+  };
 }
 
 function readText(path: string): string {

@@ -85,7 +85,8 @@ export class CallServer {
         continue;
       }
       // One comparison accepts what nearly every call returns: an integer from 0 to the capacity.
-      if (typeof result === "number" && result >>> 0 === result && result <= capacity) length = result;
+      if (typeof result === "number" && result >>> 0 === result && result <= capacity)
+        length = result;
       else {
         this.#finishOddly(slot, flags & FUNCTION_MASK, capacity, result);
         slot = NOT_ASYNC;
@@ -151,7 +152,9 @@ export class CallServer {
       typeof result === "number" && result > capacity
         ? `says that it wrote ${result} bytes but its output holds ${capacity}; pass a larger output`
         : `returned ${Bun.inspect(result).slice(0, 100)}; return the number of bytes written, from 0 to ${capacity}`;
-    return Object.assign(new RangeError(`function "${name}" ${said}`), { code: "RFAAS_WRONG_RESULT" });
+    return Object.assign(new RangeError(`function "${name}" ${said}`), {
+      code: "RFAAS_WRONG_RESULT",
+    });
   }
 }
 

@@ -32,7 +32,10 @@ async function serve(attach: AttachWorker): Promise<void> {
   try {
     loaded = await loadModule(attach.module);
   } catch (error) {
-    const failure = error instanceof LoadFailure ? error : new LoadFailure("RFAAS_MODULE_FAILED", toErrorRecord(error));
+    const failure =
+      error instanceof LoadFailure
+        ? error
+        : new LoadFailure("RFAAS_MODULE_FAILED", toErrorRecord(error));
     report({ t: "load-failed", code: failure.code, error: failure.record });
     return;
   }
@@ -73,9 +76,12 @@ function eventLoopTurn(): Promise<void> {
 /** A function that ends the process would end every call of its lease: it gets an error instead. */
 function forbidExit(): void {
   const exit = (code?: number | string | null): never => {
-    throw Object.assign(new Error(`a function must not call process.exit(${code ?? ""}); return or throw instead`), {
-      code: "RFAAS_EXIT_FORBIDDEN",
-    });
+    throw Object.assign(
+      new Error(`a function must not call process.exit(${code ?? ""}); return or throw instead`),
+      {
+        code: "RFAAS_EXIT_FORBIDDEN",
+      },
+    );
   };
   process.exit = exit;
   (process as { reallyExit?: unknown }).reallyExit = exit;

@@ -20,8 +20,7 @@ export type EndReason =
   | { kind: "node-stopped" };
 
 export type LeaseEvent =
-  | { kind: "loaded"; atNs: number }
-  | { kind: "ended"; atNs: number; reason: EndReason };
+  { kind: "loaded"; atNs: number } | { kind: "ended"; atNs: number; reason: EndReason };
 
 /** What the caller must do, in order. */
 export type LeaseEffect = "announce-grant" | "stop-host" | "announce-loss" | "return-capacity";
@@ -44,5 +43,10 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
     reason: event.reason,
   };
   const clientAsked = event.reason.kind === "released" || event.reason.kind === "client-gone";
-  return [ended, clientAsked ? ["stop-host", "return-capacity"] : ["announce-loss", "stop-host", "return-capacity"]];
+  return [
+    ended,
+    clientAsked
+      ? ["stop-host", "return-capacity"]
+      : ["announce-loss", "stop-host", "return-capacity"],
+  ];
 }

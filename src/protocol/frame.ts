@@ -37,7 +37,9 @@ export class FrameReader {
     while (joined.length - start >= PREFIX_BYTES) {
       const length = view.getUint32(start, true);
       if (length === 0 || length > MAX_FRAME_BYTES)
-        throw new ProtocolError(`a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`);
+        throw new ProtocolError(
+          `a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`,
+        );
       if (joined.length - start < PREFIX_BYTES + length) break;
       // A copy: binary fields of the message are views of what they are read from.
       const body = joined.slice(start + PREFIX_BYTES, start + PREFIX_BYTES + length);
@@ -53,6 +55,9 @@ function unpack(body: Uint8Array): unknown {
   try {
     return packr.unpack(body);
   } catch (cause) {
-    throw new ProtocolError("a control frame is not MessagePack; is the peer an rfaas of this version?", { cause });
+    throw new ProtocolError(
+      "a control frame is not MessagePack; is the peer an rfaas of this version?",
+      { cause },
+    );
   }
 }

@@ -93,7 +93,12 @@ const Denied = Type.Object({
   error: Type.Optional(ErrorRecord),
 });
 const Lost = Type.Object({ t: Type.Literal("lost"), lease: count, message: text });
-const WorkerLostNote = Type.Object({ t: Type.Literal("worker-lost"), lease: count, worker: index, message: text });
+const WorkerLostNote = Type.Object({
+  t: Type.Literal("worker-lost"),
+  lease: count,
+  worker: index,
+  message: text,
+});
 const Released = Type.Object({ t: Type.Literal("released"), lease: count });
 const Draining = Type.Object({ t: Type.Literal("draining") });
 const Status = Type.Object({
@@ -116,7 +121,12 @@ const Attach = Type.Object({
   heapBytes: Type.Number(),
   loadTimeoutMs: count,
 });
-const HostCancel = Type.Object({ t: Type.Literal("host-cancel"), worker: index, slot: index, sequence: index });
+const HostCancel = Type.Object({
+  t: Type.Literal("host-cancel"),
+  worker: index,
+  slot: index,
+  sequence: index,
+});
 
 const Ready = Type.Object({ t: Type.Literal("ready"), protocol: count, mailbox: bytes(5) });
 const Loaded = Type.Object({ t: Type.Literal("loaded"), exports: Exports, loadNs: Type.Number() });
@@ -130,7 +140,9 @@ export class Vocabulary<T extends { t: string }> {
   readonly #checks = new Map<string, ReturnType<typeof TypeCompiler.Compile>>();
 
   constructor(schemas: readonly TSchema[]) {
-    this.#schemas = new Map(schemas.map((schema) => [schema["properties"].t.const as string, schema]));
+    this.#schemas = new Map(
+      schemas.map((schema) => [schema["properties"].t.const as string, schema]),
+    );
   }
 
   /** The message, known to be sound. Throws {@link ProtocolError} that names the field which is not. */
@@ -138,7 +150,9 @@ export class Vocabulary<T extends { t: string }> {
     const t = (message as { t?: unknown } | null)?.t;
     const check = typeof t === "string" ? this.#checkFor(t) : undefined;
     if (!check)
-      throw new ProtocolError(`unknown control message ${JSON.stringify(t) ?? "without a type"}; update the older side`);
+      throw new ProtocolError(
+        `unknown control message ${JSON.stringify(t) ?? "without a type"}; update the older side`,
+      );
     if (!check.Check(message)) {
       const first = check.Errors(message).First();
       throw new ProtocolError(
@@ -179,14 +193,22 @@ export type NodeMessage = Static<
   | typeof Status
 >;
 export type AgentMessage = Static<typeof Attach | typeof HostCancel>;
-export type HostMessage = Static<typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded>;
+export type HostMessage = Static<
+  typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded
+>;
 export type Granted = Static<typeof Granted>;
 export type Allocate = Static<typeof Allocate>;
 export type Attach = Static<typeof Attach>;
 export type Status = Static<typeof Status>;
 export type Welcome = Static<typeof Welcome>;
 
-export const clientVocabulary = new Vocabulary<ClientMessage>([Hello, Allocate, Release, Cancel, AskStatus]);
+export const clientVocabulary = new Vocabulary<ClientMessage>([
+  Hello,
+  Allocate,
+  Release,
+  Cancel,
+  AskStatus,
+]);
 export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Welcome,
   Refused,
