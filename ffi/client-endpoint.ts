@@ -105,6 +105,14 @@ export class ClientEndpoint {
     ];
   }
 
+  /** How often it blocked, and how often it should have been woken but was not. */
+  sleeps(): { count: number; late: number } {
+    return {
+      count: this.#shim.rfaas_client_sleeps(this.#handle, 0),
+      late: this.#shim.rfaas_client_sleeps(this.#handle, 1),
+    };
+  }
+
   /** A copy of the error record that the slot's last response carried. */
   errorRecord(slot: number): Uint8Array {
     const start = slot * LAYOUT.errorBytes;

@@ -101,6 +101,14 @@ export class WorkerEndpoint {
     return this.#shim.rfaas_worker_park(this.#handle) !== 0;
   }
 
+  /** How often it blocked, and how often it should have been woken but was not. */
+  sleeps(): { count: number; late: number } {
+    return {
+      count: this.#shim.rfaas_worker_sleeps(this.#handle, 0),
+      late: this.#shim.rfaas_worker_sleeps(this.#handle, 1),
+    };
+  }
+
   unpark(): void {
     this.#shim.rfaas_worker_unpark(this.#handle);
   }

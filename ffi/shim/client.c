@@ -142,7 +142,11 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
         uint64_t now = rfaas_now_ns();
         block = deadline_ns <= now ? 0 : deadline_ns - now < block ? deadline_ns - now : block;
       }
-      if (block) c->ops->wait(c, slot, block);
+      if (block) {
+        int timed_out = c->ops->wait(c, slot, block);
+        c->sleeps.count++;
+        if (timed_out && c->ops->poll(c, slot)) c->sleeps.late++;
+      }
     } else if (ticks >= yield_at) {
       sched_yield();
       yield_at = ticks + yield_ticks;
@@ -178,6 +182,9 @@ RFAAS_EXPORT int32_t rfaas_wait(rfaas_client *c, uint32_t slot, uint32_t timeout
 RFAAS_EXPORT void rfaas_abandon(rfaas_client *c, uint32_t slot) {
   if (c->slot[slot].credit == RFAAS_IN_FLIGHT) c->slot[slot].credit = RFAAS_ABANDONED;
 }
+
+/* Sleeps, or with `late` those among them that should have been woken. */
+RFAAS_EXPORT uint32_t rfaas_client_sleeps(rfaas_client *c, uint32_t late) { return late ? c->sleeps.late : c->sleeps.count; }
 
 RFAAS_EXPORT int32_t rfaas_lost(rfaas_client *c) { return lost(c); }
 RFAAS_EXPORT int32_t rfaas_last_slot(rfaas_client *c) { return c->last_slot; }

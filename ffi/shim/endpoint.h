@@ -31,8 +31,8 @@ typedef struct {
   void (*post)(rfaas_client *, uint32_t slot, const rfaas_request *);
   /* The response of the slot's current call, or NULL. */
   const rfaas_response *(*poll)(rfaas_client *, uint32_t slot);
-  /* Blocks until the slot may have a response, at most `ns`. */
-  void (*wait)(rfaas_client *, uint32_t slot, uint64_t ns);
+  /* Blocks until the slot may have a response, at most `ns`. Returns whether the time ran out. */
+  int (*wait)(rfaas_client *, uint32_t slot, uint64_t ns);
   /* From now on a response writes to the client's notify descriptor; returns 0 when one may already be there. */
   void (*park)(rfaas_client *);
   void (*unpark)(rfaas_client *);
@@ -44,13 +44,19 @@ typedef struct {
   int32_t (*poll)(rfaas_worker *);
   /* Publishes the response and wakes the client if it sleeps. */
   void (*post)(rfaas_worker *, uint32_t slot, int32_t status, uint32_t length);
-  void (*wait)(rfaas_worker *, uint64_t ns);
+  int (*wait)(rfaas_worker *, uint64_t ns);
   void (*park)(rfaas_worker *);
   void (*unpark)(rfaas_worker *);
 } rfaas_worker_ops;
 
 extern const rfaas_client_ops rfaas_shm_client_ops;
 extern const rfaas_worker_ops rfaas_shm_worker_ops;
+
+/* A sleep that ran out of time although there was something to wake for would be a lost wake-up: tests look for it. */
+typedef struct {
+  uint32_t count;
+  uint32_t late;
+} rfaas_sleeps;
 
 enum rfaas_credit { RFAAS_FREE = 0, RFAAS_IN_FLIGHT = 1, RFAAS_ABANDONED = 2 };
 
@@ -82,6 +88,7 @@ struct rfaas_client {
   int32_t notify_fd;
   uint64_t epoch_ns;
   uint64_t spin_ticks;
+  rfaas_sleeps sleeps;
   rfaas_client_slot slot[];
 };
 
@@ -111,6 +118,7 @@ struct rfaas_worker {
   uint64_t spin_ticks;
   uint64_t gap_ticks;
   uint64_t gap_limit_ticks;
+  rfaas_sleeps sleeps;
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };
 

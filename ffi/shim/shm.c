@@ -1,6 +1,7 @@
 /* The shared-memory fabric: a slot is a few cache lines that both processes map, a wake-up is a futex or one byte on a
  * socket. Nothing but an inline payload is ever copied. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
@@ -15,10 +16,10 @@ void rfaas_notify(int32_t fd) {
   if (fd >= 0) (void)!send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Not FUTEX_PRIVATE: the word is shared between processes. */
-static void futex_wait(uint32_t *word, uint32_t value, uint64_t ns) {
+/* Returns whether the time ran out. Not FUTEX_PRIVATE: the word is shared between processes. */
+static int futex_wait(uint32_t *word, uint32_t value, uint64_t ns) {
   struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-  syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0);
+  return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0) != 0 && errno == ETIMEDOUT;
 }
 
 /* The waker clears the word, so one sleep is woken once and a word that is already clear is never slept on. */
@@ -46,10 +47,12 @@ static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
   return __atomic_load_n(&response->sequence, __ATOMIC_ACQUIRE) == c->slot[slot].sequence ? response : NULL;
 }
 
-static void client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
+static int client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
+  int timed_out = 0;
   __atomic_store_n(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, __ATOMIC_SEQ_CST);
-  if (!client_poll(c, slot)) futex_wait(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
+  if (!client_poll(c, slot)) timed_out = futex_wait(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
   __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+  return timed_out;
 }
 
 static void client_park(rfaas_client *c) {
@@ -89,11 +92,13 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
     wake(&w->lease->client_waiting, w->notify_fd);
 }
 
-static void worker_wait(rfaas_worker *w, uint64_t ns) {
+static int worker_wait(rfaas_worker *w, uint64_t ns) {
+  int timed_out = 0;
   __atomic_store_n(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, __ATOMIC_SEQ_CST);
   if (worker_poll(w) < 0 && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST))
-    futex_wait(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
+    timed_out = futex_wait(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
   __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+  return timed_out;
 }
 
 static void worker_park(rfaas_worker *w) {

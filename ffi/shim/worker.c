@@ -75,16 +75,21 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
   return IDLE;
 }
 
+static int32_t sleep_until_request(rfaas_worker *w) {
+  int timed_out = w->ops->wait(w, RFAAS_BLOCK_NS);
+  int32_t slot = take(w);
+  w->sleeps.count++;
+  if (timed_out && slot >= 0) w->sleeps.late++;
+  return slot;
+}
+
 /* Spin through short gaps, sleep through long ones. The gap is learned from the calls themselves (an exponential mean over
  * about eight), so a steady 10,000 calls a second stays hot and 100 a second costs next to nothing. */
 static int32_t wait_adaptively(rfaas_worker *w) {
   uint64_t start = rfaas_now_ticks();
   uint64_t budget = w->gap_ticks < w->gap_limit_ticks ? 2 * w->gap_ticks + w->spin_ticks : w->spin_ticks;
   int32_t slot = spin(w, budget);
-  if (slot == IDLE) {
-    w->ops->wait(w, RFAAS_BLOCK_NS);
-    slot = take(w);
-  }
+  if (slot == IDLE) slot = sleep_until_request(w);
   if (slot >= 0) {
     uint64_t gap = rfaas_now_ticks() - start, limit = 4 * w->gap_limit_ticks;
     if (gap > limit) gap = limit;
@@ -106,9 +111,7 @@ RFAAS_EXPORT int32_t rfaas_worker_turn(rfaas_worker *w, int32_t slot, uint32_t l
   switch (w->polling) {
     case RFAAS_HOT: return spin(w, RFAAS_HOT_TURN_NS / 1000 * tick_per_us);
     case RFAAS_ADAPTIVE: return wait_adaptively(w);
-    default:
-      w->ops->wait(w, RFAAS_BLOCK_NS);
-      return take(w);
+    default: return sleep_until_request(w);
   }
 }
 
@@ -132,6 +135,9 @@ RFAAS_EXPORT int32_t rfaas_worker_park(rfaas_worker *w) {
   return 1;
 }
 RFAAS_EXPORT void rfaas_worker_unpark(rfaas_worker *w) { w->ops->unpark(w); }
+
+/* Sleeps, or with `late` those among them that should have been woken. */
+RFAAS_EXPORT uint32_t rfaas_worker_sleeps(rfaas_worker *w, uint32_t late) { return late ? w->sleeps.late : w->sleeps.count; }
 
 /* ---- control, called from the host's main thread ---- */
 

@@ -1,0 +1,335 @@
+/**
+ * What every fabric must do, written once. A fabric says how to make a connected endpoint, with its worker in this process or in
+ * another; the tests know nothing else of it.
+ */
+import { afterEach, describe, expect, test } from "bun:test";
+import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
+import { type Polling, STATUS, TIMED } from "../../ffi/layout.ts";
+import { FUNCTION_MASK, IDLE, STOPPED, type WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
+import { payloads } from "./conformance-payloads.ts";
+
+export interface Shape {
+  polling: Polling;
+  slots: number;
+  arenaBytes: number;
+  spinNs?: number;
+}
+
+/** An endpoint whose worker is driven by the test itself. */
+export interface LocalPair extends Disposable {
+  client: ClientEndpoint;
+  clientArena: ArrayBuffer;
+  worker: WorkerEndpoint;
+  workerArena: ArrayBuffer;
+  /** Asks the worker to stop, as its host would. */
+  stop(): void;
+}
+
+/** An endpoint whose worker echoes in a process of its own, pausing at random. */
+export interface RemotePair extends AsyncDisposable {
+  client: ClientEndpoint;
+  clientArena: ArrayBuffer;
+  kill(): void;
+}
+
+export interface Fabric {
+  name: string;
+  local(shape: Shape): LocalPair;
+  remoteEcho(shape: Shape): Promise<RemotePair>;
+}
+
+/** Ask the worker to look once and come back. */
+const BRIEFLY = 1;
+const OUTPUT_AT = 32 * 1024;
+
+export function conformance(fabric: Fabric): void {
+  const shape = (over: Partial<Shape> = {}): Shape => ({
+    polling: "hot",
+    slots: 8,
+    arenaBytes: 64 * 1024,
+    ...over,
+  });
+
+  describe(`${fabric.name}: one endpoint`, () => {
+    let pair: LocalPair | undefined;
+    const open = (over: Partial<Shape> = {}): LocalPair => (pair = fabric.local(shape(over)));
+    afterEach(() => {
+      pair?.[Symbol.dispose]();
+      pair = undefined;
+    });
+    const echo = ({ worker, workerArena }: LocalPair, slot: number): number => {
+      const [input, output] = payloads(worker, workerArena, slot);
+      output.set(input);
+      return input.length;
+    };
+
+    test("requests are found in the order they were posted, past the end of the ring and back", () => {
+      const { client, clientArena, worker, workerArena } = open();
+      const input = new Uint32Array(clientArena, 0, 1);
+      let slot = -1;
+      for (let round = 0; round < 100; round++) {
+        input[0] = round;
+        const posted = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+        slot = worker.turn(-1, 0, BRIEFLY);
+        expect(slot).toBe(posted);
+        const [seen] = payloads(worker, workerArena, slot);
+        expect(new DataView(seen.buffer as ArrayBuffer, seen.byteOffset).getUint32(0, true)).toBe(
+          round,
+        );
+        expect(worker.turn(slot, 0, BRIEFLY)).toBe(IDLE);
+        expect(client.test(posted)).toBe(0);
+      }
+    });
+
+    test("a full ring refuses a call and overwrites nothing; an answer gives the credit back", () => {
+      const { client, clientArena, worker, workerArena } = open();
+      const view = (i: number) => new Uint8Array(clientArena, i * 64, 40);
+      const slots = Array.from({ length: 8 }, (_, i) => {
+        view(i).fill(i + 1);
+        return client.post(0, i * 64, 40, OUTPUT_AT + i * 64, 40, 0);
+      });
+      expect(new Set(slots).size).toBe(8);
+      expect(client.post(0, 0, 40, OUTPUT_AT, 40, 0)).toBe(STATUS.ringFull);
+      expect(client.call(0, 0, 40, OUTPUT_AT, 40, 0)).toBe(STATUS.ringFull);
+
+      let slot = worker.turn(-1, 0, BRIEFLY);
+      for (let i = 0; i < 8; i++) {
+        expect(payloads(worker, workerArena, slot)[0]).toEqual(new Uint8Array(40).fill(i + 1));
+        slot = worker.turn(slot, echo(pair!, slot), BRIEFLY);
+      }
+      expect(slot).toBe(IDLE);
+      for (const [i, posted] of slots.entries()) {
+        expect(client.test(posted)).toBe(40);
+        expect(new Uint8Array(clientArena, OUTPUT_AT + i * 64, 40)).toEqual(
+          new Uint8Array(40).fill(i + 1),
+        );
+      }
+      expect(client.post(0, 0, 40, OUTPUT_AT, 40, 0)).toBeGreaterThanOrEqual(0);
+    });
+
+    test("calls answered out of order free their slots, and later requests still come in order", () => {
+      const { client, worker } = open();
+      const posted = [0, 1, 2].map(() => client.post(0, 0, 4, OUTPUT_AT, 4, 0));
+      const held = worker.turn(-1, 0, BRIEFLY);
+      worker.defer(held);
+      let slot = worker.turn(-1, 0, BRIEFLY);
+      for (let i = 0; i < 50; i++) {
+        slot = worker.turn(slot, 4, BRIEFLY);
+        if (slot === IDLE) {
+          const next = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+          expect(next).not.toBe(posted[0]);
+          for (const other of posted.slice(1)) client.test(other);
+          slot = worker.turn(-1, 0, BRIEFLY);
+          expect(slot).toBe(next);
+          posted.push(next);
+        }
+      }
+      expect(client.test(posted[0]!)).toBe(STATUS.pending);
+      worker.answer(held, STATUS.ok, 4);
+      expect(client.test(posted[0]!)).toBe(4);
+    });
+
+    for (const bytes of [0, 1, 8, 31, 32, 33, 47, 48, 49, 63, 64, 65, 1024, 16 * 1024]) {
+      test(`${bytes} bytes arrive whole in both directions, and their neighbours are untouched`, () => {
+        const { client, clientArena, worker } = open();
+        const all = new Uint8Array(clientArena).fill(0xee);
+        const pattern = Uint8Array.from({ length: bytes }, (_, i) => (7 * i + 13) & 0xff);
+        all.set(pattern, 64);
+        const posted = client.post(0, 64, bytes, OUTPUT_AT, bytes, 0);
+        const slot = worker.turn(-1, 0, BRIEFLY);
+        worker.turn(slot, echo(pair!, slot), BRIEFLY);
+        expect(client.test(posted)).toBe(bytes);
+        expect(all.slice(OUTPUT_AT, OUTPUT_AT + bytes)).toEqual(pattern);
+        expect(all.slice(64, 64 + bytes)).toEqual(pattern);
+        expect([all[63], all[64 + bytes], all[OUTPUT_AT - 1], all[OUTPUT_AT + bytes]]).toEqual([
+          0xee, 0xee, 0xee, 0xee,
+        ]);
+      });
+    }
+
+    test("the whole arena can be one payload, and its last byte is reachable", () => {
+      const { client, clientArena, worker, workerArena } = open();
+      const last = clientArena.byteLength - 1;
+      new Uint8Array(clientArena)[last] = 0x77;
+      const posted = client.post(0, 0, clientArena.byteLength, last, 1, 0);
+      const slot = worker.turn(-1, 0, BRIEFLY);
+      const [input] = payloads(worker, workerArena, slot);
+      expect(input.length).toBe(clientArena.byteLength);
+      expect(input[last]).toBe(0x77);
+      payloads(worker, workerArena, slot)[1][0] = 0x78;
+      worker.turn(slot, 1, BRIEFLY);
+      expect(client.test(posted)).toBe(1);
+      expect(new Uint8Array(clientArena)[last]).toBe(0x78);
+    });
+
+    test("payloads that start at a multiple of 64 do so for the function, inline ones too", () => {
+      const { client, worker, workerArena } = open();
+      for (const bytes of [8, 32, 40, 4096]) {
+        const posted = client.post(0, 128, bytes, OUTPUT_AT, bytes, 0);
+        const slot = worker.turn(-1, 0, BRIEFLY);
+        const [input, output] = payloads(worker, workerArena, slot);
+        // Views of the arena start at its own multiple of 64 in memory, which the region's layout guarantees.
+        expect(input.byteOffset % 64).toBe(0);
+        expect(output.byteOffset % 64).toBe(0);
+        worker.turn(slot, 0, BRIEFLY);
+        client.test(posted);
+      }
+    });
+
+    test("a request outside the arena is refused before it is posted", () => {
+      const { client, clientArena } = open();
+      const size = clientArena.byteLength;
+      for (const [offset, length] of [
+        [size, 1],
+        [0, size + 1],
+        [size - 1, 2],
+        [0xffffffff, 0xffffffff],
+      ] as const) {
+        expect(client.post(0, offset, length, 0, 0, 0)).toBe(STATUS.badRequest);
+        expect(client.post(0, 0, 0, offset, length, 0)).toBe(STATUS.badRequest);
+      }
+    });
+
+    test("a function index beyond the module's is answered as a bad request, and the next call works", () => {
+      const { client, worker } = open();
+      const bad = client.post(7, 0, 4, OUTPUT_AT, 4, 0);
+      const beyond = client.post(FUNCTION_MASK, 0, 4, OUTPUT_AT, 4, 0);
+      const good = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      expect(worker.turn(-1, 0, BRIEFLY)).toBe(good);
+      worker.turn(good, 4, BRIEFLY);
+      expect([client.test(bad), client.test(beyond), client.test(good)]).toEqual([
+        STATUS.badRequest,
+        STATUS.badRequest,
+        4,
+      ]);
+    });
+
+    test("an answer longer than the output is refused by the client", () => {
+      const { client, worker } = open();
+      const posted = client.post(0, 0, 4, OUTPUT_AT, 40, 0);
+      const slot = worker.turn(-1, 0, BRIEFLY);
+      worker.answer(slot, STATUS.ok, 41);
+      expect(client.test(posted)).toBe(STATUS.badResponse);
+    });
+
+    test("a status that no worker may send is refused by the client", () => {
+      const { client, worker } = open();
+      for (const status of [STATUS.pending, -1000, 5]) {
+        const posted = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+        worker.answer(worker.turn(-1, 0, BRIEFLY), status, 0);
+        expect(client.test(posted)).toBe(STATUS.badResponse);
+      }
+    });
+
+    test("a call whose deadline has passed is answered without being run", async () => {
+      const { client, worker } = open();
+      const late = client.post(0, 0, 4, OUTPUT_AT, 4, 1);
+      await Bun.sleep(10);
+      expect(worker.turn(-1, 0, BRIEFLY)).toBe(IDLE);
+      expect(client.test(late)).toBe(STATUS.deadline);
+    });
+
+    test("an abandoned call keeps its slot until the worker answers, then gives it back", () => {
+      const { client, worker } = open({ slots: 1 });
+      const posted = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      client.abandon(posted);
+      expect(client.post(0, 0, 4, OUTPUT_AT, 4, 0)).toBe(STATUS.ringFull);
+      worker.turn(worker.turn(-1, 0, BRIEFLY), 4, BRIEFLY);
+      expect(client.post(0, 0, 4, OUTPUT_AT, 4, 0)).toBe(posted);
+    });
+
+    test("a sleeping worker that is told to stop says so", () => {
+      const { worker, stop } = open({ polling: "warm" });
+      stop();
+      expect(worker.turn(-1, 0, 0)).toBe(STOPPED);
+    });
+
+    test("a request posted before the worker parks is seen, not slept on", () => {
+      const { client, worker } = open({ polling: "warm" });
+      expect(worker.park()).toBe(false);
+      worker.unpark();
+      client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      expect(worker.park()).toBe(true);
+    });
+  });
+
+  describe(`${fabric.name}: two processes`, () => {
+    for (const polling of ["hot", "warm", "adaptive"] as const) {
+      test(`no wake-up is lost between polling and blocking (${polling}, random pauses)`, async () => {
+        await using pair = await fabric.remoteEcho(shape({ polling, spinNs: 5_000 }));
+        const { client, clientArena } = pair;
+        const input = new Uint32Array(clientArena, 0, 2);
+        const output = new Uint32Array(clientArena, OUTPUT_AT, 2);
+        const calls = polling === "hot" ? 200_000 : 60_000;
+        for (let i = 1; i <= calls; i++) {
+          input[0] = i;
+          input[1] = ~i;
+          const result = client.call(0, 0, 8, OUTPUT_AT, 8, 10_000);
+          if (result !== 8 || output[0] !== i || output[1] !== ~i >>> 0)
+            throw new Error(`call ${i} came to ${result}, ${output}`);
+          pause(i);
+        }
+        expect(output[0]).toBe(calls);
+        expect(client.call(2, 0, 8, OUTPUT_AT, 8, 10_000)).toBe(8);
+        const [sleeps, late] = output as unknown as [number, number];
+        expect(late).toBe(0);
+        expect(client.sleeps().late).toBe(0);
+        // Otherwise nothing was proven.
+        if (polling === "hot") expect(sleeps).toBe(0);
+        else expect(sleeps).toBeGreaterThan(100);
+      }, 60_000);
+    }
+
+    test("a full ring of calls in flight is answered whole, again and again", async () => {
+      await using pair = await fabric.remoteEcho(shape({ polling: "adaptive", slots: 16 }));
+      const { client, clientArena } = pair;
+      for (let round = 0; round < 2000; round++) {
+        const slots = Array.from({ length: 16 }, (_, i) => {
+          new Uint32Array(clientArena, i * 128, 20).fill(round * 16 + i);
+          return client.post(0, i * 128, 80, OUTPUT_AT + i * 128, 80, 0);
+        });
+        for (const [i, slot] of slots.entries()) {
+          expect(client.wait(slot, 10_000)).toBe(80);
+          const output = new Uint32Array(clientArena, OUTPUT_AT + i * 128, 20);
+          if (output.some((word) => word !== round * 16 + i))
+            throw new Error(`round ${round}, slot ${i}: ${output}`);
+        }
+      }
+    }, 60_000);
+
+    test("the death of the peer ends a waiting call, and later ones", async () => {
+      await using pair = await fabric.remoteEcho(shape({ polling: "warm" }));
+      const { client } = pair;
+      expect(client.call(0, 0, 8, OUTPUT_AT, 8, 10_000)).toBe(8);
+      pair.kill();
+      expect(client.call(0, 0, 8, OUTPUT_AT, 8, 0)).toBe(STATUS.workerLost);
+      expect(client.call(0, 0, 8, OUTPUT_AT, 8, 0)).toBe(STATUS.workerLost);
+      expect(client.lost()).toBe(true);
+    });
+
+    test("a call that nobody answers ends at its deadline", async () => {
+      await using pair = await fabric.remoteEcho(shape({ polling: "warm" }));
+      const silent = 1;
+      expect(pair.client.call(silent, 0, 8, OUTPUT_AT, 8, 50)).toBe(STATUS.deadline);
+      expect(pair.client.call(0, 0, 8, OUTPUT_AT, 8, 10_000)).toBe(8);
+    });
+
+    test("time stamps of a timed call add up to no more than the call took", async () => {
+      await using pair = await fabric.remoteEcho(shape());
+      const { client } = pair;
+      const startedNs = Bun.nanoseconds();
+      const slot = client.post(TIMED, 0, 8, OUTPUT_AT, 8, 0);
+      expect(client.wait(slot, 10_000)).toBe(8);
+      const tookNs = Bun.nanoseconds() - startedNs;
+      const { movedNs, foundNs, ranNs, returnedNs } = client.timings(slot);
+      for (const ns of [movedNs, foundNs, ranNs, returnedNs]) expect(ns).toBeGreaterThanOrEqual(0);
+      expect(movedNs + foundNs + ranNs + returnedNs).toBeLessThanOrEqual(tookNs * 1.05 + 1000);
+    });
+  });
+}
+
+/** A pause of up to some microseconds that differs from call to call, so that every phase of the peer's sleep is met. */
+function pause(i: number): void {
+  const spins = (Math.imul(i, 2654435761) >>> 12) & (i % 64 === 0 ? 0xfffff : 0x3ff);
+  for (let n = 0; n < spins; n++) Math.sqrt(n);
+}

@@ -1,0 +1,91 @@
+/** The compiled executable, as users run it. */
+import { join } from "node:path";
+import { until } from "./until.ts";
+
+export const ROOT = join(import.meta.dir, "..", "..");
+export const RFAAS = join(ROOT, "dist", "rfaas");
+export const FUNCTIONS = join(ROOT, "test", "functions");
+
+export interface Finished {
+  exitCode: number | null;
+  signal: string | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  cwd?: string;
+  env?: Record<string, string>;
+  stdin?: string | Uint8Array;
+  /** Ends the command, and fails the test, after this long. */
+  limitMs?: number;
+}
+
+/** Runs a command line of the executable to its end. */
+export async function rfaas(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  const { cwd = "/", env = {}, stdin, limitMs = 30_000 } = options;
+  const child = Bun.spawn([RFAAS, ...args], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(String(stdin)),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  let overdue = false;
+  const timer = setTimeout(() => {
+    overdue = true;
+    child.kill("SIGKILL");
+  }, limitMs);
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  await child.exited;
+  clearTimeout(timer);
+  if (overdue)
+    throw new Error(`rfaas ${args.join(" ")} did not end within ${limitMs} ms:\n${stderr}`);
+  return { exitCode: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode), stdout, stderr };
+}
+
+/** A running `rfaas serve`. */
+export class ServedNode implements AsyncDisposable {
+  readonly address: string;
+  readonly pid: number;
+  stderr = "";
+  readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+
+  private constructor(child: Bun.Subprocess<"ignore", "pipe", "pipe">, address: string) {
+    this.#child = child;
+    this.pid = child.pid;
+    this.address = address;
+    void (async () => {
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))
+        this.stderr += text;
+    })();
+  }
+
+  static async start(address: string, args: readonly string[] = []): Promise<ServedNode> {
+    const child = Bun.spawn([RFAAS, "serve", "--listen", address, ...args], {
+      cwd: "/",
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const node = new ServedNode(child, address);
+    await until(() => {
+      if (child.exitCode !== null) throw new Error(`serve ended:\n${node.stderr}`);
+      return node.stderr.includes("serving");
+    }, "the node serves");
+    return node;
+  }
+
+  get exited(): Promise<number> {
+    return this.#child.exited;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
+  }
+}

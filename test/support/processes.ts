@@ -1,0 +1,61 @@
+/** What is left of processes: asked of /proc, so that nothing is taken on trust. */
+import { readFileSync, readdirSync } from "node:fs";
+
+interface Entry {
+  pid: number;
+  parent: number;
+  state: string;
+}
+
+function all(): Entry[] {
+  const entries: Entry[] = [];
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, "utf8");
+      const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      entries.push({ pid: Number(name), parent: Number(parent), state: state! });
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return entries;
+}
+
+/** Whether the process runs; a zombie does not. */
+export function alive(pid: number): boolean {
+  return all().some((entry) => entry.pid === pid && entry.state !== "Z");
+}
+
+/** Children, their children and so on, that run. */
+export function descendants(pid: number): number[] {
+  const entries = all();
+  const found: number[] = [];
+  for (let parents = [pid]; parents.length > 0;) {
+    parents = entries
+      .filter(({ parent, state }) => parents.includes(parent) && state !== "Z")
+      .map(({ pid }) => pid);
+    found.push(...parents);
+  }
+  return found;
+}
+
+/** Memory of a process in bytes, shared pages counted in part. */
+export function proportionalBytes(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  return 1024 * Number(/^Pss:\s+(\d+) kB/m.exec(text)![1]);
+}
+
+export function residentBytes(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/status`, "utf8");
+  return 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(text)![1]);
+}
+
+/** Entries of the places where a careless program leaves files. */
+export function leftovers(): string[] {
+  return ["/dev/shm", "/tmp"].flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => /rfaas|^\.bun-/.test(name) && !name.startsWith("rfaas-test-"))
+      .map((name) => `${folder}/${name}`),
+  );
+}

@@ -1,0 +1,23 @@
+/** A folder for one test, gone after it. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export class Scratch implements Disposable {
+  readonly path = mkdtempSync(join(tmpdir(), "rfaas-test-"));
+
+  /** Writes a file and returns its path. */
+  file(name: string, text: string): string {
+    const path = join(this.path, name);
+    writeFileSync(path, text);
+    return path;
+  }
+
+  join(name: string): string {
+    return join(this.path, name);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
