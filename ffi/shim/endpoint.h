@@ -16,8 +16,10 @@
 /* No wait in native code lasts longer: a stop, a lost peer and the event loop's own timers are looked at in between. */
 #define RFAAS_BLOCK_NS 250000000u
 #define RFAAS_CLIENT_CHECK_NS 20000000u
-/* A hot worker looks into its event loop this often while nobody calls. */
-#define RFAAS_HOT_TURN_NS 10000000u
+/* A worker looks into its event loop this often, however busy it is; while it sleeps, every RFAAS_BLOCK_NS. */
+#define RFAAS_LOOP_TURN_NS 10000000u
+/* Calls that follow each other at once between two looks at the clock. */
+#define RFAAS_TURNS_PER_CHECK 16u
 /* With asynchronous functions in flight a worker that may spin does so only this long between turns of its event loop. */
 #define RFAAS_BUSY_TURN_NS 10000u
 /* Adaptive: gaps between calls up to this are worth spinning through; one wake-up costs 20-35 us on both sides. */
@@ -113,8 +115,10 @@ struct rfaas_worker {
   uint32_t polling;
   uint32_t out_of_order; /* set once a slot stayed busy while others went on */
   uint32_t stop;
+  uint32_t turns;
   uint32_t running; /* slot + 1 of the call now in user code */
   int32_t notify_fd;
+  uint64_t loop_turn_at;
   uint64_t spin_ticks;
   uint64_t gap_ticks;
   uint64_t gap_limit_ticks;

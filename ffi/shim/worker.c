@@ -71,7 +71,7 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
       sched_yield();
       yield_at = now + yield_ticks;
     }
-  } while (now - start < ticks);
+  } while (now - start < ticks && now < w->loop_turn_at);
   return IDLE;
 }
 
@@ -89,7 +89,7 @@ static int32_t wait_adaptively(rfaas_worker *w) {
   uint64_t start = rfaas_now_ticks();
   uint64_t budget = w->gap_ticks < w->gap_limit_ticks ? 2 * w->gap_ticks + w->spin_ticks : w->spin_ticks;
   int32_t slot = spin(w, budget);
-  if (slot == IDLE) slot = sleep_until_request(w);
+  if (slot == IDLE && rfaas_now_ticks() < w->loop_turn_at) slot = sleep_until_request(w);
   if (slot >= 0) {
     uint64_t gap = rfaas_now_ticks() - start, limit = 4 * w->gap_limit_ticks;
     if (gap > limit) gap = limit;
@@ -98,21 +98,39 @@ static int32_t wait_adaptively(rfaas_worker *w) {
   return slot;
 }
 
-/* Answers `slot` (if it is one) with `length` bytes, then finds the next request. `async_calls` says that promises are
- * outstanding, so the thread must soon be back in its event loop. Returns a slot, or -1 after a bounded wait without one, or
- * -2 when the worker is to stop. */
-RFAAS_EXPORT int32_t rfaas_worker_turn(rfaas_worker *w, int32_t slot, uint32_t length, uint32_t async_calls) {
-  if (slot >= 0) answer(w, (uint32_t)slot, RFAAS_OK, length);
-  slot = take(w);
-  if (slot >= 0) return slot;
-  if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
-  uint64_t tick_per_us = (uint64_t)(1000 * rfaas_ticks_per_ns());
-  if (async_calls) return w->polling == RFAAS_WARM ? IDLE : spin(w, RFAAS_BUSY_TURN_NS / 1000 * tick_per_us);
+/* Nothing at hand: waits as the lease says, for a bounded time. */
+static int32_t wait_for_request(rfaas_worker *w, uint32_t async_calls) {
+  uint64_t ticks_per_us = (uint64_t)(1000 * rfaas_ticks_per_ns());
+  if (async_calls) return w->polling == RFAAS_WARM ? IDLE : spin(w, RFAAS_BUSY_TURN_NS / 1000 * ticks_per_us);
   switch (w->polling) {
-    case RFAAS_HOT: return spin(w, RFAAS_HOT_TURN_NS / 1000 * tick_per_us);
+    case RFAAS_HOT: return spin(w, RFAAS_LOOP_TURN_NS / 1000 * ticks_per_us);
     case RFAAS_ADAPTIVE: return wait_adaptively(w);
     default: return sleep_until_request(w);
   }
+}
+
+static int32_t turn_slowly(rfaas_worker *w, uint32_t async_calls) {
+  int32_t slot = IDLE;
+  if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
+  if (rfaas_now_ticks() < w->loop_turn_at) {
+    slot = take(w);
+    if (slot == IDLE) slot = wait_for_request(w, async_calls);
+    if (slot != IDLE) return slot;
+  }
+  w->loop_turn_at = rfaas_now_ticks() + (uint64_t)(RFAAS_LOOP_TURN_NS * rfaas_ticks_per_ns());
+  return IDLE;
+}
+
+/* Answers `slot` (if it is one) with `length` bytes, then finds the next request. `async_calls` says that promises are
+ * outstanding, so the thread must soon be back in its event loop. Returns a slot, or -1 when it is time for a turn of the event
+ * loop (after a bounded wait, or in the middle of a steady stream of calls), or -2 when the worker is to stop. */
+RFAAS_EXPORT int32_t rfaas_worker_turn(rfaas_worker *w, int32_t slot, uint32_t length, uint32_t async_calls) {
+  if (slot >= 0) answer(w, (uint32_t)slot, RFAAS_OK, length);
+  if (++w->turns % RFAAS_TURNS_PER_CHECK != 0) {
+    slot = take(w);
+    if (slot >= 0) return slot;
+  }
+  return turn_slowly(w, async_calls);
 }
 
 /* Answers one slot out of turn: an error, or the end of an asynchronous call. */

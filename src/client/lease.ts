@@ -306,11 +306,9 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       -1,
       "the lease was released while the call was in flight; await calls before releasing",
     );
-    for (const lane of this.#lanes) {
-      lane.lose(released);
-      lane.endpoint.close();
-    }
+    for (const lane of this.#lanes) lane.lose(released);
     this.#reactor.close();
+    for (const lane of this.#lanes) lane.endpoint.close();
     this.#region.close();
     for (const fd of this.#descriptors) closeDescriptor(fd);
     this.#onReleased(this);

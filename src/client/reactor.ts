@@ -24,6 +24,7 @@ export class Reactor {
   #socket: Socket<undefined> | undefined;
   #watched = 0;
   #running = false;
+  #closed = false;
   #wake: (() => void) | undefined;
 
   constructor(source: Reactive) {
@@ -57,7 +58,9 @@ export class Reactor {
     this.#wake = undefined;
   }
 
+  /** Ends it for good; the endpoints may be closed afterwards. */
   close(): void {
+    this.#closed = true;
     this.rouse();
     this.#socket?.end();
   }
@@ -66,7 +69,7 @@ export class Reactor {
     this.#running = true;
     let progressNs = Bun.nanoseconds();
     let turnedNs = progressNs;
-    while (this.#watched > 0) {
+    while (this.#watched > 0 && !this.#closed) {
       if (this.#harvestBriefly() > 0) {
         progressNs = Bun.nanoseconds();
         // Whoever waited goes on first, and may submit again.
@@ -99,6 +102,6 @@ export class Reactor {
       await new Promise<void>((resolve) => (this.#wake = resolve));
       this.#socket?.unref();
     }
-    this.#source.unpark();
+    if (!this.#closed) this.#source.unpark();
   }
 }

@@ -1,8 +1,8 @@
 /**
  * A worker thread: waits, pre-warmed, for its lease, loads the module, then runs calls until it is stopped.
  *
- * Between calls it looks into its event loop, so timers and promises of the module make progress: every 10 ms while it spins,
- * every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
+ * Between calls it looks into its event loop, so timers and promises of the module make progress: every 10 ms while it spins
+ * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
 import { native } from "../../ffi/library.ts";

@@ -41,7 +41,12 @@ export async function rfaas(args: readonly string[], options: RunOptions = {}): 
   clearTimeout(timer);
   if (overdue)
     throw new Error(`rfaas ${args.join(" ")} did not end within ${limitMs} ms:\n${stderr}`);
-  return { exitCode: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode), stdout, stderr };
+  return {
+    exitCode: child.exitCode,
+    signal: child.signalCode === null ? null : String(child.signalCode),
+    stdout,
+    stderr,
+  };
 }
 
 /** A running `rfaas serve`. */

@@ -1,0 +1,45 @@
+import { describe, expect, test } from "bun:test";
+import { UNPINNED, defaultCores, planCpus } from "../../src/executor/cores.ts";
+
+describe("planCpus", () => {
+  test("takes the last usable CPUs first and leaves the first one alone", () => {
+    expect(planCpus(2, [0, 1, 2, 3])).toEqual([3, 2]);
+    expect(planCpus(3, [0, 1, 2, 3])).toEqual([3, 2, 1]);
+  });
+
+  test("does not pin the core that would need the first usable CPU", () => {
+    expect(planCpus(4, [0, 1, 2, 3])).toEqual([3, 2, 1, UNPINNED]);
+  });
+
+  test("does not pin cores beyond the usable CPUs", () => {
+    expect(planCpus(5, [0, 1])).toEqual([1, UNPINNED, UNPINNED, UNPINNED, UNPINNED]);
+  });
+
+  test("pins nothing where there is one usable CPU, or none is known", () => {
+    expect(planCpus(2, [6])).toEqual([UNPINNED, UNPINNED]);
+    expect(planCpus(1, [])).toEqual([UNPINNED]);
+  });
+
+  test("uses CPUs by their numbers, whichever the system left to this process", () => {
+    expect(planCpus(2, [4, 9, 17])).toEqual([17, 9]);
+  });
+
+  test("does not change the list of usable CPUs", () => {
+    const usable = [0, 1, 2];
+    planCpus(3, usable);
+    expect(usable).toEqual([0, 1, 2]);
+  });
+
+  test("plans as many cores as asked for, no CPU twice, on this machine too", () => {
+    for (const count of [1, 2, 16, 1024]) {
+      const cpus = planCpus(count);
+      const pinned = cpus.filter((cpu) => cpu !== UNPINNED);
+      expect(cpus).toHaveLength(count);
+      expect(new Set(pinned).size).toBe(pinned.length);
+    }
+  });
+});
+
+test("a node leases two cores at least when it is not told how many", () => {
+  expect(defaultCores()).toBeGreaterThanOrEqual(2);
+});

@@ -1,0 +1,139 @@
+import { describe, expect, test } from "bun:test";
+import { LAYOUT } from "../../ffi/layout.ts";
+import { toErrorRecord, toLoadErrorRecord, writeErrorRecord } from "../../src/executor/error-record.ts";
+import type { ErrorRecord } from "../../src/protocol/messages.ts";
+
+const SLOTS = 4;
+
+/** Writes into slot 2 of four and reads it back; the bytes around it must stay as they were. */
+function throughSharedMemory(record: ErrorRecord): { length: number; read: ErrorRecord } {
+  const records = new Uint8Array(SLOTS * LAYOUT.errorBytes).fill(0xee);
+  const length = writeErrorRecord(records, 2, record);
+  const start = 2 * LAYOUT.errorBytes;
+  const untouched = (bytes: Uint8Array) => bytes.every((byte) => byte === 0xee);
+  expect(untouched(records.subarray(0, start))).toBe(true);
+  expect(untouched(records.subarray(start + length))).toBe(true);
+  const text = new TextDecoder("utf-8", { fatal: true }).decode(
+    records.subarray(start, start + length),
+  );
+  return { length, read: JSON.parse(text) };
+}
+
+describe("toErrorRecord", () => {
+  test("keeps name, message, code and stack of an Error", () => {
+    const error = Object.assign(new RangeError("too far"), { code: "E_FAR" });
+    const record = toErrorRecord(error);
+    expect(record).toMatchObject({ name: "RangeError", message: "too far", code: "E_FAR" });
+    expect(record.stack).toBe(error.stack!);
+  });
+
+  test("leaves out a code or a stack that is no text", () => {
+    const error = Object.assign(new Error("m"), { code: 42, stack: undefined });
+    expect(toErrorRecord(error)).toEqual({ name: "Error", message: "m" });
+  });
+
+  test("keeps the name of a class of the user's own", () => {
+    class Diverged extends Error {
+      override readonly name = "Diverged";
+    }
+    expect(toErrorRecord(new Diverged("residual 3"))).toMatchObject({
+      name: "Diverged",
+      message: "residual 3",
+    });
+  });
+
+  test.each<[string, unknown]>([
+    ["undefined", undefined],
+    ["null", null],
+    ["42", 42],
+    ['"out of ideas"', "out of ideas"],
+    ['reason: "none"', { reason: "none" }],
+    ["Symbol(s)", Symbol("s")],
+    ["10n", 10n],
+  ])("shows a thrown value that is no Error as it would be printed: %s", (shown, thrown) => {
+    const record = toErrorRecord(thrown);
+    expect(record.name).toBe("NonErrorThrown");
+    expect(record.message).toStartWith("a value that is not an Error was thrown: ");
+    expect(record.message).toContain(shown);
+    expect(record.stack).toBeUndefined();
+  });
+
+  test("shortens a thrown value whose text is long", () => {
+    expect(toErrorRecord("x".repeat(10_000)).message.length).toBeLessThan(600);
+  });
+
+  test("names the type of a thrown value that cannot be printed", () => {
+    const unprintable = { [Symbol.for("nodejs.util.inspect.custom")]: () => JSON.parse("{") };
+    expect(toErrorRecord(unprintable).message).toEndWith(": object");
+  });
+});
+
+describe("toLoadErrorRecord", () => {
+  test("says what the loader said", () => {
+    expect(toLoadErrorRecord(new TypeError("no such module"))).toMatchObject({
+      name: "TypeError",
+      message: "no such module",
+    });
+  });
+
+  test("shows file, line, text and column of a message that knows them", () => {
+    const position = { file: "/tmp/fn.ts", line: 3, column: 5, lineText: "let = 1;" };
+    const error = Object.assign(new SyntaxError("Expected identifier"), { position });
+    expect(toLoadErrorRecord(error).message).toBe(
+      "/tmp/fn.ts:3:5: Expected identifier\n    let = 1;\n        ^",
+    );
+  });
+
+  test("lists the first ten of many messages, a line each", () => {
+    const errors = Array.from({ length: 12 }, (_, i) => new SyntaxError(`mistake ${i}`));
+    const lines = toLoadErrorRecord(new AggregateError(errors)).message.split("\n");
+    expect(lines).toHaveLength(10);
+    expect(lines[9]).toBe("mistake 9");
+  });
+
+  test("shows the aggregate itself when it is empty", () => {
+    expect(toLoadErrorRecord(new AggregateError([], "nothing")).message).toBe("nothing");
+  });
+});
+
+describe("writeErrorRecord", () => {
+  test("writes a record that fits as it is", () => {
+    const record = { name: "Error", message: "naïve ✓ 漢字", code: "E", stack: "Error\n    at f" };
+    expect(throughSharedMemory(record).read).toEqual(record);
+  });
+
+  test.each<[string, string]>([
+    ["one byte", "x"],
+    ["two bytes", "é"],
+    ["three bytes", "漢"],
+    ["four bytes", "🧮"],
+    ["six bytes when it is escaped", "\u0001"],
+    ["six bytes as half of a character", "\ud83e"],
+  ])("makes a long record of characters of %s fit and keeps the beginnings", (_, character) => {
+    const long = character.repeat(20_000);
+    const record = { name: `N${long}`, message: `M${long}`, code: `C${long}`, stack: `S${long}` };
+    const { length, read } = throughSharedMemory(record);
+    expect(length).toBeLessThanOrEqual(LAYOUT.errorBytes);
+    expect(Object.keys(read).sort()).toEqual(["code", "message", "name", "stack"]);
+    expect(read.name).toStartWith("N");
+    expect(read.message).toStartWith(`M${character}`);
+    expect(read.message).toEndWith("…");
+    expect(read.stack).toStartWith("S");
+    expect(read.stack!.length).toBeLessThanOrEqual(read.message.length);
+  });
+
+  test("keeps the message whole when only the stack is too long", () => {
+    const record = { name: "Error", message: "short", stack: "    at f\n".repeat(2000) };
+    const { length, read } = throughSharedMemory(record);
+    expect(length).toBeLessThanOrEqual(LAYOUT.errorBytes);
+    expect(read.message).toBe("short");
+    expect(record.stack).toStartWith(read.stack!.slice(0, -1));
+    expect(read.stack!.length).toBeGreaterThan(500);
+  });
+
+  test("does not change the record that it is given", () => {
+    const record = { name: "Error", message: "m".repeat(9000) };
+    throughSharedMemory(record);
+    expect(record.message).toHaveLength(9000);
+  });
+});

@@ -1,0 +1,131 @@
+import { describe, expect, test } from "bun:test";
+import { ProtocolError } from "../../src/errors.ts";
+import { FrameReader, MAX_FRAME_BYTES, encodeFrame } from "../../src/protocol/frame.ts";
+
+const MESSAGE = {
+  t: "granted",
+  lease: 7,
+  nonce: new Uint8Array([1, 2, 3]),
+  cpus: [3, -1],
+  loadNs: 0.5,
+  note: "naïve ✓",
+  nothing: null,
+};
+
+function frameOf(body: Iterable<number>): Uint8Array {
+  const bytes = Uint8Array.from(body);
+  const frame = new Uint8Array(4 + bytes.length);
+  new DataView(frame.buffer).setUint32(0, bytes.length, true);
+  frame.set(bytes, 4);
+  return frame;
+}
+
+function prefix(length: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, length, true);
+  return bytes;
+}
+
+const read = (bytes: Uint8Array): unknown[] => new FrameReader().push(bytes);
+
+describe("encodeFrame", () => {
+  test("writes the body's length, little-endian, then the body", () => {
+    expect([...encodeFrame("hi")]).toEqual([3, 0, 0, 0, 0xa2, 0x68, 0x69]);
+    expect([...encodeFrame("x".repeat(300)).subarray(0, 4)]).toEqual([303 - 256, 1, 0, 0]);
+  });
+
+  test("writes objects as maps, which every MessagePack library reads", () => {
+    const firstOfMap16 = 0xde;
+    expect(encodeFrame(MESSAGE)[4]).toBe(firstOfMap16);
+  });
+
+  test("returns memory of its own, which a later frame does not change", () => {
+    const first = encodeFrame(MESSAGE);
+    const copy = first.slice();
+    encodeFrame({ t: "released", lease: 1 });
+    expect(first).toEqual(copy);
+    expect(first.byteLength).toBe(first.buffer.byteLength);
+  });
+});
+
+describe("FrameReader", () => {
+  test("returns the message of a whole frame", () => {
+    expect(read(encodeFrame(MESSAGE))).toEqual([MESSAGE]);
+  });
+
+  test("returns nothing for no bytes", () => {
+    expect(read(new Uint8Array(0))).toEqual([]);
+  });
+
+  test("returns the message once, wherever its frame is cut in two", () => {
+    const frame = encodeFrame(MESSAGE);
+    for (let cut = 0; cut <= frame.length; cut++) {
+      const reader = new FrameReader();
+      const messages = [frame.subarray(0, cut), frame.subarray(cut)].map((part) =>
+        reader.push(part),
+      );
+      expect(messages).toEqual(cut === frame.length ? [[MESSAGE], []] : [[], [MESSAGE]]);
+    }
+  });
+
+  test("returns the message with the last byte when bytes come one at a time", () => {
+    const reader = new FrameReader();
+    const answers = [...encodeFrame(MESSAGE)].map((byte) => reader.push(Uint8Array.of(byte)));
+    expect(answers.pop()).toEqual([MESSAGE]);
+    expect(answers.flat()).toEqual([]);
+  });
+
+  test("returns several messages that came together, in order, and keeps the unfinished one", () => {
+    const frames = [1, 2, 3].map((id) => encodeFrame({ t: "ask-status", id }));
+    const stream = Buffer.concat(frames);
+    const reader = new FrameReader();
+    const first = reader.push(stream.subarray(0, stream.length - 1));
+    expect(first).toEqual([
+      { t: "ask-status", id: 1 },
+      { t: "ask-status", id: 2 },
+    ]);
+    expect(reader.push(stream.subarray(stream.length - 1))).toEqual([{ t: "ask-status", id: 3 }]);
+  });
+
+  test("returns binary fields that do not change with the socket's buffer", () => {
+    const buffer = encodeFrame(MESSAGE);
+    const [message] = read(buffer);
+    buffer.fill(0xff);
+    expect(message).toEqual(MESSAGE);
+  });
+
+  test("reads a frame of the greatest length", () => {
+    const text = "x".repeat(MAX_FRAME_BYTES - 5);
+    const frame = encodeFrame(text);
+    expect(frame.length).toBe(4 + MAX_FRAME_BYTES);
+    expect(read(frame)).toEqual([text]);
+  });
+
+  test.each([MAX_FRAME_BYTES + 1, 0xffff_ffff, 0])(
+    "refuses a frame of %p bytes from its prefix alone",
+    (length) => {
+      expect(() => read(prefix(length))).toThrow(ProtocolError);
+      expect(() => read(prefix(length))).toThrow(`a control frame of ${length} bytes`);
+    },
+  );
+
+  test("refuses a frame that is too long behind a sound one", () => {
+    const bytes = Buffer.concat([encodeFrame(MESSAGE), prefix(MAX_FRAME_BYTES + 1)]);
+    expect(() => read(bytes)).toThrow(ProtocolError);
+  });
+
+  test.each<[string, number[]]>([
+    ["a text that ends early", [0xa5, 0x61]],
+    ["a map that ends early", [0x82, 0xa1, 0x74]],
+    ["a second value behind the first", [0x01, 0x02]],
+    ["an extension that ends early", [0xd7, 0x62]],
+    ["arrays nested without end", new Array<number>(200_000).fill(0x91)],
+  ])("refuses a frame of %s and says why", (_, body) => {
+    expect(() => read(frameOf(body))).toThrow(ProtocolError);
+    expect(() => read(frameOf(body))).toThrow("is not MessagePack");
+  });
+
+  test("refuses another protocol's greeting", () => {
+    expect(() => read(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"))).toThrow(ProtocolError);
+  });
+});

@@ -1,0 +1,148 @@
+import { describe, expect, test } from "bun:test";
+import { ProtocolError } from "../../src/errors.ts";
+import {
+  PROTOCOL_VERSION,
+  agentVocabulary,
+  clientVocabulary,
+  hostVocabulary,
+  nodeVocabulary,
+} from "../../src/protocol/messages.ts";
+
+const exported = { functions: ["echo", "default"], others: { VERSION: "string" } };
+const nonce = new Uint8Array(16);
+const mailbox = new Uint8Array(5);
+const allocate = {
+  t: "allocate",
+  id: 1,
+  module: "/tmp/fn.ts",
+  workers: 2,
+  memoryBytes: 4096,
+  slots: 64,
+  polling: null,
+  spinNs: null,
+  loadTimeoutMs: 10_000,
+  mailbox,
+};
+const granted = {
+  t: "granted",
+  id: 1,
+  lease: 1,
+  nonce,
+  hostPid: 4711,
+  exports: exported,
+  cpus: [3, -1],
+  slots: 64,
+  polling: "adaptive",
+  prewarmed: true,
+  grantNs: 1.5,
+  spawnNs: 0,
+  loadNs: 2e6,
+};
+const attach = {
+  t: "attach",
+  nonce,
+  workers: 2,
+  cpus: [3, -1],
+  slots: 64,
+  polling: "hot",
+  module: "rfaas:echo",
+  heapBytes: 1,
+  loadTimeoutMs: 1,
+};
+const client = [
+  { t: "hello", protocol: 1, version: "0", pid: 1, fabrics: ["shm"], machine: "m" },
+  allocate,
+  { ...allocate, polling: "warm", spinNs: 0 },
+  { t: "release", lease: 0xffffffff },
+  { t: "cancel", lease: 1, worker: 0, slot: 0, sequence: 0 },
+  { t: "ask-status", id: 1 },
+];
+const node = [
+  { t: "welcome", protocol: 1, version: "0", pid: 1, cores: 2, memoryBytes: 2 ** 40 },
+  { t: "refused", code: "RFAAS_PROTOCOL", message: "no" },
+  granted,
+  { t: "denied", id: 1, code: "RFAAS_NODE_FULL", message: "full" },
+  { t: "denied", id: 1, code: "X", message: "", error: { name: "E", message: "m", stack: "s" } },
+  { t: "lost", lease: 1, message: "gone" },
+  { t: "worker-lost", lease: 1, worker: 0, message: "gone" },
+  { t: "released", lease: 1 },
+  { t: "draining" },
+  { t: "status", id: 1, freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 },
+];
+const agent = [attach, { t: "host-cancel", worker: 0, slot: 3, sequence: 9 }];
+const host = [
+  { t: "ready", protocol: 1, mailbox },
+  { t: "loaded", exports: exported, loadNs: 0 },
+  { t: "load-failed", code: "RFAAS_MODULE", error: { name: "SyntaxError", message: "m" } },
+  { t: "worker-ended", worker: 0, message: "m" },
+];
+
+describe.each([
+  ["a client", clientVocabulary, client],
+  ["a node", nodeVocabulary, node],
+  ["an agent", agentVocabulary, agent],
+  ["a host", hostVocabulary, host],
+] as const)("what %s says", (_, vocabulary, messages) => {
+  test("passes when it is sound, as the very object that came", () => {
+    for (const message of messages) expect(vocabulary.parse(message) as unknown).toBe(message);
+  });
+
+  test("is refused when any of its required fields is missing, and the field is named", () => {
+    for (const message of messages)
+      for (const field of Object.keys(message)) {
+        if (field === "t" || field === "error" || field === "stack") continue;
+        const { [field]: _missing, ...rest } = message as Record<string, unknown>;
+        expect(() => vocabulary.parse(rest)).toThrow(ProtocolError);
+        expect(() => vocabulary.parse(rest)).toThrow(`"${message.t}" is malformed at /${field}:`);
+      }
+  });
+
+  test("is refused when a field is of another type, and the field is named", () => {
+    for (const message of messages)
+      for (const field of Object.keys(message)) {
+        if (field === "t") continue;
+        const wrong = { ...message, [field]: Symbol("no message has one") };
+        expect(() => vocabulary.parse(wrong)).toThrow(ProtocolError);
+        expect(() => vocabulary.parse(wrong)).toThrow(`malformed at /${field}`);
+      }
+  });
+
+  test("is not understood from the other side", () => {
+    const others = [clientVocabulary, nodeVocabulary, agentVocabulary, hostVocabulary];
+    for (const other of others.filter((each) => each !== vocabulary))
+      expect(() => other.parse(messages[0])).toThrow("unknown control message");
+  });
+});
+
+test.each<[unknown]>([
+  [null],
+  [undefined],
+  [1],
+  ["hello"],
+  [[]],
+  [{}],
+  [{ T: "hello" }],
+  [{ t: null }],
+  [{ t: 5 }],
+])("%j is no control message", (message) => {
+  expect(() => clientVocabulary.parse(message)).toThrow(ProtocolError);
+  expect(() => clientVocabulary.parse(message)).toThrow("unknown control message");
+});
+
+test.each(["greet", "", "constructor", "__proto__", "HELLO"])(
+  "the type %j is unknown and named in the error",
+  (t) => {
+    expect(() => clientVocabulary.parse({ t })).toThrow(ProtocolError);
+    expect(() => clientVocabulary.parse({ t })).toThrow(`message ${JSON.stringify(t)};`);
+  },
+);
+
+test("a kind of message that was prepared ahead of time is checked like any other", () => {
+  clientVocabulary.prepare("release");
+  expect(() => clientVocabulary.parse({ t: "release", lease: 0 })).toThrow("malformed at /lease:");
+});
+
+test("the protocol's version is one that a hello can carry", () => {
+  expect(PROTOCOL_VERSION).toBeGreaterThanOrEqual(1);
+  expect(Number.isInteger(PROTOCOL_VERSION)).toBe(true);
+});

@@ -1,0 +1,79 @@
+import { describe, expect, test } from "bun:test";
+import { END } from "../../ffi/layout.ts";
+import { describeEnd, functionErrorFrom, remoteCause } from "../../src/client/remote-error.ts";
+import { FunctionError } from "../../src/errors.ts";
+
+const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+describe("remoteCause", () => {
+  test("has the name, the message, the code and the stack of the error that was caught", () => {
+    const record = { name: "SyntaxError", message: "m", code: "E", stack: "SyntaxError: m\n at x" };
+    const error = remoteCause(record);
+    expect(error).toBeInstanceOf(Error);
+    const { name, message, stack } = error;
+    expect({ name, message, stack, code: (error as { code?: unknown }).code }).toEqual(record);
+  });
+
+  test("has no code when there was none, and a stack of its own when there was none", () => {
+    const error = remoteCause({ name: "Error", message: "m" });
+    expect("code" in error).toBe(false);
+    expect(error.stack).toBeString();
+  });
+});
+
+describe("functionErrorFrom", () => {
+  test("rebuilds what the function threw, with both stacks", () => {
+    const error = functionErrorFrom(
+      encode({ name: "RangeError", message: "too far ✓", code: "E_FAR", stack: "remote stack" }),
+    );
+    expect(error).toBeInstanceOf(FunctionError);
+    expect([error.name, error.message, error.code]).toEqual(["RangeError", "too far ✓", "E_FAR"]);
+    expect(error.remoteStack).toBe("remote stack");
+    expect(error.stack).toStartWith("remote stack\n    --- called from ---\n");
+  });
+
+  test("has rfaas's own code and no remote stack when the thrown error had none", () => {
+    const error = functionErrorFrom(encode({ name: "Error", message: "" }));
+    expect([error.name, error.message, error.code]).toEqual(["Error", "", "RFAAS_FUNCTION_ERROR"]);
+    expect(error.remoteStack).toBeUndefined();
+  });
+
+  test("does not believe a code or a stack that is no text", () => {
+    const error = functionErrorFrom(encode({ name: "E", message: "m", code: 7, stack: {} }));
+    expect(error.code).toBe("RFAAS_FUNCTION_ERROR");
+    expect(error.remoteStack).toBeUndefined();
+  });
+
+  test.each<[string, Uint8Array]>([
+    ["is empty", new Uint8Array(0)],
+    ["is not UTF-8", new Uint8Array([0xff, 0xfe, 0x00])],
+    ["is cut off", encode({ name: "E", message: "m" }).subarray(0, 9)],
+    ["is null", encode(null)],
+    ["is a number", encode(5)],
+    ["is a list", encode(["E", "m"])],
+    ["has no message", encode({ name: "E" })],
+    ["has a name that is no text", encode({ name: 1, message: "m" })],
+  ])("reports a record that %s instead of failing on it", (_, bytes) => {
+    const error = functionErrorFrom(bytes);
+    expect(error).toBeInstanceOf(FunctionError);
+    expect(error.message).toBe("the function failed, and its error could not be read");
+  });
+});
+
+describe("describeEnd", () => {
+  test.each<[number, number, string]>([
+    [END.released, 0, "the lease was released"],
+    [END.exited, 3, "its host process exited with code 3"],
+    [END.nodeStopped, 0, "the node stopped"],
+    [END.workerFailed, 0, "an uncaught error ended the worker"],
+    [END.alive, 0, "its host process or its node died"],
+    [0xffff_ffff, 0, "its host process or its node died"],
+  ])("says of the end %p with detail %p: %s", (reason, detail, words) => {
+    expect(describeEnd(reason, detail)).toBe(words);
+  });
+
+  test("says who may have sent a SIGKILL, and what a crash may have been", () => {
+    expect(describeEnd(END.signalled, 9)).toContain("signal 9, from outside or for lack of memory");
+    expect(describeEnd(END.signalled, 11)).toContain("signal 11: a crash in native code");
+  });
+});

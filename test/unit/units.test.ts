@@ -1,0 +1,92 @@
+import { describe, expect, test } from "bun:test";
+import { UsageError } from "../../src/errors.ts";
+import { formatBytes, parseBytes } from "../../src/units.ts";
+
+describe("parseBytes", () => {
+  test.each([
+    ["1", 1],
+    ["4096", 4096],
+    ["64b", 64],
+    ["64k", 64 * 1024],
+    ["64KiB", 64 * 1024],
+    ["64kB", 64_000],
+    ["512MiB", 512 * 1024 ** 2],
+    ["512m", 512 * 1024 ** 2],
+    ["3MB", 3_000_000],
+    ["2GiB", 2 * 1024 ** 3],
+    ["2g", 2 * 1024 ** 3],
+    ["2GB", 2_000_000_000],
+    ["1.5 MB", 1_500_000],
+    ["1.5GiB", 1.5 * 1024 ** 3],
+    ["  8 KIB  ", 8192],
+  ])("reads %p as %p bytes", (size, bytes) => {
+    expect(parseBytes(size, "memory")).toBe(bytes);
+  });
+
+  test("takes a plain number as bytes", () => {
+    expect(parseBytes(4096, "memory")).toBe(4096);
+    expect(parseBytes(Number.MAX_SAFE_INTEGER, "memory")).toBe(Number.MAX_SAFE_INTEGER);
+  });
+
+  test("drops what is less than a byte", () => {
+    expect(parseBytes("1.0005 KiB", "memory")).toBe(1024);
+    expect(parseBytes(2.75, "memory")).toBe(2);
+  });
+
+  test.each([
+    "",
+    " ",
+    "0",
+    "0GiB",
+    "0.5",
+    "-1",
+    "+1",
+    "1e3",
+    "0x10",
+    ".5k",
+    "1.k",
+    "1,5k",
+    "k",
+    "5 apples",
+    "5 constructor",
+    "1TiB",
+    "NaN",
+    "Infinity",
+    "9007199254740992",
+    "9000000GiB",
+  ])("refuses %p as a usage error that quotes it", (size) => {
+    expect(() => parseBytes(size, "memory")).toThrow(UsageError);
+    expect(() => parseBytes(size, "memory")).toThrow(JSON.stringify(size));
+  });
+
+  test.each([0, -4096, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 1e21])(
+    "refuses the number %p",
+    (size) => {
+      expect(() => parseBytes(size, "memory")).toThrow(UsageError);
+    },
+  );
+
+  test("names the value in the error", () => {
+    expect(() => parseBytes("much", "--output-size")).toThrow(/^--output-size must be a size/);
+  });
+});
+
+describe("formatBytes", () => {
+  test.each([
+    [0, "0 B"],
+    [1023, "1023 B"],
+    [1024, "1 KiB"],
+    [1536, "1.5 KiB"],
+    [4 * 1024 ** 2, "4 MiB"],
+    [1.5 * 1024 ** 3, "1.5 GiB"],
+    [1024 ** 4, "1 TiB"],
+    [1024 ** 5, "1024 TiB"],
+  ])("writes %p as %p", (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
+  });
+
+  test("writes whole sizes so that they can be read again", () => {
+    for (const bytes of [1, 1000, 64 * 1024, 512 * 1024 ** 2, 8 * 1024 ** 3])
+      expect(parseBytes(formatBytes(bytes), "memory")).toBe(bytes);
+  });
+});
