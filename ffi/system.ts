@@ -2,9 +2,9 @@
 import { check } from "./errors.ts";
 import { native } from "./library.ts";
 
-/** The kernel kills this process when `parentPid` dies. Throws when that process is already gone. */
-export function dieWithParent(parentPid: number): void {
-  check("binding to the parent process", native().rfaas_die_with_parent(parentPid));
+/** The kernel kills this process when `parentPid` dies. Returns false when that process is already gone. */
+export function dieWithParent(parentPid: number): boolean {
+  return native().rfaas_die_with_parent(parentPid) === 0;
 }
 
 /** A descriptor that becomes readable when the process ends. */

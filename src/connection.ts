@@ -20,6 +20,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> {
   #socket: Socket<undefined> | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
+  #ending = false;
   #closed = false;
 
   constructor(vocabulary: Vocabulary<In>, events: ConnectionEvents<In>) {
@@ -105,8 +106,10 @@ export class Connection<In extends { t: string }, Out extends { t: string }> {
   }
 
   #over(error?: Error): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#ending) return;
+    this.#ending = true;
+    // A last word may still be said.
     this.#events.closed(error);
+    this.#closed = true;
   }
 }

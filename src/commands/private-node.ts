@@ -30,7 +30,7 @@ export const privateNode: Command = {
   hidden: true,
   async run(_args, raw) {
     const { parent, cores, memory, prewarm } = readOptions(Options, raw);
-    dieWithParent(parent);
+    if (!dieWithParent(parent)) process.exit(0);
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
     process.on("SIGINT", () => {});
     const agent = new Agent({

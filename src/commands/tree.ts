@@ -53,7 +53,7 @@ async function dispatch(argv: string[]): Promise<void> {
     async (args: string[], options: Record<string, unknown>) =>
       await command.run(args, asWritten(options, command, argv)),
   );
-  cli.parse(["", "", ...argv], { run: false });
+  cli.parse(["", "", ...withDashValues(argv)], { run: false });
   await cli.runMatchedCommand();
 }
 
@@ -80,6 +80,18 @@ function asWritten(
     kept[name] = text === undefined || text === String(value) ? value : text;
   }
   return kept;
+}
+
+/** `cac` takes `-` and `-5` for options: ties them to the option before them. */
+function withDashValues(argv: readonly string[]): string[] {
+  const words: string[] = [];
+  for (const word of argv) {
+    const before = words.at(-1);
+    if (/^-(\d|$)/.test(word) && before?.startsWith("--") && !before.includes("="))
+      words[words.length - 1] = `${before}=${word}`;
+    else words.push(word);
+  }
+  return words;
 }
 
 function textOf(

@@ -15,8 +15,16 @@ export function toErrorRecord(thrown: unknown): ErrorRecord {
     name: String(thrown.name),
     message: String(thrown.message),
     ...(typeof code === "string" ? { code } : {}),
-    ...(typeof thrown.stack === "string" ? { stack: thrown.stack } : {}),
+    ...(typeof thrown.stack === "string" ? { stack: withoutOwnFrames(thrown.stack) } : {}),
   };
+}
+
+/** The author of a function does not care which of our lines called it. */
+function withoutOwnFrames(stack: string): string {
+  return stack
+    .split("\n")
+    .filter((line) => !line.includes("/$bunfs/root/") && !line.includes(import.meta.dir))
+    .join("\n");
 }
 
 /** What the compiler or the loader said, with file, line and the line's text where it knows them. */

@@ -33,7 +33,7 @@ export async function runHost(options: {
   prewarmedWorkers: number;
   parentPid: number;
 }): Promise<void> {
-  dieWithParent(options.parentPid);
+  if (!dieWithParent(options.parentPid)) process.exit(0);
   // The exit code is the host's last word to its agent; 0 says that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
@@ -52,6 +52,9 @@ export async function runHost(options: {
       if (message.t === "attach") {
         lease = new HostedLease(agent, message, mailbox, prewarmed);
         lease.load();
+      } else if (message.t === "detach") {
+        if (lease) lease.stop();
+        else process.exit(0);
       } else lease?.cancel(message.worker, message.slot, message.sequence);
     },
     closed: () => process.exit(0),
@@ -82,6 +85,7 @@ class HostedLease {
   readonly #controls: WorkerControl[];
   readonly #threads: Thread[];
   readonly #restarting = new Set<number>();
+  readonly #stopped = new Set<number>();
   readonly #loaded: (Exports | undefined)[] = [];
   #answered = false;
   #startedNs = 0;
@@ -130,6 +134,11 @@ class HostedLease {
     }, CANCEL_GRACE_MS);
   }
 
+  /** Lets the workers come to rest, then ends the process. The agent kills it when that takes too long. */
+  stop(): void {
+    for (const control of this.#controls) control.stop();
+  }
+
   #begin(thread: Thread, worker: number): void {
     const { slots, module, workers, cpus } = this.#attach;
     const attach: AttachWorker = {
@@ -152,6 +161,10 @@ class HostedLease {
   }
 
   #reported(worker: number, report: WorkerReport): void {
+    if (report.t === "stopped" && !this.#restarting.has(worker)) {
+      this.#stopped.add(worker);
+      if (this.#stopped.size === this.#threads.length) process.exit(0);
+    }
     if (report.t === "load-failed") this.#failLoad(report.code, report.error);
     if (report.t !== "loaded" || this.#answered) return;
     this.#loaded[worker] = report.exports;

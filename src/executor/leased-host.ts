@@ -28,6 +28,9 @@ export interface LeaseEvents {
 /** A function's own heap may grow to the lease's memory, and to this at least: imports need room. */
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 
+/** How long a released host may take to end by itself. */
+const DETACH_LIMIT_MS = 100;
+
 export class LeasedHost {
   readonly id: number;
   readonly request: Allocate;
@@ -39,7 +42,6 @@ export class LeasedHost {
   #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
   #state: LeaseState = grantLease(Bun.nanoseconds());
   #loaded: { exports: Exports; loadNs: number } | undefined;
-  #stopping = false;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
@@ -107,9 +109,9 @@ export class LeasedHost {
   }
 
   #died({ exitCode, signal }: HostExit): void {
-    const loading = this.#state.phase === "granted";
+    const unanswered = this.#state.phase === "granted";
     this.end({ kind: "host-died", exitCode, signal });
-    if (loading && !this.#stopping) {
+    if (unanswered) {
       const message = `the host process died while it loaded the module: ${describeExit(exitCode, signal)}`;
       this.#events.denied(this, "RFAAS_MODULE_FAILED", message);
     }
@@ -134,14 +136,22 @@ export class LeasedHost {
       case "announce-loss":
         return this.#announceLoss();
       case "stop-host":
-        this.#stopping = true;
         this.#page.end(END.released, 0);
-        return this.host.kill();
+        return this.#stopHost();
       case "return-capacity":
         // The share is free once the process that used it is gone.
         void this.host.exited.then(() => this.#finish());
         return;
     }
+  }
+
+  /** A released host may finish what it prints; any other is killed at once. */
+  #stopHost(): void {
+    if (this.#state.phase !== "ended" || this.#state.reason.kind !== "released")
+      return this.host.kill();
+    this.host.send({ t: "detach" });
+    const overdue = setTimeout(() => this.host.kill(), DETACH_LIMIT_MS);
+    void this.host.exited.then(() => clearTimeout(overdue));
   }
 
   /** The client gets its own copies of the memory, the host's pidfd, its notify socket and each worker's; ours are closed. */

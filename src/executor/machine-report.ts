@@ -3,7 +3,7 @@ import { readFileSync, statfsSync } from "node:fs";
 import { tmpdir, totalmem } from "node:os";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
-import { shimPath } from "../../ffi/library.ts";
+import { native, shimPath } from "../../ffi/library.ts";
 import { createRegion } from "../../ffi/region.ts";
 import { memlockLimitBytes, ticksInvariant, usableCpus } from "../../ffi/system.ts";
 import { formatBytes } from "../units.ts";
@@ -22,9 +22,12 @@ export interface Finding {
 const WANTED_MEMLOCK_BYTES = 64 * 1024 * 1024;
 
 export function examine(): Finding[] {
+  const loaded = shim();
+  // Without the shim most questions cannot be asked.
+  if (loaded.state === "missing") return [versions(), loaded];
   return [
     versions(),
-    shim(),
+    loaded,
     sharedMemory(),
     verbs(),
     cores(),
@@ -47,6 +50,7 @@ function versions(): Finding {
 
 function shim(): Finding {
   try {
+    native();
     return { name: "shim", state: "ok", found: shimPath() };
   } catch (error) {
     return {

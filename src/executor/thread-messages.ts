@@ -21,4 +21,5 @@ export interface AttachWorker {
 export type WorkerReport =
   | { t: "ready" }
   | { t: "loaded"; exports: Exports }
-  | { t: "load-failed"; code: string; error: ErrorRecord };
+  | { t: "load-failed"; code: string; error: ErrorRecord }
+  | { t: "stopped" };

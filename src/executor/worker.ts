@@ -29,6 +29,8 @@ function report(message: WorkerReport): void {
 async function serve(attach: AttachWorker): Promise<void> {
   forbidExit();
   let loaded;
+  // A module that waits for nothing in particular would let the thread end.
+  const loading = setInterval(() => {}, 1 << 30);
   try {
     loaded = await loadModule(attach.module);
   } catch (error) {
@@ -38,6 +40,8 @@ async function serve(attach: AttachWorker): Promise<void> {
         : new LoadFailure("RFAAS_MODULE_FAILED", toErrorRecord(error));
     report({ t: "load-failed", code: failure.code, error: failure.record });
     return;
+  } finally {
+    clearInterval(loading);
   }
 
   const { slots, worker, workers } = attach;
@@ -67,6 +71,9 @@ async function serve(attach: AttachWorker): Promise<void> {
       endpoint.unpark();
     }
   }
+  // What functions have printed leaves with the event loop's turn.
+  await eventLoopTurn();
+  report({ t: "stopped" });
 }
 
 function eventLoopTurn(): Promise<void> {

@@ -128,6 +128,8 @@ const HostCancel = Type.Object({
   sequence: index,
 });
 
+const Detach = Type.Object({ t: Type.Literal("detach") });
+
 const Ready = Type.Object({ t: Type.Literal("ready"), protocol: count, mailbox: bytes(5) });
 const Loaded = Type.Object({ t: Type.Literal("loaded"), exports: Exports, loadNs: Type.Number() });
 const LoadFailed = Type.Object({ t: Type.Literal("load-failed"), code: text, error: ErrorRecord });
@@ -192,7 +194,7 @@ export type NodeMessage = Static<
   | typeof Draining
   | typeof Status
 >;
-export type AgentMessage = Static<typeof Attach | typeof HostCancel>;
+export type AgentMessage = Static<typeof Attach | typeof HostCancel | typeof Detach>;
 export type HostMessage = Static<
   typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded
 >;
@@ -220,5 +222,5 @@ export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Draining,
   Status,
 ]);
-export const agentVocabulary = new Vocabulary<AgentMessage>([Attach, HostCancel]);
+export const agentVocabulary = new Vocabulary<AgentMessage>([Attach, HostCancel, Detach]);
 export const hostVocabulary = new Vocabulary<HostMessage>([Ready, Loaded, LoadFailed, WorkerEnded]);

@@ -1,0 +1,279 @@
+/** Nodes and clients that are killed, doubled, flooded or starved. Real processes, real signals. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { LeaseRefused, NodeUnreachable, WorkerLost, invoker } from "../../src/index.ts";
+import { encodeFrame } from "../../src/protocol/frame.ts";
+import { FUNCTIONS, RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
+import { alive, descendants, leftovers } from "../support/processes.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
+
+const GOOD = join(FUNCTIONS, "good.ts");
+const BAD = join(FUNCTIONS, "bad.ts");
+
+describe("a served node", () => {
+  test("serves several clients, over a socket that only its owner may open", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"), ["--cores", "4"]);
+    expect(statSync(node.address).mode & 0o777).toBe(0o600);
+    await using one = await invoker({ node: node.address });
+    await using two = await invoker({ node: node.address });
+    await using a = await one.allocate(GOOD);
+    await using b = await two.allocate(GOOD);
+    for (const lease of [a, b]) {
+      const view = lease.input(Uint8Array, 8);
+      expect(lease.invoke("echo", view, view)).toBe(8);
+    }
+    expect((await one.status()).leases).toBe(2);
+  });
+
+  test("serves over TCP on this machine", async () => {
+    await using node = await ServedNode.start("127.0.0.1:0");
+    const address = /at (127\.0\.0\.1:\d+)/.exec(node.stderr)![1]!;
+    const { stdout } = await rfaas(["invoke", `${GOOD}#echo`, "--json", "7", "--node", address]);
+    expect(stdout).toBe("7\n");
+  });
+
+  test("is refused an address where another node serves; the other goes on", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"));
+    const second = await rfaas(["serve", "--listen", node.address]);
+    expect(second.exitCode).toBe(1);
+    expect(second.stderr).toContain("already serves at");
+    await using rf = await invoker({ node: node.address });
+    expect((await rf.status()).leases).toBe(0);
+  });
+
+  test("takes over the socket of a node that was killed", async () => {
+    using scratch = new Scratch();
+    const first = await ServedNode.start(scratch.join("node.sock"));
+    await first[Symbol.asyncDispose]();
+    expect(existsSync(first.address)).toBe(true);
+    await using second = await ServedNode.start(first.address);
+    await using rf = await invoker({ node: second.address });
+    expect(rf.cores).toBeGreaterThan(0);
+  });
+
+  test("never removes a file that is no socket", async () => {
+    using scratch = new Scratch();
+    const path = scratch.file("precious.sock", "data");
+    const { exitCode, stderr } = await rfaas(["serve", "--listen", path]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("is not a socket");
+    expect(readFileSync(path, "utf8")).toBe("data");
+  });
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(`stops on ${signal} when idle, with exit code 0, and leaves nothing behind`, async () => {
+      using scratch = new Scratch();
+      const before = leftovers();
+      const node = await ServedNode.start(scratch.join("node.sock"));
+      await until(() => descendants(node.pid).length > 0, "a host is waiting");
+      const children = descendants(node.pid);
+      node.kill(signal);
+      expect(await node.exited).toBe(0);
+      expect(children.filter(alive)).toEqual([]);
+      expect(existsSync(node.address)).toBe(false);
+      expect(leftovers()).toEqual(before);
+    });
+  }
+
+  test("lets leases end after the first signal, grants none, and ends them at the second", async () => {
+    using scratch = new Scratch();
+    const node = await ServedNode.start(scratch.join("node.sock"));
+    await using rf = await invoker({ node: node.address });
+    const lease = await rf.allocate(GOOD, { polling: "warm" });
+    const view = lease.input(Uint8Array, 8);
+    node.kill("SIGTERM");
+    await until(() => node.stderr.includes("waiting for 1 leases"), "the node drains");
+    expect(lease.invoke("echo", view, view)).toBe(8);
+    await expect(rf.allocate(GOOD)).rejects.toThrow("draining");
+    const flying = lease.submit("pending", view, view).then(
+      () => null,
+      (error) => error,
+    );
+    node.kill("SIGTERM");
+    expect(await flying).toBeInstanceOf(WorkerLost);
+    expect(await node.exited).toBe(0);
+  });
+
+  test("that is killed during a call takes its hosts along, and callers are told", async () => {
+    using scratch = new Scratch();
+    const node = await ServedNode.start(scratch.join("node.sock"));
+    await using rf = await invoker({ node: node.address });
+    await using hot = await rf.allocate(GOOD, { polling: "hot" });
+    const view = hot.input(Uint32Array, 2);
+    const children = descendants(node.pid);
+    const awaited = hot.submit("pending", view, view).then(
+      () => null,
+      (error) => error,
+    );
+    view[0] = 5000;
+    const spinning = hot.submit("busy", view, view);
+    node.kill("SIGKILL");
+    expect(() => spinning.get()).toThrow(WorkerLost);
+    expect(await awaited).toBeInstanceOf(WorkerLost);
+    await expect(rf.allocate(GOOD)).rejects.toThrow(NodeUnreachable);
+    await until(() => children.every((pid) => !alive(pid)), "the hosts are gone");
+  });
+
+  test("takes back what a client held that was killed during a call", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"));
+    const client = Bun.spawn(
+      [RFAAS, "invoke", `${BAD}#spins`, "--node", node.address, "--polling", "hot"],
+      {
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: "ignore",
+      },
+    );
+    await using rf = await invoker({ node: node.address });
+    const { freeCores } = await rf.status();
+    await until(async () => (await rf.status()).leases === 1, "the client holds a lease");
+    client.kill("SIGKILL");
+    await until(async () => (await rf.status()).leases === 0, "the lease is taken back");
+    expect((await rf.status()).freeCores).toBeGreaterThanOrEqual(freeCores);
+  });
+
+  test("answers nonsense with a refusal and goes on serving", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"));
+    const hello = {
+      t: "hello",
+      protocol: 1,
+      version: "0",
+      pid: 1,
+      fabrics: ["shm"],
+      machine: "elsewhere",
+    };
+    const cases: [frame: Uint8Array, says: string][] = [
+      [new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), "bytes is not allowed"],
+      [encodeFrame({ t: "hello" }), "malformed"],
+      [encodeFrame({ t: "frobnicate" }), "unknown control message"],
+      [encodeFrame({ t: "release", lease: 1 }), "first message must be a hello"],
+      [encodeFrame({ ...hello, protocol: 99 }), "update the node"],
+      [encodeFrame(hello), "on another machine"],
+    ];
+    for (const [frame, says] of cases) {
+      const answer = Promise.withResolvers<string>();
+      let text = "";
+      const socket = await Bun.connect({
+        unix: node.address,
+        socket: {
+          data: (_, bytes) => void (text += bytes.toString("latin1")),
+          close: () => answer.resolve(text),
+        },
+      });
+      socket.write(frame);
+      expect(await answer.promise).toContain(says);
+    }
+    await using rf = await invoker({ node: node.address });
+    expect((await rf.status()).leases).toBe(0);
+  });
+
+  test("whose peer is no node is found out", async () => {
+    using scratch = new Scratch();
+    const path = scratch.join("other.sock");
+    const other = Bun.listen({
+      unix: path,
+      socket: { data: (peer) => void peer.write("HTTP/1.1 400 Bad Request\r\n\r\n") },
+    });
+    await expect(invoker({ node: path })).rejects.toThrow("is the peer an rfaas");
+    other.stop(true);
+  });
+});
+
+describe("a private node", () => {
+  test("and all its processes end with the client that is killed", async () => {
+    const before = leftovers();
+    const client = Bun.spawn([RFAAS, "invoke", `${BAD}#spins`], {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    // The node, the lease's host, and the next host in waiting.
+    await until(() => descendants(client.pid).length >= 3, "node and hosts run");
+    const children = descendants(client.pid);
+    client.kill("SIGKILL");
+    await client.exited;
+    await until(() => children.every((pid) => !alive(pid)), "node and hosts are gone");
+    expect(leftovers()).toEqual(before);
+  });
+
+  test("and all its processes end with Ctrl-C, at once", async () => {
+    const before = leftovers();
+    const client = Bun.spawn(["setsid", RFAAS, "invoke", `${BAD}#spins`], {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    await until(() => descendants(client.pid).length >= 3, "node and hosts run");
+    const children = descendants(client.pid);
+    // As a terminal does: to the whole foreground group.
+    process.kill(-client.pid, "SIGINT");
+    await client.exited;
+    await until(() => children.every((pid) => !alive(pid)), "node and hosts are gone");
+    expect(leftovers()).toEqual(before);
+  });
+
+  test("needs no /dev/shm: a full one does not matter", async () => {
+    const script = `mount -t tmpfs -o size=64k tmpfs /dev/shm && dd if=/dev/zero of=/dev/shm/full bs=64k count=1 status=none && exec ${RFAAS} invoke ${GOOD}#echo --json 5`;
+    const child = Bun.spawn(["unshare", "--mount", "--map-root-user", "sh", "-c", script], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect(stderr).not.toContain("ERROR");
+    expect(stdout).toBe("5\n");
+  });
+
+  test("that may not have the memory says so, and the client exits with 3", async () => {
+    await using rf = await invoker({ memory: "32MiB" });
+    await expect(rf.allocate(GOOD, { memory: "64MiB" })).rejects.toThrow(LeaseRefused);
+    await expect(rf.allocate(GOOD, { memory: "64MiB" })).rejects.toThrow("ask for less memory");
+    await using lease = await rf.allocate(GOOD, { memory: "32MiB" });
+    expect(lease.freeBytes).toBe(32 << 20);
+  });
+
+  test("that cannot be started is reported", async () => {
+    using scratch = new Scratch();
+    const path = scratch.file(
+      "client.ts",
+      `import { invoker } from ${JSON.stringify(join(ROOT, "src/index.ts"))};
+try { await invoker(); } catch (error) { console.log(error.code); }
+`,
+    );
+    const child = Bun.spawn([process.execPath, path], {
+      env: { ...process.env, RFAAS_EXECUTABLE: "/bin/false" },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "ignore",
+    });
+    expect(await child.stdout.text()).toBe("RFAAS_NODE_UNREACHABLE\n");
+  });
+
+  test("does not keep a program alive that has nothing more to do", async () => {
+    using scratch = new Scratch();
+    const path = scratch.join("client.ts");
+    writeFileSync(
+      path,
+      `import { invoker } from ${JSON.stringify(join(ROOT, "src/index.ts"))};
+const rf = await invoker();
+const lease = await rf.allocate(${JSON.stringify(GOOD)});
+const view = lease.input(Uint8Array, 8);
+console.log(await lease.submit("echo", view, view));
+`,
+    );
+    const child = Bun.spawn([process.execPath, path], {
+      env: { ...process.env, RFAAS_EXECUTABLE: RFAAS },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    expect(await child.stdout.text()).toBe("8\n");
+    expect(await child.exited).toBe(0);
+  });
+});
