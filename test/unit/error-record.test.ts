@@ -1,6 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { LAYOUT } from "../../ffi/layout.ts";
-import { toErrorRecord, toLoadErrorRecord, writeErrorRecord } from "../../src/executor/error-record.ts";
+import {
+  toErrorRecord,
+  toLoadErrorRecord,
+  writeErrorRecord,
+} from "../../src/executor/error-record.ts";
 import type { ErrorRecord } from "../../src/protocol/messages.ts";
 
 const SLOTS = 4;

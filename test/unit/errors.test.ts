@@ -106,7 +106,11 @@ describe("FunctionError", () => {
   });
 
   test("shows the worker's stack, then the caller's", () => {
-    const error = new api.FunctionError({ name: "Error", message: "m", stack: "Error: m\n    at f" });
+    const error = new api.FunctionError({
+      name: "Error",
+      message: "m",
+      stack: "Error: m\n    at f",
+    });
     expect(error.remoteStack).toBe("Error: m\n    at f");
     expect(error.stack).toStartWith("Error: m\n    at f\n    --- called from ---\n");
     expect(error.stack).toContain("errors.test.ts");

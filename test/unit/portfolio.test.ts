@@ -110,11 +110,14 @@ describe("checkPrices", () => {
     expect(checkPrices(records, prices, 0, 100).rows).toBe(ROWS / 100);
   });
 
-  test.each([0, 4, 5, 500, 999])("finds a price of row %d that is off by a tenth of a cent", (i) => {
-    const { records, prices } = portfolio(ROWS);
-    prices[i]! += 1e-3;
-    expect(() => checkPrices(records, prices, 0, 1)).toThrow(`row ${i} is priced`);
-  });
+  test.each([0, 4, 5, 500, 999])(
+    "finds a price of row %d that is off by a tenth of a cent",
+    (i) => {
+      const { records, prices } = portfolio(ROWS);
+      prices[i]! += 1e-3;
+      expect(() => checkPrices(records, prices, 0, 1)).toThrow(`row ${i} is priced`);
+    },
+  );
 
   test("names the row by its place in the portfolio, not in the batch", () => {
     const { records, prices } = portfolio(10, 70);

@@ -1,0 +1,36 @@
+/**
+ * A client for `steady.test.ts`, run with GC logging on: warms up, then makes five million synchronous calls between two marks on
+ * stderr. With `--allocate` it also makes garbage between the marks, to show that the log would tell.
+ */
+import { writeSync } from "node:fs";
+import { join } from "node:path";
+import { heapStats } from "bun:jsc";
+import { invoker } from "../../src/index.ts";
+
+const CALLS = 5_000_000;
+
+await using rf = await invoker();
+await using lease = await rf.allocate(join(import.meta.dir, "../functions/good.ts"), {
+  polling: "hot",
+});
+const input = lease.input(Uint8Array, 64);
+const output = lease.output(Uint8Array, 64);
+const run = (calls: number): void => {
+  for (let i = 0; i < calls; i++) {
+    input[0] = i;
+    if (lease.invoke("echo", input, output) !== 64 || output[0] !== (i & 0xff))
+      throw new Error(`call ${i}`);
+  }
+};
+run(500_000);
+// Collections that the start has earned come now.
+Bun.gc(true);
+await lease.submit("later", input.fill(0), output);
+
+const before = heapStats().heapSize;
+writeSync(2, "=== begin\n");
+run(CALLS);
+const garbage: unknown[] = [];
+if (process.argv.includes("--allocate")) for (let i = 0; i < CALLS; i++) garbage[i & 7] = { i };
+writeSync(2, "=== end\n");
+process.stdout.write(`${heapStats().heapSize - before} ${garbage.length}\n`);

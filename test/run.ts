@@ -1,0 +1,97 @@
+/**
+ * The whole suite: `npm test`, or a part of it by name: `bun test/run.ts unit fabric`.
+ *
+ * Types and formatting first, then the executable that later suites run, then the suites one after another: those that pin
+ * cores and time wake-ups must not run beside others.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { buildExecutable } from "../src/build.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const SUITES = ["unit", "property", "fabric", "fault", "e2e"];
+/** A test that takes longer hangs. */
+const TEST_LIMIT_MS = 60_000;
+
+interface Counts {
+  pass: number;
+  fail: number;
+  skip: number;
+}
+
+const chosen = process.argv.slice(2);
+for (const name of chosen)
+  if (!SUITES.includes(name)) fail(`there is no suite "${name}"; there are ${SUITES.join(", ")}`);
+
+if (chosen.length === 0) {
+  await step("types", ["check", "--no-script"]);
+  await step("formatting", [
+    "fmt",
+    "--no-script",
+    "--check",
+    "src",
+    "ffi",
+    "test",
+    "bench",
+    "functions",
+  ]);
+}
+console.error("=== build");
+await buildExecutable();
+
+const total: Counts = { pass: 0, fail: 0, skip: 0 };
+let broken = false;
+for (const suite of chosen.length > 0 ? chosen : SUITES) {
+  if (!existsSync(join(ROOT, "test", suite))) continue;
+  const counts = await runSuite(suite);
+  if (counts === null) broken = true;
+  else for (const key of ["pass", "fail", "skip"] as const) total[key] += counts[key];
+}
+console.log(`${total.pass} passed, ${total.fail} failed, ${total.skip} skipped`);
+if (broken || total.fail > 0 || total.pass === 0) process.exit(1);
+if (process.env["CI"] && total.skip > 0) fail("tests were skipped, and CI can run them all");
+
+async function step(name: string, args: string[]): Promise<void> {
+  console.error(`=== ${name}`);
+  const child = Bun.spawn([process.execPath, ...args], {
+    cwd: ROOT,
+    stdin: "ignore",
+    stdout: 2,
+    stderr: 2,
+  });
+  if ((await child.exited) !== 0) fail(`${name} failed`);
+}
+
+/** Counts of one suite, or null when it broke off. */
+async function runSuite(suite: string): Promise<Counts | null> {
+  console.error(`=== ${suite}`);
+  const child = Bun.spawn(
+    [process.execPath, "test", "--timeout", String(TEST_LIMIT_MS), `./test/${suite}`],
+    {
+      cwd: ROOT,
+      stdin: "ignore",
+      stdout: 2,
+      stderr: "pipe",
+    },
+  );
+  let output = "";
+  const decoder = new TextDecoder();
+  for await (const bytes of child.stderr) {
+    process.stderr.write(bytes);
+    output += decoder.decode(bytes, { stream: true });
+  }
+  const exitCode = await child.exited;
+  const count = (word: string): number =>
+    Number(new RegExp(`^ (\\d+) ${word}$`, "m").exec(output)?.[1] ?? 0);
+  const counts = { pass: count("pass"), fail: count("fail"), skip: count("skip") + count("todo") };
+  if (!/^Ran \d+ tests? across/m.test(output) || (exitCode !== 0 && counts.fail === 0)) {
+    console.error(`the ${suite} suite broke off with exit code ${exitCode}`);
+    return null;
+  }
+  return counts;
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
+}

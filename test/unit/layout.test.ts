@@ -1,0 +1,98 @@
+import { describe, expect, test } from "bun:test";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { END, LAYOUT, POLLING, STATUS, TIMED } from "../../ffi/layout.ts";
+import { native } from "../../ffi/library.ts";
+import { SYMBOLS } from "../../ffi/symbols.ts";
+import { FUNCTION_MASK, INPUT_INLINE, OUTPUT_INLINE, REQUEST } from "../../ffi/worker-endpoint.ts";
+
+const SHIM = join(import.meta.dir, "..", "..", "ffi", "shim");
+const header = readFileSync(join(SHIM, "rfaas.h"), "utf8");
+
+/** `RFAAS_WORKER_LOST = -4` of an enum as `workerLost: -4`. */
+function enumeration(name: string, prefix: string): Record<string, number> {
+  const body = new RegExp(`enum ${name} \\{([^}]*)\\}`).exec(header)?.[1];
+  if (body === undefined) throw new Error(`rfaas.h has no enum ${name}`);
+  return Object.fromEntries(
+    [...body.matchAll(/(\w+) = (-?\d+)/g)].map(([, constant, value]) => [
+      constant!
+        .replace(prefix, "")
+        .toLowerCase()
+        .replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
+      Number(value),
+    ]),
+  );
+}
+
+function constant(name: string): number {
+  const value = new RegExp(`#define ${name} (0x[0-9a-f]+|\\d+)u`).exec(header)?.[1];
+  if (value === undefined) throw new Error(`rfaas.h does not define ${name}`);
+  return Number(value);
+}
+
+describe("the layout of shared memory", () => {
+  test("is the one that the compiled shim was made with", () => {
+    const expected = Object.values(LAYOUT);
+    const actual = new Uint32Array(new ArrayBuffer(4 * expected.length));
+    expect(native().rfaas_layout(actual, actual.length)).toBe(expected.length);
+    expect([...actual]).toEqual(expected);
+  });
+
+  test("is not written where there is no room for all of it", () => {
+    const actual = new Uint32Array(new ArrayBuffer(4));
+    expect(native().rfaas_layout(actual, actual.length)).toBe(Object.keys(LAYOUT).length);
+    expect(actual[0]).toBe(0);
+  });
+
+  test("has the statuses, ends and ways to wait of the header", () => {
+    expect({ ...STATUS } as Record<string, number>).toEqual(enumeration("rfaas_status", "RFAAS_"));
+    const ends = enumeration("rfaas_end", /RFAAS_(?:END_)?/.source);
+    expect(Object.values(END) as number[]).toEqual(Object.values(ends));
+    expect({ ...POLLING } as Record<string, number>).toEqual(
+      enumeration("rfaas_polling", "RFAAS_"),
+    );
+  });
+
+  test("has the request's flags of the header, which do not overlap", () => {
+    expect(TIMED).toBe(constant("RFAAS_TIMED"));
+    expect(FUNCTION_MASK).toBe(constant("RFAAS_FUNCTION_MASK"));
+    expect(INPUT_INLINE).toBe(constant("RFAAS_INPUT_INLINE"));
+    expect(OUTPUT_INLINE).toBe(constant("RFAAS_OUTPUT_INLINE"));
+    const flags = [TIMED, FUNCTION_MASK, INPUT_INLINE, OUTPUT_INLINE];
+    expect(flags.reduce((sum, bits) => sum + bits)).toBe(flags.reduce((all, bits) => all | bits));
+  });
+
+  test("has the words of a request behind its inline payload", () => {
+    expect(4 * REQUEST.inputOffset).toBe(LAYOUT.requestInputOffset);
+    expect(Object.values(REQUEST)).toEqual([8, 9, 10, 11, 12]);
+  });
+});
+
+describe("the shim's functions", () => {
+  const exported = readdirSync(SHIM)
+    .filter((name) => name.endsWith(".c"))
+    .flatMap((name) => [
+      ...readFileSync(join(SHIM, name), "utf8").matchAll(
+        /^RFAAS_EXPORT [\w *]*?(\w+)\(([^)]*)\)/gm,
+      ),
+    ])
+    .map(([, name, parameters]) => ({ name: name!, parameters: parameters!.trim() }));
+
+  test("are exported, every one that is declared", () => {
+    const names = exported.map(({ name }) => name);
+    expect(Object.keys(SYMBOLS).filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  test("are declared, every one that is exported", () => {
+    const declared = Object.keys(SYMBOLS);
+    expect(exported.map(({ name }) => name).filter((name) => !declared.includes(name))).toEqual([]);
+  });
+
+  test("are declared with as many arguments as they take", () => {
+    const declared: Record<string, { args: readonly string[] }> = SYMBOLS;
+    for (const { name, parameters } of exported) {
+      const count = parameters === "void" ? 0 : parameters.split(",").length;
+      expect([name, declared[name]?.args.length ?? count]).toEqual([name, count]);
+    }
+  });
+});

@@ -1,0 +1,99 @@
+import { describe, expect, test } from "bun:test";
+import { Type } from "@sinclair/typebox";
+import {
+  bytesOption,
+  flag,
+  polling,
+  readOptions,
+  size,
+  text,
+  whole,
+} from "../../src/commands/options.ts";
+import { UsageError } from "../../src/errors.ts";
+
+const Options = Type.Object({
+  cores: Type.Optional(whole(1, 1024)),
+  outputSize: Type.Optional(size),
+  node: Type.Optional(text),
+  json: Type.Optional(flag),
+  polling: Type.Optional(polling),
+  n: Type.Optional(whole(0, 9)),
+});
+
+describe("readOptions", () => {
+  test("returns what was given, without the words behind --", () => {
+    const given = { cores: 4, outputSize: "2MiB", node: "/run/a.sock", json: true, polling: "hot" };
+    expect(readOptions(Options, { ...given, "--": ["x"] })).toEqual({ ...given, polling: "hot" });
+  });
+
+  test("does not need options that may be left out", () => {
+    expect(readOptions(Options, {})).toEqual({});
+  });
+
+  test("takes numbers where a text or a size may look like one", () => {
+    expect(readOptions(Options, { node: 9000, outputSize: 4096 })).toEqual({
+      node: 9000,
+      outputSize: 4096,
+    });
+  });
+
+  test.each<[Record<string, unknown>, string]>([
+    [{ cores: 0 }, "--cores must be a whole number from 1 to 1024; it is 0"],
+    [{ cores: 1025 }, "--cores must be a whole number from 1 to 1024; it is 1025"],
+    [{ cores: 1.5 }, "--cores must be a whole number from 1 to 1024; it is 1.5"],
+    [{ cores: "many" }, '--cores must be a whole number from 1 to 1024; it is "many"'],
+    [{ cores: true }, "--cores must be a whole number from 1 to 1024; it is true"],
+    [{ outputSize: true }, "--output-size must be a size such as 512MiB or 4096; it is true"],
+    [{ node: true }, "--node needs a value; it is true"],
+    [{ json: "yes" }, '--json takes no value; it is "yes"'],
+    [{ polling: "cold" }, '--polling must be hot, warm or adaptive; it is "cold"'],
+    [{ n: 10 }, "-n must be a whole number from 0 to 9; it is 10"],
+  ])("refuses %j: %s", (given, message) => {
+    expect(() => readOptions(Options, given)).toThrow(UsageError);
+    expect(() => readOptions(Options, given)).toThrow(message);
+  });
+
+  test.each<[string, unknown[]]>([
+    ["cores", [1, 2]],
+    ["outputSize", ["1k", "2k"]],
+    ["node", ["a", "b"]],
+    ["json", [true, true]],
+    ["polling", ["hot", "hot"]],
+  ])("refuses --%s that is given twice", (name, value) => {
+    const flag = name === "outputSize" ? "output-size" : name;
+    expect(() => readOptions(Options, { [name]: value })).toThrow(UsageError);
+    expect(() => readOptions(Options, { [name]: value })).toThrow(
+      `--${flag} is given more than once`,
+    );
+  });
+
+  test("says that an option which must be there is not", () => {
+    const Required = Type.Object({ parent: whole(1, 9) });
+    expect(() => readOptions(Required, {})).toThrow(UsageError);
+    expect(() => readOptions(Required, {})).toThrow(/^--parent /);
+  });
+
+  test("names the first of several mistakes", () => {
+    expect(() => readOptions(Options, { cores: 0, polling: "cold" })).toThrow(/^--cores /);
+  });
+});
+
+describe("whole", () => {
+  test("includes both of its bounds", () => {
+    expect(readOptions(Options, { cores: 1 })).toEqual({ cores: 1 });
+    expect(readOptions(Options, { cores: 1024 })).toEqual({ cores: 1024 });
+  });
+});
+
+describe("bytesOption", () => {
+  test("is the size in bytes, or nothing when the option was not given", () => {
+    expect(bytesOption("--memory", "2k")).toBe(2048);
+    expect(bytesOption("--memory", 4096)).toBe(4096);
+    expect(bytesOption("--memory", undefined)).toBeUndefined();
+  });
+
+  test("names the option when it is no size", () => {
+    expect(() => bytesOption("--memory", "lots")).toThrow(UsageError);
+    expect(() => bytesOption("--memory", "lots")).toThrow(/^--memory must be a size.*"lots"/);
+  });
+});
