@@ -5,6 +5,7 @@ import type { Socket, SocketHandler } from "bun";
 import { type Address, formatAddress } from "../address.ts";
 import type { Connection } from "../connection.ts";
 import { AddressInUse, EnvironmentError } from "../errors.ts";
+import { localPeerUid } from "./local-peer.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
@@ -25,6 +26,15 @@ export async function listen(address: Address, accept: () => ClientConnection): 
       const connection = accept();
       connections.set(peer, connection);
       connection.opened(peer);
+      if (address.kind === "tcp" && !isOwnUser(peer)) {
+        connection.send({
+          t: "refused",
+          code: "RFAAS_FORBIDDEN",
+          message:
+            "over TCP only programs of the node's user, on its machine, may connect; use its Unix socket",
+        });
+        connection.close();
+      }
     },
     data: (peer, bytes) => connections.get(peer)?.received(bytes),
     drain: (peer) => connections.get(peer)?.drained(),
@@ -34,6 +44,12 @@ export async function listen(address: Address, accept: () => ClientConnection): 
   };
   if (address.kind === "tcp") return listenTcp(address, socket);
   return await listenUnix(address.path, socket);
+}
+
+/** A Unix socket has its permissions; over TCP the kernel is asked whose the peer is. */
+function isOwnUser(peer: Socket<undefined>): boolean {
+  const uid = localPeerUid(peer.remotePort, peer.localPort);
+  return uid !== undefined && (uid === process.getuid?.() || uid === 0);
 }
 
 function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<undefined>): Listener {

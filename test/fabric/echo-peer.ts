@@ -6,7 +6,13 @@
 import { openSync } from "node:fs";
 import { Region } from "../../ffi/region.ts";
 import { dieWithParent } from "../../ffi/system.ts";
-import { FUNCTION_MASK, REQUEST, STOPPED, WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
+import {
+  FUNCTION_MASK,
+  REQUEST,
+  STOPPED,
+  WorkerControl,
+  WorkerEndpoint,
+} from "../../ffi/worker-endpoint.ts";
 import { payloads } from "./conformance-payloads.ts";
 
 const [path, slotCount, parent] = process.argv.slice(2) as [string, string, string];

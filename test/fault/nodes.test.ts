@@ -35,6 +35,25 @@ describe("a served node", () => {
     expect(stdout).toBe("7\n");
   });
 
+  test("refuses other users over TCP, and keeps serving its own", async () => {
+    await using node = await ServedNode.start("127.0.0.1:0");
+    const address = /at (127\.0\.0\.1:\d+)/.exec(node.stderr)![1]!;
+    const asNobody = ["setpriv", "--reuid", "65534", "--clear-groups", RFAAS];
+    const child = Bun.spawn(
+      [...asNobody, "invoke", `${GOOD}#echo`, "--json", "7", "--node", address],
+      {
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+      },
+    );
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect(stderr).toContain("only programs of the node's user");
+    expect([stdout, await child.exited]).toEqual(["", 3]);
+    await using rf = await invoker({ node: address });
+    expect((await rf.status()).leases).toBe(0);
+  });
+
   test("is refused an address where another node serves; the other goes on", async () => {
     using scratch = new Scratch();
     await using node = await ServedNode.start(scratch.join("node.sock"));

@@ -1,0 +1,38 @@
+/**
+ * What must not compile. `bun check` reads this file: a line marked as an error that compiles is an error itself. Never run.
+ */
+import type { Invoker } from "../../src/index.ts";
+
+type Good = typeof import("../functions/good.ts");
+
+export async function misuse(rf: Invoker): Promise<void> {
+  await using lease = await rf.allocate<Good>("good.ts", { workers: 2, polling: "hot" });
+  const input = lease.input(Float32Array, 6);
+  const output = lease.output(BigInt64Array, 1);
+  const bytes: number = lease.invoke("echo", input, output);
+  const called: number = await lease.submit("later", input, output, { deadlineMs: bytes });
+  void called;
+
+  // @ts-expect-error a function that the module does not export
+  lease.invoke("price", input, output);
+  // @ts-expect-error an export that is no function
+  lease.submit("answer", input, output);
+  // @ts-expect-error memory that no lease can own: it is shared
+  lease.invoke("echo", new Uint8Array(new SharedArrayBuffer(8)), output);
+  // @ts-expect-error an array is no buffer
+  lease.invoke("echo", [1, 2, 3], output);
+  // @ts-expect-error a buffer needs a typed array class
+  lease.input(Array, 6);
+  // @ts-expect-error an option that does not exist
+  lease.submit("echo", input, output, { deadline: 5 });
+  // @ts-expect-error map chooses the worker itself
+  await lease.map("echo", [[input, output]], { worker: 1 });
+  // @ts-expect-error a way of polling that does not exist
+  await rf.allocate("good.ts", { polling: "tepid" });
+  // @ts-expect-error trySubmit may return null
+  lease.trySubmit("echo", input, output).get();
+
+  // Without the module's type any name may be there.
+  await using untyped = await rf.allocate("good.ts");
+  untyped.invoke("price", input, output);
+}
