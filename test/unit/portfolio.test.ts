@@ -10,7 +10,9 @@ import { RECORD_FLOATS, price, priceRecords } from "../../functions/blackscholes
 
 const ROWS = 1000;
 
-function portfolio(rows: number, first = 0): { records: Float32Array; prices: Float32Array } {
+type Floats = Float32Array<ArrayBuffer>;
+
+function portfolio(rows: number, first = 0): { records: Floats; prices: Floats } {
   const records = new Float32Array(rows * RECORD_FLOATS);
   const prices = new Float32Array(rows);
   fillPortfolio(records, first);
@@ -38,7 +40,7 @@ describe("the kernel", () => {
 
 describe("the function", () => {
   const records = portfolio(3).records;
-  const input = new Uint8Array(records.buffer as ArrayBuffer);
+  const input = new Uint8Array(records.buffer);
   const context = { worker: 0, workers: 1 };
 
   test("writes four bytes a record, the kernel's prices, and nothing behind them", () => {
