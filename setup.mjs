@@ -56,6 +56,9 @@ if (!installed()) {
   run("npm", ["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
 }
 const bun = join(root, "node_modules", ".bin", "bun");
+// The one install script that is needed: it puts Bun's executable, which npm has fetched as a package, in its place.
+if (spawnSync(bun, ["--version"]).status !== 0)
+  run(process.execPath, [join(root, "node_modules", "bun", "install.js")]);
 if (!existsSync(bun)) fail("npm did not install Bun; remove node_modules and run this again");
 run(bun, [join(root, "ffi", "build.ts")]);
 say("ready: npm run demo, npm test, npm run build");
