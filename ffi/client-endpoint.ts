@@ -33,7 +33,7 @@ export class ClientEndpoint {
 
   constructor(region: Region, worker: number, slots: number, hostPidfd: number, notifyFd: number) {
     const handle = this.#shim.rfaas_client_open(
-      region.address,
+      region.handle as Pointer,
       worker,
       hostPidfd,
       notifyFd,

@@ -3,7 +3,7 @@ import { check } from "./errors.ts";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
 
-const MAX_DESCRIPTORS = LAYOUT.maxWorkers + 4;
+const MAX_DESCRIPTORS = 2 * LAYOUT.maxWorkers + 4;
 const EAGAIN = -11;
 
 /** A place to receive descriptors, known to the sender by {@link name} and a nonce. In no file system. */

@@ -20,7 +20,7 @@ export const LAYOUT = {
   inlineInputBytes: 32,
   inlineOutputBytes: 48,
   errorBytes: 4096,
-  maxWorkers: 128,
+  maxWorkers: 120,
   maxSlots: 1024,
 } as const;
 
@@ -42,9 +42,8 @@ export const END = {
   released: 1,
   exited: 2,
   signalled: 3,
-  outOfMemory: 4,
-  nodeStopped: 5,
-  workerFailed: 6,
+  nodeStopped: 4,
+  workerFailed: 5,
 } as const;
 
 /** How a worker waits for its next call. `enum rfaas_polling`. */

@@ -5,7 +5,7 @@
  * sees the arena, as one `ArrayBuffer`; the control pages stay behind the shim.
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
-import { NativeError, check } from "./errors.ts";
+import { check } from "./errors.ts";
 import { LAYOUT, POLLING, type Polling } from "./layout.ts";
 import { native } from "./library.ts";
 
@@ -19,7 +19,7 @@ export interface RegionShape {
   spinNs: number;
 }
 
-/** Creates the memory of a lease. Returns a descriptor that the caller closes. Throws {@link NativeError}. */
+/** Creates the memory of a lease. Returns a descriptor that the caller closes. Throws `NativeError`. */
 export function createRegion(shape: RegionShape): number {
   const { workers, slots, arenaBytes, polling, spinNs } = shape;
   return check(
@@ -30,11 +30,11 @@ export function createRegion(shape: RegionShape): number {
 
 /** The first page of a region: enough for an agent to say why a lease ended. */
 export class LeasePage {
-  readonly #address: number;
+  readonly #address: Pointer;
   #open = true;
 
   constructor(fd: number) {
-    this.#address = mapRegion(fd, 1);
+    this.#address = check("mapping the lease's memory", native().rfaas_lease_map(fd)) as Pointer;
   }
 
   /** Tells whoever waits on the lease that it is over. The first reason stays. `reason` is one of `END`. */
@@ -45,48 +45,48 @@ export class LeasePage {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    native().rfaas_region_unmap(this.#address, 1);
+    native().rfaas_lease_unmap(this.#address);
   }
 }
 
 /** A mapped region. Views of {@link arena} become zero-length on {@link close}, so a late access is an error and no fault. */
 export class Region {
-  /** Internal to `ffi/`. */
-  readonly address: number;
+  /** The native object, for other threads of this process and for `ffi/` itself. */
+  readonly handle: number;
   readonly arena: ArrayBuffer;
   readonly #owned: boolean;
   #open = true;
 
-  private constructor(address: number, owned: boolean) {
-    this.address = address;
+  private constructor(handle: number, owned: boolean) {
+    this.handle = handle;
     this.#owned = owned;
-    const start = native().rfaas_region_arena(this.address);
-    const bytes = native().rfaas_region_arena_bytes(this.address);
+    const start = native().rfaas_region_arena(handle as Pointer);
+    const bytes = native().rfaas_region_arena_bytes(handle as Pointer);
     this.arena = toArrayBuffer(start as Pointer, 0, bytes);
   }
 
-  /** Maps the region behind a descriptor. Throws {@link NativeError}. */
-  static map(fd: number): Region {
-    return new Region(mapRegion(fd, 0), true);
+  /** Maps the region behind a descriptor, which must have the shape that the node told. Throws `NativeError`. */
+  static map(fd: number, workers: number, slots: number): Region {
+    const handle = native().rfaas_region_map(fd, workers, slots);
+    return new Region(check("mapping the lease's memory", handle), true);
   }
 
   /** A region that another thread of this process mapped, and closes. */
-  static at(address: number): Region {
-    return new Region(address, false);
+  static at(handle: number): Region {
+    return new Region(handle, false);
   }
 
   /** A view of a worker's error records, one of `LAYOUT.errorBytes` per slot. */
   errorRecords(worker: number, slots: number): Uint8Array {
-    const start = native().rfaas_region_errors(this.address, worker);
+    const start = native().rfaas_region_errors(this.handle as Pointer, worker);
+    check("finding a worker's error records", start);
     return new Uint8Array(toArrayBuffer(start as Pointer, 0, slots * LAYOUT.errorBytes));
   }
 
   /** `[reason, detail]`, `reason` being one of `END`. */
   ended(): [reason: number, detail: number] {
-    return [
-      native().rfaas_lease_ended(this.address),
-      native().rfaas_lease_end_detail(this.address),
-    ];
+    const handle = this.handle as Pointer;
+    return [native().rfaas_region_ended(handle), native().rfaas_region_end_detail(handle)];
   }
 
   /** Detaches every view, then unmaps. No endpoint may be open on the region. */
@@ -94,12 +94,6 @@ export class Region {
     if (!this.#open) return;
     this.#open = false;
     this.arena.transfer(0);
-    if (this.#owned) native().rfaas_region_unmap(this.address, 0);
+    if (this.#owned) native().rfaas_region_unmap(this.handle as Pointer);
   }
-}
-
-function mapRegion(fd: number, headerOnly: 0 | 1): number {
-  const address = native().rfaas_region_map(fd, headerOnly);
-  if (address < 0) throw new NativeError("mapping the lease's memory", address);
-  return address;
 }

@@ -25,7 +25,12 @@ export function usableCpus(): number[] {
   ];
 }
 
-/** Bounds this process's private memory to what it has now plus `bytes`; gives up new privileges and core dumps. */
+/** Threads that this one starts from now on gain no privileges by set-user-id programs. */
+export function forbidPrivileges(): void {
+  check("giving up new privileges", native().rfaas_forbid_privileges());
+}
+
+/** Bounds this process's private memory to what it has now plus `bytes`; gives up core dumps. */
 export function confine(bytes: number): void {
   check("confining the host process", native().rfaas_confine(bytes));
 }

@@ -14,6 +14,7 @@ export const REQUEST = {
   outputOffset: 10,
   outputCapacity: 11,
   function: 12,
+  sequence: 15,
 };
 export const FUNCTION_MASK = 0x00ffffff;
 export const INPUT_INLINE = 0x40000000;
@@ -31,7 +32,7 @@ export class WorkerControl {
 
   /** `clientFd` wakes the client's event loop, `loopFd` the worker's own. */
   constructor(region: Region, worker: number, clientFd: number, loopFd: number) {
-    const handle = native().rfaas_worker_open(region.address, worker, clientFd);
+    const handle = native().rfaas_worker_open(region.handle as Pointer, worker, clientFd);
     if (handle === 0) throw new RangeError("out of memory for an endpoint; lease fewer workers");
     this.handle = handle;
     this.#loopFd = loopFd;

@@ -23,7 +23,7 @@ const FACTORS: Record<string, number> = {
 export function parseBytes(size: string | number, what: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$/.exec(String(size));
   const factor = match ? FACTORS[match[2]!.toLowerCase()] : undefined;
-  const bytes = match && factor !== undefined ? Math.floor(Number(match[1]) * factor) : Number.NaN;
+  const bytes = match && factor !== undefined ? wholeBytes(Number(match[1]) * factor) : Number.NaN;
   if (!Number.isSafeInteger(bytes) || bytes < 1)
     throw new UsageError(
       `${what} must be a size such as 512MiB, 2GiB or 4096; it is ${JSON.stringify(size)}`,
@@ -41,4 +41,9 @@ export function formatBytes(bytes: number): string {
     unit++;
   }
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** The product of a decimal fraction and a factor, without the last bit's error: 1.001 kB is 1001 bytes. */
+function wholeBytes(product: number): number {
+  return Number.isInteger(product) ? product : Math.floor(Number(product.toPrecision(15)));
 }

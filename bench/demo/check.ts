@@ -38,7 +38,7 @@ export function checkPrices(
   }
   for (let row = firstRow; row < Math.min(REFERENCE_ROWS.length, firstRow + count); row++) {
     const { price } = REFERENCE_ROWS[row]!;
-    if (Math.abs(prices[row - firstRow]! - price) > 1e-3)
+    if (!(Math.abs(prices[row - firstRow]! - price) <= 1e-3))
       throw new Error(`reference row ${row} is priced ${prices[row - firstRow]}, not ${price}`);
   }
   return { rows, worstError };

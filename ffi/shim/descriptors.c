@@ -12,7 +12,7 @@
 #include "rfaas.h"
 
 #define NONCE_BYTES 16
-#define MAX_DESCRIPTORS (RFAAS_MAX_WORKERS + 4)
+#define MAX_DESCRIPTORS (2 * RFAAS_MAX_WORKERS + 4)
 
 /* Writes the 5-byte abstract name. Returns the socket or -errno. */
 RFAAS_EXPORT int32_t rfaas_mailbox_open(uint8_t *name) {

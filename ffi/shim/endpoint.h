@@ -113,7 +113,6 @@ struct rfaas_worker {
   uint32_t expected;
   uint32_t function_count;
   uint32_t polling;
-  uint32_t out_of_order; /* set once a slot stayed busy while others went on */
   uint32_t stop;
   uint32_t turns;
   uint32_t running; /* slot + 1 of the call now in user code */

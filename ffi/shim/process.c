@@ -44,12 +44,12 @@ RFAAS_EXPORT int32_t rfaas_affinity(int32_t *out, int32_t capacity) {
   return count;
 }
 
-RFAAS_EXPORT int32_t rfaas_current_cpu(void) { return sched_getcpu(); }
+/* Set-user-id programs give nothing any more. An attribute of the thread, inherited by those it starts: call it before. */
+RFAAS_EXPORT int32_t rfaas_forbid_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno; }
 
 /* Bounds private writable memory (the JavaScript heap, native allocations; not the lease's shared region) to what the process
  * has now plus `bytes`. No core dump of a tenant's memory, and first in line for the kernel's out-of-memory killer. */
 RFAAS_EXPORT int32_t rfaas_confine(double bytes) {
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -errno;
   FILE *status = fopen("/proc/self/status", "re");
   if (!status) return -errno;
   unsigned long now_kb = 0;

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -51,59 +52,82 @@ RFAAS_EXPORT int32_t rfaas_region_create(uint32_t workers, uint32_t slots, doubl
   return fd;
 }
 
-/* Maps the whole region, or only its first page. Returns the address as a number, or -errno. The file's own size must agree
- * with what its header claims: the header is shared memory, and its other holder may be hostile. */
-RFAAS_EXPORT double rfaas_region_map(int32_t fd, int32_t header_only) {
+/* Whether a header describes a region of this file size, with as many workers and slots as the node said. */
+static int sound(const rfaas_lease_page *h, uint64_t file_bytes, uint32_t workers, uint32_t slots) {
+  return h->magic == RFAAS_MAGIC && h->version == RFAAS_LAYOUT_VERSION && h->workers == workers && h->slots == slots &&
+         h->polling <= RFAAS_ADAPTIVE && h->arena_offset == sizeof *h + workers * rfaas_worker_bytes(slots) &&
+         h->arena_bytes <= UINT32_MAX && h->arena_offset + h->arena_bytes + RFAAS_ARENA_TAIL <= h->total_bytes &&
+         h->total_bytes == file_bytes;
+}
+
+/* Maps the region behind `fd`. Its header is shared with a process that may be hostile: it is read once, the copy is checked
+ * against what the node told over the control connection, and only the copy is used. Returns the handle, or -errno. */
+RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slots) {
   struct stat st;
+  if (workers == 0 || workers > RFAAS_MAX_WORKERS || slots == 0 || slots > RFAAS_MAX_SLOTS) return -EINVAL;
   if (fstat(fd, &st) != 0) return -errno;
   if (st.st_size < (off_t)sizeof(rfaas_lease_page)) return -EPROTO;
-  size_t bytes = header_only ? sizeof(rfaas_lease_page) : (size_t)st.st_size;
-  rfaas_lease_page *lease = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (lease == MAP_FAILED) return -errno;
-  uint64_t control = sizeof *lease + lease->workers * rfaas_worker_bytes(lease->slots);
-  if (lease->magic != RFAAS_MAGIC || lease->version != RFAAS_LAYOUT_VERSION || lease->workers == 0 ||
-      lease->workers > RFAAS_MAX_WORKERS || lease->slots == 0 || lease->slots > RFAAS_MAX_SLOTS ||
-      (lease->slots & (lease->slots - 1)) || lease->arena_offset != control || lease->arena_bytes > UINT32_MAX ||
-      lease->arena_offset + lease->arena_bytes + RFAAS_ARENA_TAIL > lease->total_bytes ||
-      lease->total_bytes != (uint64_t)st.st_size) {
-    munmap(lease, bytes);
+  rfaas_region *region = calloc(1, sizeof *region);
+  if (!region) return -ENOMEM;
+  size_t bytes = (size_t)st.st_size;
+  rfaas_lease_page *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (page == MAP_FAILED) {
+    int failed = errno;
+    free(region);
+    return -failed;
+  }
+  rfaas_lease_page header;
+  memcpy(&header, page, sizeof header);
+  __asm__ volatile("" ::: "memory");
+  if (!sound(&header, bytes, workers, slots)) {
+    munmap(page, bytes);
+    free(region);
     return -EPROTO;
   }
+  *region = (rfaas_region){.page = page,
+                           .mapped_bytes = bytes,
+                           .workers = workers,
+                           .slots = slots,
+                           .polling = header.polling,
+                           .spin_ns = header.spin_ns,
+                           .epoch_ns = header.epoch_ns,
+                           .arena_offset = header.arena_offset,
+                           .arena_bytes = header.arena_bytes};
   /* Control pages are touched on the first call of every slot: map them now rather than fault then. */
-  if (!header_only) madvise(lease, control, MADV_POPULATE_WRITE);
-  return (double)(uintptr_t)lease;
+  madvise(page, region->arena_offset, MADV_POPULATE_WRITE);
+  return (double)(uintptr_t)region;
 }
 
-RFAAS_EXPORT int32_t rfaas_region_unmap(double address, int32_t header_only) {
-  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)address;
-  size_t bytes = header_only ? sizeof *lease : (size_t)lease->total_bytes;
-  return munmap(lease, bytes) == 0 ? 0 : -errno;
+RFAAS_EXPORT void rfaas_region_unmap(rfaas_region *region) {
+  munmap(region->page, region->mapped_bytes);
+  free(region);
 }
 
-RFAAS_EXPORT double rfaas_region_arena(double address) {
-  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)address;
-  return (double)(uintptr_t)((uint8_t *)lease + lease->arena_offset);
+RFAAS_EXPORT double rfaas_region_arena(rfaas_region *region) {
+  return (double)(uintptr_t)((uint8_t *)region->page + region->arena_offset);
 }
-RFAAS_EXPORT double rfaas_region_arena_bytes(double address) {
-  return (double)((rfaas_lease_page *)(uintptr_t)address)->arena_bytes;
+RFAAS_EXPORT double rfaas_region_arena_bytes(rfaas_region *region) { return (double)region->arena_bytes; }
+RFAAS_EXPORT double rfaas_region_errors(rfaas_region *region, uint32_t worker) {
+  if (worker >= region->workers) return -EINVAL;
+  return (double)(uintptr_t)rfaas_errors_of(rfaas_worker_at(region->page, worker, region->slots), region->slots);
 }
-RFAAS_EXPORT double rfaas_region_errors(double address, uint32_t worker) {
-  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)address;
-  return (double)(uintptr_t)rfaas_errors_of(rfaas_worker_at(lease, worker, lease->slots), lease->slots);
+RFAAS_EXPORT uint32_t rfaas_region_ended(rfaas_region *region) {
+  return __atomic_load_n(&region->page->ended, __ATOMIC_ACQUIRE);
 }
+RFAAS_EXPORT int32_t rfaas_region_end_detail(rfaas_region *region) { return region->page->detail; }
+
+/* Only the first page: what an agent needs to say why a lease ended. Returns its address, or -errno. */
+RFAAS_EXPORT double rfaas_lease_map(int32_t fd) {
+  void *page = mmap(NULL, sizeof(rfaas_lease_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  return page == MAP_FAILED ? (double)-errno : (double)(uintptr_t)page;
+}
+RFAAS_EXPORT void rfaas_lease_unmap(rfaas_lease_page *page) { munmap(page, sizeof *page); }
 
 /* The first reason written stays. Whoever blocks on the lease looks again at most a wait's bound later. */
-RFAAS_EXPORT void rfaas_lease_end(double address, uint32_t reason, int32_t detail) {
-  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)address;
-  if (__atomic_load_n(&lease->ended, __ATOMIC_ACQUIRE) != RFAAS_ALIVE) return;
-  lease->detail = detail;
-  __atomic_store_n(&lease->ended, reason, __ATOMIC_RELEASE);
-}
-RFAAS_EXPORT uint32_t rfaas_lease_ended(double address) {
-  return __atomic_load_n(&((rfaas_lease_page *)(uintptr_t)address)->ended, __ATOMIC_ACQUIRE);
-}
-RFAAS_EXPORT int32_t rfaas_lease_end_detail(double address) {
-  return ((rfaas_lease_page *)(uintptr_t)address)->detail;
+RFAAS_EXPORT void rfaas_lease_end(rfaas_lease_page *page, uint32_t reason, int32_t detail) {
+  if (__atomic_load_n(&page->ended, __ATOMIC_ACQUIRE) != RFAAS_ALIVE) return;
+  page->detail = detail;
+  __atomic_store_n(&page->ended, reason, __ATOMIC_RELEASE);
 }
 
 /* Offsets and sizes, in the order `ffi/layout.ts` lists them. Returns how many there are. */

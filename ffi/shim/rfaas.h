@@ -18,7 +18,8 @@
 #define RFAAS_INLINE_INPUT 32u
 #define RFAAS_INLINE_OUTPUT 48u
 #define RFAAS_ERROR_BYTES 4096u
-#define RFAAS_MAX_WORKERS 128u
+/* A host gets two descriptors for each worker, all in one message, and the kernel allows 253. */
+#define RFAAS_MAX_WORKERS 120u
 #define RFAAS_MAX_SLOTS 1024u
 /* Slack behind the arena, so that a fixed-size copy of an inline payload may read past a view's end. */
 #define RFAAS_ARENA_TAIL RFAAS_LINE
@@ -41,9 +42,8 @@ enum rfaas_end {
   RFAAS_END_RELEASED = 1,
   RFAAS_END_EXITED = 2,
   RFAAS_END_SIGNALLED = 3,
-  RFAAS_END_OUT_OF_MEMORY = 4,
-  RFAAS_END_NODE_STOPPED = 5,
-  RFAAS_END_WORKER_FAILED = 6,
+  RFAAS_END_NODE_STOPPED = 4,
+  RFAAS_END_WORKER_FAILED = 5,
 };
 
 enum rfaas_polling { RFAAS_HOT = 0, RFAAS_WARM = 1, RFAAS_ADAPTIVE = 2 };
@@ -101,6 +101,7 @@ typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t ended; /* enum rfaas_end */
     int32_t detail;
+    uint32_t skipped; /* set by the client, once it has left out a slot that was still busy */
   };
   uint8_t pad[RFAAS_PAGE - 2 * RFAAS_LINE];
 } rfaas_worker_page;
@@ -134,6 +135,19 @@ _Static_assert(sizeof(rfaas_response) == RFAAS_LINE, "a response is one line");
 _Static_assert(sizeof(rfaas_slot) == 4 * RFAAS_LINE, "a slot is four lines");
 _Static_assert(sizeof(rfaas_worker_page) == RFAAS_PAGE, "a worker's words fill a page");
 _Static_assert(sizeof(rfaas_lease_page) == RFAAS_PAGE, "a lease's words fill a page");
+
+/* A mapped region: what its header said when it was mapped, checked, and kept where no other process can change it. */
+typedef struct {
+  rfaas_lease_page *page;
+  size_t mapped_bytes;
+  uint32_t workers;
+  uint32_t slots;
+  uint32_t polling;
+  uint32_t spin_ns;
+  uint64_t epoch_ns;
+  uint64_t arena_offset;
+  uint64_t arena_bytes;
+} rfaas_region;
 
 static inline size_t rfaas_worker_bytes(uint32_t slots) {
   size_t bytes = sizeof(rfaas_worker_page) + slots * (sizeof(rfaas_slot) + RFAAS_ERROR_BYTES);

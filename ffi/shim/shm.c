@@ -30,6 +30,12 @@ static void wake(uint32_t *word, int32_t notify_fd) {
   }
 }
 
+/* The word is stored before the sleeper looks for work once more: looking is an acquire load, which alone could come first. */
+static void fall_asleep(uint32_t *word, uint32_t how) {
+  __atomic_store_n(word, how, __ATOMIC_SEQ_CST);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
   rfaas_request *shared = &c->slots[slot].request;
   memcpy(shared, request, offsetof(rfaas_request, sequence));
@@ -49,14 +55,14 @@ static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
 
 static int client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
   int timed_out = 0;
-  __atomic_store_n(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, __ATOMIC_SEQ_CST);
+  fall_asleep(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX);
   if (!client_poll(c, slot)) timed_out = futex_wait(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
   __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
   return timed_out;
 }
 
 static void client_park(rfaas_client *c) {
-  __atomic_store_n(&c->lease->client_waiting, RFAAS_PARKED_IN_LOOP, __ATOMIC_SEQ_CST);
+  fall_asleep(&c->lease->client_waiting, RFAAS_PARKED_IN_LOOP);
 }
 static void client_unpark(rfaas_client *c) {
   __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
@@ -71,9 +77,11 @@ static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
 }
 
 static int32_t worker_poll(rfaas_worker *w) {
-  if (__builtin_expect(holds_expected(w, w->hint), 1)) return (int32_t)w->hint;
-  /* The client takes slots in order and skips those still busy, which happens only beside asynchronous calls. */
-  if (w->out_of_order)
+  /* The client begins at the first slot when nothing is in flight, else takes the next in order. */
+  if (holds_expected(w, 0)) return 0;
+  if (holds_expected(w, w->hint)) return (int32_t)w->hint;
+  /* It skips those still busy, and says so once it has. */
+  if (__atomic_load_n(&w->page->skipped, __ATOMIC_SEQ_CST))
     for (uint32_t ahead = 1; ahead <= w->mask; ahead++) {
       uint32_t slot = (w->hint + ahead) & w->mask;
       if (holds_expected(w, slot)) return (int32_t)slot;
@@ -94,7 +102,7 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
 
 static int worker_wait(rfaas_worker *w, uint64_t ns) {
   int timed_out = 0;
-  __atomic_store_n(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, __ATOMIC_SEQ_CST);
+  fall_asleep(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX);
   if (worker_poll(w) < 0 && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST))
     timed_out = futex_wait(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
   __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
@@ -102,7 +110,7 @@ static int worker_wait(rfaas_worker *w, uint64_t ns) {
 }
 
 static void worker_park(rfaas_worker *w) {
-  __atomic_store_n(&w->page->waiting, RFAAS_PARKED_IN_LOOP, __ATOMIC_SEQ_CST);
+  fall_asleep(&w->page->waiting, RFAAS_PARKED_IN_LOOP);
 }
 static void worker_unpark(rfaas_worker *w) { __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
 

@@ -138,9 +138,8 @@ RFAAS_EXPORT void rfaas_worker_answer(rfaas_worker *w, uint32_t slot, int32_t st
   answer(w, slot, status, length);
 }
 
-/* The call goes on as a promise: it no longer runs, and later requests may overtake it. */
+/* The call goes on as a promise: it no longer runs. */
 RFAAS_EXPORT void rfaas_worker_defer(rfaas_worker *w, uint32_t slot) {
-  w->out_of_order = 1;
   if (w->running == slot + 1) __atomic_store_n(&w->running, 0, __ATOMIC_RELAXED);
 }
 
@@ -159,23 +158,23 @@ RFAAS_EXPORT uint32_t rfaas_worker_sleeps(rfaas_worker *w, uint32_t late) { retu
 
 /* ---- control, called from the host's main thread ---- */
 
-RFAAS_EXPORT double rfaas_worker_open(double region, uint32_t worker, int32_t notify_fd) {
-  rfaas_lease_page *lease = (rfaas_lease_page *)(uintptr_t)region;
-  uint32_t slots = lease->slots;
+RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int32_t notify_fd) {
+  if (worker >= region->workers) return 0;
+  uint32_t slots = region->slots;
   rfaas_worker *w = aligned_alloc(RFAAS_LINE, (sizeof *w + slots * sizeof(rfaas_worker_slot) + 63) & ~(size_t)63);
   if (!w) return 0;
   memset(w, 0, sizeof *w + slots * sizeof(rfaas_worker_slot));
   w->ops = &rfaas_shm_worker_ops;
-  w->lease = lease;
-  w->page = rfaas_worker_at(lease, worker, slots);
+  w->lease = region->page;
+  w->page = rfaas_worker_at(region->page, worker, slots);
   w->slots = rfaas_slots_of(w->page);
-  w->arena_bytes = lease->arena_bytes;
-  w->epoch_ns = lease->epoch_ns;
+  w->arena_bytes = region->arena_bytes;
+  w->epoch_ns = region->epoch_ns;
   w->mask = slots - 1;
   w->expected = 1;
-  w->polling = lease->polling;
+  w->polling = region->polling;
   w->notify_fd = notify_fd;
-  w->spin_ticks = (uint64_t)(lease->spin_ns * rfaas_ticks_per_ns());
+  w->spin_ticks = (uint64_t)(region->spin_ns * rfaas_ticks_per_ns());
   w->gap_limit_ticks = (uint64_t)(RFAAS_ADAPTIVE_GAP_NS * rfaas_ticks_per_ns());
   w->gap_ticks = w->gap_limit_ticks;
   return (double)(uintptr_t)w;
@@ -206,7 +205,6 @@ RFAAS_EXPORT int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, uint32_t 
 RFAAS_EXPORT void rfaas_worker_abort_calls(rfaas_worker *w) {
   for (uint32_t slot = 0; slot <= w->mask; slot++)
     if (w->slot[slot].active) answer(w, slot, RFAAS_WORKER_LOST, 0);
-  w->out_of_order = 1;
   w->stop = 0;
 }
 

@@ -121,6 +121,10 @@ export class Invoker implements AsyncDisposable {
       );
 
     let lease: Lease<Module> | undefined;
+    // The lease may be lost before it is opened here.
+    const early: ((opened: Lease<Module>) => void)[] = [];
+    const tell = (note: (opened: Lease<Module>) => void) =>
+      void (lease ? note(lease) : early.push(note));
     const grant = await this.#connection.allocate(
       {
         module: path,
@@ -132,13 +136,19 @@ export class Invoker implements AsyncDisposable {
         loadTimeoutMs,
       },
       {
-        lost: (message) => lease?.lose(message),
-        workerLost: (worker, message) => lease?.loseWorker(worker, message),
+        lost: (message) => tell((opened) => opened.lose(message)),
+        workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
       },
     );
-    lease = await Lease.open<Module>(this.#connection, path, grant, (released) =>
-      this.#leases.delete(released),
-    );
+    try {
+      lease = await Lease.open<Module>(this.#connection, path, grant, (released) =>
+        this.#leases.delete(released),
+      );
+    } catch (error) {
+      await this.#connection.release(grant.granted.lease);
+      throw error;
+    }
+    for (const note of early) note(lease);
     this.#leases.add(lease);
     return lease;
   }

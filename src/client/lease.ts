@@ -116,9 +116,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     };
     this.hostPid = granted.hostPid;
     this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
-    this.#region = Region.map(memoryFd);
-    closeDescriptor(memoryFd);
-    this.#descriptors = [pidfd, ...workerFds];
+    this.#region = Region.map(memoryFd, workerFds.length, granted.slots);
+    this.#descriptors = [memoryFd, pidfd, ...workerFds];
     this.#arenaBuffer = this.#region.arena;
     this.#arena = new Arena(this.#arenaBuffer.byteLength);
     this.#reactor = new Reactor({
@@ -150,7 +149,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     grant: GrantedLease,
     onReleased: (lease: AsyncDisposable) => void,
   ): Promise<Lease<Module>> {
-    const lease = new Lease<Module>(node, module, grant);
+    let lease: Lease<Module>;
+    try {
+      lease = new Lease<Module>(node, module, grant);
+    } catch (error) {
+      for (const fd of grant.descriptors) closeDescriptor(fd);
+      throw error;
+    }
     lease.#onReleased = onReleased;
     await lease.#reactor.open(grant.descriptors[2]!);
     return lease;
@@ -443,9 +448,12 @@ function foreignBuffer(what: string): UsageError {
   );
 }
 
+/** Timers reach no further: 24 days. */
+const MAX_DEADLINE_MS = 2 ** 31 - 1;
+
 function wholeDeadline(deadlineMs: number | undefined): number {
   if (deadlineMs === undefined) return 0;
-  if (!(deadlineMs > 0) || deadlineMs > 0xffffffff)
+  if (!(deadlineMs > 0) || deadlineMs > MAX_DEADLINE_MS)
     throw new UsageError(
       `deadlineMs must be a positive number of milliseconds; it is ${deadlineMs}`,
     );

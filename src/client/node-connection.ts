@@ -1,5 +1,5 @@
 /** A client's control connection to one node: greeting, leases, notes about their ends. */
-import { Mailbox } from "../../ffi/descriptors.ts";
+import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../address.ts";
 import { Connection } from "../connection.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
@@ -48,7 +48,10 @@ export class NodeConnection {
   draining = false;
   readonly #connection: Connection<NodeMessage, ClientMessage>;
   readonly #welcome = Promise.withResolvers<Welcome>();
-  readonly #grants = new Map<number, Pending<Granted> & { module: string }>();
+  readonly #grants = new Map<
+    number,
+    Pending<Granted> & { module: string; listener: LeaseListener }
+  >();
   readonly #statuses = new Map<number, Pending<Status>>();
   readonly #releases = new Map<number, Pending<void>>();
   readonly #listeners = new Map<number, LeaseListener>();
@@ -137,7 +140,7 @@ export class NodeConnection {
     const mailbox = new Mailbox();
     try {
       const id = this.#nextId++;
-      const pending = { ...Promise.withResolvers<Granted>(), module: request.module };
+      const pending = { ...Promise.withResolvers<Granted>(), module: request.module, listener };
       this.#grants.set(id, pending);
       this.#connection.ref();
       this.#connection.send({ t: "allocate", id, mailbox: mailbox.name, ...request });
@@ -145,13 +148,13 @@ export class NodeConnection {
       // The node sent them before it sent the grant.
       const descriptors = mailbox.receive(granted.nonce);
       if (!descriptors || descriptors.length !== 3 + request.workers) {
-        this.#connection.send({ t: "release", lease: granted.lease });
+        for (const fd of descriptors ?? []) closeDescriptor(fd);
+        await this.release(granted.lease);
         throw new LeaseRefused(
           "RFAAS_NO_SHARED_FABRIC",
           "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
         );
       }
-      this.#listeners.set(granted.lease, listener);
       return { granted, descriptors };
     } finally {
       mailbox.close();
@@ -217,9 +220,12 @@ export class NodeConnection {
             `the node at ${this.address} refused this client: ${message.message}`,
           ),
         );
-      case "granted":
-        take(this.#grants, message.id)?.resolve(message);
-        return;
+      case "granted": {
+        const pending = take(this.#grants, message.id);
+        // At once: the loss of the lease may be the very next message.
+        if (pending) this.#listeners.set(message.lease, pending.listener);
+        return pending?.resolve(message);
+      }
       case "denied": {
         const pending = take(this.#grants, message.id);
         return pending?.reject(denial(message, pending.module));

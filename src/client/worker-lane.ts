@@ -20,6 +20,9 @@ export const MAX_QUEUED_CALLS = 65_536;
 /** A queued call whose ring holds only abandoned calls looks again this often. */
 const STUCK_RING_POLL_MS = 1;
 
+/** While one call is waited for on the spot, the deadlines of the others are looked at this often. */
+const DEADLINE_POLL_MS = 20;
+
 /** What a lane needs of its lease. */
 export interface LaneOwner {
   reactor: Reactor;
@@ -41,6 +44,8 @@ export class WorkerLane implements CallDriver {
   /** Where the oldest call in flight is likely to be. */
   #oldest = 0;
   #queue: Call[] = [];
+  /** Calls in flight or queued that have a deadline. */
+  #withDeadline = 0;
 
   constructor(index: number, endpoint: ClientEndpoint, slots: number, owner: LaneOwner) {
     this.index = index;
@@ -54,15 +59,27 @@ export class WorkerLane implements CallDriver {
     return this.#inFlight + this.#queue.length;
   }
 
+  /** Counts the call among those with a deadline until it ends. */
+  #heedDeadline(call: Call): void {
+    if (call.deadlineMs === 0 || call.done) return;
+    this.#withDeadline++;
+    const { cleanUp } = call;
+    call.cleanUp = () => {
+      cleanUp?.();
+      this.#withDeadline--;
+    };
+  }
+
   /** Posts the call, or lets it wait for a slot. Throws {@link QueueFull}. */
   submit(call: Call): void {
     if (this.lost) return call.end(0, this.lost);
-    if (this.#queue.length === 0 && this.#post(call)) return;
+    if (this.#queue.length === 0 && this.#post(call)) return this.#heedDeadline(call);
     if (this.#queue.length >= MAX_QUEUED_CALLS)
       throw new QueueFull(
         `${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`,
       );
     this.#queue.push(call);
+    this.#heedDeadline(call);
     this.watch(call);
   }
 
@@ -72,7 +89,11 @@ export class WorkerLane implements CallDriver {
       call.end(0, this.lost);
       return true;
     }
-    return this.#queue.length === 0 && this.#post(call);
+    if (this.#queue.length > 0) return false;
+    const posted =
+      this.#post(call) || (this.harvest() > 0 && this.#queue.length === 0 && this.#post(call));
+    if (posted) this.#heedDeadline(call);
+    return posted;
   }
 
   /** Ends every call that has an answer, posts those that waited. Returns how many ended. */
@@ -89,6 +110,8 @@ export class WorkerLane implements CallDriver {
       this.#settle(slot, result);
       ended++;
     }
+    // The answer to an abandoned call ends nothing, but frees a slot.
+    if (this.#queue.length > 0) this.#pump();
     return ended;
   }
 
@@ -178,7 +201,8 @@ export class WorkerLane implements CallDriver {
       call.inputLength,
       call.outputOffset,
       call.outputCapacity,
-      call.deadlineMs,
+      // What is left of it, after the queue.
+      call.deadlineMs === 0 ? 0 : Math.max(1, Math.ceil(call.remainingMs())),
     );
     if (slot === STATUS.ringFull) return false;
     if (slot < 0) {
@@ -223,14 +247,20 @@ export class WorkerLane implements CallDriver {
     if (posted > 0) this.#queue.splice(0, posted);
   }
 
-  /** Waits for `waitedFor`, no longer than `wanted` may take. */
+  /** Waits for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: timers stand still meanwhile. */
   #await(waitedFor: Call, wanted: Call): void {
     const { slot } = waitedFor;
-    if (wanted.deadlineMs === 0) return this.#settle(slot, this.endpoint.wait(slot, 0));
+    if (this.#withDeadline === 0) return this.#settle(slot, this.endpoint.wait(slot, 0));
     const limitMs = wanted.remainingMs();
     if (limitMs <= 0) return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
-    const result = this.endpoint.wait(slot, Math.max(1, Math.ceil(limitMs)));
-    if (result !== STATUS.pending) this.#settle(slot, result);
+    const result = this.endpoint.wait(
+      slot,
+      Math.max(1, Math.ceil(Math.min(limitMs, DEADLINE_POLL_MS))),
+    );
+    if (result !== STATUS.pending) return this.#settle(slot, result);
+    for (const call of [...this.#flight, ...this.#queue])
+      if (call !== undefined && call.remainingMs() <= 0)
+        this.giveUp(call, new DeadlineExceeded(call.deadlineMs));
   }
 
   #awaitAbandoned(wanted: Call): void {

@@ -1,4 +1,5 @@
 import { Type } from "@sinclair/typebox";
+import { LAYOUT } from "../../ffi/layout.ts";
 import { measureCold } from "../../bench/cold.ts";
 import { measureLatency } from "../../bench/latency.ts";
 import { type Format, type Row, RowWriter } from "../../bench/rows.ts";
@@ -23,7 +24,7 @@ const Options = Type.Object({
   ),
   rate: Type.Optional(text),
   depth: Type.Optional(whole(1, 1024)),
-  workers: Type.Optional(whole(1, 128)),
+  workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
   fabric: Type.Optional(
     Type.Literal("shm", { errorMessage: "must be shm, the only fabric so far" }),
   ),

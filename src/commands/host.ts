@@ -1,9 +1,10 @@
 import { Type } from "@sinclair/typebox";
+import { LAYOUT } from "../../ffi/layout.ts";
 import { runHost } from "../executor/host.ts";
 import type { Command } from "./command.ts";
 import { readOptions, whole } from "./options.ts";
 
-const Options = Type.Object({ workers: whole(0, 128), parent: whole(1, 2 ** 31) });
+const Options = Type.Object({ workers: whole(0, LAYOUT.maxWorkers), parent: whole(1, 2 ** 31) });
 
 /** A host process: started by an agent, which is at the other end of descriptor 3. */
 export const host: Command = {

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
+import { LAYOUT } from "../../ffi/layout.ts";
 import { type AllocateOptions, invoker } from "../client/invoker.ts";
 import type { Lease } from "../client/lease.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
@@ -15,7 +16,7 @@ const Options = Type.Object({
   outputSize: Type.Optional(size),
   node: Type.Optional(text),
   repeat: Type.Optional(whole(1, 1_000_000_000)),
-  workers: Type.Optional(whole(1, 128)),
+  workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
   polling: Type.Optional(polling),
   deadline: Type.Optional(whole(1, 2 ** 31 - 1)),
   timings: Type.Optional(flag),

@@ -206,7 +206,12 @@ export class Agent {
     this.#leases.set(lease.id, { lease, client });
     // The client may have gone while a host was started.
     if (!this.#clients.has(client)) return lease.end({ kind: "client-gone" });
-    lease.attach();
+    try {
+      lease.attach();
+    } catch (error) {
+      deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
+      lease.end({ kind: "load-failed" });
+    }
   }
 
   #newLease(

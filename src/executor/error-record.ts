@@ -2,8 +2,19 @@
 import { LAYOUT } from "../../ffi/layout.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
-/** The parts of a thrown value that travel. A value that is no Error is shown as it would be printed. */
+/** Longer texts are cut: an error is for reading, and a control message has its bounds. */
+const MAX_TEXT = 16 * 1024;
+
+/** The parts of a thrown value that travel. A value that is no Error is shown as it would be printed. Never throws. */
 export function toErrorRecord(thrown: unknown): ErrorRecord {
+  try {
+    return describe(thrown);
+  } catch {
+    return { name: "NonErrorThrown", message: "an error that cannot be read was thrown" };
+  }
+}
+
+function describe(thrown: unknown): ErrorRecord {
   if (!(thrown instanceof Error)) {
     return {
       name: "NonErrorThrown",
@@ -12,10 +23,12 @@ export function toErrorRecord(thrown: unknown): ErrorRecord {
   }
   const { code } = thrown as { code?: unknown };
   return {
-    name: String(thrown.name),
-    message: String(thrown.message),
-    ...(typeof code === "string" ? { code } : {}),
-    ...(typeof thrown.stack === "string" ? { stack: withoutOwnFrames(thrown.stack) } : {}),
+    name: cut(String(thrown.name), 100),
+    message: cut(String(thrown.message), MAX_TEXT),
+    ...(typeof code === "string" ? { code: cut(code, 100) } : {}),
+    ...(typeof thrown.stack === "string"
+      ? { stack: cut(withoutOwnFrames(thrown.stack), MAX_TEXT) }
+      : {}),
   };
 }
 
@@ -32,7 +45,10 @@ export function toLoadErrorRecord(thrown: unknown): ErrorRecord {
   const errors =
     thrown instanceof AggregateError && thrown.errors.length > 0 ? thrown.errors : [thrown];
   const record = toErrorRecord(errors[0]);
-  return { ...record, message: errors.slice(0, 10).map(describeLoadError).join("\n") };
+  return {
+    ...record,
+    message: cut(errors.slice(0, 10).map(describeLoadError).join("\n"), MAX_TEXT),
+  };
 }
 
 interface Position {
@@ -63,21 +79,27 @@ function inspect(value: unknown): string {
   }
 }
 
-/** Writes the record into its place in shared memory. Returns its length; a record that is too long loses its stack's tail first. */
+/** Writes the record into its place in shared memory. Returns its length. What is too long loses its stack first, then text. */
 export function writeErrorRecord(records: Uint8Array, slot: number, record: ErrorRecord): number {
-  let fitting = { ...record };
-  let bytes = encode(fitting);
-  for (let budget = LAYOUT.errorBytes / 2; bytes.length > LAYOUT.errorBytes; budget /= 2) {
-    fitting = {
-      name: fitting.name.slice(0, 100),
-      message: cut(fitting.message, budget),
-      ...(fitting.code === undefined ? {} : { code: fitting.code.slice(0, 100) }),
-      ...(fitting.stack === undefined ? {} : { stack: cut(fitting.stack, budget / 2) }),
-    };
-    bytes = encode(fitting);
-  }
+  const bytes = fittingBytes(record);
   records.set(bytes, slot * LAYOUT.errorBytes);
   return bytes.length;
+}
+
+function fittingBytes(record: ErrorRecord): Uint8Array {
+  const whole = encode(record);
+  if (whole.length <= LAYOUT.errorBytes) return whole;
+  const { name, message, code, stack = "" } = record;
+  const rest = { name: cut(name, 100), ...(code === undefined ? {} : { code: cut(code, 100) }) };
+  for (let length = stack.length >> 1; length > 0; length >>= 1) {
+    const bytes = encode({ ...rest, message, stack: cut(stack, length) });
+    if (bytes.length <= LAYOUT.errorBytes) return bytes;
+  }
+  for (let length = message.length; length > 0; length >>= 1) {
+    const bytes = encode({ ...rest, message: cut(message, length) });
+    if (bytes.length <= LAYOUT.errorBytes) return bytes;
+  }
+  return encode({ name: "Error", message: "the error is too long to be told" });
 }
 
 /** JSON: a worker loads nothing that it does not need for its first call. */

@@ -51,7 +51,14 @@ export class HostPool {
       this.#spares.size < this.#size &&
       this.#failures < MAX_FAILURES_IN_A_ROW
     ) {
-      const host = HostProcess.spawn(this.#workersPerHost);
+      let host: HostProcess;
+      try {
+        host = HostProcess.spawn(this.#workersPerHost);
+      } catch {
+        // No descriptors or processes left: the next lease tries again, and says so.
+        this.#failures++;
+        return;
+      }
       this.#spares.add(host);
       host.ready.then(
         () => {

@@ -74,9 +74,8 @@ export class HostProcess {
         host.mailboxName = message.mailbox;
         ready.resolve();
       },
-      closed: (error) => {
-        if (error) host.kill();
-      },
+      // A host that nobody can talk to any more is of no use.
+      closed: () => host.kill(),
     });
     host = new HostProcess(child, connection, ready.promise, exit.promise);
     void exit.promise.then(({ exitCode, signal }) => {

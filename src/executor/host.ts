@@ -7,7 +7,7 @@ import type { Worker } from "node:worker_threads";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
 import { Region } from "../../ffi/region.ts";
-import { confine, dieWithParent, ticksPerNs } from "../../ffi/system.ts";
+import { confine, dieWithParent, forbidPrivileges, ticksPerNs } from "../../ffi/system.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
 import { Connection } from "../connection.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
@@ -21,7 +21,7 @@ import {
 } from "../protocol/messages.ts";
 import { startFunctionWorker } from "../workers.ts";
 import { toErrorRecord } from "./error-record.ts";
-import type { AttachWorker, WorkerReport } from "./thread-messages.ts";
+import type { AttachWorker, ExpireCall, WorkerReport } from "./thread-messages.ts";
 
 /** How long a cancelled call may go on before its thread is replaced. */
 const CANCEL_GRACE_MS = 50;
@@ -39,6 +39,7 @@ export async function runHost(options: {
     console.error(error);
     process.exit(70);
   });
+  forbidPrivileges();
   const mailbox = new Mailbox();
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
   await Promise.all(prewarmed.map((thread) => thread.ready));
@@ -86,6 +87,7 @@ class HostedLease {
   readonly #threads: Thread[];
   readonly #restarting = new Set<number>();
   readonly #stopped = new Set<number>();
+  readonly #reloads = new Map<number, ReturnType<typeof setTimeout>>();
   readonly #loaded: (Exports | undefined)[] = [];
   #answered = false;
   #startedNs = 0;
@@ -104,7 +106,7 @@ class HostedLease {
       throw new Error("the agent sent no memory with the lease");
     const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
     mailbox.close();
-    this.#region = Region.map(memoryFd);
+    this.#region = Region.map(memoryFd, attach.workers, attach.slots);
     closeDescriptor(memoryFd);
     this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
     const wakeFds = loopFds.filter((_, i) => i % 2 === 1);
@@ -125,12 +127,17 @@ class HostedLease {
     this.#threads.forEach((thread, worker) => this.#begin(thread, worker));
   }
 
-  /** The client gave up on a call. If it still runs after a moment, the thread it runs on is replaced. */
+  /**
+   * The client gave up on a call. A pending promise is forgotten; a call that still runs after a moment has its thread
+   * replaced.
+   */
   cancel(worker: number, slot: number, sequence: number): void {
     const control = this.#controls[worker];
-    if (!control || this.#restarting.has(worker)) return;
+    if (!control || !this.#answered) return;
+    const expire: ExpireCall = { slot, sequence };
+    this.#threads[worker]!.worker.postMessage(expire);
     setTimeout(() => {
-      if (control.runs(slot, sequence)) void this.#restart(worker);
+      if (!this.#restarting.has(worker) && control.runs(slot, sequence)) void this.#restart(worker);
     }, CANCEL_GRACE_MS);
   }
 
@@ -143,13 +150,14 @@ class HostedLease {
     const { slots, module, workers, cpus } = this.#attach;
     const attach: AttachWorker = {
       handle: this.#controls[worker]!.handle,
-      regionAddress: this.#region.address,
+      region: this.#region.handle,
       slots,
       hot: this.#attach.polling === "hot",
       module,
       worker,
       workers,
       cpu: cpus[worker] ?? -1,
+      functions: this.#loaded[worker]?.functions ?? null,
       watchFd: duplicateDescriptor(this.#watchFds[worker]!),
     };
     thread.worker.on("message", (report: WorkerReport) => this.#reported(worker, report));
@@ -161,12 +169,10 @@ class HostedLease {
   }
 
   #reported(worker: number, report: WorkerReport): void {
-    if (report.t === "stopped" && !this.#restarting.has(worker)) {
-      this.#stopped.add(worker);
-      if (this.#stopped.size === this.#threads.length) process.exit(0);
-    }
-    if (report.t === "load-failed") this.#failLoad(report.code, report.error);
-    if (report.t !== "loaded" || this.#answered) return;
+    if (report.t === "stopped") return this.#rested(worker);
+    if (this.#answered) return this.#reloaded(worker, report);
+    if (report.t === "load-failed") return this.#failLoad(report.code, report.error);
+    if (report.t !== "loaded") return;
     this.#loaded[worker] = report.exports;
     if (this.#controls.some((_, i) => this.#loaded[i] === undefined)) return;
     this.#answered = true;
@@ -175,6 +181,26 @@ class HostedLease {
       exports: this.#loaded[0]!,
       loadNs: Bun.nanoseconds() - this.#startedNs,
     });
+  }
+
+  #rested(worker: number): void {
+    if (this.#restarting.has(worker)) return;
+    this.#stopped.add(worker);
+    if (this.#stopped.size === this.#threads.length) process.exit(0);
+  }
+
+  #reloaded(worker: number, report: WorkerReport): void {
+    if (report.t === "ready") return;
+    clearTimeout(this.#reloads.get(worker));
+    if (report.t === "load-failed") this.#loseWorker(worker, report.error.message);
+  }
+
+  /** No thread of this worker will answer again. */
+  #loseWorker(worker: number, why: string): void {
+    this.#restarting.add(worker);
+    void this.#threads[worker]!.worker.terminate();
+    this.#controls[worker]!.lose(END.workerFailed, 0);
+    this.#agent.send({ t: "worker-ended", worker, message: why });
   }
 
   #failLoad(code: string, error: { name: string; message: string }): void {
@@ -187,12 +213,7 @@ class HostedLease {
   #ended(thread: Thread, worker: number, error: Error): void {
     if (this.#threads[worker] !== thread || this.#restarting.has(worker)) return;
     if (!this.#answered) return this.#failLoad("RFAAS_MODULE_FAILED", toErrorRecord(error));
-    this.#controls[worker]!.lose(END.workerFailed, 0);
-    this.#agent.send({
-      t: "worker-ended",
-      worker,
-      message: `an uncaught error ended the worker: ${error.message}`,
-    });
+    this.#loseWorker(worker, `an uncaught error ended the worker: ${toErrorRecord(error).message}`);
   }
 
   async #restart(worker: number): Promise<void> {
@@ -211,6 +232,10 @@ class HostedLease {
     const fresh = startThread(worker);
     this.#threads[worker] = fresh;
     this.#restarting.delete(worker);
+    const { loadTimeoutMs } = this.#attach;
+    const tooLong = () =>
+      this.#loseWorker(worker, `its module did not load again within ${loadTimeoutMs} ms`);
+    this.#reloads.set(worker, setTimeout(tooLong, loadTimeoutMs));
     this.#begin(fresh, worker);
   }
 }

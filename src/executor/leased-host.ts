@@ -59,12 +59,16 @@ export class LeasedHost {
     this.host = host;
     this.#events = events;
     const memory = createRegion(shape);
-    this.#page = new LeasePage(memory);
-    this.#fds = {
-      memory,
-      client: notifyPair(),
-      workers: Array.from({ length: shape.workers }, () => notifyPair()),
-    };
+    const pairs: [number, number][] = [];
+    try {
+      for (let i = 0; i <= shape.workers; i++) pairs.push(notifyPair());
+      this.#page = new LeasePage(memory);
+    } catch (error) {
+      for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
+      throw error;
+    }
+    const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
+    this.#fds = { memory, client, workers };
     host.onMessage = (message) => this.#heard(message);
     void host.exited.then((exit) => this.#died(exit));
   }
@@ -158,8 +162,9 @@ export class LeasedHost {
   #handOver(): void {
     const { memory, client, workers } = this.#fds!;
     const nonce = crypto.getRandomValues(new Uint8Array(16));
-    const pidfd = this.host.openPidfd();
+    let pidfd = -1;
     try {
+      pidfd = this.host.openPidfd();
       sendDescriptors(this.request.mailbox, nonce, [
         memory,
         pidfd,
@@ -167,14 +172,11 @@ export class LeasedHost {
         ...workers.map(([, notify]) => notify),
       ]);
     } catch (error) {
-      this.#events.denied(
-        this,
-        "RFAAS_NO_SHARED_FABRIC",
-        `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`,
-      );
+      const message = `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`;
+      this.#events.denied(this, "RFAAS_NO_SHARED_FABRIC", message);
       return this.end({ kind: "load-failed" });
     } finally {
-      closeDescriptor(pidfd);
+      if (pidfd >= 0) closeDescriptor(pidfd);
       this.#closeDescriptors();
     }
     this.#events.granted(this, nonce, this.#loaded!.exports, this.#loaded!.loadNs);

@@ -32,6 +32,8 @@ export class CallServer {
   readonly #context: FunctionContext;
   readonly #arena: ArrayBuffer;
   readonly #errors: Uint8Array;
+  /** Sequences of the calls that go on as promises, by slot. */
+  readonly #deferred = new Map<number, number>();
   readonly #views: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
   readonly #inlineInputs: (Bytes | undefined)[];
   readonly #inlineOutputs: (Bytes | undefined)[];
@@ -120,25 +122,42 @@ export class CallServer {
   // ---- not hot: promises, wrong results, errors ----
 
   #finishOddly(slot: number, fn: number, capacity: number, result: unknown): void {
-    if (!isThenable(result)) return this.#fail(slot, this.#wrongResult(fn, capacity, result));
+    if (typeof result !== "object" || result === null)
+      return this.#fail(slot, this.#wrongResult(fn, capacity, result));
+    const call = this.#endpoint.requests[slot * this.#endpoint.slotWords + REQUEST.sequence]!;
     this.pending++;
+    this.#deferred.set(slot, call);
     this.#endpoint.defer(slot);
-    result.then(
+    // Any thenable, however odd, becomes a promise that settles once.
+    Promise.resolve(result).then(
       (length) => {
-        if (Number.isInteger(length) && length >= 0 && length <= capacity)
+        if (!this.#settle(slot, call)) return;
+        if (
+          typeof length === "number" &&
+          Number.isInteger(length) &&
+          length >= 0 &&
+          length <= capacity
+        )
           this.#endpoint.answer(slot, STATUS.ok, length);
         else this.#fail(slot, this.#wrongResult(fn, capacity, length));
-        this.#settled();
       },
       (error) => {
-        this.#fail(slot, error);
-        this.#settled();
+        if (this.#settle(slot, call)) this.#fail(slot, error);
       },
     );
   }
 
-  #settled(): void {
+  /** Nobody waits for this asynchronous call any more: its slot is given back, and what it settles to is ignored. */
+  expire(slot: number, sequence: number): void {
+    if (this.#settle(slot, sequence)) this.#endpoint.answer(slot, STATUS.deadline, 0);
+  }
+
+  /** Whether the call was still pending; it no longer is. */
+  #settle(slot: number, sequence: number): boolean {
+    if (this.#deferred.get(slot) !== sequence) return false;
+    this.#deferred.delete(slot);
     if (--this.pending === 0) this.onAllSettled();
+    return true;
   }
 
   #fail(slot: number, error: unknown): void {
@@ -156,8 +175,4 @@ export class CallServer {
       code: "RFAAS_WRONG_RESULT",
     });
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<number> {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
 }

@@ -1,11 +1,18 @@
-/** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`, once per lease. */
+/** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`. */
 import type { ErrorRecord, Exports } from "../protocol/messages.ts";
 
-/** Main thread to worker: run this lease's calls. */
+/** Main thread to worker, after {@link AttachWorker}: nobody waits for this asynchronous call any more. */
+export interface ExpireCall {
+  slot: number;
+  sequence: number;
+}
+
+/** Main thread to worker, once: run this lease's calls. */
 export interface AttachWorker {
   /** The native endpoint, owned by the main thread. */
   handle: number;
-  regionAddress: number;
+  /** The native region, likewise. */
+  region: number;
   slots: number;
   hot: boolean;
   module: string;
@@ -13,6 +20,8 @@ export interface AttachWorker {
   workers: number;
   /** Pin to this CPU; -1 to stay free. */
   cpu: number;
+  /** The functions that the lease was granted for, when this thread replaces another: it must come to the same ones. */
+  functions: readonly string[] | null;
   /** The socket that wakes this worker's event loop; the worker closes it. */
   watchFd: number;
 }

@@ -13,7 +13,7 @@ import { watchDescriptor } from "../watch-descriptor.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { LoadFailure, loadModule } from "./loader.ts";
 import { CallServer } from "./serve.datapath.ts";
-import type { AttachWorker, WorkerReport } from "./thread-messages.ts";
+import type { AttachWorker, ExpireCall, WorkerReport } from "./thread-messages.ts";
 
 const port = parentPort as MessagePort;
 
@@ -33,6 +33,8 @@ async function serve(attach: AttachWorker): Promise<void> {
   const loading = setInterval(() => {}, 1 << 30);
   try {
     loaded = await loadModule(attach.module);
+    if (attach.functions && !Bun.deepEquals(attach.functions, loaded.exports.functions))
+      throw changedModule(attach.module);
   } catch (error) {
     const failure =
       error instanceof LoadFailure
@@ -45,7 +47,7 @@ async function serve(attach: AttachWorker): Promise<void> {
   }
 
   const { slots, worker, workers } = attach;
-  const region = Region.at(attach.regionAddress);
+  const region = Region.at(attach.region);
   const endpoint = new WorkerEndpoint(attach.handle, slots);
   endpoint.setFunctionCount(loaded.functions.length);
   const server = new CallServer(
@@ -57,6 +59,7 @@ async function serve(attach: AttachWorker): Promise<void> {
     region.errorRecords(worker, slots),
     slots,
   );
+  port.on("message", ({ slot, sequence }: ExpireCall) => server.expire(slot, sequence));
   const wakes = new Wakes();
   server.onAllSettled = () => wakes.wake();
   await wakes.watch(attach.watchFd);
@@ -64,9 +67,9 @@ async function serve(attach: AttachWorker): Promise<void> {
   report({ t: "loaded", exports: loaded.exports });
 
   while (server.run() !== STOPPED) {
-    if (server.pending === 0 || attach.hot) {
+    if (server.pending === 0 || attach.hot || endpoint.park()) {
       await eventLoopTurn();
-    } else if (!endpoint.park()) {
+    } else {
       await wakes.next();
       endpoint.unpark();
     }
@@ -74,6 +77,12 @@ async function serve(attach: AttachWorker): Promise<void> {
   // What functions have printed leaves with the event loop's turn.
   await eventLoopTurn();
   report({ t: "stopped" });
+}
+
+/** Callers know functions by their index: with other functions, calls would reach the wrong ones. */
+function changedModule(path: string): LoadFailure {
+  const message = `${path} has changed since the lease was granted`;
+  return new LoadFailure("RFAAS_MODULE_CHANGED", { name: "ModuleChanged", message });
 }
 
 function eventLoopTurn(): Promise<void> {

@@ -23,30 +23,39 @@ export function encodeFrame(message: unknown): Uint8Array {
 
 /** Cuts a byte stream into messages, however the bytes arrive. */
 export class FrameReader {
-  #pending = new Uint8Array(0);
+  #chunks: Uint8Array[] = [];
+  #bytes = 0;
+  /** Bytes that must have come before it is worth looking again. */
+  #needed = PREFIX_BYTES;
 
   /** The messages completed by `bytes`. Throws {@link ProtocolError} on a frame that is too long or no MessagePack. */
   push(bytes: Uint8Array): unknown[] {
-    const joined = new Uint8Array(this.#pending.length + bytes.length);
-    joined.set(this.#pending);
-    joined.set(bytes, this.#pending.length);
-    const view = new DataView(joined.buffer);
+    // A copy: the socket may use its buffer again.
+    this.#chunks.push(bytes.slice());
+    this.#bytes += bytes.length;
+    if (this.#bytes < this.#needed) return [];
 
+    const joined = Buffer.concat(this.#chunks);
     const messages: unknown[] = [];
     let start = 0;
+    this.#needed = PREFIX_BYTES;
     while (joined.length - start >= PREFIX_BYTES) {
-      const length = view.getUint32(start, true);
+      const length = joined.readUInt32LE(start);
       if (length === 0 || length > MAX_FRAME_BYTES)
         throw new ProtocolError(
           `a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`,
         );
-      if (joined.length - start < PREFIX_BYTES + length) break;
-      // A copy: binary fields of the message are views of what they are read from.
-      const body = joined.slice(start + PREFIX_BYTES, start + PREFIX_BYTES + length);
-      messages.push(unpack(body));
-      start += PREFIX_BYTES + length;
+      const end = start + PREFIX_BYTES + length;
+      if (joined.length < end) {
+        this.#needed = end - start;
+        break;
+      }
+      // Another copy: binary fields of the message are views of what they are read from.
+      messages.push(unpack(new Uint8Array(joined.subarray(start + PREFIX_BYTES, end))));
+      start = end;
     }
-    this.#pending = joined.slice(start);
+    this.#chunks = start < joined.length ? [joined.subarray(start)] : [];
+    this.#bytes = joined.length - start;
     return messages;
   }
 }

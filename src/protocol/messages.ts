@@ -77,7 +77,7 @@ const Granted = Type.Object({
   nonce: bytes(16),
   hostPid: count,
   exports: Exports,
-  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 128 }),
+  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 120 }),
   slots: count,
   polling,
   prewarmed: Type.Boolean(),
@@ -114,7 +114,7 @@ const Attach = Type.Object({
   t: Type.Literal("attach"),
   nonce: bytes(16),
   workers: count,
-  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 128 }),
+  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 120 }),
   slots: count,
   polling,
   module: text,
@@ -153,7 +153,7 @@ export class Vocabulary<T extends { t: string }> {
     const check = typeof t === "string" ? this.#checkFor(t) : undefined;
     if (!check)
       throw new ProtocolError(
-        `unknown control message ${JSON.stringify(t) ?? "without a type"}; update the older side`,
+        `unknown control message ${typeof t === "string" ? JSON.stringify(t) : "without a type"}; update the older side`,
       );
     if (!check.Check(message)) {
       const first = check.Errors(message).First();

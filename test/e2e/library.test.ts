@@ -165,6 +165,73 @@ describe("a call", () => {
     expect(held.invoke("echo", input, output, { deadlineMs: 10_000 })).toBe(8);
   });
 
+  test("that was answered but not taken does not stop those behind it", async () => {
+    await using held = await lease({ polling: "hot", slots: 2 });
+    const [input, output] = buffers(held);
+    const untaken = held.submit("echo", input, output);
+    for (let i = 0; i < 10; i++) expect(held.submit("echo", input, output).get()).toBe(8);
+    expect(untaken.get()).toBe(8);
+  });
+
+  test("that waits behind abandoned ones is posted when their answers come", async () => {
+    await using held = await lease({ polling: "warm", slots: 1 });
+    const [input, output] = buffers(held);
+    input[0] = 100;
+    const abandoned = held.submit("later", input, output, { deadlineMs: 20 });
+    const behind = held.submit("echo", input, output);
+    await expect(abandoned.then()).rejects.toThrow(DeadlineExceeded);
+    expect(await behind).toBe(8);
+  });
+
+  test("keeps its deadline while another one is waited for on the spot", async () => {
+    await using held = await lease({ polling: "hot" });
+    const [input, output] = buffers(held);
+    input[0] = 300;
+    const pending = held.submit("pending", input, output, { deadlineMs: 50 });
+    expect(held.submit("later", input, output).get()).toBe(8);
+    expect(pending.done).toBe(true);
+    expect(() => pending.get()).toThrow(DeadlineExceeded);
+  });
+
+  test("has the rest of its deadline when it is posted, not all of it again", async () => {
+    await using held = await lease({ polling: "hot", slots: 1 });
+    const [input, output] = buffers(held);
+    const [delay, delayed] = buffers(held);
+    delay[0] = 150;
+    const first = held.submit("busy", delay, delayed);
+    const second = held.submit("count", input, output, { deadlineMs: 100 });
+    await expect(second.then()).rejects.toThrow(DeadlineExceeded);
+    await first;
+    // Were it posted with a deadline of its own, it would have run by now.
+    await held.submit("count", input, output);
+    expect(output[0]).toBe(1);
+  });
+
+  test("takes a deadline of weeks, and none beyond", async () => {
+    await using held = await lease({ polling: "hot" });
+    const [input, output] = buffers(held);
+    const weeks = { deadlineMs: 2 ** 31 - 1 };
+    expect(held.invoke("echo", input, output, weeks)).toBe(8);
+    expect(await held.submit("soon", input, output, weeks)).toBe(8);
+    expect(() => held.submit("echo", input, output, { deadlineMs: 2 ** 31 })).toThrow(UsageError);
+    expect(() => held.invoke("echo", input, output, { deadlineMs: 0 })).toThrow(UsageError);
+  });
+
+  test("finds slots again whose promises never settled, once their deadlines have passed", async () => {
+    await using held = await lease({ polling: "warm", slots: 2 });
+    const [input, output] = buffers(held);
+    const stuck = [0, 1].map(() => held.submit("pending", input, output, { deadlineMs: 20 }));
+    for (const call of stuck) await expect(call.then()).rejects.toThrow(DeadlineExceeded);
+    expect(await held.submit("echo", input, output)).toBe(8);
+  });
+
+  test("is taken by trySubmit again once earlier ones are answered, though nobody looked at them", async () => {
+    await using held = await lease({ polling: "hot", slots: 2 });
+    const [input, output] = buffers(held);
+    for (let i = 0; i < 2; i++) expect(held.trySubmit("echo", input, output)).not.toBeNull();
+    await until(() => held.trySubmit("echo", input, output) !== null, "a slot is free");
+  });
+
   test("stops being waited for when its signal aborts", async () => {
     await using held = await lease({ polling: "hot", slots: 1 });
     const [input, output] = buffers(held);
@@ -195,6 +262,16 @@ describe("several workers", () => {
     await held.submit("whoAmI", input, outputs[0]!, { worker: 2 });
     expect(outputs[0]![0]).toBe(2);
     expect(() => held.submit("whoAmI", input, outputs[0]!, { worker: 3 })).toThrow(UsageError);
+  });
+
+  test("can be as many as a lease may have, and no more", async () => {
+    await using many = await invoker({ cores: 200, prewarm: 0 });
+    await using held = await many.allocate<Good>(GOOD, { workers: 120, slots: 2, polling: "warm" });
+    const input = held.input(Uint8Array, 0);
+    const output = held.output(Uint32Array, 2);
+    expect(await held.submit("whoAmI", input, output, { worker: 119 })).toBe(8);
+    expect([...output]).toEqual([119, 120]);
+    await expect(many.allocate(GOOD, { workers: 121 })).rejects.toThrow(UsageError);
   });
 
   test("map spreads chunks over the workers and keeps their order", async () => {
@@ -302,6 +379,17 @@ describe("a worker", () => {
         return output[0]! > 3;
       }, "the module's timer runs between calls");
     }
+  });
+
+  test("can gain no privileges", async () => {
+    await using held = await lease({ workers: 2 });
+    const tasks = await Array.fromAsync(
+      new Bun.Glob("*/status").scan({ cwd: `/proc/${held.hostPid}/task` }),
+      async (path) => await Bun.file(`/proc/${held.hostPid}/task/${path}`).text(),
+    );
+    const workers = tasks.filter((status) => status.includes("Name:\trfaas-worker"));
+    expect(workers.length).toBeGreaterThanOrEqual(2);
+    for (const status of workers) expect(status).toContain("NoNewPrivs:\t1");
   });
 
   test("is gone, with its process, when the lease is released", async () => {

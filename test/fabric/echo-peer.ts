@@ -17,7 +17,7 @@ import { payloads } from "./conformance-payloads.ts";
 
 const [path, slotCount, parent] = process.argv.slice(2) as [string, string, string];
 dieWithParent(Number(parent));
-const region = Region.map(openSync(path, "r+"));
+const region = Region.map(openSync(path, "r+"), 1, Number(slotCount));
 const worker = new WorkerEndpoint(new WorkerControl(region, 0, -1, -1).handle, Number(slotCount));
 worker.setFunctionCount(3);
 process.stdout.write("ready\n");

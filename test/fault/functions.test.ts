@@ -173,6 +173,21 @@ describe("a function that does not come back", () => {
   });
 });
 
+describe("a module that changes while a worker is replaced", () => {
+  test("ends the worker instead of answering with other functions", async () => {
+    using scratch = new Scratch();
+    const text = "export const spins = () => { for (;;); };\nexport const zero = () => 0;\n";
+    await using lease = await rf.allocate(scratch.file("changes.ts", text), { polling: "hot" });
+    const view = lease.input(Uint8Array, 8);
+    expect(lease.invoke("zero", view, view)).toBe(0);
+    scratch.file("changes.ts", `export const another = () => 1;\n${text}`);
+    const behind = lease.submit("spins", view, view, { deadlineMs: 50 });
+    const queued = lease.submit("zero", view, view);
+    await expect(behind.then()).rejects.toBeInstanceOf(DeadlineExceeded);
+    await expect(queued.then()).rejects.toThrow("has changed since the lease was granted");
+  });
+});
+
 describe("a function that ends its process", () => {
   test("by process.exit gets an error instead", async () => {
     await using held = await badLease();

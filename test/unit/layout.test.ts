@@ -61,7 +61,8 @@ describe("the layout of shared memory", () => {
 
   test("has the words of a request behind its inline payload", () => {
     expect(4 * REQUEST.inputOffset).toBe(LAYOUT.requestInputOffset);
-    expect(Object.values(REQUEST)).toEqual([8, 9, 10, 11, 12]);
+    expect(Object.values(REQUEST)).toEqual([8, 9, 10, 11, 12, 15]);
+    expect(4 * REQUEST.sequence).toBe(LAYOUT.requestSequence);
   });
 });
 
@@ -80,16 +81,16 @@ describe("the shim's functions", () => {
     expect(Object.keys(SYMBOLS).filter((name) => !names.includes(name))).toEqual([]);
   });
 
-  test("are declared, every one that is exported", () => {
-    const declared = Object.keys(SYMBOLS);
-    expect(exported.map(({ name }) => name).filter((name) => !declared.includes(name))).toEqual([]);
-  });
-
   test("are declared with as many arguments as they take", () => {
     const declared: Record<string, { args: readonly string[] }> = SYMBOLS;
     for (const { name, parameters } of exported) {
       const count = parameters === "void" ? 0 : parameters.split(",").length;
       expect([name, declared[name]?.args.length ?? count]).toEqual([name, count]);
     }
+  });
+
+  test("are declared, every one that is exported", () => {
+    const declared = Object.keys(SYMBOLS);
+    expect(exported.map(({ name }) => name).filter((name) => !declared.includes(name))).toEqual([]);
   });
 });
