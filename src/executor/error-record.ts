@@ -96,7 +96,8 @@ function fittingBytes(record: ErrorRecord): Uint8Array {
     if (bytes.length <= LAYOUT.errorBytes) return bytes;
   }
   for (let length = message.length; length > 0; length >>= 1) {
-    const bytes = encode({ ...rest, message: cut(message, length) });
+    const shorter = stack === "" ? {} : { stack: cut(stack, length >> 1) };
+    const bytes = encode({ ...rest, message: cut(message, length), ...shorter });
     if (bytes.length <= LAYOUT.errorBytes) return bytes;
   }
   return encode({ name: "Error", message: "the error is too long to be told" });

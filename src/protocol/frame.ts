@@ -31,7 +31,7 @@ export class FrameReader {
   /** The messages completed by `bytes`. Throws {@link ProtocolError} on a frame that is too long or no MessagePack. */
   push(bytes: Uint8Array): unknown[] {
     // A copy: the socket may use its buffer again.
-    this.#chunks.push(bytes.slice());
+    this.#chunks.push(new Uint8Array(bytes));
     this.#bytes += bytes.length;
     if (this.#bytes < this.#needed) return [];
 

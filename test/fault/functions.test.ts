@@ -300,6 +300,13 @@ describe("a module", () => {
     expect((error.cause as Error).stack).toContain("throws.ts:2");
   });
 
+  test("that throws a very long message is still explained", async () => {
+    using scratch = new Scratch();
+    const error = await load(scratch.file("long.ts", "throw new Error('x'.repeat(200_000));\n"));
+    expect(error.code).toBe("RFAAS_MODULE_FAILED");
+    expect(error.message).toStartWith("xxx");
+  });
+
   test("that imports what is not there says so", async () => {
     using scratch = new Scratch();
     const error = await load(

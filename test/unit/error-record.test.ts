@@ -141,3 +141,30 @@ describe("writeErrorRecord", () => {
     expect(record.message).toHaveLength(9000);
   });
 });
+
+test("a thrown value that cannot even be read still becomes a record", () => {
+  const { proxy, revoke } = Proxy.revocable(new Error("gone"), {});
+  revoke();
+  const odd: unknown[] = [
+    Object.defineProperty(new Error("x"), "message", {
+      get: () => {
+        throw new Error("no");
+      },
+    }),
+    Object.assign(new Error("x"), { name: Symbol("s") }),
+    Object.assign(new Error("x"), { name: Object.create(null) }),
+    proxy,
+  ];
+  for (const thrown of odd) {
+    const record = toErrorRecord(thrown);
+    expect(typeof record.name).toBe("string");
+    expect(typeof record.message).toBe("string");
+  }
+});
+
+test("a message that fits is whole when only the stack is too long", () => {
+  const record = { name: "Error", message: "m".repeat(2500), stack: "s".repeat(8000) };
+  const { read } = throughSharedMemory(record);
+  expect(read.message).toBe(record.message);
+  expect(read.stack!.length).toBeLessThan(8000);
+});

@@ -146,3 +146,8 @@ test("the protocol's version is one that a hello can carry", () => {
   expect(PROTOCOL_VERSION).toBeGreaterThanOrEqual(1);
   expect(Number.isInteger(PROTOCOL_VERSION)).toBe(true);
 });
+
+test("a type that is no text, a big integer even, is a protocol error", () => {
+  for (const t of [1n, 1, null, undefined, {}, [1n]])
+    expect(() => clientVocabulary.parse({ t })).toThrow(ProtocolError);
+});

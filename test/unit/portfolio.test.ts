@@ -140,3 +140,12 @@ describe("checkPrices", () => {
     expect(() => checkPrices(records, prices, 0, 100)).toThrow("reference row 3 is priced");
   });
 });
+
+test("a reference row that was never priced is found", () => {
+  const records = new Float32Array(5 * RECORD_FLOATS);
+  fillPortfolio(records, 0);
+  const prices = new Float32Array(5);
+  priceRecords(records, prices);
+  prices[3] = Number.NaN;
+  expect(() => checkPrices(records, prices, 0, 100)).toThrow("reference row 3");
+});

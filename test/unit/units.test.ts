@@ -90,3 +90,9 @@ describe("formatBytes", () => {
       expect(parseBytes(formatBytes(bytes), "memory")).toBe(bytes);
   });
 });
+
+test("decimal fractions of decimal units lose no byte", () => {
+  expect(parseBytes("1.001kB", "x")).toBe(1001);
+  expect(parseBytes("1.001MB", "x")).toBe(1_001_000);
+  expect(parseBytes("1.001GB", "x")).toBe(1_001_000_000);
+});
