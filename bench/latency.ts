@@ -11,8 +11,8 @@ import type { Invoker } from "../src/client/invoker.ts";
 import type { Lease } from "../src/client/lease.ts";
 import { cpuTimeNs, environment } from "./environment.ts";
 import { type Placement, benchCpus, placeClient } from "./placement.ts";
-import { type Row, isNoisy } from "./rows.ts";
-import { type Summary, median, medianSummary, quartiles, summarize } from "./statistics.ts";
+import { type Row, pairedFields } from "./rows.ts";
+import { type Summary, median, summarize } from "./statistics.ts";
 
 export interface LatencyOptions {
   bytes: number;
@@ -81,37 +81,16 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     floors.push(summarize(measureFloor(floorOptions, ticks), nsPerTick));
   }
 
-  const ratios = calls.map((call, i) => call.p50 / floors[i]!.p50);
-  const ratio = median(ratios);
-  const spread = quartiles(ratios);
-  const call = medianSummary(calls);
-  const floor = medianSummary(floors);
+  const floorName = polling === "warm" ? "raw C futex echo" : "raw C shared-memory ping-pong";
   const row: Row = {
     benchmark: "latency",
     fabric: "shm",
     polling,
     bytes,
     iterations: iterations * pairs,
-    p50_ns: call.p50,
-    p99_ns: call.p99,
-    p999_ns: call.p999,
-    min_ns: call.min,
-    max_ns: call.max,
-    mean_ns: call.mean,
-    stdev_ns: call.stdev,
-    baseline: {
-      name: polling === "warm" ? "raw C futex echo" : "raw C shared-memory ping-pong",
-      p50_ns: floor.p50,
-      p99_ns: floor.p99,
-    },
-    overhead_p50_ns: median(calls.map((call, i) => call.p50 - floors[i]!.p50)),
-    ratio_p50: ratio,
-    ratio_p99: median(calls.map((call, i) => call.p99 / floors[i]!.p99)),
-    ratio_p50_quartiles: spread,
-    pairs,
-    noisy: isNoisy(ratio, spread),
+    ...pairedFields(calls, floors, floorName),
     payload: options.payload,
-    ...(polling !== "hot"
+    ...(options.ratePerS > 0
       ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) }
       : {}),
     environment: environment(),

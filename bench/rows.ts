@@ -1,5 +1,6 @@
 /** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
 import type { Environment } from "./environment.ts";
+import { type Summary, median, medianSummary, quartiles } from "./statistics.ts";
 
 export interface Baseline {
   name: string;
@@ -48,6 +49,35 @@ export interface Row {
     total: number;
   };
   environment: Environment;
+}
+
+/** What pairs of windows come to: the fields that every scenario shares. */
+export function pairedFields(
+  calls: readonly Summary[],
+  floors: readonly Summary[],
+  floorName: string,
+) {
+  const call = medianSummary(calls);
+  const floor = medianSummary(floors);
+  const ratios = calls.map((summary, i) => summary.p50 / floors[i]!.p50);
+  const ratio = median(ratios);
+  const spread = quartiles(ratios);
+  return {
+    p50_ns: call.p50,
+    p99_ns: call.p99,
+    p999_ns: call.p999,
+    min_ns: call.min,
+    max_ns: call.max,
+    mean_ns: call.mean,
+    stdev_ns: call.stdev,
+    baseline: { name: floorName, p50_ns: floor.p50, p99_ns: floor.p99 },
+    overhead_p50_ns: median(calls.map((summary, i) => summary.p50 - floors[i]!.p50)),
+    ratio_p50: ratio,
+    ratio_p99: median(calls.map((summary, i) => summary.p99 / floors[i]!.p99)),
+    ratio_p50_quartiles: spread,
+    pairs: calls.length,
+    noisy: isNoisy(ratio, spread),
+  } satisfies Partial<Row>;
 }
 
 /** Pairs whose middle half spreads over more than this share of the median are called noisy. */

@@ -10,8 +10,8 @@ import type { Invoker } from "../src/client/invoker.ts";
 import type { Lease } from "../src/client/lease.ts";
 import { environment } from "./environment.ts";
 import { type Placement, benchCpus, placeClient } from "./placement.ts";
-import { type Row, isNoisy } from "./rows.ts";
-import { type Summary, median, medianSummary, quartiles, summarize } from "./statistics.ts";
+import { type Row, pairedFields } from "./rows.ts";
+import { type Summary, median, summarize } from "./statistics.ts";
 
 export interface ThroughputOptions {
   bytes: number;
@@ -76,34 +76,13 @@ export async function measureThroughput(
     floors.push(summarize(floorTicks, 1 / ticksPerNs()));
   }
 
-  const call = medianSummary(calls);
-  const floor = medianSummary(floors);
-  const ratios = calls.map((summary, i) => summary.p50 / floors[i]!.p50);
-  const spread = quartiles(ratios);
   const row: Row = {
     benchmark: "throughput",
     fabric: "shm",
     polling,
     bytes,
     iterations: iterations * pairs,
-    p50_ns: call.p50,
-    p99_ns: call.p99,
-    p999_ns: call.p999,
-    min_ns: call.min,
-    max_ns: call.max,
-    mean_ns: call.mean,
-    stdev_ns: call.stdev,
-    baseline: {
-      name: "raw C shared-memory ping-pong, one in flight",
-      p50_ns: floor.p50,
-      p99_ns: floor.p99,
-    },
-    overhead_p50_ns: median(calls.map((summary, i) => summary.p50 - floors[i]!.p50)),
-    ratio_p50: median(ratios),
-    ratio_p99: median(calls.map((summary, i) => summary.p99 / floors[i]!.p99)),
-    ratio_p50_quartiles: spread,
-    pairs,
-    noisy: isNoisy(median(ratios), spread),
+    ...pairedFields(calls, floors, "raw C shared-memory ping-pong, one in flight"),
     calls_per_s: median(rates),
     depth,
     workers,

@@ -14,15 +14,9 @@
  */
 export { invoker } from "./client/invoker.ts";
 export type { AllocateOptions, Invoker, InvokerOptions, NodeStatus } from "./client/invoker.ts";
-export type {
-  InvokeOptions,
-  Lease,
-  LeaseBuffer,
-  LeasePhases,
-  NameOf,
-  SubmitOptions,
-  TypedArrayClass,
-} from "./client/lease.ts";
+export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
+export type { LeaseBuffer, TypedArrayClass } from "./client/lease-memory.ts";
+export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type { Call, CallTimings } from "./client/call.ts";
 export type { Polling } from "../ffi/layout.ts";
 export type { FunctionContext, FunctionNames, RawFunction } from "./function/index.ts";

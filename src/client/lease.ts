@@ -5,36 +5,22 @@ import { type Polling, STATUS } from "../../ffi/layout.ts";
 import { Region } from "../../ffi/region.ts";
 import { DeadlineExceeded, LeaseLost, NoSuchFunction, UsageError, WorkerLost } from "../errors.ts";
 import type { FunctionNames } from "../function/index.ts";
-import { Arena } from "./arena.ts";
 import { Call } from "./call.ts";
+import {
+  type InvokeOptions,
+  NO_OPTIONS,
+  type SubmitOptions,
+  wholeDeadline,
+} from "./call-options.ts";
+import {
+  type LeaseBuffer,
+  LeaseMemory,
+  type TypedArray,
+  type TypedArrayClass,
+} from "./lease-memory.ts";
 import type { GrantedLease, NodeConnection } from "./node-connection.ts";
 import { Reactor } from "./reactor.ts";
 import { WorkerLane } from "./worker-lane.ts";
-
-type TypedArray = ArrayBufferView<ArrayBuffer> & { readonly length: number };
-
-/** A typed array class over an `ArrayBuffer`: `Float32Array`, `Uint8Array`, `BigInt64Array`, .. */
-export interface TypedArrayClass<View extends TypedArray> {
-  new (buffer: ArrayBuffer, byteOffset: number, length: number): View;
-  readonly BYTES_PER_ELEMENT: number;
-}
-
-/** A view of a lease's registered memory, from {@link Lease.input} or {@link Lease.output}, or a `subarray` of one. */
-export type LeaseBuffer = ArrayBufferView<ArrayBuffer>;
-
-export interface InvokeOptions {
-  /** Milliseconds after which the call ends with {@link DeadlineExceeded}. */
-  deadlineMs?: number;
-  /** Which worker to use; default: the least loaded. */
-  worker?: number;
-}
-
-export interface SubmitOptions extends InvokeOptions {
-  /** Stops the waiting, not the function: a call that has begun runs to its end. */
-  signal?: AbortSignal;
-  /** Fill in {@link Call.timings}. */
-  timings?: boolean;
-}
 
 /** Any name when the module's type is not given, else the names of its raw functions. */
 export type NameOf<Module> = unknown extends Module ? string : FunctionNames<Module>;
@@ -77,8 +63,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   readonly #module: string;
   readonly #others: Record<string, string>;
   readonly #region: Region;
-  readonly #arenaBuffer: ArrayBuffer;
-  readonly #arena: Arena;
+  readonly #memory: LeaseMemory;
   readonly #lanes: readonly WorkerLane[];
   readonly #reactor: Reactor;
   readonly #descriptors: readonly number[];
@@ -118,8 +103,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
     this.#region = Region.map(memoryFd, workerFds.length, granted.slots);
     this.#descriptors = [memoryFd, pidfd, ...workerFds];
-    this.#arenaBuffer = this.#region.arena;
-    this.#arena = new Arena(this.#arenaBuffer.byteLength);
+    this.#memory = new LeaseMemory(this.#region.arena);
     this.#reactor = new Reactor({
       harvest: () => this.#lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
       park: () => this.#lanes[0]!.endpoint.park(),
@@ -168,7 +152,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
 
   /** Bytes of registered memory that are not allocated. */
   get freeBytes(): number {
-    return this.#arena.freeBytes;
+    return this.#memory.freeBytes;
   }
 
   /**
@@ -178,18 +162,17 @@ export class Lease<Module = unknown> implements AsyncDisposable {
    * @throws {OutOfLeaseMemory}
    */
   input<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
-    return this.#allocate(type, length);
+    return this.#memory.allocate(type, length);
   }
 
   /** Registered memory for results; the same as {@link input}, named for its use. */
   output<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
-    return this.#allocate(type, length);
+    return this.#memory.allocate(type, length);
   }
 
   /** Gives a buffer back to the lease's memory. No call may use it any more. */
   free(buffer: LeaseBuffer): void {
-    if (buffer.buffer !== this.#arenaBuffer) throw foreignBuffer("the buffer");
-    this.#arena.release(buffer.byteOffset);
+    this.#memory.free(buffer);
   }
 
   /**
@@ -319,17 +302,6 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#onReleased(this);
   }
 
-  #allocate<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
-    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
-    if (!Number.isSafeInteger(length) || length < 0)
-      throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
-    return new type(
-      this.#arenaBuffer,
-      this.#arena.allocate(length * type.BYTES_PER_ELEMENT),
-      length,
-    );
-  }
-
   /** The least loaded worker, in turn among equals. */
   #pick(worker: number | undefined): WorkerLane {
     const lanes = this.#lanes;
@@ -354,14 +326,14 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   #enterInput(input: LeaseBuffer): void {
-    if (input.buffer !== this.#arenaBuffer) throw foreignBuffer("the input");
+    this.#memory.require(input, "the input");
     this.#inputOffset = input.byteOffset;
     this.#inputLength = input.byteLength;
     this.#lastInput = input;
   }
 
   #enterOutput(output: LeaseBuffer): void {
-    if (output.buffer !== this.#arenaBuffer) throw foreignBuffer("the output");
+    this.#memory.require(output, "the output");
     this.#outputOffset = output.byteOffset;
     this.#outputCapacity = output.byteLength;
     this.#lastOutput = output;
@@ -395,8 +367,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     options: SubmitOptions,
   ): Call {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
-    if (input.buffer !== this.#arenaBuffer) throw foreignBuffer("the input");
-    if (output.buffer !== this.#arenaBuffer) throw foreignBuffer("the output");
+    this.#memory.require(input, "the input");
+    this.#memory.require(output, "the output");
     if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, input, output, 0);
     const call = new Call(lane, lane.index, fn, input, output, wholeDeadline(options.deadlineMs));
     call.submittedNs = Bun.nanoseconds();
@@ -436,26 +408,5 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 }
 
-/** Told apart by identity: a call without options takes the short way. */
-const NO_OPTIONS: SubmitOptions = Object.freeze({});
-
 /** `map` keeps this many calls per worker submitted: enough to hide a turn of the event loop. */
 const MAP_CALLS_AHEAD = 64;
-
-function foreignBuffer(what: string): UsageError {
-  return new UsageError(
-    `${what} is not in the lease's memory; allocate it with lease.input or lease.output`,
-  );
-}
-
-/** Timers reach no further: 24 days. */
-const MAX_DEADLINE_MS = 2 ** 31 - 1;
-
-function wholeDeadline(deadlineMs: number | undefined): number {
-  if (deadlineMs === undefined) return 0;
-  if (!(deadlineMs > 0) || deadlineMs > MAX_DEADLINE_MS)
-    throw new UsageError(
-      `deadlineMs must be a positive number of milliseconds; it is ${deadlineMs}`,
-    );
-  return Math.ceil(deadlineMs);
-}

@@ -47,7 +47,7 @@ export function describeEnd(reason: number, detail: number): string {
     case END.nodeStopped:
       return "the node stopped";
     case END.workerFailed:
-      return "an uncaught error ended the worker";
+      return "an uncaught error ended the worker, or its memory ran out";
     default:
       return "its host process or its node died";
   }

@@ -1,0 +1,51 @@
+/** A lease's registered memory: typed arrays in it, and whether a view lies in it. */
+import { LeaseLost, UsageError } from "../errors.ts";
+import { Arena } from "./arena.ts";
+
+export type TypedArray = ArrayBufferView<ArrayBuffer> & { readonly length: number };
+
+/** A typed array class over an `ArrayBuffer`: `Float32Array`, `Uint8Array`, `BigInt64Array`, .. */
+export interface TypedArrayClass<View extends TypedArray> {
+  new (buffer: ArrayBuffer, byteOffset: number, length: number): View;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/** A view of a lease's registered memory, from {@link Lease.input} or {@link Lease.output}, or a `subarray` of one. */
+export type LeaseBuffer = ArrayBufferView<ArrayBuffer>;
+
+export class LeaseMemory {
+  readonly #buffer: ArrayBuffer;
+  readonly #arena: Arena;
+
+  /** Over all of `buffer`, which becomes empty when the lease is released. */
+  constructor(buffer: ArrayBuffer) {
+    this.#buffer = buffer;
+    this.#arena = new Arena(buffer.byteLength);
+  }
+
+  get freeBytes(): number {
+    return this.#arena.freeBytes;
+  }
+
+  /** A typed array of `length` elements. Throws `OutOfLeaseMemory`, {@link UsageError}, or {@link LeaseLost} after the release. */
+  allocate<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
+    if (this.#buffer.detached) throw new LeaseLost("the lease was released; take a new one");
+    if (!Number.isSafeInteger(length) || length < 0)
+      throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
+    return new type(this.#buffer, this.#arena.allocate(length * type.BYTES_PER_ELEMENT), length);
+  }
+
+  /** Gives an allocation back, by the view that it was made as. */
+  free(view: LeaseBuffer): void {
+    this.require(view, "the buffer");
+    this.#arena.release(view.byteOffset);
+  }
+
+  /** Throws {@link UsageError} when the view lies elsewhere. */
+  require(view: LeaseBuffer, what: string): void {
+    if (view.buffer !== this.#buffer)
+      throw new UsageError(
+        `${what} is not in the lease's memory; allocate it with lease.input or lease.output`,
+      );
+  }
+}
