@@ -65,7 +65,7 @@ describe("describeEnd", () => {
     [END.released, 0, "the lease was released"],
     [END.exited, 3, "its host process exited with code 3"],
     [END.nodeStopped, 0, "the node stopped"],
-    [END.workerFailed, 0, "an uncaught error ended the worker"],
+    [END.workerFailed, 0, "an uncaught error ended the worker, or its memory ran out"],
     [END.alive, 0, "its host process or its node died"],
     [0xffff_ffff, 0, "its host process or its node died"],
   ])("says of the end %p with detail %p: %s", (reason, detail, words) => {
