@@ -145,10 +145,11 @@ export class WorkerLane implements CallDriver {
     this.#owner.cancel(this.index, slot, this.endpoint.sequence(slot));
   }
 
-  /** The worker is gone: what has an answer gets it, everything else ends with `error`. */
+  /** The worker is gone: what has an answer gets it, everything else ends with `error`. Who says so later may know better why. */
   lose(error: WorkerLost): void {
-    if (this.lost) return;
+    const known = this.lost !== undefined;
     this.lost = error;
+    if (known) return;
     this.harvest();
     for (const call of [...this.#flight, ...this.#queue]) call?.end(0, error);
     this.#flight.fill(undefined);

@@ -52,7 +52,7 @@ export async function runHost(options: {
     message(message) {
       if (message.t === "attach") {
         lease = new HostedLease(agent, message, mailbox, prewarmed);
-        lease.load();
+        void lease.load();
       } else if (message.t === "detach") {
         if (lease) lease.stop();
         else process.exit(0);
@@ -117,9 +117,11 @@ class HostedLease {
     for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
   }
 
-  load(): void {
-    confine(this.#attach.heapBytes);
+  async load(): Promise<void> {
     this.#startedNs = Bun.nanoseconds();
+    // The bound counts from what the process has with all of its threads, and before any user code.
+    await Promise.all(this.#threads.map((thread) => thread.ready));
+    confine(this.#attach.heapBytes);
     setTimeout(() => {
       const message = `the module did not finish loading within ${this.#attach.loadTimeoutMs} ms; look for a top-level await or loop that never ends`;
       this.#failLoad("RFAAS_MODULE_TIMEOUT", { name: "ModuleTimeout", message });

@@ -25,8 +25,9 @@ export interface LeaseEvents {
   finished(lease: LeasedHost): void;
 }
 
-/** A function's own heap may grow to the lease's memory, and to this at least: imports need room. */
+/** A lease's heap may grow to its memory, and to this at least, and by so much more for each worker: imports need room. */
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
+const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
 /** How long a released host may take to end by itself. */
 const DETACH_LIMIT_MS = 100;
@@ -86,7 +87,9 @@ export class LeasedHost {
       slots: this.shape.slots,
       polling: this.shape.polling,
       module: this.request.module,
-      heapBytes: Math.max(MIN_HEAP_BYTES, this.request.memoryBytes),
+      heapBytes:
+        Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
+        HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
     });
   }
