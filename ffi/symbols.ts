@@ -32,6 +32,7 @@ export const SYMBOLS = {
   rfaas_die_with_parent: { args: ["i32"], returns: "i32" },
   rfaas_pidfd_open: { args: ["i32"], returns: "i32" },
   rfaas_pin_thread: { args: ["i32"], returns: "i32" },
+  rfaas_claim_cpu: { args: ["i32"], returns: "i32" },
   rfaas_affinity: { args: ["ptr", "i32"], returns: "i32" },
   rfaas_forbid_privileges: { args: [], returns: "i32" },
   rfaas_confine: { args: ["f64"], returns: "i32" },

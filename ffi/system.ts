@@ -17,6 +17,12 @@ export function pinThread(cpu: number): boolean {
   return native().rfaas_pin_thread(cpu) === 0;
 }
 
+/** Claims a CPU among all nodes of this machine, until the descriptor is closed. Null when another has it. */
+export function claimCpu(cpu: number): number | null {
+  const fd = native().rfaas_claim_cpu(cpu);
+  return fd < 0 ? null : fd;
+}
+
 /** CPUs that this process may use, ascending. Respects taskset, numactl and batch systems. */
 export function usableCpus(): number[] {
   const cpus = new Int32Array(new ArrayBuffer(4 * 1024));

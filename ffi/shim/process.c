@@ -10,7 +10,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "rfaas.h"
@@ -32,6 +34,19 @@ RFAAS_EXPORT int32_t rfaas_pin_thread(int32_t cpu) {
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : -errno;
+}
+
+/* Claims a CPU among all nodes of this machine: a name that one process can hold, and that its death gives back. Returns a
+ * descriptor to close, or -EADDRINUSE. */
+RFAAS_EXPORT int32_t rfaas_claim_cpu(int32_t cpu) {
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "rfaas-cpu-%d", cpu);
+  if (bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0) return fd;
+  int failed = errno;
+  close(fd);
+  return -failed;
 }
 
 /* The CPUs this process may use, ascending; respects taskset, numactl and batch systems. Returns how many. */

@@ -237,7 +237,7 @@ export class Agent {
           nonce,
           hostPid: lease.host.pid,
           exports,
-          cpus: [...share.cpus],
+          cpus: [...lease.cpus],
           slots: request.slots,
           polling,
           prewarmed,

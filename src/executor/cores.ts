@@ -1,6 +1,7 @@
 /** Which CPUs a node leases. */
 import { availableParallelism } from "node:os";
-import { usableCpus } from "../../ffi/system.ts";
+import { closeDescriptor } from "../../ffi/descriptors.ts";
+import { claimCpu, usableCpus } from "../../ffi/system.ts";
 
 /** A core that a worker is not pinned to. */
 export const UNPINNED = -1;
@@ -12,6 +13,23 @@ export const UNPINNED = -1;
 export function planCpus(count: number, usable: readonly number[] = usableCpus()): number[] {
   const pinned = usable.slice(1).reverse().slice(0, count);
   return [...pinned, ...new Array<number>(count - pinned.length).fill(UNPINNED)];
+}
+
+/** CPUs that a lease's workers are pinned to, held against all other nodes of this machine. */
+export interface ClaimedCpus {
+  /** {@link UNPINNED} where another node's worker has the CPU: two spinners must not share one. */
+  cpus: number[];
+  release(): void;
+}
+
+export function claimCpus(wanted: readonly number[]): ClaimedCpus {
+  const claims = wanted.map((cpu) => (cpu === UNPINNED ? null : claimCpu(cpu)));
+  return {
+    cpus: wanted.map((cpu, i) => (claims[i] === null ? UNPINNED : cpu)),
+    release() {
+      for (const fd of claims) if (fd !== null && fd !== undefined) closeDescriptor(fd);
+    },
+  };
 }
 
 /** How many cores a node leases when not told: those it may use, and two at least. */

@@ -13,6 +13,7 @@ import {
   grantLease,
 } from "../lease/lease.ts";
 import type { Allocate, ErrorRecord, Exports, HostMessage } from "../protocol/messages.ts";
+import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
 
 /** What the agent hears of a lease. */
@@ -39,6 +40,7 @@ export class LeasedHost {
   readonly shape: RegionShape;
   readonly host: HostProcess;
   readonly #events: LeaseEvents;
+  readonly #claimed: ClaimedCpus;
   readonly #page: LeasePage;
   #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
   #state: LeaseState = grantLease(Bun.nanoseconds());
@@ -68,6 +70,7 @@ export class LeasedHost {
       for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
       throw error;
     }
+    this.#claimed = claimCpus(share.cpus);
     const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
     this.#fds = { memory, client, workers };
     host.onMessage = (message) => this.#heard(message);
@@ -83,7 +86,7 @@ export class LeasedHost {
       t: "attach",
       nonce,
       workers: this.shape.workers,
-      cpus: [...this.share.cpus],
+      cpus: this.#claimed.cpus,
       slots: this.shape.slots,
       polling: this.shape.polling,
       module: this.request.module,
@@ -92,6 +95,11 @@ export class LeasedHost {
         HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
     });
+  }
+
+  /** Where the workers are pinned. */
+  get cpus(): readonly number[] {
+    return this.#claimed.cpus;
   }
 
   end(reason: EndReason): void {
@@ -125,6 +133,7 @@ export class LeasedHost {
   }
 
   #finish(): void {
+    this.#claimed.release();
     this.#closeDescriptors();
     this.#page.close();
     this.#events.finished(this);

@@ -80,6 +80,7 @@ async function listenUnix(path: string, socket: SocketHandler<undefined>): Promi
     );
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    requireSafeFolder(dirname(path));
     if (existsSync(path)) await removeStaleSocket(path);
     const umask = process.umask(0o177);
     try {
@@ -104,6 +105,17 @@ async function listenUnix(path: string, socket: SocketHandler<undefined>): Promi
       { cause },
     );
   }
+}
+
+/** In a folder that others may write to, they could put another socket in the place of ours. */
+function requireSafeFolder(folder: string): void {
+  const { uid, mode } = statSync(folder);
+  const foreign = uid !== process.getuid?.() && uid !== 0;
+  const open = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+  if (foreign || open)
+    throw new EnvironmentError(
+      `other users can change the folder ${folder}; choose another --listen, or: chmod go-w ${folder}`,
+    );
 }
 
 /** A socket nobody answers is left over from a node that was killed. */

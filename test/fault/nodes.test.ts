@@ -1,6 +1,6 @@
 /** Nodes and clients that are killed, doubled, flooded or starved. Real processes, real signals. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LeaseRefused, NodeUnreachable, WorkerLost, invoker } from "../../src/index.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";
@@ -65,6 +65,14 @@ describe("a served node", () => {
     expect(second.stderr).toContain("already serves at");
     await using rf = await invoker({ node: node.address });
     expect((await rf.status()).leases).toBe(0);
+  });
+
+  test("is refused a folder in which others could replace its socket", async () => {
+    using scratch = new Scratch();
+    chmodSync(scratch.path, 0o777);
+    const { exitCode, stderr } = await rfaas(["serve", "--listen", scratch.join("node.sock")]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("chmod go-w");
   });
 
   test("takes over the socket of a node that was killed", async () => {
@@ -204,6 +212,21 @@ describe("a served node", () => {
     });
     await expect(invoker({ node: path })).rejects.toThrow("is the peer an rfaas");
     other.stop(true);
+  });
+});
+
+describe("two nodes on one machine", () => {
+  test("never pin workers to the same CPU", async () => {
+    await using one = await invoker({ cores: 2 });
+    await using two = await invoker({ cores: 2 });
+    await using a = await one.allocate(GOOD);
+    await using b = await two.allocate(GOOD);
+    const pinned = [...a.cpus, ...b.cpus].filter((cpu) => cpu >= 0);
+    expect(new Set(pinned).size).toBe(pinned.length);
+    const first = a.cpus;
+    await Promise.all([a.release(), b.release()]);
+    await using again = await two.allocate(GOOD);
+    expect(again.cpus).toEqual(first);
   });
 });
 
