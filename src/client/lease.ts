@@ -290,8 +290,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#lastOutput = undefined;
     this.#indexes.clear();
     await this.#node.release(this.#id);
-    const released = new WorkerLost(
-      -1,
+    const released = new LeaseLost(
       "the lease was released while the call was in flight; await calls before releasing",
     );
     for (const lane of this.#lanes) lane.lose(released);

@@ -36,7 +36,7 @@ export class WorkerLane implements CallDriver {
   readonly index: number;
   readonly endpoint: ClientEndpoint;
   /** Set when the worker is gone: every later call ends with it. */
-  lost: WorkerLost | undefined;
+  lost: RfaasError | undefined;
   readonly #owner: LaneOwner;
   /** By slot. */
   readonly #flight: (Call | undefined)[];
@@ -146,7 +146,7 @@ export class WorkerLane implements CallDriver {
   }
 
   /** The worker is gone: what has an answer gets it, everything else ends with `error`. Who says so later may know better why. */
-  lose(error: WorkerLost): void {
+  lose(error: RfaasError): void {
     const known = this.lost !== undefined;
     this.lost = error;
     if (known) return;
@@ -177,7 +177,7 @@ export class WorkerLane implements CallDriver {
     }
   }
 
-  #workerLost(): WorkerLost {
+  #workerLost(): RfaasError {
     if (this.lost) return this.lost;
     if (!this.endpoint.lost())
       return new WorkerLost(

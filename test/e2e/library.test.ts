@@ -5,6 +5,7 @@ import {
   DeadlineExceeded,
   type Invoker,
   type Lease,
+  LeaseLost,
   NoSuchFunction,
   OutOfLeaseMemory,
   QueueFull,
@@ -347,7 +348,7 @@ describe("a lease's memory", () => {
     await held.release();
     await held.release();
     expect(input.length).toBe(0);
-    expect((await ended).message).toContain("released");
+    expect(await ended).toBeInstanceOf(LeaseLost);
     expect(() => held.invoke("echo", input, output)).toThrow("released");
     expect(() => held.submit("echo", input, output)).toThrow("released");
     expect(() => held.input(Uint8Array, 1)).toThrow("released");
