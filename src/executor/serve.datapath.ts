@@ -18,7 +18,15 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Views of the arena are kept by place and length; a power of two. */
 const VIEW_CACHE = 256;
-const NOT_ASYNC = -1;
+const NO_ANSWER = -1;
+/** Words of a request, as constants that the JIT can fold. */
+const {
+  function: FUNCTION_WORD,
+  inputOffset: INPUT_OFFSET_WORD,
+  inputLength: INPUT_LENGTH_WORD,
+  outputOffset: OUTPUT_OFFSET_WORD,
+  outputCapacity: OUTPUT_CAPACITY_WORD,
+} = REQUEST;
 
 export class CallServer {
   /** Calls whose promise has not settled. */
@@ -67,23 +75,23 @@ export class CallServer {
       slot = turn(slot, length, this.pending);
       if (slot < 0) return slot;
       const base = slot * slotWords;
-      const flags = requests[base + REQUEST.function]!;
-      const inputLength = requests[base + REQUEST.inputLength]!;
-      const capacity = requests[base + REQUEST.outputCapacity]!;
+      const flags = requests[base + FUNCTION_WORD]!;
+      const inputLength = requests[base + INPUT_LENGTH_WORD]!;
+      const capacity = requests[base + OUTPUT_CAPACITY_WORD]!;
       const input =
         flags & INPUT_INLINE
           ? this.#inlineInput(slot, base, inputLength)
-          : this.#view(requests[base + REQUEST.inputOffset]!, inputLength);
+          : this.#view(requests[base + INPUT_OFFSET_WORD]!, inputLength);
       const output =
         flags & OUTPUT_INLINE
           ? this.#inlineOutput(slot, base, capacity)
-          : this.#view(requests[base + REQUEST.outputOffset]!, capacity);
+          : this.#view(requests[base + OUTPUT_OFFSET_WORD]!, capacity);
       let result: number | Promise<number>;
       try {
         result = functions[flags & FUNCTION_MASK]!(input, output, this.#context);
       } catch (error) {
         this.#fail(slot, error);
-        slot = NOT_ASYNC;
+        slot = NO_ANSWER;
         continue;
       }
       // One comparison accepts what nearly every call returns: an integer from 0 to the capacity.
@@ -91,7 +99,7 @@ export class CallServer {
         length = result;
       else {
         this.#finishOddly(slot, flags & FUNCTION_MASK, capacity, result);
-        slot = NOT_ASYNC;
+        slot = NO_ANSWER;
       }
     }
   }
