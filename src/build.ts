@@ -4,7 +4,7 @@
  * What the reader would not guess: the format must be ESM, or workers do not start; the worker's entry point must be listed, or
  * it is not embedded; and an executable must not read the `.env` or `bunfig.toml` of whatever folder it is started in.
  */
-import { mkdirSync, renameSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { buildShim } from "../ffi/build.ts";
 import { WORKER_ENTRY_POINTS } from "./workers.ts";
@@ -15,6 +15,11 @@ const OUT = join(import.meta.dir, "..", "dist");
 export async function buildExecutable(): Promise<string> {
   buildShim();
   mkdirSync(OUT, { recursive: true });
+  // What a build that was interrupted has left; Bun works in the current directory.
+  for (const name of readdirSync(OUT))
+    if (name.startsWith(".")) rmSync(join(OUT, name), { recursive: true });
+  const startedIn = process.cwd();
+  process.chdir(OUT);
   const fresh = join(OUT, `.rfaas.${process.pid}`);
   await Bun.build({
     entrypoints: ["./main.ts", ...WORKER_ENTRY_POINTS].map((path) => join(import.meta.dir, path)),
@@ -25,6 +30,7 @@ export async function buildExecutable(): Promise<string> {
     define: { RFAAS_COMPILED: "true" },
     compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false },
   });
+  process.chdir(startedIn);
   const executable = join(OUT, "rfaas");
   renameSync(fresh, executable);
   return executable;
