@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { type AllocateOptions, invoker } from "../client/invoker.ts";
@@ -75,9 +75,7 @@ A function takes its input and its output as Uint8Arrays and returns how many by
       );
     if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
     const options = readOptions(Options, raw);
-    const hash = target.lastIndexOf("#");
-    const module = hash > 0 ? target.slice(0, hash) : target;
-    const named = hash > 0 ? target.slice(hash + 1) : undefined;
+    const [module, named] = splitTarget(target);
 
     const bytes = readInput(options);
     const capacity =
@@ -108,6 +106,13 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     if (destination !== STDOUT) closeSync(destination);
   },
 };
+
+/** `fn.ts#name` in its parts; a file or a folder may have a # in its own name. */
+function splitTarget(target: string): [module: string, name: string | undefined] {
+  const hash = target.lastIndexOf("#");
+  if (hash <= 0 || target.includes("/", hash) || existsSync(target)) return [target, undefined];
+  return [target.slice(0, hash), target.slice(hash + 1)];
+}
 
 function onlyFunction(module: string, functions: readonly string[]): string {
   if (functions.length === 1) return functions[0]!;

@@ -1,5 +1,5 @@
 /** Loads a function module in a worker thread and lists what can be called. */
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { BUILT_IN, type RawFunction } from "../function/index.ts";
 import type { ErrorRecord, Exports } from "../protocol/messages.ts";
 import { toLoadErrorRecord } from "./error-record.ts";
@@ -30,7 +30,7 @@ const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
 /** Imports the module at an absolute path. Throws {@link LoadFailure}. */
 export async function loadModule(path: string): Promise<LoadedModule> {
   const builtIn = path.startsWith(BUILT_IN);
-  if (builtIn ? !Object.hasOwn(BUILT_INS, path) : !existsSync(path)) {
+  if (builtIn ? !Object.hasOwn(BUILT_INS, path) : !isFile(path)) {
     const message = `no such file on the node: ${path}`;
     throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
   }
@@ -54,6 +54,10 @@ export async function loadModule(path: string): Promise<LoadedModule> {
       others: Object.fromEntries(others.map((name) => [name, typeOf(namespace[name])])),
     },
   };
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 function typeOf(value: unknown): string {

@@ -110,6 +110,23 @@ describe("rfaas invoke", () => {
     expect(fromThere.exitCode).toBe(0);
   });
 
+  test("finds a module whose path has spaces and a # in it", async () => {
+    using scratch = project();
+    mkdirSync(scratch.join("a b#c"));
+    const path = scratch.file(
+      "a b#c/f n.ts",
+      "export const one = (_: unknown, output: Uint8Array) => { output[0] = 49; return 1; };\n",
+    );
+    for (const target of [path, `${path}#one`])
+      expect((await rfaas(["invoke", target])).stdout).toBe("1");
+    scratch.file(
+      "x#y.ts",
+      "export const two = (_: unknown, output: Uint8Array) => { output[0] = 50; return 1; };\n",
+    );
+    expect((await rfaas(["invoke", "x#y.ts"], { cwd: scratch.path })).stdout).toBe("2");
+    expect((await rfaas(["invoke", "x#y.ts#two"], { cwd: scratch.path })).stdout).toBe("2");
+  });
+
   test("keeps every digit of --json", async () => {
     using scratch = project();
     const { stdout } = await rfaas(["invoke", "fn.ts#reverse", "--json", "12345678901234567890"], {
@@ -156,6 +173,7 @@ describe("rfaas invoke", () => {
 
   const failures: [args: string[], exitCode: number, says: string][] = [
     [["no-such.ts"], 1, "no such file"],
+    [["."], 1, "no such file"],
     [["fn.ts"], 2, "choose one: rfaas invoke fn.ts#"],
     [["fn.ts#nope"], 2, 'exports no function "nope"; it has: double'],
     [["fn.ts#explode"], 1, "RangeError: boom"],
