@@ -4,6 +4,9 @@ import { arch, cpus, release } from "node:os";
 import { usableCpus } from "../ffi/system.ts";
 import { VERSION } from "../src/version.ts";
 
+/** Asked before the benchmark pins itself. */
+const USABLE_CPUS = usableCpus().length;
+
 export interface Environment {
   rfaas: string;
   bun: string;
@@ -22,7 +25,7 @@ export function environment(): Environment {
     kernel: release(),
     arch: arch(),
     cpu: cpus()[0]?.model ?? "unknown",
-    usable_cpus: usableCpus().length,
+    usable_cpus: USABLE_CPUS,
     clock: "cycle counter",
     command: `rfaas ${process.argv.slice(2).join(" ")}`,
   };

@@ -2,7 +2,8 @@
  * Builds the executable: `bun run src/build.ts [--quiet]` writes `dist/rfaas`, one file that needs nothing else.
  *
  * What the reader would not guess: the format must be ESM, or workers do not start; the worker's entry point must be listed, or
- * it is not embedded; and an executable must not read the `.env` or `bunfig.toml` of whatever folder it is started in.
+ * it is not embedded; and an executable must not read the `.env` or `bunfig.toml` of whatever folder it is started in, but needs
+ * the `package.json` and `tsconfig.json` of the user's module to resolve its imports.
  */
 import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +29,13 @@ export async function buildExecutable(): Promise<string> {
     minify: { whitespace: true, syntax: true, identifiers: false },
     sourcemap: "none",
     define: { RFAAS_COMPILED: "true" },
-    compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false },
+    compile: {
+      outfile: fresh,
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadPackageJson: true,
+      autoloadTsconfig: true,
+    },
   });
   process.chdir(startedIn);
   const executable = join(OUT, "rfaas");

@@ -39,9 +39,10 @@ static void set_flag(uint32_t *flag, uint32_t value, int block) {
 }
 
 static void await_flag(uint32_t *flag, uint32_t value, int block) {
-  uint32_t seen;
+  uint32_t seen, spins = 0;
   while ((seen = __atomic_load_n(flag, __ATOMIC_ACQUIRE)) != value) {
     if (block) syscall(SYS_futex, flag, FUTEX_WAIT, seen, NULL, NULL, 0);
+    else if (++spins % 2048 == 0) sched_yield(); /* on one CPU the other side could never answer */
     else rfaas_relax();
   }
 }

@@ -26,17 +26,26 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
 
   const ended = Promise.withResolvers<never>();
   ended.promise.catch(() => {});
-  const child = Bun.spawn(selfCommand(args), {
-    stdio: ["ignore", 2, 2, "pipe"],
-    env: childEnvironment(),
-    onExit: (_, exitCode, signal) =>
-      ended.reject(
-        new NodeUnreachable(
-          "private",
-          `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`,
+  let child: Bun.Subprocess;
+  try {
+    child = Bun.spawn(selfCommand(args), {
+      stdio: ["ignore", 2, 2, "pipe"],
+      env: childEnvironment(),
+      onExit: (_, exitCode, signal) =>
+        ended.reject(
+          new NodeUnreachable(
+            "private",
+            `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`,
+          ),
         ),
-      ),
-  });
+    });
+  } catch (cause) {
+    throw new NodeUnreachable(
+      "private",
+      `a private node cannot be started (${(cause as Error).message}); check RFAAS_EXECUTABLE and the limit on open files`,
+      { cause },
+    );
+  }
   child.unref();
   const connection = await NodeConnection.adopt(child.stdio[3] as unknown as number, ended.promise);
   return {

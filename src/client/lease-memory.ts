@@ -13,6 +13,8 @@ export interface TypedArrayClass<View extends TypedArray> {
 /** A view of a lease's registered memory, from {@link Lease.input} or {@link Lease.output}, or a `subarray` of one. */
 export type LeaseBuffer = ArrayBufferView<ArrayBuffer>;
 
+const MAX_OUTPUT_BYTES = 2 ** 31 - 1;
+
 export class LeaseMemory {
   readonly #buffer: ArrayBuffer;
   readonly #arena: Arena;
@@ -39,6 +41,15 @@ export class LeaseMemory {
   free(view: LeaseBuffer): void {
     this.require(view, "the buffer");
     this.#arena.release(view.byteOffset);
+  }
+
+  /** As {@link require}, for a view that will hold a result: its length is a positive 32-bit integer. */
+  requireOutput(view: LeaseBuffer): void {
+    this.require(view, "the output");
+    if (view.byteLength > MAX_OUTPUT_BYTES)
+      throw new UsageError(
+        `an output has at most 2 GiB less 1 byte, this one has ${view.byteLength}; split the result`,
+      );
   }
 
   /** Throws {@link UsageError} when the view lies elsewhere. */

@@ -68,7 +68,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   readonly #reactor: Reactor;
   readonly #descriptors: readonly number[];
   readonly #indexes: Map<string, number>;
-  #lastName = "";
+  #lastName: string | undefined;
   #lastIndex = -1;
   #lastInput: LeaseBuffer | undefined;
   #inputOffset = 0;
@@ -285,7 +285,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   async #release(): Promise<void> {
-    this.#lastName = "";
+    this.#lastName = undefined;
     this.#lastInput = undefined;
     this.#lastOutput = undefined;
     this.#indexes.clear();
@@ -332,7 +332,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   #enterOutput(output: LeaseBuffer): void {
-    this.#memory.require(output, "the output");
+    this.#memory.requireOutput(output);
     this.#outputOffset = output.byteOffset;
     this.#outputCapacity = output.byteLength;
     this.#lastOutput = output;
@@ -367,7 +367,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   ): Call {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
     this.#memory.require(input, "the input");
-    this.#memory.require(output, "the output");
+    this.#memory.requireOutput(output);
     if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, input, output, 0);
     const call = new Call(lane, lane.index, fn, input, output, wholeDeadline(options.deadlineMs));
     call.submittedNs = Bun.nanoseconds();

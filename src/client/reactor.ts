@@ -9,6 +9,7 @@ import type { Call } from "./call.ts";
 /** Turning costs CPU; being woken costs about this long. */
 const TURN_NS = 50_000;
 const BRIEFLY_NS = 2_000;
+const KEEP_ALIVE_MS = 2 ** 30;
 
 /** What the reactor needs of the lease's workers. */
 export interface Reactive {
@@ -98,9 +99,10 @@ export class Reactor {
     this.#source.park();
     // An answer may have come before the workers knew that we sleep.
     if (this.#source.harvest() === 0 && this.#watched > 0) {
-      this.#socket?.ref();
+      // The program must live until the call ends, and the socket may close first: its other end is the worker's.
+      const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
       await new Promise<void>((resolve) => (this.#wake = resolve));
-      this.#socket?.unref();
+      clearInterval(keepAlive);
     }
     if (!this.#closed) this.#source.unpark();
   }

@@ -196,6 +196,7 @@ export class WorkerLane implements CallDriver {
   }
 
   #post(call: Call): boolean {
+    const queuedNs = call.timings === undefined ? 0 : Bun.nanoseconds() - call.submittedNs;
     const slot = this.endpoint.post(
       call.timings === undefined ? call.fn : call.fn | TIMED,
       call.inputOffset,
@@ -210,7 +211,7 @@ export class WorkerLane implements CallDriver {
       call.end(0, this.errorFor(slot, -1, call.deadlineMs));
       return true;
     }
-    if (call.timings !== undefined) call.timings.queuedNs = Bun.nanoseconds() - call.submittedNs;
+    if (call.timings !== undefined) call.timings.queuedNs = queuedNs;
     call.slot = slot;
     this.#flight[slot] = call;
     this.#inFlight++;

@@ -111,7 +111,10 @@ A function takes its input and its output as Uint8Arrays and returns how many by
 function splitTarget(target: string): [module: string, name: string | undefined] {
   const hash = target.lastIndexOf("#");
   if (hash <= 0 || target.includes("/", hash) || existsSync(target)) return [target, undefined];
-  return [target.slice(0, hash), target.slice(hash + 1)];
+  const name = target.slice(hash + 1);
+  if (name === "")
+    throw new UsageError(`${target} names no function after the #; leave the # away or name one`);
+  return [target.slice(0, hash), name];
 }
 
 function onlyFunction(module: string, functions: readonly string[]): string {

@@ -38,7 +38,7 @@ export const privateNode: Command = {
       memoryBytes: memory ?? Math.floor(totalmem() / 2),
       polling: "adaptive",
       prewarm: prewarm ?? 1,
-      log: (level, message) => (level === "warn" ? log.debug(message) : log.trace(message)),
+      log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });
     const client = agent.newClient(() => {
       agent.stop();

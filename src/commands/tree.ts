@@ -15,6 +15,10 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
 
 /** Runs one command line and sets the exit code. Never throws. */
 export async function runCommandLine(argv: string[]): Promise<void> {
+  // Whoever reads our output may have read enough.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === "EPIPE" ? EXIT.ok : EXIT.failed),
+  );
   try {
     await dispatch(argv);
   } catch (error) {

@@ -34,6 +34,10 @@ export async function loadModule(path: string): Promise<LoadedModule> {
     const message = `no such file on the node: ${path}`;
     throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
   }
+  if (!builtIn && /[?\\]/.test(path)) {
+    const message = `the runtime cannot import a path with ? or \\ in it: ${path}; rename the file or its folder`;
+    throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });
+  }
   let namespace: Record<string, unknown>;
   try {
     namespace = builtIn ? await BUILT_INS[path]!() : await import(path);

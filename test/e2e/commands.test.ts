@@ -25,6 +25,10 @@ export function log(input: Uint8Array): number {
 export function explode(): number {
   throw new RangeError("boom");
 }
+export function die(): number {
+  process.kill(process.pid, "SIGKILL");
+  for (;;);
+}
 export function hang(): number {
   for (;;);
 }
@@ -36,8 +40,12 @@ function project(): Scratch {
   scratch.file("fn.ts", DOUBLE);
   scratch.file("helper.ts", "export const twice = (n: number): number => 2 * n;\n");
   mkdirSync(scratch.join("node_modules/labels"), { recursive: true });
-  scratch.file("node_modules/labels/package.json", '{"name":"labels","main":"index.js"}');
-  scratch.file("node_modules/labels/index.js", "exports.label = 'from a package';\n");
+  scratch.file(
+    "node_modules/labels/package.json",
+    '{"name":"labels","exports":{".":"./lib/main.js"}}',
+  );
+  mkdirSync(scratch.join("node_modules/labels/lib"));
+  scratch.file("node_modules/labels/lib/main.js", "exports.label = 'from a package';\n");
   return scratch;
 }
 
@@ -175,7 +183,9 @@ describe("rfaas invoke", () => {
     [["no-such.ts"], 1, "no such file"],
     [["."], 1, "no such file"],
     [["fn.ts"], 2, "choose one: rfaas invoke fn.ts#"],
-    [["fn.ts#nope"], 2, 'exports no function "nope"; it has: double'],
+    [["fn.ts#"], 2, "names no function"],
+    [["fn.ts#die"], 4, "WorkerLost"],
+    [["fn.ts#nope"], 2, 'exports no function "nope"; it has: die, double'],
     [["fn.ts#explode"], 1, "RangeError: boom"],
     [["fn.ts#hang", "--deadline", "200"], 124, "did not finish within 200 ms"],
     [["fn.ts#reverse", "--input", "no-such"], 1, "cannot read --input no-such"],
