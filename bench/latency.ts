@@ -31,7 +31,8 @@ type Echo = typeof import("../functions/echo/echo.ts");
 const WARMUP_CALLS = 60_000;
 const WARMUP_MS = 250;
 const PACED_WARMUP_CALLS = 300;
-const BLOCKING_FLOOR_WARMUP = 50;
+/** On a beat every round takes its time. */
+const PACED_FLOOR_WARMUP = 30;
 
 export interface LatencyResult {
   row: Row;
@@ -71,7 +72,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     const floorOptions = {
       // Touching does not move the payload.
       bytes: options.payload === "touch" ? Math.min(bytes, 8) : bytes,
-      warmup: blocking ? BLOCKING_FLOOR_WARMUP : 2_000,
+      warmup: options.ratePerS > 0 ? PACED_FLOOR_WARMUP : 2_000,
       samples: iterations,
       clientCpu,
       echoCpu: workerCpu,
