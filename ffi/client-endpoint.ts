@@ -3,6 +3,7 @@ import type { Pointer } from "bun:ffi";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
 import type { Region } from "./region.ts";
+import type { Link } from "./verbs.ts";
 
 /** What the nanoseconds of one call went into. `queued` is added by the client above. */
 export interface NativeTimings {
@@ -31,12 +32,21 @@ export class ClientEndpoint {
   readonly #errors: Uint8Array;
   readonly #handle: Pointer;
 
-  constructor(region: Region, worker: number, slots: number, hostPidfd: number, notifyFd: number) {
+  /** Over shared memory `way` is how the worker's process is watched and its event loop woken; over verbs, the link. */
+  constructor(
+    region: Region,
+    worker: number,
+    slots: number,
+    way: { hostPidfd: number; notifyFd: number } | Link,
+  ) {
+    const [hostPidfd, notifyFd, link] =
+      "hostPidfd" in way ? [way.hostPidfd, way.notifyFd, null] : [-1, -1, way.handle as Pointer];
     const handle = this.#shim.rfaas_client_open(
       region.handle as Pointer,
       worker,
       hostPidfd,
       notifyFd,
+      link,
     ) as Pointer;
     if ((handle as number) === 0)
       throw new RangeError("out of memory for an endpoint; lease fewer workers");

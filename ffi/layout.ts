@@ -53,5 +53,8 @@ export type Polling = keyof typeof POLLING;
 /** Ask for time stamps: set in the function index of a request. `RFAAS_TIMED`. */
 export const TIMED = 0x10000000;
 
+/** The line in front of the input is the lease's own: a fabric may put the header there. `RFAAS_HEADED`. */
+export const HEADED = 0x08000000;
+
 /** The arena is addressed by 32-bit offsets and viewed as one ArrayBuffer. */
 export const MAX_ARENA_BYTES = 2 ** 32 - 64;

@@ -54,6 +54,8 @@ export class Region {
   /** The native object, for other threads of this process and for `ffi/` itself. */
   readonly handle: number;
   readonly arena: ArrayBuffer;
+  /** All of it, with the control pages. */
+  readonly bytes: number;
   readonly #owned: boolean;
   #open = true;
 
@@ -63,6 +65,7 @@ export class Region {
     const start = native().rfaas_region_arena(handle as Pointer);
     const bytes = native().rfaas_region_arena_bytes(handle as Pointer);
     this.arena = toArrayBuffer(start as Pointer, 0, bytes);
+    this.bytes = native().rfaas_region_bytes(handle as Pointer);
   }
 
   /** Maps the region behind a descriptor, which must have the shape that the node told. Throws `NativeError`. */

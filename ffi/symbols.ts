@@ -14,6 +14,7 @@ export const SYMBOLS = {
   rfaas_region_unmap: { args: ["ptr"], returns: "void" },
   rfaas_region_arena: { args: ["ptr"], returns: "f64" },
   rfaas_region_arena_bytes: { args: ["ptr"], returns: "f64" },
+  rfaas_region_bytes: { args: ["ptr"], returns: "f64" },
   rfaas_region_errors: { args: ["ptr", "u32"], returns: "f64" },
   rfaas_region_ended: { args: ["ptr"], returns: "u32" },
   rfaas_region_end_detail: { args: ["ptr"], returns: "i32" },
@@ -38,7 +39,7 @@ export const SYMBOLS = {
   rfaas_confine: { args: ["f64"], returns: "i32" },
   rfaas_memlock_limit: { args: [], returns: "f64" },
 
-  rfaas_client_open: { args: ["ptr", "u32", "i32", "i32"], returns: "f64" },
+  rfaas_client_open: { args: ["ptr", "u32", "i32", "i32", "ptr"], returns: "f64" },
   rfaas_client_close: { args: ["ptr"], returns: "void" },
   rfaas_call: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
   rfaas_post: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
@@ -56,7 +57,7 @@ export const SYMBOLS = {
   rfaas_client_park: { args: ["ptr"], returns: "void" },
   rfaas_client_unpark: { args: ["ptr"], returns: "void" },
 
-  rfaas_worker_open: { args: ["ptr", "u32", "i32"], returns: "f64" },
+  rfaas_worker_open: { args: ["ptr", "u32", "i32", "ptr"], returns: "f64" },
   rfaas_worker_functions: { args: ["ptr", "u32"], returns: "void" },
   rfaas_worker_slots: { args: ["ptr"], returns: "f64" },
   rfaas_worker_slot_stride: { args: [], returns: "u32" },
@@ -70,6 +71,13 @@ export const SYMBOLS = {
   rfaas_worker_runs: { args: ["ptr", "u32", "u32"], returns: "i32" },
   rfaas_worker_abort_calls: { args: ["ptr"], returns: "void" },
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
+
+  rfaas_verbs_state: { args: [], returns: "i32" },
+  rfaas_link_connect: { args: ["ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32"], returns: "f64" },
+  rfaas_link_listen: { args: ["ptr", "ptr", "ptr", "i32", "u32"], returns: "f64" },
+  rfaas_link_port: { args: ["ptr"], returns: "u32" },
+  rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },
+  rfaas_link_close: { args: ["ptr"], returns: "void" },
 
   rfaas_floor: { args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"], returns: "i32" },
 } as const;

@@ -6,6 +6,7 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
 import type { Region } from "./region.ts";
+import type { Link } from "./verbs.ts";
 
 /** Fields of a request as the worker keeps it, in 32-bit words from the start of a slot. */
 export const REQUEST = {
@@ -30,9 +31,11 @@ export class WorkerControl {
   readonly handle: number;
   readonly #loopFd: number;
 
-  /** `clientFd` wakes the client's event loop, `loopFd` the worker's own. */
-  constructor(region: Region, worker: number, clientFd: number, loopFd: number) {
-    const handle = native().rfaas_worker_open(region.handle as Pointer, worker, clientFd);
+  /** `loopFd` wakes the worker's event loop; over shared memory `way` is what wakes the client's, over verbs the link. */
+  constructor(region: Region, worker: number, loopFd: number, way: { clientFd: number } | Link) {
+    const [notifyFd, link] =
+      "clientFd" in way ? [way.clientFd, null] : [loopFd, way.handle as Pointer];
+    const handle = native().rfaas_worker_open(region.handle as Pointer, worker, notifyFd, link);
     if (handle === 0) throw new RangeError("out of memory for an endpoint; lease fewer workers");
     this.handle = handle;
     this.#loopFd = loopFd;

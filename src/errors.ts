@@ -134,8 +134,8 @@ export class DeadlineExceeded extends RfaasError {
 
 /** The worker, its host process or the node died while the call was in flight, or before it. Its effects are unknown. */
 export class WorkerLost extends RfaasError {
-  override readonly name = "WorkerLost";
-  readonly code = "RFAAS_WORKER_LOST";
+  override readonly name: string = "WorkerLost";
+  readonly code: string = "RFAAS_WORKER_LOST";
   readonly worker: number;
   constructor(worker: number, message: string, options?: ErrorOptions) {
     super(message, options);
@@ -143,6 +143,52 @@ export class WorkerLost extends RfaasError {
   }
   override get exitCode(): number {
     return EXIT.leaseLost;
+  }
+}
+
+/** The RDMA connection to a worker ended: retries were exhausted, the node died, the link or the device went away. */
+export class ConnectionLost extends WorkerLost {
+  override readonly name = "ConnectionLost";
+  override readonly code = "RFAAS_CONNECTION_LOST";
+  /** Which operation failed; empty when none did. */
+  readonly verb: string;
+  /** The status of its completion (`enum ibv_wc_status`); 0 when there was none. */
+  readonly status: number;
+  constructor(
+    worker: number,
+    { verb, status }: { verb: string; status: number },
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(worker, message, options);
+    this.verb = verb;
+    this.status = status;
+  }
+}
+
+/** An RDMA connection could not be set up. */
+export class ConnectionFailed extends RfaasError {
+  override readonly name = "ConnectionFailed";
+  readonly code = "RFAAS_CONNECTION_FAILED";
+  override get exitCode(): number {
+    return EXIT.noExecutor;
+  }
+}
+
+/** No RDMA port can be used. `device` and `port` say which one was asked for or looked at, where it was one. */
+export class FabricUnavailable extends RfaasError {
+  override readonly name = "FabricUnavailable";
+  readonly code = "RFAAS_NO_VERBS";
+  readonly device: string | undefined;
+  readonly port: number | undefined;
+  constructor(
+    message: string,
+    where: { device?: string | undefined; port?: number | undefined } = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.device = where.device;
+    this.port = where.port;
   }
 }
 

@@ -18,12 +18,17 @@ export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
 export type { LeaseBuffer, TypedArrayClass } from "./client/lease-memory.ts";
 export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type { Call, CallTimings } from "./client/call.ts";
+export type { VerbsOptions } from "./fabric/offer.ts";
+export type { FabricName } from "./protocol/messages.ts";
 export type { Polling } from "../ffi/layout.ts";
 export type { FunctionContext, FunctionNames, RawFunction } from "./function/index.ts";
 export {
   AddressInUse,
+  ConnectionFailed,
+  ConnectionLost,
   DeadlineExceeded,
   EnvironmentError,
+  FabricUnavailable,
   FunctionError,
   LeaseLost,
   LeaseRefused,

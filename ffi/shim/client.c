@@ -1,11 +1,8 @@
 /* The client's end: slots as credits, one call as one function. Everything here up to `slow paths` is hot. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "endpoint.h"
 
@@ -40,7 +37,7 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
     function |= RFAAS_INPUT_INLINE;
     memcpy(request.payload, c->arena + input_offset, RFAAS_INLINE_INPUT);
   }
-  if (output_capacity <= RFAAS_INLINE_OUTPUT) function |= RFAAS_OUTPUT_INLINE;
+  if (output_capacity <= c->inline_output) function |= RFAAS_OUTPUT_INLINE;
   request.input_offset = input_offset;
   request.input_length = input_length;
   request.output_offset = output_offset;
@@ -49,7 +46,7 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
   /* At least 1: 0 means none. One that is too far for the worker is kept by us alone. */
   uint64_t deadline_ms = deadline_ns ? (deadline_ns - c->epoch_ns) / 1000000u + 1 : 0;
   request.deadline_ms = deadline_ms > UINT32_MAX ? 0 : (uint32_t)deadline_ms;
-  request.reserved = 0;
+  request.fabric = 0;
   request.sequence = c->sequence++;
 
   local->sequence = request.sequence;
@@ -117,20 +114,16 @@ RFAAS_EXPORT int32_t rfaas_post(rfaas_client *c, uint32_t function, uint32_t inp
 /* The result of a posted call, or RFAAS_PENDING. */
 RFAAS_EXPORT int32_t rfaas_test(rfaas_client *c, uint32_t slot) {
   const rfaas_response *response = c->ops->poll(c, slot);
-  return response ? finish(c, slot, response) : RFAAS_PENDING;
+  if (response) return finish(c, slot, response);
+  return __builtin_expect(c->broken, 0) ? RFAAS_WORKER_LOST : RFAAS_PENDING;
 }
 
 /* ---- slow paths ---- */
 
 /* Whether the worker can still answer. */
 static int lost(rfaas_client *c) {
-  if (__atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE) || __atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE)) return 1;
-  struct pollfd host = {.fd = c->host_pidfd, .events = POLLIN};
-  if (poll(&host, 1, 0) != 1) return 0;
-  /* The process is gone; its agent needs a moment to learn why and write it down. */
-  uint64_t until = rfaas_now_ns() + 100000000u;
-  while (!__atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE) && rfaas_now_ns() < until) usleep(200);
-  return 1;
+  return __atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE) || __atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE) ||
+         c->ops->lost(c);
 }
 
 static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
@@ -166,7 +159,7 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
       c->last_slot = (int32_t)slot;
       return RFAAS_DEADLINE;
     }
-    if (now >= check_at) {
+    if (now >= check_at || c->broken) {
       if (lost(c)) {
         if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
         c->last_slot = (int32_t)slot;
@@ -206,14 +199,20 @@ RFAAS_EXPORT uint32_t rfaas_error_length(rfaas_client *c, uint32_t slot) {
   return length > RFAAS_ERROR_BYTES ? RFAAS_ERROR_BYTES : length;
 }
 
-/* Nanoseconds of the slot's last timed call: moved, found, ran, returned. */
+/* Nanoseconds of the slot's last timed call: moved, found, ran, returned. Of a hostile worker they may be any numbers. */
 RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
   rfaas_client_slot *local = &c->slot[slot];
   rfaas_timing shared = c->slots[slot].timing;
   double rate = rfaas_ticks_per_ns();
   out[0] = (double)(int64_t)(local->posted_ticks - local->posting_ticks) / rate;
+  out[2] = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / shared.ticks_per_ns;
+  if (c->verbs) {
+    /* Two clocks: what the function did not take is the way there and back, in equal parts. */
+    double travelled = (double)(int64_t)(local->returned_ticks - local->posted_ticks) / rate - out[2];
+    out[1] = out[3] = travelled > 0 ? travelled / 2 : 0;
+    return;
+  }
   out[1] = (double)(int64_t)(shared.found_ticks - local->posted_ticks) / rate;
-  out[2] = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / rate;
   out[3] = (double)(int64_t)(local->returned_ticks - shared.finished_ticks) / rate;
   /* The worker may find a request before our own clock was read again behind the store. */
   if (out[1] < 0) out[1] = 0;
@@ -222,14 +221,17 @@ RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
 RFAAS_EXPORT void rfaas_client_park(rfaas_client *c) { c->ops->park(c); }
 RFAAS_EXPORT void rfaas_client_unpark(rfaas_client *c) { c->ops->unpark(c); }
 
-/* `notify_fd` reaches the worker's event loop, `host_pidfd` the process it lives in; both stay the caller's to close. Returns
- * the handle as a number, 0 without memory. */
-RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int32_t host_pidfd, int32_t notify_fd) {
+/* Over shared memory (no `link`) `notify_fd` reaches the worker's event loop and `host_pidfd` the process it lives in; both
+ * stay the caller's to close. Over verbs both are -1. Returns the handle as a number, 0 without memory. */
+RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int32_t host_pidfd, int32_t notify_fd,
+                                      rfaas_link *link) {
   if (worker >= region->workers) return 0;
   uint32_t slots = region->slots;
   rfaas_client *c = calloc(1, sizeof *c + slots * sizeof(rfaas_client_slot));
   if (!c) return 0;
-  c->ops = &rfaas_shm_client_ops;
+  c->ops = link ? &rfaas_verbs_client_ops : &rfaas_shm_client_ops;
+  c->verbs = rfaas_link_end(link, worker);
+  c->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
   c->lease = region->page;
   c->page = rfaas_worker_at(region->page, worker, slots);
   c->slots = rfaas_slots_of(c->page);
@@ -247,6 +249,5 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
 }
 
 RFAAS_EXPORT void rfaas_client_close(rfaas_client *c) {
-  c->ops->close(c);
   free(c);
 }

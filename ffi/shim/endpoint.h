@@ -27,6 +27,8 @@
 
 typedef struct rfaas_client rfaas_client;
 typedef struct rfaas_worker rfaas_worker;
+typedef struct rfaas_verbs_end rfaas_verbs_end;
+typedef struct rfaas_link rfaas_link;
 
 typedef struct {
   /* Hands the request to the worker and wakes it if it sleeps. */
@@ -38,21 +40,34 @@ typedef struct {
   /* From now on a response writes to the client's notify descriptor; returns 0 when one may already be there. */
   void (*park)(rfaas_client *);
   void (*unpark)(rfaas_client *);
-  void (*close)(rfaas_client *);
+  /* Whether the worker can no longer answer, as far as the fabric can tell. Not hot: called every RFAAS_CLIENT_CHECK_NS. */
+  int (*lost)(rfaas_client *);
 } rfaas_client_ops;
 
 typedef struct {
-  /* The slot that holds the expected request, or -1. */
+  /* The slot that holds the expected request, or -1. Points `incoming` at the request; says the same until it is accepted. */
   int32_t (*poll)(rfaas_worker *);
   /* Publishes the response and wakes the client if it sleeps. */
   void (*post)(rfaas_worker *, uint32_t slot, int32_t status, uint32_t length);
   int (*wait)(rfaas_worker *, uint64_t ns);
   void (*park)(rfaas_worker *);
   void (*unpark)(rfaas_worker *);
+  /* What the client's clock says now, in ms of the lease, for the deadline of a request. */
+  uint64_t (*client_clock_ms)(rfaas_worker *, const rfaas_request *);
+  /* The worker's page says why it has ended: lets the client see it. */
+  void (*publish_end)(rfaas_worker *);
+  /* Ends the worker's sleep, from another thread. */
+  void (*rouse)(rfaas_worker *, int32_t loop_fd);
 } rfaas_worker_ops;
 
 extern const rfaas_client_ops rfaas_shm_client_ops;
 extern const rfaas_worker_ops rfaas_shm_worker_ops;
+extern const rfaas_client_ops rfaas_verbs_client_ops;
+extern const rfaas_worker_ops rfaas_verbs_worker_ops;
+/* The link's end for one worker, or NULL. */
+rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker);
+/* Wake-ups of a worker's end go to this socket from now on. */
+void rfaas_verbs_end_notify(rfaas_verbs_end *end, int32_t notify_fd);
 
 /* A sleep that ran out of time although there was something to wake for would be a lost wake-up: tests look for it. */
 typedef struct {
@@ -68,6 +83,7 @@ typedef struct {
   uint32_t output_offset;
   uint32_t output_capacity;
   uint32_t function;
+  uint32_t room; /* verbs: the arena's line that holds the call's header, plus 1; 0 for none */
   uint64_t posting_ticks;
   uint64_t posted_ticks;
   uint64_t returned_ticks;
@@ -88,9 +104,12 @@ struct rfaas_client {
   int32_t last_slot;
   int32_t host_pidfd;
   int32_t notify_fd;
+  uint32_t inline_output; /* outputs up to this long travel in the response line */
+  uint32_t broken; /* the fabric has failed: no answer will come any more */
   uint64_t epoch_ns;
   uint64_t spin_ticks;
   rfaas_sleeps sleeps;
+  rfaas_verbs_end *verbs;
   rfaas_client_slot slot[];
 };
 
@@ -106,8 +125,12 @@ struct rfaas_worker {
   rfaas_lease_page *lease;
   rfaas_worker_page *page;
   rfaas_slot *slots;
+  const rfaas_request *incoming;
+  rfaas_verbs_end *verbs;
+  uint8_t *arena;
   uint64_t arena_bytes;
   uint64_t epoch_ns;
+  uint32_t inline_output;
   uint32_t mask;
   uint32_t hint;
   uint32_t expected;

@@ -107,6 +107,7 @@ RFAAS_EXPORT double rfaas_region_arena(rfaas_region *region) {
   return (double)(uintptr_t)((uint8_t *)region->page + region->arena_offset);
 }
 RFAAS_EXPORT double rfaas_region_arena_bytes(rfaas_region *region) { return (double)region->arena_bytes; }
+RFAAS_EXPORT double rfaas_region_bytes(rfaas_region *region) { return (double)region->mapped_bytes; }
 RFAAS_EXPORT double rfaas_region_errors(rfaas_region *region, uint32_t worker) {
   if (worker >= region->workers) return -EINVAL;
   return (double)(uintptr_t)rfaas_errors_of(rfaas_worker_at(region->page, worker, region->slots), region->slots);

@@ -55,6 +55,8 @@ enum rfaas_waiting { RFAAS_AWAKE = 0, RFAAS_PARKED_IN_LOOP = 1, RFAAS_BLOCKED_ON
 #define RFAAS_FUNCTION_MASK 0x00ffffffu
 #define RFAAS_TIMED 0x10000000u
 #define RFAAS_INPUT_INLINE 0x40000000u
+/* The line in front of the input is no part of any buffer: a fabric may put the header there. */
+#define RFAAS_HEADED 0x08000000u
 #define RFAAS_OUTPUT_INLINE 0x20000000u
 
 /* One cache line: the whole of a small call. The payload comes first so that it is 64-byte aligned; the sequence is last and
@@ -67,7 +69,7 @@ typedef struct __attribute__((aligned(64))) {
   uint32_t output_capacity;
   uint32_t function;
   uint32_t deadline_ms; /* since the lease's epoch, 0 for none */
-  uint32_t reserved;
+  uint32_t fabric; /* the fabric's own */
   uint32_t sequence;
 } rfaas_request;
 
@@ -75,6 +77,7 @@ typedef struct __attribute__((aligned(64))) {
 typedef struct __attribute__((aligned(64))) {
   uint64_t found_ticks;
   uint64_t finished_ticks;
+  double ticks_per_ns; /* of the worker's machine */
 } rfaas_timing;
 
 typedef struct __attribute__((aligned(64))) {

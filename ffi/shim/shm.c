@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -67,24 +68,37 @@ static void client_park(rfaas_client *c) {
 static void client_unpark(rfaas_client *c) {
   __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
 }
-static void client_close(rfaas_client *c) { (void)c; }
+
+static int client_lost(rfaas_client *c) {
+  struct pollfd host = {.fd = c->host_pidfd, .events = POLLIN};
+  if (poll(&host, 1, 0) != 1) return 0;
+  /* The process is gone; its agent needs a moment to learn why and write it down. */
+  uint64_t until = rfaas_now_ns() + 100000000u;
+  while (!__atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE) && rfaas_now_ns() < until) usleep(200);
+  return 1;
+}
 
 const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_wait,
-                                               client_park, client_unpark, client_close};
+                                               client_park, client_unpark, client_lost};
 
 static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
   return __atomic_load_n(&w->slots[slot].request.sequence, __ATOMIC_ACQUIRE) == w->expected && !w->slot[slot].active;
 }
 
+static inline int32_t found(rfaas_worker *w, uint32_t slot) {
+  w->incoming = &w->slots[slot].request;
+  return (int32_t)slot;
+}
+
 static int32_t worker_poll(rfaas_worker *w) {
   /* The client begins at the first slot when nothing is in flight, else takes the next in order. */
-  if (holds_expected(w, 0)) return 0;
-  if (holds_expected(w, w->hint)) return (int32_t)w->hint;
+  if (holds_expected(w, 0)) return found(w, 0);
+  if (holds_expected(w, w->hint)) return found(w, w->hint);
   /* It skips those still busy, and says so once it has. */
   if (__atomic_load_n(&w->page->skipped, __ATOMIC_SEQ_CST))
     for (uint32_t ahead = 1; ahead <= w->mask; ahead++) {
       uint32_t slot = (w->hint + ahead) & w->mask;
-      if (holds_expected(w, slot)) return (int32_t)slot;
+      if (holds_expected(w, slot)) return found(w, slot);
     }
   return -1;
 }
@@ -114,4 +128,13 @@ static void worker_park(rfaas_worker *w) {
 }
 static void worker_unpark(rfaas_worker *w) { __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
 
-const rfaas_worker_ops rfaas_shm_worker_ops = {worker_poll, worker_post, worker_wait, worker_park, worker_unpark};
+static uint64_t client_clock_ms(rfaas_worker *w, const rfaas_request *request) {
+  (void)request;
+  return (rfaas_now_ns() - w->epoch_ns) / 1000000u;
+}
+
+static void worker_publish_end(rfaas_worker *w) { (void)w; }
+static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->waiting, loop_fd); }
+
+const rfaas_worker_ops rfaas_shm_worker_ops = {worker_poll,   worker_post,     worker_wait, worker_park,
+                                               worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};

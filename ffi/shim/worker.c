@@ -1,13 +1,8 @@
 /* The worker's end: find the next request, check it, answer it, and decide how to wait for another. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "endpoint.h"
 
@@ -15,7 +10,10 @@ enum { IDLE = -1, STOPPED = -2 };
 
 static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
   rfaas_worker_slot *local = &w->slot[slot];
-  if (local->request.function & RFAAS_TIMED) w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
+  if (local->request.function & RFAAS_TIMED) {
+    w->slots[slot].timing.ticks_per_ns = rfaas_ticks_per_ns();
+    w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
+  }
   __atomic_store_n(&local->active, 0, __ATOMIC_RELAXED);
   if (w->running == slot + 1) __atomic_store_n(&w->running, 0, __ATOMIC_RELAXED);
   w->ops->post(w, slot, status, length);
@@ -24,7 +22,7 @@ static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t leng
 /* Copies the request, then checks the copy: the peer can go on writing the original. Returns 0 when it was refused. */
 static int accept_request(rfaas_worker *w, uint32_t slot) {
   rfaas_worker_slot *local = &w->slot[slot];
-  const rfaas_request *shared = &w->slots[slot].request;
+  const rfaas_request *shared = w->incoming;
   rfaas_request *r = &local->request;
   memcpy(&r->input_offset, &shared->input_offset, sizeof *r - offsetof(rfaas_request, input_offset));
   if (r->function & RFAAS_INPUT_INLINE) memcpy(r->payload, shared->payload, RFAAS_INLINE_INPUT);
@@ -35,12 +33,12 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
               (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes &&
               (r->function & RFAAS_FUNCTION_MASK) < w->function_count &&
               (!(r->function & RFAAS_INPUT_INLINE) || r->input_length <= RFAAS_INLINE_INPUT) &&
-              (!(r->function & RFAAS_OUTPUT_INLINE) || r->output_capacity <= RFAAS_INLINE_OUTPUT);
+              (!(r->function & RFAAS_OUTPUT_INLINE) || r->output_capacity <= w->inline_output);
   if (__builtin_expect(!sound, 0)) {
     answer(w, slot, RFAAS_BAD_REQUEST, 0);
     return 0;
   }
-  if (__builtin_expect(r->deadline_ms != 0, 0) && (rfaas_now_ns() - w->epoch_ns) / 1000000u >= r->deadline_ms) {
+  if (__builtin_expect(r->deadline_ms != 0, 0) && w->ops->client_clock_ms(w, r) >= r->deadline_ms) {
     answer(w, slot, RFAAS_DEADLINE, 0);
     return 0;
   }
@@ -158,13 +156,18 @@ RFAAS_EXPORT uint32_t rfaas_worker_sleeps(rfaas_worker *w, uint32_t late) { retu
 
 /* ---- control, called from the host's main thread ---- */
 
-RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int32_t notify_fd) {
+/* `notify_fd` reaches the client's event loop over shared memory, the worker's own over verbs (with a `link`). */
+RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int32_t notify_fd, rfaas_link *link) {
   if (worker >= region->workers) return 0;
   uint32_t slots = region->slots;
   rfaas_worker *w = aligned_alloc(RFAAS_LINE, (sizeof *w + slots * sizeof(rfaas_worker_slot) + 63) & ~(size_t)63);
   if (!w) return 0;
   memset(w, 0, sizeof *w + slots * sizeof(rfaas_worker_slot));
-  w->ops = &rfaas_shm_worker_ops;
+  w->ops = link ? &rfaas_verbs_worker_ops : &rfaas_shm_worker_ops;
+  w->verbs = rfaas_link_end(link, worker);
+  if (w->verbs) rfaas_verbs_end_notify(w->verbs, notify_fd);
+  w->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
+  w->arena = (uint8_t *)region->page + region->arena_offset;
   w->lease = region->page;
   w->page = rfaas_worker_at(region->page, worker, slots);
   w->slots = rfaas_slots_of(w->page);
@@ -184,16 +187,10 @@ RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) { w->f
 RFAAS_EXPORT double rfaas_worker_slots(rfaas_worker *w) { return (double)(uintptr_t)w->slot; }
 RFAAS_EXPORT uint32_t rfaas_worker_slot_stride(void) { return sizeof(rfaas_worker_slot); }
 
-static void rouse(rfaas_worker *w, int32_t loop_fd) {
-  uint32_t waiting = __atomic_exchange_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
-  if (waiting == RFAAS_BLOCKED_ON_FUTEX) syscall(SYS_futex, &w->page->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-  if (waiting == RFAAS_PARKED_IN_LOOP) rfaas_notify(loop_fd);
-}
-
 /* Asks the worker's thread to come back from native code, now. `loop_fd` reaches its event loop. */
 RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
   __atomic_store_n(&w->stop, 1, __ATOMIC_SEQ_CST);
-  rouse(w, loop_fd);
+  w->ops->rouse(w, loop_fd);
 }
 
 /* Whether user code runs this very call now. */
@@ -212,4 +209,5 @@ RFAAS_EXPORT void rfaas_worker_abort_calls(rfaas_worker *w) {
 RFAAS_EXPORT void rfaas_worker_lose(rfaas_worker *w, uint32_t reason, int32_t detail) {
   w->page->detail = detail;
   __atomic_store_n(&w->page->ended, reason, __ATOMIC_RELEASE);
+  w->ops->publish_end(w);
 }

@@ -35,6 +35,11 @@ export class Arena {
     return offset;
   }
 
+  /** Whether an allocation starts there. */
+  holds(offset: number): boolean {
+    return this.#taken.has(offset);
+  }
+
   /** Gives an allocation back by its offset. Throws {@link UsageError} when nothing was allocated there. */
   release(offset: number): void {
     const bytes = this.#taken.get(offset);

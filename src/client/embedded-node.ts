@@ -1,6 +1,8 @@
 /** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
 import { NodeUnreachable } from "../errors.ts";
+import type { VerbsOptions } from "../fabric/offer.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
+import type { FabricName } from "../protocol/messages.ts";
 import { NodeConnection } from "./node-connection.ts";
 
 export interface EmbeddedNodeOptions {
@@ -9,6 +11,8 @@ export interface EmbeddedNodeOptions {
   memoryBytes?: number;
   /** Host processes kept ready; default 1. */
   prewarm?: number;
+  fabric: FabricName;
+  verbs: VerbsOptions;
 }
 
 export interface EmbeddedNode {
@@ -23,6 +27,9 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
   if (options.cores !== undefined) args.push("--cores", String(options.cores));
   if (options.memoryBytes !== undefined) args.push("--memory", String(options.memoryBytes));
   if (options.prewarm !== undefined) args.push("--prewarm", String(options.prewarm));
+
+  args.push("--fabric", options.fabric);
+  if (options.fabric === "verbs") args.push(...verbsFlags(options.verbs));
 
   const ended = Promise.withResolvers<never>();
   ended.promise.catch(() => {});
@@ -47,7 +54,11 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
     );
   }
   child.unref();
-  const connection = await NodeConnection.adopt(child.stdio[3] as unknown as number, ended.promise);
+  const connection = await NodeConnection.adopt(
+    child.stdio[3] as unknown as number,
+    [options.fabric],
+    ended.promise,
+  );
   return {
     connection,
     async close() {
@@ -56,4 +67,13 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
       await child.exited;
     },
   };
+}
+
+function verbsFlags({ device, ibPort, gidIndex, inlineMax }: VerbsOptions): string[] {
+  const flags: string[] = [];
+  if (device !== undefined) flags.push("--device", device);
+  if (ibPort !== undefined) flags.push("--ib-port", String(ibPort));
+  if (gidIndex !== undefined) flags.push("--gid-index", String(gidIndex));
+  if (inlineMax !== undefined) flags.push("--inline-max", String(inlineMax));
+  return flags;
 }

@@ -5,7 +5,10 @@ import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../ffi/layout
 import { parseAddress } from "../address.ts";
 import { NodeUnreachable, UsageError } from "../errors.ts";
 import { BUILT_IN } from "../function/index.ts";
+import type { VerbsOptions } from "../fabric/offer.ts";
+import type { FabricName } from "../protocol/messages.ts";
 import { parseBytes } from "../units.ts";
+import { ClientFabrics } from "./attach.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
 import { Lease } from "./lease.ts";
 import { NodeConnection } from "./node-connection.ts";
@@ -19,6 +22,10 @@ export interface InvokerOptions {
   memory?: string | number;
   /** Private node: host processes kept ready. Default 1. */
   prewarm?: number;
+  /** What moves the bytes of calls. Default: `"shm"` on the node's machine, else `"verbs"`. */
+  fabric?: FabricName;
+  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
+  verbs?: VerbsOptions;
 }
 
 export interface AllocateOptions {
@@ -55,11 +62,17 @@ export interface NodeStatus {
 export class Invoker implements AsyncDisposable {
   readonly #connection: NodeConnection;
   readonly #embedded: EmbeddedNode | undefined;
+  readonly #fabrics: ClientFabrics;
   readonly #leases = new Set<AsyncDisposable>();
   #closed: Promise<void> | undefined;
 
   /** @internal */
-  constructor(connection: NodeConnection, embedded: EmbeddedNode | undefined) {
+  constructor(
+    connection: NodeConnection,
+    embedded: EmbeddedNode | undefined,
+    fabrics: ClientFabrics,
+  ) {
+    this.#fabrics = fabrics;
     this.#connection = connection;
     this.#embedded = embedded;
   }
@@ -88,7 +101,8 @@ export class Invoker implements AsyncDisposable {
    * await using lease = await rf.allocate<typeof import("./blackscholes.ts")>("./blackscholes.ts", { workers: 2 });
    * ```
    * @throws {ModuleLoadError} the module cannot be found, parsed or evaluated
-   * @throws {LeaseRefused} the node is full or draining
+   * @throws {LeaseRefused} the node is full or draining, or shares no fabric with this client
+   * @throws {ConnectionFailed} the RDMA connection cannot be set up
    * @throws {UsageError} an option is out of range
    */
   async allocate<Module = unknown>(
@@ -125,24 +139,30 @@ export class Invoker implements AsyncDisposable {
     const early: ((opened: Lease<Module>) => void)[] = [];
     const tell = (note: (opened: Lease<Module>) => void) =>
       void (lease ? note(lease) : early.push(note));
-    const grant = await this.#connection.allocate(
-      {
-        module: path,
-        workers,
-        memoryBytes,
-        slots,
-        polling: polling ?? null,
-        spinNs: spinNs ?? null,
-        loadTimeoutMs,
-      },
-      {
-        lost: (message) => tell((opened) => opened.lose(message)),
-        workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
-      },
-    );
+    const fabric = this.#fabrics.choose(this.node, this.#connection.welcome.fabrics);
+    const request = {
+      module: path,
+      workers,
+      memoryBytes: this.#fabrics.memoryFor(fabric, memoryBytes),
+      slots,
+      polling: polling ?? null,
+      spinNs: spinNs ?? null,
+      loadTimeoutMs,
+      fabric,
+    };
+    const grant = await this.#connection.allocate(request, {
+      lost: (message) => tell((opened) => opened.lose(message)),
+      workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
+    });
     try {
-      lease = await Lease.open<Module>(this.#connection, path, grant, (released) =>
-        this.#leases.delete(released),
+      const attachment = await this.#fabrics.attach(request, grant);
+      lease = await Lease.open<Module>(
+        this.#connection,
+        path,
+        grant.granted,
+        fabric,
+        attachment,
+        (released) => this.#leases.delete(released),
       );
     } catch (error) {
       await this.#connection.release(grant.granted.lease);
@@ -178,10 +198,20 @@ export class Invoker implements AsyncDisposable {
  * await using lease = await rf.allocate("./fn.ts");
  * ```
  * @throws {NodeUnreachable} no node answers, or the private one does not start
+ * @throws {FabricUnavailable} verbs are asked for and this machine has none
  */
 export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
   const named = options.node ?? process.env["RFAAS_NODE"];
-  if (named) return new Invoker(await NodeConnection.connect(parseAddress(named)), undefined);
+  const { fabric, verbs = {} } = options;
+  if (fabric !== undefined && fabric !== "shm" && fabric !== "verbs")
+    throw new UsageError(`fabric must be shm or verbs; it is ${JSON.stringify(fabric)}`);
+  if (verbs.inlineMax !== undefined) requireWhole("inlineMax", verbs.inlineMax, 0, 4096);
+  if (named) {
+    const address = parseAddress(named);
+    const fabrics = new ClientFabrics(fabric, verbs, address.kind === "tcp");
+    const connection = await NodeConnection.connect(address, fabrics.names);
+    return new Invoker(connection, undefined, fabrics);
+  }
   if (options.cores !== undefined) requireWhole("cores", options.cores, 1, 1024);
   if (options.prewarm !== undefined) requireWhole("prewarm", options.prewarm, 0, 1024);
   if (process.platform !== "linux")
@@ -189,12 +219,15 @@ export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
       "private",
       "rfaas runs on Linux only, so far; name a node on a Linux machine",
     );
+  const fabrics = new ClientFabrics(fabric, verbs, false);
   const embedded = await startEmbeddedNode({
+    fabric: fabric ?? "shm",
+    verbs,
     ...(options.cores === undefined ? {} : { cores: options.cores }),
     ...(options.memory === undefined ? {} : { memoryBytes: parseBytes(options.memory, "memory") }),
     ...(options.prewarm === undefined ? {} : { prewarm: options.prewarm }),
   });
-  return new Invoker(embedded.connection, embedded);
+  return new Invoker(embedded.connection, embedded, fabrics);
 }
 
 function modulePath(module: string | URL): string {

@@ -1,4 +1,5 @@
 /** A lease's registered memory: typed arrays in it, and whether a view lies in it. */
+import { HEADED } from "../../ffi/layout.ts";
 import { LeaseLost, UsageError } from "../errors.ts";
 import { Arena } from "./arena.ts";
 
@@ -18,10 +19,12 @@ const MAX_OUTPUT_BYTES = 2 ** 31 - 1;
 export class LeaseMemory {
   readonly #buffer: ArrayBuffer;
   readonly #arena: Arena;
+  readonly #headroomBytes: number;
 
-  /** Over all of `buffer`, which becomes empty when the lease is released. */
-  constructor(buffer: ArrayBuffer) {
+  /** Over all of `buffer`, which becomes empty when the lease is released. Each allocation has `headroomBytes` in front. */
+  constructor(buffer: ArrayBuffer, headroomBytes: number) {
     this.#buffer = buffer;
+    this.#headroomBytes = headroomBytes;
     this.#arena = new Arena(buffer.byteLength);
   }
 
@@ -34,13 +37,21 @@ export class LeaseMemory {
     if (this.#buffer.detached) throw new LeaseLost("the lease was released; take a new one");
     if (!Number.isSafeInteger(length) || length < 0)
       throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
-    return new type(this.#buffer, this.#arena.allocate(length * type.BYTES_PER_ELEMENT), length);
+    const start = this.#arena.allocate(this.#headroomBytes + length * type.BYTES_PER_ELEMENT);
+    return new type(this.#buffer, start + this.#headroomBytes, length);
   }
 
   /** Gives an allocation back, by the view that it was made as. */
   free(view: LeaseBuffer): void {
     this.require(view, "the buffer");
-    this.#arena.release(view.byteOffset);
+    this.#arena.release(view.byteOffset - this.#headroomBytes);
+  }
+
+  /** What a call must say of its input: that the line in front of it is not part of any other buffer. A subarray has none. */
+  flagsOf(input: LeaseBuffer): number {
+    const headed =
+      this.#headroomBytes > 0 && this.#arena.holds(input.byteOffset - this.#headroomBytes);
+    return headed ? HEADED : 0;
   }
 
   /** As {@link require}, for a view that will hold a result: its length is a positive 32-bit integer. */

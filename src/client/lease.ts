@@ -1,9 +1,7 @@
 /** A lease as its holder sees it: registered memory, and functions to call on leased workers. */
-import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
-import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { type Polling, STATUS } from "../../ffi/layout.ts";
-import { Region } from "../../ffi/region.ts";
 import { DeadlineExceeded, LeaseLost, NoSuchFunction, UsageError, WorkerLost } from "../errors.ts";
+import type { Attachment } from "../fabric/attachment.ts";
 import type { FunctionNames } from "../function/index.ts";
 import { Call } from "./call.ts";
 import {
@@ -18,7 +16,8 @@ import {
   type TypedArray,
   type TypedArrayClass,
 } from "./lease-memory.ts";
-import type { GrantedLease, NodeConnection } from "./node-connection.ts";
+import type { FabricName, Granted } from "../protocol/messages.ts";
+import type { NodeConnection } from "./node-connection.ts";
 import { Reactor } from "./reactor.ts";
 import { WorkerLane } from "./worker-lane.ts";
 
@@ -52,6 +51,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /** The functions that can be called. */
   readonly functions: readonly string[];
   readonly polling: Polling;
+  /** What moves the bytes of calls: `"shm"` on one machine, else `"verbs"`. */
+  readonly fabric: FabricName;
   /** The CPU of each worker; -1 where it is not pinned. */
   readonly cpus: readonly number[];
   readonly phases: LeasePhases;
@@ -62,17 +63,17 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   readonly #id: number;
   readonly #module: string;
   readonly #others: Record<string, string>;
-  readonly #region: Region;
+  readonly #attachment: Attachment;
   readonly #memory: LeaseMemory;
   readonly #lanes: readonly WorkerLane[];
   readonly #reactor: Reactor;
-  readonly #descriptors: readonly number[];
   readonly #indexes: Map<string, number>;
   #lastName: string | undefined;
   #lastIndex = -1;
   #lastInput: LeaseBuffer | undefined;
   #inputOffset = 0;
   #inputLength = 0;
+  #inputFlags = 0;
   #lastOutput: LeaseBuffer | undefined;
   #outputOffset = 0;
   #outputCapacity = 0;
@@ -83,10 +84,12 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   private constructor(
     node: NodeConnection,
     module: string,
-    { granted, descriptors }: GrantedLease,
+    granted: Granted,
+    fabric: FabricName,
+    attachment: Attachment,
   ) {
-    const [memoryFd, pidfd, , ...workerFds] = descriptors as [number, number, number, ...number[]];
     this.#node = node;
+    this.fabric = fabric;
     this.#module = module;
     this.#id = granted.lease;
     this.functions = Object.freeze(granted.exports.functions);
@@ -101,47 +104,38 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     };
     this.hostPid = granted.hostPid;
     this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
-    this.#region = Region.map(memoryFd, workerFds.length, granted.slots);
-    this.#descriptors = [memoryFd, pidfd, ...workerFds];
-    this.#memory = new LeaseMemory(this.#region.arena);
+    this.#attachment = attachment;
+    this.#memory = new LeaseMemory(attachment.region.arena, attachment.headroomBytes);
     this.#reactor = new Reactor({
       harvest: () => this.#lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
-      park: () => this.#lanes[0]!.endpoint.park(),
-      unpark: () => this.#lanes[0]!.endpoint.unpark(),
+      park: () => this.#lanes.forEach((lane) => lane.endpoint.park()),
+      unpark: () => this.#lanes.forEach((lane) => lane.endpoint.unpark()),
+      endStranded: () => this.#lanes.filter((lane) => lane.endStranded()).length > 0,
     });
     const owner = {
       reactor: this.#reactor,
       cancel: (worker: number, slot: number, sequence: number) =>
         node.cancel(this.#id, worker, slot, sequence),
-      ended: () => this.#region.ended(),
+      ended: () => attachment.region.ended(),
+      disconnected: (worker: number) => attachment.lost(worker),
     };
-    this.#lanes = workerFds.map(
-      (fd, worker) =>
-        new WorkerLane(
-          worker,
-          new ClientEndpoint(this.#region, worker, granted.slots, pidfd, fd),
-          granted.slots,
-          owner,
-        ),
+    this.#lanes = attachment.endpoints.map(
+      (endpoint, worker) => new WorkerLane(worker, endpoint, granted.slots, owner),
     );
   }
 
-  /** @internal Opens a granted lease; takes over its descriptors. */
+  /** @internal Opens a granted lease; takes over the attachment. */
   static async open<Module>(
     node: NodeConnection,
     module: string,
-    grant: GrantedLease,
+    granted: Granted,
+    fabric: FabricName,
+    attachment: Attachment,
     onReleased: (lease: AsyncDisposable) => void,
   ): Promise<Lease<Module>> {
-    let lease: Lease<Module>;
-    try {
-      lease = new Lease<Module>(node, module, grant);
-    } catch (error) {
-      for (const fd of grant.descriptors) closeDescriptor(fd);
-      throw error;
-    }
+    const lease = new Lease<Module>(node, module, granted, fabric, attachment);
     lease.#onReleased = onReleased;
-    await lease.#reactor.open(grant.descriptors[2]!);
+    await attachment.watch(() => lease.#reactor.rouse());
     return lease;
   }
 
@@ -197,7 +191,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     if (lane.load > 0 || lane.lost !== undefined)
       return this.submit(name, input, output, options).get();
     const result = lane.endpoint.call(
-      fn,
+      fn | this.#inputFlags,
       this.#inputOffset,
       this.#inputLength,
       this.#outputOffset,
@@ -289,15 +283,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#lastInput = undefined;
     this.#lastOutput = undefined;
     this.#indexes.clear();
-    await this.#node.release(this.#id);
     const released = new LeaseLost(
       "the lease was released while the call was in flight; await calls before releasing",
     );
     for (const lane of this.#lanes) lane.lose(released);
+    await this.#node.release(this.#id);
     this.#reactor.close();
-    for (const lane of this.#lanes) lane.endpoint.close();
-    this.#region.close();
-    for (const fd of this.#descriptors) closeDescriptor(fd);
+    this.#attachment.close();
     this.#onReleased(this);
   }
 
@@ -328,6 +320,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#memory.require(input, "the input");
     this.#inputOffset = input.byteOffset;
     this.#inputLength = input.byteLength;
+    this.#inputFlags = this.#memory.flagsOf(input);
     this.#lastInput = input;
   }
 
@@ -365,9 +358,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     output: LeaseBuffer,
     options: SubmitOptions,
   ): Call {
-    const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
     this.#memory.require(input, "the input");
     this.#memory.requireOutput(output);
+    const index = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
+    const fn = index | this.#memory.flagsOf(input);
     if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, input, output, 0);
     const call = new Call(lane, lane.index, fn, input, output, wholeDeadline(options.deadlineMs));
     call.submittedNs = Bun.nanoseconds();

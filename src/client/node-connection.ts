@@ -15,6 +15,7 @@ import { machineId } from "../fabric/machine.ts";
 import {
   type Allocate,
   type ClientMessage,
+  type FabricName,
   type Granted,
   type NodeMessage,
   PROTOCOL_VERSION,
@@ -31,7 +32,10 @@ export interface LeaseListener {
   workerLost(worker: number, message: string): void;
 }
 
-/** A grant, with the descriptors that came with it: the memory, the host's pidfd, the notify socket, one socket per worker. */
+/**
+ * A grant, with the descriptors that came with it over shared memory: the memory, the host's pidfd, the notify socket, one
+ * socket per worker. Over verbs there are none.
+ */
 export interface GrantedLease {
   granted: Granted;
   descriptors: number[];
@@ -41,6 +45,8 @@ type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
 type Pending<T> = PromiseWithResolvers<T>;
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A machine that vanished is noticed, in the end. */
+const KEEP_ALIVE_MS = 10_000;
 
 export class NodeConnection {
   readonly address: string;
@@ -56,11 +62,13 @@ export class NodeConnection {
   readonly #releases = new Map<number, Pending<void>>();
   readonly #listeners = new Map<number, LeaseListener>();
   readonly #closed = Promise.withResolvers<void>();
+  readonly #fabrics: readonly FabricName[];
   #over: RfaasError | undefined;
   #nextId = 1;
 
-  private constructor(address: string) {
+  private constructor(address: string, fabrics: readonly FabricName[]) {
     this.address = address;
+    this.#fabrics = fabrics;
     this.#welcome.promise.catch(() => {});
     this.#connection = new Connection(nodeVocabulary, {
       message: (message) => this.#heard(message),
@@ -75,13 +83,16 @@ export class NodeConnection {
   }
 
   /** Connects and greets. Throws {@link NodeUnreachable}, or {@link LeaseRefused} when the node does not serve this client. */
-  static async connect(address: Address): Promise<NodeConnection> {
+  static async connect(address: Address, fabrics: readonly FabricName[]): Promise<NodeConnection> {
     const shown = formatAddress(address);
-    const node = new NodeConnection(shown);
+    const node = new NodeConnection(shown, fabrics);
     const socket = node.#connection.handler();
     try {
       if (address.kind === "unix") await Bun.connect({ unix: address.path, socket });
-      else await Bun.connect({ hostname: address.host, port: address.port, socket });
+      else {
+        const peer = await Bun.connect({ hostname: address.host, port: address.port, socket });
+        peer.setKeepAlive(true, KEEP_ALIVE_MS);
+      }
     } catch (cause) {
       throw new NodeUnreachable(
         shown,
@@ -93,8 +104,12 @@ export class NodeConnection {
   }
 
   /** Greets a node at the other end of a descriptor. `exited` rejects when its process ends. */
-  static async adopt(fd: number, exited: Promise<never>): Promise<NodeConnection> {
-    const node = new NodeConnection("private");
+  static async adopt(
+    fd: number,
+    fabrics: readonly FabricName[],
+    exited: Promise<never>,
+  ): Promise<NodeConnection> {
+    const node = new NodeConnection("private", fabrics);
     exited.catch((error) => node.#end(error));
     await watchDescriptor(fd, node.#connection.handler());
     return await node.#greet();
@@ -106,7 +121,7 @@ export class NodeConnection {
       protocol: PROTOCOL_VERSION,
       version: VERSION,
       pid: process.pid,
-      fabrics: ["shm"],
+      fabrics: [...this.#fabrics],
       machine: machineId(),
     });
     const timer = setTimeout(
@@ -137,14 +152,15 @@ export class NodeConnection {
   /** Asks for a lease and waits until its workers have loaded the module. */
   async allocate(request: AllocateRequest, listener: LeaseListener): Promise<GrantedLease> {
     this.#throwIfOver();
-    const mailbox = new Mailbox();
+    const mailbox = request.fabric === "shm" ? new Mailbox() : undefined;
     try {
       const id = this.#nextId++;
       const pending = { ...Promise.withResolvers<Granted>(), module: request.module, listener };
       this.#grants.set(id, pending);
       this.#connection.ref();
-      this.#connection.send({ t: "allocate", id, mailbox: mailbox.name, ...request });
+      this.#connection.send({ t: "allocate", id, mailbox: mailbox?.name ?? null, ...request });
       const granted = await pending.promise;
+      if (!mailbox) return { granted, descriptors: [] };
       // The node sent them before it sent the grant.
       const descriptors = mailbox.receive(granted.nonce);
       if (!descriptors || descriptors.length !== 3 + request.workers) {
@@ -157,7 +173,7 @@ export class NodeConnection {
       }
       return { granted, descriptors };
     } finally {
-      mailbox.close();
+      mailbox?.close();
       this.#rest();
     }
   }

@@ -1,28 +1,28 @@
 /**
- * Drives awaited calls from the event loop: looks for answers in quick turns first, then sleeps until a worker writes one byte
- * to the lease's notify socket.
+ * Drives awaited calls from the event loop: looks for answers in quick turns first, then sleeps until the fabric says that one
+ * has come.
  */
-import type { Socket } from "bun";
-import { watchDescriptor } from "../watch-descriptor.ts";
 import type { Call } from "./call.ts";
 
 /** Turning costs CPU; being woken costs about this long. */
 const TURN_NS = 50_000;
 const BRIEFLY_NS = 2_000;
-const KEEP_ALIVE_MS = 2 ** 30;
+/** A sleeper looks this often whether anybody can still answer. */
+const CHECK_MS = 250;
 
 /** What the reactor needs of the lease's workers. */
 export interface Reactive {
   /** Ends every call that has an answer; returns how many. */
   harvest(): number;
-  /** From now on an answer writes to the notify socket. */
+  /** From now on an answer rouses the reactor. */
   park(): void;
   unpark(): void;
+  /** Ends calls that nobody can answer any more; returns whether there were any. */
+  endStranded(): boolean;
 }
 
 export class Reactor {
   readonly #source: Reactive;
-  #socket: Socket<undefined> | undefined;
   #watched = 0;
   #running = false;
   #closed = false;
@@ -30,12 +30,6 @@ export class Reactor {
 
   constructor(source: Reactive) {
     this.#source = source;
-  }
-
-  /** Watches the notify socket, which the reactor closes. */
-  async open(notifyFd: number): Promise<void> {
-    this.#socket = await watchDescriptor(notifyFd, { data: () => this.rouse() });
-    this.#socket.unref();
   }
 
   /** Follows the call to its end. */
@@ -63,7 +57,6 @@ export class Reactor {
   close(): void {
     this.#closed = true;
     this.rouse();
-    this.#socket?.end();
   }
 
   async #run(): Promise<void> {
@@ -99,10 +92,10 @@ export class Reactor {
     this.#source.park();
     // An answer may have come before the workers knew that we sleep.
     if (this.#source.harvest() === 0 && this.#watched > 0) {
-      // The program must live until the call ends, and the socket may close first: its other end is the worker's.
-      const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
+      // It also keeps the program alive until the call ends.
+      const check = setInterval(() => this.#source.endStranded() && this.rouse(), CHECK_MS);
       await new Promise<void>((resolve) => (this.#wake = resolve));
-      clearInterval(keepAlive);
+      clearInterval(check);
     }
     if (!this.#closed) this.#source.unpark();
   }

@@ -3,7 +3,7 @@
  * ring makes a call wait here, and never overwrites anything.
  */
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
-import { STATUS, TIMED } from "../../ffi/layout.ts";
+import { END, STATUS, TIMED } from "../../ffi/layout.ts";
 import {
   DeadlineExceeded,
   ProtocolError,
@@ -28,8 +28,10 @@ export interface LaneOwner {
   reactor: Reactor;
   /** Tells the node that a call is no longer waited for. */
   cancel(worker: number, slot: number, sequence: number): void;
-  /** Why the lease ended, as far as shared memory knows. */
+  /** Why the lease ended, as far as its memory knows. */
   ended(): [reason: number, detail: number];
+  /** Why the way to a worker is lost, as far as the fabric knows. */
+  disconnected(worker: number): RfaasError | undefined;
 }
 
 export class WorkerLane implements CallDriver {
@@ -81,6 +83,13 @@ export class WorkerLane implements CallDriver {
     this.#queue.push(call);
     this.#heedDeadline(call);
     this.watch(call);
+  }
+
+  /** Ends calls in flight that nobody can answer any more. Returns whether there were any. */
+  endStranded(): boolean {
+    if (this.#inFlight === 0 || !this.endpoint.lost()) return false;
+    this.#workerLost();
+    return true;
   }
 
   /** Posts the call if a slot is free. */
@@ -187,10 +196,13 @@ export class WorkerLane implements CallDriver {
     const [workerReason, workerDetail] = this.endpoint.ended();
     const [reason, detail] =
       workerReason === 0 ? this.#owner.ended() : [workerReason, workerDetail];
-    const error = new WorkerLost(
-      this.index,
-      `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`,
-    );
+    const known = reason === END.alive ? this.#owner.disconnected(this.index) : undefined;
+    const error =
+      known ??
+      new WorkerLost(
+        this.index,
+        `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`,
+      );
     this.lose(error);
     return error;
   }

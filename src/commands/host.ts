@@ -2,9 +2,13 @@ import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { runHost } from "../executor/host.ts";
 import type { Command } from "./command.ts";
-import { readOptions, whole } from "./options.ts";
+import { flag, readOptions, whole } from "./options.ts";
 
-const Options = Type.Object({ workers: whole(0, LAYOUT.maxWorkers), parent: whole(1, 2 ** 31) });
+const Options = Type.Object({
+  workers: whole(0, LAYOUT.maxWorkers),
+  parent: whole(1, 2 ** 31),
+  verbs: Type.Optional(flag),
+});
 
 /** A host process: started by an agent, which is at the other end of descriptor 3. */
 export const host: Command = {
@@ -14,11 +18,12 @@ export const host: Command = {
   options: [
     { flag: "--workers <n>", description: "threads to have ready" },
     { flag: "--parent <pid>", description: "the agent to die with" },
+    { flag: "--verbs", description: "open the RDMA libraries ahead of a lease" },
   ],
   examples: [],
   hidden: true,
   async run(_args, raw) {
-    const { workers, parent } = readOptions(Options, raw);
-    await runHost({ prewarmedWorkers: workers, parentPid: parent });
+    const { workers, parent, verbs } = readOptions(Options, raw);
+    await runHost({ prewarmedWorkers: workers, parentPid: parent, verbs: verbs ?? false });
   },
 };

@@ -7,6 +7,7 @@ import { EnvironmentError, UsageError } from "../errors.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { flag, polling, readOptions, size, text, whole } from "./options.ts";
 
 const Options = Type.Object({
@@ -20,6 +21,7 @@ const Options = Type.Object({
   polling: Type.Optional(polling),
   deadline: Type.Optional(whole(1, 2 ** 31 - 1)),
   timings: Type.Optional(flag),
+  ...fabricOptions,
 });
 type Options = ReturnType<typeof readOptions<typeof Options>>;
 
@@ -61,6 +63,7 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
     { flag: "--deadline <ms>", description: "give up on a call after so long (default: none)" },
     { flag: "--timings", description: "print on stderr where the time of the last call went" },
+    ...fabricFlags,
   ],
   examples: [
     ["rfaas invoke fn.ts#double --json 21", "prints 42"],
@@ -85,9 +88,10 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     // The file is opened first: a path that cannot be written must not cost a call.
     const destination = openOutput(options.output === undefined ? "-" : String(options.output));
 
-    await using rf = await invoker(
-      options.node === undefined ? {} : { node: String(options.node) },
-    );
+    await using rf = await invoker({
+      ...readFabric(options),
+      ...(options.node === undefined ? {} : { node: String(options.node) }),
+    });
     const workers = options.workers ?? 1;
     const allocation: AllocateOptions = {
       workers,

@@ -4,8 +4,10 @@ import { dieWithParent } from "../../ffi/system.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import { Agent } from "../executor/agent.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
+import { offerFabrics } from "../fabric/offer.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { readOptions, whole } from "./options.ts";
 
 const Options = Type.Object({
@@ -13,6 +15,7 @@ const Options = Type.Object({
   cores: Type.Optional(whole(1, 1024)),
   memory: Type.Optional(whole(1, Number.MAX_SAFE_INTEGER)),
   prewarm: Type.Optional(whole(0, 1024)),
+  ...fabricOptions,
 });
 
 /** A node for one client, which started it and is at the other end of descriptor 3. */
@@ -25,11 +28,14 @@ export const privateNode: Command = {
     { flag: "--cores <n>", description: "cores to lease" },
     { flag: "--memory <bytes>", description: "memory to lease" },
     { flag: "--prewarm <n>", description: "hosts to keep ready" },
+    ...fabricFlags,
   ],
   examples: [],
   hidden: true,
   async run(_args, raw) {
-    const { parent, cores, memory, prewarm } = readOptions(Options, raw);
+    const options = readOptions(Options, raw);
+    const { parent, cores, memory, prewarm } = options;
+    const { fabric, verbs } = readFabric(options);
     if (!dieWithParent(parent)) process.exit(0);
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
     process.on("SIGINT", () => {});
@@ -37,6 +43,7 @@ export const privateNode: Command = {
       cpus: planCpus(cores ?? defaultCores()),
       memoryBytes: memory ?? Math.floor(totalmem() / 2),
       polling: "adaptive",
+      fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });

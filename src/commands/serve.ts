@@ -5,10 +5,12 @@ import { UsageError } from "../errors.ts";
 import { Agent } from "../executor/agent.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
 import { listen } from "../executor/listen.ts";
+import { offerFabrics } from "../fabric/offer.ts";
 import { formatBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
-import { bytesOption, polling, readOptions, size, text, whole } from "./options.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
+import { bytesOption, flag, polling, readOptions, size, text, whole } from "./options.ts";
 
 const Options = Type.Object({
   cores: Type.Optional(whole(1, 1024)),
@@ -17,6 +19,8 @@ const Options = Type.Object({
   polling: Type.Optional(polling),
   prewarm: Type.Optional(whole(0, 1024)),
   drain: Type.Optional(whole(0, 86_400)),
+  allowRemote: Type.Optional(flag),
+  ...fabricOptions,
 });
 
 export const serve: Command = {
@@ -25,7 +29,10 @@ export const serve: Command = {
   description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of whoever holds one. Runs until
 SIGTERM or SIGINT, then grants no more leases, lets the present ones end, and exits; a second signal ends them at once.
 
-Only the owner of the socket may connect. Over TCP, only programs of the same user on this machine may.`,
+Only the owner of the socket may connect. Over TCP, only programs of the same user on this machine may, unless --allow-remote
+says that the network is to be trusted: then whoever reaches the port runs functions as the node's user.
+
+Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
   options: [
     { flag: "--cores <n>", description: "cores to lease (default: all that this process may use)" },
     { flag: "--memory <size>", description: "memory to lease (default: half of the machine's)" },
@@ -42,10 +49,13 @@ Only the owner of the socket may connect. Over TCP, only programs of the same us
       flag: "--drain <seconds>",
       description: "how long leases may go on after the first signal (default: 30)",
     },
+    { flag: "--allow-remote", description: "serve clients on other machines, whoever they are" },
+    ...fabricFlags,
   ],
   examples: [
     ["rfaas serve", "serve on the default socket"],
     ["rfaas serve --cores 4 --memory 8GiB --listen /run/rfaas/node.sock", "with limits, elsewhere"],
+    ["rfaas serve --listen 10.0.0.5:7700 --allow-remote --fabric verbs", "for a cluster with RDMA"],
   ],
   async run(args, raw) {
     if (args.length > 0)
@@ -56,7 +66,10 @@ Only the owner of the socket may connect. Over TCP, only programs of the same us
     const address =
       options.listen === undefined ? defaultAddress() : parseAddress(String(options.listen));
 
+    const { fabric, verbs } = readFabric(options);
+    const fabrics = offerFabrics(fabric, verbs);
     const agent = new Agent({
+      fabrics,
       cpus: planCpus(cores),
       memoryBytes,
       polling: options.polling ?? "adaptive",
@@ -65,12 +78,22 @@ Only the owner of the socket may connect. Over TCP, only programs of the same us
     });
     let listener: Awaited<ReturnType<typeof listen>>;
     try {
-      listener = await listen(address, () => agent.newClient());
+      listener = await listen(
+        address,
+        (reachedAt) => agent.newClient(undefined, reachedAt),
+        options.allowRemote ?? false,
+      );
     } catch (error) {
       await agent.drain(0);
       throw error;
     }
-    log.info(`serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address}`);
+    const over = [
+      ...(fabrics.shm ? ["shm"] : []),
+      ...(fabrics.verbs ? [`verbs (${fabrics.verbs.addresses.join(", ")})`] : []),
+    ];
+    log.info(
+      `serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
+    );
     log.info(
       `reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`,
     );

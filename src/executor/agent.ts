@@ -6,6 +6,7 @@ import { LAYOUT, type Polling } from "../../ffi/layout.ts";
 import { NativeError } from "../../ffi/errors.ts";
 import { Connection } from "../connection.ts";
 import { machineId } from "../fabric/machine.ts";
+import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
 import {
   type Allocate,
@@ -18,7 +19,7 @@ import {
 import { VERSION } from "../version.ts";
 import { HostPool } from "./host-pool.ts";
 import type { HostProcess } from "./host-process.ts";
-import { type LeaseEvents, LeasedHost } from "./leased-host.ts";
+import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
 
 export interface AgentOptions {
   /** CPUs to lease; -1 stands for a core that workers are not pinned to. */
@@ -28,6 +29,7 @@ export interface AgentOptions {
   polling: Polling;
   /** Hosts kept waiting. */
   prewarm: number;
+  fabrics: FabricOffer;
   log(level: "info" | "warn", message: string): void;
 }
 
@@ -41,6 +43,10 @@ type ClientConnection = Connection<ClientMessage, NodeMessage>;
 interface Client {
   connection: ClientConnection;
   greeted: boolean;
+  /** Those that it can use, of ours. */
+  fabrics: string[];
+  /** Our address that it connected to, if it came over TCP. */
+  reachedAt: string | undefined;
   leases: Map<number, LeasedHost>;
 }
 
@@ -60,11 +66,12 @@ export class Agent {
     this.#pool = new HostPool(
       options.prewarm,
       Math.min(options.cpus.length, MAX_PREWARMED_WORKERS),
+      options.fabrics.verbs !== undefined,
     );
   }
 
   /** A connection for one client; its handler goes to the socket. */
-  newClient(onClosed: () => void = () => {}): ClientConnection {
+  newClient(onClosed: () => void = () => {}, reachedAt?: string): ClientConnection {
     const connection: ClientConnection = new Connection(clientVocabulary, {
       message: (message) => this.#heard(client, message),
       closed: (error) => {
@@ -77,7 +84,13 @@ export class Agent {
         onClosed();
       },
     });
-    const client: Client = { connection, greeted: false, leases: new Map() };
+    const client: Client = {
+      connection,
+      greeted: false,
+      fabrics: [],
+      reachedAt,
+      leases: new Map(),
+    };
     this.#clients.add(client);
     return connection;
   }
@@ -118,12 +131,9 @@ export class Agent {
             `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
           );
         }
-        if (!message.fabrics.includes("shm") || message.machine !== machineId())
-          return this.#refuse(
-            client,
-            "RFAAS_NO_SHARED_FABRIC",
-            "the node offers shared memory only, and the client is on another machine; run it on the node's machine",
-          );
+        client.fabrics = this.#sharedFabrics(message.fabrics, message.machine === machineId());
+        if (client.fabrics.length === 0)
+          return this.#refuse(client, "RFAAS_NO_SHARED_FABRIC", this.#explainNoFabric(message));
         client.greeted = true;
         return client.connection.send({
           t: "welcome",
@@ -132,6 +142,7 @@ export class Agent {
           pid: process.pid,
           cores: this.#capacity.totalCores,
           memoryBytes: this.#capacity.totalMemoryBytes,
+          fabrics: client.fabrics,
         });
       }
       case "allocate":
@@ -155,6 +166,21 @@ export class Agent {
           prewarmedHosts: this.#pool.readyCount,
         });
     }
+  }
+
+  #sharedFabrics(theirs: readonly string[], sameMachine: boolean): string[] {
+    const { shm, verbs } = this.#options.fabrics;
+    const ours = [...(shm && sameMachine ? ["shm"] : []), ...(verbs ? ["verbs"] : [])];
+    return ours.filter((fabric) => theirs.includes(fabric));
+  }
+
+  #explainNoFabric({ fabrics, machine }: { fabrics: string[]; machine: string }): string {
+    const { shm, verbs } = this.#options.fabrics;
+    if (machine === machineId())
+      return `the node serves ${shm ? "shm" : "verbs"} and the client wants ${fabrics.join(" or ")}; start the node with --fabric, or use another fabric`;
+    return verbs
+      ? "the client is on another machine and has no RDMA device; see: rfaas doctor"
+      : "the client is on another machine and the node has no RDMA device; see rfaas doctor there, and serve with --fabric verbs";
   }
 
   #refuse(client: Client, code: string, message: string): void {
@@ -189,6 +215,13 @@ export class Agent {
         "RFAAS_USAGE",
         `slots must be a power of two up to ${LAYOUT.maxSlots}; it is ${slots}`,
       );
+    if (!chooseFabric(client.fabrics, request.fabric))
+      return deny(
+        "RFAAS_NO_SHARED_FABRIC",
+        `the node does not serve ${request.fabric} to this client`,
+      );
+    if (request.fabric === "shm" && !request.mailbox)
+      return deny("RFAAS_PROTOCOL", "a lease over shared memory needs a mailbox");
     const share = this.#capacity.take(workers, request.memoryBytes);
     if (typeof share === "string") return deny("RFAAS_NODE_FULL", share);
 
@@ -214,6 +247,13 @@ export class Agent {
     }
   }
 
+  /** The device that the client's own way leads to comes first. */
+  #listenFor({ reachedAt }: Client): ListenChoice {
+    const { addresses, inlineMax } = this.#options.fabrics.verbs!;
+    const address = addresses.find((address) => address === reachedAt) ?? addresses[0]!;
+    return { address, inlineMax: inlineMax ?? null };
+  }
+
   #newLease(
     client: Client,
     request: Allocate,
@@ -225,7 +265,7 @@ export class Agent {
     const { connection } = client;
     const polling = request.polling ?? this.#options.polling;
     const events: LeaseEvents = {
-      granted: (lease, nonce, exports, loadNs) => {
+      granted: (lease, nonce, { exports, loadNs }) => {
         this.#options.log(
           "info",
           `lease ${lease.id} granted: ${request.workers} workers for ${request.module}`,
@@ -240,6 +280,8 @@ export class Agent {
           cpus: [...lease.cpus],
           slots: request.slots,
           polling,
+          spinNs: lease.shape.spinNs,
+          listening: lease.listeningAt,
           prewarmed,
           grantNs: Bun.nanoseconds() - started,
           spawnNs: hostReady - started,
@@ -282,6 +324,7 @@ export class Agent {
         polling,
         spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
       },
+      request.fabric === "verbs" ? this.#listenFor(client) : undefined,
       host,
       events,
     );

@@ -9,15 +9,17 @@ const MAX_FAILURES_IN_A_ROW = 3;
 export class HostPool {
   readonly #size: number;
   readonly #workersPerHost: number;
+  readonly #verbs: boolean;
   readonly #spares = new Set<HostProcess>();
   readonly #ready = new Set<HostProcess>();
   #failures = 0;
   #closed = false;
 
-  /** Keeps `size` hosts waiting, each with `workersPerHost` threads. */
-  constructor(size: number, workersPerHost: number) {
+  /** Keeps `size` hosts waiting, each with `workersPerHost` threads and, if asked, the RDMA libraries. */
+  constructor(size: number, workersPerHost: number, verbs: boolean) {
     this.#size = size;
     this.#workersPerHost = workersPerHost;
+    this.#verbs = verbs;
     this.#refill();
   }
 
@@ -28,8 +30,7 @@ export class HostPool {
 
   /** A host for one lease: a waiting one, else one that is starting, else a new one. Rejects when it cannot start. */
   async take(): Promise<{ host: HostProcess; prewarmed: boolean }> {
-    const host =
-      [...this.#ready][0] ?? [...this.#spares][0] ?? HostProcess.spawn(this.#workersPerHost);
+    const host = [...this.#ready][0] ?? [...this.#spares][0] ?? this.#spawn();
     const prewarmed = this.#ready.delete(host);
     this.#spares.delete(host);
     setTimeout(() => this.#refill(), REFILL_DELAY_MS);
@@ -45,6 +46,10 @@ export class HostPool {
     await Promise.all(spares.map((host) => host.exited));
   }
 
+  #spawn(): HostProcess {
+    return HostProcess.spawn(this.#workersPerHost, this.#verbs);
+  }
+
   #refill(): void {
     while (
       !this.#closed &&
@@ -53,7 +58,7 @@ export class HostPool {
     ) {
       let host: HostProcess;
       try {
-        host = HostProcess.spawn(this.#workersPerHost);
+        host = this.#spawn();
       } catch {
         // No descriptors or processes left: the next lease tries again, and says so.
         this.#failures++;

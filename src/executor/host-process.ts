@@ -45,7 +45,7 @@ export class HostProcess {
     this.exited = exited;
   }
 
-  static spawn(prewarmedWorkers: number): HostProcess {
+  static spawn(prewarmedWorkers: number, verbs: boolean): HostProcess {
     const exit = Promise.withResolvers<HostExit>();
     const child = Bun.spawn(
       selfCommand([
@@ -54,6 +54,7 @@ export class HostProcess {
         String(prewarmedWorkers),
         "--parent",
         String(process.pid),
+        ...(verbs ? ["--verbs"] : []),
       ]),
       {
         // What functions print is not data: it goes to the node's log.

@@ -8,8 +8,11 @@ import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descrip
 import { END } from "../../ffi/layout.ts";
 import { Region } from "../../ffi/region.ts";
 import { confine, dieWithParent, forbidPrivileges, ticksPerNs } from "../../ffi/system.ts";
+import { verbsProblem } from "../../ffi/verbs.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
 import { Connection } from "../connection.ts";
+import type { RfaasError } from "../errors.ts";
+import { FabricLink } from "../fabric/fabric-link.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import {
   type AgentMessage,
@@ -32,6 +35,8 @@ const TERMINATE_LIMIT_MS = 2000;
 export async function runHost(options: {
   prewarmedWorkers: number;
   parentPid: number;
+  /** Open the RDMA libraries ahead of a lease. */
+  verbs: boolean;
 }): Promise<void> {
   if (!dieWithParent(options.parentPid)) process.exit(0);
   // The exit code is the host's last word to its agent; 0 says that the agent left first.
@@ -46,13 +51,16 @@ export async function runHost(options: {
   // What the first lease would otherwise wait for.
   ticksPerNs();
   agentVocabulary.prepare("attach");
+  if (options.verbs) verbsProblem();
 
   let lease: HostedLease | undefined;
   const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
     message(message) {
       if (message.t === "attach") {
-        lease = new HostedLease(agent, message, mailbox, prewarmed);
-        void lease.load();
+        void HostedLease.take(agent, message, mailbox, prewarmed).then((taken) => {
+          lease = taken;
+          return taken?.load();
+        });
       } else if (message.t === "detach") {
         if (lease) lease.stop();
         else process.exit(0);
@@ -89,29 +97,57 @@ class HostedLease {
   readonly #stopped = new Set<number>();
   readonly #reloads = new Map<number, ReturnType<typeof setTimeout>>();
   readonly #loaded: (Exports | undefined)[] = [];
+  /** Over verbs: the way to the client. */
+  readonly #link: FabricLink | undefined;
+  #listening = false;
   #answered = false;
   #startedNs = 0;
 
-  constructor(
+  /** Maps the lease's memory and begins to listen for its client; the agent hears why when that cannot be done. */
+  static async take(
     agent: Connection<AgentMessage, HostMessage>,
     attach: Attach,
     mailbox: Mailbox,
     prewarmed: readonly Thread[],
-  ) {
-    this.#agent = agent;
-    this.#attach = attach;
+  ): Promise<HostedLease | undefined> {
     // Memory, the client's notify socket, then for each worker the two ends of its own.
     const fds = mailbox.receive(attach.nonce);
     if (!fds || fds.length !== 2 + 2 * attach.workers)
       throw new Error("the agent sent no memory with the lease");
     const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
     mailbox.close();
-    this.#region = Region.map(memoryFd, attach.workers, attach.slots);
+    const region = Region.map(memoryFd, attach.workers, attach.slots);
     closeDescriptor(memoryFd);
+    let link: FabricLink | undefined;
+    if (attach.listen) {
+      const { address, inlineMax } = attach.listen;
+      const { nonce } = attach;
+      link = await FabricLink.listen(
+        region,
+        { address, nonce },
+        { inlineMax: inlineMax ?? undefined },
+      );
+    }
+    return new HostedLease(agent, attach, region, link, clientFd, loopFds, prewarmed);
+  }
+
+  private constructor(
+    agent: Connection<AgentMessage, HostMessage>,
+    attach: Attach,
+    region: Region,
+    link: FabricLink | undefined,
+    clientFd: number,
+    loopFds: readonly number[],
+    prewarmed: readonly Thread[],
+  ) {
+    this.#agent = agent;
+    this.#attach = attach;
+    this.#region = region;
+    this.#link = link;
     this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
     const wakeFds = loopFds.filter((_, i) => i % 2 === 1);
     this.#controls = wakeFds.map(
-      (fd, worker) => new WorkerControl(this.#region, worker, clientFd, fd),
+      (fd, worker) => new WorkerControl(region, worker, fd, link?.link ?? { clientFd }),
     );
     this.#threads = this.#controls.map((_, worker) => prewarmed[worker] ?? startThread(worker));
     for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
@@ -127,6 +163,25 @@ class HostedLease {
       this.#failLoad("RFAAS_MODULE_TIMEOUT", { name: "ModuleTimeout", message });
     }, this.#attach.loadTimeoutMs).unref();
     this.#threads.forEach((thread, worker) => this.#begin(thread, worker));
+    if (this.#link) await this.#listen(this.#link);
+  }
+
+  async #listen(link: FabricLink): Promise<void> {
+    try {
+      await link.ready;
+    } catch (error) {
+      const { code, message } = error as RfaasError;
+      return this.#failLoad(code, { name: "ConnectionFailed", message });
+    }
+    this.#listening = true;
+    link.onWake = () => this.#lookForClient(link);
+    this.#answerIfReady();
+  }
+
+  /** One worker's connection is all workers' connection: its client is gone, or has damaged it. */
+  #lookForClient(link: FabricLink): void {
+    const lost = this.#controls.map((_, worker) => link.lost(worker)).find((error) => error);
+    if (lost) this.#agent.send({ t: "client-lost", message: lost.message });
   }
 
   /**
@@ -176,12 +231,18 @@ class HostedLease {
     if (report.t === "load-failed") return this.#failLoad(report.code, report.error);
     if (report.t !== "loaded") return;
     this.#loaded[worker] = report.exports;
+    this.#answerIfReady();
+  }
+
+  #answerIfReady(): void {
+    if (this.#answered || (this.#link && !this.#listening)) return;
     if (this.#controls.some((_, i) => this.#loaded[i] === undefined)) return;
     this.#answered = true;
     this.#agent.send({
       t: "loaded",
       exports: this.#loaded[0]!,
       loadNs: Bun.nanoseconds() - this.#startedNs,
+      port: this.#link?.link.port ?? null,
     });
   }
 

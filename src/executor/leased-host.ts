@@ -12,19 +12,27 @@ import {
   advanceLease,
   grantLease,
 } from "../lease/lease.ts";
-import type { Allocate, ErrorRecord, Exports, HostMessage } from "../protocol/messages.ts";
+import type { Allocate, ErrorRecord, HostMessage } from "../protocol/messages.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
 
 /** What the agent hears of a lease. */
 export interface LeaseEvents {
-  granted(lease: LeasedHost, nonce: Uint8Array, exports: Exports, loadNs: number): void;
+  granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void;
   denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
   lost(lease: LeasedHost, message: string): void;
   workerLost(lease: LeasedHost, worker: number, message: string): void;
   /** The host is gone and the share is free; called once, last. */
   finished(lease: LeasedHost): void;
 }
+
+/** Over verbs: which of the node's devices to listen on, by its address. */
+export interface ListenChoice {
+  address: string;
+  inlineMax: number | null;
+}
+
+type Loaded = HostMessage & { t: "loaded" };
 
 /** A lease's heap may grow to its memory, and to this at least, and by so much more for each worker: imports need room. */
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
@@ -40,11 +48,14 @@ export class LeasedHost {
   readonly shape: RegionShape;
   readonly host: HostProcess;
   readonly #events: LeaseEvents;
+  readonly #listen: ListenChoice | undefined;
+  /** What the host's descriptors come with and, over verbs, what its client must show. */
+  readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
   readonly #page: LeasePage;
   #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
   #state: LeaseState = grantLease(Bun.nanoseconds());
-  #loaded: { exports: Exports; loadNs: number } | undefined;
+  #loaded: Loaded | undefined;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
@@ -52,6 +63,7 @@ export class LeasedHost {
     request: Allocate,
     share: Share,
     shape: RegionShape,
+    listen: ListenChoice | undefined,
     host: HostProcess,
     events: LeaseEvents,
   ) {
@@ -60,6 +72,7 @@ export class LeasedHost {
     this.share = share;
     this.shape = shape;
     this.host = host;
+    this.#listen = listen;
     this.#events = events;
     const memory = createRegion(shape);
     const pairs: [number, number][] = [];
@@ -80,11 +93,11 @@ export class LeasedHost {
   /** Gives the host its memory and lets it load the module. */
   attach(): void {
     const { memory, client, workers } = this.#fds!;
-    const nonce = crypto.getRandomValues(new Uint8Array(16));
-    sendDescriptors(this.host.mailboxName, nonce, [memory, client[1], ...workers.flat()]);
+    sendDescriptors(this.host.mailboxName, this.#nonce, [memory, client[1], ...workers.flat()]);
     this.host.send({
       t: "attach",
-      nonce,
+      nonce: this.#nonce,
+      listen: this.#listen ?? null,
       workers: this.shape.workers,
       cpus: this.#claimed.cpus,
       slots: this.shape.slots,
@@ -95,6 +108,12 @@ export class LeasedHost {
         HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
     });
+  }
+
+  /** Where the host waits for its client, over verbs. */
+  get listeningAt(): { address: string; port: number } | null {
+    const port = this.#loaded?.port ?? null;
+    return this.#listen && port !== null ? { address: this.#listen.address, port } : null;
   }
 
   /** Where the workers are pinned. */
@@ -118,6 +137,8 @@ export class LeasedHost {
       case "load-failed":
         this.#events.denied(this, message.code, message.error.message, message.error);
         return this.end({ kind: "load-failed" });
+      case "client-lost":
+        return this.end({ kind: "connection-lost", message: message.message });
       case "worker-ended":
         return this.#events.workerLost(this, message.worker, message.message);
     }
@@ -172,12 +193,16 @@ export class LeasedHost {
 
   /** The client gets its own copies of the memory, the host's pidfd, its notify socket and each worker's; ours are closed. */
   #handOver(): void {
+    if (this.#listen) {
+      this.#closeDescriptors();
+      return this.#events.granted(this, this.#nonce, this.#loaded!);
+    }
     const { memory, client, workers } = this.#fds!;
     const nonce = crypto.getRandomValues(new Uint8Array(16));
     let pidfd = -1;
     try {
       pidfd = this.host.openPidfd();
-      sendDescriptors(this.request.mailbox, nonce, [
+      sendDescriptors(this.request.mailbox!, nonce, [
         memory,
         pidfd,
         client[0],
@@ -191,7 +216,7 @@ export class LeasedHost {
       if (pidfd >= 0) closeDescriptor(pidfd);
       this.#closeDescriptors();
     }
-    this.#events.granted(this, nonce, this.#loaded!.exports, this.#loaded!.loadNs);
+    this.#events.granted(this, nonce, this.#loaded!);
   }
 
   #announceLoss(): void {
@@ -205,7 +230,7 @@ export class LeasedHost {
     } else if (reason.kind === "node-stopped") {
       this.#page.end(END.nodeStopped, 0);
       this.#events.lost(this, "the node stopped before the lease was released");
-    }
+    } else if (reason.kind === "connection-lost") this.#events.lost(this, reason.message);
   }
 
   #closeDescriptors(): void {

@@ -8,6 +8,9 @@ import { AddressInUse, EnvironmentError } from "../errors.ts";
 import { localPeerUid } from "./local-peer.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 
+/** A machine that vanished is noticed, in the end. */
+const KEEP_ALIVE_MS = 10_000;
+
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
 export interface Listener {
@@ -17,21 +20,30 @@ export interface Listener {
   stop(): void;
 }
 
-/** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
-export async function listen(address: Address, accept: () => ClientConnection): Promise<Listener> {
+/**
+ * Listens at `address`; `accept` is told which of our addresses a client came to, over TCP. Unless `allowRemote`, TCP serves the
+ * node's own user on this machine alone. Throws {@link AddressInUse} when another node does, {@link EnvironmentError}
+ * when it cannot be done.
+ */
+export async function listen(
+  address: Address,
+  accept: (reachedAt?: string) => ClientConnection,
+  allowRemote: boolean,
+): Promise<Listener> {
   const connections = new WeakMap<Socket<undefined>, ClientConnection>();
   const socket: SocketHandler<undefined> = {
     binaryType: "uint8array",
     open(peer) {
-      const connection = accept();
+      const connection = accept(address.kind === "tcp" ? plainAddress(peer) : undefined);
       connections.set(peer, connection);
       connection.opened(peer);
-      if (address.kind === "tcp" && !isOwnUser(peer)) {
+      if (address.kind === "tcp") peer.setKeepAlive(true, KEEP_ALIVE_MS);
+      if (address.kind === "tcp" && !allowRemote && !isOwnUser(peer)) {
         connection.send({
           t: "refused",
           code: "RFAAS_FORBIDDEN",
           message:
-            "over TCP only programs of the node's user, on its machine, may connect; use its Unix socket",
+            "over TCP only programs of the node's user, on its machine, may connect; use its Unix socket, or serve with --allow-remote on a network that you trust",
         });
         connection.close();
       }
@@ -44,6 +56,11 @@ export async function listen(address: Address, accept: () => ClientConnection): 
   };
   if (address.kind === "tcp") return listenTcp(address, socket);
   return await listenUnix(address.path, socket);
+}
+
+/** Our address that the peer connected to, IPv4 in its plain form. */
+function plainAddress(peer: Socket<undefined>): string {
+  return peer.localAddress.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 /** A Unix socket has its permissions; over TCP the kernel is asked whose the peer is. */

@@ -15,6 +15,7 @@ export type LeaseState =
 export type EndReason =
   | { kind: "released" }
   | { kind: "client-gone" }
+  | { kind: "connection-lost"; message: string }
   | { kind: "load-failed" }
   | { kind: "host-died"; exitCode: number | null; signal: string | null }
   | { kind: "node-stopped" };

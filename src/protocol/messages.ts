@@ -7,13 +7,18 @@ import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { ProtocolError } from "../errors.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 const count = Type.Integer({ minimum: 1, maximum: 0xffffffff });
 const index = Type.Integer({ minimum: 0, maximum: 0xffffffff });
 const text = Type.String({ maxLength: 64 * 1024 });
 const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
+const fabric = Type.Union([Type.Literal("shm"), Type.Literal("verbs")]);
+const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
 const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")]);
+
+/** What moves the bytes of calls. */
+export type FabricName = Static<typeof fabric>;
 
 /** A function of a module, in the order of its index; what else it exports is named to explain a wrong name. */
 export const Exports = Type.Object({
@@ -49,7 +54,9 @@ const Allocate = Type.Object({
   polling: Type.Union([polling, Type.Null()]),
   spinNs: Type.Union([index, Type.Null()]),
   loadTimeoutMs: count,
-  mailbox: bytes(5),
+  fabric,
+  /** Where the descriptors of shared memory go. */
+  mailbox: Type.Union([bytes(5), Type.Null()]),
 });
 const Release = Type.Object({ t: Type.Literal("release"), lease: count });
 const Cancel = Type.Object({
@@ -68,6 +75,8 @@ const Welcome = Type.Object({
   pid: count,
   cores: count,
   memoryBytes: Type.Number(),
+  /** Those that this client can use. */
+  fabrics: Type.Array(text, { maxItems: 16 }),
 });
 const Refused = Type.Object({ t: Type.Literal("refused"), code: text, message: text });
 const Granted = Type.Object({
@@ -80,6 +89,9 @@ const Granted = Type.Object({
   cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 120 }),
   slots: count,
   polling,
+  spinNs: index,
+  /** Over verbs: where the lease's host listens for its client, which shows the nonce. */
+  listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
   prewarmed: Type.Boolean(),
   grantNs: Type.Number(),
   spawnNs: Type.Number(),
@@ -117,6 +129,11 @@ const Attach = Type.Object({
   cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 120 }),
   slots: count,
   polling,
+  /** Over verbs: the address of the device to listen on. */
+  listen: Type.Union([
+    Type.Object({ address: text, inlineMax: Type.Union([index, Type.Null()]) }),
+    Type.Null(),
+  ]),
   module: text,
   heapBytes: Type.Number(),
   loadTimeoutMs: count,
@@ -131,8 +148,14 @@ const HostCancel = Type.Object({
 const Detach = Type.Object({ t: Type.Literal("detach") });
 
 const Ready = Type.Object({ t: Type.Literal("ready"), protocol: count, mailbox: bytes(5) });
-const Loaded = Type.Object({ t: Type.Literal("loaded"), exports: Exports, loadNs: Type.Number() });
+const Loaded = Type.Object({
+  t: Type.Literal("loaded"),
+  exports: Exports,
+  loadNs: Type.Number(),
+  port: Type.Union([portNumber, Type.Null()]),
+});
 const LoadFailed = Type.Object({ t: Type.Literal("load-failed"), code: text, error: ErrorRecord });
+const ClientLost = Type.Object({ t: Type.Literal("client-lost"), message: text });
 const WorkerEnded = Type.Object({ t: Type.Literal("worker-ended"), worker: index, message: text });
 
 /** One direction of a connection: what may be said, checked by compiled schemas. */
@@ -196,7 +219,7 @@ export type NodeMessage = Static<
 >;
 export type AgentMessage = Static<typeof Attach | typeof HostCancel | typeof Detach>;
 export type HostMessage = Static<
-  typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded
+  typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded | typeof ClientLost
 >;
 export type Granted = Static<typeof Granted>;
 export type Allocate = Static<typeof Allocate>;
@@ -223,4 +246,10 @@ export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Status,
 ]);
 export const agentVocabulary = new Vocabulary<AgentMessage>([Attach, HostCancel, Detach]);
-export const hostVocabulary = new Vocabulary<HostMessage>([Ready, Loaded, LoadFailed, WorkerEnded]);
+export const hostVocabulary = new Vocabulary<HostMessage>([
+  Ready,
+  Loaded,
+  LoadFailed,
+  WorkerEnded,
+  ClientLost,
+]);

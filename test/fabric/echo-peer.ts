@@ -1,46 +1,13 @@
-/**
- * The worker's process of the conformance tests: `bun echo-peer.ts REGION SLOTS PARENT`. Function 0 echoes after a pause that
- * differs from call to call; function 1 never
- * answers; function 2 tells how often the worker slept, and how often it should have been woken but was not.
- */
+/** A worker's process over shared memory: `bun echo-peer.ts REGION SLOTS PARENT`. */
 import { openSync } from "node:fs";
 import { Region } from "../../ffi/region.ts";
 import { dieWithParent } from "../../ffi/system.ts";
-import {
-  FUNCTION_MASK,
-  REQUEST,
-  STOPPED,
-  WorkerControl,
-  WorkerEndpoint,
-} from "../../ffi/worker-endpoint.ts";
-import { payloads } from "./conformance-payloads.ts";
+import { WorkerControl } from "../../ffi/worker-endpoint.ts";
+import { echo } from "./echo-worker.ts";
 
 const [path, slotCount, parent] = process.argv.slice(2) as [string, string, string];
 dieWithParent(Number(parent));
-const region = Region.map(openSync(path, "r+"), 1, Number(slotCount));
-const worker = new WorkerEndpoint(new WorkerControl(region, 0, -1, -1).handle, Number(slotCount));
-worker.setFunctionCount(3);
-process.stdout.write("ready\n");
-
-let calls = 0;
-for (let slot = -1, length = 0; slot !== STOPPED;) {
-  slot = worker.turn(slot, length, 0);
-  if (slot < 0) continue;
-  const fn = worker.requests[slot * worker.slotWords + REQUEST.function]! & FUNCTION_MASK;
-  if (fn === 1) {
-    worker.defer(slot);
-    slot = -1;
-    continue;
-  }
-  const [input, output] = payloads(worker, region.arena, slot);
-  if (fn === 2) {
-    const { count, late } = worker.sleeps();
-    new Uint32Array(output.buffer as ArrayBuffer, output.byteOffset, 2).set([count, late]);
-    length = 8;
-    continue;
-  }
-  output.set(input);
-  length = input.length;
-  const spins = (Math.imul(++calls, 0x9e3779b1) >>> 18) & (calls % 128 === 0 ? 0x3fff : 0x3f);
-  for (let n = 0; n < spins; n++) Math.sqrt(n);
-}
+const slots = Number(slotCount);
+const region = Region.map(openSync(path, "r+"), 1, slots);
+const control = new WorkerControl(region, 0, -1, { clientFd: -1 });
+echo(control, slots, region.arena, () => process.stdout.write("ready\n"));

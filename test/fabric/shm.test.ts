@@ -20,14 +20,14 @@ const regionOf = ({ polling, slots, arenaBytes, spinNs = 0 }: Shape): number =>
 const shm: Fabric = {
   name: "shm",
 
-  local(shape): LocalPair {
+  async local(shape): Promise<LocalPair> {
     const fd = regionOf(shape);
     const here = Region.map(fd, 1, shape.slots);
     const there = Region.map(fd, 1, shape.slots);
     closeDescriptor(fd);
     const pidfd = openPidfd(process.pid);
-    const client = new ClientEndpoint(here, 0, shape.slots, pidfd, -1);
-    const control = new WorkerControl(there, 0, -1, -1);
+    const client = new ClientEndpoint(here, 0, shape.slots, { hostPidfd: pidfd, notifyFd: -1 });
+    const control = new WorkerControl(there, 0, -1, { clientFd: -1 });
     const worker = new WorkerEndpoint(control.handle, shape.slots);
     worker.setFunctionCount(1);
     return {
@@ -36,7 +36,7 @@ const shm: Fabric = {
       worker,
       workerArena: there.arena,
       stop: () => control.stop(),
-      [Symbol.dispose]() {
+      async [Symbol.asyncDispose]() {
         client.close();
         here.close();
         there.close();
@@ -61,7 +61,7 @@ const shm: Fabric = {
     await child.stdout.getReader().read();
     closeDescriptor(fd);
     const pidfd = openPidfd(child.pid);
-    const client = new ClientEndpoint(region, 0, shape.slots, pidfd, -1);
+    const client = new ClientEndpoint(region, 0, shape.slots, { hostPidfd: pidfd, notifyFd: -1 });
     return {
       client,
       clientArena: region.arena,
@@ -106,8 +106,9 @@ describe("a region's header", () => {
     writeSync(raw, new Uint8Array(56).fill(0xff), 0, 56, 8);
     closeSync(raw);
     const pidfd = openPidfd(process.pid);
-    const client = new ClientEndpoint(region, 0, 8, pidfd, -1);
-    const control = new WorkerControl(region, 0, -1, -1);
+    const way = { hostPidfd: pidfd, notifyFd: -1 };
+    const client = new ClientEndpoint(region, 0, 8, way);
+    const control = new WorkerControl(region, 0, -1, { clientFd: -1 });
     const worker = new WorkerEndpoint(control.handle, 8);
     worker.setFunctionCount(1);
     for (let i = 0; i < 20; i++) {
@@ -116,7 +117,7 @@ describe("a region's header", () => {
       worker.turn(slot, 64, 1);
       expect(client.test(slot)).toBe(64);
     }
-    expect(() => new ClientEndpoint(region, 1, 8, pidfd, -1)).toThrow(RangeError);
+    expect(() => new ClientEndpoint(region, 1, 8, way)).toThrow(RangeError);
     client.close();
     region.close();
     expect(() => Region.map(fd, 1, 8)).toThrow();

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "no
 import { join } from "node:path";
 import { LeaseRefused, NodeUnreachable, WorkerLost, invoker } from "../../src/index.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";
+import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
 import { FUNCTIONS, RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
 import { alive, descendants, leftovers } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -172,7 +173,7 @@ describe("a served node", () => {
     await using node = await ServedNode.start(scratch.join("node.sock"));
     const hello = {
       t: "hello",
-      protocol: 1,
+      protocol: PROTOCOL_VERSION,
       version: "0",
       pid: 1,
       fabrics: ["shm"],

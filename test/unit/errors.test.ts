@@ -22,6 +22,17 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   [new api.FunctionError({ name: "RangeError", message: "m" }), EXIT.failed, {}],
   [new api.DeadlineExceeded(250), EXIT.timeout, { deadlineMs: 250 }],
   [new api.WorkerLost(3, "m"), EXIT.leaseLost, { worker: 3 }],
+  [
+    new api.ConnectionLost(2, { verb: "receive", status: 12 }, "m"),
+    EXIT.leaseLost,
+    { worker: 2, verb: "receive", status: 12 },
+  ],
+  [new api.ConnectionFailed("m"), EXIT.noExecutor, {}],
+  [
+    new api.FabricUnavailable("m", { device: "mlx5_0", port: 1 }),
+    EXIT.failed,
+    { device: "mlx5_0", port: 1 },
+  ],
   [new api.LeaseLost("m"), EXIT.leaseLost, {}],
   [new api.OutOfLeaseMemory(100, 64), EXIT.failed, { requestedBytes: 100, freeBytes: 64 }],
   [new api.QueueFull("m"), EXIT.failed, {}],

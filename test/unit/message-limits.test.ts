@@ -13,6 +13,7 @@ const allocate = {
   polling: "hot",
   spinNs: 0,
   loadTimeoutMs: 1,
+  fabric: "shm",
   mailbox: new Uint8Array(5),
 };
 
@@ -35,6 +36,7 @@ describe("a request for a lease is refused", () => {
     ["polling", undefined],
     ["spinNs", -1],
     ["loadTimeoutMs", 0],
+    ["fabric", "tcp"],
     ["mailbox", new Uint8Array(4)],
     ["mailbox", new Uint8Array(6)],
     ["mailbox", [1, 2, 3, 4, 5]],
@@ -67,7 +69,12 @@ describe("a malformed field inside another is named by its whole path", () => {
   });
 
   test("a value of a record", () => {
-    const loaded = { t: "loaded", loadNs: 0, exports: { functions: [], others: { A: 1 } } };
+    const loaded = {
+      t: "loaded",
+      loadNs: 0,
+      port: null,
+      exports: { functions: [], others: { A: 1 } },
+    };
     expect(() => hostVocabulary.parse(loaded)).toThrow("malformed at /exports/others/A:");
   });
 });

@@ -21,6 +21,7 @@ const allocate = {
   polling: null,
   spinNs: null,
   loadTimeoutMs: 10_000,
+  fabric: "shm",
   mailbox,
 };
 const granted = {
@@ -33,6 +34,8 @@ const granted = {
   cpus: [3, -1],
   slots: 64,
   polling: "adaptive",
+  spinNs: 0,
+  listening: null,
   prewarmed: true,
   grantNs: 1.5,
   spawnNs: 0,
@@ -47,6 +50,7 @@ const attach = {
   polling: "hot",
   module: "rfaas:echo",
   heapBytes: 1,
+  listen: null,
   loadTimeoutMs: 1,
 };
 const client = [
@@ -58,7 +62,15 @@ const client = [
   { t: "ask-status", id: 1 },
 ];
 const node = [
-  { t: "welcome", protocol: 1, version: "0", pid: 1, cores: 2, memoryBytes: 2 ** 40 },
+  {
+    t: "welcome",
+    protocol: 1,
+    version: "0",
+    pid: 1,
+    cores: 2,
+    memoryBytes: 2 ** 40,
+    fabrics: ["shm"],
+  },
   { t: "refused", code: "RFAAS_PROTOCOL", message: "no" },
   granted,
   { t: "denied", id: 1, code: "RFAAS_NODE_FULL", message: "full" },
@@ -72,7 +84,8 @@ const node = [
 const agent = [attach, { t: "host-cancel", worker: 0, slot: 3, sequence: 9 }];
 const host = [
   { t: "ready", protocol: 1, mailbox },
-  { t: "loaded", exports: exported, loadNs: 0 },
+  { t: "loaded", exports: exported, loadNs: 0, port: null },
+  { t: "client-lost", message: "m" },
   { t: "load-failed", code: "RFAAS_MODULE", error: { name: "SyntaxError", message: "m" } },
   { t: "worker-ended", worker: 0, message: "m" },
 ];

@@ -1,0 +1,18 @@
+/** A client's end of a lease, whatever moves its bytes: memory, one endpoint for each worker, and wake-ups for its event loop. */
+import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
+import type { Region } from "../../ffi/region.ts";
+import type { RfaasError } from "../errors.ts";
+
+export interface Attachment {
+  readonly region: Region;
+  /** By worker. */
+  readonly endpoints: readonly ClientEndpoint[];
+  /** Bytes in front of every buffer that the fabric needs. */
+  readonly headroomBytes: number;
+  /** Calls `onWake` when a parked endpoint may have an answer, or the way to a worker may be lost. */
+  watch(onWake: () => void): Promise<void>;
+  /** Why the way to a worker is lost, where the fabric knows better than the lease's memory. */
+  lost(worker: number): RfaasError | undefined;
+  /** Closes endpoints, memory and everything below. No call may be in flight. */
+  close(): void;
+}

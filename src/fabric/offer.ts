@@ -1,0 +1,53 @@
+/** Which fabrics a process can use, and which one a client and a node take: shared memory on one machine, else verbs. */
+import { verbsProblem } from "../../ffi/verbs.ts";
+import { FabricUnavailable } from "../errors.ts";
+import type { FabricName } from "../protocol/messages.ts";
+import { type DeviceChoice, addressesOf, rdmaDevices } from "./devices.ts";
+
+/** What somebody wants of the verbs fabric; whatever is left out is found out. */
+export interface VerbsOptions extends DeviceChoice {
+  /** Payloads up to so many bytes travel inside the work request. Default 256, or what the device can. */
+  inlineMax?: number | undefined;
+}
+
+/** What a node offers. */
+export interface FabricOffer {
+  shm: boolean;
+  /** Addresses of its RDMA devices, best first. */
+  verbs: { addresses: string[]; inlineMax: number | undefined } | undefined;
+}
+
+/**
+ * The fabrics of this machine, or the one that is asked for. Verbs count as asked for when a device, port or GID is named.
+ *
+ * @throws {FabricUnavailable} verbs are asked for and cannot be had
+ */
+export function offerFabrics(wanted: FabricName | undefined, options: VerbsOptions): FabricOffer {
+  const shm = wanted !== "verbs";
+  if (wanted === "shm") return { shm, verbs: undefined };
+  const named = [options.device, options.ibPort, options.gidIndex].some((v) => v !== undefined);
+  try {
+    return { shm, verbs: { addresses: verbsAddresses(options), inlineMax: options.inlineMax } };
+  } catch (error) {
+    if (wanted === "verbs" || named || !(error instanceof FabricUnavailable)) throw error;
+    return { shm, verbs: undefined };
+  }
+}
+
+/** Addresses of this machine's RDMA devices under the choice, best first. Throws {@link FabricUnavailable}. */
+export function verbsAddresses(choice: DeviceChoice): string[] {
+  // Devices first: a machine with none needs no libraries.
+  const addresses = addressesOf(rdmaDevices(), choice);
+  const problem = verbsProblem();
+  if (problem) throw new FabricUnavailable(problem);
+  return addresses;
+}
+
+/** The fabric of a lease: the first that both sides can use, shared memory before verbs. */
+export function chooseFabric(
+  offered: readonly string[],
+  wanted: FabricName | undefined,
+): FabricName | undefined {
+  const order: readonly FabricName[] = wanted ? [wanted] : ["shm", "verbs"];
+  return order.find((fabric) => offered.includes(fabric));
+}
