@@ -50,7 +50,8 @@ configure() {
 
 run_agent() {
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/.guest/bb
-	export PATH HOME=/root TMPDIR=/tmp LANG=C.UTF-8 BUN_RUNTIME_TRANSPILER_CACHE_PATH=0
+	# Without a time zone ICU looks for one in every file of /usr/share/zoneinfo.
+	export PATH TZ=UTC HOME=/root TMPDIR=/tmp LANG=C.UTF-8 BUN_RUNTIME_TRANSPILER_CACHE_PATH=0
 	/.guest/busybox mkdir /.guest/bb
 	/.guest/busybox --install -s /.guest/bb
 	. /.guest/settings
