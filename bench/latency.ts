@@ -4,13 +4,15 @@
  * Windows of rfaas and of the floor alternate. Each has memory of its own, because the round trip of two cores has levels that
  * are fixed for the life of a mapping; so only the ratio within a pair means something, and the median over pairs is reported.
  */
-import { measureFloor } from "../ffi/floor.ts";
 import type { Polling } from "../ffi/layout.ts";
 import { tickCounter, ticksPerNs } from "../ffi/system.ts";
 import type { Invoker } from "../src/client/invoker.ts";
 import type { Lease } from "../src/client/lease.ts";
+import type { FabricName } from "../src/protocol/messages.ts";
+import type { Floor } from "./floor.ts";
 import { cpuTimeNs, environment } from "./environment.ts";
 import { type Placement, benchCpus, placeClient } from "./placement.ts";
+import type { Perftest } from "./perftest.ts";
 import { type Row, pairedFields } from "./rows.ts";
 import { type Summary, median, summarize } from "./statistics.ts";
 
@@ -23,13 +25,17 @@ export interface LatencyOptions {
   payload: "copy" | "touch";
   /** Start calls at this rate; 0 for back to back. */
   ratePerS: number;
+  floor: Floor;
+  /** Over verbs, where it is installed. */
+  perftest: Perftest | undefined;
 }
 
 type Echo = typeof import("../functions/echo/echo.ts");
 
 /** Calls before a window counts, back to back: enough for the JIT's last tier on both sides. */
 const WARMUP_CALLS = 60_000;
-const WARMUP_MS = 250;
+const WARMUP_MS = { shm: 250, verbs: 1500 };
+const PERFTEST_ITERATIONS = 1000;
 const PACED_WARMUP_CALLS = 300;
 /** On a beat every round takes its time. */
 const PACED_FLOOR_WARMUP = 30;
@@ -49,6 +55,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
   const floors: Summary[] = [];
   const cpuShares: number[] = [];
   let placement: Placement | undefined;
+  let fabric: FabricName = "shm";
 
   for (let pair = 0; pair < pairs; pair++) {
     {
@@ -56,6 +63,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
         polling,
         memory: 2 * bytes + 4096,
       });
+      fabric = lease.fabric;
       const client = new EchoClient(lease, options);
       client.warmUp();
       if (options.ratePerS > 0)
@@ -79,17 +87,19 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
       block: blocking,
       gapNs: options.ratePerS === 0 ? 0 : Math.round(1e9 / options.ratePerS),
     };
-    floors.push(summarize(measureFloor(floorOptions, ticks), nsPerTick));
+    floors.push(summarize(await options.floor.measure(floorOptions, ticks), nsPerTick));
   }
 
-  const floorName = polling === "warm" ? "raw C futex echo" : "raw C shared-memory ping-pong";
+  const oneWayNs =
+    fabric === "verbs" ? await options.perftest?.latencyNs(bytes, PERFTEST_ITERATIONS) : undefined;
   const row: Row = {
     benchmark: "latency",
-    fabric: "shm",
+    fabric,
     polling,
     bytes,
     iterations: iterations * pairs,
-    ...pairedFields(calls, floors, floorName),
+    ...pairedFields(calls, floors, options.floor.name(polling === "warm")),
+    ...(oneWayNs === undefined ? {} : { ib_write_lat_twice_ns: 2 * oneWayNs }),
     payload: options.payload,
     ...(options.ratePerS > 0
       ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) }
@@ -120,7 +130,7 @@ class EchoClient {
   }
 
   warmUp(): void {
-    const until = Bun.nanoseconds() + WARMUP_MS * 1e6;
+    const until = Bun.nanoseconds() + WARMUP_MS[this.#lease.fabric] * 1e6;
     for (let i = 0; i < WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++)
       this.#call();
   }

@@ -1,4 +1,5 @@
 /** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
+import type { FabricName } from "../src/protocol/messages.ts";
 import type { Environment } from "./environment.ts";
 import { type Summary, median, medianSummary, quartiles } from "./statistics.ts";
 
@@ -9,8 +10,8 @@ export interface Baseline {
 }
 
 export interface Row {
-  benchmark: "latency" | "throughput" | "cold";
-  fabric: "shm";
+  benchmark: "latency" | "throughput" | "bandwidth" | "cold";
+  fabric: FabricName;
   polling: string;
   bytes: number;
   iterations: number;
@@ -34,6 +35,10 @@ export interface Row {
   /** `copy`: the function reads and writes all bytes; `touch`: the first and last only. */
   payload?: "copy" | "touch";
   calls_per_s?: number;
+  bytes_per_s?: number;
+  baseline_bytes_per_s?: number;
+  /** Twice what `ib_write_lat` calls typical. */
+  ib_write_lat_twice_ns?: number;
   depth?: number;
   workers?: number;
   /** Adaptive: calls started per second, and what the worker's process used of one core. */
@@ -141,6 +146,17 @@ function columnsOf(row: Row): [string, string][] {
     ["overhead[usec]", us(row.overhead_p50_ns)],
     ["ratio", row.ratio_p50.toFixed(2)],
   ];
+  if (row.ib_write_lat_twice_ns !== undefined)
+    common.push(["2xib_write_lat[usec]", us(row.ib_write_lat_twice_ns)]);
+  if (row.bytes_per_s !== undefined) {
+    const mib = (rate: number | undefined) =>
+      rate === undefined ? "-" : (rate / 2 ** 20).toFixed(1);
+    common.push(
+      ["MiB/s", mib(row.bytes_per_s)],
+      ["ib_write_bw[MiB/s]", mib(row.baseline_bytes_per_s)],
+      ["depth", String(row.depth)],
+    );
+  }
   if (row.calls_per_s !== undefined)
     common.push(
       ["calls/s", Math.round(row.calls_per_s).toString()],

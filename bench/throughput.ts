@@ -2,12 +2,13 @@
  * Many calls in flight: how many end per second when every worker always has `depth` of them. Beside it, the raw C ping-pong
  * with one in flight: pipelining is worth what lies below it.
  */
-import { measureFloor } from "../ffi/floor.ts";
 import type { Polling } from "../ffi/layout.ts";
 import { ticksPerNs } from "../ffi/system.ts";
 import type { Call } from "../src/client/call.ts";
 import type { Invoker } from "../src/client/invoker.ts";
 import type { Lease } from "../src/client/lease.ts";
+import type { FabricName } from "../src/protocol/messages.ts";
+import type { Floor } from "./floor.ts";
 import { environment } from "./environment.ts";
 import { type Placement, benchCpus, placeClient } from "./placement.ts";
 import { type Row, pairedFields } from "./rows.ts";
@@ -21,6 +22,7 @@ export interface ThroughputOptions {
   iterations: number;
   pairs: number;
   polling: Polling;
+  floor: Floor;
 }
 
 type Echo = typeof import("../functions/echo/echo.ts");
@@ -36,11 +38,12 @@ export async function measureThroughput(
 ): Promise<{ row: Row; warning: string | undefined }> {
   const { bytes, depth, workers, iterations, pairs, polling } = options;
   const usable = benchCpus();
-  const floorTicks = new Uint32Array(new ArrayBuffer(4 * FLOOR_SAMPLES));
+  const floorTicks = new Uint32Array(new ArrayBuffer(4 * Math.min(FLOOR_SAMPLES, iterations)));
   const calls: Summary[] = [];
   const floors: Summary[] = [];
   const rates: number[] = [];
   let placement: Placement | undefined;
+  let fabric: FabricName = "shm";
   const slots = 2 ** Math.ceil(Math.log2(depth));
 
   for (let pair = 0; pair < pairs; pair++) {
@@ -52,8 +55,9 @@ export async function measureThroughput(
         workers,
         slots,
       });
+      fabric = lease.fabric;
       const pipeline = new Pipeline(lease, bytes, depth);
-      pipeline.run(WARMUP_CALLS, null);
+      pipeline.run(Math.min(WARMUP_CALLS, iterations), null);
       placement ??= placeClient(lease.cpus, usable);
       const samples = new Float64Array(Math.floor(iterations / CALLS_PER_SAMPLE));
       const startedNs = Bun.nanoseconds();
@@ -61,11 +65,11 @@ export async function measureThroughput(
       rates.push((samples.length * CALLS_PER_SAMPLE) / ((Bun.nanoseconds() - startedNs) / 1e9));
       calls.push(summarize(samples));
     }
-    measureFloor(
+    await options.floor.measure(
       {
         bytes,
         warmup: 2_000,
-        samples: FLOOR_SAMPLES,
+        samples: floorTicks.length,
         clientCpu: placement.clientCpu,
         echoCpu: placement.workerCpu,
         block: false,
@@ -78,11 +82,11 @@ export async function measureThroughput(
 
   const row: Row = {
     benchmark: "throughput",
-    fabric: "shm",
+    fabric,
     polling,
     bytes,
     iterations: iterations * pairs,
-    ...pairedFields(calls, floors, "raw C shared-memory ping-pong, one in flight"),
+    ...pairedFields(calls, floors, `${options.floor.name(false)}, one in flight`),
     calls_per_s: median(rates),
     depth,
     workers,

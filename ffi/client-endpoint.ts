@@ -142,6 +142,27 @@ export class ClientEndpoint {
     return { movedNs, foundNs, ranNs, returnedNs };
   }
 
+  /**
+   * A one-sided operation on the node's copy of the arena, one of `REMOTE`, to its end. `words` holds operand, second operand and
+   * result of an atomic one. Returns `STATUS.ok`, `badRequest` or `workerLost`.
+   */
+  remote(
+    operation: number,
+    localOffset: number,
+    remoteOffset: number,
+    bytes: number,
+    words: BigUint64Array<ArrayBuffer>,
+  ): number {
+    return this.#shim.rfaas_remote(
+      this.#handle,
+      operation,
+      localOffset,
+      remoteOffset,
+      bytes,
+      words,
+    );
+  }
+
   /** From now on the next response writes to the client's notify socket. Test every slot once more before trusting it. */
   park(): void {
     this.#shim.rfaas_client_park(this.#handle);

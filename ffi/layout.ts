@@ -50,6 +50,9 @@ export const END = {
 export const POLLING = { hot: 0, warm: 1, adaptive: 2 } as const;
 export type Polling = keyof typeof POLLING;
 
+/** One-sided operations. `enum rfaas_remote_operation`. */
+export const REMOTE = { read: 0, write: 1, fetchAdd: 2, compareSwap: 3 } as const;
+
 /** Ask for time stamps: set in the function index of a request. `RFAAS_TIMED`. */
 export const TIMED = 0x10000000;
 

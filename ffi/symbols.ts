@@ -54,6 +54,7 @@ export const SYMBOLS = {
   rfaas_worker_end_detail: { args: ["ptr"], returns: "i32" },
   rfaas_error_length: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_timings: { args: ["ptr", "u32", "ptr"], returns: "void" },
+  rfaas_remote: { args: ["ptr", "u32", "u32", "u32", "u32", "ptr"], returns: "i32" },
   rfaas_client_park: { args: ["ptr"], returns: "void" },
   rfaas_client_unpark: { args: ["ptr"], returns: "void" },
 
@@ -78,6 +79,11 @@ export const SYMBOLS = {
   rfaas_link_port: { args: ["ptr"], returns: "u32" },
   rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },
   rfaas_link_close: { args: ["ptr"], returns: "void" },
+
+  rfaas_verbs_floor: {
+    args: ["ptr", "ptr", "ptr", "u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"],
+    returns: "i32",
+  },
 
   rfaas_floor: { args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"], returns: "i32" },
 } as const;

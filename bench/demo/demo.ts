@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type Lease, invoker } from "../../src/index.ts";
 import { RECORD_FLOATS, priceRecords } from "../../functions/blackscholes/blackscholes.ts";
 import { usableCpus } from "../../ffi/system.ts";
+import { floorOf } from "../floor.ts";
 import { measureLatency } from "../latency.ts";
 import { checkPrices } from "./check.ts";
 import { fillPortfolio } from "./portfolio.ts";
@@ -104,6 +105,8 @@ async function demonstrate(total: number): Promise<void> {
     polling: "hot",
     payload: "copy",
     ratePerS: 0,
+    floor: floorOf("shm", {}),
+    perftest: undefined,
   });
   progress.end();
 

@@ -42,7 +42,14 @@ typedef struct {
   void (*unpark)(rfaas_client *);
   /* Whether the worker can no longer answer, as far as the fabric can tell. Not hot: called every RFAAS_CLIENT_CHECK_NS. */
   int (*lost)(rfaas_client *);
+  /* A one-sided operation within bounds, to its end; see `rfaas_remote`. */
+  int32_t (*remote)(rfaas_client *, uint32_t operation, uint32_t local_offset, uint32_t remote_offset, uint32_t bytes,
+                    uint64_t *words);
 } rfaas_client_ops;
+
+/* Where client and worker share memory, the node's copy is ours. */
+int32_t rfaas_remote_in_place(rfaas_client *c, uint32_t operation, uint32_t local_offset, uint32_t remote_offset,
+                              uint32_t bytes, uint64_t *words);
 
 typedef struct {
   /* The slot that holds the expected request, or -1. Points `incoming` at the request; says the same until it is accepted. */

@@ -51,6 +51,8 @@ enum rfaas_polling { RFAAS_HOT = 0, RFAAS_WARM = 1, RFAAS_ADAPTIVE = 2 };
 /* Who must be woken, and how. */
 enum rfaas_waiting { RFAAS_AWAKE = 0, RFAAS_PARKED_IN_LOOP = 1, RFAAS_BLOCKED_ON_FUTEX = 2 };
 
+enum rfaas_remote_operation { RFAAS_READ = 0, RFAAS_WRITE = 1, RFAAS_FETCH_ADD = 2, RFAAS_COMPARE_SWAP = 3 };
+
 /* Bits of `rfaas_request.function`; the low 24 hold the index. The sign bit stays clear: JavaScript keeps a small integer. */
 #define RFAAS_FUNCTION_MASK 0x00ffffffu
 #define RFAAS_TIMED 0x10000000u

@@ -78,8 +78,8 @@ static int client_lost(rfaas_client *c) {
   return 1;
 }
 
-const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_wait,
-                                               client_park, client_unpark, client_lost};
+const rfaas_client_ops rfaas_shm_client_ops = {client_post,   client_poll, client_wait,          client_park,
+                                               client_unpark, client_lost, rfaas_remote_in_place};
 
 static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
   return __atomic_load_n(&w->slots[slot].request.sequence, __ATOMIC_ACQUIRE) == w->expected && !w->slot[slot].active;

@@ -5,6 +5,7 @@
 
 #ifdef RFAAS_WITH_VERBS
 #include <arpa/inet.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -161,8 +162,58 @@ static int client_lost(rfaas_client *c) {
   return (int)c->broken;
 }
 
-const rfaas_client_ops rfaas_verbs_client_ops = {client_post, client_poll,   client_wait,
-                                                 client_park, client_unpark, client_lost};
+/* Waits for the one-sided operation that was posted last, and with it for all before. */
+static int32_t complete(rfaas_client *c) {
+  rfaas_verbs_end *end = c->verbs;
+  for (uint32_t spins = 1; !end->one_sided_done; spins++) {
+    rfaas_verbs_retire(end);
+    if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) {
+      c->broken = 1;
+      return RFAAS_WORKER_LOST;
+    }
+    if (spins % RFAAS_SPINS_PER_CHECK == 0) sched_yield();
+    else rfaas_relax();
+  }
+  return RFAAS_OK;
+}
+
+static int32_t client_remote(rfaas_client *c, uint32_t operation, uint32_t local_offset, uint32_t remote_offset, uint32_t bytes,
+                             uint64_t *words) {
+  rfaas_verbs_end *end = c->verbs;
+  int atomic = operation >= RFAAS_FETCH_ADD;
+  /* The result of an atomic operation lands in registered memory: what the worker's page leaves free. */
+  uint64_t *result = (uint64_t *)c->page->pad;
+  uint8_t *local = atomic ? (uint8_t *)result : c->arena + local_offset;
+  const uint8_t *there = c->arena + remote_offset;
+  do {
+    uint32_t chunk = bytes < end->chunk_bytes ? bytes : end->chunk_bytes;
+    struct ibv_sge of = piece(end, local, chunk);
+    struct ibv_send_wr work = write_of(end, &of, 1, chunk, remote(end, there));
+    if (operation != RFAAS_WRITE) work.send_flags = 0;
+    if (operation == RFAAS_READ) work.opcode = IBV_WR_RDMA_READ;
+    if (atomic) {
+      work.opcode = operation == RFAAS_FETCH_ADD ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_ATOMIC_CMP_AND_SWP;
+      work.wr.atomic.remote_addr = remote(end, there);
+      work.wr.atomic.rkey = end->remote_key;
+      work.wr.atomic.compare_add = words[0];
+      work.wr.atomic.swap = words[1];
+    }
+    if (!rfaas_verbs_reserve(end, 1)) return RFAAS_WORKER_LOST;
+    end->one_sided_done = 0;
+    rfaas_verbs_send(end, &work, &work, 1, RFAAS_WORK_ONE_SIDED);
+    local += chunk;
+    there += chunk;
+    bytes -= chunk;
+    /* Writes follow each other; of reads a device takes only so many at a time. */
+    if (operation == RFAAS_READ && bytes && complete(c) != RFAAS_OK) return RFAAS_WORKER_LOST;
+  } while (bytes);
+  int32_t status = complete(c);
+  if (atomic) words[2] = *result;
+  return status;
+}
+
+const rfaas_client_ops rfaas_verbs_client_ops = {client_post,   client_poll, client_wait,  client_park,
+                                                 client_unpark, client_lost, client_remote};
 
 /* ---- worker ---- */
 

@@ -234,7 +234,7 @@ static void requested(rfaas_link *link, const struct rdma_cm_event *event) {
     if (rfaas_verbs_open_pair(end, id, link->pd, link->inline_wanted) == 0) {
       greeting reply = greet(link, g.worker);
       memset(reply.nonce, 0, sizeof reply.nonce);
-      uint8_t reads = reads_of(link->context), asked = event->param.conn.initiator_depth;
+      uint8_t reads = reads_of(link->context), asked = event->param.conn.responder_resources;
       struct rdma_conn_param with = parameters(&reply, asked < reads ? asked : reads, 0);
       if (rfaas_verbs()->rdma_accept(id, &with) != 0) rfaas_verbs_fail(end, RFAAS_LINK_SETUP, errno, RFAAS_STAGE_CONNECT);
       return;

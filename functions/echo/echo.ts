@@ -14,3 +14,11 @@ export const touch: RawFunction = (input, output) => {
   output[last] = input[last]!;
   return input.length;
 };
+
+/** Returns the first and the last byte of its input, and nothing else. */
+export const ends: RawFunction = (input, output) => {
+  if (input.length === 0 || output.length < 2) return 0;
+  output[0] = input[0]!;
+  output[1] = input[input.length - 1]!;
+  return 2;
+};

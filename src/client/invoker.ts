@@ -87,6 +87,11 @@ export class Invoker implements AsyncDisposable {
     return this.#connection.welcome.cores;
   }
 
+  /** What would move the bytes of a lease's calls. Throws {@link LeaseRefused} when client and node share nothing. */
+  get fabric(): FabricName {
+    return this.#fabrics.choose(this.node, this.#connection.welcome.fabrics);
+  }
+
   async status(): Promise<NodeStatus> {
     const { freeCores, freeMemoryBytes, leases, prewarmedHosts } = await this.#connection.status();
     return { freeCores, freeMemoryBytes, leases, prewarmedHosts };
@@ -139,7 +144,7 @@ export class Invoker implements AsyncDisposable {
     const early: ((opened: Lease<Module>) => void)[] = [];
     const tell = (note: (opened: Lease<Module>) => void) =>
       void (lease ? note(lease) : early.push(note));
-    const fabric = this.#fabrics.choose(this.node, this.#connection.welcome.fabrics);
+    const { fabric } = this;
     const request = {
       module: path,
       workers,

@@ -18,6 +18,7 @@ import {
 } from "./lease-memory.ts";
 import type { FabricName, Granted } from "../protocol/messages.ts";
 import type { NodeConnection } from "./node-connection.ts";
+import { RemoteRegion } from "./remote-region.ts";
 import { Reactor } from "./reactor.ts";
 import { WorkerLane } from "./worker-lane.ts";
 
@@ -162,6 +163,20 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /** Registered memory for results; the same as {@link input}, named for its use. */
   output<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
     return this.#memory.allocate(type, length);
+  }
+
+  /**
+   * Memory on the node, zeroed, for one-sided operations: reading, writing, atomic changes. Taken from the lease's memory until
+   * the lease ends.
+   *
+   * @throws {OutOfLeaseMemory}
+   */
+  remote(bytes: number): RemoteRegion {
+    const place = this.#memory.allocate(Uint8Array, bytes).fill(0);
+    const region = new RemoteRegion(this.#lanes[0]!, this.#memory, place);
+    // Over shared memory this is the memory itself; over verbs the node has a copy of its own.
+    if (this.fabric !== "shm" && bytes > 0) region.write(0, place);
+    return region;
   }
 
   /** Gives a buffer back to the lease's memory. No call may use it any more. */

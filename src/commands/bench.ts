@@ -1,14 +1,19 @@
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
+import { measureBandwidth } from "../../bench/bandwidth.ts";
 import { measureCold } from "../../bench/cold.ts";
+import { floorOf } from "../../bench/floor.ts";
 import { measureLatency } from "../../bench/latency.ts";
+import { Perftest } from "../../bench/perftest.ts";
 import { type Format, type Row, RowWriter } from "../../bench/rows.ts";
 import { measureThroughput } from "../../bench/throughput.ts";
 import { type Invoker, invoker } from "../client/invoker.ts";
 import { UsageError } from "../errors.ts";
+import type { FabricName } from "../protocol/messages.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { flag, polling, readOptions, size, text, whole } from "./options.ts";
 
 const Options = Type.Object({
@@ -25,12 +30,10 @@ const Options = Type.Object({
   rate: Type.Optional(text),
   depth: Type.Optional(whole(1, 1024)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
-  fabric: Type.Optional(
-    Type.Literal("shm", { errorMessage: "must be shm, the only fabric so far" }),
-  ),
   node: Type.Optional(text),
   json: Type.Optional(flag),
   csv: Type.Optional(flag),
+  ...fabricOptions,
 });
 type Options = ReturnType<typeof readOptions<typeof Options>>;
 
@@ -38,6 +41,8 @@ type Options = ReturnType<typeof readOptions<typeof Options>>;
 const DEFAULT_PAIRS = 15;
 /** `-a`: from 2 bytes to 8 MiB, as perftest has it. */
 const ALL_SIZES = Array.from({ length: 23 }, (_, i) => 2 ** (i + 1));
+/** In flight, and in one window. */
+const BANDWIDTH_BYTES = 32 * 1024 * 1024;
 const MAX_BYTES = 1024 ** 3;
 const ADAPTIVE_RATES = [0, 10_000, 100];
 /** Slow enough that the worker is asleep before every call. */
@@ -45,14 +50,17 @@ const WARM_RATE = 5_000;
 const DEFAULT_RATES = { hot: [0], warm: [WARM_RATE], adaptive: ADAPTIVE_RATES };
 
 export const bench: Command = {
-  usage: "bench <latency|throughput|cold>",
+  usage: "bench <latency|throughput|bandwidth|cold>",
   summary: "measure calls beside the floor of this machine",
   description: `latency     one call in flight: the round trip, as a client sees it
 throughput  many calls in flight: calls per second
+bandwidth   large inputs over RDMA, several in flight: bytes per second, beside ib_write_bw where that is installed
 cold        from a request for a lease to the first result
 
 Windows of rfaas alternate with windows of the floor: a raw C ping-pong of the same bytes over the same kind of memory between
-the same two cores (for warm polling, one that sleeps on a futex). Client and worker are pinned. Every window has fresh memory,
+the same two cores (for warm polling, one that sleeps on a futex). Over RDMA it is a ping-pong of writes with immediate on the same
+device, with a call's header and queue pairs (for warm polling, driven by completion events), and ib_write_lat, where that is
+installed, is reported beside it. Client and worker are pinned. Every window has fresh memory,
 every result is checked, and the figures are medians: over pairs of windows for overhead and ratio. A row marked noisy says
 more of the machine than of rfaas; run it again on a quiet one.
 
@@ -77,15 +85,18 @@ Times are whole round trips, where perftest's latency is half of one.`,
       description:
         "start calls at this rate, 0 for back to back (default: hot 0, warm 5000, adaptive 0, 10000 and 100)",
     },
-    { flag: "--depth <n>", description: "throughput: calls in flight per worker (default: 32)" },
+    {
+      flag: "--depth <n>",
+      description: "calls in flight per worker (default: throughput 32, bandwidth 16 or 32 MiB)",
+    },
     { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
-    { flag: "--fabric <name>", description: "shm" },
     {
       flag: "--node <address>",
       description: "measure a running node (default: $RFAAS_NODE, else a private one)",
     },
     { flag: "--json", description: "one JSON object a row" },
     { flag: "--csv", description: "comma-separated values with a header" },
+    ...fabricFlags,
   ],
   examples: [
     ["rfaas bench latency", "8 bytes, hot"],
@@ -118,6 +129,8 @@ Times are whole round trips, where perftest's latency is half of one.`,
         return await withNode(options, (rf) => latency(rf, options, write));
       case "throughput":
         return await withNode(options, (rf) => throughput(rf, options, write));
+      case "bandwidth":
+        return await withNode(options, (rf) => bandwidth(rf, options, write));
       case "cold": {
         const node = options.node === undefined ? process.env["RFAAS_NODE"] : String(options.node);
         log.info("cold start: leases and first calls, one after another");
@@ -130,14 +143,19 @@ Times are whole round trips, where perftest's latency is half of one.`,
       }
       default:
         throw new UsageError(
-          `${kind === undefined ? "bench needs to know what to measure" : `"${kind}" cannot be measured`}: latency, throughput or cold; see: rfaas help bench`,
+          `${kind === undefined ? "bench needs to know what to measure" : `"${kind}" cannot be measured`}: latency, throughput, bandwidth or cold; see: rfaas help bench`,
         );
     }
   },
 };
 
 async function withNode(options: Options, measure: (rf: Invoker) => Promise<void>): Promise<void> {
-  await using rf = await invoker(options.node === undefined ? {} : { node: String(options.node) });
+  await using rf = await invoker({
+    ...readFabric(options),
+    // A spare host that starts beside a window would be measured with it.
+    prewarm: 0,
+    ...(options.node === undefined ? {} : { node: String(options.node) }),
+  });
   await measure(rf);
 }
 
@@ -158,9 +176,12 @@ async function latency(
   const mode = options.polling ?? "hot";
   const rates = options.rate !== undefined ? [readRate(options.rate)] : DEFAULT_RATES[mode];
   const pairs = options.pairs ?? DEFAULT_PAIRS;
+  const { verbs } = readFabric(options);
+  const floor = floorOf(rf.fabric, verbs);
+  const perftest = rf.fabric === "verbs" ? new Perftest(verbs) : undefined;
   for (const bytes of sizes(options, 8)) {
     for (const ratePerS of rates) {
-      const iterations = options.iters ?? defaultIterations(mode, bytes, ratePerS);
+      const iterations = options.iters ?? defaultIterations(rf.fabric, mode, bytes, ratePerS);
       log.info(
         `latency of ${bytes} B, ${mode}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`,
       );
@@ -171,6 +192,8 @@ async function latency(
         polling: mode,
         payload: options.payload ?? "copy",
         ratePerS,
+        floor,
+        perftest,
       });
       write(result.row, result.warning);
     }
@@ -178,8 +201,15 @@ async function latency(
 }
 
 /** Windows of a few tenths of a second, whatever a call costs. */
-function defaultIterations(mode: string, bytes: number, ratePerS: number): number {
+function defaultIterations(
+  fabric: FabricName,
+  mode: string,
+  bytes: number,
+  ratePerS: number,
+): number {
   if (ratePerS > 0) return Math.max(30, Math.ceil(ratePerS * 0.3));
+  // A software device moves 20 MiB/s, where the slowest network card moves a hundred times as much.
+  if (fabric === "verbs") return Math.max(50, Math.min(2_500, Math.floor(5e7 / (bytes + 20_000))));
   if (mode === "warm") return 500;
   return Math.max(50, Math.min(20_000, Math.floor(2e9 / (bytes + 50_000))));
 }
@@ -191,6 +221,7 @@ async function throughput(
 ): Promise<void> {
   const depth = options.depth ?? 32;
   const workers = options.workers ?? 1;
+  const { verbs } = readFabric(options);
   for (const bytes of sizes(options, 64)) {
     const iterations = Math.max(
       1000,
@@ -207,8 +238,32 @@ async function throughput(
       iterations,
       pairs,
       polling: options.polling ?? "hot",
+      floor: floorOf(rf.fabric, verbs),
     });
     write(result.row, result.warning);
+  }
+}
+
+async function bandwidth(
+  rf: Invoker,
+  options: Options,
+  write: (row: Row, warning?: string) => void,
+): Promise<void> {
+  const { verbs } = readFabric(options);
+  if (rf.fabric === "shm")
+    throw new UsageError(
+      "shared memory moves no bytes, so it has no bandwidth to measure; use --fabric verbs",
+    );
+  const perftest = new Perftest(verbs);
+  for (const bytes of sizes(options, 1024 * 1024)) {
+    const depth = options.depth ?? Math.max(2, Math.min(16, Math.floor(BANDWIDTH_BYTES / bytes)));
+    const iterations = options.iters ?? Math.max(depth, Math.ceil(BANDWIDTH_BYTES / bytes));
+    const pairs = options.pairs ?? 5;
+    log.info(
+      `bandwidth of ${bytes} B inputs, ${depth} in flight: ${pairs} windows of ${iterations} calls`,
+    );
+    const polling = options.polling ?? "warm";
+    write(await measureBandwidth(rf, { bytes, depth, iterations, pairs, polling, perftest }));
   }
 }
 

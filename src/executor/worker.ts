@@ -54,7 +54,7 @@ async function serve(attach: AttachWorker): Promise<void> {
     endpoint,
     loaded.functions,
     loaded.exports.functions,
-    Object.freeze({ worker, workers }),
+    Object.freeze({ worker, workers, memory: region.arena }),
     region.arena,
     region.errorRecords(worker, slots),
     slots,

@@ -9,6 +9,8 @@ export interface FunctionContext {
   readonly worker: number;
   /** How many workers the lease has. */
   readonly workers: number;
+  /** The lease's memory on this node. A caller's `RemoteRegion` lies at its `offset`. */
+  readonly memory: ArrayBuffer;
 }
 
 /**

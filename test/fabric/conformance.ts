@@ -4,7 +4,7 @@
  */
 import { afterEach, describe, expect, test } from "bun:test";
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
-import { type Polling, STATUS, TIMED } from "../../ffi/layout.ts";
+import { type Polling, REMOTE, STATUS, TIMED } from "../../ffi/layout.ts";
 import { FUNCTION_MASK, IDLE, STOPPED, type WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { payloads } from "./conformance-payloads.ts";
 
@@ -241,6 +241,89 @@ export function conformance(fabric: Fabric): void {
       expect(client.post(0, 0, 4, OUTPUT_AT, 4, 0)).toBe(STATUS.ringFull);
       worker.turn(next(worker), 4, BRIEFLY);
       expect(until(() => client.post(0, 0, 4, OUTPUT_AT, 4, 0), STATUS.ringFull)).toBe(posted);
+    });
+
+    const words = (first = 0n, second = 0n): BigUint64Array<ArrayBuffer> =>
+      new BigUint64Array(new ArrayBuffer(24)).fill(first, 0, 1).fill(second, 1, 2);
+
+    for (const bytes of [0, 1, 8, 63, 1000, 15 * 1024])
+      test(`${bytes} bytes are written and read where no function takes part`, async () => {
+        const { client, clientArena, workerArena } = await open();
+        const here = new Uint8Array(clientArena).fill(0xee);
+        const there = new Uint8Array(workerArena);
+        const pattern = Uint8Array.from({ length: bytes }, (_, i) => (11 * i + 5) & 0xff);
+        here.set(pattern, 64);
+        expect(client.remote(REMOTE.write, 64, OUTPUT_AT, bytes, words())).toBe(STATUS.ok);
+        expect(there.slice(OUTPUT_AT, OUTPUT_AT + bytes)).toEqual(pattern);
+        there.fill(0xdd, OUTPUT_AT + bytes, OUTPUT_AT + bytes + 8);
+        expect(client.remote(REMOTE.read, 49_001, OUTPUT_AT, bytes, words())).toBe(STATUS.ok);
+        expect(here.slice(49_001, 49_001 + bytes)).toEqual(pattern);
+        expect([here[49_000], here[49_001 + bytes]]).toEqual([0xee, 0xee]);
+      });
+
+    test("a word is added to, modulo 2^64, and what was there before comes back", async () => {
+      const { client, workerArena } = await open();
+      const word = new BigUint64Array(workerArena, OUTPUT_AT, 1);
+      word[0] = 40n;
+      const add = (delta: bigint): bigint => {
+        const all = words(delta);
+        expect(client.remote(REMOTE.fetchAdd, 0, OUTPUT_AT, 8, all)).toBe(STATUS.ok);
+        return all[2]!;
+      };
+      expect(add(2n)).toBe(40n);
+      expect(add(2n ** 64n - 43n)).toBe(42n);
+      expect(add(0n)).toBe(2n ** 64n - 1n);
+      expect(add(1n)).toBe(2n ** 64n - 1n);
+      expect(word[0]).toBe(0n);
+    });
+
+    test("a word is swapped only when it is what was expected", async () => {
+      const { client, workerArena } = await open();
+      const word = new BigUint64Array(workerArena, OUTPUT_AT, 1);
+      word[0] = 2n ** 63n + 1n;
+      const swap = (expected: bigint, desired: bigint): bigint => {
+        const all = words(expected, desired);
+        expect(client.remote(REMOTE.compareSwap, 0, OUTPUT_AT, 8, all)).toBe(STATUS.ok);
+        return all[2]!;
+      };
+      expect(swap(1n, 7n)).toBe(2n ** 63n + 1n);
+      expect(word[0]).toBe(2n ** 63n + 1n);
+      expect(swap(2n ** 63n + 1n, 7n)).toBe(2n ** 63n + 1n);
+      expect(word[0]).toBe(7n);
+    });
+
+    test("a one-sided operation outside the arena, or on half a word, is refused", async () => {
+      const { client, clientArena } = await open();
+      const size = clientArena.byteLength;
+      const refused = [
+        [REMOTE.read, 0, size - 7, 8],
+        [REMOTE.write, 0, size, 1],
+        [REMOTE.read, size - 7, 0, 8],
+        [REMOTE.write, 0xffffffff, 0, 0xffffffff],
+        [REMOTE.fetchAdd, 0, size - 4, 8],
+        [REMOTE.fetchAdd, 0, 4, 8],
+        [REMOTE.compareSwap, 0, 8, 4],
+        [4, 0, 0, 8],
+      ] as const;
+      for (const [operation, local, remote, bytes] of refused)
+        expect(client.remote(operation, local, remote, bytes, words())).toBe(STATUS.badRequest);
+      const posted = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      expect(posted).toBeGreaterThanOrEqual(0);
+    });
+
+    test("one-sided operations and calls share a connection", async () => {
+      const { client, worker, clientArena, workerArena } = await open();
+      const counter = OUTPUT_AT + 4096;
+      for (let i = 0; i < 100; i++) {
+        new Uint32Array(clientArena, 0, 1)[0] = i;
+        const posted = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+        expect(client.remote(REMOTE.fetchAdd, 0, counter, 8, words(1n))).toBe(STATUS.ok);
+        const slot = next(worker);
+        worker.turn(slot, echo(pair!, slot), BRIEFLY);
+        expect(result(client, posted)).toBe(4);
+        expect(new Uint32Array(clientArena, OUTPUT_AT, 1)[0]).toBe(i);
+      }
+      expect(new BigUint64Array(workerArena, counter, 1)[0]).toBe(100n);
     });
 
     test("a sleeping worker that is told to stop says so", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { END, HEADED, LAYOUT, POLLING, STATUS, TIMED } from "../../ffi/layout.ts";
+import { END, HEADED, LAYOUT, POLLING, REMOTE, STATUS, TIMED } from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
 import { SYMBOLS } from "../../ffi/symbols.ts";
 import { FUNCTION_MASK, INPUT_INLINE, OUTPUT_INLINE, REQUEST } from "../../ffi/worker-endpoint.ts";
@@ -47,6 +47,7 @@ describe("the layout of shared memory", () => {
   test("has the statuses, ends and ways to wait of the header", () => {
     expect<Record<string, number>>({ ...STATUS }).toEqual(enumeration("rfaas_status"));
     expect<Record<string, number>>({ ...END }).toEqual(enumeration("rfaas_end"));
+    expect<Record<string, number>>({ ...REMOTE }).toEqual(enumeration("rfaas_remote_operation"));
     expect<Record<string, number>>({ ...POLLING }).toEqual(enumeration("rfaas_polling"));
   });
 

@@ -41,7 +41,7 @@ describe("the kernel", () => {
 describe("the function", () => {
   const records = portfolio(3).records;
   const input = new Uint8Array(records.buffer);
-  const context = { worker: 0, workers: 1 };
+  const context = { worker: 0, workers: 1, memory: new ArrayBuffer(0) };
 
   test("writes four bytes a record, the kernel's prices, and nothing behind them", () => {
     const output = new Uint8Array(16).fill(0xee);
