@@ -74,6 +74,7 @@ export const SYMBOLS = {
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
 
   rfaas_verbs_state: { args: [], returns: "i32" },
+  rfaas_verbs_probe: { args: ["ptr", "u32", "ptr"], returns: "i32" },
   rfaas_link_connect: { args: ["ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32"], returns: "f64" },
   rfaas_link_listen: { args: ["ptr", "ptr", "ptr", "i32", "u32"], returns: "f64" },
   rfaas_link_port: { args: ["ptr"], returns: "u32" },

@@ -1,5 +1,6 @@
 /** RDMA through libibverbs and librdmacm: whether it can be had, and the connections of one lease. */
 import type { Pointer } from "bun:ffi";
+import { check } from "./errors.ts";
 import { native } from "./library.ts";
 import type { Region } from "./region.ts";
 
@@ -17,6 +18,31 @@ export function verbsProblem(): string | null {
     default:
       return "libibverbs or librdmacm is too old; install rdma-core 32 or later";
   }
+}
+
+export interface DeviceLimits {
+  /** Bytes that may travel inside a work request. */
+  inlineBytes: number;
+  /** Work requests that a queue pair may hold. */
+  workRequests: number;
+  longestMessageBytes: number;
+  readsInFlight: number;
+  atomics: boolean;
+}
+
+/** What a device can do, found by opening it and creating a queue pair. Throws `NativeError`. */
+export function probeDevice(name: string, port: number): DeviceLimits {
+  const out = new Float64Array(new ArrayBuffer(40));
+  check(`opening ${name}`, native().rfaas_verbs_probe(text(name), port, out));
+  const [inlineBytes, workRequests, longestMessageBytes, readsInFlight, atomics] =
+    out as unknown as [number, number, number, number, number];
+  return {
+    inlineBytes,
+    workRequests,
+    longestMessageBytes,
+    readsInFlight,
+    atomics: atomics !== 0,
+  };
 }
 
 /** Why a link or an end of it does not work. `enum rfaas_verbs_failure`. */

@@ -161,6 +161,8 @@ struct rfaas_verbs_end {
   struct ibv_recv_wr lot[RFAAS_RECEIVE_LOT];
 };
 
+/* The longest message that a port takes. */
+uint32_t rfaas_verbs_longest_message(struct ibv_context *context, uint8_t port);
 /* Creates the completion queues of an end. Returns 0 or a positive errno. */
 int rfaas_verbs_open_queues(rfaas_verbs_end *end, struct ibv_context *context, int vector);
 /* Creates its queue pair on `id` and posts every receive, so that the peer may write as soon as it can. */

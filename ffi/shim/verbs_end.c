@@ -137,6 +137,15 @@ int rfaas_verbs_sleep(rfaas_verbs_end *end, uint64_t ns) {
 
 /* ---- set-up ---- */
 
+/* The symbol of this query has an older layout, so the context's own is asked. */
+uint32_t rfaas_verbs_longest_message(struct ibv_context *context, uint8_t port) {
+  struct ibv_port_attr attributes = {0};
+  struct verbs_context *extended = verbs_get_ctx_op(context, query_port);
+  if (!extended || extended->query_port(context, port ? port : 1, &attributes, sizeof attributes) != 0) return 1u << 20;
+  uint32_t limit = attributes.max_msg_sz < 1u << 30 ? attributes.max_msg_sz : 1u << 30;
+  return limit & ~(RFAAS_LINE - 1);
+}
+
 int rfaas_verbs_open_queues(rfaas_verbs_end *end, struct ibv_context *context, int vector) {
   const rfaas_verbs_calls *verbs = rfaas_verbs();
   end->receive_depth = end->slots + RFAAS_RECEIVE_LOT;

@@ -97,15 +97,6 @@ static int open_device(rfaas_link *link, struct ibv_context *context, int *stage
   return 0;
 }
 
-/* The longest message that port 1 takes. The symbol of this query has an older layout, so the context's own is asked. */
-static uint32_t longest_message(struct ibv_context *context, uint8_t port) {
-  struct ibv_port_attr attributes = {0};
-  struct verbs_context *extended = verbs_get_ctx_op(context, query_port);
-  if (!extended || extended->query_port(context, port ? port : 1, &attributes, sizeof attributes) != 0) return 1u << 20;
-  uint32_t limit = attributes.max_msg_sz < 1u << 30 ? attributes.max_msg_sz : 1u << 30;
-  return limit & ~(RFAAS_LINE - 1);
-}
-
 /* The node is read, written and changed atomically by the client; the client only ever gets answers written. */
 static int register_memory(rfaas_link *link) {
   int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
@@ -118,7 +109,7 @@ static void describe_memory(rfaas_link *link, rfaas_verbs_end *end, uint8_t port
   end->base = (uint8_t *)link->region->page;
   end->rooms = link->rooms;
   end->local_key = link->memory->lkey;
-  end->chunk_bytes = longest_message(link->context, port);
+  end->chunk_bytes = rfaas_verbs_longest_message(link->context, port);
 }
 
 static greeting greet(const rfaas_link *link, uint32_t worker) {

@@ -15,7 +15,7 @@ export const doctor: Command = {
   async run(args, raw) {
     if (args.length > 0) throw new UsageError(`doctor takes no argument "${args[0]}"`);
     const { json } = readOptions(Options, raw);
-    const findings = examine();
+    const findings = await examine();
     process.stdout.write(json ? `${JSON.stringify({ findings })}\n` : findings.map(line).join(""));
     if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
   },

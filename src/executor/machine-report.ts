@@ -6,6 +6,7 @@ import { LAYOUT } from "../../ffi/layout.ts";
 import { native, shimPath } from "../../ffi/library.ts";
 import { createRegion } from "../../ffi/region.ts";
 import { memlockLimitBytes, ticksInvariant, usableCpus } from "../../ffi/system.ts";
+import { examineVerbs } from "./verbs-report.ts";
 import { formatBytes } from "../units.ts";
 import { VERSION } from "../version.ts";
 
@@ -21,7 +22,7 @@ export interface Finding {
 /** RDMA registers memory; a lease of the default size should fit. */
 const WANTED_MEMLOCK_BYTES = 64 * 1024 * 1024;
 
-export function examine(): Finding[] {
+export async function examine(): Promise<Finding[]> {
   const loaded = shim();
   // Without the shim most questions cannot be asked.
   if (loaded.state === "missing") return [versions(), loaded];
@@ -29,7 +30,7 @@ export function examine(): Finding[] {
     versions(),
     loaded,
     sharedMemory(),
-    verbs(),
+    ...(await examineVerbs()),
     cores(),
     clock(),
     memory(),
@@ -77,14 +78,6 @@ function sharedMemory(): Finding {
       fix: "use Linux 5.14 or later, outside a sandbox that forbids memfd_create",
     };
   }
-}
-
-function verbs(): Finding {
-  return {
-    name: "fabric verbs",
-    state: "off",
-    found: "not in this version: calls stay on one machine",
-  };
 }
 
 function cores(): Finding {
