@@ -1,6 +1,10 @@
 /** The field's own yardsticks, where they are installed: `ib_write_lat` and `ib_write_bw`, both ends on this machine. */
+import { readFileSync } from "node:fs";
 import { type ChosenGid, chooseGid, rdmaDevices } from "../src/fabric/devices.ts";
 import type { VerbsOptions } from "../src/fabric/offer.ts";
+
+const LISTEN_POLL_MS = 20;
+const LISTEN_TRIES = 250;
 
 export class Perftest {
   readonly #at: ChosenGid;
@@ -28,10 +32,11 @@ export class Perftest {
     if (!path) return undefined;
     const { device, port, gid } = this.#at;
     const words = [path, "-d", device, "-i", String(port), "-x", String(gid.index), "-F"];
-    words.push("-s", String(bytes), "-n", String(iterations), "-p", String(freePort()));
-    const server = Bun.spawn(words, { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+    const listenAt = freePort();
+    words.push("-s", String(bytes), "-n", String(iterations), "-p", String(listenAt));
+    const server = Bun.spawn(words, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
     try {
-      await said(server.stdout, "Waiting for client");
+      if (!(await untilListening(listenAt))) return undefined;
       const client = Bun.spawn([...words, "localhost"], {
         stdin: "ignore",
         stdout: "pipe",
@@ -48,17 +53,18 @@ export class Perftest {
   }
 }
 
-async function said(stream: ReadableStream<Uint8Array>, words: string): Promise<void> {
-  const decoder = new TextDecoder();
-  const reader = stream.getReader();
-  for (let heard = ""; !heard.includes(words);) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    heard += decoder.decode(value, { stream: true });
+/** Waits until somebody listens at the port: a connection to find out would be taken for the client's. */
+async function untilListening(port: number): Promise<boolean> {
+  const local = new RegExp(`^ *\\d+: \\S+:${hex(port)} \\S+ 0A `, "m");
+  for (let tries = 0; tries < LISTEN_TRIES; tries++) {
+    for (const table of ["/proc/net/tcp", "/proc/net/tcp6"])
+      if (local.test(readFileSync(table, "utf8"))) return true;
+    await Bun.sleep(LISTEN_POLL_MS);
   }
-  // It listens a moment after it has said so, and its client tries once.
-  await Bun.sleep(200);
+  return false;
 }
+
+const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, "0");
 
 /** A port that was free a moment ago. */
 function freePort(): number {

@@ -59,5 +59,9 @@ export const TIMED = 0x10000000;
 /** The line in front of the input is the lease's own: a fabric may put the header there. `RFAAS_HEADED`. */
 export const HEADED = 0x08000000;
 
+/** Input or output is registered memory of the program's own. `RFAAS_INPUT_OWN`, `RFAAS_OUTPUT_OWN`. */
+export const INPUT_OWN = 0x04000000;
+export const OUTPUT_OWN = 0x02000000;
+
 /** The arena is addressed by 32-bit offsets and viewed as one ArrayBuffer. */
 export const MAX_ARENA_BYTES = 2 ** 32 - 64;

@@ -8,6 +8,7 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { check } from "./errors.ts";
 import { LAYOUT, POLLING, type Polling } from "./layout.ts";
 import { native } from "./library.ts";
+import type { Link } from "./verbs.ts";
 
 export interface RegionShape {
   workers: number;
@@ -84,6 +85,29 @@ export class Region {
     const start = native().rfaas_region_errors(this.handle as Pointer, worker);
     check("finding a worker's error records", start);
     return new Uint8Array(toArrayBuffer(start as Pointer, 0, slots * LAYOUT.errorBytes));
+  }
+
+  /** Makes memory of the program known as what lies at `offset` of the arena; over verbs the `link`'s device pins it. Throws `NativeError`. */
+  register(offset: number, memory: ArrayBufferView, link: Link | null): void {
+    const linkHandle = link ? (link.handle as Pointer) : null;
+    check(
+      "registering memory",
+      native().rfaas_register(
+        this.handle as Pointer,
+        linkHandle,
+        offset,
+        memory.byteLength,
+        memory as NodeJS.TypedArray,
+      ),
+    );
+  }
+
+  unregister(offset: number, link: Link | null): void {
+    native().rfaas_unregister(
+      this.handle as Pointer,
+      link ? (link.handle as Pointer) : null,
+      offset,
+    );
   }
 
   /** `[reason, detail]`, `reason` being one of `END`. */

@@ -19,6 +19,9 @@ export const SYMBOLS = {
   rfaas_region_ended: { args: ["ptr"], returns: "u32" },
   rfaas_region_end_detail: { args: ["ptr"], returns: "i32" },
 
+  rfaas_register: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" },
+  rfaas_unregister: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+
   rfaas_lease_map: { args: ["i32"], returns: "f64" },
   rfaas_lease_unmap: { args: ["ptr"], returns: "void" },
   rfaas_lease_end: { args: ["ptr", "u32", "i32"], returns: "void" },

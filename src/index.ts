@@ -15,6 +15,7 @@
 export { invoker } from "./client/invoker.ts";
 export type { AllocateOptions, Invoker, InvokerOptions, NodeStatus } from "./client/invoker.ts";
 export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
+export type { Registration } from "./client/registrations.ts";
 export type { RemoteRegion } from "./client/remote-region.ts";
 export type { LeaseBuffer, TypedArrayClass } from "./client/lease-memory.ts";
 export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";

@@ -22,6 +22,11 @@ static int32_t take_slot(rfaas_client *c) {
   return -1;
 }
 
+static void *own_memory(const rfaas_client *c, uint32_t offset, uint32_t bytes) {
+  const rfaas_registration *r = rfaas_registered(c->region, offset, bytes);
+  return r ? r->memory + (offset - r->offset) : NULL;
+}
+
 /* Offsets and lengths come from our own views; they are checked again by the worker, who does not trust us. `deadline_ns` is
  * absolute, 0 for none. Returns the slot or a negative status. */
 static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
@@ -33,7 +38,13 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
   rfaas_client_slot *local = &c->slot[slot];
   if (function & RFAAS_TIMED) local->posting_ticks = rfaas_now_ticks();
   rfaas_request request;
-  if (input_length <= RFAAS_INLINE_INPUT) {
+  if (__builtin_expect(function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN), 0)) {
+    if ((function & RFAAS_INPUT_OWN) && !own_memory(c, input_offset, input_length)) return RFAAS_BAD_REQUEST;
+    if ((function & RFAAS_OUTPUT_OWN) && !own_memory(c, output_offset, output_capacity)) return RFAAS_BAD_REQUEST;
+    if (!c->verbs && (function & RFAAS_INPUT_OWN))
+      memcpy(c->arena + input_offset, own_memory(c, input_offset, input_length), input_length);
+  }
+  if (input_length <= RFAAS_INLINE_INPUT && !(c->verbs && (function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN)))) {
     function |= RFAAS_INPUT_INLINE;
     memcpy(request.payload, c->arena + input_offset, RFAAS_INLINE_INPUT);
   }
@@ -77,6 +88,12 @@ static int32_t finish(rfaas_client *c, uint32_t slot, const rfaas_response *resp
   c->last_slot = (int32_t)slot;
   if (status != RFAAS_OK) return may_answer(status) ? status : RFAAS_BAD_RESPONSE;
   if (length > local->output_capacity || length > INT32_MAX) return RFAAS_BAD_RESPONSE;
+  if (__builtin_expect((local->function & RFAAS_OUTPUT_OWN) && !c->verbs, 0)) {
+    uint8_t *output = own_memory(c, local->output_offset, length);
+    const uint8_t *from = local->function & RFAAS_OUTPUT_INLINE ? response->payload : c->arena + local->output_offset;
+    if (output) memcpy(output, from, length);
+    return (int32_t)length;
+  }
   if (local->function & RFAAS_OUTPUT_INLINE) {
     uint8_t *output = c->arena + local->output_offset;
     if (length == 8) memcpy(output, response->payload, 8);
@@ -232,6 +249,7 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   c->ops = link ? &rfaas_verbs_client_ops : &rfaas_shm_client_ops;
   c->verbs = rfaas_link_end(link, worker);
   c->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
+  c->region = region;
   c->lease = region->page;
   c->page = rfaas_worker_at(region->page, worker, slots);
   c->slots = rfaas_slots_of(c->page);

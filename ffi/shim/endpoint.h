@@ -71,6 +71,12 @@ extern const rfaas_client_ops rfaas_shm_client_ops;
 extern const rfaas_worker_ops rfaas_shm_worker_ops;
 extern const rfaas_client_ops rfaas_verbs_client_ops;
 extern const rfaas_worker_ops rfaas_verbs_worker_ops;
+/* The registration that holds these bytes of the arena, or NULL. */
+const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t offset, uint32_t bytes);
+int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, uint32_t offset);
+/* Makes memory known to the link's device. Returns 0 or a positive errno. */
+int rfaas_link_register(rfaas_link *link, rfaas_registration *registration);
+void rfaas_link_unregister(rfaas_link *link, rfaas_registration *registration);
 /* The link's end for one worker, or NULL. */
 rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker);
 /* Wake-ups of a worker's end go to this socket from now on. */
@@ -98,6 +104,7 @@ typedef struct {
 
 struct rfaas_client {
   const rfaas_client_ops *ops;
+  const rfaas_region *region;
   rfaas_lease_page *lease;
   rfaas_worker_page *page;
   rfaas_slot *slots;

@@ -59,6 +59,9 @@ enum rfaas_remote_operation { RFAAS_READ = 0, RFAAS_WRITE = 1, RFAAS_FETCH_ADD =
 #define RFAAS_INPUT_INLINE 0x40000000u
 /* The line in front of the input is no part of any buffer: a fabric may put the header there. */
 #define RFAAS_HEADED 0x08000000u
+/* Input or output is registered memory of the client's program; its offset is that of its place. */
+#define RFAAS_INPUT_OWN 0x04000000u
+#define RFAAS_OUTPUT_OWN 0x02000000u
 #define RFAAS_OUTPUT_INLINE 0x20000000u
 
 /* One cache line: the whole of a small call. The payload comes first so that it is 64-byte aligned; the sequence is last and
@@ -141,6 +144,17 @@ _Static_assert(sizeof(rfaas_slot) == 4 * RFAAS_LINE, "a slot is four lines");
 _Static_assert(sizeof(rfaas_worker_page) == RFAAS_PAGE, "a worker's words fill a page");
 _Static_assert(sizeof(rfaas_lease_page) == RFAAS_PAGE, "a lease's words fill a page");
 
+/* A piece of the client program's own memory, and its place in the arena. */
+typedef struct {
+  uint32_t offset;
+  uint32_t bytes;
+  uint8_t *memory;
+  void *handle; /* the fabric's */
+  uint32_t local_key;
+  uint32_t remote_key;
+} rfaas_registration;
+#define RFAAS_MAX_REGISTRATIONS 64u
+
 /* A mapped region: what its header said when it was mapped, checked, and kept where no other process can change it. */
 typedef struct {
   rfaas_lease_page *page;
@@ -152,6 +166,8 @@ typedef struct {
   uint64_t epoch_ns;
   uint64_t arena_offset;
   uint64_t arena_bytes;
+  uint32_t registrations;
+  rfaas_registration registration[RFAAS_MAX_REGISTRATIONS];
 } rfaas_region;
 
 static inline size_t rfaas_worker_bytes(uint32_t slots) {

@@ -33,19 +33,27 @@ static inline void add_immediate(struct ibv_send_wr *work, uint32_t immediate) {
   work->imm_data = htonl(immediate);
 }
 
-/* Writes ahead of a message what it is too long for: all but `last` bytes, in chunks. Returns what is left, 0 on failure. */
-static uint32_t write_ahead(rfaas_verbs_end *end, const uint8_t *from, uint32_t bytes, uint32_t last) {
-  while (bytes > last) {
-    uint32_t chunk = bytes < end->chunk_bytes ? bytes : end->chunk_bytes;
-    struct ibv_sge of = piece(end, from, chunk);
-    struct ibv_send_wr work = write_of(end, &of, 1, chunk, remote(end, from));
-    if (!rfaas_verbs_reserve(end, 1)) return 0;
+/* Writes ahead of a message what it is too long for: all of `of` but `last` bytes, in chunks, to `to`. Moves both on. */
+static void write_ahead(rfaas_verbs_end *end, struct ibv_sge *of, uint64_t *to, uint32_t key, uint32_t last) {
+  while (of->length > last) {
+    struct ibv_sge chunk = *of;
+    if (chunk.length > end->chunk_bytes) chunk.length = end->chunk_bytes;
+    struct ibv_send_wr work = write_of(end, &chunk, 1, chunk.length, *to);
+    work.wr.rdma.rkey = key;
+    if (!rfaas_verbs_reserve(end, 1)) return;
     rfaas_verbs_send(end, &work, &work, 1, RFAAS_WORK_CALL);
-    from += chunk;
-    bytes -= chunk;
+    of->addr += chunk.length;
+    of->length -= chunk.length;
+    *to += chunk.length;
   }
-  return bytes;
 }
+
+/* Where a response goes that is for the program's own memory: said in the payload's place, which such a request does not need. */
+typedef struct {
+  uint64_t address;
+  uint32_t key;
+} own_output;
+_Static_assert(sizeof(own_output) <= RFAAS_INLINE_INPUT, "fits the line");
 
 /* ---- client ---- */
 
@@ -75,6 +83,19 @@ static uint32_t left_of(const rfaas_client *c, const rfaas_request *line) {
   return left < RFAAS_LEFT_LIMIT_MS ? (uint32_t)left : RFAAS_LEFT_LIMIT_MS;
 }
 
+static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge *input) {
+  if (line->function & RFAAS_INPUT_OWN) {
+    const rfaas_registration *r = rfaas_registered(c->region, line->input_offset, line->input_length);
+    input->addr = (uintptr_t)r->memory + (line->input_offset - r->offset);
+    input->lkey = r->local_key;
+  }
+  if (line->function & RFAAS_OUTPUT_OWN) {
+    const rfaas_registration *r = rfaas_registered(c->region, line->output_offset, line->output_capacity);
+    own_output at = {.address = (uintptr_t)r->memory + (line->output_offset - r->offset), .key = r->remote_key};
+    memcpy(line->payload, &at, sizeof at);
+  }
+}
+
 static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
   rfaas_verbs_end *end = c->verbs;
   rfaas_request *line = &c->slots[slot].request;
@@ -85,20 +106,18 @@ static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *req
 
   struct ibv_sge pieces[] = {piece(end, line, RFAAS_LINE), piece(end, input, bytes)};
   struct ibv_send_wr header;
+  if (__builtin_expect(line->function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN), 0)) use_own_memory(c, line, &pieces[1]);
   if (bytes && bytes + RFAAS_LINE <= end->chunk_bytes && take_room(c, slot, line)) {
     header = write_of(end, pieces, 2, RFAAS_LINE + bytes, remote(end, input - RFAAS_LINE));
     add_immediate(&header, RFAAS_IMM_ROOM | (line->input_offset - RFAAS_LINE) / RFAAS_LINE);
   } else {
-    if (bytes > end->chunk_bytes) {
-      uint32_t rest = write_ahead(end, input, bytes, end->chunk_bytes);
-      input += bytes - rest;
-      bytes = rest;
-      pieces[1] = piece(end, input, bytes);
-    }
+    uint64_t to = remote(end, input);
+    write_ahead(end, &pieces[1], &to, end->remote_key, end->chunk_bytes);
+    bytes = pieces[1].length;
     header = write_of(end, pieces, 1, RFAAS_LINE, remote(end, line));
     add_immediate(&header, slot);
     if (bytes) {
-      struct ibv_send_wr payload = write_of(end, &pieces[1], 1, bytes, remote(end, input));
+      struct ibv_send_wr payload = write_of(end, &pieces[1], 1, bytes, to);
       payload.next = &header;
       if (rfaas_verbs_reserve(end, 2)) rfaas_verbs_send(end, &payload, &header, 2, RFAAS_WORK_CALL);
       return;
@@ -257,11 +276,15 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
     if (bytes > RFAAS_ERROR_BYTES) bytes = RFAAS_ERROR_BYTES;
   } else if (status != RFAAS_OK) bytes = 0;
 
+  own_output at = {.address = remote(end, from), .key = end->remote_key};
+  if (__builtin_expect(status == RFAAS_OK && (request->function & RFAAS_OUTPUT_OWN), 0)) memcpy(&at, request->payload, sizeof at);
+
   struct ibv_sge of = piece(end, from, bytes), timing_of;
-  struct ibv_send_wr response = write_of(end, &of, 1, bytes, remote(end, from)), timing;
+  struct ibv_send_wr response = write_of(end, &of, 1, bytes, at.address), timing;
+  response.wr.rdma.rkey = at.key;
   if (__builtin_expect(bytes > end->chunk_bytes || (status == RFAAS_OK && bytes > request->output_capacity), 0)) {
     /* Only the last message has a length of its own: the response line says it for all. Too long an answer is not written. */
-    if (bytes <= request->output_capacity) write_ahead(end, from, bytes, 0);
+    if (bytes <= request->output_capacity) write_ahead(end, &of, &at.address, at.key, 0);
     rfaas_response *line = &w->slots[slot].response;
     line->length = length;
     of = piece(end, &line->length, sizeof line->length);

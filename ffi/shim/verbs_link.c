@@ -7,8 +7,9 @@
 #define _GNU_SOURCE
 #include "verbs.h"
 
-#ifdef RFAAS_WITH_VERBS
 #include <errno.h>
+
+#ifdef RFAAS_WITH_VERBS
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -334,6 +335,21 @@ void rfaas_link_ring(rfaas_verbs_end *end) {
     epoll_ctl(end->link->epoll_fd, EPOLL_CTL_ADD, end->channel->fd, &once);
 }
 
+int rfaas_link_register(rfaas_link *link, rfaas_registration *registration) {
+  struct ibv_mr *memory = rfaas_verbs()->ibv_reg_mr(link->pd, registration->memory, registration->bytes,
+                                                    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+  if (!memory) return errno;
+  registration->handle = memory;
+  registration->local_key = memory->lkey;
+  registration->remote_key = memory->rkey;
+  return 0;
+}
+
+void rfaas_link_unregister(rfaas_link *link, rfaas_registration *registration) {
+  (void)link;
+  rfaas_verbs()->ibv_dereg_mr(registration->handle);
+}
+
 rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker) {
   return link && worker < link->workers ? &link->end[worker] : NULL;
 }
@@ -458,6 +474,7 @@ RFAAS_EXPORT void rfaas_link_close(rfaas_link *link) {
     if (link->end[i].connected) verbs->rdma_disconnect(link->end[i].id);
   for (uint32_t i = 0; i < link->workers; i++) rfaas_verbs_close_end(&link->end[i]);
   if (link->listener) verbs->rdma_destroy_id(link->listener);
+  while (link->region->registrations) rfaas_unregister(link->region, link, link->region->registration[0].offset);
   if (link->memory) verbs->ibv_dereg_mr(link->memory);
   if (link->pd) verbs->ibv_dealloc_pd(link->pd);
   if (link->events) verbs->rdma_destroy_event_channel(link->events);
@@ -474,6 +491,11 @@ rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker) {
   (void)worker;
   return NULL;
 }
+int rfaas_link_register(rfaas_link *link, rfaas_registration *registration) {
+  (void)link, (void)registration;
+  return ENOSYS;
+}
+void rfaas_link_unregister(rfaas_link *link, rfaas_registration *registration) { (void)link, (void)registration; }
 void rfaas_verbs_end_notify(rfaas_verbs_end *end, int32_t notify_fd) {
   (void)end;
   (void)notify_fd;

@@ -25,7 +25,7 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   const rfaas_request *shared = w->incoming;
   rfaas_request *r = &local->request;
   memcpy(&r->input_offset, &shared->input_offset, sizeof *r - offsetof(rfaas_request, input_offset));
-  if (r->function & RFAAS_INPUT_INLINE) memcpy(r->payload, shared->payload, RFAAS_INLINE_INPUT);
+  if (r->function & (RFAAS_INPUT_INLINE | RFAAS_OUTPUT_OWN)) memcpy(r->payload, shared->payload, RFAAS_INLINE_INPUT);
   r->sequence = w->expected++;
   w->hint = (slot + 1) & w->mask;
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();

@@ -65,17 +65,17 @@ export class Call implements PromiseLike<number> {
     driver: CallDriver,
     worker: number,
     fn: number,
-    input: ArrayBufferView,
-    output: ArrayBufferView,
+    input: { offset: number; bytes: number },
+    output: { offset: number; bytes: number },
     deadlineMs: number,
   ) {
     this.#driver = driver;
     this.worker = worker;
     this.fn = fn;
-    this.inputOffset = input.byteOffset;
-    this.inputLength = input.byteLength;
-    this.outputOffset = output.byteOffset;
-    this.outputCapacity = output.byteLength;
+    this.inputOffset = input.offset;
+    this.inputLength = input.bytes;
+    this.outputOffset = output.offset;
+    this.outputCapacity = output.bytes;
     this.deadlineMs = deadlineMs;
   }
 

@@ -19,6 +19,7 @@ import {
 import type { FabricName, Granted } from "../protocol/messages.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import { RemoteRegion } from "./remote-region.ts";
+import type { Registration } from "./registrations.ts";
 import { Reactor } from "./reactor.ts";
 import { WorkerLane } from "./worker-lane.ts";
 
@@ -74,7 +75,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   #lastInput: LeaseBuffer | undefined;
   #inputOffset = 0;
   #inputLength = 0;
-  #inputFlags = 0;
+  #flags = 0;
   #lastOutput: LeaseBuffer | undefined;
   #outputOffset = 0;
   #outputCapacity = 0;
@@ -106,7 +107,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.hostPid = granted.hostPid;
     this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
     this.#attachment = attachment;
-    this.#memory = new LeaseMemory(attachment.region.arena, attachment.headroomBytes);
+    this.#memory = new LeaseMemory(attachment.region.arena, attachment);
     this.#reactor = new Reactor({
       harvest: () => this.#lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
       park: () => this.#lanes.forEach((lane) => lane.endpoint.park()),
@@ -179,6 +180,34 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     return region;
   }
 
+  /**
+   * Lets calls use memory of the program's own, without copying it over RDMA (over shared memory it is copied, once each way). It
+   * takes as much of the lease's memory, until the registration is disposed of. The memory must not be resized, transferred or
+   * detached meanwhile. Registering the same bytes again costs nothing.
+   *
+   * @example
+   * ```ts
+   * const samples = new Float64Array(1_000_000);
+   * using _ = lease.register(samples);
+   * lease.invoke("sum", samples, output);
+   * ```
+   * @throws {UsageError} nothing to register, or too many pieces
+   * @throws {OutOfLeaseMemory}
+   * @throws {EnvironmentError} the limit on locked memory is too low
+   */
+  register(view: LeaseBuffer): Registration {
+    const registration = this.#memory.register(view);
+    return {
+      byteLength: registration.byteLength,
+      [Symbol.dispose]: () => {
+        // The hot path remembers where a buffer lies.
+        this.#lastInput = undefined;
+        this.#lastOutput = undefined;
+        registration[Symbol.dispose]();
+      },
+    };
+  }
+
   /** Gives a buffer back to the lease's memory. No call may use it any more. */
   free(buffer: LeaseBuffer): void {
     this.#memory.free(buffer);
@@ -199,14 +228,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   ): number {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
     // Most calls use the buffers of the call before; asking a view where it lies costs as much as all the rest here.
-    if (input !== this.#lastInput) this.#enterInput(input);
-    if (output !== this.#lastOutput) this.#enterOutput(output);
+    if (input !== this.#lastInput || output !== this.#lastOutput) this.#enter(input, output);
     const deadlineMs = options === undefined ? 0 : wholeDeadline(options.deadlineMs);
     const lane = this.#pick(options?.worker);
     if (lane.load > 0 || lane.lost !== undefined)
       return this.submit(name, input, output, options).get();
     const result = lane.endpoint.call(
-      fn | this.#inputFlags,
+      fn | this.#flags,
       this.#inputOffset,
       this.#inputLength,
       this.#outputOffset,
@@ -331,18 +359,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     return best;
   }
 
-  #enterInput(input: LeaseBuffer): void {
-    this.#memory.require(input, "the input");
-    this.#inputOffset = input.byteOffset;
+  #enter(input: LeaseBuffer, output: LeaseBuffer): void {
+    this.#inputOffset = this.#memory.offsetOf(input, "the input");
     this.#inputLength = input.byteLength;
-    this.#inputFlags = this.#memory.flagsOf(input);
-    this.#lastInput = input;
-  }
-
-  #enterOutput(output: LeaseBuffer): void {
-    this.#memory.requireOutput(output);
-    this.#outputOffset = output.byteOffset;
+    this.#outputOffset = this.#memory.outputOffsetOf(output);
     this.#outputCapacity = output.byteLength;
+    this.#flags = this.#memory.flagsOf(input, this.#inputOffset, output);
+    this.#lastInput = input;
     this.#lastOutput = output;
   }
 
@@ -373,12 +396,12 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     output: LeaseBuffer,
     options: SubmitOptions,
   ): Call {
-    this.#memory.require(input, "the input");
-    this.#memory.requireOutput(output);
+    const from = { offset: this.#memory.offsetOf(input, "the input"), bytes: input.byteLength };
+    const to = { offset: this.#memory.outputOffsetOf(output), bytes: output.byteLength };
     const index = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
-    const fn = index | this.#memory.flagsOf(input);
-    if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, input, output, 0);
-    const call = new Call(lane, lane.index, fn, input, output, wholeDeadline(options.deadlineMs));
+    const fn = index | this.#memory.flagsOf(input, from.offset, output);
+    if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, from, to, 0);
+    const call = new Call(lane, lane.index, fn, from, to, wholeDeadline(options.deadlineMs));
     call.submittedNs = Bun.nanoseconds();
     if (options.timings)
       call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };

@@ -43,14 +43,12 @@ export class RemoteRegion {
    * @throws {WorkerLost} the way to the node is lost
    */
   read(offset: number, into: LeaseBuffer): void {
-    this.#memory.require(into, "the buffer");
-    this.#do(REMOTE.read, offset, into.byteLength, into.byteOffset);
+    this.#do(REMOTE.read, offset, into.byteLength, this.#localOffset(into));
   }
 
   /** Copies a buffer of the lease into the region. Throws as {@link read}. */
   write(offset: number, from: LeaseBuffer): void {
-    this.#memory.require(from, "the buffer");
-    this.#do(REMOTE.write, offset, from.byteLength, from.byteOffset);
+    this.#do(REMOTE.write, offset, from.byteLength, this.#localOffset(from));
   }
 
   /**
@@ -71,6 +69,14 @@ export class RemoteRegion {
     this.#words[1] = desired;
     this.#do(REMOTE.compareSwap, offset, WORD_BYTES, 0);
     return this.#words[2]!;
+  }
+
+  #localOffset(buffer: LeaseBuffer): number {
+    if (this.#memory.isOwn(buffer))
+      throw new UsageError(
+        "one-sided operations take buffers of the lease; allocate one with lease.input",
+      );
+    return this.#memory.offsetOf(buffer, "the buffer");
   }
 
   #do(operation: number, offset: number, bytes: number, localOffset: number): void {

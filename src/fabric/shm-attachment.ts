@@ -37,6 +37,8 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
       socket = await watchDescriptor(watchFd, { data: onWake });
       socket.unref();
     },
+    register: (offset, memory) => region.register(offset, memory, null),
+    unregister: (offset) => region.unregister(offset, null),
     lost: () => undefined,
     close() {
       socket?.end();

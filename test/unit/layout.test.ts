@@ -1,7 +1,17 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { END, HEADED, LAYOUT, POLLING, REMOTE, STATUS, TIMED } from "../../ffi/layout.ts";
+import {
+  END,
+  HEADED,
+  INPUT_OWN,
+  LAYOUT,
+  OUTPUT_OWN,
+  POLLING,
+  REMOTE,
+  STATUS,
+  TIMED,
+} from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
 import { SYMBOLS } from "../../ffi/symbols.ts";
 import { FUNCTION_MASK, INPUT_INLINE, OUTPUT_INLINE, REQUEST } from "../../ffi/worker-endpoint.ts";
@@ -53,11 +63,21 @@ describe("the layout of shared memory", () => {
 
   test("has the request's flags of the header, which do not overlap", () => {
     expect(TIMED).toBe(constant("RFAAS_TIMED"));
+    expect(INPUT_OWN).toBe(constant("RFAAS_INPUT_OWN"));
+    expect(OUTPUT_OWN).toBe(constant("RFAAS_OUTPUT_OWN"));
     expect(HEADED).toBe(constant("RFAAS_HEADED"));
     expect(FUNCTION_MASK).toBe(constant("RFAAS_FUNCTION_MASK"));
     expect(INPUT_INLINE).toBe(constant("RFAAS_INPUT_INLINE"));
     expect(OUTPUT_INLINE).toBe(constant("RFAAS_OUTPUT_INLINE"));
-    const flags = [TIMED, HEADED, FUNCTION_MASK, INPUT_INLINE, OUTPUT_INLINE];
+    const flags = [
+      TIMED,
+      HEADED,
+      INPUT_OWN,
+      OUTPUT_OWN,
+      FUNCTION_MASK,
+      INPUT_INLINE,
+      OUTPUT_INLINE,
+    ];
     expect(flags.reduce((sum, bits) => sum + bits)).toBe(flags.reduce((all, bits) => all | bits));
   });
 
