@@ -106,9 +106,9 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
 
 static inline int32_t await_slot(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
   const rfaas_response *response;
-  for (int spin = 0; spin < RFAAS_SPINS_PER_CHECK; spin++) {
+  for (uint32_t spin = 0; spin < c->spins; spin++) {
     if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
-    rfaas_relax();
+    if (c->relaxed) rfaas_relax();
   }
   return await_slowly(c, slot, deadline_ns);
 }
@@ -151,7 +151,7 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
   for (;;) {
     for (int spin = 0; spin < RFAAS_SPINS_PER_CHECK; spin++) {
       if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
-      rfaas_relax();
+      if (c->relaxed) rfaas_relax();
     }
     uint64_t ticks = rfaas_now_ticks();
     if (c->polling != RFAAS_HOT && ticks - started_ticks >= c->spin_ticks) {
@@ -248,6 +248,8 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   if (!c) return 0;
   c->ops = link ? &rfaas_verbs_client_ops : &rfaas_shm_client_ops;
   c->verbs = rfaas_link_end(link, worker);
+  c->spins = link ? RFAAS_VERBS_SPINS_PER_CHECK : RFAAS_SPINS_PER_CHECK;
+  c->relaxed = !link;
   c->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
   c->region = region;
   c->lease = region->page;

@@ -9,8 +9,9 @@
 #include "clock.h"
 #include "rfaas.h"
 
-/* Looks between two looks at the clock: about 2 us. */
+/* Looks between two looks at the clock: about 2 us. A look at a completion queue takes longer, and so does what it waits for. */
 #define RFAAS_SPINS_PER_CHECK 128
+#define RFAAS_VERBS_SPINS_PER_CHECK 512
 /* A spinner offers its core this often, so that two of them on one core both get on. */
 #define RFAAS_YIELD_NS 50000u
 /* No wait in native code lasts longer: a stop, a lost peer and the event loop's own timers are looked at in between. */
@@ -119,6 +120,8 @@ struct rfaas_client {
   int32_t host_pidfd;
   int32_t notify_fd;
   uint32_t inline_output; /* outputs up to this long travel in the response line */
+  uint32_t spins; /* looks before the slow path */
+  uint32_t relaxed; /* whether to pause between looks: a completion queue is its own pause */
   uint32_t broken; /* the fabric has failed: no answer will come any more */
   uint64_t epoch_ns;
   uint64_t spin_ticks;
@@ -145,6 +148,7 @@ struct rfaas_worker {
   uint64_t arena_bytes;
   uint64_t epoch_ns;
   uint32_t inline_output;
+  uint32_t relaxed;
   uint32_t mask;
   uint32_t hint;
   uint32_t expected;

@@ -50,7 +50,6 @@ static int await(rfaas_verbs_end *end, int block) {
     if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) return EIO;
     if (!block) {
       if (++spins % 2048 == 0) sched_yield();
-      else rfaas_relax();
       continue;
     }
     rfaas_verbs_arm(end);

@@ -61,7 +61,7 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
     for (int spins = 0; spins < RFAAS_SPINS_PER_CHECK; spins++) {
       int32_t slot = take(w);
       if (slot >= 0) return slot;
-      rfaas_relax();
+      if (w->relaxed) rfaas_relax();
     }
     if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
     now = rfaas_now_ticks();
@@ -166,6 +166,7 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   w->ops = link ? &rfaas_verbs_worker_ops : &rfaas_shm_worker_ops;
   w->verbs = rfaas_link_end(link, worker);
   if (w->verbs) rfaas_verbs_end_notify(w->verbs, notify_fd);
+  w->relaxed = !link;
   w->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
   w->arena = (uint8_t *)region->page + region->arena_offset;
   w->lease = region->page;
