@@ -3,8 +3,8 @@ import { Region, createRegion } from "../../ffi/region.ts";
 import { dieWithParent } from "../../ffi/system.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
 import { FabricLink } from "../../src/fabric/fabric-link.ts";
-import type { Shape } from "./conformance.ts";
-import { echo } from "./echo-worker.ts";
+import type { Shape } from "../fabric/conformance.ts";
+import { echo } from "../fabric/echo-worker.ts";
 
 const [address, nonce, shape, parent] = process.argv.slice(2) as [string, string, string, string];
 dieWithParent(Number(parent));

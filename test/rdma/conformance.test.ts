@@ -13,7 +13,7 @@ import {
   type RemotePair,
   type Shape,
   conformance,
-} from "./conformance.ts";
+} from "../fabric/conformance.ts";
 
 /** The address of an RDMA device of this machine, or why there is none. */
 function findDevice(): { address: string } | { reason: string } {
