@@ -105,11 +105,8 @@ static int32_t finish(rfaas_client *c, uint32_t slot, const rfaas_response *resp
 static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns);
 
 static inline int32_t await_slot(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
-  const rfaas_response *response;
-  for (uint32_t spin = 0; spin < c->spins; spin++) {
-    if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
-    if (c->relaxed) rfaas_relax();
-  }
+  const rfaas_response *response = c->ops->spin(c, slot);
+  if (response) return finish(c, slot, response);
   return await_slowly(c, slot, deadline_ns);
 }
 
@@ -149,10 +146,7 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
   uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = started_ticks + yield_ticks;
   uint64_t check_at = rfaas_now_ns() + RFAAS_CLIENT_CHECK_NS;
   for (;;) {
-    for (int spin = 0; spin < RFAAS_SPINS_PER_CHECK; spin++) {
-      if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
-      if (c->relaxed) rfaas_relax();
-    }
+    if ((response = c->ops->spin(c, slot))) return finish(c, slot, response);
     uint64_t ticks = rfaas_now_ticks();
     if (c->polling != RFAAS_HOT && ticks - started_ticks >= c->spin_ticks) {
       uint64_t block = RFAAS_CLIENT_CHECK_NS;
@@ -248,8 +242,6 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   if (!c) return 0;
   c->ops = link ? &rfaas_verbs_client_ops : &rfaas_shm_client_ops;
   c->verbs = rfaas_link_end(link, worker);
-  c->spins = link ? RFAAS_VERBS_SPINS_PER_CHECK : RFAAS_SPINS_PER_CHECK;
-  c->relaxed = !link;
   c->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
   c->region = region;
   c->lease = region->page;

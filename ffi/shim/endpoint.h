@@ -9,9 +9,8 @@
 #include "clock.h"
 #include "rfaas.h"
 
-/* Looks between two looks at the clock: about 2 us. A look at a completion queue takes longer, and so does what it waits for. */
+/* Looks between two looks at the clock: about 2 us. */
 #define RFAAS_SPINS_PER_CHECK 128
-#define RFAAS_VERBS_SPINS_PER_CHECK 512
 /* A spinner offers its core this often, so that two of them on one core both get on. */
 #define RFAAS_YIELD_NS 50000u
 /* No wait in native code lasts longer: a stop, a lost peer and the event loop's own timers are looked at in between. */
@@ -36,6 +35,8 @@ typedef struct {
   void (*post)(rfaas_client *, uint32_t slot, const rfaas_request *);
   /* The response of the slot's current call, or NULL. */
   const rfaas_response *(*poll)(rfaas_client *, uint32_t slot);
+  /* The same, after looking for about as long as a call takes. */
+  const rfaas_response *(*spin)(rfaas_client *, uint32_t slot);
   /* Blocks until the slot may have a response, at most `ns`. Returns whether the time ran out. */
   int (*wait)(rfaas_client *, uint32_t slot, uint64_t ns);
   /* From now on a response writes to the client's notify descriptor; returns 0 when one may already be there. */
@@ -55,6 +56,8 @@ int32_t rfaas_remote_in_place(rfaas_client *c, uint32_t operation, uint32_t loca
 typedef struct {
   /* The slot that holds the expected request, or -1. Points `incoming` at the request; says the same until it is accepted. */
   int32_t (*poll)(rfaas_worker *);
+  /* The same, after looking for some microseconds. */
+  int32_t (*spin)(rfaas_worker *);
   /* Publishes the response and wakes the client if it sleeps. */
   void (*post)(rfaas_worker *, uint32_t slot, int32_t status, uint32_t length);
   int (*wait)(rfaas_worker *, uint64_t ns);
@@ -120,8 +123,6 @@ struct rfaas_client {
   int32_t host_pidfd;
   int32_t notify_fd;
   uint32_t inline_output; /* outputs up to this long travel in the response line */
-  uint32_t spins; /* looks before the slow path */
-  uint32_t relaxed; /* whether to pause between looks: a completion queue is its own pause */
   uint32_t broken; /* the fabric has failed: no answer will come any more */
   uint64_t epoch_ns;
   uint64_t spin_ticks;
@@ -148,7 +149,6 @@ struct rfaas_worker {
   uint64_t arena_bytes;
   uint64_t epoch_ns;
   uint32_t inline_output;
-  uint32_t relaxed;
   uint32_t mask;
   uint32_t hint;
   uint32_t expected;

@@ -54,6 +54,15 @@ static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
   return __atomic_load_n(&response->sequence, __ATOMIC_ACQUIRE) == c->slot[slot].sequence ? response : NULL;
 }
 
+static const rfaas_response *client_spin(rfaas_client *c, uint32_t slot) {
+  for (int spins = 0; spins < RFAAS_SPINS_PER_CHECK; spins++) {
+    const rfaas_response *response = client_poll(c, slot);
+    if (response) return response;
+    rfaas_relax();
+  }
+  return NULL;
+}
+
 static int client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
   int timed_out = 0;
   fall_asleep(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX);
@@ -78,8 +87,8 @@ static int client_lost(rfaas_client *c) {
   return 1;
 }
 
-const rfaas_client_ops rfaas_shm_client_ops = {client_post,   client_poll, client_wait,          client_park,
-                                               client_unpark, client_lost, rfaas_remote_in_place};
+const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_spin, client_wait,
+                                               client_park, client_unpark, client_lost, rfaas_remote_in_place};
 
 static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
   return __atomic_load_n(&w->slots[slot].request.sequence, __ATOMIC_ACQUIRE) == w->expected && !w->slot[slot].active;
@@ -100,6 +109,15 @@ static int32_t worker_poll(rfaas_worker *w) {
       uint32_t slot = (w->hint + ahead) & w->mask;
       if (holds_expected(w, slot)) return found(w, slot);
     }
+  return -1;
+}
+
+static int32_t worker_spin(rfaas_worker *w) {
+  for (int spins = 0; spins < RFAAS_SPINS_PER_CHECK; spins++) {
+    int32_t slot = worker_poll(w);
+    if (slot >= 0) return slot;
+    rfaas_relax();
+  }
   return -1;
 }
 
@@ -136,5 +154,5 @@ static uint64_t client_clock_ms(rfaas_worker *w, const rfaas_request *request) {
 static void worker_publish_end(rfaas_worker *w) { (void)w; }
 static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->waiting, loop_fd); }
 
-const rfaas_worker_ops rfaas_shm_worker_ops = {worker_poll,   worker_post,     worker_wait, worker_park,
-                                               worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};
+const rfaas_worker_ops rfaas_shm_worker_ops = {
+    worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};

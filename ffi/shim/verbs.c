@@ -155,6 +155,15 @@ static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
   return response->sequence == c->slot[slot].sequence ? response : NULL;
 }
 
+/* No pause between looks: a look at a completion queue is one. */
+static const rfaas_response *client_spin(rfaas_client *c, uint32_t slot) {
+  for (int spins = 0; spins < RFAAS_VERBS_SPINS; spins++) {
+    const rfaas_response *response = client_poll(c, slot);
+    if (response) return response;
+  }
+  return NULL;
+}
+
 static int client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
   rfaas_verbs_arm(c->verbs);
   return client_poll(c, slot) || c->broken ? 0 : rfaas_verbs_sleep(c->verbs, ns);
@@ -231,8 +240,8 @@ static int32_t client_remote(rfaas_client *c, uint32_t operation, uint32_t local
   return status;
 }
 
-const rfaas_client_ops rfaas_verbs_client_ops = {client_post,   client_poll, client_wait,  client_park,
-                                                 client_unpark, client_lost, client_remote};
+const rfaas_client_ops rfaas_verbs_client_ops = {client_post, client_poll,   client_spin, client_wait,
+                                                 client_park, client_unpark, client_lost, client_remote};
 
 /* ---- worker ---- */
 
@@ -262,6 +271,14 @@ static int32_t worker_poll(rfaas_worker *w) {
   end->found_slot = slot;
   end->found_at = w->expected;
   return (int32_t)slot;
+}
+
+static int32_t worker_spin(rfaas_worker *w) {
+  for (int spins = 0; spins < RFAAS_VERBS_SPINS; spins++) {
+    int32_t slot = worker_poll(w);
+    if (slot >= 0) return slot;
+  }
+  return -1;
 }
 
 static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
@@ -341,8 +358,8 @@ static void worker_rouse(rfaas_worker *w, int32_t loop_fd) {
   rfaas_notify(loop_fd);
 }
 
-const rfaas_worker_ops rfaas_verbs_worker_ops = {worker_poll,   worker_post,     worker_wait, worker_park,
-                                                 worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};
+const rfaas_worker_ops rfaas_verbs_worker_ops = {
+    worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};
 
 #else
 

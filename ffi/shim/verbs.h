@@ -79,6 +79,9 @@ const rfaas_verbs_calls *rfaas_verbs(void);
 #define RFAAS_RNR_TIMER 1u
 #define RFAAS_RNR_RETRIES 7u
 
+/* Looks before the slow path: the round trip of a network card, a few times over. */
+#define RFAAS_VERBS_SPINS 512
+
 /* What an immediate says. Of a request: the slot whose line holds it, or with RFAAS_IMM_ROOM where in the arena its line lies, in
  * lines. Of a response: slot, negative status, whether the length is in the response line, low bits of the sequence. */
 #define RFAAS_IMM_ROOM 0x80000000u

@@ -58,11 +58,8 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
   uint64_t start = rfaas_now_ticks(), now = start;
   uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = start + yield_ticks;
   do {
-    for (int spins = 0; spins < RFAAS_SPINS_PER_CHECK; spins++) {
-      int32_t slot = take(w);
-      if (slot >= 0) return slot;
-      if (w->relaxed) rfaas_relax();
-    }
+    int32_t slot = w->ops->spin(w);
+    if (slot >= 0 && accept_request(w, (uint32_t)slot)) return slot;
     if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
     now = rfaas_now_ticks();
     if (now >= yield_at) {
@@ -166,7 +163,6 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   w->ops = link ? &rfaas_verbs_worker_ops : &rfaas_shm_worker_ops;
   w->verbs = rfaas_link_end(link, worker);
   if (w->verbs) rfaas_verbs_end_notify(w->verbs, notify_fd);
-  w->relaxed = !link;
   w->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
   w->arena = (uint8_t *)region->page + region->arena_offset;
   w->lease = region->page;

@@ -355,17 +355,26 @@ export function conformance(fabric: Fabric): void {
         const input = new Uint32Array(clientArena, 0, 2);
         const output = new Uint32Array(clientArena, OUTPUT_AT, 2);
         const calls = (polling === "hot" ? 200_000 : 60_000) * (fabric.share ?? 1);
-        for (let i = 1; i <= calls; i++) {
-          input[0] = i;
-          input[1] = ~i;
-          const result = client.call(0, 0, 8, OUTPUT_AT, 8, 10_000);
-          if (result !== 8 || output[0] !== i || output[1] !== ~i >>> 0)
-            throw new Error(`call ${i} came to ${result}, ${output}`);
-          pause(i);
+        let sleeps = 0;
+        let late = 0;
+        // On a busy machine a worker seldom gets as far as falling asleep: go on until it has.
+        for (
+          let round = 0;
+          round < 5 && (round === 0 || (polling !== "hot" && sleeps <= 100));
+          round++
+        ) {
+          for (let i = 1; i <= calls; i++) {
+            input[0] = i;
+            input[1] = ~i;
+            const result = client.call(0, 0, 8, OUTPUT_AT, 8, 10_000);
+            if (result !== 8 || output[0] !== i || output[1] !== ~i >>> 0)
+              throw new Error(`call ${i} came to ${result}, ${output}`);
+            pause(i);
+          }
+          expect(output[0]).toBe(calls);
+          expect(client.call(2, 0, 8, OUTPUT_AT, 8, 10_000)).toBe(8);
+          [sleeps, late] = output as unknown as [number, number];
         }
-        expect(output[0]).toBe(calls);
-        expect(client.call(2, 0, 8, OUTPUT_AT, 8, 10_000)).toBe(8);
-        const [sleeps, late] = output as unknown as [number, number];
         expect(late).toBe(0);
         expect(client.sleeps().late).toBe(0);
         // Otherwise nothing was proven.
