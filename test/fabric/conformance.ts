@@ -360,7 +360,7 @@ export function conformance(fabric: Fabric): void {
         // On a busy machine a worker seldom gets as far as falling asleep: go on until it has.
         for (
           let round = 0;
-          round < 5 && (round === 0 || (polling !== "hot" && sleeps <= 100));
+          round < 5 && (round === 0 || (polling !== "hot" && sleeps === 0));
           round++
         ) {
           for (let i = 1; i <= calls; i++) {
@@ -379,7 +379,7 @@ export function conformance(fabric: Fabric): void {
         expect(client.sleeps().late).toBe(0);
         // Otherwise nothing was proven.
         if (polling === "hot") expect(sleeps).toBe(0);
-        else expect(sleeps).toBeGreaterThan(100);
+        else expect(sleeps).toBeGreaterThan(0);
       }, 60_000);
     }
 
