@@ -11,6 +11,8 @@
 #include "clock.h"
 #include "rfaas.h"
 
+#define HUGE_PAGE (2u << 20)
+
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) & ~(to - 1); }
 
 /* Returns the descriptor or -errno. The size is sealed: no holder can shrink it and fault the others. */
@@ -93,6 +95,8 @@ RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slot
                            .epoch_ns = header.epoch_ns,
                            .arena_offset = header.arena_offset,
                            .arena_bytes = header.arena_bytes};
+  /* Fewer entries in the tables of processor and device, where the kernel gives huge pages to shared memory that asks. */
+  if (bytes >= HUGE_PAGE) madvise(page, bytes, MADV_HUGEPAGE);
   /* Control pages are touched on the first call of every slot: map them now rather than fault then. */
   madvise(page, region->arena_offset, MADV_POPULATE_WRITE);
   return (double)(uintptr_t)region;
