@@ -1,7 +1,29 @@
 #include "clock.h"
 #include "rfaas.h"
 
+enum { CALIBRATION_NS = 2000000, READINGS = 16 };
+
 static double calibrated;
+
+#if !defined(__aarch64__)
+typedef struct {
+  uint64_t ns;
+  uint64_t ticks;
+} reading;
+
+/* Both clocks at one moment: of several readings the one that took least, for a thread may be interrupted between the two. */
+static reading read_both(void) {
+  reading best = {0};
+  uint64_t least = UINT64_MAX;
+  for (int i = 0; i < READINGS; i++) {
+    uint64_t before = rfaas_now_ticks(), ns = rfaas_now_ns(), after = rfaas_now_ticks();
+    if (after - before >= least) continue;
+    least = after - before;
+    best = (reading){.ns = ns, .ticks = before + least / 2};
+  }
+  return best;
+}
+#endif
 
 /* Racing threads compute the same value, so the one process-wide word needs no lock. */
 double rfaas_ticks_per_ns(void) {
@@ -13,10 +35,10 @@ double rfaas_ticks_per_ns(void) {
   __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hz));
   known = (double)hz / 1e9;
 #else
-  uint64_t ns0 = rfaas_now_ns(), ticks0 = rfaas_now_ticks(), ns1;
-  do ns1 = rfaas_now_ns();
-  while (ns1 - ns0 < 2000000);
-  known = (double)(rfaas_now_ticks() - ticks0) / (double)(ns1 - ns0);
+  reading from = read_both(), to;
+  do to = read_both();
+  while (to.ns - from.ns < CALIBRATION_NS);
+  known = (double)(to.ticks - from.ticks) / (double)(to.ns - from.ns);
 #endif
   __atomic_store(&calibrated, &known, __ATOMIC_RELAXED);
   return known;
