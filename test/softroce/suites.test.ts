@@ -1,0 +1,82 @@
+/** What needs an RDMA device runs in one guest that has one: the suite of test/rdma, and what changes the machine itself. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
+import type { EndlessEnd } from "../rdma/endless-client.ts";
+import type { GuestProcess } from "./commands.ts";
+import { Guest } from "./guest.ts";
+import { runSuiteInGuest } from "./suite.ts";
+import { guestTest, waitFor } from "./guest-test.ts";
+
+setDefaultTimeout(400_000);
+
+const INVOKE = "dist/rfaas invoke test/functions/good.ts#echo --json 7";
+
+describe("one guest", () => {
+  let guest: Guest;
+  beforeAll(async () => {
+    guest = await Guest.boot({ name: "single" });
+  });
+  afterAll(() => guest?.close());
+  const inGuest = (name: string, body: () => Promise<void>): void =>
+    guestTest(name, () => [guest], body);
+
+  inGuest("runs the RDMA suite, and skips none of it", async () => {
+    const { output, ...counts } = await runSuiteInGuest(guest, ["./test/rdma"]);
+    if (counts.fail > 0 || counts.skip > 0) console.error(output);
+    expect(counts).toEqual({ pass: counts.pass, fail: 0, skip: 0 });
+    expect(counts.pass).toBeGreaterThan(0);
+  });
+
+  inGuest("without libibverbs runs over shared memory, and says what to install", async () => {
+    const without = (library: string, command: string) =>
+      guest.run(
+        `unshare --mount sh -c 'for file in /usr/lib/*/${library}.so.1.*; do mount --bind /dev/null $file; done; ${command}'`,
+      );
+    for (const [library, says] of [
+      ["libibverbs", "install libibverbs1 and ibverbs-providers"],
+      ["librdmacm", "install librdmacm1"],
+    ] as const) {
+      expect(await without(library, INVOKE)).toEqual({ exitCode: 0, output: "7\n" });
+      const serve = "dist/rfaas serve --fabric verbs --listen 127.0.0.1:0";
+      const refused = await without(library, serve);
+      expect(refused.output).toContain(says);
+      expect(refused.exitCode).toBe(1);
+    }
+  });
+
+  // SoftRoCE waits for every process that has the device open, so nothing else may have it.
+  inGuest("loses its device in the middle of calls, and gets it back", async () => {
+    const node = guest.start("dist/rfaas serve --fabric verbs --listen 127.0.0.1:7700 --cores 4");
+    await waitFor(node, "serving");
+    const clients = ["sync", "awaited"].map((mode) =>
+      guest.start(`node_modules/.bin/bun test/rdma/endless-client.ts 127.0.0.1:7700 ${mode}`),
+    );
+    for (const client of clients) await waitFor(client, "calling");
+    const removed = await guest.run("rdma link delete rxe0");
+    expect(removed).toEqual({ exitCode: 0, output: "" });
+    try {
+      for (const client of clients) {
+        expect(await client.exited, client.output).toBe(0);
+        const end = endOf(client);
+        expect(end.wrongPayloads).toBe(0);
+        expect(end.codes.length).toBeGreaterThan(1);
+        for (const message of end.messages) expect(message).toContain("device was removed");
+      }
+      await waitFor(node, "device was removed");
+      const refused = await guest.run(`${INVOKE} --fabric verbs --node 127.0.0.1:7700`);
+      expect(refused.output).toContain("no RDMA device");
+      expect(refused.exitCode).not.toBe(0);
+    } finally {
+      await guest.run("rdma link add rxe0 type rxe netdev eth0 && chmod 666 /dev/infiniband/*");
+    }
+    const again = await guest.run(`${INVOKE} --fabric verbs --node 127.0.0.1:7700`);
+    expect(again).toEqual({ exitCode: 0, output: "7\n" });
+    node.kill("SIGTERM");
+    expect(await node.exited).toBe(0);
+    const { output } = await guest.run("rdma resource show");
+    expect(output).toMatch(/pd 1 cq 1 qp 1 cm_id 0 mr 0/);
+  });
+});
+
+function endOf(client: GuestProcess): EndlessEnd {
+  return JSON.parse(/^\{.*\}$/m.exec(client.output)?.[0] ?? "") as EndlessEnd;
+}

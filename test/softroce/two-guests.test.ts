@@ -1,0 +1,162 @@
+/** Node and client on two machines. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
+import type { EndlessEnd } from "../rdma/endless-client.ts";
+import type { GuestProcess } from "./commands.ts";
+import { guestTest, waitFor } from "./guest-test.ts";
+import { type Guest, twoGuests } from "./guest.ts";
+import { until } from "../support/until.ts";
+
+setDefaultTimeout(180_000);
+
+const PORT = 7700;
+/** About 2 s of repetitions, then the kernel's own; and everything is slow in a guest. */
+const LOSS_LIMIT_MS = 6_000;
+/** A connection that says nothing any more is given up. */
+const RELEASE_LIMIT_MS = 30_000;
+const LOST = ["RFAAS_WORKER_LOST", "RFAAS_CONNECTION_LOST"];
+
+function endOf(client: GuestProcess): EndlessEnd {
+  return JSON.parse(/^\{.*\}$/m.exec(client.output)?.[0] ?? "") as EndlessEnd;
+}
+
+/** Until a client has said how its calls have ended; the milliseconds that it took. */
+async function ended(client: GuestProcess, limitMs: number): Promise<number> {
+  const startedMs = performance.now();
+  await waitFor(client, '{"answered"', limitMs);
+  const tookMs = performance.now() - startedMs;
+  const end = endOf(client);
+  expect(end.wrongPayloads).toBe(0);
+  expect(end.answered).toBeGreaterThanOrEqual(50);
+  for (const code of end.codes) expect(LOST).toContain(code);
+  return tookMs;
+}
+
+describe("two guests", () => {
+  let one: Guest;
+  let two: Guest;
+  let node: GuestProcess;
+  beforeAll(async () => {
+    [one, two] = await twoGuests();
+    await one.run("echo 10.77.0.2 two >>/etc/hosts");
+    await two.run("echo 10.77.0.1 one >>/etc/hosts");
+    // Bun listens on the IPv6 wildcard for IPv4, too.
+    node = one.start(
+      `dist/rfaas serve --fabric verbs --listen [::]:${PORT} --allow-remote --cores 4`,
+    );
+    await waitFor(node, "serving");
+  });
+  afterAll(() => Promise.all([one?.close(), two?.close()]));
+  const both = (name: string, body: () => Promise<void>): void =>
+    guestTest(name, () => [one, two], body);
+
+  const invoke = (address: string) =>
+    two.run(
+      `head -c 300000 /dev/urandom >/tmp/input; dist/rfaas invoke test/functions/good.ts#echo --input /tmp/input --output /tmp/output -n 4 --node ${address} && cmp /tmp/input /tmp/output && echo same`,
+    );
+  const endless = (address: string, mode: string): GuestProcess =>
+    two.start(`node_modules/.bin/bun test/rdma/endless-client.ts ${address} ${mode}`);
+  const statusOf = async (): Promise<{ freeCores: number; leases: number }> => {
+    const script = `import { invoker } from "./src/index.ts"; await using rf = await invoker({ node: "127.0.0.1:${PORT}", fabric: "verbs" }); console.log("status", JSON.stringify(await rf.status()));`;
+    const { output } = await one.run(`node_modules/.bin/bun --eval '${script}'`);
+    return JSON.parse(/^status (.*)$/m.exec(output)?.[1] ?? output) as {
+      freeCores: number;
+      leases: number;
+    };
+  };
+
+  both("call each other's functions over IPv4, over IPv6 and by name", async () => {
+    for (const address of [`${one.address}:${PORT}`, `[${one.address6}]:${PORT}`, `one:${PORT}`]) {
+      const { exitCode, output } = await invoke(address);
+      expect(output).toContain("same\n");
+      expect(exitCode, output).toBe(0);
+    }
+  });
+
+  both("need --allow-remote", async () => {
+    const closed = one.start(`dist/rfaas serve --fabric verbs --listen ${one.address}:${PORT + 1}`);
+    await waitFor(closed, "serving");
+    const { exitCode, output } = await invoke(`${one.address}:${PORT + 1}`);
+    expect(output).toContain("--allow-remote");
+    expect(exitCode).toBe(3);
+    closed.kill("SIGTERM");
+    expect(await closed.exited).toBe(0);
+  });
+
+  both(
+    "lose each other in the middle of calls when the cable is pulled, and find each other again",
+    async () => {
+      const clients = ["sync", "awaited"].map((mode) => endless(`${one.address}:${PORT}`, mode));
+      for (const client of clients) await waitFor(client, "calling");
+      await one.setLink(false);
+      const took = await Promise.all(clients.map((client) => ended(client, LOSS_LIMIT_MS)));
+      console.error(
+        `calls ended ${took.map((ms) => ms.toFixed(0)).join(" and ")} ms after the cable`,
+      );
+      await waitFor(node, "transport retries exceeded");
+      await one.setLink(true);
+      const startedMs = performance.now();
+      await until(async () => (await statusOf()).leases === 0, "the leases have ended", 90_000);
+      console.error(
+        `leases ended ${(performance.now() - startedMs).toFixed(0)} ms after the cable was back`,
+      );
+      for (const client of clients) {
+        expect(await client.exited, client.output).toBe(0);
+        console.error(endOf(client).messages[0]);
+      }
+      expect((await invoke(`${one.address}:${PORT}`)).output).toContain("same\n");
+    },
+  );
+
+  both("lose the client's machine: the node gets its core back, of an idle lease too", async () => {
+    const idle = `import { invoker } from "./src/index.ts"; const rf = await invoker({ node: "${one.address}:${PORT}" }); const lease = await rf.allocate("./test/functions/good.ts", { memory: "1MiB" }); const view = lease.input(Uint8Array, 8); console.log("called", lease.invoke("echo", view, view)); setInterval(() => {}, 1000);`;
+    const waiting = two.start(`node_modules/.bin/bun --eval '${idle}'`);
+    const calling = endless(`${one.address}:${PORT}`, "awaited");
+    await waitFor(waiting, "called 8");
+    await waitFor(calling, "calling");
+    expect((await statusOf()).freeCores).toBe(2);
+    const startedMs = performance.now();
+    const since = (): string => ((performance.now() - startedMs) / 1000).toFixed(1);
+    await two.kill();
+    await until(async () => (await statusOf()).freeCores >= 3, "one core is back", 30_000);
+    console.error(`the core of a calling lease is back after ${since()} s`);
+    await until(async () => (await statusOf()).freeCores === 4, "both cores are back", 150_000);
+    console.error(`the core of an idle lease is back after ${since()} s`);
+  });
+});
+
+describe("two guests, of which the node's is killed", () => {
+  let guests: [Guest, Guest];
+  beforeAll(async () => {
+    guests = await twoGuests();
+  });
+  afterAll(() => Promise.all(guests?.map((guest) => guest.close()) ?? []));
+
+  guestTest(
+    "every call in flight ends",
+    () => guests,
+    async () => {
+      const [one, two] = guests;
+      const node = one.start(
+        `dist/rfaas serve --fabric verbs --listen ${one.address}:${PORT} --allow-remote --cores 4`,
+      );
+      await waitFor(node, "serving");
+      const clients = ["sync", "awaited"].map((mode) =>
+        two.start(
+          `node_modules/.bin/bun test/rdma/endless-client.ts ${one.address}:${PORT} ${mode}`,
+        ),
+      );
+      for (const client of clients) await waitFor(client, "calling");
+      await one.kill();
+      const took = await Promise.all(clients.map((client) => ended(client, LOSS_LIMIT_MS)));
+      console.error(
+        `calls ended ${took.map((ms) => ms.toFixed(0)).join(" and ")} ms after the node`,
+      );
+      // Nor are they held up when they release what is lost.
+      for (const client of clients) {
+        let exited = false;
+        void client.exited.then(() => (exited = true));
+        await until(() => exited, "the client has released its lease", RELEASE_LIMIT_MS);
+      }
+    },
+  );
+});
