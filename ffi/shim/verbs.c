@@ -245,11 +245,8 @@ const rfaas_client_ops rfaas_verbs_client_ops = {client_post, client_poll,   cli
 
 /* ---- worker ---- */
 
-/* No client of ours writes this: whoever does loses its queue pair, and nothing else happens. */
 static int32_t hostile(rfaas_verbs_end *end) {
-  rfaas_verbs_fail(end, RFAAS_LINK_PROTOCOL, 0, 0);
-  struct ibv_qp_attr error = {.qp_state = IBV_QPS_ERR};
-  rfaas_verbs()->ibv_modify_qp(end->qp, &error, IBV_QP_STATE);
+  rfaas_verbs_cut_off(end);
   return -1;
 }
 

@@ -16,11 +16,23 @@
 enum { ACKNOWLEDGE_LOT = 64, COMPLETIONS_AT_ONCE = 8 };
 
 void rfaas_verbs_fail(rfaas_verbs_end *end, uint32_t failure, int32_t detail, int32_t of) {
-  if (__atomic_exchange_n(&end->failing, 1, __ATOMIC_SEQ_CST)) return;
+  if (__atomic_exchange_n(&end->failing, 1, __ATOMIC_SEQ_CST)) {
+    /* A device that goes flushes its queues first, which looks like the peer's doing. */
+    uint32_t flushed = RFAAS_LINK_DISCONNECTED;
+    if (failure == RFAAS_LINK_DEVICE_REMOVED)
+      __atomic_compare_exchange_n(&end->failure, &flushed, failure, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return;
+  }
   end->detail = detail;
   end->of = of;
   __atomic_store_n(&end->failure, failure, __ATOMIC_RELEASE);
   rfaas_link_failed(end->link);
+}
+
+void rfaas_verbs_cut_off(rfaas_verbs_end *end) {
+  rfaas_verbs_fail(end, RFAAS_LINK_PROTOCOL, 0, 0);
+  struct ibv_qp_attr error = {.qp_state = IBV_QPS_ERR};
+  rfaas_verbs()->ibv_modify_qp(end->qp, &error, IBV_QP_STATE);
 }
 
 /* ---- data path ---- */
@@ -96,7 +108,7 @@ int rfaas_verbs_receive(rfaas_verbs_end *end, uint32_t *immediate, uint32_t *byt
     return 0;
   }
   if (__builtin_expect(done.opcode != IBV_WC_RECV_RDMA_WITH_IMM, 0)) {
-    rfaas_verbs_fail(end, RFAAS_LINK_PROTOCOL, 0, 0);
+    rfaas_verbs_cut_off(end);
     return 0;
   }
   /* Before the answer that lets the peer post again: there is always one receive for each call it may have in flight. */

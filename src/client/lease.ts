@@ -329,8 +329,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     const released = new LeaseLost(
       "the lease was released while the call was in flight; await calls before releasing",
     );
+    const unreachable = this.#lanes.every((lane) => lane.lost !== undefined);
     for (const lane of this.#lanes) lane.lose(released);
-    await this.#node.release(this.#id);
+    // A node whose machine died never says so.
+    await this.#node.release(this.#id, unreachable ? UNREACHABLE_RELEASE_MS : undefined);
     this.#reactor.close();
     this.#attachment.close();
     this.#onReleased(this);
@@ -438,6 +440,9 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     throw lane.errorFor(result, slot, deadlineMs);
   }
 }
+
+/** A node to which every way is lost has this long to acknowledge a release. */
+const UNREACHABLE_RELEASE_MS = 1000;
 
 /** `map` keeps this many calls per worker submitted: enough to hide a turn of the event loop. */
 const MAP_CALLS_AHEAD = 64;

@@ -178,15 +178,19 @@ export class NodeConnection {
     }
   }
 
-  /** Gives a lease back and waits until the node has it. */
-  async release(lease: number): Promise<void> {
+  /** Gives a lease back and waits until the node has it, at most `limitMs`. */
+  async release(lease: number, limitMs?: number): Promise<void> {
     this.#listeners.delete(lease);
     if (this.#over) return;
     const pending = Promise.withResolvers<void>();
     this.#releases.set(lease, pending);
     this.#connection.ref();
     this.#connection.send({ t: "release", lease });
+    const overdue =
+      limitMs === undefined ? undefined : setTimeout(() => pending.resolve(), limitMs);
     await pending.promise;
+    clearTimeout(overdue);
+    this.#releases.delete(lease);
     this.#rest();
   }
 
@@ -212,6 +216,8 @@ export class NodeConnection {
   /** Ends the connection; the node takes back what was leased over it. */
   async close(): Promise<void> {
     this.#connection.close();
+    // What a vanished node has not acknowledged keeps nobody.
+    this.#connection.unref();
     await this.#closed.promise;
   }
 

@@ -19,14 +19,14 @@ export function guestTest(name: string, guests: () => Guest[], body: () => Promi
 /** Until the process has printed `what`; throws when it ends before. */
 export async function waitFor(
   process: GuestProcess,
-  what: string,
+  what: string | RegExp,
   limitMs = 30_000,
 ): Promise<void> {
   let exitCode: number | undefined;
   void process.exited.then((code) => (exitCode = code)).catch(() => (exitCode = -1));
   await until(
     () => {
-      if (process.output.includes(what)) return true;
+      if (process.output.search(what) >= 0) return true;
       if (exitCode !== undefined)
         throw new Error(`it ended with ${exitCode} before it said "${what}":\n${process.output}`);
       return false;
