@@ -1,5 +1,6 @@
 /** The field's own yardsticks, where they are installed: `ib_write_lat` and `ib_write_bw`, both ends on this machine. */
 import { readFileSync } from "node:fs";
+import { pinThread } from "../ffi/system.ts";
 import { type ChosenGid, chooseGid, rdmaDevices } from "../src/fabric/devices.ts";
 import type { VerbsOptions } from "../src/fabric/offer.ts";
 
@@ -32,6 +33,8 @@ export class Perftest {
     if (!path) return undefined;
     const { device, port, gid } = this.#at;
     const words = [path, "-d", device, "-i", String(port), "-x", String(gid.index), "-F"];
+    // A child inherits the benchmark's pin, and two that spin on one CPU measure its scheduler.
+    pinThread(-1);
     const listenAt = freePort();
     words.push("-s", String(bytes), "-n", String(iterations), "-p", String(listenAt));
     const server = Bun.spawn(words, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });

@@ -12,7 +12,7 @@ export function openPidfd(pid: number): number {
   return check("opening the host's pidfd", native().rfaas_pidfd_open(pid));
 }
 
-/** Pins the calling thread to one CPU. Returns false where the system forbids it. */
+/** Pins the calling thread to one CPU, or with -1 to none. Returns false where the system forbids it. */
 export function pinThread(cpu: number): boolean {
   return native().rfaas_pin_thread(cpu) === 0;
 }

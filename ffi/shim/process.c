@@ -28,11 +28,12 @@ RFAAS_EXPORT int32_t rfaas_pidfd_open(int32_t pid) {
   return fd < 0 ? -errno : (int32_t)fd;
 }
 
-/* Pins the calling thread, not the process: helper threads of the engine keep the whole machine. */
+/* Pins the calling thread, not the process: helper threads of the engine keep the whole machine. Unpins it with -1. */
 RFAAS_EXPORT int32_t rfaas_pin_thread(int32_t cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
+  if (cpu >= 0) CPU_SET(cpu, &set);
+  else memset(&set, 0xff, sizeof set); /* the kernel takes away what the process may not have */
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : -errno;
 }
 
