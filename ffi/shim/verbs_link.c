@@ -26,7 +26,7 @@
 #define GREETING_VERSION 1u
 #define RESOLVE_TIMEOUT_MS 2000
 #define CONNECT_TIMEOUT_NS 10000000000u
-/* `rdma resource` and error messages of the kernel's; reads and atomics in flight. */
+/* Reads and atomic operations that a client may have in flight. */
 #define READS_IN_FLIGHT 8u
 
 enum rejection { WRONG_VERSION = 1, WRONG_NONCE = 2, WRONG_WORKER = 3, WRONG_MEMORY = 4, NO_RESOURCES = 5 };

@@ -12,7 +12,8 @@ import type { GrantedLease } from "./node-connection.ts";
 export class ClientFabrics {
   /** For the greeting. */
   readonly names: readonly FabricName[];
-  readonly #wanted: FabricName | undefined;
+  /** The one that is asked for; naming a device asks for verbs. */
+  readonly wanted: FabricName | undefined;
   readonly #options: VerbsOptions;
   /** Address of the device to use, `""` for whatever the routing table says. */
   readonly #source: string;
@@ -31,7 +32,7 @@ export class ClientFabrics {
       ...(offer.shm ? ["shm" as const] : []),
       ...(offer.verbs ? ["verbs" as const] : []),
     ];
-    this.#wanted = named ? (wanted ?? "verbs") : wanted;
+    this.wanted = named ? (wanted ?? "verbs") : wanted;
     this.#options = options;
     this.#source = named ? (offer.verbs?.addresses[0] ?? "") : "";
   }
@@ -40,12 +41,12 @@ export class ClientFabrics {
   choose(node: string, offered: readonly string[]): FabricName {
     const fabric = chooseFabric(
       offered.filter((name) => this.names.some((own) => own === name)),
-      this.#wanted,
+      this.wanted,
     );
     if (fabric) return fabric;
     throw new LeaseRefused(
       "RFAAS_NO_SHARED_FABRIC",
-      `the node at ${node} offers ${offered.join(" and ") || "no fabric"} to this client, which wants ${this.#wanted ?? this.names.join(" or ")}; run rfaas doctor on both machines, and serve with --fabric verbs`,
+      `the node at ${node} offers ${offered.join(" and ") || "no fabric"} to this client, which wants ${this.wanted ?? this.names.join(" or ")}; run rfaas doctor on both machines, and serve with --fabric verbs`,
     );
   }
 

@@ -226,7 +226,7 @@ export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
     );
   const fabrics = new ClientFabrics(fabric, verbs, false);
   const embedded = await startEmbeddedNode({
-    fabric: fabric ?? "shm",
+    fabric: fabrics.wanted ?? "shm",
     verbs,
     ...(options.cores === undefined ? {} : { cores: options.cores }),
     ...(options.memory === undefined ? {} : { memoryBytes: parseBytes(options.memory, "memory") }),

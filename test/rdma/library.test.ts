@@ -222,6 +222,11 @@ withDevice("the library over verbs", (device) => {
     });
   }
 
+  test("naming a device asks for verbs, of a private node too", async () => {
+    await using rf = await invoker({ verbs: { device: device.name }, prewarm: 0 });
+    expect(rf.fabric).toBe("verbs");
+  });
+
   test("a served node and its client agree on shared memory on one machine, and on what else they are told", async () => {
     await using node = await ServedNode.start("127.0.0.1:0", ["--cores", "4"]);
     expect(node.stderr).toContain(`verbs (${device.address}`);
