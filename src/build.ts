@@ -26,6 +26,7 @@ export async function buildExecutable(): Promise<string> {
     entrypoints: ["./main.ts", ...WORKER_ENTRY_POINTS].map((path) => join(import.meta.dir, path)),
     format: "esm",
     bytecode: true,
+    splitting: true,
     minify: { whitespace: true, syntax: true, identifiers: false },
     sourcemap: "none",
     define: { RFAAS_COMPILED: "true" },

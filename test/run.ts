@@ -42,6 +42,8 @@ console.error("=== build");
 await buildExecutable();
 
 const total: Counts = { pass: 0, fail: 0, skip: 0 };
+/** What the failed suites printed of their failures, shown again last: the rest is long. */
+const failures: string[] = [];
 let broken = false;
 for (const suite of chosen.length > 0 ? chosen : SUITES) {
   if (!existsSync(join(ROOT, "test", suite))) continue;
@@ -49,6 +51,7 @@ for (const suite of chosen.length > 0 ? chosen : SUITES) {
   if (counts === null) broken = true;
   else for (const key of ["pass", "fail", "skip"] as const) total[key] += counts[key];
 }
+if (failures.length > 0) console.error(`\n=== failed\n${failures.join("\n")}`);
 console.log(`${total.pass} passed, ${total.fail} failed, ${total.skip} skipped`);
 if (broken || total.fail > 0 || total.pass === 0) process.exit(1);
 if (process.env["CI"] && total.skip > 0) fail("tests were skipped, and CI can run them all");
@@ -95,10 +98,27 @@ async function runSuite(suite: string): Promise<Counts | null> {
     Number(new RegExp(`^ (\\d+) ${word}$`, "m").exec(output)?.[1] ?? 0);
   const counts = { pass: count("pass"), fail: count("fail"), skip: count("skip") + count("todo") };
   if (!/^Ran \d+ tests? across/m.test(output) || (exitCode !== 0 && counts.fail === 0)) {
-    console.error(`the ${suite} suite broke off with exit code ${exitCode}`);
+    failures.push(
+      `the ${suite} suite broke off with exit code ${exitCode}:\n${output.slice(-2000)}`,
+    );
     return null;
   }
+  // Behind the last result stands the list of what failed, without the errors.
+  const list = output.lastIndexOf(" tests failed:\n");
+  failures.push(...failedTests(list < 0 ? output : output.slice(0, list)));
   return counts;
+}
+
+/** Each failed test with what was printed since the result before it, which is its errors. */
+function failedTests(output: string): string[] {
+  const results = output.split(/^(?=(?:\[\w+\] )?\((?:pass|fail|skip|todo)\) )/m);
+  return results.flatMap((result, i) =>
+    /^(?:\[\w+\] )?\(fail\) /.test(result)
+      ? [
+          `${(results[i - 1] ?? "").split("\n").slice(1).join("\n").slice(-3000)}${result.split("\n")[0]}`,
+        ]
+      : [],
+  );
 }
 
 function fail(message: string): never {

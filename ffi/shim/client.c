@@ -210,23 +210,29 @@ RFAAS_EXPORT uint32_t rfaas_error_length(rfaas_client *c, uint32_t slot) {
   return length > RFAAS_ERROR_BYTES ? RFAAS_ERROR_BYTES : length;
 }
 
-/* Nanoseconds of the slot's last timed call: moved, found, ran, returned. Of a hostile worker they may be any numbers. */
+/* Nanoseconds of the slot's last timed call: moved, found, ran, returned. They add up to no more than the call took: a client that
+ * was interrupted while it posted is not counted for what the worker did meanwhile. Of a hostile worker they may be any numbers. */
 RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
   rfaas_client_slot *local = &c->slot[slot];
   rfaas_timing shared = c->slots[slot].timing;
   double rate = rfaas_ticks_per_ns();
-  out[0] = (double)(int64_t)(local->posted_ticks - local->posting_ticks) / rate;
-  out[2] = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / shared.ticks_per_ns;
+  double moved = (double)(int64_t)(local->posted_ticks - local->posting_ticks) / rate;
+  double ran = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / shared.ticks_per_ns;
+  double found, returned;
   if (c->verbs) {
     /* Two clocks: what the function did not take is the way there and back, in equal parts. */
-    double travelled = (double)(int64_t)(local->returned_ticks - local->posted_ticks) / rate - out[2];
-    out[1] = out[3] = travelled > 0 ? travelled / 2 : 0;
-    return;
+    double travelled = (double)(int64_t)(local->returned_ticks - local->posted_ticks) / rate - ran;
+    if (travelled < 0) moved += travelled;
+    found = returned = travelled > 0 ? travelled / 2 : 0;
+  } else {
+    found = (double)(int64_t)(shared.found_ticks - local->posted_ticks) / rate;
+    returned = (double)(int64_t)(local->returned_ticks - shared.finished_ticks) / rate;
+    if (found < 0) moved += found;
   }
-  out[1] = (double)(int64_t)(shared.found_ticks - local->posted_ticks) / rate;
-  out[3] = (double)(int64_t)(local->returned_ticks - shared.finished_ticks) / rate;
-  /* The worker may find a request before our own clock was read again behind the store. */
-  if (out[1] < 0) out[1] = 0;
+  out[0] = moved > 0 ? moved : 0;
+  out[1] = found > 0 ? found : 0;
+  out[2] = ran;
+  out[3] = returned;
 }
 
 RFAAS_EXPORT void rfaas_client_park(rfaas_client *c) { c->ops->park(c); }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +16,42 @@
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) & ~(to - 1); }
 
+/* Only the first page: what an agent needs to say why a lease ended. Returns its address, or -errno. */
+RFAAS_EXPORT double rfaas_lease_map(int32_t fd) {
+  void *page = mmap(NULL, sizeof(rfaas_lease_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  return page == MAP_FAILED ? (double)-errno : (double)(uintptr_t)page;
+}
+RFAAS_EXPORT void rfaas_lease_unmap(rfaas_lease_page *page) {
+  /* Of a huge page only the whole can be unmapped. */
+  if (munmap(page, sizeof *page) != 0) munmap(page, HUGE_PAGE);
+}
+
+/* Pages that the machine has reserved as huge, or -1. They are set aside when a mapping of the whole file is made, and stay so
+ * until the file is gone: nobody meets a missing one later. */
+static int create_huge(size_t total) {
+  int fd = memfd_create("rfaas-lease", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB);
+  if (fd < 0) return -1;
+  void *whole = MAP_FAILED;
+  if (ftruncate(fd, (off_t)total) == 0) whole = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (whole != MAP_FAILED) {
+    munmap(whole, total);
+    return fd;
+  }
+  close(fd);
+  return -1;
+}
+
+static int create_plain(size_t total, size_t control_bytes) {
+  int fd = memfd_create("rfaas-lease", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return -1;
+  /* Take the control pages now, so that a machine without memory says so here and not by a bus error later. */
+  if (ftruncate(fd, (off_t)total) == 0 && fallocate(fd, 0, 0, (off_t)control_bytes) == 0) return fd;
+  int failed = errno;
+  close(fd);
+  errno = failed;
+  return -1;
+}
+
 /* Returns the descriptor or -errno. The size is sealed: no holder can shrink it and fault the others. */
 RFAAS_EXPORT int32_t rfaas_region_create(uint32_t workers, uint32_t slots, double arena_bytes, uint32_t polling,
                                          uint32_t spin_ns) {
@@ -25,14 +62,14 @@ RFAAS_EXPORT int32_t rfaas_region_create(uint32_t workers, uint32_t slots, doubl
   size_t arena_offset = sizeof(rfaas_lease_page) + workers * rfaas_worker_bytes(slots);
   size_t total = round_up(arena_offset + arena + RFAAS_ARENA_TAIL, RFAAS_PAGE);
 
-  int fd = memfd_create("rfaas-lease", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  int fd = -1;
+  if (total >= HUGE_PAGE && (fd = create_huge(round_up(total, HUGE_PAGE))) >= 0) total = round_up(total, HUGE_PAGE);
+  if (fd < 0) fd = create_plain(total, arena_offset);
   if (fd < 0) return -errno;
   int failed = 0;
-  rfaas_lease_page *lease = MAP_FAILED;
-  if (ftruncate(fd, (off_t)total) != 0) failed = errno;
-  /* Take the control pages now, so that a machine without memory says so here and not by a bus error later. */
-  else if (fallocate(fd, 0, 0, (off_t)arena_offset) != 0) failed = errno;
-  else if ((lease = mmap(NULL, sizeof *lease, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) failed = errno;
+  double mapped = rfaas_lease_map(fd);
+  rfaas_lease_page *lease = mapped < 0 ? NULL : (rfaas_lease_page *)(uintptr_t)mapped;
+  if (!lease) failed = (int)-mapped;
   else if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) failed = errno;
   if (!failed) {
     lease->workers = workers;
@@ -46,7 +83,7 @@ RFAAS_EXPORT int32_t rfaas_region_create(uint32_t workers, uint32_t slots, doubl
     lease->version = RFAAS_LAYOUT_VERSION;
     lease->magic = RFAAS_MAGIC;
   }
-  if (lease != MAP_FAILED) munmap(lease, sizeof *lease);
+  if (lease) rfaas_lease_unmap(lease);
   if (failed) {
     close(fd);
     return -failed;
@@ -120,13 +157,6 @@ RFAAS_EXPORT uint32_t rfaas_region_ended(rfaas_region *region) {
   return __atomic_load_n(&region->page->ended, __ATOMIC_ACQUIRE);
 }
 RFAAS_EXPORT int32_t rfaas_region_end_detail(rfaas_region *region) { return region->page->detail; }
-
-/* Only the first page: what an agent needs to say why a lease ended. Returns its address, or -errno. */
-RFAAS_EXPORT double rfaas_lease_map(int32_t fd) {
-  void *page = mmap(NULL, sizeof(rfaas_lease_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  return page == MAP_FAILED ? (double)-errno : (double)(uintptr_t)page;
-}
-RFAAS_EXPORT void rfaas_lease_unmap(rfaas_lease_page *page) { munmap(page, sizeof *page); }
 
 /* The first reason written stays. Whoever blocks on the lease looks again at most a wait's bound later. */
 RFAAS_EXPORT void rfaas_lease_end(rfaas_lease_page *page, uint32_t reason, int32_t detail) {

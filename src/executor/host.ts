@@ -47,11 +47,11 @@ export async function runHost(options: {
   forbidPrivileges();
   const mailbox = new Mailbox();
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
-  await Promise.all(prewarmed.map((thread) => thread.ready));
-  // What the first lease would otherwise wait for.
+  // What the first lease would otherwise wait for, while the threads start.
   ticksPerNs();
   agentVocabulary.prepare("attach");
   if (options.verbs) verbsProblem();
+  await Promise.all(prewarmed.map((thread) => thread.ready));
 
   let lease: HostedLease | undefined;
   const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {

@@ -120,6 +120,16 @@ function memlock(): Finding {
 }
 
 function hugePages(): Finding {
+  const reserved = (name: string): number =>
+    Number(
+      new RegExp(`^HugePages_${name}:\\s+(\\d+)$`, "m").exec(readText("/proc/meminfo"))?.[1] ?? 0,
+    );
+  if (reserved("Total") > 0)
+    return {
+      name: "huge pages",
+      state: "ok",
+      found: `${reserved("Free") - reserved("Rsvd")} of ${reserved("Total")} reserved ones are free; leases of 2 MiB and more use them`,
+    };
   const path = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
   const mode = /\[(\w+)\]/.exec(readText(path))?.[1];
   if (mode === "always" || mode === "within_size" || mode === "advise")
