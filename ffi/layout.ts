@@ -5,12 +5,12 @@
 
 /** In the order of `rfaas_layout` in `ffi/shim/region.c`. */
 export const LAYOUT = {
-  version: 1,
+  version: 2,
   requestBytes: 64,
   responseBytes: 64,
   slotBytes: 256,
   workerPageBytes: 4096,
-  leasePageBytes: 4096,
+  leasePageBytes: 8192,
   requestInputOffset: 32,
   requestSequence: 60,
   responseStatus: 48,
@@ -44,6 +44,9 @@ export const END = {
   signalled: 3,
   nodeStopped: 4,
   workerFailed: 5,
+  expired: 6,
+  revoked: 7,
+  overBudget: 8,
 } as const;
 
 /** How a worker waits for its next call. `enum rfaas_polling`. */

@@ -29,9 +29,21 @@ export function createRegion(shape: RegionShape): number {
   );
 }
 
-/** The first page of a region: enough for an agent to say why a lease ended. */
+/** What a lease's workers say they have done, all together. */
+export interface WorkerCounts {
+  calls: number;
+  /** Of inputs and outputs. */
+  bytes: number;
+  /** Spent looking for a next call, where that took longer than some microseconds. */
+  polledNs: number;
+  /** Workers in user code at this moment. */
+  running: number;
+}
+
+/** The first pages of a region: enough for an agent to say why a lease ended, and what it has used. */
 export class LeasePage {
   readonly #address: Pointer;
+  readonly #counts = new Float64Array(new ArrayBuffer(32));
   #open = true;
 
   constructor(fd: number) {
@@ -41,6 +53,19 @@ export class LeasePage {
   /** Tells whoever waits on the lease that it is over. The first reason stays. `reason` is one of `END`. */
   end(reason: number, detail: number): void {
     if (this.#open) native().rfaas_lease_end(this.#address, reason, detail);
+  }
+
+  /** The counts of the first `workers` workers. Written by the host: it can be any numbers. */
+  counts(workers: number): WorkerCounts {
+    if (!this.#open) throw new RangeError("the lease's memory is closed");
+    native().rfaas_lease_usage(this.#address, workers, this.#counts);
+    const [calls, bytes, polledNs, running] = this.#counts as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { calls, bytes, polledNs, running };
   }
 
   close(): void {

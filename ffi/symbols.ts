@@ -24,6 +24,7 @@ export const SYMBOLS = {
 
   rfaas_lease_map: { args: ["i32"], returns: "f64" },
   rfaas_lease_unmap: { args: ["ptr"], returns: "void" },
+  rfaas_lease_usage: { args: ["ptr", "u32", "ptr"], returns: "void" },
   rfaas_lease_end: { args: ["ptr", "u32", "i32"], returns: "void" },
 
   rfaas_mailbox_open: { args: ["ptr"], returns: "i32" },
@@ -37,6 +38,7 @@ export const SYMBOLS = {
   rfaas_pidfd_open: { args: ["i32"], returns: "i32" },
   rfaas_pin_thread: { args: ["i32"], returns: "i32" },
   rfaas_claim_cpu: { args: ["i32"], returns: "i32" },
+  rfaas_cpu_time: { args: ["i32"], returns: "f64" },
   rfaas_affinity: { args: ["ptr", "i32"], returns: "i32" },
   rfaas_forbid_privileges: { args: [], returns: "i32" },
   rfaas_confine: { args: ["f64"], returns: "i32" },

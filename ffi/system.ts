@@ -17,6 +17,12 @@ export function pinThread(cpu: number): boolean {
   return native().rfaas_pin_thread(cpu) === 0;
 }
 
+/** CPU time that another process of this user has used; undefined once it is gone. */
+export function cpuTimeNs(pid: number): number | undefined {
+  const ns = native().rfaas_cpu_time(pid);
+  return ns < 0 ? undefined : ns;
+}
+
 /** Claims a CPU among all nodes of this machine, until the descriptor is closed. Null when another has it. */
 export function claimCpu(cpu: number): number | null {
   const fd = native().rfaas_claim_cpu(cpu);

@@ -228,6 +228,24 @@ export class EnvironmentError extends RfaasError {
   readonly code = "RFAAS_ENVIRONMENT";
 }
 
+/** The access token is missing, damaged, expired, signed by someone else, or not for this use. The message never shows it. */
+export class TokenRefused extends RfaasError {
+  override readonly name = "TokenRefused";
+  readonly code = "RFAAS_TOKEN";
+  /** `refused`: by a peer, whose message says why. */
+  readonly reason: "malformed" | "foreign" | "expired" | "scope" | "refused";
+  constructor(reason: TokenRefused["reason"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.reason = reason;
+  }
+}
+
+/** The ledger cannot be opened, read or written. What it had recorded before is still there. */
+export class LedgerUnavailable extends RfaasError {
+  override readonly name = "LedgerUnavailable";
+  readonly code = "RFAAS_LEDGER";
+}
+
 /** How a command that ends with `error` exits. */
 export function exitCode(error: unknown): number {
   return error instanceof RfaasError ? error.exitCode : EXIT.failed;

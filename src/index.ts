@@ -14,7 +14,13 @@
  */
 export { invoker } from "./client/invoker.ts";
 export type { AllocateOptions, Invoker, InvokerOptions, NodeStatus } from "./client/invoker.ts";
+export type { ClusterOptions } from "./client/open-cluster.ts";
+export type { Cluster, ClusterAllocateOptions } from "./client/cluster.ts";
+export type { ClusterNodeInfo } from "./client/cluster-node.ts";
+export type { GroupMapOptions, LeaseGroup } from "./client/lease-group.ts";
+export type { PlacementPolicy } from "./lease/placement.ts";
 export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
+export type { LeaseEvent, LeaseEventOf } from "./client/lease-term.ts";
 export type { Registration } from "./client/registrations.ts";
 export type { RemoteRegion } from "./client/remote-region.ts";
 export type { LeaseBuffer, TypedArrayClass } from "./client/lease-memory.ts";
@@ -22,6 +28,7 @@ export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type { Call, CallTimings } from "./client/call.ts";
 export type { VerbsOptions } from "./fabric/offer.ts";
 export type { FabricName } from "./protocol/messages.ts";
+export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";
 export type { FunctionContext, FunctionNames, RawFunction } from "./function/index.ts";
 export {
@@ -34,6 +41,7 @@ export {
   FunctionError,
   LeaseLost,
   LeaseRefused,
+  LedgerUnavailable,
   ModuleLoadError,
   NodeUnreachable,
   NoSuchFunction,
@@ -41,6 +49,7 @@ export {
   ProtocolError,
   QueueFull,
   RfaasError,
+  TokenRefused,
   UsageError,
   WorkerLost,
 } from "./errors.ts";

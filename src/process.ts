@@ -13,8 +13,8 @@ export function selfCommand(args: readonly string[]): string[] {
   return [process.execPath, join(import.meta.dir, "main.ts"), ...args];
 }
 
-/** The environment of a child: ours, without what would turn the executable into something else. */
+/** The environment of a child: ours, without what would turn the executable into something else, and without our token. */
 export function childEnvironment(): Record<string, string | undefined> {
-  const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, ...rest } = process.env;
+  const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, RFAAS_TOKEN: _token, ...rest } = process.env;
   return rest;
 }

@@ -1,4 +1,4 @@
-/** Sizes as people write them. */
+/** Sizes, durations and moments as people write them. */
 import { UsageError } from "./errors.ts";
 
 const FACTORS: Record<string, number> = {
@@ -23,7 +23,7 @@ const FACTORS: Record<string, number> = {
 export function parseBytes(size: string | number, what: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$/.exec(String(size));
   const factor = match ? FACTORS[match[2]!.toLowerCase()] : undefined;
-  const bytes = match && factor !== undefined ? wholeBytes(Number(match[1]) * factor) : Number.NaN;
+  const bytes = match && factor !== undefined ? wholePart(Number(match[1]) * factor) : Number.NaN;
   if (!Number.isSafeInteger(bytes) || bytes < 1)
     throw new UsageError(
       `${what} must be a size such as 512MiB, 2GiB or 4096; it is ${JSON.stringify(size)}`,
@@ -43,7 +43,71 @@ export function formatBytes(bytes: number): string {
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
+const DURATION_MS: Record<string, number> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 7 * 86_400_000,
+};
+
+/**
+ * Milliseconds of `"30s"`, `"5m"`, `"1.5h"`, `"30d"` or `"250ms"`. `what` names the value in the error.
+ *
+ * @throws {UsageError} when it is no duration; a number without a unit is none.
+ */
+export function parseDuration(duration: string | number, what: string): number {
+  const ms = durationMs(String(duration));
+  if (ms === undefined)
+    throw new UsageError(
+      `${what} must be a duration such as 30s, 5m, 2h or 30d; it is ${JSON.stringify(duration)}`,
+    );
+  return ms;
+}
+
+/**
+ * Milliseconds since 1970 of a date (`2026-03-01`), a date and time (`2026-03-01T12:00:00Z`; UTC where it names no zone), or a
+ * duration before `nowMs` (`7d`).
+ *
+ * @throws {UsageError} when it is none of these.
+ */
+export function parseMoment(moment: string | number, what: string, nowMs: number): number {
+  const text = String(moment).trim();
+  const ago = durationMs(text);
+  const ms = ago === undefined ? isoMs(text) : nowMs - ago;
+  if (ms === undefined)
+    throw new UsageError(
+      `${what} must be a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d; it is ${JSON.stringify(moment)}`,
+    );
+  return ms;
+}
+
+function durationMs(text: string): number | undefined {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/.exec(text);
+  const factor =
+    match && Object.hasOwn(DURATION_MS, match[2]!) ? DURATION_MS[match[2]!] : undefined;
+  if (!match || factor === undefined) return undefined;
+  const ms = wholePart(Number(match[1]) * factor);
+  return Number.isSafeInteger(ms) ? ms : undefined;
+}
+
+const ISO =
+  /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(Z|[+-]\d\d:\d\d)?)?$/i;
+
+function isoMs(text: string): number | undefined {
+  const match = ISO.exec(text);
+  if (!match) return undefined;
+  const [, year, month, day, time = "00:00", zone = "Z"] = match;
+  // The parser takes the 30th of February for the 2nd of March.
+  const midnight = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)));
+  if (midnight.getUTCMonth() !== Number(month) - 1) return undefined;
+  const ms = Date.parse(`${year}-${month}-${day}T${time}${zone.toUpperCase()}`);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
 /** The product of a decimal fraction and a factor, without the last bit's error: 1.001 kB is 1001 bytes. */
-function wholeBytes(product: number): number {
+function wholePart(product: number): number {
   return Number.isInteger(product) ? product : Math.floor(Number(product.toPrecision(15)));
 }

@@ -156,12 +156,12 @@ struct rfaas_worker {
   uint32_t polling;
   uint32_t stop;
   uint32_t turns;
-  uint32_t running; /* slot + 1 of the call now in user code */
   int32_t notify_fd;
   uint64_t loop_turn_at;
   uint64_t spin_ticks;
   uint64_t gap_ticks;
   uint64_t gap_limit_ticks;
+  rfaas_usage *usage;
   rfaas_sleeps sleeps;
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -48,6 +49,16 @@ RFAAS_EXPORT int32_t rfaas_claim_cpu(int32_t cpu) {
   int failed = errno;
   close(fd);
   return -failed;
+}
+
+/* CPU time that another process of ours has used, nanoseconds, or -errno once it is gone. */
+RFAAS_EXPORT double rfaas_cpu_time(int32_t pid) {
+  clockid_t clock;
+  struct timespec used;
+  int failed = clock_getcpuclockid(pid, &clock);
+  if (failed) return -failed;
+  if (clock_gettime(clock, &used) != 0) return -errno;
+  return (double)used.tv_sec * 1e9 + (double)used.tv_nsec;
 }
 
 /* The CPUs this process may use, ascending; respects taskset, numactl and batch systems. Returns how many. */

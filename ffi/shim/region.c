@@ -16,7 +16,7 @@
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) & ~(to - 1); }
 
-/* Only the first page: what an agent needs to say why a lease ended. Returns its address, or -errno. */
+/* Only the first pages: what an agent needs to say why a lease ended and what it has used. Returns its address, or -errno. */
 RFAAS_EXPORT double rfaas_lease_map(int32_t fd) {
   void *page = mmap(NULL, sizeof(rfaas_lease_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   return page == MAP_FAILED ? (double)-errno : (double)(uintptr_t)page;
@@ -157,6 +157,19 @@ RFAAS_EXPORT uint32_t rfaas_region_ended(rfaas_region *region) {
   return __atomic_load_n(&region->page->ended, __ATOMIC_ACQUIRE);
 }
 RFAAS_EXPORT int32_t rfaas_region_end_detail(rfaas_region *region) { return region->page->detail; }
+
+/* Of all workers together: calls, bytes, nanoseconds polling, and how many are in user code now. */
+RFAAS_EXPORT void rfaas_lease_usage(const rfaas_lease_page *page, uint32_t workers, double *out) {
+  double ns_per_tick = 1 / rfaas_ticks_per_ns();
+  memset(out, 0, 4 * sizeof *out);
+  for (uint32_t worker = 0; worker < workers && worker < RFAAS_MAX_WORKERS; worker++) {
+    const rfaas_usage *usage = &page->usage[worker];
+    out[0] += (double)__atomic_load_n(&usage->calls, __ATOMIC_RELAXED);
+    out[1] += (double)__atomic_load_n(&usage->bytes, __ATOMIC_RELAXED);
+    out[2] += (double)__atomic_load_n(&usage->polled_ticks, __ATOMIC_RELAXED) * ns_per_tick;
+    out[3] += __atomic_load_n(&usage->running, __ATOMIC_RELAXED) != 0;
+  }
+}
 
 /* The first reason written stays. Whoever blocks on the lease looks again at most a wait's bound later. */
 RFAAS_EXPORT void rfaas_lease_end(rfaas_lease_page *page, uint32_t reason, int32_t detail) {

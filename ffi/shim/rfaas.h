@@ -11,7 +11,7 @@
 
 #define RFAAS_EXPORT __attribute__((visibility("default")))
 #define RFAAS_MAGIC 0x53416672u /* "rfAS" */
-#define RFAAS_LAYOUT_VERSION 1u
+#define RFAAS_LAYOUT_VERSION 2u
 
 #define RFAAS_LINE 64u
 #define RFAAS_PAGE 4096u
@@ -44,6 +44,9 @@ enum rfaas_end {
   RFAAS_END_SIGNALLED = 3,
   RFAAS_END_NODE_STOPPED = 4,
   RFAAS_END_WORKER_FAILED = 5,
+  RFAAS_END_EXPIRED = 6,
+  RFAAS_END_REVOKED = 7,
+  RFAAS_END_OVER_BUDGET = 8,
 };
 
 enum rfaas_polling { RFAAS_HOT = 0, RFAAS_WARM = 1, RFAAS_ADAPTIVE = 2 };
@@ -114,7 +117,15 @@ typedef struct {
   uint8_t pad[RFAAS_PAGE - 2 * RFAAS_LINE];
 } rfaas_worker_page;
 
-/* The first page of a lease's region. Offsets of everything else follow from `workers` and `slots`. */
+/* What one worker says it has done, a line for each. The agent reports it, and bills by what it can check itself. */
+typedef struct __attribute__((aligned(64))) {
+  uint64_t calls;
+  uint64_t bytes; /* of inputs and outputs */
+  uint64_t polled_ticks; /* in waits that were long enough to be looked at twice */
+  uint32_t running; /* slot + 1 of the call now in user code */
+} rfaas_usage;
+
+/* The first pages of a lease's region. Offsets of everything else follow from `workers` and `slots`. */
 typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t magic;
@@ -135,14 +146,15 @@ typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t client_waiting; /* enum rfaas_waiting, set by the client */
   };
-  uint8_t pad[RFAAS_PAGE - 3 * RFAAS_LINE];
+  rfaas_usage usage[RFAAS_MAX_WORKERS];
+  uint8_t pad[2 * RFAAS_PAGE - (3 + RFAAS_MAX_WORKERS) * RFAAS_LINE];
 } rfaas_lease_page;
 
 _Static_assert(sizeof(rfaas_request) == RFAAS_LINE, "a request is one line");
 _Static_assert(sizeof(rfaas_response) == RFAAS_LINE, "a response is one line");
 _Static_assert(sizeof(rfaas_slot) == 4 * RFAAS_LINE, "a slot is four lines");
 _Static_assert(sizeof(rfaas_worker_page) == RFAAS_PAGE, "a worker's words fill a page");
-_Static_assert(sizeof(rfaas_lease_page) == RFAAS_PAGE, "a lease's words fill a page");
+_Static_assert(sizeof(rfaas_lease_page) == 2 * RFAAS_PAGE, "a lease's words fill two pages");
 
 /* A piece of the client program's own memory, and its place in the arena. */
 typedef struct {

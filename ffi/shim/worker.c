@@ -8,6 +8,9 @@
 
 enum { IDLE = -1, STOPPED = -2 };
 
+/* Only this worker writes its line of counts. */
+static inline void add(uint64_t *count, uint64_t more) { __atomic_store_n(count, *count + more, __ATOMIC_RELAXED); }
+
 static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
   rfaas_worker_slot *local = &w->slot[slot];
   if (local->request.function & RFAAS_TIMED) {
@@ -15,8 +18,11 @@ static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t leng
     w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
   }
   __atomic_store_n(&local->active, 0, __ATOMIC_RELAXED);
-  if (w->running == slot + 1) __atomic_store_n(&w->running, 0, __ATOMIC_RELAXED);
+  if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELAXED);
+  /* Before the client can know of it: no finished call is missing from the bill of a host that is killed. */
+  add(&w->usage->calls, 1);
   w->ops->post(w, slot, status, length);
+  add(&w->usage->bytes, (uint64_t)local->request.input_length + length);
 }
 
 /* Copies the request, then checks the copy: the peer can go on writing the original. Returns 0 when it was refused. */
@@ -43,7 +49,7 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
     return 0;
   }
   __atomic_store_n(&local->active, 1, __ATOMIC_RELAXED);
-  __atomic_store_n(&w->running, slot + 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&w->usage->running, slot + 1, __ATOMIC_RELEASE);
   return 1;
 }
 
@@ -54,12 +60,17 @@ static inline int32_t take(rfaas_worker *w) {
   return IDLE;
 }
 
+/* The clock is read every some microseconds: what is found before the second reading was not waited for, as the bill has it. */
 static int32_t spin(rfaas_worker *w, uint64_t ticks) {
   uint64_t start = rfaas_now_ticks(), now = start;
   uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = start + yield_ticks;
   do {
     int32_t slot = w->ops->spin(w);
-    if (slot >= 0 && accept_request(w, (uint32_t)slot)) return slot;
+    if (slot >= 0) {
+      if (now != start) add(&w->usage->polled_ticks, now - start);
+      if (accept_request(w, (uint32_t)slot)) return slot;
+      start = now;
+    }
     if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
     now = rfaas_now_ticks();
     if (now >= yield_at) {
@@ -67,6 +78,7 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
       yield_at = now + yield_ticks;
     }
   } while (now - start < ticks && now < w->loop_turn_at);
+  add(&w->usage->polled_ticks, now - start);
   return IDLE;
 }
 
@@ -135,7 +147,7 @@ RFAAS_EXPORT void rfaas_worker_answer(rfaas_worker *w, uint32_t slot, int32_t st
 
 /* The call goes on as a promise: it no longer runs. */
 RFAAS_EXPORT void rfaas_worker_defer(rfaas_worker *w, uint32_t slot) {
-  if (w->running == slot + 1) __atomic_store_n(&w->running, 0, __ATOMIC_RELAXED);
+  if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELAXED);
 }
 
 /* Before the thread goes to its event loop: from now on a request writes to its notify descriptor. Returns 1, and does not
@@ -168,6 +180,7 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   w->lease = region->page;
   w->page = rfaas_worker_at(region->page, worker, slots);
   w->slots = rfaas_slots_of(w->page);
+  w->usage = &region->page->usage[worker];
   w->arena_bytes = region->arena_bytes;
   w->epoch_ns = region->epoch_ns;
   w->mask = slots - 1;
@@ -192,7 +205,7 @@ RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
 
 /* Whether user code runs this very call now. */
 RFAAS_EXPORT int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, uint32_t sequence) {
-  return __atomic_load_n(&w->running, __ATOMIC_ACQUIRE) == slot + 1 && w->slot[slot & w->mask].request.sequence == sequence;
+  return __atomic_load_n(&w->usage->running, __ATOMIC_ACQUIRE) == slot + 1 && w->slot[slot & w->mask].request.sequence == sequence;
 }
 
 /* The thread is gone: whatever it had begun ends as lost, so that another thread can go on with the queue. */

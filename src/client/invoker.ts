@@ -7,11 +7,20 @@ import { NodeUnreachable, UsageError } from "../errors.ts";
 import { BUILT_IN } from "../function/index.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
 import type { FabricName } from "../protocol/messages.ts";
+import { Usage } from "../protocol/usage.ts";
 import { parseBytes } from "../units.ts";
 import { ClientFabrics } from "./attach.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
 import { Lease } from "./lease.ts";
 import { NodeConnection } from "./node-connection.ts";
+import type { Cluster } from "./cluster.ts";
+import {
+  type ClusterOptions,
+  chooseNode,
+  namesCluster,
+  openCluster,
+  tokenOf,
+} from "./open-cluster.ts";
 
 export interface InvokerOptions {
   /** A node's socket path or `HOST:PORT`. Default: `$RFAAS_NODE`, else a private node on this machine. */
@@ -24,6 +33,8 @@ export interface InvokerOptions {
   prewarm?: number;
   /** What moves the bytes of calls. Default: `"shm"` on the node's machine, else `"verbs"`. */
   fabric?: FabricName;
+  /** A token of the node's manager or owner, where one is asked for. Default: `$RFAAS_TOKEN`. */
+  token?: string;
   /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
   verbs?: VerbsOptions;
 }
@@ -44,11 +55,21 @@ export interface AllocateOptions {
   spinNs?: number;
   /** How long the module may take to load. Default 10 s. */
   loadTimeoutMs?: number;
+  /**
+   * How long the lease lasts without a sign of life. It is renewed in the background, and by every call: this must be longer than
+   * the program computes without a call or a turn of its event loop. Default 2 minutes, at most a day.
+   */
+  ttlMs?: number;
+  /** Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. */
+  budget?: Partial<Usage>;
 }
 
 const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
 const DEFAULT_SLOTS = 64;
 const DEFAULT_LOAD_TIMEOUT_MS = 10_000;
+const DEFAULT_TTL_MS = 120_000;
+const MIN_TTL_MS = 100;
+const MAX_TTL_MS = 86_400_000;
 
 /** What a node says of itself now. */
 export interface NodeStatus {
@@ -121,7 +142,11 @@ export class Invoker implements AsyncDisposable {
       polling,
       spinNs,
       loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS,
+      ttlMs = DEFAULT_TTL_MS,
+      budget = {},
     } = options;
+    requireWhole("ttlMs", ttlMs, MIN_TTL_MS, MAX_TTL_MS);
+    requireBudget(budget);
     const memoryBytes =
       options.memory === undefined ? DEFAULT_MEMORY_BYTES : parseBytes(options.memory, "memory");
     requireWhole("workers", workers, 1, LAYOUT.maxWorkers);
@@ -153,11 +178,15 @@ export class Invoker implements AsyncDisposable {
       polling: polling ?? null,
       spinNs: spinNs ?? null,
       loadTimeoutMs,
+      ttlMs,
+      budget,
       fabric,
     };
     const grant = await this.#connection.allocate(request, {
       lost: (message) => tell((opened) => opened.lose(message)),
       workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
+      renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
+      revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
     });
     try {
       const attachment = await this.#fabrics.attach(request, grant);
@@ -165,6 +194,7 @@ export class Invoker implements AsyncDisposable {
         this.#connection,
         path,
         grant.granted,
+        ttlMs,
         fabric,
         attachment,
         (released) => this.#leases.delete(released),
@@ -195,7 +225,20 @@ export class Invoker implements AsyncDisposable {
 }
 
 /**
- * Connects to a node; starts a private one on this machine when none is named.
+ * Several nodes: those that a manager knows, or those of a list.
+ *
+ * @example
+ * ```ts
+ * await using rf = await invoker({ manager: "10.0.0.1:7800" });
+ * await using group = await rf.allocate("./fn.ts", { workers: 40 });
+ * ```
+ * @throws {NodeUnreachable} the manager does not answer
+ * @throws {UsageError} the list of nodes is wrong
+ */
+export function invoker(options: ClusterOptions): Promise<Cluster>;
+/**
+ * Connects to a node; where none is named, to one that the manager `$RFAAS_MANAGER` knows; without that, to a private one that it
+ * starts on this machine.
  *
  * @example
  * ```ts
@@ -205,8 +248,22 @@ export class Invoker implements AsyncDisposable {
  * @throws {NodeUnreachable} no node answers, or the private one does not start
  * @throws {FabricUnavailable} verbs are asked for and this machine has none
  */
-export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
-  const named = options.node ?? process.env["RFAAS_NODE"];
+export function invoker(options?: InvokerOptions): Promise<Invoker>;
+export async function invoker(
+  options: InvokerOptions | ClusterOptions = {},
+): Promise<Invoker | Cluster> {
+  if (namesCluster(options)) {
+    const { manager: _, nodes: __, ...each } = options;
+    return await openCluster(options, {
+      connect: (node) => invoker({ ...each, node }),
+      defaultMemoryBytes: DEFAULT_MEMORY_BYTES,
+    });
+  }
+  const manager = process.env["RFAAS_MANAGER"];
+  const named =
+    options.node ??
+    (process.env["RFAAS_NODE"] ||
+      (manager ? await chooseNode(manager, tokenOf(options)) : undefined));
   const { fabric, verbs = {} } = options;
   if (fabric !== undefined && fabric !== "shm" && fabric !== "verbs")
     throw new UsageError(`fabric must be shm or verbs; it is ${JSON.stringify(fabric)}`);
@@ -214,7 +271,8 @@ export async function invoker(options: InvokerOptions = {}): Promise<Invoker> {
   if (named) {
     const address = parseAddress(named);
     const fabrics = new ClientFabrics(fabric, verbs, address.kind === "tcp");
-    const connection = await NodeConnection.connect(address, fabrics.names);
+    const token = options.token ?? (process.env["RFAAS_TOKEN"] || null);
+    const connection = await NodeConnection.connect(address, fabrics.names, token);
     return new Invoker(connection, undefined, fabrics);
   }
   if (options.cores !== undefined) requireWhole("cores", options.cores, 1, 1024);
@@ -245,6 +303,15 @@ function modulePath(module: string | URL): string {
       cause,
     });
   }
+}
+
+function requireBudget(budget: Partial<Usage>): void {
+  const names = Object.keys(Usage.properties);
+  for (const [name, bound] of Object.entries(budget))
+    if (!names.includes(name) || !(bound >= 0))
+      throw new UsageError(
+        `a budget is a number for some of ${names.join(", ")}; "${name}" is ${bound}`,
+      );
 }
 
 function requireWhole(what: string, value: number, min: number, max: number): void {

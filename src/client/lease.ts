@@ -18,6 +18,8 @@ import {
 } from "./lease-memory.ts";
 import type { FabricName, Granted } from "../protocol/messages.ts";
 import type { NodeConnection } from "./node-connection.ts";
+import type { Usage } from "../protocol/usage.ts";
+import { type LeaseEvent, type LeaseEventOf, LeaseTerm } from "./lease-term.ts";
 import { RemoteRegion } from "./remote-region.ts";
 import type { Registration } from "./registrations.ts";
 import { Reactor } from "./reactor.ts";
@@ -70,6 +72,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   readonly #lanes: readonly WorkerLane[];
   readonly #reactor: Reactor;
   readonly #indexes: Map<string, number>;
+  /** @internal */
+  readonly term: LeaseTerm;
   #lastName: string | undefined;
   #lastIndex = -1;
   #lastInput: LeaseBuffer | undefined;
@@ -87,10 +91,12 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     node: NodeConnection,
     module: string,
     granted: Granted,
+    ttlMs: number,
     fabric: FabricName,
     attachment: Attachment,
   ) {
     this.#node = node;
+    this.term = new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs);
     this.fabric = fabric;
     this.#module = module;
     this.#id = granted.lease;
@@ -131,14 +137,60 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     node: NodeConnection,
     module: string,
     granted: Granted,
+    ttlMs: number,
     fabric: FabricName,
     attachment: Attachment,
     onReleased: (lease: AsyncDisposable) => void,
   ): Promise<Lease<Module>> {
-    const lease = new Lease<Module>(node, module, granted, fabric, attachment);
+    const lease = new Lease<Module>(node, module, granted, ttlMs, fabric, attachment);
     lease.#onReleased = onReleased;
     await attachment.watch(() => lease.#reactor.rouse());
+    node.redeem(granted.lease);
     return lease;
+  }
+
+  /** When the lease ends if it is neither renewed nor used before, or is revoked. It is renewed in the background. */
+  get expiresAt(): Date {
+    return this.term.expiresAt;
+  }
+
+  /**
+   * Renews the lease now, by as much as it was taken for or by `ttlMs`. Resolves when the node has agreed.
+   *
+   * @throws {LeaseLost} the lease is over
+   */
+  renew(options: { ttlMs?: number } = {}): Promise<void> {
+    return this.term.renew(options.ttlMs ?? null);
+  }
+
+  /**
+   * What the lease has cost so far, as the node counts it.
+   *
+   * @throws {LeaseLost} the lease is over
+   */
+  usage(): Promise<Usage> {
+    return this.term.usage();
+  }
+
+  /**
+   * Calls `listener` when it happens: `"renewed"`, `"revoking"` (with the deadline), `"worker-lost"`, `"lost"`, `"released"`.
+   * Returns a function that ends it.
+   *
+   * @example
+   * ```ts
+   * lease.on("revoking", ({ deadline }) => checkpoint(deadline));
+   * ```
+   */
+  on<Type extends LeaseEvent["type"]>(
+    type: Type,
+    listener: (event: LeaseEventOf<Type>) => void,
+  ): () => void {
+    return this.term.on(type, listener);
+  }
+
+  /** All events from now on, until the lease has ended. */
+  events(): AsyncGenerator<LeaseEvent, void> {
+    return this.term.events();
   }
 
   /** How many workers the lease has. */
@@ -310,18 +362,21 @@ export class Lease<Module = unknown> implements AsyncDisposable {
 
   /** @internal The node says that the lease is over. */
   lose(message: string): void {
+    this.term.end({ type: "lost", message });
     for (const lane of this.#lanes)
       lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`));
   }
 
   /** @internal The node says that one worker is gone. */
   loseWorker(worker: number, message: string): void {
+    this.term.workerLost(worker, message);
     this.#lanes[worker]?.lose(
       new WorkerLost(worker, `worker ${worker} is lost: ${message}; take a new lease`),
     );
   }
 
   async #release(): Promise<void> {
+    this.term.end({ type: "released" });
     this.#lastName = undefined;
     this.#lastInput = undefined;
     this.#lastOutput = undefined;

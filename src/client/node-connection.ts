@@ -23,6 +23,7 @@ import {
   type Welcome,
   nodeVocabulary,
 } from "../protocol/messages.ts";
+import type { Usage } from "../protocol/usage.ts";
 import { VERSION } from "../version.ts";
 import { remoteCause } from "./remote-error.ts";
 
@@ -30,6 +31,8 @@ import { remoteCause } from "./remote-error.ts";
 export interface LeaseListener {
   lost(message: string): void;
   workerLost(worker: number, message: string): void;
+  renewed(expiresInMs: number): void;
+  revoking(deadlineInMs: number, message: string): void;
 }
 
 /**
@@ -59,16 +62,19 @@ export class NodeConnection {
     Pending<Granted> & { module: string; listener: LeaseListener }
   >();
   readonly #statuses = new Map<number, Pending<Status>>();
+  readonly #usages = new Map<number, Pending<Usage>>();
   readonly #releases = new Map<number, Pending<void>>();
   readonly #listeners = new Map<number, LeaseListener>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #fabrics: readonly FabricName[];
+  readonly #token: string | null;
   #over: RfaasError | undefined;
   #nextId = 1;
 
-  private constructor(address: string, fabrics: readonly FabricName[]) {
+  private constructor(address: string, fabrics: readonly FabricName[], token: string | null) {
     this.address = address;
     this.#fabrics = fabrics;
+    this.#token = token;
     this.#welcome.promise.catch(() => {});
     this.#connection = new Connection(nodeVocabulary, {
       message: (message) => this.#heard(message),
@@ -83,9 +89,13 @@ export class NodeConnection {
   }
 
   /** Connects and greets. Throws {@link NodeUnreachable}, or {@link LeaseRefused} when the node does not serve this client. */
-  static async connect(address: Address, fabrics: readonly FabricName[]): Promise<NodeConnection> {
+  static async connect(
+    address: Address,
+    fabrics: readonly FabricName[],
+    token: string | null,
+  ): Promise<NodeConnection> {
     const shown = formatAddress(address);
-    const node = new NodeConnection(shown, fabrics);
+    const node = new NodeConnection(shown, fabrics, token);
     const socket = node.#connection.handler();
     try {
       if (address.kind === "unix") await Bun.connect({ unix: address.path, socket });
@@ -109,7 +119,7 @@ export class NodeConnection {
     fabrics: readonly FabricName[],
     exited: Promise<never>,
   ): Promise<NodeConnection> {
-    const node = new NodeConnection("private", fabrics);
+    const node = new NodeConnection("private", fabrics, null);
     exited.catch((error) => node.#end(error));
     await watchDescriptor(fd, node.#connection.handler());
     return await node.#greet();
@@ -123,6 +133,7 @@ export class NodeConnection {
       pid: process.pid,
       fabrics: [...this.#fabrics],
       machine: machineId(),
+      token: this.#token,
     });
     const timer = setTimeout(
       () =>
@@ -194,6 +205,31 @@ export class NodeConnection {
     this.#rest();
   }
 
+  /** Says that the lease's memory is reached and used. */
+  redeem(lease: number): void {
+    this.#connection.send({ t: "redeem", lease });
+  }
+
+  /** Asks for another `ttlMs`, or as much as before; its listener hears the answer. */
+  renew(lease: number, ttlMs: number | null): void {
+    this.#connection.send({ t: "renew", lease, ttlMs });
+  }
+
+  /** What a lease has cost so far. Rejects with {@link LeaseLost} when it is over. */
+  async usage(lease: number): Promise<Usage> {
+    this.#throwIfOver();
+    const id = this.#nextId++;
+    const pending = Promise.withResolvers<Usage>();
+    this.#usages.set(id, pending);
+    this.#connection.ref();
+    this.#connection.send({ t: "ask-usage", id, lease });
+    try {
+      return await pending.promise;
+    } finally {
+      this.#rest();
+    }
+  }
+
   /** Tells the node that nobody waits for a call any more. */
   cancel(lease: number, worker: number, slot: number, sequence: number): void {
     this.#connection.send({ t: "cancel", lease, worker, slot, sequence });
@@ -223,8 +259,8 @@ export class NodeConnection {
 
   /** An idle connection does not keep the program alive. */
   #rest(): void {
-    if (this.#grants.size === 0 && this.#statuses.size === 0 && this.#releases.size === 0)
-      this.#connection.unref();
+    const waiting = [this.#grants, this.#statuses, this.#usages, this.#releases];
+    if (waiting.every((answers) => answers.size === 0)) this.#connection.unref();
   }
 
   #throwIfOver(): void {
@@ -262,6 +298,15 @@ export class NodeConnection {
         return this.#listeners.get(message.lease)?.lost(message.message);
       case "worker-lost":
         return this.#listeners.get(message.lease)?.workerLost(message.worker, message.message);
+      case "renewed":
+        return this.#listeners.get(message.lease)?.renewed(message.expiresInMs);
+      case "revoking":
+        return this.#listeners.get(message.lease)?.revoking(message.deadlineInMs, message.message);
+      case "usage": {
+        const pending = take(this.#usages, message.id);
+        if (message.usage) return pending?.resolve(message.usage);
+        return pending?.reject(new LeaseLost("the lease is over; take a new lease"));
+      }
       case "draining":
         this.draining = true;
     }
@@ -273,9 +318,11 @@ export class NodeConnection {
     this.#welcome.reject(error);
     for (const { reject } of this.#grants.values()) reject(error);
     for (const { reject } of this.#statuses.values()) reject(error);
+    for (const { reject } of this.#usages.values()) reject(error);
     for (const { resolve } of this.#releases.values()) resolve();
     this.#grants.clear();
     this.#statuses.clear();
+    this.#usages.clear();
     this.#releases.clear();
     for (const listener of this.#listeners.values()) listener.lost(error.message);
     this.#listeners.clear();

@@ -46,6 +46,12 @@ export function describeEnd(reason: number, detail: number): string {
       return `its host process was killed by signal ${detail}${detail === 9 ? ", from outside or for lack of memory" : ": a crash in native code, or more memory than the lease has"}`;
     case END.nodeStopped:
       return "the node stopped";
+    case END.expired:
+      return "the lease expired: it was neither renewed nor used in time";
+    case END.revoked:
+      return "the node took the lease back";
+    case END.overBudget:
+      return "the lease's budget is spent";
     case END.workerFailed:
       return "an uncaught error ended the worker, or its memory ran out";
     default:

@@ -16,6 +16,8 @@ const Options = Type.Object({
   output: Type.Optional(text),
   outputSize: Type.Optional(size),
   node: Type.Optional(text),
+  manager: Type.Optional(text),
+  nodes: Type.Optional(text),
   repeat: Type.Optional(whole(1, 1_000_000_000)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
   polling: Type.Optional(polling),
@@ -53,8 +55,11 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     },
     {
       flag: "--node <address>",
-      description: "use a running node (default: $RFAAS_NODE, else a private one)",
+      description:
+        "use a running node (default: $RFAAS_NODE, else one of $RFAAS_MANAGER's, else a private one)",
     },
+    { flag: "--manager <address>", description: "use one of the nodes that a manager knows" },
+    { flag: "--nodes <file>", description: "use one of the nodes of a list, such as nodes.json" },
     {
       flag: "-n, --repeat <n>",
       description: "call so often, print the last result and, on stderr, the times",
@@ -88,17 +93,14 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     // The file is opened first: a path that cannot be written must not cost a call.
     const destination = openOutput(options.output === undefined ? "-" : String(options.output));
 
-    await using rf = await invoker({
-      ...readFabric(options),
-      ...(options.node === undefined ? {} : { node: String(options.node) }),
-    });
     const workers = options.workers ?? 1;
     const allocation: AllocateOptions = {
       workers,
       memory: bytes.length + workers * (capacity + 64) + 4096,
       ...(options.polling === undefined ? {} : { polling: options.polling }),
     };
-    await using lease = await rf.allocate(module, allocation);
+    await using taken = await takeLease(module, allocation, options);
+    const { lease } = taken;
     const name = named ?? onlyFunction(module, lease.functions);
     const input = lease.input(Uint8Array, bytes.length);
     input.set(bytes);
@@ -110,6 +112,41 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     if (destination !== STDOUT) closeSync(destination);
   },
 };
+
+interface TakenLease extends AsyncDisposable {
+  lease: Lease;
+}
+
+/** A lease on the node that is named, or on one of those of a manager or a list. Ends with its connections. */
+async function takeLease(
+  module: string,
+  allocation: AllocateOptions,
+  options: Options,
+): Promise<TakenLease> {
+  const { node, manager, nodes } = options;
+  const where = Object.entries({ "--node": node, "--manager": manager, "--nodes": nodes });
+  const given = where.flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
+  if (given.length > 1)
+    throw new UsageError(`${given.join(" and ")} exclude each other; name one of them`);
+  const fabric = readFabric(options);
+  await using stack = new AsyncDisposableStack();
+  let lease: Lease;
+  if (manager !== undefined || nodes !== undefined) {
+    const cluster = stack.use(
+      await (manager !== undefined
+        ? invoker({ ...fabric, manager: String(manager) })
+        : invoker({ ...fabric, nodes: String(nodes) })),
+    );
+    // All on one node: the calls share one input.
+    const group = await cluster.allocate(module, { ...allocation, nodes: 1 });
+    lease = group.leases[0]!;
+  } else {
+    const rf = await invoker({ ...fabric, ...(node === undefined ? {} : { node: String(node) }) });
+    lease = await stack.use(rf).allocate(module, allocation);
+  }
+  const kept = stack.move();
+  return { lease, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
 
 /** `fn.ts#name` in its parts; a file or a folder may have a # in its own name. */
 function splitTarget(target: string): [module: string, name: string | undefined] {

@@ -3,6 +3,9 @@ import type { Command } from "./command.ts";
 
 const ENVIRONMENT: readonly [string, string][] = [
   ["RFAAS_NODE", "the node to use where --node is not given"],
+  ["RFAAS_MANAGER", "the manager whose nodes to use where none is named"],
+  ["RFAAS_HTTP", "the manager's HTTP interface, for node and bill"],
+  ["RFAAS_TOKEN", "the token to show to nodes and to the manager"],
   ["RFAAS_LOG", "how much to log on stderr: silent, error, warn, info (default), debug, trace"],
   ["RFAAS_SHIM", "load the native shim from this path"],
   ["RFAAS_EXECUTABLE", "start nodes and hosts with this executable"],

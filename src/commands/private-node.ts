@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { dieWithParent } from "../../ffi/system.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import { Agent } from "../executor/agent.ts";
+import { OWNER } from "../executor/identity.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
 import { offerFabrics } from "../fabric/offer.ts";
 import type { Command } from "./command.ts";
@@ -45,6 +46,7 @@ export const privateNode: Command = {
       polling: "adaptive",
       fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,
+      identify: () => OWNER,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });
     const client = agent.newClient(() => {

@@ -1,9 +1,11 @@
-import { totalmem } from "node:os";
+import { hostname, totalmem } from "node:os";
 import { Type } from "@sinclair/typebox";
-import { defaultAddress, parseAddress } from "../address.ts";
+import { type Address, defaultAddress, formatAddress, parseAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Agent } from "../executor/agent.ts";
+import { Bookkeeper } from "../executor/bookkeeper.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
+import { Doorkeeper } from "../executor/identity.ts";
 import { listen } from "../executor/listen.ts";
 import { offerFabrics } from "../fabric/offer.ts";
 import { formatBytes } from "../units.ts";
@@ -20,6 +22,10 @@ const Options = Type.Object({
   prewarm: Type.Optional(whole(0, 1024)),
   drain: Type.Optional(whole(0, 86_400)),
   allowRemote: Type.Optional(flag),
+  tokenKey: Type.Optional(text),
+  manager: Type.Optional(text),
+  name: Type.Optional(text),
+  advertise: Type.Optional(text),
   ...fabricOptions,
 });
 
@@ -29,8 +35,12 @@ export const serve: Command = {
   description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of whoever holds one. Runs until
 SIGTERM or SIGINT, then grants no more leases, lets the present ones end, and exits; a second signal ends them at once.
 
-Only the owner of the socket may connect. Over TCP, only programs of the same user on this machine may, unless --allow-remote
-says that the network is to be trusted: then whoever reaches the port runs functions as the node's user.
+Only the owner of the socket may connect. Over TCP, programs of the same user on this machine may, and whoever has a token that
+was signed with the key of the manager, or of --token-key. With --allow-remote and no key the network is trusted: whoever reaches
+the port runs functions as the node's user.
+
+With --manager the node tells a manager that it is there, what it has free and what its leases cost, and is drained and resumed
+from there. It grants leases itself, whether the manager runs or not. RFAAS_TOKEN is the node's own token, where one is asked for.
 
 Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
   options: [
@@ -50,6 +60,13 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       description: "how long leases may go on after the first signal (default: 30)",
     },
     { flag: "--allow-remote", description: "serve clients on other machines, whoever they are" },
+    { flag: "--token-key <file>", description: "public key that tokens must be signed with" },
+    { flag: "--manager <address>", description: "HOST:PORT of the manager to join" },
+    { flag: "--name <name>", description: "the node's name in the cluster (default: the host's)" },
+    {
+      flag: "--advertise <address>",
+      description: "where clients find the node (default: what --listen says)",
+    },
     ...fabricFlags,
   ],
   examples: [
@@ -68,7 +85,12 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
 
     const { fabric, verbs } = readFabric(options);
     const fabrics = offerFabrics(fabric, verbs);
+    // Before anything is started for nothing.
+    if (options.manager !== undefined) parseAddress(String(options.manager));
+    const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
+    if (options.tokenKey !== undefined) doorkeeper.readKey(String(options.tokenKey));
     const agent = new Agent({
+      identify: (token, trusted) => doorkeeper.identify(token, trusted),
       fabrics,
       cpus: planCpus(cores),
       memoryBytes,
@@ -78,11 +100,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     });
     let listener: Awaited<ReturnType<typeof listen>>;
     try {
-      listener = await listen(
-        address,
-        (reachedAt) => agent.newClient(undefined, reachedAt),
-        options.allowRemote ?? false,
-      );
+      listener = await listen(address, (way) => agent.newClient(undefined, way));
     } catch (error) {
       await agent.drain(0);
       throw error;
@@ -99,6 +117,18 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     );
 
     const limitMs = (options.drain ?? 30) * 1000;
+    const bookkeeper =
+      options.manager === undefined
+        ? undefined
+        : new Bookkeeper(agent, doorkeeper, {
+            manager: String(options.manager),
+            name: String(options.name ?? hostname()),
+            address: String(options.advertise ?? reachable(parseAddress(listener.address))),
+            memoryBytes,
+            fabrics: [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])],
+            removalLimitMs: limitMs,
+            log: (level, message) => log[level](message),
+          });
     let signals = 0;
     const onSignal = (signal: string) => {
       if (++signals > 1) return agent.stop();
@@ -107,9 +137,18 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       log.info(
         `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
       );
-      void agent.drain(limitMs).then(() => process.exit(0));
+      void agent
+        .drain(limitMs)
+        .then(() => bookkeeper?.leave())
+        .then(() => process.exit(0));
     };
     process.on("SIGTERM", onSignal);
     process.on("SIGINT", onSignal);
   },
 };
+
+/** A node that listens everywhere is found by its machine's name. */
+function reachable(address: Address): string {
+  const everywhere = address.kind === "tcp" && ["0.0.0.0", "::"].includes(address.host);
+  return formatAddress(everywhere ? { ...address, host: hostname() } : address);
+}

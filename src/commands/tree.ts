@@ -6,6 +6,11 @@ import type { Command } from "./command.ts";
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
   serve: async () => (await import("./serve.ts")).serve,
+  manager: async () => (await import("./manager.ts")).manager,
+  node: async () => (await import("./node.ts")).node,
+  token: async () => (await import("./token.ts")).token,
+  ps: async () => (await import("./ps.ts")).ps,
+  bill: async () => (await import("./bill.ts")).bill,
   invoke: async () => (await import("./invoke.ts")).invoke,
   bench: async () => (await import("./bench.ts")).bench,
   doctor: async () => (await import("./doctor.ts")).doctor,

@@ -7,7 +7,9 @@ import { NativeError } from "../../ffi/errors.ts";
 import { Connection } from "../connection.ts";
 import { machineId } from "../fabric/machine.ts";
 import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
+import { type Due, LeaseBook, describeEnd } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
+import type { LeaseEffect } from "../lease/lease.ts";
 import {
   type Allocate,
   type ClientMessage,
@@ -16,9 +18,11 @@ import {
   PROTOCOL_VERSION,
   clientVocabulary,
 } from "../protocol/messages.ts";
+import type { Usage } from "../protocol/usage.ts";
 import { VERSION } from "../version.ts";
 import { HostPool } from "./host-pool.ts";
 import type { HostProcess } from "./host-process.ts";
+import { type Identity, OWNER } from "./identity.ts";
 import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
 
 export interface AgentOptions {
@@ -30,19 +34,50 @@ export interface AgentOptions {
   /** Hosts kept waiting. */
   prewarm: number;
   fabrics: FabricOffer;
+  /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
+  identify(token: string | null, trusted: boolean): Identity | { refused: string };
   log(level: "info" | "warn", message: string): void;
+}
+
+/** What the node tells whoever keeps its books. */
+export interface AgentEvents {
+  /** Free cores, free memory or the number of leases may have changed. */
+  capacity(): void;
+  /** What a lease has used so far; with `ended` for the last time. */
+  usage(bill: LeaseBill): void;
+}
+
+export interface LeaseBill {
+  lease: number;
+  user: string;
+  workers: number;
+  startedAtMs: number;
+  usage: Usage;
+  /** Undefined while the lease goes on. */
+  ended: { atMs: number; reason: string } | undefined;
 }
 
 /** Spin budgets when a lease names none: a little more than one wake-up, after which a waiting client blocks too. */
 const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
 /** Threads that each waiting host has ready; a lease of more workers starts the rest. */
 const MAX_PREWARMED_WORKERS = 4;
+/** Budgets are checked, and bills go to the manager, this often. */
+const METER_INTERVAL_MS = 100;
+/** Whoever connects has this long to greet. */
+const GREETING_LIMIT_MS = 5_000;
+/** A timer that is so late says that the machine, or this process, was suspended or starved. */
+const STOOD_STILL_NS = 50e6;
+/** Timers fire up to a millisecond early. */
+const TIMER_SLACK_MS = 1;
 
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
 interface Client {
   connection: ClientConnection;
   greeted: boolean;
+  /** Came over a way that only the node's own user has. */
+  trusted: boolean;
+  identity: Identity;
   /** Those that it can use, of ours. */
   fabrics: string[];
   /** Our address that it connected to, if it came over TCP. */
@@ -53,16 +88,22 @@ interface Client {
 export class Agent {
   readonly #options: AgentOptions;
   readonly #capacity: Capacity;
+  readonly #book: LeaseBook;
   readonly #pool: HostPool;
   readonly #clients = new Set<Client>();
-  readonly #leases = new Map<number, { lease: LeasedHost; client: Client }>();
-  #nextLease = 1;
-  #draining = false;
+  readonly #leases = new Map<number, { lease: LeasedHost; client: Client; excused: boolean }>();
+  #events: AgentEvents | undefined;
+  /** By user, as long as the capacity is taken. */
+  readonly #coresHeld = new Map<string, number>();
+  #refusal: string | null = null;
   #onIdle: (() => void) | undefined;
+  #dueTimer: ReturnType<typeof setTimeout> | undefined;
+  #meterTimer: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
+    this.#book = new LeaseBook(this.#capacity);
     this.#pool = new HostPool(
       options.prewarm,
       Math.min(options.cpus.length, MAX_PREWARMED_WORKERS),
@@ -70,8 +111,28 @@ export class Agent {
     );
   }
 
+  /** From now on `events` hears of capacity and of bills. */
+  watch(events: AgentEvents): void {
+    this.#events = events;
+  }
+
+  get cores(): number {
+    return this.#capacity.totalCores;
+  }
+
+  get free(): { cores: number; memoryBytes: number } {
+    return { cores: this.#book.freeCores, memoryBytes: this.#book.freeMemoryBytes };
+  }
+
+  get draining(): boolean {
+    return this.#book.draining;
+  }
+
   /** A connection for one client; its handler goes to the socket. */
-  newClient(onClosed: () => void = () => {}, reachedAt?: string): ClientConnection {
+  newClient(
+    onClosed: () => void = () => {},
+    { reachedAt, trusted = true }: { reachedAt?: string | undefined; trusted?: boolean } = {},
+  ): ClientConnection {
     const connection: ClientConnection = new Connection(clientVocabulary, {
       message: (message) => this.#heard(client, message),
       closed: (error) => {
@@ -79,6 +140,7 @@ export class Agent {
           connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
           this.#options.log("warn", `a client was disconnected: ${error.message}`);
         }
+        clearTimeout(silent);
         this.#clients.delete(client);
         for (const lease of client.leases.values()) lease.end({ kind: "client-gone" });
         onClosed();
@@ -87,25 +149,46 @@ export class Agent {
     const client: Client = {
       connection,
       greeted: false,
+      trusted,
+      identity: OWNER,
       fabrics: [],
       reachedAt,
       leases: new Map(),
     };
     this.#clients.add(client);
+    const silent = setTimeout(() => {
+      if (!client.greeted)
+        this.#refuse(client, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
+    }, GREETING_LIMIT_MS);
     return connection;
   }
 
   /** Grants no more leases, lets the present ones end for at most `limitMs`, then ends them. Resolves when all hosts are gone. */
   async drain(limitMs: number): Promise<void> {
-    this.#draining = true;
-    for (const { connection } of this.#clients) connection.send({ t: "draining" });
-    if (this.#leases.size > 0) {
-      const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
-      const limit = setTimeout(() => this.stop(), limitMs);
-      await idle;
-      clearTimeout(limit);
-    }
+    this.revoke(limitMs);
+    if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    clearInterval(this.#meterTimer);
     await this.#pool.close();
+  }
+
+  /** Grants no more leases, and takes the present ones back when `limitMs` have passed. */
+  revoke(limitMs: number): void {
+    const now = Bun.nanoseconds();
+    const due = this.#book.drain(now, now + limitMs * 1e6);
+    for (const { connection } of this.#clients) connection.send({ t: "draining" });
+    this.#perform(due);
+    this.#events?.capacity();
+  }
+
+  /** Grants no more leases for a `reason`, or with null grants them again. Those that there are go on. */
+  refuse(reason: string | null): void {
+    this.#refusal = reason;
+  }
+
+  /** Grants leases again. */
+  resume(): void {
+    this.#book.resume();
+    this.#events?.capacity();
   }
 
   /** Ends all leases now. */
@@ -131,6 +214,9 @@ export class Agent {
             `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
           );
         }
+        const identity = this.#options.identify(message.token ?? null, client.trusted);
+        if ("refused" in identity) return this.#refuse(client, "RFAAS_FORBIDDEN", identity.refused);
+        client.identity = identity;
         client.fabrics = this.#sharedFabrics(message.fabrics, message.machine === machineId());
         if (client.fabrics.length === 0)
           return this.#refuse(client, "RFAAS_NO_SHARED_FABRIC", this.#explainNoFabric(message));
@@ -152,6 +238,15 @@ export class Agent {
         if (!lease) return client.connection.send({ t: "released", lease: message.lease });
         return lease.end({ kind: "released" });
       }
+      case "redeem":
+        client.leases.get(message.lease)?.advance({ kind: "redeemed", atNs: Bun.nanoseconds() });
+        return this.#schedule();
+      case "renew":
+        return this.#renew(client, message.lease, message.ttlMs);
+      case "ask-usage": {
+        const usage = client.leases.get(message.lease)?.usage() ?? null;
+        return client.connection.send({ t: "usage", id: message.id, usage });
+      }
       case "cancel":
         return client.leases
           .get(message.lease)
@@ -160,8 +255,8 @@ export class Agent {
         return client.connection.send({
           t: "status",
           id: message.id,
-          freeCores: this.#capacity.freeCores,
-          freeMemoryBytes: this.#capacity.freeMemoryBytes,
+          freeCores: this.#book.freeCores,
+          freeMemoryBytes: this.#book.freeMemoryBytes,
           leases: this.#leases.size,
           prewarmedHosts: this.#pool.readyCount,
         });
@@ -199,11 +294,7 @@ export class Agent {
         ...(error ? { error } : {}),
       });
 
-    if (this.#draining)
-      return deny(
-        "RFAAS_NODE_DRAINING",
-        "the node is draining and grants no leases; use another node",
-      );
+    if (this.#refusal !== null) return deny("RFAAS_NODE_REFUSES", this.#refusal);
     const { workers, slots } = request;
     if (workers > LAYOUT.maxWorkers)
       return deny(
@@ -222,21 +313,37 @@ export class Agent {
       );
     if (request.fabric === "shm" && !request.mailbox)
       return deny("RFAAS_PROTOCOL", "a lease over shared memory needs a mailbox");
-    const share = this.#capacity.take(workers, request.memoryBytes);
-    if (typeof share === "string") return deny("RFAAS_NODE_FULL", share);
+    const { user, maxCores } = client.identity;
+    const held = this.#coresOf(user);
+    if (maxCores !== null && held + workers > maxCores)
+      return deny(
+        "RFAAS_TOKEN_LIMIT",
+        `the token of ${user} is good for ${maxCores} cores at a time on this node, ${held} are leased and ${workers} are asked for; release some, or ask for a token with more`,
+      );
+    const ttlNs = request.ttlMs * 1e6;
+    const booked = this.#book.request(
+      { workers, memoryBytes: request.memoryBytes, ttlNs },
+      started,
+    );
+    if (typeof booked === "string")
+      return deny(this.#book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
+    this.#coresHeld.set(user, held + workers);
+    this.#events?.capacity();
 
     let taken: { host: HostProcess; prewarmed: boolean } | undefined;
     let lease: LeasedHost;
     try {
       taken = await this.#pool.take();
-      lease = this.#newLease(client, request, share, taken, started);
+      lease = this.#newLease(client, request, booked, taken, started);
     } catch (error) {
       taken?.host.kill();
-      this.#capacity.give(share);
+      this.#giveUp(booked.lease, user, workers);
       return deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
     }
     client.leases.set(lease.id, lease);
-    this.#leases.set(lease.id, { lease, client });
+    this.#leases.set(lease.id, { lease, client, excused: false });
+    // The node may have been told to drain while a host was started.
+    if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
     // The client may have gone while a host was started.
     if (!this.#clients.has(client)) return lease.end({ kind: "client-gone" });
     try {
@@ -245,6 +352,108 @@ export class Agent {
       deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
       lease.end({ kind: "load-failed" });
     }
+  }
+
+  #renew(client: Client, id: number, ttlMs: number | null): void {
+    const lease = client.leases.get(id);
+    if (!lease) return;
+    const atNs = Bun.nanoseconds();
+    lease.advance({ kind: "renewed", atNs, ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }) });
+    const state = this.#book.state(id);
+    if (state?.phase !== "active" && state?.phase !== "revoking") return;
+    const untilNs =
+      state.phase === "revoking"
+        ? Math.min(state.expiresAtNs, state.deadlineNs)
+        : state.expiresAtNs;
+    client.connection.send({ t: "renewed", lease: id, expiresInMs: (untilNs - atNs) / 1e6 });
+    this.#schedule();
+  }
+
+  /** Wakes the agent when the next lease is due. A call is as good as a renewal: a program that only calls needs no timers. */
+  #schedule(): void {
+    clearTimeout(this.#dueTimer);
+    const dueNs = this.#book.nextDueNs();
+    if (dueNs === Infinity) return;
+    const inMs = Math.max(0, (dueNs - Bun.nanoseconds()) / 1e6) + TIMER_SLACK_MS;
+    this.#dueTimer = setTimeout(
+      () => {
+        const atNs = Bun.nanoseconds();
+        const stoodStill = atNs - dueNs > STOOD_STILL_NS;
+        for (const id of this.#book.dueLeases(atNs)) this.#renewIfUsed(id, atNs, stoodStill);
+        this.#perform(this.#book.passTime(atNs));
+        this.#schedule();
+      },
+      Math.min(inMs, 2 ** 31 - 1),
+    );
+  }
+
+  /** When the machine stood still, the client may have, too: a lease is excused once for that. */
+  #renewIfUsed(id: number, atNs: number, stoodStill: boolean): void {
+    const held = this.#leases.get(id);
+    if (!held) return;
+    const used = held.lease.wasUsed();
+    if (used || (stoodStill && !held.excused)) held.lease.advance({ kind: "renewed", atNs });
+    held.excused = stoodStill && !used;
+  }
+
+  /** Somebody wants to know what leases use, or a lease has a bound. */
+  #startMeters(): void {
+    this.#meterTimer ??= setInterval(() => this.#readMeters(), METER_INTERVAL_MS);
+  }
+
+  #perform(all: readonly Due[]): void {
+    // A lease whose host is still being started looks at its own state then.
+    for (const { lease, effects } of all) this.#leases.get(lease)?.lease.perform(effects);
+  }
+
+  /** Nothing is leased: nothing needs a timer. */
+  #rest(): void {
+    clearTimeout(this.#dueTimer);
+    clearInterval(this.#meterTimer);
+    this.#meterTimer = undefined;
+    this.#onIdle?.();
+  }
+
+  #readMeters(): void {
+    for (const { lease, client } of this.#leases.values()) {
+      const phase = this.#book.state(lease.id)?.phase;
+      if (phase !== "active" && phase !== "revoking") continue;
+      this.#bill(lease, client, lease.usage(), undefined);
+    }
+  }
+
+  #bill(lease: LeasedHost, client: Client, usage: Usage, ended: LeaseBill["ended"]): void {
+    this.#events?.usage({
+      lease: lease.id,
+      user: client.identity.user,
+      workers: lease.shape.workers,
+      startedAtMs: lease.startedAtMs,
+      usage,
+      ended,
+    });
+  }
+
+  #coresOf(user: string): number {
+    return this.#coresHeld.get(user) ?? 0;
+  }
+
+  #dropCores(user: string, workers: number): void {
+    const left = this.#coresOf(user) - workers;
+    if (left > 0) this.#coresHeld.set(user, left);
+    else this.#coresHeld.delete(user);
+  }
+
+  /** No host could be started for it. */
+  #giveUp(id: number, user: string, workers: number): void {
+    this.#book.advance(id, {
+      kind: "ended",
+      atNs: Bun.nanoseconds(),
+      reason: { kind: "load-failed" },
+    });
+    this.#book.free(id);
+    this.#dropCores(user, workers);
+    this.#events?.capacity();
+    if (this.#book.size === 0) this.#rest();
   }
 
   /** The device that the client's own way leads to comes first. */
@@ -257,7 +466,7 @@ export class Agent {
   #newLease(
     client: Client,
     request: Allocate,
-    share: Share,
+    { lease: id, share }: { lease: number; share: Share },
     { host, prewarmed }: { host: HostProcess; prewarmed: boolean },
     started: number,
   ): LeasedHost {
@@ -282,11 +491,20 @@ export class Agent {
           polling,
           spinNs: lease.shape.spinNs,
           listening: lease.listeningAt,
+          expiresInMs: request.ttlMs,
           prewarmed,
           grantNs: Bun.nanoseconds() - started,
           spawnNs: hostReady - started,
           loadNs,
         });
+        this.#schedule();
+        if (this.#events || Object.keys(request.budget).length > 0) this.#startMeters();
+      },
+      revoking: (lease, deadlineNs) => {
+        const deadlineInMs = Math.max(0, (deadlineNs - Bun.nanoseconds()) / 1e6);
+        const message = "the node wants its cores back";
+        connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
+        this.#schedule();
       },
       denied: (_, code, message, error) =>
         connection.send({
@@ -304,17 +522,20 @@ export class Agent {
         this.#options.log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);
         connection.send({ t: "worker-lost", lease: lease.id, worker, message });
       },
-      finished: (lease) => {
-        this.#capacity.give(share);
+      finished: (lease, usage, reason) => {
         client.leases.delete(lease.id);
         this.#leases.delete(lease.id);
-        this.#options.log("info", `lease ${lease.id} ended`);
+        this.#dropCores(client.identity.user, request.workers);
+        this.#options.log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
         connection.send({ t: "released", lease: lease.id });
-        if (this.#leases.size === 0) this.#onIdle?.();
+        this.#bill(lease, client, usage, { atMs: Date.now(), reason: reason.kind });
+        this.#events?.capacity();
+        if (this.#book.size === 0) this.#rest();
       },
     };
     return new LeasedHost(
-      this.#nextLease++,
+      this.#book,
+      id,
       request,
       share,
       {
@@ -330,6 +551,9 @@ export class Agent {
     );
   }
 }
+
+/** What is left to do for a lease that was taken back while its host was started. */
+const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];
 
 function explainAllocationFailure(error: unknown): string {
   if (error instanceof NativeError && (error.code === "ENOMEM" || error.code === "ENOSPC"))

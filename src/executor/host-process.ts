@@ -14,6 +14,8 @@ import { childEnvironment, selfCommand } from "../process.ts";
 export interface HostExit {
   exitCode: number | null;
   signal: string | null;
+  /** All CPU time of its life, as the kernel counted it. */
+  cpuNs: number | undefined;
 }
 
 /** Bun's own copies of 0 to 2 aside, the control connection is the child's descriptor 3. */
@@ -60,8 +62,14 @@ export class HostProcess {
         // What functions print is not data: it goes to the node's log.
         stdio: ["ignore", 2, 2, "pipe"],
         env: childEnvironment(),
-        onExit: (_, exitCode, signal) =>
-          exit.resolve({ exitCode, signal: signal === null ? null : String(signal) }),
+        onExit: (ended, exitCode, signal) => {
+          const cpuTime = ended.resourceUsage()?.cpuTime.total;
+          exit.resolve({
+            exitCode,
+            signal: signal === null ? null : String(signal),
+            cpuNs: cpuTime === undefined ? undefined : 1000 * Number(cpuTime),
+          });
+        },
       },
     );
     const ready = Promise.withResolvers<void>();

@@ -3,18 +3,14 @@ import { constants } from "node:os";
 import { closeDescriptor, notifyPair, sendDescriptors } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../ffi/region.ts";
+import { type LeaseBook, describeEnd } from "../lease/book.ts";
 import type { Share } from "../lease/capacity.ts";
-import {
-  type EndReason,
-  type LeaseEffect,
-  type LeaseEvent,
-  type LeaseState,
-  advanceLease,
-  grantLease,
-} from "../lease/lease.ts";
+import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../lease/lease.ts";
 import type { Allocate, ErrorRecord, HostMessage } from "../protocol/messages.ts";
+import type { Usage } from "../protocol/usage.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
+import { Meter, isSpent } from "./meter.ts";
 
 /** What the agent hears of a lease. */
 export interface LeaseEvents {
@@ -22,8 +18,10 @@ export interface LeaseEvents {
   denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
   lost(lease: LeasedHost, message: string): void;
   workerLost(lease: LeasedHost, worker: number, message: string): void;
-  /** The host is gone and the share is free; called once, last. */
-  finished(lease: LeasedHost): void;
+  /** The node wants it back, by then. */
+  revoking(lease: LeasedHost, deadlineNs: number): void;
+  /** The host is gone, the share is free and the bill is final; called once, last. */
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
 
 /** Over verbs: which of the node's devices to listen on, by its address. */
@@ -38,6 +36,14 @@ type Loaded = HostMessage & { t: "loaded" };
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
+/** What callers that block read in shared memory. */
+const ENDS: Partial<Record<EndReason["kind"], number>> = {
+  expired: END.expired,
+  unredeemed: END.expired,
+  revoked: END.revoked,
+  "over-budget": END.overBudget,
+};
+
 /** How long a released host may take to end by itself. */
 const DETACH_LIMIT_MS = 100;
 
@@ -47,6 +53,10 @@ export class LeasedHost {
   readonly share: Share;
   readonly shape: RegionShape;
   readonly host: HostProcess;
+  /** By the wall clock, for the bill. */
+  readonly startedAtMs = Date.now();
+  readonly #book: LeaseBook;
+  readonly #meter: Meter;
   readonly #events: LeaseEvents;
   readonly #listen: ListenChoice | undefined;
   /** What the host's descriptors come with and, over verbs, what its client must show. */
@@ -54,11 +64,12 @@ export class LeasedHost {
   readonly #claimed: ClaimedCpus;
   readonly #page: LeasePage;
   #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
-  #state: LeaseState = grantLease(Bun.nanoseconds());
   #loaded: Loaded | undefined;
+  #cpuNs: number | undefined;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
+    book: LeaseBook,
     id: number,
     request: Allocate,
     share: Share,
@@ -67,6 +78,7 @@ export class LeasedHost {
     host: HostProcess,
     events: LeaseEvents,
   ) {
+    this.#book = book;
     this.id = id;
     this.request = request;
     this.share = share;
@@ -83,6 +95,7 @@ export class LeasedHost {
       for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
       throw error;
     }
+    this.#meter = new Meter(this.#page, host.pid, shape.workers);
     this.#claimed = claimCpus(share.cpus);
     const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
     this.#fds = { memory, client, workers };
@@ -122,7 +135,19 @@ export class LeasedHost {
   }
 
   end(reason: EndReason): void {
-    this.#advance({ kind: "ended", atNs: Bun.nanoseconds(), reason });
+    this.advance({ kind: "ended", atNs: Bun.nanoseconds(), reason });
+  }
+
+  /** What it has used so far. Ends the lease when that is as much as its budget. */
+  usage(): Usage {
+    const usage = this.#meter.read(this.#state, Bun.nanoseconds());
+    if (isSpent(usage, this.request.budget)) this.end({ kind: "over-budget" });
+    return usage;
+  }
+
+  /** Whether its workers have had calls since this was asked last. */
+  wasUsed(): boolean {
+    return this.#meter.wasUsed();
   }
 
   cancel(worker: number, slot: number, sequence: number): void {
@@ -133,7 +158,8 @@ export class LeasedHost {
     switch (message.t) {
       case "loaded":
         this.#loaded = message;
-        return this.#advance({ kind: "loaded", atNs: Bun.nanoseconds() });
+        this.#meter.begin();
+        return this.advance({ kind: "loaded", atNs: Bun.nanoseconds() });
       case "load-failed":
         this.#events.denied(this, message.code, message.error.message, message.error);
         return this.end({ kind: "load-failed" });
@@ -144,25 +170,32 @@ export class LeasedHost {
     }
   }
 
-  #died({ exitCode, signal }: HostExit): void {
-    const unanswered = this.#state.phase === "granted";
+  #died({ exitCode, signal, cpuNs }: HostExit): void {
+    this.#cpuNs = cpuNs;
     this.end({ kind: "host-died", exitCode, signal });
-    if (unanswered) {
-      const message = `the host process died while it loaded the module: ${describeExit(exitCode, signal)}`;
-      this.#events.denied(this, "RFAAS_MODULE_FAILED", message);
-    }
   }
 
   #finish(): void {
+    const state = this.#state;
+    if (state.phase !== "ended") return;
+    const usage = this.#meter.read(state, Bun.nanoseconds(), this.#cpuNs);
     this.#claimed.release();
     this.#closeDescriptors();
     this.#page.close();
-    this.#events.finished(this);
+    this.#book.free(this.id);
+    this.#events.finished(this, usage, state.reason);
   }
 
-  #advance(event: LeaseEvent): void {
-    const [state, effects] = advanceLease(this.#state, event);
-    this.#state = state;
+  get #state(): LeaseState {
+    return this.#book.state(this.id)!;
+  }
+
+  advance(event: LeaseEvent): void {
+    this.perform(this.#book.advance(this.id, event));
+  }
+
+  /** Does what the lease's book says must be done. */
+  perform(effects: readonly LeaseEffect[]): void {
     for (const effect of effects) this.#perform(effect);
   }
 
@@ -170,9 +203,15 @@ export class LeasedHost {
     switch (effect) {
       case "announce-grant":
         return this.#handOver();
+      case "announce-revocation": {
+        const state = this.#state;
+        if (state.phase === "revoking") this.#events.revoking(this, state.deadlineNs);
+        return;
+      }
       case "announce-loss":
         return this.#announceLoss();
       case "stop-host":
+        // Unless the loss was announced with a reason of its own.
         this.#page.end(END.released, 0);
         return this.#stopHost();
       case "return-capacity":
@@ -220,8 +259,11 @@ export class LeasedHost {
   }
 
   #announceLoss(): void {
-    if (this.#state.phase !== "ended") return;
-    const { reason } = this.#state;
+    const state = this.#state;
+    if (state.phase !== "ended") return;
+    const { reason, activeAtNs } = state;
+    if (reason.kind === "load-failed") return;
+    if (activeAtNs === undefined) return this.#deny(reason);
     if (reason.kind === "host-died") {
       const { exitCode, signal } = reason;
       if (signal === null) this.#page.end(END.exited, exitCode ?? 0);
@@ -231,6 +273,19 @@ export class LeasedHost {
       this.#page.end(END.nodeStopped, 0);
       this.#events.lost(this, "the node stopped before the lease was released");
     } else if (reason.kind === "connection-lost") this.#events.lost(this, reason.message);
+    else {
+      this.#page.end(ENDS[reason.kind] ?? END.released, 0);
+      this.#events.lost(this, `the lease is over: ${describeEnd(reason)}`);
+    }
+  }
+
+  /** It ended before its client had it. */
+  #deny(reason: EndReason): void {
+    if (reason.kind !== "host-died")
+      return this.#events.denied(this, "RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
+    const { exitCode, signal } = reason;
+    const message = `the host process died while it loaded the module: ${describeExit(exitCode, signal)}`;
+    this.#events.denied(this, "RFAAS_MODULE_FAILED", message);
   }
 
   #closeDescriptors(): void {

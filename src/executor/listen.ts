@@ -20,33 +20,31 @@ export interface Listener {
   stop(): void;
 }
 
-/**
- * Listens at `address`; `accept` is told which of our addresses a client came to, over TCP. Unless `allowRemote`, TCP serves the
- * node's own user on this machine alone. Throws {@link AddressInUse} when another node does, {@link EnvironmentError}
- * when it cannot be done.
- */
+/** How a client came. */
+export interface Way {
+  /** Which of our addresses it came to, over TCP. */
+  reachedAt: string | undefined;
+  /** Only the node's own user can have come so. */
+  trusted: boolean;
+}
+
+/** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
 export async function listen(
   address: Address,
-  accept: (reachedAt?: string) => ClientConnection,
-  allowRemote: boolean,
+  accept: (way: Way) => ClientConnection,
 ): Promise<Listener> {
   const connections = new WeakMap<Socket<undefined>, ClientConnection>();
   const socket: SocketHandler<undefined> = {
     binaryType: "uint8array",
     open(peer) {
-      const connection = accept(address.kind === "tcp" ? plainAddress(peer) : undefined);
+      const tcp = address.kind === "tcp";
+      const connection = accept({
+        reachedAt: tcp ? plainAddress(peer) : undefined,
+        trusted: !tcp || isOwnUser(peer),
+      });
       connections.set(peer, connection);
       connection.opened(peer);
-      if (address.kind === "tcp") peer.setKeepAlive(true, KEEP_ALIVE_MS);
-      if (address.kind === "tcp" && !allowRemote && !isOwnUser(peer)) {
-        connection.send({
-          t: "refused",
-          code: "RFAAS_FORBIDDEN",
-          message:
-            "over TCP only programs of the node's user, on its machine, may connect; use its Unix socket, or serve with --allow-remote on a network that you trust",
-        });
-        connection.close();
-      }
+      if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
     },
     data: (peer, bytes) => connections.get(peer)?.received(bytes),
     drain: (peer) => connections.get(peer)?.drained(),

@@ -1,49 +1,146 @@
 /**
- * The life of a lease, as a pure state machine: no I/O, time comes with the event, what must happen comes back as effects.
+ * The life of a lease, as a pure state machine: no I/O, time comes with the event, what must happen comes back as effects. Node,
+ * client and simulator all run this code.
  *
- *     granted -> active -> released | lost
+ *     granted -> active -> (revoking) -> ended: released | expired | revoked | unredeemed | lost ...
  *
  * Every way to end gives the capacity back exactly once and stops the host exactly once.
  */
 
 export type LeaseState =
-  | { phase: "granted"; grantedAtNs: number }
-  | { phase: "active"; grantedAtNs: number; activeAtNs: number }
-  | { phase: "ended"; grantedAtNs: number; endedAtNs: number; reason: EndReason };
+  | { phase: "granted"; grantedAtNs: number; ttlNs: number }
+  | ({ phase: "active" } & Active)
+  | ({ phase: "revoking"; deadlineNs: number } & Active)
+  | {
+      phase: "ended";
+      grantedAtNs: number;
+      /** Undefined when it ended before its workers were ready: nothing is billed. */
+      activeAtNs: number | undefined;
+      endedAtNs: number;
+      reason: EndReason;
+    };
+
+interface Active {
+  grantedAtNs: number;
+  ttlNs: number;
+  activeAtNs: number;
+  expiresAtNs: number;
+  /** Whether the client has said that it uses the lease. */
+  redeemed: boolean;
+}
 
 /** Why a lease ended. */
 export type EndReason =
   | { kind: "released" }
   | { kind: "client-gone" }
+  | { kind: "expired" }
+  | { kind: "unredeemed" }
+  | { kind: "revoked" }
+  | { kind: "over-budget" }
   | { kind: "connection-lost"; message: string }
   | { kind: "load-failed" }
   | { kind: "host-died"; exitCode: number | null; signal: string | null }
   | { kind: "node-stopped" };
 
 export type LeaseEvent =
-  { kind: "loaded"; atNs: number } | { kind: "ended"; atNs: number; reason: EndReason };
+  | { kind: "loaded"; atNs: number }
+  | { kind: "redeemed"; atNs: number }
+  /** The client asks for `ttlNs` from now on, or has been seen to call, which is as good. */
+  | { kind: "renewed"; atNs: number; ttlNs?: number }
+  | { kind: "revoked"; atNs: number; deadlineNs: number }
+  /** Time has passed; to be told at {@link dueAtNs}. */
+  | { kind: "time"; atNs: number }
+  | { kind: "ended"; atNs: number; reason: EndReason };
 
 /** What the caller must do, in order. */
-export type LeaseEffect = "announce-grant" | "stop-host" | "announce-loss" | "return-capacity";
+export type LeaseEffect =
+  "announce-grant" | "announce-revocation" | "stop-host" | "announce-loss" | "return-capacity";
 
-export function grantLease(atNs: number): LeaseState {
-  return { phase: "granted", grantedAtNs: atNs };
+/** A client that has not said by then that it uses its lease loses it, however often it renews. */
+export const REDEEM_LIMIT_NS = 10e9;
+
+export function grantLease(atNs: number, ttlNs: number): LeaseState {
+  return { phase: "granted", grantedAtNs: atNs, ttlNs };
 }
 
-/** The next state and what to do. An event that comes after the end changes nothing. */
+/** When the lease must hear of the time, or undefined. */
+export function dueAtNs(state: LeaseState): number | undefined {
+  if (state.phase === "granted" || state.phase === "ended") return undefined;
+  const due = state.redeemed
+    ? state.expiresAtNs
+    : Math.min(state.expiresAtNs, state.activeAtNs + REDEEM_LIMIT_NS);
+  return state.phase === "revoking" ? Math.min(due, state.deadlineNs) : due;
+}
+
+/** The next state and what to do. An event that comes after the end, or too early, changes nothing. */
 export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState, LeaseEffect[]] {
   if (state.phase === "ended") return [state, []];
-  if (event.kind === "loaded") {
-    if (state.phase === "active") return [state, []];
-    return [{ ...state, phase: "active", activeAtNs: event.atNs }, ["announce-grant"]];
+  if (event.kind === "ended") return endLease(state, event.atNs, event.reason);
+  if (state.phase === "granted") {
+    const { grantedAtNs, ttlNs } = state;
+    if (event.kind === "revoked") return endLease(state, event.atNs, { kind: "revoked" });
+    if (event.kind !== "loaded") return [state, []];
+    const { atNs } = event;
+    return [
+      {
+        phase: "active",
+        grantedAtNs,
+        ttlNs,
+        activeAtNs: atNs,
+        expiresAtNs: atNs + ttlNs,
+        redeemed: false,
+      },
+      ["announce-grant"],
+    ];
   }
+  switch (event.kind) {
+    case "loaded":
+      return [state, []];
+    case "redeemed":
+      return [{ ...state, redeemed: true }, []];
+    case "renewed": {
+      const { ttlNs = state.ttlNs } = event;
+      const expiresAtNs = Math.max(state.expiresAtNs, event.atNs + ttlNs);
+      return [{ ...state, ttlNs, expiresAtNs }, []];
+    }
+    case "revoked": {
+      const deadlineNs =
+        state.phase === "revoking"
+          ? Math.min(state.deadlineNs, event.deadlineNs)
+          : event.deadlineNs;
+      return [{ ...state, phase: "revoking", deadlineNs }, ["announce-revocation"]];
+    }
+    case "time":
+      return endIfDue(state, event.atNs);
+  }
+}
+
+function endIfDue(
+  state: LeaseState & { phase: "active" | "revoking" },
+  atNs: number,
+): [LeaseState, LeaseEffect[]] {
+  if (state.phase === "revoking" && atNs >= state.deadlineNs)
+    return endLease(state, atNs, { kind: "revoked" });
+  if (!state.redeemed && atNs >= state.activeAtNs + REDEEM_LIMIT_NS)
+    return endLease(state, atNs, { kind: "unredeemed" });
+  if (atNs >= state.expiresAtNs) return endLease(state, atNs, { kind: "expired" });
+  return [state, []];
+}
+
+function endLease(
+  state: Exclude<LeaseState, { phase: "ended" }>,
+  endedAtNs: number,
+  reason: EndReason,
+): [LeaseState, LeaseEffect[]] {
+  const activeAtNs = state.phase === "granted" ? undefined : state.activeAtNs;
   const ended: LeaseState = {
     phase: "ended",
     grantedAtNs: state.grantedAtNs,
-    endedAtNs: event.atNs,
-    reason: event.reason,
+    activeAtNs,
+    endedAtNs,
+    reason,
   };
-  const clientAsked = event.reason.kind === "released" || event.reason.kind === "client-gone";
+  const clientAsked = reason.kind === "released" || reason.kind === "client-gone";
   return [
     ended,
     clientAsked

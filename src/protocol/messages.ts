@@ -5,14 +5,17 @@
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { ProtocolError } from "../errors.ts";
+import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 const count = Type.Integer({ minimum: 1, maximum: 0xffffffff });
 const index = Type.Integer({ minimum: 0, maximum: 0xffffffff });
 const text = Type.String({ maxLength: 64 * 1024 });
 const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
+/** At most a day; a lease is renewed, not long. */
+const duration = Type.Integer({ minimum: 1, maximum: 86_400_000 });
 const fabric = Type.Union([Type.Literal("shm"), Type.Literal("verbs")]);
 const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
 const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")]);
@@ -43,6 +46,8 @@ const Hello = Type.Object({
   pid: count,
   fabrics: Type.Array(text, { maxItems: 16 }),
   machine: text,
+  /** Who asks, signed by a manager or the node's owner. */
+  token: Type.Optional(Type.Union([Type.String({ maxLength: 4096 }), Type.Null()])),
 });
 const Allocate = Type.Object({
   t: Type.Literal("allocate"),
@@ -54,10 +59,22 @@ const Allocate = Type.Object({
   polling: Type.Union([polling, Type.Null()]),
   spinNs: Type.Union([index, Type.Null()]),
   loadTimeoutMs: count,
+  /** How long the lease lasts after it was last renewed or used. */
+  ttlMs: duration,
+  /** The lease ends when one of these counters is reached. */
+  budget: Type.Partial(Usage),
   fabric,
   /** Where the descriptors of shared memory go. */
   mailbox: Type.Union([bytes(5), Type.Null()]),
 });
+/** The client has mapped or connected to the lease's memory and uses it. */
+const Redeem = Type.Object({ t: Type.Literal("redeem"), lease: count });
+const Renew = Type.Object({
+  t: Type.Literal("renew"),
+  lease: count,
+  ttlMs: Type.Union([duration, Type.Null()]),
+});
+const AskUsage = Type.Object({ t: Type.Literal("ask-usage"), id: count, lease: count });
 const Release = Type.Object({ t: Type.Literal("release"), lease: count });
 const Cancel = Type.Object({
   t: Type.Literal("cancel"),
@@ -92,6 +109,7 @@ const Granted = Type.Object({
   spinNs: index,
   /** Over verbs: where the lease's host listens for its client, which shows the nonce. */
   listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
+  expiresInMs: Type.Number(),
   prewarmed: Type.Boolean(),
   grantNs: Type.Number(),
   spawnNs: Type.Number(),
@@ -110,6 +128,23 @@ const WorkerLostNote = Type.Object({
   lease: count,
   worker: index,
   message: text,
+});
+const Renewed = Type.Object({
+  t: Type.Literal("renewed"),
+  lease: count,
+  expiresInMs: Type.Number(),
+});
+const Revoking = Type.Object({
+  t: Type.Literal("revoking"),
+  lease: count,
+  deadlineInMs: Type.Number(),
+  message: text,
+});
+const UsageNote = Type.Object({
+  t: Type.Literal("usage"),
+  id: count,
+  /** Null when the lease is not one of this client's. */
+  usage: Type.Union([Usage, Type.Null()]),
 });
 const Released = Type.Object({ t: Type.Literal("released"), lease: count });
 const Draining = Type.Object({ t: Type.Literal("draining") });
@@ -204,7 +239,14 @@ export class Vocabulary<T extends { t: string }> {
 }
 
 export type ClientMessage = Static<
-  typeof Hello | typeof Allocate | typeof Release | typeof Cancel | typeof AskStatus
+  | typeof Hello
+  | typeof Allocate
+  | typeof Redeem
+  | typeof Renew
+  | typeof AskUsage
+  | typeof Release
+  | typeof Cancel
+  | typeof AskStatus
 >;
 export type NodeMessage = Static<
   | typeof Welcome
@@ -213,6 +255,9 @@ export type NodeMessage = Static<
   | typeof Denied
   | typeof Lost
   | typeof WorkerLostNote
+  | typeof Renewed
+  | typeof Revoking
+  | typeof UsageNote
   | typeof Released
   | typeof Draining
   | typeof Status
@@ -230,6 +275,9 @@ export type Welcome = Static<typeof Welcome>;
 export const clientVocabulary = new Vocabulary<ClientMessage>([
   Hello,
   Allocate,
+  Redeem,
+  Renew,
+  AskUsage,
   Release,
   Cancel,
   AskStatus,
@@ -241,6 +289,9 @@ export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Denied,
   Lost,
   WorkerLostNote,
+  Renewed,
+  Revoking,
+  UsageNote,
   Released,
   Draining,
   Status,

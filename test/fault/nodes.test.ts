@@ -2,6 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { closeDescriptor } from "../../ffi/descriptors.ts";
+import { NodeConnection } from "../../src/client/node-connection.ts";
 import { LeaseRefused, NodeUnreachable, WorkerLost, invoker } from "../../src/index.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
@@ -166,6 +168,59 @@ describe("a served node", () => {
     client.kill("SIGKILL");
     await until(async () => (await rf.status()).leases === 0, "the lease is taken back");
     expect((await rf.status()).freeCores).toBeGreaterThanOrEqual(freeCores);
+  });
+
+  test("does not keep whoever connects and says nothing, or half a message", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"));
+    const silent = [new Uint8Array(0), encodeFrame({ t: "hello" }).subarray(0, 6)].map(
+      async (bytes) => {
+        const closed = Promise.withResolvers<void>();
+        const socket = await Bun.connect({
+          unix: node.address,
+          socket: { data() {}, close: () => closed.resolve() },
+        });
+        socket.write(bytes);
+        await closed.promise;
+      },
+    );
+    await Promise.all(silent);
+    await using rf = await invoker({ node: node.address });
+    expect((await rf.status()).leases).toBe(0);
+  });
+
+  test("takes a lease back whose client renews for ever and never uses it", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"));
+    const address = { kind: "unix", path: node.address } as const;
+    const connection = await NodeConnection.connect(address, ["shm"], null);
+    const lost = Promise.withResolvers<string>();
+    const { granted, descriptors } = await connection.allocate(
+      {
+        module: join(FUNCTIONS, "good.ts"),
+        workers: 1,
+        memoryBytes: 4096,
+        slots: 1,
+        polling: "warm",
+        spinNs: null,
+        loadTimeoutMs: 10_000,
+        ttlMs: 1_000,
+        budget: {},
+        fabric: "shm",
+      },
+      {
+        lost: (message) => lost.resolve(message),
+        workerLost() {},
+        renewed() {},
+        revoking() {},
+      },
+    );
+    const renewals = setInterval(() => connection.renew(granted.lease, null), 100);
+    expect(await lost.promise).toContain("never said that it uses it");
+    clearInterval(renewals);
+    for (const fd of descriptors) closeDescriptor(fd);
+    await until(async () => (await connection.status()).leases === 0, "the lease is gone");
+    await connection.close();
   });
 
   test("answers nonsense with a refusal and goes on serving", async () => {

@@ -34,6 +34,8 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
     { device: "mlx5_0", port: 1 },
   ],
   [new api.LeaseLost("m"), EXIT.leaseLost, {}],
+  [new api.TokenRefused("expired", "m"), EXIT.failed, { reason: "expired" }],
+  [new api.LedgerUnavailable("m"), EXIT.failed, {}],
   [new api.OutOfLeaseMemory(100, 64), EXIT.failed, { requestedBytes: 100, freeBytes: 64 }],
   [new api.QueueFull("m"), EXIT.failed, {}],
   [new api.EnvironmentError("m"), EXIT.failed, {}],

@@ -4,12 +4,18 @@ import {
   type LeaseEffect,
   type LeaseEvent,
   type LeaseState,
+  REDEEM_LIMIT_NS,
   advanceLease,
+  dueAtNs,
   grantLease,
 } from "../../src/lease/lease.ts";
 
 const ASKED: readonly EndReason[] = [{ kind: "released" }, { kind: "client-gone" }];
 const UNASKED: readonly EndReason[] = [
+  { kind: "expired" },
+  { kind: "unredeemed" },
+  { kind: "revoked" },
+  { kind: "over-budget" },
   { kind: "load-failed" },
   { kind: "host-died", exitCode: 1, signal: null },
   { kind: "host-died", exitCode: null, signal: "SIGKILL" },
@@ -18,18 +24,41 @@ const UNASKED: readonly EndReason[] = [
 const REASONS = [...ASKED, ...UNASKED];
 const LOADED: LeaseEvent = { kind: "loaded", atNs: 20 };
 
-const GRANTED = grantLease(10);
+const TTL_NS = 60e9;
+const GRANTED = grantLease(10, TTL_NS);
 const [ACTIVE] = advanceLease(GRANTED, LOADED);
+const [REDEEMED] = advanceLease(ACTIVE, { kind: "redeemed", atNs: 21 });
+const DEADLINE_NS = 5e9;
+const [REVOKING] = advanceLease(REDEEMED, { kind: "revoked", atNs: 22, deadlineNs: DEADLINE_NS });
+/** What happens when only time passes, to the state at the time that it asked for. */
+const atDue = (state: LeaseState): [LeaseState, LeaseEffect[]] =>
+  advanceLease(state, { kind: "time", atNs: dueAtNs(state)! });
 const ended = (reason: EndReason, atNs = 30): LeaseEvent => ({ kind: "ended", atNs, reason });
 
 describe("a granted lease", () => {
   test("remembers when it was granted", () => {
-    expect(GRANTED).toEqual({ phase: "granted", grantedAtNs: 10 });
+    expect(GRANTED).toEqual({ phase: "granted", grantedAtNs: 10, ttlNs: TTL_NS });
+  });
+
+  test("waits for no time: loading has a limit of its own", () => {
+    expect(dueAtNs(GRANTED)).toBeUndefined();
+  });
+
+  test("ends at once when it is revoked: nobody uses it", () => {
+    const [next] = advanceLease(GRANTED, { kind: "revoked", atNs: 15, deadlineNs: 1e9 });
+    expect(next).toMatchObject({ phase: "ended", endedAtNs: 15, reason: { kind: "revoked" } });
   });
 
   test("becomes active when its module is loaded, and that is announced", () => {
     expect(advanceLease(GRANTED, LOADED)).toEqual([
-      { phase: "active", grantedAtNs: 10, activeAtNs: 20 },
+      {
+        phase: "active",
+        grantedAtNs: 10,
+        ttlNs: TTL_NS,
+        activeAtNs: 20,
+        expiresAtNs: 20 + TTL_NS,
+        redeemed: false,
+      },
       ["announce-grant"],
     ]);
   });
@@ -39,15 +68,75 @@ describe("an active lease", () => {
   test("stays as it is when it is said to be loaded again", () => {
     expect(advanceLease(ACTIVE, { kind: "loaded", atNs: 99 })).toEqual([ACTIVE, []]);
   });
+
+  test("is taken back when its client never says that it uses it, however often it renews", () => {
+    let state = ACTIVE;
+    for (let atNs = 1e9; atNs < REDEEM_LIMIT_NS; atNs += 1e9)
+      [state] = advanceLease(state, { kind: "renewed", atNs });
+    expect(dueAtNs(state)).toBe(20 + REDEEM_LIMIT_NS);
+    const [next, effects] = atDue(state);
+    expect(next).toMatchObject({ phase: "ended", reason: { kind: "unredeemed" } });
+    expect(effects).toEqual(["announce-loss", "stop-host", "return-capacity"]);
+  });
+
+  test("expires when it is not renewed, and not a nanosecond before", () => {
+    const before = advanceLease(REDEEMED, { kind: "time", atNs: 19 + TTL_NS });
+    expect(before).toEqual([REDEEMED, []]);
+    expect(dueAtNs(REDEEMED)).toBe(20 + TTL_NS);
+    expect(atDue(REDEEMED)[0]).toMatchObject({ phase: "ended", reason: { kind: "expired" } });
+  });
+
+  test("lasts its time from each renewal on, and never less than it was promised", () => {
+    const [renewed] = advanceLease(REDEEMED, { kind: "renewed", atNs: 30e9 });
+    expect(dueAtNs(renewed)).toBe(30e9 + TTL_NS);
+    const [late] = advanceLease(renewed, { kind: "renewed", atNs: 29e9 });
+    expect(dueAtNs(late)).toBe(30e9 + TTL_NS);
+    const [shorter] = advanceLease(renewed, { kind: "renewed", atNs: 31e9, ttlNs: 1e9 });
+    expect(dueAtNs(shorter)).toBe(30e9 + TTL_NS);
+    const [longer] = advanceLease(renewed, { kind: "renewed", atNs: 31e9, ttlNs: 100e9 });
+    expect(dueAtNs(longer)).toBe(131e9);
+  });
+});
+
+describe("a lease that is being revoked", () => {
+  test("tells its client, and ends at the deadline however often it is renewed", () => {
+    const [revoking, effects] = advanceLease(REDEEMED, {
+      kind: "revoked",
+      atNs: 22,
+      deadlineNs: DEADLINE_NS,
+    });
+    expect(effects).toEqual(["announce-revocation"]);
+    const [renewed] = advanceLease(revoking, { kind: "renewed", atNs: 4e9 });
+    expect(dueAtNs(renewed)).toBe(DEADLINE_NS);
+    const [next, last] = atDue(renewed);
+    expect(next).toMatchObject({ phase: "ended", reason: { kind: "revoked" } });
+    expect(last).toEqual(["announce-loss", "stop-host", "return-capacity"]);
+  });
+
+  test("takes an earlier deadline, and no later one", () => {
+    const again = (deadlineNs: number) =>
+      dueAtNs(advanceLease(REVOKING, { kind: "revoked", atNs: 23, deadlineNs })[0]);
+    expect(again(1e9)).toBe(1e9);
+    expect(again(9e9)).toBe(DEADLINE_NS);
+  });
+
+  test("may be released before", () => {
+    const [next, effects] = advanceLease(REVOKING, ended({ kind: "released" }));
+    expect(next).toMatchObject({ phase: "ended", reason: { kind: "released" } });
+    expect(effects).toEqual(["stop-host", "return-capacity"]);
+  });
 });
 
 describe.each<[string, LeaseState]>([
   ["a granted lease", GRANTED],
   ["an active lease", ACTIVE],
+  ["a redeemed lease", REDEEMED],
+  ["a lease that is being revoked", REVOKING],
 ])("%s", (_, state) => {
   test.each(REASONS)("ends with the time and the reason %j", (reason) => {
     const [next] = advanceLease(state, ended(reason));
-    expect(next).toEqual({ phase: "ended", grantedAtNs: 10, endedAtNs: 30, reason });
+    const activeAtNs = state === GRANTED ? undefined : 20;
+    expect(next).toEqual({ phase: "ended", grantedAtNs: 10, activeAtNs, endedAtNs: 30, reason });
   });
 
   test.each(ASKED)("ends without news for a client that asked for it: %j", (reason) => {
@@ -80,14 +169,18 @@ describe("an ended lease", () => {
 });
 
 describe("every history of three events", () => {
-  const events = [LOADED, ...REASONS.map((reason) => ended(reason))];
+  const OTHERS: readonly LeaseEvent[] = [
+    { kind: "redeemed", atNs: 25 },
+    { kind: "renewed", atNs: 25 },
+  ];
+  const events = [LOADED, ...OTHERS, ...REASONS.map((reason) => ended(reason))];
   const histories = events.flatMap((a) =>
     events.flatMap((b) => events.map((c): readonly LeaseEvent[] => [a, b, c])),
   );
 
   test("gives the capacity back and stops the host exactly once if it has an end, else never", () => {
     for (const history of histories) {
-      let state: LeaseState = grantLease(0);
+      let state: LeaseState = grantLease(0, TTL_NS);
       const effects: LeaseEffect[] = [];
       for (const event of history) {
         const [next, more] = advanceLease(state, event);
@@ -99,8 +192,13 @@ describe("every history of three events", () => {
       expect(times("return-capacity")).toBe(ends);
       expect(times("stop-host")).toBe(ends);
       expect(times("announce-loss")).toBeLessThanOrEqual(ends);
-      expect(times("announce-grant")).toBe(history[0]?.kind === "loaded" ? 1 : 0);
-      expect(effects.at(-1)).toBe(ends === 1 ? "return-capacity" : "announce-grant");
+      const firstEnd = history.findIndex(({ kind }) => kind === "ended");
+      const lived = firstEnd < 0 ? history : history.slice(0, firstEnd);
+      const loaded = lived.some(({ kind }) => kind === "loaded");
+      expect(times("announce-grant")).toBe(loaded ? 1 : 0);
+      expect(effects.at(-1)).toBe(
+        ends === 1 ? "return-capacity" : loaded ? "announce-grant" : undefined,
+      );
     }
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { UsageError } from "../../src/errors.ts";
-import { formatBytes, parseBytes } from "../../src/units.ts";
+import { formatBytes, parseBytes, parseDuration, parseMoment } from "../../src/units.ts";
 
 describe("parseBytes", () => {
   test.each([
@@ -95,4 +95,63 @@ test("decimal fractions of decimal units lose no byte", () => {
   expect(parseBytes("1.001kB", "x")).toBe(1001);
   expect(parseBytes("1.001MB", "x")).toBe(1_001_000);
   expect(parseBytes("1.001GB", "x")).toBe(1_001_000_000);
+});
+
+describe("parseDuration", () => {
+  test.each([
+    ["250ms", 250],
+    ["30s", 30_000],
+    ["5m", 300_000],
+    ["5min", 300_000],
+    ["2h", 7_200_000],
+    ["1.5h", 5_400_000],
+    ["30d", 30 * 86_400_000],
+    ["2w", 14 * 86_400_000],
+    [" 1 s ", 1000],
+    ["0s", 0],
+    ["0.0015s", 1],
+    ["1.001s", 1001],
+  ])("reads %p as %p ms", (duration, ms) => {
+    expect(parseDuration(duration, "--ttl")).toBe(ms);
+  });
+
+  test.each(["", "30", 30, "s", "-1s", "1 year", "1e3s", "1s 5m", "constructor", "9e9w", "1S"])(
+    "refuses %p",
+    (duration) => {
+      expect(() => parseDuration(duration, "--ttl")).toThrow(UsageError);
+    },
+  );
+
+  test("names the value, and says what it may be", () => {
+    expect(() => parseDuration("soon", "--ttl")).toThrow(
+      '--ttl must be a duration such as 30s, 5m, 2h or 30d; it is "soon"',
+    );
+  });
+
+  test("refuses what no number holds exactly", () => {
+    expect(() => parseDuration(`${"9".repeat(20)}w`, "--ttl")).toThrow(UsageError);
+  });
+});
+
+describe("parseMoment", () => {
+  const now = Date.UTC(2026, 2, 10, 12);
+
+  test.each([
+    ["2026-03-01", Date.UTC(2026, 2, 1)],
+    ["2026-03-01T12:30", Date.UTC(2026, 2, 1, 12, 30)],
+    ["2026-03-01 12:30:15", Date.UTC(2026, 2, 1, 12, 30, 15)],
+    ["2026-03-01T12:30:15.250Z", Date.UTC(2026, 2, 1, 12, 30, 15, 250)],
+    ["2026-03-01T12:30:00+02:00", Date.UTC(2026, 2, 1, 10, 30)],
+    ["7d", Date.UTC(2026, 2, 3, 12)],
+    ["90m", Date.UTC(2026, 2, 10, 10, 30)],
+  ])("reads %p", (moment, ms) => {
+    expect(parseMoment(moment, "--since", now)).toBe(ms);
+  });
+
+  test.each(["", "yesterday", "2026", 2026, "2026-13-01", "2026-02-30", "2026-03-01T25:00", "-7d"])(
+    "refuses %p",
+    (moment) => {
+      expect(() => parseMoment(moment, "--since", now)).toThrow(/^--since must be a date, a time/);
+    },
+  );
 });

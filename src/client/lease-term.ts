@@ -1,0 +1,145 @@
+/** How long a lease lasts, as its holder sees it: renewals in the background, and the events of its life. */
+import { LeaseLost } from "../errors.ts";
+import type { Usage } from "../protocol/usage.ts";
+
+/** What happens to a lease. The last of them is `lost` or `released`. */
+export type LeaseEvent =
+  | { type: "renewed"; expiresAt: Date }
+  /** The node wants its cores back: the lease ends at `deadline`, calls that run then are aborted. */
+  | { type: "revoking"; deadline: Date; message: string }
+  | { type: "worker-lost"; worker: number; message: string }
+  | { type: "lost"; message: string }
+  | { type: "released" };
+
+export type LeaseEventOf<Type extends LeaseEvent["type"]> = LeaseEvent & { type: Type };
+type Listener = (event: LeaseEvent) => void;
+
+/** What it needs of the node. */
+export interface TermNode {
+  renew(lease: number, ttlMs: number | null): void;
+  usage(lease: number): Promise<Usage>;
+}
+
+/** A third of its time has passed when a lease is renewed: two renewals may come to nothing. */
+const RENEWALS_PER_TTL = 3;
+/** Events that an iterator has not taken yet; with more, the oldest are dropped. */
+const MAX_WAITING = 1000;
+
+export class LeaseTerm {
+  readonly #node: TermNode;
+  readonly #lease: number;
+  readonly #listeners = new Map<LeaseEvent["type"], Set<Listener>>();
+  readonly #readers = new Set<Listener>();
+  #expiresAtMs: number;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #renewals: PromiseWithResolvers<void>[] = [];
+  #over: LeaseEvent | undefined;
+
+  constructor(node: TermNode, lease: number, ttlMs: number, expiresInMs: number) {
+    this.#node = node;
+    this.#lease = lease;
+    this.#expiresAtMs = Date.now() + expiresInMs;
+    this.#renewEvery(ttlMs);
+  }
+
+  get expiresAt(): Date {
+    return new Date(this.#expiresAtMs);
+  }
+
+  renew(ttlMs: number | null): Promise<void> {
+    if (this.#over) return Promise.reject(this.#overError());
+    const renewal = Promise.withResolvers<void>();
+    this.#renewals.push(renewal);
+    this.#node.renew(this.#lease, ttlMs);
+    if (ttlMs !== null) this.#renewEvery(ttlMs);
+    return renewal.promise;
+  }
+
+  async usage(): Promise<Usage> {
+    if (this.#over) throw this.#overError();
+    return await this.#node.usage(this.#lease);
+  }
+
+  on<Type extends LeaseEvent["type"]>(
+    type: Type,
+    listener: (event: LeaseEventOf<Type>) => void,
+  ): () => void {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners);
+    listeners.add(listener as Listener);
+    return () => void listeners.delete(listener as Listener);
+  }
+
+  async *events(): AsyncGenerator<LeaseEvent, void> {
+    const waiting: LeaseEvent[] = this.#over ? [this.#over] : [];
+    let wake: () => void = () => {};
+    const reader: Listener = (event) => {
+      waiting.push(event);
+      if (waiting.length > MAX_WAITING) waiting.shift();
+      wake();
+    };
+    this.#readers.add(reader);
+    try {
+      for (;;) {
+        const event = waiting.shift();
+        if (event) {
+          yield event;
+          if (event.type === "lost" || event.type === "released") return;
+        } else await new Promise<void>((resolve) => (wake = resolve));
+      }
+    } finally {
+      this.#readers.delete(reader);
+    }
+  }
+
+  // ---- what the node says ----
+
+  renewed(expiresInMs: number): void {
+    this.#expiresAtMs = Date.now() + expiresInMs;
+    this.#renewals.shift()?.resolve();
+    this.#emit({ type: "renewed", expiresAt: this.expiresAt });
+  }
+
+  revoking(deadlineInMs: number, message: string): void {
+    const deadlineMs = Date.now() + deadlineInMs;
+    this.#expiresAtMs = Math.min(this.#expiresAtMs, deadlineMs);
+    this.#emit({ type: "revoking", deadline: new Date(deadlineMs), message });
+  }
+
+  workerLost(worker: number, message: string): void {
+    this.#emit({ type: "worker-lost", worker, message });
+  }
+
+  /** It is over, for whatever reason. The first reason stays. */
+  end(event: LeaseEventOf<"lost"> | LeaseEventOf<"released">): void {
+    if (this.#over) return;
+    this.#over = event;
+    clearInterval(this.#timer);
+    for (const { promise, reject } of this.#renewals) {
+      promise.catch(() => {});
+      reject(this.#overError());
+    }
+    this.#renewals = [];
+    this.#emit(event);
+  }
+
+  #renewEvery(ttlMs: number): void {
+    clearInterval(this.#timer);
+    this.#timer = setInterval(
+      () => void this.renew(null).catch(() => {}),
+      Math.max(1, ttlMs / RENEWALS_PER_TTL),
+    );
+    // A lease that nobody calls keeps no program alive.
+    this.#timer.unref();
+  }
+
+  #emit(event: LeaseEvent): void {
+    for (const reader of [...this.#readers]) reader(event);
+    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) listener(event);
+  }
+
+  #overError(): LeaseLost {
+    const why = this.#over?.type === "lost" ? this.#over.message : "the lease was released";
+    return new LeaseLost(`${why}; take a new lease`);
+  }
+}

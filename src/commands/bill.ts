@@ -1,0 +1,176 @@
+/** `rfaas bill`: what users owe, from the ledger of a state directory or from a manager. */
+import { Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { ProtocolError, UsageError } from "../errors.ts";
+import { Bill, billOf, toJson } from "../manager/http-routes.ts";
+import { type BillRow, Ledger } from "../manager/ledger.ts";
+import { DEFAULT_PRICES, type Prices, readPrices } from "../manager/prices.ts";
+import { defaultStateDir, ledgerPath } from "../manager/state.ts";
+import { formatBytes, parseMoment } from "../units.ts";
+import type { Command } from "./command.ts";
+import { type ManagerClient, managerAt, managerFlags } from "./manager-client.ts";
+import { flag, readOptions, text } from "./options.ts";
+import { printable, table } from "./table.ts";
+
+const Options = Type.Object({
+  user: Type.Optional(text),
+  since: Type.Optional(text),
+  until: Type.Optional(text),
+  json: Type.Optional(flag),
+  csv: Type.Optional(flag),
+  state: Type.Optional(text),
+  http: Type.Optional(text),
+  prices: Type.Optional(text),
+  token: Type.Optional(text),
+});
+type Options = ReturnType<typeof readOptions<typeof Options>>;
+
+export const bill: Command = {
+  usage: "bill",
+  summary: "say what users owe",
+  description: `A line for each user: the leases that started in the period, what they used, and what that costs. A lease counts whole in the
+period in which it started, so that periods side by side bill each lease once; what leases that go on have used still rises.
+
+Reads the ledger in the manager's state directory, also while the manager runs, or asks the manager. --prices is a JSON file of
+${Object.keys(DEFAULT_PRICES).join(", ")}.`,
+  options: [
+    { flag: "--user <name>", description: "this user alone" },
+    {
+      flag: "--since <time>",
+      description: "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d",
+    },
+    { flag: "--until <time>", description: "likewise; leases that start then are not counted" },
+    { flag: "--json", description: "one JSON object, with all digits" },
+    { flag: "--csv", description: "comma-separated, with all digits" },
+    {
+      flag: "--state <dir>",
+      description:
+        "the manager's directory (default: $XDG_STATE_HOME/rfaas or ~/.local/state/rfaas)",
+    },
+    ...managerFlags,
+    { flag: "--prices <file>", description: "other prices than the manager's" },
+  ],
+  examples: [
+    ["rfaas bill", "everything, on the manager's machine"],
+    ["rfaas bill --user ada --since 30d", "of one user, lately"],
+    ["rfaas bill --since 2026-03-01 --until 2026-04-01 --csv", "of a month, for a spreadsheet"],
+    ["rfaas bill --http http://10.0.0.1:7801 --json", "from elsewhere"],
+  ],
+  async run(args, raw) {
+    if (args.length > 0)
+      throw new UsageError(`bill takes no argument "${args[0]}"; see: rfaas help bill`);
+    const options = readOptions(Options, raw);
+    if (options.json && options.csv) throw new UsageError("--json and --csv exclude each other");
+    if (options.state !== undefined && options.http !== undefined)
+      throw new UsageError("--state and --http exclude each other: read the ledger, or ask");
+    const found = await findBill(options);
+    process.stdout.write(
+      options.json ? `${toJson(found)}\n` : options.csv ? csv(found) : forPeople(found),
+    );
+  },
+};
+
+async function findBill(options: Options): Promise<Bill> {
+  const query = {
+    user: options.user === undefined ? undefined : String(options.user),
+    sinceMs: momentOf(options.since, "--since"),
+    untilMs: momentOf(options.until, "--until"),
+  };
+  const prices = options.prices === undefined ? undefined : readPrices(String(options.prices));
+  const manager = options.state === undefined ? managerAt(options) : undefined;
+  if (manager) return await askBill(manager, query, prices);
+  const state = options.state === undefined ? defaultStateDir() : String(options.state);
+  using ledger = Ledger.openToRead(ledgerPath(state));
+  return billOf(ledger, prices ?? DEFAULT_PRICES, query);
+}
+
+function momentOf(moment: string | number | undefined, name: string): number | undefined {
+  return moment === undefined ? undefined : parseMoment(moment, name, Date.now());
+}
+
+interface Query {
+  user: string | undefined;
+  sinceMs: number | undefined;
+  untilMs: number | undefined;
+}
+
+async function askBill(
+  manager: ManagerClient,
+  { user, sinceMs, untilMs }: Query,
+  prices: Prices | undefined,
+): Promise<Bill> {
+  const query = new URLSearchParams();
+  if (user !== undefined) query.set("user", user);
+  // A duration is of this machine's clock, and the manager may be asked a moment later.
+  if (sinceMs !== undefined) query.set("since", isoTime(sinceMs));
+  if (untilMs !== undefined) query.set("until", isoTime(untilMs));
+  const answer = parseBill(await manager.ask("GET", `/v1/bill?${query}`));
+  return prices ? billOf({ bill: () => answer.rows }, prices, {}) : answer;
+}
+
+/** No lease started before 1970, and not every earlier time can be written. */
+const isoTime = (ms: number): string => new Date(Math.max(0, ms)).toISOString();
+
+const COUNTERS = ["allocationCoreNs", "executionNs", "pollingNs", "calls", "bytes"] as const;
+
+/** The bill in JSON, with all digits of its sums. Throws {@link ProtocolError}. */
+export function parseBill(json: string): Bill {
+  try {
+    if (Value.Check(Bill, JSON.parse(json))) {
+      const exact = parseExactly(json) as Bill;
+      const rows = exact.rows.map((row) => ({ ...row, ...countersOf(row) }));
+      return { ...exact, rows };
+    }
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new ProtocolError(
+    "what answered is no bill; is --http the address of an rfaas manager of this version?",
+  );
+}
+
+function countersOf(row: BillRow): Pick<BillRow, (typeof COUNTERS)[number]> {
+  const counters = COUNTERS.map((name) => [name, BigInt(row[name])]);
+  return Object.fromEntries(counters) as Pick<BillRow, (typeof COUNTERS)[number]>;
+}
+
+/** Integers that a number does not hold become `bigint`. */
+function parseExactly(json: string): unknown {
+  const reviver = (_: string, value: unknown, context?: { source?: string }): unknown =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^\d+$/.test(context?.source ?? "")
+      ? BigInt(context!.source!)
+      : value;
+  return JSON.parse(json, reviver) as unknown;
+}
+
+function csv({ rows, prices }: Bill): string {
+  const header = ["user", "leases", "live", ...COUNTERS, "cost", "currency"];
+  const lines = rows.map((row) => [
+    quoted(row.user),
+    ...[row.leases, row.live, ...COUNTERS.map((name) => row[name]), row.cost],
+    quoted(prices.currency),
+  ]);
+  return [header, ...lines].map((cells) => `${cells.join(",")}\n`).join("");
+}
+
+function quoted(text: string): string {
+  return /^[\w.@+-]*$/.test(text) ? text : `"${text.replaceAll('"', '""')}"`;
+}
+
+function forPeople({ rows, prices, total }: Bill): string {
+  const cost = `cost[${printable(prices.currency)}]`;
+  const header = ["user", "leases", "live", "held[core-s]", "running[s]", "polling[s]", "calls"];
+  const lines = rows.map((row) => [
+    printable(row.user),
+    ...[row.leases, row.live].map(String),
+    ...[row.allocationCoreNs, row.executionNs, row.pollingNs].map(seconds),
+    String(row.calls),
+    formatBytes(Number(row.bytes)),
+    money(row.cost),
+  ]);
+  const sum = ["total", ...Array.from({ length: header.length }, () => ""), money(total)];
+  return table([[...header, "payload", cost], ...lines, sum]);
+}
+
+const seconds = (ns: bigint): string => (Number(ns) / 1e9).toFixed(3);
+const money = (amount: number): string => amount.toFixed(6);

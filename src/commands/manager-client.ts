@@ -1,0 +1,89 @@
+/** A manager's HTTP interface, as commands use it. */
+import { NodeUnreachable, ProtocolError, TokenRefused, UsageError } from "../errors.ts";
+
+/** How long a manager may take to answer. */
+const ANSWER_LIMIT_MS = 30_000;
+
+export const managerFlags = [
+  { flag: "--http <url>", description: "the manager's HTTP interface (default: $RFAAS_HTTP)" },
+  { flag: "--token <token>", description: "what it is asked with (default: $RFAAS_TOKEN)" },
+] as const;
+
+/** Where the options, or else the environment, say that the manager is; undefined when they do not. */
+export function managerAt(options: {
+  http?: string | number | undefined;
+  token?: string | number | undefined;
+}): ManagerClient | undefined {
+  const url = String(options.http ?? process.env["RFAAS_HTTP"] ?? "");
+  const token = String(options.token ?? process.env["RFAAS_TOKEN"] ?? "");
+  return url === "" ? undefined : new ManagerClient(url, token || undefined);
+}
+
+export class ManagerClient {
+  readonly #url: URL;
+  readonly #token: string | undefined;
+
+  /** `url` may leave out `http://`. Throws {@link UsageError}. */
+  constructor(url: string, token?: string) {
+    const whole = /^https?:\/\//.test(url) ? url : `http://${url}`;
+    if (!URL.canParse(whole))
+      throw new UsageError(
+        `--http must be a URL such as http://10.0.0.1:7801; it is ${JSON.stringify(url)}`,
+      );
+    this.#url = new URL(whole);
+    this.#token = token;
+  }
+
+  /**
+   * The text of the answer.
+   *
+   * @throws {NodeUnreachable} when nobody answers, {@link TokenRefused}, {@link UsageError} for a request that is wrong, and
+   * {@link ProtocolError} for whatever else is not as it should be.
+   */
+  async ask(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<string> {
+    const { status, text } = await this.#exchange(method, path, body);
+    if (status < 300) return text;
+    const message = messageIn(text);
+    if (message === undefined)
+      throw new ProtocolError(
+        `${this.#url.origin} answered ${status} and no reason; is it the --http address of an rfaas manager?`,
+      );
+    if (status === 401 || status === 403) throw new TokenRefused("refused", message);
+    if (status < 500) throw new UsageError(message);
+    throw new ProtocolError(`the manager cannot answer: ${message}`);
+  }
+
+  async #exchange(
+    method: string,
+    path: string,
+    body: unknown,
+  ): Promise<{ status: number; text: string }> {
+    try {
+      const response = await fetch(new URL(path, this.#url), {
+        method,
+        headers: this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` },
+        // A token is for this manager, not for where it may send us.
+        redirect: "manual",
+        signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      return { status: response.status, text: await response.text() };
+    } catch (error) {
+      const { origin } = this.#url;
+      throw new NodeUnreachable(
+        origin,
+        `no manager answers at ${origin}: ${(error as Error).message}; start it with rfaas manager --http HOST:PORT, or correct --http`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+function messageIn(text: string): string | undefined {
+  try {
+    const { error } = JSON.parse(text) as { error?: { message?: unknown } };
+    return typeof error?.message === "string" ? error.message : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,128 @@
+/** `rfaas manager`: the node registry, the ledger and their HTTP interface, until a signal ends it. */
+import { Type } from "@sinclair/typebox";
+import { readNodeList } from "../client/node-list.ts";
+import { UsageError } from "../errors.ts";
+import { type HttpServer, startHttp } from "../manager/http.ts";
+import { NoTokens, SignedTokens, type TokenCheck, TokenKeys } from "../manager/keys.ts";
+import { Ledger } from "../manager/ledger.ts";
+import { readPrices } from "../manager/prices.ts";
+import { Registry } from "../manager/registry.ts";
+import { ManagerServer } from "../manager/server.ts";
+import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { readOptions, text } from "./options.ts";
+
+const DEFAULT_LISTEN = "127.0.0.1:7800";
+
+const Options = Type.Object({
+  listen: Type.Optional(text),
+  http: Type.Optional(text),
+  state: Type.Optional(text),
+  nodes: Type.Optional(text),
+  prices: Type.Optional(text),
+});
+
+export const manager: Command = {
+  usage: "manager",
+  summary: "run a cluster's manager",
+  description: `Knows which nodes there are, tells clients within a moment when one joins, fills up, drains or dies, and keeps the bills. It
+grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT.
+
+With a key in its state directory (rfaas token create makes one) it asks nodes and clients for tokens. Without one it serves
+whoever reaches its port.`,
+  options: [
+    { flag: "--listen <address>", description: `HOST:PORT (default: ${DEFAULT_LISTEN})` },
+    { flag: "--http <address>", description: "HOST:PORT of the HTTP interface (default: none)" },
+    {
+      flag: "--state <dir>",
+      description:
+        "where key and ledger are (default: $XDG_STATE_HOME/rfaas or ~/.local/state/rfaas)",
+    },
+    {
+      flag: "--nodes <file>",
+      description: "nodes to expect, in JSON, also the original rFaaS's list of executors",
+    },
+    { flag: "--prices <file>", description: "JSON file of prices; see: rfaas help bill" },
+  ],
+  examples: [
+    ["rfaas manager", "on this machine alone"],
+    ["rfaas manager --listen 10.0.0.1:7800 --http 10.0.0.1:7801", "for a cluster"],
+    ["rfaas manager --nodes nodes.json --state /var/lib/rfaas", "with nodes that are expected"],
+  ],
+  async run(args, raw) {
+    if (args.length > 0)
+      throw new UsageError(`manager takes no argument "${args[0]}"; see: rfaas help manager`);
+    const options = readOptions(Options, raw);
+    const registry = new Registry();
+    if (options.nodes !== undefined) expectNodes(registry, String(options.nodes));
+    const prices = options.prices === undefined ? undefined : readPrices(String(options.prices));
+    const state = options.state === undefined ? defaultStateDir() : String(options.state);
+    createStateDir(state);
+    const tokens = readTokens(state);
+    const ledger = Ledger.open(ledgerPath(state));
+    const shared = {
+      registry,
+      ledger,
+      tokens,
+      log: (level: "info" | "warn", message: string) => log[level](message),
+    };
+    let server: ManagerServer | undefined;
+    let http: HttpServer | undefined;
+    try {
+      server = new ManagerServer(String(options.listen ?? DEFAULT_LISTEN), shared);
+      if (options.http !== undefined)
+        http = startHttp({
+          ...shared,
+          listen: String(options.http),
+          server,
+          ...(prices ? { prices } : {}),
+        });
+    } catch (error) {
+      server?.close();
+      ledger.close();
+      throw error;
+    }
+    announce(server, http, tokens, state);
+    closeOnSignal(server, http, ledger);
+  },
+};
+
+function expectNodes(registry: Registry, path: string): void {
+  for (const { name, address, cores = 0, memoryBytes = 0 } of readNodeList(path)) {
+    const problem = registry.expect({ name, address, cores, memoryBytes });
+    if (problem) throw new UsageError(`${path} has a node ${name} that cannot be: ${problem}`);
+  }
+}
+
+function readTokens(state: string): TokenCheck {
+  return TokenKeys.exist(state)
+    ? new SignedTokens(TokenKeys.open(state).publicKey)
+    : new NoTokens();
+}
+
+function announce(
+  server: ManagerServer,
+  http: HttpServer | undefined,
+  tokens: TokenCheck,
+  state: string,
+): void {
+  log.info(`managing at ${server.address}${http ? ` and ${http.url}` : ""}, state in ${state}`);
+  log.info(`add a node with: rfaas serve --manager ${server.address}`);
+  if (tokens.publicKey === null)
+    log.info("there is no key: whoever reaches the port may be a node or a client");
+}
+
+function closeOnSignal(server: ManagerServer, http: HttpServer | undefined, ledger: Ledger): void {
+  let signals = 0;
+  const onSignal = async (signal: string) => {
+    if (++signals > 1) process.exit(0);
+    log.info(`${signal}: stopping`);
+    server.close();
+    await http?.stop();
+    ledger.close();
+    process.exit(0);
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+}

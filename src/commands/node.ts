@@ -1,0 +1,126 @@
+/** `rfaas node`: empties nodes, brings them back, takes them out, by asking the manager. */
+import { Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { ProtocolError, UsageError } from "../errors.ts";
+import { DEFAULT_DRAIN_MS } from "../manager/http-routes.ts";
+import { NodeInfo } from "../protocol/manager-messages.ts";
+import { formatBytes, parseDuration } from "../units.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { type ManagerClient, managerAt, managerFlags } from "./manager-client.ts";
+import { flag, readOptions, text } from "./options.ts";
+import { printable, table } from "./table.ts";
+
+const Options = Type.Object({
+  deadline: Type.Optional(text),
+  http: Type.Optional(text),
+  token: Type.Optional(text),
+  json: Type.Optional(flag),
+});
+type Options = ReturnType<typeof readOptions<typeof Options>>;
+
+const Nodes = Type.Object({ nodes: Type.Array(NodeInfo) });
+
+const VERBS = ["drain", "resume", "remove", "ls"] as const;
+type Verb = (typeof VERBS)[number];
+
+export const node: Command = {
+  usage: "node <drain|resume|remove|ls> [name]",
+  summary: "empty, bring back, take out or list a cluster's nodes",
+  description: `drain   grants no more leases on the node; those it has may go on until the deadline, and are ended then
+resume  lets it serve again
+remove  takes it out of the cluster; leases that it granted go on
+ls      lists all nodes, or one
+
+Asks the manager, whose HTTP interface must be on (rfaas manager --http HOST:PORT). Where the manager has a key, all but ls want
+a token with the scope admin.`,
+  options: [
+    {
+      flag: "--deadline <duration>",
+      description: `for drain: how long leases may go on (default: ${DEFAULT_DRAIN_MS / 1000}s)`,
+    },
+    ...managerFlags,
+    { flag: "--json", description: "for ls: one JSON object" },
+  ],
+  examples: [
+    ["rfaas node ls --http http://10.0.0.1:7801", "who is there, and what is free"],
+    ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
+    ["rfaas node resume rack1-07", "afterwards"],
+  ],
+  async run(args, raw) {
+    const options = readOptions(Options, raw);
+    const { verb, name } = readArguments(args, options);
+    const manager = managerAt(options);
+    if (!manager)
+      throw new UsageError("node needs the manager's address; give --http URL or set RFAAS_HTTP");
+    if (verb === "ls") return await list(manager, name, options.json ?? false);
+    const path = `/v1/nodes/${encodeURIComponent(name!)}`;
+    if (verb === "remove") {
+      await manager.ask("DELETE", path);
+      log.info(`${name} is out of the cluster`);
+    } else if (verb === "resume") {
+      await manager.ask("POST", `${path}/resume`);
+      log.info(`${name} may serve again`);
+    } else await drain(manager, name!, options);
+  },
+};
+
+function readArguments(
+  args: readonly string[],
+  options: Options,
+): { verb: Verb; name: string | undefined } {
+  const [word, name, ...rest] = args.map(String);
+  const verb = VERBS.find((known) => known === word);
+  if (!verb || rest.length > 0)
+    throw new UsageError(`node takes ${VERBS.join(", ")} and a name; see: rfaas help node`);
+  if (verb !== "ls" && !name) throw new UsageError(`node ${verb} needs the name of a node`);
+  if (verb !== "drain" && options.deadline !== undefined)
+    throw new UsageError(`--deadline is for drain, not for ${verb}`);
+  if (verb !== "ls" && options.json) throw new UsageError(`--json is for ls, not for ${verb}`);
+  return { verb, name };
+}
+
+async function drain(manager: ManagerClient, name: string, options: Options): Promise<void> {
+  const deadlineMs =
+    options.deadline === undefined
+      ? DEFAULT_DRAIN_MS
+      : parseDuration(options.deadline, "--deadline");
+  await manager.ask("POST", `/v1/nodes/${encodeURIComponent(name)}/drain`, { deadlineMs });
+  log.info(`${name} drains; leases that are left in ${deadlineMs / 1000} s are ended`);
+}
+
+async function list(
+  manager: ManagerClient,
+  name: string | undefined,
+  json: boolean,
+): Promise<void> {
+  const nodes = parseNodes(await manager.ask("GET", "/v1/nodes"));
+  const shown = name === undefined ? nodes : nodes.filter((one) => one.name === name);
+  if (name !== undefined && shown.length === 0)
+    throw new UsageError(`there is no node ${JSON.stringify(name)}; see: rfaas node ls`);
+  process.stdout.write(json ? `${JSON.stringify({ nodes: shown })}\n` : forPeople(shown));
+}
+
+function parseNodes(text: string): NodeInfo[] {
+  try {
+    const answer: unknown = JSON.parse(text);
+    if (Value.Check(Nodes, answer)) return answer.nodes;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new ProtocolError(
+    "what answered has no list of nodes; is --http the address of an rfaas manager of this version?",
+  );
+}
+
+function forPeople(nodes: readonly NodeInfo[]): string {
+  const header = ["name", "state", "address", "free/cores", "free/memory", "leases", "fabrics"];
+  const lines = nodes.map((one) => [
+    ...[one.name, one.state, one.address].map(printable),
+    `${one.freeCores}/${one.cores}`,
+    `${formatBytes(one.freeMemoryBytes)}/${formatBytes(one.memoryBytes)}`,
+    String(one.leases),
+    printable(one.fabrics.join(",")),
+  ]);
+  return table([header, ...lines], 3);
+}

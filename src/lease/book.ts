@@ -1,0 +1,157 @@
+/**
+ * A node's leases and its capacity, together: the only place that grants and takes back. Pure: it takes the time with every
+ * question, and what must happen comes back as effects, so that the agent and the simulator run the same code.
+ */
+import type { Capacity, Share } from "./capacity.ts";
+import {
+  type EndReason,
+  type LeaseEffect,
+  type LeaseEvent,
+  type LeaseState,
+  advanceLease,
+  dueAtNs,
+  grantLease,
+} from "./lease.ts";
+
+interface Entry {
+  state: LeaseState;
+  share: Share;
+}
+
+/** What must be done for one lease. */
+export interface Due {
+  lease: number;
+  effects: LeaseEffect[];
+}
+
+export class LeaseBook {
+  /** Grants no more. */
+  draining = false;
+  readonly #capacity: Capacity;
+  readonly #entries = new Map<number, Entry>();
+  #nextId = 1;
+
+  constructor(capacity: Capacity) {
+    this.#capacity = capacity;
+  }
+
+  /** Leases whose capacity is taken, ended ones included until their host is gone. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get freeCores(): number {
+    return this.#capacity.freeCores;
+  }
+
+  get freeMemoryBytes(): number {
+    return this.#capacity.freeMemoryBytes;
+  }
+
+  /** Takes cores and memory for a new lease, or says in words what is missing. */
+  request(
+    wanted: { workers: number; memoryBytes: number; ttlNs: number },
+    atNs: number,
+  ): { lease: number; share: Share } | string {
+    if (this.draining) return "the node is draining and grants no leases; use another node";
+    const share = this.#capacity.take(wanted.workers, wanted.memoryBytes);
+    if (typeof share === "string") return share;
+    const lease = this.#nextId++;
+    this.#entries.set(lease, { state: grantLease(atNs, wanted.ttlNs), share });
+    return { lease, share };
+  }
+
+  /** What is known of a lease; undefined once its capacity has come back. */
+  state(lease: number): LeaseState | undefined {
+    return this.#entries.get(lease)?.state;
+  }
+
+  /** Tells a lease what happened; an unknown one needs nothing. */
+  advance(lease: number, event: LeaseEvent): LeaseEffect[] {
+    const entry = this.#entries.get(lease);
+    if (!entry) return [];
+    const [state, effects] = advanceLease(entry.state, event);
+    entry.state = state;
+    return effects;
+  }
+
+  /** Those that {@link passTime} would ask. */
+  dueLeases(atNs: number): number[] {
+    return [...this.#entries]
+      .filter(([, { state }]) => (dueAtNs(state) ?? Infinity) <= atNs)
+      .map(([lease]) => lease);
+  }
+
+  /** Tells all whose time has come. Whoever sees calls says `renewed` for {@link dueLeases} first: using is renewing. */
+  passTime(atNs: number): Due[] {
+    const all: Due[] = [];
+    for (const [lease, { state }] of this.#entries) {
+      if ((dueAtNs(state) ?? Infinity) > atNs) continue;
+      all.push({ lease, effects: this.advance(lease, { kind: "time", atNs }) });
+    }
+    return all;
+  }
+
+  /** When {@link passTime} must be asked next; Infinity when no lease is waiting for the time. */
+  nextDueNs(): number {
+    let next = Infinity;
+    for (const { state } of this.#entries.values())
+      next = Math.min(next, dueAtNs(state) ?? Infinity);
+    return next;
+  }
+
+  /** The batch system wants the node back: nothing is granted any more, and what there is ends at `deadlineNs`. */
+  drain(atNs: number, deadlineNs: number): Due[] {
+    this.draining = true;
+    return [...this.#entries.keys()].map((lease) => ({
+      lease,
+      effects: this.advance(lease, { kind: "revoked", atNs, deadlineNs }),
+    }));
+  }
+
+  resume(): void {
+    this.draining = false;
+  }
+
+  /** The host of an ended lease is gone: its cores and memory are free. The second time it does nothing. */
+  free(lease: number): void {
+    const entry = this.#entries.get(lease);
+    if (!entry) return;
+    if (entry.state.phase !== "ended") throw new Error(`lease ${lease} is not over`);
+    this.#entries.delete(lease);
+    this.#capacity.give(entry.share);
+  }
+}
+
+/** Core-nanoseconds that a lease of `workers` is billed for: from when its workers were ready until it ended, or until now. */
+export function allocatedCoreNs(state: LeaseState, workers: number, nowNs: number): number {
+  if (state.phase === "granted" || state.activeAtNs === undefined) return 0;
+  const untilNs = state.phase === "ended" ? state.endedAtNs : nowNs;
+  return workers * Math.max(0, untilNs - state.activeAtNs);
+}
+
+/** A lease's end in words, for the client and for the bill. */
+export function describeEnd(reason: EndReason): string {
+  switch (reason.kind) {
+    case "released":
+      return "it was released";
+    case "client-gone":
+      return "its client is gone";
+    case "expired":
+      return "it expired: it was neither renewed nor used in time";
+    case "unredeemed":
+      return "its client never said that it uses it";
+    case "revoked":
+      return "the node took it back";
+    case "over-budget":
+      return "its budget is spent";
+    case "connection-lost":
+      return reason.message;
+    case "load-failed":
+      return "its module could not be loaded";
+    case "host-died":
+      return "its host process died";
+    case "node-stopped":
+      return "the node stopped";
+  }
+}

@@ -1,0 +1,18 @@
+/** What a lease has cost, as counters that only grow. */
+import { type Static, Type } from "@sinclair/typebox";
+
+const sum = Type.Number({ minimum: 0, maximum: 1e21 });
+
+/** Counters of one lease: a later report replaces an earlier one and never lowers it. */
+export const Usage = Type.Object({
+  /** Cores held, times how long. */
+  allocationCoreNs: sum,
+  /** CPU time that was not polling. */
+  executionNs: sum,
+  /** CPU time of workers that looked for a next call. */
+  pollingNs: sum,
+  calls: sum,
+  /** Of payload, in both directions. */
+  bytes: sum,
+});
+export type Usage = Static<typeof Usage>;

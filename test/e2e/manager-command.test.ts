@@ -1,0 +1,107 @@
+/** `rfaas manager` as its users start and stop it. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { ManagerSubscription } from "../../src/client/manager-link.ts";
+import { EXIT } from "../../src/errors.ts";
+import { RFAAS, rfaas } from "../support/executable.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
+
+/** A running `rfaas manager`. */
+class Manager implements AsyncDisposable {
+  readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
+  stderr = "";
+  address = "";
+
+  private constructor(child: Bun.Subprocess<"ignore", "ignore", "pipe">) {
+    this.#child = child;
+    void (async () => {
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))
+        this.stderr += text;
+    })();
+  }
+
+  static async start(...args: string[]): Promise<Manager> {
+    const command = [RFAAS, "manager", "--listen", "127.0.0.1:0", "--state", state, ...args];
+    const child = Bun.spawn(command, {
+      cwd: "/",
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    const manager = new Manager(child);
+    const pattern = /managing at (\S+:\d+)/;
+    await until(() => {
+      if (child.exitCode !== null) throw new Error(`the manager ended:\n${manager.stderr}`);
+      return pattern.test(manager.stderr);
+    }, "the manager manages");
+    manager.address = pattern.exec(manager.stderr)![1]!;
+    return manager;
+  }
+
+  async end(signal: NodeJS.Signals): Promise<number> {
+    this.#child.kill(signal);
+    return await this.#child.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end("SIGKILL");
+  }
+}
+
+let scratch: Scratch;
+let state: string;
+beforeEach(() => {
+  scratch = new Scratch();
+  state = scratch.join("state");
+});
+afterEach(() => scratch[Symbol.dispose]());
+
+test("a manager shows the nodes of its file, serves HTTP when asked, and ends at SIGTERM", async () => {
+  const executor = { node: "old", address: "10.0.0.7", port: 10005, cores: 4, memory: 1024 };
+  const nodes = scratch.file("executors.json", JSON.stringify({ executors: [executor] }));
+  await using manager = await Manager.start("--http", "127.0.0.1:0", "--nodes", nodes);
+  using client = await ManagerSubscription.connect(manager.address);
+  expect([...client.nodes.values()]).toMatchObject([
+    { name: "old", address: "10.0.0.7:10005", cores: 4, memoryBytes: 2 ** 30, state: "expected" },
+  ]);
+  const url = /(http:\S+:\d+)/.exec(manager.stderr)![1]!;
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  expect(await manager.end("SIGTERM")).toBe(EXIT.ok);
+  await until(() => !client.connected, "the client notices");
+});
+
+test("a port that is taken is named in one line", async () => {
+  await using manager = await Manager.start();
+  const args = ["manager", "--listen", manager.address, "--state", scratch.join("other")];
+  const { exitCode, stderr } = await rfaas(args);
+  expect(exitCode).toBe(EXIT.failed);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
+  expect(stderr).toContain(`${manager.address} is in use; stop the other process`);
+});
+
+test.each<[string, string[], number, string]>([
+  ["a state directory that cannot be", ["--state", "/proc/none"], EXIT.failed, "--state DIR"],
+  ["an address that is none", ["--listen", "nowhere"], EXIT.usage, '"nowhere" is no address'],
+  ["a socket's path", ["--listen", "/run/x.sock"], EXIT.usage, "listens at HOST:PORT"],
+  ["a list that is not there", ["--nodes", "/nonexistent"], EXIT.failed, "/nonexistent"],
+  ["an argument", ["now"], EXIT.usage, 'no argument "now"'],
+])("%s is refused with what to do", async (_, args, exit, reason) => {
+  const env = { XDG_STATE_HOME: state };
+  const { exitCode, stderr } = await rfaas(["manager", ...args], { env });
+  expect(stderr).toContain(reason);
+  expect(exitCode).toBe(exit);
+});
+
+test("a wrong field of the list of nodes is named with its path", async () => {
+  const nodes = scratch.file("nodes.json", '{"nodes":[{"name":"a","address":"h:1","cores":-1}]}');
+  const { exitCode, stderr } = await rfaas(["manager", "--nodes", nodes, "--state", state]);
+  expect(exitCode).toBe(EXIT.usage);
+  expect(stderr).toContain("nodes[0].cores must be a whole number");
+});
+
+test("the name of a listed node is one that a node can have", async () => {
+  const nodes = scratch.file("nodes.json", '["/run/rfaas.sock"]');
+  const { exitCode, stderr } = await rfaas(["manager", "--nodes", nodes, "--state", state]);
+  expect(exitCode).toBe(EXIT.usage);
+  expect(stderr).toContain("a node's name is 1 to 128 letters");
+});

@@ -1,0 +1,233 @@
+/**
+ * One simulation: nodes, clients and a manager in virtual time, from a seed alone. After each step what must hold is checked; a
+ * step that breaks it ends the run with the seed, the step and what happened last.
+ */
+import { UNPINNED } from "../../src/executor/cores.ts";
+import type { Actor } from "./actor.ts";
+import type { Bug } from "./bugs.ts";
+import { Client } from "./client.ts";
+import { Faults, type Roles } from "./faults.ts";
+import { Manager } from "./manager.ts";
+import { Network } from "./network.ts";
+import { ExecutorNode, type HostTroubles } from "./node.ts";
+import { Random } from "./random.ts";
+import { Schedule } from "./schedule.ts";
+import { Trace } from "./trace.ts";
+import { Witness } from "./witness.ts";
+import { MS, S, type World, violated } from "./world.ts";
+
+/** Faults, and clients that want more, until then. */
+const BUSY_NS = 8 * S;
+/** The longest that anything may take to end by itself: a partition's silence, then 10 s for a lease that is never redeemed. */
+const SETTLE_NS = 16 * S;
+/** From when everybody has released to when everything is back. */
+const RELEASE_NS = 4 * S;
+const INSPECTION_NS = 200 * MS;
+/** The network and all nodes get so many steps; more would be a storm. */
+const MAX_STEPS = 1_000_000;
+/** How many nodes are there from the start; the others come in the first second. */
+const EARLY_SHARE = 0.7;
+const MAX_NODE_CORES = 12;
+const MAX_SUBSCRIBERS = 12;
+
+export interface SimulationOptions {
+  seed: number;
+  nodes?: number;
+  clients?: number;
+  bug?: Bug | undefined;
+  /** Hears each line of what happens. */
+  trace?: (line: string) => void;
+}
+
+export interface Outcome {
+  steps: number;
+  leases: number;
+  granted: number;
+  failed: number;
+  died: number;
+}
+
+/** A broken invariant, with what is needed to see it again. */
+export class SimulationFailure extends Error {
+  override name = "SimulationFailure";
+  readonly seed: number;
+  readonly step: number;
+  readonly reason: string;
+
+  constructor(seed: number, step: number, reason: string, last: readonly string[], cause: unknown) {
+    super(`seed ${seed}, step ${step}: ${reason}\n${last.join("\n")}`, { cause });
+    this.seed = seed;
+    this.step = step;
+    this.reason = reason;
+  }
+}
+
+/** Runs one seed. Throws {@link SimulationFailure}. */
+export function simulate(options: SimulationOptions): Outcome {
+  return new Simulation(options).run();
+}
+
+class Simulation {
+  readonly #seed: number;
+  readonly #world: World;
+  readonly #roles: Roles;
+  readonly #faults: Faults;
+  readonly #byName: ReadonlyMap<string, ExecutorNode>;
+  /** Roles that are no nodes. */
+  readonly #others: ReadonlySet<string>;
+  #steps = 0;
+
+  constructor({ seed, nodes = 100, clients = 50, bug, trace }: SimulationOptions) {
+    const random = new Random(seed);
+    const lines = new Trace(trace);
+    this.#seed = seed;
+    this.#world = {
+      random,
+      schedule: new Schedule(),
+      trace: lines,
+      network: new Network(random, lines),
+      witness: new Witness(),
+      bug,
+    };
+    this.#roles = createRoles(this.#world, nodes, clients);
+    this.#byName = new Map(this.#roles.nodes.map((node) => [node.name, node]));
+    this.#others = new Set(["manager", ...this.#roles.clients.map(({ name }) => name)]);
+    this.#faults = new Faults(this.#world, this.#roles, BUSY_NS);
+  }
+
+  run(): Outcome {
+    try {
+      this.#start();
+      this.#passUntil(BUSY_NS);
+      this.#faults.end();
+      this.#passUntil(BUSY_NS + SETTLE_NS);
+      this.#checkSettled();
+      for (const client of this.#roles.clients) client.releaseAll();
+      this.#passUntil(BUSY_NS + SETTLE_NS + RELEASE_NS);
+      this.#checkEmpty();
+      return this.#outcome();
+    } catch (error) {
+      const { trace } = this.#world;
+      const reason = (error as Error).message;
+      throw new SimulationFailure(this.#seed, this.#steps, reason, trace.last(), error);
+    }
+  }
+
+  #start(): void {
+    const { random, schedule } = this.#world;
+    const { nodes, clients, manager } = this.#roles;
+    const later = (actor: Actor, limitNs: number): void =>
+      schedule.plan(random.between(0, limitNs), actor.name, "starts", () => actor.start());
+    later(manager, random.chance(0.8) ? 0 : 2 * S);
+    for (const node of nodes) later(node, random.chance(EARLY_SHARE) ? 10 * MS : 1 * S);
+    for (const client of clients) later(client, 500 * MS);
+    this.#faults.plan();
+    this.#inspectFrom(INSPECTION_NS);
+  }
+
+  #passUntil(atNs: number): void {
+    const { schedule, trace } = this.#world;
+    for (;;) {
+      const planned = schedule.next(atNs);
+      if (!planned) return;
+      trace.step(++this.#steps, schedule.nowNs, planned.who, planned.what);
+      if (this.#steps > MAX_STEPS) violated("it does not come to rest");
+      planned.run();
+      this.#check(planned.who);
+    }
+  }
+
+  /** A step of a node changes that node; one of a client or of the manager changes none; others may change any. */
+  #check(who: string): void {
+    const node = this.#byName.get(who);
+    if (node) node.check();
+    else if (!this.#others.has(who)) for (const each of this.#roles.nodes) each.check();
+  }
+
+  #inspectFrom(atNs: number): void {
+    this.#world.schedule.plan(atNs, "witness", "inspects", () => {
+      for (const node of this.#roles.nodes) node.inspect();
+      this.#inspectFrom(atNs + INSPECTION_NS);
+    });
+  }
+
+  /** Nothing goes wrong any more, and everything had its time. */
+  #checkSettled(): void {
+    const { nodes, clients } = this.#roles;
+    for (const { name, requests } of clients)
+      if (requests.open > 0) violated(`a request of ${name} has not ended`);
+    const alive = new Set(nodes.flatMap((node) => node.leaseNames()));
+    const held = new Set(clients.flatMap((client) => client.leaseNames()));
+    for (const name of alive) if (!held.has(name)) violated(`nobody holds ${name}, which is alive`);
+    for (const name of held) if (!alive.has(name)) violated(`${name} is held and is not alive`);
+  }
+
+  /** Everybody has released what was left. */
+  #checkEmpty(): void {
+    const { nodes, clients, manager } = this.#roles;
+    const { witness } = this.#world;
+    for (const node of nodes) {
+      if (!node.alive) {
+        if (manager.node(node.name)?.state === "up")
+          violated(`${node.name} is dead, and the manager believes that it is up`);
+        continue;
+      }
+      if (node.leaseCount > 0) violated(`${node.name} still has ${node.leaseCount} leases`);
+      if (node.freeCores !== node.cores || node.freeMemoryBytes !== node.memoryBytes)
+        violated(`${node.name} has not got everything back`);
+      if (!node.settled) violated(`${node.name} has not handed in its bills`);
+      const info = manager.node(node.name);
+      if (info?.state !== "up" || info.instance !== node.instance)
+        violated(`${node.name} is up, and the manager believes that it is ${info?.state}`);
+      if (info.freeCores !== node.cores)
+        violated(`${node.name} is free, and the manager knows of ${info.freeCores} cores`);
+    }
+    for (const client of clients) client.checkView();
+    witness.checkRows(manager.ledger, manager.ledger.keys());
+    witness.checkTotals(manager.ledger, manager.ledger.users());
+    witness.checkSettled(manager.ledger);
+  }
+
+  #outcome(): Outcome {
+    const sum = (count: "granted" | "failed" | "died"): number =>
+      this.#roles.clients.reduce((total, { requests }) => total + requests[count], 0);
+    return {
+      steps: this.#steps,
+      leases: this.#world.witness.leases.size,
+      granted: sum("granted"),
+      failed: sum("failed"),
+      died: sum("died"),
+    };
+  }
+}
+
+function createRoles(world: World, nodeCount: number, clientCount: number): Roles {
+  const { random } = world;
+  const manager = new Manager(world);
+  const sometimes = (limit: number): number => (random.chance(0.5) ? 0 : random.fraction() * limit);
+  const troubles: HostTroubles = {
+    slowStart: sometimes(0.3),
+    failedLoad: sometimes(0.2),
+    hungLoad: sometimes(0.1),
+    budget: sometimes(0.3),
+  };
+  const nodes = Array.from({ length: nodeCount }, (_, i) => {
+    const cores = random.between(1, MAX_NODE_CORES);
+    const unpinned = random.chance(0.2) ? random.between(0, cores) : 0;
+    const cpus = Array.from({ length: cores }, (_, at) =>
+      at < cores - unpinned ? cores - at : UNPINNED,
+    );
+    const memoryBytes = random.between(100, 1000);
+    return new ExecutorNode(world, `node-${i}`, cpus, memoryBytes, troubles, manager);
+  });
+  const byName = new Map(nodes.map((node) => [node.name, node]));
+  const subscribers = random.between(0, MAX_SUBSCRIBERS);
+  // The fewer nodes they all know of, the fuller these are.
+  const known = nodes.slice(0, random.between(Math.ceil(nodeCount / 10), nodeCount));
+  const clients = Array.from({ length: clientCount }, (_, i) => {
+    const subscribes = i < subscribers;
+    const options = { subscribes, busyUntilNs: BUSY_NS };
+    return new Client(world, `client-${i}`, known, byName, manager, options);
+  });
+  return { nodes, clients, manager };
+}

@@ -1,0 +1,99 @@
+/** A running `rfaas manager`, which may be killed and started again at its place. */
+import { Database } from "bun:sqlite";
+import { join } from "node:path";
+import { ledgerPath } from "../../src/manager/state.ts";
+import { RFAAS } from "./executable.ts";
+import { until } from "./until.ts";
+
+/** What the ledger has of a lease. */
+export interface LedgerRow {
+  lease: string;
+  user: string;
+  workers: number;
+  ended_at_ms: number | null;
+  reason: string | null;
+  allocation_core_ns: number;
+  calls: number;
+}
+
+export class RunningManager implements AsyncDisposable {
+  readonly address: string;
+  readonly state: string;
+  stderr = "";
+  #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
+
+  private constructor(address: string, state: string) {
+    this.address = address;
+    this.state = state;
+    this.#child = this.#spawn();
+  }
+
+  /** Starts one on a free port, with its state in `folder`. */
+  static async start(folder: string): Promise<RunningManager> {
+    const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const { port } = probe;
+    probe.stop(true);
+    const manager = new RunningManager(`127.0.0.1:${port}`, join(folder, "state"));
+    await manager.#serving();
+    return manager;
+  }
+
+  /** At once, as a loss of power does to a process. */
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
+  }
+
+  /** Starts it again at the same place, with the same state. */
+  async restart(): Promise<void> {
+    this.#child = this.#spawn();
+    await this.#serving();
+  }
+
+  /** All leases that are on the bill. */
+  rows(): LedgerRow[] {
+    const db = new Database(ledgerPath(this.state), { readonly: true });
+    try {
+      return db.query<LedgerRow, []>("SELECT * FROM lease_usage").all();
+    } finally {
+      db.close();
+    }
+  }
+
+  /** What SQLite finds wrong with the file; `"ok"` when nothing is. */
+  integrity(): string {
+    const db = new Database(ledgerPath(this.state), { readonly: true });
+    try {
+      const found = db.query<{ integrity_check: string }, []>("PRAGMA integrity_check").all();
+      return found.map(({ integrity_check }) => integrity_check).join("\n");
+    } finally {
+      db.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+
+  #spawn(): Bun.Subprocess<"ignore", "ignore", "pipe"> {
+    this.stderr = "";
+    const child = Bun.spawn([RFAAS, "manager", "--listen", this.address, "--state", this.state], {
+      cwd: "/",
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    void (async () => {
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))
+        this.stderr += text;
+    })();
+    return child;
+  }
+
+  async #serving(): Promise<void> {
+    await until(() => {
+      if (this.#child.exitCode !== null) throw new Error(`manager ended:\n${this.stderr}`);
+      return this.stderr.includes("managing at");
+    }, "the manager serves");
+  }
+}

@@ -1,0 +1,55 @@
+/** A peer that says what it wants over a socket, sound or not, and hears all that comes back. */
+import type { Socket } from "bun";
+import { parseAddress } from "../../src/address.ts";
+import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
+
+export class RawPeer implements Disposable {
+  readonly heard: Record<string, unknown>[] = [];
+  closed = false;
+  readonly #reader = new FrameReader();
+  #socket!: Socket<undefined>;
+
+  static async connect(address: string): Promise<RawPeer> {
+    const parsed = parseAddress(address);
+    if (parsed.kind !== "tcp") throw new Error(`${address} is not HOST:PORT`);
+    const peer = new RawPeer();
+    peer.#socket = await Bun.connect({
+      hostname: parsed.host,
+      port: parsed.port,
+      socket: {
+        binaryType: "uint8array",
+        data: (_, bytes) => {
+          for (const message of peer.#reader.push(bytes))
+            peer.heard.push(message as Record<string, unknown>);
+        },
+        close: () => {
+          peer.closed = true;
+        },
+        error() {},
+      },
+    });
+    return peer;
+  }
+
+  send(...messages: unknown[]): void {
+    for (const message of messages) this.write(encodeFrame(message));
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#socket.write(bytes);
+  }
+
+  /** The first message of this kind that came. */
+  find(t: string): Record<string, unknown> | undefined {
+    return this.heard.find((message) => message["t"] === t);
+  }
+
+  /** As a process that is killed. */
+  die(): void {
+    this.#socket.terminate();
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.terminate();
+  }
+}

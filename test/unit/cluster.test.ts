@@ -1,0 +1,247 @@
+/** How a cluster deals with what nodes answer, over nodes that are played. */
+import { describe, expect, test } from "bun:test";
+import { Cluster } from "../../src/client/cluster.ts";
+import type { AllocateOptions, Invoker } from "../../src/client/invoker.ts";
+import { nodesFromAddresses } from "../../src/client/node-list.ts";
+import { LeaseLost, LeaseRefused, NodeUnreachable } from "../../src/errors.ts";
+
+const MIB = 1024 * 1024;
+
+/** A node with so many cores, which answers as it is told to. */
+class PlayedNode {
+  free: number;
+  asked = 0;
+  connections = 0;
+  /** What each of its methods ends with, instead of what it would do. */
+  refusal: Error | undefined;
+  unreachable = false;
+  /** Grants wait for it. */
+  gate: Promise<void> = Promise.resolve();
+  readonly cores: number;
+  readonly #holders: (() => void)[] = [];
+
+  constructor(cores: number) {
+    this.cores = cores;
+    this.free = cores;
+  }
+
+  /** As one client sees it; `shown` is what that client is told to be free. */
+  invoker(shown: () => number = () => this.free): Invoker {
+    if (this.unreachable) throw new NodeUnreachable("played", "it is switched off; switch it on");
+    this.connections++;
+    const reach = () => {
+      if (this.unreachable) throw new NodeUnreachable("played", "it was switched off");
+    };
+    const played = {
+      cores: this.cores,
+      async status() {
+        reach();
+        return { freeCores: shown(), freeMemoryBytes: 2 ** 40, leases: 0, prewarmedHosts: 0 };
+      },
+      allocate: async (_module: string, { workers = 1 }: AllocateOptions) => {
+        reach();
+        this.asked++;
+        await this.gate;
+        if (this.refusal) throw this.refusal;
+        if (workers > this.free) throw new LeaseRefused("RFAAS_NODE_FULL", "it is full; wait");
+        this.free -= workers;
+        return this.#lease(workers);
+      },
+      close: async () => {},
+    };
+    return played as unknown as Invoker;
+  }
+
+  /** It loses all its leases. */
+  fail(): void {
+    for (const lost of this.#holders.splice(0)) lost();
+  }
+
+  #lease(workers: number) {
+    const listeners: (() => void)[] = [];
+    let released: Promise<void> | undefined;
+    const release = () => (released ??= end());
+    const end = async () => {
+      for (const listener of listeners) listener();
+      this.free += workers;
+    };
+    return {
+      workers,
+      functions: [],
+      release,
+      [Symbol.asyncDispose]: release,
+      on: (type: string, listener: () => void) => {
+        if (type === "released") listeners.push(listener);
+        if (type === "lost") this.#holders.push(listener);
+        return () => {};
+      },
+    };
+  }
+}
+
+type Nodes = Record<string, PlayedNode>;
+
+function clusterOf(nodes: Nodes, invokerOf = (name: string) => nodes[name]!.invoker()): Cluster {
+  return new Cluster(nodesFromAddresses(Object.keys(nodes).map((name) => `${name}:1`)), {
+    connect: async (address) => invokerOf(address.slice(0, -2)),
+    defaultMemoryBytes: MIB,
+  });
+}
+
+const failure = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => new Error("it was granted"),
+    (error: unknown) => error,
+  );
+const allFree = (nodes: Nodes) =>
+  expect(Object.values(nodes).map(({ free }) => free)).toEqual(
+    Object.values(nodes).map(({ cores }) => cores),
+  );
+
+describe("a node that refuses", () => {
+  test("because it has less than it was known to have is asked for less, and others for the rest", async () => {
+    const nodes = { a: new PlayedNode(4), b: new PlayedNode(4) };
+    await using rf = clusterOf(nodes);
+    await (await rf.allocate("m.ts", { workers: 8 })).release();
+    nodes.a.free = 1;
+    await using group = await rf.allocate("m.ts", { workers: 5 });
+    expect(group.workers).toBe(5);
+    expect([nodes.a.free, nodes.b.free]).toEqual([0, 0]);
+  });
+
+  test("because it is broken is passed over", async () => {
+    const nodes = { a: new PlayedNode(4), b: new PlayedNode(4) };
+    nodes.a.refusal = new LeaseRefused("RFAAS_NODE_FAILED", "no host starts; see its log");
+    await using rf = clusterOf(nodes);
+    await using group = await rf.allocate("m.ts", { workers: 4 });
+    expect(new Set(group.nodes)).toEqual(new Set(["b:1"]));
+  });
+
+  test("because it drains is passed over, and asked again later", async () => {
+    const nodes = { a: new PlayedNode(2) };
+    nodes.a.refusal = new LeaseRefused("RFAAS_NODE_DRAINING", "it drains; use another");
+    await using rf = clusterOf(nodes);
+    const waiting = rf.allocate("m.ts", { workers: 2 });
+    const asked = rf.on("capacity", ([node]) => {
+      if (node!.state === "draining") nodes.a.refusal = undefined;
+    });
+    expect((await waiting).workers).toBe(2);
+    asked();
+  });
+
+  test("this client for good ends the request when there is no other, without waiting", async () => {
+    const nodes = { a: new PlayedNode(2), b: new PlayedNode(2) };
+    const refused = new LeaseRefused("RFAAS_NO_SHARED_FABRIC", "nothing in common; see doctor");
+    for (const node of Object.values(nodes)) node.refusal = refused;
+    await using rf = clusterOf(nodes);
+    expect(await failure(rf.allocate("m.ts", { workers: 2 }))).toBe(refused);
+    nodes.b.refusal = undefined;
+    await using other = clusterOf(nodes);
+    const { nodes: used } = await other.allocate("m.ts", { workers: 2 });
+    expect(new Set(used)).toEqual(new Set(["b:1"]));
+  });
+});
+
+test("a module that kills its host is not tried on node after node", async () => {
+  const nodes = Object.fromEntries("abcdefgh".split("").map((name) => [name, new PlayedNode(1)]));
+  for (const node of Object.values(nodes)) node.refusal = new LeaseLost("its host died; look why");
+  await using rf = clusterOf(nodes);
+  expect(await failure(rf.allocate("m.ts"))).toBeInstanceOf(LeaseLost);
+  expect(Object.values(nodes).reduce((sum, { asked }) => sum + asked, 0)).toBeLessThan(6);
+});
+
+test("an error of the request's own ends it, and what was granted is given back", async () => {
+  const nodes = { a: new PlayedNode(2), b: new PlayedNode(2) };
+  nodes.b.refusal = new TypeError("what the request is to blame for");
+  await using rf = clusterOf(nodes);
+  expect(await failure(rf.allocate("m.ts", { workers: 4 }))).toBe(nodes.b.refusal);
+  allFree(nodes);
+});
+
+test("a grant that comes after the request was given up is given back", async () => {
+  const nodes = { a: new PlayedNode(2) };
+  const gate = Promise.withResolvers<void>();
+  nodes.a.gate = gate.promise;
+  await using rf = clusterOf(nodes);
+  const stop = new AbortController();
+  const given = failure(rf.allocate("m.ts", { workers: 2, signal: stop.signal }));
+  while (nodes.a.asked === 0) await Bun.sleep(0);
+  stop.abort(new Error("no longer wanted"));
+  expect(String(await given)).toContain("no longer wanted");
+  gate.resolve();
+  nodes.a.gate = Promise.resolve();
+  await using group = await rf.allocate("m.ts", { workers: 2 });
+  expect(group.workers).toBe(2);
+});
+
+test("two clients that each hold what the other one waits for do not wait for ever", async () => {
+  const nodes: Nodes = { a: new PlayedNode(2), b: new PlayedNode(2) };
+  // Each sees at first only one of the nodes free, takes it, and then waits for the other.
+  const bothHold = () => nodes["a"]!.free === 0 && nodes["b"]!.free === 0;
+  let held = false;
+  const seenBy = (own: string) => (name: string) =>
+    nodes[name]!.invoker(() => {
+      held ||= bothHold();
+      return held || name === own ? nodes[name]!.free : 0;
+    });
+  await using one = clusterOf(nodes, seenBy("a"));
+  await using two = clusterOf(nodes, seenBy("b"));
+  const both = [one, two].map(async (rf) => {
+    await using group = await rf.allocate("m.ts", { workers: 4 });
+    return group.workers;
+  });
+  expect(await Promise.all(both)).toEqual([4, 4]);
+  expect(held).toBe(true);
+  allFree(nodes);
+});
+
+test("a lease that is lost while others are waited for is replaced", async () => {
+  const nodes = { a: new PlayedNode(2), b: new PlayedNode(2) };
+  nodes.b.free = 0;
+  await using rf = clusterOf(nodes);
+  const waiting = rf.allocate("m.ts", { workers: 3 });
+  while (nodes.a.free > 0) await Bun.sleep(0);
+  nodes.a.fail();
+  nodes.b.free = 2;
+  await using group = await waiting;
+  expect(group.workers).toBe(3);
+  expect(nodes.a.free + nodes.b.free).toBe(1);
+});
+
+test("a node that is down is not waited for where others have enough", async () => {
+  const nodes = { a: new PlayedNode(4), b: new PlayedNode(4) };
+  await using rf = clusterOf(nodes);
+  await (await rf.allocate("m.ts", { workers: 8 })).release();
+  nodes.b.unreachable = true;
+  await using first = await rf.allocate("m.ts", { workers: 3 });
+  await using second = await rf.allocate("m.ts", { workers: 1 });
+  expect(new Set([...first.nodes, ...second.nodes])).toEqual(new Set(["a:1"]));
+});
+
+test("a connection is made when it is first needed, once, and again after it was lost", async () => {
+  const nodes = Object.fromEntries(
+    Array.from({ length: 100 }, (_, i) => [`n${i}`, new PlayedNode(4)]),
+  );
+  await using rf = clusterOf(nodes);
+  const connected = () => Object.values(nodes).filter(({ connections }) => connections > 0);
+  expect(connected()).toHaveLength(0);
+  for (let i = 0; i < 10; i++) await (await rf.allocate("m.ts", { workers: 2 })).release();
+  const few = connected();
+  // So few that there is a choice; not all of them.
+  expect(few.length).toBeLessThan(40);
+  expect(few.every(({ connections }) => connections === 1)).toBe(true);
+  for (const node of few) node.unreachable = true;
+  await using group = await rf.allocate("m.ts", { workers: 2 });
+  expect(group.workers).toBe(2);
+  for (const node of few) node.unreachable = false;
+  await using all = await rf.allocate("m.ts", { workers: 398 });
+  expect(all.workers).toBe(398);
+});
+
+test("what is released is known at once to the cluster it was leased from", async () => {
+  const nodes = { a: new PlayedNode(2), b: new PlayedNode(2) };
+  await using rf = clusterOf(nodes);
+  const group = await rf.allocate("m.ts", { workers: 4 });
+  await group.release();
+  expect(rf.nodes().map(({ freeCores }) => freeCores)).toEqual([2, 2]);
+});

@@ -1,0 +1,266 @@
+import { Database } from "bun:sqlite";
+import { describe, expect, test } from "bun:test";
+import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { LedgerUnavailable, UsageError } from "../../src/errors.ts";
+import { Ledger } from "../../src/manager/ledger.ts";
+import { DEFAULT_PRICES, type Prices, price, readPrices } from "../../src/manager/prices.ts";
+import type { Usage, UsageReport } from "../../src/protocol/manager-messages.ts";
+import { Scratch } from "../support/scratch.ts";
+
+const NOTHING: Usage = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
+
+function report(
+  lease: string,
+  used: Partial<Usage> = {},
+  rest: Partial<UsageReport> = {},
+): UsageReport {
+  return {
+    lease,
+    node: "n1",
+    user: "ada",
+    workers: 2,
+    startedAtMs: 1000,
+    endedAtMs: null,
+    reason: null,
+    usage: { ...NOTHING, ...used },
+    ...rest,
+  };
+}
+
+function ended(lease: string, used: Partial<Usage>, rest: Partial<UsageReport> = {}): UsageReport {
+  return report(lease, used, { endedAtMs: 2000, reason: "released", ...rest });
+}
+
+class Fixture implements Disposable {
+  readonly #scratch = new Scratch();
+  readonly path = this.#scratch.join("ledger.sqlite");
+  ledger = Ledger.open(this.path);
+
+  reopen(): void {
+    this.ledger.close();
+    this.ledger = Ledger.open(this.path);
+  }
+
+  [Symbol.dispose](): void {
+    this.ledger.close();
+    this.#scratch[Symbol.dispose]();
+  }
+}
+
+describe("the ledger", () => {
+  test("bills what was reported, by user, over a restart", () => {
+    using f = new Fixture();
+    const usage = { allocationCoreNs: 5, executionNs: 4, pollingNs: 3, calls: 2, bytes: 1 };
+    f.ledger.record([ended("a", usage), ended("b", usage), ended("c", usage, { user: "bob" })]);
+    f.reopen();
+    expect(f.ledger.bill()).toEqual([
+      {
+        ...{ user: "ada", leases: 2, live: 0 },
+        ...{ allocationCoreNs: 10n, executionNs: 8n, pollingNs: 6n, calls: 4n, bytes: 2n },
+      },
+      {
+        ...{ user: "bob", leases: 1, live: 0 },
+        ...{ allocationCoreNs: 5n, executionNs: 4n, pollingNs: 3n, calls: 2n, bytes: 1n },
+      },
+    ]);
+    expect(f.ledger.bill({ user: "bob" }).map(({ user }) => user)).toEqual(["bob"]);
+    expect(f.ledger.bill({ user: "eve" })).toEqual([]);
+  });
+
+  test("takes a report any number of times, in any order, and lowers no counter", () => {
+    using f = new Fixture();
+    const reports = [
+      report("a", { calls: 1, bytes: 10 }),
+      report("a", { calls: 2, bytes: 20 }),
+      ended("a", { calls: 3, bytes: 30 }),
+    ];
+    for (const order of [reports, reports.toReversed(), [...reports, ...reports]]) {
+      f.ledger.record(order);
+      for (const one of order) f.ledger.record([one]);
+      expect(f.ledger.bill()).toMatchObject([{ leases: 1, live: 0, calls: 3n, bytes: 30n }]);
+    }
+    f.ledger.record([report("a", { calls: 1, bytes: 99 })]);
+    expect(f.ledger.bill()).toMatchObject([{ calls: 3n, bytes: 99n }]);
+  });
+
+  test("keeps the first end of a lease", () => {
+    using f = new Fixture();
+    f.ledger.record([ended("a", {}, { endedAtMs: 5000, reason: "expired" })]);
+    f.ledger.record([ended("a", {}, { endedAtMs: 9000, reason: "released" })]);
+    f.ledger.record([report("a", {})]);
+    expect(f.ledger.live()).toEqual([]);
+    using db = new Database(f.path, { readonly: true });
+    expect(db.query("SELECT ended_at_ms, reason FROM lease_usage").all()).toEqual([
+      { ended_at_ms: 5000, reason: "expired" },
+    ]);
+  });
+
+  test("shows the leases that go on, with their latest report", () => {
+    using f = new Fixture();
+    const later = report("late", { calls: 7 }, { startedAtMs: 3000 });
+    f.ledger.record([later, report("a", { calls: 1 }), ended("z", { calls: 9 })]);
+    f.ledger.record([report("a", { calls: 2 })]);
+    expect(f.ledger.live()).toEqual([report("a", { calls: 2 }), later]);
+    expect(f.ledger.bill()).toMatchObject([{ leases: 3, live: 2, calls: 18n }]);
+  });
+
+  test("bills a lease whole in the period in which it started, and once", () => {
+    using f = new Fixture();
+    const starts = [1000, 1999, 2000, 2500, 3000];
+    f.ledger.record(
+      starts.map((startedAtMs) =>
+        ended(`at ${startedAtMs}`, { calls: 1 }, { startedAtMs, endedAtMs: 9000 }),
+      ),
+    );
+    const calls = (sinceMs?: number, untilMs?: number): bigint[] =>
+      f.ledger.bill({ sinceMs, untilMs }).map((row) => row.calls);
+    expect([calls(undefined, 2000), calls(2000, 3000), calls(3000)]).toEqual([[2n], [2n], [1n]]);
+    expect(calls()).toEqual([5n]);
+  });
+
+  test("adds up exactly beyond what a number or 64 bits hold", () => {
+    using f = new Fixture();
+    const each = 2 ** 62;
+    f.ledger.record(
+      Array.from({ length: 5 }, (_, i) => ended(`${i}`, { executionNs: each, bytes: 2 ** 53 })),
+    );
+    f.ledger.record([ended("one more", { executionNs: 1, bytes: 1 })]);
+    expect(f.ledger.bill()).toMatchObject([
+      { executionNs: 5n * 2n ** 62n + 1n, bytes: 5n * 2n ** 53n + 1n },
+    ]);
+  });
+
+  test("takes fractions down, and what is too much as the most it can hold", () => {
+    using f = new Fixture();
+    f.ledger.record([ended("a", { calls: 1.9, bytes: 1e21 }, { startedAtMs: 1000.5 })]);
+    expect(f.ledger.bill()).toMatchObject([{ calls: 1n, bytes: 2n ** 63n - 1n }]);
+    expect(f.ledger.bill({ sinceMs: 1001 })).toEqual([]);
+  });
+
+  test("records a batch whole or not at all", () => {
+    using f = new Fixture();
+    const broken = report("b", { calls: -1 });
+    expect(() => f.ledger.record([report("a"), broken])).toThrow();
+    expect(f.ledger.live()).toEqual([]);
+    f.ledger.record([report("a")]);
+    expect(f.ledger.live()).toHaveLength(1);
+  });
+
+  test("keeps names apart that SQL could confuse", () => {
+    using f = new Fixture();
+    const names = ["'; DROP TABLE lease_usage; --", "ADA", "ada", "%", "\u00e9"];
+    f.ledger.record(names.map((user) => ended(user, { calls: 1 }, { user })));
+    for (const user of names) expect(f.ledger.bill({ user })).toMatchObject([{ user, calls: 1n }]);
+  });
+
+  test("can be read while another process writes it", () => {
+    using f = new Fixture();
+    f.ledger.record([ended("a", { calls: 1 })]);
+    using reader = Ledger.openToRead(f.path);
+    f.ledger.record([ended("b", { calls: 1 })]);
+    expect(reader.bill()).toMatchObject([{ leases: 2 }]);
+    expect(() => reader.record([ended("c", {})])).toThrow(LedgerUnavailable);
+    expect(reader.failure?.code).toBe("RFAAS_LEDGER");
+    expect(f.ledger.failure).toBeNull();
+  });
+
+  test("can be read after its writer was killed", () => {
+    using f = new Fixture();
+    f.ledger.record([ended("a", { calls: 1 })]);
+    using scratch = new Scratch();
+    // What a kill leaves: the log is there, and nothing of what it holds was copied into the file.
+    for (const suffix of ["", "-wal"])
+      copyFileSync(f.path + suffix, scratch.join(`ledger.sqlite${suffix}`));
+    using reader = Ledger.openToRead(scratch.join("ledger.sqlite"));
+    expect(reader.bill()).toMatchObject([{ leases: 1, calls: 1n }]);
+  });
+
+  test("leaves one file when it is closed", () => {
+    using f = new Fixture();
+    f.ledger.record([ended("a", {})]);
+    f.ledger.close();
+    expect(() => statSync(`${f.path}-wal`)).toThrow();
+    expect(Ledger.openToRead(f.path).bill()).toHaveLength(1);
+  });
+});
+
+describe("a ledger is not opened", () => {
+  test("when it is not there and only to be read", () => {
+    using scratch = new Scratch();
+    expect(() => Ledger.openToRead(scratch.join("x"))).toThrow(/there is no ledger .*--http URL$/);
+  });
+
+  test("when its directory is not there", () => {
+    using scratch = new Scratch();
+    expect(() => Ledger.open(scratch.join("none/ledger"))).toThrow(/cannot be opened: .*--state/);
+  });
+
+  test("when it is text", () => {
+    using scratch = new Scratch();
+    const path = scratch.file("ledger.sqlite", "not a database ".repeat(1000));
+    expect(() => Ledger.open(path)).toThrow(/is damaged: .*restore a backup or move it away$/);
+    expect(readFileSync(path, "utf8")).toStartWith("not a database");
+  });
+
+  test("when it is another program's", () => {
+    using scratch = new Scratch();
+    const path = scratch.join("other.sqlite");
+    const other = new Database(path);
+    other.run("CREATE TABLE theirs (x)");
+    other.close();
+    expect(() => Ledger.open(path)).toThrow(/is another program's database; move it away/);
+  });
+
+  test("when a newer version wrote it", () => {
+    using f = new Fixture();
+    f.ledger.close();
+    using db = new Database(f.path);
+    db.run("PRAGMA user_version = 99");
+    expect(() => Ledger.open(f.path)).toThrow(/has the layout 99 .* or a newer one$/);
+  });
+
+  test("when pages of it are damaged", () => {
+    using f = new Fixture();
+    f.ledger.record(Array.from({ length: 2000 }, (_, i) => ended(`lease ${i}`, { calls: i })));
+    f.ledger.close();
+    const bytes = readFileSync(f.path);
+    expect(bytes.length).toBeGreaterThan(16 * 4096);
+    bytes.fill(0xab, 5 * 4096, 12 * 4096);
+    writeFileSync(f.path, bytes);
+    expect(() => Ledger.open(f.path)).toThrow(LedgerUnavailable);
+    expect(() => Ledger.open(f.path)).toThrow(/is damaged: /);
+  });
+});
+
+describe("prices", () => {
+  const prices: Prices = {
+    currency: "EUR",
+    ...{ coreSecond: 1, executionSecond: 10, pollingSecond: 100 },
+    ...{ millionCalls: 1000, gib: 10_000 },
+  };
+
+  test("are per second, per million calls and per GiB", () => {
+    const usage = { allocationCoreNs: 2e9, executionNs: 1e9, pollingNs: 5e8, calls: 2e6 };
+    expect(price({ ...usage, bytes: 1024 ** 3 }, prices)).toBe(2 + 10 + 50 + 2000 + 10_000);
+    expect(price({ ...NOTHING, calls: 1_000_000n }, prices)).toBe(1000);
+    expect(price(NOTHING, prices)).toBe(0);
+  });
+
+  test("of a file replace the defaults that it names", () => {
+    using scratch = new Scratch();
+    const path = scratch.file("prices.json", '{"coreSecond": 7, "currency": "CHF"}');
+    expect(readPrices(path)).toEqual({ ...DEFAULT_PRICES, coreSecond: 7, currency: "CHF" });
+  });
+
+  test.each([
+    ["{", /cannot be read/],
+    ["[]", /is wrong at \//],
+    ['{"coreSecond": -1}', /is wrong at \/coreSecond: .*; its fields are currency, coreSecond/],
+    ['{"coreseconds": 1}', /is wrong at \/coreseconds/],
+  ])("in a file of %p are refused", (text, message) => {
+    using scratch = new Scratch();
+    const path = scratch.file("prices.json", text);
+    expect(() => readPrices(path)).toThrow(UsageError);
+    expect(() => readPrices(path)).toThrow(message);
+  });
+});
