@@ -15,8 +15,11 @@ export interface LastingEvents<In> {
 const FIRST_DELAY_MS = 50;
 const MAX_DELAY_MS = 2_000;
 const TICK_MS = 1_000;
-/** Ticks until a peer must have taken us, at first; twice as many each time that it did not. */
-const FIRST_PATIENCE_TICKS = 1;
+/**
+ * Ticks until a peer must have taken us, at first; twice as many each time that it did not. The kernel sends the first packet
+ * again after a second: with fewer, we would give up what is about to be taken.
+ */
+const FIRST_PATIENCE_TICKS = 2;
 /** A machine that vanished is noticed, in the end. */
 const KEEP_ALIVE_MS = 10_000;
 
@@ -37,8 +40,8 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
   #closed = false;
 
   /**
-   * Starts connecting. A peer that says nothing for `silenceMs` is given up. One that has not taken us yet is given up sooner: the
-   * kernel of a peer with too many to accept drops some and answers the others late, and a new attempt is faster than its own.
+   * Starts connecting. A peer that says nothing for `silenceMs` is given up. One that has not taken us yet is given up sooner: where
+   * too many wait to be accepted, the kernel drops some, and tries them again ever more rarely.
    */
   constructor(
     address: Address,

@@ -48,6 +48,8 @@ type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
 type Pending<T> = PromiseWithResolvers<T>;
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A node that hangs keeps nobody longer than this from going on. */
+const RELEASE_LIMIT_MS = 10_000;
 /** A machine that vanished is noticed, in the end. */
 const KEEP_ALIVE_MS = 10_000;
 
@@ -190,15 +192,14 @@ export class NodeConnection {
   }
 
   /** Gives a lease back and waits until the node has it, at most `limitMs`. */
-  async release(lease: number, limitMs?: number): Promise<void> {
+  async release(lease: number, limitMs = RELEASE_LIMIT_MS): Promise<void> {
     this.#listeners.delete(lease);
     if (this.#over) return;
     const pending = Promise.withResolvers<void>();
     this.#releases.set(lease, pending);
     this.#connection.ref();
     this.#connection.send({ t: "release", lease });
-    const overdue =
-      limitMs === undefined ? undefined : setTimeout(() => pending.resolve(), limitMs);
+    const overdue = setTimeout(() => pending.resolve(), limitMs);
     await pending.promise;
     clearTimeout(overdue);
     this.#releases.delete(lease);

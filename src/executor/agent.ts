@@ -63,6 +63,10 @@ const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptiv
 const MAX_PREWARMED_WORKERS = 4;
 /** Budgets are checked, and bills go to the manager, this often. */
 const METER_INTERVAL_MS = 100;
+/** No module may take longer to load, whatever its client says. */
+const MAX_LOAD_MS = 600_000;
+/** A host may take this long to start, on a machine that swaps. */
+const START_LIMIT_NS = 20e9;
 /** Whoever connects has this long to greet. */
 const GREETING_LIMIT_MS = 5_000;
 /** A timer that is so late says that the machine, or this process, was suspended or starved. */
@@ -95,6 +99,7 @@ export class Agent {
   #events: AgentEvents | undefined;
   /** By user, as long as the capacity is taken. */
   readonly #coresHeld = new Map<string, number>();
+  #stopping = false;
   #refusal: string | null = null;
   #onIdle: (() => void) | undefined;
   #dueTimer: ReturnType<typeof setTimeout> | undefined;
@@ -165,6 +170,7 @@ export class Agent {
 
   /** Grants no more leases, lets the present ones end for at most `limitMs`, then ends them. Resolves when all hosts are gone. */
   async drain(limitMs: number): Promise<void> {
+    this.#stopping = true;
     this.revoke(limitMs);
     if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     clearInterval(this.#meterTimer);
@@ -185,8 +191,9 @@ export class Agent {
     this.#refusal = reason;
   }
 
-  /** Grants leases again. */
+  /** Grants leases again, unless it is stopping. */
   resume(): void {
+    if (this.#stopping) return;
     this.#book.resume();
     this.#events?.capacity();
   }
@@ -320,14 +327,16 @@ export class Agent {
         "RFAAS_TOKEN_LIMIT",
         `the token of ${user} is good for ${maxCores} cores at a time on this node, ${held} are leased and ${workers} are asked for; release some, or ask for a token with more`,
       );
-    const ttlNs = request.ttlMs * 1e6;
+    // The host keeps the limit itself, and says more; but the node must not depend on it.
+    const loadLimitNs = Math.min(request.loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS;
     const booked = this.#book.request(
-      { workers, memoryBytes: request.memoryBytes, ttlNs },
+      { workers, memoryBytes: request.memoryBytes, ttlNs: request.ttlMs * 1e6, loadLimitNs },
       started,
     );
     if (typeof booked === "string")
       return deny(this.#book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
     this.#coresHeld.set(user, held + workers);
+    this.#schedule();
     this.#events?.capacity();
 
     let taken: { host: HostProcess; prewarmed: boolean } | undefined;

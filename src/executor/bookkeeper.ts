@@ -47,7 +47,7 @@ export class Bookkeeper {
           agent.revoke(deadlineMs);
         },
         resume() {
-          log("info", "the manager lets this node grant leases again");
+          if (agent.draining) log("info", "the manager lets this node grant leases again");
           agent.resume();
         },
         removed() {

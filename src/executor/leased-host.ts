@@ -281,6 +281,12 @@ export class LeasedHost {
 
   /** It ended before its client had it. */
   #deny(reason: EndReason): void {
+    if (reason.kind === "load-timeout")
+      return this.#events.denied(
+        this,
+        "RFAAS_MODULE_TIMEOUT",
+        "the module did not finish loading in time; look for a top-level await or loop that never ends",
+      );
     if (reason.kind !== "host-died")
       return this.#events.denied(this, "RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
     const { exitCode, signal } = reason;

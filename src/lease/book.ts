@@ -50,14 +50,14 @@ export class LeaseBook {
 
   /** Takes cores and memory for a new lease, or says in words what is missing. */
   request(
-    wanted: { workers: number; memoryBytes: number; ttlNs: number },
+    wanted: { workers: number; memoryBytes: number; ttlNs: number; loadLimitNs: number },
     atNs: number,
   ): { lease: number; share: Share } | string {
     if (this.draining) return "the node is draining and grants no leases; use another node";
     const share = this.#capacity.take(wanted.workers, wanted.memoryBytes);
     if (typeof share === "string") return share;
     const lease = this.#nextId++;
-    this.#entries.set(lease, { state: grantLease(atNs, wanted.ttlNs), share });
+    this.#entries.set(lease, { state: grantLease(atNs, wanted.ttlNs, wanted.loadLimitNs), share });
     return { lease, share };
   }
 
@@ -149,6 +149,8 @@ export function describeEnd(reason: EndReason): string {
       return reason.message;
     case "load-failed":
       return "its module could not be loaded";
+    case "load-timeout":
+      return "its module did not finish loading in time";
     case "host-died":
       return "its host process died";
     case "node-stopped":

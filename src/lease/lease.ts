@@ -8,7 +8,7 @@
  */
 
 export type LeaseState =
-  | { phase: "granted"; grantedAtNs: number; ttlNs: number }
+  | { phase: "granted"; grantedAtNs: number; ttlNs: number; loadByNs: number }
   | ({ phase: "active" } & Active)
   | ({ phase: "revoking"; deadlineNs: number } & Active)
   | {
@@ -39,6 +39,7 @@ export type EndReason =
   | { kind: "over-budget" }
   | { kind: "connection-lost"; message: string }
   | { kind: "load-failed" }
+  | { kind: "load-timeout" }
   | { kind: "host-died"; exitCode: number | null; signal: string | null }
   | { kind: "node-stopped" };
 
@@ -59,13 +60,15 @@ export type LeaseEffect =
 /** A client that has not said by then that it uses its lease loses it, however often it renews. */
 export const REDEEM_LIMIT_NS = 10e9;
 
-export function grantLease(atNs: number, ttlNs: number): LeaseState {
-  return { phase: "granted", grantedAtNs: atNs, ttlNs };
+/** `loadLimitNs` is how long its workers may take to be ready: until then nobody pays. */
+export function grantLease(atNs: number, ttlNs: number, loadLimitNs: number): LeaseState {
+  return { phase: "granted", grantedAtNs: atNs, ttlNs, loadByNs: atNs + loadLimitNs };
 }
 
 /** When the lease must hear of the time, or undefined. */
 export function dueAtNs(state: LeaseState): number | undefined {
-  if (state.phase === "granted" || state.phase === "ended") return undefined;
+  if (state.phase === "ended") return undefined;
+  if (state.phase === "granted") return state.loadByNs;
   const due = state.redeemed
     ? state.expiresAtNs
     : Math.min(state.expiresAtNs, state.activeAtNs + REDEEM_LIMIT_NS);
@@ -79,6 +82,8 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
   if (state.phase === "granted") {
     const { grantedAtNs, ttlNs } = state;
     if (event.kind === "revoked") return endLease(state, event.atNs, { kind: "revoked" });
+    if (event.kind === "time" && event.atNs >= state.loadByNs)
+      return endLease(state, event.atNs, { kind: "load-timeout" });
     if (event.kind !== "loaded") return [state, []];
     const { atNs } = event;
     return [

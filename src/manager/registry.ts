@@ -56,6 +56,8 @@ interface Entry {
   downSinceMs: number;
   /** The manager wants the node empty by then. */
   drainUntilMs: number | undefined;
+  /** It was told to serve again, or would have been if it had been there. */
+  resumed: boolean;
   /** The node itself says that it drains. */
   drains: boolean;
 }
@@ -200,9 +202,15 @@ export class Registry {
     const entry = this.#entries.get(name);
     if (!entry) return false;
     entry.drainUntilMs = nowMs + deadlineMs;
+    entry.resumed = false;
     if (entry.session !== undefined)
       this.#update(entry, { ...entry.info, state: presentState(entry) });
     return true;
+  }
+
+  /** Whether the last word on a node was that it serves again. It may not have heard it. */
+  isResumed(name: string): boolean {
+    return this.#entries.get(name)?.resumed ?? false;
   }
 
   /** What is left until a node that is to be empty must be; undefined when it need not be. */
@@ -216,6 +224,7 @@ export class Registry {
     const entry = this.#entries.get(name);
     if (!entry) return false;
     entry.drainUntilMs = undefined;
+    entry.resumed = true;
     if (entry.session !== undefined)
       this.#update(entry, { ...entry.info, state: presentState(entry) });
     return true;
@@ -305,6 +314,7 @@ function newEntry(expected: ExpectedNode | undefined): Entry {
     heardAtMs: 0,
     downSinceMs: 0,
     drainUntilMs: undefined,
+    resumed: false,
     drains: false,
   };
   if (expected) entry.info = absent(entry, "expected");

@@ -257,7 +257,7 @@ export class ManagerServer {
     const { name, instance } = announce;
     const nowMs = performance.now();
     const role: NodeRole = { kind: "node", name, instance, session: undefined, heardAtMs: nowMs };
-    let deadlineMs: number | undefined;
+    let wish: ManagerToNode | undefined;
     if (announce.settling) {
       const problem = nodeProblem(announce);
       if (problem) return this.#refuse(peer, "RFAAS_USAGE", problem);
@@ -269,12 +269,15 @@ export class ManagerServer {
       this.#nodes.set(answer.session, peer);
       if (answer.replaced !== undefined) this.#nodes.get(answer.replaced)?.connection.close();
       else log("info", `node ${name} joined with ${announce.cores} cores at ${announce.address}`);
-      deadlineMs = registry.drainLeftMs(name, nowMs);
+      const deadlineMs = registry.drainLeftMs(name, nowMs);
+      // What was wished while it was away. A manager that knows nothing leaves a node as it is.
+      if (deadlineMs !== undefined) wish = { t: "drain", deadlineMs };
+      else if (registry.isResumed(name)) wish = { t: "resume" };
     }
     peer.role = role;
     this.#ungreeted.delete(peer);
     peer.connection.send({ t: "accepted", name, publicKey: tokens.publicKey });
-    if (deadlineMs !== undefined) peer.connection.send({ t: "drain", deadlineMs });
+    if (wish) peer.connection.send(wish);
     const { problem } = this.#intake;
     if (problem !== null) peer.connection.send({ t: "ledger", problem });
   }

@@ -4,13 +4,13 @@ import { Capacity, type Share } from "../../src/lease/capacity.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import { LedgerModel } from "./ledger.ts";
 
-/** `no-load-limit`: the node waits for a module for ever, as the state machine does. */
 export const BUGS = ["double-credit", "double-settlement", "no-expiry", "no-load-limit"] as const;
 export type Bug = (typeof BUGS)[number];
 
 export function newBook(bug: Bug | undefined, cpus: readonly number[], bytes: number): LeaseBook {
   const capacity =
     bug === "double-credit" ? new DoubleCredit(cpus, bytes) : new Capacity(cpus, bytes);
+  if (bug === "no-load-limit") return new NoLoadLimit(capacity);
   return bug === "no-expiry" ? new NoExpiry(capacity) : new LeaseBook(capacity);
 }
 
@@ -36,6 +36,14 @@ class DoubleSettlement extends LedgerModel {
 }
 
 /** Never ends a lease whose time is over. */
+class NoLoadLimit extends LeaseBook {
+  override request(
+    ...[wanted, atNs]: Parameters<LeaseBook["request"]>
+  ): ReturnType<LeaseBook["request"]> {
+    return super.request({ ...wanted, loadLimitNs: Number.MAX_SAFE_INTEGER }, atNs);
+  }
+}
+
 class NoExpiry extends LeaseBook {
   override passTime(): Due[] {
     return [];

@@ -168,13 +168,13 @@ export class Faults {
     this.#later(random.between(50 * MS, 5 * S), "serves again", () => this.#resume(node));
   }
 
-  /** Says it until both say so: the manager's word is lost with its connection to the node, or with the manager. */
+  /** Says it again for as long as the manager does not know the node: what it was told before it was killed is lost. */
   #resume(node: ExecutorNode): void {
-    this.#roles.manager.resume(node.name);
+    const known = this.#roles.manager.resume(node.name);
     node.resume();
-    this.#later(RESUME_INTERVAL_NS, "asks whether it serves", () => {
-      const serves = !node.draining && this.#roles.manager.node(node.name)?.state === "up";
-      if (node.alive && !node.leaving && !serves) this.#resume(node);
+    if (known) return;
+    this.#later(RESUME_INTERVAL_NS, "asks the manager again", () => {
+      if (node.alive && !node.leaving) this.#resume(node);
     });
   }
 

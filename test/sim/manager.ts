@@ -44,14 +44,14 @@ export class Manager extends Actor {
   drain(name: string, deadlineMs: number): void {
     if (!this.alive) return;
     this.#registry.drain(name, deadlineMs, this.#nowMs());
-    this.#sayDrain(name);
+    this.#sayWish(name);
   }
 
-  resume(name: string): void {
-    if (!this.alive) return;
-    this.#registry.resume(name);
-    const session = this.#registry.sessionOf(name);
-    if (session !== undefined) this.#bySession.get(session)?.send({ t: "resume" });
+  /** Lets a node serve again. False when nobody by that name is known, or nobody is there to be told. */
+  resume(name: string): boolean {
+    if (!this.alive || !this.#registry.resume(name)) return false;
+    this.#sayWish(name);
+    return true;
   }
 
   accepted(): void {}
@@ -126,14 +126,15 @@ export class Manager extends Actor {
     this.#nodes.set(socket, session);
     this.#bySession.set(session, socket);
     socket.send({ t: "accepted" });
-    this.#sayDrain(announcement.name);
+    this.#sayWish(announcement.name);
   }
 
-  #sayDrain(name: string): void {
+  #sayWish(name: string): void {
     const session = this.#registry.sessionOf(name);
+    const socket = session === undefined ? undefined : this.#bySession.get(session);
     const deadlineMs = this.#registry.drainLeftMs(name, this.#nowMs());
-    if (session === undefined || deadlineMs === undefined) return;
-    this.#bySession.get(session)?.send({ t: "drain", deadlineMs });
+    if (deadlineMs !== undefined) socket?.send({ t: "drain", deadlineMs });
+    else if (this.#registry.isResumed(name)) socket?.send({ t: "resume" });
   }
 
   /** Closes a connection whose session the registry has given up. */

@@ -231,7 +231,10 @@ export class ExecutorNode extends Actor {
   #allocate(client: Socket, asked: Extract<ToNode, { t: "allocate" }>): void {
     const { id, workers, memoryBytes, ttlNs } = asked;
     const grantedAtNs = this.#clock.nowNs();
-    const granted = this.#book.request({ workers, memoryBytes, ttlNs }, grantedAtNs);
+    const granted = this.#book.request(
+      { workers, memoryBytes, ttlNs, loadLimitNs: LOAD_LIMIT_NS },
+      grantedAtNs,
+    );
     if (typeof granted === "string") return client.send({ t: "denied", id, free: this.#free() });
     const key = `${this.instance}/${granted.lease}`;
     this.world.trace.note(this.name, "grants to", client.peer.owner.name);
@@ -257,6 +260,7 @@ export class ExecutorNode extends Actor {
     this.#witness.take(witness);
     this.#leases.set(lease.id, lease);
     this.#reporter.capacityChanged();
+    this.#arm();
     this.#startHost(lease);
   }
 
@@ -274,20 +278,12 @@ export class ExecutorNode extends Actor {
       return this.after(delayNs, "cannot load a module", () =>
         this.#end(lease, { kind: "load-failed" }),
       );
-    if (random.chance(this.#troubles.hungLoad)) return this.#limitLoad(lease);
+    if (random.chance(this.#troubles.hungLoad)) return;
     this.after(delayNs, "has loaded a module", () => {
       if (lease.host.gone) return;
       this.#tell(lease, { kind: "loaded", atNs: this.#clock.nowNs() });
       this.#keepAccounts();
     });
-  }
-
-  /** The state machine itself waits for a module as long as it takes. */
-  #limitLoad(lease: NodeLease): void {
-    if (this.world.bug === "no-load-limit") return;
-    this.after(LOAD_LIMIT_NS, "waits no longer for a module", () =>
-      this.#end(lease, { kind: "load-failed" }),
-    );
   }
 
   /** A client says something of a lease, which must be its own. */

@@ -17,6 +17,7 @@ const UNASKED: readonly EndReason[] = [
   { kind: "revoked" },
   { kind: "over-budget" },
   { kind: "load-failed" },
+  { kind: "load-timeout" },
   { kind: "host-died", exitCode: 1, signal: null },
   { kind: "host-died", exitCode: null, signal: "SIGKILL" },
   { kind: "node-stopped" },
@@ -25,7 +26,8 @@ const REASONS = [...ASKED, ...UNASKED];
 const LOADED: LeaseEvent = { kind: "loaded", atNs: 20 };
 
 const TTL_NS = 60e9;
-const GRANTED = grantLease(10, TTL_NS);
+const LOAD_LIMIT_NS = 10e9;
+const GRANTED = grantLease(10, TTL_NS, LOAD_LIMIT_NS);
 const [ACTIVE] = advanceLease(GRANTED, LOADED);
 const [REDEEMED] = advanceLease(ACTIVE, { kind: "redeemed", atNs: 21 });
 const DEADLINE_NS = 5e9;
@@ -37,11 +39,20 @@ const ended = (reason: EndReason, atNs = 30): LeaseEvent => ({ kind: "ended", at
 
 describe("a granted lease", () => {
   test("remembers when it was granted", () => {
-    expect(GRANTED).toEqual({ phase: "granted", grantedAtNs: 10, ttlNs: TTL_NS });
+    expect(GRANTED).toEqual({
+      phase: "granted",
+      grantedAtNs: 10,
+      ttlNs: TTL_NS,
+      loadByNs: 10 + LOAD_LIMIT_NS,
+    });
   });
 
-  test("waits for no time: loading has a limit of its own", () => {
-    expect(dueAtNs(GRANTED)).toBeUndefined();
+  test("ends when its module does not finish loading, and not before", () => {
+    const before = advanceLease(GRANTED, { kind: "time", atNs: 9 + LOAD_LIMIT_NS });
+    expect(before).toEqual([GRANTED, []]);
+    const [next, effects] = atDue(GRANTED);
+    expect(next).toMatchObject({ phase: "ended", reason: { kind: "load-timeout" } });
+    expect(effects).toEqual(["announce-loss", "stop-host", "return-capacity"]);
   });
 
   test("ends at once when it is revoked: nobody uses it", () => {
@@ -180,7 +191,7 @@ describe("every history of three events", () => {
 
   test("gives the capacity back and stops the host exactly once if it has an end, else never", () => {
     for (const history of histories) {
-      let state: LeaseState = grantLease(0, TTL_NS);
+      let state: LeaseState = grantLease(0, TTL_NS, LOAD_LIMIT_NS);
       const effects: LeaseEffect[] = [];
       for (const event of history) {
         const [next, more] = advanceLease(state, event);

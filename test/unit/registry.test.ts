@@ -94,6 +94,20 @@ describe("a node that announces itself", () => {
     expect(stateOf()).toBe("up");
   });
 
+  test("that was told to serve again while it was away is told so when it is back", () => {
+    const session = join();
+    expect(registry.isResumed("n1")).toBe(false);
+    registry.drain("n1", 60_000, 0);
+    registry.lost(session, 10);
+    expect(registry.drainLeftMs("n1", 10)).toBe(59_990);
+    registry.resume("n1");
+    join(node(), 20);
+    expect(registry.isResumed("n1")).toBe(true);
+    expect(registry.drainLeftMs("n1", 20)).toBeUndefined();
+    registry.drain("n1", 1_000, 30);
+    expect(registry.isResumed("n1")).toBe(false);
+  });
+
   test("is forgotten when it leaves", () => {
     registry.leave(join());
     expect(registry.nodes()).toEqual([]);
