@@ -6,7 +6,7 @@
 import type { Worker } from "node:worker_threads";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
-import { Region } from "../../ffi/region.ts";
+import { Region, createRegion } from "../../ffi/region.ts";
 import { confine, dieWithParent, forbidPrivileges, ticksPerNs } from "../../ffi/system.ts";
 import { verbsProblem } from "../../ffi/verbs.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
@@ -51,6 +51,7 @@ export async function runHost(options: {
   ticksPerNs();
   agentVocabulary.prepare("attach");
   if (options.verbs) verbsProblem();
+  rehearse();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
   let lease: HostedLease | undefined;
@@ -70,6 +71,13 @@ export async function runHost(options: {
   });
   await watchDescriptor(3, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });
+}
+
+/** Does once what a lease needs, so that its code is loaded and has run before. */
+function rehearse(): void {
+  const fd = createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "warm", spinNs: 0 });
+  Region.map(fd, 1, 1).close();
+  closeDescriptor(fd);
 }
 
 interface Thread {

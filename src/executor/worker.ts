@@ -20,6 +20,9 @@ const port = parentPort as MessagePort;
 port.once("message", (attach: AttachWorker) => void serve(attach));
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
+// So does the first import of all, and the first use of the transpiler.
+await loadModule("rfaas:echo");
+await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);
 report({ t: "ready" });
 
 function report(message: WorkerReport): void {
