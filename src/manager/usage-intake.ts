@@ -26,6 +26,9 @@ const MAX_WAITING_REPORTS = 20_000;
 /** Living leases of one node that are shown. */
 const MAX_SHOWN_LEASES = 4_096;
 
+/** A ledger that could not be written is tried again this often. */
+const RETRY_INTERVAL_MS = 1_000;
+
 export class UsageIntake {
   readonly #ledger: LedgerSink;
   readonly #events: IntakeEvents;
@@ -33,6 +36,7 @@ export class UsageIntake {
   #waiting: Batch[] = [];
   #waitingReports = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #problem: string | null = null;
 
   constructor(ledger: LedgerSink, events: IntakeEvents) {
@@ -91,11 +95,21 @@ export class UsageIntake {
       this.#ledger.record(batches.flatMap(({ reports }) => reports));
     } catch (error) {
       this.#became((error as Error).message);
+      this.#retry(batches);
       return false;
     }
+    clearTimeout(this.#retryTimer);
     this.#became(null);
     for (const { saved } of batches) saved();
     return true;
+  }
+
+  /** Whoever has the bills sends them again; but it may be gone, and nodes must learn when leases can be granted again. */
+  #retry(batches: readonly Batch[]): void {
+    clearTimeout(this.#retryTimer);
+    const reports = batches.flatMap((batch) => batch.reports);
+    this.#retryTimer = setTimeout(() => this.#save([{ reports, saved() {} }]), RETRY_INTERVAL_MS);
+    this.#retryTimer.unref();
   }
 
   #became(problem: string | null): void {

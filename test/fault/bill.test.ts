@@ -1,5 +1,6 @@
 /** What is on the bill after processes were killed: every finished call, once, and no settled bill is lost. */
 import { describe, expect, test } from "bun:test";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, type Lease, WorkerLost, invoker } from "../../src/index.ts";
 import { FUNCTIONS, ServedNode } from "../support/executable.ts";
@@ -157,3 +158,58 @@ describe("a bill", () => {
     expect(byNumber(manager.rows()).map(({ calls }) => calls)).toEqual([1_000, 1_000]);
   });
 });
+
+// Only root can mount.
+const asRoot = process.getuid?.() === 0;
+if (!asRoot) console.warn("skipped, needs root: a full disk under the ledger");
+test.skipIf(!asRoot)(
+  "a full disk under the ledger: no new leases, nothing lost, and on it goes with room",
+  async () => {
+    using scratch = new Scratch();
+    const small = scratch.join("small");
+    mkdirSync(small);
+    const run = (...command: string[]) => expect(Bun.spawnSync(command).exitCode).toBe(0);
+    run("mount", "-t", "tmpfs", "-o", "size=2m", "rfaas-test", small);
+    try {
+      await using manager = await RunningManager.start(small);
+      await using node = await ServedNode.start(scratch.join("node.sock"), [
+        ...["--manager", manager.address, "--cores", "2"],
+      ]);
+      await using rf = await invoker({ node: node.address });
+      const before = await Caller.start(rf);
+      before.call(100);
+      await before.lease.release();
+      await until(() => manager.rows().some(({ calls }) => calls === 100), "it is on the bill");
+
+      const held = await Caller.start(rf);
+      await until(() => manager.rows().length === 2, "the second lease is on the bill");
+      Bun.spawnSync(["dd", "if=/dev/zero", `of=${join(small, "filler")}`, "bs=1k"]);
+      const refused = async (): Promise<boolean> => {
+        try {
+          await (await Caller.start(rf)).lease.release();
+          return false;
+        } catch (error) {
+          expect(error).toMatchObject({ code: "RFAAS_NODE_REFUSES" });
+          expect((error as Error).message).toContain("cannot keep the bill");
+          return true;
+        }
+      };
+      // Each tenth of a second a bill must be written, as long as there are calls.
+      await until(() => (held.call(10), refused()), "the node refuses new leases", 30_000);
+      held.call(10);
+      await held.lease.release();
+
+      rmSync(join(small, "filler"));
+      await until(async () => !(await refused()), "it grants leases again", 30_000);
+      await until(
+        () => manager.rows().some(({ calls }) => calls === held.finished),
+        "what was called meanwhile is on the bill",
+      );
+      expect(manager.integrity()).toBe("ok");
+    } finally {
+      // A manager that was killed has its files open for a moment longer.
+      await until(() => Bun.spawnSync(["umount", small]).exitCode === 0, "it can be unmounted");
+    }
+  },
+  90_000,
+);
