@@ -8,6 +8,7 @@ import { defaultCores, planCpus } from "../executor/cores.ts";
 import { Doorkeeper } from "../executor/identity.ts";
 import { listen } from "../executor/listen.ts";
 import { offerFabrics } from "../fabric/offer.ts";
+import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
@@ -86,7 +87,10 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const { fabric, verbs } = readFabric(options);
     const fabrics = offerFabrics(fabric, verbs);
     // Before anything is started for nothing.
-    if (options.manager !== undefined) parseAddress(String(options.manager));
+    if (options.manager !== undefined) {
+      parseAddress(String(options.manager));
+      nodeName(options.name);
+    }
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(String(options.tokenKey));
     const agent = new Agent({
@@ -122,7 +126,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
         ? undefined
         : new Bookkeeper(agent, doorkeeper, {
             manager: String(options.manager),
-            name: String(options.name ?? hostname()),
+            name: nodeName(options.name),
             address: String(options.advertise ?? reachable(parseAddress(listener.address))),
             memoryBytes,
             fabrics: [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])],
@@ -151,4 +155,13 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
 function reachable(address: Address): string {
   const everywhere = address.kind === "tcp" && ["0.0.0.0", "::"].includes(address.host);
   return formatAddress(everywhere ? { ...address, host: hostname() } : address);
+}
+
+function nodeName(given: string | number | undefined): string {
+  const name = String(given ?? hostname());
+  if (name.length > MAX_NODE_NAME_CHARACTERS || !new RegExp(NODE_NAME_PATTERN).test(name))
+    throw new UsageError(
+      `--name must be 1 to ${MAX_NODE_NAME_CHARACTERS} letters, digits or . _ : -; it is "${name}"`,
+    );
+  return name;
 }

@@ -204,7 +204,7 @@ export class Agent {
   }
 
   get leaseCount(): number {
-    return this.#leases.size;
+    return this.#book.size;
   }
 
   #heard(client: Client, message: ClientMessage): void {
@@ -264,7 +264,7 @@ export class Agent {
           id: message.id,
           freeCores: this.#book.freeCores,
           freeMemoryBytes: this.#book.freeMemoryBytes,
-          leases: this.#leases.size,
+          leases: this.#book.size,
           prewarmedHosts: this.#pool.readyCount,
         });
     }

@@ -1,8 +1,11 @@
 /** `rfaas manager` as its users start and stop it. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { join } from "node:path";
 import { ManagerSubscription } from "../../src/client/manager-link.ts";
 import { EXIT } from "../../src/errors.ts";
-import { RFAAS, rfaas } from "../support/executable.ts";
+import { invoker } from "../../src/index.ts";
+import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
+import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -104,4 +107,50 @@ test("the name of a listed node is one that a node can have", async () => {
   const { exitCode, stderr } = await rfaas(["manager", "--nodes", nodes, "--state", state]);
   expect(exitCode).toBe(EXIT.usage);
   expect(stderr).toContain("a node's name is 1 to 128 letters");
+});
+
+test("ps shows the nodes and the leases that there are, and goes on showing them", async () => {
+  using scratch = new Scratch();
+  await using manager = await Manager.start();
+  await using node = await ServedNode.start(scratch.join("node.sock"), [
+    ...["--manager", manager.address, "--name", "rack1-07", "--cores", "3"],
+  ]);
+  const env = { RFAAS_MANAGER: manager.address };
+  const shown = async (): Promise<{ nodes: NodeInfo[]; leases: UsageReport[] }> =>
+    JSON.parse((await rfaas(["ps", "--json"], { env })).stdout);
+  await until(async () => (await shown()).nodes.length === 1, "the node has joined");
+  const watching = Bun.spawn([RFAAS, "ps", "--watch", "--json"], {
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  let watched = "";
+  void (async () => {
+    for await (const text of watching.stdout.pipeThrough(new TextDecoderStream())) watched += text;
+  })();
+
+  await using rf = await invoker({ node: node.address });
+  await using _ = await rf.allocate(join(FUNCTIONS, "good.ts"), { workers: 2, memory: "1MiB" });
+  await until(async () => (await shown()).leases.length === 1, "the lease is there");
+  const { nodes, leases } = await shown();
+  expect(nodes).toMatchObject([
+    { name: "rack1-07", state: "up", cores: 3, freeCores: 1, leases: 1 },
+  ]);
+  expect(leases).toMatchObject([{ node: "rack1-07", workers: 2, endedAtMs: null }]);
+  const { stdout } = await rfaas(["ps"], { env });
+  expect(stdout).toMatch(/^rack1-07 +up +\S+node\.sock +1\/3 /m);
+  expect(stdout).toMatch(/^rack1-07\/1 +\S+ +2 /m);
+
+  await until(
+    () =>
+      watched
+        .trimEnd()
+        .split("\n")
+        .some((line) => JSON.parse(line).leases.length === 1),
+    "whoever watches sees the lease",
+  );
+  watching.kill("SIGINT");
+  expect(await watching.exited).toBe(0);
+  expect(await watching.stderr.text()).toBe("");
 });
