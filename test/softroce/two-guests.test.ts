@@ -92,7 +92,7 @@ describe("two guests", () => {
       console.error(
         `calls ended ${took.map((ms) => ms.toFixed(0)).join(" and ")} ms after the cable`,
       );
-      await waitFor(node, "transport retries exceeded");
+      // The node finds out too if it had an answer under way, else from its clients when the cable is back.
       await one.setLink(true);
       const startedMs = performance.now();
       await until(async () => (await statusOf()).leases === 0, "the leases have ended", 90_000);
@@ -120,7 +120,7 @@ describe("two guests", () => {
     await until(async () => (await statusOf()).freeCores >= 3, "one core is back", 30_000);
     console.error(`the core of a calling lease is back after ${since()} s`);
     // Nobody renews it any more; the connection alone would be missed much later.
-    await until(async () => (await statusOf()).freeCores === 4, "both cores are back", 15_000);
+    await until(async () => (await statusOf()).freeCores === 4, "both cores are back", 30_000);
     console.error(`the core of an idle lease is back after ${since()} s`);
   });
 });
