@@ -4,26 +4,25 @@
  */
 import { LAYOUT, type Polling } from "../../ffi/layout.ts";
 import { NativeError } from "../../ffi/errors.ts";
-import { Connection } from "../connection.ts";
-import { machineId } from "../fabric/machine.ts";
 import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
 import { type Due, LeaseBook, describeEnd } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
 import type { LeaseEffect } from "../lease/lease.ts";
-import {
-  type Allocate,
-  type ClientMessage,
-  type ErrorRecord,
-  type NodeMessage,
-  PROTOCOL_VERSION,
-  clientVocabulary,
-} from "../protocol/messages.ts";
+import type { Allocate, ErrorRecord } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
-import { VERSION } from "../version.ts";
 import { HostPool } from "./host-pool.ts";
 import type { HostProcess } from "./host-process.ts";
-import { type Identity, OWNER } from "./identity.ts";
+import type { Identity } from "./identity.ts";
+import { LeaseTimers } from "./lease-timers.ts";
 import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
+import { Quota } from "./quota.ts";
+import {
+  type Client,
+  type ClientConnection,
+  type ClientWay,
+  type GreetedMessage,
+  Reception,
+} from "./reception.ts";
 
 export interface AgentOptions {
   /** CPUs to lease; -1 stands for a core that workers are not pinned to. */
@@ -61,54 +60,48 @@ export interface LeaseBill {
 const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
 /** Threads that each waiting host has ready; a lease of more workers starts the rest. */
 const MAX_PREWARMED_WORKERS = 4;
-/** Budgets are checked, and bills go to the manager, this often. */
-const METER_INTERVAL_MS = 100;
 /** No module may take longer to load, whatever its client says. */
 const MAX_LOAD_MS = 600_000;
 /** A host may take this long to start, on a machine that swaps. */
 const START_LIMIT_NS = 20e9;
-/** Whoever connects has this long to greet. */
-const GREETING_LIMIT_MS = 5_000;
-/** A timer that is so late says that the machine, or this process, was suspended or starved. */
-const STOOD_STILL_NS = 50e6;
-/** Timers fire up to a millisecond early. */
-const TIMER_SLACK_MS = 1;
-
-type ClientConnection = Connection<ClientMessage, NodeMessage>;
-
-interface Client {
-  connection: ClientConnection;
-  greeted: boolean;
-  /** Came over a way that only the node's own user has. */
-  trusted: boolean;
-  identity: Identity;
-  /** Those that it can use, of ours. */
-  fabrics: string[];
-  /** Our address that it connected to, if it came over TCP. */
-  reachedAt: string | undefined;
-  leases: Map<number, LeasedHost>;
-}
-
 export class Agent {
   readonly #options: AgentOptions;
   readonly #capacity: Capacity;
   readonly #book: LeaseBook;
   readonly #pool: HostPool;
-  readonly #clients = new Set<Client>();
-  readonly #leases = new Map<number, { lease: LeasedHost; client: Client; excused: boolean }>();
+  readonly #reception: Reception;
+  readonly #leases = new Map<number, { lease: LeasedHost; client: Client }>();
+  readonly #timers: LeaseTimers;
   #events: AgentEvents | undefined;
-  /** By user, as long as the capacity is taken. */
-  readonly #coresHeld = new Map<string, number>();
+  readonly #quota = new Quota();
   #stopping = false;
   #refusal: string | null = null;
   #onIdle: (() => void) | undefined;
-  #dueTimer: ReturnType<typeof setTimeout> | undefined;
-  #meterTimer: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
+    this.#reception = new Reception(
+      {
+        cores: this.#capacity.totalCores,
+        memoryBytes: this.#capacity.totalMemoryBytes,
+        fabrics: options.fabrics,
+        identify: options.identify,
+        log: options.log,
+      },
+      {
+        message: (client, message) => this.#heard(client, message),
+        gone: (client) => {
+          for (const lease of client.leases.values()) lease.end({ kind: "client-gone" });
+        },
+      },
+    );
+    this.#timers = new LeaseTimers(this.#book, {
+      lease: (id) => this.#leases.get(id)?.lease,
+      due: (all) => this.#perform(all),
+      meter: () => this.#readMeters(),
+    });
     this.#pool = new HostPool(
       options.prewarm,
       Math.min(options.cpus.length, MAX_PREWARMED_WORKERS),
@@ -133,47 +126,12 @@ export class Agent {
     return this.#book.draining;
   }
 
-  /** A connection for one client; its handler goes to the socket. */
-  newClient(
-    onClosed: () => void = () => {},
-    { reachedAt, trusted = true }: { reachedAt?: string | undefined; trusted?: boolean } = {},
-  ): ClientConnection {
-    const connection: ClientConnection = new Connection(clientVocabulary, {
-      message: (message) => this.#heard(client, message),
-      closed: (error) => {
-        if (error) {
-          connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
-          this.#options.log("warn", `a client was disconnected: ${error.message}`);
-        }
-        clearTimeout(silent);
-        this.#clients.delete(client);
-        for (const lease of client.leases.values()) lease.end({ kind: "client-gone" });
-        onClosed();
-      },
-    });
-    const client: Client = {
-      connection,
-      greeted: false,
-      trusted,
-      identity: OWNER,
-      fabrics: [],
-      reachedAt,
-      leases: new Map(),
-    };
-    this.#clients.add(client);
-    const silent = setTimeout(() => {
-      if (!client.greeted)
-        this.#refuse(client, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
-    }, GREETING_LIMIT_MS);
-    return connection;
-  }
-
   /** Grants no more leases, lets the present ones end for at most `limitMs`, then ends them. Resolves when all hosts are gone. */
   async drain(limitMs: number): Promise<void> {
     this.#stopping = true;
     this.revoke(limitMs);
     if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
-    clearInterval(this.#meterTimer);
+    this.#timers.rest();
     await this.#pool.close();
   }
 
@@ -181,7 +139,7 @@ export class Agent {
   revoke(limitMs: number): void {
     const now = Bun.nanoseconds();
     const due = this.#book.drain(now, now + limitMs * 1e6);
-    for (const { connection } of this.#clients) connection.send({ t: "draining" });
+    this.#reception.tellAll({ t: "draining" });
     this.#perform(due);
     this.#events?.capacity();
   }
@@ -207,37 +165,13 @@ export class Agent {
     return this.#book.size;
   }
 
-  #heard(client: Client, message: ClientMessage): void {
-    if (!client.greeted && message.t !== "hello")
-      return this.#refuse(client, "RFAAS_PROTOCOL", "the first message must be a hello");
+  /** A connection for one client; its handler goes to the socket. */
+  newClient(onClosed: () => void = () => {}, way: ClientWay = {}): ClientConnection {
+    return this.#reception.newClient(onClosed, way);
+  }
+
+  #heard(client: Client, message: GreetedMessage): void {
     switch (message.t) {
-      case "hello": {
-        if (message.protocol !== PROTOCOL_VERSION) {
-          const advice =
-            message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
-          return this.#refuse(
-            client,
-            "RFAAS_PROTOCOL",
-            `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
-          );
-        }
-        const identity = this.#options.identify(message.token ?? null, client.trusted);
-        if ("refused" in identity) return this.#refuse(client, "RFAAS_FORBIDDEN", identity.refused);
-        client.identity = identity;
-        client.fabrics = this.#sharedFabrics(message.fabrics, message.machine === machineId());
-        if (client.fabrics.length === 0)
-          return this.#refuse(client, "RFAAS_NO_SHARED_FABRIC", this.#explainNoFabric(message));
-        client.greeted = true;
-        return client.connection.send({
-          t: "welcome",
-          protocol: PROTOCOL_VERSION,
-          version: VERSION,
-          pid: process.pid,
-          cores: this.#capacity.totalCores,
-          memoryBytes: this.#capacity.totalMemoryBytes,
-          fabrics: client.fabrics,
-        });
-      }
       case "allocate":
         return void this.#allocate(client, message);
       case "release": {
@@ -247,7 +181,7 @@ export class Agent {
       }
       case "redeem":
         client.leases.get(message.lease)?.advance({ kind: "redeemed", atNs: Bun.nanoseconds() });
-        return this.#schedule();
+        return this.#timers.schedule();
       case "renew":
         return this.#renew(client, message.lease, message.ttlMs);
       case "ask-usage": {
@@ -268,26 +202,6 @@ export class Agent {
           prewarmedHosts: this.#pool.readyCount,
         });
     }
-  }
-
-  #sharedFabrics(theirs: readonly string[], sameMachine: boolean): string[] {
-    const { shm, verbs } = this.#options.fabrics;
-    const ours = [...(shm && sameMachine ? ["shm"] : []), ...(verbs ? ["verbs"] : [])];
-    return ours.filter((fabric) => theirs.includes(fabric));
-  }
-
-  #explainNoFabric({ fabrics, machine }: { fabrics: string[]; machine: string }): string {
-    const { shm, verbs } = this.#options.fabrics;
-    if (machine === machineId())
-      return `the node serves ${shm ? "shm" : "verbs"} and the client wants ${fabrics.join(" or ")}; start the node with --fabric, or use another fabric`;
-    return verbs
-      ? "the client is on another machine and has no RDMA device; see: rfaas doctor"
-      : "the client is on another machine and the node has no RDMA device; see rfaas doctor there, and serve with --fabric verbs";
-  }
-
-  #refuse(client: Client, code: string, message: string): void {
-    client.connection.send({ t: "refused", code, message });
-    client.connection.close();
   }
 
   async #allocate(client: Client, request: Allocate): Promise<void> {
@@ -320,13 +234,9 @@ export class Agent {
       );
     if (request.fabric === "shm" && !request.mailbox)
       return deny("RFAAS_PROTOCOL", "a lease over shared memory needs a mailbox");
-    const { user, maxCores } = client.identity;
-    const held = this.#coresOf(user);
-    if (maxCores !== null && held + workers > maxCores)
-      return deny(
-        "RFAAS_TOKEN_LIMIT",
-        `the token of ${user} is good for ${maxCores} cores at a time on this node, ${held} are leased and ${workers} are asked for; release some, or ask for a token with more`,
-      );
+    const { user } = client.identity;
+    const overQuota = this.#quota.refusal(client.identity, workers);
+    if (overQuota !== null) return deny("RFAAS_TOKEN_LIMIT", overQuota);
     // The host keeps the limit itself, and says more; but the node must not depend on it.
     const loadLimitNs = Math.min(request.loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS;
     const booked = this.#book.request(
@@ -335,8 +245,8 @@ export class Agent {
     );
     if (typeof booked === "string")
       return deny(this.#book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
-    this.#coresHeld.set(user, held + workers);
-    this.#schedule();
+    this.#quota.take(user, workers);
+    this.#timers.schedule();
     this.#events?.capacity();
 
     let taken: { host: HostProcess; prewarmed: boolean } | undefined;
@@ -350,11 +260,11 @@ export class Agent {
       return deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
     }
     client.leases.set(lease.id, lease);
-    this.#leases.set(lease.id, { lease, client, excused: false });
+    this.#leases.set(lease.id, { lease, client });
     // The node may have been told to drain while a host was started.
     if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
     // The client may have gone while a host was started.
-    if (!this.#clients.has(client)) return lease.end({ kind: "client-gone" });
+    if (!this.#reception.has(client)) return lease.end({ kind: "client-gone" });
     try {
       lease.attach();
     } catch (error) {
@@ -375,39 +285,7 @@ export class Agent {
         ? Math.min(state.expiresAtNs, state.deadlineNs)
         : state.expiresAtNs;
     client.connection.send({ t: "renewed", lease: id, expiresInMs: (untilNs - atNs) / 1e6 });
-    this.#schedule();
-  }
-
-  /** Wakes the agent when the next lease is due. A call is as good as a renewal: a program that only calls needs no timers. */
-  #schedule(): void {
-    clearTimeout(this.#dueTimer);
-    const dueNs = this.#book.nextDueNs();
-    if (dueNs === Infinity) return;
-    const inMs = Math.max(0, (dueNs - Bun.nanoseconds()) / 1e6) + TIMER_SLACK_MS;
-    this.#dueTimer = setTimeout(
-      () => {
-        const atNs = Bun.nanoseconds();
-        const stoodStill = atNs - dueNs > STOOD_STILL_NS;
-        for (const id of this.#book.dueLeases(atNs)) this.#renewIfUsed(id, atNs, stoodStill);
-        this.#perform(this.#book.passTime(atNs));
-        this.#schedule();
-      },
-      Math.min(inMs, 2 ** 31 - 1),
-    );
-  }
-
-  /** When the machine stood still, the client may have, too: a lease is excused once for that. */
-  #renewIfUsed(id: number, atNs: number, stoodStill: boolean): void {
-    const held = this.#leases.get(id);
-    if (!held) return;
-    const used = held.lease.wasUsed();
-    if (used || (stoodStill && !held.excused)) held.lease.advance({ kind: "renewed", atNs });
-    held.excused = stoodStill && !used;
-  }
-
-  /** Somebody wants to know what leases use, or a lease has a bound. */
-  #startMeters(): void {
-    this.#meterTimer ??= setInterval(() => this.#readMeters(), METER_INTERVAL_MS);
+    this.#timers.schedule();
   }
 
   #perform(all: readonly Due[]): void {
@@ -417,9 +295,7 @@ export class Agent {
 
   /** Nothing is leased: nothing needs a timer. */
   #rest(): void {
-    clearTimeout(this.#dueTimer);
-    clearInterval(this.#meterTimer);
-    this.#meterTimer = undefined;
+    this.#timers.rest();
     this.#onIdle?.();
   }
 
@@ -442,16 +318,6 @@ export class Agent {
     });
   }
 
-  #coresOf(user: string): number {
-    return this.#coresHeld.get(user) ?? 0;
-  }
-
-  #dropCores(user: string, workers: number): void {
-    const left = this.#coresOf(user) - workers;
-    if (left > 0) this.#coresHeld.set(user, left);
-    else this.#coresHeld.delete(user);
-  }
-
   /** No host could be started for it. */
   #giveUp(id: number, user: string, workers: number): void {
     this.#book.advance(id, {
@@ -460,7 +326,7 @@ export class Agent {
       reason: { kind: "load-failed" },
     });
     this.#book.free(id);
-    this.#dropCores(user, workers);
+    this.#quota.giveBack(user, workers);
     this.#events?.capacity();
     if (this.#book.size === 0) this.#rest();
   }
@@ -506,14 +372,14 @@ export class Agent {
           spawnNs: hostReady - started,
           loadNs,
         });
-        this.#schedule();
-        if (this.#events || Object.keys(request.budget).length > 0) this.#startMeters();
+        this.#timers.schedule();
+        if (this.#events || Object.keys(request.budget).length > 0) this.#timers.startMeters();
       },
       revoking: (lease, deadlineNs) => {
         const deadlineInMs = Math.max(0, (deadlineNs - Bun.nanoseconds()) / 1e6);
         const message = "the node wants its cores back";
         connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
-        this.#schedule();
+        this.#timers.schedule();
       },
       denied: (_, code, message, error) =>
         connection.send({
@@ -534,7 +400,7 @@ export class Agent {
       finished: (lease, usage, reason) => {
         client.leases.delete(lease.id);
         this.#leases.delete(lease.id);
-        this.#dropCores(client.identity.user, request.workers);
+        this.#quota.giveBack(client.identity.user, request.workers);
         this.#options.log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
         connection.send({ t: "released", lease: lease.id });
         this.#bill(lease, client, usage, { atMs: Date.now(), reason: reason.kind });

@@ -51,3 +51,26 @@ export function chooseFabric(
   const order: readonly FabricName[] = wanted ? [wanted] : ["shm", "verbs"];
   return order.find((fabric) => offered.includes(fabric));
 }
+
+/** Of what a node offers, what a client can use. */
+export function sharedFabrics(
+  { shm, verbs }: FabricOffer,
+  theirs: readonly string[],
+  sameMachine: boolean,
+): string[] {
+  const ours = [...(shm && sameMachine ? ["shm"] : []), ...(verbs ? ["verbs"] : [])];
+  return ours.filter((fabric) => theirs.includes(fabric));
+}
+
+/** Why {@link sharedFabrics} are none, in words that end with what to do. */
+export function explainNoFabric(
+  { shm, verbs }: FabricOffer,
+  theirs: readonly string[],
+  sameMachine: boolean,
+): string {
+  if (sameMachine)
+    return `the node serves ${shm ? "shm" : "verbs"} and the client wants ${theirs.join(" or ")}; start the node with --fabric, or use another fabric`;
+  return verbs
+    ? "the client is on another machine and has no RDMA device; see: rfaas doctor"
+    : "the client is on another machine and the node has no RDMA device; see rfaas doctor there, and serve with --fabric verbs";
+}

@@ -1,0 +1,148 @@
+/** Where clients arrive: connections, greetings, and who may go on to the agent. */
+import { Connection } from "../connection.ts";
+import { machineId } from "../fabric/machine.ts";
+import { type FabricOffer, explainNoFabric, sharedFabrics } from "../fabric/offer.ts";
+import {
+  type ClientMessage,
+  type NodeMessage,
+  PROTOCOL_VERSION,
+  clientVocabulary,
+} from "../protocol/messages.ts";
+import { VERSION } from "../version.ts";
+import type { Identity } from "./identity.ts";
+import type { LeasedHost } from "./leased-host.ts";
+
+export type ClientConnection = Connection<ClientMessage, NodeMessage>;
+
+type Hello = ClientMessage & { t: "hello" };
+/** What a client may say once it has greeted. */
+export type GreetedMessage = Exclude<ClientMessage, Hello>;
+
+/** A client that was let in. */
+export interface Client {
+  readonly connection: ClientConnection;
+  readonly identity: Identity;
+  /** Those that it can use, of ours. */
+  readonly fabrics: readonly string[];
+  /** Our address that it connected to, if it came over TCP. */
+  readonly reachedAt: string | undefined;
+  readonly leases: Map<number, LeasedHost>;
+}
+
+/** How a client came. */
+export interface ClientWay {
+  reachedAt?: string | undefined;
+  /** Over a way that only the node's own user has. Default true. */
+  trusted?: boolean;
+}
+
+export interface ReceptionOptions {
+  cores: number;
+  memoryBytes: number;
+  fabrics: FabricOffer;
+  /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
+  identify(token: string | null, trusted: boolean): Identity | { refused: string };
+  log(level: "info" | "warn", message: string): void;
+}
+
+export interface ReceptionEvents {
+  message(client: Client, message: GreetedMessage): void;
+  gone(client: Client): void;
+}
+
+/** Whoever connects has this long to greet. */
+const GREETING_LIMIT_MS = 5_000;
+
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly #events: ReceptionEvents;
+  readonly #clients = new Set<Client>();
+
+  constructor(options: ReceptionOptions, events: ReceptionEvents) {
+    this.#options = options;
+    this.#events = events;
+  }
+
+  /** Whether it is still connected. */
+  has(client: Client): boolean {
+    return this.#clients.has(client);
+  }
+
+  tellAll(message: NodeMessage): void {
+    for (const { connection } of this.#clients) connection.send(message);
+  }
+
+  /** A connection for one client; its handler goes to the socket. */
+  newClient(onClosed: () => void, way: ClientWay): ClientConnection {
+    let client: Client | undefined;
+    const connection: ClientConnection = new Connection(clientVocabulary, {
+      message: (message) => {
+        if (message.t === "hello") client ??= this.#greet(connection, way, message);
+        else if (client) this.#events.message(client, message);
+        else refuse(connection, "RFAAS_PROTOCOL", "the first message must be a hello");
+      },
+      closed: (error) => {
+        if (error) {
+          connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
+          this.#options.log("warn", `a client was disconnected: ${error.message}`);
+        }
+        clearTimeout(silent);
+        if (client) {
+          this.#clients.delete(client);
+          this.#events.gone(client);
+        }
+        onClosed();
+      },
+    });
+    const silent = setTimeout(() => {
+      if (!client) refuse(connection, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
+    }, GREETING_LIMIT_MS);
+    return connection;
+  }
+
+  /** Lets a client in, or tells it why not. */
+  #greet(connection: ClientConnection, way: ClientWay, message: Hello): Client | undefined {
+    if (message.protocol !== PROTOCOL_VERSION) {
+      const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
+      return refuse(
+        connection,
+        "RFAAS_PROTOCOL",
+        `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
+      );
+    }
+    const { fabrics: offer, cores, memoryBytes } = this.#options;
+    const identity = this.#options.identify(message.token ?? null, way.trusted ?? true);
+    if ("refused" in identity) return refuse(connection, "RFAAS_FORBIDDEN", identity.refused);
+    const sameMachine = message.machine === machineId();
+    const fabrics = sharedFabrics(offer, message.fabrics, sameMachine);
+    if (fabrics.length === 0)
+      return refuse(
+        connection,
+        "RFAAS_NO_SHARED_FABRIC",
+        explainNoFabric(offer, message.fabrics, sameMachine),
+      );
+    const client: Client = {
+      connection,
+      identity,
+      fabrics,
+      reachedAt: way.reachedAt,
+      leases: new Map(),
+    };
+    this.#clients.add(client);
+    connection.send({
+      t: "welcome",
+      protocol: PROTOCOL_VERSION,
+      version: VERSION,
+      pid: process.pid,
+      cores,
+      memoryBytes,
+      fabrics,
+    });
+    return client;
+  }
+}
+
+function refuse(connection: ClientConnection, code: string, message: string): undefined {
+  connection.send({ t: "refused", code, message });
+  connection.close();
+}
