@@ -47,7 +47,7 @@ export function describeEnd(reason: number, detail: number): string {
     case END.nodeStopped:
       return "the node stopped";
     case END.expired:
-      return "the lease expired: it was neither renewed nor used in time";
+      return "the lease expired: it was neither renewed nor used in time, or its token has ended";
     case END.revoked:
       return "the node took the lease back";
     case END.overBudget:

@@ -235,12 +235,24 @@ export class Agent {
     if (request.fabric === "shm" && !request.mailbox)
       return deny("RFAAS_PROTOCOL", "a lease over shared memory needs a mailbox");
     const { user } = client.identity;
+    const leftMs = rightLeftMs(client.identity);
+    if (leftMs <= 0)
+      return deny(
+        "RFAAS_FORBIDDEN",
+        `the token of ${user} has expired; connect again with a new one (rfaas token create --user ${user})`,
+      );
     const overQuota = this.#quota.refusal(client.identity, workers);
     if (overQuota !== null) return deny("RFAAS_TOKEN_LIMIT", overQuota);
     // The host keeps the limit itself, and says more; but the node must not depend on it.
     const loadLimitNs = Math.min(request.loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS;
     const booked = this.#book.request(
-      { workers, memoryBytes: request.memoryBytes, ttlNs: request.ttlMs * 1e6, loadLimitNs },
+      {
+        workers,
+        memoryBytes: request.memoryBytes,
+        ttlNs: request.ttlMs * 1e6,
+        loadLimitNs,
+        untilNs: started + leftMs * 1e6,
+      },
       started,
     );
     if (typeof booked === "string")
@@ -366,7 +378,7 @@ export class Agent {
           polling,
           spinNs: lease.shape.spinNs,
           listening: lease.listeningAt,
-          expiresInMs: request.ttlMs,
+          expiresInMs: Math.min(request.ttlMs, rightLeftMs(client.identity)),
           prewarmed,
           grantNs: Bun.nanoseconds() - started,
           spawnNs: hostReady - started,
@@ -429,6 +441,11 @@ export class Agent {
 
 /** What is left to do for a lease that was taken back while its host was started. */
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];
+
+/** For how long a user may still hold leases. */
+function rightLeftMs({ untilMs }: Identity): number {
+  return untilMs === null ? Infinity : untilMs - Date.now();
+}
 
 function explainAllocationFailure(error: unknown): string {
   if (error instanceof NativeError && (error.code === "ENOMEM" || error.code === "ENOSPC"))

@@ -10,11 +10,13 @@ export interface Identity {
   user: string;
   /** On this node, at a time; null for no bound. */
   maxCores: number | null;
+  /** By the wall clock, until when; null for no end. */
+  untilMs: number | null;
 }
 
 /** The user that the node runs as, over its Unix socket or from this machine. */
-export const OWNER: Identity = { user: ownName(), maxCores: null };
-const ANONYMOUS: Identity = { user: "anonymous", maxCores: null };
+export const OWNER: Identity = { user: ownName(), maxCores: null, untilMs: null };
+const ANONYMOUS: Identity = { user: "anonymous", maxCores: null, untilMs: null };
 
 /** Without a name in the environment, Bun knows none. */
 function ownName(): string {
@@ -73,8 +75,8 @@ export class Doorkeeper {
         ? OWNER
         : { refused: "this node wants a token; set RFAAS_TOKEN, see: rfaas help token" };
     try {
-      const { user, maxCores } = verifyToken(this.#key, token, Date.now(), "client");
-      return { user, maxCores };
+      const { user, maxCores, expiresAtMs } = verifyToken(this.#key, token, Date.now(), "client");
+      return { user, maxCores, untilMs: expiresAtMs };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message };

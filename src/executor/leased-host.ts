@@ -39,6 +39,7 @@ const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 /** What callers that block read in shared memory. */
 const ENDS: Partial<Record<EndReason["kind"], number>> = {
   expired: END.expired,
+  "token-expired": END.expired,
   unredeemed: END.expired,
   revoked: END.revoked,
   "over-budget": END.overBudget,

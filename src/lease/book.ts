@@ -50,14 +50,22 @@ export class LeaseBook {
 
   /** Takes cores and memory for a new lease, or says in words what is missing. */
   request(
-    wanted: { workers: number; memoryBytes: number; ttlNs: number; loadLimitNs: number },
+    wanted: {
+      workers: number;
+      memoryBytes: number;
+      ttlNs: number;
+      loadLimitNs: number;
+      /** When its client's right to it ends. */
+      untilNs?: number;
+    },
     atNs: number,
   ): { lease: number; share: Share } | string {
     if (this.draining) return "the node is draining and grants no leases; use another node";
     const share = this.#capacity.take(wanted.workers, wanted.memoryBytes);
     if (typeof share === "string") return share;
     const lease = this.#nextId++;
-    this.#entries.set(lease, { state: grantLease(atNs, wanted.ttlNs, wanted.loadLimitNs), share });
+    const { ttlNs, loadLimitNs, untilNs } = wanted;
+    this.#entries.set(lease, { state: grantLease(atNs, ttlNs, loadLimitNs, untilNs), share });
     return { lease, share };
   }
 
@@ -139,6 +147,8 @@ export function describeEnd(reason: EndReason): string {
       return "its client is gone";
     case "expired":
       return "it expired: it was neither renewed nor used in time";
+    case "token-expired":
+      return "the token that it was taken with has expired";
     case "unredeemed":
       return "its client never said that it uses it";
     case "revoked":

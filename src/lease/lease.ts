@@ -8,7 +8,7 @@
  */
 
 export type LeaseState =
-  | { phase: "granted"; grantedAtNs: number; ttlNs: number; loadByNs: number }
+  | { phase: "granted"; grantedAtNs: number; ttlNs: number; untilNs: number; loadByNs: number }
   | ({ phase: "active" } & Active)
   | ({ phase: "revoking"; deadlineNs: number } & Active)
   | {
@@ -23,6 +23,8 @@ export type LeaseState =
 interface Active {
   grantedAtNs: number;
   ttlNs: number;
+  /** No renewal reaches beyond it. */
+  untilNs: number;
   activeAtNs: number;
   expiresAtNs: number;
   /** Whether the client has said that it uses the lease. */
@@ -34,6 +36,7 @@ export type EndReason =
   | { kind: "released" }
   | { kind: "client-gone" }
   | { kind: "expired" }
+  | { kind: "token-expired" }
   | { kind: "unredeemed" }
   | { kind: "revoked" }
   | { kind: "over-budget" }
@@ -60,9 +63,17 @@ export type LeaseEffect =
 /** A client that has not said by then that it uses its lease loses it, however often it renews. */
 export const REDEEM_LIMIT_NS = 10e9;
 
-/** `loadLimitNs` is how long its workers may take to be ready: until then nobody pays. */
-export function grantLease(atNs: number, ttlNs: number, loadLimitNs: number): LeaseState {
-  return { phase: "granted", grantedAtNs: atNs, ttlNs, loadByNs: atNs + loadLimitNs };
+/**
+ * `loadLimitNs` is how long its workers may take to be ready: until then nobody pays. `untilNs` is when its client's right to it
+ * ends, however often it is renewed.
+ */
+export function grantLease(
+  atNs: number,
+  ttlNs: number,
+  loadLimitNs: number,
+  untilNs = Infinity,
+): LeaseState {
+  return { phase: "granted", grantedAtNs: atNs, ttlNs, untilNs, loadByNs: atNs + loadLimitNs };
 }
 
 /** When the lease must hear of the time, or undefined. */
@@ -80,7 +91,7 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
   if (state.phase === "ended") return [state, []];
   if (event.kind === "ended") return endLease(state, event.atNs, event.reason);
   if (state.phase === "granted") {
-    const { grantedAtNs, ttlNs } = state;
+    const { grantedAtNs, ttlNs, untilNs } = state;
     if (event.kind === "revoked") return endLease(state, event.atNs, { kind: "revoked" });
     if (event.kind === "time" && event.atNs >= state.loadByNs)
       return endLease(state, event.atNs, { kind: "load-timeout" });
@@ -91,8 +102,9 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
         phase: "active",
         grantedAtNs,
         ttlNs,
+        untilNs,
         activeAtNs: atNs,
-        expiresAtNs: atNs + ttlNs,
+        expiresAtNs: Math.min(atNs + ttlNs, untilNs),
         redeemed: false,
       },
       ["announce-grant"],
@@ -105,7 +117,8 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
       return [{ ...state, redeemed: true }, []];
     case "renewed": {
       const { ttlNs = state.ttlNs } = event;
-      const expiresAtNs = Math.max(state.expiresAtNs, event.atNs + ttlNs);
+      const wanted = Math.max(state.expiresAtNs, event.atNs + ttlNs);
+      const expiresAtNs = Math.min(wanted, state.untilNs);
       return [{ ...state, ttlNs, expiresAtNs }, []];
     }
     case "revoked": {
@@ -128,7 +141,8 @@ function endIfDue(
     return endLease(state, atNs, { kind: "revoked" });
   if (!state.redeemed && atNs >= state.activeAtNs + REDEEM_LIMIT_NS)
     return endLease(state, atNs, { kind: "unredeemed" });
-  if (atNs >= state.expiresAtNs) return endLease(state, atNs, { kind: "expired" });
+  if (atNs >= state.expiresAtNs)
+    return endLease(state, atNs, { kind: atNs >= state.untilNs ? "token-expired" : "expired" });
   return [state, []];
 }
 

@@ -215,6 +215,24 @@ describe("a node that wants tokens", () => {
     expect(error.message).not.toContain(shown());
   });
 
+  test("ends leases with the token that they were taken with, and grants no more for it", async () => {
+    const shown = token({ expiresAtMs: Date.now() + 1_500 });
+    await using rf = await invoker({ node: node.address, token: shown });
+    const { lease, call } = await hold(rf);
+    expect(call()).toBe(BYTES);
+    expect(lease.expiresAt.getTime()).toBeLessThanOrEqual(Date.now() + 1_500);
+    const events = collect(lease);
+    void lease.renew({ ttlMs: 60_000 });
+    expect((await events).at(-1)).toEqual({
+      type: "lost",
+      message: expect.stringContaining("token that it was taken with has expired"),
+    });
+    expect(call).toThrow(WorkerLost);
+    const refused = await rf.allocate(MODULE).catch((error) => error as LeaseRefused);
+    expect(refused).toMatchObject({ code: "RFAAS_FORBIDDEN" });
+    expect((refused as LeaseRefused).message).toContain("has expired");
+  });
+
   test("grants no more cores at a time than the token says, over all connections of its user", async () => {
     const shown = token({ user: "bob", maxCores: 2 });
     await using one = await invoker({ node: node.address, token: shown });

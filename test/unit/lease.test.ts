@@ -13,6 +13,7 @@ import {
 const ASKED: readonly EndReason[] = [{ kind: "released" }, { kind: "client-gone" }];
 const UNASKED: readonly EndReason[] = [
   { kind: "expired" },
+  { kind: "token-expired" },
   { kind: "unredeemed" },
   { kind: "revoked" },
   { kind: "over-budget" },
@@ -37,12 +38,33 @@ const atDue = (state: LeaseState): [LeaseState, LeaseEffect[]] =>
   advanceLease(state, { kind: "time", atNs: dueAtNs(state)! });
 const ended = (reason: EndReason, atNs = 30): LeaseEvent => ({ kind: "ended", atNs, reason });
 
+describe("a lease whose client's right ends", () => {
+  const UNTIL_NS = 90e9;
+  const [bounded] = advanceLease(grantLease(10, TTL_NS, LOAD_LIMIT_NS, UNTIL_NS), LOADED);
+  const [redeemed] = advanceLease(bounded, { kind: "redeemed", atNs: 21 });
+
+  test("lasts no longer, however it is renewed", () => {
+    let state = redeemed;
+    for (let atNs = 1e9; atNs < UNTIL_NS; atNs += 1e9)
+      [state] = advanceLease(state, { kind: "renewed", atNs, ttlNs: 1e15 });
+    expect(dueAtNs(state)).toBe(UNTIL_NS);
+    const [over, effects] = atDue(state);
+    expect(over).toMatchObject({ phase: "ended", reason: { kind: "token-expired" } });
+    expect(effects).toEqual(["announce-loss", "stop-host", "return-capacity"]);
+  });
+
+  test("expires before that when nobody renews it", () => {
+    expect(atDue(redeemed)[0]).toMatchObject({ phase: "ended", reason: { kind: "expired" } });
+  });
+});
+
 describe("a granted lease", () => {
   test("remembers when it was granted", () => {
     expect(GRANTED).toEqual({
       phase: "granted",
       grantedAtNs: 10,
       ttlNs: TTL_NS,
+      untilNs: Infinity,
       loadByNs: 10 + LOAD_LIMIT_NS,
     });
   });
@@ -66,6 +88,7 @@ describe("a granted lease", () => {
         phase: "active",
         grantedAtNs: 10,
         ttlNs: TTL_NS,
+        untilNs: Infinity,
         activeAtNs: 20,
         expiresAtNs: 20 + TTL_NS,
         redeemed: false,
