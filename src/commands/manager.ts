@@ -9,6 +9,7 @@ import { readPrices } from "../manager/prices.ts";
 import { Registry } from "../manager/registry.ts";
 import { ManagerServer } from "../manager/server.ts";
 import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state.ts";
+import { keepWishes } from "../manager/wishes.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
 import { readOptions, text } from "./options.ts";
@@ -55,10 +56,11 @@ whoever reaches its port.`,
       throw new UsageError(`manager takes no argument "${args[0]}"; see: rfaas help manager`);
     const options = readOptions(Options, raw);
     const registry = new Registry();
-    if (options.nodes !== undefined) expectNodes(registry, String(options.nodes));
     const prices = options.prices === undefined ? undefined : readPrices(String(options.prices));
     const state = options.state === undefined ? defaultStateDir() : String(options.state);
     createStateDir(state);
+    keepWishes(registry, state, (message) => log.warn(message));
+    if (options.nodes !== undefined) expectNodes(registry, String(options.nodes));
     const tokens = readTokens(state);
     const ledger = Ledger.open(ledgerPath(state));
     const shared = {

@@ -41,6 +41,17 @@ export interface Announcement extends ExpectedNode {
 /** What a node says from time to time. */
 export type CapacityReport = Omit<Capacity, "t">;
 
+/** What the manager was told of a node, as against what the node says itself. */
+export interface NodeWish {
+  name: string;
+  /** Undefined for a node that came unasked. */
+  expected: ExpectedNode | undefined;
+  /** What is left until it must be empty; undefined when it may serve. */
+  drainLeftMs: number | undefined;
+  /** It was told to serve again, and may not have heard it. */
+  resumed: boolean;
+}
+
 /** One connection of a node, known by a number that is never used again. */
 export type Session = number;
 
@@ -77,6 +88,7 @@ export class Registry {
   readonly #entries = new Map<string, Entry>();
   readonly #bySession = new Map<Session, Entry>();
   readonly #listeners = new Set<(name: string) => void>();
+  #onWish: () => void = () => {};
   #nextSession = 1;
   #lastTickMs: number | undefined;
 
@@ -84,6 +96,37 @@ export class Registry {
   onChange(listener: (name: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls `listener` whenever {@link wishes} may have changed. */
+  onWish(listener: () => void): void {
+    this.#onWish = listener;
+  }
+
+  /** What was wished of nodes, and must not be forgotten. */
+  wishes(nowMs: number): NodeWish[] {
+    return [...this.#entries]
+      .filter(([, entry]) => entry.expected ?? entry.drainUntilMs ?? entry.resumed)
+      .map(([name, { expected, resumed }]) => ({
+        name,
+        expected,
+        drainLeftMs: this.drainLeftMs(name, nowMs),
+        resumed,
+      }));
+  }
+
+  /** What was wished of a node in an earlier life of the manager. A name that cannot be is left out. */
+  restore({ name, expected, drainLeftMs, resumed }: NodeWish, nowMs: number): void {
+    const sized = { name, address: "", cores: 1, memoryBytes: 0 };
+    if (nodeProblem(sized) ?? this.#fullFor(name) ?? this.#entries.has(name)) return;
+    const entry = newEntry(expected);
+    // One that came unasked is waited for as if it had just been lost.
+    if (!expected) entry.info = { ...entry.info, name, state: "down" };
+    entry.downSinceMs = nowMs;
+    entry.resumed = resumed;
+    if (drainLeftMs !== undefined) entry.drainUntilMs = nowMs + drainLeftMs;
+    this.#entries.set(name, entry);
+    this.#changed(name);
   }
 
   get size(): number {
@@ -122,6 +165,7 @@ export class Registry {
       entry.expected = expected;
       if (entry.session === undefined) this.#update(entry, absent(entry, entry.info.state));
     }
+    this.#onWish();
     return undefined;
   }
 
@@ -205,6 +249,7 @@ export class Registry {
     entry.resumed = false;
     if (entry.session !== undefined)
       this.#update(entry, { ...entry.info, state: presentState(entry) });
+    this.#onWish();
     return true;
   }
 
@@ -227,6 +272,7 @@ export class Registry {
     entry.resumed = true;
     if (entry.session !== undefined)
       this.#update(entry, { ...entry.info, state: presentState(entry) });
+    this.#onWish();
     return true;
   }
 
@@ -236,6 +282,7 @@ export class Registry {
     if (!entry) return false;
     if (entry.session !== undefined) this.#detach(entry.session);
     this.#forget(name);
+    this.#onWish();
     return true;
   }
 

@@ -1,55 +1,15 @@
 /** `rfaas manager` as its users start and stop it. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ManagerSubscription } from "../../src/client/manager-link.ts";
 import { EXIT } from "../../src/errors.ts";
 import { invoker } from "../../src/index.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
-
-/** A running `rfaas manager`. */
-class Manager implements AsyncDisposable {
-  readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
-  stderr = "";
-  address = "";
-
-  private constructor(child: Bun.Subprocess<"ignore", "ignore", "pipe">) {
-    this.#child = child;
-    void (async () => {
-      for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))
-        this.stderr += text;
-    })();
-  }
-
-  static async start(...args: string[]): Promise<Manager> {
-    const command = [RFAAS, "manager", "--listen", "127.0.0.1:0", "--state", state, ...args];
-    const child = Bun.spawn(command, {
-      cwd: "/",
-      stdin: "ignore",
-      stdout: "ignore",
-      stderr: "pipe",
-    });
-    const manager = new Manager(child);
-    const pattern = /managing at (\S+:\d+)/;
-    await until(() => {
-      if (child.exitCode !== null) throw new Error(`the manager ended:\n${manager.stderr}`);
-      return pattern.test(manager.stderr);
-    }, "the manager manages");
-    manager.address = pattern.exec(manager.stderr)![1]!;
-    return manager;
-  }
-
-  async end(signal: NodeJS.Signals): Promise<number> {
-    this.#child.kill(signal);
-    return await this.#child.exited;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.end("SIGKILL");
-  }
-}
 
 let scratch: Scratch;
 let state: string;
@@ -62,19 +22,23 @@ afterEach(() => scratch[Symbol.dispose]());
 test("a manager shows the nodes of its file, serves HTTP when asked, and ends at SIGTERM", async () => {
   const executor = { node: "old", address: "10.0.0.7", port: 10005, cores: 4, memory: 1024 };
   const nodes = scratch.file("executors.json", JSON.stringify({ executors: [executor] }));
-  await using manager = await Manager.start("--http", "127.0.0.1:0", "--nodes", nodes);
+  await using manager = await RunningManager.start(scratch.path, [
+    "--http",
+    "127.0.0.1:0",
+    "--nodes",
+    nodes,
+  ]);
   using client = await ManagerSubscription.connect(manager.address);
   expect([...client.nodes.values()]).toMatchObject([
     { name: "old", address: "10.0.0.7:10005", cores: 4, memoryBytes: 2 ** 30, state: "expected" },
   ]);
-  const url = /(http:\S+:\d+)/.exec(manager.stderr)![1]!;
-  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  expect((await fetch(`${manager.url}/healthz`)).status).toBe(200);
   expect(await manager.end("SIGTERM")).toBe(EXIT.ok);
   await until(() => !client.connected, "the client notices");
 });
 
 test("a port that is taken is named in one line", async () => {
-  await using manager = await Manager.start();
+  await using manager = await RunningManager.start(scratch.path);
   const args = ["manager", "--listen", manager.address, "--state", scratch.join("other")];
   const { exitCode, stderr } = await rfaas(args);
   expect(exitCode).toBe(EXIT.failed);
@@ -111,7 +75,7 @@ test("the name of a listed node is one that a node can have", async () => {
 
 test("ps shows the nodes and the leases that there are, and goes on showing them", async () => {
   using scratch = new Scratch();
-  await using manager = await Manager.start();
+  await using manager = await RunningManager.start(scratch.path);
   await using node = await ServedNode.start(scratch.join("node.sock"), [
     ...["--manager", manager.address, "--name", "rack1-07", "--cores", "3"],
   ]);
@@ -153,4 +117,43 @@ test("ps shows the nodes and the leases that there are, and goes on showing them
   watching.kill("SIGINT");
   expect(await watching.exited).toBe(0);
   expect(await watching.stderr.text()).toBe("");
+});
+
+test("what was wished of nodes is still known to a manager that starts again", async () => {
+  await using manager = await RunningManager.start(scratch.path, ["--http", "127.0.0.1:0"]);
+  const ask = (path: string, method: string, body?: object): Promise<Response> =>
+    fetch(`${manager.url}${path}`, {
+      method,
+      headers: { "content-type": "application/json" },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+  for (const name of ["stays", "drains", "goes"])
+    expect((await ask(`/v1/nodes/${name}`, "POST", { address: "10.0.0.7:1", cores: 4 })).ok).toBe(
+      true,
+    );
+  expect((await ask("/v1/nodes/drains/drain", "POST", { deadlineMs: 3_600_000 })).ok).toBe(true);
+  expect((await ask("/v1/nodes/goes", "DELETE")).ok).toBe(true);
+  await manager.kill();
+  await manager.restart();
+
+  const { nodes } = (await (await ask("/v1/nodes", "GET")).json()) as { nodes: NodeInfo[] };
+  expect(nodes.map(({ name, state, cores }) => [name, state, cores])).toEqual([
+    ["stays", "expected", 4],
+    ["drains", "expected", 4],
+  ]);
+  await using node = await ServedNode.start(scratch.join("node.sock"), [
+    ...["--manager", manager.address, "--name", "drains", "--cores", "2"],
+  ]);
+  await until(() => node.stderr.includes("the manager drains this node"), "the node is drained");
+  await using rf = await invoker({ node: node.address });
+  expect(rf.allocate(join(FUNCTIONS, "good.ts"))).rejects.toThrow("draining");
+});
+
+test("a damaged memory of nodes is named, and what to do", async () => {
+  mkdirSync(state);
+  writeFileSync(join(state, "nodes.json"), '{"version":1,"nodes":[{"name":3}]}');
+  const { exitCode, stderr } = await rfaas(["manager", "--state", state]);
+  expect(exitCode).toBe(EXIT.failed);
+  expect(stderr).toContain("nodes.json cannot be read");
+  expect(stderr).toContain("or remove it");
 });

@@ -20,28 +20,40 @@ export class RunningManager implements AsyncDisposable {
   readonly address: string;
   readonly state: string;
   stderr = "";
+  readonly #args: readonly string[];
   #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
 
-  private constructor(address: string, state: string) {
+  private constructor(address: string, state: string, args: readonly string[]) {
     this.address = address;
     this.state = state;
+    this.#args = args;
     this.#child = this.#spawn();
   }
 
   /** Starts one on a free port, with its state in `folder`. */
-  static async start(folder: string): Promise<RunningManager> {
+  static async start(folder: string, args: readonly string[] = []): Promise<RunningManager> {
     const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
     const { port } = probe;
     probe.stop(true);
-    const manager = new RunningManager(`127.0.0.1:${port}`, join(folder, "state"));
+    const manager = new RunningManager(`127.0.0.1:${port}`, join(folder, "state"), args);
     await manager.#serving();
     return manager;
   }
 
+  /** Its HTTP interface, if it was started with one. */
+  get url(): string {
+    return /(http:\S+:\d+)/.exec(this.stderr)![1]!;
+  }
+
   /** At once, as a loss of power does to a process. */
   async kill(): Promise<void> {
-    this.#child.kill("SIGKILL");
-    await this.#child.exited;
+    await this.end("SIGKILL");
+  }
+
+  /** Returns the exit code. */
+  async end(signal: NodeJS.Signals): Promise<number> {
+    this.#child.kill(signal);
+    return await this.#child.exited;
   }
 
   /** Starts it again at the same place, with the same state. */
@@ -77,7 +89,8 @@ export class RunningManager implements AsyncDisposable {
 
   #spawn(): Bun.Subprocess<"ignore", "ignore", "pipe"> {
     this.stderr = "";
-    const child = Bun.spawn([RFAAS, "manager", "--listen", this.address, "--state", this.state], {
+    const command = [RFAAS, "manager", "--listen", this.address, "--state", this.state];
+    const child = Bun.spawn([...command, ...this.#args], {
       cwd: "/",
       stdin: "ignore",
       stdout: "ignore",

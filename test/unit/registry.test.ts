@@ -60,6 +60,59 @@ function pass(fromMs: number, toMs: number): Session[] {
   return given;
 }
 
+describe("what was wished of nodes", () => {
+  /** A registry that starts again at another time, with what the first was told. */
+  function again(nowMs: number): Registry {
+    const next = new Registry();
+    for (const wish of registry.wishes(nowMs)) next.restore(wish, 1_000_000);
+    return next;
+  }
+
+  test("is told whenever it changes, and only then", () => {
+    let told = 0;
+    registry.onWish(() => told++);
+    registry.expect(expected());
+    registry.drain("n1", 5_000, 0);
+    registry.resume("n1");
+    expect(told).toBe(3);
+    const session = join(node("n2"));
+    registry.report(session, free(3), 1);
+    registry.lost(session, 2);
+    expect(told).toBe(3);
+    registry.remove("n1");
+    expect(told).toBe(4);
+    expect(registry.wishes(3)).toEqual([]);
+  });
+
+  test("is known to the next registry: expected, to be emptied by then, or to serve", () => {
+    registry.expect(expected("awaited"));
+    join(node("emptied"));
+    registry.drain("emptied", 10_000, 0);
+    registry.expect(expected("resumed"));
+    registry.resume("resumed");
+    const next = again(4_000);
+    expect(next.nodes().map(({ name, state }) => [name, state])).toEqual([
+      ["awaited", "expected"],
+      ["emptied", "down"],
+      ["resumed", "expected"],
+    ]);
+    expect(next.drainLeftMs("emptied", 1_000_000)).toBe(6_000);
+    expect(next.isResumed("resumed")).toBe(true);
+    next.tick(1_000_000);
+    for (let ms = 0; ms <= FORGET_AFTER_MS + TICK_MS; ms += TICK_MS) next.tick(1_000_000 + ms);
+    expect(next.nodes().map(({ name }) => name)).toEqual(["awaited", "resumed"]);
+  });
+
+  test("may have names that no node has: they are left out", () => {
+    const next = new Registry();
+    const wish = { expected: undefined, drainLeftMs: 1, resumed: false };
+    next.restore({ ...wish, name: "../x" }, 0);
+    next.restore({ ...wish, name: "n1" }, 0);
+    next.restore({ ...wish, name: "n1" }, 0);
+    expect(next.size).toBe(1);
+  });
+});
+
 describe("a node that announces itself", () => {
   test("is up, as it described itself, with nothing free until it says so", () => {
     join();
