@@ -30,6 +30,7 @@ export class LeaseTerm {
   readonly #lease: number;
   readonly #listeners = new Map<LeaseEvent["type"], Set<Listener>>();
   readonly #readers = new Set<Listener>();
+  /** By the monotonic clock, which nobody sets. */
   #expiresAtMs: number;
   #timer: ReturnType<typeof setInterval> | undefined;
   #renewals: PromiseWithResolvers<void>[] = [];
@@ -38,12 +39,12 @@ export class LeaseTerm {
   constructor(node: TermNode, lease: number, ttlMs: number, expiresInMs: number) {
     this.#node = node;
     this.#lease = lease;
-    this.#expiresAtMs = Date.now() + expiresInMs;
+    this.#expiresAtMs = performance.now() + expiresInMs;
     this.#renewEvery(ttlMs);
   }
 
   get expiresAt(): Date {
-    return new Date(this.#expiresAtMs);
+    return wallClock(this.#expiresAtMs);
   }
 
   renew(ttlMs: number | null): Promise<void> {
@@ -95,15 +96,15 @@ export class LeaseTerm {
   // ---- what the node says ----
 
   renewed(expiresInMs: number): void {
-    this.#expiresAtMs = Date.now() + expiresInMs;
+    this.#expiresAtMs = performance.now() + expiresInMs;
     this.#renewals.shift()?.resolve();
     this.#emit({ type: "renewed", expiresAt: this.expiresAt });
   }
 
   revoking(deadlineInMs: number, message: string): void {
-    const deadlineMs = Date.now() + deadlineInMs;
+    const deadlineMs = performance.now() + deadlineInMs;
     this.#expiresAtMs = Math.min(this.#expiresAtMs, deadlineMs);
-    this.#emit({ type: "revoking", deadline: new Date(deadlineMs), message });
+    this.#emit({ type: "revoking", deadline: wallClock(deadlineMs), message });
   }
 
   workerLost(worker: number, message: string): void {
@@ -142,4 +143,8 @@ export class LeaseTerm {
     const why = this.#over?.type === "lost" ? this.#over.message : "the lease was released";
     return new LeaseLost(`${why}; take a new lease`);
   }
+}
+
+function wallClock(monotonicMs: number): Date {
+  return new Date(Date.now() + monotonicMs - performance.now());
 }
