@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Socket } from "bun";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { NodeConnection } from "../../src/client/node-connection.ts";
 import { LeaseRefused, NodeUnreachable, WorkerLost, invoker } from "../../src/index.ts";
@@ -221,6 +222,56 @@ describe("a served node", () => {
     for (const fd of descriptors) closeDescriptor(fd);
     await until(async () => (await connection.status()).leases === 0, "the lease is gone");
     await connection.close();
+  });
+
+  test("takes nothing from whoever repeats what another has said, and grants nothing twice", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"), ["--cores", "4"]);
+    // Everything that the client says is kept, and reaches the node twice.
+    const said: Uint8Array[] = [];
+    const path = scratch.join("between.sock");
+    using between = Bun.listen<{ node: Promise<Socket> }>({
+      unix: path,
+      socket: {
+        binaryType: "uint8array",
+        open(client) {
+          const data = (_: Socket, bytes: Uint8Array): void => void client.write(bytes);
+          const socket = { binaryType: "uint8array" as const, data };
+          client.data = { node: Bun.connect({ unix: node.address, socket }) };
+        },
+        async data(client, bytes) {
+          const frame = bytes.slice();
+          said.push(frame);
+          (await client.data.node).write(Buffer.concat([frame, frame]));
+        },
+        async close(client) {
+          (await client.data.node).end();
+        },
+      },
+    });
+    await using rf = await invoker({ node: path });
+    await using lease = await rf.allocate(GOOD, { memory: "1MiB" });
+    const input = lease.input(Uint8Array, 8).fill(3);
+    const output = lease.output(Uint8Array, 8);
+    expect(lease.invoke("echo", input, output)).toBe(8);
+    await lease.renew();
+    await using passing = await rf.allocate(GOOD, { memory: "1MiB" });
+    await passing.release();
+    await until(async () => (await rf.status()).leases === 1, "one lease is left");
+
+    const heard: string[] = [];
+    const replayer = await Bun.connect({
+      unix: node.address,
+      socket: { data: (_, bytes) => void heard.push(bytes.toString("latin1")) },
+    });
+    const release = encodeFrame({ t: "release", lease: 1 });
+    replayer.write(Buffer.concat([...said, release]));
+    await until(() => heard.join("").includes("cannot be reached"), "what is replayed is denied");
+    expect(lease.invoke("echo", input, output)).toBe(8);
+    replayer.end();
+    await until(async () => (await rf.status()).leases === 1, "the replayer holds nothing");
+    expect(lease.invoke("echo", input, output)).toBe(8);
+    between.stop();
   });
 
   test("answers nonsense with a refusal and goes on serving", async () => {
