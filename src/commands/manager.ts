@@ -3,7 +3,8 @@ import { Type } from "@sinclair/typebox";
 import { readNodeList } from "../client/node-list.ts";
 import { UsageError } from "../errors.ts";
 import { type HttpServer, startHttp } from "../manager/http.ts";
-import { NoTokens, SignedTokens, type TokenCheck, TokenKeys } from "../manager/keys.ts";
+import { CurrentKey } from "../manager/current-key.ts";
+import type { TokenCheck } from "../manager/keys.ts";
 import { Ledger } from "../manager/ledger.ts";
 import { readPrices } from "../manager/prices.ts";
 import { Registry } from "../manager/registry.ts";
@@ -30,8 +31,8 @@ export const manager: Command = {
   description: `Knows which nodes there are, tells clients within a moment when one joins, fills up, drains or dies, and keeps the bills. It
 grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT.
 
-With a key in its state directory (rfaas token create makes one) it asks nodes and clients for tokens. Without one it serves
-whoever reaches its port.`,
+With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
+it serves whoever reaches its port.`,
   options: [
     { flag: "--listen <address>", description: `HOST:PORT (default: ${DEFAULT_LISTEN})` },
     { flag: "--http <address>", description: "HOST:PORT of the HTTP interface (default: none)" },
@@ -61,7 +62,7 @@ whoever reaches its port.`,
     createStateDir(state);
     keepWishes(registry, state, (message) => log.warn(message));
     if (options.nodes !== undefined) expectNodes(registry, String(options.nodes));
-    const tokens = readTokens(state);
+    const tokens = new CurrentKey(state, (message) => log.warn(message));
     const ledger = Ledger.open(ledgerPath(state));
     const shared = {
       registry,
@@ -81,11 +82,16 @@ whoever reaches its port.`,
           ...(prices ? { prices } : {}),
         });
     } catch (error) {
+      tokens[Symbol.dispose]();
       server?.close();
       ledger.close();
       throw error;
     }
     announce(server, http, tokens, state);
+    tokens.onChange(() => {
+      log.info("there is a new key: nodes and clients need tokens that it has signed");
+      server.reconnectAll();
+    });
     closeOnSignal(server, http, ledger);
   },
 };
@@ -95,12 +101,6 @@ function expectNodes(registry: Registry, path: string): void {
     const problem = registry.expect({ name, address, cores, memoryBytes });
     if (problem) throw new UsageError(`${path} has a node ${name} that cannot be: ${problem}`);
   }
-}
-
-function readTokens(state: string): TokenCheck {
-  return TokenKeys.exist(state)
-    ? new SignedTokens(TokenKeys.open(state).publicKey)
-    : new NoTokens();
 }
 
 function announce(

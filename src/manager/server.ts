@@ -137,6 +137,11 @@ export class ManagerServer {
     return known;
   }
 
+  /** Another key counts: whoever is connected comes again, with a token that is signed by it. */
+  reconnectAll(): void {
+    for (const { connection } of [...this.#peers]) connection.close();
+  }
+
   /** Accepts no more, saves what has come, and closes all connections. */
   close(): void {
     for (const timer of this.#timers) clearInterval(timer);

@@ -157,3 +157,22 @@ test("a damaged memory of nodes is named, and what to do", async () => {
   expect(stderr).toContain("nodes.json cannot be read");
   expect(stderr).toContain("or remove it");
 });
+
+test("a key that is made while the manager runs counts at once", async () => {
+  await using manager = await RunningManager.start(scratch.path, ["--http", "127.0.0.1:0"]);
+  const nodes = (token?: string): Promise<Response> =>
+    fetch(`${manager.url}/v1/nodes`, {
+      headers: token ? { authorization: `Bearer ${token}` } : {},
+    });
+  expect((await nodes()).status).toBe(200);
+  using client = await ManagerSubscription.connect(manager.address);
+  const made = await rfaas(["token", "create", "--user", "ada", "--state", manager.state]);
+  const token = made.stdout.trim();
+  await until(() => manager.stderr.includes("there is a new key"), "the manager has the key");
+  expect((await nodes()).status).toBe(401);
+  expect((await nodes(token)).status).toBe(200);
+  await until(() => !client.connected, "who has no token is out");
+  expect(ManagerSubscription.connect(manager.address)).rejects.toThrow("token is needed");
+  using admitted = await ManagerSubscription.connect(manager.address, token);
+  expect(admitted.connected).toBe(true);
+});
