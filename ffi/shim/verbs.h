@@ -11,6 +11,7 @@
 #if __has_include(<infiniband/verbs.h>) && __has_include(<rdma/rdma_cma.h>)
 #define RFAAS_WITH_VERBS 1
 #include <infiniband/verbs.h>
+#include <pthread.h>
 #include <rdma/rdma_cma.h>
 #undef ibv_reg_mr /* a macro over two functions; the plain one is all we need */
 
@@ -197,6 +198,67 @@ int rfaas_verbs_sleep(rfaas_verbs_end *end, uint64_t ns);
 void rfaas_link_ring(rfaas_verbs_end *end);
 /* Tells whoever watches the link. */
 void rfaas_link_failed(rfaas_link *link);
+
+/* ---- connecting ---- */
+
+#define RFAAS_RESOLVE_TIMEOUT_MS 2000
+#define RFAAS_CONNECT_TIMEOUT_NS 10000000000u
+
+/* Why a request to connect is rejected. Said in one byte. */
+enum rfaas_rejection {
+  RFAAS_WRONG_VERSION = 1,
+  RFAAS_WRONG_NONCE = 2,
+  RFAAS_WRONG_WORKER = 3,
+  RFAAS_WRONG_MEMORY = 4,
+  RFAAS_NO_RESOURCES = 5,
+};
+
+/* `text` is a number, not a name. Returns 0 or EINVAL. */
+int rfaas_cm_address(const char *text, uint16_t port, struct sockaddr_storage *out);
+/* Reads and atomic operations that a queue pair of the device may have in flight, at most what we ask for. */
+uint8_t rfaas_cm_reads(struct ibv_context *context);
+/* What both sides say when they connect; `data` must live until they have. */
+struct rdma_conn_param rfaas_cm_parameters(const void *data, size_t bytes, uint8_t reads_served, uint8_t reads_asked);
+void rfaas_cm_set_timers(struct rdma_cm_id *id);
+/* Rejects a request to connect, for an enum rfaas_rejection. */
+void rfaas_cm_reject(struct rdma_cm_id *id, uint8_t reason);
+/* The reason that our peer rejected us for, 0 for none of ours. */
+int rfaas_cm_reason(const struct rdma_cm_event *event);
+/* Starts a thread that gets no signals. Returns 0 or a positive errno. */
+int rfaas_cm_start(pthread_t *thread, void *(*run)(void *), void *argument);
+
+/* A thread that hears an event channel: sets connections up, watches them, and takes them down. */
+typedef struct rfaas_cm rfaas_cm;
+struct rfaas_cm {
+  struct rdma_event_channel *events;
+  pthread_t thread;
+  int has_thread;
+  int wake_fd;
+  uint32_t stop;
+  uint64_t deadline_ns; /* of the set-up, 0 for none */
+  /* First failure wins; `failure` is stored last. */
+  uint32_t failing;
+  uint32_t failure; /* enum rfaas_verbs_failure */
+  int32_t detail;
+  int32_t of;
+  /* Returns whether the event's id is to be destroyed, once the event is acknowledged. */
+  int (*heard)(rfaas_cm *, const struct rdma_cm_event *);
+  /* Between events, when it was woken; may be NULL. */
+  void (*woken)(rfaas_cm *);
+};
+
+void rfaas_cm_fail(rfaas_cm *cm, uint32_t failure, int32_t detail, int32_t of);
+/* Returns 0 or a positive errno. */
+int rfaas_cm_open(rfaas_cm *cm);
+/* Starts the thread. Returns 0 or a positive errno. */
+int rfaas_cm_run(rfaas_cm *cm);
+void rfaas_cm_wake(rfaas_cm *cm);
+/* Ends the thread: from now on nothing but the caller uses what it has set up. */
+void rfaas_cm_join(rfaas_cm *cm);
+/* Ids must be destroyed before. */
+void rfaas_cm_close(rfaas_cm *cm);
+/* Writes failure, detail, of. */
+void rfaas_cm_state(const rfaas_cm *cm, int32_t *out);
 
 #endif
 #endif

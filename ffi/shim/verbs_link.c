@@ -11,11 +11,8 @@
 
 #ifdef RFAAS_WITH_VERBS
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -24,12 +21,6 @@
 
 #define GREETING_MAGIC 0x72664c4bu /* "rfLK" */
 #define GREETING_VERSION 1u
-#define RESOLVE_TIMEOUT_MS 2000
-#define CONNECT_TIMEOUT_NS 10000000000u
-/* Reads and atomic operations that a client may have in flight. */
-#define READS_IN_FLIGHT 8u
-
-enum rejection { WRONG_VERSION = 1, WRONG_NONCE = 2, WRONG_WORKER = 3, WRONG_MEMORY = 4, NO_RESOURCES = 5 };
 
 /* Private data of a connection's request and reply. The kernel leaves 56 bytes for it in a request. */
 typedef struct {
@@ -79,16 +70,6 @@ static void fail_link(rfaas_link *link, uint32_t failure, int32_t detail, int32_
 
 void rfaas_link_failed(rfaas_link *link) { rfaas_notify(link->notify_fd); }
 
-static int parse_address(const char *text, uint16_t port, struct sockaddr_storage *out) {
-  char service[8];
-  snprintf(service, sizeof service, "%u", port);
-  struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
-  if (getaddrinfo(text, service, &hints, &found) != 0) return EINVAL;
-  memcpy(out, found->ai_addr, found->ai_addrlen);
-  freeaddrinfo(found);
-  return 0;
-}
-
 /* The device is known: everything of it that the lease needs but queue pairs. Returns 0 or a positive errno; `stage` says of what. */
 static int open_device(rfaas_link *link, struct ibv_context *context, int *stage) {
   const rfaas_verbs_calls *verbs = rfaas_verbs();
@@ -126,28 +107,6 @@ static greeting greet(const rfaas_link *link, uint32_t worker) {
   return g;
 }
 
-static struct rdma_conn_param parameters(const greeting *g, uint8_t reads_served, uint8_t reads_asked) {
-  return (struct rdma_conn_param){.private_data = g,
-                                  .private_data_len = sizeof *g,
-                                  .responder_resources = reads_served,
-                                  .initiator_depth = reads_asked,
-                                  .flow_control = 1,
-                                  .retry_count = RFAAS_SEND_RETRIES,
-                                  .rnr_retry_count = RFAAS_RNR_RETRIES};
-}
-
-static uint8_t reads_of(struct ibv_context *context) {
-  struct ibv_device_attr attributes;
-  if (rfaas_verbs()->ibv_query_device(context, &attributes) != 0) return 0;
-  int most = attributes.max_qp_init_rd_atom < attributes.max_qp_rd_atom ? attributes.max_qp_init_rd_atom : attributes.max_qp_rd_atom;
-  return (uint8_t)(most < (int)READS_IN_FLIGHT ? most : (int)READS_IN_FLIGHT);
-}
-
-static void set_timers(struct rdma_cm_id *id) {
-  uint8_t timeout = RFAAS_ACK_TIMEOUT;
-  rfaas_verbs()->rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
-}
-
 static void established(rfaas_link *link, rfaas_verbs_end *end) {
   struct ibv_qp_attr attributes = {.min_rnr_timer = RFAAS_RNR_TIMER};
   rfaas_verbs()->ibv_modify_qp(end->qp, &attributes, IBV_QP_MIN_RNR_TIMER);
@@ -171,8 +130,8 @@ static void resolved(rfaas_link *link, struct rdma_cm_id *id) {
     if (failed) return fail_link(link, RFAAS_LINK_SETUP, failed, stage);
   }
   if (id->verbs != link->context) return fail_link(link, RFAAS_LINK_SETUP, EXDEV, RFAAS_STAGE_ADDRESS);
-  set_timers(id);
-  if (rfaas_verbs()->rdma_resolve_route(id, RESOLVE_TIMEOUT_MS) != 0)
+  rfaas_cm_set_timers(id);
+  if (rfaas_verbs()->rdma_resolve_route(id, RFAAS_RESOLVE_TIMEOUT_MS) != 0)
     fail_link(link, RFAAS_LINK_SETUP, errno, RFAAS_STAGE_ROUTE);
 }
 
@@ -182,16 +141,16 @@ static void connect_end(rfaas_link *link, rfaas_verbs_end *end, struct rdma_cm_i
   if (!failed) failed = rfaas_verbs_open_pair(end, id, link->pd, link->inline_wanted);
   if (failed) return fail_link(link, RFAAS_LINK_SETUP, failed, RFAAS_STAGE_QUEUES);
   greeting g = greet(link, end->index);
-  struct rdma_conn_param with = parameters(&g, 0, reads_of(link->context));
+  struct rdma_conn_param with = rfaas_cm_parameters(&g, sizeof g, 0, rfaas_cm_reads(link->context));
   if (rfaas_verbs()->rdma_connect(id, &with) != 0) fail_link(link, RFAAS_LINK_SETUP, errno, RFAAS_STAGE_CONNECT);
 }
 
 static void answered(rfaas_link *link, rfaas_verbs_end *end, const struct rdma_conn_param *said) {
   greeting g;
-  if (said->private_data_len < sizeof g) return fail_link(link, RFAAS_LINK_REJECTED, WRONG_VERSION, 0);
+  if (said->private_data_len < sizeof g) return fail_link(link, RFAAS_LINK_REJECTED, RFAAS_WRONG_VERSION, 0);
   memcpy(&g, said->private_data, sizeof g);
   if (g.magic != GREETING_MAGIC || g.version != GREETING_VERSION || g.total_bytes != link->region->mapped_bytes)
-    return fail_link(link, RFAAS_LINK_REJECTED, WRONG_VERSION, 0);
+    return fail_link(link, RFAAS_LINK_REJECTED, RFAAS_WRONG_VERSION, 0);
   end->remote_base = g.base;
   end->remote_key = g.key;
   established(link, end);
@@ -200,13 +159,13 @@ static void answered(rfaas_link *link, rfaas_verbs_end *end, const struct rdma_c
 /* ---- the node's side ---- */
 
 static int reason_to_reject(rfaas_link *link, const struct rdma_cm_event *event, greeting *g) {
-  if (event->param.conn.private_data_len < sizeof *g) return WRONG_VERSION;
+  if (event->param.conn.private_data_len < sizeof *g) return RFAAS_WRONG_VERSION;
   memcpy(g, event->param.conn.private_data, sizeof *g);
-  if (g->magic != GREETING_MAGIC || g->version != GREETING_VERSION) return WRONG_VERSION;
-  if (memcmp(g->nonce, link->nonce, sizeof g->nonce) != 0) return WRONG_NONCE;
-  if (g->worker >= link->workers || link->end[g->worker].id) return WRONG_WORKER;
-  if (g->total_bytes != link->region->mapped_bytes || g->slots != link->region->slots) return WRONG_MEMORY;
-  if (event->id->verbs != link->context) return NO_RESOURCES;
+  if (g->magic != GREETING_MAGIC || g->version != GREETING_VERSION) return RFAAS_WRONG_VERSION;
+  if (memcmp(g->nonce, link->nonce, sizeof g->nonce) != 0) return RFAAS_WRONG_NONCE;
+  if (g->worker >= link->workers || link->end[g->worker].id) return RFAAS_WRONG_WORKER;
+  if (g->total_bytes != link->region->mapped_bytes || g->slots != link->region->slots) return RFAAS_WRONG_MEMORY;
+  if (event->id->verbs != link->context) return RFAAS_NO_RESOURCES;
   return 0;
 }
 
@@ -221,19 +180,19 @@ static void requested(rfaas_link *link, const struct rdma_cm_event *event) {
     end->clock_known_at_ns = rfaas_now_ns();
     end->clock_offset_ms = (int64_t)(end->clock_known_at_ns / 1000000u) - (int64_t)g.clock_ms;
     describe_memory(link, end, id->port_num);
-    set_timers(id);
+    rfaas_cm_set_timers(id);
     id->context = end;
     if (rfaas_verbs_open_pair(end, id, link->pd, link->inline_wanted) == 0) {
       greeting reply = greet(link, g.worker);
       memset(reply.nonce, 0, sizeof reply.nonce);
-      uint8_t reads = reads_of(link->context), asked = event->param.conn.responder_resources;
-      struct rdma_conn_param with = parameters(&reply, asked < reads ? asked : reads, 0);
+      uint8_t reads = rfaas_cm_reads(link->context), asked = event->param.conn.responder_resources;
+      struct rdma_conn_param with = rfaas_cm_parameters(&reply, sizeof reply, asked < reads ? asked : reads, 0);
       if (rfaas_verbs()->rdma_accept(id, &with) != 0) rfaas_verbs_fail(end, RFAAS_LINK_SETUP, errno, RFAAS_STAGE_CONNECT);
       return;
     }
-    reason = NO_RESOURCES;
+    reason = RFAAS_NO_RESOURCES;
   }
-  rfaas_verbs()->rdma_reject(id, &reason, sizeof reason);
+  rfaas_cm_reject(id, reason);
   id->context = NULL;
 }
 
@@ -280,11 +239,7 @@ static int heard(rfaas_link *link, const struct rdma_cm_event *event) {
       if (end && link->listener) rfaas_verbs_fail(end, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_CONNECT);
       else fail_link(link, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_CONNECT);
       break;
-    case RDMA_CM_EVENT_REJECTED: {
-      int own = event->param.conn.private_data_len > 0 && *(const uint8_t *)event->param.conn.private_data <= NO_RESOURCES;
-      fail_link(link, RFAAS_LINK_REJECTED, own ? *(const uint8_t *)event->param.conn.private_data : 0, event->status);
-      break;
-    }
+    case RDMA_CM_EVENT_REJECTED: fail_link(link, RFAAS_LINK_REJECTED, rfaas_cm_reason(event), event->status); break;
     case RDMA_CM_EVENT_DISCONNECTED: ended(link, id, RFAAS_LINK_DISCONNECTED); break;
     case RDMA_CM_EVENT_DEVICE_REMOVAL: ended(link, id, RFAAS_LINK_DEVICE_REMOVED); break;
     default: break;
@@ -384,13 +339,8 @@ static rfaas_link *new_link(rfaas_region *region, const uint8_t *nonce, int32_t 
   return link;
 }
 
-/* Signals are for the program's own threads. */
 static void start_thread(rfaas_link *link) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int failed = pthread_create(&link->thread, NULL, watch, link);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int failed = rfaas_cm_start(&link->thread, watch, link);
   if (failed) fail_link(link, RFAAS_LINK_SETUP, failed, RFAAS_STAGE_RESOURCES);
   else link->has_thread = 1;
 }
@@ -405,20 +355,20 @@ RFAAS_EXPORT double rfaas_link_connect(rfaas_region *region, const char *source,
   struct sockaddr_storage from, to;
   /* Zero pages until they are needed. */
   link->rooms = calloc(region->arena_bytes / RFAAS_LINE / 8 + 1, 1);
-  int failed = link->rooms ? parse_address(address, (uint16_t)port, &to) : ENOMEM;
-  if (!failed && source[0]) failed = parse_address(source, 0, &from);
+  int failed = link->rooms ? rfaas_cm_address(address, (uint16_t)port, &to) : ENOMEM;
+  if (!failed && source[0]) failed = rfaas_cm_address(source, 0, &from);
   for (uint32_t i = 0; !failed && i < link->workers; i++) {
     struct rdma_cm_id *id;
     if (rfaas_verbs()->rdma_create_id(link->events, &id, &link->end[i], RDMA_PS_TCP) != 0) failed = errno;
     else {
       link->end[i].id = id;
       struct sockaddr *bound = source[0] ? (struct sockaddr *)&from : NULL;
-      if (rfaas_verbs()->rdma_resolve_addr(id, bound, (struct sockaddr *)&to, RESOLVE_TIMEOUT_MS) != 0) failed = errno;
+      if (rfaas_verbs()->rdma_resolve_addr(id, bound, (struct sockaddr *)&to, RFAAS_RESOLVE_TIMEOUT_MS) != 0) failed = errno;
     }
   }
   if (failed) fail_link(link, RFAAS_LINK_SETUP, failed, RFAAS_STAGE_ADDRESS);
   else {
-    link->deadline_ns = rfaas_now_ns() + CONNECT_TIMEOUT_NS;
+    link->deadline_ns = rfaas_now_ns() + RFAAS_CONNECT_TIMEOUT_NS;
     start_thread(link);
   }
   return (double)(uintptr_t)link;
@@ -433,7 +383,7 @@ RFAAS_EXPORT double rfaas_link_listen(rfaas_region *region, const char *address,
   const rfaas_verbs_calls *verbs = rfaas_verbs();
   struct sockaddr_storage at;
   int stage = RFAAS_STAGE_LISTEN;
-  int failed = parse_address(address, 0, &at);
+  int failed = rfaas_cm_address(address, 0, &at);
   if (!failed && verbs->rdma_create_id(link->events, &link->listener, NULL, RDMA_PS_TCP) != 0) failed = errno;
   if (!failed && verbs->rdma_bind_addr(link->listener, (struct sockaddr *)&at) != 0) failed = errno;
   if (!failed && !link->listener->verbs) failed = ENODEV;

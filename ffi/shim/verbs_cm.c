@@ -1,0 +1,142 @@
+/* What every connection over verbs needs of the connection manager, and a thread that hears one event channel. */
+#define _GNU_SOURCE
+#include "verbs.h"
+
+#ifdef RFAAS_WITH_VERBS
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { READS_IN_FLIGHT = 8 };
+
+int rfaas_cm_address(const char *text, uint16_t port, struct sockaddr_storage *out) {
+  char service[8];
+  snprintf(service, sizeof service, "%u", port);
+  struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
+  if (getaddrinfo(text, service, &hints, &found) != 0) return EINVAL;
+  memcpy(out, found->ai_addr, found->ai_addrlen);
+  freeaddrinfo(found);
+  return 0;
+}
+
+uint8_t rfaas_cm_reads(struct ibv_context *context) {
+  struct ibv_device_attr attributes;
+  if (rfaas_verbs()->ibv_query_device(context, &attributes) != 0) return 0;
+  int most = attributes.max_qp_init_rd_atom < attributes.max_qp_rd_atom ? attributes.max_qp_init_rd_atom : attributes.max_qp_rd_atom;
+  return (uint8_t)(most < READS_IN_FLIGHT ? most : READS_IN_FLIGHT);
+}
+
+struct rdma_conn_param rfaas_cm_parameters(const void *data, size_t bytes, uint8_t reads_served, uint8_t reads_asked) {
+  return (struct rdma_conn_param){.private_data = data,
+                                  .private_data_len = (uint8_t)bytes,
+                                  .responder_resources = reads_served,
+                                  .initiator_depth = reads_asked,
+                                  .flow_control = 1,
+                                  .retry_count = RFAAS_SEND_RETRIES,
+                                  .rnr_retry_count = RFAAS_RNR_RETRIES};
+}
+
+void rfaas_cm_set_timers(struct rdma_cm_id *id) {
+  uint8_t timeout = RFAAS_ACK_TIMEOUT;
+  rfaas_verbs()->rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
+}
+
+void rfaas_cm_reject(struct rdma_cm_id *id, uint8_t reason) { rfaas_verbs()->rdma_reject(id, &reason, sizeof reason); }
+
+int rfaas_cm_reason(const struct rdma_cm_event *event) {
+  const uint8_t *said = event->param.conn.private_data;
+  return event->param.conn.private_data_len > 0 && *said <= RFAAS_NO_RESOURCES ? *said : 0;
+}
+
+int rfaas_cm_start(pthread_t *thread, void *(*run)(void *), void *argument) {
+  /* Signals are for the program's own threads. */
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int failed = pthread_create(thread, NULL, run, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return failed;
+}
+
+void rfaas_cm_fail(rfaas_cm *cm, uint32_t failure, int32_t detail, int32_t of) {
+  if (__atomic_exchange_n(&cm->failing, 1, __ATOMIC_SEQ_CST)) return;
+  cm->detail = detail;
+  cm->of = of;
+  __atomic_store_n(&cm->failure, failure, __ATOMIC_RELEASE);
+}
+
+int rfaas_cm_open(rfaas_cm *cm) {
+  cm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (cm->wake_fd < 0 || !(cm->events = rfaas_verbs()->rdma_create_event_channel())) return errno;
+  return fcntl(cm->events->fd, F_SETFL, fcntl(cm->events->fd, F_GETFL) | O_NONBLOCK) == 0 ? 0 : errno;
+}
+
+static int wait_ms(const rfaas_cm *cm) {
+  if (!cm->deadline_ns) return -1;
+  uint64_t now = rfaas_now_ns();
+  return now >= cm->deadline_ns ? 0 : (int)((cm->deadline_ns - now) / 1000000u) + 1;
+}
+
+static void hear(rfaas_cm *cm) {
+  struct rdma_cm_event *event;
+  while (rfaas_verbs()->rdma_get_cm_event(cm->events, &event) == 0) {
+    struct rdma_cm_id *id = event->id;
+    int unwanted = cm->heard(cm, event);
+    rfaas_verbs()->rdma_ack_cm_event(event);
+    if (unwanted) rfaas_verbs()->rdma_destroy_id(id);
+  }
+}
+
+static void *listen_to(void *argument) {
+  rfaas_cm *cm = argument;
+  while (!__atomic_load_n(&cm->stop, __ATOMIC_ACQUIRE)) {
+    struct pollfd fds[] = {{.fd = cm->events->fd, .events = POLLIN}, {.fd = cm->wake_fd, .events = POLLIN}};
+    poll(fds, 2, wait_ms(cm));
+    uint64_t count;
+    if (fds[1].revents && read(cm->wake_fd, &count, sizeof count) > 0 && cm->woken) cm->woken(cm);
+    if (fds[0].revents) hear(cm);
+    if (cm->deadline_ns && rfaas_now_ns() >= cm->deadline_ns) {
+      cm->deadline_ns = 0;
+      rfaas_cm_fail(cm, RFAAS_LINK_TIMED_OUT, 0, RFAAS_STAGE_CONNECT);
+    }
+  }
+  return NULL;
+}
+
+int rfaas_cm_run(rfaas_cm *cm) {
+  int failed = rfaas_cm_start(&cm->thread, listen_to, cm);
+  cm->has_thread = !failed;
+  return failed;
+}
+
+void rfaas_cm_wake(rfaas_cm *cm) {
+  uint64_t one = 1;
+  (void)!write(cm->wake_fd, &one, sizeof one);
+}
+
+void rfaas_cm_join(rfaas_cm *cm) {
+  if (!cm->has_thread) return;
+  __atomic_store_n(&cm->stop, 1, __ATOMIC_RELEASE);
+  rfaas_cm_wake(cm);
+  pthread_join(cm->thread, NULL);
+  cm->has_thread = 0;
+}
+
+void rfaas_cm_close(rfaas_cm *cm) {
+  if (cm->events) rfaas_verbs()->rdma_destroy_event_channel(cm->events);
+  if (cm->wake_fd >= 0) close(cm->wake_fd);
+}
+
+void rfaas_cm_state(const rfaas_cm *cm, int32_t *out) {
+  out[0] = (int32_t)__atomic_load_n(&cm->failure, __ATOMIC_ACQUIRE);
+  out[1] = cm->detail;
+  out[2] = cm->of;
+}
+
+#endif
