@@ -86,6 +86,21 @@ export const SYMBOLS = {
   rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },
   rfaas_link_close: { args: ["ptr"], returns: "void" },
 
+  rfaas_counter_port_open: { args: ["ptr"], returns: "f64" },
+  rfaas_counter_port_close: { args: ["ptr"], returns: "void" },
+  rfaas_counter_port_number: { args: ["ptr"], returns: "u32" },
+  rfaas_counter_port_state: { args: ["ptr", "ptr"], returns: "void" },
+  rfaas_counters_open: { args: ["ptr", "ptr", "u32"], returns: "f64" },
+  rfaas_counters_state: { args: ["ptr"], returns: "i32" },
+  rfaas_counters_read: { args: ["ptr", "u32", "ptr"], returns: "i32" },
+  rfaas_counters_clear: { args: ["ptr", "u32"], returns: "i32" },
+  rfaas_counters_close: { args: ["ptr"], returns: "void" },
+  rfaas_adder_open: { args: ["ptr", "u32", "ptr"], returns: "f64" },
+  rfaas_adder_close: { args: ["ptr"], returns: "void" },
+  rfaas_adder_state: { args: ["ptr", "ptr"], returns: "void" },
+  rfaas_adder_add: { args: ["ptr", "u32", "ptr"], returns: "i32" },
+  rfaas_adder_completed: { args: ["ptr"], returns: "f64" },
+
   rfaas_verbs_floor: {
     args: ["ptr", "ptr", "ptr", "u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"],
     returns: "i32",

@@ -8,6 +8,7 @@ import type { TokenCheck } from "../manager/keys.ts";
 import { Ledger } from "../manager/ledger.ts";
 import { readPrices } from "../manager/prices.ts";
 import { Registry } from "../manager/registry.ts";
+import { RemoteCounters } from "../manager/remote-counters.ts";
 import { ManagerServer } from "../manager/server.ts";
 import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state.ts";
 import { keepWishes } from "../manager/wishes.ts";
@@ -111,6 +112,7 @@ function announce(
 ): void {
   log.info(`managing at ${server.address}${http ? ` and ${http.url}` : ""}, state in ${state}`);
   log.info(`add a node with: rfaas serve --manager ${server.address}`);
+  log.info(RemoteCounters.describe());
   if (tokens.publicKey === null)
     log.info("there is no key: whoever reaches the port may be a node or a client");
 }

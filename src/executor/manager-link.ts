@@ -2,6 +2,7 @@
  * A node's tie to its manager: says that the node is there, what it has free and what its leases cost. The node never waits for
  * it: without a manager everything goes on, and bills are kept until one has them.
  */
+import { Adder } from "../../ffi/counters.ts";
 import { type Address, formatAddress, parseAddress } from "../address.ts";
 import { LastingConnection } from "../lasting-connection.ts";
 import {
@@ -17,6 +18,7 @@ import {
   managerToNodeVocabulary,
 } from "../protocol/manager-messages.ts";
 import { VERSION } from "../version.ts";
+import { LedgerAdder } from "./ledger-adder.ts";
 
 export interface ManagerLinkEvents {
   /** The manager wants the node empty; leases that are left may go on for `deadlineMs`. May come again with another deadline. */
@@ -66,6 +68,8 @@ export class ManagerLink {
   readonly #living = new Map<string, UsageReport>();
   /** The newest report of each lease that no manager has confirmed. */
   readonly #unsaved = new Map<string, UsageReport>();
+  /** Running totals go this way where there is verbs; what begins and what ends goes by message. */
+  readonly #adder: LedgerAdder | undefined;
   #capacity: Omit<Capacity, "t">;
   #capacityTimer: ReturnType<typeof setTimeout> | undefined;
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
@@ -88,6 +92,7 @@ export class ManagerLink {
     this.#events = events;
     const { cores: freeCores, memoryBytes: freeMemoryBytes } = announce;
     this.#capacity = { freeCores, freeMemoryBytes, leases: 0, draining: false };
+    this.#adder = announce.fabrics.includes("verbs") ? this.#newAdder() : undefined;
     this.#connection = new LastingConnection<ManagerToNode, ToManager>(
       address,
       managerToNodeVocabulary,
@@ -125,8 +130,13 @@ export class ManagerLink {
       const waiting = this.#unsaved.get(lease);
       // Its last word was said.
       if (waiting && waiting.endedAtMs !== null && !ended) continue;
-      if (ended) this.#living.delete(lease);
-      else this.#living.set(lease, report);
+      if (ended) {
+        this.#living.delete(lease);
+        this.#adder?.end(lease);
+      } else {
+        this.#living.set(lease, report);
+        if (this.#adder?.take(lease, report.usage)) continue;
+      }
       this.#unsaved.set(lease, report);
     }
     this.#boundUnsaved();
@@ -140,6 +150,7 @@ export class ManagerLink {
 
   async #leave(): Promise<void> {
     this.#settling ||= !this.#accepted;
+    this.#adder?.stop();
     if (this.#unsaved.size > 0) {
       const saved = new Promise<void>((resolve) => (this.#onSaved = resolve));
       const limit = setTimeout(() => this.#onSaved?.(), LEAVE_LIMIT_MS);
@@ -179,6 +190,12 @@ export class ManagerLink {
         return this.#complain(`the manager at ${this.#name} refuses this node: ${message.message}`);
       case "usage-saved":
         return this.#saved(message.batch);
+      case "counters":
+        return this.#adder?.offered(message);
+      case "no-counters":
+        return this.#adder?.declined(message.reason);
+      case "row-bound":
+        return this.#adder?.bound(message.row, message.lease);
       case "ledger":
         return this.#events.ledger?.(message.problem);
       case "drain":
@@ -187,6 +204,8 @@ export class ManagerLink {
         return this.#events.resume();
       case "remove":
         this.#settling = true;
+        this.#adder?.stop();
+        this.#tellLiving();
         return this.#events.removed();
       case "alive":
     }
@@ -199,13 +218,28 @@ export class ManagerLink {
     this.#events.log("info", `the manager at ${this.#name} knows this node`);
     this.#events.key(publicKey);
     this.#sendCapacity();
-    for (const [lease, report] of this.#living)
-      if (!this.#unsaved.has(lease)) this.#unsaved.set(lease, report);
+    this.#tellLiving();
+    if (!this.#settling && !this.#leaving) this.#adder?.start();
+  }
+
+  #tellLiving(): void {
+    for (const [lease, report] of this.#living) this.#unsaved.set(lease, report);
     this.#flush();
+  }
+
+  #newAdder(): LedgerAdder {
+    return new LedgerAdder({
+      connect: (to) => new Adder(to),
+      ask: () => this.#connection.send({ t: "ask-counters" }),
+      bind: (row, lease) => this.#connection.send({ t: "bind-row", row, lease }),
+      fellBack: () => this.#tellLiving(),
+      log: (level, message) => this.#events.log(level, message),
+    });
   }
 
   #lost(reason: Error): void {
     this.#accepted = false;
+    this.#adder?.stop();
     this.#inFlight = undefined;
     // What came back meanwhile is another node; our bills are still ours.
     if (this.#leaving) this.#settling = true;
@@ -261,8 +295,10 @@ export class ManagerLink {
     const batch = this.#inFlight;
     if (batch?.number !== number) return;
     this.#inFlight = undefined;
-    for (const report of batch.reports)
+    for (const report of batch.reports) {
       if (this.#unsaved.get(report.lease) === report) this.#unsaved.delete(report.lease);
+      if (this.#living.has(report.lease)) this.#adder?.begin(report.lease);
+    }
     if (this.#unsaved.size === 0) return this.#onSaved?.();
     if (this.#leaving || batch.reports.length === MAX_PART_ENTRIES) this.#flush();
     else this.#scheduleFlush();

@@ -112,6 +112,26 @@ export function connectionFailed(
   return new ConnectionFailed(`${stage} for ${where} failed: ${name}; ${adviceFor(of, name)}`);
 }
 
+/** What became of a connection that is no lease's, in a few words. */
+export function linkProblem({ failure, detail, of }: LinkState): string {
+  switch (failure) {
+    case LINK_FAILURE.completion:
+      return `${WORK[of] ?? "work request"} ended with status ${detail} (${STATUSES[detail]?.[0] ?? "unknown status"})`;
+    case LINK_FAILURE.deviceRemoved:
+      return "the RDMA device was removed";
+    case LINK_FAILURE.post:
+      return `${WORK[of] ?? "work request"} was refused (${errorName(detail)})`;
+    case LINK_FAILURE.setup:
+      return `${STAGES[of] ?? "connecting"} failed: ${errorName(detail)}`;
+    case LINK_FAILURE.rejected:
+      return `the RDMA connection was refused (reason ${detail})`;
+    case LINK_FAILURE.timedOut:
+      return "the RDMA connection was not completed within 10 s";
+    default:
+      return "the other side disconnected";
+  }
+}
+
 function adviceFor(stage: number, name: string): string {
   if (stage === LINK_STAGE.address || stage === LINK_STAGE.route)
     return name === "ENODEV"

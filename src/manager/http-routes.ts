@@ -19,8 +19,29 @@ import type { Registry } from "./registry.ts";
 /** What a node that is to be empty gets when nothing is said. */
 export const DEFAULT_DRAIN_MS = 30_000;
 
+/** How what a node's leases use comes to the ledger while they go on; what begins and ends always comes by message. */
+export const NodeLedger = Type.Object({
+  ledger: Type.Union([Type.Literal("verbs"), Type.Literal("messages")], {
+    description: "by remote atomics of the node, or by message",
+  }),
+  ledgerAdds: Type.Integer({
+    minimum: 0,
+    description: "how often a counter was found raised by the node, since it connected",
+  }),
+  usageMessages: Type.Integer({
+    minimum: 0,
+    description: "how many messages with bills the node has sent, since it connected",
+  }),
+});
+export type NodeLedger = Static<typeof NodeLedger>;
+
+/** A node as operators see it. */
+export const NodeStatus = Type.Composite([NodeInfo, NodeLedger]);
+export type NodeStatus = Static<typeof NodeStatus>;
+
 /** What the operations ask of the manager's connections to nodes. */
 export interface NodeControl {
+  ledgerOf(name: string): NodeLedger;
   drain(name: string, deadlineMs: number): boolean;
   resume(name: string): boolean;
   remove(name: string): boolean;
@@ -131,7 +152,7 @@ const Health = Type.Object({
 
 /** Schemas that get a name in the description. */
 export const COMPONENTS: ReadonlyMap<TSchema, string> = new Map<TSchema, string>([
-  [NodeInfo, "Node"],
+  [NodeStatus, "Node"],
   [UsageReport, "Lease"],
   [Bill, "Bill"],
   [Prices, "Prices"],
@@ -198,29 +219,31 @@ export const OPERATIONS: readonly Operation[] = [
   operation({
     ...{ method: "GET", path: "/v1/nodes", id: "listNodes", scope: "read" },
     summary: "all nodes that are expected, there or lately lost",
-    answers: { 200: Type.Object({ nodes: Type.Array(NodeInfo) }) },
-    run: ({ registry }) => ({ status: 200, body: { nodes: registry.nodes() } }),
+    answers: { 200: Type.Object({ nodes: Type.Array(NodeStatus) }) },
+    run: (manager) => ({
+      status: 200,
+      body: { nodes: manager.registry.nodes().map((node) => statusOf(manager, node)) },
+    }),
   }),
   operation({
     ...{ method: "POST", path: "/v1/nodes", id: "addNode", scope: "admin" },
     summary: "expect a node, before or after it connects",
     body: NewNode,
-    answers: { 200: NodeInfo, 201: NodeInfo },
-    run: ({ registry }, { body }) => expectNode(registry, body),
+    answers: { 200: NodeStatus, 201: NodeStatus },
+    run: (manager, { body }) => expectNode(manager, body),
   }),
   operation({
     ...{ method: "GET", path: "/v1/nodes/{name}", id: "getNode", scope: "read" },
     summary: "one node",
-    answers: { 200: NodeInfo },
-    run: ({ registry }, { name }) => ({ status: 200, body: nodeCalled(registry, name) }),
+    answers: { 200: NodeStatus },
+    run: (manager, { name }) => ({ status: 200, body: nodeCalled(manager, name) }),
   }),
   operation({
     ...{ method: "POST", path: "/v1/nodes/{name}", id: "addNamedNode", scope: "admin" },
     summary: "expect a node of this name, before or after it connects",
     body: NamedNode,
-    answers: { 200: NodeInfo, 201: NodeInfo },
-    run: ({ registry }, { name, body }) =>
-      expectNode(registry, checked(NewNode, { ...body, name })),
+    answers: { 200: NodeStatus, 201: NodeStatus },
+    run: (manager, { name, body }) => expectNode(manager, checked(NewNode, { ...body, name })),
   }),
   operation({
     ...{ method: "DELETE", path: "/v1/nodes/{name}", id: "removeNode", scope: "admin" },
@@ -235,19 +258,19 @@ export const OPERATIONS: readonly Operation[] = [
     ...{ method: "POST", path: "/v1/nodes/{name}/drain", id: "drainNode", scope: "admin" },
     summary: "grant no more leases on a node, and end those it has by the deadline",
     body: Drain,
-    answers: { 202: NodeInfo },
-    run({ server, registry }, { name, body }) {
-      if (!server.drain(name, body.deadlineMs ?? DEFAULT_DRAIN_MS)) throw noNode(name);
-      return { status: 202, body: nodeCalled(registry, name) };
+    answers: { 202: NodeStatus },
+    run(manager, { name, body }) {
+      if (!manager.server.drain(name, body.deadlineMs ?? DEFAULT_DRAIN_MS)) throw noNode(name);
+      return { status: 202, body: nodeCalled(manager, name) };
     },
   }),
   operation({
     ...{ method: "POST", path: "/v1/nodes/{name}/resume", id: "resumeNode", scope: "admin" },
     summary: "let a node serve again",
-    answers: { 202: NodeInfo },
-    run({ server, registry }, { name }) {
-      if (!server.resume(name)) throw noNode(name);
-      return { status: 202, body: nodeCalled(registry, name) };
+    answers: { 202: NodeStatus },
+    run(manager, { name }) {
+      if (!manager.server.resume(name)) throw noNode(name);
+      return { status: 202, body: nodeCalled(manager, name) };
     },
   }),
   operation({
@@ -302,23 +325,28 @@ export function toJson(value: unknown): string {
 const exactJson = JSON as unknown as { rawJSON(text: string): unknown };
 
 function expectNode(
-  registry: Registry,
+  manager: Manager,
   { name, address, cores = 0, memory = 0 }: Static<typeof NewNode>,
 ): Answer {
+  const { registry } = manager;
   const known = registry.get(name) !== undefined;
   const problem = registry.expect({ name, address, cores, memoryBytes: memory });
   if (problem) throw new HttpError(503, "RFAAS_FULL", problem);
   return {
     status: known ? 200 : 201,
-    body: nodeCalled(registry, name),
+    body: nodeCalled(manager, name),
     headers: { location: `/v1/nodes/${encodeURIComponent(name)}` },
   };
 }
 
-function nodeCalled(registry: Registry, name: string): NodeInfo {
-  const node = registry.get(name);
+function nodeCalled(manager: Manager, name: string): NodeStatus {
+  const node = manager.registry.get(name);
   if (!node) throw noNode(name);
-  return node;
+  return statusOf(manager, node);
+}
+
+function statusOf({ server }: Manager, node: NodeInfo): NodeStatus {
+  return { ...node, ...server.ledgerOf(node.name) };
 }
 
 function noNode(name: string): HttpError {

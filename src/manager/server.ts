@@ -20,7 +20,9 @@ import {
 } from "../protocol/manager-messages.ts";
 import { VERSION } from "../version.ts";
 import type { TokenCheck } from "./keys.ts";
+import type { NodeLedger } from "./http-routes.ts";
 import { type Registry, type Session, nodeProblem } from "./registry.ts";
+import { RemoteCounters } from "./remote-counters.ts";
 import { Subscribers } from "./subscribers.ts";
 import { type LedgerSink, UsageIntake } from "./usage-intake.ts";
 
@@ -54,11 +56,14 @@ interface NodeRole {
   /** Undefined for a node that is out of the cluster and only settles its bills. */
   session: Session | undefined;
   heardAtMs: number;
+  usageMessages: number;
 }
 
 interface Peer {
   readonly connection: PeerConnection;
   readonly connectedAtMs: number;
+  /** Our address that it connected to. */
+  readonly reachedAt: string;
   ungreetedBytes: number;
   role: NodeRole | { kind: "client" } | undefined;
 }
@@ -76,6 +81,7 @@ export class ManagerServer {
   readonly #settling = new Set<Peer>();
   readonly #subscribers: Subscribers;
   readonly #intake: UsageIntake;
+  readonly #counters: RemoteCounters;
   readonly #unlisten: () => void;
   readonly #timers: ReturnType<typeof setInterval>[];
 
@@ -88,6 +94,10 @@ export class ManagerServer {
     this.address = formatAddress({ kind: "tcp", host: hostname, port });
     this.#subscribers = new Subscribers(registry);
     this.#intake = new UsageIntake(options.ledger, { ledger: (problem) => this.#ledger(problem) });
+    this.#counters = new RemoteCounters({
+      usage: (reports) => this.#intake.add(reports, () => {}),
+      log: (level, message) => options.log(level, message),
+    });
     this.#unlisten = registry.onChange((name) => {
       const state = registry.get(name)?.state;
       if (state !== "up" && state !== "draining") this.#intake.forget(name);
@@ -110,6 +120,16 @@ export class ManagerServer {
   /** The newest report of each lease that goes on. */
   leases(): UsageReport[] {
     return this.#intake.leases();
+  }
+
+  /** How what its leases use comes in. */
+  ledgerOf(name: string): NodeLedger {
+    const session = this.#options.registry.sessionOf(name);
+    const peer = session === undefined ? undefined : this.#nodes.get(session);
+    if (peer?.role?.kind !== "node") return { ledger: "messages", ledgerAdds: 0, usageMessages: 0 };
+    const { connected, rises } = this.#counters.stateOf(peer);
+    const { usageMessages } = peer.role;
+    return { ledger: connected ? "verbs" : "messages", ledgerAdds: rises, usageMessages };
   }
 
   /** Asks a node to grant no more leases and to end those it has by the deadline. False when there is no such node. */
@@ -146,6 +166,7 @@ export class ManagerServer {
   close(): void {
     for (const timer of this.#timers) clearInterval(timer);
     this.#listener.stop();
+    this.#counters.close();
     this.#intake.flush();
     this.#unlisten();
     this.#subscribers.close();
@@ -161,7 +182,7 @@ export class ManagerServer {
       open: (socket) => {
         if (this.#peers.size >= this.#maxConnections && !this.#makeRoom())
           return void socket.terminate();
-        const peer = this.#newPeer();
+        const peer = this.#newPeer(localAddress(socket));
         peers.set(socket, peer);
         peer.connection.opened(socket);
         socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -190,7 +211,7 @@ export class ManagerServer {
     return false;
   }
 
-  #newPeer(): Peer {
+  #newPeer(reachedAt: string): Peer {
     const connection: PeerConnection = new Connection(toManagerVocabulary, {
       message: (message) => this.#heard(peer, message),
       closed: (error) => this.#closed(peer, error),
@@ -198,6 +219,7 @@ export class ManagerServer {
     const peer: Peer = {
       connection,
       connectedAtMs: performance.now(),
+      reachedAt,
       ungreetedBytes: 0,
       role: undefined,
     };
@@ -214,6 +236,7 @@ export class ManagerServer {
     this.#peers.delete(peer);
     this.#ungreeted.delete(peer);
     this.#settling.delete(peer);
+    this.#counters.forget(peer);
     this.#subscribers.delete(peer.connection);
     if (peer.role?.kind !== "node") return;
     const { registry, log } = this.#options;
@@ -261,7 +284,10 @@ export class ManagerServer {
     const { registry, tokens, log } = this.#options;
     const { name, instance } = announce;
     const nowMs = performance.now();
-    const role: NodeRole = { kind: "node", name, instance, session: undefined, heardAtMs: nowMs };
+    const role: NodeRole = {
+      ...{ kind: "node", name, instance, session: undefined },
+      ...{ heardAtMs: nowMs, usageMessages: 0 },
+    };
     let wish: ManagerToNode | undefined;
     if (announce.settling) {
       const problem = nodeProblem(announce);
@@ -313,9 +339,21 @@ export class ManagerServer {
             "RFAAS_PROTOCOL",
             `lease ${foreign.lease} is not of node ${role.name} as it was announced; update the node`,
           );
+        role.usageMessages++;
+        for (const { lease, endedAtMs } of message.reports)
+          if (endedAtMs !== null) this.#counters.unbind(peer, lease);
         return this.#intake.add(message.reports, () =>
           peer.connection.send({ t: "usage-saved", batch: message.batch }),
         );
+      }
+      case "ask-counters":
+        return this.#offerCounters(peer, role);
+      case "bind-row": {
+        const { row, lease } = message;
+        const report = this.#intake.living(role.name, lease);
+        if (report && this.#counters.bind(peer, row, report))
+          peer.connection.send({ t: "row-bound", row, lease });
+        return;
       }
       case "leaving":
         if (role.session !== undefined) {
@@ -334,6 +372,17 @@ export class ManagerServer {
     }
   }
 
+  #offerCounters(peer: Peer, { name, session }: NodeRole): void {
+    const { registry } = this.#options;
+    const node = session === undefined ? undefined : registry.get(name);
+    const offer = node
+      ? this.#counters.offer(peer, name, peer.reachedAt, node.cores)
+      : { reason: "the node is out of the cluster" };
+    peer.connection.send(
+      "reason" in offer ? { t: "no-counters", ...offer } : { t: "counters", ...offer },
+    );
+  }
+
   #heardClient(peer: Peer, message: ToManager): void {
     if (message.t !== "ask-leases")
       return this.#refuse(
@@ -349,6 +398,7 @@ export class ManagerServer {
   #settle(peer: Peer, role: NodeRole): void {
     if (role.session !== undefined) this.#nodes.delete(role.session);
     role.session = undefined;
+    this.#counters.forget(peer);
     this.#settling.add(peer);
   }
 
@@ -389,6 +439,11 @@ export class ManagerServer {
 function describe({ role }: Peer): string {
   if (!role) return "a connection";
   return role.kind === "node" ? `node ${role.name}` : "a client";
+}
+
+/** Without the form that IPv4 has on a socket of both families. */
+function localAddress({ localAddress: address }: Socket<undefined>): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 function maxConnections(): number {

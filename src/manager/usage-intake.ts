@@ -75,6 +75,11 @@ export class UsageIntake {
     return [...this.#living.values()].flatMap((leases) => [...leases.values()]);
   }
 
+  /** The newest report of a lease that goes on. */
+  living(node: string, lease: string): UsageReport | undefined {
+    return this.#living.get(node)?.get(lease);
+  }
+
   /** The leases of a node that is lost are not shown; their bills stay. */
   forget(node: string): void {
     this.#living.delete(node);

@@ -121,6 +121,10 @@ const UsageBatch = Type.Object({
   reports: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }),
 });
 const Leaving = Type.Object({ t: Type.Literal("leaving") });
+/** The node could add to counters in the manager's memory over RDMA, and asks for some. Earlier ones are given up. */
+const AskCounters = Type.Object({ t: Type.Literal("ask-counters") });
+/** A row of the node's counters is for a lease that the manager knows. Nothing is under way to it. */
+const BindRow = Type.Object({ t: Type.Literal("bind-row"), row: index, lease: text });
 
 const Subscribe = Type.Object({
   t: Type.Literal("subscribe"),
@@ -140,6 +144,16 @@ const LedgerState = Type.Object({
   /** Why bills cannot be saved for now; null when they can. */
   problem: Type.Union([prose, Type.Null()]),
 });
+/** Counters were set aside for the node that shows the nonce there, over RDMA. */
+const CountersOffer = Type.Object({
+  t: Type.Literal("counters"),
+  address: text,
+  port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  nonce: Type.Uint8Array({ minByteLength: 16, maxByteLength: 16 }),
+});
+const NoCounters = Type.Object({ t: Type.Literal("no-counters"), reason: prose });
+/** The row holds zeros, and the manager reads it for the lease from now on. */
+const RowBound = Type.Object({ t: Type.Literal("row-bound"), row: index, lease: text });
 const Drain = Type.Object({
   t: Type.Literal("drain"),
   /** From now; then leases that are left are ended. */
@@ -169,6 +183,7 @@ const ManagerKey = Type.Object({ t: Type.Literal("manager-key"), publicKey });
 
 export type Announce = Static<typeof Announce>;
 export type Capacity = Static<typeof Capacity>;
+export type CountersOffer = Static<typeof CountersOffer>;
 export type NodesChanged = Static<typeof NodesChanged>;
 
 /** What comes to the manager: `announce` or `subscribe` first, then what that makes of the peer. */
@@ -177,6 +192,8 @@ export type ToManager = Static<
   | typeof Capacity
   | typeof UsageBatch
   | typeof Leaving
+  | typeof AskCounters
+  | typeof BindRow
   | typeof Subscribe
   | typeof AskLeases
 >;
@@ -186,6 +203,9 @@ export type ManagerToNode = Static<
   | typeof Alive
   | typeof UsageSaved
   | typeof LedgerState
+  | typeof CountersOffer
+  | typeof NoCounters
+  | typeof RowBound
   | typeof Drain
   | typeof Resume
   | typeof Remove
@@ -204,6 +224,8 @@ export const toManagerVocabulary = new Vocabulary<ToManager>([
   Capacity,
   UsageBatch,
   Leaving,
+  AskCounters,
+  BindRow,
   Subscribe,
   AskLeases,
 ]);
@@ -213,6 +235,9 @@ export const managerToNodeVocabulary = new Vocabulary<ManagerToNode>([
   Alive,
   UsageSaved,
   LedgerState,
+  CountersOffer,
+  NoCounters,
+  RowBound,
   Drain,
   Resume,
   Remove,

@@ -16,3 +16,12 @@ export const Usage = Type.Object({
   bytes: sum,
 });
 export type Usage = Static<typeof Usage>;
+
+/** The counters, in the order in which they lie in a row of remote counters. */
+export const USAGE_COUNTERS = [
+  "allocationCoreNs",
+  "executionNs",
+  "pollingNs",
+  "calls",
+  "bytes",
+] as const satisfies readonly (keyof Usage)[];

@@ -6,7 +6,14 @@ import { generateKeyPairSync } from "node:crypto";
 import { Value } from "@sinclair/typebox/value";
 import { AddressInUse, LedgerUnavailable, UsageError } from "../../src/errors.ts";
 import { MAX_BODY_BYTES, startHttp } from "../../src/manager/http.ts";
-import { Bill, ErrorAnswer, type NodeControl, OPERATIONS } from "../../src/manager/http-routes.ts";
+import {
+  Bill,
+  ErrorAnswer,
+  type NodeControl,
+  type NodeLedger,
+  NodeStatus,
+  OPERATIONS,
+} from "../../src/manager/http-routes.ts";
 import { NoTokens, SignedTokens } from "../../src/manager/keys.ts";
 import { Ledger } from "../../src/manager/ledger.ts";
 import { DEFAULT_PRICES } from "../../src/manager/prices.ts";
@@ -31,6 +38,8 @@ const LEASE: UsageReport = {
   usage: { allocationCoreNs: 4e9, executionNs: 3e9, pollingNs: 2e9, calls: 1e6, bytes: 2 ** 30 },
 };
 
+const TOLD: NodeLedger = { ledger: "verbs", ledgerAdds: 7, usageMessages: 2 };
+
 /** What the server does to the nodes that are connected; here none is. */
 class Control implements NodeControl {
   readonly drains: [name: string, deadlineMs: number][] = [];
@@ -47,6 +56,9 @@ class Control implements NodeControl {
   }
   remove(name: string): boolean {
     return this.#registry.remove(name);
+  }
+  ledgerOf(): NodeLedger {
+    return TOLD;
   }
   leases(): UsageReport[] {
     return [LEASE];
@@ -147,8 +159,10 @@ describe("nodes", () => {
     expect((await f.ask("POST", "/v1/nodes", { body: node })).status).toBe(200);
     expect(f.registry.isExpected("n1")).toBe(true);
 
-    expect<unknown>((await f.ask("GET", "/v1/nodes")).body).toEqual({ nodes: f.registry.nodes() });
-    expect<unknown>((await f.ask("GET", "/v1/nodes/n1")).body).toEqual(f.registry.get("n1"));
+    const { body } = await f.ask("GET", "/v1/nodes/n1");
+    expect<unknown>(body).toEqual({ ...f.registry.get("n1"), ...TOLD });
+    expect(Value.Check(NodeStatus, body)).toBe(true);
+    expect<unknown>((await f.ask("GET", "/v1/nodes")).body).toEqual({ nodes: [body] });
 
     const drained = await f.ask("POST", "/v1/nodes/n1/drain", { body: { deadlineMs: 0 } });
     expect([drained.status, drained.body.name]).toEqual([202, "n1"]);

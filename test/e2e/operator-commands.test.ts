@@ -60,6 +60,7 @@ class Cluster implements AsyncDisposable {
       resume: (name) => this.registry.resume(name),
       remove: (name) => this.registry.remove(name),
       leases: () => [],
+      ledgerOf: () => ({ ledger: "messages", ledgerAdds: 0, usageMessages: 0 }),
     },
     log: () => {},
   });

@@ -4,6 +4,7 @@ import type { EndlessEnd } from "../rdma/endless-client.ts";
 import type { GuestProcess } from "./commands.ts";
 import { guestTest, waitFor } from "./guest-test.ts";
 import { type Guest, twoGuests } from "./guest.ts";
+import type { Counted, Settled } from "./ledger-client.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(180_000);
@@ -81,6 +82,72 @@ describe("two guests", () => {
     closed.kill("SIGTERM");
     expect(await closed.exited).toBe(0);
   });
+
+  both(
+    "share a ledger that rises by remote atomics, and is exact though the manager is killed",
+    async () => {
+      const CALLS = 200;
+      const BYTES = 128;
+      const startManager = async (): Promise<GuestProcess> => {
+        const manager = one.start(
+          `dist/rfaas manager --listen ${one.address}:7800 --http ${one.address}:7801 --state /tmp/manager`,
+        );
+        await waitFor(manager, `add to the ledger over verbs, at ${one.address}`);
+        return manager;
+      };
+      let manager = await startManager();
+      const member = two.start(
+        `dist/rfaas serve --listen /tmp/member.sock --cores 1 --name n1 --manager ${one.address}:7800`,
+      );
+      await waitFor(member, "serving");
+      const client = two.start(
+        `node_modules/.bin/bun test/softroce/ledger-client.ts /tmp/member.sock http://${one.address}:7801 ${CALLS}`,
+      );
+      const said = <T>(what: string): T =>
+        JSON.parse(new RegExp(`^${what} (.*)$`, "m").exec(client.output)![1]!) as T;
+      const expectCounted = (what: string, calls: number): void => {
+        const { called, usage, ledger, before, after } = said<Counted>(what);
+        expect(called).toBe(calls);
+        expect(usage).toMatchObject({ calls, bytes: calls * BYTES });
+        expect(ledger).toMatchObject({ calls, bytes: calls * BYTES });
+        expect(ledger.allocationCoreNs).toBeLessThanOrEqual(usage.allocationCoreNs);
+        // By adds, and by no message.
+        expect(after.ledger).toBe("verbs");
+        expect(after.ledgerAdds).toBeGreaterThan(before.ledgerAdds);
+        expect(after.usageMessages).toBe(before.usageMessages);
+      };
+
+      await waitFor(client, /^counted \{.*\n/m, 60_000);
+      expectCounted("counted", 2 * CALLS);
+      manager.kill("SIGKILL");
+      await waitFor(client, "called without a manager");
+      manager = await startManager();
+      await waitFor(client, /^counted again \{.*\n/m, 60_000);
+      expectCounted("counted again", 4 * CALLS);
+      expect(await client.exited, client.output).toBe(0);
+      const { called, heldNs, rows } = said<Settled>("settled");
+      expect(called).toBe(4 * CALLS);
+      expect(rows).toHaveLength(1);
+      expect(rows[0]).toMatchObject({ leases: 1, live: 0, calls: called, bytes: called * BYTES });
+      const { usage } = said<Counted>("counted again");
+      expect(rows[0]!.allocationCoreNs).toBeGreaterThanOrEqual(usage.allocationCoreNs);
+      expect(rows[0]!.allocationCoreNs).toBeLessThan(heldNs);
+
+      // What the manager had set aside for a node goes with it.
+      const registered = async (): Promise<string> =>
+        (await one.run("rdma resource show mr")).output;
+      expect(await registered()).toContain("rfaas");
+      member.kill("SIGKILL");
+      await until(
+        async () => !(await registered()).includes("rfaas"),
+        "the memory is free",
+        20_000,
+      );
+      expect(manager.output).toContain("node n1 is lost");
+      manager.kill("SIGTERM");
+      expect(await manager.exited).toBe(0);
+    },
+  );
 
   both(
     "lose each other in the middle of calls when the cable is pulled, and find each other again",

@@ -59,6 +59,8 @@ const toManager = [
   { t: "capacity", freeCores: 0, freeMemoryBytes: 0, leases: 0, draining: false },
   { t: "usage", batch: 1, reports: all(report) },
   { t: "leaving" },
+  { t: "ask-counters" },
+  { t: "bind-row", row: 0, lease: long(256) },
   { t: "subscribe", protocol: 1, version: "0", token: null },
   { t: "ask-leases", id: 1 },
 ];
@@ -69,6 +71,9 @@ const toNode = [
   { t: "usage-saved", batch: 1 },
   { t: "ledger", problem: null },
   { t: "ledger", problem: "full" },
+  { t: "counters", address: "10.0.0.1", port: 65_535, nonce: new Uint8Array(16) },
+  { t: "no-counters", reason: "no device" },
+  { t: "row-bound", row: 0xffffffff, lease: long(256) },
   { t: "drain", deadlineMs: 0 },
   { t: "resume" },
   { t: "remove" },
