@@ -236,7 +236,8 @@ struct rfaas_cm {
   int wake_fd;
   uint32_t stop;
   uint64_t deadline_ns; /* of the set-up, 0 for none */
-  /* First failure wins; `failure` is stored last. */
+  struct ibv_context *context; /* of the device, once it is known */
+  /* First failure wins, but for the removal of the device; `failure` is stored last. */
   uint32_t failing;
   uint32_t failure; /* enum rfaas_verbs_failure */
   int32_t detail;
@@ -255,7 +256,7 @@ int rfaas_cm_run(rfaas_cm *cm);
 void rfaas_cm_wake(rfaas_cm *cm);
 /* Ends the thread: from now on nothing but the caller uses what it has set up. */
 void rfaas_cm_join(rfaas_cm *cm);
-/* Ids must be destroyed before. */
+/* Everything that was made of its events must be destroyed before. */
 void rfaas_cm_close(rfaas_cm *cm);
 /* Writes failure, detail, of. */
 void rfaas_cm_state(const rfaas_cm *cm, int32_t *out);

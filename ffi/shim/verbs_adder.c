@@ -75,6 +75,7 @@ static int heard(rfaas_cm *cm, const struct rdma_cm_event *event) {
   struct rdma_cm_id *id = event->id;
   switch (event->event) {
     case RDMA_CM_EVENT_ADDR_RESOLVED:
+      cm->context = id->verbs;
       rfaas_cm_set_timers(id);
       if (rfaas_verbs()->rdma_resolve_route(id, RFAAS_RESOLVE_TIMEOUT_MS) != 0)
         rfaas_cm_fail(cm, RFAAS_LINK_SETUP, errno, RFAAS_STAGE_ROUTE);

@@ -65,7 +65,10 @@ int rfaas_cm_start(pthread_t *thread, void *(*run)(void *), void *argument) {
 }
 
 void rfaas_cm_fail(rfaas_cm *cm, uint32_t failure, int32_t detail, int32_t of) {
-  if (__atomic_exchange_n(&cm->failing, 1, __ATOMIC_SEQ_CST)) return;
+  if (__atomic_exchange_n(&cm->failing, 1, __ATOMIC_SEQ_CST)) {
+    if (failure == RFAAS_LINK_DEVICE_REMOVED) __atomic_store_n(&cm->failure, failure, __ATOMIC_RELEASE);
+    return;
+  }
   cm->detail = detail;
   cm->of = of;
   __atomic_store_n(&cm->failure, failure, __ATOMIC_RELEASE);
@@ -128,9 +131,20 @@ void rfaas_cm_join(rfaas_cm *cm) {
   cm->has_thread = 0;
 }
 
+/* librdmacm keeps a removed device open as long as there is no other, and some devices do not go before everybody has closed them.
+ * Its descriptors lead nowhere from now on; their numbers stay taken until librdmacm closes them. */
+static void let_go(struct ibv_context *context) {
+  int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nowhere < 0) return;
+  dup3(nowhere, context->async_fd, O_CLOEXEC);
+  dup3(nowhere, context->cmd_fd, O_CLOEXEC);
+  close(nowhere);
+}
+
 void rfaas_cm_close(rfaas_cm *cm) {
   if (cm->events) rfaas_verbs()->rdma_destroy_event_channel(cm->events);
   if (cm->wake_fd >= 0) close(cm->wake_fd);
+  if (cm->failure == RFAAS_LINK_DEVICE_REMOVED && cm->context) let_go(cm->context);
 }
 
 void rfaas_cm_state(const rfaas_cm *cm, int32_t *out) {

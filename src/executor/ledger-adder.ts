@@ -56,6 +56,11 @@ export class LedgerAdder {
   #free: number[] = [];
   readonly #deltas = new Float64Array(new ArrayBuffer(8 * COUNTERS_PER_ROW));
   #link: AddLink | undefined;
+  /**
+   * The last connection, of no more use. Whoever has none does not hear that the device is to be removed, and holds it up; and the
+   * removal of a device shows as a lost connection first.
+   */
+  #retired: AddLink | undefined;
   #where = "";
   #ready = false;
   #posted = 0;
@@ -139,11 +144,19 @@ export class LedgerAdder {
     this.#closing.push({ row: row.row, after: this.#posted });
   }
 
-  /** Disconnects, and does not try again. */
+  /** Adds no more, and does not try again. */
   stop(): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#disconnect();
+  }
+
+  /** Gives everything back. */
+  close(): void {
+    this.stop();
+    clearTimeout(this.#timer);
+    this.#retired?.close();
+    this.#retired = undefined;
   }
 
   #schedule(inMs: number): void {
@@ -152,8 +165,12 @@ export class LedgerAdder {
   }
 
   #look(): void {
+    if (this.#retired?.state.failure === LINK_FAILURE.deviceRemoved) {
+      this.#retired.close();
+      this.#retired = undefined;
+    }
     const link = this.#link;
-    if (!link) return;
+    if (!link) return this.#retired && this.#schedule(IDLE_INTERVAL_MS);
     const completed = link.completed();
     const { state } = link;
     if (state.failure !== LINK_FAILURE.sound)
@@ -222,7 +239,7 @@ export class LedgerAdder {
           "info",
           `adds to the manager's ledger at ${this.#where}: ${this.#posted} begun, ${this.#completed} done`,
         );
-      link.close();
+      this.#retire(link);
     }
     this.#ready = false;
     this.#posted = 0;
@@ -230,6 +247,15 @@ export class LedgerAdder {
     this.#leases.clear();
     this.#closing = [];
     this.#free = [];
+    if (this.#retired) this.#schedule(IDLE_INTERVAL_MS);
+  }
+
+  #retire(link: AddLink): void {
+    const removed = link.state.failure === LINK_FAILURE.deviceRemoved;
+    // One that was never there may not know of a device.
+    if (removed || (this.#retired && !this.#ready)) return link.close();
+    this.#retired?.close();
+    this.#retired = link;
   }
 
   /** Says the same once, however often it is tried. */

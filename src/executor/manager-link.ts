@@ -150,7 +150,7 @@ export class ManagerLink {
 
   async #leave(): Promise<void> {
     this.#settling ||= !this.#accepted;
-    this.#adder?.stop();
+    this.#adder?.close();
     if (this.#unsaved.size > 0) {
       const saved = new Promise<void>((resolve) => (this.#onSaved = resolve));
       const limit = setTimeout(() => this.#onSaved?.(), LEAVE_LIMIT_MS);

@@ -1,8 +1,11 @@
 /** Counters that are raised by remote atomics: who may, what arrives, and what is left when either side goes. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { Adder, COUNTERS_PER_ROW, CounterPort, type Counters } from "../../ffi/counters.ts";
 import { LINK_FAILURE } from "../../ffi/verbs.ts";
+import { ROOT } from "../support/executable.ts";
 import { expectResources, resources, withDevice } from "../support/rdma.ts";
+import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 import { newNonce } from "./verbs-pair.ts";
 
@@ -111,7 +114,39 @@ withDevice("remote counters", ({ address }) => {
     late.close();
   });
 
-  test("of another node are out of reach: its connection ends, the other's goes on", async () => {
+  test("are only added to, and only by their own node, whatever a node does", async () => {
+    using scratch = new Scratch();
+    const hostile = scratch.join("hostile-adder");
+    const compile = Bun.spawnSync([
+      ...["gcc", "-Wall", "-Wextra", "-Werror", "-O1", `-I${join(ROOT, "ffi", "shim")}`],
+      ...[join(import.meta.dir, "hostile-adder.c"), "-o", hostile, "-libverbs", "-lrdmacm"],
+    ]);
+    expect(compile.stderr.toString()).toBe("");
+    for (const operation of ["cross", "write", "read"]) {
+      const nonces = [newNonce(), newNonce()] as const;
+      const both = nonces.map((nonce) => port.open(nonce, ROWS));
+      const child = Bun.spawn(
+        [
+          ...[hostile, address, String(port.port)],
+          ...nonces.map((nonce) => Buffer.from(nonce).toString("hex")),
+          operation,
+        ],
+        { stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+      );
+      expect([operation, Number(await child.stdout.text())]).toEqual([
+        operation,
+        REMOTE_ACCESS_ERROR,
+      ]);
+      // It ends without a goodbye, and the kernel says it.
+      for (const counters of both) {
+        await until(() => counters.state === "lost", "the manager notices");
+        expect(read(counters, 0)).toEqual([0, 0, 0, 0, 0]);
+        counters.close();
+      }
+    }
+  });
+
+  test("beyond the last row are out of reach: the node's connection ends, and another's goes on", async () => {
     const [mine, other] = [await connected(), await connected()];
     other.adder.add(0, numbers(7, 7, 7, 7, 7));
     mine.adder.add(ROWS, numbers(1, 0, 0, 0, 0));

@@ -68,7 +68,7 @@ withDevice("a node that adds to the ledger", ({ address }) => {
     expect(logged.filter((line) => line === "node n1 adds to the ledger over verbs")).toHaveLength(
       2,
     );
-    adder.stop();
+    adder.close();
     await until(() => !counters.stateOf(node).connected, "the manager notices");
     counters.close();
   });

@@ -5,6 +5,7 @@ import type { GuestProcess } from "./commands.ts";
 import { Guest } from "./guest.ts";
 import { runSuiteInGuest } from "./suite.ts";
 import { guestTest, waitFor } from "./guest-test.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(400_000);
 
@@ -54,8 +55,12 @@ describe("one guest", () => {
 
   // SoftRoCE waits for every process that has the device open, so nothing else may have it.
   inGuest("loses its device in the middle of calls, and gets it back", async () => {
-    const node = guest.start("dist/rfaas serve --fabric verbs --listen 127.0.0.1:7700 --cores 4");
-    await waitFor(node, "serving");
+    const manager = guest.start("dist/rfaas manager --listen 127.0.0.1:7800 --state /tmp/manager");
+    await waitFor(manager, "managing at");
+    const node = guest.start(
+      "dist/rfaas serve --fabric verbs --listen 127.0.0.1:7700 --cores 4 --manager 127.0.0.1:7800 --name n1",
+    );
+    await waitFor(node, "the manager's ledger is added to over verbs");
     const clients = ["sync", "awaited"].map((mode) =>
       guest.start(`node_modules/.bin/bun test/rdma/endless-client.ts 127.0.0.1:7700 ${mode}`),
     );
@@ -71,6 +76,8 @@ describe("one guest", () => {
         for (const message of end.messages) expect(message).toMatch(LOST_WITH_DEVICE);
       }
       await waitFor(node, LOST_WITH_DEVICE);
+      await waitFor(manager, /was removed; nodes report by message/);
+      await waitFor(node, "told by message: this machine has no RDMA device");
       const refused = await guest.run(`${INVOKE} --fabric verbs --node 127.0.0.1:7700`);
       expect(refused.output).toContain("no RDMA device");
       expect(refused.exitCode).not.toBe(0);
@@ -79,8 +86,12 @@ describe("one guest", () => {
     }
     const again = await guest.run(`${INVOKE} --fabric verbs --node 127.0.0.1:7700`);
     expect(again).toEqual({ exitCode: 0, output: "7\n" });
-    node.kill("SIGTERM");
-    expect(await node.exited).toBe(0);
+    const added = /the manager's ledger is added to over verbs/g;
+    await until(() => node.output.match(added)?.length === 2, "it adds again", 30_000);
+    for (const process of [node, manager]) {
+      process.kill("SIGTERM");
+      expect(await process.exited).toBe(0);
+    }
     const { output } = await guest.run("rdma resource show");
     expect(output).toMatch(/pd 1 cq 1 qp 1 cm_id 0 mr 0/);
   });

@@ -145,7 +145,7 @@ describe("a node's adds", () => {
       log: (_, message) => logged.push(message),
     });
   });
-  afterEach(() => adder.stop());
+  afterEach(() => adder.close());
 
   function offer(): void {
     memory = new Rows(2);
@@ -253,7 +253,7 @@ describe("a node's adds", () => {
     const lost = memory;
     lost.failure = LINK_FAILURE.disconnected;
     await until(() => fellBack === 1, "it falls back");
-    expect(lost.closed).toBe(true);
+    expect(lost.closed).toBe(false);
     expect(adder.take("i/1", usage(6))).toBe(false);
     expect(logged.at(-1)).toContain("told by message for now: 10.0.0.1:5: the other side disconn");
     await until(() => adder.connected, "it is connected again");
@@ -278,12 +278,26 @@ describe("a node's adds", () => {
     adder.begin("i/1");
     const { length } = logged;
     adder.stop();
-    expect(memory.closed).toBe(true);
     expect(adder.take("i/1", usage(1))).toBe(false);
     expect(logged.slice(length)).toEqual([
       "adds to the manager's ledger at 10.0.0.1:5: 0 begun, 0 done",
     ]);
     expect(fellBack).toBe(0);
+    adder.close();
+    expect(memory.closed).toBe(true);
+  });
+
+  test("hold on to the last connection, to hear that the device is removed", async () => {
+    await started();
+    const first = memory;
+    first.failure = LINK_FAILURE.disconnected;
+    await until(() => fellBack === 1, "it falls back");
+    await until(() => adder.connected, "it is connected again");
+    expect(first.closed).toBe(false);
+    adder.stop();
+    expect([first.closed, memory.closed]).toEqual([true, false]);
+    memory.failure = LINK_FAILURE.deviceRemoved;
+    await until(() => memory.closed, "it is closed");
   });
 });
 
@@ -302,7 +316,7 @@ test("a manager without counters is asked again, and it is said once", async () 
   });
   adder.start();
   await until(() => asked === 2, "it asks again");
-  adder.stop();
+  adder.close();
   expect(logged).toEqual([
     "the manager's ledger is told by message: this machine has no RDMA device",
   ]);
