@@ -2,8 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ProtocolError, UsageError } from "../errors.ts";
-import { DEFAULT_DRAIN_MS } from "../manager/http-routes.ts";
-import { NodeInfo } from "../protocol/manager-messages.ts";
+import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http-routes.ts";
 import { formatBytes, parseDuration } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
@@ -19,7 +18,7 @@ const Options = Type.Object({
 });
 type Options = ReturnType<typeof readOptions<typeof Options>>;
 
-const Nodes = Type.Object({ nodes: Type.Array(NodeInfo) });
+const Nodes = Type.Object({ nodes: Type.Array(NodeStatus) });
 
 const VERBS = ["drain", "resume", "remove", "ls"] as const;
 type Verb = (typeof VERBS)[number];
@@ -101,7 +100,7 @@ async function list(
   process.stdout.write(json ? `${JSON.stringify({ nodes: shown })}\n` : forPeople(shown));
 }
 
-function parseNodes(text: string): NodeInfo[] {
+function parseNodes(text: string): NodeStatus[] {
   try {
     const answer: unknown = JSON.parse(text);
     if (Value.Check(Nodes, answer)) return answer.nodes;
@@ -113,7 +112,7 @@ function parseNodes(text: string): NodeInfo[] {
   );
 }
 
-function forPeople(nodes: readonly NodeInfo[]): string {
+function forPeople(nodes: readonly NodeStatus[]): string {
   const header = ["name", "state", "address", "free/cores", "free/memory", "leases", "fabrics"];
   const lines = nodes.map((one) => [
     ...[one.name, one.state, one.address].map(printable),

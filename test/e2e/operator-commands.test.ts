@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { createPublicKey } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { NodeLedger } from "../../src/manager/http-routes.ts";
 import { startHttp } from "../../src/manager/http.ts";
 import { SignedTokens, TokenKeys } from "../../src/manager/keys.ts";
 import { Ledger } from "../../src/manager/ledger.ts";
@@ -39,6 +40,8 @@ function report(lease: string, user: string, startedAtMs: number, executionNs = 
   };
 }
 
+const TOLD: NodeLedger = { ledger: "messages", ledgerAdds: 0, usageMessages: 0 };
+
 /** A state directory with a key and a ledger, and its HTTP interface. */
 class Cluster implements AsyncDisposable {
   readonly #scratch = new Scratch();
@@ -60,7 +63,7 @@ class Cluster implements AsyncDisposable {
       resume: (name) => this.registry.resume(name),
       remove: (name) => this.registry.remove(name),
       leases: () => [],
-      ledgerOf: () => ({ ledger: "messages", ledgerAdds: 0, usageMessages: 0 }),
+      ledgerOf: () => TOLD,
     },
     log: () => {},
   });
@@ -234,7 +237,9 @@ describe("rfaas node", () => {
       "",
     ]);
     const one = await rfaas(["node", "ls", "n2", "--json"], env);
-    expect(JSON.parse(one.stdout)).toEqual({ nodes: [cluster.registry.get("n2")] });
+    expect(JSON.parse(one.stdout)).toEqual({
+      nodes: [{ ...cluster.registry.get("n2"), ...TOLD }],
+    });
 
     const drained = await rfaas(["node", "drain", "n1", "--deadline", "5m"], env);
     expect([drained.exitCode, drained.stdout]).toEqual([0, ""]);
