@@ -64,7 +64,7 @@ describe("one guest", () => {
     const clients = ["sync", "awaited"].map((mode) =>
       guest.start(`node_modules/.bin/bun test/rdma/endless-client.ts 127.0.0.1:7700 ${mode}`),
     );
-    for (const client of clients) await waitFor(client, "calling");
+    for (const client of clients) await waitFor(client, "calling", 60_000);
     const removed = await guest.run("rdma link delete rxe0");
     expect(removed).toEqual({ exitCode: 0, output: "" });
     try {
