@@ -30,7 +30,8 @@ export const manager: Command = {
   usage: "manager",
   summary: "run a cluster's manager",
   description: `Knows which nodes there are, tells clients within a moment when one joins, fills up, drains or dies, and keeps the bills. It
-grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT.
+grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT. Where it has an RDMA
+device, nodes that have one add what leases use to its memory by remote atomics; others send messages.
 
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
 it serves whoever reaches its port.`,

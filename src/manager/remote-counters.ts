@@ -131,7 +131,8 @@ export class RemoteCounters {
       this.#readSet(set);
       const late = state === "awaited" && performance.now() - offeredAtMs > CONNECT_LIMIT_MS;
       if (state !== "lost" && !late) continue;
-      this.#events.log("info", `node ${node} does not add to the ledger any more`);
+      const what = late ? "has not connected to its counters" : "adds to the ledger no more";
+      this.#events.log("info", `node ${node} ${what}`);
       this.forget(owner);
     }
   }

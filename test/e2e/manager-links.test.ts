@@ -314,6 +314,28 @@ describe("bills", () => {
     await link.leave();
   });
 
+  test("come by message where there are no counters to add to, and the manager counts those", async () => {
+    const node = await newPeer(announce("n1", { fabrics: ["verbs"] }), { t: "ask-counters" });
+    await until(
+      () => node.find("no-counters") !== undefined || node.find("counters") !== undefined,
+      "the manager answers",
+    );
+    const none = { ledger: "messages", ledgerAdds: 0, usageMessages: 0 } as const;
+    expect(server.ledgerOf("n1")).toEqual(none);
+    expect(server.ledgerOf("nobody")).toEqual(none);
+    // A lease that nobody knows has no row.
+    node.send({ t: "bind-row", row: 0, lease: "n1-first/9" });
+    node.send({ t: "usage", batch: 1, reports: [bill(1, 5)] });
+    await heard(node, "usage-saved");
+    expect(node.find("row-bound")).toBeUndefined();
+    node.send({ t: "bind-row", row: 4096, lease: "n1-first/1" });
+    node.send({ t: "usage", batch: 2, reports: [bill(1, 7, ended)] });
+    await until(() => ledger.reports.get("n1-first/1")?.usage.calls === 7, "the end is saved");
+    expect(node.find("row-bound")).toBeUndefined();
+    expect(server.ledgerOf("n1")).toEqual({ ...none, usageMessages: 2 });
+    expect(node.closed).toBe(false);
+  });
+
   test("are told again to a manager that comes back empty", async () => {
     const { address } = server;
     const { link } = newNode();
