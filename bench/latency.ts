@@ -26,11 +26,13 @@ export interface LatencyOptions {
   /** Start calls at this rate; 0 for back to back. */
   ratePerS: number;
   floor: Floor;
+  /** A function that does what the payload asks for; the built-in one where none is named. */
+  target?: { module: string; name: string };
   /** Over verbs, where it is installed. */
   perftest: Perftest | undefined;
 }
 
-type Echo = typeof import("../functions/echo/echo.ts");
+const BUILT_IN_MODULE = "rfaas:echo";
 
 /** Calls before a window counts, back to back: enough for the JIT's last tier on both sides. */
 const WARMUP_CALLS = 60_000;
@@ -59,7 +61,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
 
   for (let pair = 0; pair < pairs; pair++) {
     {
-      await using lease = await rf.allocate<Echo>("rfaas:echo", {
+      await using lease = await rf.allocate(options.target?.module ?? BUILT_IN_MODULE, {
         polling,
         memory: 2 * bytes + 4096,
       });
@@ -101,6 +103,7 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     ...pairedFields(calls, floors, options.floor.name(polling === "warm")),
     ...(oneWayNs === undefined ? {} : { ib_write_lat_twice_ns: 2 * oneWayNs }),
     payload: options.payload,
+    ...(options.target ? { module: `${options.target.module}#${options.target.name}` } : {}),
     ...(options.ratePerS > 0
       ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) }
       : {}),
@@ -111,8 +114,8 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
 
 /** Writes the input, calls, checks the output: every call of every window. */
 class EchoClient {
-  readonly #lease: Lease<Echo>;
-  readonly #name: "echo" | "touch";
+  readonly #lease: Lease;
+  readonly #name: string;
   readonly #input: Uint8Array<ArrayBuffer>;
   readonly #output: Uint8Array<ArrayBuffer>;
   readonly #copies: boolean;
@@ -120,9 +123,9 @@ class EchoClient {
   readonly #tick = tickCounter();
   #mark = 0;
 
-  constructor(lease: Lease<Echo>, { bytes, payload, ratePerS }: LatencyOptions) {
+  constructor(lease: Lease, { bytes, payload, ratePerS, target }: LatencyOptions) {
     this.#lease = lease;
-    this.#name = payload === "touch" ? "touch" : "echo";
+    this.#name = target?.name ?? (payload === "touch" ? "touch" : "echo");
     this.#input = lease.input(Uint8Array, bytes);
     this.#output = lease.output(Uint8Array, bytes);
     this.#copies = payload === "copy" && bytes > 8;

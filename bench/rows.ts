@@ -34,6 +34,8 @@ export interface Row {
   noisy: boolean;
   /** `copy`: the function reads and writes all bytes; `touch`: the first and last only. */
   payload?: "copy" | "touch";
+  /** The function that was measured in place of the built-in one. */
+  module?: string;
   calls_per_s?: number;
   bytes_per_s?: number;
   baseline_bytes_per_s?: number;

@@ -44,6 +44,9 @@ export const SYMBOLS = {
   rfaas_confine: { args: ["f64"], returns: "i32" },
   rfaas_memlock_limit: { args: [], returns: "f64" },
 
+  rfaas_module_open: { args: ["ptr", "ptr", "u32"], returns: "f64" },
+  rfaas_module_symbol: { args: ["ptr", "ptr"], returns: "f64" },
+
   rfaas_client_open: { args: ["ptr", "u32", "i32", "i32", "ptr"], returns: "f64" },
   rfaas_client_close: { args: ["ptr"], returns: "void" },
   rfaas_call: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },

@@ -137,9 +137,16 @@ export class WorkerLost extends RfaasError {
   override readonly name: string = "WorkerLost";
   readonly code: string = "RFAAS_WORKER_LOST";
   readonly worker: number;
-  constructor(worker: number, message: string, options?: ErrorOptions) {
+  /** What killed the worker's process, such as `"SIGSEGV"`; undefined when it ended otherwise. */
+  readonly signal: string | undefined;
+  constructor(
+    worker: number,
+    message: string,
+    options: ErrorOptions & { signal?: string | undefined } = {},
+  ) {
     super(message, options);
     this.worker = worker;
+    this.signal = options.signal;
   }
   override get exitCode(): number {
     return EXIT.leaseLost;

@@ -12,6 +12,7 @@ import { parseBytes } from "../units.ts";
 import { ClientFabrics } from "./attach.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
 import { Lease } from "./lease.ts";
+import { requireLibrary } from "./local-library.ts";
 import { NodeConnection } from "./node-connection.ts";
 import type { Cluster } from "./cluster.ts";
 import {
@@ -136,6 +137,7 @@ export class Invoker implements AsyncDisposable {
     options: AllocateOptions = {},
   ): Promise<Lease<Module>> {
     const path = modulePath(module);
+    requireLibrary(path);
     const {
       workers = 1,
       slots = DEFAULT_SLOTS,
@@ -183,7 +185,7 @@ export class Invoker implements AsyncDisposable {
       fabric,
     };
     const grant = await this.#connection.allocate(request, {
-      lost: (message) => tell((opened) => opened.lose(message)),
+      lost: (message, signal) => tell((opened) => opened.lose(message, signal)),
       workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
       renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
       revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),

@@ -17,6 +17,7 @@ import {
   type TypedArrayClass,
 } from "./lease-memory.ts";
 import type { FabricName, Granted } from "../protocol/messages.ts";
+import { nearNames } from "./near-names.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { type LeaseEvent, type LeaseEventOf, LeaseTerm } from "./lease-term.ts";
@@ -361,10 +362,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   /** @internal The node says that the lease is over. */
-  lose(message: string): void {
+  lose(message: string, signal?: string): void {
     this.term.end({ type: "lost", message });
     for (const lane of this.#lanes)
-      lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`));
+      lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`, { signal }));
   }
 
   /** @internal The node says that one worker is gone. */
@@ -438,11 +439,11 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   #noSuchFunction(name: string): NoSuchFunction {
     const kind = Object.hasOwn(this.#others, name) ? this.#others[name] : undefined;
     const problem = kind
-      ? `exports "${name}", but it is a ${kind} and no function`
+      ? `exports "${name}", but it is a ${kind}, which cannot be called`
       : `exports no function "${name}"`;
     return new NoSuchFunction(
       name,
-      `${this.#module} ${problem}; it has: ${this.functions.join(", ")}`,
+      `${this.#module} ${problem}; it has: ${nearNames(name, this.functions)}`,
     );
   }
 

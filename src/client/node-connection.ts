@@ -29,7 +29,7 @@ import { remoteCause } from "./remote-error.ts";
 
 /** What a lease hears about itself. */
 export interface LeaseListener {
-  lost(message: string): void;
+  lost(message: string, signal?: string): void;
   workerLost(worker: number, message: string): void;
   renewed(expiresInMs: number): void;
   revoking(deadlineInMs: number, message: string): void;
@@ -296,7 +296,7 @@ export class NodeConnection {
         take(this.#releases, message.lease)?.resolve();
         return;
       case "lost":
-        return this.#listeners.get(message.lease)?.lost(message.message);
+        return this.#listeners.get(message.lease)?.lost(message.message, message.signal);
       case "worker-lost":
         return this.#listeners.get(message.lease)?.workerLost(message.worker, message.message);
       case "renewed":

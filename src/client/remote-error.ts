@@ -1,6 +1,8 @@
 /** Errors that happened in another process, rebuilt here. */
+import { constants } from "node:os";
 import { END } from "../../ffi/layout.ts";
 import { FunctionError } from "../errors.ts";
+import { describeExitCode } from "../protocol/host-exit.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
 /** An `Error` with the name, message and stack of the one that was caught remotely. */
@@ -35,15 +37,20 @@ function parse(bytes: Uint8Array): Partial<ErrorRecord> | undefined {
   }
 }
 
+/** `SIGSEGV` for 11. */
+export function signalName(number: number): string | undefined {
+  return Object.entries(constants.signals).find(([, value]) => value === number)?.[0];
+}
+
 /** The reason in shared memory, in words; `detail` is an exit code or a signal. */
 export function describeEnd(reason: number, detail: number): string {
   switch (reason) {
     case END.released:
       return "the lease was released";
     case END.exited:
-      return `its host process exited with code ${detail}`;
+      return `its host process ${describeExitCode(detail)}`;
     case END.signalled:
-      return `its host process was killed by signal ${detail}${detail === 9 ? ", from outside or for lack of memory" : ": a crash in native code, or more memory than the lease has"}`;
+      return `its host process was killed by signal ${detail} (${signalName(detail) ?? "unknown"})${detail === 9 ? ", from outside or for lack of memory" : ": a crash in native code, or more memory than the lease has"}`;
     case END.nodeStopped:
       return "the node stopped";
     case END.expired:

@@ -13,7 +13,7 @@ import {
 } from "../errors.ts";
 import type { Call, CallDriver } from "./call.ts";
 import type { Reactor } from "./reactor.ts";
-import { describeEnd, functionErrorFrom } from "./remote-error.ts";
+import { describeEnd, functionErrorFrom, signalName } from "./remote-error.ts";
 
 /** Calls that may wait for a slot, per worker. */
 export const MAX_QUEUED_CALLS = 65_536;
@@ -202,6 +202,7 @@ export class WorkerLane implements CallDriver {
       new WorkerLost(
         this.index,
         `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`,
+        { signal: reason === END.signalled ? signalName(detail) : undefined },
       );
     this.lose(error);
     return error;

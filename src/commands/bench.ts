@@ -15,6 +15,7 @@ import type { Command } from "./command.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { flag, polling, readOptions, size, text, whole } from "./options.ts";
+import { splitTarget } from "./target.ts";
 
 const Options = Type.Object({
   size: Type.Optional(size),
@@ -30,6 +31,7 @@ const Options = Type.Object({
   rate: Type.Optional(text),
   depth: Type.Optional(whole(1, 1024)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
+  module: Type.Optional(text),
   node: Type.Optional(text),
   json: Type.Optional(flag),
   csv: Type.Optional(flag),
@@ -91,6 +93,10 @@ Times are whole round trips, where perftest's latency is half of one.`,
     },
     { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
     {
+      flag: "--module <file#function>",
+      description: "latency: measure this echo in place of the built-in one",
+    },
+    {
       flag: "--node <address>",
       description: "measure a running node (default: $RFAAS_NODE, else a private one)",
     },
@@ -104,6 +110,7 @@ Times are whole round trips, where perftest's latency is half of one.`,
       "rfaas bench latency -s 1MiB --payload touch",
       "a payload in place costs nothing to call with",
     ],
+    ["rfaas bench latency --module lib.so#echo", "what a native function costs to call"],
     [
       "rfaas bench throughput -s 64 --depth 32 --json",
       "calls per second of one worker, for a program",
@@ -194,6 +201,7 @@ async function latency(
         ratePerS,
         floor,
         perftest,
+        ...(options.module === undefined ? {} : { target: readTarget(String(options.module)) }),
       });
       write(result.row, result.warning);
     }
@@ -265,6 +273,13 @@ async function bandwidth(
     const polling = options.polling ?? "warm";
     write(await measureBandwidth(rf, { bytes, depth, iterations, pairs, polling, perftest }));
   }
+}
+
+function readTarget(target: string): { module: string; name: string } {
+  const [module, name] = splitTarget(target);
+  if (name === undefined)
+    throw new UsageError(`--module needs a function, as in --module ${module}#echo`);
+  return { module, name };
 }
 
 function readRate(rate: string | number): number {

@@ -1,14 +1,16 @@
-import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { type AllocateOptions, invoker } from "../client/invoker.ts";
 import type { Lease } from "../client/lease.ts";
+import { nearNames } from "../client/near-names.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { flag, polling, readOptions, size, text, whole } from "./options.ts";
+import { splitTarget } from "./target.ts";
 
 const Options = Type.Object({
   json: Type.Optional(text),
@@ -33,18 +35,21 @@ const STDIN = 0;
 const STDOUT = 1;
 
 export const invoke: Command = {
-  usage: "invoke <FILE.ts[#function]>",
+  usage: "invoke <FILE[#function]>",
   summary: "call a function of a module and print what it writes",
   description: `Leases workers, lets them load the module, calls the function with the input's bytes, and writes the bytes that it
-produces to stdout. The module is TypeScript or JavaScript with its own imports and node_modules. Without #function the module's
-only function is called, or its default export.
+produces to stdout. The module is TypeScript or JavaScript with its own imports and node_modules, a native library (.so), or
+WebAssembly (.wasm). Without #function the module's only function is called, or its default export.
 
 A function takes its input and its output as Uint8Arrays and returns how many bytes it wrote:
 
     export function double(input: Uint8Array, output: Uint8Array): number {
       const n: number = JSON.parse(new TextDecoder().decode(input));
       return new TextEncoder().encodeInto(JSON.stringify(2 * n), output).written;
-    }`,
+    }
+
+One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from C, C++ (extern "C"), Fortran (bind(C)), Rust
+(extern "C") or another language; it must know how much its output holds. One of WebAssembly has the same arguments, as i32.`,
   options: [
     { flag: "--json <value>", description: "the input: this JSON text" },
     { flag: "--input <file>", description: "the input: this file's bytes, - for stdin" },
@@ -72,6 +77,7 @@ A function takes its input and its output as Uint8Arrays and returns how many by
   ],
   examples: [
     ["rfaas invoke fn.ts#double --json 21", "prints 42"],
+    ["rfaas invoke libfunctions.so#sum --input numbers.bin", "a function of a native library"],
     ["rfaas invoke resize.ts --input cat.jpg --output small.jpg", "files"],
     ["rfaas invoke fn.ts --json 21 -n 100000 --polling hot", "how long does it take?"],
   ],
@@ -148,21 +154,11 @@ async function takeLease(
   return { lease, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-/** `fn.ts#name` in its parts; a file or a folder may have a # in its own name. */
-function splitTarget(target: string): [module: string, name: string | undefined] {
-  const hash = target.lastIndexOf("#");
-  if (hash <= 0 || target.includes("/", hash) || existsSync(target)) return [target, undefined];
-  const name = target.slice(hash + 1);
-  if (name === "")
-    throw new UsageError(`${target} names no function after the #; leave the # away or name one`);
-  return [target.slice(0, hash), name];
-}
-
 function onlyFunction(module: string, functions: readonly string[]): string {
   if (functions.length === 1) return functions[0]!;
   if (functions.includes("default")) return "default";
   throw new UsageError(
-    `${module} has several functions (${functions.join(", ")}); choose one: rfaas invoke ${module}#${functions[0]}`,
+    `${module} has several functions (${nearNames("", functions)}); choose one: rfaas invoke ${module}#${functions[0]}`,
   );
 }
 

@@ -401,9 +401,9 @@ export class Agent {
           message,
           ...(error ? { error } : {}),
         }),
-      lost: (lease, message) => {
+      lost: (lease, message, signal) => {
         this.#options.log("warn", `lease ${lease.id} lost: ${message}`);
-        connection.send({ t: "lost", lease: lease.id, message });
+        connection.send({ t: "lost", lease: lease.id, message, ...(signal ? { signal } : {}) });
       },
       workerLost: (lease, worker, message) => {
         this.#options.log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);

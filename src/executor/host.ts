@@ -22,6 +22,7 @@ import {
   PROTOCOL_VERSION,
   agentVocabulary,
 } from "../protocol/messages.ts";
+import { HOST_EXIT } from "../protocol/host-exit.ts";
 import { startFunctionWorker } from "../workers.ts";
 import { toErrorRecord } from "./error-record.ts";
 import type { AttachWorker, ExpireCall, WorkerReport } from "./thread-messages.ts";
@@ -42,7 +43,7 @@ export async function runHost(options: {
   // The exit code is the host's last word to its agent; 0 says that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
-    process.exit(70);
+    process.exit(HOST_EXIT.uncaught);
   });
   forbidPrivileges();
   const mailbox = new Mailbox();
@@ -295,7 +296,7 @@ class HostedLease {
       console.error(
         `worker ${worker} is stuck in native code and cannot be stopped; ending its lease`,
       );
-      process.exit(71);
+      process.exit(HOST_EXIT.stuck);
     }, TERMINATE_LIMIT_MS);
     await this.#threads[worker]!.worker.terminate();
     clearTimeout(giveUp);

@@ -8,6 +8,7 @@ import type { Share } from "../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../lease/lease.ts";
 import type { Allocate, ErrorRecord, HostMessage } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
+import { describeExitCode } from "../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
 import { Meter, isSpent } from "./meter.ts";
@@ -16,7 +17,8 @@ import { Meter, isSpent } from "./meter.ts";
 export interface LeaseEvents {
   granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void;
   denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
-  lost(lease: LeasedHost, message: string): void;
+  /** `signal`: what killed its host. */
+  lost(lease: LeasedHost, message: string, signal?: string): void;
   workerLost(lease: LeasedHost, worker: number, message: string): void;
   /** The node wants it back, by then. */
   revoking(lease: LeasedHost, deadlineNs: number): void;
@@ -269,7 +271,8 @@ export class LeasedHost {
       const { exitCode, signal } = reason;
       if (signal === null) this.#page.end(END.exited, exitCode ?? 0);
       else this.#page.end(END.signalled, constants.signals[signal as NodeJS.Signals] ?? 0);
-      this.#events.lost(this, `the lease's host process died: ${describeExit(exitCode, signal)}`);
+      const message = `the lease's host process died: ${describeExit(exitCode, signal)}`;
+      this.#events.lost(this, message, signal ?? undefined);
     } else if (reason.kind === "node-stopped") {
       this.#page.end(END.nodeStopped, 0);
       this.#events.lost(this, "the node stopped before the lease was released");
@@ -304,7 +307,7 @@ export class LeasedHost {
 }
 
 function describeExit(exitCode: number | null, signal: string | null): string {
-  if (signal === null) return `exit code ${exitCode}`;
+  if (signal === null) return `it ${describeExitCode(exitCode ?? 0)}`;
   if (signal === "SIGKILL")
     return "killed by SIGKILL, from outside or by the kernel for lack of memory";
   return `killed by ${signal}: a crash in native code, or more memory than the lease has`;

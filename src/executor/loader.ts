@@ -1,6 +1,7 @@
 /** Loads a function module in a worker thread and lists what can be called. */
 import { statSync } from "node:fs";
 import { BUILT_IN, type RawFunction } from "../function/index.ts";
+import { isLibraryPath } from "../function/library-file.ts";
 import type { ErrorRecord, Exports } from "../protocol/messages.ts";
 import { toLoadErrorRecord } from "./error-record.ts";
 
@@ -34,6 +35,8 @@ export async function loadModule(path: string): Promise<LoadedModule> {
     const message = `no such file on the node: ${path}`;
     throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
   }
+  if (isLibraryPath(path)) return (await import("./native-loader.ts")).loadNative(path);
+  if (path.endsWith(".wasm")) return await (await import("./wasm-loader.ts")).loadWasm(path);
   if (!builtIn && /[?\\]/.test(path)) {
     const message = `the runtime cannot import a path with ? or \\ in it: ${path}; rename the file or its folder`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });

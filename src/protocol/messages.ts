@@ -122,7 +122,13 @@ const Denied = Type.Object({
   message: text,
   error: Type.Optional(ErrorRecord),
 });
-const Lost = Type.Object({ t: Type.Literal("lost"), lease: count, message: text });
+const Lost = Type.Object({
+  t: Type.Literal("lost"),
+  lease: count,
+  message: text,
+  /** That killed the lease's host, such as SIGSEGV. */
+  signal: Type.Optional(text),
+});
 const WorkerLostNote = Type.Object({
   t: Type.Literal("worker-lost"),
   lease: count,

@@ -362,7 +362,9 @@ describe("a function's name", () => {
     const view = held.input(Uint8Array, 8);
     expect(() => held.invoke("nope", view, view)).toThrow(NoSuchFunction);
     expect(() => held.invoke("nope", view, view)).toThrow("it has: busy, count, echo");
-    expect(() => held.invoke("answer", view, view)).toThrow("it is a number and no function");
+    expect(() => held.invoke("answer", view, view)).toThrow(
+      "it is a number, which cannot be called",
+    );
     expect(() => held.submit("toString", view, view)).toThrow(NoSuchFunction);
   });
 });

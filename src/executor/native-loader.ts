@@ -1,0 +1,50 @@
+/** Loads a native library in a worker thread: its functions are those of its dynamic symbol table. */
+import { NativeModule, NativeModuleError } from "../../ffi/native-module.ts";
+import { ElfError, type SharedLibrary } from "../function/elf.ts";
+import { readLibraryFile, withoutFunctions } from "../function/library-file.ts";
+import { LoadFailure, type LoadedModule } from "./loader.ts";
+
+/** Opens the library at an absolute path. Throws {@link LoadFailure}. */
+export function loadNative(path: string): LoadedModule {
+  const { architecture, functions } = read(path);
+  if (architecture !== process.arch)
+    throw failed(
+      "WrongArchitecture",
+      `${path} is built for ${architecture} and this node is ${process.arch}; build it for ${process.arch}, or use a node of its kind`,
+    );
+  if (functions.length === 0)
+    throw new LoadFailure("RFAAS_NO_FUNCTIONS", {
+      name: "NoFunctions",
+      message: withoutFunctions(path),
+    });
+  const library = open(path);
+  return {
+    functions: functions.map((name) => library.function(name)),
+    exports: { functions, others: {} },
+  };
+}
+
+function read(path: string): SharedLibrary {
+  try {
+    return readLibraryFile(path);
+  } catch (error) {
+    if (error instanceof ElfError) throw failed("NotALibrary", error.message);
+    throw failed("Unreadable", `${path} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+function open(path: string): NativeModule {
+  try {
+    return NativeModule.open(path);
+  } catch (error) {
+    if (!(error instanceof NativeModuleError)) throw error;
+    throw failed(
+      "LinkError",
+      `${error.message}; link the library with what it needs, or install that on the node (ldd -r shows what is missing)`,
+    );
+  }
+}
+
+function failed(name: string, message: string): LoadFailure {
+  return new LoadFailure("RFAAS_MODULE_FAILED", { name, message });
+}

@@ -1,0 +1,149 @@
+/**
+ * Loads a WebAssembly module in a worker thread: an instance for the worker, WASI (preview 1) without files, and functions of the
+ * contract `(input: i32, bytes: i32, output: i32) -> i32`, whose arguments are copied into the module's memory and back.
+ */
+import { readFileSync } from "node:fs";
+import { WASI } from "node:wasi";
+import { type WasmInterface, WasmError, readWasm } from "../function/wasm.ts";
+import { toLoadErrorRecord } from "./error-record.ts";
+import { LoadFailure, type LoadedModule } from "./loader.ts";
+import {
+  type WasmAllocator,
+  type WasmFunction,
+  WasmMemoryArea,
+  wasmFunction,
+} from "./wasm-function.ts";
+
+const CONTRACT = "(i32, i32, i32) -> i32";
+const WASI_MODULES = ["wasi_snapshot_preview1", "wasi_unstable"];
+type Exports = Record<string, unknown>;
+type WasiImports = Record<string, (...args: number[]) => number>;
+
+/** Compiles and instantiates the module at an absolute path. Throws {@link LoadFailure}. */
+export async function loadWasm(path: string): Promise<LoadedModule> {
+  try {
+    const bytes = readFileSync(path);
+    const module = await WebAssembly.compile(bytes);
+    const { memories, functions } = readWasm(bytes);
+    const callable = [...functions].flatMap(([name, type]) => (type === CONTRACT ? [name] : []));
+    if (callable.length === 0) throw noFunctions(path, functions);
+    const { exports, memory } = instantiate(module, memories);
+    callable.sort();
+    const allocator = allocatorOf(exports, functions);
+    const [input, output] = [
+      new WasmMemoryArea(memory, allocator),
+      new WasmMemoryArea(memory, allocator),
+    ];
+    return {
+      functions: callable.map((name) =>
+        wasmFunction(name, exports[name] as WasmFunction, memory, input, output),
+      ),
+      exports: { functions: callable, others: others(module, functions) },
+    };
+  } catch (error) {
+    if (error instanceof LoadFailure) throw error;
+    const record = toLoadErrorRecord(error);
+    const message =
+      error instanceof WasmError
+        ? `${path} ${error.message}`
+        : `${path} cannot be loaded: ${record.message}`;
+    throw new LoadFailure("RFAAS_MODULE_FAILED", { ...record, message });
+  }
+}
+
+function instantiate(
+  module: WebAssembly.Module,
+  memories: WasmInterface["memories"],
+): { exports: Exports; memory: WebAssembly.Memory } {
+  const [declared, another] = memories;
+  if (!declared || another)
+    throw new WasmError(`has ${memories.length} memories; build it with exactly one`);
+  if (declared.shared)
+    throw new WasmError(
+      "has a shared memory; build it without threads (not for wasm32-wasi-threads)",
+    );
+  if (declared.wide) throw new WasmError("has a 64-bit memory; build it for wasm32");
+
+  const own = declared.imported
+    ? new WebAssembly.Memory({
+        initial: declared.initialPages,
+        ...(declared.maximumPages === undefined ? {} : { maximum: declared.maximumPages }),
+      })
+    : undefined;
+  const wasi = new WASI({ version: "preview1", args: [], env: {}, preopens: {} });
+  const imports: Record<string, Record<string, unknown>> = {};
+  for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
+    const served =
+      kind === "memory" ? own : WASI_MODULES.includes(from) ? wasiImports(wasi)[name] : undefined;
+    if (served === undefined)
+      throw new WasmError(
+        `imports ${from}.${name} (${kind}), which no node has; link it in, or build for WASI preview 1`,
+      );
+    (imports[from] ??= {})[name] = served;
+  }
+  const { exports } = new WebAssembly.Instance(module, imports as Bun.WebAssembly.Imports);
+  const memory = own ?? Object.values(exports).find((value) => value instanceof WebAssembly.Memory);
+  if (!memory) throw new WasmError("does not export its memory; export it, or import env.memory");
+  (wasi as unknown as { setMemory(memory: WebAssembly.Memory): void }).setMemory(memory);
+  (exports["_initialize"] as (() => void) | undefined)?.();
+  return { exports, memory };
+}
+
+function allocatorOf(
+  { malloc, free }: Exports,
+  functions: WasmInterface["functions"],
+): WasmAllocator | undefined {
+  if (functions.get("malloc") !== "(i32) -> i32") return undefined;
+  const frees = functions.get("free") === "(i32) -> ()";
+  return {
+    malloc: malloc as WasmAllocator["malloc"],
+    free: frees ? (free as WasmAllocator["free"]) : undefined,
+  };
+}
+
+/** Bun's, but for what would reach beyond the module. */
+function wasiImports(wasi: WASI): WasiImports {
+  const served = wasi.wasiImport as WasiImports;
+  return {
+    ...served,
+    proc_exit: (code) => {
+      throw exited(`exit(${code})`);
+    },
+    proc_raise: (signal) => {
+      throw exited(`raise(${signal})`);
+    },
+    // 0 to 2 are the process's own.
+    fd_close: (fd) => (fd! <= 2 ? 0 : served["fd_close"]!(fd!)),
+  };
+}
+
+function exited(how: string): Error {
+  return Object.assign(
+    new Error(`a function must not end its process, and called ${how}; return instead`),
+    { code: "RFAAS_EXIT_FORBIDDEN" },
+  );
+}
+
+function noFunctions(path: string, functions: WasmInterface["functions"]): LoadFailure {
+  const list = [...functions].map(([name, type]) => `${name}${type}`).slice(0, 20);
+  const advice = functions.has("_start")
+    ? "it is a command; build it as a reactor (clang: -mexec-model=reactor, Rust: --crate-type cdylib) that exports them"
+    : `it exports ${list.length > 0 ? list.join(", ") : "no functions at all"}`;
+  const message = `${path} exports no function of the type ${CONTRACT}: ${advice}`;
+  return new LoadFailure("RFAAS_NO_FUNCTIONS", { name: "NoFunctions", message });
+}
+
+/** What else it exports, to explain a wrong name. */
+function others(
+  module: WebAssembly.Module,
+  functions: WasmInterface["functions"],
+): Record<string, string> {
+  return Object.fromEntries(
+    WebAssembly.Module.exports(module)
+      .filter(({ name }) => functions.get(name) !== CONTRACT)
+      .map(({ name, kind }) => [
+        name,
+        functions.has(name) ? `function of the type ${functions.get(name)}` : kind,
+      ]),
+  );
+}

@@ -1,0 +1,287 @@
+/**
+ * What a shared library exports, read from its ELF file as the dynamic loader does: through the dynamic segment, which a stripped
+ * library keeps. Nothing of it is executed, and nothing in it is trusted: every number is checked against the file.
+ */
+
+/** The file is no shared library that can be read; the message says why and what to do. */
+export class ElfError extends Error {
+  override readonly name = "ElfError";
+}
+
+/** Where the file's bytes come from. `read` is asked for nothing beyond `size`. */
+export interface ElfSource {
+  readonly size: number;
+  read(offset: number, length: number): Uint8Array;
+}
+
+export interface SharedLibrary {
+  /** As `process.arch` has it (`x64`, `arm64`), or another machine's name. */
+  architecture: string;
+  /** Exported functions by name, sorted, each once. C++ names are mangled. */
+  functions: string[];
+}
+
+const MACHINES: Record<number, string> = {
+  2: "sparc",
+  3: "ia32",
+  8: "mips",
+  20: "ppc",
+  21: "ppc64",
+  22: "s390x",
+  40: "arm",
+  62: "x64",
+  183: "arm64",
+  243: "riscv64",
+  258: "loong64",
+};
+const TYPES: Record<number, string> = {
+  1: "an object file; link it: cc -shared -o lib.so file.o",
+  2: "an executable, and no library; build it with -shared -fPIC",
+  4: "a core dump, and no library; name a library",
+};
+const SHARED_OBJECT = 3;
+const HEADER_BYTES = 64;
+const SEGMENT_BYTES = 56;
+const SYMBOL_BYTES = 24;
+/** Of the hash table, read at once. */
+const CHAIN_BYTES = 4096;
+const SEGMENT = { load: 1, dynamic: 2 };
+const DYNAMIC = {
+  end: 0,
+  hash: 4,
+  strings: 5,
+  symbols: 6,
+  stringBytes: 10,
+  gnuHash: 0x6ffffef5,
+  versions: 0x6ffffff0,
+  flags: 0x6ffffffb,
+};
+/** In the flags: an executable that is loaded like a library. */
+const POSITION_INDEPENDENT_EXECUTABLE = 0x08000000;
+const SYMBOL = { function: 2, indirectFunction: 10, global: 1, weak: 2, default: 0, protected: 3 };
+/** Of a version that is there for programs linked long ago. */
+const HIDDEN_VERSION = 0x8000;
+/** Of no function's author: what the linker puts into every library. */
+const NOT_FUNCTIONS = new Set(["_init", "_fini"]);
+
+/** Reads what a shared library exports. Throws {@link ElfError}. */
+export function readSharedLibrary(source: ElfSource): SharedLibrary {
+  const file = new File(source);
+  if (source.size < 4 || file.view(0, 4, "header").getUint32(0) !== 0x7f454c46)
+    throw new ElfError("no ELF file; build a shared library: cc -shared -fPIC -o lib.so lib.c");
+  const header = file.view(0, HEADER_BYTES, "header");
+  const machine = header.getUint16(18, header.getUint8(5) === 1);
+  const architecture = MACHINES[machine] ?? `machine ${machine}`;
+  if (header.getUint8(4) !== 2 || header.getUint8(5) !== 1)
+    throw new ElfError(
+      `a library for another kind of machine (${architecture}, not 64-bit little-endian); build it for x86-64 or arm64`,
+    );
+  const type = header.getUint16(16, true);
+  if (type !== SHARED_OBJECT)
+    throw new ElfError(
+      TYPES[type] ?? `no shared library (ELF type ${type}); build it with -shared`,
+    );
+
+  const { loaded, dynamic } = readSegments(file, header);
+  const memory = new Memory(file, loaded);
+  const tags = readDynamic(file, dynamic);
+  if ((tags.get(DYNAMIC.flags) ?? 0) & POSITION_INDEPENDENT_EXECUTABLE)
+    throw new ElfError(TYPES[2]!);
+  return { architecture, functions: readFunctions(memory, tags) };
+}
+
+/** Bounds-checked views of the file. */
+class File {
+  readonly #source: ElfSource;
+  constructor(source: ElfSource) {
+    this.#source = source;
+  }
+
+  get size(): number {
+    return this.#source.size;
+  }
+
+  view(offset: number, length: number, what: string): DataView {
+    const bytes =
+      offset + length <= this.#source.size ? this.#source.read(offset, length) : undefined;
+    if (bytes?.length !== length)
+      throw new ElfError(
+        `truncated: its ${what} ends behind the end of the file; build or copy it again`,
+      );
+    return new DataView(bytes.buffer, bytes.byteOffset, length);
+  }
+}
+
+interface Segment {
+  offset: number;
+  address: number;
+  bytes: number;
+}
+
+function readSegments(file: File, header: DataView): { loaded: Segment[]; dynamic: Segment } {
+  const count = header.getUint16(56, true);
+  if (count > 0 && header.getUint16(54, true) !== SEGMENT_BYTES)
+    throw damaged("its program header has entries of another size");
+  const table = file.view(whole(header, 32), count * SEGMENT_BYTES, "program header");
+  const loaded: Segment[] = [];
+  let dynamic: Segment | undefined;
+  for (let at = 0; at < table.byteLength; at += SEGMENT_BYTES) {
+    const type = table.getUint32(at, true);
+    if (type !== SEGMENT.load && type !== SEGMENT.dynamic) continue;
+    const segment = {
+      offset: whole(table, at + 8),
+      address: whole(table, at + 16),
+      bytes: whole(table, at + 32),
+    };
+    if (segment.offset + segment.bytes > file.size)
+      throw new ElfError(
+        "truncated: one of its segments ends behind the end of the file; build or copy it again",
+      );
+    if (type === SEGMENT.load) loaded.push(segment);
+    else dynamic = segment;
+  }
+  if (!dynamic)
+    throw new ElfError("no dynamic library: it has no dynamic segment; link with -shared");
+  return { loaded, dynamic };
+}
+
+/** The first value of each tag. */
+function readDynamic(file: File, { offset, bytes }: Segment): Map<number, number> {
+  const table = file.view(offset, bytes, "dynamic segment");
+  const tags = new Map<number, number>();
+  for (let at = 0; at + 16 <= bytes; at += 16) {
+    const tag = Number(table.getBigUint64(at, true));
+    if (tag === DYNAMIC.end) break;
+    if (!tags.has(tag)) tags.set(tag, Number(table.getBigUint64(at + 8, true)));
+  }
+  return tags;
+}
+
+/** The file as the loader would lay it out: by address. */
+class Memory {
+  readonly #file: File;
+  readonly #segments: readonly Segment[];
+  constructor(file: File, segments: readonly Segment[]) {
+    this.#file = file;
+    this.#segments = segments;
+  }
+
+  get fileBytes(): number {
+    return this.#file.size;
+  }
+
+  view(address: number, length: number, what: string): DataView {
+    const segment = this.#segmentAt(address, what);
+    const within = address - segment.address;
+    if (within + length > segment.bytes) throw damaged(`its ${what} leaves its segment`);
+    return this.#file.view(segment.offset + within, length, what);
+  }
+
+  /** From an address to the end of its segment, `limit` bytes at most. */
+  rest(address: number, limit: number, what: string): DataView {
+    const segment = this.#segmentAt(address, what);
+    const length = Math.min(limit, segment.address + segment.bytes - address);
+    return this.view(address, length, what);
+  }
+
+  #segmentAt(address: number, what: string): Segment {
+    const found = this.#segments.find(
+      (segment) => address >= segment.address && address - segment.address < segment.bytes,
+    );
+    if (!found) throw damaged(`its ${what} lies outside of its segments`);
+    return found;
+  }
+}
+
+function readFunctions(memory: Memory, tags: Map<number, number>): string[] {
+  const symbolsAt = tags.get(DYNAMIC.symbols);
+  const stringsAt = tags.get(DYNAMIC.strings);
+  const stringBytes = tags.get(DYNAMIC.stringBytes);
+  if (symbolsAt === undefined || stringsAt === undefined || stringBytes === undefined) return [];
+  const count = countSymbols(memory, tags);
+  if (count === 0) return [];
+  const symbols = memory.view(symbolsAt, count * SYMBOL_BYTES, "symbol table");
+  const strings = memory.view(stringsAt, stringBytes, "string table");
+  const versionsAt = tags.get(DYNAMIC.versions);
+  const versions =
+    versionsAt === undefined ? undefined : memory.view(versionsAt, 2 * count, "version table");
+
+  const names = new Set<string>();
+  const reader = new Names(strings, memory.fileBytes);
+  for (let i = 0; i < count; i++) {
+    const at = i * SYMBOL_BYTES;
+    if (!isExportedFunction(symbols, at)) continue;
+    if (versions && versions.getUint16(2 * i, true) & HIDDEN_VERSION) continue;
+    const name = reader.at(symbols.getUint32(at, true));
+    if (name !== "" && !NOT_FUNCTIONS.has(name)) names.add(name);
+  }
+  return [...names].sort();
+}
+
+function isExportedFunction(symbols: DataView, at: number): boolean {
+  const info = symbols.getUint8(at + 4);
+  const [type, binding] = [info & 15, info >> 4];
+  const visibility = symbols.getUint8(at + 5) & 3;
+  const defined = symbols.getUint16(at + 6, true) !== 0;
+  return (
+    defined &&
+    (type === SYMBOL.function || type === SYMBOL.indirectFunction) &&
+    (binding === SYMBOL.global || binding === SYMBOL.weak) &&
+    (visibility === SYMBOL.default || visibility === SYMBOL.protected)
+  );
+}
+
+/** The dynamic symbol table does not tell its length; the hash tables over it do. */
+function countSymbols(memory: Memory, tags: Map<number, number>): number {
+  const hash = tags.get(DYNAMIC.hash);
+  if (hash !== undefined) return memory.view(hash, 8, "hash table").getUint32(4, true);
+  const gnuHash = tags.get(DYNAMIC.gnuHash);
+  if (gnuHash === undefined)
+    throw damaged("it has no table to look its functions up in; link it with --hash-style=gnu");
+  const table = memory.view(gnuHash, 16, "hash table");
+  const bucketsAt = gnuHash + 16 + 8 * table.getUint32(8, true);
+  const bucketsBytes = 4 * table.getUint32(0, true);
+  const first = table.getUint32(4, true);
+  if (bucketsBytes === 0) return 0;
+  const buckets = memory.view(bucketsAt, bucketsBytes, "hash table");
+  let last = 0;
+  for (let at = 0; at < bucketsBytes; at += 4) last = Math.max(last, buckets.getUint32(at, true));
+  // Nothing is exported: what is before the first hashed symbol is imported.
+  if (last < first) return 0;
+  // The last symbol is the end of the chain that the last bucket begins.
+  for (let chainAt = bucketsAt + bucketsBytes + 4 * (last - first); ; chainAt += CHAIN_BYTES) {
+    const chain = memory.rest(chainAt, CHAIN_BYTES, "hash table");
+    for (let at = 0; at + 4 <= chain.byteLength; at += 4, last++)
+      if (chain.getUint32(at, true) & 1) return last + 1;
+  }
+}
+
+/** Strings of the string table. Together they are no longer than the file, or reading a hostile one would take for ever. */
+class Names {
+  readonly #strings: Uint8Array;
+  readonly #decoder = new TextDecoder();
+  #left: number;
+  constructor(strings: DataView, fileBytes: number) {
+    this.#strings = new Uint8Array(strings.buffer, strings.byteOffset, strings.byteLength);
+    this.#left = fileBytes;
+  }
+
+  /** A name that is not UTF-8 could not be called; it reads as empty. */
+  at(offset: number): string {
+    const end = this.#strings.indexOf(0, offset);
+    if (offset >= this.#strings.length || end < 0) throw damaged("a name leaves its string table");
+    this.#left -= end - offset;
+    if (this.#left < 0) throw damaged("its names are longer than the file");
+    const name = this.#decoder.decode(this.#strings.subarray(offset, end));
+    return name.includes("\ufffd") ? "" : name;
+  }
+}
+
+/** A 64-bit offset or address. Those that a file of a sound size cannot have are rounded, and out of every bound. */
+function whole(view: DataView, at: number): number {
+  return Number(view.getBigUint64(at, true));
+}
+
+function damaged(what: string): ElfError {
+  return new ElfError(`damaged: ${what}; build it again`);
+}

@@ -1,0 +1,144 @@
+/**
+ * What a WebAssembly module needs and offers, with the types that `WebAssembly.Module` does not tell. The bytes must have been
+ * compiled before: they are known to be well formed.
+ */
+
+/** The module uses what functions cannot be called with; the message says what to do. */
+export class WasmError extends Error {
+  override readonly name = "WasmError";
+}
+
+export interface WasmMemory {
+  initialPages: number;
+  maximumPages: number | undefined;
+  shared: boolean;
+  wide: boolean;
+  imported: boolean;
+}
+
+export interface WasmInterface {
+  memories: WasmMemory[];
+  /** Exported functions and their types, as `(i32, i32, i32) -> i32`. */
+  functions: Map<string, string>;
+}
+
+const SECTION = { type: 1, import: 2, function: 3, memory: 5, export: 7 };
+const KIND = { function: 0, table: 1, memory: 2, global: 3, tag: 4 };
+const FUNCTION_TYPE = 0x60;
+const VALUE_TYPES: Record<number, string> = {
+  0x7f: "i32",
+  0x7e: "i64",
+  0x7d: "f32",
+  0x7c: "f64",
+  0x7b: "v128",
+  0x70: "funcref",
+  0x6f: "externref",
+};
+const PREAMBLE_BYTES = 8;
+
+/** Reads the types of a compiled module's exports and its memories. Throws {@link WasmError}. */
+export function readWasm(bytes: Uint8Array): WasmInterface {
+  const sections = new Map<number, Reader>();
+  const all = new Reader(bytes.subarray(PREAMBLE_BYTES));
+  while (!all.atEnd) {
+    const id = all.byte();
+    const content = all.take(all.u32());
+    if (id !== 0) sections.set(id, new Reader(content));
+  }
+  const types = list(sections.get(SECTION.type), functionType);
+  const functionTypes: number[] = [];
+  const memories: WasmMemory[] = [];
+  list(sections.get(SECTION.import), (reader) => {
+    reader.name();
+    reader.name();
+    const kind = reader.byte();
+    if (kind === KIND.function) functionTypes.push(reader.u32());
+    else if (kind === KIND.memory) memories.push(memory(reader, true));
+    else if (kind === KIND.table) {
+      valueType(reader);
+      memory(reader, true);
+    } else if (kind === KIND.global) {
+      valueType(reader);
+      reader.byte();
+    } else {
+      reader.byte();
+      reader.u32();
+    }
+  });
+  functionTypes.push(...list(sections.get(SECTION.function), (reader) => reader.u32()));
+  memories.push(...list(sections.get(SECTION.memory), (reader) => memory(reader, false)));
+  const functions = new Map<string, string>();
+  list(sections.get(SECTION.export), (reader) => {
+    const name = reader.name();
+    const kind = reader.byte();
+    const index = reader.u32();
+    if (kind === KIND.function) functions.set(name, types[functionTypes[index]!]!);
+  });
+  return { memories, functions };
+}
+
+function list<T>(section: Reader | undefined, item: (reader: Reader) => T): T[] {
+  if (!section) return [];
+  return Array.from({ length: section.u32() }, () => item(section));
+}
+
+function functionType(reader: Reader): string {
+  if (reader.byte() !== FUNCTION_TYPE)
+    throw new WasmError("uses types other than functions; build it without garbage collection");
+  const parameters = list(reader, valueType);
+  const results = list(reader, valueType);
+  return `(${parameters.join(", ")}) -> ${results.length === 1 ? results[0] : `(${results.join(", ")})`}`;
+}
+
+function valueType(reader: Reader): string {
+  const type = VALUE_TYPES[reader.byte()];
+  if (!type) throw new WasmError("uses reference types; build it without them");
+  return type;
+}
+
+/** Limits of a memory, or of a table. */
+function memory(reader: Reader, imported: boolean): WasmMemory {
+  const flags = reader.byte();
+  return {
+    initialPages: reader.u32(),
+    maximumPages: flags & 1 ? reader.u32() : undefined,
+    shared: (flags & 2) !== 0,
+    wide: (flags & 4) !== 0,
+    imported,
+  };
+}
+
+class Reader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get atEnd(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  byte(): number {
+    return this.#bytes[this.#at++]!;
+  }
+
+  /** LEB128; of a 64-bit memory's limits it may be more than 32 bits. */
+  u32(): number {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = this.byte();
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+  }
+
+  take(length: number): Uint8Array {
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  name(): string {
+    return new TextDecoder().decode(this.take(this.u32()));
+  }
+}
