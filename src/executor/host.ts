@@ -294,7 +294,7 @@ class HostedLease {
     control.stop();
     const giveUp = setTimeout(() => {
       console.error(
-        `worker ${worker} is stuck in native code and cannot be stopped; ending its lease`,
+        `worker ${worker} is stuck in native code or WebAssembly and cannot be stopped; ending its lease`,
       );
       process.exit(HOST_EXIT.stuck);
     }, TERMINATE_LIMIT_MS);

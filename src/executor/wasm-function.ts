@@ -71,35 +71,38 @@ export function wasmFunction(
   let heap = new Uint8Array(memory.buffer);
   let result = heap.subarray(0, 0);
   return (input, output) => {
-    const from = inputArea.at(input.length);
-    const to = outputArea.at(output.length);
-    // Growing detaches what was there.
-    if (heap.length === 0) heap = new Uint8Array(memory.buffer);
-    if (input.length > LOOP_BYTES) heap.set(input, from);
-    else for (let i = 0; i < input.length; i++) heap[from + i] = input[i]!;
-    let written: number;
     try {
-      written = call(from, input.length, to) >>> 0;
+      const from = inputArea.at(input.length);
+      const to = outputArea.at(output.length);
+      // Growing detaches what was there.
+      if (heap.length === 0) heap = new Uint8Array(memory.buffer);
+      if (input.length > LOOP_BYTES) heap.set(input, from);
+      else for (let i = 0; i < input.length; i++) heap[from + i] = input[i]!;
+      const written = call(from, input.length, to) >>> 0;
+      if (written > output.length) throw overflow(name, written, output.length);
+      if (heap.length === 0) heap = new Uint8Array(memory.buffer);
+      if (written > LOOP_BYTES) {
+        if (result.buffer !== heap.buffer || result.byteOffset !== to || result.length !== written)
+          result = heap.subarray(to, to + written);
+        output.set(result);
+      } else for (let i = 0; i < written; i++) output[i] = heap[to + i]!;
+      return written;
     } catch (error) {
       throw explained(name, error);
     }
-    if (written > output.length) throw overflow(name, written, output.length);
-    if (heap.length === 0) heap = new Uint8Array(memory.buffer);
-    if (written > LOOP_BYTES) {
-      if (result.buffer !== heap.buffer || result.byteOffset !== to || result.length !== written)
-        result = heap.subarray(to, to + written);
-      output.set(result);
-    } else for (let i = 0; i < written; i++) output[i] = heap[to + i]!;
-    return written;
   };
 }
 
-/** The engine shows the expression of the caller, which is not the author's. What imports throw stays as it is. */
+/** What imports throw stays as it is. */
 function explained(name: string, error: unknown): unknown {
   if (!(error instanceof WebAssembly.RuntimeError)) return error;
-  const why = error.message.replace(/ \(evaluating .*\)$/s, "");
-  error.message = `WebAssembly function "${name}" trapped: ${why}; its memory is as the trap left it, take a new lease to begin anew`;
+  error.message = `WebAssembly function "${name}" trapped: ${withoutExpression(error.message)}; its memory is as the trap left it, take a new lease to begin anew`;
   return error;
+}
+
+/** The engine shows the expression of the caller, which is not the author's. */
+export function withoutExpression(message: string): string {
+  return message.replace(/ \(evaluating .*\)$/s, "");
 }
 
 function noRoom(bytes: number, why: string): Error {

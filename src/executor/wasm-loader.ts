@@ -12,11 +12,14 @@ import {
   type WasmFunction,
   WasmMemoryArea,
   wasmFunction,
+  withoutExpression,
 } from "./wasm-function.ts";
 
 const CONTRACT = "(i32, i32, i32) -> i32";
 const WASI_MODULES = ["wasi_snapshot_preview1", "wasi_unstable"];
 type Exports = Record<string, unknown>;
+/** Bun's, which has what the types of Node's do not. */
+type BunWasi = WASI & { memory: WebAssembly.Memory; setMemory(memory: WebAssembly.Memory): void };
 type WasiImports = Record<string, (...args: number[]) => number>;
 
 /** Compiles and instantiates the module at an absolute path. Throws {@link LoadFailure}. */
@@ -46,7 +49,7 @@ export async function loadWasm(path: string): Promise<LoadedModule> {
     const message =
       error instanceof WasmError
         ? `${path} ${error.message}`
-        : `${path} cannot be loaded: ${record.message}`;
+        : `${path} cannot be loaded: ${withoutExpression(record.message)}`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { ...record, message });
   }
 }
@@ -70,21 +73,23 @@ function instantiate(
         ...(declared.maximumPages === undefined ? {} : { maximum: declared.maximumPages }),
       })
     : undefined;
-  const wasi = new WASI({ version: "preview1", args: [], env: {}, preopens: {} });
+  const options = { version: "preview1", args: [], env: {}, preopens: {} } as const;
+  const wasi = new WASI(options) as BunWasi;
+  if (own) wasi.setMemory(own);
+  const served = wasiImports(wasi);
   const imports: Record<string, Record<string, unknown>> = {};
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
-    const served =
-      kind === "memory" ? own : WASI_MODULES.includes(from) ? wasiImports(wasi)[name] : undefined;
-    if (served === undefined)
+    const value = kind === "memory" ? own : WASI_MODULES.includes(from) ? served[name] : undefined;
+    if (value === undefined)
       throw new WasmError(
         `imports ${from}.${name} (${kind}), which no node has; link it in, or build for WASI preview 1`,
       );
-    (imports[from] ??= {})[name] = served;
+    (imports[from] ??= {})[name] = value;
   }
   const { exports } = new WebAssembly.Instance(module, imports as Bun.WebAssembly.Imports);
   const memory = own ?? Object.values(exports).find((value) => value instanceof WebAssembly.Memory);
   if (!memory) throw new WasmError("does not export its memory; export it, or import env.memory");
-  (wasi as unknown as { setMemory(memory: WebAssembly.Memory): void }).setMemory(memory);
+  wasi.setMemory(memory);
   (exports["_initialize"] as (() => void) | undefined)?.();
   return { exports, memory };
 }
@@ -101,8 +106,8 @@ function allocatorOf(
   };
 }
 
-/** Bun's, but for what would reach beyond the module. */
-function wasiImports(wasi: WASI): WasiImports {
+/** Bun's, but for what would reach beyond the module, and what it gets wrong. */
+function wasiImports(wasi: BunWasi): WasiImports {
   const served = wasi.wasiImport as WasiImports;
   return {
     ...served,
@@ -111,6 +116,11 @@ function wasiImports(wasi: WASI): WasiImports {
     },
     proc_raise: (signal) => {
       throw exited(`raise(${signal})`);
+    },
+    // Bun writes it in the other byte order.
+    clock_res_get: (_clock, to) => {
+      new DataView(wasi.memory.buffer).setBigUint64(to!, 1n, true);
+      return 0;
     },
     // 0 to 2 are the process's own.
     fd_close: (fd) => (fd! <= 2 ? 0 : served["fd_close"]!(fd!)),

@@ -128,7 +128,7 @@ describe("a native function that never returns", () => {
       DeadlineExceeded,
     );
     const behind = await lossOf(lease.submit("fine", input, output));
-    expect(behind.message).toContain("did not come back from native code");
+    expect(behind.message).toContain("did not come back from native code or WebAssembly");
     expect(other.lease.invoke("fine", other.input, other.output)).toBe(64);
   });
 });
