@@ -121,6 +121,8 @@ Times are whole round trips, where perftest's latency is half of one.`,
     if (more.length > 0) throw new UsageError(`bench takes one argument; "${more[0]}" is too many`);
     const options = readOptions(Options, raw);
     if (options.json && options.csv) throw new UsageError("--json and --csv exclude each other");
+    if (options.module !== undefined && kind !== "latency")
+      throw new UsageError("--module is for latency; leave it away");
     const format: Format = options.json ? "json" : options.csv ? "csv" : "table";
     const writer = new RowWriter(format);
     const write = (row: Row, warning?: string) => {

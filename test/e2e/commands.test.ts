@@ -95,6 +95,8 @@ describe("rfaas", () => {
     [["invoke", "f.ts", "--fabric", "shm", "--device", "mlx5_0"], "--device"],
     [["bench", "bandwidth", "--fabric", "shm"], "shared memory moves no bytes"],
     [["bench", "latency", "--json", "--csv"], "exclude each other"],
+    [["bench", "latency", "--module", "lib.so"], "--module needs a function"],
+    [["bench", "cold", "--module", "lib.so#echo"], "--module is for latency"],
     [["doctor", "now"], 'takes no argument "now"'],
   ];
   for (const [args, says] of mistakes) {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { END } from "../../ffi/layout.ts";
 import { describeEnd, functionErrorFrom, remoteCause } from "../../src/client/remote-error.ts";
 import { FunctionError } from "../../src/errors.ts";
+import { HOST_EXIT } from "../../src/protocol/host-exit.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 
@@ -72,8 +73,15 @@ describe("describeEnd", () => {
     expect(describeEnd(reason, detail)).toBe(words);
   });
 
+  test("says that a function was stuck where nothing could stop it", () => {
+    const words = describeEnd(END.exited, HOST_EXIT.stuck);
+    expect(words).toContain("did not come back from native code or WebAssembly");
+  });
+
   test("says who may have sent a SIGKILL, and what a crash may have been", () => {
-    expect(describeEnd(END.signalled, 9)).toContain("signal 9, from outside or for lack of memory");
-    expect(describeEnd(END.signalled, 11)).toContain("signal 11: a crash in native code");
+    expect(describeEnd(END.signalled, 9)).toContain(
+      "signal 9 (SIGKILL), from outside or for lack of memory",
+    );
+    expect(describeEnd(END.signalled, 11)).toContain("signal 11 (SIGSEGV): a crash in native code");
   });
 });

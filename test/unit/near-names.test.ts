@@ -1,0 +1,18 @@
+import { expect, test } from "bun:test";
+import { nearNames } from "../../src/client/near-names.ts";
+
+const many = Array.from({ length: 100 }, (_, i) => `f${String(i).padStart(3, "0")}`);
+
+test("a few names are all shown, in their order", () => {
+  expect(nearNames("x", ["b", "a"])).toBe("b, a");
+  expect(nearNames("x", many.slice(0, 20))).toEndWith("f018, f019");
+});
+
+test("of many names those that begin alike are shown, and how many more there are", () => {
+  expect(nearNames("f07x", many)).toStartWith("f070, f071, f072");
+  expect(nearNames("f07x", many)).toEndWith(" and 80 more");
+});
+
+test("of many names one that holds the wrong one comes first, as a mangled name does", () => {
+  expect(nearNames("price", [...many, "_Z5pricePvjS_"])).toStartWith("_Z5pricePvjS_, ");
+});
