@@ -82,6 +82,30 @@ export class ModuleLoadError extends RfaasError {
   }
 }
 
+/** The package cannot be made or stored: a path that climbs out, a file that changed, a hash that its bytes do not have. */
+export class PackageInvalid extends RfaasError {
+  override readonly name = "PackageInvalid";
+  readonly code = "RFAAS_PACKAGE_INVALID";
+}
+
+/** The package is larger than the node takes, or than its cache can hold. */
+export class PackageTooLarge extends RfaasError {
+  override readonly name = "PackageTooLarge";
+  readonly code = "RFAAS_PACKAGE_TOO_LARGE";
+}
+
+/** The node does not have the package, and nobody gave its bytes. */
+export class PackageUnknown extends RfaasError {
+  override readonly name = "PackageUnknown";
+  readonly code = "RFAAS_PACKAGE_UNKNOWN";
+  /** SHA-256 of its manifest, in hex. */
+  readonly hash: string;
+  constructor(hash: string, message: string) {
+    super(message);
+    this.hash = hash;
+  }
+}
+
 /** The module has no function of this name. */
 export class NoSuchFunction extends RfaasError {
   override readonly name = "NoSuchFunction";

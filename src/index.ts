@@ -23,6 +23,10 @@ export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
 export type { LeaseEvent, LeaseEventOf } from "./client/lease-term.ts";
 export type { Registration } from "./client/registrations.ts";
 export type { RemoteRegion } from "./client/remote-region.ts";
+export type { NodePackages } from "./client/node-packages.ts";
+export type { UploadProgress } from "./client/package-upload.ts";
+export type { PackageOptions } from "./package/builder.ts";
+export type { StoredPackage } from "./protocol/messages.ts";
 export type { LeaseBuffer, TypedArrayClass } from "./client/lease-memory.ts";
 export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type { Call, CallTimings } from "./client/call.ts";
@@ -46,6 +50,9 @@ export {
   NodeUnreachable,
   NoSuchFunction,
   OutOfLeaseMemory,
+  PackageInvalid,
+  PackageTooLarge,
+  PackageUnknown,
   ProtocolError,
   QueueFull,
   RfaasError,

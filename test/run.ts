@@ -8,6 +8,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { buildExecutable } from "../src/build.ts";
 import { prepareGuests } from "./softroce/prepare.ts";
+import { Scratch } from "./support/scratch.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const SUITES = ["unit", "property", "sim", "fabric", "fault", "e2e", "softroce"];
@@ -41,6 +42,8 @@ if (chosen.length === 0) {
 console.error("=== build");
 await buildExecutable();
 
+const caches = new Scratch();
+process.on("exit", () => caches[Symbol.dispose]());
 const total: Counts = { pass: 0, fail: 0, skip: 0 };
 /** What the failed suites printed of their failures, shown again last: the rest is long. */
 const failures: string[] = [];
@@ -82,6 +85,8 @@ async function runSuite(suite: string): Promise<Counts | null> {
     [process.execPath, "test", "--timeout", String(limitMs), `./test/${suite}`],
     {
       cwd: ROOT,
+      // Packages of tests are not for the user's own cache.
+      env: { ...process.env, XDG_CACHE_HOME: caches.path },
       stdin: "ignore",
       stdout: 2,
       stderr: "pipe",

@@ -93,8 +93,7 @@ export class ClusterNode {
   /** Asks what it has free. Returns whether it answered; then {@link info} is fresh. */
   async look(): Promise<boolean> {
     try {
-      const { freeCores, freeMemoryBytes, leases, cores } = await within(
-        LOOK_LIMIT_MS,
+      const { freeCores, freeMemoryBytes, leases, cores } = await new Limit(LOOK_LIMIT_MS).bound(
         this.#status(),
         () => this.#unanswered(LOOK_LIMIT_MS),
       );
@@ -127,14 +126,22 @@ export class ClusterNode {
     options: AllocateOptions & { loadTimeoutMs: number },
   ): Promise<Lease<Module>> {
     const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
-    const granted = this.#invoker().then((node) => node.allocate<Module>(module, options));
+    const limit = new Limit(limitMs);
+    // An upload takes as long as it takes, as long as it goes on.
+    const onProgress: AllocateOptions["onProgress"] = (progress) => {
+      limit.extend();
+      options.onProgress?.(progress);
+    };
+    const granted = this.#invoker().then((node) =>
+      node.allocate<Module>(module, { ...options, onProgress }),
+    );
     let late = false;
     granted.then(
       (lease) => (late ? lease.release() : undefined),
       () => {},
     );
     try {
-      const lease = await within(limitMs, granted, () => {
+      const lease = await limit.bound(granted, () => {
         late = true;
         return this.#unanswered(limitMs);
       });
@@ -209,13 +216,34 @@ export class ClusterNode {
   }
 }
 
-/** The promise's value, or the error that `overdue` makes after `limitMs`. */
-async function within<T>(limitMs: number, promise: Promise<T>, overdue: () => Error): Promise<T> {
-  const limit = Promise.withResolvers<never>();
-  const timer = setTimeout(() => limit.reject(overdue()), limitMs);
-  try {
-    return await Promise.race([promise, limit.promise]);
-  } finally {
-    clearTimeout(timer);
+/** A time within which something must happen, or go on. */
+class Limit {
+  readonly #limitMs: number;
+  readonly #overdue = Promise.withResolvers<never>();
+  #late: () => Error = () => new Error("overdue");
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+  }
+
+  /** It goes on: the time begins anew. */
+  extend(): void {
+    clearTimeout(this.#timer);
+    if (this.#over) return;
+    this.#timer = setTimeout(() => this.#overdue.reject(this.#late()), this.#limitMs);
+  }
+
+  /** The promise's value, or the error that `late` makes when the time is up. */
+  async bound<T>(promise: Promise<T>, late: () => Error): Promise<T> {
+    this.#late = late;
+    this.extend();
+    try {
+      return await Promise.race([promise, this.#overdue.promise]);
+    } finally {
+      clearTimeout(this.#timer);
+      this.#over = true;
+    }
   }
 }

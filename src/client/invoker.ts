@@ -1,19 +1,24 @@
 /** The entry point of the library: a connection to a node, from which leases are taken. */
-import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../ffi/layout.ts";
 import { parseAddress } from "../address.ts";
-import { NodeUnreachable, UsageError } from "../errors.ts";
-import { BUILT_IN } from "../function/index.ts";
+import { NodeUnreachable, PackageUnknown, UsageError } from "../errors.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
+import type { PackageOptions } from "../package/builder.ts";
 import type { FabricName } from "../protocol/messages.ts";
 import { Usage } from "../protocol/usage.ts";
 import { parseBytes } from "../units.ts";
 import { ClientFabrics } from "./attach.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
 import { Lease } from "./lease.ts";
-import { requireLibrary } from "./local-library.ts";
-import { NodeConnection } from "./node-connection.ts";
+import { type ModuleSource, findModule } from "./modules.ts";
+import {
+  type AllocateRequest,
+  type GrantedLease,
+  type LeaseListener,
+  NodeConnection,
+} from "./node-connection.ts";
+import { NodePackages } from "./node-packages.ts";
+import type { UploadProgress } from "./package-upload.ts";
 import type { Cluster } from "./cluster.ts";
 import {
   type ClusterOptions,
@@ -40,7 +45,7 @@ export interface InvokerOptions {
   verbs?: VerbsOptions;
 }
 
-export interface AllocateOptions {
+export interface AllocateOptions extends PackageOptions {
   /** Worker threads, one core each. Default 1. */
   workers?: number;
   /** Registered memory, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
@@ -63,6 +68,8 @@ export interface AllocateOptions {
   ttlMs?: number;
   /** Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. */
   budget?: Partial<Usage>;
+  /** Called while a package is sent; not at all when the node has it. */
+  onProgress?: (progress: UploadProgress) => void;
 }
 
 const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
@@ -71,6 +78,8 @@ const DEFAULT_LOAD_TIMEOUT_MS = 10_000;
 const DEFAULT_TTL_MS = 120_000;
 const MIN_TTL_MS = 100;
 const MAX_TTL_MS = 86_400_000;
+/** For one lease: a full cache may evict what was just sent. */
+const MAX_UPLOADS = 3;
 
 /** What a node says of itself now. */
 export interface NodeStatus {
@@ -86,6 +95,7 @@ export class Invoker implements AsyncDisposable {
   readonly #embedded: EmbeddedNode | undefined;
   readonly #fabrics: ClientFabrics;
   readonly #leases = new Set<AsyncDisposable>();
+  #packages: NodePackages | undefined;
   #closed: Promise<void> | undefined;
 
   /** @internal */
@@ -121,13 +131,18 @@ export class Invoker implements AsyncDisposable {
 
   /**
    * Leases workers that have loaded `module`: a path (relative to the current directory) or a `file:` URL, such as
-   * `new URL("./fn.ts", import.meta.url)`. Give the module's type to have function names checked.
+   * `new URL("./fn.ts", import.meta.url)`. The module is bundled with its imports and sent to the node, if it has not got it. A
+   * package file (`fn.rfaas`), or `package:HASH` of one that the node has, does too. Give the module's type to have function
+   * names checked.
    *
    * @example
    * ```ts
    * await using lease = await rf.allocate<typeof import("./blackscholes.ts")>("./blackscholes.ts", { workers: 2 });
    * ```
    * @throws {ModuleLoadError} the module cannot be found, parsed or evaluated
+   * @throws {PackageInvalid} a file cannot be in a package
+   * @throws {PackageTooLarge} the node does not take so large a package
+   * @throws {PackageUnknown} the node does not have the package that is named by its hash
    * @throws {LeaseRefused} the node is full or draining, or shares no fabric with this client
    * @throws {ConnectionFailed} the RDMA connection cannot be set up
    * @throws {UsageError} an option is out of range
@@ -136,8 +151,6 @@ export class Invoker implements AsyncDisposable {
     module: string | URL,
     options: AllocateOptions = {},
   ): Promise<Lease<Module>> {
-    const path = modulePath(module);
-    requireLibrary(path);
     const {
       workers = 1,
       slots = DEFAULT_SLOTS,
@@ -166,6 +179,7 @@ export class Invoker implements AsyncDisposable {
         `polling must be hot, warm or adaptive; it is ${JSON.stringify(polling)}`,
       );
 
+    const source = await findModule(module, options);
     let lease: Lease<Module> | undefined;
     // The lease may be lost before it is opened here.
     const early: ((opened: Lease<Module>) => void)[] = [];
@@ -173,7 +187,8 @@ export class Invoker implements AsyncDisposable {
       void (lease ? note(lease) : early.push(note));
     const { fabric } = this;
     const request = {
-      module: path,
+      module: source.module,
+      ...(source.origin === undefined ? {} : { origin: source.origin }),
       workers,
       memoryBytes: this.#fabrics.memoryFor(fabric, memoryBytes),
       slots,
@@ -184,17 +199,18 @@ export class Invoker implements AsyncDisposable {
       budget,
       fabric,
     };
-    const grant = await this.#connection.allocate(request, {
+    const listener: LeaseListener = {
       lost: (message, signal) => tell((opened) => opened.lose(message, signal)),
       workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
       renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
       revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
-    });
+    };
+    const grant = await this.#ask(request, source, listener, options.onProgress);
     try {
       const attachment = await this.#fabrics.attach(request, grant);
       lease = await Lease.open<Module>(
         this.#connection,
-        path,
+        source.name,
         grant.granted,
         ttlMs,
         fabric,
@@ -208,6 +224,29 @@ export class Invoker implements AsyncDisposable {
     for (const note of early) note(lease);
     this.#leases.add(lease);
     return lease;
+  }
+
+  /** The node's cache of packages. */
+  get packages(): NodePackages {
+    return (this.#packages ??= new NodePackages(this.#connection));
+  }
+
+  /** Asks for the lease first: a node that has the package needs no more than that. */
+  async #ask(
+    request: AllocateRequest,
+    source: ModuleSource,
+    listener: LeaseListener,
+    onProgress: AllocateOptions["onProgress"],
+  ): Promise<GrantedLease> {
+    for (let uploads = 0; ; uploads++) {
+      try {
+        return await this.#connection.allocate(request, source.name, listener);
+      } catch (error) {
+        if (!(error instanceof PackageUnknown) || !source.package || uploads === MAX_UPLOADS)
+          throw error;
+        await this.#connection.packages.send(source.package, onProgress);
+      }
+    }
   }
 
   /** Releases every lease, then ends the connection and, if it is private, the node. */
@@ -293,18 +332,6 @@ export async function invoker(
     ...(options.prewarm === undefined ? {} : { prewarm: options.prewarm }),
   });
   return new Invoker(embedded.connection, embedded, fabrics);
-}
-
-function modulePath(module: string | URL): string {
-  if (typeof module === "string" && module.startsWith(BUILT_IN)) return module;
-  if (typeof module === "string" && !module.startsWith("file:")) return resolve(module);
-  try {
-    return fileURLToPath(module);
-  } catch (cause) {
-    throw new UsageError(`a module must be a path or a file: URL; it is ${String(module)}`, {
-      cause,
-    });
-  }
 }
 
 function requireBudget(budget: Partial<Usage>): void {

@@ -9,6 +9,7 @@ import {
   LeaseRefused,
   ModuleLoadError,
   NodeUnreachable,
+  PackageUnknown,
   UsageError,
 } from "../errors.ts";
 import { machineId } from "../fabric/machine.ts";
@@ -23,8 +24,10 @@ import {
   type Welcome,
   nodeVocabulary,
 } from "../protocol/messages.ts";
+import { PACKAGE } from "../package/manifest.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { VERSION } from "../version.ts";
+import { PackageSender } from "./package-upload.ts";
 import { remoteCause } from "./remote-error.ts";
 
 /** What a lease hears about itself. */
@@ -44,7 +47,7 @@ export interface GrantedLease {
   descriptors: number[];
 }
 
-type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
+export type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
 type Pending<T> = PromiseWithResolvers<T>;
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -57,11 +60,12 @@ export class NodeConnection {
   readonly address: string;
   /** Set when the node says that it stops; its leases go on for a while. */
   draining = false;
+  readonly packages: PackageSender;
   readonly #connection: Connection<NodeMessage, ClientMessage>;
   readonly #welcome = Promise.withResolvers<Welcome>();
   readonly #grants = new Map<
     number,
-    Pending<Granted> & { module: string; listener: LeaseListener }
+    Pending<Granted> & { module: string; name: string; listener: LeaseListener }
   >();
   readonly #statuses = new Map<number, Pending<Status>>();
   readonly #usages = new Map<number, Pending<Usage>>();
@@ -72,12 +76,21 @@ export class NodeConnection {
   readonly #token: string | null;
   #over: RfaasError | undefined;
   #nextId = 1;
+  #held = 0;
 
   private constructor(address: string, fabrics: readonly FabricName[], token: string | null) {
     this.address = address;
     this.#fabrics = fabrics;
     this.#token = token;
     this.#welcome.promise.catch(() => {});
+    this.packages = new PackageSender({
+      send: (message) => {
+        this.#throwIfOver();
+        this.#connection.send(message);
+      },
+      nextId: () => this.#nextId++,
+      hold: () => this.#hold(),
+    });
     this.#connection = new Connection(nodeVocabulary, {
       message: (message) => this.#heard(message),
       closed: (error) =>
@@ -162,13 +175,22 @@ export class NodeConnection {
   /** What the node said of itself. */
   welcome!: Welcome;
 
-  /** Asks for a lease and waits until its workers have loaded the module. */
-  async allocate(request: AllocateRequest, listener: LeaseListener): Promise<GrantedLease> {
+  /** Asks for a lease and waits until its workers have loaded the module, which its user calls `name`. */
+  async allocate(
+    request: AllocateRequest,
+    name: string,
+    listener: LeaseListener,
+  ): Promise<GrantedLease> {
     this.#throwIfOver();
     const mailbox = request.fabric === "shm" ? new Mailbox() : undefined;
     try {
       const id = this.#nextId++;
-      const pending = { ...Promise.withResolvers<Granted>(), module: request.module, listener };
+      const pending = {
+        ...Promise.withResolvers<Granted>(),
+        module: request.module,
+        name,
+        listener,
+      };
       this.#grants.set(id, pending);
       this.#connection.ref();
       this.#connection.send({ t: "allocate", id, mailbox: mailbox?.name ?? null, ...request });
@@ -258,10 +280,22 @@ export class NodeConnection {
     await this.#closed.promise;
   }
 
+  #hold(): Disposable {
+    this.#held++;
+    this.#connection.ref();
+    return {
+      [Symbol.dispose]: () => {
+        this.#held--;
+        this.#rest();
+      },
+    };
+  }
+
   /** An idle connection does not keep the program alive. */
   #rest(): void {
     const waiting = [this.#grants, this.#statuses, this.#usages, this.#releases];
-    if (waiting.every((answers) => answers.size === 0)) this.#connection.unref();
+    if (this.#held === 0 && waiting.every((answers) => answers.size === 0))
+      this.#connection.unref();
   }
 
   #throwIfOver(): void {
@@ -269,6 +303,7 @@ export class NodeConnection {
   }
 
   #heard(message: NodeMessage): void {
+    if (this.packages.heard(message)) return;
     switch (message.t) {
       case "welcome":
         return this.#welcome.resolve(message);
@@ -287,7 +322,7 @@ export class NodeConnection {
       }
       case "denied": {
         const pending = take(this.#grants, message.id);
-        return pending?.reject(denial(message, pending.module));
+        return pending?.reject(denial(message, pending));
       }
       case "status":
         take(this.#statuses, message.id)?.resolve(message);
@@ -317,6 +352,7 @@ export class NodeConnection {
     if (this.#over) return;
     this.#over = error;
     this.#welcome.reject(error);
+    this.packages.end(error);
     for (const { reject } of this.#grants.values()) reject(error);
     for (const { reject } of this.#statuses.values()) reject(error);
     for (const { reject } of this.#usages.values()) reject(error);
@@ -337,11 +373,16 @@ function take<K, V>(map: Map<K, V>, key: K): V | undefined {
   return value;
 }
 
-function denial(message: NodeMessage & { t: "denied" }, module: string): RfaasError {
+function denial(
+  message: NodeMessage & { t: "denied" },
+  { module, name }: { module: string; name: string },
+): RfaasError {
+  if (message.code === "RFAAS_PACKAGE_UNKNOWN")
+    return new PackageUnknown(module.slice(PACKAGE.length), message.message);
   if (message.code === "RFAAS_USAGE") return new UsageError(message.message);
   if (message.code === "RFAAS_NODE_LOST") return new LeaseLost(message.message);
   if (!message.code.startsWith("RFAAS_MODULE") && message.code !== "RFAAS_NO_FUNCTIONS")
     return new LeaseRefused(message.code, `the node refused the lease: ${message.message}`);
   const cause = message.error ? { cause: remoteCause(message.error) } : {};
-  return new ModuleLoadError(message.code, module, message.message, cause);
+  return new ModuleLoadError(message.code, name, message.message, cause);
 }

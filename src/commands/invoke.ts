@@ -11,6 +11,12 @@ import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { flag, polling, readOptions, size, text, whole } from "./options.ts";
 import { splitTarget } from "./target.ts";
+import {
+  packageFlags,
+  packageOptions,
+  readPackageOptions,
+  showProgress,
+} from "./package-options.ts";
 
 const Options = Type.Object({
   json: Type.Optional(text),
@@ -25,6 +31,7 @@ const Options = Type.Object({
   polling: Type.Optional(polling),
   deadline: Type.Optional(whole(1, 2 ** 31 - 1)),
   timings: Type.Optional(flag),
+  ...packageOptions,
   ...fabricOptions,
 });
 type Options = ReturnType<typeof readOptions<typeof Options>>;
@@ -39,7 +46,8 @@ export const invoke: Command = {
   summary: "call a function of a module and print what it writes",
   description: `Leases workers, lets them load the module, calls the function with the input's bytes, and writes the bytes that it
 produces to stdout. The module is TypeScript or JavaScript with its own imports and node_modules, a native library (.so), or
-WebAssembly (.wasm). Without #function the module's only function is called, or its default export.
+WebAssembly (.wasm); it is bundled, and sent to the node if it has not got it. FILE.rfaas, a package, and package:HASH, one that the
+node has, do too. Without #function the module's only function is called, or its default export.
 
 A function takes its input and its output as Uint8Arrays and returns how many bytes it wrote:
 
@@ -73,6 +81,7 @@ One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from 
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
     { flag: "--deadline <ms>", description: "give up on a call after so long (default: none)" },
     { flag: "--timings", description: "print on stderr where the time of the last call went" },
+    ...packageFlags,
     ...fabricFlags,
   ],
   examples: [
@@ -104,6 +113,8 @@ One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from 
       workers,
       memory: bytes.length + workers * (capacity + 64) + 4096,
       ...(options.polling === undefined ? {} : { polling: options.polling }),
+      ...readPackageOptions(options),
+      onProgress: showProgress(),
     };
     await using taken = await takeLease(module, allocation, options);
     const { lease } = taken;

@@ -20,6 +20,14 @@ export const size = Type.Union([Type.String(), Type.Number()], {
 /** `cac` turns values that look like numbers into numbers; a path or address may look like one. */
 export const text = Type.Union([Type.String(), Type.Number()], { errorMessage: "needs a value" });
 
+/** An option that may be given several times. */
+export const texts = Type.Union([text, Type.Array(text)], { errorMessage: "needs a value" });
+
+/** What was given for {@link texts}. */
+export function listOf(given: string | number | (string | number)[] | undefined): string[] {
+  return given === undefined ? [] : [given].flat().map(String);
+}
+
 export const flag = Type.Boolean({ errorMessage: "takes no value" });
 
 export const polling = Type.Union(

@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { dieWithParent } from "../../ffi/system.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import { Agent } from "../executor/agent.ts";
+import { PackageCache } from "../executor/package-cache.ts";
 import { OWNER } from "../executor/identity.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
 import { offerFabrics } from "../fabric/offer.ts";
@@ -46,6 +47,7 @@ export const privateNode: Command = {
       polling: "adaptive",
       fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,
+      packages: new PackageCache(),
       identify: () => OWNER,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });

@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { hostname, totalmem } from "node:os";
+import { resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { type Address, defaultAddress, formatAddress, parseAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
@@ -7,6 +9,8 @@ import { Bookkeeper } from "../executor/bookkeeper.ts";
 import { defaultCores, planCpus } from "../executor/cores.ts";
 import { Doorkeeper } from "../executor/identity.ts";
 import { listen } from "../executor/listen.ts";
+import { ModuleWatch } from "../executor/module-watch.ts";
+import { PackageCache } from "../executor/package-cache.ts";
 import { offerFabrics } from "../fabric/offer.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../units.ts";
@@ -27,6 +31,10 @@ const Options = Type.Object({
   manager: Type.Optional(text),
   name: Type.Optional(text),
   advertise: Type.Optional(text),
+  cache: Type.Optional(text),
+  cacheLimit: Type.Optional(size),
+  packageLimit: Type.Optional(size),
+  watch: Type.Optional(text),
   ...fabricOptions,
 });
 
@@ -42,6 +50,9 @@ the port runs functions as the node's user.
 
 With --manager the node tells a manager that it is there, what it has free and what its leases cost, and is drained and resumed
 from there. It grants leases itself, whether the manager runs or not. RFAAS_TOKEN is the node's own token, where one is asked for.
+
+Functions come as packages: clients send what the node has not got, and it keeps them in a cache, which nodes of one user may
+share. With --watch, for development, leases of that file go over to what it has become whenever it, or what it imports, changes.
 
 Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
   options: [
@@ -68,11 +79,22 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       flag: "--advertise <address>",
       description: "where clients find the node (default: what --listen says)",
     },
+    {
+      flag: "--cache <folder>",
+      description: "where packages are kept (default: $XDG_CACHE_HOME/rfaas or ~/.cache/rfaas)",
+    },
+    {
+      flag: "--cache-limit <size>",
+      description: "for all packages; the longest unused go first (default: 8GiB)",
+    },
+    { flag: "--package-limit <size>", description: "for one package (default: 1GiB)" },
+    { flag: "--watch <file>", description: "let leases of this module follow its changes" },
     ...fabricFlags,
   ],
   examples: [
     ["rfaas serve", "serve on the default socket"],
     ["rfaas serve --cores 4 --memory 8GiB --listen /run/rfaas/node.sock", "with limits, elsewhere"],
+    ["rfaas serve --watch fn.ts", "edit fn.ts while a program calls it"],
     ["rfaas serve --listen 10.0.0.5:7700 --allow-remote --fabric verbs", "for a cluster with RDMA"],
   ],
   async run(args, raw) {
@@ -93,7 +115,18 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     }
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(String(options.tokenKey));
+    const packages = new PackageCache({
+      folder: options.cache === undefined ? undefined : resolve(String(options.cache)),
+      limitBytes: bytesOption("--cache-limit", options.cacheLimit),
+      packageLimitBytes: bytesOption("--package-limit", options.packageLimit),
+    });
+    // A folder that is named must be of use; without any other, the node can still serve what it has built in.
+    if (options.cache !== undefined) void packages.folder;
+    const watched = options.watch === undefined ? undefined : resolve(String(options.watch));
+    if (watched !== undefined && !existsSync(watched))
+      throw new UsageError(`--watch: there is no file ${watched}; name a module`);
     const agent = new Agent({
+      packages,
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       fabrics,
       cpus: planCpus(cores),
@@ -119,6 +152,12 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     log.info(
       `reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`,
     );
+
+    if (watched !== undefined)
+      new ModuleWatch(watched, packages, {
+        built: (hash) => agent.reload(watched, hash),
+        log: (level, message) => log[level](message),
+      }).start();
 
     const limitMs = (options.drain ?? 30) * 1000;
     const bookkeeper =

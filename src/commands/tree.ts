@@ -11,6 +11,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   token: async () => (await import("./token.ts")).token,
   ps: async () => (await import("./ps.ts")).ps,
   bill: async () => (await import("./bill.ts")).bill,
+  package: async () => (await import("./package.ts")).packageCommand,
   invoke: async () => (await import("./invoke.ts")).invoke,
   bench: async () => (await import("./bench.ts")).bench,
   doctor: async () => (await import("./doctor.ts")).doctor,

@@ -15,6 +15,9 @@ import type { HostProcess } from "./host-process.ts";
 import type { Identity } from "./identity.ts";
 import { LeaseTimers } from "./lease-timers.ts";
 import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
+import { findModule } from "./module-source.ts";
+import type { PackageCache, PackageUse } from "./package-cache.ts";
+import { PackageIntake } from "./package-intake.ts";
 import { Quota } from "./quota.ts";
 import {
   type Client,
@@ -33,6 +36,7 @@ export interface AgentOptions {
   /** Hosts kept waiting. */
   prewarm: number;
   fabrics: FabricOffer;
+  packages: PackageCache;
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
   identify(token: string | null, trusted: boolean): Identity | { refused: string };
   log(level: "info" | "warn", message: string): void;
@@ -70,6 +74,7 @@ export class Agent {
   readonly #book: LeaseBook;
   readonly #pool: HostPool;
   readonly #reception: Reception;
+  readonly #packages: PackageIntake;
   readonly #leases = new Map<number, { lease: LeasedHost; client: Client }>();
   readonly #timers: LeaseTimers;
   #events: AgentEvents | undefined;
@@ -82,6 +87,7 @@ export class Agent {
     this.#options = options;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
+    this.#packages = new PackageIntake(options.packages, options.log);
     this.#reception = new Reception(
       {
         cores: this.#capacity.totalCores,
@@ -93,6 +99,7 @@ export class Agent {
       {
         message: (client, message) => this.#heard(client, message),
         gone: (client) => {
+          this.#packages.gone(client);
           for (const lease of client.leases.values()) lease.end({ kind: "client-gone" });
         },
       },
@@ -161,6 +168,19 @@ export class Agent {
     for (const { lease } of this.#leases.values()) lease.end({ kind: "node-stopped" });
   }
 
+  /** Leases of the module that was made of the file `origin` go over to a package of the cache. Returns how many there are. */
+  reload(origin: string, hash: string): number {
+    let reloaded = 0;
+    for (const { lease } of this.#leases.values()) {
+      if (lease.request.origin !== origin) continue;
+      const module = findModule(this.#options.packages, `package:${hash}`);
+      if ("code" in module) continue;
+      lease.reload(module);
+      reloaded++;
+    }
+    return reloaded;
+  }
+
   get leaseCount(): number {
     return this.#book.size;
   }
@@ -201,6 +221,8 @@ export class Agent {
           leases: this.#book.size,
           prewarmedHosts: this.#pool.readyCount,
         });
+      default:
+        return this.#packages.heard(client, message);
     }
   }
 
@@ -258,6 +280,12 @@ export class Agent {
     if (typeof booked === "string")
       return deny(this.#book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
     this.#quota.take(user, workers);
+    // After the booking: a node that is full says so before it asks for a package.
+    const module = findModule(this.#options.packages, request.module);
+    if ("code" in module) {
+      this.#giveUp(booked.lease, user, workers);
+      return deny(module.code, module.message);
+    }
     this.#timers.schedule();
     this.#events?.capacity();
 
@@ -265,9 +293,10 @@ export class Agent {
     let lease: LeasedHost;
     try {
       taken = await this.#pool.take();
-      lease = this.#newLease(client, request, booked, taken, started);
+      lease = this.#newLease(client, request, module, booked, taken, started);
     } catch (error) {
       taken?.host.kill();
+      module.end();
       this.#giveUp(booked.lease, user, workers);
       return deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
     }
@@ -353,6 +382,7 @@ export class Agent {
   #newLease(
     client: Client,
     request: Allocate,
+    module: PackageUse,
     { lease: id, share }: { lease: number; share: Share },
     { host, prewarmed }: { host: HostProcess; prewarmed: boolean },
     started: number,
@@ -364,7 +394,7 @@ export class Agent {
       granted: (lease, nonce, { exports, loadNs }) => {
         this.#options.log(
           "info",
-          `lease ${lease.id} granted: ${request.workers} workers for ${request.module}`,
+          `lease ${lease.id} granted: ${request.workers} workers for ${module.name}`,
         );
         connection.send({
           t: "granted",
@@ -432,6 +462,7 @@ export class Agent {
         polling,
         spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
       },
+      module,
       request.fabric === "verbs" ? this.#listenFor(client) : undefined,
       host,
       events,

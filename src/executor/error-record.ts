@@ -1,5 +1,6 @@
 /** Turns whatever a function threw into data that fits an error record and says what its author needs. */
 import { LAYOUT } from "../../ffi/layout.ts";
+import { describeBuildError } from "../package/build-error.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
 /** Longer texts are cut: an error is for reading, and a control message has its bounds. */
@@ -47,28 +48,8 @@ export function toLoadErrorRecord(thrown: unknown): ErrorRecord {
   const record = toErrorRecord(errors[0]);
   return {
     ...record,
-    message: cut(errors.slice(0, 10).map(describeLoadError).join("\n"), MAX_TEXT),
+    message: cut(errors.slice(0, 10).map(describeBuildError).join("\n"), MAX_TEXT),
   };
-}
-
-interface Position {
-  file: string;
-  line: number;
-  column: number;
-  lineText: string;
-}
-
-function describeLoadError(error: unknown): string {
-  const message =
-    error instanceof Error || hasMessage(error) ? String(error.message) : inspect(error);
-  const position = (error as { position?: Position | null } | null)?.position;
-  if (!position?.file) return message;
-  const pointer = `${" ".repeat(Math.max(0, position.column - 1))}^`;
-  return `${position.file}:${position.line}:${position.column}: ${message}\n    ${position.lineText}\n    ${pointer}`;
-}
-
-function hasMessage(value: unknown): value is { message: unknown } {
-  return typeof value === "object" && value !== null && "message" in value;
 }
 
 function inspect(value: unknown): string {

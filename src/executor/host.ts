@@ -25,12 +25,14 @@ import {
 import { HOST_EXIT } from "../protocol/host-exit.ts";
 import { startFunctionWorker } from "../workers.ts";
 import { toErrorRecord } from "./error-record.ts";
-import type { AttachWorker, ExpireCall, WorkerReport } from "./thread-messages.ts";
+import type { AttachWorker, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
 /** How long a cancelled call may go on before its thread is replaced. */
 const CANCEL_GRACE_MS = 50;
 /** How long a thread may take to die before the whole host does. */
 const TERMINATE_LIMIT_MS = 2000;
+/** How long calls may keep their worker from going over to another build of its module. */
+const RELOAD_GRACE_MS = 10_000;
 
 /** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
 export async function runHost(options: {
@@ -66,7 +68,8 @@ export async function runHost(options: {
       } else if (message.t === "detach") {
         if (lease) lease.stop();
         else process.exit(0);
-      } else lease?.cancel(message.worker, message.slot, message.sequence);
+      } else if (message.t === "reload") lease?.reload(message.module, message.moduleName);
+      else lease?.cancel(message.worker, message.slot, message.sequence);
     },
     closed: () => process.exit(0),
   });
@@ -106,6 +109,11 @@ class HostedLease {
   readonly #stopped = new Set<number>();
   readonly #reloads = new Map<number, ReturnType<typeof setTimeout>>();
   readonly #loaded: (Exports | undefined)[] = [];
+  /** What threads load from now on, and what each of them was told to load. */
+  #module: { path: string; name: string };
+  readonly #modules: string[] = [];
+  /** Workers that go over to another build when their calls have ended. */
+  readonly #leaving = new Map<number, ReturnType<typeof setTimeout>>();
   /** Over verbs: the way to the client. */
   readonly #link: FabricLink | undefined;
   #listening = false;
@@ -151,6 +159,7 @@ class HostedLease {
   ) {
     this.#agent = agent;
     this.#attach = attach;
+    this.#module = { path: attach.module, name: attach.moduleName };
     this.#region = region;
     this.#link = link;
     this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
@@ -200,11 +209,17 @@ class HostedLease {
   cancel(worker: number, slot: number, sequence: number): void {
     const control = this.#controls[worker];
     if (!control || !this.#answered) return;
-    const expire: ExpireCall = { slot, sequence };
+    const expire: WorkerOrder = { slot, sequence };
     this.#threads[worker]!.worker.postMessage(expire);
     setTimeout(() => {
       if (!this.#restarting.has(worker) && control.runs(slot, sequence)) void this.#restart(worker);
     }, CANCEL_GRACE_MS);
+  }
+
+  /** Lets every worker go over to another build of the module, once the calls that it runs have ended. */
+  reload(path: string, name: string): void {
+    this.#module = { path, name };
+    if (this.#answered) this.#controls.forEach((_, worker) => this.#leave(worker));
   }
 
   /** Lets the workers come to rest, then ends the process. The agent kills it when that takes too long. */
@@ -213,13 +228,16 @@ class HostedLease {
   }
 
   #begin(thread: Thread, worker: number): void {
-    const { slots, module, workers, cpus } = this.#attach;
+    const { slots, workers, cpus } = this.#attach;
+    const { path, name } = this.#module;
+    this.#modules[worker] = path;
     const attach: AttachWorker = {
       handle: this.#controls[worker]!.handle,
       region: this.#region.handle,
       slots,
       hot: this.#attach.polling === "hot",
-      module,
+      module: path,
+      moduleName: name,
       worker,
       workers,
       cpu: cpus[worker] ?? -1,
@@ -253,18 +271,49 @@ class HostedLease {
       loadNs: Bun.nanoseconds() - this.#startedNs,
       port: this.#link?.link.port ?? null,
     });
+    if (this.#module.path !== this.#attach.module)
+      this.reload(this.#module.path, this.#module.name);
   }
 
   #rested(worker: number): void {
     if (this.#restarting.has(worker)) return;
+    if (this.#leaving.has(worker)) return void this.#goOver(worker);
     this.#stopped.add(worker);
     if (this.#stopped.size === this.#threads.length) process.exit(0);
   }
 
   #reloaded(worker: number, report: WorkerReport): void {
-    if (report.t === "ready") return;
+    if (report.t !== "loaded" && report.t !== "load-failed") return;
     clearTimeout(this.#reloads.get(worker));
-    if (report.t === "load-failed") this.#loseWorker(worker, report.error.message);
+    this.#reloads.delete(worker);
+    const goesOver = this.#modules[worker] !== this.#attach.module;
+    if (report.t === "loaded") return this.#hasGoneOver(worker);
+    if (!goesOver) return this.#loseWorker(worker, report.error.message);
+    const { code, error } = report;
+    this.#agent.send({ t: "load-failed", code, error });
+  }
+
+  /** A thread that loads is looked at again when it has loaded. */
+  #leave(worker: number): void {
+    if (this.#restarting.has(worker) || this.#reloads.has(worker) || this.#leaving.has(worker))
+      return;
+    if (this.#modules[worker] === this.#module.path) return;
+    const order: WorkerOrder = { leave: true };
+    this.#threads[worker]!.worker.postMessage(order);
+    const overdue = setTimeout(() => void this.#restart(worker), RELOAD_GRACE_MS);
+    this.#leaving.set(worker, overdue);
+  }
+
+  async #goOver(worker: number): Promise<void> {
+    this.#restarting.add(worker);
+    await this.#endThread(worker);
+    this.#startAgain(worker);
+  }
+
+  #hasGoneOver(worker: number): void {
+    this.#leave(worker);
+    const done = this.#modules.every((path) => path === this.#module.path);
+    if (done && this.#reloads.size === 0) this.#agent.send({ t: "reloaded" });
   }
 
   /** No thread of this worker will answer again. */
@@ -292,6 +341,12 @@ class HostedLease {
     this.#restarting.add(worker);
     const control = this.#controls[worker]!;
     control.stop();
+    await this.#endThread(worker);
+    control.abortCalls();
+    this.#startAgain(worker);
+  }
+
+  async #endThread(worker: number): Promise<void> {
     const giveUp = setTimeout(() => {
       console.error(
         `worker ${worker} is stuck in native code or WebAssembly and cannot be stopped; ending its lease`,
@@ -300,7 +355,11 @@ class HostedLease {
     }, TERMINATE_LIMIT_MS);
     await this.#threads[worker]!.worker.terminate();
     clearTimeout(giveUp);
-    control.abortCalls();
+  }
+
+  #startAgain(worker: number): void {
+    clearTimeout(this.#leaving.get(worker));
+    this.#leaving.delete(worker);
     const fresh = startThread(worker);
     this.#threads[worker] = fresh;
     this.#restarting.delete(worker);

@@ -12,6 +12,7 @@ import { describeExitCode } from "../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
 import { Meter, isSpent } from "./meter.ts";
+import type { PackageUse } from "./package-cache.ts";
 
 /** What the agent hears of a lease. */
 export interface LeaseEvents {
@@ -44,6 +45,7 @@ const ENDS: Partial<Record<EndReason["kind"], number>> = {
   "token-expired": END.expired,
   unredeemed: END.expired,
   revoked: END.revoked,
+  "reload-failed": END.revoked,
   "over-budget": END.overBudget,
 };
 
@@ -62,6 +64,8 @@ export class LeasedHost {
   readonly #meter: Meter;
   readonly #events: LeaseEvents;
   readonly #listen: ListenChoice | undefined;
+  /** What its workers load; while they go over to another one, both. */
+  #modules: PackageUse[];
   /** What the host's descriptors come with and, over verbs, what its client must show. */
   readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
@@ -77,6 +81,7 @@ export class LeasedHost {
     request: Allocate,
     share: Share,
     shape: RegionShape,
+    module: PackageUse,
     listen: ListenChoice | undefined,
     host: HostProcess,
     events: LeaseEvents,
@@ -88,6 +93,7 @@ export class LeasedHost {
     this.shape = shape;
     this.host = host;
     this.#listen = listen;
+    this.#modules = [module];
     this.#events = events;
     const memory = createRegion(shape);
     const pairs: [number, number][] = [];
@@ -118,12 +124,19 @@ export class LeasedHost {
       cpus: this.#claimed.cpus,
       slots: this.shape.slots,
       polling: this.shape.polling,
-      module: this.request.module,
+      module: this.#modules[0]!.path,
+      moduleName: this.#modules[0]!.name,
       heapBytes:
         Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
         HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
     });
+  }
+
+  /** Lets the workers go over to another build of the module; ends the lease when that does not work. */
+  reload(module: PackageUse): void {
+    this.#modules.push(module);
+    this.host.send({ t: "reload", module: module.path, moduleName: module.name });
   }
 
   /** Where the host waits for its client, over verbs. */
@@ -163,7 +176,12 @@ export class LeasedHost {
         this.#loaded = message;
         this.#meter.begin();
         return this.advance({ kind: "loaded", atNs: Bun.nanoseconds() });
+      case "reloaded":
+        for (const former of this.#modules.splice(0, this.#modules.length - 1)) former.end();
+        return;
       case "load-failed":
+        if (this.#loaded)
+          return this.end({ kind: "reload-failed", message: message.error.message });
         this.#events.denied(this, message.code, message.error.message, message.error);
         return this.end({ kind: "load-failed" });
       case "client-lost":
@@ -185,6 +203,7 @@ export class LeasedHost {
     this.#claimed.release();
     this.#closeDescriptors();
     this.#page.close();
+    for (const module of this.#modules) module.end();
     this.#book.free(this.id);
     this.#events.finished(this, usage, state.reason);
   }

@@ -28,17 +28,19 @@ const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
   "rfaas:echo": async () => await import("../../functions/echo/echo.ts"),
 };
 
-/** Imports the module at an absolute path. Throws {@link LoadFailure}. */
-export async function loadModule(path: string): Promise<LoadedModule> {
+/** Imports the module at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */
+export async function loadModule(path: string, name: string = path): Promise<LoadedModule> {
   const builtIn = path.startsWith(BUILT_IN);
   if (builtIn ? !Object.hasOwn(BUILT_INS, path) : !isFile(path)) {
-    const message = `no such file on the node: ${path}`;
+    const message = builtIn
+      ? `there is no module ${path} in rfaas; see: rfaas help bench`
+      : `the file of ${name} is gone from the node's cache; take a new lease`;
     throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
   }
   if (isLibraryPath(path)) return (await import("./native-loader.ts")).loadNative(path);
   if (path.endsWith(".wasm")) return await (await import("./wasm-loader.ts")).loadWasm(path);
   if (!builtIn && /[?\\]/.test(path)) {
-    const message = `the runtime cannot import a path with ? or \\ in it: ${path}; rename the file or its folder`;
+    const message = `the runtime cannot import a path with ? or \\ in it: ${path}; choose another --cache for the node`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });
   }
   let namespace: Record<string, unknown>;
@@ -51,7 +53,7 @@ export async function loadModule(path: string): Promise<LoadedModule> {
   const callable = names.filter((name) => typeof namespace[name] === "function");
   const others = names.filter((name) => typeof namespace[name] !== "function");
   if (callable.length === 0) {
-    const message = `${path} exports no function${others.length > 0 ? ` (only ${others.join(", ")})` : ""}`;
+    const message = `${name} exports no function${others.length > 0 ? ` (only ${others.join(", ")})` : ""}`;
     throw new LoadFailure("RFAAS_NO_FUNCTIONS", { name: "NoFunctions", message });
   }
   return {

@@ -1,11 +1,17 @@
 /** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`. */
 import type { ErrorRecord, Exports } from "../protocol/messages.ts";
 
-/** Main thread to worker, after {@link AttachWorker}: nobody waits for this asynchronous call any more. */
+/** Nobody waits for this asynchronous call any more. */
 export interface ExpireCall {
   slot: number;
   sequence: number;
 }
+
+/** Main thread to worker, after {@link AttachWorker}. */
+export type WorkerOrder =
+  | ExpireCall
+  /** Stop as soon as no call is pending; what is queued is for another thread. */
+  | { leave: true };
 
 /** Main thread to worker, once: run this lease's calls. */
 export interface AttachWorker {
@@ -16,6 +22,8 @@ export interface AttachWorker {
   slots: number;
   hot: boolean;
   module: string;
+  /** What its author calls the module. */
+  moduleName: string;
   worker: number;
   workers: number;
   /** Pin to this CPU; -1 to stay free. */

@@ -13,7 +13,7 @@ import { watchDescriptor } from "../watch-descriptor.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { LoadFailure, loadModule } from "./loader.ts";
 import { CallServer } from "./serve.datapath.ts";
-import type { AttachWorker, ExpireCall, WorkerReport } from "./thread-messages.ts";
+import type { AttachWorker, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
 const port = parentPort as MessagePort;
 
@@ -35,9 +35,9 @@ async function serve(attach: AttachWorker): Promise<void> {
   // A module that waits for nothing in particular would let the thread end.
   const loading = setInterval(() => {}, 1 << 30);
   try {
-    loaded = await loadModule(attach.module);
+    loaded = await loadModule(attach.module, attach.moduleName);
     if (attach.functions && !Bun.deepEquals(attach.functions, loaded.exports.functions))
-      throw changedModule(attach.module);
+      throw changedModule(attach.moduleName, loaded.exports.functions);
   } catch (error) {
     const failure =
       error instanceof LoadFailure
@@ -62,14 +62,20 @@ async function serve(attach: AttachWorker): Promise<void> {
     region.errorRecords(worker, slots),
     slots,
   );
-  port.on("message", ({ slot, sequence }: ExpireCall) => server.expire(slot, sequence));
   const wakes = new Wakes();
+  let leaving = false;
+  port.on("message", (order: WorkerOrder) => {
+    if ("leave" in order) leaving = true;
+    else server.expire(order.slot, order.sequence);
+    wakes.wake();
+  });
   server.onAllSettled = () => wakes.wake();
   await wakes.watch(attach.watchFd);
   if (attach.cpu >= 0) pinThread(attach.cpu);
   report({ t: "loaded", exports: loaded.exports });
 
   while (server.run() !== STOPPED) {
+    if (leaving && server.pending === 0) break;
     if (server.pending === 0 || attach.hot || endpoint.park()) {
       await eventLoopTurn();
     } else {
@@ -83,8 +89,8 @@ async function serve(attach: AttachWorker): Promise<void> {
 }
 
 /** Callers know functions by their index: with other functions, calls would reach the wrong ones. */
-function changedModule(path: string): LoadFailure {
-  const message = `${path} has changed since the lease was granted`;
+function changedModule(name: string, functions: readonly string[]): LoadFailure {
+  const message = `${name} has other functions than when the lease was granted (${functions.join(", ")}); take a new lease`;
   return new LoadFailure("RFAAS_MODULE_CHANGED", { name: "ModuleChanged", message });
 }
 

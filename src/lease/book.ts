@@ -156,6 +156,7 @@ export function describeEnd(reason: EndReason): string {
     case "over-budget":
       return "its budget is spent";
     case "connection-lost":
+    case "reload-failed":
       return reason.message;
     case "load-failed":
       return "its module could not be loaded";

@@ -43,6 +43,7 @@ export type EndReason =
   | { kind: "connection-lost"; message: string }
   | { kind: "load-failed" }
   | { kind: "load-timeout" }
+  | { kind: "reload-failed"; message: string }
   | { kind: "host-died"; exitCode: number | null; signal: string | null }
   | { kind: "node-stopped" };
 

@@ -52,7 +52,10 @@ const Hello = Type.Object({
 const Allocate = Type.Object({
   t: Type.Literal("allocate"),
   id: count,
+  /** `rfaas:NAME`, or `package:` and 64 hexadecimal digits. */
   module: text,
+  /** The file that the package was made of, where the client has it. */
+  origin: Type.Optional(text),
   workers: count,
   memoryBytes: Type.Number({ minimum: 1, maximum: 2 ** 32 }),
   slots: count,
@@ -176,6 +179,8 @@ const Attach = Type.Object({
     Type.Null(),
   ]),
   module: text,
+  /** What its author calls the module. */
+  moduleName: text,
   heapBytes: Type.Number(),
   loadTimeoutMs: count,
 });
@@ -187,6 +192,8 @@ const HostCancel = Type.Object({
 });
 
 const Detach = Type.Object({ t: Type.Literal("detach") });
+/** Every worker goes over to another build of its module, when the calls that it runs have ended. */
+const Reload = Type.Object({ t: Type.Literal("reload"), module: text, moduleName: text });
 
 const Ready = Type.Object({ t: Type.Literal("ready"), protocol: count, mailbox: bytes(5) });
 const Loaded = Type.Object({
@@ -195,9 +202,71 @@ const Loaded = Type.Object({
   loadNs: Type.Number(),
   port: Type.Union([portNumber, Type.Null()]),
 });
+/** All workers have gone over to the module of the last reload. */
+const Reloaded = Type.Object({ t: Type.Literal("reloaded") });
 const LoadFailed = Type.Object({ t: Type.Literal("load-failed"), code: text, error: ErrorRecord });
 const ClientLost = Type.Object({ t: Type.Literal("client-lost"), message: text });
 const WorkerEnded = Type.Object({ t: Type.Literal("worker-ended"), worker: index, message: text });
+
+// ---- packages ----
+// offer -> needs -> chunks, each acknowledged -> stored; or refused at any moment.
+
+const hash = Type.String({ pattern: "^[0-9a-f]{64}$" });
+const size = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+
+/** A client has this package for the node: its manifest in canonical form. */
+const OfferPackage = Type.Object({
+  t: Type.Literal("offer-package"),
+  id: count,
+  hash,
+  manifest: Type.Uint8Array({ maxByteLength: 3 * 1024 * 1024 }),
+});
+/** The next bytes of what the node needs, file after file in the order in which it has named them. */
+const PackageChunk = Type.Object({
+  t: Type.Literal("package-chunk"),
+  id: count,
+  bytes: Type.Uint8Array({ minByteLength: 1, maxByteLength: 1024 * 1024 }),
+});
+/** The client cannot go on with what it has offered. */
+const DropOffer = Type.Object({ t: Type.Literal("drop-offer"), id: count });
+const AskPackages = Type.Object({ t: Type.Literal("ask-packages"), id: count });
+const RemovePackage = Type.Object({ t: Type.Literal("remove-package"), id: count, hash });
+
+/** Indices of the manifest's files whose contents the node does not have. */
+const NeedsFiles = Type.Object({
+  t: Type.Literal("needs-files"),
+  id: count,
+  files: Type.Array(index, { maxItems: 20_000 }),
+});
+/** So many bytes of the upload are written. */
+const PackageProgress = Type.Object({
+  t: Type.Literal("package-progress"),
+  id: count,
+  storedBytes: size,
+});
+const PackageStored = Type.Object({ t: Type.Literal("package-stored"), id: count });
+const PackageRefused = Type.Object({
+  t: Type.Literal("package-refused"),
+  id: count,
+  code: text,
+  message: text,
+});
+/** A package in a node's cache. */
+export const StoredPackage = Type.Object({
+  hash,
+  name: text,
+  bytes: size,
+  usedAtMs: Type.Number(),
+  /** How many leases of this node use it. */
+  leases: index,
+});
+export type StoredPackage = Static<typeof StoredPackage>;
+const Packages = Type.Object({
+  t: Type.Literal("packages"),
+  id: count,
+  packages: Type.Array(StoredPackage),
+});
+const PackageRemoved = Type.Object({ t: Type.Literal("package-removed"), id: count });
 
 /** One direction of a connection: what may be said, checked by compiled schemas. */
 export class Vocabulary<T extends { t: string }> {
@@ -253,6 +322,11 @@ export type ClientMessage = Static<
   | typeof Release
   | typeof Cancel
   | typeof AskStatus
+  | typeof OfferPackage
+  | typeof PackageChunk
+  | typeof DropOffer
+  | typeof AskPackages
+  | typeof RemovePackage
 >;
 export type NodeMessage = Static<
   | typeof Welcome
@@ -267,10 +341,23 @@ export type NodeMessage = Static<
   | typeof Released
   | typeof Draining
   | typeof Status
+  | typeof NeedsFiles
+  | typeof PackageProgress
+  | typeof PackageStored
+  | typeof PackageRefused
+  | typeof Packages
+  | typeof PackageRemoved
 >;
-export type AgentMessage = Static<typeof Attach | typeof HostCancel | typeof Detach>;
+export type AgentMessage = Static<
+  typeof Attach | typeof HostCancel | typeof Detach | typeof Reload
+>;
 export type HostMessage = Static<
-  typeof Ready | typeof Loaded | typeof LoadFailed | typeof WorkerEnded | typeof ClientLost
+  | typeof Ready
+  | typeof Loaded
+  | typeof Reloaded
+  | typeof LoadFailed
+  | typeof WorkerEnded
+  | typeof ClientLost
 >;
 export type Granted = Static<typeof Granted>;
 export type Allocate = Static<typeof Allocate>;
@@ -287,6 +374,11 @@ export const clientVocabulary = new Vocabulary<ClientMessage>([
   Release,
   Cancel,
   AskStatus,
+  OfferPackage,
+  PackageChunk,
+  DropOffer,
+  AskPackages,
+  RemovePackage,
 ]);
 export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Welcome,
@@ -301,11 +393,18 @@ export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Released,
   Draining,
   Status,
+  NeedsFiles,
+  PackageProgress,
+  PackageStored,
+  PackageRefused,
+  Packages,
+  PackageRemoved,
 ]);
-export const agentVocabulary = new Vocabulary<AgentMessage>([Attach, HostCancel, Detach]);
+export const agentVocabulary = new Vocabulary<AgentMessage>([Attach, HostCancel, Detach, Reload]);
 export const hostVocabulary = new Vocabulary<HostMessage>([
   Ready,
   Loaded,
+  Reloaded,
   LoadFailed,
   WorkerEnded,
   ClientLost,

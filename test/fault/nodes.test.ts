@@ -198,7 +198,7 @@ describe("a served node", () => {
     const lost = Promise.withResolvers<string>();
     const { granted, descriptors } = await connection.allocate(
       {
-        module: join(FUNCTIONS, "good.ts"),
+        module: "rfaas:echo",
         workers: 1,
         memoryBytes: 4096,
         slots: 1,
@@ -209,6 +209,7 @@ describe("a served node", () => {
         budget: {},
         fabric: "shm",
       },
+      "rfaas:echo",
       {
         lost: (message) => lost.resolve(message),
         workerLost() {},

@@ -10,11 +10,12 @@ import {
 
 const exported = { functions: ["echo", "default"], others: { VERSION: "string" } };
 const nonce = new Uint8Array(16);
+const hash = "0123456789abcdef".repeat(4);
 const mailbox = new Uint8Array(5);
 const allocate = {
   t: "allocate",
   id: 1,
-  module: "/tmp/fn.ts",
+  module: "rfaas:echo",
   workers: 2,
   memoryBytes: 4096,
   slots: 64,
@@ -52,6 +53,7 @@ const attach = {
   slots: 64,
   polling: "hot",
   module: "rfaas:echo",
+  moduleName: "rfaas:echo",
   heapBytes: 1,
   listen: null,
   loadTimeoutMs: 1,
@@ -67,6 +69,11 @@ const client = [
   { t: "release", lease: 0xffffffff },
   { t: "cancel", lease: 1, worker: 0, slot: 0, sequence: 0 },
   { t: "ask-status", id: 1 },
+  { t: "offer-package", id: 1, hash, manifest: new Uint8Array(9) },
+  { t: "package-chunk", id: 1, bytes: new Uint8Array(1) },
+  { t: "drop-offer", id: 1 },
+  { t: "ask-packages", id: 1 },
+  { t: "remove-package", id: 1, hash },
 ];
 const node = [
   {
@@ -95,11 +102,22 @@ const node = [
   { t: "released", lease: 1 },
   { t: "draining" },
   { t: "status", id: 1, freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 },
+  { t: "needs-files", id: 1, files: [0, 2] },
+  { t: "package-progress", id: 1, storedBytes: 2 ** 40 },
+  { t: "package-stored", id: 1 },
+  { t: "package-refused", id: 1, code: "X", message: "m" },
+  { t: "packages", id: 1, packages: [{ hash, name: "fn.ts", bytes: 0, usedAtMs: 0.5, leases: 0 }] },
+  { t: "package-removed", id: 1 },
 ];
-const agent = [attach, { t: "host-cancel", worker: 0, slot: 3, sequence: 9 }];
+const agent = [
+  attach,
+  { t: "host-cancel", worker: 0, slot: 3, sequence: 9 },
+  { t: "reload", module: "/cache/fn.js", moduleName: "fn.ts" },
+];
 const host = [
   { t: "ready", protocol: 1, mailbox },
   { t: "loaded", exports: exported, loadNs: 0, port: null },
+  { t: "reloaded" },
   { t: "client-lost", message: "m" },
   { t: "load-failed", code: "RFAAS_MODULE", error: { name: "SyntaxError", message: "m" } },
   { t: "worker-ended", worker: 0, message: "m" },

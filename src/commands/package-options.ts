@@ -1,0 +1,52 @@
+/** The options that say what is in a package, and the line that shows how its upload goes. */
+import { Type } from "@sinclair/typebox";
+import type { PackageOptions } from "../package/builder.ts";
+import type { UploadProgress } from "../client/package-upload.ts";
+import { formatBytes } from "../units.ts";
+import { listOf, texts } from "./options.ts";
+
+export const packageOptions = {
+  include: Type.Optional(texts),
+  external: Type.Optional(texts),
+};
+
+export const packageFlags = [
+  {
+    flag: "--include <pattern>",
+    description:
+      "files to bring along, from the module's folder: paths, folders, globs (repeatable)",
+  },
+  {
+    flag: "--external <name>",
+    description:
+      "npm package to bring along unbundled (repeatable; those with native code are found)",
+  },
+];
+
+type Texts = string | number | (string | number)[] | undefined;
+
+export function readPackageOptions(options: { include?: Texts; external?: Texts }): PackageOptions {
+  const include = listOf(options.include);
+  const external = listOf(options.external);
+  return {
+    ...(include.length > 0 ? { include } : {}),
+    ...(external.length > 0 ? { external } : {}),
+  };
+}
+
+/** An upload that is over sooner is not worth a line. */
+const SHOWN_AFTER_MS = 300;
+
+/** Shows an upload on stderr, when that is a terminal and it takes a while. */
+export function showProgress(): (progress: UploadProgress) => void {
+  const startedMs = performance.now();
+  let shown = false;
+  return ({ sentBytes, totalBytes }) => {
+    if (!process.stderr.isTTY) return;
+    if (!shown && performance.now() - startedMs < SHOWN_AFTER_MS) return;
+    shown = true;
+    const percent = totalBytes === 0 ? 100 : Math.floor((100 * sentBytes) / totalBytes);
+    const line = `sending the package: ${formatBytes(sentBytes)} of ${formatBytes(totalBytes)} (${percent} %)`;
+    process.stderr.write(sentBytes < totalBytes ? `\r\x1b[K${line}` : "\r\x1b[K");
+  };
+}

@@ -1,0 +1,128 @@
+/** `rfaas package`: makes packages, and looks after those of a node. */
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { Type } from "@sinclair/typebox";
+import { type Invoker, invoker } from "../client/invoker.ts";
+import { UsageError } from "../errors.ts";
+import { ARCHIVE_EXTENSION, writeArchive } from "../package/archive.ts";
+import { buildPackage } from "../package/builder.ts";
+import { formatBytes } from "../units.ts";
+import type { Command } from "./command.ts";
+import { log } from "./log.ts";
+import { flag, readOptions, text } from "./options.ts";
+import {
+  packageFlags,
+  packageOptions,
+  readPackageOptions,
+  showProgress,
+} from "./package-options.ts";
+import { printable, table } from "./table.ts";
+
+const Options = Type.Object({
+  output: Type.Optional(text),
+  node: Type.Optional(text),
+  json: Type.Optional(flag),
+  ...packageOptions,
+});
+type Options = ReturnType<typeof readOptions<typeof Options>>;
+
+const VERBS: Record<string, (target: string | undefined, options: Options) => Promise<void>> = {
+  build,
+  push,
+  ls,
+  rm,
+};
+
+export const packageCommand: Command = {
+  usage: "package <build|push|ls|rm> [FILE|HASH]",
+  summary: "make packages of functions, and look after those of a node",
+  description: `build  bundles a module with its imports into one file, FILE.rfaas
+push   brings a module or a .rfaas file to a node, and prints its hash
+ls     lists the packages that a node has
+rm     removes one from a node, by its hash or the first digits of it
+
+A package is what a node loads functions from. rfaas invoke and the library make and send packages by themselves; a .rfaas file is
+for handing functions on without their sources and node_modules. The same sources in the same place make the same package, and its
+hash is its name everywhere: rfaas invoke package:HASH#function calls it on a node that has it.`,
+  options: [
+    { flag: "-o, --output <file>", description: "for build: where to write (default: FILE.rfaas)" },
+    ...packageFlags,
+    {
+      flag: "--node <address>",
+      description: "the node (default: $RFAAS_NODE, else a private one)",
+    },
+    { flag: "--json", description: "for ls: one JSON object" },
+  ],
+  examples: [
+    ["rfaas package build fn.ts --include model.onnx", "writes fn.rfaas"],
+    ["rfaas package push fn.rfaas --node 10.0.0.5:7700", "prints the hash"],
+    ["rfaas package ls --node 10.0.0.5:7700", "what the node has"],
+  ],
+  async run(args, raw) {
+    const options = readOptions(Options, raw);
+    const [verb = "", target, ...more] = args.map(String);
+    const run = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
+    if (!run || more.length > 0)
+      throw new UsageError(
+        `package takes ${Object.keys(VERBS).join(", ")} and a name; see: rfaas help package`,
+      );
+    await run(target, options);
+  },
+};
+
+async function build(target: string | undefined, options: Options): Promise<void> {
+  if (target === undefined) throw new UsageError("package build needs a module, such as fn.ts");
+  const path = resolve(target);
+  const { package: made } = await buildPackage(path, readPackageOptions(options));
+  const beside = join(dirname(path), `${basename(path, extname(path))}${ARCHIVE_EXTENSION}`);
+  const output = options.output === undefined ? beside : resolve(String(options.output));
+  if (output === path)
+    throw new UsageError(`${output} is the module itself; choose another --output`);
+  await writeArchive(output, made);
+  log.info(
+    `wrote ${output}: ${made.manifest.files.length} files, ${formatBytes(made.bytes)}, ${made.hash}`,
+  );
+}
+
+async function push(target: string | undefined, options: Options): Promise<void> {
+  if (target === undefined) throw new UsageError("package push needs a module or a .rfaas file");
+  await using node = await nodeOf(options);
+  const onProgress = showProgress();
+  const hash = await node.packages.push(target, { ...readPackageOptions(options), onProgress });
+  process.stdout.write(`${hash}\n`);
+}
+
+async function ls(target: string | undefined, options: Options): Promise<void> {
+  if (target !== undefined) throw new UsageError(`package ls takes no argument "${target}"`);
+  await using node = await nodeOf(options);
+  const packages = await node.packages.list();
+  if (options.json) return void process.stdout.write(`${JSON.stringify({ packages })}\n`);
+  const lines = packages.map(({ hash, name, bytes, usedAtMs, leases }) => [
+    hash,
+    printable(name),
+    formatBytes(bytes),
+    new Date(usedAtMs).toISOString().slice(0, 19),
+    String(leases),
+  ]);
+  process.stdout.write(table([["package", "name", "size", "last used", "leases"], ...lines], 2));
+}
+
+async function rm(target: string | undefined, options: Options): Promise<void> {
+  const digits = target?.replace(/^package:/, "");
+  if (!digits || !/^[0-9a-f]{4,64}$/.test(digits))
+    throw new UsageError(
+      "package rm needs the hash of a package, or its first digits; see: rfaas package ls",
+    );
+  await using node = await nodeOf(options);
+  const found = (await node.packages.list()).filter(({ hash }) => hash.startsWith(digits));
+  if (found.length !== 1)
+    throw new UsageError(
+      `${found.length === 0 ? "no package begins" : `${found.length} packages begin`} with ${digits}; see: rfaas package ls`,
+    );
+  await node.packages.remove(found[0]!.hash);
+  log.info(`removed ${printable(found[0]!.name)} (${found[0]!.hash})`);
+}
+
+/** A private node has the cache of the user. */
+async function nodeOf(options: Options): Promise<Invoker> {
+  return await invoker(options.node === undefined ? {} : { node: String(options.node) });
+}

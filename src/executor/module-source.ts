@@ -1,0 +1,34 @@
+/** From what a client calls a module to the file that a host loads. */
+import { BUILT_IN } from "../function/index.ts";
+import { packageNamed } from "../package/manifest.ts";
+import type { PackageCache, PackageUse } from "./package-cache.ts";
+
+/** Why a module cannot be loaded. */
+export interface NoModule {
+  code: string;
+  message: string;
+}
+
+const NOTHING = (): void => {};
+
+/** The module's file, held in the cache until its use ends. */
+export function findModule(packages: PackageCache, module: string): PackageUse | NoModule {
+  if (module.startsWith(BUILT_IN)) return { path: module, name: module, end: NOTHING };
+  const hash = packageNamed(module);
+  if (!hash)
+    return {
+      code: "RFAAS_USAGE",
+      message: `a module is rfaas:NAME or package:HASH; it is ${JSON.stringify(module.slice(0, 200))}`,
+    };
+  try {
+    const use = packages.use(hash);
+    if (use) return use;
+  } catch (error) {
+    const { message } = error as Error;
+    return { code: "RFAAS_PACKAGE_CACHE_FAILED", message };
+  }
+  return {
+    code: "RFAAS_PACKAGE_UNKNOWN",
+    message: `the node has no package ${hash}; push it with: rfaas package push`,
+  };
+}

@@ -1,0 +1,170 @@
+/** What clients say of packages: offers, the bytes of uploads, and questions about the cache. */
+import { PackageInvalid, RfaasError } from "../errors.ts";
+import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
+import { formatBytes } from "../units.ts";
+import type { IncomingPackage } from "./incoming-package.ts";
+import type { PackageCache } from "./package-cache.ts";
+
+export type PackageMessage = Extract<
+  ClientMessage,
+  { t: "offer-package" | "package-chunk" | "drop-offer" | "ask-packages" | "remove-package" }
+>;
+
+/** Whoever sends packages. */
+export interface PackageClient {
+  readonly connection: { send(message: NodeMessage): void };
+}
+
+interface Upload {
+  incoming: IncomingPackage;
+  hash: string;
+  startedNs: number;
+  /** One write after another. */
+  tail: Promise<void>;
+}
+
+/** At a time, of one client. */
+const MAX_UPLOADS = 8;
+
+export class PackageIntake {
+  readonly #cache: PackageCache;
+  readonly #log: (level: "info" | "warn", message: string) => void;
+  readonly #uploads = new WeakMap<PackageClient, Map<number, Upload>>();
+
+  constructor(cache: PackageCache, log: (level: "info" | "warn", message: string) => void) {
+    this.#cache = cache;
+    this.#log = log;
+  }
+
+  heard(client: PackageClient, message: PackageMessage): void {
+    switch (message.t) {
+      case "offer-package":
+        return this.#offered(client, message.id, message.hash, message.manifest);
+      case "package-chunk":
+        return this.#chunk(client, message.id, message.bytes);
+      case "drop-offer":
+        return this.#drop(client, message.id);
+      case "ask-packages":
+        return this.#answer(client, message.id, () => ({
+          t: "packages",
+          id: message.id,
+          packages: this.#cache.list(),
+        }));
+      case "remove-package":
+        return this.#answer(client, message.id, () => this.#remove(message.id, message.hash));
+    }
+  }
+
+  /** Its half uploads go with it. */
+  gone(client: PackageClient): void {
+    for (const id of this.#of(client).keys()) this.#drop(client, id);
+  }
+
+  #offered(client: PackageClient, id: number, hash: string, manifest: Uint8Array): void {
+    const uploads = this.#of(client);
+    this.#answer(client, id, () => {
+      if (uploads.has(id) || uploads.size >= MAX_UPLOADS)
+        throw new PackageInvalid(
+          `a client may send ${MAX_UPLOADS} packages at a time; wait for the others`,
+        );
+      const incoming = this.#cache.receive(hash, manifest);
+      const upload: Upload = {
+        incoming,
+        hash,
+        startedNs: Bun.nanoseconds(),
+        tail: Promise.resolve(),
+      };
+      uploads.set(id, upload);
+      if (!incoming.complete) return { t: "needs-files", id, files: [...incoming.missing] };
+      return this.#finish(client, id, upload);
+    });
+  }
+
+  #chunk(client: PackageClient, id: number, bytes: Uint8Array): void {
+    const upload = this.#of(client).get(id);
+    // What was on its way when it was refused.
+    if (!upload) return;
+    const { incoming } = upload;
+    upload.tail = upload.tail.then(async () => {
+      if (this.#of(client).get(id) !== upload) return;
+      try {
+        await incoming.write(bytes);
+        if (this.#of(client).get(id) !== upload) return;
+        client.connection.send(
+          incoming.complete
+            ? this.#finish(client, id, upload)
+            : { t: "package-progress", id, storedBytes: incoming.storedBytes },
+        );
+      } catch (error) {
+        this.#refuse(client, id, error);
+      }
+    });
+  }
+
+  #finish(client: PackageClient, id: number, { incoming, hash, startedNs }: Upload): NodeMessage {
+    incoming.finish();
+    this.#of(client).delete(id);
+    const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
+    this.#log(
+      "info",
+      `package ${incoming.manifest.name} (${hash.slice(0, 12)}) stored: ${formatBytes(incoming.storedBytes)} received in ${ms} ms`,
+    );
+    return { t: "package-stored", id };
+  }
+
+  #remove(id: number, hash: string): NodeMessage {
+    const removed = this.#cache.remove(hash);
+    if (removed === "removed") return { t: "package-removed", id };
+    const message =
+      removed === "unknown"
+        ? `the node has no package ${hash}; see: rfaas package ls`
+        : `a lease uses package ${hash}; release it first`;
+    return { t: "package-refused", id, code: "RFAAS_PACKAGE_NOT_REMOVED", message };
+  }
+
+  #answer(client: PackageClient, id: number, make: () => NodeMessage): void {
+    let answer: NodeMessage;
+    try {
+      answer = make();
+    } catch (error) {
+      return this.#refuse(client, id, error);
+    }
+    client.connection.send(answer);
+  }
+
+  #refuse(client: PackageClient, id: number, error: unknown): void {
+    this.#drop(client, id);
+    const { code, message } = explain(error);
+    this.#log("warn", `a package was refused: ${message}`);
+    client.connection.send({ t: "package-refused", id, code, message });
+  }
+
+  #drop(client: PackageClient, id: number): void {
+    const uploads = this.#of(client);
+    const upload = uploads.get(id);
+    uploads.delete(id);
+    if (!upload) return;
+    // A write that is under way ends first: what is removed must not be written again.
+    void upload.tail.then(() => upload.incoming.abandon());
+  }
+
+  #of(client: PackageClient): Map<number, Upload> {
+    let uploads = this.#uploads.get(client);
+    if (!uploads) this.#uploads.set(client, (uploads = new Map()));
+    return uploads;
+  }
+}
+
+function explain(error: unknown): { code: string; message: string } {
+  if (error instanceof RfaasError) return { code: error.code, message: error.message };
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT")
+    return {
+      code: "RFAAS_PACKAGE_CACHE_FULL",
+      message: `the disk of the node's package cache is full (${code}); free some of it, or choose another one with rfaas serve --cache DIR`,
+    };
+  return {
+    code: "RFAAS_PACKAGE_CACHE_FAILED",
+    message: `the node cannot write its package cache (${message}); check the folder, or choose another one with rfaas serve --cache DIR`,
+  };
+}

@@ -1,0 +1,122 @@
+/** Makes packages of modules, and makes each again only when something that went into it has changed. */
+import { statSync } from "node:fs";
+import { basename, dirname, extname } from "node:path";
+import { ModuleLoadError, UsageError } from "../errors.ts";
+import { findAssets } from "./assets.ts";
+import { bundleModule, safeName, settingsOf } from "./bundle.ts";
+import { type Package, type PackedFile, pack } from "./package.ts";
+
+export interface PackageOptions {
+  /** Files that the package has beside its code, from the module's folder: paths, folders or globs. */
+  include?: readonly string[];
+  /** npm packages that are not bundled but brought along; those with native code are found without being named. */
+  external?: readonly string[];
+}
+
+export interface Built {
+  package: Package;
+  /** Absolute paths of all that went into it. */
+  inputs: readonly string[];
+}
+
+/** Loaded as they are. */
+const UNBUNDLED = new Set([".so", ".wasm"]);
+
+/**
+ * Makes a package of the module at an absolute path.
+ *
+ * @throws {ModuleLoadError} it is not there, or does not compile
+ * @throws {PackageInvalid} a file cannot be in a package
+ * @throws {UsageError} an option names what is not there
+ */
+export async function buildPackage(path: string, options: PackageOptions = {}): Promise<Built> {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
+    throw new ModuleLoadError(
+      "RFAAS_MODULE_NOT_FOUND",
+      path,
+      `no such file: ${path}; name a module on this machine`,
+    );
+  const { include = [], external = [] } = options;
+  const name = basename(path);
+  const assets = include.length > 0 ? findAssets(dirname(path), include) : [];
+  const { entry, files, inputs } = UNBUNDLED.has(extname(path))
+    ? unbundled(path)
+    : await bundleModule(path, external);
+  const clash = assets.find((asset) => files.some((file) => file.path === asset.path));
+  if (clash)
+    throw new UsageError(
+      `include: ${clash.path} has the name of what the module is bundled to; rename the file`,
+    );
+  return {
+    package: await pack(name, entry, [...files, ...assets]),
+    inputs: [
+      ...inputs,
+      ...assets.flatMap(({ content }) => ("path" in content ? content.path : [])),
+    ],
+  };
+}
+
+function unbundled(path: string): { entry: string; files: PackedFile[]; inputs: string[] } {
+  const entry = safeName(basename(path));
+  return { entry, files: [{ path: entry, content: { path }, executable: true }], inputs: [path] };
+}
+
+/** Remembers what it has built. */
+export class PackageBuilder {
+  readonly #built = new Map<
+    string,
+    { built: Promise<Built>; stamp: Promise<string | undefined> }
+  >();
+
+  /** As {@link buildPackage}. Costs a look at each input when nothing has changed. */
+  async build(path: string, options: PackageOptions = {}): Promise<Built> {
+    const key = JSON.stringify([path, options.include ?? [], options.external ?? []]);
+    const before = this.#built.get(key);
+    if (before) {
+      const known = await before.built.catch(() => undefined);
+      if (known && (await before.stamp) === this.#stampOf(path, known.inputs, options))
+        return known;
+    }
+    // Another call may have begun to build it meanwhile.
+    const now = this.#built.get(key);
+    if (now && now !== before) return await now.built;
+    const startedMs = Date.now();
+    const built = buildPackage(path, options);
+    // What was changed while it was read may not have been read.
+    const stamp = built.then(({ inputs }) =>
+      inputs.some((input) => changedAfter(input, startedMs))
+        ? undefined
+        : this.#stampOf(path, inputs, options),
+    );
+    stamp.catch(() => {});
+    this.#built.set(key, { built, stamp });
+    try {
+      return await built;
+    } catch (error) {
+      this.#built.delete(key);
+      throw error;
+    }
+  }
+
+  #stampOf(path: string, inputs: readonly string[], { include = [] }: PackageOptions): string {
+    // A pattern may name more files than before.
+    const assets = include.length > 0 ? findAssets(dirname(path), include) : [];
+    return [
+      ...inputs.map(stampOf),
+      ...settingsOf(path).map(stampOf),
+      ...assets.map((asset) => asset.path),
+    ].join("\n");
+  }
+}
+
+/** Whether the file was written since, or is gone. */
+export function changedAfter(path: string, atMs: number): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return !found || found.mtimeMs > atMs;
+}
+
+/** Changes whenever the file does. */
+export function stampOf(path: string): string {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found ? `${path}\0${found.mtimeNs}\0${found.size}\0${found.ino}` : `${path}\0`;
+}
