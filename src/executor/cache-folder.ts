@@ -1,5 +1,5 @@
 /** Where a node keeps packages: a folder of its own user, that nobody else can write. */
-import { lstatSync, mkdirSync } from "node:fs";
+import { lstatSync, mkdirSync, statSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { EnvironmentError } from "../errors.ts";
@@ -52,8 +52,10 @@ function claim(folder: string): string {
 }
 
 function requireOurs(folder: string): void {
-  const { uid, mode } = lstatSync(folder);
-  const own = process.getuid?.() ?? uid;
+  const own = process.getuid?.() ?? 0;
+  const link = lstatSync(folder).uid;
+  const { uid: target, mode } = statSync(folder);
+  const uid = link === own ? target : link;
   const fault =
     uid !== own
       ? `belongs to user ${uid}, not to this one (${own})`

@@ -15,6 +15,18 @@ export interface Bundle {
   inputs: string[];
 }
 
+/**
+ * The bundler writes the place of an imported file as text, from the current directory. This stands for the package's folder until
+ * an expression of the same length takes its place: the source map counts columns.
+ */
+const FOLDER = "rfaas:asset-dir:";
+const FOLDER_EXPRESSION = {
+  esm: 'import.meta.dir+"',
+  cjs: '__dirname+"'.padStart(FOLDER.length + 1),
+};
+
+type Format = keyof typeof FOLDER_EXPRESSION;
+
 /** What workers have of rfaas itself. */
 const PROVIDED = ["rfaas/function", "rfaas/testing"];
 
@@ -25,9 +37,13 @@ const PROVIDED = ["rfaas/function", "rfaas/testing"];
  */
 export async function bundleModule(path: string, external: readonly string[]): Promise<Bundle> {
   const externals = new Externals(external);
-  let output = await compile(path, "esm", externals);
+  let format: Format = "esm";
+  let output = await compile(path, format, externals);
   // The exports of a CommonJS module have names only as long as it is one.
-  if (formatOf(output, path) === "cjs") output = await compile(path, "cjs", externals);
+  if (formatOf(output, path) === "cjs") {
+    format = "cjs";
+    output = await compile(path, format, externals);
+  }
   const code = output.outputs.find(({ kind }) => kind === "entry-point");
   if (!code || code.loader === "file" || !/\.js$/.test(code.path))
     throw new ModuleLoadError(
@@ -39,13 +55,13 @@ export async function bundleModule(path: string, external: readonly string[]): P
   const entry = `${safeName(basename(path, extname(path)))}.js`;
   const natives = externals.files();
   const files: PackedFile[] = [
-    { path: entry, content: await withSourceMap(code, map), executable: false },
+    { path: entry, content: await loadable(code, map, format), executable: false },
     ...natives.files,
   ];
   for (const other of output.outputs)
     if (other !== code && other.kind !== "sourcemap")
       files.push({
-        path: other.path.replace(/^(\.?\/)+/, ""),
+        path: basename(other.path),
         content: new Uint8Array(await other.arrayBuffer()),
         executable: false,
       });
@@ -58,11 +74,7 @@ export function safeName(name: string): string {
   return name.replace(/[^\w.-]/g, "_").slice(0, 200) || "_";
 }
 
-async function compile(
-  path: string,
-  format: "esm" | "cjs",
-  externals: Externals,
-): Promise<BuildOutput> {
+async function compile(path: string, format: Format, externals: Externals): Promise<BuildOutput> {
   let fault: unknown;
   const output = await Bun.build({
     entrypoints: [path],
@@ -72,6 +84,7 @@ async function compile(
     minify: { whitespace: true },
     sourcemap: "external",
     metafile: true,
+    publicPath: `${FOLDER}/`,
     throw: false,
     external: PROVIDED,
     plugins: [
@@ -111,12 +124,18 @@ function formatOf(output: BuildOutput, path: string): string | undefined {
   return inputs.find(([input]) => resolve(input) === path || resolve(input) === real)?.[1].format;
 }
 
-/** Stacks name the user's own files and lines: the map travels with the code, and names them by absolute paths. */
-async function withSourceMap(
+/**
+ * The code as it is packed. Stacks name the user's own files and lines: the map travels with the code, and names them by absolute
+ * paths.
+ */
+async function loadable(
   code: BuildArtifact,
   map: BuildArtifact | undefined,
+  format: Format,
 ): Promise<Uint8Array> {
-  const text = (await code.text()).replace(/\n\/\/# debugId=\w+\s*$/, "\n");
+  const text = (await code.text())
+    .replace(/\n\/\/# debugId=\w+\s*$/, "\n")
+    .replaceAll(`"${FOLDER}`, FOLDER_EXPRESSION[format]);
   if (!map) return new TextEncoder().encode(text);
   const { sources, mappings, names } = (await map.json()) as {
     sources: string[];

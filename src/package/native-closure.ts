@@ -73,10 +73,12 @@ export class Externals {
     }
     return {
       files: [...placed].flatMap(([at, { folder }]) =>
-        filesBelow(folder, isNotPacked).map((path) => {
-          const file = packed(folder, folder, path);
-          return { ...file, path: `${at}/${file.path}` };
-        }),
+        filesBelow(folder, isNotPacked)
+          .filter((path) => !isForeign(path))
+          .map((path) => {
+            const file = packed(folder, folder, path);
+            return { ...file, path: `${at}/${file.path}` };
+          }),
       ),
       inputs: [...placed.values()].map(({ folder }) => join(folder, "package.json")),
     };
@@ -144,6 +146,12 @@ function readPackage(folder: string): {
 
 function hasAddon(folder: string): boolean {
   return filesBelow(folder, isNotPacked).some((path) => path.endsWith(".node"));
+}
+
+/** Native code of systems that no node runs; a package may have more of it than of all else. */
+function isForeign(path: string): boolean {
+  if (/\.(dll|dylib|exe|lib|pdb)$/i.test(path)) return true;
+  return path.endsWith(".node") && /(^|[/._-])(darwin|win32|windows|freebsd)([/._-]|$)/.test(path);
 }
 
 /** Its dependencies have places of their own; the rest are caches and histories. */

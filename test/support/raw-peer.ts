@@ -1,5 +1,5 @@
 /** A peer that says what it wants over a socket, sound or not, and hears all that comes back. */
-import type { Socket } from "bun";
+import type { Socket, SocketHandler } from "bun";
 import { parseAddress } from "../../src/address.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 
@@ -11,23 +11,21 @@ export class RawPeer implements Disposable {
 
   static async connect(address: string): Promise<RawPeer> {
     const parsed = parseAddress(address);
-    if (parsed.kind !== "tcp") throw new Error(`${address} is not HOST:PORT`);
     const peer = new RawPeer();
-    peer.#socket = await Bun.connect({
-      hostname: parsed.host,
-      port: parsed.port,
-      socket: {
-        binaryType: "uint8array",
-        data: (_, bytes) => {
-          for (const message of peer.#reader.push(bytes))
-            peer.heard.push(message as Record<string, unknown>);
-        },
-        close: () => {
-          peer.closed = true;
-        },
-        error() {},
+    const socket: SocketHandler<undefined> = {
+      binaryType: "uint8array",
+      data: (_, bytes) => {
+        for (const message of peer.#reader.push(bytes))
+          peer.heard.push(message as Record<string, unknown>);
       },
-    });
+      close: () => {
+        peer.closed = true;
+      },
+      error() {},
+    };
+    peer.#socket = await (parsed.kind === "unix"
+      ? Bun.connect({ unix: parsed.path, socket })
+      : Bun.connect({ hostname: parsed.host, port: parsed.port, socket }));
     return peer;
   }
 

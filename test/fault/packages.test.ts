@@ -1,0 +1,200 @@
+/** Uploads that go wrong: whatever happens to either side or to the disk, no half package is ever loaded, and the node goes on. */
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { LeaseRefused, PackageInvalid, invoker } from "../../src/index.ts";
+import { buildPackage } from "../../src/package/builder.ts";
+import type { Package } from "../../src/package/package.ts";
+import { machineId } from "../../src/fabric/machine.ts";
+import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
+import { RFAAS, ServedNode } from "../support/executable.ts";
+import { RawPeer } from "../support/raw-peer.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
+
+beforeAll(() => {
+  process.env["RFAAS_EXECUTABLE"] = RFAAS;
+});
+
+const MODULE = `import { statSync } from "node:fs";
+const bytes = statSync(import.meta.dir + "/asset.bin").size;
+export const size = (_: Uint8Array, out: Uint8Array) => new TextEncoder().encodeInto(String(bytes), out).written;
+`;
+const ASSET_BYTES = 3_000_000;
+
+class Place implements Disposable {
+  readonly scratch = new Scratch();
+  readonly cache = this.scratch.join("cache");
+  readonly path = this.scratch.file("fn.ts", MODULE);
+  readonly include = ["asset.bin"];
+
+  constructor() {
+    this.scratch.file("asset.bin", "a".repeat(ASSET_BYTES));
+  }
+
+  serve(cache = this.cache): Promise<ServedNode> {
+    return ServedNode.start(this.scratch.join("node.sock"), ["--cache", cache, "--cores", "4"]);
+  }
+
+  async build(): Promise<Package> {
+    return (await buildPackage(this.path, { include: this.include })).package;
+  }
+
+  folder(part: string): string[] {
+    return readdirSync(join(this.cache, "packages-1", part));
+  }
+
+  [Symbol.dispose](): void {
+    this.scratch[Symbol.dispose]();
+  }
+}
+
+/** A client that has offered the package, and sent so many bytes of it. */
+async function halfWay(node: ServedNode, made: Package, bytes: number): Promise<RawPeer> {
+  const peer = await RawPeer.connect(node.address);
+  const { hash, manifestBytes } = made;
+  const machine = machineId();
+  peer.send(
+    { t: "hello", protocol: PROTOCOL_VERSION, version: "0", pid: 1, fabrics: ["shm"], machine },
+    { t: "offer-package", id: 7, hash, manifest: manifestBytes },
+    { t: "package-chunk", id: 7, bytes: new Uint8Array(bytes).fill(97) },
+  );
+  await until(() => peer.heard.some(({ t }) => t === "package-progress"), "bytes are stored");
+  return peer;
+}
+
+async function works(node: ServedNode, { path, include }: Place): Promise<void> {
+  await using rf = await invoker({ node: node.address });
+  await using lease = await rf.allocate(path, { include });
+  const output = lease.output(Uint8Array, 64);
+  const written = lease.invoke("size", lease.input(Uint8Array, 8), output);
+  expect(new TextDecoder().decode(output.slice(0, written))).toBe(String(ASSET_BYTES));
+}
+
+describe("in the middle of an upload", () => {
+  test("a client that vanishes leaves nothing, and the next one sends all", async () => {
+    using place = new Place();
+    await using node = await place.serve();
+    const peer = await halfWay(node, await place.build(), 100_000);
+    expect(place.folder("incoming")).toHaveLength(1);
+    peer.die();
+    await until(() => place.folder("incoming").length === 0, "what it had sent is removed");
+    expect(place.folder("stored")).toEqual([]);
+    await works(node, place);
+  });
+
+  test("a client that gives up by itself leaves nothing, and goes on", async () => {
+    using place = new Place();
+    await using node = await place.serve();
+    using peer = await halfWay(node, await place.build(), 100_000);
+    peer.send({ t: "drop-offer", id: 7 }, { t: "ask-packages", id: 8 });
+    await until(() => place.folder("incoming").length === 0, "what it had sent is removed");
+    await until(() => peer.find("packages") !== undefined, "the node answers");
+    expect(peer.find("packages")!["packages"]).toEqual([]);
+  });
+
+  test("a node that is killed has not got the package afterwards, and takes it then", async () => {
+    using place = new Place();
+    const made = await place.build();
+    {
+      await using node = await place.serve();
+      using _ = await halfWay(node, made, 100_000);
+      node.kill("SIGKILL");
+      await node.exited;
+    }
+    expect(place.folder("incoming")).toHaveLength(1);
+    expect(place.folder("stored")).toEqual([]);
+    await using node = await place.serve();
+    await using rf = await invoker({ node: node.address });
+    await expect(rf.allocate(`package:${made.hash}`)).rejects.toThrow("has no package");
+    await works(node, place);
+  });
+
+  test("bytes that are not what the manifest says are refused, and the client is told which file", async () => {
+    using place = new Place();
+    await using node = await place.serve();
+    const made = await place.build();
+    using peer = await halfWay(node, made, 1000);
+    // The whole of it in pieces, one byte of which is wrong.
+    for (let left = ASSET_BYTES - 1000; left > 0; left -= 500_000) {
+      const bytes = new Uint8Array(Math.min(left, 500_000)).fill(97);
+      if (left === ASSET_BYTES - 1000) bytes[5] = 98;
+      peer.send({ t: "package-chunk", id: 7, bytes });
+    }
+    await until(() => peer.find("package-refused") !== undefined, "it is refused");
+    expect(peer.find("package-refused")!["message"]).toContain("asset.bin do not have the hash");
+    await until(() => place.folder("incoming").length === 0, "what it had sent is removed");
+    await works(node, place);
+  });
+
+  test("a file that changes while it is sent is an error that says so", async () => {
+    using place = new Place();
+    await using node = await place.serve();
+    await using rf = await invoker({ node: node.address });
+    const { include } = place;
+    let changed = false;
+    const failed = rf.packages.push(place.path, {
+      include,
+      onProgress: () => {
+        if (!changed) place.scratch.file("asset.bin", "b".repeat(ASSET_BYTES));
+        changed = true;
+      },
+    });
+    await expect(failed).rejects.toBeInstanceOf(PackageInvalid);
+    expect(await rf.packages.list()).toEqual([]);
+    await works(node, place);
+  });
+});
+
+test("more than a client may send at a time is refused, and the rest goes on", async () => {
+  using place = new Place();
+  await using node = await place.serve();
+  const made = await place.build();
+  using peer = await halfWay(node, made, 1000);
+  const { hash, manifestBytes } = made;
+  for (let id = 8; id < 17; id++)
+    peer.send({ t: "offer-package", id, hash, manifest: manifestBytes });
+  await until(() => peer.find("package-refused") !== undefined, "one is refused");
+  expect(peer.heard.filter(({ t }) => t === "needs-files")).toHaveLength(8);
+  await works(node, place);
+});
+
+const root = process.getuid?.() === 0;
+const small = join(process.env["TMPDIR"] ?? "/tmp", `rfaas-small-${process.pid}`);
+
+/** A file system of 2 MiB, where it can be mounted. */
+function mountSmall(): boolean {
+  if (!root) return false;
+  mkdirSync(small);
+  const { exitCode } = Bun.spawnSync([
+    ...["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "rfaas-test", small],
+  ]);
+  return exitCode === 0;
+}
+
+test("a full disk is a refusal that says so; the node and what is on the disk go on", async () => {
+  if (!mountSmall()) {
+    console.error("SKIPPED: a full disk: mounting a small one needs root");
+    return;
+  }
+  try {
+    using place = new Place();
+    await using node = await place.serve(join(small, "cache"));
+    await using rf = await invoker({ node: node.address });
+    const code = place.scratch.file("small.ts", "export const f = () => 0;\n");
+    await using before = await rf.allocate(code);
+    const failed = rf.allocate(place.path, { include: place.include });
+    await expect(failed).rejects.toBeInstanceOf(LeaseRefused);
+    await expect(failed).rejects.toMatchObject({ code: "RFAAS_PACKAGE_CACHE_FULL" });
+    await expect(failed).rejects.toThrow("rfaas serve --cache DIR");
+    const view = before.input(Uint8Array, 8);
+    expect(before.invoke("f", view, view)).toBe(0);
+    await using after = await rf.allocate(code);
+    expect(after.functions).toEqual(["f"]);
+    expect((await rf.status()).leases).toBe(2);
+    expect(readdirSync(join(small, "cache", "packages-1", "incoming"))).toEqual([]);
+  } finally {
+    Bun.spawnSync(["umount", "-l", small]);
+    if (existsSync(small) && statSync(small).isDirectory()) Bun.spawnSync(["rmdir", small]);
+  }
+});
