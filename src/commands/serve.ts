@@ -18,6 +18,7 @@ import type { Command } from "./command.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { bytesOption, flag, polling, readOptions, size, text, whole } from "./options.ts";
+import { packageFlags, packageOptions, readPackageOptions } from "./package-options.ts";
 
 const Options = Type.Object({
   cores: Type.Optional(whole(1, 1024)),
@@ -35,6 +36,7 @@ const Options = Type.Object({
   cacheLimit: Type.Optional(size),
   packageLimit: Type.Optional(size),
   watch: Type.Optional(text),
+  ...packageOptions,
   ...fabricOptions,
 });
 
@@ -89,6 +91,10 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     },
     { flag: "--package-limit <size>", description: "for one package (default: 1GiB)" },
     { flag: "--watch <file>", description: "let leases of this module follow its changes" },
+    ...packageFlags.map(({ flag, description }) => ({
+      flag,
+      description: `with --watch: ${description}`,
+    })),
     ...fabricFlags,
   ],
   examples: [
@@ -123,6 +129,9 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     // A folder that is named must be of use; without any other, the node can still serve what it has built in.
     if (options.cache !== undefined) void packages.folder;
     const watched = options.watch === undefined ? undefined : resolve(String(options.watch));
+    const packaging = readPackageOptions(options);
+    if (watched === undefined && Object.keys(packaging).length > 0)
+      throw new UsageError("--include and --external are for --watch; clients say what they send");
     if (watched !== undefined && !existsSync(watched))
       throw new UsageError(`--watch: there is no file ${watched}; name a module`);
     const agent = new Agent({
@@ -154,7 +163,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     );
 
     if (watched !== undefined)
-      new ModuleWatch(watched, packages, {
+      new ModuleWatch(watched, packaging, packages, {
         built: (hash) => agent.reload(watched, hash),
         log: (level, message) => log[level](message),
       }).start();

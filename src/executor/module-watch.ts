@@ -1,7 +1,13 @@
 /** `rfaas serve --watch`: builds a module again whenever something that went into it changes. */
 import { type FSWatcher, watch } from "node:fs";
 import { dirname } from "node:path";
-import { type Built, buildPackage, changedAfter, stampOf } from "../package/builder.ts";
+import {
+  type Built,
+  type PackageOptions,
+  buildPackage,
+  changedAfter,
+  stampOf,
+} from "../package/builder.ts";
 import { type Package, piecesOf } from "../package/package.ts";
 import type { PackageCache } from "./package-cache.ts";
 
@@ -16,6 +22,7 @@ const SETTLE_MS = 30;
 
 export class ModuleWatch {
   readonly #path: string;
+  readonly #options: PackageOptions;
   readonly #packages: PackageCache;
   readonly #events: ModuleWatchEvents;
   readonly #folders = new Map<string, FSWatcher>();
@@ -26,8 +33,14 @@ export class ModuleWatch {
   #settling: ReturnType<typeof setTimeout> | undefined;
   #building = false;
 
-  constructor(path: string, packages: PackageCache, events: ModuleWatchEvents) {
+  constructor(
+    path: string,
+    options: PackageOptions,
+    packages: PackageCache,
+    events: ModuleWatchEvents,
+  ) {
     this.#path = path;
+    this.#options = options;
     this.#packages = packages;
     this.#events = events;
     this.#inputs = [path];
@@ -74,7 +87,7 @@ export class ModuleWatch {
     const before = this.#stampNow();
     let built: Built | undefined;
     try {
-      built = await buildPackage(this.#path);
+      built = await buildPackage(this.#path, this.#options);
       await store(this.#packages, built.package);
     } catch (error) {
       this.#events.log("warn", `${this.#path} stays as it was: ${(error as Error).message}`);

@@ -8,6 +8,7 @@ export class RawPeer implements Disposable {
   closed = false;
   readonly #reader = new FrameReader();
   #socket!: Socket<undefined>;
+  readonly #unsent: Uint8Array[] = [];
 
   static async connect(address: string): Promise<RawPeer> {
     const parsed = parseAddress(address);
@@ -18,6 +19,7 @@ export class RawPeer implements Disposable {
         for (const message of peer.#reader.push(bytes))
           peer.heard.push(message as Record<string, unknown>);
       },
+      drain: () => peer.#flush(),
       close: () => {
         peer.closed = true;
       },
@@ -34,12 +36,21 @@ export class RawPeer implements Disposable {
   }
 
   write(bytes: Uint8Array): void {
-    this.#socket.write(bytes);
+    this.#unsent.push(bytes);
+    this.#flush();
   }
 
   /** The first message of this kind that came. */
   find(t: string): Record<string, unknown> | undefined {
     return this.heard.find((message) => message["t"] === t);
+  }
+
+  #flush(): void {
+    for (let first = this.#unsent[0]; first; first = this.#unsent[0]) {
+      const written = Math.max(0, this.#socket.write(first));
+      if (written < first.length) return void (this.#unsent[0] = first.subarray(written));
+      this.#unsent.shift();
+    }
   }
 
   /** As a process that is killed. */

@@ -1,0 +1,211 @@
+/** Modules that depend on packages with native code, as npm installs them. Needs npm's registry. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, renameSync } from "node:fs";
+import { type Invoker, PackageInvalid, UsageError, invoker } from "../../src/index.ts";
+import { buildPackage } from "../../src/package/builder.ts";
+import { RFAAS, ServedNode } from "../support/executable.ts";
+import { Scratch } from "../support/scratch.ts";
+
+const REGISTRY = "https://registry.npmjs.org/sharp";
+const registry = await fetch(REGISTRY, { method: "HEAD", signal: AbortSignal.timeout(5000) }).then(
+  ({ ok }) => ok,
+  () => false,
+);
+if (!registry) console.error("SKIPPED: sharp and onnxruntime-node: npm's registry does not answer");
+
+const scratch = new Scratch();
+afterAll(() => scratch[Symbol.dispose]());
+
+/** `y = x + x` for a vector, as ONNX encodes it. */
+function doublingModel(): Uint8Array {
+  const varint = (n: number): number[] => (n < 128 ? [n] : [(n & 127) | 128, ...varint(n >>> 7)]);
+  const number = (field: number, n: number) => [field << 3, ...varint(n)];
+  const bytes = (field: number, b: number[]) => [(field << 3) | 2, ...varint(b.length), ...b];
+  const text = (field: number, s: string) => bytes(field, [...Buffer.from(s)]);
+  const shape = bytes(2, bytes(1, text(2, "n")));
+  const value = (name: string) => [
+    ...text(1, name),
+    ...bytes(2, bytes(1, [...number(1, 1), ...shape])),
+  ];
+  const node = [...text(1, "x"), ...text(1, "x"), ...text(2, "y"), ...text(4, "Add")];
+  const graph = [
+    ...bytes(1, node),
+    ...text(2, "g"),
+    ...bytes(11, value("x")),
+    ...bytes(12, value("y")),
+  ];
+  return new Uint8Array([...number(1, 8), ...bytes(7, graph), ...bytes(8, number(2, 13))]);
+}
+
+const IMAGE = `import sharp from "sharp";
+export async function shrink(input: Uint8Array, output: Uint8Array): Promise<number> {
+  const background = { r: input[0]!, g: 0, b: 255 };
+  const pixels = await sharp({ create: { width: 64, height: 64, channels: 3, background } })
+    .png()
+    .toBuffer()
+    .then((png) => sharp(png).resize(2, 1).raw().toBuffer());
+  output.set(pixels);
+  return pixels.length;
+}
+`;
+const INFERENCE = `import { InferenceSession, Tensor } from "onnxruntime-node";
+const session = await InferenceSession.create(new URL("./model.onnx", import.meta.url).pathname);
+export async function double(input: Uint8Array<ArrayBuffer>, output: Uint8Array): Promise<number> {
+  const x = new Float32Array(input.slice().buffer);
+  const { y } = await session.run({ x: new Tensor("float32", x, [x.length]) });
+  output.set(new Uint8Array((y!.data as Float32Array).slice().buffer));
+  return input.length;
+}
+`;
+
+describe.skipIf(!registry)("with native code from npm", () => {
+  let node: ServedNode;
+  let rf: Invoker;
+  beforeAll(async () => {
+    process.env["RFAAS_EXECUTABLE"] = RFAAS;
+    scratch.file("package.json", '{"private":true,"type":"module"}');
+    const install = Bun.spawnSync(
+      [
+        "npm",
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "sharp",
+        "onnxruntime-node",
+      ],
+      { cwd: scratch.path, stdout: "ignore", stderr: "pipe" },
+    );
+    if (install.exitCode !== 0) throw new Error(install.stderr.toString());
+    node = await ServedNode.start(scratch.join("node.sock"), ["--cache", scratch.join("cache")]);
+    rf = await invoker({ node: node.address });
+  }, 300_000);
+  afterAll(async () => {
+    await rf.close();
+    await node[Symbol.asyncDispose]();
+  });
+
+  test("sharp and onnxruntime-node run, from the node's cache alone", async () => {
+    const image = scratch.file("image.ts", IMAGE);
+    const inference = scratch.file("inference.ts", INFERENCE);
+    await Bun.write(scratch.join("model.onnx"), doublingModel());
+    const hashes = [
+      await rf.packages.push(image),
+      await rf.packages.push(inference, { include: ["model.onnx"] }),
+    ];
+    renameSync(scratch.join("node_modules"), scratch.join("gone"));
+    try {
+      const options = { loadTimeoutMs: 60_000 };
+      await using shrinking = await rf.allocate(`package:${hashes[0]}`, options);
+      const pixels = shrinking.output(Uint8Array, 64);
+      const colour = shrinking.input(Uint8Array, 1).fill(7);
+      expect(await shrinking.submit("shrink", colour, pixels)).toBe(6);
+      expect([...pixels.slice(0, 6)]).toEqual([7, 0, 255, 7, 0, 255]);
+
+      await using doubling = await rf.allocate(`package:${hashes[1]}`, options);
+      const x = doubling.input(Float32Array, 3);
+      x.set([1, 2.5, -3]);
+      const y = doubling.output(Float32Array, 3);
+      expect(await doubling.submit("double", x, y)).toBe(12);
+      expect([...y]).toEqual([2, 5, -6]);
+    } finally {
+      renameSync(scratch.join("gone"), scratch.join("node_modules"));
+    }
+  }, 120_000);
+
+  test("what is for other systems stays behind", async () => {
+    const { package: made } = await buildPackage(scratch.join("inference.ts"));
+    const paths = made.manifest.files.map(({ path }) => path);
+    expect(paths.some((path) => /linux\/x64\/\w+\.node$/.test(path))).toBe(true);
+    expect(paths.filter((path) => /\.(dll|dylib|exe)$|(darwin|win32).*\.node$/.test(path))).toEqual(
+      [],
+    );
+    expect(paths).toContain("node_modules/onnxruntime-common/package.json");
+  });
+});
+
+describe("an npm package", () => {
+  /** node_modules with a package of native code below others; the code itself is never run. */
+  function project(): Scratch {
+    const place = new Scratch();
+    const install = (
+      at: string,
+      name: string,
+      dependencies: Record<string, string>,
+      version = "1",
+    ) => {
+      mkdirSync(place.join(at), { recursive: true });
+      place.file(
+        `${at}/package.json`,
+        JSON.stringify({ name, version, main: "index.js", dependencies }),
+      );
+      place.file(`${at}/index.js`, `exports.version = ${JSON.stringify(`${name}@${version}`)};\n`);
+    };
+    install("node_modules/top", "top", { middle: "1", absent: "1" });
+    install("node_modules/middle", "middle", { top: "1", addon: "1", plain: "2" });
+    install("node_modules/addon", "addon", {});
+    place.file("node_modules/addon/addon.node", "native");
+    install("node_modules/plain", "plain", {});
+    install("node_modules/middle/node_modules/plain", "plain", {}, "2");
+    mkdirSync(place.join("node_modules/addon/.cache"));
+    place.file("node_modules/addon/.cache/junk", "junk");
+    return place;
+  }
+  const pathsOf = async (path: string, options = {}) =>
+    (await buildPackage(path, options)).package.manifest.files.map((file) => file.path);
+
+  test("that depends on native code is brought along with all that it needs, each where it finds it", async () => {
+    using place = project();
+    const paths = await pathsOf(
+      place.file(
+        "fn.ts",
+        'import { version } from "top";\nexport const f = () => version.length;\n',
+      ),
+    );
+    expect(paths).toEqual([
+      "fn.js",
+      "node_modules/addon/addon.node",
+      "node_modules/addon/index.js",
+      "node_modules/addon/package.json",
+      "node_modules/middle/index.js",
+      "node_modules/middle/package.json",
+      "node_modules/plain/index.js",
+      "node_modules/plain/package.json",
+      "node_modules/top/index.js",
+      "node_modules/top/package.json",
+    ]);
+  });
+
+  test("is there in two versions where two are needed", async () => {
+    using place = project();
+    const text =
+      'import { version as a } from "top";\nimport { version as b } from "plain";\nexport const f = () => a.length + b.length;\n';
+    const paths = await pathsOf(place.file("fn.ts", text), { external: ["plain"] });
+    expect(paths).toContain("node_modules/plain/index.js");
+    expect(paths).toContain("node_modules/middle/node_modules/plain/index.js");
+  });
+
+  test("without native code is bundled, unless it is named external", async () => {
+    using place = project();
+    const path = place.file(
+      "fn.ts",
+      'import { version } from "plain";\nexport const f = () => version.length;\n',
+    );
+    expect(await pathsOf(path)).toEqual(["fn.js"]);
+    expect(await pathsOf(path, { external: ["plain"] })).toHaveLength(3);
+    await expect(pathsOf(path, { external: ["top"] })).rejects.toBeInstanceOf(UsageError);
+  });
+
+  test("that is installed twice, once for each importer, cannot be brought along", async () => {
+    using place = project();
+    mkdirSync(place.join("lib/node_modules/addon"), { recursive: true });
+    place.file("lib/node_modules/addon/package.json", '{"name":"addon"}');
+    place.file("lib/node_modules/addon/index.node", "other");
+    place.file("lib/a.ts", 'import "addon";\nexport const a = 1;\n');
+    const path = place.file(
+      "fn.ts",
+      'import "addon";\nimport { a } from "./lib/a.ts";\nexport const f = () => a;\n',
+    );
+    await expect(pathsOf(path)).rejects.toBeInstanceOf(PackageInvalid);
+  });
+});
