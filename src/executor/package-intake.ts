@@ -19,12 +19,16 @@ interface Upload {
   incoming: IncomingPackage;
   hash: string;
   startedNs: number;
+  /** Bytes that have come and are not written yet. */
+  waitingBytes: number;
   /** One write after another. */
   tail: Promise<void>;
 }
 
 /** At a time, of one client. */
 const MAX_UPLOADS = 8;
+/** A client waits for acknowledgements; one that does not must not fill the node's memory. */
+const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 export class PackageIntake {
   readonly #cache: PackageCache;
@@ -72,6 +76,7 @@ export class PackageIntake {
         incoming,
         hash,
         startedNs: Bun.nanoseconds(),
+        waitingBytes: 0,
         tail: Promise.resolve(),
       };
       uploads.set(id, upload);
@@ -85,10 +90,16 @@ export class PackageIntake {
     // What was on its way when it was refused.
     if (!upload) return;
     const { incoming } = upload;
+    upload.waitingBytes += bytes.length;
+    if (upload.waitingBytes > MAX_WAITING_BYTES) {
+      const message = "the package comes faster than it is written; wait for acknowledgements";
+      return this.#refuse(client, id, new PackageInvalid(message));
+    }
     upload.tail = upload.tail.then(async () => {
       if (this.#of(client).get(id) !== upload) return;
       try {
         await incoming.write(bytes);
+        upload.waitingBytes -= bytes.length;
         if (this.#of(client).get(id) !== upload) return;
         client.connection.send(
           incoming.complete

@@ -59,6 +59,10 @@ export function makeManifest(name: string, entry: string, files: readonly Packag
     entry,
     files: [...files].sort((a, b) => compare(a.path, b.path)),
   };
+  if (files.length > MAX_FILES || encodeManifest(manifest).length > MAX_MANIFEST_BYTES)
+    throw new PackageInvalid(
+      `package ${name} has ${files.length} files, and ${MAX_FILES} is the most; include less, or put them into one archive`,
+    );
   requireSound(manifest);
   return manifest;
 }

@@ -48,6 +48,14 @@ describe("a manifest", () => {
     expect(new Set(hashes).size).toBe(manifests.length);
   });
 
+  test("has a bound of files, and the error says what to do", () => {
+    const files = Array.from({ length: 20_001 }, (_, i) => file(`f${i}`));
+    expect(() => makeManifest("fn.ts", "f0", files)).toThrow("20001 files");
+    expect(() => makeManifest("fn.ts", "f0", files)).toThrow(PackageInvalid);
+    const long = Array.from({ length: 5000 }, (_, i) => file(`${"x/".repeat(400)}${i}`));
+    expect(() => makeManifest("fn.ts", long[0]!.path, long)).toThrow(PackageInvalid);
+  });
+
   test("is read as it was written", () => {
     const manifest = makeManifest("fü.ts", "fn.js", [file("fn.js"), file("dätä/ü.bin")]);
     expect(parseManifest(encodeManifest(manifest))).toEqual(manifest);

@@ -104,6 +104,7 @@ describe("the directions of imports", () => {
     ["src/client", ["src/executor", "src/commands"]],
     ["src/executor", ["src/client", "src/commands"]],
     ["src/fabric", ["src/client", "src/executor", "src/commands"]],
+    ["src/package", ["src/client", "src/executor", "src/commands"]],
     ["src/lease", ["src/client", "src/executor", "src/commands"]],
     ["src/protocol", ["src/client", "src/executor", "src/commands"]],
     ["src/function", ["src/client", "src/executor", "src/commands"]],
