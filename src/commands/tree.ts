@@ -15,6 +15,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   invoke: async () => (await import("./invoke.ts")).invoke,
   bench: async () => (await import("./bench.ts")).bench,
   doctor: async () => (await import("./doctor.ts")).doctor,
+  __bundle: async () => (await import("./bundle.ts")).bundle,
   __host: async () => (await import("./host.ts")).host,
   __node: async () => (await import("./private-node.ts")).privateNode,
 };

@@ -1,6 +1,6 @@
 /** A package on its way into the cache: what is missing is written as it comes, and each file's hash is checked at its end. */
 import { type Hash, createHash } from "node:crypto";
-import { linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { PackageInvalid } from "../errors.ts";
@@ -120,7 +120,7 @@ export class IncomingPackage {
         continue;
       }
       const from = source(file);
-      if (from !== undefined && linked(from, place)) continue;
+      if (from !== undefined && shared(from, place)) continue;
       const key = `${file.sha256} ${file.executable} ${file.bytes}`;
       const first = coming.get(key);
       if (first === undefined) {
@@ -137,7 +137,8 @@ export class IncomingPackage {
     const described = this.#nextFile;
     if (hash.digest("hex") !== described.sha256) throw wrongHash(described);
     for (const copy of this.#copies.get(this.missing[this.#next]!) ?? [])
-      linkSync(this.#place(described), this.#place(copy));
+      if (!shared(this.#place(described), this.#place(copy)))
+        throw new Error(`${copy.path} cannot be made`);
     this.#next++;
   }
 
@@ -151,14 +152,17 @@ const EMPTY_SHA256 = createHash("sha256").digest("hex");
 /** Not to be written by mistake: other packages may share the file. */
 const modeOf = ({ executable }: PackageFile): number => (executable ? 0o555 : 0o444);
 
-/** Another node may have removed it a moment ago. */
-function linked(from: string, to: string): boolean {
-  try {
-    linkSync(from, to);
-    return true;
-  } catch {
-    return false;
+/** Gives a file another place; a copy where the file system has no links. Another node may have removed it a moment ago. */
+function shared(from: string, to: string): boolean {
+  for (const give of [linkSync, copyFileSync]) {
+    try {
+      give(from, to);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    }
   }
+  return false;
 }
 
 function wrongHash({ path, sha256 }: PackageFile): PackageInvalid {

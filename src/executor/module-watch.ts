@@ -1,13 +1,8 @@
 /** `rfaas serve --watch`: builds a module again whenever something that went into it changes. */
 import { type FSWatcher, watch } from "node:fs";
 import { dirname } from "node:path";
-import {
-  type Built,
-  type PackageOptions,
-  buildPackage,
-  changedAfter,
-  stampOf,
-} from "../package/builder.ts";
+import { type Built, type PackageOptions, buildPackage } from "../package/builder.ts";
+import { changedAfter, stampOf } from "../package/stamp.ts";
 import { type Package, piecesOf } from "../package/package.ts";
 import type { PackageCache } from "./package-cache.ts";
 

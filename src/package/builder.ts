@@ -3,8 +3,10 @@ import { statSync } from "node:fs";
 import { basename, dirname, extname } from "node:path";
 import { ModuleLoadError, UsageError } from "../errors.ts";
 import { findAssets } from "./assets.ts";
-import { bundleModule, safeName, settingsOf } from "./bundle.ts";
+import { safeName, settingsOf } from "./bundle.ts";
+import { bundleFreshly } from "./fresh-bundle.ts";
 import { type Package, type PackedFile, pack } from "./package.ts";
+import { changedAfter, stampOf } from "./stamp.ts";
 
 export interface PackageOptions {
   /** Files that the package has beside its code, from the module's folder: paths, folders or globs. */
@@ -18,6 +20,9 @@ export interface Built {
   /** Absolute paths of all that went into it. */
   inputs: readonly string[];
 }
+
+/** Packages that are remembered, with their code, by one process. */
+const MAX_KEPT = 64;
 
 /** Loaded as they are. */
 const UNBUNDLED = new Set([".so", ".wasm"]);
@@ -41,7 +46,7 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
   const assets = include.length > 0 ? findAssets(dirname(path), include) : [];
   const { entry, files, inputs } = UNBUNDLED.has(extname(path))
     ? unbundled(path)
-    : await bundleModule(path, external);
+    : await bundleFreshly(path, external);
   const clash = assets.find((asset) => files.some((file) => file.path === asset.path));
   if (clash)
     throw new UsageError(
@@ -89,7 +94,10 @@ export class PackageBuilder {
         : this.#stampOf(path, inputs, options),
     );
     stamp.catch(() => {});
+    this.#built.delete(key);
     this.#built.set(key, { built, stamp });
+    const [oldest] = this.#built.keys();
+    if (this.#built.size > MAX_KEPT) this.#built.delete(oldest!);
     try {
       return await built;
     } catch (error) {
@@ -107,16 +115,4 @@ export class PackageBuilder {
       ...assets.map((asset) => asset.path),
     ].join("\n");
   }
-}
-
-/** Whether the file was written since, or is gone. */
-export function changedAfter(path: string, atMs: number): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return !found || found.mtimeMs > atMs;
-}
-
-/** Changes whenever the file does. */
-export function stampOf(path: string): string {
-  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return found ? `${path}\0${found.mtimeNs}\0${found.size}\0${found.ino}` : `${path}\0`;
 }

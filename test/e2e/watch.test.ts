@@ -81,6 +81,16 @@ test("calls in flight end as what they began with, and none is lost", async () =
   expect(calls).toBeGreaterThan(0);
 });
 
+test("a file that the module begins to import is found, and followed from then on", async () => {
+  await using at = await watched();
+  await using lease = await at.rf.allocate(at.path);
+  at.scratch.file("other.ts", 'export const text = "other";\n');
+  at.scratch.file("fn.ts", FN.replace("./text.ts", "./other.ts"));
+  await until(async () => (await said(lease)) === "other", "the lease has gone over");
+  at.scratch.file("other.ts", 'export const text = "another";\n');
+  await until(async () => (await said(lease)) === "another", "the new file is followed");
+});
+
 test("leases of other modules stay as they are", async () => {
   await using at = await watched();
   const other = at.scratch.file("other.ts", 'export { say } from "./fn.ts";\n');

@@ -43,6 +43,8 @@ async function printed(argv: string[]): Promise<string> {
     return write.mock.calls.map(([text]) => String(text)).join("");
   } finally {
     write.mockRestore();
+    // Every command line listens for a reader that goes away.
+    process.stdout.removeAllListeners("error");
   }
 }
 

@@ -1,0 +1,110 @@
+/**
+ * Bundles with the files as they are now. The compiler of a process remembers what folders, `tsconfig.json` and `package.json` it has
+ * seen, and does not see what comes to them later: then another process compiles.
+ */
+import { Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { EnvironmentError, ModuleLoadError, PackageInvalid, UsageError } from "../errors.ts";
+import { childEnvironment, selfCommand } from "../process.ts";
+import { type Bundle, bundleModule, settingsOf } from "./bundle.ts";
+import { stampOf } from "./stamp.ts";
+
+/** What a process that bundles for another one prints. */
+const Answer = Type.Union([
+  Type.Object({
+    entry: Type.String(),
+    inputs: Type.Array(Type.String()),
+    files: Type.Array(
+      Type.Object({
+        path: Type.String(),
+        executable: Type.Boolean(),
+        /** Base64, or where the bytes lie. */
+        content: Type.Union([Type.String(), Type.Object({ path: Type.String() })]),
+      }),
+    ),
+  }),
+  Type.Object({ kind: Type.String(), code: Type.String(), message: Type.String() }),
+]);
+
+/** Settings as the compiler of this process has seen them first. */
+const seen = new Map<string, string>();
+let bundled = false;
+
+/** As {@link bundleModule}, of what there is at this moment. */
+export async function bundleFreshly(path: string, external: readonly string[]): Promise<Bundle> {
+  const first = !bundled;
+  bundled = true;
+  if (!changedSettings(path)) {
+    try {
+      return await bundleModule(path, external);
+    } catch (error) {
+      const missing = /Could not resolve|ModuleNotFound/.test((error as Error).message);
+      if (first || !(error instanceof ModuleLoadError) || !missing) throw error;
+    }
+  }
+  return await bundleElsewhere(path, external);
+}
+
+function changedSettings(path: string): boolean {
+  let changed = false;
+  for (const file of settingsOf(path)) {
+    const stamp = stampOf(file);
+    const before = seen.get(file);
+    if (before === undefined) seen.set(file, stamp);
+    else if (before !== stamp) changed = true;
+  }
+  return changed;
+}
+
+/** In a process that has seen nothing yet. */
+async function bundleElsewhere(path: string, external: readonly string[]): Promise<Bundle> {
+  const flags = external.flatMap((name) => ["--external", name]);
+  const child = Bun.spawn(selfCommand(["__bundle", path, ...flags]), {
+    stdio: ["ignore", "pipe", 2],
+    env: childEnvironment(),
+  });
+  const text = await child.stdout.text();
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch (cause) {
+    throw new EnvironmentError(
+      `the process that compiles ${path} ended early; its messages are above, try again`,
+      { cause },
+    );
+  }
+  if (!Value.Check(Answer, answer))
+    throw new EnvironmentError(
+      `the process that compiles ${path} is of another version; check RFAAS_EXECUTABLE`,
+    );
+  if ("kind" in answer) throw errorOf(path, answer);
+  return {
+    ...answer,
+    files: answer.files.map(({ content, ...file }) => ({
+      ...file,
+      content: typeof content === "string" ? Uint8Array.fromBase64(content) : content,
+    })),
+  };
+}
+
+/** What the other process prints: {@link Answer}. */
+export async function describeBundle(path: string, external: readonly string[]): Promise<string> {
+  try {
+    const bundle = await bundleModule(path, external);
+    const files = bundle.files.map(({ content, ...file }) => ({
+      ...file,
+      content: content instanceof Uint8Array ? content.toBase64() : content,
+    }));
+    return JSON.stringify({ ...bundle, files });
+  } catch (error) {
+    const { name: kind, code = "", message } = error as Error & { code?: string };
+    return JSON.stringify({ kind, code, message });
+  }
+}
+
+function errorOf(path: string, answer: { kind: string; code: string; message: string }): Error {
+  const { kind, code, message } = answer;
+  if (kind === "UsageError") return new UsageError(message);
+  if (kind === "PackageInvalid") return new PackageInvalid(message);
+  return new ModuleLoadError(code || "RFAAS_MODULE_FAILED", path, message);
+}
