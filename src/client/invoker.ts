@@ -68,7 +68,7 @@ export interface AllocateOptions extends PackageOptions {
   ttlMs?: number;
   /** Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. */
   budget?: Partial<Usage>;
-  /** Called while a package is sent; not at all when the node has it. */
+  /** Called while a package is sent, to each of several nodes; not at all when the node has it. */
   onProgress?: (progress: UploadProgress) => void;
 }
 

@@ -57,18 +57,21 @@ export async function runHost(options: {
   rehearse();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
+  let taking: Promise<HostedLease | undefined> | undefined;
   let lease: HostedLease | undefined;
   const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
     message(message) {
       if (message.t === "attach") {
-        void HostedLease.take(agent, message, mailbox, prewarmed).then((taken) => {
+        taking = HostedLease.take(agent, message, mailbox, prewarmed);
+        void taking.then((taken) => {
           lease = taken;
           return taken?.load();
         });
       } else if (message.t === "detach") {
         if (lease) lease.stop();
         else process.exit(0);
-      } else if (message.t === "reload") lease?.reload(message.module, message.moduleName);
+      } else if (message.t === "reload")
+        void taking?.then((taken) => taken?.reload(message.module, message.moduleName));
       else lease?.cancel(message.worker, message.slot, message.sequence);
     },
     closed: () => process.exit(0),
