@@ -16,6 +16,8 @@ export const EXIT = {
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
   abstract readonly code: string;
+  /** Which input of a `map` it was that ended the map with it, from 0. */
+  declare index?: number;
   /** How a command that ends with this error exits. */
   get exitCode(): number {
     return EXIT.failed;
@@ -126,16 +128,20 @@ export class FunctionError extends RfaasError {
   readonly code: string;
   /** The stack in the worker; `stack` continues with the caller's. */
   readonly remoteStack: string | undefined;
+  /** Whether the function said that another attempt may succeed: `retryable: true` on what it threw. */
+  readonly retryable: boolean;
   constructor(record: {
     name: string;
     message: string;
     code?: string | undefined;
     stack?: string | undefined;
+    retryable?: boolean | undefined;
   }) {
     super(record.message);
     this.name = record.name;
     this.code = record.code ?? "RFAAS_FUNCTION_ERROR";
     this.remoteStack = record.stack;
+    this.retryable = record.retryable === true;
     if (record.stack) this.stack = `${record.stack}\n    --- called from ---\n${this.stack ?? ""}`;
   }
 }
@@ -145,10 +151,11 @@ export class DeadlineExceeded extends RfaasError {
   override readonly name = "DeadlineExceeded";
   readonly code = "RFAAS_DEADLINE_EXCEEDED";
   readonly deadlineMs: number;
-  constructor(deadlineMs: number) {
-    super(
-      `the call did not finish within ${deadlineMs} ms; raise deadlineMs or make the function faster`,
-    );
+  constructor(
+    deadlineMs: number,
+    message = `the call did not finish within ${deadlineMs} ms; raise deadlineMs or make the function faster`,
+  ) {
+    super(message);
     this.deadlineMs = deadlineMs;
   }
   override get exitCode(): number {

@@ -17,7 +17,7 @@ export type { AllocateOptions, Invoker, InvokerOptions, NodeStatus } from "./cli
 export type { ClusterOptions } from "./client/open-cluster.ts";
 export type { Cluster, ClusterAllocateOptions } from "./client/cluster.ts";
 export type { ClusterNodeInfo } from "./client/cluster-node.ts";
-export type { GroupMapOptions, LeaseGroup } from "./client/lease-group.ts";
+export type { LeaseGroup } from "./client/lease-group.ts";
 export type { PlacementPolicy } from "./lease/placement.ts";
 export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
 export type { LeaseEvent, LeaseEventOf } from "./client/lease-term.ts";
@@ -27,8 +27,18 @@ export type { NodePackages } from "./client/node-packages.ts";
 export type { UploadProgress } from "./client/package-upload.ts";
 export type { PackageOptions } from "./package/builder.ts";
 export type { StoredPackage } from "./protocol/messages.ts";
-export type { LeaseBuffer, TypedArrayClass } from "./client/lease-memory.ts";
+export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/lease-memory.ts";
 export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";
+export type {
+  CodecMapOptions,
+  MapInput,
+  MapOptions,
+  MapPair,
+  MapResult,
+  RawMapOptions,
+  Settled,
+} from "./client/map-options.ts";
+export type { BroadcastOptions, BroadcastResult } from "./client/broadcast.ts";
 export type { Call, CallTimings } from "./client/call.ts";
 export type { VerbsOptions } from "./fabric/offer.ts";
 export type { FabricName } from "./protocol/messages.ts";

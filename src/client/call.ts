@@ -14,12 +14,49 @@ export interface CallTimings {
   returnedNs: number;
 }
 
+/** One call as a lane carries it. */
+export interface Flight {
+  /** What is called, with which memory: offsets and lengths in bytes. */
+  readonly fn: number;
+  readonly inputOffset: number;
+  readonly inputLength: number;
+  readonly outputOffset: number;
+  readonly outputCapacity: number;
+  /** From submission, over all attempts; 0 for none. */
+  readonly deadlineMs: number;
+  /** How long it is known to take; 0 when nothing is known. */
+  readonly durationMs: number;
+  /** How often it was submitted before. */
+  readonly attempt: number;
+  readonly timings: CallTimings | undefined;
+  /** When this attempt began to wait for a slot; only for a call with timings. */
+  readonly queuedSinceNs: number;
+  readonly done: boolean;
+  /** Slot while in flight, else -1. */
+  slot: number;
+  /** It was given up after it had been posted: its function may still be running. */
+  abandoned: boolean;
+  /** Undoes, once it has ended, what was done for it. */
+  cleanUp: (() => void) | undefined;
+  /** Milliseconds until the deadline; Infinity without one. */
+  remainingMs(): number;
+  /** An attempt has ended; after a failure there may be another. */
+  endAttempt(bytes: number, error?: unknown): void;
+  /** It has ended for good. Later endings are ignored. */
+  end(bytes: number, error?: unknown): void;
+}
+
 /** What drives a call to its end: its worker's lane. */
 export interface CallDriver {
+  readonly index: number;
   /** Blocks this thread until the call has ended. */
   drive(call: Call): void;
   /** Keeps looking for the call's end from the event loop. */
   watch(call: Call): void;
+  /** Ends every call that has an answer; returns how many. */
+  harvest(): number;
+  /** Ends the call with `reason`; nobody waits for it any more. */
+  giveUp(call: Flight, reason: unknown): void;
 }
 
 /**
@@ -28,11 +65,9 @@ export interface CallDriver {
  * `await call` leaves the event loop free; `call.get()` spins and returns at once when the result is there. A call that nobody
  * waits for goes on all the same.
  */
-export class Call implements PromiseLike<number> {
-  /** Where the time went, once the call has ended and if it was asked for. */
+export class Call implements PromiseLike<number>, Flight {
+  /** Where the time of the last attempt went, once the call has ended and if it was asked for. */
   timings: CallTimings | undefined;
-  /** Which of the lease's workers has it. */
-  readonly worker: number;
   /** @internal What is called, with which memory: offsets and lengths in bytes. */
   readonly fn: number;
   /** @internal */
@@ -45,16 +80,26 @@ export class Call implements PromiseLike<number> {
   readonly outputCapacity: number;
   /** @internal From submission; 0 for none. */
   readonly deadlineMs: number;
+  /** @internal */
+  durationMs = 0;
+  /** @internal */
+  attempt = 0;
+  /** @internal Starts another attempt after a failure; returns whether it did. */
+  retry: ((call: Call, error: unknown) => boolean) | undefined;
   /** @internal Slot while in flight, else -1. */
   slot = -1;
   /** @internal */
+  abandoned = false;
+  /** @internal */
   submittedNs = 0;
+  /** @internal */
+  queuedSinceNs = 0;
   /** @internal Whether the event loop follows it. */
   watched = false;
   /** @internal */
   cleanUp: (() => void) | undefined;
 
-  readonly #driver: CallDriver;
+  #driver: CallDriver;
   #done = false;
   #bytes = 0;
   #error: unknown;
@@ -63,20 +108,23 @@ export class Call implements PromiseLike<number> {
   /** @internal */
   constructor(
     driver: CallDriver,
-    worker: number,
     fn: number,
     input: { offset: number; bytes: number },
     output: { offset: number; bytes: number },
     deadlineMs: number,
   ) {
     this.#driver = driver;
-    this.worker = worker;
     this.fn = fn;
     this.inputOffset = input.offset;
     this.inputLength = input.bytes;
     this.outputOffset = output.offset;
     this.outputCapacity = output.bytes;
     this.deadlineMs = deadlineMs;
+  }
+
+  /** Which of the lease's workers has it, or had it last. */
+  get worker(): number {
+    return this.#driver.index;
   }
 
   /** Whether the call has ended, one way or another. */
@@ -86,12 +134,22 @@ export class Call implements PromiseLike<number> {
 
   /** Waits without giving way to the event loop, then returns the bytes written or throws what the call ended with. */
   get(): number {
-    if (!this.#done) this.#driver.drive(this);
+    while (!this.#done) this.#driver.drive(this);
     if (this.#error !== undefined) throw this.#error;
     return this.#bytes;
   }
 
-  /** @internal Milliseconds until the deadline; Infinity without one. */
+  /** @internal Whose call it is now. */
+  get driver(): CallDriver {
+    return this.#driver;
+  }
+
+  /** @internal Another worker gets it. */
+  moveTo(driver: CallDriver): void {
+    this.#driver = driver;
+  }
+
+  /** @internal */
   remainingMs(): number {
     return this.deadlineMs === 0
       ? Infinity
@@ -125,7 +183,12 @@ export class Call implements PromiseLike<number> {
     return this.#promise.promise;
   }
 
-  /** @internal Ends the call once; later endings are ignored. */
+  /** @internal */
+  endAttempt(bytes: number, error?: unknown): void {
+    if (error === undefined || !this.retry?.(this, error)) this.end(bytes, error);
+  }
+
+  /** @internal */
   end(bytes: number, error?: unknown): void {
     if (this.#done) return;
     this.#done = true;

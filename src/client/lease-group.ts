@@ -1,50 +1,10 @@
 /** Leases on several nodes that were taken together, used and released as one. */
-import {
-  DeadlineExceeded,
-  LeaseLost,
-  OutOfLeaseMemory,
-  UsageError,
-  WorkerLost,
-} from "../errors.ts";
+import { NO_OPTIONS } from "./call-options.ts";
 import type { Lease, NameOf } from "./lease.ts";
+import type { TypedArray } from "./lease-memory.ts";
 import type { LeaseEvent, LeaseEventOf } from "./lease-term.ts";
-
-/** How {@link LeaseGroup.map} moves a chunk to a worker and its result back. */
-export interface GroupMapOptions<Chunk, Result> {
-  /** Room for the input of one chunk. */
-  inputBytes: number;
-  /** Room for the result of one chunk. */
-  outputBytes: number;
-  /** Puts a chunk into the input; returns how many bytes it takes, if not all. Must leave what it was given alone afterwards. */
-  write(chunk: Chunk, input: Uint8Array<ArrayBuffer>): number | void;
-  /** Takes the result out of the bytes that the function wrote; they are overwritten as soon as it has returned. */
-  read(output: Uint8Array<ArrayBuffer>, chunk: Chunk): Result;
-  /** Calls in flight per worker: one computes while the next is on its way. Default 2. */
-  ahead?: number;
-  /** For each chunk. */
-  deadlineMs?: number;
-  /** Ends the waiting. */
-  signal?: AbortSignal;
-  /**
-   * Whether a chunk whose worker is lost is given to another one. Only for functions that may run twice for the same chunk.
-   * Default false: the loss is thrown.
-   */
-  retry?: boolean;
-}
-
-/** A place for one chunk on one worker, with its buffers in the memory of that worker's lease. */
-interface Station<Module> {
-  lease: Lease<Module>;
-  worker: number;
-  input: Uint8Array<ArrayBuffer>;
-  output: Uint8Array<ArrayBuffer>;
-  lost: boolean;
-}
-
-const DEFAULT_AHEAD = 2;
-const MAX_AHEAD = 1024;
-/** Results that may wait for an earlier one, for each place that a chunk can be in. */
-const WINDOW_FACTOR = 4;
+import { type AnyMapOptions, mapOver } from "./map.ts";
+import type { CodecMapOptions, MapResult, RawMapOptions, Settled, Source } from "./map-options.ts";
 
 /**
  * Workers on one node or several, for one module, until released.
@@ -90,40 +50,45 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Calls `name` once per chunk, spread over all workers of all leases, and yields the results in the order of the chunks. Chunks
-   * are taken as workers come free. The first failure is thrown; breaking off waits for the calls in flight.
+   * As {@link Lease.map}, over all workers of all leases. Inputs are copied, since each lease has memory of its own. When a lease is
+   * lost, calls that were in flight there go on elsewhere as far as `retries` allows; those after them go to the others anyway.
    *
-   * @throws {WorkerLost} a worker died; with `retry`, only when all have
-   * @throws {OutOfLeaseMemory} a lease has no room for the buffers of its workers
+   * @throws {WorkerLost} a worker died, and its call may not be repeated; or all have
+   * @throws {OutOfLeaseMemory} no lease has room for the buffers of a call
    * @throws {FunctionError} what the function threw
    */
-  async *map<Chunk, Result>(
+  map<Input extends TypedArray>(
     name: NameOf<Module>,
-    chunks: Iterable<Chunk> | AsyncIterable<Chunk>,
-    options: GroupMapOptions<Chunk, Result>,
-  ): AsyncGenerator<Result, void> {
-    const { ahead = DEFAULT_AHEAD } = options;
-    if (!Number.isInteger(ahead) || ahead < 1 || ahead > MAX_AHEAD)
-      throw new UsageError(`ahead must be a whole number from 1 to ${MAX_AHEAD}; it is ${ahead}`);
-    const stations = new Stations<Module>();
-    const results: { promise: Promise<Result>; ended: boolean }[] = [];
-    try {
-      stations.open(this.leases, ahead, options);
-      const window = stations.size * WINDOW_FACTOR;
-      for await (const chunk of chunks) {
-        const station = await stations.take();
-        const promise = this.#run(stations, station, name, chunk, options);
-        const result = { promise, ended: false };
-        // An error is thrown in its turn.
-        promise.catch(() => {}).finally(() => (result.ended = true));
-        results.push(result);
-        while (results[0]?.ended || results.length >= window) yield await results.shift()!.promise;
-      }
-      while (results.length > 0) yield await results.shift()!.promise;
-    } finally {
-      await Promise.allSettled(results.map(({ promise }) => promise));
-      stations.close();
-    }
+    inputs: Source<Input>,
+    options: RawMapOptions & { settled: true },
+  ): AsyncIterableIterator<Settled<MapResult<Input>>, undefined>;
+  map<Input extends TypedArray>(
+    name: NameOf<Module>,
+    inputs: Source<Input>,
+    options?: RawMapOptions & { settled?: false },
+  ): AsyncIterableIterator<MapResult<Input>, undefined>;
+  /** Values of any kind, which `write` puts into the input of a call and `read` takes out of its output. */
+  map<Value, Result>(
+    name: NameOf<Module>,
+    values: Source<Value>,
+    options: CodecMapOptions<Value, Result> & { settled: true },
+  ): AsyncIterableIterator<Settled<Result>, undefined>;
+  map<Value, Result>(
+    name: NameOf<Module>,
+    values: Source<Value>,
+    options: CodecMapOptions<Value, Result> & { settled?: false },
+  ): AsyncIterableIterator<Result, undefined>;
+  map(
+    name: NameOf<Module>,
+    values: Source<unknown>,
+    options: AnyMapOptions = NO_OPTIONS,
+  ): AsyncIterableIterator<unknown, undefined> {
+    return mapOver(
+      this.leases.map(({ parts }) => parts),
+      name,
+      values,
+      options,
+    );
   }
 
   /**
@@ -151,100 +116,4 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
     await Promise.all(this.leases.map((lease) => lease.release()));
     await this.#onReleased();
   }
-
-  async #run<Chunk, Result>(
-    stations: Stations<Module>,
-    first: Station<Module>,
-    name: NameOf<Module>,
-    chunk: Chunk,
-    options: GroupMapOptions<Chunk, Result>,
-  ): Promise<Result> {
-    const { deadlineMs, signal, retry = false } = options;
-    for (let station = first; ; station = await stations.take()) {
-      const { lease, worker, input, output } = station;
-      try {
-        signal?.throwIfAborted();
-        const bytes = options.write(chunk, input) ?? input.length;
-        const written = await lease.submit(name, input.subarray(0, bytes), output, {
-          worker,
-          ...(deadlineMs === undefined ? {} : { deadlineMs }),
-          ...(signal === undefined ? {} : { signal }),
-        });
-        return options.read(output.subarray(0, written), chunk);
-      } catch (error) {
-        station.lost = error instanceof WorkerLost || error instanceof LeaseLost;
-        if (error instanceof DeadlineExceeded || signal?.aborted) stations.renew(station);
-        if (!station.lost || !retry) throw error;
-      } finally {
-        stations.giveBack(station);
-      }
-    }
-  }
 }
-
-/** The places that chunks can be in, those of all workers in turn. */
-class Stations<Module> {
-  readonly #all = new Set<Station<Module>>();
-  readonly #free: Station<Module>[] = [];
-  readonly #waiting: PromiseWithResolvers<Station<Module>>[] = [];
-
-  get size(): number {
-    return this.#all.size;
-  }
-
-  open(
-    leases: readonly Lease<Module>[],
-    ahead: number,
-    { inputBytes, outputBytes }: { inputBytes: number; outputBytes: number },
-  ): void {
-    for (let turn = 0; turn < ahead; turn++)
-      for (const lease of leases)
-        for (let worker = 0; worker < lease.workers; worker++) {
-          const input = lease.input(Uint8Array, inputBytes);
-          const output = lease.output(Uint8Array, outputBytes);
-          const station = { lease, worker, input, output, lost: false };
-          this.#all.add(station);
-          this.#free.push(station);
-        }
-  }
-
-  /** Nobody waits for the function any more, but it may still be writing: its buffers are left to it. */
-  renew(station: Station<Module>): void {
-    try {
-      station.input = station.lease.input(Uint8Array, station.input.length);
-      station.output = station.lease.output(Uint8Array, station.output.length);
-    } catch (error) {
-      if (!(error instanceof OutOfLeaseMemory || error instanceof LeaseLost)) throw error;
-      station.lost = true;
-    }
-  }
-
-  close(): void {
-    for (const { lease, input, output } of this.#all)
-      for (const buffer of [input, output]) if (!buffer.buffer.detached) lease.free(buffer);
-  }
-
-  /** A free place, once there is one. Throws {@link WorkerLost} when all are lost. */
-  async take(): Promise<Station<Module>> {
-    const free = this.#free.shift();
-    if (free) return free;
-    if (this.#all.size === 0) throw allLost();
-    const next = Promise.withResolvers<Station<Module>>();
-    this.#waiting.push(next);
-    return await next.promise;
-  }
-
-  giveBack(station: Station<Module>): void {
-    if (station.lost) {
-      this.#all.delete(station);
-      if (this.#all.size === 0) for (const { reject } of this.#waiting.splice(0)) reject(allLost());
-      return;
-    }
-    const next = this.#waiting.shift();
-    if (next) next.resolve(station);
-    else this.#free.push(station);
-  }
-}
-
-const allLost = () =>
-  new WorkerLost(0, "all workers of the group are lost; take new leases and call again");

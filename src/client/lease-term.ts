@@ -35,6 +35,8 @@ export class LeaseTerm {
   #timer: ReturnType<typeof setInterval> | undefined;
   #renewals: PromiseWithResolvers<void>[] = [];
   #over: LeaseEvent | undefined;
+  /** When a revocation ends it, whatever is renewed; Infinity without one. */
+  #revokedAtMs = Infinity;
 
   constructor(node: TermNode, lease: number, ttlMs: number, expiresInMs: number) {
     this.#node = node;
@@ -45,6 +47,29 @@ export class LeaseTerm {
 
   get expiresAt(): Date {
     return wallClock(this.#expiresAtMs);
+  }
+
+  /** Whether the node has said when it takes the lease back. */
+  get endsSoon(): boolean {
+    return this.#revokedAtMs !== Infinity;
+  }
+
+  /**
+   * Why a call cannot be made any more that takes `needMs` (0: nobody knows), if it cannot. Only a revocation is certain: a lease
+   * that is renewed, or used, does not end at {@link expiresAt}.
+   */
+  refusal(needMs: number): LeaseLost | undefined {
+    // Calls of a lease that is over end with what ended it.
+    if (this.#revokedAtMs === Infinity || this.#over) return undefined;
+    const leftMs = Math.ceil(this.#revokedAtMs - performance.now());
+    if (leftMs > 0 && needMs <= leftMs) return undefined;
+    const when = leftMs > 0 ? `takes the lease back in ${leftMs} ms` : `has taken the lease back`;
+    const need = leftMs > 0 ? `, and the call may take ${needMs} ms` : "";
+    const advice =
+      leftMs > 0
+        ? "take a new lease, or call with a deadlineMs or durationMs that is shorter"
+        : "take a new lease";
+    return new LeaseLost(`the node ${when}${need}; ${advice}`);
   }
 
   renew(ttlMs: number | null): Promise<void> {
@@ -103,6 +128,7 @@ export class LeaseTerm {
 
   revoking(deadlineInMs: number, message: string): void {
     const deadlineMs = performance.now() + deadlineInMs;
+    this.#revokedAtMs = Math.min(this.#revokedAtMs, deadlineMs);
     this.#expiresAtMs = Math.min(this.#expiresAtMs, deadlineMs);
     this.#emit({ type: "revoking", deadline: wallClock(deadlineMs), message });
   }

@@ -1,29 +1,35 @@
 /** A lease as its holder sees it: registered memory, and functions to call on leased workers. */
 import { type Polling, STATUS } from "../../ffi/layout.ts";
-import { DeadlineExceeded, LeaseLost, NoSuchFunction, UsageError, WorkerLost } from "../errors.ts";
+import { LeaseLost, WorkerLost } from "../errors.ts";
 import type { Attachment } from "../fabric/attachment.ts";
 import type { FunctionNames } from "../function/index.ts";
-import { Call } from "./call.ts";
-import {
-  type InvokeOptions,
-  NO_OPTIONS,
-  type SubmitOptions,
-  wholeDeadline,
-} from "./call-options.ts";
+import { type BroadcastOptions, type BroadcastResult, broadcast } from "./broadcast.ts";
+import type { Call } from "./call.ts";
+import { type InvokeOptions, NO_OPTIONS, type SubmitOptions, deadlineOf } from "./call-options.ts";
+import { FunctionTable } from "./function-table.ts";
 import {
   type LeaseBuffer,
   LeaseMemory,
   type TypedArray,
   type TypedArrayClass,
 } from "./lease-memory.ts";
+import { type AnyMapOptions, mapOver } from "./map.ts";
+import type {
+  CodecMapOptions,
+  MapInput,
+  MapResult,
+  RawMapOptions,
+  Settled,
+  Source,
+} from "./map-options.ts";
 import type { FabricName, Granted } from "../protocol/messages.ts";
-import { nearNames } from "./near-names.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { type LeaseEvent, type LeaseEventOf, LeaseTerm } from "./lease-term.ts";
 import { RemoteRegion } from "./remote-region.ts";
 import type { Registration } from "./registrations.ts";
 import { Reactor } from "./reactor.ts";
+import { type LeaseParts, Submission } from "./submission.ts";
 import { WorkerLane } from "./worker-lane.ts";
 
 /** Any name when the module's type is not given, else the names of its raw functions. */
@@ -53,8 +59,6 @@ export interface LeasePhases {
  * ```
  */
 export class Lease<Module = unknown> implements AsyncDisposable {
-  /** The functions that can be called. */
-  readonly functions: readonly string[];
   readonly polling: Polling;
   /** What moves the bytes of calls: `"shm"` on one machine, else `"verbs"`. */
   readonly fabric: FabricName;
@@ -64,17 +68,15 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /** The process that runs the workers. */
   readonly hostPid: number;
 
+  /** @internal */
+  readonly parts: LeaseParts;
   readonly #node: NodeConnection;
   readonly #id: number;
-  readonly #module: string;
-  readonly #others: Record<string, string>;
   readonly #attachment: Attachment;
   readonly #memory: LeaseMemory;
   readonly #lanes: readonly WorkerLane[];
   readonly #reactor: Reactor;
-  readonly #indexes: Map<string, number>;
-  /** @internal */
-  readonly term: LeaseTerm;
+  readonly #submission: Submission;
   #lastName: string | undefined;
   #lastIndex = -1;
   #lastInput: LeaseBuffer | undefined;
@@ -84,7 +86,6 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   #lastOutput: LeaseBuffer | undefined;
   #outputOffset = 0;
   #outputCapacity = 0;
-  #turn = 0;
   #onReleased: (lease: AsyncDisposable) => void = () => {};
   #closed: Promise<void> | undefined;
 
@@ -97,12 +98,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     attachment: Attachment,
   ) {
     this.#node = node;
-    this.term = new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs);
     this.fabric = fabric;
-    this.#module = module;
     this.#id = granted.lease;
-    this.functions = Object.freeze(granted.exports.functions);
-    this.#others = granted.exports.others;
     this.polling = granted.polling;
     this.cpus = Object.freeze(granted.cpus);
     this.phases = {
@@ -112,7 +109,6 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       prewarmed: granted.prewarmed,
     };
     this.hostPid = granted.hostPid;
-    this.#indexes = new Map(this.functions.map((name, index) => [name, index]));
     this.#attachment = attachment;
     this.#memory = new LeaseMemory(attachment.region.arena, attachment);
     this.#reactor = new Reactor({
@@ -131,6 +127,17 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#lanes = attachment.endpoints.map(
       (endpoint, worker) => new WorkerLane(worker, endpoint, granted.slots, owner),
     );
+    this.parts = {
+      lanes: this.#lanes,
+      slots: granted.slots,
+      functions: new FunctionTable(module, granted.exports),
+      memory: this.#memory,
+      reactor: this.#reactor,
+      term: new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs),
+    };
+    this.#submission = new Submission(this.parts);
+    // From then on every call is looked at, whether it can still be made.
+    this.term.on("revoking", () => (this.#lastName = undefined));
   }
 
   /** @internal Opens a granted lease; takes over the attachment. */
@@ -148,6 +155,16 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     await attachment.watch(() => lease.#reactor.rouse());
     node.redeem(granted.lease);
     return lease;
+  }
+
+  /** @internal */
+  get term(): LeaseTerm {
+    return this.parts.term;
+  }
+
+  /** The functions that can be called. */
+  get functions(): readonly string[] {
+    return this.parts.functions.names;
   }
 
   /** When the lease ends if it is neither renewed nor used before, or is revoked. It is renewed in the background. */
@@ -279,11 +296,11 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     output: LeaseBuffer,
     options?: InvokeOptions,
   ): number {
-    const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
+    const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name, options);
     // Most calls use the buffers of the call before; asking a view where it lies costs as much as all the rest here.
     if (input !== this.#lastInput || output !== this.#lastOutput) this.#enter(input, output);
-    const deadlineMs = options === undefined ? 0 : wholeDeadline(options.deadlineMs);
-    const lane = this.#pick(options?.worker);
+    const deadlineMs = options === undefined ? 0 : deadlineOf(options);
+    const lane = this.#submission.pick(options?.worker);
     if (lane.load > 0 || lane.lost !== undefined)
       return this.submit(name, input, output, options).get();
     const result = lane.endpoint.call(
@@ -311,12 +328,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     output: LeaseBuffer,
     options: SubmitOptions = NO_OPTIONS,
   ): Call {
-    const lane = this.#pick(options.worker);
-    const call = this.#newCall(lane, name, input, output, options);
-    if (call.done) return call;
-    lane.submit(call);
-    if (options !== NO_OPTIONS) this.#bindEnd(lane, call, options);
-    return call;
+    return this.#submission.submit(name, input, output, options);
   }
 
   /** As {@link submit}, but null when the worker has no free slot. */
@@ -326,30 +338,64 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     output: LeaseBuffer,
     options: SubmitOptions = NO_OPTIONS,
   ): Call | null {
-    const lane = this.#pick(options.worker);
-    const call = this.#newCall(lane, name, input, output, options);
-    if (call.done) return call;
-    if (!lane.trySubmit(call)) return null;
-    if (options !== NO_OPTIONS) this.#bindEnd(lane, call, options);
-    return call;
+    return this.#submission.trySubmit(name, input, output, options);
   }
 
   /**
-   * Calls `name` once per pair of buffers, spread over the workers, and resolves to the bytes written by each, in order. The
-   * first failure rejects; calls already submitted run on.
+   * Calls `name` once per input, spread over the workers, and yields the results as they come. An input is a pair of buffers of the
+   * lease, or any typed array, which is copied into memory of the lease and its result out of it. Inputs are taken as there is room:
+   * at most four times `concurrency` ahead of their results. Several results may be asked for at once.
+   *
+   * The first failure is thrown, with the `index` of its input, unless the results are `settled`. However the iteration ends, it
+   * ends when no call of it is in flight any more; only `signal` ends it at once, and then functions may still be writing.
+   *
+   * @example
+   * ```ts
+   * for await (const { index, output } of lease.map("price", inputs(), { ordered: false })) save(index, output);
+   * const all = await Array.fromAsync(lease.map("price", pairs));
+   * ```
    */
-  async map(
+  map<Input extends MapInput>(
     name: NameOf<Module>,
-    chunks: Iterable<readonly [input: LeaseBuffer, output: LeaseBuffer]>,
-    options: Omit<SubmitOptions, "worker"> = NO_OPTIONS,
-  ): Promise<number[]> {
-    const calls: Call[] = [];
-    const window = this.#lanes.length * MAP_CALLS_AHEAD;
-    for (const [input, output] of chunks) {
-      if (calls.length >= window) await calls[calls.length - window];
-      calls.push(this.submit(name, input, output, options));
-    }
-    return await Promise.all(calls);
+    inputs: Source<Input>,
+    options: RawMapOptions & { settled: true },
+  ): AsyncIterableIterator<Settled<MapResult<Input>>, undefined>;
+  map<Input extends MapInput>(
+    name: NameOf<Module>,
+    inputs: Source<Input>,
+    options?: RawMapOptions & { settled?: false },
+  ): AsyncIterableIterator<MapResult<Input>, undefined>;
+  /** Values of any kind, which `write` puts into the input of a call and `read` takes out of its output. */
+  map<Value, Result>(
+    name: NameOf<Module>,
+    values: Source<Value>,
+    options: CodecMapOptions<Value, Result> & { settled: true },
+  ): AsyncIterableIterator<Settled<Result>, undefined>;
+  map<Value, Result>(
+    name: NameOf<Module>,
+    values: Source<Value>,
+    options: CodecMapOptions<Value, Result> & { settled?: false },
+  ): AsyncIterableIterator<Result, undefined>;
+  map(
+    name: NameOf<Module>,
+    values: Source<unknown>,
+    options: AnyMapOptions = NO_OPTIONS,
+  ): AsyncIterableIterator<unknown, undefined> {
+    return mapOver([this.parts], name, values, options);
+  }
+
+  /**
+   * Calls `name` once on every worker, with the same input, and resolves to what each came to, by worker: a worker that is lost is
+   * there as `rejected`. Never rejects for a worker's sake.
+   *
+   * @throws {OutOfLeaseMemory}
+   */
+  broadcast(
+    name: NameOf<Module>,
+    input: TypedArray,
+    options: BroadcastOptions = NO_OPTIONS,
+  ): Promise<BroadcastResult[]> {
+    return broadcast(this.#submission, name, input, options);
   }
 
   /** Gives the workers and the memory back. Buffers of the lease become empty, calls in flight end with {@link LeaseLost}. */
@@ -381,7 +427,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#lastName = undefined;
     this.#lastInput = undefined;
     this.#lastOutput = undefined;
-    this.#indexes.clear();
+    this.parts.functions.close();
     const released = new LeaseLost(
       "the lease was released while the call was in flight; await calls before releasing",
     );
@@ -394,29 +440,6 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#onReleased(this);
   }
 
-  /** The least loaded worker, in turn among equals. */
-  #pick(worker: number | undefined): WorkerLane {
-    const lanes = this.#lanes;
-    if (worker !== undefined) {
-      const lane = lanes[worker];
-      if (!lane)
-        throw new UsageError(
-          `the lease has workers 0 to ${lanes.length - 1}; there is no worker ${worker}`,
-        );
-      return lane;
-    }
-    if (lanes.length === 1) return lanes[0]!;
-    let best: WorkerLane | undefined;
-    for (let i = 0; i < lanes.length; i++) {
-      const lane = lanes[(this.#turn + i) % lanes.length]!;
-      if (lane.lost !== undefined) continue;
-      if (best === undefined || lane.load < best.load) best = lane;
-    }
-    if (best === undefined) return lanes[0]!;
-    this.#turn = best.index + 1;
-    return best;
-  }
-
   #enter(input: LeaseBuffer, output: LeaseBuffer): void {
     this.#inputOffset = this.#memory.offsetOf(input, "the input");
     this.#inputLength = input.byteLength;
@@ -427,65 +450,15 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#lastOutput = output;
   }
 
-  #indexOf(name: string): number {
-    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
-    const index = this.#indexes.get(name);
-    if (index === undefined) throw this.#noSuchFunction(name);
+  /** Remembers a name, unless every call must be looked at. */
+  #indexOf(name: string, options: InvokeOptions | undefined): number {
+    const index = this.parts.functions.indexOf(name);
+    const refused = this.term.refusal(options?.durationMs ?? options?.deadlineMs ?? 0);
+    if (refused) throw refused;
+    if (this.term.endsSoon) return index;
     this.#lastName = name;
     this.#lastIndex = index;
     return index;
-  }
-
-  #noSuchFunction(name: string): NoSuchFunction {
-    const kind = Object.hasOwn(this.#others, name) ? this.#others[name] : undefined;
-    const problem = kind
-      ? `exports "${name}", but it is a ${kind}, which cannot be called`
-      : `exports no function "${name}"`;
-    return new NoSuchFunction(
-      name,
-      `${this.#module} ${problem}; it has: ${nearNames(name, this.functions)}`,
-    );
-  }
-
-  #newCall(
-    lane: WorkerLane,
-    name: string,
-    input: LeaseBuffer,
-    output: LeaseBuffer,
-    options: SubmitOptions,
-  ): Call {
-    const from = { offset: this.#memory.offsetOf(input, "the input"), bytes: input.byteLength };
-    const to = { offset: this.#memory.outputOffsetOf(output), bytes: output.byteLength };
-    const index = name === this.#lastName ? this.#lastIndex : this.#indexOf(name);
-    const fn = index | this.#memory.flagsOf(input, from.offset, output);
-    if (options === NO_OPTIONS) return new Call(lane, lane.index, fn, from, to, 0);
-    const call = new Call(lane, lane.index, fn, from, to, wholeDeadline(options.deadlineMs));
-    call.submittedNs = Bun.nanoseconds();
-    if (options.timings)
-      call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
-    if (options.signal?.aborted) call.end(0, options.signal.reason);
-    return call;
-  }
-
-  /** What ends a call from this side. */
-  #bindEnd(lane: WorkerLane, call: Call, { signal }: SubmitOptions): void {
-    const { deadlineMs } = call;
-    if (call.done || (deadlineMs === 0 && !signal)) return;
-    const timer =
-      deadlineMs === 0
-        ? undefined
-        : setTimeout(() => {
-            lane.harvest();
-            lane.giveUp(call, new DeadlineExceeded(deadlineMs));
-          }, deadlineMs);
-    const abort = () => lane.giveUp(call, signal!.reason);
-    signal?.addEventListener("abort", abort, { once: true });
-    const { cleanUp } = call;
-    call.cleanUp = () => {
-      cleanUp?.();
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-    };
   }
 
   #failed(lane: WorkerLane, result: number, deadlineMs: number, retry: () => Call): number {
@@ -499,6 +472,3 @@ export class Lease<Module = unknown> implements AsyncDisposable {
 
 /** A node to which every way is lost has this long to acknowledge a release. */
 const UNREACHABLE_RELEASE_MS = 1000;
-
-/** `map` keeps this many calls per worker submitted: enough to hide a turn of the event loop. */
-const MAP_CALLS_AHEAD = 64;

@@ -36,14 +36,23 @@ export class Reactor {
   watch(call: Call): void {
     if (call.watched || call.done) return;
     call.watched = true;
-    this.#watched++;
     const { cleanUp } = call;
     call.cleanUp = () => {
       cleanUp?.();
-      this.#watched--;
-      if (this.#watched === 0) this.rouse();
+      this.rest();
     };
+    this.follow();
+  }
+
+  /** Looks for answers until {@link rest} has been called as often. */
+  follow(): void {
+    this.#watched++;
     if (!this.#running) void this.#run();
+  }
+
+  rest(): void {
+    this.#watched--;
+    if (this.#watched === 0) this.rouse();
   }
 
   /** Ends the sleep, if there is one. A blocking wait elsewhere takes the workers' wake-up over, so it calls this afterwards. */

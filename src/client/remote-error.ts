@@ -26,6 +26,7 @@ export function functionErrorFrom(bytes: Uint8Array): FunctionError {
     message: value.message,
     code: typeof value.code === "string" ? value.code : undefined,
     stack: typeof value.stack === "string" ? value.stack : undefined,
+    retryable: value.retryable === true,
   });
 }
 

@@ -11,7 +11,8 @@ import {
   type RfaasError,
   WorkerLost,
 } from "../errors.ts";
-import type { Call, CallDriver } from "./call.ts";
+import type { Call, CallDriver, Flight } from "./call.ts";
+import { tooLong } from "./call-options.ts";
 import type { Reactor } from "./reactor.ts";
 import { describeEnd, functionErrorFrom, signalName } from "./remote-error.ts";
 
@@ -41,11 +42,11 @@ export class WorkerLane implements CallDriver {
   lost: RfaasError | undefined;
   readonly #owner: LaneOwner;
   /** By slot. */
-  readonly #flight: (Call | undefined)[];
+  readonly #flight: (Flight | undefined)[];
   #inFlight = 0;
   /** Where the oldest call in flight is likely to be. */
   #oldest = 0;
-  #queue: Call[] = [];
+  #queue: Flight[] = [];
   /** Calls in flight or queued that have a deadline. */
   #withDeadline = 0;
 
@@ -62,7 +63,7 @@ export class WorkerLane implements CallDriver {
   }
 
   /** Counts the call among those with a deadline until it ends. */
-  #heedDeadline(call: Call): void {
+  #heedDeadline(call: Flight): void {
     if (call.deadlineMs === 0 || call.done) return;
     this.#withDeadline++;
     const { cleanUp } = call;
@@ -72,17 +73,23 @@ export class WorkerLane implements CallDriver {
     };
   }
 
-  /** Posts the call, or lets it wait for a slot. Throws {@link QueueFull}. */
-  submit(call: Call): void {
-    if (this.lost) return call.end(0, this.lost);
-    if (this.#queue.length === 0 && this.#post(call)) return this.#heedDeadline(call);
+  /** Posts the call, or lets it wait for a slot. Returns whether it has to wait. Throws {@link QueueFull}. */
+  submit(call: Flight): boolean {
+    if (this.lost) {
+      call.endAttempt(0, this.lost);
+      return false;
+    }
+    if (this.#queue.length === 0 && this.#post(call)) {
+      this.#heedDeadline(call);
+      return false;
+    }
     if (this.#queue.length >= MAX_QUEUED_CALLS)
       throw new QueueFull(
         `${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`,
       );
     this.#queue.push(call);
     this.#heedDeadline(call);
-    this.watch(call);
+    return true;
   }
 
   /** Ends calls in flight that nobody can answer any more. Returns whether there were any. */
@@ -93,9 +100,9 @@ export class WorkerLane implements CallDriver {
   }
 
   /** Posts the call if a slot is free. */
-  trySubmit(call: Call): boolean {
+  trySubmit(call: Flight): boolean {
     if (this.lost) {
-      call.end(0, this.lost);
+      call.endAttempt(0, this.lost);
       return true;
     }
     if (this.#queue.length > 0) return false;
@@ -125,7 +132,8 @@ export class WorkerLane implements CallDriver {
   }
 
   drive(call: Call): void {
-    while (!call.done) {
+    // Another worker may get the call meanwhile.
+    while (!call.done && call.driver === this) {
       const waitedFor = call.slot >= 0 ? call : this.#oldestInFlight();
       if (waitedFor) this.#await(waitedFor, call);
       else this.#awaitAbandoned(call);
@@ -138,9 +146,10 @@ export class WorkerLane implements CallDriver {
   }
 
   /** The caller gave up, with `reason`. A call that has not been posted is never sent. */
-  giveUp(call: Call, reason: unknown): void {
+  giveUp(call: Flight, reason: unknown): void {
     if (call.done) return;
     if (call.slot >= 0) {
+      call.abandoned = true;
       this.#forget(call.slot);
       this.endpoint.abandon(call.slot);
       if (reason instanceof DeadlineExceeded) this.cancelSlot(call.slot);
@@ -160,10 +169,15 @@ export class WorkerLane implements CallDriver {
     this.lost = error;
     if (known) return;
     this.harvest();
-    for (const call of [...this.#flight, ...this.#queue]) call?.end(0, error);
+    const unanswered = [...this.#flight, ...this.#queue];
     this.#flight.fill(undefined);
     this.#inFlight = 0;
     this.#queue = [];
+    for (const call of unanswered) {
+      if (call === undefined) continue;
+      call.slot = -1;
+      call.endAttempt(0, error);
+    }
   }
 
   /** The error for a negative result of `slot`'s call. */
@@ -208,20 +222,31 @@ export class WorkerLane implements CallDriver {
     return error;
   }
 
-  #post(call: Call): boolean {
-    const queuedNs = call.timings === undefined ? 0 : Bun.nanoseconds() - call.submittedNs;
+  /** Returns false when the ring is full. A call that cannot make its deadline any more ends here. */
+  #post(call: Flight): boolean {
+    const leftMs = call.deadlineMs === 0 ? Infinity : call.remainingMs();
+    if (leftMs <= 0 || leftMs < call.durationMs) {
+      const { deadlineMs, durationMs } = call;
+      const late = leftMs <= 0;
+      call.end(
+        0,
+        late ? new DeadlineExceeded(deadlineMs) : tooLong(durationMs, leftMs, deadlineMs),
+      );
+      return true;
+    }
+    const queuedNs = call.timings === undefined ? 0 : Bun.nanoseconds() - call.queuedSinceNs;
     const slot = this.endpoint.post(
-      call.timings === undefined ? call.fn : call.fn | TIMED,
+      requestWord(call),
       call.inputOffset,
       call.inputLength,
       call.outputOffset,
       call.outputCapacity,
       // What is left of it, after the queue.
-      call.deadlineMs === 0 ? 0 : Math.max(1, Math.ceil(call.remainingMs())),
+      leftMs === Infinity ? 0 : Math.ceil(leftMs),
     );
     if (slot === STATUS.ringFull) return false;
     if (slot < 0) {
-      call.end(0, this.errorFor(slot, -1, call.deadlineMs));
+      call.endAttempt(0, this.errorFor(slot, -1, call.deadlineMs));
       return true;
     }
     if (call.timings !== undefined) call.timings.queuedNs = queuedNs;
@@ -237,7 +262,7 @@ export class WorkerLane implements CallDriver {
     this.#oldest = (slot + 1) & (this.#flight.length - 1);
   }
 
-  #oldestInFlight(): Call | undefined {
+  #oldestInFlight(): Flight | undefined {
     const slots = this.#flight.length;
     for (let i = 0; i < slots; i++) {
       const call = this.#flight[(this.#oldest + i) & (slots - 1)];
@@ -251,8 +276,8 @@ export class WorkerLane implements CallDriver {
     this.#forget(slot);
     call.slot = -1;
     if (call.timings !== undefined) Object.assign(call.timings, this.endpoint.timings(slot));
-    if (result >= 0) call.end(result);
-    else call.end(0, this.errorFor(result, slot, call.deadlineMs));
+    if (result >= 0) call.endAttempt(result);
+    else call.endAttempt(0, this.errorFor(result, slot, call.deadlineMs));
     if (this.#queue.length > 0) this.#pump();
   }
 
@@ -263,7 +288,7 @@ export class WorkerLane implements CallDriver {
   }
 
   /** Waits for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: timers stand still meanwhile. */
-  #await(waitedFor: Call, wanted: Call): void {
+  #await(waitedFor: Flight, wanted: Call): void {
     const { slot } = waitedFor;
     if (this.#withDeadline === 0) return this.#settle(slot, this.endpoint.wait(slot, 0));
     const limitMs = wanted.remainingMs();
@@ -283,7 +308,17 @@ export class WorkerLane implements CallDriver {
     if (wanted.slot >= 0 || wanted.done) return;
     if (wanted.remainingMs() <= 0)
       return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
-    if (this.endpoint.lost()) return wanted.end(0, this.#workerLost());
+    if (this.endpoint.lost()) {
+      const error = this.#workerLost();
+      // It may have gone to another worker.
+      if (wanted.driver === this) wanted.end(0, error);
+      return;
+    }
     Bun.sleepSync(STUCK_RING_POLL_MS);
   }
 }
+
+/** What a request says in its first word. */
+const requestWord = (call: Flight): number =>
+  // The number of the attempt, `call.attempt`, belongs here as soon as a request has bits for it.
+  call.timings === undefined ? call.fn : call.fn | TIMED;

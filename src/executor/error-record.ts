@@ -22,7 +22,7 @@ function describe(thrown: unknown): ErrorRecord {
       message: `a value that is not an Error was thrown: ${inspect(thrown)}`,
     };
   }
-  const { code } = thrown as { code?: unknown };
+  const { code, retryable } = thrown as { code?: unknown; retryable?: unknown };
   return {
     name: cut(String(thrown.name), 100),
     message: cut(String(thrown.message), MAX_TEXT),
@@ -30,6 +30,7 @@ function describe(thrown: unknown): ErrorRecord {
     ...(typeof thrown.stack === "string"
       ? { stack: cut(withoutOwnFrames(thrown.stack), MAX_TEXT) }
       : {}),
+    ...(retryable === true ? { retryable } : {}),
   };
 }
 

@@ -36,6 +36,7 @@ export const ErrorRecord = Type.Object({
   message: text,
   code: Type.Optional(text),
   stack: Type.Optional(text),
+  retryable: Type.Optional(Type.Boolean()),
 });
 export type ErrorRecord = Static<typeof ErrorRecord>;
 

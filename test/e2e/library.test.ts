@@ -283,7 +283,7 @@ describe("several workers", () => {
       input.fill(i);
       return [input, output] as const;
     });
-    const written = await held.map("echo", chunks);
+    const written = (await Array.fromAsync(held.map("echo", chunks))).map(({ bytes }) => bytes);
     expect(written).toEqual(chunks.map(([input]) => input.byteLength));
     for (const [input, output] of chunks) expect(output).toEqual(input);
   });
@@ -293,12 +293,14 @@ describe("several workers", () => {
     const [input, output] = buffers(held, 4);
     const small = held.output(Uint8Array, 1);
     await expect(
-      held.map("echo", [
-        [input, output],
-        [input, small],
-        [input, output],
-      ]),
-    ).rejects.toThrow();
+      Array.fromAsync(
+        held.map("echo", [
+          [input, output],
+          [input, small],
+          [input, output],
+        ]),
+      ),
+    ).rejects.toMatchObject({ index: 1 });
   });
 });
 

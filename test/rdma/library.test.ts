@@ -118,7 +118,9 @@ withDevice("the library over verbs", (device) => {
             const size = 1 + (i % 40);
             return [held.input(Uint32Array, size).fill(i), held.output(Uint32Array, size)] as const;
           });
-          const written = await held.map("echo", chunks);
+          const written = (await Array.fromAsync(held.map("echo", chunks))).map(
+            ({ bytes }) => bytes,
+          );
           expect(written).toEqual(chunks.map(([sent]) => sent.byteLength));
           for (const [sent, received] of chunks) expect(received).toEqual(sent);
         });

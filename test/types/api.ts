@@ -12,6 +12,10 @@ export async function misuse(rf: Invoker): Promise<void> {
   const bytes: number = lease.invoke("echo", input, output);
   const called: number = await lease.submit("later", input, output, { deadlineMs: bytes });
   void called;
+  for await (const result of lease.map("echo", [input]))
+    result satisfies { index: number; bytes: number; input: Float32Array; output: Uint8Array };
+  for await (const { output: own } of lease.map("echo", [[input, output]] as const))
+    own satisfies BigInt64Array;
 
   // @ts-expect-error a function that the module does not export
   lease.invoke("price", input, output);
@@ -26,7 +30,9 @@ export async function misuse(rf: Invoker): Promise<void> {
   // @ts-expect-error an option that does not exist
   lease.submit("echo", input, output, { deadline: 5 });
   // @ts-expect-error map chooses the worker itself
-  await lease.map("echo", [[input, output]], { worker: 1 });
+  lease.map("echo", [[input, output]], { worker: 1 });
+  // @ts-expect-error a result is no failure unless the results are settled
+  for await (const { reason } of lease.map("echo", [[input, output]])) void reason;
   // @ts-expect-error a way of polling that does not exist
   await rf.allocate("good.ts", { polling: "tepid" });
   // @ts-expect-error trySubmit may return null

@@ -1,0 +1,56 @@
+/** One call on every worker of a lease. */
+import type { Call } from "./call.ts";
+import type { SubmitOptions } from "./call-options.ts";
+import type { TypedArray } from "./lease-memory.ts";
+import type { Submission } from "./submission.ts";
+
+export interface BroadcastOptions extends Pick<
+  SubmitOptions,
+  "deadlineMs" | "durationMs" | "signal"
+> {
+  /** Room for the result of one worker. Default: as much as the input has. */
+  outputBytes?: number;
+}
+
+/** What one worker made of a broadcast. */
+export type BroadcastResult =
+  | { status: "fulfilled"; worker: number; bytes: number; output: Uint8Array<ArrayBuffer> }
+  | { status: "rejected"; worker: number; reason: unknown };
+
+export async function broadcast(
+  submission: Submission,
+  name: string,
+  input: TypedArray,
+  { outputBytes = input.byteLength, ...options }: BroadcastOptions,
+): Promise<BroadcastResult[]> {
+  const { lanes, memory } = submission.parts;
+  const buffers: Uint8Array<ArrayBuffer>[] = [];
+  const allocate = (bytes: number): Uint8Array<ArrayBuffer> => {
+    const buffer = memory.allocate(Uint8Array, bytes);
+    buffers.push(buffer);
+    return buffer;
+  };
+  const calls: Call[] = [];
+  try {
+    const sent = allocate(input.byteLength);
+    sent.set(new Uint8Array(input.buffer, input.byteOffset, input.byteLength));
+    const outputs = lanes.map(() => allocate(outputBytes));
+    for (const [worker, output] of outputs.entries())
+      calls.push(submission.submit(name, sent, output, { ...options, worker }));
+    const ends = await Promise.allSettled(calls);
+    return ends.map((end, worker) =>
+      end.status === "rejected"
+        ? { ...end, worker }
+        : {
+            status: end.status,
+            worker,
+            bytes: end.value,
+            output: outputs[worker]!.slice(0, end.value),
+          },
+    );
+  } finally {
+    // What may still be read or written is left to it until the lease ends.
+    if (calls.every(({ done, abandoned }) => done && !abandoned))
+      for (const buffer of buffers) if (!buffer.buffer.detached) memory.free(buffer);
+  }
+}

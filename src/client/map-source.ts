@@ -1,0 +1,86 @@
+/** The inputs of a map, one at a time, from an iterable of either kind. */
+import { UsageError } from "../errors.ts";
+import type { Source } from "./map-options.ts";
+
+export class MapSource<Value> {
+  /** No more values come. */
+  exhausted = false;
+  /** What `take` has found: valid until the next one. */
+  value!: Value;
+  readonly #iterator: Iterator<Value> | AsyncIterator<Value>;
+  readonly #asynchronous: boolean;
+  /** Called when a value has come, or the end, or an error, that `take` could not wait for. */
+  readonly #onNews: () => void;
+  #owed = false;
+  #come: IteratorResult<Value> | undefined;
+  #failure: { error: unknown } | undefined;
+
+  /** Throws {@link UsageError} when the values cannot be iterated. */
+  constructor(values: Source<Value>, onNews: () => void) {
+    const of = values as Partial<Iterable<Value> & AsyncIterable<Value>> | null | undefined;
+    const asynchronous = of?.[Symbol.asyncIterator];
+    const iterator = asynchronous?.call(of) ?? of?.[Symbol.iterator]?.call(of);
+    if (iterator === undefined)
+      throw new UsageError("map needs an iterable of inputs, such as an array or a generator");
+    this.#iterator = iterator;
+    this.#asynchronous = asynchronous !== undefined;
+    this.#onNews = onNews;
+  }
+
+  /** Whether there is a value now: it is in `value`. Throws what the iterable throws. */
+  take(): boolean {
+    if (this.exhausted) return false;
+    if (this.#asynchronous) return this.#takeLater();
+    let step;
+    try {
+      step = (this.#iterator as Iterator<Value>).next();
+    } catch (error) {
+      this.exhausted = true;
+      throw error;
+    }
+    return this.#accept(step);
+  }
+
+  /** Tells the iterable that no more is wanted. Resolves when it has heard; one that owes a value is not waited for. */
+  async close(): Promise<void> {
+    if (this.exhausted) return;
+    this.exhausted = true;
+    const returned = Promise.resolve(this.#iterator.return?.());
+    if (!this.#owed) await returned;
+    else returned.catch(() => {});
+  }
+
+  #takeLater(): boolean {
+    if (this.#failure) {
+      this.exhausted = true;
+      throw this.#failure.error;
+    }
+    const come = this.#come;
+    if (come !== undefined) {
+      this.#come = undefined;
+      return this.#accept(come);
+    }
+    if (!this.#owed) void this.#ask();
+    return false;
+  }
+
+  async #ask(): Promise<void> {
+    this.#owed = true;
+    try {
+      this.#come = await this.#iterator.next();
+    } catch (error) {
+      this.#failure = { error };
+    }
+    this.#owed = false;
+    this.#onNews();
+  }
+
+  #accept(step: IteratorResult<Value>): boolean {
+    if (step.done) {
+      this.exhausted = true;
+      return false;
+    }
+    this.value = step.value;
+    return true;
+  }
+}

@@ -1,0 +1,186 @@
+/** A place that one call of a map at a time can be in: on a worker, with buffers that are used again. */
+import { LeaseLost, UsageError } from "../errors.ts";
+import type { Flight } from "./call.ts";
+import type { LeaseBuffer, TypedArray, TypedArrayClass } from "./lease-memory.ts";
+import type { LeaseParts } from "./submission.ts";
+import type { WorkerLane } from "./worker-lane.ts";
+
+/** An input on its way to a result. */
+export interface MapItem<Value, Result> {
+  readonly index: number;
+  readonly value: Value;
+  /** Attempts that have failed. */
+  attempt: number;
+  /** The worker of the attempt that failed last. */
+  failedOn: WorkerLane | undefined;
+  /** Of the first attempt; only with a deadline. */
+  startedNs: number;
+  done: boolean;
+  failed: boolean;
+  /** The map cannot go on after it. */
+  fatal: boolean;
+  result: Result | undefined;
+  error: unknown;
+}
+
+/** Who waits for what a station brings. */
+export interface StationOwner<Value, Result> {
+  ended(station: Station<Value, Result>, bytes: number, error: unknown): void;
+}
+
+export class Station<Value, Result> implements Flight {
+  readonly lane: WorkerLane;
+  readonly lease: LeaseParts;
+  readonly timings = undefined;
+  readonly queuedSinceNs = 0;
+  readonly durationMs: number;
+  readonly deadlineMs: number;
+  fn = 0;
+  inputOffset = 0;
+  inputLength = 0;
+  outputOffset = 0;
+  outputCapacity = 0;
+  attempt = 0;
+  done = true;
+  slot = -1;
+  abandoned = false;
+  cleanUp: (() => void) | undefined;
+  /** What is being called. */
+  item: MapItem<Value, Result> | undefined;
+  /** The buffers of inputs that are copied. */
+  input: Uint8Array<ArrayBuffer> | undefined;
+  output: Uint8Array<ArrayBuffer> | undefined;
+  readonly #owner: StationOwner<Value, Result>;
+  readonly #function: number;
+  #ownFlags = 0;
+  /** The input buffer as an array of what is copied. */
+  #typed: TypedArray | undefined;
+
+  constructor(
+    owner: StationOwner<Value, Result>,
+    lease: LeaseParts,
+    lane: WorkerLane,
+    fn: number,
+    limits: { deadlineMs: number; durationMs: number },
+  ) {
+    this.#owner = owner;
+    this.lease = lease;
+    this.lane = lane;
+    this.#function = fn;
+    this.deadlineMs = limits.deadlineMs;
+    this.durationMs = limits.durationMs;
+  }
+
+  /** Calls with buffers of the caller's. Throws {@link UsageError} when they are not the lease's. */
+  use(input: LeaseBuffer, output: LeaseBuffer): void {
+    const { memory } = this.lease;
+    this.inputOffset = memory.offsetOf(input, "the input");
+    this.inputLength = input.byteLength;
+    this.outputOffset = memory.outputOffsetOf(output);
+    this.outputCapacity = output.byteLength;
+    this.fn = this.#function | memory.flagsOf(input, this.inputOffset, output);
+  }
+
+  /** Calls with buffers of its own. Throws {@link OutOfLeaseMemory}. */
+  reserve(inputBytes: number, outputBytes: number): void {
+    if (this.input === undefined || this.input.length < inputBytes)
+      this.#renewBuffers(inputBytes, outputBytes);
+    else if (this.output!.length < outputBytes) this.#renewBuffers(inputBytes, outputBytes);
+    this.fn = this.#function | this.#ownFlags;
+    this.inputOffset = this.input!.byteOffset;
+    this.inputLength = inputBytes;
+    this.outputOffset = this.output!.byteOffset;
+    this.outputCapacity = outputBytes;
+  }
+
+  /** Copies an input. The class of a typed array moves its elements faster than a view of its bytes could be made. */
+  copy(value: TypedArray, outputBytes: number): void {
+    this.reserve(value.byteLength, outputBytes);
+    if (this.#typed?.constructor !== value.constructor) this.#typed = this.#viewFor(value);
+    (this.#typed as Uint8Array).set(value as Uint8Array);
+  }
+
+  /** The first bytes of its input. */
+  inputView(bytes: number): Uint8Array<ArrayBuffer> {
+    const input = this.input!;
+    return input.length === bytes ? input : input.subarray(0, bytes);
+  }
+
+  begin(item: MapItem<Value, Result>): void {
+    this.item = item;
+    this.attempt = item.attempt;
+    this.done = false;
+    this.abandoned = false;
+  }
+
+  remainingMs(): number {
+    return this.deadlineMs === 0
+      ? Infinity
+      : this.deadlineMs - (Bun.nanoseconds() - this.item!.startedNs) / 1e6;
+  }
+
+  // Whether there is another attempt is the owner's decision.
+  endAttempt(bytes: number, error?: unknown): void {
+    this.end(bytes, error);
+  }
+
+  end(bytes: number, error?: unknown): void {
+    if (this.done) return;
+    this.done = true;
+    const { cleanUp } = this;
+    if (cleanUp !== undefined) {
+      this.cleanUp = undefined;
+      cleanUp();
+    }
+    this.#owner.ended(this, bytes, error);
+  }
+
+  /** Gives its buffers back to the lease, unless a function may still be writing there. */
+  close(): void {
+    for (const buffer of [this.input, this.output])
+      if (buffer !== undefined && !buffer.buffer.detached) this.lease.memory.free(buffer);
+    this.leaveBuffers();
+  }
+
+  /** Leaves its buffers to a function that nobody waits for, until the lease ends. */
+  leaveBuffers(): void {
+    this.input = this.output = this.#typed = undefined;
+  }
+
+  #renewBuffers(inputBytes: number, outputBytes: number): void {
+    const needed = [
+      Math.max(inputBytes, this.input?.length ?? 0),
+      Math.max(outputBytes, this.output?.length ?? 0),
+    ] as const;
+    this.close();
+    const { memory } = this.lease;
+    const input = memory.allocate(Uint8Array, roundedUp(needed[0]));
+    try {
+      this.output = memory.allocate(Uint8Array, roundedUp(needed[1]));
+    } catch (error) {
+      memory.free(input);
+      throw error;
+    }
+    this.input = input;
+    this.#ownFlags = memory.flagsOf(input, input.byteOffset, this.output);
+  }
+
+  #viewFor(value: TypedArray): TypedArray {
+    if (!ArrayBuffer.isView(value) || value instanceof DataView)
+      throw new UsageError(
+        "an input must be a typed array, or a pair of buffers of the lease; give write and read for other values",
+      );
+    const { buffer, byteOffset, length } = this.input!;
+    if (buffer.detached) throw new LeaseLost("the lease was released; take a new one");
+    const type = value.constructor as TypedArrayClass<TypedArray>;
+    return new type(buffer, byteOffset, Math.floor(length / type.BYTES_PER_ELEMENT));
+  }
+}
+
+/** Inputs that grow a little each time need new buffers only now and then. */
+const roundedUp = (bytes: number): number =>
+  bytes <= 64
+    ? 64
+    : bytes <= 65_536
+      ? 2 ** Math.ceil(Math.log2(bytes))
+      : Math.ceil(bytes / 64) * 64;

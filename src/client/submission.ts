@@ -1,0 +1,135 @@
+/** How calls of a lease come to be: from names, buffers and options to calls on a worker's lane, with what ends or repeats them. */
+import { DeadlineExceeded, QueueFull } from "../errors.ts";
+import { Call } from "./call.ts";
+import {
+  NO_OPTIONS,
+  type SubmitOptions,
+  knownDuration,
+  wholeDeadline,
+  wholeRetries,
+} from "./call-options.ts";
+import type { FunctionTable } from "./function-table.ts";
+import type { LeaseBuffer, LeaseMemory } from "./lease-memory.ts";
+import type { LeaseTerm } from "./lease-term.ts";
+import { Picking } from "./picking.ts";
+import type { Reactor } from "./reactor.ts";
+import { mayRunAgain } from "./retry.ts";
+import type { WorkerLane } from "./worker-lane.ts";
+
+/** What calls of a lease are made of. */
+export interface LeaseParts {
+  readonly lanes: readonly WorkerLane[];
+  /** Calls in flight per worker. */
+  readonly slots: number;
+  readonly functions: FunctionTable;
+  readonly memory: LeaseMemory;
+  readonly reactor: Reactor;
+  readonly term: LeaseTerm;
+}
+
+export class Submission {
+  readonly parts: LeaseParts;
+  readonly #picking: Picking;
+
+  constructor(parts: LeaseParts) {
+    this.parts = parts;
+    this.#picking = new Picking(parts.lanes);
+  }
+
+  pick(worker: number | undefined): WorkerLane {
+    return this.#picking.pick(worker);
+  }
+
+  submit(name: string, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions): Call {
+    const lane = this.pick(options.worker);
+    const call = this.#newCall(lane, name, input, output, options);
+    if (call.done) return call;
+    if (lane.submit(call)) call.driver.watch(call);
+    if (options !== NO_OPTIONS) this.#bindEnd(call, options);
+    return call;
+  }
+
+  trySubmit(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions,
+  ): Call | null {
+    const lane = this.pick(options.worker);
+    const call = this.#newCall(lane, name, input, output, options);
+    if (call.done) return call;
+    if (!lane.trySubmit(call)) return null;
+    if (options !== NO_OPTIONS) this.#bindEnd(call, options);
+    return call;
+  }
+
+  #newCall(
+    lane: WorkerLane,
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions,
+  ): Call {
+    const { functions, memory, term } = this.parts;
+    const from = { offset: memory.offsetOf(input, "the input"), bytes: input.byteLength };
+    const to = { offset: memory.outputOffsetOf(output), bytes: output.byteLength };
+    const fn = functions.indexOf(name) | memory.flagsOf(input, from.offset, output);
+    const deadlineMs = options === NO_OPTIONS ? 0 : wholeDeadline(options.deadlineMs);
+    const call = new Call(lane, fn, from, to, deadlineMs);
+    if (options !== NO_OPTIONS) this.#apply(call, options);
+    if (term.endsSoon) {
+      const refused = term.refusal(call.durationMs || deadlineMs);
+      if (refused) call.end(0, refused);
+    }
+    return call;
+  }
+
+  #apply(call: Call, { durationMs, retries, timings, signal }: SubmitOptions): void {
+    call.submittedNs = call.queuedSinceNs = Bun.nanoseconds();
+    call.durationMs = knownDuration(durationMs);
+    const left = wholeRetries(retries);
+    if (left > 0)
+      call.retry = (failed, error) => failed.attempt < left && this.#again(failed, error);
+    if (timings) call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
+    if (signal?.aborted) call.end(0, signal.reason);
+  }
+
+  /** Submits the call to another worker, after a failure that this may mend. Returns whether it did. */
+  #again(call: Call, error: unknown): boolean {
+    if (!mayRunAgain(error) || this.parts.term.refusal(call.durationMs)) return false;
+    const lane = this.#picking.pickAfter(call.worker);
+    if (lane === undefined) return false;
+    call.attempt++;
+    call.queuedSinceNs = Bun.nanoseconds();
+    call.moveTo(lane);
+    try {
+      if (lane.submit(call)) lane.watch(call);
+      return true;
+    } catch (full) {
+      if (full instanceof QueueFull) return false;
+      throw full;
+    }
+  }
+
+  /** What ends a call from this side. */
+  #bindEnd(call: Call, { signal }: SubmitOptions): void {
+    const { deadlineMs } = call;
+    if (call.done || (deadlineMs === 0 && !signal)) return;
+    const giveUp = (reason: unknown) => call.driver.giveUp(call, reason);
+    const timer =
+      deadlineMs === 0
+        ? undefined
+        : setTimeout(() => {
+            call.driver.harvest();
+            giveUp(new DeadlineExceeded(deadlineMs));
+          }, deadlineMs);
+    const abort = () => giveUp(signal!.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    const { cleanUp } = call;
+    call.cleanUp = () => {
+      cleanUp?.();
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    };
+  }
+}
