@@ -61,7 +61,7 @@ export class LeaseTerm {
   refusal(needMs: number): LeaseLost | undefined {
     // Calls of a lease that is over end with what ended it.
     if (this.#revokedAtMs === Infinity || this.#over) return undefined;
-    const leftMs = Math.ceil(this.#revokedAtMs - performance.now());
+    const leftMs = Math.floor(this.#revokedAtMs - performance.now());
     if (leftMs > 0 && needMs <= leftMs) return undefined;
     const when = leftMs > 0 ? `takes the lease back in ${leftMs} ms` : `has taken the lease back`;
     const need = leftMs > 0 ? `, and the call may take ${needMs} ms` : "";

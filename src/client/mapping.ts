@@ -18,13 +18,17 @@ import { Stations } from "./map-stations.ts";
 import { mayRunAgain } from "./retry.ts";
 import { Ring } from "./ring.ts";
 import type { LeaseParts } from "./submission.ts";
+import type { WorkerLane } from "./worker-lane.ts";
 
 /** Inputs that are taken ahead of their results, for each call that may be in flight: a slow one holds up few others. */
 const AHEAD_PER_CALL = 4;
 /** Results may be ready one after another for long: timers and sockets wait no longer than this. */
 const GIVE_WAY_NS = 200_000;
+/** Where results follow each other faster than this, the next few are waited for on the spot: a turn of the event loop costs more. */
+const QUICK_NS = 10_000;
+const QUICK_WAIT_MS = 1;
 /** The clock is read once in so many results. */
-const RESULTS_PER_LOOK = 64;
+const RESULTS_PER_CLOCK = 64;
 
 type Step<Yielded> = IteratorResult<Yielded, undefined>;
 const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
@@ -66,7 +70,9 @@ export class Mapping<Value, Result, Yielded = Result>
   #busy = false;
   #following = false;
   #givingWay = false;
-  #sinceLook = 0;
+  #yielded = 0;
+  #yieldedAtLook = 0;
+  #lookedNs = 0;
   #turnedNs = 0;
   #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
   #onDrained: (() => void) | undefined;
@@ -283,6 +289,7 @@ export class Mapping<Value, Result, Yielded = Result>
   #take({ items, terms }: Running<Value, Result>): IteratorYieldResult<Yielded> {
     const item = items.shift()!;
     this.#ahead--;
+    this.#yielded++;
     // Which of the two it is was promised where the map was made.
     const value = (terms.settled ? settled(item) : item.result) as Yielded;
     return { done: false, value };
@@ -291,9 +298,34 @@ export class Mapping<Value, Result, Yielded = Result>
   /** Ends the calls that have an answer, and starts others in their place. */
   #look(running: Running<Value, Result>): void {
     this.#busy = true;
-    for (const { lanes } of this.#leases) for (const lane of lanes) lane.harvest();
+    this.#harvest();
+    if (running.items.first?.done !== true && this.#inFlight > 0 && this.#isQuick()) {
+      this.#busiest()?.awaitHalf(QUICK_WAIT_MS);
+      this.#harvest();
+    }
     this.#busy = false;
     this.#fill(running);
+  }
+
+  #harvest(): void {
+    for (const { lanes } of this.#leases) for (const lane of lanes) lane.harvest();
+  }
+
+  /** Whether the results since the last look came fast. */
+  #isQuick(): boolean {
+    const nowNs = Bun.nanoseconds();
+    const quick = nowNs - this.#lookedNs < QUICK_NS * (this.#yielded - this.#yieldedAtLook);
+    this.#lookedNs = nowNs;
+    this.#yieldedAtLook = this.#yielded;
+    return quick;
+  }
+
+  #busiest(): WorkerLane | undefined {
+    let busiest: WorkerLane | undefined;
+    for (const { lanes } of this.#leases)
+      for (const lane of lanes)
+        if (busiest === undefined || lane.load > busiest.load) busiest = lane;
+    return busiest;
   }
 
   // ---- whoever waits ----
@@ -324,8 +356,7 @@ export class Mapping<Value, Result, Yielded = Result>
   }
 
   #mustGiveWay(): boolean {
-    if (++this.#sinceLook < RESULTS_PER_LOOK) return false;
-    this.#sinceLook = 0;
+    if (this.#yielded % RESULTS_PER_CLOCK !== 0) return false;
     if (Bun.nanoseconds() - this.#turnedNs < GIVE_WAY_NS) return false;
     this.#givingWay = true;
     setImmediate(() => {

@@ -131,6 +131,20 @@ export class WorkerLane implements CallDriver {
     return ended;
   }
 
+  /** Waits on the spot, at most `limitMs`, until about half of the calls in flight have ended. */
+  awaitHalf(limitMs: number): void {
+    const slots = this.#flight.length;
+    let slot = -1;
+    for (let i = 0, left = (this.#inFlight + 1) >> 1; left > 0 && i < slots; i++) {
+      slot = (this.#oldest + i) & (slots - 1);
+      if (this.#flight[slot] !== undefined) left--;
+    }
+    if (slot < 0 || this.#flight[slot] === undefined) return;
+    const result = this.endpoint.wait(slot, limitMs);
+    if (result !== STATUS.pending) this.#settle(slot, result);
+    this.#owner.reactor.rouse();
+  }
+
   drive(call: Call): void {
     // Another worker may get the call meanwhile.
     while (!call.done && call.driver === this) {
