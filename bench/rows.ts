@@ -10,7 +10,7 @@ export interface Baseline {
 }
 
 export interface Row {
-  benchmark: "latency" | "throughput" | "bandwidth" | "cold";
+  benchmark: "latency" | "throughput" | "map" | "bandwidth" | "cold";
   fabric: FabricName;
   polling: string;
   bytes: number;

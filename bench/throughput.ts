@@ -23,6 +23,8 @@ export interface ThroughputOptions {
   pairs: number;
   polling: Polling;
   floor: Floor;
+  /** Through `lease.map`, over pairs of buffers, instead of `submit` and `get`. */
+  map: boolean;
 }
 
 type Echo = typeof import("../functions/echo/echo.ts");
@@ -31,6 +33,8 @@ const WARMUP_CALLS = 200_000;
 /** One sample is the mean time per call over so many: a clock read per call would be half of it. */
 const CALLS_PER_SAMPLE = 500;
 const FLOOR_SAMPLES = 20_000;
+/** More than the inputs that a map takes ahead of its results. */
+const PAIRS_PER_CALL = 5;
 
 export async function measureThroughput(
   rf: Invoker,
@@ -39,7 +43,7 @@ export async function measureThroughput(
   const { bytes, depth, workers, iterations, pairs, polling } = options;
   const usable = benchCpus();
   const floorTicks = new Uint32Array(new ArrayBuffer(4 * Math.min(FLOOR_SAMPLES, iterations)));
-  const calls: Summary[] = [];
+  const windows: Summary[] = [];
   const floors: Summary[] = [];
   const rates: number[] = [];
   let placement: Placement | undefined;
@@ -48,7 +52,9 @@ export async function measureThroughput(
 
   for (let pair = 0; pair < pairs; pair++) {
     {
-      const memory = 2 * (bytes + 64) * depth * workers + 4096;
+      // A map takes more inputs than it has calls in flight, each with buffers of its own.
+      const pairsPerCall = options.map ? PAIRS_PER_CALL : 1;
+      const memory = 2 * (bytes + 128) * depth * workers * pairsPerCall + 4096;
       await using lease = await rf.allocate<Echo>("rfaas:echo", {
         polling,
         memory,
@@ -56,14 +62,16 @@ export async function measureThroughput(
         slots,
       });
       fabric = lease.fabric;
-      const pipeline = new Pipeline(lease, bytes, depth);
-      pipeline.run(Math.min(WARMUP_CALLS, iterations), null);
+      const calls = options.map
+        ? new MappedCalls(lease, bytes, depth)
+        : new Pipeline(lease, bytes, depth);
+      await calls.run(Math.min(WARMUP_CALLS, iterations), null);
       placement ??= placeClient(lease.cpus, usable);
       const samples = new Float64Array(Math.floor(iterations / CALLS_PER_SAMPLE));
       const startedNs = Bun.nanoseconds();
-      pipeline.run(samples.length * CALLS_PER_SAMPLE, samples);
+      await calls.run(samples.length * CALLS_PER_SAMPLE, samples);
       rates.push((samples.length * CALLS_PER_SAMPLE) / ((Bun.nanoseconds() - startedNs) / 1e9));
-      calls.push(summarize(samples));
+      windows.push(summarize(samples));
     }
     await options.floor.measure(
       {
@@ -81,12 +89,12 @@ export async function measureThroughput(
   }
 
   const row: Row = {
-    benchmark: "throughput",
+    benchmark: options.map ? "map" : "throughput",
     fabric,
     polling,
     bytes,
     iterations: iterations * pairs,
-    ...pairedFields(calls, floors, `${options.floor.name(false)}, one in flight`),
+    ...pairedFields(windows, floors, `${options.floor.name(false)}, one in flight`),
     calls_per_s: median(rates),
     depth,
     workers,
@@ -141,5 +149,47 @@ class Pipeline {
     this.#calls[place] = undefined;
     if (written !== this.#bytes || this.#outputs[place]![0] !== this.#inputs[place]![0])
       throw new Error(`a call returned ${written} bytes or the wrong ones: the echo is wrong`);
+  }
+}
+
+/** As many calls of one map in flight, over pairs of buffers that are used again when their result has come. */
+class MappedCalls {
+  readonly #lease: Lease<Echo>;
+  readonly #pairs: (readonly [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>])[];
+  readonly #bytes: number;
+  readonly #concurrency: number;
+
+  constructor(lease: Lease<Echo>, bytes: number, depth: number) {
+    this.#lease = lease;
+    this.#bytes = bytes;
+    this.#concurrency = depth * lease.workers;
+    this.#pairs = Array.from(
+      { length: PAIRS_PER_CALL * this.#concurrency },
+      () => [lease.input(Uint8Array, bytes).fill(0x5a), lease.output(Uint8Array, bytes)] as const,
+    );
+  }
+
+  async run(count: number, samples: Float64Array | null): Promise<void> {
+    let beforeNs = Bun.nanoseconds();
+    const results = this.#lease.map("echo", this.#inputs(count), {
+      concurrency: this.#concurrency,
+    });
+    for await (const { index, bytes, output } of results) {
+      if (bytes !== this.#bytes || output[0] !== (index & 0xff))
+        throw new Error(`a call returned ${bytes} bytes or the wrong ones: the echo is wrong`);
+      if (samples && (index + 1) % CALLS_PER_SAMPLE === 0) {
+        const nowNs = Bun.nanoseconds();
+        samples[(index + 1) / CALLS_PER_SAMPLE - 1] = (nowNs - beforeNs) / CALLS_PER_SAMPLE;
+        beforeNs = nowNs;
+      }
+    }
+  }
+
+  *#inputs(count: number) {
+    for (let i = 0; i < count; i++) {
+      const pair = this.#pairs[i % this.#pairs.length]!;
+      pair[0][0] = i & 0xff;
+      yield pair;
+    }
   }
 }

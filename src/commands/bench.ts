@@ -32,6 +32,7 @@ const Options = Type.Object({
   depth: Type.Optional(whole(1, 1024)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
   module: Type.Optional(text),
+  map: Type.Optional(flag),
   node: Type.Optional(text),
   json: Type.Optional(flag),
   csv: Type.Optional(flag),
@@ -92,6 +93,7 @@ Times are whole round trips, where perftest's latency is half of one.`,
       description: "calls in flight per worker (default: throughput 32, bandwidth 16 or 32 MiB)",
     },
     { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
+    { flag: "--map", description: "throughput: through lease.map, an asynchronous iteration" },
     {
       flag: "--module <file#function>",
       description: "latency: measure this echo in place of the built-in one",
@@ -239,7 +241,7 @@ async function throughput(
     );
     const pairs = options.pairs ?? DEFAULT_PAIRS;
     log.info(
-      `throughput of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
+      `throughput${options.map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
     );
     const result = await measureThroughput(rf, {
       bytes,
@@ -249,6 +251,7 @@ async function throughput(
       pairs,
       polling: options.polling ?? "hot",
       floor: floorOf(rf.fabric, verbs),
+      map: options.map ?? false,
     });
     write(result.row, result.warning);
   }

@@ -376,7 +376,7 @@ describe("LeaseGroup.map", () => {
       for await (const { index } of group.map("busy", endless(), { concurrency: 8 }))
         if (index === 10) nodes[0]!.kill("SIGKILL");
     })();
-    // `expect(..).rejects` would keep the event loop from turning as it does in a program.
+    // `expect(..).rejects` would run microtasks only with timers.
     const error = await calls.catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(WorkerLost);
     expect((error as WorkerLost).index).toBeGreaterThan(10);

@@ -308,6 +308,10 @@ describe("rfaas bench", () => {
       ["throughput", "-s", "64", "--depth", "8", "-n", "2000", "--pairs", "2"],
       ["calls_per_s", "depth", "workers"],
     ],
+    [
+      ["throughput", "--map", "--workers", "2", "--depth", "8", "-n", "2000", "--pairs", "2"],
+      ["calls_per_s", "depth", "workers"],
+    ],
     [["cold", "-n", "2"], ["phases"]],
   ];
   for (const [args, more] of smoke) {

@@ -191,7 +191,8 @@ describe("workers of one lease", () => {
       for (let at = 0; at < input.length; at++) input[at] = (at * 31 + i) & 255;
       return [input, lease.output(Uint32Array, 1)] as const;
     });
-    expect(await lease.map("crc", pairs)).toEqual(pairs.map(() => 4));
+    const results = await Array.fromAsync(lease.map("crc", pairs));
+    expect(results.map(({ bytes }) => bytes)).toEqual(pairs.map(() => 4));
     for (const [input, output] of pairs) {
       let sum = 2166136261;
       for (const byte of input) sum = Math.imul(sum ^ byte, 16777619) >>> 0;
