@@ -5,7 +5,7 @@
 
 /** In the order of `rfaas_layout` in `ffi/shim/region.c`. */
 export const LAYOUT = {
-  version: 2,
+  version: 3,
   requestBytes: 64,
   responseBytes: 64,
   slotBytes: 256,
@@ -65,6 +65,19 @@ export const HEADED = 0x08000000;
 /** Input or output is registered memory of the program's own. `RFAAS_INPUT_OWN`, `RFAAS_OUTPUT_OWN`. */
 export const INPUT_OWN = 0x04000000;
 export const OUTPUT_OWN = 0x02000000;
+
+/** How often the call was tried before, in the function index of a request: {@link attemptBits}. `RFAAS_ATTEMPT_SHIFT`. */
+export const ATTEMPT_SHIFT = 20;
+/** `RFAAS_ATTEMPT_MASK`. */
+export const ATTEMPT_MASK = 0x00f00000;
+
+/** The caller wants to hear of the call's progress. `RFAAS_REPORTED`. */
+export const REPORTED = 0x01000000;
+
+/** The bits that say how often a call was tried before; from the 15th time on they look alike. */
+export function attemptBits(before: number): number {
+  return Math.min(15, before) << ATTEMPT_SHIFT;
+}
 
 /** The arena is addressed by 32-bit offsets and viewed as one ArrayBuffer. */
 export const MAX_ARENA_BYTES = 2 ** 32 - 64;

@@ -77,6 +77,7 @@ export const SYMBOLS = {
   rfaas_worker_unpark: { args: ["ptr"], returns: "void" },
   rfaas_worker_sleeps: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_worker_stop: { args: ["ptr", "i32"], returns: "void" },
+  rfaas_worker_remaining: { args: ["ptr", "u32"], returns: "i32" },
   rfaas_worker_runs: { args: ["ptr", "u32", "u32"], returns: "i32" },
   rfaas_worker_abort_calls: { args: ["ptr"], returns: "void" },
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },

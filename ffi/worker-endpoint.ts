@@ -15,9 +15,10 @@ export const REQUEST = {
   outputOffset: 10,
   outputCapacity: 11,
   function: 12,
+  deadlineMs: 13,
   sequence: 15,
 };
-export const FUNCTION_MASK = 0x00ffffff;
+export const FUNCTION_MASK = 0x000fffff;
 export const INPUT_INLINE = 0x40000000;
 export const OUTPUT_INLINE = 0x20000000;
 
@@ -98,6 +99,11 @@ export class WorkerEndpoint {
   /** The call continues as a promise. */
   defer(slot: number): void {
     this.#shim.rfaas_worker_defer(this.#handle, slot);
+  }
+
+  /** Milliseconds until the deadline of the call in `slot`, by its caller's clock; -1 without one. */
+  remainingMs(slot: number): number {
+    return this.#shim.rfaas_worker_remaining(this.#handle, slot);
   }
 
   /** True when a request is already there; otherwise the next one writes to the worker's notify socket. */

@@ -13,6 +13,9 @@ export const EXIT = {
   timeout: 124,
 } as const;
 
+/** So many causes of an error travel with it, each the cause of the one before. */
+export const MAX_CAUSES = 4;
+
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
   abstract readonly code: string;
@@ -122,7 +125,7 @@ export class NoSuchFunction extends RfaasError {
   }
 }
 
-/** The function threw. `name`, `message` and `remoteStack` are the thrown error's own. */
+/** The function threw. `name`, `message`, `cause` and `remoteStack` are the thrown error's own. */
 export class FunctionError extends RfaasError {
   override readonly name: string;
   readonly code: string;
@@ -136,13 +139,44 @@ export class FunctionError extends RfaasError {
     code?: string | undefined;
     stack?: string | undefined;
     retryable?: boolean | undefined;
+    cause?: Error | undefined;
   }) {
-    super(record.message);
+    super(record.message, record.cause === undefined ? undefined : { cause: record.cause });
     this.name = record.name;
+    this.retryable = record.retryable ?? false;
     this.code = record.code ?? "RFAAS_FUNCTION_ERROR";
     this.remoteStack = record.stack;
-    this.retryable = record.retryable === true;
     if (record.stack) this.stack = `${record.stack}\n    --- called from ---\n${this.stack ?? ""}`;
+  }
+}
+
+/**
+ * A value is not what the function's schema asks for, or cannot travel. Refused before it was sent when the client knows the
+ * schema, else by the worker, before the function ran; for `"output"` the function ran, and returned it.
+ */
+export class InvalidValue extends RfaasError {
+  override readonly name = "InvalidValue";
+  readonly code = "RFAAS_INVALID_VALUE";
+  readonly functionName: string;
+  readonly side: "input" | "output";
+  /** The wrong part, as a JSON pointer: `""` for the value itself, `/weights/3` for a part of it. */
+  readonly path: string;
+  /** What is wrong with it, without the function and the path. */
+  readonly problem: string;
+  constructor(functionName: string, side: InvalidValue["side"], path: string, problem: string) {
+    const where = path === "" ? "" : ` at ${path}`;
+    const todo =
+      side === "input"
+        ? "pass a value of the function's input"
+        : "correct what the function returns";
+    super(`the ${side} of "${functionName}" is wrong${where}: ${problem}; ${todo}`);
+    this.functionName = functionName;
+    this.side = side;
+    this.path = path;
+    this.problem = problem;
+  }
+  override get exitCode(): number {
+    return this.side === "input" ? EXIT.usage : EXIT.failed;
   }
 }
 

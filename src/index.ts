@@ -28,7 +28,7 @@ export type { UploadProgress } from "./client/package-upload.ts";
 export type { PackageOptions } from "./package/builder.ts";
 export type { StoredPackage } from "./protocol/messages.ts";
 export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/lease-memory.ts";
-export type { InvokeOptions, SubmitOptions } from "./client/call-options.ts";
+export type { CallProgress, InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type {
   CodecMapOptions,
   MapInput,
@@ -44,7 +44,12 @@ export type { VerbsOptions } from "./fabric/offer.ts";
 export type { FabricName } from "./protocol/messages.ts";
 export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";
-export type { FunctionContext, FunctionNames, RawFunction } from "./function/index.ts";
+export type { TypedFunction } from "./client/value-function.ts";
+export type { StructFunction, StructSlot } from "./client/struct-function.ts";
+export type { CallableOf, FunctionOf } from "./client/typed-function.ts";
+export type { FunctionContext } from "./function/context.ts";
+export type { FunctionNames, TypedNames } from "./function/names.ts";
+export type { RawFunction } from "./function/raw.ts";
 export {
   AddressInUse,
   ConnectionFailed,
@@ -53,6 +58,7 @@ export {
   EnvironmentError,
   FabricUnavailable,
   FunctionError,
+  InvalidValue,
   LeaseLost,
   LeaseRefused,
   LedgerUnavailable,

@@ -11,7 +11,7 @@
 
 #define RFAAS_EXPORT __attribute__((visibility("default")))
 #define RFAAS_MAGIC 0x53416672u /* "rfAS" */
-#define RFAAS_LAYOUT_VERSION 2u
+#define RFAAS_LAYOUT_VERSION 3u
 
 #define RFAAS_LINE 64u
 #define RFAAS_PAGE 4096u
@@ -56,8 +56,13 @@ enum rfaas_waiting { RFAAS_AWAKE = 0, RFAAS_PARKED_IN_LOOP = 1, RFAAS_BLOCKED_ON
 
 enum rfaas_remote_operation { RFAAS_READ = 0, RFAAS_WRITE = 1, RFAAS_FETCH_ADD = 2, RFAAS_COMPARE_SWAP = 3 };
 
-/* Bits of `rfaas_request.function`; the low 24 hold the index. The sign bit stays clear: JavaScript keeps a small integer. */
-#define RFAAS_FUNCTION_MASK 0x00ffffffu
+/* Bits of `rfaas_request.function`; the low 20 hold the index, the next 4 how often the call was tried before. The sign bit stays
+ * clear: JavaScript keeps a small integer. */
+#define RFAAS_FUNCTION_MASK 0x000fffffu
+#define RFAAS_ATTEMPT_SHIFT 20u
+#define RFAAS_ATTEMPT_MASK 0x00f00000u
+/* The caller wants to hear of the call's progress. */
+#define RFAAS_REPORTED 0x01000000u
 #define RFAAS_TIMED 0x10000000u
 #define RFAAS_INPUT_INLINE 0x40000000u
 /* The line in front of the input is no part of any buffer: a fabric may put the header there. */

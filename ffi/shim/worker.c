@@ -150,6 +150,16 @@ RFAAS_EXPORT void rfaas_worker_defer(rfaas_worker *w, uint32_t slot) {
   if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELAXED);
 }
 
+/* Milliseconds until the deadline of the call that `slot` holds, as far as the client's clock is known; -1 without one. */
+RFAAS_EXPORT int32_t rfaas_worker_remaining(rfaas_worker *w, uint32_t slot) {
+  const rfaas_request *request = &w->slot[slot & w->mask].request;
+  if (request->deadline_ms == 0) return -1;
+  uint64_t now_ms = w->ops->client_clock_ms(w, request);
+  if (now_ms >= request->deadline_ms) return 0;
+  uint64_t left_ms = request->deadline_ms - now_ms;
+  return left_ms > INT32_MAX ? INT32_MAX : (int32_t)left_ms;
+}
+
 /* Before the thread goes to its event loop: from now on a request writes to its notify descriptor. Returns 1, and does not
  * park, when one is already there. */
 RFAAS_EXPORT int32_t rfaas_worker_park(rfaas_worker *w) {

@@ -24,6 +24,18 @@ export interface SubmitOptions extends InvokeOptions {
    * A deadline covers all attempts. Default 0.
    */
   retries?: number;
+  /** Hears what the function reports with `ctx.progress`, while the event loop turns. */
+  onProgress?: (progress: CallProgress) => void;
+}
+
+/** How far a call has come, as its function says. */
+export interface CallProgress {
+  /** From 0 to 1. */
+  fraction: number;
+  message: string | undefined;
+  worker: number;
+  /** Reports before this one that came too fast to be sent. */
+  dropped: number;
 }
 
 /** Told apart by identity: a call without options takes the short way. */

@@ -1,5 +1,7 @@
 /** A call in flight: a promise that can also be waited for on the spot. */
 
+import type { CallProgress } from "./call-options.ts";
+
 /** Where the nanoseconds of a call went. Only for calls submitted with `{ timings: true }`. */
 export interface CallTimings {
   /** In the client, before a slot was free. */
@@ -12,6 +14,12 @@ export interface CallTimings {
   ranNs: number;
   /** Until the client saw the result. */
   returnedNs: number;
+}
+
+/** A request as the worker knows it. */
+export interface Posted {
+  slot: number;
+  sequence: number;
 }
 
 /** One call as a lane carries it. */
@@ -29,13 +37,14 @@ export interface Flight {
   /** How often it was submitted before. */
   readonly attempt: number;
   readonly timings: CallTimings | undefined;
+  readonly onProgress: ((progress: CallProgress) => void) | undefined;
   /** When this attempt began to wait for a slot; only for a call with timings. */
   readonly queuedSinceNs: number;
   readonly done: boolean;
   /** Slot while in flight, else -1. */
   slot: number;
-  /** It was given up after it had been posted: its function may still be running. */
-  abandoned: boolean;
+  /** Once it was given up after it had been posted: what the worker may still be at work on. */
+  abandoned: Posted | undefined;
   /** Undoes, once it has ended, what was done for it. */
   cleanUp: (() => void) | undefined;
   /** Milliseconds until the deadline; Infinity without one. */
@@ -89,8 +98,6 @@ export class Call implements PromiseLike<number>, Flight {
   /** @internal Slot while in flight, else -1. */
   slot = -1;
   /** @internal */
-  abandoned = false;
-  /** @internal */
   submittedNs = 0;
   /** @internal */
   queuedSinceNs = 0;
@@ -98,6 +105,10 @@ export class Call implements PromiseLike<number>, Flight {
   watched = false;
   /** @internal */
   cleanUp: (() => void) | undefined;
+  /** @internal */
+  onProgress: ((progress: CallProgress) => void) | undefined;
+  /** @internal */
+  abandoned: Posted | undefined;
 
   #driver: CallDriver;
   #done = false;

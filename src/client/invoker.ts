@@ -10,6 +10,7 @@ import { parseBytes } from "../units.ts";
 import { ClientFabrics } from "./attach.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
 import { Lease } from "./lease.ts";
+import type { LeaseEventOf } from "./lease-term.ts";
 import { type ModuleSource, findModule } from "./modules.ts";
 import {
   type AllocateRequest,
@@ -70,6 +71,8 @@ export interface AllocateOptions extends PackageOptions {
   budget?: Partial<Usage>;
   /** Called while a package is sent, to each of several nodes; not at all when the node has it. */
   onProgress?: (progress: UploadProgress) => void;
+  /** Hears what functions write with `ctx.log`, from the module's `init` on. */
+  onLog?: (line: LeaseEventOf<"log">) => void;
 }
 
 const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
@@ -204,6 +207,8 @@ export class Invoker implements AsyncDisposable {
       workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
       renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
       revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
+      logged: (line) => tell((opened) => opened.term.logged(line)),
+      progressed: (report) => lease?.progressed(report),
     };
     const grant = await this.#ask(request, source, listener, options.onProgress);
     try {
@@ -221,6 +226,7 @@ export class Invoker implements AsyncDisposable {
       await this.#connection.release(grant.granted.lease);
       throw error;
     }
+    if (options.onLog) lease.on("log", options.onLog);
     for (const note of early) note(lease);
     this.#leases.add(lease);
     return lease;

@@ -1,9 +1,12 @@
 /** Leases on several nodes that were taken together, used and released as one. */
+import type { AnyDefinition } from "../function/define-function.ts";
 import { NO_OPTIONS } from "./call-options.ts";
+import { joinFunctions } from "./group-function.ts";
 import type { Lease, NameOf } from "./lease.ts";
 import type { TypedArray } from "./lease-memory.ts";
 import type { LeaseEvent, LeaseEventOf } from "./lease-term.ts";
 import { type AnyMapOptions, mapOver } from "./map.ts";
+import type { CallableOf, FunctionOf, TypedNameOf } from "./typed-function.ts";
 import type { CodecMapOptions, MapResult, RawMapOptions, Settled, Source } from "./map-options.ts";
 
 /**
@@ -92,7 +95,30 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Calls `listener` when it happens to one of the leases: `"renewed"`, `"revoking"`, `"worker-lost"`, `"lost"`, `"released"`.
+   * As {@link Lease.function}, for calls that go to whichever lease has the fewest. The views of a struct lie in the first lease's
+   * memory, those of its `slot()`s in one lease's after another's.
+   *
+   * @throws {NoSuchFunction}
+   * @throws {UsageError} the function works on buffers, or is not the one that is defined
+   */
+  function<Definition extends AnyDefinition>(
+    name: string,
+    options: { definition: Definition },
+  ): CallableOf<Definition>;
+  function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
+    name: Name,
+  ): FunctionOf<M, Name>;
+  function(name: string, options?: { definition: AnyDefinition }): unknown {
+    return joinFunctions(
+      this.leases.map((lease) => ({
+        workers: lease.workers,
+        handle: options ? lease.function(name, options) : lease.function<unknown>(name),
+      })),
+    );
+  }
+
+  /**
+   * Calls `listener` when it happens to one of the leases: `"renewed"`, `"revoking"`, `"worker-lost"`, `"log"`, `"lost"`, `"released"`.
    * Returns what ends that.
    */
   on<Type extends LeaseEvent["type"]>(

@@ -1,5 +1,7 @@
 /** How long a lease lasts, as its holder sees it: renewals in the background, and the events of its life. */
 import { LeaseLost } from "../errors.ts";
+import type { LogLevel } from "../function/context.ts";
+import type { LogLine } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 
 /** What happens to a lease. The last of them is `lost` or `released`. */
@@ -8,6 +10,16 @@ export type LeaseEvent =
   /** The node wants its cores back: the lease ends at `deadline`, calls that run then are aborted. */
   | { type: "revoking"; deadline: Date; message: string }
   | { type: "worker-lost"; worker: number; message: string }
+  /** A function has written a line with `ctx.log`; `dropped` lines of its worker before it were too many to be sent. */
+  | {
+      type: "log";
+      worker: number;
+      level: LogLevel;
+      message: string;
+      data: unknown;
+      at: Date;
+      dropped: number;
+    }
   | { type: "lost"; message: string }
   | { type: "released" };
 
@@ -137,6 +149,18 @@ export class LeaseTerm {
     this.#emit({ type: "worker-lost", worker, message });
   }
 
+  logged({ worker, level, message, data, atMs, dropped }: LogLine): void {
+    this.#emit({
+      type: "log",
+      worker,
+      level,
+      message,
+      data: parsed(data),
+      at: new Date(atMs),
+      dropped,
+    });
+  }
+
   /** It is over, for whatever reason. The first reason stays. */
   end(event: LeaseEventOf<"lost"> | LeaseEventOf<"released">): void {
     if (this.#over) return;
@@ -173,4 +197,14 @@ export class LeaseTerm {
 
 function wallClock(monotonicMs: number): Date {
   return new Date(Date.now() + monotonicMs - performance.now());
+}
+
+/** What a function has logged is JSON, unless its process is damaged. */
+function parsed(json: string | null): unknown {
+  if (json === null) return undefined;
+  try {
+    return JSON.parse(json);
+  } catch {
+    return json;
+  }
 }

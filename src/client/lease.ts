@@ -2,11 +2,12 @@
 import { type Polling, STATUS } from "../../ffi/layout.ts";
 import { LeaseLost, WorkerLost } from "../errors.ts";
 import type { Attachment } from "../fabric/attachment.ts";
-import type { FunctionNames } from "../function/index.ts";
+import type { AnyDefinition } from "../function/define-function.ts";
+import type { FunctionNames } from "../function/names.ts";
 import { type BroadcastOptions, type BroadcastResult, broadcast } from "./broadcast.ts";
 import type { Call } from "./call.ts";
 import { type InvokeOptions, NO_OPTIONS, type SubmitOptions, deadlineOf } from "./call-options.ts";
-import { FunctionTable } from "./function-table.ts";
+import { FETCH, FunctionTable, hiddenName } from "./function-table.ts";
 import {
   type LeaseBuffer,
   LeaseMemory,
@@ -22,7 +23,7 @@ import type {
   Settled,
   Source,
 } from "./map-options.ts";
-import type { FabricName, Granted } from "../protocol/messages.ts";
+import type { FabricName, Granted, ProgressReport } from "../protocol/messages.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { type LeaseEvent, type LeaseEventOf, LeaseTerm } from "./lease-term.ts";
@@ -30,6 +31,12 @@ import { RemoteRegion } from "./remote-region.ts";
 import type { Registration } from "./registrations.ts";
 import { Reactor } from "./reactor.ts";
 import { type LeaseParts, Submission } from "./submission.ts";
+import {
+  type CallableOf,
+  type FunctionOf,
+  type TypedNameOf,
+  openFunction,
+} from "./typed-function.ts";
 import { WorkerLane } from "./worker-lane.ts";
 
 /** Any name when the module's type is not given, else the names of its raw functions. */
@@ -119,8 +126,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     });
     const owner = {
       reactor: this.#reactor,
-      cancel: (worker: number, slot: number, sequence: number) =>
-        node.cancel(this.#id, worker, slot, sequence),
+      cancel: (worker: number, slot: number, sequence: number, gently: boolean) =>
+        node.cancel(this.#id, worker, slot, sequence, gently),
       ended: () => attachment.region.ended(),
       disconnected: (worker: number) => attachment.lost(worker),
     };
@@ -191,7 +198,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Calls `listener` when it happens: `"renewed"`, `"revoking"` (with the deadline), `"worker-lost"`, `"lost"`, `"released"`.
+   * Calls `listener` when it happens: `"renewed"`, `"revoking"` (with the deadline), `"worker-lost"`, `"log"`, `"lost"`, `"released"`.
    * Returns a function that ends it.
    *
    * @example
@@ -281,6 +288,48 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /** Gives a buffer back to the lease's memory. No call may use it any more. */
   free(buffer: LeaseBuffer): void {
     this.#memory.free(buffer);
+  }
+
+  /** How a function is called: with buffers (`invoke`, `submit`), or by a handle from {@link function}. */
+  kindOf(name: string): "raw" | "typed" | "struct" {
+    return this.parts.functions.kindOf(name);
+  }
+
+  /**
+   * A handle to call a function that was defined with `defineFunction`: on values, or for structs in place. Its values are checked
+   * before they are sent. Its buffers are taken from the lease's memory, used again, and freed when it is disposed of.
+   *
+   * TypeBox schemas come with the grant. A Standard Schema cannot, so it is checked in the worker, and here as well when the
+   * definition is given.
+   *
+   * @example
+   * ```ts
+   * const price = lease.function<typeof import("./blackscholes.ts")>("price");
+   * const { value } = await price({ spot: 42, strike: 40, rate: 0.1, volatility: 0.2, years: 0.5 });
+   * ```
+   * @throws {NoSuchFunction}
+   * @throws {UsageError} the function works on buffers, or is not the one that is defined
+   */
+  function<Definition extends AnyDefinition>(
+    name: string,
+    options: { definition: Definition },
+  ): CallableOf<Definition>;
+  function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
+    name: Name,
+  ): FunctionOf<M, Name>;
+  function(name: string, { definition }: { definition?: AnyDefinition } = {}): unknown {
+    const description = this.parts.functions.describe(name);
+    const hidden = hiddenName(name) as NameOf<Module>;
+    return openFunction(name, description, definition, {
+      memory: this.#memory,
+      workers: this.workers,
+      nextWorker: () => this.#submission.pick(undefined).index,
+      invoke: (input, output, options) => this.invoke(hidden, input, output, options),
+      submit: (input, output, options) => this.submit(hidden, input, output, options),
+      fetch: (input, output, options) =>
+        this.submit(FETCH as NameOf<Module>, input, output, options),
+      holds: (call) => this.#lanes[call.worker]!.holds(call),
+    });
   }
 
   /**
@@ -414,6 +463,11 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`, { signal }));
   }
 
+  /** @internal A call has come so far. */
+  progressed(report: ProgressReport): void {
+    this.#lanes[report.worker]?.progressed(report);
+  }
+
   /** @internal The node says that one worker is gone. */
   loseWorker(worker: number, message: string): void {
     this.term.workerLost(worker, message);
@@ -465,7 +519,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     // Slots still held by calls that were given up: wait for one as any other call does.
     if (result === STATUS.ringFull) return retry().get();
     const slot = lane.endpoint.lastSlot();
-    if (result === STATUS.deadline) lane.cancelSlot(slot);
+    if (result === STATUS.deadline) lane.cancelSlot(slot, false);
     throw lane.errorFor(result, slot, deadlineMs);
   }
 }

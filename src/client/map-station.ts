@@ -1,6 +1,6 @@
 /** A place that one call of a map at a time can be in: on a worker, with buffers that are used again. */
 import { LeaseLost, UsageError } from "../errors.ts";
-import type { Flight } from "./call.ts";
+import type { Flight, Posted } from "./call.ts";
 import type { LeaseBuffer, TypedArray, TypedArrayClass } from "./lease-memory.ts";
 import type { LeaseParts } from "./submission.ts";
 import type { WorkerLane } from "./worker-lane.ts";
@@ -32,6 +32,7 @@ export class Station<Value, Result> implements Flight {
   readonly lane: WorkerLane;
   readonly lease: LeaseParts;
   readonly timings = undefined;
+  readonly onProgress = undefined;
   readonly queuedSinceNs = 0;
   readonly durationMs: number;
   readonly deadlineMs: number;
@@ -43,7 +44,7 @@ export class Station<Value, Result> implements Flight {
   attempt = 0;
   done = true;
   slot = -1;
-  abandoned = false;
+  abandoned: Posted | undefined;
   cleanUp: (() => void) | undefined;
   /** What is being called. */
   item: MapItem<Value, Result> | undefined;
@@ -110,7 +111,7 @@ export class Station<Value, Result> implements Flight {
     this.item = item;
     this.attempt = item.attempt;
     this.done = false;
-    this.abandoned = false;
+    this.abandoned = undefined;
   }
 
   remainingMs(): number {

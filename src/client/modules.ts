@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../errors.ts";
-import { BUILT_IN } from "../function/index.ts";
+import { BUILT_IN } from "../function/raw.ts";
 import { ARCHIVE_EXTENSION, readArchive } from "../package/archive.ts";
 import { PackageBuilder, type PackageOptions } from "../package/builder.ts";
 import { PACKAGE, packageNamed } from "../package/manifest.ts";

@@ -18,8 +18,10 @@ import {
   type ClientMessage,
   type FabricName,
   type Granted,
+  type LogLine,
   type NodeMessage,
   PROTOCOL_VERSION,
+  type ProgressReport,
   type Status,
   type Welcome,
   nodeVocabulary,
@@ -36,6 +38,8 @@ export interface LeaseListener {
   workerLost(worker: number, message: string): void;
   renewed(expiresInMs: number): void;
   revoking(deadlineInMs: number, message: string): void;
+  logged(line: LogLine): void;
+  progressed(report: ProgressReport): void;
 }
 
 /**
@@ -254,8 +258,8 @@ export class NodeConnection {
   }
 
   /** Tells the node that nobody waits for a call any more. */
-  cancel(lease: number, worker: number, slot: number, sequence: number): void {
-    this.#connection.send({ t: "cancel", lease, worker, slot, sequence });
+  cancel(lease: number, worker: number, slot: number, sequence: number, gently: boolean): void {
+    this.#connection.send({ t: "cancel", lease, worker, slot, sequence, gently });
   }
 
   async status(): Promise<Status> {
@@ -338,6 +342,10 @@ export class NodeConnection {
         return this.#listeners.get(message.lease)?.renewed(message.expiresInMs);
       case "revoking":
         return this.#listeners.get(message.lease)?.revoking(message.deadlineInMs, message.message);
+      case "log":
+        return this.#listeners.get(message.lease)?.logged(message.line);
+      case "progress":
+        return this.#listeners.get(message.lease)?.progressed(message.report);
       case "usage": {
         const pending = take(this.#usages, message.id);
         if (message.usage) return pending?.resolve(message.usage);

@@ -1,36 +1,60 @@
 /** Errors that happened in another process, rebuilt here. */
 import { constants } from "node:os";
 import { END } from "../../ffi/layout.ts";
-import { FunctionError } from "../errors.ts";
+import { FunctionError, InvalidValue, MAX_CAUSES } from "../errors.ts";
 import { describeExitCode } from "../protocol/host-exit.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
-/** An `Error` with the name, message and stack of the one that was caught remotely. */
-export function remoteCause(record: ErrorRecord): Error {
-  const error = new Error(record.message);
+/** An `Error` with the name, message, stack and causes of the one that was caught remotely. */
+export function remoteCause(record: ErrorRecord, causes = MAX_CAUSES): Error {
+  const error = new Error(record.message, causeOf(record.cause, causes));
   error.name = record.name;
   if (record.stack !== undefined) error.stack = record.stack;
-  return Object.assign(error, record.code === undefined ? {} : { code: record.code });
+  return Object.assign(
+    error,
+    record.code === undefined ? {} : { code: record.code },
+    record.retryable ? { retryable: true } : {},
+  );
+}
+
+function causeOf(value: unknown, causes: number): { cause?: Error } {
+  const record = soundRecord(value);
+  return record === undefined || causes === 0 ? {} : { cause: remoteCause(record, causes - 1) };
+}
+
+/** No failure: the worker keeps a result that did not fit. The function's handle fetches it; callers never see this. */
+export class ResultWaits extends FunctionError {
+  readonly ticket: number;
+  readonly bytes: number;
+  constructor(
+    record: { name: string; message: string },
+    { ticket, bytes }: NonNullable<ErrorRecord["kept"]>,
+  ) {
+    super(record);
+    this.ticket = ticket;
+    this.bytes = bytes;
+  }
 }
 
 /** What a function threw, from the error record of its call. A record that cannot be read is itself reported. */
-export function functionErrorFrom(bytes: Uint8Array): FunctionError {
-  const value = parse(bytes);
-  if (typeof value?.name !== "string" || typeof value.message !== "string")
+export function functionErrorFrom(bytes: Uint8Array): FunctionError | InvalidValue {
+  const record = soundRecord(parse(bytes));
+  if (record === undefined)
     return new FunctionError({
       name: "FunctionError",
       message: "the function failed, and its error could not be read",
     });
-  return new FunctionError({
-    name: value.name,
-    message: value.message,
-    code: typeof value.code === "string" ? value.code : undefined,
-    stack: typeof value.stack === "string" ? value.stack : undefined,
-    retryable: value.retryable === true,
-  });
+  const { kept, invalid, cause, ...rest } = record;
+  if (Number.isInteger(kept?.ticket) && Number.isInteger(kept?.bytes))
+    return new ResultWaits(rest, kept!);
+  if (invalid?.side === "input" || invalid?.side === "output") {
+    const { functionName, side, path, problem } = invalid;
+    return new InvalidValue(String(functionName), side, String(path), String(problem));
+  }
+  return new FunctionError({ ...rest, ...causeOf(cause, MAX_CAUSES) });
 }
 
-function parse(bytes: Uint8Array): Partial<ErrorRecord> | undefined {
+function parse(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes));
   } catch {
@@ -41,6 +65,24 @@ function parse(bytes: Uint8Array): Partial<ErrorRecord> | undefined {
 /** `SIGSEGV` for 11. */
 export function signalName(number: number): string | undefined {
   return Object.entries(constants.signals).find(([, value]) => value === number)?.[0];
+}
+
+/** The fields that are what they should be; undefined when it is no error at all. */
+function soundRecord(value: unknown): ErrorRecord | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { name, message, code, stack, retryable, cause, invalid, kept } =
+    value as Partial<ErrorRecord>;
+  if (typeof name !== "string" || typeof message !== "string") return undefined;
+  return {
+    name,
+    message,
+    ...(typeof code === "string" ? { code } : {}),
+    ...(typeof stack === "string" ? { stack } : {}),
+    ...(retryable === true ? { retryable } : {}),
+    ...(cause === undefined ? {} : { cause }),
+    ...(invalid === undefined || invalid === null ? {} : { invalid }),
+    ...(kept === undefined || kept === null ? {} : { kept }),
+  };
 }
 
 /** The reason in shared memory, in words; `detail` is an exit code or a signal. */

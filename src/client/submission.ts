@@ -1,4 +1,5 @@
 /** How calls of a lease come to be: from names, buffers and options to calls on a worker's lane, with what ends or repeats them. */
+import { REPORTED } from "../../ffi/layout.ts";
 import { DeadlineExceeded, QueueFull } from "../errors.ts";
 import { Call } from "./call.ts";
 import {
@@ -73,7 +74,8 @@ export class Submission {
     const { functions, memory, term } = this.parts;
     const from = { offset: memory.offsetOf(input, "the input"), bytes: input.byteLength };
     const to = { offset: memory.outputOffsetOf(output), bytes: output.byteLength };
-    const fn = functions.indexOf(name) | memory.flagsOf(input, from.offset, output);
+    const reported = options.onProgress === undefined ? 0 : REPORTED;
+    const fn = functions.indexOf(name) | memory.flagsOf(input, from.offset, output) | reported;
     const deadlineMs = options === NO_OPTIONS ? 0 : wholeDeadline(options.deadlineMs);
     const call = new Call(lane, fn, from, to, deadlineMs);
     if (options !== NO_OPTIONS) this.#apply(call, options);
@@ -84,7 +86,8 @@ export class Submission {
     return call;
   }
 
-  #apply(call: Call, { durationMs, retries, timings, signal }: SubmitOptions): void {
+  #apply(call: Call, { durationMs, retries, timings, signal, onProgress }: SubmitOptions): void {
+    call.onProgress = onProgress;
     call.submittedNs = call.queuedSinceNs = Bun.nanoseconds();
     call.durationMs = knownDuration(durationMs);
     const left = wholeRetries(retries);

@@ -3,7 +3,7 @@
  * ring makes a call wait here, and never overwrites anything.
  */
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
-import { END, STATUS, TIMED } from "../../ffi/layout.ts";
+import { END, STATUS, TIMED, attemptBits } from "../../ffi/layout.ts";
 import {
   DeadlineExceeded,
   ProtocolError,
@@ -11,6 +11,7 @@ import {
   type RfaasError,
   WorkerLost,
 } from "../errors.ts";
+import type { ProgressReport } from "../protocol/messages.ts";
 import type { Call, CallDriver, Flight } from "./call.ts";
 import { tooLong } from "./call-options.ts";
 import type { Reactor } from "./reactor.ts";
@@ -28,7 +29,7 @@ const DEADLINE_POLL_MS = 20;
 export interface LaneOwner {
   reactor: Reactor;
   /** Tells the node that a call is no longer waited for. */
-  cancel(worker: number, slot: number, sequence: number): void;
+  cancel(worker: number, slot: number, sequence: number, gently: boolean): void;
   /** Why the lease ended, as far as its memory knows. */
   ended(): [reason: number, detail: number];
   /** Why the way to a worker is lost, as far as the fabric knows. */
@@ -163,18 +164,33 @@ export class WorkerLane implements CallDriver {
   giveUp(call: Flight, reason: unknown): void {
     if (call.done) return;
     if (call.slot >= 0) {
-      call.abandoned = true;
-      this.#forget(call.slot);
-      this.endpoint.abandon(call.slot);
-      if (reason instanceof DeadlineExceeded) this.cancelSlot(call.slot);
+      const { slot } = call;
+      call.abandoned = { slot, sequence: this.endpoint.sequence(slot) };
+      this.#forget(slot);
+      this.endpoint.abandon(slot);
+      this.cancelSlot(slot, !(reason instanceof DeadlineExceeded));
       call.slot = -1;
     } else this.#queue = this.#queue.filter((queued) => queued !== call);
     call.end(0, reason);
     this.#pump();
   }
 
-  cancelSlot(slot: number): void {
-    this.#owner.cancel(this.index, slot, this.endpoint.sequence(slot));
+  /** The node hears that nobody waits for the call. Gently: the function is told, but goes on. */
+  cancelSlot(slot: number, gently: boolean): void {
+    this.#owner.cancel(this.index, slot, this.endpoint.sequence(slot), gently);
+  }
+
+  /** Whether the worker may still use the buffers of a call that was given up. */
+  holds({ abandoned }: Call): boolean {
+    if (abandoned === undefined || this.lost !== undefined) return false;
+    return this.endpoint.sequence(abandoned.slot) === abandoned.sequence;
+  }
+
+  /** A call in flight has come so far. */
+  progressed({ slot, sequence, fraction, message, dropped, worker }: ProgressReport): void {
+    const call = this.#flight[slot];
+    if (call?.onProgress === undefined || this.endpoint.sequence(slot) !== sequence) return;
+    call.onProgress({ fraction, message: message ?? undefined, worker, dropped });
   }
 
   /** The worker is gone: what has an answer gets it, everything else ends with `error`. Who says so later may know better why. */
@@ -333,6 +349,5 @@ export class WorkerLane implements CallDriver {
 }
 
 /** What a request says in its first word. */
-const requestWord = (call: Flight): number =>
-  // The number of the attempt, `call.attempt`, belongs here as soon as a request has bits for it.
-  call.timings === undefined ? call.fn : call.fn | TIMED;
+const requestWord = ({ fn, attempt, timings }: Flight): number =>
+  fn | attemptBits(attempt) | (timings === undefined ? 0 : TIMED);

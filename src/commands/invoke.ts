@@ -2,11 +2,14 @@ import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { type AllocateOptions, invoker } from "../client/invoker.ts";
+import type { CallProgress } from "../client/call-options.ts";
 import type { Lease } from "../client/lease.ts";
 import { nearNames } from "../client/near-names.ts";
+import type { LeaseEventOf } from "../client/lease-term.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
+import { toJson } from "./json-values.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
 import { flag, polling, readOptions, size, text, whole } from "./options.ts";
@@ -38,6 +41,8 @@ type Options = ReturnType<typeof readOptions<typeof Options>>;
 
 /** Room for a result when `--output-size` says nothing: what came in, and this much at least. */
 const MIN_OUTPUT_BYTES = 1024 * 1024;
+/** Room to begin with, for each value in flight. */
+const VALUE_BUFFER_BYTES = 8192;
 const STDIN = 0;
 const STDOUT = 1;
 
@@ -57,9 +62,15 @@ A function takes its input and its output as Uint8Arrays and returns how many by
     }
 
 One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from C, C++ (extern "C"), Fortran (bind(C)), Rust
-(extern "C") or another language; it must know how much its output holds. One of WebAssembly has the same arguments, as i32.`,
+(extern "C") or another language; it must know how much its output holds. One of WebAssembly has the same arguments, as i32.
+
+One that is defined with a schema takes and returns a value, which --json passes and stdout shows as JSON:
+
+    import { Type, defineFunction } from "rfaas/function";
+
+    export const double = defineFunction({ input: Type.Number(), output: Type.Number() }, (n) => 2 * n);`,
   options: [
-    { flag: "--json <value>", description: "the input: this JSON text" },
+    { flag: "--json <value>", description: "the input: this JSON text, or its value" },
     { flag: "--input <file>", description: "the input: this file's bytes, - for stdin" },
     { flag: "--output <file>", description: "write the result here (default: -, stdout)" },
     {
@@ -111,7 +122,9 @@ One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from 
     const workers = options.workers ?? 1;
     const allocation: AllocateOptions = {
       workers,
-      memory: bytes.length + workers * (capacity + 64) + 4096,
+      // What a typed function needs is not known before it is called: as much for its input, and some to begin with.
+      memory: 2 * bytes.length + workers * (capacity + VALUE_BUFFER_BYTES) + 4096,
+      onLog: showLine,
       ...(options.polling === undefined ? {} : { polling: options.polling }),
       ...readPackageOptions(options),
       onProgress: showProgress(),
@@ -119,6 +132,12 @@ One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from 
     await using taken = await takeLease(module, allocation, options);
     const { lease } = taken;
     const name = named ?? onlyFunction(module, lease.functions);
+    if (lease.kindOf(name) !== "raw") {
+      const result = await callTyped(lease, name, bytes, options);
+      writeAll(destination, Buffer.from(`${result}\n`));
+      if (destination !== STDOUT) closeSync(destination);
+      return;
+    }
     const input = lease.input(Uint8Array, bytes.length);
     input.set(bytes);
     const outputs = Array.from({ length: workers }, () => lease.output(Uint8Array, capacity));
@@ -129,6 +148,57 @@ One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from 
     if (destination !== STDOUT) closeSync(destination);
   },
 };
+
+/** Calls a typed function with the value that the JSON text says. Returns the result as JSON. */
+async function callTyped(
+  lease: Lease,
+  name: string,
+  json: Uint8Array,
+  { repeat = 1, deadline, timings }: Options,
+): Promise<string> {
+  if (timings)
+    throw new UsageError(
+      `--timings is for functions that work on buffers, and "${name}" works on values; leave it away`,
+    );
+  const value = parseJson(new TextDecoder().decode(json), name);
+  const call = lease.function<unknown>(name);
+  const options = {
+    ...(deadline === undefined ? {} : { deadlineMs: deadline }),
+    onProgress: ({ fraction, message }: CallProgress) =>
+      log.info(`${Math.round(100 * fraction)} %${message === undefined ? "" : ` ${message}`}`),
+  };
+  const startedNs = Bun.nanoseconds();
+  let result: unknown;
+  for (let done = 0; done < repeat; done += lease.workers) {
+    const calls = Array.from({ length: Math.min(lease.workers, repeat - done) }, (_, worker) =>
+      call(value, { ...options, worker }),
+    );
+    result = (await Promise.all(calls)).at(-1);
+  }
+  if (repeat > 1) logMean(repeat, Bun.nanoseconds() - startedNs);
+  return toJson(result);
+}
+
+function parseJson(text: string, name: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new UsageError(
+      `"${name}" works on values, and its input is not JSON (${(cause as Error).message}); pass --json '<value>'`,
+      { cause },
+    );
+  }
+}
+
+function logMean(calls: number, elapsedNs: number): void {
+  log.info(
+    `${calls} calls in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / calls / 1000).toFixed(2)} us a call`,
+  );
+}
+
+function showLine({ level, message, data }: LeaseEventOf<"log">): void {
+  log[level](data === undefined ? message : `${message} ${JSON.stringify(data)}`);
+}
 
 interface TakenLease extends AsyncDisposable {
   lease: Lease;
@@ -197,10 +267,7 @@ async function callRepeatedly(
   });
   const written = await call;
   const elapsedNs = Bun.nanoseconds() - startedNs;
-  if (repeat > 1)
-    log.info(
-      `${repeat} calls in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / repeat / 1000).toFixed(2)} us a call`,
-    );
+  if (repeat > 1) logMean(repeat, elapsedNs);
   if (call.timings) {
     const parts = Object.entries(call.timings).map(
       ([part, ns]) => `${part.slice(0, -2)} ${Math.round(ns)} ns`,

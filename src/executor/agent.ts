@@ -8,7 +8,7 @@ import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
 import { type Due, LeaseBook, describeEnd } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
 import type { LeaseEffect } from "../lease/lease.ts";
-import type { Allocate, ErrorRecord } from "../protocol/messages.ts";
+import type { Allocate, ErrorRecord, LogLine } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { HostPool } from "./host-pool.ts";
 import type { HostProcess } from "./host-process.ts";
@@ -211,7 +211,7 @@ export class Agent {
       case "cancel":
         return client.leases
           .get(message.lease)
-          ?.cancel(message.worker, message.slot, message.sequence);
+          ?.cancel(message.worker, message.slot, message.sequence, message.gently ?? false);
       case "ask-status":
         return client.connection.send({
           t: "status",
@@ -439,6 +439,12 @@ export class Agent {
         this.#options.log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);
         connection.send({ t: "worker-lost", lease: lease.id, worker, message });
       },
+      logged: (lease, line) => {
+        const serious = line.level === "warn" || line.level === "error";
+        this.#options.log(serious ? "warn" : "info", describeLine(lease.id, line));
+        connection.send({ t: "log", lease: lease.id, line });
+      },
+      progressed: (lease, report) => connection.send({ t: "progress", lease: lease.id, report }),
       finished: (lease, usage, reason) => {
         client.leases.delete(lease.id);
         this.#leases.delete(lease.id);
@@ -476,6 +482,13 @@ const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "retu
 /** For how long a user may still hold leases. */
 function rightLeftMs({ untilMs }: Identity): number {
   return untilMs === null ? Infinity : untilMs - Date.now();
+}
+
+/** On one line, whatever the function has written. */
+function describeLine(lease: number, { worker, level, message, data, dropped }: LogLine): string {
+  const missing = dropped === 0 ? "" : ` (${dropped} lines before it were too many)`;
+  const text = JSON.stringify(message).slice(1, -1);
+  return `lease ${lease}, worker ${worker}, ${level}: ${text}${data === null ? "" : ` ${data}`}${missing}`;
 }
 
 function explainAllocationFailure(error: unknown): string {

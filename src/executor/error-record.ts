@@ -1,7 +1,9 @@
 /** Turns whatever a function threw into data that fits an error record and says what its author needs. */
 import { LAYOUT } from "../../ffi/layout.ts";
+import { InvalidValue, MAX_CAUSES } from "../errors.ts";
 import { describeBuildError } from "../package/build-error.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
+import { ResultKept } from "./kept-results.ts";
 
 /** Longer texts are cut: an error is for reading, and a control message has its bounds. */
 const MAX_TEXT = 16 * 1024;
@@ -15,14 +17,14 @@ export function toErrorRecord(thrown: unknown): ErrorRecord {
   }
 }
 
-function describe(thrown: unknown): ErrorRecord {
+function describe(thrown: unknown, causes = MAX_CAUSES): ErrorRecord {
   if (!(thrown instanceof Error)) {
     return {
       name: "NonErrorThrown",
       message: `a value that is not an Error was thrown: ${inspect(thrown)}`,
     };
   }
-  const { code, retryable } = thrown as { code?: unknown; retryable?: unknown };
+  const { code, retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
   return {
     name: cut(String(thrown.name), 100),
     message: cut(String(thrown.message), MAX_TEXT),
@@ -31,7 +33,17 @@ function describe(thrown: unknown): ErrorRecord {
       ? { stack: cut(withoutOwnFrames(thrown.stack), MAX_TEXT) }
       : {}),
     ...(retryable === true ? { retryable } : {}),
+    ...(cause === undefined || causes === 0 ? {} : { cause: describe(cause, causes - 1) }),
+    ...ownFields(thrown),
   };
+}
+
+/** What only errors of our own say. */
+function ownFields(thrown: Error): Partial<ErrorRecord> {
+  if (thrown instanceof ResultKept) return { kept: { ticket: thrown.ticket, bytes: thrown.bytes } };
+  if (!(thrown instanceof InvalidValue)) return {};
+  const { functionName, side, path, problem } = thrown;
+  return { invalid: { functionName, side, path, problem } };
 }
 
 /** The author of a function does not care which of our lines called it. */
@@ -61,7 +73,10 @@ function inspect(value: unknown): string {
   }
 }
 
-/** Writes the record into its place in shared memory. Returns its length. What is too long loses its stack first, then text. */
+/**
+ * Writes the record into its place in shared memory. Returns its length. What is too long loses the stacks of its causes first,
+ * then their causes, its own stack, then text.
+ */
 export function writeErrorRecord(records: Uint8Array, slot: number, record: ErrorRecord): number {
   const bytes = fittingBytes(record);
   records.set(bytes, slot * LAYOUT.errorBytes);
@@ -71,8 +86,18 @@ export function writeErrorRecord(records: Uint8Array, slot: number, record: Erro
 function fittingBytes(record: ErrorRecord): Uint8Array {
   const whole = encode(record);
   if (whole.length <= LAYOUT.errorBytes) return whole;
-  const { name, message, code, stack = "" } = record;
-  const rest = { name: cut(name, 100), ...(code === undefined ? {} : { code: cut(code, 100) }) };
+  for (const causes of [withoutStacks(record.cause), withoutStacks(record.cause, 0)]) {
+    const bytes = encode({ ...record, ...causes });
+    if (causes.cause && bytes.length <= LAYOUT.errorBytes) return bytes;
+  }
+  const { name, message, code, stack = "", retryable } = record;
+  const rest = {
+    name: cut(name, 100),
+    ...(code === undefined ? {} : { code: cut(code, 100) }),
+    ...(retryable === undefined ? {} : { retryable }),
+    ...(record.invalid === undefined ? {} : { invalid: shortened(record.invalid) }),
+    ...(record.cause === undefined ? {} : { cause: briefly(record.cause) }),
+  };
   for (let length = stack.length >> 1; length > 0; length >>= 1) {
     const bytes = encode({ ...rest, message, stack: cut(stack, length) });
     if (bytes.length <= LAYOUT.errorBytes) return bytes;
@@ -83,6 +108,36 @@ function fittingBytes(record: ErrorRecord): Uint8Array {
     if (bytes.length <= LAYOUT.errorBytes) return bytes;
   }
   return encode({ name: "Error", message: "the error is too long to be told" });
+}
+
+function withoutStacks(
+  cause: ErrorRecord | undefined,
+  causes = MAX_CAUSES,
+): { cause?: ErrorRecord } {
+  if (cause === undefined) return {};
+  const { stack: _, cause: next, ...rest } = cause;
+  return { cause: { ...rest, ...(causes > 0 ? withoutStacks(next, causes - 1) : {}) } };
+}
+
+/** A cause when there is hardly room for its effect. */
+function briefly({ name, message, code }: ErrorRecord): ErrorRecord {
+  return {
+    name: cut(name, 100),
+    message: cut(message, 200),
+    ...(code === undefined ? {} : { code: cut(code, 100) }),
+  };
+}
+
+type Invalid = NonNullable<ErrorRecord["invalid"]>;
+
+function shortened(invalid: Invalid): Invalid {
+  const { functionName, side, path, problem } = invalid;
+  return {
+    functionName: cut(functionName, 100),
+    side,
+    path: cut(path, 200),
+    problem: cut(problem, 200),
+  };
 }
 
 /** JSON: a worker loads nothing that it does not need for its first call. */

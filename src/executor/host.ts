@@ -72,7 +72,7 @@ export async function runHost(options: {
         else process.exit(0);
       } else if (message.t === "reload")
         void taking?.then((taken) => taken?.reload(message.module, message.moduleName));
-      else lease?.cancel(message.worker, message.slot, message.sequence);
+      else lease?.cancel(message.worker, message.slot, message.sequence, message.gently);
     },
     closed: () => process.exit(0),
   });
@@ -119,6 +119,7 @@ class HostedLease {
   readonly #leaving = new Map<number, ReturnType<typeof setTimeout>>();
   /** Over verbs: the way to the client. */
   readonly #link: FabricLink | undefined;
+  #disposes = false;
   #listening = false;
   #answered = false;
   #startedNs = 0;
@@ -207,13 +208,14 @@ class HostedLease {
 
   /**
    * The client gave up on a call. A pending promise is forgotten; a call that still runs after a moment has its thread
-   * replaced.
+   * replaced. Gently, the function is told and nothing else.
    */
-  cancel(worker: number, slot: number, sequence: number): void {
+  cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
     const control = this.#controls[worker];
     if (!control || !this.#answered) return;
-    const expire: WorkerOrder = { slot, sequence };
+    const expire: WorkerOrder = { slot, sequence, gently };
     this.#threads[worker]!.worker.postMessage(expire);
+    if (gently) return;
     setTimeout(() => {
       if (!this.#restarting.has(worker) && control.runs(slot, sequence)) void this.#restart(worker);
     }, CANCEL_GRACE_MS);
@@ -241,6 +243,7 @@ class HostedLease {
       hot: this.#attach.polling === "hot",
       module: path,
       moduleName: name,
+      lease: this.#attach.lease,
       worker,
       workers,
       cpu: cpus[worker] ?? -1,
@@ -256,11 +259,15 @@ class HostedLease {
   }
 
   #reported(worker: number, report: WorkerReport): void {
+    if (report.t === "log") return this.#agent.send({ t: "host-log", line: report.line });
+    if (report.t === "progress")
+      return this.#agent.send({ t: "host-progress", report: report.report });
     if (report.t === "stopped") return this.#rested(worker);
     if (this.#answered) return this.#reloaded(worker, report);
     if (report.t === "load-failed") return this.#failLoad(report.code, report.error);
     if (report.t !== "loaded") return;
     this.#loaded[worker] = report.exports;
+    this.#disposes ||= report.disposes;
     this.#answerIfReady();
   }
 
@@ -273,6 +280,7 @@ class HostedLease {
       exports: this.#loaded[0]!,
       loadNs: Bun.nanoseconds() - this.#startedNs,
       port: this.#link?.link.port ?? null,
+      disposes: this.#disposes,
     });
     if (this.#module.path !== this.#attach.module)
       this.reload(this.#module.path, this.#module.name);

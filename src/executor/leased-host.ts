@@ -6,7 +6,13 @@ import { LeasePage, type RegionShape, createRegion } from "../../ffi/region.ts";
 import { type LeaseBook, describeEnd } from "../lease/book.ts";
 import type { Share } from "../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../lease/lease.ts";
-import type { Allocate, ErrorRecord, HostMessage } from "../protocol/messages.ts";
+import type {
+  Allocate,
+  ErrorRecord,
+  HostMessage,
+  LogLine,
+  ProgressReport,
+} from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { describeExitCode } from "../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
@@ -23,6 +29,9 @@ export interface LeaseEvents {
   workerLost(lease: LeasedHost, worker: number, message: string): void;
   /** The node wants it back, by then. */
   revoking(lease: LeasedHost, deadlineNs: number): void;
+  /** A function has written a line, after the client has the lease. */
+  logged(lease: LeasedHost, line: LogLine): void;
+  progressed(lease: LeasedHost, report: ProgressReport): void;
   /** The host is gone, the share is free and the bill is final; called once, last. */
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
@@ -51,6 +60,10 @@ const ENDS: Partial<Record<EndReason["kind"], number>> = {
 
 /** How long a released host may take to end by itself. */
 const DETACH_LIMIT_MS = 100;
+/** The same when its module has a `dispose`: the workers bound that themselves. */
+const DISPOSE_LIMIT_MS = 2500;
+/** Lines that a module writes while it loads, until its client can be told. */
+const MAX_EARLY_LINES = 200;
 
 export class LeasedHost {
   readonly id: number;
@@ -73,6 +86,7 @@ export class LeasedHost {
   #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
   #loaded: Loaded | undefined;
   #cpuNs: number | undefined;
+  #early: LogLine[] | undefined = [];
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
@@ -126,6 +140,7 @@ export class LeasedHost {
       polling: this.shape.polling,
       module: this.#modules[0]!.path,
       moduleName: this.#modules[0]!.name,
+      lease: this.id,
       heapBytes:
         Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
         HEAP_BYTES_PER_WORKER * this.shape.workers,
@@ -166,8 +181,8 @@ export class LeasedHost {
     return this.#meter.wasUsed();
   }
 
-  cancel(worker: number, slot: number, sequence: number): void {
-    this.host.send({ t: "host-cancel", worker, slot, sequence });
+  cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
+    this.host.send({ t: "host-cancel", worker, slot, sequence, gently });
   }
 
   #heard(message: HostMessage): void {
@@ -182,13 +197,34 @@ export class LeasedHost {
       case "load-failed":
         if (this.#loaded)
           return this.end({ kind: "reload-failed", message: message.error.message });
+        this.#tellEarlyLines();
         this.#events.denied(this, message.code, message.error.message, message.error);
         return this.end({ kind: "load-failed" });
       case "client-lost":
         return this.end({ kind: "connection-lost", message: message.message });
       case "worker-ended":
         return this.#events.workerLost(this, message.worker, message.message);
+      case "host-log":
+        return this.#logged(message.line);
+      case "host-progress":
+        return this.#events.progressed(this, message.report);
     }
+  }
+
+  #logged(line: LogLine): void {
+    if (!this.#early) return this.#events.logged(this, line);
+    if (this.#early.length < MAX_EARLY_LINES) this.#early.push(line);
+  }
+
+  #grant(nonce: Uint8Array): void {
+    this.#events.granted(this, nonce, this.#loaded!);
+    this.#tellEarlyLines();
+  }
+
+  #tellEarlyLines(): void {
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const line of early) this.#events.logged(this, line);
   }
 
   #died({ exitCode, signal, cpuNs }: HostExit): void {
@@ -248,7 +284,8 @@ export class LeasedHost {
     if (this.#state.phase !== "ended" || this.#state.reason.kind !== "released")
       return this.host.kill();
     this.host.send({ t: "detach" });
-    const overdue = setTimeout(() => this.host.kill(), DETACH_LIMIT_MS);
+    const limitMs = this.#loaded?.disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS;
+    const overdue = setTimeout(() => this.host.kill(), limitMs);
     void this.host.exited.then(() => clearTimeout(overdue));
   }
 
@@ -256,7 +293,7 @@ export class LeasedHost {
   #handOver(): void {
     if (this.#listen) {
       this.#closeDescriptors();
-      return this.#events.granted(this, this.#nonce, this.#loaded!);
+      return this.#grant(this.#nonce);
     }
     const { memory, client, workers } = this.#fds!;
     const nonce = crypto.getRandomValues(new Uint8Array(16));
@@ -277,7 +314,7 @@ export class LeasedHost {
       if (pidfd >= 0) closeDescriptor(pidfd);
       this.#closeDescriptors();
     }
-    this.#events.granted(this, nonce, this.#loaded!);
+    this.#grant(nonce);
   }
 
   #announceLoss(): void {

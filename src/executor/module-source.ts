@@ -1,5 +1,5 @@
 /** From what a client calls a module to the file that a host loads. */
-import { BUILT_IN } from "../function/index.ts";
+import { BUILT_IN } from "../function/raw.ts";
 import { packageNamed } from "../package/manifest.ts";
 import type { PackageCache, PackageUse } from "./package-cache.ts";
 

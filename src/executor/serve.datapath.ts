@@ -11,7 +11,8 @@ import {
   SCRATCH_OUTPUT,
   type WorkerEndpoint,
 } from "../../ffi/worker-endpoint.ts";
-import type { FunctionContext, RawFunction } from "../function/index.ts";
+import type { RawFunction } from "../function/raw.ts";
+import { CallContext, type WorkerScope } from "./call-context.ts";
 import { toErrorRecord, writeErrorRecord } from "./error-record.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -37,7 +38,9 @@ export class CallServer {
   readonly #endpoint: WorkerEndpoint;
   readonly #functions: readonly RawFunction[];
   readonly #names: readonly string[];
-  readonly #context: FunctionContext;
+  readonly #scope: WorkerScope;
+  /** By slot. */
+  readonly #contexts: CallContext[];
   readonly #arena: ArrayBuffer;
   readonly #errors: Uint8Array;
   /** Sequences of the calls that go on as promises, by slot. */
@@ -50,7 +53,7 @@ export class CallServer {
     endpoint: WorkerEndpoint,
     functions: readonly RawFunction[],
     names: readonly string[],
-    context: FunctionContext,
+    scope: WorkerScope,
     arena: ArrayBuffer,
     errors: Uint8Array,
     slots: number,
@@ -58,7 +61,8 @@ export class CallServer {
     this.#endpoint = endpoint;
     this.#functions = functions;
     this.#names = names;
-    this.#context = context;
+    this.#scope = scope;
+    this.#contexts = Array.from({ length: slots }, (_, i) => new CallContext(scope, endpoint, i));
     this.#arena = arena;
     this.#errors = errors;
     this.#inlineInputs = new Array(slots).fill(undefined);
@@ -69,6 +73,8 @@ export class CallServer {
   run(): number {
     const { turn, requests, slotWords } = this.#endpoint;
     const functions = this.#functions;
+    const contexts = this.#contexts;
+    const scope = this.#scope;
     let slot = -1;
     let length = 0;
     for (;;) {
@@ -88,16 +94,17 @@ export class CallServer {
           : this.#view(requests[base + OUTPUT_OFFSET_WORD]!, capacity);
       let result: number | Promise<number>;
       try {
-        result = functions[flags & FUNCTION_MASK]!(input, output, this.#context);
+        result = functions[flags & FUNCTION_MASK]!(input, output, contexts[slot]!);
       } catch (error) {
         this.#fail(slot, error);
         slot = NO_ANSWER;
         continue;
       }
       // One comparison accepts what nearly every call returns: an integer from 0 to the capacity.
-      if (typeof result === "number" && result >>> 0 === result && result <= capacity)
+      if (typeof result === "number" && result >>> 0 === result && result <= capacity) {
         length = result;
-      else {
+        scope.cold = false;
+      } else {
         this.#finishOddly(slot, flags & FUNCTION_MASK, capacity, result);
         slot = NO_ANSWER;
       }
@@ -140,6 +147,7 @@ export class CallServer {
     Promise.resolve(result).then(
       (length) => {
         if (!this.#settle(slot, call)) return;
+        this.#scope.cold = false;
         if (
           typeof length === "number" &&
           Number.isInteger(length) &&
@@ -157,13 +165,27 @@ export class CallServer {
 
   /** Nobody waits for this asynchronous call any more: its slot is given back, and what it settles to is ignored. */
   expire(slot: number, sequence: number): void {
-    if (this.#settle(slot, sequence)) this.#endpoint.answer(slot, STATUS.deadline, 0);
+    if (this.#deferred.get(slot) !== sequence) return;
+    const context = this.#contexts[slot]!;
+    // The function may go on: the slot's next call gets a context of its own.
+    context.retire();
+    this.#contexts[slot] = new CallContext(this.#scope, this.#endpoint, slot);
+    context.abort(new Error("the call's deadline has passed"));
+    this.#settle(slot, sequence);
+    this.#endpoint.answer(slot, STATUS.deadline, 0);
+  }
+
+  /** Its caller has given up: the function is told, and ends as it likes. */
+  abort(slot: number, sequence: number): void {
+    if (this.#deferred.get(slot) !== sequence) return;
+    this.#contexts[slot]!.abort(new Error("the caller has given up on the call"));
   }
 
   /** Whether the call was still pending; it no longer is. */
   #settle(slot: number, sequence: number): boolean {
     if (this.#deferred.get(slot) !== sequence) return false;
     this.#deferred.delete(slot);
+    this.#contexts[slot]!.ended();
     if (--this.pending === 0) this.onAllSettled();
     return true;
   }

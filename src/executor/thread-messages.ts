@@ -1,10 +1,13 @@
 /** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`. */
 import type { ErrorRecord, Exports } from "../protocol/messages.ts";
+import type { Report } from "./reporting.ts";
 
 /** Nobody waits for this asynchronous call any more. */
 export interface ExpireCall {
   slot: number;
   sequence: number;
+  /** The call goes on, and is told. */
+  gently: boolean;
 }
 
 /** Main thread to worker, after {@link AttachWorker}. */
@@ -24,6 +27,7 @@ export interface AttachWorker {
   module: string;
   /** What its author calls the module. */
   moduleName: string;
+  lease: number;
   worker: number;
   workers: number;
   /** Pin to this CPU; -1 to stay free. */
@@ -37,6 +41,7 @@ export interface AttachWorker {
 /** Worker to main thread. */
 export type WorkerReport =
   | { t: "ready" }
-  | { t: "loaded"; exports: Exports }
+  | { t: "loaded"; exports: Exports; disposes: boolean }
   | { t: "load-failed"; code: string; error: ErrorRecord }
-  | { t: "stopped" };
+  | { t: "stopped" }
+  | Report;

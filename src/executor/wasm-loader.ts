@@ -22,14 +22,14 @@ type Exports = Record<string, unknown>;
 type BunWasi = WASI & { memory: WebAssembly.Memory; setMemory(memory: WebAssembly.Memory): void };
 type WasiImports = Record<string, (...args: number[]) => number>;
 
-/** Compiles and instantiates the module at an absolute path. Throws {@link LoadFailure}. */
-export async function loadWasm(path: string): Promise<LoadedModule> {
+/** Compiles and instantiates the module at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */
+export async function loadWasm(path: string, name: string): Promise<LoadedModule> {
   try {
     const bytes = readFileSync(path);
     const module = await WebAssembly.compile(bytes);
     const { memories, functions } = readWasm(bytes);
     const callable = [...functions].flatMap(([name, type]) => (type === CONTRACT ? [name] : []));
-    if (callable.length === 0) throw noFunctions(path, functions);
+    if (callable.length === 0) throw noFunctions(name, functions);
     const { exports, memory } = instantiate(module, memories);
     callable.sort();
     const allocator = allocatorOf(exports, functions);
@@ -42,14 +42,15 @@ export async function loadWasm(path: string): Promise<LoadedModule> {
         wasmFunction(name, exports[name] as WasmFunction, memory, input, output),
       ),
       exports: { functions: callable, others: others(module, functions) },
+      hooks: undefined,
     };
   } catch (error) {
     if (error instanceof LoadFailure) throw error;
     const record = toLoadErrorRecord(error);
     const message =
       error instanceof WasmError
-        ? `${path} ${error.message}`
-        : `${path} cannot be loaded: ${withoutExpression(record.message)}`;
+        ? `${name} ${error.message}`
+        : `${name} cannot be loaded: ${withoutExpression(record.message)}`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { ...record, message });
   }
 }
@@ -134,12 +135,12 @@ function exited(how: string): Error {
   );
 }
 
-function noFunctions(path: string, functions: WasmInterface["functions"]): LoadFailure {
+function noFunctions(name: string, functions: WasmInterface["functions"]): LoadFailure {
   const list = [...functions].map(([name, type]) => `${name}${type}`).slice(0, 20);
   const advice = functions.has("_start")
     ? "it is a command; build it as a reactor (clang: -mexec-model=reactor, Rust: --crate-type cdylib) that exports them"
     : `it exports ${list.length > 0 ? list.join(", ") : "no functions at all"}`;
-  const message = `${path} exports no function of the type ${CONTRACT}: ${advice}`;
+  const message = `${name} exports no function of the type ${CONTRACT}: ${advice}`;
   return new LoadFailure("RFAAS_NO_FUNCTIONS", { name: "NoFunctions", message });
 }
 

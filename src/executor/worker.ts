@@ -10,27 +10,46 @@ import { pinThread } from "../../ffi/system.ts";
 import { Region } from "../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
+import type { Hooks } from "../function/define-hooks.ts";
+import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { LoadFailure, loadModule } from "./loader.ts";
+import { Reporter } from "./reporting.ts";
 import { CallServer } from "./serve.datapath.ts";
 import type { AttachWorker, WorkerOrder, WorkerReport } from "./thread-messages.ts";
+import { registerFunctionModule } from "./virtual-module.ts";
+
+/** How long a module's `dispose` may take. The agent waits a little longer. */
+const DISPOSE_LIMIT_MS = 2000;
+/** A worker that has waited so long for its lease has time to load what typed functions need. */
+const IDLE_MS = 30;
 
 const port = parentPort as MessagePort;
 
 port.once("message", (attach: AttachWorker) => void serve(attach));
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
+registerFunctionModule();
 // So does the first import of all, and the first use of the transpiler.
 await loadModule("rfaas:echo");
 await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);
 report({ t: "ready" });
+const idle = setTimeout(() => void import("./typed-function.ts"), IDLE_MS);
 
 function report(message: WorkerReport): void {
   port.postMessage(message);
 }
 
 async function serve(attach: AttachWorker): Promise<void> {
+  clearTimeout(idle);
   forbidExit();
+  const region = Region.at(attach.region);
+  const { slots, worker, workers, lease } = attach;
+  const scope = new WorkerScope(
+    lease,
+    { worker, workers, memory: region.arena },
+    new Reporter(worker, (said) => report(said)),
+  );
   let loaded;
   // A module that waits for nothing in particular would let the thread end.
   const loading = setInterval(() => {}, 1 << 30);
@@ -38,6 +57,7 @@ async function serve(attach: AttachWorker): Promise<void> {
     loaded = await loadModule(attach.module, attach.moduleName);
     if (attach.functions && !Bun.deepEquals(attach.functions, loaded.exports.functions))
       throw changedModule(attach.moduleName, loaded.exports.functions);
+    await initialise(loaded.hooks, scope);
   } catch (error) {
     const failure =
       error instanceof LoadFailure
@@ -49,15 +69,13 @@ async function serve(attach: AttachWorker): Promise<void> {
     clearInterval(loading);
   }
 
-  const { slots, worker, workers } = attach;
-  const region = Region.at(attach.region);
   const endpoint = new WorkerEndpoint(attach.handle, slots);
   endpoint.setFunctionCount(loaded.functions.length);
   const server = new CallServer(
     endpoint,
     loaded.functions,
     loaded.exports.functions,
-    Object.freeze({ worker, workers, memory: region.arena }),
+    scope,
     region.arena,
     region.errorRecords(worker, slots),
     slots,
@@ -66,13 +84,18 @@ async function serve(attach: AttachWorker): Promise<void> {
   let leaving = false;
   port.on("message", (order: WorkerOrder) => {
     if ("leave" in order) leaving = true;
+    else if (order.gently) server.abort(order.slot, order.sequence);
     else server.expire(order.slot, order.sequence);
     wakes.wake();
   });
   server.onAllSettled = () => wakes.wake();
   await wakes.watch(attach.watchFd);
   if (attach.cpu >= 0) pinThread(attach.cpu);
-  report({ t: "loaded", exports: loaded.exports });
+  report({
+    t: "loaded",
+    exports: loaded.exports,
+    disposes: loaded.hooks?.dispose !== undefined,
+  });
 
   while (server.run() !== STOPPED) {
     if (leaving && server.pending === 0) break;
@@ -83,9 +106,37 @@ async function serve(attach: AttachWorker): Promise<void> {
       endpoint.unpark();
     }
   }
+  await dispose(loaded.hooks, scope);
   // What functions have printed leaves with the event loop's turn.
   await eventLoopTurn();
   report({ t: "stopped" });
+}
+
+async function initialise(hooks: Hooks | undefined, scope: WorkerScope): Promise<void> {
+  try {
+    await hooks?.init?.(scope);
+  } catch (error) {
+    const record = toErrorRecord(error);
+    const message = `the module's init failed: ${record.message}`;
+    throw new LoadFailure("RFAAS_MODULE_INIT_FAILED", { ...record, message });
+  }
+}
+
+async function dispose(hooks: Hooks | undefined, scope: WorkerScope): Promise<void> {
+  if (!hooks?.dispose) return;
+  const overdue = Promise.withResolvers<string>();
+  const timer = setTimeout(
+    () => overdue.resolve(`the module's dispose did not end within ${DISPOSE_LIMIT_MS} ms`),
+    DISPOSE_LIMIT_MS,
+  );
+  try {
+    const problem = await Promise.race([hooks.dispose(scope), overdue.promise]);
+    if (typeof problem === "string") scope.log.warn(problem);
+  } catch (error) {
+    scope.log.error(`the module's dispose failed: ${toErrorRecord(error).message}`);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Callers know functions by their index: with other functions, calls would reach the wrong ones. */

@@ -1,48 +1,29 @@
-/** What the author of a function imports: types only, so far. */
-
-/** Modules that come with rfaas are named, not found: `rfaas:echo`. */
-export const BUILT_IN = "rfaas:";
-
-/** What a function knows about where it runs. */
-export interface FunctionContext {
-  /** Which of the lease's workers this is, from 0. */
-  readonly worker: number;
-  /** How many workers the lease has. */
-  readonly workers: number;
-  /** The lease's memory on this node. A caller's `RemoteRegion` lies at its `offset`. */
-  readonly memory: ArrayBuffer;
-}
-
-/**
- * A function that works on memory: reads `input`, writes `output`, returns how many bytes it wrote.
- *
- * Both views start at a multiple of 64 bytes when the caller's buffers do. They belong to the call: after the function has
- * returned (or its promise has settled) their contents may change.
- *
- * @example
- * ```ts
- * import type { RawFunction } from "rfaas/function";
- *
- * export const sum: RawFunction = (input, output) => {
- *   const numbers = new Float64Array(input.buffer, input.byteOffset, input.length / 8);
- *   let total = 0;
- *   for (const n of numbers) total += n;
- *   new Float64Array(output.buffer, output.byteOffset, 1)[0] = total;
- *   return 8;
- * };
- * ```
- */
-export type RawFunction = (
-  input: Uint8Array<ArrayBuffer>,
-  output: Uint8Array<ArrayBuffer>,
-  ctx: FunctionContext,
-) => number | Promise<number>;
-
-/** The names of a module's raw functions: what `typeof import("./module.ts")` lets a caller call. */
-export type FunctionNames<Module> = {
-  [Name in keyof Module & string]: Module[Name] extends (
-    ...args: [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>, FunctionContext]
-  ) => number | Promise<number>
-    ? Name
-    : never;
-}[keyof Module & string];
+/** What the author of a function imports, as `rfaas/function`. */
+export { Type } from "@sinclair/typebox";
+export type { Static, TSchema } from "@sinclair/typebox";
+export type {
+  FunctionContext,
+  FunctionLog,
+  Invocation,
+  LogLevel,
+  WorkerContext,
+} from "./context.ts";
+export { defineFunction } from "./define-function.ts";
+export type { AnyDefinition, StructDefinition, TypedDefinition } from "./define-function.ts";
+export { defineHooks } from "./define-hooks.ts";
+export type { Hooks, HooksDefinition } from "./define-hooks.ts";
+export type { RawFunction } from "./raw.ts";
+export type { FunctionNames, TypedNames } from "./names.ts";
+export type { StandardSchema } from "./schema-types.ts";
+export { struct } from "./struct.ts";
+export type {
+  Scalar,
+  Struct,
+  StructCopy,
+  StructField,
+  StructFields,
+  StructValue,
+  StructView,
+} from "./struct.ts";
+export { typedArray } from "./typed-array.ts";
+export type { TTypedArray } from "./typed-array.ts";

@@ -8,8 +8,8 @@ export function isLibraryPath(path: string): boolean {
 }
 
 /** What is said of a library without functions. */
-export function withoutFunctions(path: string): string {
-  return `${path} exports no function; give the functions external linkage and default visibility (in C++ extern "C", in Rust #[no_mangle] pub extern "C", in Fortran bind(C))`;
+export function withoutFunctions(name: string): string {
+  return `${name} exports no function; give the functions external linkage and default visibility (in C++ extern "C", in Rust #[no_mangle] pub extern "C", in Fortran bind(C))`;
 }
 
 /** Exported names are sent to the client in one message. */
@@ -18,10 +18,10 @@ const MAX_NAMES_BYTES = 1024 * 1024;
 /**
  * What the library at `path` exports; only its tables are read.
  *
- * @throws {ElfError} it is no library that functions can be called in; the message begins with the path
+ * @throws {ElfError} it is no library that functions can be called in; the message begins with `name`
  * @throws what `node:fs` throws when the file cannot be read
  */
-export function readLibraryFile(path: string): SharedLibrary {
+export function readLibraryFile(path: string, name = path): SharedLibrary {
   const fd = openSync(path, "r");
   try {
     const { size } = fstatSync(fd);
@@ -40,7 +40,7 @@ export function readLibraryFile(path: string): SharedLibrary {
     return library;
   } catch (error) {
     if (!(error instanceof ElfError)) throw error;
-    throw new ElfError(`${path} is ${error.message}`);
+    throw new ElfError(`${name} is ${error.message}`);
   } finally {
     closeSync(fd);
   }

@@ -1,7 +1,8 @@
 /** Makes packages of modules, and makes each again only when something that went into it has changed. */
 import { statSync } from "node:fs";
-import { basename, dirname, extname } from "node:path";
+import { basename, dirname } from "node:path";
 import { ModuleLoadError, UsageError } from "../errors.ts";
+import { isLibraryPath } from "../function/library-file.ts";
 import { findAssets } from "./assets.ts";
 import { safeName, settingsOf } from "./bundle.ts";
 import { bundleFreshly } from "./fresh-bundle.ts";
@@ -24,9 +25,6 @@ export interface Built {
 /** Packages that are remembered, with their code, by one process. */
 const MAX_KEPT = 64;
 
-/** Loaded as they are. */
-const UNBUNDLED = new Set([".so", ".wasm"]);
-
 /**
  * Makes a package of the module at an absolute path.
  *
@@ -44,9 +42,10 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
   const { include = [], external = [] } = options;
   const name = basename(path);
   const assets = include.length > 0 ? findAssets(dirname(path), include) : [];
-  const { entry, files, inputs } = UNBUNDLED.has(extname(path))
-    ? unbundled(path)
-    : await bundleFreshly(path, external);
+  const { entry, files, inputs } =
+    isLibraryPath(path) || path.endsWith(".wasm")
+      ? unbundled(path)
+      : await bundleFreshly(path, external);
   const clash = assets.find((asset) => files.some((file) => file.path === asset.path));
   if (clash)
     throw new UsageError(

@@ -4,11 +4,11 @@
  */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { ProtocolError } from "../errors.ts";
+import { MAX_CAUSES, ProtocolError } from "../errors.ts";
 import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 const count = Type.Integer({ minimum: 1, maximum: 0xffffffff });
 const index = Type.Integer({ minimum: 0, maximum: 0xffffffff });
@@ -23,22 +23,60 @@ const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Lite
 /** What moves the bytes of calls. */
 export type FabricName = Static<typeof fabric>;
 
+/**
+ * What a client must know of a function that is not raw, to call it: its schemas as `function/schema-description.ts` has them
+ * (null where they cannot travel), or the fields of its structs. Whoever reads a description checks it.
+ */
+const FunctionDescription = Type.Object({
+  kind: Type.Union([Type.Literal("typed"), Type.Literal("struct")]),
+  input: Type.Unknown(),
+  output: Type.Unknown(),
+});
+export type FunctionDescription = Static<typeof FunctionDescription>;
+
 /** A function of a module, in the order of its index; what else it exports is named to explain a wrong name. */
 export const Exports = Type.Object({
-  functions: Type.Array(text, { maxItems: 0xffffff }),
+  functions: Type.Array(text, { maxItems: 0xffffe }),
   others: Type.Record(Type.String(), text),
+  /** By name, those that are not raw. After all functions comes, hidden, the one that hands out results that did not fit. */
+  described: Type.Optional(Type.Record(Type.String(), FunctionDescription)),
 });
 export type Exports = Static<typeof Exports>;
 
 /** An error as data: what survives between processes. */
-export const ErrorRecord = Type.Object({
-  name: text,
-  message: text,
-  code: Type.Optional(text),
-  stack: Type.Optional(text),
-  retryable: Type.Optional(Type.Boolean()),
-});
-export type ErrorRecord = Static<typeof ErrorRecord>;
+export interface ErrorRecord {
+  name: string;
+  message: string;
+  code?: string;
+  stack?: string;
+  /** The error says that another try may succeed. */
+  retryable?: boolean;
+  cause?: ErrorRecord;
+  /** A value that did not validate. */
+  invalid?: { functionName: string; side: "input" | "output"; path: string; problem: string };
+  /** No failure: a result that did not fit, kept in the worker until it is fetched. */
+  kept?: { ticket: number; bytes: number };
+}
+
+const errorRecord = (causes: number): TSchema =>
+  Type.Object({
+    name: text,
+    message: text,
+    code: Type.Optional(text),
+    stack: Type.Optional(text),
+    retryable: Type.Optional(Type.Boolean()),
+    ...(causes > 0 ? { cause: Type.Optional(errorRecord(causes - 1)) } : {}),
+    invalid: Type.Optional(
+      Type.Object({
+        functionName: text,
+        side: Type.Union([Type.Literal("input"), Type.Literal("output")]),
+        path: text,
+        problem: text,
+      }),
+    ),
+  });
+/** Typed by hand: a schema that contains itself would be slower to compile. */
+export const ErrorRecord = Type.Unsafe<ErrorRecord>(errorRecord(MAX_CAUSES));
 
 const Hello = Type.Object({
   t: Type.Literal("hello"),
@@ -86,6 +124,8 @@ const Cancel = Type.Object({
   worker: index,
   slot: index,
   sequence: index,
+  /** The function is only told; without it, a thread that goes on is replaced. */
+  gently: Type.Optional(Type.Boolean()),
 });
 const AskStatus = Type.Object({ t: Type.Literal("ask-status"), id: count });
 
@@ -157,6 +197,42 @@ const UsageNote = Type.Object({
   usage: Type.Union([Usage, Type.Null()]),
 });
 const Released = Type.Object({ t: Type.Literal("released"), lease: count });
+/** A line that a function has logged. */
+const logLine = {
+  worker: index,
+  level: Type.Union([
+    Type.Literal("debug"),
+    Type.Literal("info"),
+    Type.Literal("warn"),
+    Type.Literal("error"),
+  ]),
+  message: text,
+  /** JSON. */
+  data: Type.Union([text, Type.Null()]),
+  atMs: Type.Number(),
+  /** Lines of this worker before it that were too many. */
+  dropped: index,
+};
+const LogLine = Type.Object(logLine);
+export type LogLine = Static<typeof LogLine>;
+/** How far a call has come, of its own account. */
+const report = {
+  worker: index,
+  slot: index,
+  sequence: index,
+  fraction: Type.Number({ minimum: 0, maximum: 1 }),
+  message: Type.Union([text, Type.Null()]),
+  /** Reports of this call before it that came too fast. */
+  dropped: index,
+};
+const ProgressReport = Type.Object(report);
+export type ProgressReport = Static<typeof ProgressReport>;
+const LogNote = Type.Object({ t: Type.Literal("log"), lease: count, line: LogLine });
+const ProgressNote = Type.Object({
+  t: Type.Literal("progress"),
+  lease: count,
+  report: ProgressReport,
+});
 const Draining = Type.Object({ t: Type.Literal("draining") });
 const Status = Type.Object({
   t: Type.Literal("status"),
@@ -182,6 +258,8 @@ const Attach = Type.Object({
   module: text,
   /** What its author calls the module. */
   moduleName: text,
+  /** Names the lease, in what functions are told. */
+  lease: count,
   heapBytes: Type.Number(),
   loadTimeoutMs: count,
 });
@@ -190,6 +268,7 @@ const HostCancel = Type.Object({
   worker: index,
   slot: index,
   sequence: index,
+  gently: Type.Boolean(),
 });
 
 const Detach = Type.Object({ t: Type.Literal("detach") });
@@ -202,12 +281,16 @@ const Loaded = Type.Object({
   exports: Exports,
   loadNs: Type.Number(),
   port: Type.Union([portNumber, Type.Null()]),
+  /** The module has something to do when the lease is released. */
+  disposes: Type.Optional(Type.Boolean()),
 });
 /** All workers have gone over to the module of the last reload. */
 const Reloaded = Type.Object({ t: Type.Literal("reloaded") });
 const LoadFailed = Type.Object({ t: Type.Literal("load-failed"), code: text, error: ErrorRecord });
 const ClientLost = Type.Object({ t: Type.Literal("client-lost"), message: text });
 const WorkerEnded = Type.Object({ t: Type.Literal("worker-ended"), worker: index, message: text });
+const HostLog = Type.Object({ t: Type.Literal("host-log"), line: LogLine });
+const HostProgress = Type.Object({ t: Type.Literal("host-progress"), report: ProgressReport });
 
 // ---- packages ----
 // offer -> needs -> chunks, each acknowledged -> stored; or refused at any moment.
@@ -339,6 +422,8 @@ export type NodeMessage = Static<
   | typeof Renewed
   | typeof Revoking
   | typeof UsageNote
+  | typeof LogNote
+  | typeof ProgressNote
   | typeof Released
   | typeof Draining
   | typeof Status
@@ -359,6 +444,8 @@ export type HostMessage = Static<
   | typeof LoadFailed
   | typeof WorkerEnded
   | typeof ClientLost
+  | typeof HostLog
+  | typeof HostProgress
 >;
 export type Granted = Static<typeof Granted>;
 export type Allocate = Static<typeof Allocate>;
@@ -391,6 +478,8 @@ export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Renewed,
   Revoking,
   UsageNote,
+  LogNote,
+  ProgressNote,
   Released,
   Draining,
   Status,
@@ -409,4 +498,6 @@ export const hostVocabulary = new Vocabulary<HostMessage>([
   LoadFailed,
   WorkerEnded,
   ClientLost,
+  HostLog,
+  HostProgress,
 ]);

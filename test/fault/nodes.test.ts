@@ -215,6 +215,8 @@ describe("a served node", () => {
         workerLost() {},
         renewed() {},
         revoking() {},
+        logged() {},
+        progressed() {},
       },
     );
     const renewals = setInterval(() => connection.renew(granted.lease, null), 100);

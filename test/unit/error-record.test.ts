@@ -72,6 +72,49 @@ describe("toErrorRecord", () => {
   });
 });
 
+describe("the causes of an error", () => {
+  test("travel with it, and so does whether it may be tried again", () => {
+    const root = Object.assign(new RangeError("root"), { code: "E_ROOT" });
+    const error = Object.assign(new Error("effect", { cause: new Error("why", { cause: root }) }), {
+      retryable: true,
+    });
+    expect(toErrorRecord(error)).toMatchObject({
+      message: "effect",
+      retryable: true,
+      cause: { message: "why", cause: { name: "RangeError", message: "root", code: "E_ROOT" } },
+    });
+    expect(toErrorRecord(new Error("m", { cause: "text" })).cause!.message).toContain('"text"');
+    expect(
+      toErrorRecord(Object.assign(new Error("m"), { retryable: 1 })).retryable,
+    ).toBeUndefined();
+  });
+
+  test("are cut off at the fifth error, also when they go round in a circle", () => {
+    const error = new Error("round") as Error & { cause: unknown };
+    error.cause = error;
+    let record: ErrorRecord | undefined = toErrorRecord(error);
+    for (let i = 0; i < 5; i++) record = record!.cause;
+    expect(record).toBeUndefined();
+  });
+
+  test("give way to the error itself when there is no room for both", () => {
+    const cause = { name: "E", message: "c".repeat(3000), stack: "s".repeat(3000) };
+    const record = { name: "Error", message: "m".repeat(1000), stack: "    at f", cause };
+    const { read } = throughSharedMemory(record);
+    expect([read.message, read.stack]).toEqual([record.message, record.stack]);
+    expect(read.cause).toEqual({ name: "E", message: cause.message } as ErrorRecord);
+    const longer = { ...record, message: "m".repeat(2500) };
+    const short = throughSharedMemory(longer).read;
+    expect(short.message).toBe(longer.message);
+    expect(short.cause!.message).toStartWith("ccc");
+  });
+
+  test("do not hide that the error may be tried again, however long it is", () => {
+    const record = { name: "E", message: "m".repeat(9000), retryable: true };
+    expect(throughSharedMemory(record).read.retryable).toBe(true);
+  });
+});
+
 describe("toLoadErrorRecord", () => {
   test("says what the loader said", () => {
     expect(toLoadErrorRecord(new TypeError("no such module"))).toMatchObject({

@@ -20,6 +20,11 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   ],
   [new api.NoSuchFunction("f", "m"), EXIT.usage, { functionName: "f" }],
   [new api.FunctionError({ name: "RangeError", message: "m" }), EXIT.failed, {}],
+  [
+    new api.InvalidValue("price", "input", "/spot", "expected a number"),
+    EXIT.usage,
+    { functionName: "price", side: "input", path: "/spot", problem: "expected a number" },
+  ],
   [new api.DeadlineExceeded(250), EXIT.timeout, { deadlineMs: 250 }],
   [new api.WorkerLost(3, "m"), EXIT.leaseLost, { worker: 3 }],
   [

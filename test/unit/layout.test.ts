@@ -2,6 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import {
+  ATTEMPT_MASK,
+  ATTEMPT_SHIFT,
   END,
   HEADED,
   INPUT_OWN,
@@ -9,8 +11,10 @@ import {
   OUTPUT_OWN,
   POLLING,
   REMOTE,
+  REPORTED,
   STATUS,
   TIMED,
+  attemptBits,
 } from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
 import { SYMBOLS } from "../../ffi/symbols.ts";
@@ -63,6 +67,10 @@ describe("the layout of shared memory", () => {
 
   test("has the request's flags of the header, which do not overlap", () => {
     expect(TIMED).toBe(constant("RFAAS_TIMED"));
+    expect(REPORTED).toBe(constant("RFAAS_REPORTED"));
+    expect(ATTEMPT_MASK).toBe(constant("RFAAS_ATTEMPT_MASK"));
+    expect(ATTEMPT_SHIFT).toBe(constant("RFAAS_ATTEMPT_SHIFT"));
+    expect([0, 1, 15, 16].map(attemptBits)).toEqual([0, 1 << 20, ATTEMPT_MASK, ATTEMPT_MASK]);
     expect(INPUT_OWN).toBe(constant("RFAAS_INPUT_OWN"));
     expect(OUTPUT_OWN).toBe(constant("RFAAS_OUTPUT_OWN"));
     expect(HEADED).toBe(constant("RFAAS_HEADED"));
@@ -75,6 +83,8 @@ describe("the layout of shared memory", () => {
       INPUT_OWN,
       OUTPUT_OWN,
       FUNCTION_MASK,
+      ATTEMPT_MASK,
+      REPORTED,
       INPUT_INLINE,
       OUTPUT_INLINE,
     ];
@@ -83,7 +93,7 @@ describe("the layout of shared memory", () => {
 
   test("has the words of a request behind its inline payload", () => {
     expect(4 * REQUEST.inputOffset).toBe(LAYOUT.requestInputOffset);
-    expect(Object.values(REQUEST)).toEqual([8, 9, 10, 11, 12, 15]);
+    expect(Object.values(REQUEST)).toEqual([8, 9, 10, 11, 12, 13, 15]);
     expect(4 * REQUEST.sequence).toBe(LAYOUT.requestSequence);
   });
 });

@@ -56,8 +56,11 @@ const attach = {
   moduleName: "rfaas:echo",
   heapBytes: 1,
   listen: null,
+  lease: 1,
   loadTimeoutMs: 1,
 };
+const line = { worker: 1, level: "warn", message: "m", data: null, atMs: 1.5e12, dropped: 0 };
+const report = { worker: 0, slot: 3, sequence: 9, fraction: 0.5, message: null, dropped: 2 };
 const client = [
   { t: "hello", protocol: 1, version: "0", pid: 1, fabrics: ["shm"], machine: "m" },
   allocate,
@@ -99,6 +102,9 @@ const node = [
   { t: "denied", id: 1, code: "X", message: "", error: { name: "E", message: "m", stack: "s" } },
   { t: "lost", lease: 1, message: "gone" },
   { t: "worker-lost", lease: 1, worker: 0, message: "gone" },
+  { t: "log", lease: 1, line },
+  { t: "log", lease: 1, line: { ...line, data: '{"n":1}' } },
+  { t: "progress", lease: 1, report },
   { t: "released", lease: 1 },
   { t: "draining" },
   { t: "status", id: 1, freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 },
@@ -111,7 +117,7 @@ const node = [
 ];
 const agent = [
   attach,
-  { t: "host-cancel", worker: 0, slot: 3, sequence: 9 },
+  { t: "host-cancel", worker: 0, slot: 3, sequence: 9, gently: true },
   { t: "reload", module: "/cache/fn.js", moduleName: "fn.ts" },
 ];
 const host = [
@@ -121,6 +127,8 @@ const host = [
   { t: "client-lost", message: "m" },
   { t: "load-failed", code: "RFAAS_MODULE", error: { name: "SyntaxError", message: "m" } },
   { t: "worker-ended", worker: 0, message: "m" },
+  { t: "host-log", line },
+  { t: "host-progress", report },
 ];
 
 describe.each([

@@ -7,6 +7,7 @@ import {
   oraclePrice,
 } from "../../bench/demo/portfolio.ts";
 import { RECORD_FLOATS, price, priceRecords } from "../../functions/blackscholes/blackscholes.ts";
+import { testContext } from "../support/context.ts";
 
 const ROWS = 1000;
 
@@ -41,7 +42,7 @@ describe("the kernel", () => {
 describe("the function", () => {
   const records = portfolio(3).records;
   const input = new Uint8Array(records.buffer);
-  const context = { worker: 0, workers: 1, memory: new ArrayBuffer(0) };
+  const context = testContext();
 
   test("writes four bytes a record, the kernel's prices, and nothing behind them", () => {
     const output = new Uint8Array(16).fill(0xee);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { END } from "../../ffi/layout.ts";
 import { describeEnd, functionErrorFrom, remoteCause } from "../../src/client/remote-error.ts";
-import { FunctionError } from "../../src/errors.ts";
+import { FunctionError, InvalidValue } from "../../src/errors.ts";
 import { HOST_EXIT } from "../../src/protocol/host-exit.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
@@ -29,20 +29,20 @@ describe("functionErrorFrom", () => {
     );
     expect(error).toBeInstanceOf(FunctionError);
     expect([error.name, error.message, error.code]).toEqual(["RangeError", "too far ✓", "E_FAR"]);
-    expect(error.remoteStack).toBe("remote stack");
+    expect((error as FunctionError).remoteStack).toBe("remote stack");
     expect(error.stack).toStartWith("remote stack\n    --- called from ---\n");
   });
 
   test("has rfaas's own code and no remote stack when the thrown error had none", () => {
     const error = functionErrorFrom(encode({ name: "Error", message: "" }));
     expect([error.name, error.message, error.code]).toEqual(["Error", "", "RFAAS_FUNCTION_ERROR"]);
-    expect(error.remoteStack).toBeUndefined();
+    expect((error as FunctionError).remoteStack).toBeUndefined();
   });
 
   test("does not believe a code or a stack that is no text", () => {
     const error = functionErrorFrom(encode({ name: "E", message: "m", code: 7, stack: {} }));
     expect(error.code).toBe("RFAAS_FUNCTION_ERROR");
-    expect(error.remoteStack).toBeUndefined();
+    expect((error as FunctionError).remoteStack).toBeUndefined();
   });
 
   test.each<[string, Uint8Array]>([
@@ -59,6 +59,45 @@ describe("functionErrorFrom", () => {
     expect(error).toBeInstanceOf(FunctionError);
     expect(error.message).toBe("the function failed, and its error could not be read");
   });
+});
+
+describe("an error with causes", () => {
+  const root = { name: "RangeError", message: "the root", code: "E_ROOT" };
+  const chain = {
+    name: "Error",
+    message: "it failed",
+    retryable: true,
+    cause: { name: "TypeError", message: "why", cause: root },
+  };
+
+  test("is rebuilt with all of them, and says whether it may be tried again", () => {
+    const error = functionErrorFrom(encode(chain)) as FunctionError;
+    expect(error.retryable).toBe(true);
+    const cause = error.cause as Error;
+    expect([cause.name, cause.message]).toEqual(["TypeError", "why"]);
+    expect(cause.cause).toMatchObject(root);
+    const plain = functionErrorFrom(encode(root)) as FunctionError;
+    expect([plain.retryable, plain.cause]).toEqual([false, undefined]);
+  });
+
+  test("is not followed for ever, and believes no cause that is none", () => {
+    let deep: object = root;
+    for (let i = 0; i < 100; i++) deep = { name: "E", message: `${i}`, cause: deep };
+    let depth = 0;
+    for (let at: unknown = functionErrorFrom(encode(deep)); at; at = (at as Error).cause) depth++;
+    expect(depth).toBe(5);
+    for (const cause of [7, null, "x", {}, []])
+      expect(functionErrorFrom(encode({ ...root, cause })).cause).toBeUndefined();
+  });
+});
+
+test("a value that did not validate is an InvalidValue, with its path", () => {
+  const invalid = { functionName: "f", side: "output", path: "/a/0", problem: "expected text" };
+  const error = functionErrorFrom(encode({ name: "InvalidValue", message: "m", invalid }));
+  expect(error).toBeInstanceOf(InvalidValue);
+  expect(error).toMatchObject(invalid);
+  const odd = encode({ name: "InvalidValue", message: "m", invalid: { side: "back" } });
+  expect(functionErrorFrom(odd)).toBeInstanceOf(FunctionError);
 });
 
 describe("describeEnd", () => {

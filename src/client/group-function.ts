@@ -1,0 +1,72 @@
+/** A function of a group: each call goes to the lease with the fewest calls for each of its workers. */
+import { LeaseLost, WorkerLost } from "../errors.ts";
+import type { StructFields } from "../function/struct.ts";
+import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
+import type { StructFunction } from "./struct-function.ts";
+import type { TypedFunction } from "./value-function.ts";
+
+type Handle = TypedFunction<unknown, unknown> | StructFunction<StructFields, StructFields>;
+
+interface Member {
+  workers: number;
+  handle: Handle;
+  calls: number;
+  lost: boolean;
+}
+
+/** One handle made of those of all leases; they are all of the same kind. */
+export function joinFunctions(handles: readonly { handle: unknown; workers: number }[]): unknown {
+  const members = handles.map(({ handle, workers }): Member => ({
+    handle: handle as Handle,
+    workers,
+    calls: 0,
+    lost: false,
+  }));
+  let turn = 0;
+  const next = (): Member => {
+    const there = members.filter(({ lost }) => !lost);
+    // When all are lost, the first says so.
+    if (there.length === 0) return members[0]!;
+    turn++;
+    let best = there[turn % there.length]!;
+    for (const member of there)
+      if (member.calls / member.workers < best.calls / best.workers) best = member;
+    return best;
+  };
+  const through = <Result>(member: Member, call: () => Result): Result => {
+    try {
+      return call();
+    } catch (error) {
+      member.lost ||= error instanceof WorkerLost || error instanceof LeaseLost;
+      throw error;
+    }
+  };
+  const call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
+    const member = next();
+    member.calls++;
+    try {
+      return await member.handle(value as never, options);
+    } catch (error) {
+      return through(member, () => {
+        throw error;
+      });
+    } finally {
+      member.calls--;
+    }
+  };
+  const dispose = () => members.forEach(({ handle }) => handle[Symbol.dispose]());
+  const first = members[0]!.handle;
+  if ("slot" in first) {
+    const { input, output, invoke, submit } = first;
+    const slot = () => {
+      const { handle } = next();
+      return "slot" in handle ? handle.slot() : undefined;
+    };
+    return Object.assign(call, { input, output, invoke, submit, slot, [Symbol.dispose]: dispose });
+  }
+  const invoke = (value: unknown, options?: InvokeOptions): unknown => {
+    const member = next();
+    return through(member, () => (member.handle as typeof first).invoke(value, options));
+  };
+  return Object.assign(call, { invoke, [Symbol.dispose]: dispose });
+}

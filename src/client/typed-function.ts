@@ -1,0 +1,98 @@
+/** Handles to call functions on values and on structs. */
+import { UsageError } from "../errors.ts";
+import {
+  type AnyDefinition,
+  type StructDefinition,
+  type TypedDefinition,
+  isDefinition,
+} from "../function/define-function.ts";
+import type { TypedNames } from "../function/names.ts";
+import { rebuildSchema } from "../function/schema-description.ts";
+import type { SchemaInput, SchemaOutput, Schema } from "../function/schema-types.ts";
+import { type Struct, type StructFields, isStruct, struct } from "../function/struct.ts";
+import type { FunctionDescription } from "../protocol/messages.ts";
+import type { Call } from "./call.ts";
+import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
+import type { LeaseMemory } from "./lease-memory.ts";
+import { type StructFunction, openStruct } from "./struct-function.ts";
+import { type TypedFunction, openTyped } from "./value-function.ts";
+
+/** Any name when the module's type is not given, else the names of what it defines with `defineFunction`. */
+export type TypedNameOf<Module> = unknown extends Module ? string : TypedNames<Module>;
+
+/** How a function that is so defined is called. */
+export type CallableOf<Definition> =
+  Definition extends StructDefinition<infer Input, infer Output>
+    ? StructFunction<Input, Output>
+    : Definition extends TypedDefinition<infer Input, infer Output>
+      ? TypedFunction<SchemaInput<Input>, SchemaOutput<Output>>
+      : TypedFunction<unknown, unknown>;
+
+/** How a function of a module is called; on unknown values when the module's type is not given. */
+export type FunctionOf<Module, Name> = unknown extends Module
+  ? TypedFunction<unknown, unknown>
+  : Name extends keyof Module
+    ? CallableOf<Module[Name]>
+    : never;
+
+/** What a handle needs of its lease. */
+export interface FunctionHost {
+  memory: LeaseMemory;
+  workers: number;
+  /** The least loaded. */
+  nextWorker(): number;
+  invoke(input: Bytes, output: Bytes, options?: InvokeOptions): number;
+  submit(input: Bytes, output: Bytes, options?: SubmitOptions): Call;
+  /** Calls the hidden function that hands out results that did not fit. */
+  fetch(input: Bytes, output: Bytes, options: SubmitOptions): Call;
+  /** Whether the worker may still use the buffers of a call that was given up. */
+  holds(call: Call): boolean;
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Throws {@link UsageError} when `definition` is not that of the function. */
+export function openFunction(
+  name: string,
+  description: FunctionDescription,
+  definition: AnyDefinition | undefined,
+  host: FunctionHost,
+): unknown {
+  if (definition !== undefined && !isDefinition(definition))
+    throw new UsageError(
+      `the definition of "${name}" must be what defineFunction returned; import it from the module`,
+    );
+  try {
+    if (description.kind === "struct")
+      return openStruct(
+        name,
+        structOf(description.input, definition?.input),
+        structOf(description.output, definition?.output),
+        host,
+      );
+    if (definition !== undefined && isStruct(definition.input)) throw new TypeError("is no struct");
+    return openTyped(name, schemaOf(description.input, definition?.input as Schema), host);
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw new UsageError(`"${name}" cannot be called: ${cause.message}`, { cause });
+  }
+}
+
+/** The layout as the node says it, which must be that of the definition. */
+function structOf(fields: unknown, defined: unknown): Struct {
+  if (typeof fields !== "object" || fields === null)
+    throw new TypeError("its struct has no fields");
+  const told = struct(fields as StructFields);
+  if (defined === undefined) return told;
+  if (isStruct(defined) && Bun.deepEquals(Object.entries(defined.fields), Object.entries(fields)))
+    return told;
+  throw new TypeError(
+    "its struct is not the one that is defined; use the module that the node has",
+  );
+}
+
+/** What to check inputs with; undefined when only the worker can. */
+function schemaOf(description: unknown, defined: Schema | undefined): Schema | undefined {
+  if (defined !== undefined) return defined;
+  return description === null || description === undefined ? undefined : rebuildSchema(description);
+}

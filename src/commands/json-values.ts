@@ -1,0 +1,19 @@
+/** Values of typed functions as JSON: what JSON has no form for is written in the one that people expect. */
+
+/** On one line. Typed arrays and sets become arrays, maps become lists of pairs, dates ISO text, bigints numbers or text. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value ?? null, (_, part: unknown) => plain(part));
+}
+
+function plain(part: unknown): unknown {
+  if (typeof part === "bigint") {
+    const number = Number(part);
+    return Number.isSafeInteger(number) ? number : String(part);
+  }
+  // JSON would say null, which is another value.
+  if (typeof part === "number" && !Number.isFinite(part)) return String(part);
+  if (part instanceof ArrayBuffer) return [...new Uint8Array(part)];
+  if (part instanceof Map || part instanceof Set) return [...part];
+  if (ArrayBuffer.isView(part)) return [...(part as Uint8Array)];
+  return part;
+}

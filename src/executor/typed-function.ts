@@ -1,0 +1,166 @@
+/**
+ * What `defineFunction` returned, as a function on memory: decodes, validates, runs, validates, encodes. A struct function gets
+ * views of the memory itself.
+ */
+import { InvalidValue } from "../errors.ts";
+import { type Check, compileCheck, isThenable, isTypeBox } from "../function/checker.ts";
+import { Decoder } from "../function/decoder.ts";
+import type {
+  AnyDefinition,
+  StructDefinition,
+  TypedDefinition,
+} from "../function/define-function.ts";
+import { Encoder } from "../function/encoder.ts";
+import type { FunctionContext } from "../function/context.ts";
+import type { RawFunction } from "../function/raw.ts";
+import { Refusal } from "../function/refusal.ts";
+import { describeSchema } from "../function/schema-description.ts";
+import type { Schema } from "../function/schema-types.ts";
+import { type Struct, isStruct } from "../function/struct.ts";
+import type { FunctionDescription } from "../protocol/messages.ts";
+import type { KeptResults } from "./kept-results.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Views of structs are kept by where they lie; a power of two. */
+const VIEW_CACHE = 256;
+
+/** A decoder keeps what it has learned of keys; calls of a worker do not overlap while they decode or encode. */
+const encoder = new Encoder();
+const decoder = new Decoder();
+
+export interface PreparedFunction {
+  run: RawFunction;
+  description: FunctionDescription;
+}
+
+/** Throws `TypeError` when a schema is none. */
+export function prepareFunction(
+  name: string,
+  definition: AnyDefinition,
+  kept: KeptResults,
+): PreparedFunction {
+  const { input, output } = definition;
+  if (isStruct(input) && isStruct(output))
+    return {
+      run: runStruct(name, definition as unknown as StructDefinition),
+      description: { kind: "struct", input: input.fields, output: output.fields },
+    };
+  return {
+    run: runTyped(name, definition as unknown as TypedDefinition, kept),
+    description: {
+      kind: "typed",
+      input: describeOrNull(input as Schema),
+      output: describeOrNull(output as Schema),
+    },
+  };
+}
+
+function describeOrNull(schema: Schema): unknown {
+  return isTypeBox(schema) ? describeSchema(schema) : null;
+}
+
+function runTyped(name: string, definition: TypedDefinition, kept: KeptResults): RawFunction {
+  const { run } = definition;
+  const checkInput = compileCheck(definition.input);
+  const checkOutput = compileCheck(definition.output);
+
+  const answer = (checked: unknown, output: Bytes): number => {
+    const length = guarded(name, "output", encode, checked, output);
+    if (encoder.bytes === output) return length;
+    throw kept.keep(encoder.bytes.subarray(0, length));
+  };
+  const finish = (result: unknown, output: Bytes): number | Promise<number> => {
+    const checked = guarded(name, "output", checkOutput, result);
+    return isThenable(checked)
+      ? settled(name, "output", checked).then((value) => answer(value, output))
+      : answer(checked, output);
+  };
+  const start = (value: unknown, output: Bytes, ctx: FunctionContext): number | Promise<number> => {
+    const result: unknown = run(value as never, ctx);
+    return isThenable(result)
+      ? Promise.resolve(result).then((value) => finish(value, output))
+      : finish(result, output);
+  };
+  return (input, output, ctx) => {
+    const checked = guarded(name, "input", decodeAndCheck, input, checkInput);
+    return isThenable(checked)
+      ? settled(name, "input", checked).then((value) => start(value, output, ctx))
+      : start(checked, output, ctx);
+  };
+}
+
+function decodeAndCheck(input: Bytes, check: Check): unknown {
+  return check(decoder.decode(input, input.length, false));
+}
+
+function encode(value: unknown, output: Bytes): number {
+  return encoder.encode(value, output);
+}
+
+function guarded<Args extends unknown[], Result>(
+  name: string,
+  side: InvalidValue["side"],
+  work: (...args: Args) => Result,
+  ...args: Args
+): Result {
+  try {
+    return work(...args);
+  } catch (error) {
+    throw invalid(name, side, error);
+  }
+}
+
+function settled(
+  name: string,
+  side: InvalidValue["side"],
+  checked: PromiseLike<unknown>,
+): Promise<unknown> {
+  return Promise.resolve(checked).catch((error) => {
+    throw invalid(name, side, error);
+  });
+}
+
+function invalid(name: string, side: InvalidValue["side"], error: unknown): unknown {
+  return error instanceof Refusal ? new InvalidValue(name, side, error.path, error.message) : error;
+}
+
+function runStruct(name: string, { input, output, run }: StructDefinition): RawFunction {
+  const inputs = new ViewCache(name, "input", input);
+  const outputs = new ViewCache(name, "output", output);
+  const length = output.byteLength;
+  return (from, to, ctx) => {
+    const source = inputs.at(from);
+    const target = outputs.at(to);
+    // A field that the function leaves alone is 0, not what an earlier call has left.
+    to.fill(0, 0, length);
+    const result: unknown = run(source as never, target as never, ctx);
+    return isThenable(result) ? Promise.resolve(result).then(() => length) : length;
+  };
+}
+
+/** Callers use the same memory again, so the same views serve them. */
+class ViewCache {
+  readonly #name: string;
+  readonly #side: "input" | "output";
+  readonly #struct: Struct;
+  readonly #bytes: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
+  readonly #views: unknown[] = new Array(VIEW_CACHE).fill(undefined);
+
+  constructor(name: string, side: "input" | "output", struct: Struct) {
+    this.#name = name;
+    this.#side = side;
+    this.#struct = struct;
+  }
+
+  at(bytes: Bytes): unknown {
+    const place = (bytes.byteOffset >>> 6) & (VIEW_CACHE - 1);
+    if (this.#bytes[place] === bytes) return this.#views[place];
+    if (bytes.length < this.#struct.byteLength || bytes.byteOffset % 8 !== 0) {
+      const problem = `a struct of ${this.#struct.byteLength} bytes was expected, and ${bytes.length} have come`;
+      throw new InvalidValue(this.#name, this.#side, "", problem);
+    }
+    this.#bytes[place] = bytes;
+    return (this.#views[place] = this.#struct.view(bytes.buffer, bytes.byteOffset));
+  }
+}

@@ -1,0 +1,101 @@
+/** How a typed function is written. */
+import { FUNCTION_BRAND, isBranded } from "./brand.ts";
+import type { FunctionContext } from "./context.ts";
+import type { Schema, SchemaInput, SchemaOutput } from "./schema-types.ts";
+import { type Struct, type StructFields, type StructView, isStruct } from "./struct.ts";
+
+/** A function whose values are checked by schemas and travel as MessagePack. */
+export interface TypedDefinition<Input extends Schema = Schema, Output extends Schema = Schema> {
+  readonly [FUNCTION_BRAND]: "typed";
+  readonly input: Input;
+  readonly output: Output;
+  readonly run: (
+    input: SchemaOutput<Input>,
+    ctx: FunctionContext,
+  ) => SchemaInput<Output> | Promise<SchemaInput<Output>>;
+}
+
+/** A function whose input and output are structs in registered memory. */
+export interface StructDefinition<
+  Input extends StructFields = StructFields,
+  Output extends StructFields = StructFields,
+> {
+  readonly [FUNCTION_BRAND]: "struct";
+  readonly input: Struct<Input>;
+  readonly output: Struct<Output>;
+  readonly run: (
+    input: StructView<Input>,
+    output: StructView<Output>,
+    ctx: FunctionContext,
+  ) => void | Promise<void>;
+}
+
+/** Whatever `defineFunction` returns. The functions' own types are checked where they are defined. */
+export interface AnyDefinition {
+  readonly [FUNCTION_BRAND]: "typed" | "struct";
+  readonly input: object;
+  readonly output: object;
+  readonly run: (...args: never) => unknown;
+}
+
+/**
+ * Defines a function that works on structs in place: `run` reads one view and writes the other, which is all zeroes at first.
+ * Both belong to the call.
+ *
+ * @example
+ * ```ts
+ * export const price = defineFunction(
+ *   { input: struct({ spot: "f64", strike: "f64" }), output: struct({ price: "f64" }) },
+ *   (option, result) => { result.price = Math.max(0, option.spot - option.strike); },
+ * );
+ * ```
+ */
+export function defineFunction<Input extends StructFields, Output extends StructFields>(
+  types: { input: Struct<Input>; output: Struct<Output> },
+  run: StructDefinition<Input, Output>["run"],
+): StructDefinition<Input, Output>;
+/**
+ * Defines a function on values: `input` and `output` are TypeBox schemas (`Type` comes with `rfaas/function`) or any Standard
+ * Schema. What does not validate never reaches `run`, and what `run` returns is validated too. Typed arrays inside the input lie
+ * in the lease's memory and belong to the call: copy (`slice`) what is to be kept.
+ *
+ * @example
+ * ```ts
+ * import { Type, defineFunction } from "rfaas/function";
+ *
+ * export const price = defineFunction(
+ *   { input: Type.Object({ spot: Type.Number(), strike: Type.Number() }), output: Type.Number() },
+ *   ({ spot, strike }) => Math.max(0, spot - strike),
+ * );
+ * ```
+ * @throws {TypeError} a schema or the function is missing, or a struct stands beside a schema
+ */
+export function defineFunction<Input extends Schema, Output extends Schema>(
+  types: { input: Input; output: Output },
+  run: TypedDefinition<Input, Output>["run"],
+): TypedDefinition<Input, Output>;
+export function defineFunction(
+  { input, output }: { input: Schema | Struct; output: Schema | Struct },
+  run: (...args: never) => unknown,
+): AnyDefinition {
+  if (typeof run !== "function")
+    throw new TypeError("defineFunction needs the function itself as its second argument");
+  const structs = [input, output].filter((side) => isStruct(side)).length;
+  if (structs === 1)
+    throw new TypeError("input and output must both be structs, or both be schemas");
+  for (const [side, schema] of Object.entries({ input, output }))
+    if (typeof schema !== "function" && (typeof schema !== "object" || schema === null))
+      throw new TypeError(
+        `defineFunction needs ${side}: a TypeBox schema, a Standard Schema or a struct`,
+      );
+  return Object.freeze({
+    [FUNCTION_BRAND]: structs === 2 ? "struct" : "typed",
+    input,
+    output,
+    run,
+  } as const);
+}
+
+export function isDefinition(value: unknown): value is AnyDefinition {
+  return isBranded(value, FUNCTION_BRAND);
+}

@@ -1,0 +1,112 @@
+/** What must not compile, of typed functions; see `api.ts`. Never run. */
+import {
+  type FunctionContext,
+  Type,
+  defineFunction,
+  defineHooks,
+  struct,
+  typedArray,
+} from "rfaas/function";
+import type { Invoker, LeaseGroup } from "../../src/index.ts";
+
+type Typed = typeof import("../functions/typed.ts");
+type Pricing = typeof import("../../functions/blackscholes/option.ts");
+
+/** Fails to compile unless both types are the same. */
+function same<A>() {
+  return <B extends A>(..._: [A] extends [B] ? [] : [never]): B | undefined => undefined;
+}
+
+export async function inference(rf: Invoker): Promise<void> {
+  await using lease = await rf.allocate<Typed>("typed.ts");
+  const payoff = lease.function("payoff");
+  const result = await payoff({ spot: 1, strike: 2, kind: "put" }, { deadlineMs: 5 });
+  const value: number = result.value;
+  const note: string | undefined = payoff.invoke({ spot: 1, strike: value, kind: "call" }).note;
+  void note;
+  // @ts-expect-error a field is missing
+  await payoff({ spot: 1, strike: 2 });
+  // @ts-expect-error a literal that the schema does not have
+  payoff.invoke({ spot: 1, strike: 2, kind: "swap" });
+  // @ts-expect-error a field of the result that there is not
+  void result.price;
+  // @ts-expect-error a raw function has no handle
+  lease.function("raw");
+  // @ts-expect-error a typed function takes no buffers
+  lease.invoke("payoff", lease.input(Uint8Array, 8), lease.output(Uint8Array, 8));
+  lease.invoke("raw", lease.input(Uint8Array, 8), lease.output(Uint8Array, 8));
+  // @ts-expect-error hooks are not called
+  lease.function("hooks");
+
+  const digits = lease.function("digits");
+  const sum: number = await digits({ n: "41" });
+  void sum;
+  // @ts-expect-error a Standard Schema's input is what is passed, not what the function gets
+  await digits({ n: 41 });
+
+  const samples = await lease.function("inPlace")({ name: "x", samples: new Float64Array(2) });
+  const whole: boolean = samples[0];
+  void whole;
+  // @ts-expect-error another typed array
+  await lease.function("inPlace")({ name: "x", samples: new Float32Array(2) });
+
+  const scale = lease.function("scale");
+  scale.input.factor = 2;
+  const sums: number = scale.invoke().sum;
+  const list: Float32Array = scale.slot().output.values;
+  same<Float32Array<ArrayBuffer>>()<(typeof scale.output)["values"]>();
+  void [sums, list];
+  // @ts-expect-error a number is no text
+  scale.input.count = "3";
+  // @ts-expect-error an array is written into, not replaced
+  scale.input.values = new Float32Array(16);
+  // @ts-expect-error no such field
+  void scale.output.product;
+
+  // Without the module's type, anything goes in and nothing is known of what comes out.
+  await using untyped = await rf.allocate("typed.ts");
+  const unknown: unknown = await untyped.function("payoff")({ anything: 1 });
+  // @ts-expect-error nothing is known of it
+  void (await untyped.function("payoff")(1)).value;
+  void unknown;
+
+  // The type may be given with the name; and where the module has one typed function, alone.
+  const price = untyped.function<Pricing, "price">("price");
+  const amount: number = await price({
+    spot: 1,
+    strike: 1,
+    rate: 0,
+    volatility: 1,
+    years: 1,
+    kind: "call",
+  });
+  type One = Pick<Typed, "raw" | "digits">;
+  const only: number = await untyped.function<One>("digits")({ n: "1" });
+  void [amount, only];
+}
+
+export function group(of: LeaseGroup<Typed>): Promise<{ value: number }> {
+  return of.function("payoff")({ spot: 1, strike: 1, kind: "call" });
+}
+
+export const definitions = [
+  defineFunction({ input: Type.Number(), output: Type.String() }, (n, ctx) => {
+    same<number>()<typeof n>();
+    same<FunctionContext>()<typeof ctx>();
+    return n.toFixed(ctx.cold ? 1 : 2);
+  }),
+  defineFunction({ input: typedArray("Int16Array"), output: Type.Null() }, async (list) => {
+    const first: number = list[0]!;
+    void first;
+    return null;
+  }),
+  // @ts-expect-error the result is not what the schema says
+  defineFunction({ input: Type.Number(), output: Type.String() }, (n) => n),
+  // @ts-expect-error a struct and a schema
+  defineFunction({ input: struct({ a: "f64" }), output: Type.Null() }, () => null),
+  // @ts-expect-error a type that no struct has
+  struct({ a: "f16" }),
+  // @ts-expect-error a hook that there is not
+  defineHooks({ start() {} }),
+  defineHooks({ init: async ({ state, log }) => log.info("x", state.size) }),
+];
