@@ -247,7 +247,7 @@ class HostedLease {
       worker,
       workers,
       cpu: cpus[worker] ?? -1,
-      functions: this.#loaded[worker]?.functions ?? null,
+      granted: this.#loaded[worker] ?? null,
       watchFd: duplicateDescriptor(this.#watchFds[worker]!),
     };
     thread.worker.on("message", (report: WorkerReport) => this.#reported(worker, report));

@@ -32,8 +32,8 @@ export interface AttachWorker {
   workers: number;
   /** Pin to this CPU; -1 to stay free. */
   cpu: number;
-  /** The functions that the lease was granted for, when this thread replaces another: it must come to the same ones. */
-  functions: readonly string[] | null;
+  /** What the lease was granted for, when this thread replaces another: its module must have the same functions. */
+  granted: Exports | null;
   /** The socket that wakes this worker's event loop; the worker closes it. */
   watchFd: number;
 }

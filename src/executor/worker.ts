@@ -11,6 +11,7 @@ import { Region } from "../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import type { Hooks } from "../function/define-hooks.ts";
+import type { Exports } from "../protocol/messages.ts";
 import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { LoadFailure, loadModule } from "./loader.ts";
@@ -55,8 +56,8 @@ async function serve(attach: AttachWorker): Promise<void> {
   const loading = setInterval(() => {}, 1 << 30);
   try {
     loaded = await loadModule(attach.module, attach.moduleName);
-    if (attach.functions && !Bun.deepEquals(attach.functions, loaded.exports.functions))
-      throw changedModule(attach.moduleName, loaded.exports.functions);
+    if (attach.granted && !areCalledAlike(attach.granted, loaded.exports))
+      throw changedModule(attach.moduleName);
     await initialise(loaded.hooks, scope);
   } catch (error) {
     const failure =
@@ -139,9 +140,14 @@ async function dispose(hooks: Hooks | undefined, scope: WorkerScope): Promise<vo
   }
 }
 
-/** Callers know functions by their index: with other functions, calls would reach the wrong ones. */
-function changedModule(name: string, functions: readonly string[]): LoadFailure {
-  const message = `${name} has other functions than when the lease was granted (${functions.join(", ")}); take a new lease`;
+/** Callers know functions by their index, and values by the types that came with the grant. */
+function areCalledAlike(granted: Exports, loaded: Exports): boolean {
+  const called = ({ functions, described }: Exports) => [functions, described];
+  return Bun.deepEquals(called(granted), called(loaded));
+}
+
+function changedModule(name: string): LoadFailure {
+  const message = `${name} has other functions, or the same with other types, than when the lease was granted; take a new lease`;
   return new LoadFailure("RFAAS_MODULE_CHANGED", { name: "ModuleChanged", message });
 }
 

@@ -119,7 +119,7 @@ test("other functions end the lease, with a reason", async () => {
   lease.on("lost", ({ message }) => lost.resolve(message));
   at.scratch.file("fn.ts", `${FN}export const more = () => 0;\n`);
   expect(await lost.promise).toContain(
-    "fn.ts has other functions than when the lease was granted (more, say, slow); take a new lease",
+    "fn.ts has other functions, or the same with other types, than when the lease was granted",
   );
   const error = await said(lease).catch((thrown: Error) => thrown);
   expect(error instanceof WorkerLost || error instanceof LeaseLost).toBe(true);
