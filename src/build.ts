@@ -5,12 +5,14 @@
  * it is not embedded; and an executable must not read the `.env` or `bunfig.toml` of whatever folder it is started in, but needs
  * the `package.json` and `tsconfig.json` of the user's module to resolve its imports.
  */
-import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { buildShim } from "../ffi/build.ts";
+import { buildKit } from "./kit/build-kit.ts";
 import { WORKER_ENTRY_POINTS } from "./workers.ts";
 
 const OUT = join(import.meta.dir, "..", "dist");
+const KIT = join(import.meta.dir, "kit", "build", "kit.json");
 
 /** Returns the path of the executable. */
 export async function buildExecutable(): Promise<string> {
@@ -19,6 +21,8 @@ export async function buildExecutable(): Promise<string> {
   // What a build that was interrupted has left; Bun works in the current directory.
   for (const name of readdirSync(OUT))
     if (name.startsWith(".")) rmSync(join(OUT, name), { recursive: true });
+  mkdirSync(dirname(KIT), { recursive: true });
+  writeFileSync(KIT, JSON.stringify(await buildKit()));
   const startedIn = process.cwd();
   process.chdir(OUT);
   const fresh = join(OUT, `.rfaas.${process.pid}`);

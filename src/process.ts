@@ -13,6 +13,15 @@ export function selfCommand(args: readonly string[]): string[] {
   return [process.execPath, join(import.meta.dir, "main.ts"), ...args];
 }
 
+/** The command line that runs the Bun that is inside of us, in {@link bunEnvironment}. */
+export function bunCommand(args: readonly string[]): string[] {
+  return [process.execPath, ...args];
+}
+
+export function bunEnvironment(): Record<string, string | undefined> {
+  return { ...childEnvironment(), BUN_BE_BUN: "1" };
+}
+
 /** The environment of a child: ours, without what would turn the executable into something else, and without our token. */
 export function childEnvironment(): Record<string, string | undefined> {
   const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, RFAAS_TOKEN: _token, ...rest } = process.env;

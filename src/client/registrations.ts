@@ -2,17 +2,14 @@
  * Memory of the program's own that calls may use. Pinning memory takes long (microseconds a page), so what is registered stays so
  * after its last user has let it go, until the room is needed.
  */
-import { NativeError } from "../../ffi/errors.ts";
-import { memlockLimitBytes } from "../../ffi/system.ts";
-import { EnvironmentError, OutOfLeaseMemory, UsageError } from "../errors.ts";
-import { formatBytes } from "../units.ts";
+import { UsageError } from "../errors.ts";
 
 /** The lease's side: a place in its memory for each piece, and the fabric that must know it. */
 export interface RegistrationTarget {
   /** Offset of a place in the lease's memory. Throws {@link OutOfLeaseMemory}. */
   allocate(bytes: number): number;
   release(offset: number): void;
-  /** Throws `NativeError`. */
+  /** Throws {@link UsageError} or {@link EnvironmentError}. */
   register(offset: number, memory: ArrayBufferView): void;
   unregister(offset: number): void;
 }
@@ -104,9 +101,8 @@ export class Registrations {
         return entry;
       } catch (error) {
         if (offset !== undefined) this.#target.release(offset);
-        const full = error instanceof OutOfLeaseMemory || error instanceof NativeError;
-        if (full && this.forgetIdle()) continue;
-        throw error instanceof NativeError ? explain(error, view.byteLength) : error;
+        // What nobody uses may be what it lacks.
+        if (!this.forgetIdle()) throw error;
       }
     }
   }
@@ -118,14 +114,4 @@ export class Registrations {
     if (rest.length > 0) this.#entries.set(entry.buffer, rest);
     else this.#entries.delete(entry.buffer);
   }
-}
-
-function explain(cause: NativeError, bytes: number): Error {
-  if (cause.code === "ENOSPC")
-    return new UsageError("64 pieces of memory are registered already; dispose of some", { cause });
-  const limit = memlockLimitBytes();
-  return new EnvironmentError(
-    `${formatBytes(bytes)} of memory cannot be registered (${cause.code}); ${limit === Infinity ? "see: rfaas doctor" : `raise the limit of ${formatBytes(limit)} with: ulimit -l unlimited`}`,
-    { cause },
-  );
 }

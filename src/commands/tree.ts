@@ -13,6 +13,8 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   bill: async () => (await import("./bill.ts")).bill,
   package: async () => (await import("./package.ts")).packageCommand,
   invoke: async () => (await import("./invoke.ts")).invoke,
+  new: async () => (await import("./new.ts")).newProject,
+  test: async () => (await import("./test.ts")).test,
   bench: async () => (await import("./bench.ts")).bench,
   doctor: async () => (await import("./doctor.ts")).doctor,
   __bundle: async () => (await import("./bundle.ts")).bundle,

@@ -73,6 +73,17 @@ function inspect(value: unknown): string {
   }
 }
 
+/** A function on memory returned something else than how much of its output it has written. */
+export function wrongResult(name: string, capacity: number, result: unknown): Error {
+  const said =
+    typeof result === "number" && result > capacity
+      ? `says that it wrote ${result} bytes but its output holds ${capacity}; pass a larger output`
+      : `returned ${inspect(result).slice(0, 100)}; return the number of bytes written, from 0 to ${capacity}`;
+  return Object.assign(new RangeError(`function "${name}" ${said}`), {
+    code: "RFAAS_WRONG_RESULT",
+  });
+}
+
 /**
  * Writes the record into its place in shared memory. Returns its length. What is too long loses the stacks of its causes first,
  * then their causes, its own stack, then text.

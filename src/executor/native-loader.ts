@@ -2,7 +2,7 @@
 import { NativeModule, NativeModuleError } from "../../ffi/native-module.ts";
 import { ElfError, type SharedLibrary } from "../function/elf.ts";
 import { readLibraryFile, withoutFunctions } from "../function/library-file.ts";
-import { LoadFailure, type LoadedModule } from "./loader.ts";
+import { LoadFailure, type LoadedModule } from "./loaded-module.ts";
 
 /** Opens the library at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */
 export function loadNative(path: string, name: string): LoadedModule {

@@ -13,7 +13,7 @@ import {
 } from "../../ffi/worker-endpoint.ts";
 import type { RawFunction } from "../function/raw.ts";
 import { CallContext, type WorkerScope } from "./call-context.ts";
-import { toErrorRecord, writeErrorRecord } from "./error-record.ts";
+import { toErrorRecord, wrongResult, writeErrorRecord } from "./error-record.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -138,7 +138,7 @@ export class CallServer {
 
   #finishOddly(slot: number, fn: number, capacity: number, result: unknown): void {
     if (typeof result !== "object" || result === null)
-      return this.#fail(slot, this.#wrongResult(fn, capacity, result));
+      return this.#fail(slot, wrongResult(this.#names[fn]!, capacity, result));
     const call = this.#endpoint.requests[slot * this.#endpoint.slotWords + REQUEST.sequence]!;
     this.pending++;
     this.#deferred.set(slot, call);
@@ -155,7 +155,7 @@ export class CallServer {
           length <= capacity
         )
           this.#endpoint.answer(slot, STATUS.ok, length);
-        else this.#fail(slot, this.#wrongResult(fn, capacity, length));
+        else this.#fail(slot, wrongResult(this.#names[fn]!, capacity, length));
       },
       (error) => {
         if (this.#settle(slot, call)) this.#fail(slot, error);
@@ -193,16 +193,5 @@ export class CallServer {
   #fail(slot: number, error: unknown): void {
     const length = writeErrorRecord(this.#errors, slot, toErrorRecord(error));
     this.#endpoint.answer(slot, STATUS.functionError, length);
-  }
-
-  #wrongResult(fn: number, capacity: number, result: unknown): Error {
-    const name = this.#names[fn];
-    const said =
-      typeof result === "number" && result > capacity
-        ? `says that it wrote ${result} bytes but its output holds ${capacity}; pass a larger output`
-        : `returned ${Bun.inspect(result).slice(0, 100)}; return the number of bytes written, from 0 to ${capacity}`;
-    return Object.assign(new RangeError(`function "${name}" ${said}`), {
-      code: "RFAAS_WRONG_RESULT",
-    });
   }
 }

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { WASI } from "node:wasi";
 import { type WasmInterface, WasmError, readWasm } from "../function/wasm.ts";
 import { toLoadErrorRecord } from "./error-record.ts";
-import { LoadFailure, type LoadedModule } from "./loader.ts";
+import { LoadFailure, type LoadedModule } from "./loaded-module.ts";
 import {
   type WasmAllocator,
   type WasmFunction,

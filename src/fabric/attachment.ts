@@ -11,7 +11,7 @@ export interface Attachment {
   readonly headroomBytes: number;
   /** Calls `onWake` when a parked endpoint may have an answer, or the way to a worker may be lost. */
   watch(onWake: () => void): Promise<void>;
-  /** Makes memory of the program known as what lies at `offset` of the region's arena. Throws `NativeError`. */
+  /** Makes memory of the program known as what lies at `offset` of the region's arena. Throws {@link UsageError} or {@link EnvironmentError}. */
   register(offset: number, memory: ArrayBufferView): void;
   unregister(offset: number): void;
   /** Why the way to a worker is lost, where the fabric knows better than the lease's memory. */

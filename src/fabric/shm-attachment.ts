@@ -5,6 +5,7 @@ import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region } from "../../ffi/region.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import type { Attachment } from "./attachment.ts";
+import { registerMemory } from "./register.ts";
 
 /**
  * `descriptors` are the lease's memory, the host's pidfd, the notify socket to watch, and a notify socket for each worker. They
@@ -37,7 +38,7 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
       socket = await watchDescriptor(watchFd, { data: onWake });
       socket.unref();
     },
-    register: (offset, memory) => region.register(offset, memory, null),
+    register: (offset, memory) => registerMemory(region, offset, memory, null),
     unregister: (offset) => region.unregister(offset, null),
     lost: () => undefined,
     close() {

@@ -1,0 +1,174 @@
+/** Calls that run where they are made, from {@link testWorker}. */
+import { DeadlineExceeded, UsageError } from "../errors.ts";
+import { Call, type CallDriver, type Flight } from "../client/call.ts";
+import {
+  NO_OPTIONS,
+  type SubmitOptions,
+  wholeDeadline,
+  wholeRetries,
+} from "../client/call-options.ts";
+import { functionErrorFrom } from "../client/remote-error.ts";
+import { mayRunAgain } from "../client/retry.ts";
+import { toErrorRecord, wrongResult } from "../executor/error-record.ts";
+import type { LoadedModule } from "../executor/loaded-module.ts";
+import type { FunctionContext, FunctionLog, LogLevel, WorkerContext } from "../function/context.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Who hears what functions say. */
+export interface Listener {
+  log(level: LogLevel, message: string, data: unknown): void;
+  progress(fraction: number, message: string | undefined): void;
+}
+
+/** What all calls of the worker share, from one start to the next. */
+export interface Scope extends WorkerContext {
+  cold: boolean;
+}
+
+export class InProcessCalls {
+  scope!: Scope;
+  readonly #loaded: LoadedModule;
+  readonly #place: Pick<WorkerContext, "worker" | "workers" | "memory">;
+  readonly #listener: Listener;
+  readonly #running = new Set<Call>();
+  #calls = 0;
+
+  constructor(
+    loaded: LoadedModule,
+    place: Pick<WorkerContext, "worker" | "workers" | "memory">,
+    listener: Listener,
+  ) {
+    this.#loaded = loaded;
+    this.#place = place;
+    this.#listener = listener;
+  }
+
+  /** Functions that have not returned, given up or not. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  startScope(): void {
+    const writer = (level: LogLevel) => (message: string, data?: unknown) =>
+      this.#listener.log(level, message, data);
+    const log: FunctionLog = {
+      debug: writer("debug"),
+      info: writer("info"),
+      warn: writer("warn"),
+      error: writer("error"),
+    };
+    this.scope = { ...this.#place, state: new Map(), log, cold: true };
+  }
+
+  /** Whether the function may still use the call's buffers. */
+  holds(call: Call): boolean {
+    return this.#running.has(call);
+  }
+
+  /** Runs the function at once; what it has not done by its first `await` goes on with the event loop. */
+  submit(
+    name: string,
+    index: number,
+    input: Bytes,
+    output: Bytes,
+    options: SubmitOptions = NO_OPTIONS,
+  ): Call {
+    const deadlineMs = wholeDeadline(options.deadlineMs);
+    const nowhere = { offset: 0, bytes: 0 };
+    const call = new Call(IN_PROCESS, index, nowhere, nowhere, deadlineMs);
+    call.submittedNs = Bun.nanoseconds();
+    const left = wholeRetries(options.retries);
+    call.retry = (failed, error) => {
+      if (failed.attempt >= left || !mayRunAgain(error)) return false;
+      failed.attempt++;
+      void this.#run(call, name, index, input, output, options, given.signal);
+      return true;
+    };
+    const given = new AbortController();
+    const giveUp = (reason: unknown): void => {
+      given.abort(reason);
+      call.end(0, reason);
+    };
+    const timer =
+      deadlineMs > 0
+        ? setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs)
+        : undefined;
+    const { signal } = options;
+    const abort = (): void => giveUp(signal!.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    call.cleanUp = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    };
+    if (signal?.aborted) abort();
+    else void this.#run(call, name, index, input, output, options, given.signal);
+    return call;
+  }
+
+  async #run(
+    call: Call,
+    name: string,
+    index: number,
+    input: Bytes,
+    output: Bytes,
+    options: SubmitOptions,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const context = this.#contextOf(call, options, signal);
+    this.#running.add(call);
+    let length: unknown;
+    try {
+      const result: unknown = this.#loaded.functions[index]!(input, output, context);
+      length = typeof result === "object" && result !== null ? await result : result;
+      if (!(
+        Number.isInteger(length) &&
+        (length as number) >= 0 &&
+        (length as number) <= output.length
+      ))
+        throw wrongResult(name, output.length, length);
+    } catch (error) {
+      this.#running.delete(call);
+      const record = new TextEncoder().encode(JSON.stringify(toErrorRecord(error)));
+      return call.endAttempt(0, functionErrorFrom(record));
+    }
+    this.#running.delete(call);
+    this.scope.cold = false;
+    call.endAttempt(length as number);
+  }
+
+  #contextOf(call: Call, { onProgress }: SubmitOptions, signal: AbortSignal): FunctionContext {
+    const { scope } = this;
+    const { deadlineMs } = call;
+    const invocation = {
+      id: `test.${scope.worker}.${++this.#calls}`,
+      attempt: call.attempt + 1,
+      deadline: deadlineMs > 0 ? new Date(Date.now() + call.remainingMs()) : null,
+      signal,
+    };
+    return {
+      ...scope,
+      invocation,
+      progress: (fraction, message) => {
+        const bounded = Math.min(1, Math.max(0, Number(fraction) || 0));
+        this.#listener.progress(bounded, message);
+        onProgress?.({ fraction: bounded, message, worker: scope.worker, dropped: 0 });
+      },
+    };
+  }
+}
+
+/** There is nobody to wait for but the event loop. */
+const IN_PROCESS: CallDriver = {
+  index: 0,
+  drive() {
+    throw new UsageError(
+      "an asynchronous function cannot be waited for on the spot in a test; await the call",
+    );
+  },
+  watch() {},
+  harvest: () => 0,
+  giveUp(call: Flight, reason: unknown) {
+    call.end(0, reason);
+  },
+};

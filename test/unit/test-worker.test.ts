@@ -1,0 +1,133 @@
+/** `rfaas/testing`: functions of a module, run in this process as a worker would. */
+import { describe, expect, test } from "bun:test";
+import { DeadlineExceeded, FunctionError, InvalidValue } from "../../src/index.ts";
+import { Type, defineFunction, defineHooks, struct } from "../../src/function/index.ts";
+import type { RawFunction } from "../../src/function/raw.ts";
+import { testWorker } from "../../src/testing/index.ts";
+
+const heard: string[] = [];
+const module = {
+  hooks: defineHooks({
+    init: ({ state }) => void state.set("factor", 3),
+    dispose: ({ state }) => void heard.push(`disposed of ${String(state.get("factor"))}`),
+  }),
+  times: defineFunction(
+    { input: Type.Number(), output: Type.Number() },
+    (n, { state, log, progress, cold }) => {
+      log.info("called", { n, cold });
+      progress(0.5, "half");
+      return n * (state.get("factor") as number);
+    },
+  ),
+  long: defineFunction(
+    { input: Type.Integer(), output: Type.String() },
+    async (n): Promise<string> => "x".repeat(n),
+  ),
+  wrong: defineFunction({ input: Type.Null(), output: Type.Number() }, () => "no" as never),
+  fails: defineFunction(
+    { input: Type.Integer(), output: Type.Integer() },
+    (times, { invocation: { attempt } }) => {
+      if (attempt > times) return attempt;
+      throw Object.assign(new TypeError("not yet"), { code: "NOT_YET", retryable: true });
+    },
+  ),
+  patient: defineFunction(
+    { input: Type.Null(), output: Type.Null() },
+    async (_, { invocation: { signal } }): Promise<null> => {
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+      heard.push("let go");
+      return null;
+    },
+  ),
+  add: defineFunction(
+    { input: struct({ a: "f64", b: "f64" }), output: struct({ sum: "f64" }) },
+    (input, output) => {
+      output.sum = input.a + input.b;
+    },
+  ),
+  reverse: ((input, output) => {
+    output.set(input.toReversed());
+    return input.length;
+  }) satisfies RawFunction,
+  greedy: (() => 1 << 30) satisfies RawFunction,
+};
+
+describe("a test worker", () => {
+  test("calls on values, with state, log and progress", async () => {
+    await using worker = await testWorker(module);
+    const times = worker.function("times");
+    const progress: number[] = [];
+    expect(await times(2, { onProgress: ({ fraction }) => progress.push(fraction) })).toBe(6);
+    expect(times.invoke(5)).toBe(15);
+    expect(worker.logs).toEqual([
+      { level: "info", message: "called", data: { n: 2, cold: true } },
+      { level: "info", message: "called", data: { n: 5, cold: false } },
+    ]);
+    expect(worker.progress).toHaveLength(2);
+    expect(progress).toEqual([0.5]);
+    expect(worker.state.get("factor")).toBe(3);
+  });
+
+  test("refuses what a node would refuse, with the path", async () => {
+    await using worker = await testWorker(module);
+    const input = worker.function("times")("two" as never);
+    await expect(input).rejects.toBeInstanceOf(InvalidValue);
+    const output = worker.function("wrong")(null);
+    await expect(output).rejects.toMatchObject({ side: "output" });
+  });
+
+  test("hands out results of any length", async () => {
+    await using worker = await testWorker(module);
+    const text = await worker.function("long")(1_000_000);
+    expect(text).toBe("x".repeat(1_000_000));
+  });
+
+  test("lets errors arrive as from a node, and tries again when it is asked to", async () => {
+    await using worker = await testWorker(module);
+    const fails = worker.function("fails");
+    const error = await fails(1).catch((thrown) => thrown as FunctionError);
+    expect(error).toBeInstanceOf(FunctionError);
+    expect(error).toMatchObject({ name: "TypeError", code: "NOT_YET", retryable: true });
+    expect(await fails(2, { retries: 2 })).toBe(3);
+  });
+
+  test("ends a call at its deadline, and tells the function", async () => {
+    await using worker = await testWorker(module);
+    heard.length = 0;
+    const late = worker.function("patient")(null, { deadlineMs: 5 });
+    await expect(late).rejects.toBeInstanceOf(DeadlineExceeded);
+    await Promise.resolve();
+    expect(heard).toEqual(["let go"]);
+  });
+
+  test("calls on structs, in place and with copies", async () => {
+    await using worker = await testWorker(module);
+    const add = worker.function("add");
+    add.input.a = 1;
+    add.input.b = 2;
+    expect(add.invoke().sum).toBe(3);
+    expect(await add({ a: 0.5, b: 0.25 })).toEqual({ sum: 0.75 });
+  });
+
+  test("calls functions on memory, and does not believe what they say", async () => {
+    await using worker = await testWorker(module);
+    expect([...(await worker.call("reverse", Uint8Array.of(1, 2, 3)))]).toEqual([3, 2, 1]);
+    const greedy = worker.call("greedy", new Uint8Array(1));
+    await expect(greedy).rejects.toMatchObject({ code: "RFAAS_WRONG_RESULT" });
+  });
+
+  test("disposes of its state, and begins with a new one", async () => {
+    const worker = await testWorker(module);
+    heard.length = 0;
+    worker.state.set("factor", 7);
+    await worker.restart();
+    expect(heard).toEqual(["disposed of 7"]);
+    expect(worker.state.get("factor")).toBe(3);
+    await worker[Symbol.asyncDispose]();
+    expect(heard).toEqual(["disposed of 7", "disposed of 3"]);
+  });
+
+  test("says that a module without functions has none", async () => {
+    await expect(testWorker({ pi: 3.14 })).rejects.toThrow("exports no function (only pi)");
+  });
+});
