@@ -1,6 +1,5 @@
 /**
- * The packages that a node has. Several nodes of one user may share the folder: a package appears and disappears by one rename,
- * and a node says by a file of its own, touched every minute, which packages its leases use.
+ * The packages that a node has. Several nodes of one user may share the folder: a package appears and disappears by one rename.
  *
  *     stored/HASH/manifest   canonical, so that its SHA-256 is HASH
  *     stored/HASH/root/      its files; equal files of several packages are one, by hard links
@@ -15,7 +14,6 @@ import {
   rmSync,
   statSync,
   utimesSync,
-  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { PackageInvalid, PackageTooLarge } from "../errors.ts";
@@ -30,6 +28,7 @@ import type { StoredPackage } from "../protocol/messages.ts";
 import { formatBytes } from "../units.ts";
 import { openCacheFolder } from "./cache-folder.ts";
 import { IncomingPackage } from "./incoming-package.ts";
+import { PackageUsers } from "./package-users.ts";
 
 export interface PackageCacheOptions {
   /** Default: the user's own cache folder. */
@@ -53,9 +52,6 @@ export interface PackageUse {
 
 const DEFAULT_LIMIT_BYTES = 8 * 1024 ** 3;
 const DEFAULT_PACKAGE_LIMIT_BYTES = 1024 ** 3;
-const TOUCH_INTERVAL_MS = 60_000;
-/** What was not touched for so long is of a node that is gone. */
-const ABANDONED_MS = 10 * TOUCH_INTERVAL_MS;
 
 export class PackageCache {
   readonly #options: PackageCacheOptions;
@@ -67,10 +63,8 @@ export class PackageCache {
   readonly #known = new Map<string, Manifest>();
   /** Whose files were found to be whole. */
   readonly #whole = new Set<string>();
-  readonly #leases = new Map<string, number>();
   readonly #incoming = new Set<IncomingPackage>();
-  #folder: string | undefined;
-  #touching: ReturnType<typeof setInterval> | undefined;
+  #opened: { folder: string; users: PackageUsers } | undefined;
   #uploads = 0;
 
   constructor(options: PackageCacheOptions = {}) {
@@ -82,22 +76,19 @@ export class PackageCache {
 
   /** Where it is. Throws {@link EnvironmentError} when no folder can be had. */
   get folder(): string {
-    return (this.#folder ??= openCacheFolder(this.#options.folder));
+    return this.#open().folder;
   }
 
   /** Holds a package for a lease; undefined when it is not here. */
   use(hash: string): PackageUse | undefined {
-    const leases = this.#leases.get(hash) ?? 0;
     // First the mark, then the look: who evicts looks at the marks after the package is out of the way.
-    if (leases === 0) this.#setMark(hash);
+    this.#users.begin(hash);
     const manifest = this.#find(hash);
     if (!manifest) {
-      if (leases === 0) rmSync(this.#mark(hash), { force: true });
+      this.#users.end(hash);
       return undefined;
     }
-    this.#leases.set(hash, leases + 1);
     this.#usedNow(hash);
-    this.#touch();
     let ended = false;
     return {
       path: join(this.#root(hash), manifest.entry),
@@ -105,7 +96,8 @@ export class PackageCache {
       end: () => {
         if (ended) return;
         ended = true;
-        this.#endUse(hash);
+        this.#usedNow(hash);
+        this.#users.end(hash);
       },
     };
   }
@@ -138,7 +130,7 @@ export class PackageCache {
       (done) => this.#received(hash, incoming, done),
     );
     this.#incoming.add(incoming);
-    this.#touch();
+    this.#users.keep(incoming.folder);
     return incoming;
   }
 
@@ -150,7 +142,7 @@ export class PackageCache {
       name: manifest.name,
       bytes: totalBytes(manifest),
       usedAtMs: this.#usedAtMs(hash),
-      leases: this.#leases.get(hash) ?? 0,
+      leases: this.#users.leases(hash),
     }));
     return all.sort((a, b) => b.usedAtMs - a.usedAtMs);
   }
@@ -164,6 +156,17 @@ export class PackageCache {
   /** Whether this node has it. */
   has(hash: string): boolean {
     return this.#find(hash) !== undefined;
+  }
+
+  get #users(): PackageUsers {
+    return this.#open().users;
+  }
+
+  #open(): { folder: string; users: PackageUsers } {
+    if (this.#opened) return this.#opened;
+    const folder = openCacheFolder(this.#options.folder);
+    const users = new PackageUsers(join(folder, "users"), this.#node, this.#now);
+    return (this.#opened = { folder, users });
   }
 
   #find(hash: string): Manifest | undefined {
@@ -208,7 +211,7 @@ export class PackageCache {
   /** Damaged: nothing can be done with it. */
   #discard(hash: string): undefined {
     this.#known.delete(hash);
-    this.#takeAway(hash);
+    this.#takeAway(hash, () => false);
   }
 
   #scan(): void {
@@ -224,8 +227,7 @@ export class PackageCache {
     for (const part of ["incoming", "users"]) {
       for (const name of readdirSync(join(this.folder, part))) {
         const path = join(this.folder, part, name);
-        const touched = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity;
-        if (this.#now() - touched > ABANDONED_MS) rmSync(path, { recursive: true, force: true });
+        if (this.#users.isAbandoned(path)) rmSync(path, { recursive: true, force: true });
       }
     }
   }
@@ -265,21 +267,21 @@ export class PackageCache {
 
   /** Takes a package out, unless a lease of this node or of another one uses it. */
   #evict(hash: string): boolean {
-    if (this.#isUsed(hash)) return false;
+    if (this.#users.has(hash)) return false;
     this.#known.delete(hash);
     this.#whole.delete(hash);
-    return this.#takeAway(hash);
+    return this.#takeAway(hash, () => this.#users.has(hash));
   }
 
   /** By a rename, so that nobody finds half of it; puts it back when somebody began to use it meanwhile. */
-  #takeAway(hash: string): boolean {
+  #takeAway(hash: string, isUsed: () => boolean): boolean {
     const away = join(this.folder, "incoming", `${this.#node}.${this.#uploads++}.evicted`);
     try {
       renameSync(this.#stored(hash), away);
     } catch {
       return true;
     }
-    if (this.#isUsed(hash)) {
+    if (isUsed()) {
       try {
         renameSync(away, this.#stored(hash));
         return false;
@@ -289,16 +291,6 @@ export class PackageCache {
     }
     rmSync(away, { recursive: true, force: true });
     return true;
-  }
-
-  #isUsed(hash: string): boolean {
-    if (this.#leases.has(hash)) return true;
-    const own = `${hash}.${this.#node}`;
-    return readdirSync(join(this.folder, "users")).some((name) => {
-      if (!name.startsWith(hash) || name === own) return false;
-      const touched = statSync(join(this.folder, "users", name), { throwIfNoEntry: false });
-      return touched !== undefined && this.#now() - touched.mtimeMs <= ABANDONED_MS;
-    });
   }
 
   /** Where equal files can be had without sending them. */
@@ -312,60 +304,12 @@ export class PackageCache {
   #received(hash: string, incoming: IncomingPackage, done: boolean): void {
     if (done) incoming.moveTo(this.#stored(hash));
     this.#incoming.delete(incoming);
+    this.#users.leave(incoming.folder);
     if (done) {
       this.#known.set(hash, incoming.manifest);
       this.#whole.add(hash);
       this.#usedNow(hash);
     }
-    this.#rest();
-  }
-
-  #endUse(hash: string): void {
-    const left = this.#leases.get(hash)! - 1;
-    if (left > 0) this.#leases.set(hash, left);
-    else {
-      this.#leases.delete(hash);
-      try {
-        this.#usedNow(hash);
-        rmSync(this.#mark(hash), { force: true });
-      } catch {
-        // It grows old, and is swept.
-      }
-    }
-    this.#rest();
-  }
-
-  /** While something is in use or on its way, its mark is kept young. */
-  #touch(): void {
-    this.#touching ??= setInterval(() => {
-      const paths = [
-        ...[...this.#leases.keys()].map((hash) => this.#mark(hash)),
-        ...[...this.#incoming].map(({ folder }) => folder),
-      ];
-      const at = new Date(this.#now());
-      for (const path of paths) {
-        try {
-          utimesSync(path, at, at);
-        } catch {
-          // A disk that is full now may not be so the next time.
-        }
-      }
-    }, TOUCH_INTERVAL_MS);
-    this.#touching.unref();
-  }
-
-  #setMark(hash: string): void {
-    try {
-      writeFileSync(this.#mark(hash), "");
-    } catch {
-      // A full disk must not keep anybody from what is on it; only another node could now evict it.
-    }
-  }
-
-  #rest(): void {
-    if (this.#leases.size > 0 || this.#incoming.size > 0) return;
-    clearInterval(this.#touching);
-    this.#touching = undefined;
   }
 
   #usedNow(hash: string): void {
@@ -387,10 +331,6 @@ export class PackageCache {
 
   #root(hash: string): string {
     return join(this.#stored(hash), "root");
-  }
-
-  #mark(hash: string): string {
-    return join(this.folder, "users", `${hash}.${this.#node}`);
   }
 }
 
