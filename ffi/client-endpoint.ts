@@ -102,6 +102,11 @@ export class ClientEndpoint {
     return this.#shim.rfaas_slot_sequence(this.#handle, slot);
   }
 
+  /** Whether the worker may still write the output of a call that was given up, named by its slot and sequence. */
+  held(slot: number, sequence: number): boolean {
+    return this.#shim.rfaas_held(this.#handle, slot, sequence) !== 0;
+  }
+
   /** Whether the worker, or the process it lives in, is gone. */
   lost(): boolean {
     return this.#shim.rfaas_lost(this.#handle) !== 0;

@@ -58,6 +58,7 @@ export const SYMBOLS = {
   rfaas_client_sleeps: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_last_slot: { args: ["ptr"], returns: "i32" },
   rfaas_slot_sequence: { args: ["ptr", "u32"], returns: "u32" },
+  rfaas_held: { args: ["ptr", "u32", "u32"], returns: "i32" },
   rfaas_worker_end: { args: ["ptr"], returns: "u32" },
   rfaas_worker_end_detail: { args: ["ptr"], returns: "i32" },
   rfaas_error_length: { args: ["ptr", "u32"], returns: "u32" },

@@ -201,6 +201,15 @@ RFAAS_EXPORT uint32_t rfaas_client_sleeps(rfaas_client *c, uint32_t late) { retu
 RFAAS_EXPORT int32_t rfaas_lost(rfaas_client *c) { return lost(c); }
 RFAAS_EXPORT int32_t rfaas_last_slot(rfaas_client *c) { return c->last_slot; }
 RFAAS_EXPORT uint32_t rfaas_slot_sequence(rfaas_client *c, uint32_t slot) { return c->slot[slot].sequence; }
+/* Whether the worker may still write the output of a call that was given up. Takes its answer, if there is one. */
+RFAAS_EXPORT int32_t rfaas_held(rfaas_client *c, uint32_t slot, uint32_t sequence) {
+  rfaas_client_slot *local = &c->slot[slot & c->mask];
+  if (local->sequence != sequence || local->credit != RFAAS_ABANDONED) return 0;
+  if (!c->ops->poll(c, slot & c->mask)) return 1;
+  local->credit = RFAAS_FREE;
+  c->in_flight--;
+  return 0;
+}
 RFAAS_EXPORT uint32_t rfaas_worker_end(rfaas_client *c) { return __atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE); }
 RFAAS_EXPORT int32_t rfaas_worker_end_detail(rfaas_client *c) { return c->page->detail; }
 

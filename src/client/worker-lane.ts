@@ -183,7 +183,7 @@ export class WorkerLane implements CallDriver {
   /** Whether the worker may still use the buffers of a call that was given up. */
   holds({ abandoned }: Call): boolean {
     if (abandoned === undefined || this.lost !== undefined) return false;
-    return this.endpoint.sequence(abandoned.slot) === abandoned.sequence;
+    return this.endpoint.held(abandoned.slot, abandoned.sequence);
   }
 
   /** A call in flight has come so far. */

@@ -8,6 +8,7 @@ import {
   type Invoker,
   type Lease,
   type LeaseEventOf,
+  LeaseLost,
   ModuleLoadError,
   NoSuchFunction,
   OutOfLeaseMemory,
@@ -295,6 +296,26 @@ describe("a struct function", () => {
     expect((await twice.submit()).value).toBe(42);
     expect(await twice({ value: 4 })).toEqual({ value: 8 });
   });
+});
+
+test("a handle of a lease that was released says so", async () => {
+  const held = await lease();
+  const payoff = held.function("payoff");
+  const scale = held.function("scale");
+  const unused = held.function("mirror");
+  await payoff(option);
+  scale.invoke();
+  await held.release();
+  for (const run of [
+    () => payoff(option),
+    () => payoff.invoke(option),
+    () => scale.invoke(),
+    () => scale.slot(),
+    () => unused(1),
+    () => held.function("payoff"),
+  ])
+    expect(await caught(run)).toBeInstanceOf(LeaseLost);
+  for (const handle of [payoff, scale, unused]) handle[Symbol.dispose]();
 });
 
 describe("what a function throws", () => {
