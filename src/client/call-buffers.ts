@@ -35,10 +35,11 @@ export class CallBufferPool {
     this.#outputBytes = outputBytes;
   }
 
-  /** Throws `OutOfLeaseMemory`. */
+  /** Throws `OutOfLeaseMemory`, or `LeaseLost` after the release. */
   take(): CallBuffers {
     const idle = this.#idle.pop();
-    if (idle !== undefined) return idle;
+    if (idle !== undefined && !idle.input.buffer.detached) return idle;
+    this.#idle = this.#idle.filter(({ input }) => !input.buffer.detached);
     this.#reclaim();
     return this.#idle.pop() ?? this.allocate(this.#inputBytes, this.#outputBytes);
   }

@@ -6,6 +6,9 @@ import type { ErrorRecord, Exports } from "../protocol/messages.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { KeptResults } from "./kept-results.ts";
 
+/** Characters of all schemas of a module that travel with a grant, which is one control message. */
+const MAX_DESCRIBED = 1024 * 1024;
+
 export interface LoadedModule {
   /** By index: sorted by name, so that every worker agrees. */
   functions: RawFunction[];
@@ -68,6 +71,7 @@ async function prepareTyped(
   callable: readonly string[],
 ): Promise<TypedFunctions> {
   const kept = new KeptResults();
+  let described = 0;
   const typed: TypedFunctions = { functions: new Map(), described: {}, fetch: kept.fetch };
   for (const name of callable) {
     const definition = namespace[name];
@@ -77,6 +81,8 @@ async function prepareTyped(
       const { run, description } = prepareFunction(name, definition, kept);
       typed.functions.set(name, run);
       typed.described[name] = description;
+      described += JSON.stringify(description).length;
+      if (description.kind === "typed" && described > MAX_DESCRIBED) description.input = null;
     } catch (error) {
       const record = toErrorRecord(error);
       const message = `the schemas of "${name}" in ${module} cannot be used: ${record.message}`;

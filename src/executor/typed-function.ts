@@ -24,6 +24,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Views of structs are kept by where they lie; a power of two. */
 const VIEW_CACHE = 256;
+/** Characters of a schema that travels with the grant; longer ones are left to the worker, as a Standard Schema is. */
+const MAX_DESCRIPTION = 64 * 1024;
 
 /** A decoder keeps what it has learned of keys; calls of a worker do not overlap while they decode or encode. */
 const encoder = new Encoder();
@@ -48,16 +50,15 @@ export function prepareFunction(
     };
   return {
     run: runTyped(name, definition as unknown as TypedDefinition, kept),
-    description: {
-      kind: "typed",
-      input: describeOrNull(input as Schema),
-      output: describeOrNull(output as Schema),
-    },
+    // What comes out is checked here, where it is made.
+    description: { kind: "typed", input: describeOrNull(input as Schema), output: null },
   };
 }
 
 function describeOrNull(schema: Schema): unknown {
-  return isTypeBox(schema) ? describeSchema(schema) : null;
+  if (!isTypeBox(schema)) return null;
+  const description = describeSchema(schema);
+  return JSON.stringify(description).length > MAX_DESCRIPTION ? null : description;
 }
 
 function runTyped(name: string, definition: TypedDefinition, kept: KeptResults): RawFunction {

@@ -24,8 +24,8 @@ const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Lite
 export type FabricName = Static<typeof fabric>;
 
 /**
- * What a client must know of a function that is not raw, to call it: its schemas as `function/schema-description.ts` has them
- * (null where they cannot travel), or the fields of its structs. Whoever reads a description checks it.
+ * What a client must know of a function that is not raw, to call it: the schema of its input as `function/schema-description.ts`
+ * has it (null where it cannot travel), or the fields of its structs. Whoever reads a description checks it.
  */
 const FunctionDescription = Type.Object({
   kind: Type.Union([Type.Literal("typed"), Type.Literal("struct")]),
