@@ -1,9 +1,10 @@
 /** A function of a group: each call goes to the lease with the fewest calls for each of its workers. */
-import { LeaseLost, WorkerLost } from "../errors.ts";
+import { DeadlineExceeded, LeaseLost, WorkerLost } from "../errors.ts";
 import type { StructFields } from "../function/struct.ts";
 import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
 import type { StructFunction } from "./struct-function.ts";
 import type { TypedFunction } from "./value-function.ts";
+import { mapOf } from "./value-map.ts";
 
 type Handle = TypedFunction<unknown, unknown> | StructFunction<StructFields, StructFields>;
 
@@ -15,7 +16,9 @@ interface Member {
 }
 
 /** One handle made of those of all leases; they are all of the same kind. */
-export function joinFunctions(handles: readonly { handle: unknown; workers: number }[]): unknown {
+export function joinFunctions(
+  handles: readonly { handle: unknown; workers: number; slots: number }[],
+): unknown {
   const members = handles.map(({ handle, workers }): Member => ({
     handle: handle as Handle,
     workers,
@@ -41,7 +44,7 @@ export function joinFunctions(handles: readonly { handle: unknown; workers: numb
       throw error;
     }
   };
-  const call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
+  const attempt = async (value: unknown, options: SubmitOptions | undefined): Promise<unknown> => {
     const member = next();
     member.calls++;
     try {
@@ -54,6 +57,22 @@ export function joinFunctions(handles: readonly { handle: unknown; workers: numb
       member.calls--;
     }
   };
+  /** A lease repeats what it can; a lease that is lost leaves its calls to the others. */
+  const call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
+    const began = performance.now();
+    for (let left = options?.retries ?? 0; ; left--)
+      try {
+        return await attempt(value, withinDeadline(options, performance.now() - began));
+      } catch (error) {
+        const elsewhere = members.some(({ lost }) => !lost);
+        const wasLost = error instanceof WorkerLost || error instanceof LeaseLost;
+        if (left <= 0 || !wasLost || !elsewhere) throw error;
+      }
+  };
+  const map = mapOf(call, {
+    workers: members.reduce((sum, { workers }) => sum + workers, 0),
+    slots: Math.min(...handles.map(({ slots }) => slots)),
+  });
   const dispose = () => members.forEach(({ handle }) => handle[Symbol.dispose]());
   const first = members[0]!.handle;
   if ("slot" in first) {
@@ -62,11 +81,25 @@ export function joinFunctions(handles: readonly { handle: unknown; workers: numb
       const { handle } = next();
       return "slot" in handle ? handle.slot() : undefined;
     };
-    return Object.assign(call, { input, output, invoke, submit, slot, [Symbol.dispose]: dispose });
+    return Object.assign(call, {
+      ...{ input, output, invoke, submit, slot, map },
+      [Symbol.dispose]: dispose,
+    });
   }
   const invoke = (value: unknown, options?: InvokeOptions): unknown => {
     const member = next();
     return through(member, () => (member.handle as typeof first).invoke(value, options));
   };
-  return Object.assign(call, { invoke, [Symbol.dispose]: dispose });
+  return Object.assign(call, { invoke, map, [Symbol.dispose]: dispose });
+}
+
+/** A deadline covers all attempts. */
+function withinDeadline(
+  options: SubmitOptions | undefined,
+  passedMs: number,
+): SubmitOptions | undefined {
+  if (options?.deadlineMs === undefined) return options;
+  const leftMs = options.deadlineMs - passedMs;
+  if (leftMs <= 0) throw new DeadlineExceeded(options.deadlineMs);
+  return { ...options, deadlineMs: leftMs };
 }

@@ -112,6 +112,7 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
     return joinFunctions(
       this.leases.map((lease) => ({
         workers: lease.workers,
+        slots: lease.parts.slots,
         handle: options ? lease.function(name, options) : lease.function<unknown>(name),
       })),
     );

@@ -323,6 +323,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     return openFunction(name, description, definition, {
       memory: this.#memory,
       workers: this.workers,
+      slots: this.parts.slots,
       nextWorker: () => this.#submission.pick(undefined).index,
       invoke: (input, output, options) => this.invoke(hidden, input, output, options),
       submit: (input, output, options) => this.submit(hidden, input, output, options),

@@ -12,6 +12,7 @@ import type { Call } from "./call.ts";
 import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
 import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
 import type { FunctionHost } from "./typed-function.ts";
+import { type ValueMap, mapOf } from "./value-map.ts";
 
 /** A place in the lease's memory for one call at a time. */
 export interface StructSlot<
@@ -40,10 +41,8 @@ export interface StructSlot<
  * total += price.output.value;
  * ```
  */
-export interface StructFunction<
-  Input extends StructFields,
-  Output extends StructFields,
-> extends StructSlot<Input, Output> {
+export interface StructFunction<Input extends StructFields, Output extends StructFields>
+  extends StructSlot<Input, Output>, ValueMap<StructValue<Input>, StructCopy<Output>> {
   /**
    * Calls the function on a copy of plain values, and resolves to a copy of the result. Calls may overlap.
    *
@@ -69,6 +68,7 @@ export function openStruct(
     invoke: own.invoke,
     submit: own.submit,
     slot: () => calls.slot(),
+    map: mapOf(call, host) as StructFunction<StructFields, StructFields>["map"],
     [Symbol.dispose]: () => {
       own[Symbol.dispose]();
       calls.close();

@@ -39,6 +39,8 @@ export type FunctionOf<Module, Name> = unknown extends Module
 export interface FunctionHost {
   memory: LeaseMemory;
   workers: number;
+  /** Calls in flight per worker. */
+  slots: number;
   /** The least loaded. */
   nextWorker(): number;
   invoke(input: Bytes, output: Bytes, options?: InvokeOptions): number;

@@ -10,6 +10,7 @@ import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
 import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
 import { ResultWaits } from "./remote-error.ts";
 import type { FunctionHost } from "./typed-function.ts";
+import { type ValueMap, mapOf } from "./value-map.ts";
 
 /**
  * A function on values, from {@link Lease.function}.
@@ -19,7 +20,7 @@ import type { FunctionHost } from "./typed-function.ts";
  * const value = await price({ spot: 42, strike: 40 }, { deadlineMs: 100 });
  * ```
  */
-export interface TypedFunction<Input, Output> extends Disposable {
+export interface TypedFunction<Input, Output> extends Disposable, ValueMap<Input, Output> {
   /**
    * Calls the function.
    *
@@ -57,8 +58,10 @@ export function openTyped(
   host: FunctionHost,
 ): TypedFunction<unknown, unknown> {
   const calls = new ValueCalls(name, schema, host);
-  return Object.assign((value: unknown, options?: SubmitOptions) => calls.call(value, options), {
+  const call = (value: unknown, options?: SubmitOptions) => calls.call(value, options);
+  return Object.assign(call, {
     invoke: (value: unknown, options?: InvokeOptions) => calls.invoke(value, options),
+    map: mapOf(call, host),
     [Symbol.dispose]: () => calls.close(),
   });
 }

@@ -23,7 +23,6 @@ With --kit and no name, brings the .rfaas folder of the project in this folder u
   options: [{ flag: "--kit", description: "write only .rfaas, into this folder" }],
   examples: [
     ["rfaas new summary", "makes summary/summary.ts and its test"],
-    ["cd summary && rfaas test", "runs the test"],
     ["rfaas new --kit", "after an update of rfaas, in a project's folder"],
   ],
   async run(args, raw) {

@@ -36,6 +36,8 @@ export interface TestProgress {
 
 const DEFAULT_MEMORY_BYTES = 16 * 1024 * 1024;
 const DEFAULT_OUTPUT_BYTES = 64 * 1024;
+/** What a lease has by default. */
+const SLOTS = 64;
 
 /**
  * Prepares a module as a worker does, and runs its `init`.
@@ -111,6 +113,7 @@ export class TestWorker<Module> implements AsyncDisposable {
     return openFunction(name, description, undefined, {
       memory: this.#memory,
       workers: 1,
+      slots: SLOTS,
       nextWorker: () => 0,
       invoke: (input, output, options) => submit(input, output, options).get(),
       submit,

@@ -25,6 +25,8 @@ describe("a new project", () => {
     const tested = await rfaas(["test"], { cwd, env });
     expect(tested.stderr).toContain("3 pass");
     expect(tested.exitCode).toBe(EXIT.ok);
+    const some = await rfaas(["test", "--only", "wants at least"], { cwd, env });
+    expect(some.stderr).toContain("1 pass");
     const invoked = await rfaas(
       ["invoke", "summary.ts#summarize", "--json", '{"samples":[2,4,4,4,5,5,7,9]}'],
       { cwd, env },

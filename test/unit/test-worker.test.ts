@@ -52,6 +52,14 @@ const module = {
   greedy: (() => 1 << 30) satisfies RawFunction,
 };
 
+const mapped = {
+  wait: defineFunction({ input: Type.Number(), output: Type.Number() }, async (ms) => {
+    if (ms < 0) throw new RangeError("no such delay");
+    await Bun.sleep(ms);
+    return ms;
+  }),
+};
+
 describe("a test worker", () => {
   test("calls on values, with state, log and progress", async () => {
     await using worker = await testWorker(module);
@@ -125,6 +133,54 @@ describe("a test worker", () => {
     expect(worker.state.get("factor")).toBe(3);
     await worker[Symbol.asyncDispose]();
     expect(heard).toEqual(["disposed of 7", "disposed of 3"]);
+  });
+
+  test("maps over values, in order or as they finish, with what fails as an item or an end", async () => {
+    await using worker = await testWorker(mapped);
+    const wait = worker.function("wait");
+    const delays = [30, 1, 15, -1, 2];
+    const settled = await Array.fromAsync(wait.map(delays, { settled: true, concurrency: 8 }));
+    expect(settled.map(({ index, status }) => [index, status])).toEqual([
+      [0, "fulfilled"],
+      [1, "fulfilled"],
+      [2, "fulfilled"],
+      [3, "rejected"],
+      [4, "fulfilled"],
+    ]);
+    const unordered = wait.map([30, 1], { ordered: false });
+    expect(await Array.fromAsync(unordered)).toEqual([1, 30]);
+    const failed = await Array.fromAsync(wait.map(delays)).catch((error) => error as FunctionError);
+    expect(failed).toMatchObject({ index: 3, message: "no such delay" });
+  });
+
+  test("takes values for a map as there is room, and closes their source", async () => {
+    await using worker = await testWorker(mapped);
+    const wait = worker.function("wait");
+    let taken = 0;
+    let closed = false;
+    async function* source(): AsyncGenerator<number> {
+      try {
+        for (;;) yield (await Promise.resolve(taken++)) % 3;
+      } finally {
+        closed = true;
+      }
+    }
+    const seen: number[] = [];
+    for await (const value of wait.map(source(), { concurrency: 4 })) {
+      seen.push(value);
+      expect(taken - seen.length).toBeLessThanOrEqual(6);
+      if (seen.length === 50) break;
+    }
+    expect(seen).toEqual(Array.from({ length: 50 }, (_, i) => i % 3));
+    expect(closed).toBe(true);
+
+    function* broken(): Generator<number> {
+      yield 1;
+      throw new Error("no more");
+    }
+    const ended = Array.fromAsync(wait.map(broken()));
+    await expect(ended).rejects.toThrow("no more");
+    expect(await Array.fromAsync(wait.map([]))).toEqual([]);
   });
 
   test("says that a module without functions has none", async () => {
