@@ -236,6 +236,7 @@ export class LeasedHost {
     const state = this.#state;
     if (state.phase !== "ended") return;
     const usage = this.#meter.read(state, Bun.nanoseconds(), this.#cpuNs);
+    this.#tellEarlyLines();
     this.#claimed.release();
     this.#closeDescriptors();
     this.#page.close();

@@ -374,10 +374,21 @@ describe("the context of a call", () => {
     ["the deadline passes", () => ({ deadlineMs: 20 }), "the call's deadline has passed"],
   ])("aborts its signal when %s", async (_, options, words) => {
     await using held = await lease();
-    const error = await caught(() => held.function("patient")(null, options()));
-    expect(error.name).toMatch(/TimeoutError|DeadlineExceeded/);
+    // It may be quicker to answer than its caller is to give up.
+    const ended = held.function("patient")(null, options());
+    await ended.catch(({ name }: Error) => expect(name).toMatch(/TimeoutError|DeadlineExceeded/));
     const lastWords = held.function("lastWords");
     await until(async () => (await lastWords(null)) === words, "the function heard of it");
+  });
+
+  test("stays that of its call, when the function goes on while its slot has another call", async () => {
+    await using held = await lease({ slots: 1 });
+    const error = await caught(() => held.function("survivor")(null, { deadlineMs: 20 }));
+    expect(error).toBeInstanceOf(DeadlineExceeded);
+    const heard: (string | undefined)[] = [];
+    const onProgress = ({ message }: { message: string | undefined }) => void heard.push(message);
+    expect(await held.function("survived")(null, { onProgress })).toBe(true);
+    expect(heard).not.toContain("from the grave");
   });
 
   test("gives the memory of a call that was given up back only when the worker is done with it", async () => {

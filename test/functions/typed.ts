@@ -109,6 +109,30 @@ export const patient = defineFunction(
   },
 );
 
+/** Goes on after its caller has given up, and notes whether its context is still that of its own call. */
+export const survivor = defineFunction(
+  { input: Type.Null(), output: Type.Null() },
+  async (_, ctx): Promise<null> => {
+    const { id, signal } = ctx.invocation;
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    while (ctx.state.get("survived") !== "wanted") await Bun.sleep(1);
+    ctx.progress(1, "from the grave");
+    ctx.state.set("survived", ctx.invocation.id === id && ctx.invocation.signal.aborted);
+    return null;
+  },
+);
+
+/** Says what the survivor has noted, and reports progress of its own. */
+export const survived = defineFunction(
+  { input: Type.Null(), output: Type.Any() },
+  async (_, { state, progress }) => {
+    state.set("survived", "wanted");
+    while (state.get("survived") === "wanted") await Bun.sleep(1);
+    progress(1, "alive");
+    return state.get("survived");
+  },
+);
+
 export const endless = defineFunction(
   { input: Type.Null(), output: Type.Null() },
   () => new Promise<null>(() => {}),
