@@ -89,12 +89,12 @@ it serves whoever reaches its port.`,
       ledger.close();
       throw error;
     }
+    closeOnSignal(server, http, ledger);
     announce(server, http, tokens, state);
     tokens.onChange(() => {
       log.info("there is a new key: nodes and clients need tokens that it has signed");
       server.reconnectAll();
     });
-    closeOnSignal(server, http, ledger);
   },
 };
 

@@ -151,6 +151,23 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       await agent.drain(0);
       throw error;
     }
+    const limitMs = (options.drain ?? 30) * 1000;
+    let bookkeeper: Bookkeeper | undefined;
+    let signals = 0;
+    const onSignal = (signal: string) => {
+      if (++signals > 1) return agent.stop();
+      listener.stop();
+      const leases = agent.leaseCount;
+      log.info(
+        `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
+      );
+      void agent
+        .drain(limitMs)
+        .then(() => bookkeeper?.leave())
+        .then(() => process.exit(0));
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
     const over = [
       ...(fabrics.shm ? ["shm"] : []),
       ...(fabrics.verbs ? [`verbs (${fabrics.verbs.addresses.join(", ")})`] : []),
@@ -168,34 +185,16 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
         log: (level, message) => log[level](message),
       }).start();
 
-    const limitMs = (options.drain ?? 30) * 1000;
-    const bookkeeper =
-      options.manager === undefined
-        ? undefined
-        : new Bookkeeper(agent, doorkeeper, {
-            manager: String(options.manager),
-            name: nodeName(options.name),
-            address: String(options.advertise ?? reachable(parseAddress(listener.address))),
-            memoryBytes,
-            fabrics: [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])],
-            removalLimitMs: limitMs,
-            log: (level, message) => log[level](message),
-          });
-    let signals = 0;
-    const onSignal = (signal: string) => {
-      if (++signals > 1) return agent.stop();
-      listener.stop();
-      const leases = agent.leaseCount;
-      log.info(
-        `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
-      );
-      void agent
-        .drain(limitMs)
-        .then(() => bookkeeper?.leave())
-        .then(() => process.exit(0));
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
+    if (options.manager !== undefined)
+      bookkeeper = new Bookkeeper(agent, doorkeeper, {
+        manager: String(options.manager),
+        name: nodeName(options.name),
+        address: String(options.advertise ?? reachable(parseAddress(listener.address))),
+        memoryBytes,
+        fabrics: [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])],
+        removalLimitMs: limitMs,
+        log: (level, message) => log[level](message),
+      });
   },
 };
 
