@@ -25,7 +25,7 @@ import {
 import { HOST_EXIT } from "../protocol/host-exit.ts";
 import { startFunctionWorker } from "../workers.ts";
 import { toErrorRecord } from "./error-record.ts";
-import type { AttachWorker, WorkerOrder, WorkerReport } from "./thread-messages.ts";
+import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
 /** How long a cancelled call may go on before its thread is replaced. */
 const CANCEL_GRACE_MS = 50;
@@ -57,7 +57,7 @@ export async function runHost(options: {
   rehearse();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
-  let taking: Promise<HostedLease | undefined> | undefined;
+  let taking: Promise<HostedLease> | undefined;
   let lease: HostedLease | undefined;
   const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
     message(message) {
@@ -65,13 +65,13 @@ export async function runHost(options: {
         taking = HostedLease.take(agent, message, mailbox, prewarmed);
         void taking.then((taken) => {
           lease = taken;
-          return taken?.load();
+          return taken.serve();
         });
       } else if (message.t === "detach") {
         if (lease) lease.stop();
         else process.exit(0);
       } else if (message.t === "reload")
-        void taking?.then((taken) => taken?.reload(message.module, message.moduleName));
+        void taking?.then((taken) => taken.reload(message.module, message.moduleName));
       else lease?.cancel(message.worker, message.slot, message.sequence, message.gently);
     },
     closed: () => process.exit(0),
@@ -90,15 +90,23 @@ function rehearse(): void {
 interface Thread {
   worker: Worker;
   ready: Promise<void>;
+  /** Why it ended, once it has: an uncaught error, or an exit. */
+  ended: Promise<Error>;
 }
 
 function startThread(index: number): Thread {
   const worker = startFunctionWorker(`rfaas-worker-${index}`);
+  const ended = new Promise<Error>((resolve) => {
+    worker.once("error", resolve);
+    worker.once("exit", (code) => resolve(new Error(`its thread exited with code ${code}`)));
+  });
   const ready = new Promise<void>((resolve, reject) => {
     worker.once("message", () => resolve());
-    worker.once("error", reject);
+    void ended.then(reject);
   });
-  return { worker, ready };
+  // Whoever needs the thread hears of it from `ended`, too.
+  ready.catch(() => {});
+  return { worker, ready, ended };
 }
 
 class HostedLease {
@@ -114,7 +122,7 @@ class HostedLease {
   readonly #loaded: (Exports | undefined)[] = [];
   /** What threads load from now on, and what each of them was told to load. */
   #module: { path: string; name: string };
-  readonly #modules: string[] = [];
+  readonly #modules: string[];
   /** Workers that go over to another build when their calls have ended. */
   readonly #leaving = new Map<number, ReturnType<typeof setTimeout>>();
   /** Over verbs: the way to the client. */
@@ -122,15 +130,29 @@ class HostedLease {
   #disposes = false;
   #listening = false;
   #answered = false;
-  #startedNs = 0;
+  readonly #startedNs: number;
 
-  /** Maps the lease's memory and begins to listen for its client; the agent hears why when that cannot be done. */
+  /**
+   * Lets the workers load the module, maps the lease's memory meanwhile, and begins to listen for its client; the agent hears why
+   * when that cannot be done.
+   */
   static async take(
     agent: Connection<AgentMessage, HostMessage>,
     attach: Attach,
     mailbox: Mailbox,
     prewarmed: readonly Thread[],
-  ): Promise<HostedLease | undefined> {
+  ): Promise<HostedLease> {
+    for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
+    const threads = Array.from(
+      { length: attach.workers },
+      (_, worker) => prewarmed[worker] ?? startThread(worker),
+    );
+    const startedNs = Bun.nanoseconds();
+    // The bound counts from what the process has with all of its threads, and before any user code.
+    await Promise.all(threads.map((thread) => thread.ready));
+    confine(attach.heapBytes);
+    const load: LoadOrder = { path: attach.module, name: attach.moduleName };
+    for (const { worker } of threads) worker.postMessage(load);
     // Memory, the client's notify socket, then for each worker the two ends of its own.
     const fds = mailbox.receive(attach.nonce);
     if (!fds || fds.length !== 2 + 2 * attach.workers)
@@ -149,7 +171,7 @@ class HostedLease {
         { inlineMax: inlineMax ?? undefined },
       );
     }
-    return new HostedLease(agent, attach, region, link, clientFd, loopFds, prewarmed);
+    return new HostedLease(agent, attach, region, link, clientFd, loopFds, threads, startedNs);
   }
 
   private constructor(
@@ -159,11 +181,15 @@ class HostedLease {
     link: FabricLink | undefined,
     clientFd: number,
     loopFds: readonly number[],
-    prewarmed: readonly Thread[],
+    threads: Thread[],
+    startedNs: number,
   ) {
+    this.#threads = threads;
+    this.#startedNs = startedNs;
     this.#agent = agent;
     this.#attach = attach;
     this.#module = { path: attach.module, name: attach.moduleName };
+    this.#modules = threads.map(() => attach.module);
     this.#region = region;
     this.#link = link;
     this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
@@ -171,15 +197,9 @@ class HostedLease {
     this.#controls = wakeFds.map(
       (fd, worker) => new WorkerControl(region, worker, fd, link?.link ?? { clientFd }),
     );
-    this.#threads = this.#controls.map((_, worker) => prewarmed[worker] ?? startThread(worker));
-    for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
   }
 
-  async load(): Promise<void> {
-    this.#startedNs = Bun.nanoseconds();
-    // The bound counts from what the process has with all of its threads, and before any user code.
-    await Promise.all(this.#threads.map((thread) => thread.ready));
-    confine(this.#attach.heapBytes);
+  async serve(): Promise<void> {
     setTimeout(() => {
       const message = `the module did not finish loading within ${this.#attach.loadTimeoutMs} ms; look for a top-level await or loop that never ends`;
       this.#failLoad("RFAAS_MODULE_TIMEOUT", { name: "ModuleTimeout", message });
@@ -232,17 +252,14 @@ class HostedLease {
     for (const control of this.#controls) control.stop();
   }
 
+  /** Lets a thread that loads the module run calls. */
   #begin(thread: Thread, worker: number): void {
     const { slots, workers, cpus } = this.#attach;
-    const { path, name } = this.#module;
-    this.#modules[worker] = path;
     const attach: AttachWorker = {
       handle: this.#controls[worker]!.handle,
       region: this.#region.handle,
       slots,
       hot: this.#attach.polling === "hot",
-      module: path,
-      moduleName: name,
       lease: this.#attach.lease,
       worker,
       workers,
@@ -251,11 +268,11 @@ class HostedLease {
       watchFd: duplicateDescriptor(this.#watchFds[worker]!),
     };
     thread.worker.on("message", (report: WorkerReport) => this.#reported(worker, report));
-    thread.worker.on("error", (error: Error) => this.#ended(thread, worker, error));
-    thread.worker.on("exit", (code) =>
-      this.#ended(thread, worker, new Error(`its thread exited with code ${code}`)),
+    void thread.ended.then((error) => this.#ended(thread, worker, error));
+    void thread.ready.then(
+      () => thread.worker.postMessage(attach),
+      () => {},
     );
-    void thread.ready.then(() => thread.worker.postMessage(attach));
   }
 
   #reported(worker: number, report: WorkerReport): void {
@@ -378,6 +395,12 @@ class HostedLease {
     const tooLong = () =>
       this.#loseWorker(worker, `its module did not load again within ${loadTimeoutMs} ms`);
     this.#reloads.set(worker, setTimeout(tooLong, loadTimeoutMs));
+    const load: LoadOrder = this.#module;
+    this.#modules[worker] = load.path;
+    void fresh.ready.then(
+      () => fresh.worker.postMessage(load),
+      () => {},
+    );
     this.#begin(fresh, worker);
   }
 }

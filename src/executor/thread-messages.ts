@@ -16,7 +16,14 @@ export type WorkerOrder =
   /** Stop as soon as no call is pending; what is queued is for another thread. */
   | { leave: true };
 
-/** Main thread to worker, once: run this lease's calls. */
+/** Main thread to worker, first: load this module. */
+export interface LoadOrder {
+  path: string;
+  /** What its author calls the module. */
+  name: string;
+}
+
+/** Main thread to worker, second: run this lease's calls. */
 export interface AttachWorker {
   /** The native endpoint, owned by the main thread. */
   handle: number;
@@ -24,9 +31,6 @@ export interface AttachWorker {
   region: number;
   slots: number;
   hot: boolean;
-  module: string;
-  /** What its author calls the module. */
-  moduleName: string;
   lease: number;
   worker: number;
   workers: number;

@@ -14,11 +14,11 @@ import type { Hooks } from "../function/define-hooks.ts";
 import type { Exports } from "../protocol/messages.ts";
 import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "./error-record.ts";
-import { LoadFailure } from "./loaded-module.ts";
+import { LoadFailure, type LoadedModule } from "./loaded-module.ts";
 import { loadModule } from "./loader.ts";
 import { Reporter } from "./reporting.ts";
 import { CallServer } from "./serve.datapath.ts";
-import type { AttachWorker, WorkerOrder, WorkerReport } from "./thread-messages.ts";
+import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 import { registerFunctionModule } from "./virtual-module.ts";
 
 /** How long a module's `dispose` may take. The agent waits a little longer. */
@@ -28,7 +28,17 @@ const IDLE_MS = 30;
 
 const port = parentPort as MessagePort;
 
-port.once("message", (attach: AttachWorker) => void serve(attach));
+// The module loads while the main thread maps the lease's memory.
+port.once("message", (order: LoadOrder) => {
+  clearTimeout(idle);
+  forbidExit();
+  // A module that waits for nothing in particular would let the thread end.
+  const awake = setInterval(() => {}, 1 << 30);
+  const loading = loadModule(order.path, order.name);
+  loading.catch(() => {});
+  port.once("message", (attach: AttachWorker) => void serve(attach, order.name, loading, awake));
+});
+let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
 registerFunctionModule();
@@ -36,15 +46,18 @@ registerFunctionModule();
 await loadModule("rfaas:echo");
 await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);
 report({ t: "ready" });
-const idle = setTimeout(() => void import("./typed-function.ts"), IDLE_MS);
+idle = setTimeout(() => void import("./typed-function.ts"), IDLE_MS);
 
 function report(message: WorkerReport): void {
   port.postMessage(message);
 }
 
-async function serve(attach: AttachWorker): Promise<void> {
-  clearTimeout(idle);
-  forbidExit();
+async function serve(
+  attach: AttachWorker,
+  name: string,
+  loading: Promise<LoadedModule>,
+  awake: ReturnType<typeof setInterval>,
+): Promise<void> {
   const region = Region.at(attach.region);
   const { slots, worker, workers, lease } = attach;
   const scope = new WorkerScope(
@@ -53,12 +66,10 @@ async function serve(attach: AttachWorker): Promise<void> {
     new Reporter(worker, (said) => report(said)),
   );
   let loaded;
-  // A module that waits for nothing in particular would let the thread end.
-  const loading = setInterval(() => {}, 1 << 30);
   try {
-    loaded = await loadModule(attach.module, attach.moduleName);
+    loaded = await loading;
     if (attach.granted && !areCalledAlike(attach.granted, loaded.exports))
-      throw changedModule(attach.moduleName);
+      throw changedModule(name);
     await initialise(loaded.hooks, scope);
   } catch (error) {
     const failure =
@@ -68,7 +79,7 @@ async function serve(attach: AttachWorker): Promise<void> {
     report({ t: "load-failed", code: failure.code, error: failure.record });
     return;
   } finally {
-    clearInterval(loading);
+    clearInterval(awake);
   }
 
   const endpoint = new WorkerEndpoint(attach.handle, slots);
