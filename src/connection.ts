@@ -2,7 +2,7 @@
 import type { Socket, SocketHandler } from "bun";
 import { ProtocolError } from "./errors.ts";
 import { FrameReader, encodeFrame } from "./protocol/frame.ts";
-import type { Vocabulary } from "./protocol/messages.ts";
+import type { Vocabulary } from "./protocol/vocabulary.ts";
 
 /** Bytes that may wait for a peer that does not read; beyond it the peer is taken for dead. */
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024;

@@ -26,7 +26,7 @@ export type { RemoteRegion } from "./client/remote-region.ts";
 export type { NodePackages } from "./client/node-packages.ts";
 export type { UploadProgress } from "./client/package-upload.ts";
 export type { PackageOptions } from "./package/builder.ts";
-export type { StoredPackage } from "./protocol/messages.ts";
+export type { StoredPackage } from "./protocol/package-messages.ts";
 export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/lease-memory.ts";
 export type { CallProgress, InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type {

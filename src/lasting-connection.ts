@@ -2,7 +2,7 @@
 import type { SocketHandler } from "bun";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";
-import type { Vocabulary } from "./protocol/messages.ts";
+import type { Vocabulary } from "./protocol/vocabulary.ts";
 
 export interface LastingEvents<In> {
   /** Connected, perhaps again: the moment to greet. */

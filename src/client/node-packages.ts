@@ -2,7 +2,7 @@
 import { UsageError } from "../errors.ts";
 import type { PackageOptions } from "../package/builder.ts";
 import { PACKAGE } from "../package/manifest.ts";
-import type { StoredPackage } from "../protocol/messages.ts";
+import type { StoredPackage } from "../protocol/package-messages.ts";
 import { findModule } from "./modules.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import type { UploadProgress } from "./package-upload.ts";

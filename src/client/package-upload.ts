@@ -7,7 +7,8 @@ import {
   UsageError,
 } from "../errors.ts";
 import { CHUNK_BYTES, type Package, piecesOf } from "../package/package.ts";
-import type { ClientMessage, NodeMessage, StoredPackage } from "../protocol/messages.ts";
+import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
+import type { StoredPackage } from "../protocol/package-messages.ts";
 
 /** How far an upload has come. */
 export interface UploadProgress {

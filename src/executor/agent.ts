@@ -5,14 +5,15 @@
 import { LAYOUT, type Polling } from "../../ffi/layout.ts";
 import { NativeError } from "../../ffi/errors.ts";
 import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
-import { type Due, LeaseBook, describeEnd } from "../lease/book.ts";
+import { type Due, LeaseBook } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
 import type { LeaseEffect } from "../lease/lease.ts";
-import type { Allocate, ErrorRecord, LogLine } from "../protocol/messages.ts";
+import type { Allocate, ErrorRecord } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { HostPool } from "./host-pool.ts";
 import type { HostProcess } from "./host-process.ts";
-import type { Identity } from "./identity.ts";
+import { type Identity, rightLeftMs } from "./identity.ts";
+import { LeaseNotes } from "./lease-notes.ts";
 import { LeaseTimers } from "./lease-timers.ts";
 import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
 import { findModule } from "./module-source.ts";
@@ -388,69 +389,32 @@ export class Agent {
     started: number,
   ): LeasedHost {
     const hostReady = Bun.nanoseconds();
-    const { connection } = client;
     const polling = request.polling ?? this.#options.polling;
+    const notes = new LeaseNotes(client, request, module.name, this.#options.log, {
+      prewarmed,
+      startedNs: started,
+      hostReadyNs: hostReady,
+    });
     const events: LeaseEvents = {
-      granted: (lease, nonce, { exports, loadNs }) => {
-        this.#options.log(
-          "info",
-          `lease ${lease.id} granted: ${request.workers} workers for ${module.name}`,
-        );
-        connection.send({
-          t: "granted",
-          id: request.id,
-          lease: lease.id,
-          nonce,
-          hostPid: lease.host.pid,
-          exports,
-          cpus: [...lease.cpus],
-          slots: request.slots,
-          polling,
-          spinNs: lease.shape.spinNs,
-          listening: lease.listeningAt,
-          expiresInMs: Math.min(request.ttlMs, rightLeftMs(client.identity)),
-          prewarmed,
-          grantNs: Bun.nanoseconds() - started,
-          spawnNs: hostReady - started,
-          loadNs,
-        });
+      granted: (lease, nonce, loaded) => {
+        notes.granted(lease, nonce, loaded);
         this.#timers.schedule();
         if (this.#events || Object.keys(request.budget).length > 0) this.#timers.startMeters();
       },
       revoking: (lease, deadlineNs) => {
-        const deadlineInMs = Math.max(0, (deadlineNs - Bun.nanoseconds()) / 1e6);
-        const message = "the node wants its cores back";
-        connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
+        notes.revoking(lease, deadlineNs);
         this.#timers.schedule();
       },
-      denied: (_, code, message, error) =>
-        connection.send({
-          t: "denied",
-          id: request.id,
-          code,
-          message,
-          ...(error ? { error } : {}),
-        }),
-      lost: (lease, message, signal) => {
-        this.#options.log("warn", `lease ${lease.id} lost: ${message}`);
-        connection.send({ t: "lost", lease: lease.id, message, ...(signal ? { signal } : {}) });
-      },
-      workerLost: (lease, worker, message) => {
-        this.#options.log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);
-        connection.send({ t: "worker-lost", lease: lease.id, worker, message });
-      },
-      logged: (lease, line) => {
-        const serious = line.level === "warn" || line.level === "error";
-        this.#options.log(serious ? "warn" : "info", describeLine(lease.id, line));
-        connection.send({ t: "log", lease: lease.id, line });
-      },
-      progressed: (lease, report) => connection.send({ t: "progress", lease: lease.id, report }),
+      denied: (_, code, message, error) => notes.denied(code, message, error),
+      lost: (lease, message, signal) => notes.lost(lease, message, signal),
+      workerLost: (lease, worker, message) => notes.workerLost(lease, worker, message),
+      logged: (lease, line) => notes.logged(lease, line),
+      progressed: (lease, report) => notes.progressed(lease, report),
       finished: (lease, usage, reason) => {
         client.leases.delete(lease.id);
         this.#leases.delete(lease.id);
         this.#quota.giveBack(client.identity.user, request.workers);
-        this.#options.log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
-        connection.send({ t: "released", lease: lease.id });
+        notes.ended(lease, reason);
         this.#bill(lease, client, usage, { atMs: Date.now(), reason: reason.kind });
         this.#events?.capacity();
         if (this.#book.size === 0) this.#rest();
@@ -478,18 +442,6 @@ export class Agent {
 
 /** What is left to do for a lease that was taken back while its host was started. */
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];
-
-/** For how long a user may still hold leases. */
-function rightLeftMs({ untilMs }: Identity): number {
-  return untilMs === null ? Infinity : untilMs - Date.now();
-}
-
-/** On one line, whatever the function has written. */
-function describeLine(lease: number, { worker, level, message, data, dropped }: LogLine): string {
-  const missing = dropped === 0 ? "" : ` (${dropped} lines before it were too many)`;
-  const text = JSON.stringify(message).slice(1, -1);
-  return `lease ${lease}, worker ${worker}, ${level}: ${text}${data === null ? "" : ` ${data}`}${missing}`;
-}
 
 function explainAllocationFailure(error: unknown): string {
   if (error instanceof NativeError && (error.code === "ENOMEM" || error.code === "ENOSPC"))

@@ -14,6 +14,11 @@ export interface Identity {
   untilMs: number | null;
 }
 
+/** For how long somebody may still hold leases. */
+export function rightLeftMs({ untilMs }: Identity): number {
+  return untilMs === null ? Infinity : untilMs - Date.now();
+}
+
 /** The user that the node runs as, over its Unix socket or from this machine. */
 export const OWNER: Identity = { user: ownName(), maxCores: null, untilMs: null };
 const ANONYMOUS: Identity = { user: "anonymous", maxCores: null, untilMs: null };

@@ -24,7 +24,7 @@ import {
   parseManifest,
   totalBytes,
 } from "../package/manifest.ts";
-import type { StoredPackage } from "../protocol/messages.ts";
+import type { StoredPackage } from "../protocol/package-messages.ts";
 import { formatBytes } from "../units.ts";
 import { openCacheFolder } from "./cache-folder.ts";
 import { IncomingPackage } from "./incoming-package.ts";

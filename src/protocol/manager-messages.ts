@@ -3,7 +3,7 @@
  * the messages between clients and nodes are. No lease is ever asked of the manager.
  */
 import { type Static, Type } from "@sinclair/typebox";
-import { Vocabulary } from "./messages.ts";
+import { Vocabulary } from "./vocabulary.ts";
 import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */

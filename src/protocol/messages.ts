@@ -3,16 +3,27 @@
  * goodbyes travels as these; a call never does.
  */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { MAX_CAUSES, ProtocolError } from "../errors.ts";
+import { MAX_CAUSES } from "../errors.ts";
+import { count, index, text } from "./fields.ts";
+import {
+  AskPackages,
+  DropOffer,
+  NeedsFiles,
+  OfferPackage,
+  PackageChunk,
+  PackageProgress,
+  PackageRefused,
+  PackageRemoved,
+  PackageStored,
+  Packages,
+  RemovePackage,
+} from "./package-messages.ts";
 import { Usage } from "./usage.ts";
+import { Vocabulary } from "./vocabulary.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
 export const PROTOCOL_VERSION = 4;
 
-const count = Type.Integer({ minimum: 1, maximum: 0xffffffff });
-const index = Type.Integer({ minimum: 0, maximum: 0xffffffff });
-const text = Type.String({ maxLength: 64 * 1024 });
 const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
 /** At most a day; a lease is renewed, not long. */
 const duration = Type.Integer({ minimum: 1, maximum: 86_400_000 });
@@ -291,111 +302,6 @@ const ClientLost = Type.Object({ t: Type.Literal("client-lost"), message: text }
 const WorkerEnded = Type.Object({ t: Type.Literal("worker-ended"), worker: index, message: text });
 const HostLog = Type.Object({ t: Type.Literal("host-log"), line: LogLine });
 const HostProgress = Type.Object({ t: Type.Literal("host-progress"), report: ProgressReport });
-
-// ---- packages ----
-// offer -> needs -> chunks, each acknowledged -> stored; or refused at any moment.
-
-const hash = Type.String({ pattern: "^[0-9a-f]{64}$" });
-const size = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
-
-/** A client has this package for the node: its manifest in canonical form. */
-const OfferPackage = Type.Object({
-  t: Type.Literal("offer-package"),
-  id: count,
-  hash,
-  manifest: Type.Uint8Array({ maxByteLength: 3 * 1024 * 1024 }),
-});
-/** The next bytes of what the node needs, file after file in the order in which it has named them. */
-const PackageChunk = Type.Object({
-  t: Type.Literal("package-chunk"),
-  id: count,
-  bytes: Type.Uint8Array({ minByteLength: 1, maxByteLength: 1024 * 1024 }),
-});
-/** The client cannot go on with what it has offered. */
-const DropOffer = Type.Object({ t: Type.Literal("drop-offer"), id: count });
-const AskPackages = Type.Object({ t: Type.Literal("ask-packages"), id: count });
-const RemovePackage = Type.Object({ t: Type.Literal("remove-package"), id: count, hash });
-
-/** Indices of the manifest's files whose contents the node does not have. */
-const NeedsFiles = Type.Object({
-  t: Type.Literal("needs-files"),
-  id: count,
-  files: Type.Array(index, { maxItems: 20_000 }),
-});
-/** So many bytes of the upload are written. */
-const PackageProgress = Type.Object({
-  t: Type.Literal("package-progress"),
-  id: count,
-  storedBytes: size,
-});
-const PackageStored = Type.Object({ t: Type.Literal("package-stored"), id: count });
-const PackageRefused = Type.Object({
-  t: Type.Literal("package-refused"),
-  id: count,
-  code: text,
-  message: text,
-});
-/** A package in a node's cache. */
-export const StoredPackage = Type.Object({
-  hash,
-  name: text,
-  bytes: size,
-  usedAtMs: Type.Number(),
-  /** How many leases of this node use it. */
-  leases: index,
-});
-export type StoredPackage = Static<typeof StoredPackage>;
-const Packages = Type.Object({
-  t: Type.Literal("packages"),
-  id: count,
-  packages: Type.Array(StoredPackage),
-});
-const PackageRemoved = Type.Object({ t: Type.Literal("package-removed"), id: count });
-
-/** One direction of a connection: what may be said, checked by compiled schemas. */
-export class Vocabulary<T extends { t: string }> {
-  readonly #schemas: Map<string, TSchema>;
-  /** Compiled when a message of the kind first comes: compiling all at start would take longer than starting. */
-  readonly #checks = new Map<string, ReturnType<typeof TypeCompiler.Compile>>();
-
-  constructor(schemas: readonly TSchema[]) {
-    this.#schemas = new Map(
-      schemas.map((schema) => [schema["properties"].t.const as string, schema]),
-    );
-  }
-
-  /** The message, known to be sound. Throws {@link ProtocolError} that names the field which is not. */
-  parse(message: unknown): T {
-    const t = (message as { t?: unknown } | null)?.t;
-    const check = typeof t === "string" ? this.#checkFor(t) : undefined;
-    if (!check)
-      throw new ProtocolError(
-        `unknown control message ${typeof t === "string" ? JSON.stringify(t) : "without a type"}; update the older side`,
-      );
-    if (!check.Check(message)) {
-      const first = check.Errors(message).First();
-      throw new ProtocolError(
-        `control message "${t}" is malformed at ${first?.path || "/"}: ${first?.message}; update the older side`,
-      );
-    }
-    return message as T;
-  }
-
-  /** Compiles the check of a kind of message ahead of time. */
-  prepare(t: T["t"]): void {
-    this.#checkFor(t);
-  }
-
-  #checkFor(t: string): ReturnType<typeof TypeCompiler.Compile> | undefined {
-    const known = this.#checks.get(t);
-    if (known) return known;
-    const schema = this.#schemas.get(t);
-    if (!schema) return undefined;
-    const check = TypeCompiler.Compile(schema);
-    this.#checks.set(t, check);
-    return check;
-  }
-}
 
 export type ClientMessage = Static<
   | typeof Hello
