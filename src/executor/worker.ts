@@ -24,7 +24,7 @@ import { registerFunctionModule } from "./virtual-module.ts";
 /** How long a module's `dispose` may take. The agent waits a little longer. */
 const DISPOSE_LIMIT_MS = 2000;
 /** A worker that has waited so long for its lease has time to load what typed functions need. */
-const IDLE_MS = 30;
+const IDLE_MS = 250;
 
 const port = parentPort as MessagePort;
 

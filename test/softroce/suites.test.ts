@@ -7,7 +7,7 @@ import { runSuiteInGuest } from "./suite.ts";
 import { guestTest, waitFor } from "./guest-test.ts";
 import { until } from "../support/until.ts";
 
-setDefaultTimeout(400_000);
+setDefaultTimeout(600_000);
 
 /** A device that goes flushes its queues, and one side may close before the other has heard of the removal. */
 const LOST_WITH_DEVICE = /device was removed|the other side disconnected/;
