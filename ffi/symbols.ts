@@ -15,6 +15,8 @@ export const SYMBOLS = {
   rfaas_region_arena: { args: ["ptr"], returns: "f64" },
   rfaas_region_arena_bytes: { args: ["ptr"], returns: "f64" },
   rfaas_region_bytes: { args: ["ptr"], returns: "f64" },
+  rfaas_reserve: { args: ["f64"], returns: "f64" },
+  rfaas_unreserve: { args: ["ptr", "f64"], returns: "void" },
   rfaas_region_errors: { args: ["ptr", "u32"], returns: "f64" },
   rfaas_region_ended: { args: ["ptr"], returns: "u32" },
   rfaas_region_end_detail: { args: ["ptr"], returns: "i32" },

@@ -16,6 +16,13 @@
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) & ~(to - 1); }
 
+/* Address space that nobody can touch and that counts as nobody's memory. Returns its address, or -errno. */
+RFAAS_EXPORT double rfaas_reserve(double bytes) {
+  void *space = mmap(NULL, (size_t)bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return space == MAP_FAILED ? (double)-errno : (double)(uintptr_t)space;
+}
+RFAAS_EXPORT void rfaas_unreserve(void *space, double bytes) { munmap(space, (size_t)bytes); }
+
 /* Only the first pages: what an agent needs to say why a lease ended and what it has used. Returns its address, or -errno. */
 RFAAS_EXPORT double rfaas_lease_map(int32_t fd) {
   void *page = mmap(NULL, sizeof(rfaas_lease_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -29,6 +29,8 @@ import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./threa
 
 /** How long a cancelled call may go on before its thread is replaced. */
 const CANCEL_GRACE_MS = 50;
+/** Threads that nobody needs end this long after the grant: their end takes a processor for milliseconds. */
+const SPARES_END_AFTER_MS = 50;
 /** How long a thread may take to die before the whole host does. */
 const TERMINATE_LIMIT_MS = 2000;
 /** How long calls may keep their worker from going over to another build of its module. */
@@ -90,6 +92,8 @@ function rehearse(): void {
 interface Thread {
   worker: Worker;
   ready: Promise<void>;
+  /** Hears what the worker reports from then on. */
+  onReport: (report: WorkerReport) => void;
   /** Why it ended, once it has: an uncaught error, or an exit. */
   ended: Promise<Error>;
 }
@@ -100,13 +104,19 @@ function startThread(index: number): Thread {
     worker.once("error", resolve);
     worker.once("exit", (code) => resolve(new Error(`its thread exited with code ${code}`)));
   });
-  const ready = new Promise<void>((resolve, reject) => {
-    worker.once("message", () => resolve());
-    void ended.then(reject);
-  });
+  const ready = Promise.withResolvers<void>();
+  void ended.then(ready.reject);
   // Whoever needs the thread hears of it from `ended`, too.
-  ready.catch(() => {});
-  return { worker, ready, ended };
+  ready.promise.catch(() => {});
+  const thread: Thread = {
+    worker,
+    ready: ready.promise,
+    onReport: () => ready.resolve(),
+    ended,
+  };
+  // One listener for ever: to add one takes milliseconds while the worker imports a module.
+  worker.on("message", (report: WorkerReport) => thread.onReport(report));
+  return thread;
 }
 
 class HostedLease {
@@ -131,6 +141,8 @@ class HostedLease {
   #listening = false;
   #answered = false;
   readonly #startedNs: number;
+  /** Ends threads that the lease has no use for. */
+  readonly #endSpares: () => void;
 
   /**
    * Lets the workers load the module, maps the lease's memory meanwhile, and begins to listen for its client; the agent hears why
@@ -142,7 +154,6 @@ class HostedLease {
     mailbox: Mailbox,
     prewarmed: readonly Thread[],
   ): Promise<HostedLease> {
-    for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
     const threads = Array.from(
       { length: attach.workers },
       (_, worker) => prewarmed[worker] ?? startThread(worker),
@@ -171,7 +182,20 @@ class HostedLease {
         { inlineMax: inlineMax ?? undefined },
       );
     }
-    return new HostedLease(agent, attach, region, link, clientFd, loopFds, threads, startedNs);
+    const endSpares = () => {
+      for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
+    };
+    return new HostedLease(
+      agent,
+      attach,
+      region,
+      link,
+      clientFd,
+      loopFds,
+      threads,
+      endSpares,
+      startedNs,
+    );
   }
 
   private constructor(
@@ -182,8 +206,10 @@ class HostedLease {
     clientFd: number,
     loopFds: readonly number[],
     threads: Thread[],
+    endSpares: () => void,
     startedNs: number,
   ) {
+    this.#endSpares = endSpares;
     this.#threads = threads;
     this.#startedNs = startedNs;
     this.#agent = agent;
@@ -267,7 +293,9 @@ class HostedLease {
       granted: this.#loaded[worker] ?? null,
       watchFd: duplicateDescriptor(this.#watchFds[worker]!),
     };
-    thread.worker.on("message", (report: WorkerReport) => this.#reported(worker, report));
+    const first = thread.onReport;
+    thread.onReport = (report) =>
+      report.t === "ready" ? first(report) : this.#reported(worker, report);
     void thread.ended.then((error) => this.#ended(thread, worker, error));
     void thread.ready.then(
       () => thread.worker.postMessage(attach),
@@ -292,6 +320,7 @@ class HostedLease {
     if (this.#answered || (this.#link && !this.#listening)) return;
     if (this.#controls.some((_, i) => this.#loaded[i] === undefined)) return;
     this.#answered = true;
+    setTimeout(this.#endSpares, SPARES_END_AFTER_MS);
     this.#agent.send({
       t: "loaded",
       exports: this.#loaded[0]!,

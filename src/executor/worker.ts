@@ -7,7 +7,7 @@
 import { type MessagePort, parentPort } from "node:worker_threads";
 import { native } from "../../ffi/library.ts";
 import { pinThread } from "../../ffi/system.ts";
-import { Region } from "../../ffi/region.ts";
+import { Region, expectMemory } from "../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import type { Hooks } from "../function/define-hooks.ts";
@@ -23,8 +23,10 @@ import { registerFunctionModule } from "./virtual-module.ts";
 
 /** How long a module's `dispose` may take. The agent waits a little longer. */
 const DISPOSE_LIMIT_MS = 2000;
-/** A worker that has waited so long for its lease has time to load what typed functions need. */
-const IDLE_MS = 250;
+/** A worker that has waited so long for its lease has time to prepare for more. */
+const IDLE_MS = 100;
+/** What most leases have, by default. */
+const USUAL_MEMORY_BYTES = 64 * 1024 * 1024;
 
 const port = parentPort as MessagePort;
 
@@ -46,7 +48,13 @@ registerFunctionModule();
 await loadModule("rfaas:echo");
 await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);
 report({ t: "ready" });
-idle = setTimeout(() => void import("./typed-function.ts"), IDLE_MS);
+idle = setTimeout(prepareForLease, IDLE_MS);
+
+/** What a lease would otherwise wait for, in a worker that nobody waits for. */
+function prepareForLease(): void {
+  expectMemory(USUAL_MEMORY_BYTES);
+  void import("./typed-function.ts");
+}
 
 function report(message: WorkerReport): void {
   port.postMessage(message);
