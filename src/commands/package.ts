@@ -79,7 +79,7 @@ async function build(target: string | undefined, options: Options): Promise<void
     throw new UsageError(`${output} is the module itself; choose another --output`);
   await writeArchive(output, made);
   log.info(
-    `wrote ${output}: ${made.manifest.files.length} files, ${formatBytes(made.bytes)}, ${made.hash}`,
+    `wrote ${output}: ${countOf(made.manifest.files.length, "file")}, ${formatBytes(made.bytes)}, ${made.hash}`,
   );
 }
 
@@ -125,4 +125,8 @@ async function rm(target: string | undefined, options: Options): Promise<void> {
 /** A private node has the cache of the user. */
 async function nodeOf(options: Options): Promise<Invoker> {
   return await invoker(options.node === undefined ? {} : { node: String(options.node) });
+}
+
+function countOf(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

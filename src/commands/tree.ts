@@ -142,7 +142,11 @@ async function explain(error: unknown): Promise<void> {
   if (error instanceof RfaasError) {
     const own = error as { remoteStack?: string };
     log.error(error.name === "UsageError" ? error.message : `${error.name}: ${error.message}`);
-    if (own.remoteStack) log.log(own.remoteStack);
+    if (own.remoteStack) {
+      log.log(own.remoteStack);
+      for (let { cause } = error; cause instanceof Error; { cause } = cause)
+        log.log(`caused by ${cause.stack ?? String(cause)}`);
+    }
   } else if (
     error instanceof Error &&
     (error.name === "CACError" || error.name === "ShimUnavailable")

@@ -283,4 +283,6 @@ test("a crash over a served node's socket carries the signal to a client in anot
   const error = await lossOf(lease.submit("divides", view, view));
   expect(error.signal).toBe("SIGFPE");
   expect(await lost.promise).toContain("SIGFPE");
+  // It is the library's crash, and nobody else's.
+  expect(node.stderr).not.toContain("oh no");
 });
