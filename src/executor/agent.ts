@@ -8,6 +8,7 @@ import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
 import { type Due, LeaseBook } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
 import type { LeaseEffect } from "../lease/lease.ts";
+import { packageNamed } from "../package/manifest.ts";
 import type { Allocate, ErrorRecord } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { HostPool } from "./host-pool.ts";
@@ -287,6 +288,8 @@ export class Agent {
       this.#giveUp(booked.lease, user, workers);
       return deny(module.code, module.message);
     }
+    const hash = packageNamed(request.module);
+    if (hash !== undefined) this.#packages.used(client, hash);
     this.#timers.schedule();
     this.#events?.capacity();
 

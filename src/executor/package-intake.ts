@@ -2,6 +2,7 @@
 import { PackageInvalid, RfaasError } from "../errors.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 import { formatBytes } from "../units.ts";
+import { type Identity, OWNER } from "./identity.ts";
 import type { IncomingPackage } from "./incoming-package.ts";
 import type { PackageCache } from "./package-cache.ts";
 
@@ -13,6 +14,7 @@ export type PackageMessage = Extract<
 /** Whoever sends packages. */
 export interface PackageClient {
   readonly connection: { send(message: NodeMessage): void };
+  readonly identity: Identity;
 }
 
 interface Upload {
@@ -34,6 +36,8 @@ export class PackageIntake {
   readonly #cache: PackageCache;
   readonly #log: (level: "info" | "warn", message: string) => void;
   readonly #uploads = new WeakMap<PackageClient, Map<number, Upload>>();
+  /** By user, the packages that he has sent or used since the node was started. */
+  readonly #known = new Map<string, Set<string>>();
 
   constructor(cache: PackageCache, log: (level: "info" | "warn", message: string) => void) {
     this.#cache = cache;
@@ -52,11 +56,25 @@ export class PackageIntake {
         return this.#answer(client, message.id, () => ({
           t: "packages",
           id: message.id,
-          packages: this.#cache.list(),
+          packages: this.#cache.list().filter(({ hash }) => this.#mayKnow(client, hash)),
         }));
       case "remove-package":
-        return this.#answer(client, message.id, () => this.#remove(message.id, message.hash));
+        return this.#answer(client, message.id, () =>
+          this.#remove(client, message.id, message.hash),
+        );
     }
+  }
+
+  /** A client has sent a package, or has a lease of it: from then on its user may list and remove it. */
+  used(client: PackageClient, hash: string): void {
+    const { user } = client.identity;
+    const hashes = this.#known.get(user) ?? new Set();
+    this.#known.set(user, hashes.add(hash));
+  }
+
+  /** The node's own user knows all packages; nobody else learns what others have. */
+  #mayKnow(client: PackageClient, hash: string): boolean {
+    return client.identity === OWNER || (this.#known.get(client.identity.user)?.has(hash) ?? false);
   }
 
   /** Its half uploads go with it. */
@@ -115,6 +133,7 @@ export class PackageIntake {
   #finish(client: PackageClient, id: number, { incoming, hash, startedNs }: Upload): NodeMessage {
     incoming.finish();
     this.#of(client).delete(id);
+    this.used(client, hash);
     const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
     this.#log(
       "info",
@@ -123,8 +142,8 @@ export class PackageIntake {
     return { t: "package-stored", id };
   }
 
-  #remove(id: number, hash: string): NodeMessage {
-    const removed = this.#cache.remove(hash);
+  #remove(client: PackageClient, id: number, hash: string): NodeMessage {
+    const removed = this.#mayKnow(client, hash) ? this.#cache.remove(hash) : "unknown";
     if (removed === "removed") return { t: "package-removed", id };
     const message =
       removed === "unknown"

@@ -233,6 +233,22 @@ describe("a node that wants tokens", () => {
     expect((refused as LeaseRefused).message).toContain("has expired");
   });
 
+  test("shows users the packages that are theirs, and its owner all", async () => {
+    await using alice = await invoker({ node: node.address, token: token({ user: "alice" }) });
+    await using bob = await invoker({ node: node.address, token: token({ user: "bob" }) });
+    await using owner = await invoker({ node: node.address });
+    const module = scratch.file("own.ts", "export const own = () => 0;");
+    const hash = await alice.packages.push(module);
+    const has = async (rf: Invoker) => (await rf.packages.list()).some((one) => one.hash === hash);
+    expect([await has(alice), await has(bob), await has(owner)]).toEqual([true, false, true]);
+    expect(bob.packages.remove(hash)).rejects.toThrow("has no package");
+    const lease = await bob.allocate(`package:${hash}`);
+    await lease.release();
+    expect(await has(bob)).toBe(true);
+    await owner.packages.remove(hash);
+    expect([await has(alice), await has(bob), await has(owner)]).toEqual([false, false, false]);
+  });
+
   test("grants no more cores at a time than the token says, over all connections of its user", async () => {
     const shown = token({ user: "bob", maxCores: 2 });
     await using one = await invoker({ node: node.address, token: shown });
