@@ -69,6 +69,10 @@ export function joinFunctions(
         if (left <= 0 || !wasLost || !elsewhere) throw error;
       }
   };
+  const broadcast = async (value: unknown, options?: SubmitOptions): Promise<unknown> =>
+    (
+      await Promise.all(members.map(({ handle }) => handle.broadcast(value as never, options)))
+    ).flat();
   const map = mapOf(call, {
     workers: members.reduce((sum, { workers }) => sum + workers, 0),
     slots: Math.min(...handles.map(({ slots }) => slots)),
@@ -82,7 +86,7 @@ export function joinFunctions(
       return "slot" in handle ? handle.slot() : undefined;
     };
     return Object.assign(call, {
-      ...{ input, output, invoke, submit, slot, map },
+      ...{ input, output, invoke, submit, slot, map, broadcast },
       [Symbol.dispose]: dispose,
     });
   }
@@ -90,7 +94,7 @@ export function joinFunctions(
     const member = next();
     return through(member, () => (member.handle as typeof first).invoke(value, options));
   };
-  return Object.assign(call, { invoke, map, [Symbol.dispose]: dispose });
+  return Object.assign(call, { invoke, map, broadcast, [Symbol.dispose]: dispose });
 }
 
 /** A deadline covers all attempts. */

@@ -1,5 +1,6 @@
 /** Leases on several nodes that were taken together, used and released as one. */
 import type { AnyDefinition } from "../function/define-function.ts";
+import type { BroadcastOptions, BroadcastResult } from "./broadcast.ts";
 import { NO_OPTIONS } from "./call-options.ts";
 import { joinFunctions } from "./group-function.ts";
 import type { Lease, NameOf } from "./lease.ts";
@@ -92,6 +93,16 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
       values,
       options,
     );
+  }
+
+  /** As {@link Lease.broadcast}, on the workers of all leases: those of the first lease first. */
+  async broadcast(
+    name: NameOf<Module>,
+    input: TypedArray,
+    options?: BroadcastOptions,
+  ): Promise<BroadcastResult[]> {
+    const each = this.leases.map((lease) => lease.broadcast(name, input, options));
+    return (await Promise.all(each)).flat().map((result, worker) => ({ ...result, worker }));
   }
 
   /**

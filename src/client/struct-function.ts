@@ -12,7 +12,7 @@ import type { Call } from "./call.ts";
 import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
 import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
 import type { FunctionHost } from "./typed-function.ts";
-import { type ValueMap, mapOf } from "./value-map.ts";
+import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
 
 /** A place in the lease's memory for one call at a time. */
 export interface StructSlot<
@@ -42,7 +42,7 @@ export interface StructSlot<
  * ```
  */
 export interface StructFunction<Input extends StructFields, Output extends StructFields>
-  extends StructSlot<Input, Output>, ValueMap<StructValue<Input>, StructCopy<Output>> {
+  extends StructSlot<Input, Output>, ManyCalls<StructValue<Input>, StructCopy<Output>> {
   /**
    * Calls the function on a copy of plain values, and resolves to a copy of the result. Calls may overlap.
    *
@@ -69,6 +69,7 @@ export function openStruct(
     submit: own.submit,
     slot: () => calls.slot(),
     map: mapOf(call, host) as StructFunction<StructFields, StructFields>["map"],
+    broadcast: broadcastOf(call, host) as StructFunction<StructFields, StructFields>["broadcast"],
     [Symbol.dispose]: () => {
       own[Symbol.dispose]();
       calls.close();

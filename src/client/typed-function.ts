@@ -28,12 +28,20 @@ export type CallableOf<Definition> =
       ? TypedFunction<SchemaInput<Input>, SchemaOutput<Output>>
       : TypedFunction<unknown, unknown>;
 
-/** How a function of a module is called; on unknown values when the module's type is not given. */
+/**
+ * How a function of a module is called; on unknown values when the module's type is not given. Where only the module's type is
+ * given and not the name's, as in `lease.function<typeof import("./fn.ts")>("price")`, it can be called as any of its functions.
+ */
 export type FunctionOf<Module, Name> = unknown extends Module
   ? TypedFunction<unknown, unknown>
-  : Name extends keyof Module
-    ? CallableOf<Module[Name]>
-    : never;
+  : AllOf<Name extends keyof Module ? CallableOf<Module[Name]> : never>;
+
+/** `A & B` for `A | B`. */
+type AllOf<Union> = (Union extends unknown ? (each: Union) => void : never) extends (
+  all: infer All,
+) => void
+  ? All
+  : never;
 
 /** What a handle needs of its lease. */
 export interface FunctionHost {

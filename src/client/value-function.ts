@@ -10,7 +10,7 @@ import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
 import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
 import { ResultWaits } from "./remote-error.ts";
 import type { FunctionHost } from "./typed-function.ts";
-import { type ValueMap, mapOf } from "./value-map.ts";
+import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
 
 /**
  * A function on values, from {@link Lease.function}.
@@ -20,7 +20,7 @@ import { type ValueMap, mapOf } from "./value-map.ts";
  * const value = await price({ spot: 42, strike: 40 }, { deadlineMs: 100 });
  * ```
  */
-export interface TypedFunction<Input, Output> extends Disposable, ValueMap<Input, Output> {
+export interface TypedFunction<Input, Output> extends Disposable, ManyCalls<Input, Output> {
   /**
    * Calls the function.
    *
@@ -62,6 +62,7 @@ export function openTyped(
   return Object.assign(call, {
     invoke: (value: unknown, options?: InvokeOptions) => calls.invoke(value, options),
     map: mapOf(call, host),
+    broadcast: broadcastOf(call, host),
     [Symbol.dispose]: () => calls.close(),
   });
 }

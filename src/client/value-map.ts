@@ -1,10 +1,15 @@
-/** Many calls on values as one asynchronous iteration, for handles of typed functions. */
+/** Many calls on values: as one asynchronous iteration, or one on each worker; for handles of typed functions. */
 import type { SubmitOptions } from "./call-options.ts";
 import { ofInput } from "./map-failure.ts";
 import { type MapOptions, type Settled, type Source, readMapOptions } from "./map-options.ts";
 
-/** What the map of a handle is called with. */
-export interface ValueMap<Input, Output> {
+/** Ways to make many calls of one function. */
+export interface ManyCalls<Input, Output> {
+  /**
+   * Calls the function once on every worker with the same value, and resolves to what each came to, by worker: one that is lost is
+   * there as `rejected`.
+   */
+  broadcast(value: Input, options?: BroadcastOptions): Promise<PromiseSettledResult<Output>[]>;
   /**
    * Calls the function once per value, with as many calls in flight as the workers take, and yields the results in the order of the
    * values (`ordered: false`: as they finish). Values are taken as there is room for them. The first failure ends it, with the
@@ -29,19 +34,33 @@ interface Item {
   outcome: Settled<unknown> | undefined;
 }
 
+type Call = (value: never, options: SubmitOptions) => PromiseLike<unknown>;
+type BroadcastOptions = Pick<SubmitOptions, "deadlineMs" | "durationMs" | "signal" | "onProgress">;
+
 /** The `map` of a handle that is called with `call`. */
 export function mapOf(
-  call: (value: never, options: SubmitOptions) => PromiseLike<unknown>,
+  call: Call,
   { workers, slots }: { workers: number; slots: number },
-): ValueMap<unknown, unknown>["map"] {
+): ManyCalls<unknown, unknown>["map"] {
   const each = new Array<number>(workers).fill(slots);
   return ((values: Source<unknown>, options: MapOptions = {}) =>
-    mapValues(call, values, options, each)) as ValueMap<unknown, unknown>["map"];
+    mapValues(call, values, options, each)) as ManyCalls<unknown, unknown>["map"];
+}
+
+/** The `broadcast` of a handle that is called with `call`. */
+export function broadcastOf(
+  call: Call,
+  { workers }: { workers: number },
+): ManyCalls<unknown, unknown>["broadcast"] {
+  return async (value, options) =>
+    await Promise.allSettled(
+      Array.from({ length: workers }, (_, worker) => call(value as never, { ...options, worker })),
+    );
 }
 
 /** `slots` are those of each worker; they bound how many calls are in flight. */
 export async function* mapValues(
-  call: (value: never, options: SubmitOptions) => PromiseLike<unknown>,
+  call: Call,
   values: Source<unknown>,
   options: MapOptions,
   slots: readonly number[],

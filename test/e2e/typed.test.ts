@@ -358,6 +358,16 @@ describe("the context of a call", () => {
     expect(leftMs).toBeLessThanOrEqual(60_000);
   });
 
+  test("is of each worker once, in a broadcast", async () => {
+    await using held = await lease({ workers: 3 });
+    const told = await held.function("whereAndWho").broadcast(null);
+    expect(told.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled"]);
+    const workers = told.map((one) => (one as { value: { worker: number } }).value.worker);
+    expect(workers).toEqual([0, 1, 2]);
+    const failed = await held.function("failing").broadcast("message" as never);
+    expect(failed.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+  });
+
   test("carries the number of the attempt", async () => {
     const third = shared.function("thirdTime");
     expect(await third(null, { retries: 2 })).toBe(3);

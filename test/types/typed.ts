@@ -7,7 +7,7 @@ import {
   struct,
   typedArray,
 } from "rfaas/function";
-import type { Invoker, LeaseGroup } from "../../src/index.ts";
+import type { Invoker, Lease, LeaseGroup } from "../../src/index.ts";
 
 type Typed = typeof import("../functions/typed.ts");
 type Pricing = typeof import("../../functions/blackscholes/option.ts");
@@ -83,6 +83,17 @@ export async function inference(rf: Invoker): Promise<void> {
   type One = Pick<Typed, "raw" | "digits">;
   const only: number = await untyped.function<One>("digits")({ n: "1" });
   void [amount, only];
+}
+
+export async function byTheModuleAlone(lease: Lease): Promise<number> {
+  const price = lease.function<Pricing>("price");
+  const option = { spot: 42, strike: 40, rate: 0.1, volatility: 0.2, years: 0.5 };
+  const value: number = await price({ ...option, kind: "put" });
+  // @ts-expect-error no function of the module takes this
+  await price({ ...option, kind: "swap" });
+  // @ts-expect-error a name that the module does not have
+  lease.function<Pricing>("prize");
+  return value;
 }
 
 export function group(of: LeaseGroup<Typed>): Promise<{ value: number }> {
