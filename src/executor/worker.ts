@@ -23,8 +23,10 @@ import { registerFunctionModule } from "./virtual-module.ts";
 
 /** How long a module's `dispose` may take. The agent waits a little longer. */
 const DISPOSE_LIMIT_MS = 2000;
-/** A worker that has waited so long for its lease has time to prepare for more. */
+/** A worker that has waited so long for its lease has time to prepare for it, */
 const IDLE_MS = 100;
+/** and so long, for a module of typed functions, which most are not. */
+const VERY_IDLE_MS = 1000;
 /** What most leases have, by default. */
 const USUAL_MEMORY_BYTES = 64 * 1024 * 1024;
 
@@ -53,7 +55,7 @@ idle = setTimeout(prepareForLease, IDLE_MS);
 /** What a lease would otherwise wait for, in a worker that nobody waits for. */
 function prepareForLease(): void {
   expectMemory(USUAL_MEMORY_BYTES);
-  void import("./typed-function.ts");
+  idle = setTimeout(() => void import("./typed-function.ts"), VERY_IDLE_MS);
 }
 
 function report(message: WorkerReport): void {

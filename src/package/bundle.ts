@@ -28,7 +28,7 @@ const FOLDER_EXPRESSION = {
 type Format = keyof typeof FOLDER_EXPRESSION;
 
 /** What workers have of rfaas itself. */
-const PROVIDED = ["rfaas/function", "rfaas/testing"];
+const PROVIDED = ["rfaas/function"];
 
 /**
  * Bundles the module at an absolute path with all that it imports.
