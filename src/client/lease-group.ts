@@ -1,14 +1,12 @@
 /** Leases on several nodes that were taken together, used and released as one. */
 import type { AnyDefinition } from "../function/define-function.ts";
 import type { BroadcastOptions, BroadcastResult } from "./broadcast.ts";
-import { NO_OPTIONS } from "./call-options.ts";
 import { joinFunctions } from "./group-function.ts";
 import type { Lease, NameOf } from "./lease.ts";
 import type { TypedArray } from "./lease-memory.ts";
 import type { LeaseEvent, LeaseEventOf } from "./lease-term.ts";
-import { type AnyMapOptions, mapOver } from "./map.ts";
+import { type MapMethod, mapMethod } from "./map.ts";
 import type { CallableOf, FunctionOf, TypedNameOf } from "./typed-function.ts";
-import type { CodecMapOptions, MapResult, RawMapOptions, Settled, Source } from "./map-options.ts";
 
 /**
  * Workers on one node or several, for one module, until released.
@@ -30,6 +28,15 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   readonly leases: readonly Lease<Module>[];
   /** The name of the node that each lease is on. */
   readonly nodes: readonly string[];
+  /**
+   * As {@link Lease.map}, over all workers of all leases. Inputs are copied, since each lease has memory of its own. When a lease is
+   * lost, calls that were in flight there go on elsewhere as far as `retries` allows; those after them go to the others anyway.
+   *
+   * @throws {WorkerLost} a worker died, and its call may not be repeated; or all have
+   * @throws {OutOfLeaseMemory} no lease has room for the buffers of a call
+   * @throws {FunctionError} what the function threw
+   */
+  readonly map: MapMethod<NameOf<Module>, TypedArray>;
   readonly #onReleased: () => Promise<void>;
   #released: Promise<void> | undefined;
 
@@ -40,6 +47,7 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   ) {
     this.leases = Object.freeze(members.map(({ lease }) => lease));
     this.nodes = Object.freeze(members.map(({ node }) => node));
+    this.map = mapMethod(this.leases.map(({ parts }) => parts));
     this.#onReleased = onReleased;
   }
 
@@ -51,48 +59,6 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   /** The functions that can be called. */
   get functions(): readonly string[] {
     return this.leases[0]?.functions ?? [];
-  }
-
-  /**
-   * As {@link Lease.map}, over all workers of all leases. Inputs are copied, since each lease has memory of its own. When a lease is
-   * lost, calls that were in flight there go on elsewhere as far as `retries` allows; those after them go to the others anyway.
-   *
-   * @throws {WorkerLost} a worker died, and its call may not be repeated; or all have
-   * @throws {OutOfLeaseMemory} no lease has room for the buffers of a call
-   * @throws {FunctionError} what the function threw
-   */
-  map<Input extends TypedArray>(
-    name: NameOf<Module>,
-    inputs: Source<Input>,
-    options: RawMapOptions & { settled: true },
-  ): AsyncIterableIterator<Settled<MapResult<Input>>, undefined>;
-  map<Input extends TypedArray>(
-    name: NameOf<Module>,
-    inputs: Source<Input>,
-    options?: RawMapOptions & { settled?: false },
-  ): AsyncIterableIterator<MapResult<Input>, undefined>;
-  /** Values of any kind, which `write` puts into the input of a call and `read` takes out of its output. */
-  map<Value, Result>(
-    name: NameOf<Module>,
-    values: Source<Value>,
-    options: CodecMapOptions<Value, Result> & { settled: true },
-  ): AsyncIterableIterator<Settled<Result>, undefined>;
-  map<Value, Result>(
-    name: NameOf<Module>,
-    values: Source<Value>,
-    options: CodecMapOptions<Value, Result> & { settled?: false },
-  ): AsyncIterableIterator<Result, undefined>;
-  map(
-    name: NameOf<Module>,
-    values: Source<unknown>,
-    options: AnyMapOptions = NO_OPTIONS,
-  ): AsyncIterableIterator<unknown, undefined> {
-    return mapOver(
-      this.leases.map(({ parts }) => parts),
-      name,
-      values,
-      options,
-    );
   }
 
   /** As {@link Lease.broadcast}, on the workers of all leases: those of the first lease first. */

@@ -14,15 +14,8 @@ import {
   type TypedArray,
   type TypedArrayClass,
 } from "./lease-memory.ts";
-import { type AnyMapOptions, mapOver } from "./map.ts";
-import type {
-  CodecMapOptions,
-  MapInput,
-  MapResult,
-  RawMapOptions,
-  Settled,
-  Source,
-} from "./map-options.ts";
+import { type MapMethod, mapMethod } from "./map.ts";
+import type { MapInput } from "./map-options.ts";
 import type { FabricName, Granted, ProgressReport } from "../protocol/messages.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import type { Usage } from "../protocol/usage.ts";
@@ -75,6 +68,21 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /** The process that runs the workers. */
   readonly hostPid: number;
 
+  /**
+   * Calls `name` once per input, spread over the workers, and yields the results as they come. An input is a pair of buffers of the
+   * lease, or any typed array, which is copied into memory of the lease and its result out of it. Inputs are taken as there is room:
+   * at most four times `concurrency` ahead of their results. Several results may be asked for at once.
+   *
+   * The first failure is thrown, with the `index` of its input, unless the results are `settled`. However the iteration ends, it
+   * ends when no call of it is in flight any more; only `signal` ends it at once, and then functions may still be writing.
+   *
+   * @example
+   * ```ts
+   * for await (const { index, output } of lease.map("price", inputs(), { ordered: false })) save(index, output);
+   * const all = await Array.fromAsync(lease.map("price", pairs));
+   * ```
+   */
+  readonly map: MapMethod<NameOf<Module>, MapInput>;
   /** @internal */
   readonly parts: LeaseParts;
   readonly #node: NodeConnection;
@@ -142,6 +150,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       reactor: this.#reactor,
       term: new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs),
     };
+    this.map = mapMethod([this.parts]);
     this.#submission = new Submission(this.parts);
     // From then on every call is looked at, whether it can still be made.
     this.term.on("revoking", () => (this.#lastName = undefined));
@@ -389,49 +398,6 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     options: SubmitOptions = NO_OPTIONS,
   ): Call | null {
     return this.#submission.trySubmit(name, input, output, options);
-  }
-
-  /**
-   * Calls `name` once per input, spread over the workers, and yields the results as they come. An input is a pair of buffers of the
-   * lease, or any typed array, which is copied into memory of the lease and its result out of it. Inputs are taken as there is room:
-   * at most four times `concurrency` ahead of their results. Several results may be asked for at once.
-   *
-   * The first failure is thrown, with the `index` of its input, unless the results are `settled`. However the iteration ends, it
-   * ends when no call of it is in flight any more; only `signal` ends it at once, and then functions may still be writing.
-   *
-   * @example
-   * ```ts
-   * for await (const { index, output } of lease.map("price", inputs(), { ordered: false })) save(index, output);
-   * const all = await Array.fromAsync(lease.map("price", pairs));
-   * ```
-   */
-  map<Input extends MapInput>(
-    name: NameOf<Module>,
-    inputs: Source<Input>,
-    options: RawMapOptions & { settled: true },
-  ): AsyncIterableIterator<Settled<MapResult<Input>>, undefined>;
-  map<Input extends MapInput>(
-    name: NameOf<Module>,
-    inputs: Source<Input>,
-    options?: RawMapOptions & { settled?: false },
-  ): AsyncIterableIterator<MapResult<Input>, undefined>;
-  /** Values of any kind, which `write` puts into the input of a call and `read` takes out of its output. */
-  map<Value, Result>(
-    name: NameOf<Module>,
-    values: Source<Value>,
-    options: CodecMapOptions<Value, Result> & { settled: true },
-  ): AsyncIterableIterator<Settled<Result>, undefined>;
-  map<Value, Result>(
-    name: NameOf<Module>,
-    values: Source<Value>,
-    options: CodecMapOptions<Value, Result> & { settled?: false },
-  ): AsyncIterableIterator<Result, undefined>;
-  map(
-    name: NameOf<Module>,
-    values: Source<unknown>,
-    options: AnyMapOptions = NO_OPTIONS,
-  ): AsyncIterableIterator<unknown, undefined> {
-    return mapOver([this.parts], name, values, options);
   }
 
   /**

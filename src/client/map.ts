@@ -1,26 +1,58 @@
 /** What `map` of a lease and of a group come to. */
-import {
-  type CodecMapOptions,
-  type MapInput,
-  type RawMapOptions,
-  type Source,
+import { NO_OPTIONS } from "./call-options.ts";
+import type {
+  CodecMapOptions,
+  MapInput,
+  MapResult,
+  RawMapOptions,
+  Settled,
+  Source,
 } from "./map-options.ts";
 import { type MapShape, codecShape, rawShape } from "./map-shape.ts";
 import { Mapping } from "./mapping.ts";
 import type { LeaseParts } from "./submission.ts";
 
-export type AnyMapOptions = RawMapOptions | CodecMapOptions<unknown, unknown>;
+/** Calls a function once per value: which values go with which options. `Inputs` are what raw functions may be given. */
+export interface MapMethod<Name extends string, Inputs extends MapInput> {
+  <Input extends Inputs>(
+    name: Name,
+    inputs: Source<Input>,
+    options: RawMapOptions & { settled: true },
+  ): AsyncIterableIterator<Settled<MapResult<Input>>, undefined>;
+  <Input extends Inputs>(
+    name: Name,
+    inputs: Source<Input>,
+    options?: RawMapOptions & { settled?: false },
+  ): AsyncIterableIterator<MapResult<Input>, undefined>;
+  /** Values of any kind, which `write` puts into the input of a call and `read` takes out of its output. */
+  <Value, Result>(
+    name: Name,
+    values: Source<Value>,
+    options: CodecMapOptions<Value, Result> & { settled: true },
+  ): AsyncIterableIterator<Settled<Result>, undefined>;
+  <Value, Result>(
+    name: Name,
+    values: Source<Value>,
+    options: CodecMapOptions<Value, Result> & { settled?: false },
+  ): AsyncIterableIterator<Result, undefined>;
+}
 
-/** The overloads of {@link Lease.map} say which values go with which options. */
-export function mapOver(
+type AnyMapOptions = RawMapOptions | CodecMapOptions<unknown, unknown>;
+
+/** The `map` over the workers of these leases. */
+export function mapMethod<Name extends string, Inputs extends MapInput>(
   leases: readonly LeaseParts[],
-  name: string,
-  values: Source<unknown>,
-  options: AnyMapOptions,
-): AsyncIterableIterator<unknown, undefined> {
-  const shape: MapShape<unknown, unknown> =
-    "write" in options
-      ? codecShape(options)
-      : (rawShape<MapInput>(options.outputBytes) as MapShape<unknown, unknown>);
-  return new Mapping(leases, name, values, shape, options);
+): MapMethod<Name, Inputs> {
+  const map = (
+    name: Name,
+    values: Source<unknown>,
+    options: AnyMapOptions = NO_OPTIONS,
+  ): AsyncIterableIterator<unknown, undefined> => {
+    const shape: MapShape<unknown, unknown> =
+      "write" in options
+        ? codecShape(options)
+        : (rawShape<MapInput>(options.outputBytes) as MapShape<unknown, unknown>);
+    return new Mapping(leases, name, values, shape, options);
+  };
+  return map as MapMethod<Name, Inputs>;
 }

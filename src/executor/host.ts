@@ -3,7 +3,6 @@
  * lease's memory, confines itself, and lets each worker load the module. User code never runs on this main thread, which
  * stays free to stop a worker that does not stop by itself.
  */
-import type { Worker } from "node:worker_threads";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
 import { Region, createRegion } from "../../ffi/region.ts";
@@ -23,8 +22,8 @@ import {
   agentVocabulary,
 } from "../protocol/messages.ts";
 import { HOST_EXIT } from "../protocol/host-exit.ts";
-import { startFunctionWorker } from "../workers.ts";
 import { toErrorRecord } from "./error-record.ts";
+import { type Thread, startThread } from "./host-thread.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
 /** How long a cancelled call may go on before its thread is replaced. */
@@ -87,36 +86,6 @@ function rehearse(): void {
   const fd = createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "warm", spinNs: 0 });
   Region.map(fd, 1, 1).close();
   closeDescriptor(fd);
-}
-
-interface Thread {
-  worker: Worker;
-  ready: Promise<void>;
-  /** Hears what the worker reports from then on. */
-  onReport: (report: WorkerReport) => void;
-  /** Why it ended, once it has: an uncaught error, or an exit. */
-  ended: Promise<Error>;
-}
-
-function startThread(index: number): Thread {
-  const worker = startFunctionWorker(`rfaas-worker-${index}`);
-  const ended = new Promise<Error>((resolve) => {
-    worker.once("error", resolve);
-    worker.once("exit", (code) => resolve(new Error(`its thread exited with code ${code}`)));
-  });
-  const ready = Promise.withResolvers<void>();
-  void ended.then(ready.reject);
-  // Whoever needs the thread hears of it from `ended`, too.
-  ready.promise.catch(() => {});
-  const thread: Thread = {
-    worker,
-    ready: ready.promise,
-    onReport: () => ready.resolve(),
-    ended,
-  };
-  // One listener for ever: to add one takes milliseconds while the worker imports a module.
-  worker.on("message", (report: WorkerReport) => thread.onReport(report));
-  return thread;
 }
 
 class HostedLease {
