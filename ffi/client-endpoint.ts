@@ -97,7 +97,7 @@ export class ClientEndpoint {
     return this.#shim.rfaas_last_slot(this.#handle);
   }
 
-  /** The sequence number of the slot's current call, which the node knows it by. */
+  /** The sequence of the slot's current call, which the node knows it by and which never comes again; exact up to 2^53. */
   sequence(slot: number): number {
     return this.#shim.rfaas_slot_sequence(this.#handle, slot);
   }
@@ -175,6 +175,11 @@ export class ClientEndpoint {
 
   unpark(): void {
     this.#shim.rfaas_client_unpark(this.#handle);
+  }
+
+  /** For tests of what happens where counts wrap: the sequence of the first call, before it is made. */
+  beginAt(sequence: number): void {
+    this.#shim.rfaas_client_begin_at(this.#handle, sequence);
   }
 
   close(): void {

@@ -5,16 +5,16 @@
 
 /** In the order of `rfaas_layout` in `ffi/shim/region.c`. */
 export const LAYOUT = {
-  version: 3,
+  version: 4,
   requestBytes: 64,
   responseBytes: 64,
   slotBytes: 256,
   workerPageBytes: 4096,
   leasePageBytes: 8192,
   requestInputOffset: 32,
-  requestSequence: 60,
+  requestSequence: 56,
   responseStatus: 48,
-  responseSequence: 60,
+  responseSequence: 56,
   slotTiming: 64,
   slotResponse: 128,
   inlineInputBytes: 32,

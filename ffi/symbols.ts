@@ -50,6 +50,7 @@ export const SYMBOLS = {
   rfaas_module_symbol: { args: ["ptr", "ptr"], returns: "f64" },
 
   rfaas_client_open: { args: ["ptr", "u32", "i32", "i32", "ptr"], returns: "f64" },
+  rfaas_client_begin_at: { args: ["ptr", "f64"], returns: "void" },
   rfaas_client_close: { args: ["ptr"], returns: "void" },
   rfaas_call: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
   rfaas_post: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
@@ -59,8 +60,8 @@ export const SYMBOLS = {
   rfaas_lost: { args: ["ptr"], returns: "i32" },
   rfaas_client_sleeps: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_last_slot: { args: ["ptr"], returns: "i32" },
-  rfaas_slot_sequence: { args: ["ptr", "u32"], returns: "u32" },
-  rfaas_held: { args: ["ptr", "u32", "u32"], returns: "i32" },
+  rfaas_slot_sequence: { args: ["ptr", "u32"], returns: "f64" },
+  rfaas_held: { args: ["ptr", "u32", "f64"], returns: "i32" },
   rfaas_worker_end: { args: ["ptr"], returns: "u32" },
   rfaas_worker_end_detail: { args: ["ptr"], returns: "i32" },
   rfaas_error_length: { args: ["ptr", "u32"], returns: "u32" },
@@ -70,6 +71,7 @@ export const SYMBOLS = {
   rfaas_client_unpark: { args: ["ptr"], returns: "void" },
 
   rfaas_worker_open: { args: ["ptr", "u32", "i32", "ptr"], returns: "f64" },
+  rfaas_worker_begin_at: { args: ["ptr", "f64"], returns: "void" },
   rfaas_worker_functions: { args: ["ptr", "u32"], returns: "void" },
   rfaas_worker_slots: { args: ["ptr"], returns: "f64" },
   rfaas_worker_slot_stride: { args: [], returns: "u32" },
@@ -81,7 +83,8 @@ export const SYMBOLS = {
   rfaas_worker_sleeps: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_worker_stop: { args: ["ptr", "i32"], returns: "void" },
   rfaas_worker_remaining: { args: ["ptr", "u32"], returns: "i32" },
-  rfaas_worker_runs: { args: ["ptr", "u32", "u32"], returns: "i32" },
+  rfaas_worker_begun: { args: ["ptr", "u32", "f64"], returns: "i32" },
+  rfaas_worker_runs: { args: ["ptr", "u32", "f64"], returns: "i32" },
   rfaas_worker_abort_calls: { args: ["ptr"], returns: "void" },
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
 

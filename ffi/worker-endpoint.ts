@@ -16,7 +16,9 @@ export const REQUEST = {
   outputCapacity: 11,
   function: 12,
   deadlineMs: 13,
-  sequence: 15,
+  /** All of it, in two words: it never comes again. */
+  sequence: 32,
+  sequenceHigh: 33,
 };
 export const FUNCTION_MASK = 0x000fffff;
 export const INPUT_INLINE = 0x40000000;
@@ -47,6 +49,11 @@ export class WorkerControl {
     native().rfaas_worker_stop(this.handle as Pointer, this.#loopFd);
   }
 
+  /** Whether the call that `sequence` names has begun and not been answered. */
+  begun(slot: number, sequence: number): boolean {
+    return native().rfaas_worker_begun(this.handle as Pointer, slot, sequence) !== 0;
+  }
+
   /** Whether the call that `sequence` names is in user code at this moment, not waiting and not a pending promise. */
   runs(slot: number, sequence: number): boolean {
     return native().rfaas_worker_runs(this.handle as Pointer, slot, sequence) !== 0;
@@ -55,6 +62,11 @@ export class WorkerControl {
   /** After the thread's end: what it had begun ends as lost, what is queued waits for the next thread. */
   abortCalls(): void {
     native().rfaas_worker_abort_calls(this.handle as Pointer);
+  }
+
+  /** For tests of what happens where counts wrap: the sequence of the first call, before it comes. */
+  beginAt(sequence: number): void {
+    native().rfaas_worker_begin_at(this.handle as Pointer, sequence);
   }
 
   /** No thread will come back. `reason` is one of `END`. */
@@ -85,6 +97,14 @@ export class WorkerEndpoint {
     const { rfaas_worker_turn } = this.#shim;
     this.turn = (slot, length, asyncCalls) =>
       rfaas_worker_turn(handle as Pointer, slot, length, asyncCalls);
+  }
+
+  /** The sequence of the call that `slot` holds, exact up to 2^53. */
+  sequence(slot: number): number {
+    const at = slot * this.slotWords;
+    return (
+      this.requests[at + REQUEST.sequence]! + this.requests[at + REQUEST.sequenceHigh]! * 2 ** 32
+    );
   }
 
   setFunctionCount(count: number): void {

@@ -9,7 +9,13 @@
 /* The next slot in order that is free. A busy one is skipped: an asynchronous call may hold it for long. With nothing in flight
  * it begins again at the first, whose lines both cores had last: a lone call then costs 50 ns less than one that walks the ring. */
 static int32_t take_slot(rfaas_client *c) {
-  if (c->in_flight == 0) c->head = 0;
+  if (c->in_flight == 0) {
+    c->head = 0;
+    if (__builtin_expect(c->skipped, 0)) {
+      c->skipped = 0;
+      __atomic_store_n(&c->page->skipped, 0, __ATOMIC_RELAXED);
+    }
+  }
   for (uint32_t tried = 0; tried <= c->mask; tried++) {
     uint32_t slot = (c->head + tried) & c->mask;
     rfaas_client_slot *local = &c->slot[slot];
@@ -27,10 +33,17 @@ static void *own_memory(const rfaas_client *c, uint32_t offset, uint32_t bytes) 
   return r ? r->memory + (offset - r->offset) : NULL;
 }
 
-/* Offsets and lengths come from our own views; they are checked again by the worker, who does not trust us. `deadline_ns` is
- * absolute, 0 for none. Returns the slot or a negative status. */
+/* In milliseconds of the lease. Times are compared by their difference, so one that is too far ahead is kept by us alone. */
+static inline uint32_t deadline_of(const rfaas_client *c, uint32_t deadline_ms, uint64_t deadline_ns) {
+  if (deadline_ms == 0 || deadline_ms > INT32_MAX) return 0;
+  uint32_t at = (uint32_t)((deadline_ns - c->epoch_ns) / 1000000u + 1);
+  return at ? at : 1;
+}
+
+/* Offsets and lengths come from our own views; they are checked again by the worker, who does not trust us. The deadline is
+ * `deadline_ms` from now, at `deadline_ns`; 0 for none. Returns the slot or a negative status. */
 static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
-                    uint32_t output_offset, uint32_t output_capacity, uint64_t deadline_ns) {
+                    uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms, uint64_t deadline_ns) {
   int32_t slot = take_slot(c);
   if (slot < 0) return RFAAS_RING_FULL;
   if ((uint64_t)input_offset + input_length > c->arena_bytes || (uint64_t)output_offset + output_capacity > c->arena_bytes)
@@ -46,26 +59,26 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
   }
   if (input_length <= RFAAS_INLINE_INPUT && !(c->verbs && (function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN)))) {
     function |= RFAAS_INPUT_INLINE;
-    memcpy(request.payload, c->arena + input_offset, RFAAS_INLINE_INPUT);
-  }
+    rfaas_copy_payload(request.payload, c->arena + input_offset, input_length, RFAAS_INLINE_INPUT);
+  } else memset(request.payload, 0, RFAAS_INLINE_INPUT);
   if (output_capacity <= c->inline_output) function |= RFAAS_OUTPUT_INLINE;
   request.input_offset = input_offset;
   request.input_length = input_length;
   request.output_offset = output_offset;
   request.output_capacity = output_capacity;
   request.function = function;
-  /* At least 1: 0 means none. One that is too far for the worker is kept by us alone. */
-  uint64_t deadline_ms = deadline_ns ? (deadline_ns - c->epoch_ns) / 1000000u + 1 : 0;
-  request.deadline_ms = deadline_ms > UINT32_MAX ? 0 : (uint32_t)deadline_ms;
-  request.fabric = 0;
-  request.sequence = c->sequence++;
+  request.deadline_ms = deadline_of(c, deadline_ms, deadline_ns);
+  request.word = c->sequence++;
 
-  local->sequence = request.sequence;
+  local->sequence = request.word;
   local->credit = RFAAS_IN_FLIGHT;
   local->output_offset = output_offset;
   local->output_capacity = output_capacity;
   local->function = function;
-  if (__builtin_expect((uint32_t)slot != c->head, 0)) __atomic_store_n(&c->page->skipped, 1, __ATOMIC_SEQ_CST);
+  if (__builtin_expect((uint32_t)slot != c->head && !c->skipped, 0)) {
+    c->skipped = 1;
+    __atomic_store_n(&c->page->skipped, 1, __ATOMIC_SEQ_CST);
+  }
   c->head = ((uint32_t)slot + 1) & c->mask;
   c->in_flight++;
   c->ops->post(c, (uint32_t)slot, &request);
@@ -80,8 +93,9 @@ static int may_answer(int32_t status) {
 /* Takes the result out of a response and gives the slot back. */
 static int32_t finish(rfaas_client *c, uint32_t slot, const rfaas_response *response) {
   rfaas_client_slot *local = &c->slot[slot];
-  int32_t status = response->status;
-  uint32_t length = response->length;
+  /* Once each: a hostile worker can go on writing them. */
+  int32_t status = __atomic_load_n(&response->status, __ATOMIC_RELAXED);
+  uint32_t length = __atomic_load_n(&response->length, __ATOMIC_RELAXED);
   if (local->function & RFAAS_TIMED) local->returned_ticks = rfaas_now_ticks();
   local->credit = RFAAS_FREE;
   c->in_flight--;
@@ -114,7 +128,7 @@ static inline int32_t await_slot(rfaas_client *c, uint32_t slot, uint64_t deadli
 RFAAS_EXPORT int32_t rfaas_call(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
                                 uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms) {
   uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
-  int32_t slot = post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ns);
+  int32_t slot = post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ms, deadline_ns);
   if (slot < 0) return slot;
   return await_slot(c, (uint32_t)slot, deadline_ns);
 }
@@ -122,7 +136,7 @@ RFAAS_EXPORT int32_t rfaas_call(rfaas_client *c, uint32_t function, uint32_t inp
 RFAAS_EXPORT int32_t rfaas_post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
                                 uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms) {
   uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
-  return post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ns);
+  return post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ms, deadline_ns);
 }
 
 /* The result of a posted call, or RFAAS_PENDING. */
@@ -200,30 +214,32 @@ RFAAS_EXPORT uint32_t rfaas_client_sleeps(rfaas_client *c, uint32_t late) { retu
 
 RFAAS_EXPORT int32_t rfaas_lost(rfaas_client *c) { return lost(c); }
 RFAAS_EXPORT int32_t rfaas_last_slot(rfaas_client *c) { return c->last_slot; }
-RFAAS_EXPORT uint32_t rfaas_slot_sequence(rfaas_client *c, uint32_t slot) { return c->slot[slot].sequence; }
+/* Exact up to 2^53, like the other sequences that leave the shim. */
+RFAAS_EXPORT double rfaas_slot_sequence(rfaas_client *c, uint32_t slot) { return (double)c->slot[slot & c->mask].sequence; }
 /* Whether the worker may still write the output of a call that was given up. Takes its answer, if there is one. */
-RFAAS_EXPORT int32_t rfaas_held(rfaas_client *c, uint32_t slot, uint32_t sequence) {
+RFAAS_EXPORT int32_t rfaas_held(rfaas_client *c, uint32_t slot, double sequence) {
   rfaas_client_slot *local = &c->slot[slot & c->mask];
-  if (local->sequence != sequence || local->credit != RFAAS_ABANDONED) return 0;
+  if (local->sequence != (uint64_t)sequence || local->credit != RFAAS_ABANDONED) return 0;
   if (!c->ops->poll(c, slot & c->mask)) return 1;
   local->credit = RFAAS_FREE;
   c->in_flight--;
   return 0;
 }
 RFAAS_EXPORT uint32_t rfaas_worker_end(rfaas_client *c) { return __atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE); }
-RFAAS_EXPORT int32_t rfaas_worker_end_detail(rfaas_client *c) { return c->page->detail; }
+RFAAS_EXPORT int32_t rfaas_worker_end_detail(rfaas_client *c) { return __atomic_load_n(&c->page->detail, __ATOMIC_RELAXED); }
 
 /* Bytes of the error record that the slot's last response carries, bounded by the record's size. */
 RFAAS_EXPORT uint32_t rfaas_error_length(rfaas_client *c, uint32_t slot) {
-  uint32_t length = c->slots[slot].response.length;
+  uint32_t length = __atomic_load_n(&c->slots[slot & c->mask].response.length, __ATOMIC_RELAXED);
   return length > RFAAS_ERROR_BYTES ? RFAAS_ERROR_BYTES : length;
 }
 
 /* Nanoseconds of the slot's last timed call: moved, found, ran, returned. They add up to no more than the call took: a client that
  * was interrupted while it posted is not counted for what the worker did meanwhile. Of a hostile worker they may be any numbers. */
 RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
-  rfaas_client_slot *local = &c->slot[slot];
-  rfaas_timing shared = c->slots[slot].timing;
+  rfaas_client_slot *local = &c->slot[slot & c->mask];
+  rfaas_timing shared;
+  rfaas_snapshot(&shared, &c->slots[slot & c->mask].timing, sizeof shared);
   double rate = rfaas_ticks_per_ns();
   double moved = (double)(int64_t)(local->posted_ticks - local->posting_ticks) / rate;
   double ran = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / shared.ticks_per_ns;
@@ -274,6 +290,9 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   c->spin_ticks = (uint64_t)(region->spin_ns * rfaas_ticks_per_ns());
   return (double)(uintptr_t)c;
 }
+
+/* For tests of what happens where counts wrap: the next call's sequence, before any call. */
+RFAAS_EXPORT void rfaas_client_begin_at(rfaas_client *c, double sequence) { c->sequence = (uint64_t)sequence; }
 
 RFAAS_EXPORT void rfaas_client_close(rfaas_client *c) {
   free(c);

@@ -6,6 +6,8 @@
 #ifndef RFAAS_ENDPOINT_H
 #define RFAAS_ENDPOINT_H
 
+#include <string.h>
+
 #include "clock.h"
 #include "rfaas.h"
 
@@ -63,8 +65,8 @@ typedef struct {
   int (*wait)(rfaas_worker *, uint64_t ns);
   void (*park)(rfaas_worker *);
   void (*unpark)(rfaas_worker *);
-  /* What the client's clock says now, in ms of the lease, for the deadline of a request. */
-  uint64_t (*client_clock_ms)(rfaas_worker *, const rfaas_request *);
+  /* Milliseconds until the request's deadline by the client's clock, as far as it is known; 0 or less when it has passed. */
+  int32_t (*left_ms)(rfaas_worker *, const rfaas_request *);
   /* The worker's page says why it has ended: lets the client see it. */
   void (*publish_end)(rfaas_worker *);
   /* Ends the worker's sleep, from another thread. */
@@ -95,7 +97,7 @@ typedef struct {
 enum rfaas_credit { RFAAS_FREE = 0, RFAAS_IN_FLIGHT = 1, RFAAS_ABANDONED = 2 };
 
 typedef struct {
-  uint32_t sequence;
+  uint64_t sequence;
   uint32_t credit; /* enum rfaas_credit */
   uint32_t output_offset;
   uint32_t output_capacity;
@@ -114,10 +116,11 @@ struct rfaas_client {
   rfaas_slot *slots;
   uint8_t *arena;
   uint64_t arena_bytes;
+  uint64_t sequence; /* of the next call */
   uint32_t mask;
   uint32_t head;
-  uint32_t sequence;
   uint32_t in_flight;
+  uint32_t skipped; /* what the worker's page says */
   uint32_t polling;
   int32_t last_slot;
   int32_t host_pidfd;
@@ -134,8 +137,9 @@ struct rfaas_client {
 typedef struct {
   rfaas_request request; /* private copy: what was checked is what is used */
   uint8_t output[RFAAS_LINE];
+  uint64_t sequence;
   uint32_t active;
-  uint8_t pad[RFAAS_LINE - sizeof(uint32_t)];
+  uint8_t pad[RFAAS_LINE - sizeof(uint64_t) - sizeof(uint32_t)];
 } rfaas_worker_slot;
 
 struct rfaas_worker {
@@ -148,10 +152,10 @@ struct rfaas_worker {
   uint8_t *arena;
   uint64_t arena_bytes;
   uint64_t epoch_ns;
+  uint64_t expected; /* the sequence of the next call */
   uint32_t inline_output;
   uint32_t mask;
   uint32_t hint;
-  uint32_t expected;
   uint32_t function_count;
   uint32_t polling;
   uint32_t stop;
@@ -165,6 +169,29 @@ struct rfaas_worker {
   rfaas_sleeps sleeps;
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };
+
+/* Copies a line of at most 64 bytes that the peer may be writing: what is looked at afterwards is the copy, not the line again. */
+static inline void rfaas_snapshot(void *copy, const void *shared, size_t bytes) {
+  memcpy(copy, shared, bytes);
+  __asm__ volatile("" ::: "memory");
+}
+
+/* Copies `length` bytes and fills the rest of `room`, a multiple of 16, with zeros: what lies behind a payload is not the peer's to
+ * see. Reads `room` bytes. */
+static inline void rfaas_copy_payload(uint8_t *to, const uint8_t *from, uint32_t length, uint32_t room) {
+  static const uint8_t mask[2 * RFAAS_LINE] = {
+#define RFAAS_ONES 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255
+      RFAAS_ONES, RFAAS_ONES, RFAAS_ONES, RFAAS_ONES};
+#undef RFAAS_ONES
+  const uint8_t *keep = mask + RFAAS_LINE - length;
+  for (uint32_t at = 0; at < room; at += sizeof(uint64_t)) {
+    uint64_t word, bits;
+    memcpy(&word, from + at, sizeof word);
+    memcpy(&bits, keep + at, sizeof bits);
+    word &= bits;
+    memcpy(to + at, &word, sizeof word);
+  }
+}
 
 /* One byte to a parked peer's event loop. A full or closed socket needs none. */
 void rfaas_notify(int32_t fd);

@@ -163,7 +163,9 @@ RFAAS_EXPORT double rfaas_region_errors(rfaas_region *region, uint32_t worker) {
 RFAAS_EXPORT uint32_t rfaas_region_ended(rfaas_region *region) {
   return __atomic_load_n(&region->page->ended, __ATOMIC_ACQUIRE);
 }
-RFAAS_EXPORT int32_t rfaas_region_end_detail(rfaas_region *region) { return region->page->detail; }
+RFAAS_EXPORT int32_t rfaas_region_end_detail(rfaas_region *region) {
+  return __atomic_load_n(&region->page->detail, __ATOMIC_RELAXED);
+}
 
 /* Of all workers together: calls, bytes, nanoseconds polling, and how many are in user code now. */
 RFAAS_EXPORT void rfaas_lease_usage(const rfaas_lease_page *page, uint32_t workers, double *out) {

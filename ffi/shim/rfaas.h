@@ -11,7 +11,7 @@
 
 #define RFAAS_EXPORT __attribute__((visibility("default")))
 #define RFAAS_MAGIC 0x53416672u /* "rfAS" */
-#define RFAAS_LAYOUT_VERSION 3u
+#define RFAAS_LAYOUT_VERSION 4u
 
 #define RFAAS_LINE 64u
 #define RFAAS_PAGE 4096u
@@ -72,8 +72,9 @@ enum rfaas_remote_operation { RFAAS_READ = 0, RFAAS_WRITE = 1, RFAAS_FETCH_ADD =
 #define RFAAS_OUTPUT_OWN 0x02000000u
 #define RFAAS_OUTPUT_INLINE 0x20000000u
 
-/* One cache line: the whole of a small call. The payload comes first so that it is 64-byte aligned; the sequence is last and
- * is stored with release order after everything else. Offsets count bytes from the start of the arena. */
+/* One cache line: the whole of a small call. The payload comes first so that it is 64-byte aligned, and bytes of it that the call
+ * does not use are zero; the word is last and is stored with release order after everything else. Offsets count bytes from the
+ * start of the arena. */
 typedef struct __attribute__((aligned(64))) {
   uint8_t payload[RFAAS_INLINE_INPUT];
   uint32_t input_offset;
@@ -81,9 +82,15 @@ typedef struct __attribute__((aligned(64))) {
   uint32_t output_offset;
   uint32_t output_capacity;
   uint32_t function;
-  uint32_t deadline_ms; /* since the lease's epoch, 0 for none */
-  uint32_t fabric; /* the fabric's own */
-  uint32_t sequence;
+  uint32_t deadline_ms; /* since the lease's epoch, modulo 2^32, 0 for none */
+  union {
+    /* Over shared memory all of the call's sequence, which never comes again: no slot that was left out for 2^32 calls looks new. */
+    uint64_t word;
+    struct {
+      uint32_t sequence; /* its lower half */
+      uint32_t fabric; /* over verbs, the fabric's own */
+    };
+  };
 } rfaas_request;
 
 /* Written by the worker only when the request asks for it. */
@@ -97,8 +104,7 @@ typedef struct __attribute__((aligned(64))) {
   uint8_t payload[RFAAS_INLINE_OUTPUT];
   int32_t status; /* RFAAS_OK or a negative rfaas_status */
   uint32_t length; /* bytes of output, or of the error record */
-  uint32_t reserved;
-  uint32_t sequence;
+  uint64_t sequence;
 } rfaas_response;
 
 /* Request and response lie in different 128-byte pairs, so that the adjacent-line prefetcher of one side does not fetch the
@@ -117,7 +123,7 @@ typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t ended; /* enum rfaas_end */
     int32_t detail;
-    uint32_t skipped; /* set by the client, once it has left out a slot that was still busy */
+    uint32_t skipped; /* set by the client while slots in flight may not follow each other */
   };
   uint8_t pad[RFAAS_PAGE - 2 * RFAAS_LINE];
 } rfaas_worker_page;

@@ -39,13 +39,13 @@ static void fall_asleep(uint32_t *word, uint32_t how) {
 
 static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
   rfaas_request *shared = &c->slots[slot].request;
-  memcpy(shared, request, offsetof(rfaas_request, sequence));
+  memcpy(shared, request, offsetof(rfaas_request, word));
   if (c->polling == RFAAS_HOT) {
-    __atomic_store_n(&shared->sequence, request->sequence, __ATOMIC_RELEASE);
+    __atomic_store_n(&shared->word, request->word, __ATOMIC_RELEASE);
     return;
   }
   /* Store, then look whether the worker sleeps; it says that it will sleep, then looks for the store. One of us sees. */
-  __atomic_store_n(&shared->sequence, request->sequence, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&shared->word, request->word, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&c->page->waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE) wake(&c->page->waiting, c->notify_fd);
 }
 
@@ -91,7 +91,7 @@ const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   clien
                                                client_park, client_unpark, client_lost, rfaas_remote_in_place};
 
 static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
-  return __atomic_load_n(&w->slots[slot].request.sequence, __ATOMIC_ACQUIRE) == w->expected && !w->slot[slot].active;
+  return __atomic_load_n(&w->slots[slot].request.word, __ATOMIC_ACQUIRE) == w->expected && !w->slot[slot].active;
 }
 
 static inline int32_t found(rfaas_worker *w, uint32_t slot) {
@@ -124,10 +124,12 @@ static int32_t worker_spin(rfaas_worker *w) {
 static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
   rfaas_response *response = &w->slots[slot].response;
   const rfaas_worker_slot *local = &w->slot[slot];
-  if (local->request.function & RFAAS_OUTPUT_INLINE) memcpy(response->payload, local->output, RFAAS_INLINE_OUTPUT);
+  if (local->request.function & RFAAS_OUTPUT_INLINE) 
+    rfaas_copy_payload(response->payload, local->output, length < RFAAS_INLINE_OUTPUT ? length : RFAAS_INLINE_OUTPUT,
+                       RFAAS_INLINE_OUTPUT);
   response->status = status;
   response->length = length;
-  __atomic_store_n(&response->sequence, local->request.sequence, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&response->sequence, local->sequence, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&w->lease->client_waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE)
     wake(&w->lease->client_waiting, w->notify_fd);
 }
@@ -146,13 +148,12 @@ static void worker_park(rfaas_worker *w) {
 }
 static void worker_unpark(rfaas_worker *w) { __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
 
-static uint64_t client_clock_ms(rfaas_worker *w, const rfaas_request *request) {
-  (void)request;
-  return (rfaas_now_ns() - w->epoch_ns) / 1000000u;
+static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
+  return (int32_t)(request->deadline_ms - (uint32_t)((rfaas_now_ns() - w->epoch_ns) / 1000000u));
 }
 
 static void worker_publish_end(rfaas_worker *w) { (void)w; }
 static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->waiting, loop_fd); }
 
 const rfaas_worker_ops rfaas_shm_worker_ops = {
-    worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};
+    worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, left_ms, worker_publish_end, worker_rouse};

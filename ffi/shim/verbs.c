@@ -52,6 +52,7 @@ static void write_ahead(rfaas_verbs_end *end, struct ibv_sge *of, uint64_t *to, 
 typedef struct {
   uint64_t address;
   uint32_t key;
+  uint32_t zero;
 } own_output;
 _Static_assert(sizeof(own_output) <= RFAAS_INLINE_INPUT, "fits the line");
 
@@ -78,9 +79,9 @@ static inline void leave_room(rfaas_client *c, uint32_t slot) {
 
 static uint32_t left_of(const rfaas_client *c, const rfaas_request *line) {
   if (!line->deadline_ms) return 0;
-  uint64_t now_ms = (rfaas_now_ns() - c->epoch_ns) / 1000000u;
-  uint64_t left = line->deadline_ms > now_ms ? line->deadline_ms - now_ms : 0;
-  return left < RFAAS_LEFT_LIMIT_MS ? (uint32_t)left : RFAAS_LEFT_LIMIT_MS;
+  int32_t left = (int32_t)(line->deadline_ms - (uint32_t)((rfaas_now_ns() - c->epoch_ns) / 1000000u));
+  if (left < 0) return 0;
+  return (uint32_t)left < RFAAS_LEFT_LIMIT_MS ? (uint32_t)left : RFAAS_LEFT_LIMIT_MS;
 }
 
 static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge *input) {
@@ -132,9 +133,9 @@ static void take_responses(rfaas_client *c) {
   uint32_t immediate, bytes;
   while (rfaas_verbs_receive(end, &immediate, &bytes)) {
     uint32_t slot = immediate & RFAAS_IMM_SLOT;
-    uint32_t sequence = slot <= c->mask ? c->slot[slot].sequence : 0;
+    uint64_t sequence = slot <= c->mask ? c->slot[slot].sequence : 0;
     if (slot > c->mask || c->slot[slot].credit == RFAAS_FREE ||
-        immediate >> RFAAS_IMM_SEQUENCE_SHIFT != (sequence << RFAAS_IMM_SEQUENCE_SHIFT) >> RFAAS_IMM_SEQUENCE_SHIFT) {
+        immediate >> RFAAS_IMM_SEQUENCE_SHIFT != ((uint32_t)sequence << RFAAS_IMM_SEQUENCE_SHIFT) >> RFAAS_IMM_SEQUENCE_SHIFT) {
       rfaas_verbs_fail(end, RFAAS_LINK_PROTOCOL, 0, 0);
       break;
     }
@@ -323,20 +324,22 @@ static int worker_wait(rfaas_worker *w, uint64_t ns) {
 static void worker_park(rfaas_worker *w) { rfaas_link_ring(w->verbs); }
 static void worker_unpark(rfaas_worker *w) { (void)w; }
 
-/* The client has another clock. The least difference ever seen is the truest; it may grow by 1 ms in 10 s, more than clocks drift. */
-static uint64_t client_clock_ms(rfaas_worker *w, const rfaas_request *request) {
+/* The client has another clock, in milliseconds modulo 2^32. The least difference ever seen is the truest; it may grow by 1 ms in
+ * 10 s, more than clocks drift. */
+static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
   rfaas_verbs_end *end = w->verbs;
-  uint64_t left_ms = request->fabric >> RFAAS_LEFT_SHIFT;
-  if (left_ms == RFAAS_LEFT_LIMIT_MS) return 0;
+  uint32_t left_then = request->fabric >> RFAAS_LEFT_SHIFT;
   uint64_t now_ns = rfaas_now_ns();
-  int64_t now_ms = (int64_t)(now_ns / 1000000u);
-  int64_t seen_ms = now_ms - ((int64_t)request->deadline_ms - (int64_t)left_ms);
-  int64_t known_ms = end->clock_offset_ms + (int64_t)((now_ns - end->clock_known_at_ns) / 10000000000u);
-  if (seen_ms < known_ms) {
-    end->clock_offset_ms = known_ms = seen_ms;
-    end->clock_known_at_ns = now_ns;
+  uint32_t now_ms = (uint32_t)(now_ns / 1000000u);
+  uint32_t known_ms = end->clock_offset_ms + (uint32_t)((now_ns - end->clock_known_at_ns) / 10000000000u);
+  if (left_then < RFAAS_LEFT_LIMIT_MS) {
+    uint32_t seen_ms = now_ms - (request->deadline_ms - left_then);
+    if ((int32_t)(seen_ms - known_ms) < 0) {
+      end->clock_offset_ms = known_ms = seen_ms;
+      end->clock_known_at_ns = now_ns;
+    }
   }
-  return now_ms > known_ms ? (uint64_t)(now_ms - known_ms) : 0;
+  return (int32_t)(request->deadline_ms - (now_ms - known_ms));
 }
 
 /* The client's copy of the worker's page learns why. */
@@ -356,7 +359,7 @@ static void worker_rouse(rfaas_worker *w, int32_t loop_fd) {
 }
 
 const rfaas_worker_ops rfaas_verbs_worker_ops = {
-    worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, client_clock_ms, worker_publish_end, worker_rouse};
+    worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, left_ms, worker_publish_end, worker_rouse};
 
 #else
 

@@ -143,13 +143,13 @@ struct rfaas_verbs_end {
   uint32_t receive_depth;
   uint32_t slots;
   /* A request that was found and not yet accepted, valid while `found_at` is the next sequence. */
-  uint32_t found_at;
+  uint64_t found_at;
   uint32_t found_slot;
   uint32_t probing;
   uint32_t one_sided_done;
   uint32_t unacknowledged; /* completion events */
   uint64_t probed_at_ns;
-  int64_t clock_offset_ms; /* our clock less the client's */
+  uint32_t clock_offset_ms; /* our clock less the client's, modulo 2^32 */
   uint64_t clock_known_at_ns;
   struct ibv_comp_channel *channel;
   struct rdma_cm_id *id;

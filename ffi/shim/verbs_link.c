@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define GREETING_MAGIC 0x72664c4bu /* "rfLK" */
-#define GREETING_VERSION 1u
+#define GREETING_VERSION 2u
 
 /* Private data of a connection's request and reply. The kernel leaves 56 bytes for it in a request. */
 typedef struct {
@@ -178,7 +178,7 @@ static void requested(rfaas_link *link, const struct rdma_cm_event *event) {
     end->remote_base = g.base;
     end->remote_key = g.key;
     end->clock_known_at_ns = rfaas_now_ns();
-    end->clock_offset_ms = (int64_t)(end->clock_known_at_ns / 1000000u) - (int64_t)g.clock_ms;
+    end->clock_offset_ms = (uint32_t)(end->clock_known_at_ns / 1000000u) - (uint32_t)g.clock_ms;
     describe_memory(link, end, id->port_num);
     rfaas_cm_set_timers(id);
     id->context = end;

@@ -30,9 +30,10 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   rfaas_worker_slot *local = &w->slot[slot];
   const rfaas_request *shared = w->incoming;
   rfaas_request *r = &local->request;
-  memcpy(&r->input_offset, &shared->input_offset, sizeof *r - offsetof(rfaas_request, input_offset));
-  if (r->function & (RFAAS_INPUT_INLINE | RFAAS_OUTPUT_OWN)) memcpy(r->payload, shared->payload, RFAAS_INLINE_INPUT);
-  r->sequence = w->expected++;
+  rfaas_snapshot(&r->input_offset, &shared->input_offset, sizeof *r - offsetof(rfaas_request, input_offset));
+  if (r->function & (RFAAS_INPUT_INLINE | RFAAS_OUTPUT_OWN)) rfaas_snapshot(r->payload, shared->payload, RFAAS_INLINE_INPUT);
+  local->sequence = w->expected++;
+  r->sequence = (uint32_t)local->sequence;
   w->hint = (slot + 1) & w->mask;
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
   int sound = (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
@@ -44,7 +45,7 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
     answer(w, slot, RFAAS_BAD_REQUEST, 0);
     return 0;
   }
-  if (__builtin_expect(r->deadline_ms != 0, 0) && w->ops->client_clock_ms(w, r) >= r->deadline_ms) {
+  if (__builtin_expect(r->deadline_ms != 0, 0) && w->ops->left_ms(w, r) <= 0) {
     answer(w, slot, RFAAS_DEADLINE, 0);
     return 0;
   }
@@ -154,10 +155,8 @@ RFAAS_EXPORT void rfaas_worker_defer(rfaas_worker *w, uint32_t slot) {
 RFAAS_EXPORT int32_t rfaas_worker_remaining(rfaas_worker *w, uint32_t slot) {
   const rfaas_request *request = &w->slot[slot & w->mask].request;
   if (request->deadline_ms == 0) return -1;
-  uint64_t now_ms = w->ops->client_clock_ms(w, request);
-  if (now_ms >= request->deadline_ms) return 0;
-  uint64_t left_ms = request->deadline_ms - now_ms;
-  return left_ms > INT32_MAX ? INT32_MAX : (int32_t)left_ms;
+  int32_t left_ms = w->ops->left_ms(w, request);
+  return left_ms > 0 ? left_ms : 0;
 }
 
 /* Before the thread goes to its event loop: from now on a request writes to its notify descriptor. Returns 1, and does not
@@ -203,6 +202,9 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   return (double)(uintptr_t)w;
 }
 
+/* For tests of what happens where counts wrap: the sequence of the first call. */
+RFAAS_EXPORT void rfaas_worker_begin_at(rfaas_worker *w, double sequence) { w->expected = (uint64_t)sequence; }
+
 RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) { w->function_count = count; }
 RFAAS_EXPORT double rfaas_worker_slots(rfaas_worker *w) { return (double)(uintptr_t)w->slot; }
 RFAAS_EXPORT uint32_t rfaas_worker_slot_stride(void) { return sizeof(rfaas_worker_slot); }
@@ -213,9 +215,17 @@ RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
   w->ops->rouse(w, loop_fd);
 }
 
-/* Whether user code runs this very call now. */
-RFAAS_EXPORT int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, uint32_t sequence) {
-  return __atomic_load_n(&w->usage->running, __ATOMIC_ACQUIRE) == slot + 1 && w->slot[slot & w->mask].request.sequence == sequence;
+static int begun(rfaas_worker *w, uint32_t slot, double sequence) {
+  const rfaas_worker_slot *local = &w->slot[slot & w->mask];
+  return __atomic_load_n(&local->active, __ATOMIC_ACQUIRE) && local->sequence == (uint64_t)sequence;
+}
+
+/* Whether this very call has begun and not been answered: it may still write its output. */
+RFAAS_EXPORT int32_t rfaas_worker_begun(rfaas_worker *w, uint32_t slot, double sequence) { return begun(w, slot, sequence); }
+
+/* Whether user code runs this very call now, and not as a promise that waits. */
+RFAAS_EXPORT int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, double sequence) {
+  return __atomic_load_n(&w->usage->running, __ATOMIC_ACQUIRE) == slot + 1 && begun(w, slot, sequence);
 }
 
 /* The thread is gone: whatever it had begun ends as lost, so that another thread can go on with the queue. */

@@ -104,7 +104,7 @@ export class CallContext implements FunctionContext {
 
   #current(): CallInvocation {
     if (this.#retired) return this.#known!;
-    const sequence = this.#word(REQUEST.sequence);
+    const sequence = this.#endpoint.sequence(this.#slot);
     if (this.#known?.sequence === sequence) return this.#known;
     this.#progress = undefined;
     const { lease, worker } = this.#scope;

@@ -139,7 +139,7 @@ export class CallServer {
   #finishOddly(slot: number, fn: number, capacity: number, result: unknown): void {
     if (typeof result !== "object" || result === null)
       return this.#fail(slot, wrongResult(this.#names[fn]!, capacity, result));
-    const call = this.#endpoint.requests[slot * this.#endpoint.slotWords + REQUEST.sequence]!;
+    const call = this.#endpoint.sequence(slot);
     this.pending++;
     this.#deferred.set(slot, call);
     this.#endpoint.defer(slot);

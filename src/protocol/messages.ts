@@ -4,7 +4,7 @@
  */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { MAX_CAUSES } from "../errors.ts";
-import { count, index, text } from "./fields.ts";
+import { count, index, sequence, text } from "./fields.ts";
 import {
   AskPackages,
   DropOffer,
@@ -22,7 +22,7 @@ import { Usage } from "./usage.ts";
 import { Vocabulary } from "./vocabulary.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
 /** At most a day; a lease is renewed, not long. */
@@ -134,7 +134,7 @@ const Cancel = Type.Object({
   lease: count,
   worker: index,
   slot: index,
-  sequence: index,
+  sequence,
   /** The function is only told; without it, a thread that goes on is replaced. */
   gently: Type.Optional(Type.Boolean()),
 });
@@ -230,7 +230,7 @@ export type LogLine = Static<typeof LogLine>;
 const report = {
   worker: index,
   slot: index,
-  sequence: index,
+  sequence,
   fraction: Type.Number({ minimum: 0, maximum: 1 }),
   message: Type.Union([text, Type.Null()]),
   /** Reports of this call before it that came too fast. */
@@ -278,7 +278,7 @@ const HostCancel = Type.Object({
   t: Type.Literal("host-cancel"),
   worker: index,
   slot: index,
-  sequence: index,
+  sequence,
   gently: Type.Boolean(),
 });
 

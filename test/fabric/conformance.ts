@@ -13,6 +13,8 @@ export interface Shape {
   slots: number;
   arenaBytes: number;
   spinNs?: number;
+  /** How long ago the lease was granted. */
+  agedMs?: number;
 }
 
 /** An endpoint whose worker is driven by the test itself. */
@@ -21,6 +23,8 @@ export interface LocalPair extends AsyncDisposable {
   clientArena: ArrayBuffer;
   worker: WorkerEndpoint;
   workerArena: ArrayBuffer;
+  /** The sequence of the first call, on both sides. */
+  beginAt(sequence: number): void;
   /** Asks the worker to stop, as its host would. */
   stop(): void;
 }
@@ -129,6 +133,87 @@ export function conformance(fabric: Fabric): void {
       expect(client.test(first)).toBe(STATUS.pending);
       worker.answer(held, STATUS.ok, 4);
       expect(result(client, first)).toBe(4);
+    });
+
+    // The bits of a sequence that an immediate has room for, half of a slot's word, and the first sequence of all.
+    for (const wrap of [2 ** 17, 2 ** 32])
+      test(`no slot is taken for another where counts pass ${wrap}, by lone calls, bursts and calls out of order`, async () => {
+        pair = await open();
+        pair.beginAt(wrap - 256);
+        const { client, clientArena, worker, workerArena } = pair;
+        const input = (at: number) => new Uint32Array(clientArena, at * 64, 1);
+        const output = (at: number) => new Uint32Array(clientArena, OUTPUT_AT + at * 64, 1);
+        const post = (at: number, value: number) => {
+          input(at)[0] = value;
+          return client.post(0, at * 64, 4, OUTPUT_AT + at * 64, 4, 0);
+        };
+        const valueOf = (slot: number) => {
+          const [seen] = payloads(worker, workerArena, slot);
+          return new DataView(seen.buffer as ArrayBuffer, seen.byteOffset).getUint32(0, true);
+        };
+        for (let calls = 0, round = 0; calls < 600; round++) {
+          const burst = (round % 8) + 1;
+          const posted = Array.from({ length: burst }, (_, at) => post(at, calls + at));
+          const found = [];
+          for (let i = 0; i < burst; i++) {
+            const slot = next(worker);
+            expect([slot, valueOf(slot), worker.sequence(slot)]).toEqual([
+              posted[i]!,
+              calls + i,
+              wrap - 256 + calls + i,
+            ]);
+            echo(pair, slot);
+            worker.defer(slot);
+            found.push(slot);
+          }
+          expect(worker.turn(-1, 0, BRIEFLY)).toBe(IDLE);
+          if (round % 2) found.reverse();
+          for (const slot of found) worker.answer(slot, STATUS.ok, 4);
+          for (const [at, slot] of posted.entries()) {
+            expect([result(client, slot), output(at)[0]]).toEqual([4, calls + at]);
+            expect(client.sequence(slot)).toBe(wrap - 256 + calls + at);
+          }
+          calls += burst;
+        }
+      });
+
+    test("a slot that was left out for 2^32 calls does not look new, on either side", async () => {
+      pair = await open();
+      const { client, worker } = pair;
+      const fill = () => Array.from({ length: 8 }, () => client.post(0, 0, 4, OUTPUT_AT, 4, 0));
+      const answerAll = (slots: number[]) => {
+        for (const slot of slots) {
+          expect(next(worker)).toBe(slot);
+          worker.defer(slot);
+        }
+        for (const slot of slots) worker.answer(slot, STATUS.ok, 4);
+        for (const slot of slots) expect(result(client, slot)).toBe(4);
+      };
+      answerAll(fill());
+      // As if 2^32 calls had gone through other slots: these still hold what is expected next, but for the upper half.
+      pair.beginAt(2 ** 32 + 1);
+      expect(worker.turn(-1, 0, BRIEFLY)).toBe(IDLE);
+      const slots = fill();
+      for (const slot of slots) expect(client.test(slot)).toBe(STATUS.pending);
+      answerAll(slots);
+    });
+
+    test("deadlines hold where a lease's milliseconds pass 2^32", async () => {
+      for (const agedMs of [2 ** 32 - 300, 2 ** 31 - 300, 2 ** 33 + 7]) {
+        pair = await open({ agedMs });
+        const { client, worker } = pair;
+        const soon = client.post(0, 0, 4, OUTPUT_AT, 4, 1);
+        const found = client.post(0, 0, 4, OUTPUT_AT, 4, 60_000);
+        await Bun.sleep(10);
+        expect(next(worker)).toBe(found);
+        expect(worker.remainingMs(found)).toBeGreaterThan(30_000);
+        expect(worker.remainingMs(found)).toBeLessThanOrEqual(60_000);
+        worker.turn(found, 4, BRIEFLY);
+        expect(result(client, found)).toBe(4);
+        expect(result(client, soon)).toBe(STATUS.deadline);
+        await pair[Symbol.asyncDispose]();
+        pair = undefined;
+      }
     });
 
     for (const bytes of [0, 1, 8, 31, 32, 33, 47, 48, 49, 63, 64, 65, 1024, 16 * 1024]) {

@@ -1,11 +1,12 @@
-import { describe, expect, test } from "bun:test";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
-import { Region, createRegion } from "../../ffi/region.ts";
+import { LAYOUT, STATUS } from "../../ffi/layout.ts";
+import { Region } from "../../ffi/region.ts";
 import { openPidfd } from "../../ffi/system.ts";
-import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
+import { SCRATCH_OUTPUT, WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import {
   type Fabric,
   type LocalPair,
@@ -13,9 +14,7 @@ import {
   type Shape,
   conformance,
 } from "./conformance.ts";
-
-const regionOf = ({ polling, slots, arenaBytes, spinNs = 0 }: Shape): number =>
-  createRegion({ workers: 1, slots, arenaBytes, polling, spinNs });
+import { regionOf } from "./region-of.ts";
 
 const shm: Fabric = {
   name: "shm",
@@ -35,6 +34,10 @@ const shm: Fabric = {
       clientArena: here.arena,
       worker,
       workerArena: there.arena,
+      beginAt(sequence) {
+        client.beginAt(sequence);
+        control.beginAt(sequence);
+      },
       stop: () => control.stop(),
       async [Symbol.asyncDispose]() {
         client.close();
@@ -123,5 +126,86 @@ describe("a region's header", () => {
     expect(() => Region.map(fd, 1, 8)).toThrow();
     closeDescriptor(pidfd);
     closeDescriptor(fd);
+  });
+});
+
+describe("shared lines", () => {
+  const SLOTS = 8;
+  const slotAt = LAYOUT.leasePageBytes + LAYOUT.workerPageBytes;
+  let fd = -1;
+  let region: Region;
+  let client: ClientEndpoint;
+  let worker: WorkerEndpoint;
+  const shared = (at: number, bytes: number): Uint8Array => {
+    const seen = new Uint8Array(bytes);
+    const raw = openSync(`/proc/self/fd/${fd}`, "r");
+    readSync(raw, seen, 0, bytes, at);
+    closeSync(raw);
+    return seen;
+  };
+
+  beforeEach(() => {
+    fd = regionOf({ polling: "hot", slots: SLOTS, arenaBytes: 64 * 1024 });
+    region = Region.map(fd, 1, SLOTS);
+    client = new ClientEndpoint(region, 0, SLOTS, { hostPidfd: -1, notifyFd: -1 });
+    const control = new WorkerControl(region, 0, -1, { clientFd: -1 });
+    worker = new WorkerEndpoint(control.handle, SLOTS);
+    worker.setFunctionCount(1);
+    new Uint8Array(region.arena).fill(0x5e);
+  });
+  afterEach(() => {
+    client.close();
+    region.close();
+    closeDescriptor(fd);
+  });
+
+  test("hold nothing of the client but the payload: what a call does not use of its line is zero", () => {
+    for (const bytes of [0, 1, 7, 8, 9, 31, 32, 33, 1024]) {
+      const slot = client.post(0, 0, bytes, 4096, 1024, 0);
+      const line = shared(slotAt + slot * LAYOUT.slotBytes, LAYOUT.inlineInputBytes);
+      const own = bytes <= LAYOUT.inlineInputBytes ? bytes : 0;
+      expect([...line]).toEqual([...line.keys()].map((i) => (i < own ? 0x5e : 0)));
+      worker.turn(worker.turn(-1, 0, 1), 0, 1);
+      expect(client.test(slot)).toBe(0);
+    }
+  });
+
+  test("hold nothing of the worker but the result", () => {
+    for (const bytes of [48, 0, 1, 8, 15, 47]) {
+      const slot = client.post(0, 0, 8, 4096, 48, 0);
+      expect(worker.turn(-1, 0, 1)).toBe(slot);
+      const at = 4 * slot * worker.slotWords + SCRATCH_OUTPUT;
+      new Uint8Array(worker.scratch, at, 48).fill(0x77);
+      worker.turn(slot, bytes, 1);
+      const line = shared(slotAt + slot * LAYOUT.slotBytes + LAYOUT.slotResponse, 48);
+      expect([...line]).toEqual([...line.keys()].map((i) => (i < bytes ? 0x77 : 0)));
+      expect(client.test(slot)).toBe(bytes);
+    }
+  });
+
+  test("say that slots were skipped only while calls are in flight: a lone worker does not search its ring", () => {
+    const skipped = () => shared(LAYOUT.leasePageBytes + 72, 4)[0];
+    const post = () => client.post(0, 0, 8, 4096, 8, 0);
+    for (let round = 0; round < 3; round++) {
+      const [held, quick] = [post(), post()];
+      for (const slot of [held, quick]) {
+        expect(worker.turn(-1, 0, 1)).toBe(slot);
+        worker.defer(slot);
+      }
+      // The ring comes around to the slot that is still held.
+      for (let i = 0; i < SLOTS; i++) {
+        const slot = i === 0 ? quick : post();
+        if (i > 0) expect(worker.turn(-1, 0, 1)).toBe(slot);
+        worker.answer(slot, STATUS.ok, 8);
+        expect(client.test(slot)).toBe(8);
+      }
+      expect(skipped()).toBe(1);
+      worker.answer(held, STATUS.ok, 8);
+      expect(client.test(held)).toBe(8);
+      const lone = post();
+      expect(skipped()).toBe(0);
+      worker.turn(worker.turn(-1, 0, 1), 8, 1);
+      expect(client.test(lone)).toBe(8);
+    }
   });
 });

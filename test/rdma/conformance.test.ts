@@ -2,7 +2,7 @@ import { describe, test } from "bun:test";
 import { join } from "node:path";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
-import { Region, createRegion } from "../../ffi/region.ts";
+import { Region } from "../../ffi/region.ts";
 import { verbsProblem } from "../../ffi/verbs.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { addressesOf, rdmaDevices } from "../../src/fabric/devices.ts";
@@ -14,6 +14,7 @@ import {
   type Shape,
   conformance,
 } from "../fabric/conformance.ts";
+import { regionOf } from "../fabric/region-of.ts";
 
 /** The address of an RDMA device of this machine, or why there is none. */
 function findDevice(): { address: string } | { reason: string } {
@@ -26,9 +27,9 @@ function findDevice(): { address: string } | { reason: string } {
 
 const device = findDevice();
 
-function map({ polling, slots, arenaBytes, spinNs = 0 }: Shape): Region {
-  const fd = createRegion({ workers: 1, slots, arenaBytes, polling, spinNs });
-  const region = Region.map(fd, 1, slots);
+function map(shape: Shape): Region {
+  const fd = regionOf(shape);
+  const region = Region.map(fd, 1, shape.slots);
   closeDescriptor(fd);
   return region;
 }
@@ -56,6 +57,10 @@ function verbs(address: string): Fabric {
         clientArena: here.arena,
         worker,
         workerArena: there.arena,
+        beginAt(sequence) {
+          client.beginAt(sequence);
+          control.beginAt(sequence);
+        },
         stop: () => control.stop(),
         async [Symbol.asyncDispose]() {
           client.close();
