@@ -5,7 +5,7 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
-import type { Region } from "./region.ts";
+import { type Region, viewAt } from "./region.ts";
 import type { Link } from "./verbs.ts";
 
 /** Fields of a request as the worker keeps it, in 32-bit words from the start of a slot. */
@@ -86,12 +86,13 @@ export class WorkerEndpoint {
   readonly scratch: ArrayBuffer;
   readonly #shim = native();
   readonly #handle: Pointer;
+  readonly #slots: Pointer;
 
   constructor(handle: number, slots: number) {
     this.#handle = handle as Pointer;
     const stride = this.#shim.rfaas_worker_slot_stride();
-    const start = this.#shim.rfaas_worker_slots(this.#handle);
-    this.scratch = toArrayBuffer(start as Pointer, 0, slots * stride);
+    this.#slots = this.#shim.rfaas_worker_slots(this.#handle) as Pointer;
+    this.scratch = toArrayBuffer(this.#slots, 0, slots * stride);
     this.requests = new Uint32Array(this.scratch);
     this.slotWords = stride / 4;
     const { rfaas_worker_turn } = this.#shim;
@@ -105,6 +106,16 @@ export class WorkerEndpoint {
     return (
       this.requests[at + REQUEST.sequence]! + this.requests[at + REQUEST.sequenceHigh]! * 2 ** 32
     );
+  }
+
+  /** A view of a slot's inline input with a buffer of its own, for user code: nothing else can be reached through it. */
+  inlineInput(slot: number, length: number): Uint8Array<ArrayBuffer> {
+    return viewAt(this.#slots, 4 * slot * this.slotWords, length);
+  }
+
+  /** The same of its inline output. */
+  inlineOutput(slot: number, length: number): Uint8Array<ArrayBuffer> {
+    return viewAt(this.#slots, 4 * slot * this.slotWords + SCRATCH_OUTPUT, length);
   }
 
   setFunctionCount(count: number): void {

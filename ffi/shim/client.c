@@ -35,7 +35,7 @@ static void *own_memory(const rfaas_client *c, uint32_t offset, uint32_t bytes) 
 
 /* In milliseconds of the lease. Times are compared by their difference, so one that is too far ahead is kept by us alone. */
 static inline uint32_t deadline_of(const rfaas_client *c, uint32_t deadline_ms, uint64_t deadline_ns) {
-  if (deadline_ms == 0 || deadline_ms > INT32_MAX) return 0;
+  if (deadline_ms == 0 || deadline_ms > RFAAS_LONGEST_DEADLINE_MS) return 0;
   uint32_t at = (uint32_t)((deadline_ns - c->epoch_ns) / 1000000u + 1);
   return at ? at : 1;
 }

@@ -24,6 +24,8 @@
 #define RFAAS_TURNS_PER_CHECK 16u
 /* With asynchronous functions in flight a worker that may spin does so only this long between turns of its event loop. */
 #define RFAAS_BUSY_TURN_NS 10000u
+/* Twelve days: far less than half of what 32 bits of milliseconds can tell apart. */
+#define RFAAS_LONGEST_DEADLINE_MS (1u << 30)
 /* Adaptive: gaps between calls up to this are worth spinning through; one wake-up costs 20-35 us on both sides. */
 #define RFAAS_ADAPTIVE_GAP_NS 250000u
 

@@ -51,7 +51,6 @@ export class CallContext implements FunctionContext {
   readonly #slot: number;
   #known: CallInvocation | undefined;
   #progress: Progress | undefined;
-  #retired = false;
 
   constructor(scope: WorkerScope, endpoint: WorkerEndpoint, slot: number) {
     this.#scope = scope;
@@ -74,7 +73,7 @@ export class CallContext implements FunctionContext {
 
   /** Functions take it out of the context, so it is bound. */
   readonly progress = (fraction: number, message?: string): void => {
-    if (this.#retired || !(this.#word(REQUEST.function) & REPORTED)) return;
+    if (!(this.#word(REQUEST.function) & REPORTED)) return;
     const { sequence } = this.#current();
     const bounded = Math.min(1, Math.max(0, Number(fraction) || 0));
     const progress = (this.#progress ??= new Progress());
@@ -87,12 +86,6 @@ export class CallContext implements FunctionContext {
     this.#current().abort(reason);
   }
 
-  /** The slot goes to another call, while this one may still run: what it was told stays true of it. */
-  retire(): void {
-    this.#current();
-    this.#retired = true;
-  }
-
   /** The call has been answered. */
   ended(): void {
     this.#known?.end();
@@ -103,7 +96,6 @@ export class CallContext implements FunctionContext {
   }
 
   #current(): CallInvocation {
-    if (this.#retired) return this.#known!;
     const sequence = this.#endpoint.sequence(this.#slot);
     if (this.#known?.sequence === sequence) return this.#known;
     this.#progress = undefined;

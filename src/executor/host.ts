@@ -26,8 +26,10 @@ import { toErrorRecord } from "./error-record.ts";
 import { type Thread, startThread } from "./host-thread.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
-/** How long a cancelled call may go on before its thread is replaced. */
-const CANCEL_GRACE_MS = 50;
+/** How long a call may go on after its deadline before its thread is replaced: one that keeps the thread busy, */
+const BUSY_GRACE_MS = 50;
+/** and an asynchronous one, beside which other calls go on that the thread's end would end, too. */
+const PENDING_GRACE_MS = 2000;
 /** Threads that nobody needs end this long after the grant: their end takes a processor for milliseconds. */
 const SPARES_END_AFTER_MS = 50;
 /** How long a thread may take to die before the whole host does. */
@@ -222,18 +224,20 @@ class HostedLease {
   }
 
   /**
-   * The client gave up on a call. A pending promise is forgotten; a call that still runs after a moment has its thread
-   * replaced. Gently, the function is told and nothing else.
+   * The client gave up on a call: its function is told. Unless gently, one that goes on all the same has its thread replaced, since
+   * it may write to the call's memory for as long as it runs.
    */
   cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
     const control = this.#controls[worker];
     if (!control || !this.#answered) return;
-    const expire: WorkerOrder = { slot, sequence, gently };
-    this.#threads[worker]!.worker.postMessage(expire);
+    const abort: WorkerOrder = { slot, sequence, gently };
+    this.#threads[worker]!.worker.postMessage(abort);
     if (gently) return;
-    setTimeout(() => {
-      if (!this.#restarting.has(worker) && control.runs(slot, sequence)) void this.#restart(worker);
-    }, CANCEL_GRACE_MS);
+    const restartIf = (goesOn: () => boolean) => {
+      if (!this.#restarting.has(worker) && goesOn()) void this.#restart(worker);
+    };
+    setTimeout(() => restartIf(() => control.runs(slot, sequence)), BUSY_GRACE_MS);
+    setTimeout(() => restartIf(() => control.begun(slot, sequence)), PENDING_GRACE_MS);
   }
 
   /** Lets every worker go over to another build of the module, once the calls that it runs have ended. */

@@ -2,13 +2,13 @@
  * The worker's hot loop. Per call: one FFI call that answers the last request and finds the next, two cached views, the
  * function. It allocates nothing while callers reuse their buffers, logs nothing, and throws nothing.
  */
-import { STATUS } from "../../ffi/layout.ts";
+import { LAYOUT, STATUS } from "../../ffi/layout.ts";
+import type { Region } from "../../ffi/region.ts";
 import {
   FUNCTION_MASK,
   INPUT_INLINE,
   OUTPUT_INLINE,
   REQUEST,
-  SCRATCH_OUTPUT,
   type WorkerEndpoint,
 } from "../../ffi/worker-endpoint.ts";
 import type { RawFunction } from "../function/raw.ts";
@@ -19,6 +19,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Views of the arena are kept by place and length; a power of two. */
 const VIEW_CACHE = 256;
+/** From none to the longest inline payload. */
+const INLINE_LENGTHS = LAYOUT.inlineOutputBytes + 1;
 const NO_ANSWER = -1;
 /** Words of a request, as constants that the JIT can fold. */
 const {
@@ -41,11 +43,14 @@ export class CallServer {
   readonly #scope: WorkerScope;
   /** By slot. */
   readonly #contexts: CallContext[];
-  readonly #arena: ArrayBuffer;
+  readonly #region: Region;
   readonly #errors: Uint8Array;
   /** Sequences of the calls that go on as promises, by slot. */
   readonly #deferred = new Map<number, number>();
   readonly #views: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
+  /** Where in the arena each of them lies. */
+  readonly #offsets = new Array<number>(VIEW_CACHE).fill(0);
+  /** By slot and length. */
   readonly #inlineInputs: (Bytes | undefined)[];
   readonly #inlineOutputs: (Bytes | undefined)[];
 
@@ -54,7 +59,7 @@ export class CallServer {
     functions: readonly RawFunction[],
     names: readonly string[],
     scope: WorkerScope,
-    arena: ArrayBuffer,
+    region: Region,
     errors: Uint8Array,
     slots: number,
   ) {
@@ -63,10 +68,10 @@ export class CallServer {
     this.#names = names;
     this.#scope = scope;
     this.#contexts = Array.from({ length: slots }, (_, i) => new CallContext(scope, endpoint, i));
-    this.#arena = arena;
+    this.#region = region;
     this.#errors = errors;
-    this.#inlineInputs = new Array(slots).fill(undefined);
-    this.#inlineOutputs = new Array(slots).fill(undefined);
+    this.#inlineInputs = new Array(slots * INLINE_LENGTHS).fill(undefined);
+    this.#inlineOutputs = new Array(slots * INLINE_LENGTHS).fill(undefined);
   }
 
   /** Runs calls until none comes within the endpoint's bounded wait. Returns `IDLE` or `STOPPED`. */
@@ -86,11 +91,11 @@ export class CallServer {
       const capacity = requests[base + OUTPUT_CAPACITY_WORD]!;
       const input =
         flags & INPUT_INLINE
-          ? this.#inlineInput(slot, base, inputLength)
+          ? this.#inlineInput(slot, inputLength)
           : this.#view(requests[base + INPUT_OFFSET_WORD]!, inputLength);
       const output =
         flags & OUTPUT_INLINE
-          ? this.#inlineOutput(slot, base, capacity)
+          ? this.#inlineOutput(slot, capacity)
           : this.#view(requests[base + OUTPUT_OFFSET_WORD]!, capacity);
       let result: number | Promise<number>;
       try {
@@ -105,48 +110,51 @@ export class CallServer {
         length = result;
         scope.cold = false;
       } else {
-        this.#finishOddly(slot, flags & FUNCTION_MASK, capacity, result);
+        this.#finishOddly(slot, flags & FUNCTION_MASK, input, output, result);
         slot = NO_ANSWER;
       }
     }
   }
 
+  // What user code gets has a buffer of its own: through it nothing but the payload can be reached. One that user code has detached
+  // has no length, and is made anew.
+
   #view(offset: number, length: number): Bytes {
     const at = ((offset >>> 6) ^ length) & (VIEW_CACHE - 1);
     const known = this.#views[at];
-    if (known !== undefined && known.byteOffset === offset && known.length === length) return known;
-    return (this.#views[at] = new Uint8Array(this.#arena, offset, length));
+    if (known !== undefined && this.#offsets[at] === offset && known.length === length)
+      return known;
+    this.#offsets[at] = offset;
+    return (this.#views[at] = this.#region.payload(offset, length));
   }
 
-  #inlineInput(slot: number, base: number, length: number): Bytes {
-    const known = this.#inlineInputs[slot];
+  #inlineInput(slot: number, length: number): Bytes {
+    const at = slot * INLINE_LENGTHS + length;
+    const known = this.#inlineInputs[at];
     if (known !== undefined && known.length === length) return known;
-    return (this.#inlineInputs[slot] = new Uint8Array(this.#endpoint.scratch, 4 * base, length));
+    return (this.#inlineInputs[at] = this.#endpoint.inlineInput(slot, length));
   }
 
-  #inlineOutput(slot: number, base: number, length: number): Bytes {
-    const known = this.#inlineOutputs[slot];
+  #inlineOutput(slot: number, length: number): Bytes {
+    const at = slot * INLINE_LENGTHS + length;
+    const known = this.#inlineOutputs[at];
     if (known !== undefined && known.length === length) return known;
-    return (this.#inlineOutputs[slot] = new Uint8Array(
-      this.#endpoint.scratch,
-      4 * base + SCRATCH_OUTPUT,
-      length,
-    ));
+    return (this.#inlineOutputs[at] = this.#endpoint.inlineOutput(slot, length));
   }
 
   // ---- not hot: promises, wrong results, errors ----
 
-  #finishOddly(slot: number, fn: number, capacity: number, result: unknown): void {
+  #finishOddly(slot: number, fn: number, input: Bytes, output: Bytes, result: unknown): void {
+    const capacity = output.length;
     if (typeof result !== "object" || result === null)
       return this.#fail(slot, wrongResult(this.#names[fn]!, capacity, result));
-    const call = this.#endpoint.sequence(slot);
     this.pending++;
-    this.#deferred.set(slot, call);
+    this.#deferred.set(slot, this.#endpoint.sequence(slot));
     this.#endpoint.defer(slot);
     // Any thenable, however odd, becomes a promise that settles once.
     Promise.resolve(result).then(
       (length) => {
-        if (!this.#settle(slot, call)) return;
+        this.#settle(slot, input, output);
         this.#scope.cold = false;
         if (
           typeof length === "number" &&
@@ -158,36 +166,24 @@ export class CallServer {
         else this.#fail(slot, wrongResult(this.#names[fn]!, capacity, length));
       },
       (error) => {
-        if (this.#settle(slot, call)) this.#fail(slot, error);
+        this.#settle(slot, input, output);
+        this.#fail(slot, error);
       },
     );
   }
 
-  /** Nobody waits for this asynchronous call any more: its slot is given back, and what it settles to is ignored. */
-  expire(slot: number, sequence: number): void {
-    if (this.#deferred.get(slot) !== sequence) return;
-    const context = this.#contexts[slot]!;
-    // The function may go on: the slot's next call gets a context of its own.
-    context.retire();
-    this.#contexts[slot] = new CallContext(this.#scope, this.#endpoint, slot);
-    context.abort(new Error("the call's deadline has passed"));
-    this.#settle(slot, sequence);
-    this.#endpoint.answer(slot, STATUS.deadline, 0);
+  /** The caller no longer waits for an asynchronous call: the function is told. Slot and memory are the call's until it settles. */
+  abort(slot: number, sequence: number, reason: Error): void {
+    if (this.#deferred.get(slot) === sequence) this.#contexts[slot]!.abort(reason);
   }
 
-  /** Its caller has given up: the function is told, and ends as it likes. */
-  abort(slot: number, sequence: number): void {
-    if (this.#deferred.get(slot) !== sequence) return;
-    this.#contexts[slot]!.abort(new Error("the caller has given up on the call"));
-  }
-
-  /** Whether the call was still pending; it no longer is. */
-  #settle(slot: number, sequence: number): boolean {
-    if (this.#deferred.get(slot) !== sequence) return false;
+  /** What is left of an asynchronous function, like a timer, can write no more to memory that other calls will get. */
+  #settle(slot: number, input: Bytes, output: Bytes): void {
+    input.buffer.transfer(0);
+    output.buffer.transfer(0);
     this.#deferred.delete(slot);
     this.#contexts[slot]!.ended();
     if (--this.pending === 0) this.onAllSettled();
-    return true;
   }
 
   #fail(slot: number, error: unknown): void {

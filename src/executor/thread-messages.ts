@@ -2,17 +2,17 @@
 import type { ErrorRecord, Exports } from "../protocol/messages.ts";
 import type { Report } from "./reporting.ts";
 
-/** Nobody waits for this asynchronous call any more. */
-export interface ExpireCall {
+/** Nobody waits for this call any more. An asynchronous function is told so. */
+export interface AbortCall {
   slot: number;
   sequence: number;
-  /** The call goes on, and is told. */
+  /** By its caller's wish; else by its deadline. */
   gently: boolean;
 }
 
 /** Main thread to worker, after {@link AttachWorker}. */
 export type WorkerOrder =
-  | ExpireCall
+  | AbortCall
   /** Stop as soon as no call is pending; what is queued is for another thread. */
   | { leave: true };
 

@@ -22,8 +22,6 @@ import type { KeptResults } from "./kept-results.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Views of structs are kept by where they lie; a power of two. */
-const VIEW_CACHE = 256;
 /** Characters of a schema that travels with the grant; longer ones are left to the worker, as a Standard Schema is. */
 const MAX_DESCRIPTION = 64 * 1024;
 
@@ -140,13 +138,14 @@ function runStruct(name: string, { input, output, run }: StructDefinition): RawF
   };
 }
 
-/** Callers use the same memory again, so the same views serve them. */
+/** Callers use the same memory again, so the worker passes the same bytes, and the same views of structs serve them. */
 class ViewCache {
   readonly #name: string;
   readonly #side: "input" | "output";
   readonly #struct: Struct;
-  readonly #bytes: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
-  readonly #views: unknown[] = new Array(VIEW_CACHE).fill(undefined);
+  #bytes: Bytes | undefined;
+  #view: unknown;
+  readonly #views = new WeakMap<Bytes, unknown>();
 
   constructor(name: string, side: "input" | "output", struct: Struct) {
     this.#name = name;
@@ -155,13 +154,17 @@ class ViewCache {
   }
 
   at(bytes: Bytes): unknown {
-    const place = (bytes.byteOffset >>> 6) & (VIEW_CACHE - 1);
-    if (this.#bytes[place] === bytes) return this.#views[place];
-    if (bytes.length < this.#struct.byteLength || bytes.byteOffset % 8 !== 0) {
-      const problem = `a struct of ${this.#struct.byteLength} bytes was expected, and ${bytes.length} have come`;
-      throw new InvalidValue(this.#name, this.#side, "", problem);
+    if (bytes === this.#bytes) return this.#view;
+    let view = this.#views.get(bytes);
+    if (view === undefined) {
+      if (bytes.length < this.#struct.byteLength || bytes.byteOffset % 8 !== 0) {
+        const problem = `a struct of ${this.#struct.byteLength} bytes was expected, and ${bytes.length} have come`;
+        throw new InvalidValue(this.#name, this.#side, "", problem);
+      }
+      view = this.#struct.view(bytes.buffer, bytes.byteOffset);
+      this.#views.set(bytes, view);
     }
-    this.#bytes[place] = bytes;
-    return (this.#views[place] = this.#struct.view(bytes.buffer, bytes.byteOffset));
+    this.#bytes = bytes;
+    return (this.#view = view);
   }
 }

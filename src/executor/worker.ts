@@ -72,7 +72,7 @@ async function serve(
   const { slots, worker, workers, lease } = attach;
   const scope = new WorkerScope(
     lease,
-    { worker, workers, memory: region.arena },
+    { worker, workers, memory: region.wholeArena() },
     new Reporter(worker, (said) => report(said)),
   );
   let loaded;
@@ -99,7 +99,7 @@ async function serve(
     loaded.functions,
     loaded.exports.functions,
     scope,
-    region.arena,
+    region,
     region.errorRecords(worker, slots),
     slots,
   );
@@ -107,8 +107,12 @@ async function serve(
   let leaving = false;
   port.on("message", (order: WorkerOrder) => {
     if ("leave" in order) leaving = true;
-    else if (order.gently) server.abort(order.slot, order.sequence);
-    else server.expire(order.slot, order.sequence);
+    else {
+      const why = order.gently
+        ? "the caller has given up on the call"
+        : "the call's deadline has passed";
+      server.abort(order.slot, order.sequence, new Error(why));
+    }
     wakes.wake();
   });
   server.onAllSettled = () => wakes.wake();

@@ -69,10 +69,11 @@ export const inPlace = defineFunction(
     }),
     output: Type.Tuple([Type.Boolean(), Type.Number()]),
   },
-  ({ samples }, { memory }): [boolean, number] => [
-    samples.buffer === memory,
-    samples.reduce((sum, value) => sum + value, 0),
-  ],
+  ({ samples }, { memory }): [boolean, number] => {
+    const sum = samples.reduce((sum, value) => sum + value, 0);
+    samples[0] = Math.E;
+    return [new Float64Array(memory).includes(Math.E), sum];
+  },
 );
 
 export const whereAndWho = defineFunction(
