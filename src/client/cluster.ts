@@ -10,8 +10,10 @@ import { type ClusterNodeInfo, ClusterNode, type Connect } from "./cluster-node.
 import { type ClusterView, Gathering } from "./gathering.ts";
 import type { AllocateOptions } from "./invoker.ts";
 import { LeaseGroup } from "./lease-group.ts";
+import { requireListener } from "./lease-term.ts";
 import type { NodesChange } from "./manager-link.ts";
 import type { ListedNode } from "./node-list.ts";
+import { notify } from "./notify.ts";
 import { Turns } from "./turns.ts";
 
 export interface ClusterAllocateOptions extends AllocateOptions {
@@ -115,8 +117,7 @@ export class Cluster implements AsyncDisposable {
    * free. Without a manager only what this client itself finds out is news. Returns what ends that.
    */
   on(event: "capacity", listener: (nodes: readonly ClusterNodeInfo[]) => void): () => void {
-    if (event !== "capacity")
-      throw new UsageError(`a cluster has no event ${JSON.stringify(event)}; there is "capacity"`);
+    requireListener(event, listener, ["capacity"]);
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -307,7 +308,7 @@ export class Cluster implements AsyncDisposable {
     queueMicrotask(() => {
       this.#telling = false;
       const nodes = this.nodes();
-      for (const listener of this.#listeners) listener(nodes);
+      for (const listener of [...this.#listeners]) notify(listener, nodes);
     });
   }
 }

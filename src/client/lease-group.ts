@@ -4,7 +4,7 @@ import type { BroadcastOptions, BroadcastResult } from "./broadcast.ts";
 import { joinFunctions } from "./group-function.ts";
 import type { Lease, NameOf } from "./lease.ts";
 import type { TypedArray } from "./lease-memory.ts";
-import type { LeaseEvent, LeaseEventOf } from "./lease-term.ts";
+import { EVENT_TYPES, type LeaseEvent, type LeaseEventOf, requireListener } from "./lease-term.ts";
 import { type MapMethod, mapMethod } from "./map.ts";
 import type { CallableOf, FunctionOf, TypedNameOf } from "./typed-function.ts";
 
@@ -103,6 +103,7 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
     type: Type,
     listener: (event: LeaseEventOf<Type>, lease: Lease<Module>) => void,
   ): () => void {
+    requireListener(type, listener, EVENT_TYPES);
     const ends = this.leases.map((lease) => lease.on(type, (event) => listener(event, lease)));
     return () => ends.forEach((end) => end());
   }

@@ -1,8 +1,12 @@
 /** How long a lease lasts, as its holder sees it: renewals in the background, and the events of its life. */
-import { LeaseLost } from "../errors.ts";
+import { LeaseLost, UsageError } from "../errors.ts";
 import type { LogLevel } from "../function/context.ts";
 import type { LogLine } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
+import { EventQueue } from "./event-queue.ts";
+import { nearest } from "./near-names.ts";
+import { notify } from "./notify.ts";
+import { show } from "./options/show.ts";
 
 /** What happens to a lease. The last of them is `lost` or `released`. */
 export type LeaseEvent =
@@ -34,14 +38,36 @@ export interface TermNode {
 
 /** A third of its time has passed when a lease is renewed: two renewals may come to nothing. */
 const RENEWALS_PER_TTL = 3;
-/** Events that an iterator has not taken yet; with more, the oldest are dropped. */
-const MAX_WAITING = 1000;
+
+export const EVENT_TYPES = [
+  "renewed",
+  "revoking",
+  "worker-lost",
+  "log",
+  "lost",
+  "released",
+] as const satisfies readonly LeaseEvent["type"][];
+
+/** Throws {@link UsageError} when a program asks for an event that there is not, or with what cannot be called. */
+export function requireListener(type: unknown, listener: unknown, types: readonly string[]): void {
+  if (!types.some((known) => known === type)) {
+    const near = typeof type === "string" ? nearest(type, types) : undefined;
+    const hint = near === undefined ? "" : `; did you mean ${JSON.stringify(near)}?`;
+    throw new UsageError(
+      `there is no event ${show(type)}${hint}; listen to ${types.map((known) => JSON.stringify(known)).join(", ")}`,
+    );
+  }
+  if (typeof listener !== "function")
+    throw new UsageError(
+      `the listener of ${show(type)} must be a function; it is ${show(listener)}; pass the function itself`,
+    );
+}
 
 export class LeaseTerm {
   readonly #node: TermNode;
   readonly #lease: number;
   readonly #listeners = new Map<LeaseEvent["type"], Set<Listener>>();
-  readonly #readers = new Set<Listener>();
+  readonly #readers = new Set<EventQueue>();
   /** By the monotonic clock, which nobody sets. */
   #expiresAtMs: number;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -102,32 +128,18 @@ export class LeaseTerm {
     type: Type,
     listener: (event: LeaseEventOf<Type>) => void,
   ): () => void {
+    requireListener(type, listener, EVENT_TYPES);
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners);
     listeners.add(listener as Listener);
     return () => void listeners.delete(listener as Listener);
   }
 
-  async *events(): AsyncGenerator<LeaseEvent, void> {
-    const waiting: LeaseEvent[] = this.#over ? [this.#over] : [];
-    let wake: () => void = () => {};
-    const reader: Listener = (event) => {
-      waiting.push(event);
-      if (waiting.length > MAX_WAITING) waiting.shift();
-      wake();
-    };
-    this.#readers.add(reader);
-    try {
-      for (;;) {
-        const event = waiting.shift();
-        if (event) {
-          yield event;
-          if (event.type === "lost" || event.type === "released") return;
-        } else await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
-      this.#readers.delete(reader);
-    }
+  events(): AsyncGenerator<LeaseEvent, void> {
+    const queue = new EventQueue((ended) => this.#readers.delete(ended));
+    this.#readers.add(queue);
+    if (this.#over) queue.push(this.#over);
+    return queue;
   }
 
   // ---- what the node says ----
@@ -185,8 +197,10 @@ export class LeaseTerm {
   }
 
   #emit(event: LeaseEvent): void {
-    for (const reader of [...this.#readers]) reader(event);
-    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) listener(event);
+    // One listener cannot change what the next one hears.
+    Object.freeze(event);
+    for (const reader of [...this.#readers]) reader.push(event);
+    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) notify(listener, event);
   }
 
   #overError(): LeaseLost {

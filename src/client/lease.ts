@@ -222,7 +222,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     return this.term.on(type, listener);
   }
 
-  /** All events from now on, until the lease has ended. */
+  /** All events from now on, until the lease has ended. What is not read waits: of more than 1000, lines of the log go first. */
   events(): AsyncGenerator<LeaseEvent, void> {
     return this.term.events();
   }

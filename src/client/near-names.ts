@@ -15,3 +15,30 @@ function likeness(wrong: string, name: string): number {
   while (same < a.length && a[same] === b[same]) same++;
   return same;
 }
+
+/** The name that was probably meant: it differs in a letter or three, or one begins with the other. */
+export function nearest(wrong: string, names: readonly string[]): string | undefined {
+  const [first] = names
+    .map((name) => ({ name, edits: editsBetween(wrong.toLowerCase(), name.toLowerCase()) }))
+    .filter(({ name, edits }) => {
+      const shorter = Math.min(wrong.length, name.length);
+      const begins = name.startsWith(wrong) || wrong.startsWith(name);
+      return edits <= Math.max(1, Math.min(3, shorter / 3)) || (shorter >= 3 && begins);
+    })
+    .sort((a, b) => a.edits - b.edits);
+  return first?.name;
+}
+
+/** Insertions, deletions and replacements of letters that lead from one to the other. */
+function editsBetween(a: string, b: string): number {
+  let before = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const now = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = before[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      now.push(Math.min(replaced, before[j]! + 1, now[j - 1]! + 1));
+    }
+    before = now;
+  }
+  return before[b.length]!;
+}

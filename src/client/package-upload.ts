@@ -9,6 +9,7 @@ import {
 import { CHUNK_BYTES, type Package, piecesOf } from "../package/package.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 import type { StoredPackage } from "../protocol/package-messages.ts";
+import { notify } from "./notify.ts";
 
 /** How far an upload has come. */
 export interface UploadProgress {
@@ -66,7 +67,7 @@ export class PackageSender {
     if (!upload) {
       const listeners = new Set<Listener>();
       const tell = (progress: UploadProgress) =>
-        listeners.forEach((listener) => listener(progress));
+        listeners.forEach((listener) => notify(listener, progress));
       upload = { listeners, done: this.#upload(made, tell) };
       this.#uploads.set(made.hash, upload);
       const end = () => this.#uploads.delete(made.hash);

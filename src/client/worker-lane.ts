@@ -14,6 +14,7 @@ import {
 import type { ProgressReport } from "../protocol/messages.ts";
 import type { Call, CallDriver, Flight } from "./call.ts";
 import { tooLong } from "./call-options.ts";
+import { notify } from "./notify.ts";
 import type { Reactor } from "./reactor.ts";
 import { describeEnd, functionErrorFrom, signalName } from "./remote-error.ts";
 
@@ -190,7 +191,7 @@ export class WorkerLane implements CallDriver {
   progressed({ slot, sequence, fraction, message, dropped, worker }: ProgressReport): void {
     const call = this.#flight[slot];
     if (call?.onProgress === undefined || this.endpoint.sequence(slot) !== sequence) return;
-    call.onProgress({ fraction, message: message ?? undefined, worker, dropped });
+    notify(call.onProgress, { fraction, message: message ?? undefined, worker, dropped });
   }
 
   /** The worker is gone: what has an answer gets it, everything else ends with `error`. Who says so later may know better why. */

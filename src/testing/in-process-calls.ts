@@ -7,6 +7,7 @@ import {
   wholeDeadline,
   wholeRetries,
 } from "../client/call-options.ts";
+import { notify } from "../client/notify.ts";
 import { functionErrorFrom } from "../client/remote-error.ts";
 import { mayRunAgain } from "../client/retry.ts";
 import { toErrorRecord, wrongResult } from "../executor/error-record.ts";
@@ -152,7 +153,8 @@ export class InProcessCalls {
       progress: (fraction, message) => {
         const bounded = Math.min(1, Math.max(0, Number(fraction) || 0));
         this.#listener.progress(bounded, message);
-        onProgress?.({ fraction: bounded, message, worker: scope.worker, dropped: 0 });
+        if (onProgress)
+          notify(onProgress, { fraction: bounded, message, worker: scope.worker, dropped: 0 });
       },
     };
   }

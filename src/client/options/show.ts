@@ -1,0 +1,27 @@
+/** A value that a program gave, as a message shows it: on one line, short, whatever the value does when it is looked at. */
+
+const MAX_CHARACTERS = 80;
+
+export function show(value: unknown): string {
+  const text = inspect(value).replace(/\s+/g, " ");
+  return text.length <= MAX_CHARACTERS ? text : `${text.slice(0, MAX_CHARACTERS)}…`;
+}
+
+function inspect(value: unknown): string {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value.slice(0, 2 * MAX_CHARACTERS));
+    case "bigint":
+      return `${value}n`;
+    case "function":
+      return "a function";
+    case "object":
+      try {
+        return Bun.inspect(value, { depth: 1 });
+      } catch {
+        return "an object that cannot be shown";
+      }
+    default:
+      return Object.is(value, -0) ? "-0" : String(value);
+  }
+}

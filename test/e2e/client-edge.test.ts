@@ -1,0 +1,155 @@
+/** What a program's own mistakes do at the library's edge: listeners that throw, readers of events that come late or leave. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { type Invoker, type LeaseEvent, UsageError, invoker } from "../../src/index.ts";
+import { runClient } from "../support/client-program.ts";
+import { FUNCTIONS, RFAAS } from "../support/executable.ts";
+
+const GOOD = join(FUNCTIONS, "good.ts");
+const LIMIT_MS = 60_000;
+
+let rf: Invoker;
+beforeAll(async () => {
+  process.env["RFAAS_EXECUTABLE"] = RFAAS;
+  rf = await invoker({ cores: 2 });
+});
+afterAll(async () => await rf.close());
+
+const lease = () => rf.allocate<typeof import("../functions/good.ts")>(GOOD, { polling: "warm" });
+
+describe("a listener that throws", () => {
+  test(
+    "is an uncaught exception of the program, and its leases, connection and node go on",
+    async () => {
+      const { said, exitCode } = await runClient(`
+        process.on("uncaughtException", (error) => say("uncaught " + error.message));
+        const rf = await invoker({ cores: 2 });
+        const fail = (what) => () => { throw new Error(what); };
+        const lease = await rf.allocate(FUNCTIONS + "/typed.ts", { polling: "warm", onLog: fail("onLog") });
+        lease.on("renewed", fail("renewed"));
+        const renewed = [];
+        lease.on("renewed", ({ type }) => renewed.push(type));
+        lease.on("lost", () => say("lost"));
+        const talk = lease.function("talk");
+        say(await talk(2, { onProgress: fail("onProgress") }));
+        await lease.renew();
+        say(renewed);
+        say(await talk(1));
+        const other = await rf.allocate(FUNCTIONS + "/typed.ts", { polling: "warm" });
+        const lost = Promise.withResolvers();
+        other.on("lost", fail("lost listener"));
+        other.on("lost", lost.resolve);
+        process.kill(other.hostPid, "SIGKILL");
+        await lost.promise;
+        other.on("released", fail("released"));
+        say(await talk(1));
+        await rf.close();
+        say("closed");
+      `);
+      expect(exitCode).toBe(0);
+      const uncaught = said.filter((line) => String(line).startsWith("uncaught "));
+      for (const what of ["onLog", "renewed", "onProgress", "lost listener"])
+        expect(uncaught).toContain(`uncaught ${what}`);
+      expect(said.filter((line) => !uncaught.includes(line))).toEqual([
+        null,
+        ["renewed"],
+        null,
+        null,
+        "closed",
+      ]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "without a handler for it ends the program as any uncaught exception does",
+    async () => {
+      const { exitCode, stderr } = await runClient(`
+        const rf = await invoker({ cores: 1 });
+        const lease = await rf.allocate(FUNCTIONS + "/typed.ts", { polling: "warm" });
+        lease.on("renewed", () => { throw new Error("nobody catches me"); });
+        await lease.renew();
+        await rf.close();
+      `);
+      expect(exitCode).toBe(1);
+      expect(stderr).toContain("nobody catches me");
+    },
+    LIMIT_MS,
+  );
+
+  test("cannot change what the next listener hears", async () => {
+    await using held = await lease();
+    const heard: string[] = [];
+    held.on("released", (event) => void Reflect.set(event, "type", "lost"));
+    held.on("released", ({ type }) => heard.push(type));
+    await held.release();
+    expect(heard).toEqual(["released"]);
+  });
+});
+
+describe("what is no event or no listener", () => {
+  test.each<[unknown, unknown, string]>([
+    ["renwed", () => {}, 'there is no event "renwed"; did you mean "renewed"?'],
+    ["close", () => {}, 'there is no event "close"; listen to "renewed", "revoking"'],
+    [undefined, () => {}, "there is no event undefined"],
+    ["lost", undefined, 'the listener of "lost" must be a function; it is undefined'],
+    ["lost", "log it", "must be a function"],
+  ])("%p, %p is refused", async (type, listener, message) => {
+    await using held = await lease();
+    const on = () => held.on(type as "lost", listener as () => void);
+    expect(on).toThrow(UsageError);
+    expect(on).toThrow(message);
+  });
+});
+
+describe("events()", () => {
+  test("has what happens between its creation and the first next()", async () => {
+    await using held = await lease();
+    const events = held.events();
+    await held.renew();
+    await held.renew();
+    const types = [await events.next(), await events.next()].map(({ value }) => value?.type);
+    expect(types).toEqual(["renewed", "renewed"]);
+  });
+
+  test("ends at once when it is returned, also for readers that wait", async () => {
+    await using held = await lease();
+    const events = held.events();
+    const waiting = [events.next(), events.next()];
+    expect(await events.return()).toEqual({ done: true, value: undefined });
+    expect(await Promise.all(waiting)).toEqual(new Array(2).fill({ done: true, value: undefined }));
+    await held.renew();
+    expect((await events.next()).done).toBe(true);
+  });
+
+  test("serves several readers in the order in which they ask", async () => {
+    await using held = await lease();
+    const events = held.events();
+    const both = [events.next(), events.next()];
+    await held.renew();
+    await held.release();
+    expect((await Promise.all(both)).map(({ value }) => value?.type)).toEqual([
+      "renewed",
+      "released",
+    ]);
+    expect((await events.next()).done).toBe(true);
+  });
+
+  test("of a lease that is over tells how it ended, and ends", async () => {
+    const held = await lease();
+    await held.release();
+    const seen: LeaseEvent[] = [];
+    for await (const event of held.events()) seen.push(event);
+    expect(seen).toEqual([{ type: "released" }]);
+  });
+
+  test("rejects with what is thrown into it", async () => {
+    await using held = await lease();
+    const events = held.events();
+    const waiting = events.next();
+    const error = new Error("enough");
+    const thrown = await events.throw(error).catch((caught: unknown) => caught);
+    expect(thrown).toBe(error);
+    expect((await waiting).done).toBe(true);
+  });
+});
