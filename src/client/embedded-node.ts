@@ -1,5 +1,5 @@
 /** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
-import { NodeUnreachable } from "../errors.ts";
+import { EnvironmentError, NodeUnreachable } from "../errors.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 import type { FabricName } from "../protocol/messages.ts";
@@ -14,6 +14,8 @@ export interface EmbeddedNodeOptions {
   fabric: FabricName;
   verbs: VerbsOptions;
 }
+
+const EXIT_GRACE_MS = 1_000;
 
 export interface EmbeddedNode {
   connection: NodeConnection;
@@ -47,6 +49,8 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
         ),
     });
   } catch (cause) {
+    // Nothing was tried yet: the message says it all.
+    if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
     throw new NodeUnreachable(
       "private",
       `a private node cannot be started (${(cause as Error).message}); check RFAAS_EXECUTABLE and the limit on open files`,
@@ -54,11 +58,21 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
     );
   }
   child.unref();
-  const connection = await NodeConnection.adopt(
-    child.stdio[3] as unknown as number,
-    [options.fabric],
-    ended.promise,
-  );
+  let connection: NodeConnection;
+  try {
+    connection = await NodeConnection.adopt(
+      child.stdio[3] as unknown as number,
+      [options.fabric],
+      ended.promise,
+    );
+  } catch (error) {
+    // A connection breaks a moment before its process is known to have ended; that says more.
+    child.ref();
+    const overdue = setTimeout(() => child.kill("SIGKILL"), EXIT_GRACE_MS);
+    await child.exited;
+    clearTimeout(overdue);
+    throw child.signalCode === "SIGKILL" ? error : await ended.promise.catch((end: unknown) => end);
+  }
   return {
     connection,
     async close() {

@@ -8,7 +8,10 @@ const ENVIRONMENT: readonly [string, string][] = [
   ["RFAAS_TOKEN", "the token to show to nodes and to the manager"],
   ["RFAAS_LOG", "how much to log on stderr: silent, error, warn, info (default), debug, trace"],
   ["RFAAS_SHIM", "load the native shim from this path"],
-  ["RFAAS_EXECUTABLE", "start nodes and hosts with this executable"],
+  [
+    "RFAAS_EXECUTABLE",
+    "start nodes and hosts with this executable of rfaas; a client that was bundled or compiled needs it",
+  ],
 ];
 
 const EXIT_STATUS: readonly [string, string][] = [
