@@ -1,8 +1,9 @@
 /** What a figure depends on besides the code: printed with every benchmark. */
-import { readFileSync, readdirSync } from "node:fs";
 import { arch, cpus, release } from "node:os";
 import { usableCpus } from "../ffi/system.ts";
 import { VERSION } from "../src/version.ts";
+
+export { cpuTimeNs } from "../ffi/system.ts";
 
 /** Asked before the benchmark pins itself. */
 const USABLE_CPUS = usableCpus().length;
@@ -29,14 +30,4 @@ export function environment(): Environment {
     clock: "cycle counter",
     command: `rfaas ${process.argv.slice(2).join(" ")}`,
   };
-}
-
-/** Nanoseconds of CPU that all threads of a process have used. */
-export function cpuTimeNs(pid: number): number {
-  let total = 0;
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    const spent = readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0];
-    total += Number(spent);
-  }
-  return total;
 }

@@ -71,10 +71,13 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
       if (options.ratePerS > 0)
         client.window(ticks.subarray(0, Math.min(iterations, PACED_WARMUP_CALLS)));
       placement ??= placeClient(lease.cpus, usable);
-      const cpuBefore = cpuTimeNs(lease.hostPid);
+      const cpuBeforeNs = isHere(rf, lease) ? cpuTimeNs(lease.hostPid) : undefined;
       const startedNs = Bun.nanoseconds();
       client.window(ticks);
-      cpuShares.push((cpuTimeNs(lease.hostPid) - cpuBefore) / (Bun.nanoseconds() - startedNs));
+      const wallNs = Bun.nanoseconds() - startedNs;
+      const cpuAfterNs = cpuBeforeNs === undefined ? undefined : cpuTimeNs(lease.hostPid);
+      if (cpuBeforeNs !== undefined && cpuAfterNs !== undefined)
+        cpuShares.push((cpuAfterNs - cpuBeforeNs) / wallNs);
       calls.push(summarize(ticks, nsPerTick));
     }
     const blocking = polling === "warm";
@@ -104,12 +107,18 @@ export async function measureLatency(rf: Invoker, options: LatencyOptions): Prom
     ...(oneWayNs === undefined ? {} : { ib_write_lat_twice_ns: 2 * oneWayNs }),
     payload: options.payload,
     ...(options.target ? { module: `${options.target.module}#${options.target.name}` } : {}),
-    ...(options.ratePerS > 0
-      ? { rate_per_s: options.ratePerS, cpu_percent: 100 * median(cpuShares) }
+    ...(options.ratePerS > 0 ? { rate_per_s: options.ratePerS } : {}),
+    ...(options.ratePerS > 0 && cpuShares.length > 0
+      ? { cpu_percent: 100 * median(cpuShares) }
       : {}),
     environment: environment(),
   };
   return { row, warning: placement?.warning };
+}
+
+/** Whether the worker's process is of this machine, so that its id means the same here. */
+function isHere(rf: Invoker, lease: Lease): boolean {
+  return lease.fabric === "shm" || rf.node === "private";
 }
 
 /** Writes the input, calls, checks the output: every call of every window. */

@@ -291,7 +291,7 @@ class Manager {
   }
 
   get cpuNs(): number {
-    return cpuTimeNs(this.#child.pid);
+    return cpuTimeNs(this.#child.pid) ?? 0;
   }
 
   get rssBytes(): number {
@@ -354,7 +354,7 @@ async function measure(): Promise<void> {
 
   console.error(`${nodeCount} nodes, ${clientCount} clients, ${rounds} rounds`);
   const overflows = listenOverflows();
-  const clientsCpuNs = cpuTimeNs(clients.pid);
+  const clientsCpuNs = cpuTimeNs(clients.pid) ?? 0;
   const storm = await manager.share(async () => {
     const seen = await clients.watch({ task: "watch", names: nodeCount, state: "joined" });
     const startMs = await nodes.ask({ task: "storm", count: nodeCount });
@@ -364,7 +364,7 @@ async function measure(): Promise<void> {
     known_ms: distribution("join storm, all known", storm.result),
     manager_cpu_ms: Math.round(storm.cpuMs),
     manager_cpu_percent: percent(storm.share),
-    clients_cpu_ms: Math.round((cpuTimeNs(clients.pid) - clientsCpuNs) / 1e6),
+    clients_cpu_ms: Math.round(((cpuTimeNs(clients.pid) ?? 0) - clientsCpuNs) / 1e6),
     listen_overflows: listenOverflows() - overflows,
     peak_rss_bytes: manager.peakRssBytes,
   };

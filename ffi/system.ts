@@ -17,7 +17,10 @@ export function pinThread(cpu: number): boolean {
   return native().rfaas_pin_thread(cpu) === 0;
 }
 
-/** CPU time that another process of this user has used; undefined once it is gone. */
+/**
+ * CPU time that all threads of a process have used, those that have ended included; undefined once the process is gone. It is one
+ * question to the kernel: threads come and go while somebody adds them up.
+ */
 export function cpuTimeNs(pid: number): number | undefined {
   const ns = native().rfaas_cpu_time(pid);
   return ns < 0 ? undefined : ns;

@@ -447,7 +447,12 @@ function localAddress({ localAddress: address }: Socket<undefined>): string {
 }
 
 function maxConnections(): number {
-  const limits = readFileSync("/proc/self/limits", "utf8");
+  let limits = "";
+  try {
+    limits = readFileSync("/proc/self/limits", "utf8");
+  } catch {
+    // A container may hide it.
+  }
   const descriptors = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
   if (descriptors === undefined) return MAX_CONNECTIONS;
   return Math.min(MAX_CONNECTIONS, Math.floor(CONNECTIONS_PER_DESCRIPTOR * Number(descriptors)));
