@@ -45,6 +45,7 @@ export const SYMBOLS = {
   rfaas_forbid_privileges: { args: [], returns: "i32" },
   rfaas_confine: { args: ["f64"], returns: "i32" },
   rfaas_memlock_limit: { args: [], returns: "f64" },
+  rfaas_peer_uid: { args: ["i32"], returns: "f64" },
 
   rfaas_module_open: { args: ["ptr", "ptr", "u32"], returns: "f64" },
   rfaas_module_symbol: { args: ["ptr", "ptr"], returns: "f64" },

@@ -55,6 +55,15 @@ export function memlockLimitBytes(): number {
   return check("reading the memlock limit", native().rfaas_memlock_limit());
 }
 
+/**
+ * The user who opened the other end of a connected socket: of a Unix socket, or of TCP over loopback in this network namespace.
+ * Undefined where the kernel does not vouch for one. One that has no number in this user namespace has the kernel's overflow id.
+ */
+export function peerUid(fd: number): number | undefined {
+  const uid = native().rfaas_peer_uid(fd);
+  return uid < 0 ? undefined : uid;
+}
+
 /** Cycle counter ticks per nanosecond. */
 export function ticksPerNs(): number {
   return native().rfaas_tick_rate();

@@ -46,8 +46,8 @@ export const serve: Command = {
   description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of whoever holds one. Runs until
 SIGTERM or SIGINT, then grants no more leases, lets the present ones end, and exits; a second signal ends them at once.
 
-Only the owner of the socket may connect. Over TCP, programs of the same user on this machine may, and whoever has a token that
-was signed with the key of the manager, or of --token-key. With --allow-remote and no key the network is trusted: whoever reaches
+Only the owner of the socket may connect. Over TCP, programs of the same user may that come over loopback, and whoever has a token
+that was signed with the key of the manager, or of --token-key. With --allow-remote and no key the network is trusted: whoever reaches
 the port runs functions as the node's user.
 
 With --manager the node tells a manager that it is there, what it has free and what its leases cost, and is drained and resumed

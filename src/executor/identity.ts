@@ -19,7 +19,7 @@ export function rightLeftMs({ untilMs }: Identity): number {
   return untilMs === null ? Infinity : untilMs - Date.now();
 }
 
-/** The user that the node runs as, over its Unix socket or from this machine. */
+/** The user that the node runs as, over its Unix socket or over loopback. */
 export const OWNER: Identity = { user: ownName(), maxCores: null, untilMs: null };
 const ANONYMOUS: Identity = { user: "anonymous", maxCores: null, untilMs: null };
 
@@ -72,7 +72,7 @@ export class Doorkeeper {
         ? ANONYMOUS
         : {
             refused:
-              "over TCP only programs of the node's user, on its machine, may connect; use its Unix socket, or serve with --token-key or a --manager, or with --allow-remote on a network that you trust",
+              "over TCP only programs of the node's user may connect, over loopback; use its Unix socket, or serve with --token-key or a --manager, or with --allow-remote on a network that you trust",
           };
     }
     if (token === null)

@@ -5,7 +5,7 @@ import type { Socket, SocketHandler } from "bun";
 import { type Address, formatAddress } from "../address.ts";
 import type { Connection } from "../connection.ts";
 import { AddressInUse, EnvironmentError } from "../errors.ts";
-import { localPeerUid } from "./local-peer.ts";
+import { isOwnUser } from "./local-peer.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 
 /** A machine that vanished is noticed, in the end. */
@@ -40,7 +40,7 @@ export async function listen(
       const tcp = address.kind === "tcp";
       const connection = accept({
         reachedAt: tcp ? plainAddress(peer) : undefined,
-        trusted: !tcp || isOwnUser(peer),
+        trusted: isOwnUser(descriptorOf(peer)),
       });
       connections.set(peer, connection);
       connection.opened(peer);
@@ -61,10 +61,9 @@ function plainAddress(peer: Socket<undefined>): string {
   return peer.localAddress.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
-/** A Unix socket has its permissions; over TCP the kernel is asked whose the peer is. */
-function isOwnUser(peer: Socket<undefined>): boolean {
-  const uid = localPeerUid(peer.remotePort, peer.localPort);
-  return uid !== undefined && (uid === process.getuid?.() || uid === 0);
+/** Bun has it, and does not declare it. */
+function descriptorOf(peer: Socket<undefined>): number {
+  return (peer as Socket<undefined> & { fd: number }).fd;
 }
 
 function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<undefined>): Listener {

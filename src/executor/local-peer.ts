@@ -1,25 +1,40 @@
-/** Who is at the other end of a TCP connection from this machine: the kernel knows the owner of every socket. */
+/** Whether a connection comes from the node's own user: the kernel knows who opened the socket at its other end. */
 import { readFileSync } from "node:fs";
+import { peerUid } from "../../ffi/system.ts";
 
-/** 127.0.0.1, ::1 and ::ffff:127.0.0.1 as /proc/net writes them. */
-const LOOPBACK = [
-  "0100007F",
-  "00000000000000000000000001000000",
-  "0000000000000000FFFF00000100007F",
-];
+/** A user namespace that has a number for every user: none is shown as somebody else. */
+const ALL_USERS = 0xffffffff;
+/** What users are shown as that have no number here, where the kernel does not say. */
+const USUAL_OVERFLOW_UID = 65_534;
 
-/** The user id of the process on this machine that connected from `peerPort` to `ownPort`, or undefined for any other peer. */
-export function localPeerUid(peerPort: number, ownPort: number): number | undefined {
-  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    for (const line of readFileSync(table, "utf8").split("\n").slice(1)) {
-      const [, local, remote, , , , , uid] = line.trim().split(/\s+/);
-      if (local && remote && isAt(local, peerPort) && isAt(remote, ownPort)) return Number(uid);
-    }
-  }
-  return undefined;
+/**
+ * Whether the process that opened the other end of the socket `fd` runs as this process's user, or as root. False whenever the kernel
+ * does not vouch for it, as for every peer that did not come over loopback of this network namespace.
+ */
+export function isOwnUser(fd: number): boolean {
+  const uid = peerUid(fd);
+  if (uid === undefined) return false;
+  return uid === 0 || (uid === process.getuid?.() && !isAnybody(uid));
 }
 
-function isAt(address: string, port: number): boolean {
-  const [host, hexPort] = address.split(":") as [string, string];
-  return LOOPBACK.includes(host) && Number.parseInt(hexPort, 16) === port;
+/** In a user namespace that does not know all users, the unknown ones share one number with a user who really has it. */
+function isAnybody(uid: number): boolean {
+  return uid === overflowUid() && usersKnown() < ALL_USERS;
+}
+
+function overflowUid(): number {
+  try {
+    return Number(readFileSync("/proc/sys/kernel/overflowuid", "utf8"));
+  } catch {
+    return USUAL_OVERFLOW_UID;
+  }
+}
+
+function usersKnown(): number {
+  try {
+    const ranges = readFileSync("/proc/self/uid_map", "utf8").trim().split("\n");
+    return ranges.reduce((sum, range) => sum + Number(range.trim().split(/\s+/)[2]), 0);
+  } catch {
+    return 0;
+  }
 }

@@ -66,8 +66,13 @@ export class ServedNode implements AsyncDisposable {
     })();
   }
 
-  static async start(address: string, args: readonly string[] = []): Promise<ServedNode> {
-    const child = Bun.spawn([RFAAS, "serve", "--listen", address, ...args], {
+  /** `within` is what comes before the command, such as `ip netns exec NAME`. */
+  static async start(
+    address: string,
+    args: readonly string[] = [],
+    within: readonly string[] = [],
+  ): Promise<ServedNode> {
+    const child = Bun.spawn([...within, RFAAS, "serve", "--listen", address, ...args], {
       cwd: "/",
       stdin: "ignore",
       stdout: "pipe",
@@ -79,6 +84,11 @@ export class ServedNode implements AsyncDisposable {
       return node.stderr.includes("serving");
     }, "the node serves");
     return node;
+  }
+
+  /** The port that it listens at, over TCP. */
+  get port(): number {
+    return Number(/serving .* at \S+:(\d+)/.exec(this.stderr)![1]);
   }
 
   get exited(): Promise<number> {

@@ -31,6 +31,10 @@ export class RawPeer implements Disposable {
     return peer;
   }
 
+  get localPort(): number {
+    return this.#socket.localPort;
+  }
+
   send(...messages: unknown[]): void {
     for (const message of messages) this.write(encodeFrame(message));
   }
