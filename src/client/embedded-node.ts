@@ -6,7 +6,7 @@ import type { FabricName } from "../protocol/messages.ts";
 import { NodeConnection } from "./node-connection.ts";
 
 export interface EmbeddedNodeOptions {
-  /** Cores to lease; default: those this process may use. */
+  /** Cores to lease; default: what affinity mask and cgroup leave. */
   cores?: number;
   memoryBytes?: number;
   /** Host processes kept ready; default 1. */

@@ -32,9 +32,9 @@ import {
 export interface InvokerOptions {
   /** A node's socket path or `HOST:PORT`. Default: `$RFAAS_NODE`, else a private node on this machine. */
   node?: string;
-  /** Private node: cores to lease. Default: those this process may use. */
+  /** Private node: cores to lease. Default: what the affinity mask and the cgroup of this process leave. */
   cores?: number;
-  /** Private node: memory to lease, such as `"2GiB"`. Default: half of the machine's. */
+  /** Private node: memory to lease, such as `"2GiB"`. Default: half of what machine and cgroup leave. */
   memory?: string | number;
   /** Private node: host processes kept ready. Default 1. */
   prewarm?: number;

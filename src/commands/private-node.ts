@@ -1,11 +1,11 @@
-import { totalmem } from "node:os";
 import { Type } from "@sinclair/typebox";
 import { dieWithParent } from "../../ffi/system.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import { Agent } from "../executor/agent.ts";
 import { PackageCache } from "../executor/package-cache.ts";
 import { OWNER } from "../executor/identity.ts";
-import { defaultCores, planCpus } from "../executor/cores.ts";
+import { planCpus } from "../executor/cores.ts";
+import { defaultOffer, machineLimits } from "../executor/machine-limits.ts";
 import { offerFabrics } from "../fabric/offer.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
@@ -41,9 +41,11 @@ export const privateNode: Command = {
     if (!dieWithParent(parent)) process.exit(0);
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
     process.on("SIGINT", () => {});
+    const limits = machineLimits();
+    const usual = defaultOffer(limits);
     const agent = new Agent({
-      cpus: planCpus(cores ?? defaultCores()),
-      memoryBytes: memory ?? Math.floor(totalmem() / 2),
+      cpus: planCpus(cores ?? usual.cores, limits.cpus),
+      memoryBytes: memory ?? usual.memoryBytes,
       polling: "adaptive",
       fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,

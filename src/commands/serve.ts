@@ -1,14 +1,15 @@
 import { existsSync } from "node:fs";
-import { hostname, totalmem } from "node:os";
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { type Address, defaultAddress, formatAddress, parseAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Agent } from "../executor/agent.ts";
 import { Bookkeeper } from "../executor/bookkeeper.ts";
-import { defaultCores, planCpus } from "../executor/cores.ts";
+import { planCpus } from "../executor/cores.ts";
 import { Doorkeeper } from "../executor/identity.ts";
 import { listen } from "../executor/listen.ts";
+import { defaultOffer, excesses, machineLimits } from "../executor/machine-limits.ts";
 import { ModuleWatch } from "../executor/module-watch.ts";
 import { PackageCache } from "../executor/package-cache.ts";
 import { offerFabrics } from "../fabric/offer.ts";
@@ -58,8 +59,14 @@ share. With --watch, for development, leases of that file go over to what it has
 
 Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
   options: [
-    { flag: "--cores <n>", description: "cores to lease (default: all that this process may use)" },
-    { flag: "--memory <size>", description: "memory to lease (default: half of the machine's)" },
+    {
+      flag: "--cores <n>",
+      description: "cores to lease (default: what affinity mask and cgroup leave)",
+    },
+    {
+      flag: "--memory <size>",
+      description: "memory to lease (default: half of what the machine and its cgroup leave)",
+    },
     {
       flag: "--listen <address>",
       description: "socket path or HOST:PORT (default: a socket in $XDG_RUNTIME_DIR or /tmp)",
@@ -107,8 +114,10 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     if (args.length > 0)
       throw new UsageError(`serve takes no argument "${args[0]}"; see: rfaas help serve`);
     const options = readOptions(Options, raw);
-    const cores = options.cores ?? defaultCores();
-    const memoryBytes = bytesOption("--memory", options.memory) ?? Math.floor(totalmem() / 2);
+    const limits = machineLimits();
+    const usual = defaultOffer(limits);
+    const cores = options.cores ?? usual.cores;
+    const memoryBytes = bytesOption("--memory", options.memory) ?? usual.memoryBytes;
     const address =
       options.listen === undefined ? defaultAddress() : parseAddress(String(options.listen));
 
@@ -138,7 +147,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       packages,
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       fabrics,
-      cpus: planCpus(cores),
+      cpus: planCpus(cores, limits.cpus),
       memoryBytes,
       polling: options.polling ?? "adaptive",
       prewarm: options.prewarm ?? 1,
@@ -175,6 +184,10 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     log.info(
       `serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
     );
+    log.info(
+      `cores: ${options.cores === undefined ? limits.cores.from : "as --cores says"}; memory: ${options.memory === undefined ? `half of ${formatBytes(limits.memoryBytes.value)}, ${limits.memoryBytes.from}` : "as --memory says"}`,
+    );
+    for (const excess of excesses({ cores, memoryBytes }, limits)) log.warn(excess);
     log.info(
       `reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`,
     );

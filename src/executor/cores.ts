@@ -1,5 +1,4 @@
 /** Which CPUs a node leases. */
-import { availableParallelism } from "node:os";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { claimCpu, usableCpus } from "../../ffi/system.ts";
 
@@ -30,9 +29,4 @@ export function claimCpus(wanted: readonly number[]): ClaimedCpus {
       for (const fd of claims) if (fd !== null && fd !== undefined) closeDescriptor(fd);
     },
   };
-}
-
-/** How many cores a node leases when not told: those it may use, and two at least. */
-export function defaultCores(): number {
-  return Math.max(2, availableParallelism());
 }

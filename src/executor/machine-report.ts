@@ -1,11 +1,12 @@
 /** What a machine can do for rfaas: one finding a subject, each with the one command that mends it where something is amiss. */
 import { readFileSync, statfsSync } from "node:fs";
-import { tmpdir, totalmem } from "node:os";
+import { tmpdir } from "node:os";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { native, shimPath } from "../../ffi/library.ts";
 import { createRegion } from "../../ffi/region.ts";
-import { memlockLimitBytes, ticksInvariant, usableCpus } from "../../ffi/system.ts";
+import { memlockLimitBytes, ticksInvariant } from "../../ffi/system.ts";
+import { type MachineLimits, WANTED_TASKS, machineLimits } from "./machine-limits.ts";
 import { examineVerbs } from "./verbs-report.ts";
 import { formatBytes } from "../units.ts";
 import { VERSION } from "../version.ts";
@@ -21,19 +22,23 @@ export interface Finding {
 
 /** RDMA registers memory; a lease of the default size should fit. */
 const WANTED_MEMLOCK_BYTES = 64 * 1024 * 1024;
+/** An agent, a spare host and one with a lease of the default size. */
+const WANTED_MEMORY_BYTES = 256 * 1024 * 1024;
 
 export async function examine(): Promise<Finding[]> {
   const loaded = shim();
   // Without the shim most questions cannot be asked.
   if (loaded.state === "missing") return [versions(), loaded];
+  const limits = machineLimits();
   return [
     versions(),
     loaded,
     sharedMemory(),
     ...(await examineVerbs()),
-    cores(),
+    cores(limits),
     clock(),
-    memory(),
+    memory(limits),
+    ...tasks(limits),
     memlock(),
     hugePages(),
     devShm(),
@@ -80,10 +85,16 @@ function sharedMemory(): Finding {
   }
 }
 
-function cores(): Finding {
-  const cpus = usableCpus();
-  const found = `${cpus.length} usable CPUs (${cpus.join(",")})`;
-  if (cpus.length >= 2) return { name: "cores", state: "ok", found };
+function cores({ cpus, cores, cpuTime }: MachineLimits): Finding {
+  const found = `${cpus.length} usable CPUs (${cpus.join(",")}), ${cores.value} to lease: ${cores.from}`;
+  if (cores.value >= 2) return { name: "cores", state: "ok", found };
+  if (cpuTime && cpus.length >= 2)
+    return {
+      name: "cores",
+      state: "slow",
+      found: `${found}: a spinning worker and its client share it`,
+      fix: "raise the cgroup's CPU limit to 2 CPUs or more",
+    };
   return {
     name: "cores",
     state: "slow",
@@ -103,8 +114,30 @@ function clock(): Finding {
       };
 }
 
-function memory(): Finding {
-  return { name: "memory", state: "ok", found: formatBytes(totalmem()) };
+function memory({ memoryBytes: { value, from } }: MachineLimits): Finding {
+  const found = `${formatBytes(value)}: ${from}`;
+  if (value >= WANTED_MEMORY_BYTES) return { name: "memory", state: "ok", found };
+  return {
+    name: "memory",
+    state: "slow",
+    found: `${found}: a node and two hosts hardly fit`,
+    fix: `raise the limit to ${formatBytes(WANTED_MEMORY_BYTES)} or more`,
+  };
+}
+
+/** Processes and threads, where a cgroup counts them. */
+function tasks({ tasksLeft }: MachineLimits): Finding[] {
+  if (!tasksLeft) return [];
+  const found = `${tasksLeft.value} more processes and threads: ${tasksLeft.from}`;
+  if (tasksLeft.value >= WANTED_TASKS) return [{ name: "tasks", state: "ok", found }];
+  return [
+    {
+      name: "tasks",
+      state: "slow",
+      found: `${found}: a node and two hosts want ${WANTED_TASKS}`,
+      fix: `raise the cgroup's pids.max by ${WANTED_TASKS - tasksLeft.value}`,
+    },
+  ];
 }
 
 function memlock(): Finding {
