@@ -168,9 +168,14 @@ export class Region {
   }
 }
 
-/** Views memory that nobody else frees. The engine refuses a buffer of nothing at an address. */
+/** The engine views no nothing at an address. A buffer of WebAssembly's cannot be detached, so one serves for all. */
+const NOTHING = new Uint8Array(
+  new WebAssembly.Memory({ initial: 0, maximum: 0 }).buffer as ArrayBuffer,
+);
+
+/** Views memory that nobody else frees, with a buffer of its own. */
 export function viewAt(start: Pointer, offset: number, length: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(length === 0 ? new ArrayBuffer(0) : toArrayBuffer(start, offset, length));
+  return length === 0 ? NOTHING : new Uint8Array(toArrayBuffer(start, offset, length));
 }
 
 /**

@@ -179,8 +179,8 @@ export class CallServer {
 
   /** What is left of an asynchronous function, like a timer, can write no more to memory that other calls will get. */
   #settle(slot: number, input: Bytes, output: Bytes): void {
-    input.buffer.transfer(0);
-    output.buffer.transfer(0);
+    detach(input);
+    detach(output);
     this.#deferred.delete(slot);
     this.#contexts[slot]!.ended();
     if (--this.pending === 0) this.onAllSettled();
@@ -190,4 +190,9 @@ export class CallServer {
     const length = writeErrorRecord(this.#errors, slot, toErrorRecord(error));
     this.#endpoint.answer(slot, STATUS.functionError, length);
   }
+}
+
+/** Unless it is of nothing, or user code has done so. */
+function detach(view: Bytes): void {
+  if (view.length > 0) view.buffer.transfer(0);
 }

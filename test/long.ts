@@ -1,0 +1,28 @@
+/**
+ * What takes longer than anyone waits for before a commit: `npm run test:long`, about 15 minutes. Prints what each part came to,
+ * and exits with 1 when one failed.
+ */
+import { join } from "node:path";
+import { buildExecutable } from "../src/build.ts";
+
+const PARTS: Record<string, string[]> = {
+  "calls of all kinds for ten minutes": ["test/torture/run.ts", "--seconds", "600"],
+  "ten thousand seeds of the simulator": ["test/sim/run.ts", "--seeds", "10000"],
+};
+
+await buildExecutable();
+const failed: string[] = [];
+for (const [name, args] of Object.entries(PARTS)) {
+  console.error(`=== ${name}`);
+  const part = Bun.spawn([process.execPath, ...args], {
+    cwd: join(import.meta.dir, ".."),
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+  });
+  if ((await part.exited) !== 0) failed.push(name);
+}
+if (failed.length > 0) {
+  console.error(`failed: ${failed.join(", ")}`);
+  process.exit(1);
+}
