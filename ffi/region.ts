@@ -75,30 +75,38 @@ export class LeasePage {
   }
 }
 
-/** A mapped region. Views of {@link arena} become zero-length on {@link close}, so a late access is an error and no fault. */
+/**
+ * A mapped region. What it has lent becomes zero-length on {@link close}, so a late access is an error and no fault.
+ *
+ * A lent buffer can be detached by whoever has it: its bytes then belong to another buffer, somewhere in the program, that nobody
+ * can find. The addresses of such a region stay in use when it is closed, by memory of nobody's.
+ */
 export class Region {
   /** The native object, for other threads of this process and for `ffi/` itself. */
   readonly handle: number;
-  readonly arena: ArrayBuffer;
+  readonly arenaBytes: number;
   /** All of it, with the control pages. */
   readonly bytes: number;
+  readonly #start: number;
   readonly #owned: boolean;
-  readonly #arenaStart: Pointer;
-  readonly #arenaBytes: number;
+  readonly #lent = new Set<ArrayBuffer>();
+  #whole: ArrayBuffer | undefined;
+  /** Bytes of it are in buffers that are not lent. */
+  #escaped = false;
   #open = true;
 
   private constructor(handle: number, owned: boolean) {
     this.handle = handle;
     this.#owned = owned;
-    const start = native().rfaas_region_arena(handle as Pointer);
-    const bytes = native().rfaas_region_arena_bytes(handle as Pointer);
-    this.#arenaStart = start as Pointer;
-    this.#arenaBytes = bytes;
-    this.arena = this.wholeArena();
+    this.#start = native().rfaas_region_arena(handle as Pointer);
+    this.arenaBytes = native().rfaas_region_arena_bytes(handle as Pointer);
     this.bytes = native().rfaas_region_bytes(handle as Pointer);
   }
 
-  /** Maps the region behind a descriptor, which must have the shape that the node told. Throws `NativeError`. */
+  /**
+   * Maps the region behind a descriptor, which must be memory that cannot shrink, of the shape that the node told. Throws
+   * `NativeError`.
+   */
   static map(fd: number, workers: number, slots: number): Region {
     const handle = native().rfaas_region_map(fd, workers, slots);
     return new Region(check("mapping the lease's memory", handle), true);
@@ -114,13 +122,36 @@ export class Region {
    * detaches nothing else. {@link close} does not detach it. Takes 160 ns.
    */
   payload(offset: number, length: number): Uint8Array<ArrayBuffer> {
-    if (offset + length > this.#arenaBytes) throw new RangeError("outside the lease's memory");
-    return viewAt(this.#arenaStart, offset, length);
+    if (offset + length > this.arenaBytes) throw new RangeError("outside the lease's memory");
+    return viewAt(this.#start as Pointer, offset, length);
   }
 
-  /** All of the arena as a buffer of its own, for user code. {@link close} does not detach it. */
-  wholeArena(): ArrayBuffer {
-    return toArrayBuffer(this.#arenaStart, 0, this.#arenaBytes);
+  /** All of the arena as one buffer, made anew when somebody has transferred it. */
+  get arena(): ArrayBuffer {
+    const whole = this.#whole;
+    if (whole !== undefined && !(whole.detached && this.#open)) return whole;
+    if (whole !== undefined) this.recall(whole);
+    return (this.#whole = this.lend(0, this.arenaBytes));
+  }
+
+  /** A part of the arena as a buffer of its own. */
+  lend(offset: number, bytes: number): ArrayBuffer {
+    if (!this.#open || offset < 0 || offset + bytes > this.arenaBytes)
+      throw new RangeError(`${bytes} bytes at ${offset} are not within the lease's memory`);
+    const { buffer } = viewAt(this.#start as Pointer, offset, bytes);
+    this.#lent.add(buffer);
+    return buffer;
+  }
+
+  /** Makes a lent buffer empty. Returns whether nobody else can reach its bytes: they were not transferred, nor are in use. */
+  recall(buffer: ArrayBuffer): boolean {
+    if (!this.#lent.delete(buffer)) return true;
+    const transferred = buffer.detached;
+    // The engine pins what it reads on other threads, and then copies instead of detaching.
+    if (!transferred) buffer.transfer(0);
+    const alone = !transferred && buffer.detached;
+    if (!alone) this.#escaped = true;
+    return alone;
   }
 
   /** A view of a worker's error records, one of `LAYOUT.errorBytes` per slot. */
@@ -130,14 +161,13 @@ export class Region {
     return new Uint8Array(toArrayBuffer(start as Pointer, 0, slots * LAYOUT.errorBytes));
   }
 
-  /** Makes memory of the program known as what lies at `offset` of the arena; over verbs the `link`'s device pins it. Throws `NativeError`. */
-  register(offset: number, memory: ArrayBufferView, link: Link | null): void {
-    const linkHandle = link ? (link.handle as Pointer) : null;
+  /** Lets the `link`'s device use memory of the program, which cannot move, as what lies at `offset` of the arena. Throws `NativeError`. */
+  register(offset: number, memory: ArrayBufferView, link: Link): void {
     check(
       "registering memory",
       native().rfaas_register(
         this.handle as Pointer,
-        linkHandle,
+        link.handle as Pointer,
         offset,
         memory.byteLength,
         memory as NodeJS.TypedArray,
@@ -145,12 +175,8 @@ export class Region {
     );
   }
 
-  unregister(offset: number, link: Link | null): void {
-    native().rfaas_unregister(
-      this.handle as Pointer,
-      link ? (link.handle as Pointer) : null,
-      offset,
-    );
+  unregister(offset: number, link: Link): void {
+    native().rfaas_unregister(this.handle as Pointer, link.handle as Pointer, offset);
   }
 
   /** `[reason, detail]`, `reason` being one of `END`. */
@@ -159,12 +185,12 @@ export class Region {
     return [native().rfaas_region_ended(handle), native().rfaas_region_end_detail(handle)];
   }
 
-  /** Detaches every view, then unmaps. No endpoint may be open on the region. */
+  /** Detaches what was lent, then unmaps. No endpoint may be open on the region. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.arena.transfer(0);
-    if (this.#owned) native().rfaas_region_unmap(this.handle as Pointer);
+    for (const buffer of [...this.#lent]) this.recall(buffer);
+    if (this.#owned) native().rfaas_region_unmap(this.handle as Pointer, this.#escaped ? 1 : 0);
   }
 }
 

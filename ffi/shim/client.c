@@ -28,11 +28,6 @@ static int32_t take_slot(rfaas_client *c) {
   return -1;
 }
 
-static void *own_memory(const rfaas_client *c, uint32_t offset, uint32_t bytes) {
-  const rfaas_registration *r = rfaas_registered(c->region, offset, bytes);
-  return r ? r->memory + (offset - r->offset) : NULL;
-}
-
 /* In milliseconds of the lease. Times are compared by their difference, so one that is too far ahead is kept by us alone. */
 static inline uint32_t deadline_of(const rfaas_client *c, uint32_t deadline_ms, uint64_t deadline_ns) {
   if (deadline_ms == 0 || deadline_ms > RFAAS_LONGEST_DEADLINE_MS) return 0;
@@ -52,12 +47,10 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
   if (function & RFAAS_TIMED) local->posting_ticks = rfaas_now_ticks();
   rfaas_request request;
   if (__builtin_expect(function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN), 0)) {
-    if ((function & RFAAS_INPUT_OWN) && !own_memory(c, input_offset, input_length)) return RFAAS_BAD_REQUEST;
-    if ((function & RFAAS_OUTPUT_OWN) && !own_memory(c, output_offset, output_capacity)) return RFAAS_BAD_REQUEST;
-    if (!c->verbs && (function & RFAAS_INPUT_OWN))
-      memcpy(c->arena + input_offset, own_memory(c, input_offset, input_length), input_length);
+    if ((function & RFAAS_INPUT_OWN) && !rfaas_registered(c->region, input_offset, input_length)) return RFAAS_BAD_REQUEST;
+    if ((function & RFAAS_OUTPUT_OWN) && !rfaas_registered(c->region, output_offset, output_capacity)) return RFAAS_BAD_REQUEST;
   }
-  if (input_length <= RFAAS_INLINE_INPUT && !(c->verbs && (function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN)))) {
+  if (input_length <= RFAAS_INLINE_INPUT && !(function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN))) {
     function |= RFAAS_INPUT_INLINE;
     rfaas_copy_payload(request.payload, c->arena + input_offset, input_length, RFAAS_INLINE_INPUT);
   } else memset(request.payload, 0, RFAAS_INLINE_INPUT);
@@ -102,12 +95,6 @@ static int32_t finish(rfaas_client *c, uint32_t slot, const rfaas_response *resp
   c->last_slot = (int32_t)slot;
   if (status != RFAAS_OK) return may_answer(status) ? status : RFAAS_BAD_RESPONSE;
   if (length > local->output_capacity || length > INT32_MAX) return RFAAS_BAD_RESPONSE;
-  if (__builtin_expect((local->function & RFAAS_OUTPUT_OWN) && !c->verbs, 0)) {
-    uint8_t *output = own_memory(c, local->output_offset, length);
-    const uint8_t *from = local->function & RFAAS_OUTPUT_INLINE ? response->payload : c->arena + local->output_offset;
-    if (output) memcpy(output, from, length);
-    return (int32_t)length;
-  }
   if (local->function & RFAAS_OUTPUT_INLINE) {
     uint8_t *output = c->arena + local->output_offset;
     if (length == 8) memcpy(output, response->payload, 8);

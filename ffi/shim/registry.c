@@ -1,5 +1,5 @@
-/* Memory of the client's own program that calls may use: each piece has a place in the arena, which is where the worker sees it.
- * Over verbs the device reads and writes the program's memory itself; over shared memory it is copied to its place and back. */
+/* Memory of the client's own program that the device reads and writes where it is: each piece has a place in the arena, which is
+ * where the worker sees it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -15,13 +15,13 @@ const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t 
   return NULL;
 }
 
-/* Registers `bytes` at `memory` for the place at `offset` of the arena. Without a `link` nothing is pinned. Returns 0 or -errno. */
+/* Registers `bytes` at `memory`, which must not move, for the place at `offset` of the arena. Returns 0 or -errno. */
 RFAAS_EXPORT int32_t rfaas_register(rfaas_region *region, rfaas_link *link, uint32_t offset, uint32_t bytes, void *memory) {
   if ((uint64_t)offset + bytes > region->arena_bytes || bytes == 0) return -EINVAL;
   if (region->registrations == RFAAS_MAX_REGISTRATIONS) return -ENOSPC;
   rfaas_registration *r = &region->registration[region->registrations];
   *r = (rfaas_registration){.offset = offset, .bytes = bytes, .memory = memory};
-  int failed = link ? rfaas_link_register(link, r) : 0;
+  int failed = rfaas_link_register(link, r);
   if (!failed) region->registrations++;
   return -failed;
 }
@@ -30,7 +30,7 @@ RFAAS_EXPORT int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, ui
   for (uint32_t i = 0; i < region->registrations; i++) {
     rfaas_registration *r = &region->registration[i];
     if (r->offset != offset) continue;
-    if (link) rfaas_link_unregister(link, r);
+    rfaas_link_unregister(link, r);
     *r = region->registration[--region->registrations];
     return 0;
   }

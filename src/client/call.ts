@@ -1,6 +1,8 @@
 /** A call in flight: a promise that can also be waited for on the spot. */
 
 import type { CallProgress } from "./call-options.ts";
+import type { LeaseBuffer, LeaseMemory, MemoryUse } from "./lease-memory.ts";
+import type { Place } from "./place.ts";
 
 /** Where the nanoseconds of a call went. Only for calls submitted with `{ timings: true }`. */
 export interface CallTimings {
@@ -66,6 +68,8 @@ export interface CallDriver {
   harvest(): number;
   /** Ends the call with `reason`; nobody waits for it any more. */
   giveUp(call: Flight, reason: unknown): void;
+  /** Whether the worker may still use the buffers of a call that was given up. */
+  holds(call: Pick<Flight, "abandoned">): boolean;
 }
 
 /**
@@ -74,9 +78,13 @@ export interface CallDriver {
  * `await call` leaves the event loop free; `call.get()` spins and returns at once when the result is there. A call that nobody
  * waits for goes on all the same.
  */
-export class Call implements PromiseLike<number>, Flight {
+export class Call implements PromiseLike<number>, Flight, MemoryUse {
   /** Where the time of the last attempt went, once the call has ended and if it was asked for. */
   timings: CallTimings | undefined;
+  /** @internal */
+  readonly input: Place;
+  /** @internal */
+  readonly output: Place;
   /** @internal What is called, with which memory: offsets and lengths in bytes. */
   readonly fn: number;
   /** @internal */
@@ -110,7 +118,10 @@ export class Call implements PromiseLike<number>, Flight {
   /** @internal */
   abandoned: Posted | undefined;
 
+  readonly #memory: LeaseMemory;
+  readonly #target: LeaseBuffer;
   #driver: CallDriver;
+  #using = false;
   #done = false;
   #bytes = 0;
   #error: unknown;
@@ -120,17 +131,23 @@ export class Call implements PromiseLike<number>, Flight {
   constructor(
     driver: CallDriver,
     fn: number,
-    input: { offset: number; bytes: number },
-    output: { offset: number; bytes: number },
+    memory: LeaseMemory,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
     deadlineMs: number,
   ) {
     this.#driver = driver;
-    this.fn = fn;
-    this.inputOffset = input.offset;
-    this.inputLength = input.bytes;
-    this.outputOffset = output.offset;
-    this.outputCapacity = output.bytes;
+    this.#memory = memory;
+    this.#target = output;
+    this.input = memory.placeOf(input, "the input");
+    this.output = memory.outputPlaceOf(output);
+    this.inputOffset = this.input.offsetOf(input);
+    this.inputLength = input.byteLength;
+    this.outputOffset = this.output.offsetOf(output);
+    this.outputCapacity = output.byteLength;
+    this.fn = fn | memory.flagsOf(this, this.inputOffset);
     this.deadlineMs = deadlineMs;
+    if (this.input.copy !== undefined) this.input.bring(input);
   }
 
   /** Which of the lease's workers has it, or had it last. */
@@ -205,8 +222,32 @@ export class Call implements PromiseLike<number>, Flight {
     this.#done = true;
     this.#bytes = bytes;
     this.#error = error;
+    if (error === undefined && this.output.copy !== undefined) this.#fetch(bytes);
+    this.leave();
     this.cleanUp?.();
-    if (error === undefined) this.#promise?.resolve(bytes);
-    else this.#promise?.reject(error);
+    if (this.#error === undefined) this.#promise?.resolve(bytes);
+    else this.#promise?.reject(this.#error);
+  }
+
+  /** @internal From now on its memory is not given to others. */
+  enter(): void {
+    this.#using = true;
+    this.#memory.begin(this);
+  }
+
+  /** @internal It has ended, or was not made after all. */
+  leave(): void {
+    if (!this.#using) return;
+    this.#using = false;
+    this.#memory.end(this, this.abandoned && (() => this.#driver.holds(this)));
+  }
+
+  /** The caller's own memory gets the result, if it is still there. */
+  #fetch(bytes: number): void {
+    try {
+      this.output.fetch(this.#target, bytes);
+    } catch (error) {
+      this.#error = error;
+    }
   }
 }

@@ -11,6 +11,7 @@ import { FETCH, FunctionTable, hiddenName } from "./function-table.ts";
 import {
   type LeaseBuffer,
   LeaseMemory,
+  type MemoryUse,
   type TypedArray,
   type TypedArrayClass,
 } from "./lease-memory.ts";
@@ -95,10 +96,12 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   #lastName: string | undefined;
   #lastIndex = -1;
   #lastInput: LeaseBuffer | undefined;
+  #lastOutput: LeaseBuffer | undefined;
+  /** Where those two lie. */
+  #places: MemoryUse | undefined;
   #inputOffset = 0;
   #inputLength = 0;
   #flags = 0;
-  #lastOutput: LeaseBuffer | undefined;
   #outputOffset = 0;
   #outputCapacity = 0;
   #onReleased: (lease: AsyncDisposable) => void = () => {};
@@ -125,7 +128,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     };
     this.hostPid = granted.hostPid;
     this.#attachment = attachment;
-    this.#memory = new LeaseMemory(attachment.region.arena, attachment);
+    this.#memory = new LeaseMemory(attachment.region, attachment);
     this.#reactor = new Reactor({
       harvest: () => this.#lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
       park: () => this.#lanes.forEach((lane) => lane.endpoint.park()),
@@ -267,13 +270,16 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Lets calls use memory of the program's own, without copying it over RDMA (over shared memory it is copied, once each way). It
-   * takes as much of the lease's memory, until the registration is disposed of. The memory must not be resized, transferred or
-   * detached meanwhile. Registering the same bytes again costs nothing.
+   * Lets calls use memory of the program's own as they use the lease's. It takes as much of the lease's memory, until the
+   * registration is disposed of and no call uses it any more. Registering the same bytes again costs nothing.
+   *
+   * An `ArrayBuffer` is copied, an input when its call is submitted and a result when its call ends: it may be transferred or
+   * resized at any time (as that of a WebAssembly memory is, when that grows), and a call whose output is gone then rejects with
+   * {@link UsageError}. A `SharedArrayBuffer` stays where it is, so over RDMA the network card reads and writes it without a copy.
    *
    * @example
    * ```ts
-   * const samples = new Float64Array(1_000_000);
+   * const samples = new Float64Array(new SharedArrayBuffer(8_000_000));
    * using _ = lease.register(samples);
    * lease.invoke("sum", samples, output);
    * ```
@@ -283,19 +289,25 @@ export class Lease<Module = unknown> implements AsyncDisposable {
    */
   register(view: LeaseBuffer): Registration {
     const registration = this.#memory.register(view);
+    const { byteLength, copied } = registration;
     return {
-      byteLength: registration.byteLength,
+      byteLength,
+      copied,
       [Symbol.dispose]: () => {
-        // The hot path remembers where a buffer lies.
-        this.#lastInput = undefined;
-        this.#lastOutput = undefined;
+        this.#forgetPlaces();
         registration[Symbol.dispose]();
       },
     };
   }
 
-  /** Gives a buffer back to the lease's memory. No call may use it any more. */
+  /**
+   * Gives a buffer back to the lease's memory, and makes it empty. Calls in flight may still use it: others get the memory when
+   * they have ended.
+   *
+   * @throws {UsageError} it is not what {@link input} or {@link output} returned, or was freed before
+   */
   free(buffer: LeaseBuffer): void {
+    this.#forgetPlaces();
     this.#memory.free(buffer);
   }
 
@@ -357,7 +369,15 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   ): number {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name, options);
     // Most calls use the buffers of the call before; asking a view where it lies costs as much as all the rest here.
-    if (input !== this.#lastInput || output !== this.#lastOutput) this.#enter(input, output);
+    // Those that were transferred since have become empty.
+    if (
+      (input !== this.#lastInput ||
+        output !== this.#lastOutput ||
+        input.byteLength !== this.#inputLength ||
+        output.byteLength !== this.#outputCapacity) &&
+      !this.#enter(input, output)
+    )
+      return this.submit(name, input, output, options).get();
     const deadlineMs = options === undefined ? 0 : deadlineOf(options);
     const lane = this.#submission.pick(options?.worker);
     if (lane.load > 0 || lane.lost !== undefined)
@@ -446,8 +466,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   async #release(): Promise<void> {
     this.term.end({ type: "released" });
     this.#lastName = undefined;
-    this.#lastInput = undefined;
-    this.#lastOutput = undefined;
+    this.#forgetPlaces();
     this.parts.functions.close();
     const released = new LeaseLost(
       "the lease was released while the call was in flight; await calls before releasing",
@@ -457,18 +476,31 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     // A node whose machine died never says so.
     await this.#node.release(this.#id, unreachable ? UNREACHABLE_RELEASE_MS : undefined);
     this.#reactor.close();
+    this.#memory.close();
     this.#attachment.close();
     this.#onReleased(this);
   }
 
-  #enter(input: LeaseBuffer, output: LeaseBuffer): void {
-    this.#inputOffset = this.#memory.offsetOf(input, "the input");
+  /** Remembers where buffers lie. Returns whether they lie in the lease's memory, where nothing need be done for a call. */
+  #enter(input: LeaseBuffer, output: LeaseBuffer): boolean {
+    const places = {
+      input: this.#memory.placeOf(input, "the input"),
+      output: this.#memory.outputPlaceOf(output),
+    };
+    if (!this.#memory.has(input) || !this.#memory.has(output)) return false;
+    this.#inputOffset = places.input.offsetOf(input);
     this.#inputLength = input.byteLength;
-    this.#outputOffset = this.#memory.outputOffsetOf(output);
+    this.#outputOffset = places.output.offsetOf(output);
     this.#outputCapacity = output.byteLength;
-    this.#flags = this.#memory.flagsOf(input, this.#inputOffset, output);
+    this.#flags = this.#memory.flagsOf(places, this.#inputOffset);
     this.#lastInput = input;
     this.#lastOutput = output;
+    this.#places = places;
+    return true;
+  }
+
+  #forgetPlaces(): void {
+    this.#lastInput = this.#lastOutput = this.#places = undefined;
   }
 
   /** Remembers a name, unless every call must be looked at. */
@@ -486,8 +518,15 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     // Slots still held by calls that were given up: wait for one as any other call does.
     if (result === STATUS.ringFull) return retry().get();
     const slot = lane.endpoint.lastSlot();
-    if (result === STATUS.deadline) lane.cancelSlot(slot, false);
+    if (result === STATUS.deadline) this.#givenUp(lane, slot);
     throw lane.errorFor(result, slot, deadlineMs);
+  }
+
+  #givenUp(lane: WorkerLane, slot: number): void {
+    lane.cancelSlot(slot, false);
+    const abandoned = { slot, sequence: lane.endpoint.sequence(slot) };
+    this.#memory.begin(this.#places!);
+    this.#memory.end(this.#places!, () => lane.holds({ abandoned }));
   }
 }
 

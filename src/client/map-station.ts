@@ -1,7 +1,7 @@
 /** A place that one call of a map at a time can be in: on a worker, with buffers that are used again. */
 import { LeaseLost, UsageError } from "../errors.ts";
 import type { Flight, Posted } from "./call.ts";
-import type { LeaseBuffer, TypedArray, TypedArrayClass } from "./lease-memory.ts";
+import type { LeaseBuffer, MemoryUse, TypedArray, TypedArrayClass } from "./lease-memory.ts";
 import type { LeaseParts } from "./submission.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
@@ -48,11 +48,16 @@ export class Station<Value, Result> implements Flight {
   cleanUp: (() => void) | undefined;
   /** What is being called. */
   item: MapItem<Value, Result> | undefined;
+  /** The caller's buffers, while they are used. */
+  #uses: (MemoryUse & { target: LeaseBuffer }) | undefined;
   /** The buffers of inputs that are copied. */
   input: Uint8Array<ArrayBuffer> | undefined;
   output: Uint8Array<ArrayBuffer> | undefined;
   readonly #owner: StationOwner<Value, Result>;
   readonly #function: number;
+  /** Where its buffers lie, and what requests say of them. */
+  #inputAt = 0;
+  #outputAt = 0;
   #ownFlags = 0;
   /** The input buffer as an array of what is copied. */
   #typed: TypedArray | undefined;
@@ -75,11 +80,19 @@ export class Station<Value, Result> implements Flight {
   /** Calls with buffers of the caller's. Throws {@link UsageError} when they are not the lease's. */
   use(input: LeaseBuffer, output: LeaseBuffer): void {
     const { memory } = this.lease;
-    this.inputOffset = memory.offsetOf(input, "the input");
+    const uses = {
+      input: memory.placeOf(input, "the input"),
+      output: memory.outputPlaceOf(output),
+      target: output,
+    };
+    this.inputOffset = uses.input.offsetOf(input);
     this.inputLength = input.byteLength;
-    this.outputOffset = memory.outputOffsetOf(output);
+    this.outputOffset = uses.output.offsetOf(output);
     this.outputCapacity = output.byteLength;
-    this.fn = this.#function | memory.flagsOf(input, this.inputOffset, output);
+    this.fn = this.#function | memory.flagsOf(uses, this.inputOffset);
+    uses.input.bring(input);
+    memory.begin(uses);
+    this.#uses = uses;
   }
 
   /** Calls with buffers of its own. Throws {@link OutOfLeaseMemory}. */
@@ -88,9 +101,9 @@ export class Station<Value, Result> implements Flight {
       this.#renewBuffers(inputBytes, outputBytes);
     else if (this.output!.length < outputBytes) this.#renewBuffers(inputBytes, outputBytes);
     this.fn = this.#function | this.#ownFlags;
-    this.inputOffset = this.input!.byteOffset;
+    this.inputOffset = this.#inputAt;
     this.inputLength = inputBytes;
-    this.outputOffset = this.output!.byteOffset;
+    this.outputOffset = this.#outputAt;
     this.outputCapacity = outputBytes;
   }
 
@@ -128,12 +141,21 @@ export class Station<Value, Result> implements Flight {
   end(bytes: number, error?: unknown): void {
     if (this.done) return;
     this.done = true;
+    let failure = error;
+    const uses = this.#uses;
+    if (uses !== undefined) {
+      this.#uses = undefined;
+      if (error === undefined && uses.output.copy !== undefined)
+        failure = failureOf(() => uses.output.fetch(uses.target, bytes));
+      const { abandoned } = this;
+      this.lease.memory.end(uses, abandoned && (() => this.lane.holds({ abandoned })));
+    }
     const { cleanUp } = this;
     if (cleanUp !== undefined) {
       this.cleanUp = undefined;
       cleanUp();
     }
-    this.#owner.ended(this, bytes, error);
+    this.#owner.ended(this, bytes, failure);
   }
 
   /** Gives its buffers back to the lease, unless a function may still be writing there. */
@@ -163,7 +185,13 @@ export class Station<Value, Result> implements Flight {
       throw error;
     }
     this.input = input;
-    this.#ownFlags = memory.flagsOf(input, input.byteOffset, this.output);
+    const places = {
+      input: memory.placeOf(input, "the input"),
+      output: memory.placeOf(this.output, "the output"),
+    };
+    this.#inputAt = places.input.offset;
+    this.#outputAt = places.output.offset;
+    this.#ownFlags = memory.flagsOf(places, this.#inputAt);
   }
 
   #viewFor(value: TypedArray): TypedArray {
@@ -176,6 +204,15 @@ export class Station<Value, Result> implements Flight {
     const type = value.constructor as TypedArrayClass<TypedArray>;
     return new type(buffer, byteOffset, Math.floor(length / type.BYTES_PER_ELEMENT));
   }
+}
+
+function failureOf(work: () => void): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
 }
 
 /** Inputs that grow a little each time need new buffers only now and then. */

@@ -1,102 +1,99 @@
 /**
- * Memory of the program's own that calls may use. Pinning memory takes long (microseconds a page), so what is registered stays so
- * after its last user has let it go, until the room is needed.
+ * Memory of the program's own that calls may use: each piece has a place in the lease's memory.
+ *
+ * An `ArrayBuffer` can be detached at any time, and its bytes can move, so nothing may keep its address: it is copied to its
+ * place and back. A `SharedArrayBuffer` can neither, so a fabric that can does without the copies. Pinning memory takes long
+ * (microseconds a page), so what is pinned stays so after its last user has let it go, until the room is needed.
  */
 import { UsageError } from "../errors.ts";
+import type { MemoryPin } from "../fabric/attachment.ts";
+import { Place } from "./place.ts";
 
-/** The lease's side: a place in its memory for each piece, and the fabric that must know it. */
+/** The lease's side: a place in its memory for each piece, and the fabric that may use it where it is. */
 export interface RegistrationTarget {
   /** Offset of a place in the lease's memory. Throws {@link OutOfLeaseMemory}. */
   allocate(bytes: number): number;
+  /** Takes a place back. */
   release(offset: number): void;
-  /** Throws {@link UsageError} or {@link EnvironmentError}. */
-  register(offset: number, memory: ArrayBufferView): void;
-  unregister(offset: number): void;
+  /** That part of the lease's memory, to copy to and from. */
+  lend(offset: number, bytes: number): ArrayBuffer;
+  recall(buffer: ArrayBuffer): boolean;
+  /** For fabrics that can use memory where it is. */
+  readonly pin: MemoryPin | undefined;
 }
 
 interface Entry {
-  readonly buffer: ArrayBuffer;
-  readonly start: number;
-  readonly bytes: number;
-  readonly offset: number;
+  readonly place: Place;
   users: number;
 }
 
-/** Lets the memory go when it is disposed of; no call may use it then. */
+/** Lets the memory go when it is disposed of. Calls in flight may go on using it, no other may begin. */
 export interface Registration extends Disposable {
   /** Bytes that are registered. */
   readonly byteLength: number;
+  /** Whether each call copies them to the lease's memory, or from there. */
+  readonly copied: boolean;
 }
 
 export class Registrations {
   readonly #target: RegistrationTarget;
-  readonly #entries = new Map<ArrayBuffer, Entry[]>();
+  readonly #entries = new Map<ArrayBufferLike, Entry[]>();
 
   constructor(target: RegistrationTarget) {
     this.#target = target;
   }
 
   /** Registers the bytes of a view, or finds them registered. Throws {@link UsageError}, {@link OutOfLeaseMemory}, {@link EnvironmentError}. */
-  add(view: ArrayBufferView<ArrayBuffer>): Registration {
+  add(view: ArrayBufferView): Registration {
     const { buffer, byteOffset, byteLength } = view;
-    if (!(buffer instanceof ArrayBuffer) || buffer.resizable)
-      throw new UsageError(
-        "only memory of a fixed size can be registered; copy it to an ArrayBuffer",
-      );
+    throwIfDetached(buffer);
     if (byteLength === 0)
       throw new UsageError("an empty array cannot be registered; leave it away");
     const known = this.#entries
       .get(buffer)
-      ?.find(({ start, bytes }) => start === byteOffset && bytes === byteLength);
+      ?.find(({ place }) => place.start === byteOffset && place.bytes === byteLength);
     const entry = known ?? this.#register(view);
     entry.users++;
     let held = true;
     return {
       byteLength,
+      copied: entry.place.copy !== undefined,
       [Symbol.dispose]: () => {
-        if (held) entry.users--;
+        if (!held) return;
         held = false;
+        if (--entry.users === 0 && entry.place.copy !== undefined) this.#forget(entry);
       },
     };
   }
 
-  /** Where a view lies in the lease's memory, or undefined when it is not within anything registered. */
-  offsetOf(view: ArrayBufferView): number | undefined {
-    const entry = this.#entries
-      .get(view.buffer as ArrayBuffer)
-      ?.find(
-        ({ start, bytes, users }) =>
-          users > 0 &&
-          view.byteOffset >= start &&
-          view.byteOffset + view.byteLength <= start + bytes,
-      );
-    return entry && entry.offset + (view.byteOffset - entry.start);
+  /** What a view is within, or undefined when it is not within anything registered. Throws {@link UsageError} when it was detached. */
+  find(view: ArrayBufferView): Place | undefined {
+    const entries = this.#entries.get(view.buffer);
+    if (entries === undefined) return undefined;
+    throwIfDetached(view.buffer);
+    return entries.find(
+      ({ place: { start, bytes }, users }) =>
+        users > 0 && view.byteOffset >= start && view.byteOffset + view.byteLength <= start + bytes,
+    )?.place;
   }
 
-  /** Forgets the piece that nobody has used for longest. Returns whether there was one. */
+  /** Forgets a piece that nobody uses. Returns whether there was one. */
   forgetIdle(): boolean {
     for (const entries of this.#entries.values())
       for (const entry of entries)
-        if (entry.users === 0) {
+        if (entry.users === 0 && entry.place.calls === 0) {
           this.#forget(entry);
           return true;
         }
     return false;
   }
 
-  #register(view: ArrayBufferView<ArrayBuffer>): Entry {
+  #register(view: ArrayBufferView): Entry {
     for (;;) {
       let offset: number | undefined;
       try {
         offset = this.#target.allocate(view.byteLength);
-        this.#target.register(offset, view);
-        const entry: Entry = {
-          buffer: view.buffer,
-          start: view.byteOffset,
-          bytes: view.byteLength,
-          offset,
-          users: 0,
-        };
+        const entry = { place: this.#place(view, offset), users: 0 };
         this.#entries.set(view.buffer, [...(this.#entries.get(view.buffer) ?? []), entry]);
         return entry;
       } catch (error) {
@@ -107,11 +104,36 @@ export class Registrations {
     }
   }
 
-  #forget(entry: Entry): void {
-    this.#target.unregister(entry.offset);
-    this.#target.release(entry.offset);
-    const rest = this.#entries.get(entry.buffer)!.filter((other) => other !== entry);
-    if (rest.length > 0) this.#entries.set(entry.buffer, rest);
-    else this.#entries.delete(entry.buffer);
+  #place(view: ArrayBufferView, offset: number): Place {
+    const { buffer, byteOffset: start, byteLength: bytes } = view;
+    const at = { offset, bytes, buffer, start };
+    const { pin } = this.#target;
+    if (pin === undefined || !(buffer instanceof SharedArrayBuffer))
+      return new Place(at, { copy: new Uint8Array(this.#target.lend(offset, bytes)) });
+    pin.register(offset, view);
+    return new Place(at, { inPlace: true });
   }
+
+  /** Its place is free as soon as no call uses it. */
+  #forget({ place }: Entry): void {
+    const rest = this.#entries.get(place.buffer)!.filter((other) => other.place !== place);
+    if (rest.length > 0) this.#entries.set(place.buffer, rest);
+    else this.#entries.delete(place.buffer);
+    if (place.copy === undefined) this.#target.pin!.unregister(place.offset);
+    place.givenBack = true;
+    if (place.calls === 0) this.drop(place);
+  }
+
+  /** No call uses what was given back. */
+  drop(place: Place): void {
+    if (place.copy !== undefined) this.#target.recall(place.copy.buffer);
+    this.#target.release(place.offset);
+  }
+}
+
+function throwIfDetached(buffer: ArrayBufferLike): void {
+  if (buffer instanceof ArrayBuffer && buffer.detached)
+    throw new UsageError(
+      "this memory was transferred, or is that of a WebAssembly memory that has grown since; register what it has become",
+    );
 }

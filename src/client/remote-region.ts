@@ -32,7 +32,7 @@ export class RemoteRegion {
   constructor(lane: WorkerLane, memory: LeaseMemory, place: Uint8Array<ArrayBuffer>) {
     this.#lane = lane;
     this.#memory = memory;
-    this.offset = place.byteOffset;
+    this.offset = memory.offsetOf(place);
     this.byteLength = place.byteLength;
   }
 
@@ -72,11 +72,7 @@ export class RemoteRegion {
   }
 
   #localOffset(buffer: LeaseBuffer): number {
-    if (this.#memory.isOwn(buffer))
-      throw new UsageError(
-        "one-sided operations take buffers of the lease; allocate one with lease.input",
-      );
-    return this.#memory.offsetOf(buffer, "the buffer");
+    return this.#memory.offsetOf(buffer);
   }
 
   #do(operation: number, offset: number, bytes: number, localOffset: number): void {

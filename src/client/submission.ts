@@ -45,7 +45,13 @@ export class Submission {
     const lane = this.pick(options.worker);
     const call = this.#newCall(lane, name, input, output, options);
     if (call.done) return call;
-    if (lane.submit(call)) call.driver.watch(call);
+    call.enter();
+    try {
+      if (lane.submit(call)) call.driver.watch(call);
+    } catch (error) {
+      call.leave();
+      throw error;
+    }
     if (options !== NO_OPTIONS) this.#bindEnd(call, options);
     return call;
   }
@@ -59,7 +65,11 @@ export class Submission {
     const lane = this.pick(options.worker);
     const call = this.#newCall(lane, name, input, output, options);
     if (call.done) return call;
-    if (!lane.trySubmit(call)) return null;
+    call.enter();
+    if (!lane.trySubmit(call)) {
+      call.leave();
+      return null;
+    }
     if (options !== NO_OPTIONS) this.#bindEnd(call, options);
     return call;
   }
@@ -72,12 +82,10 @@ export class Submission {
     options: SubmitOptions,
   ): Call {
     const { functions, memory, term } = this.parts;
-    const from = { offset: memory.offsetOf(input, "the input"), bytes: input.byteLength };
-    const to = { offset: memory.outputOffsetOf(output), bytes: output.byteLength };
     const reported = options.onProgress === undefined ? 0 : REPORTED;
-    const fn = functions.indexOf(name) | memory.flagsOf(input, from.offset, output) | reported;
+    const fn = functions.indexOf(name) | reported;
     const deadlineMs = options === NO_OPTIONS ? 0 : wholeDeadline(options.deadlineMs);
-    const call = new Call(lane, fn, from, to, deadlineMs);
+    const call = new Call(lane, fn, memory, input, output, deadlineMs);
     if (options !== NO_OPTIONS) this.#apply(call, options);
     if (term.endsSoon) {
       const refused = term.refusal(call.durationMs || deadlineMs);

@@ -182,7 +182,7 @@ export class WorkerLane implements CallDriver {
   }
 
   /** Whether the worker may still use the buffers of a call that was given up. */
-  holds({ abandoned }: Call): boolean {
+  holds({ abandoned }: Pick<Flight, "abandoned">): boolean {
     if (abandoned === undefined || this.lost !== undefined) return false;
     return this.endpoint.held(abandoned.slot, abandoned.sequence);
   }

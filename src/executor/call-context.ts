@@ -16,7 +16,6 @@ import { Progress, type Reporter } from "./reporting.ts";
 export class WorkerScope implements WorkerContext {
   readonly worker: number;
   readonly workers: number;
-  readonly memory: ArrayBuffer;
   readonly state = new Map<string, unknown>();
   readonly log: FunctionLog;
   /** Until a call has completed. */
@@ -25,25 +24,30 @@ export class WorkerScope implements WorkerContext {
   readonly lease: number;
   /** @internal */
   readonly reporter: Reporter;
+  readonly #region: { readonly arena: ArrayBuffer };
 
   constructor(
     lease: number,
-    place: { worker: number; workers: number; memory: ArrayBuffer },
+    place: { worker: number; workers: number; region: { readonly arena: ArrayBuffer } },
     reporter: Reporter,
   ) {
     this.lease = lease;
     this.worker = place.worker;
     this.workers = place.workers;
-    this.memory = place.memory;
+    this.#region = place.region;
     this.reporter = reporter;
     this.log = reporter.log;
+  }
+
+  /** One that a function has transferred is replaced. */
+  get memory(): ArrayBuffer {
+    return this.#region.arena;
   }
 }
 
 export class CallContext implements FunctionContext {
   readonly worker: number;
   readonly workers: number;
-  readonly memory: ArrayBuffer;
   readonly state: Map<string, unknown>;
   readonly log: FunctionLog;
   readonly #scope: WorkerScope;
@@ -58,9 +62,12 @@ export class CallContext implements FunctionContext {
     this.#slot = slot;
     this.worker = scope.worker;
     this.workers = scope.workers;
-    this.memory = scope.memory;
     this.state = scope.state;
     this.log = scope.log;
+  }
+
+  get memory(): ArrayBuffer {
+    return this.#scope.memory;
   }
 
   get cold(): boolean {

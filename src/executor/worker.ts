@@ -72,7 +72,7 @@ async function serve(
   const { slots, worker, workers, lease } = attach;
   const scope = new WorkerScope(
     lease,
-    { worker, workers, memory: region.wholeArena() },
+    { worker, workers, region },
     new Reporter(worker, (said) => report(said)),
   );
   let loaded;

@@ -3,6 +3,12 @@ import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import type { Region } from "../../ffi/region.ts";
 import type { RfaasError } from "../errors.ts";
 
+export interface MemoryPin {
+  /** Makes memory known as what lies at `offset` of the region's arena. Throws {@link UsageError} or {@link EnvironmentError}. */
+  register(offset: number, memory: ArrayBufferView): void;
+  unregister(offset: number): void;
+}
+
 export interface Attachment {
   readonly region: Region;
   /** By worker. */
@@ -11,9 +17,8 @@ export interface Attachment {
   readonly headroomBytes: number;
   /** Calls `onWake` when a parked endpoint may have an answer, or the way to a worker may be lost. */
   watch(onWake: () => void): Promise<void>;
-  /** Makes memory of the program known as what lies at `offset` of the region's arena. Throws {@link UsageError} or {@link EnvironmentError}. */
-  register(offset: number, memory: ArrayBufferView): void;
-  unregister(offset: number): void;
+  /** Lets the fabric use memory of the program where it is; undefined where calls must copy it. */
+  readonly pin: MemoryPin | undefined;
   /** Why the way to a worker is lost, where the fabric knows better than the lease's memory. */
   lost(worker: number): RfaasError | undefined;
   /** Closes endpoints, memory and everything below. No call may be in flight. */

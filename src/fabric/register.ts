@@ -16,7 +16,7 @@ export function registerMemory(
   region: Region,
   offset: number,
   memory: ArrayBufferView,
-  link: Link | null,
+  link: Link,
 ): void {
   try {
     region.register(offset, memory, link);

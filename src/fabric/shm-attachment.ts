@@ -5,7 +5,6 @@ import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region } from "../../ffi/region.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import type { Attachment } from "./attachment.ts";
-import { registerMemory } from "./register.ts";
 
 /**
  * `descriptors` are the lease's memory, the host's pidfd, the notify socket to watch, and a notify socket for each worker. They
@@ -38,8 +37,7 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
       socket = await watchDescriptor(watchFd, { data: onWake });
       socket.unref();
     },
-    register: (offset, memory) => registerMemory(region, offset, memory, null),
-    unregister: (offset) => region.unregister(offset, null),
+    pin: undefined,
     lost: () => undefined,
     close() {
       socket?.end();

@@ -55,8 +55,10 @@ export async function attachVerbs(
     endpoints,
     headroomBytes: LAYOUT.requestBytes,
     watch: async (onWake) => void (opened.onWake = onWake),
-    register: (offset, memory) => registerMemory(region, offset, memory, opened.link),
-    unregister: (offset) => region.unregister(offset, opened.link),
+    pin: {
+      register: (offset, memory) => registerMemory(region, offset, memory, opened.link),
+      unregister: (offset) => region.unregister(offset, opened.link),
+    },
     lost: (worker) => opened.lost(worker),
     close() {
       for (const endpoint of endpoints) endpoint.close();

@@ -7,6 +7,7 @@ import {
   wholeDeadline,
   wholeRetries,
 } from "../client/call-options.ts";
+import type { LeaseMemory } from "../client/lease-memory.ts";
 import { notify } from "../client/notify.ts";
 import { functionErrorFrom } from "../client/remote-error.ts";
 import { mayRunAgain } from "../client/retry.ts";
@@ -31,6 +32,7 @@ export class InProcessCalls {
   scope!: Scope;
   readonly #loaded: LoadedModule;
   readonly #place: Pick<WorkerContext, "worker" | "workers" | "memory">;
+  readonly #memory: LeaseMemory;
   readonly #listener: Listener;
   readonly #running = new Set<Call>();
   #calls = 0;
@@ -38,8 +40,10 @@ export class InProcessCalls {
   constructor(
     loaded: LoadedModule,
     place: Pick<WorkerContext, "worker" | "workers" | "memory">,
+    memory: LeaseMemory,
     listener: Listener,
   ) {
+    this.#memory = memory;
     this.#loaded = loaded;
     this.#place = place;
     this.#listener = listener;
@@ -76,8 +80,7 @@ export class InProcessCalls {
     options: SubmitOptions = NO_OPTIONS,
   ): Call {
     const deadlineMs = wholeDeadline(options.deadlineMs);
-    const nowhere = { offset: 0, bytes: 0 };
-    const call = new Call(IN_PROCESS, index, nowhere, nowhere, deadlineMs);
+    const call = new Call(IN_PROCESS, index, this.#memory, input, output, deadlineMs);
     call.submittedNs = Bun.nanoseconds();
     const left = wholeRetries(options.retries);
     call.retry = (failed, error) => {
@@ -170,6 +173,7 @@ const IN_PROCESS: CallDriver = {
   },
   watch() {},
   harvest: () => 0,
+  holds: () => false,
   giveUp(call: Flight, reason: unknown) {
     call.end(0, reason);
   },

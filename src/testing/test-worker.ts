@@ -81,17 +81,18 @@ export class TestWorker<Module> implements AsyncDisposable {
   constructor(loaded: LoadedModule, options: TestWorkerOptions) {
     const { worker = 0, workers = 1, memoryBytes = DEFAULT_MEMORY_BYTES } = options;
     const memory = new ArrayBuffer(memoryBytes);
+    const region = {
+      arenaBytes: memoryBytes,
+      lend: (_: number, bytes: number) => new ArrayBuffer(bytes),
+      recall: () => true,
+    };
     this.#loaded = loaded;
     this.#functions = new FunctionTable("the module", loaded.exports);
-    this.#memory = new LeaseMemory(memory, { headroomBytes: 0, register() {}, unregister() {} });
-    this.#calls = new InProcessCalls(
-      loaded,
-      { worker, workers, memory },
-      {
-        log: (level, message, data) => this.logs.push({ level, message, data }),
-        progress: (fraction, message) => this.progress.push({ fraction, message }),
-      },
-    );
+    this.#memory = new LeaseMemory(region, { headroomBytes: 0, pin: undefined });
+    this.#calls = new InProcessCalls(loaded, { worker, workers, memory }, this.#memory, {
+      log: (level, message, data) => this.logs.push({ level, message, data }),
+      progress: (fraction, message) => this.progress.push({ fraction, message }),
+    });
   }
 
   /** What the worker keeps between calls: `ctx.state`. */

@@ -21,7 +21,7 @@ export async function misuse(rf: Invoker): Promise<void> {
   lease.invoke("price", input, output);
   // @ts-expect-error an export that is no function
   lease.submit("answer", input, output);
-  // @ts-expect-error memory that no lease can own: it is shared
+  // Shared memory, once it is registered.
   lease.invoke("echo", new Uint8Array(new SharedArrayBuffer(8)), output);
   // @ts-expect-error an array is no buffer
   lease.invoke("echo", [1, 2, 3], output);

@@ -1,0 +1,58 @@
+/** Pieces of a lease's memory: what calls use, and what may only be given to others when no call uses it any more. */
+import { INPUT_OWN, OUTPUT_OWN } from "../../ffi/layout.ts";
+import { UsageError } from "../errors.ts";
+
+/** An allocation, or where registered memory of the program's own has its place. */
+export class Place {
+  /** From the start of the lease's memory, in bytes. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** What the program's views are views of, and where in it the piece begins. */
+  readonly buffer: ArrayBufferLike;
+  readonly start: number;
+  /** For memory of the program's own that the fabric does not use where it is: the lease's memory that it is copied to and from. */
+  readonly copy: Uint8Array<ArrayBuffer> | undefined;
+  /** What requests say of memory that the fabric uses where it is. */
+  readonly inputFlag: number;
+  readonly outputFlag: number;
+  /** Calls that use it, or may still do so. */
+  calls = 0;
+  /** Nobody but those calls wants it any more. */
+  givenBack = false;
+
+  constructor(
+    at: { offset: number; bytes: number; buffer: ArrayBufferLike; start: number },
+    use: { copy?: Uint8Array<ArrayBuffer> | undefined; inPlace?: boolean } = {},
+  ) {
+    this.offset = at.offset;
+    this.bytes = at.bytes;
+    this.buffer = at.buffer;
+    this.start = at.start;
+    this.copy = use.copy;
+    this.inputFlag = use.inPlace ? INPUT_OWN : 0;
+    this.outputFlag = use.inPlace ? OUTPUT_OWN : 0;
+  }
+
+  offsetOf(view: ArrayBufferView): number {
+    return this.offset + view.byteOffset - this.start;
+  }
+
+  /** Copies an input to where its call reads it. */
+  bring(input: ArrayBufferView): void {
+    this.copy?.set(bytesOf(input, input.byteLength), input.byteOffset - this.start);
+  }
+
+  /** Copies a result of so many bytes to where its caller wants it. Throws {@link UsageError} when that is no longer there. */
+  fetch(output: ArrayBufferView, bytes: number): void {
+    if (this.copy === undefined || bytes === 0) return;
+    if (output.byteLength < bytes)
+      throw new UsageError(
+        `the output's memory was transferred or resized while the call was in flight, so its result of ${bytes} bytes is lost; await the call before`,
+      );
+    const at = output.byteOffset - this.start;
+    bytesOf(output, bytes).set(this.copy.subarray(at, at + bytes));
+  }
+}
+
+const bytesOf = ({ buffer, byteOffset }: ArrayBufferView, bytes: number): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, bytes);
