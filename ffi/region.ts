@@ -138,7 +138,8 @@ export class Region {
   lend(offset: number, bytes: number): ArrayBuffer {
     if (!this.#open || offset < 0 || offset + bytes > this.arenaBytes)
       throw new RangeError(`${bytes} bytes at ${offset} are not within the lease's memory`);
-    const { buffer } = viewAt(this.#start as Pointer, offset, bytes);
+    const start = this.#start as Pointer;
+    const buffer = bytes === 0 ? new ArrayBuffer(0) : toArrayBuffer(start, offset, bytes);
     this.#lent.add(buffer);
     return buffer;
   }

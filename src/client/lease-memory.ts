@@ -105,8 +105,8 @@ export class LeaseMemory {
     this.#allocated.delete(place.buffer);
     // What was transferred may be written by whoever has it now: it stays taken for as long as the lease.
     if (!this.#region.recall(place.buffer as ArrayBuffer)) return;
-    place.givenBack = true;
     this.#reclaim();
+    place.givenBack = true;
     if (place.calls === 0) this.#release(place.offset);
   }
 
