@@ -145,9 +145,13 @@ export class CallServer {
   // ---- not hot: promises, wrong results, errors ----
 
   #finishOddly(slot: number, fn: number, input: Bytes, output: Bytes, result: unknown): void {
-    const capacity = output.length;
+    const base = slot * this.#endpoint.slotWords;
+    const capacity = this.#endpoint.requests[base + OUTPUT_CAPACITY_WORD]!;
     if (typeof result !== "object" || result === null)
       return this.#fail(slot, wrongResult(this.#names[fn]!, capacity, result));
+    // They end with this call: another that begins meanwhile on the same memory gets views of its own.
+    this.#forget(input);
+    this.#forget(output);
     this.pending++;
     this.#deferred.set(slot, this.#endpoint.sequence(slot));
     this.#endpoint.defer(slot);
@@ -184,6 +188,12 @@ export class CallServer {
     this.#deferred.delete(slot);
     this.#contexts[slot]!.ended();
     if (--this.pending === 0) this.onAllSettled();
+  }
+
+  /** A view of the arena is no longer kept. */
+  #forget(view: Bytes): void {
+    const at = this.#views.indexOf(view);
+    if (at >= 0) this.#views[at] = undefined;
   }
 
   #fail(slot: number, error: unknown): void {

@@ -15,8 +15,10 @@ import { rdmaDevices } from "../../src/fabric/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 
 type Good = typeof import("../functions/good.ts");
+type Bad = typeof import("../functions/bad.ts");
 type Bytes = Uint8Array<ArrayBuffer>;
 const GOOD = join(FUNCTIONS, "good.ts");
+const BAD = join(FUNCTIONS, "bad.ts");
 const FABRICS: FabricName[] = ["shm", ...(rdmaDevices().length > 0 ? (["verbs"] as const) : [])];
 const MIB = 1024 * 1024;
 
@@ -198,6 +200,37 @@ for (const fabric of FABRICS) {
         expect(await call).toBe(100);
         expect(own.slice(0, 101)).toEqual(new Uint8Array(101).fill(7, 0, 100));
         held.input(Uint8Array, 40_000);
+      });
+    });
+
+    describe("a function's memory", () => {
+      for (const when of ["at once", "from a microtask"])
+        for (const bytes of [8, 4096])
+          test(`of ${bytes} bytes that it transfers ${when} is there again for the next call`, async () => {
+            await using held = await rf.allocate<Bad>(BAD, { memory: "1MiB" });
+            const input = held.input(Uint8Array, bytes);
+            const output = held.output(Uint8Array, bytes);
+            for (let round = 1; round < 20; round++) {
+              input.fill(round);
+              input[0] = when === "at once" ? 0 : 1;
+              output.fill(0);
+              expect(await held.submit("transfers", input, output)).toBe(bytes);
+              expect(output).toEqual(input);
+            }
+          });
+
+      test("that several asynchronous calls share is there for each until it ends", async () => {
+        await using held = await lease();
+        const input = held.input(Uint32Array, 100).fill(7);
+        for (const ms of [1, 20]) {
+          input[0] = ms;
+          const outputs = Array.from({ length: 5 }, () => held.output(Uint32Array, 100));
+          const calls = outputs.map((output, i) =>
+            i % 2 ? held.submit("soon", input, output) : held.submit("later", input, output),
+          );
+          expect(await Promise.all(calls)).toEqual(outputs.map(() => 400));
+          for (const output of outputs) expect(output).toEqual(input);
+        }
       });
     });
 

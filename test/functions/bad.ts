@@ -54,6 +54,19 @@ export const throwsLater: RawFunction = () => {
   return 0;
 };
 
+/** Gives away all the memory that it is handed, as its first byte says: at once, or from a microtask. */
+export const transfers: RawFunction = (input, output, { memory }) => {
+  const when = input[0]!;
+  output.set(input);
+  const length = input.length;
+  const give = (): number => {
+    for (const { buffer } of [input, output, { buffer: memory }])
+      if (!buffer.detached) structuredClone(buffer, { transfer: [buffer] });
+    return length;
+  };
+  return when === 0 ? give() : Promise.resolve().then(give);
+};
+
 const hoard: unknown[] = [];
 export const hoardsBuffers: RawFunction = () => {
   for (;;) hoard.push(new Uint8Array(16 << 20).fill(1));
