@@ -159,17 +159,23 @@ export class InvalidValue extends RfaasError {
   readonly code = "RFAAS_INVALID_VALUE";
   readonly functionName: string;
   readonly side: "input" | "output";
-  /** The wrong part, as a JSON pointer: `""` for the value itself, `/weights/3` for a part of it. */
+  /** The wrong part: `/` for the value itself, else a JSON pointer: `/weights/3`. */
   readonly path: string;
   /** What is wrong with it, without the function and the path. */
   readonly problem: string;
-  constructor(functionName: string, side: InvalidValue["side"], path: string, problem: string) {
-    const where = path === "" ? "" : ` at ${path}`;
+  constructor(
+    functionName: string,
+    side: InvalidValue["side"],
+    pointer: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    const path = pointer === "" ? "/" : pointer;
     const todo =
       side === "input"
         ? "pass a value of the function's input"
         : "correct what the function returns";
-    super(`the ${side} of "${functionName}" is wrong${where}: ${problem}; ${todo}`);
+    super(`the ${side} of "${functionName}" is wrong at ${path}: ${problem}; ${todo}`, options);
     this.functionName = functionName;
     this.side = side;
     this.path = path;

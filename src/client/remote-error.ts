@@ -49,7 +49,13 @@ export function functionErrorFrom(bytes: Uint8Array): FunctionError | InvalidVal
     return new ResultWaits(rest, kept!);
   if (invalid?.side === "input" || invalid?.side === "output") {
     const { functionName, side, path, problem } = invalid;
-    return new InvalidValue(String(functionName), side, String(path), String(problem));
+    return new InvalidValue(
+      String(functionName),
+      side,
+      String(path),
+      String(problem),
+      causeOf(cause, MAX_CAUSES),
+    );
   }
   return new FunctionError({ ...rest, ...causeOf(cause, MAX_CAUSES) });
 }

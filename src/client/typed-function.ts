@@ -1,5 +1,7 @@
 /** Handles to call functions on values and on structs. */
+import type { TSchema } from "@sinclair/typebox";
 import { UsageError } from "../errors.ts";
+import type { FUNCTION_BRAND } from "../function/brand.ts";
 import {
   type AnyDefinition,
   type StructDefinition,
@@ -7,8 +9,14 @@ import {
   isDefinition,
 } from "../function/define-function.ts";
 import type { TypedNames } from "../function/names.ts";
-import { rebuildSchema } from "../function/schema-description.ts";
-import type { SchemaInput, SchemaOutput, Schema } from "../function/schema-types.ts";
+import { describeSchema, rebuildSchema } from "../function/schema-description.ts";
+import { isStandard, isTypeBox } from "../function/schema-kind.ts";
+import type {
+  CallerInput,
+  CallerOutput,
+  Schema,
+  StandardSchema,
+} from "../function/schema-types.ts";
 import { type Struct, type StructFields, isStruct, struct } from "../function/struct.ts";
 import type { FunctionDescription } from "../protocol/messages.ts";
 import type { Call } from "./call.ts";
@@ -24,8 +32,11 @@ export type TypedNameOf<Module> = unknown extends Module ? string : TypedNames<M
 export type CallableOf<Definition> =
   Definition extends StructDefinition<infer Input, infer Output>
     ? StructFunction<Input, Output>
-    : Definition extends TypedDefinition<infer Input, infer Output>
-      ? TypedFunction<SchemaInput<Input>, SchemaOutput<Output>>
+    : Definition extends Pick<TypedDefinition, typeof FUNCTION_BRAND> & {
+          input: infer Input;
+          output: infer Output;
+        }
+      ? TypedFunction<CallerInput<Input>, CallerOutput<Output>>
       : TypedFunction<unknown, unknown>;
 
 /**
@@ -102,7 +113,12 @@ function structOf(fields: unknown, defined: unknown): Struct {
 }
 
 /** What to check inputs with; undefined when only the worker can. */
-function schemaOf(description: unknown, defined: Schema | undefined): Schema | undefined {
-  if (defined !== undefined) return defined;
-  return description === null || description === undefined ? undefined : rebuildSchema(description);
+function schemaOf(
+  description: unknown,
+  defined: Schema | undefined,
+): TSchema | StandardSchema | undefined {
+  // Of a TypeBox schema that is given, what the node would have told: its own copy of TypeBox may know more than this one.
+  const told = isTypeBox(defined) ? describeSchema(defined) : description;
+  if (isStandard(defined)) return defined;
+  return told === null || told === undefined ? undefined : rebuildSchema(told);
 }

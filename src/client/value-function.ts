@@ -1,16 +1,19 @@
 /** Calls on values: checked, encoded into the lease's memory, decoded out of it. */
+import type { TSchema } from "@sinclair/typebox";
 import { InvalidValue, UsageError } from "../errors.ts";
-import { type Check, compileCheck, isThenable } from "../function/checker.ts";
+import { type Check, askStandard, compileTypeBox, isThenable } from "../function/checker.ts";
 import { Decoder } from "../function/decoder.ts";
 import { Encoder } from "../function/encoder.ts";
 import { Refusal } from "../function/refusal.ts";
-import type { Schema } from "../function/schema-types.ts";
+import { isStandard } from "../function/schema-kind.ts";
+import type { StandardSchema } from "../function/schema-types.ts";
 import type { Call } from "./call.ts";
 import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
 import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
 import { ResultWaits } from "./remote-error.ts";
 import type { FunctionHost } from "./typed-function.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
+import { withinCall } from "./within-call.ts";
 
 /**
  * A function on values, from {@link Lease.function}.
@@ -54,7 +57,7 @@ const decoder = new Decoder();
 
 export function openTyped(
   name: string,
-  schema: Schema | undefined,
+  schema: TSchema | StandardSchema | undefined,
   host: FunctionHost,
 ): TypedFunction<unknown, unknown> {
   const calls = new ValueCalls(name, schema, host);
@@ -69,13 +72,17 @@ export function openTyped(
 
 class ValueCalls {
   readonly #name: string;
-  readonly #check: Check | undefined;
+  /** A TypeBox schema looks at the value itself. */
+  readonly #conforms: Check | undefined;
+  /** A Standard Schema may change what it is given: it gets what the function would get. */
+  readonly #standard: StandardSchema | undefined;
   readonly #host: FunctionHost;
   readonly #pool: CallBufferPool;
 
-  constructor(name: string, schema: Schema | undefined, host: FunctionHost) {
+  constructor(name: string, schema: TSchema | StandardSchema | undefined, host: FunctionHost) {
     this.#name = name;
-    this.#check = schema && compileCheck(schema);
+    this.#standard = isStandard(schema) ? schema : undefined;
+    this.#conforms = schema && !isStandard(schema) ? compileTypeBox(schema) : undefined;
     this.#host = host;
     this.#pool = new CallBufferPool(
       host.memory,
@@ -86,14 +93,14 @@ class ValueCalls {
   }
 
   async call(value: unknown, options?: SubmitOptions): Promise<unknown> {
-    // What a schema makes of the value is for the worker to find again: a conversion must not happen twice.
-    const checked = this.#checked(value);
-    if (isThenable(checked)) await Promise.resolve(checked).catch((error) => this.#refuse(error));
+    this.#checkValue(value);
     const buffers = this.#pool.take();
     let call: Call | undefined;
     try {
       this.#encode(value, buffers);
-      call = this.#host.submit(buffers.sent, buffers.output, options);
+      const asked = this.#askStandard(buffers);
+      const left = asked === undefined ? options : await withinCall(asked, options);
+      call = this.#host.submit(buffers.sent, buffers.output, left);
       return decoder.decode(buffers.output, await call, true);
     } catch (error) {
       if (!(error instanceof ResultWaits)) throw error;
@@ -109,15 +116,16 @@ class ValueCalls {
   }
 
   invoke(value: unknown, options?: InvokeOptions): unknown {
-    if (isThenable(this.#checked(value)))
-      throw new UsageError(
-        `the schema of "${this.#name}" checks asynchronously; call it with await instead of invoke`,
-      );
+    this.#checkValue(value);
     const buffers = this.#pool.take();
     let call: Call | undefined;
     let worker = options?.worker ?? 0;
     try {
       this.#encode(value, buffers);
+      if (this.#askStandard(buffers) !== undefined)
+        throw new UsageError(
+          `the schema of "${this.#name}" checks asynchronously; call it with await instead of invoke`,
+        );
       let written: number;
       if (options?.deadlineMs !== undefined) {
         // The call's object tells when its buffers are free again.
@@ -171,9 +179,27 @@ class ValueCalls {
     };
   }
 
-  #checked(value: unknown): unknown {
+  #checkValue(value: unknown): void {
     try {
-      return this.#check?.(value);
+      this.#conforms?.(value);
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  /**
+   * What the schema makes of the value is for the worker to find again: a conversion must not happen twice. Returns a promise when
+   * the answer is still to come.
+   */
+  #askStandard({ sent }: CallBuffers): Promise<unknown> | undefined {
+    if (this.#standard === undefined) return undefined;
+    try {
+      const asked = askStandard(this.#standard, decoder.decode(sent, sent.length, true));
+      if (!isThenable(asked)) return undefined;
+      const answer = Promise.resolve(asked).catch((error) => this.#refuse(error));
+      // Whoever has given up does not hear of it.
+      answer.catch(() => {});
+      return answer;
     } catch (error) {
       return this.#refuse(error);
     }
@@ -181,7 +207,14 @@ class ValueCalls {
 
   #refuse(error: unknown): never {
     if (!(error instanceof Refusal)) throw error;
-    throw new InvalidValue(this.#name, "input", error.path, error.message);
+    const { path, message, cause } = error;
+    throw new InvalidValue(
+      this.#name,
+      "input",
+      path,
+      message,
+      cause === undefined ? {} : { cause },
+    );
   }
 
   #encode(value: unknown, buffers: CallBuffers): void {

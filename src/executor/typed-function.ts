@@ -3,7 +3,7 @@
  * views of the memory itself.
  */
 import { InvalidValue } from "../errors.ts";
-import { type Check, compileCheck, isThenable, isTypeBox } from "../function/checker.ts";
+import { type Check, compileCheck, isThenable } from "../function/checker.ts";
 import { Decoder } from "../function/decoder.ts";
 import type {
   AnyDefinition,
@@ -15,6 +15,7 @@ import type { FunctionContext } from "../function/context.ts";
 import type { RawFunction } from "../function/raw.ts";
 import { Refusal } from "../function/refusal.ts";
 import { describeSchema } from "../function/schema-description.ts";
+import { isTypeBox } from "../function/schema-kind.ts";
 import type { Schema } from "../function/schema-types.ts";
 import { type Struct, isStruct } from "../function/struct.ts";
 import type { FunctionDescription } from "../protocol/messages.ts";
@@ -61,8 +62,8 @@ function describeOrNull(schema: Schema): unknown {
 
 function runTyped(name: string, definition: TypedDefinition, kept: KeptResults): RawFunction {
   const { run } = definition;
-  const checkInput = compileCheck(definition.input);
-  const checkOutput = compileCheck(definition.output);
+  const checkInput = compileCheck(definition.input, "input");
+  const checkOutput = compileCheck(definition.output, "output");
 
   const answer = (checked: unknown, output: Bytes): number => {
     const length = guarded(name, "output", encode, checked, output);
@@ -121,7 +122,9 @@ function settled(
 }
 
 function invalid(name: string, side: InvalidValue["side"], error: unknown): unknown {
-  return error instanceof Refusal ? new InvalidValue(name, side, error.path, error.message) : error;
+  if (!(error instanceof Refusal)) return error;
+  const { path, message, cause } = error;
+  return new InvalidValue(name, side, path, message, cause === undefined ? {} : { cause });
 }
 
 function runStruct(name: string, { input, output, run }: StructDefinition): RawFunction {

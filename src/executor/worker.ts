@@ -19,7 +19,7 @@ import { loadModule } from "./loader.ts";
 import { Reporter } from "./reporting.ts";
 import { CallServer } from "./serve.datapath.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
-import { registerFunctionModule } from "./virtual-module.ts";
+import { registerProvidedModules } from "./virtual-module.ts";
 
 /** How long a module's `dispose` may take. The agent waits a little longer. */
 const DISPOSE_LIMIT_MS = 2000;
@@ -45,7 +45,7 @@ port.once("message", (order: LoadOrder) => {
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
-registerFunctionModule();
+registerProvidedModules();
 // So does the first import of all, and the first use of the transpiler.
 await loadModule("rfaas:echo");
 await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);

@@ -1,8 +1,19 @@
 /** Schemas at work: a TypeBox schema compiled to code, or a Standard Schema asked. */
-import { Kind, type TSchema } from "@sinclair/typebox";
+import type { TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
+import { type ValueError, ValueErrorType } from "@sinclair/typebox/errors";
+import {
+  HasTransform,
+  TransformDecode,
+  TransformDecodeError,
+  TransformEncode,
+  TransformEncodeError,
+} from "@sinclair/typebox/value";
+import { adoptRegistries } from "./foreign-typebox.ts";
 import { Refusal, pointer } from "./refusal.ts";
-import type { Schema, StandardResult, StandardSchema } from "./schema-types.ts";
+import { compileDefaults } from "./schema-defaults.ts";
+import { isStandard, isTypeBox, whyNoSchema } from "./schema-kind.ts";
+import type { Schema, StandardSchema } from "./schema-types.ts";
 import { registerTypedArrays } from "./typed-array.ts";
 
 /** Returns the value that a schema makes of `value`, or a promise of it. Throws, or rejects with, {@link Refusal}. */
@@ -13,16 +24,39 @@ const MAX_MESSAGE = 1000;
 
 registerTypedArrays();
 
-/** Throws `TypeError` when it is no schema. */
-export function compileCheck(schema: Schema): Check {
-  if (isStandard(schema)) return (value) => standardValue(schema["~standard"].validate(value));
-  if (!isTypeBox(schema))
-    throw new TypeError("neither a TypeBox schema nor a Standard Schema; see rfaas/function");
+/**
+ * The check of a function's input, or of its output. TypeBox: defaults are filled in, transforms decode what comes in and encode
+ * what goes out. Throws `TypeError` when it is no schema.
+ */
+export function compileCheck(schema: Schema, side: "input" | "output"): Check {
+  if (isStandard(schema)) return (value) => askStandard(schema, value);
+  if (!isTypeBox(schema)) throw new TypeError(`it ${whyNoSchema(schema)}`);
+  const conforms = compileTypeBox(schema);
+  const fill = compileDefaults(schema) ?? ((value: unknown) => value);
+  if (!HasTransform(schema, [])) return (value) => conforms(fill(value));
+  if (side === "input")
+    return (value) => {
+      const filled = conforms(fill(value));
+      return transformed(() => TransformDecode(schema, [], filled));
+    };
+  return (value) => conforms(fill(transformed(() => TransformEncode(schema, [], value))));
+}
+
+/** A check that finds out whether a value conforms and makes nothing of it: what a caller can say before the value is sent. */
+export function compileTypeBox(schema: TSchema): Check {
   const compiled = compile(schema);
   return (value) => {
     if (compiled.Check(value)) return value;
-    const { path = "", message = "does not match its schema" } = firstError(compiled, value);
-    throw new Refusal(path, message);
+    let error = compiled.Errors(value).First();
+    if (isUnknownFormat(error) && adoptRegistries()) {
+      if (compiled.Check(value)) return value;
+      error = compiled.Errors(value).First();
+    }
+    const { path = "", message = "does not match its schema" } = error ?? {};
+    const todo = isUnknownFormat(error)
+      ? "; set it with FormatRegistry of @sinclair/typebox 0.34, in the function's module"
+      : "";
+    throw new Refusal(path, `${message.slice(0, MAX_MESSAGE)}${todo}`);
   };
 }
 
@@ -30,40 +64,72 @@ function compile(schema: TSchema): ReturnType<typeof TypeCompiler.Compile> {
   try {
     return TypeCompiler.Compile(schema);
   } catch (cause) {
-    throw new TypeError(`TypeBox cannot check its schema: ${(cause as Error).message}`, { cause });
+    if (adoptRegistries()) return compile(schema);
+    throw new TypeError(`TypeBox cannot check its schema: ${messageOf(cause)}`, { cause });
   }
 }
 
-export function isTypeBox(schema: Schema): schema is TSchema {
-  return Object.hasOwn(schema, Kind);
+function isUnknownFormat(error: ValueError | undefined): boolean {
+  return error?.type === ValueErrorType.StringFormatUnknown;
 }
 
-function isStandard(schema: Schema): schema is StandardSchema {
-  const standard = (schema as Partial<StandardSchema>)["~standard"];
-  return typeof standard?.validate === "function";
+function transformed(transform: () => unknown): unknown {
+  try {
+    return transform();
+  } catch (error) {
+    const known = error instanceof TransformDecodeError || error instanceof TransformEncodeError;
+    throw known ? thrown(error.path, error.error) : thrown("", error);
+  }
 }
 
-/** The deepest of the first errors: that of a union says only that no part of it matches. */
-function firstError(
-  compiled: ReturnType<typeof TypeCompiler.Compile>,
-  value: unknown,
-): { path?: string; message?: string } {
-  const { path, message } = compiled.Errors(value).First() ?? {};
-  return {
-    ...(path === undefined ? {} : { path }),
-    ...(message === undefined ? {} : { message: message.slice(0, MAX_MESSAGE) }),
-  };
+/** What a Standard Schema makes of a value, or a promise of it. Throws, or rejects with, {@link Refusal}. */
+export function askStandard(schema: StandardSchema, value: unknown): unknown {
+  try {
+    const result: unknown = schema["~standard"].validate(value);
+    if (!isThenable(result)) return standardValue(result);
+    return Promise.resolve(result).then(standardValue).catch(failed);
+  } catch (error) {
+    return failed(error);
+  }
 }
 
-function standardValue(
-  result: StandardResult<unknown> | Promise<StandardResult<unknown>>,
-): unknown {
-  if (isThenable(result)) return Promise.resolve(result).then(standardValue);
-  if (!result.issues) return result.value;
-  const [issue] = result.issues;
-  const parts = issue?.path?.map((part) => (typeof part === "object" ? part.key : part)) ?? [];
-  const message = String(issue?.message ?? "does not match its schema");
-  throw new Refusal(pointer(parts), message.slice(0, MAX_MESSAGE));
+function failed(error: unknown): never {
+  throw error instanceof Refusal ? error : thrown("", error);
+}
+
+/** What came of a validation, which may be anything. */
+function standardValue(result: unknown): unknown {
+  const { issues, value } = (result ?? {}) as { issues?: unknown; value?: unknown };
+  if (issues) throw refusalOf(issues);
+  if (typeof result === "object" && result !== null && "value" in result) return value;
+  throw new Refusal("", "its schema returned neither a value nor issues");
+}
+
+/** Of the first issue. Libraries have lists and paths of classes of their own, whose `map` does other things than an array's. */
+function refusalOf(issues: unknown): Refusal {
+  const [issue] = listOf(issues) as { message?: unknown; path?: unknown }[];
+  const path = listOf(issue?.path).map((part) =>
+    typeof part === "object" && part !== null ? (part as { key?: unknown }).key : part,
+  );
+  const message = typeof issue?.message === "string" ? issue.message : "does not match its schema";
+  return new Refusal(pointer(path), message.slice(0, MAX_MESSAGE));
+}
+
+function listOf(value: unknown): unknown[] {
+  return typeof value === "object" && value !== null ? Array.from(value as ArrayLike<unknown>) : [];
+}
+
+/** A schema's own code has failed, which says nothing good of the value either. */
+function thrown(path: string, cause: unknown): Refusal {
+  return new Refusal(path, `its schema threw: ${messageOf(cause).slice(0, MAX_MESSAGE)}`, cause);
+}
+
+function messageOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return "something that cannot be read";
+  }
 }
 
 export function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -1,7 +1,8 @@
 /** How a typed function is written. */
 import { FUNCTION_BRAND, isBranded } from "./brand.ts";
 import type { FunctionContext } from "./context.ts";
-import type { Schema, SchemaInput, SchemaOutput } from "./schema-types.ts";
+import type { FunctionInput, FunctionOutput, Schema } from "./schema-types.ts";
+import { whyNoSchema } from "./schema-kind.ts";
 import { type Struct, type StructFields, type StructView, isStruct } from "./struct.ts";
 
 /** A function whose values are checked by schemas and travel as MessagePack. */
@@ -10,9 +11,9 @@ export interface TypedDefinition<Input extends Schema = Schema, Output extends S
   readonly input: Input;
   readonly output: Output;
   readonly run: (
-    input: SchemaOutput<Input>,
+    input: FunctionInput<Input>,
     ctx: FunctionContext,
-  ) => SchemaInput<Output> | Promise<SchemaInput<Output>>;
+  ) => FunctionOutput<Output> | Promise<FunctionOutput<Output>>;
 }
 
 /** A function whose input and output are structs in registered memory. */
@@ -59,6 +60,10 @@ export function defineFunction<Input extends StructFields, Output extends Struct
  * Schema. What does not validate never reaches `run`, and what `run` returns is validated too. Typed arrays inside the input lie
  * in the lease's memory and belong to the call: copy (`slice`) what is to be kept.
  *
+ * What a Standard Schema makes of a value is what `run`, and then the caller, gets. A `Transform` of TypeBox decodes what comes in
+ * and encodes what goes out: `run` has the decoded values on both sides, the caller the encoded ones. A `default` of TypeBox takes
+ * the place of what is missing, on both sides; TypeBox's types let callers leave out only what is `Optional`, too.
+ *
  * @example
  * ```ts
  * import { Type, defineFunction } from "rfaas/function";
@@ -68,7 +73,7 @@ export function defineFunction<Input extends StructFields, Output extends Struct
  *   ({ spot, strike }) => Math.max(0, spot - strike),
  * );
  * ```
- * @throws {TypeError} a schema or the function is missing, or a struct stands beside a schema
+ * @throws {TypeError} a schema or the function is missing, a schema is none that can be checked, or a struct stands beside a schema
  */
 export function defineFunction<Input extends Schema, Output extends Schema>(
   types: { input: Input; output: Output },
@@ -83,11 +88,11 @@ export function defineFunction(
   const structs = [input, output].filter((side) => isStruct(side)).length;
   if (structs === 1)
     throw new TypeError("input and output must both be structs, or both be schemas");
-  for (const [side, schema] of Object.entries({ input, output }))
-    if (typeof schema !== "function" && (typeof schema !== "object" || schema === null))
-      throw new TypeError(
-        `defineFunction needs ${side}: a TypeBox schema, a Standard Schema or a struct`,
-      );
+  for (const [side, schema] of structs === 2 ? [] : Object.entries({ input, output })) {
+    const problem = whyNoSchema(schema);
+    if (problem !== undefined)
+      throw new TypeError(`the ${side} given to defineFunction ${problem}`);
+  }
   return Object.freeze({
     [FUNCTION_BRAND]: structs === 2 ? "struct" : "typed",
     input,

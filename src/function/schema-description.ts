@@ -55,6 +55,8 @@ export function describeSchema(schema: TSchema): SchemaDescription {
 
 function describe(schema: TSchema, depth: number, left: { parts: number }): SchemaDescription {
   if (depth > MAX_DEPTH || --left.parts < 0) return ANY;
+  // Only the worker knows what is there when the default has been put in.
+  if (Object.hasOwn(schema, "default")) return ANY;
   const kind: unknown = schema[Kind];
   const part = (inner: TSchema) => describe(inner, depth + 1, left);
   const parts = (inner: readonly TSchema[]) => inner.map(part);
@@ -86,7 +88,8 @@ function describe(schema: TSchema, depth: number, left: { parts: number }): Sche
     case "Object": {
       const properties = Object.entries<TSchema>(schema["properties"]).map(([name, property]) => [
         name,
-        !(schema["required"] as string[] | undefined)?.includes(name),
+        Object.hasOwn(property, "default") ||
+          !(schema["required"] as string[] | undefined)?.includes(name),
         part(property),
       ]);
       return { kind, properties, closed: schema["additionalProperties"] === false };

@@ -1,5 +1,5 @@
 /** What describes the values of a function, as types: TypeBox schemas and any Standard Schema. */
-import type { Static, TSchema } from "@sinclair/typebox";
+import type { StaticDecode, TSchema } from "@sinclair/typebox";
 
 /** The interface that schema libraries have in common: https://standardschema.dev */
 export interface StandardSchema<Input = unknown, Output = Input> {
@@ -20,12 +20,89 @@ export interface StandardIssue {
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
 }
 
-export type Schema = TSchema | StandardSchema;
+/** A schema of any copy of TypeBox 0.34. Its symbols are other types in each copy, so it is told by what all have. */
+export interface TypeBoxSchema {
+  readonly static: unknown;
+  readonly params: unknown[];
+  // oxlint-disable-next-line no-explicit-any -- as TypeBox declares it
+  readonly [keyword: string]: any;
+}
 
-/** What may be passed where a schema asks for a value. */
-export type SchemaInput<S> =
-  S extends StandardSchema<infer Input, unknown> ? Input : S extends TSchema ? Static<S> : never;
+export type Schema = TypeBoxSchema | StandardSchema;
 
-/** What a schema makes of a value. */
-export type SchemaOutput<S> =
-  S extends StandardSchema<never, infer Output> ? Output : S extends TSchema ? Static<S> : never;
+/** A Standard Schema that says its types. */
+interface Typed {
+  readonly "~standard": {
+    readonly types?: { readonly input: unknown; readonly output: unknown } | undefined;
+  };
+}
+type TypesOf<S extends Typed> = NonNullable<S["~standard"]["types"]>;
+
+/** What a TypeBox schema says of a value outside: one that its transforms have not decoded, or have encoded. */
+type Encoded<S extends TypeBoxSchema> = (S & { params: [] })["static"];
+
+/** Of a value inside. TypeBox's own type for this knows schemas of its own copy alone. */
+type Decoded<S extends TypeBoxSchema> = S extends TSchema ? StaticDecode<S> : DecodedOfCopy<S>;
+
+/** By what schemas of all copies have in common. What is recursive, or of a `Module`, stays as it is outside. */
+type DecodedOfCopy<S> = [TransformOf<S>] extends [never]
+  ? S extends { type: "array"; items?: infer Items }
+    ? Items extends TypeBoxSchema
+      ? DecodedOfCopy<Items>[]
+      : { [Index in keyof Items]: DecodedOfCopy<Items[Index]> }
+    : S extends { type: "object"; properties: infer Properties; static: infer Values }
+      ? {
+          [Name in keyof Values]: Name extends keyof Properties
+            ? DecodedOfCopy<Properties[Name]>
+            : Values[Name];
+        }
+      : S extends { type: "object"; patternProperties: infer Patterns; static: infer Values }
+        ? { [Name in keyof Values]: DecodedOfCopy<Patterns[keyof Patterns]> }
+        : S extends { anyOf: (infer Each)[] }
+          ? Each extends unknown
+            ? DecodedOfCopy<Each>
+            : never
+          : S extends { allOf: infer Parts }
+            ? AllOf<{ [Index in keyof Parts]: [DecodedOfCopy<Parts[Index]>] }>
+            : S extends TypeBoxSchema
+              ? Encoded<S>
+              : unknown
+  : ReturnType<TransformOf<S>["Decode"]>;
+
+/** `A & B` for `[[A], [B]]`. */
+type AllOf<Parts> = (
+  Parts extends readonly (infer Part)[] ? (Part extends [infer Type] ? (part: Type) => void : 0) : 0
+) extends (part: infer All) => void
+  ? All
+  : unknown;
+
+/** What a transform keeps under a symbol of its copy. */
+type TransformOf<S> = Extract<S[keyof S & symbol], { Decode: (value: never) => unknown }>;
+
+/** What a caller passes to a function with this input. */
+export type CallerInput<S> = S extends Typed
+  ? TypesOf<S>["input"]
+  : S extends TypeBoxSchema
+    ? Encoded<S>
+    : never;
+
+/** What a function with this input is given. */
+export type FunctionInput<S> = S extends Typed
+  ? TypesOf<S>["output"]
+  : S extends TypeBoxSchema
+    ? Decoded<S>
+    : never;
+
+/** What a function with this output returns. */
+export type FunctionOutput<S> = S extends Typed
+  ? TypesOf<S>["input"]
+  : S extends TypeBoxSchema
+    ? Decoded<S>
+    : never;
+
+/** What a caller of a function with this output gets. */
+export type CallerOutput<S> = S extends Typed
+  ? TypesOf<S>["output"]
+  : S extends TypeBoxSchema
+    ? Encoded<S>
+    : never;

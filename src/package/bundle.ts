@@ -6,6 +6,7 @@ import { ModuleLoadError } from "../errors.ts";
 import { describeBuildError } from "./build-error.ts";
 import { Externals } from "./native-closure.ts";
 import type { PackedFile } from "./package.ts";
+import { providedModule } from "./provided-module.ts";
 
 export interface Bundle {
   /** The file to load, by its path in the package. */
@@ -26,9 +27,6 @@ const FOLDER_EXPRESSION = {
 };
 
 type Format = keyof typeof FOLDER_EXPRESSION;
-
-/** What workers have of rfaas itself. */
-const PROVIDED = ["rfaas/function"];
 
 /**
  * Bundles the module at an absolute path with all that it imports.
@@ -86,7 +84,7 @@ async function compile(path: string, format: Format, externals: Externals): Prom
     metafile: true,
     publicPath: `${FOLDER}/`,
     throw: false,
-    external: PROVIDED,
+    external: ["rfaas/function"],
     plugins: [
       {
         name: "packages with native code",
@@ -94,6 +92,8 @@ async function compile(path: string, format: Format, externals: Externals): Prom
           build.onResolve({ filter: /^[^./]/ }, ({ path: specifier, importer, kind }) => {
             if (kind === "entry-point-build" || kind === "entry-point-run") return undefined;
             try {
+              const provided = providedModule(specifier, dirname(importer));
+              if (provided !== undefined) return { path: provided, external: true };
               return externals.claims(specifier, dirname(importer))
                 ? { path: specifier, external: true }
                 : undefined;

@@ -530,7 +530,7 @@ describe("hooks", () => {
       "a schema is none",
       `export const f = defineFunction({ input: {} as never, output: {} as never }, () => null as never);`,
       "RFAAS_MODULE_FAILED",
-      'the schemas of "f"',
+      "the input given to defineFunction",
     ],
     [
       "a struct stands beside a schema",

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { type TSchema, Type } from "@sinclair/typebox";
-import { type Check, compileCheck } from "../../src/function/checker.ts";
+import { type Check, compileTypeBox } from "../../src/function/checker.ts";
 import { describeSchema, rebuildSchema } from "../../src/function/schema-description.ts";
 import { typedArray } from "../../src/function/typed-array.ts";
 import { decodeFrame, encodeFrameOf } from "../support/frames.ts";
 
 /** As a client has it: described, sent, rebuilt, compiled. */
 function travelled(schema: TSchema): Check {
-  return compileCheck(rebuildSchema(decodeFrame(encodeFrameOf(describeSchema(schema)))));
+  return compileTypeBox(rebuildSchema(decodeFrame(encodeFrameOf(describeSchema(schema)))));
 }
 
 function accepts(check: Check, value: unknown): boolean {
@@ -90,7 +90,7 @@ const SCHEMAS: Record<string, TSchema> = {
 test.each(Object.entries(SCHEMAS))(
   "a schema that has travelled takes the same values: %s",
   (_, schema) => {
-    const own = compileCheck(schema);
+    const own = compileTypeBox(schema);
     const other = travelled(schema);
     for (const value of VALUES)
       expect([value, accepts(other, value)]).toEqual([value, accepts(own, value)]);
@@ -187,7 +187,7 @@ describe("a description that no node of ours has written", () => {
       { kind: "Array", items: { kind: "Any" }, minItems: evil, contains: evil, uniqueItems: evil },
     ];
     for (const description of descriptions) {
-      const check = compileCheck(rebuildSchema(description));
+      const check = compileTypeBox(rebuildSchema(description));
       for (const value of VALUES) accepts(check, value);
     }
     expect(target.intruded).toBeUndefined();
