@@ -15,6 +15,7 @@ import {
 } from "../../src/index.ts";
 import { type Claims, signToken } from "../../src/protocol/token.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
+import { alive } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -36,10 +37,10 @@ async function hold(rf: Invoker, options: Parameters<Invoker["allocate"]>[1] = {
   return { lease, call: () => lease.invoke("echo", input, output) };
 }
 
-/** Keeps this thread from its event loop, so that nothing is renewed in the background. */
-function block(ms: number, meanwhile: () => void = () => {}): void {
-  const untilMs = performance.now() + ms;
-  while (performance.now() < untilMs) meanwhile();
+/** Keeps this thread from its event loop, so that nothing is renewed in the background, until the condition holds. */
+function block(until: () => boolean): void {
+  const limitMs = performance.now() + 30_000;
+  while (!until()) if (performance.now() > limitMs) throw new Error("it never came true");
 }
 
 describe("a lease's time", () => {
@@ -50,7 +51,7 @@ describe("a lease's time", () => {
   afterAll(() => rf?.close());
 
   test("is renewed in the background, and on request by as much as is asked for", async () => {
-    await using lease = await rf.allocate<Good>(MODULE, { ttlMs: 300 });
+    await using lease = await rf.allocate<Good>(MODULE, { ttlMs: 1_500 });
     const renewals: Date[] = [];
     const stop = lease.on("renewed", ({ expiresAt }) => renewals.push(expiresAt));
     const first = lease.expiresAt.getTime();
@@ -62,11 +63,11 @@ describe("a lease's time", () => {
   });
 
   test("ends when its client neither renews nor calls, and the cores are free again", async () => {
-    const { lease, call } = await hold(rf, { ttlMs: 200 });
+    const { lease, call } = await hold(rf, { ttlMs: 500 });
     const events = collect(lease);
     expect(call()).toBe(BYTES);
-    // The agent must find it idle once before it lets go.
-    block(1_000);
+    // The agent must find it idle once before it lets go; then it ends the lease's process.
+    block(() => !alive(lease.hostPid));
     expect(call).toThrow(WorkerLost);
     expect(call).toThrow("expired");
     expect((await events).at(-1)).toEqual({
@@ -81,16 +82,20 @@ describe("a lease's time", () => {
   });
 
   test("is long enough for whoever only calls, without a turn of the event loop", async () => {
-    const { lease, call } = await hold(rf, { ttlMs: 200 });
+    const { lease, call } = await hold(rf, { ttlMs: 1_000 });
     await using _ = lease;
-    block(1_000, call);
+    const untilMs = performance.now() + 3_000;
+    block(() => {
+      call();
+      return performance.now() > untilMs;
+    });
     expect(call()).toBe(BYTES);
   });
 
   test("does not end while a call runs", async () => {
-    const { lease } = await hold(rf, { ttlMs: 200 });
+    const { lease } = await hold(rf, { ttlMs: 1_000 });
     await using _ = lease;
-    const input = lease.input(Uint32Array, 1).fill(1_000);
+    const input = lease.input(Uint32Array, 1).fill(3_000);
     expect(lease.invoke("busy", input, lease.output(Uint8Array, 8))).toBe(0);
     expect(lease.invoke("busy", input.fill(1), lease.output(Uint8Array, 8))).toBe(0);
   });

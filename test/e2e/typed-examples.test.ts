@@ -116,16 +116,18 @@ describe("rfaas invoke", () => {
     const module = scratch.file(
       "steps.ts",
       `
+      import { existsSync } from "node:fs";
       import { Type, defineFunction } from "rfaas/function";
       export default defineFunction({ input: Type.Integer(), output: Type.Array(Type.Any()) }, async (n, ctx) => {
         ctx.log.warn("careful", { n });
         ctx.progress(0.5, "half way");
-        await Bun.sleep(300);
+        while (!existsSync(${JSON.stringify(scratch.join("shown"))})) await Bun.sleep(5);
         return [new Float32Array(n), new Map([[1, 2n]])];
       });`,
     );
     const { stdout, stderr, exitCode } = await rfaas(["invoke", module, "--json", "2"], {
       cwd: scratch.path,
+      onStderr: (text) => void (text.includes("half way") && scratch.file("shown", "")),
     });
     expect([stdout, exitCode]).toEqual(["[[0,0],[[1,2]]]\n", 0]);
     expect(stderr).toContain('careful {"n":2}');

@@ -19,11 +19,13 @@ export interface RunOptions {
   stdin?: string | Uint8Array;
   /** Ends the command, and fails the test, after this long. */
   limitMs?: number;
+  /** Hears all that was written to stderr so far, whenever more comes. */
+  onStderr?: (text: string) => void;
 }
 
 /** Runs a command line of the executable to its end. */
 export async function rfaas(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const { cwd = "/", env = {}, stdin, limitMs = 30_000 } = options;
+  const { cwd = "/", env = {}, stdin, limitMs = 30_000, onStderr = () => {} } = options;
   const child = Bun.spawn([RFAAS, ...args], {
     cwd,
     env: { ...process.env, ...env },
@@ -36,7 +38,13 @@ export async function rfaas(args: readonly string[], options: RunOptions = {}): 
     overdue = true;
     child.kill("SIGKILL");
   }, limitMs);
-  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  let stderr = "";
+  const listening = (async () => {
+    for await (const part of child.stderr.pipeThrough(new TextDecoderStream()))
+      onStderr((stderr += part));
+  })();
+  const stdout = await child.stdout.text();
+  await listening;
   await child.exited;
   clearTimeout(timer);
   if (overdue)

@@ -40,10 +40,24 @@ export function descendants(pid: number): number[] {
   return found;
 }
 
-/** Memory of a process in bytes, shared pages counted in part. */
-export function proportionalBytes(pid: number): number {
+/** How often threads of a process have gone to sleep so far, and so how often they have woken: what a polling program cannot hide. */
+export function sleeps(pid: number): number {
+  let count = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      const status = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
+      count += Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1] ?? 0);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return count;
+}
+
+/** Memory that a process has to itself, in bytes: however many others run the same executable, it is the same. */
+export function anonymousBytes(pid: number): number {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  return 1024 * Number(/^Pss:\s+(\d+) kB/m.exec(text)![1]);
+  return 1024 * Number(/^Anonymous:\s+(\d+) kB/m.exec(text)![1]);
 }
 
 export function residentBytes(pid: number): number {

@@ -4,7 +4,7 @@
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string,
-  limitMs = 10_000,
+  limitMs = 30_000,
 ): Promise<void> {
   const end = performance.now() + limitMs;
   while (!(await condition())) {
