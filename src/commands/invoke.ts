@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { type AllocateOptions, invoker } from "../client/invoker.ts";
@@ -9,6 +9,7 @@ import type { LeaseEventOf } from "../client/lease-term.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
+import { parseValue, readInput, readPipedValue, valueOfNothing } from "./input.ts";
 import { toJson } from "./json-values.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
@@ -43,7 +44,6 @@ type Options = ReturnType<typeof readOptions<typeof Options>>;
 const MIN_OUTPUT_BYTES = 1024 * 1024;
 /** Room to begin with, for each value in flight. */
 const VALUE_BUFFER_BYTES = 8192;
-const STDIN = 0;
 const STDOUT = 1;
 
 export const invoke: Command = {
@@ -64,13 +64,18 @@ A function takes its input and its output as Uint8Arrays and returns how many by
 One of a library is uint32_t f(void *input, uint32_t bytes, void *output), from C, C++ (extern "C"), Fortran (bind(C)), Rust
 (extern "C") or another language; it must know how much its output holds. One of WebAssembly has the same arguments, as i32.
 
-One that is defined with a schema takes and returns a value, which --json passes and stdout shows as JSON:
+One that is defined with a schema takes and returns a value, which --json passes and stdout shows as JSON. Without --json and
+--input, one that needs a value reads it from stdin when that is a pipe or a file; after a second it says on stderr that it waits.
+A terminal and /dev/null are not read, nor is anything for a function on bytes or one that can be called with nothing:
 
     import { Type, defineFunction } from "rfaas/function";
 
     export const double = defineFunction({ input: Type.Number(), output: Type.Number() }, (n) => 2 * n);`,
   options: [
-    { flag: "--json <value>", description: "the input: this JSON text, or its value" },
+    {
+      flag: "--json <value>",
+      description: "the input: this JSON text, or its value; - for JSON on stdin",
+    },
     { flag: "--input <file>", description: "the input: this file's bytes, - for stdin" },
     { flag: "--output <file>", description: "write the result here (default: -, stdout)" },
     {
@@ -97,6 +102,7 @@ One that is defined with a schema takes and returns a value, which --json passes
   ],
   examples: [
     ["rfaas invoke fn.ts#double --json 21", "prints 42"],
+    ["rfaas invoke fn.ts#double < value.json", "the value from a file; a pipe does too"],
     ["rfaas invoke libfunctions.so#sum --input numbers.bin", "a function of a native library"],
     ["rfaas invoke resize.ts --input cat.jpg --output small.jpg", "files"],
     ["rfaas invoke fn.ts --json 21 -n 100000 --polling hot", "how long does it take?"],
@@ -111,36 +117,52 @@ One that is defined with a schema takes and returns a value, which --json passes
     const options = readOptions(Options, raw);
     const [module, named] = splitTarget(target);
 
-    const bytes = readInput(options);
-    const capacity =
+    const given = await readInput(textOf(options.json), textOf(options.input));
+    const bytes = given ?? new Uint8Array(0);
+    const outputSize =
       options.outputSize === undefined
-        ? Math.max(MIN_OUTPUT_BYTES, bytes.length)
+        ? undefined
         : parseBytes(options.outputSize, "--output-size");
+    const capacityFor = (inputBytes: number) =>
+      outputSize ?? Math.max(MIN_OUTPUT_BYTES, inputBytes);
     // The file is opened first: a path that cannot be written must not cost a call.
     const destination = openOutput(options.output === undefined ? "-" : String(options.output));
 
     const workers = options.workers ?? 1;
-    const allocation: AllocateOptions = {
+    const allocationFor = (inputBytes: number): AllocateOptions => ({
       workers,
       // What a typed function needs is not known before it is called: as much for its input, and some to begin with.
-      memory: 2 * bytes.length + workers * (capacity + VALUE_BUFFER_BYTES) + 4096,
+      memory: 2 * inputBytes + workers * (capacityFor(inputBytes) + VALUE_BUFFER_BYTES) + 4096,
       onLog: showLine,
       ...(options.polling === undefined ? {} : { polling: options.polling }),
       ...readPackageOptions(options),
       onProgress: showProgress(),
-    };
-    await using taken = await takeLease(module, allocation, options);
+    });
+    await using taken = await takeLease(module, allocationFor(bytes.length), options);
     const { lease } = taken;
     const name = named ?? onlyFunction(module, lease.functions);
     if (lease.kindOf(name) !== "raw") {
-      const result = await callTyped(lease, name, bytes, options);
+      const nothing = given
+        ? undefined
+        : valueOfNothing(lease.parts.functions.describe(name).input);
+      const text = given ?? (nothing ? undefined : await readPipedValue(name));
+      const value = text ? parseValue(text, name) : nothing?.value;
+      // What came by a pipe was not reckoned with.
+      const larger = (text?.length ?? 0) > bytes.length + VALUE_BUFFER_BYTES;
+      if (larger) await taken[Symbol.asyncDispose]();
+      await using roomy = larger
+        ? await takeLease(module, allocationFor(text!.length), options)
+        : undefined;
+      const result = await callTyped(roomy?.lease ?? lease, name, value, options);
       writeAll(destination, Buffer.from(`${result}\n`));
       if (destination !== STDOUT) closeSync(destination);
       return;
     }
     const input = lease.input(Uint8Array, bytes.length);
     input.set(bytes);
-    const outputs = Array.from({ length: workers }, () => lease.output(Uint8Array, capacity));
+    const outputs = Array.from({ length: workers }, () =>
+      lease.output(Uint8Array, capacityFor(bytes.length)),
+    );
     const result = await callRepeatedly(lease, name, input, outputs, options);
     writeAll(destination, result);
     if (options.json !== undefined && destination === STDOUT && result.at(-1) !== 0x0a)
@@ -149,18 +171,17 @@ One that is defined with a schema takes and returns a value, which --json passes
   },
 };
 
-/** Calls a typed function with the value that the JSON text says. Returns the result as JSON. */
+/** Calls a typed function. Returns the result as JSON. */
 async function callTyped(
   lease: Lease,
   name: string,
-  json: Uint8Array,
+  value: unknown,
   { repeat = 1, deadline, timings }: Options,
 ): Promise<string> {
   if (timings)
     throw new UsageError(
       `--timings is for functions that work on buffers, and "${name}" works on values; leave it away`,
     );
-  const value = parseJson(new TextDecoder().decode(json), name);
   const call = lease.function<unknown>(name);
   const options = {
     ...(deadline === undefined ? {} : { deadlineMs: deadline }),
@@ -179,15 +200,8 @@ async function callTyped(
   return toJson(result);
 }
 
-function parseJson(text: string, name: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new UsageError(
-      `"${name}" works on values, and its input is not JSON (${(cause as Error).message}); pass --json '<value>'`,
-      { cause },
-    );
-  }
+function textOf(value: string | number | undefined): string | undefined {
+  return value === undefined ? undefined : String(value);
 }
 
 function logMean(calls: number, elapsedNs: number): void {
@@ -275,33 +289,6 @@ async function callRepeatedly(
     log.info(parts.join(", "));
   }
   return output.subarray(0, written);
-}
-
-function readInput({ json, input }: Options): Uint8Array {
-  if (json !== undefined && input !== undefined)
-    throw new UsageError("--json and --input exclude each other");
-  if (json !== undefined) {
-    const value = String(json);
-    try {
-      JSON.parse(value);
-    } catch (cause) {
-      throw new UsageError(
-        `--json is not JSON (${(cause as Error).message}); quote it for the shell, as in --json '{"n": 1}'`,
-        { cause },
-      );
-    }
-    return Buffer.from(value);
-  }
-  if (input === undefined) return new Uint8Array(0);
-  const path = String(input);
-  try {
-    return readFileSync(path === "-" ? STDIN : path);
-  } catch (cause) {
-    throw new EnvironmentError(
-      `cannot read --input ${path}: ${(cause as Error).message}; name a readable file, or - for stdin`,
-      { cause },
-    );
-  }
 }
 
 function openOutput(path: string): number {

@@ -136,7 +136,7 @@ describe("rfaas invoke", () => {
 
   test.each<[string, string[], number, string]>([
     ["a value that does not validate", ["--json", '{"spot":42}'], 2, "is wrong at /strike"],
-    ["no value at all", [], 2, "its input is not JSON"],
+    ["no value at all", [], 2, "none was given"],
     ["timings, which values do not have", ["--json", "1", "--timings"], 2, "leave it away"],
   ])("explains %s", async (_, args, code, words) => {
     const { stderr, exitCode } = await rfaas(["invoke", `${PRICING}#price`, ...args]);
