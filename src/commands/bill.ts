@@ -31,7 +31,8 @@ export const bill: Command = {
   description: `A line for each user: the leases that started in the period, what they used, and what that costs. A lease counts whole in the
 period in which it started, so that periods side by side bill each lease once; what leases that go on have used still rises.
 
-Reads the ledger in the manager's state directory, also while the manager runs, or asks the manager. --prices is a JSON file of
+Reads the ledger in the manager's state directory, also while the manager runs, or asks the manager, which shows a user his own bill
+alone. --prices is a JSON file of
 ${Object.keys(DEFAULT_PRICES).join(", ")}.`,
   options: [
     { flag: "--user <name>", description: "this user alone" },

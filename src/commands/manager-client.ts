@@ -61,7 +61,10 @@ export class ManagerClient {
     try {
       const response = await fetch(new URL(path, this.#url), {
         method,
-        headers: this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` },
+        headers: {
+          ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
         // A token is for this manager, not for where it may send us.
         redirect: "manual",
         signal: AbortSignal.timeout(ANSWER_LIMIT_MS),

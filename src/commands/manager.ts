@@ -34,7 +34,8 @@ grants no leases: nodes do, and they and their clients go on without it. Runs un
 device, nodes that have one add what leases use to its memory by remote atomics; others send messages.
 
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
-it serves whoever reaches its port.`,
+it serves whoever reaches its port, and takes changes over HTTP from programs on its own machine alone, over loopback and through
+no proxy.`,
   options: [
     { flag: "--listen <address>", description: `HOST:PORT (default: ${DEFAULT_LISTEN})` },
     { flag: "--http <address>", description: "HOST:PORT of the HTTP interface (default: none)" },
@@ -77,7 +78,7 @@ it serves whoever reaches its port.`,
     try {
       server = new ManagerServer(String(options.listen ?? DEFAULT_LISTEN), shared);
       if (options.http !== undefined)
-        http = startHttp({
+        http = await startHttp({
           ...shared,
           listen: String(options.http),
           server,

@@ -22,7 +22,8 @@ export const ps: Command = {
   usage: "ps",
   summary: "list a cluster's nodes and leases",
   description: `Asks the manager which nodes there are, what they have free, and which leases run on them: whose they are, how many workers they
-have, what they have used. A lease's numbers are at most a fraction of a second old.`,
+have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the leases of the token's
+user, and with the scope admin all.`,
   options: [
     {
       flag: "--manager <address>",

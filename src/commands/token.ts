@@ -32,7 +32,8 @@ export const token: Command = {
 show    prints what a token says, given as an argument or in RFAAS_TOKEN, without checking who says it
 
 Nodes check tokens with the manager's public key and ask nobody. A token is a secret: whoever has it is its user, until it
-expires. Its scopes are client (take leases), node (join as a node), read (look at the manager) and admin (look, and change).`,
+expires. Its scopes are client (take leases), node (join as a node), read (look at the manager) and admin (look, and change). One
+for client and read shows the leases and the bill of its user alone; one for read without client, or for admin, those of all.`,
   options: [
     { flag: "--user <name>", description: "whose token it is, as on the bill" },
     { flag: "--max-cores <n>", description: "cores to lease at once (default: no limit)" },

@@ -13,6 +13,7 @@ import type { Scope } from "../protocol/token.ts";
 import { parseMoment } from "../units.ts";
 import { VERSION } from "../version.ts";
 import type { Ledger } from "./ledger.ts";
+import type { Admitted } from "./keys.ts";
 import { Prices, price } from "./prices.ts";
 import type { Registry } from "./registry.ts";
 
@@ -172,7 +173,12 @@ export interface RawInput {
   name: string;
   query: Record<string, string>;
   body: unknown;
+  /** Who asks; undefined where nobody was asked who he is. */
+  viewer: Viewer | undefined;
 }
+
+/** Whoever looks at leases and bills: at all, or at his own. */
+export type Viewer = Pick<Admitted, "user" | "seesAll">;
 
 export interface Operation {
   method: Method;
@@ -195,7 +201,15 @@ interface Specification<Query extends TObject, Body extends TObject> extends Omi
 > {
   query?: Query;
   body?: Body;
-  run(manager: Manager, input: { name: string; query: Static<Query>; body: Static<Body> }): Answer;
+  run(
+    manager: Manager,
+    input: {
+      name: string;
+      query: Static<Query>;
+      body: Static<Body>;
+      viewer: Viewer | undefined;
+    },
+  ): Answer;
 }
 
 function operation<Query extends TObject, Body extends TObject>(
@@ -209,6 +223,7 @@ function operation<Query extends TObject, Body extends TObject>(
     run: (manager, input) =>
       run(manager, {
         name: input.name,
+        viewer: input.viewer,
         query: checked(query ?? Nothing, input.query) as Static<Query>,
         body: checked(body ?? Nothing, input.body) as Static<Body>,
       }),
@@ -275,19 +290,24 @@ export const OPERATIONS: readonly Operation[] = [
   }),
   operation({
     ...{ method: "GET", path: "/v1/leases", id: "listLeases", scope: "read" },
-    summary: "the leases that go on, and what they have used so far",
+    summary:
+      "the leases that go on, and what they have used so far; a token that takes leases shows its user's",
     answers: { 200: Type.Object({ leases: Type.Array(UsageReport) }) },
-    run: ({ server }) => ({ status: 200, body: { leases: server.leases() } }),
+    run: ({ server }, { viewer }) => ({
+      status: 200,
+      body: { leases: leasesFor(viewer, server.leases()) },
+    }),
   }),
   operation({
     ...{ method: "GET", path: "/v1/bill", id: "getBill", scope: "read" },
-    summary: "what users owe for the leases that started in a period",
+    summary:
+      "what users owe for the leases that started in a period; a token that takes leases shows its user's",
     query: BillQuery,
     answers: { 200: Bill },
-    run: ({ ledger, prices }, { query: { user, since, until } }) => ({
+    run: ({ ledger, prices }, { query: { user, since, until }, viewer }) => ({
       status: 200,
       body: billOf(ledger, prices, {
-        user,
+        user: billedFor(viewer, user),
         sinceMs: momentOf(since, "since"),
         untilMs: momentOf(until, "until"),
       }),
@@ -305,6 +325,23 @@ export const OPERATIONS: readonly Operation[] = [
     },
   }),
 ];
+
+/** The leases that a viewer may see. */
+export function leasesFor(viewer: Viewer | undefined, leases: UsageReport[]): UsageReport[] {
+  return viewer?.seesAll ? leases : leases.filter(({ user }) => user === viewer?.user);
+}
+
+/** Whose bill it is, when a viewer asks for that of `user`, or for all. */
+function billedFor(viewer: Viewer | undefined, user: string | undefined): string | undefined {
+  if (!viewer || viewer.seesAll) return user;
+  if (user === undefined || user === viewer.user) return viewer.user;
+  throw new HttpError(
+    403,
+    "RFAAS_TOKEN",
+    `the token of ${viewer.user} shows no bill but his own; ask for one with --scope read alone, or admin`,
+    { path: "/user" },
+  );
+}
 
 /** The rows of a bill with what they cost. */
 export function billOf(

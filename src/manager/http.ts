@@ -1,12 +1,10 @@
-/**
- * The manager's HTTP interface: finds the operation, asks who is calling, reads the body within bounds, and answers in JSON.
- *
- * A manager without a key asks for no tokens. Anybody may look at it then, and only programs on its own machine may change things.
- */
-import { type Server, serve } from "bun";
+/** The manager's HTTP interface: finds the operation, asks who is calling, reads the body within bounds, and answers in JSON. */
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
 import { formatAddress, parseAddress } from "../address.ts";
 import { AddressInUse, EnvironmentError, RfaasError, UsageError } from "../errors.ts";
-import type { Scope } from "../protocol/token.ts";
+import { admit } from "./http-admission.ts";
+import { decoded, readBody, readTarget } from "./http-request.ts";
 import {
   type Answer,
   HttpError,
@@ -19,10 +17,15 @@ import type { TokenCheck } from "./keys.ts";
 import { openApi } from "./openapi.ts";
 import { DEFAULT_PRICES, type Prices } from "./prices.ts";
 
-/** Longer than any body that is right. */
-export const MAX_BODY_BYTES = 64 * 1024;
-/** A peer that says nothing for so long is disconnected. */
-const IDLE_SECONDS = 10;
+export { MAX_BODY_BYTES } from "./http-request.ts";
+
+/** Descriptors are for nodes and the ledger too: beyond it a new connection takes the place of an idle one. */
+export const MAX_CONNECTIONS = 256;
+/** How long whoever has connected, or is between two requests, may say nothing. */
+const IDLE_MS = 5_000;
+/** How long a request may take to come, and an answer to be taken. */
+const SLOW_MS = 10_000;
+const MAX_HEADER_BYTES = 16 * 1024;
 
 export interface HttpOptions extends Omit<Manager, "prices"> {
   /** HOST:PORT; port 0 takes any. */
@@ -39,30 +42,49 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
-/** Serves the interface. Throws {@link UsageError}, {@link AddressInUse} or {@link EnvironmentError}. */
-export function startHttp({ listen, tokens, log, prices, ...manager }: HttpOptions): HttpServer {
+/** Serves the interface. Rejects with {@link UsageError}, {@link AddressInUse} or {@link EnvironmentError}. */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const { listen, tokens, log, prices, ...manager } = options;
   const api = new Api({ ...manager, prices: prices ?? DEFAULT_PRICES }, tokens, log);
-  const server = listenAt(listen, async (request, peer) => await api.answer(request, peer));
-  const { hostname = "127.0.0.1", port = 0 } = server;
+  const server = createServer({
+    headersTimeout: IDLE_MS,
+    requestTimeout: SLOW_MS,
+    keepAliveTimeout: IDLE_MS,
+    connectionsCheckingInterval: 1_000,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    // It is asked for by us, in our words.
+    requireHostHeader: false,
+  });
+  server.setTimeout(SLOW_MS);
+  const connections = new Connections(server);
+  server.on("request", (request, response) => void api.answer(request, response));
+  server.on("checkExpectation", (_, response: ServerResponse) =>
+    send(response, errorAnswer(417, "RFAAS_USAGE", "nothing is expected here; send no Expect")),
+  );
+  server.on("connect", (_, socket: Socket) =>
+    socket.end(rawAnswer(405, "RFAAS_METHOD", "this is no proxy; see /openapi.json")),
+  );
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (socket.writable) socket.end(unreadable(error.code));
+    else socket.destroy();
+  });
+  await listenAt(server, listen);
+  const { address, port } = server.address() as AddressInfo;
   return {
-    url: `http://${formatAddress({ kind: "tcp", host: hostname, port })}`,
-    stop: async () => await server.stop(),
+    url: `http://${formatAddress({ kind: "tcp", host: address, port })}`,
+    stop: async () => await connections.stop(),
   };
 }
 
-type Handler = (request: Request, peer: string | undefined) => Promise<Response>;
-
-function listenAt(listen: string, answer: Handler): Server<undefined> {
+async function listenAt(server: Server, listen: string): Promise<void> {
   const address = parseAddress(listen);
   if (address.kind !== "tcp")
     throw new UsageError(`--http must be HOST:PORT, such as 127.0.0.1:7800; it is "${listen}"`);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  server.listen(address.port, address.host, resolve);
   try {
-    return serve({
-      hostname: address.host,
-      port: address.port,
-      idleTimeout: IDLE_SECONDS,
-      fetch: async (request, server) => await answer(request, server.requestIP(request)?.address),
-    });
+    await promise;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE")
@@ -74,6 +96,53 @@ function listenAt(listen: string, answer: Handler): Server<undefined> {
       `cannot listen on ${listen}: ${message}; choose another address with --http`,
       { cause: error },
     );
+  }
+}
+
+/** Those that are open, with how many requests of each are under way, the last used last. */
+class Connections {
+  readonly #server: Server;
+  readonly #open = new Map<Socket, number>();
+  #stopping = false;
+
+  constructor(server: Server) {
+    this.#server = server;
+    server.on("connection", (socket: Socket) => {
+      if (this.#open.size >= MAX_CONNECTIONS && !this.#makeRoom()) return void socket.destroy();
+      this.#open.set(socket, 0);
+      socket.on("close", () => this.#open.delete(socket));
+      socket.on("error", () => socket.destroy());
+    });
+    server.on("request", ({ socket }, response) => {
+      this.#count(socket, 1);
+      response.on("close", () => this.#count(socket, -1));
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    for (const [socket, requests] of this.#open) if (requests === 0) socket.destroy();
+    await promise;
+  }
+
+  #count(socket: Socket, change: 1 | -1): void {
+    const requests = this.#open.get(socket);
+    if (requests === undefined) return;
+    this.#open.delete(socket);
+    this.#open.set(socket, requests + change);
+    if (this.#stopping && requests + change === 0) socket.destroySoon();
+  }
+
+  #makeRoom(): boolean {
+    for (const [socket, requests] of this.#open) {
+      if (requests > 0) continue;
+      this.#open.delete(socket);
+      socket.destroy();
+      return true;
+    }
+    return false;
   }
 }
 
@@ -90,49 +159,37 @@ class Api {
   }
 
   /** Never rejects. */
-  async answer(request: Request, peer: string | undefined): Promise<Response> {
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      return toResponse(await this.#handle(request, peer));
+      send(response, await this.#handle(request));
     } catch (error) {
-      return toResponse(this.#failed(error, request));
+      send(response, this.#failed(error, request));
     }
+    // What is left of a body that was not wanted.
+    request.resume();
   }
 
-  async #handle(request: Request, peer: string | undefined): Promise<Answer | string> {
-    const url = new URL(request.url);
-    if (url.pathname === "/openapi.json") {
+  async #handle(request: IncomingMessage): Promise<Answer | string> {
+    const { path, query, host } = readTarget(request);
+    if (path === "/openapi.json") {
       allow(request, ["GET", "HEAD"]);
       return this.#openApi;
     }
-    const { operation, name } = find(request, url.pathname);
-    this.#admit(request, peer, operation);
+    const { operation, name } = find(request, path);
+    const viewer = admit(request, host, this.#tokens, operation);
     const body = operation.method === "GET" ? {} : await readBody(request);
-    return operation.run(this.#manager, { name, query: queryOf(url), body });
+    return operation.run(this.#manager, { name, query, body, viewer });
   }
 
-  #admit(request: Request, peer: string | undefined, { scope, method }: Operation): void {
-    if (scope === null) return;
-    if (this.#tokens.publicKey === null && method !== "GET") admitNeighbour(request, peer);
-    const verdict = this.#tokens.check(bearer(request), scope);
-    if (!("refused" in verdict)) return;
-    throw verdict.forbidden
-      ? new HttpError(403, "RFAAS_TOKEN", verdict.refused)
-      : new HttpError(401, "RFAAS_TOKEN", verdict.refused, { headers: challenge(scope) });
-  }
-
-  #failed(error: unknown, request: Request): Answer {
+  #failed(error: unknown, request: IncomingMessage): Answer {
     if (error instanceof HttpError) {
       const { status, code, message, path, headers } = error;
       return { status, headers, body: { error: { code, message, ...(path ? { path } : {}) } } };
     }
-    const { pathname } = new URL(request.url);
-    this.#log("warn", `${request.method} ${pathname} failed: ${String(error)}`);
-    if (error instanceof RfaasError) {
-      const { code, message } = error;
-      return { status: 503, body: { error: { code, message } } };
-    }
+    this.#log("warn", `${request.method} ${pathOf(request)} failed: ${String(error)}`);
+    if (error instanceof RfaasError) return errorAnswer(503, error.code, error.message);
     const message = "the manager failed at this request; see its log";
-    return { status: 500, body: { error: { code: "RFAAS_INTERNAL", message } } };
+    return errorAnswer(500, "RFAAS_INTERNAL", message);
   }
 }
 
@@ -147,9 +204,9 @@ const ROUTES = OPERATIONS.map((operation) => ({
   pattern: new RegExp(`^${operation.path.replace("{name}", "([^/]+)")}$`),
 }));
 
-function find(request: Request, pathname: string): Found {
+function find(request: IncomingMessage, path: string): Found {
   const here = ROUTES.flatMap(({ operation, pattern }) => {
-    const match = pattern.exec(pathname);
+    const match = pattern.exec(path);
     return match ? [{ operation, name: match[1] ?? "" }] : [];
   });
   if (here.length === 0)
@@ -158,114 +215,68 @@ function find(request: Request, pathname: string): Found {
   allow(request, methods.includes("GET") ? [...methods, "HEAD"] : methods);
   const method = request.method === "HEAD" ? "GET" : request.method;
   const found = here.find(({ operation }) => operation.method === method)!;
-  return { operation: found.operation, name: decoded(found.name) };
+  return { operation: found.operation, name: decoded(found.name, "name") };
 }
 
-function allow(request: Request, methods: readonly string[]): void {
-  if (methods.includes(request.method)) return;
+function allow({ method = "" }: IncomingMessage, methods: readonly string[]): void {
+  if (methods.includes(method)) return;
   throw new HttpError(
     405,
     "RFAAS_METHOD",
-    `${request.method} is not for this path; use ${methods.join(" or ")}`,
+    `${method} is not for this path; use ${methods.join(" or ")}`,
     { headers: { allow: methods.join(", ") } },
   );
 }
 
-function decoded(name: string): string {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    throw new HttpError(400, "RFAAS_USAGE", "the path is not encoded as UTF-8; correct it", {
-      path: "/name",
-    });
-  }
+/** For the log: a query may be a secret that stands in the wrong place. */
+function pathOf({ url = "" }: IncomingMessage): string {
+  return url.split("?")[0]!.slice(0, 128);
 }
 
-function queryOf(url: URL): Record<string, string> {
-  const query: Record<string, string> = {};
-  for (const [name, value] of url.searchParams) {
-    if (Object.hasOwn(query, name))
-      throw new HttpError(400, "RFAAS_USAGE", `${name} is given twice; give it once`, {
-        path: `/${name}`,
-      });
-    query[name] = value;
-  }
-  return query;
+function errorAnswer(status: number, code: string, message: string): Answer {
+  return { status, body: { error: { code, message } } };
 }
 
-/** A page of another site in a browser on this machine is no program of this machine; browsers say where it came from. */
-function admitNeighbour(request: Request, peer: string | undefined): void {
-  if (peer !== undefined && isLoopback(peer) && !request.headers.has("origin")) return;
-  throw new HttpError(
-    403,
-    "RFAAS_TOKEN",
-    "this manager has no key, so that only programs on its own machine may change things; make one with rfaas token create, restart it, and show a token",
-  );
-}
-
-function isLoopback(address: string): boolean {
-  return address === "::1" || /^(?:::ffff:)?127\./.test(address);
-}
-
-function bearer(request: Request): string | null {
-  const header = request.headers.get("authorization");
-  return /^bearer +(\S+) *$/i.exec(header ?? "")?.[1] ?? null;
-}
-
-function challenge(scope: Scope): Record<string, string> {
-  return { "www-authenticate": `Bearer realm="rfaas", scope="${scope}"` };
-}
-
-/** The JSON of the body; an empty body is an empty object. */
-async function readBody(request: Request): Promise<unknown> {
-  const text = new TextDecoder().decode(await readBytes(request));
-  if (text.trim() === "") return {};
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new HttpError(
-      400,
-      "RFAAS_USAGE",
-      `the body is not JSON: ${(error as Error).message}; send an object`,
-      { path: "/" },
-    );
-  }
-}
-
-async function readBytes(request: Request): Promise<Uint8Array> {
-  // A length that is said spares reading; one that is not, or is a lie, is found while reading.
-  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of request.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
-function tooLarge(): HttpError {
-  return new HttpError(
-    413,
-    "RFAAS_TOO_LARGE",
-    `the body is longer than ${MAX_BODY_BYTES} bytes; send less`,
-    // What is left of the body must not be taken for the next request.
-    { headers: { connection: "close" } },
-  );
-}
-
-function toResponse(answer: Answer | string): Response {
+function send(response: ServerResponse, answer: Answer | string): void {
+  if (response.headersSent || response.destroyed) return;
   const { status, body, headers } =
     typeof answer === "string"
       ? { status: 200, body: answer, headers: undefined }
-      : { ...answer, body: answer.body === undefined ? null : toJson(answer.body) };
-  return new Response(body, {
-    status,
-    headers: {
-      ...(body === null ? {} : { "content-type": "application/json" }),
-      "cache-control": "no-store",
-      ...headers,
-    },
+      : { ...answer, body: answer.body === undefined ? undefined : toJson(answer.body) };
+  response.writeHead(status, {
+    ...(body === undefined
+      ? {}
+      : { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+    "cache-control": "no-store",
+    ...headers,
   });
+  response.end(body);
+}
+
+/** For whoever does not speak HTTP, or not to its end. */
+function unreadable(code: string | undefined): string {
+  if (code === "HPE_HEADER_OVERFLOW")
+    return rawAnswer(431, "RFAAS_TOO_LARGE", `the header is longer than ${MAX_HEADER_BYTES} bytes`);
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT")
+    return rawAnswer(408, "RFAAS_TIMEOUT", `no whole request came within ${SLOW_MS} ms`);
+  return rawAnswer(400, "RFAAS_USAGE", "this is no request of HTTP/1.1; see GET /openapi.json");
+}
+
+const REASONS: Record<number, string> = {
+  400: "Bad Request",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  431: "Request Header Fields Too Large",
+};
+
+function rawAnswer(status: number, code: string, message: string): string {
+  const body = toJson(errorAnswer(status, code, message).body);
+  const lines = [
+    `HTTP/1.1 ${status} ${REASONS[status]}`,
+    "content-type: application/json",
+    `content-length: ${Buffer.byteLength(body)}`,
+    "cache-control: no-store",
+    "connection: close",
+  ];
+  return `${lines.join("\r\n")}\r\n\r\n${body}`;
 }

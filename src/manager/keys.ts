@@ -74,6 +74,8 @@ export class TokenKeys {
 export interface Admitted {
   user: string;
   maxCores: number | null;
+  /** Whether it may look at the leases and bills of others, too: a user's token, which takes leases, may not. */
+  seesAll: boolean;
 }
 
 export interface Refused {
@@ -110,8 +112,8 @@ export class SignedTokens implements TokenCheck {
           "a token is needed; ask this cluster's administrator for one (rfaas token create) and set RFAAS_TOKEN",
       };
     try {
-      const { user, maxCores } = verifyToken(this.#key, token, this.#now(), scope);
-      return { user, maxCores };
+      const { user, maxCores, scopes } = verifyToken(this.#key, token, this.#now(), scope);
+      return { user, maxCores, seesAll: scopes.includes("admin") || !scopes.includes("client") };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message, forbidden: error.reason === "scope" };
@@ -125,7 +127,7 @@ export class NoTokens implements TokenCheck {
   readonly publicKey = null;
 
   check(): Admitted {
-    return { user: NoTokens.user, maxCores: null };
+    return { user: NoTokens.user, maxCores: null, seesAll: true };
   }
 }
 

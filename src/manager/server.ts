@@ -20,7 +20,7 @@ import {
 } from "../protocol/manager-messages.ts";
 import { VERSION } from "../version.ts";
 import type { TokenCheck } from "./keys.ts";
-import type { NodeLedger } from "./http-routes.ts";
+import { type NodeLedger, type Viewer, leasesFor } from "./http-routes.ts";
 import { type Registry, type Session, nodeProblem } from "./registry.ts";
 import { RemoteCounters } from "./remote-counters.ts";
 import { Subscribers } from "./subscribers.ts";
@@ -59,13 +59,19 @@ interface NodeRole {
   usageMessages: number;
 }
 
+interface ClientRole {
+  kind: "client";
+  /** Which leases it may see, or why it may see none. */
+  viewer: Viewer | { refused: string };
+}
+
 interface Peer {
   readonly connection: PeerConnection;
   readonly connectedAtMs: number;
   /** Our address that it connected to. */
   readonly reachedAt: string;
   ungreetedBytes: number;
-  role: NodeRole | { kind: "client" } | undefined;
+  role: NodeRole | ClientRole | undefined;
 }
 
 export class ManagerServer {
@@ -260,7 +266,7 @@ export class ManagerServer {
   #heard(peer: Peer, message: ToManager): void {
     const { role } = peer;
     if (role?.kind === "node") return this.#heardNode(peer, role, message);
-    if (role?.kind === "client") return this.#heardClient(peer, message);
+    if (role?.kind === "client") return this.#heardClient(peer, role, message);
     if (message.t !== "announce" && message.t !== "subscribe")
       return this.#refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
 
@@ -274,10 +280,14 @@ export class ManagerServer {
         `the manager speaks protocol ${MANAGER_PROTOCOL_VERSION} (rfaas ${VERSION}), the ${who} ${message.protocol} (rfaas ${message.version}); update the ${older}`,
       );
     }
-    const admitted = this.#options.tokens.check(message.token, isNode ? "node" : "client");
-    if ("refused" in admitted) return this.#refuse(peer, "RFAAS_TOKEN", admitted.refused);
+    const { tokens } = this.#options;
+    const viewer = isNode ? undefined : tokens.check(message.token, "read");
+    const admitted = tokens.check(message.token, isNode ? "node" : "client");
+    // Whoever may look at the manager may look at it here, too.
+    if ("refused" in admitted && (!viewer || "refused" in viewer))
+      return this.#refuse(peer, "RFAAS_TOKEN", admitted.refused);
     if (isNode) this.#announced(peer, message);
-    else this.#subscribed(peer);
+    else this.#subscribed(peer, viewer!);
   }
 
   #announced(peer: Peer, announce: Announce): void {
@@ -313,8 +323,8 @@ export class ManagerServer {
     if (problem !== null) peer.connection.send({ t: "ledger", problem });
   }
 
-  #subscribed(peer: Peer): void {
-    peer.role = { kind: "client" };
+  #subscribed(peer: Peer, viewer: ClientRole["viewer"]): void {
+    peer.role = { kind: "client", viewer };
     this.#ungreeted.delete(peer);
     peer.connection.send({ t: "manager-key", publicKey: this.#options.tokens.publicKey });
     this.#subscribers.add(peer.connection);
@@ -383,14 +393,15 @@ export class ManagerServer {
     );
   }
 
-  #heardClient(peer: Peer, message: ToManager): void {
+  #heardClient(peer: Peer, { viewer }: ClientRole, message: ToManager): void {
     if (message.t !== "ask-leases")
       return this.#refuse(
         peer,
         "RFAAS_PROTOCOL",
         `a client that has subscribed cannot say "${message.t}"; update the client`,
       );
-    const parts = inParts(this.leases());
+    if ("refused" in viewer) return this.#refuse(peer, "RFAAS_TOKEN", viewer.refused);
+    const parts = inParts(leasesFor(viewer, this.leases()));
     for (const [i, leases] of parts.entries())
       peer.connection.send({ t: "leases", id: message.id, leases, last: i === parts.length - 1 });
   }

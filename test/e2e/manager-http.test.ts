@@ -5,7 +5,7 @@ import { networkInterfaces } from "node:os";
 import { generateKeyPairSync } from "node:crypto";
 import { Value } from "@sinclair/typebox/value";
 import { AddressInUse, LedgerUnavailable, UsageError } from "../../src/errors.ts";
-import { MAX_BODY_BYTES, startHttp } from "../../src/manager/http.ts";
+import { type HttpServer, MAX_BODY_BYTES, startHttp } from "../../src/manager/http.ts";
 import {
   Bill,
   ErrorAnswer,
@@ -90,15 +90,27 @@ class Fixture implements AsyncDisposable {
   readonly registry = new Registry();
   readonly control = new Control(this.registry);
   readonly logged: string[] = [];
-  readonly #http;
-  readonly url: string;
+  #http!: HttpServer;
   failLedger = false;
 
-  constructor(tokens: SignedTokens | NoTokens = new SignedTokens(PEM), listen = "127.0.0.1:0") {
+  static async start(
+    tokens: SignedTokens | NoTokens = new SignedTokens(PEM),
+    listen = "127.0.0.1:0",
+  ): Promise<Fixture> {
+    const fixture = new Fixture();
+    await fixture.#start(tokens, listen);
+    return fixture;
+  }
+
+  get url(): string {
+    return this.#http.url;
+  }
+
+  async #start(tokens: SignedTokens | NoTokens, listen: string): Promise<void> {
     const { ledger } = this;
     const failing = new LedgerUnavailable("the disk is full; make room");
     const failure = (): LedgerUnavailable | null => (this.failLedger ? failing : null);
-    this.#http = startHttp({
+    this.#http = await startHttp({
       listen,
       registry: this.registry,
       server: this.control,
@@ -114,7 +126,6 @@ class Fixture implements AsyncDisposable {
       tokens,
       log: (_, message) => this.logged.push(message),
     });
-    this.url = this.#http.url;
   }
 
   async ask(
@@ -150,7 +161,7 @@ interface Asking {
 
 describe("nodes", () => {
   test("are expected, shown, drained, resumed and removed", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const node = { name: "n1", address: "10.0.0.1:7700", cores: 8, memory: 2 ** 33 };
     const added = await f.ask("POST", "/v1/nodes", { body: node });
     expect(added.status).toBe(201);
@@ -180,7 +191,7 @@ describe("nodes", () => {
   });
 
   test("may be named in the path, with characters that need escapes", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const path = `/v1/nodes/${encodeURIComponent("rack:1.a")}`;
     expect((await f.ask("POST", path, { body: { address: "/run/a.sock" } })).status).toBe(201);
     expect((await f.ask("GET", path)).body).toMatchObject({ name: "rack:1.a", cores: 0 });
@@ -198,7 +209,7 @@ describe("nodes", () => {
     ["GET", "/v1/nodes/a/b/c"],
     ["GET", "/v2/nodes"],
   ])("that are not there are not found: %s %s", async (method, path) => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { status, body } = await f.ask(method, path);
     expect([status, body.error.code]).toEqual([404, "RFAAS_NOT_FOUND"]);
     expect(body.error.message).toMatch(/; see (GET )?\//);
@@ -207,7 +218,7 @@ describe("nodes", () => {
 
 describe("leases and bills", () => {
   test("are shown as the schemas say", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     expect<unknown>((await f.ask("GET", "/v1/leases")).body).toEqual({ leases: [LEASE] });
     f.ledger.record([LEASE, { ...LEASE, lease: "i/2", user: "bob", startedAtMs: Date.now() }]);
     const { body } = await f.ask("GET", "/v1/bill");
@@ -227,7 +238,7 @@ describe("leases and bills", () => {
   });
 
   test("are of a user and a period", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     f.ledger.record([LEASE, { ...LEASE, lease: "i/2", user: "bob", startedAtMs: Date.now() }]);
     const users = async (query: string): Promise<string[]> =>
       (await f.ask("GET", `/v1/bill?${query}`)).body.rows.map(({ user }) => user);
@@ -242,7 +253,7 @@ describe("leases and bills", () => {
   });
 
   test("keep all digits of large sums", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const usage = { ...LEASE.usage, executionNs: 2 ** 53 };
     const one = { ...LEASE, lease: "one", usage: { ...usage, executionNs: 1 } };
     f.ledger.record([one, { ...LEASE, usage }, { ...LEASE, lease: "i/2", usage }]);
@@ -252,7 +263,7 @@ describe("leases and bills", () => {
   });
 
   test("that cannot be read now are answered with 503 and the reason", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     f.failLedger = true;
     const { status, body } = await f.ask("GET", "/v1/bill");
     expect([status, body.error]).toEqual([
@@ -295,7 +306,7 @@ describe("a request that is wrong", () => {
     ["/v1/nodes/n1/resume", { now: true }, "/now"],
     ["/v1/nodes/n1/resume?now=1", {}, "/now"],
   ])("is answered with 400 and the wrong field: %s %j", async (path, body, wrong) => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const reply = await f.ask("POST", path, { body });
     expect([reply.status, reply.body.error.path]).toEqual([400, wrong]);
     expect(Value.Check(ErrorAnswer, reply.body)).toBe(true);
@@ -310,7 +321,7 @@ describe("a request that is wrong", () => {
     [`user=${"u".repeat(300)}`, "/user"],
     ["from=1d", "/from"],
   ])("is answered with 400 and the wrong parameter: ?%s", async (query, wrong) => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { status, body } = await f.ask("GET", `/v1/bill?${query}`);
     expect([status, body.error.path]).toEqual([400, wrong]);
   });
@@ -326,14 +337,14 @@ describe("a request that is wrong", () => {
     ["POST", "/healthz", "GET, HEAD"],
     ["DELETE", "/openapi.json", "GET, HEAD"],
   ])("is answered with 405 and what is allowed: %s %s", async (method, path, allowed) => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { status, headers, body } = await f.ask(method, path);
     expect([status, headers.get("allow")]).toEqual([405, allowed]);
     expect(body.error.code).toBe("RFAAS_METHOD");
   });
 
   test("is answered with 413 when its body is too long, said or not", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const long = " ".repeat(MAX_BODY_BYTES + 1);
     const { status, body } = await f.ask("POST", "/v1/nodes", { body: long });
     expect([status, body.error.code]).toEqual([413, "RFAAS_TOO_LARGE"]);
@@ -368,7 +379,7 @@ async function exchange(url: string, request: string): Promise<string> {
 
 describe("with a key", () => {
   test("every operation but two wants a token of the right scope", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     for (const { method, path, scope } of OPERATIONS) {
       const where = path.replace("{name}", "n1");
       const status = async (token: string | null) =>
@@ -388,7 +399,7 @@ describe("with a key", () => {
   });
 
   test("a token that is no good is refused with the reason, and never shown", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const foreign = signToken(generateKeyPairSync("ed25519").privateKey, {
       ...{ id: "1", user: "eve", maxCores: null, expiresAtMs: null, scopes: ["admin"] },
       issuedAtMs: 0,
@@ -409,7 +420,7 @@ describe("with a key", () => {
   });
 
   test("the token stands in the header, however the scheme is written", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const status = async (authorization: string) =>
       (await f.ask("GET", "/v1/nodes", { token: null, headers: { authorization } })).status;
     expect(await status(`bearer ${ADMIN}`)).toBe(200);
@@ -422,7 +433,7 @@ describe("with a key", () => {
   });
 
   test("whoever may not change a thing learns nothing of what is there", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { status } = await f.ask("DELETE", "/v1/nodes/none", { token: null });
     expect(status).toBe(401);
   });
@@ -430,7 +441,7 @@ describe("with a key", () => {
 
 describe("without a key", () => {
   test("programs of this machine may change things, pages of a browser may not", async () => {
-    await using f = new Fixture(new NoTokens());
+    await using f = await Fixture.start(new NoTokens());
     const body = { name: "n1", address: "a:1" };
     expect((await f.ask("POST", "/v1/nodes", { token: null, body })).status).toBe(201);
     const headers = { origin: "https://example.org" };
@@ -442,7 +453,7 @@ describe("without a key", () => {
   const outside = ownAddress();
   if (!outside) console.warn("skipped, no address but loopback: other machines may only look");
   test.skipIf(!outside)("other machines may only look", async () => {
-    await using f = new Fixture(new NoTokens(), "0.0.0.0:0");
+    await using f = await Fixture.start(new NoTokens(), "0.0.0.0:0");
     const url = `http://${outside}:${new URL(f.url).port}/v1/nodes`;
     expect((await fetch(url)).status).toBe(200);
     const body = JSON.stringify({ name: "n1", address: "a:1" });
@@ -455,14 +466,14 @@ describe("without a key", () => {
 
 describe("programs that look", () => {
   test("learn whether the manager is well", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { status, body } = await f.ask("GET", "/healthz", { token: null });
     expect(status).toBe(200);
     expect(body).toMatchObject({ status: "ok", ledger: "ok", nodes: 0 });
   });
 
   test("learn that the ledger fails, and nothing of where it is", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     f.failLedger = true;
     const { status, body } = await f.ask("GET", "/healthz", { token: null });
     expect(status).toBe(503);
@@ -470,13 +481,13 @@ describe("programs that look", () => {
   });
 
   test("may ask for the head alone", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { status, body } = await f.ask("HEAD", "/v1/nodes");
     expect<unknown[]>([status, body]).toEqual([200, undefined]);
   });
 
   test("get a description that has every operation, and whose references lead somewhere", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const { body } = await f.ask("GET", "/openapi.json", { token: null });
     expect(body.openapi).toBe("3.1.0");
     for (const { method, path, id } of OPERATIONS)
@@ -495,18 +506,20 @@ describe("programs that look", () => {
 
 describe("the port", () => {
   test("that is taken, or is none, is refused with what to do", async () => {
-    await using f = new Fixture();
+    await using f = await Fixture.start();
     const listen = new URL(f.url).host;
-    expect(() => new Fixture(undefined, listen)).toThrow(AddressInUse);
-    expect(() => new Fixture(undefined, listen)).toThrow(/choose another address with --http$/);
-    expect(() => new Fixture(undefined, "/run/x.sock")).toThrow(UsageError);
+    await expect(Fixture.start(undefined, listen)).rejects.toThrow(AddressInUse);
+    await expect(Fixture.start(undefined, listen)).rejects.toThrow(
+      /choose another address with --http$/,
+    );
+    await expect(Fixture.start(undefined, "/run/x.sock")).rejects.toThrow(UsageError);
   });
 
   test("is free again when the server has stopped", async () => {
-    const first = new Fixture();
+    const first = await Fixture.start();
     const listen = new URL(first.url).host;
     await first[Symbol.asyncDispose]();
-    await using second = new Fixture(undefined, listen);
+    await using second = await Fixture.start(undefined, listen);
     expect((await second.ask("GET", "/healthz")).status).toBe(200);
   });
 });

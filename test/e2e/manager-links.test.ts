@@ -1,10 +1,11 @@
 /** A manager, nodes and clients over real sockets: what clients learn, what bills survive, what bad peers get. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { ManagerSubscription } from "../../src/client/manager-link.ts";
 import { LeaseRefused, NodeUnreachable, UsageError } from "../../src/errors.ts";
 import { ManagerLink, type ManagerLinkEvents } from "../../src/executor/manager-link.ts";
-import { NoTokens, type TokenCheck } from "../../src/manager/keys.ts";
+import { NoTokens, SignedTokens, type TokenCheck } from "../../src/manager/keys.ts";
 import { Ledger } from "../../src/manager/ledger.ts";
 import { Registry } from "../../src/manager/registry.ts";
 import { ManagerServer } from "../../src/manager/server.ts";
@@ -15,6 +16,7 @@ import {
   MAX_PART_ENTRIES,
   type UsageReport,
 } from "../../src/protocol/manager-messages.ts";
+import { type Scope, signToken } from "../../src/protocol/token.ts";
 import { RawPeer } from "../support/raw-peer.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
@@ -250,7 +252,9 @@ describe("a subscription", () => {
     const tokens: TokenCheck = {
       publicKey: "k",
       check: (token) =>
-        token === "good" ? { user: "ada", maxCores: null } : { refused: "wrong token; get one" },
+        token === "good"
+          ? { user: "ada", maxCores: null, seesAll: true }
+          : { refused: "wrong token; get one" },
     };
     newServer("127.0.0.1:0", ledger, tokens);
     const attempt = ManagerSubscription.connect(server.address, "bad");
@@ -262,6 +266,29 @@ describe("a subscription", () => {
     await until(() => told.some((line) => line.includes("wrong token")), "the node is refused");
     const good = newNode("n1", { token: "good" });
     await until(() => good.told.includes("key k"), "the node has the key");
+  });
+
+  test("shows leases to whoever may look, and to a user his own", async () => {
+    server.close();
+    const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+    const key = publicKey.export({ type: "spki", format: "pem" }).toString();
+    newServer("127.0.0.1:0", ledger, new SignedTokens(key));
+    const token = (user: string, ...scopes: Scope[]): string =>
+      signToken(privateKey, {
+        ...{ id: "1", user, maxCores: null, expiresAtMs: null, scopes, issuedAtMs: 0 },
+      });
+    const node = newNode("n1", { token: token("rack", "node") });
+    await until(() => node.told.some((line) => line.startsWith("key")), "the node is in");
+    node.link.usage([bill(1, 1, { user: "alice" }), bill(2, 1, { user: "bob" })]);
+    const seen = async (user: string, ...scopes: Scope[]): Promise<string[]> => {
+      using client = await ManagerSubscription.connect(server.address, token(user, ...scopes));
+      return (await client.leases()).map(({ user }) => user).sort();
+    };
+    await until(async () => (await seen("root", "admin")).length === 2, "both bills have come");
+    expect(await seen("dashboard", "read")).toEqual(["alice", "bob"]);
+    expect(await seen("alice", "client", "read")).toEqual(["alice"]);
+    await expect(seen("alice", "client")).rejects.toThrow("not for read");
+    await expect(seen("rack", "node")).rejects.toThrow("not for client");
   });
 
   test("does not keep a program alive", async () => {

@@ -4,7 +4,7 @@ import { createPublicKey } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NodeLedger } from "../../src/manager/http-routes.ts";
-import { startHttp } from "../../src/manager/http.ts";
+import { type HttpServer, startHttp } from "../../src/manager/http.ts";
 import { SignedTokens, TokenKeys } from "../../src/manager/keys.ts";
 import { Ledger } from "../../src/manager/ledger.ts";
 import { Registry } from "../../src/manager/registry.ts";
@@ -50,7 +50,7 @@ class Cluster implements AsyncDisposable {
   readonly ledger = Ledger.open(ledgerPath(this.state));
   readonly registry = new Registry();
   readonly drains: number[] = [];
-  readonly #http = startHttp({
+  readonly #starting = startHttp({
     listen: "127.0.0.1:0",
     registry: this.registry,
     ledger: this.ledger,
@@ -67,7 +67,17 @@ class Cluster implements AsyncDisposable {
     },
     log: () => {},
   });
-  readonly url = this.#http.url;
+  #http!: HttpServer;
+
+  static async start(): Promise<Cluster> {
+    const cluster = new Cluster();
+    cluster.#http = await cluster.#starting;
+    return cluster;
+  }
+
+  get url(): string {
+    return this.#http.url;
+  }
 
   async token(scope: string): Promise<string> {
     const args = ["token", "create", "--user", "ada", "--scope", scope, "--state", this.state];
@@ -145,7 +155,7 @@ describe("rfaas token", () => {
 
 describe("rfaas bill", () => {
   test("reads the ledger while it is written, and asks a manager alike", async () => {
-    await using cluster = new Cluster();
+    await using cluster = await Cluster.start();
     const huge = 2 ** 53;
     cluster.ledger.record([report("1", "ada", 1000, huge), report("2", "ada", 1000, huge)]);
     cluster.ledger.record([report("3", "ada", 1000, 1), report("4", "bob", Date.now())]);
@@ -181,7 +191,7 @@ describe("rfaas bill", () => {
   });
 
   test("takes prices of one's own", async () => {
-    await using cluster = new Cluster();
+    await using cluster = await Cluster.start();
     cluster.ledger.record([report("1", "ada", 1000)]);
     const prices = cluster.file(
       "prices.json",
@@ -198,7 +208,7 @@ describe("rfaas bill", () => {
   });
 
   test("quotes names for CSV, and shows none that a terminal would obey", async () => {
-    await using cluster = new Cluster();
+    await using cluster = await Cluster.start();
     cluster.ledger.record([report("1", 'a "b", c', 1000), report("2", "\u001b[2Jx", 1000)]);
     const csv = await rfaas(["bill", "--csv", "--state", cluster.state]);
     expect(csv.stdout).toContain('\n"a ""b"", c",1,');
@@ -224,7 +234,7 @@ describe("rfaas bill", () => {
 
 describe("rfaas node", () => {
   test("lists, drains, resumes and removes", async () => {
-    await using cluster = new Cluster();
+    await using cluster = await Cluster.start();
     const described = { address: "10.0.0.1:7700", cores: 8, memoryBytes: 2 ** 33 };
     for (const name of ["n1", "n2"]) cluster.registry.expect({ name, ...described });
     const env = { RFAAS_HTTP: cluster.url, RFAAS_TOKEN: await cluster.token("admin") };
@@ -258,7 +268,7 @@ describe("rfaas node", () => {
   });
 
   test("says why the manager will not", async () => {
-    await using cluster = new Cluster();
+    await using cluster = await Cluster.start();
     const anonymous = await rfaas(["node", "ls", "--http", cluster.url]);
     expect([anonymous.exitCode, anonymous.stderr]).toEqual([
       1,

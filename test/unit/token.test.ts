@@ -259,7 +259,9 @@ describe("checking tokens", () => {
     let now = NOW;
     const tokens = new SignedTokens(pem, () => now);
     expect(tokens.publicKey).toBe(pem);
-    expect(tokens.check(token, "read")).toEqual({ user: "ada", maxCores: 16 });
+    expect(tokens.check(token, "read")).toEqual({
+      ...{ user: "ada", maxCores: 16, seesAll: false },
+    });
     expect(tokens.check(token, "admin")).toMatchObject({ forbidden: true });
     for (const missing of [null, ""])
       expect(tokens.check(missing, "read")).toEqual({ refused: expect.stringContaining("needed") });
@@ -273,7 +275,7 @@ describe("checking tokens", () => {
   test("without a key admits everybody as nobody", () => {
     const tokens = new NoTokens();
     expect(tokens.publicKey).toBeNull();
-    expect(tokens.check()).toEqual({ user: "anonymous", maxCores: null });
+    expect(tokens.check()).toEqual({ user: "anonymous", maxCores: null, seesAll: true });
   });
 });
 
