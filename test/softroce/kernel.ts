@@ -24,7 +24,7 @@ const XZ = Buffer.from("\xfd7zXZ\0", "latin1");
 /** Those that the host's files need, and those that may load while the agent starts. */
 const MODULES = {
   base: ["virtio_pci", "virtio_console", "9pnet_virtio", "9p"],
-  network: ["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe"],
+  network: ["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe", "tcp_diag"],
 } as const;
 
 export interface Kernel {
