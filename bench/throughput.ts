@@ -18,6 +18,7 @@ export interface ThroughputOptions {
   bytes: number;
   depth: number;
   workers: number;
+  coresPerWorker: number;
   /** Calls per window. */
   iterations: number;
   pairs: number;
@@ -59,6 +60,7 @@ export async function measureThroughput(
         polling,
         memory,
         workers,
+        coresPerWorker: options.coresPerWorker,
         slots,
       });
       fabric = lease.fabric;

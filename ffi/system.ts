@@ -18,6 +18,22 @@ export function pinThread(cpu: number): boolean {
 }
 
 /**
+ * Restricts a thread of this process, by default the calling one, to some CPUs, and what it starts from then on; to none in
+ * particular with an empty list. Returns false where the system forbids it, or the thread is gone.
+ */
+export function restrictThread(cpus: readonly number[], thread = 0): boolean {
+  const list = new Int32Array(new ArrayBuffer(4 * Math.max(1, cpus.length)));
+  list.set(cpus);
+  return native().rfaas_set_affinity(thread, list, cpus.length) === 0;
+}
+
+/** Sets a variable that was not set before, for native code of this process. */
+export function setNativeEnvironment(name: string, value: string): void {
+  const [nameBytes, valueBytes] = [Buffer.from(`${name}\0`), Buffer.from(`${value}\0`)];
+  check(`setting ${name}`, native().rfaas_set_environment(nameBytes, valueBytes));
+}
+
+/**
  * CPU time that all threads of a process have used, those that have ended included; undefined once the process is gone. It is one
  * question to the kernel: threads come and go while somebody adds them up.
  */

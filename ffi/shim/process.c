@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <sys/mman.h>
@@ -36,6 +37,23 @@ RFAAS_EXPORT int32_t rfaas_pin_thread(int32_t cpu) {
   if (cpu >= 0) CPU_SET(cpu, &set);
   else memset(&set, 0xff, sizeof set); /* the kernel takes away what the process may not have */
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : -errno;
+}
+
+/* The CPUs of a thread of this process (0: the calling one), and of what it starts from then on; all that there are with none.
+ * The kernel leaves away those that the process may not have. */
+RFAAS_EXPORT int32_t rfaas_set_affinity(int32_t thread, const int32_t *cpus, int32_t count) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (count == 0) memset(&set, 0xff, sizeof set);
+  for (int32_t i = 0; i < count; i++)
+    if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_SET(cpus[i], &set);
+  return sched_setaffinity(thread, sizeof set, &set) == 0 ? 0 : -errno;
+}
+
+/* Native libraries read the C environment, which the runtime does not write to. For one name that is not there yet: a thread that
+ * reads the environment meanwhile sees the old one or the new one. */
+RFAAS_EXPORT int32_t rfaas_set_environment(const char *name, const char *value) {
+  return setenv(name, value, 1) == 0 ? 0 : -errno;
 }
 
 /* Claims a CPU among all nodes of this machine: a name that one process can hold, and that its death gives back. Returns a

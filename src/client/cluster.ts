@@ -5,6 +5,7 @@
 import { LeaseRefused, type RfaasError, UsageError } from "../errors.ts";
 import { Placement, type PlacementPolicy, type RandomSource } from "../lease/placement.ts";
 import type { NodeInfo } from "../protocol/manager-messages.ts";
+import { MAX_LEASE_CORES } from "../protocol/messages.ts";
 import { parseBytes } from "../units.ts";
 import { type ClusterNodeInfo, ClusterNode, type Connect } from "./cluster-node.ts";
 import { type ClusterView, Gathering } from "./gathering.ts";
@@ -17,7 +18,7 @@ import { notify } from "./notify.ts";
 import { Turns } from "./turns.ts";
 
 export interface ClusterAllocateOptions extends AllocateOptions {
-  /** Worker threads in all, one core each, on as many nodes as it takes. Default 1. */
+  /** Worker threads in all, on as many nodes as it takes. Default 1. */
   workers?: number;
   /**
    * `"spread"` (default) gives each worker to the emptier of two nodes chosen at random; `"pack"` uses few nodes, full ones first.
@@ -148,10 +149,12 @@ export class Cluster implements AsyncDisposable {
       timeoutMs = DEFAULT_TIMEOUT_MS,
       memory = this.#context.defaultMemoryBytes,
       loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS,
+      coresPerWorker = 1,
       signal,
       ...lease
     } = options;
     requireWhole("workers", workers, 1, MAX_WORKERS);
+    requireWhole("coresPerWorker", coresPerWorker, 1, MAX_LEASE_CORES);
     requireWhole("timeoutMs", timeoutMs, 0, MAX_MS);
     if (nodes !== Infinity) requireWhole("nodes", nodes, 1, MAX_MS);
     if (placement !== "spread" && placement !== "pack")
@@ -164,7 +167,7 @@ export class Cluster implements AsyncDisposable {
       wait,
       timeoutMs,
       signal,
-      lease: { ...lease, loadTimeoutMs },
+      lease: { ...lease, coresPerWorker, loadTimeoutMs },
     }).run();
     this.#gatherings.add(gathering);
     try {

@@ -118,6 +118,10 @@ export class Gathering<Module> {
     }
   }
 
+  get #coresPerWorker(): number {
+    return this.#options.lease.coresPerWorker ?? 1;
+  }
+
   get #missing(): number {
     return this.#gathered.reduce((left, { lease }) => left - lease.workers, this.#options.workers);
   }
@@ -158,6 +162,7 @@ export class Gathering<Module> {
     const { memoryBytes, placement, maxNodes } = this.#options;
     return {
       workers: this.#missing,
+      coresPerWorker: this.#coresPerWorker,
       memoryBytes,
       placement,
       maxNodes,
@@ -233,7 +238,8 @@ export class Gathering<Module> {
 
   async #askAll(asks: readonly Ask[]): Promise<void> {
     const { placement } = this.#cluster;
-    for (const ask of asks) placement.reserve(ask, this.#options.memoryBytes);
+    const { memoryBytes } = this.#options;
+    for (const ask of asks) placement.reserve(ask, memoryBytes, this.#coresPerWorker);
     await Promise.all(asks.map((ask) => this.#ask(ask)));
     if (this.#fatal !== undefined) throw this.#fatal;
     if (this.#letGoAtMs === Infinity && this.#gathered.length > 0)
@@ -244,7 +250,8 @@ export class Gathering<Module> {
     const { nodes, placement } = this.#cluster;
     const { memoryBytes } = this.#options;
     const node = nodes.get(ask.node);
-    if (!node) return placement.settle(ask, memoryBytes);
+    const settle = () => placement.settle(ask, memoryBytes, this.#coresPerWorker);
+    if (!node) return settle();
     try {
       const lease = await node.allocate<Module>(this.#module, {
         ...this.#options.lease,
@@ -252,14 +259,14 @@ export class Gathering<Module> {
         workers: ask.workers,
       });
       // What the node has free after the grant it says itself; until then the reservation stands for it.
-      void node.look().finally(() => placement.settle(ask, memoryBytes));
+      void node.look().finally(settle);
       if (this.#over) await lease.release();
       else this.#keep({ node, lease });
     } catch (error) {
       this.#refused(error);
       placement.refuse(node.name);
       if (node.open) await node.look();
-      placement.settle(ask, memoryBytes);
+      settle();
     }
   }
 
@@ -312,7 +319,7 @@ export class Gathering<Module> {
     const problem = all.find((node) => node.problem)?.problem;
     return new LeaseRefused(
       "RFAAS_CLUSTER_FULL",
-      `the cluster had no room${waited} for ${workers} workers in leases of ${formatBytes(memoryBytes)}: ${free} cores are free (${shown.join(", ") || "no node is known"}${rest}); ask for less, wait longer with timeoutMs, or add nodes`,
+      `the cluster had no room${waited} for ${workers} workers${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free} cores are free (${shown.join(", ") || "no node is known"}${rest}); ask for less, wait longer with timeoutMs, or add nodes`,
       problem ? { cause: problem } : {},
     );
   }

@@ -4,7 +4,7 @@ import { parseAddress } from "../address.ts";
 import { NodeUnreachable, PackageUnknown, UsageError } from "../errors.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
 import type { PackageOptions } from "../package/builder.ts";
-import type { FabricName } from "../protocol/messages.ts";
+import { type FabricName, MAX_LEASE_CORES } from "../protocol/messages.ts";
 import { Usage } from "../protocol/usage.ts";
 import { parseBytes } from "../units.ts";
 import { ClientFabrics } from "./attach.ts";
@@ -47,8 +47,13 @@ export interface InvokerOptions {
 }
 
 export interface AllocateOptions extends PackageOptions {
-  /** Worker threads, one core each. Default 1. */
+  /** Worker threads. Default 1. */
   workers?: number;
+  /**
+   * Cores of each worker, which the node sets aside and bills: threads and processes that its functions start run on them, and
+   * `ctx.cores`, `navigator.hardwareConcurrency`, `nproc`, OpenMP and BLAS see so many. Default 1, at most 1024.
+   */
+  coresPerWorker?: number;
   /** Registered memory, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
   memory?: string | number;
   /**
@@ -156,6 +161,7 @@ export class Invoker implements AsyncDisposable {
   ): Promise<Lease<Module>> {
     const {
       workers = 1,
+      coresPerWorker = 1,
       slots = DEFAULT_SLOTS,
       polling,
       spinNs,
@@ -168,6 +174,7 @@ export class Invoker implements AsyncDisposable {
     const memoryBytes =
       options.memory === undefined ? DEFAULT_MEMORY_BYTES : parseBytes(options.memory, "memory");
     requireWhole("workers", workers, 1, LAYOUT.maxWorkers);
+    requireWhole("coresPerWorker", coresPerWorker, 1, MAX_LEASE_CORES);
     requireWhole("loadTimeoutMs", loadTimeoutMs, 1, 2 ** 31 - 1);
     if (spinNs !== undefined) requireWhole("spinNs", spinNs, 0, 1_000_000_000);
     requireWhole("slots", slots, 1, LAYOUT.maxSlots);
@@ -193,6 +200,7 @@ export class Invoker implements AsyncDisposable {
       module: source.module,
       ...(source.origin === undefined ? {} : { origin: source.origin }),
       workers,
+      coresPerWorker,
       memoryBytes: this.#fabrics.memoryFor(fabric, memoryBytes),
       slots,
       polling: polling ?? null,

@@ -63,8 +63,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   readonly polling: Polling;
   /** What moves the bytes of calls: `"shm"` on one machine, else `"verbs"`. */
   readonly fabric: FabricName;
-  /** The CPU of each worker; -1 where it is not pinned. */
+  /** The CPUs of the workers, `coresPerWorker` for each, one worker after another; -1 for a core that is not tied to a CPU. */
   readonly cpus: readonly number[];
+  /** How many cores each worker has. */
+  readonly coresPerWorker: number;
   readonly phases: LeasePhases;
   /** The process that runs the workers. */
   readonly hostPid: number;
@@ -120,6 +122,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#id = granted.lease;
     this.polling = granted.polling;
     this.cpus = Object.freeze(granted.cpus);
+    this.coresPerWorker = granted.cpus.length / attachment.endpoints.length;
     this.phases = {
       spawnNs: granted.spawnNs,
       loadNs: granted.loadNs,

@@ -9,7 +9,7 @@ import { type Format, type Row, RowWriter } from "../../bench/rows.ts";
 import { measureThroughput } from "../../bench/throughput.ts";
 import { type Invoker, invoker } from "../client/invoker.ts";
 import { UsageError } from "../errors.ts";
-import type { FabricName } from "../protocol/messages.ts";
+import { type FabricName, MAX_LEASE_CORES } from "../protocol/messages.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
@@ -31,6 +31,7 @@ const Options = Type.Object({
   rate: Type.Optional(text),
   depth: Type.Optional(whole(1, 1024)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
+  coresPerWorker: Type.Optional(whole(1, MAX_LEASE_CORES)),
   module: Type.Optional(text),
   map: Type.Optional(flag),
   node: Type.Optional(text),
@@ -93,6 +94,7 @@ Times are whole round trips, where perftest's latency is half of one.`,
       description: "calls in flight per worker (default: throughput 32, bandwidth 16 or 32 MiB)",
     },
     { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
+    { flag: "--cores-per-worker <n>", description: "throughput: cores of a worker (default: 1)" },
     { flag: "--map", description: "throughput: through lease.map, an asynchronous iteration" },
     {
       flag: "--module <file#function>",
@@ -247,6 +249,7 @@ async function throughput(
       bytes,
       depth,
       workers,
+      coresPerWorker: options.coresPerWorker ?? 1,
       iterations,
       pairs,
       polling: options.polling ?? "hot",

@@ -7,6 +7,7 @@ import type { Lease } from "../client/lease.ts";
 import { nearNames } from "../client/near-names.ts";
 import type { LeaseEventOf } from "../client/lease-term.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
+import { MAX_LEASE_CORES } from "../protocol/messages.ts";
 import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { parseValue, readInput, readPipedValue, valueOfNothing } from "./input.ts";
@@ -32,6 +33,7 @@ const Options = Type.Object({
   nodes: Type.Optional(text),
   repeat: Type.Optional(whole(1, 1_000_000_000)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
+  coresPerWorker: Type.Optional(whole(1, MAX_LEASE_CORES)),
   polling: Type.Optional(polling),
   deadline: Type.Optional(whole(1, 2 ** 31 - 1)),
   timings: Type.Optional(flag),
@@ -94,6 +96,10 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       description: "call so often, print the last result and, on stderr, the times",
     },
     { flag: "--workers <k>", description: "spread the calls over so many workers (default: 1)" },
+    {
+      flag: "--cores-per-worker <n>",
+      description: "cores that a worker's threads and child processes have, billed (default: 1)",
+    },
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
     { flag: "--deadline <ms>", description: "give up on a call after so long (default: none)" },
     { flag: "--timings", description: "print on stderr where the time of the last call went" },
@@ -134,6 +140,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       // What a typed function needs is not known before it is called: as much for its input, and some to begin with.
       memory: 2 * inputBytes + workers * (capacityFor(inputBytes) + VALUE_BUFFER_BYTES) + 4096,
       onLog: showLine,
+      ...(options.coresPerWorker === undefined ? {} : { coresPerWorker: options.coresPerWorker }),
       ...(options.polling === undefined ? {} : { polling: options.polling }),
       ...readPackageOptions(options),
       onProgress: showProgress(),

@@ -21,8 +21,8 @@ const CLEAR = "\x1b[2J\x1b[H";
 export const ps: Command = {
   usage: "ps",
   summary: "list a cluster's nodes and leases",
-  description: `Asks the manager which nodes there are, what they have free, and which leases run on them: whose they are, how many workers they
-have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the leases of the token's
+  description: `Asks the manager which nodes there are, what they have free, and which leases run on them: whose they are, how many workers and
+cores they have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the leases of the token's
 user, and with the scope admin all.`,
   options: [
     {
@@ -103,15 +103,18 @@ export function page(
     formatBytes(node.freeMemoryBytes),
     String(node.leases),
   ]);
-  const leaseRows = leases.map(({ lease, node, user, workers, startedAtMs, usage }) => [
-    `${printable(node)}/${printable(lease.split("/").at(-1) ?? "")}`,
-    printable(user),
-    String(workers),
-    seconds(nowMs - startedAtMs),
-    String(usage.calls),
-    seconds(usage.executionNs / 1e6),
-    seconds(usage.pollingNs / 1e6),
-  ]);
+  const leaseRows = leases.map(
+    ({ lease, node, user, workers, coresPerWorker = 1, startedAtMs, usage }) => [
+      `${printable(node)}/${printable(lease.split("/").at(-1) ?? "")}`,
+      printable(user),
+      String(workers),
+      String(workers * coresPerWorker),
+      seconds(nowMs - startedAtMs),
+      String(usage.calls),
+      seconds(usage.executionNs / 1e6),
+      seconds(usage.pollingNs / 1e6),
+    ],
+  );
   return [
     table([["node", "state", "address", "free/cores", "free memory", "leases"], ...nodeRows], 3),
     "\n",
@@ -119,7 +122,7 @@ export function page(
       ? "no leases\n"
       : table(
           [
-            ["lease", "user", "workers", "age[s]", "calls", "running[s]", "polling[s]"],
+            ["lease", "user", "workers", "cores", "age[s]", "calls", "running[s]", "polling[s]"],
             ...leaseRows,
           ],
           2,

@@ -57,6 +57,9 @@ from there. It grants leases itself, whether the manager runs or not. RFAAS_TOKE
 Functions come as packages: clients send what the node has not got, and it keeps them in a cache, which nodes of one user may
 share. With --watch, for development, leases of that file go over to what it has become whenever it, or what it imports, changes.
 
+What functions start, threads and child processes, runs on the cores of their worker: one, or as many as the lease asks for with
+coresPerWorker (--cores-per-worker), which are set aside and billed. OpenMP, BLAS, nproc and navigator.hardwareConcurrency see so many.
+
 Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
   options: [
     {

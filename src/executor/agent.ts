@@ -56,6 +56,7 @@ export interface LeaseBill {
   lease: number;
   user: string;
   workers: number;
+  coresPerWorker: number;
   startedAtMs: number;
   usage: Usage;
   /** Undefined while the lease goes on. */
@@ -240,7 +241,8 @@ export class Agent {
       });
 
     if (this.#refusal !== null) return deny("RFAAS_NODE_REFUSES", this.#refusal);
-    const { workers, slots } = request;
+    const { workers, slots, coresPerWorker = 1 } = request;
+    const cores = workers * coresPerWorker;
     if (workers > LAYOUT.maxWorkers)
       return deny(
         "RFAAS_NODE_FULL",
@@ -265,13 +267,14 @@ export class Agent {
         "RFAAS_FORBIDDEN",
         `the token of ${user} has expired; connect again with a new one (rfaas token create --user ${user})`,
       );
-    const overQuota = this.#quota.refusal(client.identity, workers);
+    const overQuota = this.#quota.refusal(client.identity, cores);
     if (overQuota !== null) return deny("RFAAS_TOKEN_LIMIT", overQuota);
     // The host keeps the limit itself, and says more; but the node must not depend on it.
     const loadLimitNs = Math.min(request.loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS;
     const booked = this.#book.request(
       {
         workers,
+        coresPerWorker,
         memoryBytes: request.memoryBytes,
         ttlNs: request.ttlMs * 1e6,
         loadLimitNs,
@@ -281,11 +284,11 @@ export class Agent {
     );
     if (typeof booked === "string")
       return deny(this.#book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
-    this.#quota.take(user, workers);
+    this.#quota.take(user, cores);
     // After the booking: a node that is full says so before it asks for a package.
     const module = findModule(this.#options.packages, request.module);
     if ("code" in module) {
-      this.#giveUp(booked.lease, user, workers);
+      this.#giveUp(booked.lease, user, cores);
       return deny(module.code, module.message);
     }
     const hash = packageNamed(request.module);
@@ -301,7 +304,7 @@ export class Agent {
     } catch (error) {
       taken?.host.kill();
       module.end();
-      this.#giveUp(booked.lease, user, workers);
+      this.#giveUp(booked.lease, user, cores);
       return deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
     }
     client.leases.set(lease.id, lease);
@@ -357,6 +360,7 @@ export class Agent {
       lease: lease.id,
       user: client.identity.user,
       workers: lease.shape.workers,
+      coresPerWorker: lease.coresPerWorker,
       startedAtMs: lease.startedAtMs,
       usage,
       ended,
@@ -364,14 +368,14 @@ export class Agent {
   }
 
   /** No host could be started for it. */
-  #giveUp(id: number, user: string, workers: number): void {
+  #giveUp(id: number, user: string, cores: number): void {
     this.#book.advance(id, {
       kind: "ended",
       atNs: Bun.nanoseconds(),
       reason: { kind: "load-failed" },
     });
     this.#book.free(id);
-    this.#quota.giveBack(user, workers);
+    this.#quota.giveBack(user, cores);
     this.#events?.capacity();
     if (this.#book.size === 0) this.#rest();
   }
@@ -416,7 +420,7 @@ export class Agent {
       finished: (lease, usage, reason) => {
         client.leases.delete(lease.id);
         this.#leases.delete(lease.id);
-        this.#quota.giveBack(client.identity.user, request.workers);
+        this.#quota.giveBack(client.identity.user, lease.share.cpus.length);
         notes.ended(lease, reason);
         this.#bill(lease, client, usage, { atMs: Date.now(), reason: reason.kind });
         this.#events?.capacity();

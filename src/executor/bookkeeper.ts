@@ -84,12 +84,14 @@ export class Bookkeeper {
     await this.#link.leave();
   }
 
-  #report({ lease, user, workers, startedAtMs, usage, ended }: LeaseBill): UsageReport {
+  #report(bill: LeaseBill): UsageReport {
+    const { lease, user, workers, coresPerWorker, startedAtMs, usage, ended } = bill;
     return {
       lease: `${this.#instance}/${lease}`,
       node: this.#name,
       user,
       workers,
+      ...(coresPerWorker === 1 ? {} : { coresPerWorker }),
       startedAtMs,
       endedAtMs: ended?.atMs ?? null,
       reason: ended?.reason ?? null,

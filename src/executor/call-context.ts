@@ -16,6 +16,7 @@ import { Progress, type Reporter } from "./reporting.ts";
 export class WorkerScope implements WorkerContext {
   readonly worker: number;
   readonly workers: number;
+  readonly cores: number;
   readonly state = new Map<string, unknown>();
   readonly log: FunctionLog;
   /** Until a call has completed. */
@@ -28,12 +29,18 @@ export class WorkerScope implements WorkerContext {
 
   constructor(
     lease: number,
-    place: { worker: number; workers: number; region: { readonly arena: ArrayBuffer } },
+    place: {
+      worker: number;
+      workers: number;
+      cores: number;
+      region: { readonly arena: ArrayBuffer };
+    },
     reporter: Reporter,
   ) {
     this.lease = lease;
     this.worker = place.worker;
     this.workers = place.workers;
+    this.cores = place.cores;
     this.#region = place.region;
     this.reporter = reporter;
     this.log = reporter.log;
@@ -48,6 +55,7 @@ export class WorkerScope implements WorkerContext {
 export class CallContext implements FunctionContext {
   readonly worker: number;
   readonly workers: number;
+  readonly cores: number;
   readonly state: Map<string, unknown>;
   readonly log: FunctionLog;
   readonly #scope: WorkerScope;
@@ -62,6 +70,7 @@ export class CallContext implements FunctionContext {
     this.#slot = slot;
     this.worker = scope.worker;
     this.workers = scope.workers;
+    this.cores = scope.cores;
     this.state = scope.state;
     this.log = scope.log;
   }

@@ -30,3 +30,29 @@ export function claimCpus(wanted: readonly number[]): ClaimedCpus {
     },
   };
 }
+
+/**
+ * The CPUs that each worker's thread is restricted to, and so what it starts: its own. A worker of one core that has no CPU of its
+ * own may run anywhere; one of several makes up for those that it lacks with other usable CPUs, near to the ones it has, so that
+ * it sees as many as it has cores.
+ */
+export function workerCpus(
+  cpus: readonly number[],
+  coresPerWorker: number,
+  usable: readonly number[] = usableCpus(),
+): number[][] {
+  const each: number[][] = [];
+  for (let from = 0; from < cpus.length; from += coresPerWorker)
+    each.push(cpus.slice(from, from + coresPerWorker).filter((cpu) => cpu !== UNPINNED));
+  if (coresPerWorker === 1) return each;
+  return each.map((own) => {
+    const near = (cpu: number) => Math.min(...own.map((one) => Math.abs(one - cpu)), Infinity);
+    const others = usable
+      .filter((cpu) => !own.includes(cpu))
+      .map((cpu) => ({ cpu, leased: cpus.includes(cpu), far: near(cpu) }))
+      .sort((a, b) => Number(a.leased) - Number(b.leased) || compare(a.far, b.far));
+    return [...own, ...others.slice(0, coresPerWorker - own.length).map(({ cpu }) => cpu)];
+  });
+}
+
+const compare = (a: number, b: number): number => (a === b ? 0 : a - b);

@@ -21,6 +21,26 @@ export interface HostExit {
 /** Bun's own copies of 0 to 2 aside, the control connection is the child's descriptor 3. */
 const CONTROL_FD = 3;
 
+/** How many threads native code starts, and where, follows from the cores of a lease, not from who started the node. */
+const THREADING_VARIABLES = [
+  "OMP_NUM_THREADS",
+  "OMP_THREAD_LIMIT",
+  "OMP_PLACES",
+  "OMP_PROC_BIND",
+  "GOMP_CPU_AFFINITY",
+  "KMP_AFFINITY",
+  "OPENBLAS_NUM_THREADS",
+  "GOTO_NUM_THREADS",
+  "MKL_NUM_THREADS",
+  "BLIS_NUM_THREADS",
+];
+
+function hostEnvironment(): Record<string, string | undefined> {
+  const environment = childEnvironment();
+  for (const name of THREADING_VARIABLES) delete environment[name];
+  return environment;
+}
+
 export class HostProcess {
   readonly pid: number;
   /** Resolves when the host waits for a lease; rejects when it dies before. */
@@ -61,7 +81,7 @@ export class HostProcess {
       {
         // What functions print is not data: it goes to the node's log.
         stdio: ["ignore", 2, 2, "pipe"],
-        env: childEnvironment(),
+        env: hostEnvironment(),
         onExit: (ended, exitCode, signal) => {
           const cpuTime = ended.resourceUsage()?.cpuTime.total;
           exit.resolve({

@@ -6,7 +6,13 @@
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
 import { Region, createRegion } from "../../ffi/region.ts";
-import { confine, dieWithParent, forbidPrivileges, ticksPerNs } from "../../ffi/system.ts";
+import {
+  confine,
+  dieWithParent,
+  forbidPrivileges,
+  setNativeEnvironment,
+  ticksPerNs,
+} from "../../ffi/system.ts";
 import { verbsProblem } from "../../ffi/verbs.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
 import { Connection } from "../connection.ts";
@@ -22,7 +28,9 @@ import {
   agentVocabulary,
 } from "../protocol/messages.ts";
 import { HOST_EXIT } from "../protocol/host-exit.ts";
+import { workerCpus } from "./cores.ts";
 import { toErrorRecord } from "./error-record.ts";
+import { freeHelperThreads } from "./helper-threads.ts";
 import { type Thread, startThread } from "./host-thread.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
@@ -112,6 +120,8 @@ class HostedLease {
   #listening = false;
   #answered = false;
   readonly #startedNs: number;
+  /** The CPUs of each worker. */
+  readonly #masks: readonly (readonly number[])[];
   /** Ends threads that the lease has no use for. */
   readonly #endSpares: () => void;
 
@@ -133,8 +143,14 @@ class HostedLease {
     // The bound counts from what the process has with all of its threads, and before any user code.
     await Promise.all(threads.map((thread) => thread.ready));
     confine(attach.heapBytes);
-    const load: LoadOrder = { path: attach.module, name: attach.moduleName };
-    for (const { worker } of threads) worker.postMessage(load);
+    const { cpus, coresPerWorker: cores } = attach;
+    setNativeEnvironment("OMP_NUM_THREADS", String(cores));
+    const masks = workerCpus(cpus, cores);
+    threads.forEach(({ worker }, i) => {
+      const { module: path, moduleName: name } = attach;
+      const load: LoadOrder = { path, name, cpus: masks[i] ?? [], cores };
+      worker.postMessage(load);
+    });
     // Memory, the client's notify socket, then for each worker the two ends of its own.
     const fds = mailbox.receive(attach.nonce);
     if (!fds || fds.length !== 2 + 2 * attach.workers)
@@ -164,6 +180,7 @@ class HostedLease {
       clientFd,
       loopFds,
       threads,
+      masks,
       endSpares,
       startedNs,
     );
@@ -177,10 +194,12 @@ class HostedLease {
     clientFd: number,
     loopFds: readonly number[],
     threads: Thread[],
+    masks: readonly (readonly number[])[],
     endSpares: () => void,
     startedNs: number,
   ) {
     this.#endSpares = endSpares;
+    this.#masks = masks;
     this.#threads = threads;
     this.#startedNs = startedNs;
     this.#agent = agent;
@@ -253,7 +272,7 @@ class HostedLease {
 
   /** Lets a thread that loads the module run calls. */
   #begin(thread: Thread, worker: number): void {
-    const { slots, workers, cpus } = this.#attach;
+    const { slots, workers } = this.#attach;
     const attach: AttachWorker = {
       handle: this.#controls[worker]!.handle,
       region: this.#region.handle,
@@ -262,7 +281,6 @@ class HostedLease {
       lease: this.#attach.lease,
       worker,
       workers,
-      cpu: cpus[worker] ?? -1,
       granted: this.#loaded[worker] ?? null,
       watchFd: duplicateDescriptor(this.#watchFds[worker]!),
     };
@@ -293,7 +311,10 @@ class HostedLease {
     if (this.#answered || (this.#link && !this.#listening)) return;
     if (this.#controls.some((_, i) => this.#loaded[i] === undefined)) return;
     this.#answered = true;
-    setTimeout(this.#endSpares, SPARES_END_AFTER_MS);
+    setTimeout(() => {
+      this.#endSpares();
+      freeHelperThreads();
+    }, SPARES_END_AFTER_MS);
     this.#agent.send({
       t: "loaded",
       exports: this.#loaded[0]!,
@@ -397,7 +418,8 @@ class HostedLease {
     const tooLong = () =>
       this.#loseWorker(worker, `its module did not load again within ${loadTimeoutMs} ms`);
     this.#reloads.set(worker, setTimeout(tooLong, loadTimeoutMs));
-    const load: LoadOrder = this.#module;
+    const cores = this.#attach.coresPerWorker;
+    const load: LoadOrder = { ...this.#module, cpus: this.#masks[worker] ?? [], cores };
     this.#modules[worker] = load.path;
     void fresh.ready.then(
       () => fresh.worker.postMessage(load),

@@ -118,7 +118,7 @@ export class LeasedHost {
       for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
       throw error;
     }
-    this.#meter = new Meter(this.#page, host.pid, shape.workers);
+    this.#meter = new Meter(this.#page, host.pid, shape.workers, share.cpus.length);
     this.#claimed = claimCpus(share.cpus);
     const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
     this.#fds = { memory, client, workers };
@@ -135,6 +135,7 @@ export class LeasedHost {
       nonce: this.#nonce,
       listen: this.#listen ?? null,
       workers: this.shape.workers,
+      coresPerWorker: this.coresPerWorker,
       cpus: this.#claimed.cpus,
       slots: this.shape.slots,
       polling: this.shape.polling,
@@ -158,6 +159,10 @@ export class LeasedHost {
   get listeningAt(): { address: string; port: number } | null {
     const port = this.#loaded?.port ?? null;
     return this.#listen && port !== null ? { address: this.#listen.address, port } : null;
+  }
+
+  get coresPerWorker(): number {
+    return this.request.coresPerWorker ?? 1;
   }
 
   /** Where the workers are pinned. */

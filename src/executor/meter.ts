@@ -12,16 +12,18 @@ export class Meter {
   readonly #page: LeasePage;
   readonly #pid: number;
   readonly #workers: number;
+  readonly #cores: number;
   /** What the host had used when its workers became the client's. */
   #cpuBeforeNs: number | undefined;
   #cpuNs = 0;
   #usage: Usage = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
   #seenCalls = 0;
 
-  constructor(page: LeasePage, pid: number, workers: number) {
+  constructor(page: LeasePage, pid: number, workers: number, cores: number) {
     this.#page = page;
     this.#pid = pid;
     this.#workers = workers;
+    this.#cores = cores;
   }
 
   /** The lease has become active: from now on its host's CPU time counts. */
@@ -37,7 +39,7 @@ export class Meter {
     const known = this.#usage;
     const pollingNs = Math.max(known.pollingNs, Math.min(polledNs, this.#cpuNs));
     this.#usage = {
-      allocationCoreNs: Math.round(allocatedCoreNs(state, this.#workers, nowNs)),
+      allocationCoreNs: Math.round(allocatedCoreNs(state, this.#cores, nowNs)),
       executionNs: Math.max(known.executionNs, Math.round(this.#cpuNs - pollingNs)),
       pollingNs: Math.round(pollingNs),
       calls: Math.max(known.calls, Math.min(calls, Number.MAX_SAFE_INTEGER)),

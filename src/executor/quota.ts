@@ -5,19 +5,19 @@ export class Quota {
   /** By user, as long as the capacity is taken. */
   readonly #held = new Map<string, number>();
 
-  /** Why `workers` more cores are not for this user, or null. */
-  refusal({ user, maxCores }: Identity, workers: number): string | null {
+  /** Why `cores` more are not for this user, or null. */
+  refusal({ user, maxCores }: Identity, cores: number): string | null {
     const held = this.#heldBy(user);
-    if (maxCores === null || held + workers <= maxCores) return null;
-    return `the token of ${user} is good for ${maxCores} cores at a time on this node, ${held} are leased and ${workers} are asked for; release some, or ask for a token with more`;
+    if (maxCores === null || held + cores <= maxCores) return null;
+    return `the token of ${user} is good for ${maxCores} cores at a time on this node, ${held} are leased and ${cores} are asked for; release some, or ask for a token with more`;
   }
 
-  take(user: string, workers: number): void {
-    this.#held.set(user, this.#heldBy(user) + workers);
+  take(user: string, cores: number): void {
+    this.#held.set(user, this.#heldBy(user) + cores);
   }
 
-  giveBack(user: string, workers: number): void {
-    const left = this.#heldBy(user) - workers;
+  giveBack(user: string, cores: number): void {
+    const left = this.#heldBy(user) - cores;
     if (left > 0) this.#held.set(user, left);
     else this.#held.delete(user);
   }

@@ -21,6 +21,10 @@ export interface LoadOrder {
   path: string;
   /** What its author calls the module. */
   name: string;
+  /** Where the thread runs from now on, with all that it starts; anywhere when empty. */
+  cpus: readonly number[];
+  /** How many cores it is said to have. */
+  cores: number;
 }
 
 /** Main thread to worker, second: run this lease's calls. */
@@ -34,8 +38,6 @@ export interface AttachWorker {
   lease: number;
   worker: number;
   workers: number;
-  /** Pin to this CPU; -1 to stay free. */
-  cpu: number;
   /** What the lease was granted for, when this thread replaces another: its module must have the same functions. */
   granted: Exports | null;
   /** The socket that wakes this worker's event loop; the worker closes it. */

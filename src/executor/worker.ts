@@ -6,7 +6,7 @@
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
 import { native } from "../../ffi/library.ts";
-import { pinThread } from "../../ffi/system.ts";
+import { restrictThread } from "../../ffi/system.ts";
 import { Region, expectMemory } from "../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
@@ -21,6 +21,8 @@ import { CallServer } from "./serve.datapath.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 import { registerProvidedModules } from "./virtual-module.ts";
 
+/** How many threads OpenMP and the libraries for linear algebra start. */
+const THREAD_COUNT = "OMP_NUM_THREADS";
 /** How long a module's `dispose` may take. The agent waits a little longer. */
 const DISPOSE_LIMIT_MS = 2000;
 /** A worker that has waited so long for its lease has time to prepare for it, */
@@ -36,11 +38,12 @@ const port = parentPort as MessagePort;
 port.once("message", (order: LoadOrder) => {
   clearTimeout(idle);
   forbidExit();
+  takeCores(order);
   // A module that waits for nothing in particular would let the thread end.
   const awake = setInterval(() => {}, 1 << 30);
   const loading = loadModule(order.path, order.name);
   loading.catch(() => {});
-  port.once("message", (attach: AttachWorker) => void serve(attach, order.name, loading, awake));
+  port.once("message", (attach: AttachWorker) => void serve(attach, order, loading, awake));
 });
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
@@ -64,7 +67,7 @@ function report(message: WorkerReport): void {
 
 async function serve(
   attach: AttachWorker,
-  name: string,
+  { name, cores }: LoadOrder,
   loading: Promise<LoadedModule>,
   awake: ReturnType<typeof setInterval>,
 ): Promise<void> {
@@ -72,7 +75,7 @@ async function serve(
   const { slots, worker, workers, lease } = attach;
   const scope = new WorkerScope(
     lease,
-    { worker, workers, region },
+    { worker, workers, cores, region },
     new Reporter(worker, (said) => report(said)),
   );
   let loaded;
@@ -117,7 +120,6 @@ async function serve(
   });
   server.onAllSettled = () => wakes.wake();
   await wakes.watch(attach.watchFd);
-  if (attach.cpu >= 0) pinThread(attach.cpu);
   report({
     t: "loaded",
     exports: loaded.exports,
@@ -179,6 +181,18 @@ function changedModule(name: string): LoadFailure {
 
 function eventLoopTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** From the loading of the module on: a library may start its threads then. */
+function takeCores({ cpus, cores }: LoadOrder): void {
+  if (cpus.length > 0) restrictThread(cpus);
+  // The runtime has counted the machine's, once for the process.
+  Object.defineProperty(navigator, "hardwareConcurrency", {
+    value: cores,
+    configurable: true,
+    enumerable: true,
+  });
+  process.env[THREAD_COUNT] = String(cores);
 }
 
 /** A function that ends the process would end every call of its lease: it gets an error instead. */

@@ -27,6 +27,11 @@ export interface WorkerContext {
   readonly worker: number;
   /** How many workers the lease has. */
   readonly workers: number;
+  /**
+   * How many cores this worker has, 1 unless the lease asked for `coresPerWorker`. What it starts, threads and processes, runs on
+   * these.
+   */
+  readonly cores: number;
   /** The lease's memory on this node. A caller's `RemoteRegion` lies at its `offset`. */
   readonly memory: ArrayBuffer;
   /**

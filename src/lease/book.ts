@@ -52,6 +52,8 @@ export class LeaseBook {
   request(
     wanted: {
       workers: number;
+      /** Default 1. */
+      coresPerWorker?: number;
       memoryBytes: number;
       ttlNs: number;
       loadLimitNs: number;
@@ -61,7 +63,8 @@ export class LeaseBook {
     atNs: number,
   ): { lease: number; share: Share } | string {
     if (this.draining) return "the node is draining and grants no leases; use another node";
-    const share = this.#capacity.take(wanted.workers, wanted.memoryBytes);
+    const { workers, memoryBytes, coresPerWorker } = wanted;
+    const share = this.#capacity.take(workers, memoryBytes, coresPerWorker);
     if (typeof share === "string") return share;
     const lease = this.#nextId++;
     const { ttlNs, loadLimitNs, untilNs } = wanted;
@@ -131,11 +134,11 @@ export class LeaseBook {
   }
 }
 
-/** Core-nanoseconds that a lease of `workers` is billed for: from when its workers were ready until it ended, or until now. */
-export function allocatedCoreNs(state: LeaseState, workers: number, nowNs: number): number {
+/** Core-nanoseconds that a lease of `cores` is billed for: from when its workers were ready until it ended, or until now. */
+export function allocatedCoreNs(state: LeaseState, cores: number, nowNs: number): number {
   if (state.phase === "granted" || state.activeAtNs === undefined) return 0;
   const untilNs = state.phase === "ended" ? state.endedAtNs : nowNs;
-  return workers * Math.max(0, untilNs - state.activeAtNs);
+  return cores * Math.max(0, untilNs - state.activeAtNs);
 }
 
 /** A lease's end in words, for the client and for the bill. */

@@ -1,6 +1,7 @@
 /** A node's cores and memory, and who has them. Pure bookkeeping: the node is the only authority over its capacity. */
 
 export interface Share {
+  /** Those of one worker lie side by side. */
   cpus: readonly number[];
   memoryBytes: number;
 }
@@ -26,18 +27,36 @@ export class Capacity {
     return this.#freeMemoryBytes;
   }
 
-  /** Takes cores and memory, or says in words what is missing. */
-  take(workers: number, memoryBytes: number): Share | string {
-    if (workers > this.totalCores)
-      return `the node has ${this.totalCores} cores for leases and ${workers} are asked for; ask for fewer workers or serve with --cores ${workers}`;
+  /** Takes cores and memory, or says in words what is missing. The cores of a worker are near each other where they can be. */
+  take(workers: number, memoryBytes: number, coresPerWorker = 1): Share | string {
+    const cores = workers * coresPerWorker;
+    const asked =
+      coresPerWorker === 1
+        ? `${workers} are asked for`
+        : `${cores} are asked for, ${coresPerWorker} for each worker`;
+    if (cores > this.totalCores)
+      return `the node has ${this.totalCores} cores for leases and ${asked}; ask for fewer workers or serve with --cores ${cores}`;
     if (memoryBytes > this.totalMemoryBytes)
       return `the node has ${this.totalMemoryBytes} bytes for leases and ${memoryBytes} are asked for; ask for less memory or serve with more --memory`;
-    if (workers > this.#freeCpus.length)
-      return `${this.#freeCpus.length} of ${this.totalCores} cores are free and ${workers} are asked for; release another lease or try again later`;
+    if (cores > this.#freeCpus.length)
+      return `${this.#freeCpus.length} of ${this.totalCores} cores are free and ${asked}; release another lease or try again later`;
     if (memoryBytes > this.#freeMemoryBytes)
       return `${this.#freeMemoryBytes} of ${this.totalMemoryBytes} bytes are free and ${memoryBytes} are asked for; release another lease or ask for less memory`;
     this.#freeMemoryBytes -= memoryBytes;
-    return { cpus: this.#freeCpus.splice(0, workers), memoryBytes };
+    const cpus = Array.from({ length: workers }, () => this.#takeNear(coresPerWorker)).flat();
+    return { cpus, memoryBytes };
+  }
+
+  /** The best CPU; of several, those whose numbers are nearest to each other, since they share caches and memory. */
+  #takeNear(count: number): number[] {
+    const free = this.#freeCpus;
+    // They are sorted, from the best on; a negative one is no CPU, and near to none.
+    const known = free.findIndex((cpu) => cpu < 0);
+    const last = (known < 0 ? free.length : known) - count;
+    let best = 0;
+    for (let from = 1; from <= last; from++)
+      if (spread(free, from, count) < spread(free, best, count)) best = from;
+    return free.splice(best, count);
   }
 
   /** Gives a share back. */
@@ -47,3 +66,6 @@ export class Capacity {
     this.#freeMemoryBytes += share.memoryBytes;
   }
 }
+
+const spread = (sorted: readonly number[], from: number, count: number): number =>
+  sorted[from]! - sorted[from + count - 1]!;

@@ -20,6 +20,8 @@ export type PlacementPolicy = "spread" | "pack";
 
 export interface Wanted {
   workers: number;
+  /** Default 1. */
+  coresPerWorker?: number;
   /** Of each lease. */
   memoryBytes: number;
   placement: PlacementPolicy;
@@ -57,7 +59,8 @@ interface Entry {
 /** Room on a node while a plan is made. */
 interface Room {
   name: string;
-  cores: number;
+  /** For so many workers. */
+  workers: number;
   planned: number;
 }
 
@@ -107,24 +110,24 @@ export class Placement {
   }
 
   /** Keeps what is asked for from other plans until {@link settle}. */
-  reserve({ node, workers }: Ask, memoryBytes: number): void {
+  reserve({ node, workers }: Ask, memoryBytes: number, coresPerWorker = 1): void {
     const entry = this.#entries.get(node);
     if (!entry) return;
-    entry.reservedCores += workers;
+    entry.reservedCores += workers * coresPerWorker;
     entry.reservedMemoryBytes += memoryBytes;
   }
 
   /** What was reserved is in what is known of the node now, or was not granted. */
-  settle({ node, workers }: Ask, memoryBytes: number): void {
+  settle({ node, workers }: Ask, memoryBytes: number, coresPerWorker = 1): void {
     const entry = this.#entries.get(node);
     if (!entry) return;
-    entry.reservedCores = Math.max(0, entry.reservedCores - workers);
+    entry.reservedCores = Math.max(0, entry.reservedCores - workers * coresPerWorker);
     entry.reservedMemoryBytes = Math.max(0, entry.reservedMemoryBytes - memoryBytes);
   }
 
   /** Nodes to learn more of before planning: some of the unknown ones, when the known ones leave too little choice. */
   toLookAt(wanted: Wanted): string[] {
-    const known = this.#rooms(wanted).reduce((sum, room) => sum + room.cores, 0);
+    const known = workersIn(this.#rooms(wanted));
     if (known >= CHOICE_FACTOR * wanted.workers) return [];
     const unknown = [...this.#entries.values()]
       .filter(({ known, refused }) => known.open && !refused && known.freeCores === undefined)
@@ -157,14 +160,15 @@ export class Placement {
     return free;
   }
 
-  #rooms({ memoryBytes, maxWorkersPerLease }: Wanted): Room[] {
+  #rooms({ memoryBytes, maxWorkersPerLease, coresPerWorker = 1 }: Wanted): Room[] {
     const rooms: Room[] = [];
     for (const { known, reservedCores, reservedMemoryBytes, refused } of this.#entries.values()) {
       if (!known.open || refused || known.freeCores === undefined) continue;
       const memory = (known.freeMemoryBytes ?? Infinity) - reservedMemoryBytes;
       const leases = memoryBytes > 0 ? Math.max(0, Math.floor(memory / memoryBytes)) : Infinity;
-      const cores = Math.min(known.freeCores - reservedCores, leases * maxWorkersPerLease);
-      if (cores > 0) rooms.push({ name: known.name, cores, planned: 0 });
+      const byCores = Math.floor((known.freeCores - reservedCores) / coresPerWorker);
+      const workers = Math.min(byCores, leases * maxWorkersPerLease);
+      if (workers > 0) rooms.push({ name: known.name, workers, planned: 0 });
     }
     return rooms;
   }
@@ -177,10 +181,10 @@ export class Placement {
     if (held.size + others.length <= maxNodes) return rooms;
     const own = rooms.filter(({ name }) => held.has(name));
     const count = Math.max(0, maxNodes - held.size);
-    const missing = workers - coresOf(own);
+    const missing = workers - workersIn(own);
     const chosen = wanted.placement === "spread" ? this.#chooseNodes(others, count) : [];
     // What chance has chosen may be too small where the best would do.
-    return [...own, ...(coresOf(chosen) >= missing ? chosen : fewest(others, count, missing))];
+    return [...own, ...(workersIn(chosen) >= missing ? chosen : fewest(others, count, missing))];
   }
 
   #chooseNodes(from: readonly Room[], count: number): Room[] {
@@ -199,7 +203,7 @@ export class Placement {
     for (let left = workers; left > 0 && open.length > 0; left--) {
       const room = this.#betterOfTwo(open);
       room.planned++;
-      if (--room.cores === 0) open.splice(open.indexOf(room), 1);
+      if (--room.workers === 0) open.splice(open.indexOf(room), 1);
     }
   }
 
@@ -208,7 +212,7 @@ export class Placement {
     if (rooms.length === 1) return rooms[0]!;
     const second = (first + 1 + this.#below(rooms.length - 1)) % rooms.length;
     const [a, b] = [rooms[first]!, rooms[second]!];
-    return b.cores > a.cores ? b : a;
+    return b.workers > a.workers ? b : a;
   }
 
   #below(limit: number): number {
@@ -216,17 +220,17 @@ export class Placement {
   }
 }
 
-const coresOf = (rooms: readonly Room[]): number =>
-  rooms.reduce((sum, { cores }) => sum + cores, 0);
+const workersIn = (rooms: readonly Room[]): number =>
+  rooms.reduce((sum, { workers }) => sum + workers, 0);
 
 /** The one that is fullest of those which have room for all; else the emptiest ones first. */
 function pack(rooms: readonly Room[], workers: number): void {
   const open = [...rooms];
   for (let left = workers; left > 0 && open.length > 0;) {
     const room = bestFit(open, left);
-    const taken = Math.min(left, room.cores);
+    const taken = Math.min(left, room.workers);
     room.planned += taken;
-    room.cores -= taken;
+    room.workers -= taken;
     left -= taken;
     open.splice(open.indexOf(room), 1);
   }
@@ -239,7 +243,7 @@ function fewest(rooms: readonly Room[], count: number, workers: number): Room[] 
   for (let left = workers; chosen.length < count && open.length > 0;) {
     const room = bestFit(open, Math.max(1, left));
     chosen.push(room);
-    left -= room.cores;
+    left -= room.workers;
     open.splice(open.indexOf(room), 1);
   }
   return chosen;
@@ -248,9 +252,9 @@ function fewest(rooms: readonly Room[], count: number, workers: number): Room[] 
 /** The smallest of those that have room for all, else the largest; the first among equals. */
 function bestFit(rooms: readonly Room[], workers: number): Room {
   return rooms.reduce((best, room) => {
-    const fits = room.cores >= workers;
-    if (fits !== best.cores >= workers) return fits ? room : best;
-    return (fits ? room.cores < best.cores : room.cores > best.cores) ? room : best;
+    const fits = room.workers >= workers;
+    if (fits !== best.workers >= workers) return fits ? room : best;
+    return (fits ? room.workers < best.workers : room.workers > best.workers) ? room : best;
   });
 }
 

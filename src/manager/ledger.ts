@@ -242,7 +242,7 @@ function pragma(db: Database, what: string): unknown {
   return db.query<Record<string, unknown>, []>(`PRAGMA ${what}`).values()[0]?.[0];
 }
 
-function parameters({ usage, ...report }: UsageReport): Parameters {
+function parameters({ usage, coresPerWorker: _, ...report }: UsageReport): Parameters {
   const { startedAtMs, endedAtMs } = report;
   const counters = COUNTER_NAMES.map((name) => [name, whole(usage[name])]);
   return {

@@ -55,6 +55,8 @@ export const UsageReport = Type.Object({
   node: NodeName,
   user: text,
   workers: count,
+  /** Left out, 1. */
+  coresPerWorker: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_NODE_CORES })),
   startedAtMs: time,
   /** Null while the lease goes on. */
   endedAtMs: Type.Union([time, Type.Null()]),

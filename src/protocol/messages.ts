@@ -23,12 +23,17 @@ import { Vocabulary } from "./vocabulary.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
 export const PROTOCOL_VERSION = 5;
+/** The most cores of a node, and so of a lease. */
+export const MAX_LEASE_CORES = 1024;
 
 const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
 /** At most a day; a lease is renewed, not long. */
 const duration = Type.Integer({ minimum: 1, maximum: 86_400_000 });
 const fabric = Type.Union([Type.Literal("shm"), Type.Literal("verbs")]);
 const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
+const cores = Type.Integer({ minimum: 1, maximum: MAX_LEASE_CORES });
+/** Those of one worker side by side; negative where it is not pinned. */
+const cpus = Type.Array(Type.Integer({ minimum: -1 }), { maxItems: MAX_LEASE_CORES });
 const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")]);
 
 /** What moves the bytes of calls. */
@@ -107,6 +112,8 @@ const Allocate = Type.Object({
   /** The file that the package was made of, where the client has it. */
   origin: Type.Optional(text),
   workers: count,
+  /** What its functions start runs on these, too. Left out, 1. */
+  coresPerWorker: Type.Optional(cores),
   memoryBytes: Type.Number({ minimum: 1, maximum: 2 ** 32 }),
   slots: count,
   polling: Type.Union([polling, Type.Null()]),
@@ -158,7 +165,7 @@ const Granted = Type.Object({
   nonce: bytes(16),
   hostPid: count,
   exports: Exports,
-  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 120 }),
+  cpus,
   slots: count,
   polling,
   spinNs: index,
@@ -258,7 +265,8 @@ const Attach = Type.Object({
   t: Type.Literal("attach"),
   nonce: bytes(16),
   workers: count,
-  cpus: Type.Array(Type.Integer({ minimum: -1 }), { maxItems: 120 }),
+  coresPerWorker: cores,
+  cpus,
   slots: count,
   polling,
   /** Over verbs: the address of the device to listen on. */

@@ -31,7 +31,7 @@ export interface Scope extends WorkerContext {
 export class InProcessCalls {
   scope!: Scope;
   readonly #loaded: LoadedModule;
-  readonly #place: Pick<WorkerContext, "worker" | "workers" | "memory">;
+  readonly #place: Pick<WorkerContext, "worker" | "workers" | "cores" | "memory">;
   readonly #memory: LeaseMemory;
   readonly #listener: Listener;
   readonly #running = new Set<Call>();
@@ -39,7 +39,7 @@ export class InProcessCalls {
 
   constructor(
     loaded: LoadedModule,
-    place: Pick<WorkerContext, "worker" | "workers" | "memory">,
+    place: Pick<WorkerContext, "worker" | "workers" | "cores" | "memory">,
     memory: LeaseMemory,
     listener: Listener,
   ) {

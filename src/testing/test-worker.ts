@@ -17,6 +17,8 @@ export interface TestWorkerOptions {
   /** What functions are told: which of the lease's workers this is, and of how many. Default: 0 of 1. */
   worker?: number;
   workers?: number;
+  /** How many cores functions are told that the worker has. Default 1. */
+  cores?: number;
   /** As of a lease. Default 16 MiB. */
   memoryBytes?: number;
 }
@@ -79,7 +81,7 @@ export class TestWorker<Module> implements AsyncDisposable {
 
   /** @internal */
   constructor(loaded: LoadedModule, options: TestWorkerOptions) {
-    const { worker = 0, workers = 1, memoryBytes = DEFAULT_MEMORY_BYTES } = options;
+    const { worker = 0, workers = 1, cores = 1, memoryBytes = DEFAULT_MEMORY_BYTES } = options;
     const memory = new ArrayBuffer(memoryBytes);
     const region = {
       arenaBytes: memoryBytes,
@@ -89,7 +91,7 @@ export class TestWorker<Module> implements AsyncDisposable {
     this.#loaded = loaded;
     this.#functions = new FunctionTable("the module", loaded.exports);
     this.#memory = new LeaseMemory(region, { headroomBytes: 0, pin: undefined });
-    this.#calls = new InProcessCalls(loaded, { worker, workers, memory }, this.#memory, {
+    this.#calls = new InProcessCalls(loaded, { worker, workers, cores, memory }, this.#memory, {
       log: (level, message, data) => this.logs.push({ level, message, data }),
       progress: (fraction, message) => this.progress.push({ fraction, message }),
     });

@@ -7,6 +7,7 @@ export function testContext(given: Partial<FunctionContext> = {}): FunctionConte
   return {
     worker: 0,
     workers: 1,
+    cores: 1,
     memory: new ArrayBuffer(0),
     state: new Map(),
     log,

@@ -51,6 +51,30 @@ describe("Capacity", () => {
     expect(granted(capacity.take(4, 1)).cpus).toEqual([3, 2, UNPINNED, UNPINNED]);
   });
 
+  test("gives each worker cores that are near each other, the best ones where several are", () => {
+    expect(granted(new Capacity([7, 6, 5, 4, 3], 100).take(2, 1, 2)).cpus).toEqual([7, 6, 5, 4]);
+    const torn = new Capacity([15, 13, 9, 8, 7, 2, UNPINNED], 100);
+    expect(granted(torn.take(1, 1, 3)).cpus).toEqual([9, 8, 7]);
+    expect(granted(torn.take(1, 1, 2)).cpus).toEqual([15, 13]);
+    // No two are left that have a CPU.
+    expect(granted(torn.take(1, 1, 2)).cpus).toEqual([2, UNPINNED]);
+    expect(torn.freeCores).toBe(0);
+  });
+
+  test("takes all cores of all workers, or none, and says how many each worker wants", () => {
+    const capacity = new Capacity([4, 3, 2, 1], 100);
+    expect(capacity.take(2, 1, 3)).toBe(
+      "the node has 4 cores for leases and 6 are asked for, 3 for each worker; ask for fewer workers or serve with --cores 6",
+    );
+    const share = granted(capacity.take(1, 1, 3));
+    expect(capacity.take(1, 1, 2)).toBe(
+      "1 of 4 cores are free and 2 are asked for, 2 for each worker; release another lease or try again later",
+    );
+    expect(capacity.freeCores).toBe(1);
+    capacity.give(share);
+    expect(granted(capacity.take(2, 1, 2)).cpus).toEqual([4, 3, 2, 1]);
+  });
+
   test("has what it had before a lease when the lease's share is given back", () => {
     const capacity = new Capacity([3, 2, 1], 100);
     const kept = granted(capacity.take(1, 10));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { UNPINNED, planCpus } from "../../src/executor/cores.ts";
+import { UNPINNED, planCpus, workerCpus } from "../../src/executor/cores.ts";
 
 describe("planCpus", () => {
   test("takes the last usable CPUs first and leaves the first one alone", () => {
@@ -37,5 +37,30 @@ describe("planCpus", () => {
       expect(cpus).toHaveLength(count);
       expect(new Set(pinned).size).toBe(pinned.length);
     }
+  });
+});
+
+describe("workerCpus", () => {
+  test("are a worker's own where it has as many as it has cores", () => {
+    expect(workerCpus([7, 6, 5, 4], 2, [0, 1, 2, 3, 4, 5, 6, 7])).toEqual([
+      [7, 6],
+      [5, 4],
+    ]);
+  });
+
+  test("are made up with the nearest that the lease does not have", () => {
+    expect(workerCpus([7, 6, 5, UNPINNED], 2, [0, 4, 5, 6, 7])).toEqual([
+      [7, 6],
+      [5, 4],
+    ]);
+    expect(workerCpus([UNPINNED, UNPINNED, UNPINNED], 3, [0, 1, 2, 3])).toEqual([[0, 1, 2]]);
+  });
+
+  test("are all usable ones where there are fewer than cores", () => {
+    expect(workerCpus([1, UNPINNED, UNPINNED, UNPINNED], 4, [0, 1])).toEqual([[1, 0]]);
+  });
+
+  test("of one core are that one, or none in particular", () => {
+    expect(workerCpus([3, UNPINNED], 1, [0, 3])).toEqual([[3], []]);
   });
 });

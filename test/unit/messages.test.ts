@@ -49,6 +49,7 @@ const attach = {
   t: "attach",
   nonce,
   workers: 2,
+  coresPerWorker: 1,
   cpus: [3, -1],
   slots: 64,
   polling: "hot",
@@ -204,4 +205,17 @@ test("the protocol's version is one that a hello can carry", () => {
 test("a type that is no text, a big integer even, is a protocol error", () => {
   for (const t of [1n, 1, null, undefined, {}, [1n]])
     expect(() => clientVocabulary.parse({ t })).toThrow(ProtocolError);
+});
+
+test("cores of a worker are a whole number from 1 to 1024, or left out", () => {
+  const passes = (coresPerWorker: unknown): boolean => {
+    try {
+      clientVocabulary.parse({ ...allocate, coresPerWorker });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  expect([1, 2, 1024].every(passes)).toBe(true);
+  expect([0, -1, 1.5, 1025, 2 ** 40, "2", null, NaN].some(passes)).toBe(false);
 });

@@ -266,3 +266,24 @@ describe("nodes of which nothing is known", () => {
     expect(placement.freeCores()).toBe(0);
   });
 });
+
+describe("workers of several cores", () => {
+  test("are planned by the cores that they take", () => {
+    for (const placement of ["spread", "pack"] as const) {
+      const all = placementOf([node("a", 7), node("b", 3), node("c", 1)]);
+      const asks = all.plan(wanted(9, { coresPerWorker: 2, placement }));
+      expect(perNode(asks).get("a")).toEqual([{ node: "a", workers: 3 }]);
+      expect(perNode(asks).get("b")).toEqual([{ node: "b", workers: 1 }]);
+      expect(perNode(asks).get("c")).toBeUndefined();
+    }
+  });
+
+  test("keep their cores from other plans until they are settled", () => {
+    const placement = placementOf([node("a", 8)]);
+    placement.reserve({ node: "a", workers: 3 }, 1024, 2);
+    expect(placement.freeCores()).toBe(2);
+    expect(workersOf(placement.plan(wanted(8)))).toBe(2);
+    placement.settle({ node: "a", workers: 3 }, 1024, 2);
+    expect(placement.freeCores()).toBe(8);
+  });
+});
