@@ -13,6 +13,8 @@ const OUT = join(import.meta.dir, "build");
 export const SHIM_LIBRARY = join(OUT, "librfaas.so");
 
 const FLAGS = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"];
+/** The shim knows RDMA where these are: one that was built before they were installed is built again. */
+const RDMA_HEADERS = ["/usr/include/infiniband/verbs.h", "/usr/include/rdma/rdma_cma.h"];
 /** Errors in CI only: another compiler may warn of more, and must not keep a user from building. */
 const WARNINGS = [
   "-Wall",
@@ -29,10 +31,13 @@ export function compiler(): string | null {
   return null;
 }
 
-/** Builds the shim if a source is newer than it. Returns whether it compiled. Throws with the compiler's output on failure. */
+/** Builds the shim if a source is newer than it, or the RDMA headers were installed since. Returns whether it compiled. Throws with the compiler's output on failure. */
 export function buildShim(): boolean {
   const sources = readdirSync(SHIM).map((name) => join(SHIM, name));
-  const newest = Math.max(...[...sources, import.meta.path].map((path) => statSync(path).mtimeMs));
+  const newest = Math.max(
+    ...[...sources, import.meta.path].map((path) => statSync(path).mtimeMs),
+    ...RDMA_HEADERS.filter(existsSync).map((path) => statSync(path).ctimeMs),
+  );
   if (existsSync(SHIM_LIBRARY) && statSync(SHIM_LIBRARY).mtimeMs > newest) return false;
 
   const cc = compiler();
