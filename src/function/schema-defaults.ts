@@ -25,7 +25,16 @@ export function compileDefaults(schema: TSchema): Fill | undefined {
     : undefined;
 }
 
-/** Parts of a schema, wherever they are. */
+/** Whether a missing value may become something: of a reference, that depends on what it refers to. */
+export function mayBeMissing(schema: TSchema): boolean {
+  if (Object.hasOwn(schema, "default") || REFERENCES.has(schema[Kind])) return true;
+  return COMPOUNDS.has(schema[Kind]) && hasDefault(schema, new Set());
+}
+
+const REFERENCES: ReadonlySet<string> = new Set(["Ref", "This", "Import"]);
+const COMPOUNDS: ReadonlySet<string> = new Set(["Union", "Intersect"]);
+
+/** Whether any part of a schema has one. */
 function hasDefault(part: unknown, seen: Set<object>): boolean {
   if (typeof part !== "object" || part === null || seen.has(part)) return false;
   seen.add(part);
@@ -41,15 +50,13 @@ const DATA: ReadonlySet<string> = new Set(["const", "enum", "examples", "require
 
 function fill(schema: TSchema, given: unknown, outside: Surroundings): unknown {
   const value = withDefault(schema, given);
-  const { making } = outside;
+  const making = given === undefined ? [...outside.making, schema] : outside.making;
   const named =
     schema.$id === undefined ? outside.named : new Map(outside.named).set(schema.$id, schema);
   const inner = (part: TSchema, of: unknown) => fill(part, of, { named, making });
   const referred = (target: TSchema | undefined, names: Surroundings["named"]): unknown => {
-    if (target === undefined) return value;
-    if (value !== undefined) return fill(target, value, { named: names, making });
-    if (making.includes(target)) return undefined;
-    return fill(target, value, { named: names, making: [...making, target] });
+    if (target === undefined || (value === undefined && making.includes(target))) return value;
+    return fill(target, value, { named: names, making });
   };
   switch (schema[Kind]) {
     case "Object":
@@ -104,7 +111,9 @@ function withDefault(schema: TSchema, value: unknown): unknown {
   const given: unknown = schema.default;
   const fallback: unknown = typeof given === "function" ? given() : structuredClone(given);
   if (value === undefined) return fallback;
-  return isPlain(fallback) ? { ...fallback, ...(value as Properties) } : value;
+  if (!isPlain(fallback) || !isPlain(value)) return value;
+  const lacking = Object.keys(fallback).some((name) => !Object.hasOwn(value, name));
+  return lacking ? { ...fallback, ...value } : value;
 }
 
 type Inner = (part: TSchema, of: unknown) => unknown;

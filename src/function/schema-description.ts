@@ -4,6 +4,7 @@
  * it is. What is not on the list, a pattern or a recursive type, is left to the worker, which checks everything anyway.
  */
 import { Kind, type TSchema, Type } from "@sinclair/typebox";
+import { mayBeMissing } from "./schema-defaults.ts";
 import { TYPED_ARRAY_KIND, isTypedArrayName, typedArray } from "./typed-array.ts";
 
 /** A schema: its kind, its limits, and its parts by name. */
@@ -56,7 +57,7 @@ export function describeSchema(schema: TSchema): SchemaDescription {
 function describe(schema: TSchema, depth: number, left: { parts: number }): SchemaDescription {
   if (depth > MAX_DEPTH || --left.parts < 0) return ANY;
   // Only the worker knows what is there when the default has been put in.
-  if (Object.hasOwn(schema, "default")) return ANY;
+  if (mayBeMissing(schema)) return ANY;
   const kind: unknown = schema[Kind];
   const part = (inner: TSchema) => describe(inner, depth + 1, left);
   const parts = (inner: readonly TSchema[]) => inner.map(part);
@@ -71,6 +72,7 @@ function describe(schema: TSchema, depth: number, left: { parts: number }): Sche
     case "Array":
       return { kind, items: part(schema["items"]), ...limits };
     case "Tuple":
+      if (schema["items"]?.some(mayBeMissing)) return ANY;
       return { kind, items: parts(schema["items"] ?? []) };
     case "Union":
       return { kind, of: parts(schema["anyOf"]) };
@@ -86,10 +88,11 @@ function describe(schema: TSchema, depth: number, left: { parts: number }): Sche
     case TYPED_ARRAY_KIND:
       return { kind, array: schema["array"], ...limits };
     case "Object": {
-      const properties = Object.entries<TSchema>(schema["properties"]).map(([name, property]) => [
+      const entries = Object.entries<TSchema>(schema["properties"]);
+      if (!entries.every(([name]) => isSoundName(name))) return ANY;
+      const properties = entries.map(([name, property]) => [
         name,
-        Object.hasOwn(property, "default") ||
-          !(schema["required"] as string[] | undefined)?.includes(name),
+        mayBeMissing(property) || !(schema["required"] as string[] | undefined)?.includes(name),
         part(property),
       ]);
       return { kind, properties, closed: schema["additionalProperties"] === false };
@@ -106,6 +109,10 @@ function limitsOf(kind: string, from: Record<string, unknown>): Record<string, n
     if (typeof limit === "number" && Number.isFinite(limit)) limits[name] = limit;
   }
   return limits;
+}
+
+function isSoundName(name: unknown): name is string {
+  return typeof name === "string" && name.length <= MAX_NAME && name !== "__proto__";
 }
 
 function isLiteral(value: unknown): value is string | number | boolean {
@@ -161,8 +168,7 @@ function rebuildObject(from: Record<string, unknown>, part: (inner: unknown) => 
   const properties: Record<string, TSchema> = {};
   for (const property of listOf(from["properties"])) {
     const [name, optional, inner] = listOf(property);
-    if (typeof name !== "string" || name.length > MAX_NAME || name === "__proto__")
-      throw unsound("has a property without a sound name");
+    if (!isSoundName(name)) throw unsound("has a property without a sound name");
     properties[name] = optional === true ? Type.Optional(part(inner)) : part(inner);
   }
   return Type.Object(properties, from["closed"] === true ? { additionalProperties: false } : {});
