@@ -27,6 +27,7 @@ import {
   nodeVocabulary,
 } from "../protocol/messages.ts";
 import { PACKAGE } from "../package/manifest.ts";
+import type { Leases } from "../protocol/listing-messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { VERSION } from "../version.ts";
 import { PackageSender } from "./package-upload.ts";
@@ -72,6 +73,7 @@ export class NodeConnection {
     Pending<Granted> & { module: string; name: string; listener: LeaseListener }
   >();
   readonly #statuses = new Map<number, Pending<Status>>();
+  readonly #listings = new Map<number, Pending<Leases>>();
   readonly #usages = new Map<number, Pending<Usage>>();
   readonly #releases = new Map<number, Pending<void>>();
   readonly #listeners = new Map<number, LeaseListener>();
@@ -276,6 +278,21 @@ export class NodeConnection {
     }
   }
 
+  /** The leases that the node shows to this client. */
+  async leases(): Promise<Leases> {
+    this.#throwIfOver();
+    const id = this.#nextId++;
+    const pending = Promise.withResolvers<Leases>();
+    this.#listings.set(id, pending);
+    this.#connection.ref();
+    this.#connection.send({ t: "ask-leases", id });
+    try {
+      return await pending.promise;
+    } finally {
+      this.#rest();
+    }
+  }
+
   /** Ends the connection; the node takes back what was leased over it. */
   async close(): Promise<void> {
     this.#connection.close();
@@ -297,7 +314,7 @@ export class NodeConnection {
 
   /** An idle connection does not keep the program alive. */
   #rest(): void {
-    const waiting = [this.#grants, this.#statuses, this.#usages, this.#releases];
+    const waiting = [this.#grants, this.#statuses, this.#listings, this.#usages, this.#releases];
     if (this.#held === 0 && waiting.every((answers) => answers.size === 0))
       this.#connection.unref();
   }
@@ -331,6 +348,9 @@ export class NodeConnection {
       case "status":
         take(this.#statuses, message.id)?.resolve(message);
         return;
+      case "leases":
+        take(this.#listings, message.id)?.resolve(message);
+        return;
       case "released":
         take(this.#releases, message.lease)?.resolve();
         return;
@@ -363,10 +383,12 @@ export class NodeConnection {
     this.packages.end(error);
     for (const { reject } of this.#grants.values()) reject(error);
     for (const { reject } of this.#statuses.values()) reject(error);
+    for (const { reject } of this.#listings.values()) reject(error);
     for (const { reject } of this.#usages.values()) reject(error);
     for (const { resolve } of this.#releases.values()) resolve();
     this.#grants.clear();
     this.#statuses.clear();
+    this.#listings.clear();
     this.#usages.clear();
     this.#releases.clear();
     for (const listener of this.#listeners.values()) listener.lost(error.message);

@@ -1,7 +1,10 @@
-/** `rfaas ps`: the nodes of a cluster and the leases on them. */
+/** `rfaas ps`: the nodes of a cluster and the leases on them, or the leases of one node. */
 import { Type } from "@sinclair/typebox";
+import { parseAddress } from "../address.ts";
 import { ManagerSubscription } from "../client/manager-link.ts";
+import { NodeConnection } from "../client/node-connection.ts";
 import { UsageError } from "../errors.ts";
+import type { Leases } from "../protocol/listing-messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../units.ts";
 import type { Command } from "./command.ts";
@@ -10,24 +13,32 @@ import { printable, table } from "./table.ts";
 
 const Options = Type.Object({
   manager: Type.Optional(text),
+  node: Type.Optional(text),
   watch: Type.Optional(flag),
   json: Type.Optional(flag),
 });
 
-/** Leases are asked for this often while they are watched; nodes show at once. */
+/** Leases are asked for this often while they are watched; a manager's nodes show at once. */
 const WATCH_INTERVAL_MS = 1_000;
 const CLEAR = "\x1b[2J\x1b[H";
 
 export const ps: Command = {
   usage: "ps",
-  summary: "list a cluster's nodes and leases",
+  summary: "list a cluster's nodes and leases, or those of one node",
   description: `Asks the manager which nodes there are, what they have free, and which leases run on them: whose they are, how many workers and
-cores they have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the leases of the token's
-user, and with the scope admin all.`,
+cores they have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the
+leases of the token's user, and with the scope admin all.
+
+With --node it asks that node, and needs no manager. The node's own user sees all leases, over its Unix socket or from the same
+machine; others need the token that they lease with, and see the leases of their user.`,
   options: [
     {
       flag: "--manager <address>",
       description: "HOST:PORT of the manager (default: $RFAAS_MANAGER)",
+    },
+    {
+      flag: "--node <address>",
+      description: "one node: its socket path or HOST:PORT (default: $RFAAS_NODE)",
     },
     { flag: "--watch", description: "show it again whenever something changes, until Ctrl-C" },
     { flag: "--json", description: "one JSON object; with --watch one for each change" },
@@ -35,43 +46,93 @@ user, and with the scope admin all.`,
   examples: [
     ["rfaas ps --manager 10.0.0.1:7800", "who is there, and what runs"],
     ["rfaas ps --watch", "the same, as it changes"],
+    ["rfaas ps --node ./node.sock", "what runs on one node"],
   ],
   async run(args, raw) {
     if (args.length > 0)
       throw new UsageError(`ps takes no argument "${args[0]}"; see: rfaas help ps`);
-    const { manager, watch, json } = readOptions(Options, raw);
-    const address = String(manager ?? process.env["RFAAS_MANAGER"] ?? "");
-    if (address === "")
-      throw new UsageError("ps needs the manager's address; give --manager or set RFAAS_MANAGER");
-    const subscription = await ManagerSubscription.connect(
-      address,
-      process.env["RFAAS_TOKEN"] || null,
-    );
+    const { watch, json, ...named } = readOptions(Options, raw);
+    const source = await openSource(named);
     const show = async (): Promise<void> => {
-      const leases = await subscription.leases();
-      const nodes = [...subscription.nodes.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
-      const shown = json
-        ? `${JSON.stringify({ nodes, leases })}\n`
-        : page(nodes, leases, Date.now());
+      const { value, text } = await source.look();
+      const shown = json ? `${JSON.stringify(value)}\n` : text;
       process.stdout.write(watch && !json && process.stdout.isTTY ? CLEAR + shown : shown);
     };
     try {
       await show();
-      if (watch) await untilInterrupted(subscription, show);
+      if (watch) await untilInterrupted(source, show);
     } finally {
-      subscription.close();
+      source.close();
     }
   },
 };
 
-/** Shows each change of nodes at once, and leases at every interval. */
-async function untilInterrupted(
-  subscription: ManagerSubscription,
-  show: () => Promise<void>,
-): Promise<void> {
+/** Whoever knows of leases. */
+interface Source {
+  /** What there is: for programs, and for people. */
+  look(): Promise<{ value: unknown; text: string }>;
+  /** Hears that there is something new, where the source says so by itself. */
+  onChange(listener: () => void): () => void;
+  /** Whether it may come back when it does not answer. */
+  mayReturn: boolean;
+  close(): void;
+}
+
+async function openSource(named: {
+  manager?: string | number;
+  node?: string | number;
+}): Promise<Source> {
+  if (named.manager !== undefined && named.node !== undefined)
+    throw new UsageError("--manager and --node exclude each other; name one of them");
+  const token = process.env["RFAAS_TOKEN"] || null;
+  const env = (name: string) => process.env[name] ?? "";
+  const manager = String(named.manager ?? (named.node === undefined ? env("RFAAS_MANAGER") : ""));
+  if (manager !== "") return await openManager(manager, token);
+  const node = String(named.node ?? env("RFAAS_NODE"));
+  if (node !== "") return await openNode(node, token);
+  throw new UsageError(
+    "ps needs to know whom to ask; give --manager or --node, or set RFAAS_MANAGER or RFAAS_NODE",
+  );
+}
+
+async function openManager(address: string, token: string | null): Promise<Source> {
+  const subscription = await ManagerSubscription.connect(address, token);
+  return {
+    async look() {
+      const leases = await subscription.leases();
+      const nodes = [...subscription.nodes.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      return { value: { nodes, leases }, text: page(nodes, leases, Date.now()) };
+    },
+    onChange: (listener) => subscription.onChange(listener),
+    mayReturn: true,
+    close: () => subscription.close(),
+  };
+}
+
+async function openNode(address: string, token: string | null): Promise<Source> {
+  const connection = await NodeConnection.connect(parseAddress(address), [], token);
+  const { cores, memoryBytes, version } = connection.welcome;
+  return {
+    async look() {
+      const { draining, freeCores, freeMemoryBytes, total, shown } = await connection.leases();
+      const state = draining ? "draining" : "up";
+      const node = {
+        ...{ address: connection.address, state, version, cores, memoryBytes },
+        ...{ freeCores, freeMemoryBytes, leases: total },
+      };
+      return { value: { node, leases: shown }, text: nodePage(node, shown, Date.now()) };
+    },
+    onChange: () => () => {},
+    mayReturn: false,
+    close: () => void connection.close(),
+  };
+}
+
+/** Shows each change at once where the source tells of it, and what there is at every interval. */
+async function untilInterrupted(source: Source, show: () => Promise<void>): Promise<void> {
   let wake: () => void = () => {};
   let interrupted = false;
-  const stop = subscription.onChange(() => wake());
+  const stop = source.onChange(() => wake());
   const timer = setInterval(() => wake(), WATCH_INTERVAL_MS);
   process.once("SIGINT", () => {
     interrupted = true;
@@ -80,8 +141,11 @@ async function untilInterrupted(
   try {
     while (!interrupted) {
       await new Promise<void>((resolve) => (wake = resolve));
-      // A manager that is away for a moment leaves what was shown last.
-      if (!interrupted && subscription.connected) await show().catch(() => {});
+      if (interrupted) return;
+      // One that is away for a moment leaves what was shown last.
+      await show().catch((error: unknown) => {
+        if (!source.mayReturn) throw error;
+      });
     }
   } finally {
     stop();
@@ -89,7 +153,7 @@ async function untilInterrupted(
   }
 }
 
-/** Both tables as text. */
+/** Both tables of a cluster as text. */
 export function page(
   nodes: readonly NodeInfo[],
   leases: readonly UsageReport[],
@@ -107,12 +171,7 @@ export function page(
     ({ lease, node, user, workers, coresPerWorker = 1, startedAtMs, usage }) => [
       `${printable(node)}/${printable(lease.split("/").at(-1) ?? "")}`,
       printable(user),
-      String(workers),
-      String(workers * coresPerWorker),
-      seconds(nowMs - startedAtMs),
-      String(usage.calls),
-      seconds(usage.executionNs / 1e6),
-      seconds(usage.pollingNs / 1e6),
+      ...numbers(workers, workers * coresPerWorker, nowMs - startedAtMs, usage),
     ],
   );
   return [
@@ -120,14 +179,65 @@ export function page(
     "\n",
     leaseRows.length === 0
       ? "no leases\n"
-      : table(
-          [
-            ["lease", "user", "workers", "cores", "age[s]", "calls", "running[s]", "polling[s]"],
-            ...leaseRows,
-          ],
-          2,
-        ),
+      : table([["lease", "user", ...NUMBERS], ...leaseRows], 2),
   ].join("");
+}
+
+interface NodeSeen {
+  address: string;
+  state: string;
+  cores: number;
+  freeCores: number;
+  freeMemoryBytes: number;
+  leases: number;
+}
+
+/** Both tables of one node as text. */
+function nodePage(node: NodeSeen, leases: Leases["shown"], nowMs: number): string {
+  const { address, state, cores, freeCores, freeMemoryBytes } = node;
+  const nodeRow = [
+    printable(address),
+    state,
+    `${freeCores}/${cores}`,
+    formatBytes(freeMemoryBytes),
+    String(node.leases),
+  ];
+  const rows = leases.map(
+    ({ lease, user, module, phase, workers, coresPerWorker, startedAtMs, usage }) => [
+      String(lease),
+      printable(user),
+      printable(module),
+      phase,
+      ...numbers(workers, workers * coresPerWorker, nowMs - startedAtMs, usage),
+    ],
+  );
+  const hidden = node.leases - leases.length;
+  return [
+    table([["node", "state", "free/cores", "free memory", "leases"], nodeRow], 2),
+    "\n",
+    rows.length === 0
+      ? `no leases${hidden > 0 ? " of yours" : ""}\n`
+      : table([["lease", "user", "module", "state", ...NUMBERS], ...rows], 4),
+    hidden > 0 && rows.length > 0 ? `and ${hidden} of other users\n` : "",
+  ].join("");
+}
+
+const NUMBERS = ["workers", "cores", "age[s]", "calls", "running[s]", "polling[s]"];
+
+function numbers(
+  workers: number,
+  cores: number,
+  ageMs: number,
+  usage: UsageReport["usage"],
+): string[] {
+  return [
+    String(workers),
+    String(cores),
+    seconds(ageMs),
+    String(usage.calls),
+    seconds(usage.executionNs / 1e6),
+    seconds(usage.pollingNs / 1e6),
+  ];
 }
 
 const seconds = (ms: number): string => (Math.max(0, ms) / 1000).toFixed(3);

@@ -14,6 +14,7 @@ import type { Usage } from "../protocol/usage.ts";
 import { HostPool } from "./host-pool.ts";
 import type { HostProcess } from "./host-process.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
+import { type Listing, listLeases } from "./lease-listing.ts";
 import { LeaseNotes } from "./lease-notes.ts";
 import { LeaseTimers } from "./lease-timers.ts";
 import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
@@ -224,9 +225,17 @@ export class Agent {
           leases: this.#book.size,
           prewarmedHosts: this.#pool.readyCount,
         });
+      case "ask-leases":
+        return client.connection.send({ t: "leases", id: message.id, ...this.#list(client) });
       default:
         return this.#packages.heard(client, message);
     }
+  }
+
+  #list(client: Client): Listing {
+    const { freeCores, freeMemoryBytes, draining } = this.#book;
+    const shown = listLeases(this.#leases.values(), client, (id) => this.#book.state(id));
+    return { draining, freeCores, freeMemoryBytes, total: this.#leases.size, shown };
   }
 
   async #allocate(client: Client, request: Allocate): Promise<void> {

@@ -165,6 +165,11 @@ export class LeasedHost {
     return this.request.coresPerWorker ?? 1;
   }
 
+  /** What its client calls its module. */
+  get moduleName(): string {
+    return this.#modules.at(-1)!.name;
+  }
+
   /** Where the workers are pinned. */
   get cpus(): readonly number[] {
     return this.#claimed.cpus;

@@ -22,6 +22,8 @@ export type GreetedMessage = Exclude<ClientMessage, Hello>;
 export interface Client {
   readonly connection: ClientConnection;
   readonly identity: Identity;
+  /** It came over a way that only the node's own user has. */
+  readonly trusted: boolean;
   /** Those that it can use, of ours. */
   readonly fabrics: readonly string[];
   /** Our address that it connected to, if it came over TCP. */
@@ -111,11 +113,13 @@ export class Reception {
       );
     }
     const { fabrics: offer, cores, memoryBytes } = this.#options;
-    const identity = this.#options.identify(message.token ?? null, way.trusted ?? true);
+    const trusted = way.trusted ?? true;
+    const identity = this.#options.identify(message.token ?? null, trusted);
     if ("refused" in identity) return refuse(connection, "RFAAS_FORBIDDEN", identity.refused);
     const sameMachine = message.machine === machineId();
     const fabrics = sharedFabrics(offer, message.fabrics, sameMachine);
-    if (fabrics.length === 0)
+    // Whoever offers none only wants to look.
+    if (fabrics.length === 0 && message.fabrics.length > 0)
       return refuse(
         connection,
         "RFAAS_NO_SHARED_FABRIC",
@@ -124,6 +128,7 @@ export class Reception {
     const client: Client = {
       connection,
       identity,
+      trusted,
       fabrics,
       reachedAt: way.reachedAt,
       leases: new Map(),

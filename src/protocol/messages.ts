@@ -5,6 +5,7 @@
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { MAX_CAUSES } from "../errors.ts";
 import { count, index, sequence, text } from "./fields.ts";
+import { AskLeases, Leases } from "./listing-messages.ts";
 import {
   AskPackages,
   DropOffer,
@@ -320,6 +321,7 @@ export type ClientMessage = Static<
   | typeof Release
   | typeof Cancel
   | typeof AskStatus
+  | typeof AskLeases
   | typeof OfferPackage
   | typeof PackageChunk
   | typeof DropOffer
@@ -341,6 +343,7 @@ export type NodeMessage = Static<
   | typeof Released
   | typeof Draining
   | typeof Status
+  | typeof Leases
   | typeof NeedsFiles
   | typeof PackageProgress
   | typeof PackageStored
@@ -376,6 +379,7 @@ export const clientVocabulary = new Vocabulary<ClientMessage>([
   Release,
   Cancel,
   AskStatus,
+  AskLeases,
   OfferPackage,
   PackageChunk,
   DropOffer,
@@ -397,6 +401,7 @@ export const nodeVocabulary = new Vocabulary<NodeMessage>([
   Released,
   Draining,
   Status,
+  Leases,
   NeedsFiles,
   PackageProgress,
   PackageStored,

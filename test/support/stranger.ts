@@ -61,7 +61,10 @@ int main(int argc, char **argv) {
     printf("%d\\n", ntohs(((struct sockaddr_in *)&own)->sin_port));
     return close(fd);
   }
-  if ((more = read(fd, heard, sizeof heard)) > 0) fwrite(heard, 1, more, stdout);
+  while ((more = read(fd, heard, sizeof heard)) > 0) {
+    fwrite(heard, 1, more, stdout);
+    if (strcmp(argv[6], "all") != 0) break;
+  }
   return 0;
 }
 `;
@@ -77,8 +80,8 @@ export interface StrangerOptions {
   fromPort?: number;
   /** What comes before it, such as `unshare --user`. */
   within?: readonly string[];
-  /** `once`, the default, waits for an answer; `leave` closes first and prints its port; `reset` breaks the connection. */
-  mode?: "once" | "leave" | "reset";
+  /** `once`, the default, waits for an answer; `all` for what comes until the node closes; `leave` closes first and prints its port; `reset` breaks the connection. */
+  mode?: "once" | "all" | "leave" | "reset";
 }
 
 /** Compiled once a test file, into a folder that all users may enter. */

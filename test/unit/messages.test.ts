@@ -62,6 +62,17 @@ const attach = {
 };
 const line = { worker: 1, level: "warn", message: "m", data: null, atMs: 1.5e12, dropped: 0 };
 const report = { worker: 0, slot: 3, sequence: 9, fraction: 0.5, message: null, dropped: 2 };
+const listed = {
+  lease: 1,
+  user: "ada",
+  module: "fn.ts",
+  workers: 2,
+  memoryBytes: 4096,
+  fabric: "shm",
+  phase: "loading",
+  startedAtMs: 1.5e12,
+  usage: { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 },
+};
 const client = [
   { t: "hello", protocol: 1, version: "0", pid: 1, fabrics: ["shm"], machine: "m" },
   allocate,
@@ -73,6 +84,7 @@ const client = [
   { t: "release", lease: 0xffffffff },
   { t: "cancel", lease: 1, worker: 0, slot: 0, sequence: 0 },
   { t: "ask-status", id: 1 },
+  { t: "ask-leases", id: 1 },
   { t: "offer-package", id: 1, hash, manifest: new Uint8Array(9) },
   { t: "package-chunk", id: 1, bytes: new Uint8Array(1) },
   { t: "drop-offer", id: 1 },
@@ -109,6 +121,15 @@ const node = [
   { t: "released", lease: 1 },
   { t: "draining" },
   { t: "status", id: 1, freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 },
+  {
+    t: "leases",
+    id: 1,
+    draining: false,
+    freeCores: 0,
+    freeMemoryBytes: 0,
+    total: 2,
+    shown: [listed],
+  },
   { t: "needs-files", id: 1, files: [0, 2] },
   { t: "package-progress", id: 1, storedBytes: 2 ** 40 },
   { t: "package-stored", id: 1 },
