@@ -1,5 +1,5 @@
 /** A control connection: messages of one vocabulary out, of another in, over a stream socket of any kind. */
-import type { Socket, SocketHandler } from "bun";
+import type { SocketHandler } from "bun";
 import { ProtocolError } from "./errors.ts";
 import { FrameReader, encodeFrame } from "./protocol/frame.ts";
 import type { Vocabulary } from "./protocol/vocabulary.ts";
@@ -13,11 +13,30 @@ export interface ConnectionEvents<In> {
   closed(error?: Error): void;
 }
 
-export class Connection<In extends { t: string }, Out extends { t: string }> {
+/** What a connection needs of its socket, of any kind. */
+export interface Wire {
+  /** Returns how many bytes were taken. */
+  write(bytes: Uint8Array): number;
+  /** Ends it after what was taken. */
+  end(): void;
+  terminate(): void;
+  ref(): void;
+  unref(): void;
+}
+
+/** What a socket tells its connection. */
+export interface WireEvents {
+  opened(wire: Wire): void;
+  received(bytes: Uint8Array): void;
+  drained(): void;
+  close(error?: Error): void;
+}
+
+export class Connection<In extends { t: string }, Out extends { t: string }> implements WireEvents {
   readonly #vocabulary: Vocabulary<In>;
   readonly #events: ConnectionEvents<In>;
   readonly #reader = new FrameReader();
-  #socket: Socket<undefined> | undefined;
+  #socket: Wire | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
   #ending = false;
@@ -41,7 +60,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> {
     };
   }
 
-  opened(socket: Socket<undefined>): void {
+  opened(socket: Wire): void {
     this.#socket = socket;
     this.#flush();
   }
@@ -79,6 +98,12 @@ export class Connection<In extends { t: string }, Out extends { t: string }> {
   close(error?: Error): void {
     this.#over(error);
     this.#socket?.end();
+  }
+
+  /** Ends the connection at once, whatever has not been sent. */
+  terminate(): void {
+    this.#over();
+    this.#socket?.terminate();
   }
 
   /** Whether an open connection keeps the process alive; it does until {@link unref}. */

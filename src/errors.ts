@@ -31,6 +31,12 @@ export abstract class RfaasError extends Error {
 export class UsageError extends RfaasError {
   override readonly name = "UsageError";
   readonly code = "RFAAS_USAGE";
+  /** Which option it is, such as `verbs.inlineMax`; undefined when it is none. */
+  readonly path: string | undefined;
+  constructor(message: string, options: ErrorOptions & { path?: string } = {}) {
+    super(message, options);
+    this.path = options.path;
+  }
   override get exitCode(): number {
     return EXIT.usage;
   }

@@ -13,9 +13,21 @@
  * ```
  */
 export { invoker } from "./client/invoker.ts";
-export type { AllocateOptions, Invoker, InvokerOptions, NodeStatus } from "./client/invoker.ts";
-export type { ClusterOptions } from "./client/open-cluster.ts";
-export type { Cluster, ClusterAllocateOptions } from "./client/cluster.ts";
+export type { Invoker, NodeStatus } from "./client/invoker.ts";
+export type {
+  ClusterOptions,
+  InvokerOptions,
+  VerbsOptions,
+} from "./client/options/connect-options.ts";
+export type { Cluster } from "./client/cluster.ts";
+export type {
+  AllocateOptions,
+  ClusterAllocateOptions,
+  PackageOptions,
+  PushOptions,
+  RenewOptions,
+  WaitOptions,
+} from "./client/options/allocate-options.ts";
 export type { ClusterNodeInfo } from "./client/cluster-node.ts";
 export type { LeaseGroup } from "./client/lease-group.ts";
 export type { PlacementPolicy } from "./lease/placement.ts";
@@ -25,22 +37,20 @@ export type { Registration } from "./client/registrations.ts";
 export type { RemoteRegion } from "./client/remote-region.ts";
 export type { NodePackages } from "./client/node-packages.ts";
 export type { UploadProgress } from "./client/package-upload.ts";
-export type { PackageOptions } from "./package/builder.ts";
 export type { StoredPackage } from "./protocol/package-messages.ts";
 export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/lease-memory.ts";
-export type { CallProgress, InvokeOptions, SubmitOptions } from "./client/call-options.ts";
 export type {
+  BroadcastOptions,
+  CallProgress,
   CodecMapOptions,
-  MapInput,
+  InvokeOptions,
   MapOptions,
-  MapPair,
-  MapResult,
   RawMapOptions,
-  Settled,
-} from "./client/map-options.ts";
-export type { BroadcastOptions, BroadcastResult } from "./client/broadcast.ts";
+  SubmitOptions,
+} from "./client/options/call-options.ts";
+export type { MapInput, MapPair, MapResult, Settled } from "./client/map-options.ts";
+export type { BroadcastResult } from "./client/broadcast.ts";
 export type { Call, CallTimings } from "./client/call.ts";
-export type { VerbsOptions } from "./fabric/offer.ts";
 export type { FabricName } from "./protocol/messages.ts";
 export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";

@@ -1,7 +1,7 @@
 /** A control connection that is made again for as long as it is wanted, in the background. */
-import type { SocketHandler } from "bun";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";
+import { type Dialling, dial } from "./dial.ts";
 import type { Vocabulary } from "./protocol/vocabulary.ts";
 
 export interface LastingEvents<In> {
@@ -20,8 +20,6 @@ const TICK_MS = 1_000;
  * again after a second: with fewer, we would give up what is about to be taken.
  */
 const FIRST_PATIENCE_TICKS = 2;
-/** A machine that vanished is noticed, in the end. */
-const KEEP_ALIVE_MS = 10_000;
 
 export class LastingConnection<In extends { t: string }, Out extends { t: string }> {
   readonly #address: Address;
@@ -30,6 +28,7 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
   readonly #silenceTicks: number;
   readonly #ticker: ReturnType<typeof setInterval>;
   #connection: Connection<In, Out> | undefined;
+  #dialling: Dialling | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #delayMs = FIRST_DELAY_MS;
   #patienceTicks = FIRST_PATIENCE_TICKS;
@@ -86,6 +85,7 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
     connection?.close();
     // What a vanished peer has not acknowledged keeps nobody.
     connection?.unref();
+    this.#dialling?.giveUp();
   }
 
   #connect(): void {
@@ -99,21 +99,26 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
     this.#connection = connection;
     this.#quietTicks = 0;
     this.#taken = false;
-    const socket: SocketHandler<undefined> = {
-      ...connection.handler(),
-      open: (peer) => {
-        if (this.#connection !== connection) return void peer.terminate();
-        connection.opened(peer);
+    const dialling = dial(this.#address, {
+      opened: (wire) => {
+        this.#dialling = undefined;
+        connection.opened(wire);
         this.#applyHold();
         this.#events.opened();
       },
-    };
-    dial(this.#address, socket).catch((error: Error) => this.#lost(connection, error));
+      received: (bytes) => connection.received(bytes),
+      drained: () => connection.drained(),
+      close: (error) => connection.close(error),
+    });
+    this.#dialling = dialling;
+    dialling.connected.catch((error: Error) => this.#lost(connection, error));
   }
 
   #lost(connection: Connection<In, Out>, reason: Error): void {
     if (this.#connection !== connection) return;
     this.#connection = undefined;
+    this.#dialling?.giveUp();
+    this.#dialling = undefined;
     // Not all of those who lost a manager come back at once.
     const delayMs = this.#delayMs * (0.5 + Math.random() / 2);
     this.#delayMs = Math.min(MAX_DELAY_MS, this.#delayMs * 2);
@@ -138,11 +143,4 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
     if (this.#holds) this.#connection?.ref();
     else this.#connection?.unref();
   }
-}
-
-async function dial(address: Address, socket: SocketHandler<undefined>): Promise<void> {
-  if (address.kind === "unix") return void (await Bun.connect({ unix: address.path, socket }));
-  const peer = await Bun.connect({ hostname: address.host, port: address.port, socket });
-  peer.setKeepAlive(true, KEEP_ALIVE_MS);
-  peer.setNoDelay(true);
 }

@@ -1,16 +1,9 @@
 /** One call on every worker of a lease. */
 import type { Call } from "./call.ts";
-import type { SubmitOptions } from "./call-options.ts";
 import type { TypedArray } from "./lease-memory.ts";
+import { BroadcastOptions } from "./options/call-options.ts";
+import { readOptions } from "./options/read.ts";
 import type { Submission } from "./submission.ts";
-
-export interface BroadcastOptions extends Pick<
-  SubmitOptions,
-  "deadlineMs" | "durationMs" | "signal"
-> {
-  /** Room for the result of one worker. Default: as much as the input has. */
-  outputBytes?: number;
-}
 
 /** What one worker made of a broadcast. */
 export type BroadcastResult =
@@ -21,8 +14,13 @@ export async function broadcast(
   submission: Submission,
   name: string,
   input: TypedArray,
-  { outputBytes = input.byteLength, ...options }: BroadcastOptions,
+  given: BroadcastOptions,
 ): Promise<BroadcastResult[]> {
+  const { outputBytes = input.byteLength, ...options } = readOptions(
+    "broadcast",
+    BroadcastOptions,
+    given,
+  );
   const { lanes, memory } = submission.parts;
   const buffers: Uint8Array<ArrayBuffer>[] = [];
   const allocate = (bytes: number): Uint8Array<ArrayBuffer> => {

@@ -1,7 +1,7 @@
 /** A call in flight: a promise that can also be waited for on the spot. */
 
-import type { CallProgress } from "./call-options.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "./lease-memory.ts";
+import type { CallProgress } from "./options/call-options.ts";
 import type { Place } from "./place.ts";
 
 /** Where the nanoseconds of a call went. Only for calls submitted with `{ timings: true }`. */

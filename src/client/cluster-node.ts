@@ -1,8 +1,10 @@
 /** A node of a cluster as its client sees it: connected when it is first needed, and again when it is back after it was lost. */
 import { LeaseRefused, NodeUnreachable, type RfaasError } from "../errors.ts";
 import type { NodeState } from "../protocol/manager-messages.ts";
-import type { AllocateOptions, Invoker, NodeStatus } from "./invoker.ts";
+import type { Invoker, NodeStatus } from "./invoker.ts";
 import type { Lease } from "./lease.ts";
+import type { AllocateOptions } from "./options/allocate-options.ts";
+import { LinkedSignal, untilAborted } from "./waiting.ts";
 
 /** What is known of a node; what is not known is left out. */
 export interface ClusterNodeInfo {
@@ -132,22 +134,22 @@ export class ClusterNode {
       limit.extend();
       options.onProgress?.(progress);
     };
+    const overdue = new AbortController();
+    using stop = new LinkedSignal(options.signal, overdue.signal);
+    const { signal } = stop;
     const granted = this.#invoker().then((node) =>
-      node.allocate<Module>(module, { ...options, onProgress }),
-    );
-    let late = false;
-    granted.then(
-      (lease) => (late ? lease.release() : undefined),
-      () => {},
+      node.allocate<Module>(module, { ...options, onProgress, signal }),
     );
     try {
-      const lease = await limit.bound(granted, () => {
-        late = true;
-        return this.#unanswered(limitMs);
-      });
+      const lease = await untilAborted(
+        limit.bound(granted, () => this.#unanswered(limitMs)),
+        signal,
+      );
       this.#works();
       return lease;
     } catch (error) {
+      overdue.abort(error);
+      granted.then((late) => late.release()).catch(() => {});
       this.#failed(error);
       this.#changed(this);
       throw error;

@@ -2,37 +2,25 @@
  * The nodes of a cluster and what a client knows of them. Leases are negotiated with the nodes themselves; a manager, where there
  * is one, only tells which nodes there are, and nothing here waits for it.
  */
-import { LeaseRefused, type RfaasError, UsageError } from "../errors.ts";
-import { Placement, type PlacementPolicy, type RandomSource } from "../lease/placement.ts";
+import { LeaseRefused, type RfaasError } from "../errors.ts";
+import { Placement, type RandomSource } from "../lease/placement.ts";
 import type { NodeInfo } from "../protocol/manager-messages.ts";
-import { MAX_LEASE_CORES } from "../protocol/messages.ts";
 import { parseBytes } from "../units.ts";
 import { type ClusterNodeInfo, ClusterNode, type Connect } from "./cluster-node.ts";
 import { type ClusterView, Gathering } from "./gathering.ts";
-import type { AllocateOptions } from "./invoker.ts";
 import { LeaseGroup } from "./lease-group.ts";
 import { requireListener } from "./lease-term.ts";
 import type { NodesChange } from "./manager-link.ts";
 import type { ListedNode } from "./node-list.ts";
 import { notify } from "./notify.ts";
+import {
+  ClusterAllocateOptions,
+  DEFAULT_GATHER_TIMEOUT_MS,
+  DEFAULT_LOAD_TIMEOUT_MS,
+} from "./options/allocate-options.ts";
+import { readOptions } from "./options/read.ts";
+import { releaseAll } from "./release-all.ts";
 import { Turns } from "./turns.ts";
-
-export interface ClusterAllocateOptions extends AllocateOptions {
-  /** Worker threads in all, on as many nodes as it takes. Default 1. */
-  workers?: number;
-  /**
-   * `"spread"` (default) gives each worker to the emptier of two nodes chosen at random; `"pack"` uses few nodes, full ones first.
-   */
-  placement?: PlacementPolicy;
-  /** The most nodes to use. Default: any number. */
-  nodes?: number;
-  /** Whether to wait when the cluster is full. Default true. */
-  wait?: boolean;
-  /** How long to wait for room. Loading the module comes on top. Default 30 s. */
-  timeoutMs?: number;
-  /** Stops the waiting and gives back what was granted. */
-  signal?: AbortSignal;
-}
 
 /** What tells a cluster which nodes there are: a manager's subscription. */
 export interface NodeSource {
@@ -47,11 +35,6 @@ export interface ClusterContext {
   defaultMemoryBytes: number;
   random?: RandomSource;
 }
-
-const MAX_WORKERS = 65_536;
-const DEFAULT_TIMEOUT_MS = 30_000;
-const DEFAULT_LOAD_TIMEOUT_MS = 10_000;
-const MAX_MS = 2 ** 31 - 1;
 
 /**
  * Several nodes that are leased from as if they were one. Close it (or `await using`) to give back everything leased over it.
@@ -138,27 +121,21 @@ export class Cluster implements AsyncDisposable {
    */
   async allocate<Module = unknown>(
     module: string | URL,
-    options: ClusterAllocateOptions = {},
+    options?: ClusterAllocateOptions,
   ): Promise<LeaseGroup<Module>> {
-    if (this.#closed) throw closedError();
     const {
       workers = 1,
       placement = "spread",
       nodes = Infinity,
       wait = true,
-      timeoutMs = DEFAULT_TIMEOUT_MS,
+      timeoutMs = DEFAULT_GATHER_TIMEOUT_MS,
       memory = this.#context.defaultMemoryBytes,
       loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS,
       coresPerWorker = 1,
       signal,
       ...lease
-    } = options;
-    requireWhole("workers", workers, 1, MAX_WORKERS);
-    requireWhole("coresPerWorker", coresPerWorker, 1, MAX_LEASE_CORES);
-    requireWhole("timeoutMs", timeoutMs, 0, MAX_MS);
-    if (nodes !== Infinity) requireWhole("nodes", nodes, 1, MAX_MS);
-    if (placement !== "spread" && placement !== "pack")
-      throw new UsageError(`placement must be spread or pack; it is ${JSON.stringify(placement)}`);
+    } = readOptions("allocate", ClusterAllocateOptions, options);
+    if (this.#closed) throw closedError();
     const gathering = new Gathering<Module>(this.#view, module, {
       workers,
       memoryBytes: parseBytes(memory, "memory"),
@@ -206,10 +183,13 @@ export class Cluster implements AsyncDisposable {
     this.#source?.close();
     this.#ended.abort(closedError());
     await Promise.allSettled(this.#gatherings);
-    await Promise.all([...this.#groups].map((group) => group[Symbol.asyncDispose]()));
-    const nodes = [...this.#nodes.values(), ...this.#departed];
-    await Promise.all(nodes.map((node) => node.close()));
-    this.#listeners.clear();
+    try {
+      await releaseAll(this.#groups);
+    } finally {
+      const nodes = [...this.#nodes.values(), ...this.#departed];
+      await Promise.allSettled(nodes.map((node) => node.close()));
+      this.#listeners.clear();
+    }
   }
 
   async #lookOnceReleased(lease: AsyncDisposable, node: ClusterNode): Promise<void> {
@@ -318,8 +298,3 @@ export class Cluster implements AsyncDisposable {
 
 const closedError = () =>
   new LeaseRefused("RFAAS_CLUSTER_CLOSED", "the cluster was closed; open another one");
-
-function requireWhole(what: string, value: number, min: number, max: number): void {
-  if (!Number.isInteger(value) || value < min || value > max)
-    throw new UsageError(`${what} must be a whole number from ${min} to ${max}; it is ${value}`);
-}

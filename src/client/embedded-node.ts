@@ -4,6 +4,7 @@ import type { VerbsOptions } from "../fabric/offer.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 import type { FabricName } from "../protocol/messages.ts";
 import { NodeConnection } from "./node-connection.ts";
+import type { Patience } from "./waiting.ts";
 
 export interface EmbeddedNodeOptions {
   /** Cores to lease; default: what affinity mask and cgroup leave. */
@@ -15,16 +16,23 @@ export interface EmbeddedNodeOptions {
   verbs: VerbsOptions;
 }
 
-const EXIT_GRACE_MS = 1_000;
-
 export interface EmbeddedNode {
   connection: NodeConnection;
-  /** Ends the node and waits for its process. */
-  close(): Promise<void>;
+  /** Resolves when its process is gone, once the connection was closed; one that does not end by itself is killed. */
+  ended(): Promise<void>;
 }
 
-/** Starts a private node. Throws {@link NodeUnreachable} when it does not come up. */
-export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<EmbeddedNode> {
+/** A node ends its hosts first; one that takes longer hangs. */
+const END_LIMIT_MS = 5000;
+
+/** One whose connection broke at start has ended, or is about to. */
+const EXIT_GRACE_MS = 1000;
+
+/** Starts a private node. Throws {@link NodeUnreachable} when it does not come up; then it is gone. */
+export async function startEmbeddedNode(
+  options: EmbeddedNodeOptions,
+  patience: Patience,
+): Promise<EmbeddedNode> {
   const args = ["__node", "--parent", String(process.pid)];
   if (options.cores !== undefined) args.push("--cores", String(options.cores));
   if (options.memoryBytes !== undefined) args.push("--memory", String(options.memoryBytes));
@@ -64,23 +72,26 @@ export async function startEmbeddedNode(options: EmbeddedNodeOptions): Promise<E
       child.stdio[3] as unknown as number,
       [options.fabric],
       ended.promise,
+      patience,
     );
   } catch (error) {
     // A connection breaks a moment before its process is known to have ended; that says more.
-    child.ref();
-    const overdue = setTimeout(() => child.kill("SIGKILL"), EXIT_GRACE_MS);
-    await child.exited;
-    clearTimeout(overdue);
-    throw child.signalCode === "SIGKILL" ? error : await ended.promise.catch((end: unknown) => end);
+    await ending(child, patience.signal?.aborted ? 0 : EXIT_GRACE_MS);
+    if (child.signalCode === "SIGKILL") throw error;
+    return await ended.promise;
   }
   return {
     connection,
-    async close() {
-      await connection.close();
-      child.ref();
-      await child.exited;
-    },
+    ended: () => ending(child, END_LIMIT_MS),
   };
+}
+
+/** Resolves when the process is gone; it is killed when that takes too long. */
+async function ending(child: Bun.Subprocess, limitMs: number): Promise<void> {
+  child.ref();
+  const overdue = setTimeout(() => child.kill("SIGKILL"), limitMs);
+  await child.exited;
+  clearTimeout(overdue);
 }
 
 function verbsFlags({ device, ibPort, gidIndex, inlineMax }: VerbsOptions): string[] {

@@ -19,8 +19,8 @@ import {
 } from "../lease/placement.ts";
 import { formatBytes } from "../units.ts";
 import type { ClusterNode } from "./cluster-node.ts";
-import type { AllocateOptions } from "./invoker.ts";
 import type { Lease } from "./lease.ts";
+import type { AllocateOptions } from "./options/allocate-options.ts";
 import type { Turn, Turns } from "./turns.ts";
 
 /** What a request needs of its cluster. */
@@ -78,6 +78,8 @@ export class Gathering<Module> {
   readonly #startedMs = performance.now();
   #gathered: Gathered<Module>[] = [];
   #over = false;
+  /** Aborted when it is over: nodes hear that their leases are not wanted. */
+  readonly #stopped = new AbortController();
   /** What was gathered is the caller's. */
   #done = false;
   #fatal: unknown;
@@ -110,6 +112,7 @@ export class Gathering<Module> {
       return await Promise.race([stopped.promise, this.#gather(turn)]);
     } catch (error) {
       this.#over = true;
+      this.#stopped.abort(error);
       await this.#giveBack();
       throw error;
     } finally {
@@ -257,6 +260,7 @@ export class Gathering<Module> {
         ...this.#options.lease,
         memory: memoryBytes,
         workers: ask.workers,
+        signal: this.#stopped.signal,
       });
       // What the node has free after the grant it says itself; until then the reservation stands for it.
       void node.look().finally(settle);

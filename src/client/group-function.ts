@@ -1,7 +1,12 @@
 /** A function of a group: each call goes to the lease with the fewest calls for each of its workers. */
 import { DeadlineExceeded, LeaseLost, WorkerLost } from "../errors.ts";
 import type { StructFields } from "../function/struct.ts";
-import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
+import {
+  type InvokeOptions,
+  type SubmitOptions,
+  type ValueBroadcastOptions,
+  checkSubmitOptions,
+} from "./options/call-options.ts";
 import type { StructFunction } from "./struct-function.ts";
 import type { TypedFunction } from "./value-function.ts";
 import { mapOf } from "./value-map.ts";
@@ -59,6 +64,7 @@ export function joinFunctions(
   };
   /** A lease repeats what it can; a lease that is lost leaves its calls to the others. */
   const call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
+    if (options !== undefined) checkSubmitOptions(options);
     const began = performance.now();
     for (let left = options?.retries ?? 0; ; left--)
       try {
@@ -69,7 +75,7 @@ export function joinFunctions(
         if (left <= 0 || !wasLost || !elsewhere) throw error;
       }
   };
-  const broadcast = async (value: unknown, options?: SubmitOptions): Promise<unknown> =>
+  const broadcast = async (value: unknown, options?: ValueBroadcastOptions): Promise<unknown> =>
     (
       await Promise.all(members.map(({ handle }) => handle.broadcast(value as never, options)))
     ).flat();

@@ -1,11 +1,14 @@
 /** Leases on several nodes that were taken together, used and released as one. */
 import type { AnyDefinition } from "../function/define-function.ts";
-import type { BroadcastOptions, BroadcastResult } from "./broadcast.ts";
+import type { BroadcastResult } from "./broadcast.ts";
 import { joinFunctions } from "./group-function.ts";
 import type { Lease, NameOf } from "./lease.ts";
 import type { TypedArray } from "./lease-memory.ts";
 import { EVENT_TYPES, type LeaseEvent, type LeaseEventOf, requireListener } from "./lease-term.ts";
 import { type MapMethod, mapMethod } from "./map.ts";
+import { type BroadcastOptions, FunctionOptions } from "./options/call-options.ts";
+import { readOptions } from "./options/read.ts";
+import { releaseAll } from "./release-all.ts";
 import type { CallableOf, FunctionOf, TypedNameOf } from "./typed-function.ts";
 
 /**
@@ -86,6 +89,7 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
     name: Name,
   ): FunctionOf<M, Name>;
   function(name: string, options?: { definition: AnyDefinition }): unknown {
+    readOptions("function", FunctionOptions, options);
     return joinFunctions(
       this.leases.map((lease) => ({
         workers: lease.workers,
@@ -118,7 +122,10 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   }
 
   async #release(): Promise<void> {
-    await Promise.all(this.leases.map((lease) => lease.release()));
-    await this.#onReleased();
+    try {
+      await releaseAll(this.leases);
+    } finally {
+      await this.#onReleased();
+    }
   }
 }

@@ -33,7 +33,7 @@ type Listener = (event: LeaseEvent) => void;
 /** What it needs of the node. */
 export interface TermNode {
   renew(lease: number, ttlMs: number | null): void;
-  usage(lease: number): Promise<Usage>;
+  usage(lease: number, signal?: AbortSignal): Promise<Usage>;
 }
 
 /** A third of its time has passed when a lease is renewed: two renewals may come to nothing. */
@@ -119,9 +119,14 @@ export class LeaseTerm {
     return renewal.promise;
   }
 
-  async usage(): Promise<Usage> {
+  async usage(signal?: AbortSignal): Promise<Usage> {
     if (this.#over) throw this.#overError();
-    return await this.#node.usage(this.#lease);
+    try {
+      return await this.#node.usage(this.#lease, signal);
+    } catch (error) {
+      // The node knows only that it is over, and what is lost may be the way to it.
+      throw this.#over && !signal?.aborted ? this.#overError() : error;
+    }
   }
 
   on<Type extends LeaseEvent["type"]>(

@@ -4,9 +4,9 @@ import { LeaseLost, WorkerLost } from "../errors.ts";
 import type { Attachment } from "../fabric/attachment.ts";
 import type { AnyDefinition } from "../function/define-function.ts";
 import type { FunctionNames } from "../function/names.ts";
-import { type BroadcastOptions, type BroadcastResult, broadcast } from "./broadcast.ts";
+import { type BroadcastResult, broadcast } from "./broadcast.ts";
 import type { Call } from "./call.ts";
-import { type InvokeOptions, NO_OPTIONS, type SubmitOptions, deadlineOf } from "./call-options.ts";
+import { NO_OPTIONS, deadlineOf } from "./call-options.ts";
 import { FETCH, FunctionTable, hiddenName } from "./function-table.ts";
 import {
   type LeaseBuffer,
@@ -17,6 +17,14 @@ import {
 } from "./lease-memory.ts";
 import { type MapMethod, mapMethod } from "./map.ts";
 import type { MapInput } from "./map-options.ts";
+import { RenewOptions, WaitOptions } from "./options/allocate-options.ts";
+import {
+  type BroadcastOptions,
+  FunctionOptions,
+  type InvokeOptions,
+  type SubmitOptions,
+} from "./options/call-options.ts";
+import { readOptions } from "./options/read.ts";
 import type { FabricName, Granted, ProgressReport } from "../protocol/messages.ts";
 import type { NodeConnection } from "./node-connection.ts";
 import type { Usage } from "../protocol/usage.ts";
@@ -31,6 +39,7 @@ import {
   type TypedNameOf,
   openFunction,
 } from "./typed-function.ts";
+import { throwIfAborted, untilAborted } from "./waiting.ts";
 import { WorkerLane } from "./worker-lane.ts";
 
 /** Any name when the module's type is not given, else the names of its raw functions. */
@@ -197,10 +206,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   /**
    * Renews the lease now, by as much as it was taken for or by `ttlMs`. Resolves when the node has agreed.
    *
-   * @throws {LeaseLost} the lease is over
+   * @throws {LeaseLost} the lease is over; the message says why
+   * @throws {UsageError} `ttlMs` is out of range
    */
-  renew(options: { ttlMs?: number } = {}): Promise<void> {
-    return this.term.renew(options.ttlMs ?? null);
+  async renew(options?: RenewOptions): Promise<void> {
+    const { ttlMs, signal } = readOptions("renew", RenewOptions, options);
+    throwIfAborted(signal);
+    await untilAborted(this.term.renew(ttlMs ?? null), signal);
   }
 
   /**
@@ -208,8 +220,9 @@ export class Lease<Module = unknown> implements AsyncDisposable {
    *
    * @throws {LeaseLost} the lease is over
    */
-  usage(): Promise<Usage> {
-    return this.term.usage();
+  async usage(options?: WaitOptions): Promise<Usage> {
+    const { signal } = readOptions("usage", WaitOptions, options);
+    return await this.term.usage(signal);
   }
 
   /**
@@ -341,7 +354,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
     name: Name,
   ): FunctionOf<M, Name>;
-  function(name: string, { definition }: { definition?: AnyDefinition } = {}): unknown {
+  function(name: string, options?: { definition?: AnyDefinition }): unknown {
+    const { definition } = readOptions("function", FunctionOptions, options);
     const description = this.parts.functions.describe(name);
     const hidden = hiddenName(name) as NameOf<Module>;
     return openFunction(name, description, definition, {
@@ -475,13 +489,16 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       "the lease was released while the call was in flight; await calls before releasing",
     );
     const unreachable = this.#lanes.every((lane) => lane.lost !== undefined);
-    for (const lane of this.#lanes) lane.lose(released);
-    // A node whose machine died never says so.
-    await this.#node.release(this.#id, unreachable ? UNREACHABLE_RELEASE_MS : undefined);
-    this.#reactor.close();
-    this.#memory.close();
-    this.#attachment.close();
-    this.#onReleased(this);
+    try {
+      for (const lane of this.#lanes) lane.lose(released);
+      // A node whose machine died never says so.
+      await this.#node.release(this.#id, unreachable ? UNREACHABLE_RELEASE_MS : undefined);
+    } finally {
+      this.#onReleased(this);
+      this.#reactor.close();
+      this.#memory.close();
+      this.#attachment.close();
+    }
   }
 
   /** Remembers where buffers lie. Returns whether they lie in the lease's memory, where nothing need be done for a call. */

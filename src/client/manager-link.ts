@@ -12,6 +12,7 @@ import {
   managerToClientVocabulary,
 } from "../protocol/manager-messages.ts";
 import { VERSION } from "../version.ts";
+import { DEFAULT_PATIENCE, untilAborted, within } from "./waiting.ts";
 
 /** Which nodes are new or different, and the names of those that are gone. */
 export interface NodesChange {
@@ -56,7 +57,7 @@ export class ManagerSubscription {
   }
 
   /**
-   * Subscribes; resolves when the list of nodes has come. From then on it is kept up to date in the background, and does not keep
+   * Subscribes; resolves when the list of nodes has come, and waits no longer than `patience` says. From then on it is kept up to date in the background, and does not keep
    * the program alive.
    *
    * @throws {NodeUnreachable} when no manager answers, {@link LeaseRefused} when it refuses this client.
@@ -64,11 +65,13 @@ export class ManagerSubscription {
   static async connect(
     manager: Address | string,
     token: string | null = null,
+    { timeoutMs, signal } = DEFAULT_PATIENCE,
   ): Promise<ManagerSubscription> {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
     const subscription = new ManagerSubscription(address, token);
     try {
-      await subscription.#first.promise;
+      const late = () => subscription.#unreachable(`no answer within ${timeoutMs} ms`);
+      await untilAborted(within(subscription.#first.promise, timeoutMs, late), signal);
       subscription.#rest();
       return subscription;
     } catch (error) {

@@ -1,36 +1,7 @@
-/** What a caller can ask of `map`, and what it yields. */
-import { UsageError } from "../errors.ts";
-import { type SubmitOptions, knownDuration, wholeDeadline, wholeRetries } from "./call-options.ts";
+/** What `map` takes and yields, and the terms on which it runs. */
 import type { LeaseBuffer, TypedArray } from "./lease-memory.ts";
-
-export interface MapOptions extends Pick<
-  SubmitOptions,
-  "deadlineMs" | "durationMs" | "retries" | "signal"
-> {
-  /** Calls in flight on all workers together. Default: 64 per worker, or its slots. Fewer where the lease's memory holds no more. */
-  concurrency?: number;
-  /** Whether results come in the order of the inputs, else as they finish. Default true. */
-  ordered?: boolean;
-  /** Yields failures of calls as items instead of ending with the first. Default false. */
-  settled?: boolean;
-}
-
-export interface RawMapOptions extends MapOptions {
-  /** Inputs that are copied: room for one result. Default: as much as its input has. */
-  outputBytes?: number;
-}
-
-/** How values become inputs, and outputs results. */
-export interface CodecMapOptions<Value, Result> extends MapOptions {
-  /** Room for the input of one value. */
-  inputBytes: number | ((value: Value) => number);
-  /** Room for the result of one value. */
-  outputBytes: number;
-  /** Puts a value into the input; returns how many bytes it takes, if not all. Must leave what it was given alone afterwards. */
-  write(value: Value, input: Uint8Array<ArrayBuffer>): number | void;
-  /** Takes the result out of the bytes that the function wrote; they are overwritten as soon as it has returned. */
-  read(output: Uint8Array<ArrayBuffer>, value: Value, index: number): Result;
-}
+import { wholeDeadline } from "./call-options.ts";
+import type { MapOptions } from "./options/call-options.ts";
 
 /** Buffers of the lease, used as they are. */
 export type MapPair = readonly [input: LeaseBuffer, output: LeaseBuffer];
@@ -71,11 +42,9 @@ export interface MapTerms {
 /** Calls in flight per worker that hide a turn of the event loop. */
 const CALLS_PER_WORKER = 64;
 
-/** For workers with so many slots each. Throws {@link UsageError}. */
-export function readMapOptions(options: MapOptions, slots: readonly number[]): MapTerms {
-  const { concurrency, ordered = true, settled = false, signal } = options;
-  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency >= 1))
-    throw new UsageError(`concurrency must be a whole number from 1; it is ${concurrency}`);
+/** Of options that were checked, for workers with so many slots each. */
+export function termsOf(options: MapOptions, slots: readonly number[]): MapTerms {
+  const { concurrency, ordered = true, settled = false, retries = 0, durationMs = 0 } = options;
   const sum = (of: (slots: number) => number) => slots.reduce((all, each) => all + of(each), 0);
   return {
     concurrency: Math.min(
@@ -85,8 +54,8 @@ export function readMapOptions(options: MapOptions, slots: readonly number[]): M
     ordered,
     settled,
     deadlineMs: wholeDeadline(options.deadlineMs),
-    durationMs: knownDuration(options.durationMs),
-    retries: wholeRetries(options.retries),
-    signal,
+    durationMs,
+    retries,
+    signal: options.signal,
   };
 }

@@ -1,6 +1,7 @@
 /** What a map does with its values: how one becomes the input of a call, and what its output becomes. */
-import type { CodecMapOptions, MapInput, MapPair, MapResult } from "./map-options.ts";
+import type { MapInput, MapPair, MapResult } from "./map-options.ts";
 import type { Station } from "./map-station.ts";
+import type { CodecMapOptions } from "./options/call-options.ts";
 
 export interface MapShape<Value, Result> {
   /** Brings a value to where its call finds it. Throws {@link OutOfLeaseMemory} when the lease has no room for it. */

@@ -12,7 +12,8 @@ export class MapSource<Value> {
   /** Called when a value has come, or the end, or an error, that `take` could not wait for. */
   readonly #onNews: () => void;
   #owed = false;
-  #come: IteratorResult<Value> | undefined;
+  /** The value that has come, in `value`, or the end. */
+  #come: { found: boolean } | undefined;
   #failure: { error: unknown } | undefined;
 
   /** Throws {@link UsageError} when the values cannot be iterated. */
@@ -23,7 +24,7 @@ export class MapSource<Value> {
     if (iterator === undefined)
       throw new UsageError("map needs an iterable of inputs, such as an array or a generator");
     this.#iterator = iterator;
-    this.#asynchronous = asynchronous !== undefined;
+    this.#asynchronous = asynchronous !== undefined && asynchronous !== null;
     this.#onNews = onNews;
   }
 
@@ -31,21 +32,19 @@ export class MapSource<Value> {
   take(): boolean {
     if (this.exhausted) return false;
     if (this.#asynchronous) return this.#takeLater();
-    let step;
     try {
-      step = (this.#iterator as Iterator<Value>).next();
+      return this.#accept((this.#iterator as Iterator<Value>).next());
     } catch (error) {
       this.exhausted = true;
       throw error;
     }
-    return this.#accept(step);
   }
 
   /** Tells the iterable that no more is wanted. Resolves when it has heard; one that owes a value is not waited for. */
   async close(): Promise<void> {
     if (this.exhausted) return;
     this.exhausted = true;
-    const returned = Promise.resolve(this.#iterator.return?.());
+    const returned = (async () => await this.#iterator.return?.())();
     if (!this.#owed) await returned;
     else returned.catch(() => {});
   }
@@ -58,7 +57,7 @@ export class MapSource<Value> {
     const come = this.#come;
     if (come !== undefined) {
       this.#come = undefined;
-      return this.#accept(come);
+      return come.found;
     }
     if (!this.#owed) void this.#ask();
     return false;
@@ -67,7 +66,7 @@ export class MapSource<Value> {
   async #ask(): Promise<void> {
     this.#owed = true;
     try {
-      this.#come = await this.#iterator.next();
+      this.#come = { found: this.#accept(await this.#iterator.next()) };
     } catch (error) {
       this.#failure = { error };
     }

@@ -1,15 +1,9 @@
 /** What `map` of a lease and of a group come to. */
-import { NO_OPTIONS } from "./call-options.ts";
-import type {
-  CodecMapOptions,
-  MapInput,
-  MapResult,
-  RawMapOptions,
-  Settled,
-  Source,
-} from "./map-options.ts";
+import type { MapInput, MapResult, Settled, Source } from "./map-options.ts";
 import { type MapShape, codecShape, rawShape } from "./map-shape.ts";
 import { Mapping } from "./mapping.ts";
+import { AnyCodecMapOptions, type CodecMapOptions, RawMapOptions } from "./options/call-options.ts";
+import { readOptions } from "./options/read.ts";
 import type { LeaseParts } from "./submission.ts";
 
 /** Calls a function once per value: which values go with which options. `Inputs` are what raw functions may be given. */
@@ -37,7 +31,8 @@ export interface MapMethod<Name extends string, Inputs extends MapInput> {
   ): AsyncIterableIterator<Result, undefined>;
 }
 
-type AnyMapOptions = RawMapOptions | CodecMapOptions<unknown, unknown>;
+/** What only values that are neither buffers nor typed arrays need. */
+const CODEC = ["write", "read", "inputBytes"] as const;
 
 /** The `map` over the workers of these leases. */
 export function mapMethod<Name extends string, Inputs extends MapInput>(
@@ -46,12 +41,18 @@ export function mapMethod<Name extends string, Inputs extends MapInput>(
   const map = (
     name: Name,
     values: Source<unknown>,
-    options: AnyMapOptions = NO_OPTIONS,
+    given: object = {},
   ): AsyncIterableIterator<unknown, undefined> => {
-    const shape: MapShape<unknown, unknown> =
-      "write" in options
-        ? codecShape(options)
-        : (rawShape<MapInput>(options.outputBytes) as MapShape<unknown, unknown>);
+    if (typeof given === "object" && given !== null && CODEC.some((field) => field in given)) {
+      // The values are the program's: what its functions take and give is for its types to say.
+      const options = readOptions("map", AnyCodecMapOptions, given) as CodecMapOptions<
+        unknown,
+        unknown
+      >;
+      return new Mapping(leases, name, values, codecShape(options), options);
+    }
+    const options = readOptions("map", RawMapOptions, given);
+    const shape = rawShape<MapInput>(options.outputBytes) as MapShape<unknown, unknown>;
     return new Mapping(leases, name, values, shape, options);
   };
   return map as MapMethod<Name, Inputs>;

@@ -4,20 +4,16 @@
  */
 import { DeadlineExceeded, OutOfLeaseMemory } from "../errors.ts";
 import { ofInput } from "./map-failure.ts";
-import {
-  type MapOptions,
-  type MapTerms,
-  type Settled,
-  type Source,
-  readMapOptions,
-} from "./map-options.ts";
+import { type MapTerms, type Settled, type Source, termsOf } from "./map-options.ts";
 import type { MapShape } from "./map-shape.ts";
 import { MapSource } from "./map-source.ts";
 import type { MapItem, Station, StationOwner } from "./map-station.ts";
 import { Stations } from "./map-stations.ts";
+import type { MapOptions } from "./options/call-options.ts";
 import { mayRunAgain } from "./retry.ts";
 import { Ring } from "./ring.ts";
 import type { LeaseParts } from "./submission.ts";
+import { reasonOf, throwIfAborted } from "./waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 /** Inputs that are taken ahead of their results, for each call that may be in flight: a slow one holds up few others. */
@@ -149,8 +145,8 @@ export class Mapping<Value, Result, Yielded = Result>
   #open(): Running<Value, Result> {
     const { signal } = this.#options;
     const slots = this.#leases.flatMap((lease) => lease.lanes.map(() => lease.slots));
-    const terms = readMapOptions(this.#options, slots);
-    signal?.throwIfAborted();
+    const terms = termsOf(this.#options, slots);
+    throwIfAborted(signal);
     const maxAhead = AHEAD_PER_CALL * terms.concurrency;
     this.#running = {
       terms,
@@ -392,7 +388,7 @@ export class Mapping<Value, Result, Yielded = Result>
   // ---- the end ----
 
   #aborted(): void {
-    this.#failWith(this.#options.signal!.reason);
+    this.#failWith(reasonOf(this.#options.signal!));
     this.#giveUp(() => true);
   }
 

@@ -2,6 +2,7 @@
 import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../address.ts";
 import { Connection } from "../connection.ts";
+import { dial } from "../dial.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import {
   type RfaasError,
@@ -32,6 +33,7 @@ import type { Usage } from "../protocol/usage.ts";
 import { VERSION } from "../version.ts";
 import { PackageSender } from "./package-upload.ts";
 import { remoteCause } from "./remote-error.ts";
+import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "./waiting.ts";
 
 /** What a lease hears about itself. */
 export interface LeaseListener {
@@ -55,11 +57,8 @@ export interface GrantedLease {
 export type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
 type Pending<T> = PromiseWithResolvers<T>;
 
-const CONNECT_TIMEOUT_MS = 10_000;
 /** A node that hangs keeps nobody longer than this from going on. */
 const RELEASE_LIMIT_MS = 10_000;
-/** A machine that vanished is noticed, in the end. */
-const KEEP_ALIVE_MS = 10_000;
 
 export class NodeConnection {
   readonly address: string;
@@ -109,29 +108,36 @@ export class NodeConnection {
     });
   }
 
-  /** Connects and greets. Throws {@link NodeUnreachable}, or {@link LeaseRefused} when the node does not serve this client. */
+  /**
+   * Connects and greets.
+   *
+   * @throws {NodeUnreachable} no node answers in time
+   * @throws {LeaseRefused} the node does not serve this client
+   */
   static async connect(
     address: Address,
     fabrics: readonly FabricName[],
     token: string | null,
+    patience = DEFAULT_PATIENCE,
   ): Promise<NodeConnection> {
+    const startedMs = performance.now();
     const shown = formatAddress(address);
     const node = new NodeConnection(shown, fabrics, token);
-    const socket = node.#connection.handler();
+    const { timeoutMs, signal } = patience;
+    const dialling = dial(address, node.#connection);
+    const late = () => new Error(`no answer within ${timeoutMs} ms`);
     try {
-      if (address.kind === "unix") await Bun.connect({ unix: address.path, socket });
-      else {
-        const peer = await Bun.connect({ hostname: address.host, port: address.port, socket });
-        peer.setKeepAlive(true, KEEP_ALIVE_MS);
-      }
+      await untilAborted(within(dialling.connected, timeoutMs, late), signal);
     } catch (cause) {
+      dialling.giveUp();
+      if (signal?.aborted) throw cause;
       throw new NodeUnreachable(
         shown,
         `no node answers at ${shown} (${(cause as Error).message}); start one with: rfaas serve --listen ${shown}`,
         { cause },
       );
     }
-    return await node.#greet();
+    return await node.#greet(patience, performance.now() - startedMs);
   }
 
   /** Greets a node at the other end of a descriptor. `exited` rejects when its process ends. */
@@ -139,14 +145,15 @@ export class NodeConnection {
     fd: number,
     fabrics: readonly FabricName[],
     exited: Promise<never>,
+    patience: Patience,
   ): Promise<NodeConnection> {
     const node = new NodeConnection("private", fabrics, null);
     exited.catch((error) => node.#end(error));
     await watchDescriptor(fd, node.#connection.handler());
-    return await node.#greet();
+    return await node.#greet(patience, 0);
   }
 
-  async #greet(): Promise<NodeConnection> {
+  async #greet({ timeoutMs, signal }: Patience, passedMs: number): Promise<NodeConnection> {
     this.#connection.send({
       t: "hello",
       protocol: PROTOCOL_VERSION,
@@ -156,41 +163,40 @@ export class NodeConnection {
       machine: machineId(),
       token: this.#token,
     });
-    const timer = setTimeout(
-      () =>
-        this.#end(
-          new NodeUnreachable(
-            this.address,
-            `the node at ${this.address} did not greet within ${CONNECT_TIMEOUT_MS} ms; is it an rfaas node?`,
-          ),
-        ),
-      CONNECT_TIMEOUT_MS,
-    );
+    const late = () =>
+      new NodeUnreachable(
+        this.address,
+        `the node at ${this.address} did not greet within ${timeoutMs} ms; is it an rfaas node?`,
+      );
     try {
-      this.welcome = await this.#welcome.promise;
+      const leftMs = Math.max(0, timeoutMs - passedMs);
+      const greeted = within(this.#welcome.promise, leftMs, late);
+      this.welcome = await untilAborted(greeted, signal);
       this.#rest();
       return this;
     } catch (error) {
-      this.#connection.close();
+      this.#connection.terminate();
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
   /** What the node said of itself. */
   welcome!: Welcome;
 
-  /** Asks for a lease and waits until its workers have loaded the module, which its user calls `name`. */
+  /**
+   * Asks for a lease and waits until its workers have loaded the module, which its user calls `name`. When the signal aborts, the
+   * node hears that the lease is not wanted any more.
+   */
   async allocate(
     request: AllocateRequest,
     name: string,
     listener: LeaseListener,
+    signal?: AbortSignal,
   ): Promise<GrantedLease> {
     this.#throwIfOver();
     const mailbox = request.fabric === "shm" ? new Mailbox() : undefined;
+    const id = this.#nextId++;
     try {
-      const id = this.#nextId++;
       const pending = {
         ...Promise.withResolvers<Granted>(),
         module: request.module,
@@ -200,7 +206,7 @@ export class NodeConnection {
       this.#grants.set(id, pending);
       this.#connection.ref();
       this.#connection.send({ t: "allocate", id, mailbox: mailbox?.name ?? null, ...request });
-      const granted = await pending.promise;
+      const granted = await untilAborted(pending.promise, signal);
       if (!mailbox) return { granted, descriptors: [] };
       // The node sent them before it sent the grant.
       const descriptors = mailbox.receive(granted.nonce);
@@ -215,6 +221,7 @@ export class NodeConnection {
       return { granted, descriptors };
     } finally {
       mailbox?.close();
+      if (this.#grants.delete(id)) this.#connection.send({ t: "withdraw", id });
       this.#rest();
     }
   }
@@ -245,18 +252,8 @@ export class NodeConnection {
   }
 
   /** What a lease has cost so far. Rejects with {@link LeaseLost} when it is over. */
-  async usage(lease: number): Promise<Usage> {
-    this.#throwIfOver();
-    const id = this.#nextId++;
-    const pending = Promise.withResolvers<Usage>();
-    this.#usages.set(id, pending);
-    this.#connection.ref();
-    this.#connection.send({ t: "ask-usage", id, lease });
-    try {
-      return await pending.promise;
-    } finally {
-      this.#rest();
-    }
+  usage(lease: number, signal?: AbortSignal): Promise<Usage> {
+    return this.#ask(this.#usages, { t: "ask-usage", lease }, signal);
   }
 
   /** Tells the node that nobody waits for a call any more. */
@@ -264,41 +261,41 @@ export class NodeConnection {
     this.#connection.send({ t: "cancel", lease, worker, slot, sequence, gently });
   }
 
-  async status(): Promise<Status> {
-    this.#throwIfOver();
-    const id = this.#nextId++;
-    const pending = Promise.withResolvers<Status>();
-    this.#statuses.set(id, pending);
-    this.#connection.ref();
-    this.#connection.send({ t: "ask-status", id });
-    try {
-      return await pending.promise;
-    } finally {
-      this.#rest();
-    }
+  status(signal?: AbortSignal): Promise<Status> {
+    return this.#ask(this.#statuses, { t: "ask-status" }, signal);
   }
 
   /** The leases that the node shows to this client. */
-  async leases(): Promise<Leases> {
-    this.#throwIfOver();
-    const id = this.#nextId++;
-    const pending = Promise.withResolvers<Leases>();
-    this.#listings.set(id, pending);
-    this.#connection.ref();
-    this.#connection.send({ t: "ask-leases", id });
-    try {
-      return await pending.promise;
-    } finally {
-      this.#rest();
-    }
+  leases(signal?: AbortSignal): Promise<Leases> {
+    return this.#ask(this.#listings, { t: "ask-leases" }, signal);
   }
 
-  /** Ends the connection; the node takes back what was leased over it. */
-  async close(): Promise<void> {
+  /** Ends the connection for a `reason`; the node takes back what was leased over it. */
+  async close(reason: RfaasError = closed()): Promise<void> {
+    this.#end(reason);
     this.#connection.close();
     // What a vanished node has not acknowledged keeps nobody.
     this.#connection.unref();
     await this.#closed.promise;
+  }
+
+  async #ask<Answer>(
+    waiting: Map<number, Pending<Answer>>,
+    question: { t: "ask-status" } | { t: "ask-leases" } | { t: "ask-usage"; lease: number },
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
+    this.#throwIfOver();
+    const id = this.#nextId++;
+    const pending = Promise.withResolvers<Answer>();
+    waiting.set(id, pending);
+    this.#connection.ref();
+    this.#connection.send({ ...question, id });
+    try {
+      return await untilAborted(pending.promise, signal);
+    } finally {
+      waiting.delete(id);
+      this.#rest();
+    }
   }
 
   #hold(): Disposable {
@@ -337,9 +334,11 @@ export class NodeConnection {
         );
       case "granted": {
         const pending = take(this.#grants, message.id);
+        // Nobody waits for it any more.
+        if (!pending) return this.#connection.send({ t: "release", lease: message.lease });
         // At once: the loss of the lease may be the very next message.
-        if (pending) this.#listeners.set(message.lease, pending.listener);
-        return pending?.resolve(message);
+        this.#listeners.set(message.lease, pending.listener);
+        return pending.resolve(message);
       }
       case "denied": {
         const pending = take(this.#grants, message.id);
@@ -396,6 +395,9 @@ export class NodeConnection {
     this.#closed.resolve();
   }
 }
+
+const closed = () =>
+  new LeaseRefused("RFAAS_CONNECTION_CLOSED", "the connection was closed; open another one");
 
 function take<K, V>(map: Map<K, V>, key: K): V | undefined {
   const value = map.get(key);

@@ -1,11 +1,13 @@
 /** A node's cache of packages, for whoever looks after it. */
 import { UsageError } from "../errors.ts";
-import type { PackageOptions } from "../package/builder.ts";
-import { PACKAGE } from "../package/manifest.ts";
+import { PACKAGE, packageNamed } from "../package/manifest.ts";
 import type { StoredPackage } from "../protocol/package-messages.ts";
 import { findModule } from "./modules.ts";
 import type { NodeConnection } from "./node-connection.ts";
-import type { UploadProgress } from "./package-upload.ts";
+import { PushOptions, WaitOptions } from "./options/allocate-options.ts";
+import { readOptions } from "./options/read.ts";
+import { show } from "./options/show.ts";
+import { untilAborted, throwIfAborted } from "./waiting.ts";
 
 export class NodePackages {
   readonly #connection: NodeConnection;
@@ -23,26 +25,30 @@ export class NodePackages {
    * @throws {PackageTooLarge} the node does not take it
    * @throws {LeaseRefused} the node cannot store it
    */
-  async push(
-    module: string | URL,
-    options: PackageOptions & { onProgress?: (progress: UploadProgress) => void } = {},
-  ): Promise<string> {
-    const { package: made, name } = await findModule(module, options);
+  async push(module: string | URL, options?: PushOptions): Promise<string> {
+    const { onProgress, signal, ...packaging } = readOptions("push", PushOptions, options);
+    throwIfAborted(signal);
+    const { package: made, name } = await untilAborted(findModule(module, packaging), signal);
     if (!made)
       throw new UsageError(`${name} has no bytes to push; name a module or a package file`);
-    await this.#connection.packages.send(made, options.onProgress);
+    await this.#connection.packages.send(made, onProgress, signal);
     return made.hash;
   }
 
   /** What the node has, the last used first. */
-  async list(): Promise<StoredPackage[]> {
-    return await this.#connection.packages.list();
+  async list(options?: WaitOptions): Promise<StoredPackage[]> {
+    const { signal } = readOptions("list", WaitOptions, options);
+    return await this.#connection.packages.list(signal);
   }
 
   /** Removes a package. Throws {@link UsageError} when it is not there, or a lease uses it. */
-  async remove(hash: string): Promise<void> {
-    await this.#connection.packages.remove(
-      hash.startsWith(PACKAGE) ? hash.slice(PACKAGE.length) : hash,
-    );
+  async remove(hash: string, options?: WaitOptions): Promise<void> {
+    const { signal } = readOptions("remove", WaitOptions, options);
+    const digits = String(hash).startsWith(PACKAGE) ? hash.slice(PACKAGE.length) : hash;
+    if (!packageNamed(`${PACKAGE}${digits}`))
+      throw new UsageError(
+        `a package is named by the 64 hexadecimal digits of its hash; it is ${show(hash)}; see rfaas package ls`,
+      );
+    await this.#connection.packages.remove(digits, signal);
   }
 }

@@ -1,53 +1,51 @@
 /** From what the user names, a manager or a list of nodes, to a cluster; or to one node of it. */
 import { NodeUnreachable, UsageError } from "../errors.ts";
 import { Placement } from "../lease/placement.ts";
-import type { FabricName } from "../protocol/messages.ts";
-import type { VerbsOptions } from "../fabric/offer.ts";
 import { Cluster, type ClusterContext } from "./cluster.ts";
 import { ManagerSubscription } from "./manager-link.ts";
 import { nodesFromAddresses, readNodeList } from "./node-list.ts";
-
-export type ClusterOptions = {
-  /** What moves the bytes of calls. Default: `"shm"` on a node's machine, else `"verbs"`. */
-  fabric?: FabricName;
-  /** A token of the manager or the nodes' owner, where one is asked for. Default: `$RFAAS_TOKEN`. */
-  token?: string;
-  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
-  verbs?: VerbsOptions;
-} & (
-  | {
-      /** `HOST:PORT` of the manager, which knows the nodes. */
-      manager: string;
-      nodes?: undefined;
-    }
-  | {
-      /** No manager: the path of a list such as `nodes.json`, or the addresses themselves. */
-      nodes: string | readonly string[];
-      manager?: undefined;
-    }
-);
+import {
+  type ClusterOptions,
+  ListedClusterOptions,
+  ManagedClusterOptions,
+} from "./options/connect-options.ts";
+import { readOptions } from "./options/read.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS, type Patience, throwIfAborted } from "./waiting.ts";
 
 /** Whether options ask for a cluster: a key without a value does not. */
-export function namesCluster(options: object): options is ClusterOptions {
+export function namesCluster(options: unknown): options is ClusterOptions {
+  if (typeof options !== "object" || options === null) return false;
   const { manager, nodes } = options as Partial<ClusterOptions>;
   return manager !== undefined || nodes !== undefined;
+}
+
+/** Throws {@link UsageError} when they are wrong, or name both a manager and nodes. */
+export function readClusterOptions(options: ClusterOptions): ClusterOptions {
+  if (options.manager !== undefined && options.nodes !== undefined)
+    throw new UsageError("a cluster has a manager or a list of nodes; leave one of the two away");
+  return options.manager !== undefined
+    ? readOptions("invoker", ManagedClusterOptions, options)
+    : readOptions("invoker", ListedClusterOptions, options);
 }
 
 /**
  * Opens a cluster.
  *
  * @throws {NodeUnreachable} the manager does not answer
- * @throws {UsageError} the list of nodes is wrong, or both are named
+ * @throws {UsageError} the list of nodes is wrong
  */
 export async function openCluster(
   options: ClusterOptions,
   context: ClusterContext,
 ): Promise<Cluster> {
-  const { manager, nodes } = options;
-  if (manager !== undefined && nodes !== undefined)
-    throw new UsageError("a cluster has a manager or a list of nodes; leave one of the two away");
-  if (manager !== undefined)
-    return new Cluster(await ManagerSubscription.connect(manager, tokenOf(options)), context);
+  const { signal, connectTimeoutMs: timeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
+  throwIfAborted(signal);
+  if (options.manager !== undefined) {
+    const patience = { timeoutMs, signal };
+    const source = await ManagerSubscription.connect(options.manager, tokenOf(options), patience);
+    return new Cluster(source, context);
+  }
+  const { nodes } = options;
   const listed = typeof nodes === "string" ? readNodeList(nodes) : nodesFromAddresses(nodes);
   return new Cluster(listed, context);
 }
@@ -57,8 +55,12 @@ export async function openCluster(
  *
  * @throws {NodeUnreachable} the manager does not answer, or knows of no node that is up
  */
-export async function chooseNode(manager: string, token: string | null): Promise<string> {
-  using subscription = await ManagerSubscription.connect(manager, token);
+export async function chooseNode(
+  manager: string,
+  token: string | null,
+  patience?: Patience,
+): Promise<string> {
+  using subscription = await ManagerSubscription.connect(manager, token, patience);
   const up = [...subscription.nodes.values()].filter(({ state }) => state === "up");
   const placement = new Placement(Math.random);
   for (const node of up) placement.learn({ ...node, open: true });
@@ -78,5 +80,5 @@ export async function chooseNode(manager: string, token: string | null): Promise
   );
 }
 
-export const tokenOf = (options: { token?: string }): string | null =>
+export const tokenOf = (options: { token?: string | undefined }): string | null =>
   options.token ?? (process.env["RFAAS_TOKEN"] || null);

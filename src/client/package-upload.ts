@@ -10,6 +10,7 @@ import { CHUNK_BYTES, type Package, piecesOf } from "../package/package.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 import type { StoredPackage } from "../protocol/package-messages.ts";
 import { notify } from "./notify.ts";
+import { reasonOf, untilAborted } from "./waiting.ts";
 
 /** How far an upload has come. */
 export interface UploadProgress {
@@ -48,7 +49,7 @@ export class PackageSender {
   readonly #way: PackageWay;
   readonly #asked = new Map<number, (answer: Answer | RfaasError) => void>();
   /** By hash: several leases at once send a package once. */
-  readonly #uploads = new Map<string, { done: Promise<void>; listeners: Set<Listener> }>();
+  readonly #uploads = new Map<string, Upload>();
 
   constructor(way: PackageWay) {
     this.#way = way;
@@ -62,30 +63,40 @@ export class PackageSender {
    * @throws {LeaseRefused} the node cannot store it: its disk is full
    * @throws {NodeUnreachable} the connection ended
    */
-  async send(made: Package, onProgress: Listener | undefined): Promise<void> {
+  async send(made: Package, onProgress: Listener | undefined, signal?: AbortSignal): Promise<void> {
     let upload = this.#uploads.get(made.hash);
     if (!upload) {
       const listeners = new Set<Listener>();
       const tell = (progress: UploadProgress) =>
         listeners.forEach((listener) => notify(listener, progress));
-      upload = { listeners, done: this.#upload(made, tell) };
+      const stop = new AbortController();
+      upload = { listeners, stop, waiting: 0, done: this.#upload(made, tell, stop.signal) };
       this.#uploads.set(made.hash, upload);
-      const end = () => this.#uploads.delete(made.hash);
+      const end = () => this.#forget(made.hash, upload!);
       upload.done.then(end, end);
     }
     if (onProgress) upload.listeners.add(onProgress);
-    await upload.done;
+    upload.waiting++;
+    try {
+      await untilAborted(upload.done, signal);
+    } finally {
+      if (onProgress) upload.listeners.delete(onProgress);
+      if (--upload.waiting === 0 && signal?.aborted) {
+        this.#forget(made.hash, upload);
+        upload.stop.abort(reasonOf(signal));
+      }
+    }
   }
 
   /** What the node has. */
-  async list(): Promise<StoredPackage[]> {
-    const answer = await this.#ask((id) => ({ t: "ask-packages", id }));
+  async list(signal?: AbortSignal): Promise<StoredPackage[]> {
+    const answer = await this.#ask((id) => ({ t: "ask-packages", id }), signal);
     return answer.t === "packages" ? answer.packages : [];
   }
 
   /** Removes a package from the node's cache. Throws {@link UsageError} when it is not there, or in use. */
-  async remove(hash: string): Promise<void> {
-    await this.#ask((id) => ({ t: "remove-package", id, hash }));
+  async remove(hash: string, signal?: AbortSignal): Promise<void> {
+    await this.#ask((id) => ({ t: "remove-package", id, hash }), signal);
   }
 
   /** Whether the message was for us. */
@@ -109,19 +120,23 @@ export class PackageSender {
     for (const answered of [...this.#asked.values()]) answered(error);
   }
 
-  async #ask(question: (id: number) => ClientMessage): Promise<Answer> {
+  #forget(hash: string, upload: Upload): void {
+    if (this.#uploads.get(hash) === upload) this.#uploads.delete(hash);
+  }
+
+  async #ask(question: (id: number) => ClientMessage, signal?: AbortSignal): Promise<Answer> {
     using _ = this.#way.hold();
     const id = this.#way.nextId();
     const answers = this.#listen(id);
     try {
       this.#way.send(question(id));
-      return await answers.next();
+      return await untilAborted(answers.next(), signal);
     } finally {
       answers.close();
     }
   }
 
-  async #upload(made: Package, tell: Listener): Promise<void> {
+  async #upload(made: Package, tell: Listener, signal: AbortSignal): Promise<void> {
     using _ = this.#way.hold();
     const id = this.#way.nextId();
     const answers = this.#listen(id);
@@ -129,7 +144,7 @@ export class PackageSender {
     let over = false;
     try {
       this.#way.send({ t: "offer-package", id, hash, manifest: manifestBytes });
-      const first = await answers.next();
+      const first = await untilAborted(answers.next(), signal);
       over = first.t !== "needs-files";
       if (first.t !== "needs-files") return;
       const files = first.files.map((index) => {
@@ -145,7 +160,7 @@ export class PackageSender {
       let sentBytes = 0;
       let storedBytes = 0;
       const settle = async (): Promise<void> => {
-        const answer = await answers.next();
+        const answer = await untilAborted(answers.next(), signal);
         if (answer.t === "package-progress") storedBytes = answer.storedBytes;
         else if (answer.t === "package-stored") {
           over = true;
@@ -156,6 +171,7 @@ export class PackageSender {
       for await (const bytes of joined(files, contents)) {
         while (sentBytes - storedBytes > WINDOW_BYTES - bytes.length && !over) await settle();
         if (over) break;
+        signal.throwIfAborted();
         this.#way.send({ t: "package-chunk", id, bytes });
         sentBytes += bytes.length;
       }
@@ -194,6 +210,15 @@ export class PackageSender {
 }
 
 type Listener = (progress: UploadProgress) => void;
+
+/** A package on its way. */
+interface Upload {
+  readonly done: Promise<void>;
+  readonly listeners: Set<Listener>;
+  /** Aborted when nobody waits for it any more. */
+  readonly stop: AbortController;
+  waiting: number;
+}
 
 /** The files' bytes in pieces of one size, so that many small files are few messages. */
 async function* joined(

@@ -10,7 +10,11 @@ import type {
 } from "../function/struct.ts";
 import type { Call } from "./call.ts";
 import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
-import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
+import {
+  type InvokeOptions,
+  type SubmitOptions,
+  checkInvokeOptions,
+} from "./options/call-options.ts";
 import type { FunctionHost } from "./typed-function.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
 
@@ -108,6 +112,7 @@ class StructCalls {
     return {
       ...views,
       invoke: (options) => {
+        if (options !== undefined) checkInvokeOptions(options);
         if (options?.deadlineMs === undefined) host.invoke(buffers.input, buffers.output, options);
         else (call = host.submit(buffers.input, buffers.output, options)).get();
         return views.output;

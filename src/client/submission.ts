@@ -2,19 +2,15 @@
 import { REPORTED } from "../../ffi/layout.ts";
 import { DeadlineExceeded, QueueFull } from "../errors.ts";
 import { Call } from "./call.ts";
-import {
-  NO_OPTIONS,
-  type SubmitOptions,
-  knownDuration,
-  wholeDeadline,
-  wholeRetries,
-} from "./call-options.ts";
+import { NO_OPTIONS, wholeDeadline } from "./call-options.ts";
 import type { FunctionTable } from "./function-table.ts";
 import type { LeaseBuffer, LeaseMemory } from "./lease-memory.ts";
 import type { LeaseTerm } from "./lease-term.ts";
+import { type SubmitOptions, checkSubmitOptions } from "./options/call-options.ts";
 import { Picking } from "./picking.ts";
 import type { Reactor } from "./reactor.ts";
 import { mayRunAgain } from "./retry.ts";
+import { reasonOf } from "./waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 /** What calls of a lease are made of. */
@@ -42,7 +38,10 @@ export class Submission {
   }
 
   submit(name: string, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions): Call {
-    const lane = this.pick(options.worker);
+    if (options !== NO_OPTIONS) checkSubmitOptions(options);
+    // A getter of the program's must not throw once the call is in flight.
+    const { signal, worker } = options;
+    const lane = this.pick(worker);
     const call = this.#newCall(lane, name, input, output, options);
     if (call.done) return call;
     call.enter();
@@ -52,7 +51,7 @@ export class Submission {
       call.leave();
       throw error;
     }
-    if (options !== NO_OPTIONS) this.#bindEnd(call, options);
+    if (options !== NO_OPTIONS) this.#bindEnd(call, signal);
     return call;
   }
 
@@ -62,7 +61,10 @@ export class Submission {
     output: LeaseBuffer,
     options: SubmitOptions,
   ): Call | null {
-    const lane = this.pick(options.worker);
+    if (options !== NO_OPTIONS) checkSubmitOptions(options);
+    // A getter of the program's must not throw once the call is in flight.
+    const { signal, worker } = options;
+    const lane = this.pick(worker);
     const call = this.#newCall(lane, name, input, output, options);
     if (call.done) return call;
     call.enter();
@@ -70,7 +72,7 @@ export class Submission {
       call.leave();
       return null;
     }
-    if (options !== NO_OPTIONS) this.#bindEnd(call, options);
+    if (options !== NO_OPTIONS) this.#bindEnd(call, signal);
     return call;
   }
 
@@ -97,12 +99,12 @@ export class Submission {
   #apply(call: Call, { durationMs, retries, timings, signal, onProgress }: SubmitOptions): void {
     call.onProgress = onProgress;
     call.submittedNs = call.queuedSinceNs = Bun.nanoseconds();
-    call.durationMs = knownDuration(durationMs);
-    const left = wholeRetries(retries);
+    call.durationMs = durationMs ?? 0;
+    const left = retries ?? 0;
     if (left > 0)
       call.retry = (failed, error) => failed.attempt < left && this.#again(failed, error);
     if (timings) call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
-    if (signal?.aborted) call.end(0, signal.reason);
+    if (signal?.aborted) call.end(0, reasonOf(signal));
   }
 
   /** Submits the call to another worker, after a failure that this may mend. Returns whether it did. */
@@ -123,7 +125,7 @@ export class Submission {
   }
 
   /** What ends a call from this side. */
-  #bindEnd(call: Call, { signal }: SubmitOptions): void {
+  #bindEnd(call: Call, signal: AbortSignal | undefined): void {
     const { deadlineMs } = call;
     if (call.done || (deadlineMs === 0 && !signal)) return;
     const giveUp = (reason: unknown) => call.driver.giveUp(call, reason);
@@ -134,7 +136,7 @@ export class Submission {
             call.driver.harvest();
             giveUp(new DeadlineExceeded(deadlineMs));
           }, deadlineMs);
-    const abort = () => giveUp(signal!.reason);
+    const abort = () => giveUp(reasonOf(signal!));
     signal?.addEventListener("abort", abort, { once: true });
     const { cleanUp } = call;
     call.cleanUp = () => {

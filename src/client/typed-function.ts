@@ -20,7 +20,7 @@ import type {
 import { type Struct, type StructFields, isStruct, struct } from "../function/struct.ts";
 import type { FunctionDescription } from "../protocol/messages.ts";
 import type { Call } from "./call.ts";
-import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
+import type { InvokeOptions, SubmitOptions } from "./options/call-options.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import { type StructFunction, openStruct } from "./struct-function.ts";
 import { type TypedFunction, openTyped } from "./value-function.ts";

@@ -9,7 +9,12 @@ import { isStandard } from "../function/schema-kind.ts";
 import type { StandardSchema } from "../function/schema-types.ts";
 import type { Call } from "./call.ts";
 import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
-import type { InvokeOptions, SubmitOptions } from "./call-options.ts";
+import {
+  type InvokeOptions,
+  type SubmitOptions,
+  checkInvokeOptions,
+  checkSubmitOptions,
+} from "./options/call-options.ts";
 import { ResultWaits } from "./remote-error.ts";
 import type { FunctionHost } from "./typed-function.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
@@ -93,6 +98,7 @@ class ValueCalls {
   }
 
   async call(value: unknown, options?: SubmitOptions): Promise<unknown> {
+    if (options !== undefined) checkSubmitOptions(options);
     this.#checkValue(value);
     const buffers = this.#pool.take();
     let call: Call | undefined;
@@ -116,6 +122,7 @@ class ValueCalls {
   }
 
   invoke(value: unknown, options?: InvokeOptions): unknown {
+    if (options !== undefined) checkInvokeOptions(options);
     this.#checkValue(value);
     const buffers = this.#pool.take();
     let call: Call | undefined;

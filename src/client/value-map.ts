@@ -1,7 +1,10 @@
 /** Many calls on values: as one asynchronous iteration, or one on each worker; for handles of typed functions. */
-import type { SubmitOptions } from "./call-options.ts";
 import { ofInput } from "./map-failure.ts";
-import { type MapOptions, type Settled, type Source, readMapOptions } from "./map-options.ts";
+import { type Settled, type Source, termsOf } from "./map-options.ts";
+import { MapSource } from "./map-source.ts";
+import { MapOptions, type SubmitOptions, ValueBroadcastOptions } from "./options/call-options.ts";
+import { readOptions } from "./options/read.ts";
+import { reasonOf } from "./waiting.ts";
 
 /** Ways to make many calls of one function. */
 export interface ManyCalls<Input, Output> {
@@ -9,7 +12,7 @@ export interface ManyCalls<Input, Output> {
    * Calls the function once on every worker with the same value, and resolves to what each came to, by worker: one that is lost is
    * there as `rejected`.
    */
-  broadcast(value: Input, options?: BroadcastOptions): Promise<PromiseSettledResult<Output>[]>;
+  broadcast(value: Input, options?: ValueBroadcastOptions): Promise<PromiseSettledResult<Output>[]>;
   /**
    * Calls the function once per value, with as many calls in flight as the workers take, and yields the results in the order of the
    * values (`ordered: false`: as they finish). Values are taken as there is room for them. The first failure ends it, with the
@@ -34,8 +37,14 @@ interface Item {
   outcome: Settled<unknown> | undefined;
 }
 
+/** Whoever reads the results. */
+interface Reader {
+  /** No more are wanted. */
+  left: boolean;
+  wake(): void;
+}
+
 type Call = (value: never, options: SubmitOptions) => PromiseLike<unknown>;
-type BroadcastOptions = Pick<SubmitOptions, "deadlineMs" | "durationMs" | "signal" | "onProgress">;
 
 /** The `map` of a handle that is called with `call`. */
 export function mapOf(
@@ -43,8 +52,19 @@ export function mapOf(
   { workers, slots }: { workers: number; slots: number },
 ): ManyCalls<unknown, unknown>["map"] {
   const each = new Array<number>(workers).fill(slots);
-  return ((values: Source<unknown>, options: MapOptions = {}) =>
-    mapValues(call, values, options, each)) as ManyCalls<unknown, unknown>["map"];
+  return ((values: Source<unknown>, options?: MapOptions) => {
+    const reader: Reader = { left: false, wake() {} };
+    const read = readOptions("map", MapOptions, options);
+    const results = mapValues(call, values, read, each, reader);
+    // A generator that is asked for its next result hears of nothing else until that has come.
+    const leave = results.return.bind(results);
+    results.return = (value) => {
+      reader.left = true;
+      reader.wake();
+      return leave(value);
+    };
+    return results;
+  }) as ManyCalls<unknown, unknown>["map"];
 }
 
 /** The `broadcast` of a handle that is called with `call`. */
@@ -52,38 +72,33 @@ export function broadcastOf(
   call: Call,
   { workers }: { workers: number },
 ): ManyCalls<unknown, unknown>["broadcast"] {
-  return async (value, options) =>
-    await Promise.allSettled(
+  return async (value, given) => {
+    const options = readOptions("broadcast", ValueBroadcastOptions, given);
+    return await Promise.allSettled(
       Array.from({ length: workers }, (_, worker) => call(value as never, { ...options, worker })),
     );
+  };
 }
 
 /** `slots` are those of each worker; they bound how many calls are in flight. */
-export async function* mapValues(
+async function* mapValues(
   call: Call,
   values: Source<unknown>,
   options: MapOptions,
   slots: readonly number[],
+  reader: Reader,
 ): AsyncGenerator<unknown, void> {
-  const { concurrency, ordered, settled } = readMapOptions(options, slots);
-  const { deadlineMs, durationMs, retries, signal } = options;
-  const callOptions: SubmitOptions = {
-    ...(deadlineMs === undefined ? {} : { deadlineMs }),
-    ...(durationMs === undefined ? {} : { durationMs }),
-    ...(retries === undefined ? {} : { retries }),
-    ...(signal === undefined ? {} : { signal }),
-  };
-  const source = new Pulling(values);
+  const { concurrency, ordered, settled, signal } = termsOf(options, slots);
+  const { concurrency: _, ordered: __, settled: ___, ...callOptions } = options;
+  let changed = Promise.withResolvers<void>();
+  const tell = (): void => changed.resolve();
+  const source = new MapSource(values, tell);
+  reader.wake = tell;
   /** In the order of the values, those that are yielded next first. */
   const items: Item[] = [];
   let inFlight = 0;
-  let changed = Promise.withResolvers<void>();
-  const start = (value: unknown, index: number): void => {
-    const item: Item = { index, outcome: undefined };
-    items.push(item);
-    inFlight++;
-    void run(item, value);
-  };
+  /** What the values' own iterator has thrown. */
+  let failure: { error: unknown } | undefined;
   const run = async (item: Item, value: unknown): Promise<void> => {
     const { index } = item;
     try {
@@ -93,12 +108,25 @@ export async function* mapValues(
       item.outcome = { status: "rejected", index, reason };
     }
     inFlight--;
-    changed.resolve();
+    tell();
   };
+  const take = (): boolean => {
+    try {
+      return source.take();
+    } catch (error) {
+      failure = { error };
+      return false;
+    }
+  };
+  signal?.addEventListener("abort", tell);
   try {
     for (let index = 0; ;) {
-      while (items.length < concurrency && source.take(() => changed.resolve()))
-        start(source.value, index++);
+      while (items.length < concurrency && !signal?.aborted && take()) {
+        const item: Item = { index: index++, outcome: undefined };
+        items.push(item);
+        inFlight++;
+        void run(item, source.value);
+      }
       const at = ordered ? 0 : items.findIndex(({ outcome }) => outcome !== undefined);
       const outcome = items[at]?.outcome;
       if (outcome !== undefined) {
@@ -108,73 +136,22 @@ export async function* mapValues(
         else throw ofInput(outcome.reason, outcome.index);
         continue;
       }
-      if (source.failure !== undefined && inFlight === 0) throw source.failure.error;
-      if (source.over && items.length === 0) return;
+      if (reader.left) return;
+      if (signal?.aborted) throw reasonOf(signal);
+      if (failure !== undefined && items.length === 0) throw failure.error;
+      if (source.exhausted && items.length === 0) return;
       await changed.promise;
       changed = Promise.withResolvers();
     }
   } finally {
-    await source.close();
-    while (inFlight > 0) {
-      await changed.promise;
-      changed = Promise.withResolvers();
-    }
-  }
-}
-
-/** Takes values from an iterable of either kind, one at a time. */
-class Pulling {
-  /** The value that was taken last. */
-  value: unknown;
-  /** No more will come. */
-  over = false;
-  failure: { error: unknown } | undefined;
-  readonly #sync: Iterator<unknown> | undefined;
-  readonly #async: AsyncIterator<unknown> | undefined;
-  #waiting = false;
-  #arrived: { value: unknown } | undefined;
-
-  constructor(values: Source<unknown>) {
-    if (Symbol.asyncIterator in values) this.#async = values[Symbol.asyncIterator]();
-    else this.#sync = values[Symbol.iterator]();
-  }
-
-  /** Whether there is another value now. Where it is still to come, `onChange` is called once it is known. */
-  take(onChange: () => void): boolean {
-    if (this.over) return false;
-    if (this.#sync !== undefined) {
-      const { done, value } = this.#sync.next();
-      if (done) this.over = true;
-      else this.value = value;
-      return !done;
-    }
-    if (this.#arrived !== undefined) {
-      this.value = this.#arrived.value;
-      this.#arrived = undefined;
-      return true;
-    }
-    if (!this.#waiting) void this.#pull(onChange);
-    return false;
-  }
-
-  /** The rest is not wanted. */
-  async close(): Promise<void> {
-    if (this.over) return;
-    this.over = true;
-    await (this.#sync ?? this.#async)?.return?.();
-  }
-
-  async #pull(onChange: () => void): Promise<void> {
-    this.#waiting = true;
+    signal?.removeEventListener("abort", tell);
     try {
-      const { done, value } = await this.#async!.next();
-      if (done) this.over = true;
-      else this.#arrived = { value };
-    } catch (error) {
-      this.over = true;
-      this.failure = { error };
+      await source.close();
+    } finally {
+      while (inFlight > 0) {
+        await changed.promise;
+        changed = Promise.withResolvers();
+      }
     }
-    this.#waiting = false;
-    onChange();
   }
 }

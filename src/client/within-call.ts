@@ -1,6 +1,8 @@
 /** What a call waits for before it is made: bounded by the call's own deadline and signal. */
 import { DeadlineExceeded } from "../errors.ts";
-import { type SubmitOptions, wholeDeadline } from "./call-options.ts";
+import { wholeDeadline } from "./call-options.ts";
+import type { SubmitOptions } from "./options/call-options.ts";
+import { untilAborted, within } from "./waiting.ts";
 
 /**
  * Waits for `work`. Resolves to the options of the call that is left, with what is left of its deadline.
@@ -13,22 +15,10 @@ export async function withinCall(
   options: SubmitOptions | undefined,
 ): Promise<SubmitOptions | undefined> {
   const deadlineMs = wholeDeadline(options?.deadlineMs);
-  const { signal } = options ?? {};
   const beganMs = performance.now();
-  const ended = Promise.withResolvers<never>();
-  const abort = (): void => ended.reject(signal!.reason);
-  const timer =
-    deadlineMs > 0
-      ? setTimeout(() => ended.reject(new DeadlineExceeded(deadlineMs)), deadlineMs)
-      : undefined;
-  signal?.addEventListener("abort", abort, { once: true });
-  if (signal?.aborted) abort();
-  try {
-    await Promise.race([work, ended.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
-  }
+  const late = () => new DeadlineExceeded(deadlineMs);
+  const done = Promise.resolve(work);
+  await untilAborted(deadlineMs > 0 ? within(done, deadlineMs, late) : done, options?.signal);
   if (deadlineMs === 0) return options;
   const leftMs = deadlineMs - (performance.now() - beganMs);
   if (leftMs <= 0) throw new DeadlineExceeded(deadlineMs);

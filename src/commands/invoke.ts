@@ -1,8 +1,9 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../ffi/layout.ts";
-import { type AllocateOptions, invoker } from "../client/invoker.ts";
-import type { CallProgress } from "../client/call-options.ts";
+import { invoker } from "../client/invoker.ts";
+import type { AllocateOptions } from "../client/options/allocate-options.ts";
+import type { CallProgress } from "../client/options/call-options.ts";
 import type { Lease } from "../client/lease.ts";
 import { nearNames } from "../client/near-names.ts";
 import type { LeaseEventOf } from "../client/lease-term.ts";

@@ -198,6 +198,11 @@ export class Agent {
     switch (message.t) {
       case "allocate":
         return void this.#allocate(client, message);
+      case "withdraw": {
+        client.starting.delete(message.id);
+        const asked = [...client.leases.values()].find(({ request }) => request.id === message.id);
+        return asked?.end({ kind: "released" });
+      }
       case "release": {
         const lease = client.leases.get(message.lease);
         if (!lease) return client.connection.send({ t: "released", lease: message.lease });
@@ -305,12 +310,14 @@ export class Agent {
     this.#timers.schedule();
     this.#events?.capacity();
 
+    client.starting.add(request.id);
     let taken: { host: HostProcess; prewarmed: boolean } | undefined;
     let lease: LeasedHost;
     try {
       taken = await this.#pool.take();
       lease = this.#newLease(client, request, module, booked, taken, started);
     } catch (error) {
+      client.starting.delete(request.id);
       taken?.host.kill();
       module.end();
       this.#giveUp(booked.lease, user, cores);
@@ -318,10 +325,12 @@ export class Agent {
     }
     client.leases.set(lease.id, lease);
     this.#leases.set(lease.id, { lease, client });
+    const wanted = client.starting.delete(request.id);
     // The node may have been told to drain while a host was started.
     if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
-    // The client may have gone while a host was started.
+    // The client may have gone, or changed its mind, while a host was started.
     if (!this.#reception.has(client)) return lease.end({ kind: "client-gone" });
+    if (!wanted) return lease.end({ kind: "released" });
     try {
       lease.attach();
     } catch (error) {

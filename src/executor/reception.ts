@@ -29,6 +29,8 @@ export interface Client {
   /** Our address that it connected to, if it came over TCP. */
   readonly reachedAt: string | undefined;
   readonly leases: Map<number, LeasedHost>;
+  /** Requests for leases that have no host yet, by their ids; one that was withdrawn is not among them. */
+  readonly starting: Set<number>;
 }
 
 /** How a client came. */
@@ -132,6 +134,7 @@ export class Reception {
       fabrics,
       reachedAt: way.reachedAt,
       leases: new Map(),
+      starting: new Set(),
     };
     this.#clients.add(client);
     connection.send({

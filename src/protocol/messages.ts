@@ -128,6 +128,8 @@ const Allocate = Type.Object({
   /** Where the descriptors of shared memory go. */
   mailbox: Type.Union([bytes(5), Type.Null()]),
 });
+/** The client does not want the lease any more that it has asked for with this `id`. */
+const Withdraw = Type.Object({ t: Type.Literal("withdraw"), id: count });
 /** The client has mapped or connected to the lease's memory and uses it. */
 const Redeem = Type.Object({ t: Type.Literal("redeem"), lease: count });
 const Renew = Type.Object({
@@ -315,6 +317,7 @@ const HostProgress = Type.Object({ t: Type.Literal("host-progress"), report: Pro
 export type ClientMessage = Static<
   | typeof Hello
   | typeof Allocate
+  | typeof Withdraw
   | typeof Redeem
   | typeof Renew
   | typeof AskUsage
@@ -373,6 +376,7 @@ export type Welcome = Static<typeof Welcome>;
 export const clientVocabulary = new Vocabulary<ClientMessage>([
   Hello,
   Allocate,
+  Withdraw,
   Redeem,
   Renew,
   AskUsage,

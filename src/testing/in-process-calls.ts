@@ -1,14 +1,11 @@
 /** Calls that run where they are made, from {@link testWorker}. */
 import { DeadlineExceeded, UsageError } from "../errors.ts";
 import { Call, type CallDriver, type Flight } from "../client/call.ts";
-import {
-  NO_OPTIONS,
-  type SubmitOptions,
-  wholeDeadline,
-  wholeRetries,
-} from "../client/call-options.ts";
+import { NO_OPTIONS, wholeDeadline } from "../client/call-options.ts";
 import type { LeaseMemory } from "../client/lease-memory.ts";
 import { notify } from "../client/notify.ts";
+import { type SubmitOptions, checkSubmitOptions } from "../client/options/call-options.ts";
+import { reasonOf } from "../client/waiting.ts";
 import { functionErrorFrom } from "../client/remote-error.ts";
 import { mayRunAgain } from "../client/retry.ts";
 import { toErrorRecord, wrongResult } from "../executor/error-record.ts";
@@ -79,10 +76,11 @@ export class InProcessCalls {
     output: Bytes,
     options: SubmitOptions = NO_OPTIONS,
   ): Call {
+    if (options !== NO_OPTIONS) checkSubmitOptions(options);
     const deadlineMs = wholeDeadline(options.deadlineMs);
     const call = new Call(IN_PROCESS, index, this.#memory, input, output, deadlineMs);
     call.submittedNs = Bun.nanoseconds();
-    const left = wholeRetries(options.retries);
+    const left = options.retries ?? 0;
     call.retry = (failed, error) => {
       if (failed.attempt >= left || !mayRunAgain(error)) return false;
       failed.attempt++;
@@ -99,7 +97,7 @@ export class InProcessCalls {
         ? setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs)
         : undefined;
     const { signal } = options;
-    const abort = (): void => giveUp(signal!.reason);
+    const abort = (): void => giveUp(reasonOf(signal!));
     signal?.addEventListener("abort", abort, { once: true });
     call.cleanUp = () => {
       clearTimeout(timer);

@@ -1,3 +1,4 @@
 /** What the tests of functions import, as `rfaas/testing`. */
 export { testWorker } from "./test-worker.ts";
-export type { TestLine, TestProgress, TestWorker, TestWorkerOptions } from "./test-worker.ts";
+export type { TestCallOptions, TestWorkerOptions } from "./test-options.ts";
+export type { TestLine, TestProgress, TestWorker } from "./test-worker.ts";

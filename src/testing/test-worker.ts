@@ -6,22 +6,18 @@ import { UsageError } from "../errors.ts";
 import { FunctionTable } from "../client/function-table.ts";
 import { LeaseMemory } from "../client/lease-memory.ts";
 import { type FunctionOf, type TypedNameOf, openFunction } from "../client/typed-function.ts";
-import type { SubmitOptions } from "../client/call-options.ts";
+import { readOptions } from "../client/options/read.ts";
 import type { LoadedModule } from "../executor/loaded-module.ts";
 import { functionsOf } from "../executor/loaded-module.ts";
 import type { LogLevel } from "../function/context.ts";
 import type { FunctionNames } from "../function/names.ts";
 import { InProcessCalls } from "./in-process-calls.ts";
-
-export interface TestWorkerOptions {
-  /** What functions are told: which of the lease's workers this is, and of how many. Default: 0 of 1. */
-  worker?: number;
-  workers?: number;
-  /** How many cores functions are told that the worker has. Default 1. */
-  cores?: number;
-  /** As of a lease. Default 16 MiB. */
-  memoryBytes?: number;
-}
+import {
+  DEFAULT_MEMORY_BYTES,
+  DEFAULT_OUTPUT_BYTES,
+  TestCallOptions,
+  TestWorkerOptions,
+} from "./test-options.ts";
 
 /** A line that a function has written with `ctx.log`. */
 export interface TestLine {
@@ -36,8 +32,6 @@ export interface TestProgress {
   message: string | undefined;
 }
 
-const DEFAULT_MEMORY_BYTES = 16 * 1024 * 1024;
-const DEFAULT_OUTPUT_BYTES = 64 * 1024;
 /** What a lease has by default. */
 const SLOTS = 64;
 
@@ -60,10 +54,11 @@ const SLOTS = 64;
  */
 export async function testWorker<Module extends object>(
   module: Module,
-  options: TestWorkerOptions = {},
+  options?: TestWorkerOptions,
 ): Promise<TestWorker<Module>> {
+  const read = readOptions("testWorker", TestWorkerOptions, options);
   const loaded = await functionsOf(module as Record<string, unknown>, "the module");
-  const worker = new TestWorker<Module>(loaded, options);
+  const worker = new TestWorker<Module>(loaded, read);
   await worker.restart();
   return worker;
 }
@@ -134,11 +129,13 @@ export class TestWorker<Module> implements AsyncDisposable {
   async call(
     name: unknown extends Module ? string : FunctionNames<Module>,
     input: ArrayBufferView,
-    {
-      outputBytes = DEFAULT_OUTPUT_BYTES,
-      ...options
-    }: SubmitOptions & { outputBytes?: number } = {},
+    given?: TestCallOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
+    const { outputBytes = DEFAULT_OUTPUT_BYTES, ...options } = readOptions(
+      "the call",
+      TestCallOptions,
+      given,
+    );
     const index = this.#functions.indexOf(name);
     const from = this.#memory.allocate(Uint8Array, input.byteLength);
     const to = this.#memory.allocate(Uint8Array, outputBytes);

@@ -240,7 +240,11 @@ describe("map", () => {
   test("refuses what makes no sense", async () => {
     await using held = await lease();
     const next = (options: object, values: unknown = words(1)) =>
-      rejection(held.map("echo", values as Iterable<Uint32Array<ArrayBuffer>>, options).next());
+      rejection(
+        Promise.try(() =>
+          held.map("echo", values as Iterable<Uint32Array<ArrayBuffer>>, options).next(),
+        ),
+      );
     for (const options of [
       { concurrency: 0 },
       { retries: -1 },

@@ -56,7 +56,7 @@ describe("rfaas ps --node", () => {
     expect(exitCode).toBe(EXIT.ok);
     expect(stdout).toMatch(new RegExp(`^${address} +up +1/4 `, "m"));
     expect(stdout).toMatch(/^\d+ +ada +good\.ts +active +2 +2 +\d+\.\d{3} +2 /m);
-    expect(stdout).toMatch(/^\d+ +bob +good\.ts +active +1 +\d+\.\d{3} +0 /m);
+    expect(stdout).toMatch(/^\d+ +bob +good\.ts +active +1 +1 +\d+\.\d{3} +0 /m);
 
     const json = JSON.parse((await rfaas(["ps", "--node", address, "--json"])).stdout);
     expect(json.node).toMatchObject({ address, state: "up", cores: 4, freeCores: 1, leases: 2 });

@@ -29,6 +29,13 @@ export async function misuse(rf: Invoker): Promise<void> {
   lease.input(Array, 6);
   // @ts-expect-error an option that does not exist
   lease.submit("echo", input, output, { deadline: 5 });
+  // @ts-expect-error a call that is waited for on the spot hears no signal
+  lease.invoke("echo", input, output, { signal: AbortSignal.timeout(1) });
+  // @ts-expect-error milliseconds are a number
+  await lease.renew({ ttlMs: "5s" });
+  await lease.usage({ signal: AbortSignal.timeout(1000) });
+  // @ts-expect-error a counter that a budget does not have
+  await rf.allocate("good.ts", { budget: { call: 5 } });
   // @ts-expect-error map chooses the worker itself
   lease.map("echo", [[input, output]], { worker: 1 });
   // @ts-expect-error a result is no failure unless the results are settled

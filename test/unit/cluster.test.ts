@@ -1,7 +1,8 @@
 /** How a cluster deals with what nodes answer, over nodes that are played. */
 import { describe, expect, test } from "bun:test";
 import { Cluster } from "../../src/client/cluster.ts";
-import type { AllocateOptions, Invoker } from "../../src/client/invoker.ts";
+import type { Invoker } from "../../src/client/invoker.ts";
+import type { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import { nodesFromAddresses } from "../../src/client/node-list.ts";
 import { LeaseLost, LeaseRefused, NodeUnreachable } from "../../src/errors.ts";
 

@@ -1,0 +1,233 @@
+/** What a program can ask of a lease: when it takes it, when it renews it, and of the package that its module becomes. */
+import { type Static, Type } from "@sinclair/typebox";
+import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/layout.ts";
+import { MAX_LEASE_CORES } from "../../protocol/messages.ts";
+import type { LeaseEventOf } from "../lease-term.ts";
+import type { UploadProgress } from "../package-upload.ts";
+import {
+  MAX_TIMER_MS,
+  callback,
+  choice,
+  milliseconds,
+  signalField,
+  size,
+  texts,
+  truth,
+  whole,
+} from "./fields.ts";
+
+export const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+export const DEFAULT_SLOTS = 64;
+export const DEFAULT_LOAD_TIMEOUT_MS = 10_000;
+export const DEFAULT_TTL_MS = 120_000;
+export const DEFAULT_GATHER_TIMEOUT_MS = 30_000;
+const MIN_TTL_MS = 100;
+const MAX_TTL_MS = 86_400_000;
+const MAX_SPIN_NS = 1_000_000_000;
+const MAX_CLUSTER_WORKERS = 65_536;
+const MAX_COUNTER = 1e21;
+
+const packaging = {
+  /** Files that the package has beside its code, from the module's folder: paths, folders or globs. */
+  include: Type.Optional(
+    texts("a path, a folder or a glob", {
+      description: "files to bring along, from the module's folder",
+    }),
+  ),
+  /** npm packages that are not bundled but brought along; those with native code are found without being named. */
+  external: Type.Optional(
+    texts("the name of an npm package", {
+      description: "npm packages to bring along unbundled",
+    }),
+  ),
+};
+
+/** How a module becomes a package. */
+export const PackageOptions = Type.Object(packaging, { title: "A package" });
+export type PackageOptions = Static<typeof PackageOptions>;
+
+const uploading = {
+  /** Called while a package is sent, to each of several nodes; not at all when the node has it. */
+  onProgress: Type.Optional(
+    callback<(progress: UploadProgress) => void>({ description: "hears how far an upload is" }),
+  ),
+};
+
+export const PushOptions = Type.Object(
+  { ...packaging, ...uploading, ...signalField },
+  { title: "Bringing a package to a node" },
+);
+export type PushOptions = Static<typeof PushOptions>;
+
+const counter = (description: string) =>
+  Type.Number({
+    minimum: 0,
+    maximum: MAX_COUNTER,
+    errorMessage: `must be a number from 0 to ${MAX_COUNTER}`,
+    description,
+  });
+
+/** When a lease ends by what it has cost. */
+const Budget = Type.Object(
+  {
+    /** Cores held, times how long. */
+    allocationCoreNs: Type.Optional(counter("cores held, times nanoseconds")),
+    /** CPU time that was not polling. */
+    executionNs: Type.Optional(counter("nanoseconds of CPU time that was not polling")),
+    /** CPU time of workers that looked for a next call. */
+    pollingNs: Type.Optional(counter("nanoseconds of CPU time that was polling")),
+    calls: Type.Optional(whole(0, MAX_COUNTER, { description: "calls" })),
+    /** Of payload, in both directions. */
+    bytes: Type.Optional(whole(0, MAX_COUNTER, { description: "bytes of payload" })),
+  },
+  { title: "A budget", errorMessage: "must be an object such as { calls: 1000 }" },
+);
+
+const powersOfTwo = Array.from(
+  { length: Math.log2(LAYOUT.maxSlots) + 1 },
+  (_, exponent) => 2 ** exponent,
+);
+
+const leasing = {
+  /**
+   * Cores of each worker, which the node sets aside and bills: threads and processes that its functions start run on them, and
+   * `ctx.cores`, `navigator.hardwareConcurrency`, `nproc`, OpenMP and BLAS see so many. Default 1, at most 1024.
+   */
+  coresPerWorker: Type.Optional(
+    whole(1, MAX_LEASE_CORES, {
+      description: "cores of each worker, for the threads and processes that functions start",
+      default: 1,
+    }),
+  ),
+  /** Registered memory, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
+  memory: Type.Optional(
+    size(MAX_ARENA_BYTES, "4 GiB less 64 bytes (take several leases)", {
+      description: "registered memory",
+      default: "64MiB",
+    }),
+  ),
+  /**
+   * How workers wait: `"hot"` spins (fastest, a full core), `"warm"` sleeps (no CPU, a wake-up per call), `"adaptive"` spins
+   * through gaps that are short. Default: the node's.
+   */
+  polling: Type.Optional(
+    choice(Object.keys(POLLING) as Polling[], { description: "how workers wait for calls" }),
+  ),
+  /** Calls in flight per worker: a power of two up to 1024. Default 64. */
+  slots: Type.Optional(
+    Type.Unsafe<number>(
+      Type.Union(
+        powersOfTwo.map((slots) => Type.Literal(slots)),
+        {
+          description: "calls in flight per worker",
+          default: DEFAULT_SLOTS,
+          errorMessage: `must be a power of two from 1 to ${LAYOUT.maxSlots}`,
+        },
+      ),
+    ),
+  ),
+  /** Warm: how long a synchronous caller spins before it blocks. Adaptive: both sides. Default 50 us, about one wake-up. */
+  spinNs: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: MAX_SPIN_NS,
+      unit: "ns",
+      description: "how long to spin before blocking",
+      default: 50_000,
+      errorMessage: `must be a whole number of nanoseconds from 0 to ${MAX_SPIN_NS}`,
+    }),
+  ),
+  /** How long the module may take to load. Default 10 s. */
+  loadTimeoutMs: Type.Optional(
+    milliseconds(1, MAX_TIMER_MS, {
+      description: "how long the module may take to load",
+      default: DEFAULT_LOAD_TIMEOUT_MS,
+    }),
+  ),
+  /**
+   * How long the lease lasts without a sign of life. It is renewed in the background, and by every call: this must be longer than
+   * the program computes without a call or a turn of its event loop. Default 2 minutes, at most a day.
+   */
+  ttlMs: Type.Optional(
+    milliseconds(MIN_TTL_MS, MAX_TTL_MS, {
+      description: "how long the lease lasts without a sign of life",
+      default: DEFAULT_TTL_MS,
+    }),
+  ),
+  /** Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. */
+  budget: Type.Optional(Budget),
+  ...packaging,
+  ...uploading,
+  /** Hears what functions write with `ctx.log`, from the module's `init` on. */
+  onLog: Type.Optional(
+    callback<(line: LeaseEventOf<"log">) => void>({ description: "hears what functions log" }),
+  ),
+  ...signalField,
+};
+
+export const AllocateOptions = Type.Object(
+  {
+    /** Worker threads. Default 1. */
+    workers: Type.Optional(
+      whole(1, LAYOUT.maxWorkers, { description: "worker threads", default: 1 }),
+    ),
+    ...leasing,
+  },
+  { title: "A lease" },
+);
+export type AllocateOptions = Static<typeof AllocateOptions>;
+
+export const ClusterAllocateOptions = Type.Object(
+  {
+    /** Worker threads in all, on as many nodes as it takes. Default 1. */
+    workers: Type.Optional(
+      whole(1, MAX_CLUSTER_WORKERS, {
+        description: "worker threads in all",
+        default: 1,
+      }),
+    ),
+    /**
+     * `"spread"` (default) gives each worker to the emptier of two nodes chosen at random; `"pack"` uses few nodes, full ones first.
+     */
+    placement: Type.Optional(
+      choice(["spread", "pack"], { description: "which nodes to ask", default: "spread" }),
+    ),
+    /** The most nodes to use. Default: any number. */
+    nodes: Type.Optional(
+      Type.Union([whole(1, MAX_TIMER_MS, { description: "" }), Type.Literal(Infinity)], {
+        description: "the most nodes to use",
+        errorMessage: "must be a whole number from 1",
+      }),
+    ),
+    /** Whether to wait when the cluster is full. Default true. */
+    wait: Type.Optional(truth({ description: "wait when the cluster is full", default: true })),
+    /** How long to wait for room. Loading the module comes on top. Default 30 s. */
+    timeoutMs: Type.Optional(
+      milliseconds(0, MAX_TIMER_MS, {
+        description: "how long to wait for room",
+        default: DEFAULT_GATHER_TIMEOUT_MS,
+      }),
+    ),
+    ...leasing,
+  },
+  { title: "Leases of a cluster" },
+);
+export type ClusterAllocateOptions = Static<typeof ClusterAllocateOptions>;
+
+export const RenewOptions = Type.Object(
+  {
+    /** How long the lease lasts from now on without a sign of life. Default: as long as it was taken for. */
+    ttlMs: Type.Optional(
+      milliseconds(MIN_TTL_MS, MAX_TTL_MS, {
+        description: "how long the lease lasts from now on",
+      }),
+    ),
+    ...signalField,
+  },
+  { title: "A renewal" },
+);
+export type RenewOptions = Static<typeof RenewOptions>;
+
+/** What there is to ask for where a program only waits. */
+export const WaitOptions = Type.Object(signalField, { title: "Waiting" });
+export type WaitOptions = Static<typeof WaitOptions>;

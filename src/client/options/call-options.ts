@@ -1,0 +1,177 @@
+/** What a program can ask of a call, of many, and of one on each worker. */
+import { type Static, Type } from "@sinclair/typebox";
+import { LAYOUT } from "../../../ffi/layout.ts";
+import type { AnyDefinition } from "../../function/define-function.ts";
+import { MAX_TIMER_MS, abortSignal, bytes, callback, limit, truth, whole } from "./fields.ts";
+import { quickCheck } from "./read.ts";
+
+export const MAX_RETRIES = 1000;
+const MAX_OUTPUT_BYTES = 2 ** 31 - 1;
+const MAX_CONCURRENCY = 2 ** 31 - 1;
+
+/** How far a call has come, as its function says. */
+export interface CallProgress {
+  /** From 0 to 1. */
+  fraction: number;
+  message: string | undefined;
+  worker: number;
+  /** Reports before this one that came too fast to be sent. */
+  dropped: number;
+}
+
+const timing = {
+  /** Milliseconds after which the call ends with {@link DeadlineExceeded}. */
+  deadlineMs: Type.Optional(limit({ description: "after how long the call ends" })),
+  /**
+   * How long the call is known to take, if it is. One that cannot end before its deadline, or before the lease does, is refused at
+   * once. Where it is not said, a deadline stands for it on a lease that is being revoked; without either nothing can be known.
+   */
+  durationMs: Type.Optional(
+    Type.Number({
+      minimum: 0,
+      maximum: MAX_TIMER_MS,
+      unit: "ms",
+      description: "how long the call is known to take",
+      errorMessage: `must be a number of milliseconds from 0 to ${MAX_TIMER_MS}`,
+    }),
+  ),
+};
+
+const placing = {
+  /** Which worker to use; default: the least loaded. */
+  worker: Type.Optional(
+    whole(0, LAYOUT.maxWorkers - 1, { description: "which of the lease's workers to use" }),
+  ),
+};
+
+const repeating = {
+  /**
+   * How often the call may be submitted again, on another worker where there is one: when its function failed with
+   * `retryable: true`, or when its worker was lost. A lost worker may have run the function, so only for one that may run twice.
+   * A deadline covers all attempts. Default 0.
+   */
+  retries: Type.Optional(
+    whole(0, MAX_RETRIES, { description: "how often a failed call is made again", default: 0 }),
+  ),
+};
+
+const ending = {
+  /** Stops the waiting, not the function: a call that has begun runs to its end. */
+  signal: Type.Optional(abortSignal({ description: "ends the waiting" })),
+};
+
+const reporting = {
+  /** Hears what the function reports with `ctx.progress`, while the event loop turns. */
+  onProgress: Type.Optional(
+    callback<(progress: CallProgress) => void>({ description: "hears how far the call is" }),
+  ),
+};
+
+/** Of a call that is waited for on the spot. */
+export const InvokeOptions = Type.Object({ ...timing, ...placing }, { title: "A call" });
+export type InvokeOptions = Static<typeof InvokeOptions>;
+export const checkInvokeOptions = quickCheck("invoke", InvokeOptions);
+
+const submitting = {
+  ...timing,
+  ...placing,
+  ...ending,
+  /** Fill in {@link Call.timings}. */
+  timings: Type.Optional(
+    truth({ description: "tell where the time of the call went", default: false }),
+  ),
+  ...repeating,
+  ...reporting,
+};
+
+export const SubmitOptions = Type.Object(submitting, { title: "A call in flight" });
+export type SubmitOptions = Static<typeof SubmitOptions>;
+export const checkSubmitOptions = quickCheck("the call", SubmitOptions);
+
+const room = (description: string) => bytes(0, MAX_OUTPUT_BYTES, { description });
+
+const mapping = {
+  ...timing,
+  ...repeating,
+  ...ending,
+  /** Calls in flight on all workers together. Default: 64 per worker, or its slots. Fewer where the lease's memory holds no more. */
+  concurrency: Type.Optional(
+    whole(1, MAX_CONCURRENCY, { description: "calls in flight on all workers together" }),
+  ),
+  /** Whether results come in the order of the inputs, else as they finish. Default true. */
+  ordered: Type.Optional(truth({ description: "results in the order of inputs", default: true })),
+  /** Yields failures of calls as items instead of ending with the first. Default false. */
+  settled: Type.Optional(truth({ description: "failures as items", default: false })),
+};
+
+export const MapOptions = Type.Object(mapping, { title: "Many calls" });
+export type MapOptions = Static<typeof MapOptions>;
+
+export const RawMapOptions = Type.Object(
+  {
+    ...mapping,
+    /** Inputs that are copied: room for one result. Default: as much as its input has. */
+    outputBytes: Type.Optional(room("room for the result of an input that is copied")),
+  },
+  { title: "Many calls on buffers" },
+);
+export type RawMapOptions = Static<typeof RawMapOptions>;
+
+/** The functions' own types depend on the values, so {@link CodecMapOptions} says them. */
+export const AnyCodecMapOptions = Type.Object(
+  {
+    ...mapping,
+    inputBytes: Type.Union([room(""), callback<(value: never) => number>({ description: "" })], {
+      description: "room for the input of one value",
+      errorMessage: `must be a whole number of bytes from 0 to ${MAX_OUTPUT_BYTES}, or a function that says it of a value`,
+    }),
+    outputBytes: room("room for the result of one value"),
+    write: callback<(value: never, input: never) => number | void>({
+      description: "puts a value into the input",
+    }),
+    read: callback<(output: never, value: never, index: number) => unknown>({
+      description: "takes the result out of the output",
+    }),
+  },
+  { title: "Many calls on values of any kind" },
+);
+
+/** How values become inputs, and outputs results. */
+export interface CodecMapOptions<Value, Result> extends MapOptions {
+  /** Room for the input of one value. */
+  inputBytes: number | ((value: Value) => number);
+  /** Room for the result of one value. */
+  outputBytes: number;
+  /** Puts a value into the input; returns how many bytes it takes, if not all. Must leave what it was given alone afterwards. */
+  write(value: Value, input: Uint8Array<ArrayBuffer>): number | void;
+  /** Takes the result out of the bytes that the function wrote; they are overwritten as soon as it has returned. */
+  read(output: Uint8Array<ArrayBuffer>, value: Value, index: number): Result;
+}
+
+export const BroadcastOptions = Type.Object(
+  {
+    ...timing,
+    ...ending,
+    /** Room for the result of one worker. Default: as much as the input has. */
+    outputBytes: Type.Optional(room("room for the result of one worker")),
+  },
+  { title: "One call on each worker" },
+);
+export type BroadcastOptions = Static<typeof BroadcastOptions>;
+
+/** For a function on values or structs. */
+export const ValueBroadcastOptions = Type.Object(
+  { ...timing, ...ending, ...reporting },
+  { title: "One call on each worker, on a value" },
+);
+export type ValueBroadcastOptions = Static<typeof ValueBroadcastOptions>;
+
+/** For a handle. What a definition is, `defineFunction` knows. */
+export const FunctionOptions = Type.Object(
+  {
+    definition: Type.Optional(
+      Type.Unsafe<AnyDefinition>(Type.Unknown({ description: "the function's own definition" })),
+    ),
+  },
+  { title: "A handle" },
+);

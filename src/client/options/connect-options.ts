@@ -1,0 +1,116 @@
+/** What a program can ask of `invoker`: of one node, or of a cluster. */
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { DEFAULT_CONNECT_TIMEOUT_MS } from "../waiting.ts";
+import {
+  MAX_TIMER_MS,
+  choice,
+  milliseconds,
+  signalField,
+  size,
+  text,
+  texts,
+  whole,
+} from "./fields.ts";
+
+const MAX_MEMORY_BYTES = 2 ** 50;
+
+/** Whoever passes on what may not have been given need not leave it out. */
+const perhaps = <Schema extends TSchema>(schema: Schema) =>
+  Type.Optional(Type.Unsafe<Static<Schema> | undefined>(schema));
+
+/** Which RDMA device to use on this side, and how. */
+export const VerbsOptions = Type.Object(
+  {
+    /** Such as `"mlx5_0"`. Default: the first with an active port. */
+    device: perhaps(
+      text("the name of an RDMA device, such as mlx5_0", { description: "RDMA device" }),
+    ),
+    /** Its port. Default: the first that is active. */
+    ibPort: perhaps(whole(1, 255, { description: "its port" })),
+    /** Its GID. Default: the best, IPv4 first. */
+    gidIndex: perhaps(whole(0, 65_535, { description: "its GID" })),
+    /** Payloads up to so many bytes travel inside the work request. Default 256, or what the device can. */
+    inlineMax: perhaps(
+      whole(0, 4096, { description: "bytes that travel inside the work request" }),
+    ),
+  },
+  { title: "RDMA", errorMessage: 'must be an object such as { device: "mlx5_0" }' },
+);
+export type VerbsOptions = Static<typeof VerbsOptions>;
+
+/** For a node and for a cluster. */
+const connecting = {
+  /** What moves the bytes of calls. Default: `"shm"` on the node's machine, else `"verbs"`. */
+  fabric: Type.Optional(
+    choice(["shm", "verbs"], { description: "what moves the bytes of calls: shm or verbs" }),
+  ),
+  /** A token of the manager or the node's owner, where one is asked for. Default: `$RFAAS_TOKEN`. */
+  token: Type.Optional(
+    text("a token, as rfaas token create prints it", {
+      description: "who asks, where the node or its manager wants to know",
+    }),
+  ),
+  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
+  verbs: Type.Optional(VerbsOptions),
+  /** How long a node or a manager may take to be reached and to greet. Default 10 s. */
+  connectTimeoutMs: Type.Optional(
+    milliseconds(1, MAX_TIMER_MS, {
+      description: "how long a node or a manager may take to be reached and to greet",
+      default: DEFAULT_CONNECT_TIMEOUT_MS,
+    }),
+  ),
+  ...signalField,
+};
+
+export const InvokerOptions = Type.Object(
+  {
+    /** A node's socket path or `HOST:PORT`. Default: `$RFAAS_NODE`, else a private node on this machine. */
+    node: Type.Optional(
+      text("a socket path or HOST:PORT", { description: "the node's socket path or HOST:PORT" }),
+    ),
+    /** Private node: cores to lease. Default: what the affinity mask and the cgroup of this process leave. */
+    cores: Type.Optional(whole(1, 1024, { description: "cores to lease of a private node" })),
+    /** Private node: memory to lease, such as `"2GiB"`. Default: half of what machine and cgroup leave. */
+    memory: Type.Optional(
+      size(MAX_MEMORY_BYTES, "1 PiB", { description: "memory to lease of a private node" }),
+    ),
+    /** Private node: host processes kept ready. Default 1. */
+    prewarm: Type.Optional(
+      whole(0, 1024, { description: "host processes that a private node keeps ready", default: 1 }),
+    ),
+    ...connecting,
+  },
+  { title: "A node" },
+);
+export type InvokerOptions = Static<typeof InvokerOptions>;
+
+export const ManagedClusterOptions = Type.Object(
+  {
+    /** `HOST:PORT` of the manager, which knows the nodes. */
+    manager: text("HOST:PORT of a manager", { description: "HOST:PORT of the manager" }),
+    ...connecting,
+  },
+  { title: "A cluster with a manager" },
+);
+
+export const ListedClusterOptions = Type.Object(
+  {
+    /** No manager: the path of a list such as `nodes.json`, or the addresses themselves. */
+    nodes: Type.Union(
+      [
+        text("a path", { description: "the path of a list of nodes" }),
+        texts("an address", { description: "the nodes' addresses" }),
+      ],
+      {
+        description: "the path of a list of nodes, or their addresses",
+        errorMessage: "must be the path of a list of nodes, or a list of addresses",
+      },
+    ),
+    ...connecting,
+  },
+  { title: "A cluster of listed nodes" },
+);
+
+export type ClusterOptions =
+  | (Static<typeof ManagedClusterOptions> & { nodes?: undefined })
+  | (Static<typeof ListedClusterOptions> & { manager?: undefined });

@@ -1,0 +1,84 @@
+/** Waiting that ends early: because a program's signal says so, or because it has taken too long. */
+
+/** How long a node or a manager may take to be reached and to greet. */
+export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
+
+/** How long a program waits for a connection. */
+export interface Patience {
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+export const DEFAULT_PATIENCE: Patience = { timeoutMs: DEFAULT_CONNECT_TIMEOUT_MS };
+
+/** What a promise rejects with that its program has given up. */
+export const reasonOf = (signal: AbortSignal): unknown =>
+  signal.reason ?? new DOMException("the operation was aborted", "AbortError");
+
+/** Throws the reason of a signal that has aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/**
+ * The promise's value, or a rejection with the signal's reason as soon as it aborts. A value that comes later goes to `undo`.
+ */
+export async function untilAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  undo: (value: T) => unknown = () => {},
+): Promise<T> {
+  if (!signal) return await promise;
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(reasonOf(signal));
+  signal.addEventListener("abort", abort);
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([aborted.promise, promise]);
+  } catch (error) {
+    promise.then(undo).catch(() => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** The promise's value, or the error that `late` makes when `limitMs` have passed. A value that comes later goes to `undo`. */
+export async function within<T>(
+  promise: Promise<T>,
+  limitMs: number,
+  late: () => Error,
+  undo: (value: T) => unknown = () => {},
+): Promise<T> {
+  const overdue = new AbortController();
+  const timer = setTimeout(() => overdue.abort(late()), limitMs);
+  try {
+    return await untilAborted(promise, overdue.signal, undo);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A signal that aborts when one of several does, with its reason. Dispose of it, or they keep it. */
+export class LinkedSignal implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #sources: readonly AbortSignal[];
+  readonly #abort = (): void => {
+    const first = this.#sources.find(({ aborted }) => aborted);
+    if (first) this.#controller.abort(reasonOf(first));
+  };
+
+  constructor(...sources: readonly (AbortSignal | undefined)[]) {
+    this.#sources = sources.filter((source) => source !== undefined);
+    for (const source of this.#sources) source.addEventListener("abort", this.#abort);
+    this.#abort();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    for (const source of this.#sources) source.removeEventListener("abort", this.#abort);
+  }
+}
