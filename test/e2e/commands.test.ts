@@ -81,7 +81,7 @@ describe("rfaas", () => {
     [["serve", "--manager", "nowhere"], "is no address"],
     [["serve", "--manager", "127.0.0.1:1", "--name", "a b"], "--name must be 1 to 128 letters"],
     [["ps", "extra"], 'takes no argument "extra"'],
-    [["ps"], "give --manager or set RFAAS_MANAGER"],
+    [["ps"], "give --manager or --node, or set RFAAS_MANAGER or RFAAS_NODE"],
     [["serve", "extra"], 'takes no argument "extra"'],
     [["invoke"], "invoke needs a module"],
     [["invoke", "a.ts", "b.ts"], "is too many"],

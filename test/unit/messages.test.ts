@@ -67,6 +67,7 @@ const listed = {
   user: "ada",
   module: "fn.ts",
   workers: 2,
+  coresPerWorker: 1,
   memoryBytes: 4096,
   fabric: "shm",
   phase: "loading",
