@@ -117,8 +117,8 @@ function schemaOf(
   description: unknown,
   defined: Schema | undefined,
 ): TSchema | StandardSchema | undefined {
-  // Of a TypeBox schema that is given, what the node would have told: its own copy of TypeBox may know more than this one.
-  const told = isTypeBox(defined) ? describeSchema(defined) : description;
   if (isStandard(defined)) return defined;
-  return told === null || told === undefined ? undefined : rebuildSchema(told);
+  if (description === null || description === undefined) return undefined;
+  // Of a TypeBox schema that is given, what a node would tell: the copy of TypeBox that made it may know more than this one.
+  return rebuildSchema(isTypeBox(defined) ? describeSchema(defined) : description);
 }

@@ -3,7 +3,7 @@
  * views of the memory itself.
  */
 import { InvalidValue } from "../errors.ts";
-import { type Check, compileCheck, isThenable } from "../function/checker.ts";
+import { type Check, compileCheck, hasOwnRules, isThenable } from "../function/checker.ts";
 import { Decoder } from "../function/decoder.ts";
 import type {
   AnyDefinition,
@@ -55,7 +55,7 @@ export function prepareFunction(
 }
 
 function describeOrNull(schema: Schema): unknown {
-  if (!isTypeBox(schema)) return null;
+  if (!isTypeBox(schema) || hasOwnRules()) return null;
   const description = describeSchema(schema);
   return JSON.stringify(description).length > MAX_DESCRIPTION ? null : description;
 }

@@ -1,7 +1,13 @@
 /** Schemas at work: a TypeBox schema compiled to code, or a Standard Schema asked. */
 import type { TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { type ValueError, ValueErrorType } from "@sinclair/typebox/errors";
+import {
+  DefaultErrorFunction,
+  GetErrorFunction,
+  type ValueError,
+  ValueErrorType,
+} from "@sinclair/typebox/errors";
+import { TypeSystemPolicy } from "@sinclair/typebox/system";
 import {
   HasTransform,
   TransformDecode,
@@ -67,6 +73,13 @@ function compile(schema: TSchema): ReturnType<typeof TypeCompiler.Compile> {
     if (adoptRegistries()) return compile(schema);
     throw new TypeError(`TypeBox cannot check its schema: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** Whether the module has changed how TypeBox checks, or what it says, in ways that callers do not know of. */
+export function hasOwnRules(): boolean {
+  const { AllowArrayObject, AllowNaN, AllowNullVoid } = TypeSystemPolicy;
+  if (AllowArrayObject || AllowNaN || AllowNullVoid) return true;
+  return GetErrorFunction() !== DefaultErrorFunction;
 }
 
 function isUnknownFormat(error: ValueError | undefined): boolean {

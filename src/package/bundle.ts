@@ -6,7 +6,7 @@ import { ModuleLoadError } from "../errors.ts";
 import { describeBuildError } from "./build-error.ts";
 import { Externals } from "./native-closure.ts";
 import type { PackedFile } from "./package.ts";
-import { providedModule } from "./provided-module.ts";
+import { isProvidedInput, providedModules } from "./provided-modules.ts";
 
 export interface Bundle {
   /** The file to load, by its path in the package. */
@@ -63,7 +63,9 @@ export async function bundleModule(path: string, external: readonly string[]): P
         content: new Uint8Array(await other.arrayBuffer()),
         executable: false,
       });
-  const sources = Object.keys(output.metafile?.inputs ?? {}).map((input) => resolve(input));
+  const sources = Object.keys(output.metafile?.inputs ?? {})
+    .filter((input) => !isProvidedInput(input))
+    .map((input) => resolve(input));
   return { entry, files, inputs: [...sources, ...natives.inputs] };
 }
 
@@ -84,16 +86,14 @@ async function compile(path: string, format: Format, externals: Externals): Prom
     metafile: true,
     publicPath: `${FOLDER}/`,
     throw: false,
-    external: ["rfaas/function"],
     plugins: [
+      providedModules,
       {
         name: "packages with native code",
         setup(build) {
           build.onResolve({ filter: /^[^./]/ }, ({ path: specifier, importer, kind }) => {
             if (kind === "entry-point-build" || kind === "entry-point-run") return undefined;
             try {
-              const provided = providedModule(specifier, dirname(importer));
-              if (provided !== undefined) return { path: provided, external: true };
               return externals.claims(specifier, dirname(importer))
                 ? { path: specifier, external: true }
                 : undefined;
@@ -144,7 +144,7 @@ async function loadable(
   };
   const own = JSON.stringify({
     version: 3,
-    sources: sources.map((source) => resolve(source)),
+    sources: sources.map((source) => (isProvidedInput(source) ? source : resolve(source))),
     // The runtime refuses a map without them, and has no use for what is in them.
     sourcesContent: sources.map(() => ""),
     names,

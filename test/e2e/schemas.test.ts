@@ -125,6 +125,20 @@ describe.skipIf(missing !== undefined)("schemas of", () => {
     expect(noMail).toMatchObject({ path: "/to", problem: expect.stringContaining("email") });
   });
 
+  test("a module that changes its TypeBox's rules are checked by those alone", async () => {
+    await using lease = await rf.allocate(path("typebox-rules"), terms);
+    const odd = lease.function("odd");
+    expect(await odd("abc")).toEqual([true, true, true]);
+    expect(await refused(odd("ab"))).toMatchObject({ path: "/", problem: "it is not odd" });
+    expect(await lease.function("nan")(NaN)).toBeNaN();
+  });
+
+  test("a module of CommonJS have its TypeBox's formats", async () => {
+    await using lease = await rf.allocate(join(SCHEMAS, "functions", "typebox.cjs"), terms);
+    expect(await lease.function("odd")("abc")).toBe(true);
+    expect((await refused(lease.function("odd")("ab"))).problem).toContain("odd");
+  });
+
   test("another TypeBox are refused where the function is defined, with what is wanted", async () => {
     const refused = await rf.allocate(path("typebox1")).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(ModuleLoadError);

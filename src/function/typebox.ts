@@ -1,4 +1,4 @@
-/** TypeBox as modules get it: the worker's own copy, by parts. */
+/** All of TypeBox, by the parts that it can be imported by: what workers give to modules. */
 export * as main from "@sinclair/typebox";
 export * as compiler from "@sinclair/typebox/compiler";
 export * as errors from "@sinclair/typebox/errors";
