@@ -47,6 +47,7 @@ export const END = {
   expired: 6,
   revoked: 7,
   overBudget: 8,
+  disconnected: 9,
 } as const;
 
 /** How a worker waits for its next call. `enum rfaas_polling`. */

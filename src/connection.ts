@@ -6,6 +6,10 @@ import type { Vocabulary } from "./protocol/vocabulary.ts";
 
 /** Bytes that may wait for a peer that does not read; beyond it the peer is taken for dead. */
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
+/** While more wait, what may be lost is not sent. */
+const MAX_UNSENT_NEWS_BYTES = 256 * 1024;
+/** A peer that is to hear the last words must take them within this time. */
+const LINGER_MS = 2000;
 
 export interface ConnectionEvents<In> {
   message(message: In): void;
@@ -39,6 +43,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   #socket: Wire | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
+  #onRoom = new Set<() => void>();
   #ending = false;
   #closed = false;
 
@@ -74,8 +79,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
       }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#over(error);
-      this.#socket?.end();
+      this.close(error);
     }
   }
 
@@ -94,10 +98,24 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
       this.close(new ProtocolError("the peer does not read its messages"));
   }
 
+  /** Sends what may be lost: not while the peer is slow. Returns whether it was sent. */
+  offer(message: Out): boolean {
+    if (this.#closed || this.#unsentBytes > MAX_UNSENT_NEWS_BYTES) return false;
+    this.send(message);
+    return true;
+  }
+
+  /** Calls `listener` once, when the peer has taken all that waited for it. */
+  whenRoom(listener: () => void): void {
+    this.#onRoom.add(listener);
+  }
+
   /** Ends the connection after what was sent. */
   close(error?: Error): void {
     this.#over(error);
-    this.#socket?.end();
+    if (this.#unsent.length === 0) return this.#socket?.end();
+    const overdue = setTimeout(() => this.#socket?.terminate(), LINGER_MS);
+    overdue.unref();
   }
 
   /** Ends the connection at once, whatever has not been sent. */
@@ -128,6 +146,10 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
       }
       this.#unsent.shift();
     }
+    if (this.#closed) return this.#socket.end();
+    const waiting = [...this.#onRoom];
+    this.#onRoom.clear();
+    for (const listener of waiting) listener();
   }
 
   #over(error?: Error): void {
@@ -136,5 +158,6 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
     // A last word may still be said.
     this.#events.closed(error);
     this.#closed = true;
+    this.#onRoom.clear();
   }
 }

@@ -108,6 +108,8 @@ export function describeEnd(reason: number, detail: number): string {
       return "the node took the lease back";
     case END.overBudget:
       return "the lease's budget is spent";
+    case END.disconnected:
+      return "the node has no connection to this program any more: it was closed, or the program did not read it for long";
     case END.workerFailed:
       return "an uncaught error ended the worker, or its memory ran out";
     default:

@@ -32,6 +32,7 @@ import { workerCpus } from "./cores.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { freeHelperThreads } from "./helper-threads.ts";
 import { type Thread, startThread } from "./host-thread.ts";
+import { News } from "./news.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
 
 /** How long a call may go on after its deadline before its thread is replaced: one that keeps the thread busy, */
@@ -100,6 +101,7 @@ function rehearse(): void {
 
 class HostedLease {
   readonly #agent: Connection<AgentMessage, HostMessage>;
+  readonly #news: News;
   readonly #attach: Attach;
   readonly #region: Region;
   readonly #watchFds: number[];
@@ -203,6 +205,11 @@ class HostedLease {
     this.#threads = threads;
     this.#startedNs = startedNs;
     this.#agent = agent;
+    this.#news = new News({
+      log: (line) => agent.offer({ t: "host-log", line }),
+      progress: (report) => agent.offer({ t: "host-progress", report }),
+      whenRoom: (listener) => agent.whenRoom(listener),
+    });
     this.#attach = attach;
     this.#module = { path: attach.module, name: attach.moduleName };
     this.#modules = threads.map(() => attach.module);
@@ -295,9 +302,8 @@ class HostedLease {
   }
 
   #reported(worker: number, report: WorkerReport): void {
-    if (report.t === "log") return this.#agent.send({ t: "host-log", line: report.line });
-    if (report.t === "progress")
-      return this.#agent.send({ t: "host-progress", report: report.report });
+    if (report.t === "log") return this.#news.logged(report.line);
+    if (report.t === "progress") return this.#news.progressed(report.report);
     if (report.t === "stopped") return this.#rested(worker);
     if (this.#answered) return this.#reloaded(worker, report);
     if (report.t === "load-failed") return this.#failLoad(report.code, report.error);

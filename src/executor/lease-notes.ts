@@ -10,6 +10,7 @@ import type {
 } from "../protocol/messages.ts";
 import { rightLeftMs } from "./identity.ts";
 import type { LeasedHost } from "./leased-host.ts";
+import { News } from "./news.ts";
 import type { Client } from "./reception.ts";
 
 /** How the lease came to have a host. */
@@ -25,6 +26,7 @@ export class LeaseNotes {
   readonly #module: string;
   readonly #log: (level: "info" | "warn", message: string) => void;
   readonly #start: Start;
+  #news: News | undefined;
 
   /** `module` is what people call it. */
   constructor(
@@ -94,16 +96,25 @@ export class LeaseNotes {
   logged(lease: LeasedHost, line: LogLine): void {
     const serious = line.level === "warn" || line.level === "error";
     this.#log(serious ? "warn" : "info", describeLine(lease.id, line));
-    this.#client.connection.send({ t: "log", lease: lease.id, line });
+    this.#newsOf(lease).logged(line);
   }
 
   progressed(lease: LeasedHost, report: ProgressReport): void {
-    this.#client.connection.send({ t: "progress", lease: lease.id, report });
+    this.#newsOf(lease).progressed(report);
   }
 
   ended(lease: LeasedHost, reason: EndReason): void {
     this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
     this.#client.connection.send({ t: "released", lease: lease.id });
+  }
+
+  #newsOf({ id: lease }: LeasedHost): News {
+    const { connection } = this.#client;
+    return (this.#news ??= new News({
+      log: (line) => connection.offer({ t: "log", lease, line }),
+      progress: (report) => connection.offer({ t: "progress", lease, report }),
+      whenRoom: (listener) => connection.whenRoom(listener),
+    }));
   }
 }
 

@@ -18,6 +18,7 @@ import { describeExitCode } from "../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
 import { Meter, isSpent } from "./meter.ts";
+import { News } from "./news.ts";
 import type { PackageUse } from "./package-cache.ts";
 
 /** What the agent hears of a lease. */
@@ -56,6 +57,7 @@ const ENDS: Partial<Record<EndReason["kind"], number>> = {
   revoked: END.revoked,
   "reload-failed": END.revoked,
   "over-budget": END.overBudget,
+  "client-gone": END.disconnected,
 };
 
 /** How long a released host may take to end by itself. */
@@ -87,6 +89,12 @@ export class LeasedHost {
   #loaded: Loaded | undefined;
   #cpuNs: number | undefined;
   #early: LogLine[] | undefined = [];
+  #onTold: () => void = () => {};
+  readonly #news = new News({
+    log: (line) => this.#logged(line),
+    progress: () => false,
+    whenRoom: (listener) => (this.#onTold = listener),
+  });
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
@@ -215,15 +223,18 @@ export class LeasedHost {
       case "worker-ended":
         return this.#events.workerLost(this, message.worker, message.message);
       case "host-log":
-        return this.#logged(message.line);
+        return this.#news.logged(message.line);
       case "host-progress":
         return this.#events.progressed(this, message.report);
     }
   }
 
-  #logged(line: LogLine): void {
-    if (!this.#early) return this.#events.logged(this, line);
-    if (this.#early.length < MAX_EARLY_LINES) this.#early.push(line);
+  /** Before the client has the lease, lines wait. Returns false when no more can. */
+  #logged(line: LogLine): boolean {
+    if (!this.#early) this.#events.logged(this, line);
+    else if (this.#early.length >= MAX_EARLY_LINES) return false;
+    else this.#early.push(line);
+    return true;
   }
 
   #grant(nonce: Uint8Array): void {
@@ -235,6 +246,7 @@ export class LeasedHost {
     const early = this.#early ?? [];
     this.#early = undefined;
     for (const line of early) this.#events.logged(this, line);
+    this.#onTold();
   }
 
   #died({ exitCode, signal, cpuNs }: HostExit): void {
@@ -281,13 +293,18 @@ export class LeasedHost {
         return this.#announceLoss();
       case "stop-host":
         // Unless the loss was announced with a reason of its own.
-        this.#page.end(END.released, 0);
+        this.#page.end(this.#endCode, 0);
         return this.#stopHost();
       case "return-capacity":
         // The share is free once the process that used it is gone.
         void this.host.exited.then(() => this.#finish());
         return;
     }
+  }
+
+  get #endCode(): number {
+    const state = this.#state;
+    return (state.phase === "ended" ? ENDS[state.reason.kind] : undefined) ?? END.released;
   }
 
   /** A released host may finish what it prints; any other is killed at once. */
@@ -345,7 +362,7 @@ export class LeasedHost {
       this.#events.lost(this, "the node stopped before the lease was released");
     } else if (reason.kind === "connection-lost") this.#events.lost(this, reason.message);
     else {
-      this.#page.end(ENDS[reason.kind] ?? END.released, 0);
+      this.#page.end(this.#endCode, 0);
       this.#events.lost(this, `the lease is over: ${describeEnd(reason)}`);
     }
   }

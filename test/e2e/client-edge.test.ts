@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { type Invoker, type LeaseEvent, UsageError, invoker } from "../../src/index.ts";
 import { runClient } from "../support/client-program.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
 
 const GOOD = join(FUNCTIONS, "good.ts");
 const LIMIT_MS = 60_000;
@@ -152,4 +154,53 @@ describe("events()", () => {
     expect(thrown).toBe(error);
     expect((await waiting).done).toBe(true);
   });
+});
+
+describe("a client that does not read for a while", () => {
+  /** Each line is as long as one can be. */
+  const CHATTY = `
+    const data = "y".repeat(20_000);
+    export async function chat(input, output, { log }) {
+      const lines = new DataView(input.buffer, input.byteOffset).getUint32(0, true);
+      for (let i = 0; i < lines; i++) {
+        log.info("x".repeat(8000), data);
+        if (i % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      return 0;
+    }`;
+
+  test(
+    "keeps its lease, and hears of every line: of those that were dropped, how many",
+    async () => {
+      using scratch = new Scratch();
+      const module = scratch.file("chatty.ts", CHATTY);
+      let lines = 0;
+      let dropped = 0;
+      const lost: string[] = [];
+      await using held = await rf.allocate(module, {
+        polling: "warm",
+        onLog(line) {
+          lines++;
+          dropped += line.message.startsWith("x") ? line.dropped : line.dropped - 1;
+        },
+      });
+      held.on("lost", ({ message }) => lost.push(message));
+      const input = held.input(Uint8Array, 8);
+      new DataView(input.buffer, input.byteOffset).setUint32(0, 1000, true);
+      const call = held.submit("chat", input, held.output(Uint8Array, 8));
+      // 200 lines at once, of about 30 kB each, are some 6 MB: no socket holds them.
+      const end = performance.now() + 2000;
+      while (performance.now() < end) Bun.sleepSync(50);
+      await call;
+      // What the function's own limit kept back is told by its next line.
+      await until(async () => {
+        new DataView(input.buffer, input.byteOffset).setUint32(0, 1, true);
+        await held.submit("chat", input, held.output(Uint8Array, 8));
+        return lines > 0 && lines + dropped > 1000;
+      }, "all lines are accounted for");
+      expect(lost).toEqual([]);
+      expect(dropped).toBeGreaterThan(500);
+    },
+    LIMIT_MS,
+  );
 });
