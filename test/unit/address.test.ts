@@ -17,26 +17,91 @@ describe("parseAddress", () => {
     ["[::1]:9000", "::1", 9000],
     ["[fe80::1]:80", "fe80::1", 80],
     ["[::ffff:10.0.0.1]:80", "::ffff:10.0.0.1", 80],
+    ["[fe80::1%eth0]:7700", "fe80::1%eth0", 7700],
+    ["[fe80::1%2]:7700", "fe80::1%2", 7700],
+    ["fe80::1%eth0:7700", "fe80::1%eth0", 7700],
+    ["1:2:3:4:5:6:7:8:9000", "1:2:3:4:5:6:7:8", 9000],
+    ["0.0.0.0:0", "0.0.0.0", 0],
+    ["node_7.cluster.:80", "node_7.cluster.", 80],
+    ["bücher.example:80", "xn--bcher-kva.example", 80],
   ])("takes %p as host %p and port %p", (text, host, port) => {
     expect(parseAddress(text)).toEqual({ kind: "tcp", host, port });
   });
 
   test.each([
-    "",
-    "localhost",
-    "localhost:",
-    ":9000",
-    "::1:9000",
-    "localhost:65536",
-    "localhost:100000",
-    "localhost:-1",
-    "localhost:http",
-    "two words:9000",
-    "[::1]",
-  ])("refuses %p as a usage error that quotes it", (text) => {
-    expect(() => parseAddress(text)).toThrow(UsageError);
-    expect(() => parseAddress(text)).toThrow(`"${text}" is no address`);
+    ["unix:/run/rfaas.sock", "/run/rfaas.sock"],
+    ["unix:///run/rfaas.sock", "/run/rfaas.sock"],
+    ["unix:node.sock", "node.sock"],
+    ["unix:node", "./node"],
+    ["./tcp:odd/node.sock", "./tcp:odd/node.sock"],
+    [`/${"x".repeat(106)}`, `/${"x".repeat(106)}`],
+  ])("takes %p as the socket path %p", (text, path) => {
+    expect(parseAddress(text)).toEqual({ kind: "unix", path });
   });
+
+  test.each([
+    ["", "it is empty"],
+    ["localhost", "has no port"],
+    ["localhost:", "is no port"],
+    [":9000", "has no host"],
+    ["::1:9000", "brackets"],
+    ["localhost:65536", "is no port"],
+    ["localhost:100000", "is no port"],
+    ["localhost:-1", "is no port"],
+    ["localhost:+1", "is no port"],
+    ["localhost:1e3", "is no port"],
+    ["localhost:0x50", "is no port"],
+    ["localhost:http", "is no port"],
+    ["two words:9000", "no host's name"],
+    ["[::1]", "has no port"],
+    ["[::1", "is no address"],
+    ["[localhost]:80", "no IPv6 address"],
+    ["[fe80::1%]:80", "no IPv6 address"],
+    ["[fe80::1%a%b]:80", "no IPv6 address"],
+    ["10.0.0.1%eth0:80", "no host's name"],
+    ["300.1.1.1:80", "no IPv4 address"],
+    ["1.2.3:80", "no IPv4 address"],
+    ["*:80", "no host's name"],
+    ["-a:80", "no host's name"],
+    ["a..b:80", "no host's name"],
+    [`${"a".repeat(254)}:80`, "no host's name"],
+    ["＊:80", "no host's name"],
+    ["tcp://host:1", 'nothing is reached by "tcp:"'],
+    ["http://host:1/x", 'nothing is reached by "http:"'],
+    ["https://[::1]:1", 'nothing is reached by "https:"'],
+    ["file:///run/node.sock", 'nothing is reached by "file:"'],
+    ["rfaas+tcp://host:1", "nothing is reached by"],
+    ["tcp:/host", 'nothing is reached by "tcp:"'],
+    ["tcp:node.sock", 'nothing is reached by "tcp:"'],
+    ["tcp:host:1", "is no host"],
+    ["C:\\run\\node.sock", 'nothing is reached by "C:"'],
+    ["C:/run/node.sock", 'nothing is reached by "C:"'],
+    ["host:7700/", 'nothing is reached by "host:"'],
+    ["unix:", "names no file"],
+    ["unix://node.sock", "a path from the root"],
+    ["unix:tcp:node.sock", "begin the path with ./"],
+    ["unix:@node.sock", "belong to nobody"],
+    ["@node", "belong to nobody"],
+    ["/", "names no file"],
+    ["/tmp/", "names no file"],
+    ["../..", "names no file"],
+    ["~/node.sock", "$HOME"],
+    [`/${"x".repeat(107)}`, "has 108 bytes and a socket's has at most 107"],
+    [`${"é".repeat(52)}.sock`, "has 109 bytes"],
+    [" localhost:80", "space around it"],
+    ["localhost:80 ", "space around it"],
+  ])("refuses %p as a usage error that quotes it and says why", (text, why) => {
+    expect(() => parseAddress(text)).toThrow(UsageError);
+    expect(() => parseAddress(text)).toThrow(`"${text}" is no address: `);
+    expect(() => parseAddress(text)).toThrow(why);
+  });
+
+  test.each(["localhost:80\n", "node\0.sock", "a\u200bb:80"])(
+    "refuses %j, and shows what a terminal would not",
+    (text) => {
+      expect(() => parseAddress(text)).toThrow(`${JSON.stringify(text)} is no address`);
+    },
+  );
 });
 
 describe("formatAddress", () => {
@@ -44,6 +109,7 @@ describe("formatAddress", () => {
     [{ kind: "unix", path: "/run/rfaas.sock" }, "/run/rfaas.sock"],
     [{ kind: "tcp", host: "10.0.0.1", port: 9000 }, "10.0.0.1:9000"],
     [{ kind: "tcp", host: "::1", port: 9000 }, "[::1]:9000"],
+    [{ kind: "tcp", host: "fe80::1%eth0", port: 9000 }, "[fe80::1%eth0]:9000"],
   ])("writes %j as %j, which reads back as the same", (address, text) => {
     expect(formatAddress(address)).toBe(text);
     expect(parseAddress(text)).toEqual(address);
