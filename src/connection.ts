@@ -1,7 +1,7 @@
 /** A control connection: messages of one vocabulary out, of another in, over a stream socket of any kind. */
 import type { SocketHandler } from "bun";
 import { ProtocolError } from "./errors.ts";
-import { FrameReader, encodeFrame } from "./protocol/frame.ts";
+import { FrameReader, MAX_FRAME_BYTES, encodeFrame } from "./protocol/frame.ts";
 import type { Vocabulary } from "./protocol/vocabulary.ts";
 
 /** Bytes that may wait for a peer that does not read; beyond it the peer is taken for dead. */
@@ -39,7 +39,7 @@ export interface WireEvents {
 export class Connection<In extends { t: string }, Out extends { t: string }> implements WireEvents {
   readonly #vocabulary: Vocabulary<In>;
   readonly #events: ConnectionEvents<In>;
-  readonly #reader = new FrameReader();
+  readonly #reader: FrameReader;
   #socket: Wire | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
@@ -47,9 +47,20 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   #ending = false;
   #closed = false;
 
-  constructor(vocabulary: Vocabulary<In>, events: ConnectionEvents<In>) {
+  /** A frame of the peer may have `frameLimitBytes`, until it is {@link trust}ed with more. */
+  constructor(
+    vocabulary: Vocabulary<In>,
+    events: ConnectionEvents<In>,
+    frameLimitBytes = MAX_FRAME_BYTES,
+  ) {
     this.#vocabulary = vocabulary;
     this.#events = events;
+    this.#reader = new FrameReader(frameLimitBytes);
+  }
+
+  /** The peer may send frames of any length that is allowed at all. */
+  trust(): void {
+    this.#reader.allow(MAX_FRAME_BYTES);
   }
 
   /** The handler for `Bun.connect` and for one socket of `Bun.listen`. */
@@ -73,7 +84,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   received(bytes: Uint8Array): void {
     if (this.#closed) return;
     try {
-      for (const message of this.#reader.push(bytes)) {
+      for (const message of this.#reader.read(bytes)) {
         if (this.#closed) return;
         this.#events.message(this.#vocabulary.parse(message));
       }

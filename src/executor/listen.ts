@@ -26,6 +26,8 @@ export interface Way {
   reachedAt: string | undefined;
   /** Only the node's own user can have come so. */
   trusted: boolean;
+  /** From which address, over TCP. */
+  comesFrom: string | undefined;
 }
 
 /** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
@@ -41,6 +43,7 @@ export async function listen(
       const connection = accept({
         reachedAt: tcp ? plainAddress(peer) : undefined,
         trusted: isOwnUser(descriptorOf(peer)),
+        comesFrom: tcp ? peer.remoteAddress : undefined,
       });
       connections.set(peer, connection);
       connection.opened(peer);

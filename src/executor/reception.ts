@@ -1,5 +1,5 @@
 /** Where clients arrive: connections, greetings, and who may go on to the agent. */
-import { Connection } from "../connection.ts";
+import { Connection, type ConnectionEvents } from "../connection.ts";
 import { machineId } from "../fabric/machine.ts";
 import { type FabricOffer, explainNoFabric, sharedFabrics } from "../fabric/offer.ts";
 import {
@@ -8,6 +8,7 @@ import {
   PROTOCOL_VERSION,
   clientVocabulary,
 } from "../protocol/messages.ts";
+import { Ungreeted, descriptorLimit } from "../ungreeted.ts";
 import { VERSION } from "../version.ts";
 import type { Identity } from "./identity.ts";
 import type { LeasedHost } from "./leased-host.ts";
@@ -38,6 +39,8 @@ export interface ClientWay {
   reachedAt?: string | undefined;
   /** Over a way that only the node's own user has. Default true. */
   trusted?: boolean;
+  /** The address that it came from, over TCP. */
+  comesFrom?: string | undefined;
 }
 
 export interface ReceptionOptions {
@@ -56,15 +59,26 @@ export interface ReceptionEvents {
 
 /** Whoever connects has this long to greet. */
 const GREETING_LIMIT_MS = 5_000;
+/** Longer than any greeting. */
+const MAX_GREETING_BYTES = 8 * 1024;
+/** More than the kernel lets wait to be accepted; beyond it the oldest goes. The other descriptors are for leases. */
+const UNGREETED_TOTAL = 1_024;
+const UNGREETED_PER_DESCRIPTOR = 0.25;
 
 export class Reception {
   readonly #options: ReceptionOptions;
   readonly #events: ReceptionEvents;
   readonly #clients = new Set<Client>();
+  readonly #ungreeted: Ungreeted<ClientConnection>;
 
   constructor(options: ReceptionOptions, events: ReceptionEvents) {
     this.#options = options;
     this.#events = events;
+    const total = Math.min(
+      UNGREETED_TOTAL,
+      Math.floor(UNGREETED_PER_DESCRIPTOR * descriptorLimit()),
+    );
+    this.#ungreeted = new Ungreeted({ perPeer: Math.ceil(total / 2), total });
   }
 
   /** Whether it is still connected. */
@@ -79,9 +93,16 @@ export class Reception {
   /** A connection for one client; its handler goes to the socket. */
   newClient(onClosed: () => void, way: ClientWay): ClientConnection {
     let client: Client | undefined;
-    const connection: ClientConnection = new Connection(clientVocabulary, {
+    const greeted = (message: Hello): void => {
+      client ??= this.#greet(connection, way, message);
+      if (!client) return;
+      clearTimeout(silent);
+      this.#ungreeted.delete(connection);
+      connection.trust();
+    };
+    const events: ConnectionEvents<ClientMessage> = {
       message: (message) => {
-        if (message.t === "hello") client ??= this.#greet(connection, way, message);
+        if (message.t === "hello") greeted(message);
         else if (client) this.#events.message(client, message);
         else refuse(connection, "RFAAS_PROTOCOL", "the first message must be a hello");
       },
@@ -91,16 +112,24 @@ export class Reception {
           this.#options.log("warn", `a client was disconnected: ${error.message}`);
         }
         clearTimeout(silent);
+        this.#ungreeted.delete(connection);
         if (client) {
           this.#clients.delete(client);
           this.#events.gone(client);
         }
         onClosed();
       },
-    });
+    };
+    const connection: ClientConnection = new Connection(
+      clientVocabulary,
+      events,
+      MAX_GREETING_BYTES,
+    );
     const silent = setTimeout(() => {
       if (!client) refuse(connection, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
     }, GREETING_LIMIT_MS);
+    const goes = this.#ungreeted.add(connection, way.comesFrom ?? "");
+    if (goes) refuse(goes, "RFAAS_PROTOCOL", "too many connections wait for a hello; try again");
     return connection;
   }
 

@@ -2,10 +2,9 @@
  * The manager's port: nodes announce themselves and report, clients subscribe. Whoever connects greets first; what it may say
  * from then on follows from its greeting.
  */
-import { readFileSync } from "node:fs";
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress, parseAddress } from "../address.ts";
-import { Connection } from "../connection.ts";
+import { Connection, type ConnectionEvents } from "../connection.ts";
 import { AddressInUse, EnvironmentError, UsageError } from "../errors.ts";
 import {
   ALIVE_INTERVAL_MS,
@@ -18,6 +17,7 @@ import {
   inParts,
   toManagerVocabulary,
 } from "../protocol/manager-messages.ts";
+import { Ungreeted, descriptorLimit } from "../ungreeted.ts";
 import { VERSION } from "../version.ts";
 import type { TokenCheck } from "./keys.ts";
 import { type NodeLedger, type Viewer, leasesFor } from "./http-routes.ts";
@@ -36,7 +36,9 @@ export interface ManagerServerOptions {
 /** Who connects greets within this time. */
 const GREETING_LIMIT_MS = 5_000;
 /** Longer than any greeting. */
-const MAX_GREETING_BYTES = 64 * 1024;
+const MAX_GREETING_BYTES = 16 * 1024;
+/** More than come at once when a cluster starts; beyond it the oldest goes. */
+const UNGREETED = { perPeer: 4_096, total: 8_192 };
 /** Beyond it, and where fewer descriptors are allowed beyond most of those, a new connection takes the place of an idle one. */
 const MAX_CONNECTIONS = 32_768;
 /** The other descriptors are for the ledger and HTTP. */
@@ -81,8 +83,7 @@ export class ManagerServer {
   readonly #listener: TCPSocketListener<undefined>;
   readonly #maxConnections = maxConnections();
   readonly #peers = new Set<Peer>();
-  /** Those that have not greeted, the oldest first. */
-  readonly #ungreeted = new Set<Peer>();
+  readonly #ungreeted = new Ungreeted<Peer>(UNGREETED);
   readonly #nodes = new Map<Session, Peer>();
   readonly #settling = new Set<Peer>();
   readonly #subscribers: Subscribers;
@@ -188,7 +189,7 @@ export class ManagerServer {
       open: (socket) => {
         if (this.#peers.size >= this.#maxConnections && !this.#makeRoom())
           return void socket.terminate();
-        const peer = this.#newPeer(localAddress(socket));
+        const peer = this.#newPeer(localAddress(socket), socket.remoteAddress);
         peers.set(socket, peer);
         peer.connection.opened(socket);
         socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -217,11 +218,16 @@ export class ManagerServer {
     return false;
   }
 
-  #newPeer(reachedAt: string): Peer {
-    const connection: PeerConnection = new Connection(toManagerVocabulary, {
+  #newPeer(reachedAt: string, comesFrom: string): Peer {
+    const events: ConnectionEvents<ToManager> = {
       message: (message) => this.#heard(peer, message),
       closed: (error) => this.#closed(peer, error),
-    });
+    };
+    const connection: PeerConnection = new Connection(
+      toManagerVocabulary,
+      events,
+      MAX_GREETING_BYTES,
+    );
     const peer: Peer = {
       connection,
       connectedAtMs: performance.now(),
@@ -230,7 +236,7 @@ export class ManagerServer {
       role: undefined,
     };
     this.#peers.add(peer);
-    this.#ungreeted.add(peer);
+    this.#ungreeted.add(peer, comesFrom)?.connection.close();
     return peer;
   }
 
@@ -315,8 +321,7 @@ export class ManagerServer {
       if (deadlineMs !== undefined) wish = { t: "drain", deadlineMs };
       else if (registry.isResumed(name)) wish = { t: "resume" };
     }
-    peer.role = role;
-    this.#ungreeted.delete(peer);
+    this.#greeted(peer, role);
     peer.connection.send({ t: "accepted", name, publicKey: tokens.publicKey });
     if (wish) peer.connection.send(wish);
     const { problem } = this.#intake;
@@ -324,10 +329,15 @@ export class ManagerServer {
   }
 
   #subscribed(peer: Peer, viewer: ClientRole["viewer"]): void {
-    peer.role = { kind: "client", viewer };
-    this.#ungreeted.delete(peer);
+    this.#greeted(peer, { kind: "client", viewer });
     peer.connection.send({ t: "manager-key", publicKey: this.#options.tokens.publicKey });
     this.#subscribers.add(peer.connection);
+  }
+
+  #greeted(peer: Peer, role: NodeRole | ClientRole): void {
+    peer.role = role;
+    this.#ungreeted.delete(peer);
+    peer.connection.trust();
   }
 
   #heardNode(peer: Peer, role: NodeRole, message: ToManager): void {
@@ -458,15 +468,7 @@ function localAddress({ localAddress: address }: Socket<undefined>): string {
 }
 
 function maxConnections(): number {
-  let limits = "";
-  try {
-    limits = readFileSync("/proc/self/limits", "utf8");
-  } catch {
-    // A container may hide it.
-  }
-  const descriptors = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
-  if (descriptors === undefined) return MAX_CONNECTIONS;
-  return Math.min(MAX_CONNECTIONS, Math.floor(CONNECTIONS_PER_DESCRIPTOR * Number(descriptors)));
+  return Math.min(MAX_CONNECTIONS, Math.floor(CONNECTIONS_PER_DESCRIPTOR * descriptorLimit()));
 }
 
 function listenAt(address: string, socket: SocketHandler<undefined>): TCPSocketListener<undefined> {

@@ -21,42 +21,86 @@ export function encodeFrame(message: unknown): Uint8Array {
   return frame;
 }
 
+/** Memory for the beginning of a frame; grows with what has come, whatever length the frame has said. */
+const FIRST_KEPT_BYTES = 64;
+
 /** Cuts a byte stream into messages, however the bytes arrive. */
 export class FrameReader {
-  #chunks: Uint8Array[] = [];
-  #bytes = 0;
-  /** Bytes that must have come before it is worth looking again. */
-  #needed = PREFIX_BYTES;
+  #limitBytes: number;
+  /** Where a frame waits for its end; undefined when none does. */
+  #kept: Uint8Array | undefined;
+  #keptBytes = 0;
 
-  /** The messages completed by `bytes`. Throws {@link ProtocolError} on a frame that is too long or no MessagePack. */
+  /** No frame may be longer than `limitBytes`. */
+  constructor(limitBytes = MAX_FRAME_BYTES) {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** From the next frame on, they may be so long. */
+  allow(limitBytes: number): void {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** As {@link read}, all at once. */
   push(bytes: Uint8Array): unknown[] {
-    // A copy: the socket may use its buffer again.
-    this.#chunks.push(new Uint8Array(bytes));
-    this.#bytes += bytes.length;
-    if (this.#bytes < this.#needed) return [];
+    return [...this.read(bytes)];
+  }
 
-    const joined = Buffer.concat(this.#chunks);
-    const messages: unknown[] = [];
+  /**
+   * The messages completed by `bytes`, each read when it is asked for. Throws {@link ProtocolError} on a frame that is too long or no
+   * MessagePack.
+   */
+  *read(bytes: Uint8Array): Generator<unknown, void, void> {
+    const stream = this.#keptBytes > 0 ? this.#append(bytes) : bytes;
     let start = 0;
-    this.#needed = PREFIX_BYTES;
-    while (joined.length - start >= PREFIX_BYTES) {
-      const length = joined.readUInt32LE(start);
-      if (length === 0 || length > MAX_FRAME_BYTES)
-        throw new ProtocolError(
-          `a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`,
-        );
-      const end = start + PREFIX_BYTES + length;
-      if (joined.length < end) {
-        this.#needed = end - start;
-        break;
+    try {
+      for (;;) {
+        const end = start + PREFIX_BYTES + this.#lengthAt(stream, start);
+        if (!(end <= stream.length)) return;
+        // A copy: the socket may use its buffer again, and binary fields are views of what they are read from.
+        const body = new Uint8Array(stream.subarray(start + PREFIX_BYTES, end));
+        start = end;
+        yield unpack(body);
       }
-      // Another copy: binary fields of the message are views of what they are read from.
-      messages.push(unpack(new Uint8Array(joined.subarray(start + PREFIX_BYTES, end))));
-      start = end;
+    } finally {
+      this.#keep(stream.subarray(start));
     }
-    this.#chunks = start < joined.length ? [joined.subarray(start)] : [];
-    this.#bytes = joined.length - start;
-    return messages;
+  }
+
+  /** Of the frame that begins there; NaN when it cannot be known yet. */
+  #lengthAt(stream: Uint8Array, start: number): number {
+    if (stream.length - start < PREFIX_BYTES) return NaN;
+    const length = new DataView(stream.buffer, stream.byteOffset + start).getUint32(0, true);
+    if (length === 0 || length > this.#limitBytes)
+      throw new ProtocolError(
+        `a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`,
+      );
+    return length;
+  }
+
+  /** What was kept and what has come, together. */
+  #append(bytes: Uint8Array): Uint8Array {
+    const length = this.#keptBytes + bytes.length;
+    this.#reserve(length);
+    this.#kept!.set(bytes, this.#keptBytes);
+    return this.#kept!.subarray(0, length);
+  }
+
+  #keep(rest: Uint8Array): void {
+    this.#keptBytes = rest.length;
+    if (rest.length === 0) this.#kept = undefined;
+    else if (rest.buffer !== this.#kept?.buffer || rest.byteOffset > 0) {
+      this.#kept = undefined;
+      this.#reserve(rest.length);
+      this.#kept!.set(rest);
+    }
+  }
+
+  #reserve(bytes: number): void {
+    const old = this.#kept;
+    if (old && old.length >= bytes) return;
+    this.#kept = new Uint8Array(Math.max(bytes, FIRST_KEPT_BYTES, 2 * (old?.length ?? 0)));
+    if (old) this.#kept.set(old);
   }
 }
 

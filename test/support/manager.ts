@@ -40,6 +40,10 @@ export class RunningManager implements AsyncDisposable {
     return manager;
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Its HTTP interface, if it was started with one. */
   get url(): string {
     return /(http:\S+:\d+)/.exec(this.stderr)![1]!;
