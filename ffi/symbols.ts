@@ -37,6 +37,11 @@ export const SYMBOLS = {
   rfaas_close: { args: ["i32"], returns: "i32" },
 
   rfaas_die_with_parent: { args: ["i32"], returns: "i32" },
+  rfaas_end_with_parent: { args: ["i32"], returns: "i32" },
+  rfaas_adopt_orphans: { args: [], returns: "i32" },
+  rfaas_end_children: { args: ["ptr", "i32", "ptr"], returns: "i32" },
+  rfaas_reap_adopted: { args: [], returns: "void" },
+  rfaas_descendants_time: { args: ["i32"], returns: "f64" },
   rfaas_pidfd_open: { args: ["i32"], returns: "i32" },
   rfaas_pin_thread: { args: ["i32"], returns: "i32" },
   rfaas_set_affinity: { args: ["i32", "ptr", "i32"], returns: "i32" },

@@ -58,6 +58,21 @@ function isSameFile(a: string, b: string): boolean {
   }
 }
 
+const own = new Set<number>();
+
+/** Processes that this one has started for itself and that have not ended: what functions started is not among them. */
+export function ownChildren(): number[] {
+  return [...own];
+}
+
+/** Takes note of a process that this one has started for itself. */
+export function keepChild(child: { pid: number; exited: Promise<unknown> }): void {
+  const { pid } = child;
+  own.add(pid);
+  const forget = () => void own.delete(pid);
+  child.exited.then(forget, forget);
+}
+
 /** The command line that runs the Bun that is inside of us, in {@link bunEnvironment}. */
 export function bunCommand(args: readonly string[]): string[] {
   return [process.execPath, ...args];

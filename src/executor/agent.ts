@@ -2,6 +2,7 @@
  * The agent: the node's supervising process, the only authority over its cores and memory. It grants leases to clients,
  * pairs each with a host, and takes everything back however a lease ends. User code never runs here.
  */
+import { adoptOrphans } from "../../ffi/children.ts";
 import { LAYOUT, type Polling } from "../../ffi/layout.ts";
 import { NativeError } from "../../ffi/errors.ts";
 import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
@@ -88,6 +89,7 @@ export class Agent {
   #onIdle: (() => void) | undefined;
 
   constructor(options: AgentOptions) {
+    adoptOrphans();
     this.#options = options;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);

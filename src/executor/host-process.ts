@@ -9,12 +9,13 @@ import {
   PROTOCOL_VERSION,
   hostVocabulary,
 } from "../protocol/messages.ts";
-import { childEnvironment, selfCommand } from "../process.ts";
+import { endOrphans } from "./orphans.ts";
+import { childEnvironment, keepChild, selfCommand } from "../process.ts";
 
 export interface HostExit {
   exitCode: number | null;
   signal: string | null;
-  /** All CPU time of its life, as the kernel counted it. */
+  /** All CPU time of its life, and of what it started, as the kernel counted it. */
   cpuNs: number | undefined;
 }
 
@@ -45,7 +46,7 @@ export class HostProcess {
   readonly pid: number;
   /** Resolves when the host waits for a lease; rejects when it dies before. */
   readonly ready: Promise<void>;
-  /** Resolves when the process is gone. */
+  /** Resolves when the process is gone, and all that it started. */
   readonly exited: Promise<HostExit>;
   /** Receives everything after `ready`. */
   onMessage: (message: HostMessage) => void = () => {};
@@ -84,14 +85,17 @@ export class HostProcess {
         env: hostEnvironment(),
         onExit: (ended, exitCode, signal) => {
           const cpuTime = ended.resourceUsage()?.cpuTime.total;
-          exit.resolve({
-            exitCode,
-            signal: signal === null ? null : String(signal),
-            cpuNs: cpuTime === undefined ? undefined : 1000 * Number(cpuTime),
-          });
+          void endOrphans().then((orphansNs) =>
+            exit.resolve({
+              exitCode,
+              signal: signal === null ? null : String(signal),
+              cpuNs: cpuTime === undefined ? undefined : 1000 * Number(cpuTime) + orphansNs,
+            }),
+          );
         },
       },
     );
+    keepChild(child);
     const ready = Promise.withResolvers<void>();
     ready.promise.catch(() => {});
     let host: HostProcess;

@@ -3,16 +3,11 @@
  * lease's memory, confines itself, and lets each worker load the module. User code never runs on this main thread, which
  * stays free to stop a worker that does not stop by itself.
  */
+import { endWithParent, reapAdopted } from "../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { END } from "../../ffi/layout.ts";
 import { Region, createRegion } from "../../ffi/region.ts";
-import {
-  confine,
-  dieWithParent,
-  forbidPrivileges,
-  setNativeEnvironment,
-  ticksPerNs,
-} from "../../ffi/system.ts";
+import { confine, forbidPrivileges, setNativeEnvironment, ticksPerNs } from "../../ffi/system.ts";
 import { verbsProblem } from "../../ffi/verbs.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
 import { Connection } from "../connection.ts";
@@ -53,7 +48,8 @@ export async function runHost(options: {
   /** Open the RDMA libraries ahead of a lease. */
   verbs: boolean;
 }): Promise<void> {
-  if (!dieWithParent(options.parentPid)) process.exit(0);
+  if (!endWithParent(options.parentPid)) process.exit(0);
+  process.on("SIGCHLD", reapAdopted);
   // The exit code is the host's last word to its agent; 0 says that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
@@ -86,7 +82,8 @@ export async function runHost(options: {
         void taking?.then((taken) => taken.reload(message.module, message.moduleName));
       else lease?.cancel(message.worker, message.slot, message.sequence, message.gently);
     },
-    closed: () => process.exit(0),
+    // The agent is dead, or kills this process: what functions have started is to end first.
+    closed: () => {},
   });
   await watchDescriptor(3, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });

@@ -2,17 +2,22 @@
  * What a lease has used. Time is taken from what the agent can check itself: its own clock for the cores held, the kernel's count
  * for CPU time. Calls, bytes and the part of the CPU time that was polling are the host's word.
  */
+import { descendantsTimeNs } from "../../ffi/children.ts";
 import { LeasePage } from "../../ffi/region.ts";
 import { cpuTimeNs } from "../../ffi/system.ts";
 import { allocatedCoreNs } from "../lease/book.ts";
 import type { LeaseState } from "../lease/lease.ts";
 import type { Usage } from "../protocol/usage.ts";
 
+const LOOK_INTERVAL_NS = 500e6;
+
 export class Meter {
   readonly #page: LeasePage;
   readonly #pid: number;
   readonly #workers: number;
   readonly #cores: number;
+  #descendantsNs = 0;
+  #lookedAtNs = -Infinity;
   /** What the host had used when its workers became the client's. */
   #cpuBeforeNs: number | undefined;
   #cpuNs = 0;
@@ -28,11 +33,11 @@ export class Meter {
 
   /** The lease has become active: from now on its host's CPU time counts. */
   begin(): void {
-    this.#cpuBeforeNs = cpuTimeNs(this.#pid) ?? 0;
+    this.#cpuBeforeNs = this.#cpuTimeNs(Bun.nanoseconds()) ?? 0;
   }
 
-  /** Counters so far; they never fall. `cpuNs` is the host's whole CPU time once it has ended. */
-  read(state: LeaseState, nowNs: number, cpuNs = cpuTimeNs(this.#pid)): Usage {
+  /** Counters so far; they never fall. `cpuNs` is the host's whole CPU time, and that of what it started, once it has ended. */
+  read(state: LeaseState, nowNs: number, cpuNs = this.#cpuTimeNs(nowNs)): Usage {
     if (this.#cpuBeforeNs !== undefined && cpuNs !== undefined)
       this.#cpuNs = Math.max(this.#cpuNs, cpuNs - this.#cpuBeforeNs);
     const { calls, bytes, polledNs } = this.#page.counts(this.#workers);
@@ -46,6 +51,16 @@ export class Meter {
       bytes: Math.max(known.bytes, Math.min(bytes, Number.MAX_SAFE_INTEGER)),
     };
     return this.#usage;
+  }
+
+  /** What the host uses is always fresh; what it has started is looked at now and then, as that takes longer. */
+  #cpuTimeNs(nowNs: number): number | undefined {
+    const hostNs = cpuTimeNs(this.#pid);
+    if (nowNs - this.#lookedAtNs >= LOOK_INTERVAL_NS) {
+      this.#lookedAtNs = nowNs;
+      this.#descendantsNs = Math.max(this.#descendantsNs, descendantsTimeNs(this.#pid));
+    }
+    return hostNs === undefined ? undefined : hostNs + this.#descendantsNs;
   }
 
   /** Whether a call was answered since this was asked last, or runs now. */

@@ -5,7 +5,7 @@
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { EnvironmentError, ModuleLoadError, PackageInvalid, UsageError } from "../errors.ts";
-import { childEnvironment, selfCommand } from "../process.ts";
+import { childEnvironment, keepChild, selfCommand } from "../process.ts";
 import { type Bundle, bundleModule, settingsOf } from "./bundle.ts";
 import { stampOf } from "./stamp.ts";
 
@@ -63,6 +63,7 @@ async function bundleElsewhere(path: string, external: readonly string[]): Promi
     stdio: ["ignore", "pipe", 2],
     env: childEnvironment(),
   });
+  keepChild(child);
   const text = await child.stdout.text();
   let answer: unknown;
   try {

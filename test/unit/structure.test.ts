@@ -51,6 +51,16 @@ function violations(broken: (edge: Import) => boolean): string[] {
 const filesThat = (has: (source: string, path: string) => boolean): string[] =>
   [...files].filter(([path, source]) => has(source, path)).map(([path]) => path);
 
+test("what a node starts for itself is told from what functions start", () => {
+  const starters = filesThat(
+    (source, path) =>
+      within(path, "src/executor", "src/package") &&
+      /Bun\.spawn\(|child_process/.test(source) &&
+      !source.includes("keepChild("),
+  );
+  expect(starters).toEqual([]);
+});
+
 test("the scan sees imports of every kind", () => {
   const source = `import "a";
     import b from "b";

@@ -1,0 +1,43 @@
+/** What a process has started, whatever has become of it: its end, and the CPU time that it used. */
+import { check } from "./errors.ts";
+import { native } from "./library.ts";
+
+const GONE = -3;
+
+/**
+ * This process ends when `parentPid` does, with all that it has started; until then it is the parent of its descendants that lose
+ * theirs. Returns false when that process is already gone.
+ */
+export function endWithParent(parentPid: number): boolean {
+  const result = native().rfaas_end_with_parent(parentPid);
+  if (result === GONE) return false;
+  check("watching the parent process", result);
+  return true;
+}
+
+/** From now on this process is the parent of its descendants that lose theirs. */
+export function adoptOrphans(): void {
+  check("becoming a subreaper", native().rfaas_adopt_orphans());
+}
+
+/**
+ * Kills the children of this process that descend from a function, without those that are to be kept. Some milliseconds at most:
+ * to be repeated until there are `none`, since what they had started comes to us. `cpuNs` is what the dead have used.
+ */
+export function endChildren(keep: readonly number[]): { none: boolean; cpuNs: number } {
+  const kept = new Int32Array(new ArrayBuffer(4 * Math.max(1, keep.length)));
+  kept.set(keep);
+  const cpuNs = new Float64Array(new ArrayBuffer(8));
+  const left = native().rfaas_end_children(kept, keep.length, cpuNs);
+  return { none: left === 0, cpuNs: cpuNs[0]! };
+}
+
+/** Waits for the dead that this process has adopted, not for what its threads have started themselves. */
+export function reapAdopted(): void {
+  native().rfaas_reap_adopted();
+}
+
+/** CPU time of all that another process of this user has started, to the hundredth of a second. */
+export function descendantsTimeNs(pid: number): number {
+  return native().rfaas_descendants_time(pid);
+}

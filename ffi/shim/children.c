@@ -1,0 +1,234 @@
+/* What a process has started, and what those have started: who they are, what CPU time they use, and their end. A subreaper
+ * becomes the parent of all descendants whose own parents are gone, so nothing that forks twice or leaves its session escapes. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rfaas.h"
+
+#define MAX_CHILDREN 1024
+/* Trees that are deeper than this are looked at no further. */
+#define MAX_DEPTH 64
+/* A process that even the kernel cannot end at once, since it waits for a device, keeps nobody longer. */
+#define MAX_TRIES 10000
+
+struct stat_line {
+  char state;
+  int parent;
+  unsigned long user, system;
+  long children_user, children_system;
+};
+
+/* Returns whether the process is there. Its name may hold anything, also a parenthesis. */
+static int read_stat(int pid, struct stat_line *out) {
+  char path[64], line[1024];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = read(fd, line, sizeof line - 1);
+  close(fd);
+  if (length <= 0) return 0;
+  line[length] = 0;
+  const char *after = strrchr(line, ')');
+  return after && sscanf(after + 2, "%c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &out->state, &out->parent, &out->user,
+                         &out->system, &out->children_user, &out->children_system) == 6;
+}
+
+static int add_children_of_task(const char *path, int *out, int capacity) {
+  FILE *file = fopen(path, "re");
+  if (!file) return -1;
+  int count = 0, pid;
+  while (count < capacity && fscanf(file, "%d", &pid) == 1) out[count++] = pid;
+  fclose(file);
+  return count;
+}
+
+/* Where the kernel lists no children, all processes are asked who their parent is. */
+static int search_children(int parent, int *out, int capacity) {
+  DIR *all = opendir("/proc");
+  if (!all) return 0;
+  int count = 0;
+  for (struct dirent *entry; count < capacity && (entry = readdir(all));) {
+    struct stat_line stat;
+    int pid = atoi(entry->d_name);
+    if (pid > 0 && read_stat(pid, &stat) && stat.parent == parent) out[count++] = pid;
+  }
+  closedir(all);
+  return count;
+}
+
+/* Children of all threads of a process, zombies among them. */
+static int children_of(int parent, int *out, int capacity) {
+  char path[600];
+  snprintf(path, sizeof path, "/proc/%d/task", parent);
+  DIR *tasks = opendir(path);
+  if (!tasks) return 0;
+  int count = 0, listed = 0, asked = 0;
+  for (struct dirent *task; count < capacity && (task = readdir(tasks));) {
+    if (task->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "/proc/%d/task/%s/children", parent, task->d_name);
+    asked = 1;
+    int found = add_children_of_task(path, out + count, capacity - count);
+    if (found < 0) continue;
+    listed = 1;
+    count += found;
+  }
+  closedir(tasks);
+  return asked && !listed ? search_children(parent, out, capacity) : count;
+}
+
+static double tree_ticks(int pid, int depth) {
+  int children[MAX_CHILDREN];
+  int count = children_of(pid, children, MAX_CHILDREN);
+  double ticks = 0;
+  for (int i = 0; i < count; i++) {
+    struct stat_line stat;
+    if (!read_stat(children[i], &stat)) continue;
+    ticks += (double)(stat.user + stat.system) + (double)(stat.children_user + stat.children_system);
+    if (depth < MAX_DEPTH) ticks += tree_ticks(children[i], depth + 1);
+  }
+  return ticks;
+}
+
+/* CPU time of what a process has started, nanoseconds: of those that it has waited for, and of those that live. */
+RFAAS_EXPORT double rfaas_descendants_time(int32_t pid) {
+  struct stat_line stat;
+  if (!read_stat(pid, &stat)) return 0;
+  double ticks = (double)(stat.children_user + stat.children_system) + tree_ticks(pid, 0);
+  return ticks * 1e9 / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Descendants that lose their parent become children of this process. */
+RFAAS_EXPORT int32_t rfaas_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 ? 0 : -errno; }
+
+static double seconds(struct timeval time) { return (double)time.tv_sec + (double)time.tv_usec / 1e6; }
+
+/* Whether functions cannot have started it: a host and all that descends from it can gain no privileges, for ever. */
+static int is_foreign(int pid) {
+  if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0) return 0;
+  char path[64], line[256];
+  snprintf(path, sizeof path, "/proc/%d/status", pid);
+  FILE *status = fopen(path, "re");
+  if (!status) return 0;
+  int confined = 1;
+  while (fgets(line, sizeof line, status))
+    if (sscanf(line, "NoNewPrivs: %d", &confined) == 1) break;
+  fclose(status);
+  return confined == 0;
+}
+
+/* Returns whether it was dead. The pid of a child of ours names it until we have waited for it, so nobody else is hit. */
+static int bury(int pid, double *cpu_ns) {
+  struct rusage used;
+  if (wait4(pid, NULL, WNOHANG | __WALL, &used) != pid) return 0;
+  *cpu_ns += 1e9 * (seconds(used.ru_utime) + seconds(used.ru_stime));
+  return 1;
+}
+
+static int is_among(int pid, const int32_t *some, int32_t count) {
+  for (int32_t i = 0; i < count; i++)
+    if (some[i] == pid) return 1;
+  return 0;
+}
+
+/* Kills the children that are not among `keep` and descend from a function, and waits for those that are dead. What they had
+ * started comes to us and is found the next time. Adds their CPU time, and what they had waited for, to `cpu_ns`. Returns 0 when
+ * there are none. */
+RFAAS_EXPORT int32_t rfaas_end_children(const int32_t *keep, int32_t count, double *cpu_ns) {
+  int children[MAX_CHILDREN];
+  /* Some rounds at once: whoever forks and exits for ever is caught by speed alone. */
+  for (int round = 0; round < 8; round++) {
+    int left = 0;
+    int found = children_of(getpid(), children, MAX_CHILDREN);
+    for (int i = 0; i < found; i++) {
+      int pid = children[i];
+      if (is_among(pid, keep, count)) continue;
+      int dead = bury(pid, cpu_ns);
+      if (!dead && is_foreign(pid)) continue;
+      left = 1;
+      if (dead) continue;
+      kill(pid, SIGKILL);
+      bury(pid, cpu_ns);
+    }
+    if (!left) return 0;
+  }
+  return 1;
+}
+
+/* Waits for the dead among the children that this process has adopted: those of its first thread, which starts none itself. Their
+ * CPU time becomes ours. */
+RFAAS_EXPORT void rfaas_reap_adopted(void) {
+  char path[64];
+  int children[MAX_CHILDREN];
+  snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+  int count = add_children_of_task(path, children, MAX_CHILDREN);
+  for (int i = 0; i < count; i++) waitpid(children[i], NULL, WNOHANG | __WALL);
+}
+
+/* No thread of this process starts anything any more. Where that is refused, those that are started meanwhile are seen or not. */
+static void forbid_starting(void) {
+  struct sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+#ifdef SYS_fork
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fork, 4, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vfork, 3, 0),
+#endif
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+  };
+  struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
+}
+
+/* Waits for the parent's death, then ends all that this process has started, and the process itself. */
+static void *guard(void *argument) {
+  struct pollfd parent = {.fd = (int)(intptr_t)argument, .events = POLLIN};
+  while (poll(&parent, 1, -1) < 0 && errno == EINTR) continue;
+  forbid_starting();
+  double ignored = 0;
+  const struct timespec pause = {.tv_nsec = 1000000};
+  for (int tries = 0; tries < MAX_TRIES && rfaas_end_children(NULL, 0, &ignored) > 0; tries++) nanosleep(&pause, NULL);
+  kill(getpid(), SIGKILL);
+  return NULL;
+}
+
+/* This process, and all that it starts, ends when `parent` dies, however it dies. Returns -ESRCH when that has already happened. */
+RFAAS_EXPORT int32_t rfaas_end_with_parent(int32_t parent) {
+  int fd = (int)syscall(SYS_pidfd_open, parent, 0);
+  if (fd < 0) return -errno;
+  int failed = rfaas_adopt_orphans();
+  /* Stopped, this process could not end what it has started. */
+  if (failed == 0 && prctl(PR_SET_PDEATHSIG, SIGCONT) != 0) failed = -errno;
+  if (failed == 0 && getppid() != parent) failed = -ESRCH;
+  pthread_t thread;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 128 * 1024);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (failed == 0) failed = -pthread_create(&thread, &attributes, guard, (void *)(intptr_t)fd);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (failed != 0) close(fd);
+  return failed;
+}
