@@ -123,7 +123,7 @@ test("types vanish, and what workers have stays an import", async () => {
   expect(codeOf(await project.build("types.ts"))).not.toContain("rfaas/function");
   project.file(
     "value.ts",
-    'import { thing } from "rfaas/function";\nexport const f = () => thing;\n',
+    'import { defineFunction } from "rfaas/function";\nexport const f = () => defineFunction;\n',
   );
   expect(codeOf(await project.build("value.ts"))).toMatch(/from ?"rfaas\/function"/);
 });
