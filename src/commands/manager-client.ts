@@ -1,8 +1,10 @@
 /** A manager's HTTP interface, as commands use it. */
 import { NodeUnreachable, ProtocolError, TokenRefused, UsageError } from "../errors.ts";
 
-/** How long a manager may take to answer. */
-const ANSWER_LIMIT_MS = 30_000;
+/** How long a manager may take to begin an answer, */
+const ANSWER_LIMIT_MS = 5_000;
+/** and how long to end it: a bill may be long. */
+const WHOLE_LIMIT_MS = 60_000;
 
 export const managerFlags = [
   { flag: "--http <url>", description: "the manager's HTTP interface (default: $RFAAS_HTTP)" },
@@ -58,6 +60,10 @@ export class ManagerClient {
     path: string,
     body: unknown,
   ): Promise<{ status: number; text: string }> {
+    const { origin } = this.#url;
+    const limit = new AbortController();
+    const hung = new Error(`it has not answered within ${ANSWER_LIMIT_MS / 1000} s`);
+    let timer = setTimeout(() => limit.abort(hung), ANSWER_LIMIT_MS);
     try {
       const response = await fetch(new URL(path, this.#url), {
         method,
@@ -67,17 +73,26 @@ export class ManagerClient {
         },
         // A token is for this manager, not for where it may send us.
         redirect: "manual",
-        signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
+        signal: limit.signal,
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
+      clearTimeout(timer);
+      timer = setTimeout(() => limit.abort(new Error("its answer does not end")), WHOLE_LIMIT_MS);
       return { status: response.status, text: await response.text() };
     } catch (error) {
-      const { origin } = this.#url;
+      if (limit.signal.aborted)
+        throw new NodeUnreachable(
+          origin,
+          `the manager at ${origin} hangs: ${(limit.signal.reason as Error).message}; see its log, and whether it runs`,
+          { cause: error },
+        );
       throw new NodeUnreachable(
         origin,
         `no manager answers at ${origin}: ${(error as Error).message}; start it with rfaas manager --http HOST:PORT, or correct --http`,
         { cause: error },
       );
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

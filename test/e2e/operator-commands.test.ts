@@ -12,6 +12,7 @@ import { ledgerPath } from "../../src/manager/state.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import { verifyToken } from "../../src/protocol/token.ts";
 import { ROOT } from "../support/executable.ts";
+import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 
 interface Ended {
@@ -310,3 +311,17 @@ describe("rfaas node", () => {
     expect(stderr).toContain("give --http URL or set RFAAS_HTTP");
   });
 });
+
+test("a manager that hangs keeps no command: it says so and ends", async () => {
+  using scratch = new Scratch();
+  await using manager = await RunningManager.start(scratch.path, ["--http", "127.0.0.1:0"]);
+  const { url } = manager;
+  process.kill(manager.pid, "SIGSTOP");
+  try {
+    const { exitCode, stderr } = await rfaas(["node", "ls", "--http", url]);
+    expect(stderr).toContain("hangs: it has not answered within 5 s");
+    expect(exitCode).not.toBe(0);
+  } finally {
+    process.kill(manager.pid, "SIGCONT");
+  }
+}, 30_000);
