@@ -366,7 +366,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       invoke: (input, output, options) => this.invoke(hidden, input, output, options),
       submit: (input, output, options) => this.submit(hidden, input, output, options),
       fetch: (input, output, options) =>
-        this.submit(FETCH as NameOf<Module>, input, output, options),
+        this.#submission.submitFirst(FETCH, input, output, options),
       holds: (call) => this.#lanes[call.worker]!.holds(call),
     });
   }

@@ -42,7 +42,7 @@ export class Submission {
     // A getter of the program's must not throw once the call is in flight.
     const { signal, worker } = options;
     const lane = this.pick(worker);
-    const call = this.#newCall(lane, name, input, output, options);
+    const call = this.#refusable(this.#newCall(lane, name, input, output, options));
     if (call.done) return call;
     call.enter();
     try {
@@ -52,6 +52,23 @@ export class Submission {
       throw error;
     }
     if (options !== NO_OPTIONS) this.#bindEnd(call, signal);
+    return call;
+  }
+
+  /** Submits a call before all that wait, on a lease that is being revoked, too. */
+  submitFirst(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions & { worker: number },
+  ): Call {
+    const lane = this.pick(options.worker);
+    const call = this.#newCall(lane, name, input, output, options);
+    if (call.done) return call;
+    call.enter();
+    lane.submitFirst(call);
+    call.driver.watch(call);
+    this.#bindEnd(call, options.signal);
     return call;
   }
 
@@ -65,7 +82,7 @@ export class Submission {
     // A getter of the program's must not throw once the call is in flight.
     const { signal, worker } = options;
     const lane = this.pick(worker);
-    const call = this.#newCall(lane, name, input, output, options);
+    const call = this.#refusable(this.#newCall(lane, name, input, output, options));
     if (call.done) return call;
     call.enter();
     if (!lane.trySubmit(call)) {
@@ -83,16 +100,21 @@ export class Submission {
     output: LeaseBuffer,
     options: SubmitOptions,
   ): Call {
-    const { functions, memory, term } = this.parts;
+    const { functions, memory } = this.parts;
     const reported = options.onProgress === undefined ? 0 : REPORTED;
     const fn = functions.indexOf(name) | reported;
     const deadlineMs = options === NO_OPTIONS ? 0 : wholeDeadline(options.deadlineMs);
     const call = new Call(lane, fn, memory, input, output, deadlineMs);
     if (options !== NO_OPTIONS) this.#apply(call, options);
-    if (term.endsSoon) {
-      const refused = term.refusal(call.durationMs || deadlineMs);
-      if (refused) call.end(0, refused);
-    }
+    return call;
+  }
+
+  /** Ends a call that cannot be made before the node takes the lease back. */
+  #refusable(call: Call): Call {
+    const { term } = this.parts;
+    if (!term.endsSoon) return call;
+    const refused = term.refusal(call.durationMs || call.deadlineMs);
+    if (refused) call.end(0, refused);
     return call;
   }
 

@@ -64,8 +64,8 @@ export interface FunctionHost {
   nextWorker(): number;
   invoke(input: Bytes, output: Bytes, options?: InvokeOptions): number;
   submit(input: Bytes, output: Bytes, options?: SubmitOptions): Call;
-  /** Calls the hidden function that hands out results that did not fit. */
-  fetch(input: Bytes, output: Bytes, options: SubmitOptions): Call;
+  /** Calls the hidden function that hands out results that did not fit, before all calls that wait. */
+  fetch(input: Bytes, output: Bytes, options: SubmitOptions & { worker: number }): Call;
   /** Whether the worker may still use the buffers of a call that was given up. */
   holds(call: Call): boolean;
 }

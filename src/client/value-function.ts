@@ -1,6 +1,6 @@
 /** Calls on values: checked, encoded into the lease's memory, decoded out of it. */
 import type { TSchema } from "@sinclair/typebox";
-import { InvalidValue, UsageError } from "../errors.ts";
+import { InvalidValue, LeaseLost, UsageError } from "../errors.ts";
 import { type Check, askStandard, compileTypeBox, isThenable } from "../function/checker.ts";
 import { Decoder } from "../function/decoder.ts";
 import { Encoder } from "../function/encoder.ts";
@@ -15,6 +15,7 @@ import {
   checkInvokeOptions,
   checkSubmitOptions,
 } from "./options/call-options.ts";
+import { type Began, KeptResult, outcomeOf, whenEnded } from "./kept-result.ts";
 import { ResultWaits } from "./remote-error.ts";
 import type { FunctionHost } from "./typed-function.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
@@ -34,7 +35,7 @@ export interface TypedFunction<Input, Output> extends Disposable, ManyCalls<Inpu
    *
    * @throws {InvalidValue} the value is not what the schema asks for, or cannot travel: `path` says which part
    * @throws {FunctionError} what the function threw
-   * @throws {OutOfLeaseMemory} the lease has no room for the value or the result
+   * @throws {OutOfLeaseMemory} the lease has no room for the value
    */
   (value: Input, options?: SubmitOptions): Promise<Output>;
   /** Calls the function and waits on the spot: the shortest way on a hot lease. */
@@ -47,14 +48,9 @@ export interface TypedFunction<Input, Output> extends Disposable, ManyCalls<Inpu
 const FIRST_BYTES = 1024;
 /** Longer results get room when they come. */
 const MAX_EXPECTED_BYTES = 256 * 1024;
-const TICKET_BYTES = 4;
 
-interface Fetch {
-  call: Call;
-  decode(written: number): unknown;
-  /** Gives its buffers back. */
-  end(): void;
-}
+type Bytes = Uint8Array<ArrayBuffer>;
+const NO_ROOM: Bytes = new Uint8Array(0);
 
 /** Calls of a program do not overlap while they encode or decode. */
 const encoder = new Encoder();
@@ -99,25 +95,36 @@ class ValueCalls {
 
   async call(value: unknown, options?: SubmitOptions): Promise<unknown> {
     if (options !== undefined) checkSubmitOptions(options);
+    const { signal } = options ?? {};
     this.#checkValue(value);
-    const buffers = this.#pool.take();
+    const taken = this.#pool.tryTake();
+    // The value is read now, even if its call has to wait: its owner may change it meanwhile.
+    const early = taken === undefined ? this.#encoded(value) : undefined;
+    const room =
+      taken === undefined ? await this.#waitForRoom(options) : { buffers: taken, left: options };
+    const { buffers } = room;
+    let { left } = room;
     let call: Call | undefined;
+    let kept: KeptResult | undefined;
     try {
-      this.#encode(value, buffers);
+      if (early !== undefined) this.#send(early, early.length, buffers);
+      else this.#encode(value, buffers);
       const asked = this.#askStandard(buffers);
-      const left = asked === undefined ? options : await withinCall(asked, options);
-      call = this.#host.submit(buffers.sent, buffers.output, left);
-      return decoder.decode(buffers.output, await call, true);
+      if (asked !== undefined) left = await withinCall(asked, left);
+      const made = (call = this.#host.submit(buffers.sent, buffers.output, left));
+      whenEnded(made, () => {
+        const outcome = outcomeOf(made);
+        if ("error" in outcome && outcome.error instanceof ResultWaits)
+          kept = this.#fetch(outcome.error, made, buffers, signal);
+      });
+      return decoder.decode(buffers.output, await made, true);
     } catch (error) {
-      if (!(error instanceof ResultWaits)) throw error;
-      const fetch = this.#fetch(call!, error);
-      try {
-        return fetch.decode(await fetch.call);
-      } finally {
-        fetch.end();
-      }
+      if (kept === undefined) throw error;
+      const whole = await kept.take();
+      return decoder.decode(whole, whole.length, true);
     } finally {
-      this.#pool.giveBack(buffers, call);
+      kept?.close();
+      this.#pool.giveBack(buffers, kept?.call ?? call);
     }
   }
 
@@ -126,6 +133,7 @@ class ValueCalls {
     this.#checkValue(value);
     const buffers = this.#pool.take();
     let call: Call | undefined;
+    let kept: KeptResult | undefined;
     let worker = options?.worker ?? 0;
     try {
       this.#encode(value, buffers);
@@ -148,14 +156,14 @@ class ValueCalls {
       return decoder.decode(buffers.output, written, true);
     } catch (error) {
       if (!(error instanceof ResultWaits)) throw error;
-      const fetch = this.#fetch(call ?? { worker, deadlineMs: 0, remainingMs: () => 0 }, error);
-      try {
-        return fetch.decode(fetch.call.get());
-      } finally {
-        fetch.end();
-      }
+      const began = call ?? { worker, remainingMs: () => Infinity };
+      kept = this.#fetch(error, began, buffers, undefined);
+      if (kept === undefined) throw error;
+      const whole = kept.takeNow();
+      return decoder.decode(whole, whole.length, true);
     } finally {
-      this.#pool.giveBack(buffers, call);
+      kept?.close();
+      this.#pool.giveBack(buffers, kept?.call ?? call);
     }
   }
 
@@ -163,27 +171,23 @@ class ValueCalls {
     this.#pool.close();
   }
 
-  /** Starts to fetch a result that did not fit, from the worker that keeps it, in what is left of the call's time. */
+  /** Starts to fetch a result that did not fit, in what is left of the call's time. Undefined when the lease is over. */
   #fetch(
-    began: Pick<Call, "worker" | "deadlineMs" | "remainingMs">,
-    { ticket, bytes }: ResultWaits,
-  ): Fetch {
+    waits: ResultWaits,
+    call: Pick<Call, "worker" | "remainingMs">,
+    { input, output }: CallBuffers,
+    signal: AbortSignal | undefined,
+  ): KeptResult | undefined {
+    const { bytes } = waits;
     if (bytes <= MAX_EXPECTED_BYTES) this.#pool.expectOutput(2 ** Math.ceil(Math.log2(bytes)));
-    const buffers = this.#pool.allocate(TICKET_BYTES, bytes);
-    new DataView(buffers.input.buffer, buffers.input.byteOffset).setUint32(0, ticket, true);
-    const { worker } = began;
-    const limit = began.deadlineMs === 0 ? {} : { deadlineMs: Math.max(1, began.remainingMs()) };
-    let call: Call | undefined;
+    const leftMs = () => call.remainingMs();
+    const began: Began = { worker: call.worker, leftMs, signal, input, output };
     try {
-      call = this.#host.fetch(buffers.input, buffers.output, { worker, ...limit });
-    } finally {
-      if (!call) this.#pool.discard(buffers);
+      return new KeptResult(this.#host, began, waits);
+    } catch (error) {
+      if (error instanceof LeaseLost) return undefined;
+      throw error;
     }
-    return {
-      call,
-      decode: (written) => decoder.decode(buffers.output, written, true),
-      end: () => this.#pool.discard(buffers, call),
-    };
   }
 
   #checkValue(value: unknown): void {
@@ -231,11 +235,41 @@ class ValueCalls {
     } catch (error) {
       return this.#refuse(error);
     }
-    const { bytes } = encoder;
+    this.#send(encoder.bytes, length, buffers);
+  }
+
+  /** The value as bytes of their own. */
+  #encoded(value: unknown): Bytes {
+    try {
+      const length = encoder.encode(value, NO_ROOM);
+      return encoder.bytes.slice(0, length);
+    } catch (error) {
+      return this.#refuse(error);
+    }
+  }
+
+  #send(bytes: Bytes, length: number, buffers: CallBuffers): void {
     if (bytes !== buffers.input) {
-      this.#pool.growInput(buffers, length);
+      if (buffers.input.length < length) this.#pool.growInput(buffers, length);
       buffers.input.set(bytes.subarray(0, length));
     }
     if (buffers.sent.length !== length) buffers.sent = buffers.input.subarray(0, length);
+  }
+
+  /** Waits until other calls of this function have ended, for as long as the call may take. */
+  async #waitForRoom(
+    options: SubmitOptions | undefined,
+  ): Promise<{ buffers: CallBuffers; left: SubmitOptions | undefined }> {
+    for (let left = options; ;) {
+      const turn = this.#pool.nextTurn();
+      try {
+        left = await withinCall(turn.comes, left);
+      } catch (error) {
+        turn.giveUp();
+        throw error;
+      }
+      const buffers = this.#pool.tryTake();
+      if (buffers !== undefined) return { buffers, left };
+    }
   }
 }

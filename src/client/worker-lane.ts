@@ -23,8 +23,8 @@ export const MAX_QUEUED_CALLS = 65_536;
 /** A queued call whose ring holds only abandoned calls looks again this often. */
 const STUCK_RING_POLL_MS = 1;
 
-/** While one call is waited for on the spot, the deadlines of the others are looked at this often. */
-const DEADLINE_POLL_MS = 20;
+/** While one call is waited for on the spot, the others and their deadlines are looked at this often. */
+const OTHERS_POLL_MS = 20;
 
 /** What a lane needs of its lease. */
 export interface LaneOwner {
@@ -92,6 +92,13 @@ export class WorkerLane implements CallDriver {
     this.#queue.push(call);
     this.#heedDeadline(call);
     return true;
+  }
+
+  /** As {@link submit}, before all that wait. Directly after a call has ended, its slot is free. */
+  submitFirst(call: Flight): void {
+    if (this.lost) return call.endAttempt(0, this.lost);
+    if (!this.#post(call)) this.#queue.unshift(call);
+    this.#heedDeadline(call);
   }
 
   /** Ends calls in flight that nobody can answer any more. Returns whether there were any. */
@@ -321,14 +328,17 @@ export class WorkerLane implements CallDriver {
   /** Waits for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: timers stand still meanwhile. */
   #await(waitedFor: Flight, wanted: Call): void {
     const { slot } = waitedFor;
-    if (this.#withDeadline === 0) return this.#settle(slot, this.endpoint.wait(slot, 0));
+    if (this.#withDeadline === 0 && this.#inFlight === 1)
+      return this.#settle(slot, this.endpoint.wait(slot, 0));
     const limitMs = wanted.remainingMs();
     if (limitMs <= 0) return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
     const result = this.endpoint.wait(
       slot,
-      Math.max(1, Math.ceil(Math.min(limitMs, DEADLINE_POLL_MS))),
+      Math.max(1, Math.ceil(Math.min(limitMs, OTHERS_POLL_MS))),
     );
     if (result !== STATUS.pending) return this.#settle(slot, result);
+    // The worker may not go on before the results of others have been taken.
+    this.harvest();
     for (const call of [...this.#flight, ...this.#queue])
       if (call !== undefined && call.remainingMs() <= 0)
         this.giveUp(call, new DeadlineExceeded(call.deadlineMs));

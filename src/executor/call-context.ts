@@ -10,6 +10,7 @@ import type {
   Invocation,
   WorkerContext,
 } from "../function/context.ts";
+import type { NamedCall } from "./kept-results.ts";
 import { Progress, type Reporter } from "./reporting.ts";
 
 /** What all calls of a worker share. */
@@ -85,6 +86,11 @@ export class CallContext implements FunctionContext {
 
   get invocation(): Invocation {
     return this.#current();
+  }
+
+  /** @internal How cancellations name it. */
+  get call(): NamedCall {
+    return { slot: this.#slot, sequence: this.#endpoint.sequence(this.#slot) };
   }
 
   /** Functions take it out of the context, so it is bound. */

@@ -14,6 +14,8 @@ export interface LoadedModule {
   functions: RawFunction[];
   exports: Exports;
   hooks: HooksDefinition | undefined;
+  /** Of functions on values. */
+  kept?: KeptResults;
 }
 
 /** The module cannot be used; `record` is what its author must read. */
@@ -48,20 +50,21 @@ export async function functionsOf(
   );
   return {
     // The hidden one comes after all that have names.
-    functions: typed.functions.size === 0 ? functions : [...functions, typed.fetch],
+    functions: typed.functions.size === 0 ? functions : [...functions, typed.kept.fetch],
     exports: {
       functions: callable,
       others: Object.fromEntries(others.map((key) => [key, typeOf(namespace[key])])),
       ...(typed.functions.size === 0 ? {} : { described: typed.described }),
     },
     hooks: onlyHooks(name, namespace),
+    kept: typed.kept,
   };
 }
 
 interface TypedFunctions {
   functions: Map<string, RawFunction>;
   described: NonNullable<Exports["described"]>;
-  fetch: RawFunction;
+  kept: KeptResults;
 }
 
 /** What typed functions need is loaded by the first module that has one. */
@@ -72,7 +75,7 @@ async function prepareTyped(
 ): Promise<TypedFunctions> {
   const kept = new KeptResults();
   let described = 0;
-  const typed: TypedFunctions = { functions: new Map(), described: {}, fetch: kept.fetch };
+  const typed: TypedFunctions = { functions: new Map(), described: {}, kept };
   for (const name of callable) {
     const definition = namespace[name];
     if (!isDefinition(definition)) continue;

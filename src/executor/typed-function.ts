@@ -65,29 +65,36 @@ function runTyped(name: string, definition: TypedDefinition, kept: KeptResults):
   const checkInput = compileCheck(definition.input, "input");
   const checkOutput = compileCheck(definition.output, "output");
 
-  const answer = (checked: unknown, output: Bytes): number => {
+  const answer = (checked: unknown, output: Bytes, ctx: FunctionContext): number => {
     const length = guarded(name, "output", encode, checked, output);
     if (encoder.bytes === output) return length;
-    throw kept.keep(encoder.bytes.subarray(0, length));
+    throw kept.keep(encoder.bytes.subarray(0, length), ctx);
   };
-  const finish = (result: unknown, output: Bytes): number | Promise<number> => {
+  /** After an `await`, when others may have kept much meanwhile. */
+  const answerLater = (checked: unknown, output: Bytes, ctx: FunctionContext) =>
+    kept.full
+      ? kept.whenRoom(ctx, () => answer(checked, output, ctx))
+      : answer(checked, output, ctx);
+  const finish = (result: unknown, output: Bytes, ctx: FunctionContext) => {
     const checked = guarded(name, "output", checkOutput, result);
     return isThenable(checked)
-      ? settled(name, "output", checked).then((value) => answer(value, output))
-      : answer(checked, output);
+      ? settled(name, "output", checked).then((value) => answerLater(value, output, ctx))
+      : answerLater(checked, output, ctx);
   };
   const start = (value: unknown, output: Bytes, ctx: FunctionContext): number | Promise<number> => {
     const result: unknown = run(value as never, ctx);
     return isThenable(result)
-      ? Promise.resolve(result).then((value) => finish(value, output))
-      : finish(result, output);
+      ? Promise.resolve(result).then((value) => finish(value, output, ctx))
+      : finish(result, output, ctx);
   };
-  return (input, output, ctx) => {
+  const call: RawFunction = (input, output, ctx) => {
+    if (kept.full) return kept.whenRoom(ctx, () => call(input, output, ctx));
     const checked = guarded(name, "input", decodeAndCheck, input, checkInput);
     return isThenable(checked)
       ? settled(name, "input", checked).then((value) => start(value, output, ctx))
       : start(checked, output, ctx);
   };
+  return call;
 }
 
 function decodeAndCheck(input: Bytes, check: Check): unknown {

@@ -115,6 +115,7 @@ async function serve(
         ? "the caller has given up on the call"
         : "the call's deadline has passed";
       server.abort(order.slot, order.sequence, new Error(why));
+      loaded.kept?.giveUp(order.slot, order.sequence);
     }
     wakes.wake();
   });

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { KeptResults } from "../../src/executor/kept-results.ts";
 import { type Report, Progress, Reporter } from "../../src/executor/reporting.ts";
 import { toJson } from "../../src/commands/json-values.ts";
 
@@ -69,34 +68,6 @@ test("progress that comes too fast is counted, and the end of it always comes", 
   expect([0.2, 0.3].map((fraction) => progress.admits(fraction))).toEqual([false, false]);
   expect(progress.admits(1)).toBe(true);
   expect([progress.takeDropped(), progress.takeDropped()]).toEqual([2, 0]);
-});
-
-describe("results that are kept", () => {
-  function fetch(kept: KeptResults, ticket: number, room: number): number[] {
-    const input = new Uint8Array(new Uint32Array([ticket]).buffer);
-    const output = new Uint8Array(room);
-    return [...output.subarray(0, kept.fetch(input, output))];
-  }
-
-  test("are handed out once, whole", () => {
-    const kept = new KeptResults();
-    const bytes = new Uint8Array([1, 2, 3]);
-    const first = kept.keep(bytes);
-    const second = kept.keep(new Uint8Array([4]));
-    bytes.fill(0);
-    expect([first.bytes, second.bytes]).toEqual([3, 1]);
-    expect(() => fetch(kept, first.ticket, 2)).toThrow("the result has 3 bytes");
-    expect(fetch(kept, first.ticket, 3)).toEqual([1, 2, 3]);
-    expect(fetch(kept, second.ticket, 9)).toEqual([4]);
-    expect(() => fetch(kept, first.ticket, 3)).toThrow("no longer kept");
-  });
-
-  test("are forgotten when too many others have come, oldest first", () => {
-    const kept = new KeptResults();
-    const tickets = Array.from({ length: 70 }, (_, i) => kept.keep(new Uint8Array([i])).ticket);
-    expect(() => fetch(kept, tickets[0]!, 1)).toThrow("no longer kept");
-    expect(fetch(kept, tickets[69]!, 1)).toEqual([69]);
-  });
 });
 
 test("values without a form in JSON are printed in the one that people expect", () => {

@@ -1,0 +1,123 @@
+/** Results that are longer than their callers expected, in any number. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { type Invoker, type Lease, DeadlineExceeded, invoker } from "../../src/index.ts";
+import { FUNCTIONS } from "../support/executable.ts";
+import { residentBytes } from "../support/processes.ts";
+import { until } from "../support/until.ts";
+
+type Module = typeof import("../functions/big-results.ts");
+const MODULE = join(FUNCTIONS, "big-results.ts");
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+let rf: Invoker;
+beforeAll(async () => {
+  rf = await invoker({ cores: 2 });
+});
+afterAll(() => rf.close());
+const lease = (memory: string, workers = 1): Promise<Lease<Module>> =>
+  rf.allocate<Module>(MODULE, { memory, workers });
+
+function expectBlob(got: Uint8Array, mark: number, bytes: number): void {
+  if (got.length === bytes && got[0] === (mark & 255) && got[bytes - 1] === (mark & 255)) return;
+  throw new Error(`${bytes} bytes of ${mark & 255} became ${got.length} of ${got[0]}`);
+}
+
+/** What the functions keep themselves: their values, and room to write them. */
+const OVERHEAD = 350 * MIB;
+
+describe("results that did not fit are all fetched", () => {
+  for (const [count, bytes, memory] of [
+    [300, 5 * KIB, "64MiB"],
+    [2000, 5 * KIB, "1MiB"],
+    [300, 300 * KIB, "4MiB"],
+    [70, 4 * MIB, "64MiB"],
+    [100, 10 * MIB, "64MiB"],
+    [5, 70 * MIB, "16MiB"],
+  ] as const)
+    // Asynchronous ones hold their results all at once, whoever fetches them.
+    for (const name of count * bytes < 300 * MIB
+      ? (["blob", "blobLater"] as const)
+      : ["blob" as const])
+      test(`${count} at once of ${bytes} bytes from ${name}, with ${memory} for them`, async () => {
+        await using held = await lease(memory);
+        const blob = held.function(name);
+        for (let round = 0; round < 2; round++) {
+          let ended = 0;
+          await Promise.all(
+            Array.from({ length: count }, async (_, mark) => {
+              expectBlob(await blob({ mark, bytes }), mark, bytes);
+              ended++;
+            }),
+          );
+          expect(ended).toBe(count);
+        }
+      }, 120_000);
+
+  test("when they are mapped, broadcast, or waited for on the spot beside others", async () => {
+    await using held = await lease("8MiB", 2);
+    const blob = held.function("blob");
+    const bytes = 5 * MIB;
+    let mark = 0;
+    for await (const got of blob.map(Array.from({ length: 40 }, (_, i) => ({ mark: i, bytes }))))
+      expectBlob(got, mark++, bytes);
+    for (const got of await blob.broadcast({ mark: 9, bytes })) {
+      if (got.status === "rejected") throw got.reason;
+      expectBlob(got.value, 9, bytes);
+    }
+    const others = Array.from({ length: 30 }, (_, mark) => blob({ mark, bytes }));
+    for (let i = 0; i < 10; i++) expectBlob(blob.invoke({ mark: i, bytes }), i, bytes);
+    expectBlob(blob.invoke({ mark: 3, bytes }, { deadlineMs: 60_000 }), 3, bytes);
+    for (const [mark, got] of (await Promise.all(others)).entries()) expectBlob(got, mark, bytes);
+  }, 120_000);
+
+  test("from several functions, which may wait for each other's", async () => {
+    await using held = await lease("8MiB");
+    const [blob, later] = [held.function("blob"), held.function("blobLater")];
+    const bytes = 6 * MIB;
+    await Promise.all(
+      Array.from({ length: 60 }, async (_, mark) => {
+        const got = await (mark % 2 ? blob : later)({ mark, bytes, ms: mark % 5 });
+        expectBlob(got, mark, bytes);
+      }),
+    );
+  }, 120_000);
+});
+
+test("a value that waits for room travels as it was when it was given", async () => {
+  await using held = await lease("256KiB");
+  const blob = held.function("blob");
+  const bytes = 5 * KIB;
+  const value = { mark: 0, bytes };
+  const calls = Array.from({ length: 1000 }, (_, mark) => {
+    value.mark = mark;
+    return blob(value);
+  });
+  value.mark = -1;
+  for (const [mark, got] of (await Promise.all(calls)).entries()) expectBlob(got, mark, bytes);
+});
+
+test("what is given up is not kept, whenever that was", async () => {
+  await using held = await lease("16MiB");
+  const [blob, later] = [held.function("blob"), held.function("blobLater")];
+  const bytes = 20 * MIB;
+  for (let round = 0; round < 12; round++) {
+    const giveUp = new AbortController();
+    const calls = [blob, later, blob, later].map((fn, mark) =>
+      fn({ mark, bytes }, mark < 2 ? { signal: giveUp.signal } : { deadlineMs: 1 + 5 * round }),
+    );
+    setTimeout(() => giveUp.abort(new Error("enough")), 3 * round);
+    for (const [mark, end] of (await Promise.allSettled(calls)).entries())
+      if (end.status === "fulfilled") expectBlob(end.value, mark, bytes);
+      else if (mark < 2) expect(end.reason.message).toBe("enough");
+      else expect(end.reason).toBeInstanceOf(DeadlineExceeded);
+  }
+  expectBlob(await blob({ mark: 1, bytes }), 1, bytes);
+  // 48 results of 20 MiB would be a gigabyte.
+  await until(
+    () => residentBytes(held.hostPid) < OVERHEAD,
+    `the worker has less than ${OVERHEAD} bytes`,
+    30_000,
+  );
+}, 120_000);
