@@ -84,7 +84,7 @@ export const SYMBOLS = {
   rfaas_worker_slots: { args: ["ptr"], returns: "f64" },
   rfaas_worker_slot_stride: { args: [], returns: "u32" },
   rfaas_worker_turn: { args: ["ptr", "i32", "u32", "u32"], returns: "i32" },
-  rfaas_worker_answer: { args: ["ptr", "u32", "i32", "u32"], returns: "void" },
+  rfaas_worker_answer: { args: ["ptr", "u32", "i32", "u32"], returns: "i32" },
   rfaas_worker_defer: { args: ["ptr", "u32"], returns: "void" },
   rfaas_worker_park: { args: ["ptr"], returns: "i32" },
   rfaas_worker_unpark: { args: ["ptr"], returns: "void" },

@@ -122,9 +122,12 @@ export class WorkerEndpoint {
     this.#shim.rfaas_worker_functions(this.#handle, count);
   }
 
-  /** Answers out of turn. `status` is one of `STATUS`, `length` counts output or error bytes. */
-  answer(slot: number, status: number, length: number): void {
-    this.#shim.rfaas_worker_answer(this.#handle, slot, status, length);
+  /**
+   * Answers out of turn. `status` is one of `STATUS`, `length` counts output or error bytes. Returns the status that the call ends
+   * with: after its deadline, that alone.
+   */
+  answer(slot: number, status: number, length: number): number {
+    return this.#shim.rfaas_worker_answer(this.#handle, slot, status, length);
   }
 
   /** The call continues as a promise. */

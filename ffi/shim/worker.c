@@ -11,8 +11,15 @@ enum { IDLE = -1, STOPPED = -2 };
 /* Only this worker writes its line of counts. */
 static inline void add(uint64_t *count, uint64_t more) { __atomic_store_n(count, *count + more, __ATOMIC_RELAXED); }
 
-static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+/* A function that ends after its deadline has missed it, whatever it came to: it may have ended because the deadline had passed,
+ * and whether its caller has given up yet must make no difference. Returns the status that the call ends with. */
+static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
   rfaas_worker_slot *local = &w->slot[slot];
+  if (__builtin_expect(local->request.deadline_ms != 0, 0) && (status == RFAAS_OK || status == RFAAS_FUNCTION_ERROR) &&
+      w->ops->left_ms(w, &local->request) <= 0) {
+    status = RFAAS_DEADLINE;
+    length = 0;
+  }
   if (local->request.function & RFAAS_TIMED) {
     w->slots[slot].timing.ticks_per_ns = rfaas_ticks_per_ns();
     w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
@@ -23,6 +30,7 @@ static void answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t leng
   add(&w->usage->calls, 1);
   w->ops->post(w, slot, status, length);
   add(&w->usage->bytes, (uint64_t)local->request.input_length + length);
+  return status;
 }
 
 /* Copies the request, then checks the copy: the peer can go on writing the original. Returns 0 when it was refused. */
@@ -142,8 +150,8 @@ RFAAS_EXPORT int32_t rfaas_worker_turn(rfaas_worker *w, int32_t slot, uint32_t l
 }
 
 /* Answers one slot out of turn: an error, or the end of an asynchronous call. */
-RFAAS_EXPORT void rfaas_worker_answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
-  answer(w, slot, status, length);
+RFAAS_EXPORT int32_t rfaas_worker_answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+  return answer(w, slot, status, length);
 }
 
 /* The call goes on as a promise: it no longer runs. */

@@ -64,8 +64,6 @@ export interface CallDriver {
   drive(call: Call): void;
   /** Keeps looking for the call's end from the event loop. */
   watch(call: Call): void;
-  /** Ends every call that has an answer; returns how many. */
-  harvest(): number;
   /** Ends the call with `reason`; nobody waits for it any more. */
   giveUp(call: Flight, reason: unknown): void;
   /** Whether the worker may still use the buffers of a call that was given up. */

@@ -373,7 +373,6 @@ export class Mapping<Value, Result, Yielded = Result>
     this.#busy = true;
     let nextMs = deadlineMs;
     for (const station of [...this.#running!.stations]) {
-      if (!station.done && station.remainingMs() <= 0) station.lane.harvest();
       if (station.done) continue;
       const leftMs = station.remainingMs();
       if (leftMs <= 0) station.lane.giveUp(station, new DeadlineExceeded(deadlineMs));

@@ -154,10 +154,7 @@ export class Submission {
     const timer =
       deadlineMs === 0
         ? undefined
-        : setTimeout(() => {
-            call.driver.harvest();
-            giveUp(new DeadlineExceeded(deadlineMs));
-          }, deadlineMs);
+        : setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs);
     const abort = () => giveUp(reasonOf(signal!));
     signal?.addEventListener("abort", abort, { once: true });
     const { cleanUp } = call;

@@ -168,9 +168,17 @@ export class WorkerLane implements CallDriver {
     this.#owner.reactor.watch(call);
   }
 
-  /** The caller gave up, with `reason`. A call that has not been posted is never sent. */
+  /**
+   * The caller gave up, with `reason`. A call that has not been posted is never sent. One that was answered before its deadline was
+   * looked at ends with its answer.
+   */
   giveUp(call: Flight, reason: unknown): void {
     if (call.done) return;
+    if (call.slot >= 0 && reason instanceof DeadlineExceeded) {
+      const result = this.endpoint.test(call.slot);
+      if (result !== STATUS.pending) this.#settle(call.slot, result);
+      if (call.done) return;
+    }
     if (call.slot >= 0) {
       const { slot } = call;
       call.abandoned = { slot, sequence: this.endpoint.sequence(slot) };

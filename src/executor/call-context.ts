@@ -146,22 +146,24 @@ class CallInvocation implements Invocation {
     this.id = id;
     this.sequence = sequence;
     this.attempt = attempt;
-    this.deadline = remainingMs < 0 ? null : new Date(Date.now() + remainingMs);
+    // Not before it has passed: whoever ends at this time has missed it.
+    this.deadline = remainingMs < 0 ? null : new Date(Date.now() + remainingMs + 1);
   }
 
   get signal(): AbortSignal {
     if (this.#controller) return this.#controller.signal;
     this.#controller = new AbortController();
     if (this.#aborted) this.#controller.abort(this.#aborted);
-    else if (this.deadline && !this.#ended) {
-      const leftMs = Math.max(0, this.deadline.getTime() - Date.now());
-      this.#timer = setTimeout(
-        () => this.abort(new Error("the call's deadline has passed")),
-        leftMs,
-      );
-      this.#timer.unref();
-    }
+    else if (this.deadline && !this.#ended) this.#awaitDeadline(this.deadline.getTime());
     return this.#controller.signal;
+  }
+
+  #awaitDeadline(atMs: number): void {
+    const leftMs = atMs - Date.now();
+    if (leftMs <= 0) return this.abort(new Error("the call's deadline has passed"));
+    // A timer may come a little early.
+    this.#timer = setTimeout(() => this.#awaitDeadline(atMs), leftMs);
+    this.#timer.unref();
   }
 
   abort(reason: Error): void {

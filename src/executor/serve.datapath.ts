@@ -36,6 +36,8 @@ export class CallServer {
   pending = 0;
   /** Called when {@link pending} falls to zero. */
   onAllSettled: () => void = () => {};
+  /** Called when a call's caller does not hear what it failed with, because its deadline has passed. */
+  onLate: (slot: number, sequence: number) => void = () => {};
 
   readonly #endpoint: WorkerEndpoint;
   readonly #functions: readonly RawFunction[];
@@ -198,7 +200,9 @@ export class CallServer {
 
   #fail(slot: number, error: unknown): void {
     const length = writeErrorRecord(this.#errors, slot, toErrorRecord(error));
-    this.#endpoint.answer(slot, STATUS.functionError, length);
+    const sequence = this.#endpoint.sequence(slot);
+    if (this.#endpoint.answer(slot, STATUS.functionError, length) === STATUS.deadline)
+      this.onLate(slot, sequence);
   }
 }
 

@@ -120,6 +120,7 @@ async function serve(
     wakes.wake();
   });
   server.onAllSettled = () => wakes.wake();
+  server.onLate = (slot, sequence) => loaded.kept?.giveUp(slot, sequence);
   await wakes.watch(attach.watchFd);
   report({
     t: "loaded",

@@ -12,7 +12,7 @@ export interface Invocation {
   readonly id: string;
   /** 1 for the first try; 16 stands for itself and all later ones. */
   readonly attempt: number;
-  /** When nobody waits any more; null when the caller set no deadline. */
+  /** When nobody waits any more, and a result or an error comes too late; null when the caller set no deadline. */
   readonly deadline: Date | null;
   /**
    * Aborts when the caller gives up or the deadline passes. An asynchronous function hears it at its next `await`; one that

@@ -170,7 +170,6 @@ const IN_PROCESS: CallDriver = {
     );
   },
   watch() {},
-  harvest: () => 0,
   holds: () => false,
   giveUp(call: Flight, reason: unknown) {
     call.end(0, reason);
