@@ -106,12 +106,21 @@ static int sound(const rfaas_lease_page *h, uint64_t file_bytes, uint32_t worker
          h->total_bytes == file_bytes;
 }
 
+/* Whether `fd` is memory that nobody can shrink: a mapping of anything else may fault whoever reads it. Only an anonymous file can
+ * have this seal, on plain pages or on huge ones. */
+static int cannot_shrink(int32_t fd) {
+  int seals = fcntl(fd, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
 /* Maps the region behind `fd`. Its header is shared with a process that may be hostile: it is read once, the copy is checked
- * against what the node told over the control connection, and only the copy is used. Returns the handle, or -errno. */
+ * against what the node told over the control connection, and only the copy is used. Returns the handle, or -errno: -ENOTSUP for
+ * memory that could shrink, -EPROTO for a header that is not what the node told. */
 RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slots) {
   struct stat st;
   if (workers == 0 || workers > RFAAS_MAX_WORKERS || slots == 0 || slots > RFAAS_MAX_SLOTS) return -EINVAL;
   if (fstat(fd, &st) != 0) return -errno;
+  if (!cannot_shrink(fd)) return -ENOTSUP;
   if (st.st_size < (off_t)sizeof(rfaas_lease_page)) return -EPROTO;
   rfaas_region *region = calloc(1, sizeof *region);
   if (!region) return -ENOMEM;
@@ -124,7 +133,7 @@ RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slot
   }
   rfaas_lease_page header;
   memcpy(&header, page, sizeof header);
-  __asm__ volatile("" ::: "memory");
+  __asm__ volatile("" ::: "memory"); /* what is checked is the copy, and not the page again */
   if (!sound(&header, bytes, workers, slots)) {
     munmap(page, bytes);
     free(region);

@@ -183,7 +183,13 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   ): Promise<Lease<Module>> {
     const lease = new Lease<Module>(node, module, granted, ttlMs, fabric, attachment);
     lease.#onReleased = onReleased;
-    await attachment.watch(() => lease.#reactor.rouse());
+    try {
+      await attachment.watch(() => lease.#reactor.rouse());
+    } catch (error) {
+      lease.term.end({ type: "released" });
+      lease.#close();
+      throw error;
+    }
     node.redeem(granted.lease);
     return lease;
   }
@@ -495,10 +501,14 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       await this.#node.release(this.#id, unreachable ? UNREACHABLE_RELEASE_MS : undefined);
     } finally {
       this.#onReleased(this);
-      this.#reactor.close();
-      this.#memory.close();
-      this.#attachment.close();
+      this.#close();
     }
+  }
+
+  #close(): void {
+    this.#reactor.close();
+    this.#memory.close();
+    this.#attachment.close();
   }
 
   /** Remembers where buffers lie. Returns whether they lie in the lease's memory, where nothing need be done for a call. */

@@ -73,12 +73,14 @@ export class FabricLink {
       if (failed) opened.reject(connectionFailed(where, state, region.bytes, memlockLimitBytes()));
       else if (state.ready) opened.resolve();
     };
-    const socket = await watchDescriptor(watchFd, { data: look });
+    let socket: Socket<undefined> | undefined;
     let link: Link;
     try {
+      socket = await watchDescriptor(watchFd, { data: look });
       link = open(notifyFd);
     } catch (error) {
-      socket.end();
+      if (socket) socket.end();
+      else closeDescriptor(watchFd);
       closeDescriptor(notifyFd);
       throw error;
     }

@@ -23,19 +23,20 @@ export async function selfTest(address: string): Promise<number> {
   const nonce = crypto.getRandomValues(new Uint8Array(16));
   const server = await FabricLink.listen(there, { address, nonce });
   let link: FabricLink | undefined;
+  let client: ClientEndpoint | undefined;
   try {
     await server.ready;
     link = await FabricLink.connect(here, { address, port: server.link.port, nonce, source: "" });
     await link.ready;
-    const client = new ClientEndpoint(here, 0, SLOTS, link.link);
+    client = new ClientEndpoint(here, 0, SLOTS, link.link);
     const control = new WorkerControl(there, 0, -1, server.link);
     const worker = new WorkerEndpoint(control.handle, SLOTS);
     worker.setFunctionCount(1);
     let shortestNs = Infinity;
     for (let i = 0; i < CALLS; i++) shortestNs = Math.min(shortestNs, echo(client, worker, i));
-    client.close();
     return shortestNs;
   } finally {
+    client?.close();
     link?.close();
     server.close();
   }

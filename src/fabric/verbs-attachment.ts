@@ -36,20 +36,20 @@ export async function attachVerbs(
     closeDescriptor(fd);
   }
   let link: FabricLink | undefined;
+  const endpoints: ClientEndpoint[] = [];
   try {
     link = await FabricLink.connect(region, { ...at, source }, options);
     await link.ready;
+    for (let worker = 0; worker < shape.workers; worker++)
+      endpoints.push(new ClientEndpoint(region, worker, shape.slots, link.link));
   } catch (error) {
+    for (const endpoint of endpoints) endpoint.close();
     link?.close();
     region.close();
     throw error;
   }
   const opened = link;
   opened.unref();
-  const endpoints = Array.from(
-    { length: shape.workers },
-    (_, worker) => new ClientEndpoint(region, worker, shape.slots, opened.link),
-  );
   return {
     region,
     endpoints,
