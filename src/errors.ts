@@ -18,7 +18,7 @@ export const MAX_CAUSES = 4;
 
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
-  abstract readonly code: string;
+  abstract readonly code: string | number;
   /** Which input of a `map` it was that ended the map with it, from 0. */
   declare index?: number;
   /** How a command that ends with this error exits. */
@@ -131,18 +131,24 @@ export class NoSuchFunction extends RfaasError {
   }
 }
 
-/** The function threw. `name`, `message`, `cause` and `remoteStack` are the thrown error's own. */
+/**
+ * The function threw. `name`, `message`, `code`, `cause` and `remoteStack` are the thrown error's own, and so are the properties
+ * that it had besides (`status`, `errno`, ..), as far as JSON has them and they are short.
+ */
 export class FunctionError extends RfaasError {
   override readonly name: string;
-  readonly code: string;
+  /** The thrown error's, else `"RFAAS_FUNCTION_ERROR"`. */
+  readonly code: string | number;
   /** The stack in the worker; `stack` continues with the caller's. */
   readonly remoteStack: string | undefined;
   /** Whether the function said that another attempt may succeed: `retryable: true` on what it threw. */
   readonly retryable: boolean;
+  /** The first of those that an `AggregateError` has gathered. */
+  declare readonly errors?: readonly Error[];
   constructor(record: {
     name: string;
     message: string;
-    code?: string | undefined;
+    code?: string | number | undefined;
     stack?: string | undefined;
     retryable?: boolean | undefined;
     cause?: Error | undefined;
@@ -291,12 +297,17 @@ export class OutOfLeaseMemory extends RfaasError {
   readonly code = "RFAAS_OUT_OF_LEASE_MEMORY";
   readonly requestedBytes: number;
   readonly freeBytes: number;
-  constructor(requestedBytes: number, freeBytes: number) {
+  /** The part of a value that was one too many, as {@link InvalidValue.path} is. */
+  readonly path: string | undefined;
+  constructor(requestedBytes: number, freeBytes: number, pointer?: string) {
+    const path = pointer === "" ? "/" : pointer;
+    const value = path === undefined ? "" : `, which the value takes up to ${path}`;
     super(
-      `the lease has no room for ${requestedBytes} more bytes (${freeBytes} are free); free a buffer or ask for more with { memory }`,
+      `the lease has no room for ${requestedBytes} more bytes${value} (${freeBytes} are free); free a buffer or ask for more with { memory }`,
     );
     this.requestedBytes = requestedBytes;
     this.freeBytes = freeBytes;
+    this.path = path;
   }
 }
 

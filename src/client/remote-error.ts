@@ -5,21 +5,45 @@ import { FunctionError, InvalidValue, MAX_CAUSES } from "../errors.ts";
 import { describeExitCode } from "../protocol/host-exit.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 
-/** An `Error` with the name, message, stack and causes of the one that was caught remotely. */
+/** An `Error` with the name, message, stack, causes and properties of the one that was caught remotely. */
 export function remoteCause(record: ErrorRecord, causes = MAX_CAUSES): Error {
   const error = new Error(record.message, causeOf(record.cause, causes));
   error.name = record.name;
   if (record.stack !== undefined) error.stack = record.stack;
-  return Object.assign(
+  Object.assign(
     error,
     record.code === undefined ? {} : { code: record.code },
     record.retryable ? { retryable: true } : {},
   );
+  return withDetails(error, record, causes);
 }
 
 function causeOf(value: unknown, causes: number): { cause?: Error } {
+  const cause = partOf(value, causes);
+  return cause === undefined ? {} : { cause };
+}
+
+/** An error that hangs on another. */
+function partOf(value: unknown, causes: number): Error | undefined {
   const record = soundRecord(value);
-  return record === undefined || causes === 0 ? {} : { cause: remoteCause(record, causes - 1) };
+  return record === undefined || causes === 0 ? undefined : remoteCause(record, causes - 1);
+}
+
+/** What the remote error had besides; a name that the error has already stays what it is. */
+function withDetails<Failure extends Error>(
+  error: Failure,
+  { errors, held, own }: ErrorRecord,
+  causes: number,
+): Failure {
+  const gathered = (errors ?? []).map((part) => partOf(part, causes)).filter((part) => part);
+  const parts = Object.entries(held ?? {}).map(([name, part]) => [name, partOf(part, causes)]);
+  for (const [name, value] of [
+    ...(gathered.length > 0 ? [["errors", gathered] as const] : []),
+    ...(parts as [string, unknown][]),
+    ...Object.entries(own ?? {}),
+  ])
+    if (value !== undefined && !(name in error)) Object.assign(error, { [name]: value });
+  return error;
 }
 
 /** No failure: the worker keeps a result that did not fit. The function's handle fetches it; callers never see this. */
@@ -57,7 +81,8 @@ export function functionErrorFrom(bytes: Uint8Array): FunctionError | InvalidVal
       causeOf(cause, MAX_CAUSES),
     );
   }
-  return new FunctionError({ ...rest, ...causeOf(cause, MAX_CAUSES) });
+  const error = new FunctionError({ ...rest, ...causeOf(cause, MAX_CAUSES) });
+  return withDetails(error, rest, MAX_CAUSES);
 }
 
 function parse(bytes: Uint8Array): unknown {
@@ -76,19 +101,26 @@ export function signalName(number: number): string | undefined {
 /** The fields that are what they should be; undefined when it is no error at all. */
 function soundRecord(value: unknown): ErrorRecord | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { name, message, code, stack, retryable, cause, invalid, kept } =
+  const { name, message, code, stack, retryable, cause, errors, held, own, invalid, kept } =
     value as Partial<ErrorRecord>;
   if (typeof name !== "string" || typeof message !== "string") return undefined;
   return {
     name,
     message,
-    ...(typeof code === "string" ? { code } : {}),
+    ...(typeof code === "string" || typeof code === "number" ? { code } : {}),
     ...(typeof stack === "string" ? { stack } : {}),
     ...(retryable === true ? { retryable } : {}),
     ...(cause === undefined ? {} : { cause }),
+    ...(Array.isArray(errors) ? { errors } : {}),
+    ...(isObject(held) ? { held } : {}),
+    ...(isObject(own) ? { own } : {}),
     ...(invalid === undefined || invalid === null ? {} : { invalid }),
     ...(kept === undefined || kept === null ? {} : { kept }),
   };
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The reason in shared memory, in words; `detail` is an exit code or a signal. */

@@ -140,12 +140,13 @@ async function showManual(name: string): Promise<void> {
 async function explain(error: unknown): Promise<void> {
   const { log } = await import("./log.ts");
   if (error instanceof RfaasError) {
-    const own = error as { remoteStack?: string };
+    const own = error as { remoteStack?: string; errors?: readonly Error[] };
     log.error(error.name === "UsageError" ? error.message : `${error.name}: ${error.message}`);
     if (own.remoteStack) {
       log.log(own.remoteStack);
       for (let { cause } = error; cause instanceof Error; { cause } = cause)
         log.log(`caused by ${cause.stack ?? String(cause)}`);
+      for (const one of own.errors ?? []) log.log(`one of its errors: ${one.stack ?? String(one)}`);
     }
   } else if (
     error instanceof Error &&

@@ -3,45 +3,74 @@ import { LAYOUT } from "../../ffi/layout.ts";
 import { InvalidValue, MAX_CAUSES } from "../errors.ts";
 import { describeBuildError } from "../package/build-error.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
+import { detailsOf } from "./error-details.ts";
 import { ResultKept } from "./kept-results.ts";
 
 /** Longer texts are cut: an error is for reading, and a control message has its bounds. */
 const MAX_TEXT = 16 * 1024;
+/** An error, its causes and all others that hang on it: they may be many, and go round in circles. */
+const MAX_RECORDS = 16;
 
 /** The parts of a thrown value that travel. A value that is no Error is shown as it would be printed. Never throws. */
 export function toErrorRecord(thrown: unknown): ErrorRecord {
   try {
-    return describe(thrown);
+    return describe(thrown, MAX_CAUSES, { records: MAX_RECORDS });
   } catch {
     return { name: "NonErrorThrown", message: "an error that cannot be read was thrown" };
   }
 }
 
-function describe(thrown: unknown, causes = MAX_CAUSES): ErrorRecord {
+function describe(thrown: unknown, depth: number, left: { records: number }): ErrorRecord {
+  left.records--;
+  const further = (error: unknown): ErrorRecord | undefined =>
+    depth > 0 && left.records > 0 ? describe(error, depth - 1, left) : undefined;
   if (!(thrown instanceof Error)) {
     return {
       name: "NonErrorThrown",
       message: `a value that is not an Error was thrown: ${inspect(thrown)}`,
+      ...(typeof thrown === "object" && thrown !== null ? partsOf(thrown, further) : {}),
     };
   }
   const { code, retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
-  return {
+  const record: ErrorRecord = {
     name: cut(String(thrown.name), 100),
     message: cut(String(thrown.message), MAX_TEXT),
     ...(typeof code === "string" ? { code: cut(code, 100) } : {}),
+    ...(typeof code === "number" && Number.isFinite(code) ? { code } : {}),
     ...(typeof thrown.stack === "string"
       ? { stack: cut(withoutOwnFrames(thrown.stack), MAX_TEXT) }
       : {}),
     ...(retryable === true ? { retryable } : {}),
-    ...(cause === undefined || causes === 0 ? {} : { cause: describe(cause, causes - 1) }),
-    ...ownFields(thrown),
+  };
+  const told = cause === undefined ? undefined : further(cause);
+  if (told !== undefined) record.cause = told;
+  const own = ownFields(thrown);
+  return { ...record, ...(own ?? partsOf(thrown, further)) };
+}
+
+/** What hangs on an error besides its cause. */
+function partsOf(
+  thrown: object,
+  further: (error: unknown) => ErrorRecord | undefined,
+): Pick<ErrorRecord, "errors" | "held" | "own"> {
+  const { own, held, errors } = detailsOf(thrown);
+  const gathered = errors.map(further).filter((record) => record !== undefined);
+  const named: Record<string, ErrorRecord> = {};
+  for (const [name, error] of Object.entries(held)) {
+    const record = further(error);
+    if (record !== undefined) named[name] = record;
+  }
+  return {
+    ...(gathered.length > 0 ? { errors: gathered } : {}),
+    ...(Object.keys(named).length > 0 ? { held: named } : {}),
+    ...(Object.keys(own).length > 0 ? { own } : {}),
   };
 }
 
 /** What only errors of our own say. */
-function ownFields(thrown: Error): Partial<ErrorRecord> {
+function ownFields(thrown: Error): Partial<ErrorRecord> | undefined {
   if (thrown instanceof ResultKept) return { kept: { ticket: thrown.ticket, bytes: thrown.bytes } };
-  if (!(thrown instanceof InvalidValue)) return {};
+  if (!(thrown instanceof InvalidValue)) return undefined;
   const { functionName, side, path, problem } = thrown;
   return { invalid: { functionName, side, path, problem } };
 }
@@ -85,8 +114,8 @@ export function wrongResult(name: string, capacity: number, result: unknown): Er
 }
 
 /**
- * Writes the record into its place in shared memory. Returns its length. What is too long loses the stacks of its causes first,
- * then their causes, its own stack, then text.
+ * Writes the record into its place in shared memory. Returns its length. What is too long loses the stacks of the errors that hang
+ * on it first, then those errors, its own stack, then text.
  */
 export function writeErrorRecord(records: Uint8Array, slot: number, record: ErrorRecord): number {
   const bytes = fittingBytes(record);
@@ -95,20 +124,12 @@ export function writeErrorRecord(records: Uint8Array, slot: number, record: Erro
 }
 
 function fittingBytes(record: ErrorRecord): Uint8Array {
-  const whole = encode(record);
-  if (whole.length <= LAYOUT.errorBytes) return whole;
-  for (const causes of [withoutStacks(record.cause), withoutStacks(record.cause, 0)]) {
-    const bytes = encode({ ...record, ...causes });
-    if (causes.cause && bytes.length <= LAYOUT.errorBytes) return bytes;
+  for (const shorter of [record, withParts(record, bare), withParts(record, alone)]) {
+    const bytes = encode(shorter);
+    if (bytes.length <= LAYOUT.errorBytes) return bytes;
   }
-  const { name, message, code, stack = "", retryable } = record;
-  const rest = {
-    name: cut(name, 100),
-    ...(code === undefined ? {} : { code: cut(code, 100) }),
-    ...(retryable === undefined ? {} : { retryable }),
-    ...(record.invalid === undefined ? {} : { invalid: shortened(record.invalid) }),
-    ...(record.cause === undefined ? {} : { cause: briefly(record.cause) }),
-  };
+  const { message, stack = "" } = record;
+  const rest = essence(record);
   for (let length = stack.length >> 1; length > 0; length >>= 1) {
     const bytes = encode({ ...rest, message, stack: cut(stack, length) });
     if (bytes.length <= LAYOUT.errorBytes) return bytes;
@@ -121,21 +142,68 @@ function fittingBytes(record: ErrorRecord): Uint8Array {
   return encode({ name: "Error", message: "the error is too long to be told" });
 }
 
-function withoutStacks(
-  cause: ErrorRecord | undefined,
-  causes = MAX_CAUSES,
-): { cause?: ErrorRecord } {
-  if (cause === undefined) return {};
-  const { stack: _, cause: next, ...rest } = cause;
-  return { cause: { ...rest, ...(causes > 0 ? withoutStacks(next, causes - 1) : {}) } };
+/** What is kept of a long record besides message and stack: as much as takes half of the room. */
+function essence(record: ErrorRecord): ErrorRecord {
+  const { name, code, retryable, invalid, own } = record;
+  const least: ErrorRecord = {
+    ...briefly({ name, message: "", ...(code === undefined ? {} : { code }) }),
+    ...(retryable === undefined ? {} : { retryable }),
+    ...(invalid === undefined ? {} : { invalid: shortened(invalid) }),
+  };
+  const brief = withParts(record, briefly);
+  const { cause, errors, held } = brief;
+  const kept = { ...least };
+  for (const part of [
+    cause === undefined ? {} : { cause },
+    own === undefined ? {} : { own },
+    errors === undefined ? {} : { errors },
+    errors === undefined ? {} : { errors: errors.slice(0, 2) },
+    held === undefined ? {} : { held },
+  ])
+    if (encode({ ...part, ...kept }).length <= LAYOUT.errorBytes / 2)
+      Object.assign(kept, { ...part, ...kept });
+  return kept;
 }
 
-/** A cause when there is hardly room for its effect. */
+/** The record with each error that hangs on it replaced. */
+function withParts(record: ErrorRecord, change: (part: ErrorRecord) => ErrorRecord): ErrorRecord {
+  const { cause, errors, held, ...rest } = record;
+  return {
+    ...rest,
+    ...(cause === undefined ? {} : { cause: change(cause) }),
+    ...(errors === undefined ? {} : { errors: errors.map(change) }),
+    ...(held === undefined
+      ? {}
+      : {
+          held: Object.fromEntries(
+            Object.entries(held).map(([name, part]) => [name, change(part)]),
+          ),
+        }),
+  };
+}
+
+/** Without a stack, as are all that hang on it. */
+function bare({ stack: _, ...record }: ErrorRecord): ErrorRecord {
+  return withParts(record, bare);
+}
+
+/** Without a stack and without what hangs on it. */
+function alone({
+  stack: _,
+  cause: __,
+  errors: ___,
+  held: ____,
+  ...record
+}: ErrorRecord): ErrorRecord {
+  return record;
+}
+
+/** An error when there is hardly room for the one that it hangs on. */
 function briefly({ name, message, code }: ErrorRecord): ErrorRecord {
   return {
     name: cut(name, 100),
     message: cut(message, 200),
-    ...(code === undefined ? {} : { code: cut(code, 100) }),
+    ...(code === undefined ? {} : { code: typeof code === "string" ? cut(code, 100) : code }),
   };
 }
 

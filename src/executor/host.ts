@@ -233,7 +233,7 @@ class HostedLease {
       await link.ready;
     } catch (error) {
       const { code, message } = error as RfaasError;
-      return this.#failLoad(code, { name: "ConnectionFailed", message });
+      return this.#failLoad(String(code), { name: "ConnectionFailed", message });
     }
     this.#listening = true;
     link.onWake = () => this.#lookForClient(link);

@@ -186,7 +186,7 @@ export class PackageIntake {
 }
 
 function explain(error: unknown): { code: string; message: string } {
-  if (error instanceof RfaasError) return { code: error.code, message: error.message };
+  if (error instanceof RfaasError) return { code: String(error.code), message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT")
     return {

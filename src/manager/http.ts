@@ -187,7 +187,7 @@ class Api {
       return { status, headers, body: { error: { code, message, ...(path ? { path } : {}) } } };
     }
     this.#log("warn", `${request.method} ${pathOf(request)} failed: ${String(error)}`);
-    if (error instanceof RfaasError) return errorAnswer(503, error.code, error.message);
+    if (error instanceof RfaasError) return errorAnswer(503, String(error.code), error.message);
     const message = "the manager failed at this request; see its log";
     return errorAnswer(500, "RFAAS_INTERNAL", message);
   }

@@ -64,11 +64,17 @@ export type Exports = Static<typeof Exports>;
 export interface ErrorRecord {
   name: string;
   message: string;
-  code?: string;
+  code?: string | number;
   stack?: string;
   /** The error says that another try may succeed. */
   retryable?: boolean;
   cause?: ErrorRecord;
+  /** Those that it has gathered, as an `AggregateError` does. */
+  errors?: ErrorRecord[];
+  /** Errors that are properties of it, by name. */
+  held?: Record<string, ErrorRecord>;
+  /** Its other properties. */
+  own?: Record<string, unknown>;
   /** A value that did not validate. */
   invalid?: { functionName: string; side: "input" | "output"; path: string; problem: string };
   /** No failure: a result that did not fit, kept in the worker until it is fetched. */
@@ -79,10 +85,14 @@ const errorRecord = (causes: number): TSchema =>
   Type.Object({
     name: text,
     message: text,
-    code: Type.Optional(text),
+    code: Type.Optional(Type.Union([text, Type.Number()])),
     stack: Type.Optional(text),
     retryable: Type.Optional(Type.Boolean()),
     ...(causes > 0 ? { cause: Type.Optional(errorRecord(causes - 1)) } : {}),
+    // Whoever makes an error of them looks at them again.
+    errors: Type.Optional(Type.Unknown()),
+    held: Type.Optional(Type.Unknown()),
+    own: Type.Optional(Type.Unknown()),
     invalid: Type.Optional(
       Type.Object({
         functionName: text,

@@ -46,7 +46,7 @@ function answered(input: Uint32Array, output: Uint32Array): void {
 
 function failed(error: unknown): void {
   const { code, message } = error as RfaasError;
-  end.codes.push(code);
+  end.codes.push(String(code));
   end.messages.push(message);
 }
 

@@ -31,8 +31,8 @@ describe("toErrorRecord", () => {
     expect(record.stack).toBe(error.stack!);
   });
 
-  test("leaves out a code or a stack that is no text", () => {
-    const error = Object.assign(new Error("m"), { code: 42, stack: undefined });
+  test("leaves out a code or a stack that is neither text nor a number", () => {
+    const error = Object.assign(new Error("m"), { code: () => 1, stack: undefined });
     expect(toErrorRecord(error)).toEqual({ name: "Error", message: "m" });
   });
 
@@ -112,6 +112,125 @@ describe("the causes of an error", () => {
   test("do not hide that the error may be tried again, however long it is", () => {
     const record = { name: "E", message: "m".repeat(9000), retryable: true };
     expect(throughSharedMemory(record).read.retryable).toBe(true);
+  });
+});
+
+describe("what hangs on an error besides", () => {
+  test("travels with it: properties of its own, as JSON has them", () => {
+    const error = Object.assign(new Error("not found"), {
+      code: 404,
+      status: 404,
+      response: {
+        body: "x",
+        headers: Object.assign(Object.create(null), { a: ["b", null, true] }),
+      },
+      big: 10n,
+      far: Infinity,
+      at: new Date(0),
+      retry: () => 1,
+      [Symbol("s")]: 1,
+      nothing: undefined,
+    });
+    const { code, own } = toErrorRecord(error);
+    expect(code).toBe(404);
+    expect(own).toEqual({
+      status: 404,
+      response: { body: "x", headers: { a: ["b", null, true] } },
+      big: "10",
+      far: "Infinity",
+      at: expect.stringContaining("1970"),
+    });
+  });
+
+  test("also from a value that is no error", () => {
+    expect(toErrorRecord({ reason: "none", n: 3 }).own).toEqual({ reason: "none", n: 3 });
+    expect(toErrorRecord(["a"]).own).toEqual({ 0: "a" });
+    expect(toErrorRecord("text").own).toBeUndefined();
+  });
+
+  test("are the errors that it gathers, and those that are properties of it", () => {
+    const disk = Object.assign(new Error("disk full"), { errno: -28 });
+    const error = Object.assign(new AggregateError([disk, 404], "all failed"), {
+      original: new TypeError("t"),
+    });
+    expect(toErrorRecord(error)).toMatchObject({
+      name: "AggregateError",
+      errors: [
+        { message: "disk full", own: { errno: -28 } },
+        { name: "NonErrorThrown", message: expect.stringContaining("404") },
+      ],
+      held: { original: { name: "TypeError", message: "t" } },
+    });
+    const suppressed = new SuppressedError(new Error("a"), new Error("b"), "both");
+    expect(toErrorRecord(suppressed).held).toMatchObject({
+      error: { message: "a" },
+      suppressed: { message: "b" },
+    });
+    const issues = Object.assign(new Error("invalid"), { errors: [{ path: "/a" }] });
+    expect(toErrorRecord(issues)).toMatchObject({ own: { errors: [{ path: "/a" }] } });
+  });
+
+  test("is bounded, however much of it there is and wherever it leads", () => {
+    const error = new AggregateError([], "round") as AggregateError & { [name: string]: unknown };
+    error["errors"] = new Array(1000).fill(error);
+    error.cause = error;
+    error["self"] = error;
+    error["text"] = "x".repeat(100_000);
+    for (let i = 0; i < 5000; i++) error[`n${i}`] = i;
+    error["deep"] = { a: { b: { c: { d: error } } } };
+    error["round"] = error["deep"];
+    const record = toErrorRecord(error);
+    let records = 0;
+    const count = (part: ErrorRecord | undefined): void => {
+      if (part === undefined) return;
+      records++;
+      expect(JSON.stringify(part.own ?? {}).length).toBeLessThan(2500);
+      [part.cause, ...(part.errors ?? []), ...Object.values(part.held ?? {})].forEach(count);
+    };
+    count(record);
+    expect(records).toBeLessThanOrEqual(17);
+    expect(record.own!["text"]).toEndWith("…");
+    const { read } = throughSharedMemory(record);
+    expect(read).toMatchObject({ name: "AggregateError", message: "round", own: record.own });
+  });
+
+  test("does no harm when it cannot be read", () => {
+    const error = Object.defineProperty(new Error("m"), "odd", {
+      enumerable: true,
+      get: () => {
+        throw new Error("no");
+      },
+    });
+    expect(toErrorRecord(Object.assign(error, { fine: 1 })).own).toEqual({ fine: 1 });
+    const proxied = Object.assign(new Error("m"), {
+      odd: new Proxy({}, { ownKeys: () => [1] as never }),
+    });
+    expect(toErrorRecord(proxied)).toMatchObject({ message: "m" });
+  });
+
+  test("gives way to the error itself when there is no room for all", () => {
+    const errors = Array.from({ length: 8 }, (_, i) => ({
+      name: "E",
+      message: `${i}${"\u0001".repeat(400)}`,
+      stack: "s".repeat(3000),
+    }));
+    const record = {
+      name: "AggregateError",
+      message: "m".repeat(1500),
+      own: { status: 404 },
+      errors,
+    };
+    const { length, read } = throughSharedMemory(record);
+    expect(length).toBeLessThanOrEqual(LAYOUT.errorBytes);
+    expect(read).toMatchObject({ message: record.message, own: { status: 404 } });
+    const short = {
+      ...record,
+      message: "m",
+      errors: errors.map((e) => ({ ...e, message: "short" })),
+    };
+    expect(throughSharedMemory(short).read.errors!.map(({ message }) => message)).toEqual(
+      new Array(8).fill("short"),
+    );
   });
 });
 

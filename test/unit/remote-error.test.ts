@@ -39,10 +39,44 @@ describe("functionErrorFrom", () => {
     expect((error as FunctionError).remoteStack).toBeUndefined();
   });
 
-  test("does not believe a code or a stack that is no text", () => {
-    const error = functionErrorFrom(encode({ name: "E", message: "m", code: 7, stack: {} }));
+  test("does not believe a code or a stack that is neither text nor a number", () => {
+    const error = functionErrorFrom(encode({ name: "E", message: "m", code: {}, stack: {} }));
     expect(error.code).toBe("RFAAS_FUNCTION_ERROR");
     expect((error as FunctionError).remoteStack).toBeUndefined();
+  });
+
+  test("has the properties that the thrown error had, and the errors that it gathered", () => {
+    const error = functionErrorFrom(
+      encode({
+        name: "AggregateError",
+        message: "m",
+        code: 404,
+        own: { status: 404, response: { body: "x" } },
+        errors: [{ name: "E", message: "disk full", own: { errno: -28 } }, 7],
+        held: { original: { name: "TypeError", message: "t" }, none: 1 },
+      }),
+    );
+    expect(error).toMatchObject({ code: 404, status: 404, response: { body: "x" } });
+    const { errors, original } = error as FunctionError & { original: Error };
+    expect(errors).toHaveLength(1);
+    expect(errors![0]).toMatchObject({ name: "E", message: "disk full", errno: -28 });
+    expect([original.name, original.message]).toEqual(["TypeError", "t"]);
+  });
+
+  test("keeps what is its own, whatever the properties are called", () => {
+    const own = JSON.parse(
+      '{"__proto__":{"x":1},"message":"no","name":"no","exitCode":0,"code":"no","toString":1,"stack":1}',
+    );
+    const error = functionErrorFrom(encode({ name: "E", message: "m", own, held: own, errors: 5 }));
+    expect(error).toBeInstanceOf(FunctionError);
+    expect([error.name, error.message, error.code, error.exitCode]).toEqual([
+      "E",
+      "m",
+      "RFAAS_FUNCTION_ERROR",
+      1,
+    ]);
+    expect(String(error)).toBe("E: m");
+    expect("x" in error).toBe(false);
   });
 
   test.each<[string, Uint8Array]>([
