@@ -75,6 +75,10 @@ export class LeaseMemory {
     });
   }
 
+  get totalBytes(): number {
+    return this.#region.arenaBytes;
+  }
+
   get freeBytes(): number {
     this.#reclaim();
     return this.#arena.freeBytes;

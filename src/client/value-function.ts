@@ -1,10 +1,10 @@
 /** Calls on values: checked, encoded into the lease's memory, decoded out of it. */
 import type { TSchema } from "@sinclair/typebox";
-import { InvalidValue, LeaseLost, UsageError } from "../errors.ts";
+import { InvalidValue, LeaseLost, OutOfLeaseMemory, ProtocolError, UsageError } from "../errors.ts";
 import { type Check, askStandard, compileTypeBox, isThenable } from "../function/checker.ts";
 import { Decoder } from "../function/decoder.ts";
 import { Encoder } from "../function/encoder.ts";
-import { Refusal } from "../function/refusal.ts";
+import { Refusal, TooLarge, messageOf } from "../function/refusal.ts";
 import { isStandard } from "../function/schema-kind.ts";
 import type { StandardSchema } from "../function/schema-types.ts";
 import type { Call } from "./call.ts";
@@ -117,11 +117,11 @@ class ValueCalls {
         if ("error" in outcome && outcome.error instanceof ResultWaits)
           kept = this.#fetch(outcome.error, made, buffers, signal);
       });
-      return decoder.decode(buffers.output, await made, true);
+      return this.#decode(buffers.output, await made);
     } catch (error) {
       if (kept === undefined) throw error;
       const whole = await kept.take();
-      return decoder.decode(whole, whole.length, true);
+      return this.#decode(whole, whole.length);
     } finally {
       kept?.close();
       this.#pool.giveBack(buffers, kept?.call ?? call);
@@ -153,14 +153,14 @@ class ValueCalls {
         worker = options?.worker ?? this.#host.nextWorker();
         written = this.#host.invoke(buffers.sent, buffers.output, { worker });
       }
-      return decoder.decode(buffers.output, written, true);
+      return this.#decode(buffers.output, written);
     } catch (error) {
       if (!(error instanceof ResultWaits)) throw error;
       const began = call ?? { worker, remainingMs: () => Infinity };
       kept = this.#fetch(error, began, buffers, undefined);
       if (kept === undefined) throw error;
       const whole = kept.takeNow();
-      return decoder.decode(whole, whole.length, true);
+      return this.#decode(whole, whole.length);
     } finally {
       kept?.close();
       this.#pool.giveBack(buffers, kept?.call ?? call);
@@ -194,6 +194,9 @@ class ValueCalls {
     try {
       this.#conforms?.(value);
     } catch (error) {
+      // What no schema can look at cannot travel either, most likely; where it cannot is for the encoder to say.
+      if (error instanceof Refusal && error.cause !== undefined)
+        this.#write(value, new Uint8Array(64));
       this.#refuse(error);
     }
   }
@@ -229,23 +232,14 @@ class ValueCalls {
   }
 
   #encode(value: unknown, buffers: CallBuffers): void {
-    let length: number;
-    try {
-      length = encoder.encode(value, buffers.input);
-    } catch (error) {
-      return this.#refuse(error);
-    }
+    const length = this.#write(value, buffers.input);
     this.#send(encoder.bytes, length, buffers);
   }
 
   /** The value as bytes of their own. */
   #encoded(value: unknown): Bytes {
-    try {
-      const length = encoder.encode(value, NO_ROOM);
-      return encoder.bytes.slice(0, length);
-    } catch (error) {
-      return this.#refuse(error);
-    }
+    const length = this.#write(value, NO_ROOM);
+    return encoder.bytes.slice(0, length);
   }
 
   #send(bytes: Bytes, length: number, buffers: CallBuffers): void {
@@ -270,6 +264,30 @@ class ValueCalls {
       }
       const buffers = this.#pool.tryTake();
       if (buffers !== undefined) return { buffers, left };
+    }
+  }
+
+  /** Returns how many bytes of the encoder's it takes. */
+  #write(value: unknown, into: Uint8Array<ArrayBuffer>): number {
+    const { memory } = this.#host;
+    try {
+      return encoder.encode(value, into, memory.totalBytes);
+    } catch (error) {
+      if (error instanceof TooLarge)
+        throw new OutOfLeaseMemory(error.bytes, memory.freeBytes, error.path);
+      return this.#refuse(error);
+    }
+  }
+
+  /** What comes from the worker may be anything. */
+  #decode(output: Bytes, written: number): unknown {
+    try {
+      return decoder.decode(output, written, true);
+    } catch (cause) {
+      throw new ProtocolError(
+        `the result of "${this.#name}" cannot be read: ${messageOf(cause)}; use the same version on both sides`,
+        { cause },
+      );
     }
   }
 }

@@ -26,6 +26,9 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Characters of a schema that travels with the grant; longer ones are left to the worker, as a Standard Schema is. */
 const MAX_DESCRIPTION = 64 * 1024;
 
+/** Longer results are not made, unless the lease has room for them. */
+const MAX_RESULT_BYTES = 64 * 1024 * 1024;
+
 /** A decoder keeps what it has learned of keys; calls of a worker do not overlap while they decode or encode. */
 const encoder = new Encoder();
 const decoder = new Decoder();
@@ -65,8 +68,10 @@ function runTyped(name: string, definition: TypedDefinition, kept: KeptResults):
   const checkInput = compileCheck(definition.input, "input");
   const checkOutput = compileCheck(definition.output, "output");
 
+  let maxBytes = 0;
+
   const answer = (checked: unknown, output: Bytes, ctx: FunctionContext): number => {
-    const length = guarded(name, "output", encode, checked, output);
+    const length = guarded(name, "output", encode, checked, output, maxBytes);
     if (encoder.bytes === output) return length;
     throw kept.keep(encoder.bytes.subarray(0, length), ctx);
   };
@@ -89,6 +94,7 @@ function runTyped(name: string, definition: TypedDefinition, kept: KeptResults):
   };
   const call: RawFunction = (input, output, ctx) => {
     if (kept.full) return kept.whenRoom(ctx, () => call(input, output, ctx));
+    if (maxBytes === 0) maxBytes = Math.max(MAX_RESULT_BYTES, ctx.memory.byteLength);
     const checked = guarded(name, "input", decodeAndCheck, input, checkInput);
     return isThenable(checked)
       ? settled(name, "input", checked).then((value) => start(value, output, ctx))
@@ -101,8 +107,8 @@ function decodeAndCheck(input: Bytes, check: Check): unknown {
   return check(decoder.decode(input, input.length, false));
 }
 
-function encode(value: unknown, output: Bytes): number {
-  return encoder.encode(value, output);
+function encode(value: unknown, output: Bytes, maxBytes: number): number {
+  return encoder.encode(value, output, maxBytes);
 }
 
 function guarded<Args extends unknown[], Result>(

@@ -51,7 +51,7 @@ export function compileCheck(schema: Schema, side: "input" | "output"): Check {
 /** A check that finds out whether a value conforms and makes nothing of it: what a caller can say before the value is sent. */
 export function compileTypeBox(schema: TSchema): Check {
   const compiled = compile(schema);
-  return (value) => {
+  const check: Check = (value) => {
     if (compiled.Check(value)) return value;
     let error = compiled.Errors(value).First();
     if (isUnknownFormat(error) && adoptRegistries()) {
@@ -63,6 +63,14 @@ export function compileTypeBox(schema: TSchema): Check {
       ? "; set it with FormatRegistry of @sinclair/typebox 0.34, in the function's module"
       : "";
     throw new Refusal(path, `${message.slice(0, MAX_MESSAGE)}${todo}`);
+  };
+  return (value) => {
+    try {
+      return check(value);
+    } catch (error) {
+      // A getter of the value may throw, or there is no end to it.
+      return failed(error);
+    }
   };
 }
 
@@ -145,10 +153,12 @@ function messageOf(thrown: unknown): string {
   }
 }
 
+/** An object that cannot even be asked is none: whoever looks into it will say why. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === "function"
-  );
+  if (typeof value !== "object" || value === null) return false;
+  try {
+    return typeof (value as { then?: unknown }).then === "function";
+  } catch {
+    return false;
+  }
 }

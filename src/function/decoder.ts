@@ -2,8 +2,8 @@
  * MessagePack to values: the counterpart of `encoder.ts`. The bytes may come from anyone, so every length is checked against
  * what is there. Binary parts are views of the input unless copies are asked for.
  */
-import { EXT, MAX_DEPTH, TYPED_ARRAYS } from "./encoder.ts";
 import { Refusal } from "./refusal.ts";
+import { EXT, MAX_DEPTH, TYPED_ARRAYS } from "./wire.ts";
 
 /** Keys are short and come again: those that were met are kept, by a hash of their bytes; a power of two. */
 const KEY_CACHE = 1024;
@@ -26,6 +26,7 @@ export class Decoder {
    * aligned. Throws {@link Refusal} when the bytes are no value that an encoder has written.
    */
   decode(bytes: Uint8Array<ArrayBuffer>, length: number, copies: boolean): unknown {
+    if (length > bytes.length) damaged();
     if (bytes !== this.#bytes) {
       let view = this.#views.get(bytes);
       if (view === undefined) {
@@ -253,6 +254,10 @@ export class Decoder {
       case EXT.arrayBuffer: {
         const at = this.#take(length);
         return this.#bytes.slice(at, at + length).buffer;
+      }
+      case EXT.buffer: {
+        const { buffer, byteOffset } = this.#binary(length);
+        return Buffer.from(buffer, byteOffset, length);
       }
       default:
         return damaged();

@@ -1,0 +1,34 @@
+/** What encoder and decoder agree on beyond MessagePack itself. */
+
+/**
+ * Types of extensions. A typed array is `[array, padding, ..., elements]`, aligned so that it can be viewed in place; a
+ * `Uint8Array` is MessagePack's own binary.
+ */
+export const EXT = {
+  undefined: 0,
+  map: 1,
+  set: 2,
+  typedArray: 3,
+  arrayBuffer: 4,
+  /** A `Buffer`. */
+  buffer: 5,
+  date: -1,
+} as const;
+
+/** In the order of their numbers on the wire. */
+export const TYPED_ARRAYS = [
+  Int8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+  Float16Array,
+] as const;
+
+/** Deeper values are refused: both sides recurse. */
+export const MAX_DEPTH = 256;
