@@ -69,7 +69,7 @@ export function functionErrorFrom(bytes: Uint8Array): FunctionError | InvalidVal
       message: "the function failed, and its error could not be read",
     });
   const { kept, invalid, cause, ...rest } = record;
-  if (Number.isInteger(kept?.ticket) && Number.isInteger(kept?.bytes))
+  if (Number.isSafeInteger(kept?.ticket) && Number.isSafeInteger(kept?.bytes) && kept!.bytes >= 0)
     return new ResultWaits(rest, kept!);
   if (invalid?.side === "input" || invalid?.side === "output") {
     const { functionName, side, path, problem } = invalid;

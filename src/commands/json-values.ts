@@ -2,7 +2,14 @@
 
 /** On one line. Typed arrays and sets become arrays, maps become lists of pairs, dates ISO text, bigints numbers or text. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(value ?? null, (_, part: unknown) => plain(part));
+  return JSON.stringify(
+    value ?? null,
+    function (this: Record<string, unknown>, key, part: unknown) {
+      const itself = this[key];
+      // A Buffer has said already what it thinks JSON should say of it.
+      return plain(ArrayBuffer.isView(itself) ? itself : part);
+    },
+  );
 }
 
 function plain(part: unknown): unknown {

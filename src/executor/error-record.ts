@@ -28,15 +28,16 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
     return {
       name: "NonErrorThrown",
       message: `a value that is not an Error was thrown: ${inspect(thrown)}`,
-      ...(typeof thrown === "object" && thrown !== null ? partsOf(thrown, further) : {}),
+      ...(typeof thrown === "object" && thrown !== null
+        ? { ...codeOf(thrown), ...partsOf(thrown, further) }
+        : {}),
     };
   }
-  const { code, retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
+  const { retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
   const record: ErrorRecord = {
     name: cut(String(thrown.name), 100),
     message: cut(String(thrown.message), MAX_TEXT),
-    ...(typeof code === "string" ? { code: cut(code, 100) } : {}),
-    ...(typeof code === "number" && Number.isFinite(code) ? { code } : {}),
+    ...codeOf(thrown),
     ...(typeof thrown.stack === "string"
       ? { stack: cut(withoutOwnFrames(thrown.stack), MAX_TEXT) }
       : {}),
@@ -46,6 +47,12 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
   if (told !== undefined) record.cause = told;
   const own = ownFields(thrown);
   return { ...record, ...(own ?? partsOf(thrown, further)) };
+}
+
+function codeOf(thrown: object): Pick<ErrorRecord, "code"> {
+  const { code } = thrown as { code?: unknown };
+  if (typeof code === "string") return { code: cut(code, 100) };
+  return typeof code === "number" && Number.isFinite(code) ? { code } : {};
 }
 
 /** What hangs on an error besides its cause. */

@@ -104,7 +104,13 @@ export function refusalOf(value: object): string {
   if (types.isSharedArrayBuffer(value)) return "shared memory cannot travel; send a copy of it";
   if (TRAVELLING.has(Object.getPrototypeOf(value)))
     return `an object that only pretends to be of class ${classNameOf(value)} cannot travel`;
-  return `an instance of ${classNameOf(value)} cannot travel; send a plain object`;
+  const instead =
+    value instanceof DataView
+      ? "a typed array"
+      : types.isBoxedPrimitive(value)
+        ? "the primitive"
+        : "a plain object";
+  return `an instance of ${classNameOf(value)} cannot travel; send ${instead}`;
 }
 
 /** Of classes whose instances do travel. */

@@ -3,7 +3,7 @@
  * reads and writes them in place; there is nothing to encode.
  */
 import { STRUCT_BRAND, isBranded } from "./brand.ts";
-import { Refusal, pointer } from "./refusal.ts";
+import { Refusal, messageOf, pointer } from "./refusal.ts";
 
 const TYPES = {
   f64: Float64Array,
@@ -103,14 +103,15 @@ export class Struct<Fields extends StructFields = StructFields> {
   write(view: StructView<Fields>, value: unknown): void {
     if (typeof value !== "object" || value === null) throw new Refusal("", "expected an object");
     const given = value as Record<string, unknown>;
-    for (const member of this.#members) checkMember(member, given[member.name]);
+    const values = this.#members.map((member) => readMember(member, given));
     for (const name of Object.keys(given))
       if (!Object.hasOwn(this.fields, name))
         throw new Refusal(pointer([name]), "the struct has no such field");
     const target = view as unknown as Record<string, unknown>;
-    for (const { name, length } of this.#members)
-      if (length === 0) target[name] = given[name];
-      else (target[name] as Float64Array).set(given[name] as Float64Array);
+    this.#members.forEach(({ name, length }, i) => {
+      if (length === 0) target[name] = values[i];
+      else (target[name] as Float64Array).set(values[i] as Float64Array);
+    });
   }
 
   /** The values of a view as a plain object, in memory of its own. */
@@ -227,6 +228,20 @@ function slotOf(type: Scalar): symbol {
 
 function hide(object: object, key: symbol, value: unknown): void {
   Object.defineProperty(object, key, { value });
+}
+
+/** What a field is to be. It is read once: a getter may throw, and may give something else the next time. */
+function readMember(member: Member, given: Record<string, unknown>): unknown {
+  const { name, type } = member;
+  try {
+    const value = given[name];
+    const list = Array.isArray(value) && member.length > 0 ? Array.from<unknown>(value) : value;
+    checkMember(member, list);
+    return list;
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal(pointer([name]), `no ${type}, it cannot be read: ${messageOf(error)}`, error);
+  }
 }
 
 function checkMember({ name, type, length }: Member, value: unknown): void {

@@ -114,6 +114,27 @@ describe("a value that does not travel is refused, with its path", () => {
   }, 120_000);
 });
 
+test("a value that no schema can look at is refused by its schema or by its path, on both sides", async () => {
+  const { UNSEEN } = definitions;
+  const problem = async (run: () => unknown) => {
+    const error = (await caught(run)) as InvalidValue;
+    expect(error).toBeInstanceOf(InvalidValue);
+    return [error.side, error.path.slice(0, 10)];
+  };
+  const numbered = lease.function("numbered");
+  const chain = lease.function("chain");
+  expect(await problem(() => numbered(UNSEEN["getter"]!() as never))).toEqual(["input", "/n"]);
+  expect(await problem(() => chain.invoke(UNSEEN["circle"]!() as never))).toEqual([
+    "input",
+    "/next",
+  ]);
+  expect(await problem(() => chain(UNSEEN["depth"]!() as never))).toEqual(["input", "/next/next"]);
+  for (const name of ["circle", "depth"])
+    expect((await problem(() => lease.function("giveChain")(name)))[0]).toBe("output");
+  expect((await problem(() => lease.function("giveNumbered")("getter")))[0]).toBe("output");
+  expect(await chain({ next: { next: {} } })).toEqual({ next: { next: {} } });
+});
+
 test("many values at once, of both kinds: each comes to what it would come to alone", async () => {
   const outcomes = lease.function("mirror").map(
     SAMPLES.map(({ make }) => make()),

@@ -38,6 +38,38 @@ export const pairs = defineFunction({ input: Type.Integer(), output: Type.Any() 
   return value;
 });
 
+const Numbered = Type.Object({ n: Type.Number() });
+const Chain = Type.Recursive((This) => Type.Object({ next: Type.Optional(This) }));
+
+export const numbered = defineFunction({ input: Numbered, output: Numbered }, (value) => value);
+export const chain = defineFunction({ input: Chain, output: Chain }, (value) => value);
+
+/** What no schema can look at. */
+export const UNSEEN: Record<string, () => unknown> = {
+  getter: () => ({
+    get n(): number {
+      throw new Error("no");
+    },
+  }),
+  circle: () => {
+    const part: { next?: unknown } = {};
+    return Object.assign(part, { next: part });
+  },
+  depth: () => {
+    let part = {};
+    for (let i = 0; i < 100_000; i++) part = { next: part };
+    return part;
+  },
+};
+export const giveNumbered = defineFunction(
+  { input: Type.String(), output: Numbered },
+  (name) => UNSEEN[name]!() as never,
+);
+export const giveChain = defineFunction(
+  { input: Type.String(), output: Chain },
+  (name) => UNSEEN[name]!() as never,
+);
+
 export const never = defineFunction(ANY, () => new Promise(() => {}));
 
 export const neverWithin = defineFunction(ANY, () => ({ list: [new Promise(() => {})] }));

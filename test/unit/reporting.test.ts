@@ -86,4 +86,5 @@ test("values without a form in JSON are printed in the one that people expect", 
     '{"a":[1,2],"b":[["k",1]],"c":[1],"d":5,"e":"1152921504606846976","f":"1970-01-01T00:00:00.000Z","g":"NaN","i":[7]}',
   );
   expect(toJson(undefined)).toBe("null");
+  expect(toJson([Buffer.from([1, 2]), new Date(0)])).toBe('[[1,2],"1970-01-01T00:00:00.000Z"]');
 });

@@ -166,6 +166,28 @@ describe("a view", () => {
     expect(new Uint8Array(memory).every((byte) => byte === 0)).toBe(true);
   });
 
+  test("reads each property once, and says which one cannot be read", () => {
+    const layout = struct({ a: "f64", b: ["f64", 2] });
+    const view = layout.view(new ArrayBuffer(24));
+    let reads = 0;
+    const item = () => (++reads > 2 ? "another" : 1) as number;
+    layout.write(view, {
+      get a() {
+        return item();
+      },
+      b: Object.defineProperty([0, 2], 0, { get: item, enumerable: true }),
+    });
+    expect(layout.read(view)).toEqual({ a: 1, b: new Float64Array([1, 2]) });
+    const odd = {
+      a: 1,
+      get b(): number[] {
+        throw new Error("no");
+      },
+    };
+    const { path, message } = refused(() => layout.write(view, odd));
+    expect([path, message]).toEqual(["/b", expect.stringContaining("cannot be read: no")]);
+  });
+
   test("takes NaN and infinities, which are numbers in memory", () => {
     const layout = struct({ a: "f64", b: "f32" });
     const view = layout.view(new ArrayBuffer(16));
