@@ -29,21 +29,27 @@ function partOf(value: unknown, causes: number): Error | undefined {
   return record === undefined || causes === 0 ? undefined : remoteCause(record, causes - 1);
 }
 
-/** What the remote error had besides; a name that the error has already stays what it is. */
+/** What the remote error had besides; a name that the error has already stays what it is. Nothing of it need be sound. */
 function withDetails<Failure extends Error>(
   error: Failure,
-  { errors, held, own }: ErrorRecord,
+  { errors, held, own }: { errors?: unknown; held?: unknown; own?: unknown },
   causes: number,
 ): Failure {
-  const gathered = (errors ?? []).map((part) => partOf(part, causes)).filter((part) => part);
-  const parts = Object.entries(held ?? {}).map(([name, part]) => [name, partOf(part, causes)]);
-  for (const [name, value] of [
-    ...(gathered.length > 0 ? [["errors", gathered] as const] : []),
-    ...(parts as [string, unknown][]),
-    ...Object.entries(own ?? {}),
-  ])
+  const gathered = Array.isArray(errors)
+    ? errors.map((part) => partOf(part, causes)).filter((part) => part !== undefined)
+    : [];
+  const details: [string, unknown][] = [
+    ["errors", gathered.length > 0 ? gathered : undefined],
+    ...entriesOf(held).map(([name, part]): [string, unknown] => [name, partOf(part, causes)]),
+    ...entriesOf(own),
+  ];
+  for (const [name, value] of details)
     if (value !== undefined && !(name in error)) Object.assign(error, { [name]: value });
   return error;
+}
+
+function entriesOf(value: unknown): [string, unknown][] {
+  return typeof value === "object" && value !== null ? Object.entries(value) : [];
 }
 
 /** No failure: the worker keeps a result that did not fit. The function's handle fetches it; callers never see this. */
@@ -111,16 +117,12 @@ function soundRecord(value: unknown): ErrorRecord | undefined {
     ...(typeof stack === "string" ? { stack } : {}),
     ...(retryable === true ? { retryable } : {}),
     ...(cause === undefined ? {} : { cause }),
-    ...(Array.isArray(errors) ? { errors } : {}),
-    ...(isObject(held) ? { held } : {}),
-    ...(isObject(own) ? { own } : {}),
+    ...(errors === undefined ? {} : { errors }),
+    ...(held === undefined ? {} : { held }),
+    ...(own === undefined ? {} : { own }),
     ...(invalid === undefined || invalid === null ? {} : { invalid }),
     ...(kept === undefined || kept === null ? {} : { kept }),
   };
-}
-
-function isObject(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The reason in shared memory, in words; `detail` is an exit code or a signal. */

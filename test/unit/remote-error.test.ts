@@ -79,6 +79,15 @@ describe("functionErrorFrom", () => {
     expect("x" in error).toBe(false);
   });
 
+  test("believes nothing of what hangs on an error that is not what it should be", () => {
+    for (const odd of [7, null, "text", {}, [[]], [null], { a: null }, true]) {
+      const record = { name: "E", message: "m", errors: odd, held: odd, cause: odd };
+      const error = functionErrorFrom(encode(record)) as FunctionError;
+      expect([error.message, error.errors, error.cause]).toEqual(["m", undefined, undefined]);
+      expect(remoteCause(record as never).message).toBe("m");
+    }
+  });
+
   test.each<[string, Uint8Array]>([
     ["is empty", new Uint8Array(0)],
     ["is not UTF-8", new Uint8Array([0xff, 0xfe, 0x00])],
