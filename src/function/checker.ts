@@ -38,14 +38,15 @@ export function compileCheck(schema: Schema, side: "input" | "output"): Check {
   if (isStandard(schema)) return (value) => askStandard(schema, value);
   if (!isTypeBox(schema)) throw new TypeError(`it ${whyNoSchema(schema)}`);
   const conforms = compileTypeBox(schema);
-  const fill = compileDefaults(schema) ?? ((value: unknown) => value);
-  if (!HasTransform(schema, [])) return (value) => conforms(fill(value));
+  const fill = compileDefaults(schema);
+  const check = fill === undefined ? conforms : (value: unknown) => conforms(fill(value));
+  if (!HasTransform(schema, [])) return check;
   if (side === "input")
     return (value) => {
-      const filled = conforms(fill(value));
-      return transformed(() => TransformDecode(schema, [], filled));
+      const checked = check(value);
+      return transformed(() => TransformDecode(schema, [], checked));
     };
-  return (value) => conforms(fill(transformed(() => TransformEncode(schema, [], value))));
+  return (value) => check(transformed(() => TransformEncode(schema, [], value)));
 }
 
 /** A check that finds out whether a value conforms and makes nothing of it: what a caller can say before the value is sent. */

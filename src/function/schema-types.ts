@@ -1,5 +1,5 @@
 /** What describes the values of a function, as types: TypeBox schemas and any Standard Schema. */
-import type { StaticDecode, TSchema } from "@sinclair/typebox";
+import type { StaticDecode, TRecursive, TSchema } from "@sinclair/typebox";
 
 /** The interface that schema libraries have in common: https://standardschema.dev */
 export interface StandardSchema<Input = unknown, Output = Input> {
@@ -41,32 +41,34 @@ type TypesOf<S extends Typed> = NonNullable<S["~standard"]["types"]>;
 /** What a TypeBox schema says of a value outside: one that its transforms have not decoded, or have encoded. */
 type Encoded<S extends TypeBoxSchema> = (S & { params: [] })["static"];
 
-/** Of a value inside. TypeBox's own type for this knows schemas of its own copy alone. */
-type Decoded<S extends TypeBoxSchema> = S extends TSchema ? StaticDecode<S> : DecodedOfCopy<S>;
-
-/** By what schemas of all copies have in common. What is recursive, or of a `Module`, stays as it is outside. */
-type DecodedOfCopy<S> = [TransformOf<S>] extends [never]
+/**
+ * Of a value inside: TypeBox's `StaticDecode`, for schemas of all copies of TypeBox, and in half the steps. Transforms inside a
+ * recursive type, or a `Module`, are seen where it is of our copy.
+ */
+type Decoded<S> = [TransformOf<S>] extends [never]
   ? S extends { type: "array"; items?: infer Items }
     ? Items extends TypeBoxSchema
-      ? DecodedOfCopy<Items>[]
-      : { [Index in keyof Items]: DecodedOfCopy<Items[Index]> }
+      ? Decoded<Items>[]
+      : { [Index in keyof Items]: Decoded<Items[Index]> }
     : S extends { type: "object"; properties: infer Properties; static: infer Values }
       ? {
           [Name in keyof Values]: Name extends keyof Properties
-            ? DecodedOfCopy<Properties[Name]>
+            ? Decoded<Properties[Name]>
             : Values[Name];
         }
       : S extends { type: "object"; patternProperties: infer Patterns; static: infer Values }
-        ? { [Name in keyof Values]: DecodedOfCopy<Patterns[keyof Patterns]> }
+        ? { [Name in keyof Values]: Decoded<Patterns[keyof Patterns]> }
         : S extends { anyOf: (infer Each)[] }
           ? Each extends unknown
-            ? DecodedOfCopy<Each>
+            ? Decoded<Each>
             : never
           : S extends { allOf: infer Parts }
-            ? AllOf<{ [Index in keyof Parts]: [DecodedOfCopy<Parts[Index]>] }>
-            : S extends TypeBoxSchema
-              ? Encoded<S>
-              : unknown
+            ? AllOf<{ [Index in keyof Parts]: [Decoded<Parts[Index]>] }>
+            : S extends TRecursive<TSchema> | (TSchema & { $defs: unknown })
+              ? StaticDecode<S>
+              : S extends TypeBoxSchema
+                ? Encoded<S>
+                : unknown
   : ReturnType<TransformOf<S>["Decode"]>;
 
 /** `A & B` for `[[A], [B]]`. */

@@ -1,6 +1,7 @@
 /** What must not compile, of typed functions; see `api.ts`. Never run. */
 import {
   type FunctionContext,
+  type TSchema,
   Type,
   defineFunction,
   defineHooks,
@@ -121,3 +122,35 @@ export const definitions = [
   defineHooks({ start() {} }),
   defineHooks({ init: async ({ state, log }) => log.info("x", state.size) }),
 ];
+
+const numeral = Type.Transform(Type.String()).Decode(Number).Encode(String);
+const tree = Type.Recursive((This) => Type.Object({ n: numeral, children: Type.Array(This) }));
+const parts = Type.Module({ Part: Type.Object({ n: numeral }), All: Type.Array(Type.Ref("Part")) });
+
+/** A transform of TypeBox is decoded for the function, in and out, and encoded for the caller. */
+export const transforms = [
+  defineFunction({ input: Type.Array(numeral), output: numeral }, (list) => {
+    same<number[]>()<typeof list>();
+    return list.length;
+  }),
+  defineFunction({ input: tree, output: Type.Number() }, ({ n, children }) => {
+    same<number>()<typeof n>();
+    return n + children.length;
+  }),
+  defineFunction({ input: parts.Import("Part"), output: Type.Number() }, ({ n }) => n + 1),
+  // @ts-expect-error the function returns what is to be encoded
+  defineFunction({ input: Type.Null(), output: numeral }, () => "1"),
+];
+const encoded = defineFunction({ input: numeral, output: Type.Array(numeral) }, (n) => [n]);
+
+export async function encodedOutside(lease: Lease): Promise<string[]> {
+  const call = lease.function("encoded", { definition: encoded });
+  // @ts-expect-error a caller passes what is to be decoded
+  await call(1);
+  return await call("1");
+}
+
+/** Schemas that are not known until they are used. */
+export function generic<S extends TSchema>(schema: S): unknown {
+  return defineFunction({ input: schema, output: Type.Null() }, () => null);
+}
