@@ -24,19 +24,28 @@ export interface StandardIssue {
 export interface TypeBoxSchema {
   readonly static: unknown;
   readonly params: unknown[];
-  // oxlint-disable-next-line no-explicit-any -- as TypeBox declares it
+  // As TypeBox declares it.
   readonly [keyword: string]: any;
 }
 
 export type Schema = TypeBoxSchema | StandardSchema;
 
-/** A Standard Schema that says its types. */
-interface Typed {
-  readonly "~standard": {
-    readonly types?: { readonly input: unknown; readonly output: unknown } | undefined;
-  };
+/** Any Standard Schema. */
+interface Standard {
+  readonly "~standard": object;
 }
-type TypesOf<S extends Typed> = NonNullable<S["~standard"]["types"]>;
+/** What a Standard Schema says of its types; of one that says nothing, the output may be seen where it is made. */
+type TypesOf<S extends Standard> = S["~standard"] extends { readonly types?: infer Types }
+  ? [NonNullable<Types>] extends [never]
+    ? Untold<S>
+    : NonNullable<Types> extends { readonly input: unknown; readonly output: unknown }
+      ? NonNullable<Types>
+      : Untold<S>
+  : Untold<S>;
+interface Untold<S> {
+  input: unknown;
+  output: S extends StandardSchema<never, infer Output> ? Output : unknown;
+}
 
 /** What a TypeBox schema says of a value outside: one that its transforms have not decoded, or have encoded. */
 type Encoded<S extends TypeBoxSchema> = (S & { params: [] })["static"];
@@ -82,28 +91,28 @@ type AllOf<Parts> = (
 type TransformOf<S> = Extract<S[keyof S & symbol], { Decode: (value: never) => unknown }>;
 
 /** What a caller passes to a function with this input. */
-export type CallerInput<S> = S extends Typed
+export type CallerInput<S> = S extends Standard
   ? TypesOf<S>["input"]
   : S extends TypeBoxSchema
     ? Encoded<S>
     : never;
 
 /** What a function with this input is given. */
-export type FunctionInput<S> = S extends Typed
+export type FunctionInput<S> = S extends Standard
   ? TypesOf<S>["output"]
   : S extends TypeBoxSchema
     ? Decoded<S>
     : never;
 
 /** What a function with this output returns. */
-export type FunctionOutput<S> = S extends Typed
+export type FunctionOutput<S> = S extends Standard
   ? TypesOf<S>["input"]
   : S extends TypeBoxSchema
     ? Decoded<S>
     : never;
 
 /** What a caller of a function with this output gets. */
-export type CallerOutput<S> = S extends Typed
+export type CallerOutput<S> = S extends Standard
   ? TypesOf<S>["output"]
   : S extends TypeBoxSchema
     ? Encoded<S>

@@ -8,7 +8,8 @@ import * as v from "valibot";
 import { z } from "zod";
 import * as mini from "zod/mini";
 import { z as z3 } from "zod3";
-import { type FunctionContext, Type, defineFunction } from "rfaas/function";
+import type { CallableOf, TypedFunction } from "rfaas";
+import { type FunctionContext, type StandardSchema, Type, defineFunction } from "rfaas/function";
 import { type Same, none } from "./same.ts";
 
 const outputs = {
@@ -24,7 +25,28 @@ const outputs = {
 };
 const branded = z.object({ id: z.string().brand<"Id">(), at: z.coerce.number() });
 
+/** By hand, without a word on types: what comes out is seen in what is returned. */
+const untold = {
+  "~standard": {
+    version: 1 as const,
+    vendor: "by hand",
+    validate: (value: unknown) => ({ value: String(value) }),
+  },
+};
+const read = defineFunction({ input: untold, output: untold }, (text) => text.length);
+none<Same<CallableOf<typeof read>, TypedFunction<unknown, string>> extends true ? never : 0>();
+
+/** A class that is a schema. */
+class Point {
+  static "~standard": StandardSchema<{ x: number }, Point>["~standard"];
+  x = 1;
+}
+
 export const definitions = [
+  defineFunction({ input: Point, output: z.number() }, (point) => {
+    none<Same<typeof point, Point> extends true ? never : typeof point>();
+    return point.x;
+  }),
   defineFunction({ input: branded, output: z.null() }, ({ id, at }, ctx) => {
     none<Same<typeof id, string & z.core.$brand<"Id">> extends true ? never : typeof id>();
     none<Same<typeof at, number> extends true ? never : typeof at>();

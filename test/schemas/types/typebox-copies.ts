@@ -51,7 +51,7 @@ interface Wanted {
   names: { p: number; q: number };
   literal: "x";
   enumeration: 1 | "b";
-  // oxlint-disable-next-line no-explicit-any -- as the schema is
+  // As the schema is.
   any: any;
   unknown: unknown;
   bytes: Uint8Array;
