@@ -13,7 +13,7 @@ import { packageNamed } from "../package/manifest.ts";
 import type { Allocate, ErrorRecord } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { HostPool } from "./host-pool.ts";
-import type { HostProcess } from "./host-process.ts";
+import { HostProcess } from "./host-process.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
 import { type Listing, listLeases } from "./lease-listing.ts";
 import { LeaseNotes } from "./lease-notes.ts";
@@ -77,7 +77,7 @@ export class Agent {
   readonly #options: AgentOptions;
   readonly #capacity: Capacity;
   readonly #book: LeaseBook;
-  readonly #pool: HostPool;
+  readonly #pool: HostPool<HostProcess>;
   readonly #reception: Reception;
   readonly #packages: PackageIntake;
   readonly #leases = new Map<number, { lease: LeasedHost; client: Client }>();
@@ -115,11 +115,13 @@ export class Agent {
       due: (all) => this.#perform(all),
       meter: () => this.#readMeters(),
     });
-    this.#pool = new HostPool(
-      options.prewarm,
-      Math.min(options.cpus.length, MAX_PREWARMED_WORKERS),
-      options.fabrics.verbs !== undefined,
-    );
+    const prewarmedWorkers = Math.min(options.cpus.length, MAX_PREWARMED_WORKERS);
+    const verbs = options.fabrics.verbs !== undefined;
+    this.#pool = new HostPool({
+      size: options.prewarm,
+      spawn: () => HostProcess.spawn(prewarmedWorkers, verbs),
+      log: options.log,
+    });
   }
 
   /** From now on `events` hears of capacity and of bills. */

@@ -117,7 +117,8 @@ export class HostProcess {
       );
       connection.close();
     });
-    void watchDescriptor(child.stdio[CONTROL_FD] as unknown as number, connection.handler());
+    const control = child.stdio[CONTROL_FD] as unknown as number;
+    watchDescriptor(control, connection.handler()).catch((error: Error) => connection.close(error));
     return host;
   }
 

@@ -1,5 +1,6 @@
 /** What a program's own mistakes do at the library's edge: listeners that throw, readers of events that come late or leave. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, type LeaseEvent, UsageError, invoker } from "../../src/index.ts";
 import { runClient } from "../support/client-program.ts";
@@ -204,3 +205,37 @@ describe("a client that does not read for a while", () => {
     LIMIT_MS,
   );
 });
+
+test(
+  "hosts that do not start at first are kept ready once they do",
+  async () => {
+    using scratch = new Scratch();
+    const count = scratch.join("count");
+    const failing = scratch.file(
+      "failing",
+      `#!/bin/sh
+if [ "$1" = __host ]; then
+  n=$(cat ${count} 2>/dev/null || echo 0)
+  if [ "$n" -lt 4 ]; then echo $((n + 1)) > ${count}; exit 1; fi
+fi
+exec ${RFAAS} "$@"
+`,
+    );
+    chmodSync(failing, 0o755);
+    process.env["RFAAS_EXECUTABLE"] = failing;
+    try {
+      await using own = await invoker({ cores: 1, prewarm: 1 });
+      await until(
+        async () => (await own.status()).prewarmedHosts === 1,
+        "a host waits, after four that failed",
+        LIMIT_MS / 2,
+      );
+      expect(readFileSync(count, "utf8").trim()).toBe("4");
+      await using held = await own.allocate(GOOD, { polling: "warm" });
+      expect(held.phases.prewarmed).toBe(true);
+    } finally {
+      process.env["RFAAS_EXECUTABLE"] = RFAAS;
+    }
+  },
+  LIMIT_MS,
+);
