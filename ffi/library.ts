@@ -6,7 +6,7 @@
  * `RFAAS_SHIM=PATH` overrides both.
  */
 import { dlopen, ptr } from "bun:ffi";
-import { readFileSync, writeSync } from "node:fs";
+import { existsSync, readFileSync, writeSync } from "node:fs";
 import { isMainThread, workerData } from "node:worker_threads";
 import { ShimUnavailable } from "./errors.ts";
 import { LAYOUT } from "./layout.ts";
@@ -41,7 +41,10 @@ function ownPath(): string {
   try {
     path = (require("./shim-file.ts") as typeof import("./shim-file.ts")).shimFile;
   } catch (cause) {
-    throw new ShimUnavailable("the native shim has not been built; run: npm run setup", { cause });
+    throw new ShimUnavailable(
+      `the native shim cannot be loaded (${(cause as Error).message}); run: npm run setup, where it has not been built`,
+      { cause },
+    );
   }
   return path.startsWith("/$bunfs/") ? anonymousCopy(path) : path;
 }
@@ -52,8 +55,23 @@ function anonymousCopy(embedded: string): string {
   const libc = openLibc();
   const fd = libc.memfd_create(ptr(Buffer.from("rfaas-shim\0")), 1 /* MFD_CLOEXEC */);
   if (fd < 0)
-    throw new ShimUnavailable("memfd_create failed; set RFAAS_SHIM to the path of librfaas.so");
-  for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+    throw new ShimUnavailable(
+      "no memory can be opened for the native shim: too many open files, or no memory left; raise ulimit -n, or set RFAAS_SHIM to the path of librfaas.so",
+    );
+  try {
+    for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const limit = code === "EFBIG" ? "raise ulimit -f" : "free some memory";
+    throw new ShimUnavailable(
+      `the native shim cannot be copied to memory (${message}); ${limit}, or set RFAAS_SHIM to the path of librfaas.so`,
+      { cause },
+    );
+  }
+  if (!existsSync("/proc/self/fd"))
+    throw new ShimUnavailable(
+      "the native shim cannot be opened without /proc; mount it, or set RFAAS_SHIM to the path of librfaas.so",
+    );
   return `/proc/self/fd/${fd}`;
 }
 

@@ -51,6 +51,8 @@ function ownName(): string {
 }
 
 function isSameFile(a: string, b: string): boolean {
+  // Looking takes a descriptor, and there may be none left.
+  if (a === b) return true;
   try {
     return realpathSync(a) === realpathSync(b);
   } catch {

@@ -65,7 +65,8 @@ RFAAS_EXPORT int32_t rfaas_mailbox_send(const uint8_t *name, const uint8_t *nonc
   return sent == NONCE_BYTES ? 0 : -failed;
 }
 
-/* Never blocks. Returns how many descriptors came with the right nonce, or -EAGAIN. Everything else is closed and dropped. */
+/* Never blocks. Returns how many descriptors came with the right nonce, or -EAGAIN, or -EMFILE when this process has no room for
+ * them. Everything else is closed and dropped. */
 RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce, int32_t *fds, int32_t capacity) {
   for (;;) {
     uint8_t body[NONCE_BYTES + 1];
@@ -78,17 +79,22 @@ RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t got = recvmsg(mailbox, &message, MSG_CMSG_CLOEXEC);
     if (got < 0) return -errno;
+    int ours = got == NONCE_BYTES && memcmp(body, nonce, NONCE_BYTES) == 0;
+    /* There is room in `control` for all that a sender may send: the kernel found none in the table of descriptors. */
+    int cut = (message.msg_flags & MSG_CTRUNC) != 0;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    int count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    int *received = (int *)CMSG_DATA(header);
-    int wanted = got == NONCE_BYTES && memcmp(body, nonce, NONCE_BYTES) == 0 && count <= capacity &&
-                 !(message.msg_flags & MSG_CTRUNC);
-    if (wanted) {
+    int count = 0;
+    int *received = NULL;
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+      count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+      received = (int *)CMSG_DATA(header);
+    }
+    if (ours && !cut && count > 0 && count <= capacity) {
       memcpy(fds, received, count * sizeof(int));
       return count;
     }
     for (int i = 0; i < count; i++) close(received[i]);
+    if (ours && cut) return -EMFILE;
   }
 }
 

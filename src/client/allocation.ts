@@ -1,6 +1,7 @@
 /** One request for a lease of one node: from the module to memory that calls can use, or to nothing that is left behind. */
 import { PackageUnknown } from "../errors.ts";
 import type { FabricName } from "../protocol/messages.ts";
+import { explained } from "../shortage.ts";
 import { parseBytes } from "../units.ts";
 import type { ClientFabrics } from "./attach.ts";
 import { Lease } from "./lease.ts";
@@ -88,7 +89,7 @@ export async function allocateLease<Module>(
     // Whoever has given up waits for nothing.
     if (signal.aborted) released.catch(() => {});
     else await released;
-    throw error;
+    throw explained(error, "the lease's memory cannot be opened");
   }
   if (options.onLog) lease.on("log", options.onLog);
   for (const note of early) note(lease);

@@ -3,6 +3,7 @@ import { EnvironmentError, NodeUnreachable } from "../errors.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 import type { FabricName } from "../protocol/messages.ts";
+import { shortage } from "../shortage.ts";
 import { NodeConnection } from "./node-connection.ts";
 import type { Patience } from "./waiting.ts";
 
@@ -59,9 +60,12 @@ export async function startEmbeddedNode(
   } catch (cause) {
     // Nothing was tried yet: the message says it all.
     if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
+    const why = shortage(cause, "this program");
     throw new NodeUnreachable(
       "private",
-      `a private node cannot be started (${(cause as Error).message}); check RFAAS_EXECUTABLE and the limit on open files`,
+      why === undefined
+        ? `a private node cannot be started (${(cause as Error).message}); check RFAAS_EXECUTABLE`
+        : `a private node cannot be started: ${why}`,
       { cause },
     );
   }

@@ -2,6 +2,7 @@
 import { parseAddress } from "../address.ts";
 import { LeaseRefused, NodeUnreachable } from "../errors.ts";
 import type { FabricName } from "../protocol/messages.ts";
+import { explained } from "../shortage.ts";
 import { parseBytes } from "../units.ts";
 import { allocateLease } from "./allocation.ts";
 import { ClientFabrics } from "./attach.ts";
@@ -171,11 +172,20 @@ export function invoker(options: ClusterOptions): Promise<Cluster>;
  * ```
  * @throws {NodeUnreachable} no node answers, or the private one does not start
  * @throws {FabricUnavailable} verbs are asked for and this machine has none
+ * @throws {EnvironmentError} the machine has run out of something, such as file descriptors
  */
 export function invoker(options?: InvokerOptions): Promise<Invoker>;
 export async function invoker(
-  given: InvokerOptions | ClusterOptions = {},
+  options?: InvokerOptions | ClusterOptions,
 ): Promise<Invoker | Cluster> {
+  try {
+    return await open(options);
+  } catch (error) {
+    throw explained(error, "no node can be reached");
+  }
+}
+
+async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoker | Cluster> {
   if (namesCluster(given)) {
     const options = readClusterOptions(given);
     const { fabric, token, verbs, connectTimeoutMs } = options;

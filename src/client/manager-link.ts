@@ -1,6 +1,6 @@
 /** A client's subscription to a manager: which nodes there are, kept up to date; the last known list while there is no manager. */
 import { type Address, formatAddress, parseAddress } from "../address.ts";
-import { LeaseRefused, NodeUnreachable, type RfaasError } from "../errors.ts";
+import { EnvironmentError, LeaseRefused, NodeUnreachable, type RfaasError } from "../errors.ts";
 import { LastingConnection } from "../lasting-connection.ts";
 import {
   MANAGER_PROTOCOL_VERSION,
@@ -11,6 +11,7 @@ import {
   type UsageReport,
   managerToClientVocabulary,
 } from "../protocol/manager-messages.ts";
+import { shortage } from "../shortage.ts";
 import { VERSION } from "../version.ts";
 import { DEFAULT_PATIENCE, untilAborted, within } from "./waiting.ts";
 
@@ -194,7 +195,12 @@ export class ManagerSubscription {
     for (const { reject } of this.#pending.values()) reject(error);
   }
 
-  #unreachable(reason: string, cause?: Error): NodeUnreachable {
+  #unreachable(reason: string, cause?: Error): RfaasError {
+    const why = shortage(cause, "this program");
+    if (why !== undefined)
+      return new EnvironmentError(`the manager at ${this.address} cannot be reached: ${why}`, {
+        cause,
+      });
     return new NodeUnreachable(
       this.address,
       `no manager answers at ${this.address} (${reason}); start one with: rfaas manager --listen ${this.address}`,

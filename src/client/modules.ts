@@ -7,7 +7,9 @@ import { ARCHIVE_EXTENSION, readArchive } from "../package/archive.ts";
 import { PackageBuilder, type PackageOptions } from "../package/builder.ts";
 import { PACKAGE, packageNamed } from "../package/manifest.ts";
 import type { Package } from "../package/package.ts";
+import { explained } from "../shortage.ts";
 import { requireLibrary } from "./local-library.ts";
+import { show } from "./options/show.ts";
 
 export interface ModuleSource {
   /** For the node: `rfaas:NAME` or `package:HASH`. */
@@ -29,11 +31,20 @@ const builder = new PackageBuilder();
  * @throws {ModuleLoadError} it is not there, or does not compile
  * @throws {PackageInvalid} it cannot be packed, or the package file is damaged
  * @throws {UsageError} it is none of these
+ * @throws {EnvironmentError} the machine has run out of something
  */
 export async function findModule(
   module: string | URL,
   options: PackageOptions,
 ): Promise<ModuleSource> {
+  try {
+    return await find(module, options);
+  } catch (error) {
+    throw explained(error, `${String(module)} cannot be packed`);
+  }
+}
+
+async function find(module: string | URL, options: PackageOptions): Promise<ModuleSource> {
   if (typeof module === "string") {
     if (module.startsWith(BUILT_IN)) return { module, name: module };
     if (packageNamed(module)) return { module, name: module };
@@ -61,7 +72,7 @@ function pathOf(module: string | URL): string {
   try {
     return fileURLToPath(module);
   } catch (cause) {
-    throw new UsageError(`a module must be a path or a file: URL; it is ${String(module)}`, {
+    throw new UsageError(`a module must be a path or a file: URL; it is ${show(module)}`, {
       cause,
     });
   }

@@ -4,7 +4,9 @@ import { type Address, formatAddress } from "../address.ts";
 import { Connection } from "../connection.ts";
 import { dial } from "../dial.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
+import { explained, shortage, shortageOfDescriptors } from "../shortage.ts";
 import {
+  EnvironmentError,
   type RfaasError,
   LeaseLost,
   LeaseRefused,
@@ -131,11 +133,7 @@ export class NodeConnection {
     } catch (cause) {
       dialling.giveUp();
       if (signal?.aborted) throw cause;
-      throw new NodeUnreachable(
-        shown,
-        `no node answers at ${shown} (${(cause as Error).message}); start one with: rfaas serve --listen ${shown}`,
-        { cause },
-      );
+      throw notReached(shown, cause as Error);
     }
     return await node.#greet(patience, performance.now() - startedMs);
   }
@@ -194,9 +192,10 @@ export class NodeConnection {
     signal?: AbortSignal,
   ): Promise<GrantedLease> {
     this.#throwIfOver();
-    const mailbox = request.fabric === "shm" ? new Mailbox() : undefined;
+    let mailbox: Mailbox | undefined;
     const id = this.#nextId++;
     try {
+      if (request.fabric === "shm") mailbox = new Mailbox();
       const pending = {
         ...Promise.withResolvers<Granted>(),
         module: request.module,
@@ -208,17 +207,14 @@ export class NodeConnection {
       this.#connection.send({ t: "allocate", id, mailbox: mailbox?.name ?? null, ...request });
       const granted = await untilAborted(pending.promise, signal);
       if (!mailbox) return { granted, descriptors: [] };
-      // The node sent them before it sent the grant.
-      const descriptors = mailbox.receive(granted.nonce);
-      if (!descriptors || descriptors.length !== 3 + request.workers) {
-        for (const fd of descriptors ?? []) closeDescriptor(fd);
+      try {
+        return { granted, descriptors: received(mailbox, granted, request.workers) };
+      } catch (error) {
         await this.release(granted.lease);
-        throw new LeaseRefused(
-          "RFAAS_NO_SHARED_FABRIC",
-          "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
-        );
+        throw error;
       }
-      return { granted, descriptors };
+    } catch (error) {
+      throw explained(error, "no lease can be taken");
     } finally {
       mailbox?.close();
       if (this.#grants.delete(id)) this.#connection.send({ t: "withdraw", id });
@@ -394,6 +390,35 @@ export class NodeConnection {
     this.#listeners.clear();
     this.#closed.resolve();
   }
+}
+
+function notReached(address: string, cause: Error): RfaasError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  if (code === "EAGAIN")
+    return new NodeUnreachable(
+      address,
+      `the node at ${address} has no room for another connection (EAGAIN); see its log, and try again`,
+      { cause },
+    );
+  const why = shortage(cause, "this program") ?? shortageOfDescriptors("this program");
+  if (why !== undefined)
+    return new EnvironmentError(`the node at ${address} cannot be reached: ${why}`, { cause });
+  return new NodeUnreachable(
+    address,
+    `no node answers at ${address} (${message}); start one with: rfaas serve --listen ${address}`,
+    { cause },
+  );
+}
+
+/** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */
+function received(mailbox: Mailbox, { nonce }: Granted, workers: number): number[] {
+  const descriptors = mailbox.receive(nonce);
+  if (descriptors?.length === 3 + workers) return descriptors;
+  for (const fd of descriptors ?? []) closeDescriptor(fd);
+  throw new LeaseRefused(
+    "RFAAS_NO_SHARED_FABRIC",
+    "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
+  );
 }
 
 const closed = () =>

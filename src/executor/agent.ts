@@ -4,7 +4,6 @@
  */
 import { adoptOrphans } from "../../ffi/children.ts";
 import { LAYOUT, type Polling } from "../../ffi/layout.ts";
-import { NativeError } from "../../ffi/errors.ts";
 import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
 import { type Due, LeaseBook } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
@@ -12,6 +11,7 @@ import type { LeaseEffect } from "../lease/lease.ts";
 import { packageNamed } from "../package/manifest.ts";
 import type { Allocate, ErrorRecord } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
+import { shortage } from "../shortage.ts";
 import { HostPool } from "./host-pool.ts";
 import { HostProcess } from "./host-process.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
@@ -473,9 +473,8 @@ export class Agent {
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];
 
 function explainAllocationFailure(error: unknown): string {
-  if (error instanceof NativeError && (error.code === "ENOMEM" || error.code === "ENOSPC"))
-    return `the node has no memory left for the lease (${error.code}); ask for less memory or free some on the machine`;
-  if (error instanceof NativeError && error.code === "EMFILE")
-    return "the node has no file descriptors left; raise its limit with ulimit -n";
-  return `the node could not start a host: ${(error as Error).message}; see the node's log`;
+  return (
+    shortage(error, "the node") ??
+    `the node could not start a host: ${(error as Error).message}; see the node's log`
+  );
 }

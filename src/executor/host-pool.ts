@@ -1,5 +1,7 @@
 /** Hosts that wait for a lease. One is taken per lease and never reused: tenants do not share a process. */
 
+import { shortage } from "../shortage.ts";
+
 /** A new spare is started this long after one was taken, so that its start does not disturb the lease's first calls. */
 const REFILL_DELAY_MS = 25;
 /** After a host that did not start, or did not live, the next one waits so long; twice as long each time. */
@@ -122,7 +124,7 @@ export class HostPool<Host extends PooledHost> {
     const delayMs = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
     this.#options.log(
       "warn",
-      `a host that was to wait for a lease did not (${(error as Error).message}); the next one is started in ${delayMs / 1000} s, and leases wait for hosts of their own`,
+      `a host that was to wait for a lease did not (${shortage(error, "the node") ?? (error as Error).message}); the next one is started in ${delayMs / 1000} s, and leases wait for hosts of their own`,
     );
     this.#pausing = true;
     this.#later(() => {

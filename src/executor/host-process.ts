@@ -9,6 +9,7 @@ import {
   PROTOCOL_VERSION,
   hostVocabulary,
 } from "../protocol/messages.ts";
+import { describeExitCode } from "../protocol/host-exit.ts";
 import { endOrphans } from "./orphans.ts";
 import { childEnvironment, keepChild, selfCommand } from "../process.ts";
 
@@ -113,7 +114,9 @@ export class HostProcess {
     host = new HostProcess(child, connection, ready.promise, exit.promise);
     void exit.promise.then(({ exitCode, signal }) => {
       ready.reject(
-        new Error(`the host process ended at start (${signal ?? `exit code ${exitCode}`})`),
+        new Error(
+          `the host process did not start: it ${signal === null ? describeExitCode(exitCode ?? 0) : `was killed by ${signal}`}`,
+        ),
       );
       connection.close();
     });

@@ -24,6 +24,7 @@ import {
 } from "../protocol/messages.ts";
 import { HOST_EXIT } from "../protocol/host-exit.ts";
 import { workerCpus } from "./cores.ts";
+import { shortage, shortageOfDescriptors } from "../shortage.ts";
 import { toErrorRecord } from "./error-record.ts";
 import { freeHelperThreads } from "./helper-threads.ts";
 import { type Thread, startThread } from "./host-thread.ts";
@@ -40,6 +41,8 @@ const SPARES_END_AFTER_MS = 50;
 const TERMINATE_LIMIT_MS = 2000;
 /** How long calls may keep their worker from going over to another build of its module. */
 const RELOAD_GRACE_MS = 10_000;
+/** What a thread of Bun takes at its start. */
+const DESCRIPTORS_PER_THREAD = 6;
 
 /** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
 export async function runHost(options: {
@@ -53,9 +56,13 @@ export async function runHost(options: {
   // The exit code is the host's last word to its agent; 0 says that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
-    process.exit(HOST_EXIT.uncaught);
+    const short = shortage(error, "the host process") !== undefined;
+    process.exit(short ? HOST_EXIT.noResources : HOST_EXIT.uncaught);
   });
   forbidPrivileges();
+  // Bun itself ends the program where a thread gets none.
+  if (shortageOfDescriptors("", DESCRIPTORS_PER_THREAD * (1 + options.prewarmedWorkers)))
+    process.exit(HOST_EXIT.noDescriptors);
   const mailbox = new Mailbox();
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
   // What the first lease would otherwise wait for, while the threads start.

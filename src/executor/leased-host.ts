@@ -14,6 +14,7 @@ import type {
   ProgressReport,
 } from "../protocol/messages.ts";
 import type { Usage } from "../protocol/usage.ts";
+import { shortage } from "../shortage.ts";
 import { describeExitCode } from "../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "./cores.ts";
 import type { HostExit, HostProcess } from "./host-process.ts";
@@ -335,8 +336,14 @@ export class LeasedHost {
         ...workers.map(([, notify]) => notify),
       ]);
     } catch (error) {
-      const message = `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`;
-      this.#events.denied(this, "RFAAS_NO_SHARED_FABRIC", message);
+      const why = shortage(error, "the node");
+      if (why !== undefined) this.#events.denied(this, "RFAAS_NODE_FAILED", why);
+      else
+        this.#events.denied(
+          this,
+          "RFAAS_NO_SHARED_FABRIC",
+          `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`,
+        );
       return this.end({ kind: "load-failed" });
     } finally {
       if (pidfd >= 0) closeDescriptor(pidfd);

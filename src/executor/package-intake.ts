@@ -1,6 +1,7 @@
 /** What clients say of packages: offers, the bytes of uploads, and questions about the cache. */
 import { PackageInvalid, RfaasError } from "../errors.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
+import { shortage } from "../shortage.ts";
 import { formatBytes } from "../units.ts";
 import { type Identity, OWNER } from "./identity.ts";
 import type { IncomingPackage } from "./incoming-package.ts";
@@ -188,7 +189,13 @@ export class PackageIntake {
 function explain(error: unknown): { code: string; message: string } {
   if (error instanceof RfaasError) return { code: String(error.code), message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "ENOSPC" || code === "EDQUOT")
+  const why = shortage(error, "the node");
+  if (why !== undefined && code !== "ENOSPC" && code !== "EDQUOT")
+    return {
+      code: "RFAAS_PACKAGE_CACHE_FAILED",
+      message: `the node cannot write its package cache: ${why}, or choose another folder with rfaas serve --cache DIR`,
+    };
+  if (why !== undefined)
     return {
       code: "RFAAS_PACKAGE_CACHE_FULL",
       message: `the disk of the node's package cache is full (${code}); free some of it, or choose another one with rfaas serve --cache DIR`,

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { ModuleLoadError, UsageError } from "../errors.ts";
+import { requireDescriptors } from "../shortage.ts";
 import { isLibraryPath } from "../function/library-file.ts";
 import { findAssets } from "./assets.ts";
 import { safeName, settingsOf } from "./bundle.ts";
@@ -22,6 +23,8 @@ export interface Built {
   inputs: readonly string[];
 }
 
+/** What compiling a small module takes at once. */
+const COMPILER_DESCRIPTORS = 16;
 /** Packages that are remembered, with their code, by one process. */
 const MAX_KEPT = 64;
 
@@ -39,6 +42,7 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
       path,
       `no such file: ${path}; name a module on this machine`,
     );
+  requireDescriptors(COMPILER_DESCRIPTORS, `${path} cannot be packed`);
   const { include = [], external = [] } = options;
   const name = basename(path);
   const assets = include.length > 0 ? findAssets(dirname(path), include) : [];

@@ -4,11 +4,19 @@ export const HOST_EXIT = {
   uncaught: 70,
   /** A function that had to be stopped did not come back from native code or WebAssembly. */
   stuck: 71,
+  /** It cannot start for want of file descriptors. */
+  noDescriptors: 72,
+  /** It cannot start, for whatever the machine has run out of: its last lines say what. */
+  noResources: 73,
 } as const;
 
 /** What a host process did that ended with `code`. */
 export function describeExitCode(code: number): string {
   if (code === HOST_EXIT.stuck)
     return "was ended: a function did not come back from native code or WebAssembly after its deadline";
+  if (code === HOST_EXIT.noDescriptors)
+    return "had no file descriptors left (EMFILE); raise the node's limit (ulimit -n)";
+  if (code === HOST_EXIT.noResources)
+    return "could not start for want of memory, threads or disk; see the node's log";
   return `exited with code ${code}`;
 }
