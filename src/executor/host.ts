@@ -44,13 +44,26 @@ const RELOAD_GRACE_MS = 10_000;
 /** What a thread of Bun takes at its start. */
 const DESCRIPTORS_PER_THREAD = 6;
 
-/** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
-export async function runHost(options: {
+interface HostOptions {
   prewarmedWorkers: number;
   parentPid: number;
   /** Open the RDMA libraries ahead of a lease. */
   verbs: boolean;
-}): Promise<void> {
+}
+
+/** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
+export async function runHost(options: HostOptions): Promise<void> {
+  try {
+    await startHost(options);
+  } catch (error) {
+    const why = shortage(error, "the host process");
+    if (why === undefined) throw error;
+    console.error(why);
+    process.exit(HOST_EXIT.noResources);
+  }
+}
+
+async function startHost(options: HostOptions): Promise<void> {
   if (!endWithParent(options.parentPid)) process.exit(0);
   process.on("SIGCHLD", reapAdopted);
   // The exit code is the host's last word to its agent; 0 says that the agent left first.

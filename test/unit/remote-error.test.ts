@@ -160,6 +160,16 @@ describe("describeEnd", () => {
     expect(words).toContain("did not come back from native code or WebAssembly");
   });
 
+  test("says what a host lacked, and that it was the connection that ended", () => {
+    expect(describeEnd(END.exited, HOST_EXIT.noDescriptors)).toContain(
+      "had no file descriptors left (EMFILE); raise the node's limit (ulimit -n)",
+    );
+    expect(describeEnd(END.exited, HOST_EXIT.noResources)).toContain("for want of memory, threads");
+    expect(describeEnd(END.disconnected, 0)).toContain(
+      "has no connection to this program any more",
+    );
+  });
+
   test("says who may have sent a SIGKILL, and what a crash may have been", () => {
     expect(describeEnd(END.signalled, 9)).toContain(
       "signal 9 (SIGKILL), from outside or for lack of memory",
