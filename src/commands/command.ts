@@ -1,7 +1,7 @@
 /** What a subcommand is to the command tree: how it is called, what its manual says, and what it runs. */
 
 export interface Option {
-  /** As `cac` wants it: `--cores <n>`, `-n, --iterations <n>`, `--json`. */
+  /** As the manual shows it: `--cores <n>`, `-n, --iterations <n>`, `--json`. */
   flag: string;
   description: string;
 }
@@ -17,6 +17,8 @@ export interface Command {
   examples: readonly [command: string, effect: string][];
   /** Not listed; for rfaas's own use. */
   hidden?: boolean;
-  /** Options as parsed by `cac`, not yet validated. */
+  /** What comes behind `--` is for another program: the option `--`. Elsewhere it is arguments like others. */
+  passesRest?: boolean;
+  /** Options as they were written, not yet validated; see `command-line.ts`. */
   run(args: string[], options: Record<string, unknown>): Promise<void>;
 }

@@ -17,7 +17,6 @@ export const size = Type.Union([Type.String(), Type.Number()], {
   errorMessage: "must be a size such as 512MiB or 4096",
 });
 
-/** `cac` turns values that look like numbers into numbers; a path or address may look like one. */
 export const text = Type.Union([Type.String(), Type.Number()], { errorMessage: "needs a value" });
 
 /** An option that may be given several times. */
@@ -42,7 +41,8 @@ export function readOptions<Schema extends TSchema>(
   schema: Schema,
   options: Record<string, unknown>,
 ): StaticDecode<Schema> {
-  const { "--": _rest, ...given } = options;
+  const { "--": _rest, ...written } = options;
+  const given = withNumbers(schema, written);
   const first = Value.Errors(schema, given).First();
   if (first) {
     const name = first.path.split("/")[1] ?? "";
@@ -53,6 +53,17 @@ export function readOptions<Schema extends TSchema>(
     throw new UsageError(`${flag} ${message}; it is ${JSON.stringify(first.value)}`);
   }
   return given as StaticDecode<Schema>;
+}
+
+/** Numbers where the schema wants them and one is written out as such: `1e9` and `007` are none. */
+function withNumbers(schema: TSchema, written: Record<string, unknown>): Record<string, unknown> {
+  const properties = (schema["properties"] ?? {}) as Record<string, TSchema>;
+  const given: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(written)) {
+    const wanted = properties[name]?.["type"] === "integer" && typeof value === "string";
+    given[name] = wanted && String(Number(value)) === value ? Number(value) : value;
+  }
+  return given;
 }
 
 /** Bytes of a size option, or undefined when it was not given. */

@@ -17,6 +17,7 @@ to bun test as it is.`,
     ["rfaas test --only 'wants at least'", "some tests"],
     ["rfaas test summary.test.ts -- --bail", "one file, up to the first failure"],
   ],
+  passesRest: true,
   async run(args, raw) {
     const { only } = readOptions(Options, raw);
     const { "--": rest } = raw;

@@ -1,5 +1,4 @@
 /** The command tree. Each command is loaded only when it is called, so that `--version` costs nothing. */
-import { cac } from "cac";
 import { EXIT, RfaasError, UsageError, exitCode } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
@@ -32,9 +31,7 @@ export async function runCommandLine(argv: string[]): Promise<void> {
     await dispatch(argv);
   } catch (error) {
     await explain(error);
-    process.exit(
-      error instanceof Error && error.name === "CACError" ? EXIT.usage : exitCode(error),
-    );
+    process.exit(exitCode(error));
   }
 }
 
@@ -57,66 +54,11 @@ async function dispatch(argv: string[]): Promise<void> {
   }
   if (name === "help") return await showManual(rest[0]!);
   const command = await load(name);
-  if (rest.includes("--help") || rest.includes("-h")) return await showManual(name);
-
-  const cli = cac("rfaas");
-  const declared = cli.command(`${name} [...args]`, command.summary);
-  for (const { flag, description } of command.options) declared.option(flag, description);
-  declared.action(
-    async (args: string[], options: Record<string, unknown>) =>
-      await command.run(args, asWritten(options, command, argv)),
-  );
-  cli.parse(["", "", ...withDashValues(argv)], { run: false });
-  await cli.runMatchedCommand();
-}
-
-/**
- * `cac` gives an option under both of its names, and makes a number of whatever looks like one, so that 007 becomes 7 and long
- * ids lose digits. Keeps the long name, and the text wherever the number would be written otherwise.
- */
-function asWritten(
-  options: Record<string, unknown>,
-  command: Command,
-  argv: readonly string[],
-): Record<string, unknown> {
-  const kept: Record<string, unknown> = { "--": options["--"] };
-  for (const { flag } of command.options) {
-    const [, short, long] = /^(?:-(\w), )?--([\w-]+)/.exec(flag) as unknown as [
-      string,
-      string | undefined,
-      string,
-    ];
-    const name = long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
-    const value = options[name];
-    if (value === undefined) continue;
-    const text = typeof value === "number" ? textOf(argv, short, long) : undefined;
-    kept[name] = text === undefined || text === String(value) ? value : text;
-  }
-  return kept;
-}
-
-/** `cac` takes `-` and `-5` for options: ties them to the option before them. */
-function withDashValues(argv: readonly string[]): string[] {
-  const words: string[] = [];
-  for (const word of argv) {
-    const before = words.at(-1);
-    if (/^-(\d|$)/.test(word) && before?.startsWith("--") && !before.includes("="))
-      words[words.length - 1] = `${before}=${word}`;
-    else words.push(word);
-  }
-  return words;
-}
-
-function textOf(
-  argv: readonly string[],
-  short: string | undefined,
-  long: string,
-): string | undefined {
-  for (const [i, word] of argv.entries()) {
-    if (word === `--${long}` || word === `-${short}`) return argv[i + 1];
-    if (word.startsWith(`--${long}=`)) return word.slice(long.length + 3);
-  }
-  return undefined;
+  const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
+  if (own.includes("--help") || own.includes("-h")) return await showManual(name);
+  const { parseCommandLine } = await import("./command-line.ts");
+  const { args, options } = parseCommandLine(command, rest);
+  await command.run(args, options);
 }
 
 async function load(name: string): Promise<Command> {
@@ -148,25 +90,6 @@ async function explain(error: unknown): Promise<void> {
         log.log(`caused by ${cause.stack ?? String(cause)}`);
       for (const one of own.errors ?? []) log.log(`one of its errors: ${one.stack ?? String(one)}`);
     }
-  } else if (
-    error instanceof Error &&
-    (error.name === "CACError" || error.name === "ShimUnavailable")
-  ) {
-    const { nearest } = await import("./manual.ts");
-    log.error(await withSuggestion(error.message, nearest));
-  } else log.error(error);
-}
-
-/** `cac` says which option it does not know; say which one may have been meant. */
-async function withSuggestion(
-  message: string,
-  nearest: (word: string, words: readonly string[]) => string | undefined,
-): Promise<string> {
-  const unknown = /Unknown option `(.+?)`/.exec(message)?.[1];
-  const name = process.argv[2] ?? "";
-  const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!unknown || !found) return message;
-  const flags = (await found()).options.flatMap(({ flag }) => flag.match(/--?[\w-]+/g) ?? []);
-  const suggestion = nearest(unknown, flags);
-  return `unknown option ${unknown}${suggestion ? `; did you mean ${suggestion}?` : ""} See: rfaas help ${name}`;
+  } else if (error instanceof Error && error.name === "ShimUnavailable") log.error(error.message);
+  else log.error(error);
 }
