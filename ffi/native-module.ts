@@ -35,6 +35,12 @@ export class NativeModule {
     throw new NativeModuleError(new TextDecoder().decode(reason.subarray(0, reason.indexOf(0))));
   }
 
+  /** Libraries that are opened from now on find this one when they need a library of this name. */
+  answerTo(name: string): void {
+    if (native().rfaas_module_name(this.#handle, cString(name)) !== 0)
+      throw new NativeModuleError(`${name} cannot be named for the loader`);
+  }
+
   /** A function of this name, which must have the contract. It is looked up by its first call: a library may have thousands. */
   function(name: string): NativeFunction {
     let call = (input: Bytes, bytes: number, output: Bytes): number => {

@@ -1,8 +1,11 @@
 /* Libraries of native functions. What they need is resolved when they are opened: an undefined symbol that is met in a call would
  * end the process without a word to its caller. */
+#define _GNU_SOURCE
 #include <dlfcn.h>
+#include <link.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "rfaas.h"
 
@@ -23,6 +26,17 @@ RFAAS_EXPORT double rfaas_module_open(const char *path, char *reason, uint32_t c
     snprintf(reason, capacity, "%s", said ? said : "the loader gave no reason");
   }
   return (double)(uintptr_t)module;
+}
+
+/* What a library without a name of its own needs to be found by is the name that another one has for it. The loader looks among
+ * the libraries that are open first. */
+RFAAS_EXPORT int32_t rfaas_module_name(void *module, const char *name) {
+  struct link_map *map;
+  if (dlinfo(module, RTLD_DI_LINKMAP, &map) != 0) return -1;
+  char *copy = strdup(name);
+  if (!copy) return -1;
+  map->l_name = copy;
+  return 0;
 }
 
 /* The address of a function, or 0. */

@@ -1,7 +1,9 @@
 /** Loads a native library in a worker thread: its functions are those of its dynamic symbol table. */
 import { NativeModule, NativeModuleError } from "../../ffi/native-module.ts";
+import { basename, dirname, join } from "node:path";
 import { ElfError, type SharedLibrary } from "../function/elf.ts";
 import { readLibraryFile, withoutFunctions } from "../function/library-file.ts";
+import { type NeededLibrary, neededLibraries } from "../function/library-search.ts";
 import { LoadFailure, type LoadedModule } from "./loaded-module.ts";
 
 /** Opens the library at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */
@@ -17,7 +19,8 @@ export function loadNative(path: string, name: string): LoadedModule {
       name: "NoFunctions",
       message: withoutFunctions(name),
     });
-  const library = open(path, name);
+  const own = openNeeded(path);
+  const library = open(path, name, own);
   return {
     functions: functions.map((symbol) => library.function(symbol)),
     exports: { functions, others: {} },
@@ -34,15 +37,45 @@ function read(path: string, name: string): SharedLibrary {
   }
 }
 
-function open(path: string, name: string): NativeModule {
+/**
+ * Opens what the library needs and the package has, the deepest first, so that the loader finds it open and looks nowhere. One that
+ * does not open is left to the loader, which says why. Returns the paths, by name.
+ */
+function openNeeded(path: string): Map<string, string> {
+  const folder = dirname(path);
+  const places = new Map<string, string>();
+  for (const file of new Bun.Glob("**/*.so*").scanSync({ cwd: folder, dot: true }))
+    if (!places.has(basename(file))) places.set(basename(file), join(folder, file));
+  if (places.size < 2) return places;
+  const opened = new Set<NeededLibrary>();
+  const openAll = (needs: readonly NeededLibrary[]): void => {
+    for (const one of needs) {
+      if (opened.has(one)) continue;
+      opened.add(one);
+      openAll(one.needs);
+      try {
+        const library = NativeModule.open(one.path);
+        if (one.soname !== one.name) library.answerTo(one.name);
+      } catch (error) {
+        if (!(error instanceof NativeModuleError)) throw error;
+      }
+    }
+  };
+  openAll(neededLibraries(path, (file) => places.get(file)));
+  return places;
+}
+
+function open(path: string, name: string, own: ReadonlyMap<string, string>): NativeModule {
   try {
     return NativeModule.open(path);
   } catch (error) {
     if (!(error instanceof NativeModuleError)) throw error;
-    throw failed(
-      "LinkError",
-      `${error.message.replaceAll(path, name)}; link the library with what it needs, or install that on the node (ldd -r shows what is missing)`,
-    );
+    const missing = /^(\S+): cannot open shared object file/.exec(error.message)?.[1];
+    const advice =
+      missing !== undefined && !own.has(basename(missing))
+        ? `put ${basename(missing)} beside ${basename(name)}, or bring it along with --include (include), or install it on the node`
+        : "link the library with what it needs, or install that on the node (ldd -r shows what is missing)";
+    throw failed("LinkError", `${error.message.replaceAll(path, name)}; ${advice}`);
   }
 }
 

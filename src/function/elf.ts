@@ -19,6 +19,12 @@ export interface SharedLibrary {
   architecture: string;
   /** Exported functions by name, sorted, each once. C++ names are mangled. */
   functions: string[];
+  /** Libraries that the loader opens with it, as the linker has named them. */
+  needed: string[];
+  /** What others name it; undefined where it has no such name. */
+  soname: string | undefined;
+  /** Folders where the loader looks for what is needed; `$ORIGIN` stands for the library's own. */
+  searchPaths: string[];
 }
 
 const MACHINES: Record<number, string> = {
@@ -48,21 +54,44 @@ const CHAIN_BYTES = 4096;
 const SEGMENT = { load: 1, dynamic: 2 };
 const DYNAMIC = {
   end: 0,
+  needed: 1,
   hash: 4,
   strings: 5,
   symbols: 6,
   stringBytes: 10,
+  soname: 14,
+  rpath: 15,
+  runpath: 29,
   gnuHash: 0x6ffffef5,
   versions: 0x6ffffff0,
   flags: 0x6ffffffb,
 };
 /** In the flags: an executable that is loaded like a library. */
 const POSITION_INDEPENDENT_EXECUTABLE = 0x08000000;
-const SYMBOL = { function: 2, indirectFunction: 10, global: 1, weak: 2, default: 0, protected: 3 };
+const SYMBOL = {
+  untyped: 0,
+  function: 2,
+  indirectFunction: 10,
+  global: 1,
+  weak: 2,
+  default: 0,
+  protected: 3,
+};
 /** Of a version that is there for programs linked long ago. */
 const HIDDEN_VERSION = 0x8000;
+const EXECUTABLE = { segment: 1, section: 4 };
+const SECTION_BYTES = 64;
+/** Section numbers from here on are none. */
+const RESERVED_SECTIONS = 0xff00;
 /** Of no function's author: what the linker puts into every library. */
-const NOT_FUNCTIONS = new Set(["_init", "_fini"]);
+const NOT_FUNCTIONS = new Set([
+  "_init",
+  "_fini",
+  "_etext",
+  "__etext",
+  "etext",
+  "__executable_start",
+]);
 
 /** Reads what a shared library exports. Throws {@link ElfError}. */
 export function readSharedLibrary(source: ElfSource): SharedLibrary {
@@ -84,10 +113,11 @@ export function readSharedLibrary(source: ElfSource): SharedLibrary {
 
   const { loaded, dynamic } = readSegments(file, header);
   const memory = new Memory(file, loaded);
-  const tags = readDynamic(file, dynamic);
+  const { tags, needed } = readDynamic(file, dynamic);
   if ((tags.get(DYNAMIC.flags) ?? 0) & POSITION_INDEPENDENT_EXECUTABLE)
     throw new ElfError(TYPES[2]!);
-  return { architecture, functions: readFunctions(memory, tags) };
+  const functions = readFunctions(memory, tags, readSections(file, header));
+  return { architecture, functions, ...readNeeds(memory, tags, needed) };
 }
 
 /** Bounds-checked views of the file. */
@@ -116,6 +146,7 @@ interface Segment {
   offset: number;
   address: number;
   bytes: number;
+  executable: boolean;
 }
 
 function readSegments(file: File, header: DataView): { loaded: Segment[]; dynamic: Segment } {
@@ -132,6 +163,7 @@ function readSegments(file: File, header: DataView): { loaded: Segment[]; dynami
       offset: whole(table, at + 8),
       address: whole(table, at + 16),
       bytes: whole(table, at + 32),
+      executable: (table.getUint32(at + 4, true) & EXECUTABLE.segment) !== 0,
     };
     if (segment.offset + segment.bytes > file.size)
       throw new ElfError(
@@ -145,16 +177,35 @@ function readSegments(file: File, header: DataView): { loaded: Segment[]; dynami
   return { loaded, dynamic };
 }
 
-/** The first value of each tag. */
-function readDynamic(file: File, { offset, bytes }: Segment): Map<number, number> {
+/** Which sections hold code, by number; undefined where there are no section headers, which a loader does not need. */
+function readSections(file: File, header: DataView): boolean[] | undefined {
+  const offset = whole(header, 40);
+  const bytes = header.getUint16(60, true) * SECTION_BYTES;
+  if (bytes === 0 || header.getUint16(58, true) !== SECTION_BYTES || offset + bytes > file.size)
+    return undefined;
+  const table = file.view(offset, bytes, "section headers");
+  const executable: boolean[] = [];
+  for (let at = 0; at < bytes; at += SECTION_BYTES)
+    executable.push((whole(table, at + 8) & EXECUTABLE.section) !== 0);
+  return executable;
+}
+
+/** The first value of each tag, and all of what is needed. */
+function readDynamic(
+  file: File,
+  { offset, bytes }: Segment,
+): { tags: Map<number, number>; needed: number[] } {
   const table = file.view(offset, bytes, "dynamic segment");
   const tags = new Map<number, number>();
+  const needed: number[] = [];
   for (let at = 0; at + 16 <= bytes; at += 16) {
     const tag = Number(table.getBigUint64(at, true));
     if (tag === DYNAMIC.end) break;
-    if (!tags.has(tag)) tags.set(tag, Number(table.getBigUint64(at + 8, true)));
+    const value = Number(table.getBigUint64(at + 8, true));
+    if (!tags.has(tag)) tags.set(tag, value);
+    if (tag === DYNAMIC.needed) needed.push(value);
   }
-  return tags;
+  return { tags, needed };
 }
 
 /** The file as the loader would lay it out: by address. */
@@ -184,33 +235,69 @@ class Memory {
     return this.view(address, length, what);
   }
 
+  isCode(address: number): boolean {
+    return this.#find(address)?.executable ?? false;
+  }
+
   #segmentAt(address: number, what: string): Segment {
-    const found = this.#segments.find(
-      (segment) => address >= segment.address && address - segment.address < segment.bytes,
-    );
+    const found = this.#find(address);
     if (!found) throw damaged(`its ${what} lies outside of its segments`);
     return found;
   }
+
+  #find(address: number): Segment | undefined {
+    return this.#segments.find(
+      (segment) => address >= segment.address && address - segment.address < segment.bytes,
+    );
+  }
 }
 
-function readFunctions(memory: Memory, tags: Map<number, number>): string[] {
+function readNeeds(
+  memory: Memory,
+  tags: Map<number, number>,
+  needed: readonly number[],
+): Pick<SharedLibrary, "needed" | "soname" | "searchPaths"> {
+  const strings = readStrings(memory, tags);
+  if (!strings) return { needed: [], soname: undefined, searchPaths: [] };
+  const named = (tag: number): string | undefined => {
+    const offset = tags.get(tag);
+    return offset === undefined ? undefined : strings.at(offset) || undefined;
+  };
+  // Where there are both, the loader leaves the older one aside.
+  const paths = named(DYNAMIC.runpath) ?? named(DYNAMIC.rpath) ?? "";
+  return {
+    needed: needed.map((offset) => strings.at(offset)).filter((name) => name !== ""),
+    soname: named(DYNAMIC.soname),
+    searchPaths: paths.split(":").filter((path) => path !== ""),
+  };
+}
+
+function readStrings(memory: Memory, tags: Map<number, number>): Names | undefined {
+  const at = tags.get(DYNAMIC.strings);
+  const bytes = tags.get(DYNAMIC.stringBytes);
+  if (at === undefined || bytes === undefined) return undefined;
+  return new Names(memory.view(at, bytes, "string table"), memory.fileBytes);
+}
+
+function readFunctions(
+  memory: Memory,
+  tags: Map<number, number>,
+  sections: readonly boolean[] | undefined,
+): string[] {
   const symbolsAt = tags.get(DYNAMIC.symbols);
-  const stringsAt = tags.get(DYNAMIC.strings);
-  const stringBytes = tags.get(DYNAMIC.stringBytes);
-  if (symbolsAt === undefined || stringsAt === undefined || stringBytes === undefined) return [];
+  const reader = readStrings(memory, tags);
+  if (symbolsAt === undefined || !reader) return [];
   const count = countSymbols(memory, tags);
   if (count === 0) return [];
   const symbols = memory.view(symbolsAt, count * SYMBOL_BYTES, "symbol table");
-  const strings = memory.view(stringsAt, stringBytes, "string table");
   const versionsAt = tags.get(DYNAMIC.versions);
   const versions =
     versionsAt === undefined ? undefined : memory.view(versionsAt, 2 * count, "version table");
 
   const names = new Set<string>();
-  const reader = new Names(strings, memory.fileBytes);
   for (let i = 0; i < count; i++) {
     const at = i * SYMBOL_BYTES;
-    if (!isExportedFunction(symbols, at)) continue;
+    if (!isExported(symbols, at) || !isFunction(symbols, at, memory, sections)) continue;
     if (versions && versions.getUint16(2 * i, true) & HIDDEN_VERSION) continue;
     const name = reader.at(symbols.getUint32(at, true));
     if (name !== "" && !NOT_FUNCTIONS.has(name)) names.add(name);
@@ -218,14 +305,26 @@ function readFunctions(memory: Memory, tags: Map<number, number>): string[] {
   return [...names].sort();
 }
 
-function isExportedFunction(symbols: DataView, at: number): boolean {
-  const info = symbols.getUint8(at + 4);
-  const [type, binding] = [info & 15, info >> 4];
+/** A label of assembly has no type unless its author gave it one: it is a function where it names code. */
+function isFunction(
+  symbols: DataView,
+  at: number,
+  memory: Memory,
+  sections: readonly boolean[] | undefined,
+): boolean {
+  const type = symbols.getUint8(at + 4) & 15;
+  if (type === SYMBOL.function || type === SYMBOL.indirectFunction) return true;
+  const section = symbols.getUint16(at + 6, true);
+  if (type !== SYMBOL.untyped || section >= RESERVED_SECTIONS) return false;
+  return memory.isCode(whole(symbols, at + 8)) && (sections?.[section] ?? true);
+}
+
+function isExported(symbols: DataView, at: number): boolean {
+  const binding = symbols.getUint8(at + 4) >> 4;
   const visibility = symbols.getUint8(at + 5) & 3;
   const defined = symbols.getUint16(at + 6, true) !== 0;
   return (
     defined &&
-    (type === SYMBOL.function || type === SYMBOL.indirectFunction) &&
     (binding === SYMBOL.global || binding === SYMBOL.weak) &&
     (visibility === SYMBOL.default || visibility === SYMBOL.protected)
   );

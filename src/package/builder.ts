@@ -1,9 +1,10 @@
 /** Makes packages of modules, and makes each again only when something that went into it has changed. */
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { ModuleLoadError, UsageError } from "../errors.ts";
 import { requireDescriptors } from "../shortage.ts";
 import { isLibraryPath } from "../function/library-file.ts";
+import { type NeededLibrary, neededLibraries } from "../function/library-search.ts";
 import { findAssets } from "./assets.ts";
 import { safeName, settingsOf } from "./bundle.ts";
 import { bundleFreshly } from "./fresh-bundle.ts";
@@ -50,13 +51,15 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
     isLibraryPath(path) || path.endsWith(".wasm")
       ? unbundled(path)
       : await bundleFreshly(path, external);
-  const clash = assets.find((asset) => files.some((file) => file.path === asset.path));
+  // A library that is needed comes along, named or not.
+  const named = assets.filter((asset) => !files.some((file) => isSame(file, asset)));
+  const clash = named.find((asset) => files.some((file) => file.path === asset.path));
   if (clash)
     throw new UsageError(
       `include: ${clash.path} has the name of what the module is bundled to; rename the file`,
     );
   return {
-    package: await pack(name, entry, [...files, ...assets]),
+    package: await pack(name, entry, [...files, ...named]),
     inputs: [
       ...inputs,
       ...assets.flatMap(({ content }) => ("path" in content ? content.path : [])),
@@ -66,8 +69,42 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
 
 function unbundled(path: string): { entry: string; files: PackedFile[]; inputs: string[] } {
   const entry = safeName(basename(path));
-  return { entry, files: [{ path: entry, content: { path }, executable: true }], inputs: [path] };
+  const files = new Map<string, PackedFile>();
+  files.set(entry, { path: entry, content: { path }, executable: true });
+  for (const library of isLibraryPath(path) ? ownLibraries(path) : []) {
+    // Wherever it lies here: the node opens it by its place in the package.
+    const at = basename(library);
+    if (!files.has(at)) files.set(at, { path: at, content: { path: library }, executable: true });
+  }
+  const inputs = [...files.values()].flatMap(({ content }) =>
+    "path" in content ? [content.path] : [],
+  );
+  return { entry, files: [...files.values()], inputs };
 }
+
+/** Paths of the libraries that a library needs, and that the system does not have. */
+function ownLibraries(path: string): string[] {
+  const paths = new Set<string>();
+  const add = (some: readonly NeededLibrary[]): void => {
+    for (const { path, needs } of some) {
+      if (paths.has(path)) continue;
+      paths.add(path);
+      add(needs);
+    }
+  };
+  try {
+    add(neededLibraries(path));
+  } catch {
+    // What is no library is refused by whoever loads it, in words.
+  }
+  return [...paths];
+}
+
+const isSame = (one: PackedFile, other: PackedFile): boolean =>
+  one.path === other.path &&
+  "path" in one.content &&
+  "path" in other.content &&
+  realpathSync(one.content.path) === realpathSync(other.content.path);
 
 /** Remembers what it has built. */
 export class PackageBuilder {

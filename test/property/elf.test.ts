@@ -16,7 +16,7 @@ const libraries = ["gnu", "sysv"].map(
           scratch,
           style,
           "int first(void) { return 1; } int second(void) { return 2; }",
-          [`-Wl,--hash-style=${style}`],
+          [`-Wl,--hash-style=${style}`, "-Wl,-soname,libx.so.1", "-Wl,-rpath,$ORIGIN"],
         ),
       ),
     ),

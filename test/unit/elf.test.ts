@@ -40,7 +40,9 @@ function changed(change: (view: DataView) => void): Uint8Array {
 
 describe("the functions of a library", () => {
   test("are those that it exports, and no others", () => {
-    expect(readLibraryFile(library)).toEqual({ architecture: process.arch, functions: EXPORTED });
+    const { architecture, functions } = readLibraryFile(library);
+    expect(architecture).toBe(process.arch);
+    expect(functions).toEqual(EXPORTED);
   });
 
   for (const style of ["gnu", "sysv", "both"])
@@ -78,6 +80,30 @@ describe("the functions of a library", () => {
     const names = Array.from({ length: 1000 }, (_, i) => `f${String(i).padStart(4, "0")}`);
     const source = names.map((name) => `int ${name}(void) { return 0; }`).join("\n");
     expect(readLibraryFile(buildLibrary(scratch, "many", source)).functions).toEqual(names);
+  });
+
+  const ASSEMBLY = `
+    __asm__(".text\\n.globl untyped\\nuntyped: ret\\n.weak lenient\\nlenient: ret\\n"
+            ".hidden inner\\n.globl inner\\ninner: ret\\nlocal: ret\\n"
+            ".data\\n.globl table\\ntable: .quad 1\\n.globl absolute\\nabsolute = 4096\\n"
+            ".section .rodata\\n.globl constant\\nconstant: .quad 2\\n.bss\\n.globl room\\nroom: .skip 8\\n.text\\n");
+    unsigned typed(void) { return 1; }`;
+
+  test("are labels of assembly, too, that have no type and name code", () => {
+    const path = buildLibrary(scratch, "assembly", ASSEMBLY);
+    expect(readLibraryFile(path).functions).toEqual(["lenient", "typed", "untyped"]);
+  });
+
+  test("are told from data without a type where both lie in one segment, by the sections", () => {
+    const path = buildLibrary(scratch, "one-segment", ASSEMBLY, ["-Wl,-z,noseparate-code"]);
+    expect(readLibraryFile(path).functions).toEqual(["lenient", "typed", "untyped"]);
+  });
+
+  test("are none of those that the linker adds", () => {
+    const flags = ["-Wl,--export-dynamic", "-Wl,-u,_etext", "-Wl,-u,_edata", "-Wl,-u,__bss_start"];
+    const source = `extern char _etext, _edata, _end, __bss_start;
+      char *marks[] = {&_etext, &_edata, &_end, &__bss_start}; unsigned f(void) { return 1; }`;
+    expect(readLibraryFile(buildLibrary(scratch, "marks", source, flags)).functions).toEqual(["f"]);
   });
 
   test("may be none", () => {
@@ -136,5 +162,36 @@ describe("a file that is no library", () => {
     expect(read(changed((view) => view.setUint16(18, 183, true))).architecture).toBe("arm64");
     expect(read(changed((view) => view.setUint16(18, 243, true))).architecture).toBe("riscv64");
     expect(read(changed((view) => view.setUint16(18, 999, true))).architecture).toBe("machine 999");
+  });
+});
+
+describe("what a library needs", () => {
+  test("is what its linker was told, in order, with where to look", () => {
+    const helper = buildLibrary(scratch, "libhelper", "int helper(void) { return 7; }");
+    const named = buildLibrary(scratch, "libnamed", "int named(void) { return 8; }", [
+      "-Wl,-soname,libnamed.so.2",
+    ]);
+    const path = buildLibrary(
+      scratch,
+      "needy",
+      "int helper(void); int named(void); int f(void) { return helper() + named(); }",
+      [
+        ...["-Wl,--no-as-needed", `-L${scratch.path}`, "-lhelper", "-lnamed"],
+        "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib:/opt/own",
+      ],
+    );
+    const { needed, soname, searchPaths } = readLibraryFile(path);
+    expect(needed.slice(0, 2)).toEqual(["libhelper.so", "libnamed.so.2"]);
+    expect(soname).toBeUndefined();
+    expect(searchPaths).toEqual(["$ORIGIN/lib", "/opt/own"]);
+    expect(readLibraryFile(named).soname).toBe("libnamed.so.2");
+    expect(readLibraryFile(helper).soname).toBeUndefined();
+    expect(readLibraryFile(helper).searchPaths).toEqual([]);
+  });
+
+  test("is looked for by the older kind of path, too", () => {
+    const flags = ["-Wl,--disable-new-dtags,-rpath,$ORIGIN"];
+    const path = buildLibrary(scratch, "older", "int f(void) { return 1; }", flags);
+    expect(readLibraryFile(path).searchPaths).toEqual(["$ORIGIN"]);
   });
 });
