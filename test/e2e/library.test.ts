@@ -78,7 +78,7 @@ for (const polling of ["hot", "warm", "adaptive"] as const) {
         held.invoke("echo", input, output);
         if (output[0] !== i) throw new Error(`call ${i} echoed ${output[0]}`);
       }
-      expect(slow.done).toBe(false);
+      expect(stuck.done).toBe(false);
       expect(await held.submit("soon", input, output)).toBe(8);
       expect(await slow).toBe(8);
       expect(slowOutput[0]).toBe(300);
