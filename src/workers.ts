@@ -3,14 +3,14 @@ import { Worker, type WorkerOptions } from "node:worker_threads";
 import { type ShimWorkerData, shimPath } from "../ffi/library.ts";
 
 /** Entry points that the executable must embed, from `src/`. */
-export const WORKER_ENTRY_POINTS = ["./executor/worker.ts"] as const;
+export const WORKER_ENTRY_POINTS = ["./function-worker.ts"] as const;
 
 /** Starts a thread that runs functions. Throws, with the system's code, when there may be no more threads. */
 export function startFunctionWorker(name: string): Worker {
   const data: ShimWorkerData = { rfaasShim: shimPath() };
   const options: WorkerOptions = { name, workerData: data };
   try {
-    return new Worker(new URL("./executor/worker.ts", import.meta.url), options);
+    return new Worker(new URL("./function-worker.ts", import.meta.url), options);
   } catch (cause) {
     throw Object.assign(new Error("no thread can be started", { cause }), { code: "EAGAIN" });
   }

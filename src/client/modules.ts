@@ -8,6 +8,8 @@ import { PackageBuilder, type PackageOptions } from "../package/builder.ts";
 import { PACKAGE, packageNamed } from "../package/manifest.ts";
 import type { Package } from "../package/package.ts";
 import { explained } from "../shortage.ts";
+import { warnOnce } from "../warnings.ts";
+import { rememberOrigins } from "./author-paths.ts";
 import { requireLibrary } from "./local-library.ts";
 import { show } from "./options/show.ts";
 
@@ -63,7 +65,9 @@ async function find(module: string | URL, options: PackageOptions): Promise<Modu
     return { module: `${PACKAGE}${made.hash}`, name: path, package: made };
   }
   requireLibrary(path);
-  const { package: made } = await builder.build(path, options);
+  const { package: made, origins, warnings } = await builder.build(path, options);
+  for (const warning of warnings) warnOnce(warning);
+  rememberOrigins(made.hash, origins);
   return { module: `${PACKAGE}${made.hash}`, name: path, package: made, origin: path };
 }
 

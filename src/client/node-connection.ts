@@ -34,6 +34,7 @@ import type { Leases } from "../protocol/listing-messages.ts";
 import type { Usage } from "../protocol/usage.ts";
 import { VERSION } from "../version.ts";
 import { PackageSender } from "./package-upload.ts";
+import { withAuthorPaths } from "./author-paths.ts";
 import { remoteCause } from "./remote-error.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "./waiting.ts";
 
@@ -441,5 +442,5 @@ function denial(
   if (!message.code.startsWith("RFAAS_MODULE") && message.code !== "RFAAS_NO_FUNCTIONS")
     return new LeaseRefused(message.code, `the node refused the lease: ${message.message}`);
   const cause = message.error ? { cause: remoteCause(message.error) } : {};
-  return new ModuleLoadError(message.code, name, message.message, cause);
+  return new ModuleLoadError(message.code, name, withAuthorPaths(message.message), cause);
 }

@@ -4,12 +4,13 @@ import { END } from "../../ffi/layout.ts";
 import { FunctionError, InvalidValue, MAX_CAUSES } from "../errors.ts";
 import { describeExitCode } from "../protocol/host-exit.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
+import { withAuthorPaths } from "./author-paths.ts";
 
 /** An `Error` with the name, message, stack, causes and properties of the one that was caught remotely. */
 export function remoteCause(record: ErrorRecord, causes = MAX_CAUSES): Error {
-  const error = new Error(record.message, causeOf(record.cause, causes));
+  const error = new Error(withAuthorPaths(record.message), causeOf(record.cause, causes));
   error.name = record.name;
-  if (record.stack !== undefined) error.stack = record.stack;
+  if (record.stack !== undefined) error.stack = withAuthorPaths(record.stack);
   Object.assign(
     error,
     record.code === undefined ? {} : { code: record.code },
@@ -87,7 +88,12 @@ export function functionErrorFrom(bytes: Uint8Array): FunctionError | InvalidVal
       causeOf(cause, MAX_CAUSES),
     );
   }
-  const error = new FunctionError({ ...rest, ...causeOf(cause, MAX_CAUSES) });
+  const error = new FunctionError({
+    ...rest,
+    message: withAuthorPaths(rest.message),
+    stack: rest.stack && withAuthorPaths(rest.stack),
+    ...causeOf(cause, MAX_CAUSES),
+  });
   return withDetails(error, rest, MAX_CAUSES);
 }
 

@@ -72,7 +72,8 @@ hash is its name everywhere: rfaas invoke package:HASH#function calls it on a no
 async function build(target: string | undefined, options: Options): Promise<void> {
   if (target === undefined) throw new UsageError("package build needs a module, such as fn.ts");
   const path = resolve(target);
-  const { package: made } = await buildPackage(path, readPackageOptions(options));
+  const { package: made, warnings } = await buildPackage(path, readPackageOptions(options));
+  for (const warning of warnings) log.warn(warning);
   const beside = join(dirname(path), `${basename(path, extname(path))}${ARCHIVE_EXTENSION}`);
   const output = options.output === undefined ? beside : resolve(String(options.output));
   if (output === path)

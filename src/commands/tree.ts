@@ -1,6 +1,7 @@
 /** The command tree. Each command is loaded only when it is called, so that `--version` costs nothing. */
 import { EXIT, RfaasError, UsageError, exitCode } from "../errors.ts";
 import { VERSION } from "../version.ts";
+import { showWarningsBy } from "../warnings.ts";
 import type { Command } from "./command.ts";
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
@@ -58,6 +59,7 @@ async function dispatch(argv: string[]): Promise<void> {
   if (own.includes("--help") || own.includes("-h")) return await showManual(name);
   const { parseCommandLine } = await import("./command-line.ts");
   const { args, options } = parseCommandLine(command, rest);
+  showWarningsBy((message) => void import("./log.ts").then(({ log }) => log.warn(message)));
   await command.run(args, options);
 }
 

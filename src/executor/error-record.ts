@@ -5,6 +5,7 @@ import { describeBuildError } from "../package/build-error.ts";
 import type { ErrorRecord } from "../protocol/messages.ts";
 import { detailsOf } from "./error-details.ts";
 import { ResultKept } from "./kept-results.ts";
+import { withPackagePaths } from "./package-paths.ts";
 
 /** Longer texts are cut: an error is for reading, and a control message has its bounds. */
 const MAX_TEXT = 16 * 1024;
@@ -36,10 +37,10 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
   const { retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
   const record: ErrorRecord = {
     name: cut(String(thrown.name), 100),
-    message: cut(String(thrown.message), MAX_TEXT),
+    message: cut(withPackagePaths(String(thrown.message)), MAX_TEXT),
     ...codeOf(thrown),
     ...(typeof thrown.stack === "string"
-      ? { stack: cut(withoutOwnFrames(thrown.stack), MAX_TEXT) }
+      ? { stack: cut(withPackagePaths(withoutOwnFrames(thrown.stack)), MAX_TEXT) }
       : {}),
     ...(retryable === true ? { retryable } : {}),
   };
@@ -97,7 +98,10 @@ export function toLoadErrorRecord(thrown: unknown): ErrorRecord {
   const record = toErrorRecord(errors[0]);
   return {
     ...record,
-    message: cut(errors.slice(0, 10).map(describeBuildError).join("\n"), MAX_TEXT),
+    message: cut(
+      withPackagePaths(errors.slice(0, 10).map(describeBuildError).join("\n")),
+      MAX_TEXT,
+    ),
   };
 }
 

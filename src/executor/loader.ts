@@ -4,6 +4,7 @@ import { isLibraryPath } from "../function/library-file.ts";
 import { BUILT_IN } from "../function/raw.ts";
 import { toLoadErrorRecord } from "./error-record.ts";
 import { LoadFailure, type LoadedModule, functionsOf } from "./loaded-module.ts";
+import { enterPackage } from "./package-paths.ts";
 
 /** The functions of the benchmarks, so that the executable can measure any node from an empty directory. */
 const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
@@ -25,13 +26,20 @@ export async function loadModule(path: string, name: string = path): Promise<Loa
     const message = `the runtime cannot import a path with ? or \\ in it: ${path}; choose another --cache for the node`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });
   }
+  enterPackage(path);
   let namespace: Record<string, unknown>;
   try {
-    namespace = builtIn ? await BUILT_INS[path]!() : await import(path);
+    namespace = builtIn ? await BUILT_INS[path]!() : (await wrapped(path)).namespace;
   } catch (error) {
     throw new LoadFailure("RFAAS_MODULE_FAILED", toLoadErrorRecord(error));
   }
   return await functionsOf(namespace, name);
+}
+
+/** A module that exports a function `then` looks like a promise to `await`: it is handed over within another one. */
+async function wrapped(path: string): Promise<{ namespace: Record<string, unknown> }> {
+  const code = `export * as namespace from ${JSON.stringify(path)};`;
+  return await import(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
 }
 
 function isFile(path: string): boolean {

@@ -83,6 +83,7 @@ export class ModuleWatch {
     let built: Built | undefined;
     try {
       built = await buildPackage(this.#path, this.#options);
+      for (const warning of built.warnings) this.#events.log("warn", warning);
       await store(this.#packages, built.package);
     } catch (error) {
       this.#events.log("warn", `${this.#path} stays as it was: ${(error as Error).message}`);

@@ -19,7 +19,6 @@ import { loadModule } from "./loader.ts";
 import { Reporter } from "./reporting.ts";
 import { CallServer } from "./serve.datapath.ts";
 import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
-import { registerProvidedModules } from "./virtual-module.ts";
 
 /** How many threads OpenMP and the libraries for linear algebra start. */
 const THREAD_COUNT = "OMP_NUM_THREADS";
@@ -48,7 +47,6 @@ port.once("message", (order: LoadOrder) => {
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
-registerProvidedModules();
 // So does the first import of all, and the first use of the transpiler.
 await loadModule("rfaas:echo");
 await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);

@@ -37,10 +37,11 @@ export function findAssets(folder: string, patterns: readonly string[]): PackedF
   return [...found.values()];
 }
 
-/** All files below a folder, by their path from it; `skip` leaves folders out. */
+/** All files below a folder, by their path from it; `skip` leaves folders out. More than `limit` are refused: they cannot be packed. */
 export function filesBelow(
   folder: string,
   skip: (name: string) => boolean = () => false,
+  limit: number = MAX_FILES,
 ): string[] {
   const files: string[] = [];
   const pending = [""];
@@ -55,9 +56,9 @@ export function filesBelow(
         if (entry.isSymbolicLink()) staysIn(realpathSync(folder), join(folder, path));
         if (!skip(entry.name)) pending.push(path);
       } else if (entry.isFile() || entry.isSymbolicLink()) files.push(path);
-      if (files.length > MAX_FILES)
+      if (files.length > limit)
         throw new PackageInvalid(
-          `${folder} has more than ${MAX_FILES} files; include less of it, or put them into one archive`,
+          `${folder} has more than ${limit} files; include less of it, or put them into one archive`,
         );
     }
   }

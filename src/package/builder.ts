@@ -1,14 +1,15 @@
 /** Makes packages of modules, and makes each again only when something that went into it has changed. */
 import { realpathSync, statSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { ModuleLoadError, UsageError } from "../errors.ts";
 import { requireDescriptors } from "../shortage.ts";
 import { isLibraryPath } from "../function/library-file.ts";
 import { type NeededLibrary, neededLibraries } from "../function/library-search.ts";
 import { findAssets } from "./assets.ts";
-import { safeName, settingsOf } from "./bundle.ts";
+import { type Absent, type Bundle, safeName, settingsOf } from "./bundle.ts";
 import { bundleFreshly } from "./fresh-bundle.ts";
-import { type Package, type PackedFile, pack } from "./package.ts";
+import type { Origin } from "./layout.ts";
+import { type Content, type Package, type PackedFile, pack } from "./package.ts";
 import { changedAfter, stampOf } from "./stamp.ts";
 
 export interface PackageOptions {
@@ -22,6 +23,10 @@ export interface Built {
   package: Package;
   /** Absolute paths of all that went into it. */
   inputs: readonly string[];
+  /** Which folders of this machine those of the package are, for stacks. */
+  origins: readonly Origin[];
+  /** What the module may miss when it runs, and the option that helps: one sentence each. */
+  warnings: readonly string[];
 }
 
 /** What compiling a small module takes at once. */
@@ -46,28 +51,41 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
   requireDescriptors(COMPILER_DESCRIPTORS, `${path} cannot be packed`);
   const { include = [], external = [] } = options;
   const name = basename(path);
-  const assets = include.length > 0 ? findAssets(dirname(path), include) : [];
-  const { entry, files, inputs } =
+  const { entry, files, inputs, origins, absent } =
     isLibraryPath(path) || path.endsWith(".wasm")
       ? unbundled(path)
       : await bundleFreshly(path, external);
-  // A library that is needed comes along, named or not.
-  const named = assets.filter((asset) => !files.some((file) => isSame(file, asset)));
-  const clash = named.find((asset) => files.some((file) => file.path === asset.path));
+  // They are named from the module's folder, which need not be the package's.
+  const assets = findAssets(dirname(path), include).map((asset) => ({
+    ...asset,
+    path: join(dirname(entry), asset.path),
+  }));
+  const bundled = new Map(files.map((file) => [file.path, file.content]));
+  const added = assets.filter(({ path: place, content }) => !isSame(bundled.get(place), content));
+  const clash = added.find((asset) => bundled.has(asset.path));
   if (clash)
     throw new UsageError(
       `include: ${clash.path} has the name of what the module is bundled to; rename the file`,
     );
+  const all = [...files, ...added];
   return {
-    package: await pack(name, entry, [...files, ...named]),
-    inputs: [
-      ...inputs,
-      ...assets.flatMap(({ content }) => ("path" in content ? content.path : [])),
-    ],
+    package: await pack(name, entry, all),
+    inputs: [...inputs, ...added.flatMap(({ content }) => ("path" in content ? content.path : []))],
+    origins,
+    warnings: warningsOf(absent, dirname(entry), all, options),
   };
 }
 
-function unbundled(path: string): { entry: string; files: PackedFile[]; inputs: string[] } {
+function isSame(bundled: Content | undefined, asset: Content): boolean {
+  return (
+    bundled !== undefined &&
+    "path" in bundled &&
+    "path" in asset &&
+    realpathSync(bundled.path) === realpathSync(asset.path)
+  );
+}
+
+function unbundled(path: string): Bundle {
   const entry = safeName(basename(path));
   const files = new Map<string, PackedFile>();
   files.set(entry, { path: entry, content: { path }, executable: true });
@@ -79,7 +97,34 @@ function unbundled(path: string): { entry: string; files: PackedFile[]; inputs: 
   const inputs = [...files.values()].flatMap(({ content }) =>
     "path" in content ? [content.path] : [],
   );
-  return { entry, files: [...files.values()], inputs };
+  return {
+    entry,
+    files: [...files.values()],
+    inputs,
+    origins: [{ prefix: "", folder: dirname(path) }],
+    absent: [],
+  };
+}
+
+function warningsOf(
+  absent: readonly Absent[],
+  folder: string,
+  files: readonly PackedFile[],
+  { include = [], external = [] }: PackageOptions,
+): string[] {
+  const warnings = absent.flatMap(({ module, name }) => {
+    if (name === undefined)
+      return include.length + external.length > 0
+        ? []
+        : `${module} imports what only its run decides; if that is not in the package, name files by --include and packages of npm by --external`;
+    if (name.startsWith(".."))
+      return `${module} names ${name}, which is not below the folder of the module to run and not in the package; move it there, then name it by --include`;
+    const place = join(folder, name);
+    return files.some((file) => file.path === place || file.path.startsWith(`${place}/`))
+      ? []
+      : `${module} names ${name}, which is not in the package; bring it along by --include ${JSON.stringify(name)}`;
+  });
+  return [...new Set(warnings)];
 }
 
 /** Paths of the libraries that a library needs, and that the system does not have. */
@@ -99,12 +144,6 @@ function ownLibraries(path: string): string[] {
   }
   return [...paths];
 }
-
-const isSame = (one: PackedFile, other: PackedFile): boolean =>
-  one.path === other.path &&
-  "path" in one.content &&
-  "path" in other.content &&
-  realpathSync(one.content.path) === realpathSync(other.content.path);
 
 /** Remembers what it has built. */
 export class PackageBuilder {

@@ -1,12 +1,21 @@
-/** From a module on this machine to the files that a worker loads: one file of code, with a source map, and what it imports as files. */
-import { realpathSync } from "node:fs";
-import { basename, dirname, extname, join, resolve } from "node:path";
-import type { BuildArtifact, BuildOutput } from "bun";
+/** From a module on this machine to the files that a worker loads, in an order of their own: code, what it imports as files, packages of npm. */
+import { readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { ModuleLoadError } from "../errors.ts";
-import { describeBuildError } from "./build-error.ts";
-import { Externals } from "./native-closure.ts";
+import {
+  PackagesRefused,
+  type Unforeseen,
+  compile,
+  effectiveModules,
+  noModule,
+  pathBetween,
+} from "./compile.ts";
+import { Installation, contentOf, filesOf } from "./installed.ts";
+import { type Kept, keptFiles, overtaken } from "./kept-files.ts";
+import { Layout, type Origin, descriptionsOf } from "./layout.ts";
+import { type GraphModule, ModuleGraph } from "./module-graph.ts";
+import { isCode, namedBeside } from "./module-scan.ts";
 import type { PackedFile } from "./package.ts";
-import { isProvidedInput, providedModules } from "./provided-modules.ts";
 
 export interface Bundle {
   /** The file to load, by its path in the package. */
@@ -14,59 +23,94 @@ export interface Bundle {
   files: PackedFile[];
   /** Absolute paths of all that went into it: when none of them has changed, a new bundle would be the same. */
   inputs: string[];
+  /** Where the files of the package come from. */
+  origins: Origin[];
+  /** What the author's modules name beside themselves and the bundle does not have, with the module that names it. */
+  absent: Absent[];
 }
 
-/**
- * The bundler writes the place of an imported file as text, from the current directory. This stands for the package's folder until
- * an expression of the same length takes its place: the source map counts columns.
- */
-const FOLDER = "rfaas:asset-dir:";
-const FOLDER_EXPRESSION = {
-  esm: 'import.meta.dir+"',
-  cjs: '__dirname+"'.padStart(FOLDER.length + 1),
-};
+export interface Absent {
+  module: string;
+  /** From the folder of the module to run; undefined for what only a run tells. */
+  name: string | undefined;
+}
 
-type Format = keyof typeof FOLDER_EXPRESSION;
+/** Each attempt takes in what the last one has found. */
+const MAX_ATTEMPTS = 20;
 
 /**
  * Bundles the module at an absolute path with all that it imports.
  *
  * @throws {ModuleLoadError} it does not compile: the compiler's messages, with file, line and the line's text
+ * @throws {PackageInvalid} packages of npm cannot be brought along
+ * @throws {UsageError} one of `external` is not imported
  */
 export async function bundleModule(path: string, external: readonly string[]): Promise<Bundle> {
-  const externals = new Externals(external);
-  let format: Format = "esm";
-  let output = await compile(path, format, externals);
-  // The exports of a CommonJS module have names only as long as it is one.
-  if (formatOf(output, path) === "cjs") {
-    format = "cjs";
-    output = await compile(path, format, externals);
-  }
-  const code = output.outputs.find(({ kind }) => kind === "entry-point");
-  if (!code || code.loader === "file" || !/\.js$/.test(code.path))
-    throw new ModuleLoadError(
-      "RFAAS_MODULE_FAILED",
-      path,
-      `${path} is no module; name TypeScript, JavaScript, a .so or a .wasm`,
+  if (!isCode(path)) throw noModule(path);
+  const entry = realpathSync(path);
+  const installation = new Installation();
+  const graph = new ModuleGraph(entry, installation);
+  const refused = new Set<string>();
+  for (let attempt = 0; ; attempt++) {
+    const named = filesNamed(graph);
+    const kept = await keepInOrder(graph, named, (roots) =>
+      keptFiles(graph, installation, roots, external, refused),
     );
-  const map = output.outputs.find(({ kind }) => kind === "sourcemap");
-  const entry = `${safeName(basename(path, extname(path)))}.js`;
-  const natives = externals.files();
-  const files: PackedFile[] = [
-    { path: entry, content: await loadable(code, map, format), executable: false },
-    ...natives.files,
-  ];
-  for (const other of output.outputs)
-    if (other !== code && other.kind !== "sourcemap")
-      files.push({
-        path: basename(other.path),
-        content: new Uint8Array(await other.arrayBuffer()),
-        executable: false,
-      });
-  const sources = Object.keys(output.metafile?.inputs ?? {})
-    .filter((input) => !isProvidedInput(input))
-    .map((input) => resolve(input));
-  return { entry, files, inputs: [...sources, ...natives.inputs] };
+    const layout = new Layout(graph, kept, named.data);
+    try {
+      const made = await filesOfModule(path, graph, kept, layout);
+      if (made.unforeseen.length > 0 && attempt < MAX_ATTEMPTS) {
+        for (const { importer, edge } of made.unforeseen) graph.learn(importer, edge);
+        continue;
+      }
+      const files = new Map(made.files.map((file) => [file.path, file]));
+      for (const data of named.data) add(files, { path: layout.of(data), content: { path: data } });
+      for (const file of packageFiles(graph, kept, layout)) add(files, file);
+      describeOwn(graph, kept, layout, files);
+      return {
+        entry: made.entry,
+        files: [...files.values()],
+        inputs: [...inputsOf(graph, kept), ...named.data],
+        origins: layout.origins(),
+        absent: named.absent,
+      };
+    } catch (error) {
+      if (!(error instanceof PackagesRefused) || attempt >= MAX_ATTEMPTS) throw error;
+      // They may run as they are.
+      for (const module of error.modules) refused.add(graph.modules.get(module)!.owner!.folder);
+    }
+  }
+}
+
+/** Everything is evaluated in the order in which the author's imports have it. */
+async function keepInOrder(
+  graph: ModuleGraph,
+  { modules, data }: Named,
+  keep: (roots: Iterable<string>) => Kept,
+): Promise<Kept> {
+  let kept = keep(modules);
+  const { entry } = graph;
+  const isMixed =
+    !kept.files.has(entry) && graph.loadedWithEntry().some((at) => kept.files.has(at));
+  if (!isMixed) return kept;
+  const layout = new Layout(graph, kept, data);
+  const effective = await effectiveModules({
+    path: entry,
+    place: layout.of(entry),
+    graph,
+    isFile: (at) => kept.files.has(at) && isImportable(at),
+    placeOf: (at) => layout.of(at),
+  });
+  for (;;) {
+    const early = overtaken(graph, kept.files, effective);
+    if (early.length === 0) return kept;
+    kept = keep([...kept.files, ...early]);
+  }
+}
+
+/** What is imported as a file if it is one; other data is compiled in. */
+function isImportable(path: string): boolean {
+  return isCode(path) || path.endsWith(".node");
 }
 
 /** A name that every part of the way can take as it is. */
@@ -74,84 +118,218 @@ export function safeName(name: string): string {
   return name.replace(/[^\w.-]/g, "_").slice(0, 200) || "_";
 }
 
-async function compile(path: string, format: Format, externals: Externals): Promise<BuildOutput> {
-  let fault: unknown;
-  const output = await Bun.build({
-    entrypoints: [path],
-    target: "bun",
-    format,
-    // Comments of a bundle name paths of this machine.
-    minify: { whitespace: true },
-    sourcemap: "external",
-    metafile: true,
-    publicPath: `${FOLDER}/`,
-    throw: false,
-    plugins: [
-      providedModules,
-      {
-        name: "packages with native code",
-        setup(build) {
-          build.onResolve({ filter: /^[^./]/ }, ({ path: specifier, importer, kind }) => {
-            if (kind === "entry-point-build" || kind === "entry-point-run") return undefined;
-            try {
-              return externals.claims(specifier, dirname(importer))
-                ? { path: specifier, external: true }
-                : undefined;
-            } catch (error) {
-              fault ??= error;
-              return { path: specifier, external: true };
-            }
-          });
-        },
-      },
-    ],
-  });
-  if (fault !== undefined) throw fault;
-  if (output.success) return output;
-  const errors = output.logs.filter(({ level }) => level === "error");
-  const message = errors.slice(0, 10).map(describeBuildError).join("\n");
-  throw new ModuleLoadError(
-    "RFAAS_MODULE_FAILED",
-    path,
-    message || `${path} does not compile, and the compiler does not say why`,
-    { cause: errors[0] },
+interface Named {
+  modules: Set<string>;
+  data: Set<string>;
+  absent: Absent[];
+}
+
+/** Files that the author's modules name by their own place. Their modules come into the graph. */
+function filesNamed(graph: ModuleGraph): Named {
+  const named: Named = { modules: new Set(), data: new Set(), absent: [] };
+  // What is named may name more.
+  for (const { path, text, owner, placeBound, computed } of graph.modules.values()) {
+    if (owner || text === undefined || !placeBound) continue;
+    if (computed) named.absent.push({ module: path, name: undefined });
+    for (const name of namedBeside(text)) {
+      const at = resolve(dirname(path), name);
+      const found = statSync(at, { throwIfNoEntry: false });
+      if (!found || at === path) continue;
+      // Folders may hold anything; files with a dot are for tools and their secrets.
+      if (!found.isFile() || /(^|\/)\.[^./]/.test(name)) {
+        named.absent.push({ module: path, name: relative(dirname(graph.entry), at) });
+        continue;
+      }
+      const real = realpathSync(at);
+      if (isCode(real)) {
+        graph.add(real);
+        named.modules.add(real);
+      } else named.data.add(real);
+    }
+  }
+  return named;
+}
+
+interface Made {
+  entry: string;
+  files: PackedFile[];
+  unforeseen: Unforeseen[];
+}
+
+/** The code of the module, and the author's files that it needs beside it. */
+async function filesOfModule(
+  path: string,
+  graph: ModuleGraph,
+  kept: Kept,
+  layout: Layout,
+): Promise<Made> {
+  const { entry } = graph;
+  const files: PackedFile[] = [];
+  const unforeseen: Unforeseen[] = [];
+  const isKept = (at: string) => kept.files.has(at) && isImportable(at);
+  const placeOf = (at: string) => (at === entry ? entryPlace : layout.of(at));
+  const name = safeName(basename(path));
+  const stem = safeName(basename(path, extname(path)));
+  const folder = dirname(layout.of(entry));
+  const taken = [...kept.files].some((at) => layout.of(at) === join(folder, `${stem}.js`));
+  const entryPlace = kept.files.has(entry)
+    ? join(folder, name)
+    : join(folder, taken ? `${stem}.bundle.js` : `${stem}.js`);
+  const task = { graph, placeOf };
+  if (!kept.files.has(entry)) {
+    // Stacks name the module as its author does.
+    const compiled = await compile({
+      ...task,
+      path: entry,
+      place: entryPlace,
+      isFile: isKept,
+      placeOf: layout.of.bind(layout),
+    });
+    files.push(...compiled.files);
+    unforeseen.push(...compiled.unforeseen);
+  }
+  const loaded = new Set(graph.loadedWithEntry());
+  for (const at of kept.files) {
+    const module = graph.modules.get(at)!;
+    if (loaded.has(at)) requireImports(module, path);
+    if (module.owner && !module.owner.linked) continue;
+    const place = placeOf(at);
+    if (module.esm) {
+      const compiled = await compile({ ...task, path: at, place, isFile: isImportable });
+      files.push(...compiled.files);
+      unforeseen.push(...compiled.unforeseen);
+    } else
+      files.push({ path: place, content: redirected(module, place, placeOf), executable: false });
+  }
+  return { entry: entryPlace, files, unforeseen };
+}
+
+/** What a module imports in any case must be there. */
+function requireImports({ path, edges }: GraphModule, entry: string): void {
+  const missing = edges.find(
+    ({ kind, target, provided }) =>
+      kind === "import-statement" && target === undefined && provided === undefined,
   );
+  if (missing)
+    throw new ModuleLoadError(
+      "RFAAS_MODULE_FAILED",
+      entry,
+      `Could not resolve: "${missing.specifier}", which ${path} imports; correct the name, or run npm install`,
+    );
 }
 
-function formatOf(output: BuildOutput, path: string): string | undefined {
-  const real = realpathSync(path);
-  const inputs = Object.entries(output.metafile?.inputs ?? {});
-  return inputs.find(([input]) => resolve(input) === path || resolve(input) === real)?.[1].format;
+/** The author's own CommonJS, with what it names by another way than its place named by it. */
+function redirected(
+  { path, text, edges }: GraphModule,
+  place: string,
+  placeOf: (path: string) => string,
+): PackedFile["content"] {
+  if (text === undefined) return { path };
+  let code = text;
+  for (const { specifier, target, provided } of edges) {
+    const way = provided ?? (target && pathBetween(dirname(place), placeOf(target)));
+    if (way === undefined || way === specifier) continue;
+    if (/^\.\.?\//.test(specifier) && isSameWay(specifier, way, place)) continue;
+    const quoted = specifier.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+    const call = new RegExp(
+      `(\\brequire(?:\\s*\\.\\s*resolve)?\\s*\\(\\s*|\\bimport\\s*\\(\\s*|\\bfrom\\s*)(["'\`])${quoted}\\2`,
+      "g",
+    );
+    code = code.replace(call, (_, before: string) => before + JSON.stringify(way));
+  }
+  return code === text ? { path } : new TextEncoder().encode(code);
 }
 
-/**
- * The code as it is packed. Stacks name the user's own files and lines: the map travels with the code, and names them by absolute
- * paths.
- */
-async function loadable(
-  code: BuildArtifact,
-  map: BuildArtifact | undefined,
-  format: Format,
-): Promise<Uint8Array> {
-  const text = (await code.text())
-    .replace(/\n\/\/# debugId=\w+\s*$/, "\n")
-    .replaceAll(`"${FOLDER}`, FOLDER_EXPRESSION[format]);
-  if (!map) return new TextEncoder().encode(text);
-  const { sources, mappings, names } = (await map.json()) as {
-    sources: string[];
-    mappings: string;
-    names: string[];
+/** Whether a relative import leads where it should when the runtime adds an extension or `/index`. */
+function isSameWay(specifier: string, way: string, place: string): boolean {
+  const named = resolve("/", dirname(place), specifier);
+  const target = resolve("/", dirname(place), way);
+  return target === named || target.startsWith(`${named}.`) || target.startsWith(`${named}/`);
+}
+
+/** The files of packages of npm, in each place of theirs. */
+function* packageFiles(graph: ModuleGraph, kept: Kept, layout: Layout): Generator<PackedFile> {
+  const reached = new Map<string, Set<string>>();
+  const reach = (owner: { folder: string }, path: string) => {
+    const paths = reached.get(owner.folder) ?? new Set();
+    reached.set(owner.folder, paths.add(path));
   };
-  const own = JSON.stringify({
-    version: 3,
-    sources: sources.map((source) => (isProvidedInput(source) ? source : resolve(source))),
-    // The runtime refuses a map without them, and has no use for what is in them.
-    sourcesContent: sources.map(() => ""),
-    names,
-    mappings,
-  });
-  const url = `data:application/json;base64,${Buffer.from(own).toString("base64")}`;
-  return new TextEncoder().encode(`${text}//# sourceMappingURL=${url}\n`);
+  for (const path of kept.files) {
+    const { owner, esm } = graph.modules.get(path)!;
+    if (!owner) continue;
+    for (const description of descriptionsOf(graph, path, owner)) {
+      const described = graph.ownerOf(description);
+      if (described) reach(described, description);
+    }
+    if (!owner.linked || !esm) reach(owner, path);
+  }
+  for (const [place, owner] of layout.placed) {
+    if (kept.whole.has(owner))
+      for (const file of filesOf(owner)) yield { ...file, path: `${place}/${file.path}` };
+    else
+      for (const path of reached.get(owner.folder) ?? [])
+        yield {
+          path: `${place}/${path.slice(owner.folder.length + 1)}`,
+          content: contentOf(path),
+          executable: (statSync(path).mode & 0o100) !== 0,
+        };
+  }
+}
+
+/** Files of the author's that stay CommonJS are so by the `package.json` above them. */
+function describeOwn(
+  graph: ModuleGraph,
+  kept: Kept,
+  layout: Layout,
+  files: Map<string, PackedFile>,
+): void {
+  for (const path of kept.files) {
+    const { owner, esm, text } = graph.modules.get(path)!;
+    if (owner || esm || text === undefined || !/\.[jt]sx?$/.test(path)) continue;
+    const type = typeAbove(path);
+    if (type === undefined) continue;
+    const content = new TextEncoder().encode(`${JSON.stringify({ type })}\n`);
+    add(files, { path: join(dirname(layout.of(path)), "package.json"), content });
+  }
+}
+
+function typeAbove(path: string): string | undefined {
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    const text = readText(join(folder, "package.json"));
+    if (text !== undefined) {
+      try {
+        const { type } = JSON.parse(text) as { type?: unknown };
+        return typeof type === "string" ? type : undefined;
+      } catch {
+        return undefined;
+      }
+    }
+    if (dirname(folder) === folder) return undefined;
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function add(
+  files: Map<string, PackedFile>,
+  { path, content, executable = false }: Omit<PackedFile, "executable"> & { executable?: boolean },
+): void {
+  if (!files.has(path)) files.set(path, { path, content, executable });
+}
+
+function inputsOf(graph: ModuleGraph, { whole }: Kept): string[] {
+  const packages = new Set(whole);
+  for (const { owner } of graph.modules.values()) if (owner) packages.add(owner);
+  return [
+    ...graph.modules.keys(),
+    ...[...packages].map(({ folder }) => join(folder, "package.json")),
+  ].filter((path) => statSync(path, { throwIfNoEntry: false }));
 }
 
 /** The `tsconfig.json` and `package.json` above a module say how it compiles. */

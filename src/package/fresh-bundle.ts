@@ -14,6 +14,8 @@ const Answer = Type.Union([
   Type.Object({
     entry: Type.String(),
     inputs: Type.Array(Type.String()),
+    origins: Type.Array(Type.Object({ prefix: Type.String(), folder: Type.String() })),
+    absent: Type.Array(Type.Object({ module: Type.String(), name: Type.Optional(Type.String()) })),
     files: Type.Array(
       Type.Object({
         path: Type.String(),
@@ -81,6 +83,7 @@ async function bundleElsewhere(path: string, external: readonly string[]): Promi
   if ("kind" in answer) throw errorOf(path, answer);
   return {
     ...answer,
+    absent: answer.absent.map(({ module, name }) => ({ module, name })),
     files: answer.files.map(({ content, ...file }) => ({
       ...file,
       content: typeof content === "string" ? Uint8Array.fromBase64(content) : content,

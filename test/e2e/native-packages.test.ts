@@ -1,7 +1,7 @@
 /** Modules that depend on packages with native code, as npm installs them. Needs npm's registry. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync } from "node:fs";
-import { type Invoker, PackageInvalid, UsageError, invoker } from "../../src/index.ts";
+import { type Invoker, UsageError, invoker } from "../../src/index.ts";
 import { buildPackage } from "../../src/package/builder.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -185,27 +185,43 @@ describe("an npm package", () => {
     expect(paths).toContain("node_modules/middle/node_modules/plain/index.js");
   });
 
-  test("without native code is bundled, unless it is named external", async () => {
+  test("without native code is joined with the module, as far as it is ES modules, or brought along as far as it is reached", async () => {
     using place = project();
+    mkdirSync(place.join("node_modules/modern"));
+    place.file("node_modules/modern/package.json", '{"name":"modern","type":"module"}');
+    place.file("node_modules/modern/index.js", "export const modern = 1;\n");
+    place.file("node_modules/modern/more.js", "export const more = 1;\n");
+    place.file("node_modules/plain/more.js", "exports.more = 1;\n");
     const path = place.file(
       "fn.ts",
-      'import { version } from "plain";\nexport const f = () => version.length;\n',
+      'import { version } from "plain";\nimport { modern } from "modern";\nexport const f = () => version.length + modern;\n',
     );
-    expect(await pathsOf(path)).toEqual(["fn.js"]);
-    expect(await pathsOf(path, { external: ["plain"] })).toHaveLength(3);
+    const plain = ["node_modules/plain/index.js", "node_modules/plain/package.json"];
+    expect(await pathsOf(path)).toEqual(["fn.js", ...plain]);
+    expect(await pathsOf(path, { external: ["modern", "plain"] })).toEqual([
+      "fn.js",
+      "node_modules/modern/index.js",
+      "node_modules/modern/more.js",
+      "node_modules/modern/package.json",
+      "node_modules/plain/index.js",
+      "node_modules/plain/more.js",
+      "node_modules/plain/package.json",
+    ]);
     await expect(pathsOf(path, { external: ["top"] })).rejects.toBeInstanceOf(UsageError);
   });
 
-  test("that is installed twice, once for each importer, cannot be brought along", async () => {
+  test("that is installed twice, once for each importer, comes twice", async () => {
     using place = project();
     mkdirSync(place.join("lib/node_modules/addon"), { recursive: true });
-    place.file("lib/node_modules/addon/package.json", '{"name":"addon"}');
+    place.file("lib/node_modules/addon/package.json", '{"name":"addon","main":"index.node"}');
     place.file("lib/node_modules/addon/index.node", "other");
     place.file("lib/a.ts", 'import "addon";\nexport const a = 1;\n');
     const path = place.file(
       "fn.ts",
       'import "addon";\nimport { a } from "./lib/a.ts";\nexport const f = () => a;\n',
     );
-    await expect(pathsOf(path)).rejects.toBeInstanceOf(PackageInvalid);
+    const paths = await pathsOf(path);
+    expect(paths).toContain("node_modules/addon/addon.node");
+    expect(paths.filter((at) => at.endsWith("node_modules/addon/index.node"))).toHaveLength(1);
   });
 });
