@@ -1,6 +1,7 @@
 /** One call on every worker of a lease. */
 import type { Call } from "./call.ts";
 import type { TypedArray } from "./lease-memory.ts";
+import { requireInput } from "./map-shape.ts";
 import { BroadcastOptions } from "./options/call-options.ts";
 import { readOptions } from "./options/read.ts";
 import type { Submission } from "./submission.ts";
@@ -16,6 +17,7 @@ export async function broadcast(
   input: TypedArray,
   given: BroadcastOptions,
 ): Promise<BroadcastResult[]> {
+  requireInput(input);
   const { outputBytes = input.byteLength, ...options } = readOptions(
     "broadcast",
     BroadcastOptions,

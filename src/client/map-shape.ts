@@ -1,4 +1,6 @@
 /** What a map does with its values: how one becomes the input of a call, and what its output becomes. */
+import { UsageError } from "../errors.ts";
+import type { TypedArray } from "./lease-memory.ts";
 import type { MapInput, MapPair, MapResult } from "./map-options.ts";
 import type { Station } from "./map-station.ts";
 import type { CodecMapOptions } from "./options/call-options.ts";
@@ -16,8 +18,8 @@ export function rawShape<Input extends MapInput>(
 ): MapShape<Input, MapResult<Input>> {
   return {
     load(value, station) {
-      if (isPair(value)) station.use(value[0], value[1]);
-      else station.copy(value, outputBytes ?? value.byteLength);
+      if (isPair(value)) station.use(requireInput(value[0]), requireInput(value[1]));
+      else station.copy(requireInput<TypedArray>(value), outputBytes ?? value.byteLength);
     },
     result(value, index, station, bytes) {
       const pair = isPair(value);
@@ -49,6 +51,17 @@ export function codecShape<Value, Result>({
     result: (value, index, station, bytes) =>
       read(station.output!.subarray(0, bytes), value, index),
   };
+}
+
+/** Returns the input. Throws {@link UsageError} when it is no view of memory that is there. */
+export function requireInput<View extends ArrayBufferView>(value: View): View {
+  if (!ArrayBuffer.isView(value))
+    throw new UsageError(
+      "an input must be a typed array, or a pair of buffers of the lease; give write and read for other values",
+    );
+  if (value.byteLength === 0 && value.buffer instanceof ArrayBuffer && value.buffer.detached)
+    throw new UsageError("the input's memory has been transferred; pass a copy on");
+  return value;
 }
 
 const isPair = (value: MapInput): value is MapPair => Array.isArray(value);

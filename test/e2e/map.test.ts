@@ -253,7 +253,14 @@ describe("map", () => {
     ])
       expect(await next(options)).toBeInstanceOf(UsageError);
     expect(await next({}, 5)).toBeInstanceOf(UsageError);
-    expect(await next({}, ["text"])).toBeInstanceOf(UsageError);
+    const detached = new Uint8Array(8);
+    detached.buffer.transfer();
+    for (const odd of ["text", null, undefined, {}, new Promise(() => {}), detached, [null, 1]])
+      for (const error of [
+        await next({}, [odd]),
+        await rejection(held.broadcast("echo", odd as Uint8Array<ArrayBuffer>)),
+      ])
+        expect(error).toBeInstanceOf(UsageError);
     expect(await next({}, [[new Uint8Array(8), new Uint8Array(8)]])).toBeInstanceOf(UsageError);
     const missing = held.map("missing" as "echo", words(1));
     expect(await rejection(missing.next())).toBeInstanceOf(NoSuchFunction);
