@@ -23,6 +23,7 @@ const { value } = fc.letrec((tie) => ({
     fc.string({ unit: "grapheme" }).filter((text) => text.isWellFormed()),
     fc.date({ noInvalidDate: true }),
     fc.uint8Array(),
+    fc.uint8Array().map((bytes) => Buffer.from(bytes)),
     fc.int16Array(),
     fc.float32Array(),
     fc.float64Array(),
