@@ -373,6 +373,10 @@ export class Lease<Module = unknown> implements AsyncDisposable {
       submit: (input, output, options) => this.submit(hidden, input, output, options),
       fetch: (input, output, options) =>
         this.#submission.submitFirst(FETCH, input, output, options),
+      onOver: (listener) => {
+        const ends = [this.on("lost", listener), this.on("released", listener)];
+        return () => ends.forEach((end) => end());
+      },
       holds: (call) => this.#lanes[call.worker]!.holds(call),
     });
   }

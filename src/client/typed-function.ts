@@ -66,6 +66,8 @@ export interface FunctionHost {
   submit(input: Bytes, output: Bytes, options?: SubmitOptions): Call;
   /** Calls the hidden function that hands out results that did not fit, before all calls that wait. */
   fetch(input: Bytes, output: Bytes, options: SubmitOptions & { worker: number }): Call;
+  /** Calls `listener` when no more calls can be made. Returns what ends that. */
+  onOver(listener: () => void): () => void;
   /** Whether the worker may still use the buffers of a call that was given up. */
   holds(call: Call): boolean;
 }

@@ -110,7 +110,7 @@ class ValueCalls {
       if (early !== undefined) this.#send(early, early.length, buffers);
       else this.#encode(value, buffers);
       const asked = this.#askStandard(buffers);
-      if (asked !== undefined) left = await withinCall(asked, left);
+      if (asked !== undefined) left = await this.#answered(asked, left);
       const made = (call = this.#host.submit(buffers.sent, buffers.output, left));
       whenEnded(made, () => {
         const outcome = outcomeOf(made);
@@ -216,6 +216,20 @@ class ValueCalls {
       return answer;
     } catch (error) {
       return this.#refuse(error);
+    }
+  }
+
+  /** Waits for a schema for as long as the call may take. That the lease is over meanwhile, the call that is made then says. */
+  async #answered(
+    asked: Promise<unknown>,
+    options: SubmitOptions | undefined,
+  ): Promise<SubmitOptions | undefined> {
+    const over = Promise.withResolvers<void>();
+    const end = this.#host.onOver(over.resolve);
+    try {
+      return await withinCall(Promise.race([asked, over.promise]), options);
+    } finally {
+      end();
     }
   }
 

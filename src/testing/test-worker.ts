@@ -117,6 +117,7 @@ export class TestWorker<Module> implements AsyncDisposable {
       submit,
       fetch: (input, output, options) =>
         this.#calls.submit(name, fetchIndex, input, output, options),
+      onOver: () => () => {},
       holds: (call) => this.#calls.holds(call),
     }) as FunctionOf<Module, Name>;
   }

@@ -15,6 +15,7 @@ import * as odd from "../functions/odd-schemas.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 
 type Odd = typeof odd;
+const MODULE = join(FUNCTIONS, "odd-schemas.ts");
 type Name =
   "oddInput" | "oddOutput" | "hangingInput" | "hangingOutput" | "exclaim" | "count" | "orSeven";
 
@@ -23,17 +24,17 @@ let lease: Lease<Odd>;
 let worker: TestWorker<Odd>;
 beforeAll(async () => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
-  rf = await invoker({ cores: 1 });
-  lease = await rf.allocate<Odd>(join(FUNCTIONS, "odd-schemas.ts"), { polling: "warm" });
+  rf = await invoker({ cores: 2 });
+  lease = await rf.allocate<Odd>(MODULE, { polling: "warm" });
   worker = await testWorker<Odd>(odd);
 });
 afterAll(async () => await rf.close());
 
 /** Where the schema is asked: by the worker alone, by the caller first, by a test's worker. */
-const WAYS: Record<string, (name: Name) => TypedFunction<unknown, unknown>> = {
-  "a lease": (name) => lease.function(name) as never,
-  "a lease, with the definition": (name) =>
-    lease.function(name, { definition: odd[name] }) as never,
+const WAYS: Record<string, (name: Name, of: Lease<Odd>) => TypedFunction<unknown, unknown>> = {
+  "a lease": (name, of) => of.function(name) as never,
+  "a lease, with the definition": (name, of) =>
+    of.function(name, { definition: odd[name] }) as never,
   "a test worker": (name) => worker.function(name) as never,
 };
 
@@ -44,7 +45,22 @@ async function caught(call: PromiseLike<unknown>): Promise<unknown> {
   );
 }
 
-describe.each(Object.entries(WAYS))("through %s, a schema", (way, handle) => {
+test.each([
+  ["the worker", (held: Lease<Odd>) => held.function("hangingInput")],
+  [
+    "the caller",
+    (held: Lease<Odd>) => held.function("hangingInput", { definition: odd.hangingInput }),
+  ],
+])("a schema that never answers %s does not outlive the lease", async (_, handle) => {
+  const held = await rf.allocate<Odd>(MODULE, { polling: "warm" });
+  const call = caught(handle(held)(0));
+  await held.release();
+  expect(await call).toMatchObject({ code: "RFAAS_LEASE_LOST" });
+});
+
+describe.each(Object.entries(WAYS))("through %s, a schema", (way, open) => {
+  const handle = (name: Name) => open(name, lease);
+
   test.each(odd.results)("that answers %s refuses the value", async (result) => {
     for (const side of ["input", "output"] as const) {
       const error = await caught(handle(side === "input" ? "oddInput" : "oddOutput")(result));
@@ -63,23 +79,28 @@ describe.each(Object.entries(WAYS))("through %s, a schema", (way, handle) => {
   });
 
   test("that never answers is ended by the call's deadline and by its signal", async () => {
+    // Its worker is replaced when such a call does not end: what else it has begun is lost, and may be tried again.
+    await using own = await rf.allocate<Odd>(MODULE, { polling: "warm" });
+    const again = { retries: 10 };
     for (const name of ["hangingInput", "hangingOutput"] as const) {
-      const call = handle(name);
+      const call = open(name, own);
       expect(await caught(call(0, { deadlineMs: 20 }))).toBeInstanceOf(DeadlineExceeded);
       const stop = new AbortController();
       const stopped = call(0, { signal: stop.signal });
-      setTimeout(() => stop.abort(new Error("enough")), 20);
+      stop.abort(new Error("enough"));
       expect(await caught(stopped)).toMatchObject({ message: "enough" });
       const none = call(0, { signal: AbortSignal.abort(new Error("never begun")) });
       expect(await caught(none)).toMatchObject({ message: "never begun" });
-      const mapped = Array.fromAsync(call.map([1, 0, 2], { deadlineMs: 50, settled: true }));
+      const mapped = Array.fromAsync(
+        call.map([1, 0, 2], { deadlineMs: 2000, settled: true, ...again }),
+      );
       expect(await mapped).toMatchObject([
         { status: "fulfilled", value: 1 },
         { status: "rejected", reason: { code: "RFAAS_DEADLINE_EXCEEDED" } },
         { status: "fulfilled", value: 2 },
       ]);
       expect(await call.broadcast(0, { deadlineMs: 20 })).toMatchObject([{ status: "rejected" }]);
-      expect(await call(3, { deadlineMs: 10_000 })).toBe(3);
+      expect(await call(3, { deadlineMs: 10_000, ...again })).toBe(3);
     }
   });
 
