@@ -1,5 +1,6 @@
 /** One request for a lease of one node: from the module to memory that calls can use, or to nothing that is left behind. */
 import { PackageUnknown } from "../errors.ts";
+import type { Attachment } from "../fabric/attachment.ts";
 import type { FabricName } from "../protocol/messages.ts";
 import { explained } from "../shortage.ts";
 import { parseBytes } from "../units.ts";
@@ -71,9 +72,10 @@ export async function allocateLease<Module>(
     progressed: (report) => lease?.progressed(report),
   };
   const grant = await ask(connection, request, source, listener, options, signal);
+  let attachment: Attachment | undefined;
   try {
     const attaching = fabrics.attach(request, grant);
-    const attachment = await untilAborted(attaching, signal, (late) => late.close());
+    attachment = await untilAborted(attaching, signal, (late) => late.close());
     lease = await Lease.open<Module>(
       connection,
       source.name,
@@ -85,6 +87,7 @@ export async function allocateLease<Module>(
     );
     signal.throwIfAborted();
   } catch (error) {
+    if (!lease) attachment?.close();
     const released = lease ? lease.release() : connection.release(grant.granted.lease);
     // Whoever has given up waits for nothing.
     if (signal.aborted) released.catch(() => {});

@@ -17,7 +17,7 @@ export async function broadcast(
   input: TypedArray,
   given: BroadcastOptions,
 ): Promise<BroadcastResult[]> {
-  requireInput(input);
+  requireInput(input, "the input");
   const { outputBytes = input.byteLength, ...options } = readOptions(
     "broadcast",
     BroadcastOptions,

@@ -2,6 +2,7 @@
 import { LeaseLost, NoSuchFunction, UsageError } from "../errors.ts";
 import type { Exports, FunctionDescription } from "../protocol/messages.ts";
 import { nearNames } from "./near-names.ts";
+import { show } from "./options/show.ts";
 
 /** What a function on values is called by behind its handle: no export has such a name. */
 export const hiddenName = (name: string): string => `\0${name}`;
@@ -34,6 +35,7 @@ export class FunctionTable {
 
   /** How a function is called: with buffers, on values, or on structs. */
   kindOf(name: string): "raw" | "typed" | "struct" {
+    requireName(name);
     return Object.hasOwn(this.#described, name) ? this.#described[name]!.kind : "raw";
   }
 
@@ -56,6 +58,7 @@ export class FunctionTable {
   /** What the node says of a function on values or structs. Throws as {@link indexOf} does, and {@link UsageError} for one on buffers. */
   describe(name: string): FunctionDescription {
     this.#throwIfClosed();
+    requireName(name);
     if (!this.names.includes(name)) throw this.#noSuchFunction(name);
     if (this.kindOf(name) === "raw")
       throw new UsageError(
@@ -84,4 +87,11 @@ export class FunctionTable {
       `${this.#module} ${problem}; it has: ${nearNames(name, this.names)}`,
     );
   }
+}
+
+function requireName(name: unknown): void {
+  if (typeof name === "string") return;
+  throw new UsageError(
+    `a function is named by a string; it is ${show(name)}; see lease.functions for the names`,
+  );
 }

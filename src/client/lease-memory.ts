@@ -8,6 +8,7 @@ import { HEADED } from "../../ffi/layout.ts";
 import { LeaseLost, OutOfLeaseMemory, UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/attachment.ts";
 import { Arena } from "./arena.ts";
+import { show } from "./options/show.ts";
 import { Place } from "./place.ts";
 import { type Registration, Registrations } from "./registrations.ts";
 
@@ -87,8 +88,14 @@ export class LeaseMemory {
   /** A typed array of `length` elements. Throws {@link OutOfLeaseMemory}, {@link UsageError}, or {@link LeaseLost} after the release. */
   allocate<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
     this.#throwIfClosed();
+    if (typeof type !== "function" || !TYPED_ARRAYS.some((known) => isOrExtends(type, known)))
+      throw new UsageError(
+        `a buffer's type must be a typed array class such as Float32Array; it is ${show(type)}`,
+      );
     if (!Number.isSafeInteger(length) || length < 0)
-      throw new UsageError(`a buffer's length must be a whole number; it is ${length}`);
+      throw new UsageError(
+        `a buffer's length must be a whole number; it is ${show(length)}; pass a number of elements`,
+      );
     const bytes = length * type.BYTES_PER_ELEMENT;
     const offset = this.#takeOrMakeRoom(bytes);
     const buffer = this.#region.lend(offset, bytes);
@@ -101,6 +108,7 @@ export class LeaseMemory {
    * then, it is nobody else's. Throws {@link UsageError}.
    */
   free(view: LeaseBuffer): void {
+    requireView(view, "the buffer");
     const place = view.byteOffset === 0 ? this.#allocated.get(view.buffer) : undefined;
     if (place === undefined)
       throw new UsageError(
@@ -122,6 +130,7 @@ export class LeaseMemory {
   /** Lets calls use the memory of a view of the program's own. */
   register(view: LeaseBuffer): Registration {
     this.#throwIfClosed();
+    requireView(view, "what is registered");
     if (this.#allocated.has(view.buffer))
       throw new UsageError("this is memory of the lease already; use it as it is");
     this.#reclaim();
@@ -130,6 +139,8 @@ export class LeaseMemory {
 
   /** What a view is a view of. Throws {@link UsageError} when that is nothing of the lease's. */
   placeOf(view: LeaseBuffer, what: string): Place {
+    // Whoever says where it lies and how long it is must not be the program.
+    requireView(view, what);
     const allocated = this.#allocated.get(view.buffer);
     if (allocated !== undefined) {
       if (view.byteLength === 0) throwIfTransferred(view, what);
@@ -228,6 +239,32 @@ export class LeaseMemory {
     if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
   }
 }
+
+/** Throws {@link UsageError} when a program passes anything but a view of memory. */
+export function requireView(view: unknown, what: string): void {
+  if (!ArrayBuffer.isView(view))
+    throw new UsageError(
+      `${what} must be a typed array or a DataView; it is ${show(view)}; see lease.input and lease.output`,
+    );
+}
+
+const TYPED_ARRAYS: readonly unknown[] = [
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float16Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+];
+
+const isOrExtends = (type: object, known: unknown): boolean =>
+  type === known || Object.getPrototypeOf(type) === known;
 
 function throwIfTransferred({ buffer }: LeaseBuffer, what: string): void {
   if (buffer instanceof ArrayBuffer && buffer.detached)

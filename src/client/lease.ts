@@ -106,8 +106,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   readonly #submission: Submission;
   #lastName: string | undefined;
   #lastIndex = -1;
-  #lastInput: LeaseBuffer | undefined;
-  #lastOutput: LeaseBuffer | undefined;
+  #lastInput = NO_BUFFER;
+  #lastOutput = NO_BUFFER;
   /** Where those two lie. */
   #places: MemoryUse | undefined;
   #inputOffset = 0;
@@ -534,7 +534,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   #forgetPlaces(): void {
-    this.#lastInput = this.#lastOutput = this.#places = undefined;
+    this.#lastInput = this.#lastOutput = NO_BUFFER;
+    this.#places = undefined;
   }
 
   /** Remembers a name, unless every call must be looked at. */
@@ -563,6 +564,9 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#memory.end(this.#places!, () => lane.holds({ abandoned }));
   }
 }
+
+/** Nobody else has it: no call has used it. */
+const NO_BUFFER: LeaseBuffer = new Uint8Array(0);
 
 /** A node to which every way is lost has this long to acknowledge a release. */
 const UNREACHABLE_RELEASE_MS = 1000;

@@ -1,9 +1,10 @@
 /** What a map does with its values: how one becomes the input of a call, and what its output becomes. */
 import { UsageError } from "../errors.ts";
-import type { TypedArray } from "./lease-memory.ts";
+import { type TypedArray, requireView } from "./lease-memory.ts";
 import type { MapInput, MapPair, MapResult } from "./map-options.ts";
 import type { Station } from "./map-station.ts";
-import type { CodecMapOptions } from "./options/call-options.ts";
+import { type CodecMapOptions, MAX_INPUT_BYTES } from "./options/call-options.ts";
+import { show } from "./options/show.ts";
 
 export interface MapShape<Value, Result> {
   /** Brings a value to where its call finds it. Throws {@link OutOfLeaseMemory} when the lease has no room for it. */
@@ -18,8 +19,12 @@ export function rawShape<Input extends MapInput>(
 ): MapShape<Input, MapResult<Input>> {
   return {
     load(value, station) {
-      if (isPair(value)) station.use(requireInput(value[0]), requireInput(value[1]));
-      else station.copy(requireInput<TypedArray>(value), outputBytes ?? value.byteLength);
+      if (isPair(value))
+        station.use(requireInput(value[0], "an input"), requireInput(value[1], "an output"));
+      else {
+        const input = requireInput<TypedArray>(value, "an input of map that is no pair of buffers");
+        station.copy(input, outputBytes ?? input.byteLength);
+      }
     },
     result(value, index, station, bytes) {
       const pair = isPair(value);
@@ -43,25 +48,33 @@ export function codecShape<Value, Result>({
 }: CodecMapOptions<Value, Result>): MapShape<Value, Result> {
   return {
     load(value, station) {
-      const bytes = typeof inputBytes === "number" ? inputBytes : inputBytes(value);
+      const bytes =
+        typeof inputBytes === "number"
+          ? inputBytes
+          : wholeBytes(inputBytes(value), MAX_INPUT_BYTES, "inputBytes");
       station.reserve(bytes, outputBytes);
       const room = station.inputView(bytes);
-      station.inputLength = write(value, room) ?? bytes;
+      station.inputLength = wholeBytes(write(value, room) ?? bytes, bytes, "write");
     },
     result: (value, index, station, bytes) =>
       read(station.output!.subarray(0, bytes), value, index),
   };
 }
 
-/** Returns the input. Throws {@link UsageError} when it is no view of memory that is there. */
-export function requireInput<View extends ArrayBufferView>(value: View): View {
-  if (!ArrayBuffer.isView(value))
-    throw new UsageError(
-      "an input must be a typed array, or a pair of buffers of the lease; give write and read for other values",
-    );
+/** Returns the view. Throws {@link UsageError} when it is none, or its memory is gone. */
+export function requireInput<View extends ArrayBufferView>(value: View, what: string): View {
+  requireView(value, what);
   if (value.byteLength === 0 && value.buffer instanceof ArrayBuffer && value.buffer.detached)
-    throw new UsageError("the input's memory has been transferred; pass a copy on");
+    throw new UsageError(`${what} lies in memory that has been transferred; pass a copy on`);
   return value;
+}
+
+/** What a program's function has returned. */
+function wholeBytes(bytes: number, most: number, name: string): number {
+  if (Number.isInteger(bytes) && bytes >= 0 && bytes <= most) return bytes;
+  throw new UsageError(
+    `${name} must return a whole number of bytes from 0 to ${most}; it has returned ${show(bytes)}; correct that function`,
+  );
 }
 
 const isPair = (value: MapInput): value is MapPair => Array.isArray(value);

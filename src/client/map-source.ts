@@ -1,6 +1,7 @@
 /** The inputs of a map, one at a time, from an iterable of either kind. */
 import { UsageError } from "../errors.ts";
 import type { Source } from "./map-options.ts";
+import { show } from "./options/show.ts";
 
 export class MapSource<Value> {
   /** No more values come. */
@@ -75,6 +76,10 @@ export class MapSource<Value> {
   }
 
   #accept(step: IteratorResult<Value>): boolean {
+    if (typeof step !== "object" || step === null)
+      throw new UsageError(
+        `the iterator of a map's inputs must return objects; it has returned ${show(step)}; see the iterator protocol`,
+      );
     if (step.done) {
       this.exhausted = true;
       return false;

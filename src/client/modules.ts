@@ -42,7 +42,7 @@ export async function findModule(
   try {
     return await find(module, options);
   } catch (error) {
-    throw explained(error, `${String(module)} cannot be packed`);
+    throw explained(error, `${show(module)} cannot be packed`);
   }
 }
 
@@ -72,9 +72,13 @@ async function find(module: string | URL, options: PackageOptions): Promise<Modu
 }
 
 function pathOf(module: string | URL): string {
-  if (typeof module === "string" && !module.startsWith("file:")) return resolve(module);
   try {
-    return fileURLToPath(module);
+    const path =
+      typeof module === "string" && !module.startsWith("file:")
+        ? resolve(module)
+        : fileURLToPath(module);
+    if (!path.includes("\0")) return path;
+    throw new TypeError("a path has no null character");
   } catch (cause) {
     throw new UsageError(`a module must be a path or a file: URL; it is ${show(module)}`, {
       cause,

@@ -44,8 +44,9 @@ export class NodePackages {
   /** Removes a package. Throws {@link UsageError} when it is not there, or a lease uses it. */
   async remove(hash: string, options?: WaitOptions): Promise<void> {
     const { signal } = readOptions("remove", WaitOptions, options);
-    const digits = String(hash).startsWith(PACKAGE) ? hash.slice(PACKAGE.length) : hash;
-    if (!packageNamed(`${PACKAGE}${digits}`))
+    const digits =
+      typeof hash === "string" && hash.startsWith(PACKAGE) ? hash.slice(PACKAGE.length) : hash;
+    if (typeof hash !== "string" || !packageNamed(`${PACKAGE}${digits}`))
       throw new UsageError(
         `a package is named by the 64 hexadecimal digits of its hash; it is ${show(hash)}; see rfaas package ls`,
       );

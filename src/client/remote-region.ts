@@ -1,7 +1,8 @@
 /** Memory on the node that a client reads, writes and changes without any function taking part. */
 import { REMOTE, STATUS } from "../../ffi/layout.ts";
 import { UsageError } from "../errors.ts";
-import type { LeaseBuffer, LeaseMemory } from "./lease-memory.ts";
+import { type LeaseBuffer, type LeaseMemory, requireView } from "./lease-memory.ts";
+import { show } from "./options/show.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 const WORD_BYTES = 8;
@@ -43,11 +44,13 @@ export class RemoteRegion {
    * @throws {WorkerLost} the way to the node is lost
    */
   read(offset: number, into: LeaseBuffer): void {
+    requireView(into, "the buffer");
     this.#do(REMOTE.read, offset, into.byteLength, this.#localOffset(into));
   }
 
   /** Copies a buffer of the lease into the region. Throws as {@link read}. */
   write(offset: number, from: LeaseBuffer): void {
+    requireView(from, "the buffer");
     this.#do(REMOTE.write, offset, from.byteLength, this.#localOffset(from));
   }
 
@@ -58,15 +61,15 @@ export class RemoteRegion {
    * @throws {WorkerLost} the way to the node is lost
    */
   fetchAdd(offset: number, delta: bigint): bigint {
-    this.#words[0] = delta;
+    this.#words[0] = word(delta);
     this.#do(REMOTE.fetchAdd, offset, WORD_BYTES, 0);
     return this.#words[2]!;
   }
 
   /** Stores `desired` in the word at `offset` if it is `expected`. Returns what was there before. Throws as {@link fetchAdd}. */
   compareAndSwap(offset: number, expected: bigint, desired: bigint): bigint {
-    this.#words[0] = expected;
-    this.#words[1] = desired;
+    this.#words[0] = word(expected);
+    this.#words[1] = word(desired);
     this.#do(REMOTE.compareSwap, offset, WORD_BYTES, 0);
     return this.#words[2]!;
   }
@@ -79,11 +82,11 @@ export class RemoteRegion {
     const atomic = operation >= REMOTE.fetchAdd;
     if (!Number.isInteger(offset) || offset < 0 || offset + bytes > this.byteLength)
       throw new UsageError(
-        `${bytes} bytes at ${offset} are not within the region's ${this.byteLength}; choose another offset or a shorter buffer`,
+        `${bytes} bytes at ${show(offset)} are not within the region's ${this.byteLength}; choose another offset or a shorter buffer`,
       );
     if (atomic && offset % WORD_BYTES !== 0)
       throw new UsageError(
-        `an atomic operation needs an offset that is a multiple of 8; it is ${offset}`,
+        `an atomic operation needs an offset that is a multiple of 8; it is ${show(offset)}`,
       );
     if (this.#lane.lost) throw this.#lane.lost;
     const { endpoint } = this.#lane;
@@ -96,4 +99,11 @@ export class RemoteRegion {
     );
     if (status !== STATUS.ok) throw this.#lane.errorFor(status, -1, 0);
   }
+}
+
+function word(value: bigint): bigint {
+  if (typeof value === "bigint") return value;
+  throw new UsageError(
+    `an atomic operation takes 64-bit words as bigints, such as 1n; it was given ${show(value)}`,
+  );
 }

@@ -115,7 +115,7 @@ export class HostProcess {
     void exit.promise.then(({ exitCode, signal }) => {
       ready.reject(
         new Error(
-          `the host process did not start: it ${signal === null ? describeExitCode(exitCode ?? 0) : `was killed by ${signal}`}`,
+          `the host process did not start: it ${signal === null ? describeExitCode(exitCode ?? 0) : `was killed by ${signal}${signal === "SIGABRT" ? ", as when it gets no threads or memory (ulimit -u, pids.max, ulimit -v)" : ""}`}`,
         ),
       );
       connection.close();

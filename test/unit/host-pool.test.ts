@@ -99,8 +99,7 @@ test("waits before it tries again when a host cannot even be spawned", async () 
   hosts[0]!.kill();
   await pass(0);
   await pass(100);
-  expect(lines.at(-1)).toContain("(EMFILE)");
-  expect(lines.at(-1)).toContain("the next one is started in 0.2 s");
+  expect(lines.at(-1)).toMatch(/\(EMFILE\).*; the next one is started in 0.2 s/);
   breaks(undefined);
   await pass(200);
   expect(hosts).toHaveLength(2);

@@ -6,6 +6,8 @@ import { MAX_TIMER_MS, abortSignal, bytes, callback, limit, truth, whole } from 
 import { quickCheck } from "./read.ts";
 
 export const MAX_RETRIES = 1000;
+/** Of one call; a lease has no more memory. */
+export const MAX_INPUT_BYTES = 2 ** 32 - 1;
 const MAX_OUTPUT_BYTES = 2 ** 31 - 1;
 const MAX_CONCURRENCY = 2 ** 31 - 1;
 
