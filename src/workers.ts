@@ -1,9 +1,13 @@
 /** The one place that starts threads: entry points are named here and in `src/build.ts`, and nowhere else. */
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { type ShimWorkerData, shimPath } from "../ffi/library.ts";
+import type { PackageThreadData } from "./executor/package-orders.ts";
 
 /** Entry points that the executable must embed, from `src/`. */
-export const WORKER_ENTRY_POINTS = ["./function-worker.ts"] as const;
+export const WORKER_ENTRY_POINTS = [
+  "./function-worker.ts",
+  "./executor/package-thread.ts",
+] as const;
 
 /** Starts a thread that runs functions. Throws, with the system's code, when there may be no more threads. */
 export function startFunctionWorker(name: string): Worker {
@@ -14,4 +18,10 @@ export function startFunctionWorker(name: string): Worker {
   } catch (cause) {
     throw Object.assign(new Error("no thread can be started", { cause }), { code: "EAGAIN" });
   }
+}
+
+/** Starts a thread that works on the files of packages. */
+export function startPackageThread(data: PackageThreadData): Worker {
+  const options: WorkerOptions = { name: "packages", workerData: data };
+  return new Worker(new URL("./executor/package-thread.ts", import.meta.url), options);
 }

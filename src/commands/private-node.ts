@@ -2,7 +2,7 @@ import { Type } from "@sinclair/typebox";
 import { dieWithParent } from "../../ffi/system.ts";
 import { watchDescriptor } from "../watch-descriptor.ts";
 import { Agent } from "../executor/agent.ts";
-import { PackageCache } from "../executor/package-cache.ts";
+import { PackageStore } from "../executor/package-store.ts";
 import { OWNER } from "../executor/identity.ts";
 import { planCpus } from "../executor/cores.ts";
 import { defaultOffer, machineLimits } from "../executor/machine-limits.ts";
@@ -49,7 +49,7 @@ export const privateNode: Command = {
       polling: "adaptive",
       fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,
-      packages: new PackageCache(),
+      packages: new PackageStore(),
       identify: () => OWNER,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });

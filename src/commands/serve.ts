@@ -11,7 +11,7 @@ import { Doorkeeper } from "../executor/identity.ts";
 import { listen } from "../executor/listen.ts";
 import { defaultOffer, excesses, machineLimits } from "../executor/machine-limits.ts";
 import { ModuleWatch } from "../executor/module-watch.ts";
-import { PackageCache } from "../executor/package-cache.ts";
+import { PackageStore } from "../executor/package-store.ts";
 import { offerFabrics } from "../fabric/offer.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../units.ts";
@@ -133,7 +133,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     }
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(String(options.tokenKey));
-    const packages = new PackageCache({
+    const packages = new PackageStore({
       folder: options.cache === undefined ? undefined : resolve(String(options.cache)),
       limitBytes: bytesOption("--cache-limit", options.cacheLimit),
       packageLimitBytes: bytesOption("--package-limit", options.packageLimit),

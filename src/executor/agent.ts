@@ -20,8 +20,9 @@ import { LeaseNotes } from "./lease-notes.ts";
 import { LeaseTimers } from "./lease-timers.ts";
 import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
 import { findModule } from "./module-source.ts";
-import type { PackageCache, PackageUse } from "./package-cache.ts";
+import type { PackageUse } from "./package-cache.ts";
 import { PackageIntake } from "./package-intake.ts";
+import type { PackageStore } from "./package-store.ts";
 import { Quota } from "./quota.ts";
 import {
   type Client,
@@ -40,7 +41,7 @@ export interface AgentOptions {
   /** Hosts kept waiting. */
   prewarm: number;
   fabrics: FabricOffer;
-  packages: PackageCache;
+  packages: PackageStore;
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
   identify(token: string | null, trusted: boolean): Identity | { refused: string };
   log(level: "info" | "warn", message: string): void;
@@ -177,12 +178,16 @@ export class Agent {
   }
 
   /** Leases of the module that was made of the file `origin` go over to a package of the cache. Returns how many there are. */
-  reload(origin: string, hash: string): number {
+  async reload(origin: string, hash: string): Promise<number> {
     let reloaded = 0;
-    for (const { lease } of this.#leases.values()) {
+    for (const { lease } of [...this.#leases.values()]) {
       if (lease.request.origin !== origin) continue;
-      const module = findModule(this.#options.packages, `package:${hash}`);
+      const module = await findModule(this.#options.packages, `package:${hash}`);
       if ("code" in module) continue;
+      if (!this.#leases.has(lease.id)) {
+        module.end();
+        continue;
+      }
       lease.reload(module);
       reloaded++;
     }
@@ -303,9 +308,11 @@ export class Agent {
     if (typeof booked === "string")
       return deny(this.#book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
     this.#quota.take(user, cores);
+    client.starting.add(request.id);
     // After the booking: a node that is full says so before it asks for a package.
-    const module = findModule(this.#options.packages, request.module);
+    const module = await findModule(this.#options.packages, request.module);
     if ("code" in module) {
+      client.starting.delete(request.id);
       this.#giveUp(booked.lease, user, cores);
       return deny(module.code, module.message);
     }
@@ -314,7 +321,6 @@ export class Agent {
     this.#timers.schedule();
     this.#events?.capacity();
 
-    client.starting.add(request.id);
     let taken: { host: HostProcess; prewarmed: boolean } | undefined;
     let lease: LeasedHost;
     try {

@@ -152,6 +152,9 @@ const EMPTY_SHA256 = createHash("sha256").digest("hex");
 /** Not to be written by mistake: other packages may share the file. */
 const modeOf = ({ executable }: PackageFile): number => (executable ? 0o555 : 0o444);
 
+/** What is no fault of the file's: another way to get it fails as well. */
+const EXHAUSTED = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EROFS"]);
+
 /** Gives a file another place; a copy where the file system has no links. Another node may have removed it a moment ago. */
 function shared(from: string, to: string): boolean {
   for (const give of [linkSync, copyFileSync]) {
@@ -159,7 +162,9 @@ function shared(from: string, to: string): boolean {
       give(from, to);
       return true;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return false;
+      if (EXHAUSTED.has(code)) throw error;
     }
   }
   return false;

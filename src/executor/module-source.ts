@@ -1,7 +1,8 @@
 /** From what a client calls a module to the file that a host loads. */
 import { BUILT_IN } from "../function/raw.ts";
 import { packageNamed } from "../package/manifest.ts";
-import type { PackageCache, PackageUse } from "./package-cache.ts";
+import type { PackageUse } from "./package-cache.ts";
+import type { PackageStore } from "./package-store.ts";
 
 /** Why a module cannot be loaded. */
 export interface NoModule {
@@ -12,7 +13,10 @@ export interface NoModule {
 const NOTHING = (): void => {};
 
 /** The module's file, held in the cache until its use ends. */
-export function findModule(packages: PackageCache, module: string): PackageUse | NoModule {
+export async function findModule(
+  packages: PackageStore,
+  module: string,
+): Promise<PackageUse | NoModule> {
   if (module.startsWith(BUILT_IN)) return { path: module, name: module, end: NOTHING };
   const hash = packageNamed(module);
   if (!hash)
@@ -21,7 +25,7 @@ export function findModule(packages: PackageCache, module: string): PackageUse |
       message: `a module is rfaas:NAME or package:HASH; it is ${JSON.stringify(module.slice(0, 200))}`,
     };
   try {
-    const use = packages.use(hash);
+    const use = await packages.use(hash);
     if (use) return use;
   } catch (error) {
     const { message } = error as Error;

@@ -4,11 +4,11 @@ import { dirname } from "node:path";
 import { type Built, type PackageOptions, buildPackage } from "../package/builder.ts";
 import { changedAfter, stampOf } from "../package/stamp.ts";
 import { type Package, piecesOf } from "../package/package.ts";
-import type { PackageCache } from "./package-cache.ts";
+import type { PackageStore } from "./package-store.ts";
 
 export interface ModuleWatchEvents {
   /** Another build is in the cache. Returns how many leases go over to it. */
-  built(hash: string): number;
+  built(hash: string): Promise<number>;
   log(level: "info" | "warn", message: string): void;
 }
 
@@ -18,7 +18,7 @@ const SETTLE_MS = 30;
 export class ModuleWatch {
   readonly #path: string;
   readonly #options: PackageOptions;
-  readonly #packages: PackageCache;
+  readonly #packages: PackageStore;
   readonly #events: ModuleWatchEvents;
   readonly #folders = new Map<string, FSWatcher>();
   #inputs: readonly string[];
@@ -31,7 +31,7 @@ export class ModuleWatch {
   constructor(
     path: string,
     options: PackageOptions,
-    packages: PackageCache,
+    packages: PackageStore,
     events: ModuleWatchEvents,
   ) {
     this.#path = path;
@@ -98,7 +98,7 @@ export class ModuleWatch {
     if (!built || built.package.hash === this.#hash) return;
     const first = this.#hash === undefined;
     this.#hash = built.package.hash;
-    const leases = this.#events.built(this.#hash);
+    const leases = await this.#events.built(this.#hash);
     const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
     if (!first || leases > 0)
       this.#events.log("info", `${this.#path} built again in ${ms} ms, for ${leases} leases`);
@@ -110,16 +110,17 @@ export class ModuleWatch {
 }
 
 /** Into the cache, as if a client had sent it. */
-async function store(packages: PackageCache, made: Package): Promise<void> {
-  if (packages.has(made.hash)) return;
-  const incoming = packages.receive(made.hash, made.manifestBytes);
+async function store(packages: PackageStore, made: Package): Promise<void> {
+  if (await packages.has(made.hash)) return;
+  // What is handed over is gone: copies.
+  const upload = await packages.receive(made.hash, made.manifestBytes.slice());
   try {
-    for (const index of incoming.missing)
+    for (const index of upload.missing)
       for await (const piece of piecesOf(made.contents.get(made.manifest.files[index]!.path)!))
-        await incoming.write(piece);
-    incoming.finish();
+        await upload.write(new Uint8Array(piece));
+    await upload.finish();
   } catch (error) {
-    incoming.abandon();
+    await upload.abandon();
     throw error;
   }
 }

@@ -39,6 +39,8 @@ export interface PackageCacheOptions {
   packageLimitBytes?: number | undefined;
   /** Milliseconds of the wall clock. */
   now?: () => number;
+  /** Packages that must stay whatever their marks say, since a full disk takes no marks. Default: none. */
+  isHeld?: (hash: string) => boolean;
 }
 
 /** A lease's hold on its package: it stays in the cache until {@link PackageUse.end}. */
@@ -153,9 +155,10 @@ export class PackageCache {
     return this.#evict(hash) ? "removed" : "in use";
   }
 
-  /** Whether this node has it. */
-  has(hash: string): boolean {
-    return this.#find(hash) !== undefined;
+  /** What a lease would load, if it is here whole. */
+  find(hash: string): Pick<PackageUse, "path" | "name"> | undefined {
+    const manifest = this.#find(hash);
+    return manifest && { path: join(this.#root(hash), manifest.entry), name: manifest.name };
   }
 
   get #users(): PackageUsers {
@@ -267,10 +270,14 @@ export class PackageCache {
 
   /** Takes a package out, unless a lease of this node or of another one uses it. */
   #evict(hash: string): boolean {
-    if (this.#users.has(hash)) return false;
+    if (this.#isUsed(hash)) return false;
     this.#known.delete(hash);
     this.#whole.delete(hash);
-    return this.#takeAway(hash, () => this.#users.has(hash));
+    return this.#takeAway(hash, () => this.#isUsed(hash));
+  }
+
+  #isUsed(hash: string): boolean {
+    return (this.#options.isHeld?.(hash) ?? false) || this.#users.has(hash);
   }
 
   /** By a rename, so that nobody finds half of it; puts it back when somebody began to use it meanwhile. */

@@ -4,8 +4,7 @@ import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 import { shortage } from "../shortage.ts";
 import { formatBytes } from "../units.ts";
 import { type Identity, OWNER } from "./identity.ts";
-import type { IncomingPackage } from "./incoming-package.ts";
-import type { PackageCache } from "./package-cache.ts";
+import type { PackageStore, Upload } from "./package-store.ts";
 
 export type PackageMessage = Extract<
   ClientMessage,
@@ -18,13 +17,15 @@ export interface PackageClient {
   readonly identity: Identity;
 }
 
-interface Upload {
-  incoming: IncomingPackage;
+interface Incoming {
   hash: string;
   startedNs: number;
+  /** Undefined until the node has looked what it has of it. */
+  upload: Upload | undefined;
+  storedBytes: number;
   /** Bytes that have come and are not written yet. */
   waitingBytes: number;
-  /** One write after another. */
+  /** One order after another. */
   tail: Promise<void>;
 }
 
@@ -34,14 +35,14 @@ const MAX_UPLOADS = 8;
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 export class PackageIntake {
-  readonly #cache: PackageCache;
+  readonly #store: PackageStore;
   readonly #log: (level: "info" | "warn", message: string) => void;
-  readonly #uploads = new WeakMap<PackageClient, Map<number, Upload>>();
+  readonly #uploads = new WeakMap<PackageClient, Map<number, Incoming>>();
   /** By user, the packages that he has sent or used since the node was started. */
   readonly #known = new Map<string, Set<string>>();
 
-  constructor(cache: PackageCache, log: (level: "info" | "warn", message: string) => void) {
-    this.#cache = cache;
+  constructor(store: PackageStore, log: (level: "info" | "warn", message: string) => void) {
+    this.#store = store;
     this.#log = log;
   }
 
@@ -54,13 +55,13 @@ export class PackageIntake {
       case "drop-offer":
         return this.#drop(client, message.id);
       case "ask-packages":
-        return this.#answer(client, message.id, () => ({
+        return void this.#answer(client, message.id, async () => ({
           t: "packages",
           id: message.id,
-          packages: this.#cache.list().filter(({ hash }) => this.#mayKnow(client, hash)),
+          packages: (await this.#store.list()).filter(({ hash }) => this.#mayKnow(client, hash)),
         }));
       case "remove-package":
-        return this.#answer(client, message.id, () =>
+        return void this.#answer(client, message.id, () =>
           this.#remove(client, message.id, message.hash),
         );
     }
@@ -85,66 +86,82 @@ export class PackageIntake {
 
   #offered(client: PackageClient, id: number, hash: string, manifest: Uint8Array): void {
     const uploads = this.#of(client);
-    this.#answer(client, id, () => {
-      if (uploads.has(id) || uploads.size >= MAX_UPLOADS)
-        throw new PackageInvalid(
-          `a client may send ${MAX_UPLOADS} packages at a time; wait for the others`,
-        );
-      const incoming = this.#cache.receive(hash, manifest);
-      const upload: Upload = {
-        incoming,
-        hash,
-        startedNs: Bun.nanoseconds(),
-        waitingBytes: 0,
-        tail: Promise.resolve(),
-      };
-      uploads.set(id, upload);
-      if (!incoming.complete) return { t: "needs-files", id, files: [...incoming.missing] };
-      return this.#finish(client, id, upload);
+    if (uploads.has(id) || uploads.size >= MAX_UPLOADS) {
+      const message = `a client may send ${MAX_UPLOADS} packages at a time; wait for the others`;
+      return this.#refuse(client, id, new PackageInvalid(message));
+    }
+    const incoming: Incoming = {
+      ...{ hash, startedNs: Bun.nanoseconds(), upload: undefined },
+      ...{ storedBytes: 0, waitingBytes: 0, tail: Promise.resolve() },
+    };
+    uploads.set(id, incoming);
+    this.#order(client, id, incoming, async () => {
+      incoming.upload = await this.#store.receive(hash, manifest);
+      const { missing } = incoming.upload;
+      return missing.length > 0
+        ? { t: "needs-files", id, files: [...missing] }
+        : this.#finish(client, id, incoming);
     });
   }
 
   #chunk(client: PackageClient, id: number, bytes: Uint8Array): void {
-    const upload = this.#of(client).get(id);
+    const incoming = this.#of(client).get(id);
     // What was on its way when it was refused.
-    if (!upload) return;
-    const { incoming } = upload;
-    upload.waitingBytes += bytes.length;
-    if (upload.waitingBytes > MAX_WAITING_BYTES) {
+    if (!incoming) return;
+    incoming.waitingBytes += bytes.length;
+    if (incoming.waitingBytes > MAX_WAITING_BYTES) {
       const message = "the package comes faster than it is written; wait for acknowledgements";
       return this.#refuse(client, id, new PackageInvalid(message));
     }
-    upload.tail = upload.tail.then(async () => {
-      if (this.#of(client).get(id) !== upload) return;
+    const { length } = bytes;
+    this.#order(client, id, incoming, async () => {
+      const { storedBytes, complete } = await incoming.upload!.write(bytes);
+      incoming.waitingBytes -= length;
+      incoming.storedBytes = storedBytes;
+      return complete
+        ? this.#finish(client, id, incoming)
+        : { t: "package-progress", id, storedBytes };
+    });
+  }
+
+  /** Does it when what came before is done, and sends what comes of it, unless the upload is over by then. */
+  #order(
+    client: PackageClient,
+    id: number,
+    incoming: Incoming,
+    make: () => Promise<NodeMessage | undefined>,
+  ): void {
+    const isOver = (): boolean => this.#of(client).get(id) !== incoming;
+    incoming.tail = incoming.tail.then(async () => {
+      if (isOver()) return;
       try {
-        await incoming.write(bytes);
-        upload.waitingBytes -= bytes.length;
-        if (this.#of(client).get(id) !== upload) return;
-        client.connection.send(
-          incoming.complete
-            ? this.#finish(client, id, upload)
-            : { t: "package-progress", id, storedBytes: incoming.storedBytes },
-        );
+        const answer = await make();
+        if (answer && !isOver()) client.connection.send(answer);
       } catch (error) {
-        this.#refuse(client, id, error);
+        if (!isOver()) this.#refuse(client, id, error);
       }
     });
   }
 
-  #finish(client: PackageClient, id: number, { incoming, hash, startedNs }: Upload): NodeMessage {
-    incoming.finish();
-    this.#of(client).delete(id);
+  async #finish(client: PackageClient, id: number, incoming: Incoming): Promise<undefined> {
+    const { hash, startedNs, storedBytes } = incoming;
+    const upload = incoming.upload!;
+    // Nobody wants it any more.
+    if (this.#of(client).get(id) !== incoming) return;
+    await upload.finish();
+    incoming.upload = undefined;
+    if (this.#of(client).get(id) === incoming) this.#of(client).delete(id);
     this.used(client, hash);
     const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
     this.#log(
       "info",
-      `package ${incoming.manifest.name} (${hash.slice(0, 12)}) stored: ${formatBytes(incoming.storedBytes)} received in ${ms} ms`,
+      `package ${upload.name} (${hash.slice(0, 12)}) stored: ${formatBytes(storedBytes)} received in ${ms} ms`,
     );
-    return { t: "package-stored", id };
+    client.connection.send({ t: "package-stored", id });
   }
 
-  #remove(client: PackageClient, id: number, hash: string): NodeMessage {
-    const removed = this.#mayKnow(client, hash) ? this.#cache.remove(hash) : "unknown";
+  async #remove(client: PackageClient, id: number, hash: string): Promise<NodeMessage> {
+    const removed = this.#mayKnow(client, hash) ? await this.#store.remove(hash) : "unknown";
     if (removed === "removed") return { t: "package-removed", id };
     const message =
       removed === "unknown"
@@ -153,10 +170,14 @@ export class PackageIntake {
     return { t: "package-refused", id, code: "RFAAS_PACKAGE_NOT_REMOVED", message };
   }
 
-  #answer(client: PackageClient, id: number, make: () => NodeMessage): void {
+  async #answer(
+    client: PackageClient,
+    id: number,
+    make: () => Promise<NodeMessage>,
+  ): Promise<void> {
     let answer: NodeMessage;
     try {
-      answer = make();
+      answer = await make();
     } catch (error) {
       return this.#refuse(client, id, error);
     }
@@ -172,14 +193,14 @@ export class PackageIntake {
 
   #drop(client: PackageClient, id: number): void {
     const uploads = this.#of(client);
-    const upload = uploads.get(id);
+    const incoming = uploads.get(id);
     uploads.delete(id);
-    if (!upload) return;
-    // A write that is under way ends first: what is removed must not be written again.
-    void upload.tail.then(() => upload.incoming.abandon());
+    if (!incoming) return;
+    // An order that is under way ends first: what is removed must not be written again.
+    void incoming.tail.then(() => incoming.upload?.abandon()).catch(() => {});
   }
 
-  #of(client: PackageClient): Map<number, Upload> {
+  #of(client: PackageClient): Map<number, Incoming> {
     let uploads = this.#uploads.get(client);
     if (!uploads) this.#uploads.set(client, (uploads = new Map()));
     return uploads;
@@ -200,8 +221,17 @@ function explain(error: unknown): { code: string; message: string } {
       code: "RFAAS_PACKAGE_CACHE_FULL",
       message: `the disk of the node's package cache is full (${code}); free some of it, or choose another one with rfaas serve --cache DIR`,
     };
-  return {
+  const failed = (what: string): { code: string; message: string } => ({
     code: "RFAAS_PACKAGE_CACHE_FAILED",
-    message: `the node cannot write its package cache (${message}); check the folder, or choose another one with rfaas serve --cache DIR`,
-  };
+    message: what,
+  });
+  if (code === "EMFILE" || code === "ENFILE")
+    return failed(
+      `the node has no file descriptors left (${code}); raise its limit with ulimit -n`,
+    );
+  if (code === "EFBIG")
+    return failed(`the node may not write files so long (${code}); raise its limit with ulimit -f`);
+  return failed(
+    `the node cannot write its package cache (${message}); check the folder, or choose another one with rfaas serve --cache DIR`,
+  );
 }

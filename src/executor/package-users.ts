@@ -28,6 +28,11 @@ export class PackageUsers {
     return this.#leases.get(hash) ?? 0;
   }
 
+  /** The packages that leases of this node use. */
+  held(): string[] {
+    return [...this.#leases.keys()];
+  }
+
   /** A lease uses the package from now on. */
   begin(hash: string): void {
     const leases = this.leases(hash);

@@ -4,12 +4,14 @@ import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { LeaseRefused, PackageInvalid, invoker } from "../../src/index.ts";
 import { buildPackage } from "../../src/package/builder.ts";
-import type { Package } from "../../src/package/package.ts";
+import { MAX_FILES } from "../../src/package/manifest.ts";
+import { type Package, pack } from "../../src/package/package.ts";
 import { machineId } from "../../src/fabric/machine.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { RawPeer } from "../support/raw-peer.ts";
 import { Scratch } from "../support/scratch.ts";
+import { hello } from "../support/stranger.ts";
 import { until } from "../support/until.ts";
 
 beforeAll(() => {
@@ -146,6 +148,45 @@ describe("in the middle of an upload", () => {
   });
 });
 
+test("an offer of 20,000 files keeps no other client waiting", async () => {
+  using place = new Place();
+  await using node = await place.serve();
+  await works(node, place);
+  const [known] = place.folder("stored");
+  const files = Array.from({ length: MAX_FILES - 1 }, (_, i) => ({
+    ...{ path: `${i % 100}/${i}`, content: new Uint8Array(0), executable: false },
+  }));
+  const entry = {
+    path: "fn.js",
+    content: new TextEncoder().encode("export {};"),
+    executable: false,
+  };
+  const { hash, manifestBytes } = await pack("fn.js", "fn.js", [entry, ...files]);
+  using offering = await RawPeer.connect(node.address);
+  using other = await RawPeer.connect(node.address);
+  await using rf = await invoker({ node: node.address });
+  for (const peer of [offering, other]) peer.write(hello());
+  await until(() => other.find("welcome") !== undefined, "both have greeted");
+  const answered = (): boolean => offering.find("needs-files") !== undefined;
+
+  offering.send({ t: "offer-package", id: 1, hash, manifest: manifestBytes });
+  await until(() => place.folder("incoming").length > 0 || answered(), "the node works on it");
+  // One question after the other, until the offer is answered.
+  let answers = 0;
+  let leases = 0;
+  const statuses = (): number => other.heard.filter(({ t }) => t === "status").length;
+  while (!answered()) {
+    other.send({ t: "ask-status", id: answers + 1 });
+    await until(() => statuses() > answers || answered(), "the node answers", 60_000);
+    answers = statuses();
+    if (leases > 1) continue;
+    await using lease = await rf.allocate(`package:${known}`);
+    expect(lease.functions).toEqual(["size"]);
+    if (!answered()) leases++;
+  }
+  expect([leases > 0, answers > 20]).toEqual([true, true]);
+}, 120_000);
+
 test("a client that does not wait for the disk is refused before it fills the node's memory", async () => {
   using place = new Place();
   place.scratch.file("asset.bin", "a".repeat(60_000_000));
@@ -169,8 +210,9 @@ test("more than a client may send at a time is refused, and the rest goes on", a
   const { hash, manifestBytes } = made;
   for (let id = 8; id < 17; id++)
     peer.send({ t: "offer-package", id, hash, manifest: manifestBytes });
-  await until(() => peer.find("package-refused") !== undefined, "one is refused");
-  expect(peer.heard.filter(({ t }) => t === "needs-files")).toHaveLength(8);
+  const heard = (kind: string): number => peer.heard.filter(({ t }) => t === kind).length;
+  await until(() => heard("package-refused") + heard("needs-files") === 10, "all are answered");
+  expect([heard("needs-files"), heard("package-refused")]).toEqual([8, 2]);
   await works(node, place);
 });
 

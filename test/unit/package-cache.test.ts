@@ -205,7 +205,12 @@ describe("the cache", () => {
     cache.use(made[0]!.hash)!.end();
     caches.nowMs += MINUTE_MS;
     await store(cache, made[3]!);
-    expect(made.map(({ hash }) => cache.has(hash))).toEqual([true, false, true, true]);
+    expect(made.map(({ hash }) => cache.find(hash) !== undefined)).toEqual([
+      true,
+      false,
+      true,
+      true,
+    ]);
     expect(cache.list().map(({ hash }) => hash)).toEqual(
       [made[3]!, made[0]!, made[2]!].map(({ hash }) => hash),
     );
@@ -230,7 +235,7 @@ describe("the cache", () => {
     uses[0]!.end();
     uses[0]!.end();
     await store(cache, third);
-    expect(cache.has(first.hash)).toBe(false);
+    expect(cache.find(first.hash)).toBeUndefined();
     expect(existsSync(uses[1]!.path)).toBe(true);
   });
 
@@ -257,7 +262,7 @@ describe("the cache", () => {
       ["1", "2", "3"].map((code) => packageOf({ "fn.js": code, "model.bin": asset })),
     );
     for (const each of made) await store(cache, each);
-    expect(made.every(({ hash }) => cache.has(hash))).toBe(true);
+    expect(made.every(({ hash }) => cache.find(hash) !== undefined)).toBe(true);
   });
 
   test("notices what another node has removed or stored", async () => {
