@@ -7,16 +7,22 @@ import { WASI } from "node:wasi";
 import { type WasmInterface, WasmError, readWasm } from "../function/wasm.ts";
 import { toLoadErrorRecord } from "./error-record.ts";
 import { LoadFailure, type LoadedModule } from "./loaded-module.ts";
+import { hostImport } from "./wasm-imports.ts";
 import {
   type WasmAllocator,
+  AllocatedRoom,
+  GrownRoom,
   type WasmFunction,
-  WasmMemoryArea,
   wasmFunction,
   withoutExpression,
 } from "./wasm-function.ts";
 
+const NO_MEMORY = new WebAssembly.Memory({ initial: 0 });
 const CONTRACT = "(i32, i32, i32) -> i32";
 const WASI_MODULES = ["wasi_snapshot_preview1", "wasi_unstable"];
+/** A class of AssemblyScript's without fields, so that its garbage collector looks into none. */
+const PLAIN_OBJECT = 0;
+type ManagedFunction = (...args: number[]) => number;
 type Exports = Record<string, unknown>;
 /** Bun's, which has what the types of Node's do not. */
 type BunWasi = WASI & { memory: WebAssembly.Memory; setMemory(memory: WebAssembly.Memory): void };
@@ -27,19 +33,16 @@ export async function loadWasm(path: string, name: string): Promise<LoadedModule
   try {
     const bytes = readFileSync(path);
     const module = await WebAssembly.compile(bytes);
-    const { memories, functions } = readWasm(bytes);
+    const { memories, imports, functions } = readWasm(bytes);
     const callable = [...functions].flatMap(([name, type]) => (type === CONTRACT ? [name] : []));
     if (callable.length === 0) throw noFunctions(name, functions);
-    const { exports, memory } = instantiate(module, memories);
+    const { exports, memory } = instantiate(module, memories, imports);
     callable.sort();
     const allocator = allocatorOf(exports, functions);
-    const [input, output] = [
-      new WasmMemoryArea(memory, allocator),
-      new WasmMemoryArea(memory, allocator),
-    ];
+    const room = allocator ? new AllocatedRoom(memory, allocator) : new GrownRoom(memory);
     return {
       functions: callable.map((name) =>
-        wasmFunction(name, exports[name] as WasmFunction, memory, input, output),
+        wasmFunction(name, exports[name] as WasmFunction, memory, room),
       ),
       exports: { functions: callable, others: others(module, functions) },
       hooks: undefined,
@@ -58,6 +61,7 @@ export async function loadWasm(path: string, name: string): Promise<LoadedModule
 function instantiate(
   module: WebAssembly.Module,
   memories: WasmInterface["memories"],
+  wanted: WasmInterface["imports"],
 ): { exports: Exports; memory: WebAssembly.Memory } {
   const [declared, another] = memories;
   if (!declared || another)
@@ -78,27 +82,41 @@ function instantiate(
   const wasi = new WASI(options) as BunWasi;
   if (own) wasi.setMemory(own);
   const served = wasiImports(wasi);
+  // A module that starts by itself may import before its memory is known.
+  let memory = own;
+  const { maximumPages } = declared;
+  const host = { memory: () => memory ?? NO_MEMORY, maximumPages };
   const imports: Record<string, Record<string, unknown>> = {};
+  const others = wanted.values();
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
-    const value = kind === "memory" ? own : WASI_MODULES.includes(from) ? served[name] : undefined;
-    if (value === undefined)
-      throw new WasmError(
-        `imports ${from}.${name} (${kind}), which no node has; link it in, or build for WASI preview 1`,
-      );
-    (imports[from] ??= {})[name] = value;
+    const one = kind === "memory" ? undefined : others.next().value;
+    const wasiHas = WASI_MODULES.includes(from) ? served[name] : undefined;
+    (imports[from] ??= {})[name] = one ? (wasiHas ?? hostImport(one, kind, host)) : own;
   }
   const { exports } = new WebAssembly.Instance(module, imports as Bun.WebAssembly.Imports);
-  const memory = own ?? Object.values(exports).find((value) => value instanceof WebAssembly.Memory);
+  memory ??= Object.values(exports).find((value) => value instanceof WebAssembly.Memory);
   if (!memory) throw new WasmError("does not export its memory; export it, or import env.memory");
   wasi.setMemory(memory);
-  (exports["_initialize"] as (() => void) | undefined)?.();
+  // The second is what emscripten's own JavaScript calls where there is no first.
+  const initialise = exports["_initialize"] ?? exports["__wasm_call_ctors"];
+  (initialise as (() => void) | undefined)?.();
   return { exports, memory };
 }
 
+/** C's, or that of AssemblyScript's runtime. */
 function allocatorOf(
-  { malloc, free }: Exports,
+  { malloc, free, ...exports }: Exports,
   functions: WasmInterface["functions"],
 ): WasmAllocator | undefined {
+  const managed =
+    functions.get("__new") === "(i32, i32) -> i32" && functions.get("__pin") === "(i32) -> i32";
+  if (managed) {
+    const { __new: make, __pin: pin, __unpin: unpin } = exports as Record<string, ManagedFunction>;
+    return {
+      malloc: (bytes) => pin!(make!(bytes, PLAIN_OBJECT)),
+      free: functions.get("__unpin") === "(i32) -> ()" ? (at) => void unpin!(at) : undefined,
+    };
+  }
   if (functions.get("malloc") !== "(i32) -> i32") return undefined;
   const frees = functions.get("free") === "(i32) -> ()";
   return {

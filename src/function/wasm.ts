@@ -16,8 +16,19 @@ export interface WasmMemory {
   imported: boolean;
 }
 
+/** What a module wants from outside, besides memories. */
+export interface WasmImport {
+  module: string;
+  name: string;
+  /** A function's type, as `(i32, i32) -> ()`. */
+  type: string | undefined;
+  /** A table's size. */
+  table: { initial: number; maximum: number | undefined; element: string } | undefined;
+}
+
 export interface WasmInterface {
   memories: WasmMemory[];
+  imports: WasmImport[];
   /** Exported functions and their types, as `(i32, i32, i32) -> i32`. */
   functions: Map<string, string>;
 }
@@ -48,15 +59,20 @@ export function readWasm(bytes: Uint8Array): WasmInterface {
   const types = list(sections.get(SECTION.type), functionType);
   const functionTypes: number[] = [];
   const memories: WasmMemory[] = [];
+  const imports: WasmImport[] = [];
   list(sections.get(SECTION.import), (reader) => {
-    reader.name();
-    reader.name();
+    const [module, name] = [reader.name(), reader.name()];
+    const wanted: WasmImport = { module, name, type: undefined, table: undefined };
     const kind = reader.byte();
-    if (kind === KIND.function) functionTypes.push(reader.u32());
-    else if (kind === KIND.memory) memories.push(memory(reader, true));
+    if (kind !== KIND.memory) imports.push(wanted);
+    if (kind === KIND.function) {
+      functionTypes.push(reader.u32());
+      wanted.type = types[functionTypes.at(-1)!];
+    } else if (kind === KIND.memory) memories.push(memory(reader, true));
     else if (kind === KIND.table) {
-      valueType(reader);
-      memory(reader, true);
+      const element = valueType(reader);
+      const { initialPages: initial, maximumPages: maximum } = memory(reader, true);
+      wanted.table = { initial, maximum, element };
     } else if (kind === KIND.global) {
       valueType(reader);
       reader.byte();
@@ -74,7 +90,7 @@ export function readWasm(bytes: Uint8Array): WasmInterface {
     const index = reader.u32();
     if (kind === KIND.function) functions.set(name, types[functionTypes[index]!]!);
   });
-  return { memories, functions };
+  return { memories, imports, functions };
 }
 
 function list<T>(section: Reader | undefined, item: (reader: Reader) => T): T[] {

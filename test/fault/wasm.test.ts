@@ -170,6 +170,194 @@ describe("a module of WebAssembly", () => {
   });
 });
 
+describe("the imports of emscripten and AssemblyScript", () => {
+  const env = (name: string, params: number[], results: number[] = []) => ({
+    module: "env",
+    name,
+    params,
+    results,
+  });
+  /** Puts the input at 1024, with its length before it, and calls the first import with the arguments after it. */
+  const withText = (...rest: number[][]) => [
+    ...[...wide(1020), ...GET.bytes, 0x36, 2, 0],
+    ...[...wide(1024), ...GET.input, ...GET.bytes, 0xfc, 0x0a, 0, 0],
+    ...[...wide(1024), ...rest.flat(), ...call(0)],
+  ];
+  const wide = (value: number) => [0x41, (value & 0x7f) | 0x80, value >> 7];
+  const utf16 = (text: string) => new Uint8Array(Buffer.from(text, "utf16le"));
+  const utf8 = (text: string) => new TextEncoder().encode(`${text}\0`);
+
+  async function fails(source: WasmSource, bytes: Uint8Array): Promise<FunctionError> {
+    await using held = await leased({ ...source, functions: [...source.functions, echo] });
+    const { lease } = held;
+    const input = lease.input(Uint8Array, bytes.length);
+    input.set(bytes);
+    const output = lease.output(Uint8Array, 64);
+    const failure = caught(() => lease.invoke("bad", input, output));
+    expect(failure).toBeInstanceOf(FunctionError);
+    // The call has ended, and nothing else has.
+    expect(lease.invoke("echo", input, output)).toBe(bytes.length);
+    expect([...output.subarray(0, bytes.length)]).toEqual([...bytes]);
+    return failure;
+  }
+
+  test("end a call with the message that they are given", async () => {
+    const body = [...withText(constant(0), constant(3), constant(7)), ...constant(0)];
+    const source = {
+      imports: [env("abort", [I32, I32, I32, I32])],
+      functions: [{ name: "bad", body }],
+    };
+    const { message } = await fails(source, utf16("it is über"));
+    expect(message).toContain("it is über (?:3:7)");
+  });
+
+  test("end a call whatever they are given for a message", async () => {
+    for (const pointer of [0, 1, 3, 0x7fffffff, 0x80000000, 0xffffffff]) {
+      const bits = [0, 7, 14, 21, 28].map((shift) => (pointer >>> shift) & 0x7f);
+      // Five groups of seven bits, the last with the sign.
+      const signed = (pointer | 0) < 0 ? bits[4]! | 0x70 : bits[4]!;
+      const at = [0x41, ...bits.slice(0, 4).map((group) => group | 0x80), signed];
+      const body = [...at, ...at, ...constant(3), ...constant(7), ...call(0), ...constant(0)];
+      const source = {
+        imports: [env("abort", [I32, I32, I32, I32])],
+        functions: [{ name: "bad", body }],
+      };
+      expect((await fails(source, utf16("x"))).message).toContain("abort");
+    }
+  }, 60_000);
+
+  test("end a call as C does, with and without a reason", async () => {
+    for (const name of ["abort", "_abort_js"]) {
+      const body = [...call(0), ...constant(0)];
+      const source = { imports: [env(name, [])], functions: [{ name: "bad", body }] };
+      expect((await fails(source, utf8("x"))).message).toContain("the module called abort()");
+    }
+    const body = [...withText(wide(1024), constant(9), wide(1024)), ...constant(0)];
+    const asserted = {
+      imports: [env("__assert_fail", [I32, I32, I32, I32])],
+      functions: [{ name: "bad", body }],
+    };
+    expect((await fails(asserted, utf8("n > 0"))).message).toContain(
+      "Assertion failed: n > 0 (n > 0:9, in n > 0)",
+    );
+  });
+
+  test("let the memory grow in a call, and its result is read where it is then", async () => {
+    const notify = env("emscripten_notify_memory_growth", [I32]);
+    await echoes({
+      imports: [notify],
+      functions: [
+        {
+          name: "echo",
+          body: [
+            ...[...constant(1), 0x40, 0, DROP, ...constant(0), ...call(0)],
+            ...[...COPY, ...constant(1), 0x40, 0, DROP, ...constant(0), ...call(0), ...GET.bytes],
+          ],
+        },
+      ],
+    });
+    // memory.size * 65536 + 65536 is asked for.
+    const more = [0x3f, 0, ...constant(16), 0x74, ...wide(8192), ...constant(3), 0x74, 0x6a];
+    await echoes({
+      imports: [env("emscripten_resize_heap", [I32], [I32])],
+      functions: [{ name: "echo", body: [...more, ...call(0), DROP, ...COPY, ...GET.bytes] }],
+    });
+  }, 60_000);
+
+  test("say so when the memory may grow no more", async () => {
+    const body = [...GET.output, ...constant(-1), ...call(0), 0x36, 2, 0, ...constant(4)];
+    await using held = await leased({
+      imports: [env("emscripten_resize_heap", [I32], [I32])],
+      functions: [{ name: "more", body }],
+      memories: [[1, 1, 4]],
+    });
+    const output = held.lease.output(Uint32Array, 1).fill(9);
+    expect(held.lease.invoke("more", output, output)).toBe(4);
+    expect(output[0]).toBe(0);
+  });
+
+  test("copy within the memory, and not beyond it", async () => {
+    for (const name of ["_emscripten_memcpy_js", "emscripten_memcpy_js", "emscripten_memcpy_big"])
+      await echoes({
+        imports: [env(name, [I32, I32, I32])],
+        functions: [
+          {
+            name: "echo",
+            body: [...GET.output, ...GET.input, ...GET.bytes, ...call(0), ...GET.bytes],
+          },
+        ],
+      });
+    const beyond = [...GET.output, ...GET.input, ...constant(-1), ...call(0), ...constant(0)];
+    const source = {
+      imports: [env("_emscripten_memcpy_js", [I32, I32, I32])],
+      functions: [{ name: "bad", body: beyond }],
+    };
+    expect((await fails(source, utf8("x"))).message).toContain("copies beyond its memory");
+  }, 60_000);
+
+  test("that nodes do not have are refused by name, with what to do", async () => {
+    const wrong: [module: string, name: string, says: string][] = [
+      ["env", "invoke_vii", "-fwasm-exceptions"],
+      ["env", "__cxa_throw", "-fwasm-exceptions"],
+      ["env", "__syscall_openat", "functions have no files"],
+      ["a", "b", "-sSTANDALONE_WASM"],
+      ["env", "emscripten_asm_const_int", "-sSTANDALONE_WASM"],
+      ["wbg", "__wbindgen_throw", "wasm32-wasip1"],
+      ["gojs", "runtime.wasmExit", "GOOS=wasip1"],
+      ["wasi:cli/environment@0.2.0", "get-environment", "preview 1"],
+      ["env", "toString", "link it in"],
+      ["env", "__proto__", "link it in"],
+    ];
+    for (const [module, name, says] of wrong) {
+      const source = { imports: [{ module, name, params: [I32], results: [] }], functions: [echo] };
+      const error = await rf.allocate(file(source)).catch((error: unknown) => error);
+      expect(error).toBeInstanceOf(ModuleLoadError);
+      expect((error as Error).message).toContain(`imports ${module}.${name} (function)`);
+      expect((error as Error).message).toContain(says);
+    }
+  }, 60_000);
+
+  test("that have another type than nodes give them are refused with both", async () => {
+    const source = { imports: [env("seed", [I32], [I32])], functions: [echo] };
+    await expect(rf.allocate(file(source))).rejects.toThrow(
+      "imports env.seed of the type (i32) -> i32, which nodes have as () -> f64",
+    );
+  });
+});
+
+describe("memory for arguments that a module without an exported malloc takes for itself", () => {
+  /** Fills the memory from `from` on with ones, up to what the global heap would be: `length` bytes before the call's input. */
+  const fill = (at: number[], bytes: number[]) => [...at, ...constant(1), ...bytes, 0xfc, 0x0b, 0];
+
+  test("behind them is given up, and the call and those after it are right", () =>
+    echoes({
+      functions: [
+        {
+          name: "echo",
+          // The last 64 bytes of what there is, as an allocator does that takes all pages.
+          body: [
+            ...fill([0x3f, 0, ...constant(16), 0x74, 0x41, 0xc0, 0, 0x6b], constant(8)),
+            ...[...COPY, ...GET.bytes],
+          ],
+        },
+      ],
+    }));
+
+  test("before them fails the call, and the next one has other memory", async () => {
+    const spoil = [...GET.input, ...constant(4), 0x6b, ...constant(1), 0x36, 2, 0];
+    await using held = await leased({
+      functions: [echo, { name: "bad", body: [...spoil, ...COPY, ...GET.bytes] }],
+    });
+    const input = held.lease.input(Uint8Array, 100).fill(7);
+    const output = held.lease.output(Uint8Array, 100);
+    const failure = caught(() => held.lease.invoke("bad", input, output));
+    expect(failure.message).toContain("let the module export its malloc");
+    expect(failure.message).toContain("--exportRuntime");
+    expect(held.lease.invoke("echo", input, output)).toBe(100);
+    expect([...output]).toEqual([...input]);
+  });
+});
+
 describe("WASI", () => {
   test("prints to the node's stderr", async () => {
     // An iovec of the input at the output's place; the count lands 8 bytes on.
