@@ -92,13 +92,25 @@ function runTyped(name: string, definition: TypedDefinition, kept: KeptResults):
       ? Promise.resolve(result).then((value) => finish(value, output, ctx))
       : finish(result, output, ctx);
   };
+  const startChecked = (checked: unknown, output: Bytes, ctx: FunctionContext) =>
+    isThenable(checked)
+      ? settled(name, "input", checked).then((value) => start(value, output, ctx))
+      : start(checked, output, ctx);
+  /** What of the value lies in the call's memory ends with the call; with one that goes on, the worker sees to it. */
+  const callLent = (checked: unknown, input: Bytes, output: Bytes, ctx: FunctionContext) => {
+    let result: number | Promise<number> | undefined;
+    try {
+      return (result = startChecked(checked, output, ctx));
+    } finally {
+      if (!isThenable(result) && !input.buffer.detached) input.buffer.transfer(0);
+    }
+  };
   const call: RawFunction = (input, output, ctx) => {
     if (kept.full) return kept.whenRoom(ctx, () => call(input, output, ctx));
     if (maxBytes === 0) maxBytes = Math.max(MAX_RESULT_BYTES, ctx.memory.byteLength);
     const checked = guarded(name, "input", decodeAndCheck, input, checkInput);
-    return isThenable(checked)
-      ? settled(name, "input", checked).then((value) => start(value, output, ctx))
-      : start(checked, output, ctx);
+    if (decoder.lends) return callLent(checked, input, output, ctx);
+    return startChecked(checked, output, ctx);
   };
   return call;
 }

@@ -18,6 +18,8 @@ export class Decoder {
   #end = 0;
   #depth = 0;
   #copies = false;
+  /** Whether parts of the value that was decoded last lie in the bytes that it was decoded from. */
+  lends = false;
   readonly #keys: (string | undefined)[] = new Array(KEY_CACHE).fill(undefined);
   readonly #views = new WeakMap<Uint8Array, DataView<ArrayBuffer>>();
 
@@ -40,6 +42,7 @@ export class Decoder {
     this.#end = length;
     this.#depth = 0;
     this.#copies = copies;
+    this.lends = false;
     const value = this.#read();
     if (this.#at !== length) damaged();
     return value;
@@ -211,9 +214,9 @@ export class Decoder {
 
   #binary(length: number): Uint8Array<ArrayBuffer> {
     const at = this.#take(length);
-    return this.#copies
-      ? this.#bytes.slice(at, at + length)
-      : new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + at, length);
+    if (this.#copies) return this.#bytes.slice(at, at + length);
+    this.lends = true;
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + at, length);
   }
 
   #extension(length: number): unknown {
@@ -288,9 +291,10 @@ export class Decoder {
     const at = this.#take(bytes);
     const start = this.#bytes.byteOffset + at;
     const { buffer } = this.#bytes;
-    return this.#copies || start % type.BYTES_PER_ELEMENT !== 0
-      ? new type(buffer.slice(start, start + bytes))
-      : new type(buffer, start, bytes / type.BYTES_PER_ELEMENT);
+    if (this.#copies || start % type.BYTES_PER_ELEMENT !== 0)
+      return new type(buffer.slice(start, start + bytes));
+    this.lends = true;
+    return new type(buffer, start, bytes / type.BYTES_PER_ELEMENT);
   }
 }
 

@@ -121,7 +121,9 @@ export class InProcessCalls {
     this.#running.add(call);
     let length: unknown;
     try {
-      const result: unknown = this.#loaded.functions[index]!(input, output, context);
+      // As in a worker, what the function is handed may end with the call.
+      const handed = input.slice();
+      const result: unknown = this.#loaded.functions[index]!(handed, output, context);
       length = typeof result === "object" && result !== null ? await result : result;
       if (!(
         Number.isInteger(length) &&

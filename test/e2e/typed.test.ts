@@ -394,10 +394,13 @@ describe("the context of a call", () => {
 
   test("stays that of its call, when the function goes on beside another call", async () => {
     await using held = await lease({ slots: 2 });
-    const error = await caught(() => held.function("survivor")(null, { deadlineMs: 20 }));
-    expect(error).toBeInstanceOf(DeadlineExceeded);
     const heard: (string | undefined)[] = [];
     const onProgress = ({ message }: { message: string | undefined }) => void heard.push(message);
+    const given = new AbortController();
+    const survivor = held.function("survivor")(null, { signal: given.signal, onProgress });
+    await until(() => heard.includes("begun"), "the function has begun");
+    given.abort(new Error("enough"));
+    expect((await caught(() => survivor)).message).toBe("enough");
     expect(await held.function("survived")(null, { onProgress })).toBe(true);
     expect(heard).not.toContain("from the grave");
   });

@@ -191,4 +191,14 @@ describe("what a function is handed", () => {
       }
     }
   });
+
+  test("is empty once the call has ended, also where it is part of a value: what was kept is never another call's", async () => {
+    await using lease = await lateLease();
+    const keeps = lease.function<Functions>("keeps");
+    for (const length of [4, 1000]) {
+      const numbers = (value: number) => new Float32Array(length).fill(value);
+      expect(await keeps(numbers(1))).toBe(-1);
+      expect(await codeOf(keeps(numbers(2)))).toBe("RFAAS_FUNCTION_ERROR");
+    }
+  });
 });

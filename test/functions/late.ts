@@ -102,7 +102,8 @@ export const keeps = defineFunction(
   { input: typedArray("Float32Array"), output: Type.Number() },
   (numbers) => {
     const before = kept.pop();
+    if (before !== undefined) return before.reduce((sum, n) => sum + n, 0);
     kept.push(numbers);
-    return before === undefined ? -1 : before.reduce((sum, n) => sum + n, 0);
+    return -1;
   },
 );

@@ -115,6 +115,7 @@ export const survivor = defineFunction(
   { input: Type.Null(), output: Type.Null() },
   async (_, ctx): Promise<null> => {
     const { id, signal } = ctx.invocation;
+    ctx.progress(0, "begun");
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
     while (ctx.state.get("survived") !== "wanted") await Bun.sleep(1);
     ctx.progress(1, "from the grave");
