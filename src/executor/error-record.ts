@@ -135,8 +135,11 @@ export function writeErrorRecord(records: Uint8Array, slot: number, record: Erro
 }
 
 function fittingBytes(record: ErrorRecord): Uint8Array {
-  for (const shorter of [record, withParts(record, bare), withParts(record, alone)]) {
-    const bytes = encode(shorter);
+  const shorter = [record, withParts(record, bare), withParts(record, alone)];
+  // Its path says more than where it was found, and its message is made of them again.
+  if (record.invalid !== undefined) shorter.push({ ...alone(record), message: "" });
+  for (const candidate of shorter) {
+    const bytes = encode(candidate);
     if (bytes.length <= LAYOUT.errorBytes) return bytes;
   }
   const { message, stack = "" } = record;

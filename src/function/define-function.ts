@@ -57,8 +57,9 @@ export function defineFunction<Input extends StructFields, Output extends Struct
 ): StructDefinition<Input, Output>;
 /**
  * Defines a function on values: `input` and `output` are TypeBox schemas (`Type` comes with `rfaas/function`) or any Standard
- * Schema. What does not validate never reaches `run`, and what `run` returns is validated too. Typed arrays inside the input lie
- * in the lease's memory and are empty once the call has ended: copy (`slice`) what is to be kept.
+ * Schema. What does not validate never reaches `run`, and what `run` returns is validated too. Typed arrays and `Buffer`s inside the
+ * input lie in the lease's memory and are empty once the call has ended: copy (`slice`; of a `Buffer`, `Buffer.from`) what is to be
+ * kept.
  *
  * What a Standard Schema makes of a value is what `run`, and then the caller, gets. A `Transform` of TypeBox decodes what comes in
  * and encodes what goes out: `run` has the decoded values on both sides, the caller the encoded ones. A `default` of TypeBox takes

@@ -86,6 +86,17 @@ const hanging = {
 export const neverIn = defineFunction({ input: hanging, output: Type.Any() }, (value) => value);
 export const neverOut = defineFunction({ input: Type.Any(), output: hanging }, (value) => value);
 
+/** Overwrites its own result while that is being encoded. */
+export const scribble = defineFunction(ANY, (_, { memory }) => [
+  1,
+  {
+    get last() {
+      new Uint8Array(memory).fill(0xc1);
+      return 2;
+    },
+  },
+]);
+
 // ---- errors ----
 
 export const all = (): Promise<number> =>

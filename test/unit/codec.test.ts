@@ -225,11 +225,25 @@ describe("bytes that no encoder has written", () => {
     ["a typed array of an unknown type", [0xc7, 2, 3, 200, 0]],
     ["a typed array of half an element", [0xc7, 5, 3, 7, 0, 1, 2, 3]],
     ["a typed array that is all padding", [0xc7, 2, 3, 7, 9]],
+    ["a Buffer that is longer than the message", [0xc9, 0xff, 0xff, 0xff, 0xff, 5, 1]],
+    ["an array buffer that is longer than the message", [0xc9, 0x7f, 0xff, 0xff, 0xff, 4, 1]],
+    ["a typed array that is longer than the message", [0xc9, 0x7f, 0xff, 0xff, 0xff, 3, 7, 0, 1]],
+    ["bytes that are longer than the message", [0xc6, 0xff, 0xff, 0xff, 0xff, 1]],
+    ["a map of more pairs than there are bytes", [0xc7, 5, 1, 0xdf, 0xff, 0xff, 0xff, 0xff]],
+    ["a set of more items than there are bytes", [0xc7, 5, 2, 0xdd, 0xff, 0xff, 0xff, 0xff]],
+    ["a set that is none", [0xc7, 1, 2, 0x80]],
+    ["maps in maps without an end", new Array(2000).fill([0xc9, 0, 0, 0x40, 0, 1, 0x81]).flat()],
     ["a date of five bytes", [0xc7, 5, 0xff, 0, 0, 0, 0, 0]],
     ["more than one value", [0x01, 0x02]],
     ["arrays in arrays without an end", new Array(2000).fill(0x91)],
   ])("are refused: %s", (_, bytes) => {
     const message = new Uint8Array(bytes);
-    expect(() => decoder.decode(message, message.length, true)).toThrow(Refusal);
+    for (const copies of [true, false])
+      expect(() => decoder.decode(message, message.length, copies)).toThrow(Refusal);
+  });
+
+  test("are refused when there are fewer than was said", () => {
+    const message = new Uint8Array([0x91, 0x01]);
+    expect(() => decoder.decode(message, 1000, true)).toThrow(Refusal);
   });
 });
