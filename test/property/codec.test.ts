@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { Decoder } from "../../src/function/decoder.ts";
 import { Encoder } from "../../src/function/encoder.ts";
 import { Refusal } from "../../src/function/refusal.ts";
+import { difference } from "../support/battery/difference.ts";
 
 const encoder = new Encoder();
 const decoder = new Decoder();
@@ -101,6 +102,39 @@ test("a part that cannot travel is refused by its path, wherever it is", () => {
     }),
     { numRuns: 1000 },
   );
+});
+
+const anything = fc.anything({
+  maxDepth: 4,
+  withBigInt: true,
+  withBoxedValues: true,
+  withDate: true,
+  withMap: true,
+  withNullPrototype: true,
+  withObjectString: true,
+  withSet: true,
+  withSparseArray: true,
+  withTypedArray: true,
+  withUnicodeString: true,
+});
+
+test("whatever it is, it arrives as strictly the same, or is refused", () => {
+  let equal = 0;
+  fc.assert(
+    fc.property(anything, (sent) => {
+      let length: number;
+      try {
+        length = encoder.encode(sent, large);
+      } catch (error) {
+        expect(error).toBeInstanceOf(Refusal);
+        return;
+      }
+      expect(difference(sent, decoder.decode(encoder.bytes, length, true))).toBeUndefined();
+      equal++;
+    }),
+    { numRuns: 3000 },
+  );
+  expect(equal).toBeGreaterThan(300);
 });
 
 test("any bytes are a value or are refused, and never more than that", () => {
