@@ -273,8 +273,7 @@ class HostedLease {
   cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
     const control = this.#controls[worker];
     if (!control || !this.#answered) return;
-    const abort: WorkerOrder = { slot, sequence, gently };
-    this.#threads[worker]!.worker.postMessage(abort);
+    this.#order(worker, { slot, sequence, gently });
     if (gently) return;
     const restartIf = (goesOn: () => boolean) => {
       if (!this.#restarting.has(worker) && goesOn()) void this.#restart(worker);
@@ -367,13 +366,21 @@ class HostedLease {
     this.#agent.send({ t: "load-failed", code, error });
   }
 
+  /** A thread that is still starting has its module to hear of first. */
+  #order(worker: number, order: WorkerOrder): void {
+    const thread = this.#threads[worker]!;
+    void thread.ready.then(
+      () => thread.worker.postMessage(order),
+      () => {},
+    );
+  }
+
   /** A thread that loads is looked at again when it has loaded. */
   #leave(worker: number): void {
     if (this.#restarting.has(worker) || this.#reloads.has(worker) || this.#leaving.has(worker))
       return;
     if (this.#modules[worker] === this.#module.path) return;
-    const order: WorkerOrder = { leave: true };
-    this.#threads[worker]!.worker.postMessage(order);
+    this.#order(worker, { leave: true });
     const overdue = setTimeout(() => void this.#restart(worker), RELOAD_GRACE_MS);
     this.#leaving.set(worker, overdue);
   }

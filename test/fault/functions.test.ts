@@ -163,6 +163,24 @@ describe("a function that does not come back", () => {
     expect(await ended).toBeInstanceOf(DeadlineExceeded);
   });
 
+  test("is replaced while the deadlines of other calls pass, which do the new worker no harm", async () => {
+    await using held = await badLease();
+    const { lease, input, output } = held;
+    const stuck = lease.submit("spins", input, output, { deadlineMs: 50 });
+    await expect(stuck.then()).rejects.toBeInstanceOf(DeadlineExceeded);
+    const lost: string[] = [];
+    lease.on("worker-lost", ({ message }) => lost.push(message));
+    await until(async () => {
+      const call = lease.submit("fine", input, output, { deadlineMs: 2 });
+      return await call.then(
+        () => true,
+        () => false,
+      );
+    }, "the new worker answers in time");
+    expect(await lease.submit("fine", input, output)).toBe(0);
+    expect(lost).toEqual([]);
+  });
+
   test("behind it, a queued call is run by the new worker", async () => {
     await using held = await badLease();
     const { lease, input, output } = held;
