@@ -161,9 +161,11 @@ export class TestWorker<Module> implements AsyncDisposable {
 
   /** Runs the module's `dispose`. Throws {@link UsageError} when calls have not ended. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#started) await this.#loaded.hooks?.dispose?.(this.#calls.scope);
+    const { hooks } = this.#loaded;
+    const started = this.#started;
     this.#started = false;
     this.#functions.close();
+    if (started) await hooks?.dispose?.(this.#calls.scope);
     if (this.#calls.running > 0)
       throw new UsageError(
         `${this.#calls.running} calls have not ended; await them before the test does`,

@@ -1,17 +1,20 @@
 /** How waiting ends early: by a signal, in every call that waits; by a time limit, where nobody answers. Nothing stays behind. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type Invoker,
+  LeaseLost,
   LeaseRefused,
   NodeUnreachable,
+  type UploadProgress,
   UsageError,
   invoker,
 } from "../../src/index.ts";
 import { runClient } from "../support/client-program.ts";
 import { DeafListener } from "../support/deaf-listener.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
-import { descendants } from "../support/processes.ts";
+import { alive, descendants, parentOf } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -211,6 +214,80 @@ describe("a signal that aborts", () => {
     LIMIT_MS,
   );
 
+  test("during an upload stops it; the next one brings the package", async () => {
+    using scratch = new Scratch();
+    const module = scratch.file("big.ts", "export const f = (): number => 0;");
+    writeFileSync(scratch.join("big.bin"), crypto.getRandomValues(new Uint8Array(65_536)));
+    for (let i = 0; i < 7; i++)
+      appendFileSync(scratch.join("big.bin"), readFileSync(scratch.join("big.bin")));
+    const options = { include: ["big.bin"] };
+    const { signal, abort, listeners } = countingSignal();
+    const progress: UploadProgress[] = [];
+    const waiting = rejection(
+      rf.packages.push(module, {
+        ...options,
+        signal,
+        onProgress(seen) {
+          progress.push(seen);
+          abort("enough");
+        },
+      }),
+    );
+    expect(await waiting).toBe("enough");
+    expect(listeners()).toBe(0);
+    expect(progress).toHaveLength(1);
+    const hash = await rf.packages.push(module, options);
+    expect((await rf.packages.list()).map((stored) => stored.hash)).toContain(hash);
+    await (await rf.allocate(module, options)).release();
+  });
+
+  test("of one of two that wait for an upload does not stop it for the other", async () => {
+    using scratch = new Scratch();
+    const module = scratch.file("both.ts", "export const f = (): number => 0;");
+    writeFileSync(scratch.join("big.bin"), crypto.getRandomValues(new Uint8Array(65_536)));
+    for (let i = 0; i < 7; i++)
+      appendFileSync(scratch.join("big.bin"), readFileSync(scratch.join("big.bin")));
+    const options = { include: ["big.bin"] };
+    const controller = new AbortController();
+    const onProgress = () => controller.abort("enough");
+    const [first, second] = await Promise.allSettled([
+      rf.packages.push(module, { ...options, signal: controller.signal, onProgress }),
+      rf.packages.push(module, options),
+    ]);
+    expect(first).toMatchObject({ status: "rejected", reason: "enough" });
+    expect(second.status).toBe("fulfilled");
+  });
+
+  test("ends a map over values whose next one never comes, and so does return()", async () => {
+    await using held = await rf.allocate<typeof import("../functions/typed.ts")>(
+      join(FUNCTIONS, "typed.ts"),
+      { polling: "warm" },
+    );
+    const mirror = held.function("mirror");
+    let returned = 0;
+    const endless = () => ({
+      [Symbol.asyncIterator]: () => ({
+        next: () => new Promise<IteratorResult<number>>(() => {}),
+        return: async () => {
+          returned++;
+          return { done: true as const, value: undefined };
+        },
+      }),
+    });
+    const { signal, abort, listeners } = countingSignal();
+    const waiting = rejection(mirror.map(endless(), { signal }).next());
+    await Bun.sleep(0);
+    abort("enough");
+    expect(await waiting).toBe("enough");
+    expect(listeners()).toBe(0);
+    const results = mirror.map(endless());
+    const next = results.next();
+    expect((await results.return(undefined)).done).toBe(true);
+    expect((await next).done).toBe(true);
+    expect(returned).toBe(2);
+    expect(await mirror(5)).toBe(5);
+  });
+
   test("after the lease was taken does nothing to it", async () => {
     const controller = new AbortController();
     await using held = await rf.allocate(GOOD, { polling: "warm", signal: controller.signal });
@@ -327,4 +404,78 @@ describe("a connection that is closed", () => {
       });
     }
   });
+});
+
+describe("a lease that is over", () => {
+  test("says why it ended to whoever renews it, asks what it cost, or calls", async () => {
+    const lost = await rf.allocate(GOOD, { polling: "warm" });
+    const [input, output] = [lost.input(Uint8Array, 8), lost.output(Uint8Array, 8)];
+    const ended = Promise.withResolvers<void>();
+    lost.on("lost", () => ended.resolve());
+    process.kill(lost.hostPid, "SIGKILL");
+    await ended.promise;
+    for (const call of [() => lost.renew(), () => lost.usage()])
+      expect(await rejection(call())).toMatchObject({
+        code: "RFAAS_LEASE_LOST",
+        message: expect.stringContaining("killed by SIGKILL"),
+      });
+    expect(() => lost.invoke("echo", input, output)).toThrow("killed by SIGKILL");
+    await lost.release();
+    expect(await rejection(lost.renew())).toMatchObject({
+      message: expect.stringContaining("killed by SIGKILL"),
+    });
+    const released = await rf.allocate(GOOD, { polling: "warm" });
+    await Promise.all([released.release(), released.release(), released[Symbol.asyncDispose]()]);
+    for (const call of [() => released.renew(), () => released.usage()])
+      expect(await rejection(call())).toMatchObject({
+        code: "RFAAS_LEASE_LOST",
+        message: "the lease was released; take a new lease",
+      });
+    const spent = await rf.allocate(GOOD, { polling: "warm", budget: { calls: 0 } });
+    await until(async () => (await rejection(spent.usage())) instanceof LeaseLost, "it is spent");
+    expect(await rejection(spent.usage())).toMatchObject({
+      message: expect.stringContaining("budget is spent"),
+    });
+    await spent.release();
+  });
+});
+
+describe("a private node", () => {
+  test.each<[string, string, number | null]>([
+    ["returns", "", 0],
+    ["throws", `throw new Error("no");`, 1],
+    ["exits", "process.exit(3);", 3],
+    ["is killed", `process.kill(process.pid, "SIGKILL");`, null],
+  ])(
+    "is gone with its hosts when its client %s",
+    async (_, ending, exitCode) => {
+      const { said, exitCode: ended } = await runClient(`
+        const rf = await invoker({ cores: 1 });
+        const lease = await rf.allocate(FUNCTIONS + "/good.ts", { polling: "warm" });
+        say(lease.hostPid);
+        ${ending}
+      `);
+      expect(ended).toBe(exitCode);
+      const [host] = said as [number];
+      await until(() => !alive(host), "the host is gone");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "that hangs is ended by its client's close()",
+    async () => {
+      const before = descendants(process.pid).length;
+      const own = await invoker({ cores: 1 });
+      await own.status();
+      const [node] = descendants(process.pid)
+        .filter((pid) => parentOf(pid) === process.pid)
+        .slice(-1);
+      process.kill(node!, "SIGSTOP");
+      await own.close();
+      expect(alive(node!)).toBe(false);
+      await until(() => descendants(process.pid).length <= before, "its hosts are gone, too");
+    },
+    LIMIT_MS,
+  );
 });

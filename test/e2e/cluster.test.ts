@@ -255,6 +255,28 @@ describe("a full cluster", () => {
     await expectFree(2, 2);
   });
 
+  test("gives nodes back at once that load a module for it, when the signal says so or the cluster is closed", async () => {
+    await serve(1, 1);
+    const nodes = ["a", "b"].map(addressOf);
+    const endless = scratch.file(
+      "endless.ts",
+      "await new Promise(() => {}); export const f = () => 0;",
+    );
+    for (const end of ["abort", "close"] as const) {
+      await using rf = await invoker({ nodes });
+      const stop = new AbortController();
+      const options = { workers: 2, loadTimeoutMs: 600_000, signal: stop.signal };
+      const waiting = rf.allocate(endless, options).catch((error: unknown) => error);
+      await expectFree(0, 0);
+      if (end === "abort") stop.abort("enough");
+      else await rf.close();
+      expect(await waiting).toEqual(
+        end === "abort" ? "enough" : expect.objectContaining({ code: "RFAAS_CLUSTER_CLOSED" }),
+      );
+      await expectFree(1, 1);
+    }
+  });
+
   test("stops waiting when the signal says so, and when the cluster is closed", async () => {
     await using rf = await invoker({ nodes: await serve(1) });
     const held = await allocate(rf, 1);

@@ -27,6 +27,11 @@ export function alive(pid: number): boolean {
   return all().some((entry) => entry.pid === pid && entry.state !== "Z");
 }
 
+/** Who has started it; undefined when it is gone. */
+export function parentOf(pid: number): number | undefined {
+  return all().find((entry) => entry.pid === pid)?.parent;
+}
+
 /** Children, their children and so on, that run. */
 export function descendants(pid: number): number[] {
   const entries = all();

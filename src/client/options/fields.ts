@@ -111,9 +111,9 @@ export const signalField = {
 };
 
 TypeRegistry.Set<TSchema & { maximum: number }>(SIZE, ({ maximum }, value) => {
-  if (typeof value !== "string" && typeof value !== "number") return false;
+  if (typeof value !== "string" && !Number.isInteger(value)) return false;
   try {
-    return parseBytes(value, "it") <= maximum;
+    return parseBytes(value as string | number, "it") <= maximum;
   } catch {
     return false;
   }
