@@ -1,6 +1,7 @@
 /** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
 import { EnvironmentError, NodeUnreachable } from "../errors.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
+import { reasonOf } from "../system-errors.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 import type { FabricName } from "../protocol/messages.ts";
 import { shortage } from "../shortage.ts";
@@ -45,8 +46,10 @@ export async function startEmbeddedNode(
   const ended = Promise.withResolvers<never>();
   ended.promise.catch(() => {});
   let child: Bun.Subprocess;
+  let command: string[] = [];
   try {
-    child = Bun.spawn(selfCommand(args), {
+    command = selfCommand(args);
+    child = Bun.spawn(command, {
       stdio: ["ignore", 2, 2, "pipe"],
       env: childEnvironment(),
       onExit: (_, exitCode, signal) =>
@@ -64,7 +67,7 @@ export async function startEmbeddedNode(
     throw new NodeUnreachable(
       "private",
       why === undefined
-        ? `a private node cannot be started (${(cause as Error).message}); check RFAAS_EXECUTABLE`
+        ? `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}; check RFAAS_EXECUTABLE`
         : `a private node cannot be started: ${why}`,
       { cause },
     );

@@ -15,6 +15,7 @@ import {
   PackageUnknown,
   UsageError,
 } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { machineId } from "../fabric/machine.ts";
 import {
   type Allocate,
@@ -394,7 +395,7 @@ export class NodeConnection {
 }
 
 function notReached(address: string, cause: Error): RfaasError {
-  const { code, message } = cause as NodeJS.ErrnoException;
+  const { code } = cause as NodeJS.ErrnoException;
   if (code === "EAGAIN")
     return new NodeUnreachable(
       address,
@@ -406,7 +407,7 @@ function notReached(address: string, cause: Error): RfaasError {
     return new EnvironmentError(`the node at ${address} cannot be reached: ${why}`, { cause });
   return new NodeUnreachable(
     address,
-    `no node answers at ${address} (${message}); start one with: rfaas serve --listen ${address}`,
+    `no node answers at ${address} (${reasonOf(cause)}); start one with: rfaas serve --listen ${address}`,
     { cause },
   );
 }

@@ -7,6 +7,7 @@ import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { Value, type ValueError } from "@sinclair/typebox/value";
 import { formatAddress, parseAddress } from "../address.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import {
   MAX_NODE_CORES,
   MAX_NODE_MEMORY_BYTES,
@@ -197,7 +198,7 @@ function read(path: string): string {
     return readFileSync(path, "utf8");
   } catch (cause) {
     throw new EnvironmentError(
-      `cannot read the list of nodes ${path}: ${(cause as Error).message}; name a readable file`,
+      `cannot read the list of nodes ${path}: ${reasonOf(cause)}; name a readable file`,
       { cause },
     );
   }

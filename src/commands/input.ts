@@ -6,6 +6,7 @@ import { createReadStream, fstatSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { isatty } from "node:tty";
 import { EnvironmentError, UsageError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { formatBytes } from "../units.ts";
 import { log } from "./log.ts";
 
@@ -150,7 +151,7 @@ function tooLong(what: string): UsageError {
 
 function unreadable(what: string, cause: unknown, advice: string): Error {
   if (cause instanceof UsageError) return cause;
-  return new EnvironmentError(`cannot read ${what}: ${(cause as Error).message}; ${advice}`, {
+  return new EnvironmentError(`cannot read ${what}: ${reasonOf(cause)}; ${advice}`, {
     cause,
   });
 }

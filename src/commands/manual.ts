@@ -80,7 +80,8 @@ export function nearest(word: string, words: readonly string[]): string | undefi
     .map((candidate) => [distance(word, candidate), candidate] as const)
     .sort(([a], [b]) => a - b);
   const best = ranked[0];
-  return best && best[0] <= Math.max(2, Math.floor(word.length / 3)) ? best[1] : undefined;
+  const limit = Math.min(word.length - 1, Math.max(2, Math.floor(word.length / 3)));
+  return best && best[0] <= limit ? best[1] : undefined;
 }
 
 /** Levenshtein's edit distance. */

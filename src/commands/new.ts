@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync 
 import { basename, dirname, join, resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { EnvironmentError, UsageError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { loadKit } from "../kit/kit.ts";
 import { projectFiles } from "../kit/project.ts";
 import type { Command } from "./command.ts";
@@ -62,7 +63,7 @@ async function write(folder: string, files: Record<string, string>): Promise<voi
     symlinkSync(join("..", KIT_FOLDER), link);
   } catch (error) {
     throw new EnvironmentError(
-      `${folder} cannot be written: ${(error as Error).message}; choose a folder of yours, with room`,
+      `${folder} cannot be written: ${reasonOf(error)}; choose a folder of yours, with room`,
       { cause: error },
     );
   }

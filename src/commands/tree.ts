@@ -1,5 +1,6 @@
 /** The command tree. Each command is loaded only when it is called, so that `--version` costs nothing. */
 import { EXIT, RfaasError, UsageError, exitCode } from "../errors.ts";
+import { isSystemError, reasonOf } from "../system-errors.ts";
 import { VERSION } from "../version.ts";
 import { showWarningsBy } from "../warnings.ts";
 import type { Command } from "./command.ts";
@@ -25,9 +26,13 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
 /** Runs one command line and sets the exit code. Never throws. */
 export async function runCommandLine(argv: string[]): Promise<void> {
   // Whoever reads our output may have read enough.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) =>
-    process.exit(error.code === "EPIPE" ? EXIT.ok : EXIT.failed),
-  );
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(EXIT.ok);
+    process.stderr.write(`cannot write to stdout: ${reasonOf(error)}\n`);
+    process.exit(EXIT.failed);
+  });
+  // There is nobody left to tell.
+  process.stderr.on("error", () => {});
   try {
     await dispatch(argv);
   } catch (error) {
@@ -68,7 +73,10 @@ async function load(name: string): Promise<Command> {
   if (found) return await found();
   const { nearest } = await import("./manual.ts");
   const visible = Object.keys(COMMANDS).filter((command) => !command.startsWith("__"));
-  const suggestion = name.startsWith("-") ? undefined : nearest(name, visible);
+  const suggestion = nearest(
+    name,
+    name.startsWith("-") ? ["--help", "--version"] : [...visible, "help", "version"],
+  );
   const what = name.startsWith("-") ? "option" : "command";
   throw new UsageError(
     `unknown ${what} "${name}"${suggestion ? `; did you mean "${suggestion}"?` : ""} See: rfaas help`,
@@ -93,5 +101,6 @@ async function explain(error: unknown): Promise<void> {
       for (const one of own.errors ?? []) log.log(`one of its errors: ${one.stack ?? String(one)}`);
     }
   } else if (error instanceof Error && error.name === "ShimUnavailable") log.error(error.message);
+  else if (isSystemError(error)) log.error(`${error.message} (${reasonOf(error)})`);
   else log.error(error);
 }

@@ -4,6 +4,7 @@
  */
 import { adoptOrphans } from "../../ffi/children.ts";
 import { LAYOUT, type Polling } from "../../ffi/layout.ts";
+import { reasonOf } from "../system-errors.ts";
 import { type FabricOffer, chooseFabric } from "../fabric/offer.ts";
 import { type Due, LeaseBook } from "../lease/book.ts";
 import { Capacity, type Share } from "../lease/capacity.ts";
@@ -481,6 +482,6 @@ const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "retu
 function explainAllocationFailure(error: unknown): string {
   return (
     shortage(error, "the node") ??
-    `the node could not start a host: ${(error as Error).message}; see the node's log`
+    `the node could not start a host: ${reasonOf(error)}; see the node's log`
   );
 }

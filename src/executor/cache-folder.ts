@@ -3,6 +3,7 @@ import { lstatSync, mkdirSync, statSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { EnvironmentError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 
 const WRITABLE_BY_OTHERS = 0o022;
 
@@ -45,7 +46,7 @@ function claim(folder: string): string {
   } catch (cause) {
     if (cause instanceof EnvironmentError) throw cause;
     throw new EnvironmentError(
-      `${folder} cannot be used as the cache of packages (${(cause as Error).message}); choose another one with rfaas serve --cache DIR`,
+      `${folder} cannot be used as the cache of packages (${reasonOf(cause)}); choose another one with rfaas serve --cache DIR`,
       { cause },
     );
   }

@@ -3,6 +3,7 @@ import { type KeyObject, createPublicKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { EnvironmentError, TokenRefused } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { verifyToken } from "../protocol/token.ts";
 
 /** Who pays for a lease. */
@@ -57,7 +58,7 @@ export class Doorkeeper {
       pem = readFileSync(path, "utf8");
     } catch (cause) {
       throw new EnvironmentError(
-        `the key ${path} cannot be read (${(cause as Error).message}); check --token-key`,
+        `the key ${path} cannot be read (${reasonOf(cause)}); check --token-key`,
         { cause },
       );
     }

@@ -5,6 +5,8 @@ import type { Socket, SocketHandler } from "bun";
 import { type Address, formatAddress } from "../address.ts";
 import type { Connection } from "../connection.ts";
 import { AddressInUse, EnvironmentError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
+import { portInUse, whyNotListening } from "../port-holder.ts";
 import { isOwnUser } from "./local-peer.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 
@@ -79,12 +81,11 @@ function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<und
   } catch (cause) {
     const code = (cause as { code?: string }).code;
     if (code === "EADDRINUSE")
-      throw new AddressInUse(
-        `${formatAddress(address)} is in use; stop the other process or choose another --listen`,
-        { cause },
-      );
+      throw new AddressInUse(portInUse(formatAddress(address), address.port, "--listen"), {
+        cause,
+      });
     throw new EnvironmentError(
-      `cannot listen on ${formatAddress(address)}: ${(cause as Error).message}; choose another --listen`,
+      `cannot listen on ${formatAddress(address)}: ${whyNotListening(cause, address.host)}; choose another --listen`,
       { cause },
     );
   }
@@ -118,7 +119,7 @@ async function listenUnix(path: string, socket: SocketHandler<undefined>): Promi
   } catch (cause) {
     if (cause instanceof AddressInUse || cause instanceof EnvironmentError) throw cause;
     throw new EnvironmentError(
-      `cannot listen on ${path}: ${(cause as Error).message}; choose another --listen`,
+      `cannot listen on ${path}: ${reasonOf(cause)}; choose another --listen`,
       { cause },
     );
   }

@@ -1,6 +1,7 @@
 /** Loads a native library in a worker thread: its functions are those of its dynamic symbol table. */
 import { NativeModule, NativeModuleError } from "../../ffi/native-module.ts";
 import { basename, dirname, join } from "node:path";
+import { reasonOf } from "../system-errors.ts";
 import { ElfError, type SharedLibrary } from "../function/elf.ts";
 import { readLibraryFile, withoutFunctions } from "../function/library-file.ts";
 import { type NeededLibrary, neededLibraries } from "../function/library-search.ts";
@@ -33,7 +34,7 @@ function read(path: string, name: string): SharedLibrary {
     return readLibraryFile(path, name);
   } catch (error) {
     if (error instanceof ElfError) throw failed("NotALibrary", error.message);
-    throw failed("Unreadable", `${name} cannot be read: ${(error as Error).message}`);
+    throw failed("Unreadable", `${name} cannot be read: ${reasonOf(error)}`);
   }
 }
 

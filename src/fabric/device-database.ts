@@ -7,6 +7,7 @@ import { isIP } from "node:net";
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { Value, type ValueError } from "@sinclair/typebox/value";
 import { EnvironmentError, UsageError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 
 const text = (what: string) => Type.String({ minLength: 1, errorMessage: `must be ${what}` });
 const whole = (minimum: number, maximum: number) =>
@@ -105,7 +106,7 @@ function read(path: string): string {
     return readFileSync(path, "utf8");
   } catch (cause) {
     throw new EnvironmentError(
-      `cannot read the device database ${path}: ${(cause as Error).message}; name a readable file`,
+      `cannot read the device database ${path}: ${reasonOf(cause)}; name a readable file`,
       { cause },
     );
   }

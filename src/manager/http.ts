@@ -1,6 +1,7 @@
 /** The manager's HTTP interface: finds the operation, asks who is calling, reads the body within bounds, and answers in JSON. */
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { portInUse, whyNotListening } from "../port-holder.ts";
 import { formatAddress, parseAddress } from "../address.ts";
 import { AddressInUse, EnvironmentError, RfaasError, UsageError } from "../errors.ts";
 import { admit } from "./http-admission.ts";
@@ -86,14 +87,10 @@ async function listenAt(server: Server, listen: string): Promise<void> {
   try {
     await promise;
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "EADDRINUSE")
-      throw new AddressInUse(
-        `${listen} is taken by another program; choose another address with --http`,
-        { cause: error },
-      );
+    if ((error as NodeJS.ErrnoException).code === "EADDRINUSE")
+      throw new AddressInUse(portInUse(listen, address.port, "--http"), { cause: error });
     throw new EnvironmentError(
-      `cannot listen on ${listen}: ${message}; choose another address with --http`,
+      `cannot listen on ${listen}: ${whyNotListening(error, address.host)}; choose another --http`,
       { cause: error },
     );
   }

@@ -24,6 +24,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { EnvironmentError, TokenRefused } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { type Claims, type Scope, signToken, verifyToken } from "../protocol/token.ts";
 import { createStateDir, syncDirectory } from "./state.ts";
 
@@ -215,7 +216,7 @@ function writeFresh(stateDir: string, text: string, mode: number): string {
 
 function unusable(path: string, error: unknown): EnvironmentError {
   return new EnvironmentError(
-    `${path} cannot be used: ${(error as Error).message}; see that its directory belongs to you and has room, or name another with --state DIR`,
+    `${path} cannot be used: ${reasonOf(error)}; see that its directory belongs to you and has room, or name another with --state DIR`,
     { cause: error },
   );
 }

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { UsageError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 
 const amount = Type.Number({ minimum: 0 });
 
@@ -60,7 +61,7 @@ export function readPrices(path: string): Prices {
     given = JSON.parse(readFileSync(path, "utf8"));
   } catch (error) {
     throw new UsageError(
-      `--prices ${path} cannot be read: ${(error as Error).message}; give a JSON file such as {"coreSecond": 0.00001}`,
+      `--prices ${path} cannot be read: ${reasonOf(error)}; give a JSON file such as {"coreSecond": 0.00001}`,
       { cause: error },
     );
   }

@@ -4,6 +4,7 @@
  */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress, parseAddress } from "../address.ts";
+import { portInUse, whyNotListening } from "../port-holder.ts";
 import { Connection, type ConnectionEvents } from "../connection.ts";
 import { AddressInUse, EnvironmentError, UsageError } from "../errors.ts";
 import {
@@ -481,12 +482,9 @@ function listenAt(address: string, socket: SocketHandler<undefined>): TCPSocketL
     return Bun.listen({ hostname: parsed.host, port: parsed.port, socket });
   } catch (cause) {
     if ((cause as { code?: string }).code === "EADDRINUSE")
-      throw new AddressInUse(
-        `${address} is in use; stop the other process or choose another --listen`,
-        { cause },
-      );
+      throw new AddressInUse(portInUse(address, parsed.port, "--listen"), { cause });
     throw new EnvironmentError(
-      `cannot listen on ${address}: ${(cause as Error).message}; choose another --listen`,
+      `cannot listen on ${address}: ${whyNotListening(cause, parsed.host)}; choose another --listen`,
       { cause },
     );
   }

@@ -3,6 +3,7 @@ import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { EnvironmentError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 
 /** The state directory when none is named: `$XDG_STATE_HOME/rfaas`, or `~/.local/state/rfaas`. */
 export function defaultStateDir(env: Record<string, string | undefined> = process.env): string {
@@ -17,7 +18,7 @@ export function createStateDir(path: string): void {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
     throw new EnvironmentError(
-      `the state directory ${path} cannot be created: ${(error as Error).message}; name another with --state DIR`,
+      `the state directory ${path} cannot be created: ${reasonOf(error)}; name another with --state DIR`,
       { cause: error },
     );
   }

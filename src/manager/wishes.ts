@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { EnvironmentError } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { MAX_NODES, type Registry } from "./registry.ts";
 
 const FILE_NAME = "nodes.json";
@@ -56,7 +57,7 @@ export function keepWishes(
       write(path, registry);
     } catch (error) {
       onProblem(
-        `what is wished of nodes cannot be kept in ${path}: ${(error as Error).message}; it is lost when the manager stops`,
+        `what is wished of nodes cannot be kept in ${path}: ${reasonOf(error)}; it is lost when the manager stops`,
       );
     }
   });
@@ -101,7 +102,7 @@ function write(path: string, registry: Registry): void {
 
 function damaged(path: string, error: unknown): EnvironmentError {
   return new EnvironmentError(
-    `${path} cannot be read: ${(error as Error).message}; restore it, or remove it to forget which nodes were expected or drained`,
+    `${path} cannot be read: ${reasonOf(error)}; restore it, or remove it to forget which nodes were expected or drained`,
     { cause: error },
   );
 }

@@ -2,8 +2,9 @@
  * A package as one file: a line that names the format, the manifest's length (32 bits, little endian), the manifest, then the
  * files in its order. The same package is always the same bytes.
  */
-import { open, rename, rm } from "node:fs/promises";
+import { open, rename, rm, stat } from "node:fs/promises";
 import { EnvironmentError, PackageInvalid } from "../errors.ts";
+import { reasonOf } from "../system-errors.ts";
 import { MAX_MANIFEST_BYTES, parseManifest } from "./manifest.ts";
 import { type Content, type Package, packageOf, piecesOf } from "./package.ts";
 
@@ -17,7 +18,9 @@ export async function writeArchive(path: string, made: Package): Promise<void> {
   const header = new Uint8Array(HEADER_BYTES);
   header.set(MAGIC);
   new DataView(header.buffer).setUint32(MAGIC.length, made.manifestBytes.length, true);
-  const fresh = `${path}.${process.pid}.part`;
+  // A device or a pipe is written, not replaced.
+  const isFile = (await stat(path).catch(() => undefined))?.isFile() ?? true;
+  const fresh = isFile ? `${path}.${process.pid}.part` : path;
   try {
     const file = await open(fresh, "w");
     try {
@@ -26,16 +29,16 @@ export async function writeArchive(path: string, made: Package): Promise<void> {
       for (const { path: name } of made.manifest.files)
         for await (const piece of piecesOf(made.contents.get(name)!)) await file.writeFile(piece);
       await file.close();
-      await rename(fresh, path);
+      if (isFile) await rename(fresh, path);
     } catch (error) {
       await file.close().catch(() => {});
-      await rm(fresh, { force: true });
+      if (isFile) await rm(fresh, { force: true });
       throw error;
     }
   } catch (cause) {
     if (cause instanceof PackageInvalid) throw cause;
     throw new EnvironmentError(
-      `${path} cannot be written (${(cause as Error).message}); choose another place with -o`,
+      `${path} cannot be written (${reasonOf(cause)}); choose another place with -o`,
       { cause },
     );
   }

@@ -42,11 +42,14 @@ const MAX_KEPT = 64;
  * @throws {UsageError} an option names what is not there
  */
 export async function buildPackage(path: string, options: PackageOptions = {}): Promise<Built> {
-  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found?.isFile())
     throw new ModuleLoadError(
       "RFAAS_MODULE_NOT_FOUND",
       path,
-      `no such file: ${path}; name a module on this machine`,
+      found
+        ? `${path} is no file; name a module in it`
+        : `no such file: ${path}; name a module on this machine`,
     );
   requireDescriptors(COMPILER_DESCRIPTORS, `${path} cannot be packed`);
   const { include = [], external = [] } = options;

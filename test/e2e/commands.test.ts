@@ -189,7 +189,7 @@ describe("rfaas invoke", () => {
 
   const failures: [args: string[], exitCode: number, says: string][] = [
     [["no-such.ts"], 1, "no such file"],
-    [["."], 1, "no such file"],
+    [["."], 1, "is no file"],
     [["fn.ts"], 2, "choose one: rfaas invoke fn.ts#"],
     [["fn.ts#"], 2, "names no function"],
     [["fn.ts#die"], 4, "WorkerLost"],

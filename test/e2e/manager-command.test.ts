@@ -43,13 +43,13 @@ test("a port that is taken is named in one line", async () => {
   const { exitCode, stderr } = await rfaas(args);
   expect(exitCode).toBe(EXIT.failed);
   expect(stderr.trim().split("\n")).toHaveLength(1);
-  expect(stderr).toContain(`${manager.address} is in use; stop the other process`);
+  expect(stderr).toContain(`${manager.address} is in use by process`);
 });
 
 test.each<[string, string[], number, string]>([
   ["a state directory that cannot be", ["--state", "/proc/none"], EXIT.failed, "--state DIR"],
   ["an address that is none", ["--listen", "nowhere"], EXIT.usage, '"nowhere" is no address'],
-  ["a socket's path", ["--listen", "/run/x.sock"], EXIT.usage, "listens at HOST:PORT"],
+  ["a socket's path", ["--listen", "/run/x.sock"], EXIT.usage, "--listen must be HOST:PORT"],
   ["a list that is not there", ["--nodes", "/nonexistent"], EXIT.failed, "/nonexistent"],
   ["an argument", ["now"], EXIT.usage, 'no argument "now"'],
 ])("%s is refused with what to do", async (_, args, exit, reason) => {

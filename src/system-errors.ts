@@ -1,0 +1,35 @@
+/** What the operating system has refused, in words. */
+import { shortageOf } from "./shortage.ts";
+
+const REASONS: Record<string, string> = {
+  EACCES: "permission is denied",
+  EPERM: "it is not permitted",
+  EISDIR: "it is a folder, and a file is wanted",
+  ENOTDIR: "a part of the path is a file, and a folder is wanted",
+  ENOENT: "there is no such file or folder",
+  EEXIST: "something else is there already",
+  ELOOP: "links lead in a circle",
+  ENAMETOOLONG: "the name is too long",
+  ECONNREFUSED: "nobody listens there",
+  ENOTFOUND: "no host has that name",
+  EIO: "the device has failed",
+};
+
+/** As `EMFILE: this process has no file descriptors left; raise ..`, or the error's own message where there is no more to say. */
+export function reasonOf(error: unknown): string {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  if (typeof code !== "string") return String(message ?? error);
+  const known = Object.hasOwn(REASONS, code) ? REASONS[code] : shortageOf(code, "this process");
+  return known === undefined ? String(message ?? error) : `${code}: ${known}`;
+}
+
+/** Whether the system refused something, rather than that our code is wrong. */
+export function isSystemError(error: unknown): error is Error & { code: string } {
+  if (!(error instanceof Error)) return false;
+  const { code, errno, syscall } = error as { code?: unknown; errno?: unknown; syscall?: unknown };
+  return (
+    typeof code === "string" &&
+    /^E[A-Z0-9]+$/.test(code) &&
+    (errno !== undefined || syscall !== undefined)
+  );
+}
