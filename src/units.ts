@@ -13,6 +13,9 @@ const FACTORS: Record<string, number> = {
   g: 1024 ** 3,
   gib: 1024 ** 3,
   gb: 1000 ** 3,
+  t: 1024 ** 4,
+  tib: 1024 ** 4,
+  tb: 1000 ** 4,
 };
 
 /**
@@ -43,7 +46,7 @@ export function formatBytes(bytes: number): string {
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
-const DURATION_MS: Record<string, number> = {
+const DURATION_MS = {
   ms: 1,
   s: 1000,
   m: 60_000,
@@ -51,20 +54,36 @@ const DURATION_MS: Record<string, number> = {
   h: 3_600_000,
   d: 86_400_000,
   w: 7 * 86_400_000,
-};
+} as const;
+
+/** Of numbers that may stand alone. */
+const UNIT_NAMES = { ms: "milliseconds", s: "seconds" } as const;
 
 /**
- * Milliseconds of `"30s"`, `"5m"`, `"1.5h"`, `"30d"` or `"250ms"`. `what` names the value in the error.
+ * Milliseconds of `"30s"`, `"5m"`, `"1.5h"`, `"30d"` or `"250ms"`. `what` names the value in the error. A number without a unit is
+ * refused, or is of the unit `bare`, where there is one.
  *
- * @throws {UsageError} when it is no duration; a number without a unit is none.
+ * @throws {UsageError} when it is no duration
  */
-export function parseDuration(duration: string | number, what: string): number {
-  const ms = durationMs(String(duration));
+export function parseDuration(
+  duration: string | number,
+  what: string,
+  bare?: keyof typeof UNIT_NAMES,
+): number {
+  const text = String(duration);
+  const ms = durationMs(bare !== undefined && /\d\s*$/.test(text) ? `${text}${bare}` : text);
   if (ms === undefined)
     throw new UsageError(
-      `${what} must be a duration such as 30s, 5m, 2h or 30d; it is ${JSON.stringify(duration)}`,
+      `${what} must be a duration such as 500ms, 30s, 5m, 2h or 30d${bare === undefined ? "" : `, or a number of ${UNIT_NAMES[bare]}`}; it is ${JSON.stringify(duration)}`,
     );
   return ms;
+}
+
+/** `90s` is `90s`, `7200000` ms is `2h`: in the largest unit that leaves a whole number, so that it can be read again. */
+export function formatDuration(ms: number): string {
+  const units = ["d", "h", "m", "s", "ms"] as const;
+  const unit = units.find((name) => ms > 0 && ms % DURATION_MS[name] === 0) ?? "ms";
+  return `${ms / DURATION_MS[unit]}${unit}`;
 }
 
 /**
@@ -86,11 +105,15 @@ export function parseMoment(moment: string | number, what: string, nowMs: number
 
 function durationMs(text: string): number | undefined {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/.exec(text);
-  const factor =
-    match && Object.hasOwn(DURATION_MS, match[2]!) ? DURATION_MS[match[2]!] : undefined;
-  if (!match || factor === undefined) return undefined;
+  const unit = match?.[2];
+  if (!match || !isUnit(unit)) return undefined;
+  const factor = DURATION_MS[unit];
   const ms = wholePart(Number(match[1]) * factor);
   return Number.isSafeInteger(ms) ? ms : undefined;
+}
+
+function isUnit(name: string | undefined): name is keyof typeof DURATION_MS {
+  return name !== undefined && Object.hasOwn(DURATION_MS, name);
 }
 
 const ISO =

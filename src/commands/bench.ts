@@ -14,8 +14,10 @@ import { parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
-import { flag, polling, readOptions, size, text, whole } from "./options.ts";
+import { addressOption, flag, polling, readOptions, size, text, whole } from "./options.ts";
 import { splitTarget } from "./target.ts";
+
+const MAX_RATE = 1_000_000;
 
 const Options = Type.Object({
   size: Type.Optional(size),
@@ -28,7 +30,7 @@ const Options = Type.Object({
       errorMessage: "must be copy or touch",
     }),
   ),
-  rate: Type.Optional(text),
+  rate: Type.Optional(whole(0, MAX_RATE)),
   depth: Type.Optional(whole(1, 1024)),
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
   coresPerWorker: Type.Optional(whole(1, MAX_LEASE_CORES)),
@@ -70,7 +72,7 @@ more of the machine than of rfaas; run it again on a quiet one.
 
 Times are whole round trips, where perftest's latency is half of one.`,
   options: [
-    { flag: "-s, --size <bytes>", description: "payload each way (default: 8; throughput: 64)" },
+    { flag: "-s, --size <size>", description: "payload each way (default: 8; throughput: 64)" },
     { flag: "-a, --all", description: "latency: all sizes from 2 B to 8 MiB" },
     {
       flag: "-n, --iters <n>",
@@ -127,6 +129,7 @@ Times are whole round trips, where perftest's latency is half of one.`,
     if (options.json && options.csv) throw new UsageError("--json and --csv exclude each other");
     if (options.module !== undefined && kind !== "latency")
       throw new UsageError("--module is for latency; leave it away");
+    addressOption("--node", options.node, "RFAAS_NODE");
     const format: Format = options.json ? "json" : options.csv ? "csv" : "table";
     const writer = new RowWriter(format);
     const write = (row: Row, warning?: string) => {
@@ -174,10 +177,11 @@ async function withNode(options: Options, measure: (rf: Invoker) => Promise<void
 
 function sizes(options: Options, fallback: number): number[] {
   if (options.all && options.size !== undefined)
-    throw new UsageError("-a and -s exclude each other");
+    throw new UsageError("--all and --size exclude each other");
   if (options.all) return ALL_SIZES;
-  const bytes = options.size === undefined ? fallback : parseBytes(options.size, "-s");
-  if (bytes > MAX_BYTES) throw new UsageError(`-s is at most 1GiB; it is ${bytes} bytes`);
+  const bytes = options.size === undefined ? fallback : parseBytes(options.size, "--size");
+  if (bytes > MAX_BYTES)
+    throw new UsageError(`--size is at most 1GiB; it is ${JSON.stringify(options.size)}`);
   return [bytes];
 }
 
@@ -187,7 +191,7 @@ async function latency(
   write: (row: Row, warning?: string) => void,
 ): Promise<void> {
   const mode = options.polling ?? "hot";
-  const rates = options.rate !== undefined ? [readRate(options.rate)] : DEFAULT_RATES[mode];
+  const rates = options.rate !== undefined ? [options.rate] : DEFAULT_RATES[mode];
   const pairs = options.pairs ?? DEFAULT_PAIRS;
   const { verbs } = readFabric(options);
   const floor = floorOf(rf.fabric, verbs);
@@ -288,13 +292,4 @@ function readTarget(target: string): { module: string; name: string } {
   if (name === undefined)
     throw new UsageError(`--module needs a function, as in --module ${module}#echo`);
   return { module, name };
-}
-
-function readRate(rate: string | number): number {
-  const value = Number(rate);
-  if (!Number.isInteger(value) || value < 0 || value > 1_000_000)
-    throw new UsageError(
-      `--rate must be a whole number of calls a second up to 1000000; it is ${JSON.stringify(rate)}`,
-    );
-  return value;
 }

@@ -4,7 +4,7 @@ import { UsageError } from "../errors.ts";
 import { fromDatabase, readDeviceDatabase } from "../fabric/device-database.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
 import type { FabricName } from "../protocol/messages.ts";
-import { text, whole } from "./options.ts";
+import { size, smallSizeOption, text, whole } from "./options.ts";
 
 export const fabricOptions = {
   fabric: Type.Optional(
@@ -15,7 +15,7 @@ export const fabricOptions = {
   device: Type.Optional(text),
   ibPort: Type.Optional(whole(1, 255)),
   gidIndex: Type.Optional(whole(0, 65_535)),
-  inlineMax: Type.Optional(whole(0, 4096)),
+  inlineMax: Type.Optional(size),
   devices: Type.Optional(text),
 };
 
@@ -28,26 +28,29 @@ export const fabricFlags = [
   { flag: "--ib-port <n>", description: "its port (default: the first that is active)" },
   { flag: "--gid-index <n>", description: "its GID (default: the best, IPv4 first)" },
   {
-    flag: "--inline-max <bytes>",
+    flag: "--inline-max <size>",
     description:
       "payloads that travel inside the work request (default: 256, or what the device can)",
   },
   { flag: "--devices <file>", description: "the original rFaaS's devices.json" },
 ];
 
+/** More than any device can. */
+const MAX_INLINE_BYTES = 4096;
+
 interface Given {
   fabric?: FabricName;
   device?: string | number;
   ibPort?: number;
   gidIndex?: number;
-  inlineMax?: number;
+  inlineMax?: string | number;
   devices?: string | number;
 }
 
 /** The fabric and what is wanted of it. Throws `UsageError` on options that contradict each other, or a wrong file. */
 export function readFabric(options: Given): { fabric?: FabricName; verbs: VerbsOptions } {
   const { fabric, ibPort, gidIndex } = options;
-  let { inlineMax } = options;
+  let inlineMax = smallSizeOption("--inline-max", options.inlineMax, MAX_INLINE_BYTES);
   let device = options.device === undefined ? undefined : String(options.device);
   if (options.devices !== undefined) {
     const path = String(options.devices);

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
-import { LAYOUT } from "../../ffi/layout.ts";
+import { LAYOUT, MAX_ARENA_BYTES } from "../../ffi/layout.ts";
 import { invoker } from "../client/invoker.ts";
 import type { AllocateOptions } from "../client/options/allocate-options.ts";
 import type { CallProgress } from "../client/options/call-options.ts";
@@ -9,13 +9,25 @@ import { nearNames } from "../client/near-names.ts";
 import type { LeaseEventOf } from "../client/lease-term.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
 import { MAX_LEASE_CORES } from "../protocol/messages.ts";
-import { parseBytes } from "../units.ts";
+import { reasonOf } from "../system-errors.ts";
+import { formatBytes, parseBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { parseValue, readInput, readPipedValue, valueOfNothing } from "./input.ts";
 import { toJson } from "./json-values.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
-import { flag, polling, readOptions, size, text, whole } from "./options.ts";
+import {
+  addressOption,
+  duration,
+  durationOption,
+  flag,
+  polling,
+  readOptions,
+  size,
+  tcpAddressOption,
+  text,
+  whole,
+} from "./options.ts";
 import { splitTarget } from "./target.ts";
 import {
   packageFlags,
@@ -36,7 +48,7 @@ const Options = Type.Object({
   workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
   coresPerWorker: Type.Optional(whole(1, MAX_LEASE_CORES)),
   polling: Type.Optional(polling),
-  deadline: Type.Optional(whole(1, 2 ** 31 - 1)),
+  deadline: Type.Optional(duration),
   timings: Type.Optional(flag),
   ...packageOptions,
   ...fabricOptions,
@@ -48,6 +60,12 @@ const MIN_OUTPUT_BYTES = 1024 * 1024;
 /** Room to begin with, for each value in flight. */
 const VALUE_BUFFER_BYTES = 8192;
 const STDOUT = 1;
+const DEADLINE = { bare: "ms", minimumMs: 1, maximumMs: 2 ** 31 - 1 } as const;
+
+/** What every call of the command is made with. */
+interface CallLimit {
+  deadlineMs?: number;
+}
 
 export const invoke: Command = {
   usage: "invoke <FILE[#function]>",
@@ -102,7 +120,10 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       description: "cores that a worker's threads and child processes have, billed (default: 1)",
     },
     { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
-    { flag: "--deadline <ms>", description: "give up on a call after so long (default: none)" },
+    {
+      flag: "--deadline <duration>",
+      description: "give up on a call after so long, as 5s or in milliseconds (default: none)",
+    },
     { flag: "--timings", description: "print on stderr where the time of the last call went" },
     ...packageFlags,
     ...fabricFlags,
@@ -123,6 +144,10 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
     const options = readOptions(Options, raw);
     const [module, named] = splitTarget(target);
+    const deadlineMs = durationOption("--deadline", options.deadline, DEADLINE);
+    const limit = deadlineMs === undefined ? {} : { deadlineMs };
+    addressOption("--node", options.node, "RFAAS_NODE");
+    tcpAddressOption("--manager", options.manager, "RFAAS_MANAGER");
 
     const given = await readInput(textOf(options.json), textOf(options.input));
     const bytes = given ?? new Uint8Array(0);
@@ -138,8 +163,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     const workers = options.workers ?? 1;
     const allocationFor = (inputBytes: number): AllocateOptions => ({
       workers,
-      // What a typed function needs is not known before it is called: as much for its input, and some to begin with.
-      memory: 2 * inputBytes + workers * (capacityFor(inputBytes) + VALUE_BUFFER_BYTES) + 4096,
+      memory: memoryFor(inputBytes, workers, capacityFor(inputBytes)),
       onLog: showLine,
       ...(options.coresPerWorker === undefined ? {} : { coresPerWorker: options.coresPerWorker }),
       ...(options.polling === undefined ? {} : { polling: options.polling }),
@@ -161,7 +185,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       await using roomy = larger
         ? await takeLease(module, allocationFor(text!.length), options)
         : undefined;
-      const result = await callTyped(roomy?.lease ?? lease, name, value, options);
+      const result = await callTyped(roomy?.lease ?? lease, name, value, limit, options);
       writeAll(destination, Buffer.from(`${result}\n`));
       if (destination !== STDOUT) closeSync(destination);
       return;
@@ -171,7 +195,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     const outputs = Array.from({ length: workers }, () =>
       lease.output(Uint8Array, capacityFor(bytes.length)),
     );
-    const result = await callRepeatedly(lease, name, input, outputs, options);
+    const result = await callRepeatedly(lease, name, input, outputs, limit, options);
     writeAll(destination, result);
     if (options.json !== undefined && destination === STDOUT && result.at(-1) !== 0x0a)
       writeAll(destination, Buffer.from("\n"));
@@ -179,12 +203,24 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
   },
 };
 
+/** For the input and each worker's result. Throws `UsageError` when that is more than a lease has. */
+function memoryFor(inputBytes: number, workers: number, capacity: number): number {
+  // What a typed function needs is not known before it is called: as much for its input, and some to begin with.
+  const bytes = 2 * inputBytes + workers * (capacity + VALUE_BUFFER_BYTES) + 4096;
+  if (bytes > MAX_ARENA_BYTES)
+    throw new UsageError(
+      `an input of ${formatBytes(inputBytes)} and ${formatBytes(capacity)} for the result of each of ${workers} workers are more than the 4 GiB of a lease; give a smaller --output-size or fewer --workers`,
+    );
+  return bytes;
+}
+
 /** Calls a typed function. Returns the result as JSON. */
 async function callTyped(
   lease: Lease,
   name: string,
   value: unknown,
-  { repeat = 1, deadline, timings }: Options,
+  limit: CallLimit,
+  { repeat = 1, timings }: Options,
 ): Promise<string> {
   if (timings)
     throw new UsageError(
@@ -192,7 +228,7 @@ async function callTyped(
     );
   const call = lease.function<unknown>(name);
   const options = {
-    ...(deadline === undefined ? {} : { deadlineMs: deadline }),
+    ...limit,
     onProgress: ({ fraction, message }: CallProgress) =>
       log.info(`${Math.round(100 * fraction)} %${message === undefined ? "" : ` ${message}`}`),
   };
@@ -270,9 +306,9 @@ async function callRepeatedly(
   name: string,
   input: Uint8Array<ArrayBuffer>,
   outputs: readonly Uint8Array<ArrayBuffer>[],
-  { repeat = 1, deadline, timings }: Options,
+  limit: CallLimit,
+  { repeat = 1, timings }: Options,
 ): Promise<Uint8Array> {
-  const limit = deadline === undefined ? {} : { deadlineMs: deadline };
   const startedNs = Bun.nanoseconds();
   for (let done = 0; done < repeat - 1;) {
     const batch = outputs.slice(0, repeat - 1 - done);
@@ -305,7 +341,7 @@ function openOutput(path: string): number {
     return openSync(path, "w");
   } catch (cause) {
     throw new EnvironmentError(
-      `cannot write --output ${path}: ${(cause as Error).message}; name a writable file, or - for stdout`,
+      `cannot write --output ${path}: ${reasonOf(cause)}; name a writable file, or - for stdout`,
       { cause },
     );
   }
@@ -321,7 +357,7 @@ function writeAll(fd: number, bytes: Uint8Array): void {
       if (code === "EAGAIN") continue;
       if (code === "EPIPE") return;
       throw new EnvironmentError(
-        `the result could not be written: ${(cause as Error).message}; free some space or choose another --output`,
+        `the result could not be written: ${reasonOf(cause)}; choose another --output`,
         { cause },
       );
     }

@@ -27,8 +27,8 @@ export class ManagerClient {
 
   /** `url` may leave out `http://`. Throws {@link UsageError}. */
   constructor(url: string, token?: string) {
-    const whole = /^https?:\/\//.test(url) ? url : `http://${url}`;
-    if (!URL.canParse(whole))
+    const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(url) ? url : `http://${url}`;
+    if (!/^https?:/i.test(whole) || !URL.canParse(whole))
       throw new UsageError(
         `--http must be a URL such as http://10.0.0.1:7801; it is ${JSON.stringify(url)}`,
       );

@@ -1,6 +1,7 @@
 /** `rfaas manager`: the node registry, the ledger and their HTTP interface, until a signal ends it. */
 import { Type } from "@sinclair/typebox";
 import { readNodeList } from "../client/node-list.ts";
+import { formatAddress, parseAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { type HttpServer, startHttp } from "../manager/http.ts";
 import { CurrentKey } from "../manager/current-key.ts";
@@ -14,7 +15,7 @@ import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state.ts
 import { keepWishes } from "../manager/wishes.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
-import { readOptions, text } from "./options.ts";
+import { readOptions, tcpAddressOption, text } from "./options.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:7800";
 
@@ -59,6 +60,10 @@ no proxy.`,
     if (args.length > 0)
       throw new UsageError(`manager takes no argument "${args[0]}"; see: rfaas help manager`);
     const options = readOptions(Options, raw);
+    const listen = formatAddress(
+      tcpAddressOption("--listen", options.listen) ?? parseAddress(DEFAULT_LISTEN),
+    );
+    const httpAddress = tcpAddressOption("--http", options.http);
     const registry = new Registry();
     const prices = options.prices === undefined ? undefined : readPrices(String(options.prices));
     const state = options.state === undefined ? defaultStateDir() : String(options.state);
@@ -76,11 +81,11 @@ no proxy.`,
     let server: ManagerServer | undefined;
     let http: HttpServer | undefined;
     try {
-      server = new ManagerServer(String(options.listen ?? DEFAULT_LISTEN), shared);
-      if (options.http !== undefined)
+      server = new ManagerServer(listen, shared);
+      if (httpAddress)
         http = await startHttp({
           ...shared,
-          listen: String(options.http),
+          listen: formatAddress(httpAddress),
           server,
           ...(prices ? { prices } : {}),
         });

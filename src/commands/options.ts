@@ -2,7 +2,8 @@
 import { type StaticDecode, type TSchema, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { UsageError } from "../errors.ts";
-import { parseBytes } from "../units.ts";
+import { type Address, parseAddress } from "../address.ts";
+import { formatBytes, formatDuration, parseBytes, parseDuration } from "../units.ts";
 
 /** A whole number within bounds. */
 export const whole = (minimum: number, maximum: number) =>
@@ -18,6 +19,9 @@ export const size = Type.Union([Type.String(), Type.Number()], {
 });
 
 export const text = Type.Union([Type.String(), Type.Number()], { errorMessage: "needs a value" });
+
+/** A duration such as `30s`; checked by {@link durationOption}. */
+export const duration = text;
 
 /** An option that may be given several times. */
 export const texts = Type.Union([text, Type.Array(text)], { errorMessage: "needs a value" });
@@ -60,10 +64,83 @@ function withNumbers(schema: TSchema, written: Record<string, unknown>): Record<
   const properties = (schema["properties"] ?? {}) as Record<string, TSchema>;
   const given: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(written)) {
-    const wanted = properties[name]?.["type"] === "integer" && typeof value === "string";
-    given[name] = wanted && String(Number(value)) === value ? Number(value) : value;
+    const isNumber =
+      properties[name]?.["type"] === "integer" &&
+      typeof value === "string" &&
+      /^-?[\d.]+$/.test(value) &&
+      String(Number(value)) === value;
+    given[name] = isNumber ? Number(value) : value;
   }
   return given;
+}
+
+/**
+ * Milliseconds of a duration option, or undefined when it was not given. A number without a unit is of the unit `bare`.
+ *
+ * @throws {UsageError} when it is no duration, or not from `minimumMs` to `maximumMs`
+ */
+export function durationOption(
+  name: string,
+  value: string | number | undefined,
+  limits: { bare?: "ms" | "s"; minimumMs: number; maximumMs: number },
+): number | undefined {
+  if (value === undefined) return undefined;
+  const ms = parseDuration(value, name, limits.bare);
+  const { minimumMs, maximumMs } = limits;
+  if (ms < minimumMs || ms > maximumMs)
+    throw new UsageError(
+      `${name} must be from ${formatDuration(minimumMs)} to ${formatDuration(maximumMs)}; it is ${JSON.stringify(value)}`,
+    );
+  return ms;
+}
+
+/**
+ * The address that an option names or, when it was not given, a variable of the environment; undefined when neither does.
+ *
+ * @throws {UsageError} that says which of them it was
+ */
+export function addressOption(
+  name: string,
+  value: string | number | undefined,
+  variable?: string,
+): Address | undefined {
+  const inherited = variable === undefined ? "" : (process.env[variable] ?? "");
+  const text = value === undefined ? inherited : String(value);
+  if (value === undefined && text === "") return undefined;
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${value === undefined ? variable : name}: ${error.message}`);
+  }
+}
+
+/** As {@link addressOption}, of what is reached by TCP only, such as a manager. */
+export function tcpAddressOption(
+  name: string,
+  value: string | number | undefined,
+  variable?: string,
+): (Address & { kind: "tcp" }) | undefined {
+  const address = addressOption(name, value, variable);
+  if (address?.kind !== "unix") return address;
+  throw new UsageError(
+    `${value === undefined ? variable : name} must be HOST:PORT; it is the path ${address.path}`,
+  );
+}
+
+/** Bytes of a size option that may be nothing at all, up to `maximum`. */
+export function smallSizeOption(
+  name: string,
+  value: string | number | undefined,
+  maximum: number,
+): number | undefined {
+  if (value === undefined || String(value) === "0") return value === undefined ? undefined : 0;
+  const bytes = parseBytes(value, name);
+  if (bytes > maximum)
+    throw new UsageError(
+      `${name} is at most ${formatBytes(maximum)}; it is ${JSON.stringify(value)}`,
+    );
+  return bytes;
 }
 
 /** Bytes of a size option, or undefined when it was not given. */

@@ -8,7 +8,7 @@ import { buildPackage } from "../package/builder.ts";
 import { formatBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
-import { flag, readOptions, text } from "./options.ts";
+import { addressOption, flag, readOptions, text } from "./options.ts";
 import {
   packageFlags,
   packageOptions,
@@ -125,6 +125,7 @@ async function rm(target: string | undefined, options: Options): Promise<void> {
 
 /** A private node has the cache of the user. */
 async function nodeOf(options: Options): Promise<Invoker> {
+  addressOption("--node", options.node, "RFAAS_NODE");
   return await invoker(options.node === undefined ? {} : { node: String(options.node) });
 }
 

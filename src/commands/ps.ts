@@ -1,6 +1,6 @@
 /** `rfaas ps`: the nodes of a cluster and the leases on them, or the leases of one node. */
 import { Type } from "@sinclair/typebox";
-import { parseAddress } from "../address.ts";
+import { type Address, formatAddress } from "../address.ts";
 import { ManagerSubscription } from "../client/manager-link.ts";
 import { NodeConnection } from "../client/node-connection.ts";
 import { UsageError } from "../errors.ts";
@@ -8,7 +8,7 @@ import type { Leases } from "../protocol/listing-messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../units.ts";
 import type { Command } from "./command.ts";
-import { flag, readOptions, text } from "./options.ts";
+import { addressOption, flag, readOptions, tcpAddressOption, text } from "./options.ts";
 import { printable, table } from "./table.ts";
 
 const Options = Type.Object({
@@ -85,11 +85,13 @@ async function openSource(named: {
   if (named.manager !== undefined && named.node !== undefined)
     throw new UsageError("--manager and --node exclude each other; name one of them");
   const token = process.env["RFAAS_TOKEN"] || null;
-  const env = (name: string) => process.env[name] ?? "";
-  const manager = String(named.manager ?? (named.node === undefined ? env("RFAAS_MANAGER") : ""));
-  if (manager !== "") return await openManager(manager, token);
-  const node = String(named.node ?? env("RFAAS_NODE"));
-  if (node !== "") return await openNode(node, token);
+  const manager =
+    named.node === undefined
+      ? tcpAddressOption("--manager", named.manager, "RFAAS_MANAGER")
+      : undefined;
+  if (manager) return await openManager(formatAddress(manager), token);
+  const node = addressOption("--node", named.node, "RFAAS_NODE");
+  if (node) return await openNode(node, token);
   throw new UsageError(
     "ps needs to know whom to ask; give --manager or --node, or set RFAAS_MANAGER or RFAAS_NODE",
   );
@@ -109,8 +111,8 @@ async function openManager(address: string, token: string | null): Promise<Sourc
   };
 }
 
-async function openNode(address: string, token: string | null): Promise<Source> {
-  const connection = await NodeConnection.connect(parseAddress(address), [], token);
+async function openNode(address: Address, token: string | null): Promise<Source> {
+  const connection = await NodeConnection.connect(address, [], token);
   const { cores, memoryBytes, version } = connection.welcome;
   return {
     async look() {

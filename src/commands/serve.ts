@@ -1,8 +1,8 @@
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
-import { type Address, defaultAddress, formatAddress, parseAddress } from "../address.ts";
+import { type Address, defaultAddress, formatAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Agent } from "../executor/agent.ts";
 import { Bookkeeper } from "../executor/bookkeeper.ts";
@@ -18,7 +18,19 @@ import { formatBytes } from "../units.ts";
 import type { Command } from "./command.ts";
 import { log } from "./log.ts";
 import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
-import { bytesOption, flag, polling, readOptions, size, text, whole } from "./options.ts";
+import {
+  addressOption,
+  bytesOption,
+  duration,
+  durationOption,
+  flag,
+  polling,
+  readOptions,
+  size,
+  tcpAddressOption,
+  text,
+  whole,
+} from "./options.ts";
 import { packageFlags, packageOptions, readPackageOptions } from "./package-options.ts";
 
 const Options = Type.Object({
@@ -27,7 +39,7 @@ const Options = Type.Object({
   listen: Type.Optional(text),
   polling: Type.Optional(polling),
   prewarm: Type.Optional(whole(0, 1024)),
-  drain: Type.Optional(whole(0, 86_400)),
+  drain: Type.Optional(duration),
   allowRemote: Type.Optional(flag),
   tokenKey: Type.Optional(text),
   manager: Type.Optional(text),
@@ -40,6 +52,9 @@ const Options = Type.Object({
   ...packageOptions,
   ...fabricOptions,
 });
+
+const DEFAULT_DRAIN_MS = 30_000;
+const MAX_DRAIN_MS = 86_400_000;
 
 export const serve: Command = {
   usage: "serve",
@@ -80,8 +95,9 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     },
     { flag: "--prewarm <n>", description: "host processes to keep ready (default: 1)" },
     {
-      flag: "--drain <seconds>",
-      description: "how long leases may go on after the first signal (default: 30)",
+      flag: "--drain <duration>",
+      description:
+        "how long leases may go on after the first signal, as 5m or in seconds (default: 30s)",
     },
     { flag: "--allow-remote", description: "serve clients on other machines, whoever they are" },
     { flag: "--token-key <file>", description: "public key that tokens must be signed with" },
@@ -121,14 +137,21 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const usual = defaultOffer(limits);
     const cores = options.cores ?? usual.cores;
     const memoryBytes = bytesOption("--memory", options.memory) ?? usual.memoryBytes;
-    const address =
-      options.listen === undefined ? defaultAddress() : parseAddress(String(options.listen));
+    const address = addressOption("--listen", options.listen) ?? defaultAddress();
+    const limitMs =
+      durationOption("--drain", options.drain, {
+        bare: "s",
+        minimumMs: 0,
+        maximumMs: MAX_DRAIN_MS,
+      }) ?? DEFAULT_DRAIN_MS;
+
+    const advertised = addressOption("--advertise", options.advertise);
 
     const { fabric, verbs } = readFabric(options);
     const fabrics = offerFabrics(fabric, verbs);
     // Before anything is started for nothing.
     if (options.manager !== undefined) {
-      parseAddress(String(options.manager));
+      tcpAddressOption("--manager", options.manager);
       nodeName(options.name);
     }
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
@@ -144,7 +167,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const packaging = readPackageOptions(options);
     if (watched === undefined && Object.keys(packaging).length > 0)
       throw new UsageError("--include and --external are for --watch; clients say what they send");
-    if (watched !== undefined && !existsSync(watched))
+    if (watched !== undefined && !statSync(watched, { throwIfNoEntry: false })?.isFile())
       throw new UsageError(`--watch: there is no file ${watched}; name a module`);
     const agent = new Agent({
       packages,
@@ -163,7 +186,6 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       await agent.drain(0);
       throw error;
     }
-    const limitMs = (options.drain ?? 30) * 1000;
     let bookkeeper: Bookkeeper | undefined;
     let signals = 0;
     const onSignal = (signal: string) => {
@@ -205,7 +227,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       bookkeeper = new Bookkeeper(agent, doorkeeper, {
         manager: String(options.manager),
         name: nodeName(options.name),
-        address: String(options.advertise ?? reachable(parseAddress(listener.address))),
+        address: advertised ? formatAddress(advertised) : reachable(address, listener.address),
         memoryBytes,
         fabrics: [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])],
         removalLimitMs: limitMs,
@@ -215,9 +237,9 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
 };
 
 /** A node that listens everywhere is found by its machine's name. */
-function reachable(address: Address): string {
-  const everywhere = address.kind === "tcp" && ["0.0.0.0", "::"].includes(address.host);
-  return formatAddress(everywhere ? { ...address, host: hostname() } : address);
+function reachable(asked: Address, listening: string): string {
+  const everywhere = asked.kind === "tcp" && ["0.0.0.0", "::"].includes(asked.host);
+  return everywhere ? `${hostname()}:${/\d+$/.exec(listening)![0]}` : listening;
 }
 
 function nodeName(given: string | number | undefined): string {

@@ -1,11 +1,15 @@
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import {
+  addressOption,
   bytesOption,
+  durationOption,
   flag,
   polling,
   readOptions,
   size,
+  smallSizeOption,
+  tcpAddressOption,
   text,
   whole,
 } from "../../src/commands/options.ts";
@@ -82,6 +86,87 @@ describe("whole", () => {
   test("includes both of its bounds", () => {
     expect(readOptions(Options, { cores: 1 })).toEqual({ cores: 1 });
     expect(readOptions(Options, { cores: 1024 })).toEqual({ cores: 1024 });
+  });
+});
+
+describe("numbers", () => {
+  test.each(["007", "1e9", "0x10", "+5", "5.0", "1_000", "NaN", "Infinity", ""])(
+    "refuses %p, which is not how one is written",
+    (cores) => {
+      expect(() => readOptions(Options, { cores })).toThrow(
+        `--cores must be a whole number from 1 to 1024; it is ${JSON.stringify(cores)}`,
+      );
+    },
+  );
+
+  test("takes a text that is one", () => {
+    expect(readOptions(Options, { cores: "4", node: "4", n: "0" })).toEqual({
+      ...{ cores: 4, node: "4", n: 0 },
+    });
+  });
+});
+
+describe("durationOption", () => {
+  const limits = { bare: "s", minimumMs: 0, maximumMs: 86_400_000 } as const;
+
+  test("is in milliseconds, or nothing when the option was not given", () => {
+    expect(durationOption("--drain", "5m", limits)).toBe(300_000);
+    expect(durationOption("--drain", "5", limits)).toBe(5_000);
+    expect(durationOption("--drain", undefined, limits)).toBeUndefined();
+  });
+
+  test.each([
+    ["2d", '--drain must be from 0ms to 1d; it is "2d"'],
+    [
+      "soon",
+      "--drain must be a duration such as 500ms, 30s, 5m, 2h or 30d, or a number of seconds",
+    ],
+    ["-1", "--drain must be a duration"],
+  ])("refuses %p", (value, message) => {
+    expect(() => durationOption("--drain", value, limits)).toThrow(UsageError);
+    expect(() => durationOption("--drain", value, limits)).toThrow(message);
+  });
+});
+
+describe("smallSizeOption", () => {
+  test("takes nothing at all, and no more than its maximum", () => {
+    expect(smallSizeOption("--inline-max", "0", 4096)).toBe(0);
+    expect(smallSizeOption("--inline-max", "4KiB", 4096)).toBe(4096);
+    expect(smallSizeOption("--inline-max", undefined, 4096)).toBeUndefined();
+    expect(() => smallSizeOption("--inline-max", "8KiB", 4096)).toThrow("is at most 4 KiB");
+  });
+});
+
+describe("addressOption", () => {
+  const before = process.env["RFAAS_NODE"];
+  afterEach(() => {
+    if (before === undefined) delete process.env["RFAAS_NODE"];
+    else process.env["RFAAS_NODE"] = before;
+  });
+
+  test("is what the option says, or else the environment, or nothing", () => {
+    process.env["RFAAS_NODE"] = "a:1";
+    const at = (host: string) => ({ kind: "tcp", host, port: 1 }) as const;
+    expect(addressOption("--node", "b:1", "RFAAS_NODE")).toEqual(at("b"));
+    expect(addressOption("--node", undefined, "RFAAS_NODE")).toEqual(at("a"));
+    expect(addressOption("--node", undefined)).toBeUndefined();
+    process.env["RFAAS_NODE"] = "";
+    expect(addressOption("--node", undefined, "RFAAS_NODE")).toBeUndefined();
+  });
+
+  test("says which of them is wrong", () => {
+    process.env["RFAAS_NODE"] = "tcp://a:1";
+    const wrong = (given?: string) => () => addressOption("--node", given, "RFAAS_NODE");
+    expect(wrong()).toThrow('RFAAS_NODE: "tcp://a:1" is no address');
+    expect(wrong("b")).toThrow('--node: "b" is no address');
+    expect(wrong("b")).toThrow(UsageError);
+  });
+
+  test("may have to be reached by TCP", () => {
+    expect(tcpAddressOption("--manager", "a:1")).toEqual({ kind: "tcp", host: "a", port: 1 });
+    expect(() => tcpAddressOption("--manager", "./a.sock")).toThrow(
+      "--manager must be HOST:PORT; it is the path ./a.sock",
+    );
   });
 });
 

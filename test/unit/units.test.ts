@@ -1,6 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { UsageError } from "../../src/errors.ts";
-import { formatBytes, parseBytes, parseDuration, parseMoment } from "../../src/units.ts";
+import {
+  formatBytes,
+  formatDuration,
+  parseBytes,
+  parseDuration,
+  parseMoment,
+} from "../../src/units.ts";
 
 describe("parseBytes", () => {
   test.each([
@@ -18,6 +24,8 @@ describe("parseBytes", () => {
     ["2GB", 2_000_000_000],
     ["1.5 MB", 1_500_000],
     ["1.5GiB", 1.5 * 1024 ** 3],
+    ["2TiB", 2 * 1024 ** 4],
+    ["1TB", 1e12],
     ["  8 KIB  ", 8192],
   ])("reads %p as %p bytes", (size, bytes) => {
     expect(parseBytes(size, "memory")).toBe(bytes);
@@ -49,7 +57,6 @@ describe("parseBytes", () => {
     "k",
     "5 apples",
     "5 constructor",
-    "1TiB",
     "NaN",
     "Infinity",
     "9007199254740992",
@@ -124,13 +131,48 @@ describe("parseDuration", () => {
 
   test("names the value, and says what it may be", () => {
     expect(() => parseDuration("soon", "--ttl")).toThrow(
-      '--ttl must be a duration such as 30s, 5m, 2h or 30d; it is "soon"',
+      '--ttl must be a duration such as 500ms, 30s, 5m, 2h or 30d; it is "soon"',
     );
   });
+
+  test.each<[string | number, "ms" | "s", number]>([
+    ["30", "s", 30_000],
+    [30, "s", 30_000],
+    ["1.5", "s", 1_500],
+    [" 30 ", "s", 30_000],
+    ["250", "ms", 250],
+    ["5s", "ms", 5_000],
+    ["250ms", "s", 250],
+  ])("reads %p as %s where that is the unit of a bare number", (duration, bare, ms) => {
+    expect(parseDuration(duration, "--drain", bare)).toBe(ms);
+  });
+
+  test.each(["", "s", "-1", "1e3", "0x10", "NaN", "Infinity", "5 s s", "1,5"])(
+    "refuses %p, bare numbers or not, and says what one would be",
+    (duration) => {
+      expect(() => parseDuration(duration, "--drain", "s")).toThrow(UsageError);
+      expect(() => parseDuration(duration, "--drain", "s")).toThrow(
+        "or a number of seconds; it is",
+      );
+    },
+  );
 
   test("refuses what no number holds exactly", () => {
     expect(() => parseDuration(`${"9".repeat(20)}w`, "--ttl")).toThrow(UsageError);
   });
+});
+
+test.each([
+  [0, "0ms"],
+  [1, "1ms"],
+  [1_500, "1500ms"],
+  [90_000, "90s"],
+  [300_000, "5m"],
+  [7_200_000, "2h"],
+  [86_400_000, "1d"],
+])("a duration of %p ms is written as %p, and read again", (ms, text) => {
+  expect(formatDuration(ms)).toBe(text);
+  expect(parseDuration(text, "x")).toBe(ms);
 });
 
 describe("parseMoment", () => {
