@@ -5,7 +5,8 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { restrictThread } from "../../ffi/system.ts";
 
-const ENGINE_THREADS = /^(JITWorker|HeapHelper|mi-scavenger|JSCWarmUp|s Signal Sender|Bun Pool)/;
+const ENGINE_THREADS =
+  /^(JITWorker|HeapHelper|mi-scavenger|JSCWarmUp|s Signal Sender|ollector Thread|Bun Pool)/;
 
 /** Lets the engine's threads of this process run anywhere; those of functions stay where they are. */
 export function freeHelperThreads(): void {

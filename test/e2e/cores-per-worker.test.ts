@@ -1,6 +1,6 @@
 /** What a lease with several cores for each worker gets, sees, holds and pays. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseCpuList } from "../../src/executor/cgroup.ts";
 import { usableCpus } from "../../ffi/system.ts";
@@ -48,6 +48,36 @@ describe("a worker of one core", () => {
     expect(seen).toMatchObject({ nproc: 1, childAllowed: cpu, allowed: cpu, atLoad: cpu });
   }, 60_000);
 });
+
+test("the engine's own threads do not wait behind a loop that spins, whoever has started them", async () => {
+  // What it does while it loads makes the engine compile and collect.
+  const busy = scratch.file(
+    "busy.ts",
+    `let kept: number[][] = [];
+    const step = (i: number) => { kept.push(new Array(100).fill(i)); if (kept.length > 1000) kept = []; return kept.length % 7; };
+    let sum = 0;
+    for (let i = 0; i < 300_000; i++) sum += step(i);
+    export function total(_: Uint8Array, output: Uint8Array): number { output[0] = sum & 255; return 1; }`,
+  );
+  await using lease = await rf.allocate(busy, { memory: "1MiB", polling: "hot" });
+  if (lease.cpus[0]! < 0 || usableCpus().length < 2)
+    return console.error("SKIPPED: another node of this machine has the CPU that this test needs");
+  const masks = (): string[] =>
+    readdirSync(`/proc/${lease.hostPid}/task`).flatMap((thread) => {
+      try {
+        const status = readFileSync(`/proc/${lease.hostPid}/task/${thread}/status`, "utf8");
+        const name = /^Name:\s*(.*)$/m.exec(status)![1]!;
+        const mask = /^Cpus_allowed_list:\s*(\S+)/m.exec(status)![1]!;
+        return /^(JITWorker|HeapHelper|ollector Thread)/.test(name) ? [mask] : [];
+      } catch {
+        return [];
+      }
+    });
+  await until(
+    () => masks().length > 0 && !masks().includes(String(lease.cpus[0])),
+    "the engine's threads may run elsewhere",
+  );
+}, 60_000);
 
 describe("a worker of two cores", () => {
   test("sees two, and so does what its functions start", async () => {
