@@ -345,6 +345,8 @@ export class WorkerLane implements CallDriver {
       Math.max(1, Math.ceil(Math.min(limitMs, OTHERS_POLL_MS))),
     );
     if (result !== STATUS.pending) return this.#settle(slot, result);
+    // So short a wait does not look whether anybody can still answer.
+    if (this.endStranded()) return;
     // The worker may not go on before the results of others have been taken.
     this.harvest();
     for (const call of [...this.#flight, ...this.#queue])

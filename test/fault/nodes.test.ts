@@ -139,7 +139,7 @@ describe("a served node", () => {
     await using hot = await rf.allocate(GOOD, { polling: "hot" });
     const view = hot.input(Uint32Array, 2);
     const children = descendants(node.pid);
-    const awaited = hot.submit("pending", view, view).then(
+    const awaited = hot.submit("pending", view, view, { deadlineMs: 60_000 }).then(
       () => null,
       (error) => error,
     );
