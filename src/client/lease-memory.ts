@@ -6,7 +6,7 @@
  */
 import { HEADED } from "../../ffi/layout.ts";
 import { LeaseLost, OutOfLeaseMemory, UsageError } from "../errors.ts";
-import type { MemoryPin } from "../fabric/attachment.ts";
+import type { MemoryPin } from "../fabric/memory-pin.ts";
 import { Arena } from "./arena.ts";
 import { show } from "./options/show.ts";
 import { Place } from "./place.ts";

@@ -6,7 +6,7 @@
  * (microseconds a page), so what is pinned stays so after its last user has let it go, until the room is needed.
  */
 import { UsageError } from "../errors.ts";
-import type { MemoryPin } from "../fabric/attachment.ts";
+import type { MemoryPin } from "../fabric/memory-pin.ts";
 import { Place } from "./place.ts";
 
 /** The lease's side: a place in its memory for each piece, and the fabric that may use it where it is. */

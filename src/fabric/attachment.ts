@@ -2,12 +2,7 @@
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import type { Region } from "../../ffi/region.ts";
 import type { RfaasError } from "../errors.ts";
-
-export interface MemoryPin {
-  /** Makes memory known as what lies at `offset` of the region's arena. Throws {@link UsageError} or {@link EnvironmentError}. */
-  register(offset: number, memory: ArrayBufferView): void;
-  unregister(offset: number): void;
-}
+import type { MemoryPin } from "./memory-pin.ts";
 
 export interface Attachment {
   readonly region: Region;
