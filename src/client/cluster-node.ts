@@ -20,8 +20,8 @@ export interface ClusterNodeInfo {
   leases?: number;
 }
 
-/** Opens a connection to a node. */
-export type Connect = (address: string) => Promise<Invoker>;
+/** Opens a connection to a node, unless the signal aborts. */
+export type Connect = (address: string, signal: AbortSignal) => Promise<Invoker>;
 
 /** A node that does not say what it has free within this time is taken for dead, for now. */
 const LOOK_LIMIT_MS = 2000;
@@ -50,7 +50,7 @@ export class ClusterNode {
   #problem: RfaasError | undefined;
   #failures = 0;
   #retryAtMs = 0;
-  #closed = false;
+  readonly #ended = new AbortController();
 
   constructor(info: ClusterNodeInfo, connect: Connect, changed: (node: ClusterNode) => void) {
     this.name = info.name;
@@ -76,7 +76,7 @@ export class ClusterNode {
 
   /** Whether it may be asked for leases, or for what it has free. */
   get open(): boolean {
-    if (this.#closed || this.info.address === "") return false;
+    if (this.#ended.signal.aborted || this.info.address === "") return false;
     if (this.#problem) return performance.now() >= this.#retryAtMs;
     return this.info.state === "up" || this.info.state === "expected";
   }
@@ -164,7 +164,7 @@ export class ClusterNode {
 
   /** Ends the connection. Leases on it are to be released before. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#ended.abort(new Error("the cluster was closed"));
     const connections = [...this.#former, ...(this.#connection ? [this.#connection] : [])];
     this.#drop();
     await Promise.all(
@@ -179,7 +179,7 @@ export class ClusterNode {
 
   #invoker(): Promise<Invoker> {
     if (this.#connection) return this.#connection;
-    const connection = this.#connect(this.info.address);
+    const connection = this.#connect(this.info.address, this.#ended.signal);
     connection.catch(() => this.#drop());
     this.#connection = connection;
     return connection;

@@ -22,6 +22,7 @@ import type { ClusterNode } from "./cluster-node.ts";
 import type { Lease } from "./lease.ts";
 import type { AllocateOptions } from "./options/allocate-options.ts";
 import type { Turn, Turns } from "./turns.ts";
+import { LinkedSignal, throwIfAborted, untilAborted } from "./waiting.ts";
 
 /** What a request needs of its cluster. */
 export interface ClusterView {
@@ -99,24 +100,16 @@ export class Gathering<Module> {
   /** All leases, in the order in which they were granted. When it throws, nothing is held. */
   async run(): Promise<Gathered<Module>[]> {
     const turn = this.#cluster.turns.enter();
-    const stopped = Promise.withResolvers<never>();
-    stopped.promise.catch(() => {});
-    const signals = [this.#cluster.closed, this.#options.signal].filter((one) => one !== undefined);
-    const stop = (): void => {
-      const first = signals.find(({ aborted }) => aborted);
-      if (first) stopped.reject(first.reason);
-    };
-    for (const signal of signals) signal.addEventListener("abort", stop);
-    stop();
+    using stop = new LinkedSignal(this.#cluster.closed, this.#options.signal);
     try {
-      return await Promise.race([stopped.promise, this.#gather(turn)]);
+      throwIfAborted(stop.signal);
+      return await untilAborted(this.#gather(turn), stop.signal);
     } catch (error) {
       this.#over = true;
       this.#stopped.abort(error);
       await this.#giveBack();
       throw error;
     } finally {
-      for (const signal of signals) signal.removeEventListener("abort", stop);
       turn.leave();
     }
   }

@@ -196,7 +196,7 @@ async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoke
       ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
     };
     return await openCluster(options, {
-      connect: (node) => invoker({ ...each, node }),
+      connect: (node, signal) => invoker({ ...each, node, signal }),
       defaultMemoryBytes: DEFAULT_MEMORY_BYTES,
     });
   }

@@ -13,7 +13,7 @@ import type { MapOptions } from "./options/call-options.ts";
 import { mayRunAgain } from "./retry.ts";
 import { Ring } from "./ring.ts";
 import type { LeaseParts } from "./submission.ts";
-import { reasonOf, throwIfAborted } from "./waiting.ts";
+import { onAbort, reasonOf, throwIfAborted } from "./waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 /** Inputs that are taken ahead of their results, for each call that may be in flight: a slow one holds up few others. */
@@ -72,7 +72,7 @@ export class Mapping<Value, Result, Yielded = Result>
   #turnedNs = 0;
   #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
   #onDrained: (() => void) | undefined;
-  readonly #onAbort = () => this.#aborted();
+  #endHearing: () => void = () => {};
 
   constructor(
     leases: readonly LeaseParts[],
@@ -156,7 +156,7 @@ export class Mapping<Value, Result, Yielded = Result>
       items: new Ring(maxAhead + 1),
       maxAhead,
     };
-    signal?.addEventListener("abort", this.#onAbort);
+    if (signal) this.#endHearing = onAbort(signal, () => this.#aborted());
     this.#turnedNs = Bun.nanoseconds();
     return this.#running;
   }
@@ -420,7 +420,6 @@ export class Mapping<Value, Result, Yielded = Result>
   }
 
   async #windUp({ source, stations }: Running<Value, Result>): Promise<void> {
-    const { signal } = this.#options;
     try {
       const closed = source.close();
       closed.catch(() => {});
@@ -434,7 +433,7 @@ export class Mapping<Value, Result, Yielded = Result>
     } finally {
       this.#follow(false);
       clearTimeout(this.#deadlineTimer);
-      signal?.removeEventListener("abort", this.#onAbort);
+      this.#endHearing();
       stations.close();
     }
   }

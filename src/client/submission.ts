@@ -10,7 +10,7 @@ import { type SubmitOptions, checkSubmitOptions } from "./options/call-options.t
 import { Picking } from "./picking.ts";
 import type { Reactor } from "./reactor.ts";
 import { mayRunAgain } from "./retry.ts";
-import { reasonOf } from "./waiting.ts";
+import { onAbort, reasonOf } from "./waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 /** What calls of a lease are made of. */
@@ -156,12 +156,12 @@ export class Submission {
         ? undefined
         : setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs);
     const abort = () => giveUp(reasonOf(signal!));
-    signal?.addEventListener("abort", abort, { once: true });
+    const endHearing = signal && onAbort(signal, abort);
     const { cleanUp } = call;
     call.cleanUp = () => {
       cleanUp?.();
       clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
+      endHearing?.();
     };
   }
 }

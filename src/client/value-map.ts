@@ -4,7 +4,7 @@ import { type Settled, type Source, termsOf } from "./map-options.ts";
 import { MapSource } from "./map-source.ts";
 import { MapOptions, type SubmitOptions, ValueBroadcastOptions } from "./options/call-options.ts";
 import { readOptions } from "./options/read.ts";
-import { reasonOf } from "./waiting.ts";
+import { onAbort, reasonOf } from "./waiting.ts";
 
 /** Ways to make many calls of one function. */
 export interface ManyCalls<Input, Output> {
@@ -118,7 +118,7 @@ async function* mapValues(
       return false;
     }
   };
-  signal?.addEventListener("abort", tell);
+  const endHearing = signal && onAbort(signal, tell);
   try {
     for (let index = 0; ;) {
       while (items.length < concurrency && !signal?.aborted && take()) {
@@ -144,7 +144,7 @@ async function* mapValues(
       changed = Promise.withResolvers();
     }
   } finally {
-    signal?.removeEventListener("abort", tell);
+    endHearing?.();
     try {
       await source.close();
     } finally {

@@ -1,4 +1,5 @@
 /** Waiting that ends early: because a program's signal says so, or because it has taken too long. */
+import { notify } from "./notify.ts";
 
 /** How long a node or a manager may take to be reached and to greet. */
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -14,6 +15,15 @@ export const DEFAULT_PATIENCE: Patience = { timeoutMs: DEFAULT_CONNECT_TIMEOUT_M
 /** What a promise rejects with that its program has given up. */
 export const reasonOf = (signal: AbortSignal): unknown =>
   signal.reason ?? new DOMException("the operation was aborted", "AbortError");
+
+/**
+ * Calls `listener` when the signal aborts. Returns what ends that. The signal may be an object of the program's own: what its methods
+ * throw is the program's, and harms no call.
+ */
+export function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  notify(() => signal.addEventListener("abort", listener));
+  return () => notify(() => signal.removeEventListener("abort", listener));
+}
 
 /** Throws the reason of a signal that has aborted. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
@@ -31,7 +41,7 @@ export async function untilAborted<T>(
   if (!signal) return await promise;
   const aborted = Promise.withResolvers<never>();
   const abort = (): void => aborted.reject(reasonOf(signal));
-  signal.addEventListener("abort", abort);
+  const end = onAbort(signal, abort);
   if (signal.aborted) abort();
   try {
     return await Promise.race([aborted.promise, promise]);
@@ -39,7 +49,7 @@ export async function untilAborted<T>(
     promise.then(undo).catch(() => {});
     throw error;
   } finally {
-    signal.removeEventListener("abort", abort);
+    end();
   }
 }
 
@@ -63,6 +73,7 @@ export async function within<T>(
 export class LinkedSignal implements Disposable {
   readonly #controller = new AbortController();
   readonly #sources: readonly AbortSignal[];
+  readonly #ends: readonly (() => void)[];
   readonly #abort = (): void => {
     const first = this.#sources.find(({ aborted }) => aborted);
     if (first) this.#controller.abort(reasonOf(first));
@@ -70,7 +81,7 @@ export class LinkedSignal implements Disposable {
 
   constructor(...sources: readonly (AbortSignal | undefined)[]) {
     this.#sources = sources.filter((source) => source !== undefined);
-    for (const source of this.#sources) source.addEventListener("abort", this.#abort);
+    this.#ends = this.#sources.map((source) => onAbort(source, this.#abort));
     this.#abort();
   }
 
@@ -79,6 +90,6 @@ export class LinkedSignal implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const source of this.#sources) source.removeEventListener("abort", this.#abort);
+    for (const end of this.#ends) end();
   }
 }

@@ -5,7 +5,7 @@ import { NO_OPTIONS, wholeDeadline } from "../client/call-options.ts";
 import type { LeaseMemory } from "../client/lease-memory.ts";
 import { notify } from "../client/notify.ts";
 import { type SubmitOptions, checkSubmitOptions } from "../client/options/call-options.ts";
-import { reasonOf } from "../client/waiting.ts";
+import { onAbort, reasonOf } from "../client/waiting.ts";
 import { functionErrorFrom } from "../client/remote-error.ts";
 import { mayRunAgain } from "../client/retry.ts";
 import { toErrorRecord, wrongResult } from "../executor/error-record.ts";
@@ -98,10 +98,10 @@ export class InProcessCalls {
         : undefined;
     const { signal } = options;
     const abort = (): void => giveUp(reasonOf(signal!));
-    signal?.addEventListener("abort", abort, { once: true });
+    const endHearing = signal && onAbort(signal, abort);
     call.cleanUp = () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
+      endHearing?.();
     };
     if (signal?.aborted) abort();
     else void this.#run(call, name, index, input, output, options, given.signal);

@@ -4,9 +4,10 @@
  */
 import { UsageError } from "../errors.ts";
 import { FunctionTable } from "../client/function-table.ts";
-import { LeaseMemory } from "../client/lease-memory.ts";
+import { LeaseMemory, requireView } from "../client/lease-memory.ts";
 import { type FunctionOf, type TypedNameOf, openFunction } from "../client/typed-function.ts";
 import { readOptions } from "../client/options/read.ts";
+import { show } from "../client/options/show.ts";
 import type { LoadedModule } from "../executor/loaded-module.ts";
 import { functionsOf } from "../executor/loaded-module.ts";
 import type { LogLevel } from "../function/context.ts";
@@ -57,6 +58,10 @@ export async function testWorker<Module extends object>(
   options?: TestWorkerOptions,
 ): Promise<TestWorker<Module>> {
   const read = readOptions("testWorker", TestWorkerOptions, options);
+  if (typeof module !== "object" || module === null)
+    throw new UsageError(
+      `testWorker needs the module's namespace (import * as module); it is ${show(module)}`,
+    );
   const loaded = await functionsOf(module as Record<string, unknown>, "the module");
   const worker = new TestWorker<Module>(loaded, read);
   await worker.restart();
@@ -138,6 +143,7 @@ export class TestWorker<Module> implements AsyncDisposable {
       given,
     );
     const index = this.#functions.indexOf(name);
+    requireView(input, "the input");
     const from = this.#memory.allocate(Uint8Array, input.byteLength);
     const to = this.#memory.allocate(Uint8Array, outputBytes);
     from.set(new Uint8Array(input.buffer, input.byteOffset, input.byteLength));

@@ -80,6 +80,29 @@ describe("a listener that throws", () => {
     LIMIT_MS,
   );
 
+  test(
+    "or a signal whose methods throw, does no harm to the call or to the lease",
+    async () => {
+      const { said, exitCode } = await runClient(`
+        process.on("uncaughtException", (error) => say("uncaught " + error.message));
+        const rf = await invoker({ cores: 1 });
+        const fail = (what) => () => { throw new Error(what); };
+        const signal = { aborted: false, addEventListener: fail("add"), removeEventListener: fail("remove") };
+        const lease = await rf.allocate(FUNCTIONS + "/good.ts", { polling: "warm", signal });
+        const [input, output] = [lease.input(Uint8Array, 8), lease.output(Uint8Array, 8)];
+        for (let i = 0; i < 3; i++) say(await lease.submit("soon", input, output, { signal }));
+        say((await Array.fromAsync(lease.map("echo", [new Uint8Array(8)], { signal }))).length);
+        await lease.renew({ signal });
+        say((await rf.status({ signal })).leases);
+        await rf.close();
+      `);
+      expect(exitCode).toBe(0);
+      expect(said.filter((line) => line === "uncaught add").length).toBeGreaterThanOrEqual(7);
+      expect(said.filter((line) => typeof line === "number")).toEqual([8, 8, 8, 1, 1]);
+    },
+    LIMIT_MS,
+  );
+
   test("cannot change what the next listener hears", async () => {
     await using held = await lease();
     const heard: string[] = [];

@@ -100,6 +100,25 @@ describe("a node that does not answer", () => {
     LIMIT_MS,
   );
 
+  test(
+    "keeps no cluster from being closed that still tries to reach it",
+    async () => {
+      using deaf = await DeafListener.open();
+      const { said, exitCode } = await runClient(
+        `
+        const rf = await invoker({ nodes: [process.env.DEAF], connectTimeoutMs: 600_000 });
+        say(failure(await rf.allocate("rfaas:echo", { timeoutMs: 100 }).catch((error) => error)).name);
+        await rf.close();
+        say("closed");
+        `,
+        { env: { DEAF: deaf.address }, limitMs: 30_000 },
+      );
+      expect(said).toEqual(["NodeUnreachable", "closed"]);
+      expect(exitCode).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
   test("and is no rfaas node, or hangs, is given up and disconnected", async () => {
     const server = silentServer();
     try {
