@@ -12,16 +12,19 @@ export const WORKER_ENTRY_POINTS = [
 /** Starts a thread that runs functions. Throws, with the system's code, when there may be no more threads. */
 export function startFunctionWorker(name: string): Worker {
   const data: ShimWorkerData = { rfaasShim: shimPath() };
-  const options: WorkerOptions = { name, workerData: data };
+  return started(new URL("./function-worker.ts", import.meta.url), { name, workerData: data });
+}
+
+/** Starts a thread that works on the files of packages. Throws as {@link startFunctionWorker}. */
+export function startPackageThread(data: PackageThreadData): Worker {
+  const options: WorkerOptions = { name: "packages", workerData: data };
+  return started(new URL("./executor/package-thread.ts", import.meta.url), options);
+}
+
+function started(entry: URL, options: WorkerOptions): Worker {
   try {
-    return new Worker(new URL("./function-worker.ts", import.meta.url), options);
+    return new Worker(entry, options);
   } catch (cause) {
     throw Object.assign(new Error("no thread can be started", { cause }), { code: "EAGAIN" });
   }
-}
-
-/** Starts a thread that works on the files of packages. */
-export function startPackageThread(data: PackageThreadData): Worker {
-  const options: WorkerOptions = { name: "packages", workerData: data };
-  return new Worker(new URL("./executor/package-thread.ts", import.meta.url), options);
 }

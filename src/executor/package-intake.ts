@@ -221,17 +221,8 @@ function explain(error: unknown): { code: string; message: string } {
       code: "RFAAS_PACKAGE_CACHE_FULL",
       message: `the disk of the node's package cache is full (${code}); free some of it, or choose another one with rfaas serve --cache DIR`,
     };
-  const failed = (what: string): { code: string; message: string } => ({
+  return {
     code: "RFAAS_PACKAGE_CACHE_FAILED",
-    message: what,
-  });
-  if (code === "EMFILE" || code === "ENFILE")
-    return failed(
-      `the node has no file descriptors left (${code}); raise its limit with ulimit -n`,
-    );
-  if (code === "EFBIG")
-    return failed(`the node may not write files so long (${code}); raise its limit with ulimit -f`);
-  return failed(
-    `the node cannot write its package cache (${message}); check the folder, or choose another one with rfaas serve --cache DIR`,
-  );
+    message: `the node cannot write its package cache (${message}); check the folder, or choose another one with rfaas serve --cache DIR`,
+  };
 }

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { EnvironmentError, RfaasError } from "../errors.ts";
 import type { StoredPackage } from "../protocol/package-messages.ts";
+import { shortageOfDescriptors } from "../shortage.ts";
 import { startPackageThread } from "../workers.ts";
 import { openCacheFolder } from "./cache-folder.ts";
 import { PackageCache, type PackageCacheOptions, type PackageUse } from "./package-cache.ts";
@@ -18,6 +19,9 @@ import type {
   Progress,
 } from "./package-orders.ts";
 import { PackageUsers } from "./package-users.ts";
+
+/** What a thread opens for itself, and some files. */
+const THREAD_DESCRIPTORS = 16;
 
 /** With two hundred files or less: looked for on the spot, in less time than a thread takes to start. */
 const SMALL_MANIFEST_BYTES = 32 * 1024;
@@ -134,8 +138,10 @@ export class PackageStore {
   #running(): PackageThread {
     // The same folder as ours, wherever the environment leads by then.
     const folder = dirname(this.folder);
-    if (this.#thread?.ended) this.#thread = undefined;
-    return (this.#thread ??= new PackageThread({ ...this.#options, folder }));
+    if (this.#thread && !this.#thread.ended) return this.#thread;
+    const why = shortageOfDescriptors("the node", THREAD_DESCRIPTORS);
+    if (why) throw new EnvironmentError(`the node cannot start its thread for packages: ${why}`);
+    return (this.#thread = new PackageThread({ ...this.#options, folder }));
   }
 
   /** One that was here, and still is. */
