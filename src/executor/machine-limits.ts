@@ -36,15 +36,13 @@ export function machineLimits(machine: Machine = thisMachine()): MachineLimits {
   const inSet = affinity.filter((cpu) => cgroup.cpuSet?.cpus.includes(cpu) ?? true);
   // Both come from the kernel; where they contradict each other, the mask is what threads really get.
   const usable = inSet.length > 0 ? inSet : [...affinity];
-  const cores: Figure[] = [
-    { value: Math.max(1, cpuCount), from: "the machine's CPUs" },
-    { value: affinity.length, from: `the affinity mask leaves ${list(affinity)}` },
-  ];
-  if (cgroup.cpuSet)
-    cores.push({
-      value: usable.length,
-      from: `${cgroup.cpuSet.from} leaves ${list(usable)}`,
-    });
+  const cores: Figure[] = [{ value: Math.max(1, cpuCount), from: "the machine's CPUs" }];
+  // Before the mask, which follows from it: the cause is named.
+  if (cgroup.cpuSet) {
+    const { cpus: inGroup, from } = cgroup.cpuSet;
+    cores.push({ value: inGroup.length, from: `${from} leaves ${list(inGroup)}` });
+  }
+  cores.push({ value: affinity.length, from: `the affinity mask leaves ${list(affinity)}` });
   if (cgroup.cpus)
     cores.push({ value: Math.floor(cgroup.cpus.value), from: quotaInWords(cgroup.cpus) });
   const memory: Figure[] = [{ value: machine.memoryBytes, from: "the machine's memory" }];
@@ -53,7 +51,7 @@ export function machineLimits(machine: Machine = thisMachine()): MachineLimits {
   const fewest = least(cores);
   return {
     cpus: usable,
-    cores: { ...fewest, value: Math.max(1, fewest.value) },
+    cores: { ...fewest, value: Math.max(1, Math.min(fewest.value, usable.length)) },
     memoryBytes: least(memory),
     cpuTime: cgroup.cpus && { value: cgroup.cpus.value, from: quotaInWords(cgroup.cpus) },
     tasksLeft: cgroup.tasks && {

@@ -138,6 +138,18 @@ const EMSCRIPTEN: Record<string, Served[]> = {
   emscripten_date_now: [served("() -> f64", () => () => Date.now())],
   _emscripten_get_now_is_monotonic: [served("() -> i32", () => () => 1)],
   emscripten_random: [served("() -> f32", () => () => Math.random())],
+  getentropy: [
+    served("(i32, i32) -> i32", ({ memory }) => (to, bytes) => {
+      if (bytes! >>> 0 > 256) return -1;
+      crypto.getRandomValues(new Uint8Array(memory().buffer, to! >>> 0, bytes! >>> 0));
+      return 0;
+    }),
+  ],
+  __handle_stack_overflow: [
+    served("(i32) -> ()", () => () => {
+      throw new WasmAbort("the module's stack has overflowed; build it with a larger -sSTACK_SIZE");
+    }),
+  ],
   _emscripten_runtime_keepalive_clear: [served("() -> ()", () => () => {})],
 };
 for (const name of ["_emscripten_memcpy_js", "emscripten_memcpy_js", "emscripten_memcpy_big"])
@@ -214,7 +226,7 @@ function advice({ module, name }: WasmImport): string {
       "it is a side module: link it as a whole (without -sSIDE_MODULE, -shared)",
     ],
     [
-      /^env\.(emscripten_|_emscripten_|__asyncjs|em_js|emscripten_asm)/,
+      /^env\.(emscripten_|_emscripten_|__asyncjs|em_js|emscripten_asm)|^env\.\w+_js$/,
       "it needs emscripten's JavaScript: build with -sSTANDALONE_WASM --no-entry, without EM_JS and asyncify",
     ],
     [

@@ -58,10 +58,12 @@ export function neededLibraries(
 
 function locate(name: string, from: string, searchPaths: readonly string[]): string | undefined {
   const folder = dirname(from);
+  // A link to a library is often beside others than the library itself.
+  const home = dirname(realpathSync(from));
   // What is named by a path was linked so because it has no other name.
   const file = basename(name);
   const folders = searchPaths.map((path) => path.replace(/\$(ORIGIN|\{ORIGIN\})/g, folder));
-  const places = [...folders.filter((path) => path.startsWith("/")), folder];
+  const places = [...folders.filter((path) => path.startsWith("/")), folder, home];
   return places
     .filter((place) => !SYSTEM_FOLDER.test(place))
     .map((place) => join(place, file))

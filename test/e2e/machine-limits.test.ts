@@ -152,6 +152,16 @@ describe("a cgroup", () => {
     expect(await served(wrap)).toContain("serving 1 cores");
   }, 120_000);
 
+  test("that is bound to some CPUs is named for it, and not the mask that follows from it", () => {
+    const cpu = String(usableCpus()[0]);
+    const files = { "cpuset.mems": "0", "cpuset.cpus": cpu };
+    const folder = group("cpuset", "cpuset", files);
+    if (!folder) return skip("cgroups for CPUs cannot be made here");
+    const { found } = doctor((command) => inside([folder], command)).get("cores")!;
+    expect(found).toContain(`1 usable CPUs (${cpu}), 1 to lease: ${folder}/cpuset.`);
+    expect(found).toContain(`leaves CPUs ${cpu}`);
+  }, 60_000);
+
   test("that limits processes is told of", () => {
     const folder = group("pids", "pids", { "pids.max": "100" });
     if (!folder) return skip("cgroups for processes cannot be made here");

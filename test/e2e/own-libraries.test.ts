@@ -88,6 +88,14 @@ describe("a library that another one needs comes along", () => {
     expect(await call(path, { workers: 2, gone: folder })).toEqual([7, 7]);
   });
 
+  test("from beside the file that a link leads to", async () => {
+    beside();
+    link(`-L${scratch.path}`, "-lhelper");
+    const path = scratch.join("elsewhere/f.so");
+    symlinkSync("../caller.so", path);
+    expect(await call(path)).toEqual([7]);
+  });
+
   test("with what it needs itself", async () => {
     buildLibrary(scratch, "libdeep", "int deep(void) { return 7; }");
     const source = "int deep(void); int helper(void) { return deep(); }";

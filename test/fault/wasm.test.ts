@@ -302,6 +302,7 @@ describe("the imports of emscripten and AssemblyScript", () => {
       ["env", "__syscall_openat", "functions have no files"],
       ["a", "b", "-sSTANDALONE_WASM"],
       ["env", "emscripten_asm_const_int", "-sSTANDALONE_WASM"],
+      ["env", "_localtime_js", "-sSTANDALONE_WASM"],
       ["wbg", "__wbindgen_throw", "wasm32-wasip1"],
       ["gojs", "runtime.wasmExit", "GOOS=wasip1"],
       ["wasi:cli/environment@0.2.0", "get-environment", "preview 1"],

@@ -174,6 +174,12 @@ describe("what a node offers", () => {
     expect(limits.memoryBytes).toEqual({ value: 512 * MIB, from: "memory.max" });
     expect(limits.tasksLeft).toEqual({ value: 60, from: "pids.max is 100" });
     expect(defaultOffer(limits)).toEqual({ cores: 3, memoryBytes: 256 * MIB });
+    const set = { cpuSet: { cpus: [1, 2], from: "cpuset.cpus" } };
+    // The kernel cuts the mask to the set.
+    expect(machineLimits(machine({ cgroup: set, affinity: [1, 2] })).cores).toEqual({
+      value: 2,
+      from: "cpuset.cpus leaves CPUs 1,2",
+    });
     const masked = machineLimits(machine({ cgroup, affinity: [4] }));
     expect(masked.cores).toEqual({ value: 1, from: "the affinity mask leaves CPUs 4" });
   });
