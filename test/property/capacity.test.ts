@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { UNPINNED, planCpus } from "../../src/executor/cores.ts";
 import { Capacity, type Share } from "../../src/lease/capacity.ts";
 
-type Step = { workers: number; memoryBytes: number } | { give: number };
+type Ask = { workers: number; coresPerWorker: number; memoryBytes: number };
+type Step = Ask | { give: number };
 
 const cpus = fc
   .tuple(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 12 }))
@@ -16,7 +17,11 @@ const cpus = fc
 const memory = fc.integer({ min: 1, max: 1000 });
 const steps = fc.array(
   fc.oneof(
-    fc.record({ workers: fc.integer({ min: 1, max: 13 }), memoryBytes: fc.nat(400) }),
+    fc.record({
+      workers: fc.integer({ min: 1, max: 13 }),
+      coresPerWorker: fc.constantFrom(1, 1, 1, 2, 3, 4),
+      memoryBytes: fc.nat(400),
+    }),
     fc.record({ give: fc.nat() }),
   ),
   { maxLength: 100 },
@@ -26,7 +31,7 @@ interface Moment {
   capacity: Capacity;
   shares: readonly Share[];
   /** What the step was answered, if it asked. */
-  asked?: { workers: number; memoryBytes: number; answer: Share | string; freeCores: number };
+  asked?: Ask & { answer: Share | string; freeCores: number };
 }
 
 /** Runs steps and looks after each of them. */
@@ -43,7 +48,7 @@ function run(
       look({ capacity, shares });
     } else {
       const { freeCores } = capacity;
-      const answer = capacity.take(step.workers, step.memoryBytes);
+      const answer = capacity.take(step.workers, step.memoryBytes, step.coresPerWorker);
       if (typeof answer !== "string") shares.push(answer);
       look({ capacity, shares, asked: { ...step, answer, freeCores } });
     }
@@ -86,16 +91,19 @@ test("a request is granted exactly when there is room, with what it asks for", (
     fc.property(cpus, memory, steps, (all, bytes, history) => {
       run(new Capacity(all, bytes), history, ({ capacity, asked }) => {
         if (!asked) return;
-        const { workers, memoryBytes, answer, freeCores } = asked;
+        const { memoryBytes, answer, freeCores } = asked;
+        const cores = asked.workers * asked.coresPerWorker;
         if (typeof answer === "string") {
           const lacking = [
-            ...(workers > freeCores ? [workers] : []),
+            ...(cores > freeCores ? [cores] : []),
             ...(memoryBytes > capacity.freeMemoryBytes ? [memoryBytes] : []),
           ];
-          const named = /and (\d+) are asked for; (?:ask|release)/.exec(answer)?.[1];
+          const named = /and (\d+) are asked for(?:, \d+ for each worker)?; (?:ask|release)/.exec(
+            answer,
+          )?.[1];
           expect(lacking).toContain(Number(named));
         } else {
-          expect(answer.cpus).toHaveLength(workers);
+          expect(answer.cpus).toHaveLength(cores);
           expect(answer.memoryBytes).toBe(memoryBytes);
         }
       });
