@@ -32,7 +32,7 @@ export async function runCommandLine(argv: string[]): Promise<void> {
     process.exit(EXIT.failed);
   });
   // There is nobody left to tell.
-  process.stderr.on("error", () => {});
+  if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => {});
   try {
     await dispatch(argv);
   } catch (error) {

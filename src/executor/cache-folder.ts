@@ -46,7 +46,7 @@ function claim(folder: string): string {
   } catch (cause) {
     if (cause instanceof EnvironmentError) throw cause;
     throw new EnvironmentError(
-      `${folder} cannot be used as the cache of packages (${reasonOf(cause)}); choose another one with rfaas serve --cache DIR`,
+      `${folder} cannot be used as the cache of packages: ${reasonOf(cause)}; choose another one with rfaas serve --cache DIR`,
       { cause },
     );
   }

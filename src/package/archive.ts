@@ -38,7 +38,7 @@ export async function writeArchive(path: string, made: Package): Promise<void> {
   } catch (cause) {
     if (cause instanceof PackageInvalid) throw cause;
     throw new EnvironmentError(
-      `${path} cannot be written (${reasonOf(cause)}); choose another place with -o`,
+      `${path} cannot be written: ${reasonOf(cause)}; choose another place with -o`,
       { cause },
     );
   }
