@@ -118,50 +118,40 @@ describe("a machine that refuses", () => {
       "descriptors to the client",
       "ulimit -n 8; $R invoke $F --json 1",
       EXIT.noExecutor,
-      "EMFILE: no file descriptor is left; raise the limit with: ulimit -n",
+      "(EMFILE); raise its limit (ulimit -n)",
     ],
-    [
-      "files of any size",
-      "ulimit -f 0; $R invoke $F --json 1",
-      EXIT.noExecutor,
-      "raise the limit with ulimit -f unlimited",
-    ],
-    [
-      "room for the result",
-      "$R invoke $F --json 1 > /dev/full",
-      EXIT.failed,
-      "ENOSPC: no space is left",
-    ],
+    ["files of any size", "ulimit -f 0; $R invoke $F --json 1", EXIT.noExecutor, "raise ulimit -f"],
+    ["room for the result", "$R invoke $F --json 1 > /dev/full", EXIT.failed, "is full (ENOSPC)"],
     [
       "room for the result's file",
       "$R invoke $F --json 1 --output /dev/full",
       EXIT.failed,
-      "ENOSPC: no space is left",
+      "is full (ENOSPC)",
     ],
     [
       "room for what is printed",
       "$R help > /dev/full",
       EXIT.failed,
-      "cannot write to stdout: ENOSPC: no space is left",
+      "cannot write to stdout: the disk",
     ],
     [
       "room for a package",
       "$R package build $F -o /dev/full",
       EXIT.failed,
-      "/dev/full cannot be written (ENOSPC: no space is left",
+      "/dev/full cannot be written: the disk",
     ],
     [
       "a folder as a result's file",
       "$R invoke $F --json 1 --output /tmp",
       EXIT.failed,
-      "EISDIR: it is a folder, and a file is wanted",
+      "it is a folder, and a file is wanted (EISDIR)",
     ],
     ["a folder as a module", "$R invoke /tmp", EXIT.failed, "/tmp is no file"],
     [
       "a file as a state directory",
       "$R manager --state $F",
       EXIT.failed,
-      "EEXIST: something else is there already",
+      "something else is there already (EEXIST)",
     ],
     ["a file as a socket's folder", "$R serve --listen $F/x.sock", EXIT.failed, "cannot listen on"],
     [
@@ -174,13 +164,13 @@ describe("a machine that refuses", () => {
       "an executable that is none",
       "RFAAS_EXECUTABLE=/etc/passwd $R invoke $F --json 1",
       EXIT.noExecutor,
-      "a private node cannot be started from /etc/passwd: EACCES",
+      "a private node cannot be started from /etc/passwd: permission is denied (EACCES)",
     ],
     [
       "a node that is not there",
       "$R invoke $F --node ./absent.sock",
       EXIT.noExecutor,
-      "no node answers at ./absent.sock (ENOENT",
+      "no node answers at ./absent.sock (there is no such file",
     ],
     [
       "a shim that is none",
@@ -224,10 +214,7 @@ describe("a machine that refuses", () => {
         "$R invoke $F --json 1 --output /mnt/o",
       ]) {
         const { exitCode, stderr } = await on("ro", line);
-        expect([line, stderr]).toEqual([
-          line,
-          expect.stringContaining("EROFS: the file system is read-only"),
-        ]);
+        expect([line, stderr]).toEqual([line, expect.stringContaining("(EROFS)")]);
         expect(exitCode).toBe(EXIT.failed);
       }
       for (const line of [
@@ -235,7 +222,7 @@ describe("a machine that refuses", () => {
         "head -c 99999 $R | $R invoke $F --input - --output o",
       ]) {
         const { exitCode, stderr } = await on("size=16k", line);
-        expect([line, stderr]).toEqual([line, expect.stringContaining("ENOSPC: no space is left")]);
+        expect([line, stderr]).toEqual([line, expect.stringContaining("is full (ENOSPC)")]);
         expect(exitCode).toBe(EXIT.failed);
       }
       const { stdout } = await on("noexec", "TMPDIR=/mnt $R invoke $F --json 1");
