@@ -28,15 +28,8 @@ const SHORTAGES: Record<string, readonly [problem: (who: string) => string, reme
     (who) => `${who} may make no file so large, and no shared memory`,
     "raise its limit (ulimit -f unlimited)",
   ],
-  EROFS: [() => "the file system is read-only", "choose another folder"],
+  EROFS: [() => "the file system cannot be written", "choose another folder"],
 };
-
-/** As {@link shortage}, of a code alone and without it. */
-export function shortageOf(code: string, who: string): string | undefined {
-  if (!Object.hasOwn(SHORTAGES, code)) return undefined;
-  const [problem, remedy] = SHORTAGES[code]!;
-  return `${problem(who)}; ${remedy}`;
-}
 
 /** What Bun and Node put in front of some messages. */
 const CODE = /^[a-zA-Z ]*\b(E[A-Z]{3,})\b/;

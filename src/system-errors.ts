@@ -1,5 +1,5 @@
-/** What the operating system has refused, in words. */
-import { shortageOf } from "./shortage.ts";
+/** What the operating system has refused, in words, for messages of commands. What has run out is told by `shortage.ts`. */
+import { shortage } from "./shortage.ts";
 
 const REASONS: Record<string, string> = {
   EACCES: "permission is denied",
@@ -15,12 +15,14 @@ const REASONS: Record<string, string> = {
   EIO: "the device has failed",
 };
 
-/** As `EMFILE: this process has no file descriptors left; raise ..`, or the error's own message where there is no more to say. */
+/** A clause that names the cause and its code, or the error's own message where there is no more to say. */
 export function reasonOf(error: unknown): string {
+  const short = shortage(error, "this program");
+  if (short !== undefined) return short;
   const { code, message } = error as { code?: unknown; message?: unknown };
-  if (typeof code !== "string") return String(message ?? error);
-  const known = Object.hasOwn(REASONS, code) ? REASONS[code] : shortageOf(code, "this process");
-  return known === undefined ? String(message ?? error) : `${code}: ${known}`;
+  const known =
+    typeof code === "string" && Object.hasOwn(REASONS, code) ? REASONS[code] : undefined;
+  return known === undefined ? String(message ?? error) : `${known} (${String(code)})`;
 }
 
 /** Whether the system refused something, rather than that our code is wrong. */

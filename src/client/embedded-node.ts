@@ -1,10 +1,9 @@
 /** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
 import { EnvironmentError, NodeUnreachable } from "../errors.ts";
 import type { VerbsOptions } from "../fabric/offer.ts";
-import { reasonOf } from "../system-errors.ts";
 import { childEnvironment, selfCommand } from "../process.ts";
 import type { FabricName } from "../protocol/messages.ts";
-import { shortage } from "../shortage.ts";
+import { reasonOf } from "../system-errors.ts";
 import { NodeConnection } from "./node-connection.ts";
 import type { Patience } from "./waiting.ts";
 
@@ -63,12 +62,9 @@ export async function startEmbeddedNode(
   } catch (cause) {
     // Nothing was tried yet: the message says it all.
     if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
-    const why = shortage(cause, "this program");
     throw new NodeUnreachable(
       "private",
-      why === undefined
-        ? `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}; check RFAAS_EXECUTABLE`
-        : `a private node cannot be started: ${why}`,
+      `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}`,
       { cause },
     );
   }

@@ -19,10 +19,12 @@ describe("the reason of an error", () => {
     ["EAGAIN", "ulimit -u"],
     ["ENOMEM", "ulimit -v"],
     ["EFBIG", "ulimit -f"],
-    ["ENOSPC", "full"],
-    ["EROFS", "read-only"],
+    ["ENOSPC", "is full"],
+    ["EROFS", "cannot be written"],
+    ["EACCES", "permission is denied"],
+    ["EISDIR", "it is a folder, and a file is wanted"],
   ])("of %s names the limit: %s", (code, says) => {
-    expect(reasonOf(Object.assign(new Error("m"), { code }))).toStartWith(`${code}: `);
+    expect(reasonOf(Object.assign(new Error("m"), { code }))).toContain(`(${code})`);
     expect(reasonOf(Object.assign(new Error("m"), { code }))).toContain(says);
   });
 
