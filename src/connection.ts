@@ -6,8 +6,8 @@ import type { Vocabulary } from "./protocol/vocabulary.ts";
 
 /** Bytes that may wait for a peer that does not read; beyond it the peer is taken for dead. */
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
-/** While more wait, what may be lost is not sent. */
-const MAX_UNSENT_NEWS_BYTES = 256 * 1024;
+/** While more wait, what may be lost is not sent. Room for a burst of long lines to a peer that reads. */
+const MAX_UNSENT_NEWS_BYTES = 2 * 1024 * 1024;
 /** A peer that is to hear the last words must take them within this time. */
 const LINGER_MS = 2000;
 

@@ -59,11 +59,12 @@ export const PushOptions = Type.Object(
 );
 export type PushOptions = Static<typeof PushOptions>;
 
-const counter = (description: string) =>
+const nanoseconds = (description: string) =>
   Type.Number({
+    unit: "ns",
     minimum: 0,
     maximum: MAX_COUNTER,
-    errorMessage: `must be a number from 0 to ${MAX_COUNTER}`,
+    errorMessage: `must be a number of nanoseconds from 0 to ${MAX_COUNTER}`,
     description,
   });
 
@@ -71,11 +72,11 @@ const counter = (description: string) =>
 const Budget = Type.Object(
   {
     /** Cores held, times how long. */
-    allocationCoreNs: Type.Optional(counter("cores held, times nanoseconds")),
+    allocationCoreNs: Type.Optional(nanoseconds("cores held, times how long")),
     /** CPU time that was not polling. */
-    executionNs: Type.Optional(counter("nanoseconds of CPU time that was not polling")),
+    executionNs: Type.Optional(nanoseconds("CPU time that was not polling")),
     /** CPU time of workers that looked for a next call. */
-    pollingNs: Type.Optional(counter("nanoseconds of CPU time that was polling")),
+    pollingNs: Type.Optional(nanoseconds("CPU time that was polling")),
     calls: Type.Optional(whole(0, MAX_COUNTER, { description: "calls" })),
     /** Of payload, in both directions. */
     bytes: Type.Optional(whole(0, MAX_COUNTER, { description: "bytes of payload" })),
