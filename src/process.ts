@@ -35,7 +35,7 @@ export function selfCommand(args: readonly string[]): string[] {
   const main = join(import.meta.dir, "main.ts");
   if (Bun.isStandaloneExecutable || !isOurs(main))
     throw new EnvironmentError(
-      `rfaas is bundled into ${ownName()}, which cannot start a private node by itself; set RFAAS_EXECUTABLE to the path of the rfaas executable, or connect to a running node: invoker({ node }) or RFAAS_NODE`,
+      `rfaas is bundled into ${ownName()}, which has no rfaas to start; set RFAAS_EXECUTABLE to the path of the rfaas executable, or connect to a running node: invoker({ node }) or RFAAS_NODE`,
     );
   return [process.execPath, main, ...args];
 }

@@ -17,6 +17,8 @@ export interface Command {
   examples: readonly [command: string, effect: string][];
   /** Not listed; for rfaas's own use. */
   hidden?: boolean;
+  /** How the library's errors call what are options here: `deadlineMs` is `--deadline`. */
+  terms?: Readonly<Record<string, string>>;
   /** What comes behind `--` is for another program: the option `--`. Elsewhere it is arguments like others. */
   passesRest?: boolean;
   /** Options as they were written, not yet validated; see `command-line.ts`. */

@@ -32,6 +32,7 @@ import { splitTarget } from "./target.ts";
 import {
   packageFlags,
   packageOptions,
+  packageTerms,
   readPackageOptions,
   showProgress,
 } from "./package-options.ts";
@@ -135,6 +136,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     ["rfaas invoke resize.ts --input cat.jpg --output small.jpg", "files"],
     ["rfaas invoke fn.ts --json 21 -n 100000 --polling hot", "how long does it take?"],
   ],
+  terms: { ...packageTerms, deadlineMs: "--deadline", "{ memory }": "a larger --output-size" },
   async run(args, raw) {
     const [target, ...more] = args;
     if (target === undefined)

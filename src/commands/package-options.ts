@@ -23,6 +23,9 @@ export const packageFlags = [
   },
 ];
 
+/** How errors of packages call them. */
+export const packageTerms = { "include:": "--include:", "external:": "--external:" };
+
 type Texts = string | number | (string | number)[] | undefined;
 
 export function readPackageOptions(options: { include?: Texts; external?: Texts }): PackageOptions {

@@ -12,6 +12,7 @@ import { addressOption, flag, readOptions, text } from "./options.ts";
 import {
   packageFlags,
   packageOptions,
+  packageTerms,
   readPackageOptions,
   showProgress,
 } from "./package-options.ts";
@@ -57,6 +58,7 @@ hash is its name everywhere: rfaas invoke package:HASH#function calls it on a no
     ["rfaas package push fn.rfaas --node 10.0.0.5:7700", "prints the hash"],
     ["rfaas package ls --node 10.0.0.5:7700", "what the node has"],
   ],
+  terms: packageTerms,
   async run(args, raw) {
     const options = readOptions(Options, raw);
     const [verb = "", target, ...more] = args.map(String);

@@ -31,7 +31,12 @@ import {
   text,
   whole,
 } from "./options.ts";
-import { packageFlags, packageOptions, readPackageOptions } from "./package-options.ts";
+import {
+  packageFlags,
+  packageOptions,
+  packageTerms,
+  readPackageOptions,
+} from "./package-options.ts";
 
 const Options = Type.Object({
   cores: Type.Optional(whole(1, 1024)),
@@ -129,6 +134,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     ["rfaas serve --watch fn.ts", "edit fn.ts while a program calls it"],
     ["rfaas serve --listen 10.0.0.5:7700 --allow-remote --fabric verbs", "for a cluster with RDMA"],
   ],
+  terms: packageTerms,
   async run(args, raw) {
     if (args.length > 0)
       throw new UsageError(`serve takes no argument "${args[0]}"; see: rfaas help serve`);

@@ -1,5 +1,5 @@
 /** The command tree. Each command is loaded only when it is called, so that `--version` costs nothing. */
-import { EXIT, RfaasError, UsageError, exitCode } from "../errors.ts";
+import { EXIT, FunctionError, RfaasError, UsageError, exitCode } from "../errors.ts";
 import { isSystemError, reasonOf } from "../system-errors.ts";
 import { VERSION } from "../version.ts";
 import { showWarningsBy } from "../warnings.ts";
@@ -36,7 +36,7 @@ export async function runCommandLine(argv: string[]): Promise<void> {
   try {
     await dispatch(argv);
   } catch (error) {
-    await explain(error);
+    await explain(error, argv[0] ?? "");
     process.exit(exitCode(error));
   }
 }
@@ -88,12 +88,24 @@ async function showManual(name: string): Promise<void> {
   process.stdout.write(manual(await load(name)));
 }
 
+/** The error's message, with options called as this command calls them. */
+async function inTerms(name: string, { message }: Error): Promise<string> {
+  const { terms = {} } = Object.hasOwn(COMMANDS, name) ? await COMMANDS[name]!() : {};
+  return Object.entries(terms).reduce(
+    (text, [term, option]) =>
+      text.replaceAll(new RegExp(`(?<![\\w-])${RegExp.escape(term)}`, "g"), option),
+    message,
+  );
+}
+
 /** One message for people. A stack only for a defect of our own. */
-async function explain(error: unknown): Promise<void> {
+async function explain(error: unknown, command: string): Promise<void> {
   const { log } = await import("./log.ts");
   if (error instanceof RfaasError) {
     const own = error as { remoteStack?: string; errors?: readonly Error[] };
-    log.error(error.name === "UsageError" ? error.message : `${error.name}: ${error.message}`);
+    // What a function has thrown is told in its own words.
+    const message = error instanceof FunctionError ? error.message : await inTerms(command, error);
+    log.error(error.name === "UsageError" ? message : `${error.name}: ${message}`);
     if (own.remoteStack) {
       log.log(own.remoteStack);
       for (let { cause } = error; cause instanceof Error; { cause } = cause)

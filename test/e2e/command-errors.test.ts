@@ -9,7 +9,9 @@ import { Scratch } from "../support/scratch.ts";
 const scratch = new Scratch();
 const MODULE = scratch.file(
   "fn.ts",
-  "export const copy = (input: Uint8Array, output: Uint8Array) => (output.set(input), input.length);\n",
+  `export default (input: Uint8Array, output: Uint8Array) => (output.set(input), input.length);
+  export const slow = () => Bun.sleep(60_000).then(() => 0);
+`,
 );
 /** Where commands run; nothing may be left in it. */
 const empty = new Scratch();
@@ -89,6 +91,20 @@ describe("a command line that is wrong", () => {
     expect(stderr).not.toContain("    at ");
     expect([exitCode, stdout]).toEqual([EXIT.usage, ""]);
     expect(readdirSync(empty.path)).toEqual([]);
+  });
+
+  test.each<[string, number, string]>([
+    [
+      "invoke $F#slow --deadline 100ms",
+      EXIT.timeout,
+      "did not finish within 100 ms; raise --deadline or",
+    ],
+    ["invoke $F --include nope", EXIT.usage, '--include: "nope" names no file'],
+    ["package build $F --external nope", EXIT.usage, '--external: "nope" is not imported'],
+  ])("%s is told in the command's own terms, not the library's", async (line, code, says) => {
+    const { exitCode, stderr } = await shell(`$R ${line}`);
+    expect(stderr).toContain(says);
+    expect(exitCode).toBe(code);
   });
 
   test("is told with the variable that is wrong, where it is one", async () => {
