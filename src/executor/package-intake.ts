@@ -29,7 +29,16 @@ interface Incoming {
   tail: Promise<void>;
 }
 
-/** At a time, of one client. */
+/** What the node has of a client's at a time. */
+interface Sender {
+  uploads: Map<number, Incoming>;
+  /** Uploads that the client has given up, or that were refused, and that are not removed yet. */
+  leaving: number;
+  /** One question after another. */
+  asked: Promise<void>;
+}
+
+/** At a time, of one client; and so many that are being removed. */
 const MAX_UPLOADS = 8;
 /** A client waits for acknowledgements; one that does not must not fill the node's memory. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
@@ -37,7 +46,7 @@ const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 export class PackageIntake {
   readonly #store: PackageStore;
   readonly #log: (level: "info" | "warn", message: string) => void;
-  readonly #uploads = new WeakMap<PackageClient, Map<number, Incoming>>();
+  readonly #senders = new WeakMap<PackageClient, Sender>();
   /** By user, the packages that he has sent or used since the node was started. */
   readonly #known = new Map<string, Set<string>>();
 
@@ -55,13 +64,13 @@ export class PackageIntake {
       case "drop-offer":
         return this.#drop(client, message.id);
       case "ask-packages":
-        return void this.#answer(client, message.id, async () => ({
+        return this.#answer(client, message.id, async () => ({
           t: "packages",
           id: message.id,
           packages: (await this.#store.list()).filter(({ hash }) => this.#mayKnow(client, hash)),
         }));
       case "remove-package":
-        return void this.#answer(client, message.id, () =>
+        return this.#answer(client, message.id, () =>
           this.#remove(client, message.id, message.hash),
         );
     }
@@ -81,12 +90,12 @@ export class PackageIntake {
 
   /** Its half uploads go with it. */
   gone(client: PackageClient): void {
-    for (const id of this.#of(client).keys()) this.#drop(client, id);
+    for (const id of this.#of(client).uploads.keys()) this.#drop(client, id);
   }
 
   #offered(client: PackageClient, id: number, hash: string, manifest: Uint8Array): void {
-    const uploads = this.#of(client);
-    if (uploads.has(id) || uploads.size >= MAX_UPLOADS) {
+    const { uploads, leaving } = this.#of(client);
+    if (uploads.has(id) || uploads.size >= MAX_UPLOADS || leaving >= MAX_UPLOADS) {
       const message = `a client may send ${MAX_UPLOADS} packages at a time; wait for the others`;
       return this.#refuse(client, id, new PackageInvalid(message));
     }
@@ -105,7 +114,7 @@ export class PackageIntake {
   }
 
   #chunk(client: PackageClient, id: number, bytes: Uint8Array): void {
-    const incoming = this.#of(client).get(id);
+    const incoming = this.#of(client).uploads.get(id);
     // What was on its way when it was refused.
     if (!incoming) return;
     incoming.waitingBytes += bytes.length;
@@ -131,7 +140,7 @@ export class PackageIntake {
     incoming: Incoming,
     make: () => Promise<NodeMessage | undefined>,
   ): void {
-    const isOver = (): boolean => this.#of(client).get(id) !== incoming;
+    const isOver = (): boolean => this.#of(client).uploads.get(id) !== incoming;
     incoming.tail = incoming.tail.then(async () => {
       if (isOver()) return;
       try {
@@ -147,10 +156,10 @@ export class PackageIntake {
     const { hash, startedNs, storedBytes } = incoming;
     const upload = incoming.upload!;
     // Nobody wants it any more.
-    if (this.#of(client).get(id) !== incoming) return;
+    if (this.#of(client).uploads.get(id) !== incoming) return;
     await upload.finish();
     incoming.upload = undefined;
-    if (this.#of(client).get(id) === incoming) this.#of(client).delete(id);
+    if (this.#of(client).uploads.get(id) === incoming) this.#of(client).uploads.delete(id);
     this.used(client, hash);
     const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
     this.#log(
@@ -170,18 +179,15 @@ export class PackageIntake {
     return { t: "package-refused", id, code: "RFAAS_PACKAGE_NOT_REMOVED", message };
   }
 
-  async #answer(
-    client: PackageClient,
-    id: number,
-    make: () => Promise<NodeMessage>,
-  ): Promise<void> {
-    let answer: NodeMessage;
-    try {
-      answer = await make();
-    } catch (error) {
-      return this.#refuse(client, id, error);
-    }
-    client.connection.send(answer);
+  #answer(client: PackageClient, id: number, make: () => Promise<NodeMessage>): void {
+    const sender = this.#of(client);
+    sender.asked = sender.asked.then(async () => {
+      try {
+        client.connection.send(await make());
+      } catch (error) {
+        this.#refuse(client, id, error);
+      }
+    });
   }
 
   #refuse(client: PackageClient, id: number, error: unknown): void {
@@ -192,18 +198,25 @@ export class PackageIntake {
   }
 
   #drop(client: PackageClient, id: number): void {
-    const uploads = this.#of(client);
-    const incoming = uploads.get(id);
-    uploads.delete(id);
+    const sender = this.#of(client);
+    const incoming = sender.uploads.get(id);
+    sender.uploads.delete(id);
     if (!incoming) return;
+    sender.leaving++;
     // An order that is under way ends first: what is removed must not be written again.
-    void incoming.tail.then(() => incoming.upload?.abandon()).catch(() => {});
+    void incoming.tail
+      .then(() => incoming.upload?.abandon())
+      .catch(() => {})
+      .finally(() => sender.leaving--);
   }
 
-  #of(client: PackageClient): Map<number, Incoming> {
-    let uploads = this.#uploads.get(client);
-    if (!uploads) this.#uploads.set(client, (uploads = new Map()));
-    return uploads;
+  #of(client: PackageClient): Sender {
+    let sender = this.#senders.get(client);
+    if (!sender) {
+      sender = { uploads: new Map(), leaving: 0, asked: Promise.resolve() };
+      this.#senders.set(client, sender);
+    }
+    return sender;
   }
 }
 
