@@ -80,6 +80,19 @@ export function peerUid(fd: number): number | undefined {
   return uid < 0 ? undefined : uid;
 }
 
+/** One end of a TCP connection: a numeric address, without a scope. */
+export interface TcpEnd {
+  address: string;
+  port: number;
+}
+
+/** As {@link peerUid}, of a TCP connection of this process by its two ends, where no descriptor is at hand. */
+export function peerUidAt(peer: TcpEnd, own: TcpEnd): number | undefined {
+  const text = ({ address }: TcpEnd): Buffer => Buffer.from(`${address}\0`);
+  const uid = native().rfaas_peer_uid_at(text(peer), peer.port, text(own), own.port);
+  return uid < 0 ? undefined : uid;
+}
+
 /** Cycle counter ticks per nanosecond. */
 export function ticksPerNs(): number {
   return native().rfaas_tick_rate();

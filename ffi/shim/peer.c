@@ -122,6 +122,26 @@ static double peer_over_tcp(int32_t fd, const struct sockaddr_storage *own_at) {
   return info.tcpi_state == TCP_ESTABLISHED ? uid : -ENOTCONN;
 }
 
+static int end_at(struct end *end, const char *address, uint32_t port) {
+  uint8_t bytes[16];
+  for (int i = 0; i < 2; i++) {
+    int family = i == 0 ? AF_INET : AF_INET6;
+    if (inet_pton(family, address, bytes) == 1) return set_end(end, family, bytes, htons((uint16_t)port));
+  }
+  return -EINVAL;
+}
+
+/* As rfaas_peer_uid, of a TCP connection of this process whose descriptor is not at hand: by the addresses of its ends, as text. */
+RFAAS_EXPORT double rfaas_peer_uid_at(const char *peer_address, uint32_t peer_port, const char *own_address, uint32_t own_port) {
+  struct end peer, own;
+  if (end_at(&peer, peer_address, peer_port) != 0 || end_at(&own, own_address, own_port) != 0) return -EINVAL;
+  if (peer.family != own.family || !is_loopback(&peer) || !is_loopback(&own)) return -EADDRNOTAVAIL;
+  double uid = owner_over_loopback(&peer, &own);
+  if (uid < 0) return uid;
+  double ours = owner_over_loopback(&own, &peer);
+  return ours < 0 ? ours : uid;
+}
+
 /* The user id of the process that opened the other end of a connected socket, or -errno where the kernel cannot vouch for it: the peer
  * is not on loopback, is in another network namespace, has closed, or the kernel has no sock_diag. */
 RFAAS_EXPORT double rfaas_peer_uid(int32_t fd) {

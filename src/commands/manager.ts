@@ -35,7 +35,7 @@ grants no leases: nodes do, and they and their clients go on without it. Runs un
 device, nodes that have one add what leases use to its memory by remote atomics; others send messages.
 
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
-it serves whoever reaches its port, and takes changes over HTTP from programs on its own machine alone, over loopback and through
+it serves whoever reaches its port, and takes changes over HTTP from programs of its own user alone, over loopback and through
 no proxy.`,
   options: [
     { flag: "--listen <address>", description: `HOST:PORT (default: ${DEFAULT_LISTEN})` },

@@ -7,7 +7,7 @@ import type { Connection } from "../connection.ts";
 import { AddressInUse, EnvironmentError } from "../errors.ts";
 import { reasonOf } from "../system-errors.ts";
 import { portInUse, whyNotListening } from "../port-holder.ts";
-import { isOwnUser } from "./local-peer.ts";
+import { isOwnUser } from "../local-peer.ts";
 import type { ClientMessage, NodeMessage } from "../protocol/messages.ts";
 
 /** A machine that vanished is noticed, in the end. */

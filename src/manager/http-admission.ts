@@ -1,11 +1,13 @@
 /**
  * Who may ask the manager for what, over HTTP.
  *
- * A manager without a key asks for no tokens. Anybody may look at it then, and only programs on its own machine may change things,
- * which come over loopback and call it by a name of loopback. A proxy on that machine does so for others, and says so; a page in a
- * browser there does so for its site, and the browser says so.
+ * A manager without a key asks for no tokens. Anybody may look at it then, and only programs of its own user, or root, may change
+ * things, which come over loopback and call it by a name of loopback. A proxy on that machine does so for others, and says so; a page
+ * in a browser there does so for its site, and the browser says so.
  */
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import { isOwnUserAt } from "../local-peer.ts";
 import type { Scope } from "../protocol/token.ts";
 import { HttpError, type Operation } from "./http-routes.ts";
 import type { Admitted, TokenCheck } from "./keys.ts";
@@ -27,24 +29,27 @@ export function admit(
 }
 
 function admitNeighbour(request: IncomingMessage, host: string): void {
-  const { remoteAddress, localAddress } = request.socket;
   const isNeighbour =
-    isLoopback(remoteAddress) &&
-    isLoopback(localAddress) &&
     isLocalName(host) &&
     // Programs speak HTTP/1.1; nginx asks what is behind it in 1.0, and says nothing of itself.
     request.httpVersion !== "1.0" &&
-    !Object.keys(request.headers).some((name) => isOfProxy(name) || isOfPage(name));
+    !Object.keys(request.headers).some((name) => isOfProxy(name) || isOfPage(name)) &&
+    isOfOwnUser(request.socket);
   if (isNeighbour) return;
   throw new HttpError(
     403,
     "RFAAS_TOKEN",
-    "this manager has no key, so that only programs on its own machine may change things, over loopback and through no proxy; make one with rfaas token create, and show a token",
+    "this manager has no key, so that only programs on its own machine and of its own user may change things, over loopback and through no proxy; make one with rfaas token create, and show a token",
   );
 }
 
-function isLoopback(address: string | undefined): boolean {
-  return address === "::1" || /^(?:::ffff:)?127\./.test(address ?? "");
+function isOfOwnUser({ remoteAddress, remotePort, localAddress, localPort }: Socket): boolean {
+  // Of a connection that has ended in the meantime nothing is known.
+  if (!remoteAddress || !remotePort || !localAddress || !localPort) return false;
+  return isOwnUserAt(
+    { address: remoteAddress, port: remotePort },
+    { address: localAddress, port: localPort },
+  );
 }
 
 /** What is not in this list may be a name of somebody's who has it lead to this machine. */

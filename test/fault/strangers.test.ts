@@ -2,12 +2,13 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:net";
-import { peerUid } from "../../ffi/system.ts";
-import { isOwnUser } from "../../src/executor/local-peer.ts";
+import { type TcpEnd, peerUid, peerUidAt } from "../../ffi/system.ts";
+import { isOwnUser, isOwnUserAt } from "../../src/local-peer.ts";
 import { ServedNode } from "../support/executable.ts";
+import { RunningManager } from "../support/manager.ts";
 import { RawPeer } from "../support/raw-peer.ts";
 import { Scratch } from "../support/scratch.ts";
-import { Stranger, hello } from "../support/stranger.ts";
+import { Stranger, type StrangerOptions, hello } from "../support/stranger.ts";
 import { until } from "../support/until.ts";
 
 const NOBODY = 65_534;
@@ -167,6 +168,33 @@ describe("a node's TCP port", () => {
   });
 });
 
+describe("a manager without a key", () => {
+  const change = (): Uint8Array => {
+    const body = '{"address":"10.0.0.1:1"}';
+    const head = `POST /v1/nodes/n1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}`;
+    return new TextEncoder().encode(`${head}\r\n\r\n${body}`);
+  };
+
+  rootOnly("takes changes over HTTP from its own user alone", async () => {
+    await using manager = await RunningManager.start(scratch.join("m"), ["--http", "127.0.0.1:0"]);
+    const port = Number(new URL(manager.url).port);
+    const status = (options: Partial<StrangerOptions>): string =>
+      stranger
+        .connect({ uid: NOBODY, port, ...options }, change())
+        .toString()
+        .split(" ")[1]!;
+    const own = await fetch(`${manager.url}/v1/nodes/n2`, {
+      ...{ method: "POST", body: '{"address":"10.0.0.1:1"}' },
+    });
+    expect(own.status).toBe(201);
+    expect(status({})).toBe("403");
+    const left = stranger.connect({ uid: NOBODY, port, mode: "leave" }, new Uint8Array());
+    expect(status({ from: "127.0.0.2", fromPort: Number(left.toString()) })).toBe("403");
+    expect(status({ uid: ownUid })).toBe("201");
+    expect(status({ uid: ownUid, from: "127.0.0.2" })).toBe("200");
+  });
+});
+
 describe("the user at the other end of a connection", () => {
   test("is nobody's once it has closed or reset it, even if somebody else connects from there", async () => {
     const seen: (number | undefined)[] = [];
@@ -210,6 +238,30 @@ describe("the user at the other end of a connection", () => {
   test("is unknown where there is no connection", () => {
     expect(peerUid(-1)).toBeUndefined();
     expect(peerUid(0)).toBeUndefined();
+    const end = { address: "127.0.0.1", port: 9 };
+    expect(peerUidAt(end, { ...end, port: 10 })).toBeUndefined();
+    expect(peerUidAt({ address: "localhost", port: 9 }, end)).toBeUndefined();
+    expect(peerUidAt({ address: "::1", port: 9 }, end)).toBeUndefined();
+  });
+
+  test("is not told of whoever listens there", () => {
+    using listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const end = { address: "127.0.0.1", port: listener.port };
+    expect(peerUidAt(end, { ...end, port: 9 })).toBeUndefined();
+    expect(peerUidAt({ ...end, port: 9 }, end)).toBeUndefined();
+  });
+
+  test("is known by the two ends, too, in any of their forms", async () => {
+    using listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const { port } = listener;
+    const peer = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } });
+    const own = { address: "127.0.0.1", port };
+    const there = { address: "127.0.0.1", port: peer.localPort };
+    await until(() => isOwnUserAt(there, own), "it is taken");
+    const mapped = (end: TcpEnd): TcpEnd => ({ ...end, address: `::ffff:${end.address}` });
+    expect(isOwnUserAt(mapped(there), mapped(own))).toBe(true);
+    expect(isOwnUserAt({ ...there, address: "127.0.0.2" }, own)).toBe(false);
+    peer.end();
   });
 });
 

@@ -1,6 +1,6 @@
-/** Whether a connection comes from the node's own user: the kernel knows who opened the socket at its other end. */
+/** Whether a connection comes from the node's or manager's own user: the kernel knows who opened the socket at its other end. */
 import { readFileSync } from "node:fs";
-import { peerUid } from "../../ffi/system.ts";
+import { type TcpEnd, peerUid, peerUidAt } from "../ffi/system.ts";
 
 /** A user namespace that has a number for every user: none is shown as somebody else. */
 const ALL_USERS = 0xffffffff;
@@ -12,7 +12,15 @@ const USUAL_OVERFLOW_UID = 65_534;
  * does not vouch for it, as for every peer that did not come over loopback of this network namespace.
  */
 export function isOwnUser(fd: number): boolean {
-  const uid = peerUid(fd);
+  return isOwn(peerUid(fd));
+}
+
+/** As {@link isOwnUser}, of a TCP connection by its two ends. */
+export function isOwnUserAt(peer: TcpEnd, own: TcpEnd): boolean {
+  return isOwn(peerUidAt(peer, own));
+}
+
+function isOwn(uid: number | undefined): boolean {
   if (uid === undefined) return false;
   return uid === 0 || (uid === process.getuid?.() && !isAnybody(uid));
 }
