@@ -51,6 +51,7 @@ interface Link {
 
 interface Request {
   workers: number;
+  coresPerWorker: number;
   memoryBytes: number;
   ttlNs: number;
   waits: boolean;
@@ -228,6 +229,7 @@ export class Client extends Actor {
     if (this.#request || schedule.nowNs >= this.#busyUntilNs) return;
     const request: Request = {
       workers: random.chance(0.2) ? random.between(8, 48) : random.between(1, 6),
+      coresPerWorker: random.chance(0.2) ? random.between(2, 4) : 1,
       memoryBytes: random.between(0, 200),
       ttlNs: random.between(500 * MS, 4 * S),
       waits: random.chance(0.8),
@@ -259,10 +261,11 @@ export class Client extends Actor {
     if (request.outcome) return;
     const missing = request.workers - request.got - request.asking;
     if (missing <= 0) return;
-    const { memoryBytes, placement, maxNodes } = request;
+    const { coresPerWorker, memoryBytes, placement, maxNodes } = request;
     const held = [...this.#links.values()].filter(({ held, asked }) => held.size + asked.size > 0);
     const asks = this.#placement.plan({
       workers: missing,
+      coresPerWorker,
       memoryBytes,
       placement,
       maxNodes,
@@ -270,7 +273,7 @@ export class Client extends Actor {
       held: new Set(held.map(({ node }) => node.name)),
     });
     for (const ask of asks) {
-      this.#placement.reserve(ask, memoryBytes);
+      this.#placement.reserve(ask, memoryBytes, coresPerWorker);
       this.#ask(this.#byName.get(ask.node)!, request, ask.workers);
     }
     if (asks.reduce((sum, { workers }) => sum + workers, 0) < missing) this.#noRoom(request);
@@ -317,8 +320,8 @@ export class Client extends Actor {
   }
 
   #sendAsk(socket: Socket, id: number, request: Request, workers: number): void {
-    const { memoryBytes, ttlNs } = request;
-    socket.send({ t: "allocate", id, workers, memoryBytes, ttlNs });
+    const { coresPerWorker, memoryBytes, ttlNs } = request;
+    socket.send({ t: "allocate", id, workers, coresPerWorker, memoryBytes, ttlNs });
   }
 
   #granted(link: Link, id: number, lease: number, host: HostDoor): void {
@@ -357,7 +360,8 @@ export class Client extends Actor {
     const asked = link.asked.get(id);
     if (!link.asked.delete(id) || !asked) return undefined;
     const { request, workers } = asked;
-    this.#placement.settle({ node: link.node.name, workers }, request.memoryBytes);
+    const { coresPerWorker, memoryBytes } = request;
+    this.#placement.settle({ node: link.node.name, workers }, memoryBytes, coresPerWorker);
     return asked;
   }
 

@@ -3,7 +3,14 @@ import type { Announcement, CapacityReport } from "../../src/manager/registry.ts
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 
 export type ToNode =
-  | { t: "allocate"; id: number; workers: number; memoryBytes: number; ttlNs: number }
+  | {
+      t: "allocate";
+      id: number;
+      workers: number;
+      coresPerWorker: number;
+      memoryBytes: number;
+      ttlNs: number;
+    }
   /** The client wants no answer any more. */
   | { t: "abandon"; id: number }
   | { t: "redeem"; lease: number }

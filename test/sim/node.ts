@@ -32,6 +32,7 @@ interface NodeLease {
   /** The client's connection. */
   client: Socket;
   workers: number;
+  cores: number;
   host: Host;
   witness: LeaseWitness;
   startedAtMs: number;
@@ -229,10 +230,10 @@ export class ExecutorNode extends Actor {
   }
 
   #allocate(client: Socket, asked: Extract<ToNode, { t: "allocate" }>): void {
-    const { id, workers, memoryBytes, ttlNs } = asked;
+    const { id, workers, coresPerWorker, memoryBytes, ttlNs } = asked;
     const grantedAtNs = this.#clock.nowNs();
     const granted = this.#book.request(
-      { workers, memoryBytes, ttlNs, loadLimitNs: LOAD_LIMIT_NS },
+      { workers, coresPerWorker, memoryBytes, ttlNs, loadLimitNs: LOAD_LIMIT_NS },
       grantedAtNs,
     );
     if (typeof granted === "string") return client.send({ t: "denied", id, free: this.#free() });
@@ -249,6 +250,7 @@ export class ExecutorNode extends Actor {
       request: id,
       client,
       workers,
+      cores: workers * coresPerWorker,
       host: new Host(),
       witness,
       startedAtMs: Math.floor(this.world.schedule.nowNs / MS),
@@ -366,7 +368,7 @@ export class ExecutorNode extends Actor {
       endedAtMs: ended ? Math.floor(this.world.schedule.nowNs / MS) : null,
       reason: ended ? state.reason.kind : null,
       usage: {
-        allocationCoreNs: allocatedCoreNs(state, lease.workers, this.#clock.nowNs()),
+        allocationCoreNs: allocatedCoreNs(state, lease.cores, this.#clock.nowNs()),
         executionNs: lease.host.executionNs,
         pollingNs: 0,
         calls: lease.host.calls,
@@ -384,7 +386,7 @@ export class ExecutorNode extends Actor {
         const state = this.#book.state(lease.id)!;
         if (state.phase === "granted" || state.phase === "ended") continue;
         this.#report(lease);
-        const used = allocatedCoreNs(state, lease.workers, this.#clock.nowNs());
+        const used = allocatedCoreNs(state, lease.cores, this.#clock.nowNs());
         if (used >= lease.budgetCoreNs) this.#end(lease, { kind: "over-budget" });
       }
       this.#keepAccounts();
