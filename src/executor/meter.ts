@@ -33,7 +33,7 @@ export class Meter {
 
   /** The lease has become active: from now on its host's CPU time counts. */
   begin(): void {
-    this.#cpuBeforeNs = this.#cpuTimeNs(Bun.nanoseconds()) ?? 0;
+    this.#cpuBeforeNs = cpuTimeNs(this.#pid) ?? 0;
   }
 
   /** Counters so far; they never fall. `cpuNs` is the host's whole CPU time, and that of what it started, once it has ended. */
