@@ -266,6 +266,13 @@ describe("a node that wants tokens", () => {
     await lease.release();
     const { lease: second } = await hold(two);
     await Promise.all([second.release(), another.release()]);
+    // Each core of a worker counts.
+    const both = await one.allocate(MODULE, { coresPerWorker: 2 });
+    const third = await two.allocate(MODULE).catch((error) => error as LeaseRefused);
+    expect(third).toMatchObject({ code: "RFAAS_TOKEN_LIMIT" });
+    await both.release();
+    const { lease: last } = await hold(two);
+    await last.release();
   });
 });
 
