@@ -162,7 +162,7 @@ export class Region {
     return new Uint8Array(toArrayBuffer(start as Pointer, 0, slots * LAYOUT.errorBytes));
   }
 
-  /** Lets the `link`'s device use memory of the program, which cannot move, as what lies at `offset` of the arena. Throws `NativeError`. */
+  /** Lets the `link`'s device read memory of the program, which cannot move, as what lies at `offset` of the arena. Throws `NativeError`. */
   register(offset: number, memory: ArrayBufferView, link: Link): void {
     check(
       "registering memory",
@@ -176,6 +176,15 @@ export class Region {
     );
   }
 
+  /** Lets the peer write it, too. Throws `NativeError`. */
+  registerOutput(offset: number, link: Link): void {
+    check(
+      "registering memory",
+      native().rfaas_register_output(this.handle as Pointer, link.handle as Pointer, offset),
+    );
+  }
+
+  /** Nobody can read or write it over the `link` any more. */
   unregister(offset: number, link: Link): void {
     native().rfaas_unregister(this.handle as Pointer, link.handle as Pointer, offset);
   }

@@ -22,6 +22,7 @@ export const SYMBOLS = {
   rfaas_region_end_detail: { args: ["ptr"], returns: "i32" },
 
   rfaas_register: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" },
+  rfaas_register_output: { args: ["ptr", "ptr", "u32"], returns: "i32" },
   rfaas_unregister: { args: ["ptr", "ptr", "u32"], returns: "i32" },
 
   rfaas_lease_map: { args: ["i32"], returns: "f64" },

@@ -48,7 +48,8 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
   rfaas_request request;
   if (__builtin_expect(function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN), 0)) {
     if ((function & RFAAS_INPUT_OWN) && !rfaas_registered(c->region, input_offset, input_length)) return RFAAS_BAD_REQUEST;
-    if ((function & RFAAS_OUTPUT_OWN) && !rfaas_registered(c->region, output_offset, output_capacity)) return RFAAS_BAD_REQUEST;
+    const rfaas_registration *output = rfaas_registered(c->region, output_offset, output_capacity);
+    if ((function & RFAAS_OUTPUT_OWN) && !(output && output->written)) return RFAAS_BAD_REQUEST;
   }
   if (input_length <= RFAAS_INLINE_INPUT && !(function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN))) {
     function |= RFAAS_INPUT_INLINE;

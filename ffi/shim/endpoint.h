@@ -82,8 +82,9 @@ extern const rfaas_worker_ops rfaas_verbs_worker_ops;
 /* The registration that holds these bytes of the arena, or NULL. */
 const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t offset, uint32_t bytes);
 int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, uint32_t offset);
-/* Makes memory known to the link's device. Returns 0 or a positive errno. */
+/* Makes memory known to the link's device, and to the peer. Return 0 or a positive errno. */
 int rfaas_link_register(rfaas_link *link, rfaas_registration *registration);
+int rfaas_link_register_output(rfaas_link *link, rfaas_registration *registration);
 void rfaas_link_unregister(rfaas_link *link, rfaas_registration *registration);
 /* The link's end for one worker, or NULL. */
 rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker);

@@ -15,7 +15,14 @@ const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t 
   return NULL;
 }
 
-/* Registers `bytes` at `memory`, which must not move, for the place at `offset` of the arena. Returns 0 or -errno. */
+static rfaas_registration *at(rfaas_region *region, uint32_t offset) {
+  for (uint32_t i = 0; i < region->registrations; i++)
+    if (region->registration[i].offset == offset) return &region->registration[i];
+  return NULL;
+}
+
+/* Registers `bytes` at `memory`, which must not move, for the place at `offset` of the arena: as the input of calls. Returns 0 or
+ * -errno. */
 RFAAS_EXPORT int32_t rfaas_register(rfaas_region *region, rfaas_link *link, uint32_t offset, uint32_t bytes, void *memory) {
   if ((uint64_t)offset + bytes > region->arena_bytes || bytes == 0) return -EINVAL;
   if (region->registrations == RFAAS_MAX_REGISTRATIONS) return -ENOSPC;
@@ -26,13 +33,18 @@ RFAAS_EXPORT int32_t rfaas_register(rfaas_region *region, rfaas_link *link, uint
   return -failed;
 }
 
+/* Lets the peer write what is registered at `offset`, which becomes the output of calls. Returns 0 or -errno. */
+RFAAS_EXPORT int32_t rfaas_register_output(rfaas_region *region, rfaas_link *link, uint32_t offset) {
+  rfaas_registration *r = at(region, offset);
+  if (!r) return -ENOENT;
+  return r->written ? 0 : -rfaas_link_register_output(link, r);
+}
+
+/* From now on no key of it is good for anything. No call may use it. */
 RFAAS_EXPORT int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, uint32_t offset) {
-  for (uint32_t i = 0; i < region->registrations; i++) {
-    rfaas_registration *r = &region->registration[i];
-    if (r->offset != offset) continue;
-    rfaas_link_unregister(link, r);
-    *r = region->registration[--region->registrations];
-    return 0;
-  }
-  return -ENOENT;
+  rfaas_registration *r = at(region, offset);
+  if (!r) return -ENOENT;
+  rfaas_link_unregister(link, r);
+  *r = region->registration[--region->registrations];
+  return 0;
 }

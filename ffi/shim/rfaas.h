@@ -168,14 +168,16 @@ _Static_assert(sizeof(rfaas_slot) == 4 * RFAAS_LINE, "a slot is four lines");
 _Static_assert(sizeof(rfaas_worker_page) == RFAAS_PAGE, "a worker's words fill a page");
 _Static_assert(sizeof(rfaas_lease_page) == 2 * RFAAS_PAGE, "a lease's words fill two pages");
 
-/* A piece of the client program's own memory, and its place in the arena. */
+/* A piece of the client program's own memory, and its place in the arena. The peer may write it from its first use as an output
+ * on, and until it is unregistered. */
 typedef struct {
   uint32_t offset;
   uint32_t bytes;
   uint8_t *memory;
-  void *handle; /* the fabric's */
-  uint32_t local_key;
-  uint32_t remote_key;
+  void *read; /* the fabric's handles; `written` is NULL as long as the peer may not */
+  void *written;
+  uint32_t read_key;
+  uint32_t written_key;
 } rfaas_registration;
 #define RFAAS_MAX_REGISTRATIONS 64u
 

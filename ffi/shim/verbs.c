@@ -88,11 +88,11 @@ static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge 
   if (line->function & RFAAS_INPUT_OWN) {
     const rfaas_registration *r = rfaas_registered(c->region, line->input_offset, line->input_length);
     input->addr = (uintptr_t)r->memory + (line->input_offset - r->offset);
-    input->lkey = r->local_key;
+    input->lkey = r->read_key;
   }
   if (line->function & RFAAS_OUTPUT_OWN) {
     const rfaas_registration *r = rfaas_registered(c->region, line->output_offset, line->output_capacity);
-    own_output at = {.address = (uintptr_t)r->memory + (line->output_offset - r->offset), .key = r->remote_key};
+    own_output at = {.address = (uintptr_t)r->memory + (line->output_offset - r->offset), .key = r->written_key};
     memcpy(line->payload, &at, sizeof at);
   }
 }
@@ -191,10 +191,10 @@ static int client_lost(rfaas_client *c) {
   return (int)c->broken;
 }
 
-/* Waits for the one-sided operation that was posted last, and with it for all before. */
+/* Waits until every message of one-sided operations has completed. One that fails ends them all. */
 static int32_t complete(rfaas_client *c) {
   rfaas_verbs_end *end = c->verbs;
-  for (uint32_t spins = 1; !end->one_sided_done; spins++) {
+  for (uint32_t spins = 1; end->one_sided_under_way; spins++) {
     rfaas_verbs_retire(end);
     if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) {
       c->broken = 1;
@@ -228,7 +228,7 @@ static int32_t client_remote(rfaas_client *c, uint32_t operation, uint32_t local
       work.wr.atomic.swap = words[1];
     }
     if (!rfaas_verbs_reserve(end, 1)) return RFAAS_WORKER_LOST;
-    end->one_sided_done = 0;
+    end->one_sided_under_way++;
     rfaas_verbs_send(end, &work, &work, 1, RFAAS_WORK_ONE_SIDED);
     local += chunk;
     there += chunk;

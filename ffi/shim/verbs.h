@@ -146,7 +146,7 @@ struct rfaas_verbs_end {
   uint64_t found_at;
   uint32_t found_slot;
   uint32_t probing;
-  uint32_t one_sided_done;
+  uint32_t one_sided_under_way; /* messages of one-sided operations that have not completed */
   uint32_t unacknowledged; /* completion events */
   uint64_t probed_at_ns;
   uint32_t clock_offset_ms; /* our clock less the client's, modulo 2^32 */

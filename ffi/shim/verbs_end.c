@@ -45,11 +45,12 @@ void rfaas_verbs_retire(rfaas_verbs_end *end) {
       uint32_t work = (uint32_t)(done[i].wr_id >> 32);
       if (done[i].status != IBV_WC_SUCCESS) {
         if (done[i].status != IBV_WC_WR_FLUSH_ERR) rfaas_verbs_fail(end, RFAAS_LINK_COMPLETION, done[i].status, (int32_t)work);
+        else if (work == RFAAS_WORK_ONE_SIDED) rfaas_verbs_fail(end, RFAAS_LINK_DISCONNECTED, 0, 0);
         continue;
       }
       end->sends_free += (uint32_t)done[i].wr_id;
       if (work == RFAAS_WORK_PROBE) end->probing = 0;
-      if (work == RFAAS_WORK_ONE_SIDED) end->one_sided_done = 1;
+      if (work == RFAAS_WORK_ONE_SIDED) end->one_sided_under_way--;
     }
 }
 
@@ -196,9 +197,10 @@ int rfaas_verbs_open_pair(rfaas_verbs_end *end, struct rdma_cm_id *id, struct ib
     end->lot[i] = (struct ibv_recv_wr){.next = i + 1 < RFAAS_RECEIVE_LOT ? &end->lot[i + 1] : NULL};
   for (uint32_t posted = 0; posted + RFAAS_RECEIVE_LOT <= end->receive_depth; posted += RFAAS_RECEIVE_LOT) post_receives(end);
   struct ibv_recv_wr *refused;
-  for (uint32_t rest = end->receive_depth % RFAAS_RECEIVE_LOT; rest > 0; rest--)
-    ibv_post_recv(end->qp, &end->lot[RFAAS_RECEIVE_LOT - 1], &refused);
-  return 0;
+  int failed = 0;
+  for (uint32_t rest = end->receive_depth % RFAAS_RECEIVE_LOT; rest > 0 && !failed; rest--)
+    failed = ibv_post_recv(end->qp, &end->lot[RFAAS_RECEIVE_LOT - 1], &refused);
+  return failed;
 }
 
 void rfaas_verbs_close_end(rfaas_verbs_end *end) {

@@ -291,18 +291,26 @@ void rfaas_link_ring(rfaas_verbs_end *end) {
 }
 
 int rfaas_link_register(rfaas_link *link, rfaas_registration *registration) {
+  struct ibv_mr *memory = rfaas_verbs()->ibv_reg_mr(link->pd, registration->memory, registration->bytes, 0);
+  if (!memory) return errno;
+  registration->read = memory;
+  registration->read_key = memory->lkey;
+  return 0;
+}
+
+int rfaas_link_register_output(rfaas_link *link, rfaas_registration *registration) {
   struct ibv_mr *memory = rfaas_verbs()->ibv_reg_mr(link->pd, registration->memory, registration->bytes,
                                                     IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
   if (!memory) return errno;
-  registration->handle = memory;
-  registration->local_key = memory->lkey;
-  registration->remote_key = memory->rkey;
+  registration->written = memory;
+  registration->written_key = memory->rkey;
   return 0;
 }
 
 void rfaas_link_unregister(rfaas_link *link, rfaas_registration *registration) {
   (void)link;
-  rfaas_verbs()->ibv_dereg_mr(registration->handle);
+  if (registration->written) rfaas_verbs()->ibv_dereg_mr(registration->written);
+  rfaas_verbs()->ibv_dereg_mr(registration->read);
 }
 
 rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker) {
@@ -442,6 +450,10 @@ rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker) {
   return NULL;
 }
 int rfaas_link_register(rfaas_link *link, rfaas_registration *registration) {
+  (void)link, (void)registration;
+  return ENOSYS;
+}
+int rfaas_link_register_output(rfaas_link *link, rfaas_registration *registration) {
   (void)link, (void)registration;
   return ENOSYS;
 }

@@ -5,7 +5,7 @@
  * to that allocation alone. A piece is given to others only when no call can read or write it any more.
  */
 import { HEADED } from "../../ffi/layout.ts";
-import { LeaseLost, OutOfLeaseMemory, UsageError } from "../errors.ts";
+import { LeaseLost, UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/memory-pin.ts";
 import { Arena } from "./arena.ts";
 import { show } from "./options/show.ts";
@@ -97,7 +97,8 @@ export class LeaseMemory {
         `a buffer's length must be a whole number; it is ${show(length)}; pass a number of elements`,
       );
     const bytes = length * type.BYTES_PER_ELEMENT;
-    const offset = this.#takeOrMakeRoom(bytes);
+    this.#reclaim();
+    const offset = this.#take(bytes);
     const buffer = this.#region.lend(offset, bytes);
     this.#allocated.set(buffer, new Place({ offset, bytes, buffer, start: 0 }));
     return new type(buffer, 0, length);
@@ -199,13 +200,14 @@ export class LeaseMemory {
   close(): void {
     this.#closed = true;
     this.#allocated.clear();
+    this.#registrations.close();
     this.#givenUp = [];
   }
 
   #unuse(place: Place): void {
     if (--place.calls > 0 || !place.givenBack || this.#closed) return;
-    if (place.copy === undefined) this.#release(place.offset);
-    else this.#registrations.drop(place);
+    if (place.isRegistered) this.#registrations.drop(place);
+    else this.#release(place.offset);
   }
 
   #reclaim(): void {
@@ -214,17 +216,6 @@ export class LeaseMemory {
     if (ended.length === 0) return;
     this.#givenUp = this.#givenUp.filter((call) => !ended.includes(call));
     for (const { use } of ended) this.end(use);
-  }
-
-  #takeOrMakeRoom(bytes: number): number {
-    this.#reclaim();
-    for (;;) {
-      try {
-        return this.#take(bytes);
-      } catch (error) {
-        if (!(error instanceof OutOfLeaseMemory) || !this.#registrations.forgetIdle()) throw error;
-      }
-    }
   }
 
   #take(bytes: number): number {

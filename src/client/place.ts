@@ -12,9 +12,11 @@ export class Place {
   readonly start: number;
   /** For memory of the program's own that the fabric does not use where it is: the lease's memory that it is copied to and from. */
   readonly copy: Uint8Array<ArrayBuffer> | undefined;
-  /** What requests say of memory that the fabric uses where it is. */
+  /** What requests say of an input that the fabric uses where it is. */
   readonly inputFlag: number;
-  readonly outputFlag: number;
+  /** For such memory: lets workers write it. */
+  readonly #allowWriting: (() => void) | undefined;
+  #writable = false;
   /** Calls that use it, or may still do so. */
   calls = 0;
   /** Nobody but those calls wants it any more. */
@@ -22,15 +24,28 @@ export class Place {
 
   constructor(
     at: { offset: number; bytes: number; buffer: ArrayBufferLike; start: number },
-    use: { copy?: Uint8Array<ArrayBuffer> | undefined; inPlace?: boolean } = {},
+    use: { copy?: Uint8Array<ArrayBuffer>; allowWriting?: () => void } = {},
   ) {
     this.offset = at.offset;
     this.bytes = at.bytes;
     this.buffer = at.buffer;
     this.start = at.start;
     this.copy = use.copy;
-    this.inputFlag = use.inPlace ? INPUT_OWN : 0;
-    this.outputFlag = use.inPlace ? OUTPUT_OWN : 0;
+    this.#allowWriting = use.allowWriting;
+    this.inputFlag = use.allowWriting ? INPUT_OWN : 0;
+  }
+
+  /** What requests say of it as an output. Throws {@link EnvironmentError} when workers cannot be let write it. */
+  get outputFlag(): number {
+    if (this.#allowWriting === undefined) return 0;
+    if (!this.#writable) this.#allowWriting();
+    this.#writable = true;
+    return OUTPUT_OWN;
+  }
+
+  /** Memory of the program's own. */
+  get isRegistered(): boolean {
+    return this.copy !== undefined || this.#allowWriting !== undefined;
   }
 
   offsetOf(view: ArrayBufferView): number {

@@ -2,8 +2,7 @@
  * Memory of the program's own that calls may use: each piece has a place in the lease's memory.
  *
  * An `ArrayBuffer` can be detached at any time, and its bytes can move, so nothing may keep its address: it is copied to its
- * place and back. A `SharedArrayBuffer` can neither, so a fabric that can does without the copies. Pinning memory takes long
- * (microseconds a page), so what is pinned stays so after its last user has let it go, until the room is needed.
+ * place and back. A `SharedArrayBuffer` can neither, so a fabric that can does without the copies.
  */
 import { UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/memory-pin.ts";
@@ -38,6 +37,7 @@ export interface Registration extends Disposable {
 export class Registrations {
   readonly #target: RegistrationTarget;
   readonly #entries = new Map<ArrayBufferLike, Entry[]>();
+  #closed = false;
 
   constructor(target: RegistrationTarget) {
     this.#target = target;
@@ -61,7 +61,7 @@ export class Registrations {
       [Symbol.dispose]: () => {
         if (!held) return;
         held = false;
-        if (--entry.users === 0 && entry.place.copy !== undefined) this.#forget(entry);
+        if (--entry.users === 0 && !this.#closed) this.#forget(entry);
       },
     };
   }
@@ -72,36 +72,29 @@ export class Registrations {
     if (entries === undefined) return undefined;
     throwIfDetached(view.buffer);
     return entries.find(
-      ({ place: { start, bytes }, users }) =>
-        users > 0 && view.byteOffset >= start && view.byteOffset + view.byteLength <= start + bytes,
+      ({ place: { start, bytes } }) =>
+        view.byteOffset >= start && view.byteOffset + view.byteLength <= start + bytes,
     )?.place;
   }
 
-  /** Forgets a piece that nobody uses. Returns whether there was one. */
-  forgetIdle(): boolean {
-    for (const entries of this.#entries.values())
-      for (const entry of entries)
-        if (entry.users === 0 && entry.place.calls === 0) {
-          this.#forget(entry);
-          return true;
-        }
-    return false;
+  /** The lease is over, and with it whatever was registered. */
+  close(): void {
+    this.#closed = true;
+    this.#entries.clear();
   }
 
   #register(view: ArrayBufferView): Entry {
-    for (;;) {
-      let offset: number | undefined;
-      try {
-        offset = this.#target.allocate(view.byteLength);
-        const entry = { place: this.#place(view, offset), users: 0 };
-        this.#entries.set(view.buffer, [...(this.#entries.get(view.buffer) ?? []), entry]);
-        return entry;
-      } catch (error) {
-        if (offset !== undefined) this.#target.release(offset);
-        // What nobody uses may be what it lacks.
-        if (!this.forgetIdle()) throw error;
-      }
+    const offset = this.#target.allocate(view.byteLength);
+    let place: Place;
+    try {
+      place = this.#place(view, offset);
+    } catch (error) {
+      this.#target.release(offset);
+      throw error;
     }
+    const entry = { place, users: 0 };
+    this.#entries.set(view.buffer, [...(this.#entries.get(view.buffer) ?? []), entry]);
+    return entry;
   }
 
   #place(view: ArrayBufferView, offset: number): Place {
@@ -111,7 +104,7 @@ export class Registrations {
     if (pin === undefined || !(buffer instanceof SharedArrayBuffer))
       return new Place(at, { copy: new Uint8Array(this.#target.lend(offset, bytes)) });
     pin.register(offset, view);
-    return new Place(at, { inPlace: true });
+    return new Place(at, { allowWriting: () => pin.registerOutput(offset, view) });
   }
 
   /** Its place is free as soon as no call uses it. */
@@ -119,14 +112,14 @@ export class Registrations {
     const rest = this.#entries.get(place.buffer)!.filter((other) => other.place !== place);
     if (rest.length > 0) this.#entries.set(place.buffer, rest);
     else this.#entries.delete(place.buffer);
-    if (place.copy === undefined) this.#target.pin!.unregister(place.offset);
     place.givenBack = true;
     if (place.calls === 0) this.drop(place);
   }
 
   /** No call uses what was given back. */
   drop(place: Place): void {
-    if (place.copy !== undefined) this.#target.recall(place.copy.buffer);
+    if (place.copy === undefined) this.#target.pin!.unregister(place.offset);
+    else this.#target.recall(place.copy.buffer);
     this.#target.release(place.offset);
   }
 }

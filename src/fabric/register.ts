@@ -5,24 +5,23 @@ import { memlockLimitBytes } from "../../ffi/system.ts";
 import type { Link } from "../../ffi/verbs.ts";
 import { EnvironmentError, UsageError } from "../errors.ts";
 import { formatBytes } from "../units.ts";
+import type { MemoryPin } from "./memory-pin.ts";
 
-/**
- * Makes `memory` known as what lies at `offset` of the region's arena.
- *
- * @throws {UsageError} too many pieces are registered
- * @throws {EnvironmentError} the machine does not let it be locked
- */
-export function registerMemory(
-  region: Region,
-  offset: number,
-  memory: ArrayBufferView,
-  link: Link,
-): void {
-  try {
-    region.register(offset, memory, link);
-  } catch (error) {
-    throw error instanceof NativeError ? explain(error, memory.byteLength) : error;
-  }
+/** Memory of the program, used where it is by the link's device. */
+export function memoryPin(region: Region, link: Link): MemoryPin {
+  const explained = (memory: ArrayBufferView, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      throw error instanceof NativeError ? explain(error, memory.byteLength) : error;
+    }
+  };
+  return {
+    register: (offset, memory) => explained(memory, () => region.register(offset, memory, link)),
+    registerOutput: (offset, memory) =>
+      explained(memory, () => region.registerOutput(offset, link)),
+    unregister: (offset) => region.unregister(offset, link),
+  };
 }
 
 function explain(cause: NativeError, bytes: number): Error {

@@ -4,7 +4,7 @@ import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { Region, type RegionShape, createRegion } from "../../ffi/region.ts";
 import type { Attachment } from "./attachment.ts";
-import { registerMemory } from "./register.ts";
+import { memoryPin } from "./register.ts";
 import { FabricLink, type LinkOptions } from "./fabric-link.ts";
 
 /** Added to a lease's memory, so that a thousand buffers have their headroom without a word to the user. */
@@ -55,10 +55,7 @@ export async function attachVerbs(
     endpoints,
     headroomBytes: LAYOUT.requestBytes,
     watch: async (onWake) => void (opened.onWake = onWake),
-    pin: {
-      register: (offset, memory) => registerMemory(region, offset, memory, opened.link),
-      unregister: (offset) => region.unregister(offset, opened.link),
-    },
+    pin: memoryPin(region, opened.link),
     lost: (worker) => opened.lost(worker),
     close() {
       for (const endpoint of endpoints) endpoint.close();
