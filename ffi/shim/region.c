@@ -185,17 +185,18 @@ RFAAS_EXPORT void rfaas_lease_usage(const rfaas_lease_page *page, uint32_t worke
   memset(out, 0, 4 * sizeof *out);
   for (uint32_t worker = 0; worker < workers && worker < RFAAS_MAX_WORKERS; worker++) {
     const rfaas_usage *usage = &page->usage[worker];
+    /* First: a call that has ended since is among those that are counted after. */
+    out[3] += __atomic_load_n(&usage->running, __ATOMIC_ACQUIRE) != 0;
     out[0] += (double)__atomic_load_n(&usage->calls, __ATOMIC_RELAXED);
     out[1] += (double)__atomic_load_n(&usage->bytes, __ATOMIC_RELAXED);
     out[2] += (double)__atomic_load_n(&usage->polled_ticks, __ATOMIC_RELAXED) * ns_per_tick;
-    out[3] += __atomic_load_n(&usage->running, __ATOMIC_RELAXED) != 0;
   }
 }
 
 /* The first reason written stays. Whoever blocks on the lease looks again at most a wait's bound later. */
 RFAAS_EXPORT void rfaas_lease_end(rfaas_lease_page *page, uint32_t reason, int32_t detail) {
   if (__atomic_load_n(&page->ended, __ATOMIC_ACQUIRE) != RFAAS_ALIVE) return;
-  page->detail = detail;
+  __atomic_store_n(&page->detail, detail, __ATOMIC_RELAXED);
   __atomic_store_n(&page->ended, reason, __ATOMIC_RELEASE);
 }
 
