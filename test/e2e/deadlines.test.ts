@@ -34,7 +34,7 @@ for (const fabric of FABRICS) {
     let rf: Invoker;
     let held: Lease<Module>;
     beforeAll(async () => {
-      rf = await invoker({ cores: 2, fabric });
+      rf = await invoker({ cores: 2, fabric, connectTimeoutMs: 60_000 });
       held = await rf.allocate<Module>(MODULE, { memory: "8MiB", workers: 2 });
     });
     afterAll(() => rf.close());

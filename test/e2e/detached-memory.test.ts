@@ -63,7 +63,7 @@ for (const fabric of FABRICS) {
   describe(`over ${fabric}`, () => {
     let rf: Invoker;
     beforeAll(async () => {
-      rf = await invoker({ cores: 2, fabric });
+      rf = await invoker({ cores: 2, fabric, connectTimeoutMs: 60_000 });
     });
     afterAll(() => rf.close());
     const lease = (memory = "8MiB"): Promise<Lease<Good>> => rf.allocate<Good>(GOOD, { memory });

@@ -19,7 +19,7 @@ withDevice("memory of the program's own, over verbs", () => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
 
   test("is known to the device for as long as it is registered, and to the peer from its first use as an output on", async () => {
-    await using rf = await invoker({ fabric: "verbs", cores: 1 });
+    await using rf = await invoker({ fabric: "verbs", cores: 1, connectTimeoutMs: 60_000 });
     await using held = await rf.allocate<Good>(GOOD, { memory: "4MiB" });
     const before = resources();
     const regions = (): number => resources().mr - before.mr;
@@ -52,7 +52,7 @@ withDevice("memory of the program's own, over verbs", () => {
   test("a registration that outlives its lease does no harm", async () => {
     const before = resources();
     {
-      await using rf = await invoker({ fabric: "verbs", cores: 1 });
+      await using rf = await invoker({ fabric: "verbs", cores: 1, connectTimeoutMs: 60_000 });
       const held = await rf.allocate<Good>(GOOD, { memory: "1MiB" });
       const registration = held.register(new Uint8Array(new SharedArrayBuffer(4096)));
       await held.release();
@@ -62,7 +62,7 @@ withDevice("memory of the program's own, over verbs", () => {
   });
 
   test("a one-sided transfer of many messages returns when all of them are complete", async () => {
-    await using rf = await invoker({ fabric: "verbs", cores: 1 });
+    await using rf = await invoker({ fabric: "verbs", cores: 1, connectTimeoutMs: 60_000 });
     await using held = await rf.allocate<Good>(GOOD, { memory: "80MiB" });
     const region = held.remote(LONG_BYTES);
     const local = held.input(Uint8Array, LONG_BYTES);
