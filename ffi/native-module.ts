@@ -27,10 +27,13 @@ export class NativeModule {
     this.#handle = handle;
   }
 
-  /** Runs the library's initialisers. Throws {@link NativeModuleError}. */
-  static open(path: string): NativeModule {
+  /**
+   * Runs the library's initialisers. Throws {@link NativeModuleError}. With `lazy`, functions that it lacks may come with a library
+   * that is opened later.
+   */
+  static open(path: string, { lazy = false } = {}): NativeModule {
     const reason = new Uint8Array(new ArrayBuffer(MAX_REASON_BYTES));
-    const handle = native().rfaas_module_open(cString(path), reason, reason.length);
+    const handle = native().rfaas_module_open(cString(path), reason, reason.length, Number(lazy));
     if (handle !== 0) return new NativeModule(handle as Pointer);
     throw new NativeModuleError(new TextDecoder().decode(reason.subarray(0, reason.indexOf(0))));
   }

@@ -56,7 +56,7 @@ export const SYMBOLS = {
   rfaas_peer_uid: { args: ["i32"], returns: "f64" },
   rfaas_peer_uid_at: { args: ["ptr", "u32", "ptr", "u32"], returns: "f64" },
 
-  rfaas_module_open: { args: ["ptr", "ptr", "u32"], returns: "f64" },
+  rfaas_module_open: { args: ["ptr", "ptr", "u32", "i32"], returns: "f64" },
   rfaas_module_name: { args: ["ptr", "ptr"], returns: "i32" },
   rfaas_module_symbol: { args: ["ptr", "ptr"], returns: "f64" },
 

@@ -15,12 +15,12 @@ static void crash_plainly(void) {
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_DFL);
 }
 
-/* Returns a handle that stays valid for the life of the process, or 0 with the loader's reason, cut to `capacity` bytes. */
-RFAAS_EXPORT double rfaas_module_open(const char *path, char *reason, uint32_t capacity) {
+/* Lazily, functions may be missing that a library has which is opened later. Returns a handle that stays valid for the life of the process, or 0 with the loader's reason, cut to `capacity` bytes. */
+RFAAS_EXPORT double rfaas_module_open(const char *path, char *reason, uint32_t capacity, int32_t lazy) {
   /* What functions print goes to a file or a pipe, and should be seen while they run. */
   setvbuf(stdout, NULL, _IOLBF, 0);
   crash_plainly();
-  void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  void *module = dlopen(path, (lazy ? RTLD_LAZY : RTLD_NOW) | RTLD_LOCAL);
   if (!module) {
     const char *said = dlerror();
     snprintf(reason, capacity, "%s", said ? said : "the loader gave no reason");

@@ -55,7 +55,7 @@ function openNeeded(path: string): Map<string, string> {
       opened.add(one);
       openAll(one.needs);
       try {
-        const library = NativeModule.open(one.path);
+        const library = openHelper(one.path);
         if (one.soname !== one.name) library.answerTo(one.name);
       } catch (error) {
         if (!(error instanceof NativeModuleError)) throw error;
@@ -64,6 +64,17 @@ function openNeeded(path: string): Map<string, string> {
   };
   openAll(neededLibraries(path, (file) => places.get(file)));
   return places;
+}
+
+/** One that calls back what the library itself has is complete only with it. */
+function openHelper(path: string): NativeModule {
+  try {
+    return NativeModule.open(path);
+  } catch (error) {
+    if (error instanceof NativeModuleError && error.message.includes("undefined symbol"))
+      return NativeModule.open(path, { lazy: true });
+    throw error;
+  }
 }
 
 function open(path: string, name: string, own: ReadonlyMap<string, string>): NativeModule {

@@ -88,6 +88,14 @@ describe("a library that another one needs comes along", () => {
     expect(await call(path, { workers: 2, gone: folder })).toEqual([7, 7]);
   });
 
+  test("that calls back what the library itself has", async () => {
+    const source = "int base(void); int helper(void) { return base() + 1; }";
+    buildLibrary(scratch, "libhelper", source);
+    const caller = `${CALLER}\nint base(void) { return 6; }`;
+    const path = buildLibrary(scratch, "caller", caller, [NEED, `-L${scratch.path}`, "-lhelper"]);
+    expect(await call(path)).toEqual([7]);
+  });
+
   test("from beside the file that a link leads to", async () => {
     beside();
     link(`-L${scratch.path}`, "-lhelper");
