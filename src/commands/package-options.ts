@@ -19,7 +19,7 @@ export const packageFlags = [
   {
     flag: "--external <name>",
     description:
-      "npm package to bring along unbundled (repeatable; those with native code are found)",
+      "npm package to bring along whole (repeatable; those that look for their own files are found)",
   },
 ];
 

@@ -104,6 +104,7 @@ function unbundled(path: string): Bundle {
     entry,
     files: [...files.values()],
     inputs,
+    doubtful: false,
     origins: [{ prefix: "", folder: dirname(path) }],
     absent: [],
   };

@@ -10,6 +10,7 @@ import {
   noModule,
   pathBetween,
 } from "./compile.ts";
+import type { FolderMemory } from "./folder-memory.ts";
 import { Installation, contentOf, filesOf } from "./installed.ts";
 import { type Kept, keptFiles, overtaken } from "./kept-files.ts";
 import { Layout, type Origin, descriptionsOf } from "./layout.ts";
@@ -23,6 +24,8 @@ export interface Bundle {
   files: PackedFile[];
   /** Absolute paths of all that went into it: when none of them has changed, a new bundle would be the same. */
   inputs: string[];
+  /** Whether a process that has seen nothing yet may find more. */
+  doubtful: boolean;
   /** Where the files of the package come from. */
   origins: Origin[];
   /** What the author's modules name beside themselves and the bundle does not have, with the module that names it. */
@@ -41,15 +44,20 @@ const MAX_ATTEMPTS = 20;
 /**
  * Bundles the module at an absolute path with all that it imports.
  *
+ * @throws {StaleFolders} with `memory`, where this process may not see what there is
  * @throws {ModuleLoadError} it does not compile: the compiler's messages, with file, line and the line's text
  * @throws {PackageInvalid} packages of npm cannot be brought along
  * @throws {UsageError} one of `external` is not imported
  */
-export async function bundleModule(path: string, external: readonly string[]): Promise<Bundle> {
+export async function bundleModule(
+  path: string,
+  external: readonly string[],
+  memory?: FolderMemory,
+): Promise<Bundle> {
   if (!isCode(path)) throw noModule(path);
   const entry = realpathSync(path);
   const installation = new Installation();
-  const graph = new ModuleGraph(entry, installation);
+  const graph = new ModuleGraph(entry, installation, memory);
   const refused = new Set<string>();
   for (let attempt = 0; ; attempt++) {
     const named = filesNamed(graph);
@@ -65,12 +73,14 @@ export async function bundleModule(path: string, external: readonly string[]): P
       }
       const files = new Map(made.files.map((file) => [file.path, file]));
       for (const data of named.data) add(files, { path: layout.of(data), content: { path: data } });
+      for (const file of standIns(graph, kept, layout)) add(files, file);
       for (const file of packageFiles(graph, kept, layout)) add(files, file);
       describeOwn(graph, kept, layout, files);
       return {
         entry: made.entry,
         files: [...files.values()],
         inputs: [...inputsOf(graph, kept), ...named.data],
+        doubtful: graph.doubtful.length > 0,
         origins: layout.origins(),
         absent: named.absent,
       };
@@ -274,6 +284,30 @@ function* packageFiles(graph: ModuleGraph, kept: Kept, layout: Layout): Generato
           executable: (statSync(path).mode & 0o100) !== 0,
         };
   }
+}
+
+/** Packages that stay as they are find modules of the worker's where they look for a package. */
+function* standIns(graph: ModuleGraph, kept: Kept, layout: Layout): Generator<PackedFile> {
+  const wanted = new Map<string, Map<string, string>>();
+  for (const path of kept.files) {
+    const { owner, edges } = graph.modules.get(path)!;
+    if (!owner) continue;
+    for (const { specifier, provided } of edges)
+      if (provided !== undefined && provided !== specifier) {
+        const names = wanted.get(owner.folder) ?? new Map<string, string>();
+        wanted.set(owner.folder, names.set(specifier, provided));
+      }
+  }
+  for (const [place, { folder }] of layout.placed)
+    for (const [specifier, provided] of wanted.get(folder) ?? []) {
+      const file = (name: string, text: string): PackedFile => ({
+        path: `${place}/node_modules/${specifier}/${name}`,
+        content: new TextEncoder().encode(text),
+        executable: false,
+      });
+      yield file("package.json", '{"main":"index.js"}\n');
+      yield file("index.js", `module.exports = require(${JSON.stringify(provided)});\n`);
+    }
 }
 
 /** Files of the author's that stay CommonJS are so by the `package.json` above them. */

@@ -2,11 +2,14 @@
  * Bundles with the files as they are now. The compiler of a process remembers what folders, `tsconfig.json` and `package.json` it has
  * seen, and does not see what comes to them later: then another process compiles.
  */
+import { basename } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { EnvironmentError, ModuleLoadError, PackageInvalid, UsageError } from "../errors.ts";
 import { childEnvironment, keepChild, selfCommand } from "../process.ts";
 import { type Bundle, bundleModule, settingsOf } from "./bundle.ts";
+import { FolderMemory } from "./folder-memory.ts";
+import { StaleFolders } from "./module-graph.ts";
 import { stampOf } from "./stamp.ts";
 
 /** What a process that bundles for another one prints. */
@@ -14,6 +17,7 @@ const Answer = Type.Union([
   Type.Object({
     entry: Type.String(),
     inputs: Type.Array(Type.String()),
+    doubtful: Type.Boolean(),
     origins: Type.Array(Type.Object({ prefix: Type.String(), folder: Type.String() })),
     absent: Type.Array(Type.Object({ module: Type.String(), name: Type.Optional(Type.String()) })),
     files: Type.Array(
@@ -30,26 +34,41 @@ const Answer = Type.Union([
 
 /** Settings as the compiler of this process has seen them first. */
 const seen = new Map<string, string>();
-let bundled = false;
+const memory = new FolderMemory();
+/** What describes the packages of npm that a module was bundled with. */
+const descriptions = new Map<string, readonly string[]>();
+const MAX_DESCRIBED = 1000;
 
 /** As {@link bundleModule}, of what there is at this moment. */
 export async function bundleFreshly(path: string, external: readonly string[]): Promise<Bundle> {
-  const first = !bundled;
-  bundled = true;
-  if (!changedSettings(path)) {
-    try {
-      return await bundleModule(path, external);
-    } catch (error) {
-      const missing = /Could not resolve|ModuleNotFound/.test((error as Error).message);
-      if (first || !(error instanceof ModuleLoadError) || !missing) throw error;
-    }
-  }
-  return await bundleElsewhere(path, external);
+  const known = changedSettings([...settingsOf(path), ...(descriptions.get(path) ?? [])])
+    ? undefined
+    : await bundleHere(path, external);
+  const bundle = known ?? (await bundleElsewhere(path, external));
+  const described = bundle.inputs.filter((input) => basename(input) === "package.json");
+  changedSettings(described);
+  if (descriptions.size >= MAX_DESCRIBED) descriptions.clear();
+  descriptions.set(path, described);
+  return bundle;
 }
 
-function changedSettings(path: string): boolean {
+/** Undefined when this process may have seen older folders. */
+async function bundleHere(path: string, external: readonly string[]): Promise<Bundle | undefined> {
+  try {
+    const bundle = await bundleModule(path, external, memory);
+    return bundle.doubtful ? undefined : bundle;
+  } catch (error) {
+    if (error instanceof StaleFolders) return undefined;
+    const missing = /Could not resolve|ModuleNotFound|not imported, or not installed/;
+    if (missing.test((error as Error).message)) return undefined;
+    throw error;
+  }
+}
+
+/** Whether any is not what it was when this was asked first. */
+function changedSettings(files: readonly string[]): boolean {
   let changed = false;
-  for (const file of settingsOf(path)) {
+  for (const file of files) {
     const stamp = stampOf(file);
     const before = seen.get(file);
     if (before === undefined) seen.set(file, stamp);

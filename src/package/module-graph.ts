@@ -6,6 +6,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { createRequire, isBuiltin } from "node:module";
 import { dirname, join } from "node:path";
 import { ModuleLoadError } from "../errors.ts";
+import type { FolderMemory } from "./folder-memory.ts";
 import { type Installation, type Installed, packageOfImport } from "./installed.ts";
 import { providedModule } from "./provided-modules.ts";
 import { type ImportKind, type Scan, isCode, requiredNames, scanModule } from "./module-scan.ts";
@@ -32,14 +33,25 @@ export interface GraphModule {
   owner: Installed | undefined;
 }
 
+/** The runtime's resolver of this process may not see what there is. */
+export class StaleFolders extends Error {
+  override readonly name = "StaleFolders";
+}
+
 export class ModuleGraph {
   readonly modules = new Map<string, GraphModule>();
   /** Real path. */
   readonly entry: string;
+  /** Imports that the runtime's resolver, which remembers folders, does not find, and for which there is something. */
+  readonly doubtful: string[] = [];
   readonly #installation: Installation;
+  readonly #memory: FolderMemory | undefined;
+  readonly #fresh = new Set<string>();
 
-  constructor(entry: string, installation: Installation) {
+  /** With `memory`, throws {@link StaleFolders} where the resolver may not see what there is. */
+  constructor(entry: string, installation: Installation, memory?: FolderMemory) {
     this.entry = entry;
+    this.#memory = memory;
     this.#installation = installation;
     this.add(entry);
   }
@@ -134,6 +146,8 @@ export class ModuleGraph {
     const name = packageOfImport(specifier);
     // The runtime may fetch what is installed nowhere, which is not for a build to do.
     if (name && !this.#installation.find(name, folder) && !mayBeNamed(name, folder)) return edge;
+    this.#requireFresh(folder);
+    if (specifier.startsWith(".")) this.#requireFresh(dirname(join(folder, specifier)));
     let found: string;
     try {
       found =
@@ -141,6 +155,7 @@ export class ModuleGraph {
           ? createRequire(importer).resolve(specifier)
           : Bun.resolveSync(specifier, folder);
     } catch {
+      if (this.#hasCandidate(specifier, folder)) this.doubtful.push(specifier);
       return edge;
     }
     if (!found.startsWith("/")) return { ...edge, provided: specifier };
@@ -148,7 +163,36 @@ export class ModuleGraph {
     if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return edge;
     return { ...edge, target: realpathSync(path) };
   }
+
+  #requireFresh(folder: string): void {
+    if (this.#memory === undefined || this.#fresh.has(folder)) return;
+    if (!this.#memory.isFresh(folder)) throw new StaleFolders();
+    this.#fresh.add(folder);
+  }
+
+  #hasCandidate(specifier: string, folder: string): boolean {
+    const name = packageOfImport(specifier);
+    if (name) return this.#installation.find(name, folder) !== undefined;
+    if (!specifier.startsWith(".")) return false;
+    const stem = join(folder, specifier);
+    return [stem, stem.replace(/\.([cm]?)js$/, ".$1ts")].some((path) =>
+      ENDINGS.some((ending) => statSync(path + ending, { throwIfNoEntry: false })?.isFile()),
+    );
+  }
 }
+
+const ENDINGS = [
+  "",
+  ".ts",
+  ".tsx",
+  ".mts",
+  ".js",
+  ".mjs",
+  ".cjs",
+  ".json",
+  "/index.ts",
+  "/index.js",
+];
 
 /** Whether settings above the folder may give a name to what is not in node_modules. */
 function mayBeNamed(name: string, folder: string): boolean {

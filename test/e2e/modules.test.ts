@@ -8,6 +8,7 @@ import { dirname } from "node:path";
 import { type FunctionError, type Invoker, ModuleLoadError, invoker } from "../../src/index.ts";
 import { type PackageOptions, buildPackage } from "../../src/package/builder.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
+import { gives } from "../support/giving.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const scratch = new Scratch();
@@ -40,14 +41,6 @@ function project(files: Files): string {
   return scratch.join(folder);
 }
 
-/** A module whose `value` is what an expression gives. */
-const gives = (expression: string): string => `
-export const value = async () => (${expression});
-export async function say(_: Uint8Array, output: Uint8Array): Promise<number> {
-  const text = JSON.stringify(await value(), (_, v) => (v === undefined ? "undefined" : v));
-  return new TextEncoder().encodeInto(text, output).written;
-}
-`;
 const commonJs = (expression: string): string => `
 exports.value = async () => (${expression});
 exports.say = async (_, output) => new TextEncoder().encodeInto(JSON.stringify(await exports.value()), output).written;
@@ -414,6 +407,24 @@ ${commonJs("[Type, data, folder, dep.sub, esm.named, undeclared, require('node:p
       },
     ],
   ])("%s", async (_, given) => await same(given));
+
+  test("a package may have schemas of the worker's TypeBox", async () => {
+    const folder = project({
+      "fn.ts": `import { defineFunction } from "rfaas/function"; import { Even } from "schemas"; export const half = defineFunction({ input: Even, output: Even }, (n: any) => n / 2);`,
+      "node_modules/@sinclair/typebox/package.json":
+        '{"name":"@sinclair/typebox","version":"0.34.9","exports":{".":"./index.js","./value":"./value.js"}}',
+      "node_modules/@sinclair/typebox/index.js": "throw new Error('not this one');",
+      "node_modules/@sinclair/typebox/value.js": "throw new Error('not this one');",
+      "node_modules/schemas/package.json":
+        '{"name":"schemas","dependencies":{"@sinclair/typebox":"0.34"}}',
+      "node_modules/schemas/index.js":
+        "const { Type, FormatRegistry } = require('@sinclair/typebox'); const { Value } = require('@sinclair/typebox/value'); exports.Even = Type.Number({ multipleOf: 2 }); if (!Value.Check(exports.Even, 4)) throw new Error('no');",
+    });
+    await using lease = await rf.allocate(`${folder}/fn.ts`, { workers: 1 });
+    const half = lease.function("half");
+    expect(await half(8)).toBe(4);
+    await expect(half(3)).rejects.toThrow("multiple of 2");
+  });
 
   test("and it may require rfaas/function", async () => {
     const folder = project({

@@ -36,5 +36,12 @@ export async function installSchemaLibraries(): Promise<string | undefined> {
   });
   if (install.exitCode !== 0) throw new Error(install.stderr.toString());
   await mark.write(wanted);
+  // The runtime has listed the folder before; the compiler does it anew, for both of them.
+  await Bun.build({
+    entrypoints: LIBRARIES.map((name) => join(SCHEMAS, "functions", `${name}.ts`)),
+    external: ["rfaas/function"],
+    target: "bun",
+    throw: false,
+  });
   return undefined;
 }
