@@ -7,6 +7,8 @@
 const MAX_OWN = 1024;
 const MAX_TEXT = 256;
 const MAX_ITEMS = 16;
+/** Properties that are looked at. */
+const MAX_NAMES = 64;
 const MAX_DEPTH = 3;
 /** Errors that are gathered by one. */
 const MAX_ERRORS = 8;
@@ -60,8 +62,11 @@ function attempt<Result>(read: () => Result): Result | undefined {
 }
 
 function namesOf(thrown: object): string[] {
+  // The names of elements may be millions.
+  if (ArrayBuffer.isView(thrown) || attempt(() => Array.isArray(thrown))) return [];
   const all = attempt(() => Object.keys(thrown)) ?? [];
-  const names = all.filter((name) => !TOLD.has(name) && name !== "__proto__");
+  const told = (name: string) => TOLD.has(name) || name === "__proto__";
+  const names = all.filter((name) => !told(name)).slice(0, MAX_NAMES);
   if (read(thrown, "name") === "SuppressedError") names.push(...SUPPRESSED);
   return names;
 }
