@@ -14,17 +14,21 @@ const MAX_RECORDS = 16;
 
 /** The parts of a thrown value that travel. A value that is no Error is shown as it would be printed. Never throws. */
 export function toErrorRecord(thrown: unknown): ErrorRecord {
+  return readable(thrown, MAX_CAUSES, { records: MAX_RECORDS });
+}
+
+function readable(thrown: unknown, depth: number, left: { records: number }): ErrorRecord {
+  left.records--;
   try {
-    return describe(thrown, MAX_CAUSES, { records: MAX_RECORDS });
+    return describe(thrown, depth, left);
   } catch {
     return { name: "NonErrorThrown", message: "an error that cannot be read was thrown" };
   }
 }
 
 function describe(thrown: unknown, depth: number, left: { records: number }): ErrorRecord {
-  left.records--;
   const further = (error: unknown): ErrorRecord | undefined =>
-    depth > 0 && left.records > 0 ? describe(error, depth - 1, left) : undefined;
+    depth > 0 && left.records > 0 ? readable(error, depth - 1, left) : undefined;
   if (!(thrown instanceof Error)) {
     return {
       name: "NonErrorThrown",
@@ -36,8 +40,8 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
   }
   const { retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
   const record: ErrorRecord = {
-    name: cut(String(thrown.name), 100),
-    message: cut(withPackagePaths(String(thrown.message)), MAX_TEXT),
+    name: cut(textOf(thrown.name), 100),
+    message: cut(withPackagePaths(textOf(thrown.message)), MAX_TEXT),
     ...codeOf(thrown),
     ...(typeof thrown.stack === "string"
       ? { stack: cut(withPackagePaths(withoutOwnFrames(thrown.stack)), MAX_TEXT) }
@@ -48,6 +52,11 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
   if (told !== undefined) record.cause = told;
   const own = ownFields(thrown);
   return { ...record, ...(own ?? partsOf(thrown, further)) };
+}
+
+/** The thrower's objects are printed rather than asked for their text: they may do anything. */
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : inspect(value);
 }
 
 function codeOf(thrown: object): Pick<ErrorRecord, "code"> {

@@ -322,6 +322,8 @@ test("a thrown value that cannot even be read still becomes a record", () => {
     const record = toErrorRecord(thrown);
     expect(typeof record.name).toBe("string");
     expect(typeof record.message).toBe("string");
+    const error = new AggregateError([thrown], "the one around it", { cause: thrown });
+    expect(toErrorRecord(error).message).toBe("the one around it");
   }
 });
 
