@@ -509,9 +509,7 @@ describe("the port", () => {
     await using f = await Fixture.start();
     const listen = new URL(f.url).host;
     await expect(Fixture.start(undefined, listen)).rejects.toThrow(AddressInUse);
-    await expect(Fixture.start(undefined, listen)).rejects.toThrow(
-      /choose another address with --http$/,
-    );
+    await expect(Fixture.start(undefined, listen)).rejects.toThrow(/choose another --http$/);
     await expect(Fixture.start(undefined, "/run/x.sock")).rejects.toThrow(UsageError);
   });
 
