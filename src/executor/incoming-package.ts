@@ -10,7 +10,7 @@ export class IncomingPackage {
   readonly folder: string;
   readonly manifest: Manifest;
   /** Indices of the files whose bytes must be sent, in this order. */
-  readonly missing: readonly number[];
+  readonly missing: number[] = [];
   /** Bytes that have come and were written. */
   storedBytes = 0;
   readonly #manifestBytes: Uint8Array;
@@ -22,22 +22,25 @@ export class IncomingPackage {
   #file: { handle: FileHandle; hash: Hash; left: number } | undefined;
   #over = false;
 
-  /** `source` knows where an equal file lies; `onOver` is called once, when all is here or nothing more will come. */
+  /** `onOver` is called once, when all is here or nothing more will come. */
   constructor(
     folder: string,
     manifest: Manifest,
     manifestBytes: Uint8Array,
-    source: (file: PackageFile) => string | undefined,
     onOver: (done: boolean) => void,
   ) {
     this.folder = folder;
     this.manifest = manifest;
     this.#manifestBytes = manifestBytes;
     this.#onOver = onOver;
+  }
+
+  /** Takes up what is here of it; `source` knows where an equal file lies. When that fails it is over. Other work has its turn meanwhile. */
+  async begin(source: (file: PackageFile) => string | undefined): Promise<void> {
     try {
-      this.missing = this.#begin(source);
+      await this.#takeUp(source);
     } catch (error) {
-      rmSync(folder, { recursive: true, force: true });
+      this.abandon();
       throw error;
     }
   }
@@ -104,12 +107,12 @@ export class IncomingPackage {
     return this.manifest.files[this.missing[this.#next]!]!;
   }
 
-  #begin(source: (file: PackageFile) => string | undefined): number[] {
+  async #takeUp(source: (file: PackageFile) => string | undefined): Promise<void> {
     mkdirSync(join(this.folder, "root"), { recursive: true, mode: 0o700 });
     const folders = new Set<string>();
     const coming = new Map<string, number>();
-    const missing: number[] = [];
     for (const [index, file] of this.manifest.files.entries()) {
+      if (index % FILES_PER_TURN === FILES_PER_TURN - 1) await nextTurn();
       const place = this.#place(file);
       const folder = dirname(place);
       if (!folders.has(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -125,10 +128,9 @@ export class IncomingPackage {
       const first = coming.get(key);
       if (first === undefined) {
         coming.set(key, index);
-        missing.push(index);
+        this.missing.push(index);
       } else this.#copies.set(first, [...(this.#copies.get(first) ?? []), file]);
     }
-    return missing;
   }
 
   async #endFile(handle: FileHandle, hash: Hash): Promise<void> {
@@ -146,6 +148,11 @@ export class IncomingPackage {
     return join(this.folder, "root", path);
   }
 }
+
+/** In a few milliseconds. */
+const FILES_PER_TURN = 100;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const EMPTY_SHA256 = createHash("sha256").digest("hex");
 

@@ -110,7 +110,7 @@ export class PackageCache {
    * @throws {PackageInvalid} the manifest is not sound, or not what the hash says
    * @throws {PackageTooLarge} it exceeds the node's bounds, or the packages in use leave no room
    */
-  receive(hash: string, manifestBytes: Uint8Array): IncomingPackage {
+  async receive(hash: string, manifestBytes: Uint8Array): Promise<IncomingPackage> {
     if (hashOf(manifestBytes) !== hash)
       throw new PackageInvalid(
         `the manifest does not have the hash ${hash} that it was sent with; send it again`,
@@ -128,11 +128,11 @@ export class PackageCache {
       join(this.folder, "incoming", `${this.#node}.${this.#uploads++}`),
       manifest,
       manifestBytes,
-      this.#sources(),
       (done) => this.#received(hash, incoming, done),
     );
     this.#incoming.add(incoming);
     this.#users.keep(incoming.folder);
+    await incoming.begin(this.#sources());
     return incoming;
   }
 

@@ -32,9 +32,9 @@ type Answers = {
 
 const answers: Answers = {
   find: ({ hash }) => find(hash),
-  receive({ hash, manifest, held: now }) {
+  async receive({ hash, manifest, held: now }) {
     held = new Set(now);
-    const incoming = cache.receive(hash, manifest);
+    const incoming = await cache.receive(hash, manifest);
     const upload = nextUpload++;
     uploads.set(upload, { hash, incoming });
     return { upload, name: incoming.manifest.name, missing: incoming.missing };

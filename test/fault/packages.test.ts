@@ -177,6 +177,7 @@ test("an offer of 20,000 files keeps no other client waiting", async () => {
   const statuses = (): number => other.heard.filter(({ t }) => t === "status").length;
   while (!answered()) {
     other.send({ t: "ask-status", id: answers + 1 });
+    if (answers === 0) other.send({ t: "ask-packages", id: 1 });
     await until(() => statuses() > answers || answered(), "the node answers", 60_000);
     answers = statuses();
     if (leases > 1) continue;
@@ -184,7 +185,8 @@ test("an offer of 20,000 files keeps no other client waiting", async () => {
     expect(lease.functions).toEqual(["size"]);
     if (!answered()) leases++;
   }
-  expect([leases > 0, answers > 20]).toEqual([true, true]);
+  const listed = other.find("packages");
+  expect([leases > 0, answers > 20, listed !== undefined]).toEqual([true, true, true]);
 }, 120_000);
 
 test("a client that does not wait for the disk is refused before it fills the node's memory", async () => {

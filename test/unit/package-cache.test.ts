@@ -59,7 +59,7 @@ function missingBytes(made: Package, incoming: IncomingPackage): Uint8Array {
 }
 
 async function store(cache: PackageCache, made: Package): Promise<IncomingPackage> {
-  const incoming = cache.receive(made.hash, made.manifestBytes);
+  const incoming = await cache.receive(made.hash, made.manifestBytes);
   await incoming.write(missingBytes(made, incoming));
   incoming.finish();
   return incoming;
@@ -74,7 +74,7 @@ describe("a package", () => {
     const cache = caches.open();
     const made = await packageOf({ "fn.js": "code", "data/a.bin": "x".repeat(5000), empty: "" });
     expect(cache.use(made.hash)).toBeUndefined();
-    const incoming = cache.receive(made.hash, made.manifestBytes);
+    const incoming = await cache.receive(made.hash, made.manifestBytes);
     const bytes = missingBytes(made, incoming);
     expect(bytes.length).toBe(5004);
     for (let at = 0; at < bytes.length; at += 999) {
@@ -129,8 +129,8 @@ describe("a package", () => {
     using caches = new Caches();
     const made = await packageOf({ "fn.js": "code" });
     const send = () => caches.open().receive("0".repeat(64), made.manifestBytes);
-    expect(send).toThrow(PackageInvalid);
-    expect(send).toThrow("does not have the hash");
+    await expect(send()).rejects.toThrow(PackageInvalid);
+    await expect(send()).rejects.toThrow("does not have the hash");
   });
 
   test.each<[what: string, change: (bytes: Uint8Array) => Uint8Array]>([
@@ -140,7 +140,7 @@ describe("a package", () => {
     using caches = new Caches();
     const cache = caches.open();
     const made = await packageOf({ "fn.js": "code" });
-    const incoming = cache.receive(made.hash, made.manifestBytes);
+    const incoming = await cache.receive(made.hash, made.manifestBytes);
     const changed = change(missingBytes(made, incoming));
     await expect(incoming.write(changed)).rejects.toBeInstanceOf(PackageInvalid);
     incoming.abandon();
@@ -153,7 +153,7 @@ describe("a package", () => {
     using caches = new Caches();
     const cache = caches.open();
     const made = await packageOf({ "fn.js": "code", "a.bin": "more" });
-    const incoming = cache.receive(made.hash, made.manifestBytes);
+    const incoming = await cache.receive(made.hash, made.manifestBytes);
     await incoming.write(new TextEncoder().encode("mo"));
     expect(incoming.complete).toBe(false);
     incoming.abandon();
@@ -166,8 +166,8 @@ describe("a package", () => {
     using caches = new Caches();
     const [one, other] = [caches.open(), caches.open()];
     const made = await packageOf({ "fn.js": "code" });
-    const first = one.receive(made.hash, made.manifestBytes);
-    const second = other.receive(made.hash, made.manifestBytes);
+    const first = await one.receive(made.hash, made.manifestBytes);
+    const second = await other.receive(made.hash, made.manifestBytes);
     for (const incoming of [first, second]) {
       await incoming.write(missingBytes(made, incoming));
       incoming.finish();
@@ -228,7 +228,7 @@ describe("the cache", () => {
     await store(cache, second);
     const uses = [cache.use(first.hash)!, other.use(second.hash)!];
     caches.nowMs += MINUTE_MS;
-    expect(() => cache.receive(third.hash, third.manifestBytes)).toThrow(PackageTooLarge);
+    await expect(cache.receive(third.hash, third.manifestBytes)).rejects.toThrow(PackageTooLarge);
     expect(cache.remove(first.hash)).toBe("in use");
     expect(cache.remove(second.hash)).toBe("in use");
     expect(uses.every(({ path }) => existsSync(path))).toBe(true);
@@ -245,7 +245,7 @@ describe("the cache", () => {
     const made = await big("a");
     await store(gone, made);
     gone.use(made.hash);
-    gone.receive((await big("b")).hash, (await big("b")).manifestBytes);
+    await gone.receive((await big("b")).hash, (await big("b")).manifestBytes);
     expect(cache.remove(made.hash)).toBe("in use");
     caches.nowMs += 11 * MINUTE_MS;
     expect(cache.remove(made.hash)).toBe("removed");
@@ -280,7 +280,7 @@ describe("the cache", () => {
     using caches = new Caches();
     const made = await big("a");
     for (const options of [{ packageLimitBytes: 999 }, { limitBytes: 999 }])
-      expect(() => caches.open(options).receive(made.hash, made.manifestBytes)).toThrow(
+      await expect(caches.open(options).receive(made.hash, made.manifestBytes)).rejects.toThrow(
         /takes 999 B; .*--package-limit and --cache-limit/,
       );
   });
