@@ -177,7 +177,7 @@ export class LeaseMemory {
   /** What a request must say of its buffers, besides where they lie: whose memory it is, and whether the line in front is free. */
   flagsOf({ input, output }: MemoryUse, inputOffset: number): number {
     const headed = this.#headroomBytes > 0 && inputOffset === input.offset ? HEADED : 0;
-    return headed | input.inputFlag | output.outputFlag;
+    return headed | input.inputFlag | output.becomeOutput();
   }
 
   /** A call begins to use memory. */

@@ -35,8 +35,8 @@ export class Place {
     this.inputFlag = use.allowWriting ? INPUT_OWN : 0;
   }
 
-  /** What requests say of it as an output. Throws {@link EnvironmentError} when workers cannot be let write it. */
-  get outputFlag(): number {
+  /** Lets workers write it. Returns what requests say of it as an output. Throws {@link EnvironmentError}. */
+  becomeOutput(): number {
     if (this.#allowWriting === undefined) return 0;
     if (!this.#writable) this.#allowWriting();
     this.#writable = true;

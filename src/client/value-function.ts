@@ -272,12 +272,13 @@ class ValueCalls {
       const turn = this.#pool.nextTurn();
       try {
         left = await withinCall(turn.comes, left);
+        const buffers = this.#pool.tryTake();
+        if (buffers !== undefined) return { buffers, left };
       } catch (error) {
+        // Also when the lease is over: so the next hears of it.
         turn.giveUp();
         throw error;
       }
-      const buffers = this.#pool.tryTake();
-      if (buffers !== undefined) return { buffers, left };
     }
   }
 

@@ -1,7 +1,7 @@
 /** Results that are longer than their callers expected, in any number. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Invoker, type Lease, DeadlineExceeded, invoker } from "../../src/index.ts";
+import { type Invoker, type Lease, DeadlineExceeded, LeaseLost, invoker } from "../../src/index.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { residentBytes } from "../support/processes.ts";
 import { until } from "../support/until.ts";
@@ -34,7 +34,7 @@ describe("results that did not fit are all fetched", () => {
     [300, 300 * KIB, "4MiB"],
     [70, 4 * MIB, "64MiB"],
     [100, 10 * MIB, "64MiB"],
-    [5, 70 * MIB, "16MiB"],
+    [5, 60 * MIB, "16MiB"],
   ] as const)
     // Asynchronous ones hold their results all at once, whoever fetches them.
     for (const name of count * bytes < 300 * MIB
@@ -121,3 +121,17 @@ test("what is given up is not kept, whenever that was", async () => {
     30_000,
   );
 }, 120_000);
+
+test("calls that wait for room end with the lease, each of them", async () => {
+  const held = await lease("64KiB");
+  const later = held.function("blobLater");
+  const calls = Array.from({ length: 500 }, (_, mark) => later({ mark, bytes: 10, ms: 30_000 }));
+  const ends = Promise.allSettled(calls);
+  const aborted = new AbortController();
+  const given = later({ mark: 0, bytes: 10 }, { signal: aborted.signal });
+  aborted.abort(new Error("enough"));
+  expect(await given.catch((error) => error.message)).toBe("enough");
+  await held.release();
+  for (const end of await ends)
+    expect(end.status === "rejected" && end.reason).toBeInstanceOf(LeaseLost);
+});
