@@ -3,6 +3,7 @@
  * are no options. Every value stays the text that was written; what is wrong with the form is said in the words of the command.
  */
 import { parseArgs } from "node:util";
+import { cac } from "cac";
 import { UsageError } from "../errors.ts";
 import type { Command } from "./command.ts";
 import { nearest } from "./manual.ts";
@@ -24,7 +25,30 @@ export function parseCommandLine(
   command: Command,
   words: readonly string[],
 ): { args: string[]; options: GivenOptions } {
-  const name = command.usage.split(" ")[0]!;
+  const name = nameOf(command);
+  const cli = cac("rfaas");
+  const matched = cli.command(`${name} [...args]`, command.summary);
+  for (const { flag, description } of command.options) matched.option(flag, description);
+  const given = cli.parse(["", "", name, ...markedWords(command, words)], { run: false });
+  const options: GivenOptions = {};
+  for (const { name: key } of declaredOptions(command))
+    if (given.options[key] !== undefined) options[key] = asWritten(given.options[key]);
+  if (command.passesRest) options["--"] = asWritten(given.options["--"] ?? []);
+  return { args: given.args.map((word) => asWritten(word) as string), options };
+}
+
+/** `cac` makes a number of what looks like one, and an option of what begins with a dash: no word of an argv has this in it. */
+const MARK = "\0";
+
+const asWritten = (value: unknown): unknown =>
+  Array.isArray(value)
+    ? value.map(asWritten)
+    : typeof value === "string" && value.startsWith(MARK)
+      ? value.slice(MARK.length)
+      : value;
+
+/** The words with every value tied to its option, and marked as the text that it is. Throws {@link UsageError}. */
+function markedWords(command: Command, words: readonly string[]): string[] {
   const declared = declaredOptions(command);
   const { tokens } = parseArgs({
     args: [...words],
@@ -39,25 +63,14 @@ export function parseCommandLine(
     strict: false,
     tokens: true,
   });
-  const args: string[] = [];
-  const passed: string[] = [];
-  const given = new Map<string, (string | true)[]>();
-  let ended = false;
-  for (const token of tokens) {
-    if (token.kind === "option-terminator") ended = true;
-    else if (token.kind === "positional")
-      (ended && command.passesRest ? passed : args).push(token.value);
-    else {
-      const option = declared.find(({ long }) => long === token.name);
-      if (!option) throw unknownOption(token.rawName, name, declared);
-      const value = valueOf(option, token.rawName, token.value, token.inlineValue ?? false);
-      given.set(option.name, [...(given.get(option.name) ?? []), value]);
-    }
-  }
-  const options: GivenOptions = {};
-  for (const [key, values] of given) options[key] = values.length === 1 ? values[0] : values;
-  if (command.passesRest) options["--"] = passed;
-  return { args, options };
+  return tokens.flatMap((token) => {
+    if (token.kind === "option-terminator") return command.passesRest ? ["--"] : [];
+    if (token.kind === "positional") return [MARK + token.value];
+    const option = declared.find(({ long }) => long === token.name);
+    if (!option) throw unknownOption(token.rawName, nameOf(command), declared);
+    const value = valueOf(option, token.rawName, token.value, token.inlineValue ?? false);
+    return [value === true ? `--${option.long}` : `--${option.long}=${MARK}${value}`];
+  });
 }
 
 function valueOf(
@@ -94,6 +107,8 @@ function unknownOption(
     `unknown option ${rawName}${near ? `; did you mean ${near}?` : ""} See: rfaas help ${command}`,
   );
 }
+
+const nameOf = ({ usage }: Command): string => usage.split(" ")[0]!;
 
 function declaredOptions(command: Command): Declared[] {
   return command.options.map(({ flag }) => {

@@ -62,9 +62,9 @@ async function dispatch(argv: string[]): Promise<void> {
   const command = await load(name);
   const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
   if (own.includes("--help") || own.includes("-h")) return await showManual(name);
+  showWarningsBy((message) => void import("./log.ts").then(({ log }) => log.warn(message)));
   const { parseCommandLine } = await import("./command-line.ts");
   const { args, options } = parseCommandLine(command, rest);
-  showWarningsBy((message) => void import("./log.ts").then(({ log }) => log.warn(message)));
   await command.run(args, options);
 }
 
