@@ -31,6 +31,7 @@ test.each(SAMPLES.filter(({ refused }) => refused === undefined))(
       expect(difference(make(), decoder.decode(message, length, copies))).toBeUndefined();
     }
   },
+  30_000,
 );
 
 test.each(SAMPLES.filter(({ refused }) => refused !== undefined))(
@@ -41,4 +42,5 @@ test.each(SAMPLES.filter(({ refused }) => refused !== undefined))(
     else expect(path).toBe(refused);
     expect(refusalOf({ fine: [1] })).toBeUndefined();
   },
+  30_000,
 );

@@ -4,6 +4,8 @@
  */
 import { types } from "node:util";
 
+const MANY = 10_000;
+
 /** Where and how they differ; undefined when they do not. */
 export function difference(a: unknown, b: unknown, path = ""): string | undefined {
   if (Object.is(a, b)) return undefined;
@@ -25,8 +27,12 @@ function differentContent(a: object, b: object, path: string): string | undefine
     );
   if (types.isDate(a) && types.isDate(b))
     return difference(a.getTime(), b.getTime(), `${path}/time`);
-  if (types.isMap(a) && types.isMap(b)) return difference([...a], [...b], `${path}/entries`);
-  if (types.isSet(a) && types.isSet(b)) return difference([...a], [...b], `${path}/items`);
+  if (types.isMap(a) && types.isMap(b))
+    return (
+      differentItems([...a.keys()], [...b.keys()], `${path}/keys`) ??
+      differentItems([...a.values()], [...b.values()], `${path}/values`)
+    );
+  if (types.isSet(a) && types.isSet(b)) return differentItems([...a], [...b], `${path}/items`);
   return undefined;
 }
 
@@ -34,9 +40,10 @@ function differentProperties(a: object, b: object, path: string): string | undef
   const [before, after] = [namesOf(a), namesOf(b)];
   if (before.length !== after.length || before.some((name, i) => name !== after[i]))
     return `${path || "/"}: properties ${before.map(String)} became ${after.map(String)}`;
+  if (Array.isArray(a) && Array.isArray(b) && a.length > MANY) return differentItems(a, b, path);
   for (const name of before) {
-    const [x, y] = [a, b].map((object) => Object.getOwnPropertyDescriptor(object, name));
-    if (x?.enumerable !== y?.enumerable) return `${path}/${String(name)}: not enumerable alike`;
+    const [x, y] = [a, b].map((object) => Object.prototype.propertyIsEnumerable.call(object, name));
+    if (x !== y) return `${path}/${String(name)}: not enumerable alike`;
     const different = difference(
       (a as Record<PropertyKey, unknown>)[name],
       (b as Record<PropertyKey, unknown>)[name],
@@ -47,10 +54,23 @@ function differentProperties(a: object, b: object, path: string): string | undef
   return undefined;
 }
 
-/** Elements of views are compared as bytes; of very many the names are not looked at. */
+function differentItems(a: unknown[], b: unknown[], path: string): string | undefined {
+  if (a.length !== b.length) return `${path || "/"}: ${a.length} items became ${b.length}`;
+  for (let i = 0; i < a.length; i++) {
+    const different = difference(a[i], b[i], `${path}/${i}`);
+    if (different) return different;
+  }
+  return undefined;
+}
+
+/** Elements of views are compared as bytes. Of very many elements the names are not looked at. */
 function namesOf(value: object): (string | symbol)[] {
-  if (ArrayBuffer.isView(value) && value.byteLength > 100_000)
-    return Object.getOwnPropertySymbols(value);
+  const elements = ArrayBuffer.isView(value)
+    ? value.byteLength
+    : Array.isArray(value)
+      ? value.length
+      : 0;
+  if (elements > MANY) return Object.getOwnPropertySymbols(value);
   const names = Reflect.ownKeys(value);
   return ArrayBuffer.isView(value)
     ? names.filter((name) => typeof name === "symbol" || !/^\d+$/.test(name))
