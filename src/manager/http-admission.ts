@@ -7,6 +7,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import { hostname } from "node:os";
 import { isOwnUserAt } from "../local-peer.ts";
 import type { Scope } from "../protocol/token.ts";
 import { HttpError, type Operation } from "./http-routes.ts";
@@ -52,10 +53,13 @@ function isOfOwnUser({ remoteAddress, remotePort, localAddress, localPort }: Soc
   );
 }
 
-/** What is not in this list may be a name of somebody's who has it lead to this machine. */
+/** Any other name may be somebody's who has it lead to this machine. */
 function isLocalName(host: string): boolean {
-  return /^(?:localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\]|\[::ffff:127\.\d{1,3}\.\d{1,3}\.\d{1,3}\])$/.test(
-    host,
+  return (
+    host === "localhost" ||
+    host === hostname().toLowerCase() ||
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host) ||
+    /^\[::(?:1|ffff:127\.\d{1,3}\.\d{1,3}\.\d{1,3})\]$/.test(host)
   );
 }
 

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { type Socket, connect } from "node:net";
+import { hostname } from "node:os";
 import { Value } from "@sinclair/typebox/value";
 import { type HttpServer, MAX_CONNECTIONS, startHttp } from "../../src/manager/http.ts";
 import { ErrorAnswer, type NodeControl } from "../../src/manager/http-routes.ts";
@@ -262,7 +263,7 @@ describe("without a key, a change is asked for", () => {
     expect(registry.size).toBe(0);
   });
 
-  test.each(["localhost", "LOCALHOST:7801", "127.0.0.1", "127.8.9.10:1", "[::1]:7801"])(
+  test.each(["localhost", "LOCALHOST:7801", "127.0.0.1", "127.8.9.10:1", "[::1]:7801", hostname()])(
     "and done by a program of this machine that calls it %s",
     async (host) => {
       expect((await exchange(open.url, change(`Host: ${host}\r\n`))).status).toBe(201);
