@@ -133,12 +133,15 @@ export class InProcessCalls {
         throw wrongResult(name, output.length, length);
     } catch (error) {
       this.#running.delete(call);
+      if (call.remainingMs() <= 0) return call.end(0, new DeadlineExceeded(call.deadlineMs));
       const record = new TextEncoder().encode(JSON.stringify(toErrorRecord(error)));
       return call.endAttempt(0, functionErrorFrom(record));
     }
     this.#running.delete(call);
     this.scope.cold = false;
-    call.endAttempt(length as number);
+    // As a worker does: too late is too late, whatever the event loop has heard of it.
+    if (call.remainingMs() <= 0) call.end(0, new DeadlineExceeded(call.deadlineMs));
+    else call.endAttempt(length as number);
   }
 
   #contextOf(call: Call, { onProgress }: SubmitOptions, signal: AbortSignal): FunctionContext {
@@ -147,7 +150,7 @@ export class InProcessCalls {
     const invocation = {
       id: `test.${scope.worker}.${++this.#calls}`,
       attempt: call.attempt + 1,
-      deadline: deadlineMs > 0 ? new Date(Date.now() + call.remainingMs()) : null,
+      deadline: deadlineMs > 0 ? new Date(Date.now() + Math.ceil(call.remainingMs()) + 1) : null,
       signal,
     };
     return {

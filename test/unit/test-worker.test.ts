@@ -39,6 +39,14 @@ const module = {
       return null;
     },
   ),
+  dogged: defineFunction(
+    { input: Type.Boolean(), output: Type.Null() },
+    (throws, { invocation: { deadline } }): null => {
+      while (Date.now() < deadline!.getTime());
+      if (throws) throw new Error("too late");
+      return null;
+    },
+  ),
   add: defineFunction(
     { input: struct({ a: "f64", b: "f64" }), output: struct({ sum: "f64" }) },
     (input, output) => {
@@ -97,6 +105,15 @@ describe("a test worker", () => {
     expect(error).toBeInstanceOf(FunctionError);
     expect(error).toMatchObject({ name: "TypeError", code: "NOT_YET", retryable: true });
     expect(await fails(2, { retries: 2 })).toBe(3);
+  });
+
+  test("takes a function that ends when its deadline has passed for too late, as a node does", async () => {
+    await using worker = await testWorker(module);
+    const dogged = worker.function("dogged");
+    for (const throws of [false, true]) {
+      const error = await dogged(throws, { deadlineMs: 5 }).catch((thrown) => thrown as Error);
+      expect(error).toBeInstanceOf(DeadlineExceeded);
+    }
   });
 
   test("ends a call at its deadline, and tells the function", async () => {
