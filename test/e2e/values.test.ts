@@ -1,5 +1,5 @@
 /** The battery of values through a real lease, in both directions, and what errors and promises come to. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import {
   DeadlineExceeded,
@@ -15,6 +15,9 @@ import { SAMPLES } from "../support/battery/battery.ts";
 import { difference } from "../support/battery/difference.ts";
 import type { Sample } from "../support/battery/sample.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
+
+/** Hundreds of values go there and back in each test. */
+setDefaultTimeout(120_000);
 
 type Values = typeof import("../functions/values.ts");
 
@@ -68,7 +71,7 @@ describe("a value that travels arrives equal", () => {
       told(sample, await compare({ name: sample.name, value: sample.make() })),
     );
     expect(wrong).toEqual([]);
-  }, 120_000);
+  });
 
   test("at the caller, from functions of both kinds", async () => {
     const give = lease.function("give");
@@ -78,7 +81,7 @@ describe("a value that travels arrives equal", () => {
       ...told(sample, difference(sample.make(), await later(sample.name))),
     ]);
     expect(wrong).toEqual([]);
-  }, 120_000);
+  });
 
   test("there and back, on the spot", () => {
     const mirror = lease.function("mirror");
@@ -86,7 +89,7 @@ describe("a value that travels arrives equal", () => {
       told(sample, difference(sample.make(), mirror.invoke(sample.make()))),
     );
     expect(wrong).toEqual([]);
-  }, 120_000);
+  });
 });
 
 describe("a value that does not travel is refused, with its path", () => {
@@ -99,7 +102,7 @@ describe("a value that does not travel is refused, with its path", () => {
     ]);
     expect(wrong).toEqual([]);
     expect((await lease.usage()).calls).toBe(calls);
-  }, 120_000);
+  });
 
   test("when a function returns it", async () => {
     const give = lease.function("give");
@@ -109,7 +112,7 @@ describe("a value that does not travel is refused, with its path", () => {
       wrongRefusal(sample, "output", await caught(() => give(sample.name))),
     );
     expect(wrong).toEqual([]);
-  }, 120_000);
+  });
 });
 
 test("a value that no schema can look at is refused by its schema or by its path, on both sides", async () => {
@@ -153,7 +156,7 @@ test("many values at once, of both kinds: each comes to what it would come to al
     else wrong.push(...told(sample, difference(sample.make(), outcome.value)));
   }
   expect(wrong).toEqual([]);
-}, 120_000);
+});
 
 test("a value for all workers arrives equal from each, or is refused for each", async () => {
   const mirror = lease.function("mirror");
@@ -168,7 +171,7 @@ test("a value for all workers arrives equal from each, or is refused for each", 
         expect(difference(sample.make(), result.value)).toBeUndefined();
       }
   }
-}, 60_000);
+});
 
 describe("parts that are in several places", () => {
   const pairs = (levels: number): unknown => {
