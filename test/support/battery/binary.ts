@@ -105,6 +105,17 @@ refused("a typed array that looks plain", () =>
   Object.setPrototypeOf(new Uint8Array(2), Object.prototype),
 );
 refused("a typed array without a prototype", () => Object.setPrototypeOf(new Uint8Array(2), null));
+for (const [name, value] of [
+  ["length", 100],
+  ["byteLength", 100],
+  ["byteOffset", 8],
+  ["buffer", new ArrayBuffer(100)],
+] as const) {
+  const lie = (array: object) => () => Object.defineProperty(array, name, { value });
+  refused(`bytes that lie about their ${name}`, lie(new Uint8Array(4)), `/${name}`);
+  refused(`a Buffer that lies about its ${name}`, lie(Buffer.alloc(4)), `/${name}`);
+  refused(`numbers that lie about their ${name}`, lie(new Float64Array(4)), `/${name}`);
+}
 refused("a proxy of a typed array", () => new Proxy(new Uint8Array(2), {}));
 
 export const BINARY = battery.samples;
