@@ -65,6 +65,7 @@ export async function allocateLease<Module>(
   };
   const listener: LeaseListener = {
     lost: (message, how) => tell((opened) => opened.lose(message, how)),
+    disconnected: (message) => tell((opened) => opened.disconnected(message)),
     workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
     renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
     revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),

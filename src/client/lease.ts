@@ -1,5 +1,5 @@
 /** A lease as its holder sees it: registered memory, and functions to call on leased workers. */
-import { type Polling, STATUS } from "../../ffi/layout.ts";
+import { END, type Polling, STATUS } from "../../ffi/layout.ts";
 import { LeaseLost, WorkerLost } from "../errors.ts";
 import type { Attachment } from "../fabric/attachment.ts";
 import type { AnyDefinition } from "../function/define-function.ts";
@@ -32,6 +32,7 @@ import { type LeaseEvent, type LeaseEventOf, LeaseTerm } from "./lease-term.ts";
 import { RemoteRegion } from "./remote-region.ts";
 import type { Registration } from "./registrations.ts";
 import { Reactor } from "./reactor.ts";
+import { describeEnd } from "./remote-error.ts";
 import { type LeaseParts, Submission } from "./submission.ts";
 import {
   type CallableOf,
@@ -475,6 +476,12 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.term.end({ type: "lost", message });
     for (const lane of this.#lanes)
       lane.lose(new WorkerLost(lane.index, `${message}; take a new lease`, { signal }));
+  }
+
+  /** @internal The connection to the node has ended. Why, the node may have written into the lease's memory before. */
+  disconnected(message: string): void {
+    const [reason, detail] = this.#attachment.region.ended();
+    this.lose(reason === END.alive ? message : `${describeEnd(reason, detail)} (${message})`);
   }
 
   /** @internal A call has come so far. */

@@ -42,6 +42,8 @@ import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "./waiting
 /** What a lease hears about itself. */
 export interface LeaseListener {
   lost(message: string, signal?: string): void;
+  /** The connection to the node has ended, and whoever had the lease over it has lost it. */
+  disconnected(message: string): void;
   workerLost(worker: number, message: string): void;
   renewed(expiresInMs: number): void;
   revoking(deadlineInMs: number, message: string): void;
@@ -388,7 +390,7 @@ export class NodeConnection {
     this.#listings.clear();
     this.#usages.clear();
     this.#releases.clear();
-    for (const listener of this.#listeners.values()) listener.lost(error.message);
+    for (const listener of this.#listeners.values()) listener.disconnected(error.message);
     this.#listeners.clear();
     this.#closed.resolve();
   }

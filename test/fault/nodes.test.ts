@@ -212,6 +212,7 @@ describe("a served node", () => {
       "rfaas:echo",
       {
         lost: (message) => lost.resolve(message),
+        disconnected() {},
         workerLost() {},
         renewed() {},
         revoking() {},
