@@ -224,7 +224,7 @@ describe("map", () => {
     await using held = await lease({ polling: "warm" });
     const delays = [1, 1, 60_000, 1].map((ms) => new Uint32Array([ms]));
     const results = await Array.fromAsync(
-      held.map("later", delays, { deadlineMs: 300, settled: true }),
+      held.map("later", delays, { deadlineMs: 3000, settled: true }),
     );
     expect(results.map(({ status }) => status)).toEqual([
       "fulfilled",
