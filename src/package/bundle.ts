@@ -44,7 +44,7 @@ const MAX_ATTEMPTS = 20;
 /**
  * Bundles the module at an absolute path with all that it imports.
  *
- * @throws {StaleFolders} with `memory`, where this process may not see what there is
+ * @throws {LeftToAnother} with `memory`: another process is to do it
  * @throws {ModuleLoadError} it does not compile: the compiler's messages, with file, line and the line's text
  * @throws {PackageInvalid} packages of npm cannot be brought along
  * @throws {UsageError} one of `external` is not imported

@@ -9,7 +9,7 @@ import { EnvironmentError, ModuleLoadError, PackageInvalid, UsageError } from ".
 import { childEnvironment, keepChild, selfCommand } from "../process.ts";
 import { type Bundle, bundleModule, settingsOf } from "./bundle.ts";
 import { FolderMemory } from "./folder-memory.ts";
-import { StaleFolders } from "./module-graph.ts";
+import { LeftToAnother } from "./module-graph.ts";
 import { stampOf } from "./stamp.ts";
 
 /** What a process that bundles for another one prints. */
@@ -58,7 +58,7 @@ async function bundleHere(path: string, external: readonly string[]): Promise<Bu
     const bundle = await bundleModule(path, external, memory);
     return bundle.doubtful ? undefined : bundle;
   } catch (error) {
-    if (error instanceof StaleFolders) return undefined;
+    if (error instanceof LeftToAnother) return undefined;
     const missing = /Could not resolve|ModuleNotFound|not imported, or not installed/;
     if (missing.test((error as Error).message)) return undefined;
     throw error;

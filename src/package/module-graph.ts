@@ -33,10 +33,13 @@ export interface GraphModule {
   owner: Installed | undefined;
 }
 
-/** The runtime's resolver of this process may not see what there is. */
-export class StaleFolders extends Error {
-  override readonly name = "StaleFolders";
+/** Another process does it better: this one may not see what there is, or would do nothing else for long. */
+export class LeftToAnother extends Error {
+  override readonly name = "LeftToAnother";
 }
+
+/** Looking into so many modules takes a tenth of a second, in which a program's event loop stands still. */
+const MAX_MODULES_HERE = 300;
 
 export class ModuleGraph {
   readonly modules = new Map<string, GraphModule>();
@@ -48,7 +51,7 @@ export class ModuleGraph {
   readonly #memory: FolderMemory | undefined;
   readonly #fresh = new Set<string>();
 
-  /** With `memory`, throws {@link StaleFolders} where the resolver may not see what there is. */
+  /** With `memory`, throws {@link LeftToAnother} where the resolver may not see what there is, or there is much. */
   constructor(entry: string, installation: Installation, memory?: FolderMemory) {
     this.entry = entry;
     this.#memory = memory;
@@ -62,6 +65,8 @@ export class ModuleGraph {
     while (pending.length > 0) {
       const next = pending.pop()!;
       if (this.modules.has(next)) continue;
+      if (this.#memory !== undefined && this.modules.size >= MAX_MODULES_HERE)
+        throw new LeftToAnother();
       const module = this.#read(next);
       this.modules.set(next, module);
       for (const { target } of module.edges) if (target !== undefined) pending.push(target);
@@ -166,7 +171,7 @@ export class ModuleGraph {
 
   #requireFresh(folder: string): void {
     if (this.#memory === undefined || this.#fresh.has(folder)) return;
-    if (!this.#memory.isFresh(folder)) throw new StaleFolders();
+    if (!this.#memory.isFresh(folder)) throw new LeftToAnother();
     this.#fresh.add(folder);
   }
 

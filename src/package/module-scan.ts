@@ -127,7 +127,8 @@ function* namedFiles(code: string): Generator<Scan["imports"][number]> {
     new RegExp(String.raw`\bimport\.meta\.resolve(?:Sync)?\(${QUOTED}`, "g"),
   ))
     yield { specifier: specifier!, kind: "import-resolve" };
-  const names = [...code.matchAll(/([\w$]+)\s*=\s*(?:\w+\.)?createRequire\s*\(/g)];
+  // Code may have words of a megabyte.
+  const names = code.matchAll(/(?<![\w$])([\w$]{1,100})\s*=\s*(?:\w{1,100}\.)?createRequire\s*\(/g);
   for (const [, name] of names)
     for (const [, specifier] of code.matchAll(
       new RegExp(

@@ -214,6 +214,37 @@ ${gives(`[open("mem"), (() => { try { open("x"); } catch (error) { return /mysql
       },
     ],
     [
+      "in a folder with signs in its name, reached by a link, that imports itself by another module",
+      {
+        entry: "ö ü/link.ts",
+        files: {
+          "ö ü/link.ts": { link: "real/fn entry.ts" },
+          "ö ü/real/fn entry.ts": `import { size } from "./my lib.cjs"; import { place } from "./place.ts"; export const one = 1; ${gives("[size, place(), one]")}`,
+          "ö ü/real/my lib.cjs": "exports.size = __filename.length - __dirname.length;",
+          "ö ü/real/place.ts":
+            'import * as self from "./fn entry.ts"; export const place = () => [import.meta.file, self.one];',
+        },
+      },
+    ],
+    [
+      "in the ways of TypeScript to write CommonJS, with macros and generated code",
+      {
+        files: {
+          "fn.ts": `import path = require("node:path"); import old = require("./old.cts"); import { made } from "./macro.ts" with { type: "macro" }; import { type Kind, kind } from "./kind.ts"; import * as wasm from "./add.ts";
+const k: Kind = kind; ${gives("[path.basename('/a/b'), old.n, made(), k, wasm.add(2, 3)]")}`,
+          "old.cts":
+            'import type { Kind } from "./kind.ts"; const kind: Kind = "kind"; export = { n: kind };',
+          "macro.ts":
+            'import { readFileSync } from "node:fs"; export const made = () => readFileSync(import.meta.dir + "/macro.txt", "utf8").trim();',
+          "macro.txt": "made by a macro",
+          "kind.ts": 'export type Kind = "kind"; export const kind: Kind = "kind";',
+          "add.ts":
+            'import { readFileSync } from "node:fs"; const bytes = Uint8Array.fromBase64(readFileSync(new URL("./add.wasm.txt", import.meta.url), "utf8")); const { instance } = await WebAssembly.instantiate(bytes); export const add = instance.exports["add"] as (a: number, b: number) => number;',
+          "add.wasm.txt": "AGFzbQEAAAABBwFgAn9/AX8DAgEABwcBA2FkZAAACgkBBwAgACABags=",
+        },
+      },
+    ],
+    [
       "with decorators that have types of their targets",
       {
         files: {
