@@ -10,7 +10,7 @@ import {
 } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 240_000;
 const HANG_MS = 20_000;
 
 class Mine extends Error {}

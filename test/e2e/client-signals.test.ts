@@ -484,16 +484,17 @@ describe("a private node", () => {
   test(
     "that hangs is ended by its client's close()",
     async () => {
-      const before = descendants(process.pid).length;
+      const children = () =>
+        descendants(process.pid).filter((pid) => parentOf(pid) === process.pid);
+      const before = children();
       const own = await invoker({ cores: 1 });
       await own.status();
-      const [node] = descendants(process.pid)
-        .filter((pid) => parentOf(pid) === process.pid)
-        .slice(-1);
+      const [node] = children().filter((pid) => !before.includes(pid));
+      const hosts = descendants(node!);
       process.kill(node!, "SIGSTOP");
       await own.close();
       expect(alive(node!)).toBe(false);
-      await until(() => descendants(process.pid).length <= before, "its hosts are gone, too");
+      await until(() => !hosts.some(alive), "its hosts are gone, too");
     },
     LIMIT_MS,
   );

@@ -20,7 +20,7 @@ int main(void) {
 }`;
 
 /** So long without an answer on this machine: there comes none. */
-const SILENCE_MS = 300;
+const SILENCE_MS = 1000;
 
 export class DeafListener implements Disposable {
   readonly address: string;
