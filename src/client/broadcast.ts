@@ -49,8 +49,6 @@ export async function broadcast(
           },
     );
   } finally {
-    // What may still be read or written is left to it until the lease ends.
-    if (calls.every(({ done, abandoned }) => done && !abandoned))
-      for (const buffer of buffers) if (!buffer.buffer.detached) memory.free(buffer);
+    for (const buffer of buffers) if (memory.has(buffer)) memory.free(buffer);
   }
 }

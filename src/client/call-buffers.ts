@@ -170,6 +170,6 @@ export class CallBufferPool {
 
   /** A released lease has taken its memory back. */
   #freeView(view: Bytes): void {
-    if (!view.buffer.detached) this.#memory.free(view);
+    if (this.#memory.has(view)) this.#memory.free(view);
   }
 }

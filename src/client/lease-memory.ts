@@ -9,7 +9,7 @@ import { LeaseLost, UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/memory-pin.ts";
 import { Arena } from "./arena.ts";
 import { show } from "./options/show.ts";
-import { Place } from "./place.ts";
+import { Place, lengthOf } from "./place.ts";
 import { type Registration, Registrations } from "./registrations.ts";
 
 export type TypedArray = ArrayBufferView<ArrayBuffer> & { readonly length: number };
@@ -110,8 +110,8 @@ export class LeaseMemory {
    */
   free(view: LeaseBuffer): void {
     requireView(view, "the buffer");
-    const place = view.byteOffset === 0 ? this.#allocated.get(view.buffer) : undefined;
-    if (place === undefined)
+    const place = this.#allocated.get(view.buffer);
+    if (place === undefined || (lengthOf(view) > 0 && view.byteOffset > 0))
       throw new UsageError(
         "this buffer was not allocated by the lease, or was freed before; free each buffer once",
       );
@@ -144,7 +144,7 @@ export class LeaseMemory {
     requireView(view, what);
     const allocated = this.#allocated.get(view.buffer);
     if (allocated !== undefined) {
-      if (view.byteLength === 0) throwIfTransferred(view, what);
+      if (lengthOf(view) === 0) throwIfTransferred(view, what);
       return allocated;
     }
     const registered = this.#registrations.find(view);

@@ -534,9 +534,11 @@ export class Lease<Module = unknown> implements AsyncDisposable {
     this.#outputOffset = places.output.offsetOf(output);
     this.#outputCapacity = output.byteLength;
     this.#flags = this.#memory.flagsOf(places, this.#inputOffset);
-    this.#lastInput = input;
-    this.#lastOutput = output;
     this.#places = places;
+    // A `DataView` whose memory was transferred throws when it is asked for its length: it is looked at each time.
+    const lasting = !(input instanceof DataView) && !(output instanceof DataView);
+    this.#lastInput = lasting ? input : NO_BUFFER;
+    this.#lastOutput = lasting ? output : NO_BUFFER;
     return true;
   }
 

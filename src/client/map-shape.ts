@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import { type TypedArray, requireView } from "./lease-memory.ts";
 import type { MapInput, MapPair, MapResult } from "./map-options.ts";
 import type { Station } from "./map-station.ts";
+import { lengthOf } from "./place.ts";
 import { type CodecMapOptions, MAX_INPUT_BYTES } from "./options/call-options.ts";
 import { show } from "./options/show.ts";
 
@@ -64,7 +65,7 @@ export function codecShape<Value, Result>({
 /** Returns the view. Throws {@link UsageError} when it is none, or its memory is gone. */
 export function requireInput<View extends ArrayBufferView>(value: View, what: string): View {
   requireView(value, what);
-  if (value.byteLength === 0 && value.buffer instanceof ArrayBuffer && value.buffer.detached)
+  if (lengthOf(value) === 0 && value.buffer instanceof ArrayBuffer && value.buffer.detached)
     throw new UsageError(`${what} lies in memory that has been transferred; pass a copy on`);
   return value;
 }

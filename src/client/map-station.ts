@@ -56,6 +56,7 @@ export class Station<Value, Result> implements Flight {
   readonly #owner: StationOwner<Value, Result>;
   readonly #function: number;
   /** Where its buffers lie, and what requests say of them. */
+  #own: MemoryUse | undefined;
   #inputAt = 0;
   #outputAt = 0;
   #ownFlags = 0;
@@ -158,16 +159,22 @@ export class Station<Value, Result> implements Flight {
     this.#owner.ended(this, bytes, failure);
   }
 
-  /** Gives its buffers back to the lease, unless a function may still be writing there. */
+  /** Gives its buffers back to the lease. */
   close(): void {
     for (const buffer of [this.input, this.output])
-      if (buffer !== undefined && !buffer.buffer.detached) this.lease.memory.free(buffer);
-    this.leaveBuffers();
+      if (buffer !== undefined && this.lease.memory.has(buffer)) this.lease.memory.free(buffer);
+    this.input = this.output = this.#typed = this.#own = undefined;
   }
 
-  /** Leaves its buffers to a function that nobody waits for, until the lease ends. */
+  /** The same, after a call that was given up: the lease has them when its function has ended. */
   leaveBuffers(): void {
-    this.input = this.output = this.#typed = undefined;
+    const { memory } = this.lease;
+    const { abandoned } = this;
+    if (this.#own !== undefined && abandoned !== undefined) {
+      memory.begin(this.#own);
+      memory.end(this.#own, () => this.lane.holds({ abandoned }));
+    }
+    this.close();
   }
 
   #renewBuffers(inputBytes: number, outputBytes: number): void {
@@ -185,10 +192,10 @@ export class Station<Value, Result> implements Flight {
       throw error;
     }
     this.input = input;
-    const places = {
+    const places = (this.#own = {
       input: memory.placeOf(input, "the input"),
       output: memory.placeOf(this.output, "the output"),
-    };
+    });
     this.#inputAt = places.input.offset;
     this.#outputAt = places.output.offset;
     this.#ownFlags = memory.flagsOf(places, this.#inputAt);

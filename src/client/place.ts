@@ -60,12 +60,21 @@ export class Place {
   /** Copies a result of so many bytes to where its caller wants it. Throws {@link UsageError} when that is no longer there. */
   fetch(output: ArrayBufferView, bytes: number): void {
     if (this.copy === undefined || bytes === 0) return;
-    if (output.byteLength < bytes)
+    if (lengthOf(output) < bytes)
       throw new UsageError(
         `the output's memory was transferred or resized while the call was in flight, so its result of ${bytes} bytes is lost; await the call before`,
       );
     const at = output.byteOffset - this.start;
     bytesOf(output, bytes).set(this.copy.subarray(at, at + bytes));
+  }
+}
+
+/** Bytes of a view, 0 when its memory is gone: a `DataView` says that by throwing. */
+export function lengthOf(view: ArrayBufferView): number {
+  try {
+    return view.byteLength;
+  } catch {
+    return 0;
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/memory-pin.ts";
-import { Place } from "./place.ts";
+import { Place, lengthOf } from "./place.ts";
 
 /** The lease's side: a place in its memory for each piece, and the fabric that may use it where it is. */
 export interface RegistrationTarget {
@@ -71,6 +71,8 @@ export class Registrations {
     const entries = this.#entries.get(view.buffer);
     if (entries === undefined) return undefined;
     throwIfDetached(view.buffer);
+    if (lengthOf(view) === 0 && (view.buffer as ArrayBuffer).resizable)
+      throw new UsageError("this view is empty since its memory has shrunk; make a new one");
     return entries.find(
       ({ place: { start, bytes } }) =>
         view.byteOffset >= start && view.byteOffset + view.byteLength <= start + bytes,

@@ -45,13 +45,15 @@ export class RemoteRegion {
    */
   read(offset: number, into: LeaseBuffer): void {
     requireView(into, "the buffer");
-    this.#do(REMOTE.read, offset, into.byteLength, this.#localOffset(into));
+    const at = this.#localOffset(into);
+    this.#do(REMOTE.read, offset, into.byteLength, at);
   }
 
   /** Copies a buffer of the lease into the region. Throws as {@link read}. */
   write(offset: number, from: LeaseBuffer): void {
     requireView(from, "the buffer");
-    this.#do(REMOTE.write, offset, from.byteLength, this.#localOffset(from));
+    const at = this.#localOffset(from);
+    this.#do(REMOTE.write, offset, from.byteLength, at);
   }
 
   /**

@@ -35,7 +35,11 @@ for (const fabric of FABRICS) {
     let held: Lease<Module>;
     beforeAll(async () => {
       rf = await invoker({ cores: 2, fabric, connectTimeoutMs: 60_000 });
-      held = await rf.allocate<Module>(MODULE, { memory: "8MiB", workers: 2 });
+      held = await rf.allocate<Module>(MODULE, {
+        memory: "8MiB",
+        workers: 2,
+        loadTimeoutMs: 60_000,
+      });
     });
     afterAll(() => rf.close());
 

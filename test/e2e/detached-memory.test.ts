@@ -13,6 +13,7 @@ import {
 } from "../../src/index.ts";
 import { rdmaDevices } from "../../src/fabric/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
+import { until } from "../support/until.ts";
 
 type Good = typeof import("../functions/good.ts");
 type Bad = typeof import("../functions/bad.ts");
@@ -66,7 +67,8 @@ for (const fabric of FABRICS) {
       rf = await invoker({ cores: 2, fabric, connectTimeoutMs: 60_000 });
     });
     afterAll(() => rf.close());
-    const lease = (memory = "8MiB"): Promise<Lease<Good>> => rf.allocate<Good>(GOOD, { memory });
+    const lease = (memory = "8MiB"): Promise<Lease<Good>> =>
+      rf.allocate<Good>(GOOD, { memory, loadTimeoutMs: 60_000 });
 
     describe("registered memory", () => {
       for (const [how, take] of Object.entries(TAKEN_BY))
@@ -135,6 +137,27 @@ for (const fabric of FABRICS) {
         using _grown = held.register(new Uint8Array(memory.buffer, 0, 4096));
         expect(held.invoke("echo", input, new Uint8Array(memory.buffer, 0, 4096))).toBe(4096);
         expect(new Uint8Array(memory.buffer)[4095]).toBe(7);
+      });
+
+      test("that is gone is missed by a view of any kind", async () => {
+        await using held = await lease();
+        const input = held.input(Uint8Array, 64).fill(7);
+        const transferred = new ArrayBuffer(64);
+        const shrunk = new ArrayBuffer(64, { maxByteLength: 64 });
+        for (const [buffer, take] of [
+          [transferred, () => transferred.transfer()],
+          [shrunk, () => shrunk.resize(8)],
+        ] as const) {
+          const view = new DataView(buffer, 0, 64);
+          using _ = held.register(view);
+          expect(held.invoke("echo", input, view)).toBe(64);
+          expect(view.getUint8(63)).toBe(7);
+          const call = held.submit("soon", input, view);
+          take();
+          expect(await rejection(call)).toBeInstanceOf(UsageError);
+          expect(() => held.invoke("echo", input, view)).toThrow(UsageError);
+          expect(() => held.submit("echo", view, input)).toThrow(UsageError);
+        }
       });
 
       test("that is resized gets results for as long as they fit", async () => {
@@ -271,6 +294,38 @@ for (const fabric of FABRICS) {
           expect(touched([room])).toBe(0);
           held.free(room);
         }
+      });
+
+      test("comes back from maps and broadcasts whose calls were given up, once their functions have ended", async () => {
+        await using held = await lease("64KiB");
+        const free = held.freeBytes;
+        const input = new Uint32Array(5000).fill(100);
+        for (let round = 0; round < 5; round++) {
+          const limits = { deadlineMs: 5, settled: true } as const;
+          for await (const end of held.map("later", [input], limits))
+            expect(end.status).toBe("rejected");
+          await until(() => held.freeBytes === free, "a map has given its memory back");
+          await held.broadcast("later", input, { deadlineMs: 5 });
+          await until(() => held.freeBytes === free, "a broadcast has given its memory back");
+        }
+      });
+
+      test("that was transferred is refused as an argument of any kind, and freed without harm", async () => {
+        await using held = await lease();
+        const whole = held.output(Uint8Array, 100);
+        const views = [new DataView(whole.buffer), whole, whole.subarray(50)];
+        const input = held.input(Uint8Array, 8);
+        for (const view of views) {
+          expect(held.invoke("echo", input, view)).toBe(8);
+          expect(held.invoke("echo", input, view)).toBe(8);
+        }
+        whole.buffer.transfer();
+        for (const view of views) {
+          expect(() => held.invoke("echo", input, view)).toThrow(UsageError);
+          expect(() => held.submit("echo", view, input)).toThrow(UsageError);
+          expect(() => held.remote(8).write(0, view)).toThrow(UsageError);
+        }
+        held.free(views[0]!);
       });
 
       test("shows a program no more than what it has allocated", async () => {

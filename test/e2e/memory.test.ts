@@ -22,7 +22,8 @@ for (const fabric of FABRICS) {
       rf = await invoker({ cores: 2, fabric, connectTimeoutMs: 60_000 });
     });
     afterAll(() => rf.close());
-    const lease = (memory = "1MiB"): Promise<Lease<Good>> => rf.allocate<Good>(GOOD, { memory });
+    const lease = (memory = "1MiB"): Promise<Lease<Good>> =>
+      rf.allocate<Good>(GOOD, { memory, loadTimeoutMs: 60_000 });
 
     describe("a remote region", () => {
       test("is written, read, and seen by functions", async () => {

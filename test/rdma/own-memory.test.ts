@@ -20,7 +20,7 @@ withDevice("memory of the program's own, over verbs", () => {
 
   test("is known to the device for as long as it is registered, and to the peer from its first use as an output on", async () => {
     await using rf = await invoker({ fabric: "verbs", cores: 1, connectTimeoutMs: 60_000 });
-    await using held = await rf.allocate<Good>(GOOD, { memory: "4MiB" });
+    await using held = await rf.allocate<Good>(GOOD, { memory: "4MiB", loadTimeoutMs: 60_000 });
     const before = resources();
     const regions = (): number => resources().mr - before.mr;
     const [input, output] = [0, 1].map(() => new Uint32Array(new SharedArrayBuffer(64 * 1024)));
@@ -53,7 +53,7 @@ withDevice("memory of the program's own, over verbs", () => {
     const before = resources();
     {
       await using rf = await invoker({ fabric: "verbs", cores: 1, connectTimeoutMs: 60_000 });
-      const held = await rf.allocate<Good>(GOOD, { memory: "1MiB" });
+      const held = await rf.allocate<Good>(GOOD, { memory: "1MiB", loadTimeoutMs: 60_000 });
       const registration = held.register(new Uint8Array(new SharedArrayBuffer(4096)));
       await held.release();
       registration[Symbol.dispose]();
@@ -63,7 +63,7 @@ withDevice("memory of the program's own, over verbs", () => {
 
   test("a one-sided transfer of many messages returns when all of them are complete", async () => {
     await using rf = await invoker({ fabric: "verbs", cores: 1, connectTimeoutMs: 60_000 });
-    await using held = await rf.allocate<Good>(GOOD, { memory: "80MiB" });
+    await using held = await rf.allocate<Good>(GOOD, { memory: "80MiB", loadTimeoutMs: 60_000 });
     const region = held.remote(LONG_BYTES);
     const local = held.input(Uint8Array, LONG_BYTES);
     const back = held.output(Uint8Array, LONG_BYTES);
