@@ -1,8 +1,8 @@
 /**
  * A lease's shared memory: control pages (rings, error records) and the arena that holds payloads.
  *
- * The node creates a region and gives its descriptor to the client and to the lease's host; each maps it. JavaScript only ever
- * sees the arena, as one `ArrayBuffer`; the control pages stay behind the shim.
+ * The node creates a region and gives its descriptor to the client and to the lease's host; each maps it, once it has seen that
+ * nobody can shrink it. JavaScript sees the arena in buffers that are lent for a part of it; the control pages stay behind the shim.
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { check } from "./errors.ts";
