@@ -38,8 +38,11 @@ const KINDS = new Set<string>([
   "require-resolve",
 ]);
 
+/** Neither a question whether there is `import.meta`, nor parts of it that say nothing of a place. */
+const PLACE_OF_META =
+  /(?<!\btypeof\s+)\bimport\s*\.\s*meta\b(?!\s*(?:\??\s*\.\s*(?:env|main|hot|webpackHot|vitest)\b|(?:\?\s*\.\s*)?\[\s*(["'])(?:env|main|hot)\1\s*\]|&&|[!=]==?|\?(?![.?])))/;
 const PLACE = [
-  /\bimport\s*\.\s*meta\b(?!\s*\.\s*(?:env|main|hot|webpackHot|vitest)\b)/,
+  PLACE_OF_META,
   /\b__(?:dirname|filename)\b/,
   /\bcreateRequire\b/,
   /\brequire\s*\.\s*(?:resolve|main|cache|extensions)\b/,

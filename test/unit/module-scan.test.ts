@@ -77,3 +77,39 @@ new URL("./j", base); join(other, "k"); join(here, name); require.resolve("l"); 
     ["../d", "./a", "./g", "./h", "./i.ts", "b/c.txt", "e", "f", "in code"].sort(),
   );
 });
+
+describe("a module that asks for its environment does not look for its own place", () => {
+  test.each([
+    "import.meta.env.MODE",
+    "import.meta?.env",
+    "({ ...process.env, ...import.meta?.env })",
+    "import.meta?.env?.MODE",
+    'import.meta["env"]',
+    "import.meta?.['env']",
+    'typeof import.meta !== "undefined" && import.meta.env.DEV',
+    "import.meta && import.meta.env",
+    "import.meta ? import.meta.env : {}",
+    "import.meta.hot?.accept()",
+    "import.meta\n  .main",
+  ])("%s", (expression) => {
+    expect(scanModule("/a.js", `export const a = ${expression};`)?.placeBound).toBe(false);
+  });
+});
+
+describe("a module that may look for its own place is seen", () => {
+  test.each([
+    "import.meta.url",
+    "import.meta?.url",
+    'import.meta["url"]',
+    "import.meta",
+    "[import.meta]",
+    "f(import.meta)",
+    "import.meta.environment",
+    "import.meta ?? {}",
+    "import.meta && import.meta.dirname",
+    "typeof import.meta === 'object' ? import.meta.filename : ''",
+    "__dirname",
+  ])("%s", (expression) => {
+    expect(scanModule("/a.js", `export const a = ${expression};`)?.placeBound).toBe(true);
+  });
+});
