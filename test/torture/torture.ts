@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import {
+  type AllocateOptions,
   DeadlineExceeded,
   FunctionError,
   type Invoker,
@@ -23,6 +24,8 @@ export interface TortureOptions {
   seed: number;
   /** Loops that call at the same time. */
   actors?: number;
+  /** How the lease differs from two adaptive workers with 256 MiB. */
+  lease?: AllocateOptions;
   /** Hears of the first wrong answers. */
   onWrong?: (what: string) => void;
 }
@@ -60,6 +63,7 @@ export async function torture(rf: Invoker, options: TortureOptions): Promise<Tor
     workers: 2,
     memory: "256MiB",
     polling: "adaptive",
+    ...options.lease,
   });
   const run = new Torture(lease, options);
   return await run.toEnd();
