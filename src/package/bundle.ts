@@ -101,7 +101,8 @@ async function keepInOrder(
   let kept = keep(modules);
   const { entry } = graph;
   const isMixed =
-    !kept.files.has(entry) && graph.loadedWithEntry().some((at) => kept.files.has(at));
+    !kept.files.has(entry) &&
+    graph.loadedWithEntry().some((at) => kept.files.has(at) && graph.modules.get(at)!.esm);
   if (!isMixed) return kept;
   const layout = new Layout(graph, kept, data);
   const effective = await effectiveModules({

@@ -50,6 +50,8 @@ export class ModuleGraph {
   readonly #installation: Installation;
   readonly #memory: FolderMemory | undefined;
   readonly #fresh = new Set<string>();
+  /** By kind and specifier: some modules have thousands. */
+  readonly #edges = new Map<GraphModule, Map<string, Edge>>();
 
   /** With `memory`, throws {@link LeftToAnother} where the resolver may not see what there is, or there is much. */
   constructor(entry: string, installation: Installation, memory?: FolderMemory) {
@@ -75,8 +77,14 @@ export class ModuleGraph {
 
   /** What an import of a module leads to, if its text has named it. */
   edge(importer: string, specifier: string, kind: ImportKind): Edge | undefined {
-    const edges = this.modules.get(importer)?.edges;
-    return edges?.find((edge) => edge.specifier === specifier && edge.kind === kind);
+    const module = this.modules.get(importer);
+    if (module === undefined) return undefined;
+    let edges = this.#edges.get(module);
+    if (edges?.size !== module.edges.length) {
+      edges = new Map(module.edges.map((edge) => [`${edge.kind} ${edge.specifier}`, edge]));
+      this.#edges.set(module, edges);
+    }
+    return edges.get(`${kind} ${specifier}`);
   }
 
   /** Takes in an import that the compiler has found in a module, and all that it reaches. */

@@ -74,14 +74,9 @@ export function scanModule(path: string, text: string): Scan | undefined {
   const words = withoutTexts(code);
   const computed = COMPUTED.some((pattern) => pattern.test(words));
   const placeBound = computed || PLACE.some((pattern) => pattern.test(code));
-  const typescript = extension.includes("ts");
   let found;
   try {
-    const transpiler = new Bun.Transpiler({
-      loader: LOADERS[extension] ?? "jsx",
-      target: "bun",
-      trimUnusedImports: typescript,
-    });
+    const transpiler = transpilerOf(LOADERS[extension] ?? "jsx");
     // Each sees what the other does not.
     const { exports, imports } = transpiler.scan(text);
     found = { exports, imports: [...imports, ...transpiler.scanImports(text)] };
@@ -115,6 +110,17 @@ export function scanModule(path: string, text: string): Scan | undefined {
 }
 
 const HANDED_ON = /\bexport\s*\*\s*from\s*["']([^"'\n]+)["']/g;
+
+const transpilers = new Map<string, Bun.Transpiler>();
+
+function transpilerOf(loader: "ts" | "tsx" | "jsx"): Bun.Transpiler {
+  const known = transpilers.get(loader);
+  if (known) return known;
+  const trimUnusedImports = loader !== "jsx";
+  const made = new Bun.Transpiler({ loader, target: "bun", trimUnusedImports });
+  transpilers.set(loader, made);
+  return made;
+}
 
 /** What a module requires by name, of text that no parser has read. */
 export function requiredNames(text: string): Scan["imports"] {
