@@ -121,6 +121,10 @@ function warningsOf(
       return include.length + external.length > 0
         ? []
         : `${module} imports what only its run decides; if that is not in the package, name files by --include and packages of npm by --external`;
+    if (name === "")
+      return include.length > 0
+        ? []
+        : `${module} reads files by its own place, and names none that is there; bring those it needs along by --include`;
     if (name.startsWith(".."))
       return `${module} names ${name}, which is not below the folder of the module to run and not in the package; move it there, then name it by --include`;
     const place = join(folder, name);

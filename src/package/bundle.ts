@@ -1,5 +1,5 @@
 /** From a module on this machine to the files that a worker loads, in an order of their own: code, what it imports as files, packages of npm. */
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { type Stats, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { ModuleLoadError } from "../errors.ts";
 import {
@@ -15,7 +15,7 @@ import { Installation, contentOf, filesOf } from "./installed.ts";
 import { type Kept, keptFiles, overtaken } from "./kept-files.ts";
 import { Layout, type Origin, descriptionsOf } from "./layout.ts";
 import { type GraphModule, ModuleGraph } from "./module-graph.ts";
-import { isCode, namedBeside } from "./module-scan.ts";
+import { isCode, mayBeBeside, namedBeside, readsFiles, usesPlace } from "./module-scan.ts";
 import type { PackedFile } from "./package.ts";
 
 export interface Bundle {
@@ -34,7 +34,7 @@ export interface Bundle {
 
 export interface Absent {
   module: string;
-  /** From the folder of the module to run; undefined for what only a run tells. */
+  /** From the folder of the module to run; empty where it names nothing, undefined for modules that only a run tells. */
   name: string | undefined;
 }
 
@@ -142,23 +142,39 @@ function filesNamed(graph: ModuleGraph): Named {
   for (const { path, text, owner, placeBound, computed } of graph.modules.values()) {
     if (owner || text === undefined || !placeBound) continue;
     if (computed) named.absent.push({ module: path, name: undefined });
+    const before = named.data.size + named.absent.length;
     for (const name of namedBeside(text)) {
       const at = resolve(dirname(path), name);
-      const found = statSync(at, { throwIfNoEntry: false });
-      if (!found || at === path) continue;
+      const found = statOf(at);
+      // A folder that the module is in is where it begins to look.
+      if (!found || at === path || path.startsWith(`${at}/`)) continue;
       // Folders may hold anything; files with a dot are for tools and their secrets.
-      if (!found.isFile() || /(^|\/)\.[^./]/.test(name)) {
+      if (!found.isFile() || /(^|\/)\.[^./]/.test(name))
         named.absent.push({ module: path, name: relative(dirname(graph.entry), at) });
-        continue;
-      }
-      const real = realpathSync(at);
-      if (isCode(real)) {
+      else if (isCode(at)) {
+        const real = realpathSync(at);
         graph.add(real);
         named.modules.add(real);
-      } else named.data.add(real);
+      } else named.data.add(at);
     }
+    if (!usesPlace(text)) continue;
+    for (const name of mayBeBeside(text)) {
+      const at = resolve(dirname(path), name);
+      if (!isCode(at) && statOf(at)?.isFile()) named.data.add(at);
+    }
+    if (named.data.size + named.absent.length === before && readsFiles(text))
+      named.absent.push({ module: path, name: "" });
   }
   return named;
+}
+
+/** Undefined for a text that is no path, too. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 interface Made {

@@ -122,6 +122,17 @@ function transpilerOf(loader: "ts" | "tsx" | "jsx"): Bun.Transpiler {
   return made;
 }
 
+/** Whether a module asks where it lies, and not only to find others. */
+export function usesPlace(text: string): boolean {
+  const code = withoutCommentLines(text).replace(
+    /\bcreateRequire\(\s*(?:import\.meta\.url|__filename)/g,
+    "",
+  );
+  return /\bimport\s*\.\s*meta\s*(?:\.\s*(?:dir|dirname|file|filename|path|url)\b|[^.\s])|\b__(?:dirname|filename)\b/.test(
+    code,
+  );
+}
+
 /** What a module requires by name, of text that no parser has read. */
 export function requiredNames(text: string): Scan["imports"] {
   return [...text.matchAll(/\brequire\s*\(\s*(["'])([^"'\n]+)\1\s*\)/g)].map(([, , specifier]) => ({
@@ -202,4 +213,27 @@ export function namedBeside(text: string): string[] {
   ))
     names.push(name!);
   return [...new Set(names)];
+}
+
+/** Texts of a module that looks for its own place, which may be names of data below its folder in ways of its own. */
+export function mayBeBeside(text: string): string[] {
+  const texts = [
+    ...text.matchAll(/(?:(["'])[^"'\n]{1,200}\1\s*,\s*)*(["'])[^"'\n]{1,200}\2/g),
+  ].flatMap(([found]) => {
+    const parts = [...found.matchAll(/(["'])([^"'\n]+)\1/g)].map(([, , part]) => part!);
+    return [...parts, parts.join("/")];
+  });
+  const templates = [...text.matchAll(/`[^`\n]{0,200}\}\/?([^`$\n{}]{1,200})`/g)].map(
+    ([, name]) => name!,
+  );
+  return [...new Set([...texts, ...templates])]
+    .map((name) => name.replace(/^(?:\.?\/)+/, ""))
+    .filter((name) => name !== "" && !name.split("/").includes("..") && !/(^|\/)\./.test(name));
+}
+
+/** Whether a module's text reads files. */
+export function readsFiles(text: string): boolean {
+  return /\b(?:read(?:dir|File|v)|createReadStream|opendir|open(?:Sync)?\s*\(|Bun\.file\b)/.test(
+    text,
+  );
 }

@@ -296,6 +296,19 @@ ${gives(
       },
     ],
     [
+      "those that it names in a way of its own",
+      {
+        files: {
+          "fn.ts": `import { readFileSync } from "node:fs"; import * as path from "node:path";
+const root = new URL(".", import.meta.url).pathname; const at = (...names: string[]) => path.join(root, ...names);
+${gives('[readFileSync(root + "a.txt", "utf8"), readFileSync(at("data", "b.txt"), "utf8"), readFileSync(`${root}data/c.txt`, "utf8")]')}`,
+          "a.txt": "a",
+          "data/b.txt": "b",
+          "data/c.txt": "c",
+        },
+      },
+    ],
+    [
       "those of folders that are included",
       {
         options: { include: ["data"] },
@@ -652,6 +665,13 @@ describe("a build says what a module will miss:", () => {
     ]);
     const included = await buildPackage(path, { include: ["data"] });
     expect(included.warnings).toEqual([expect.stringContaining("names ../up")]);
+  });
+
+  test("files that it reads by its place and does not name", async () => {
+    const path = `${project({ "fn.ts": `import { readFileSync } from "node:fs"; export const f = (name: string) => readFileSync(import.meta.dir + name);` })}/fn.ts`;
+    expect((await buildPackage(path)).warnings).toEqual([
+      `${path} reads files by its own place, and names none that is there; bring those it needs along by --include`,
+    ]);
   });
 
   test("nothing of a module that has all it needs", async () => {

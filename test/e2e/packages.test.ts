@@ -183,7 +183,7 @@ ${returns(`[
   read(join(import.meta.dir, "data/a.bin")),
   read(new URL("data/b.bin", import.meta.url)),
   read(imported),
-  existsSync(join(import.meta.dir, ["data", "not.txt"].join("/"))),
+  existsSync(join(import.meta.dir, "data/" + ["txt", "not"].reverse().join("."))),
 ].join()`)}`,
     );
     await using rf = await invoker({ node: at.node.address });
