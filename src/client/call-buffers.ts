@@ -1,7 +1,10 @@
 /** Pairs of buffers for calls of one function: used again, and kept from reuse while a call that was given up may still write. */
 import { OutOfLeaseMemory } from "../errors.ts";
 import type { Call } from "./call.ts";
+import type { CallRoom } from "./call-room.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
+import type { SubmitOptions } from "./options/call-options.ts";
+import { withinCall } from "./within-call.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -14,27 +17,16 @@ export interface CallBuffers {
 
 /** Pairs that wait to be used again; more are freed. */
 const MAX_IDLE = 64;
-/** How often somebody who waits looks whether a function still uses the buffers of a call that was given up. */
-const HELD_POLL_MS = 20;
-
-/** A place in the line of those for whom the lease has no room. */
-export interface Turn {
-  /** Resolves when there may be room. */
-  readonly comes: Promise<void>;
-  giveUp(): void;
-}
-
 export class CallBufferPool {
   readonly #memory: LeaseMemory;
+  readonly #room: CallRoom;
   readonly #holds: (call: Call) => boolean;
   readonly #inputBytes: number;
   readonly #leastOutputBytes: number;
   #outputBytes: number;
   #idle: CallBuffers[] = [];
   #held: { buffers: CallBuffers; call: Call }[] = [];
-  /** Pairs that are in use. */
-  #out = 0;
-  readonly #waiting = new Set<() => void>();
+  #listed = false;
   #closed = false;
 
   constructor(
@@ -44,57 +36,67 @@ export class CallBufferPool {
     outputBytes: number,
   ) {
     this.#memory = memory;
+    this.#room = memory.room;
     this.#holds = holds;
     this.#inputBytes = inputBytes;
     this.#leastOutputBytes = this.#outputBytes = outputBytes;
   }
 
-  /** Throws `OutOfLeaseMemory`, or `LeaseLost` after the release. */
-  take(): CallBuffers {
+  /** For an input of so many bytes, or of as many as are usual. Throws `OutOfLeaseMemory`, or `LeaseLost` after the release. */
+  take(inputBytes = 0): CallBuffers {
     let idle = this.#idle.pop();
     if (idle === undefined || idle.input.buffer.detached) {
       this.#idle = this.#idle.filter(({ input }) => !input.buffer.detached);
       this.#reclaim();
       idle = this.#idle.pop() ?? this.#allocateAny();
     }
-    this.#out++;
+    if (idle.input.length < inputBytes)
+      try {
+        this.growInput(idle, inputBytes);
+      } catch (error) {
+        this.#free(idle);
+        throw error;
+      }
+    this.#room.taken++;
     return idle;
   }
 
-  /** As {@link take}; undefined when there will be room once others of the pool have been given back. */
-  tryTake(): CallBuffers | undefined {
+  /** As {@link take}; undefined when there may be room once other calls of the lease's handles have ended. */
+  tryTake(inputBytes = 0): CallBuffers | undefined {
     try {
-      return this.take();
+      return this.take(inputBytes);
     } catch (error) {
-      if (!(error instanceof OutOfLeaseMemory) || this.#out === 0) throw error;
+      if (!(error instanceof OutOfLeaseMemory) || this.#room.taken === 0) throw error;
       return undefined;
     }
   }
 
-  /** For a call that found no room. */
-  nextTurn(): Turn {
-    const { promise: comes, resolve } = Promise.withResolvers<void>();
-    this.#waiting.add(resolve);
-    // A function that goes on after its call was given up does not say when it ends.
-    const timer = this.#held.length > 0 ? setTimeout(resolve, HELD_POLL_MS) : undefined;
-    void comes.then(() => {
-      this.#waiting.delete(resolve);
-      clearTimeout(timer);
-    });
-    const giveUp = (): void => {
-      // Whose turn had just come lets the next go on.
-      if (!this.#waiting.has(resolve)) this.#callNext();
-      resolve();
-    };
-    return { comes, giveUp };
+  /** As {@link take}, as soon as there is room, for as long as the call may take. Resolves to what is left of its time, too. */
+  async takeInTurn(
+    inputBytes: number,
+    options: SubmitOptions | undefined,
+  ): Promise<{ buffers: CallBuffers; left: SubmitOptions | undefined }> {
+    for (let left = options; ;) {
+      const turn = this.#room.nextTurn();
+      try {
+        left = await withinCall(turn.comes, left);
+        const buffers = this.tryTake(inputBytes);
+        if (buffers !== undefined) return { buffers, left };
+      } catch (error) {
+        // Also when the lease is over: so the next hears of it.
+        turn.giveUp();
+        throw error;
+      }
+    }
   }
 
   /** The buffers of a call that has ended. */
   giveBack(buffers: CallBuffers, call?: Call): void {
-    if (call !== undefined && this.#isUsed(call) && !this.#closed)
+    if (call !== undefined && this.#isUsed(call) && !this.#closed) {
       this.#held.push({ buffers, call });
-    else this.#putBack(buffers);
-    this.#callNext();
+      this.#room.held++;
+    } else this.#putBack(buffers);
+    this.#room.callNext();
   }
 
   /** From now on there is room for such outputs, if the lease has it: whoever has one long result has others. */
@@ -104,36 +106,63 @@ export class CallBufferPool {
     for (const buffers of this.#idle.splice(0)) this.#free(buffers);
   }
 
-  /** Makes room for an input of so many bytes. */
+  /** Makes room for an input of so many bytes; what is in the old one is lost. Throws `OutOfLeaseMemory`. */
   growInput(buffers: CallBuffers, bytes: number): void {
-    const grown = this.#memory.allocate(Uint8Array, bytes);
+    const { length } = buffers.input;
     this.#freeView(buffers.input);
-    buffers.input = buffers.sent = grown;
+    const renew = (size: number): void => {
+      buffers.input = buffers.sent = this.#memory.allocate(Uint8Array, size);
+    };
+    try {
+      renew(bytes);
+    } catch (error) {
+      if (error instanceof OutOfLeaseMemory) renew(length);
+      throw error;
+    }
+  }
+
+  /** As {@link growInput} if need be; false when there may be room once other calls of the lease's handles have ended. */
+  tryGrowInput(buffers: CallBuffers, bytes: number): boolean {
+    if (buffers.input.length >= bytes) return true;
+    try {
+      this.growInput(buffers, bytes);
+      return true;
+    } catch (error) {
+      // The pair itself is one of those that are taken.
+      if (!(error instanceof OutOfLeaseMemory) || this.#room.taken === 1) throw error;
+      return false;
+    }
   }
 
   close(): void {
     this.#closed = true;
+    this.#room.held -= this.#held.length;
     for (const { buffers } of this.#held.splice(0)) this.#putBack(buffers);
-    for (const buffers of this.#idle.splice(0)) this.#free(buffers);
-  }
-
-  #callNext(): void {
-    const [next] = this.#waiting;
-    if (next === undefined) return;
-    this.#waiting.delete(next);
-    next();
+    this.#letGo();
   }
 
   #putBack(buffers: CallBuffers): void {
-    this.#out--;
+    this.#room.taken--;
     const isShort = buffers.output.length < this.#outputBytes;
-    if (this.#closed || isShort || this.#idle.length >= MAX_IDLE) this.#free(buffers);
-    else this.#idle.push(buffers);
+    if (this.#closed || isShort || this.#idle.length >= MAX_IDLE) return this.#free(buffers);
+    this.#idle.push(buffers);
+    if (this.#listed) return;
+    this.#listed = true;
+    this.#room.addSpares(() => {
+      this.#listed = false;
+      this.#letGo();
+    });
+  }
+
+  #letGo(): void {
+    this.#reclaim();
+    for (const buffers of this.#idle.splice(0)) this.#free(buffers);
   }
 
   #reclaim(): void {
     const held = this.#held;
     this.#held = held.filter(({ call }) => this.#isUsed(call));
+    this.#room.held -= held.length - this.#held.length;
     for (const { buffers } of held.filter((one) => !this.#held.includes(one)))
       this.#putBack(buffers);
   }

@@ -5,9 +5,10 @@
  * to that allocation alone. A piece is given to others only when no call can read or write it any more.
  */
 import { HEADED } from "../../ffi/layout.ts";
-import { LeaseLost, UsageError } from "../errors.ts";
+import { LeaseLost, OutOfLeaseMemory, UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/memory-pin.ts";
 import { Arena } from "./arena.ts";
+import { CallRoom } from "./call-room.ts";
 import { show } from "./options/show.ts";
 import { Place, lengthOf } from "./place.ts";
 import { type Registration, Registrations } from "./registrations.ts";
@@ -54,6 +55,7 @@ export interface MemoryUse {
 export type StillRuns = () => boolean;
 
 export class LeaseMemory {
+  readonly room = new CallRoom();
   readonly #region: MemoryRegion;
   readonly #arena: Arena;
   readonly #headroomBytes: number;
@@ -196,6 +198,12 @@ export class LeaseMemory {
     this.#unuse(use.output);
   }
 
+  /** A call was given up that has not {@link begin begun} here: its memory is its own while it `runs`. */
+  leave(use: MemoryUse, runs: StillRuns): void {
+    this.begin(use);
+    this.end(use, runs);
+  }
+
   /** The lease is over: nothing is given out any more. */
   close(): void {
     this.#closed = true;
@@ -219,7 +227,13 @@ export class LeaseMemory {
   }
 
   #take(bytes: number): number {
-    return this.#arena.allocate(this.#headroomBytes + bytes) + this.#headroomBytes;
+    const needed = this.#headroomBytes + bytes;
+    try {
+      return this.#arena.allocate(needed) + this.#headroomBytes;
+    } catch (error) {
+      if (!(error instanceof OutOfLeaseMemory) || !this.room.letGo()) throw error;
+      return this.#arena.allocate(needed) + this.#headroomBytes;
+    }
   }
 
   #release(offset: number): void {

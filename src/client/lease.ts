@@ -569,8 +569,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   #givenUp(lane: WorkerLane, slot: number): void {
     lane.cancelSlot(slot, false);
     const abandoned = { slot, sequence: lane.endpoint.sequence(slot) };
-    this.#memory.begin(this.#places!);
-    this.#memory.end(this.#places!, () => lane.holds({ abandoned }));
+    this.#memory.leave(this.#places!, () => lane.holds({ abandoned }));
   }
 }
 

@@ -166,14 +166,11 @@ export class Station<Value, Result> implements Flight {
     this.input = this.output = this.#typed = this.#own = undefined;
   }
 
-  /** The same, after a call that was given up: the lease has them when its function has ended. */
+  /** Leaves its buffers to a function that nobody waits for, for as long as it goes on. */
   leaveBuffers(): void {
-    const { memory } = this.lease;
     const { abandoned } = this;
-    if (this.#own !== undefined && abandoned !== undefined) {
-      memory.begin(this.#own);
-      memory.end(this.#own, () => this.lane.holds({ abandoned }));
-    }
+    if (this.#own !== undefined && abandoned !== undefined)
+      this.lease.memory.leave(this.#own, () => this.lane.holds({ abandoned }));
     this.close();
   }
 

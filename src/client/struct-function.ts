@@ -14,6 +14,7 @@ import {
   type InvokeOptions,
   type SubmitOptions,
   checkInvokeOptions,
+  checkSubmitOptions,
 } from "./options/call-options.ts";
 import type { FunctionHost } from "./typed-function.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "./value-map.ts";
@@ -129,12 +130,15 @@ class StructCalls {
   }
 
   async call(value: unknown, options?: SubmitOptions): Promise<StructCopy<StructFields>> {
-    const buffers = this.#pool.take();
+    if (options !== undefined) checkSubmitOptions(options);
+    const taken = this.#pool.tryTake();
+    const { buffers, left } =
+      taken === undefined ? await this.#inTurn(value, options) : { buffers: taken, left: options };
     const views = this.#viewsOf(buffers);
     let call;
     try {
-      this.#write(views.input, value);
-      call = this.#host.submit(buffers.input, buffers.output, options);
+      if (taken !== undefined) this.#write(views.input, value);
+      call = this.#host.submit(buffers.input, buffers.output, left);
       await call;
       return this.#output.read(views.output);
     } finally {
@@ -144,6 +148,16 @@ class StructCalls {
 
   close(): void {
     this.#pool.close();
+  }
+
+  /** Waits for room, with a copy of the value: its owner may change it meanwhile. */
+  async #inTurn(value: unknown, options: SubmitOptions | undefined) {
+    const copy = new Uint8Array(this.#input.byteLength);
+    this.#write(this.#input.view(copy.buffer, 0), value);
+    const room = await this.#pool.takeInTurn(0, options);
+    // A lease that is released meanwhile has taken its memory back, and says so when the call is made.
+    if (!room.buffers.input.buffer.detached) room.buffers.input.set(copy);
+    return room;
   }
 
   #write(view: View, value: unknown): void {

@@ -97,18 +97,16 @@ class ValueCalls {
     if (options !== undefined) checkSubmitOptions(options);
     const { signal } = options ?? {};
     this.#checkValue(value);
-    const taken = this.#pool.tryTake();
-    // The value is read now, even if its call has to wait: its owner may change it meanwhile.
-    const early = taken === undefined ? this.#encoded(value) : undefined;
-    const room =
-      taken === undefined ? await this.#waitForRoom(options) : { buffers: taken, left: options };
-    const { buffers } = room;
-    let { left } = room;
+    const loaded = this.#load(value);
+    const { buffers, left: before } =
+      loaded instanceof Uint8Array
+        ? await this.#pool.takeInTurn(loaded.length, options)
+        : { buffers: loaded, left: options };
+    let left = before;
     let call: Call | undefined;
     let kept: KeptResult | undefined;
     try {
-      if (early !== undefined) this.#send(early, early.length, buffers);
-      else this.#encode(value, buffers);
+      if (loaded instanceof Uint8Array) this.#send(loaded, loaded.length, buffers);
       const asked = this.#askStandard(buffers);
       if (asked !== undefined) left = await this.#answered(asked, left);
       const made = (call = this.#host.submit(buffers.sent, buffers.output, left));
@@ -245,41 +243,34 @@ class ValueCalls {
     );
   }
 
+  /** Takes buffers and writes the value there; where it must wait for room, returns it as bytes of its own. */
+  #load(value: unknown): CallBuffers | Bytes {
+    const buffers = this.#pool.tryTake();
+    let isLoaded = false;
+    try {
+      const length = this.#write(value, buffers?.input ?? NO_ROOM);
+      // The value is read now, even if its call has to wait: its owner may change it meanwhile.
+      if (buffers === undefined || !this.#pool.tryGrowInput(buffers, length))
+        return encoder.bytes.slice(0, length);
+      this.#send(encoder.bytes, length, buffers);
+      isLoaded = true;
+      return buffers;
+    } finally {
+      if (buffers !== undefined && !isLoaded) this.#pool.giveBack(buffers);
+    }
+  }
+
   #encode(value: unknown, buffers: CallBuffers): void {
     const length = this.#write(value, buffers.input);
+    if (buffers.input.length < length) this.#pool.growInput(buffers, length);
     this.#send(encoder.bytes, length, buffers);
   }
 
-  /** The value as bytes of their own. */
-  #encoded(value: unknown): Bytes {
-    const length = this.#write(value, NO_ROOM);
-    return encoder.bytes.slice(0, length);
-  }
-
   #send(bytes: Bytes, length: number, buffers: CallBuffers): void {
-    if (bytes !== buffers.input) {
-      if (buffers.input.length < length) this.#pool.growInput(buffers, length);
-      buffers.input.set(bytes.subarray(0, length));
-    }
+    if (buffers.input.buffer.detached)
+      throw new LeaseLost("the lease was released; take a new one");
+    if (bytes !== buffers.input) buffers.input.set(bytes.subarray(0, length));
     if (buffers.sent.length !== length) buffers.sent = buffers.input.subarray(0, length);
-  }
-
-  /** Waits until other calls of this function have ended, for as long as the call may take. */
-  async #waitForRoom(
-    options: SubmitOptions | undefined,
-  ): Promise<{ buffers: CallBuffers; left: SubmitOptions | undefined }> {
-    for (let left = options; ;) {
-      const turn = this.#pool.nextTurn();
-      try {
-        left = await withinCall(turn.comes, left);
-        const buffers = this.#pool.tryTake();
-        if (buffers !== undefined) return { buffers, left };
-      } catch (error) {
-        // Also when the lease is over: so the next hears of it.
-        turn.giveUp();
-        throw error;
-      }
-    }
   }
 
   /** Returns how many bytes of the encoder's it takes. */
