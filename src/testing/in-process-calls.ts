@@ -9,6 +9,7 @@ import { onAbort, reasonOf } from "../client/waiting.ts";
 import { functionErrorFrom } from "../client/remote-error.ts";
 import { mayRunAgain } from "../client/retry.ts";
 import { toErrorRecord, wrongResult } from "../executor/error-record.ts";
+import type { NamedCall } from "../executor/kept-results.ts";
 import type { LoadedModule } from "../executor/loaded-module.ts";
 import type { FunctionContext, FunctionLog, LogLevel, WorkerContext } from "../function/context.ts";
 
@@ -32,6 +33,20 @@ export class InProcessCalls {
   readonly #memory: LeaseMemory;
   readonly #listener: Listener;
   readonly #running = new Set<Call>();
+  /** There is nobody to wait for but the event loop. */
+  readonly #driver: CallDriver = {
+    index: 0,
+    drive() {
+      throw new UsageError(
+        "an asynchronous function cannot be waited for on the spot in a test; await the call",
+      );
+    },
+    watch() {},
+    holds: (call) => this.holds(call as Call),
+    giveUp(call: Flight, reason: unknown) {
+      call.end(0, reason);
+    },
+  };
   #calls = 0;
 
   constructor(
@@ -78,18 +93,22 @@ export class InProcessCalls {
   ): Call {
     if (options !== NO_OPTIONS) checkSubmitOptions(options);
     const deadlineMs = wholeDeadline(options.deadlineMs);
-    const call = new Call(IN_PROCESS, index, this.#memory, input, output, deadlineMs);
+    const call = new Call(this.#driver, index, this.#memory, input, output, deadlineMs);
     call.submittedNs = Bun.nanoseconds();
+    const number = ++this.#calls;
+    const named = { slot: number, sequence: number };
     const left = options.retries ?? 0;
     call.retry = (failed, error) => {
       if (failed.attempt >= left || !mayRunAgain(error)) return false;
       failed.attempt++;
-      void this.#run(call, name, index, input, output, options, given.signal);
+      void this.#run(call, named, name, index, input, output, options, given.signal);
       return true;
     };
     const given = new AbortController();
     const giveUp = (reason: unknown): void => {
       given.abort(reason);
+      if (this.#running.has(call)) call.abandoned = named;
+      this.#loaded.kept?.giveUp(named.slot, named.sequence);
       call.end(0, reason);
     };
     const timer =
@@ -103,13 +122,15 @@ export class InProcessCalls {
       clearTimeout(timer);
       endHearing?.();
     };
+    call.enter();
     if (signal?.aborted) abort();
-    else void this.#run(call, name, index, input, output, options, given.signal);
+    else void this.#run(call, named, name, index, input, output, options, given.signal);
     return call;
   }
 
   async #run(
     call: Call,
+    named: NamedCall,
     name: string,
     index: number,
     input: Bytes,
@@ -117,7 +138,11 @@ export class InProcessCalls {
     options: SubmitOptions,
     signal: AbortSignal,
   ): Promise<void> {
-    const context = this.#contextOf(call, options, signal);
+    const context = this.#contextOf(call, named, options, signal);
+    const late = (): void => {
+      this.#loaded.kept?.giveUp(named.slot, named.sequence);
+      call.end(0, new DeadlineExceeded(call.deadlineMs));
+    };
     this.#running.add(call);
     let length: unknown;
     try {
@@ -133,22 +158,27 @@ export class InProcessCalls {
         throw wrongResult(name, output.length, length);
     } catch (error) {
       this.#running.delete(call);
-      if (call.remainingMs() <= 0) return call.end(0, new DeadlineExceeded(call.deadlineMs));
+      if (call.remainingMs() <= 0) return late();
       const record = new TextEncoder().encode(JSON.stringify(toErrorRecord(error)));
       return call.endAttempt(0, functionErrorFrom(record));
     }
     this.#running.delete(call);
     this.scope.cold = false;
     // As a worker does: too late is too late, whatever the event loop has heard of it.
-    if (call.remainingMs() <= 0) call.end(0, new DeadlineExceeded(call.deadlineMs));
+    if (call.remainingMs() <= 0) late();
     else call.endAttempt(length as number);
   }
 
-  #contextOf(call: Call, { onProgress }: SubmitOptions, signal: AbortSignal): FunctionContext {
+  #contextOf(
+    call: Call,
+    named: NamedCall,
+    { onProgress }: SubmitOptions,
+    signal: AbortSignal,
+  ): FunctionContext & { call: NamedCall } {
     const { scope } = this;
     const { deadlineMs } = call;
     const invocation = {
-      id: `test.${scope.worker}.${++this.#calls}`,
+      id: `test.${scope.worker}.${named.sequence}`,
       attempt: call.attempt + 1,
       deadline: deadlineMs > 0 ? new Date(Date.now() + Math.ceil(call.remainingMs()) + 1) : null,
       signal,
@@ -156,6 +186,7 @@ export class InProcessCalls {
     return {
       ...scope,
       invocation,
+      call: named,
       progress: (fraction, message) => {
         const bounded = Math.min(1, Math.max(0, Number(fraction) || 0));
         this.#listener.progress(bounded, message);
@@ -165,18 +196,3 @@ export class InProcessCalls {
     };
   }
 }
-
-/** There is nobody to wait for but the event loop. */
-const IN_PROCESS: CallDriver = {
-  index: 0,
-  drive() {
-    throw new UsageError(
-      "an asynchronous function cannot be waited for on the spot in a test; await the call",
-    );
-  },
-  watch() {},
-  holds: () => false,
-  giveUp(call: Flight, reason: unknown) {
-    call.end(0, reason);
-  },
-};

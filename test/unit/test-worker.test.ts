@@ -23,6 +23,22 @@ const module = {
     { input: Type.Integer(), output: Type.String() },
     async (n): Promise<string> => "x".repeat(n),
   ),
+  longLater: defineFunction(
+    { input: Type.Integer(), output: Type.Uint8Array() },
+    async (n, { invocation: { deadline } }) => {
+      await Bun.sleep(deadline === null ? 0 : Math.max(0, deadline.getTime() - Date.now()) + 5);
+      return new Uint8Array(n);
+    },
+  ),
+  slow: defineFunction(
+    { input: struct({ ms: "f64", id: "f64", early: "u8" }), output: struct({ id: "f64" }) },
+    async (input, output) => {
+      const { ms, id, early } = input;
+      if (early) output.id = id;
+      await Bun.sleep(ms);
+      if (!early) output.id = id;
+    },
+  ),
   wrong: defineFunction({ input: Type.Null(), output: Type.Number() }, () => "no" as never),
   fails: defineFunction(
     { input: Type.Integer(), output: Type.Integer() },
@@ -114,6 +130,24 @@ describe("a test worker", () => {
       const error = await dogged(throws, { deadlineMs: 5 }).catch((thrown) => thrown as Error);
       expect(error).toBeInstanceOf(DeadlineExceeded);
     }
+  });
+
+  test("leaves a call's memory to its function, though the call's deadline has passed", async () => {
+    await using worker = await testWorker(module);
+    const slow = worker.function("slow");
+    const late = slow({ ms: 40, id: 1, early: 0 }, { deadlineMs: 5 });
+    await expect(late).rejects.toBeInstanceOf(DeadlineExceeded);
+    // Written at once, and read when the late one has written, too.
+    expect(await slow({ ms: 80, id: 2, early: 1 })).toEqual({ id: 2 });
+  });
+
+  test("keeps no result that nobody waits for", async () => {
+    await using worker = await testWorker(module, { memoryBytes: 65_536 });
+    const long = worker.function("longLater");
+    // As long as all that a worker keeps before it lets calls wait.
+    const late = long(32 * 1024 * 1024, { deadlineMs: 1 });
+    await expect(late).rejects.toBeInstanceOf(DeadlineExceeded);
+    expect(await long(3)).toHaveLength(3);
   });
 
   test("ends a call at its deadline, and tells the function", async () => {
