@@ -47,7 +47,7 @@ const MAX_ATTEMPTS = 20;
  * @throws {LeftToAnother} with `memory`: another process is to do it
  * @throws {ModuleLoadError} it does not compile: the compiler's messages, with file, line and the line's text
  * @throws {PackageInvalid} packages of npm cannot be brought along
- * @throws {UsageError} one of `external` is not imported
+ * @throws {UsageError} one of `external` is not installed
  */
 export async function bundleModule(
   path: string,
@@ -59,9 +59,10 @@ export async function bundleModule(
   const installation = new Installation();
   const graph = new ModuleGraph(entry, installation, memory);
   const refused = new Set<string>();
+  const apart = new Set<string>();
   for (let attempt = 0; ; attempt++) {
     const named = filesNamed(graph);
-    const kept = await keepInOrder(graph, named, (roots) =>
+    const kept = await keepInOrder(graph, named, [...named.modules, ...apart], (roots) =>
       keptFiles(graph, installation, roots, external, refused),
     );
     const layout = new Layout(graph, kept, named.data);
@@ -69,6 +70,10 @@ export async function bundleModule(
       const made = await filesOfModule(path, graph, kept, layout);
       if (made.unforeseen.length > 0 && attempt < MAX_ATTEMPTS) {
         for (const { importer, edge } of made.unforeseen) graph.learn(importer, edge);
+        continue;
+      }
+      if (made.renamed.length > 0 && attempt < MAX_ATTEMPTS) {
+        for (const module of made.renamed) apart.add(module);
         continue;
       }
       const files = new Map(made.files.map((file) => [file.path, file]));
@@ -95,10 +100,11 @@ export async function bundleModule(
 /** Everything is evaluated in the order in which the author's imports have it. */
 async function keepInOrder(
   graph: ModuleGraph,
-  { modules, data }: Named,
+  { data }: Named,
+  roots: readonly string[],
   keep: (roots: Iterable<string>) => Kept,
 ): Promise<Kept> {
-  let kept = keep(modules);
+  let kept = keep(roots);
   const { entry } = graph;
   const isMixed =
     !kept.files.has(entry) &&
@@ -181,6 +187,7 @@ interface Made {
   entry: string;
   files: PackedFile[];
   unforeseen: Unforeseen[];
+  renamed: string[];
 }
 
 /** The code of the module, and the author's files that it needs beside it. */
@@ -193,6 +200,7 @@ async function filesOfModule(
   const { entry } = graph;
   const files: PackedFile[] = [];
   const unforeseen: Unforeseen[] = [];
+  const renamed: string[] = [];
   const isKept = (at: string) => kept.files.has(at) && isImportable(at);
   const placeOf = (at: string) => (at === entry ? entryPlace : layout.of(at));
   const name = safeName(basename(path));
@@ -214,6 +222,7 @@ async function filesOfModule(
     });
     files.push(...compiled.files);
     unforeseen.push(...compiled.unforeseen);
+    renamed.push(...compiled.renamed);
   }
   const loaded = new Set(graph.loadedWithEntry());
   for (const at of kept.files) {
@@ -228,7 +237,7 @@ async function filesOfModule(
     } else
       files.push({ path: place, content: redirected(module, place, placeOf), executable: false });
   }
-  return { entry: entryPlace, files, unforeseen };
+  return { entry: entryPlace, files, unforeseen, renamed };
 }
 
 /** What a module imports in any case must be there. */

@@ -6,6 +6,7 @@ import { describeBuildError } from "./build-error.ts";
 import type { Edge, ModuleGraph } from "./module-graph.ts";
 import { type ImportKind, isCode } from "./module-scan.ts";
 import type { PackedFile } from "./package.ts";
+import { renamedModules } from "./renamed.ts";
 
 /**
  * The bundler writes the place of an imported file as text, from the current directory. This stands for the package's folder until
@@ -33,6 +34,8 @@ export interface Compiled {
   files: PackedFile[];
   /** Imports that no text has named. */
   unforeseen: Unforeseen[];
+  /** Real paths of modules that would have names of their own if they were not joined with the others. */
+  renamed: string[];
 }
 
 export interface Unforeseen {
@@ -62,7 +65,14 @@ export async function compile(task: CompileTask): Promise<Compiled> {
     ignoreDCEAnnotations: true,
   });
   if (!output.success) throw failure(task.path, output, task.graph);
-  return { files: await filesOf(output, task), unforeseen };
+  const code = output.outputs.find(({ kind }) => kind === "entry-point");
+  if (!code || code.loader === "file") throw noModule(task.path);
+  const inputs = Object.keys(output.metafile?.inputs ?? {});
+  return {
+    files: await filesOf(output, code, inputs, task),
+    unforeseen,
+    renamed: renamedModules(await code.text(), inputs, task.graph),
+  };
 }
 
 const PROBE = "rfaas:probe";
@@ -165,11 +175,14 @@ function failure(path: string, output: BuildOutput, graph: ModuleGraph): Error {
   );
 }
 
-async function filesOf(output: BuildOutput, task: CompileTask): Promise<PackedFile[]> {
-  const code = output.outputs.find(({ kind }) => kind === "entry-point");
-  if (!code || code.loader === "file") throw noModule(task.path);
+async function filesOf(
+  output: BuildOutput,
+  code: BuildArtifact,
+  inputs: readonly string[],
+  task: CompileTask,
+): Promise<PackedFile[]> {
   const map = output.outputs.find(({ kind }) => kind === "sourcemap");
-  const content = await loadable(code, map, Object.keys(output.metafile?.inputs ?? {}), task);
+  const content = await loadable(code, map, inputs, task);
   const files: PackedFile[] = [{ path: task.place, content, executable: false }];
   for (const other of output.outputs)
     if (other !== code && other.kind !== "sourcemap")

@@ -59,7 +59,7 @@ async function bundleHere(path: string, external: readonly string[]): Promise<Bu
     return bundle.doubtful ? undefined : bundle;
   } catch (error) {
     if (error instanceof LeftToAnother) return undefined;
-    const missing = /Could not resolve|ModuleNotFound|not imported, or not installed/;
+    const missing = /Could not resolve|ModuleNotFound|external: .* is not installed/;
     if (missing.test((error as Error).message)) return undefined;
     throw error;
   }

@@ -14,6 +14,8 @@ export interface Kept {
   files: ReadonlySet<string>;
   /** Packages of which every file comes along. */
   whole: ReadonlySet<Installed>;
+  /** Those of them that only a run may name. */
+  wished: readonly Installed[];
 }
 
 /**
@@ -37,7 +39,7 @@ export function overtaken(
  * `roots` are modules that are loaded by their place; `external` are names of packages that stay files by wish, `folders` those that
  * the compiler has refused.
  *
- * @throws {UsageError} nothing imports one of `external`
+ * @throws {UsageError} one of `external` is not installed
  */
 export function keptFiles(
   graph: ModuleGraph,
@@ -53,11 +55,17 @@ export function keptFiles(
   for (const owner of reached)
     if (external.includes(owner.name) || folders.has(owner.folder) || installation.isNative(owner))
       whole.add(owner);
-  for (const name of external)
-    if (![...reached].some((owner) => owner.name === name))
+  const wished: Installed[] = [];
+  for (const name of external) {
+    if ([...reached].some((owner) => owner.name === name)) continue;
+    const found = installation.find(name, dirname(graph.entry));
+    if (!found)
       throw new UsageError(
-        `external: ${JSON.stringify(name)} is not imported, or not installed; check its spelling, and run npm install`,
+        `external: ${JSON.stringify(name)} is not installed; check its spelling, and run npm install`,
       );
+    wished.push(found);
+    whole.add(found);
+  }
 
   // What waits for a call of `import()` or `require` is evaluated by that call.
   const loaded = new Set(graph.loadedWithEntry());
@@ -67,7 +75,9 @@ export function keptFiles(
     (module.owner !== undefined && whole.has(module.owner)) ||
     (module.text !== undefined &&
       (!module.esm ||
-        (module.path !== graph.entry && (module.placeBound || handsOn(module, files)))));
+        module.evals ||
+        (module.path !== graph.entry &&
+          (module.placeBound || module.waits || handsOn(module, files)))));
   for (let before = -1; before !== files.size + whole.size;) {
     before = files.size + whole.size;
     for (const module of graph.modules.values()) {
@@ -89,7 +99,7 @@ export function keptFiles(
         if (dependency) whole.add(dependency);
       }
   }
-  return { files, whole };
+  return { files, whole, wished };
 }
 
 /** More code is looked into only where names lead. */

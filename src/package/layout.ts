@@ -36,7 +36,7 @@ export class Layout {
       .sort();
 
     const needs = needsOf(graph, kept);
-    const roots = new Set<Installed>();
+    const roots = new Set(kept.wished);
     for (const { owner, path, edges } of graph.modules.values())
       if (!owner || !kept.files.has(path))
         for (const { target } of edges) {

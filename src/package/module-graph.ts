@@ -27,6 +27,8 @@ export interface GraphModule {
   text: string | undefined;
   esm: boolean;
   placeBound: boolean;
+  evals: boolean;
+  waits: boolean;
   computed: boolean;
   handedOn: readonly string[];
   edges: Edge[];
@@ -120,7 +122,14 @@ export class ModuleGraph {
 
   #read(path: string): GraphModule {
     const owner = this.ownerOf(path);
-    const nothing = { esm: false, placeBound: false, computed: false, handedOn: [] };
+    const nothing = {
+      esm: false,
+      placeBound: false,
+      evals: false,
+      waits: false,
+      computed: false,
+      handedOn: [],
+    };
     if (!isCode(path)) return { path, text: undefined, ...nothing, edges: [], owner };
     const text = readFileSync(path, "utf8");
     const scan: Scan = scanModule(path, text) ?? {
@@ -128,6 +137,8 @@ export class ModuleGraph {
       // The compiler tells its author what is wrong.
       esm: owner === undefined && !/\.c[jt]s$/.test(path),
       placeBound: owner !== undefined,
+      evals: false,
+      waits: false,
       computed: false,
       handedOn: [],
     };

@@ -14,6 +14,10 @@ export interface Scan {
   esm: boolean;
   /** It looks for files, modules or itself by its own place. */
   placeBound: boolean;
+  /** Joined with other code it would see that code's names, by direct `eval`. */
+  evals: boolean;
+  /** It may wait as it loads; those that are beside it in its importer load meanwhile. */
+  waits: boolean;
   /** What it hands on as a whole, by `export * from`. */
   handedOn: string[];
   /** It imports or requires what only its run decides. */
@@ -58,6 +62,9 @@ const COMPUTED = [
   // Handed on under another name.
   /[=(,:?&|]\s*require\s*[,;)&|\n]/,
 ];
+const EVAL = /(?<![\w$.])eval\s*\(/;
+/** On a line that is not indented, with no function before it. */
+const AWAIT = /^(?!\s)(?:(?!\basync\b|=>)[^\n])*?\bawait\b/m;
 const COMMONJS = /\bmodule\s*\.\s*exports\s*[.[=]|(?<![\w$.])exports\s*(?:\.\s*\w+\s*=[^=]|\[)/;
 /** Without syntax of ES modules and any of these the runtime takes a file as an ES module. */
 const MAYBE_COMMONJS = /\b(?:module|exports|require|this|arguments|__dirname|__filename)\b/;
@@ -74,6 +81,8 @@ export function scanModule(path: string, text: string): Scan | undefined {
   const words = withoutTexts(code);
   const computed = COMPUTED.some((pattern) => pattern.test(words));
   const placeBound = computed || PLACE.some((pattern) => pattern.test(code));
+  const evals = EVAL.test(words);
+  const waits = AWAIT.test(words);
   let found;
   try {
     const transpiler = transpilerOf(LOADERS[extension] ?? "jsx");
@@ -106,7 +115,7 @@ export function scanModule(path: string, text: string): Scan | undefined {
       !COMMONJS.test(code) &&
       (isModule || !MAYBE_COMMONJS.test(code)));
   const handedOn = [...code.matchAll(HANDED_ON)].map(([, specifier]) => specifier!);
-  return { imports: [...imports.values()], esm, placeBound, computed, handedOn };
+  return { imports: [...imports.values()], esm, placeBound, evals, waits, computed, handedOn };
 }
 
 const HANDED_ON = /\bexport\s*\*\s*from\s*["']([^"'\n]+)["']/g;
@@ -189,7 +198,7 @@ export function namedBeside(text: string): string[] {
   for (const [, name] of code.matchAll(
     new RegExp(String.raw`\bnew\s+URL\(${QUOTED}\s*,\s*import\.meta\.url\b`, "g"),
   ))
-    names.push(name!);
+    names.push(decoded(name!));
   for (const [, name] of code.matchAll(
     new RegExp(
       String.raw`\b(?:require\.resolve|import\.meta\.resolve(?:Sync)?|new\s+Worker)\(${QUOTED}`,
@@ -236,4 +245,13 @@ export function readsFiles(text: string): boolean {
   return /\b(?:read(?:dir|File|v)|createReadStream|opendir|open(?:Sync)?\s*\(|Bun\.file\b)/.test(
     text,
   );
+}
+
+/** The path that a part of a URL stands for. */
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name.replace(/[?#].*$/, ""));
+  } catch {
+    return name;
+  }
 }

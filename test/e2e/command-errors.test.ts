@@ -100,7 +100,7 @@ describe("a command line that is wrong", () => {
       "did not finish within 100 ms; raise --deadline or",
     ],
     ["invoke $F --include nope", EXIT.usage, '--include: "nope" names no file'],
-    ["package build $F --external nope", EXIT.usage, '--external: "nope" is not imported'],
+    ["package build $F --external nope", EXIT.usage, '--external: "nope" is not installed'],
   ])("%s is told in the command's own terms, not the library's", async (line, code, says) => {
     const { exitCode, stderr } = await shell(`$R ${line}`);
     expect(stderr).toContain(says);

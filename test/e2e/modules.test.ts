@@ -196,6 +196,46 @@ ${gives(`[open("mem"), (() => { try { open("x"); } catch (error) { return /mysql
       },
     ],
     [
+      "whose imports wait as they load, beside each other",
+      {
+        files: {
+          "fn.ts": `(globalThis as any).log?.push("fn"); import { a } from "./a.ts"; import { b } from "./b.ts"; ${gives("[a, b, (globalThis as any).log]")}`,
+          "a.ts":
+            '(globalThis as any).log = ["a begins"];\nawait new Promise((done) => ((globalThis as any).go = done));\n(globalThis as any).log.push("a ends");\nexport const a = 1;',
+          "b.ts":
+            '(globalThis as any).log.push("b begins");\n(globalThis as any).go();\nexport const b = await 2;\n(globalThis as any).log.push("b ends");',
+        },
+      },
+    ],
+    [
+      "whose classes and functions have names that others have, too",
+      {
+        files: {
+          "fn.ts": `import { Thing as A, f as fa, arrow as aa } from "./a.ts"; import { Thing as B, f as fb, arrow as ab, hidden } from "./b.ts"; import { Thing as C } from "dep";
+class Thing {} function f() {}
+${gives("[A, B, C, Thing, fa, fb, f, aa, ab, hidden().constructor].map(({ name }) => name)")}`,
+          "a.ts":
+            "export class Thing {} export function f() {} export const arrow = () => 1; class Failure extends Error {} void Failure;",
+          "b.ts":
+            "export class Thing {} export async function f() {} export const arrow = () => 2; class Failure extends Error {} export const hidden = () => new Failure();",
+          "node_modules/dep/package.json": '{"name":"dep","type":"module","main":"index.js"}',
+          "node_modules/dep/index.js": "export { Thing } from './inner.js'; export const f = 1;",
+          "node_modules/dep/inner.js":
+            "class Thing { static from = new Thing().constructor.name; } export { Thing };",
+        },
+      },
+    ],
+    [
+      "that evaluates text, which sees its own names alone",
+      {
+        files: {
+          "fn.ts": `import { a } from "./a.ts"; import { b } from "./b.ts"; const secret = "fn"; const mine = 1; void [secret, mine]; ${gives('[a("secret"), b("secret"), eval("secret"), b("typeof mine"), eval("mine")]')}`,
+          "a.ts": "const secret = 'a'; export const a = (text: string) => [eval(text), secret];",
+          "b.ts": "const secret = 'b'; export const b = (text: string) => [eval(text), secret];",
+        },
+      },
+    ],
+    [
       "with aliases of tsconfig.json and of package.json",
       {
         files: {
@@ -277,13 +317,14 @@ describe("files beside a module are found on every node:", () => {
 import { deep } from "./lib/deep.ts"; import { up } from "../shared/up.ts"; import own from "./own.cjs";
 const here = dirname(fileURLToPath(import.meta.url));
 ${gives(
-  `[readFileSync(join(__dirname, "a.txt"), "utf8"), readFileSync(import.meta.dir + "/a.txt", "utf8"), readFileSync(\`\${import.meta.dirname}/a.txt\`, "utf8"), readFileSync(join(here, "more", "b.txt"), "utf8"), await Bun.file(new URL("more/c.txt", import.meta.url)).text(), readFileSync(require.resolve("./d.dat"), "utf8"), readFileSync(fileURLToPath(import.meta.resolve("./e.dat")), "utf8"), deep(), up(), own.read()]`,
+  `[readFileSync(join(__dirname, "a.txt"), "utf8"), readFileSync(import.meta.dir + "/a.txt", "utf8"), readFileSync(\`\${import.meta.dirname}/a.txt\`, "utf8"), readFileSync(join(here, "more", "b.txt"), "utf8"), await Bun.file(new URL("more/c.txt", import.meta.url)).text(), readFileSync(require.resolve("./d.dat"), "utf8"), readFileSync(fileURLToPath(import.meta.resolve("./e.dat")), "utf8"), readFileSync(new URL("./%C3%BC%20f.txt?x#y", import.meta.url), "utf8"), deep(), up(), own.read()]`,
 )}`,
           "src/a.txt": "a",
           "src/more/b.txt": "b",
           "src/more/c.txt": "c",
           "src/d.dat": "d",
           "src/e.dat": "e",
+          "src/ü f.txt": "f",
           "src/lib/deep.ts": `import { readFileSync } from "node:fs"; export const deep = () => [${READS}, __filename.endsWith("lib/deep.ts"), import.meta.path === __filename];`,
           "src/lib/data.txt": "deep",
           "shared/up.ts": `import { readFileSync } from "node:fs"; export const up = () => ${READS};`,
@@ -316,6 +357,20 @@ ${gives('[readFileSync(root + "a.txt", "utf8"), readFileSync(at("data", "b.txt")
           "fn.ts": `import { readdirSync, readFileSync } from "node:fs"; import { join } from "node:path"; const name = ["x", "txt"].join("."); ${gives(`[readdirSync(join(import.meta.dir, "data")).sort(), readFileSync(join(import.meta.dir, "data", name), "utf8")]`)}`,
           "data/x.txt": "x",
           "data/y.txt": "y",
+        },
+      },
+    ],
+    [
+      "packages of npm that only a run names, when they are external",
+      {
+        options: { external: ["dep"] },
+        files: {
+          "fn.ts": `const name = ["d", "ep"].join(""); ${gives("[(await import(name)).default, (await import(`${name}/more.mjs`)).default]")}`,
+          "node_modules/dep/package.json": '{"name":"dep","dependencies":{"needed":"1"}}',
+          "node_modules/dep/index.js": "module.exports = ['dep', require('needed')];",
+          "node_modules/dep/more.mjs": "export default 'more';",
+          "node_modules/needed/package.json": '{"name":"needed"}',
+          "node_modules/needed/index.js": "module.exports = 'needed';",
         },
       },
     ],
