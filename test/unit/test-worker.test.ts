@@ -6,6 +6,8 @@ import type { RawFunction } from "../../src/function/raw.ts";
 import { testWorker } from "../../src/testing/index.ts";
 
 const heard: string[] = [];
+/** Hears that `longLater` is about to return. */
+let longEnded = (): void => {};
 const module = {
   hooks: defineHooks({
     init: ({ state }) => void state.set("factor", 3),
@@ -27,6 +29,7 @@ const module = {
     { input: Type.Integer(), output: Type.Uint8Array() },
     async (n, { invocation: { deadline } }) => {
       await Bun.sleep(deadline === null ? 0 : Math.max(0, deadline.getTime() - Date.now()) + 5);
+      longEnded();
       return new Uint8Array(n);
     },
   ),
@@ -144,9 +147,11 @@ describe("a test worker", () => {
   test("keeps no result that nobody waits for", async () => {
     await using worker = await testWorker(module, { memoryBytes: 65_536 });
     const long = worker.function("longLater");
+    const ended = new Promise<void>((resolve) => (longEnded = resolve));
     // As long as all that a worker keeps before it lets calls wait.
     const late = long(32 * 1024 * 1024, { deadlineMs: 1 });
     await expect(late).rejects.toBeInstanceOf(DeadlineExceeded);
+    await ended;
     expect(await long(3)).toHaveLength(3);
   });
 
