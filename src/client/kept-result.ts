@@ -4,7 +4,7 @@
  * A worker that keeps much begins no further functions, so a result is asked for directly when its call ends: in the slot that is
  * free then, before any call that waits, and in as many pieces as the lease's memory has room for.
  */
-import { OutOfLeaseMemory, ProtocolError } from "../errors.ts";
+import { FunctionError, OutOfLeaseMemory, ProtocolError, WorkerLost } from "../errors.ts";
 import type { Call } from "./call.ts";
 import type { SubmitOptions } from "./options/call-options.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
@@ -103,7 +103,7 @@ export class KeptResult {
 
   #came(): void {
     const outcome = outcomeOf(this.call);
-    if (!("bytes" in outcome)) return this.#fail(outcome.error);
+    if (!("bytes" in outcome)) return this.#fail(this.#reasonOf(outcome.error));
     this.#whole?.set(this.#target.subarray(0, outcome.bytes), this.#at);
     this.#at += outcome.bytes;
     if (this.#at === this.#bytes) {
@@ -117,6 +117,17 @@ export class KeptResult {
       } catch (error) {
         this.#fail(error);
       }
+  }
+
+  /** All that the hidden function throws is that it has no such result. */
+  #reasonOf(error: unknown): unknown {
+    if (!(error instanceof FunctionError)) return error;
+    const { worker } = this.#began;
+    return new WorkerLost(
+      worker,
+      `worker ${worker} was restarted because a call did not end by its deadline; the results that it kept are lost, call again`,
+      { cause: error },
+    );
   }
 
   #fail(error: unknown): void {

@@ -54,6 +54,11 @@ export class KeptResults {
     return this.#bytes >= MAX_BYTES;
   }
 
+  /** Whether nobody has anything to come for. */
+  get empty(): boolean {
+    return this.#results.size === 0;
+  }
+
   /** Does the work when there is room for another result. Rejects when the call's caller has given up meanwhile. */
   whenRoom<Result>(
     ctx: FunctionContext,

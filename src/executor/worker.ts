@@ -127,7 +127,7 @@ async function serve(
   });
 
   while (server.run() !== STOPPED) {
-    if (leaving && server.pending === 0) break;
+    if (leaving && server.pending === 0 && (loaded.kept?.empty ?? true)) break;
     if (server.pending === 0 || attach.hot || endpoint.park()) {
       await eventLoopTurn();
     } else {

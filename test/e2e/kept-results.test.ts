@@ -1,7 +1,16 @@
 /** Results that are longer than their callers expected, in any number. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Invoker, type Lease, DeadlineExceeded, LeaseLost, invoker } from "../../src/index.ts";
+import {
+  type Invoker,
+  type Lease,
+  DeadlineExceeded,
+  LeaseLost,
+  WorkerLost,
+  invoker,
+} from "../../src/index.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { residentBytes } from "../support/processes.ts";
 import { until } from "../support/until.ts";
@@ -121,6 +130,23 @@ test("what is given up is not kept, whenever that was", async () => {
     30_000,
   );
 }, 120_000);
+
+test("those of a worker that is restarted are lost with it, which their callers hear", async () => {
+  await using held = await rf.allocate<typeof import("../functions/loads.ts")>(
+    join(FUNCTIONS, "loads.ts"),
+  );
+  const loads = join(tmpdir(), `rfaas-loads-${held.hostPid}`);
+  const buffer = held.output(Uint8Array, 8);
+  const given = held.submit("never", buffer, buffer, { deadlineMs: 10 });
+  expect(await given.catch((error) => error)).toBeInstanceOf(DeadlineExceeded);
+  const call = held.function("blob")(5 * KIB);
+  // Nobody fetches its result until the worker is another.
+  while (readFileSync(loads, "utf8") !== "..") Bun.sleepSync(5);
+  const error = await call.catch((thrown) => thrown);
+  rmSync(loads);
+  expect(error).toBeInstanceOf(WorkerLost);
+  expect(error.message).toContain("was restarted because a call did not end by its deadline");
+}, 60_000);
 
 test("calls that wait for room end with the lease, each of them", async () => {
   const held = await lease("64KiB");
