@@ -104,7 +104,7 @@ function unknownOption(
   const begun = rawName.length > 2 ? flags.filter((flag) => flag.startsWith(rawName)) : [];
   const near = begun.length > 0 ? begun.join(" or ") : nearest(rawName, flags);
   return new UsageError(
-    `unknown option ${rawName}${near ? `; did you mean ${near}?` : ""} See: rfaas help ${command}`,
+    `unknown option ${rawName}; ${near ? `did you mean ${near}? See` : "see"}: rfaas help ${command}`,
   );
 }
 

@@ -79,7 +79,7 @@ async function load(name: string): Promise<Command> {
   );
   const what = name.startsWith("-") ? "option" : "command";
   throw new UsageError(
-    `unknown ${what} "${name}"${suggestion ? `; did you mean "${suggestion}"?` : ""} See: rfaas help`,
+    `unknown ${what} "${name}"; ${suggestion ? `did you mean "${suggestion}"? See` : "see"}: rfaas help`,
   );
 }
 

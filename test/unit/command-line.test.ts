@@ -65,7 +65,7 @@ describe("parseCommandLine", () => {
     [["--Json"], "unknown option --Json; did you mean --json?"],
     [["-z"], "unknown option -z"],
     [["-5"], "unknown option -5"],
-    [["--__proto__", "x"], "unknown option --__proto__ See: rfaas help invoke"],
+    [["--__proto__", "x"], "unknown option --__proto__; see: rfaas help invoke"],
     [["--constructor", "x"], "unknown option --constructor"],
     [["--output.x", "1"], "unknown option --output.x; did you mean --output?"],
   ])("refuses %j: %s", (words, message) => {
