@@ -176,7 +176,7 @@ function withoutTexts(code: string): string {
 }
 
 function withoutCommentLines(text: string): string {
-  return text.replace(/^\s*(?:\/\/|\* ).*$/gm, "");
+  return text.replace(/^[^\S\n]*(?:\/\/|\* ).*$/gm, "");
 }
 
 const HERE = String.raw`(?:__dirname|import\.meta\.(?:dir|dirname)|(?:path\.)?dirname\(\s*(?:(?:url\.)?fileURLToPath\(\s*import\.meta\.url\s*\)|__filename|import\.meta\.(?:path|filename))\s*\))`;

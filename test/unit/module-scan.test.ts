@@ -113,3 +113,11 @@ describe("a module that may look for its own place is seen", () => {
     expect(scanModule("/a.js", `export const a = ${expression};`)?.placeBound).toBe(true);
   });
 });
+
+test("what is as long as a program of WebAssembly in a text is looked through once", () => {
+  for (const part of ["a", " ", "\n", "a ", "=", "\\", "x=", "(", "/*"]) {
+    const long = part.repeat(100_000);
+    scanModule("/a.js", `export const text = ${JSON.stringify(long)};\n/* ${long} */\n`);
+    expect(namedBeside(`/* ${long} */ new URL("./b.txt", import.meta.url)`)).toEqual(["./b.txt"]);
+  }
+});
