@@ -34,7 +34,7 @@ export interface NamedCall {
 }
 
 interface Kept {
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
   /** The call that waits for it: first the one that it is the result of, then those that fetch it. */
   waits: NamedCall | undefined;
 }
@@ -82,7 +82,7 @@ export class KeptResults {
     const waits = callOf(ctx);
     const kept = new ResultKept(++this.#ticket, result.length);
     if (this.#isGivenUp(waits)) return kept;
-    this.#results.set(kept.ticket, { bytes: result.slice(), waits });
+    this.#results.set(kept.ticket, { bytes: copyOf(result), waits });
     this.#bytes += result.length;
     return kept;
   }
@@ -113,15 +113,21 @@ export class KeptResults {
         { code: "RFAAS_RESULT_GONE", retryable: true },
       );
     const piece = kept.bytes.subarray(at, at + output.length);
+    const { length } = piece;
     output.set(piece);
     kept.waits = callOf(ctx);
-    if (at + piece.length >= kept.bytes.length || this.#isGivenUp(kept.waits)) this.#drop(ticket);
-    return piece.length;
+    if (at + length >= kept.bytes.length || this.#isGivenUp(kept.waits)) this.#drop(ticket);
+    return length;
   };
 
   #drop(ticket: number): 0 {
-    this.#bytes -= this.#results.get(ticket)?.bytes.length ?? 0;
-    this.#results.delete(ticket);
+    const kept = this.#results.get(ticket);
+    if (kept !== undefined) {
+      this.#bytes -= kept.bytes.length;
+      // At once: the engine would collect it some time, and a worker's memory is bounded.
+      kept.bytes.buffer.transfer(0);
+      this.#results.delete(ticket);
+    }
     // Not within the call that has fetched.
     if (this.#waiting.length > 0) queueMicrotask(() => this.#goOn());
     return 0;
@@ -133,6 +139,17 @@ export class KeptResults {
 
   #isGivenUp(call: NamedCall | undefined): boolean {
     return call !== undefined && this.#givenUp.get(call.slot) === call.sequence;
+  }
+}
+
+/** What functions have left may stand in its way until it is collected. */
+function copyOf(result: Uint8Array): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(result);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    Bun.gc(true);
+    return new Uint8Array(result);
   }
 }
 

@@ -80,8 +80,10 @@ export class Encoder {
 
   #use(bytes: Uint8Array<ArrayBuffer>): void {
     if (bytes === this.bytes && bytes.length > 0) return;
-    if (this.#scratch.length > MAX_KEPT_BYTES && this.#scratch !== bytes)
+    if (this.#scratch.length > MAX_KEPT_BYTES && this.#scratch !== bytes) {
+      giveBack(this.#scratch);
       this.#scratch = new Uint8Array(0);
+    }
     let view = this.#views.get(bytes);
     if (view === undefined) {
       view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -110,10 +112,12 @@ export class Encoder {
 
   #grow(bytes: number): void {
     const old = this.bytes;
-    if (this.#scratch.length < bytes || this.#scratch === old)
+    const outgrown = this.#scratch === old;
+    if (this.#scratch.length < bytes || outgrown)
       this.#scratch = new Uint8Array(Math.min(this.#limit, Math.max(4096, 2 * bytes)));
     this.#scratch.set(old.subarray(0, this.#at));
     this.#use(this.#scratch);
+    if (outgrown) giveBack(old);
   }
 
   #refuseSize(bytes: number): never {
@@ -431,4 +435,9 @@ export class Encoder {
   #closeExtension(body: number): void {
     this.#words.setUint32(body - 5, this.#at - body);
   }
+}
+
+/** At once: the engine would collect it some time, and a worker's memory is bounded. */
+function giveBack({ buffer }: Uint8Array<ArrayBuffer>): void {
+  buffer.transfer(0);
 }
