@@ -334,10 +334,12 @@ describe("two nodes on one machine", () => {
     await using b = await two.allocate(GOOD);
     const pinned = [...a.cpus, ...b.cpus].filter((cpu) => cpu >= 0);
     expect(new Set(pinned).size).toBe(pinned.length);
-    const first = a.cpus;
     await Promise.all([a.release(), b.release()]);
-    await using again = await two.allocate(GOOD);
-    expect(again.cpus).toEqual(first);
+    // Which one it gets is not said: other nodes of this machine take some, too.
+    await until(async () => {
+      await using again = await two.allocate(GOOD);
+      return again.cpus[0]! >= 0;
+    }, "a CPU that was given back is taken again");
   });
 });
 
