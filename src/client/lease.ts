@@ -298,7 +298,9 @@ export class Lease<Module = unknown> implements AsyncDisposable {
    *
    * An `ArrayBuffer` is copied, an input when its call is submitted and a result when its call ends: it may be transferred or
    * resized at any time (as that of a WebAssembly memory is, when that grows), and a call whose output is gone then rejects with
-   * {@link UsageError}. A `SharedArrayBuffer` stays where it is, so over RDMA the network card reads and writes it without a copy.
+   * {@link UsageError}. All calls that use it share its place in the lease's memory: what is written to an input before its calls
+   * have ended may reach any of them. A `SharedArrayBuffer` stays where it is, so over RDMA the network card reads and writes it
+   * without a copy.
    *
    * @example
    * ```ts

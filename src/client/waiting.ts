@@ -16,13 +16,37 @@ export const DEFAULT_PATIENCE: Patience = { timeoutMs: DEFAULT_CONNECT_TIMEOUT_M
 export const reasonOf = (signal: AbortSignal): unknown =>
   signal.reason ?? new DOMException("the operation was aborted", "AbortError");
 
+/** What there is to call when a signal aborts: to add a listener to it takes the engine the longer the more it has. */
+const hearing = new WeakMap<AbortSignal, Hearing>();
+
+interface Hearing {
+  readonly listeners: Set<() => void>;
+  readonly hear: () => void;
+}
+
 /**
  * Calls `listener` when the signal aborts. Returns what ends that. The signal may be an object of the program's own: what its methods
  * throw is the program's, and harms no call.
  */
 export function onAbort(signal: AbortSignal, listener: () => void): () => void {
-  notify(() => signal.addEventListener("abort", listener));
-  return () => notify(() => signal.removeEventListener("abort", listener));
+  const { listeners, hear } = hearing.get(signal) ?? startHearing(signal);
+  listeners.add(listener);
+  return () => {
+    if (!listeners.delete(listener) || listeners.size > 0) return;
+    hearing.delete(signal);
+    notify(() => signal.removeEventListener("abort", hear));
+  };
+}
+
+function startHearing(signal: AbortSignal): Hearing {
+  const listeners = new Set<() => void>();
+  const hear = (): void => {
+    for (const listener of listeners) notify(listener);
+  };
+  const started = { listeners, hear };
+  hearing.set(signal, started);
+  notify(() => signal.addEventListener("abort", hear));
+  return started;
 }
 
 /** Throws the reason of a signal that has aborted. */

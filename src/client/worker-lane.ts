@@ -48,7 +48,9 @@ export class WorkerLane implements CallDriver {
   #inFlight = 0;
   /** Where the oldest call in flight is likely to be. */
   #oldest = 0;
-  #queue: Flight[] = [];
+  /** Calls that wait for a slot, in order: first those that go before all others. */
+  readonly #urgent = new Set<Flight>();
+  readonly #queue = new Set<Flight>();
   /** Calls in flight or queued that have a deadline. */
   #withDeadline = 0;
 
@@ -61,7 +63,11 @@ export class WorkerLane implements CallDriver {
 
   /** Calls in flight and waiting. */
   get load(): number {
-    return this.#inFlight + this.#queue.length;
+    return this.#inFlight + this.#queued;
+  }
+
+  get #queued(): number {
+    return this.#urgent.size + this.#queue.size;
   }
 
   /** Counts the call among those with a deadline until it ends. */
@@ -81,15 +87,15 @@ export class WorkerLane implements CallDriver {
       call.endAttempt(0, this.lost);
       return false;
     }
-    if (this.#queue.length === 0 && this.#post(call)) {
+    if (this.#queued === 0 && this.#post(call)) {
       this.#heedDeadline(call);
       return false;
     }
-    if (this.#queue.length >= MAX_QUEUED_CALLS)
+    if (this.#queue.size >= MAX_QUEUED_CALLS)
       throw new QueueFull(
         `${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`,
       );
-    this.#queue.push(call);
+    this.#queue.add(call);
     this.#heedDeadline(call);
     return true;
   }
@@ -97,7 +103,7 @@ export class WorkerLane implements CallDriver {
   /** As {@link submit}, before all that wait. Directly after a call has ended, its slot is free. */
   submitFirst(call: Flight): void {
     if (this.lost) return call.endAttempt(0, this.lost);
-    if (!this.#post(call)) this.#queue.unshift(call);
+    if (!this.#post(call)) this.#urgent.add(call);
     this.#heedDeadline(call);
   }
 
@@ -114,9 +120,9 @@ export class WorkerLane implements CallDriver {
       call.endAttempt(0, this.lost);
       return true;
     }
-    if (this.#queue.length > 0) return false;
+    if (this.#queued > 0) return false;
     const posted =
-      this.#post(call) || (this.harvest() > 0 && this.#queue.length === 0 && this.#post(call));
+      this.#post(call) || (this.harvest() > 0 && this.#queued === 0 && this.#post(call));
     if (posted) this.#heedDeadline(call);
     return posted;
   }
@@ -136,7 +142,7 @@ export class WorkerLane implements CallDriver {
       ended++;
     }
     // The answer to an abandoned call ends nothing, but frees a slot.
-    if (this.#queue.length > 0) this.#pump();
+    if (this.#queued > 0) this.#pump();
     return ended;
   }
 
@@ -186,7 +192,7 @@ export class WorkerLane implements CallDriver {
       this.endpoint.abandon(slot);
       this.cancelSlot(slot, !(reason instanceof DeadlineExceeded));
       call.slot = -1;
-    } else this.#queue = this.#queue.filter((queued) => queued !== call);
+    } else if (!this.#urgent.delete(call)) this.#queue.delete(call);
     call.end(0, reason);
     this.#pump();
   }
@@ -215,10 +221,11 @@ export class WorkerLane implements CallDriver {
     this.lost = error;
     if (known) return;
     this.harvest();
-    const unanswered = [...this.#flight, ...this.#queue];
+    const unanswered = [...this.#flight, ...this.#urgent, ...this.#queue];
     this.#flight.fill(undefined);
     this.#inFlight = 0;
-    this.#queue = [];
+    this.#urgent.clear();
+    this.#queue.clear();
     for (const call of unanswered) {
       if (call === undefined) continue;
       call.slot = -1;
@@ -270,16 +277,22 @@ export class WorkerLane implements CallDriver {
 
   /** Returns false when the ring is full. A call that cannot make its deadline any more ends here. */
   #post(call: Flight): boolean {
-    const leftMs = call.deadlineMs === 0 ? Infinity : call.remainingMs();
-    if (leftMs <= 0 || leftMs < call.durationMs) {
-      const { deadlineMs, durationMs } = call;
-      const late = leftMs <= 0;
-      call.end(
-        0,
-        late ? new DeadlineExceeded(deadlineMs) : tooLong(durationMs, leftMs, deadlineMs),
-      );
-      return true;
-    }
+    const leftMs = leftOf(call);
+    const late = lateness(call, leftMs);
+    const slot = late === undefined ? this.#send(call, leftMs) : 0;
+    if (slot === STATUS.ringFull) return false;
+    this.#sent(call, slot, late);
+    return true;
+  }
+
+  /** What follows from it: callbacks of a program may run, and come back here. */
+  #sent(call: Flight, slot: number, late: RfaasError | undefined): void {
+    if (late !== undefined) call.end(0, late);
+    else if (slot < 0) call.endAttempt(0, this.errorFor(slot, -1, call.deadlineMs));
+  }
+
+  /** Returns the slot, or why there is none. */
+  #send(call: Flight, leftMs: number): number {
     const queuedNs = call.timings === undefined ? 0 : Bun.nanoseconds() - call.queuedSinceNs;
     const slot = this.endpoint.post(
       requestWord(call),
@@ -290,16 +303,12 @@ export class WorkerLane implements CallDriver {
       // What is left of it, after the queue.
       leftMs === Infinity ? 0 : Math.ceil(leftMs),
     );
-    if (slot === STATUS.ringFull) return false;
-    if (slot < 0) {
-      call.endAttempt(0, this.errorFor(slot, -1, call.deadlineMs));
-      return true;
-    }
+    if (slot < 0) return slot;
     if (call.timings !== undefined) call.timings.queuedNs = queuedNs;
     call.slot = slot;
     this.#flight[slot] = call;
     this.#inFlight++;
-    return true;
+    return slot;
   }
 
   #forget(slot: number): void {
@@ -324,13 +333,19 @@ export class WorkerLane implements CallDriver {
     if (call.timings !== undefined) Object.assign(call.timings, this.endpoint.timings(slot));
     if (result >= 0) call.endAttempt(result);
     else call.endAttempt(0, this.errorFor(result, slot, call.deadlineMs));
-    if (this.#queue.length > 0) this.#pump();
+    if (this.#queued > 0) this.#pump();
   }
 
   #pump(): void {
-    let posted = 0;
-    while (posted < this.#queue.length && this.#post(this.#queue[posted]!)) posted++;
-    if (posted > 0) this.#queue.splice(0, posted);
+    for (const queue of [this.#urgent, this.#queue])
+      for (const call of queue) {
+        const leftMs = leftOf(call);
+        const late = lateness(call, leftMs);
+        const slot = late === undefined ? this.#send(call, leftMs) : 0;
+        if (slot === STATUS.ringFull) return;
+        queue.delete(call);
+        this.#sent(call, slot, late);
+      }
   }
 
   /** Waits for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: timers stand still meanwhile. */
@@ -349,7 +364,7 @@ export class WorkerLane implements CallDriver {
     if (this.endStranded()) return;
     // The worker may not go on before the results of others have been taken.
     this.harvest();
-    for (const call of [...this.#flight, ...this.#queue])
+    for (const call of [...this.#flight, ...this.#urgent, ...this.#queue])
       if (call !== undefined && call.remainingMs() <= 0)
         this.giveUp(call, new DeadlineExceeded(call.deadlineMs));
   }
@@ -367,6 +382,14 @@ export class WorkerLane implements CallDriver {
     }
     Bun.sleepSync(STUCK_RING_POLL_MS);
   }
+}
+
+const leftOf = (call: Flight): number => (call.deadlineMs === 0 ? Infinity : call.remainingMs());
+
+/** Why a call cannot make its deadline any more. */
+function lateness({ deadlineMs, durationMs }: Flight, leftMs: number): RfaasError | undefined {
+  if (leftMs <= 0) return new DeadlineExceeded(deadlineMs);
+  return leftMs < durationMs ? tooLong(durationMs, leftMs, deadlineMs) : undefined;
 }
 
 /** What a request says in its first word. */

@@ -325,6 +325,19 @@ describe("a signal that aborts", () => {
     expect(held.expiresAt.getTime() - Date.now()).toBeGreaterThan(500_000);
   });
 
+  test("is listened to once, however many calls it ends, in flight and waiting", async () => {
+    await using held = await rf.allocate(GOOD, { polling: "warm", slots: 4 });
+    const [input, output] = [held.input(Uint8Array, 8), held.output(Uint8Array, 8)];
+    const { signal, abort, listeners } = countingSignal();
+    const calls = Array.from({ length: 20_000 }, () =>
+      held.submit("pending", input, output, { signal }),
+    );
+    expect(listeners()).toBe(1);
+    abort("enough");
+    for (const call of calls) expect(await rejection(call)).toBe("enough");
+    expect(listeners()).toBe(0);
+  }, 60_000);
+
   test("without a reason of its own still ends a call as a failure", async () => {
     await using held = await rf.allocate(GOOD, { polling: "warm" });
     let abort = () => {};

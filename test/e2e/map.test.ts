@@ -55,6 +55,36 @@ const rejection = (promise: PromiseLike<unknown>): Promise<unknown> =>
   );
 
 describe("map", () => {
+  test("whose program waits for another call while it writes an input mixes up no calls that wait", async () => {
+    await using held = await lease({ workers: 1, slots: 1 });
+    const word = (n: number) => held.input(Uint32Array, 1).fill(n);
+    const [first, before, after] = [0, 1, 2].map(() => held.output(Uint32Array, 1));
+    const holdsSlot = held.submit("later", word(1), first!);
+    const waits = held.submit("count", word(0), before!);
+    const results = held.map("later", [1, 2], {
+      inputBytes: 4,
+      outputBytes: 4,
+      concurrency: 1,
+      deadlineMs: 5,
+      settled: true,
+      write(ms, room) {
+        // The first has ended at its deadline, when the call before it had got the slot.
+        if (ms === 2) waits.get();
+        new DataView(room.buffer, room.byteOffset).setUint32(0, ms, true);
+      },
+      read: (bytes) => firstWord(bytes),
+    });
+    const next = results.next();
+    const last = held.submit("count", word(0), after!);
+    // Timers stand still, so that the deadline is seen when the slot is free.
+    Bun.sleepSync(200);
+    holdsSlot.get();
+    expect((await next).value).toMatchObject({ status: "rejected", index: 0 });
+    await Promise.all([waits, last]);
+    expect([before![0], after![0]]).toEqual([1, 2]);
+    for await (const { index } of results) expect(index).toBe(1);
+  });
+
   for (const polling of ["hot", "warm", "adaptive"] as const)
     test(`yields the results of copied inputs in order, on ${polling} workers`, async () => {
       await using held = await lease({ polling });
