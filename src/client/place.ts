@@ -48,8 +48,14 @@ export class Place {
     return this.copy !== undefined || this.#allowWriting !== undefined;
   }
 
+  /** Where a view of it begins. Throws {@link UsageError} when what the view says of itself is not within it: a program can define that. */
   offsetOf(view: ArrayBufferView): number {
-    return this.offset + view.byteOffset - this.start;
+    const at = view.byteOffset - this.start;
+    if (!(at >= 0 && at + view.byteLength <= this.bytes))
+      throw new UsageError(
+        `a view of ${this.bytes} bytes of the lease's memory says that it has ${view.byteLength} from ${view.byteOffset} on; pass one whose byteLength and byteOffset are not redefined`,
+      );
+    return this.offset + at;
   }
 
   /** Copies an input to where its call reads it. */

@@ -331,6 +331,29 @@ for (const fabric of FABRICS) {
         held.free(views[0]!);
       });
 
+      test("is reached by no view that says more of itself than it is", async () => {
+        await using held = await lease();
+        const [honest, liar] = [held.input(Uint8Array, 64), held.output(Uint8Array, 64)];
+        for (const lie of [
+          { byteLength: 100_000 },
+          { byteLength: NaN },
+          { byteOffset: -64 },
+          { byteOffset: 64 },
+        ] as { [name: string]: number }[]) {
+          const view = new Uint8Array(liar.buffer);
+          for (const [name, value] of Object.entries(lie))
+            Object.defineProperty(view, name, { value });
+          for (const call of [
+            () => held.submit("echo", view, honest),
+            () => held.submit("echo", honest, view),
+            () => held.invoke("echo", view, honest),
+            () => held.invoke("echo", honest, view),
+          ])
+            expect(call).toThrow(UsageError);
+        }
+        for (const view of [honest, liar]) held.free(view);
+      });
+
       test("shows a program no more than what it has allocated", async () => {
         await using held = await lease();
         const [first, second] = [held.input(Float64Array, 3), held.output(Uint8Array, 100)];
