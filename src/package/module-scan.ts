@@ -153,7 +153,7 @@ export function requiredNames(text: string): Scan["imports"] {
 /** Modules that are named without the keyword or by another name of it. */
 function* namedFiles(code: string): Generator<Scan["imports"][number]> {
   for (const [, specifier] of code.matchAll(
-    new RegExp(String.raw`\bimport\.meta\.resolve(?:Sync)?\(${QUOTED}`, "g"),
+    new RegExp(String.raw`\bimport\.meta\.(?:resolve(?:Sync)?|require)\(${QUOTED}`, "g"),
   ))
     yield { specifier: specifier!, kind: "import-resolve" };
   // Code may have words of a megabyte.

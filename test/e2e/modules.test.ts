@@ -317,7 +317,7 @@ describe("files beside a module are found on every node:", () => {
 import { deep } from "./lib/deep.ts"; import { up } from "../shared/up.ts"; import own from "./own.cjs";
 const here = dirname(fileURLToPath(import.meta.url));
 ${gives(
-  `[readFileSync(join(__dirname, "a.txt"), "utf8"), readFileSync(import.meta.dir + "/a.txt", "utf8"), readFileSync(\`\${import.meta.dirname}/a.txt\`, "utf8"), readFileSync(join(here, "more", "b.txt"), "utf8"), await Bun.file(new URL("more/c.txt", import.meta.url)).text(), readFileSync(require.resolve("./d.dat"), "utf8"), readFileSync(fileURLToPath(import.meta.resolve("./e.dat")), "utf8"), readFileSync(new URL("./%C3%BC%20f.txt?x#y", import.meta.url), "utf8"), deep(), up(), own.read()]`,
+  `[readFileSync(join(__dirname, "a.txt"), "utf8"), readFileSync(import.meta.dir + "/a.txt", "utf8"), readFileSync(\`\${import.meta.dirname}/a.txt\`, "utf8"), readFileSync(join(here, "more", "b.txt"), "utf8"), await Bun.file(new URL("more/c.txt", import.meta.url)).text(), readFileSync(require.resolve("./d.dat"), "utf8"), readFileSync(fileURLToPath(import.meta.resolve("./e.dat")), "utf8"), readFileSync(new URL("./%C3%BC%20f.txt?x#y", import.meta.url), "utf8"), deep(), up(), own.read(), import.meta.require("./later.cjs")]`,
 )}`,
           "src/a.txt": "a",
           "src/more/b.txt": "b",
@@ -332,6 +332,7 @@ ${gives(
           "src/own.cjs":
             'exports.read = () => require("fs").readFileSync(require("path").join(__dirname, "own.txt"), "utf8") + require("./own.json").n;',
           "src/own.txt": "own",
+          "src/later.cjs": "module.exports = 'later';",
           "src/own.json": '{"n":1}',
         },
       },
