@@ -39,17 +39,29 @@ export async function readInput(
 }
 
 /**
- * The JSON text for a function that needs a value, where neither option gave one: from stdin when that is a pipe or a file.
+ * The JSON text for a function that may need a value, where neither option gave one: from stdin when that is a pipe or a file. Without
+ * one, undefined if only the worker knows whether its schema needs it.
  *
- * @throws {UsageError} when it is a terminal, `/dev/null` or empty: nobody means to type there, or there is nothing
+ * @throws {UsageError} it needs one, and stdin is a terminal, `/dev/null` or empty: nobody means to type there, or there is nothing
  */
-export async function readPipedValue(name: string): Promise<Uint8Array> {
+export async function readPipedValue(
+  name: string,
+  schema: unknown,
+): Promise<Uint8Array | undefined> {
   const bytes = isPiped() ? await readStdin(`"${name}"`) : undefined;
-  if (bytes === undefined || bytes.length === 0)
+  if (bytes === undefined || bytes.length === 0) {
+    if (isAny(schema)) return undefined;
     throw new UsageError(
       `"${name}" needs a value, and ${bytes ? "stdin was empty" : "none was given"}; pass --json '<value>' or --input FILE, or pipe a JSON value to stdin`,
     );
+  }
   return bytes;
+}
+
+/** What the node says of a schema of which it can say nothing, such as a Standard Schema. */
+function isAny(schema: unknown): boolean {
+  const { kind } = (schema ?? {}) as { kind?: unknown };
+  return kind === undefined || kind === "Any" || kind === "Unknown";
 }
 
 /** What a function is called with whose schema, as data, allows that nothing is given; undefined when it needs a value. */

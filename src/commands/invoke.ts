@@ -176,10 +176,9 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     const { lease } = taken;
     const name = named ?? onlyFunction(module, lease.functions);
     if (lease.kindOf(name) !== "raw") {
-      const nothing = given
-        ? undefined
-        : valueOfNothing(lease.parts.functions.describe(name).input);
-      const text = given ?? (nothing ? undefined : await readPipedValue(name));
+      const schema = lease.parts.functions.describe(name).input;
+      const nothing = given ? undefined : valueOfNothing(schema);
+      const text = given ?? (nothing ? undefined : await readPipedValue(name, schema));
       const value = text ? parseValue(text, name) : nothing?.value;
       // What came by a pipe was not reckoned with.
       const larger = (text?.length ?? 0) > bytes.length + VALUE_BUFFER_BYTES;

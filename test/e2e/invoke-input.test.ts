@@ -14,6 +14,10 @@ const MODULE = scratch.file(
   export const none = defineFunction({ input: Type.Null(), output: Type.String() }, (nothing) => String(nothing));
   export const maybe = defineFunction(
     { input: Type.Union([Type.Undefined(), Type.Number()]), output: Type.String() }, String);
+  const perhaps = { "~standard": { version: 1, vendor: "test", validate: (value: unknown) =>
+    value === undefined || typeof value === "number" ? { value } : { issues: [{ message: "no number" }] } } } as const;
+  export const standard = defineFunction({ input: perhaps, output: Type.String() }, String);
+  export const any = defineFunction({ input: Type.Any(), output: Type.String() }, String);
   export const length = defineFunction({ input: Type.String(), output: Type.Number() }, (text) => text.length);
   export const bytes = (input: Uint8Array, output: Uint8Array) => new TextEncoder().encodeInto(String(input.length), output).written;
 `,
@@ -112,6 +116,14 @@ describe("a function that needs a value", () => {
     expect(stdout).toContain("none was given");
     expect(exitCode).toBe(EXIT.usage);
   });
+});
+
+test.each([
+  ["$R invoke $F#standard < /dev/null", '"undefined"\n'],
+  ["printf '' | $R invoke $F#any", '"undefined"\n'],
+  ["echo 1 | $R invoke $F#standard", '"1"\n'],
+])("a function whose schema alone knows what it needs is asked: %s", async (line, printed) => {
+  expect(await shell(line)).toMatchObject({ exitCode: 0, stdout: printed });
 });
 
 test.each([
