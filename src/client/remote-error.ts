@@ -10,7 +10,8 @@ import { withAuthorPaths } from "./author-paths.ts";
 export function remoteCause(record: ErrorRecord, causes = MAX_CAUSES): Error {
   const error = new Error(withAuthorPaths(record.message), causeOf(record.cause, causes));
   error.name = record.name;
-  if (record.stack !== undefined) error.stack = withAuthorPaths(record.stack);
+  // Where it is rebuilt says nothing.
+  error.stack = withAuthorPaths(record.stack ?? `${record.name}: ${record.message}`);
   Object.assign(
     error,
     record.code === undefined ? {} : { code: record.code },

@@ -1,5 +1,12 @@
 /** The command tree. Each command is loaded only when it is called, so that `--version` costs nothing. */
-import { EXIT, FunctionError, RfaasError, UsageError, exitCode } from "../errors.ts";
+import {
+  EXIT,
+  FunctionError,
+  ModuleLoadError,
+  RfaasError,
+  UsageError,
+  exitCode,
+} from "../errors.ts";
 import { isSystemError, reasonOf } from "../system-errors.ts";
 import { VERSION } from "../version.ts";
 import { showWarningsBy } from "../warnings.ts";
@@ -112,6 +119,10 @@ async function explain(error: unknown, command: string): Promise<void> {
         log.log(`caused by ${cause.stack ?? String(cause)}`);
       for (const one of own.errors ?? []) log.log(`one of its errors: ${one.stack ?? String(one)}`);
     }
+    const { cause } = error;
+    // The author's module threw as it was loaded.
+    if (error instanceof ModuleLoadError && cause instanceof Error && /\n +at /.test(cause.stack!))
+      log.log(cause.stack);
   } else if (error instanceof Error && error.name === "ShimUnavailable") log.error(error.message);
   else if (isSystemError(error)) log.error(`${error.message} (${reasonOf(error)})`);
   else log.error(error);

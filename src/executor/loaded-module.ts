@@ -41,7 +41,7 @@ export async function functionsOf(
   const callable = names.filter(isCallable);
   const others = names.filter((name) => !isCallable(name));
   if (callable.length === 0) {
-    const message = `${name} exports no function${others.length > 0 ? ` (only ${others.join(", ")})` : ""}`;
+    const message = `${name} exports no function${others.length > 0 ? ` (only ${others.join(", ")})` : ""}; export one, as rfaas help invoke shows`;
     throw new LoadFailure("RFAAS_NO_FUNCTIONS", { name: "NoFunctions", message });
   }
   const typed = await prepareTyped(name, namespace, callable);

@@ -273,3 +273,16 @@ describe("a port that is taken", () => {
     }
   });
 });
+
+test("a module that throws as it loads is told with its author's line", async () => {
+  const path = scratch.file(
+    "throws.ts",
+    'export const f = () => 0;\nthrow new RangeError("no");\n',
+  );
+  const { exitCode, stderr } = await rfaas(["invoke", `${path}#f`, "--input", "/dev/null"], {
+    env,
+  });
+  expect(stderr).toContain("ModuleLoadError: no");
+  expect(stderr).toMatch(new RegExp(`RangeError: no\\n +at ${RegExp.escape(path)}:2:\\d+`));
+  expect(exitCode).toBe(EXIT.failed);
+});

@@ -333,7 +333,9 @@ describe("errors name the author's own lines", () => {
     await using at = await fresh();
     await using rf = await invoker({ node: at.node.address });
     const error = await failure(rf, at.module("empty.ts", "export const n = 1;\n"));
-    expect(error.message).toBe("empty.ts exports no function (only n)");
+    expect(error.message).toBe(
+      "empty.ts exports no function (only n); export one, as rfaas help invoke shows",
+    );
     await using lease = await rf.allocate(at.module("named.ts", returns("'x'")));
     expect(said(lease)).toBe("x");
     expect(at.node.stderr).toContain("workers for named.ts");
