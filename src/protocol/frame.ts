@@ -73,7 +73,7 @@ export class FrameReader {
     const length = new DataView(stream.buffer, stream.byteOffset + start).getUint32(0, true);
     if (length === 0 || length > this.#limitBytes)
       throw new ProtocolError(
-        `a control frame of ${length} bytes is not allowed; is the peer an rfaas of this version?`,
+        `a control frame of ${length} bytes is not allowed: the peer is no rfaas, or one of another version`,
       );
     return length;
   }
@@ -109,7 +109,7 @@ function unpack(body: Uint8Array): unknown {
     return packr.unpack(body);
   } catch (cause) {
     throw new ProtocolError(
-      "a control frame is not MessagePack; is the peer an rfaas of this version?",
+      "a control frame is not MessagePack: the peer is no rfaas, or one of another version",
       { cause },
     );
   }

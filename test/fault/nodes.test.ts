@@ -321,7 +321,7 @@ describe("a served node", () => {
       unix: path,
       socket: { data: (peer) => void peer.write("HTTP/1.1 400 Bad Request\r\n\r\n") },
     });
-    await expect(invoker({ node: path })).rejects.toThrow("is the peer an rfaas");
+    await expect(invoker({ node: path })).rejects.toThrow("the peer is no rfaas");
     other.stop(true);
   });
 });
