@@ -102,7 +102,7 @@ static void connect_to(lease *l, const char *address, const char *port, const ch
   }
 
   greeting mine = {.magic = 0x72664c4b,
-                   .version = strcmp(attack, "version") == 0 ? 9 : 1,
+                   .version = strcmp(attack, "version") == 0 ? 9 : 2,
                    .worker = strcmp(attack, "worker") == 0 ? 7 : 0,
                    .base = (uintptr_t)l->base,
                    .total_bytes = bytes,
