@@ -7,6 +7,7 @@
 import { HEADED } from "../../ffi/layout.ts";
 import { LeaseLost, OutOfLeaseMemory, UsageError } from "../errors.ts";
 import type { MemoryPin } from "../fabric/memory-pin.ts";
+import { TYPED_ARRAYS } from "../function/wire.ts";
 import { Arena } from "./arena.ts";
 import { CallRoom } from "./call-room.ts";
 import { show } from "./options/show.ts";
@@ -90,7 +91,7 @@ export class LeaseMemory {
   /** A typed array of `length` elements. Throws {@link OutOfLeaseMemory}, {@link UsageError}, or {@link LeaseLost} after the release. */
   allocate<View extends TypedArray>(type: TypedArrayClass<View>, length: number): View {
     this.#throwIfClosed();
-    if (typeof type !== "function" || !TYPED_ARRAYS.some((known) => isOrExtends(type, known)))
+    if (typeof type !== "function" || !ARRAY_TYPES.some((known) => isOrExtends(type, known)))
       throw new UsageError(
         `a buffer's type must be a typed array class such as Float32Array; it is ${show(type)}`,
       );
@@ -253,20 +254,8 @@ export function requireView(view: unknown, what: string): void {
     );
 }
 
-const TYPED_ARRAYS: readonly unknown[] = [
-  Int8Array,
-  Uint8Array,
-  Uint8ClampedArray,
-  Int16Array,
-  Uint16Array,
-  Int32Array,
-  Uint32Array,
-  Float16Array,
-  Float32Array,
-  Float64Array,
-  BigInt64Array,
-  BigUint64Array,
-];
+/** On the wire a `Uint8Array` is plain bytes. */
+const ARRAY_TYPES: readonly unknown[] = [Uint8Array, ...TYPED_ARRAYS];
 
 const isOrExtends = (type: object, known: unknown): boolean =>
   type === known || Object.getPrototypeOf(type) === known;
