@@ -2,11 +2,12 @@
 
 /** Fills bytes with what belongs to `id`. */
 export function fillFrom(id: number, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  let state = (Math.imul(id, 0x9e3779b1) ^ bytes.length) >>> 0;
-  for (let i = 0; i < bytes.length; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    bytes[i] = state >>> 24;
-  }
+  const { length } = bytes;
+  const words = new Uint32Array((length + 3) >>> 2);
+  let state = (Math.imul(id, 0x9e3779b1) ^ length) >>> 0;
+  for (let i = 0; i < words.length; i++)
+    words[i] = state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  bytes.set(new Uint8Array(words.buffer, 0, length));
   return bytes;
 }
 

@@ -367,8 +367,7 @@ function differs<Numbers extends Uint8Array | Float64Array>(
   right: Numbers,
   got: Numbers,
 ): string | undefined {
+  if (Bun.deepEquals(right, got, true)) return undefined;
   const at = right.findIndex((number, i) => !Object.is(number, got[i]));
-  return at < 0 && right.length === got.length
-    ? undefined
-    : `is wrong from ${at} on: ${got[at]}, not ${right[at]}`;
+  return `is wrong from ${at} on: ${got[at]}, not ${right[at]}`;
 }
