@@ -78,8 +78,8 @@ export class LeasePage {
 /**
  * A mapped region. What it has lent becomes zero-length on {@link close}, so a late access is an error and no fault.
  *
- * A lent buffer can be detached by whoever has it: its bytes then belong to another buffer, somewhere in the program, that nobody
- * can find. The addresses of such a region stay in use when it is closed, by memory of nobody's.
+ * The program can detach a lent buffer: its bytes then belong to another buffer, which the region cannot find. When such a region is
+ * closed, empty anonymous memory takes its addresses, so that a late access faults nothing.
  */
 export class Region {
   /** The native object, for other threads of this process and for `ffi/` itself. */
