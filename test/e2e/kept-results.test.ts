@@ -33,6 +33,10 @@ function expectBlob(got: Uint8Array, mark: number, bytes: number): void {
   throw new Error(`${bytes} bytes of ${mark & 255} became ${got.length} of ${got[0]}`);
 }
 
+/** On a slow machine 20 MiB may take longer than a call may occupy its worker after its deadline. */
+const restarted = (error: unknown): boolean =>
+  error instanceof WorkerLost && error.message.includes("was restarted");
+
 /** What the functions keep themselves: their values, and room to write them. */
 const OVERHEAD = 350 * MIB;
 
@@ -119,10 +123,11 @@ test("what is given up is not kept, whenever that was", async () => {
     setTimeout(() => giveUp.abort(new Error("enough")), 3 * round);
     for (const [mark, end] of (await Promise.allSettled(calls)).entries())
       if (end.status === "fulfilled") expectBlob(end.value, mark, bytes);
-      else if (mark < 2) expect(end.reason.message).toBe("enough");
-      else expect(end.reason).toBeInstanceOf(DeadlineExceeded);
+      else if (!restarted(end.reason))
+        if (mark < 2) expect(end.reason.message).toBe("enough");
+        else expect(end.reason).toBeInstanceOf(DeadlineExceeded);
   }
-  expectBlob(await blob({ mark: 1, bytes }), 1, bytes);
+  expectBlob(await blob({ mark: 1, bytes }, { retries: 10 }), 1, bytes);
   // 48 results of 20 MiB would be a gigabyte.
   await until(
     () => residentBytes(held.hostPid) < OVERHEAD,
