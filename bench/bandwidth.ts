@@ -3,9 +3,9 @@
  * device. The worker looks at the first and last byte of each, and the client checks what it saw.
  */
 import type { Polling } from "../ffi/layout.ts";
-import type { Call } from "../src/client/call.ts";
+import type { Call } from "../src/client/calls/call.ts";
 import type { Invoker } from "../src/client/invoker.ts";
-import type { Lease } from "../src/client/lease.ts";
+import type { Lease } from "../src/client/lease/lease.ts";
 import { environment } from "./environment.ts";
 import type { Perftest } from "./perftest.ts";
 import { type Row, pairedFields } from "./rows.ts";

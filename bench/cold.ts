@@ -2,7 +2,7 @@
  * From nothing to a first result: a lease on a waiting host, and on one that must be started. Beside it, what a bare worker
  * thread needs to say its first word.
  */
-import { startFunctionWorker } from "../src/workers.ts";
+import { startFunctionWorker } from "../src/base/workers.ts";
 import { invoker } from "../src/index.ts";
 import type { Invoker } from "../src/client/invoker.ts";
 import { environment } from "./environment.ts";

@@ -1,7 +1,7 @@
 /** What a figure depends on besides the code: printed with every benchmark. */
 import { arch, cpus, release } from "node:os";
 import { usableCpus } from "../ffi/system.ts";
-import { VERSION } from "../src/version.ts";
+import { VERSION } from "../src/base/version.ts";
 
 export { cpuTimeNs } from "../ffi/system.ts";
 

@@ -2,9 +2,9 @@
 import { closeDescriptor } from "../ffi/descriptors.ts";
 import { type FloorOptions, measureFloor, measureVerbsFloor } from "../ffi/floor.ts";
 import { Region, createRegion } from "../ffi/region.ts";
-import { FabricLink } from "../src/fabric/fabric-link.ts";
-import type { VerbsOptions } from "../src/fabric/offer.ts";
-import { verbsAddresses } from "../src/fabric/offer.ts";
+import { FabricLink } from "../src/fabric/verbs/link.ts";
+import type { VerbsOptions } from "../src/fabric/registry.ts";
+import { verbsAddresses } from "../src/fabric/registry.ts";
 import type { FabricName } from "../src/protocol/messages.ts";
 
 type Samples = Uint32Array<ArrayBuffer>;

@@ -7,7 +7,7 @@
 import type { Polling } from "../ffi/layout.ts";
 import { tickCounter, ticksPerNs } from "../ffi/system.ts";
 import type { Invoker } from "../src/client/invoker.ts";
-import type { Lease } from "../src/client/lease.ts";
+import type { Lease } from "../src/client/lease/lease.ts";
 import type { FabricName } from "../src/protocol/messages.ts";
 import type { Floor } from "./floor.ts";
 import { cpuTimeNs, environment } from "./environment.ts";

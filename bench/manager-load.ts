@@ -8,10 +8,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { parseAddress } from "../src/address.ts";
-import { ManagerSubscription } from "../src/client/manager-link.ts";
-import { Connection } from "../src/connection.ts";
-import { ManagerLink } from "../src/executor/manager-link.ts";
+import { parseAddress } from "../src/control/address.ts";
+import { ManagerSubscription } from "../src/client/cluster/manager-link.ts";
+import { Connection } from "../src/control/connection.ts";
+import { ManagerLink } from "../src/executor/accounts/manager-link.ts";
 import {
   HEARTBEAT_INTERVAL_MS,
   MANAGER_PROTOCOL_VERSION,
@@ -20,7 +20,7 @@ import {
   type ToManager,
   managerToNodeVocabulary,
 } from "../src/protocol/manager-messages.ts";
-import { selfCommand } from "../src/process.ts";
+import { selfCommand } from "../src/base/process.ts";
 import { cpuTimeNs, environment } from "./environment.ts";
 import { summarize } from "./statistics.ts";
 

@@ -1,8 +1,8 @@
 /** The field's own yardsticks, where they are installed: `ib_write_lat` and `ib_write_bw`, both ends on this machine. */
 import { readFileSync } from "node:fs";
 import { pinThread } from "../ffi/system.ts";
-import { type ChosenGid, chooseGid, rdmaDevices } from "../src/fabric/devices.ts";
-import type { VerbsOptions } from "../src/fabric/offer.ts";
+import { type ChosenGid, chooseGid, rdmaDevices } from "../src/fabric/verbs/devices.ts";
+import type { VerbsOptions } from "../src/fabric/registry.ts";
 
 const LISTEN_POLL_MS = 20;
 const LISTEN_TRIES = 250;

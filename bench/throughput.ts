@@ -4,9 +4,9 @@
  */
 import type { Polling } from "../ffi/layout.ts";
 import { ticksPerNs } from "../ffi/system.ts";
-import type { Call } from "../src/client/call.ts";
+import type { Call } from "../src/client/calls/call.ts";
 import type { Invoker } from "../src/client/invoker.ts";
-import type { Lease } from "../src/client/lease.ts";
+import type { Lease } from "../src/client/lease/lease.ts";
 import type { FabricName } from "../src/protocol/messages.ts";
 import type { Floor } from "./floor.ts";
 import { environment } from "./environment.ts";

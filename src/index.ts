@@ -13,13 +13,14 @@
  * ```
  */
 export { invoker } from "./client/invoker.ts";
-export type { Invoker, NodeStatus } from "./client/invoker.ts";
+export type { Invoker } from "./client/invoker.ts";
+export type { NodeStatus } from "./client/node/status.ts";
 export type {
   ClusterOptions,
   InvokerOptions,
   VerbsOptions,
 } from "./client/options/connect-options.ts";
-export type { Cluster } from "./client/cluster.ts";
+export type { Cluster } from "./client/cluster/cluster.ts";
 export type {
   AllocateOptions,
   ClusterAllocateOptions,
@@ -28,17 +29,17 @@ export type {
   RenewOptions,
   WaitOptions,
 } from "./client/options/allocate-options.ts";
-export type { ClusterNodeInfo } from "./client/cluster-node.ts";
-export type { LeaseGroup } from "./client/lease-group.ts";
+export type { ClusterNodeInfo } from "./client/cluster/node.ts";
+export type { LeaseGroup } from "./client/cluster/lease-group.ts";
 export type { PlacementPolicy } from "./lease/placement.ts";
-export type { Lease, LeasePhases, NameOf } from "./client/lease.ts";
-export type { LeaseEvent, LeaseEventOf } from "./client/lease-term.ts";
-export type { Registration } from "./client/registrations.ts";
-export type { RemoteRegion } from "./client/remote-region.ts";
-export type { NodePackages } from "./client/node-packages.ts";
-export type { UploadProgress } from "./client/package-upload.ts";
+export type { Lease, LeasePhases, NameOf } from "./client/lease/lease.ts";
+export type { LeaseEvent, LeaseEventOf } from "./client/events/lease-event.ts";
+export type { Registration } from "./client/memory/registrations.ts";
+export type { RemoteRegion } from "./client/lease/remote-region.ts";
+export type { NodePackages } from "./client/node/packages.ts";
+export type { UploadProgress } from "./client/events/upload-progress.ts";
 export type { StoredPackage } from "./protocol/package-messages.ts";
-export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/lease-memory.ts";
+export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/memory/lease-memory.ts";
 export type {
   BroadcastOptions,
   CallProgress,
@@ -48,15 +49,15 @@ export type {
   RawMapOptions,
   SubmitOptions,
 } from "./client/options/call-options.ts";
-export type { MapInput, MapPair, MapResult, Settled } from "./client/map-options.ts";
-export type { BroadcastResult } from "./client/broadcast.ts";
-export type { Call, CallTimings } from "./client/call.ts";
+export type { MapInput, MapPair, MapResult, Settled } from "./client/map/options.ts";
+export type { BroadcastResult } from "./client/map/broadcast.ts";
+export type { Call, CallTimings } from "./client/calls/call.ts";
 export type { FabricName } from "./protocol/messages.ts";
 export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";
-export type { TypedFunction } from "./client/value-function.ts";
-export type { StructFunction, StructSlot } from "./client/struct-function.ts";
-export type { CallableOf, FunctionOf } from "./client/typed-function.ts";
+export type { TypedFunction } from "./client/functions/value-function.ts";
+export type { StructFunction, StructSlot } from "./client/functions/struct-function.ts";
+export type { CallableOf, FunctionOf } from "./client/functions/typed-function.ts";
 export type { FunctionContext } from "./function/context.ts";
 export type { FunctionNames, TypedNames } from "./function/names.ts";
 export type { RawFunction } from "./function/raw.ts";
@@ -85,4 +86,4 @@ export {
   TokenRefused,
   UsageError,
   WorkerLost,
-} from "./errors.ts";
+} from "./base/errors.ts";

@@ -3,7 +3,7 @@
  * and exits with 1 when one failed.
  */
 import { join } from "node:path";
-import { buildExecutable } from "../src/build.ts";
+import { buildExecutable } from "../build/executable.ts";
 
 const PARTS: Record<string, string[]> = {
   "calls of all kinds for ten minutes": ["test/torture/run.ts", "--seconds", "600"],

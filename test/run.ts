@@ -6,7 +6,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { buildExecutable } from "../src/build.ts";
+import { buildExecutable } from "../build/executable.ts";
 import { prepareGuests } from "./softroce/prepare.ts";
 import { Scratch } from "./support/scratch.ts";
 

@@ -1,36 +1,29 @@
 /** The entry point of the library: a connection to a node, from which leases are taken. */
-import { parseAddress } from "../address.ts";
-import { LeaseRefused, NodeUnreachable } from "../errors.ts";
+import { parseAddress } from "../control/address.ts";
+import { LeaseRefused, NodeUnreachable } from "../base/errors.ts";
 import type { FabricName } from "../protocol/messages.ts";
-import { explained } from "../shortage.ts";
-import { parseBytes } from "../units.ts";
-import { allocateLease } from "./allocation.ts";
-import { ClientFabrics } from "./attach.ts";
-import type { Cluster } from "./cluster.ts";
-import { type EmbeddedNode, startEmbeddedNode } from "./embedded-node.ts";
-import type { Lease } from "./lease.ts";
-import { NodeConnection } from "./node-connection.ts";
-import { NodePackages } from "./node-packages.ts";
+import { explained } from "../base/shortage.ts";
+import { parseBytes } from "../base/units.ts";
+import { allocateLease } from "./lease/allocation.ts";
+import { ClientFabrics } from "./lease/attach.ts";
+import type { Cluster } from "./cluster/cluster.ts";
+import { type EmbeddedNode, startEmbeddedNode } from "./node/private-node.ts";
+import type { Lease } from "./lease/lease.ts";
+import { NodeConnection } from "./node/connection.ts";
+import type { NodeStatus } from "./node/status.ts";
+import { NodePackages } from "./node/packages.ts";
 import {
   chooseNode,
   namesCluster,
   openCluster,
   readClusterOptions,
   tokenOf,
-} from "./open-cluster.ts";
+} from "./cluster/open.ts";
 import { AllocateOptions, DEFAULT_MEMORY_BYTES, WaitOptions } from "./options/allocate-options.ts";
 import { type ClusterOptions, InvokerOptions } from "./options/connect-options.ts";
 import { readOptions } from "./options/read.ts";
-import { releaseAll } from "./release-all.ts";
-import { DEFAULT_CONNECT_TIMEOUT_MS, LinkedSignal, throwIfAborted } from "./waiting.ts";
-
-/** What a node says of itself now. */
-export interface NodeStatus {
-  freeCores: number;
-  freeMemoryBytes: number;
-  leases: number;
-  prewarmedHosts: number;
-}
+import { releaseAll } from "./lease/release-all.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS, LinkedSignal, throwIfAborted } from "../base/waiting.ts";
 
 /** A connection to a node. Close it (or `await using`) to give back everything leased over it. */
 export class Invoker implements AsyncDisposable {

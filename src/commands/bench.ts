@@ -8,14 +8,14 @@ import { Perftest } from "../../bench/perftest.ts";
 import { type Format, type Row, RowWriter } from "../../bench/rows.ts";
 import { measureThroughput } from "../../bench/throughput.ts";
 import { type Invoker, invoker } from "../client/invoker.ts";
-import { UsageError } from "../errors.ts";
+import { UsageError } from "../base/errors.ts";
 import { type FabricName, MAX_LEASE_CORES } from "../protocol/messages.ts";
-import { parseBytes } from "../units.ts";
-import type { Command } from "./command.ts";
-import { log } from "./log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
-import { addressOption, flag, polling, readOptions, size, text, whole } from "./options.ts";
-import { splitTarget } from "./target.ts";
+import { parseBytes } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { log } from "./shared/log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./shared/fabric-options.ts";
+import { addressOption, flag, polling, readOptions, size, text, whole } from "./shared/options.ts";
+import { splitTarget } from "./shared/target.ts";
 
 const MAX_RATE = 1_000_000;
 

@@ -1,16 +1,16 @@
 /** `rfaas bill`: what users owe, from the ledger of a state directory or from a manager. */
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { ProtocolError, UsageError } from "../errors.ts";
-import { Bill, billOf, toJson } from "../manager/http-routes.ts";
-import { type BillRow, Ledger } from "../manager/ledger.ts";
-import { DEFAULT_PRICES, type Prices, readPrices } from "../manager/prices.ts";
-import { defaultStateDir, ledgerPath } from "../manager/state.ts";
-import { formatBytes, parseMoment } from "../units.ts";
-import type { Command } from "./command.ts";
-import { type ManagerClient, managerAt, managerFlags } from "./manager-client.ts";
-import { flag, readOptions, text } from "./options.ts";
-import { printable, table } from "./table.ts";
+import { ProtocolError, UsageError } from "../base/errors.ts";
+import { Bill, billOf, toJson } from "../manager/http/routes.ts";
+import { type BillRow, Ledger } from "../manager/ledger/ledger.ts";
+import { DEFAULT_PRICES, type Prices, readPrices } from "../manager/ledger/prices.ts";
+import { defaultStateDir, ledgerPath } from "../manager/state/state.ts";
+import { formatBytes, parseMoment } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { type ManagerClient, managerAt, managerFlags } from "./shared/manager-client.ts";
+import { flag, readOptions, text } from "./shared/options.ts";
+import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   user: Type.Optional(text),

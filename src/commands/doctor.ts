@@ -1,8 +1,9 @@
 import { Type } from "@sinclair/typebox";
-import { UsageError } from "../errors.ts";
-import { type Finding, examine } from "../executor/machine-report.ts";
-import type { Command } from "./command.ts";
-import { flag, readOptions } from "./options.ts";
+import { UsageError } from "../base/errors.ts";
+import type { Finding } from "../doctor/finding.ts";
+import { examine } from "../doctor/machine.ts";
+import type { Command } from "./shared/command.ts";
+import { flag, readOptions } from "./shared/options.ts";
 
 const Options = Type.Object({ json: Type.Optional(flag) });
 

@@ -4,18 +4,18 @@ import { LAYOUT, MAX_ARENA_BYTES } from "../../ffi/layout.ts";
 import { invoker } from "../client/invoker.ts";
 import type { AllocateOptions } from "../client/options/allocate-options.ts";
 import type { CallProgress } from "../client/options/call-options.ts";
-import type { Lease } from "../client/lease.ts";
-import { nearNames } from "../client/near-names.ts";
-import type { LeaseEventOf } from "../client/lease-term.ts";
-import { EnvironmentError, UsageError } from "../errors.ts";
+import type { Lease } from "../client/lease/lease.ts";
+import { nearNames } from "../base/near-names.ts";
+import type { LeaseEventOf } from "../client/events/lease-event.ts";
+import { EnvironmentError, UsageError } from "../base/errors.ts";
 import { MAX_LEASE_CORES } from "../protocol/messages.ts";
-import { reasonOf } from "../system-errors.ts";
-import { formatBytes, parseBytes } from "../units.ts";
-import type { Command } from "./command.ts";
-import { parseValue, readInput, readPipedValue, valueOfNothing } from "./input.ts";
-import { toJson } from "./json-values.ts";
-import { log } from "./log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
+import { reasonOf } from "../base/system-errors.ts";
+import { formatBytes, parseBytes } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { parseValue, readInput, readPipedValue, valueOfNothing } from "./shared/input.ts";
+import { toJson } from "./shared/json-values.ts";
+import { log } from "./shared/log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./shared/fabric-options.ts";
 import {
   addressOption,
   duration,
@@ -27,15 +27,15 @@ import {
   tcpAddressOption,
   text,
   whole,
-} from "./options.ts";
-import { splitTarget } from "./target.ts";
+} from "./shared/options.ts";
+import { splitTarget } from "./shared/target.ts";
 import {
   packageFlags,
   packageOptions,
   packageTerms,
   readPackageOptions,
   showProgress,
-} from "./package-options.ts";
+} from "./shared/package-options.ts";
 
 const Options = Type.Object({
   json: Type.Optional(text),

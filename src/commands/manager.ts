@@ -1,21 +1,21 @@
 /** `rfaas manager`: the node registry, the ledger and their HTTP interface, until a signal ends it. */
 import { Type } from "@sinclair/typebox";
-import { readNodeList } from "../client/node-list.ts";
-import { formatAddress, parseAddress } from "../address.ts";
-import { UsageError } from "../errors.ts";
-import { type HttpServer, startHttp } from "../manager/http.ts";
-import { CurrentKey } from "../manager/current-key.ts";
-import type { TokenCheck } from "../manager/keys.ts";
-import { Ledger } from "../manager/ledger.ts";
-import { readPrices } from "../manager/prices.ts";
-import { Registry } from "../manager/registry.ts";
-import { RemoteCounters } from "../manager/remote-counters.ts";
+import { readNodeList } from "../client/cluster/node-list.ts";
+import { formatAddress, parseAddress } from "../control/address.ts";
+import { UsageError } from "../base/errors.ts";
+import { type HttpServer, startHttp } from "../manager/http/server.ts";
+import { CurrentKey } from "../manager/tokens/current-key.ts";
+import type { TokenCheck } from "../manager/tokens/keys.ts";
+import { Ledger } from "../manager/ledger/ledger.ts";
+import { readPrices } from "../manager/ledger/prices.ts";
+import { Registry } from "../manager/nodes/registry.ts";
+import { RemoteCounters } from "../manager/ledger/remote-counters.ts";
 import { ManagerServer } from "../manager/server.ts";
-import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state.ts";
-import { keepWishes } from "../manager/wishes.ts";
-import type { Command } from "./command.ts";
-import { log } from "./log.ts";
-import { readOptions, tcpAddressOption, text } from "./options.ts";
+import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state/state.ts";
+import { keepWishes } from "../manager/nodes/wishes.ts";
+import type { Command } from "./shared/command.ts";
+import { log } from "./shared/log.ts";
+import { readOptions, tcpAddressOption, text } from "./shared/options.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:7800";
 

@@ -1,14 +1,14 @@
 /** `rfaas node`: empties nodes, brings them back, takes them out, by asking the manager. */
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { ProtocolError, UsageError } from "../errors.ts";
-import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http-routes.ts";
-import { formatBytes, parseDuration } from "../units.ts";
-import type { Command } from "./command.ts";
-import { log } from "./log.ts";
-import { type ManagerClient, managerAt, managerFlags } from "./manager-client.ts";
-import { flag, readOptions, text } from "./options.ts";
-import { printable, table } from "./table.ts";
+import { ProtocolError, UsageError } from "../base/errors.ts";
+import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/routes.ts";
+import { formatBytes, parseDuration } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { log } from "./shared/log.ts";
+import { type ManagerClient, managerAt, managerFlags } from "./shared/manager-client.ts";
+import { flag, readOptions, text } from "./shared/options.ts";
+import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   deadline: Type.Optional(text),

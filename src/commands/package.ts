@@ -2,21 +2,21 @@
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { type Invoker, invoker } from "../client/invoker.ts";
-import { UsageError } from "../errors.ts";
-import { ARCHIVE_EXTENSION, writeArchive } from "../package/archive.ts";
+import { UsageError } from "../base/errors.ts";
+import { ARCHIVE_EXTENSION, writeArchive } from "../package/contents/archive.ts";
 import { buildPackage } from "../package/builder.ts";
-import { formatBytes } from "../units.ts";
-import type { Command } from "./command.ts";
-import { log } from "./log.ts";
-import { addressOption, flag, readOptions, text } from "./options.ts";
+import { formatBytes } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { log } from "./shared/log.ts";
+import { addressOption, flag, readOptions, text } from "./shared/options.ts";
 import {
   packageFlags,
   packageOptions,
   packageTerms,
   readPackageOptions,
   showProgress,
-} from "./package-options.ts";
-import { printable, table } from "./table.ts";
+} from "./shared/package-options.ts";
+import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   output: Type.Optional(text),

@@ -1,15 +1,15 @@
 /** `rfaas ps`: the nodes of a cluster and the leases on them, or the leases of one node. */
 import { Type } from "@sinclair/typebox";
-import { type Address, formatAddress } from "../address.ts";
-import { ManagerSubscription } from "../client/manager-link.ts";
-import { NodeConnection } from "../client/node-connection.ts";
-import { UsageError } from "../errors.ts";
+import { type Address, formatAddress } from "../control/address.ts";
+import { ManagerSubscription } from "../client/cluster/manager-link.ts";
+import { NodeConnection } from "../client/node/connection.ts";
+import { UsageError } from "../base/errors.ts";
 import type { Leases } from "../protocol/listing-messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
-import { formatBytes } from "../units.ts";
-import type { Command } from "./command.ts";
-import { addressOption, flag, readOptions, tcpAddressOption, text } from "./options.ts";
-import { printable, table } from "./table.ts";
+import { formatBytes } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { addressOption, flag, readOptions, tcpAddressOption, text } from "./shared/options.ts";
+import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   manager: Type.Optional(text),

@@ -2,22 +2,22 @@ import { statSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
-import { type Address, defaultAddress, formatAddress } from "../address.ts";
-import { UsageError } from "../errors.ts";
-import { Agent } from "../executor/agent.ts";
-import { Bookkeeper } from "../executor/bookkeeper.ts";
-import { planCpus } from "../executor/cores.ts";
-import { Doorkeeper } from "../executor/identity.ts";
-import { listen } from "../executor/listen.ts";
-import { defaultOffer, excesses, machineLimits } from "../executor/machine-limits.ts";
-import { ModuleWatch } from "../executor/module-watch.ts";
-import { PackageStore } from "../executor/package-store.ts";
-import { offerFabrics } from "../fabric/offer.ts";
+import { type Address, defaultAddress, formatAddress } from "../control/address.ts";
+import { UsageError } from "../base/errors.ts";
+import { Agent } from "../executor/agent/agent.ts";
+import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
+import { planCpus } from "../executor/machine/cores.ts";
+import { Doorkeeper } from "../executor/admission/identity.ts";
+import { listen } from "../executor/admission/listen.ts";
+import { defaultOffer, excesses, machineLimits } from "../executor/machine/limits.ts";
+import { ModuleWatch } from "../executor/packages/module-watch.ts";
+import { PackageStore } from "../executor/packages/store.ts";
+import { offerFabrics } from "../fabric/registry.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
-import { formatBytes } from "../units.ts";
-import type { Command } from "./command.ts";
-import { log } from "./log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "./fabric-options.ts";
+import { formatBytes } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { log } from "./shared/log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "./shared/fabric-options.ts";
 import {
   addressOption,
   bytesOption,
@@ -30,13 +30,13 @@ import {
   tcpAddressOption,
   text,
   whole,
-} from "./options.ts";
+} from "./shared/options.ts";
 import {
   packageFlags,
   packageOptions,
   packageTerms,
   readPackageOptions,
-} from "./package-options.ts";
+} from "./shared/package-options.ts";
 
 const Options = Type.Object({
   cores: Type.Optional(whole(1, 1024)),

@@ -1,8 +1,8 @@
 /** `rfaas test`: runs the tests of a project of functions with the Bun that is inside this executable. */
 import { Type } from "@sinclair/typebox";
-import { bunCommand, bunEnvironment } from "../process.ts";
-import type { Command } from "./command.ts";
-import { readOptions, text } from "./options.ts";
+import { bunCommand, bunEnvironment } from "../base/process.ts";
+import type { Command } from "./shared/command.ts";
+import { readOptions, text } from "./shared/options.ts";
 
 const Options = Type.Object({ only: Type.Optional(text) });
 

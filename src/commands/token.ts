@@ -2,14 +2,14 @@
 import { randomUUID } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { UsageError } from "../errors.ts";
-import { TokenKeys } from "../manager/keys.ts";
-import { defaultStateDir } from "../manager/state.ts";
+import { UsageError } from "../base/errors.ts";
+import { TokenKeys } from "../manager/tokens/keys.ts";
+import { defaultStateDir } from "../manager/state/state.ts";
 import { type Scope, SCOPES, UserName, readClaims } from "../protocol/token.ts";
-import { parseDuration } from "../units.ts";
-import type { Command } from "./command.ts";
-import { log } from "./log.ts";
-import { readOptions, text, whole } from "./options.ts";
+import { parseDuration } from "../base/units.ts";
+import type { Command } from "./shared/command.ts";
+import { log } from "./shared/log.ts";
+import { readOptions, text, whole } from "./shared/options.ts";
 
 const DEFAULT_TTL = "30d";
 const DEFAULT_SCOPES = "client,read";

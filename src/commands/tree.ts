@@ -6,11 +6,11 @@ import {
   RfaasError,
   UsageError,
   exitCode,
-} from "../errors.ts";
-import { isSystemError, reasonOf } from "../system-errors.ts";
-import { VERSION } from "../version.ts";
-import { showWarningsBy } from "../warnings.ts";
-import type { Command } from "./command.ts";
+} from "../base/errors.ts";
+import { isSystemError, reasonOf } from "../base/system-errors.ts";
+import { VERSION } from "../base/version.ts";
+import { showWarningsBy } from "../base/warnings.ts";
+import type { Command } from "./shared/command.ts";
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
   serve: async () => (await import("./serve.ts")).serve,
@@ -21,13 +21,13 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   bill: async () => (await import("./bill.ts")).bill,
   package: async () => (await import("./package.ts")).packageCommand,
   invoke: async () => (await import("./invoke.ts")).invoke,
-  new: async () => (await import("./new.ts")).newProject,
+  new: async () => (await import("./new/new.ts")).newProject,
   test: async () => (await import("./test.ts")).test,
   bench: async () => (await import("./bench.ts")).bench,
   doctor: async () => (await import("./doctor.ts")).doctor,
-  __bundle: async () => (await import("./bundle.ts")).bundle,
-  __host: async () => (await import("./host.ts")).host,
-  __node: async () => (await import("./private-node.ts")).privateNode,
+  __bundle: async () => (await import("./internal/bundle.ts")).bundle,
+  __host: async () => (await import("./internal/host.ts")).host,
+  __node: async () => (await import("./internal/private-node.ts")).privateNode,
 };
 
 /** Runs one command line and sets the exit code. Never throws. */
@@ -56,7 +56,7 @@ async function dispatch(argv: string[]): Promise<void> {
     name === "-h" ||
     (name === "help" && rest.length === 0)
   ) {
-    const { overview } = await import("./manual.ts");
+    const { overview } = await import("./shared/manual.ts");
     const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
     process.stdout.write(overview(commands.filter((command) => !command.hidden)));
     return;
@@ -69,8 +69,8 @@ async function dispatch(argv: string[]): Promise<void> {
   const command = await load(name);
   const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
   if (own.includes("--help") || own.includes("-h")) return await showManual(name);
-  showWarningsBy((message) => void import("./log.ts").then(({ log }) => log.warn(message)));
-  const { parseCommandLine } = await import("./command-line.ts");
+  showWarningsBy((message) => void import("./shared/log.ts").then(({ log }) => log.warn(message)));
+  const { parseCommandLine } = await import("./shared/command-line.ts");
   const { args, options } = parseCommandLine(command, rest);
   await command.run(args, options);
 }
@@ -78,7 +78,7 @@ async function dispatch(argv: string[]): Promise<void> {
 async function load(name: string): Promise<Command> {
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found) return await found();
-  const { nearest } = await import("./manual.ts");
+  const { nearest } = await import("./shared/manual.ts");
   const visible = Object.keys(COMMANDS).filter((command) => !command.startsWith("__"));
   const suggestion = nearest(
     name,
@@ -91,7 +91,7 @@ async function load(name: string): Promise<Command> {
 }
 
 async function showManual(name: string): Promise<void> {
-  const { manual } = await import("./manual.ts");
+  const { manual } = await import("./shared/manual.ts");
   process.stdout.write(manual(await load(name)));
 }
 
@@ -107,7 +107,7 @@ async function inTerms(name: string, { message }: Error): Promise<string> {
 
 /** One message for people. A stack only for a defect of our own. */
 async function explain(error: unknown, command: string): Promise<void> {
-  const { log } = await import("./log.ts");
+  const { log } = await import("./shared/log.ts");
   if (error instanceof RfaasError) {
     const own = error as { remoteStack?: string; errors?: readonly Error[] };
     // What a function has thrown is told in its own words.

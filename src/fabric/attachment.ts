@@ -1,7 +1,7 @@
 /** A client's end of a lease, whatever moves its bytes: memory, one endpoint for each worker, and wake-ups for its event loop. */
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import type { Region } from "../../ffi/region.ts";
-import type { RfaasError } from "../errors.ts";
+import type { RfaasError } from "../base/errors.ts";
 import type { MemoryPin } from "./memory-pin.ts";
 
 export interface Attachment {

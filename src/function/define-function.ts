@@ -1,9 +1,9 @@
 /** How a typed function is written. */
-import { FUNCTION_BRAND, isBranded } from "./brand.ts";
+import { FUNCTION_BRAND, isBranded } from "../base/brand.ts";
 import type { FunctionContext } from "./context.ts";
-import type { FunctionInput, FunctionOutput, Schema } from "./schema-types.ts";
-import { whyNoSchema } from "./schema-kind.ts";
-import { type Struct, type StructFields, type StructView, isStruct } from "./struct.ts";
+import type { FunctionInput, FunctionOutput, Schema } from "../schema/types.ts";
+import { whyNoSchema } from "../schema/kind.ts";
+import { type Struct, type StructFields, type StructView, isStruct } from "../codec/struct.ts";
 
 /** A function whose values are checked by schemas and travel as MessagePack. */
 export interface TypedDefinition<Input extends Schema = Schema, Output extends Schema = Schema> {

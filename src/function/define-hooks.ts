@@ -1,5 +1,5 @@
 /** What a module does once per worker, before its first call and after its last. */
-import { HOOKS_BRAND, isBranded } from "./brand.ts";
+import { HOOKS_BRAND, isBranded } from "../base/brand.ts";
 import type { WorkerContext } from "./context.ts";
 
 export interface Hooks {

@@ -14,8 +14,8 @@ export { defineHooks } from "./define-hooks.ts";
 export type { Hooks, HooksDefinition } from "./define-hooks.ts";
 export type { RawFunction } from "./raw.ts";
 export type { FunctionNames, TypedNames } from "./names.ts";
-export type { StandardSchema } from "./schema-types.ts";
-export { struct } from "./struct.ts";
+export type { StandardSchema } from "../schema/types.ts";
+export { struct } from "../codec/struct.ts";
 export type {
   Scalar,
   Struct,
@@ -24,6 +24,6 @@ export type {
   StructFields,
   StructValue,
   StructView,
-} from "./struct.ts";
-export { typedArray } from "./typed-array.ts";
-export type { TTypedArray } from "./typed-array.ts";
+} from "../codec/struct.ts";
+export { typedArray } from "../codec/typed-array.ts";
+export type { TTypedArray } from "../codec/typed-array.ts";

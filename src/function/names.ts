@@ -1,5 +1,5 @@
 /** Which names of a module can be called, and how: worked out by the type checker alone. */
-import type { FUNCTION_BRAND } from "./brand.ts";
+import type { FUNCTION_BRAND } from "../base/brand.ts";
 import type { FunctionContext } from "./context.ts";
 import type { RawFunction } from "./raw.ts";
 

@@ -3,10 +3,10 @@
  * from then on follows from its greeting.
  */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
-import { formatAddress, parseAddress } from "../address.ts";
-import { portInUse, whyNotListening } from "../port-holder.ts";
-import { Connection, type ConnectionEvents } from "../connection.ts";
-import { AddressInUse, EnvironmentError, UsageError } from "../errors.ts";
+import { formatAddress, parseAddress } from "../control/address.ts";
+import { portInUse, whyNotListening } from "../control/port-holder.ts";
+import { Connection, type ConnectionEvents } from "../control/connection.ts";
+import { AddressInUse, EnvironmentError, UsageError } from "../base/errors.ts";
 import {
   ALIVE_INTERVAL_MS,
   type Announce,
@@ -18,14 +18,14 @@ import {
   inParts,
   toManagerVocabulary,
 } from "../protocol/manager-messages.ts";
-import { Ungreeted, descriptorLimit } from "../ungreeted.ts";
-import { VERSION } from "../version.ts";
-import type { TokenCheck } from "./keys.ts";
-import { type NodeLedger, type Viewer, leasesFor } from "./http-routes.ts";
-import { type Registry, type Session, nodeProblem } from "./registry.ts";
-import { RemoteCounters } from "./remote-counters.ts";
-import { Subscribers } from "./subscribers.ts";
-import { type LedgerSink, UsageIntake } from "./usage-intake.ts";
+import { Ungreeted, descriptorLimit } from "../control/ungreeted.ts";
+import { VERSION } from "../base/version.ts";
+import type { TokenCheck } from "./tokens/keys.ts";
+import { type NodeLedger, type Viewer, leasesFor } from "./http/routes.ts";
+import { type Registry, type Session, nodeProblem } from "./nodes/registry.ts";
+import { RemoteCounters } from "./ledger/remote-counters.ts";
+import { Subscribers } from "./nodes/subscribers.ts";
+import { type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
 
 export interface ManagerServerOptions {
   registry: Registry;

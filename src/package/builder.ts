@@ -1,16 +1,16 @@
 /** Makes packages of modules, and makes each again only when something that went into it has changed. */
 import { realpathSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ModuleLoadError, UsageError } from "../errors.ts";
-import { requireDescriptors } from "../shortage.ts";
-import { isLibraryPath } from "../function/library-file.ts";
-import { type NeededLibrary, neededLibraries } from "../function/library-search.ts";
-import { findAssets } from "./assets.ts";
-import { type Absent, type Bundle, safeName, settingsOf } from "./bundle.ts";
-import { bundleFreshly } from "./fresh-bundle.ts";
-import type { Origin } from "./layout.ts";
-import { type Content, type Package, type PackedFile, pack } from "./package.ts";
-import { changedAfter, stampOf } from "./stamp.ts";
+import { ModuleLoadError, UsageError } from "../base/errors.ts";
+import { requireDescriptors } from "../base/shortage.ts";
+import { isLibraryPath } from "../library/library-file.ts";
+import { type NeededLibrary, neededLibraries } from "../library/library-search.ts";
+import { findAssets } from "./contents/assets.ts";
+import { type Absent, type Bundle, safeName, settingsOf } from "./bundle/bundle.ts";
+import { bundleFreshly } from "./bundle/fresh-bundle.ts";
+import type { Origin } from "./bundle/layout.ts";
+import { type Content, type Package, type PackedFile, pack } from "./contents/package.ts";
+import { changedAfter, stampOf } from "./bundle/stamp.ts";
 
 export interface PackageOptions {
   /** Files that the package has beside its code, from the module's folder: paths, folders or globs. */

@@ -4,7 +4,7 @@
  * MessagePack without record extensions, so that any language can read it.
  */
 import { Packr } from "msgpackr/pack";
-import { ProtocolError } from "../errors.ts";
+import { ProtocolError } from "../base/errors.ts";
 
 /** A frame is a few hundred bytes; an error record or a long list of functions may be more. */
 export const MAX_FRAME_BYTES = 4 * 1024 * 1024;

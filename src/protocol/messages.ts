@@ -3,7 +3,7 @@
  * goodbyes travels as these; a call never does.
  */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { MAX_CAUSES } from "../errors.ts";
+import { MAX_CAUSES } from "../base/errors.ts";
 import { count, index, sequence, text } from "./fields.ts";
 import { AskLeases, Leases } from "./listing-messages.ts";
 import {

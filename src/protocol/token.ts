@@ -8,7 +8,7 @@
 import { type KeyObject, sign, verify } from "node:crypto";
 import { type Static, Type } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
-import { TokenRefused } from "../errors.ts";
+import { TokenRefused } from "../base/errors.ts";
 
 const PREFIX = "rfaas1";
 /** Longer than the longest set of claims; checked before anything is decoded. */

@@ -1,7 +1,7 @@
 /** Messages as they are checked when they come: each kind has a schema, compiled once. */
 import type { TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { ProtocolError } from "../errors.ts";
+import { ProtocolError } from "../base/errors.ts";
 
 /** One direction of a connection: what may be said, checked by compiled schemas. */
 export class Vocabulary<T extends { t: string }> {

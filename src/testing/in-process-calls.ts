@@ -1,16 +1,16 @@
 /** Calls that run where they are made, from {@link testWorker}. */
-import { DeadlineExceeded, UsageError } from "../errors.ts";
-import { Call, type CallDriver, type Flight } from "../client/call.ts";
-import { NO_OPTIONS, wholeDeadline } from "../client/call-options.ts";
-import type { LeaseMemory } from "../client/lease-memory.ts";
-import { notify } from "../client/notify.ts";
+import { DeadlineExceeded, UsageError } from "../base/errors.ts";
+import { Call, type CallDriver, type Flight } from "../client/calls/call.ts";
+import { NO_OPTIONS, wholeDeadline } from "../client/calls/deadline.ts";
+import type { LeaseMemory } from "../client/memory/lease-memory.ts";
+import { notify } from "../base/notify.ts";
 import { type SubmitOptions, checkSubmitOptions } from "../client/options/call-options.ts";
-import { onAbort, reasonOf } from "../client/waiting.ts";
-import { functionErrorFrom } from "../client/remote-error.ts";
-import { mayRunAgain } from "../client/retry.ts";
-import { toErrorRecord, wrongResult } from "../executor/error-record.ts";
-import type { NamedCall } from "../executor/kept-results.ts";
-import type { LoadedModule } from "../executor/loaded-module.ts";
+import { onAbort, reasonOf } from "../base/waiting.ts";
+import { functionErrorFrom } from "../client/failures/remote-error.ts";
+import { mayRunAgain } from "../client/failures/retry.ts";
+import { toErrorRecord, wrongResult } from "../executor/results/error-record.ts";
+import type { NamedCall } from "../executor/results/kept-results.ts";
+import type { LoadedModule } from "../executor/modules/loaded-module.ts";
 import type { FunctionContext, FunctionLog, LogLevel, WorkerContext } from "../function/context.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -2,14 +2,18 @@
  * A worker without a node: runs the functions of a module in this process, for unit tests. Values are checked, encoded and decoded
  * as on their way to a node, errors arrive as they do from one, and functions are told what a worker tells them.
  */
-import { UsageError } from "../errors.ts";
-import { FunctionTable } from "../client/function-table.ts";
-import { LeaseMemory, requireView } from "../client/lease-memory.ts";
-import { type FunctionOf, type TypedNameOf, openFunction } from "../client/typed-function.ts";
+import { UsageError } from "../base/errors.ts";
+import { FunctionTable } from "../client/calls/function-table.ts";
+import { LeaseMemory, requireView } from "../client/memory/lease-memory.ts";
+import {
+  type FunctionOf,
+  type TypedNameOf,
+  openFunction,
+} from "../client/functions/typed-function.ts";
 import { readOptions } from "../client/options/read.ts";
-import { show } from "../client/options/show.ts";
-import type { LoadedModule } from "../executor/loaded-module.ts";
-import { functionsOf } from "../executor/loaded-module.ts";
+import { show } from "../base/show.ts";
+import type { LoadedModule } from "../executor/modules/loaded-module.ts";
+import { functionsOf } from "../executor/modules/loaded-module.ts";
 import type { LogLevel } from "../function/context.ts";
 import type { FunctionNames } from "../function/names.ts";
 import { InProcessCalls } from "./in-process-calls.ts";

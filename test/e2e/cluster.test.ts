@@ -1,8 +1,8 @@
 /** Several real nodes leased from as one: partial grants, waiting for room, nodes that die. */
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { Cluster } from "../../src/client/cluster.ts";
-import { nodesFromAddresses } from "../../src/client/node-list.ts";
+import { Cluster } from "../../src/client/cluster/cluster.ts";
+import { nodesFromAddresses } from "../../src/client/cluster/node-list.ts";
 import {
   type ClusterAllocateOptions,
   FunctionError,

@@ -1,7 +1,7 @@
 /** What is wrong with a command line, or with the machine: told in one message that names it, with the manual's exit code. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, statSync } from "node:fs";
-import { EXIT } from "../../src/errors.ts";
+import { EXIT } from "../../src/base/errors.ts";
 import { RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";

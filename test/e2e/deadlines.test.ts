@@ -8,7 +8,7 @@ import {
   type Lease,
   invoker,
 } from "../../src/index.ts";
-import { rdmaDevices } from "../../src/fabric/devices.ts";
+import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 
 type Module = typeof import("../functions/deadlines.ts");

@@ -11,7 +11,7 @@ import {
   UsageError,
   invoker,
 } from "../../src/index.ts";
-import { rdmaDevices } from "../../src/fabric/devices.ts";
+import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { until } from "../support/until.ts";
 

@@ -1,6 +1,6 @@
 /** Where `rfaas invoke` has its input from: options, files, pipes, and nothing at all. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { EXIT } from "../../src/errors.ts";
+import { EXIT } from "../../src/base/errors.ts";
 import { RFAAS, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 

@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ManagerSubscription } from "../../src/client/manager-link.ts";
-import { EXIT } from "../../src/errors.ts";
+import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
+import { EXIT } from "../../src/base/errors.ts";
 import { invoker } from "../../src/index.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";

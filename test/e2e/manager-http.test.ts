@@ -4,8 +4,8 @@ import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { generateKeyPairSync } from "node:crypto";
 import { Value } from "@sinclair/typebox/value";
-import { AddressInUse, LedgerUnavailable, UsageError } from "../../src/errors.ts";
-import { type HttpServer, MAX_BODY_BYTES, startHttp } from "../../src/manager/http.ts";
+import { AddressInUse, LedgerUnavailable, UsageError } from "../../src/base/errors.ts";
+import { type HttpServer, MAX_BODY_BYTES, startHttp } from "../../src/manager/http/server.ts";
 import {
   Bill,
   ErrorAnswer,
@@ -13,11 +13,11 @@ import {
   type NodeLedger,
   NodeStatus,
   OPERATIONS,
-} from "../../src/manager/http-routes.ts";
-import { NoTokens, SignedTokens } from "../../src/manager/keys.ts";
-import { Ledger } from "../../src/manager/ledger.ts";
-import { DEFAULT_PRICES } from "../../src/manager/prices.ts";
-import { Registry } from "../../src/manager/registry.ts";
+} from "../../src/manager/http/routes.ts";
+import { NoTokens, SignedTokens } from "../../src/manager/tokens/keys.ts";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
+import { DEFAULT_PRICES } from "../../src/manager/ledger/prices.ts";
+import { Registry } from "../../src/manager/nodes/registry.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { type Scope, signToken } from "../../src/protocol/token.ts";
 import { Scratch } from "../support/scratch.ts";

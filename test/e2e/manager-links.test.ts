@@ -2,14 +2,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
-import { ManagerSubscription } from "../../src/client/manager-link.ts";
-import { LeaseRefused, NodeUnreachable, UsageError } from "../../src/errors.ts";
-import { ManagerLink, type ManagerLinkEvents } from "../../src/executor/manager-link.ts";
-import { NoTokens, SignedTokens, type TokenCheck } from "../../src/manager/keys.ts";
-import { Ledger } from "../../src/manager/ledger.ts";
-import { Registry } from "../../src/manager/registry.ts";
+import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
+import { LeaseRefused, NodeUnreachable, UsageError } from "../../src/base/errors.ts";
+import { ManagerLink, type ManagerLinkEvents } from "../../src/executor/accounts/manager-link.ts";
+import { NoTokens, SignedTokens, type TokenCheck } from "../../src/manager/tokens/keys.ts";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
+import { Registry } from "../../src/manager/nodes/registry.ts";
 import { ManagerServer } from "../../src/manager/server.ts";
-import type { LedgerSink } from "../../src/manager/usage-intake.ts";
+import type { LedgerSink } from "../../src/manager/ledger/usage-intake.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";
 import {
   MANAGER_PROTOCOL_VERSION,
@@ -293,7 +293,7 @@ describe("a subscription", () => {
 
   test("does not keep a program alive", async () => {
     const source = `
-      import { ManagerSubscription } from ${JSON.stringify(join(import.meta.dir, "../../src/client/manager-link.ts"))};
+      import { ManagerSubscription } from ${JSON.stringify(join(import.meta.dir, "../../src/client/cluster/manager-link.ts"))};
       const client = await ManagerSubscription.connect(${JSON.stringify(server.address)});
       process.stdout.write(\`\${client.nodes.size} nodes, \${(await client.leases()).length} leases\`);`;
     const child = Bun.spawn([process.execPath, "-e", source], { stdout: "pipe" });

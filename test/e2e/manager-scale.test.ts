@@ -1,8 +1,8 @@
 /** Many nodes and clients at one real manager: all learn everything once, storms are taken wholly, idle connections keep nobody out. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
-import { ManagerSubscription } from "../../src/client/manager-link.ts";
-import { ManagerLink } from "../../src/executor/manager-link.ts";
+import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
+import { ManagerLink } from "../../src/executor/accounts/manager-link.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";
 import { MANAGER_PROTOCOL_VERSION } from "../../src/protocol/manager-messages.ts";
 import { RunningManager } from "../support/manager.ts";

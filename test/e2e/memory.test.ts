@@ -8,7 +8,7 @@ import {
   UsageError,
   invoker,
 } from "../../src/index.ts";
-import { rdmaDevices } from "../../src/fabric/devices.ts";
+import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 
 type Good = typeof import("../functions/good.ts");

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { EXIT } from "../../src/errors.ts";
+import { EXIT } from "../../src/base/errors.ts";
 import { invoker } from "../../src/index.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 import type { Leases } from "../../src/protocol/listing-messages.ts";

@@ -2,8 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { LedgerUnavailable } from "../../src/errors.ts";
-import { Ledger } from "../../src/manager/ledger.ts";
+import { LedgerUnavailable } from "../../src/base/errors.ts";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Scratch } from "../support/scratch.ts";
 import { type Held, batch, expected, held } from "./ledger-batches.ts";
 

@@ -1,7 +1,7 @@
 /** Records batches until it is killed or the ledger fails, and says of each that it is saved once it was told so. */
 import { writeSync } from "node:fs";
-import { LedgerUnavailable } from "../../src/errors.ts";
-import { Ledger } from "../../src/manager/ledger.ts";
+import { LedgerUnavailable } from "../../src/base/errors.ts";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { batch } from "./ledger-batches.ts";
 
 const [path, round] = process.argv.slice(2);

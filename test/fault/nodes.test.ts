@@ -4,7 +4,7 @@ import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "no
 import { join } from "node:path";
 import type { Socket } from "bun";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
-import { NodeConnection } from "../../src/client/node-connection.ts";
+import { NodeConnection } from "../../src/client/node/connection.ts";
 import { LeaseRefused, NodeUnreachable, WorkerLost, invoker } from "../../src/index.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:net";
 import { type TcpEnd, peerUid, peerUidAt } from "../../ffi/system.ts";
-import { isOwnUser, isOwnUserAt } from "../../src/local-peer.ts";
+import { isOwnUser, isOwnUserAt } from "../../src/control/local-peer.ts";
 import { ServedNode } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { RawPeer } from "../support/raw-peer.ts";

@@ -1,7 +1,7 @@
 /** Peers that connect to a node or a manager and do not greet: what they cost, and that they keep nobody out. */
 import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { ManagerSubscription } from "../../src/client/manager-link.ts";
+import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import { invoker } from "../../src/index.ts";
 import { MAX_FRAME_BYTES } from "../../src/protocol/frame.ts";
 import { ServedNode } from "../support/executable.ts";

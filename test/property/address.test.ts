@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { isIPv6 } from "node:net";
 import fc from "fast-check";
-import { MAX_SOCKET_PATH_BYTES, formatAddress, parseAddress } from "../../src/address.ts";
-import { UsageError } from "../../src/errors.ts";
+import { MAX_SOCKET_PATH_BYTES, formatAddress, parseAddress } from "../../src/control/address.ts";
+import { UsageError } from "../../src/base/errors.ts";
 
 const port = fc.integer({ min: 0, max: 65535 });
 const label = fc.stringMatching(/^[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?$/);

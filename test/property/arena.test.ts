@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { ALIGNMENT, Arena } from "../../src/client/arena.ts";
-import { OutOfLeaseMemory, UsageError } from "../../src/errors.ts";
+import { ALIGNMENT, Arena } from "../../src/client/memory/arena.ts";
+import { OutOfLeaseMemory, UsageError } from "../../src/base/errors.ts";
 
 /** The arena as a list of lines, each with the number of the allocation that holds it: slow, and plainly right. */
 class Model {

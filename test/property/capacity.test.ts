@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { UNPINNED, planCpus } from "../../src/executor/cores.ts";
+import { UNPINNED, planCpus } from "../../src/executor/machine/cores.ts";
 import { Capacity, type Share } from "../../src/lease/capacity.ts";
 
 type Ask = { workers: number; coresPerWorker: number; memoryBytes: number };

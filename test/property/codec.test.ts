@@ -1,9 +1,9 @@
 /** What the codec holds for all values. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Decoder } from "../../src/function/decoder.ts";
-import { Encoder } from "../../src/function/encoder.ts";
-import { Refusal } from "../../src/function/refusal.ts";
+import { Decoder } from "../../src/codec/decoder.ts";
+import { Encoder } from "../../src/codec/encoder.ts";
+import { Refusal } from "../../src/codec/refusal.ts";
 import { difference } from "../support/battery/difference.ts";
 
 const encoder = new Encoder();

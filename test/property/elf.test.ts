@@ -2,7 +2,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
-import { ElfError, readSharedLibrary } from "../../src/function/elf.ts";
+import { ElfError, readSharedLibrary } from "../../src/library/elf.ts";
 import { buildLibrary } from "../support/compilers.ts";
 import { Scratch } from "../support/scratch.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { ProtocolError } from "../../src/errors.ts";
+import { ProtocolError } from "../../src/base/errors.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 
 /**

@@ -2,14 +2,14 @@
 import { expect, test } from "bun:test";
 import { resolve, sep } from "node:path";
 import fc from "fast-check";
-import { PackageInvalid } from "../../src/errors.ts";
+import { PackageInvalid } from "../../src/base/errors.ts";
 import {
   encodeManifest,
   hashOf,
   makeManifest,
   parseManifest,
   pathFault,
-} from "../../src/package/manifest.ts";
+} from "../../src/package/contents/manifest.ts";
 
 const odd = fc.constantFrom("..", ".", "", "/", "\\", "a", "b.js", "\0", "..\\..", "...", "~");
 const path = fc.oneof(

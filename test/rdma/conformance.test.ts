@@ -5,8 +5,8 @@ import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region } from "../../ffi/region.ts";
 import { verbsProblem } from "../../ffi/verbs.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
-import { addressesOf, rdmaDevices } from "../../src/fabric/devices.ts";
-import { FabricLink } from "../../src/fabric/fabric-link.ts";
+import { addressesOf, rdmaDevices } from "../../src/fabric/verbs/devices.ts";
+import { FabricLink } from "../../src/fabric/verbs/link.ts";
 import {
   type Fabric,
   type LocalPair,

@@ -2,7 +2,7 @@
 import { Region, createRegion } from "../../ffi/region.ts";
 import { dieWithParent } from "../../ffi/system.ts";
 import { WorkerControl } from "../../ffi/worker-endpoint.ts";
-import { FabricLink } from "../../src/fabric/fabric-link.ts";
+import { FabricLink } from "../../src/fabric/verbs/link.ts";
 import type { Shape } from "../fabric/conformance.ts";
 import { echo } from "../fabric/echo-worker.ts";
 

@@ -1,8 +1,8 @@
 /** A node's ledger adder and the manager's counters over a real device, in one process. */
 import { afterAll, expect, test } from "bun:test";
 import { Adder } from "../../ffi/counters.ts";
-import { LedgerAdder } from "../../src/executor/ledger-adder.ts";
-import { RemoteCounters } from "../../src/manager/remote-counters.ts";
+import { LedgerAdder } from "../../src/executor/accounts/ledger-adder.ts";
+import { RemoteCounters } from "../../src/manager/ledger/remote-counters.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import type { Usage } from "../../src/protocol/usage.ts";
 import { expectResources, resources, withDevice } from "../support/rdma.ts";

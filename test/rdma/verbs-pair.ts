@@ -3,7 +3,7 @@ import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region, type RegionShape, createRegion } from "../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
-import { FabricLink } from "../../src/fabric/fabric-link.ts";
+import { FabricLink } from "../../src/fabric/verbs/link.ts";
 
 export const SHAPE: RegionShape = {
   workers: 1,

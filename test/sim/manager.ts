@@ -1,5 +1,5 @@
 /** The manager: the real {@link Registry}, subscribers that are told what changes, and the ledger. */
-import { Registry, type Session } from "../../src/manager/registry.ts";
+import { Registry, type Session } from "../../src/manager/nodes/registry.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { Actor } from "./actor.ts";
 import { newLedger } from "./bugs.ts";

@@ -1,5 +1,5 @@
 /** What the roles say to each other in the simulation: what the lease protocol needs of the real messages. */
-import type { Announcement, CapacityReport } from "../../src/manager/registry.ts";
+import type { Announcement, CapacityReport } from "../../src/manager/nodes/registry.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 
 export type ToNode =

@@ -2,7 +2,7 @@
  * One simulation: nodes, clients and a manager in virtual time, from a seed alone. After each step what must hold is checked; a
  * step that breaks it ends the run with the seed, the step and what happened last.
  */
-import { UNPINNED } from "../../src/executor/cores.ts";
+import { UNPINNED } from "../../src/executor/machine/cores.ts";
 import type { Actor } from "./actor.ts";
 import type { Bug } from "./bugs.ts";
 import { Client } from "./client.ts";

@@ -2,7 +2,7 @@
  * What must hold, seen from outside: a second, plainer account of cores, leases and bills, kept from what is done and not from
  * what the code under test believes.
  */
-import { UNPINNED } from "../../src/executor/cores.ts";
+import { UNPINNED } from "../../src/executor/machine/cores.ts";
 import type { LeaseBook } from "../../src/lease/book.ts";
 import type { Share } from "../../src/lease/capacity.ts";
 import {

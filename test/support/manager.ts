@@ -1,7 +1,7 @@
 /** A running `rfaas manager`, which may be killed and started again at its place. */
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
-import { ledgerPath } from "../../src/manager/state.ts";
+import { ledgerPath } from "../../src/manager/state/state.ts";
 import { RFAAS } from "./executable.ts";
 import { until } from "./until.ts";
 

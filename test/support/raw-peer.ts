@@ -1,6 +1,6 @@
 /** A peer that says what it wants over a socket, sound or not, and hears all that comes back. */
 import type { Socket, SocketHandler } from "bun";
-import { parseAddress } from "../../src/address.ts";
+import { parseAddress } from "../../src/control/address.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 
 export class RawPeer implements Disposable {

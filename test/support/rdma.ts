@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { verbsProblem } from "../../ffi/verbs.ts";
-import { chooseGid, rdmaDevices } from "../../src/fabric/devices.ts";
+import { chooseGid, rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { until } from "./until.ts";
 
 export interface Device {

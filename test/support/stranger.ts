@@ -3,7 +3,7 @@
  * sources of this project cannot be read.
  */
 import { chmodSync } from "node:fs";
-import { machineId } from "../../src/fabric/machine.ts";
+import { machineId } from "../../src/control/machine.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
 import { compiler } from "../../ffi/build.ts";

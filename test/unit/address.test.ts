@@ -1,6 +1,11 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { type Address, defaultAddress, formatAddress, parseAddress } from "../../src/address.ts";
-import { UsageError } from "../../src/errors.ts";
+import {
+  type Address,
+  defaultAddress,
+  formatAddress,
+  parseAddress,
+} from "../../src/control/address.ts";
+import { UsageError } from "../../src/base/errors.ts";
 
 describe("parseAddress", () => {
   test.each(["/run/rfaas.sock", "./node.sock", "node.sock", "folder/with:9000", "/tmp/a b.sock"])(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { UNPINNED } from "../../src/executor/cores.ts";
+import { UNPINNED } from "../../src/executor/machine/cores.ts";
 import { Capacity, type Share } from "../../src/lease/capacity.ts";
 
 const MIB = 1024 ** 2;

@@ -6,8 +6,8 @@ import * as allocating from "../../src/client/options/allocate-options.ts";
 import * as calling from "../../src/client/options/call-options.ts";
 import * as connecting from "../../src/client/options/connect-options.ts";
 import { quickCheck, readOptions } from "../../src/client/options/read.ts";
-import { show } from "../../src/client/options/show.ts";
-import { UsageError } from "../../src/errors.ts";
+import { show } from "../../src/base/show.ts";
+import { UsageError } from "../../src/base/errors.ts";
 import * as testing from "../../src/testing/test-options.ts";
 
 const exported: Record<string, unknown> = { ...allocating, ...calling, ...connecting, ...testing };

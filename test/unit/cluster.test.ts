@@ -1,10 +1,10 @@
 /** How a cluster deals with what nodes answer, over nodes that are played. */
 import { describe, expect, test } from "bun:test";
-import { Cluster } from "../../src/client/cluster.ts";
+import { Cluster } from "../../src/client/cluster/cluster.ts";
 import type { Invoker } from "../../src/client/invoker.ts";
 import type { AllocateOptions } from "../../src/client/options/allocate-options.ts";
-import { nodesFromAddresses } from "../../src/client/node-list.ts";
-import { LeaseLost, LeaseRefused, NodeUnreachable } from "../../src/errors.ts";
+import { nodesFromAddresses } from "../../src/client/cluster/node-list.ts";
+import { LeaseLost, LeaseRefused, NodeUnreachable } from "../../src/base/errors.ts";
 
 const MIB = 1024 * 1024;
 

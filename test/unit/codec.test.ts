@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { Packr } from "msgpackr/pack";
-import { Decoder } from "../../src/function/decoder.ts";
-import { Encoder } from "../../src/function/encoder.ts";
-import { Refusal } from "../../src/function/refusal.ts";
-import { MAX_DEPTH } from "../../src/function/wire.ts";
+import { Decoder } from "../../src/codec/decoder.ts";
+import { Encoder } from "../../src/codec/encoder.ts";
+import { Refusal } from "../../src/codec/refusal.ts";
+import { MAX_DEPTH } from "../../src/codec/wire.ts";
 
 const encoder = new Encoder();
 const decoder = new Decoder();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import type { Command } from "../../src/commands/command.ts";
-import { parseCommandLine } from "../../src/commands/command-line.ts";
-import { UsageError } from "../../src/errors.ts";
+import type { Command } from "../../src/commands/shared/command.ts";
+import { parseCommandLine } from "../../src/commands/shared/command-line.ts";
+import { UsageError } from "../../src/base/errors.ts";
 
 const command: Command = {
   usage: "invoke <FILE>",

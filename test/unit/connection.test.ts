@@ -1,7 +1,7 @@
 /** A control connection whose peer does not read. */
 import { expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
-import { Connection, type Wire } from "../../src/connection.ts";
+import { Connection, type Wire } from "../../src/control/connection.ts";
 import { FrameReader } from "../../src/protocol/frame.ts";
 import { Vocabulary } from "../../src/protocol/vocabulary.ts";
 

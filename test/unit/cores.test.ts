@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { UNPINNED, planCpus, workerCpus } from "../../src/executor/cores.ts";
+import { UNPINNED, planCpus, workerCpus } from "../../src/executor/machine/cores.ts";
 
 describe("planCpus", () => {
   test("takes the last usable CPUs first and leaves the first one alone", () => {

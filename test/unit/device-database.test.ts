@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { EnvironmentError, UsageError } from "../../src/errors.ts";
-import { fromDatabase, readDeviceDatabase } from "../../src/fabric/device-database.ts";
+import { EnvironmentError, UsageError } from "../../src/base/errors.ts";
+import { fromDatabase, readDeviceDatabase } from "../../src/fabric/verbs/device-database.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const RXE = {

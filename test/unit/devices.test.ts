@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import type { NetworkInterfaceInfo } from "node:os";
 import { dirname } from "node:path";
-import { EXIT, RfaasError } from "../../src/errors.ts";
+import { EXIT, RfaasError } from "../../src/base/errors.ts";
 import {
   type DeviceChoice,
   type Interfaces,
@@ -10,8 +10,8 @@ import {
   addressesOf,
   chooseGid,
   rdmaDevices,
-} from "../../src/fabric/devices.ts";
-import { FabricUnavailable } from "../../src/errors.ts";
+} from "../../src/fabric/verbs/devices.ts";
+import { FabricUnavailable } from "../../src/base/errors.ts";
 import { Scratch } from "../support/scratch.ts";
 
 /** `[gid, type, netdev]`; without a type or netdev, the kernel answers EINVAL when it is read. */

@@ -2,8 +2,8 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { compiler } from "../../ffi/build.ts";
-import { ElfError, readSharedLibrary } from "../../src/function/elf.ts";
-import { readLibraryFile } from "../../src/function/library-file.ts";
+import { ElfError, readSharedLibrary } from "../../src/library/elf.ts";
+import { readLibraryFile } from "../../src/library/library-file.ts";
 import { buildLibrary, run } from "../support/compilers.ts";
 import { Scratch } from "../support/scratch.ts";
 

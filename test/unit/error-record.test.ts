@@ -4,7 +4,7 @@ import {
   toErrorRecord,
   toLoadErrorRecord,
   writeErrorRecord,
-} from "../../src/executor/error-record.ts";
+} from "../../src/executor/results/error-record.ts";
 import type { ErrorRecord } from "../../src/protocol/messages.ts";
 
 const SLOTS = 4;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import * as errors from "../../src/errors.ts";
+import * as errors from "../../src/base/errors.ts";
 import * as api from "../../src/index.ts";
 
 const { EXIT, RfaasError, exitCode } = errors;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { EventQueue } from "../../src/client/event-queue.ts";
-import type { LeaseEvent } from "../../src/client/lease-term.ts";
+import { EventQueue } from "../../src/client/events/event-queue.ts";
+import type { LeaseEvent } from "../../src/client/events/lease-event.ts";
 
 const line = (worker: number, n: number): LeaseEvent => ({
   type: "log",

@@ -1,6 +1,6 @@
 /** Hosts that wait for leases, and what becomes of the pool when they do not start or do not live. */
 import { expect, test } from "bun:test";
-import { HostPool, type PooledHost } from "../../src/executor/host-pool.ts";
+import { HostPool, type PooledHost } from "../../src/executor/agent/host-pool.ts";
 
 class PlayedHost implements PooledHost {
   readonly #ready = Promise.withResolvers<void>();

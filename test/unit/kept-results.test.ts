@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { DROP, KeptResults, type NamedCall } from "../../src/executor/kept-results.ts";
+import { DROP, KeptResults, type NamedCall } from "../../src/executor/results/kept-results.ts";
 import type { FunctionContext } from "../../src/function/index.ts";
 
 const MIB = 1024 * 1024;

@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { LedgerUnavailable, UsageError } from "../../src/errors.ts";
-import { Ledger } from "../../src/manager/ledger.ts";
-import { DEFAULT_PRICES, type Prices, price, readPrices } from "../../src/manager/prices.ts";
+import { LedgerUnavailable, UsageError } from "../../src/base/errors.ts";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
+import { DEFAULT_PRICES, type Prices, price, readPrices } from "../../src/manager/ledger/prices.ts";
 import type { Usage, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { Scratch } from "../support/scratch.ts";
 

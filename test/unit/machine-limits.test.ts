@@ -1,13 +1,17 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type CgroupLimits, parseCpuList, readCgroupLimits } from "../../src/executor/cgroup.ts";
+import {
+  type CgroupLimits,
+  parseCpuList,
+  readCgroupLimits,
+} from "../../src/executor/machine/cgroup.ts";
 import {
   type Machine,
   defaultOffer,
   excesses,
   machineLimits,
-} from "../../src/executor/machine-limits.ts";
+} from "../../src/executor/machine/limits.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const MIB = 1024 * 1024;

@@ -1,10 +1,10 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "../../src/commands/command.ts";
-import { manual, nearest, overview } from "../../src/commands/manual.ts";
+import type { Command } from "../../src/commands/shared/command.ts";
+import { manual, nearest, overview } from "../../src/commands/shared/manual.ts";
 import { runCommandLine } from "../../src/commands/tree.ts";
-import { EXIT } from "../../src/errors.ts";
+import { EXIT } from "../../src/base/errors.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 
@@ -15,7 +15,7 @@ function isCommand(value: unknown): value is Command {
 /** Every command there is, found by its file: a new one is tested from its first day. */
 async function commandsOfFolder(): Promise<Command[]> {
   const found: Command[] = [];
-  for (const file of new Bun.Glob("*.ts").scanSync(join(ROOT, "src", "commands"))) {
+  for (const file of new Bun.Glob("**/*.ts").scanSync(join(ROOT, "src", "commands"))) {
     if (file === "tree.ts") continue;
     const module: object = await import(join(ROOT, "src", "commands", file));
     found.push(...Object.values(module).filter(isCommand));

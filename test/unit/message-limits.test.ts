@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ProtocolError } from "../../src/errors.ts";
+import { ProtocolError } from "../../src/base/errors.ts";
 import { clientVocabulary, hostVocabulary, nodeVocabulary } from "../../src/protocol/messages.ts";
 
 const LONG = "x".repeat(64 * 1024 + 1);

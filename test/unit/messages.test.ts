@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ProtocolError } from "../../src/errors.ts";
+import { ProtocolError } from "../../src/base/errors.ts";
 import {
   PROTOCOL_VERSION,
   agentVocabulary,

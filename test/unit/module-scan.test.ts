@@ -1,6 +1,6 @@
 /** What the text of a module says of what it needs. */
 import { describe, expect, test } from "bun:test";
-import { namedBeside, scanModule } from "../../src/package/module-scan.ts";
+import { namedBeside, scanModule } from "../../src/package/bundle/module-scan.ts";
 
 describe("a module looks for its own place when it says", () => {
   test.each([

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { nearNames } from "../../src/client/near-names.ts";
+import { nearNames } from "../../src/base/near-names.ts";
 
 const many = Array.from({ length: 100 }, (_, i) => `f${String(i).padStart(3, "0")}`);
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { News } from "../../src/executor/news.ts";
+import { News } from "../../src/executor/host/news.ts";
 import type { LogLine, ProgressReport } from "../../src/protocol/messages.ts";
 
 const line = (worker: number, message: string, dropped = 0): LogLine => ({

@@ -1,6 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { nodesFromAddresses, parseNodeList, readNodeList } from "../../src/client/node-list.ts";
-import { EnvironmentError, UsageError } from "../../src/errors.ts";
+import {
+  nodesFromAddresses,
+  parseNodeList,
+  readNodeList,
+} from "../../src/client/cluster/node-list.ts";
+import { EnvironmentError, UsageError } from "../../src/base/errors.ts";
 import { Scratch } from "../support/scratch.ts";
 
 let scratch: Scratch;

@@ -12,8 +12,8 @@ import {
   tcpAddressOption,
   text,
   whole,
-} from "../../src/commands/options.ts";
-import { UsageError } from "../../src/errors.ts";
+} from "../../src/commands/shared/options.ts";
+import { UsageError } from "../../src/base/errors.ts";
 
 const Options = Type.Object({
   cores: Type.Optional(whole(1, 1024)),

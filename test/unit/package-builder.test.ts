@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { ModuleLoadError } from "../../src/errors.ts";
+import { ModuleLoadError } from "../../src/base/errors.ts";
 import { PackageBuilder, type PackageOptions, buildPackage } from "../../src/package/builder.ts";
 import { until } from "../support/until.ts";
 import { Scratch } from "../support/scratch.ts";

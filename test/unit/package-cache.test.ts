@@ -11,10 +11,10 @@ import {
   truncateSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { EnvironmentError, PackageInvalid, PackageTooLarge } from "../../src/errors.ts";
-import type { IncomingPackage } from "../../src/executor/incoming-package.ts";
-import { PackageCache, type PackageCacheOptions } from "../../src/executor/package-cache.ts";
-import { type Package, pack } from "../../src/package/package.ts";
+import { EnvironmentError, PackageInvalid, PackageTooLarge } from "../../src/base/errors.ts";
+import type { IncomingPackage } from "../../src/executor/packages/incoming.ts";
+import { PackageCache, type PackageCacheOptions } from "../../src/executor/packages/cache.ts";
+import { type Package, pack } from "../../src/package/contents/package.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const MINUTE_MS = 60_000;

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { OWNER } from "../../src/executor/identity.ts";
-import { PackageIntake } from "../../src/executor/package-intake.ts";
-import { PackageStore } from "../../src/executor/package-store.ts";
-import { pack } from "../../src/package/package.ts";
+import { OWNER } from "../../src/executor/admission/identity.ts";
+import { PackageIntake } from "../../src/executor/packages/intake.ts";
+import { PackageStore } from "../../src/executor/packages/store.ts";
+import { pack } from "../../src/package/contents/package.ts";
 import type { NodeMessage } from "../../src/protocol/messages.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { PackageInvalid } from "../../src/errors.ts";
+import { PackageInvalid } from "../../src/base/errors.ts";
 import {
   type PackageFile,
   encodeManifest,
@@ -8,7 +8,7 @@ import {
   packageNamed,
   parseManifest,
   pathFault,
-} from "../../src/package/manifest.ts";
+} from "../../src/package/contents/manifest.ts";
 
 const SHA = "ab".repeat(32);
 const file = (path: string, over: Partial<PackageFile> = {}): PackageFile => ({

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { EnvironmentError } from "../../src/errors.ts";
-import { PackageStore } from "../../src/executor/package-store.ts";
-import { type Package, pack } from "../../src/package/package.ts";
+import { EnvironmentError } from "../../src/base/errors.ts";
+import { PackageStore } from "../../src/executor/packages/store.ts";
+import { type Package, pack } from "../../src/package/contents/package.ts";
 import { Scratch } from "../support/scratch.ts";
 
 let scratch: Scratch;

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { providedModule } from "../../src/package/provided-modules.ts";
+import { providedModule } from "../../src/package/bundle/provided-modules.ts";
 import { Scratch } from "../support/scratch.ts";
 
 /** The folder of a project that has this version of TypeBox, and what one that depends on another has. */

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Quota } from "../../src/executor/quota.ts";
+import { Quota } from "../../src/executor/admission/quota.ts";
 
 const ada = { user: "ada", maxCores: 4, untilMs: null };
 

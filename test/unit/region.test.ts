@@ -5,8 +5,8 @@ import { closeSync, openSync, readFileSync, readdirSync, unlinkSync, writeFileSy
 import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
 import { Region, createRegion } from "../../ffi/region.ts";
 import { openPidfd } from "../../ffi/system.ts";
-import { ProtocolError } from "../../src/errors.ts";
-import { attachSharedMemory } from "../../src/fabric/shm-attachment.ts";
+import { ProtocolError } from "../../src/base/errors.ts";
+import { attachSharedMemory } from "../../src/fabric/shm/attachment.ts";
 
 const SLOTS = 16;
 const SHAPE = { workers: 1, slots: SLOTS, arenaBytes: 65_536, polling: "hot", spinNs: 0 } as const;

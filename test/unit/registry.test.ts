@@ -6,7 +6,7 @@ import {
   NODE_SILENCE_MS,
   Registry,
   type Session,
-} from "../../src/manager/registry.ts";
+} from "../../src/manager/nodes/registry.ts";
 import type { NodeState } from "../../src/protocol/manager-messages.ts";
 
 const GIB = 1024 ** 3;

@@ -1,7 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { END } from "../../ffi/layout.ts";
-import { describeEnd, functionErrorFrom, remoteCause } from "../../src/client/remote-error.ts";
-import { FunctionError, InvalidValue } from "../../src/errors.ts";
+import {
+  describeEnd,
+  functionErrorFrom,
+  remoteCause,
+} from "../../src/client/failures/remote-error.ts";
+import { FunctionError, InvalidValue } from "../../src/base/errors.ts";
 import { HOST_EXIT } from "../../src/protocol/host-exit.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));

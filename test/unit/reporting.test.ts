@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { type Report, Progress, Reporter } from "../../src/executor/reporting.ts";
-import { toJson } from "../../src/commands/json-values.ts";
+import { type Report, Progress, Reporter } from "../../src/executor/worker/reporting.ts";
+import { toJson } from "../../src/commands/shared/json-values.ts";
 
 describe("the log of a worker", () => {
   function logged(write: (reporter: Reporter) => void) {

@@ -1,13 +1,13 @@
 /** Schemas as a worker has them compiled: defaults, transforms, and what is no schema. */
 import { describe, expect, test } from "bun:test";
 import { FormatRegistry, type TSchema, Type } from "@sinclair/typebox";
-import { compileCheck, compileTypeBox } from "../../src/function/checker.ts";
+import { compileCheck, compileTypeBox } from "../../src/schema/checker.ts";
 import { defineFunction } from "../../src/function/define-function.ts";
-import { Refusal } from "../../src/function/refusal.ts";
-import { compileDefaults } from "../../src/function/schema-defaults.ts";
-import { describeSchema, rebuildSchema } from "../../src/function/schema-description.ts";
-import { struct } from "../../src/function/struct.ts";
-import { typedArray } from "../../src/function/typed-array.ts";
+import { Refusal } from "../../src/codec/refusal.ts";
+import { compileDefaults } from "../../src/schema/defaults.ts";
+import { describeSchema, rebuildSchema } from "../../src/schema/description.ts";
+import { struct } from "../../src/codec/struct.ts";
+import { typedArray } from "../../src/codec/typed-array.ts";
 
 function refusal(run: () => unknown): Refusal {
   try {

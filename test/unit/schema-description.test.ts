@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { type TSchema, Type } from "@sinclair/typebox";
-import { type Check, compileTypeBox } from "../../src/function/checker.ts";
-import { describeSchema, rebuildSchema } from "../../src/function/schema-description.ts";
-import { typedArray } from "../../src/function/typed-array.ts";
+import { type Check, compileTypeBox } from "../../src/schema/checker.ts";
+import { describeSchema, rebuildSchema } from "../../src/schema/description.ts";
+import { typedArray } from "../../src/codec/typed-array.ts";
 import { decodeFrame, encodeFrameOf } from "../support/frames.ts";
 
 /** As a client has it: described, sent, rebuilt, compiled. */

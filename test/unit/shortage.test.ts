@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { NativeError, ShimUnavailable } from "../../ffi/errors.ts";
-import { EnvironmentError, LeaseRefused } from "../../src/errors.ts";
-import { explained, requireDescriptors, shortage } from "../../src/shortage.ts";
+import { EnvironmentError, LeaseRefused } from "../../src/base/errors.ts";
+import { explained, requireDescriptors, shortage } from "../../src/base/shortage.ts";
 
 const failed = (code: string, errno?: number) =>
   Object.assign(new Error("it failed"), { code, errno });

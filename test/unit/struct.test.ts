@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Refusal } from "../../src/function/refusal.ts";
-import { type Scalar, type StructFields, Struct, struct } from "../../src/function/struct.ts";
+import { Refusal } from "../../src/codec/refusal.ts";
+import { type Scalar, type StructFields, Struct, struct } from "../../src/codec/struct.ts";
 
 const SIZES: Record<Scalar, number> = {
   f64: 8,

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { NativeError } from "../../ffi/errors.ts";
-import { portHolder, portInUse, whyNotListening } from "../../src/port-holder.ts";
-import { isSystemError, reasonOf } from "../../src/system-errors.ts";
+import { portHolder, portInUse, whyNotListening } from "../../src/control/port-holder.ts";
+import { isSystemError, reasonOf } from "../../src/base/system-errors.ts";
 
 function thrownBy(run: () => unknown): unknown {
   try {

@@ -10,9 +10,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { EnvironmentError, TokenRefused } from "../../src/errors.ts";
-import { NoTokens, SignedTokens, TokenKeys } from "../../src/manager/keys.ts";
-import { defaultStateDir } from "../../src/manager/state.ts";
+import { EnvironmentError, TokenRefused } from "../../src/base/errors.ts";
+import { NoTokens, SignedTokens, TokenKeys } from "../../src/manager/tokens/keys.ts";
+import { defaultStateDir } from "../../src/manager/state/state.ts";
 import {
   type Claims,
   MAX_TOKEN_BYTES,
@@ -202,7 +202,7 @@ describe("the keys of a state directory", () => {
 
   test("are the same for all processes that make them at once", async () => {
     using scratch = new Scratch();
-    const keys = join(import.meta.dir, "../../src/manager/keys.ts");
+    const keys = join(import.meta.dir, "../../src/manager/tokens/keys.ts");
     const code = `const { TokenKeys } = await import(${JSON.stringify(keys)});
       process.stdout.write(TokenKeys.open(${JSON.stringify(scratch.path)}).publicKey);`;
     const children = Array.from({ length: 6 }, () =>

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Turns } from "../../src/client/turns.ts";
+import { Turns } from "../../src/client/cluster/turns.ts";
 
 test("whoever came first goes first, and the next when it has left", () => {
   const turns = new Turns();

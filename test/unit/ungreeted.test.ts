@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { Ungreeted, descriptorLimit } from "../../src/ungreeted.ts";
+import { Ungreeted, descriptorLimit } from "../../src/control/ungreeted.ts";
 
 describe("connections that have not greeted", () => {
   test("make room for a new one of their peer, the oldest first", () => {

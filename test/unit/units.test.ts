@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { UsageError } from "../../src/errors.ts";
+import { UsageError } from "../../src/base/errors.ts";
 import {
   formatBytes,
   formatDuration,
   parseBytes,
   parseDuration,
   parseMoment,
-} from "../../src/units.ts";
+} from "../../src/base/units.ts";
 
 describe("parseBytes", () => {
   test.each([

@@ -1,8 +1,8 @@
 /** The battery through encoder and decoder alone: each value arrives equal or is refused, and nothing in between. */
 import { expect, test } from "bun:test";
-import { Decoder } from "../../src/function/decoder.ts";
-import { Encoder } from "../../src/function/encoder.ts";
-import { Refusal } from "../../src/function/refusal.ts";
+import { Decoder } from "../../src/codec/decoder.ts";
+import { Encoder } from "../../src/codec/encoder.ts";
+import { Refusal } from "../../src/codec/refusal.ts";
 import { SAMPLES } from "../support/battery/battery.ts";
 import { difference } from "../support/battery/difference.ts";
 

@@ -2,8 +2,8 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/layout.ts";
 import { MAX_LEASE_CORES } from "../../protocol/messages.ts";
-import type { LeaseEventOf } from "../lease-term.ts";
-import type { UploadProgress } from "../package-upload.ts";
+import type { LeaseEventOf } from "../events/lease-event.ts";
+import type { UploadProgress } from "../events/upload-progress.ts";
 import {
   MAX_TIMER_MS,
   callback,

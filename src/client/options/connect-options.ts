@@ -1,6 +1,6 @@
 /** What a program can ask of `invoker`: of one node, or of a cluster. */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { DEFAULT_CONNECT_TIMEOUT_MS } from "../waiting.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS } from "../../base/waiting.ts";
 import {
   MAX_TIMER_MS,
   choice,

@@ -3,7 +3,7 @@
  * type is derived from it, so that what compiles and what is accepted are the same.
  */
 import { Kind, type TSchema, TypeRegistry, Type } from "@sinclair/typebox";
-import { parseBytes } from "../../units.ts";
+import { parseBytes } from "../../base/units.ts";
 
 const SIZE = "rfaas:Size";
 const SIGNAL = "rfaas:AbortSignal";

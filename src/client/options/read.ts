@@ -2,10 +2,10 @@
 import { Kind, type Static, type TObject, type TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { Value, type ValueError } from "@sinclair/typebox/value";
-import { UsageError } from "../../errors.ts";
-import { parseDuration } from "../../units.ts";
-import { nearest } from "../near-names.ts";
-import { show } from "./show.ts";
+import { UsageError } from "../../base/errors.ts";
+import { parseDuration } from "../../base/units.ts";
+import { nearest } from "../../base/near-names.ts";
+import { show } from "../../base/show.ts";
 
 /**
  * Reads the options of `what`: a copy without properties that are undefined, all of them known and as the schema says. Nothing

@@ -1,6 +1,6 @@
 /** What a function is given by schemas with transforms, of a copy of TypeBox that is not the one rfaas has. Never run. */
 import { Type } from "@sinclair/typebox";
-import type { FunctionInput } from "../../../src/function/schema-types.ts";
+import type { FunctionInput } from "../../../src/schema/types.ts";
 import { type Same, none } from "./same.ts";
 
 const numeral = Type.Transform(Type.String()).Decode(Number).Encode(String);

@@ -1,0 +1,92 @@
+/** What a machine or a process has run out of, in words: failures of system calls name their cause, and what to do about it. */
+import { closeSync, openSync } from "node:fs";
+import { constants } from "node:os";
+import { ShimUnavailable } from "../../ffi/errors.ts";
+import { EnvironmentError, RfaasError } from "./errors.ts";
+
+/** By the code of the system call: what `who` lacks, and the remedy. */
+const SHORTAGES: Record<string, readonly [problem: (who: string) => string, remedy: string]> = {
+  EMFILE: [
+    (who) => `${who} has no file descriptors left`,
+    "raise its limit (ulimit -n), or close files and leases that are not needed",
+  ],
+  ENFILE: [
+    () => "the machine has no file descriptors left",
+    "raise fs.file-max, or end programs that are not needed",
+  ],
+  EAGAIN: [
+    (who) => `${who} may start no more processes or threads`,
+    "raise the limit of its user (ulimit -u) or of its cgroup (pids.max), or end some",
+  ],
+  ENOMEM: [
+    (who) => `${who} gets no more memory`,
+    "ask for less, free some on the machine, or raise its limit (ulimit -v, the cgroup's memory.max)",
+  ],
+  ENOSPC: [() => "the disk, or the memory that stands for one, is full", "free some of it"],
+  EDQUOT: [() => "the quota of the disk is used up", "free some of it, or raise the quota"],
+  EFBIG: [
+    (who) => `${who} may make no file so large, and no shared memory`,
+    "raise its limit (ulimit -f unlimited)",
+  ],
+  EROFS: [() => "the file system cannot be written", "choose another folder"],
+};
+
+/** What Bun and Node put in front of some messages. */
+const CODE = /^[a-zA-Z ]*\b(E[A-Z]{3,})\b/;
+
+/**
+ * What has run out, if that is why a system call failed: a clause that names the code and ends with what to do. `who` is the
+ * process that met it: `"this program"`, `"the node"`.
+ */
+export function shortage(error: unknown, who: string): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const code = codeOf(cause);
+    if (code === undefined) continue;
+    const [problem, remedy] = SHORTAGES[code]!;
+    return `${problem(who)} (${code}); ${remedy}`;
+  }
+  return undefined;
+}
+
+/** The error itself, or where the machine has run out of something one that says so; `what` could not be done. */
+export function explained(error: unknown, what: string): unknown {
+  if (error instanceof RfaasError) return error;
+  if (error instanceof ShimUnavailable)
+    return new EnvironmentError(error.message, { cause: error });
+  const why = shortage(error, "this program");
+  return why === undefined ? error : new EnvironmentError(`${what}: ${why}`, { cause: error });
+}
+
+/**
+ * Where Bun runs out of descriptors on its own behalf it ends the whole program: what needs some of them asks before.
+ *
+ * @throws {EnvironmentError} there are not so many left
+ */
+export function requireDescriptors(count: number, what: string): void {
+  const why = shortageOfDescriptors("this program", count);
+  if (why !== undefined) throw new EnvironmentError(`${what}: ${why}`);
+}
+
+/** As {@link shortage}, where no error says it: whether `count` more descriptors can be had. */
+export function shortageOfDescriptors(who: string, count = 1): string | undefined {
+  const opened: number[] = [];
+  try {
+    while (opened.length < count) opened.push(openSync("/dev/null", "r"));
+    return undefined;
+  } catch (error) {
+    return shortage(error, who);
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+function codeOf(error: Error): string | undefined {
+  const { code, errno } = error as NodeJS.ErrnoException;
+  const named = typeof errno === "number" ? systemName(Math.abs(errno)) : undefined;
+  return [code, named, CODE.exec(error.message)?.[1]].find(
+    (name) => typeof name === "string" && Object.hasOwn(SHORTAGES, name),
+  );
+}
+
+const systemName = (errno: number): string | undefined =>
+  Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];

@@ -1,0 +1,45 @@
+/** Which worker gets a call. */
+import { UsageError } from "../../base/errors.ts";
+import type { WorkerLane } from "./worker-lane.ts";
+
+export class Picking {
+  readonly #lanes: readonly WorkerLane[];
+  #turn = 0;
+
+  constructor(lanes: readonly WorkerLane[]) {
+    this.#lanes = lanes;
+  }
+
+  /** The one that is asked for, else the least loaded, in turn among equals. Throws {@link UsageError} when there is no such worker. */
+  pick(worker: number | undefined): WorkerLane {
+    const lanes = this.#lanes;
+    if (worker !== undefined) {
+      const lane = lanes[worker];
+      if (!lane)
+        throw new UsageError(
+          `the lease has workers 0 to ${lanes.length - 1}; there is no worker ${worker}`,
+        );
+      return lane;
+    }
+    if (lanes.length === 1) return lanes[0]!;
+    let best: WorkerLane | undefined;
+    for (let i = 0; i < lanes.length; i++) {
+      const lane = lanes[(this.#turn + i) % lanes.length]!;
+      if (lane.lost !== undefined) continue;
+      if (best === undefined || lane.load < best.load) best = lane;
+    }
+    if (best === undefined) return lanes[0]!;
+    this.#turn = best.index + 1;
+    return best;
+  }
+
+  /** For another attempt: the least loaded of the others, the same one when it is the only one left, or none. */
+  pickAfter(failed: number): WorkerLane | undefined {
+    const alive = this.#lanes.filter((lane) => lane.lost === undefined && !lane.endpoint.lost());
+    const others = alive.filter((lane) => lane.index !== failed);
+    return (others.length > 0 ? others : alive).reduce<WorkerLane | undefined>(
+      (best, lane) => (best === undefined || lane.load < best.load ? lane : best),
+      undefined,
+    );
+  }
+}

@@ -1,0 +1,174 @@
+/** How calls of a lease come to be: from names, buffers and options to calls on a worker's lane, with what ends or repeats them. */
+import { REPORTED } from "../../../ffi/layout.ts";
+import { DeadlineExceeded, type LeaseLost, QueueFull } from "../../base/errors.ts";
+import { Call } from "./call.ts";
+import { NO_OPTIONS, wholeDeadline } from "./deadline.ts";
+import type { FunctionTable } from "./function-table.ts";
+import type { LeaseBuffer, LeaseMemory } from "../memory/lease-memory.ts";
+import { type SubmitOptions, checkSubmitOptions } from "../options/call-options.ts";
+import { Picking } from "./picking.ts";
+import type { Reactor } from "./reactor.ts";
+import { mayRunAgain } from "../failures/retry.ts";
+import { onAbort, reasonOf } from "../../base/waiting.ts";
+import type { WorkerLane } from "./worker-lane.ts";
+
+/** For how long calls can be made. */
+export interface CallTerm {
+  /** Whether the node has said when it takes the lease back. */
+  readonly endsSoon: boolean;
+  /** Why a call cannot be made any more that takes `needMs` (0: unknown), if it cannot. */
+  refusal(needMs: number): LeaseLost | undefined;
+}
+
+/** What calls of a lease are made of. */
+export interface LeaseParts {
+  readonly lanes: readonly WorkerLane[];
+  /** Calls in flight per worker. */
+  readonly slots: number;
+  readonly functions: FunctionTable;
+  readonly memory: LeaseMemory;
+  readonly reactor: Reactor;
+  readonly term: CallTerm;
+}
+
+export class Submission {
+  readonly parts: LeaseParts;
+  readonly #picking: Picking;
+
+  constructor(parts: LeaseParts) {
+    this.parts = parts;
+    this.#picking = new Picking(parts.lanes);
+  }
+
+  pick(worker: number | undefined): WorkerLane {
+    return this.#picking.pick(worker);
+  }
+
+  submit(name: string, input: LeaseBuffer, output: LeaseBuffer, options: SubmitOptions): Call {
+    if (options !== NO_OPTIONS) checkSubmitOptions(options);
+    // A getter of the program's must not throw once the call is in flight.
+    const { signal, worker } = options;
+    const lane = this.pick(worker);
+    const call = this.#refusable(this.#newCall(lane, name, input, output, options));
+    if (call.done) return call;
+    call.enter();
+    try {
+      if (lane.submit(call)) call.driver.watch(call);
+    } catch (error) {
+      call.leave();
+      throw error;
+    }
+    if (options !== NO_OPTIONS) this.#bindEnd(call, signal);
+    return call;
+  }
+
+  /** Submits a call before all that wait, on a lease that is being revoked, too. */
+  submitFirst(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions & { worker: number },
+  ): Call {
+    const lane = this.pick(options.worker);
+    const call = this.#newCall(lane, name, input, output, options);
+    if (call.done) return call;
+    call.enter();
+    lane.submitFirst(call);
+    call.driver.watch(call);
+    this.#bindEnd(call, options.signal);
+    return call;
+  }
+
+  trySubmit(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions,
+  ): Call | null {
+    if (options !== NO_OPTIONS) checkSubmitOptions(options);
+    // A getter of the program's must not throw once the call is in flight.
+    const { signal, worker } = options;
+    const lane = this.pick(worker);
+    const call = this.#refusable(this.#newCall(lane, name, input, output, options));
+    if (call.done) return call;
+    call.enter();
+    if (!lane.trySubmit(call)) {
+      call.leave();
+      return null;
+    }
+    if (options !== NO_OPTIONS) this.#bindEnd(call, signal);
+    return call;
+  }
+
+  #newCall(
+    lane: WorkerLane,
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions,
+  ): Call {
+    const { functions, memory } = this.parts;
+    const reported = options.onProgress === undefined ? 0 : REPORTED;
+    const fn = functions.indexOf(name) | reported;
+    const deadlineMs = options === NO_OPTIONS ? 0 : wholeDeadline(options.deadlineMs);
+    const call = new Call(lane, fn, memory, input, output, deadlineMs);
+    if (options !== NO_OPTIONS) this.#apply(call, options);
+    return call;
+  }
+
+  /** Ends a call that cannot be made before the node takes the lease back. */
+  #refusable(call: Call): Call {
+    const { term } = this.parts;
+    if (!term.endsSoon) return call;
+    const refused = term.refusal(call.durationMs || call.deadlineMs);
+    if (refused) call.end(0, refused);
+    return call;
+  }
+
+  #apply(call: Call, { durationMs, retries, timings, signal, onProgress }: SubmitOptions): void {
+    call.onProgress = onProgress;
+    call.submittedNs = call.queuedSinceNs = Bun.nanoseconds();
+    call.durationMs = durationMs ?? 0;
+    const left = retries ?? 0;
+    if (left > 0)
+      call.retry = (failed, error) => failed.attempt < left && this.#again(failed, error);
+    if (timings) call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
+    if (signal?.aborted) call.end(0, reasonOf(signal));
+  }
+
+  /** Submits the call to another worker, after a failure that this may mend. Returns whether it did. */
+  #again(call: Call, error: unknown): boolean {
+    if (!mayRunAgain(error) || this.parts.term.refusal(call.durationMs)) return false;
+    const lane = this.#picking.pickAfter(call.worker);
+    if (lane === undefined) return false;
+    call.attempt++;
+    call.queuedSinceNs = Bun.nanoseconds();
+    call.moveTo(lane);
+    try {
+      if (lane.submit(call)) lane.watch(call);
+      return true;
+    } catch (full) {
+      if (full instanceof QueueFull) return false;
+      throw full;
+    }
+  }
+
+  /** What ends a call from this side. */
+  #bindEnd(call: Call, signal: AbortSignal | undefined): void {
+    const { deadlineMs } = call;
+    if (call.done || (deadlineMs === 0 && !signal)) return;
+    const giveUp = (reason: unknown) => call.driver.giveUp(call, reason);
+    const timer =
+      deadlineMs === 0
+        ? undefined
+        : setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs);
+    const abort = () => giveUp(reasonOf(signal!));
+    const endHearing = signal && onAbort(signal, abort);
+    const { cleanUp } = call;
+    call.cleanUp = () => {
+      cleanUp?.();
+      clearTimeout(timer);
+      endHearing?.();
+    };
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * One request for workers of a cluster, from the first look to the last grant: plans on what is known, asks several nodes at once,
+ * keeps what is granted, and waits for room while there is too little. Ends with all workers, or with none.
+ */
+import { LAYOUT } from "../../../ffi/layout.ts";
+import {
+  ConnectionFailed,
+  LeaseLost,
+  LeaseRefused,
+  NodeUnreachable,
+  type RfaasError,
+} from "../../base/errors.ts";
+import {
+  type Ask,
+  MAX_LOOKS_AT_ONCE,
+  type Placement,
+  type PlacementPolicy,
+  type Wanted,
+} from "../../lease/placement.ts";
+import { formatBytes } from "../../base/units.ts";
+import type { ClusterNode } from "./node.ts";
+import type { Lease } from "../lease/lease.ts";
+import type { AllocateOptions } from "../options/allocate-options.ts";
+import type { Turn, Turns } from "./turns.ts";
+import { LinkedSignal, throwIfAborted, untilAborted } from "../../base/waiting.ts";
+
+/** What a request needs of its cluster. */
+export interface ClusterView {
+  readonly nodes: ReadonlyMap<string, ClusterNode>;
+  readonly placement: Placement;
+  readonly turns: Turns;
+  readonly random: () => number;
+  /** Why waiting is in vain, if it is. */
+  hopeless(): RfaasError | undefined;
+  /** Brings the plan's knowledge up to date: a pause of a node may be over. */
+  review(): void;
+  /** Resolves at the next news of any node. */
+  news(): Promise<void>;
+  /** Aborted when the cluster is closed. */
+  readonly closed: AbortSignal;
+}
+
+export interface GatheringOptions {
+  workers: number;
+  memoryBytes: number;
+  placement: PlacementPolicy;
+  maxNodes: number;
+  wait: boolean;
+  timeoutMs: number;
+  signal: AbortSignal | undefined;
+  /** For each lease, without its workers. */
+  lease: AllocateOptions & { loadTimeoutMs: number };
+}
+
+/** A lease and where it is. */
+export interface Gathered<Module> {
+  node: ClusterNode;
+  lease: Lease<Module>;
+}
+
+/** Between two looks at a full cluster that sends no news. */
+const MIN_BACK_OFF_MS = 10;
+const MAX_BACK_OFF_MS = 1000;
+/** Two clients that each hold what the other one waits for let go after so long, at random up to twice as long. */
+const HOLD_MS = 500;
+/** Leases that may come to grief while they are opened, before it is taken for the module's or the network's fault. */
+const MAX_MISHAPS = 3;
+/** A node that does not take its leases back holds nobody up longer. */
+const GIVE_BACK_LIMIT_MS = 2000;
+const SHOWN_NODES = 8;
+
+const workersOf = (asks: readonly Ask[]): number =>
+  asks.reduce((sum, { workers }) => sum + workers, 0);
+
+export class Gathering<Module> {
+  readonly #cluster: ClusterView;
+  readonly #module: string | URL;
+  readonly #options: GatheringOptions;
+  readonly #startedMs = performance.now();
+  #gathered: Gathered<Module>[] = [];
+  #over = false;
+  /** Aborted when it is over: nodes hear that their leases are not wanted. */
+  readonly #stopped = new AbortController();
+  /** What was gathered is the caller's. */
+  #done = false;
+  #fatal: unknown;
+  #mishaps = 0;
+  #backOffMs = MIN_BACK_OFF_MS;
+  /** Nodes were asked what they have free, since the last pause. */
+  #looked = false;
+  #letGoAtMs = Infinity;
+  #holdAgainAtMs = 0;
+
+  constructor(cluster: ClusterView, module: string | URL, options: GatheringOptions) {
+    this.#cluster = cluster;
+    this.#module = module;
+    this.#options = options;
+  }
+
+  /** All leases, in the order in which they were granted. When it throws, nothing is held. */
+  async run(): Promise<Gathered<Module>[]> {
+    const turn = this.#cluster.turns.enter();
+    using stop = new LinkedSignal(this.#cluster.closed, this.#options.signal);
+    try {
+      throwIfAborted(stop.signal);
+      return await untilAborted(this.#gather(turn), stop.signal);
+    } catch (error) {
+      this.#over = true;
+      this.#stopped.abort(error);
+      await this.#giveBack();
+      throw error;
+    } finally {
+      turn.leave();
+    }
+  }
+
+  get #coresPerWorker(): number {
+    return this.#options.lease.coresPerWorker ?? 1;
+  }
+
+  get #missing(): number {
+    return this.#gathered.reduce((left, { lease }) => left - lease.workers, this.#options.workers);
+  }
+
+  async #gather(turn: Turn): Promise<Gathered<Module>[]> {
+    while (this.#missing > 0 && !this.#over) {
+      if (!turn.first) {
+        await this.#queue(turn);
+        continue;
+      }
+      await this.#lookAtUnknown();
+      const asks = this.#cluster.placement.plan(this.#wanted());
+      if (workersOf(asks) === this.#missing) {
+        // What is planned is reserved: others may plan with the rest.
+        const asked = this.#askAll(asks);
+        turn.pause();
+        await asked;
+        turn.resume();
+      } else if (!this.#looked) await this.#lookAgain();
+      else if (asks.length > 0 && this.#mayHold) await this.#askAll(asks);
+      else {
+        turn.wait();
+        await this.#waitForRoom();
+        turn.resume();
+      }
+    }
+    this.#done = true;
+    return this.#gathered;
+  }
+
+  /** Whether to take a part and wait for the rest; where few nodes are wanted, the rest may never come to just these. */
+  get #mayHold(): boolean {
+    const { wait, maxNodes } = this.#options;
+    return wait && maxNodes === Infinity && performance.now() >= this.#holdAgainAtMs;
+  }
+
+  #wanted(): Wanted {
+    const { memoryBytes, placement, maxNodes } = this.#options;
+    return {
+      workers: this.#missing,
+      coresPerWorker: this.#coresPerWorker,
+      memoryBytes,
+      placement,
+      maxNodes,
+      maxWorkersPerLease: LAYOUT.maxWorkers,
+      held: new Set(this.#gathered.map(({ node }) => node.name)),
+    };
+  }
+
+  /** Whoever is not first holds nothing: the first may be waiting for just that. */
+  async #queue(turn: Turn): Promise<void> {
+    const change = turn.change();
+    await this.#giveBack();
+    if (turn.first) return;
+    if (!this.#options.wait && turn.behindWaiting) throw this.#full();
+    await this.#until(change);
+  }
+
+  /** A node that has failed before is waited for only where the others do not suffice. */
+  async #lookAtUnknown(): Promise<void> {
+    const { nodes, placement, review } = this.#cluster;
+    review();
+    for (;;) {
+      const unknown = placement.toLookAt(this.#wanted()).flatMap((name) => nodes.get(name) ?? []);
+      if (unknown.length === 0 || this.#over) return;
+      const enough = workersOf(placement.plan(this.#wanted())) === this.#missing;
+      const awaited = unknown.filter((node) => !enough || node.problem === undefined);
+      const looks = unknown.map((node) => ({ node, look: node.look() }));
+      if (awaited.length === 0) return;
+      await Promise.all(looks.map(({ node, look }) => (awaited.includes(node) ? look : undefined)));
+    }
+  }
+
+  /** What is known may be old: asks some nodes themselves. */
+  async #lookAgain(): Promise<void> {
+    this.#looked = true;
+    const { nodes, placement } = this.#cluster;
+    placement.reconsider();
+    const open = [...nodes.values()].filter((node) => node.open).map(({ name }) => name);
+    await Promise.all(
+      placement.sample(open, MAX_LOOKS_AT_ONCE).map((name) => nodes.get(name)?.look()),
+    );
+  }
+
+  async #waitForRoom(): Promise<void> {
+    const hopeless = this.#cluster.hopeless();
+    if (hopeless) throw hopeless;
+    if (!this.#options.wait) throw this.#full();
+    const now = performance.now();
+    const { random } = this.#cluster;
+    if (this.#gathered.length > 0 && now >= this.#letGoAtMs) {
+      this.#holdAgainAtMs = now + HOLD_MS * (1 + random());
+      await this.#giveBack();
+    }
+    const quiet = await this.#until(this.#cluster.news(), this.#backOffMs * (0.5 + random() / 2));
+    if (!quiet) return;
+    this.#backOffMs = Math.min(MAX_BACK_OFF_MS, this.#backOffMs * 2);
+    this.#looked = false;
+    for (const node of this.#cluster.nodes.values()) node.reconsider();
+  }
+
+  /** Waits for `change`, at most `limitMs`; returns whether it did not come. Throws when the time for the request is up. */
+  async #until(change: Promise<void>, limitMs = Infinity): Promise<boolean> {
+    const leftMs = this.#startedMs + this.#options.timeoutMs - performance.now();
+    if (leftMs <= 0) throw this.#full();
+    const timer = Promise.withResolvers<true>();
+    const timeout = setTimeout(() => timer.resolve(true), Math.ceil(Math.min(leftMs, limitMs)));
+    try {
+      return await Promise.race([change.then(() => false), timer.promise]);
+    } finally {
+      clearTimeout(timeout);
+    }
+  }
+
+  async #askAll(asks: readonly Ask[]): Promise<void> {
+    const { placement } = this.#cluster;
+    const { memoryBytes } = this.#options;
+    for (const ask of asks) placement.reserve(ask, memoryBytes, this.#coresPerWorker);
+    await Promise.all(asks.map((ask) => this.#ask(ask)));
+    if (this.#fatal !== undefined) throw this.#fatal;
+    if (this.#letGoAtMs === Infinity && this.#gathered.length > 0)
+      this.#letGoAtMs = performance.now() + HOLD_MS * (1 + this.#cluster.random());
+  }
+
+  async #ask(ask: Ask): Promise<void> {
+    const { nodes, placement } = this.#cluster;
+    const { memoryBytes } = this.#options;
+    const node = nodes.get(ask.node);
+    const settle = () => placement.settle(ask, memoryBytes, this.#coresPerWorker);
+    if (!node) return settle();
+    try {
+      const lease = await node.allocate<Module>(this.#module, {
+        ...this.#options.lease,
+        memory: memoryBytes,
+        workers: ask.workers,
+        signal: this.#stopped.signal,
+      });
+      // What the node has free after the grant it says itself; until then the reservation stands for it.
+      void node.look().finally(settle);
+      if (this.#over) await lease.release();
+      else this.#keep({ node, lease });
+    } catch (error) {
+      this.#refused(error);
+      placement.refuse(node.name);
+      if (node.open) await node.look();
+      settle();
+    }
+  }
+
+  /** Until there are all, some may be lost again. */
+  #keep(one: Gathered<Module>): void {
+    this.#gathered.push(one);
+    const end = one.lease.on("lost", () => {
+      end();
+      if (!this.#gathered.includes(one) || this.#done) return;
+      this.#gathered = this.#gathered.filter((other) => other !== one);
+      void one.lease.release();
+    });
+  }
+
+  /** Another node may do better, unless the fault is the request's own. */
+  #refused(error: unknown): void {
+    if (error instanceof LeaseRefused || error instanceof NodeUnreachable) return;
+    const mishap = error instanceof LeaseLost || error instanceof ConnectionFailed;
+    if (!mishap || ++this.#mishaps >= MAX_MISHAPS) this.#fatal ??= error;
+  }
+
+  async #giveBack(): Promise<void> {
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    this.#letGoAtMs = Infinity;
+    if (gathered.length === 0) return;
+    const released = Promise.all(
+      gathered.map(async ({ node, lease }) => {
+        await lease.release();
+        await node.look();
+      }),
+    );
+    const limit = Promise.withResolvers<void>();
+    const timer = setTimeout(limit.resolve, GIVE_BACK_LIMIT_MS);
+    await Promise.race([released, limit.promise]);
+    clearTimeout(timer);
+  }
+
+  #full(): RfaasError {
+    const all = [...this.#cluster.nodes.values()];
+    const { workers, memoryBytes, timeoutMs, wait } = this.#options;
+    const free = this.#cluster.placement.freeCores();
+    const shown = all.slice(0, SHOWN_NODES).map(({ name, info, problem }) => {
+      if (problem || info.state !== "up")
+        return `${name} ${problem ? "cannot be used" : `is ${info.state}`}`;
+      return `${name} has ${info.freeCores ?? "?"} cores and ${formatBytes(info.freeMemoryBytes ?? 0)}`;
+    });
+    const rest = all.length > SHOWN_NODES ? ` and ${all.length - SHOWN_NODES} more nodes` : "";
+    const waited = wait ? ` within ${timeoutMs} ms` : "";
+    const problem = all.find((node) => node.problem)?.problem;
+    return new LeaseRefused(
+      "RFAAS_CLUSTER_FULL",
+      `the cluster had no room${waited} for ${workers} workers${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free} cores are free (${shown.join(", ") || "no node is known"}${rest}); ask for less, wait longer with timeoutMs, or add nodes`,
+      problem ? { cause: problem } : {},
+    );
+  }
+}

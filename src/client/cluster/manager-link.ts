@@ -1,0 +1,215 @@
+/** A client's subscription to a manager: which nodes there are, kept up to date; the last known list while there is no manager. */
+import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
+import {
+  EnvironmentError,
+  LeaseRefused,
+  NodeUnreachable,
+  type RfaasError,
+} from "../../base/errors.ts";
+import { LastingConnection } from "../../control/lasting-connection.ts";
+import {
+  MANAGER_PROTOCOL_VERSION,
+  MANAGER_SILENCE_MS,
+  type ManagerToClient,
+  type NodeInfo,
+  type ToManager,
+  type UsageReport,
+  managerToClientVocabulary,
+} from "../../protocol/manager-messages.ts";
+import { shortage } from "../../base/shortage.ts";
+import { VERSION } from "../../base/version.ts";
+import { DEFAULT_PATIENCE, untilAborted, within } from "../../base/waiting.ts";
+
+/** Which nodes are new or different, and the names of those that are gone. */
+export interface NodesChange {
+  changed: readonly NodeInfo[];
+  gone: readonly string[];
+}
+
+interface PendingLeases extends PromiseWithResolvers<UsageReport[]> {
+  leases: UsageReport[];
+}
+
+export class ManagerSubscription {
+  /** As the manager was named. */
+  readonly address: string;
+  readonly #token: string | null;
+  readonly #connection: LastingConnection<ManagerToClient, ToManager>;
+  readonly #nodes = new Map<string, NodeInfo>();
+  readonly #listeners = new Set<(change: NodesChange) => void>();
+  readonly #first = Promise.withResolvers<void>();
+  readonly #pending = new Map<number, PendingLeases>();
+  /** A list that is not complete yet. */
+  #coming: NodeInfo[] = [];
+  #refusal: RfaasError | undefined;
+  #connected = false;
+  #closed = false;
+  #nextId = 1;
+
+  private constructor(address: Address, token: string | null) {
+    this.address = formatAddress(address);
+    this.#token = token;
+    this.#first.promise.catch(() => {});
+    this.#connection = new LastingConnection<ManagerToClient, ToManager>(
+      address,
+      managerToClientVocabulary,
+      MANAGER_SILENCE_MS,
+      {
+        opened: () => this.#subscribe(),
+        message: (message) => this.#heard(message),
+        lost: (reason) => this.#lost(reason),
+      },
+    );
+  }
+
+  /**
+   * Subscribes; resolves when the list of nodes has come, and waits no longer than `patience` says. From then on it is kept up to date in the background, and does not keep
+   * the program alive.
+   *
+   * @throws {NodeUnreachable} when no manager answers, {@link LeaseRefused} when it refuses this client.
+   */
+  static async connect(
+    manager: Address | string,
+    token: string | null = null,
+    { timeoutMs, signal } = DEFAULT_PATIENCE,
+  ): Promise<ManagerSubscription> {
+    const address = typeof manager === "string" ? parseAddress(manager) : manager;
+    const subscription = new ManagerSubscription(address, token);
+    try {
+      const late = () => subscription.#unreachable(`no answer within ${timeoutMs} ms`);
+      await untilAborted(within(subscription.#first.promise, timeoutMs, late), signal);
+      subscription.#rest();
+      return subscription;
+    } catch (error) {
+      subscription.close();
+      throw error;
+    }
+  }
+
+  /** The nodes by name, as last heard. */
+  get nodes(): ReadonlyMap<string, NodeInfo> {
+    return this.#nodes;
+  }
+
+  /** Whether {@link nodes} is up to date. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Calls `listener` at every change, after {@link nodes} has it. Returns what ends that. */
+  onChange(listener: (change: NodesChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The newest report of each lease in the cluster. Rejects with {@link NodeUnreachable} while there is no manager. */
+  async leases(): Promise<UsageReport[]> {
+    if (!this.#connected) throw this.#unreachable("there is no connection at this moment");
+    const id = this.#nextId++;
+    const pending: PendingLeases = { ...Promise.withResolvers<UsageReport[]>(), leases: [] };
+    this.#pending.set(id, pending);
+    this.#connection.hold(true);
+    this.#connection.send({ t: "ask-leases", id });
+    try {
+      return await pending.promise;
+    } finally {
+      this.#pending.delete(id);
+      this.#rest();
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#connected = false;
+    this.#connection.close();
+    this.#listeners.clear();
+    this.#rejectPending(this.#unreachable("the subscription was closed"));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #rest(): void {
+    if (this.#pending.size === 0) this.#connection.hold(false);
+  }
+
+  #subscribe(): void {
+    this.#coming = [];
+    this.#connection.send({
+      t: "subscribe",
+      protocol: MANAGER_PROTOCOL_VERSION,
+      version: VERSION,
+      token: this.#token,
+    });
+  }
+
+  #heard(message: ManagerToClient): void {
+    switch (message.t) {
+      case "refused":
+        this.#refusal = new LeaseRefused(
+          message.code,
+          `the manager at ${this.address} refused this client: ${message.message}`,
+        );
+        return;
+      case "nodes":
+        this.#coming.push(...message.nodes);
+        if (message.last) this.#replace();
+        return;
+      case "nodes-changed":
+        return this.#change({ changed: message.nodes, gone: message.gone });
+      case "leases": {
+        const pending = this.#pending.get(message.id);
+        pending?.leases.push(...message.leases);
+        if (message.last) pending?.resolve(pending.leases);
+        return;
+      }
+      case "manager-key":
+      case "alive":
+    }
+  }
+
+  #replace(): void {
+    const nodes = this.#coming;
+    this.#coming = [];
+    this.#refusal = undefined;
+    this.#connected = true;
+    this.#connection.accepted();
+    const there = new Set(nodes.map(({ name }) => name));
+    const gone = [...this.#nodes.keys()].filter((name) => !there.has(name));
+    const changed = nodes.filter((node) => !Bun.deepEquals(node, this.#nodes.get(node.name)));
+    if (changed.length > 0 || gone.length > 0) this.#change({ changed, gone });
+    this.#first.resolve();
+  }
+
+  #change(change: NodesChange): void {
+    for (const node of change.changed) this.#nodes.set(node.name, node);
+    for (const name of change.gone) this.#nodes.delete(name);
+    for (const listener of this.#listeners) listener(change);
+  }
+
+  #lost(reason: Error): void {
+    this.#connected = false;
+    const error = this.#refusal ?? this.#unreachable(reason.message, reason);
+    this.#first.reject(error);
+    this.#rejectPending(error);
+  }
+
+  #rejectPending(error: RfaasError): void {
+    for (const { reject } of this.#pending.values()) reject(error);
+  }
+
+  #unreachable(reason: string, cause?: Error): RfaasError {
+    const why = shortage(cause, "this program");
+    if (why !== undefined)
+      return new EnvironmentError(`the manager at ${this.address} cannot be reached: ${why}`, {
+        cause,
+      });
+    return new NodeUnreachable(
+      this.address,
+      `no manager answers at ${this.address} (${reason}); start one with: rfaas manager --listen ${this.address}`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,259 @@
+/** A node of a cluster as its client sees it: connected when it is first needed, and again when it is back after it was lost. */
+import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
+import type { NodeStatus } from "../node/status.ts";
+import type { NodeState } from "../../protocol/manager-messages.ts";
+import type { Lease } from "../lease/lease.ts";
+import type { AllocateOptions } from "../options/allocate-options.ts";
+import { LinkedSignal, untilAborted } from "../../base/waiting.ts";
+
+/** What is known of a node; what is not known is left out. */
+export interface ClusterNodeInfo {
+  name: string;
+  /** A socket path or `HOST:PORT`. */
+  address: string;
+  /** `"expected"`: named, and not heard of yet. `"down"`: it does not answer. */
+  state: NodeState;
+  cores?: number;
+  memoryBytes?: number;
+  freeCores?: number;
+  freeMemoryBytes?: number;
+  leases?: number;
+}
+
+/** A connection to a node, as a cluster uses it. */
+export interface ConnectedNode {
+  readonly cores: number;
+  status(): Promise<NodeStatus>;
+  allocate<Module>(module: string | URL, options: AllocateOptions): Promise<Lease<Module>>;
+  close(): Promise<void>;
+}
+
+/** Opens a connection to a node, unless the signal aborts. */
+export type Connect = (address: string, signal: AbortSignal) => Promise<ConnectedNode>;
+
+/** A node that does not say what it has free within this time is taken for dead, for now. */
+const LOOK_LIMIT_MS = 2000;
+/** What a grant may take besides loading the module. */
+const GRANT_LIMIT_MS = 5000;
+/** A node that does not answer, or will not serve this client, is left alone so long; twice as long each time. */
+const MIN_RETRY_MS = 50;
+const MAX_RETRY_MS = 5000;
+
+/** What another try in a moment, or elsewhere, may cure. */
+const PASSING = new Set(["RFAAS_NODE_FULL", "RFAAS_NODE_DRAINING", "RFAAS_NODE_FAILED"]);
+
+class Unanswered extends NodeUnreachable {}
+
+export class ClusterNode {
+  readonly name: string;
+  /** What others say of it, and what it said itself last. */
+  info: ClusterNodeInfo;
+  /** Whether it has ever answered this client. */
+  reached = false;
+  readonly #connect: Connect;
+  readonly #changed: (node: ClusterNode) => void;
+  #connection: Promise<ConnectedNode> | undefined;
+  /** To where the node was before; there may be leases on them. */
+  readonly #former: Promise<ConnectedNode>[] = [];
+  #problem: RfaasError | undefined;
+  #failures = 0;
+  #retryAtMs = 0;
+  readonly #ended = new AbortController();
+
+  constructor(info: ClusterNodeInfo, connect: Connect, changed: (node: ClusterNode) => void) {
+    this.name = info.name;
+    this.info = info;
+    this.#connect = connect;
+    this.#changed = changed;
+  }
+
+  /** Why it cannot be used, as far as this client has seen. */
+  get problem(): RfaasError | undefined {
+    return this.#problem;
+  }
+
+  /** Whether it would refuse this client tomorrow as well: they share no fabric, the token is wrong. */
+  get hopeless(): boolean {
+    return this.#problem instanceof LeaseRefused;
+  }
+
+  /** Whether there is a connection to it, or was one that leases may be on. */
+  get connected(): boolean {
+    return this.#connection !== undefined || this.#former.length > 0;
+  }
+
+  /** Whether it may be asked for leases, or for what it has free. */
+  get open(): boolean {
+    if (this.#ended.signal.aborted || this.info.address === "") return false;
+    if (this.#problem) return performance.now() >= this.#retryAtMs;
+    return this.info.state === "up" || this.info.state === "expected";
+  }
+
+  /** Somebody else knows better, or it has started anew. */
+  learn(info: ClusterNodeInfo, startedAnew: boolean): void {
+    if (info.address !== this.info.address || startedAnew) {
+      if (this.#connection) this.#former.push(this.#connection);
+      this.#drop();
+      this.#problem = undefined;
+      this.#failures = 0;
+    }
+    this.info = info;
+  }
+
+  /** Asks what it has free. Returns whether it answered; then {@link info} is fresh. */
+  async look(): Promise<boolean> {
+    try {
+      const { freeCores, freeMemoryBytes, leases, cores } = await new Limit(LOOK_LIMIT_MS).bound(
+        this.#status(),
+        () => this.#unanswered(LOOK_LIMIT_MS),
+      );
+      this.#works();
+      const { state } = this.info;
+      this.info = {
+        ...this.info,
+        cores,
+        freeCores,
+        freeMemoryBytes,
+        leases,
+        state: state === "draining" ? state : "up",
+      };
+      return true;
+    } catch (error) {
+      this.#failed(error);
+      return false;
+    } finally {
+      this.#changed(this);
+    }
+  }
+
+  /**
+   * Asks for a lease. An error that has to do with this node alone is a {@link LeaseRefused} or {@link NodeUnreachable}.
+   *
+   * @throws whatever `Invoker.allocate` throws
+   */
+  async allocate<Module>(
+    module: string | URL,
+    options: AllocateOptions & { loadTimeoutMs: number },
+  ): Promise<Lease<Module>> {
+    const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
+    const limit = new Limit(limitMs);
+    // An upload takes as long as it takes, as long as it goes on.
+    const onProgress: AllocateOptions["onProgress"] = (progress) => {
+      limit.extend();
+      options.onProgress?.(progress);
+    };
+    const overdue = new AbortController();
+    using stop = new LinkedSignal(options.signal, overdue.signal);
+    const { signal } = stop;
+    const granted = this.#invoker().then((node) =>
+      node.allocate<Module>(module, { ...options, onProgress, signal }),
+    );
+    try {
+      const lease = await untilAborted(
+        limit.bound(granted, () => this.#unanswered(limitMs)),
+        signal,
+      );
+      this.#works();
+      return lease;
+    } catch (error) {
+      overdue.abort(error);
+      granted.then((late) => late.release()).catch(() => {});
+      this.#failed(error);
+      this.#changed(this);
+      throw error;
+    }
+  }
+
+  /** Lets a node that was draining be asked again: it may have resumed. */
+  reconsider(): void {
+    if (this.info.state === "draining" && this.#connection && !this.#problem)
+      this.info = { ...this.info, state: "up" };
+  }
+
+  /** Ends the connection. Leases on it are to be released before. */
+  async close(): Promise<void> {
+    this.#ended.abort(new Error("the cluster was closed"));
+    const connections = [...this.#former, ...(this.#connection ? [this.#connection] : [])];
+    this.#drop();
+    await Promise.all(
+      connections.map(async (connection) => (await connection.catch(() => undefined))?.close()),
+    );
+  }
+
+  async #status(): Promise<NodeStatus & { cores: number }> {
+    const invoker = await this.#invoker();
+    return { ...(await invoker.status()), cores: invoker.cores };
+  }
+
+  #invoker(): Promise<ConnectedNode> {
+    if (this.#connection) return this.#connection;
+    const connection = this.#connect(this.info.address, this.#ended.signal);
+    connection.catch(() => this.#drop());
+    this.#connection = connection;
+    return connection;
+  }
+
+  #works(): void {
+    this.reached = true;
+    this.#problem = undefined;
+    this.#failures = 0;
+  }
+
+  #failed(error: unknown): void {
+    if (error instanceof LeaseRefused) {
+      if (error.code === "RFAAS_NODE_DRAINING") this.info = { ...this.info, state: "draining" };
+      if (PASSING.has(error.code)) return;
+    } else if (error instanceof NodeUnreachable) {
+      const { freeCores: _, freeMemoryBytes: __, leases: ___, ...rest } = this.info;
+      this.info = { ...rest, state: "down" };
+      // A node that is only slow goes on with its connection.
+      if (!(error instanceof Unanswered)) this.#drop();
+    } else return;
+    this.#problem = error;
+    this.#retryAtMs =
+      performance.now() + Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
+  }
+
+  #drop(): void {
+    this.#connection = undefined;
+  }
+
+  #unanswered(limitMs: number): Unanswered {
+    return new Unanswered(
+      this.info.address,
+      `the node ${this.name} at ${this.info.address} did not answer within ${limitMs} ms; see its log`,
+    );
+  }
+}
+
+/** A time within which something must happen, or go on. */
+class Limit {
+  readonly #limitMs: number;
+  readonly #overdue = Promise.withResolvers<never>();
+  #late: () => Error = () => new Error("overdue");
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+  }
+
+  /** It goes on: the time begins anew. */
+  extend(): void {
+    clearTimeout(this.#timer);
+    if (this.#over) return;
+    this.#timer = setTimeout(() => this.#overdue.reject(this.#late()), this.#limitMs);
+  }
+
+  /** The promise's value, or the error that `late` makes when the time is up. */
+  async bound<T>(promise: Promise<T>, late: () => Error): Promise<T> {
+    this.#late = late;
+    this.extend();
+    try {
+      return await Promise.race([promise, this.#overdue.promise]);
+    } finally {
+      clearTimeout(this.#timer);
+      this.#over = true;
+    }
+  }
+}

@@ -1,0 +1,84 @@
+/** From what the user names, a manager or a list of nodes, to a cluster; or to one node of it. */
+import { NodeUnreachable, UsageError } from "../../base/errors.ts";
+import { Placement } from "../../lease/placement.ts";
+import { Cluster, type ClusterContext } from "./cluster.ts";
+import { ManagerSubscription } from "./manager-link.ts";
+import { nodesFromAddresses, readNodeList } from "./node-list.ts";
+import {
+  type ClusterOptions,
+  ListedClusterOptions,
+  ManagedClusterOptions,
+} from "../options/connect-options.ts";
+import { readOptions } from "../options/read.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS, type Patience, throwIfAborted } from "../../base/waiting.ts";
+
+/** Whether options ask for a cluster: a key without a value does not. */
+export function namesCluster(options: unknown): options is ClusterOptions {
+  if (typeof options !== "object" || options === null) return false;
+  const { manager, nodes } = options as Partial<ClusterOptions>;
+  return manager !== undefined || nodes !== undefined;
+}
+
+/** Throws {@link UsageError} when they are wrong, or name both a manager and nodes. */
+export function readClusterOptions(options: ClusterOptions): ClusterOptions {
+  if (options.manager !== undefined && options.nodes !== undefined)
+    throw new UsageError("a cluster has a manager or a list of nodes; leave one of the two away");
+  return options.manager !== undefined
+    ? readOptions("invoker", ManagedClusterOptions, options)
+    : readOptions("invoker", ListedClusterOptions, options);
+}
+
+/**
+ * Opens a cluster.
+ *
+ * @throws {NodeUnreachable} the manager does not answer
+ * @throws {UsageError} the list of nodes is wrong
+ */
+export async function openCluster(
+  options: ClusterOptions,
+  context: ClusterContext,
+): Promise<Cluster> {
+  const { signal, connectTimeoutMs: timeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
+  throwIfAborted(signal);
+  if (options.manager !== undefined) {
+    const patience = { timeoutMs, signal };
+    const source = await ManagerSubscription.connect(options.manager, tokenOf(options), patience);
+    return new Cluster(source, context);
+  }
+  const { nodes } = options;
+  const listed = typeof nodes === "string" ? readNodeList(nodes) : nodesFromAddresses(nodes);
+  return new Cluster(listed, context);
+}
+
+/**
+ * The address of one of a manager's nodes: of two that have a core free, chosen at random, the emptier one.
+ *
+ * @throws {NodeUnreachable} the manager does not answer, or knows of no node that is up
+ */
+export async function chooseNode(
+  manager: string,
+  token: string | null,
+  patience?: Patience,
+): Promise<string> {
+  using subscription = await ManagerSubscription.connect(manager, token, patience);
+  const up = [...subscription.nodes.values()].filter(({ state }) => state === "up");
+  const placement = new Placement(Math.random);
+  for (const node of up) placement.learn({ ...node, open: true });
+  const [ask] = placement.plan({
+    workers: 1,
+    memoryBytes: 1,
+    placement: "spread",
+    maxNodes: 1,
+    maxWorkersPerLease: 1,
+    held: new Set(),
+  });
+  const chosen = up.find(({ name }) => name === ask?.node) ?? up[0];
+  if (chosen) return chosen.address;
+  throw new NodeUnreachable(
+    manager,
+    `the manager at ${manager} knows of no node that is up; start one with: rfaas serve --manager ${manager}`,
+  );
+}
+
+export const tokenOf = (options: { token?: string | undefined }): string | null =>
+  options.token ?? (process.env["RFAAS_TOKEN"] || null);

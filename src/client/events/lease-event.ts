@@ -1,0 +1,49 @@
+/** What a program can hear of its lease. */
+import { UsageError } from "../../base/errors.ts";
+import { nearest } from "../../base/near-names.ts";
+import { show } from "../../base/show.ts";
+import type { LogLevel } from "../../function/context.ts";
+
+/** What happens to a lease. The last of them is `lost` or `released`. */
+export type LeaseEvent =
+  | { type: "renewed"; expiresAt: Date }
+  /** The node wants its cores back: the lease ends at `deadline`, calls that run then are aborted. */
+  | { type: "revoking"; deadline: Date; message: string }
+  | { type: "worker-lost"; worker: number; message: string }
+  /** A function has written a line with `ctx.log`; `dropped` lines of its worker before it were too many to be sent. */
+  | {
+      type: "log";
+      worker: number;
+      level: LogLevel;
+      message: string;
+      data: unknown;
+      at: Date;
+      dropped: number;
+    }
+  | { type: "lost"; message: string }
+  | { type: "released" };
+
+export type LeaseEventOf<Type extends LeaseEvent["type"]> = LeaseEvent & { type: Type };
+export const EVENT_TYPES = [
+  "renewed",
+  "revoking",
+  "worker-lost",
+  "log",
+  "lost",
+  "released",
+] as const satisfies readonly LeaseEvent["type"][];
+
+/** Throws {@link UsageError} when a program asks for an event that there is not, or with what cannot be called. */
+export function requireListener(type: unknown, listener: unknown, types: readonly string[]): void {
+  if (!types.some((known) => known === type)) {
+    const near = typeof type === "string" ? nearest(type, types) : undefined;
+    const hint = near === undefined ? "" : `; did you mean ${JSON.stringify(near)}?`;
+    throw new UsageError(
+      `there is no event ${show(type)}${hint}; listen to ${types.map((known) => JSON.stringify(known)).join(", ")}`,
+    );
+  }
+  if (typeof listener !== "function")
+    throw new UsageError(
+      `the listener of ${show(type)} must be a function; it is ${show(listener)}; pass the function itself`,
+    );
+}

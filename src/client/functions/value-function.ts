@@ -1,0 +1,305 @@
+/** Calls on values: checked, encoded into the lease's memory, decoded out of it. */
+import type { TSchema } from "@sinclair/typebox";
+import {
+  InvalidValue,
+  LeaseLost,
+  OutOfLeaseMemory,
+  ProtocolError,
+  UsageError,
+} from "../../base/errors.ts";
+import { type Check, askStandard, compileTypeBox, isThenable } from "../../schema/checker.ts";
+import { Decoder } from "../../codec/decoder.ts";
+import { Encoder } from "../../codec/encoder.ts";
+import { Refusal, TooLarge, messageOf } from "../../codec/refusal.ts";
+import { isStandard } from "../../schema/kind.ts";
+import type { StandardSchema } from "../../schema/types.ts";
+import type { Call } from "../calls/call.ts";
+import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
+import {
+  type InvokeOptions,
+  type SubmitOptions,
+  checkInvokeOptions,
+  checkSubmitOptions,
+} from "../options/call-options.ts";
+import { type Began, KeptResult, outcomeOf, whenEnded } from "./kept-result.ts";
+import { ResultWaits } from "../failures/remote-error.ts";
+import type { FunctionHost } from "./host.ts";
+import { type ManyCalls, broadcastOf, mapOf } from "../map/values.ts";
+import { withinCall } from "../calls/within-call.ts";
+
+/**
+ * A function on values, from {@link Lease.function}.
+ *
+ * @example
+ * ```ts
+ * const value = await price({ spot: 42, strike: 40 }, { deadlineMs: 100 });
+ * ```
+ */
+export interface TypedFunction<Input, Output> extends Disposable, ManyCalls<Input, Output> {
+  /**
+   * Calls the function.
+   *
+   * @throws {InvalidValue} the value is not what the schema asks for, or cannot travel: `path` says which part
+   * @throws {FunctionError} what the function threw
+   * @throws {OutOfLeaseMemory} the lease has no room for the value
+   */
+  (value: Input, options?: SubmitOptions): Promise<Output>;
+  /** Calls the function and waits on the spot: the shortest way on a hot lease. */
+  invoke(value: Input, options?: InvokeOptions): Output;
+  /** Frees its buffers. */
+  [Symbol.dispose](): void;
+}
+
+/** Room for the values of a new handle; it learns from those that need more. */
+const FIRST_BYTES = 1024;
+/** Longer results get room when they come. */
+const MAX_EXPECTED_BYTES = 256 * 1024;
+
+type Bytes = Uint8Array<ArrayBuffer>;
+const NO_ROOM: Bytes = new Uint8Array(0);
+
+/** Calls of a program do not overlap while they encode or decode. */
+const encoder = new Encoder();
+const decoder = new Decoder();
+
+export function openTyped(
+  name: string,
+  schema: TSchema | StandardSchema | undefined,
+  host: FunctionHost,
+): TypedFunction<unknown, unknown> {
+  const calls = new ValueCalls(name, schema, host);
+  const call = (value: unknown, options?: SubmitOptions) => calls.call(value, options);
+  return Object.assign(call, {
+    invoke: (value: unknown, options?: InvokeOptions) => calls.invoke(value, options),
+    map: mapOf(call, host),
+    broadcast: broadcastOf(call, host),
+    [Symbol.dispose]: () => calls.close(),
+  });
+}
+
+class ValueCalls {
+  readonly #name: string;
+  /** A TypeBox schema looks at the value itself. */
+  readonly #conforms: Check | undefined;
+  /** A Standard Schema may change what it is given: it gets what the function would get. */
+  readonly #standard: StandardSchema | undefined;
+  readonly #host: FunctionHost;
+  readonly #pool: CallBufferPool;
+
+  constructor(name: string, schema: TSchema | StandardSchema | undefined, host: FunctionHost) {
+    this.#name = name;
+    this.#standard = isStandard(schema) ? schema : undefined;
+    this.#conforms = schema && !isStandard(schema) ? compileTypeBox(schema) : undefined;
+    this.#host = host;
+    this.#pool = new CallBufferPool(
+      host.memory,
+      (call) => host.holds(call),
+      FIRST_BYTES,
+      FIRST_BYTES,
+    );
+  }
+
+  async call(value: unknown, options?: SubmitOptions): Promise<unknown> {
+    if (options !== undefined) checkSubmitOptions(options);
+    const { signal } = options ?? {};
+    this.#checkValue(value);
+    const loaded = this.#load(value);
+    const { buffers, left: before } =
+      loaded instanceof Uint8Array
+        ? await this.#pool.takeInTurn(loaded.length, options)
+        : { buffers: loaded, left: options };
+    let left = before;
+    let call: Call | undefined;
+    let kept: KeptResult | undefined;
+    try {
+      if (loaded instanceof Uint8Array) this.#send(loaded, loaded.length, buffers);
+      const asked = this.#askStandard(buffers);
+      if (asked !== undefined) left = await this.#answered(asked, left);
+      const made = (call = this.#host.submit(buffers.sent, buffers.output, left));
+      whenEnded(made, () => {
+        const outcome = outcomeOf(made);
+        if ("error" in outcome && outcome.error instanceof ResultWaits)
+          kept = this.#fetch(outcome.error, made, buffers, signal);
+      });
+      return this.#decode(buffers.output, await made);
+    } catch (error) {
+      if (kept === undefined) throw error;
+      const whole = await kept.take();
+      return this.#decode(whole, whole.length);
+    } finally {
+      kept?.close();
+      this.#pool.giveBack(buffers, kept?.call ?? call);
+    }
+  }
+
+  invoke(value: unknown, options?: InvokeOptions): unknown {
+    if (options !== undefined) checkInvokeOptions(options);
+    this.#checkValue(value);
+    const buffers = this.#pool.take();
+    let call: Call | undefined;
+    let kept: KeptResult | undefined;
+    let worker = options?.worker ?? 0;
+    try {
+      this.#encode(value, buffers);
+      if (this.#askStandard(buffers) !== undefined)
+        throw new UsageError(
+          `the schema of "${this.#name}" checks asynchronously; call it with await instead of invoke`,
+        );
+      let written: number;
+      if (options?.deadlineMs !== undefined) {
+        // The call's object tells when its buffers are free again.
+        call = this.#host.submit(buffers.sent, buffers.output, options);
+        ({ worker } = call);
+        written = call.get();
+      } else if (options === undefined && this.#host.workers === 1)
+        written = this.#host.invoke(buffers.sent, buffers.output);
+      else {
+        worker = options?.worker ?? this.#host.nextWorker();
+        written = this.#host.invoke(buffers.sent, buffers.output, { worker });
+      }
+      return this.#decode(buffers.output, written);
+    } catch (error) {
+      if (!(error instanceof ResultWaits)) throw error;
+      const began = call ?? { worker, remainingMs: () => Infinity };
+      kept = this.#fetch(error, began, buffers, undefined);
+      if (kept === undefined) throw error;
+      const whole = kept.takeNow();
+      return this.#decode(whole, whole.length);
+    } finally {
+      kept?.close();
+      this.#pool.giveBack(buffers, kept?.call ?? call);
+    }
+  }
+
+  close(): void {
+    this.#pool.close();
+  }
+
+  /** Starts to fetch a result that did not fit, in what is left of the call's time. Undefined when the lease is over. */
+  #fetch(
+    waits: ResultWaits,
+    call: Pick<Call, "worker" | "remainingMs">,
+    { input, output }: CallBuffers,
+    signal: AbortSignal | undefined,
+  ): KeptResult | undefined {
+    const { bytes } = waits;
+    if (bytes <= MAX_EXPECTED_BYTES) this.#pool.expectOutput(2 ** Math.ceil(Math.log2(bytes)));
+    const leftMs = () => call.remainingMs();
+    const began: Began = { worker: call.worker, leftMs, signal, input, output };
+    try {
+      return new KeptResult(this.#host, began, waits);
+    } catch (error) {
+      if (error instanceof LeaseLost) return undefined;
+      throw error;
+    }
+  }
+
+  #checkValue(value: unknown): void {
+    try {
+      this.#conforms?.(value);
+    } catch (error) {
+      // What no schema can look at cannot travel either, most likely; where it cannot is for the encoder to say.
+      if (error instanceof Refusal && error.cause !== undefined)
+        this.#write(value, new Uint8Array(64));
+      this.#refuse(error);
+    }
+  }
+
+  /**
+   * What the schema makes of the value is for the worker to find again: a conversion must not happen twice. Returns a promise when
+   * the answer is still to come.
+   */
+  #askStandard({ sent }: CallBuffers): Promise<unknown> | undefined {
+    if (this.#standard === undefined) return undefined;
+    try {
+      const asked = askStandard(this.#standard, decoder.decode(sent, sent.length, true));
+      if (!isThenable(asked)) return undefined;
+      const answer = Promise.resolve(asked).catch((error) => this.#refuse(error));
+      // Whoever has given up does not hear of it.
+      answer.catch(() => {});
+      return answer;
+    } catch (error) {
+      return this.#refuse(error);
+    }
+  }
+
+  /** Waits for a schema for as long as the call may take. That the lease is over meanwhile, the call that is made then says. */
+  async #answered(
+    asked: Promise<unknown>,
+    options: SubmitOptions | undefined,
+  ): Promise<SubmitOptions | undefined> {
+    const over = Promise.withResolvers<void>();
+    const end = this.#host.onOver(over.resolve);
+    try {
+      return await withinCall(Promise.race([asked, over.promise]), options);
+    } finally {
+      end();
+    }
+  }
+
+  #refuse(error: unknown): never {
+    if (!(error instanceof Refusal)) throw error;
+    const { path, message, cause } = error;
+    throw new InvalidValue(
+      this.#name,
+      "input",
+      path,
+      message,
+      cause === undefined ? {} : { cause },
+    );
+  }
+
+  /** Takes buffers and writes the value there; where it must wait for room, returns it as bytes of its own. */
+  #load(value: unknown): CallBuffers | Bytes {
+    const buffers = this.#pool.tryTake();
+    let isLoaded = false;
+    try {
+      const length = this.#write(value, buffers?.input ?? NO_ROOM);
+      // The value is read now, even if its call has to wait: its owner may change it meanwhile.
+      if (buffers === undefined || !this.#pool.tryGrowInput(buffers, length))
+        return encoder.bytes.slice(0, length);
+      this.#send(encoder.bytes, length, buffers);
+      isLoaded = true;
+      return buffers;
+    } finally {
+      if (buffers !== undefined && !isLoaded) this.#pool.giveBack(buffers);
+    }
+  }
+
+  #encode(value: unknown, buffers: CallBuffers): void {
+    const length = this.#write(value, buffers.input);
+    if (buffers.input.length < length) this.#pool.growInput(buffers, length);
+    this.#send(encoder.bytes, length, buffers);
+  }
+
+  #send(bytes: Bytes, length: number, buffers: CallBuffers): void {
+    if (buffers.input.buffer.detached)
+      throw new LeaseLost("the lease was released; take a new one");
+    if (bytes !== buffers.input) buffers.input.set(bytes.subarray(0, length));
+    if (buffers.sent.length !== length) buffers.sent = buffers.input.subarray(0, length);
+  }
+
+  /** Returns how many bytes of the encoder's it takes. */
+  #write(value: unknown, into: Uint8Array<ArrayBuffer>): number {
+    const { memory } = this.#host;
+    try {
+      return encoder.encode(value, into, memory.totalBytes);
+    } catch (error) {
+      if (error instanceof TooLarge)
+        throw new OutOfLeaseMemory(error.bytes, memory.freeBytes, error.path);
+      return this.#refuse(error);
+    }
+  }
+
+  /** What comes from the worker may be anything. */
+  #decode(output: Bytes, written: number): unknown {
+    try {
+      return decoder.decode(output, written, true);
+    } catch (cause) {
+      throw new ProtocolError(
+        `the result of "${this.#name}" cannot be read: ${messageOf(cause)}; use the same version on both sides`,
+        { cause },
+      );
+    }
+  }
+}

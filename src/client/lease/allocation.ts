@@ -1,0 +1,121 @@
+/** One request for a lease of one node: from the module to memory that calls can use, or to nothing that is left behind. */
+import { PackageUnknown } from "../../base/errors.ts";
+import type { Attachment } from "../../fabric/attachment.ts";
+import type { FabricName } from "../../protocol/messages.ts";
+import { explained } from "../../base/shortage.ts";
+import { parseBytes } from "../../base/units.ts";
+import type { ClientFabrics } from "./attach.ts";
+import { Lease } from "./lease.ts";
+import { type ModuleSource, findModule } from "../node/modules.ts";
+import type {
+  AllocateRequest,
+  GrantedLease,
+  LeaseListener,
+  NodeConnection,
+} from "../node/connection.ts";
+import {
+  type AllocateOptions,
+  DEFAULT_LOAD_TIMEOUT_MS,
+  DEFAULT_MEMORY_BYTES,
+  DEFAULT_SLOTS,
+  DEFAULT_TTL_MS,
+} from "../options/allocate-options.ts";
+import { untilAborted } from "../../base/waiting.ts";
+
+/** What a lease is taken with and from. */
+export interface AllocationContext {
+  connection: NodeConnection;
+  fabrics: ClientFabrics;
+  fabric: FabricName;
+  /** Ends the request. */
+  signal: AbortSignal;
+  onReleased(lease: AsyncDisposable): void;
+}
+
+/** For one lease: a full cache may evict what was just sent. */
+const MAX_UPLOADS = 3;
+
+/** As `Invoker.allocate`, with options that were checked. */
+export async function allocateLease<Module>(
+  module: string | URL,
+  options: AllocateOptions,
+  { connection, fabrics, fabric, signal, onReleased }: AllocationContext,
+): Promise<Lease<Module>> {
+  const { ttlMs = DEFAULT_TTL_MS, memory = DEFAULT_MEMORY_BYTES } = options;
+  signal.throwIfAborted();
+  const source = await untilAborted(findModule(module, options), signal);
+  let lease: Lease<Module> | undefined;
+  // The lease may be lost before it is opened here.
+  const early: ((opened: Lease<Module>) => void)[] = [];
+  const tell = (note: (opened: Lease<Module>) => void) =>
+    void (lease ? note(lease) : early.push(note));
+  const request = {
+    module: source.module,
+    ...(source.origin === undefined ? {} : { origin: source.origin }),
+    workers: options.workers ?? 1,
+    coresPerWorker: options.coresPerWorker ?? 1,
+    memoryBytes: fabrics.memoryFor(fabric, parseBytes(memory, "memory")),
+    slots: options.slots ?? DEFAULT_SLOTS,
+    polling: options.polling ?? null,
+    spinNs: options.spinNs ?? null,
+    loadTimeoutMs: options.loadTimeoutMs ?? DEFAULT_LOAD_TIMEOUT_MS,
+    ttlMs,
+    budget: options.budget ?? {},
+    fabric,
+  };
+  const listener: LeaseListener = {
+    lost: (message, how) => tell((opened) => opened.lose(message, how)),
+    disconnected: (message) => tell((opened) => opened.disconnected(message)),
+    workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
+    renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
+    revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
+    logged: (line) => tell((opened) => opened.term.logged(line)),
+    progressed: (report) => lease?.progressed(report),
+  };
+  const grant = await ask(connection, request, source, listener, options, signal);
+  let attachment: Attachment | undefined;
+  try {
+    const attaching = fabrics.attach(request, grant);
+    attachment = await untilAborted(attaching, signal, (late) => late.close());
+    lease = await Lease.open<Module>(
+      connection,
+      source.name,
+      grant.granted,
+      ttlMs,
+      fabric,
+      attachment,
+      onReleased,
+    );
+    signal.throwIfAborted();
+  } catch (error) {
+    if (!lease) attachment?.close();
+    const released = lease ? lease.release() : connection.release(grant.granted.lease);
+    // Whoever has given up waits for nothing.
+    if (signal.aborted) released.catch(() => {});
+    else await released;
+    throw explained(error, "the lease's memory cannot be opened");
+  }
+  if (options.onLog) lease.on("log", options.onLog);
+  for (const note of early) note(lease);
+  return lease;
+}
+
+/** Asks for the lease first: a node that has the package needs no more than that. */
+async function ask(
+  connection: NodeConnection,
+  request: AllocateRequest,
+  source: ModuleSource,
+  listener: LeaseListener,
+  { onProgress }: AllocateOptions,
+  signal: AbortSignal,
+): Promise<GrantedLease> {
+  for (let uploads = 0; ; uploads++) {
+    try {
+      return await connection.allocate(request, source.name, listener, signal);
+    } catch (error) {
+      if (!(error instanceof PackageUnknown) || !source.package || uploads === MAX_UPLOADS)
+        throw error;
+      await connection.packages.send(source.package, onProgress, signal);
+    }
+  }
+}

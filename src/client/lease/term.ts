@@ -1,0 +1,188 @@
+/** How long a lease lasts, as its holder sees it: renewals in the background, and the events of its life. */
+import { LeaseLost } from "../../base/errors.ts";
+import type { LogLine } from "../../protocol/messages.ts";
+import type { Usage } from "../../protocol/usage.ts";
+import {
+  EVENT_TYPES,
+  type LeaseEvent,
+  type LeaseEventOf,
+  requireListener,
+} from "../events/lease-event.ts";
+import { EventQueue } from "../events/event-queue.ts";
+import { notify } from "../../base/notify.ts";
+
+type Listener = (event: LeaseEvent) => void;
+
+/** What it needs of the node. */
+export interface TermNode {
+  renew(lease: number, ttlMs: number | null): void;
+  usage(lease: number, signal?: AbortSignal): Promise<Usage>;
+}
+
+/** A third of its time has passed when a lease is renewed: two renewals may come to nothing. */
+const RENEWALS_PER_TTL = 3;
+
+export class LeaseTerm {
+  readonly #node: TermNode;
+  readonly #lease: number;
+  readonly #listeners = new Map<LeaseEvent["type"], Set<Listener>>();
+  readonly #readers = new Set<EventQueue>();
+  /** By the monotonic clock, which nobody sets. */
+  #expiresAtMs: number;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #renewals: PromiseWithResolvers<void>[] = [];
+  #over: LeaseEvent | undefined;
+  /** When a revocation ends it, whatever is renewed; Infinity without one. */
+  #revokedAtMs = Infinity;
+
+  constructor(node: TermNode, lease: number, ttlMs: number, expiresInMs: number) {
+    this.#node = node;
+    this.#lease = lease;
+    this.#expiresAtMs = performance.now() + expiresInMs;
+    this.#renewEvery(ttlMs);
+  }
+
+  get expiresAt(): Date {
+    return wallClock(this.#expiresAtMs);
+  }
+
+  /** Whether the node has said when it takes the lease back. */
+  get endsSoon(): boolean {
+    return this.#revokedAtMs !== Infinity;
+  }
+
+  /**
+   * Why a call cannot be made any more that takes `needMs` (0: nobody knows), if it cannot. Only a revocation is certain: a lease
+   * that is renewed, or used, does not end at {@link expiresAt}.
+   */
+  refusal(needMs: number): LeaseLost | undefined {
+    // Calls of a lease that is over end with what ended it.
+    if (this.#revokedAtMs === Infinity || this.#over) return undefined;
+    const leftMs = Math.floor(this.#revokedAtMs - performance.now());
+    if (leftMs > 0 && needMs <= leftMs) return undefined;
+    const when = leftMs > 0 ? `takes the lease back in ${leftMs} ms` : `has taken the lease back`;
+    const need = leftMs > 0 ? `, and the call may take ${needMs} ms` : "";
+    const advice =
+      leftMs > 0
+        ? "take a new lease, or call with a deadlineMs or durationMs that is shorter"
+        : "take a new lease";
+    return new LeaseLost(`the node ${when}${need}; ${advice}`);
+  }
+
+  renew(ttlMs: number | null): Promise<void> {
+    if (this.#over) return Promise.reject(this.#overError());
+    const renewal = Promise.withResolvers<void>();
+    this.#renewals.push(renewal);
+    this.#node.renew(this.#lease, ttlMs);
+    if (ttlMs !== null) this.#renewEvery(ttlMs);
+    return renewal.promise;
+  }
+
+  async usage(signal?: AbortSignal): Promise<Usage> {
+    if (this.#over) throw this.#overError();
+    try {
+      return await this.#node.usage(this.#lease, signal);
+    } catch (error) {
+      // The node knows only that it is over, and what is lost may be the way to it.
+      throw this.#over && !signal?.aborted ? this.#overError() : error;
+    }
+  }
+
+  on<Type extends LeaseEvent["type"]>(
+    type: Type,
+    listener: (event: LeaseEventOf<Type>) => void,
+  ): () => void {
+    requireListener(type, listener, EVENT_TYPES);
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners);
+    listeners.add(listener as Listener);
+    return () => void listeners.delete(listener as Listener);
+  }
+
+  events(): AsyncGenerator<LeaseEvent, void> {
+    const queue = new EventQueue((ended) => this.#readers.delete(ended));
+    this.#readers.add(queue);
+    if (this.#over) queue.push(this.#over);
+    return queue;
+  }
+
+  // ---- what the node says ----
+
+  renewed(expiresInMs: number): void {
+    this.#expiresAtMs = performance.now() + expiresInMs;
+    this.#renewals.shift()?.resolve();
+    this.#emit({ type: "renewed", expiresAt: this.expiresAt });
+  }
+
+  revoking(deadlineInMs: number, message: string): void {
+    const deadlineMs = performance.now() + deadlineInMs;
+    this.#revokedAtMs = Math.min(this.#revokedAtMs, deadlineMs);
+    this.#expiresAtMs = Math.min(this.#expiresAtMs, deadlineMs);
+    this.#emit({ type: "revoking", deadline: wallClock(deadlineMs), message });
+  }
+
+  workerLost(worker: number, message: string): void {
+    this.#emit({ type: "worker-lost", worker, message });
+  }
+
+  logged({ worker, level, message, data, atMs, dropped }: LogLine): void {
+    this.#emit({
+      type: "log",
+      worker,
+      level,
+      message,
+      data: parsed(data),
+      at: new Date(atMs),
+      dropped,
+    });
+  }
+
+  /** It is over, for whatever reason. The first reason stays. */
+  end(event: LeaseEventOf<"lost"> | LeaseEventOf<"released">): void {
+    if (this.#over) return;
+    this.#over = event;
+    clearInterval(this.#timer);
+    for (const { promise, reject } of this.#renewals) {
+      promise.catch(() => {});
+      reject(this.#overError());
+    }
+    this.#renewals = [];
+    this.#emit(event);
+  }
+
+  #renewEvery(ttlMs: number): void {
+    clearInterval(this.#timer);
+    this.#timer = setInterval(
+      () => void this.renew(null).catch(() => {}),
+      Math.max(1, ttlMs / RENEWALS_PER_TTL),
+    );
+    // A lease that nobody calls keeps no program alive.
+    this.#timer.unref();
+  }
+
+  #emit(event: LeaseEvent): void {
+    // One listener cannot change what the next one hears.
+    Object.freeze(event);
+    for (const reader of [...this.#readers]) reader.push(event);
+    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) notify(listener, event);
+  }
+
+  #overError(): LeaseLost {
+    const why = this.#over?.type === "lost" ? this.#over.message : "the lease was released";
+    return new LeaseLost(`${why}; take a new lease`);
+  }
+}
+
+function wallClock(monotonicMs: number): Date {
+  return new Date(Date.now() + monotonicMs - performance.now());
+}
+
+/** What a function has logged is JSON, unless its process is damaged. */
+function parsed(json: string | null): unknown {
+  if (json === null) return undefined;
+  try {
+    return JSON.parse(json);
+  } catch {
+    return json;
+  }
+}

@@ -1,0 +1,17 @@
+/** The error that a map ends with. */
+import { ConnectionLost, LeaseLost, RfaasError, WorkerLost } from "../../base/errors.ts";
+
+/** It says which input it belongs to. Errors that many calls share, those of a loss, are left as they are and become its cause. */
+export function ofInput(error: unknown, index: number): unknown {
+  if (!(error instanceof RfaasError)) return error;
+  return Object.assign(ownError(error), { index });
+}
+
+function ownError(error: RfaasError): RfaasError {
+  const options = { cause: error };
+  if (error instanceof ConnectionLost)
+    return new ConnectionLost(error.worker, error, error.message, options);
+  if (error instanceof WorkerLost) return new WorkerLost(error.worker, error.message, options);
+  if (error instanceof LeaseLost) return new LeaseLost(error.message, options);
+  return error;
+}

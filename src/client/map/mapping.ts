@@ -1,0 +1,454 @@
+/**
+ * Many calls as one asynchronous iteration: inputs are taken while there is room, calls are kept in flight on all workers, results
+ * come in order or as they finish. Written by hand, since a generator would cost more than a call.
+ */
+import { DeadlineExceeded, OutOfLeaseMemory } from "../../base/errors.ts";
+import { ofInput } from "./failure.ts";
+import { type MapTerms, type Settled, type Source, termsOf } from "./options.ts";
+import type { MapShape } from "./shape.ts";
+import { MapSource } from "./source.ts";
+import type { MapItem, Station, StationOwner } from "./station.ts";
+import { Stations } from "./stations.ts";
+import type { MapOptions } from "../options/call-options.ts";
+import { mayRunAgain } from "../failures/retry.ts";
+import { Ring } from "./ring.ts";
+import type { LeaseParts } from "../calls/submission.ts";
+import { onAbort, reasonOf, throwIfAborted } from "../../base/waiting.ts";
+import type { WorkerLane } from "../calls/worker-lane.ts";
+
+/** Inputs that are taken ahead of their results, for each call that may be in flight: a slow one holds up few others. */
+const AHEAD_PER_CALL = 4;
+/** Results may be ready one after another for long: timers and sockets wait no longer than this. */
+const GIVE_WAY_NS = 200_000;
+/** Where results follow each other faster than this, the next few are waited for on the spot: a turn of the event loop costs more. */
+const QUICK_NS = 10_000;
+const QUICK_WAIT_MS = 1;
+/** The clock is read once in so many results. */
+const RESULTS_PER_CLOCK = 64;
+
+type Step<Yielded> = IteratorResult<Yielded, undefined>;
+const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** What a map works with while it runs. */
+interface Running<Value, Result> {
+  readonly terms: MapTerms;
+  readonly stations: Stations<Value, Result>;
+  readonly source: MapSource<Value>;
+  /** In order: all that were taken and not yielded. Else those of them that are done. */
+  readonly items: Ring<MapItem<Value, Result>>;
+  readonly maxAhead: number;
+}
+
+export class Mapping<Value, Result, Yielded = Result>
+  implements AsyncIterableIterator<Yielded, undefined>, StationOwner<Value, Result>
+{
+  readonly #leases: readonly LeaseParts[];
+  readonly #name: string;
+  readonly #values: Source<Value>;
+  readonly #shape: MapShape<Value, Result>;
+  readonly #options: MapOptions;
+  #running: Running<Value, Result> | undefined;
+  #over = false;
+  #closed: Promise<void> | undefined;
+  /** To be thrown at whoever asks next. */
+  #failure: { error: unknown } | undefined;
+
+  /** The next input's number. */
+  #index = 0;
+  /** Inputs that were taken and not yielded. */
+  #ahead = 0;
+  #inFlight = 0;
+  /** Items for another attempt. */
+  readonly #again: MapItem<Value, Result>[] = [];
+
+  #waiters: PromiseWithResolvers<Step<Yielded>>[] = [];
+  /** Calls are being started or looked at: what ends meanwhile is seen to afterwards. */
+  #busy = false;
+  #following = false;
+  #givingWay = false;
+  #yielded = 0;
+  #yieldedAtLook = 0;
+  #lookedNs = 0;
+  #turnedNs = 0;
+  #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
+  #onDrained: (() => void) | undefined;
+  #endHearing: () => void = () => {};
+
+  constructor(
+    leases: readonly LeaseParts[],
+    name: string,
+    values: Source<Value>,
+    shape: MapShape<Value, Result>,
+    options: MapOptions,
+  ) {
+    this.#leases = leases;
+    this.#name = name;
+    this.#values = values;
+    this.#shape = shape;
+    this.#options = options;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<Step<Yielded>> {
+    if (this.#over) return this.#afterEnd();
+    let running = this.#running;
+    if (running === undefined)
+      try {
+        running = this.#open();
+      } catch (error) {
+        this.#over = true;
+        return Promise.reject(error);
+      }
+    if (this.#waiters.length === 0 && !this.#givingWay) {
+      this.#fill(running);
+      if (running.items.first?.done !== true) this.#look(running);
+      const { first } = running.items;
+      if (first?.done === true && this.#canYield(first, running) && !this.#mustGiveWay())
+        return Promise.resolve(this.#take(running));
+    }
+    const waiter = Promise.withResolvers<Step<Yielded>>();
+    this.#waiters.push(waiter);
+    this.#progress();
+    return waiter.promise;
+  }
+
+  /** Takes no more inputs, and resolves when the calls in flight have ended. */
+  async return(): Promise<Step<Yielded>> {
+    await this.#close();
+    return OVER;
+  }
+
+  /** @internal A call has come to its end. */
+  ended(station: Station<Value, Result>, bytes: number, error: unknown): void {
+    const { stations, terms } = this.#running!;
+    const item = station.item!;
+    station.item = undefined;
+    this.#inFlight--;
+    if (station.abandoned) station.leaveBuffers();
+    if (this.#over) {
+      if (this.#inFlight === 0) this.#onDrained?.();
+      return;
+    }
+    if (error === undefined) this.#read(item, station, bytes);
+    else if (item.attempt < terms.retries && !station.abandoned && mayRunAgain(error)) {
+      item.attempt++;
+      item.failedOn = station.lane;
+      this.#again.push(item);
+    } else this.#fail(item, error, false);
+    stations.giveBack(station);
+    if (this.#waiters.length > 0) this.#progress();
+  }
+
+  #open(): Running<Value, Result> {
+    const { signal } = this.#options;
+    const slots = this.#leases.flatMap((lease) => lease.lanes.map(() => lease.slots));
+    const terms = termsOf(this.#options, slots);
+    throwIfAborted(signal);
+    const maxAhead = AHEAD_PER_CALL * terms.concurrency;
+    this.#running = {
+      terms,
+      stations: new Stations(this, this.#leases, this.#name, terms),
+      source: new MapSource(this.#values, () => this.#progress()),
+      // One more for an error that belongs to no input.
+      items: new Ring(maxAhead + 1),
+      maxAhead,
+    };
+    if (signal) this.#endHearing = onAbort(signal, () => this.#aborted());
+    this.#turnedNs = Bun.nanoseconds();
+    return this.#running;
+  }
+
+  // ---- from inputs to calls ----
+
+  /** Starts as many calls as there is room for. */
+  #fill(running: Running<Value, Result>): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    const { stations, source, maxAhead } = running;
+    for (;;) {
+      const again = this.#again[0];
+      if (again === undefined && (source.exhausted || this.#ahead >= maxAhead)) break;
+      const station = stations.take(again);
+      if (station === undefined) break;
+      if (again !== undefined) this.#again.shift();
+      const item = again ?? this.#pull(running);
+      if (item === undefined) {
+        stations.giveBack(station);
+        break;
+      }
+      this.#start(item, station, running);
+    }
+    if (stations.size === 0) this.#strand(running);
+    this.#busy = false;
+  }
+
+  #pull(running: Running<Value, Result>): MapItem<Value, Result> | undefined {
+    const { source } = running;
+    try {
+      return source.take() ? this.#newItem(source.value, running) : undefined;
+    } catch (error) {
+      this.#fail(this.#newItem(undefined as Value, running), error, true);
+      return undefined;
+    }
+  }
+
+  #newItem(value: Value, { items, terms }: Running<Value, Result>): MapItem<Value, Result> {
+    const item: MapItem<Value, Result> = {
+      index: this.#index++,
+      value,
+      attempt: 0,
+      failedOn: undefined,
+      startedNs: 0,
+      done: false,
+      failed: false,
+      fatal: false,
+      result: undefined,
+      error: undefined,
+    };
+    this.#ahead++;
+    if (terms.ordered) items.push(item);
+    return item;
+  }
+
+  #start(
+    item: MapItem<Value, Result>,
+    station: Station<Value, Result>,
+    { stations, terms }: Running<Value, Result>,
+  ): void {
+    const { lease } = station;
+    const refused = lease.term.endsSoon
+      ? lease.term.refusal(terms.durationMs || terms.deadlineMs)
+      : undefined;
+    if (refused) {
+      stations.giveBack(station);
+      if (stations.leave(lease, refused)) this.#again.unshift(item);
+      else this.#fail(item, refused, false);
+      return;
+    }
+    try {
+      this.#shape.load(item.value, station);
+    } catch (error) {
+      if (error instanceof OutOfLeaseMemory && stations.retire(station)) this.#again.unshift(item);
+      else this.#fail(item, error, true);
+      return;
+    }
+    if (terms.deadlineMs > 0) this.#startClock(item, terms.deadlineMs);
+    station.begin(item);
+    this.#inFlight++;
+    try {
+      station.lane.submit(station);
+    } catch (error) {
+      station.end(0, error);
+    }
+  }
+
+  /** No worker takes calls any more: what is left cannot be done. */
+  #strand(running: Running<Value, Result>): void {
+    const { stations, source } = running;
+    for (const item of this.#again.splice(0)) this.#fail(item, stations.loss, true);
+    if (source.exhausted) return;
+    void source.close().catch(() => {});
+    this.#fail(this.#newItem(undefined as Value, running), stations.loss, true);
+  }
+
+  // ---- from calls to results ----
+
+  #read(item: MapItem<Value, Result>, station: Station<Value, Result>, bytes: number): void {
+    try {
+      item.result = this.#shape.result(item.value, item.index, station, bytes);
+    } catch (error) {
+      return this.#fail(item, error, true);
+    }
+    this.#finish(item);
+  }
+
+  #fail(item: MapItem<Value, Result>, error: unknown, fatal: boolean): void {
+    item.failed = true;
+    item.fatal = fatal;
+    item.error = error;
+    this.#finish(item);
+  }
+
+  #finish(item: MapItem<Value, Result>): void {
+    const { terms, items } = this.#running!;
+    item.done = true;
+    if (!terms.ordered) items.push(item);
+  }
+
+  #canYield(item: MapItem<Value, Result>, { terms }: Running<Value, Result>): boolean {
+    return !item.failed || (terms.settled && !item.fatal);
+  }
+
+  #take({ items, terms }: Running<Value, Result>): IteratorYieldResult<Yielded> {
+    const item = items.shift()!;
+    this.#ahead--;
+    this.#yielded++;
+    // Which of the two it is was promised where the map was made.
+    const value = (terms.settled ? settled(item) : item.result) as Yielded;
+    return { done: false, value };
+  }
+
+  /** Ends the calls that have an answer, and starts others in their place. */
+  #look(running: Running<Value, Result>): void {
+    this.#busy = true;
+    this.#harvest();
+    if (running.items.first?.done !== true && this.#inFlight > 0 && this.#isQuick()) {
+      this.#busiest()?.awaitHalf(QUICK_WAIT_MS);
+      this.#harvest();
+    }
+    this.#busy = false;
+    this.#fill(running);
+  }
+
+  #harvest(): void {
+    for (const { lanes } of this.#leases) for (const lane of lanes) lane.harvest();
+  }
+
+  /** Whether the results since the last look came fast. */
+  #isQuick(): boolean {
+    const nowNs = Bun.nanoseconds();
+    const quick = nowNs - this.#lookedNs < QUICK_NS * (this.#yielded - this.#yieldedAtLook);
+    this.#lookedNs = nowNs;
+    this.#yieldedAtLook = this.#yielded;
+    return quick;
+  }
+
+  #busiest(): WorkerLane | undefined {
+    let busiest: WorkerLane | undefined;
+    for (const { lanes } of this.#leases)
+      for (const lane of lanes)
+        if (busiest === undefined || lane.load > busiest.load) busiest = lane;
+    return busiest;
+  }
+
+  // ---- whoever waits ----
+
+  #progress(): void {
+    const running = this.#running;
+    if (running === undefined || this.#busy || this.#givingWay || this.#over) return;
+    this.#fill(running);
+    const { items, source } = running;
+    while (this.#waiters.length > 0) {
+      const { first } = items;
+      if (first?.done !== true) break;
+      if (!this.#canYield(first, running)) return this.#failWith(ofInput(first.error, first.index));
+      this.#waiters.shift()!.resolve(this.#take(running));
+      this.#fill(running);
+    }
+    if (this.#waiters.length > 0 && source.exhausted && this.#ahead === 0) void this.#close();
+    this.#follow(this.#waiters.length > 0 && this.#inFlight > 0);
+  }
+
+  #follow(wanted: boolean): void {
+    if (wanted === this.#following) return;
+    this.#following = wanted;
+    for (const { reactor } of this.#leases) {
+      if (wanted) reactor.follow();
+      else reactor.rest();
+    }
+  }
+
+  #mustGiveWay(): boolean {
+    if (this.#yielded % RESULTS_PER_CLOCK !== 0) return false;
+    if (Bun.nanoseconds() - this.#turnedNs < GIVE_WAY_NS) return false;
+    this.#givingWay = true;
+    setImmediate(() => {
+      this.#givingWay = false;
+      this.#turnedNs = Bun.nanoseconds();
+      this.#progress();
+    });
+    return true;
+  }
+
+  #startClock(item: MapItem<Value, Result>, deadlineMs: number): void {
+    if (item.startedNs === 0) item.startedNs = Bun.nanoseconds();
+    this.#deadlineTimer ??= setTimeout(() => this.#heedDeadlines(deadlineMs), deadlineMs);
+  }
+
+  #heedDeadlines(deadlineMs: number): void {
+    this.#deadlineTimer = undefined;
+    this.#busy = true;
+    let nextMs = deadlineMs;
+    for (const station of [...this.#running!.stations]) {
+      if (station.done) continue;
+      const leftMs = station.remainingMs();
+      if (leftMs <= 0) station.lane.giveUp(station, new DeadlineExceeded(deadlineMs));
+      else nextMs = Math.min(nextMs, leftMs);
+    }
+    this.#busy = false;
+    if (this.#inFlight > 0)
+      this.#deadlineTimer = setTimeout(() => this.#heedDeadlines(deadlineMs), Math.ceil(nextMs));
+    this.#progress();
+  }
+
+  // ---- the end ----
+
+  #aborted(): void {
+    this.#failWith(reasonOf(this.#options.signal!));
+    this.#giveUp(() => true);
+  }
+
+  #failWith(error: unknown): void {
+    if (this.#over) return;
+    this.#failure = { error };
+    void this.#close().catch(() => {});
+  }
+
+  #afterEnd(): Promise<Step<Yielded>> {
+    const step = (): Step<Yielded> => {
+      const failure = this.#failure;
+      this.#failure = undefined;
+      if (failure) throw failure.error;
+      return OVER;
+    };
+    return this.#close().then(step, (error) => {
+      if (this.#failure) return step();
+      throw error;
+    });
+  }
+
+  #close(): Promise<void> {
+    if (this.#closed) return this.#closed;
+    this.#over = true;
+    this.#closed = this.#running ? this.#windUp(this.#running) : Promise.resolve();
+    const waiters = this.#waiters.splice(0);
+    for (const { resolve } of waiters) resolve(this.#afterEnd());
+    return this.#closed;
+  }
+
+  async #windUp({ source, stations }: Running<Value, Result>): Promise<void> {
+    try {
+      const closed = source.close();
+      closed.catch(() => {});
+      this.#giveUp(({ slot }) => slot < 0);
+      if (this.#inFlight > 0) {
+        const drained = new Promise<void>((resolve) => (this.#onDrained = resolve));
+        this.#follow(true);
+        await drained;
+      }
+      await closed;
+    } finally {
+      this.#follow(false);
+      clearTimeout(this.#deadlineTimer);
+      this.#endHearing();
+      stations.close();
+    }
+  }
+
+  #giveUp(which: (station: Station<Value, Result>) => boolean): void {
+    for (const station of [...this.#running!.stations])
+      if (!station.done && which(station))
+        station.lane.giveUp(station, this.#options.signal?.reason ?? new Error("not wanted"));
+  }
+}
+
+function settled<Value, Result>(item: MapItem<Value, Result>): Settled<Result> {
+  const { index } = item;
+  // It is done, and has not failed.
+  return item.failed
+    ? { status: "rejected", index, reason: item.error }
+    : { status: "fulfilled", index, value: item.result as Result };
+}

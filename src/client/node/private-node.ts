@@ -1,0 +1,107 @@
+/** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
+import { EnvironmentError, NodeUnreachable } from "../../base/errors.ts";
+import type { VerbsOptions } from "../../fabric/registry.ts";
+import { childEnvironment, selfCommand } from "../../base/process.ts";
+import type { FabricName } from "../../protocol/messages.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { NodeConnection } from "./connection.ts";
+import type { Patience } from "../../base/waiting.ts";
+
+export interface EmbeddedNodeOptions {
+  /** Cores to lease; default: what affinity mask and cgroup leave. */
+  cores?: number;
+  memoryBytes?: number;
+  /** Host processes kept ready; default 1. */
+  prewarm?: number;
+  fabric: FabricName;
+  verbs: VerbsOptions;
+}
+
+export interface EmbeddedNode {
+  connection: NodeConnection;
+  /** Resolves when its process is gone, once the connection was closed; one that does not end by itself is killed. */
+  ended(): Promise<void>;
+}
+
+/** A node ends its hosts first; one that takes longer hangs. */
+const END_LIMIT_MS = 5000;
+
+/** One whose connection broke at start has ended, or is about to. */
+const EXIT_GRACE_MS = 1000;
+
+/** Starts a private node. Throws {@link NodeUnreachable} when it does not come up; then it is gone. */
+export async function startEmbeddedNode(
+  options: EmbeddedNodeOptions,
+  patience: Patience,
+): Promise<EmbeddedNode> {
+  const args = ["__node", "--parent", String(process.pid)];
+  if (options.cores !== undefined) args.push("--cores", String(options.cores));
+  if (options.memoryBytes !== undefined) args.push("--memory", String(options.memoryBytes));
+  if (options.prewarm !== undefined) args.push("--prewarm", String(options.prewarm));
+
+  args.push("--fabric", options.fabric);
+  if (options.fabric === "verbs") args.push(...verbsFlags(options.verbs));
+
+  const ended = Promise.withResolvers<never>();
+  ended.promise.catch(() => {});
+  let child: Bun.Subprocess;
+  let command: string[] = [];
+  try {
+    command = selfCommand(args);
+    child = Bun.spawn(command, {
+      stdio: ["ignore", 2, 2, "pipe"],
+      env: childEnvironment(),
+      onExit: (_, exitCode, signal) =>
+        ended.reject(
+          new NodeUnreachable(
+            "private",
+            `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`,
+          ),
+        ),
+    });
+  } catch (cause) {
+    // Nothing was tried yet: the message says it all.
+    if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
+    throw new NodeUnreachable(
+      "private",
+      `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}`,
+      { cause },
+    );
+  }
+  child.unref();
+  let connection: NodeConnection;
+  try {
+    connection = await NodeConnection.adopt(
+      child.stdio[3] as unknown as number,
+      [options.fabric],
+      ended.promise,
+      patience,
+    );
+  } catch (error) {
+    // A connection breaks a moment before its process is known to have ended; that says more.
+    await ending(child, patience.signal?.aborted ? 0 : EXIT_GRACE_MS);
+    if (child.signalCode === "SIGKILL") throw error;
+    return await ended.promise;
+  }
+  return {
+    connection,
+    ended: () => ending(child, END_LIMIT_MS),
+  };
+}
+
+/** Resolves when the process is gone; it is killed when that takes too long. */
+async function ending(child: Bun.Subprocess, limitMs: number): Promise<void> {
+  child.ref();
+  const overdue = setTimeout(() => child.kill("SIGKILL"), limitMs);
+  await child.exited;
+  clearTimeout(overdue);
+}
+
+function verbsFlags({ device, ibPort, gidIndex, inlineMax }: VerbsOptions): string[] {
+  const flags: string[] = [];
+  if (device !== undefined) flags.push("--device", device);
+  if (ibPort !== undefined) flags.push("--ib-port", String(ibPort));
+  if (gidIndex !== undefined) flags.push("--gid-index", String(gidIndex));
+  if (inlineMax !== undefined) flags.push("--inline-max", String(inlineMax));
+  return flags;
+}

@@ -1,0 +1,62 @@
+import { Type } from "@sinclair/typebox";
+import { dieWithParent } from "../../../ffi/system.ts";
+import { watchDescriptor } from "../../control/watch-descriptor.ts";
+import { Agent } from "../../executor/agent/agent.ts";
+import { PackageStore } from "../../executor/packages/store.ts";
+import { OWNER } from "../../executor/admission/identity.ts";
+import { planCpus } from "../../executor/machine/cores.ts";
+import { defaultOffer, machineLimits } from "../../executor/machine/limits.ts";
+import { offerFabrics } from "../../fabric/registry.ts";
+import type { Command } from "../shared/command.ts";
+import { log } from "../shared/log.ts";
+import { fabricFlags, fabricOptions, readFabric } from "../shared/fabric-options.ts";
+import { readOptions, whole } from "../shared/options.ts";
+
+const Options = Type.Object({
+  parent: whole(1, 2 ** 31),
+  cores: Type.Optional(whole(1, 1024)),
+  memory: Type.Optional(whole(1, Number.MAX_SAFE_INTEGER)),
+  prewarm: Type.Optional(whole(0, 1024)),
+  ...fabricOptions,
+});
+
+/** A node for one client, which started it and is at the other end of descriptor 3. */
+export const privateNode: Command = {
+  usage: "__node",
+  summary: "a node for the one client that started it",
+  description: "",
+  options: [
+    { flag: "--parent <pid>", description: "the client to die with" },
+    { flag: "--cores <n>", description: "cores to lease" },
+    { flag: "--memory <bytes>", description: "memory to lease" },
+    { flag: "--prewarm <n>", description: "hosts to keep ready" },
+    ...fabricFlags,
+  ],
+  examples: [],
+  hidden: true,
+  async run(_args, raw) {
+    const options = readOptions(Options, raw);
+    const { parent, cores, memory, prewarm } = options;
+    const { fabric, verbs } = readFabric(options);
+    if (!dieWithParent(parent)) process.exit(0);
+    // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
+    process.on("SIGINT", () => {});
+    const limits = machineLimits();
+    const usual = defaultOffer(limits);
+    const agent = new Agent({
+      cpus: planCpus(cores ?? usual.cores, limits.cpus),
+      memoryBytes: memory ?? usual.memoryBytes,
+      polling: "adaptive",
+      fabrics: offerFabrics(fabric, verbs),
+      prewarm: prewarm ?? 1,
+      packages: new PackageStore(),
+      identify: () => OWNER,
+      log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
+    });
+    const client = agent.newClient(() => {
+      agent.stop();
+      void agent.drain(0).then(() => process.exit(0));
+    });
+    await watchDescriptor(3, client.handler());
+  },
+};

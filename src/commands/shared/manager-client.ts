@@ -1,0 +1,107 @@
+/** A manager's HTTP interface, as commands use it. */
+import { NodeUnreachable, ProtocolError, TokenRefused, UsageError } from "../../base/errors.ts";
+
+/** How long a manager may take to begin an answer, */
+const ANSWER_LIMIT_MS = 5_000;
+/** and how long to end it: a bill may be long. */
+const WHOLE_LIMIT_MS = 60_000;
+
+export const managerFlags = [
+  { flag: "--http <url>", description: "the manager's HTTP interface (default: $RFAAS_HTTP)" },
+  { flag: "--token <token>", description: "what it is asked with (default: $RFAAS_TOKEN)" },
+] as const;
+
+/** Where the options, or else the environment, say that the manager is; undefined when they do not. */
+export function managerAt(options: {
+  http?: string | number | undefined;
+  token?: string | number | undefined;
+}): ManagerClient | undefined {
+  const url = String(options.http ?? process.env["RFAAS_HTTP"] ?? "");
+  const token = String(options.token ?? process.env["RFAAS_TOKEN"] ?? "");
+  return url === "" ? undefined : new ManagerClient(url, token || undefined);
+}
+
+export class ManagerClient {
+  readonly #url: URL;
+  readonly #token: string | undefined;
+
+  /** `url` may leave out `http://`. Throws {@link UsageError}. */
+  constructor(url: string, token?: string) {
+    const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(url) ? url : `http://${url}`;
+    if (!/^https?:/i.test(whole) || !URL.canParse(whole))
+      throw new UsageError(
+        `--http must be a URL such as http://10.0.0.1:7801; it is ${JSON.stringify(url)}`,
+      );
+    this.#url = new URL(whole);
+    this.#token = token;
+  }
+
+  /**
+   * The text of the answer.
+   *
+   * @throws {NodeUnreachable} when nobody answers, {@link TokenRefused}, {@link UsageError} for a request that is wrong, and
+   * {@link ProtocolError} for whatever else is not as it should be.
+   */
+  async ask(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<string> {
+    const { status, text } = await this.#exchange(method, path, body);
+    if (status < 300) return text;
+    const message = messageIn(text);
+    if (message === undefined)
+      throw new ProtocolError(
+        `${this.#url.origin} answered ${status} and no reason; is it the --http address of an rfaas manager?`,
+      );
+    if (status === 401 || status === 403) throw new TokenRefused("refused", message);
+    if (status < 500) throw new UsageError(message);
+    throw new ProtocolError(`the manager cannot answer: ${message}`);
+  }
+
+  async #exchange(
+    method: string,
+    path: string,
+    body: unknown,
+  ): Promise<{ status: number; text: string }> {
+    const { origin } = this.#url;
+    const limit = new AbortController();
+    const hung = new Error(`it has not answered within ${ANSWER_LIMIT_MS / 1000} s`);
+    let timer = setTimeout(() => limit.abort(hung), ANSWER_LIMIT_MS);
+    try {
+      const response = await fetch(new URL(path, this.#url), {
+        method,
+        headers: {
+          ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        // A token is for this manager, not for where it may send us.
+        redirect: "manual",
+        signal: limit.signal,
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      clearTimeout(timer);
+      timer = setTimeout(() => limit.abort(new Error("its answer does not end")), WHOLE_LIMIT_MS);
+      return { status: response.status, text: await response.text() };
+    } catch (error) {
+      if (limit.signal.aborted)
+        throw new NodeUnreachable(
+          origin,
+          `the manager at ${origin} hangs: ${(limit.signal.reason as Error).message}; see its log, and whether it runs`,
+          { cause: error },
+        );
+      throw new NodeUnreachable(
+        origin,
+        `no manager answers at ${origin}: ${(error as Error).message}; start it with rfaas manager --http HOST:PORT, or correct --http`,
+        { cause: error },
+      );
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function messageIn(text: string): string | undefined {
+  try {
+    const { error } = JSON.parse(text) as { error?: { message?: unknown } };
+    return typeof error?.message === "string" ? error.message : undefined;
+  } catch {
+    return undefined;
+  }
+}

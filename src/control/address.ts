@@ -1,0 +1,123 @@
+/** Where a node or a manager is: a Unix socket path or a TCP host and port. The one reader of addresses. */
+import { isIPv4, isIPv6 } from "node:net";
+import { join } from "node:path";
+import { domainToASCII } from "node:url";
+import { UsageError } from "../base/errors.ts";
+
+export type Address = { kind: "unix"; path: string } | { kind: "tcp"; host: string; port: number };
+
+/** What the kernel takes as the path of a socket, in bytes. */
+export const MAX_SOCKET_PATH_BYTES = 107;
+const MAX_HOST_LENGTH = 253;
+/** Characters that a terminal does not show. */
+const UNSEEN = /[\p{Cc}\p{Cf}]/u;
+const HOST_NAME = /^[A-Za-z0-9_](?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*\.?$/;
+
+/** Where `rfaas serve` listens, and `--node` looks, when nothing else is said. */
+export function defaultAddress(): Address {
+  const runtime = process.env["XDG_RUNTIME_DIR"];
+  const folder = runtime
+    ? join(runtime, "rfaas")
+    : join("/tmp", `rfaas-${process.getuid?.() ?? 0}`);
+  return { kind: "unix", path: join(folder, "node.sock") };
+}
+
+/**
+ * Reads an address:
+ *
+ * - a socket path, at most 107 bytes long: whatever has a slash or ends with `.sock`, also as `unix:PATH`;
+ * - `HOST:PORT`; a name outside ASCII becomes what DNS has in its place;
+ * - `[IPV6]:PORT`, with a scope `[fe80::1%eth0]:PORT`; without brackets where the text can be read in one way only.
+ *
+ * @throws {UsageError} on anything else; it quotes the text and says what is wrong with it
+ */
+export function parseAddress(text: string): Address {
+  const read = readAddress(text);
+  if (typeof read !== "string") return read;
+  const quoted = UNSEEN.test(text) ? JSON.stringify(text) : `"${text}"`;
+  throw new UsageError(
+    `${quoted} is no address: ${read}; give a socket path (/run/rfaas.sock) or HOST:PORT`,
+  );
+}
+
+/** As {@link parseAddress} reads it. An address without a scheme, IPv6 in brackets. */
+export function formatAddress(address: Address): string {
+  if (address.kind === "unix") return address.path;
+  return address.host.includes(":")
+    ? `[${address.host}]:${address.port}`
+    : `${address.host}:${address.port}`;
+}
+
+/** The address, or what is wrong with the text. */
+function readAddress(text: string): Address | string {
+  if (text === "") return "it is empty";
+  // Of the shell, an editor or a file, and meant by nobody.
+  if (UNSEEN.test(text) || text !== text.trim())
+    return "there is a space around it or a control character in it";
+  if (text.startsWith("unix://") && !text.startsWith("unix:///"))
+    return "after unix:// comes a path from the root";
+  if (text.startsWith("unix:")) {
+    const path = text.replace(/^unix:(\/\/)?/, "");
+    // Written so that it is read as a path without the scheme, too.
+    return readPath(/\/|\.sock$/.test(path) ? path : `./${path}`);
+  }
+  const isPath = text.includes("/") || text.endsWith(".sock") || text.startsWith("@");
+  // A path of ours could begin so, but nobody means it.
+  const [, scheme, rest] = /^([^\\/]*?:)(.*)$/s.exec(text) ?? [];
+  if (scheme !== undefined && (isPath || rest!.startsWith("\\")))
+    return `nothing is reached by "${scheme}" here`;
+  return isPath ? readPath(text) : readHostAndPort(text);
+}
+
+function readPath(path: string): Address | string {
+  const name = path.split("/").at(-1)!;
+  if (name === "" || name === "." || name === "..") return "it names no file";
+  if (/^[^/]*:/.test(path))
+    return "what is before its colon looks like a scheme; begin the path with ./";
+  if (path.startsWith("@")) return "sockets without a file belong to nobody, so none is used";
+  if (path.startsWith("~"))
+    return "the shell has left the ~ as it is; write the folder's name, or $HOME";
+  const bytes = Buffer.byteLength(path);
+  if (bytes > MAX_SOCKET_PATH_BYTES)
+    return `the path has ${bytes} bytes and a socket's has at most ${MAX_SOCKET_PATH_BYTES}`;
+  return { kind: "unix", path };
+}
+
+function readHostAndPort(text: string): Address | string {
+  const [, bracketed, plain = "", digits] = /^(?:\[(.*)\]|(.*)):([^:\]]*)$/s.exec(text) ?? [];
+  if (digits === undefined) return "it has no port";
+  const port = Number(digits);
+  if (!/^\d{1,5}$/.test(digits) || port > 65535)
+    return `"${digits}" is no port: a whole number up to 65535`;
+  const host = bracketed === undefined ? readPlainHost(plain, text) : readBracketed(bracketed);
+  return "wrong" in host ? host.wrong : { kind: "tcp", host: host.host, port };
+}
+
+type Host = { host: string } | { wrong: string };
+
+function readBracketed(inside: string): Host {
+  return isScoped(inside) ? { host: inside } : { wrong: `"${inside}" is no IPv6 address` };
+}
+
+function readPlainHost(host: string, text: string): Host {
+  if (host === "")
+    return { wrong: "it has no host; 0.0.0.0 or [::] stand for all of this machine" };
+  if (host.includes(":")) {
+    if (!isScoped(host)) return { wrong: `"${host}" is no host` };
+    return isIPv6(text) && !host.includes("%")
+      ? { wrong: "where the port begins cannot be told; put the IPv6 address in brackets" }
+      : { host };
+  }
+  if (/^[\d.]+$/.test(host))
+    return isIPv4(host) ? { host } : { wrong: `"${host}" is no IPv4 address` };
+  const ascii = /^[\x21-\x7e]+$/.test(host) ? host : domainToASCII(host);
+  return ascii.length <= MAX_HOST_LENGTH && HOST_NAME.test(ascii)
+    ? { host: ascii }
+    : { wrong: `"${host}" is no host's name` };
+}
+
+/** An IPv6 address, with or without the interface that a link-local one needs. */
+function isScoped(address: string): boolean {
+  const [plain = "", scope = "lo", ...more] = address.split("%");
+  return isIPv6(plain) && /^[A-Za-z0-9_.-]{1,15}$/.test(scope) && more.length === 0;
+}

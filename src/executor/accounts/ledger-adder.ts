@@ -1,0 +1,267 @@
+/**
+ * Adds what leases use to the manager's counters, by remote atomics. A row of counters is one lease's; an add brings what came
+ * since the last. Wherever that does not work, now or any more, the leases are reported by message, so nothing depends on it.
+ */
+import { COUNTERS_PER_ROW } from "../../../ffi/counters.ts";
+import { LINK_FAILURE, type LinkState } from "../../../ffi/verbs.ts";
+import { linkProblem } from "../../fabric/verbs/connection-errors.ts";
+import type { CountersOffer } from "../../protocol/manager-messages.ts";
+import { USAGE_COUNTERS, type Usage } from "../../protocol/usage.ts";
+
+/** A connection to rows of counters; `Adder` is one. */
+export interface AddLink {
+  readonly state: LinkState & { rows: number };
+  /** Begins adds to a row, and says how many; null when it cannot now. */
+  add(row: number, deltas: Float64Array<ArrayBuffer>): number | null;
+  completed(): number;
+  close(): void;
+}
+
+export interface LedgerAdderEvents {
+  /** Begins to connect. */
+  connect(to: CountersOffer): AddLink;
+  /** The manager is to set counters aside. */
+  ask(): void;
+  /** The manager is to read the row for the lease from now on, beginning with zeros. */
+  bind(row: number, lease: string): void;
+  /** All leases that go on are reported by message again. */
+  fellBack(): void;
+  log(level: "info" | "warn", message: string): void;
+}
+
+/** How often to look at what is under way, and at a connection with nothing under way. */
+const BUSY_INTERVAL_MS = 10;
+const IDLE_INTERVAL_MS = 100;
+/** Adds that are not done by then never will be. */
+const ADD_LIMIT_MS = 1_000;
+const FIRST_DELAY_MS = 1_000;
+const MAX_DELAY_MS = 60_000;
+/** A longer sum takes several adds; being a power of two, they leave no fraction behind. */
+const MOST_IN_AN_ADD = 2 ** 53;
+
+interface Row {
+  row: number;
+  /** Whether the manager reads it for this lease. */
+  bound: boolean;
+  /** What was added so far. */
+  added: Float64Array<ArrayBuffer>;
+  usage: Usage | undefined;
+}
+
+export class LedgerAdder {
+  readonly #events: LedgerAdderEvents;
+  readonly #leases = new Map<string, Row>();
+  /** Rows whose lease has ended, until the adds to them that were under way are done. */
+  #closing: { row: number; after: number }[] = [];
+  #free: number[] = [];
+  readonly #deltas = new Float64Array(new ArrayBuffer(8 * COUNTERS_PER_ROW));
+  #link: AddLink | undefined;
+  /**
+   * The last connection, of no more use. Whoever has none does not hear that the device is to be removed, and holds it up; and the
+   * removal of a device shows as a lost connection first.
+   */
+  #retired: AddLink | undefined;
+  #where = "";
+  #ready = false;
+  #posted = 0;
+  #completed = 0;
+  #progressAtMs = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #delayMs = FIRST_DELAY_MS;
+  #complaint = "";
+
+  constructor(events: LedgerAdderEvents) {
+    this.#events = events;
+  }
+
+  /** Adds begun and done over the present connection. */
+  get adds(): { posted: number; completed: number } {
+    return { posted: this.#posted, completed: this.#completed };
+  }
+
+  get connected(): boolean {
+    return this.#ready;
+  }
+
+  /** The manager is there: asks it for counters. */
+  start(): void {
+    this.stop();
+    this.#delayMs = FIRST_DELAY_MS;
+    this.#complaint = "";
+    this.#events.ask();
+  }
+
+  /** The manager has set counters aside. */
+  offered(to: CountersOffer): void {
+    this.#disconnect();
+    this.#where = `${to.address}:${to.port}`;
+    try {
+      this.#link = this.#events.connect(to);
+    } catch (error) {
+      return this.#failed((error as Error).message);
+    }
+    this.#schedule(BUSY_INTERVAL_MS);
+  }
+
+  /** The manager has none. */
+  declined(reason: string): void {
+    this.#complain("info", `the manager's ledger is told by message: ${reason}`);
+    this.#askLater();
+  }
+
+  /** The manager has a first report of a lease that goes on: from now on it can have a row. */
+  begin(lease: string): void {
+    if (!this.#ready || this.#leases.has(lease)) return;
+    const row = this.#free.pop();
+    if (row === undefined) return;
+    const added = new Float64Array(new ArrayBuffer(8 * COUNTERS_PER_ROW));
+    this.#leases.set(lease, { row, bound: false, added, usage: undefined });
+    this.#events.bind(row, lease);
+  }
+
+  /** The manager reads the row for the lease. */
+  bound(row: number, lease: string): void {
+    const known = this.#leases.get(lease);
+    if (known?.row === row) known.bound = true;
+  }
+
+  /** Takes what a lease that goes on has used so far, and returns true; or false, when it must be told by message. */
+  take(lease: string, usage: Usage): boolean {
+    const row = this.#leases.get(lease);
+    if (!row?.bound) return false;
+    row.usage = usage;
+    this.#post(row);
+    this.#schedule(BUSY_INTERVAL_MS);
+    return true;
+  }
+
+  /** The lease has ended; its whole sum is told by message. */
+  end(lease: string): void {
+    const row = this.#leases.get(lease);
+    if (!row) return;
+    this.#leases.delete(lease);
+    this.#closing.push({ row: row.row, after: this.#posted });
+  }
+
+  /** Adds no more, and does not try again. */
+  stop(): void {
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#disconnect();
+  }
+
+  /** Gives everything back. */
+  close(): void {
+    this.stop();
+    clearTimeout(this.#timer);
+    this.#retired?.close();
+    this.#retired = undefined;
+  }
+
+  #schedule(inMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#look(), inMs);
+  }
+
+  #look(): void {
+    if (this.#retired?.state.failure === LINK_FAILURE.deviceRemoved) {
+      this.#retired.close();
+      this.#retired = undefined;
+    }
+    const link = this.#link;
+    if (!link) return this.#retired && this.#schedule(IDLE_INTERVAL_MS);
+    const completed = link.completed();
+    const { state } = link;
+    if (state.failure !== LINK_FAILURE.sound)
+      return this.#failed(`${this.#where}: ${linkProblem(state)}`);
+    const nowMs = performance.now();
+    if (!this.#ready && state.ready) this.#opened(state.rows);
+    if (completed !== this.#completed || completed === this.#posted) this.#progressAtMs = nowMs;
+    this.#completed = completed;
+    if (nowMs - this.#progressAtMs > ADD_LIMIT_MS && this.#ready)
+      return this.#failed(`adds were not done within ${ADD_LIMIT_MS} ms`);
+    this.#closing = this.#closing.filter(({ row, after }) => {
+      if (after > completed) return true;
+      this.#free.push(row);
+      return false;
+    });
+    for (const row of this.#leases.values()) this.#post(row);
+    const busy = !this.#ready || this.#posted > this.#completed;
+    this.#schedule(busy ? BUSY_INTERVAL_MS : IDLE_INTERVAL_MS);
+  }
+
+  #opened(rows: number): void {
+    this.#ready = true;
+    this.#delayMs = FIRST_DELAY_MS;
+    this.#complaint = "";
+    this.#free = Array.from({ length: rows }, (_, i) => rows - 1 - i);
+    this.#events.log("info", `the manager's ledger is added to over verbs at ${this.#where}`);
+  }
+
+  #post({ row, usage, added }: Row): void {
+    if (!usage) return;
+    let changed = false;
+    for (const [i, name] of USAGE_COUNTERS.entries()) {
+      const delta = Math.min(MOST_IN_AN_ADD, Math.max(0, Math.floor(usage[name]) - added[i]!));
+      this.#deltas[i] = delta;
+      changed ||= delta > 0;
+    }
+    if (!changed) return;
+    const count = this.#link?.add(row, this.#deltas) ?? null;
+    // No room: the next look tries again, with what has come since.
+    if (count === null) return;
+    if (this.#posted === this.#completed) this.#progressAtMs = performance.now();
+    this.#posted += count;
+    for (const [i, delta] of this.#deltas.entries()) added[i]! += delta;
+  }
+
+  #failed(reason: string): void {
+    this.#disconnect();
+    this.#complain("warn", `the manager's ledger is told by message for now: ${reason}`);
+    this.#events.fellBack();
+    this.#askLater();
+  }
+
+  #askLater(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#events.ask(), this.#delayMs);
+    this.#delayMs = Math.min(MAX_DELAY_MS, 2 * this.#delayMs);
+  }
+
+  #disconnect(): void {
+    clearTimeout(this.#timer);
+    const link = this.#link;
+    this.#link = undefined;
+    if (link) {
+      if (this.#ready)
+        this.#events.log(
+          "info",
+          `adds to the manager's ledger at ${this.#where}: ${this.#posted} begun, ${this.#completed} done`,
+        );
+      this.#retire(link);
+    }
+    this.#ready = false;
+    this.#posted = 0;
+    this.#completed = 0;
+    this.#leases.clear();
+    this.#closing = [];
+    this.#free = [];
+    if (this.#retired) this.#schedule(IDLE_INTERVAL_MS);
+  }
+
+  #retire(link: AddLink): void {
+    const removed = link.state.failure === LINK_FAILURE.deviceRemoved;
+    // One that was never there may not know of a device.
+    if (removed || (this.#retired && !this.#ready)) return link.close();
+    this.#retired?.close();
+    this.#retired = link;
+  }
+
+  /** Says the same once, however often it is tried. */
+  #complain(level: "info" | "warn", message: string): void {
+    if (this.#complaint === message) return;
+    this.#complaint = message;
+    this.#events.log(level, message);
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * A node's tie to its manager: says that the node is there, what it has free and what its leases cost. The node never waits for
+ * it: without a manager everything goes on, and bills are kept until one has them.
+ */
+import { Adder } from "../../../ffi/counters.ts";
+import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
+import { LastingConnection } from "../../control/lasting-connection.ts";
+import {
+  type Announce,
+  type Capacity,
+  HEARTBEAT_INTERVAL_MS,
+  MANAGER_PROTOCOL_VERSION,
+  MANAGER_SILENCE_MS,
+  MAX_PART_ENTRIES,
+  type ManagerToNode,
+  type ToManager,
+  type UsageReport,
+  managerToNodeVocabulary,
+} from "../../protocol/manager-messages.ts";
+import { VERSION } from "../../base/version.ts";
+import { LedgerAdder } from "./ledger-adder.ts";
+
+export interface ManagerLinkEvents {
+  /** The manager wants the node empty; leases that are left may go on for `deadlineMs`. May come again with another deadline. */
+  drain(deadlineMs: number): void;
+  resume(): void;
+  /** The node is out of the cluster. The link only hands in bills from now on, until it is told to leave. */
+  removed(): void;
+  /** What the tokens of clients are checked with; null when none are asked for. */
+  key(publicKey: string | null): void;
+  /** The manager cannot save bills (with the reason), or can again (null). */
+  ledger?(problem: string | null): void;
+  log(level: "info" | "warn", message: string): void;
+}
+
+/** What a node says of itself. */
+export type NodeAnnouncement = Omit<Announce, "t" | "protocol" | "version" | "settling">;
+
+export interface ManagerLinkOptions {
+  manager: Address | string;
+  announce: NodeAnnouncement;
+  events: ManagerLinkEvents;
+}
+
+/** Changes of capacity wait this long for others. */
+const GATHER_MS = 10;
+const FLUSH_INTERVAL_MS = 100;
+/** A batch that is not confirmed by then is sent again. */
+const CONFIRM_LIMIT_MS = 1_000;
+/** How long {@link ManagerLink.leave} waits for bills to be saved. */
+const LEAVE_LIMIT_MS = 5_000;
+/** Bills that wait for a manager; with more, the oldest are lost. */
+const MAX_UNSAVED = 1_000_000;
+
+interface Batch {
+  number: number;
+  reports: readonly UsageReport[];
+  sentAtMs: number;
+}
+
+export class ManagerLink {
+  readonly #name: string;
+  readonly #announce: NodeAnnouncement;
+  readonly #events: ManagerLinkEvents;
+  readonly #connection: LastingConnection<ManagerToNode, ToManager>;
+  readonly #heartbeat: ReturnType<typeof setInterval>;
+  /** The newest report of each lease that goes on. A manager that comes back empty is told of all of them. */
+  readonly #living = new Map<string, UsageReport>();
+  /** The newest report of each lease that no manager has confirmed. */
+  readonly #unsaved = new Map<string, UsageReport>();
+  /** Running totals go this way where there is verbs; what begins and what ends goes by message. */
+  readonly #adder: LedgerAdder | undefined;
+  #capacity: Omit<Capacity, "t">;
+  #capacityTimer: ReturnType<typeof setTimeout> | undefined;
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  #flushedAtMs = Number.NEGATIVE_INFINITY;
+  #inFlight: Batch | undefined;
+  #nextBatch = 1;
+  #accepted = false;
+  #settling = false;
+  #refused = false;
+  #complaint = "";
+  #full = false;
+  #leaving: Promise<void> | undefined;
+  #onSaved: (() => void) | undefined;
+
+  /** Connects in the background, for ever. Throws `UsageError` when `manager` is no address, and nothing later. */
+  constructor({ manager, announce, events }: ManagerLinkOptions) {
+    const address = typeof manager === "string" ? parseAddress(manager) : manager;
+    this.#name = formatAddress(address);
+    this.#announce = { ...announce, fabrics: [...announce.fabrics] };
+    this.#events = events;
+    const { cores: freeCores, memoryBytes: freeMemoryBytes } = announce;
+    this.#capacity = { freeCores, freeMemoryBytes, leases: 0, draining: false };
+    this.#adder = announce.fabrics.includes("verbs") ? this.#newAdder() : undefined;
+    this.#connection = new LastingConnection<ManagerToNode, ToManager>(
+      address,
+      managerToNodeVocabulary,
+      MANAGER_SILENCE_MS,
+      {
+        opened: () => this.#greet(),
+        message: (message) => this.#heard(message),
+        lost: (reason) => this.#lost(reason),
+      },
+    );
+    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_INTERVAL_MS);
+  }
+
+  /** Whether the manager knows of the node at this moment. */
+  get connected(): boolean {
+    return this.#accepted;
+  }
+
+  /** Leases whose newest report no manager has confirmed. */
+  get unsavedCount(): number {
+    return this.#unsaved.size;
+  }
+
+  /** What the node has free from now on. */
+  capacity(capacity: Omit<Capacity, "t">): void {
+    this.#capacity = { ...capacity };
+    this.#capacityTimer ??= setTimeout(() => this.#sendCapacity(), GATHER_MS);
+  }
+
+  /** What leases have cost so far; the last report of a lease has an end. */
+  usage(reports: readonly UsageReport[]): void {
+    for (const report of reports) {
+      const { lease } = report;
+      const ended = report.endedAtMs !== null;
+      const waiting = this.#unsaved.get(lease);
+      // Its last word was said.
+      if (waiting && waiting.endedAtMs !== null && !ended) continue;
+      if (ended) {
+        this.#living.delete(lease);
+        this.#adder?.end(lease);
+      } else {
+        this.#living.set(lease, report);
+        if (this.#adder?.take(lease, report.usage)) continue;
+      }
+      this.#unsaved.set(lease, report);
+    }
+    this.#boundUnsaved();
+    if (this.#unsaved.size > 0) this.#scheduleFlush();
+  }
+
+  /** Hands in what bills are left, says goodbye, and ends. Gives up on a manager that does not answer; never rejects. */
+  leave(): Promise<void> {
+    return (this.#leaving ??= this.#leave());
+  }
+
+  async #leave(): Promise<void> {
+    this.#settling ||= !this.#accepted;
+    this.#adder?.close();
+    if (this.#unsaved.size > 0) {
+      const saved = new Promise<void>((resolve) => (this.#onSaved = resolve));
+      const limit = setTimeout(() => this.#onSaved?.(), LEAVE_LIMIT_MS);
+      this.#flush();
+      await saved;
+      clearTimeout(limit);
+    }
+    if (this.#unsaved.size > 0)
+      this.#events.log(
+        "warn",
+        `${this.#unsaved.size} bills could not be handed in to the manager at ${this.#name}`,
+      );
+    for (const timer of [this.#capacityTimer, this.#flushTimer]) clearTimeout(timer);
+    clearInterval(this.#heartbeat);
+    if (this.#accepted) this.#connection.send({ t: "leaving" });
+    this.#accepted = false;
+    this.#connection.close();
+  }
+
+  #greet(): void {
+    this.#refused = false;
+    this.#connection.send({
+      t: "announce",
+      protocol: MANAGER_PROTOCOL_VERSION,
+      version: VERSION,
+      ...this.#announce,
+      settling: this.#settling,
+    });
+  }
+
+  #heard(message: ManagerToNode): void {
+    switch (message.t) {
+      case "accepted":
+        return this.#welcomed(message.publicKey);
+      case "refused":
+        this.#refused = true;
+        return this.#complain(`the manager at ${this.#name} refuses this node: ${message.message}`);
+      case "usage-saved":
+        return this.#saved(message.batch);
+      case "counters":
+        return this.#adder?.offered(message);
+      case "no-counters":
+        return this.#adder?.declined(message.reason);
+      case "row-bound":
+        return this.#adder?.bound(message.row, message.lease);
+      case "ledger":
+        return this.#events.ledger?.(message.problem);
+      case "drain":
+        return this.#events.drain(message.deadlineMs);
+      case "resume":
+        return this.#events.resume();
+      case "remove":
+        this.#settling = true;
+        this.#adder?.stop();
+        this.#tellLiving();
+        return this.#events.removed();
+      case "alive":
+    }
+  }
+
+  #welcomed(publicKey: string | null): void {
+    this.#accepted = true;
+    this.#complaint = "";
+    this.#connection.accepted();
+    this.#events.log("info", `the manager at ${this.#name} knows this node`);
+    this.#events.key(publicKey);
+    this.#sendCapacity();
+    this.#tellLiving();
+    if (!this.#settling && !this.#leaving) this.#adder?.start();
+  }
+
+  #tellLiving(): void {
+    for (const [lease, report] of this.#living) this.#unsaved.set(lease, report);
+    this.#flush();
+  }
+
+  #newAdder(): LedgerAdder {
+    return new LedgerAdder({
+      connect: (to) => new Adder(to),
+      ask: () => this.#connection.send({ t: "ask-counters" }),
+      bind: (row, lease) => this.#connection.send({ t: "bind-row", row, lease }),
+      fellBack: () => this.#tellLiving(),
+      log: (level, message) => this.#events.log(level, message),
+    });
+  }
+
+  #lost(reason: Error): void {
+    this.#accepted = false;
+    this.#adder?.stop();
+    this.#inFlight = undefined;
+    // What came back meanwhile is another node; our bills are still ours.
+    if (this.#leaving) this.#settling = true;
+    if (!this.#refused)
+      this.#complain(
+        `no connection to the manager at ${this.#name} (${reason.message}); leases and calls go on, and it is tried again`,
+      );
+  }
+
+  /** Says the same once, however often it is tried. */
+  #complain(message: string): void {
+    if (this.#complaint === message) return;
+    this.#complaint = message;
+    this.#events.log("warn", message);
+  }
+
+  #beat(): void {
+    this.#sendCapacity();
+    if (this.#inFlight && performance.now() - this.#inFlight.sentAtMs > CONFIRM_LIMIT_MS) {
+      this.#inFlight = undefined;
+      this.#flush();
+    }
+  }
+
+  #sendCapacity(): void {
+    clearTimeout(this.#capacityTimer);
+    this.#capacityTimer = undefined;
+    if (this.#accepted) this.#connection.send({ t: "capacity", ...this.#capacity });
+  }
+
+  #scheduleFlush(): void {
+    const waitMs = this.#flushedAtMs + FLUSH_INTERVAL_MS - performance.now();
+    this.#flushTimer ??= setTimeout(() => this.#flush(), Math.max(0, waitMs));
+  }
+
+  /** One batch is under way at a time; the next goes when it is confirmed. */
+  #flush(): void {
+    clearTimeout(this.#flushTimer);
+    this.#flushTimer = undefined;
+    if (!this.#accepted || this.#inFlight || this.#unsaved.size === 0) return;
+    const reports: UsageReport[] = [];
+    for (const report of this.#unsaved.values()) {
+      reports.push(report);
+      if (reports.length === MAX_PART_ENTRIES) break;
+    }
+    const number = this.#nextBatch++;
+    this.#flushedAtMs = performance.now();
+    this.#inFlight = { number, reports, sentAtMs: this.#flushedAtMs };
+    this.#connection.send({ t: "usage", batch: number, reports });
+  }
+
+  #saved(number: number): void {
+    const batch = this.#inFlight;
+    if (batch?.number !== number) return;
+    this.#inFlight = undefined;
+    for (const report of batch.reports) {
+      if (this.#unsaved.get(report.lease) === report) this.#unsaved.delete(report.lease);
+      if (this.#living.has(report.lease)) this.#adder?.begin(report.lease);
+    }
+    if (this.#unsaved.size === 0) return this.#onSaved?.();
+    if (this.#leaving || batch.reports.length === MAX_PART_ENTRIES) this.#flush();
+    else this.#scheduleFlush();
+  }
+
+  #boundUnsaved(): void {
+    for (const lease of this.#unsaved.keys()) {
+      if (this.#unsaved.size <= MAX_UNSAVED) return;
+      this.#unsaved.delete(lease);
+      if (!this.#full)
+        this.#events.log(
+          "warn",
+          `more than ${MAX_UNSAVED} bills wait for the manager at ${this.#name}; the oldest are lost`,
+        );
+      this.#full = true;
+    }
+  }
+}

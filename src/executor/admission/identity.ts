@@ -1,0 +1,91 @@
+/** Who may lease cores of this node. */
+import { type KeyObject, createPublicKey } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { verifyToken } from "../../protocol/token.ts";
+
+/** Who pays for a lease. */
+export interface Identity {
+  user: string;
+  /** On this node, at a time; null for no bound. */
+  maxCores: number | null;
+  /** By the wall clock, until when; null for no end. */
+  untilMs: number | null;
+}
+
+/** For how long somebody may still hold leases. */
+export function rightLeftMs({ untilMs }: Identity): number {
+  return untilMs === null ? Infinity : untilMs - Date.now();
+}
+
+/** The user that the node runs as, over its Unix socket or over loopback. */
+export const OWNER: Identity = { user: ownName(), maxCores: null, untilMs: null };
+const ANONYMOUS: Identity = { user: "anonymous", maxCores: null, untilMs: null };
+
+/** Without a name in the environment, Bun knows none. */
+function ownName(): string {
+  const { username, uid } = userInfo();
+  return username === "unknown" ? `uid-${uid}` : username;
+}
+
+export class Doorkeeper {
+  readonly #allowRemote: boolean;
+  #key: KeyObject | undefined;
+
+  /** `allowRemote` lets anybody in who reaches the port, as long as there is no key. */
+  constructor(allowRemote: boolean) {
+    this.#allowRemote = allowRemote;
+  }
+
+  /** Whoever is not the node's own user needs a token signed by this key's owner from now on. Throws {@link EnvironmentError}. */
+  useKey(pem: string, from: string): void {
+    try {
+      this.#key = createPublicKey(pem);
+    } catch (cause) {
+      throw new EnvironmentError(
+        `${from} is no public key in PEM (${(cause as Error).message}); use the token-key.pub of the manager's state directory`,
+        { cause },
+      );
+    }
+  }
+
+  /** As {@link useKey}, from a file. */
+  readKey(path: string): void {
+    let pem: string;
+    try {
+      pem = readFileSync(path, "utf8");
+    } catch (cause) {
+      throw new EnvironmentError(
+        `the key ${path} cannot be read (${reasonOf(cause)}); check --token-key`,
+        { cause },
+      );
+    }
+    this.useKey(pem, path);
+  }
+
+  /** Who a client is, by its token or, when it is `trusted`, by the way it came. */
+  identify(token: string | null, trusted: boolean): Identity | { refused: string } {
+    if (!this.#key) {
+      if (trusted) return OWNER;
+      return this.#allowRemote
+        ? ANONYMOUS
+        : {
+            refused:
+              "over TCP only programs of the node's user may connect, over loopback; use its Unix socket, or serve with --token-key or a --manager, or with --allow-remote on a network that you trust",
+          };
+    }
+    if (token === null)
+      return trusted
+        ? OWNER
+        : { refused: "this node wants a token; set RFAAS_TOKEN, see: rfaas help token" };
+    try {
+      const { user, maxCores, expiresAtMs } = verifyToken(this.#key, token, Date.now(), "client");
+      return { user, maxCores, untilMs: expiresAtMs };
+    } catch (error) {
+      if (!(error instanceof TokenRefused)) throw error;
+      return { refused: error.message };
+    }
+  }
+}

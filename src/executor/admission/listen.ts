@@ -1,0 +1,153 @@
+/** Where a node listens for clients: a Unix socket that only its owner may open, or a TCP port. */
+import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Socket, SocketHandler } from "bun";
+import { type Address, formatAddress } from "../../control/address.ts";
+import type { Connection } from "../../control/connection.ts";
+import { AddressInUse, EnvironmentError } from "../../base/errors.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { portInUse, whyNotListening } from "../../control/port-holder.ts";
+import { isOwnUser } from "../../control/local-peer.ts";
+import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
+
+/** A machine that vanished is noticed, in the end. */
+const KEEP_ALIVE_MS = 10_000;
+
+type ClientConnection = Connection<ClientMessage, NodeMessage>;
+
+export interface Listener {
+  /** As a client would name it. */
+  address: string;
+  /** Accepts no more and removes the socket file. */
+  stop(): void;
+}
+
+/** How a client came. */
+export interface Way {
+  /** Which of our addresses it came to, over TCP. */
+  reachedAt: string | undefined;
+  /** Only the node's own user can have come so. */
+  trusted: boolean;
+  /** From which address, over TCP. */
+  comesFrom: string | undefined;
+}
+
+/** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
+export async function listen(
+  address: Address,
+  accept: (way: Way) => ClientConnection,
+): Promise<Listener> {
+  const connections = new WeakMap<Socket<undefined>, ClientConnection>();
+  const socket: SocketHandler<undefined> = {
+    binaryType: "uint8array",
+    open(peer) {
+      const tcp = address.kind === "tcp";
+      const connection = accept({
+        reachedAt: tcp ? plainAddress(peer) : undefined,
+        trusted: isOwnUser(descriptorOf(peer)),
+        comesFrom: tcp ? peer.remoteAddress : undefined,
+      });
+      connections.set(peer, connection);
+      connection.opened(peer);
+      if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
+    },
+    data: (peer, bytes) => connections.get(peer)?.received(bytes),
+    drain: (peer) => connections.get(peer)?.drained(),
+    end: (peer) => connections.get(peer)?.close(),
+    close: (peer) => connections.get(peer)?.close(),
+    error: (peer, error) => connections.get(peer)?.close(error),
+  };
+  if (address.kind === "tcp") return listenTcp(address, socket);
+  return await listenUnix(address.path, socket);
+}
+
+/** Our address that the peer connected to, IPv4 in its plain form. */
+function plainAddress(peer: Socket<undefined>): string {
+  return peer.localAddress.replace(/^::ffff:(?=\d+\.)/, "");
+}
+
+/** Bun has it, and does not declare it. */
+function descriptorOf(peer: Socket<undefined>): number {
+  return (peer as Socket<undefined> & { fd: number }).fd;
+}
+
+function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<undefined>): Listener {
+  try {
+    const listener = Bun.listen({ hostname: address.host, port: address.port, socket });
+    return {
+      address: formatAddress({ ...address, port: listener.port }),
+      stop: () => listener.stop(),
+    };
+  } catch (cause) {
+    const code = (cause as { code?: string }).code;
+    if (code === "EADDRINUSE")
+      throw new AddressInUse(portInUse(formatAddress(address), address.port, "--listen"), {
+        cause,
+      });
+    throw new EnvironmentError(
+      `cannot listen on ${formatAddress(address)}: ${whyNotListening(cause, address.host)}; choose another --listen`,
+      { cause },
+    );
+  }
+}
+
+async function listenUnix(path: string, socket: SocketHandler<undefined>): Promise<Listener> {
+  if (Buffer.byteLength(path) > 107)
+    throw new EnvironmentError(
+      `the socket path ${path} is longer than 107 bytes; choose a shorter --listen`,
+    );
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    requireSafeFolder(dirname(path));
+    if (existsSync(path)) await removeStaleSocket(path);
+    const umask = process.umask(0o177);
+    try {
+      const listener = Bun.listen({ unix: path, socket });
+      chmodSync(path, 0o600);
+      const { ino } = statSync(path);
+      return {
+        address: path,
+        stop: () => {
+          listener.stop();
+          // Another node may have taken the place since.
+          if (statSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
+        },
+      };
+    } finally {
+      process.umask(umask);
+    }
+  } catch (cause) {
+    if (cause instanceof AddressInUse || cause instanceof EnvironmentError) throw cause;
+    throw new EnvironmentError(
+      `cannot listen on ${path}: ${reasonOf(cause)}; choose another --listen`,
+      { cause },
+    );
+  }
+}
+
+/** In a folder that others may write to, they could put another socket in the place of ours. */
+function requireSafeFolder(folder: string): void {
+  const { uid, mode } = statSync(folder);
+  const foreign = uid !== process.getuid?.() && uid !== 0;
+  const open = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+  if (foreign || open)
+    throw new EnvironmentError(
+      `other users can change the folder ${folder}; choose another --listen, or: chmod go-w ${folder}`,
+    );
+}
+
+/** A socket nobody answers is left over from a node that was killed. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (!statSync(path).isSocket())
+    throw new EnvironmentError(`${path} exists and is not a socket; choose another --listen`);
+  try {
+    const probe = await Bun.connect({ unix: path, socket: { data() {} } });
+    probe.end();
+  } catch {
+    rmSync(path, { force: true });
+    return;
+  }
+  throw new AddressInUse(
+    `a node already serves at ${path}; use it, stop it, or choose another --listen`,
+  );
+}

@@ -1,0 +1,152 @@
+/** Hosts that wait for a lease. One is taken per lease and never reused: tenants do not share a process. */
+
+import { shortage } from "../../base/shortage.ts";
+
+/** A new spare is started this long after one was taken, so that its start does not disturb the lease's first calls. */
+const REFILL_DELAY_MS = 25;
+/** After a host that did not start, or did not live, the next one waits so long; twice as long each time. */
+const MIN_RETRY_MS = 100;
+const MAX_RETRY_MS = 30_000;
+/** One that has waited so long before it died did not die of its start. */
+const STABLE_MS = 10_000;
+
+/** What the pool needs of a host. */
+export interface PooledHost {
+  /** Resolves when it waits for a lease; rejects when it dies before. */
+  readonly ready: Promise<void>;
+  /** Resolves when it is gone. */
+  readonly exited: Promise<unknown>;
+  kill(): void;
+}
+
+export interface HostPoolOptions<Host extends PooledHost> {
+  /** How many hosts to keep waiting. */
+  size: number;
+  /** Starts a host. Throws when the machine has no descriptors, processes or memory for it. */
+  spawn(): Host;
+  log(level: "info" | "warn", message: string): void;
+  /** Calls back later; the event loop's timers unless a test has a clock of its own. */
+  later?(callback: () => void, delayMs: number): void;
+  nowMs?(): number;
+}
+
+export class HostPool<Host extends PooledHost> {
+  readonly #options: HostPoolOptions<Host>;
+  readonly #spares = new Set<Host>();
+  /** Since when each waits. */
+  readonly #ready = new Map<Host, number>();
+  /** In a row. */
+  #failures = 0;
+  #pausing = false;
+  #closed = false;
+
+  constructor(options: HostPoolOptions<Host>) {
+    this.#options = options;
+    this.#refill();
+  }
+
+  /** How many hosts could take a lease at once. */
+  get readyCount(): number {
+    return this.#ready.size;
+  }
+
+  /** A host for one lease: a waiting one, else one that is starting, else a new one. Rejects when it cannot start. */
+  async take(): Promise<{ host: Host; prewarmed: boolean }> {
+    const [waiting] = this.#ready.keys();
+    const [starting] = this.#spares;
+    const spare = waiting ?? starting;
+    if (spare) this.#spares.delete(spare);
+    const prewarmed = spare !== undefined && this.#ready.delete(spare);
+    if (prewarmed) this.#failures = 0;
+    this.#later(() => this.#refill(), REFILL_DELAY_MS);
+    if (spare && (await isReady(spare))) return { host: spare, prewarmed };
+    const host = this.#options.spawn();
+    await host.ready;
+    return { host, prewarmed: false };
+  }
+
+  /** Ends the waiting hosts. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const spares = [...this.#spares];
+    for (const host of spares) host.kill();
+    await Promise.all(spares.map((host) => host.exited));
+  }
+
+  #refill(): void {
+    while (!this.#closed && !this.#pausing && this.#spares.size < this.#options.size) {
+      let host: Host;
+      try {
+        host = this.#options.spawn();
+      } catch (error) {
+        return this.#failed(error);
+      }
+      this.#watch(host);
+      // While they fail, one is enough to find out.
+      if (this.#failures > 0) return;
+    }
+  }
+
+  #watch(host: Host): void {
+    this.#spares.add(host);
+    let problem: unknown = new Error("it ended while it waited for a lease");
+    host.ready.then(
+      () => this.#started(host),
+      (error: unknown) => (problem = error),
+    );
+    void host.exited.then(async () => {
+      await isReady(host);
+      const waitingSinceMs = this.#ready.get(host);
+      this.#ready.delete(host);
+      if (!this.#spares.delete(host)) return;
+      if (waitingSinceMs !== undefined && this.#nowMs() - waitingSinceMs >= STABLE_MS)
+        this.#failures = 0;
+      this.#failed(problem);
+    });
+  }
+
+  #started(host: Host): void {
+    if (!this.#spares.has(host)) return;
+    this.#ready.set(host, this.#nowMs());
+    if (this.#failures === 0) return;
+    this.#options.log("info", "hosts start again, and wait for leases");
+    // It has not proven yet that it lives.
+    this.#later(() => {
+      if (!this.#ready.has(host)) return;
+      this.#failures = 0;
+      this.#refill();
+    }, STABLE_MS);
+  }
+
+  /** Leases start hosts of their own meanwhile. */
+  #failed(error: unknown): void {
+    if (this.#closed || this.#pausing) return;
+    const delayMs = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
+    this.#options.log(
+      "warn",
+      `a host that was to wait for a lease did not (${shortage(error, "the node") ?? (error as Error).message}); the next one is started in ${delayMs / 1000} s, and leases wait for hosts of their own`,
+    );
+    this.#pausing = true;
+    this.#later(() => {
+      this.#pausing = false;
+      this.#refill();
+    }, delayMs);
+  }
+
+  #later(callback: () => void, delayMs: number): void {
+    const { later } = this.#options;
+    if (later) return later(callback, delayMs);
+    // A pause keeps no node alive that is about to end.
+    setTimeout(callback, delayMs).unref();
+  }
+
+  #nowMs(): number {
+    return this.#options.nowMs?.() ?? performance.now();
+  }
+}
+
+const isReady = (host: PooledHost): Promise<boolean> =>
+  host.ready.then(
+    () => true,
+    () => false,
+  );

@@ -1,0 +1,141 @@
+/** A host as its agent sees it: a child process, its control connection, and how it ended. */
+import type { Subprocess } from "bun";
+import { openPidfd } from "../../../ffi/system.ts";
+import { Connection } from "../../control/connection.ts";
+import { watchDescriptor } from "../../control/watch-descriptor.ts";
+import {
+  type AgentMessage,
+  type HostMessage,
+  PROTOCOL_VERSION,
+  hostVocabulary,
+} from "../../protocol/messages.ts";
+import { describeExitCode } from "../../protocol/host-exit.ts";
+import { endOrphans } from "./orphans.ts";
+import { childEnvironment, keepChild, selfCommand } from "../../base/process.ts";
+
+export interface HostExit {
+  exitCode: number | null;
+  signal: string | null;
+  /** All CPU time of its life, and of what it started, as the kernel counted it. */
+  cpuNs: number | undefined;
+}
+
+/** Bun's own copies of 0 to 2 aside, the control connection is the child's descriptor 3. */
+const CONTROL_FD = 3;
+
+/** How many threads native code starts, and where, follows from the cores of a lease, not from who started the node. */
+const THREADING_VARIABLES = [
+  "OMP_NUM_THREADS",
+  "OMP_THREAD_LIMIT",
+  "OMP_PLACES",
+  "OMP_PROC_BIND",
+  "GOMP_CPU_AFFINITY",
+  "KMP_AFFINITY",
+  "OPENBLAS_NUM_THREADS",
+  "GOTO_NUM_THREADS",
+  "MKL_NUM_THREADS",
+  "BLIS_NUM_THREADS",
+];
+
+function hostEnvironment(): Record<string, string | undefined> {
+  const environment = childEnvironment();
+  for (const name of THREADING_VARIABLES) delete environment[name];
+  return environment;
+}
+
+export class HostProcess {
+  readonly pid: number;
+  /** Resolves when the host waits for a lease; rejects when it dies before. */
+  readonly ready: Promise<void>;
+  /** Resolves when the process is gone, and all that it started. */
+  readonly exited: Promise<HostExit>;
+  /** Receives everything after `ready`. */
+  onMessage: (message: HostMessage) => void = () => {};
+  mailboxName: Uint8Array = new Uint8Array(0);
+
+  readonly #process: Subprocess;
+  readonly #connection: Connection<HostMessage, AgentMessage>;
+
+  private constructor(
+    process: Subprocess,
+    connection: Connection<HostMessage, AgentMessage>,
+    ready: Promise<void>,
+    exited: Promise<HostExit>,
+  ) {
+    this.#process = process;
+    this.pid = process.pid;
+    this.#connection = connection;
+    this.ready = ready;
+    this.exited = exited;
+  }
+
+  static spawn(prewarmedWorkers: number, verbs: boolean): HostProcess {
+    const exit = Promise.withResolvers<HostExit>();
+    const child = Bun.spawn(
+      selfCommand([
+        "__host",
+        "--workers",
+        String(prewarmedWorkers),
+        "--parent",
+        String(process.pid),
+        ...(verbs ? ["--verbs"] : []),
+      ]),
+      {
+        // What functions print is not data: it goes to the node's log.
+        stdio: ["ignore", 2, 2, "pipe"],
+        env: hostEnvironment(),
+        onExit: (ended, exitCode, signal) => {
+          const cpuTime = ended.resourceUsage()?.cpuTime.total;
+          void endOrphans().then((orphansNs) =>
+            exit.resolve({
+              exitCode,
+              signal: signal === null ? null : String(signal),
+              cpuNs: cpuTime === undefined ? undefined : 1000 * Number(cpuTime) + orphansNs,
+            }),
+          );
+        },
+      },
+    );
+    keepChild(child);
+    const ready = Promise.withResolvers<void>();
+    ready.promise.catch(() => {});
+    let host: HostProcess;
+    const connection: Connection<HostMessage, AgentMessage> = new Connection(hostVocabulary, {
+      message(message) {
+        if (message.t !== "ready") return host.onMessage(message);
+        if (message.protocol !== PROTOCOL_VERSION)
+          return ready.reject(new Error("the host is of another version"));
+        host.mailboxName = message.mailbox;
+        ready.resolve();
+      },
+      // A host that nobody can talk to any more is of no use.
+      closed: () => host.kill(),
+    });
+    host = new HostProcess(child, connection, ready.promise, exit.promise);
+    void exit.promise.then(({ exitCode, signal }) => {
+      ready.reject(
+        new Error(
+          `the host process did not start: it ${signal === null ? describeExitCode(exitCode ?? 0) : `was killed by ${signal}${signal === "SIGABRT" ? ", as when it gets no threads or memory (ulimit -u, pids.max, ulimit -v)" : ""}`}`,
+        ),
+      );
+      connection.close();
+    });
+    const control = child.stdio[CONTROL_FD] as unknown as number;
+    watchDescriptor(control, connection.handler()).catch((error: Error) => connection.close(error));
+    return host;
+  }
+
+  send(message: AgentMessage): void {
+    this.#connection.send(message);
+  }
+
+  /** A descriptor that becomes readable when the process ends; the caller closes it. */
+  openPidfd(): number {
+    return openPidfd(this.pid);
+  }
+
+  /** Ends the process at once; {@link exited} tells when it is gone. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+}

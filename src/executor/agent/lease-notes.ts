@@ -1,0 +1,126 @@
+/** What a lease's client, and the node's log, hear of it. */
+import { describeEnd } from "../../lease/book.ts";
+import type { EndReason } from "../../lease/lease.ts";
+import type {
+  Allocate,
+  ErrorRecord,
+  HostMessage,
+  LogLine,
+  ProgressReport,
+} from "../../protocol/messages.ts";
+import { rightLeftMs } from "../admission/identity.ts";
+import type { LeasedHost } from "./leased-host.ts";
+import { News } from "../host/news.ts";
+import type { Client } from "./reception.ts";
+
+/** How the lease came to have a host. */
+interface Start {
+  prewarmed: boolean;
+  startedNs: number;
+  hostReadyNs: number;
+}
+
+export class LeaseNotes {
+  readonly #client: Client;
+  readonly #request: Allocate;
+  readonly #module: string;
+  readonly #log: (level: "info" | "warn", message: string) => void;
+  readonly #start: Start;
+  #news: News | undefined;
+
+  /** `module` is what people call it. */
+  constructor(
+    client: Client,
+    request: Allocate,
+    module: string,
+    log: (level: "info" | "warn", message: string) => void,
+    start: Start,
+  ) {
+    this.#client = client;
+    this.#request = request;
+    this.#module = module;
+    this.#log = log;
+    this.#start = start;
+  }
+
+  granted(
+    lease: LeasedHost,
+    nonce: Uint8Array,
+    { exports, loadNs }: HostMessage & { t: "loaded" },
+  ): void {
+    const { id, workers, slots, ttlMs } = this.#request;
+    const { prewarmed, startedNs, hostReadyNs } = this.#start;
+    this.#log("info", `lease ${lease.id} granted: ${workers} workers for ${this.#module}`);
+    this.#client.connection.send({
+      t: "granted",
+      id,
+      lease: lease.id,
+      nonce,
+      hostPid: lease.host.pid,
+      exports,
+      cpus: [...lease.cpus],
+      slots,
+      polling: lease.shape.polling,
+      spinNs: lease.shape.spinNs,
+      listening: lease.listeningAt,
+      expiresInMs: Math.min(ttlMs, rightLeftMs(this.#client.identity)),
+      prewarmed,
+      grantNs: Bun.nanoseconds() - startedNs,
+      spawnNs: hostReadyNs - startedNs,
+      loadNs,
+    });
+  }
+
+  denied(code: string, message: string, error?: ErrorRecord): void {
+    const { id } = this.#request;
+    this.#client.connection.send({ t: "denied", id, code, message, ...(error ? { error } : {}) });
+  }
+
+  revoking(lease: LeasedHost, deadlineNs: number): void {
+    const deadlineInMs = Math.max(0, (deadlineNs - Bun.nanoseconds()) / 1e6);
+    const message = "the node wants its cores back";
+    this.#client.connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
+  }
+
+  lost(lease: LeasedHost, message: string, signal: string | undefined): void {
+    this.#log("warn", `lease ${lease.id} lost: ${message}`);
+    const how = signal === undefined ? {} : { signal };
+    this.#client.connection.send({ t: "lost", lease: lease.id, message, ...how });
+  }
+
+  workerLost(lease: LeasedHost, worker: number, message: string): void {
+    this.#log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);
+    this.#client.connection.send({ t: "worker-lost", lease: lease.id, worker, message });
+  }
+
+  logged(lease: LeasedHost, line: LogLine): void {
+    const serious = line.level === "warn" || line.level === "error";
+    this.#log(serious ? "warn" : "info", describeLine(lease.id, line));
+    this.#newsOf(lease).logged(line);
+  }
+
+  progressed(lease: LeasedHost, report: ProgressReport): void {
+    this.#newsOf(lease).progressed(report);
+  }
+
+  ended(lease: LeasedHost, reason: EndReason): void {
+    this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
+    this.#client.connection.send({ t: "released", lease: lease.id });
+  }
+
+  #newsOf({ id: lease }: LeasedHost): News {
+    const { connection } = this.#client;
+    return (this.#news ??= new News({
+      log: (line) => connection.offer({ t: "log", lease, line }),
+      progress: (report) => connection.offer({ t: "progress", lease, report }),
+      whenRoom: (listener) => connection.whenRoom(listener),
+    }));
+  }
+}
+
+/** On one line, whatever the function has written. */
+function describeLine(lease: number, { worker, level, message, data, dropped }: LogLine): string {
+  const missing = dropped === 0 ? "" : ` (${dropped} lines before it were too many)`;
+  const text = JSON.stringify(message).slice(1, -1);
+  return `lease ${lease}, worker ${worker}, ${level}: ${text}${data === null ? "" : ` ${data}`}${missing}`;
+}

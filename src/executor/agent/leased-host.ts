@@ -1,0 +1,405 @@
+/** One granted lease on the node: its memory, its host, its client, and the effects of its life. */
+import { constants } from "node:os";
+import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
+import { END } from "../../../ffi/layout.ts";
+import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
+import { type LeaseBook, describeEnd } from "../../lease/book.ts";
+import type { Share } from "../../lease/capacity.ts";
+import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
+import type {
+  Allocate,
+  ErrorRecord,
+  HostMessage,
+  LogLine,
+  ProgressReport,
+} from "../../protocol/messages.ts";
+import type { Usage } from "../../protocol/usage.ts";
+import { shortage } from "../../base/shortage.ts";
+import { describeExitCode } from "../../protocol/host-exit.ts";
+import { type ClaimedCpus, claimCpus } from "../machine/cores.ts";
+import type { HostExit, HostProcess } from "./host-process.ts";
+import { Meter, isSpent } from "./meter.ts";
+import { News } from "../host/news.ts";
+import type { PackageUse } from "../packages/cache.ts";
+
+/** What the agent hears of a lease. */
+export interface LeaseEvents {
+  granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void;
+  denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
+  /** `signal`: what killed its host. */
+  lost(lease: LeasedHost, message: string, signal?: string): void;
+  workerLost(lease: LeasedHost, worker: number, message: string): void;
+  /** The node wants it back, by then. */
+  revoking(lease: LeasedHost, deadlineNs: number): void;
+  /** A function has written a line, after the client has the lease. */
+  logged(lease: LeasedHost, line: LogLine): void;
+  progressed(lease: LeasedHost, report: ProgressReport): void;
+  /** The host is gone, the share is free and the bill is final; called once, last. */
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
+}
+
+/** Over verbs: which of the node's devices to listen on, by its address. */
+export interface ListenChoice {
+  address: string;
+  inlineMax: number | null;
+}
+
+type Loaded = HostMessage & { t: "loaded" };
+
+/** A lease's heap may grow to its memory, and to this at least, and by so much more for each worker: imports need room. */
+const MIN_HEAP_BYTES = 512 * 1024 * 1024;
+const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
+
+/** What callers that block read in shared memory. */
+const ENDS: Partial<Record<EndReason["kind"], number>> = {
+  expired: END.expired,
+  "token-expired": END.expired,
+  unredeemed: END.expired,
+  revoked: END.revoked,
+  "reload-failed": END.revoked,
+  "over-budget": END.overBudget,
+  "client-gone": END.disconnected,
+};
+
+/** How long a released host may take to end by itself. */
+const DETACH_LIMIT_MS = 100;
+/** The same when its module has a `dispose`: the workers bound that themselves. */
+const DISPOSE_LIMIT_MS = 2500;
+/** Lines that a module writes while it loads, until its client can be told. */
+const MAX_EARLY_LINES = 200;
+
+export class LeasedHost {
+  readonly id: number;
+  readonly request: Allocate;
+  readonly share: Share;
+  readonly shape: RegionShape;
+  readonly host: HostProcess;
+  /** By the wall clock, for the bill. */
+  readonly startedAtMs = Date.now();
+  readonly #book: LeaseBook;
+  readonly #meter: Meter;
+  readonly #events: LeaseEvents;
+  readonly #listen: ListenChoice | undefined;
+  /** What its workers load; while they go over to another one, both. */
+  #modules: PackageUse[];
+  /** What the host's descriptors come with and, over verbs, what its client must show. */
+  readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
+  readonly #claimed: ClaimedCpus;
+  readonly #page: LeasePage;
+  #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
+  #loaded: Loaded | undefined;
+  #cpuNs: number | undefined;
+  #early: LogLine[] | undefined = [];
+  #onTold: () => void = () => {};
+  readonly #news = new News({
+    log: (line) => this.#logged(line),
+    progress: () => false,
+    whenRoom: (listener) => (this.#onTold = listener),
+  });
+
+  /** Throws `NativeError` when the machine has no memory or descriptors for it. */
+  constructor(
+    book: LeaseBook,
+    id: number,
+    request: Allocate,
+    share: Share,
+    shape: RegionShape,
+    module: PackageUse,
+    listen: ListenChoice | undefined,
+    host: HostProcess,
+    events: LeaseEvents,
+  ) {
+    this.#book = book;
+    this.id = id;
+    this.request = request;
+    this.share = share;
+    this.shape = shape;
+    this.host = host;
+    this.#listen = listen;
+    this.#modules = [module];
+    this.#events = events;
+    const memory = createRegion(shape);
+    const pairs: [number, number][] = [];
+    try {
+      for (let i = 0; i <= shape.workers; i++) pairs.push(notifyPair());
+      this.#page = new LeasePage(memory);
+    } catch (error) {
+      for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
+      throw error;
+    }
+    this.#meter = new Meter(this.#page, host.pid, shape.workers, share.cpus.length);
+    this.#claimed = claimCpus(share.cpus);
+    const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
+    this.#fds = { memory, client, workers };
+    host.onMessage = (message) => this.#heard(message);
+    void host.exited.then((exit) => this.#died(exit));
+  }
+
+  /** Gives the host its memory and lets it load the module. */
+  attach(): void {
+    const { memory, client, workers } = this.#fds!;
+    sendDescriptors(this.host.mailboxName, this.#nonce, [memory, client[1], ...workers.flat()]);
+    this.host.send({
+      t: "attach",
+      nonce: this.#nonce,
+      listen: this.#listen ?? null,
+      workers: this.shape.workers,
+      coresPerWorker: this.coresPerWorker,
+      cpus: this.#claimed.cpus,
+      slots: this.shape.slots,
+      polling: this.shape.polling,
+      module: this.#modules[0]!.path,
+      moduleName: this.#modules[0]!.name,
+      lease: this.id,
+      heapBytes:
+        Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
+        HEAP_BYTES_PER_WORKER * this.shape.workers,
+      loadTimeoutMs: this.request.loadTimeoutMs,
+    });
+  }
+
+  /** Lets the workers go over to another build of the module; ends the lease when that does not work. */
+  reload(module: PackageUse): void {
+    this.#modules.push(module);
+    this.host.send({ t: "reload", module: module.path, moduleName: module.name });
+  }
+
+  /** Where the host waits for its client, over verbs. */
+  get listeningAt(): { address: string; port: number } | null {
+    const port = this.#loaded?.port ?? null;
+    return this.#listen && port !== null ? { address: this.#listen.address, port } : null;
+  }
+
+  get coresPerWorker(): number {
+    return this.request.coresPerWorker ?? 1;
+  }
+
+  /** What its client calls its module. */
+  get moduleName(): string {
+    return this.#modules.at(-1)!.name;
+  }
+
+  /** Where the workers are pinned. */
+  get cpus(): readonly number[] {
+    return this.#claimed.cpus;
+  }
+
+  end(reason: EndReason): void {
+    this.advance({ kind: "ended", atNs: Bun.nanoseconds(), reason });
+  }
+
+  /** What it has used so far. Ends the lease when that is as much as its budget. */
+  usage(): Usage {
+    const usage = this.#meter.read(this.#state, Bun.nanoseconds());
+    if (isSpent(usage, this.request.budget)) this.end({ kind: "over-budget" });
+    return usage;
+  }
+
+  /** Whether its workers have had calls since this was asked last. */
+  wasUsed(): boolean {
+    return this.#meter.wasUsed();
+  }
+
+  cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
+    this.host.send({ t: "host-cancel", worker, slot, sequence, gently });
+  }
+
+  #heard(message: HostMessage): void {
+    switch (message.t) {
+      case "loaded":
+        this.#loaded = message;
+        this.#meter.begin();
+        return this.advance({ kind: "loaded", atNs: Bun.nanoseconds() });
+      case "reloaded":
+        for (const former of this.#modules.splice(0, this.#modules.length - 1)) former.end();
+        return;
+      case "load-failed":
+        if (this.#loaded)
+          return this.end({ kind: "reload-failed", message: message.error.message });
+        this.#tellEarlyLines();
+        this.#events.denied(this, message.code, message.error.message, message.error);
+        return this.end({ kind: "load-failed" });
+      case "client-lost":
+        return this.end({ kind: "connection-lost", message: message.message });
+      case "worker-ended":
+        return this.#events.workerLost(this, message.worker, message.message);
+      case "host-log":
+        return this.#news.logged(message.line);
+      case "host-progress":
+        return this.#events.progressed(this, message.report);
+    }
+  }
+
+  /** Before the client has the lease, lines wait. Returns false when no more can. */
+  #logged(line: LogLine): boolean {
+    if (!this.#early) this.#events.logged(this, line);
+    else if (this.#early.length >= MAX_EARLY_LINES) return false;
+    else this.#early.push(line);
+    return true;
+  }
+
+  #grant(nonce: Uint8Array): void {
+    this.#events.granted(this, nonce, this.#loaded!);
+    this.#tellEarlyLines();
+  }
+
+  #tellEarlyLines(): void {
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const line of early) this.#events.logged(this, line);
+    this.#onTold();
+  }
+
+  #died({ exitCode, signal, cpuNs }: HostExit): void {
+    this.#cpuNs = cpuNs;
+    this.end({ kind: "host-died", exitCode, signal });
+  }
+
+  #finish(): void {
+    const state = this.#state;
+    if (state.phase !== "ended") return;
+    const usage = this.#meter.read(state, Bun.nanoseconds(), this.#cpuNs);
+    this.#tellEarlyLines();
+    this.#claimed.release();
+    this.#closeDescriptors();
+    this.#page.close();
+    for (const module of this.#modules) module.end();
+    this.#book.free(this.id);
+    this.#events.finished(this, usage, state.reason);
+  }
+
+  get #state(): LeaseState {
+    return this.#book.state(this.id)!;
+  }
+
+  advance(event: LeaseEvent): void {
+    this.perform(this.#book.advance(this.id, event));
+  }
+
+  /** Does what the lease's book says must be done. */
+  perform(effects: readonly LeaseEffect[]): void {
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #perform(effect: LeaseEffect): void {
+    switch (effect) {
+      case "announce-grant":
+        return this.#handOver();
+      case "announce-revocation": {
+        const state = this.#state;
+        if (state.phase === "revoking") this.#events.revoking(this, state.deadlineNs);
+        return;
+      }
+      case "announce-loss":
+        return this.#announceLoss();
+      case "stop-host":
+        // Unless the loss was announced with a reason of its own.
+        this.#page.end(this.#endCode, 0);
+        return this.#stopHost();
+      case "return-capacity":
+        // The share is free once the process that used it is gone.
+        void this.host.exited.then(() => this.#finish());
+        return;
+    }
+  }
+
+  get #endCode(): number {
+    const state = this.#state;
+    return (state.phase === "ended" ? ENDS[state.reason.kind] : undefined) ?? END.released;
+  }
+
+  /** A released host may finish what it prints; any other is killed at once. */
+  #stopHost(): void {
+    if (this.#state.phase !== "ended" || this.#state.reason.kind !== "released")
+      return this.host.kill();
+    this.host.send({ t: "detach" });
+    const limitMs = this.#loaded?.disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS;
+    const overdue = setTimeout(() => this.host.kill(), limitMs);
+    void this.host.exited.then(() => clearTimeout(overdue));
+  }
+
+  /** The client gets its own copies of the memory, the host's pidfd, its notify socket and each worker's; ours are closed. */
+  #handOver(): void {
+    if (this.#listen) {
+      this.#closeDescriptors();
+      return this.#grant(this.#nonce);
+    }
+    const { memory, client, workers } = this.#fds!;
+    const nonce = crypto.getRandomValues(new Uint8Array(16));
+    let pidfd = -1;
+    try {
+      pidfd = this.host.openPidfd();
+      sendDescriptors(this.request.mailbox!, nonce, [
+        memory,
+        pidfd,
+        client[0],
+        ...workers.map(([, notify]) => notify),
+      ]);
+    } catch (error) {
+      const why = shortage(error, "the node");
+      if (why !== undefined) this.#events.denied(this, "RFAAS_NODE_FAILED", why);
+      else
+        this.#events.denied(
+          this,
+          "RFAAS_NO_SHARED_FABRIC",
+          `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`,
+        );
+      return this.end({ kind: "load-failed" });
+    } finally {
+      if (pidfd >= 0) closeDescriptor(pidfd);
+      this.#closeDescriptors();
+    }
+    this.#grant(nonce);
+  }
+
+  #announceLoss(): void {
+    const state = this.#state;
+    if (state.phase !== "ended") return;
+    const { reason, activeAtNs } = state;
+    if (reason.kind === "load-failed") return;
+    if (activeAtNs === undefined) return this.#deny(reason);
+    if (reason.kind === "host-died") {
+      const { exitCode, signal } = reason;
+      if (signal === null) this.#page.end(END.exited, exitCode ?? 0);
+      else this.#page.end(END.signalled, constants.signals[signal as NodeJS.Signals] ?? 0);
+      const message = `the lease's host process died: ${describeExit(exitCode, signal)}`;
+      this.#events.lost(this, message, signal ?? undefined);
+    } else if (reason.kind === "node-stopped") {
+      this.#page.end(END.nodeStopped, 0);
+      this.#events.lost(this, "the node stopped before the lease was released");
+    } else if (reason.kind === "connection-lost") this.#events.lost(this, reason.message);
+    else {
+      this.#page.end(this.#endCode, 0);
+      this.#events.lost(this, `the lease is over: ${describeEnd(reason)}`);
+    }
+  }
+
+  /** It ended before its client had it. */
+  #deny(reason: EndReason): void {
+    if (reason.kind === "load-timeout")
+      return this.#events.denied(
+        this,
+        "RFAAS_MODULE_TIMEOUT",
+        "the module did not finish loading in time; look for a top-level await or loop that never ends",
+      );
+    if (reason.kind !== "host-died")
+      return this.#events.denied(this, "RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
+    const { exitCode, signal } = reason;
+    const message = `the host process died while it loaded the module: ${describeExit(exitCode, signal)}`;
+    this.#events.denied(this, "RFAAS_MODULE_FAILED", message);
+  }
+
+  #closeDescriptors(): void {
+    if (!this.#fds) return;
+    const { memory, client, workers } = this.#fds;
+    for (const fd of [memory, ...client, ...workers.flat()]) closeDescriptor(fd);
+    this.#fds = undefined;
+  }
+}
+
+function describeExit(exitCode: number | null, signal: string | null): string {
+  if (signal === null) return `it ${describeExitCode(exitCode ?? 0)}`;
+  if (signal === "SIGKILL")
+    return "killed by SIGKILL, from outside or by the kernel for lack of memory";
+  return `killed by ${signal}: a crash in native code, or more memory than the lease has`;
+}

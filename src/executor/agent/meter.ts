@@ -1,0 +1,78 @@
+/**
+ * What a lease has used. Time is taken from what the agent can check itself: its own clock for the cores held, the kernel's count
+ * for CPU time. Calls, bytes and the part of the CPU time that was polling are the host's word.
+ */
+import { descendantsTimeNs } from "../../../ffi/children.ts";
+import { LeasePage } from "../../../ffi/region.ts";
+import { cpuTimeNs } from "../../../ffi/system.ts";
+import { allocatedCoreNs } from "../../lease/book.ts";
+import type { LeaseState } from "../../lease/lease.ts";
+import type { Usage } from "../../protocol/usage.ts";
+
+const LOOK_INTERVAL_NS = 500e6;
+
+export class Meter {
+  readonly #page: LeasePage;
+  readonly #pid: number;
+  readonly #workers: number;
+  readonly #cores: number;
+  #descendantsNs = 0;
+  #lookedAtNs = -Infinity;
+  /** What the host had used when its workers became the client's. */
+  #cpuBeforeNs: number | undefined;
+  #cpuNs = 0;
+  #usage: Usage = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
+  #seenCalls = 0;
+
+  constructor(page: LeasePage, pid: number, workers: number, cores: number) {
+    this.#page = page;
+    this.#pid = pid;
+    this.#workers = workers;
+    this.#cores = cores;
+  }
+
+  /** The lease has become active: from now on its host's CPU time counts. */
+  begin(): void {
+    this.#cpuBeforeNs = cpuTimeNs(this.#pid) ?? 0;
+  }
+
+  /** Counters so far; they never fall. `cpuNs` is the host's whole CPU time, and that of what it started, once it has ended. */
+  read(state: LeaseState, nowNs: number, cpuNs = this.#cpuTimeNs(nowNs)): Usage {
+    if (this.#cpuBeforeNs !== undefined && cpuNs !== undefined)
+      this.#cpuNs = Math.max(this.#cpuNs, cpuNs - this.#cpuBeforeNs);
+    const { calls, bytes, polledNs } = this.#page.counts(this.#workers);
+    const known = this.#usage;
+    const pollingNs = Math.max(known.pollingNs, Math.min(polledNs, this.#cpuNs));
+    this.#usage = {
+      allocationCoreNs: Math.round(allocatedCoreNs(state, this.#cores, nowNs)),
+      executionNs: Math.max(known.executionNs, Math.round(this.#cpuNs - pollingNs)),
+      pollingNs: Math.round(pollingNs),
+      calls: Math.max(known.calls, Math.min(calls, Number.MAX_SAFE_INTEGER)),
+      bytes: Math.max(known.bytes, Math.min(bytes, Number.MAX_SAFE_INTEGER)),
+    };
+    return this.#usage;
+  }
+
+  /** What the host uses is always fresh; what it has started is looked at now and then, as that takes longer. */
+  #cpuTimeNs(nowNs: number): number | undefined {
+    const hostNs = cpuTimeNs(this.#pid);
+    if (nowNs - this.#lookedAtNs >= LOOK_INTERVAL_NS) {
+      this.#lookedAtNs = nowNs;
+      this.#descendantsNs = Math.max(this.#descendantsNs, descendantsTimeNs(this.#pid));
+    }
+    return hostNs === undefined ? undefined : hostNs + this.#descendantsNs;
+  }
+
+  /** Whether a call was answered since this was asked last, or runs now. */
+  wasUsed(): boolean {
+    const { calls, running } = this.#page.counts(this.#workers);
+    const used = calls !== this.#seenCalls || running > 0;
+    this.#seenCalls = calls;
+    return used;
+  }
+}
+
+/** Whether a counter has reached its bound. */
+export function isSpent(usage: Usage, budget: Partial<Usage>): boolean {
+  return Object.entries(budget).some(([name, bound]) => usage[name as keyof Usage] >= bound);
+}

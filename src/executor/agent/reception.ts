@@ -1,0 +1,185 @@
+/** Where clients arrive: connections, greetings, and who may go on to the agent. */
+import { Connection, type ConnectionEvents } from "../../control/connection.ts";
+import { machineId } from "../../control/machine.ts";
+import { type FabricOffer, explainNoFabric, sharedFabrics } from "../../fabric/registry.ts";
+import {
+  type ClientMessage,
+  type NodeMessage,
+  PROTOCOL_VERSION,
+  clientVocabulary,
+} from "../../protocol/messages.ts";
+import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
+import { VERSION } from "../../base/version.ts";
+import type { Identity } from "../admission/identity.ts";
+import type { LeasedHost } from "./leased-host.ts";
+
+export type ClientConnection = Connection<ClientMessage, NodeMessage>;
+
+type Hello = ClientMessage & { t: "hello" };
+/** What a client may say once it has greeted. */
+export type GreetedMessage = Exclude<ClientMessage, Hello>;
+
+/** A client that was let in. */
+export interface Client {
+  readonly connection: ClientConnection;
+  readonly identity: Identity;
+  /** It came over a way that only the node's own user has. */
+  readonly trusted: boolean;
+  /** Those that it can use, of ours. */
+  readonly fabrics: readonly string[];
+  /** Our address that it connected to, if it came over TCP. */
+  readonly reachedAt: string | undefined;
+  readonly leases: Map<number, LeasedHost>;
+  /** Requests for leases that have no host yet, by their ids; one that was withdrawn is not among them. */
+  readonly starting: Set<number>;
+}
+
+/** How a client came. */
+export interface ClientWay {
+  reachedAt?: string | undefined;
+  /** Over a way that only the node's own user has. Default true. */
+  trusted?: boolean;
+  /** The address that it came from, over TCP. */
+  comesFrom?: string | undefined;
+}
+
+export interface ReceptionOptions {
+  cores: number;
+  memoryBytes: number;
+  fabrics: FabricOffer;
+  /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
+  identify(token: string | null, trusted: boolean): Identity | { refused: string };
+  log(level: "info" | "warn", message: string): void;
+}
+
+export interface ReceptionEvents {
+  message(client: Client, message: GreetedMessage): void;
+  gone(client: Client): void;
+}
+
+/** Whoever connects has this long to greet. */
+const GREETING_LIMIT_MS = 5_000;
+/** Longer than any greeting. */
+const MAX_GREETING_BYTES = 8 * 1024;
+/** More than the kernel lets wait to be accepted; beyond it the oldest goes. The other descriptors are for leases. */
+const UNGREETED_TOTAL = 1_024;
+const UNGREETED_PER_DESCRIPTOR = 0.25;
+
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly #events: ReceptionEvents;
+  readonly #clients = new Set<Client>();
+  readonly #ungreeted: Ungreeted<ClientConnection>;
+
+  constructor(options: ReceptionOptions, events: ReceptionEvents) {
+    this.#options = options;
+    this.#events = events;
+    const total = Math.min(
+      UNGREETED_TOTAL,
+      Math.floor(UNGREETED_PER_DESCRIPTOR * descriptorLimit()),
+    );
+    this.#ungreeted = new Ungreeted({ perPeer: Math.ceil(total / 2), total });
+  }
+
+  /** Whether it is still connected. */
+  has(client: Client): boolean {
+    return this.#clients.has(client);
+  }
+
+  tellAll(message: NodeMessage): void {
+    for (const { connection } of this.#clients) connection.send(message);
+  }
+
+  /** A connection for one client; its handler goes to the socket. */
+  newClient(onClosed: () => void, way: ClientWay): ClientConnection {
+    let client: Client | undefined;
+    const greeted = (message: Hello): void => {
+      client ??= this.#greet(connection, way, message);
+      if (!client) return;
+      clearTimeout(silent);
+      this.#ungreeted.delete(connection);
+      connection.trust();
+    };
+    const events: ConnectionEvents<ClientMessage> = {
+      message: (message) => {
+        if (message.t === "hello") greeted(message);
+        else if (client) this.#events.message(client, message);
+        else refuse(connection, "RFAAS_PROTOCOL", "the first message must be a hello");
+      },
+      closed: (error) => {
+        if (error) {
+          connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
+          this.#options.log("warn", `a client was disconnected: ${error.message}`);
+        }
+        clearTimeout(silent);
+        this.#ungreeted.delete(connection);
+        if (client) {
+          this.#clients.delete(client);
+          this.#events.gone(client);
+        }
+        onClosed();
+      },
+    };
+    const connection: ClientConnection = new Connection(
+      clientVocabulary,
+      events,
+      MAX_GREETING_BYTES,
+    );
+    const silent = setTimeout(() => {
+      if (!client) refuse(connection, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
+    }, GREETING_LIMIT_MS);
+    const goes = this.#ungreeted.add(connection, way.comesFrom ?? "");
+    if (goes) refuse(goes, "RFAAS_PROTOCOL", "too many connections wait for a hello; try again");
+    return connection;
+  }
+
+  /** Lets a client in, or tells it why not. */
+  #greet(connection: ClientConnection, way: ClientWay, message: Hello): Client | undefined {
+    if (message.protocol !== PROTOCOL_VERSION) {
+      const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
+      return refuse(
+        connection,
+        "RFAAS_PROTOCOL",
+        `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
+      );
+    }
+    const { fabrics: offer, cores, memoryBytes } = this.#options;
+    const trusted = way.trusted ?? true;
+    const identity = this.#options.identify(message.token ?? null, trusted);
+    if ("refused" in identity) return refuse(connection, "RFAAS_FORBIDDEN", identity.refused);
+    const sameMachine = message.machine === machineId();
+    const fabrics = sharedFabrics(offer, message.fabrics, sameMachine);
+    // Whoever offers none only wants to look.
+    if (fabrics.length === 0 && message.fabrics.length > 0)
+      return refuse(
+        connection,
+        "RFAAS_NO_SHARED_FABRIC",
+        explainNoFabric(offer, message.fabrics, sameMachine),
+      );
+    const client: Client = {
+      connection,
+      identity,
+      trusted,
+      fabrics,
+      reachedAt: way.reachedAt,
+      leases: new Map(),
+      starting: new Set(),
+    };
+    this.#clients.add(client);
+    connection.send({
+      t: "welcome",
+      protocol: PROTOCOL_VERSION,
+      version: VERSION,
+      pid: process.pid,
+      cores,
+      memoryBytes,
+      fabrics,
+    });
+    return client;
+  }
+}
+
+function refuse(connection: ClientConnection, code: string, message: string): undefined {
+  connection.send({ t: "refused", code, message });
+  connection.close();
+}

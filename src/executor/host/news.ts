@@ -1,0 +1,66 @@
+/**
+ * Lines of the log and progress on their way to somebody who may not read them for a while. What there is no room for is counted,
+ * told as soon as there is, and harms nobody: a lease must not end because its functions talk.
+ */
+import type { LogLine, ProgressReport } from "../../protocol/messages.ts";
+
+/** The connection that they take. */
+export interface NewsWay {
+  /** Return whether it was sent. */
+  log(line: LogLine): boolean;
+  progress(report: ProgressReport): boolean;
+  /** Calls `listener` once, when there is room again. */
+  whenRoom(listener: () => void): void;
+}
+
+export class News {
+  readonly #way: NewsWay;
+  /** By worker: lines that were not sent since one was. */
+  readonly #lines = new Map<number, number>();
+  /** By worker and slot: reports of a call that were not sent since one was. */
+  readonly #reports = new Map<string, { sequence: number; dropped: number }>();
+  #waits = false;
+
+  constructor(way: NewsWay) {
+    this.#way = way;
+  }
+
+  logged(line: LogLine): void {
+    const dropped = line.dropped + (this.#lines.get(line.worker) ?? 0);
+    if (this.#way.log({ ...line, dropped })) this.#lines.delete(line.worker);
+    else this.#drop(line.worker, dropped + 1);
+  }
+
+  progressed(report: ProgressReport): void {
+    const call = `${report.worker}.${report.slot}`;
+    const before = this.#reports.get(call);
+    const missed = before?.sequence === report.sequence ? before.dropped : 0;
+    const dropped = report.dropped + missed;
+    if (this.#way.progress({ ...report, dropped })) this.#reports.delete(call);
+    else this.#reports.set(call, { sequence: report.sequence, dropped: dropped + 1 });
+  }
+
+  #drop(worker: number, dropped: number): void {
+    this.#lines.set(worker, dropped);
+    if (this.#waits) return;
+    this.#waits = true;
+    this.#way.whenRoom(() => this.#tellMissing());
+  }
+
+  /** The function may have said its last: then no line comes that could tell. */
+  #tellMissing(): void {
+    this.#waits = false;
+    for (const [worker, dropped] of [...this.#lines]) {
+      this.#lines.delete(worker);
+      const line: LogLine = {
+        worker,
+        level: "warn",
+        message: "lines of the log are missing here: they came faster than they were read",
+        data: null,
+        atMs: Date.now(),
+        dropped,
+      };
+      if (!this.#way.log(line)) this.#drop(worker, dropped);
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/** Which CPUs a node leases. */
+import { closeDescriptor } from "../../../ffi/descriptors.ts";
+import { claimCpu, usableCpus } from "../../../ffi/system.ts";
+
+/** A core that a worker is not pinned to. */
+export const UNPINNED = -1;
+
+/**
+ * CPUs for `count` leased cores, best first. The first usable CPU is left to the client, the agent and the engine's helper
+ * threads as long as it can be; cores beyond that are not pinned, so that two spinners never hold one CPU between them.
+ */
+export function planCpus(count: number, usable: readonly number[] = usableCpus()): number[] {
+  const pinned = usable.slice(1).reverse().slice(0, count);
+  return [...pinned, ...new Array<number>(count - pinned.length).fill(UNPINNED)];
+}
+
+/** CPUs that a lease's workers are pinned to, held against all other nodes of this machine. */
+export interface ClaimedCpus {
+  /** {@link UNPINNED} where another node's worker has the CPU: two spinners must not share one. */
+  cpus: number[];
+  release(): void;
+}
+
+export function claimCpus(wanted: readonly number[]): ClaimedCpus {
+  const claims = wanted.map((cpu) => (cpu === UNPINNED ? null : claimCpu(cpu)));
+  return {
+    cpus: wanted.map((cpu, i) => (claims[i] === null ? UNPINNED : cpu)),
+    release() {
+      for (const fd of claims) if (fd !== null && fd !== undefined) closeDescriptor(fd);
+    },
+  };
+}
+
+/**
+ * The CPUs that each worker's thread is restricted to, and so what it starts: its own. A worker of one core that has no CPU of its
+ * own may run anywhere; one of several makes up for those that it lacks with other usable CPUs, near to the ones it has, so that
+ * it sees as many as it has cores.
+ */
+export function workerCpus(
+  cpus: readonly number[],
+  coresPerWorker: number,
+  usable: readonly number[] = usableCpus(),
+): number[][] {
+  const each: number[][] = [];
+  for (let from = 0; from < cpus.length; from += coresPerWorker)
+    each.push(cpus.slice(from, from + coresPerWorker).filter((cpu) => cpu !== UNPINNED));
+  if (coresPerWorker === 1) return each;
+  return each.map((own) => {
+    const near = (cpu: number) => Math.min(...own.map((one) => Math.abs(one - cpu)), Infinity);
+    const others = usable
+      .filter((cpu) => !own.includes(cpu))
+      .map((cpu) => ({ cpu, leased: cpus.includes(cpu), far: near(cpu) }))
+      .sort((a, b) => Number(a.leased) - Number(b.leased) || compare(a.far, b.far));
+    return [...own, ...others.slice(0, coresPerWorker - own.length).map(({ cpu }) => cpu)];
+  });
+}
+
+const compare = (a: number, b: number): number => (a === b ? 0 : a - b);

@@ -1,0 +1,47 @@
+/** Loads a function module in a worker thread. */
+import { statSync } from "node:fs";
+import { isLibraryPath } from "../../library/library-file.ts";
+import { BUILT_IN } from "../../function/raw.ts";
+import { toLoadErrorRecord } from "../results/error-record.ts";
+import { LoadFailure, type LoadedModule, functionsOf } from "./loaded-module.ts";
+import { enterPackage } from "../results/package-paths.ts";
+
+/** The functions of the benchmarks, so that the executable can measure any node from an empty directory. */
+const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
+  "rfaas:echo": async () => await import("../../../functions/echo/echo.ts"),
+};
+
+/** Imports the module at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */
+export async function loadModule(path: string, name: string = path): Promise<LoadedModule> {
+  const builtIn = path.startsWith(BUILT_IN);
+  if (builtIn ? !Object.hasOwn(BUILT_INS, path) : !isFile(path)) {
+    const message = builtIn
+      ? `there is no module ${path} in rfaas; see: rfaas help bench`
+      : `the file of ${name} is gone from the node's cache; take a new lease`;
+    throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
+  }
+  if (isLibraryPath(path)) return (await import("./native-loader.ts")).loadNative(path, name);
+  if (path.endsWith(".wasm")) return await (await import("./wasm-loader.ts")).loadWasm(path, name);
+  if (!builtIn && /[?\\]/.test(path)) {
+    const message = `the runtime cannot import a path with ? or \\ in it: ${path}; choose another --cache for the node`;
+    throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });
+  }
+  enterPackage(path);
+  let namespace: Record<string, unknown>;
+  try {
+    namespace = builtIn ? await BUILT_INS[path]!() : (await wrapped(path)).namespace;
+  } catch (error) {
+    throw new LoadFailure("RFAAS_MODULE_FAILED", toLoadErrorRecord(error));
+  }
+  return await functionsOf(namespace, name);
+}
+
+/** A module that exports a function `then` looks like a promise to `await`: it is handed over within another one. */
+async function wrapped(path: string): Promise<{ namespace: Record<string, unknown> }> {
+  const code = `export * as namespace from ${JSON.stringify(path)};`;
+  return await import(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}

@@ -1,0 +1,184 @@
+/** A package on its way into the cache: what is missing is written as it comes, and each file's hash is checked at its end. */
+import { type Hash, createHash } from "node:crypto";
+import { copyFileSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { PackageInvalid } from "../../base/errors.ts";
+import type { Manifest, PackageFile } from "../../package/contents/manifest.ts";
+
+export class IncomingPackage {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  /** Indices of the files whose bytes must be sent, in this order. */
+  readonly missing: number[] = [];
+  /** Bytes that have come and were written. */
+  storedBytes = 0;
+  readonly #manifestBytes: Uint8Array;
+  readonly #onOver: (done: boolean) => void;
+  /** Files that are equal to one that is on its way. */
+  readonly #copies = new Map<number, PackageFile[]>();
+  /** Of {@link missing}. */
+  #next = 0;
+  #file: { handle: FileHandle; hash: Hash; left: number } | undefined;
+  #over = false;
+
+  /** `onOver` is called once, when all is here or nothing more will come. */
+  constructor(
+    folder: string,
+    manifest: Manifest,
+    manifestBytes: Uint8Array,
+    onOver: (done: boolean) => void,
+  ) {
+    this.folder = folder;
+    this.manifest = manifest;
+    this.#manifestBytes = manifestBytes;
+    this.#onOver = onOver;
+  }
+
+  /** Takes up what is here of it; `source` knows where an equal file lies. When that fails it is over. Other work has its turn meanwhile. */
+  async begin(source: (file: PackageFile) => string | undefined): Promise<void> {
+    try {
+      await this.#takeUp(source);
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
+  }
+
+  /** Whether everything is here. */
+  get complete(): boolean {
+    return this.#next === this.missing.length;
+  }
+
+  /**
+   * Writes the next bytes, one call after another.
+   *
+   * @throws {PackageInvalid} a file does not have the hash that the manifest says, or there are too many bytes
+   */
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length;) {
+      if (this.#over) return;
+      if (this.complete)
+        throw new PackageInvalid("more bytes came than the package has; build and send it again");
+      const described = this.#nextFile;
+      const file = (this.#file ??= {
+        handle: await open(this.#place(described), "wx", modeOf(described)),
+        hash: createHash("sha256"),
+        left: described.bytes,
+      });
+      const part = bytes.subarray(at, at + file.left);
+      await file.handle.writeFile(part);
+      file.hash.update(part);
+      file.left -= part.length;
+      at += part.length;
+      this.storedBytes += part.length;
+      if (file.left === 0) await this.#endFile(file.handle, file.hash);
+    }
+  }
+
+  /** All of it is here: it goes into the cache. When that fails it may be abandoned. */
+  finish(): void {
+    writeFileSync(join(this.folder, "manifest"), this.#manifestBytes, { mode: 0o444 });
+    this.#onOver(true);
+    this.#over = true;
+  }
+
+  /** Nothing more comes: what has come is removed. */
+  abandon(): void {
+    if (this.#over) return;
+    this.#over = true;
+    void this.#file?.handle.close().catch(() => {});
+    rmSync(this.folder, { recursive: true, force: true });
+    this.#onOver(false);
+  }
+
+  /** Lets it appear at `place`, whole; one that is there already is as good. */
+  moveTo(place: string): void {
+    try {
+      renameSync(this.folder, place);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+
+  get #nextFile(): PackageFile {
+    return this.manifest.files[this.missing[this.#next]!]!;
+  }
+
+  async #takeUp(source: (file: PackageFile) => string | undefined): Promise<void> {
+    mkdirSync(join(this.folder, "root"), { recursive: true, mode: 0o700 });
+    const folders = new Set<string>();
+    const coming = new Map<string, number>();
+    for (const [index, file] of this.manifest.files.entries()) {
+      if (index % FILES_PER_TURN === FILES_PER_TURN - 1) await nextTurn();
+      const place = this.#place(file);
+      const folder = dirname(place);
+      if (!folders.has(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
+      folders.add(folder);
+      if (file.bytes === 0) {
+        if (file.sha256 !== EMPTY_SHA256) throw wrongHash(file);
+        writeFileSync(place, "", { mode: modeOf(file) });
+        continue;
+      }
+      const from = source(file);
+      if (from !== undefined && shared(from, place)) continue;
+      const key = `${file.sha256} ${file.executable} ${file.bytes}`;
+      const first = coming.get(key);
+      if (first === undefined) {
+        coming.set(key, index);
+        this.missing.push(index);
+      } else this.#copies.set(first, [...(this.#copies.get(first) ?? []), file]);
+    }
+  }
+
+  async #endFile(handle: FileHandle, hash: Hash): Promise<void> {
+    this.#file = undefined;
+    await handle.close();
+    const described = this.#nextFile;
+    if (hash.digest("hex") !== described.sha256) throw wrongHash(described);
+    for (const copy of this.#copies.get(this.missing[this.#next]!) ?? [])
+      if (!shared(this.#place(described), this.#place(copy)))
+        throw new Error(`${copy.path} cannot be made`);
+    this.#next++;
+  }
+
+  #place({ path }: PackageFile): string {
+    return join(this.folder, "root", path);
+  }
+}
+
+/** In a few milliseconds. */
+const FILES_PER_TURN = 100;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+const EMPTY_SHA256 = createHash("sha256").digest("hex");
+
+/** Not to be written by mistake: other packages may share the file. */
+const modeOf = ({ executable }: PackageFile): number => (executable ? 0o555 : 0o444);
+
+/** What is no fault of the file's: another way to get it fails as well. */
+const EXHAUSTED = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EROFS"]);
+
+/** Gives a file another place; a copy where the file system has no links. Another node may have removed it a moment ago. */
+function shared(from: string, to: string): boolean {
+  for (const give of [linkSync, copyFileSync]) {
+    try {
+      give(from, to);
+      return true;
+    } catch (error) {
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return false;
+      if (EXHAUSTED.has(code)) throw error;
+    }
+  }
+  return false;
+}
+
+function wrongHash({ path, sha256 }: PackageFile): PackageInvalid {
+  return new PackageInvalid(
+    `the bytes of ${path} do not have the hash that its package says (${sha256}); it was changed while it was sent, or damaged: send it again`,
+  );
+}

@@ -1,0 +1,158 @@
+/**
+ * Results that did not fit into the output that the caller had given: kept until the caller, who is told how long they are, has come
+ * for them, in as many pieces as it has room for. So no function runs twice.
+ *
+ * A result is kept for as long as anybody waits for it. When many are kept, functions that have not begun wait until some have
+ * been fetched.
+ */
+import type { FunctionContext } from "../../function/context.ts";
+
+/** With so many bytes kept, no further function begins. */
+const MAX_BYTES = 32 * 1024 * 1024;
+/** Instead of a place in the result: it is no longer wanted. */
+export const DROP = -1;
+/** What asks for a piece: the result's number, and where the piece begins; 64-bit floats. */
+export const TICKET_BYTES = 16;
+
+/** Ends a call instead of an answer. */
+export class ResultKept extends Error {
+  override readonly name = "ResultKept";
+  readonly code = "RFAAS_RESULT_KEPT";
+  readonly ticket: number;
+  readonly bytes: number;
+  constructor(ticket: number, bytes: number) {
+    super(`the result has ${bytes} bytes, more than its output holds; fetch it with more room`);
+    this.ticket = ticket;
+    this.bytes = bytes;
+  }
+}
+
+/** How cancellations name a call. */
+export interface NamedCall {
+  slot: number;
+  sequence: number;
+}
+
+interface Kept {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The call that waits for it: first the one that it is the result of, then those that fetch it. */
+  waits: NamedCall | undefined;
+}
+
+export class KeptResults {
+  readonly #results = new Map<number, Kept>();
+  #bytes = 0;
+  /** Another thread that comes after this one must not take a number for one of its own. */
+  #ticket = Math.floor(Math.random() * 2 ** 52);
+  /** By slot, the last call that was given up. */
+  readonly #givenUp = new Map<number, number>();
+  /** What waits for room, in order. */
+  #waiting: (() => void)[] = [];
+
+  /** Whether work that may end with a result must wait: {@link whenRoom}. */
+  get full(): boolean {
+    return this.#bytes >= MAX_BYTES;
+  }
+
+  /** Whether nobody has anything to come for. */
+  get empty(): boolean {
+    return this.#results.size === 0;
+  }
+
+  /** Does the work when there is room for another result. Rejects when the call's caller has given up meanwhile. */
+  whenRoom<Result>(
+    ctx: FunctionContext,
+    work: () => Result | PromiseLike<Result>,
+  ): Promise<Result> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    this.#waiting.push(() => {
+      if (this.#isGivenUp(callOf(ctx)))
+        return reject(new Error("the caller has given up on the call"));
+      try {
+        resolve(work());
+      } catch (error) {
+        reject(error);
+      }
+    });
+    return promise;
+  }
+
+  /** Keeps a copy, unless nobody waits for it. */
+  keep(result: Uint8Array, ctx: FunctionContext): ResultKept {
+    const waits = callOf(ctx);
+    const kept = new ResultKept(++this.#ticket, result.length);
+    if (this.#isGivenUp(waits)) return kept;
+    this.#results.set(kept.ticket, { bytes: copyOf(result), waits });
+    this.#bytes += result.length;
+    return kept;
+  }
+
+  /** The caller of this call no longer waits: neither for what it came to, nor for what it was to fetch. */
+  giveUp(slot: number, sequence: number): void {
+    // It may not have begun.
+    this.#givenUp.set(slot, sequence);
+    for (const [ticket, { waits }] of this.#results)
+      if (waits?.slot === slot && waits.sequence === sequence) this.#drop(ticket);
+  }
+
+  /** The hidden function: its input is a ticket and a place in the result, its output what is there. */
+  readonly fetch = (
+    input: Uint8Array<ArrayBuffer>,
+    output: Uint8Array<ArrayBuffer>,
+    ctx: FunctionContext,
+  ): number => {
+    const asked = new DataView(input.buffer, input.byteOffset, input.length);
+    const [ticket, at] = [asked.getFloat64(0, true), asked.getFloat64(8, true)];
+    const kept = this.#results.get(ticket);
+    if (at === DROP) return this.#drop(ticket);
+    if (kept === undefined)
+      throw Object.assign(
+        new Error(
+          "the result is gone with the thread that kept it, which was replaced; call again",
+        ),
+        { code: "RFAAS_RESULT_GONE", retryable: true },
+      );
+    const piece = kept.bytes.subarray(at, at + output.length);
+    const { length } = piece;
+    output.set(piece);
+    kept.waits = callOf(ctx);
+    if (at + length >= kept.bytes.length || this.#isGivenUp(kept.waits)) this.#drop(ticket);
+    return length;
+  };
+
+  #drop(ticket: number): 0 {
+    const kept = this.#results.get(ticket);
+    if (kept !== undefined) {
+      this.#bytes -= kept.bytes.length;
+      // At once: the engine would collect it some time, and a worker's memory is bounded.
+      kept.bytes.buffer.transfer(0);
+      this.#results.delete(ticket);
+    }
+    // Not within the call that has fetched.
+    if (this.#waiting.length > 0) queueMicrotask(() => this.#goOn());
+    return 0;
+  }
+
+  #goOn(): void {
+    while (!this.full && this.#waiting.length > 0) this.#waiting.shift()!();
+  }
+
+  #isGivenUp(call: NamedCall | undefined): boolean {
+    return call !== undefined && this.#givenUp.get(call.slot) === call.sequence;
+  }
+}
+
+/** What functions have left may stand in its way until it is collected. */
+function copyOf(result: Uint8Array): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(result);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    Bun.gc(true);
+    return new Uint8Array(result);
+  }
+}
+
+/** A worker's context names its call. In a test without a node none can be given up. */
+const callOf = (ctx: FunctionContext): NamedCall | undefined =>
+  (ctx as FunctionContext & { call?: NamedCall }).call;

@@ -1,0 +1,53 @@
+/** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`. */
+import type { ErrorRecord, Exports } from "../../protocol/messages.ts";
+import type { Report } from "./reporting.ts";
+
+/** Nobody waits for this call any more. An asynchronous function is told so. */
+export interface AbortCall {
+  slot: number;
+  sequence: number;
+  /** By its caller's wish; else by its deadline. */
+  gently: boolean;
+}
+
+/** Main thread to worker, after {@link AttachWorker}. */
+export type WorkerOrder =
+  | AbortCall
+  /** Stop as soon as no call is pending; what is queued is for another thread. */
+  | { leave: true };
+
+/** Main thread to worker, first: load this module. */
+export interface LoadOrder {
+  path: string;
+  /** What its author calls the module. */
+  name: string;
+  /** Where the thread runs from now on, with all that it starts; anywhere when empty. */
+  cpus: readonly number[];
+  /** How many cores it is said to have. */
+  cores: number;
+}
+
+/** Main thread to worker, second: run this lease's calls. */
+export interface AttachWorker {
+  /** The native endpoint, owned by the main thread. */
+  handle: number;
+  /** The native region, likewise. */
+  region: number;
+  slots: number;
+  hot: boolean;
+  lease: number;
+  worker: number;
+  workers: number;
+  /** What the lease was granted for, when this thread replaces another: its module must have the same functions. */
+  granted: Exports | null;
+  /** The socket that wakes this worker's event loop; the worker closes it. */
+  watchFd: number;
+}
+
+/** Worker to main thread. */
+export type WorkerReport =
+  | { t: "ready" }
+  | { t: "loaded"; exports: Exports; disposes: boolean }
+  | { t: "load-failed"; code: string; error: ErrorRecord }
+  | { t: "stopped" }
+  | Report;

@@ -1,0 +1,230 @@
+/**
+ * A worker thread: waits, pre-warmed, for its lease, loads the module, then runs calls until it is stopped.
+ *
+ * Between calls it looks into its event loop, so timers and promises of the module make progress: every 10 ms while it spins
+ * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
+ */
+import { type MessagePort, parentPort } from "node:worker_threads";
+import { native } from "../../../ffi/library.ts";
+import { restrictThread } from "../../../ffi/system.ts";
+import { Region, expectMemory } from "../../../ffi/region.ts";
+import { STOPPED, WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
+import { watchDescriptor } from "../../control/watch-descriptor.ts";
+import type { Hooks } from "../../function/define-hooks.ts";
+import type { Exports } from "../../protocol/messages.ts";
+import { WorkerScope } from "./call-context.ts";
+import { toErrorRecord } from "../results/error-record.ts";
+import { LoadFailure, type LoadedModule } from "../modules/loaded-module.ts";
+import { loadModule } from "../modules/loader.ts";
+import { Reporter } from "./reporting.ts";
+import { CallServer } from "./serve.datapath.ts";
+import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
+
+/** How many threads OpenMP and the libraries for linear algebra start. */
+const THREAD_COUNT = "OMP_NUM_THREADS";
+/** How long a module's `dispose` may take. The agent waits a little longer. */
+const DISPOSE_LIMIT_MS = 2000;
+/** A worker that has waited so long for its lease has time to prepare for it, */
+const IDLE_MS = 100;
+/** and so long, for a module of typed functions, which most are not. */
+const VERY_IDLE_MS = 1000;
+/** What most leases have, by default. */
+const USUAL_MEMORY_BYTES = 64 * 1024 * 1024;
+
+const port = parentPort as MessagePort;
+
+// The module loads while the main thread maps the lease's memory.
+port.once("message", (order: LoadOrder) => {
+  clearTimeout(idle);
+  forbidExit();
+  takeCores(order);
+  // A module that waits for nothing in particular would let the thread end.
+  const awake = setInterval(() => {}, 1 << 30);
+  const loading = loadModule(order.path, order.name);
+  loading.catch(() => {});
+  port.once("message", (attach: AttachWorker) => void serve(attach, order, loading, awake));
+});
+let idle: ReturnType<typeof setTimeout> | undefined;
+// Opening the shim takes a millisecond that no lease should wait for.
+native();
+// So does the first import of all, and the first use of the transpiler.
+await loadModule("rfaas:echo");
+await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);
+report({ t: "ready" });
+idle = setTimeout(prepareForLease, IDLE_MS);
+
+/** What a lease would otherwise wait for, in a worker that nobody waits for. */
+function prepareForLease(): void {
+  expectMemory(USUAL_MEMORY_BYTES);
+  idle = setTimeout(() => void import("../modules/typed-function.ts"), VERY_IDLE_MS);
+}
+
+function report(message: WorkerReport): void {
+  port.postMessage(message);
+}
+
+async function serve(
+  attach: AttachWorker,
+  { name, cores }: LoadOrder,
+  loading: Promise<LoadedModule>,
+  awake: ReturnType<typeof setInterval>,
+): Promise<void> {
+  const region = Region.at(attach.region);
+  const { slots, worker, workers, lease } = attach;
+  const scope = new WorkerScope(
+    lease,
+    { worker, workers, cores, region },
+    new Reporter(worker, (said) => report(said)),
+  );
+  let loaded;
+  try {
+    loaded = await loading;
+    if (attach.granted && !areCalledAlike(attach.granted, loaded.exports))
+      throw changedModule(name);
+    await initialise(loaded.hooks, scope);
+  } catch (error) {
+    const failure =
+      error instanceof LoadFailure
+        ? error
+        : new LoadFailure("RFAAS_MODULE_FAILED", toErrorRecord(error));
+    report({ t: "load-failed", code: failure.code, error: failure.record });
+    return;
+  } finally {
+    clearInterval(awake);
+  }
+
+  const endpoint = new WorkerEndpoint(attach.handle, slots);
+  endpoint.setFunctionCount(loaded.functions.length);
+  const server = new CallServer(
+    endpoint,
+    loaded.functions,
+    loaded.exports.functions,
+    scope,
+    region,
+    region.errorRecords(worker, slots),
+    slots,
+  );
+  const wakes = new Wakes();
+  let leaving = false;
+  port.on("message", (order: WorkerOrder) => {
+    if ("leave" in order) leaving = true;
+    else {
+      const why = order.gently
+        ? "the caller has given up on the call"
+        : "the call's deadline has passed";
+      server.abort(order.slot, order.sequence, new Error(why));
+      loaded.kept?.giveUp(order.slot, order.sequence);
+    }
+    wakes.wake();
+  });
+  server.onAllSettled = () => wakes.wake();
+  server.onLate = (slot, sequence) => loaded.kept?.giveUp(slot, sequence);
+  await wakes.watch(attach.watchFd);
+  report({
+    t: "loaded",
+    exports: loaded.exports,
+    disposes: loaded.hooks?.dispose !== undefined,
+  });
+
+  while (server.run() !== STOPPED) {
+    if (leaving && server.pending === 0 && (loaded.kept?.empty ?? true)) break;
+    if (server.pending === 0 || attach.hot || endpoint.park()) {
+      await eventLoopTurn();
+    } else {
+      await wakes.next();
+      endpoint.unpark();
+    }
+  }
+  await dispose(loaded.hooks, scope);
+  // What functions have printed leaves with the event loop's turn.
+  await eventLoopTurn();
+  report({ t: "stopped" });
+}
+
+async function initialise(hooks: Hooks | undefined, scope: WorkerScope): Promise<void> {
+  try {
+    await hooks?.init?.(scope);
+  } catch (error) {
+    const record = toErrorRecord(error);
+    const message = `the module's init failed: ${record.message}`;
+    throw new LoadFailure("RFAAS_MODULE_INIT_FAILED", { ...record, message });
+  }
+}
+
+async function dispose(hooks: Hooks | undefined, scope: WorkerScope): Promise<void> {
+  if (!hooks?.dispose) return;
+  const overdue = Promise.withResolvers<string>();
+  const timer = setTimeout(
+    () => overdue.resolve(`the module's dispose did not end within ${DISPOSE_LIMIT_MS} ms`),
+    DISPOSE_LIMIT_MS,
+  );
+  try {
+    const problem = await Promise.race([hooks.dispose(scope), overdue.promise]);
+    if (typeof problem === "string") scope.log.warn(problem);
+  } catch (error) {
+    scope.log.error(`the module's dispose failed: ${toErrorRecord(error).message}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Callers know functions by their index, and values by the types that came with the grant. */
+function areCalledAlike(granted: Exports, loaded: Exports): boolean {
+  const called = ({ functions, described }: Exports) => [functions, described];
+  return Bun.deepEquals(called(granted), called(loaded));
+}
+
+function changedModule(name: string): LoadFailure {
+  const message = `${name} has other functions, or the same with other types, than when the lease was granted; take a new lease`;
+  return new LoadFailure("RFAAS_MODULE_CHANGED", { name: "ModuleChanged", message });
+}
+
+function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** From the loading of the module on: a library may start its threads then. */
+function takeCores({ cpus, cores }: LoadOrder): void {
+  if (cpus.length > 0) restrictThread(cpus);
+  // The runtime has counted the machine's, once for the process.
+  Object.defineProperty(navigator, "hardwareConcurrency", {
+    value: cores,
+    configurable: true,
+    enumerable: true,
+  });
+  process.env[THREAD_COUNT] = String(cores);
+}
+
+/** A function that ends the process would end every call of its lease: it gets an error instead. */
+function forbidExit(): void {
+  const exit = (code?: number | string | null): never => {
+    throw Object.assign(
+      new Error(`a function must not call process.exit(${code ?? ""}); return or throw instead`),
+      {
+        code: "RFAAS_EXIT_FORBIDDEN",
+      },
+    );
+  };
+  process.exit = exit;
+  (process as { reallyExit?: unknown }).reallyExit = exit;
+}
+
+/** What ends the sleep of a worker that is parked in its event loop: a byte on its socket, or the last promise settling. */
+class Wakes {
+  #resolve: (() => void) | undefined;
+
+  async watch(fd: number): Promise<void> {
+    await watchDescriptor(fd, { data: () => this.wake() });
+  }
+
+  next(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  wake(): void {
+    this.#resolve?.();
+    this.#resolve = undefined;
+  }
+}

@@ -1,0 +1,35 @@
+/** Memory of the program's own, made known to a lease's fabric. */
+import { NativeError } from "../../../ffi/errors.ts";
+import type { Region } from "../../../ffi/region.ts";
+import { memlockLimitBytes } from "../../../ffi/system.ts";
+import type { Link } from "../../../ffi/verbs.ts";
+import { EnvironmentError, UsageError } from "../../base/errors.ts";
+import { formatBytes } from "../../base/units.ts";
+import type { MemoryPin } from "../memory-pin.ts";
+
+/** Memory of the program, used where it is by the link's device. */
+export function memoryPin(region: Region, link: Link): MemoryPin {
+  const explained = (memory: ArrayBufferView, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      throw error instanceof NativeError ? explain(error, memory.byteLength) : error;
+    }
+  };
+  return {
+    register: (offset, memory) => explained(memory, () => region.register(offset, memory, link)),
+    registerOutput: (offset, memory) =>
+      explained(memory, () => region.registerOutput(offset, link)),
+    unregister: (offset) => region.unregister(offset, link),
+  };
+}
+
+function explain(cause: NativeError, bytes: number): Error {
+  if (cause.code === "ENOSPC")
+    return new UsageError("64 pieces of memory are registered already; dispose of some", { cause });
+  const limit = memlockLimitBytes();
+  return new EnvironmentError(
+    `${formatBytes(bytes)} of memory cannot be registered (${cause.code}); ${limit === Infinity ? "see: rfaas doctor" : `raise the limit of ${formatBytes(limit)} with: ulimit -l unlimited`}`,
+    { cause },
+  );
+}

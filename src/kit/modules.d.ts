@@ -1,4 +1,0 @@
-declare module "*/build/kit.json" {
-  const kit: import("./build-kit.ts").Kit;
-  export default kit;
-}

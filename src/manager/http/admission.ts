@@ -1,0 +1,82 @@
+/**
+ * Who may ask the manager for what, over HTTP.
+ *
+ * A manager without a key asks for no tokens. Anybody may look at it then, and only programs of its own user, or root, may change
+ * things, which come over loopback and call it by a name of loopback. A proxy on that machine does so for others, and says so; a page
+ * in a browser there does so for its site, and the browser says so.
+ */
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import { hostname } from "node:os";
+import { isOwnUserAt } from "../../control/local-peer.ts";
+import type { Scope } from "../../protocol/token.ts";
+import { HttpError, type Operation } from "./routes.ts";
+import type { Admitted, TokenCheck } from "../tokens/keys.ts";
+
+/** Throws {@link HttpError} unless the request may do what it asks for. */
+export function admit(
+  request: IncomingMessage,
+  host: string,
+  tokens: TokenCheck,
+  { scope, method }: Pick<Operation, "scope" | "method">,
+): Admitted | undefined {
+  if (scope === null) return undefined;
+  if (tokens.publicKey === null && method !== "GET") admitNeighbour(request, host);
+  const verdict = tokens.check(bearer(request), scope);
+  if (!("refused" in verdict)) return verdict;
+  throw verdict.forbidden
+    ? new HttpError(403, "RFAAS_TOKEN", verdict.refused)
+    : new HttpError(401, "RFAAS_TOKEN", verdict.refused, { headers: challenge(scope) });
+}
+
+function admitNeighbour(request: IncomingMessage, host: string): void {
+  const isNeighbour =
+    isLocalName(host) &&
+    // Programs speak HTTP/1.1; nginx asks what is behind it in 1.0, and says nothing of itself.
+    request.httpVersion !== "1.0" &&
+    !Object.keys(request.headers).some((name) => isOfProxy(name) || isOfPage(name)) &&
+    isOfOwnUser(request.socket);
+  if (isNeighbour) return;
+  throw new HttpError(
+    403,
+    "RFAAS_TOKEN",
+    "this manager has no key, so that only programs on its own machine and of its own user may change things, over loopback and through no proxy; make one with rfaas token create, and show a token",
+  );
+}
+
+function isOfOwnUser({ remoteAddress, remotePort, localAddress, localPort }: Socket): boolean {
+  // Of a connection that has ended in the meantime nothing is known.
+  if (!remoteAddress || !remotePort || !localAddress || !localPort) return false;
+  return isOwnUserAt(
+    { address: remoteAddress, port: remotePort },
+    { address: localAddress, port: localPort },
+  );
+}
+
+/** Any other name may be somebody's who has it lead to this machine. */
+function isLocalName(host: string): boolean {
+  return (
+    host === "localhost" ||
+    host === hostname().toLowerCase() ||
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host) ||
+    /^\[::(?:1|ffff:127\.\d{1,3}\.\d{1,3}\.\d{1,3})\]$/.test(host)
+  );
+}
+
+/** X-Forwarded-For, Forwarded, Via, X-Real-IP, True-Client-IP, X-Original-URL and their like. */
+function isOfProxy(header: string): boolean {
+  if (header === "host") return false;
+  return /forward|proxy|(?:^|-)(?:via|ip|host|remote|original|envoy|amzn|cf)(?:-|$)/.test(header);
+}
+
+function isOfPage(header: string): boolean {
+  return header === "origin" || header === "referer" || header === "sec-fetch-site";
+}
+
+function bearer({ headers }: IncomingMessage): string | null {
+  return /^bearer +(\S+) *$/i.exec(headers.authorization ?? "")?.[1] ?? null;
+}
+
+function challenge(scope: Scope): Record<string, string> {
+  return { "www-authenticate": `Bearer realm="rfaas", scope="${scope}"` };
+}

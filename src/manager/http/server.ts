@@ -1,0 +1,279 @@
+/** The manager's HTTP interface: finds the operation, asks who is calling, reads the body within bounds, and answers in JSON. */
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { portInUse, whyNotListening } from "../../control/port-holder.ts";
+import { formatAddress, parseAddress } from "../../control/address.ts";
+import { AddressInUse, EnvironmentError, RfaasError, UsageError } from "../../base/errors.ts";
+import { admit } from "./admission.ts";
+import { decoded, readBody, readTarget } from "./request.ts";
+import {
+  type Answer,
+  HttpError,
+  type Manager,
+  OPERATIONS,
+  type Operation,
+  toJson,
+} from "./routes.ts";
+import type { TokenCheck } from "../tokens/keys.ts";
+import { openApi } from "./openapi.ts";
+import { DEFAULT_PRICES, type Prices } from "../ledger/prices.ts";
+
+export { MAX_BODY_BYTES } from "./request.ts";
+
+/** Descriptors are for nodes and the ledger too: beyond it a new connection takes the place of an idle one. */
+export const MAX_CONNECTIONS = 256;
+/** How long whoever has connected, or is between two requests, may say nothing. */
+const IDLE_MS = 5_000;
+/** How long a request may take to come, and an answer to be taken. */
+const SLOW_MS = 10_000;
+const MAX_HEADER_BYTES = 16 * 1024;
+
+export interface HttpOptions extends Omit<Manager, "prices"> {
+  /** HOST:PORT; port 0 takes any. */
+  listen: string;
+  tokens: TokenCheck;
+  prices?: Prices | undefined;
+  log(level: "info" | "warn", message: string): void;
+}
+
+export interface HttpServer {
+  /** `http://HOST:PORT`. */
+  readonly url: string;
+  /** Accepts no more, and resolves when the requests under way are answered. */
+  stop(): Promise<void>;
+}
+
+/** Serves the interface. Rejects with {@link UsageError}, {@link AddressInUse} or {@link EnvironmentError}. */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const { listen, tokens, log, prices, ...manager } = options;
+  const api = new Api({ ...manager, prices: prices ?? DEFAULT_PRICES }, tokens, log);
+  const server = createServer({
+    headersTimeout: IDLE_MS,
+    requestTimeout: SLOW_MS,
+    keepAliveTimeout: IDLE_MS,
+    connectionsCheckingInterval: 1_000,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    // It is asked for by us, in our words.
+    requireHostHeader: false,
+  });
+  server.setTimeout(SLOW_MS);
+  const connections = new Connections(server);
+  server.on("request", (request, response) => void api.answer(request, response));
+  server.on("checkExpectation", (_, response: ServerResponse) =>
+    send(response, errorAnswer(417, "RFAAS_USAGE", "nothing is expected here; send no Expect")),
+  );
+  server.on("connect", (_, socket: Socket) =>
+    socket.end(rawAnswer(405, "RFAAS_METHOD", "this is no proxy; see /openapi.json")),
+  );
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (socket.writable) socket.end(unreadable(error.code));
+    else socket.destroy();
+  });
+  await listenAt(server, listen);
+  const { address, port } = server.address() as AddressInfo;
+  return {
+    url: `http://${formatAddress({ kind: "tcp", host: address, port })}`,
+    stop: async () => await connections.stop(),
+  };
+}
+
+async function listenAt(server: Server, listen: string): Promise<void> {
+  const address = parseAddress(listen);
+  if (address.kind !== "tcp")
+    throw new UsageError(`--http must be HOST:PORT, such as 127.0.0.1:7800; it is "${listen}"`);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  server.listen(address.port, address.host, resolve);
+  try {
+    await promise;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EADDRINUSE")
+      throw new AddressInUse(portInUse(listen, address.port, "--http"), { cause: error });
+    throw new EnvironmentError(
+      `cannot listen on ${listen}: ${whyNotListening(error, address.host)}; choose another --http`,
+      { cause: error },
+    );
+  }
+}
+
+/** Those that are open, with how many requests of each are under way, the last used last. */
+class Connections {
+  readonly #server: Server;
+  readonly #open = new Map<Socket, number>();
+  #stopping = false;
+
+  constructor(server: Server) {
+    this.#server = server;
+    server.on("connection", (socket: Socket) => {
+      if (this.#open.size >= MAX_CONNECTIONS && !this.#makeRoom()) return void socket.destroy();
+      this.#open.set(socket, 0);
+      socket.on("close", () => this.#open.delete(socket));
+      socket.on("error", () => socket.destroy());
+    });
+    server.on("request", ({ socket }, response) => {
+      this.#count(socket, 1);
+      response.on("close", () => this.#count(socket, -1));
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    for (const [socket, requests] of this.#open) if (requests === 0) socket.destroy();
+    await promise;
+  }
+
+  #count(socket: Socket, change: 1 | -1): void {
+    const requests = this.#open.get(socket);
+    if (requests === undefined) return;
+    this.#open.delete(socket);
+    this.#open.set(socket, requests + change);
+    if (this.#stopping && requests + change === 0) socket.destroySoon();
+  }
+
+  #makeRoom(): boolean {
+    for (const [socket, requests] of this.#open) {
+      if (requests > 0) continue;
+      this.#open.delete(socket);
+      socket.destroy();
+      return true;
+    }
+    return false;
+  }
+}
+
+class Api {
+  readonly #manager: Manager;
+  readonly #tokens: TokenCheck;
+  readonly #log: HttpOptions["log"];
+  readonly #openApi = toJson(openApi());
+
+  constructor(manager: Manager, tokens: TokenCheck, log: HttpOptions["log"]) {
+    this.#manager = manager;
+    this.#tokens = tokens;
+    this.#log = log;
+  }
+
+  /** Never rejects. */
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      send(response, await this.#handle(request));
+    } catch (error) {
+      send(response, this.#failed(error, request));
+    }
+    // What is left of a body that was not wanted.
+    request.resume();
+  }
+
+  async #handle(request: IncomingMessage): Promise<Answer | string> {
+    const { path, query, host } = readTarget(request);
+    if (path === "/openapi.json") {
+      allow(request, ["GET", "HEAD"]);
+      return this.#openApi;
+    }
+    const { operation, name } = find(request, path);
+    const viewer = admit(request, host, this.#tokens, operation);
+    const body = operation.method === "GET" ? {} : await readBody(request);
+    return operation.run(this.#manager, { name, query, body, viewer });
+  }
+
+  #failed(error: unknown, request: IncomingMessage): Answer {
+    if (error instanceof HttpError) {
+      const { status, code, message, path, headers } = error;
+      return { status, headers, body: { error: { code, message, ...(path ? { path } : {}) } } };
+    }
+    this.#log("warn", `${request.method} ${pathOf(request)} failed: ${String(error)}`);
+    if (error instanceof RfaasError) return errorAnswer(503, String(error.code), error.message);
+    const message = "the manager failed at this request; see its log";
+    return errorAnswer(500, "RFAAS_INTERNAL", message);
+  }
+}
+
+interface Found {
+  operation: Operation;
+  /** Of the node in the path; empty where there is none. */
+  name: string;
+}
+
+const ROUTES = OPERATIONS.map((operation) => ({
+  operation,
+  pattern: new RegExp(`^${operation.path.replace("{name}", "([^/]+)")}$`),
+}));
+
+function find(request: IncomingMessage, path: string): Found {
+  const here = ROUTES.flatMap(({ operation, pattern }) => {
+    const match = pattern.exec(path);
+    return match ? [{ operation, name: match[1] ?? "" }] : [];
+  });
+  if (here.length === 0)
+    throw new HttpError(404, "RFAAS_NOT_FOUND", "there is nothing here; see /openapi.json");
+  const methods = here.map(({ operation }) => operation.method as string);
+  allow(request, methods.includes("GET") ? [...methods, "HEAD"] : methods);
+  const method = request.method === "HEAD" ? "GET" : request.method;
+  const found = here.find(({ operation }) => operation.method === method)!;
+  return { operation: found.operation, name: decoded(found.name, "name") };
+}
+
+function allow({ method = "" }: IncomingMessage, methods: readonly string[]): void {
+  if (methods.includes(method)) return;
+  throw new HttpError(
+    405,
+    "RFAAS_METHOD",
+    `${method} is not for this path; use ${methods.join(" or ")}`,
+    { headers: { allow: methods.join(", ") } },
+  );
+}
+
+/** For the log: a query may be a secret that stands in the wrong place. */
+function pathOf({ url = "" }: IncomingMessage): string {
+  return url.split("?")[0]!.slice(0, 128);
+}
+
+function errorAnswer(status: number, code: string, message: string): Answer {
+  return { status, body: { error: { code, message } } };
+}
+
+function send(response: ServerResponse, answer: Answer | string): void {
+  if (response.headersSent || response.destroyed) return;
+  const { status, body, headers } =
+    typeof answer === "string"
+      ? { status: 200, body: answer, headers: undefined }
+      : { ...answer, body: answer.body === undefined ? undefined : toJson(answer.body) };
+  response.writeHead(status, {
+    ...(body === undefined
+      ? {}
+      : { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+    "cache-control": "no-store",
+    ...headers,
+  });
+  response.end(body);
+}
+
+/** For whoever does not speak HTTP, or not to its end. */
+function unreadable(code: string | undefined): string {
+  if (code === "HPE_HEADER_OVERFLOW")
+    return rawAnswer(431, "RFAAS_TOO_LARGE", `the header is longer than ${MAX_HEADER_BYTES} bytes`);
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT")
+    return rawAnswer(408, "RFAAS_TIMEOUT", `no whole request came within ${SLOW_MS} ms`);
+  return rawAnswer(400, "RFAAS_USAGE", "this is no request of HTTP/1.1; see GET /openapi.json");
+}
+
+const REASONS: Record<number, string> = {
+  400: "Bad Request",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  431: "Request Header Fields Too Large",
+};
+
+function rawAnswer(status: number, code: string, message: string): string {
+  const body = toJson(errorAnswer(status, code, message).body);
+  const lines = [
+    `HTTP/1.1 ${status} ${REASONS[status]}`,
+    "content-type: application/json",
+    `content-length: ${Buffer.byteLength(body)}`,
+    "cache-control: no-store",
+    "connection: close",
+  ];
+  return `${lines.join("\r\n")}\r\n\r\n${body}`;
+}

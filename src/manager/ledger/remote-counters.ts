@@ -1,0 +1,158 @@
+/**
+ * The manager's end of remote counters: memory for each node that can add to it over RDMA, and reading it. Without a device there
+ * is none, and nodes report by message.
+ */
+import { CounterPort, type Counters } from "../../../ffi/counters.ts";
+import { verbsAddresses } from "../../fabric/registry.ts";
+import type { CountersOffer, UsageReport } from "../../protocol/manager-messages.ts";
+import { CounterRows } from "./counter-rows.ts";
+
+export interface RemoteCountersEvents {
+  /** What leases have used so far, as their counters say. */
+  usage(reports: readonly UsageReport[]): void;
+  log(level: "info" | "warn", message: string): void;
+}
+
+/** Counters are read this often. */
+const READ_INTERVAL_MS = 50;
+/** A node that was offered counters connects within this time. */
+const CONNECT_LIMIT_MS = 15_000;
+/** A page of rows is the least there is. */
+const ROWS_PER_PAGE = 64;
+
+interface NodeCounters {
+  readonly node: string;
+  readonly port: CounterPort;
+  readonly counters: Counters;
+  readonly rows: CounterRows;
+  readonly offeredAtMs: number;
+  connected: boolean;
+}
+
+/** Whoever has counters: a connection of a node. */
+type Owner = object;
+
+export class RemoteCounters {
+  readonly #events: RemoteCountersEvents;
+  readonly #ports = new Map<string, CounterPort>();
+  readonly #sets = new Map<Owner, NodeCounters>();
+  readonly #timer: ReturnType<typeof setInterval>;
+
+  constructor(events: RemoteCountersEvents) {
+    this.#events = events;
+    this.#timer = setInterval(() => this.#read(), READ_INTERVAL_MS);
+  }
+
+  /** In words for the log: where nodes can add, or why they cannot. */
+  static describe(): string {
+    try {
+      return `nodes with RDMA add to the ledger over verbs, at ${verbsAddresses({}).join(", ")}`;
+    } catch (error) {
+      return `nodes tell the ledger by message: ${(error as Error).message}`;
+    }
+  }
+
+  /**
+   * Sets counters aside for a node that reached us at `reachedAt` and has at most `leases` at a time. Returns where they are, or
+   * why there are none.
+   */
+  offer(
+    owner: Owner,
+    node: string,
+    reachedAt: string | undefined,
+    leases: number,
+  ): Omit<CountersOffer, "t"> | { reason: string } {
+    this.forget(owner);
+    try {
+      const addresses = verbsAddresses({});
+      // The device that the node's own way leads to comes first.
+      const address = addresses.find((one) => one === reachedAt) ?? addresses[0]!;
+      const port = this.#portAt(address);
+      const nonce = crypto.getRandomValues(new Uint8Array(16));
+      // A lease that has ended may keep its row for a moment.
+      const counters = port.open(nonce, ROWS_PER_PAGE * Math.ceil((2 * leases) / ROWS_PER_PAGE));
+      const rows = new CounterRows(counters);
+      const offeredAtMs = performance.now();
+      this.#sets.set(owner, { node, port, counters, rows, offeredAtMs, connected: false });
+      return { address, port: port.port, nonce };
+    } catch (error) {
+      return { reason: (error as Error).message };
+    }
+  }
+
+  /** The row is the lease's from now on. False when it cannot be. */
+  bind(owner: Owner, row: number, report: UsageReport): boolean {
+    return this.#sets.get(owner)?.rows.bind(row, report) ?? false;
+  }
+
+  /** The lease's last word was said by message. */
+  unbind(owner: Owner, lease: string): void {
+    this.#sets.get(owner)?.rows.unbind(lease);
+  }
+
+  /** Whether the node adds now, and how often a counter was found higher since it connected. */
+  stateOf(owner: Owner): { connected: boolean; rises: number } {
+    const set = this.#sets.get(owner);
+    return { connected: set?.connected ?? false, rises: set?.rows.rises ?? 0 };
+  }
+
+  /** Frees what the node had; what it had added is kept. */
+  forget(owner: Owner): void {
+    const set = this.#sets.get(owner);
+    if (!set) return;
+    this.#readSet(set);
+    this.#sets.delete(owner);
+    set.counters.close();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    for (const set of this.#sets.values()) this.#readSet(set);
+    this.#sets.clear();
+    for (const port of this.#ports.values()) port.close();
+    this.#ports.clear();
+  }
+
+  #portAt(address: string): CounterPort {
+    let port = this.#ports.get(address);
+    if (!port) this.#ports.set(address, (port = new CounterPort(address)));
+    return port;
+  }
+
+  #read(): void {
+    this.#dropPorts();
+    for (const [owner, set] of this.#sets) {
+      const { node, counters, offeredAtMs } = set;
+      const { state } = counters;
+      if (state === "connected" && !set.connected) {
+        set.connected = true;
+        this.#events.log("info", `node ${node} adds to the ledger over verbs`);
+      }
+      this.#readSet(set);
+      const late = state === "awaited" && performance.now() - offeredAtMs > CONNECT_LIMIT_MS;
+      if (state !== "lost" && !late) continue;
+      const what = late ? "has not connected to its counters" : "adds to the ledger no more";
+      this.#events.log("info", `node ${node} ${what}`);
+      this.forget(owner);
+    }
+  }
+
+  #readSet({ rows }: NodeCounters): void {
+    const reports = rows.read();
+    if (reports.length > 0) this.#events.usage(reports);
+  }
+
+  /** A device that was removed waits for everybody who has it open. */
+  #dropPorts(): void {
+    for (const [address, port] of this.#ports) {
+      if (port.sound) continue;
+      this.#events.log(
+        "warn",
+        `the RDMA device at ${address} was removed; nodes report by message`,
+      );
+      for (const [owner, set] of this.#sets) if (set.port === port) this.forget(owner);
+      this.#ports.delete(address);
+      port.close();
+    }
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * What a manager was told of nodes: which to expect, which to keep empty. In a file of the state directory, so that a manager
+ * that starts again still knows it; whatever nodes say themselves they say again.
+ */
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Static, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { EnvironmentError } from "../../base/errors.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { MAX_NODES, type Registry } from "./registry.ts";
+
+const FILE_NAME = "nodes.json";
+const PERMISSION_BITS = 0o600;
+
+const Wish = Type.Object({
+  name: Type.String(),
+  /** Null for a node that came unasked. */
+  expected: Type.Union([
+    Type.Object({
+      name: Type.String(),
+      address: Type.String(),
+      cores: Type.Integer({ minimum: 0 }),
+      memoryBytes: Type.Number({ minimum: 0 }),
+    }),
+    Type.Null(),
+  ]),
+  /** By the wall clock: until when it is to be empty; null when it may serve. */
+  drainUntilMs: Type.Union([Type.Number(), Type.Null()]),
+  /** It was told to serve again, and may not have heard it. */
+  resumed: Type.Boolean(),
+});
+const Wishes = Type.Object({
+  version: Type.Literal(1),
+  nodes: Type.Array(Wish, { maxItems: MAX_NODES }),
+});
+
+/**
+ * Tells the registry what was wished before, and from then on keeps what is wished. A wish that cannot be written is still
+ * followed; `onProblem` hears of it.
+ *
+ * @throws {EnvironmentError} the file is damaged
+ */
+export function keepWishes(
+  registry: Registry,
+  stateDir: string,
+  onProblem: (message: string) => void,
+): void {
+  const path = join(stateDir, FILE_NAME);
+  const nowMs = performance.now();
+  for (const { name, expected, drainUntilMs, resumed } of read(path).nodes) {
+    const drainLeftMs = drainUntilMs === null ? undefined : Math.max(0, drainUntilMs - Date.now());
+    registry.restore({ name, expected: expected ?? undefined, drainLeftMs, resumed }, nowMs);
+  }
+  registry.onWish(() => {
+    try {
+      write(path, registry);
+    } catch (error) {
+      onProblem(
+        `what is wished of nodes cannot be kept in ${path}: ${reasonOf(error)}; it is lost when the manager stops`,
+      );
+    }
+  });
+}
+
+function read(path: string): Static<typeof Wishes> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { version: 1, nodes: [] };
+    throw damaged(path, error);
+  }
+  try {
+    return Value.Decode(Wishes, JSON.parse(text));
+  } catch (error) {
+    throw damaged(path, error);
+  }
+}
+
+function write(path: string, registry: Registry): void {
+  const nodes = registry
+    .wishes(performance.now())
+    .map(({ name, expected, drainLeftMs, resumed }) => ({
+      name,
+      expected: expected ?? null,
+      drainUntilMs: drainLeftMs === undefined ? null : Math.round(Date.now() + drainLeftMs),
+      resumed,
+    }));
+  const fresh = `${path}.${process.pid}.new`;
+  try {
+    writeFileSync(fresh, JSON.stringify({ version: 1, nodes }, null, 1), {
+      mode: PERMISSION_BITS,
+      flush: true,
+    });
+    renameSync(fresh, path);
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    throw error;
+  }
+}
+
+function damaged(path: string, error: unknown): EnvironmentError {
+  return new EnvironmentError(
+    `${path} cannot be read: ${reasonOf(error)}; restore it, or remove it to forget which nodes were expected or drained`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,67 @@
+/** The key of a state directory as it is now: one that is made or replaced while the manager runs counts from then on. */
+import { type FSWatcher, watch } from "node:fs";
+import type { Scope } from "../../protocol/token.ts";
+import {
+  type Admitted,
+  NoTokens,
+  type Refused,
+  SignedTokens,
+  type TokenCheck,
+  TokenKeys,
+} from "./keys.ts";
+
+export class CurrentKey implements TokenCheck, Disposable {
+  readonly #stateDir: string;
+  readonly #watcher: FSWatcher;
+  #tokens: TokenCheck;
+  #onChange: () => void = () => {};
+
+  /**
+   * `onProblem` hears of a new key that cannot be used; the one before stays.
+   *
+   * @throws {EnvironmentError} the key that there is cannot be used
+   */
+  constructor(stateDir: string, onProblem: (message: string) => void) {
+    this.#stateDir = stateDir;
+    this.#tokens = read(stateDir);
+    this.#watcher = watch(stateDir, () => {
+      try {
+        this.#look();
+      } catch (error) {
+        onProblem(`the new key is not used: ${(error as Error).message}`);
+      }
+    });
+  }
+
+  get publicKey(): string | null {
+    return this.#tokens.publicKey;
+  }
+
+  check(token: string | null, scope: Scope): Admitted | Refused {
+    return this.#tokens.check(token, scope);
+  }
+
+  /** Calls `listener` when another key counts. */
+  onChange(listener: () => void): void {
+    this.#onChange = listener;
+  }
+
+  [Symbol.dispose](): void {
+    this.#watcher.close();
+  }
+
+  #look(): void {
+    // A key that is taken away opens nothing to anybody: the last one counts until the manager is stopped.
+    if (!TokenKeys.exist(this.#stateDir)) return;
+    const tokens = read(this.#stateDir);
+    if (tokens.publicKey === this.#tokens.publicKey) return;
+    this.#tokens = tokens;
+    this.#onChange();
+  }
+}
+
+function read(stateDir: string): TokenCheck {
+  return TokenKeys.exist(stateDir)
+    ? new SignedTokens(TokenKeys.open(stateDir).publicKey)
+    : new NoTokens();
+}
