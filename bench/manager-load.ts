@@ -178,7 +178,7 @@ function clientsRole(manager: string): void {
       });
     }
   };
-  process.on("message", async (message: ClientsTask) => {
+  const carryOut = async (message: ClientsTask): Promise<void> => {
     if (message.task === "subscribe") {
       const connecting = Array.from({ length: message.count }, () =>
         ManagerSubscription.connect(manager),
@@ -191,7 +191,8 @@ function clientsRole(manager: string): void {
       watch(all, message.state);
     }
     process.send!({ atMs: nowMs() } satisfies Answer);
-  });
+  };
+  process.on("message", (message: ClientsTask) => void carryOut(message));
   process.on("disconnect", () => process.exit());
 }
 

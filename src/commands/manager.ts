@@ -134,6 +134,6 @@ function closeOnSignal(server: ManagerServer, http: HttpServer | undefined, ledg
     ledger.close();
     process.exit(0);
   };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", (signal) => void onSignal(signal));
+  process.on("SIGINT", (signal) => void onSignal(signal));
 }

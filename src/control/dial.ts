@@ -32,7 +32,10 @@ function dialUnix(path: string, events: WireEvents): Dialling {
     socket: {
       binaryType: "uint8array",
       open: (socket) => {
-        if (given) return void socket.terminate();
+        if (given) {
+          socket.terminate();
+          return;
+        }
         wire = socket;
         events.opened(socket);
       },

@@ -188,8 +188,10 @@ export class ManagerServer {
     return {
       binaryType: "uint8array",
       open: (socket) => {
-        if (this.#peers.size >= this.#maxConnections && !this.#makeRoom())
-          return void socket.terminate();
+        if (this.#peers.size >= this.#maxConnections && !this.#makeRoom()) {
+          socket.terminate();
+          return;
+        }
         const peer = this.#newPeer(localAddress(socket), socket.remoteAddress);
         peers.set(socket, peer);
         peer.connection.opened(socket);

@@ -149,7 +149,10 @@ export class InProcessCalls {
       // As in a worker, what the function is handed may end with the call.
       const handed = input.slice();
       const result: unknown = this.#loaded.functions[index]!(handed, output, context);
-      length = typeof result === "object" && result !== null ? await result : result;
+      length =
+        typeof result === "object" && result !== null
+          ? await (result as PromiseLike<unknown>)
+          : result;
       if (!(
         Number.isInteger(length) &&
         (length as number) >= 0 &&

@@ -78,7 +78,7 @@ describe("a function that needs a value", () => {
   test("says that it waits for stdin, and takes what comes", async () => {
     const { child, waits } = startWithPipe("double");
     expect(await waits).toContain('"double" reads its input from stdin, which has not ended yet');
-    child.stdin.write("4");
+    await child.stdin.write("4");
     await child.stdin.end();
     expect(await child.stdout.text()).toBe("8\n");
     expect(await child.exited).toBe(0);

@@ -241,7 +241,7 @@ ${returns(`[
     const mebibyte = crypto.getRandomValues(new Uint8Array(65_536));
     for (let i = 0; i < bytes / mebibyte.length; i++) {
       mebibyte[0] = i & 255;
-      file.write(mebibyte);
+      await file.write(mebibyte);
       await file.flush();
     }
     await file.end();

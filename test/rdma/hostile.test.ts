@@ -64,7 +64,7 @@ async function attack({ address }: Device, hostile: string, name: string): Promi
     // The worker is about to find out, if it has not.
     if (disturbed.test(stdout)) await until(isLost, "the node notices", 2_000).catch(() => {});
     lost = target.link.lost(0)?.message;
-    child.stdin.end();
+    await child.stdin.end();
   }
   const exitCode = await child.exited;
   if (name === "half") {

@@ -326,7 +326,10 @@ export class Client extends Actor {
 
   #granted(link: Link, id: number, lease: number, host: HostDoor): void {
     const asked = this.#answered(link, id);
-    if (!asked || asked.request.outcome) return void link.socket?.send({ t: "release", lease });
+    if (!asked || asked.request.outcome) {
+      link.socket?.send({ t: "release", lease });
+      return;
+    }
     const { request, workers } = asked;
     const held: Held = { lease, workers, link, ttlNs: request.ttlNs };
     request.asking -= workers;

@@ -85,6 +85,17 @@ export class LeaseWitness {
       violated(`lease ${this.key} was revoked before it could be used and goes on`);
     if (event.kind === "time" && event.atNs >= this.#dueNs())
       violated(`lease ${this.key} was due and goes on`);
+    this.#announced(event, effects);
+    if (this.#activeAtNs === undefined) return;
+    if (event.kind === "redeemed") this.#redeemed = true;
+    if (event.kind === "revoked") this.#deadlineNs = Math.min(this.#deadlineNs, event.deadlineNs);
+    if (event.kind === "renewed") {
+      this.#ttlNs = event.ttlNs ?? this.#ttlNs;
+      this.#expiresAtNs = Math.max(this.#expiresAtNs, event.atNs + this.#ttlNs);
+    }
+  }
+
+  #announced(event: LeaseEvent, effects: readonly LeaseEffect[]): void {
     if (effects.includes("announce-grant")) {
       if (event.kind !== "loaded" || this.#activeAtNs !== undefined)
         violated(`lease ${this.key} is announced at a wrong moment`);
@@ -92,13 +103,6 @@ export class LeaseWitness {
       this.#expiresAtNs = event.atNs + this.#ttlNs;
     } else if (event.kind === "loaded" && this.#activeAtNs === undefined) {
       violated(`lease ${this.key} is loaded and not announced`);
-    }
-    if (this.#activeAtNs === undefined) return;
-    if (event.kind === "redeemed") this.#redeemed = true;
-    if (event.kind === "revoked") this.#deadlineNs = Math.min(this.#deadlineNs, event.deadlineNs);
-    if (event.kind === "renewed") {
-      this.#ttlNs = event.ttlNs ?? this.#ttlNs;
-      this.#expiresAtNs = Math.max(this.#expiresAtNs, event.atNs + this.#ttlNs);
     }
   }
 

@@ -76,7 +76,7 @@ export class Reactor {
       if (this.#harvestBriefly() > 0) {
         progressNs = Bun.nanoseconds();
         // Whoever waited goes on first, and may submit again.
-        await undefined;
+        await Promise.resolve();
         if (progressNs - turnedNs < TURN_NS) continue;
       } else if (Bun.nanoseconds() - progressNs > TURN_NS) {
         await this.#sleep();

@@ -194,7 +194,7 @@ export class Cluster implements AsyncDisposable {
 
   async #lookOnceReleased(lease: AsyncDisposable, node: ClusterNode): Promise<void> {
     // The release is only beginning.
-    await undefined;
+    await Promise.resolve();
     await lease[Symbol.asyncDispose]();
     if (!this.#closed) await node.look();
   }

@@ -187,7 +187,7 @@ export class Gathering<Module> {
       const awaited = unknown.filter((node) => !enough || node.problem === undefined);
       const looks = unknown.map((node) => ({ node, look: node.look() }));
       if (awaited.length === 0) return;
-      await Promise.all(looks.map(({ node, look }) => (awaited.includes(node) ? look : undefined)));
+      await Promise.all(looks.flatMap(({ node, look }) => (awaited.includes(node) ? look : [])));
     }
   }
 
@@ -198,7 +198,7 @@ export class Gathering<Module> {
     placement.reconsider();
     const open = [...nodes.values()].filter((node) => node.open).map(({ name }) => name);
     await Promise.all(
-      placement.sample(open, MAX_LOOKS_AT_ONCE).map((name) => nodes.get(name)?.look()),
+      placement.sample(open, MAX_LOOKS_AT_ONCE).flatMap((name) => nodes.get(name)?.look() ?? []),
     );
   }
 

@@ -27,15 +27,15 @@ export class Turns {
   #change = Promise.withResolvers<void>();
 
   enter(): Turn {
-    const turns = this;
     const place: Place = { state: "looking" };
     this.#places.push(place);
+    const before = (): Place[] => this.#before(place);
     return {
       get first() {
-        return turns.#before(place).every(({ state }) => state === "paused");
+        return before().every(({ state }) => state === "paused");
       },
       get behindWaiting() {
-        return turns.#before(place).some(({ state }) => state === "waiting");
+        return before().some(({ state }) => state === "waiting");
       },
       change: () => this.#change.promise,
       pause: () => this.#moved(() => (place.state = "paused")),

@@ -131,9 +131,7 @@ async function* mapValues(
       const outcome = items[at]?.outcome;
       if (outcome !== undefined) {
         items.splice(at, 1);
-        if (settled) yield outcome;
-        else if (outcome.status === "fulfilled") yield outcome.value;
-        else throw ofInput(outcome.reason, outcome.index);
+        yield settled ? outcome : valueOf(outcome);
         continue;
       }
       if (reader.left) return;
@@ -154,4 +152,9 @@ async function* mapValues(
       }
     }
   }
+}
+
+function valueOf(outcome: Settled<unknown>): unknown {
+  if (outcome.status === "fulfilled") return outcome.value;
+  throw ofInput(outcome.reason, outcome.index);
 }

@@ -64,19 +64,18 @@ const answers: Answers = {
   },
 };
 
-port.on(
-  "message",
-  async <Name extends PackageOrderName>({ id, name, order }: PackageOrder<Name>) => {
-    let answer: PackageAnswer;
-    try {
-      answer = { id, result: await answers[name](order) };
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      answer = { id, failure: { isOurs: error instanceof RfaasError, code, message } };
-    }
-    port.postMessage(answer);
-  },
-);
+port.on("message", (order: PackageOrder<PackageOrderName>) => void carryOut(order));
+
+async function carryOut<Name extends PackageOrderName>({ id, name, order }: PackageOrder<Name>) {
+  let answer: PackageAnswer;
+  try {
+    answer = { id, result: await answers[name](order) };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    answer = { id, failure: { isOurs: error instanceof RfaasError, code, message } };
+  }
+  port.postMessage(answer);
+}
 
 function find(hash: string): FoundPackage | null {
   return cache.find(hash) ?? null;

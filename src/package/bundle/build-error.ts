@@ -10,7 +10,7 @@ interface Position {
 /** One message of the compiler, or whatever else was thrown, for people. */
 export function describeBuildError(error: unknown): string {
   const { message, position } = (error ?? {}) as { message?: unknown; position?: Position | null };
-  const said = message === undefined ? inspect(error) : String(message);
+  const said = typeof message === "string" ? message : inspect(message ?? error);
   if (!position?.file) return said;
   const pointer = `${" ".repeat(Math.max(0, position.column - 1))}^`;
   return `${position.file}:${position.line}:${position.column}: ${said}\n    ${position.lineText}\n    ${pointer}`;

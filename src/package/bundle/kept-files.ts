@@ -55,17 +55,9 @@ export function keptFiles(
   for (const owner of reached)
     if (external.includes(owner.name) || folders.has(owner.folder) || installation.isNative(owner))
       whole.add(owner);
-  const wished: Installed[] = [];
-  for (const name of external) {
-    if ([...reached].some((owner) => owner.name === name)) continue;
-    const found = installation.find(name, dirname(graph.entry));
-    if (!found)
-      throw new UsageError(
-        `external: ${JSON.stringify(name)} is not installed; check its spelling, and run npm install`,
-      );
-    wished.push(found);
-    whole.add(found);
-  }
+  const unreached = external.filter((name) => ![...reached].some((owner) => owner.name === name));
+  const wished = unreached.map((name) => installedFor(name, dirname(graph.entry), installation));
+  for (const found of wished) whole.add(found);
 
   // What waits for a call of `import()` or `require` is evaluated by that call.
   const loaded = new Set(graph.loadedWithEntry());
@@ -73,11 +65,7 @@ export function keptFiles(
     files.has(module.path) ||
     !loaded.has(module.path) ||
     (module.owner !== undefined && whole.has(module.owner)) ||
-    (module.text !== undefined &&
-      (!module.esm ||
-        module.evals ||
-        (module.path !== graph.entry &&
-          (module.placeBound || module.waits || handsOn(module, files)))));
+    cannotBeJoined(module, graph.entry, files);
   for (let before = -1; before !== files.size + whole.size;) {
     before = files.size + whole.size;
     for (const module of graph.modules.values()) {
@@ -93,13 +81,33 @@ export function keptFiles(
       // There is one instance of what several import.
       for (const { target } of module.edges) if (target !== undefined) files.add(target);
     }
-    for (const { folder, dependencies } of whole)
-      for (const name of dependencies) {
-        const dependency = installation.find(name, folder);
-        if (dependency) whole.add(dependency);
-      }
+    addDependencies(whole, installation);
   }
   return { files, whole, wished };
+}
+
+/** What a package says it needs comes as whole as it does; a set hands out what is added meanwhile, too. */
+function addDependencies(whole: Set<Installed>, installation: Installation): void {
+  for (const { folder, dependencies } of whole)
+    for (const name of dependencies) {
+      const dependency = installation.find(name, folder);
+      if (dependency) whole.add(dependency);
+    }
+}
+
+/** Code that would do something else in a file with other code. */
+function cannotBeJoined(module: GraphModule, entry: string, files: ReadonlySet<string>): boolean {
+  if (module.text === undefined) return false;
+  if (!module.esm || module.evals) return true;
+  return module.path !== entry && (module.placeBound || module.waits || handsOn(module, files));
+}
+
+function installedFor(name: string, folder: string, installation: Installation): Installed {
+  const found = installation.find(name, folder);
+  if (found) return found;
+  throw new UsageError(
+    `external: ${JSON.stringify(name)} is not installed; check its spelling, and run npm install`,
+  );
 }
 
 /** More code is looked into only where names lead. */
