@@ -327,8 +327,8 @@ export class EnvironmentError extends RfaasError {
 export class TokenRefused extends RfaasError {
   override readonly name = "TokenRefused";
   readonly code = "RFAAS_TOKEN";
-  /** `refused`: by a peer, whose message says why. */
-  readonly reason: "malformed" | "foreign" | "expired" | "scope" | "refused";
+  /** `outdated`: of a format that this version does not read. `refused`: by a peer, whose message says why. */
+  readonly reason: "malformed" | "outdated" | "foreign" | "expired" | "scope" | "refused";
   constructor(reason: TokenRefused["reason"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;

@@ -5,7 +5,7 @@ import { Value } from "@sinclair/typebox/value";
 import { UsageError } from "../base/errors.ts";
 import { TokenKeys } from "../manager/tokens/keys.ts";
 import { defaultStateDir } from "../manager/state/state.ts";
-import { type Scope, SCOPES, UserName, readClaims } from "../protocol/token.ts";
+import { LAST_MS, type Scope, SCOPES, UserName, readClaims } from "../protocol/token.ts";
 import { parseDuration } from "../base/units.ts";
 import type { Command } from "./shared/command.ts";
 import { log } from "./shared/log.ts";
@@ -13,8 +13,6 @@ import { readOptions, text, whole } from "./shared/options.ts";
 
 const DEFAULT_TTL = "30d";
 const DEFAULT_SCOPES = "client,read";
-/** The last moment that a calendar knows. */
-const LAST_MS = 8.64e15;
 
 const Options = Type.Object({
   user: Type.Optional(text),
@@ -31,7 +29,7 @@ export const token: Command = {
   description: `create  prints a new token, signed with the key of the manager's state directory, which is made on first use
 show    prints what a token says, given as an argument or in RFAAS_TOKEN, without checking who says it
 
-Nodes check tokens with the manager's public key and ask nobody. A token is a secret: whoever has it is its user, until it
+A token is a JWS, signed with EdDSA, and good in one cluster. Nodes check it with the manager's public key and ask nobody. A token is a secret: whoever has it is its user, until it
 expires. Its scopes are client (take leases), node (join as a node), read (look at the manager) and admin (look, and change). One
 for client and read shows the leases and the bill of its user alone; one for read without client, or for admin, those of all.`,
   options: [
@@ -56,20 +54,20 @@ for client and read shows the leases and the bill of its user alone; one for rea
   async run(args, raw) {
     const options = readOptions(Options, raw);
     const [verb, ...rest] = args;
-    if (verb === "create" && rest.length === 0) create(options);
+    if (verb === "create" && rest.length === 0) await create(options);
     else if (verb === "show" && rest.length <= 1) show(rest[0] ?? process.env["RFAAS_TOKEN"]);
     else throw new UsageError("token takes create or show; see: rfaas help token");
   },
 };
 
-function create(options: Options): void {
+async function create(options: Options): Promise<void> {
   const user = String(options.user ?? "");
   if (!Value.Check(UserName, user))
     throw new UsageError(
       `--user must be a name of up to 64 letters, digits and . _ @ + -; it is ${JSON.stringify(user)}`,
     );
-  const issuedAtMs = Date.now();
-  const expiresAtMs = expiry(String(options.ttl ?? DEFAULT_TTL), issuedAtMs);
+  const nowMs = Date.now();
+  const expiresAtMs = expiry(String(options.ttl ?? DEFAULT_TTL), nowMs);
   const scopes = readScopes(String(options.scope ?? DEFAULT_SCOPES));
   const state = options.state === undefined ? defaultStateDir() : String(options.state);
   if (!TokenKeys.exist(state))
@@ -78,13 +76,13 @@ function create(options: Options): void {
     );
   const id = randomUUID();
   const maxCores = options.maxCores ?? null;
-  const signed = TokenKeys.open(state).sign({
+  const signed = await TokenKeys.open(state).sign({
     id,
     user,
     maxCores,
     expiresAtMs,
     scopes,
-    issuedAtMs,
+    issuedAtMs: Math.floor(nowMs / 1000) * 1000,
   });
   process.stdout.write(`${signed}\n`);
 }
@@ -105,7 +103,8 @@ function expiry(ttl: string, nowMs: number): number | null {
   const ms = parseDuration(ttl, "--ttl");
   if (ms === 0 || nowMs + ms > LAST_MS)
     throw new UsageError(`--ttl must be longer than nothing, and end; it is ${ttl}; or say never`);
-  return nowMs + ms;
+  // Tokens count whole seconds, and none is good for a shorter time than was asked for.
+  return Math.ceil((nowMs + ms) / 1000) * 1000;
 }
 
 function readScopes(list: string): Scope[] {
@@ -119,5 +118,5 @@ function readScopes(list: string): Scope[] {
 }
 
 function isoTime(ms: number): string {
-  return new Date(Math.min(ms, LAST_MS)).toISOString();
+  return new Date(ms).toISOString();
 }

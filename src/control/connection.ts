@@ -8,6 +8,7 @@ import type { Vocabulary } from "../protocol/vocabulary.ts";
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
 /** While more wait, what may be lost is not sent. Room for a burst of long lines to a peer that reads. */
 const MAX_UNSENT_NEWS_BYTES = 2 * 1024 * 1024;
+const NOTHING = new Uint8Array(0);
 /** A peer that is to hear the last words must take them within this time. */
 const LINGER_MS = 2000;
 
@@ -44,6 +45,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
   #onRoom = new Set<() => void>();
+  #held = false;
   #ending = false;
   #closed = false;
 
@@ -61,6 +63,16 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   /** The peer may send frames of any length that is allowed at all. */
   trust(): void {
     this.#reader.allow(MAX_FRAME_BYTES);
+  }
+
+  /** Keeps what comes after the message that is being handled, until {@link resume}: its answer decides what may follow. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  resume(): void {
+    this.#held = false;
+    this.received(NOTHING);
   }
 
   /** The handler for `Bun.connect` and for one socket of `Bun.listen`. */
@@ -84,9 +96,11 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   received(bytes: Uint8Array): void {
     if (this.#closed) return;
     try {
+      if (this.#held) return this.#reader.hold(bytes);
       for (const message of this.#reader.read(bytes)) {
         if (this.#closed) return;
         this.#events.message(this.#vocabulary.parse(message));
+        if (this.#held) return;
       }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;

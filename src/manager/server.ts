@@ -3,10 +3,8 @@
  * from then on follows from its greeting.
  */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
-import { formatAddress, parseAddress } from "../control/address.ts";
-import { portInUse, whyNotListening } from "../control/port-holder.ts";
+import { formatAddress } from "../control/address.ts";
 import { Connection, type ConnectionEvents } from "../control/connection.ts";
-import { AddressInUse, EnvironmentError, UsageError } from "../base/errors.ts";
 import {
   ALIVE_INTERVAL_MS,
   type Announce,
@@ -20,6 +18,7 @@ import {
 } from "../protocol/manager-messages.ts";
 import { Ungreeted, descriptorLimit } from "../control/ungreeted.ts";
 import { VERSION } from "../base/version.ts";
+import { listenAt } from "./listener.ts";
 import type { TokenCheck } from "./tokens/keys.ts";
 import { type NodeLedger, type Viewer, leasesFor } from "./http/routes.ts";
 import { type Registry, type Session, nodeProblem } from "./nodes/registry.ts";
@@ -50,6 +49,7 @@ const TICK_MS = 100;
 /** A machine that vanished is noticed, in the end. */
 const KEEP_ALIVE_MS = 10_000;
 
+type Greeting = Extract<ToManager, { t: "announce" | "subscribe" }>;
 type PeerConnection = Connection<ToManager, ManagerToNode | ManagerToClient>;
 
 interface NodeRole {
@@ -93,7 +93,7 @@ export class ManagerServer {
   readonly #unlisten: () => void;
   readonly #timers: ReturnType<typeof setInterval>[];
 
-  /** Listens at `address`, HOST:PORT. Throws {@link AddressInUse}, {@link EnvironmentError} or {@link UsageError}. */
+  /** Listens at `address`, HOST:PORT. Throws as {@link listenAt} does. */
   constructor(address: string, options: ManagerServerOptions) {
     this.#options = options;
     const { registry } = options;
@@ -289,14 +289,26 @@ export class ManagerServer {
         `the manager speaks protocol ${MANAGER_PROTOCOL_VERSION} (rfaas ${VERSION}), the ${who} ${message.protocol} (rfaas ${message.version}); update the ${older}`,
       );
     }
+    peer.connection.hold();
+    this.#admit(peer, message).catch((error: Error) => peer.connection.close(error));
+  }
+
+  /** Lets a peer in by its token. What it says meanwhile waits. */
+  async #admit(peer: Peer, message: Greeting): Promise<void> {
     const { tokens } = this.#options;
-    const viewer = isNode ? undefined : tokens.check(message.token, "read");
-    const admitted = tokens.check(message.token, isNode ? "node" : "client");
+    const isNode = message.t === "announce";
+    const [viewer, admitted] = await Promise.all([
+      isNode ? undefined : tokens.check(message.token, "read"),
+      tokens.check(message.token, isNode ? "node" : "client"),
+    ]);
+    // It may have gone, or another key counts.
+    if (!this.#peers.has(peer)) return;
     // Whoever may look at the manager may look at it here, too.
     if ("refused" in admitted && (!viewer || "refused" in viewer))
       return this.#refuse(peer, "RFAAS_TOKEN", admitted.refused);
     if (isNode) this.#announced(peer, message);
     else this.#subscribed(peer, viewer!);
+    peer.connection.resume();
   }
 
   #announced(peer: Peer, announce: Announce): void {
@@ -472,22 +484,4 @@ function localAddress({ localAddress: address }: Socket<undefined>): string {
 
 function maxConnections(): number {
   return Math.min(MAX_CONNECTIONS, Math.floor(CONNECTIONS_PER_DESCRIPTOR * descriptorLimit()));
-}
-
-function listenAt(address: string, socket: SocketHandler<undefined>): TCPSocketListener<undefined> {
-  const parsed = parseAddress(address);
-  if (parsed.kind === "unix")
-    throw new UsageError(
-      `a manager listens at HOST:PORT and not at ${address}; choose another --listen`,
-    );
-  try {
-    return Bun.listen({ hostname: parsed.host, port: parsed.port, socket });
-  } catch (cause) {
-    if ((cause as { code?: string }).code === "EADDRINUSE")
-      throw new AddressInUse(portInUse(address, parsed.port, "--listen"), { cause });
-    throw new EnvironmentError(
-      `cannot listen on ${address}: ${whyNotListening(cause, parsed.host)}; choose another --listen`,
-      { cause },
-    );
-  }
 }

@@ -41,6 +41,15 @@ export class FrameReader {
     this.#limitBytes = limitBytes;
   }
 
+  /** Keeps `bytes` for the next {@link read}. Throws {@link ProtocolError} when more wait than one frame may have. */
+  hold(bytes: Uint8Array): void {
+    this.#keep(this.#keptBytes > 0 ? this.#append(bytes) : bytes);
+    if (this.#keptBytes > this.#limitBytes)
+      throw new ProtocolError(
+        `the peer has sent ${this.#keptBytes} bytes before its last message was answered; update it`,
+      );
+  }
+
   /** As {@link read}, all at once. */
   push(bytes: Uint8Array): unknown[] {
     return [...this.read(bytes)];

@@ -7,7 +7,7 @@ import { Vocabulary } from "./vocabulary.ts";
 import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
-export const MANAGER_PROTOCOL_VERSION = 1;
+export const MANAGER_PROTOCOL_VERSION = 2;
 
 /** The most cores of one node. */
 export const MAX_NODE_CORES = 1024;

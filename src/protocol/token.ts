@@ -1,32 +1,34 @@
 /**
- * Access tokens: who may use how many cores for what, until when. The manager signs them with Ed25519; whoever has its public key
- * checks them without asking anyone.
+ * Access tokens: who may use how many cores for what, until when. The manager signs them; a node that has the public key of its
+ * cluster checks them without asking anyone.
  *
- * `rfaas1.CLAIMS.SIGNATURE`, both base64url; the signature covers everything before its dot. A token is a secret: nothing here
- * puts one, or a part of one, into an error.
+ * A token is a JWS (RFC 7515) that is signed with EdDSA, and its claims are those of a JWT (RFC 7519), each in the one form that
+ * {@link Payload} describes. A token is a secret: nothing here puts one, or a part of one, into an error.
  */
-import { type KeyObject, sign, verify } from "node:crypto";
 import { type Static, Type } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { TokenRefused } from "../base/errors.ts";
+import type { ClusterKey } from "./token-key.ts";
 
-const PREFIX = "rfaas1";
-/** Longer than the longest set of claims; checked before anything is decoded. */
+/** What every token begins with that was made before tokens were JWS. */
+const OUTDATED_PREFIX = "rfaas1.";
+const ALGORITHM = "EdDSA";
+/** Tells our tokens from other things that are signed with the same key. */
+const TOKEN_TYPE = "rfaas+jwt";
+/** Longer than the longest token; checked before anything is decoded. */
 export const MAX_TOKEN_BYTES = 2048;
 export const MAX_USER_LENGTH = 64;
 const SIGNATURE_BYTES = 64;
+/** The last moment that a calendar knows. */
+export const LAST_MS = 8.64e15;
 
-const moment = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+/** Whole seconds since 1970. */
+const seconds = Type.Integer({ minimum: 0, maximum: LAST_MS / 1000 });
 
 /** What a token is good for: `client` leases, `node` registers as one, `read` looks at the manager, `admin` looks and changes. */
-export const Scope = Type.Union([
-  Type.Literal("client"),
-  Type.Literal("node"),
-  Type.Literal("read"),
-  Type.Literal("admin"),
-]);
-export type Scope = Static<typeof Scope>;
+export type Scope = "client" | "node" | "read" | "admin";
 export const SCOPES: readonly Scope[] = ["client", "node", "read", "admin"];
+const NAMES = SCOPES.join("|");
 
 /** The name of a user, as it stands on a bill. */
 export const UserName = Type.String({
@@ -35,104 +37,241 @@ export const UserName = Type.String({
   pattern: "^[A-Za-z0-9][A-Za-z0-9._@+-]*$",
 });
 
-export const Claims = Type.Object(
+/** A public Ed25519 key as a JWK (RFC 8037). */
+export const HolderKey = Type.Object(
   {
-    /** Distinguishes the tokens of one user. */
-    id: Type.String({ minLength: 1, maxLength: 64 }),
-    user: UserName,
-    maxCores: Type.Union([Type.Integer({ minimum: 1, maximum: 0xffffffff }), Type.Null()]),
-    expiresAtMs: Type.Union([moment, Type.Null()]),
-    scopes: Type.Array(Scope, { minItems: 1, maxItems: SCOPES.length, uniqueItems: true }),
-    issuedAtMs: moment,
+    kty: Type.Literal("OKP"),
+    crv: Type.Literal("Ed25519"),
+    x: Type.String({ pattern: "^[A-Za-z0-9_-]{43}$" }),
   },
   { additionalProperties: false },
 );
-export type Claims = Static<typeof Claims>;
+export type HolderKey = Static<typeof HolderKey>;
 
-let compiled: TypeCheck<typeof Claims> | undefined;
+const Header = Type.Object(
+  { alg: Type.Literal(ALGORITHM), typ: Type.Literal(TOKEN_TYPE), kid: Type.String() },
+  { additionalProperties: false },
+);
+
+/** A claim that is not known here may be a limit, so a token that has one is refused. */
+const Payload = Type.Object(
+  {
+    jti: Type.String({ minLength: 1, maxLength: 64 }),
+    sub: UserName,
+    aud: Type.String(),
+    iat: seconds,
+    exp: Type.Optional(seconds),
+    /** Names with a space between them (RFC 8693). */
+    scope: Type.String({ pattern: `^(?:${NAMES})(?: (?:${NAMES}))*$` }),
+    max_cores: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffffffff })),
+    /** The key of the token's holder (RFC 7800). */
+    cnf: Type.Optional(Type.Object({ jwk: HolderKey }, { additionalProperties: false })),
+  },
+  { additionalProperties: false },
+);
+type Payload = Static<typeof Payload>;
+
+/** What a token says. */
+export interface Claims {
+  /** Distinguishes the tokens of one user. */
+  id: string;
+  user: string;
+  /** How many cores at a time; null for no limit. */
+  maxCores: number | null;
+  /** A whole second; null for never. */
+  expiresAtMs: number | null;
+  scopes: Scope[];
+  /** A whole second. */
+  issuedAtMs: number;
+  /** The key whose owner may use the token; left out, whoever has the token may. */
+  holderKey?: HolderKey;
+}
+
+/** What a token shows without its key. */
+export interface ShownClaims extends Claims {
+  /** The cluster that it is for. */
+  cluster: string;
+  /** The key that has signed it, as it says. */
+  keyId: string;
+}
+
+/** How {@link Claims} name what a payload says. */
+const NAMES_OF_CLAIMS: Record<string, string> = {
+  ...{ jti: "id", sub: "user", aud: "cluster", iat: "issuedAtMs", exp: "expiresAtMs" },
+  ...{ scope: "scopes", max_cores: "maxCores", cnf: "holderKey" },
+};
+
 /** Compiled when the first token comes: most programs that load this never see one. */
-const claimsCheck = (): TypeCheck<typeof Claims> => (compiled ??= TypeCompiler.Compile(Claims));
+let compiled: { header: TypeCheck<typeof Header>; payload: TypeCheck<typeof Payload> } | undefined;
+const checks = () =>
+  (compiled ??= { header: TypeCompiler.Compile(Header), payload: TypeCompiler.Compile(Payload) });
 
-/** A token that says `claims`. Throws {@link TokenRefused} when no verifier would take them. */
-export function signToken(privateKey: KeyObject, claims: Claims): string {
-  const wrong = claimsCheck().Errors(claims).First();
-  if (wrong)
-    throw new TokenRefused(
-      "malformed",
-      `a token cannot say this: ${wrong.path.slice(1)}: ${wrong.message}; correct it and sign again`,
-    );
-  const signed = `${PREFIX}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}`;
-  return `${signed}.${sign(null, Buffer.from(signed), privateKey).toString("base64url")}`;
+/** Signs the tokens of a cluster. */
+export class TokenSigner {
+  readonly #key: ClusterKey;
+
+  /** `key` is the private one. */
+  constructor(key: ClusterKey) {
+    this.#key = key;
+  }
+
+  /** A token that says `claims`. Rejects with {@link TokenRefused} when no verifier would take them. */
+  async sign(claims: Claims): Promise<string> {
+    const { cluster, key } = this.#key;
+    const payload = payloadOf(claims, cluster);
+    const wrong = wrongWith(payload);
+    if (wrong)
+      throw new TokenRefused(
+        "malformed",
+        `a token cannot say this: ${NAMES_OF_CLAIMS[wrong.name] ?? wrong.name}: ${wrong.message}; correct it and sign again`,
+      );
+    const { CompactSign } = await import("jose/jws/compact/sign");
+    const header = { alg: ALGORITHM, typ: TOKEN_TYPE, kid: await keyIdOf(this.#key) };
+    return await new CompactSign(new TextEncoder().encode(JSON.stringify(payload)))
+      .setProtectedHeader(header)
+      .sign(key);
+  }
 }
 
-/**
- * What the token says, once it is known to be the key owner's word, not expired at `nowMs`, and good for `scope` where one is given.
- * A token with the scope `admin` is good for `read` too.
- *
- * @throws {TokenRefused} with the reason and what to do.
- */
-export function verifyToken(
-  publicKey: KeyObject,
-  token: string,
-  nowMs: number,
-  scope?: Scope,
-): Claims {
-  const { claims, signed, signature } = dismantle(token);
-  if (!verify(null, Buffer.from(signed), publicKey, signature))
-    throw new TokenRefused(
-      "foreign",
-      "the token was not signed with this manager's key, or was altered; ask this cluster's administrator for one (rfaas token create)",
-    );
-  if (claims.expiresAtMs !== null && claims.expiresAtMs <= nowMs)
-    throw new TokenRefused(
-      "expired",
-      `the token of ${claims.user} expired at ${isoTime(claims.expiresAtMs)}; ask for a new one (rfaas token create --user ${claims.user})`,
-    );
-  if (scope !== undefined && !permits(claims.scopes, scope))
-    throw new TokenRefused(
-      "scope",
-      `the token of ${claims.user} is for ${claims.scopes.join(", ")} and not for ${scope}; ask for one with --scope ${scope}`,
-    );
-  return claims;
+/** Checks the tokens of a cluster. */
+export class TokenVerifier {
+  readonly #key: ClusterKey;
+  readonly #keyId: Promise<string>;
+
+  /** `key` is the public one. */
+  constructor(key: ClusterKey) {
+    this.#key = key;
+    this.#keyId = keyIdOf(key);
+  }
+
+  /**
+   * What the token says, once it is known to be the key owner's word for this cluster, not expired at `nowMs`, and good for `scope`
+   * where one is given. A token with the scope `admin` is good for `read` too.
+   *
+   * Rejects with {@link TokenRefused}, which has the reason and what to do.
+   */
+  async verify(token: string, nowMs: number, scope?: Scope): Promise<Claims> {
+    const { cluster, keyId, ...claims } = readClaims(token);
+    if (keyId !== (await this.#keyId) || !(await this.#isSigned(token)))
+      throw new TokenRefused(
+        "foreign",
+        "the token was not signed with this manager's key, or was altered; ask this cluster's administrator for one (rfaas token create)",
+      );
+    const { user, expiresAtMs, scopes } = claims;
+    if (cluster !== this.#key.cluster)
+      throw new TokenRefused(
+        "foreign",
+        `the token of ${user} is for another cluster (${cluster}); ask this cluster's administrator for one (rfaas token create)`,
+      );
+    if (expiresAtMs !== null && expiresAtMs <= nowMs)
+      throw new TokenRefused(
+        "expired",
+        `the token of ${user} expired at ${isoTime(expiresAtMs)}; ask for a new one (rfaas token create --user ${user})`,
+      );
+    if (scope !== undefined && !permits(scopes, scope))
+      throw new TokenRefused(
+        "scope",
+        `the token of ${user} is for ${scopes.join(", ")} and not for ${scope}; ask for one with --scope ${scope}`,
+      );
+    return claims;
+  }
+
+  async #isSigned(token: string): Promise<boolean> {
+    const { compactVerify } = await import("jose/jws/compact/verify");
+    try {
+      await compactVerify(token, this.#key.key, { algorithms: [ALGORITHM] });
+      return true;
+    } catch (error) {
+      // Its message and its cause may quote the token.
+      if ((error as { code?: unknown }).code === "ERR_JWS_SIGNATURE_VERIFICATION_FAILED")
+        return false;
+      throw malformed("it is no JWS that is signed with EdDSA");
+    }
+  }
 }
 
-/** What the token says, without knowing who says it: to be shown, never to be acted on. */
-export function readClaims(token: string): Claims {
-  return dismantle(token).claims;
+/** What the token says, without knowing who says it: to be shown, never to be acted on. Throws {@link TokenRefused}. */
+export function readClaims(token: string): ShownClaims {
+  if (token.startsWith(OUTDATED_PREFIX))
+    throw new TokenRefused(
+      "outdated",
+      "the token was made by an earlier rfaas, whose tokens name no cluster; ask this cluster's administrator for a new one (rfaas token create)",
+    );
+  if (token.length > MAX_TOKEN_BYTES)
+    throw malformed(`it is longer than ${MAX_TOKEN_BYTES} characters`);
+  const [header, payload, signature, ...more] = token.split(".");
+  if (!header || !payload || !signature || more.length > 0)
+    throw malformed("it does not have the form HEADER.CLAIMS.SIGNATURE");
+  if (fromBase64Url(signature)?.length !== SIGNATURE_BYTES)
+    throw malformed("its signature is not whole");
+  const head = fromJson(header, "header");
+  if (!checks().header.Check(head))
+    throw malformed("its header is not that of a token of rfaas which is signed with EdDSA");
+  const said = fromJson(payload, "claims");
+  const wrong = wrongWith(said);
+  if (wrong) throw malformed(`its claims are wrong at ${wrong.name}`);
+  return { ...claimsOf(said as Payload), keyId: head.kid };
+}
+
+/** The thumbprint of the public key (RFC 7638). */
+async function keyIdOf({ key }: ClusterKey): Promise<string> {
+  const { calculateJwkThumbprint } = await import("jose/jwk/thumbprint");
+  const { kty, crv, x } = key.export({ format: "jwk" });
+  return await calculateJwkThumbprint({ kty, crv, x } as HolderKey);
+}
+
+function payloadOf(claims: Claims, cluster: string): Payload {
+  const { id, user, maxCores, expiresAtMs, scopes, issuedAtMs, holderKey } = claims;
+  return {
+    jti: id,
+    sub: user,
+    aud: cluster,
+    iat: issuedAtMs / 1000,
+    ...(expiresAtMs === null ? {} : { exp: expiresAtMs / 1000 }),
+    scope: scopes.join(" "),
+    ...(maxCores === null ? {} : { max_cores: maxCores }),
+    ...(holderKey ? { cnf: { jwk: holderKey } } : {}),
+  };
+}
+
+function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
+  const { jti, sub, aud, iat, exp, scope, max_cores, cnf } = payload;
+  return {
+    id: jti,
+    user: sub,
+    cluster: aud,
+    maxCores: max_cores ?? null,
+    expiresAtMs: exp === undefined ? null : exp * 1000,
+    scopes: scope.split(" ") as Scope[],
+    issuedAtMs: iat * 1000,
+    ...(cnf ? { holderKey: cnf.jwk } : {}),
+  };
+}
+
+/** The first claim that is wrong; undefined for a {@link Payload}. */
+function wrongWith(payload: unknown): { name: string; message: string } | undefined {
+  const { payload: check } = checks();
+  if (!check.Check(payload)) {
+    const first = check.Errors(payload).First();
+    return { name: first?.path.split("/")[1] || "all of them", message: first?.message ?? "wrong" };
+  }
+  const scopes = payload.scope.split(" ");
+  if (new Set(scopes).size === scopes.length) return undefined;
+  return { name: "scope", message: "Expected each scope once" };
 }
 
 function permits(scopes: readonly Scope[], scope: Scope): boolean {
   return scopes.includes(scope) || (scope === "read" && scopes.includes("admin"));
 }
 
-interface Parts {
-  claims: Claims;
-  signed: string;
-  signature: Uint8Array;
-}
-
-function dismantle(token: string): Parts {
-  if (token.length > MAX_TOKEN_BYTES)
-    throw malformed(`it is longer than ${MAX_TOKEN_BYTES} characters`);
-  const [prefix, payload, seal, ...more] = token.split(".");
-  if (prefix !== PREFIX || !payload || !seal || more.length > 0)
-    throw malformed(`it does not have the form ${PREFIX}.CLAIMS.SIGNATURE`);
-  const body = fromBase64Url(payload);
-  const signature = fromBase64Url(seal);
-  if (!body || signature?.length !== SIGNATURE_BYTES)
-    throw malformed("a part of it is missing or not base64url");
-  let claims: unknown;
+function fromJson(part: string, what: string): unknown {
+  const bytes = fromBase64Url(part);
   try {
-    claims = JSON.parse(body.toString("utf8"));
+    if (bytes) return JSON.parse(bytes.toString("utf8"));
   } catch {
     // The parser's own message quotes the text.
-    throw malformed("its claims are not JSON");
   }
-  if (!claimsCheck().Check(claims)) {
-    const first = claimsCheck().Errors(claims).First();
-    throw malformed(`its claims are wrong at ${first?.path || "/"}`);
-  }
-  return { claims, signed: `${prefix}.${payload}`, signature };
+  throw malformed(`its ${what} cannot be read`);
 }
 
 /** Undefined unless `text` is the one way to write its bytes: a token must not have two spellings. */
@@ -154,6 +293,5 @@ function isoTime(ms: number): string {
     dateStyle: "short",
     timeStyle: "medium",
   });
-  // The last moment a calendar knows.
-  return `${utc.format(Math.min(ms, 8.64e15))} UTC`;
+  return `${utc.format(ms)} UTC`;
 }

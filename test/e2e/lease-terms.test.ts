@@ -1,6 +1,5 @@
 /** How long leases last, what they cost, and who may have them: the executable's node, with clients of this process. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -13,10 +12,10 @@ import {
   WorkerLost,
   invoker,
 } from "../../src/index.ts";
-import { type Claims, signToken } from "../../src/protocol/token.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
 import { alive } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
+import { SigningCluster } from "../support/tokens.ts";
 import { until } from "../support/until.ts";
 
 type Good = typeof import("../functions/good.ts");
@@ -162,12 +161,12 @@ test("a node that stops tells its clients by when, and ends what is left then", 
 });
 
 describe("a node that wants tokens", () => {
-  const ours = generateKeyPairSync("ed25519");
+  const ours = new SigningCluster();
   const scratch = new Scratch();
   let node: ServedNode;
   beforeAll(async () => {
     const key = scratch.join("key.pub");
-    writeFileSync(key, ours.publicKey.export({ type: "spki", format: "pem" }));
+    writeFileSync(key, ours.publicKey);
     node = await ServedNode.start(scratch.join("node.sock"), ["--token-key", key, "--cores", "4"]);
   });
   afterAll(async () => {
@@ -175,16 +174,6 @@ describe("a node that wants tokens", () => {
     scratch[Symbol.dispose]();
   });
 
-  const token = (claims: Partial<Claims> = {}, key = ours.privateKey): string =>
-    signToken(key, {
-      id: "t1",
-      user: "alice",
-      maxCores: null,
-      expiresAtMs: null,
-      scopes: ["client"],
-      issuedAtMs: 0,
-      ...claims,
-    });
   const refusal = (shown: string): Promise<Error> =>
     invoker({ node: node.address, token: shown }).then(
       async (rf) => {
@@ -195,7 +184,7 @@ describe("a node that wants tokens", () => {
     );
 
   test("lets whoever has one in, and the owner of its socket without", async () => {
-    for (const shown of [token(), ""]) {
+    for (const shown of [await ours.token(), ""]) {
       await using rf = await invoker({ node: node.address, ...(shown ? { token: shown } : {}) });
       const { lease, call } = await hold(rf);
       expect(call()).toBe(BYTES);
@@ -203,27 +192,42 @@ describe("a node that wants tokens", () => {
     }
   });
 
-  test.each<[string, () => string, RegExp]>([
-    ["expired", () => token({ expiresAtMs: 1_000 }), /expired at 1970-01-01/],
-    ["for something else", () => token({ scopes: ["read"] }), /is for read and not for client/],
+  test.each<[string, () => Promise<string>, RegExp]>([
+    ["expired", () => ours.token({ expiresAtMs: 1_000 }), /expired at 1970-01-01/],
+    ["for something else", () => ours.token({ scopes: ["read"] }), /for read and not for client/],
     [
       "signed by somebody else",
-      () => token({}, generateKeyPairSync("ed25519").privateKey),
+      () => new SigningCluster().token(),
       /not signed with this manager's key/,
     ],
-    ["no token at all", () => "let me in", /rfaas1\.CLAIMS\.SIGNATURE/],
-    ["altered", () => token().replace(/\.(.)/, (_, c) => `.${c === "e" ? "f" : "e"}`), /token/],
-  ])("refuses one that is %s, and says so", async (_, shown, says) => {
-    const error = await refusal(shown());
+    [
+      "for another cluster",
+      () => new SigningCluster("other", ours.privateKey).token(),
+      /the token of ada is for another cluster \(other\)/,
+    ],
+    ["no token at all", async () => "let me in", /HEADER\.CLAIMS\.SIGNATURE/],
+    [
+      "of an earlier rfaas",
+      async () => "rfaas1.e30.e30",
+      /an earlier rfaas.* ask .* for a new one \(rfaas token create\)/,
+    ],
+    [
+      "altered",
+      async () => (await ours.token()).replace(/\.(.)/, (_, c) => `.${c === "e" ? "f" : "e"}`),
+      /token/,
+    ],
+  ])("refuses one that is %s, and says so", async (_, make, says) => {
+    const shown = await make();
+    const error = await refusal(shown);
     expect(error).toBeInstanceOf(LeaseRefused);
     expect((error as LeaseRefused).code).toBe("RFAAS_FORBIDDEN");
     expect(error.message).toMatch(says);
-    expect(error.message).not.toContain(shown());
+    expect(error.message).not.toContain(shown);
   });
 
   test("ends leases with the token that they were taken with, and grants no more for it", async () => {
-    const expiresAtMs = Date.now() + 5_000;
-    const shown = token({ expiresAtMs });
+    const expiresAtMs = Math.ceil(Date.now() / 1000) * 1000 + 5_000;
+    const shown = await ours.token({ expiresAtMs });
     await using rf = await invoker({ node: node.address, token: shown });
     const { lease, call } = await hold(rf);
     expect(call()).toBe(BYTES);
@@ -242,8 +246,14 @@ describe("a node that wants tokens", () => {
   });
 
   test("shows users the packages that are theirs, and its owner all", async () => {
-    await using alice = await invoker({ node: node.address, token: token({ user: "alice" }) });
-    await using bob = await invoker({ node: node.address, token: token({ user: "bob" }) });
+    await using alice = await invoker({
+      node: node.address,
+      token: await ours.token({ user: "alice" }),
+    });
+    await using bob = await invoker({
+      node: node.address,
+      token: await ours.token({ user: "bob" }),
+    });
     await using owner = await invoker({ node: node.address });
     const module = scratch.file("own.ts", "export const own = () => 0;");
     const hash = await alice.packages.push(module);
@@ -258,13 +268,13 @@ describe("a node that wants tokens", () => {
   });
 
   test("grants no more cores at a time than the token says, over all connections of its user", async () => {
-    const shown = token({ user: "bob", maxCores: 2 });
+    const shown = await ours.token({ user: "bob", maxCores: 2 });
     await using one = await invoker({ node: node.address, token: shown });
     await using two = await invoker({ node: node.address, token: shown });
     const { lease } = await hold(one, { workers: 2 });
     const refused = await two.allocate(MODULE).catch((error) => error as LeaseRefused);
     expect(refused).toMatchObject({ code: "RFAAS_TOKEN_LIMIT" });
-    await using others = await invoker({ node: node.address, token: token() });
+    await using others = await invoker({ node: node.address, token: await ours.token() });
     const { lease: another } = await hold(others);
     await lease.release();
     const { lease: second } = await hold(two);

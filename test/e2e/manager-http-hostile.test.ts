@@ -1,6 +1,5 @@
 /** What the manager's HTTP interface says to requests that it cannot read, to pages, to proxies, and to those who never end. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
 import { type Socket, connect } from "node:net";
 import { hostname } from "node:os";
 import { Value } from "@sinclair/typebox/value";
@@ -10,17 +9,13 @@ import { NoTokens, SignedTokens, type TokenCheck } from "../../src/manager/token
 import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
-import { type Scope, signToken } from "../../src/protocol/token.ts";
+import type { Scope } from "../../src/protocol/token.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
+import { SigningCluster } from "../support/tokens.ts";
 import { until } from "../support/until.ts";
 
-const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-const PEM = publicKey.export({ type: "spki", format: "pem" }).toString();
-const tokenOf = (user: string, scopes: Scope[]): string =>
-  signToken(privateKey, {
-    ...{ id: "1", user, maxCores: null, expiresAtMs: null, scopes, issuedAtMs: 0 },
-  });
+const cluster = new SigningCluster();
 
 const leaseOf = (user: string): UsageReport => ({
   ...{ lease: `i/${user}`, node: "n1", user, workers: 1 },
@@ -40,7 +35,7 @@ let guarded: HttpServer;
 
 beforeAll(async () => {
   open = await start(new NoTokens());
-  guarded = await start(new SignedTokens(PEM));
+  guarded = await start(new SignedTokens(cluster.publicKey));
 });
 
 afterAll(async () => {
@@ -272,7 +267,7 @@ describe("without a key, a change is asked for", () => {
   );
 
   test("and done through a proxy by whoever shows a token where there is a key", async () => {
-    const authorization = `Authorization: Bearer ${tokenOf("root", ["admin"])}\r\n`;
+    const authorization = `Authorization: Bearer ${await cluster.token({ user: "root", scopes: ["admin"] })}\r\n`;
     const headers = `Host: manager.example\r\nX-Forwarded-For: 10.0.0.9\r\n${authorization}`;
     expect((await exchange(guarded.url, change(headers))).status).toBe(201);
     expect(registry.remove("n1")).toBe(true);
@@ -281,7 +276,7 @@ describe("without a key, a change is asked for", () => {
 
 describe("a user", () => {
   const get = async (path: string, user: string, scopes: Scope[]) => {
-    const authorization = `Bearer ${tokenOf(user, scopes)}`;
+    const authorization = `Bearer ${await cluster.token({ user, scopes })}`;
     const response = await fetch(guarded.url + path, { headers: { authorization } });
     const body = (await response.json()) as {
       rows?: { user: string }[];

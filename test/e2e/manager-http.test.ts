@@ -2,7 +2,6 @@
 import { describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
-import { generateKeyPairSync } from "node:crypto";
 import { Value } from "@sinclair/typebox/value";
 import { AddressInUse, LedgerUnavailable, UsageError } from "../../src/base/errors.ts";
 import { type HttpServer, MAX_BODY_BYTES, startHttp } from "../../src/manager/http/server.ts";
@@ -19,18 +18,14 @@ import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { DEFAULT_PRICES } from "../../src/manager/ledger/prices.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
-import { type Scope, signToken } from "../../src/protocol/token.ts";
+import type { Scope } from "../../src/protocol/token.ts";
 import { Scratch } from "../support/scratch.ts";
+import { SigningCluster } from "../support/tokens.ts";
 
-const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-const PEM = publicKey.export({ type: "spki", format: "pem" }).toString();
-
-function tokenFor(scopes: Scope[], expiresAtMs: number | null = null): string {
-  return signToken(privateKey, {
-    ...{ id: "1", user: "ada", maxCores: null, expiresAtMs, scopes, issuedAtMs: 0 },
-  });
-}
-const ADMIN = tokenFor(["admin"]);
+const cluster = new SigningCluster();
+const tokenFor = (scopes: Scope[], expiresAtMs: number | null = null): Promise<string> =>
+  cluster.token({ scopes, expiresAtMs });
+const ADMIN = await tokenFor(["admin"]);
 
 const LEASE: UsageReport = {
   ...{ lease: "i/1", node: "n1", user: "ada", workers: 2 },
@@ -94,7 +89,7 @@ class Fixture implements AsyncDisposable {
   failLedger = false;
 
   static async start(
-    tokens: SignedTokens | NoTokens = new SignedTokens(PEM),
+    tokens: SignedTokens | NoTokens = new SignedTokens(cluster.publicKey),
     listen = "127.0.0.1:0",
   ): Promise<Fixture> {
     const fixture = new Fixture();
@@ -389,8 +384,8 @@ describe("with a key", () => {
         continue;
       }
       expect(await status(null)).toBe(401);
-      expect(await status(tokenFor(["client", "node"]))).toBe(403);
-      expect(await status(tokenFor(["read"]))).toBe(
+      expect(await status(await tokenFor(["client", "node"]))).toBe(403);
+      expect(await status(await tokenFor(["read"]))).toBe(
         scope === "admin" ? 403 : path.endsWith("{name}") ? 404 : 200,
       );
       expect([401, 403]).not.toContain(await status(ADMIN));
@@ -400,14 +395,14 @@ describe("with a key", () => {
 
   test("a token that is no good is refused with the reason, and never shown", async () => {
     await using f = await Fixture.start();
-    const foreign = signToken(generateKeyPairSync("ed25519").privateKey, {
-      ...{ id: "1", user: "eve", maxCores: null, expiresAtMs: null, scopes: ["admin"] },
-      issuedAtMs: 0,
-    });
+    const foreign = await new SigningCluster().token({ user: "eve", scopes: ["admin"] });
+    const elsewhere = new SigningCluster("other", cluster.privateKey);
     const cases: [string, RegExp][] = [
       ["nonsense", /malformed/],
       [foreign, /not signed with this manager's key/],
-      [tokenFor(["admin"], 1000), /expired at 1970-01-01 00:00:01 UTC/],
+      [await elsewhere.token({ scopes: ["admin"] }), /for another cluster \(other\)/],
+      ["rfaas1.e30.e30", /made by an earlier rfaas.*rfaas token create/],
+      [await tokenFor(["admin"], 1000), /expired at 1970-01-01 00:00:01 UTC/],
     ];
     for (const [token, reason] of cases) {
       const { status, headers, body } = await f.ask("GET", "/v1/nodes", { token });

@@ -1,11 +1,15 @@
 /** A manager, nodes and clients over real sockets: what clients learn, what bills survive, what bad peers get. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import { LeaseRefused, NodeUnreachable, UsageError } from "../../src/base/errors.ts";
 import { ManagerLink, type ManagerLinkEvents } from "../../src/executor/accounts/manager-link.ts";
-import { NoTokens, SignedTokens, type TokenCheck } from "../../src/manager/tokens/keys.ts";
+import {
+  type Admitted,
+  NoTokens,
+  SignedTokens,
+  type TokenCheck,
+} from "../../src/manager/tokens/keys.ts";
 import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import { ManagerServer } from "../../src/manager/server.ts";
@@ -16,9 +20,10 @@ import {
   MAX_PART_ENTRIES,
   type UsageReport,
 } from "../../src/protocol/manager-messages.ts";
-import { type Scope, signToken } from "../../src/protocol/token.ts";
+import type { Scope } from "../../src/protocol/token.ts";
 import { RawPeer } from "../support/raw-peer.ts";
 import { Scratch } from "../support/scratch.ts";
+import { SigningCluster } from "../support/tokens.ts";
 import { until } from "../support/until.ts";
 
 const GIB = 1024 ** 3;
@@ -251,7 +256,7 @@ describe("a subscription", () => {
     server.close();
     const tokens: TokenCheck = {
       publicKey: "k",
-      check: (token) =>
+      check: async (token) =>
         token === "good"
           ? { user: "ada", maxCores: null, seesAll: true }
           : { refused: "wrong token; get one" },
@@ -268,20 +273,45 @@ describe("a subscription", () => {
     await until(() => good.told.includes("key k"), "the node has the key");
   });
 
+  test("hears what comes behind a greeting once its token has been checked, of those that stay", async () => {
+    server.close();
+    const verdict = Promise.withResolvers<Admitted>();
+    const asked: (string | null)[] = [];
+    const tokens: TokenCheck = {
+      publicKey: "k",
+      check(token) {
+        asked.push(token);
+        return verdict.promise;
+      },
+    };
+    newServer("127.0.0.1:0", ledger, tokens);
+    using stays = await RawPeer.connect(server.address);
+    stays.send(announce("n1", { token: "1" }), { t: "capacity", ...capacity(3) });
+    using goes = await RawPeer.connect(server.address);
+    goes.send(announce("n2", { token: "2" }));
+    await until(() => asked.includes("1") && asked.includes("2"), "both have greeted");
+    goes.die();
+    await until(() => server.connectionCount === 1, "one has gone");
+    expect(registry.size).toBe(0);
+    verdict.resolve({ user: "rack", maxCores: null, seesAll: true });
+    await until(() => registry.get("n1")?.freeCores === 3, "what it has free was heard");
+    expect(stays.heard[0]).toMatchObject({ t: "accepted", name: "n1", publicKey: "k" });
+    expect(registry.get("n2")).toBeUndefined();
+  });
+
   test("shows leases to whoever may look, and to a user his own", async () => {
     server.close();
-    const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-    const key = publicKey.export({ type: "spki", format: "pem" }).toString();
-    newServer("127.0.0.1:0", ledger, new SignedTokens(key));
-    const token = (user: string, ...scopes: Scope[]): string =>
-      signToken(privateKey, {
-        ...{ id: "1", user, maxCores: null, expiresAtMs: null, scopes, issuedAtMs: 0 },
-      });
-    const node = newNode("n1", { token: token("rack", "node") });
+    const cluster = new SigningCluster();
+    newServer("127.0.0.1:0", ledger, new SignedTokens(cluster.publicKey));
+    const token = (user: string, ...scopes: Scope[]) => cluster.token({ user, scopes });
+    const node = newNode("n1", { token: await token("rack", "node") });
     await until(() => node.told.some((line) => line.startsWith("key")), "the node is in");
     node.link.usage([bill(1, 1, { user: "alice" }), bill(2, 1, { user: "bob" })]);
     const seen = async (user: string, ...scopes: Scope[]): Promise<string[]> => {
-      using client = await ManagerSubscription.connect(server.address, token(user, ...scopes));
+      using client = await ManagerSubscription.connect(
+        server.address,
+        await token(user, ...scopes),
+      );
       return (await client.leases()).map(({ user }) => user).sort();
     };
     await until(async () => (await seen("root", "admin")).length === 2, "both bills have come");

@@ -1,32 +1,27 @@
 /** `rfaas ps --node`: what runs on one node, and who may see it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
 import { invoker } from "../../src/index.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 import type { Leases } from "../../src/protocol/listing-messages.ts";
-import { signToken } from "../../src/protocol/token.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 import { Stranger, hello } from "../support/stranger.ts";
+import { SigningCluster } from "../support/tokens.ts";
 import { until } from "../support/until.ts";
 
 const GOOD = join(FUNCTIONS, "good.ts");
 const NOBODY = 65_534;
 const scratch = new Scratch();
-const keys = generateKeyPairSync("ed25519");
-const tokenOf = (user: string): string =>
-  signToken(keys.privateKey, {
-    ...{ id: user, user, maxCores: null, expiresAtMs: null, scopes: ["client"], issuedAtMs: 0 },
-  });
+const cluster = new SigningCluster();
 let node: ServedNode;
 let address: string;
 
 beforeAll(async () => {
   const key = scratch.join("key.pub");
-  writeFileSync(key, keys.publicKey.export({ type: "spki", format: "pem" }));
+  writeFileSync(key, cluster.publicKey);
   node = await ServedNode.start("127.0.0.1:0", ["--cores", "4", "--token-key", key]);
   address = `127.0.0.1:${node.port}`;
 });
@@ -39,8 +34,8 @@ afterAll(async () => {
 async function twoLeases() {
   const stack = new AsyncDisposableStack();
   const [ada, bob] = [
-    stack.use(await invoker({ node: address, token: tokenOf("ada") })),
-    stack.use(await invoker({ node: address, token: tokenOf("bob") })),
+    stack.use(await invoker({ node: address, token: await cluster.token({ user: "ada" }) })),
+    stack.use(await invoker({ node: address, token: await cluster.token({ user: "bob" }) })),
   ];
   const lease = stack.use(await ada.allocate(GOOD, { workers: 2, memory: "1MiB" }));
   stack.use(await bob.allocate(GOOD, { memory: "1MiB" }));
@@ -133,7 +128,9 @@ describe.skipIf(!asRoot)("another user", () => {
 
   test("sees the leases of the user that its token names, and how many there are", async () => {
     await using _ = await twoLeases();
-    const listing = ask(tokenOf("bob")).find(({ t }) => t === "leases") as Leases;
+    const listing = ask(await cluster.token({ user: "bob" })).find(
+      ({ t }) => t === "leases",
+    ) as Leases;
     expect(listing.shown.map(({ user, workers }) => [user, workers])).toEqual([["bob", 1]]);
     expect(listing).toMatchObject({ total: 2, freeCores: 1 });
   });

@@ -1,6 +1,5 @@
 /** `rfaas token`, `rfaas bill` and `rfaas node` as people type them, against a ledger and a manager's HTTP interface. */
 import { describe, expect, test } from "bun:test";
-import { createPublicKey } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NodeLedger } from "../../src/manager/http/routes.ts";
@@ -10,7 +9,8 @@ import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import { ledgerPath } from "../../src/manager/state/state.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
-import { verifyToken } from "../../src/protocol/token.ts";
+import { readPublicKey } from "../../src/protocol/token-key.ts";
+import { TokenVerifier } from "../../src/protocol/token.ts";
 import { ROOT } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -103,15 +103,17 @@ describe("rfaas token", () => {
     const args = ["token", "create", "--user", "ada", "--max-cores", "64", "--ttl", "2h"];
     const first = await rfaas(args, env);
     expect([first.exitCode, first.stderr]).toEqual([0, expect.stringContaining("a new key")]);
-    expect(first.stdout).toMatch(/^rfaas1\.[\w-]+\.[\w-]+\n$/);
-    const key = createPublicKey(readFileSync(scratch.join("rfaas/token-key.pub")));
-    const claims = verifyToken(key, first.stdout.trim(), Date.now(), "client");
+    expect(first.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+    const key = readFileSync(scratch.join("rfaas/token-key.pub"), "utf8");
+    const tokens = new TokenVerifier(readPublicKey(key, "the key"));
+    const claims = await tokens.verify(first.stdout.trim(), Date.now(), "client");
     expect(claims).toMatchObject({ user: "ada", maxCores: 64, scopes: ["client", "read"] });
-    expect(claims.expiresAtMs! - claims.issuedAtMs).toBe(7_200_000);
+    // In whole seconds, and no shorter than was asked for.
+    expect([7_200_000, 7_201_000]).toContain(claims.expiresAtMs! - claims.issuedAtMs);
 
     const second = await rfaas(["token", "create", "--user", "ada", "--ttl", "never"], env);
     expect([second.exitCode, second.stderr]).toEqual([0, ""]);
-    const free = verifyToken(key, second.stdout.trim(), Date.now());
+    const free = await tokens.verify(second.stdout.trim(), Date.now());
     expect(free).toMatchObject({ maxCores: null, expiresAtMs: null });
     expect(free.id).not.toBe(claims.id);
   });
@@ -121,7 +123,10 @@ describe("rfaas token", () => {
     const make = ["token", "create", "--user", "7", "--scope", "admin, node", "--ttl", "1d"];
     const { stdout } = await rfaas([...make, "--state", scratch.path]);
     const shown = await rfaas(["token", "show", stdout.trim()]);
-    expect(JSON.parse(shown.stdout)).toMatchObject({ user: "7", scopes: ["admin", "node"] });
+    const cluster = readFileSync(scratch.join("cluster-id"), "utf8").trim();
+    expect(JSON.parse(shown.stdout)).toMatchObject({
+      ...{ user: "7", scopes: ["admin", "node"], cluster, keyId: expect.stringMatching(/^.{43}$/) },
+    });
     const fromEnvironment = await rfaas(["token", "show"], { RFAAS_TOKEN: stdout.trim() });
     expect(fromEnvironment.stdout).toBe(shown.stdout);
   });
@@ -146,10 +151,13 @@ describe("rfaas token", () => {
     expect(existsSync(scratch.join("rfaas"))).toBe(false);
   });
 
-  test("show does not repeat a token that is wrong", async () => {
-    const { exitCode, stderr } = await rfaas(["token", "show", "rfaas1.c2VjcmV0.c2VjcmV0"]);
+  test.each([
+    ["eyJzZWNyZXQ.c2VjcmV0.c2VjcmV0", "TokenRefused: the token is malformed"],
+    ["rfaas1.c2VjcmV0.c2VjcmV0", "TokenRefused: the token was made by an earlier rfaas"],
+  ])("show does not repeat a token that is wrong: %s", async (wrong, says) => {
+    const { exitCode, stderr } = await rfaas(["token", "show", wrong]);
     expect(exitCode).toBe(1);
-    expect(stderr).toContain("TokenRefused: the token is malformed");
+    expect(stderr).toContain(says);
     expect(stderr).not.toContain("c2VjcmV0");
   });
 });

@@ -1,6 +1,5 @@
 /** Other users, from whatever address and port, are not taken for the node's own. Needs root, which can be another user. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:net";
 import { type TcpEnd, peerUid, peerUidAt } from "../../ffi/system.ts";
 import { isOwnUser, isOwnUserAt } from "../../src/control/local-peer.ts";
@@ -8,6 +7,7 @@ import { ServedNode } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { RawPeer } from "../support/raw-peer.ts";
 import { Scratch } from "../support/scratch.ts";
+import { SigningCluster } from "../support/tokens.ts";
 import { Stranger, type StrangerOptions, hello } from "../support/stranger.ts";
 import { until } from "../support/until.ts";
 
@@ -113,9 +113,7 @@ describe("a node's TCP port", () => {
   });
 
   rootOnly("refuses another user where tokens are asked for, too, and asks for one", async () => {
-    const { publicKey } = generateKeyPairSync("ed25519");
-    const pem = publicKey.export({ type: "spki", format: "pem" }).toString();
-    const path = scratch.file("key.pub", pem);
+    const path = scratch.file("key.pub", new SigningCluster().publicKey);
     await using node = await ServedNode.start("127.0.0.1:0", ["--token-key", path]);
     const { port } = node;
     expect(stranger.greet({ uid: ownUid, port })).toBe("welcome");

@@ -1,8 +1,8 @@
 /** A control connection whose peer does not read. */
 import { expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
-import { Connection, type Wire } from "../../src/control/connection.ts";
-import { FrameReader } from "../../src/protocol/frame.ts";
+import { Connection, type ConnectionEvents, type Wire } from "../../src/control/connection.ts";
+import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 import { Vocabulary } from "../../src/protocol/vocabulary.ts";
 
 interface Note {
@@ -35,19 +35,28 @@ class PlayedWire implements Wire {
   unref(): void {}
 }
 
-function connected() {
+function connected(frameLimitBytes?: number) {
   const wire = new PlayedWire();
   const closed: (Error | undefined)[] = [];
-  const connection: Connection<Note, Note> = new Connection(vocabulary, {
-    message() {},
+  const heard: string[] = [];
+  const events: ConnectionEvents<Note> = {
+    message({ text }) {
+      heard.push(text);
+      if (text === "hold") connection.hold();
+    },
     closed(error) {
       closed.push(error);
       connection.send({ t: "note", text: "last words" });
     },
-  });
+  };
+  const connection: Connection<Note, Note> = new Connection(vocabulary, events, frameLimitBytes);
   connection.opened(wire);
-  return { wire, connection, closed };
+  return { wire, connection, closed, heard };
 }
+
+/** Frames of notes, one behind the other. */
+const frames = (...texts: string[]): Uint8Array =>
+  Buffer.concat(texts.map((text) => encodeFrame({ t: "note", text })));
 
 const long: Note = { t: "note", text: "x".repeat(10_000) };
 
@@ -89,4 +98,31 @@ test("nothing is sent after the end", () => {
   connection.send(long);
   expect(connection.offer(long)).toBe(false);
   expect(wire.heard).toEqual([{ t: "note", text: "last words" }]);
+});
+
+test("what comes behind a message that is held for is heard when it is resumed, in order", () => {
+  const { connection, heard } = connected();
+  const bytes = frames("a", "hold", "b", "hold", "c", "d");
+  // Also when the end of a frame comes by itself.
+  connection.received(bytes.subarray(0, -3));
+  expect(heard).toEqual(["a", "hold"]);
+  connection.received(bytes.subarray(-3));
+  expect(heard).toEqual(["a", "hold"]);
+  connection.resume();
+  expect(heard).toEqual(["a", "hold", "b", "hold"]);
+  connection.received(frames("e"));
+  connection.resume();
+  expect(heard).toEqual(["a", "hold", "b", "hold", "c", "d", "e"]);
+  connection.received(frames("f"));
+  expect(heard.at(-1)).toBe("f");
+});
+
+test("more than one frame may have, behind a message that is held for, ends the connection", () => {
+  const { connection, heard, closed } = connected(100);
+  connection.received(frames("hold", "x".repeat(50)));
+  expect(closed).toEqual([]);
+  connection.received(frames("y".repeat(50)));
+  expect(closed).toEqual([expect.objectContaining({ code: "RFAAS_PROTOCOL" })]);
+  connection.resume();
+  expect(heard).toEqual(["hold"]);
 });

@@ -1,11 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
+import { createHmac, createPrivateKey, generateKeyPairSync, sign } from "node:crypto";
 import {
   chmodSync,
   copyFileSync,
   mkdirSync,
   readFileSync,
   readdirSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -13,19 +14,24 @@ import { join } from "node:path";
 import { EnvironmentError, TokenRefused } from "../../src/base/errors.ts";
 import { NoTokens, SignedTokens, TokenKeys } from "../../src/manager/tokens/keys.ts";
 import { defaultStateDir } from "../../src/manager/state/state.ts";
+import { readPublicKey } from "../../src/protocol/token-key.ts";
 import {
   type Claims,
+  LAST_MS,
   MAX_TOKEN_BYTES,
   MAX_USER_LENGTH,
   SCOPES,
+  TokenVerifier,
   readClaims,
-  signToken,
-  verifyToken,
 } from "../../src/protocol/token.ts";
 import { Scratch } from "../support/scratch.ts";
+import { SigningCluster } from "../support/tokens.ts";
 
 const NOW = Date.UTC(2026, 0, 15, 12);
-const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+const cluster = new SigningCluster();
+const verifierOf = ({ publicKey }: { publicKey: string }): TokenVerifier =>
+  new TokenVerifier(readPublicKey(publicKey, "the key"));
+const verifier = verifierOf(cluster);
 const claims: Claims = {
   id: "b4f6",
   user: "ada",
@@ -34,59 +40,86 @@ const claims: Claims = {
   scopes: ["client", "read"],
   issuedAtMs: NOW - 1000,
 };
-const token = signToken(privateKey, claims);
+const holderKey = { kty: "OKP", crv: "Ed25519", x: "A".repeat(43) } as const;
+const token = await cluster.token(claims);
+const [head, body, seal] = token.split(".") as [string, string, string];
 
-function refusal(run: () => unknown): TokenRefused {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof TokenRefused) return error;
-    throw error;
-  }
-  throw new Error("was not refused");
+async function refusal(attempt: Promise<unknown>): Promise<TokenRefused> {
+  const error = await attempt.then(
+    () => new Error("was not refused"),
+    (error: unknown) => error,
+  );
+  if (error instanceof TokenRefused) return error;
+  throw error;
 }
 
-/** A token of arbitrary claims, soundly signed. */
-function forge(body: string, key = privateKey): string {
-  const signed = `rfaas1.${Buffer.from(body).toString("base64url")}`;
-  return `${signed}.${sign(null, Buffer.from(signed), key).toString("base64url")}`;
+const encoded = (part: string | object): string =>
+  Buffer.from(typeof part === "string" ? part : JSON.stringify(part)).toString("base64url");
+const decoded = (part: string) =>
+  JSON.parse(Buffer.from(part, "base64url").toString()) as Record<string, unknown>;
+
+/** A token of arbitrary claims and an arbitrary header, soundly signed. */
+function forge(payload: string | object, header: string | object = decoded(head)): string {
+  const signed = `${encoded(header)}.${encoded(payload)}`;
+  return `${signed}.${sign(null, Buffer.from(signed), cluster.privateKey).toString("base64url")}`;
 }
 
 describe("a token", () => {
-  test("says to its verifier what was signed", () => {
-    expect(verifyToken(publicKey, token, NOW)).toEqual(claims);
-    expect(readClaims(token)).toEqual(claims);
+  test("says to its verifier what was signed", async () => {
+    expect(await verifier.verify(token, NOW)).toEqual(claims);
+    const { kid } = decoded(head);
+    expect(readClaims(token)).toEqual({ ...claims, cluster: "test", keyId: kid as string });
   });
 
-  test("may have no limits", () => {
+  test("is a JWS signed with EdDSA, with the registered claims of a JWT", () => {
+    expect(decoded(head)).toEqual({
+      ...{ alg: "EdDSA", typ: "rfaas+jwt", kid: expect.stringMatching(/^[\w-]{43}$/) },
+    });
+    expect(decoded(body)).toEqual({
+      ...{ jti: "b4f6", sub: "ada", aud: "test", iat: NOW / 1000 - 1, exp: NOW / 1000 + 1 },
+      ...{ scope: "client read", max_cores: 16 },
+    });
+  });
+
+  test("may have no limits", async () => {
     const free: Claims = { ...claims, maxCores: null, expiresAtMs: null };
-    const text = signToken(privateKey, free);
-    expect(verifyToken(publicKey, text, Number.MAX_SAFE_INTEGER)).toEqual(free);
+    const text = await cluster.token(free);
+    expect(await verifier.verify(text, Number.MAX_SAFE_INTEGER)).toEqual(free);
+  });
+
+  test("keeps the key of its holder", async () => {
+    const bound: Claims = { ...claims, holderKey };
+    const text = await cluster.token(bound);
+    expect(decoded(text.split(".")[1]!)["cnf"]).toEqual({ jwk: holderKey });
+    expect(await verifier.verify(text, NOW)).toEqual(bound);
+    expect(readClaims(text)).toMatchObject({ holderKey });
   });
 
   test("is made of characters that need no quotes anywhere", () => {
-    expect(token).toMatch(/^rfaas1\.[\w-]+\.[\w-]{86}$/);
+    expect(token).toMatch(/^[\w-]+\.[\w-]+\.[\w-]{86}$/);
   });
 
-  test("is good for its scopes; admin is good for read", () => {
-    expect(verifyToken(publicKey, token, NOW, "client").user).toBe("ada");
-    const admin = signToken(privateKey, { ...claims, scopes: ["admin"] });
-    expect(verifyToken(publicKey, admin, NOW, "read").user).toBe("ada");
+  test("is good for its scopes; admin is good for read", async () => {
+    expect((await verifier.verify(token, NOW, "client")).user).toBe("ada");
+    const admin = await cluster.token({ ...claims, scopes: ["admin"] });
+    expect((await verifier.verify(admin, NOW, "read")).user).toBe("ada");
     for (const scope of ["node", "client"] as const)
-      expect(refusal(() => verifyToken(publicKey, admin, NOW, scope)).reason).toBe("scope");
+      expect((await refusal(verifier.verify(admin, NOW, scope))).reason).toBe("scope");
   });
 
-  test("with the longest claims is not too long", () => {
-    const longest = signToken(privateKey, {
+  test("with the longest claims is not too long", async () => {
+    const long = new SigningCluster("c".repeat(64));
+    const longest = await long.token({
       id: "\u0000".repeat(64),
       user: "u".repeat(MAX_USER_LENGTH),
       maxCores: 0xffffffff,
-      expiresAtMs: Number.MAX_SAFE_INTEGER,
+      expiresAtMs: LAST_MS,
       scopes: [...SCOPES],
-      issuedAtMs: Number.MAX_SAFE_INTEGER,
+      issuedAtMs: LAST_MS,
+      holderKey,
     });
     expect(longest.length).toBeLessThan(MAX_TOKEN_BYTES);
-    expect(verifyToken(publicKey, longest, NOW).user).toHaveLength(MAX_USER_LENGTH);
+    expect((await verifierOf(long).verify(longest, NOW)).user).toHaveLength(MAX_USER_LENGTH);
   });
 
   test.each<[string, Partial<Claims>]>([
@@ -99,27 +132,31 @@ describe("a token", () => {
     ["scopes", { scopes: [] }],
     ["scopes", { scopes: ["read", "read"] }],
     ["expiresAtMs", { expiresAtMs: -1 }],
-  ])("cannot be signed with a wrong %s", (field, wrong) => {
-    expect(() => signToken(privateKey, { ...claims, ...wrong })).toThrow(
-      new RegExp(`cannot say this: ${field}`),
-    );
+    ["expiresAtMs", { expiresAtMs: 1_500 }],
+    ["expiresAtMs", { expiresAtMs: LAST_MS + 1000 }],
+    ["holderKey", { holderKey: { ...holderKey, d: "secret" } as typeof holderKey }],
+  ])("cannot be signed with a wrong %s", async (field, wrong) => {
+    const { message } = await refusal(cluster.token({ ...claims, ...wrong }));
+    expect(message).toContain(`cannot say this: ${field}`);
   });
 });
 
 describe("a token is refused", () => {
-  const [prefix, body, seal] = token.split(".") as [string, string, string];
   const flipped = (text: string, at: number): string =>
     text.slice(0, at) + (text[at] === "A" ? "B" : "A") + text.slice(at + 1);
+  const header = decoded(head);
+  const payload = decoded(body);
 
   test.each<[string, string]>([
     ["nothing", ""],
-    ["another format", `rfaas2.${body}.${seal}`],
-    ["two parts", `${prefix}.${body}`],
+    ["two parts", `${head}.${body}`],
     ["four parts", `${token}.x`],
+    ["a JWE", `${token}.x.y`],
     ["a space behind it", `${token} `],
     ["padding", `${token}==`],
-    ["the other base64", `${prefix}.${body}.${seal.slice(0, -2)}+/`],
-    ["a short signature", `${prefix}.${body}.${seal.slice(0, -4)}`],
+    ["the other base64", `${head}.${body}.${seal.slice(0, -2)}+/`],
+    ["a short signature", `${head}.${body}.${seal.slice(0, -4)}`],
+    ["without a signature", `${head}.${body}.`],
     [
       "a second spelling of the signature",
       `${token.slice(0, -1)}${token.endsWith("A") ? "B" : "z"}`,
@@ -127,59 +164,98 @@ describe("a token is refused", () => {
     ["no JSON", forge("not json")],
     ["JSON of another shape", forge("[]")],
     ["a null", forge("null")],
-    ["a scope that is none", forge(JSON.stringify({ ...claims, scopes: ["root"] }))],
-    ["a claim too many", forge(JSON.stringify({ ...claims, root: true }))],
-    ["too many bytes", `rfaas1.${"A".repeat(MAX_TOKEN_BYTES)}.${seal}`],
-  ])("when it is %s", (_, text) => {
-    const { reason, message, code } = refusal(() => verifyToken(publicKey, text, NOW));
+    ["a scope that is none", forge({ ...payload, scope: "root" })],
+    ["a scope twice", forge({ ...payload, scope: "read read" })],
+    ["a claim too many", forge({ ...payload, root: true })],
+    [
+      "a holder's key with its secret",
+      forge({ ...payload, cnf: { jwk: { ...holderKey, d: "" } } }),
+    ],
+    ["a header that is no JSON", forge(payload, "not json")],
+    ["a header too many", forge(payload, { ...header, crit: ["b64"], b64: false })],
+    ["a key of its own", forge(payload, { ...header, jwk: holderKey })],
+    ["something else that the key has signed", forge(payload, { ...header, typ: "JWT" })],
+    ["not to be checked", `${encoded({ ...header, alg: "none" })}.${body}.${seal}`],
+    ["too many bytes", `${head}.${"A".repeat(MAX_TOKEN_BYTES)}.${seal}`],
+  ])("when it is %s", async (_, text) => {
+    const { reason, message, code } = await refusal(verifier.verify(text, NOW));
     expect([reason, code]).toEqual(["malformed", "RFAAS_TOKEN"]);
     expect(message).toEndWith("copy it whole, as rfaas token create printed it");
   });
 
-  test("when another key signed it", () => {
-    const other = generateKeyPairSync("ed25519");
-    const { reason, message } = refusal(() =>
-      verifyToken(publicKey, signToken(other.privateKey, claims), NOW),
-    );
-    expect(reason).toBe("foreign");
-    expect(message).toContain("not signed with this manager's key");
+  test("when the public key was taken for a shared secret", async () => {
+    const signed = `${encoded({ ...header, alg: "HS512" })}.${body}`;
+    const mac = createHmac("sha512", cluster.publicKey).update(signed).digest("base64url");
+    expect((await refusal(verifier.verify(`${signed}.${mac}`, NOW))).reason).toBe("malformed");
   });
 
-  test("when any character of it was changed", () => {
+  test("when an earlier rfaas made it, with the way to a new one", async () => {
+    const { reason, message } = await refusal(verifier.verify(`rfaas1.${body}.${seal}`, NOW));
+    expect(reason).toBe("outdated");
+    expect(message).toMatch(/earlier rfaas.*ask .* for a new one \(rfaas token create\)$/);
+  });
+
+  test("when another key signed it, whichever it names", async () => {
+    const other = new SigningCluster("test");
+    const text = await other.token(claims);
+    const ours = decoded(head)["kid"] as string;
+    const claiming = `${encoded({ ...header, kid: ours })}.${text.split(".").slice(1).join(".")}`;
+    for (const foreign of [text, claiming]) {
+      const { reason, message } = await refusal(verifier.verify(foreign, NOW));
+      expect(reason).toBe("foreign");
+      expect(message).toContain("not signed with this manager's key");
+    }
+  });
+
+  test("when it is for another cluster, though the key is the same", async () => {
+    const other = new SigningCluster("elsewhere", cluster.privateKey);
+    const { reason, message } = await refusal(verifier.verify(await other.token(claims), NOW));
+    expect(reason).toBe("foreign");
+    expect(message).toBe(
+      "the token of ada is for another cluster (elsewhere); ask this cluster's administrator for one (rfaas token create)",
+    );
+  });
+
+  test("when any character of it was changed", async () => {
     for (let at = 0; at < token.length; at++)
       expect(["malformed", "foreign"]).toContain(
-        refusal(() => verifyToken(publicKey, flipped(token, at), NOW)).reason,
+        (await refusal(verifier.verify(flipped(token, at), NOW))).reason,
       );
   });
 
-  test("when its claims were replaced under its signature", () => {
-    const more = Buffer.from(JSON.stringify({ ...claims, maxCores: null })).toString("base64url");
-    expect(refusal(() => verifyToken(publicKey, `${prefix}.${more}.${seal}`, NOW)).reason).toBe(
-      "foreign",
-    );
+  test("when its claims were replaced under its signature", async () => {
+    const { max_cores: _, ...more } = payload;
+    const { reason } = await refusal(verifier.verify(`${head}.${encoded(more)}.${seal}`, NOW));
+    expect(reason).toBe("foreign");
   });
 
-  test("from the moment it expires, saying when that was", () => {
-    expect(verifyToken(publicKey, token, NOW + 999)).toEqual(claims);
-    const { reason, message } = refusal(() => verifyToken(publicKey, token, NOW + 1000));
+  test("from the moment it expires, saying when that was", async () => {
+    expect(await verifier.verify(token, NOW + 999)).toEqual(claims);
+    const { reason, message } = await refusal(verifier.verify(token, NOW + 1000));
     expect(reason).toBe("expired");
     expect(message).toBe(
       "the token of ada expired at 2026-01-15 12:00:01 UTC; ask for a new one (rfaas token create --user ada)",
     );
   });
 
-  test("for what it is not for", () => {
-    const { reason, message } = refusal(() => verifyToken(publicKey, token, NOW, "admin"));
+  test("for what it is not for", async () => {
+    const { reason, message } = await refusal(verifier.verify(token, NOW, "admin"));
     expect(reason).toBe("scope");
     expect(message).toBe(
       "the token of ada is for client, read and not for admin; ask for one with --scope admin",
     );
   });
 
-  test("without a word of it in the message", () => {
-    const tokens = [flipped(token, 20), `${prefix}.${body}`, forge(`{"user":"${seal}`), token];
+  test("without a word of it in the message", async () => {
+    const tokens = [
+      flipped(token, token.length - 20),
+      `${head}.${body}`,
+      forge(`{"user":"${seal}`),
+      `rfaas1.${body}.${seal}`,
+      token,
+    ];
     for (const text of tokens) {
-      const { message, cause } = refusal(() => verifyToken(publicKey, text, NOW + 5000));
+      const { message, cause } = await refusal(verifier.verify(text, NOW + 5000));
       for (const part of text.split(".").slice(1)) expect(message).not.toContain(part);
       expect(message).not.toContain(seal);
       expect(cause).toBeUndefined();
@@ -187,17 +263,54 @@ describe("a token is refused", () => {
   });
 });
 
+describe("a public key", () => {
+  test.each<[string, string, RegExp]>([
+    ["no key", "nonsense", /the key is no public key in PEM .*token-key\.pub/],
+    [
+      "one that names no cluster",
+      cluster.publicKey.replace(/^.*\n/, ""),
+      /the key does not name its cluster: .*use the token-key\.pub of the manager's state directory/,
+    ],
+    ["a cluster with an odd name", cluster.publicKey.replace("test", "a/b"), /does not name its/],
+  ])("is refused when it is %s", (_, text, says) => {
+    expect(() => readPublicKey(text, "the key")).toThrow(says);
+    expect(() => readPublicKey(text, "the key")).toThrow(EnvironmentError);
+  });
+});
+
 describe("the keys of a state directory", () => {
-  test("are made on first use, the private one for its owner alone, and kept", () => {
+  test("are made on first use, the private one for its owner alone, and kept", async () => {
     using scratch = new Scratch();
     const state = scratch.join("state/rfaas");
     const keys = TokenKeys.open(state);
     expect(statSync(state).mode & 0o777).toBe(0o700);
     expect(statSync(join(state, "token-key.pem")).mode & 0o777).toBe(0o600);
     expect(readFileSync(join(state, "token-key.pub"), "utf8")).toBe(keys.publicKey);
-    expect(readdirSync(state).sort()).toEqual(["token-key.pem", "token-key.pub"]);
+    expect(readdirSync(state).sort()).toEqual(["cluster-id", "token-key.pem", "token-key.pub"]);
     expect(TokenKeys.open(state).publicKey).toBe(keys.publicKey);
-    expect(verifyToken(createPublicKey(keys.publicKey), keys.sign(claims), NOW)).toEqual(claims);
+    expect(await verifierOf(keys).verify(await keys.sign(claims), NOW)).toEqual(claims);
+  });
+
+  test("are of the same cluster when the key is replaced, and of another elsewhere", async () => {
+    using scratch = new Scratch();
+    const [first, elsewhere] = ["a", "b"].map((name) => TokenKeys.open(scratch.join(name)));
+    rmSync(scratch.join("a/token-key.pem"));
+    const second = TokenKeys.open(scratch.join("a"));
+    const clusters = [first!, second, elsewhere!].map(
+      ({ publicKey }) => readPublicKey(publicKey, "the key").cluster,
+    );
+    expect(clusters[1]).toBe(clusters[0]!);
+    expect(clusters[2]).not.toBe(clusters[0]!);
+    const { reason } = await refusal(verifierOf(second).verify(await first!.sign(claims), NOW));
+    expect(reason).toBe("foreign");
+  });
+
+  test("are refused when the cluster's id is none", () => {
+    using scratch = new Scratch();
+    const path = scratch.file("cluster-id", "a b\n");
+    expect(() => TokenKeys.open(scratch.path)).toThrow(
+      `${path} holds no id of a cluster; restore it, or remove it`,
+    );
   });
 
   test("are the same for all processes that make them at once", async () => {
@@ -231,14 +344,15 @@ describe("the keys of a state directory", () => {
     const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
     writeFileSync(path, rsa.privateKey.export({ type: "pkcs8", format: "pem" }));
     expect(() => TokenKeys.open(scratch.path)).toThrow(/is of type rsa; use an Ed25519 key/);
-    expect(() => new SignedTokens("nonsense")).toThrow(/use the manager's token-key.pub/);
+    expect(() => new SignedTokens("nonsense")).toThrow(/use the token-key.pub of the manager/);
   });
 
   test("are written again, public from private, when the public one is lost or stale", () => {
     using scratch = new Scratch();
     const first = TokenKeys.open(scratch.join("a"));
     mkdirSync(scratch.join("b"));
-    copyFileSync(scratch.join("a/token-key.pem"), scratch.join("b/token-key.pem"));
+    for (const kept of ["token-key.pem", "cluster-id"])
+      copyFileSync(scratch.join(`a/${kept}`), scratch.join(`b/${kept}`));
     writeFileSync(scratch.join("b/token-key.pub"), "stale");
     expect(TokenKeys.open(scratch.join("b")).publicKey).toBe(first.publicKey);
     expect(readFileSync(scratch.join("b/token-key.pub"), "utf8")).toBe(first.publicKey);
@@ -253,29 +367,29 @@ describe("the keys of a state directory", () => {
 });
 
 describe("checking tokens", () => {
-  const pem = publicKey.export({ type: "spki", format: "pem" }).toString();
-
-  test("admits by name and limit, or says why not", () => {
+  test("admits by name and limit, or says why not", async () => {
     let now = NOW;
-    const tokens = new SignedTokens(pem, () => now);
-    expect(tokens.publicKey).toBe(pem);
-    expect(tokens.check(token, "read")).toEqual({
+    const tokens = new SignedTokens(cluster.publicKey, () => now);
+    expect(tokens.publicKey).toBe(cluster.publicKey);
+    expect(await tokens.check(token, "read")).toEqual({
       ...{ user: "ada", maxCores: 16, seesAll: false },
     });
-    expect(tokens.check(token, "admin")).toMatchObject({ forbidden: true });
+    expect(await tokens.check(token, "admin")).toMatchObject({ forbidden: true });
     for (const missing of [null, ""])
-      expect(tokens.check(missing, "read")).toEqual({ refused: expect.stringContaining("needed") });
+      expect(await tokens.check(missing, "read")).toEqual({
+        refused: expect.stringContaining("needed"),
+      });
     now += 10_000;
-    expect(tokens.check(token, "read")).toMatchObject({
+    expect(await tokens.check(token, "read")).toMatchObject({
       refused: expect.stringContaining("expired"),
       forbidden: false,
     });
   });
 
-  test("without a key admits everybody as nobody", () => {
+  test("without a key admits everybody as nobody", async () => {
     const tokens = new NoTokens();
     expect(tokens.publicKey).toBeNull();
-    expect(tokens.check()).toEqual({ user: "anonymous", maxCores: null, seesAll: true });
+    expect(await tokens.check()).toEqual({ user: "anonymous", maxCores: null, seesAll: true });
   });
 });
 

@@ -50,7 +50,7 @@ export const privateNode: Command = {
       fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,
       packages: new PackageStore(),
-      identify: () => OWNER,
+      identify: async () => OWNER,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });
     const client = agent.newClient(() => {

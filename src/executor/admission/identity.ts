@@ -1,10 +1,10 @@
 /** Who may lease cores of this node. */
-import { type KeyObject, createPublicKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
-import { verifyToken } from "../../protocol/token.ts";
+import { readPublicKey } from "../../protocol/token-key.ts";
+import { TokenVerifier } from "../../protocol/token.ts";
 
 /** Who pays for a lease. */
 export interface Identity {
@@ -32,42 +32,39 @@ function ownName(): string {
 
 export class Doorkeeper {
   readonly #allowRemote: boolean;
-  #key: KeyObject | undefined;
+  #tokens: TokenVerifier | undefined;
 
   /** `allowRemote` lets anybody in who reaches the port, as long as there is no key. */
   constructor(allowRemote: boolean) {
     this.#allowRemote = allowRemote;
   }
 
-  /** Whoever is not the node's own user needs a token signed by this key's owner from now on. Throws {@link EnvironmentError}. */
-  useKey(pem: string, from: string): void {
-    try {
-      this.#key = createPublicKey(pem);
-    } catch (cause) {
-      throw new EnvironmentError(
-        `${from} is no public key in PEM (${(cause as Error).message}); use the token-key.pub of the manager's state directory`,
-        { cause },
-      );
-    }
+  /**
+   * Every client but the node's own user needs a token signed by this key's owner from now on. Throws {@link EnvironmentError}.
+   *
+   * `text` is the key as its cluster writes it; `from` names it.
+   */
+  useKey(text: string, from: string): void {
+    this.#tokens = new TokenVerifier(readPublicKey(text, from));
   }
 
   /** As {@link useKey}, from a file. */
   readKey(path: string): void {
-    let pem: string;
+    let text: string;
     try {
-      pem = readFileSync(path, "utf8");
+      text = readFileSync(path, "utf8");
     } catch (cause) {
       throw new EnvironmentError(
         `the key ${path} cannot be read (${reasonOf(cause)}); check --token-key`,
         { cause },
       );
     }
-    this.useKey(pem, path);
+    this.useKey(text, path);
   }
 
   /** Who a client is, by its token or, when it is `trusted`, by the way it came. */
-  identify(token: string | null, trusted: boolean): Identity | { refused: string } {
-    if (!this.#key) {
+  async identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }> {
+    if (!this.#tokens) {
       if (trusted) return OWNER;
       return this.#allowRemote
         ? ANONYMOUS
@@ -81,7 +78,11 @@ export class Doorkeeper {
         ? OWNER
         : { refused: "this node wants a token; set RFAAS_TOKEN, see: rfaas help token" };
     try {
-      const { user, maxCores, expiresAtMs } = verifyToken(this.#key, token, Date.now(), "client");
+      const { user, maxCores, expiresAtMs } = await this.#tokens.verify(
+        token,
+        Date.now(),
+        "client",
+      );
       return { user, maxCores, untilMs: expiresAtMs };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;

@@ -44,7 +44,7 @@ export interface AgentOptions {
   fabrics: FabricOffer;
   packages: PackageStore;
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
-  identify(token: string | null, trusted: boolean): Identity | { refused: string };
+  identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
 }
 

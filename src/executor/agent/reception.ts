@@ -48,7 +48,7 @@ export interface ReceptionOptions {
   memoryBytes: number;
   fabrics: FabricOffer;
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
-  identify(token: string | null, trusted: boolean): Identity | { refused: string };
+  identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
 }
 
@@ -93,16 +93,24 @@ export class Reception {
   /** A connection for one client; its handler goes to the socket. */
   newClient(onClosed: () => void, way: ClientWay): ClientConnection {
     let client: Client | undefined;
-    const greeted = (message: Hello): void => {
-      client ??= this.#greet(connection, way, message);
-      if (!client) return;
+    let over = false;
+    const greeted = async (message: Hello): Promise<void> => {
+      if (client || !speaksOurs(connection, message)) return;
       clearTimeout(silent);
+      connection.hold();
+      const trusted = way.trusted ?? true;
+      const identity = await this.#options.identify(message.token ?? null, trusted);
+      if (over) return;
+      client = this.#greet(connection, way, message, identity);
+      if (!client) return;
       this.#ungreeted.delete(connection);
       connection.trust();
+      connection.resume();
     };
     const events: ConnectionEvents<ClientMessage> = {
       message: (message) => {
-        if (message.t === "hello") greeted(message);
+        if (message.t === "hello")
+          greeted(message).catch((error: Error) => connection.close(error));
         else if (client) this.#events.message(client, message);
         else refuse(connection, "RFAAS_PROTOCOL", "the first message must be a hello");
       },
@@ -111,6 +119,7 @@ export class Reception {
           connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
           this.#options.log("warn", `a client was disconnected: ${error.message}`);
         }
+        over = true;
         clearTimeout(silent);
         this.#ungreeted.delete(connection);
         if (client) {
@@ -134,18 +143,13 @@ export class Reception {
   }
 
   /** Lets a client in, or tells it why not. */
-  #greet(connection: ClientConnection, way: ClientWay, message: Hello): Client | undefined {
-    if (message.protocol !== PROTOCOL_VERSION) {
-      const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
-      return refuse(
-        connection,
-        "RFAAS_PROTOCOL",
-        `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
-      );
-    }
+  #greet(
+    connection: ClientConnection,
+    way: ClientWay,
+    message: Hello,
+    identity: Identity | { refused: string },
+  ): Client | undefined {
     const { fabrics: offer, cores, memoryBytes } = this.#options;
-    const trusted = way.trusted ?? true;
-    const identity = this.#options.identify(message.token ?? null, trusted);
     if ("refused" in identity) return refuse(connection, "RFAAS_FORBIDDEN", identity.refused);
     const sameMachine = message.machine === machineId();
     const fabrics = sharedFabrics(offer, message.fabrics, sameMachine);
@@ -159,7 +163,7 @@ export class Reception {
     const client: Client = {
       connection,
       identity,
-      trusted,
+      trusted: way.trusted ?? true,
       fabrics,
       reachedAt: way.reachedAt,
       leases: new Map(),
@@ -182,4 +186,16 @@ export class Reception {
 function refuse(connection: ClientConnection, code: string, message: string): undefined {
   connection.send({ t: "refused", code, message });
   connection.close();
+}
+
+/** Whether client and node speak the same protocol; a client that speaks another is told so. */
+function speaksOurs(connection: ClientConnection, message: Hello): boolean {
+  if (message.protocol === PROTOCOL_VERSION) return true;
+  const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";
+  refuse(
+    connection,
+    "RFAAS_PROTOCOL",
+    `the node speaks protocol ${PROTOCOL_VERSION} (rfaas ${VERSION}), the client ${message.protocol} (rfaas ${message.version}); ${advice}`,
+  );
+  return false;
 }

@@ -14,15 +14,15 @@ import { HttpError, type Operation } from "./routes.ts";
 import type { Admitted, TokenCheck } from "../tokens/keys.ts";
 
 /** Throws {@link HttpError} unless the request may do what it asks for. */
-export function admit(
+export async function admit(
   request: IncomingMessage,
   host: string,
   tokens: TokenCheck,
   { scope, method }: Pick<Operation, "scope" | "method">,
-): Admitted | undefined {
+): Promise<Admitted | undefined> {
   if (scope === null) return undefined;
   if (tokens.publicKey === null && method !== "GET") admitNeighbour(request, host);
-  const verdict = tokens.check(bearer(request), scope);
+  const verdict = await tokens.check(bearer(request), scope);
   if (!("refused" in verdict)) return verdict;
   throw verdict.forbidden
     ? new HttpError(403, "RFAAS_TOKEN", verdict.refused)

@@ -173,7 +173,7 @@ class Api {
       return this.#openApi;
     }
     const { operation, name } = find(request, path);
-    const viewer = admit(request, host, this.#tokens, operation);
+    const viewer = await admit(request, host, this.#tokens, operation);
     const body = operation.method === "GET" ? {} : await readBody(request);
     return operation.run(this.#manager, { name, query, body, viewer });
   }

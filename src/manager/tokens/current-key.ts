@@ -37,7 +37,7 @@ export class CurrentKey implements TokenCheck, Disposable {
     return this.#tokens.publicKey;
   }
 
-  check(token: string | null, scope: Scope): Admitted | Refused {
+  check(token: string | null, scope: Scope): Promise<Admitted | Refused> {
     return this.#tokens.check(token, scope);
   }
 

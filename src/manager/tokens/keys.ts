@@ -1,15 +1,10 @@
 /**
- * The manager's Ed25519 key pair, and checking tokens with it.
+ * The manager's Ed25519 key pair and the id of its cluster, and checking tokens with them.
  *
  * `token-key.pem` in the state directory signs, and is its owner's alone; `token-key.pub` verifies, and may be given to every node.
+ * `cluster-id` stays when the key is replaced.
  */
-import {
-  type KeyObject,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  randomUUID,
-} from "node:crypto";
+import { type KeyObject, createPrivateKey, generateKeyPairSync, randomUUID } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -25,21 +20,28 @@ import {
 import { join } from "node:path";
 import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
-import { type Claims, type Scope, signToken, verifyToken } from "../../protocol/token.ts";
+import {
+  CLUSTER_ID,
+  publicKeyText,
+  readPublicKey,
+  requireEd25519,
+} from "../../protocol/token-key.ts";
+import { type Claims, type Scope, TokenSigner, TokenVerifier } from "../../protocol/token.ts";
 import { createStateDir, syncDirectory } from "../state/state.ts";
 
 const PRIVATE_NAME = "token-key.pem";
 const PUBLIC_NAME = "token-key.pub";
+const CLUSTER_NAME = "cluster-id";
 
 /** The key pair of a state directory. */
 export class TokenKeys {
-  readonly #privateKey: KeyObject;
-  /** In PEM. */
+  readonly #signer: TokenSigner;
+  /** With the name of its cluster, as nodes read it. */
   readonly publicKey: string;
 
-  private constructor(privateKey: KeyObject) {
-    this.#privateKey = privateKey;
-    this.publicKey = createPublicKey(privateKey).export({ type: "spki", format: "pem" }).toString();
+  private constructor(key: KeyObject, cluster: string) {
+    this.#signer = new TokenSigner({ key, cluster });
+    this.publicKey = publicKeyText({ key, cluster });
   }
 
   /** Whether the directory has a key pair: a manager without one is open to all. */
@@ -48,21 +50,22 @@ export class TokenKeys {
   }
 
   /**
-   * Opens the key pair, and makes it on first use. Of several processes that make it at once, all get the same.
+   * Opens the key pair, and makes it and the cluster's id on first use. Of several processes that make them at once, all get the same.
    *
-   * @throws {EnvironmentError} when the private key can be read by others, or is none.
+   * @throws {EnvironmentError} when the private key can be read by others, or is none, or when the id is none.
    */
   static open(stateDir: string): TokenKeys {
     createStateDir(stateDir);
     const path = join(stateDir, PRIVATE_NAME);
-    if (!existsSync(path)) create(stateDir, path);
-    const keys = new TokenKeys(readPrivateKey(path));
+    const cluster = clusterOf(stateDir);
+    if (!existsSync(path)) createKey(stateDir, path);
+    const keys = new TokenKeys(readPrivateKey(path), cluster);
     keys.#publish(join(stateDir, PUBLIC_NAME), stateDir);
     return keys;
   }
 
-  sign(claims: Claims): string {
-    return signToken(this.#privateKey, claims);
+  async sign(claims: Claims): Promise<string> {
+    return await this.#signer.sign(claims);
   }
 
   #publish(path: string, stateDir: string): void {
@@ -88,32 +91,32 @@ export interface Refused {
 
 /** Decides who may do what. */
 export interface TokenCheck {
-  /** In PEM; null where no tokens are asked for. */
+  /** As nodes read it; null where no tokens are asked for. */
   readonly publicKey: string | null;
-  check(token: string | null, scope: Scope): Admitted | Refused;
+  check(token: string | null, scope: Scope): Promise<Admitted | Refused>;
 }
 
-/** Admits whoever shows a token signed with the key. */
+/** Admits those who show a token that was signed with the key, for its cluster. */
 export class SignedTokens implements TokenCheck {
   readonly publicKey: string;
-  readonly #key: KeyObject;
+  readonly #verifier: TokenVerifier;
   readonly #now: () => number;
 
-  /** Throws {@link EnvironmentError} when `publicKey` is not the PEM of an Ed25519 key. */
+  /** Throws {@link EnvironmentError} when `publicKey` is not what {@link TokenKeys} says. */
   constructor(publicKey: string, now: () => number = Date.now) {
     this.publicKey = publicKey;
-    this.#key = readPublicKey(publicKey);
+    this.#verifier = new TokenVerifier(readPublicKey(publicKey, "the public key for tokens"));
     this.#now = now;
   }
 
-  check(token: string | null, scope: Scope): Admitted | Refused {
+  async check(token: string | null, scope: Scope): Promise<Admitted | Refused> {
     if (!token)
       return {
         refused:
           "a token is needed; ask this cluster's administrator for one (rfaas token create) and set RFAAS_TOKEN",
       };
     try {
-      const { user, maxCores, scopes } = verifyToken(this.#key, token, this.#now(), scope);
+      const { user, maxCores, scopes } = await this.#verifier.verify(token, this.#now(), scope);
       return { user, maxCores, seesAll: scopes.includes("admin") || !scopes.includes("client") };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
@@ -127,17 +130,38 @@ export class NoTokens implements TokenCheck {
   static readonly user = "anonymous";
   readonly publicKey = null;
 
-  check(): Admitted {
+  async check(): Promise<Admitted> {
     return { user: NoTokens.user, maxCores: null, seesAll: true };
   }
 }
 
-function create(stateDir: string, path: string): void {
+/** The id of the state directory's cluster, which is made on first use. */
+function clusterOf(stateDir: string): string {
+  const path = join(stateDir, CLUSTER_NAME);
+  if (!existsSync(path)) publishOnce(stateDir, path, `${randomUUID()}\n`, 0o644);
+  let cluster: string;
+  try {
+    cluster = readFileSync(path, "utf8").trim();
+  } catch (error) {
+    throw unusable(path, error);
+  }
+  if (CLUSTER_ID.test(cluster)) return cluster;
+  throw new EnvironmentError(
+    `${path} holds no id of a cluster; restore it, or remove it to make a new one, and new tokens for it`,
+  );
+}
+
+function createKey(stateDir: string, path: string): void {
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  const fresh = writeFresh(stateDir, pem, 0o600);
+  publishOnce(stateDir, path, pem, 0o600);
+}
+
+/** Makes the file, whole and on disk, unless another process has made it first. */
+function publishOnce(stateDir: string, path: string, text: string, mode: number): void {
+  const fresh = writeFresh(stateDir, text, mode);
   try {
-    // A rename would replace the key that another process has just made, and signed with.
+    // A rename would replace what another process has just made, and used.
     linkSync(fresh, path);
     syncDirectory(stateDir);
   } catch (error) {
@@ -172,27 +196,7 @@ function readPrivateKey(path: string): KeyObject {
     // The cause may quote the key.
     throw new EnvironmentError(`${path} is no key; restore it, or remove it to make a new one`);
   }
-  return ed25519(key, path);
-}
-
-function readPublicKey(pem: string): KeyObject {
-  let key: KeyObject;
-  try {
-    key = createPublicKey(pem);
-  } catch (error) {
-    throw new EnvironmentError(
-      `the public key for tokens is no key; use the manager's ${PUBLIC_NAME}`,
-      { cause: error },
-    );
-  }
-  return ed25519(key, "the public key for tokens");
-}
-
-function ed25519(key: KeyObject, what: string): KeyObject {
-  if (key.asymmetricKeyType !== "ed25519")
-    throw new EnvironmentError(
-      `${what} is of type ${key.asymmetricKeyType}; use an Ed25519 key, as rfaas token create makes it`,
-    );
+  requireEd25519(key, path);
   return key;
 }
 
