@@ -238,7 +238,9 @@ describe("rooms", () => {
 
   test("have no file that is too long", () => {
     const lines = (source: string): number => source.split("\n").length - 1;
-    const long = [...files].filter(([path, source]) => lines(source) > MAX_LINES && !LONG.has(path));
+    const long = [...files].filter(
+      ([path, source]) => lines(source) > MAX_LINES && !LONG.has(path),
+    );
     expect(long.map(([path, source]) => `${path}: ${lines(source)}`)).toEqual([]);
   });
 });
