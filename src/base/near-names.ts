@@ -16,18 +16,25 @@ function likeness(wrong: string, name: string): number {
   return same;
 }
 
-/** The name that was probably meant: it differs in a letter or three, or one begins with the other. */
+/**
+ * The name that was probably meant: it differs in a letter or two, in up to a third of its letters when it is long, or one begins with
+ * the other. The dashes that an option begins with count for nothing.
+ */
 export function nearest(wrong: string, names: readonly string[]): string | undefined {
+  const word = bare(wrong);
   const [first] = names
-    .map((name) => ({ name, edits: editsBetween(wrong.toLowerCase(), name.toLowerCase()) }))
-    .filter(({ name, edits }) => {
-      const shorter = Math.min(wrong.length, name.length);
-      const begins = name.startsWith(wrong) || wrong.startsWith(name);
-      return edits <= Math.max(1, Math.min(3, shorter / 3)) || (shorter >= 3 && begins);
+    .map((name) => ({ name, bare: bare(name), edits: editsBetween(word, bare(name)) }))
+    .filter(({ bare, edits }) => {
+      const shorter = Math.min(word.length, bare.length);
+      const most = Math.min(shorter / 2, Math.max(2, Math.max(word.length, bare.length) / 3));
+      const begins = shorter >= 3 && (bare.startsWith(word) || word.startsWith(bare));
+      return begins || edits <= most;
     })
     .sort((a, b) => a.edits - b.edits);
   return first?.name;
 }
+
+const bare = (name: string): string => name.replace(/^-+/, "").toLowerCase();
 
 /** Insertions, deletions and replacements of letters that lead from one to the other. */
 function editsBetween(a: string, b: string): number {

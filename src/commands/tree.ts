@@ -78,7 +78,7 @@ async function dispatch(argv: string[]): Promise<void> {
 async function load(name: string): Promise<Command> {
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found) return await found();
-  const { nearest } = await import("./shared/manual.ts");
+  const { nearest } = await import("../base/near-names.ts");
   const visible = Object.keys(COMMANDS).filter((command) => !command.startsWith("__"));
   const suggestion = nearest(
     name,

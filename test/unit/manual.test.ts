@@ -2,7 +2,7 @@ import { describe, expect, spyOn, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "../../src/commands/shared/command.ts";
-import { manual, nearest, overview } from "../../src/commands/shared/manual.ts";
+import { manual, overview } from "../../src/commands/shared/manual.ts";
 import { runCommandLine } from "../../src/commands/tree.ts";
 import { EXIT } from "../../src/base/errors.ts";
 
@@ -122,30 +122,5 @@ describe("the overview", () => {
           read.add(name!);
     expect(read.size).toBeGreaterThan(0);
     expect(described).toEqual(expect.arrayContaining([...read]));
-  });
-});
-
-describe("nearest", () => {
-  const words = ["serve", "invoke", "bench", "doctor"];
-
-  test.each([
-    ["invok", "invoke"],
-    ["serv", "serve"],
-    ["bnech", "bench"],
-    ["docter", "doctor"],
-    ["bench", "bench"],
-  ])("takes %p for %p", (word, meant) => {
-    expect(nearest(word, words)).toBe(meant);
-  });
-
-  test("suggests nothing for a word that is like none", () => {
-    expect(nearest("deploy-everything", words)).toBeUndefined();
-    expect(nearest("xyz", words)).toBeUndefined();
-    expect(nearest("bench", [])).toBeUndefined();
-  });
-
-  test("allows more mistakes in longer words", () => {
-    expect(nearest("--outptsiz", ["--output-size"])).toBe("--output-size");
-    expect(nearest("--o", ["--output-size"])).toBeUndefined();
   });
 });

@@ -1,5 +1,5 @@
-import { expect, test } from "bun:test";
-import { nearNames } from "../../src/base/near-names.ts";
+import { describe, expect, test } from "bun:test";
+import { nearNames, nearest } from "../../src/base/near-names.ts";
 
 const many = Array.from({ length: 100 }, (_, i) => `f${String(i).padStart(3, "0")}`);
 
@@ -15,4 +15,33 @@ test("of many names those that begin alike are shown, and how many more there ar
 
 test("of many names one that holds the wrong one comes first, as a mangled name does", () => {
   expect(nearNames("price", [...many, "_Z5pricePvjS_"])).toStartWith("_Z5pricePvjS_, ");
+});
+
+describe("nearest", () => {
+  const words = ["serve", "invoke", "bench", "doctor"];
+
+  test.each([
+    ["invok", "invoke"],
+    ["serv", "serve"],
+    ["bnech", "bench"],
+    ["docter", "doctor"],
+    ["bench", "bench"],
+    ["Serve", "serve"],
+    ["invokeAll", "invoke"],
+    ["doc", "doctor"],
+  ])("takes %p for %p", (word, meant) => {
+    expect(nearest(word, words)).toBe(meant);
+  });
+
+  test("suggests nothing for a word that is like none", () => {
+    expect(nearest("deploy-everything", words)).toBeUndefined();
+    expect(nearest("xyz", words)).toBeUndefined();
+    expect(nearest("-x", ["-o", "--out"])).toBeUndefined();
+    expect(nearest("bench", [])).toBeUndefined();
+  });
+
+  test("allows more mistakes in longer words", () => {
+    expect(nearest("--outptsiz", ["--output-size"])).toBe("--output-size");
+    expect(nearest("--o", ["--output-size"])).toBeUndefined();
+  });
 });

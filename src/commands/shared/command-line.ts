@@ -4,9 +4,9 @@
  */
 import { parseArgs } from "node:util";
 import { cac } from "cac";
+import { nearest } from "../../base/near-names.ts";
 import { UsageError } from "../../base/errors.ts";
 import type { Command } from "./command.ts";
-import { nearest } from "./manual.ts";
 
 /** Options by their names in code (`outputSize`), each a text, or true for one without a value; a list where given repeatedly. */
 export type GivenOptions = Record<string, unknown>;

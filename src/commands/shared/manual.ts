@@ -73,27 +73,3 @@ function pairs(rows: readonly (readonly [string, string])[]): string[] {
       : [`${left.padEnd(width)}  ${right}`],
   );
 }
-
-/** The word most like `word`, if one is like it at all. */
-export function nearest(word: string, words: readonly string[]): string | undefined {
-  const ranked = words
-    .map((candidate) => [distance(word, candidate), candidate] as const)
-    .sort(([a], [b]) => a - b);
-  const best = ranked[0];
-  const limit = Math.min(word.length - 1, Math.max(2, Math.floor(word.length / 3)));
-  return best && best[0] <= limit ? best[1] : undefined;
-}
-
-/** Levenshtein's edit distance. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(
-        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)),
-      );
-    row = next;
-  }
-  return row[b.length]!;
-}

@@ -1,16 +1,20 @@
-/** Tables for people: columns as wide as they must be, numbers to the right. */
+/** Tables for people: columns as wide as a terminal shows what is in them, numbers to the right. */
 
 /** The table with its header; the first `left` columns are text. */
 export function table(rows: readonly (readonly string[])[], left = 1): string {
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => Bun.stringWidth(row[i]!))));
   return rows
     .map((row) => {
-      const cells = row.map((cell, i) =>
-        i < left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!),
-      );
+      const cells = row.map((cell, i) => padded(cell, widths[i]!, i < left ? "end" : "start"));
       return `${cells.join("  ").trimEnd()}\n`;
     })
     .join("");
+}
+
+/** The text with spaces at one side, so that a terminal shows it `width` columns wide. */
+export function padded(text: string, width: number, at: "start" | "end" = "end"): string {
+  const spaces = " ".repeat(Math.max(0, width - Bun.stringWidth(text)));
+  return at === "end" ? text + spaces : spaces + text;
 }
 
 /** Text of others without what a terminal would obey. */
