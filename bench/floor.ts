@@ -1,7 +1,8 @@
 /** The floor beside each scenario: what the fabric does with no rfaas in between, on fresh memory each time. */
 import { closeDescriptor } from "../ffi/descriptors.ts";
-import { type FloorOptions, measureFloor, measureVerbsFloor } from "../ffi/floor.ts";
+import { type FloorOptions, measureFloor } from "../ffi/floor.ts";
 import { Region, createRegion } from "../ffi/region.ts";
+import { measureVerbsFloor } from "../ffi/verbs/floor.ts";
 import { FabricLink } from "../src/fabric/verbs/link.ts";
 import type { VerbsOptions } from "../src/fabric/registry.ts";
 import { verbsAddresses } from "../src/fabric/registry.ts";

@@ -1,5 +1,5 @@
 /**
- * Compiles `ffi/shim/*.c` into `ffi/build/librfaas.so` with the system's C compiler.
+ * Compiles the C files of `ffi/shim/` into `ffi/build/librfaas.so` with the system's C compiler.
  *
  *     bun ffi/build.ts        # $CC, else cc, gcc or clang
  *
@@ -33,7 +33,9 @@ export function compiler(): string | null {
 
 /** Builds the shim if a source is newer than it, or the RDMA headers were installed since. Returns whether it compiled. Throws with the compiler's output on failure. */
 export function buildShim(): boolean {
-  const sources = readdirSync(SHIM).map((name) => join(SHIM, name));
+  const sources = readdirSync(SHIM, { recursive: true, encoding: "utf8" })
+    .filter((name) => /\.[ch]$/.test(name))
+    .map((name) => join(SHIM, name));
   const newest = Math.max(
     ...[...sources, import.meta.path].map((path) => statSync(path).mtimeMs),
     ...RDMA_HEADERS.filter(existsSync).map((path) => statSync(path).ctimeMs),

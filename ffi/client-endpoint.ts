@@ -2,8 +2,8 @@
 import type { Pointer } from "bun:ffi";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
+import type { Link } from "./link.ts";
 import type { Region } from "./region.ts";
-import type { Link } from "./verbs.ts";
 
 /** What the nanoseconds of one call went into. `queued` is added by the client above. */
 export interface NativeTimings {

@@ -1,9 +1,6 @@
-/** The floors that benchmarks compare with: a raw C ping-pong between two cores, with no rfaas in between. */
+/** The floor that benchmarks compare with: a raw C ping-pong between two cores, with no rfaas in between. */
 import { check } from "./errors.ts";
 import { native } from "./library.ts";
-import type { Pointer } from "bun:ffi";
-import type { Region } from "./region.ts";
-import type { Link } from "./verbs.ts";
 
 export interface FloorOptions {
   bytes: number;
@@ -28,33 +25,6 @@ export function measureFloor(
   check(
     "measuring the floor",
     native().rfaas_floor(bytes, warmup, samples, clientCpu, echoCpu, block ? 1 : 0, gapNs, out),
-  );
-  return out.subarray(0, samples);
-}
-
-/** As {@link measureFloor}, over a connection whose two ends are both in this process; `region` is the client's. */
-export function measureVerbsFloor(
-  ends: { client: Link; server: Link; region: Region },
-  options: FloorOptions,
-  out: Uint32Array<ArrayBuffer>,
-): Uint32Array<ArrayBuffer> {
-  const { bytes, warmup, samples, clientCpu, echoCpu, block, gapNs } = options;
-  if (out.length < samples) throw new RangeError("the sample buffer is too short");
-  check(
-    "measuring the floor",
-    native().rfaas_verbs_floor(
-      ends.client.handle as Pointer,
-      ends.server.handle as Pointer,
-      ends.region.handle as Pointer,
-      bytes,
-      warmup,
-      samples,
-      clientCpu,
-      echoCpu,
-      block ? 1 : 0,
-      gapNs,
-      out,
-    ),
   );
   return out.subarray(0, samples);
 }

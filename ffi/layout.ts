@@ -1,9 +1,9 @@
 /**
- * The numbers of `ffi/shim/rfaas.h` that TypeScript needs. `rfaas_layout` returns the same list from the compiled shim; the
+ * The numbers of `ffi/shim/core/rfaas.h` that TypeScript needs. `rfaas_layout` returns the same list from the compiled shim; the
  * loader compares the two, so a shim of another version is refused instead of trusted.
  */
 
-/** In the order of `rfaas_layout` in `ffi/shim/region.c`. */
+/** In the order of `rfaas_layout` in `ffi/shim/core/region.c`. */
 export const LAYOUT = {
   version: 4,
   requestBytes: 64,

@@ -39,7 +39,7 @@ function inheritedPath(): string | undefined {
 function ownPath(): string {
   let path: string;
   try {
-    path = (require("./shim-file.ts") as typeof import("./shim-file.ts")).shimFile;
+    path = (require("./shim/shim-file.ts") as typeof import("./shim/shim-file.ts")).shimFile;
   } catch (cause) {
     throw new ShimUnavailable(
       `the native shim cannot be loaded (${(cause as Error).message}); run: npm run setup, where it has not been built`,

@@ -8,7 +8,6 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { check } from "./errors.ts";
 import { LAYOUT, POLLING, type Polling } from "./layout.ts";
 import { native } from "./library.ts";
-import type { Link } from "./verbs.ts";
 
 export interface RegionShape {
   workers: number;
@@ -160,33 +159,6 @@ export class Region {
     const start = native().rfaas_region_errors(this.handle as Pointer, worker);
     check("finding a worker's error records", start);
     return new Uint8Array(toArrayBuffer(start as Pointer, 0, slots * LAYOUT.errorBytes));
-  }
-
-  /** Lets the `link`'s device read memory of the program, which cannot move, as what lies at `offset` of the arena. Throws `NativeError`. */
-  register(offset: number, memory: ArrayBufferView, link: Link): void {
-    check(
-      "registering memory",
-      native().rfaas_register(
-        this.handle as Pointer,
-        link.handle as Pointer,
-        offset,
-        memory.byteLength,
-        memory as NodeJS.TypedArray,
-      ),
-    );
-  }
-
-  /** Lets the peer write it, too. Throws `NativeError`. */
-  registerOutput(offset: number, link: Link): void {
-    check(
-      "registering memory",
-      native().rfaas_register_output(this.handle as Pointer, link.handle as Pointer, offset),
-    );
-  }
-
-  /** Nobody can read or write it over the `link` any more. */
-  unregister(offset: number, link: Link): void {
-    native().rfaas_unregister(this.handle as Pointer, link.handle as Pointer, offset);
   }
 
   /** `[reason, detail]`, `reason` being one of `END`. */

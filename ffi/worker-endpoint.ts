@@ -5,8 +5,8 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
+import type { Link } from "./link.ts";
 import { type Region, viewAt } from "./region.ts";
-import type { Link } from "./verbs.ts";
 
 /** Fields of a request as the worker keeps it, in 32-bit words from the start of a slot. */
 export const REQUEST = {

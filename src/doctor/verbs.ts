@@ -1,5 +1,5 @@
 /** What `rfaas doctor` says of RDMA: a finding for the fabric, and one for each port of each device. */
-import { probeDevice, verbsProblem } from "../../ffi/verbs.ts";
+import { probeDevice, verbsProblem } from "../../ffi/verbs/verbs.ts";
 import {
   type Gid,
   type Port,

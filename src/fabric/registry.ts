@@ -1,5 +1,5 @@
 /** Which fabrics a process can use, and which one a client and a node take: shared memory on one machine, else verbs. */
-import { verbsProblem } from "../../ffi/verbs.ts";
+import { verbsProblem } from "../../ffi/verbs/verbs.ts";
 import { FabricUnavailable } from "../base/errors.ts";
 import type { FabricName } from "../protocol/messages.ts";
 import { type DeviceChoice, addressesOf, rdmaDevices } from "./verbs/devices.ts";

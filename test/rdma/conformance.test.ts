@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region } from "../../ffi/region.ts";
-import { verbsProblem } from "../../ffi/verbs.ts";
+import { verbsProblem } from "../../ffi/verbs/verbs.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { addressesOf, rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FabricLink } from "../../src/fabric/verbs/link.ts";

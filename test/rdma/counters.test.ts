@@ -1,8 +1,8 @@
 /** Counters that are raised by remote atomics: who may, what arrives, and what is left when either side goes. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { Adder, COUNTERS_PER_ROW, CounterPort, type Counters } from "../../ffi/counters.ts";
-import { LINK_FAILURE } from "../../ffi/verbs.ts";
+import { Adder, COUNTERS_PER_ROW, CounterPort, type Counters } from "../../ffi/verbs/counters.ts";
+import { LINK_FAILURE } from "../../ffi/verbs/verbs.ts";
 import { ROOT } from "../support/executable.ts";
 import { expectResources, resources, withDevice } from "../support/rdma.ts";
 import { Scratch } from "../support/scratch.ts";

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "counters.h"
+#include "verbs/counters.h"
 
 static void fail(const char *what) {
   perror(what);

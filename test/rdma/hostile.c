@@ -16,9 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "rfaas.h"
+#include "core/rfaas.h"
 
-/* As in ffi/shim/verbs_link.c. */
+/* As in ffi/shim/verbs/link.c. */
 typedef struct {
   uint32_t magic;
   uint16_t version;

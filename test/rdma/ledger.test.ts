@@ -1,6 +1,6 @@
 /** A node's ledger adder and the manager's counters over a real device, in one process. */
 import { afterAll, expect, test } from "bun:test";
-import { Adder } from "../../ffi/counters.ts";
+import { Adder } from "../../ffi/verbs/counters.ts";
 import { LedgerAdder } from "../../src/executor/accounts/ledger-adder.ts";
 import { RemoteCounters } from "../../src/manager/ledger/remote-counters.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";

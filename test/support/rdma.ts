@@ -1,7 +1,7 @@
 /** For tests that need an RDMA device: whether this machine has one, and what the kernel counts of it. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
-import { verbsProblem } from "../../ffi/verbs.ts";
+import { verbsProblem } from "../../ffi/verbs/verbs.ts";
 import { chooseGid, rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { until } from "./until.ts";
 

@@ -21,7 +21,7 @@ import { SYMBOLS } from "../../ffi/symbols.ts";
 import { FUNCTION_MASK, INPUT_INLINE, OUTPUT_INLINE, REQUEST } from "../../ffi/worker-endpoint.ts";
 
 const SHIM = join(import.meta.dir, "..", "..", "ffi", "shim");
-const header = readFileSync(join(SHIM, "rfaas.h"), "utf8");
+const header = readFileSync(join(SHIM, "core", "rfaas.h"), "utf8");
 
 /** `RFAAS_WORKER_LOST = -4` of an enum as `workerLost: -4`. */
 function enumeration(name: string): Record<string, number> {
@@ -98,7 +98,7 @@ describe("the layout of shared memory", () => {
 });
 
 describe("the shim's functions", () => {
-  const exported = readdirSync(SHIM)
+  const exported = readdirSync(SHIM, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".c"))
     .flatMap((name) => [
       ...readFileSync(join(SHIM, name), "utf8").matchAll(

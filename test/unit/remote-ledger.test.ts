@@ -1,6 +1,6 @@
 /** What leases use, on its way into rows of counters and out of them, without a device. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { LINK_FAILURE } from "../../ffi/verbs.ts";
+import { LINK_FAILURE } from "../../ffi/verbs/verbs.ts";
 import { type AddLink, LedgerAdder } from "../../src/executor/accounts/ledger-adder.ts";
 import { CounterRows, type RowMemory } from "../../src/manager/ledger/counter-rows.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";

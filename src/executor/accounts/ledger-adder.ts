@@ -2,8 +2,9 @@
  * Adds what leases use to the manager's counters, by remote atomics. A row of counters is one lease's; an add brings what came
  * since the last. Wherever that does not work, now or any more, the leases are reported by message, so nothing depends on it.
  */
-import { COUNTERS_PER_ROW } from "../../../ffi/counters.ts";
-import { LINK_FAILURE, type LinkState } from "../../../ffi/verbs.ts";
+import type { LinkState } from "../../../ffi/link.ts";
+import { COUNTERS_PER_ROW } from "../../../ffi/verbs/counters.ts";
+import { LINK_FAILURE } from "../../../ffi/verbs/verbs.ts";
 import { linkProblem } from "../../fabric/verbs/connection-errors.ts";
 import type { CountersOffer } from "../../protocol/manager-messages.ts";
 import { USAGE_COUNTERS, type Usage } from "../../protocol/usage.ts";

@@ -2,7 +2,7 @@
  * A node's tie to its manager: says that the node is there, what it has free and what its leases cost. The node never waits for
  * it: without a manager everything goes on, and bills are kept until one has them.
  */
-import { Adder } from "../../../ffi/counters.ts";
+import { Adder } from "../../../ffi/verbs/counters.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
 import { LastingConnection } from "../../control/lasting-connection.ts";
 import {

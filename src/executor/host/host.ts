@@ -13,7 +13,7 @@ import {
   setNativeEnvironment,
   ticksPerNs,
 } from "../../../ffi/system.ts";
-import { verbsProblem } from "../../../ffi/verbs.ts";
+import { verbsProblem } from "../../../ffi/verbs/verbs.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
 import { Connection } from "../../control/connection.ts";
 import type { RfaasError } from "../../base/errors.ts";

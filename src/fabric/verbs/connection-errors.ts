@@ -1,6 +1,7 @@
 /** What a failed connection over verbs says: verb, status, and what to do about it. */
 import { getSystemErrorName } from "node:util";
-import { LINK_FAILURE, LINK_STAGE, type LinkState } from "../../../ffi/verbs.ts";
+import type { LinkState } from "../../../ffi/link.ts";
+import { LINK_FAILURE, LINK_STAGE } from "../../../ffi/verbs/verbs.ts";
 import { ConnectionFailed, ConnectionLost } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 

@@ -1,9 +1,10 @@
 /** A link with an event loop: waits for its set-up, and tells of its wake-ups and of its end. */
 import type { Socket } from "bun";
 import { closeDescriptor, notifyPair } from "../../../ffi/descriptors.ts";
+import { Link } from "../../../ffi/link.ts";
 import type { Region } from "../../../ffi/region.ts";
 import { memlockLimitBytes } from "../../../ffi/system.ts";
-import { DEFAULT_INLINE_BYTES, LINK_FAILURE, Link } from "../../../ffi/verbs.ts";
+import { DEFAULT_INLINE_BYTES, LINK_FAILURE } from "../../../ffi/verbs/verbs.ts";
 import type { RfaasError } from "../../base/errors.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { connectionFailed, connectionLost } from "./connection-errors.ts";

@@ -1,8 +1,8 @@
 /** Memory of the program's own, made known to a lease's fabric. */
 import { NativeError } from "../../../ffi/errors.ts";
+import type { Link } from "../../../ffi/link.ts";
 import type { Region } from "../../../ffi/region.ts";
 import { memlockLimitBytes } from "../../../ffi/system.ts";
-import type { Link } from "../../../ffi/verbs.ts";
 import { EnvironmentError, UsageError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import type { MemoryPin } from "../memory-pin.ts";
@@ -17,10 +17,10 @@ export function memoryPin(region: Region, link: Link): MemoryPin {
     }
   };
   return {
-    register: (offset, memory) => explained(memory, () => region.register(offset, memory, link)),
+    register: (offset, memory) => explained(memory, () => link.register(region, offset, memory)),
     registerOutput: (offset, memory) =>
-      explained(memory, () => region.registerOutput(offset, link)),
-    unregister: (offset) => region.unregister(offset, link),
+      explained(memory, () => link.registerOutput(region, offset)),
+    unregister: (offset) => link.unregister(region, offset),
   };
 }
 

@@ -2,7 +2,7 @@
  * The manager's end of remote counters: memory for each node that can add to it over RDMA, and reading it. Without a device there
  * is none, and nodes report by message.
  */
-import { CounterPort, type Counters } from "../../../ffi/counters.ts";
+import { CounterPort, type Counters } from "../../../ffi/verbs/counters.ts";
 import { verbsAddresses } from "../../fabric/registry.ts";
 import type { CountersOffer, UsageReport } from "../../protocol/manager-messages.ts";
 import { CounterRows } from "./counter-rows.ts";

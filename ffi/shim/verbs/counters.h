@@ -1,5 +1,5 @@
-/* Counters in the manager's memory that a node raises by remote atomics: `verbs_counters.c` has the manager's side,
- * `verbs_adder.c` the node's. */
+/* Counters in the manager's memory that a node raises by remote atomics: `counters.c` has the manager's side,
+ * `adder.c` the node's. */
 #ifndef RFAAS_COUNTERS_H
 #define RFAAS_COUNTERS_H
 
@@ -9,7 +9,7 @@ typedef struct rfaas_counter_port rfaas_counter_port;
 typedef struct rfaas_counters rfaas_counters;
 typedef struct rfaas_adder rfaas_adder;
 
-/* Of a row, which is a line of its own: what one lease has used, in the order of `ffi/counters.ts`. */
+/* Of a row, which is a line of its own: what one lease has used, in the order of `ffi/verbs/counters.ts`. */
 #define RFAAS_COUNTERS_PER_ROW 5u
 
 #ifdef RFAAS_WITH_VERBS

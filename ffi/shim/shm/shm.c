@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "endpoint.h"
+#include "../core/endpoint.h"
 
 void rfaas_notify(int32_t fd) {
   if (fd >= 0) (void)!send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rfaas.h"
+#include "../core/rfaas.h"
 
 /* The runtime would take a crash of the library for its own, say so at length, and ask for a report of it. */
 static void crash_plainly(void) {

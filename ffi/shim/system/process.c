@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "rfaas.h"
+#include "../core/rfaas.h"
 
 /* The kernel kills this process when its parent dies, however it dies. Returns -ESRCH when that has already happened. */
 RFAAS_EXPORT int32_t rfaas_die_with_parent(int32_t parent) {

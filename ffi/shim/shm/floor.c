@@ -10,8 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "rfaas.h"
+#include "../core/clock.h"
+#include "../core/rfaas.h"
 
 typedef struct {
   uint32_t *request; /* each flag on a line of its own, in its own 128-byte pair */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "endpoint.h"
-#include "verbs.h"
+#include "../verbs/verbs.h"
 
 const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t offset, uint32_t bytes) {
   for (uint32_t i = 0; i < region->registrations; i++) {

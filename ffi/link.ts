@@ -1,89 +1,21 @@
-/** RDMA through libibverbs and librdmacm: whether it can be had, and the connections of one lease. */
+/** The connections of one lease over a network, whatever fabric makes them. */
 import type { Pointer } from "bun:ffi";
 import { check } from "./errors.ts";
 import { native } from "./library.ts";
 import type { Region } from "./region.ts";
 
-/** Why this process has no verbs, in words that end with what to do; null when it has. */
-export function verbsProblem(): string | null {
-  switch (native().rfaas_verbs_state()) {
-    case 0:
-      return null;
-    case 1:
-      return "this executable was built without the RDMA headers; install libibverbs-dev and librdmacm-dev and build it again";
-    case 2:
-      return "libibverbs.so.1 cannot be opened; install libibverbs1 and ibverbs-providers";
-    case 3:
-      return "librdmacm.so.1 cannot be opened; install librdmacm1";
-    default:
-      return "libibverbs or librdmacm is too old; install rdma-core 32 or later";
-  }
-}
-
-export interface DeviceLimits {
-  /** Bytes that may travel inside a work request. */
-  inlineBytes: number;
-  /** Work requests that a queue pair may hold. */
-  workRequests: number;
-  longestMessageBytes: number;
-  readsInFlight: number;
-  atomics: boolean;
-}
-
-/** What a device can do, found by opening it and creating a queue pair. Throws `NativeError`. */
-export function probeDevice(name: string, port: number): DeviceLimits {
-  const out = new Float64Array(new ArrayBuffer(40));
-  check(`opening ${name}`, native().rfaas_verbs_probe(text(name), port, out));
-  const [inlineBytes, workRequests, longestMessageBytes, readsInFlight, atomics] =
-    out as unknown as [number, number, number, number, number];
-  return {
-    inlineBytes,
-    workRequests,
-    longestMessageBytes,
-    readsInFlight,
-    atomics: atomics !== 0,
-  };
-}
-
-/** Why a link or an end of it does not work. `enum rfaas_verbs_failure`. */
-export const LINK_FAILURE = {
-  sound: 0,
-  completion: 1,
-  disconnected: 2,
-  deviceRemoved: 3,
-  protocol: 4,
-  setup: 5,
-  rejected: 6,
-  timedOut: 7,
-  post: 8,
-} as const;
-
-/** What was being done when a set-up failed. `enum rfaas_verbs_stage`. */
-export const LINK_STAGE = {
-  resources: 0,
-  address: 1,
-  route: 2,
-  register: 3,
-  queues: 4,
-  connect: 5,
-  listen: 6,
-} as const;
-
 export interface LinkState {
   /** Listening, or connected with every worker. */
   ready: boolean;
-  /** One of {@link LINK_FAILURE}. */
+  /** One of `LINK_FAILURE`. */
   failure: number;
   /** A completion's status, an errno, or a reason. */
   detail: number;
-  /** What failed: a kind of work, or one of {@link LINK_STAGE}. */
+  /** What failed: a kind of work, or one of `LINK_STAGE`. */
   of: number;
   /** Bytes that travel inside a work request; of a worker's end only. */
   inlineBytes: number;
 }
-
-/** Inline bytes that are asked for when nobody says; a device that can do less gives what it can. */
-export const DEFAULT_INLINE_BYTES = 256;
 
 /** The queue pairs between a client and the workers of one lease. A thread of the shim sets them up and watches them. */
 export class Link {
@@ -93,7 +25,9 @@ export class Link {
 
   private constructor(handle: number) {
     if (handle === 0)
-      throw new RangeError(verbsProblem() ?? "out of memory for a link; lease fewer workers");
+      throw new RangeError(
+        "no link: out of memory, or without RDMA libraries; lease fewer workers, or see: rfaas doctor",
+      );
     this.handle = handle;
   }
 
@@ -155,6 +89,36 @@ export class Link {
       number,
     ];
     return { ready: ready !== 0, failure, detail, of, inlineBytes };
+  }
+
+  /**
+   * Lets the link's device read memory of the program, which cannot move, as what lies at `offset` of the region's arena. Throws
+   * `NativeError`.
+   */
+  register(region: Region, offset: number, memory: ArrayBufferView): void {
+    check(
+      "registering memory",
+      native().rfaas_register(
+        region.handle as Pointer,
+        this.handle as Pointer,
+        offset,
+        memory.byteLength,
+        memory as NodeJS.TypedArray,
+      ),
+    );
+  }
+
+  /** Lets the peer write it, too. Throws `NativeError`. */
+  registerOutput(region: Region, offset: number): void {
+    check(
+      "registering memory",
+      native().rfaas_register_output(region.handle as Pointer, this.handle as Pointer, offset),
+    );
+  }
+
+  /** From now on nobody can read or write it over the link. */
+  unregister(region: Region, offset: number): void {
+    native().rfaas_unregister(region.handle as Pointer, this.handle as Pointer, offset);
   }
 
   /** Disconnects and frees every verbs object. Endpoints must be closed, the region must still be mapped. */

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "rfaas.h"
+#include "../core/rfaas.h"
 
 /* One end of a connection; IPv4 that travels on a socket of both families is IPv4. */
 struct end {

@@ -6,7 +6,7 @@
 #ifndef RFAAS_VERBS_H
 #define RFAAS_VERBS_H
 
-#include "endpoint.h"
+#include "../core/endpoint.h"
 
 #if __has_include(<infiniband/verbs.h>) && __has_include(<rdma/rdma_cma.h>)
 #define RFAAS_WITH_VERBS 1
@@ -97,7 +97,7 @@ const rfaas_verbs_calls *rfaas_verbs(void);
 #define RFAAS_LEFT_SHIFT 10u
 #define RFAAS_LEFT_LIMIT_MS 0x3fffffu
 
-/* Why a link, or one end of it, does not work. Mirrored in `ffi/verbs.ts`. */
+/* Why a link, or one end of it, does not work. Mirrored in `ffi/verbs/verbs.ts`. */
 enum rfaas_verbs_failure {
   RFAAS_LINK_SOUND = 0,
   RFAAS_LINK_COMPLETION = 1, /* detail: status, of: enum rfaas_verbs_work, or -1 for a receive */

@@ -3,9 +3,10 @@
  * side, {@link Adder} is a node's.
  */
 import type { Pointer } from "bun:ffi";
-import { NativeError, check } from "./errors.ts";
-import { native } from "./library.ts";
-import { LINK_FAILURE, type LinkState } from "./verbs.ts";
+import { NativeError, check } from "../errors.ts";
+import { native } from "../library.ts";
+import type { LinkState } from "../link.ts";
+import { LINK_FAILURE } from "./verbs.ts";
 
 /** Of a row; `RFAAS_COUNTERS_PER_ROW`. */
 export const COUNTERS_PER_ROW = 5;

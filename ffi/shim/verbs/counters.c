@@ -17,7 +17,7 @@
 
 enum { BACKLOG = 128 };
 
-/* Mirrored in `ffi/counters.ts`. */
+/* Mirrored in `ffi/verbs/counters.ts`. */
 enum counters_state { AWAITED = 0, CONNECTED = 1, LOST = 2 };
 
 struct rfaas_counters {

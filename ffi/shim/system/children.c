@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "rfaas.h"
+#include "../core/rfaas.h"
 
 #define MAX_CHILDREN 1024
 /* Trees that are deeper than this are looked at no further. */

@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "rfaas.h"
+#include "../core/rfaas.h"
 
 #define NONCE_BYTES 16
 #define MAX_DESCRIPTORS (2 * RFAAS_MAX_WORKERS + 4)
