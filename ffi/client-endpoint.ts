@@ -32,7 +32,7 @@ export class ClientEndpoint {
   readonly #errors: Uint8Array;
   readonly #handle: Pointer;
 
-  /** Over shared memory `way` is how the worker's process is watched and its event loop woken; over verbs, the link. */
+  /** `way` is how the worker's process is watched and its event loop woken, where both map the same memory; else the link. */
   constructor(
     region: Region,
     worker: number,

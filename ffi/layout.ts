@@ -9,7 +9,7 @@ export const LAYOUT = {
   requestBytes: 64,
   responseBytes: 64,
   slotBytes: 256,
-  workerPageBytes: 4096,
+  channelPageBytes: 4096,
   leasePageBytes: 8192,
   requestInputOffset: 32,
   requestSequence: 56,

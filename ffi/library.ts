@@ -5,7 +5,7 @@
  * anonymous memory file and opened from there, which needs no temporary directory and leaves nothing behind.
  * `RFAAS_SHIM=PATH` overrides both.
  */
-import { dlopen, ptr } from "bun:ffi";
+import { type FFIFunction, dlopen, ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeSync } from "node:fs";
 import { isMainThread, workerData } from "node:worker_threads";
 import { ShimUnavailable } from "./errors.ts";
@@ -89,16 +89,24 @@ function openLibc() {
   );
 }
 
-function openShim(path: string) {
-  let symbols;
+/** Further functions of the shim, as declared: those of one fabric. Throws {@link ShimUnavailable} when they cannot be opened. */
+export function openSymbols<Symbols extends Record<string, FFIFunction>>(declared: Symbols) {
+  return open(shimPath(), declared);
+}
+
+function open<Symbols extends Record<string, FFIFunction>>(path: string, declared: Symbols) {
   try {
-    ({ symbols } = dlopen(path, SYMBOLS));
+    return dlopen(path, declared).symbols;
   } catch (cause) {
     throw new ShimUnavailable(
       `the native shim ${path} cannot be opened (${(cause as Error).message}); unset RFAAS_SHIM or run: npm run setup`,
       { cause },
     );
   }
+}
+
+function openShim(path: string) {
+  const symbols = open(path, SYMBOLS);
   const expected = Object.values(LAYOUT);
   const actual = new Uint32Array(new ArrayBuffer(4 * expected.length));
   const count = symbols.rfaas_layout(actual, actual.length);

@@ -17,59 +17,58 @@ export interface LinkState {
   inlineBytes: number;
 }
 
-/** The queue pairs between a client and the workers of one lease. A thread of the shim sets them up and watches them. */
+/** The connections between a client and the workers of one lease. A thread of the shim sets them up and watches them. */
 export class Link {
   /** For endpoints. */
   readonly handle: number;
   #open = true;
 
   private constructor(handle: number) {
-    if (handle === 0)
-      throw new RangeError(
-        "no link: out of memory, or without RDMA libraries; lease fewer workers, or see: rfaas doctor",
-      );
     this.handle = handle;
   }
 
   /**
-   * Begins to connect to a node's `address`, which is a number and no name. `source` chooses this side's device by its address,
-   * `""` leaves it to the routing table. `notifyFd` gets a byte whenever {@link state} changes.
+   * Begins to connect over a fabric of the shim's to a node's `address`, which is a number and no name. `source` chooses this side's
+   * device by its address, `""` leaves it to the routing table. `notifyFd` gets a byte whenever {@link state} changes. Throws
+   * `NativeError`, with the code `ENOSYS` where the fabric cannot be had.
    */
   static connect(
+    fabric: string,
     region: Region,
     to: { address: string; port: number; nonce: Uint8Array; source: string },
     notifyFd: number,
     inlineBytes: number,
   ): Link {
-    return new Link(
-      native().rfaas_link_connect(
-        region.handle as Pointer,
-        text(to.source),
-        text(to.address),
-        to.port,
-        to.nonce,
-        notifyFd,
-        inlineBytes,
-      ),
+    const handle = native().rfaas_link_connect(
+      text(fabric),
+      region.handle as Pointer,
+      text(to.source),
+      text(to.address),
+      to.port,
+      to.nonce,
+      notifyFd,
+      inlineBytes,
     );
+    return new Link(check(`connecting over ${fabric}`, handle));
   }
 
   /** Begins to listen on the device that has `address`, for the one client that knows the 16-byte `nonce`. */
   static listen(
+    fabric: string,
     region: Region,
     at: { address: string; nonce: Uint8Array },
     notifyFd: number,
     inlineBytes: number,
   ): Link {
-    return new Link(
-      native().rfaas_link_listen(
-        region.handle as Pointer,
-        text(at.address),
-        at.nonce,
-        notifyFd,
-        inlineBytes,
-      ),
+    const handle = native().rfaas_link_listen(
+      text(fabric),
+      region.handle as Pointer,
+      text(at.address),
+      at.nonce,
+      notifyFd,
+      inlineBytes,
     );
+    return new Link(check(`listening over ${fabric}`, handle));
   }
 
   /** Where it listens; 0 for a client's. */
@@ -121,7 +120,7 @@ export class Link {
     native().rfaas_unregister(region.handle as Pointer, this.handle as Pointer, offset);
   }
 
-  /** Disconnects and frees every verbs object. Endpoints must be closed, the region must still be mapped. */
+  /** Disconnects and frees everything. Endpoints must be closed, the region must still be mapped. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;

@@ -1,5 +1,5 @@
 /**
- * The shim's exported functions, as `bun:ffi` wants them declared. Pointers travel as numbers: an address the shim returned as
+ * The functions that the shim's core exports, as `bun:ffi` wants them declared; a fabric's own are in its folder. Pointers travel as numbers: an address the shim returned as
  * a double, or a handle. 64-bit integers are avoided; they cost ten times a 32-bit argument.
  */
 export const SYMBOLS = {
@@ -99,33 +99,14 @@ export const SYMBOLS = {
   rfaas_worker_abort_calls: { args: ["ptr"], returns: "void" },
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
 
-  rfaas_verbs_state: { args: [], returns: "i32" },
-  rfaas_verbs_probe: { args: ["ptr", "u32", "ptr"], returns: "i32" },
-  rfaas_link_connect: { args: ["ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32"], returns: "f64" },
-  rfaas_link_listen: { args: ["ptr", "ptr", "ptr", "i32", "u32"], returns: "f64" },
+  rfaas_link_connect: {
+    args: ["ptr", "ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32"],
+    returns: "f64",
+  },
+  rfaas_link_listen: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "u32"], returns: "f64" },
   rfaas_link_port: { args: ["ptr"], returns: "u32" },
   rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },
   rfaas_link_close: { args: ["ptr"], returns: "void" },
-
-  rfaas_counter_port_open: { args: ["ptr"], returns: "f64" },
-  rfaas_counter_port_close: { args: ["ptr"], returns: "void" },
-  rfaas_counter_port_number: { args: ["ptr"], returns: "u32" },
-  rfaas_counter_port_state: { args: ["ptr", "ptr"], returns: "void" },
-  rfaas_counters_open: { args: ["ptr", "ptr", "u32"], returns: "f64" },
-  rfaas_counters_state: { args: ["ptr"], returns: "i32" },
-  rfaas_counters_read: { args: ["ptr", "u32", "ptr"], returns: "i32" },
-  rfaas_counters_clear: { args: ["ptr", "u32"], returns: "i32" },
-  rfaas_counters_close: { args: ["ptr"], returns: "void" },
-  rfaas_adder_open: { args: ["ptr", "u32", "ptr"], returns: "f64" },
-  rfaas_adder_close: { args: ["ptr"], returns: "void" },
-  rfaas_adder_state: { args: ["ptr", "ptr"], returns: "void" },
-  rfaas_adder_add: { args: ["ptr", "u32", "ptr"], returns: "i32" },
-  rfaas_adder_completed: { args: ["ptr"], returns: "f64" },
-
-  rfaas_verbs_floor: {
-    args: ["ptr", "ptr", "ptr", "u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"],
-    returns: "i32",
-  },
 
   rfaas_floor: { args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"], returns: "i32" },
 } as const;

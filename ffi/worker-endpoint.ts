@@ -34,7 +34,7 @@ export class WorkerControl {
   readonly handle: number;
   readonly #loopFd: number;
 
-  /** `loopFd` wakes the worker's event loop; over shared memory `way` is what wakes the client's, over verbs the link. */
+  /** `loopFd` wakes the worker's event loop; `way` is what wakes the client's, where both map the same memory, else the link. */
   constructor(region: Region, worker: number, loopFd: number, way: { clientFd: number } | Link) {
     const [notifyFd, link] =
       "clientFd" in way ? [way.clientFd, null] : [loopFd, way.handle as Pointer];

@@ -4,8 +4,8 @@
  */
 import type { Pointer } from "bun:ffi";
 import { NativeError, check } from "../errors.ts";
-import { native } from "../library.ts";
 import type { LinkState } from "../link.ts";
+import { verbs } from "./symbols.ts";
 import { LINK_FAILURE } from "./verbs.ts";
 
 /** Of a row; `RFAAS_COUNTERS_PER_ROW`. */
@@ -22,30 +22,30 @@ export class CounterPort {
     const bytes = Buffer.from(`${address}\0`);
     this.#handle = check(
       `listening for counters at ${address}`,
-      native().rfaas_counter_port_open(bytes),
+      verbs().rfaas_counter_port_open(bytes),
     ) as Pointer;
   }
 
   get port(): number {
-    return native().rfaas_counter_port_number(this.#handle);
+    return verbs().rfaas_counter_port_number(this.#handle);
   }
 
   /** Whether its device is still there. */
   get sound(): boolean {
     const out = new Int32Array(new ArrayBuffer(12));
-    native().rfaas_counter_port_state(this.#handle, out);
+    verbs().rfaas_counter_port_state(this.#handle, out);
     return out[0] === LINK_FAILURE.sound;
   }
 
   /** Sets `rows` of zeros aside for the one node that knows the 16-byte `nonce`. Throws `NativeError`. */
   open(nonce: Uint8Array, rows: number): Counters {
-    const handle = native().rfaas_counters_open(this.#handle, nonce, rows);
+    const handle = verbs().rfaas_counters_open(this.#handle, nonce, rows);
     return new Counters(check("registering counters", handle) as Pointer, rows);
   }
 
   /** Ends the connections of all its nodes. Their counters must not be used any more, and need not be closed. */
   close(): void {
-    native().rfaas_counter_port_close(this.#handle);
+    verbs().rfaas_counter_port_close(this.#handle);
   }
 }
 
@@ -62,22 +62,22 @@ export class Counters {
   }
 
   get state(): (typeof STATES)[number] {
-    return STATES[native().rfaas_counters_state(this.#handle)]!;
+    return STATES[verbs().rfaas_counters_state(this.#handle)]!;
   }
 
   /** Writes the {@link COUNTERS_PER_ROW} counters of a row to `out`. Each is whole; they are not of one moment. */
   read(row: number, out: Float64Array<ArrayBuffer>): void {
-    check("reading counters", native().rfaas_counters_read(this.#handle, row, out));
+    check("reading counters", verbs().rfaas_counters_read(this.#handle, row, out));
   }
 
   /** Sets a row to zeros. Its node must have nothing under way to it. */
   clear(row: number): void {
-    check("clearing counters", native().rfaas_counters_clear(this.#handle, row));
+    check("clearing counters", verbs().rfaas_counters_clear(this.#handle, row));
   }
 
   /** Disconnects the node, and frees the memory. */
   close(): void {
-    native().rfaas_counters_close(this.#handle);
+    verbs().rfaas_counters_close(this.#handle);
   }
 }
 
@@ -90,13 +90,13 @@ export class Adder {
     const address = Buffer.from(`${to.address}\0`);
     this.#handle = check(
       "connecting to the manager's counters",
-      native().rfaas_adder_open(address, to.port, to.nonce),
+      verbs().rfaas_adder_open(address, to.port, to.nonce),
     ) as Pointer;
   }
 
   get state(): LinkState & { rows: number } {
     const out = new Int32Array(new ArrayBuffer(20));
-    native().rfaas_adder_state(this.#handle, out);
+    verbs().rfaas_adder_state(this.#handle, out);
     const [failure, detail, of, ready, rows] = out as unknown as [
       number,
       number,
@@ -113,7 +113,7 @@ export class Adder {
    * connection, which {@link state} tells.
    */
   add(row: number, deltas: Float64Array<ArrayBuffer>): number | null {
-    const posted = native().rfaas_adder_add(this.#handle, row, deltas);
+    const posted = verbs().rfaas_adder_add(this.#handle, row, deltas);
     if (posted === EAGAIN || posted === ENOTCONN) return null;
     if (posted < 0) throw new NativeError("adding to counters", posted);
     return posted;
@@ -121,10 +121,10 @@ export class Adder {
 
   /** How many adds are done. They are done in the order in which they were begun. */
   completed(): number {
-    return native().rfaas_adder_completed(this.#handle);
+    return verbs().rfaas_adder_completed(this.#handle);
   }
 
   close(): void {
-    native().rfaas_adder_close(this.#handle);
+    verbs().rfaas_adder_close(this.#handle);
   }
 }

@@ -2,9 +2,9 @@
 import type { Pointer } from "bun:ffi";
 import { check } from "../errors.ts";
 import type { FloorOptions } from "../floor.ts";
-import { native } from "../library.ts";
 import type { Link } from "../link.ts";
 import type { Region } from "../region.ts";
+import { verbs } from "./symbols.ts";
 
 /** As `measureFloor`, over a connection whose two ends are both in this process; `region` is the client's. */
 export function measureVerbsFloor(
@@ -16,7 +16,7 @@ export function measureVerbsFloor(
   if (out.length < samples) throw new RangeError("the sample buffer is too short");
   check(
     "measuring the floor",
-    native().rfaas_verbs_floor(
+    verbs().rfaas_verbs_floor(
       ends.client.handle as Pointer,
       ends.server.handle as Pointer,
       ends.region.handle as Pointer,

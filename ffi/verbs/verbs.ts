@@ -1,10 +1,10 @@
 /** RDMA through libibverbs and librdmacm: whether it can be had, what a device can do, and why a connection failed. */
 import { check } from "../errors.ts";
-import { native } from "../library.ts";
+import { verbs } from "./symbols.ts";
 
 /** Why this process has no verbs, in words that end with what to do; null when it has. */
 export function verbsProblem(): string | null {
-  switch (native().rfaas_verbs_state()) {
+  switch (verbs().rfaas_verbs_state()) {
     case 0:
       return null;
     case 1:
@@ -31,7 +31,7 @@ export interface DeviceLimits {
 /** What a device can do, found by opening it and creating a queue pair. Throws `NativeError`. */
 export function probeDevice(name: string, port: number): DeviceLimits {
   const out = new Float64Array(new ArrayBuffer(40));
-  check(`opening ${name}`, native().rfaas_verbs_probe(Buffer.from(`${name}\0`), port, out));
+  check(`opening ${name}`, verbs().rfaas_verbs_probe(Buffer.from(`${name}\0`), port, out));
   const [inlineBytes, workRequests, longestMessageBytes, readsInFlight, atomics] =
     out as unknown as [number, number, number, number, number];
   return {

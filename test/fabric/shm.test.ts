@@ -131,7 +131,7 @@ describe("a region's header", () => {
 
 describe("shared lines", () => {
   const SLOTS = 8;
-  const slotAt = LAYOUT.leasePageBytes + LAYOUT.workerPageBytes;
+  const slotAt = LAYOUT.leasePageBytes + LAYOUT.channelPageBytes;
   let fd = -1;
   let region: Region;
   let client: ClientEndpoint;

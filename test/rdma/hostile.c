@@ -3,7 +3,7 @@
  *     hostile ADDRESS PORT NONCE BYTES SLOTS ATTACK [PORT NONCE]
  *
  * Prints `status N`, how its work has completed (-1 when it has not); `answer N` for each answer that comes, with its status;
- * or `rejected N`. Then it prints `done` and waits for the end of its input, with its connections open. With `cross`, the second
+ * `served SLOT BYTES` for each answer to requests that overtook each other; or `rejected N`. Then it prints `done` and waits for the end of its input, with its connections open. With `cross`, the second
  * port and nonce are those of another lease, which it holds too.
  */
 #include <arpa/inet.h>
@@ -18,7 +18,7 @@
 
 #include "core/rfaas.h"
 
-/* As in ffi/shim/verbs/link.c. */
+/* As in ffi/shim/verbs/handshake.c. */
 typedef struct {
   uint32_t magic;
   uint16_t version;
@@ -124,7 +124,11 @@ static void connect_to(lease *l, const char *address, const char *port, const ch
 }
 
 static rfaas_slot *slot_of(lease *l, uint32_t slot) {
-  return &rfaas_slots_of(rfaas_worker_at((rfaas_lease_page *)l->base, 0, slots))[slot];
+  return &rfaas_slots_of(rfaas_channel_at((rfaas_lease_page *)l->base, 0, slots))[slot];
+}
+
+static uint8_t *arena(lease *l) {
+  return l->base + sizeof(rfaas_lease_page) + rfaas_channel_bytes(slots);
 }
 
 static uint64_t theirs(lease *l, const void *mine) { return l->theirs.base + (uint64_t)((const uint8_t *)mine - l->base); }
@@ -189,6 +193,18 @@ static void answers(lease *l, int count, double seconds) {
   }
 }
 
+/* Prints which slots are answered with how many bytes, in the order in which the answers come. */
+static void served(lease *l, int count, double seconds) {
+  double end = now() + seconds;
+  while (count > 0 && now() < end) {
+    struct ibv_wc done;
+    if (ibv_poll_cq(l->receives, 1, &done) != 1) continue;
+    if (done.status != IBV_WC_SUCCESS) return;
+    printf("served %u %u\n", ntohl(done.imm_data) & 0x3ffu, done.byte_len);
+    count--;
+  }
+}
+
 static int is(const char *name) { return strcmp(attack, name) == 0; }
 
 int main(int argc, char **argv) {
@@ -218,7 +234,25 @@ int main(int argc, char **argv) {
     send_request(&l, request(&l, 0, sequence + 1), 0);
   } else if (is("send")) post(&l, IBV_WR_SEND_WITH_IMM, NULL, 0, 0, 0, 0);
   else if (is("long-send")) post(&l, IBV_WR_SEND_WITH_IMM, l.base, 64, 0, 0, 0);
-  else if (is("bounds")) {
+  else if (is("far-ahead")) send_request(&l, request(&l, 0, slots + 1), 0);
+  else if (is("early-again")) {
+    send_request(&l, request(&l, 2, 2), 2);
+    rfaas_request *r = request(&l, 3, 3);
+    r->fabric = 2;
+    send_request(&l, r, 3);
+  } else if (is("overtaking")) {
+    /* The third call comes first, in the room before an input; the first comes last. */
+    for (uint32_t slot = 2; slot < 3; slot--) {
+      rfaas_request *r = request(&l, slot, slot + 1);
+      r->input_length = slot + 1;
+      uint32_t room = slot == 2 ? IMMEDIATE_ROOM | 4 : slot;
+      const uint8_t *at = slot == 2 ? arena(&l) + 4 * RFAAS_LINE : (const uint8_t *)r;
+      post(&l, IBV_WR_RDMA_WRITE_WITH_IMM, r, sizeof *r, theirs(&l, at), l.theirs.key, room);
+    }
+    if (completed(&l, 3) != 0) return 1;
+    served(&l, 3, 5);
+    done();
+  } else if (is("bounds")) {
     /* Bad requests are answered as such; the good one after them is answered, too. */
     for (int i = 0; i < 7; i++) {
       rfaas_request *r = request(&l, 0, sequence++);
@@ -234,7 +268,7 @@ int main(int argc, char **argv) {
     }
     done();
   }
-  printf("status %d\n", completed(&l, is("again") ? 2 : 1));
+  printf("status %d\n", completed(&l, is("again") || is("early-again") ? 2 : 1));
   /* A connection that lives would answer this. */
   send_request(&l, request(&l, 1, sequence), 1);
   answers(&l, 1, 1);

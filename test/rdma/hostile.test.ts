@@ -20,6 +20,8 @@ interface Outcome {
   rejected: number | undefined;
   /** The statuses of what it was answered. */
   answers: number[];
+  /** The slots of requests that overtook each other, and how long their answers were. */
+  served: [slot: number, bytes: number][];
   /** Why the connection is lost, in the node's words; undefined if it stands while the attacker is there. */
   lost: string | undefined;
 }
@@ -27,9 +29,11 @@ interface Outcome {
 /** Answers a listener's calls, unless the attack needs them in flight, until `over`. */
 async function serve({ worker }: Listener, answering: boolean, over: () => boolean): Promise<void> {
   while (!over()) {
-    const slot = worker.turn(-1, 0, 1);
-    if (slot >= 0 && answering)
-      worker.turn(slot, worker.requests[slot * worker.slotWords + REQUEST.inputLength]!, 1);
+    let slot = worker.turn(-1, 0, 1);
+    while (slot >= 0 && answering) {
+      const length = worker.requests[slot * worker.slotWords + REQUEST.inputLength]!;
+      slot = worker.turn(slot, length, 1);
+    }
     await Bun.sleep(1);
   }
 }
@@ -80,6 +84,10 @@ async function attack({ address }: Device, hostile: string, name: string): Promi
     status: numbers("status")[0],
     rejected: numbers("rejected")[0],
     answers: numbers("answer"),
+    served: Array.from(stdout.matchAll(/^served (\d+) (\d+)$/gm), ([, slot, bytes]) => [
+      Number(slot),
+      Number(bytes),
+    ]),
     lost,
   };
 }
@@ -164,6 +172,8 @@ withDevice("a client that is not ours", (device) => {
     attackTest("room", "puts a request far behind the arena", protocol);
     attackTest("room-at-the-end", "puts a request where the arena has ended", protocol);
     attackTest("again", "uses a slot again whose call is in flight", protocol);
+    attackTest("far-ahead", "posts a call that its credits do not reach", protocol);
+    attackTest("early-again", "uses a slot again whose call waits for its turn", protocol);
     attackTest("send", "sends a message instead of writing", protocol);
     attackTest("long-send", "sends a message that nobody has room for", (outcome) => {
       expect(outcome.status).not.toBe(SUCCESS);
@@ -180,6 +190,19 @@ withDevice("a client that is not ours", (device) => {
         answers: [...new Array<number>(6).fill(BAD_REQUEST), 0],
         lost: undefined,
       });
+    },
+  );
+
+  attackTest(
+    "overtaking",
+    "may post requests that overtake each other: each is known by its sequence, and has its turn",
+    (outcome) => {
+      const inTurn: Outcome["served"] = [
+        [0, 1],
+        [1, 2],
+        [2, 3],
+      ];
+      expect(outcome).toMatchObject({ served: inTurn, lost: undefined });
     },
   );
 

@@ -98,6 +98,13 @@ describe("the layout of shared memory", () => {
 });
 
 describe("the shim's functions", () => {
+  type Declared = Record<string, { args: readonly string[] }>;
+  const ofFabrics = [...new Bun.Glob("*/symbols.ts").scanSync(join(SHIM, ".."))].flatMap((path) =>
+    Object.entries(require(join(SHIM, "..", path)) as Record<string, Declared>)
+      .filter(([name]) => name.endsWith("SYMBOLS"))
+      .map(([, declared]) => declared),
+  );
+  const symbols: Declared = Object.assign({}, SYMBOLS, ...ofFabrics);
   const exported = readdirSync(SHIM, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".c"))
     .flatMap((name) => [
@@ -107,21 +114,26 @@ describe("the shim's functions", () => {
     ])
     .map(([, name, parameters]) => ({ name: name!, parameters: parameters!.trim() }));
 
+  test("are declared in one place each, those of fabrics in their folders", () => {
+    expect(ofFabrics).not.toEqual([]);
+    const counts = [SYMBOLS, ...ofFabrics].map((declared) => Object.keys(declared).length);
+    expect(Object.keys(symbols).length).toBe(counts.reduce((sum, count) => sum + count));
+  });
+
   test("are exported, every one that is declared", () => {
     const names = exported.map(({ name }) => name);
-    expect(Object.keys(SYMBOLS).filter((name) => !names.includes(name))).toEqual([]);
+    expect(Object.keys(symbols).filter((name) => !names.includes(name))).toEqual([]);
   });
 
   test("are declared with as many arguments as they take", () => {
-    const declared: Record<string, { args: readonly string[] }> = SYMBOLS;
     for (const { name, parameters } of exported) {
       const count = parameters === "void" ? 0 : parameters.split(",").length;
-      expect([name, declared[name]?.args.length ?? count]).toEqual([name, count]);
+      expect([name, symbols[name]?.args.length ?? count]).toEqual([name, count]);
     }
   });
 
   test("are declared, every one that is exported", () => {
-    const declared = Object.keys(SYMBOLS);
+    const declared = Object.keys(symbols);
     expect(exported.map(({ name }) => name).filter((name) => !declared.includes(name))).toEqual([]);
   });
 });

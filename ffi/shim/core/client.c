@@ -142,6 +142,14 @@ static int lost(rfaas_client *c) {
          c->ops->lost(c);
 }
 
+/* Where messages overtake each other, the last answers of a worker may come after the word that it has ended. */
+static const rfaas_response *look_once_more(rfaas_client *c, uint32_t slot) {
+  uint64_t until = c->fabric->ordered ? 0 : rfaas_now_ns() + RFAAS_OVERTAKEN_NS;
+  const rfaas_response *response = c->ops->poll(c, slot);
+  while (!response && rfaas_now_ns() < until) response = c->ops->spin(c, slot);
+  return response;
+}
+
 static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
   const rfaas_response *response;
   uint64_t started_ticks = rfaas_now_ticks();
@@ -174,7 +182,7 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
     }
     if (now >= check_at || c->broken) {
       if (lost(c)) {
-        if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
+        if ((response = look_once_more(c, slot))) return finish(c, slot, response);
         c->last_slot = (int32_t)slot;
         return RFAAS_WORKER_LOST;
       }
@@ -232,8 +240,8 @@ RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
   double moved = (double)(int64_t)(local->posted_ticks - local->posting_ticks) / rate;
   double ran = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / shared.ticks_per_ns;
   double found, returned;
-  if (c->verbs) {
-    /* Two clocks: what the function did not take is the way there and back, in equal parts. */
+  if (!c->fabric->shared_clock) {
+    /* What the function did not take is the way there and back, in equal parts. */
     double travelled = (double)(int64_t)(local->returned_ticks - local->posted_ticks) / rate - ran;
     if (travelled < 0) moved += travelled;
     found = returned = travelled > 0 ? travelled / 2 : 0;
@@ -251,21 +259,23 @@ RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
 RFAAS_EXPORT void rfaas_client_park(rfaas_client *c) { c->ops->park(c); }
 RFAAS_EXPORT void rfaas_client_unpark(rfaas_client *c) { c->ops->unpark(c); }
 
-/* Over shared memory (no `link`) `notify_fd` reaches the worker's event loop and `host_pidfd` the process it lives in; both
- * stay the caller's to close. Over verbs both are -1. Returns the handle as a number, 0 without memory. */
+/* Without a `link` `notify_fd` reaches the worker's event loop and `host_pidfd` the process it lives in; both stay the caller's to
+ * close. With one both are -1. Returns the handle as a number, 0 without memory. */
 RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int32_t host_pidfd, int32_t notify_fd,
                                       rfaas_link *link) {
   if (worker >= region->workers) return 0;
   uint32_t slots = region->slots;
   rfaas_client *c = calloc(1, sizeof *c + slots * sizeof(rfaas_client_slot));
   if (!c) return 0;
-  c->ops = link ? &rfaas_verbs_client_ops : &rfaas_shm_client_ops;
-  c->verbs = rfaas_link_end(link, worker);
-  c->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
+  c->fabric = rfaas_fabric_of(link);
+  c->ops = c->fabric->client;
+  c->end = link ? c->fabric->link->end(link, worker, -1) : NULL;
+  c->inline_output = c->fabric->inline_output;
   c->region = region;
   c->lease = region->page;
-  c->page = rfaas_worker_at(region->page, worker, slots);
+  c->page = rfaas_channel_at(region->page, worker, slots);
   c->slots = rfaas_slots_of(c->page);
+  c->client_waiting = &region->page->client_waiting;
   c->arena = (uint8_t *)region->page + region->arena_offset;
   c->arena_bytes = region->arena_bytes;
   c->mask = slots - 1;

@@ -1,15 +1,11 @@
-/* The two ends of an endpoint, and the seam between fabrics.
- *
- * `client.c` and `worker.c` know about slots, credits, sequences, bounds, deadlines and when to spin; a fabric knows how bytes
- * and wake-ups travel. A new fabric fills in the two tables of operations and changes nothing else.
- */
+/* The two ends of a channel: the client's and the worker's. */
 #ifndef RFAAS_ENDPOINT_H
 #define RFAAS_ENDPOINT_H
 
 #include <string.h>
 
 #include "clock.h"
-#include "rfaas.h"
+#include "fabric.h"
 
 /* Looks between two looks at the clock: about 2 us. */
 #define RFAAS_SPINS_PER_CHECK 128
@@ -18,6 +14,8 @@
 /* No wait in native code lasts longer: a stop, a lost peer and the event loop's own timers are looked at in between. */
 #define RFAAS_BLOCK_NS 250000000u
 #define RFAAS_CLIENT_CHECK_NS 20000000u
+/* How long one message may overtake another on a network that does not keep their order. */
+#define RFAAS_OVERTAKEN_NS 100000000u
 /* A worker looks into its event loop this often, however busy it is; while it sleeps, every RFAAS_BLOCK_NS. */
 #define RFAAS_LOOP_TURN_NS 10000000u
 /* Calls that follow each other at once between two looks at the clock. */
@@ -28,68 +26,6 @@
 #define RFAAS_LONGEST_DEADLINE_MS (1u << 30)
 /* Adaptive: gaps between calls up to this are worth spinning through; one wake-up costs 20-35 us on both sides. */
 #define RFAAS_ADAPTIVE_GAP_NS 250000u
-
-typedef struct rfaas_client rfaas_client;
-typedef struct rfaas_worker rfaas_worker;
-typedef struct rfaas_verbs_end rfaas_verbs_end;
-typedef struct rfaas_link rfaas_link;
-
-typedef struct {
-  /* Hands the request to the worker and wakes it if it sleeps. */
-  void (*post)(rfaas_client *, uint32_t slot, const rfaas_request *);
-  /* The response of the slot's current call, or NULL. */
-  const rfaas_response *(*poll)(rfaas_client *, uint32_t slot);
-  /* The same, after looking for about as long as a call takes. */
-  const rfaas_response *(*spin)(rfaas_client *, uint32_t slot);
-  /* Blocks until the slot may have a response, at most `ns`. Returns whether the time ran out. */
-  int (*wait)(rfaas_client *, uint32_t slot, uint64_t ns);
-  /* From now on a response writes to the client's notify descriptor; returns 0 when one may already be there. */
-  void (*park)(rfaas_client *);
-  void (*unpark)(rfaas_client *);
-  /* Whether the worker can no longer answer, as far as the fabric can tell. Not hot: called every RFAAS_CLIENT_CHECK_NS. */
-  int (*lost)(rfaas_client *);
-  /* A one-sided operation within bounds, to its end; see `rfaas_remote`. */
-  int32_t (*remote)(rfaas_client *, uint32_t operation, uint32_t local_offset, uint32_t remote_offset, uint32_t bytes,
-                    uint64_t *words);
-} rfaas_client_ops;
-
-/* Where client and worker share memory, the node's copy is ours. */
-int32_t rfaas_remote_in_place(rfaas_client *c, uint32_t operation, uint32_t local_offset, uint32_t remote_offset,
-                              uint32_t bytes, uint64_t *words);
-
-typedef struct {
-  /* The slot that holds the expected request, or -1. Points `incoming` at the request; says the same until it is accepted. */
-  int32_t (*poll)(rfaas_worker *);
-  /* The same, after looking for some microseconds. */
-  int32_t (*spin)(rfaas_worker *);
-  /* Publishes the response and wakes the client if it sleeps. */
-  void (*post)(rfaas_worker *, uint32_t slot, int32_t status, uint32_t length);
-  int (*wait)(rfaas_worker *, uint64_t ns);
-  void (*park)(rfaas_worker *);
-  void (*unpark)(rfaas_worker *);
-  /* Milliseconds until the request's deadline by the client's clock, as far as it is known; 0 or less when it has passed. */
-  int32_t (*left_ms)(rfaas_worker *, const rfaas_request *);
-  /* The worker's page says why it has ended: lets the client see it. */
-  void (*publish_end)(rfaas_worker *);
-  /* Ends the worker's sleep, from another thread. */
-  void (*rouse)(rfaas_worker *, int32_t loop_fd);
-} rfaas_worker_ops;
-
-extern const rfaas_client_ops rfaas_shm_client_ops;
-extern const rfaas_worker_ops rfaas_shm_worker_ops;
-extern const rfaas_client_ops rfaas_verbs_client_ops;
-extern const rfaas_worker_ops rfaas_verbs_worker_ops;
-/* The registration that holds these bytes of the arena, or NULL. */
-const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t offset, uint32_t bytes);
-int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, uint32_t offset);
-/* Makes memory known to the link's device, and to the peer. Return 0 or a positive errno. */
-int rfaas_link_register(rfaas_link *link, rfaas_registration *registration);
-int rfaas_link_register_output(rfaas_link *link, rfaas_registration *registration);
-void rfaas_link_unregister(rfaas_link *link, rfaas_registration *registration);
-/* The link's end for one worker, or NULL. */
-rfaas_verbs_end *rfaas_link_end(rfaas_link *link, uint32_t worker);
-/* Wake-ups of a worker's end go to this socket from now on. */
-void rfaas_verbs_end_notify(rfaas_verbs_end *end, int32_t notify_fd);
 
 /* A sleep that ran out of time although there was something to wake for would be a lost wake-up: tests look for it. */
 typedef struct {
@@ -105,7 +41,7 @@ typedef struct {
   uint32_t output_offset;
   uint32_t output_capacity;
   uint32_t function;
-  uint32_t room; /* verbs: the arena's line that holds the call's header, plus 1; 0 for none */
+  uint32_t own; /* the fabric's, 0 at first */
   uint64_t posting_ticks;
   uint64_t posted_ticks;
   uint64_t returned_ticks;
@@ -115,7 +51,7 @@ struct rfaas_client {
   const rfaas_client_ops *ops;
   const rfaas_region *region;
   rfaas_lease_page *lease;
-  rfaas_worker_page *page;
+  rfaas_channel_page *page;
   rfaas_slot *slots;
   uint8_t *arena;
   uint64_t arena_bytes;
@@ -123,7 +59,7 @@ struct rfaas_client {
   uint32_t mask;
   uint32_t head;
   uint32_t in_flight;
-  uint32_t skipped; /* what the worker's page says */
+  uint32_t skipped; /* what the channel's page says */
   uint32_t polling;
   int32_t last_slot;
   int32_t host_pidfd;
@@ -133,7 +69,9 @@ struct rfaas_client {
   uint64_t epoch_ns;
   uint64_t spin_ticks;
   rfaas_sleeps sleeps;
-  rfaas_verbs_end *verbs;
+  const rfaas_fabric *fabric;
+  void *end; /* the fabric's */
+  uint32_t *client_waiting; /* where the client says that it sleeps */
   rfaas_client_slot slot[];
 };
 
@@ -142,16 +80,17 @@ typedef struct {
   uint8_t output[RFAAS_LINE];
   uint64_t sequence;
   uint32_t active;
-  uint8_t pad[RFAAS_LINE - sizeof(uint64_t) - sizeof(uint32_t)];
+  uint32_t own; /* the fabric's, 0 at first */
+  uint8_t pad[RFAAS_LINE - sizeof(uint64_t) - 2 * sizeof(uint32_t)];
 } rfaas_worker_slot;
 
 struct rfaas_worker {
   const rfaas_worker_ops *ops;
-  rfaas_lease_page *lease;
-  rfaas_worker_page *page;
+  uint32_t *client_waiting; /* where the client says that it sleeps */
+  rfaas_channel_page *page;
   rfaas_slot *slots;
   const rfaas_request *incoming;
-  rfaas_verbs_end *verbs;
+  void *end; /* the fabric's */
   uint8_t *arena;
   uint64_t arena_bytes;
   uint64_t epoch_ns;
@@ -195,8 +134,5 @@ static inline void rfaas_copy_payload(uint8_t *to, const uint8_t *from, uint32_t
     memcpy(to + at, &word, sizeof word);
   }
 }
-
-/* One byte to a parked peer's event loop. A full or closed socket needs none. */
-void rfaas_notify(int32_t fd);
 
 #endif

@@ -66,7 +66,7 @@ RFAAS_EXPORT int32_t rfaas_region_create(uint32_t workers, uint32_t slots, doubl
     return -EINVAL;
   if (!(arena_bytes > 0) || arena_bytes > 4294967296.0 - RFAAS_LINE) return -EINVAL;
   size_t arena = round_up((size_t)arena_bytes, RFAAS_LINE);
-  size_t arena_offset = sizeof(rfaas_lease_page) + workers * rfaas_worker_bytes(slots);
+  size_t arena_offset = sizeof(rfaas_lease_page) + workers * rfaas_channel_bytes(slots);
   size_t total = round_up(arena_offset + arena + RFAAS_ARENA_TAIL, RFAAS_PAGE);
 
   int fd = -1;
@@ -101,7 +101,7 @@ RFAAS_EXPORT int32_t rfaas_region_create(uint32_t workers, uint32_t slots, doubl
 /* Whether a header describes a region of this file size, with as many workers and slots as the node said. */
 static int sound(const rfaas_lease_page *h, uint64_t file_bytes, uint32_t workers, uint32_t slots) {
   return h->magic == RFAAS_MAGIC && h->version == RFAAS_LAYOUT_VERSION && h->workers == workers && h->slots == slots &&
-         h->polling <= RFAAS_ADAPTIVE && h->arena_offset == sizeof *h + workers * rfaas_worker_bytes(slots) &&
+         h->polling <= RFAAS_ADAPTIVE && h->arena_offset == sizeof *h + workers * rfaas_channel_bytes(slots) &&
          h->arena_bytes <= UINT32_MAX && h->arena_offset + h->arena_bytes + RFAAS_ARENA_TAIL <= h->total_bytes &&
          h->total_bytes == file_bytes;
 }
@@ -170,7 +170,7 @@ RFAAS_EXPORT double rfaas_region_arena_bytes(rfaas_region *region) { return (dou
 RFAAS_EXPORT double rfaas_region_bytes(rfaas_region *region) { return (double)region->mapped_bytes; }
 RFAAS_EXPORT double rfaas_region_errors(rfaas_region *region, uint32_t worker) {
   if (worker >= region->workers) return -EINVAL;
-  return (double)(uintptr_t)rfaas_errors_of(rfaas_worker_at(region->page, worker, region->slots), region->slots);
+  return (double)(uintptr_t)rfaas_errors_of(rfaas_channel_at(region->page, worker, region->slots), region->slots);
 }
 RFAAS_EXPORT uint32_t rfaas_region_ended(rfaas_region *region) {
   return __atomic_load_n(&region->page->ended, __ATOMIC_ACQUIRE);
@@ -207,7 +207,7 @@ RFAAS_EXPORT int32_t rfaas_layout(uint32_t *out, int32_t capacity) {
       sizeof(rfaas_request),
       sizeof(rfaas_response),
       sizeof(rfaas_slot),
-      sizeof(rfaas_worker_page),
+      sizeof(rfaas_channel_page),
       sizeof(rfaas_lease_page),
       offsetof(rfaas_request, input_offset),
       offsetof(rfaas_request, sequence),

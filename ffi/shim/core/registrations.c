@@ -4,8 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "endpoint.h"
-#include "../verbs/verbs.h"
+#include "fabric.h"
 
 const rfaas_registration *rfaas_registered(const rfaas_region *region, uint32_t offset, uint32_t bytes) {
   for (uint32_t i = 0; i < region->registrations; i++) {
@@ -24,11 +23,13 @@ static rfaas_registration *at(rfaas_region *region, uint32_t offset) {
 /* Registers `bytes` at `memory`, which must not move, for the place at `offset` of the arena: as the input of calls. Returns 0 or
  * -errno. */
 RFAAS_EXPORT int32_t rfaas_register(rfaas_region *region, rfaas_link *link, uint32_t offset, uint32_t bytes, void *memory) {
+  const rfaas_fabric *fabric = rfaas_fabric_of(link);
+  if (fabric->copies_own_memory) return -EOPNOTSUPP;
   if ((uint64_t)offset + bytes > region->arena_bytes || bytes == 0) return -EINVAL;
   if (region->registrations == RFAAS_MAX_REGISTRATIONS) return -ENOSPC;
   rfaas_registration *r = &region->registration[region->registrations];
   *r = (rfaas_registration){.offset = offset, .bytes = bytes, .memory = memory};
-  int failed = rfaas_link_register(link, r);
+  int failed = fabric->link->register_input(link, r);
   if (!failed) region->registrations++;
   return -failed;
 }
@@ -37,14 +38,18 @@ RFAAS_EXPORT int32_t rfaas_register(rfaas_region *region, rfaas_link *link, uint
 RFAAS_EXPORT int32_t rfaas_register_output(rfaas_region *region, rfaas_link *link, uint32_t offset) {
   rfaas_registration *r = at(region, offset);
   if (!r) return -ENOENT;
-  return r->written ? 0 : -rfaas_link_register_output(link, r);
+  return r->written ? 0 : -link->fabric->link->register_output(link, r);
 }
 
 /* From now on no key of it is good for anything. No call may use it. */
 RFAAS_EXPORT int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, uint32_t offset) {
   rfaas_registration *r = at(region, offset);
   if (!r) return -ENOENT;
-  rfaas_link_unregister(link, r);
+  link->fabric->link->unregister(link, r);
   *r = region->registration[--region->registrations];
   return 0;
+}
+
+void rfaas_unregister_all(rfaas_link *link) {
+  while (link->region->registrations) rfaas_unregister(link->region, link, link->region->registration[0].offset);
 }

@@ -1,4 +1,4 @@
-/* The C half of rfaas: the layout of a lease's shared region, and the seam between fabrics.
+/* The C half of rfaas: the layout of a lease's region.
  *
  * Everything that two processes read and write together is declared in this file. `ffi/layout.ts` states the same numbers
  * for TypeScript, and `rfaas_layout` lets the loader compare the two before it trusts either.
@@ -85,11 +85,11 @@ typedef struct __attribute__((aligned(64))) {
   uint32_t function;
   uint32_t deadline_ms; /* since the lease's epoch, modulo 2^32, 0 for none */
   union {
-    /* Over shared memory all of the call's sequence, which never comes again: no slot that was left out for 2^32 calls looks new. */
+    /* Where both sides map it, all of the call's sequence, which never comes again: no slot that was left out for 2^32 calls looks new. */
     uint64_t word;
     struct {
       uint32_t sequence; /* its lower half */
-      uint32_t fabric; /* over verbs, the fabric's own */
+      uint32_t fabric; /* the fabric's own, where it has another way to tell new requests */
     };
   };
 } rfaas_request;
@@ -117,6 +117,8 @@ typedef struct {
   uint8_t spare[64];
 } rfaas_slot;
 
+/* A channel is what one caller and one worker share: this page, then a ring of slots, then an error record for each. The caller's
+ * own wait word is elsewhere, since a client waits for the answers of all its workers at once. */
 typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t waiting; /* enum rfaas_waiting, set by the worker */
@@ -127,7 +129,7 @@ typedef struct {
     uint32_t skipped; /* set by the client while slots in flight may not follow each other */
   };
   uint8_t pad[RFAAS_PAGE - 2 * RFAAS_LINE];
-} rfaas_worker_page;
+} rfaas_channel_page;
 
 /* What one worker says it has done, a line for each. The agent reports it, and bills by what it can check itself. */
 typedef struct __attribute__((aligned(64))) {
@@ -137,7 +139,8 @@ typedef struct __attribute__((aligned(64))) {
   uint32_t running; /* slot + 1 of the call now in user code */
 } rfaas_usage;
 
-/* The first pages of a lease's region. Offsets of everything else follow from `workers` and `slots`. */
+/* The first pages of a lease's region; behind them lie its channels, one for each worker, and the arena. Their offsets follow from
+ * `workers` and `slots`. */
 typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t magic;
@@ -165,7 +168,7 @@ typedef struct {
 _Static_assert(sizeof(rfaas_request) == RFAAS_LINE, "a request is one line");
 _Static_assert(sizeof(rfaas_response) == RFAAS_LINE, "a response is one line");
 _Static_assert(sizeof(rfaas_slot) == 4 * RFAAS_LINE, "a slot is four lines");
-_Static_assert(sizeof(rfaas_worker_page) == RFAAS_PAGE, "a worker's words fill a page");
+_Static_assert(sizeof(rfaas_channel_page) == RFAAS_PAGE, "a channel's words fill a page");
 _Static_assert(sizeof(rfaas_lease_page) == 2 * RFAAS_PAGE, "a lease's words fill two pages");
 
 /* A piece of the client program's own memory, and its place in the arena. The peer may write it from its first use as an output
@@ -196,15 +199,15 @@ typedef struct {
   rfaas_registration registration[RFAAS_MAX_REGISTRATIONS];
 } rfaas_region;
 
-static inline size_t rfaas_worker_bytes(uint32_t slots) {
-  size_t bytes = sizeof(rfaas_worker_page) + slots * (sizeof(rfaas_slot) + RFAAS_ERROR_BYTES);
+static inline size_t rfaas_channel_bytes(uint32_t slots) {
+  size_t bytes = sizeof(rfaas_channel_page) + slots * (sizeof(rfaas_slot) + RFAAS_ERROR_BYTES);
   return (bytes + RFAAS_PAGE - 1) & ~(size_t)(RFAAS_PAGE - 1);
 }
-static inline rfaas_worker_page *rfaas_worker_at(rfaas_lease_page *lease, uint32_t worker, uint32_t slots) {
-  return (rfaas_worker_page *)((uint8_t *)(lease + 1) + worker * rfaas_worker_bytes(slots));
+static inline rfaas_channel_page *rfaas_channel_at(rfaas_lease_page *lease, uint32_t channel, uint32_t slots) {
+  return (rfaas_channel_page *)((uint8_t *)(lease + 1) + channel * rfaas_channel_bytes(slots));
 }
-static inline rfaas_slot *rfaas_slots_of(rfaas_worker_page *page) { return (rfaas_slot *)(page + 1); }
-static inline uint8_t *rfaas_errors_of(rfaas_worker_page *page, uint32_t slots) {
+static inline rfaas_slot *rfaas_slots_of(rfaas_channel_page *page) { return (rfaas_slot *)(page + 1); }
+static inline uint8_t *rfaas_errors_of(rfaas_channel_page *page, uint32_t slots) {
   return (uint8_t *)(rfaas_slots_of(page) + slots);
 }
 

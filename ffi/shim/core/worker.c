@@ -183,20 +183,20 @@ RFAAS_EXPORT uint32_t rfaas_worker_sleeps(rfaas_worker *w, uint32_t late) { retu
 
 /* ---- control, called from the host's main thread ---- */
 
-/* `notify_fd` reaches the client's event loop over shared memory, the worker's own over verbs (with a `link`). */
+/* `notify_fd` reaches the client's event loop, with a `link` the worker's own. */
 RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int32_t notify_fd, rfaas_link *link) {
   if (worker >= region->workers) return 0;
   uint32_t slots = region->slots;
   rfaas_worker *w = aligned_alloc(RFAAS_LINE, (sizeof *w + slots * sizeof(rfaas_worker_slot) + 63) & ~(size_t)63);
   if (!w) return 0;
   memset(w, 0, sizeof *w + slots * sizeof(rfaas_worker_slot));
-  w->ops = link ? &rfaas_verbs_worker_ops : &rfaas_shm_worker_ops;
-  w->verbs = rfaas_link_end(link, worker);
-  if (w->verbs) rfaas_verbs_end_notify(w->verbs, notify_fd);
-  w->inline_output = link ? 0 : RFAAS_INLINE_OUTPUT;
+  const rfaas_fabric *fabric = rfaas_fabric_of(link);
+  w->ops = fabric->worker;
+  w->end = link ? fabric->link->end(link, worker, notify_fd) : NULL;
+  w->inline_output = fabric->inline_output;
   w->arena = (uint8_t *)region->page + region->arena_offset;
-  w->lease = region->page;
-  w->page = rfaas_worker_at(region->page, worker, slots);
+  w->client_waiting = &region->page->client_waiting;
+  w->page = rfaas_channel_at(region->page, worker, slots);
   w->slots = rfaas_slots_of(w->page);
   w->usage = &region->page->usage[worker];
   w->arena_bytes = region->arena_bytes;

@@ -6,16 +6,11 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../core/endpoint.h"
-
-void rfaas_notify(int32_t fd) {
-  if (fd >= 0) (void)!send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
 
 /* Returns whether the time ran out. Not FUTEX_PRIVATE: the word is shared between processes. */
 static int futex_wait(uint32_t *word, uint32_t value, uint64_t ns) {
@@ -65,17 +60,17 @@ static const rfaas_response *client_spin(rfaas_client *c, uint32_t slot) {
 
 static int client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
   int timed_out = 0;
-  fall_asleep(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX);
-  if (!client_poll(c, slot)) timed_out = futex_wait(&c->lease->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
-  __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+  fall_asleep(c->client_waiting, RFAAS_BLOCKED_ON_FUTEX);
+  if (!client_poll(c, slot)) timed_out = futex_wait(c->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
+  __atomic_store_n(c->client_waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
   return timed_out;
 }
 
 static void client_park(rfaas_client *c) {
-  fall_asleep(&c->lease->client_waiting, RFAAS_PARKED_IN_LOOP);
+  fall_asleep(c->client_waiting, RFAAS_PARKED_IN_LOOP);
 }
 static void client_unpark(rfaas_client *c) {
-  __atomic_store_n(&c->lease->client_waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
+  __atomic_store_n(c->client_waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
 }
 
 static int client_lost(rfaas_client *c) {
@@ -87,7 +82,7 @@ static int client_lost(rfaas_client *c) {
   return 1;
 }
 
-const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_spin, client_wait,
+static const rfaas_client_ops client_ops = {client_post, client_poll,   client_spin, client_wait,
                                                client_park, client_unpark, client_lost, rfaas_remote_in_place};
 
 static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
@@ -130,8 +125,8 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
   response->status = status;
   response->length = length;
   __atomic_store_n(&response->sequence, local->sequence, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&w->lease->client_waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE)
-    wake(&w->lease->client_waiting, w->notify_fd);
+  if (__atomic_load_n(w->client_waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE)
+    wake(w->client_waiting, w->notify_fd);
 }
 
 static int worker_wait(rfaas_worker *w, uint64_t ns) {
@@ -155,5 +150,14 @@ static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
 static void worker_publish_end(rfaas_worker *w) { (void)w; }
 static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->waiting, loop_fd); }
 
-const rfaas_worker_ops rfaas_shm_worker_ops = {
+static const rfaas_worker_ops worker_ops = {
     worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, left_ms, worker_publish_end, worker_rouse};
+
+extern const rfaas_fabric rfaas_shm_fabric;
+const rfaas_fabric rfaas_shm_fabric = {.name = "shm",
+                                       .inline_output = RFAAS_INLINE_OUTPUT,
+                                       .shared_clock = 1,
+                                       .copies_own_memory = 1,
+                                       .ordered = 1,
+                                       .client = &client_ops,
+                                       .worker = &worker_ops};

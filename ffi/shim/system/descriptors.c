@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../core/rfaas.h"
+#include "../core/fabric.h"
 
 #define NONCE_BYTES 16
 #define MAX_DESCRIPTORS (2 * RFAAS_MAX_WORKERS + 4)
@@ -101,6 +101,10 @@ RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce
 /* A connected pair: one end waits in an event loop, the other is written by `rfaas_notify`. */
 RFAAS_EXPORT int32_t rfaas_notify_pair(int32_t *out) {
   return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, out) == 0 ? 0 : -errno;
+}
+
+void rfaas_notify(int32_t fd) {
+  if (fd >= 0) (void)!send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 RFAAS_EXPORT int32_t rfaas_duplicate(int32_t fd) {

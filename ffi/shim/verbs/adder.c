@@ -75,21 +75,14 @@ static int heard(rfaas_cm *cm, const struct rdma_cm_event *event) {
   struct rdma_cm_id *id = event->id;
   switch (event->event) {
     case RDMA_CM_EVENT_ADDR_RESOLVED:
-      cm->context = id->verbs;
+      cm->released = id->verbs;
       rfaas_cm_set_timers(id);
       if (rfaas_verbs()->rdma_resolve_route(id, RFAAS_RESOLVE_TIMEOUT_MS) != 0)
         rfaas_cm_fail(cm, RFAAS_LINK_SETUP, errno, RFAAS_STAGE_ROUTE);
       break;
     case RDMA_CM_EVENT_ROUTE_RESOLVED: connect_adder(adder, id); break;
     case RDMA_CM_EVENT_ESTABLISHED: answered(adder, &event->param.conn); break;
-    case RDMA_CM_EVENT_ADDR_ERROR: rfaas_cm_fail(cm, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_ADDRESS); break;
-    case RDMA_CM_EVENT_ROUTE_ERROR: rfaas_cm_fail(cm, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_ROUTE); break;
-    case RDMA_CM_EVENT_UNREACHABLE:
-    case RDMA_CM_EVENT_CONNECT_ERROR: rfaas_cm_fail(cm, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_CONNECT); break;
-    case RDMA_CM_EVENT_REJECTED: rfaas_cm_fail(cm, RFAAS_LINK_REJECTED, rfaas_cm_reason(event), event->status); break;
-    case RDMA_CM_EVENT_DISCONNECTED: rfaas_cm_fail(cm, RFAAS_LINK_DISCONNECTED, 0, 0); break;
-    case RDMA_CM_EVENT_DEVICE_REMOVAL: rfaas_cm_fail(cm, RFAAS_LINK_DEVICE_REMOVED, 0, 0); break;
-    default: break;
+    default: rfaas_cm_heard_failure(cm, event);
   }
   return 0;
 }
@@ -123,7 +116,7 @@ RFAAS_EXPORT double rfaas_adder_open(const char *address, uint32_t port, const u
   struct sockaddr_storage to;
   void *page = mmap(NULL, RFAAS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   adder->results = page == MAP_FAILED ? NULL : page;
-  int failed = rfaas_cm_open(&adder->cm);
+  int failed = rfaas_cm_open(&adder->cm, -1, -1);
   if (!failed && !adder->results) failed = ENOMEM;
   if (!failed) failed = rfaas_cm_address(address, (uint16_t)port, &to);
   if (!failed && verbs->rdma_create_id(adder->cm.events, &adder->id, NULL, RDMA_PS_TCP) != 0) failed = errno;

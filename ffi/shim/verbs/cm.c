@@ -54,16 +54,6 @@ int rfaas_cm_reason(const struct rdma_cm_event *event) {
   return event->param.conn.private_data_len > 0 && *said <= RFAAS_NO_RESOURCES ? *said : 0;
 }
 
-int rfaas_cm_start(pthread_t *thread, void *(*run)(void *), void *argument) {
-  /* Signals are for the program's own threads. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int failed = pthread_create(thread, NULL, run, argument);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return failed;
-}
-
 void rfaas_cm_fail(rfaas_cm *cm, uint32_t failure, int32_t detail, int32_t of) {
   if (__atomic_exchange_n(&cm->failing, 1, __ATOMIC_SEQ_CST)) {
     if (failure == RFAAS_LINK_DEVICE_REMOVED) __atomic_store_n(&cm->failure, failure, __ATOMIC_RELEASE);
@@ -72,9 +62,25 @@ void rfaas_cm_fail(rfaas_cm *cm, uint32_t failure, int32_t detail, int32_t of) {
   cm->detail = detail;
   cm->of = of;
   __atomic_store_n(&cm->failure, failure, __ATOMIC_RELEASE);
+  rfaas_notify(cm->notify_fd);
 }
 
-int rfaas_cm_open(rfaas_cm *cm) {
+void rfaas_cm_heard_failure(rfaas_cm *cm, const struct rdma_cm_event *event) {
+  switch (event->event) {
+    case RDMA_CM_EVENT_ADDR_ERROR: rfaas_cm_fail(cm, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_ADDRESS); break;
+    case RDMA_CM_EVENT_ROUTE_ERROR: rfaas_cm_fail(cm, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_ROUTE); break;
+    case RDMA_CM_EVENT_UNREACHABLE:
+    case RDMA_CM_EVENT_CONNECT_ERROR: rfaas_cm_fail(cm, RFAAS_LINK_SETUP, -event->status, RFAAS_STAGE_CONNECT); break;
+    case RDMA_CM_EVENT_REJECTED: rfaas_cm_fail(cm, RFAAS_LINK_REJECTED, rfaas_cm_reason(event), event->status); break;
+    case RDMA_CM_EVENT_DISCONNECTED: rfaas_cm_fail(cm, RFAAS_LINK_DISCONNECTED, 0, 0); break;
+    case RDMA_CM_EVENT_DEVICE_REMOVAL: rfaas_cm_fail(cm, RFAAS_LINK_DEVICE_REMOVED, 0, 0); break;
+    default: break;
+  }
+}
+
+int rfaas_cm_open(rfaas_cm *cm, int32_t notify_fd, int watched_fd) {
+  cm->notify_fd = notify_fd;
+  cm->watched_fd = watched_fd;
   cm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cm->wake_fd < 0 || !(cm->events = rfaas_verbs()->rdma_create_event_channel())) return errno;
   return fcntl(cm->events->fd, F_SETFL, fcntl(cm->events->fd, F_GETFL) | O_NONBLOCK) == 0 ? 0 : errno;
@@ -98,12 +104,16 @@ static void hear(rfaas_cm *cm) {
 
 static void *listen_to(void *argument) {
   rfaas_cm *cm = argument;
+  if (cm->begun) cm->begun(cm);
   while (!__atomic_load_n(&cm->stop, __ATOMIC_ACQUIRE)) {
-    struct pollfd fds[] = {{.fd = cm->events->fd, .events = POLLIN}, {.fd = cm->wake_fd, .events = POLLIN}};
-    poll(fds, 2, wait_ms(cm));
+    struct pollfd fds[] = {{.fd = cm->events->fd, .events = POLLIN},
+                           {.fd = cm->wake_fd, .events = POLLIN},
+                           {.fd = cm->watched_fd, .events = POLLIN}};
+    poll(fds, 3, wait_ms(cm));
     uint64_t count;
     if (fds[1].revents && read(cm->wake_fd, &count, sizeof count) > 0 && cm->woken) cm->woken(cm);
     if (fds[0].revents) hear(cm);
+    if (fds[2].revents) cm->readable(cm);
     if (cm->deadline_ns && rfaas_now_ns() >= cm->deadline_ns) {
       cm->deadline_ns = 0;
       rfaas_cm_fail(cm, RFAAS_LINK_TIMED_OUT, 0, RFAAS_STAGE_CONNECT);
@@ -113,7 +123,12 @@ static void *listen_to(void *argument) {
 }
 
 int rfaas_cm_run(rfaas_cm *cm) {
-  int failed = rfaas_cm_start(&cm->thread, listen_to, cm);
+  /* Signals are for the program's own threads. */
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int failed = pthread_create(&cm->thread, NULL, listen_to, cm);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   cm->has_thread = !failed;
   return failed;
 }
@@ -144,7 +159,7 @@ static void let_go(struct ibv_context *context) {
 void rfaas_cm_close(rfaas_cm *cm) {
   if (cm->events) rfaas_verbs()->rdma_destroy_event_channel(cm->events);
   if (cm->wake_fd >= 0) close(cm->wake_fd);
-  if (cm->failure == RFAAS_LINK_DEVICE_REMOVED && cm->context) let_go(cm->context);
+  if (cm->failure == RFAAS_LINK_DEVICE_REMOVED && cm->released) let_go(cm->released);
 }
 
 void rfaas_cm_state(const rfaas_cm *cm, int32_t *out) {

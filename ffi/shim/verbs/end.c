@@ -26,7 +26,7 @@ void rfaas_verbs_fail(rfaas_verbs_end *end, uint32_t failure, int32_t detail, in
   end->detail = detail;
   end->of = of;
   __atomic_store_n(&end->failure, failure, __ATOMIC_RELEASE);
-  rfaas_link_failed(end->link);
+  rfaas_verbs_changed(end->link);
 }
 
 void rfaas_verbs_cut_off(rfaas_verbs_end *end) {

@@ -84,7 +84,8 @@ static void set_blocking(rfaas_verbs_end *end, int block) {
 RFAAS_EXPORT int32_t rfaas_verbs_floor(rfaas_link *client, rfaas_link *server, rfaas_region *region, uint32_t bytes,
                                        uint32_t warmup, uint32_t samples, int32_t client_cpu, int32_t echo_cpu,
                                        int32_t block, uint32_t gap_ns, uint32_t *ticks) {
-  rfaas_verbs_end *end = rfaas_link_end(client, 0), *other = rfaas_link_end(server, 0);
+  if (client->fabric != &rfaas_verbs_fabric || server->fabric != &rfaas_verbs_fabric) return -EINVAL;
+  rfaas_verbs_end *end = rfaas_verbs_end_of(client, 0), *other = rfaas_verbs_end_of(server, 0);
   uint64_t offset = region->arena_offset;
   if (!end || !other || bytes + 2 * RFAAS_LINE > region->arena_bytes || bytes > end->chunk_bytes - RFAAS_LINE) return -EINVAL;
   uint8_t *line = end->base + offset;

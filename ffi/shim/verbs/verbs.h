@@ -8,6 +8,8 @@
 
 #include "../core/endpoint.h"
 
+extern const rfaas_fabric rfaas_verbs_fabric;
+
 #if __has_include(<infiniband/verbs.h>) && __has_include(<rdma/rdma_cma.h>)
 #define RFAAS_WITH_VERBS 1
 #include <infiniband/verbs.h>
@@ -123,9 +125,11 @@ enum rfaas_verbs_stage {
 /* The kinds of signalled work, in the upper half of `wr_id`; the lower half counts the sends that a completion retires. */
 enum rfaas_verbs_work { RFAAS_WORK_CALL = 0, RFAAS_WORK_PROBE = 1, RFAAS_WORK_ONE_SIDED = 2 };
 
-/* One queue pair and all that the data path needs of it. The link's thread sets it up and watches it; from then on one thread
- * posts and polls. */
-struct rfaas_verbs_end {
+typedef struct rfaas_verbs_link rfaas_verbs_link;
+
+/* The end of a channel: one queue pair and all that the data path needs of it. The link's thread sets it up and watches it; from
+ * then on one thread posts and polls. */
+typedef struct {
   struct ibv_qp *qp;
   struct ibv_cq *receives;
   struct ibv_cq *sends;
@@ -145,6 +149,7 @@ struct rfaas_verbs_end {
   /* A request that was found and not yet accepted, valid while `found_at` is the next sequence. */
   uint64_t found_at;
   uint32_t found_slot;
+  uint32_t early; /* requests that have come before their turn */
   uint32_t probing;
   uint32_t one_sided_under_way; /* messages of one-sided operations that have not completed */
   uint32_t unacknowledged; /* completion events */
@@ -153,7 +158,7 @@ struct rfaas_verbs_end {
   uint64_t clock_known_at_ns;
   struct ibv_comp_channel *channel;
   struct rdma_cm_id *id;
-  rfaas_link *link;
+  rfaas_verbs_link *link;
   int32_t wake_fd;
   int32_t notify_fd;
   uint32_t index;
@@ -164,7 +169,7 @@ struct rfaas_verbs_end {
   int32_t detail;
   int32_t of;
   struct ibv_recv_wr lot[RFAAS_RECEIVE_LOT];
-};
+} rfaas_verbs_end;
 
 /* The longest message that a port takes. */
 uint32_t rfaas_verbs_longest_message(struct ibv_context *context, uint8_t port);
@@ -195,9 +200,14 @@ void rfaas_verbs_arm(rfaas_verbs_end *end);
 /* Blocks until the channel or `wake_fd` is readable. Returns whether the time ran out. */
 int rfaas_verbs_sleep(rfaas_verbs_end *end, uint64_t ns);
 /* As arm, and the link's thread writes to `notify_fd` when it is. */
-void rfaas_link_ring(rfaas_verbs_end *end);
-/* Tells whoever watches the link. */
-void rfaas_link_failed(rfaas_link *link);
+void rfaas_verbs_ring(rfaas_verbs_end *end);
+/* Tells the program that the link's state has changed. */
+void rfaas_verbs_changed(rfaas_verbs_link *link);
+/* The link's end for one channel, or NULL. */
+rfaas_verbs_end *rfaas_verbs_end_of(rfaas_link *link, uint32_t channel);
+
+extern const rfaas_client_ops rfaas_verbs_client_ops;
+extern const rfaas_worker_ops rfaas_verbs_worker_ops;
 
 /* ---- connecting ---- */
 
@@ -224,9 +234,6 @@ void rfaas_cm_set_timers(struct rdma_cm_id *id);
 void rfaas_cm_reject(struct rdma_cm_id *id, uint8_t reason);
 /* The reason that our peer rejected us for, 0 for none of ours. */
 int rfaas_cm_reason(const struct rdma_cm_event *event);
-/* Starts a thread that gets no signals. Returns 0 or a positive errno. */
-int rfaas_cm_start(pthread_t *thread, void *(*run)(void *), void *argument);
-
 /* A thread that hears an event channel: sets connections up, watches them, and takes them down. */
 typedef struct rfaas_cm rfaas_cm;
 struct rfaas_cm {
@@ -234,9 +241,11 @@ struct rfaas_cm {
   pthread_t thread;
   int has_thread;
   int wake_fd;
+  int32_t notify_fd; /* gets a byte when it fails */
+  int watched_fd; /* another descriptor to wait for */
   uint32_t stop;
   uint64_t deadline_ns; /* of the set-up, 0 for none */
-  struct ibv_context *context; /* of the device, once it is known */
+  struct ibv_context *released; /* of the device, if it is to be let go once it is removed */
   /* First failure wins, but for the removal of the device; `failure` is stored last. */
   uint32_t failing;
   uint32_t failure; /* enum rfaas_verbs_failure */
@@ -244,13 +253,19 @@ struct rfaas_cm {
   int32_t of;
   /* Returns whether the event's id is to be destroyed, once the event is acknowledged. */
   int (*heard)(rfaas_cm *, const struct rdma_cm_event *);
-  /* Between events, when it was woken; may be NULL. */
+  /* On the thread, before everything else; may be NULL, as those that follow. */
+  void (*begun)(rfaas_cm *);
+  /* Between events, when it was woken. */
   void (*woken)(rfaas_cm *);
+  /* Between events, when `watched_fd` is readable. */
+  void (*readable)(rfaas_cm *);
 };
 
 void rfaas_cm_fail(rfaas_cm *cm, uint32_t failure, int32_t detail, int32_t of);
-/* Returns 0 or a positive errno. */
-int rfaas_cm_open(rfaas_cm *cm);
+/* Takes an event that tells that the set-up has failed, or the connection is gone. */
+void rfaas_cm_heard_failure(rfaas_cm *cm, const struct rdma_cm_event *event);
+/* Either descriptor may be -1. Returns 0 or a positive errno. */
+int rfaas_cm_open(rfaas_cm *cm, int32_t notify_fd, int watched_fd);
 /* Starts the thread. Returns 0 or a positive errno. */
 int rfaas_cm_run(rfaas_cm *cm);
 void rfaas_cm_wake(rfaas_cm *cm);

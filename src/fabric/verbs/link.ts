@@ -43,7 +43,7 @@ export class FabricLink {
     options: LinkOptions = {},
   ): Promise<FabricLink> {
     return FabricLink.#begin(region, `${to.address}:${to.port}`, (notifyFd) =>
-      Link.connect(region, to, notifyFd, options.inlineMax ?? DEFAULT_INLINE_BYTES),
+      Link.connect("verbs", region, to, notifyFd, options.inlineMax ?? DEFAULT_INLINE_BYTES),
     );
   }
 
@@ -54,7 +54,7 @@ export class FabricLink {
     options: LinkOptions = {},
   ): Promise<FabricLink> {
     return FabricLink.#begin(region, at.address, (notifyFd) =>
-      Link.listen(region, at, notifyFd, options.inlineMax ?? DEFAULT_INLINE_BYTES),
+      Link.listen("verbs", region, at, notifyFd, options.inlineMax ?? DEFAULT_INLINE_BYTES),
     );
   }
 

@@ -1,0 +1,48 @@
+/* The connections of a lease, whatever fabric makes them. */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "fabric.h"
+
+/* Begins to connect every channel to the node's `address` (a number, not a name) and `port`; `source` ("" for any) chooses the
+ * device on this side. `notify_fd` gets a byte when `rfaas_link_state` has changed. Returns the handle, -ENOSYS where the fabric
+ * cannot be had, -ENOMEM without memory; any other failure is told by the state. */
+RFAAS_EXPORT double rfaas_link_connect(const char *fabric_name, rfaas_region *region, const char *source, const char *address,
+                                       uint32_t port, const uint8_t *nonce, int32_t notify_fd, uint32_t inline_bytes) {
+  const rfaas_fabric *fabric = rfaas_fabric_named(fabric_name);
+  if (!fabric || !fabric->link) return -ENOSYS;
+  rfaas_link_options options = {.address = address,
+                                .source = source,
+                                .port = (uint16_t)port,
+                                .nonce = nonce,
+                                .notify_fd = notify_fd,
+                                .inline_bytes = inline_bytes};
+  rfaas_link *link = fabric->link->connect(region, &options);
+  return link ? (double)(uintptr_t)link : -ENOMEM;
+}
+
+/* Begins to listen on the device that has `address`, at a port of the system's choice, for the client that knows `nonce`. Otherwise
+ * as `rfaas_link_connect`. Workers may be opened at once. */
+RFAAS_EXPORT double rfaas_link_listen(const char *fabric_name, rfaas_region *region, const char *address, const uint8_t *nonce,
+                                      int32_t notify_fd, uint32_t inline_bytes) {
+  const rfaas_fabric *fabric = rfaas_fabric_named(fabric_name);
+  if (!fabric || !fabric->link) return -ENOSYS;
+  rfaas_link_options options = {
+      .address = address, .source = "", .nonce = nonce, .notify_fd = notify_fd, .inline_bytes = inline_bytes};
+  rfaas_link *link = fabric->link->listen(region, &options);
+  return link ? (double)(uintptr_t)link : -ENOMEM;
+}
+
+RFAAS_EXPORT uint32_t rfaas_link_port(rfaas_link *link) { return link->fabric->link->port(link); }
+
+/* Whether the link is listening or connected, and what became of it, or of one channel's end. Writes ready, failure, detail, of,
+ * inline bytes. */
+RFAAS_EXPORT void rfaas_link_state(rfaas_link *link, int32_t channel, int32_t *out) {
+  rfaas_link_status state = {0};
+  link->fabric->link->state(link, channel, &state);
+  memcpy(out, &state, sizeof state);
+}
+
+/* Disconnects and gives everything back. No endpoint may be in use, and the region must still be mapped. */
+RFAAS_EXPORT void rfaas_link_close(rfaas_link *link) { link->fabric->link->close(link); }
