@@ -41,8 +41,8 @@ push   brings a module or a .rfaas file to a node, and prints its hash
 ls     lists the packages that a node has
 rm     removes one from a node, by its hash or the first digits of it
 
-A package is what a node loads functions from. rfaas invoke and the library make and send packages by themselves; a .rfaas file is
-for handing functions on without their sources and node_modules. The same sources in the same place make the same package, and its
+A package is what a node loads functions from. rfaas invoke and the library make and send packages by themselves; a .rfaas file, a
+tar, is for handing functions on without their sources and node_modules. The same sources in the same place make the same package, and its
 hash is its name everywhere: rfaas invoke package:HASH#function calls it on a node that has it.`,
   options: [
     { flag: "-o, --output <file>", description: "for build: where to write (default: FILE.rfaas)" },

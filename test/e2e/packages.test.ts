@@ -459,11 +459,12 @@ describe("rfaas package", () => {
     const bytes = await Bun.file(archive).bytes();
     const half = bytes.subarray(0, bytes.length - 9);
     const changed = bytes.slice();
-    changed[changed.length - 20]! ^= 1;
+    changed[Buffer.from(bytes).lastIndexOf("say")]! ^= 1;
     for (const [content, says] of [
       [half, "not written to its end"],
       [new TextEncoder().encode("PK"), "no package of this version"],
       [changed, "do not have the hash"],
+      [new TextEncoder().encode("rfaas package 1\n"), "make it again with: rfaas package build"],
     ] as const) {
       writeFileSync(archive, content);
       const { exitCode, stderr } = await rfaas(["invoke", archive], {
