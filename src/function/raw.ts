@@ -1,9 +1,6 @@
 /** Functions on memory. */
 import type { FunctionContext } from "./context.ts";
 
-/** Modules that come with rfaas are named, not found: `rfaas:echo`. */
-export const BUILT_IN = "rfaas:";
-
 /**
  * A function that works on memory: reads `input`, writes `output`, returns how many bytes it wrote.
  *

@@ -2,11 +2,6 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { ElfError, type SharedLibrary, readSharedLibrary } from "./elf.ts";
 
-/** Whether a module is a native library: `lib.so`, `lib.so.2`. */
-export function isLibraryPath(path: string): boolean {
-  return /\.so(\.\d+)*$/.test(path);
-}
-
 /** What is said of a library without functions. */
 export function withoutFunctions(name: string): string {
   return `${name} exports no function; give the functions external linkage and default visibility (in C++ extern "C", in Rust #[no_mangle] pub extern "C", in Fortran bind(C))`;

@@ -3,8 +3,8 @@ import { realpathSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ModuleLoadError, UsageError } from "../base/errors.ts";
 import { requireDescriptors } from "../base/shortage.ts";
-import { isLibraryPath } from "../library/library-file.ts";
-import { type NeededLibrary, neededLibraries } from "../library/library-search.ts";
+import type { BinaryFormat } from "../library/format.ts";
+import { formatOf } from "../library/formats.ts";
 import { findAssets } from "./contents/assets.ts";
 import { type Absent, type Bundle, safeName, settingsOf } from "./bundle/bundle.ts";
 import { bundleFreshly } from "./bundle/fresh-bundle.ts";
@@ -54,10 +54,10 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
   requireDescriptors(COMPILER_DESCRIPTORS, `${path} cannot be packed`);
   const { include = [], external = [] } = options;
   const name = basename(path);
-  const { entry, files, inputs, origins, absent } =
-    isLibraryPath(path) || path.endsWith(".wasm")
-      ? unbundled(path)
-      : await bundleFreshly(path, external);
+  const format = formatOf(path);
+  const { entry, files, inputs, origins, absent } = format
+    ? unbundled(path, format)
+    : await bundleFreshly(path, external);
   // They are named from the module's folder, which need not be the package's.
   const assets = findAssets(dirname(path), include).map((asset) => ({
     ...asset,
@@ -88,14 +88,14 @@ function isSame(bundled: Content | undefined, asset: Content): boolean {
   );
 }
 
-function unbundled(path: string): Bundle {
+function unbundled(path: string, format: BinaryFormat): Bundle {
   const entry = safeName(basename(path));
   const files = new Map<string, PackedFile>();
   files.set(entry, { path: entry, content: { path }, executable: true });
-  for (const library of isLibraryPath(path) ? ownLibraries(path) : []) {
+  for (const companion of format.companions(path)) {
     // Wherever it lies here: the node opens it by its place in the package.
-    const at = basename(library);
-    if (!files.has(at)) files.set(at, { path: at, content: { path: library }, executable: true });
+    const at = basename(companion);
+    if (!files.has(at)) files.set(at, { path: at, content: { path: companion }, executable: true });
   }
   const inputs = [...files.values()].flatMap(({ content }) =>
     "path" in content ? [content.path] : [],
@@ -133,24 +133,6 @@ function warningsOf(
       : `${module} names ${name}, which is not in the package; bring it along by --include ${JSON.stringify(name)}`;
   });
   return [...new Set(warnings)];
-}
-
-/** Paths of the libraries that a library needs, and that the system does not have. */
-function ownLibraries(path: string): string[] {
-  const paths = new Set<string>();
-  const add = (some: readonly NeededLibrary[]): void => {
-    for (const { path, needs } of some) {
-      if (paths.has(path)) continue;
-      paths.add(path);
-      add(needs);
-    }
-  };
-  try {
-    add(neededLibraries(path));
-  } catch {
-    // What is no library is refused by whoever loads it, in words.
-  }
-  return [...paths];
 }
 
 /** Remembers what it has built. */

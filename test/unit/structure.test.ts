@@ -53,7 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   library: ["base"],
   function: ["base", "codec", "schema"],
   fabric: ["ffi", "base", "control", "protocol"],
-  package: ["base", "function", "library"],
+  package: ["base", "library"],
   lease: [],
   client: [...CORE, "fabric", "package", "lease"],
   // A module of a function may use the library of the client.

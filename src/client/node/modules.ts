@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../base/errors.ts";
-import { BUILT_IN } from "../../function/raw.ts";
+import { BUILT_IN, formatOf } from "../../library/formats.ts";
 import { ARCHIVE_EXTENSION, readArchive } from "../../package/contents/archive.ts";
 import { PackageBuilder, type PackageOptions } from "../../package/builder.ts";
 import { PACKAGE, packageNamed } from "../../package/contents/manifest.ts";
@@ -10,7 +10,6 @@ import type { Package } from "../../package/contents/package.ts";
 import { explained } from "../../base/shortage.ts";
 import { warnOnce } from "../../base/warnings.ts";
 import { rememberOrigins } from "../failures/author-paths.ts";
-import { requireLibrary } from "./local-library.ts";
 import { show } from "../../base/show.ts";
 
 export interface ModuleSource {
@@ -64,7 +63,7 @@ async function find(module: string | URL, options: PackageOptions): Promise<Modu
     const made = await readArchive(path);
     return { module: `${PACKAGE}${made.hash}`, name: path, package: made };
   }
-  requireLibrary(path);
+  formatOf(path)?.inspect(path);
   const { package: made, origins, warnings } = await builder.build(path, options);
   for (const warning of warnings) warnOnce(warning);
   rememberOrigins(made.hash, origins);

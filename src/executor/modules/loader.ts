@@ -1,10 +1,18 @@
 /** Loads a function module in a worker thread. */
 import { statSync } from "node:fs";
-import { isLibraryPath } from "../../library/library-file.ts";
-import { BUILT_IN } from "../../function/raw.ts";
+import { BUILT_IN, type FormatName, formatOf } from "../../library/formats.ts";
 import { toLoadErrorRecord } from "../results/error-record.ts";
 import { LoadFailure, type LoadedModule, functionsOf } from "./loaded-module.ts";
 import { enterPackage } from "../results/package-paths.ts";
+
+/** Throws {@link LoadFailure}. */
+type Loader = (path: string, name: string) => LoadedModule | Promise<LoadedModule>;
+
+/** What loads a module of each binary format; itself loaded when one comes. */
+const LOADERS: Readonly<Record<FormatName, () => Promise<Loader>>> = {
+  native: async () => (await import("./native-loader.ts")).loadNative,
+  wasm: async () => (await import("./wasm-loader.ts")).loadWasm,
+};
 
 /** The functions of the benchmarks, so that the executable can measure any node from an empty directory. */
 const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
@@ -20,8 +28,8 @@ export async function loadModule(path: string, name: string = path): Promise<Loa
       : `the file of ${name} is gone from the node's cache; take a new lease`;
     throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
   }
-  if (isLibraryPath(path)) return (await import("./native-loader.ts")).loadNative(path, name);
-  if (path.endsWith(".wasm")) return await (await import("./wasm-loader.ts")).loadWasm(path, name);
+  const format = builtIn ? undefined : formatOf(path);
+  if (format) return await (await LOADERS[format.name]())(path, name);
   if (!builtIn && /[?\\]/.test(path)) {
     const message = `the runtime cannot import a path with ? or \\ in it: ${path}; choose another --cache for the node`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });

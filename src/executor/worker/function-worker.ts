@@ -3,7 +3,8 @@
  * has and no `node_modules`. It is loaded when a module asks for it.
  */
 import { plugin } from "bun";
-import { PROVIDED_NAMES, loadProvided } from "../../function/provided.ts";
+import { PROVIDED_NAMES } from "../../package/bundle/provided-names.ts";
+import { loadProvided } from "../modules/provided.ts";
 
 plugin({
   name: "modules of the worker's own",

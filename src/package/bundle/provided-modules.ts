@@ -1,5 +1,5 @@
 /** Imports that a package leaves to modules which workers have of their own. */
-import { TYPEBOX_LINE, isTypeBox, providedName } from "../../function/provided.ts";
+import { TYPEBOX_LINE, isTypeBox, providedName } from "./provided-names.ts";
 import { Installation, packageOfImport } from "./installed.ts";
 
 /**

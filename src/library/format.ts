@@ -1,0 +1,14 @@
+/** A format of modules that are binaries: how they are told by name, and what a client does before a node loads one. */
+export interface BinaryFormat {
+  /** Whether a module with this path is of the format. */
+  isNamed(path: string): boolean;
+  /** Paths of the files that the module at `path` needs and that nodes do not have: they go into its package, beside it. */
+  companions(path: string): string[];
+  /**
+   * Looks into the module before a lease is asked for, without running anything of it. A file that cannot be read here is the node's
+   * matter.
+   *
+   * @throws {ModuleLoadError} no node could load it
+   */
+  inspect(path: string): void;
+}
