@@ -21,7 +21,7 @@ import {
 } from "./cluster/open.ts";
 import { AllocateOptions, DEFAULT_MEMORY_BYTES, WaitOptions } from "./options/allocate-options.ts";
 import { type ClusterOptions, InvokerOptions } from "./options/connect-options.ts";
-import { readOptions } from "./options/read.ts";
+import { readOptions } from "../options/read.ts";
 import { releaseAll } from "./lease/release-all.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, LinkedSignal, throwIfAborted } from "../base/waiting.ts";
 

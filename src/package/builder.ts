@@ -11,13 +11,7 @@ import { bundleFreshly } from "./bundle/fresh-bundle.ts";
 import type { Origin } from "./bundle/layout.ts";
 import { type Content, type Package, type PackedFile, pack } from "./contents/package.ts";
 import { changedAfter, stampOf } from "./bundle/stamp.ts";
-
-export interface PackageOptions {
-  /** Files that the package has beside its code, from the module's folder: paths, folders or globs. */
-  include?: readonly string[];
-  /** npm packages that are not bundled but brought along; those with native code are found without being named. */
-  external?: readonly string[];
-}
+import type { PackageOptions } from "./options.ts";
 
 export interface Built {
   package: Package;

@@ -10,7 +10,7 @@ import {
   type TypedNameOf,
   openFunction,
 } from "../client/functions/typed-function.ts";
-import { readOptions } from "../client/options/read.ts";
+import { readOptions } from "../options/read.ts";
 import { show } from "../base/show.ts";
 import type { LoadedModule } from "../executor/modules/loaded-module.ts";
 import { functionsOf } from "../executor/modules/loaded-module.ts";

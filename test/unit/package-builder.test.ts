@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { ModuleLoadError } from "../../src/base/errors.ts";
-import { PackageBuilder, type PackageOptions, buildPackage } from "../../src/package/builder.ts";
+import { PackageBuilder, buildPackage } from "../../src/package/builder.ts";
+import type { PackageOptions } from "../../src/package/options.ts";
 import { until } from "../support/until.ts";
 import { Scratch } from "../support/scratch.ts";
 

@@ -18,7 +18,7 @@ import {
   DEFAULT_GATHER_TIMEOUT_MS,
   DEFAULT_LOAD_TIMEOUT_MS,
 } from "../options/allocate-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import { releaseAll } from "../lease/release-all.ts";
 import { Turns } from "./turns.ts";
 

@@ -12,7 +12,7 @@ import {
 } from "../events/lease-event.ts";
 import { type MapMethod, mapMethod } from "../map/map.ts";
 import { type BroadcastOptions, FunctionOptions } from "../options/call-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import { releaseAll } from "../lease/release-all.ts";
 import type { CallableOf, FunctionOf, TypedNameOf } from "../functions/typed-function.ts";
 

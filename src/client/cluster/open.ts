@@ -9,7 +9,7 @@ import {
   ListedClusterOptions,
   ManagedClusterOptions,
 } from "../options/connect-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, type Patience, throwIfAborted } from "../../base/waiting.ts";
 
 /** Whether options ask for a cluster: a key without a value does not. */

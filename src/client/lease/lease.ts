@@ -24,7 +24,7 @@ import {
   type InvokeOptions,
   type SubmitOptions,
 } from "../options/call-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import type { FabricName, Granted, ProgressReport } from "../../protocol/messages.ts";
 import type { NodeConnection } from "../node/connection.ts";
 import type { Usage } from "../../protocol/usage.ts";

@@ -3,7 +3,7 @@ import type { Call } from "../calls/call.ts";
 import type { TypedArray } from "../memory/lease-memory.ts";
 import { requireInput } from "./shape.ts";
 import { BroadcastOptions } from "../options/call-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import type { Submission } from "../calls/submission.ts";
 
 /** What one worker made of a broadcast. */

@@ -7,7 +7,7 @@ import {
   type CodecMapOptions,
   RawMapOptions,
 } from "../options/call-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import type { LeaseParts } from "../calls/submission.ts";
 
 /** Calls a function once per value: which values go with which options. `Inputs` are what raw functions may be given. */

@@ -3,7 +3,7 @@ import { ofInput } from "./failure.ts";
 import { type Settled, type Source, termsOf } from "./options.ts";
 import { MapSource } from "./source.ts";
 import { MapOptions, type SubmitOptions, ValueBroadcastOptions } from "../options/call-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 
 /** Ways to make many calls of one function. */

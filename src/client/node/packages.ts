@@ -5,7 +5,7 @@ import type { StoredPackage } from "../../protocol/package-messages.ts";
 import { findModule } from "./modules.ts";
 import type { NodeConnection } from "./connection.ts";
 import { PushOptions, WaitOptions } from "../options/allocate-options.ts";
-import { readOptions } from "../options/read.ts";
+import { readOptions } from "../../options/read.ts";
 import { show } from "../../base/show.ts";
 import { untilAborted, throwIfAborted } from "../../base/waiting.ts";
 

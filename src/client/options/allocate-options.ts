@@ -11,10 +11,10 @@ import {
   milliseconds,
   signalField,
   size,
-  texts,
   truth,
   whole,
-} from "./fields.ts";
+} from "../../options/fields.ts";
+import { PackageOptions } from "../../package/options.ts";
 
 export const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
 export const DEFAULT_SLOTS = 64;
@@ -27,24 +27,7 @@ const MAX_SPIN_NS = 1_000_000_000;
 const MAX_CLUSTER_WORKERS = 65_536;
 const MAX_COUNTER = 1e21;
 
-const packaging = {
-  /** Files that the package has beside its code, from the module's folder: paths, folders or globs. */
-  include: Type.Optional(
-    texts("a path, a folder or a glob", {
-      description: "files to bring along, from the module's folder",
-    }),
-  ),
-  /** npm packages that are not bundled but brought along; those with native code are found without being named. */
-  external: Type.Optional(
-    texts("the name of an npm package", {
-      description: "npm packages to bring along unbundled",
-    }),
-  ),
-};
-
-/** How a module becomes a package. */
-export const PackageOptions = Type.Object(packaging, { title: "A package" });
-export type PackageOptions = Static<typeof PackageOptions>;
+export { PackageOptions };
 
 const uploading = {
   /** Called while a package is sent, to each of several nodes; not at all when the node has it. */
@@ -54,7 +37,7 @@ const uploading = {
 };
 
 export const PushOptions = Type.Object(
-  { ...packaging, ...uploading, ...signalField },
+  { ...PackageOptions.properties, ...uploading, ...signalField },
   { title: "Bringing a package to a node" },
 );
 export type PushOptions = Static<typeof PushOptions>;
@@ -96,8 +79,10 @@ const leasing = {
    */
   coresPerWorker: Type.Optional(
     whole(1, MAX_LEASE_CORES, {
-      description: "cores of each worker, for the threads and processes that functions start",
+      description:
+        "cores of each worker, for the threads and processes that functions start; billed",
       default: 1,
+      flag: true,
     }),
   ),
   /** Registered memory, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
@@ -112,7 +97,11 @@ const leasing = {
    * through gaps that are short. Default: the node's.
    */
   polling: Type.Optional(
-    choice(Object.keys(POLLING) as Polling[], { description: "how workers wait for calls" }),
+    choice(Object.keys(POLLING) as Polling[], {
+      description: "how workers wait for calls",
+      otherwise: "the node's",
+      flag: true,
+    }),
   ),
   /** Calls in flight per worker: a power of two up to 1024. Default 64. */
   slots: Type.Optional(
@@ -143,6 +132,7 @@ const leasing = {
     milliseconds(1, MAX_TIMER_MS, {
       description: "how long the module may take to load",
       default: DEFAULT_LOAD_TIMEOUT_MS,
+      flag: true,
     }),
   ),
   /**
@@ -157,7 +147,7 @@ const leasing = {
   ),
   /** Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. */
   budget: Type.Optional(Budget),
-  ...packaging,
+  ...PackageOptions.properties,
   ...uploading,
   /** Hears what functions write with `ctx.log`, from the module's `init` on. */
   onLog: Type.Optional(
@@ -170,7 +160,11 @@ export const AllocateOptions = Type.Object(
   {
     /** Worker threads. Default 1. */
     workers: Type.Optional(
-      whole(1, LAYOUT.maxWorkers, { description: "worker threads", default: 1 }),
+      whole(1, LAYOUT.maxWorkers, {
+        description: "worker threads, over which calls are spread",
+        default: 1,
+        flag: true,
+      }),
     ),
     ...leasing,
   },
@@ -197,6 +191,7 @@ export const ClusterAllocateOptions = Type.Object(
     nodes: Type.Optional(
       Type.Union([whole(1, MAX_TIMER_MS, { description: "" }), Type.Literal(Infinity)], {
         description: "the most nodes to use",
+        otherwise: "any number",
         errorMessage: "must be a whole number from 1",
       }),
     ),
@@ -221,6 +216,7 @@ export const RenewOptions = Type.Object(
     ttlMs: Type.Optional(
       milliseconds(MIN_TTL_MS, MAX_TTL_MS, {
         description: "how long the lease lasts from now on",
+        otherwise: "as long as it was taken for",
       }),
     ),
     ...signalField,

@@ -2,8 +2,16 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../../ffi/layout.ts";
 import type { AnyDefinition } from "../../function/define-function.ts";
-import { MAX_TIMER_MS, abortSignal, bytes, callback, limit, truth, whole } from "./fields.ts";
-import { quickCheck } from "./read.ts";
+import {
+  MAX_TIMER_MS,
+  abortSignal,
+  bytes,
+  callback,
+  limit,
+  truth,
+  whole,
+} from "../../options/fields.ts";
+import { quickCheck } from "../../options/quick-check.ts";
 
 export const MAX_RETRIES = 1000;
 /** Of one call; a lease has no more memory. */
@@ -23,7 +31,13 @@ export interface CallProgress {
 
 const timing = {
   /** Milliseconds after which the call ends with {@link DeadlineExceeded}. */
-  deadlineMs: Type.Optional(limit({ description: "after how long the call ends" })),
+  deadlineMs: Type.Optional(
+    limit({
+      description: "how long a call may take, with all its attempts",
+      otherwise: "no limit",
+      flag: true,
+    }),
+  ),
   /**
    * How long the call is known to take, if it is. One that cannot end before its deadline, or before the lease does, is refused at
    * once. Where it is not said, a deadline stands for it on a lease that is being revoked; without either nothing can be known.
@@ -42,7 +56,10 @@ const timing = {
 const placing = {
   /** Which worker to use; default: the least loaded. */
   worker: Type.Optional(
-    whole(0, LAYOUT.maxWorkers - 1, { description: "which of the lease's workers to use" }),
+    whole(0, LAYOUT.maxWorkers - 1, {
+      description: "which of the lease's workers to use",
+      otherwise: "the least loaded",
+    }),
   ),
 };
 
@@ -53,7 +70,11 @@ const repeating = {
    * A deadline covers all attempts. Default 0.
    */
   retries: Type.Optional(
-    whole(0, MAX_RETRIES, { description: "how often a failed call is made again", default: 0 }),
+    whole(0, MAX_RETRIES, {
+      description: "how often a failed call is made again",
+      default: 0,
+      flag: true,
+    }),
   ),
 };
 
@@ -80,7 +101,7 @@ const submitting = {
   ...ending,
   /** Fill in {@link Call.timings}. */
   timings: Type.Optional(
-    truth({ description: "tell where the time of the call went", default: false }),
+    truth({ description: "tell where the time of the call went", default: false, flag: true }),
   ),
   ...repeating,
   ...reporting,
@@ -90,7 +111,8 @@ export const SubmitOptions = Type.Object(submitting, { title: "A call in flight"
 export type SubmitOptions = Static<typeof SubmitOptions>;
 export const checkSubmitOptions = quickCheck("the call", SubmitOptions);
 
-const room = (description: string) => bytes(0, MAX_OUTPUT_BYTES, { description });
+const room = (description: string, otherwise?: string) =>
+  bytes(0, MAX_OUTPUT_BYTES, { description, ...(otherwise === undefined ? {} : { otherwise }) });
 
 const mapping = {
   ...timing,
@@ -98,7 +120,10 @@ const mapping = {
   ...ending,
   /** Calls in flight on all workers together. Default: 64 per worker, or its slots. Fewer where the lease's memory holds no more. */
   concurrency: Type.Optional(
-    whole(1, MAX_CONCURRENCY, { description: "calls in flight on all workers together" }),
+    whole(1, MAX_CONCURRENCY, {
+      description: "calls in flight on all workers together",
+      otherwise: "64 a worker, or its slots",
+    }),
   ),
   /** Whether results come in the order of the inputs, else as they finish. Default true. */
   ordered: Type.Optional(truth({ description: "results in the order of inputs", default: true })),
@@ -113,7 +138,9 @@ export const RawMapOptions = Type.Object(
   {
     ...mapping,
     /** Inputs that are copied: room for one result. Default: as much as its input has. */
-    outputBytes: Type.Optional(room("room for the result of an input that is copied")),
+    outputBytes: Type.Optional(
+      room("room for the result of an input that is copied", "as much as its input has"),
+    ),
   },
   { title: "Many calls on buffers" },
 );
@@ -155,7 +182,9 @@ export const BroadcastOptions = Type.Object(
     ...timing,
     ...ending,
     /** Room for the result of one worker. Default: as much as the input has. */
-    outputBytes: Type.Optional(room("room for the result of one worker")),
+    outputBytes: Type.Optional(
+      room("room for the result of one worker", "as much as the input has"),
+    ),
   },
   { title: "One call on each worker" },
 );

@@ -1,37 +1,59 @@
 /** What a program can ask of `invoker`: of one node, or of a cluster. */
-import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../../base/waiting.ts";
 import {
   MAX_TIMER_MS,
+  address,
+  bytes,
   choice,
   milliseconds,
+  perhaps,
   signalField,
   size,
+  tcpAddress,
   text,
   texts,
   whole,
-} from "./fields.ts";
+} from "../../options/fields.ts";
 
+const MAX_NODE_CORES = 1024;
 const MAX_MEMORY_BYTES = 2 ** 50;
-
-/** Whoever passes on what may not have been given need not leave it out. */
-const perhaps = <Schema extends TSchema>(schema: Schema) =>
-  Type.Optional(Type.Unsafe<Static<Schema> | undefined>(schema));
 
 /** Which RDMA device to use on this side, and how. */
 export const VerbsOptions = Type.Object(
   {
     /** Such as `"mlx5_0"`. Default: the first with an active port. */
     device: perhaps(
-      text("the name of an RDMA device, such as mlx5_0", { description: "RDMA device" }),
+      text("the name of an RDMA device, such as mlx5_0", {
+        description: "RDMA device",
+        otherwise: "the first with an active port",
+        flag: true,
+        placeholder: "name",
+      }),
     ),
     /** Its port. Default: the first that is active. */
-    ibPort: perhaps(whole(1, 255, { description: "its port" })),
+    ibPort: perhaps(
+      whole(1, 255, {
+        description: "its port",
+        otherwise: "the first that is active",
+        flag: true,
+      }),
+    ),
     /** Its GID. Default: the best, IPv4 first. */
-    gidIndex: perhaps(whole(0, 65_535, { description: "its GID" })),
+    gidIndex: perhaps(
+      whole(0, 65_535, {
+        description: "its GID",
+        otherwise: "the best, IPv4 first",
+        flag: true,
+      }),
+    ),
     /** Payloads up to so many bytes travel inside the work request. Default 256, or what the device can. */
     inlineMax: perhaps(
-      whole(0, 4096, { description: "bytes that travel inside the work request" }),
+      bytes(0, 4096, {
+        description: "payloads that travel inside the work request",
+        otherwise: "256, or what the device can",
+        flag: true,
+      }),
     ),
   },
   { title: "RDMA", errorMessage: 'must be an object such as { device: "mlx5_0" }' },
@@ -42,12 +64,17 @@ export type VerbsOptions = Static<typeof VerbsOptions>;
 const connecting = {
   /** What moves the bytes of calls. Default: `"shm"` on the node's machine, else `"verbs"`. */
   fabric: Type.Optional(
-    choice(["shm", "verbs"], { description: "what moves the bytes of calls: shm or verbs" }),
+    choice(["shm", "verbs"], {
+      description: "what moves the bytes of calls",
+      otherwise: "shm on one machine, else verbs",
+      flag: true,
+    }),
   ),
   /** A token of the manager or the node's owner, where one is asked for. Default: `$RFAAS_TOKEN`. */
   token: Type.Optional(
     text("a token, as rfaas token create prints it", {
       description: "who asks, where the node or its manager wants to know",
+      variable: "RFAAS_TOKEN",
     }),
   ),
   /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
@@ -66,13 +93,25 @@ export const InvokerOptions = Type.Object(
   {
     /** A node's socket path or `HOST:PORT`. Default: `$RFAAS_NODE`, else a private node on this machine. */
     node: Type.Optional(
-      text("a socket path or HOST:PORT", { description: "the node's socket path or HOST:PORT" }),
+      address({
+        description: "the node's socket path or HOST:PORT",
+        variable: "RFAAS_NODE",
+        otherwise: "a private one",
+      }),
     ),
     /** Private node: cores to lease. Default: what the affinity mask and the cgroup of this process leave. */
-    cores: Type.Optional(whole(1, 1024, { description: "cores to lease of a private node" })),
+    cores: Type.Optional(
+      whole(1, MAX_NODE_CORES, {
+        description: "cores to lease of a private node",
+        otherwise: "what affinity mask and cgroup leave",
+      }),
+    ),
     /** Private node: memory to lease, such as `"2GiB"`. Default: half of what machine and cgroup leave. */
     memory: Type.Optional(
-      size(MAX_MEMORY_BYTES, "1 PiB", { description: "memory to lease of a private node" }),
+      size(MAX_MEMORY_BYTES, "1 PiB", {
+        description: "memory to lease of a private node",
+        otherwise: "half of what the machine and its cgroup leave",
+      }),
     ),
     /** Private node: host processes kept ready. Default 1. */
     prewarm: Type.Optional(
@@ -87,7 +126,7 @@ export type InvokerOptions = Static<typeof InvokerOptions>;
 export const ManagedClusterOptions = Type.Object(
   {
     /** `HOST:PORT` of the manager, which knows the nodes. */
-    manager: text("HOST:PORT of a manager", { description: "HOST:PORT of the manager" }),
+    manager: tcpAddress("HOST:PORT of a manager", { description: "HOST:PORT of the manager" }),
     ...connecting,
   },
   { title: "A cluster with a manager" },

@@ -1,6 +1,6 @@
 /** The options that say what is in a package, and the line that shows how its upload goes. */
 import { Type } from "@sinclair/typebox";
-import type { PackageOptions } from "../../package/builder.ts";
+import type { PackageOptions } from "../../package/options.ts";
 import type { UploadProgress } from "../../client/events/upload-progress.ts";
 import { formatBytes } from "../../base/units.ts";
 import { listOf, texts } from "./options.ts";

@@ -1,7 +1,8 @@
 /** `rfaas serve --watch`: builds a module again whenever something that went into it changes. */
 import { type FSWatcher, watch } from "node:fs";
 import { dirname } from "node:path";
-import { type Built, type PackageOptions, buildPackage } from "../../package/builder.ts";
+import { type Built, buildPackage } from "../../package/builder.ts";
+import type { PackageOptions } from "../../package/options.ts";
 import { changedAfter, stampOf } from "../../package/bundle/stamp.ts";
 import { type Package, piecesOf } from "../../package/contents/package.ts";
 import type { PackageStore } from "./store.ts";

@@ -1,11 +1,10 @@
 /** Options at the door: each property is read once, checked by the object's schema, and what is wrong is told by its path. */
 import { Kind, type Static, type TObject, type TSchema } from "@sinclair/typebox";
-import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { Value, type ValueError } from "@sinclair/typebox/value";
-import { UsageError } from "../../base/errors.ts";
-import { parseDuration } from "../../base/units.ts";
-import { nearest } from "../../base/near-names.ts";
-import { show } from "../../base/show.ts";
+import { UsageError } from "../base/errors.ts";
+import { parseDuration } from "../base/units.ts";
+import { nearest } from "../base/near-names.ts";
+import { show } from "../base/show.ts";
 
 /**
  * Reads the options of `what`: a copy without properties that are undefined, all of them known and as the schema says. Nothing
@@ -27,26 +26,6 @@ export function readOptions<Schema extends TObject>(
   const options = copied(what, schema, given, "");
   if (Value.Check(schema, options)) return options;
   throw wrongOption(what, Value.Errors(schema, options).First());
-}
-
-/**
- * A check for options of calls, which are read in place: takes some nanoseconds and allocates nothing unless something is wrong.
- * Compiled when it is first used.
- */
-export function quickCheck<Schema extends TObject>(
-  what: string,
-  schema: Schema,
-): (given: Static<Schema>) => void {
-  const known = new Set(Object.keys(schema.properties));
-  let compiled: ReturnType<typeof TypeCompiler.Compile<Schema>> | undefined;
-  const isRight = (given: object): boolean => {
-    for (const name in given) if (!known.has(name)) return false;
-    return (compiled ??= TypeCompiler.Compile(schema)).Check(given);
-  };
-  return (given) => {
-    if (typeof given !== "object" || given === null || !isRight(given))
-      readOptions(what, schema, given);
-  };
 }
 
 function copied(
