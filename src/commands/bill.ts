@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ProtocolError, UsageError } from "../base/errors.ts";
-import { Bill, billOf, toJson } from "../manager/http/routes.ts";
+import { Bill, billOf, toJson } from "../manager/ledger/bill.ts";
 import { type BillRow, Ledger } from "../manager/ledger/ledger.ts";
 import { DEFAULT_PRICES, type Prices, readPrices } from "../manager/ledger/prices.ts";
 import { defaultStateDir, ledgerPath } from "../manager/state/state.ts";

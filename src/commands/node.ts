@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ProtocolError, UsageError } from "../base/errors.ts";
-import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/routes.ts";
+import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/schemas.ts";
 import { formatBytes, parseDuration } from "../base/units.ts";
 import type { Command } from "./shared/command.ts";
 import { log } from "./shared/log.ts";

@@ -5,14 +5,11 @@ import { networkInterfaces } from "node:os";
 import { Value } from "@sinclair/typebox/value";
 import { AddressInUse, LedgerUnavailable, UsageError } from "../../src/base/errors.ts";
 import { type HttpServer, MAX_BODY_BYTES, startHttp } from "../../src/manager/http/server.ts";
-import {
-  Bill,
-  ErrorAnswer,
-  type NodeControl,
-  type NodeLedger,
-  NodeStatus,
-  OPERATIONS,
-} from "../../src/manager/http/routes.ts";
+import type { NodeControl } from "../../src/manager/http/operation.ts";
+import { OPERATIONS } from "../../src/manager/http/routes.ts";
+import { ErrorAnswer, NodeStatus } from "../../src/manager/http/schemas.ts";
+import { Bill } from "../../src/manager/ledger/bill.ts";
+import type { NodeLedger } from "../../src/manager/ledger/node-ledger.ts";
 import { NoTokens, SignedTokens } from "../../src/manager/tokens/keys.ts";
 import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { DEFAULT_PRICES } from "../../src/manager/ledger/prices.ts";

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { NodeLedger } from "../../src/manager/http/routes.ts";
+import type { NodeLedger } from "../../src/manager/ledger/node-ledger.ts";
 import { type HttpServer, startHttp } from "../../src/manager/http/server.ts";
 import { SignedTokens, TokenKeys } from "../../src/manager/tokens/keys.ts";
 import { Ledger } from "../../src/manager/ledger/ledger.ts";

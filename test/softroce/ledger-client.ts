@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import { invoker } from "../../src/index.ts";
-import type { NodeStatus } from "../../src/manager/http/routes.ts";
+import type { NodeStatus } from "../../src/manager/http/schemas.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import type { Usage } from "../../src/protocol/usage.ts";
 import { until } from "../support/until.ts";

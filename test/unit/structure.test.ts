@@ -82,7 +82,6 @@ const LONG: ReadonlySet<string> = new Set([
   "src/client/node/connection.ts",
   "src/codec/encoder.ts",
   "src/protocol/messages.ts",
-  "src/manager/http/routes.ts",
   "src/executor/agent/leased-host.ts",
   "src/package/bundle/bundle.ts",
   "bench/manager-load.ts",

@@ -10,7 +10,7 @@ import type { Socket } from "node:net";
 import { hostname } from "node:os";
 import { isOwnUserAt } from "../../control/local-peer.ts";
 import type { Scope } from "../../protocol/token.ts";
-import { HttpError, type Operation } from "./routes.ts";
+import { HttpError, type Operation } from "./operation.ts";
 import type { Admitted, TokenCheck } from "../tokens/keys.ts";
 
 /** Throws {@link HttpError} unless the request may do what it asks for. */

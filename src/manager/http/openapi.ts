@@ -1,7 +1,9 @@
 /** The manager's HTTP interface in words that programs read: OpenAPI 3.1, made from the schemas that check requests. */
 import { type TObject, type TSchema, TypeGuard } from "@sinclair/typebox";
 import { VERSION } from "../../base/version.ts";
-import { COMPONENTS, ErrorAnswer, OPERATIONS, type Operation } from "./routes.ts";
+import type { Operation } from "./operation.ts";
+import { OPERATIONS } from "./routes.ts";
+import { COMPONENTS, ErrorAnswer } from "./schemas.ts";
 
 const MEANINGS: Record<number, string> = {
   200: "done",

@@ -1,6 +1,6 @@
 /** What a request asks for, read from what came; whatever cannot be read is refused in the words of the interface. */
 import type { IncomingMessage } from "node:http";
-import { HttpError } from "./routes.ts";
+import { HttpError } from "./operation.ts";
 
 /** Longer than any body that is right. */
 export const MAX_BODY_BYTES = 64 * 1024;
@@ -131,8 +131,17 @@ async function readBytes(request: IncomingMessage): Promise<Uint8Array> {
     chunks.push(chunk);
   });
   request.on("end", resolve);
-  const broken = "the body did not come to its end; send it again";
-  request.on("error", () => reject(new HttpError(400, "RFAAS_USAGE", broken, { path: "/" })));
+  const broken = new HttpError(
+    400,
+    "RFAAS_USAGE",
+    "the body did not come to its end; send it again",
+    {
+      path: "/",
+    },
+  );
+  request.on("error", () => reject(broken));
+  request.on("close", () => reject(broken));
+  if (request.destroyed) reject(broken);
   await promise;
   return Buffer.concat(chunks);
 }

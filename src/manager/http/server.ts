@@ -5,18 +5,13 @@ import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { formatAddress, parseAddress } from "../../control/address.ts";
 import { AddressInUse, EnvironmentError, RfaasError, UsageError } from "../../base/errors.ts";
 import { admit } from "./admission.ts";
-import { decoded, readBody, readTarget } from "./request.ts";
-import {
-  type Answer,
-  HttpError,
-  type Manager,
-  OPERATIONS,
-  type Operation,
-  toJson,
-} from "./routes.ts";
+import { toJson } from "../ledger/bill.ts";
+import { DEFAULT_PRICES, type Prices } from "../ledger/prices.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
 import { openApi } from "./openapi.ts";
-import { DEFAULT_PRICES, type Prices } from "../ledger/prices.ts";
+import { type Answer, HttpError, type Manager } from "./operation.ts";
+import { readBody, readTarget } from "./request.ts";
+import { allow, find } from "./router.ts";
 
 export { MAX_BODY_BYTES } from "./request.ts";
 
@@ -168,11 +163,12 @@ class Api {
 
   async #handle(request: IncomingMessage): Promise<Answer | string> {
     const { path, query, host } = readTarget(request);
+    const { method = "" } = request;
     if (path === "/openapi.json") {
-      allow(request, ["GET", "HEAD"]);
+      allow(method, ["GET", "HEAD"]);
       return this.#openApi;
     }
-    const { operation, name } = find(request, path);
+    const { operation, name } = find(method, path);
     const viewer = await admit(request, host, this.#tokens, operation);
     const body = operation.method === "GET" ? {} : await readBody(request);
     return operation.run(this.#manager, { name, query, body, viewer });
@@ -188,41 +184,6 @@ class Api {
     const message = "the manager failed at this request; see its log";
     return errorAnswer(500, "RFAAS_INTERNAL", message);
   }
-}
-
-interface Found {
-  operation: Operation;
-  /** Of the node in the path; empty where there is none. */
-  name: string;
-}
-
-const ROUTES = OPERATIONS.map((operation) => ({
-  operation,
-  pattern: new RegExp(`^${operation.path.replace("{name}", "([^/]+)")}$`),
-}));
-
-function find(request: IncomingMessage, path: string): Found {
-  const here = ROUTES.flatMap(({ operation, pattern }) => {
-    const match = pattern.exec(path);
-    return match ? [{ operation, name: match[1] ?? "" }] : [];
-  });
-  if (here.length === 0)
-    throw new HttpError(404, "RFAAS_NOT_FOUND", "there is nothing here; see /openapi.json");
-  const methods = here.map(({ operation }) => operation.method as string);
-  allow(request, methods.includes("GET") ? [...methods, "HEAD"] : methods);
-  const method = request.method === "HEAD" ? "GET" : request.method;
-  const found = here.find(({ operation }) => operation.method === method)!;
-  return { operation: found.operation, name: decoded(found.name, "name") };
-}
-
-function allow({ method = "" }: IncomingMessage, methods: readonly string[]): void {
-  if (methods.includes(method)) return;
-  throw new HttpError(
-    405,
-    "RFAAS_METHOD",
-    `${method} is not for this path; use ${methods.join(" or ")}`,
-    { headers: { allow: methods.join(", ") } },
-  );
 }
 
 /** For the log: a query may be a secret that stands in the wrong place. */

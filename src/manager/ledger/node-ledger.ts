@@ -1,0 +1,18 @@
+/** How the manager hears what a node's leases use. */
+import { type Static, Type } from "@sinclair/typebox";
+
+/** How what a node's leases use comes to the ledger while they go on; what begins and ends always comes by message. */
+export const NodeLedger = Type.Object({
+  ledger: Type.Union([Type.Literal("verbs"), Type.Literal("messages")], {
+    description: "by remote atomics of the node, or by message",
+  }),
+  ledgerAdds: Type.Integer({
+    minimum: 0,
+    description: "how often a counter was found raised by the node, since it connected",
+  }),
+  usageMessages: Type.Integer({
+    minimum: 0,
+    description: "how many messages with bills the node has sent, since it connected",
+  }),
+});
+export type NodeLedger = Static<typeof NodeLedger>;
