@@ -1,5 +1,4 @@
-import { Type } from "@sinclair/typebox";
-import { LAYOUT } from "../../ffi/layout.ts";
+import { type Static, Type } from "@sinclair/typebox";
 import { measureBandwidth } from "../../bench/bandwidth.ts";
 import { measureCold } from "../../bench/cold.ts";
 import { floorOf } from "../../bench/floor.ts";
@@ -9,39 +8,18 @@ import { type Format, type Row, RowWriter } from "../../bench/rows.ts";
 import { measureThroughput } from "../../bench/throughput.ts";
 import { type Invoker, invoker } from "../client/invoker.ts";
 import { UsageError } from "../base/errors.ts";
-import { type FabricName, MAX_LEASE_CORES } from "../protocol/messages.ts";
-import { parseBytes } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
+import type { FabricName } from "../protocol/messages.ts";
+import { AllocateOptions } from "../client/options/allocate-options.ts";
+import { InvokerOptions } from "../client/options/connect-options.ts";
+import { bytes, choice, readAs, truth, whole, worded } from "../options/fields.ts";
+import { inherited } from "../options/flags.ts";
+import { defineCommand } from "./shared/command.ts";
+import { fabricFields, readFabric } from "./shared/fabric-options.ts";
+import { jsonField, requireOneOf } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "./shared/fabric-options.ts";
-import { addressOption, flag, polling, readOptions, size, text, whole } from "./shared/options.ts";
 import { splitTarget } from "./shared/target.ts";
 
 const MAX_RATE = 1_000_000;
-
-const Options = Type.Object({
-  size: Type.Optional(size),
-  all: Type.Optional(flag),
-  iters: Type.Optional(whole(1, 100_000_000)),
-  pairs: Type.Optional(whole(1, 1000)),
-  polling: Type.Optional(polling),
-  payload: Type.Optional(
-    Type.Union([Type.Literal("copy"), Type.Literal("touch")], {
-      errorMessage: "must be copy or touch",
-    }),
-  ),
-  rate: Type.Optional(whole(0, MAX_RATE)),
-  depth: Type.Optional(whole(1, 1024)),
-  workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
-  coresPerWorker: Type.Optional(whole(1, MAX_LEASE_CORES)),
-  module: Type.Optional(text),
-  map: Type.Optional(flag),
-  node: Type.Optional(text),
-  json: Type.Optional(flag),
-  csv: Type.Optional(flag),
-  ...fabricOptions,
-});
-type Options = ReturnType<typeof readOptions<typeof Options>>;
 
 /** Pairs of windows; fewer cannot be called a median. */
 const DEFAULT_PAIRS = 15;
@@ -55,7 +33,65 @@ const ADAPTIVE_RATES = [0, 10_000, 100];
 const WARM_RATE = 5_000;
 const DEFAULT_RATES = { hot: [0], warm: [WARM_RATE], adaptive: ADAPTIVE_RATES };
 
-export const bench: Command = {
+const { node } = InvokerOptions.properties;
+const { workers, coresPerWorker, polling } = AllocateOptions.properties;
+
+const Options = Type.Object({
+  size: Type.Optional(
+    bytes(1, MAX_BYTES, {
+      description: "payload each way",
+      otherwise: "8; throughput: 64; bandwidth: 1MiB",
+      short: "s",
+    }),
+  ),
+  all: Type.Optional(truth({ description: "latency: all sizes from 2 B to 8 MiB", short: "a" })),
+  iters: Type.Optional(
+    whole(1, 100_000_000, {
+      description: "calls per window",
+      otherwise: "20000 hot, 500 warm; throughput: 500000; cold: rounds, 20",
+      short: "n",
+    }),
+  ),
+  pairs: Type.Optional(whole(1, 1000, { description: "pairs of windows", default: DEFAULT_PAIRS })),
+  polling: worded(polling, { otherwise: "hot; bandwidth: warm" }),
+  payload: Type.Optional(
+    choice(["copy", "touch"], {
+      description: "copy: the function reads and writes every byte; touch: the first and last",
+      default: "copy",
+    }),
+  ),
+  rate: Type.Optional(
+    whole(0, MAX_RATE, {
+      description: "start calls at this rate, 0 for back to back",
+      otherwise: "hot 0, warm 5000, adaptive 0, 10000 and 100",
+      placeholder: "calls/s",
+    }),
+  ),
+  depth: Type.Optional(
+    whole(1, 1024, {
+      description: "calls in flight per worker",
+      otherwise: "throughput 32, bandwidth 16 or 32 MiB",
+    }),
+  ),
+  workers: worded(workers, { description: "throughput: workers" }),
+  coresPerWorker: worded(coresPerWorker, { description: "throughput: cores of a worker" }),
+  map: Type.Optional(
+    truth({ description: "throughput: through lease.map, an asynchronous iteration" }),
+  ),
+  module: Type.Optional(
+    readAs(readTarget, {
+      description: "latency: measure this echo in place of the built-in one",
+      placeholder: "file#function",
+    }),
+  ),
+  node: worded(node, { description: "measure a running node" }),
+  ...jsonField("one JSON object a row"),
+  csv: Type.Optional(truth({ description: "comma-separated values with a header" })),
+  ...fabricFields,
+});
+type Options = Static<typeof Options>;
+
+export const bench = defineCommand({
   usage: "bench <latency|throughput|bandwidth|cold>",
   summary: "measure calls beside the floor of this machine",
   description: `latency     one call in flight: the round trip, as a client sees it
@@ -71,45 +107,7 @@ every result is checked, and the figures are medians: over pairs of windows for 
 more of the machine than of rfaas; run it again on a quiet one.
 
 Times are whole round trips, where perftest's latency is half of one.`,
-  options: [
-    { flag: "-s, --size <size>", description: "payload each way (default: 8; throughput: 64)" },
-    { flag: "-a, --all", description: "latency: all sizes from 2 B to 8 MiB" },
-    {
-      flag: "-n, --iters <n>",
-      description:
-        "calls per window (default: 20000 hot, 500 warm; throughput: 500000; cold: rounds, 20)",
-    },
-    { flag: "--pairs <n>", description: `pairs of windows (default: ${DEFAULT_PAIRS})` },
-    { flag: "--polling <mode>", description: "hot, warm or adaptive (default: hot)" },
-    {
-      flag: "--payload <mode>",
-      description:
-        "copy: the function reads and writes every byte; touch: the first and last (default: copy)",
-    },
-    {
-      flag: "--rate <calls/s>",
-      description:
-        "start calls at this rate, 0 for back to back (default: hot 0, warm 5000, adaptive 0, 10000 and 100)",
-    },
-    {
-      flag: "--depth <n>",
-      description: "calls in flight per worker (default: throughput 32, bandwidth 16 or 32 MiB)",
-    },
-    { flag: "--workers <n>", description: "throughput: workers (default: 1)" },
-    { flag: "--cores-per-worker <n>", description: "throughput: cores of a worker (default: 1)" },
-    { flag: "--map", description: "throughput: through lease.map, an asynchronous iteration" },
-    {
-      flag: "--module <file#function>",
-      description: "latency: measure this echo in place of the built-in one",
-    },
-    {
-      flag: "--node <address>",
-      description: "measure a running node (default: $RFAAS_NODE, else a private one)",
-    },
-    { flag: "--json", description: "one JSON object a row" },
-    { flag: "--csv", description: "comma-separated values with a header" },
-    ...fabricFlags,
-  ],
+  options: Options,
   examples: [
     ["rfaas bench latency", "8 bytes, hot"],
     [
@@ -122,14 +120,12 @@ Times are whole round trips, where perftest's latency is half of one.`,
       "calls per second of one worker, for a program",
     ],
   ],
-  async run(args, raw) {
+  async run(args, options) {
     const [kind, ...more] = args;
     if (more.length > 0) throw new UsageError(`bench takes one argument; "${more[0]}" is too many`);
-    const options = readOptions(Options, raw);
-    if (options.json && options.csv) throw new UsageError("--json and --csv exclude each other");
+    requireOneOf(options, "json", "csv");
     if (options.module !== undefined && kind !== "latency")
       throw new UsageError("--module is for latency; leave it away");
-    addressOption("--node", options.node, "RFAAS_NODE");
     const format: Format = options.json ? "json" : options.csv ? "csv" : "table";
     const writer = new RowWriter(format);
     const write = (row: Row, warning?: string) => {
@@ -148,11 +144,11 @@ Times are whole round trips, where perftest's latency is half of one.`,
       case "bandwidth":
         return await withNode(options, (rf) => bandwidth(rf, options, write));
       case "cold": {
-        const node = options.node === undefined ? process.env["RFAAS_NODE"] : String(options.node);
+        const { node = inherited(Options, "node") } = options;
         log.info("cold start: leases and first calls, one after another");
         for (const row of await measureCold({
           iterations: options.iters ?? 20,
-          ...(node ? { node } : {}),
+          ...(node === undefined ? {} : { node }),
         }))
           write(row);
         return;
@@ -163,26 +159,22 @@ Times are whole round trips, where perftest's latency is half of one.`,
         );
     }
   },
-};
+});
 
 async function withNode(options: Options, measure: (rf: Invoker) => Promise<void>): Promise<void> {
+  const { node = inherited(Options, "node") } = options;
   await using rf = await invoker({
     ...readFabric(options),
     // A spare host that starts beside a window would be measured with it.
     prewarm: 0,
-    ...(options.node === undefined ? {} : { node: String(options.node) }),
+    ...(node === undefined ? {} : { node }),
   });
   await measure(rf);
 }
 
 function sizes(options: Options, fallback: number): number[] {
-  if (options.all && options.size !== undefined)
-    throw new UsageError("--all and --size exclude each other");
-  if (options.all) return ALL_SIZES;
-  const bytes = options.size === undefined ? fallback : parseBytes(options.size, "--size");
-  if (bytes > MAX_BYTES)
-    throw new UsageError(`--size is at most 1GiB; it is ${JSON.stringify(options.size)}`);
-  return [bytes];
+  requireOneOf(options, "all", "size");
+  return options.all ? ALL_SIZES : [options.size ?? fallback];
 }
 
 async function latency(
@@ -211,7 +203,7 @@ async function latency(
         ratePerS,
         floor,
         perftest,
-        ...(options.module === undefined ? {} : { target: readTarget(String(options.module)) }),
+        ...(options.module === undefined ? {} : { target: options.module }),
       });
       write(result.row, result.warning);
     }
@@ -287,9 +279,9 @@ async function bandwidth(
   }
 }
 
-function readTarget(target: string): { module: string; name: string } {
+function readTarget(target: string, what: string): { module: string; name: string } {
   const [module, name] = splitTarget(target);
   if (name === undefined)
-    throw new UsageError(`--module needs a function, as in --module ${module}#echo`);
+    throw new UsageError(`${what} needs a function, as in ${what} ${module}#echo`);
   return { module, name };
 }

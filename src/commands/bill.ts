@@ -1,31 +1,37 @@
 /** `rfaas bill`: what users owe, from the ledger of a state directory or from a manager. */
-import { Type } from "@sinclair/typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { ProtocolError, UsageError } from "../base/errors.ts";
+import { ProtocolError } from "../base/errors.ts";
 import { Bill, billOf, toJson } from "../manager/ledger/bill.ts";
 import { type BillRow, Ledger } from "../manager/ledger/ledger.ts";
 import { DEFAULT_PRICES, type Prices, readPrices } from "../manager/ledger/prices.ts";
 import { defaultStateDir, ledgerPath } from "../manager/state/state.ts";
-import { formatBytes, parseMoment } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
-import { type ManagerClient, managerAt, managerFlags } from "./shared/manager-client.ts";
-import { flag, readOptions, text } from "./shared/options.ts";
+import { formatBytes } from "../base/units.ts";
+import { moment, text, truth } from "../options/fields.ts";
+import { defineCommand } from "./shared/command.ts";
+import { jsonField, pathField, requireOneOf, stateField } from "./shared/fields.ts";
+import { type ManagerClient, managerAt, managerFields } from "./shared/manager-client.ts";
 import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
-  user: Type.Optional(text),
-  since: Type.Optional(text),
-  until: Type.Optional(text),
-  json: Type.Optional(flag),
-  csv: Type.Optional(flag),
-  state: Type.Optional(text),
-  http: Type.Optional(text),
-  prices: Type.Optional(text),
-  token: Type.Optional(text),
+  user: Type.Optional(text("a name", { description: "this user alone", placeholder: "name" })),
+  sinceMs: Type.Optional(
+    moment({
+      description: "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d",
+    }),
+  ),
+  untilMs: Type.Optional(
+    moment({ description: "likewise; leases that start then are not counted" }),
+  ),
+  ...jsonField("one JSON object, with all digits"),
+  csv: Type.Optional(truth({ description: "comma-separated, with all digits" })),
+  ...stateField("the manager's directory"),
+  ...managerFields,
+  prices: pathField("file", { description: "other prices than the manager's" }),
 });
-type Options = ReturnType<typeof readOptions<typeof Options>>;
+type Options = Static<typeof Options>;
 
-export const bill: Command = {
+export const bill = defineCommand({
   usage: "bill",
   summary: "say what users owe",
   description: `A line for each user: the leases that started in the period, what they used, and what that costs. A lease counts whole in the
@@ -34,59 +40,32 @@ period in which it started, so that periods side by side bill each lease once; w
 Reads the ledger in the manager's state directory, also while the manager runs, or asks the manager, which shows a user his own bill
 alone. --prices is a JSON file of
 ${Object.keys(DEFAULT_PRICES).join(", ")}.`,
-  options: [
-    { flag: "--user <name>", description: "this user alone" },
-    {
-      flag: "--since <time>",
-      description: "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d",
-    },
-    { flag: "--until <time>", description: "likewise; leases that start then are not counted" },
-    { flag: "--json", description: "one JSON object, with all digits" },
-    { flag: "--csv", description: "comma-separated, with all digits" },
-    {
-      flag: "--state <dir>",
-      description:
-        "the manager's directory (default: $XDG_STATE_HOME/rfaas or ~/.local/state/rfaas)",
-    },
-    ...managerFlags,
-    { flag: "--prices <file>", description: "other prices than the manager's" },
-  ],
+  options: Options,
   examples: [
     ["rfaas bill", "everything, on the manager's machine"],
     ["rfaas bill --user ada --since 30d", "of one user, lately"],
     ["rfaas bill --since 2026-03-01 --until 2026-04-01 --csv", "of a month, for a spreadsheet"],
     ["rfaas bill --http http://10.0.0.1:7801 --json", "from elsewhere"],
   ],
-  async run(args, raw) {
-    if (args.length > 0)
-      throw new UsageError(`bill takes no argument "${args[0]}"; see: rfaas help bill`);
-    const options = readOptions(Options, raw);
-    if (options.json && options.csv) throw new UsageError("--json and --csv exclude each other");
-    if (options.state !== undefined && options.http !== undefined)
-      throw new UsageError("--state and --http exclude each other: read the ledger, or ask");
+  async run(_args, options) {
+    requireOneOf(options, "json", "csv");
+    requireOneOf(options, "state", "http");
     const found = await findBill(options);
     process.stdout.write(
       options.json ? `${toJson(found)}\n` : options.csv ? csv(found) : forPeople(found),
     );
   },
-};
+});
 
 async function findBill(options: Options): Promise<Bill> {
-  const query = {
-    user: options.user === undefined ? undefined : String(options.user),
-    sinceMs: momentOf(options.since, "--since"),
-    untilMs: momentOf(options.until, "--until"),
-  };
-  const prices = options.prices === undefined ? undefined : readPrices(String(options.prices));
+  const { user, sinceMs, untilMs } = options;
+  const query = { user, sinceMs, untilMs };
+  const prices = options.prices === undefined ? undefined : readPrices(options.prices);
   const manager = options.state === undefined ? managerAt(options) : undefined;
   if (manager) return await askBill(manager, query, prices);
-  const state = options.state === undefined ? defaultStateDir() : String(options.state);
+  const { state = defaultStateDir() } = options;
   using ledger = Ledger.openToRead(ledgerPath(state));
   return billOf(ledger, prices ?? DEFAULT_PRICES, query);
-}
-
-function momentOf(moment: string | number | undefined, name: string): number | undefined {
-  return moment === undefined ? undefined : parseMoment(moment, name, Date.now());
 }
 
 interface Query {

@@ -1,26 +1,21 @@
 import { Type } from "@sinclair/typebox";
-import { UsageError } from "../base/errors.ts";
 import type { Finding } from "../doctor/finding.ts";
 import { examine } from "../doctor/machine.ts";
-import type { Command } from "./shared/command.ts";
-import { flag, readOptions } from "./shared/options.ts";
+import { defineCommand } from "./shared/command.ts";
+import { jsonField } from "./shared/fields.ts";
 
-const Options = Type.Object({ json: Type.Optional(flag) });
-
-export const doctor: Command = {
+export const doctor = defineCommand({
   usage: "doctor",
   summary: "say what this machine can do, and how to fix what it cannot",
   description: `Looks at what rfaas needs and what makes it fast. Exits with 1 when something is missing without which it cannot run.`,
-  options: [{ flag: "--json", description: "one JSON object" }],
+  options: Type.Object(jsonField()),
   examples: [["rfaas doctor", "a line for each finding"]],
-  async run(args, raw) {
-    if (args.length > 0) throw new UsageError(`doctor takes no argument "${args[0]}"`);
-    const { json } = readOptions(Options, raw);
+  async run(_args, { json }) {
     const findings = await examine();
     process.stdout.write(json ? `${JSON.stringify({ findings })}\n` : findings.map(line).join(""));
     if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
   },
-};
+});
 
 const MARKS = { ok: "ok  ", slow: "slow", missing: "MISS", off: "off " };
 

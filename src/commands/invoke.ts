@@ -1,74 +1,76 @@
-import { closeSync, openSync, writeSync } from "node:fs";
-import { Type } from "@sinclair/typebox";
-import { LAYOUT, MAX_ARENA_BYTES } from "../../ffi/layout.ts";
-import { invoker } from "../client/invoker.ts";
-import type { AllocateOptions } from "../client/options/allocate-options.ts";
-import type { CallProgress } from "../client/options/call-options.ts";
-import type { Lease } from "../client/lease/lease.ts";
+/** `rfaas invoke`: calls a function of a module, on a lease that it takes for that. */
+import { type Static, Type } from "@sinclair/typebox";
+import { MAX_ARENA_BYTES } from "../../ffi/layout.ts";
+import { UsageError } from "../base/errors.ts";
 import { nearNames } from "../base/near-names.ts";
+import { formatBytes } from "../base/units.ts";
 import type { LeaseEventOf } from "../client/events/lease-event.ts";
-import { EnvironmentError, UsageError } from "../base/errors.ts";
-import { MAX_LEASE_CORES } from "../protocol/messages.ts";
-import { reasonOf } from "../base/system-errors.ts";
-import { formatBytes, parseBytes } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
+import { invoker } from "../client/invoker.ts";
+import type { Lease } from "../client/lease/lease.ts";
+import { AllocateOptions } from "../client/options/allocate-options.ts";
+import { type CallProgress, SubmitOptions } from "../client/options/call-options.ts";
+import { InvokerOptions } from "../client/options/connect-options.ts";
+import { bytes, tcpAddress, text, whole, worded } from "../options/fields.ts";
+import { inherited, marked, optionsFor } from "../options/flags.ts";
+import { defineCommand } from "./shared/command.ts";
+import { fabricFields, readFabric } from "./shared/fabric-options.ts";
+import { pathField, requireOneOf } from "./shared/fields.ts";
 import { parseValue, readInput, readPipedValue, valueOfNothing } from "./shared/input.ts";
 import { toJson } from "./shared/json-values.ts";
 import { log } from "./shared/log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "./shared/fabric-options.ts";
-import {
-  addressOption,
-  duration,
-  durationOption,
-  flag,
-  polling,
-  readOptions,
-  size,
-  tcpAddressOption,
-  text,
-  whole,
-} from "./shared/options.ts";
+import { Output } from "./shared/output.ts";
 import { splitTarget } from "./shared/target.ts";
-import {
-  packageFlags,
-  packageOptions,
-  packageTerms,
-  readPackageOptions,
-  showProgress,
-} from "./shared/package-options.ts";
-
-const Options = Type.Object({
-  json: Type.Optional(text),
-  input: Type.Optional(text),
-  output: Type.Optional(text),
-  outputSize: Type.Optional(size),
-  node: Type.Optional(text),
-  manager: Type.Optional(text),
-  nodes: Type.Optional(text),
-  repeat: Type.Optional(whole(1, 1_000_000_000)),
-  workers: Type.Optional(whole(1, LAYOUT.maxWorkers)),
-  coresPerWorker: Type.Optional(whole(1, MAX_LEASE_CORES)),
-  polling: Type.Optional(polling),
-  deadline: Type.Optional(duration),
-  timings: Type.Optional(flag),
-  ...packageOptions,
-  ...fabricOptions,
-});
-type Options = ReturnType<typeof readOptions<typeof Options>>;
+import { showProgress } from "./shared/upload-line.ts";
 
 /** Room for a result when `--output-size` says nothing: what came in, and this much at least. */
 const MIN_OUTPUT_BYTES = 1024 * 1024;
 /** Room to begin with, for each value in flight. */
 const VALUE_BUFFER_BYTES = 8192;
-const STDOUT = 1;
-const DEADLINE = { bare: "ms", minimumMs: 1, maximumMs: 2 ** 31 - 1 } as const;
+const MAX_REPEAT = 1_000_000_000;
+const NEWLINE = 0x0a;
 
-/** What every call of the command is made with. */
-interface CallLimit {
-  deadlineMs?: number;
-}
+const Options = Type.Object({
+  json: Type.Optional(
+    text("a JSON text", {
+      description: "the input: this JSON text, or its value; - for JSON on stdin",
+      placeholder: "value",
+    }),
+  ),
+  input: pathField("file", { description: "the input: this file's bytes, - for stdin" }),
+  output: pathField("file", { description: "write the result here", otherwise: "-, stdout" }),
+  outputSize: Type.Optional(
+    bytes(1, Number.MAX_SAFE_INTEGER, {
+      description: "room for the result",
+      otherwise: "the input's size, 1MiB at least",
+    }),
+  ),
+  node: worded(InvokerOptions.properties.node, {
+    description: "use a running node",
+    otherwise: "one of $RFAAS_MANAGER's, else a private one",
+  }),
+  manager: Type.Optional(
+    tcpAddress("HOST:PORT of a manager", {
+      description: "use one of the nodes that a manager knows",
+      variable: "RFAAS_MANAGER",
+    }),
+  ),
+  nodes: pathField("file", {
+    description: "use one of the nodes of a list, such as nodes.json",
+  }),
+  repeat: Type.Optional(
+    whole(1, MAX_REPEAT, {
+      description: "call so often, print the last result and, on stderr, the times",
+      default: 1,
+      short: "n",
+    }),
+  ),
+  ...marked(AllocateOptions),
+  ...marked(SubmitOptions),
+  ...fabricFields,
+});
+type Options = Static<typeof Options>;
 
-export const invoke: Command = {
+export const invoke = defineCommand({
   usage: "invoke <FILE[#function]>",
   summary: "call a function of a module and print what it writes",
   description: `Leases workers, lets them load the module, calls the function with the input's bytes, and writes the bytes that it
@@ -93,42 +95,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     import { Type, defineFunction } from "rfaas/function";
 
     export const double = defineFunction({ input: Type.Number(), output: Type.Number() }, (n) => 2 * n);`,
-  options: [
-    {
-      flag: "--json <value>",
-      description: "the input: this JSON text, or its value; - for JSON on stdin",
-    },
-    { flag: "--input <file>", description: "the input: this file's bytes, - for stdin" },
-    { flag: "--output <file>", description: "write the result here (default: -, stdout)" },
-    {
-      flag: "--output-size <size>",
-      description: "room for the result (default: the input's size, 1MiB at least)",
-    },
-    {
-      flag: "--node <address>",
-      description:
-        "use a running node (default: $RFAAS_NODE, else one of $RFAAS_MANAGER's, else a private one)",
-    },
-    { flag: "--manager <address>", description: "use one of the nodes that a manager knows" },
-    { flag: "--nodes <file>", description: "use one of the nodes of a list, such as nodes.json" },
-    {
-      flag: "-n, --repeat <n>",
-      description: "call so often, print the last result and, on stderr, the times",
-    },
-    { flag: "--workers <k>", description: "spread the calls over so many workers (default: 1)" },
-    {
-      flag: "--cores-per-worker <n>",
-      description: "cores that a worker's threads and child processes have, billed (default: 1)",
-    },
-    { flag: "--polling <mode>", description: "hot, warm or adaptive (default: the node's)" },
-    {
-      flag: "--deadline <duration>",
-      description: "give up on a call after so long, as 5s or in milliseconds (default: none)",
-    },
-    { flag: "--timings", description: "print on stderr where the time of the last call went" },
-    ...packageFlags,
-    ...fabricFlags,
-  ],
+  options: Options,
   examples: [
     ["rfaas invoke fn.ts#double --json 21", "prints 42"],
     ["rfaas invoke fn.ts#double < value.json", "the value from a file; a pipe does too"],
@@ -136,73 +103,44 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     ["rfaas invoke resize.ts --input cat.jpg --output small.jpg", "files"],
     ["rfaas invoke fn.ts --json 21 -n 100000 --polling hot", "how long does it take?"],
   ],
-  terms: { ...packageTerms, deadlineMs: "--deadline", "{ memory }": "a larger --output-size" },
-  async run(args, raw) {
-    const [target, ...more] = args;
+  terms: { "{ memory }": "a larger --output-size" },
+  async run([target, ...more], options) {
     if (target === undefined)
       throw new UsageError(
         "invoke needs a module, such as fn.ts or fn.ts#name; see: rfaas help invoke",
       );
     if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
-    const options = readOptions(Options, raw);
     const [module, named] = splitTarget(target);
-    const deadlineMs = durationOption("--deadline", options.deadline, DEADLINE);
-    const limit = deadlineMs === undefined ? {} : { deadlineMs };
-    addressOption("--node", options.node, "RFAAS_NODE");
-    tcpAddressOption("--manager", options.manager, "RFAAS_MANAGER");
+    // The library reads them by itself, and cannot say which of them is wrong.
+    inherited(Options, "node");
+    inherited(Options, "manager");
 
-    const given = await readInput(textOf(options.json), textOf(options.input));
+    const given = await readInput(options.json, options.input);
     const bytes = given ?? new Uint8Array(0);
-    const outputSize =
-      options.outputSize === undefined
-        ? undefined
-        : parseBytes(options.outputSize, "--output-size");
-    const capacityFor = (inputBytes: number) =>
-      outputSize ?? Math.max(MIN_OUTPUT_BYTES, inputBytes);
     // The file is opened first: a path that cannot be written must not cost a call.
-    const destination = openOutput(options.output === undefined ? "-" : String(options.output));
-
-    const workers = options.workers ?? 1;
-    const allocationFor = (inputBytes: number): AllocateOptions => ({
-      workers,
-      memory: memoryFor(inputBytes, workers, capacityFor(inputBytes)),
-      onLog: showLine,
-      ...(options.coresPerWorker === undefined ? {} : { coresPerWorker: options.coresPerWorker }),
-      ...(options.polling === undefined ? {} : { polling: options.polling }),
-      ...readPackageOptions(options),
-      onProgress: showProgress(),
-    });
-    await using taken = await takeLease(module, allocationFor(bytes.length), options);
-    const { lease } = taken;
-    const name = named ?? onlyFunction(module, lease.functions);
-    if (lease.kindOf(name) !== "raw") {
-      const schema = lease.parts.functions.describe(name).input;
-      const nothing = given ? undefined : valueOfNothing(schema);
-      const text = given ?? (nothing ? undefined : await readPipedValue(name, schema));
-      const value = text ? parseValue(text, name) : nothing?.value;
-      // What came by a pipe was not reckoned with.
-      const larger = (text?.length ?? 0) > bytes.length + VALUE_BUFFER_BYTES;
-      if (larger) await taken[Symbol.asyncDispose]();
-      await using roomy = larger
-        ? await takeLease(module, allocationFor(text!.length), options)
-        : undefined;
-      const result = await callTyped(roomy?.lease ?? lease, name, value, limit, options);
-      writeAll(destination, Buffer.from(`${result}\n`));
-      if (destination !== STDOUT) closeSync(destination);
+    using output = Output.open(options.output);
+    await using taken = await takeLease(module, bytes.length, options);
+    const name = named ?? onlyFunction(module, taken.lease.functions);
+    if (taken.lease.kindOf(name) === "raw") {
+      const result = await callOnBytes(taken.lease, name, bytes, options);
+      output.write(result);
+      if (options.json !== undefined && output.isStdout && result.at(-1) !== NEWLINE)
+        output.write(Uint8Array.of(NEWLINE));
       return;
     }
-    const input = lease.input(Uint8Array, bytes.length);
-    input.set(bytes);
-    const outputs = Array.from({ length: workers }, () =>
-      lease.output(Uint8Array, capacityFor(bytes.length)),
-    );
-    const result = await callRepeatedly(lease, name, input, outputs, limit, options);
-    writeAll(destination, result);
-    if (options.json !== undefined && destination === STDOUT && result.at(-1) !== 0x0a)
-      writeAll(destination, Buffer.from("\n"));
-    if (destination !== STDOUT) closeSync(destination);
+    const { value, inputBytes } = await valueFor(taken.lease, name, given);
+    // What came by a pipe was not reckoned with.
+    const larger = inputBytes > bytes.length + VALUE_BUFFER_BYTES;
+    if (larger) await taken[Symbol.asyncDispose]();
+    await using roomy = larger ? await takeLease(module, inputBytes, options) : undefined;
+    const result = await callOnValue(roomy?.lease ?? taken.lease, name, value, options);
+    output.write(Buffer.from(`${result}\n`));
   },
-};
+});
+
+/** Room for the result of a call on so many bytes. */
+const capacityFor = (inputBytes: number, { outputSize }: Options): number =>
+  outputSize ?? Math.max(MIN_OUTPUT_BYTES, inputBytes);
 
 /** For the input and each worker's result. Throws `UsageError` when that is more than a lease has. */
 function memoryFor(inputBytes: number, workers: number, capacity: number): number {
@@ -215,29 +153,40 @@ function memoryFor(inputBytes: number, workers: number, capacity: number): numbe
   return bytes;
 }
 
-/** Calls a typed function. Returns the result as JSON. */
-async function callTyped(
+/** What a function on values is called with, and how long it was as JSON. */
+async function valueFor(
+  lease: Lease,
+  name: string,
+  given: Uint8Array | undefined,
+): Promise<{ value: unknown; inputBytes: number }> {
+  const schema = lease.parts.functions.describe(name).input;
+  const nothing = given ? undefined : valueOfNothing(schema);
+  const text = given ?? (nothing ? undefined : await readPipedValue(name, schema));
+  const value = text ? parseValue(text, name) : nothing?.value;
+  return { value, inputBytes: text?.length ?? 0 };
+}
+
+/** Returns the result as JSON. */
+async function callOnValue(
   lease: Lease,
   name: string,
   value: unknown,
-  limit: CallLimit,
-  { repeat = 1, timings }: Options,
+  options: Options,
 ): Promise<string> {
+  const { timings, ...each } = optionsFor(SubmitOptions, options);
   if (timings)
     throw new UsageError(
       `--timings is for functions that work on buffers, and "${name}" works on values; leave it away`,
     );
+  const { repeat = 1 } = options;
   const call = lease.function<unknown>(name);
-  const options = {
-    ...limit,
-    onProgress: ({ fraction, message }: CallProgress) =>
-      log.info(`${Math.round(100 * fraction)} %${message === undefined ? "" : ` ${message}`}`),
-  };
+  const onProgress = ({ fraction, message }: CallProgress) =>
+    log.info(`${Math.round(100 * fraction)} %${message === undefined ? "" : ` ${message}`}`);
   const startedNs = Bun.nanoseconds();
   let result: unknown;
   for (let done = 0; done < repeat; done += lease.workers) {
     const calls = Array.from({ length: Math.min(lease.workers, repeat - done) }, (_, worker) =>
-      call(value, { ...options, worker }),
+      call(value, { ...each, onProgress, worker }),
     );
     result = (await Promise.all(calls)).at(-1);
   }
@@ -245,8 +194,39 @@ async function callTyped(
   return toJson(result);
 }
 
-function textOf(value: string | number | undefined): string | undefined {
-  return value === undefined ? undefined : String(value);
+async function callOnBytes(
+  lease: Lease,
+  name: string,
+  bytes: Uint8Array,
+  options: Options,
+): Promise<Uint8Array> {
+  const { repeat = 1 } = options;
+  const { timings = false, ...each } = optionsFor(SubmitOptions, options);
+  const input = lease.input(Uint8Array, bytes.length);
+  input.set(bytes);
+  const outputs = Array.from({ length: lease.workers }, () =>
+    lease.output(Uint8Array, capacityFor(bytes.length, options)),
+  );
+  const startedNs = Bun.nanoseconds();
+  for (let done = 0; done < repeat - 1;) {
+    const batch = outputs.slice(0, repeat - 1 - done);
+    await Promise.all(
+      batch.map((output, worker) => lease.submit(name, input, output, { ...each, worker })),
+    );
+    done += batch.length;
+  }
+  const output = outputs[0]!;
+  const call = lease.submit(name, input, output, { ...each, worker: 0, timings });
+  const written = await call;
+  const elapsedNs = Bun.nanoseconds() - startedNs;
+  if (repeat > 1) logMean(repeat, elapsedNs);
+  if (call.timings) {
+    const parts = Object.entries(call.timings).map(
+      ([part, ns]) => `${part.slice(0, -2)} ${Math.round(ns)} ns`,
+    );
+    log.info(parts.join(", "));
+  }
+  return output.subarray(0, written);
 }
 
 function logMean(calls: number, elapsedNs: number): void {
@@ -263,31 +243,37 @@ interface TakenLease extends AsyncDisposable {
   lease: Lease;
 }
 
-/** A lease on the node that is named, or on one of those of a manager or a list. Ends with its connections. */
+/**
+ * A lease for an input of so many bytes, on the node that is named, or on one of those of a manager or a list. Ends with its
+ * connections.
+ */
 async function takeLease(
   module: string,
-  allocation: AllocateOptions,
+  inputBytes: number,
   options: Options,
 ): Promise<TakenLease> {
-  const { node, manager, nodes } = options;
-  const where = Object.entries({ "--node": node, "--manager": manager, "--nodes": nodes });
-  const given = where.flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
-  if (given.length > 1)
-    throw new UsageError(`${given.join(" and ")} exclude each other; name one of them`);
+  requireOneOf(options, "node", "manager", "nodes");
+  const { workers = 1, node, manager, nodes } = options;
+  const allocation: AllocateOptions = {
+    ...optionsFor(AllocateOptions, options),
+    memory: memoryFor(inputBytes, workers, capacityFor(inputBytes, options)),
+    onLog: showLine,
+    onProgress: showProgress(),
+  };
   const fabric = readFabric(options);
   await using stack = new AsyncDisposableStack();
   let lease: Lease;
   if (manager !== undefined || nodes !== undefined) {
     const cluster = stack.use(
       await (manager !== undefined
-        ? invoker({ ...fabric, manager: String(manager) })
-        : invoker({ ...fabric, nodes: String(nodes) })),
+        ? invoker({ ...fabric, manager })
+        : invoker({ ...fabric, nodes: nodes! })),
     );
     // All on one node: the calls share one input.
     const group = await cluster.allocate(module, { ...allocation, nodes: 1 });
     lease = group.leases[0]!;
   } else {
-    const rf = await invoker({ ...fabric, ...(node === undefined ? {} : { node: String(node) }) });
+    const rf = await invoker({ ...fabric, ...(node === undefined ? {} : { node }) });
     lease = await stack.use(rf).allocate(module, allocation);
   }
   const kept = stack.move();
@@ -300,67 +286,4 @@ function onlyFunction(module: string, functions: readonly string[]): string {
   throw new UsageError(
     `${module} has several functions (${nearNames("", functions)}); choose one: rfaas invoke ${module}#${functions[0]}`,
   );
-}
-
-async function callRepeatedly(
-  lease: Lease,
-  name: string,
-  input: Uint8Array<ArrayBuffer>,
-  outputs: readonly Uint8Array<ArrayBuffer>[],
-  limit: CallLimit,
-  { repeat = 1, timings }: Options,
-): Promise<Uint8Array> {
-  const startedNs = Bun.nanoseconds();
-  for (let done = 0; done < repeat - 1;) {
-    const batch = outputs.slice(0, repeat - 1 - done);
-    await Promise.all(
-      batch.map((output, worker) => lease.submit(name, input, output, { ...limit, worker })),
-    );
-    done += batch.length;
-  }
-  const output = outputs[0]!;
-  const call = lease.submit(name, input, output, {
-    ...limit,
-    worker: 0,
-    timings: timings ?? false,
-  });
-  const written = await call;
-  const elapsedNs = Bun.nanoseconds() - startedNs;
-  if (repeat > 1) logMean(repeat, elapsedNs);
-  if (call.timings) {
-    const parts = Object.entries(call.timings).map(
-      ([part, ns]) => `${part.slice(0, -2)} ${Math.round(ns)} ns`,
-    );
-    log.info(parts.join(", "));
-  }
-  return output.subarray(0, written);
-}
-
-function openOutput(path: string): number {
-  if (path === "-") return STDOUT;
-  try {
-    return openSync(path, "w");
-  } catch (cause) {
-    throw new EnvironmentError(
-      `cannot write --output ${path}: ${reasonOf(cause)}; name a writable file, or - for stdout`,
-      { cause },
-    );
-  }
-}
-
-/** Synchronous, so that nothing is lost when the command exits; a full disk is an error, a closed pipe is not. */
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let written = 0; written < bytes.length;) {
-    try {
-      written += writeSync(fd, bytes, written);
-    } catch (cause) {
-      const { code } = cause as { code?: string };
-      if (code === "EAGAIN") continue;
-      if (code === "EPIPE") return;
-      throw new EnvironmentError(
-        `the result could not be written: ${reasonOf(cause)}; choose another --output`,
-        { cause },
-      );
-    }
-  }
 }

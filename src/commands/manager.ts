@@ -13,21 +13,14 @@ import { RemoteCounters } from "../manager/ledger/remote-counters.ts";
 import { ManagerServer } from "../manager/server.ts";
 import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state/state.ts";
 import { keepWishes } from "../manager/nodes/wishes.ts";
-import type { Command } from "./shared/command.ts";
+import { tcpAddress } from "../options/fields.ts";
+import { defineCommand } from "./shared/command.ts";
+import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { readOptions, tcpAddressOption, text } from "./shared/options.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:7800";
 
-const Options = Type.Object({
-  listen: Type.Optional(text),
-  http: Type.Optional(text),
-  state: Type.Optional(text),
-  nodes: Type.Optional(text),
-  prices: Type.Optional(text),
-});
-
-export const manager: Command = {
+export const manager = defineCommand({
   usage: "manager",
   summary: "run a cluster's manager",
   description: `Knows which nodes there are, tells clients within a moment when one joins, fills up, drains or dies, and keeps the bills. It
@@ -37,39 +30,35 @@ device, nodes that have one add what leases use to its memory by remote atomics;
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
 it serves whoever reaches its port, and takes changes over HTTP from programs of its own user alone, over loopback and through
 no proxy.`,
-  options: [
-    { flag: "--listen <address>", description: `HOST:PORT (default: ${DEFAULT_LISTEN})` },
-    { flag: "--http <address>", description: "HOST:PORT of the HTTP interface (default: none)" },
-    {
-      flag: "--state <dir>",
-      description:
-        "where key and ledger are (default: $XDG_STATE_HOME/rfaas or ~/.local/state/rfaas)",
-    },
-    {
-      flag: "--nodes <file>",
+  options: Type.Object({
+    listen: Type.Optional(
+      tcpAddress("HOST:PORT", { description: "HOST:PORT", default: DEFAULT_LISTEN }),
+    ),
+    http: Type.Optional(
+      tcpAddress("HOST:PORT", {
+        description: "HOST:PORT of the HTTP interface",
+        otherwise: "none",
+      }),
+    ),
+    ...stateField("where key and ledger are"),
+    nodes: pathField("file", {
       description: "nodes to expect, in JSON, also the original rFaaS's list of executors",
-    },
-    { flag: "--prices <file>", description: "JSON file of prices; see: rfaas help bill" },
-  ],
+    }),
+    prices: pathField("file", { description: "JSON file of prices; see: rfaas help bill" }),
+  }),
   examples: [
     ["rfaas manager", "on this machine alone"],
     ["rfaas manager --listen 10.0.0.1:7800 --http 10.0.0.1:7801", "for a cluster"],
     ["rfaas manager --nodes nodes.json --state /var/lib/rfaas", "with nodes that are expected"],
   ],
-  async run(args, raw) {
-    if (args.length > 0)
-      throw new UsageError(`manager takes no argument "${args[0]}"; see: rfaas help manager`);
-    const options = readOptions(Options, raw);
-    const listen = formatAddress(
-      tcpAddressOption("--listen", options.listen) ?? parseAddress(DEFAULT_LISTEN),
-    );
-    const httpAddress = tcpAddressOption("--http", options.http);
+  async run(_args, options) {
+    const listen = formatAddress(parseAddress(options.listen ?? DEFAULT_LISTEN));
     const registry = new Registry();
-    const prices = options.prices === undefined ? undefined : readPrices(String(options.prices));
-    const state = options.state === undefined ? defaultStateDir() : String(options.state);
+    const prices = options.prices === undefined ? undefined : readPrices(options.prices);
+    const { state = defaultStateDir() } = options;
     createStateDir(state);
     keepWishes(registry, state, (message) => log.warn(message));
-    if (options.nodes !== undefined) expectNodes(registry, String(options.nodes));
+    if (options.nodes !== undefined) expectNodes(registry, options.nodes);
     const tokens = new CurrentKey(state, (message) => log.warn(message));
     const ledger = Ledger.open(ledgerPath(state));
     const shared = {
@@ -82,10 +71,10 @@ no proxy.`,
     let http: HttpServer | undefined;
     try {
       server = new ManagerServer(listen, shared);
-      if (httpAddress)
+      if (options.http !== undefined)
         http = await startHttp({
           ...shared,
-          listen: formatAddress(httpAddress),
+          listen: formatAddress(parseAddress(options.http)),
           server,
           ...(prices ? { prices } : {}),
         });
@@ -102,7 +91,7 @@ no proxy.`,
       server.reconnectAll();
     });
   },
-};
+});
 
 function expectNodes(registry: Registry, path: string): void {
   for (const { name, address, cores = 0, memoryBytes = 0 } of readNodeList(path)) {

@@ -1,29 +1,36 @@
 /** `rfaas node`: empties nodes, brings them back, takes them out, by asking the manager. */
-import { Type } from "@sinclair/typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ProtocolError, UsageError } from "../base/errors.ts";
 import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/schemas.ts";
-import { formatBytes, parseDuration } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
+import { formatBytes } from "../base/units.ts";
+import { duration } from "../options/fields.ts";
+import { defineCommand } from "./shared/command.ts";
+import { jsonField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { type ManagerClient, managerAt, managerFlags } from "./shared/manager-client.ts";
-import { flag, readOptions, text } from "./shared/options.ts";
+import { type ManagerClient, managerAt, managerFields } from "./shared/manager-client.ts";
 import { printable, table } from "./shared/table.ts";
 
+const MAX_DRAIN_MS = 0xffffffff;
+
 const Options = Type.Object({
-  deadline: Type.Optional(text),
-  http: Type.Optional(text),
-  token: Type.Optional(text),
-  json: Type.Optional(flag),
+  deadlineMs: Type.Optional(
+    duration(0, MAX_DRAIN_MS, {
+      description: "for drain: how long leases may go on",
+      default: DEFAULT_DRAIN_MS,
+    }),
+  ),
+  ...managerFields,
+  ...jsonField("for ls: one JSON object"),
 });
-type Options = ReturnType<typeof readOptions<typeof Options>>;
+type Options = Static<typeof Options>;
 
 const Nodes = Type.Object({ nodes: Type.Array(NodeStatus) });
 
 const VERBS = ["drain", "resume", "remove", "ls"] as const;
 type Verb = (typeof VERBS)[number];
 
-export const node: Command = {
+export const node = defineCommand({
   usage: "node <drain|resume|remove|ls> [name]",
   summary: "empty, bring back, take out or list a cluster's nodes",
   description: `drain   grants no more leases on the node; those it has may go on until the deadline, and are ended then
@@ -33,21 +40,13 @@ ls      lists all nodes, or one
 
 Asks the manager, whose HTTP interface must be on (rfaas manager --http HOST:PORT). Where the manager has a key, all but ls want
 a token with the scope admin.`,
-  options: [
-    {
-      flag: "--deadline <duration>",
-      description: `for drain: how long leases may go on (default: ${DEFAULT_DRAIN_MS / 1000}s)`,
-    },
-    ...managerFlags,
-    { flag: "--json", description: "for ls: one JSON object" },
-  ],
+  options: Options,
   examples: [
     ["rfaas node ls --http http://10.0.0.1:7801", "who is there, and what is free"],
     ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
     ["rfaas node resume rack1-07", "afterwards"],
   ],
-  async run(args, raw) {
-    const options = readOptions(Options, raw);
+  async run(args, options) {
     const { verb, name } = readArguments(args, options);
     const manager = managerAt(options);
     if (!manager)
@@ -62,28 +61,25 @@ a token with the scope admin.`,
       log.info(`${name} may serve again`);
     } else await drain(manager, name!, options);
   },
-};
+});
 
 function readArguments(
   args: readonly string[],
   options: Options,
 ): { verb: Verb; name: string | undefined } {
-  const [word, name, ...rest] = args.map(String);
+  const [word, name, ...rest] = args;
   const verb = VERBS.find((known) => known === word);
   if (!verb || rest.length > 0)
     throw new UsageError(`node takes ${VERBS.join(", ")} and a name; see: rfaas help node`);
   if (verb !== "ls" && !name) throw new UsageError(`node ${verb} needs the name of a node`);
-  if (verb !== "drain" && options.deadline !== undefined)
+  if (verb !== "drain" && options.deadlineMs !== undefined)
     throw new UsageError(`--deadline is for drain, not for ${verb}`);
   if (verb !== "ls" && options.json) throw new UsageError(`--json is for ls, not for ${verb}`);
   return { verb, name };
 }
 
 async function drain(manager: ManagerClient, name: string, options: Options): Promise<void> {
-  const deadlineMs =
-    options.deadline === undefined
-      ? DEFAULT_DRAIN_MS
-      : parseDuration(options.deadline, "--deadline");
+  const { deadlineMs = DEFAULT_DRAIN_MS } = options;
   await manager.ask("POST", `/v1/nodes/${encodeURIComponent(name)}/drain`, { deadlineMs });
   log.info(`${name} drains; leases that are left in ${deadlineMs / 1000} s are ended`);
 }

@@ -1,30 +1,31 @@
 /** `rfaas package`: makes packages, and looks after those of a node. */
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { Type } from "@sinclair/typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import { type Invoker, invoker } from "../client/invoker.ts";
 import { UsageError } from "../base/errors.ts";
 import { ARCHIVE_EXTENSION, writeArchive } from "../package/contents/archive.ts";
 import { buildPackage } from "../package/builder.ts";
 import { formatBytes } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
+import { InvokerOptions } from "../client/options/connect-options.ts";
+import { inherited, optionsFor } from "../options/flags.ts";
+import { PackageOptions } from "../package/options.ts";
+import { defineCommand } from "./shared/command.ts";
+import { jsonField, pathField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { addressOption, flag, readOptions, text } from "./shared/options.ts";
-import {
-  packageFlags,
-  packageOptions,
-  packageTerms,
-  readPackageOptions,
-  showProgress,
-} from "./shared/package-options.ts";
 import { printable, table } from "./shared/table.ts";
+import { showProgress } from "./shared/upload-line.ts";
 
 const Options = Type.Object({
-  output: Type.Optional(text),
-  node: Type.Optional(text),
-  json: Type.Optional(flag),
-  ...packageOptions,
+  output: pathField("file", {
+    description: "for build: where to write",
+    otherwise: "FILE.rfaas",
+    short: "o",
+  }),
+  ...PackageOptions.properties,
+  node: InvokerOptions.properties.node,
+  ...jsonField("for ls: one JSON object"),
 });
-type Options = ReturnType<typeof readOptions<typeof Options>>;
+type Options = Static<typeof Options>;
 
 const VERBS: Record<string, (target: string | undefined, options: Options) => Promise<void>> = {
   build,
@@ -33,7 +34,7 @@ const VERBS: Record<string, (target: string | undefined, options: Options) => Pr
   rm,
 };
 
-export const packageCommand: Command = {
+export const packageCommand = defineCommand({
   usage: "package <build|push|ls|rm> [FILE|HASH]",
   summary: "make packages of functions, and look after those of a node",
   description: `build  bundles a module with its imports into one file, FILE.rfaas
@@ -44,24 +45,14 @@ rm     removes one from a node, by its hash or the first digits of it
 A package is what a node loads functions from. rfaas invoke and the library make and send packages by themselves; a .rfaas file, a
 tar, is for handing functions on without their sources and node_modules. The same sources in the same place make the same package, and its
 hash is its name everywhere: rfaas invoke package:HASH#function calls it on a node that has it.`,
-  options: [
-    { flag: "-o, --output <file>", description: "for build: where to write (default: FILE.rfaas)" },
-    ...packageFlags,
-    {
-      flag: "--node <address>",
-      description: "the node (default: $RFAAS_NODE, else a private one)",
-    },
-    { flag: "--json", description: "for ls: one JSON object" },
-  ],
+  options: Options,
   examples: [
     ["rfaas package build fn.ts --include model.onnx", "writes fn.rfaas"],
     ["rfaas package push fn.rfaas --node 10.0.0.5:7700", "prints the hash"],
     ["rfaas package ls --node 10.0.0.5:7700", "what the node has"],
   ],
-  terms: packageTerms,
-  async run(args, raw) {
-    const options = readOptions(Options, raw);
-    const [verb = "", target, ...more] = args.map(String);
+  async run(args, options) {
+    const [verb = "", target, ...more] = args;
     const run = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
     if (!run || more.length > 0)
       throw new UsageError(
@@ -69,15 +60,15 @@ hash is its name everywhere: rfaas invoke package:HASH#function calls it on a no
       );
     await run(target, options);
   },
-};
+});
 
 async function build(target: string | undefined, options: Options): Promise<void> {
   if (target === undefined) throw new UsageError("package build needs a module, such as fn.ts");
   const path = resolve(target);
-  const { package: made, warnings } = await buildPackage(path, readPackageOptions(options));
+  const { package: made, warnings } = await buildPackage(path, optionsFor(PackageOptions, options));
   for (const warning of warnings) log.warn(warning);
   const beside = join(dirname(path), `${basename(path, extname(path))}${ARCHIVE_EXTENSION}`);
-  const output = options.output === undefined ? beside : resolve(String(options.output));
+  const output = options.output === undefined ? beside : resolve(options.output);
   if (output === path)
     throw new UsageError(`${output} is the module itself; choose another --output`);
   await writeArchive(output, made);
@@ -90,7 +81,10 @@ async function push(target: string | undefined, options: Options): Promise<void>
   if (target === undefined) throw new UsageError("package push needs a module or a .rfaas file");
   await using node = await nodeOf(options);
   const onProgress = showProgress();
-  const hash = await node.packages.push(target, { ...readPackageOptions(options), onProgress });
+  const hash = await node.packages.push(target, {
+    ...optionsFor(PackageOptions, options),
+    onProgress,
+  });
   process.stdout.write(`${hash}\n`);
 }
 
@@ -127,8 +121,8 @@ async function rm(target: string | undefined, options: Options): Promise<void> {
 
 /** A private node has the cache of the user. */
 async function nodeOf(options: Options): Promise<Invoker> {
-  addressOption("--node", options.node, "RFAAS_NODE");
-  return await invoker(options.node === undefined ? {} : { node: String(options.node) });
+  const { node = inherited(Options, "node") } = options;
+  return await invoker(node === undefined ? {} : { node });
 }
 
 function countOf(count: number, what: string): string {

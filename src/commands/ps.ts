@@ -1,28 +1,43 @@
 /** `rfaas ps`: the nodes of a cluster and the leases on them, or the leases of one node. */
-import { Type } from "@sinclair/typebox";
-import { type Address, formatAddress } from "../control/address.ts";
+import { type Static, Type } from "@sinclair/typebox";
+import { type Address, formatAddress, parseAddress } from "../control/address.ts";
 import { ManagerSubscription } from "../client/cluster/manager-link.ts";
 import { NodeConnection } from "../client/node/connection.ts";
 import { UsageError } from "../base/errors.ts";
 import type { Leases } from "../protocol/listing-messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
-import { addressOption, flag, readOptions, tcpAddressOption, text } from "./shared/options.ts";
+import { address, tcpAddress, truth } from "../options/fields.ts";
+import { inherited } from "../options/flags.ts";
+import { defineCommand } from "./shared/command.ts";
+import { jsonField, requireOneOf } from "./shared/fields.ts";
 import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
-  manager: Type.Optional(text),
-  node: Type.Optional(text),
-  watch: Type.Optional(flag),
-  json: Type.Optional(flag),
+  manager: Type.Optional(
+    tcpAddress("HOST:PORT of a manager", {
+      description: "HOST:PORT of the manager",
+      variable: "RFAAS_MANAGER",
+    }),
+  ),
+  node: Type.Optional(
+    address({
+      description: "one node: its socket path or HOST:PORT",
+      variable: "RFAAS_NODE",
+    }),
+  ),
+  watch: Type.Optional(
+    truth({ description: "show it again whenever something changes, until Ctrl-C" }),
+  ),
+  ...jsonField("one JSON object; with --watch one for each change"),
 });
+type Options = Static<typeof Options>;
 
 /** Leases are asked for this often while they are watched; a manager's nodes show at once. */
 const WATCH_INTERVAL_MS = 1_000;
 const CLEAR = "\x1b[2J\x1b[H";
 
-export const ps: Command = {
+export const ps = defineCommand({
   usage: "ps",
   summary: "list a cluster's nodes and leases, or those of one node",
   description: `Asks the manager which nodes there are, what they have free, and which leases run on them: whose they are, how many workers and
@@ -31,28 +46,15 @@ leases of the token's user, and with the scope admin all.
 
 With --node it asks that node, and needs no manager. The node's own user sees all leases, over its Unix socket or from the same
 machine; others need the token that they lease with, and see the leases of their user.`,
-  options: [
-    {
-      flag: "--manager <address>",
-      description: "HOST:PORT of the manager (default: $RFAAS_MANAGER)",
-    },
-    {
-      flag: "--node <address>",
-      description: "one node: its socket path or HOST:PORT (default: $RFAAS_NODE)",
-    },
-    { flag: "--watch", description: "show it again whenever something changes, until Ctrl-C" },
-    { flag: "--json", description: "one JSON object; with --watch one for each change" },
-  ],
+  options: Options,
   examples: [
     ["rfaas ps --manager 10.0.0.1:7800", "who is there, and what runs"],
     ["rfaas ps --watch", "the same, as it changes"],
     ["rfaas ps --node ./node.sock", "what runs on one node"],
   ],
-  async run(args, raw) {
-    if (args.length > 0)
-      throw new UsageError(`ps takes no argument "${args[0]}"; see: rfaas help ps`);
-    const { watch, json, ...named } = readOptions(Options, raw);
-    const source = await openSource(named);
+  async run(_args, options) {
+    const { watch, json } = options;
+    const source = await openSource(options);
     const show = async (): Promise<void> => {
       const { value, text } = await source.look();
       const shown = json ? `${JSON.stringify(value)}\n` : text;
@@ -65,7 +67,7 @@ machine; others need the token that they lease with, and see the leases of their
       source.close();
     }
   },
-};
+});
 
 /** Whoever knows of leases. */
 interface Source {
@@ -78,20 +80,14 @@ interface Source {
   close(): void;
 }
 
-async function openSource(named: {
-  manager?: string | number;
-  node?: string | number;
-}): Promise<Source> {
-  if (named.manager !== undefined && named.node !== undefined)
-    throw new UsageError("--manager and --node exclude each other; name one of them");
+async function openSource(options: Options): Promise<Source> {
+  requireOneOf(options, "manager", "node");
   const token = process.env["RFAAS_TOKEN"] || null;
   const manager =
-    named.node === undefined
-      ? tcpAddressOption("--manager", named.manager, "RFAAS_MANAGER")
-      : undefined;
-  if (manager) return await openManager(formatAddress(manager), token);
-  const node = addressOption("--node", named.node, "RFAAS_NODE");
-  if (node) return await openNode(node, token);
+    options.manager ?? (options.node === undefined ? inherited(Options, "manager") : undefined);
+  if (manager !== undefined) return await openManager(formatAddress(parseAddress(manager)), token);
+  const { node = inherited(Options, "node") } = options;
+  if (node !== undefined) return await openNode(parseAddress(node), token);
   throw new UsageError(
     "ps needs to know whom to ask; give --manager or --node, or set RFAAS_MANAGER or RFAAS_NODE",
   );

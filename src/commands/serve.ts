@@ -1,8 +1,8 @@
 import { statSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { Type } from "@sinclair/typebox";
-import { type Address, defaultAddress, formatAddress } from "../control/address.ts";
+import { type Static, Type } from "@sinclair/typebox";
+import { type Address, defaultAddress, formatAddress, parseAddress } from "../control/address.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
@@ -10,58 +10,91 @@ import { planCpus } from "../executor/machine/cores.ts";
 import { Doorkeeper } from "../executor/admission/identity.ts";
 import { listen } from "../executor/admission/listen.ts";
 import { defaultOffer, excesses, machineLimits } from "../executor/machine/limits.ts";
+import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { PackageStore } from "../executor/packages/store.ts";
 import { offerFabrics } from "../fabric/registry.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
-import { formatBytes } from "../base/units.ts";
-import type { Command } from "./shared/command.ts";
+import { formatBytes, parseBytes } from "../base/units.ts";
+import { AllocateOptions } from "../client/options/allocate-options.ts";
+import { InvokerOptions } from "../client/options/connect-options.ts";
+import { address, bytes, duration, readAs, tcpAddress, truth, worded } from "../options/fields.ts";
+import { optionsFor } from "../options/flags.ts";
+import { PackageOptions } from "../package/options.ts";
+import { defineCommand } from "./shared/command.ts";
+import { pathField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "./shared/fabric-options.ts";
-import {
-  addressOption,
-  bytesOption,
-  duration,
-  durationOption,
-  flag,
-  polling,
-  readOptions,
-  size,
-  tcpAddressOption,
-  text,
-  whole,
-} from "./shared/options.ts";
-import {
-  packageFlags,
-  packageOptions,
-  packageTerms,
-  readPackageOptions,
-} from "./shared/package-options.ts";
-
-const Options = Type.Object({
-  cores: Type.Optional(whole(1, 1024)),
-  memory: Type.Optional(size),
-  listen: Type.Optional(text),
-  polling: Type.Optional(polling),
-  prewarm: Type.Optional(whole(0, 1024)),
-  drain: Type.Optional(duration),
-  allowRemote: Type.Optional(flag),
-  tokenKey: Type.Optional(text),
-  manager: Type.Optional(text),
-  name: Type.Optional(text),
-  advertise: Type.Optional(text),
-  cache: Type.Optional(text),
-  cacheLimit: Type.Optional(size),
-  packageLimit: Type.Optional(size),
-  watch: Type.Optional(text),
-  ...packageOptions,
-  ...fabricOptions,
-});
+import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 
 const DEFAULT_DRAIN_MS = 30_000;
 const MAX_DRAIN_MS = 86_400_000;
 
-export const serve: Command = {
+const { cores, memory, prewarm } = InvokerOptions.properties;
+const { polling } = AllocateOptions.properties;
+const { include, external } = PackageOptions.properties;
+
+const Options = Type.Object({
+  cores: worded(cores, { description: "cores to lease" }),
+  memory: worded(memory, { description: "memory to lease" }),
+  listen: Type.Optional(
+    address({
+      description: "socket path or HOST:PORT",
+      otherwise: "a socket in $XDG_RUNTIME_DIR or /tmp",
+    }),
+  ),
+  polling: worded(polling, {
+    description: "how workers wait, on leases that do not say",
+    default: "adaptive",
+  }),
+  prewarm: worded(prewarm, { description: "host processes to keep ready" }),
+  drainMs: Type.Optional(
+    duration(0, MAX_DRAIN_MS, {
+      description: "how long leases may go on after the first signal",
+      default: DEFAULT_DRAIN_MS,
+      bare: "s",
+    }),
+  ),
+  allowRemote: Type.Optional(
+    truth({ description: "serve clients on other machines, whoever they are" }),
+  ),
+  tokenKey: pathField("file", { description: "public key that tokens must be signed with" }),
+  manager: Type.Optional(
+    tcpAddress("HOST:PORT of a manager", { description: "HOST:PORT of the manager to join" }),
+  ),
+  name: Type.Optional(
+    readAs(nodeName, {
+      description: "the node's name in the cluster",
+      otherwise: "the host's",
+      placeholder: "name",
+    }),
+  ),
+  advertise: Type.Optional(
+    address({ description: "where clients find the node", otherwise: "what --listen says" }),
+  ),
+  cache: pathField("folder", {
+    description: "where packages are kept",
+    otherwise: "$XDG_CACHE_HOME/rfaas or ~/.cache/rfaas",
+  }),
+  cacheLimit: Type.Optional(
+    bytes(1, Number.MAX_SAFE_INTEGER, {
+      description: "for all packages; the longest unused go first",
+      default: DEFAULT_LIMIT_BYTES,
+    }),
+  ),
+  packageLimit: Type.Optional(
+    bytes(1, Number.MAX_SAFE_INTEGER, {
+      description: "for one package",
+      default: DEFAULT_PACKAGE_LIMIT_BYTES,
+    }),
+  ),
+  watch: pathField("file", { description: "let leases of this module follow its changes" }),
+  include: worded(include, { description: `with --watch: ${include.description}` }),
+  external: worded(external, { description: `with --watch: ${external.description}` }),
+  ...fabricFields,
+});
+type Options = Static<typeof Options>;
+
+export const serve = defineCommand({
   usage: "serve",
   summary: "run an executor node",
   description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of whoever holds one. Runs until
@@ -81,100 +114,28 @@ What functions start, threads and child processes, runs on the cores of their wo
 coresPerWorker (--cores-per-worker), which are set aside and billed. OpenMP, BLAS, nproc and navigator.hardwareConcurrency see so many.
 
 Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
-  options: [
-    {
-      flag: "--cores <n>",
-      description: "cores to lease (default: what affinity mask and cgroup leave)",
-    },
-    {
-      flag: "--memory <size>",
-      description: "memory to lease (default: half of what the machine and its cgroup leave)",
-    },
-    {
-      flag: "--listen <address>",
-      description: "socket path or HOST:PORT (default: a socket in $XDG_RUNTIME_DIR or /tmp)",
-    },
-    {
-      flag: "--polling <mode>",
-      description: "hot, warm or adaptive, for leases that do not say (default: adaptive)",
-    },
-    { flag: "--prewarm <n>", description: "host processes to keep ready (default: 1)" },
-    {
-      flag: "--drain <duration>",
-      description:
-        "how long leases may go on after the first signal, as 5m or in seconds (default: 30s)",
-    },
-    { flag: "--allow-remote", description: "serve clients on other machines, whoever they are" },
-    { flag: "--token-key <file>", description: "public key that tokens must be signed with" },
-    { flag: "--manager <address>", description: "HOST:PORT of the manager to join" },
-    { flag: "--name <name>", description: "the node's name in the cluster (default: the host's)" },
-    {
-      flag: "--advertise <address>",
-      description: "where clients find the node (default: what --listen says)",
-    },
-    {
-      flag: "--cache <folder>",
-      description: "where packages are kept (default: $XDG_CACHE_HOME/rfaas or ~/.cache/rfaas)",
-    },
-    {
-      flag: "--cache-limit <size>",
-      description: "for all packages; the longest unused go first (default: 8GiB)",
-    },
-    { flag: "--package-limit <size>", description: "for one package (default: 1GiB)" },
-    { flag: "--watch <file>", description: "let leases of this module follow its changes" },
-    ...packageFlags.map(({ flag, description }) => ({
-      flag,
-      description: `with --watch: ${description}`,
-    })),
-    ...fabricFlags,
-  ],
+  options: Options,
   examples: [
     ["rfaas serve", "serve on the default socket"],
     ["rfaas serve --cores 4 --memory 8GiB --listen /run/rfaas/node.sock", "with limits, elsewhere"],
     ["rfaas serve --watch fn.ts", "edit fn.ts while a program calls it"],
     ["rfaas serve --listen 10.0.0.5:7700 --allow-remote --fabric verbs", "for a cluster with RDMA"],
   ],
-  terms: packageTerms,
-  async run(args, raw) {
-    if (args.length > 0)
-      throw new UsageError(`serve takes no argument "${args[0]}"; see: rfaas help serve`);
-    const options = readOptions(Options, raw);
+  async run(_args, options) {
     const limits = machineLimits();
     const usual = defaultOffer(limits);
-    const cores = options.cores ?? usual.cores;
-    const memoryBytes = bytesOption("--memory", options.memory) ?? usual.memoryBytes;
-    const address = addressOption("--listen", options.listen) ?? defaultAddress();
-    const limitMs =
-      durationOption("--drain", options.drain, {
-        bare: "s",
-        minimumMs: 0,
-        maximumMs: MAX_DRAIN_MS,
-      }) ?? DEFAULT_DRAIN_MS;
-
-    const advertised = addressOption("--advertise", options.advertise);
-
+    const { cores = usual.cores, drainMs = DEFAULT_DRAIN_MS } = options;
+    const memoryBytes =
+      options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
     const { fabric, verbs } = readFabric(options);
     const fabrics = offerFabrics(fabric, verbs);
+    const names = [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])];
     // Before anything is started for nothing.
-    if (options.manager !== undefined) {
-      tcpAddressOption("--manager", options.manager);
-      nodeName(options.name);
-    }
+    const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
-    if (options.tokenKey !== undefined) doorkeeper.readKey(String(options.tokenKey));
-    const packages = new PackageStore({
-      folder: options.cache === undefined ? undefined : resolve(String(options.cache)),
-      limitBytes: bytesOption("--cache-limit", options.cacheLimit),
-      packageLimitBytes: bytesOption("--package-limit", options.packageLimit),
-    });
-    // A folder that is named must be of use; without any other, the node can still serve what it has built in.
-    if (options.cache !== undefined) void packages.folder;
-    const watched = options.watch === undefined ? undefined : resolve(String(options.watch));
-    const packaging = readPackageOptions(options);
-    if (watched === undefined && Object.keys(packaging).length > 0)
-      throw new UsageError("--include and --external are for --watch; clients say what they send");
-    if (watched !== undefined && !statSync(watched, { throwIfNoEntry: false })?.isFile())
-      throw new UsageError(`--watch: there is no file ${watched}; name a module`);
+    if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
+    const packages = openPackages(options);
+    const watched = watchedModule(options);
     const agent = new Agent({
       packages,
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
@@ -185,33 +146,13 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       prewarm: options.prewarm ?? 1,
       log: (level, message) => log[level](message),
     });
-    let listener: Awaited<ReturnType<typeof listen>>;
-    try {
-      listener = await listen(address, (way) => agent.newClient(undefined, way));
-    } catch (error) {
-      await agent.drain(0);
-      throw error;
-    }
+    const asked = options.listen === undefined ? defaultAddress() : parseAddress(options.listen);
+    const listener = await listenFor(agent, asked);
     let bookkeeper: Bookkeeper | undefined;
-    let signals = 0;
-    const onSignal = (signal: string) => {
-      if (++signals > 1) return agent.stop();
-      listener.stop();
-      const leases = agent.leaseCount;
-      log.info(
-        `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
-      );
-      void agent
-        .drain(limitMs)
-        .then(() => bookkeeper?.leave())
-        .then(() => process.exit(0));
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-    const over = [
-      ...(fabrics.shm ? ["shm"] : []),
-      ...(fabrics.verbs ? [`verbs (${fabrics.verbs.addresses.join(", ")})`] : []),
-    ];
+    drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
+    const over = names.map((name) =>
+      name === "verbs" ? `verbs (${fabrics.verbs!.addresses.join(", ")})` : name,
+    );
     log.info(
       `serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
     );
@@ -224,23 +165,87 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     );
 
     if (watched !== undefined)
-      new ModuleWatch(watched, packaging, packages, {
+      new ModuleWatch(watched, optionsFor(PackageOptions, options), packages, {
         built: (hash) => agent.reload(watched, hash),
         log: (level, message) => log[level](message),
       }).start();
 
     if (options.manager !== undefined)
       bookkeeper = new Bookkeeper(agent, doorkeeper, {
-        manager: String(options.manager),
-        name: nodeName(options.name),
-        address: advertised ? formatAddress(advertised) : reachable(address, listener.address),
+        manager: options.manager,
+        name,
+        address: advertised(options, asked, listener.address),
         memoryBytes,
-        fabrics: [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])],
-        removalLimitMs: limitMs,
+        fabrics: names,
+        removalLimitMs: drainMs,
         log: (level, message) => log[level](message),
       });
   },
-};
+});
+
+function openPackages({ cache, cacheLimit, packageLimit }: Options): PackageStore {
+  const packages = new PackageStore({
+    folder: cache === undefined ? undefined : resolve(cache),
+    limitBytes: cacheLimit,
+    packageLimitBytes: packageLimit,
+  });
+  // A folder that is named must be of use; without any other, the node can still serve what it has built in.
+  if (cache !== undefined) void packages.folder;
+  return packages;
+}
+
+function watchedModule({ watch, include, external }: Options): string | undefined {
+  if (watch === undefined) {
+    if (include !== undefined || external !== undefined)
+      throw new UsageError("--include and --external are for --watch; clients say what they send");
+    return undefined;
+  }
+  const path = resolve(watch);
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
+    throw new UsageError(`--watch: there is no file ${path}; name a module`);
+  return path;
+}
+
+type Listener = Awaited<ReturnType<typeof listen>>;
+
+async function listenFor(agent: Agent, address: Address): Promise<Listener> {
+  try {
+    return await listen(address, (way) => agent.newClient(undefined, way));
+  } catch (error) {
+    await agent.drain(0);
+    throw error;
+  }
+}
+
+function drainOnSignal(
+  agent: Agent,
+  listener: Listener,
+  limitMs: number,
+  leave: () => Promise<void> | undefined,
+): void {
+  let signals = 0;
+  const onSignal = (signal: string) => {
+    if (++signals > 1) return agent.stop();
+    listener.stop();
+    const leases = agent.leaseCount;
+    log.info(
+      `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
+    );
+    void agent
+      .drain(limitMs)
+      .then(leave)
+      .then(() => process.exit(0));
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+}
+
+/** What the manager tells clients. */
+function advertised({ advertise }: Options, asked: Address, listening: string): string {
+  return advertise === undefined
+    ? reachable(asked, listening)
+    : formatAddress(parseAddress(advertise));
+}
 
 /** A node that listens everywhere is found by its machine's name. */
 function reachable(asked: Address, listening: string): string {
@@ -248,11 +253,10 @@ function reachable(asked: Address, listening: string): string {
   return everywhere ? `${hostname()}:${/\d+$/.exec(listening)![0]}` : listening;
 }
 
-function nodeName(given: string | number | undefined): string {
-  const name = String(given ?? hostname());
+function nodeName(name: string, what = "--name"): string {
   if (name.length > MAX_NODE_NAME_CHARACTERS || !new RegExp(NODE_NAME_PATTERN).test(name))
     throw new UsageError(
-      `--name must be 1 to ${MAX_NODE_NAME_CHARACTERS} letters, digits or . _ : -; it is "${name}"`,
+      `${what} must be 1 to ${MAX_NODE_NAME_CHARACTERS} letters, digits or . _ : -; it is "${name}"`,
     );
   return name;
 }

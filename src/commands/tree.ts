@@ -70,9 +70,9 @@ async function dispatch(argv: string[]): Promise<void> {
   const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
   if (own.includes("--help") || own.includes("-h")) return await showManual(name);
   showWarningsBy((message) => void import("./shared/log.ts").then(({ log }) => log.warn(message)));
-  const { parseCommandLine } = await import("./shared/command-line.ts");
-  const { args, options } = parseCommandLine(command, rest);
-  await command.run(args, options);
+  const { readCommandLine } = await import("./shared/command-line.ts");
+  const { args, options, rest: passed } = readCommandLine(command, rest);
+  await command.run(args, options, passed);
 }
 
 async function load(name: string): Promise<Command> {
@@ -95,14 +95,11 @@ async function showManual(name: string): Promise<void> {
   process.stdout.write(manual(await load(name)));
 }
 
-/** The error's message, with options called as this command calls them. */
-async function inTerms(name: string, { message }: Error): Promise<string> {
-  const { terms = {} } = Object.hasOwn(COMMANDS, name) ? await COMMANDS[name]!() : {};
-  return Object.entries(terms).reduce(
-    (text, [term, option]) =>
-      text.replaceAll(new RegExp(`(?<![\\w-])${RegExp.escape(term)}`, "g"), option),
-    message,
-  );
+/** The error's message in the words of the command. */
+async function worded(name: string, { message }: Error): Promise<string> {
+  if (!Object.hasOwn(COMMANDS, name)) return message;
+  const { inTerms } = await import("./shared/terms.ts");
+  return inTerms(await COMMANDS[name]!(), message);
 }
 
 /** One message for people. A stack only for a defect of our own. */
@@ -111,7 +108,7 @@ async function explain(error: unknown, command: string): Promise<void> {
   if (error instanceof RfaasError) {
     const own = error as { remoteStack?: string; errors?: readonly Error[] };
     // What a function has thrown is told in its own words.
-    const message = error instanceof FunctionError ? error.message : await inTerms(command, error);
+    const message = error instanceof FunctionError ? error.message : await worded(command, error);
     log.error(error.name === "UsageError" ? message : `${error.name}: ${message}`);
     if (own.remoteStack) {
       log.log(own.remoteStack);

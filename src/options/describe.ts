@@ -15,7 +15,7 @@ export function flagSentence(field: TSchema): string {
 /** The default as it is written on a command line, or where it comes from; empty where there is none. */
 export function defaultOf(field: TSchema): string {
   const variable = field["variable"] as string | undefined;
-  const otherwise = (field["otherwise"] as string | undefined) ?? shown(field);
+  const otherwise = shown(field) || ((field["otherwise"] as string | undefined) ?? "");
   if (variable === undefined) return otherwise;
   return `$${variable}${otherwise === "" ? "" : `, else ${otherwise}`}`;
 }

@@ -90,7 +90,7 @@ describe("rfaas", () => {
     [["invoke", "a.ts", "-n", "0"], "whole number from 1"],
     [["bench"], "latency, throughput, bandwidth or cold"],
     [["bench", "speed"], '"speed" cannot be measured'],
-    [["bench", "latency", "-s", "2GiB"], "at most 1GiB"],
+    [["bench", "latency", "-s", "2GiB"], "at most 1 GiB"],
     [["bench", "latency", "--fabric", "tcp"], "must be shm or verbs"],
     [["invoke", "f.ts", "--fabric", "shm", "--device", "mlx5_0"], "--device"],
     [["bench", "bandwidth", "--fabric", "shm"], "shared memory moves no bytes"],

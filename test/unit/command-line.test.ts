@@ -1,48 +1,53 @@
 import { describe, expect, test } from "bun:test";
-import type { Command } from "../../src/commands/shared/command.ts";
-import { parseCommandLine } from "../../src/commands/shared/command-line.ts";
+import { Type } from "@sinclair/typebox";
 import { UsageError } from "../../src/base/errors.ts";
+import { readCommandLine, splitWords } from "../../src/commands/shared/command-line.ts";
+import { defineCommand } from "../../src/commands/shared/command.ts";
+import { duration, text, truth, whole } from "../../src/options/fields.ts";
 
-const command: Command = {
+const about = { description: "" };
+const command = defineCommand({
   usage: "invoke <FILE>",
   summary: "",
   description: "",
-  options: [
-    { flag: "-n, --repeat <n>", description: "" },
-    { flag: "-a, --all", description: "" },
-    { flag: "--output-size <size>", description: "" },
-    { flag: "--output <file>", description: "" },
-    { flag: "--json", description: "" },
-  ],
+  options: Type.Object({
+    repeat: Type.Optional(whole(1, 9, { ...about, short: "n" })),
+    all: Type.Optional(truth({ ...about, short: "a" })),
+    outputSize: Type.Optional(text("a size", { ...about, placeholder: "size" })),
+    output: Type.Optional(text("a file", { ...about, placeholder: "file" })),
+    json: Type.Optional(truth(about)),
+    deadlineMs: Type.Optional(duration(0, 5000, about)),
+  }),
   examples: [],
   async run() {},
-};
-const read = (...words: string[]) => parseCommandLine(command, words);
+});
+const split = (...words: string[]) => splitWords(command, words);
 
-describe("parseCommandLine", () => {
-  test.each<[string[], Record<string, unknown>, string[]]>([
+describe("the words of a command line", () => {
+  test.each<[string[], Record<string, (string | true)[]>, string[]]>([
     [[], {}, []],
     [["fn.ts"], {}, ["fn.ts"]],
-    [["--output-size", "2MiB", "fn.ts"], { outputSize: "2MiB" }, ["fn.ts"]],
-    [["fn.ts", "--output-size=2MiB"], { outputSize: "2MiB" }, ["fn.ts"]],
-    [["--output=a=b"], { output: "a=b" }, []],
-    [["-n", "5"], { repeat: "5" }, []],
-    [["-n5"], { repeat: "5" }, []],
-    [["-an", "5"], { all: true, repeat: "5" }, []],
-    [["--json", "fn.ts"], { json: true }, ["fn.ts"]],
-    [["--output", "-"], { output: "-" }, []],
-    [["--output", "-5"], { output: "-5" }, []],
-    [["--output=--json"], { output: "--json" }, []],
-    [["-n", "007"], { repeat: "007" }, []],
-    [["-n", "1e9"], { repeat: "1e9" }, []],
-    [["-n", "12345678901234567890"], { repeat: "12345678901234567890" }, []],
-    [["--output", "constructor"], { output: "constructor" }, []],
+    [["--output-size", "2MiB", "fn.ts"], { outputSize: ["2MiB"] }, ["fn.ts"]],
+    [["fn.ts", "--output-size=2MiB"], { outputSize: ["2MiB"] }, ["fn.ts"]],
+    [["--output=a=b"], { output: ["a=b"] }, []],
+    [["-n", "5"], { repeat: ["5"] }, []],
+    [["-n5"], { repeat: ["5"] }, []],
+    [["-an", "5"], { all: [true], repeat: ["5"] }, []],
+    [["--json", "fn.ts"], { json: [true] }, ["fn.ts"]],
+    [["--output", "-"], { output: ["-"] }, []],
+    [["--output", "-5"], { output: ["-5"] }, []],
+    [["--output=--json"], { output: ["--json"] }, []],
+    [["-n", "007"], { repeat: ["007"] }, []],
+    [["-n", "1e9"], { repeat: ["1e9"] }, []],
+    [["-n", "12345678901234567890"], { repeat: ["12345678901234567890"] }, []],
+    [["--output", "constructor"], { output: ["constructor"] }, []],
+    [["--deadline", "5s", "--json", "--deadline=1"], { deadlineMs: ["5s", "1"], json: [true] }, []],
     [["--", "--json", "-x"], {}, ["--json", "-x"]],
     [["-"], {}, ["-"]],
     [["-n", "1", "--repeat=2"], { repeat: ["1", "2"] }, []],
     [["--json", "--json"], { json: [true, true] }, []],
-  ])("reads %j", (words, options, args) => {
-    expect(read(...words)).toEqual({ options, args });
+  ])("%j are split, and every text stays as it was written", (words, written, args) => {
+    expect(split(...words)).toEqual({ written, args, rest: [] });
   });
 
   test.each<[string[], string]>([
@@ -69,15 +74,34 @@ describe("parseCommandLine", () => {
     [["--constructor", "x"], "unknown option --constructor"],
     [["--output.x", "1"], "unknown option --output.x; did you mean --output?"],
   ])("refuses %j: %s", (words, message) => {
-    expect(() => read(...words)).toThrow(UsageError);
-    expect(() => read(...words)).toThrow(message);
+    expect(() => split(...words)).toThrow(UsageError);
+    expect(() => split(...words)).toThrow(message);
   });
 
-  test("keeps what is for another program apart", () => {
+  test("behind -- are for another program, where a command passes them on", () => {
     const passing = { ...command, passesRest: true };
-    expect(parseCommandLine(passing, ["a", "--json", "--", "-x", "b"])).toEqual({
+    expect(splitWords(passing, ["a", "--json", "--", "-x", "b"])).toEqual({
       args: ["a"],
-      options: { json: true, "--": ["-x", "b"] },
+      written: { json: [true] },
+      rest: ["-x", "b"],
     });
+  });
+});
+
+describe("a command line", () => {
+  test("gives arguments and the values that the schema makes of texts", () => {
+    expect(readCommandLine(command, ["fn.ts", "--deadline=2s", "-n", "3", "-a"])).toEqual({
+      args: ["fn.ts"],
+      options: { deadlineMs: 2000, repeat: 3, all: true },
+      rest: [],
+    });
+  });
+
+  test("has no argument where the usage names none", () => {
+    const without = { ...command, usage: "doctor" };
+    expect(readCommandLine(without, []).args).toEqual([]);
+    expect(() => readCommandLine(without, ["now"])).toThrow(
+      'doctor takes no argument "now"; see: rfaas help doctor',
+    );
   });
 });

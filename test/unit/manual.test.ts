@@ -1,8 +1,10 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "../../src/commands/shared/command.ts";
+import { type Command, nameOf } from "../../src/commands/shared/command.ts";
 import { manual, overview } from "../../src/commands/shared/manual.ts";
+import { flagSentence } from "../../src/options/describe.ts";
+import { flagsOf, usageOf } from "../../src/options/flags.ts";
 import { runCommandLine } from "../../src/commands/tree.ts";
 import { EXIT } from "../../src/base/errors.ts";
 
@@ -25,7 +27,6 @@ async function commandsOfFolder(): Promise<Command[]> {
 
 const commands = await commandsOfFolder();
 const visible = commands.filter((command) => !command.hidden);
-const nameOf = ({ usage }: Command): string => usage.split(" ")[0]!;
 
 /** Lines of a section of a manual page, without their indentation. */
 function section(page: string, title: string): string[] {
@@ -74,10 +75,11 @@ describe.each(visible.map((command) => [nameOf(command), command] as const))(
 
     test("describes every option, beside it or below", () => {
       const words = section(page, "OPTIONS").join(" ").replace(/ +/g, " ");
-      expect(command.options.length).toBeGreaterThan(0);
-      for (const { flag, description } of command.options) {
-        expect(description).not.toBe("");
-        expect(words).toContain(`${flag} ${description}`);
+      const flags = flagsOf(command.options);
+      expect(flags.length).toBeGreaterThan(0);
+      for (const flag of flags) {
+        expect(flag.field.description).not.toBeEmpty();
+        expect(words).toContain(`${usageOf(flag)} ${flagSentence(flag.field)}`);
       }
     });
 
@@ -120,6 +122,9 @@ describe("the overview", () => {
           /process\.env(?:\.|\[")(RFAAS_\w+)/g,
         ))
           read.add(name!);
+    for (const { options } of commands)
+      for (const { field } of flagsOf(options))
+        if (field["variable"] !== undefined) read.add(String(field["variable"]));
     expect(read.size).toBeGreaterThan(0);
     expect(described).toEqual(expect.arrayContaining([...read]));
   });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { showProgress } from "../../src/commands/shared/package-options.ts";
+import { showProgress } from "../../src/commands/shared/upload-line.ts";
 
 const MiB = 1024 * 1024;
 

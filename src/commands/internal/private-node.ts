@@ -7,35 +7,27 @@ import { OWNER } from "../../executor/admission/identity.ts";
 import { planCpus } from "../../executor/machine/cores.ts";
 import { defaultOffer, machineLimits } from "../../executor/machine/limits.ts";
 import { offerFabrics } from "../../fabric/registry.ts";
-import type { Command } from "../shared/command.ts";
+import { InvokerOptions } from "../../client/options/connect-options.ts";
+import { bytes, whole } from "../../options/fields.ts";
+import { defineCommand } from "../shared/command.ts";
 import { log } from "../shared/log.ts";
-import { fabricFlags, fabricOptions, readFabric } from "../shared/fabric-options.ts";
-import { readOptions, whole } from "../shared/options.ts";
-
-const Options = Type.Object({
-  parent: whole(1, 2 ** 31),
-  cores: Type.Optional(whole(1, 1024)),
-  memory: Type.Optional(whole(1, Number.MAX_SAFE_INTEGER)),
-  prewarm: Type.Optional(whole(0, 1024)),
-  ...fabricOptions,
-});
+import { fabricFields, readFabric } from "../shared/fabric-options.ts";
 
 /** A node for one client, which started it and is at the other end of descriptor 3. */
-export const privateNode: Command = {
+export const privateNode = defineCommand({
   usage: "__node",
   summary: "a node for the one client that started it",
   description: "",
-  options: [
-    { flag: "--parent <pid>", description: "the client to die with" },
-    { flag: "--cores <n>", description: "cores to lease" },
-    { flag: "--memory <bytes>", description: "memory to lease" },
-    { flag: "--prewarm <n>", description: "hosts to keep ready" },
-    ...fabricFlags,
-  ],
+  options: Type.Object({
+    parent: whole(1, 2 ** 31, { description: "the client to die with", placeholder: "pid" }),
+    cores: InvokerOptions.properties.cores,
+    memory: Type.Optional(bytes(1, Number.MAX_SAFE_INTEGER, { description: "memory to lease" })),
+    prewarm: InvokerOptions.properties.prewarm,
+    ...fabricFields,
+  }),
   examples: [],
   hidden: true,
-  async run(_args, raw) {
-    const options = readOptions(Options, raw);
+  async run(_args, options) {
     const { parent, cores, memory, prewarm } = options;
     const { fabric, verbs } = readFabric(options);
     if (!dieWithParent(parent)) process.exit(0);
@@ -59,4 +51,4 @@ export const privateNode: Command = {
     });
     await watchDescriptor(3, client.handler());
   },
-};
+});

@@ -6,28 +6,27 @@ import { EnvironmentError, UsageError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { loadKit } from "./kit.ts";
 import { projectFiles } from "./project.ts";
-import type { Command } from "../shared/command.ts";
-import { flag, readOptions } from "../shared/options.ts";
+import { truth } from "../../options/fields.ts";
+import { defineCommand } from "../shared/command.ts";
 
 const KIT_FOLDER = ".rfaas";
 const MAX_NAME_CHARACTERS = 64;
 
-const Options = Type.Object({ kit: Type.Optional(flag) });
-
-export const newProject: Command = {
+export const newProject = defineCommand({
   usage: "new [name]",
   summary: "write a small project of functions, with its test",
   description: `Writes a folder with a typed function, a test for it, and what editors and tests need of rfaas. Nothing is fetched. The last part
 of the name is the function file's; an existing folder must be empty.
 
 With --kit and no name, brings the .rfaas folder of the project in this folder up to this executable's version.`,
-  options: [{ flag: "--kit", description: "write only .rfaas, into this folder" }],
+  options: Type.Object({
+    kit: Type.Optional(truth({ description: "write only .rfaas, into this folder" })),
+  }),
   examples: [
     ["rfaas new summary", "makes summary/summary.ts and its test"],
     ["rfaas new --kit", "after an update of rfaas, in a project's folder"],
   ],
-  async run(args, raw) {
-    const { kit } = readOptions(Options, raw);
+  async run(args, { kit }) {
     if (args.length > 1 || (args.length === 1) === Boolean(kit))
       throw new UsageError("new takes one name, or --kit; see: rfaas help new");
     if (kit) return await write(process.cwd(), {});
@@ -44,7 +43,7 @@ With --kit and no name, brings the .rfaas folder of the project in this folder u
       `made ${args[0]}: ${name}.ts, ${name}.test.ts\n\n  cd ${args[0]}\n  rfaas test\n  rfaas invoke ${name}.ts#summarize --json '{"samples":[1,2,3,4]}'\n`,
     );
   },
-};
+});
 
 async function write(folder: string, files: Record<string, string>): Promise<void> {
   const kit = await loadKit();

@@ -1,61 +1,67 @@
 /**
  * Reads the words of a command line, as POSIX and GNU have it: `--name value`, `--name=value`, `-n 5`, `-n5`, `--` before words that
- * are no options. Every value stays the text that was written; what is wrong with the form is said in the words of the command.
+ * are no options. What is wrong with the form is said in the words of the command; what the words mean, its schema knows.
  */
 import { parseArgs } from "node:util";
+import type { Static, TObject } from "@sinclair/typebox";
 import { cac } from "cac";
-import { nearest } from "../../base/near-names.ts";
 import { UsageError } from "../../base/errors.ts";
-import type { Command } from "./command.ts";
+import { nearest } from "../../base/near-names.ts";
+import { type Flag, type Written, flagsOf, readFlags } from "../../options/flags.ts";
+import { type Command, nameOf } from "./command.ts";
 
-/** Options by their names in code (`outputSize`), each a text, or true for one without a value; a list where given repeatedly. */
-export type GivenOptions = Record<string, unknown>;
-
-interface Declared {
-  long: string;
-  /** In code. */
-  name: string;
-  short: string | undefined;
-  /** What its value is called; undefined for an option that takes none. */
-  value: string | undefined;
+/** A command line that was split. */
+export interface Split {
+  args: string[];
+  written: Written;
+  /** The words behind `--`, for a command that passes them on. */
+  rest: string[];
 }
 
 /** Arguments and options of a command. Throws {@link UsageError}. */
-export function parseCommandLine(
+export function readCommandLine(
   command: Command,
   words: readonly string[],
-): { args: string[]; options: GivenOptions } {
+): { args: string[]; options: Static<TObject>; rest: string[] } {
+  const { args, written, rest } = splitWords(command, words);
   const name = nameOf(command);
-  const cli = cac("rfaas");
-  const matched = cli.command(`${name} [...args]`, command.summary);
-  for (const { flag, description } of command.options) matched.option(flag, description);
-  const given = cli.parse(["", "", name, ...markedWords(command, words)], { run: false });
-  const options: GivenOptions = {};
-  for (const { name: key } of declaredOptions(command))
-    if (given.options[key] !== undefined) options[key] = asWritten(given.options[key]);
-  if (command.passesRest) options["--"] = asWritten(given.options["--"] ?? []);
-  return { args: given.args.map((word) => asWritten(word) as string), options };
+  if (args.length > 0 && command.usage === name)
+    throw new UsageError(`${name} takes no argument "${args[0]}"; see: rfaas help ${name}`);
+  return { args, options: readFlags(command.options, written), rest };
 }
 
-/** `cac` makes a number of what looks like one, and an option of what begins with a dash: no word of an argv has this in it. */
-const MARK = "\0";
+/** Which words are arguments, and which belong to which option. Throws {@link UsageError}. */
+export function splitWords(command: Command, words: readonly string[]): Split {
+  const name = nameOf(command);
+  const flags = flagsOf(command.options);
+  const { options, values, args, rest } = inOneForm(command, flags, words);
+  const cli = cac("rfaas");
+  const matched = cli.command(name);
+  for (const { name: field, placeholder } of flags)
+    matched.option(`--${field}${placeholder === undefined ? "" : " <value>"}`, "");
+  const given = cli.parse(["", "", name, ...options, "--", ...args], { run: false }).options;
+  const written = flags.flatMap(({ name: field }) =>
+    given[field] === undefined
+      ? []
+      : [[field, [given[field]].flat().map((at) => (at === true ? at : values[at]!))] as const],
+  );
+  return { args: given["--"] as string[], written: Object.fromEntries(written), rest };
+}
 
-const asWritten = (value: unknown): unknown =>
-  Array.isArray(value)
-    ? value.map(asWritten)
-    : typeof value === "string" && value.startsWith(MARK)
-      ? value.slice(MARK.length)
-      : value;
-
-/** The words with every value tied to its option, and marked as the text that it is. Throws {@link UsageError}. */
-function markedWords(command: Command, words: readonly string[]): string[] {
-  const declared = declaredOptions(command);
+/**
+ * The words with every option called as its field is, and what follows it tied to it. `cac` makes a number of a value that looks like one:
+ * it is given the value's place in `values`, which is one, so that the text stays as it was written.
+ */
+function inOneForm(command: Command, flags: readonly Flag[], words: readonly string[]) {
   const { tokens } = parseArgs({
     args: [...words],
     options: Object.fromEntries(
-      declared.map(({ long, short, value }) => [
+      flags.map(({ long, short, placeholder }) => [
         long,
-        { type: value === undefined ? "boolean" : "string", ...(short ? { short } : {}) } as const,
+        {
+          type: placeholder === undefined ? "boolean" : "string",
+          ...(short === undefined ? {} : { short }),
+        } as const,
       ]),
     ),
     allowPositionals: true,
@@ -63,57 +69,50 @@ function markedWords(command: Command, words: readonly string[]): string[] {
     strict: false,
     tokens: true,
   });
-  return tokens.flatMap((token) => {
-    if (token.kind === "option-terminator") return command.passesRest ? ["--"] : [];
-    if (token.kind === "positional") return [MARK + token.value];
-    const option = declared.find(({ long }) => long === token.name);
-    if (!option) throw unknownOption(token.rawName, nameOf(command), declared);
-    const value = valueOf(option, token.rawName, token.value, token.inlineValue ?? false);
-    return [value === true ? `--${option.long}` : `--${option.long}=${MARK}${value}`];
-  });
+  const options: string[] = [];
+  const values: string[] = [];
+  const args: string[] = [];
+  const rest: string[] = [];
+  let passing = false;
+  for (const token of tokens) {
+    if (token.kind === "option-terminator") passing = command.passesRest ?? false;
+    else if (token.kind === "positional") (passing ? rest : args).push(token.value);
+    else {
+      const flag = flags.find(({ long }) => long === token.name);
+      if (!flag) throw unknownOption(token.rawName, nameOf(command), flags);
+      const value = valueOf(flag, token.rawName, token.value, token.inlineValue ?? false);
+      const at = value === undefined ? "" : `=${values.push(value) - 1}`;
+      options.push(`--${flag.name}${at}`);
+    }
+  }
+  return { options, values, args, rest };
 }
 
+/** Undefined for an option that takes none. */
 function valueOf(
-  { value: called }: Declared,
+  { placeholder }: Flag,
   rawName: string,
   value: string | undefined,
   inline: boolean,
-): string | true {
-  if (called === undefined) {
+): string | undefined {
+  if (placeholder === undefined) {
     if (inline) throw new UsageError(`${rawName} takes no value; it is ${JSON.stringify(value)}`);
-    return true;
+    return undefined;
   }
   // Of two options in a row the first has lost its value.
   const missing = value === undefined || value === "" || (!inline && /^--?[A-Za-z]/.test(value));
   if (missing)
     throw new UsageError(
-      `${rawName} needs a value: ${rawName} <${called}>${value?.startsWith("-") ? `, or ${rawName}=${value} if it begins with a dash` : ""}`,
+      `${rawName} needs a value: ${rawName} <${placeholder}>${value?.startsWith("-") ? `, or ${rawName}=${value} if it begins with a dash` : ""}`,
     );
   return value;
 }
 
-function unknownOption(
-  rawName: string,
-  command: string,
-  declared: readonly Declared[],
-): UsageError {
-  const flags = declared.flatMap(({ long, short }) => [
-    `--${long}`,
-    ...(short ? [`-${short}`] : []),
-  ]);
-  const begun = rawName.length > 2 ? flags.filter((flag) => flag.startsWith(rawName)) : [];
-  const near = begun.length > 0 ? begun.join(" or ") : nearest(rawName, flags);
+function unknownOption(rawName: string, command: string, flags: readonly Flag[]): UsageError {
+  const names = flags.flatMap(({ long, short }) => [`--${long}`, ...(short ? [`-${short}`] : [])]);
+  const begun = rawName.length > 2 ? names.filter((name) => name.startsWith(rawName)) : [];
+  const near = begun.length > 0 ? begun.join(" or ") : nearest(rawName, names);
   return new UsageError(
     `unknown option ${rawName}; ${near ? `did you mean ${near}? See` : "see"}: rfaas help ${command}`,
   );
-}
-
-const nameOf = ({ usage }: Command): string => usage.split(" ")[0]!;
-
-function declaredOptions(command: Command): Declared[] {
-  return command.options.map(({ flag }) => {
-    const [, short, long = "", value] = /^(?:-(\w), )?--([\w-]+)(?: <(.+)>)?$/.exec(flag) ?? [];
-    const name = long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
-    return { long, name, short, value };
-  });
 }

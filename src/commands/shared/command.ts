@@ -1,26 +1,30 @@
-/** What a subcommand is to the command tree: how it is called, what its manual says, and what it runs. */
+/** What a subcommand is to the command tree: how it is called, what its manual says, its options, and what it runs. */
+import type { Static, TObject } from "@sinclair/typebox";
 
-export interface Option {
-  /** As the manual shows it: `--cores <n>`, `-n, --iterations <n>`, `--json`. */
-  flag: string;
-  description: string;
-}
-
-export interface Command {
-  /** `invoke <module>`: the name, then its arguments. */
+export interface CommandOf<Options extends TObject> {
+  /** `invoke <module>`: the name, then its arguments; a command whose usage names none takes none. */
   usage: string;
   summary: string;
   /** Paragraphs of the manual's DESCRIPTION. */
   description: string;
-  options: readonly Option[];
+  /** One schema: the flags, their help and their checks come from it, and so do the options that `run` gets. */
+  options: Options;
   /** Command lines with what they do. */
   examples: readonly [command: string, effect: string][];
   /** Not listed; for rfaas's own use. */
   hidden?: boolean;
-  /** How the library's errors call what are options here: `deadlineMs` is `--deadline`. */
+  /** What errors of the library say in words that are not those of the command line; options are known by the schema. */
   terms?: Readonly<Record<string, string>>;
-  /** What comes behind `--` is for another program: the option `--`. Elsewhere it is arguments like others. */
+  /** What comes behind `--` is for another program: `rest`. Elsewhere it is arguments like others. */
   passesRest?: boolean;
-  /** Options as they were written, not yet validated; see `command-line.ts`. */
-  run(args: string[], options: Record<string, unknown>): Promise<void>;
+  run(args: readonly string[], options: Static<Options>, rest: readonly string[]): Promise<void>;
 }
+
+/** A command of which only its own file knows the options. */
+export type Command = CommandOf<TObject>;
+
+/** Lets `run` know the options by their schema. */
+export const defineCommand = <Options extends TObject>(command: CommandOf<Options>): Command =>
+  command;
+
+export const nameOf = ({ usage }: Command): string => usage.split(" ")[0]!;

@@ -1,38 +1,57 @@
 /** A manager's HTTP interface, as commands use it. */
+import { type Static, Type } from "@sinclair/typebox";
 import { NodeUnreachable, ProtocolError, TokenRefused, UsageError } from "../../base/errors.ts";
+import { readAs, text } from "../../options/fields.ts";
+import { inherited } from "../../options/flags.ts";
 
 /** How long a manager may take to begin an answer, */
 const ANSWER_LIMIT_MS = 5_000;
 /** and how long to end it: a bill may be long. */
 const WHOLE_LIMIT_MS = 60_000;
 
-export const managerFlags = [
-  { flag: "--http <url>", description: "the manager's HTTP interface (default: $RFAAS_HTTP)" },
-  { flag: "--token <token>", description: "what it is asked with (default: $RFAAS_TOKEN)" },
-] as const;
+/** The options of every command that asks a manager. */
+export const managerFields = {
+  http: Type.Optional(
+    readAs(urlOf, {
+      description: "the manager's HTTP interface",
+      variable: "RFAAS_HTTP",
+      placeholder: "url",
+    }),
+  ),
+  token: Type.Optional(
+    text("a token", {
+      description: "what it is asked with",
+      variable: "RFAAS_TOKEN",
+      placeholder: "token",
+    }),
+  ),
+};
+const ManagerOptions = Type.Object(managerFields);
 
 /** Where the options, or else the environment, say that the manager is; undefined when they do not. */
-export function managerAt(options: {
-  http?: string | number | undefined;
-  token?: string | number | undefined;
-}): ManagerClient | undefined {
-  const url = String(options.http ?? process.env["RFAAS_HTTP"] ?? "");
-  const token = String(options.token ?? process.env["RFAAS_TOKEN"] ?? "");
-  return url === "" ? undefined : new ManagerClient(url, token || undefined);
+export function managerAt({
+  http = inherited(ManagerOptions, "http"),
+  token = inherited(ManagerOptions, "token"),
+}: Static<typeof ManagerOptions>): ManagerClient | undefined {
+  return http === undefined ? undefined : new ManagerClient(http, token);
+}
+
+/** `http://` may be left out. */
+function urlOf(text: string, what: string): URL {
+  const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
+  if (!/^https?:/i.test(whole) || !URL.canParse(whole))
+    throw new UsageError(
+      `${what} must be a URL such as http://10.0.0.1:7801; it is ${JSON.stringify(text)}`,
+    );
+  return new URL(whole);
 }
 
 export class ManagerClient {
   readonly #url: URL;
   readonly #token: string | undefined;
 
-  /** `url` may leave out `http://`. Throws {@link UsageError}. */
-  constructor(url: string, token?: string) {
-    const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(url) ? url : `http://${url}`;
-    if (!/^https?:/i.test(whole) || !URL.canParse(whole))
-      throw new UsageError(
-        `--http must be a URL such as http://10.0.0.1:7801; it is ${JSON.stringify(url)}`,
-      );
-    this.#url = new URL(whole);
+  constructor(url: URL, token?: string) {
+    this.#url = url;
     this.#token = token;
   }
 

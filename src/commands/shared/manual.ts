@@ -1,5 +1,7 @@
 /** Help that reads like a manual page, made from the command tree. */
-import type { Command } from "./command.ts";
+import { flagSentence } from "../../options/describe.ts";
+import { flagsOf, usageOf } from "../../options/flags.ts";
+import { type Command, nameOf } from "./command.ts";
 
 const ENVIRONMENT: readonly [string, string][] = [
   ["RFAAS_NODE", "the node to use where --node is not given"],
@@ -27,7 +29,7 @@ export function overview(commands: readonly Command[]): string {
   return page([
     ["NAME", ["rfaas - call functions on leased cores, in less than a microsecond"]],
     ["SYNOPSIS", ["rfaas COMMAND [OPTIONS]", "rfaas help COMMAND", "rfaas --version"]],
-    ["COMMANDS", pairs(commands.map(({ usage, summary }) => [usage.split(" ")[0]!, summary]))],
+    ["COMMANDS", pairs(commands.map((command) => [nameOf(command), command.summary]))],
     ["ENVIRONMENT", pairs(ENVIRONMENT)],
     ["EXIT STATUS", pairs(EXIT_STATUS)],
     [
@@ -42,12 +44,13 @@ export function overview(commands: readonly Command[]): string {
 }
 
 export function manual(command: Command): string {
-  const name = command.usage.split(" ")[0]!;
+  const name = nameOf(command);
+  const flags = flagsOf(command.options);
   const sections: Section[] = [
     ["NAME", [`rfaas ${name} - ${command.summary}`]],
-    ["SYNOPSIS", [`rfaas ${command.usage}${command.options.length > 0 ? " [OPTIONS]" : ""}`]],
+    ["SYNOPSIS", [`rfaas ${command.usage}${flags.length > 0 ? " [OPTIONS]" : ""}`]],
     ["DESCRIPTION", command.description.split("\n")],
-    ["OPTIONS", pairs(command.options.map(({ flag, description }) => [flag, description]))],
+    ["OPTIONS", pairs(flags.map((flag) => [usageOf(flag), flagSentence(flag.field)]))],
     ["ENVIRONMENT", pairs(ENVIRONMENT)],
     ["EXIT STATUS", pairs(EXIT_STATUS)],
     ["EXAMPLES", pairs(command.examples)],

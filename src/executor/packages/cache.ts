@@ -52,8 +52,8 @@ export interface PackageUse {
   end(): void;
 }
 
-const DEFAULT_LIMIT_BYTES = 8 * 1024 ** 3;
-const DEFAULT_PACKAGE_LIMIT_BYTES = 1024 ** 3;
+export const DEFAULT_LIMIT_BYTES = 8 * 1024 ** 3;
+export const DEFAULT_PACKAGE_LIMIT_BYTES = 1024 ** 3;
 
 export class PackageCache {
   readonly #options: PackageCacheOptions;
