@@ -1,6 +1,6 @@
 /**
- * The life of a lease, as a pure state machine: no I/O, time comes with the event, what must happen comes back as effects. Node,
- * client and simulator all run this code.
+ * The life of a lease, as a pure state machine: no I/O, time comes with the event, what must happen comes back as effects. Node and
+ * simulator run this code; its holder, who knows less of it, keeps its term by the same rules (`term.ts`).
  *
  *     granted -> active -> (revoking) -> ended: released | expired | revoked | unredeemed | lost ...
  *
@@ -9,8 +9,7 @@
 
 export type LeaseState =
   | { phase: "granted"; grantedAtNs: number; ttlNs: number; untilNs: number; loadByNs: number }
-  | ({ phase: "active" } & Active)
-  | ({ phase: "revoking"; deadlineNs: number } & Active)
+  | (Term & Active)
   | {
       phase: "ended";
       grantedAtNs: number;
@@ -20,13 +19,18 @@ export type LeaseState =
       reason: EndReason;
     };
 
+/** How long a lease in use lasts: what its node and its holder both keep. */
+export type Term = { ttlNs: number; expiresAtNs: number } & (
+  | { phase: "active" }
+  /** It ends then, however often it is renewed. */
+  | { phase: "revoking"; deadlineNs: number }
+);
+
 interface Active {
   grantedAtNs: number;
-  ttlNs: number;
   /** No renewal reaches beyond it. */
   untilNs: number;
   activeAtNs: number;
-  expiresAtNs: number;
   /** Whether the client has said that it uses the lease. */
   redeemed: boolean;
 }
@@ -77,14 +81,26 @@ export function grantLease(
   return { phase: "granted", grantedAtNs: atNs, ttlNs, untilNs, loadByNs: atNs + loadLimitNs };
 }
 
+/** When a lease ends that is neither renewed nor used from now on. */
+export function termEndNs(term: Term): number {
+  return term.phase === "revoking" ? Math.min(term.expiresAtNs, term.deadlineNs) : term.expiresAtNs;
+}
+
+/** A lease that is taken back by `deadlineNs`. Of several deadlines the first counts. */
+export function revokedTerm<T extends Term>(
+  term: T,
+  deadlineNs: number,
+): Omit<T, "phase"> & { phase: "revoking"; deadlineNs: number } {
+  const first = term.phase === "revoking" ? Math.min(term.deadlineNs, deadlineNs) : deadlineNs;
+  return { ...term, phase: "revoking", deadlineNs: first };
+}
+
 /** When the lease must hear of the time, or undefined. */
 export function dueAtNs(state: LeaseState): number | undefined {
   if (state.phase === "ended") return undefined;
   if (state.phase === "granted") return state.loadByNs;
-  const due = state.redeemed
-    ? state.expiresAtNs
-    : Math.min(state.expiresAtNs, state.activeAtNs + REDEEM_LIMIT_NS);
-  return state.phase === "revoking" ? Math.min(due, state.deadlineNs) : due;
+  const endNs = termEndNs(state);
+  return state.redeemed ? endNs : Math.min(endNs, state.activeAtNs + REDEEM_LIMIT_NS);
 }
 
 /** The next state and what to do. An event that comes after the end, or too early, changes nothing. */
@@ -122,13 +138,8 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
       const expiresAtNs = Math.min(wanted, state.untilNs);
       return [{ ...state, ttlNs, expiresAtNs }, []];
     }
-    case "revoked": {
-      const deadlineNs =
-        state.phase === "revoking"
-          ? Math.min(state.deadlineNs, event.deadlineNs)
-          : event.deadlineNs;
-      return [{ ...state, phase: "revoking", deadlineNs }, ["announce-revocation"]];
-    }
+    case "revoked":
+      return [revokedTerm(state, event.deadlineNs), ["announce-revocation"]];
     case "time":
       return endIfDue(state, event.atNs);
   }

@@ -1,5 +1,6 @@
 /** Hosts that wait for leases, and what becomes of the pool when they do not start or do not live. */
 import { expect, test } from "bun:test";
+import { TestClock } from "../support/clock.ts";
 import { HostPool, type PooledHost } from "../../src/executor/agent/host-pool.ts";
 
 class PlayedHost implements PooledHost {
@@ -23,8 +24,7 @@ class PlayedHost implements PooledHost {
 function playedPool(size: number) {
   const hosts: PlayedHost[] = [];
   const lines: string[] = [];
-  let timers: { atMs: number; callback: () => void }[] = [];
-  let nowMs = 0;
+  const clock = new TestClock();
   let broken: Error | undefined;
   const pool = new HostPool<PlayedHost>({
     size,
@@ -35,8 +35,7 @@ function playedPool(size: number) {
       return host;
     },
     log: (level, message) => lines.push(`${level}: ${message}`),
-    later: (callback, delayMs) => timers.push({ atMs: nowMs + delayMs, callback }),
-    nowMs: () => nowMs,
+    clock,
   });
   return {
     pool,
@@ -46,10 +45,7 @@ function playedPool(size: number) {
     /** Lets time pass, and promises settle. */
     async pass(ms: number): Promise<void> {
       await Bun.sleep(0);
-      nowMs += ms;
-      const due = timers.filter(({ atMs }) => atMs <= nowMs);
-      timers = timers.filter(({ atMs }) => atMs > nowMs);
-      for (const { callback } of due) callback();
+      clock.pass(ms);
       await Bun.sleep(0);
     },
   };

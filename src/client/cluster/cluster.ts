@@ -2,6 +2,7 @@
  * The nodes of a cluster and what a client knows of them. Leases are negotiated with the nodes themselves; a manager, where there
  * is one, only tells which nodes there are, and nothing here waits for it.
  */
+import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { LeaseRefused, type RfaasError } from "../../base/errors.ts";
 import { Placement, type RandomSource } from "../../lease/placement.ts";
 import type { NodeInfo } from "../../protocol/manager-messages.ts";
@@ -34,6 +35,7 @@ export interface ClusterContext {
   connect: Connect;
   defaultMemoryBytes: number;
   random?: RandomSource;
+  clock?: Clock;
 }
 
 /**
@@ -75,6 +77,7 @@ export class Cluster implements AsyncDisposable {
       placement: this.#placement,
       turns: new Turns(),
       random,
+      clock: context.clock ?? SYSTEM_CLOCK,
       hopeless: () => this.#hopeless(),
       review: () => this.#review(),
       news: () => this.#news.promise,
@@ -245,7 +248,12 @@ export class Cluster implements AsyncDisposable {
     this.#instances.set(name, instance);
     if (node) this.#parted.delete(node);
     else {
-      node = new ClusterNode(known, this.#context.connect, (changed) => this.#know(changed));
+      node = new ClusterNode(
+        known,
+        this.#context.connect,
+        (changed) => this.#know(changed),
+        this.#context.clock,
+      );
       this.#nodes.set(name, node);
     }
     this.#learn(known, node, startedAnew);

@@ -3,6 +3,7 @@
  * keeps what is granted, and waits for room while there is too little. Ends with all workers, or with none.
  */
 import { LAYOUT } from "../../../ffi/layout.ts";
+import type { Clock } from "../../base/clock.ts";
 import {
   ConnectionFailed,
   LeaseLost,
@@ -30,6 +31,7 @@ export interface ClusterView {
   readonly placement: Placement;
   readonly turns: Turns;
   readonly random: () => number;
+  readonly clock: Clock;
   /** Why waiting is in vain, if it is. */
   hopeless(): RfaasError | undefined;
   /** Brings the plan's knowledge up to date: a pause of a node may be over. */
@@ -76,7 +78,8 @@ export class Gathering<Module> {
   readonly #cluster: ClusterView;
   readonly #module: string | URL;
   readonly #options: GatheringOptions;
-  readonly #startedMs = performance.now();
+  readonly #clock: Clock;
+  readonly #startedMs: number;
   #gathered: Gathered<Module>[] = [];
   #over = false;
   /** Aborted when it is over: nodes hear that their leases are not wanted. */
@@ -93,6 +96,8 @@ export class Gathering<Module> {
 
   constructor(cluster: ClusterView, module: string | URL, options: GatheringOptions) {
     this.#cluster = cluster;
+    this.#clock = cluster.clock;
+    this.#startedMs = cluster.clock.nowMs();
     this.#module = module;
     this.#options = options;
   }
@@ -151,7 +156,7 @@ export class Gathering<Module> {
   /** Whether to take a part and wait for the rest; where few nodes are wanted, the rest may never come to just these. */
   get #mayHold(): boolean {
     const { wait, maxNodes } = this.#options;
-    return wait && maxNodes === Infinity && performance.now() >= this.#holdAgainAtMs;
+    return wait && maxNodes === Infinity && this.#clock.nowMs() >= this.#holdAgainAtMs;
   }
 
   #wanted(): Wanted {
@@ -206,7 +211,7 @@ export class Gathering<Module> {
     const hopeless = this.#cluster.hopeless();
     if (hopeless) throw hopeless;
     if (!this.#options.wait) throw this.#full();
-    const now = performance.now();
+    const now = this.#clock.nowMs();
     const { random } = this.#cluster;
     if (this.#gathered.length > 0 && now >= this.#letGoAtMs) {
       this.#holdAgainAtMs = now + HOLD_MS * (1 + random());
@@ -221,14 +226,15 @@ export class Gathering<Module> {
 
   /** Waits for `change`, at most `limitMs`; returns whether it did not come. Throws when the time for the request is up. */
   async #until(change: Promise<void>, limitMs = Infinity): Promise<boolean> {
-    const leftMs = this.#startedMs + this.#options.timeoutMs - performance.now();
+    const leftMs = this.#startedMs + this.#options.timeoutMs - this.#clock.nowMs();
     if (leftMs <= 0) throw this.#full();
     const timer = Promise.withResolvers<true>();
-    const timeout = setTimeout(() => timer.resolve(true), Math.ceil(Math.min(leftMs, limitMs)));
+    const inMs = Math.ceil(Math.min(leftMs, limitMs));
+    const timeout = this.#clock.after(inMs, () => timer.resolve(true));
     try {
       return await Promise.race([change.then(() => false), timer.promise]);
     } finally {
-      clearTimeout(timeout);
+      timeout.clear();
     }
   }
 
@@ -239,7 +245,7 @@ export class Gathering<Module> {
     await Promise.all(asks.map((ask) => this.#ask(ask)));
     if (this.#fatal !== undefined) throw this.#fatal;
     if (this.#letGoAtMs === Infinity && this.#gathered.length > 0)
-      this.#letGoAtMs = performance.now() + HOLD_MS * (1 + this.#cluster.random());
+      this.#letGoAtMs = this.#clock.nowMs() + HOLD_MS * (1 + this.#cluster.random());
   }
 
   async #ask(ask: Ask): Promise<void> {
@@ -297,9 +303,9 @@ export class Gathering<Module> {
       }),
     );
     const limit = Promise.withResolvers<void>();
-    const timer = setTimeout(limit.resolve, GIVE_BACK_LIMIT_MS);
+    const timer = this.#clock.after(GIVE_BACK_LIMIT_MS, limit.resolve);
     await Promise.race([released, limit.promise]);
-    clearTimeout(timer);
+    timer.clear();
   }
 
   #full(): RfaasError {

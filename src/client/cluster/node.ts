@@ -1,4 +1,5 @@
 /** A node of a cluster as its client sees it: connected when it is first needed, and again when it is back after it was lost. */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
 import type { NodeStatus } from "../node/status.ts";
 import type { NodeState } from "../../protocol/manager-messages.ts";
@@ -52,6 +53,7 @@ export class ClusterNode {
   reached = false;
   readonly #connect: Connect;
   readonly #changed: (node: ClusterNode) => void;
+  readonly #clock: Clock;
   #connection: Promise<ConnectedNode> | undefined;
   /** To where the node was before; there may be leases on them. */
   readonly #former: Promise<ConnectedNode>[] = [];
@@ -60,9 +62,15 @@ export class ClusterNode {
   #retryAtMs = 0;
   readonly #ended = new AbortController();
 
-  constructor(info: ClusterNodeInfo, connect: Connect, changed: (node: ClusterNode) => void) {
+  constructor(
+    info: ClusterNodeInfo,
+    connect: Connect,
+    changed: (node: ClusterNode) => void,
+    clock: Clock = SYSTEM_CLOCK,
+  ) {
     this.name = info.name;
     this.info = info;
+    this.#clock = clock;
     this.#connect = connect;
     this.#changed = changed;
   }
@@ -85,7 +93,7 @@ export class ClusterNode {
   /** Whether it may be asked for leases, or for what it has free. */
   get open(): boolean {
     if (this.#ended.signal.aborted || this.info.address === "") return false;
-    if (this.#problem) return performance.now() >= this.#retryAtMs;
+    if (this.#problem) return this.#clock.nowMs() >= this.#retryAtMs;
     return this.info.state === "up" || this.info.state === "expected";
   }
 
@@ -103,10 +111,10 @@ export class ClusterNode {
   /** Asks what it has free. Returns whether it answered; then {@link info} is fresh. */
   async look(): Promise<boolean> {
     try {
-      const { freeCores, freeMemoryBytes, leases, cores } = await new Limit(LOOK_LIMIT_MS).bound(
-        this.#status(),
-        () => this.#unanswered(LOOK_LIMIT_MS),
-      );
+      const { freeCores, freeMemoryBytes, leases, cores } = await new Limit(
+        LOOK_LIMIT_MS,
+        this.#clock,
+      ).bound(this.#status(), () => this.#unanswered(LOOK_LIMIT_MS));
       this.#works();
       const { state } = this.info;
       this.info = {
@@ -136,7 +144,7 @@ export class ClusterNode {
     options: AllocateOptions & { loadTimeoutMs: number },
   ): Promise<Lease<Module>> {
     const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
-    const limit = new Limit(limitMs);
+    const limit = new Limit(limitMs, this.#clock);
     // An upload takes as long as it takes, as long as it goes on.
     const onProgress: AllocateOptions["onProgress"] = (progress) => {
       limit.extend();
@@ -211,7 +219,7 @@ export class ClusterNode {
     } else return;
     this.#problem = error;
     this.#retryAtMs =
-      performance.now() + Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
+      this.#clock.nowMs() + Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
   }
 
   #drop(): void {
@@ -231,18 +239,20 @@ class Limit {
   readonly #limitMs: number;
   readonly #overdue = Promise.withResolvers<never>();
   #late: () => Error = () => new Error("overdue");
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #clock: Clock;
+  #timer: Timer | undefined;
   #over = false;
 
-  constructor(limitMs: number) {
+  constructor(limitMs: number, clock: Clock) {
     this.#limitMs = limitMs;
+    this.#clock = clock;
   }
 
   /** It goes on: the time begins anew. */
   extend(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.clear();
     if (this.#over) return;
-    this.#timer = setTimeout(() => this.#overdue.reject(this.#late()), this.#limitMs);
+    this.#timer = this.#clock.after(this.#limitMs, () => this.#overdue.reject(this.#late()));
   }
 
   /** The promise's value, or the error that `late` makes when the time is up. */
@@ -252,7 +262,7 @@ class Limit {
     try {
       return await Promise.race([promise, this.#overdue.promise]);
     } finally {
-      clearTimeout(this.#timer);
+      this.#timer?.clear();
       this.#over = true;
     }
   }

@@ -1,5 +1,15 @@
 /** How long a lease lasts, as its holder sees it: renewals in the background, and the events of its life. */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { LeaseLost } from "../../base/errors.ts";
+import {
+  type HeldEvent,
+  type HeldState,
+  advanceHeld,
+  heldUntilNs,
+  holdLease,
+  renewalIntervalNs,
+  revokedAtNs,
+} from "../../lease/term.ts";
 import type { LogLine } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import {
@@ -19,36 +29,44 @@ export interface TermNode {
   usage(lease: number, signal?: AbortSignal): Promise<Usage>;
 }
 
-/** A third of its time has passed when a lease is renewed: two renewals may come to nothing. */
-const RENEWALS_PER_TTL = 3;
-
 export class LeaseTerm {
   readonly #node: TermNode;
   readonly #lease: number;
   readonly #listeners = new Map<LeaseEvent["type"], Set<Listener>>();
   readonly #readers = new Set<EventQueue>();
-  /** By the monotonic clock, which nobody sets. */
-  #expiresAtMs: number;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #clock: Clock;
+  #state: HeldState;
+  /** When it was to end, by the last word. */
+  #untilNs: number;
+  /** Of the state, for calls to look at: when a revocation ends it; Infinity without one. */
+  #revokedAtNs = Infinity;
+  #timer: Timer | undefined;
   #renewals: PromiseWithResolvers<void>[] = [];
   #over: LeaseEvent | undefined;
-  /** When a revocation ends it, whatever is renewed; Infinity without one. */
-  #revokedAtMs = Infinity;
 
-  constructor(node: TermNode, lease: number, ttlMs: number, expiresInMs: number) {
+  constructor(
+    node: TermNode,
+    lease: number,
+    ttlMs: number,
+    expiresInMs: number,
+    clock: Clock = SYSTEM_CLOCK,
+  ) {
     this.#node = node;
     this.#lease = lease;
-    this.#expiresAtMs = performance.now() + expiresInMs;
-    this.#renewEvery(ttlMs);
+    this.#clock = clock;
+    const atNs = clock.nowNs();
+    this.#untilNs = atNs + expiresInMs * 1e6;
+    this.#state = holdLease(atNs, ttlMs * 1e6, expiresInMs * 1e6);
+    this.#keepRenewing();
   }
 
   get expiresAt(): Date {
-    return wallClock(this.#expiresAtMs);
+    return this.#wallClock(this.#untilNs);
   }
 
   /** Whether the node has said when it takes the lease back. */
   get endsSoon(): boolean {
-    return this.#revokedAtMs !== Infinity;
+    return this.#revokedAtNs !== Infinity;
   }
 
   /**
@@ -57,8 +75,8 @@ export class LeaseTerm {
    */
   refusal(needMs: number): LeaseLost | undefined {
     // Calls of a lease that is over end with what ended it.
-    if (this.#revokedAtMs === Infinity || this.#over) return undefined;
-    const leftMs = Math.floor(this.#revokedAtMs - performance.now());
+    if (this.#revokedAtNs === Infinity || this.#over) return undefined;
+    const leftMs = Math.floor((this.#revokedAtNs - this.#clock.nowNs()) / 1e6);
     if (leftMs > 0 && needMs <= leftMs) return undefined;
     const when = leftMs > 0 ? `takes the lease back in ${leftMs} ms` : `has taken the lease back`;
     const need = leftMs > 0 ? `, and the call may take ${needMs} ms` : "";
@@ -74,7 +92,10 @@ export class LeaseTerm {
     const renewal = Promise.withResolvers<void>();
     this.#renewals.push(renewal);
     this.#node.renew(this.#lease, ttlMs);
-    if (ttlMs !== null) this.#renewEvery(ttlMs);
+    if (ttlMs !== null) {
+      this.#advance({ kind: "asked", ttlNs: ttlMs * 1e6 });
+      this.#keepRenewing();
+    }
     return renewal.promise;
   }
 
@@ -109,16 +130,17 @@ export class LeaseTerm {
   // ---- what the node says ----
 
   renewed(expiresInMs: number): void {
-    this.#expiresAtMs = performance.now() + expiresInMs;
+    this.#advance({ kind: "renewed", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
     this.#renewals.shift()?.resolve();
     this.#emit({ type: "renewed", expiresAt: this.expiresAt });
   }
 
   revoking(deadlineInMs: number, message: string): void {
-    const deadlineMs = performance.now() + deadlineInMs;
-    this.#revokedAtMs = Math.min(this.#revokedAtMs, deadlineMs);
-    this.#expiresAtMs = Math.min(this.#expiresAtMs, deadlineMs);
-    this.#emit({ type: "revoking", deadline: wallClock(deadlineMs), message });
+    const atNs = this.#clock.nowNs();
+    const leftNs = deadlineInMs * 1e6;
+    this.#advance({ kind: "revoked", atNs, leftNs });
+    this.#revokedAtNs = revokedAtNs(this.#state);
+    this.#emit({ type: "revoking", deadline: this.#wallClock(atNs + leftNs), message });
   }
 
   workerLost(worker: number, message: string): void {
@@ -141,7 +163,8 @@ export class LeaseTerm {
   end(event: LeaseEventOf<"lost"> | LeaseEventOf<"released">): void {
     if (this.#over) return;
     this.#over = event;
-    clearInterval(this.#timer);
+    this.#advance({ kind: "over" });
+    this.#timer?.clear();
     for (const { promise, reject } of this.#renewals) {
       promise.catch(() => {});
       reject(this.#overError());
@@ -150,14 +173,23 @@ export class LeaseTerm {
     this.#emit(event);
   }
 
-  #renewEvery(ttlMs: number): void {
-    clearInterval(this.#timer);
-    this.#timer = setInterval(
+  #advance(event: HeldEvent): void {
+    this.#state = advanceHeld(this.#state, event);
+    this.#untilNs = heldUntilNs(this.#state) ?? this.#untilNs;
+  }
+
+  #keepRenewing(): void {
+    this.#timer?.clear();
+    this.#timer = this.#clock.every(
+      renewalIntervalNs(this.#state) / 1e6,
       () => void this.renew(null).catch(() => {}),
-      Math.max(1, ttlMs / RENEWALS_PER_TTL),
     );
-    // A lease that nobody calls keeps no program alive.
+    // A lease that is not called keeps no program alive.
     this.#timer.unref();
+  }
+
+  #wallClock(atNs: number): Date {
+    return new Date(this.#clock.wallMs() + (atNs - this.#clock.nowNs()) / 1e6);
   }
 
   #emit(event: LeaseEvent): void {
@@ -171,10 +203,6 @@ export class LeaseTerm {
     const why = this.#over?.type === "lost" ? this.#over.message : "the lease was released";
     return new LeaseLost(`${why}; take a new lease`);
   }
-}
-
-function wallClock(monotonicMs: number): Date {
-  return new Date(Date.now() + monotonicMs - performance.now());
 }
 
 /** What a function has logged is JSON, unless its process is damaged. */

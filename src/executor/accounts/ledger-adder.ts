@@ -5,6 +5,7 @@
 import type { LinkState } from "../../../ffi/link.ts";
 import { COUNTERS_PER_ROW } from "../../../ffi/verbs/counters.ts";
 import { LINK_FAILURE } from "../../../ffi/verbs/verbs.ts";
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { linkProblem } from "../../fabric/verbs/connection-errors.ts";
 import type { CountersOffer } from "../../protocol/manager-messages.ts";
 import { USAGE_COUNTERS, type Usage } from "../../protocol/usage.ts";
@@ -51,6 +52,7 @@ interface Row {
 
 export class LedgerAdder {
   readonly #events: LedgerAdderEvents;
+  readonly #clock: Clock;
   readonly #leases = new Map<string, Row>();
   /** Rows whose lease has ended, until the adds to them that were under way are done. */
   #closing: { row: number; after: number }[] = [];
@@ -67,13 +69,14 @@ export class LedgerAdder {
   #posted = 0;
   #completed = 0;
   #progressAtMs = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
+  #retry: Timer | undefined;
   #delayMs = FIRST_DELAY_MS;
   #complaint = "";
 
-  constructor(events: LedgerAdderEvents) {
+  constructor(events: LedgerAdderEvents, clock: Clock = SYSTEM_CLOCK) {
     this.#events = events;
+    this.#clock = clock;
   }
 
   /** Adds begun and done over the present connection. */
@@ -147,7 +150,7 @@ export class LedgerAdder {
 
   /** Adds no more, and does not try again. */
   stop(): void {
-    clearTimeout(this.#retry);
+    this.#retry?.clear();
     this.#retry = undefined;
     this.#disconnect();
   }
@@ -155,14 +158,14 @@ export class LedgerAdder {
   /** Gives everything back. */
   close(): void {
     this.stop();
-    clearTimeout(this.#timer);
+    this.#timer?.clear();
     this.#retired?.close();
     this.#retired = undefined;
   }
 
   #schedule(inMs: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#look(), inMs);
+    this.#timer?.clear();
+    this.#timer = this.#clock.after(inMs, () => this.#look());
   }
 
   #look(): void {
@@ -176,7 +179,7 @@ export class LedgerAdder {
     const { state } = link;
     if (state.failure !== LINK_FAILURE.sound)
       return this.#failed(`${this.#where}: ${linkProblem(state)}`);
-    const nowMs = performance.now();
+    const nowMs = this.#clock.nowMs();
     if (!this.#ready && state.ready) this.#opened(state.rows);
     if (completed !== this.#completed || completed === this.#posted) this.#progressAtMs = nowMs;
     this.#completed = completed;
@@ -212,7 +215,7 @@ export class LedgerAdder {
     const count = this.#link?.add(row, this.#deltas) ?? null;
     // No room: the next look tries again, with what has come since.
     if (count === null) return;
-    if (this.#posted === this.#completed) this.#progressAtMs = performance.now();
+    if (this.#posted === this.#completed) this.#progressAtMs = this.#clock.nowMs();
     this.#posted += count;
     for (const [i, delta] of this.#deltas.entries()) added[i]! += delta;
   }
@@ -225,13 +228,13 @@ export class LedgerAdder {
   }
 
   #askLater(): void {
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#events.ask(), this.#delayMs);
+    this.#retry?.clear();
+    this.#retry = this.#clock.after(this.#delayMs, () => this.#events.ask());
     this.#delayMs = Math.min(MAX_DELAY_MS, 2 * this.#delayMs);
   }
 
   #disconnect(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.clear();
     const link = this.#link;
     this.#link = undefined;
     if (link) {

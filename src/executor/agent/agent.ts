@@ -8,7 +8,7 @@ import { reasonOf } from "../../base/system-errors.ts";
 import { type FabricOffer, chooseFabric } from "../../fabric/registry.ts";
 import { type Due, LeaseBook } from "../../lease/book.ts";
 import { Capacity, type Share } from "../../lease/capacity.ts";
-import type { LeaseEffect } from "../../lease/lease.ts";
+import { type LeaseEffect, termEndNs } from "../../lease/lease.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
 import type { Allocate, ErrorRecord } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
@@ -357,11 +357,8 @@ export class Agent {
     lease.advance({ kind: "renewed", atNs, ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }) });
     const state = this.#book.state(id);
     if (state?.phase !== "active" && state?.phase !== "revoking") return;
-    const untilNs =
-      state.phase === "revoking"
-        ? Math.min(state.expiresAtNs, state.deadlineNs)
-        : state.expiresAtNs;
-    client.connection.send({ t: "renewed", lease: id, expiresInMs: (untilNs - atNs) / 1e6 });
+    const expiresInMs = (termEndNs(state) - atNs) / 1e6;
+    client.connection.send({ t: "renewed", lease: id, expiresInMs });
     this.#timers.schedule();
   }
 

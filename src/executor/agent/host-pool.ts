@@ -1,5 +1,6 @@
 /** Hosts that wait for a lease. One is taken per lease and never reused: tenants do not share a process. */
 
+import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { shortage } from "../../base/shortage.ts";
 
 /** A new spare is started this long after one was taken, so that its start does not disturb the lease's first calls. */
@@ -25,13 +26,12 @@ export interface HostPoolOptions<Host extends PooledHost> {
   /** Starts a host. Throws when the machine has no descriptors, processes or memory for it. */
   spawn(): Host;
   log(level: "info" | "warn", message: string): void;
-  /** Calls back later; the event loop's timers unless a test has a clock of its own. */
-  later?(callback: () => void, delayMs: number): void;
-  nowMs?(): number;
+  clock?: Clock;
 }
 
 export class HostPool<Host extends PooledHost> {
   readonly #options: HostPoolOptions<Host>;
+  readonly #clock: Clock;
   readonly #spares = new Set<Host>();
   /** Since when each waits. */
   readonly #ready = new Map<Host, number>();
@@ -42,6 +42,7 @@ export class HostPool<Host extends PooledHost> {
 
   constructor(options: HostPoolOptions<Host>) {
     this.#options = options;
+    this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#refill();
   }
 
@@ -99,7 +100,7 @@ export class HostPool<Host extends PooledHost> {
       const waitingSinceMs = this.#ready.get(host);
       this.#ready.delete(host);
       if (!this.#spares.delete(host)) return;
-      if (waitingSinceMs !== undefined && this.#nowMs() - waitingSinceMs >= STABLE_MS)
+      if (waitingSinceMs !== undefined && this.#clock.nowMs() - waitingSinceMs >= STABLE_MS)
         this.#failures = 0;
       this.#failed(problem);
     });
@@ -107,7 +108,7 @@ export class HostPool<Host extends PooledHost> {
 
   #started(host: Host): void {
     if (!this.#spares.has(host)) return;
-    this.#ready.set(host, this.#nowMs());
+    this.#ready.set(host, this.#clock.nowMs());
     if (this.#failures === 0) return;
     this.#options.log("info", "hosts start again, and wait for leases");
     // It has not proven yet that it lives.
@@ -133,15 +134,9 @@ export class HostPool<Host extends PooledHost> {
     }, delayMs);
   }
 
+  /** A pause keeps no node alive that is about to end. */
   #later(callback: () => void, delayMs: number): void {
-    const { later } = this.#options;
-    if (later) return later(callback, delayMs);
-    // A pause keeps no node alive that is about to end.
-    setTimeout(callback, delayMs).unref();
-  }
-
-  #nowMs(): number {
-    return this.#options.nowMs?.() ?? performance.now();
+    this.#clock.after(delayMs, callback).unref();
   }
 }
 

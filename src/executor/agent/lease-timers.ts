@@ -1,6 +1,7 @@
 /** When an agent must look at its leases: when the next one is due, and regularly while somebody wants to know what they use. */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
-import type { LeasedHost } from "./leased-host.ts";
+import type { LeaseEvent } from "../../lease/lease.ts";
 
 /** Budgets are checked, and bills go to the manager, this often. */
 const METER_INTERVAL_MS = 100;
@@ -9,9 +10,16 @@ const STOOD_STILL_NS = 50e6;
 /** Timers fire up to a millisecond early. */
 const TIMER_SLACK_MS = 1;
 
+/** What the timers need of a lease. */
+export interface TimedLease {
+  /** Whether its workers have had calls since this was asked last. */
+  wasUsed(): boolean;
+  advance(event: LeaseEvent): void;
+}
+
 export interface TimedLeases {
   /** Undefined while its host is still being started. */
-  lease(id: number): LeasedHost | undefined;
+  lease(id: number): TimedLease | undefined;
   /** Leases whose time has come. */
   due(all: readonly Due[]): void;
   meter(): void;
@@ -22,41 +30,40 @@ export class LeaseTimers {
   readonly #leases: TimedLeases;
   /** Leases that were renewed because the machine stood still, and have not been used since. */
   readonly #excused = new Set<number>();
-  #dueTimer: ReturnType<typeof setTimeout> | undefined;
-  #meterTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #clock: Clock;
+  #dueTimer: Timer | undefined;
+  #meterTimer: Timer | undefined;
 
-  constructor(book: LeaseBook, leases: TimedLeases) {
+  constructor(book: LeaseBook, leases: TimedLeases, clock: Clock = SYSTEM_CLOCK) {
     this.#book = book;
     this.#leases = leases;
+    this.#clock = clock;
   }
 
   /** Wakes the agent when the next lease is due. A call is as good as a renewal: a program that only calls needs no timers. */
   schedule(): void {
-    clearTimeout(this.#dueTimer);
+    this.#dueTimer?.clear();
     const dueNs = this.#book.nextDueNs();
     if (dueNs === Infinity) return;
-    const inMs = Math.max(0, (dueNs - Bun.nanoseconds()) / 1e6) + TIMER_SLACK_MS;
-    this.#dueTimer = setTimeout(
-      () => {
-        const atNs = Bun.nanoseconds();
-        const stoodStill = atNs - dueNs > STOOD_STILL_NS;
-        for (const id of this.#book.dueLeases(atNs)) this.#renewIfUsed(id, atNs, stoodStill);
-        this.#leases.due(this.#book.passTime(atNs));
-        this.schedule();
-      },
-      Math.min(inMs, 2 ** 31 - 1),
-    );
+    const inMs = Math.max(0, (dueNs - this.#clock.nowNs()) / 1e6) + TIMER_SLACK_MS;
+    this.#dueTimer = this.#clock.after(inMs, () => {
+      const atNs = this.#clock.nowNs();
+      const stoodStill = atNs - dueNs > STOOD_STILL_NS;
+      for (const id of this.#book.dueLeases(atNs)) this.#renewIfUsed(id, atNs, stoodStill);
+      this.#leases.due(this.#book.passTime(atNs));
+      this.schedule();
+    });
   }
 
   /** Somebody wants to know what leases use, or a lease has a bound. */
   startMeters(): void {
-    this.#meterTimer ??= setInterval(() => this.#leases.meter(), METER_INTERVAL_MS);
+    this.#meterTimer ??= this.#clock.every(METER_INTERVAL_MS, () => this.#leases.meter());
   }
 
   /** Nothing is leased. */
   rest(): void {
-    clearTimeout(this.#dueTimer);
-    clearInterval(this.#meterTimer);
+    this.#dueTimer?.clear();
+    this.#meterTimer?.clear();
     this.#meterTimer = undefined;
     this.#excused.clear();
   }

@@ -1,0 +1,57 @@
+/**
+ * The time, and being called when it has come. What keeps time by it takes it as a parameter, so that a test or the simulator runs
+ * the same code in a time of its own.
+ */
+
+/** What will be called; it keeps the program alive until it is cleared, has been called once, or is {@link unref}ed. */
+export interface Timer {
+  clear(): void;
+  ref(): void;
+  unref(): void;
+}
+
+export interface Clock {
+  /** Of the monotonic clock, which nobody sets; its zero means nothing. */
+  nowNs(): number;
+  /** Of a monotonic clock in milliseconds, with a zero of its own. */
+  nowMs(): number;
+  /** Milliseconds since 1970, for people and for bills. */
+  wallMs(): number;
+  /** Calls back once, when `delayMs` have passed. */
+  after(delayMs: number, run: () => void): Timer;
+  /** Calls back every `intervalMs`. */
+  every(intervalMs: number, run: () => void): Timer;
+}
+
+/** Timers of the event loop take no longer ones. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+/** A timer of the event loop, which is cleared in the same way whether it is called once or again and again. */
+class LoopTimer implements Timer {
+  readonly #timer: ReturnType<typeof setTimeout>;
+
+  constructor(timer: ReturnType<typeof setTimeout>) {
+    this.#timer = timer;
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+  }
+
+  ref(): void {
+    this.#timer.ref();
+  }
+
+  unref(): void {
+    this.#timer.unref();
+  }
+}
+
+/** The machine's clock and the event loop's timers. */
+export const SYSTEM_CLOCK: Clock = {
+  nowNs: () => Bun.nanoseconds(),
+  nowMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  after: (delayMs, run) => new LoopTimer(setTimeout(run, Math.min(delayMs, MAX_DELAY_MS))),
+  every: (intervalMs, run) => new LoopTimer(setInterval(run, Math.min(intervalMs, MAX_DELAY_MS))),
+};
