@@ -1,8 +1,6 @@
 /** A control connection that is made again for as long as it is wanted, in the background. */
-import type { Address } from "./address.ts";
-import { Connection } from "./connection.ts";
-import { type Dialling, dial } from "./dial.ts";
-import type { Vocabulary } from "../protocol/vocabulary.ts";
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
+import type { Link, LinkEvents } from "./link.ts";
 
 export interface LastingEvents<In> {
   /** Connected, perhaps again: the moment to greet. */
@@ -10,6 +8,13 @@ export interface LastingEvents<In> {
   message(message: In): void;
   /** The connection ended, or none could be made; another one is tried soon. */
   lost(reason: Error): void;
+}
+
+/** What it keeps time by, and how it chooses its pauses; the machine's, unless a test has its own. */
+export interface LastingOptions {
+  clock?: Clock;
+  /** At random among [0, 1). */
+  random?: () => number;
 }
 
 const FIRST_DELAY_MS = 50;
@@ -21,15 +26,15 @@ const TICK_MS = 1_000;
  */
 const FIRST_PATIENCE_TICKS = 2;
 
-export class LastingConnection<In extends { t: string }, Out extends { t: string }> {
-  readonly #address: Address;
-  readonly #vocabulary: Vocabulary<In>;
+export class LastingConnection<In, Out> {
+  readonly #connect: (events: LinkEvents<In>) => Link<Out>;
   readonly #events: LastingEvents<In>;
   readonly #silenceTicks: number;
-  readonly #ticker: ReturnType<typeof setInterval>;
-  #connection: Connection<In, Out> | undefined;
-  #dialling: Dialling | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #ticker: Timer;
+  #link: Link<Out> | undefined;
+  #retry: Timer | undefined;
   #delayMs = FIRST_DELAY_MS;
   #patienceTicks = FIRST_PATIENCE_TICKS;
   #taken = false;
@@ -39,26 +44,27 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
   #closed = false;
 
   /**
-   * Starts connecting. A peer that says nothing for `silenceMs` is given up. One that has not taken us yet is given up sooner: where
-   * too many wait to be accepted, the kernel drops some, and tries them again ever more rarely.
+   * Starts connecting, as often as needed by `connect`. A peer that says nothing for `silenceMs` is given up. One that has not taken
+   * us yet is given up sooner: where too many wait to be accepted, the kernel drops some, and tries them again ever more rarely.
    */
   constructor(
-    address: Address,
-    vocabulary: Vocabulary<In>,
+    connect: (events: LinkEvents<In>) => Link<Out>,
     silenceMs: number,
     events: LastingEvents<In>,
+    { clock = SYSTEM_CLOCK, random = Math.random }: LastingOptions = {},
   ) {
-    this.#address = address;
-    this.#vocabulary = vocabulary;
+    this.#connect = connect;
     this.#events = events;
     this.#silenceTicks = Math.max(1, Math.ceil(silenceMs / TICK_MS));
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
-    this.#connect();
+    this.#clock = clock;
+    this.#random = random;
+    this.#ticker = clock.every(TICK_MS, () => this.#tick());
+    this.#open();
   }
 
   /** Sends when there is a connection; else the message is dropped. */
   send(message: Out): void {
-    this.#connection?.send(message);
+    this.#link?.send(message);
   }
 
   /** The peer took us: the next loss is the first again. */
@@ -78,61 +84,51 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#ticker);
-    clearTimeout(this.#retry);
-    const connection = this.#connection;
-    this.#connection = undefined;
-    connection?.close();
-    // What a vanished peer has not acknowledged keeps nobody.
-    connection?.unref();
-    this.#dialling?.giveUp();
+    this.#ticker.clear();
+    this.#retry?.clear();
+    const link = this.#link;
+    this.#link = undefined;
+    link?.close();
+    // Unacknowledged data to a dead peer must not keep the process alive.
+    link?.unref();
   }
 
-  #connect(): void {
-    const connection: Connection<In, Out> = new Connection(this.#vocabulary, {
-      message: (message) => {
-        this.#quietTicks = 0;
-        if (this.#connection === connection) this.#events.message(message);
-      },
-      closed: (error) => this.#lost(connection, error ?? new Error("it was closed")),
-    });
-    this.#connection = connection;
+  #open(): void {
     this.#quietTicks = 0;
     this.#taken = false;
-    const dialling = dial(this.#address, {
-      opened: (wire) => {
-        this.#dialling = undefined;
-        connection.opened(wire);
+    const link: Link<Out> = this.#connect({
+      opened: () => {
+        if (this.#link !== link) return;
         this.#applyHold();
         this.#events.opened();
       },
-      received: (bytes) => connection.received(bytes),
-      drained: () => connection.drained(),
-      close: (error) => connection.close(error),
+      message: (message) => {
+        if (this.#link !== link) return;
+        this.#quietTicks = 0;
+        this.#events.message(message);
+      },
+      closed: (error) => this.#lost(link, error ?? new Error("it was closed")),
     });
-    this.#dialling = dialling;
-    dialling.connected.catch((error: Error) => this.#lost(connection, error));
+    this.#link = link;
   }
 
-  #lost(connection: Connection<In, Out>, reason: Error): void {
-    if (this.#connection !== connection) return;
-    this.#connection = undefined;
-    this.#dialling?.giveUp();
-    this.#dialling = undefined;
+  #lost(link: Link<Out>, reason: Error): void {
+    if (this.#link !== link) return;
+    this.#link = undefined;
     // Not all of those who lost a manager come back at once.
-    const delayMs = this.#delayMs * (0.5 + Math.random() / 2);
+    const delayMs = this.#delayMs * (0.5 + this.#random() / 2);
     this.#delayMs = Math.min(MAX_DELAY_MS, this.#delayMs * 2);
-    this.#retry = setTimeout(() => this.#connect(), delayMs);
+    this.#retry = this.#clock.after(delayMs, () => this.#open());
     this.#applyHold();
     this.#events.lost(reason);
   }
 
   #tick(): void {
-    if (!this.#connection) return;
+    if (!this.#link) return;
     const limit = this.#taken ? this.#silenceTicks : this.#patienceTicks;
     if (++this.#quietTicks <= limit) return;
     if (!this.#taken) this.#patienceTicks = Math.min(this.#silenceTicks, 2 * limit);
-    this.#connection.close(new Error(this.#taken ? "it is silent" : "it does not answer"));
+    this.#link.close(new Error(this.#taken ? "it is silent" : "it does not answer"));
   }
 
   #applyHold(): void {
@@ -140,7 +136,7 @@ export class LastingConnection<In extends { t: string }, Out extends { t: string
       if (this.#holds) timer?.ref();
       else timer?.unref();
     }
-    if (this.#holds) this.#connection?.ref();
-    else this.#connection?.unref();
+    if (this.#holds) this.#link?.ref();
+    else this.#link?.unref();
   }
 }

@@ -7,6 +7,7 @@ import {
   type RfaasError,
 } from "../../base/errors.ts";
 import { LastingConnection } from "../../control/lasting-connection.ts";
+import { dialLink } from "../../control/link.ts";
 import {
   MANAGER_PROTOCOL_VERSION,
   MANAGER_SILENCE_MS,
@@ -51,8 +52,7 @@ export class ManagerSubscription {
     this.#token = token;
     this.#first.promise.catch(() => {});
     this.#connection = new LastingConnection<ManagerToClient, ToManager>(
-      address,
-      managerToClientVocabulary,
+      (events) => dialLink(address, managerToClientVocabulary, events),
       MANAGER_SILENCE_MS,
       {
         opened: () => this.#subscribe(),

@@ -3,9 +3,15 @@ import { machineId } from "../../control/machine.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent, LeaseBill } from "../agent/agent.ts";
 import type { Doorkeeper } from "../admission/identity.ts";
-import { ManagerLink } from "./manager-link.ts";
+import { ManagerLink, type LinkOptions } from "./manager-link.ts";
 
-export interface BookkeeperOptions {
+/** The node whose books are kept. */
+export type BookedNode = Pick<
+  Agent,
+  "cores" | "free" | "leaseCount" | "draining" | "revoke" | "resume" | "refuse" | "watch"
+>;
+
+export interface BookkeeperOptions extends LinkOptions {
   /** `HOST:PORT` or a socket path. */
   manager: string;
   /** Unique in the cluster. */
@@ -16,20 +22,29 @@ export interface BookkeeperOptions {
   fabrics: string[];
   /** How long leases may go on when the manager removes the node. */
   removalLimitMs: number;
+  /** What tells this life of the node from others; made up unless given. */
+  instance?: string;
   log(level: "info" | "warn", message: string): void;
 }
 
 export class Bookkeeper {
   /** Another one at each start: leases of different lives of a node are different leases. */
-  readonly #instance = crypto.randomUUID();
+  readonly #instance: string;
   readonly #name: string;
   readonly #link: ManagerLink;
 
   /** Throws {@link UsageError} when `manager` is no address. */
-  constructor(agent: Agent, doorkeeper: Doorkeeper, options: BookkeeperOptions) {
-    const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log } = options;
+  constructor(
+    agent: BookedNode,
+    doorkeeper: Pick<Doorkeeper, "useKey">,
+    options: BookkeeperOptions,
+  ) {
+    const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, ...rest } = options;
+    const { instance = crypto.randomUUID(), ...link } = rest;
     this.#name = name;
+    this.#instance = instance;
     this.#link = new ManagerLink({
+      ...link,
       manager,
       announce: {
         name,
@@ -77,6 +92,11 @@ export class Bookkeeper {
       capacity: tellCapacity,
       usage: (bill) => this.#link.usage([this.#report(bill)]),
     });
+  }
+
+  /** Leases whose newest report no manager has confirmed. */
+  get unsavedCount(): number {
+    return this.#link.unsavedCount;
   }
 
   /** Hands in what is left, and says goodbye. Never rejects. */

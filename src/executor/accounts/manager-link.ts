@@ -3,8 +3,10 @@
  * it: without a manager everything goes on, and bills are kept until one has them.
  */
 import { Adder } from "../../../ffi/verbs/counters.ts";
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
-import { LastingConnection } from "../../control/lasting-connection.ts";
+import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
+import { type Dial, dialLink } from "../../control/link.ts";
 import {
   type Announce,
   type Capacity,
@@ -18,7 +20,7 @@ import {
   managerToNodeVocabulary,
 } from "../../protocol/manager-messages.ts";
 import { VERSION } from "../../base/version.ts";
-import { LedgerAdder } from "./ledger-adder.ts";
+import { LedgerAdder, type LedgerAdderEvents } from "./ledger-adder.ts";
 
 export interface ManagerLinkEvents {
   /** The manager wants the node empty; leases that are left may go on for `deadlineMs`. May come again with another deadline. */
@@ -36,7 +38,12 @@ export interface ManagerLinkEvents {
 /** What a node says of itself. */
 export type NodeAnnouncement = Omit<Announce, "t" | "protocol" | "version" | "settling">;
 
-export interface ManagerLinkOptions {
+/** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
+export interface LinkOptions extends LastingOptions {
+  dial?: Dial;
+}
+
+export interface ManagerLinkOptions extends LinkOptions {
   manager: Address | string;
   announce: NodeAnnouncement;
   events: ManagerLinkEvents;
@@ -63,7 +70,8 @@ export class ManagerLink {
   readonly #announce: NodeAnnouncement;
   readonly #events: ManagerLinkEvents;
   readonly #connection: LastingConnection<ManagerToNode, ToManager>;
-  readonly #heartbeat: ReturnType<typeof setInterval>;
+  readonly #clock: Clock;
+  readonly #heartbeat: Timer;
   /** The newest report of each lease that goes on. A manager that comes back empty is told of all of them. */
   readonly #living = new Map<string, UsageReport>();
   /** The newest report of each lease that no manager has confirmed. */
@@ -71,8 +79,8 @@ export class ManagerLink {
   /** Running totals go this way where there is verbs; what begins and what ends goes by message. */
   readonly #adder: LedgerAdder | undefined;
   #capacity: Omit<Capacity, "t">;
-  #capacityTimer: ReturnType<typeof setTimeout> | undefined;
-  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  #capacityTimer: Timer | undefined;
+  #flushTimer: Timer | undefined;
   #flushedAtMs = Number.NEGATIVE_INFINITY;
   #inFlight: Batch | undefined;
   #nextBatch = 1;
@@ -85,25 +93,26 @@ export class ManagerLink {
   #onSaved: (() => void) | undefined;
 
   /** Connects in the background, for ever. Throws `UsageError` when `manager` is no address, and nothing later. */
-  constructor({ manager, announce, events }: ManagerLinkOptions) {
+  constructor({ manager, announce, events, dial = dialLink, ...lasting }: ManagerLinkOptions) {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
     this.#name = formatAddress(address);
     this.#announce = { ...announce, fabrics: [...announce.fabrics] };
     this.#events = events;
+    this.#clock = lasting.clock ?? SYSTEM_CLOCK;
     const { cores: freeCores, memoryBytes: freeMemoryBytes } = announce;
     this.#capacity = { freeCores, freeMemoryBytes, leases: 0, draining: false };
     this.#adder = announce.fabrics.includes("verbs") ? this.#newAdder() : undefined;
     this.#connection = new LastingConnection<ManagerToNode, ToManager>(
-      address,
-      managerToNodeVocabulary,
+      (link) => dial(address, managerToNodeVocabulary, link),
       MANAGER_SILENCE_MS,
       {
         opened: () => this.#greet(),
         message: (message) => this.#heard(message),
         lost: (reason) => this.#lost(reason),
       },
+      lasting,
     );
-    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_INTERVAL_MS);
+    this.#heartbeat = this.#clock.every(HEARTBEAT_INTERVAL_MS, () => this.#beat());
   }
 
   /** Whether the manager knows of the node at this moment. */
@@ -119,7 +128,7 @@ export class ManagerLink {
   /** What the node has free from now on. */
   capacity(capacity: Omit<Capacity, "t">): void {
     this.#capacity = { ...capacity };
-    this.#capacityTimer ??= setTimeout(() => this.#sendCapacity(), GATHER_MS);
+    this.#capacityTimer ??= this.#clock.after(GATHER_MS, () => this.#sendCapacity());
   }
 
   /** What leases have cost so far; the last report of a lease has an end. */
@@ -153,18 +162,17 @@ export class ManagerLink {
     this.#adder?.close();
     if (this.#unsaved.size > 0) {
       const saved = new Promise<void>((resolve) => (this.#onSaved = resolve));
-      const limit = setTimeout(() => this.#onSaved?.(), LEAVE_LIMIT_MS);
+      const limit = this.#clock.after(LEAVE_LIMIT_MS, () => this.#onSaved?.());
       this.#flush();
       await saved;
-      clearTimeout(limit);
+      limit.clear();
     }
     if (this.#unsaved.size > 0)
       this.#events.log(
         "warn",
         `${this.#unsaved.size} bills could not be handed in to the manager at ${this.#name}`,
       );
-    for (const timer of [this.#capacityTimer, this.#flushTimer]) clearTimeout(timer);
-    clearInterval(this.#heartbeat);
+    for (const timer of [this.#capacityTimer, this.#flushTimer, this.#heartbeat]) timer?.clear();
     if (this.#accepted) this.#connection.send({ t: "leaving" });
     this.#accepted = false;
     this.#connection.close();
@@ -228,13 +236,14 @@ export class ManagerLink {
   }
 
   #newAdder(): LedgerAdder {
-    return new LedgerAdder({
+    const events: LedgerAdderEvents = {
       connect: (to) => new Adder(to),
       ask: () => this.#connection.send({ t: "ask-counters" }),
       bind: (row, lease) => this.#connection.send({ t: "bind-row", row, lease }),
       fellBack: () => this.#tellLiving(),
       log: (level, message) => this.#events.log(level, message),
-    });
+    };
+    return new LedgerAdder(events, this.#clock);
   }
 
   #lost(reason: Error): void {
@@ -258,26 +267,26 @@ export class ManagerLink {
 
   #beat(): void {
     this.#sendCapacity();
-    if (this.#inFlight && performance.now() - this.#inFlight.sentAtMs > CONFIRM_LIMIT_MS) {
+    if (this.#inFlight && this.#clock.nowMs() - this.#inFlight.sentAtMs > CONFIRM_LIMIT_MS) {
       this.#inFlight = undefined;
       this.#flush();
     }
   }
 
   #sendCapacity(): void {
-    clearTimeout(this.#capacityTimer);
+    this.#capacityTimer?.clear();
     this.#capacityTimer = undefined;
     if (this.#accepted) this.#connection.send({ t: "capacity", ...this.#capacity });
   }
 
   #scheduleFlush(): void {
-    const waitMs = this.#flushedAtMs + FLUSH_INTERVAL_MS - performance.now();
-    this.#flushTimer ??= setTimeout(() => this.#flush(), Math.max(0, waitMs));
+    const waitMs = this.#flushedAtMs + FLUSH_INTERVAL_MS - this.#clock.nowMs();
+    this.#flushTimer ??= this.#clock.after(Math.max(0, waitMs), () => this.#flush());
   }
 
   /** One batch is under way at a time; the next goes when it is confirmed. */
   #flush(): void {
-    clearTimeout(this.#flushTimer);
+    this.#flushTimer?.clear();
     this.#flushTimer = undefined;
     if (!this.#accepted || this.#inFlight || this.#unsaved.size === 0) return;
     const reports: UsageReport[] = [];
@@ -286,7 +295,7 @@ export class ManagerLink {
       if (reports.length === MAX_PART_ENTRIES) break;
     }
     const number = this.#nextBatch++;
-    this.#flushedAtMs = performance.now();
+    this.#flushedAtMs = this.#clock.nowMs();
     this.#inFlight = { number, reports, sentAtMs: this.#flushedAtMs };
     this.#connection.send({ t: "usage", batch: number, reports });
   }

@@ -1,0 +1,59 @@
+/** One connection to an address, from the attempt on: what a {@link LastingConnection} makes again and again. */
+import type { Vocabulary } from "../protocol/vocabulary.ts";
+import type { Address } from "./address.ts";
+import { Connection } from "./connection.ts";
+import { dial } from "./dial.ts";
+
+export interface LinkEvents<In> {
+  opened(): void;
+  message(message: In): void;
+  /** It is over, or none could be made; called once, and not before {@link dialLink} has returned. */
+  closed(error?: Error): void;
+}
+
+export interface Link<Out> {
+  send(message: Out): void;
+  /** Ends it after what was sent, or ends the attempt. */
+  close(error?: Error): void;
+  /** Whether it keeps the program alive once it is open. */
+  ref(): void;
+  unref(): void;
+}
+
+/** Begins to connect to an address: {@link dialLink}, or a network of a test's own. */
+export type Dial = <In extends { t: string }, Out extends { t: string }>(
+  address: Address,
+  vocabulary: Vocabulary<In>,
+  events: LinkEvents<In>,
+) => Link<Out>;
+
+/** Connects over TCP, or to a socket of this machine. */
+export const dialLink: Dial = <In extends { t: string }, Out extends { t: string }>(
+  address: Address,
+  vocabulary: Vocabulary<In>,
+  events: LinkEvents<In>,
+): Link<Out> => {
+  const connection = new Connection<In, Out>(vocabulary, events);
+  let waits = true;
+  const dialling = dial(address, {
+    opened: (wire) => {
+      waits = false;
+      connection.opened(wire);
+      events.opened();
+    },
+    received: (bytes) => connection.received(bytes),
+    drained: () => connection.drained(),
+    close: (error) => connection.close(error),
+  });
+  const close = (error?: Error): void => {
+    connection.close(error);
+    if (waits) dialling.giveUp();
+  };
+  dialling.connected.catch(close);
+  return {
+    send: (message) => connection.send(message),
+    close,
+    ref: () => connection.ref(),
+    unref: () => connection.unref(),
+  };
+};

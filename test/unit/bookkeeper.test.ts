@@ -1,0 +1,243 @@
+/** A node's books, with a manager and a time that the test plays: what it is told, and what it hears. */
+import { describe, expect, test } from "bun:test";
+import type { AgentEvents, LeaseBill } from "../../src/executor/agent/agent.ts";
+import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
+import type { ManagerToNode, ToManager } from "../../src/protocol/manager-messages.ts";
+import { TestClock } from "../support/clock.ts";
+import { DialledLinks } from "../support/dialled.ts";
+
+type Accepted = Extract<ManagerToNode, { t: "accepted" }>;
+const ACCEPTED: Accepted = { t: "accepted", name: "node-1", publicKey: null };
+
+/** A node that notes what it is asked to do. */
+class NotingNode implements BookedNode {
+  readonly cores = 8;
+  readonly asked: string[] = [];
+  free = { cores: 8, memoryBytes: 1000 };
+  leaseCount = 0;
+  draining = false;
+  events: AgentEvents | undefined;
+  revoke(limitMs: number): void {
+    this.draining = true;
+    this.asked.push(`revoke ${limitMs}`);
+  }
+  resume(): void {
+    this.draining = false;
+    this.asked.push("resume");
+  }
+  refuse(reason: string | null): void {
+    this.asked.push(`refuse ${reason}`);
+  }
+  watch(events: AgentEvents): void {
+    this.events = events;
+  }
+}
+
+function bill(lease: number, allocationCoreNs: number, ended = false): LeaseBill {
+  return {
+    lease,
+    user: "ada",
+    workers: 2,
+    coresPerWorker: 1,
+    startedAtMs: 5,
+    usage: { allocationCoreNs, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 },
+    ended: ended ? { atMs: 9, reason: "released" } : undefined,
+  };
+}
+
+function books() {
+  const clock = new TestClock();
+  const links = new DialledLinks<ManagerToNode, ToManager>();
+  const node = new NotingNode();
+  const keys: string[] = [];
+  const lines: string[] = [];
+  const keeper = new Bookkeeper(
+    node,
+    { useKey: (key) => keys.push(key) },
+    {
+      manager: "manager:1",
+      name: "node-1",
+      address: "node-1:7000",
+      memoryBytes: 1000,
+      fabrics: ["shm"],
+      removalLimitMs: 700,
+      instance: "first-life",
+      clock,
+      random: () => 1,
+      dial: links.dial,
+      log: (level, message) => lines.push(`${level}: ${message}`),
+    },
+  );
+  /** What the manager was sent since this was asked last, of one kind. */
+  const told = <T extends ToManager["t"]>(t: T): Extract<ToManager, { t: T }>[] => {
+    const of = links.last.sent.splice(0).filter((message) => message.t === t);
+    return of as Extract<ToManager, { t: T }>[];
+  };
+  const accept = (): void => {
+    links.last.open();
+    links.last.say(ACCEPTED);
+  };
+  const reports = () =>
+    told("usage").flatMap(({ batch, reports }) =>
+      reports.map(({ lease, usage, endedAtMs }) => ({
+        batch,
+        lease,
+        coreNs: usage.allocationCoreNs,
+        ended: endedAtMs !== null,
+      })),
+    );
+  const tell = (...bills: LeaseBill[]): void => bills.forEach((one) => node.events!.usage(one));
+  return { clock, links, node, keys, lines, keeper, told, accept, reports, tell };
+}
+
+describe("a node says to its manager", () => {
+  test("who it is, as soon as it is connected", () => {
+    const { links, told } = books();
+    expect(links.last.address).toMatchObject({ host: "manager", port: 1 });
+    links.last.open();
+    expect(told("announce")).toMatchObject([
+      { name: "node-1", instance: "first-life", cores: 8, memoryBytes: 1000, settling: false },
+    ]);
+  });
+
+  test("what it has free: once it is accepted, soon after a change, and with each heartbeat", () => {
+    const { clock, node, told, accept } = books();
+    accept();
+    expect(told("capacity")).toMatchObject([{ freeCores: 8, leases: 0, draining: false }]);
+    node.free = { cores: 6, memoryBytes: 900 };
+    node.leaseCount = 1;
+    node.events!.capacity();
+    node.events!.capacity();
+    clock.pass(10);
+    expect(told("capacity")).toMatchObject([{ freeCores: 6, freeMemoryBytes: 900, leases: 1 }]);
+    clock.pass(5000);
+    expect(told("capacity")).toHaveLength(10);
+  });
+
+  test("what leases cost, the newest sum of each, one batch at a time", () => {
+    const { clock, links, reports, accept, tell } = books();
+    accept();
+    tell(bill(1, 10), bill(2, 20), bill(1, 11));
+    clock.pass(0);
+    expect(reports()).toEqual([
+      { batch: 1, lease: "first-life/1", coreNs: 11, ended: false },
+      { batch: 1, lease: "first-life/2", coreNs: 20, ended: false },
+    ]);
+    tell(bill(1, 12));
+    clock.pass(500);
+    expect(reports()).toEqual([]);
+    links.last.say({ t: "usage-saved", batch: 1 });
+    clock.pass(100);
+    expect(reports()).toEqual([{ batch: 2, lease: "first-life/1", coreNs: 12, ended: false }]);
+  });
+
+  test("again what it does not confirm, and all that goes on where a connection is new", () => {
+    const { clock, links, reports, accept, tell } = books();
+    accept();
+    tell(bill(1, 10), bill(2, 20, true));
+    clock.pass(0);
+    expect(reports()).toHaveLength(2);
+    clock.pass(1600);
+    expect(reports().map(({ batch }) => batch)).toEqual([2, 2]);
+    // A late word about the first batch is about no batch at all.
+    links.last.say({ t: "usage-saved", batch: 1 });
+    links.last.say({ t: "usage-saved", batch: 2 });
+    links.last.breakOff();
+    clock.pass(50);
+    accept();
+    expect(reports().map(({ lease }) => lease)).toEqual(["first-life/1"]);
+  });
+
+  test("nothing more of a lease that it has had the last word of", () => {
+    const { clock, reports, accept, tell } = books();
+    tell(bill(1, 10, true), bill(1, 9));
+    accept();
+    clock.pass(0);
+    expect(reports()).toMatchObject([{ coreNs: 10, ended: true }]);
+  });
+});
+
+describe("a manager", () => {
+  test("drains, resumes and removes the node, gives it a key, and says when it cannot keep bills", () => {
+    const { links, node, keys, accept } = books();
+    accept();
+    links.last.say({ t: "drain", deadlineMs: 300 });
+    links.last.say({ t: "resume" });
+    links.last.say({ t: "remove" });
+    links.last.say({ t: "ledger", problem: "no space left" });
+    links.last.say({ t: "ledger", problem: null });
+    links.last.say({ ...ACCEPTED, publicKey: "a key" });
+    expect(node.asked).toMatchObject([
+      "revoke 300",
+      "resume",
+      "revoke 700",
+      expect.stringContaining("the manager cannot keep the bill (no space left)"),
+      "refuse null",
+    ]);
+    expect(keys).toEqual(["a key"]);
+  });
+
+  test("that has removed the node is told of it as one that only hands in bills", () => {
+    const { clock, links, told, accept } = books();
+    accept();
+    links.last.say({ t: "remove" });
+    links.last.breakOff();
+    clock.pass(50);
+    links.last.open();
+    expect(told("announce")).toMatchObject([{ settling: true }]);
+  });
+
+  test("that refuses the node is complained of once, however often it does", () => {
+    const { clock, links, lines } = books();
+    for (let i = 0; i < 3; i++) {
+      links.last.open();
+      links.last.say({ t: "refused", code: "RFAAS_FORBIDDEN", message: "no token" });
+      links.last.breakOff();
+      clock.pass(2000);
+    }
+    expect(lines.filter((line) => line.includes("refuses this node: no token"))).toHaveLength(1);
+  });
+});
+
+describe("a node that leaves", () => {
+  test("waits until its bills are saved, says goodbye, and ends its connection and timers", async () => {
+    const { clock, links, told, accept, tell, keeper } = books();
+    accept();
+    tell(bill(1, 10, true));
+    clock.pass(0);
+    const left = keeper.leave();
+    expect(keeper.unsavedCount).toBe(1);
+    links.last.say({ t: "usage-saved", batch: 1 });
+    await left;
+    expect(keeper.unsavedCount).toBe(0);
+    expect(told("leaving")).toHaveLength(1);
+    expect(links.last.over).toBe(true);
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("gives up on a manager that never answers, and says what is lost", async () => {
+    const { clock, lines, tell, keeper } = books();
+    tell(bill(1, 10, true));
+    const left = keeper.leave();
+    clock.pass(5000);
+    await left;
+    expect(lines.at(-1)).toContain("1 bills could not be handed in to the manager at manager:1");
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("whose manager comes back meanwhile is announced as one that only hands in bills", async () => {
+    const { clock, links, told, accept, tell, keeper } = books();
+    accept();
+    tell(bill(1, 10, true));
+    const left = keeper.leave();
+    links.last.breakOff();
+    clock.pass(50);
+    links.last.open();
+    expect(told("announce")).toMatchObject([{ settling: true }]);
+    links.last.say(ACCEPTED);
+    const [batch] = told("usage");
+    links.last.say({ t: "usage-saved", batch: batch!.batch });
+    await left;
+    expect(keeper.unsavedCount).toBe(0);
+  });
+});
