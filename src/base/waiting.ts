@@ -1,4 +1,5 @@
 /** Waiting that ends early: because a program's signal says so, or because it has taken too long. */
+import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { notify } from "./notify.ts";
 
 /** How long a node or a manager may take to be reached and to greet. */
@@ -83,13 +84,14 @@ export async function within<T>(
   limitMs: number,
   late: () => Error,
   undo: (value: T) => unknown = () => {},
+  clock: Clock = SYSTEM_CLOCK,
 ): Promise<T> {
   const overdue = new AbortController();
-  const timer = setTimeout(() => overdue.abort(late()), limitMs);
+  const timer = clock.after(limitMs, () => overdue.abort(late()));
   try {
     return await untilAborted(promise, overdue.signal, undo);
   } finally {
-    clearTimeout(timer);
+    timer.clear();
   }
 }
 

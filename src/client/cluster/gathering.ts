@@ -183,8 +183,8 @@ export class Gathering<Module> {
 
   /** A node that has failed before is waited for only where the others do not suffice. */
   async #lookAtUnknown(): Promise<void> {
-    const { nodes, placement, review } = this.#cluster;
-    review();
+    const { nodes, placement } = this.#cluster;
+    this.#cluster.review();
     for (;;) {
       const unknown = placement.toLookAt(this.#wanted()).flatMap((name) => nodes.get(name) ?? []);
       if (unknown.length === 0 || this.#over) return;

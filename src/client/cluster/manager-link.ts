@@ -6,8 +6,8 @@ import {
   NodeUnreachable,
   type RfaasError,
 } from "../../base/errors.ts";
-import { LastingConnection } from "../../control/lasting-connection.ts";
-import { dialLink } from "../../control/link.ts";
+import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
+import { type Dial, dialLink } from "../../control/link.ts";
 import {
   MANAGER_PROTOCOL_VERSION,
   MANAGER_SILENCE_MS,
@@ -25,6 +25,11 @@ import { DEFAULT_PATIENCE, untilAborted, within } from "../../base/waiting.ts";
 export interface NodesChange {
   changed: readonly NodeInfo[];
   gone: readonly string[];
+}
+
+/** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
+export interface SubscriptionOptions extends LastingOptions {
+  dial?: Dial;
 }
 
 interface PendingLeases extends PromiseWithResolvers<UsageReport[]> {
@@ -47,18 +52,23 @@ export class ManagerSubscription {
   #closed = false;
   #nextId = 1;
 
-  private constructor(address: Address, token: string | null) {
+  private constructor(
+    address: Address,
+    token: string | null,
+    { dial = dialLink, ...lasting }: SubscriptionOptions,
+  ) {
     this.address = formatAddress(address);
     this.#token = token;
     this.#first.promise.catch(() => {});
     this.#connection = new LastingConnection<ManagerToClient, ToManager>(
-      (events) => dialLink(address, managerToClientVocabulary, events),
+      (events) => dial(address, managerToClientVocabulary, events),
       MANAGER_SILENCE_MS,
       {
         opened: () => this.#subscribe(),
         message: (message) => this.#heard(message),
         lost: (reason) => this.#lost(reason),
       },
+      lasting,
     );
   }
 
@@ -72,12 +82,14 @@ export class ManagerSubscription {
     manager: Address | string,
     token: string | null = null,
     { timeoutMs, signal } = DEFAULT_PATIENCE,
+    options: SubscriptionOptions = {},
   ): Promise<ManagerSubscription> {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
-    const subscription = new ManagerSubscription(address, token);
+    const subscription = new ManagerSubscription(address, token, options);
     try {
       const late = () => subscription.#unreachable(`no answer within ${timeoutMs} ms`);
-      await untilAborted(within(subscription.#first.promise, timeoutMs, late), signal);
+      const first = within(subscription.#first.promise, timeoutMs, late, undefined, options.clock);
+      await untilAborted(first, signal);
       subscription.#rest();
       return subscription;
     } catch (error) {
