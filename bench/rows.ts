@@ -9,8 +9,9 @@ export interface Baseline {
   p99_ns: number;
 }
 
+/** What every row has; a scenario adds fields of its own. */
 export interface Row {
-  benchmark: "latency" | "throughput" | "map" | "bandwidth" | "cold";
+  benchmark: string;
   fabric: FabricName;
   polling: string;
   bytes: number;
@@ -32,29 +33,6 @@ export interface Row {
   pairs: number;
   /** The pairs disagree so much that the figures say more of the machine than of rfaas. */
   noisy: boolean;
-  /** `copy`: the function reads and writes all bytes; `touch`: the first and last only. */
-  payload?: "copy" | "touch";
-  /** The function that was measured in place of the built-in one. */
-  module?: string;
-  calls_per_s?: number;
-  bytes_per_s?: number;
-  baseline_bytes_per_s?: number;
-  /** Twice what `ib_write_lat` calls typical. */
-  ib_write_lat_twice_ns?: number;
-  depth?: number;
-  workers?: number;
-  /** Adaptive: calls started per second, and what the worker's process used of one core. */
-  rate_per_s?: number;
-  cpu_percent?: number;
-  prewarmed?: boolean;
-  phases?: {
-    connect: number;
-    lease: number;
-    spawn: number;
-    load: number;
-    first_call: number;
-    total: number;
-  };
   environment: Environment;
 }
 
@@ -96,18 +74,24 @@ export function isNoisy(median: number, [low, high]: readonly [number, number]):
 
 export type Format = "table" | "json" | "csv";
 
+/** Name with unit, value. */
+export type Column = readonly [name: string, value: string];
+
 /** Writes rows to stdout as they come; the table and CSV start with a header. */
 export class RowWriter {
   readonly #format: Format;
+  readonly #ownColumns: (row: Row) => readonly Column[];
   #headed = false;
 
-  constructor(format: Format) {
+  /** `ownColumns` are those of the scenario: behind the common ones, or instead of one of the same name. */
+  constructor(format: Format, ownColumns: (row: Row) => readonly Column[]) {
     this.#format = format;
+    this.#ownColumns = ownColumns;
   }
 
   write(row: Row): void {
     if (this.#format === "json") return print(JSON.stringify(rounded(row)));
-    const columns = columnsOf(row);
+    const columns = [...new Map([...commonColumns(row), ...this.#ownColumns(row)])];
     const separator = this.#format === "csv" ? "," : " ";
     if (!this.#headed)
       print(
@@ -130,10 +114,9 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Name with unit, value: in the order of perftest, then what is our own. */
-function columnsOf(row: Row): [string, string][] {
-  const us = (ns: number) => (ns / 1000).toFixed(3);
-  const common: [string, string][] = [
+/** In the order of perftest, then what is our own. */
+function commonColumns(row: Row): Column[] {
+  return [
     ["bytes", String(row.bytes)],
     ["iterations", String(row.iterations)],
     ["t_min[usec]", us(row.min_ns)],
@@ -143,37 +126,15 @@ function columnsOf(row: Row): [string, string][] {
     ["t_stdev[usec]", us(row.stdev_ns)],
     ["99%[usec]", us(row.p99_ns)],
     ["99.9%[usec]", us(row.p999_ns)],
-    ["mode", row.benchmark === "cold" ? (row.prewarmed ? "prewarmed" : "cold") : row.polling],
+    ["mode", row.polling],
     ["floor[usec]", us(row.baseline.p50_ns)],
     ["overhead[usec]", us(row.overhead_p50_ns)],
     ["ratio", row.ratio_p50.toFixed(2)],
   ];
-  if (row.ib_write_lat_twice_ns !== undefined)
-    common.push(["2xib_write_lat[usec]", us(row.ib_write_lat_twice_ns)]);
-  if (row.bytes_per_s !== undefined) {
-    const mib = (rate: number | undefined) =>
-      rate === undefined ? "-" : (rate / 2 ** 20).toFixed(1);
-    common.push(
-      ["MiB/s", mib(row.bytes_per_s)],
-      ["ib_write_bw[MiB/s]", mib(row.baseline_bytes_per_s)],
-      ["depth", String(row.depth)],
-    );
-  }
-  if (row.calls_per_s !== undefined)
-    common.push(
-      ["calls/s", Math.round(row.calls_per_s).toString()],
-      ["depth", String(row.depth)],
-      ["workers", String(row.workers)],
-    );
-  if (row.cpu_percent !== undefined)
-    common.push(
-      ["rate[1/s]", row.rate_per_s ? String(row.rate_per_s) : "max"],
-      ["cpu[%]", row.cpu_percent.toFixed(1)],
-    );
-  if (row.phases)
-    for (const [name, ns] of Object.entries(row.phases)) common.push([`${name}[usec]`, us(ns)]);
-  return common;
 }
+
+/** Microseconds, to the nanosecond. */
+export const us = (ns: number): string => (ns / 1000).toFixed(3);
 
 /** Tenths of nanoseconds are noise. */
 function rounded(value: unknown): unknown {

@@ -7,7 +7,7 @@ import { type Lease, invoker } from "../../src/index.ts";
 import { RECORD_FLOATS, priceRecords } from "../../functions/blackscholes/blackscholes.ts";
 import { usableCpus } from "../../ffi/system.ts";
 import { floorOf } from "../floor.ts";
-import { measureLatency } from "../latency.ts";
+import { measureLatency } from "../scenarios/latency.ts";
 import { checkPrices } from "./check.ts";
 import { fillPortfolio } from "./portfolio.ts";
 import { Progress } from "./progress.ts";

@@ -10,8 +10,8 @@ import { until } from "../support/until.ts";
 type Good = typeof import("../functions/good.ts");
 const GOOD = join(FUNCTIONS, "good.ts");
 
-/** No retry is waited for when a process dies: the kernel says goodbye for it. */
-const LOSS_LIMIT_MS = 2_000;
+/** What a peer that has vanished looks like. When a process dies, the kernel closes its connections, and no retry is waited for. */
+const VANISHED = "retries exceeded";
 const LOST = ["RFAAS_WORKER_LOST", "RFAAS_CONNECTION_LOST"];
 
 withDevice("verbs, when a process is killed", (device) => {
@@ -29,7 +29,8 @@ withDevice("verbs, when a process is killed", (device) => {
       const killedMs = Date.now();
       const end = await client.ended;
       expect(end.wrongPayloads).toBe(0);
-      expect(end.endedMs - killedMs).toBeLessThan(LOSS_LIMIT_MS);
+      console.error(`calls ended ${end.endedMs - killedMs} ms after the kill`);
+      expect(end.messages.filter((message) => message.includes(VANISHED))).toEqual([]);
       for (const code of end.codes) expect(LOST).toContain(code);
       expect(end.messages.every((message) => message.includes("take a new lease"))).toBe(true);
       expect(await client.exited).toBe(0);
@@ -70,10 +71,10 @@ withDevice("verbs, when a process is killed", (device) => {
       () => undefined,
       (error: unknown) => error,
     );
-    const killedMs = performance.now();
     await node[Symbol.asyncDispose]();
-    expect(await flying).toBeInstanceOf(WorkerLost);
-    expect(performance.now() - killedMs).toBeLessThan(LOSS_LIMIT_MS);
+    const error = await flying;
+    expect(error).toBeInstanceOf(WorkerLost);
+    expect((error as WorkerLost).message).not.toContain(VANISHED);
     expect(() => held.invoke("echo", view, view)).toThrow(WorkerLost);
     await held.release();
     await rf.close();

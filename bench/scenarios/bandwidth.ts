@@ -2,16 +2,82 @@
  * Large inputs, several in flight: bytes per second from client to worker. Windows alternate with runs of `ib_write_bw` on the same
  * device. The worker looks at the first and last byte of each, and the client checks what it saw.
  */
-import type { Polling } from "../ffi/layout.ts";
-import type { Call } from "../src/client/calls/call.ts";
-import type { Invoker } from "../src/client/invoker.ts";
-import type { Lease } from "../src/client/lease/lease.ts";
-import { environment } from "./environment.ts";
-import type { Perftest } from "./perftest.ts";
-import { type Row, pairedFields } from "./rows.ts";
-import { type Summary, summarize } from "./statistics.ts";
+import { Type } from "@sinclair/typebox";
+import type { Polling } from "../../ffi/layout.ts";
+import { UsageError } from "../../src/base/errors.ts";
+import type { Call } from "../../src/client/calls/call.ts";
+import type { Invoker } from "../../src/client/invoker.ts";
+import type { Lease } from "../../src/client/lease/lease.ts";
+import { environment } from "../environment.ts";
+import {
+  allField,
+  depthField,
+  itersField,
+  pairsField,
+  pollingField,
+  sizeField,
+  sizesOf,
+} from "../fields.ts";
+import { Perftest } from "../perftest.ts";
+import { type Row, pairedFields } from "../rows.ts";
+import { defineScenario } from "../scenario.ts";
+import { type Summary, summarize } from "../statistics.ts";
 
-export interface BandwidthOptions {
+const DEFAULT_BYTES = 1024 * 1024;
+const DEFAULT_PAIRS = 5;
+/** In flight, and in one window. */
+const BANDWIDTH_BYTES = 32 * 1024 * 1024;
+
+const Options = Type.Object({
+  ...sizeField(DEFAULT_BYTES),
+  ...allField,
+  ...itersField("32 MiB"),
+  ...pairsField(DEFAULT_PAIRS),
+  ...pollingField("warm"),
+  ...depthField("16, or 32 MiB"),
+});
+
+interface BandwidthRow extends Row {
+  depth: number;
+  bytes_per_s: number;
+  baseline_bytes_per_s?: number;
+}
+
+export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
+  name: "bandwidth",
+  summary:
+    "large inputs over RDMA, several in flight: bytes per second, beside ib_write_bw where that is installed",
+  options: Options,
+  columns: ({ bytes_per_s: rate, baseline_bytes_per_s: baseline, depth }) => [
+    ["MiB/s", mibPerS(rate)],
+    ["ib_write_bw[MiB/s]", baseline === undefined ? "-" : mibPerS(baseline)],
+    ["depth", String(depth)],
+  ],
+  async *run(bench, options) {
+    await using rf = await bench.open();
+    if (rf.fabric === "shm")
+      throw new UsageError(
+        "shared memory moves no bytes, so it has no bandwidth to measure; use --fabric verbs",
+      );
+    const { pairs = DEFAULT_PAIRS, polling = "warm" } = options;
+    const perftest = new Perftest(bench.where.verbs ?? {});
+    for (const bytes of sizesOf(options, DEFAULT_BYTES)) {
+      const depth = options.depth ?? Math.max(2, Math.min(16, Math.floor(BANDWIDTH_BYTES / bytes)));
+      const iterations = options.iters ?? Math.max(depth, Math.ceil(BANDWIDTH_BYTES / bytes));
+      bench.tell(
+        `bandwidth of ${bytes} B inputs, ${depth} in flight: ${pairs} windows of ${iterations} calls`,
+      );
+      const row = await measureBandwidth(rf, {
+        ...{ bytes, depth, iterations, pairs, polling, perftest },
+      });
+      yield { row };
+    }
+  },
+});
+
+const mibPerS = (bytesPerS: number): string => (bytesPerS / 2 ** 20).toFixed(1);
+
+interface BandwidthOptions {
   bytes: number;
   /** Calls in flight. */
   depth: number;
@@ -23,11 +89,11 @@ export interface BandwidthOptions {
   perftest: Perftest | undefined;
 }
 
-type Echo = typeof import("../functions/echo/echo.ts");
+type Echo = typeof import("../../functions/echo/echo.ts");
 
 const OUTPUT_BYTES = 8;
 
-export async function measureBandwidth(rf: Invoker, options: BandwidthOptions): Promise<Row> {
+async function measureBandwidth(rf: Invoker, options: BandwidthOptions): Promise<BandwidthRow> {
   const { bytes, depth, iterations, pairs, polling, perftest } = options;
   const calls: Summary[] = [];
   const floors: Summary[] = [];

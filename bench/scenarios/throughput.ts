@@ -2,19 +2,75 @@
  * Many calls in flight: how many end per second when every worker always has `depth` of them. Beside it, the raw C ping-pong
  * with one in flight: pipelining is worth what lies below it.
  */
-import type { Polling } from "../ffi/layout.ts";
-import { ticksPerNs } from "../ffi/system.ts";
-import type { Call } from "../src/client/calls/call.ts";
-import type { Invoker } from "../src/client/invoker.ts";
-import type { Lease } from "../src/client/lease/lease.ts";
-import type { FabricName } from "../src/protocol/messages.ts";
-import type { Floor } from "./floor.ts";
-import { environment } from "./environment.ts";
-import { type Placement, benchCpus, placeClient } from "./placement.ts";
-import { type Row, pairedFields } from "./rows.ts";
-import { type Summary, median, summarize } from "./statistics.ts";
+import { Type } from "@sinclair/typebox";
+import type { Polling } from "../../ffi/layout.ts";
+import { ticksPerNs } from "../../ffi/system.ts";
+import type { Call } from "../../src/client/calls/call.ts";
+import type { Invoker } from "../../src/client/invoker.ts";
+import type { Lease } from "../../src/client/lease/lease.ts";
+import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
+import { truth, worded } from "../../src/options/fields.ts";
+import type { FabricName } from "../../src/protocol/messages.ts";
+import { environment } from "../environment.ts";
+import { depthField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
+import { type Floor, floorOf } from "../floor.ts";
+import { type Placement, benchCpus, placeClient } from "../placement.ts";
+import { type Row, pairedFields } from "../rows.ts";
+import { type Measured, defineScenario } from "../scenario.ts";
+import { type Summary, median, summarize } from "../statistics.ts";
 
-export interface ThroughputOptions {
+const DEFAULT_BYTES = 64;
+const DEFAULT_DEPTH = 32;
+const DEFAULT_PAIRS = 15;
+
+const { workers, coresPerWorker } = AllocateOptions.properties;
+const Options = Type.Object({
+  ...sizeField(DEFAULT_BYTES),
+  ...itersField("500000"),
+  ...pairsField(DEFAULT_PAIRS),
+  ...pollingField("hot"),
+  ...depthField("32"),
+  workers: worded(workers, { description: "workers" }),
+  coresPerWorker: worded(coresPerWorker, { description: "cores of a worker" }),
+  map: Type.Optional(truth({ description: "through lease.map, an asynchronous iteration" })),
+});
+
+interface ThroughputRow extends Row {
+  calls_per_s: number;
+  depth: number;
+  workers: number;
+}
+
+export const throughput = defineScenario<typeof Options, ThroughputRow>({
+  name: "throughput",
+  summary: "many calls in flight: calls per second",
+  options: Options,
+  columns: ({ calls_per_s: rate, depth, workers }) => [
+    ["calls/s", Math.round(rate).toString()],
+    ["depth", String(depth)],
+    ["workers", String(workers)],
+  ],
+  async *run(bench, options) {
+    await using rf = await bench.open();
+    const { depth = DEFAULT_DEPTH, workers = 1, coresPerWorker = 1, map = false } = options;
+    const { pairs = DEFAULT_PAIRS, polling = "hot" } = options;
+    for (const bytes of sizesOf(options, DEFAULT_BYTES)) {
+      const iterations = Math.max(
+        1000,
+        options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))),
+      );
+      bench.tell(
+        `throughput${map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
+      );
+      const floor = floorOf(rf.fabric, bench.where.verbs ?? {});
+      yield await measureThroughput(rf, {
+        ...{ bytes, depth, workers, coresPerWorker, iterations, pairs, polling, floor, map },
+      });
+    }
+  },
+});
+
+interface ThroughputOptions {
   bytes: number;
   depth: number;
   workers: number;
@@ -28,7 +84,7 @@ export interface ThroughputOptions {
   map: boolean;
 }
 
-type Echo = typeof import("../functions/echo/echo.ts");
+type Echo = typeof import("../../functions/echo/echo.ts");
 
 const WARMUP_CALLS = 200_000;
 /** One sample is the mean time per call over so many: a clock read per call would be half of it. */
@@ -37,10 +93,10 @@ const FLOOR_SAMPLES = 20_000;
 /** More than the inputs that a map takes ahead of its results. */
 const PAIRS_PER_CALL = 5;
 
-export async function measureThroughput(
+async function measureThroughput(
   rf: Invoker,
   options: ThroughputOptions,
-): Promise<{ row: Row; warning: string | undefined }> {
+): Promise<Measured<ThroughputRow>> {
   const { bytes, depth, workers, iterations, pairs, polling } = options;
   const usable = benchCpus();
   const floorTicks = new Uint32Array(new ArrayBuffer(4 * Math.min(FLOOR_SAMPLES, iterations)));
@@ -90,7 +146,7 @@ export async function measureThroughput(
     floors.push(summarize(floorTicks, 1 / ticksPerNs()));
   }
 
-  const row: Row = {
+  const row: ThroughputRow = {
     benchmark: options.map ? "map" : "throughput",
     fabric,
     polling,

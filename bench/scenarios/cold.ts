@@ -2,39 +2,62 @@
  * From nothing to a first result: a lease on a waiting host, and on one that must be started. Beside it, what a bare worker
  * thread needs to say its first word.
  */
-import { startFunctionWorker } from "../src/base/workers.ts";
-import { invoker } from "../src/index.ts";
-import type { Invoker } from "../src/client/invoker.ts";
-import { environment } from "./environment.ts";
-import { type Row, isNoisy } from "./rows.ts";
-import { median, quartiles, summarize } from "./statistics.ts";
+import { Type } from "@sinclair/typebox";
+import { startFunctionWorker } from "../../src/base/workers.ts";
+import { type Invoker, invoker } from "../../src/client/invoker.ts";
+import { environment } from "../environment.ts";
+import { itersField } from "../fields.ts";
+import { type Row, isNoisy, us } from "../rows.ts";
+import { defineScenario } from "../scenario.ts";
+import { median, quartiles, summarize } from "../statistics.ts";
 
-export interface ColdOptions {
-  iterations: number;
-  /** A running node; default: private ones. */
-  node?: string;
+const DEFAULT_ROUNDS = 20;
+const Options = Type.Object({ ...itersField(`rounds, ${DEFAULT_ROUNDS}`) });
+
+interface Phases {
+  connect: number;
+  lease: number;
+  spawn: number;
+  load: number;
+  first_call: number;
+  total: number;
 }
 
-type Echo = typeof import("../functions/echo/echo.ts");
-type Phases = NonNullable<Row["phases"]>;
+interface ColdRow extends Row {
+  prewarmed: boolean;
+  /** Nanoseconds. */
+  phases: Phases;
+}
+
+/** One row for waiting hosts, one for hosts that are started on demand (private nodes only). */
+export const cold = defineScenario<typeof Options, ColdRow>({
+  name: "cold",
+  summary: "from a request for a lease to the first result",
+  options: Options,
+  columns: ({ prewarmed, phases }) => [
+    ["mode", prewarmed ? "prewarmed" : "cold"],
+    ...Object.entries(phases).map(([name, ns]) => [`${name}[usec]`, us(ns)] as const),
+  ],
+  async *run(bench, { iters = DEFAULT_ROUNDS }) {
+    const { node } = bench.where;
+    bench.tell("cold start: leases and first calls, one after another");
+    if (node !== undefined)
+      return yield { row: await measure(() => invoker({ node }), iters, true) };
+    yield { row: await measure(() => invoker({ prewarm: 1 }), iters, true) };
+    yield { row: await measure(() => invoker({ prewarm: 0 }), iters, false) };
+  },
+});
+
+type Echo = typeof import("../../functions/echo/echo.ts");
 
 /** How long a node may take to have its next host waiting. */
 const PREWARM_LIMIT_MS = 10_000;
-
-/** One row for waiting hosts, one for hosts that are started on demand (private nodes only). */
-export async function measureCold({ iterations, node }: ColdOptions): Promise<Row[]> {
-  if (node !== undefined) return [await measure(() => invoker({ node }), iterations, true)];
-  return [
-    await measure(() => invoker({ prewarm: 1 }), iterations, true),
-    await measure(() => invoker({ prewarm: 0 }), iterations, false),
-  ];
-}
 
 async function measure(
   connect: () => Promise<Invoker>,
   iterations: number,
   prewarmed: boolean,
-): Promise<Row> {
+): Promise<ColdRow> {
   const connectStartedNs = Bun.nanoseconds();
   await using rf = await connect();
   const connectNs = Bun.nanoseconds() - connectStartedNs;
