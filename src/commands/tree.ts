@@ -30,6 +30,12 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   __node: async () => (await import("./internal/private-node.ts")).privateNode,
 };
 
+/** Those that people use, in the order of the overview. */
+export async function visibleCommands(): Promise<Command[]> {
+  const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
+  return commands.filter((command) => !command.hidden);
+}
+
 /** Runs one command line and sets the exit code. Never throws. */
 export async function runCommandLine(argv: string[]): Promise<void> {
   // Whoever reads our output may have read enough.
@@ -57,8 +63,7 @@ async function dispatch(argv: string[]): Promise<void> {
     (name === "help" && rest.length === 0)
   ) {
     const { overview } = await import("./shared/manual.ts");
-    const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
-    process.stdout.write(overview(commands.filter((command) => !command.hidden)));
+    process.stdout.write(overview(await visibleCommands()));
     return;
   }
   if (name === "--version" || name === "-V" || name === "version") {

@@ -1,32 +1,36 @@
 /** What a schema says of its fields, in words: for the help of a command, and for the reference. */
-import type { TSchema } from "@sinclair/typebox";
-import { Kind } from "@sinclair/typebox";
+import { Kind, type TSchema } from "@sinclair/typebox";
 import { formatBytes, formatDuration } from "../base/units.ts";
 
 /** The sentence of a flag, with its default. */
 export function flagSentence(field: TSchema): string {
+  // A flag that is not given is off.
+  const standard = field[Kind] === "Boolean" ? "" : defaultOf(field, written);
   const notes = [
     ...(field[Kind] === "Array" ? ["repeatable"] : []),
-    ...(isDefault(field) ? [`default: ${defaultOf(field)}`] : []),
+    ...(standard === "" ? [] : [`default: ${standard}`]),
   ];
   return `${field.description}${bareUnit(field)}${notes.length === 0 ? "" : ` (${notes.join("; ")})`}`;
 }
 
-/** The default as it is written on a command line, or where it comes from; empty where there is none. */
-export function defaultOf(field: TSchema): string {
+/** The default as a program would write it, or where it comes from; empty where there is none. */
+export const programDefault = (field: TSchema): string =>
+  defaultOf(field, ({ default: value }) => `\`${JSON.stringify(value)}\``);
+
+/** What a field takes, in the words of its errors: `a whole number from 1 to 64`. */
+export const valueOf = (field: TSchema): string =>
+  String(field["errorMessage"]).replace(/^must be /, "");
+
+function defaultOf(field: TSchema, shown: (field: TSchema) => string): string {
   const variable = field["variable"] as string | undefined;
-  const otherwise = shown(field) || ((field["otherwise"] as string | undefined) ?? "");
+  const otherwise =
+    field.default === undefined ? ((field["otherwise"] as string) ?? "") : shown(field);
   if (variable === undefined) return otherwise;
   return `$${variable}${otherwise === "" ? "" : `, else ${otherwise}`}`;
 }
 
-function isDefault(field: TSchema): boolean {
-  // A flag that is not given is off.
-  return field[Kind] !== "Boolean" && defaultOf(field) !== "";
-}
-
-function shown({ default: value, unit }: TSchema & { unit?: string }): string {
-  if (value === undefined) return "";
+/** As it is written on a command line. */
+function written({ default: value, unit }: TSchema & { unit?: string }): string {
   if (typeof value !== "number") return String(value);
   if (unit === "ms") return formatDuration(value);
   if (unit === "bytes") return formatBytes(value).replace(" ", "");

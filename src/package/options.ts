@@ -22,6 +22,6 @@ export const PackageOptions = Type.Object(
       }),
     ),
   },
-  { title: "A package" },
+  { title: "A package of a module" },
 );
 export type PackageOptions = Static<typeof PackageOptions>;

@@ -30,7 +30,7 @@ export const TestWorkerOptions = Type.Object(
       }),
     ),
   },
-  { title: "A worker of a test" },
+  { title: "A worker of a test", call: "testWorker(module, options)" },
 );
 export type TestWorkerOptions = Static<typeof TestWorkerOptions>;
 
@@ -42,6 +42,6 @@ export const TestCallOptions = Type.Object(
       bytes(0, 2 ** 31 - 1, { description: "room for the result", default: DEFAULT_OUTPUT_BYTES }),
     ),
   },
-  { title: "A call of a test" },
+  { title: "A call of a test", call: "worker.call(name, input, options)" },
 );
 export type TestCallOptions = Static<typeof TestCallOptions>;

@@ -251,14 +251,14 @@ describe("what is refused", () => {
     ],
     [
       "map",
-      calling.AnyCodecMapOptions,
+      calling.CodecMapOptions,
       { write() {}, inputBytes: 8, outputBytes: 8 },
       "read",
       "read must be a function; it is missing: give it to map",
     ],
     [
       "map",
-      calling.AnyCodecMapOptions,
+      calling.CodecMapOptions,
       { write() {}, read() {}, inputBytes: "8", outputBytes: 8 },
       "inputBytes",
       "or a function that says it of a value",

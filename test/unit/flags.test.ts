@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { type TSchema, Type } from "@sinclair/typebox";
 import { UsageError } from "../../src/base/errors.ts";
-import { defaultOf, flagSentence } from "../../src/options/describe.ts";
+import { flagSentence } from "../../src/options/describe.ts";
 import {
   address,
   bytes,
@@ -206,10 +206,6 @@ describe("the sentence of a flag", () => {
     [truth({ ...about, default: false }), "what it is for"],
   ])("has what the schema says, %#", (field, sentence) => {
     expect(flagSentence(field)).toBe(sentence);
-  });
-
-  test("has no default where there is none", () => {
-    expect(defaultOf(whole(1, 9, about))).toBe("");
   });
 });
 

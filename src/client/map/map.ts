@@ -2,11 +2,7 @@
 import type { MapInput, MapResult, Settled, Source } from "./options.ts";
 import { type MapShape, codecShape, rawShape } from "./shape.ts";
 import { Mapping } from "./mapping.ts";
-import {
-  AnyCodecMapOptions,
-  type CodecMapOptions,
-  RawMapOptions,
-} from "../options/call-options.ts";
+import { CodecMapOptions, RawMapOptions } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
 import type { LeaseParts } from "../calls/submission.ts";
 
@@ -49,7 +45,7 @@ export function mapMethod<Name extends string, Inputs extends MapInput>(
   ): AsyncIterableIterator<unknown, undefined> => {
     if (typeof given === "object" && given !== null && CODEC.some((field) => field in given)) {
       // The values are the program's: what its functions take and give is for its types to say.
-      const options = readOptions("map", AnyCodecMapOptions, given) as CodecMapOptions<
+      const options = readOptions("map", CodecMapOptions, given) as CodecMapOptions<
         unknown,
         unknown
       >;

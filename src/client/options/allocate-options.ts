@@ -38,7 +38,7 @@ const uploading = {
 
 export const PushOptions = Type.Object(
   { ...PackageOptions.properties, ...uploading, ...signalField },
-  { title: "Bringing a package to a node" },
+  { title: "Bringing a package to a node", call: "rf.packages.push(module, options)" },
 );
 export type PushOptions = Static<typeof PushOptions>;
 
@@ -64,7 +64,10 @@ const Budget = Type.Object(
     /** Of payload, in both directions. */
     bytes: Type.Optional(whole(0, MAX_COUNTER, { description: "bytes of payload" })),
   },
-  { title: "A budget", errorMessage: "must be an object such as { calls: 1000 }" },
+  {
+    description: "ends the lease when one of these is reached",
+    errorMessage: "must be an object such as { calls: 1000 }",
+  },
 );
 
 const powersOfTwo = Array.from(
@@ -168,7 +171,7 @@ export const AllocateOptions = Type.Object(
     ),
     ...leasing,
   },
-  { title: "A lease" },
+  { title: "A lease of a node", call: "rf.allocate(module, options)" },
 );
 export type AllocateOptions = Static<typeof AllocateOptions>;
 
@@ -206,7 +209,7 @@ export const ClusterAllocateOptions = Type.Object(
     ),
     ...leasing,
   },
-  { title: "Leases of a cluster" },
+  { title: "Leases of a cluster", call: "rf.allocate(module, options)" },
 );
 export type ClusterAllocateOptions = Static<typeof ClusterAllocateOptions>;
 
@@ -221,10 +224,13 @@ export const RenewOptions = Type.Object(
     ),
     ...signalField,
   },
-  { title: "A renewal" },
+  { title: "A renewal", call: "lease.renew(options)" },
 );
 export type RenewOptions = Static<typeof RenewOptions>;
 
 /** What there is to ask for where a program only waits. */
-export const WaitOptions = Type.Object(signalField, { title: "Waiting" });
+export const WaitOptions = Type.Object(signalField, {
+  title: "What only waits",
+  call: "rf.status(options)",
+});
 export type WaitOptions = Static<typeof WaitOptions>;

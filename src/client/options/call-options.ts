@@ -91,7 +91,13 @@ const reporting = {
 };
 
 /** Of a call that is waited for on the spot. */
-export const InvokeOptions = Type.Object({ ...timing, ...placing }, { title: "A call" });
+export const InvokeOptions = Type.Object(
+  { ...timing, ...placing },
+  {
+    title: "A call that is waited for on the spot",
+    call: "lease.invoke(name, input, output, options)",
+  },
+);
 export type InvokeOptions = Static<typeof InvokeOptions>;
 export const checkInvokeOptions = quickCheck("invoke", InvokeOptions);
 
@@ -107,7 +113,10 @@ const submitting = {
   ...reporting,
 };
 
-export const SubmitOptions = Type.Object(submitting, { title: "A call in flight" });
+export const SubmitOptions = Type.Object(submitting, {
+  title: "A call in flight",
+  call: "lease.submit(name, input, output, options)",
+});
 export type SubmitOptions = Static<typeof SubmitOptions>;
 export const checkSubmitOptions = quickCheck("the call", SubmitOptions);
 
@@ -131,7 +140,10 @@ const mapping = {
   settled: Type.Optional(truth({ description: "failures as items", default: false })),
 };
 
-export const MapOptions = Type.Object(mapping, { title: "Many calls" });
+export const MapOptions = Type.Object(mapping, {
+  title: "Many calls on values",
+  call: "fn.map(values, options)",
+});
 export type MapOptions = Static<typeof MapOptions>;
 
 export const RawMapOptions = Type.Object(
@@ -142,12 +154,12 @@ export const RawMapOptions = Type.Object(
       room("room for the result of an input that is copied", "as much as its input has"),
     ),
   },
-  { title: "Many calls on buffers" },
+  { title: "Many calls on buffers", call: "lease.map(name, inputs, options)" },
 );
 export type RawMapOptions = Static<typeof RawMapOptions>;
 
 /** The functions' own types depend on the values, so {@link CodecMapOptions} says them. */
-export const AnyCodecMapOptions = Type.Object(
+export const CodecMapOptions = Type.Object(
   {
     ...mapping,
     inputBytes: Type.Union([room(""), callback<(value: never) => number>({ description: "" })], {
@@ -162,7 +174,7 @@ export const AnyCodecMapOptions = Type.Object(
       description: "takes the result out of the output",
     }),
   },
-  { title: "Many calls on values of any kind" },
+  { title: "Many calls on values of your own encoding", call: "lease.map(name, values, options)" },
 );
 
 /** How values become inputs, and outputs results. */
@@ -186,14 +198,14 @@ export const BroadcastOptions = Type.Object(
       room("room for the result of one worker", "as much as the input has"),
     ),
   },
-  { title: "One call on each worker" },
+  { title: "One call on each worker", call: "lease.broadcast(name, input, options)" },
 );
 export type BroadcastOptions = Static<typeof BroadcastOptions>;
 
 /** For a function on values or structs. */
 export const ValueBroadcastOptions = Type.Object(
   { ...timing, ...ending, ...reporting },
-  { title: "One call on each worker, on a value" },
+  { title: "One call on each worker, on a value", call: "fn.broadcast(value, options)" },
 );
 export type ValueBroadcastOptions = Static<typeof ValueBroadcastOptions>;
 
@@ -201,8 +213,13 @@ export type ValueBroadcastOptions = Static<typeof ValueBroadcastOptions>;
 export const FunctionOptions = Type.Object(
   {
     definition: Type.Optional(
-      Type.Unsafe<AnyDefinition>(Type.Unknown({ description: "the function's own definition" })),
+      Type.Unsafe<AnyDefinition>(
+        Type.Unknown({
+          description: "the function's own definition, which checks values before they are sent",
+          errorMessage: "must be what `defineFunction` returned",
+        }),
+      ),
     ),
   },
-  { title: "A handle" },
+  { title: "A handle for a function on values", call: "lease.function(name, options)" },
 );

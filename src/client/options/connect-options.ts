@@ -56,7 +56,12 @@ export const VerbsOptions = Type.Object(
       }),
     ),
   },
-  { title: "RDMA", errorMessage: 'must be an object such as { device: "mlx5_0" }' },
+  {
+    title: "RDMA",
+    description: "which RDMA device to use on this side, and how",
+    call: "invoker({ verbs: options })",
+    errorMessage: 'must be an object such as { device: "mlx5_0" }',
+  },
 );
 export type VerbsOptions = Static<typeof VerbsOptions>;
 
@@ -119,7 +124,7 @@ export const InvokerOptions = Type.Object(
     ),
     ...connecting,
   },
-  { title: "A node" },
+  { title: "A node", call: "invoker(options)" },
 );
 export type InvokerOptions = Static<typeof InvokerOptions>;
 
@@ -129,7 +134,7 @@ export const ManagedClusterOptions = Type.Object(
     manager: tcpAddress("HOST:PORT of a manager", { description: "HOST:PORT of the manager" }),
     ...connecting,
   },
-  { title: "A cluster with a manager" },
+  { title: "A cluster with a manager", call: "invoker(options)" },
 );
 
 export const ListedClusterOptions = Type.Object(
@@ -147,7 +152,7 @@ export const ListedClusterOptions = Type.Object(
     ),
     ...connecting,
   },
-  { title: "A cluster of listed nodes" },
+  { title: "A cluster of listed nodes", call: "invoker(options)" },
 );
 
 export type ClusterOptions =

@@ -25,13 +25,21 @@ const EXIT_STATUS: readonly [string, string][] = [
   ["124", "a deadline passed"],
 ];
 
+type Section = readonly [title: string, lines: readonly string[]];
+
+/** On every page. */
+const COMMON: readonly Section[] = [
+  ["ENVIRONMENT", pairs(ENVIRONMENT)],
+  ["EXIT STATUS", pairs(EXIT_STATUS)],
+];
+const SEE_ALSO: readonly Section[] = [["SEE ALSO", ["rfaas help"]]];
+
 export function overview(commands: readonly Command[]): string {
   return page([
     ["NAME", ["rfaas - call functions on leased cores, in less than a microsecond"]],
     ["SYNOPSIS", ["rfaas COMMAND [OPTIONS]", "rfaas help COMMAND", "rfaas --version"]],
     ["COMMANDS", pairs(commands.map((command) => [nameOf(command), command.summary]))],
-    ["ENVIRONMENT", pairs(ENVIRONMENT)],
-    ["EXIT STATUS", pairs(EXIT_STATUS)],
+    ...COMMON,
     [
       "EXAMPLES",
       pairs([
@@ -43,23 +51,21 @@ export function overview(commands: readonly Command[]): string {
   ]);
 }
 
-export function manual(command: Command): string {
+/** The page of a command. Its `own` sections are those that no other page has. */
+export function manual(command: Command, sections: "all" | "own" = "all"): string {
   const name = nameOf(command);
   const flags = flagsOf(command.options);
-  const sections: Section[] = [
+  const shown: Section[] = [
     ["NAME", [`rfaas ${name} - ${command.summary}`]],
     ["SYNOPSIS", [`rfaas ${command.usage}${flags.length > 0 ? " [OPTIONS]" : ""}`]],
     ["DESCRIPTION", command.description.split("\n")],
     ["OPTIONS", pairs(flags.map((flag) => [usageOf(flag), flagSentence(flag.field)]))],
-    ["ENVIRONMENT", pairs(ENVIRONMENT)],
-    ["EXIT STATUS", pairs(EXIT_STATUS)],
+    ...(sections === "own" ? [] : COMMON),
     ["EXAMPLES", pairs(command.examples)],
-    ["SEE ALSO", ["rfaas help"]],
+    ...(sections === "own" ? [] : SEE_ALSO),
   ];
-  return page(sections.filter(([, lines]) => lines.length > 0));
+  return page(shown.filter(([, lines]) => lines.length > 0));
 }
-
-type Section = [title: string, lines: readonly string[]];
 
 function page(sections: readonly Section[]): string {
   const shown = sections.map(
