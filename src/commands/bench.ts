@@ -5,7 +5,7 @@ import { SCENARIOS } from "../../bench/scenarios/registry.ts";
 import { UsageError } from "../base/errors.ts";
 import { invoker } from "../client/invoker.ts";
 import { InvokerOptions } from "../client/options/connect-options.ts";
-import { defaultOf } from "../options/describe.ts";
+import { flagDefault } from "../options/describe.ts";
 import { truth, worded } from "../options/fields.ts";
 import { flagsOf, inherited } from "../options/flags.ts";
 import { defineCommand } from "./shared/command.ts";
@@ -95,10 +95,10 @@ function jointField(name: string, scenarios: readonly Scenario[]): TSchema {
   const whose = having.map((scenario) => scenario.name).join(", ");
   const description =
     having.length === scenarios.length ? first.description : `${whose}: ${first.description}`;
-  const defaults = new Set(having.map((scenario) => defaultOf(fieldOf(scenario))));
+  const defaults = new Set(having.map((scenario) => flagDefault(fieldOf(scenario))));
   const { default: _, ...field } = first;
   if (defaults.size === 1) return worded(first, { description: description! });
-  const otherwise = having.map((scenario) => `${scenario.name} ${defaultOf(fieldOf(scenario))}`);
+  const otherwise = having.map((scenario) => `${scenario.name} ${flagDefault(fieldOf(scenario))}`);
   return worded(field as TSchema, { description: description!, otherwise: otherwise.join(", ") });
 }
 

@@ -5,13 +5,16 @@ import { formatBytes, formatDuration } from "../base/units.ts";
 /** The sentence of a flag, with its default. */
 export function flagSentence(field: TSchema): string {
   // A flag that is not given is off.
-  const standard = field[Kind] === "Boolean" ? "" : defaultOf(field, written);
+  const standard = field[Kind] === "Boolean" ? "" : flagDefault(field);
   const notes = [
     ...(field[Kind] === "Array" ? ["repeatable"] : []),
     ...(standard === "" ? [] : [`default: ${standard}`]),
   ];
   return `${field.description}${bareUnit(field)}${notes.length === 0 ? "" : ` (${notes.join("; ")})`}`;
 }
+
+/** The default as a command line has it, or where it comes from; empty where there is none. */
+export const flagDefault = (field: TSchema): string => defaultOf(field, written);
 
 /** The default as a program would write it, or where it comes from; empty where there is none. */
 export const programDefault = (field: TSchema): string =>
