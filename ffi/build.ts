@@ -31,32 +31,40 @@ export function compiler(): string | null {
   return null;
 }
 
-/** Builds the shim if a source is newer than it, or the RDMA headers were installed since. Returns whether it compiled. Throws with the compiler's output on failure. */
-export function buildShim(): boolean {
-  const sources = readdirSync(SHIM, { recursive: true, encoding: "utf8" })
+/** The C files of a folder and of those in it, and their headers. */
+function sourcesOf(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((name) => /\.[ch]$/.test(name))
-    .map((name) => join(SHIM, name));
-  const newest = Math.max(
-    ...[...sources, import.meta.path].map((path) => statSync(path).mtimeMs),
-    ...RDMA_HEADERS.filter(existsSync).map((path) => statSync(path).ctimeMs),
-  );
-  if (existsSync(SHIM_LIBRARY) && statSync(SHIM_LIBRARY).mtimeMs > newest) return false;
+    .map((name) => join(folder, name));
+}
 
+/** Compiles the shim whose sources lie in `folder` to the library `out`. Throws with the compiler's output on failure. */
+export function compileShim(folder: string, out: string): void {
   const cc = compiler();
   if (!cc)
     throw new Error("no C compiler found; install one, for example: apt-get install gcc libc6-dev");
-  mkdirSync(OUT, { recursive: true });
   // Written beside and renamed, so that a running program keeps the library it has mapped.
-  const fresh = join(OUT, `librfaas.${process.pid}.so`);
-  const run = Bun.spawnSync(
-    [cc, ...FLAGS, ...WARNINGS, "-o", fresh, ...sources.filter((path) => path.endsWith(".c"))],
-    { stderr: "pipe" },
-  );
+  const fresh = `${out}.${process.pid}`;
+  const sources = sourcesOf(folder).filter((path) => path.endsWith(".c"));
+  const run = Bun.spawnSync([cc, ...FLAGS, ...WARNINGS, "-o", fresh, ...sources], {
+    stderr: "pipe",
+  });
   if (!run.success) {
     rmSync(fresh, { force: true });
     throw new Error(`${cc} could not compile the shim:\n${run.stderr}`);
   }
-  renameSync(fresh, SHIM_LIBRARY);
+  renameSync(fresh, out);
+}
+
+/** Builds the shim if a source is newer than it, or the RDMA headers were installed since. Returns whether it compiled. Throws with the compiler's output on failure. */
+export function buildShim(): boolean {
+  const newest = Math.max(
+    ...[...sourcesOf(SHIM), import.meta.path].map((path) => statSync(path).mtimeMs),
+    ...RDMA_HEADERS.filter(existsSync).map((path) => statSync(path).ctimeMs),
+  );
+  if (existsSync(SHIM_LIBRARY) && statSync(SHIM_LIBRARY).mtimeMs > newest) return false;
+  mkdirSync(OUT, { recursive: true });
+  compileShim(SHIM, SHIM_LIBRARY);
   return true;
 }
 
