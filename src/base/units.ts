@@ -86,6 +86,10 @@ export function formatDuration(ms: number): string {
   return `${ms / DURATION_MS[unit]}${unit}`;
 }
 
+/** What {@link parseMoment} reads. */
+export const MOMENT_FORMS =
+  "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d";
+
 /**
  * Milliseconds since 1970 of a date (`2026-03-01`), a date and time (`2026-03-01T12:00:00Z`; UTC where it names no zone), or a
  * duration before `nowMs` (`7d`).
@@ -97,9 +101,7 @@ export function parseMoment(moment: string | number, what: string, nowMs: number
   const ago = durationMs(text);
   const ms = ago === undefined ? isoMs(text) : nowMs - ago;
   if (ms === undefined)
-    throw new UsageError(
-      `${what} must be a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d; it is ${JSON.stringify(moment)}`,
-    );
+    throw new UsageError(`${what} must be ${MOMENT_FORMS}; it is ${JSON.stringify(moment)}`);
   return ms;
 }
 

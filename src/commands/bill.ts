@@ -6,7 +6,7 @@ import { Bill, billOf, toJson } from "../manager/ledger/bill.ts";
 import { type BillRow, Ledger } from "../manager/ledger/ledger.ts";
 import { DEFAULT_PRICES, type Prices, readPrices } from "../manager/ledger/prices.ts";
 import { defaultStateDir, ledgerPath } from "../manager/state/state.ts";
-import { formatBytes } from "../base/units.ts";
+import { MOMENT_FORMS, formatBytes } from "../base/units.ts";
 import { moment, text, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, pathField, requireOneOf, stateField } from "./shared/fields.ts";
@@ -15,11 +15,7 @@ import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   user: Type.Optional(text("a name", { description: "this user alone", placeholder: "name" })),
-  sinceMs: Type.Optional(
-    moment({
-      description: "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d",
-    }),
-  ),
+  sinceMs: Type.Optional(moment({ description: MOMENT_FORMS })),
   untilMs: Type.Optional(
     moment({ description: "likewise; leases that start then are not counted" }),
   ),

@@ -9,8 +9,8 @@ import { invoker } from "../client/invoker.ts";
 import type { Lease } from "../client/lease/lease.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
 import { type CallProgress, SubmitOptions } from "../client/options/call-options.ts";
-import { InvokerOptions } from "../client/options/connect-options.ts";
-import { bytes, tcpAddress, text, whole, worded } from "../options/fields.ts";
+import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect-options.ts";
+import { bytes, text, whole, worded } from "../options/fields.ts";
 import { inherited, marked, optionsFor } from "../options/flags.ts";
 import { defineCommand } from "./shared/command.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
@@ -49,7 +49,7 @@ const Options = Type.Object({
     otherwise: "one of $RFAAS_MANAGER's, else a private one",
   }),
   manager: Type.Optional(
-    tcpAddress("HOST:PORT of a manager", {
+    worded(ManagedClusterOptions.properties.manager, {
       description: "use one of the nodes that a manager knows",
       variable: "RFAAS_MANAGER",
     }),

@@ -2,12 +2,13 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { type Address, formatAddress, parseAddress } from "../control/address.ts";
 import { ManagerSubscription } from "../client/cluster/manager-link.ts";
+import { ManagedClusterOptions } from "../client/options/connect-options.ts";
 import { NodeConnection } from "../client/node/connection.ts";
 import { UsageError } from "../base/errors.ts";
 import type { Leases } from "../protocol/listing-messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../base/units.ts";
-import { address, tcpAddress, truth } from "../options/fields.ts";
+import { address, truth, worded } from "../options/fields.ts";
 import { inherited } from "../options/flags.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, requireOneOf } from "./shared/fields.ts";
@@ -15,10 +16,7 @@ import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   manager: Type.Optional(
-    tcpAddress("HOST:PORT of a manager", {
-      description: "HOST:PORT of the manager",
-      variable: "RFAAS_MANAGER",
-    }),
+    worded(ManagedClusterOptions.properties.manager, { variable: "RFAAS_MANAGER" }),
   ),
   node: Type.Optional(
     address({

@@ -17,8 +17,8 @@ import { offerFabrics } from "../fabric/registry.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
-import { InvokerOptions } from "../client/options/connect-options.ts";
-import { address, bytes, duration, readAs, tcpAddress, truth, worded } from "../options/fields.ts";
+import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect-options.ts";
+import { address, bytes, duration, readAs, truth, worded } from "../options/fields.ts";
 import { optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
 import { defineCommand } from "./shared/command.ts";
@@ -59,7 +59,9 @@ const Options = Type.Object({
   ),
   tokenKey: pathField("file", { description: "public key that tokens must be signed with" }),
   manager: Type.Optional(
-    tcpAddress("HOST:PORT of a manager", { description: "HOST:PORT of the manager to join" }),
+    worded(ManagedClusterOptions.properties.manager, {
+      description: "HOST:PORT of the manager to join",
+    }),
   ),
   name: Type.Optional(
     readAs(nodeName, {

@@ -39,7 +39,10 @@ export const TestCallOptions = Type.Object(
     ...SubmitOptions.properties,
     /** Room for the result. Default 64 KiB. */
     outputBytes: Type.Optional(
-      bytes(0, 2 ** 31 - 1, { description: "room for the result", default: DEFAULT_OUTPUT_BYTES }),
+      bytes(0, 2 ** 31 - 1, {
+        description: "room for the result of this call",
+        default: DEFAULT_OUTPUT_BYTES,
+      }),
     ),
   },
   { title: "A call of a test", call: "worker.call(name, input, options)" },

@@ -7,8 +7,9 @@ import { OWNER } from "../../executor/admission/identity.ts";
 import { planCpus } from "../../executor/machine/cores.ts";
 import { defaultOffer, machineLimits } from "../../executor/machine/limits.ts";
 import { offerFabrics } from "../../fabric/registry.ts";
+import { parseBytes } from "../../base/units.ts";
 import { InvokerOptions } from "../../client/options/connect-options.ts";
-import { bytes, whole } from "../../options/fields.ts";
+import { whole } from "../../options/fields.ts";
 import { defineCommand } from "../shared/command.ts";
 import { log } from "../shared/log.ts";
 import { fabricFields, readFabric } from "../shared/fabric-options.ts";
@@ -21,7 +22,7 @@ export const privateNode = defineCommand({
   options: Type.Object({
     parent: whole(1, 2 ** 31, { description: "the client to die with", placeholder: "pid" }),
     cores: InvokerOptions.properties.cores,
-    memory: Type.Optional(bytes(1, Number.MAX_SAFE_INTEGER, { description: "memory to lease" })),
+    memory: InvokerOptions.properties.memory,
     prewarm: InvokerOptions.properties.prewarm,
     ...fabricFields,
   }),
@@ -37,7 +38,7 @@ export const privateNode = defineCommand({
     const usual = defaultOffer(limits);
     const agent = new Agent({
       cpus: planCpus(cores ?? usual.cores, limits.cpus),
-      memoryBytes: memory ?? usual.memoryBytes,
+      memoryBytes: memory === undefined ? usual.memoryBytes : parseBytes(memory, "--memory"),
       polling: "adaptive",
       fabrics: offerFabrics(fabric, verbs),
       prewarm: prewarm ?? 1,

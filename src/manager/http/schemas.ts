@@ -1,4 +1,5 @@
 /** What requests to the manager's HTTP interface and its answers look like: they are checked by these schemas, and described by them. */
+import { MOMENT_FORMS } from "../../base/units.ts";
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import {
   MAX_NODE_CORES,
@@ -52,7 +53,7 @@ export const Drain = Type.Object(
 export const Nothing = Type.Object({}, exact);
 const moment = Type.String({
   maxLength: 64,
-  description: "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d",
+  description: MOMENT_FORMS,
 });
 export const BillQuery = Type.Object(
   {
