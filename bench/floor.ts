@@ -4,9 +4,9 @@ import { type FloorOptions, measureFloor } from "../ffi/floor.ts";
 import { Region, createRegion } from "../ffi/region.ts";
 import { measureVerbsFloor } from "../ffi/verbs/floor.ts";
 import { FabricLink } from "../src/fabric/verbs/link.ts";
-import type { VerbsOptions } from "../src/fabric/registry.ts";
-import { verbsAddresses } from "../src/fabric/registry.ts";
-import type { FabricName } from "../src/protocol/messages.ts";
+import type { VerbsOptions } from "../src/fabric/verbs/options.ts";
+import { verbsAddresses } from "../src/fabric/verbs/fabric.ts";
+import type { FabricName } from "../src/fabric/registry.ts";
 
 type Samples = Uint32Array<ArrayBuffer>;
 
@@ -75,6 +75,6 @@ function map(bytes: number): Region {
 }
 
 /** The floor of a fabric on this machine. Throws `FabricUnavailable`. */
-export function floorOf(fabric: FabricName, options: VerbsOptions): Floor {
+export function floorOf(fabric: FabricName, options: VerbsOptions = {}): Floor {
   return fabric === "shm" ? sharedMemory : new VerbsFloor(options);
 }

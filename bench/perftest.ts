@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { pinThread } from "../ffi/system.ts";
 import { type ChosenGid, chooseGid, rdmaDevices } from "../src/fabric/verbs/devices.ts";
-import type { VerbsOptions } from "../src/fabric/registry.ts";
+import type { VerbsOptions } from "../src/fabric/verbs/options.ts";
 
 const LISTEN_POLL_MS = 20;
 const LISTEN_TRIES = 250;
@@ -10,7 +10,7 @@ const LISTEN_TRIES = 250;
 export class Perftest {
   readonly #at: ChosenGid;
 
-  constructor(options: VerbsOptions) {
+  constructor(options: VerbsOptions = {}) {
     this.#at = chooseGid(rdmaDevices(), options);
   }
 

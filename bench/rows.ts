@@ -1,5 +1,5 @@
 /** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
-import type { FabricName } from "../src/protocol/messages.ts";
+import type { FabricName } from "../src/fabric/registry.ts";
 import type { Environment } from "./environment.ts";
 import { type Summary, median, medianSummary, quartiles } from "./statistics.ts";
 

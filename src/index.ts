@@ -52,7 +52,7 @@ export type {
 export type { MapInput, MapPair, MapResult, Settled } from "./client/map/options.ts";
 export type { BroadcastResult } from "./client/map/broadcast.ts";
 export type { Call, CallTimings } from "./client/calls/call.ts";
-export type { FabricName } from "./protocol/messages.ts";
+export type { FabricName } from "./fabric/registry.ts";
 export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";
 export type { TypedFunction } from "./client/functions/value-function.ts";

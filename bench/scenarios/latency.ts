@@ -11,7 +11,7 @@ import { UsageError } from "../../src/base/errors.ts";
 import type { Invoker } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { choice, readAs, whole } from "../../src/options/fields.ts";
-import type { FabricName } from "../../src/protocol/messages.ts";
+import type { FabricName } from "../../src/fabric/registry.ts";
 import { cpuTimeNs, environment } from "../environment.ts";
 import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
 import { type Floor, floorOf } from "../floor.ts";

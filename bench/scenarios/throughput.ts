@@ -10,7 +10,7 @@ import type { Invoker } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import { truth, worded } from "../../src/options/fields.ts";
-import type { FabricName } from "../../src/protocol/messages.ts";
+import type { FabricName } from "../../src/fabric/registry.ts";
 import { environment } from "../environment.ts";
 import { depthField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
 import { type Floor, floorOf } from "../floor.ts";

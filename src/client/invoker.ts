@@ -1,7 +1,7 @@
 /** The entry point of the library: a connection to a node, from which leases are taken. */
 import { parseAddress } from "../control/address.ts";
 import { LeaseRefused, NodeUnreachable } from "../base/errors.ts";
-import type { FabricName } from "../protocol/messages.ts";
+import { type FabricName, LOCAL_FABRIC } from "../fabric/registry.ts";
 import { explained } from "../base/shortage.ts";
 import { parseBytes } from "../base/units.ts";
 import { allocateLease } from "./lease/allocation.ts";
@@ -164,7 +164,7 @@ export function invoker(options: ClusterOptions): Promise<Cluster>;
  * await using lease = await rf.allocate("./fn.ts");
  * ```
  * @throws {NodeUnreachable} no node answers, or the private one does not start
- * @throws {FabricUnavailable} verbs are asked for and this machine has none
+ * @throws {FabricUnavailable} a fabric is asked for that this machine does not have
  * @throws {EnvironmentError} the machine has run out of something, such as file descriptors
  */
 export function invoker(options?: InvokerOptions): Promise<Invoker>;
@@ -181,20 +181,14 @@ export async function invoker(
 async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoker | Cluster> {
   if (namesCluster(given)) {
     const options = readClusterOptions(given);
-    const { fabric, token, verbs, connectTimeoutMs } = options;
-    const each = {
-      ...(fabric === undefined ? {} : { fabric }),
-      ...(token === undefined ? {} : { token }),
-      ...(verbs === undefined ? {} : { verbs }),
-      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
-    };
+    const { manager: _manager, nodes: _nodes, signal: _signal, ...each } = options;
     return await openCluster(options, {
       connect: (node, signal) => invoker({ ...each, node, signal }),
       defaultMemoryBytes: DEFAULT_MEMORY_BYTES,
     });
   }
   const options = readOptions("invoker", InvokerOptions, given);
-  const { fabric, verbs = {}, signal } = options;
+  const { fabric, signal } = options;
   throwIfAborted(signal);
   const patience = { timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS, signal };
   const manager = process.env["RFAAS_MANAGER"];
@@ -204,7 +198,7 @@ async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoke
       (manager ? await chooseNode(manager, tokenOf(options), patience) : undefined));
   if (named) {
     const address = parseAddress(named);
-    const fabrics = new ClientFabrics(fabric, verbs, address.kind === "tcp");
+    const fabrics = new ClientFabrics(fabric, options, address.kind === "tcp");
     const connection = await NodeConnection.connect(
       address,
       fabrics.names,
@@ -218,11 +212,11 @@ async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoke
       "private",
       "rfaas runs on Linux only, so far; name a node on a Linux machine",
     );
-  const fabrics = new ClientFabrics(fabric, verbs, false);
+  const fabrics = new ClientFabrics(fabric, options, false);
   const embedded = await startEmbeddedNode(
     {
-      fabric: fabrics.wanted ?? "shm",
-      verbs,
+      fabric: fabrics.wanted ?? LOCAL_FABRIC,
+      fabricOptions: options,
       ...(options.cores === undefined ? {} : { cores: options.cores }),
       ...(options.memory === undefined
         ? {}

@@ -1,5 +1,5 @@
 import { Type } from "@sinclair/typebox";
-import type { Finding } from "../doctor/finding.ts";
+import type { Finding } from "../base/finding.ts";
 import { examine } from "../doctor/machine.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField } from "./shared/fields.ts";

@@ -13,7 +13,7 @@ import { defaultOffer, excesses, machineLimits } from "../executor/machine/limit
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { PackageStore } from "../executor/packages/store.ts";
-import { offerFabrics } from "../fabric/registry.ts";
+import { namesOf, offerFabrics } from "../fabric/registry.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
@@ -129,9 +129,8 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const { cores = usual.cores, drainMs = DEFAULT_DRAIN_MS } = options;
     const memoryBytes =
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
-    const { fabric, verbs } = readFabric(options);
-    const fabrics = offerFabrics(fabric, verbs);
-    const names = [...(fabrics.shm ? ["shm"] : []), ...(fabrics.verbs ? ["verbs"] : [])];
+    const { fabric, ...of } = readFabric(options);
+    const fabrics = offerFabrics(fabric, of);
     // Before anything is started for nothing.
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
@@ -152,9 +151,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const listener = await listenFor(agent, asked);
     let bookkeeper: Bookkeeper | undefined;
     drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
-    const over = names.map((name) =>
-      name === "verbs" ? `verbs (${fabrics.verbs!.addresses.join(", ")})` : name,
-    );
+    const over = fabrics.map(({ description }) => description);
     log.info(
       `serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
     );
@@ -178,7 +175,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
         name,
         address: advertised(options, asked, listener.address),
         memoryBytes,
-        fabrics: names,
+        fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
         log: (level, message) => log[level](message),
       });

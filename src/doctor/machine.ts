@@ -1,14 +1,12 @@
 /** What a machine can do for rfaas: one finding a subject, each with the one command that mends it where something is amiss. */
 import { readFileSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { native, shimPath } from "../../ffi/library.ts";
-import { createRegion } from "../../ffi/region.ts";
 import { memlockLimitBytes, ticksInvariant } from "../../ffi/system.ts";
 import { type MachineLimits, WANTED_TASKS, machineLimits } from "../executor/machine/limits.ts";
-import type { Finding } from "./finding.ts";
-import { examineVerbs } from "./verbs.ts";
+import type { Finding } from "../base/finding.ts";
+import { fabrics } from "../fabric/registry.ts";
 import { formatBytes } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
 
@@ -25,8 +23,7 @@ export async function examine(): Promise<Finding[]> {
   return [
     versions(),
     loaded,
-    sharedMemory(),
-    ...(await examineVerbs()),
+    ...(await examineFabrics()),
     cores(limits),
     clock(),
     memory(limits),
@@ -60,21 +57,11 @@ function shim(): Finding {
   }
 }
 
-function sharedMemory(): Finding {
-  const name = "fabric shm";
-  try {
-    closeDescriptor(
-      createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "hot", spinNs: 0 }),
-    );
-    return { name, state: "ok", found: "sealed anonymous memory, futex, pidfd" };
-  } catch (error) {
-    return {
-      name,
-      state: "missing",
-      found: (error as Error).message,
-      fix: "use Linux 5.14 or later, outside a sandbox that forbids memfd_create",
-    };
-  }
+/** One after another: a self test is timed. */
+async function examineFabrics(): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const fabric of fabrics) findings.push(...(await fabric.doctor()));
+  return findings;
 }
 
 function cores({ cpus, cores, cpuTime }: MachineLimits): Finding {

@@ -6,7 +6,9 @@ import type { MemoryPin } from "./memory-pin.ts";
 
 export interface Attachment {
   readonly region: Region;
-  /** By worker. */
+  /** Whether the region is the node's memory; else it is a copy with the same layout. */
+  readonly sharesMemory: boolean;
+  /** One for each channel, by worker. */
   readonly endpoints: readonly ClientEndpoint[];
   /** Bytes in front of every buffer that the fabric needs. */
   readonly headroomBytes: number;

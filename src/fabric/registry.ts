@@ -1,76 +1,121 @@
-/** Which fabrics a process can use, and which one a client and a node take: shared memory on one machine, else verbs. */
-import { verbsProblem } from "../../ffi/verbs/verbs.ts";
-import { FabricUnavailable } from "../base/errors.ts";
-import type { FabricName } from "../protocol/messages.ts";
-import { type DeviceChoice, addressesOf, rdmaDevices } from "./verbs/devices.ts";
+/** The fabrics that there are, and which of them a client and a node take. */
+import type { Region } from "../../ffi/region.ts";
+import { FabricUnavailable, ProtocolError } from "../base/errors.ts";
+import type { Fabric, FabricOffer, ListenOrder, Listener } from "./fabric.ts";
+import { shm } from "./shm/fabric.ts";
+import { verbs } from "./verbs/fabric.ts";
+import type { VerbsOptions } from "./verbs/options.ts";
 
-/** What somebody wants of the verbs fabric; whatever is left out is found out. */
-export interface VerbsOptions extends DeviceChoice {
-  /** Payloads up to so many bytes travel inside the work request. Default 256, or what the device can. */
-  inlineMax?: number | undefined;
+/** The first that both sides can use is taken. */
+const FABRICS = [shm, verbs] as const;
+
+/** Between processes of one machine, when none is asked for. */
+export const LOCAL_FABRIC = shm.name;
+
+/** What can be asked of each, by its name. */
+export interface FabricOptions {
+  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
+  verbs?: VerbsOptions;
 }
 
-/** What a node offers. */
-export interface FabricOffer {
-  shm: boolean;
-  /** Addresses of its RDMA devices, best first. */
-  verbs: { addresses: string[]; inlineMax: number | undefined } | undefined;
+/** What moves the bytes of calls. */
+export type FabricName = (typeof FABRICS)[number]["name"];
+
+export const fabrics: readonly Fabric<FabricName>[] = FABRICS;
+
+/** Undefined when there is none of this name. */
+export function fabricNamed(name: string): Fabric<FabricName> | undefined {
+  return fabrics.find((fabric) => fabric.name === name);
+}
+
+/** In a host: begins to listen for the client of a lease over the fabric. */
+export function listenOver(
+  name: string,
+  region: Region,
+  order: ListenOrder,
+  nonce: Uint8Array,
+): Promise<Listener> {
+  const listening = fabricNamed(name)?.listen?.(region, order, nonce);
+  if (listening) return listening;
+  throw new ProtocolError(`no client can connect over the fabric ${name}; update the older side`);
+}
+
+/** What is asked of one fabric: texts and numbers, as a command line has them. */
+export function optionsOf(
+  fabric: Fabric,
+  all: FabricOptions,
+): Readonly<Record<string, string | number | undefined>> {
+  return { ...(all as Readonly<Record<string, object | undefined>>)[fabric.name] };
+}
+
+/** The fabric that is asked for by an option of its own; undefined when none is. */
+export function askedFor(options: FabricOptions): Fabric<FabricName> | undefined {
+  return fabrics.find((fabric) => fabric.askedBy(optionsOf(fabric, options)) !== undefined);
 }
 
 /**
- * The fabrics of this machine, or the one that is asked for. Verbs count as asked for when a device, port or GID is named.
+ * What this process can use of the fabrics `among`, or of the `wanted` one.
  *
- * @throws {FabricUnavailable} verbs are asked for and cannot be had
+ * @throws {FabricUnavailable} a fabric cannot be had that is wanted, or asked for by an option of its own
  */
-export function offerFabrics(wanted: FabricName | undefined, options: VerbsOptions): FabricOffer {
-  const shm = wanted !== "verbs";
-  if (wanted === "shm") return { shm, verbs: undefined };
-  const named = [options.device, options.ibPort, options.gidIndex].some((v) => v !== undefined);
-  try {
-    return { shm, verbs: { addresses: verbsAddresses(options), inlineMax: options.inlineMax } };
-  } catch (error) {
-    if (wanted === "verbs" || named || !(error instanceof FabricUnavailable)) throw error;
-    return { shm, verbs: undefined };
-  }
+export function offerFabrics(
+  wanted: FabricName | undefined,
+  options: FabricOptions,
+  among: readonly Fabric<FabricName>[] = fabrics,
+): FabricOffer[] {
+  return among.flatMap((fabric) => {
+    if (wanted !== undefined && fabric.name !== wanted) return [];
+    const given = optionsOf(fabric, options);
+    try {
+      return [fabric.offer(given)];
+    } catch (error) {
+      const asked = wanted !== undefined || fabric.askedBy(given) !== undefined;
+      if (asked || !(error instanceof FabricUnavailable)) throw error;
+      return [];
+    }
+  });
 }
 
-/** Addresses of this machine's RDMA devices under the choice, best first. Throws {@link FabricUnavailable}. */
-export function verbsAddresses(choice: DeviceChoice): string[] {
-  // Devices first: a machine with none needs no libraries.
-  const addresses = addressesOf(rdmaDevices(), choice);
-  const problem = verbsProblem();
-  if (problem) throw new FabricUnavailable(problem);
-  return addresses;
-}
+/** The names of what is offered. */
+export const namesOf = (offers: readonly FabricOffer[]): string[] =>
+  offers.map(({ fabric }) => fabric.name);
 
-/** The fabric of a lease: the first that both sides can use, shared memory before verbs. */
+/** The fabric of a lease: the first of those that both sides can use. */
 export function chooseFabric(
   offered: readonly string[],
   wanted: FabricName | undefined,
 ): FabricName | undefined {
-  const order: readonly FabricName[] = wanted ? [wanted] : ["shm", "verbs"];
-  return order.find((fabric) => offered.includes(fabric));
+  return fabrics.find(
+    ({ name }) => (wanted === undefined || wanted === name) && offered.includes(name),
+  )?.name;
 }
 
 /** Of what a node offers, what a client can use. */
 export function sharedFabrics(
-  { shm, verbs }: FabricOffer,
+  offers: readonly FabricOffer[],
   theirs: readonly string[],
   sameMachine: boolean,
 ): string[] {
-  const ours = [...(shm && sameMachine ? ["shm"] : []), ...(verbs ? ["verbs"] : [])];
-  return ours.filter((fabric) => theirs.includes(fabric));
+  const ours = offers.filter(({ fabric }) => sameMachine || !fabric.sharesMemory);
+  return namesOf(ours).filter((name) => theirs.includes(name));
 }
 
 /** Why {@link sharedFabrics} are none, in words that end with what to do. */
 export function explainNoFabric(
-  { shm, verbs }: FabricOffer,
+  offers: readonly FabricOffer[],
   theirs: readonly string[],
   sameMachine: boolean,
 ): string {
   if (sameMachine)
-    return `the node serves ${shm ? "shm" : "verbs"} and the client wants ${theirs.join(" or ")}; start the node with --fabric, or use another fabric`;
-  return verbs
-    ? "the client is on another machine and has no RDMA device; see: rfaas doctor"
-    : "the client is on another machine and the node has no RDMA device; see rfaas doctor there, and serve with --fabric verbs";
+    return `the node serves ${namesOf(offers).join(" and ")} and the client wants ${theirs.join(" or ")}; start the node with --fabric, or use another fabric`;
+  const needed = between.map(({ needs }) => needs).join(" or ");
+  return offers.some(({ fabric }) => !fabric.sharesMemory)
+    ? `the client is on another machine and does not have ${needed}; see: rfaas doctor`
+    : `the client is on another machine and the node does not have ${needed}; see rfaas doctor there, and serve with --fabric ${namesBetweenMachines}`;
 }
+
+/** Those that reach other machines. */
+const between = fabrics.filter(({ sharesMemory }) => !sharesMemory);
+
+/** For messages: `--fabric` with one of them serves clients of other machines. */
+export const namesBetweenMachines = between.map(({ name }) => name).join(" or ");

@@ -30,15 +30,13 @@ export const MAX_LEASE_CORES = 1024;
 const bytes = (length: number) => Type.Uint8Array({ minByteLength: length, maxByteLength: length });
 /** At most a day; a lease is renewed, not long. */
 const duration = Type.Integer({ minimum: 1, maximum: 86_400_000 });
-const fabric = Type.Union([Type.Literal("shm"), Type.Literal("verbs")]);
+/** Of a fabric; whoever uses it knows which there are. */
+const fabric = Type.String({ maxLength: 64 });
 const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
 const cores = Type.Integer({ minimum: 1, maximum: MAX_LEASE_CORES });
 /** Those of one worker side by side; negative where it is not pinned. */
 const cpus = Type.Array(Type.Integer({ minimum: -1 }), { maxItems: MAX_LEASE_CORES });
 const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")]);
-
-/** What moves the bytes of calls. */
-export type FabricName = Static<typeof fabric>;
 
 /**
  * What a client must know of a function that is not raw, to call it: the schema of its input as `function/schema-description.ts`
@@ -135,7 +133,7 @@ const Allocate = Type.Object({
   /** The lease ends when one of these counters is reached. */
   budget: Type.Partial(Usage),
   fabric,
-  /** Where the descriptors of shared memory go. */
+  /** Where the descriptors go, where client and workers share memory. */
   mailbox: Type.Union([bytes(5), Type.Null()]),
 });
 /** The client does not want the lease any more that it has asked for with this `id`. */
@@ -182,7 +180,7 @@ const Granted = Type.Object({
   slots: count,
   polling,
   spinNs: index,
-  /** Over verbs: where the lease's host listens for its client, which shows the nonce. */
+  /** Where the lease's host listens for its client, which shows the nonce; null where they share memory. */
   listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
   expiresInMs: Type.Number(),
   prewarmed: Type.Boolean(),
@@ -282,9 +280,9 @@ const Attach = Type.Object({
   cpus,
   slots: count,
   polling,
-  /** Over verbs: the address of the device to listen on. */
+  /** Where to listen for the client, and what the fabric knows of it; null where they share memory. */
   listen: Type.Union([
-    Type.Object({ address: text, inlineMax: Type.Union([index, Type.Null()]) }),
+    Type.Object({ fabric, address: text, options: Type.Object({}) }),
     Type.Null(),
   ]),
   module: text,

@@ -15,7 +15,7 @@ function arrival() {
   const events: string[] = [];
   const reception = new Reception(
     {
-      ...{ cores: 2, memoryBytes: 1024, fabrics: { shm: true, verbs: undefined } },
+      ...{ cores: 2, memoryBytes: 1024, fabrics: [] },
       identify: () => verdict.promise,
       log: (level, message) => events.push(`${level} ${message}`),
     },

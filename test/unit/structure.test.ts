@@ -66,7 +66,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   testing: ["ffi", "base", "protocol", "options", "function", "client", "executor"],
   commands: [...CORE, "fabric", "package", "client", "executor", "manager", "doctor", "bench"],
   "main.ts": ["commands"],
-  "index.ts": ["ffi", "base", "protocol", "function", "lease", "client"],
+  "index.ts": ["ffi", "base", "protocol", "function", "lease", "fabric", "client"],
 };
 
 /** A dozen or so. */

@@ -1,7 +1,7 @@
 /** One request for a lease of one node: from the module to memory that calls can use, or to nothing that is left behind. */
 import { PackageUnknown } from "../../base/errors.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
-import type { FabricName } from "../../protocol/messages.ts";
+import type { FabricName } from "../../fabric/registry.ts";
 import { explained } from "../../base/shortage.ts";
 import { parseBytes } from "../../base/units.ts";
 import type { ClientFabrics } from "./attach.ts";

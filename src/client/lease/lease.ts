@@ -25,7 +25,8 @@ import {
   type SubmitOptions,
 } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
-import type { FabricName, Granted, ProgressReport } from "../../protocol/messages.ts";
+import type { FabricName } from "../../fabric/registry.ts";
+import type { Granted, ProgressReport } from "../../protocol/messages.ts";
 import type { NodeConnection } from "../node/connection.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
@@ -72,7 +73,7 @@ export interface LeasePhases {
  */
 export class Lease<Module = unknown> implements AsyncDisposable {
   readonly polling: Polling;
-  /** What moves the bytes of calls: `"shm"` on one machine, else `"verbs"`. */
+  /** What moves the bytes of calls. */
   readonly fabric: FabricName;
   /** The CPUs of the workers, `coresPerWorker` for each, one worker after another; -1 for a core that is not tied to a CPU. */
   readonly cpus: readonly number[];
@@ -286,8 +287,8 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   remote(bytes: number): RemoteRegion {
     const place = this.#memory.allocate(Uint8Array, bytes).fill(0);
     const region = new RemoteRegion(this.#lanes[0]!, this.#memory, place);
-    // Over shared memory this is the memory itself; over verbs the node has a copy of its own.
-    if (this.fabric !== "shm" && bytes > 0) region.write(0, place);
+    // Where the node has a copy of its own.
+    if (!this.#attachment.sharesMemory && bytes > 0) region.write(0, place);
     return region;
   }
 

@@ -4,6 +4,7 @@ import { type Address, formatAddress } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
 import { dial } from "../../control/dial.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
+import { fabricNamed } from "../../fabric/registry.ts";
 import { explained, shortage, shortageOfDescriptors } from "../../base/shortage.ts";
 import {
   EnvironmentError,
@@ -20,7 +21,6 @@ import { machineId } from "../../control/machine.ts";
 import {
   type Allocate,
   type ClientMessage,
-  type FabricName,
   type Granted,
   type LogLine,
   type NodeMessage,
@@ -52,8 +52,8 @@ export interface LeaseListener {
 }
 
 /**
- * A grant, with the descriptors that came with it over shared memory: the memory, the host's pidfd, the notify socket, one
- * socket per worker. Over verbs there are none.
+ * A grant, with the descriptors that came with it where client and workers share memory: the memory, the host's pidfd, the notify
+ * socket, one socket per worker. Else there are none.
  */
 export interface GrantedLease {
   granted: Granted;
@@ -83,13 +83,13 @@ export class NodeConnection {
   readonly #releases = new Map<number, Pending<void>>();
   readonly #listeners = new Map<number, LeaseListener>();
   readonly #closed = Promise.withResolvers<void>();
-  readonly #fabrics: readonly FabricName[];
+  readonly #fabrics: readonly string[];
   readonly #token: string | null;
   #over: RfaasError | undefined;
   #nextId = 1;
   #held = 0;
 
-  private constructor(address: string, fabrics: readonly FabricName[], token: string | null) {
+  private constructor(address: string, fabrics: readonly string[], token: string | null) {
     this.address = address;
     this.#fabrics = fabrics;
     this.#token = token;
@@ -122,7 +122,7 @@ export class NodeConnection {
    */
   static async connect(
     address: Address,
-    fabrics: readonly FabricName[],
+    fabrics: readonly string[],
     token: string | null,
     patience = DEFAULT_PATIENCE,
   ): Promise<NodeConnection> {
@@ -145,7 +145,7 @@ export class NodeConnection {
   /** Greets a node at the other end of a descriptor. `exited` rejects when its process ends. */
   static async adopt(
     fd: number,
-    fabrics: readonly FabricName[],
+    fabrics: readonly string[],
     exited: Promise<never>,
     patience: Patience,
   ): Promise<NodeConnection> {
@@ -199,7 +199,7 @@ export class NodeConnection {
     let mailbox: Mailbox | undefined;
     const id = this.#nextId++;
     try {
-      if (request.fabric === "shm") mailbox = new Mailbox();
+      if (fabricNamed(request.fabric)?.sharesMemory) mailbox = new Mailbox();
       const pending = {
         ...Promise.withResolvers<Granted>(),
         module: request.module,

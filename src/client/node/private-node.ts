@@ -1,8 +1,12 @@
 /** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
 import { EnvironmentError, NodeUnreachable } from "../../base/errors.ts";
-import type { VerbsOptions } from "../../fabric/registry.ts";
+import {
+  type FabricName,
+  type FabricOptions,
+  fabricNamed,
+  optionsOf,
+} from "../../fabric/registry.ts";
 import { childEnvironment, selfCommand } from "../../base/process.ts";
-import type { FabricName } from "../../protocol/messages.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { NodeConnection } from "./connection.ts";
 import type { Patience } from "../../base/waiting.ts";
@@ -14,7 +18,8 @@ export interface EmbeddedNodeOptions {
   /** Host processes kept ready; default 1. */
   prewarm?: number;
   fabric: FabricName;
-  verbs: VerbsOptions;
+  /** What is asked of fabrics. */
+  fabricOptions: FabricOptions;
 }
 
 export interface EmbeddedNode {
@@ -40,7 +45,7 @@ export async function startEmbeddedNode(
   if (options.prewarm !== undefined) args.push("--prewarm", String(options.prewarm));
 
   args.push("--fabric", options.fabric);
-  if (options.fabric === "verbs") args.push(...verbsFlags(options.verbs));
+  args.push(...flagsFor(options.fabric, options.fabricOptions));
 
   const ended = Promise.withResolvers<never>();
   ended.promise.catch(() => {});
@@ -97,11 +102,11 @@ async function ending(child: Bun.Subprocess, limitMs: number): Promise<void> {
   clearTimeout(overdue);
 }
 
-function verbsFlags({ device, ibPort, gidIndex, inlineMax }: VerbsOptions): string[] {
-  const flags: string[] = [];
-  if (device !== undefined) flags.push("--device", device);
-  if (ibPort !== undefined) flags.push("--ib-port", String(ibPort));
-  if (gidIndex !== undefined) flags.push("--gid-index", String(gidIndex));
-  if (inlineMax !== undefined) flags.push("--inline-max", String(inlineMax));
-  return flags;
+/** The fabric's options as the command line has them. */
+function flagsFor(fabric: FabricName, all: FabricOptions): string[] {
+  const options = Object.entries(optionsOf(fabricNamed(fabric)!, all));
+  return options.flatMap(([name, value]) => {
+    const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return value === undefined ? [] : [`--${flag}`, String(value)];
+  });
 }

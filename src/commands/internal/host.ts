@@ -1,7 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import { LAYOUT } from "../../../ffi/layout.ts";
 import { runHost } from "../../executor/host/host.ts";
-import { truth, whole } from "../../options/fields.ts";
+import { texts, whole } from "../../options/fields.ts";
 import { defineCommand } from "../shared/command.ts";
 
 /** A host process: started by an agent, which is at the other end of descriptor 3. */
@@ -12,11 +12,14 @@ export const host = defineCommand({
   options: Type.Object({
     workers: whole(0, LAYOUT.maxWorkers, { description: "threads to have ready" }),
     parent: whole(1, 2 ** 31, { description: "the agent to die with", placeholder: "pid" }),
-    verbs: Type.Optional(truth({ description: "open the RDMA libraries ahead of a lease" })),
+    fabrics: texts("the name of a fabric", {
+      description: "one that leases may use, to have it ready",
+      placeholder: "name",
+    }),
   }),
   examples: [],
   hidden: true,
-  async run(_args, { workers, parent, verbs = false }) {
-    await runHost({ prewarmedWorkers: workers, parentPid: parent, verbs });
+  async run(_args, { workers, parent, fabrics }) {
+    await runHost({ prewarmedWorkers: workers, parentPid: parent, fabrics });
   },
 });

@@ -3,7 +3,7 @@ import { Type, type Static } from "@sinclair/typebox";
 import { UsageError } from "../../base/errors.ts";
 import { InvokerOptions, VerbsOptions } from "../../client/options/connect-options.ts";
 import { fromDatabase, readDeviceDatabase } from "../../fabric/verbs/device-database.ts";
-import type { FabricName } from "../../protocol/messages.ts";
+import type { FabricName, FabricOptions } from "../../fabric/registry.ts";
 import { pathField } from "./fields.ts";
 
 export const fabricFields = {
@@ -11,11 +11,11 @@ export const fabricFields = {
   ...VerbsOptions.properties,
   devices: pathField("file", { description: "the original rFaaS's devices.json" }),
 };
-const FabricOptions = Type.Object(fabricFields);
-type FabricOptions = Static<typeof FabricOptions>;
+const Given = Type.Object(fabricFields);
+type Given = Static<typeof Given>;
 
 /** The fabric and what is wanted of it. Throws `UsageError` on options that contradict each other, or a wrong file. */
-export function readFabric(options: FabricOptions): { fabric?: FabricName; verbs: VerbsOptions } {
+export function readFabric(options: Given): { fabric?: FabricName } & FabricOptions {
   const { fabric, ibPort, gidIndex } = options;
   let { device, inlineMax } = options;
   if (options.devices !== undefined) {

@@ -5,7 +5,8 @@
 import { adoptOrphans } from "../../../ffi/children.ts";
 import { LAYOUT, type Polling } from "../../../ffi/layout.ts";
 import { reasonOf } from "../../base/system-errors.ts";
-import { type FabricOffer, chooseFabric } from "../../fabric/registry.ts";
+import type { FabricOffer } from "../../fabric/fabric.ts";
+import { namesOf } from "../../fabric/registry.ts";
 import { type Due, LeaseBook } from "../../lease/book.ts";
 import { Capacity, type Share } from "../../lease/capacity.ts";
 import { type LeaseEffect, termEndNs } from "../../lease/lease.ts";
@@ -19,7 +20,7 @@ import { type Identity, rightLeftMs } from "../admission/identity.ts";
 import { type Listing, listLeases } from "./lease-listing.ts";
 import { LeaseNotes } from "./lease-notes.ts";
 import { LeaseTimers } from "./lease-timers.ts";
-import { type LeaseEvents, LeasedHost, type ListenChoice } from "./leased-host.ts";
+import { type LeaseEvents, LeasedHost } from "./leased-host.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageUse } from "../packages/cache.ts";
 import { PackageIntake } from "../packages/intake.ts";
@@ -41,7 +42,7 @@ export interface AgentOptions {
   polling: Polling;
   /** Hosts kept waiting. */
   prewarm: number;
-  fabrics: FabricOffer;
+  fabrics: readonly FabricOffer[];
   packages: PackageStore;
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
@@ -118,10 +119,9 @@ export class Agent {
       meter: () => this.#readMeters(),
     });
     const prewarmedWorkers = Math.min(options.cpus.length, MAX_PREWARMED_WORKERS);
-    const verbs = options.fabrics.verbs !== undefined;
     this.#pool = new HostPool({
       size: options.prewarm,
-      spawn: () => HostProcess.spawn(prewarmedWorkers, verbs),
+      spawn: () => HostProcess.spawn(prewarmedWorkers, namesOf(options.fabrics)),
       log: options.log,
     });
   }
@@ -277,12 +277,13 @@ export class Agent {
         "RFAAS_USAGE",
         `slots must be a power of two up to ${LAYOUT.maxSlots}; it is ${slots}`,
       );
-    if (!chooseFabric(client.fabrics, request.fabric))
+    const offer = this.#offerTo(client, request.fabric);
+    if (!offer)
       return deny(
         "RFAAS_NO_SHARED_FABRIC",
         `the node does not serve ${request.fabric} to this client`,
       );
-    if (request.fabric === "shm" && !request.mailbox)
+    if (offer.fabric.sharesMemory && !request.mailbox)
       return deny("RFAAS_PROTOCOL", "a lease over shared memory needs a mailbox");
     const { user } = client.identity;
     const leftMs = rightLeftMs(client.identity);
@@ -406,11 +407,9 @@ export class Agent {
     if (this.#book.size === 0) this.#rest();
   }
 
-  /** The device that the client's own way leads to comes first. */
-  #listenFor({ reachedAt }: Client): ListenChoice {
-    const { addresses, inlineMax } = this.#options.fabrics.verbs!;
-    const address = addresses.find((address) => address === reachedAt) ?? addresses[0]!;
-    return { address, inlineMax: inlineMax ?? null };
+  #offerTo({ fabrics }: Client, name: string): FabricOffer | undefined {
+    const there = this.#options.fabrics.find(({ fabric }) => fabric.name === name);
+    return there && fabrics.includes(name) ? there : undefined;
   }
 
   #newLease(
@@ -466,7 +465,7 @@ export class Agent {
         spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
       },
       module,
-      request.fabric === "verbs" ? this.#listenFor(client) : undefined,
+      this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null,
       host,
       events,
     );

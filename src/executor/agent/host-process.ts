@@ -69,7 +69,7 @@ export class HostProcess {
     this.exited = exited;
   }
 
-  static spawn(prewarmedWorkers: number, verbs: boolean): HostProcess {
+  static spawn(prewarmedWorkers: number, fabrics: readonly string[]): HostProcess {
     const exit = Promise.withResolvers<HostExit>();
     const child = Bun.spawn(
       selfCommand([
@@ -78,7 +78,7 @@ export class HostProcess {
         String(prewarmedWorkers),
         "--parent",
         String(process.pid),
-        ...(verbs ? ["--verbs"] : []),
+        ...fabrics.flatMap((name) => ["--fabrics", name]),
       ]),
       {
         // What functions print is not data: it goes to the node's log.

@@ -3,6 +3,7 @@ import { constants } from "node:os";
 import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { END } from "../../../ffi/layout.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
+import type { ListenOrder } from "../../fabric/fabric.ts";
 import { type LeaseBook, describeEnd } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
@@ -36,12 +37,6 @@ export interface LeaseEvents {
   progressed(lease: LeasedHost, report: ProgressReport): void;
   /** The host is gone, the share is free and the bill is final; called once, last. */
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
-}
-
-/** Over verbs: which of the node's devices to listen on, by its address. */
-export interface ListenChoice {
-  address: string;
-  inlineMax: number | null;
 }
 
 type Loaded = HostMessage & { t: "loaded" };
@@ -79,10 +74,10 @@ export class LeasedHost {
   readonly #book: LeaseBook;
   readonly #meter: Meter;
   readonly #events: LeaseEvents;
-  readonly #listen: ListenChoice | undefined;
+  readonly #listen: ListenOrder | null;
   /** What its workers load; while they go over to another one, both. */
   #modules: PackageUse[];
-  /** What the host's descriptors come with and, over verbs, what its client must show. */
+  /** What the host's descriptors come with and, where its client connects, what that must show. */
   readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
   readonly #page: LeasePage;
@@ -105,7 +100,7 @@ export class LeasedHost {
     share: Share,
     shape: RegionShape,
     module: PackageUse,
-    listen: ListenChoice | undefined,
+    listen: ListenOrder | null,
     host: HostProcess,
     events: LeaseEvents,
   ) {
@@ -142,7 +137,7 @@ export class LeasedHost {
     this.host.send({
       t: "attach",
       nonce: this.#nonce,
-      listen: this.#listen ?? null,
+      listen: this.#listen && { fabric: this.request.fabric, ...this.#listen },
       workers: this.shape.workers,
       coresPerWorker: this.coresPerWorker,
       cpus: this.#claimed.cpus,
@@ -164,7 +159,7 @@ export class LeasedHost {
     this.host.send({ t: "reload", module: module.path, moduleName: module.name });
   }
 
-  /** Where the host waits for its client, over verbs. */
+  /** Where the host waits for its client, which connects. */
   get listeningAt(): { address: string; port: number } | null {
     const port = this.#loaded?.port ?? null;
     return this.#listen && port !== null ? { address: this.#listen.address, port } : null;

@@ -1,7 +1,8 @@
 /** Where clients arrive: connections, greetings, and who may go on to the agent. */
 import { Connection, type ConnectionEvents } from "../../control/connection.ts";
 import { machineId } from "../../control/machine.ts";
-import { type FabricOffer, explainNoFabric, sharedFabrics } from "../../fabric/registry.ts";
+import type { FabricOffer } from "../../fabric/fabric.ts";
+import { explainNoFabric, sharedFabrics } from "../../fabric/registry.ts";
 import {
   type ClientMessage,
   type NodeMessage,
@@ -46,7 +47,7 @@ export interface ClientWay {
 export interface ReceptionOptions {
   cores: number;
   memoryBytes: number;
-  fabrics: FabricOffer;
+  fabrics: readonly FabricOffer[];
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;

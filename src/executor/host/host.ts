@@ -13,11 +13,11 @@ import {
   setNativeEnvironment,
   ticksPerNs,
 } from "../../../ffi/system.ts";
-import { verbsProblem } from "../../../ffi/verbs/verbs.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
 import { Connection } from "../../control/connection.ts";
 import type { RfaasError } from "../../base/errors.ts";
-import { FabricLink } from "../../fabric/verbs/link.ts";
+import type { Listener } from "../../fabric/fabric.ts";
+import { fabricNamed, listenOver } from "../../fabric/registry.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import {
   type AgentMessage,
@@ -57,8 +57,8 @@ const DESCRIPTORS_PER_THREAD = 6;
 interface HostOptions {
   prewarmedWorkers: number;
   parentPid: number;
-  /** Open the RDMA libraries ahead of a lease. */
-  verbs: boolean;
+  /** Those that leases may use, by name. */
+  fabrics: readonly string[];
 }
 
 /** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
@@ -91,7 +91,7 @@ async function startHost(options: HostOptions): Promise<void> {
   // What the first lease would otherwise wait for, while the threads start.
   ticksPerNs();
   agentVocabulary.prepare("attach");
-  if (options.verbs) verbsProblem();
+  for (const name of options.fabrics) fabricNamed(name)?.prepare?.();
   rehearse();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
@@ -143,8 +143,8 @@ class HostedLease {
   readonly #modules: string[];
   /** Workers that go over to another build when their calls have ended. */
   readonly #leaving = new Map<number, ReturnType<typeof setTimeout>>();
-  /** Over verbs: the way to the client. */
-  readonly #link: FabricLink | undefined;
+  /** The way to the client, where it connects. */
+  readonly #link: Listener | undefined;
   #disposes = false;
   #listening = false;
   #answered = false;
@@ -188,16 +188,8 @@ class HostedLease {
     mailbox.close();
     const region = Region.map(memoryFd, attach.workers, attach.slots);
     closeDescriptor(memoryFd);
-    let link: FabricLink | undefined;
-    if (attach.listen) {
-      const { address, inlineMax } = attach.listen;
-      const { nonce } = attach;
-      link = await FabricLink.listen(
-        region,
-        { address, nonce },
-        { inlineMax: inlineMax ?? undefined },
-      );
-    }
+    const { listen, nonce } = attach;
+    const link = listen ? await listenOver(listen.fabric, region, listen, nonce) : undefined;
     const endSpares = () => {
       for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
     };
@@ -219,7 +211,7 @@ class HostedLease {
     agent: Connection<AgentMessage, HostMessage>,
     attach: Attach,
     region: Region,
-    link: FabricLink | undefined,
+    link: Listener | undefined,
     clientFd: number,
     loopFds: readonly number[],
     threads: Thread[],
@@ -258,7 +250,7 @@ class HostedLease {
     if (this.#link) await this.#listen(this.#link);
   }
 
-  async #listen(link: FabricLink): Promise<void> {
+  async #listen(link: Listener): Promise<void> {
     try {
       await link.ready;
     } catch (error) {
@@ -271,7 +263,7 @@ class HostedLease {
   }
 
   /** One worker's connection is all workers' connection: its client is gone, or has damaged it. */
-  #lookForClient(link: FabricLink): void {
+  #lookForClient(link: Listener): void {
     const lost = this.#controls.map((_, worker) => link.lost(worker)).find((error) => error);
     if (lost) this.#agent.send({ t: "client-lost", message: lost.message });
   }
@@ -351,7 +343,7 @@ class HostedLease {
       t: "loaded",
       exports: this.#loaded[0]!,
       loadNs: Bun.nanoseconds() - this.#startedNs,
-      port: this.#link?.link.port ?? null,
+      port: this.#link?.port ?? null,
       disposes: this.#disposes,
     });
     if (this.#module.path !== this.#attach.module)

@@ -38,6 +38,7 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
   let socket: Socket<undefined> | undefined;
   return {
     region: mapped,
+    sharesMemory: true,
     endpoints,
     headroomBytes: 0,
     async watch(onWake) {

@@ -52,6 +52,7 @@ export async function attachVerbs(
   opened.unref();
   return {
     region,
+    sharesMemory: false,
     endpoints,
     headroomBytes: LAYOUT.requestBytes,
     watch: async (onWake) => void (opened.onWake = onWake),

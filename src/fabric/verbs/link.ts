@@ -90,10 +90,15 @@ export class FabricLink {
     return begun;
   }
 
-  /** Why the worker's connection ended; undefined while it stands. */
-  lost(worker: number): RfaasError | undefined {
-    const state = this.link.state(worker);
-    return state.failure === LINK_FAILURE.sound ? undefined : connectionLost(worker, state);
+  /** Where it listens; 0 for a client's. */
+  get port(): number {
+    return this.link.port;
+  }
+
+  /** Why the connection of a channel ended; undefined while it stands. */
+  lost(channel: number): RfaasError | undefined {
+    const state = this.link.state(channel);
+    return state.failure === LINK_FAILURE.sound ? undefined : connectionLost(channel, state);
   }
 
   /** An idle link does not keep the program alive. */

@@ -3,7 +3,7 @@
  * is none, and nodes report by message.
  */
 import { CounterPort, type Counters } from "../../../ffi/verbs/counters.ts";
-import { verbsAddresses } from "../../fabric/registry.ts";
+import { verbsAddresses } from "../../fabric/verbs/fabric.ts";
 import type { CountersOffer, UsageReport } from "../../protocol/manager-messages.ts";
 import { CounterRows } from "./counter-rows.ts";
 

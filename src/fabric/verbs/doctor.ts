@@ -1,15 +1,9 @@
 /** What `rfaas doctor` says of RDMA: a finding for the fabric, and one for each port of each device. */
-import { probeDevice, verbsProblem } from "../../ffi/verbs/verbs.ts";
-import {
-  type Gid,
-  type Port,
-  type RdmaDevice,
-  addressesOf,
-  rdmaDevices,
-} from "../fabric/verbs/devices.ts";
-import { selfTest } from "../fabric/verbs/self-test.ts";
-import { formatBytes } from "../base/units.ts";
-import type { Finding } from "./finding.ts";
+import { probeDevice, verbsProblem } from "../../../ffi/verbs/verbs.ts";
+import { type Gid, type Port, type RdmaDevice, addressesOf, rdmaDevices } from "./devices.ts";
+import { selfTest } from "./self-test.ts";
+import { formatBytes } from "../../base/units.ts";
+import type { Finding } from "../../base/finding.ts";
 
 export async function examineVerbs(): Promise<Finding[]> {
   const devices = rdmaDevices();

@@ -1,0 +1,94 @@
+/**
+ * What a fabric is: how the bytes of calls, and wake-ups, travel between a client and the workers of its lease. Each fabric is a
+ * folder beside this file and a line of `registry.ts`; its C side is a folder of `ffi/shim/`. Nothing else names one.
+ *
+ * The unit of a grant is a channel: the slots of one client and one worker, the words by which each says that it sleeps, and an
+ * area for error records. A lease has a channel for each of its workers.
+ */
+import type { Link } from "../../ffi/link.ts";
+import type { Region, RegionShape } from "../../ffi/region.ts";
+import type { RfaasError } from "../base/errors.ts";
+import type { Finding } from "../base/finding.ts";
+import type { Attachment } from "./attachment.ts";
+
+export interface Fabric<Name extends string = string, Options extends object = object> {
+  /** What options, grants, reports and the shim call it. */
+  readonly name: Name;
+  /** In prose, such as `shared memory`. */
+  readonly title: string;
+  /**
+   * Client and workers map the same memory, so that nothing has to be moved. Only clients on the node's machine can use it; they
+   * get the memory's descriptors. Where it is false each side has a region of its own, and the client connects.
+   */
+  readonly sharesMemory: boolean;
+  /** What a machine must have, such as `an RDMA device`; undefined where every machine will do. */
+  readonly needs: string | undefined;
+
+  /** The option that asks for this fabric although none was named, such as that of a device; undefined when no option does. */
+  askedBy(options: Options): (keyof Options & string) | undefined;
+  /**
+   * What this process can do over the fabric. A client makes one before it greets a node, a node when it starts.
+   *
+   * @throws {FabricUnavailable} it cannot be had here
+   */
+  offer(options: Options): FabricOffer;
+  /** In a host: loads what the first lease would otherwise wait for. Never throws. */
+  prepare?(): void;
+  /** In a host: begins to listen for the client of a lease. Only where the client connects. */
+  listen?(region: Region, order: ListenOrder<Options>, nonce: Uint8Array): Promise<Listener>;
+  /** What `rfaas doctor` says of it: a finding whose name is `fabric` and the fabric's, then those of its devices. */
+  doctor(): Promise<Finding[]>;
+}
+
+/** A fabric in a process that can use it, with what was found and asked for. */
+export interface FabricOffer {
+  readonly fabric: Fabric;
+  /** Its name and, where it has some, its addresses: for a log. */
+  readonly description: string;
+  /**
+   * On a node: what the host of a lease is told. `reachedAt` is the node's address that the client connected to, where it has one.
+   * Null where the client maps the lease's memory.
+   */
+  listenFor(reachedAt: string | undefined): ListenOrder | null;
+  /** On a client: the memory to ask for so that buffers of `bytes` have room. */
+  memoryFor(bytes: number): number;
+  /**
+   * On a client: opens what was granted. What it was given is closed when that fails.
+   *
+   * @throws {ConnectionFailed} the workers cannot be reached
+   * @throws {ProtocolError} the memory is none that can be trusted, or not what the node said
+   * @throws {NativeError}
+   */
+  attach(grant: GrantedMemory): Promise<Attachment>;
+}
+
+/** Where a host listens, and with what options of the fabric. It travels from a node to its host. */
+export interface ListenOrder<Options extends object = object> {
+  /** A number and no name. */
+  address: string;
+  options: Options;
+}
+
+/** What a node grants a client of a lease's memory: `shape.workers` channels. */
+export interface GrantedMemory {
+  shape: RegionShape;
+  /** The memory, the host's pidfd, a socket for the client's event loop, and one for each worker's; where memory is shared. */
+  descriptors: readonly number[];
+  /** Where the host listens for the one client that shows the nonce; where the client connects. */
+  listening: { address: string; port: number } | null;
+  nonce: Uint8Array;
+}
+
+/** A host's way to the client of its lease. */
+export interface Listener {
+  /** Called, once {@link ready}, when the state of a channel may have changed. */
+  onWake: () => void;
+  /** For the endpoints of workers, which may be opened at once. */
+  readonly link: Link;
+  /** Resolves when the client may connect; rejects with {@link ConnectionFailed}. */
+  readonly ready: Promise<void>;
+  /** Where the client connects. */
+  readonly port: number;
+  /** Why the channel is lost; undefined while it stands, or nobody has connected. */
+  lost(channel: number): RfaasError | undefined;
+}

@@ -1,0 +1,67 @@
+/** RDMA through libibverbs: client and workers each have memory of the lease, and write into the other's through their devices. */
+import { MAX_ARENA_BYTES } from "../../../ffi/layout.ts";
+import { verbsProblem } from "../../../ffi/verbs/verbs.ts";
+import { FabricUnavailable, ProtocolError } from "../../base/errors.ts";
+import type { Fabric, FabricOffer } from "../fabric.ts";
+import { HEADROOM_SLACK_BYTES, attachVerbs } from "./attachment.ts";
+import { type DeviceChoice, addressesOf, rdmaDevices } from "./devices.ts";
+import { FabricLink } from "./link.ts";
+import type { VerbsOptions } from "./options.ts";
+
+const NAME = "verbs";
+
+export const verbs: Fabric<typeof NAME, VerbsOptions> = {
+  name: NAME,
+  title: "RDMA",
+  sharesMemory: false,
+  needs: "an RDMA device",
+
+  askedBy({ device, ibPort, gidIndex }) {
+    if (device !== undefined) return "device";
+    if (ibPort !== undefined) return "ibPort";
+    return gidIndex === undefined ? undefined : "gidIndex";
+  },
+
+  offer(options) {
+    return offerAt(verbsAddresses(options), options);
+  },
+
+  prepare: () => void verbsProblem(),
+
+  listen: (region, { address, options: { inlineMax } }, nonce) =>
+    FabricLink.listen(region, { address, nonce }, { inlineMax }),
+
+  doctor: async () => await (await import("./doctor.ts")).examineVerbs(),
+};
+
+/** Addresses of this machine's RDMA devices under the choice, best first. Throws {@link FabricUnavailable}. */
+export function verbsAddresses(choice: DeviceChoice): string[] {
+  // Devices first: a machine with none needs no libraries.
+  const addresses = addressesOf(rdmaDevices(), choice);
+  const problem = verbsProblem();
+  if (problem) throw new FabricUnavailable(problem);
+  return addresses;
+}
+
+function offerAt(addresses: readonly string[], options: VerbsOptions): FabricOffer {
+  const { inlineMax } = options;
+  // What was not chosen is left to the routing table.
+  const source = verbs.askedBy(options) === undefined ? "" : addresses[0]!;
+  return {
+    fabric: verbs,
+    description: `${NAME} (${addresses.join(", ")})`,
+    // The device that the client's own way leads to comes first.
+    listenFor: (reachedAt) => ({
+      address: addresses.find((address) => address === reachedAt) ?? addresses[0]!,
+      options: inlineMax === undefined ? {} : { inlineMax },
+    }),
+    memoryFor: (bytes) => Math.min(bytes + HEADROOM_SLACK_BYTES, MAX_ARENA_BYTES),
+    async attach({ shape, listening, nonce }) {
+      if (!listening)
+        throw new ProtocolError(
+          "the node granted a lease over verbs and does not say where its host listens; update the older side",
+        );
+      return await attachVerbs(shape, { ...listening, nonce }, source, { inlineMax });
+    },
+  };
+}

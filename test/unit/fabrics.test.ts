@@ -1,0 +1,130 @@
+/** Which fabric a client and a node take, of those that there are. */
+import { describe, expect, test } from "bun:test";
+import { EnvironmentError, FabricUnavailable } from "../../src/base/errors.ts";
+import type { Fabric, FabricOffer } from "../../src/fabric/fabric.ts";
+import {
+  type FabricName,
+  LOCAL_FABRIC,
+  askedFor,
+  chooseFabric,
+  explainNoFabric,
+  fabricNamed,
+  fabrics,
+  listenOver,
+  offerFabrics,
+  sharedFabrics,
+} from "../../src/fabric/registry.ts";
+
+const names = fabrics.map(({ name }) => name);
+const nowhere: FabricOffer[] = [];
+/** As a node would make it that has what the fabric needs. */
+const offerOf = (name: FabricName): FabricOffer => ({
+  fabric: fabricNamed(name)!,
+  description: name,
+  listenFor: () => null,
+  memoryFor: (bytes) => bytes,
+  attach: () => Promise.reject(new Error("not in this test")),
+});
+/** One that fails when it is asked what it can do. */
+const failing = (error: Error): Fabric<FabricName> => ({
+  ...fabricNamed("verbs")!,
+  offer() {
+    throw error;
+  },
+});
+
+describe("a fabric", () => {
+  test.each(names)("named %s is found by its name, and none by another", (name) => {
+    expect(fabricNamed(name)?.name).toBe(name);
+    expect(fabricNamed(`${name}s`)).toBeUndefined();
+    expect(fabricNamed("")).toBeUndefined();
+  });
+
+  test.each(fabrics)("$name lets clients connect exactly where they share no memory", (fabric) => {
+    expect(fabric.listen === undefined).toBe(fabric.sharesMemory);
+  });
+
+  test.each(fabrics)("$name is asked for by none of no options", (fabric) => {
+    expect(fabric.askedBy({})).toBeUndefined();
+  });
+
+  test.each(fabrics)("$name tells the doctor of itself first", async (fabric) => {
+    const [first, ...others] = await fabric.doctor();
+    expect(first?.name).toBe(`fabric ${fabric.name}`);
+    expect(others.filter(({ name }) => name.startsWith("fabric"))).toEqual([]);
+  });
+
+  test("that processes of one machine use by themselves needs nothing that a machine may lack", () => {
+    const local = fabricNamed(LOCAL_FABRIC)!;
+    expect([local.sharesMemory, local.needs, local.name]).toEqual([true, undefined, names[0]!]);
+  });
+});
+
+describe("what is chosen", () => {
+  test("is the first that both sides have, whatever order they name them in", () => {
+    expect(chooseFabric(["verbs", "shm"], undefined)).toBe("shm");
+    expect(chooseFabric(["verbs", "pigeon"], undefined)).toBe("verbs");
+    expect(chooseFabric(["pigeon"], undefined)).toBeUndefined();
+  });
+
+  test("is what was wanted, or nothing", () => {
+    expect(chooseFabric(["shm", "verbs"], "verbs")).toBe("verbs");
+    expect(chooseFabric(["shm"], "verbs")).toBeUndefined();
+  });
+
+  test("is asked for by an option of a device, and not by one that only says how it is used", () => {
+    expect(askedFor({})).toBeUndefined();
+    expect(askedFor({ verbs: { inlineMax: 64 } })).toBeUndefined();
+    expect(askedFor({ verbs: { gidIndex: 0 } })?.name).toBe("verbs");
+    expect(askedFor({ verbs: { device: "mlx5_0", ibPort: 1 } })?.name).toBe("verbs");
+  });
+});
+
+describe("what a process offers", () => {
+  const absent = new FabricUnavailable("this machine has no such device");
+
+  test("leaves out what this machine does not have", () => {
+    const [only, ...others] = offerFabrics(undefined, {}, [fabricNamed("shm")!, failing(absent)]);
+    expect([only?.fabric.name, only?.description, others.length]).toEqual(["shm", "shm", 0]);
+  });
+
+  test("is an error when what is missing was wanted, or asked for by an option", () => {
+    expect(() => offerFabrics("verbs", {}, [failing(absent)])).toThrow(absent);
+    const named = { verbs: { device: "mlx5_0" } };
+    expect(() => offerFabrics(undefined, named, [failing(absent)])).toThrow(absent);
+    expect(offerFabrics("shm", named, [failing(absent)])).toEqual([]);
+  });
+
+  test("is an error when a fabric fails in another way", () => {
+    const broken = new EnvironmentError("the memory is bad");
+    expect(() => offerFabrics(undefined, {}, [failing(broken)])).toThrow(broken);
+  });
+
+  test("reaches clients of other machines where it shares no memory", () => {
+    const both = [offerOf("shm"), offerOf("verbs")];
+    expect(sharedFabrics(both, ["verbs", "shm"], true)).toEqual(["shm", "verbs"]);
+    expect(sharedFabrics(both, ["verbs", "shm"], false)).toEqual(["verbs"]);
+    expect(sharedFabrics(both, ["shm"], false)).toEqual([]);
+    expect(sharedFabrics(nowhere, ["shm"], true)).toEqual([]);
+  });
+
+  test("is explained where a client can use nothing of it, with what to do", () => {
+    expect(explainNoFabric([offerOf("shm")], ["verbs"], true)).toBe(
+      "the node serves shm and the client wants verbs; start the node with --fabric, or use another fabric",
+    );
+    expect(explainNoFabric([offerOf("shm"), offerOf("verbs")], ["shm"], false)).toBe(
+      "the client is on another machine and does not have an RDMA device; see: rfaas doctor",
+    );
+    expect(explainNoFabric([offerOf("shm")], ["shm", "verbs"], false)).toBe(
+      "the client is on another machine and the node does not have an RDMA device; see rfaas doctor there, and serve with --fabric verbs",
+    );
+  });
+});
+
+test("a host listens over no fabric that its node cannot have meant", () => {
+  const listen = (name: string) =>
+    // Refused before anything of the region is looked at.
+    listenOver(name, undefined as never, { address: "10.0.0.1", options: {} }, new Uint8Array(16));
+  expect(() => listen("shm")).toThrow("no client can connect over the fabric shm");
+  expect(() => listen("pigeon")).toThrow("no client can connect over the fabric pigeon");
+});
