@@ -15,7 +15,8 @@ import { inherited, marked, optionsFor } from "../options/flags.ts";
 import { defineCommand } from "./shared/command.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 import { pathField, requireOneOf } from "./shared/fields.ts";
-import { parseValue, readInput, readPipedValue, valueOfNothing } from "./shared/input.ts";
+import { kindNamed } from "../kinds/registry.ts";
+import { parseValue, readInput, readPipedValue } from "./shared/input.ts";
 import { toJson } from "./shared/json-values.ts";
 import { log } from "./shared/log.ts";
 import { Output } from "./shared/output.ts";
@@ -159,9 +160,10 @@ async function valueFor(
   name: string,
   given: Uint8Array | undefined,
 ): Promise<{ value: unknown; inputBytes: number }> {
-  const schema = lease.parts.functions.describe(name).input;
-  const nothing = given ? undefined : valueOfNothing(schema);
-  const text = given ?? (nothing ? undefined : await readPipedValue(name, schema));
+  const description = lease.parts.functions.describe(name);
+  const nothing = kindNamed(description.kind).nothing(description);
+  const needed = nothing === undefined;
+  const text = given ?? (nothing?.sure ? undefined : await readPipedValue(name, needed));
   const value = text ? parseValue(text, name) : nothing?.value;
   return { value, inputBytes: text?.length ?? 0 };
 }

@@ -31,9 +31,12 @@ export interface StructDefinition<
   ) => void | Promise<void>;
 }
 
+/** The kinds of functions that can be defined. `src/kinds/` has what each is at work. */
+export type FunctionKindName = (TypedDefinition | StructDefinition)[typeof FUNCTION_BRAND];
+
 /** Whatever `defineFunction` returns. The functions' own types are checked where they are defined. */
 export interface AnyDefinition {
-  readonly [FUNCTION_BRAND]: "typed" | "struct";
+  readonly [FUNCTION_BRAND]: FunctionKindName;
   readonly input: object;
   readonly output: object;
   readonly run: (...args: never) => unknown;

@@ -38,12 +38,9 @@ const cores = Type.Integer({ minimum: 1, maximum: MAX_LEASE_CORES });
 const cpus = Type.Array(Type.Integer({ minimum: -1 }), { maxItems: MAX_LEASE_CORES });
 const polling = Type.Union([Type.Literal("hot"), Type.Literal("warm"), Type.Literal("adaptive")]);
 
-/**
- * What a client must know of a function that is not raw, to call it: the schema of its input as `function/schema-description.ts`
- * has it (null where it cannot travel), or the fields of its structs. Whoever reads a description checks it.
- */
+/** What a client must know of a function that is not raw, to call it. Its kind (`src/kinds/`) knows the rest, and checks it. */
 const FunctionDescription = Type.Object({
-  kind: Type.Union([Type.Literal("typed"), Type.Literal("struct")]),
+  kind: text,
   input: Type.Unknown(),
   output: Type.Unknown(),
 });

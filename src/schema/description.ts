@@ -184,3 +184,32 @@ function unsound(problem: string): TypeError {
     `the node's description of a function ${problem}; update the older side, or pass { definition }`,
   );
 }
+
+// ---- read as data ----
+
+/** What to pass where nothing is given; `sure` unless only the worker knows whether that will do. */
+export interface ValueOfNothing {
+  value: null | undefined;
+  sure: boolean;
+}
+
+/** What a description lets a caller pass who has no value; undefined when it needs one. */
+export function valueOfNothing(description: unknown): ValueOfNothing | undefined {
+  const { kind, of } = (description ?? {}) as { kind?: unknown; of?: unknown };
+  switch (kind) {
+    // Nothing could be said of the schema, such as a Standard Schema, or it takes anything.
+    case undefined:
+    case "Any":
+    case "Unknown":
+      return { value: undefined, sure: false };
+    case "Undefined":
+    case "Void":
+      return { value: undefined, sure: true };
+    case "Null":
+      return { value: null, sure: true };
+    case "Union":
+      return Array.isArray(of) ? of.map(valueOfNothing).find((found) => found?.sure) : undefined;
+    default:
+      return undefined;
+  }
+}

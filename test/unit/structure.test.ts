@@ -44,6 +44,7 @@ const imports = [...files].flatMap(([path, source]) => importsOf(path, source));
  */
 const CORE = [
   ...["ffi", "base", "protocol", "control", "options", "codec", "schema", "library", "function"],
+  "kinds",
 ];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ffi: [],
@@ -55,6 +56,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   schema: ["base", "codec"],
   library: ["base"],
   function: ["base", "codec", "schema"],
+  kinds: ["base", "codec", "schema", "function", "protocol"],
   fabric: ["ffi", "base", "control", "options", "protocol"],
   package: ["base", "options", "library"],
   lease: [],

@@ -1,5 +1,7 @@
 /** The functions of a lease's module, by name. */
 import { LeaseLost, NoSuchFunction, UsageError } from "../../base/errors.ts";
+import type { FunctionKindName } from "../../function/define-function.ts";
+import { kindNamed } from "../../kinds/registry.ts";
 import type { Exports, FunctionDescription } from "../../protocol/messages.ts";
 import { nearNames } from "../../base/near-names.ts";
 import { show } from "../../base/show.ts";
@@ -25,18 +27,15 @@ export class FunctionTable {
     this.#described = exports.described ?? {};
     this.names = Object.freeze(exports.functions);
     this.#indexes = new Map(
-      this.names.map((name, index) => [
-        this.kindOf(name) === "raw" ? name : hiddenName(name),
-        index,
-      ]),
+      this.names.map((name, index) => [this.#isRaw(name) ? name : hiddenName(name), index]),
     );
     this.#indexes.set(FETCH, this.names.length);
   }
 
-  /** How a function is called: with buffers, on values, or on structs. */
-  kindOf(name: string): "raw" | "typed" | "struct" {
+  /** How a function is called: with buffers, or as its kind is. Throws {@link UsageError} for a kind that is not known here. */
+  kindOf(name: string): "raw" | FunctionKindName {
     requireName(name);
-    return Object.hasOwn(this.#described, name) ? this.#described[name]!.kind : "raw";
+    return this.#isRaw(name) ? "raw" : kindNamed(this.#described[name]!.kind).name;
   }
 
   /** What requests call it. Throws {@link NoSuchFunction}, or {@link LeaseLost} after the lease's release. */
@@ -45,7 +44,8 @@ export class FunctionTable {
     this.#throwIfClosed();
     const index = this.#indexes.get(name);
     if (index === undefined) {
-      if (this.kindOf(name) === "raw") throw this.#noSuchFunction(name);
+      requireName(name);
+      if (this.#isRaw(name)) throw this.#noSuchFunction(name);
       throw new UsageError(
         `"${name}" of ${this.#module} works on values, not on buffers; call it with lease.function("${name}")`,
       );
@@ -60,7 +60,7 @@ export class FunctionTable {
     this.#throwIfClosed();
     requireName(name);
     if (!this.names.includes(name)) throw this.#noSuchFunction(name);
-    if (this.kindOf(name) === "raw")
+    if (this.#isRaw(name))
       throw new UsageError(
         `"${name}" of ${this.#module} works on buffers; call it with lease.invoke("${name}", input, output)`,
       );
@@ -71,6 +71,10 @@ export class FunctionTable {
   close(): void {
     this.#closed = true;
     this.#lastName = undefined;
+  }
+
+  #isRaw(name: string): boolean {
+    return !Object.hasOwn(this.#described, name);
   }
 
   #throwIfClosed(): void {

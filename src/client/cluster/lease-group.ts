@@ -1,7 +1,7 @@
 /** Leases on several nodes that were taken together, used and released as one. */
 import type { AnyDefinition } from "../../function/define-function.ts";
 import type { BroadcastResult } from "../map/broadcast.ts";
-import { joinFunctions } from "../functions/group-function.ts";
+import { joinHandles } from "../functions/handles.ts";
 import type { Lease, NameOf } from "../lease/lease.ts";
 import type { TypedArray } from "../memory/lease-memory.ts";
 import {
@@ -95,7 +95,7 @@ export class LeaseGroup<Module = unknown> implements AsyncDisposable {
   ): FunctionOf<M, Name>;
   function(name: string, options?: { definition: AnyDefinition }): unknown {
     readOptions("function", FunctionOptions, options);
-    return joinFunctions(
+    return joinHandles(
       this.leases.map((lease) => ({
         workers: lease.workers,
         slots: lease.parts.slots,

@@ -16,7 +16,9 @@ import {
   checkInvokeOptions,
   checkSubmitOptions,
 } from "../options/call-options.ts";
+import type { InPlace } from "../../kinds/kind.ts";
 import type { FunctionHost } from "./host.ts";
+import type { Members } from "./members.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "../map/values.ts";
 
 /** A place in the lease's memory for one call at a time. */
@@ -58,12 +60,13 @@ export interface StructFunction<Input extends StructFields, Output extends Struc
   slot(): StructSlot<Input, Output>;
 }
 
-export function openStruct(
+type AnyStructFunction = StructFunction<StructFields, StructFields>;
+
+export function openInPlace(
   name: string,
-  input: Struct,
-  output: Struct,
+  { input, output }: InPlace,
   host: FunctionHost,
-): StructFunction<StructFields, StructFields> {
+): AnyStructFunction {
   const calls = new StructCalls(name, input, output, host);
   const own = calls.slot();
   const call = (value: unknown, options?: SubmitOptions) => calls.call(value, options);
@@ -73,13 +76,24 @@ export function openStruct(
     invoke: own.invoke,
     submit: own.submit,
     slot: () => calls.slot(),
-    map: mapOf(call, host) as StructFunction<StructFields, StructFields>["map"],
-    broadcast: broadcastOf(call, host) as StructFunction<StructFields, StructFields>["broadcast"],
+    map: mapOf(call, host) as AnyStructFunction["map"],
+    broadcast: broadcastOf(call, host) as AnyStructFunction["broadcast"],
     [Symbol.dispose]: () => {
       own[Symbol.dispose]();
       calls.close();
     },
   });
+}
+
+/** One handle for those of several leases: its own views lie in the first lease's memory. */
+export function joinInPlace(members: Members<AnyStructFunction>): AnyStructFunction {
+  const { call, map, broadcast, dispose } = members;
+  const { input, output, invoke, submit } = members.first;
+  const slot = () => members.next().slot();
+  return Object.assign(call, {
+    ...{ input, output, invoke, submit, slot, map, broadcast },
+    [Symbol.dispose]: dispose,
+  }) as AnyStructFunction;
 }
 
 class StructCalls {

@@ -1,22 +1,18 @@
 /** Handles to call functions on values and on structs. */
-import type { TSchema } from "@sinclair/typebox";
 import { UsageError } from "../../base/errors.ts";
-import type { FUNCTION_BRAND } from "../../base/brand.ts";
 import {
   type AnyDefinition,
   type StructDefinition,
-  type TypedDefinition,
   isDefinition,
 } from "../../function/define-function.ts";
 import type { TypedNames } from "../../function/names.ts";
-import { describeSchema, rebuildSchema } from "../../schema/description.ts";
-import { isStandard, isTypeBox } from "../../schema/kind.ts";
-import type { CallerInput, CallerOutput, Schema, StandardSchema } from "../../schema/types.ts";
-import { type Struct, type StructFields, isStruct, struct } from "../../codec/struct.ts";
+import { kindNamed } from "../../kinds/registry.ts";
+import type { CallerInput, CallerOutput, Schema } from "../../schema/types.ts";
 import type { FunctionDescription } from "../../protocol/messages.ts";
 import type { FunctionHost } from "./host.ts";
-import { type StructFunction, openStruct } from "./struct-function.ts";
-import { type TypedFunction, openTyped } from "./value-function.ts";
+import { openHandle } from "./handles.ts";
+import type { StructFunction } from "./struct-function.ts";
+import type { TypedFunction } from "./value-function.ts";
 
 /** Any name when the module's type is not given, else the names of what it defines with `defineFunction`. */
 export type TypedNameOf<Module> = unknown extends Module ? string : TypedNames<Module>;
@@ -25,10 +21,7 @@ export type TypedNameOf<Module> = unknown extends Module ? string : TypedNames<M
 export type CallableOf<Definition> =
   Definition extends StructDefinition<infer Input, infer Output>
     ? StructFunction<Input, Output>
-    : Definition extends Pick<TypedDefinition, typeof FUNCTION_BRAND> & {
-          input: infer Input;
-          output: infer Output;
-        }
+    : Definition extends { input: infer Input extends Schema; output: infer Output extends Schema }
       ? TypedFunction<CallerInput<Input>, CallerOutput<Output>>
       : TypedFunction<unknown, unknown>;
 
@@ -58,42 +51,11 @@ export function openFunction(
     throw new UsageError(
       `the definition of "${name}" must be what defineFunction returned; import it from the module`,
     );
+  const kind = kindNamed(description.kind);
   try {
-    if (description.kind === "struct")
-      return openStruct(
-        name,
-        structOf(description.input, definition?.input),
-        structOf(description.output, definition?.output),
-        host,
-      );
-    if (definition !== undefined && isStruct(definition.input)) throw new TypeError("is no struct");
-    return openTyped(name, schemaOf(description.input, definition?.input as Schema), host);
+    return openHandle(name, kind.open(description, definition), host);
   } catch (cause) {
     if (!(cause instanceof TypeError)) throw cause;
     throw new UsageError(`"${name}" cannot be called: ${cause.message}`, { cause });
   }
-}
-
-/** The layout as the node says it, which must be that of the definition. */
-function structOf(fields: unknown, defined: unknown): Struct {
-  if (typeof fields !== "object" || fields === null)
-    throw new TypeError("its struct has no fields");
-  const told = struct(fields as StructFields);
-  if (defined === undefined) return told;
-  if (isStruct(defined) && Bun.deepEquals(Object.entries(defined.fields), Object.entries(fields)))
-    return told;
-  throw new TypeError(
-    "its struct is not the one that is defined; use the module that the node has",
-  );
-}
-
-/** What to check inputs with; undefined when only the worker can. */
-function schemaOf(
-  description: unknown,
-  defined: Schema | undefined,
-): TSchema | StandardSchema | undefined {
-  if (isStandard(defined)) return defined;
-  if (description === null || description === undefined) return undefined;
-  // Of a TypeBox schema that is given, what a node would tell: the copy of TypeBox that made it may know more than this one.
-  return rebuildSchema(isTypeBox(defined) ? describeSchema(defined) : description);
 }

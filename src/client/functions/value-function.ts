@@ -1,5 +1,4 @@
 /** Calls on values: checked, encoded into the lease's memory, decoded out of it. */
-import type { TSchema } from "@sinclair/typebox";
 import {
   InvalidValue,
   LeaseLost,
@@ -7,12 +6,9 @@ import {
   ProtocolError,
   UsageError,
 } from "../../base/errors.ts";
-import { type Check, askStandard, compileTypeBox, isThenable } from "../../schema/checker.ts";
-import { Decoder } from "../../codec/decoder.ts";
-import { Encoder } from "../../codec/encoder.ts";
+import type { ByValue } from "../../kinds/kind.ts";
+import { isThenable } from "../../schema/checker.ts";
 import { Refusal, TooLarge, messageOf } from "../../codec/refusal.ts";
-import { isStandard } from "../../schema/kind.ts";
-import type { StandardSchema } from "../../schema/types.ts";
 import type { Call } from "../calls/call.ts";
 import { type CallBuffers, CallBufferPool } from "./call-buffers.ts";
 import {
@@ -24,6 +20,7 @@ import {
 import { type Began, KeptResult, outcomeOf, whenEnded } from "./kept-result.ts";
 import { ResultWaits } from "../failures/remote-error.ts";
 import type { FunctionHost } from "./host.ts";
+import type { Members } from "./members.ts";
 import { type ManyCalls, broadcastOf, mapOf } from "../map/values.ts";
 import { withinCall } from "../calls/within-call.ts";
 
@@ -58,16 +55,12 @@ const MAX_EXPECTED_BYTES = 256 * 1024;
 type Bytes = Uint8Array<ArrayBuffer>;
 const NO_ROOM: Bytes = new Uint8Array(0);
 
-/** Calls of a program do not overlap while they encode or decode. */
-const encoder = new Encoder();
-const decoder = new Decoder();
-
-export function openTyped(
+export function openByValue(
   name: string,
-  schema: TSchema | StandardSchema | undefined,
+  passing: ByValue,
   host: FunctionHost,
 ): TypedFunction<unknown, unknown> {
-  const calls = new ValueCalls(name, schema, host);
+  const calls = new ValueCalls(name, passing, host);
   const call = (value: unknown, options?: SubmitOptions) => calls.call(value, options);
   return Object.assign(call, {
     invoke: (value: unknown, options?: InvokeOptions) => calls.invoke(value, options),
@@ -77,19 +70,32 @@ export function openTyped(
   });
 }
 
+/** One handle for those of several leases. */
+export function joinByValue(
+  members: Members<TypedFunction<unknown, unknown>>,
+): TypedFunction<unknown, unknown> {
+  const { call, map, broadcast, dispose } = members;
+  const invoke = (value: unknown, options?: InvokeOptions): unknown =>
+    members.invoke((handle) => handle.invoke(value, options));
+  return Object.assign(call, { invoke, map, broadcast, [Symbol.dispose]: dispose });
+}
+
+/** Calls of a program do not overlap while they encode or decode: handles share what does so. */
 class ValueCalls {
   readonly #name: string;
-  /** A TypeBox schema looks at the value itself. */
-  readonly #conforms: Check | undefined;
-  /** A Standard Schema may change what it is given: it gets what the function would get. */
-  readonly #standard: StandardSchema | undefined;
+  readonly #check: ByValue["check"];
+  readonly #ask: ByValue["ask"];
+  readonly #encoder: ByValue["encoder"];
+  readonly #decoder: ByValue["decoder"];
   readonly #host: FunctionHost;
   readonly #pool: CallBufferPool;
 
-  constructor(name: string, schema: TSchema | StandardSchema | undefined, host: FunctionHost) {
+  constructor(name: string, passing: ByValue, host: FunctionHost) {
     this.#name = name;
-    this.#standard = isStandard(schema) ? schema : undefined;
-    this.#conforms = schema && !isStandard(schema) ? compileTypeBox(schema) : undefined;
+    this.#check = passing.check;
+    this.#ask = passing.ask;
+    this.#encoder = passing.encoder;
+    this.#decoder = passing.decoder;
     this.#host = host;
     this.#pool = new CallBufferPool(
       host.memory,
@@ -113,7 +119,7 @@ class ValueCalls {
     let kept: KeptResult | undefined;
     try {
       if (loaded instanceof Uint8Array) this.#send(loaded, loaded.length, buffers);
-      const asked = this.#askStandard(buffers);
+      const asked = this.#askValue(buffers);
       if (asked !== undefined) left = await this.#answered(asked, left);
       const made = (call = this.#host.submit(buffers.sent, buffers.output, left));
       whenEnded(made, () => {
@@ -141,7 +147,7 @@ class ValueCalls {
     let worker = options?.worker ?? 0;
     try {
       this.#encode(value, buffers);
-      if (this.#askStandard(buffers) !== undefined)
+      if (this.#askValue(buffers) !== undefined)
         throw new UsageError(
           `the schema of "${this.#name}" checks asynchronously; call it with await instead of invoke`,
         );
@@ -196,7 +202,7 @@ class ValueCalls {
 
   #checkValue(value: unknown): void {
     try {
-      this.#conforms?.(value);
+      this.#check?.(value);
     } catch (error) {
       // What no schema can look at cannot travel either, most likely; where it cannot is for the encoder to say.
       if (error instanceof Refusal && error.cause !== undefined)
@@ -209,10 +215,10 @@ class ValueCalls {
    * What the schema makes of the value is for the worker to find again: a conversion must not happen twice. Returns a promise when
    * the answer is still to come.
    */
-  #askStandard({ sent }: CallBuffers): Promise<unknown> | undefined {
-    if (this.#standard === undefined) return undefined;
+  #askValue({ sent }: CallBuffers): Promise<unknown> | undefined {
+    if (this.#ask === undefined) return undefined;
     try {
-      const asked = askStandard(this.#standard, decoder.decode(sent, sent.length, true));
+      const asked = this.#ask(sent);
       if (!isThenable(asked)) return undefined;
       const answer = Promise.resolve(asked).catch((error) => this.#refuse(error));
       // Whoever has given up does not hear of it.
@@ -257,8 +263,8 @@ class ValueCalls {
       const length = this.#write(value, buffers?.input ?? NO_ROOM);
       // The value is read now, even if its call has to wait: its owner may change it meanwhile.
       if (buffers === undefined || !this.#pool.tryGrowInput(buffers, length))
-        return encoder.bytes.slice(0, length);
-      this.#send(encoder.bytes, length, buffers);
+        return this.#encoder.bytes.slice(0, length);
+      this.#send(this.#encoder.bytes, length, buffers);
       isLoaded = true;
       return buffers;
     } finally {
@@ -269,7 +275,7 @@ class ValueCalls {
   #encode(value: unknown, buffers: CallBuffers): void {
     const length = this.#write(value, buffers.input);
     if (buffers.input.length < length) this.#pool.growInput(buffers, length);
-    this.#send(encoder.bytes, length, buffers);
+    this.#send(this.#encoder.bytes, length, buffers);
   }
 
   #send(bytes: Bytes, length: number, buffers: CallBuffers): void {
@@ -283,7 +289,7 @@ class ValueCalls {
   #write(value: unknown, into: Uint8Array<ArrayBuffer>): number {
     const { memory } = this.#host;
     try {
-      return encoder.encode(value, into, memory.totalBytes);
+      return this.#encoder.encode(value, into, memory.totalBytes);
     } catch (error) {
       if (error instanceof TooLarge)
         throw new OutOfLeaseMemory(error.bytes, memory.freeBytes, error.path);
@@ -294,7 +300,7 @@ class ValueCalls {
   /** What comes from the worker may be anything. */
   #decode(output: Bytes, written: number): unknown {
     try {
-      return decoder.decode(output, written, true);
+      return this.#decoder.decode(output, written, true);
     } catch (cause) {
       throw new ProtocolError(
         `the result of "${this.#name}" cannot be read: ${messageOf(cause)}; use the same version on both sides`,

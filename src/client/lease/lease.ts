@@ -2,7 +2,7 @@
 import { END, type Polling, STATUS } from "../../../ffi/layout.ts";
 import { LeaseLost, WorkerLost } from "../../base/errors.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
-import type { AnyDefinition } from "../../function/define-function.ts";
+import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FunctionNames } from "../../function/names.ts";
 import { type BroadcastResult, broadcast } from "../map/broadcast.ts";
 import type { Call } from "../calls/call.ts";
@@ -337,7 +337,7 @@ export class Lease<Module = unknown> implements AsyncDisposable {
   }
 
   /** How a function is called: with buffers (`invoke`, `submit`), or by a handle from {@link function}. */
-  kindOf(name: string): "raw" | "typed" | "struct" {
+  kindOf(name: string): "raw" | FunctionKindName {
     return this.parts.functions.kindOf(name);
   }
 

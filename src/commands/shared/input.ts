@@ -40,38 +40,22 @@ export async function readInput(
 
 /**
  * The JSON text for a function that may need a value, where neither option gave one: from stdin when that is a pipe or a file. Without
- * one, undefined if only the worker knows whether its schema needs it.
+ * one, undefined unless it is `needed`.
  *
- * @throws {UsageError} it needs one, and stdin is a terminal, `/dev/null` or empty: nobody means to type there, or there is nothing
+ * @throws {UsageError} it is needed, and stdin is a terminal, `/dev/null` or empty: nobody means to type there, or there is nothing
  */
 export async function readPipedValue(
   name: string,
-  schema: unknown,
+  needed: boolean,
 ): Promise<Uint8Array | undefined> {
   const bytes = isPiped() ? await readStdin(`"${name}"`) : undefined;
   if (bytes === undefined || bytes.length === 0) {
-    if (isAny(schema)) return undefined;
+    if (!needed) return undefined;
     throw new UsageError(
       `"${name}" needs a value, and ${bytes ? "stdin was empty" : "none was given"}; pass --json '<value>' or --input FILE, or pipe a JSON value to stdin`,
     );
   }
   return bytes;
-}
-
-/** What the node says of a schema of which it can say nothing, such as a Standard Schema. */
-function isAny(schema: unknown): boolean {
-  const { kind } = (schema ?? {}) as { kind?: unknown };
-  return kind === undefined || kind === "Any" || kind === "Unknown";
-}
-
-/** What a function is called with whose schema, as data, allows that nothing is given; undefined when it needs a value. */
-export function valueOfNothing(schema: unknown): { value: null | undefined } | undefined {
-  if (typeof schema !== "object" || schema === null) return undefined;
-  const { kind, of } = schema as { kind?: unknown; of?: unknown };
-  if (kind === "Undefined" || kind === "Void") return { value: undefined };
-  if (kind === "Null") return { value: null };
-  if (kind !== "Union" || !Array.isArray(of)) return undefined;
-  return of.map(valueOfNothing).find((found) => found !== undefined);
 }
 
 /** The value of a JSON text for the function. Throws `UsageError`. */

@@ -1,4 +1,5 @@
 /** What of a module can be called: its functions on memory, and those that `defineFunction` has made, prepared for it. */
+import { FUNCTION_BRAND } from "../../base/brand.ts";
 import { isDefinition } from "../../function/define-function.ts";
 import { type HooksDefinition, isHooks } from "../../function/define-hooks.ts";
 import type { RawFunction } from "../../function/raw.ts";
@@ -74,18 +75,18 @@ async function prepareTyped(
   callable: readonly string[],
 ): Promise<TypedFunctions> {
   const kept = new KeptResults();
-  let described = 0;
+  let room = MAX_DESCRIBED;
   const typed: TypedFunctions = { functions: new Map(), described: {}, kept };
   for (const name of callable) {
     const definition = namespace[name];
     if (!isDefinition(definition)) continue;
     try {
-      const { prepareFunction } = await import("./typed-function.ts");
-      const { run, description } = prepareFunction(name, definition, kept);
-      typed.functions.set(name, run);
+      const { kindNamed } = await import("../../kinds/registry.ts");
+      const kind = kindNamed(definition[FUNCTION_BRAND]);
+      typed.functions.set(name, kind.prepare(name, definition, kept));
+      const description = { kind: kind.name, ...kind.describe(definition, room) };
       typed.described[name] = description;
-      described += JSON.stringify(description).length;
-      if (description.kind === "typed" && described > MAX_DESCRIBED) description.input = null;
+      room -= JSON.stringify(description).length;
     } catch (error) {
       const record = toErrorRecord(error);
       const message = `the schemas of "${name}" in ${module} cannot be used: ${record.message}`;

@@ -6,6 +6,7 @@
  * been fetched.
  */
 import type { FunctionContext } from "../../function/context.ts";
+import type { ResultKeeper } from "../../kinds/kind.ts";
 
 /** With so many bytes kept, no further function begins. */
 const MAX_BYTES = 32 * 1024 * 1024;
@@ -39,7 +40,7 @@ interface Kept {
   waits: NamedCall | undefined;
 }
 
-export class KeptResults {
+export class KeptResults implements ResultKeeper {
   readonly #results = new Map<number, Kept>();
   #bytes = 0;
   /** Another thread that comes after this one must not take a number for one of its own. */

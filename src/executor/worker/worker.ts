@@ -56,7 +56,7 @@ idle = setTimeout(prepareForLease, IDLE_MS);
 /** What a lease would otherwise wait for, in a worker that nobody waits for. */
 function prepareForLease(): void {
   expectMemory(USUAL_MEMORY_BYTES);
-  idle = setTimeout(() => void import("../modules/typed-function.ts"), VERY_IDLE_MS);
+  idle = setTimeout(() => void import("../../kinds/registry.ts"), VERY_IDLE_MS);
 }
 
 function report(message: WorkerReport): void {

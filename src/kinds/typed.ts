@@ -1,25 +1,28 @@
 /**
- * What `defineFunction` returned, as a function on memory: decodes, validates, runs, validates, encodes. A struct function gets
- * views of the memory itself.
+ * Functions on values: they travel as MessagePack, and schemas check them. The worker decodes, checks, runs, checks and encodes. The
+ * caller checks what it can before it sends: a TypeBox schema comes with the grant, a Standard Schema with the definition.
  */
-import { InvalidValue } from "../../base/errors.ts";
-import { type Check, compileCheck, hasOwnRules, isThenable } from "../../schema/checker.ts";
-import { Decoder } from "../../codec/decoder.ts";
-import type {
-  AnyDefinition,
-  StructDefinition,
-  TypedDefinition,
-} from "../../function/define-function.ts";
-import { Encoder } from "../../codec/encoder.ts";
-import type { FunctionContext } from "../../function/context.ts";
-import type { RawFunction } from "../../function/raw.ts";
-import { Refusal } from "../../codec/refusal.ts";
-import { describeSchema } from "../../schema/description.ts";
-import { isTypeBox } from "../../schema/kind.ts";
-import type { Schema } from "../../schema/types.ts";
-import { type Struct, isStruct } from "../../codec/struct.ts";
-import type { FunctionDescription } from "../../protocol/messages.ts";
-import type { KeptResults } from "../results/kept-results.ts";
+import type { TSchema } from "@sinclair/typebox";
+import { InvalidValue } from "../base/errors.ts";
+import { Decoder } from "../codec/decoder.ts";
+import { Encoder } from "../codec/encoder.ts";
+import { Refusal } from "../codec/refusal.ts";
+import { isStruct } from "../codec/struct.ts";
+import type { FunctionContext } from "../function/context.ts";
+import type { TypedDefinition } from "../function/define-function.ts";
+import type { RawFunction } from "../function/raw.ts";
+import {
+  type Check,
+  askStandard,
+  compileCheck,
+  compileTypeBox,
+  hasOwnRules,
+  isThenable,
+} from "../schema/checker.ts";
+import { describeSchema, rebuildSchema, valueOfNothing } from "../schema/description.ts";
+import { isStandard, isTypeBox } from "../schema/kind.ts";
+import type { Schema, StandardSchema } from "../schema/types.ts";
+import type { ByValue, FunctionKind, ResultKeeper } from "./kind.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -29,41 +32,47 @@ const MAX_DESCRIPTION = 64 * 1024;
 /** Longer results are not made, unless the lease has room for them. */
 const MAX_RESULT_BYTES = 64 * 1024 * 1024;
 
-/** A decoder keeps what it has learned of keys; calls of a worker do not overlap while they decode or encode. */
+/** A decoder keeps what it has learned of keys. Calls of a worker do not overlap while they decode or encode, */
 const encoder = new Encoder();
 const decoder = new Decoder();
+/** nor do those that a program makes. In a test that runs functions itself, the one may begin within the other. */
+const callersEncoder = new Encoder();
+const callersDecoder = new Decoder();
 
-export interface PreparedFunction {
-  run: RawFunction;
-  description: FunctionDescription;
-}
+export const typed: FunctionKind<TypedDefinition> = {
+  name: "typed",
 
-/** Throws `TypeError` when a schema is none. */
-export function prepareFunction(
-  name: string,
-  definition: AnyDefinition,
-  kept: KeptResults,
-): PreparedFunction {
-  const { input, output } = definition;
-  if (isStruct(input) && isStruct(output))
-    return {
-      run: runStruct(name, definition as unknown as StructDefinition),
-      description: { kind: "struct", input: input.fields, output: output.fields },
-    };
-  return {
-    run: runTyped(name, definition as unknown as TypedDefinition, kept),
-    // What comes out is checked here, where it is made.
-    description: { kind: "typed", input: describeOrNull(input as Schema), output: null },
-  };
-}
+  describe({ input }, room) {
+    // What comes out is checked in the worker, where it is made.
+    return { input: describeOrNull(input, Math.min(room, MAX_DESCRIPTION)), output: null };
+  },
 
-function describeOrNull(schema: Schema): unknown {
+  prepare: run,
+
+  open({ input: description }, definition): ByValue {
+    if (definition !== undefined && isStruct(definition.input)) throw new TypeError("is no struct");
+    const schema = schemaOf(description, definition?.input as Schema | undefined);
+    const passing = { by: "value", encoder: callersEncoder, decoder: callersDecoder } as const;
+    if (schema === undefined) return { ...passing, check: undefined, ask: undefined };
+    if (!isStandard(schema)) return { ...passing, check: compileTypeBox(schema), ask: undefined };
+    // It may change what it is given, so it gets what the function would get.
+    const ask = (encoded: Bytes) =>
+      askStandard(schema, callersDecoder.decode(encoded, encoded.length, true));
+    return { ...passing, check: undefined, ask };
+  },
+
+  nothing: ({ input }) => valueOfNothing(input),
+};
+
+// ---- the worker's end ----
+
+function describeOrNull(schema: Schema, room: number): unknown {
   if (!isTypeBox(schema) || hasOwnRules()) return null;
   const description = describeSchema(schema);
-  return JSON.stringify(description).length > MAX_DESCRIPTION ? null : description;
+  return JSON.stringify(description).length > room ? null : description;
 }
 
-function runTyped(name: string, definition: TypedDefinition, kept: KeptResults): RawFunction {
+function run(name: string, definition: TypedDefinition, kept: ResultKeeper): RawFunction {
   const { run } = definition;
   const checkInput = compileCheck(definition.input, "input");
   const checkOutput = compileCheck(definition.output, "output");
@@ -152,47 +161,15 @@ function invalid(name: string, side: InvalidValue["side"], error: unknown): unkn
   return new InvalidValue(name, side, path, message, cause === undefined ? {} : { cause });
 }
 
-function runStruct(name: string, { input, output, run }: StructDefinition): RawFunction {
-  const inputs = new ViewCache(name, "input", input);
-  const outputs = new ViewCache(name, "output", output);
-  const length = output.byteLength;
-  return (from, to, ctx) => {
-    const source = inputs.at(from);
-    const target = outputs.at(to);
-    // A field that the function leaves alone is 0, not what an earlier call has left.
-    to.fill(0, 0, length);
-    const result: unknown = run(source as never, target as never, ctx);
-    return isThenable(result) ? Promise.resolve(result).then(() => length) : length;
-  };
-}
+// ---- the caller's end ----
 
-/** Callers use the same memory again, so the worker passes the same bytes, and the same views of structs serve them. */
-class ViewCache {
-  readonly #name: string;
-  readonly #side: "input" | "output";
-  readonly #struct: Struct;
-  #bytes: Bytes | undefined;
-  #view: unknown;
-  readonly #views = new WeakMap<Bytes, unknown>();
-
-  constructor(name: string, side: "input" | "output", struct: Struct) {
-    this.#name = name;
-    this.#side = side;
-    this.#struct = struct;
-  }
-
-  at(bytes: Bytes): unknown {
-    if (bytes === this.#bytes) return this.#view;
-    let view = this.#views.get(bytes);
-    if (view === undefined) {
-      if (bytes.length < this.#struct.byteLength || bytes.byteOffset % 8 !== 0) {
-        const problem = `a struct of ${this.#struct.byteLength} bytes was expected, and ${bytes.length} have come`;
-        throw new InvalidValue(this.#name, this.#side, "", problem);
-      }
-      view = this.#struct.view(bytes.buffer, bytes.byteOffset);
-      this.#views.set(bytes, view);
-    }
-    this.#bytes = bytes;
-    return (this.#view = view);
-  }
+/** What to check inputs with; undefined when only the worker can. */
+function schemaOf(
+  description: unknown,
+  defined: Schema | undefined,
+): TSchema | StandardSchema | undefined {
+  if (isStandard(defined)) return defined;
+  if (description === null || description === undefined) return undefined;
+  // Of a TypeBox schema that is given, what a node would tell: the copy of TypeBox that made it may know more than this one.
+  return rebuildSchema(isTypeBox(defined) ? describeSchema(defined) : description);
 }

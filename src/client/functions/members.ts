@@ -1,0 +1,121 @@
+/** A function on several leases: each call goes to the lease with the fewest calls for each of its workers. */
+import { DeadlineExceeded, LeaseLost, WorkerLost } from "../../base/errors.ts";
+import {
+  type SubmitOptions,
+  type ValueBroadcastOptions,
+  checkSubmitOptions,
+} from "../options/call-options.ts";
+import { type ManyCalls, mapOf } from "../map/values.ts";
+
+/** What handles of all kinds have in common. */
+export interface Handle extends Disposable, Pick<ManyCalls<never, unknown>, "broadcast"> {
+  (value: never, options?: SubmitOptions): Promise<unknown>;
+}
+
+/** A handle of one lease. */
+export interface Lent<Of extends Handle = Handle> {
+  handle: Of;
+  workers: number;
+  slots: number;
+}
+
+interface Member<Of extends Handle> extends Lent<Of> {
+  calls: number;
+  lost: boolean;
+}
+
+export class Members<Of extends Handle> {
+  readonly #all: readonly Member<Of>[];
+  readonly map: ManyCalls<unknown, unknown>["map"];
+  #turn = 0;
+
+  constructor(lent: readonly Lent<Of>[]) {
+    this.#all = lent.map((one) => ({ ...one, calls: 0, lost: false }));
+    this.map = mapOf(this.call, {
+      workers: lent.reduce((sum, { workers }) => sum + workers, 0),
+      slots: Math.min(...lent.map(({ slots }) => slots)),
+    });
+  }
+
+  get first(): Of {
+    return this.#all[0]!.handle;
+  }
+
+  /** That of the lease whose turn it is. */
+  next(): Of {
+    return this.#next().handle;
+  }
+
+  /** A lease repeats what it can; a lease that is lost leaves its calls to the others. */
+  readonly call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
+    if (options !== undefined) checkSubmitOptions(options);
+    const began = performance.now();
+    for (let left = options?.retries ?? 0; ; left--)
+      try {
+        return await this.#attempt(value, withinDeadline(options, performance.now() - began));
+      } catch (error) {
+        const elsewhere = this.#all.some(({ lost }) => !lost);
+        if (left <= 0 || !isLoss(error) || !elsewhere) throw error;
+      }
+  };
+
+  /** Makes a call on the spot, once. */
+  invoke<Result>(call: (handle: Of) => Result): Result {
+    const member = this.#next();
+    try {
+      return call(member.handle);
+    } catch (error) {
+      member.lost ||= isLoss(error);
+      throw error;
+    }
+  }
+
+  readonly broadcast = async (
+    value: unknown,
+    options?: ValueBroadcastOptions,
+  ): Promise<PromiseSettledResult<unknown>[]> => {
+    const each = this.#all.map(({ handle }) => handle.broadcast(value as never, options));
+    return (await Promise.all(each)).flat();
+  };
+
+  readonly dispose = (): void => this.#all.forEach(({ handle }) => handle[Symbol.dispose]());
+
+  async #attempt(value: unknown, options: SubmitOptions | undefined): Promise<unknown> {
+    const member = this.#next();
+    member.calls++;
+    try {
+      return await member.handle(value as never, options);
+    } catch (error) {
+      member.lost ||= isLoss(error);
+      throw error;
+    } finally {
+      member.calls--;
+    }
+  }
+
+  #next(): Member<Of> {
+    const there = this.#all.filter(({ lost }) => !lost);
+    // When all are lost, the first says so.
+    if (there.length === 0) return this.#all[0]!;
+    this.#turn++;
+    let best = there[this.#turn % there.length]!;
+    for (const member of there)
+      if (member.calls / member.workers < best.calls / best.workers) best = member;
+    return best;
+  }
+}
+
+function isLoss(error: unknown): boolean {
+  return error instanceof WorkerLost || error instanceof LeaseLost;
+}
+
+/** A deadline covers all attempts. */
+function withinDeadline(
+  options: SubmitOptions | undefined,
+  passedMs: number,
+): SubmitOptions | undefined {
+  if (options?.deadlineMs === undefined) return options;
+  const leftMs = options.deadlineMs - passedMs;
+  if (leftMs <= 0) throw new DeadlineExceeded(options.deadlineMs);
+  return { ...options, deadlineMs: leftMs };
+}
