@@ -33,7 +33,12 @@ export const pollingField = (fallback: "hot" | "warm") => ({
 });
 
 export const depthField = (otherwise: string) => ({
-  depth: Type.Optional(whole(1, 1024, { description: "calls in flight per worker", otherwise })),
+  depth: Type.Optional(
+    whole(1, 1024, {
+      description: "calls that the scenario keeps in flight on each worker",
+      otherwise,
+    }),
+  ),
 });
 
 /** Throws {@link UsageError} when one size and all sizes are asked for. */
