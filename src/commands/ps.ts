@@ -5,7 +5,7 @@ import { ManagerSubscription } from "../client/cluster/manager-link.ts";
 import { ManagedClusterOptions } from "../client/options/connect-options.ts";
 import { NodeConnection } from "../client/node/connection.ts";
 import { UsageError } from "../base/errors.ts";
-import type { Leases } from "../protocol/listing-messages.ts";
+import type { Leases } from "../protocol/messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../base/units.ts";
 import { address, truth, worded } from "../options/fields.ts";

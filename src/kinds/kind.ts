@@ -8,7 +8,7 @@ import type { Struct } from "../codec/struct.ts";
 import type { FunctionContext } from "../function/context.ts";
 import type { AnyDefinition } from "../function/define-function.ts";
 import type { RawFunction } from "../function/raw.ts";
-import type { FunctionDescription } from "../protocol/messages.ts";
+import type { FunctionDescription } from "../protocol/module-report.ts";
 import type { ValueOfNothing } from "../schema/description.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -3,7 +3,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES } from "../../ffi/layout.ts";
 import { SubmitOptions } from "../client/options/call-options.ts";
 import { bytes, whole } from "../options/fields.ts";
-import { MAX_LEASE_CORES } from "../protocol/messages.ts";
+import { MAX_LEASE_CORES } from "../protocol/fields.ts";
 
 export const DEFAULT_MEMORY_BYTES = 16 * 1024 * 1024;
 export const DEFAULT_OUTPUT_BYTES = 64 * 1024;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
 import { invoker } from "../../src/index.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
-import type { Leases } from "../../src/protocol/listing-messages.ts";
+import type { Leases } from "../../src/protocol/messages.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 import { Stranger, hello } from "../support/stranger.ts";
@@ -118,7 +118,11 @@ describe.skipIf(!asRoot)("another user", () => {
 
   /** What a client with this token is answered. The last message is none, so that the node closes. */
   function ask(token: string | null): { t: string; code?: string }[] {
-    const said = [hello(token), encodeFrame({ t: "ask-leases", id: 1 }), encodeFrame({ t: "end" })];
+    const said = [
+      hello(token),
+      encodeFrame({ t: "list-leases", id: 1 }),
+      encodeFrame({ t: "end" }),
+    ];
     const heard = stranger!.connect(
       { uid: NOBODY, port: node.port, mode: "all" },
       Buffer.concat(said),
@@ -129,8 +133,8 @@ describe.skipIf(!asRoot)("another user", () => {
   test("sees the leases of the user that its token names, and how many there are", async () => {
     await using _ = await twoLeases();
     const listing = ask(await cluster.token({ user: "bob" })).find(
-      ({ t }) => t === "leases",
-    ) as Leases;
+      ({ t }) => t === "list-leases-reply",
+    ) as unknown as Leases;
     expect(listing.shown.map(({ user, workers }) => [user, workers])).toEqual([["bob", 1]]);
     expect(listing).toMatchObject({ total: 2, freeCores: 1 });
   });

@@ -220,7 +220,10 @@ describe("a served node", () => {
         progressed() {},
       },
     );
-    const renewals = setInterval(() => connection.renew(granted.lease, null), 100);
+    const renewals = setInterval(
+      () => void connection.renew(granted.lease, null).catch(() => {}),
+      100,
+    );
     expect(await lost.promise).toContain("never said that it uses it");
     clearInterval(renewals);
     for (const fd of descriptors) closeDescriptor(fd);
@@ -268,7 +271,7 @@ describe("a served node", () => {
       unix: node.address,
       socket: { data: (_, bytes) => void heard.push(bytes.toString("latin1")) },
     });
-    const release = encodeFrame({ t: "release", lease: 1 });
+    const release = encodeFrame({ t: "release", id: 1, lease: 1 });
     replayer.write(Buffer.concat([...said, release]));
     await until(() => heard.join("").includes("cannot be reached"), "what is replayed is denied");
     expect(lease.invoke("echo", input, output)).toBe(8);
@@ -293,7 +296,7 @@ describe("a served node", () => {
       [new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), "bytes is not allowed"],
       [encodeFrame({ t: "hello" }), "malformed"],
       [encodeFrame({ t: "frobnicate" }), "unknown control message"],
-      [encodeFrame({ t: "release", lease: 1 }), "first message must be a hello"],
+      [encodeFrame({ t: "release", id: 1, lease: 1 }), "first message must be a hello"],
       [encodeFrame({ ...hello, protocol: 99 }), "update the node"],
       [encodeFrame(hello), "on another machine"],
     ];

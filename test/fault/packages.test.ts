@@ -58,10 +58,10 @@ async function halfWay(node: ServedNode, made: Package, bytes: number): Promise<
   const machine = machineId();
   peer.send(
     { t: "hello", protocol: PROTOCOL_VERSION, version: "0", pid: 1, fabrics: ["shm"], machine },
-    { t: "offer-package", id: 7, hash, manifest: manifestBytes },
-    { t: "package-chunk", id: 7, bytes: new Uint8Array(bytes).fill(97) },
+    { t: "offer-package", id: 1, upload: 7, hash, manifest: manifestBytes },
+    { t: "package-chunk", id: 2, upload: 7, bytes: new Uint8Array(bytes).fill(97) },
   );
-  await until(() => peer.heard.some(({ t }) => t === "package-progress"), "bytes are stored");
+  await until(() => peer.find("package-chunk-reply") !== undefined, "bytes are stored");
   return peer;
 }
 
@@ -89,10 +89,10 @@ describe("in the middle of an upload", () => {
     using place = new Place();
     await using node = await place.serve();
     using peer = await halfWay(node, await place.build(), 100_000);
-    peer.send({ t: "drop-offer", id: 7 }, { t: "ask-packages", id: 8 });
+    peer.send({ t: "drop-offer", upload: 7 }, { t: "list-packages", id: 8 });
     await until(() => place.folder("incoming").length === 0, "what it had sent is removed");
-    await until(() => peer.find("packages") !== undefined, "the node answers");
-    expect(peer.find("packages")!["packages"]).toEqual([]);
+    await until(() => peer.find("list-packages-reply") !== undefined, "the node answers");
+    expect(peer.find("list-packages-reply")!["packages"]).toEqual([]);
   });
 
   test("a node that is killed has not got the package afterwards, and takes it then", async () => {
@@ -121,10 +121,10 @@ describe("in the middle of an upload", () => {
     for (let left = ASSET_BYTES - 1000; left > 0; left -= 500_000) {
       const bytes = new Uint8Array(Math.min(left, 500_000)).fill(97);
       if (left === ASSET_BYTES - 1000) bytes[5] = 98;
-      peer.send({ t: "package-chunk", id: 7, bytes });
+      peer.send({ t: "package-chunk", id: 3, upload: 7, bytes });
     }
-    await until(() => peer.find("package-refused") !== undefined, "it is refused");
-    expect(peer.find("package-refused")!["message"]).toContain("asset.bin do not have the hash");
+    await until(() => peer.find("failed") !== undefined, "it is refused");
+    expect(peer.find("failed")!["message"]).toContain("asset.bin do not have the hash");
     await until(() => place.folder("incoming").length === 0, "what it had sent is removed");
     await works(node, place);
   });
@@ -167,17 +167,17 @@ test("an offer of 20,000 files keeps no other client waiting", async () => {
   await using rf = await invoker({ node: node.address });
   for (const peer of [offering, other]) peer.write(hello());
   await until(() => other.find("welcome") !== undefined, "both have greeted");
-  const answered = (): boolean => offering.find("needs-files") !== undefined;
+  const answered = (): boolean => offering.find("offer-package-reply") !== undefined;
 
-  offering.send({ t: "offer-package", id: 1, hash, manifest: manifestBytes });
+  offering.send({ t: "offer-package", id: 1, upload: 1, hash, manifest: manifestBytes });
   await until(() => place.folder("incoming").length > 0 || answered(), "the node works on it");
   // One question after the other, until the offer is answered.
   let answers = 0;
   let leases = 0;
-  const statuses = (): number => other.heard.filter(({ t }) => t === "status").length;
+  const statuses = (): number => other.heard.filter(({ t }) => t === "get-status-reply").length;
   while (!answered()) {
-    other.send({ t: "ask-status", id: answers + 1 });
-    if (answers === 0) other.send({ t: "ask-packages", id: 1 });
+    other.send({ t: "get-status", id: answers + 1 });
+    if (answers === 0) other.send({ t: "list-packages", id: 1 });
     await until(() => statuses() > answers || answered(), "the node answers", 60_000);
     answers = statuses();
     if (leases > 1) continue;
@@ -185,7 +185,7 @@ test("an offer of 20,000 files keeps no other client waiting", async () => {
     expect(lease.functions).toEqual(["size"]);
     if (!answered()) leases++;
   }
-  const listed = other.find("packages");
+  const listed = other.find("list-packages-reply");
   expect([leases > 0, answers > 20, listed !== undefined]).toEqual([true, true, true]);
 }, 120_000);
 
@@ -195,13 +195,13 @@ test("a client that does not wait for the disk is refused before it fills the no
   await using node = await place.serve();
   using peer = await halfWay(node, await place.build(), 1000);
   const bytes = new Uint8Array(1024 * 1024).fill(97);
-  for (let i = 0; i < 56; i++) peer.send({ t: "package-chunk", id: 7, bytes });
-  peer.send({ t: "ask-packages", id: 8 });
-  await until(() => peer.find("packages") !== undefined, "the node has read it all");
-  const refused = peer.find("package-refused");
+  for (let i = 0; i < 56; i++) peer.send({ t: "package-chunk", id: 3, upload: 7, bytes });
+  peer.send({ t: "list-packages", id: 8 });
+  await until(() => peer.find("list-packages-reply") !== undefined, "the node has read it all");
+  const refused = peer.find("failed");
   // A fast disk may keep up.
   if (refused) expect(refused["message"]).toContain("wait for acknowledgements");
-  else expect(peer.heard.filter(({ t }) => t === "package-progress").length).toBeGreaterThan(48);
+  else expect(peer.heard.filter(({ t }) => t === "package-chunk-reply").length).toBeGreaterThan(48);
 });
 
 test("more than a client may send at a time is refused, and the rest goes on", async () => {
@@ -211,10 +211,11 @@ test("more than a client may send at a time is refused, and the rest goes on", a
   using peer = await halfWay(node, made, 1000);
   const { hash, manifestBytes } = made;
   for (let id = 8; id < 17; id++)
-    peer.send({ t: "offer-package", id, hash, manifest: manifestBytes });
+    peer.send({ t: "offer-package", id, upload: id, hash, manifest: manifestBytes });
   const heard = (kind: string): number => peer.heard.filter(({ t }) => t === kind).length;
-  await until(() => heard("package-refused") + heard("needs-files") === 10, "all are answered");
-  expect([heard("needs-files"), heard("package-refused")]).toEqual([8, 2]);
+  const offers = (): [number, number] => [heard("offer-package-reply"), heard("failed")];
+  await until(() => offers()[0] + offers()[1] === 10, "all are answered");
+  expect(offers()).toEqual([8, 2]);
   await works(node, place);
 });
 

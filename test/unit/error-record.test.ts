@@ -5,7 +5,7 @@ import {
   toLoadErrorRecord,
   writeErrorRecord,
 } from "../../src/executor/results/error-record.ts";
-import type { ErrorRecord } from "../../src/protocol/messages.ts";
+import type { ErrorRecord } from "../../src/protocol/failed.ts";
 
 const SLOTS = 4;
 

@@ -3,7 +3,7 @@ import { ProtocolError } from "../../src/base/errors.ts";
 import { FrameReader, MAX_FRAME_BYTES, encodeFrame } from "../../src/protocol/frame.ts";
 
 const MESSAGE = {
-  t: "granted",
+  t: "allocate-reply",
   lease: 7,
   nonce: new Uint8Array([1, 2, 3]),
   cpus: [3, -1],
@@ -42,7 +42,7 @@ describe("encodeFrame", () => {
   test("returns memory of its own, which a later frame does not change", () => {
     const first = encodeFrame(MESSAGE);
     const copy = first.slice();
-    encodeFrame({ t: "released", lease: 1 });
+    encodeFrame({ t: "release-reply", id: 1 });
     expect(first).toEqual(copy);
     expect(first.byteLength).toBe(first.buffer.byteLength);
   });
@@ -76,15 +76,15 @@ describe("FrameReader", () => {
   });
 
   test("returns several messages that came together, in order, and keeps the unfinished one", () => {
-    const frames = [1, 2, 3].map((id) => encodeFrame({ t: "ask-status", id }));
+    const frames = [1, 2, 3].map((id) => encodeFrame({ t: "get-status", id }));
     const stream = Buffer.concat(frames);
     const reader = new FrameReader();
     const first = reader.push(stream.subarray(0, stream.length - 1));
     expect(first).toEqual([
-      { t: "ask-status", id: 1 },
-      { t: "ask-status", id: 2 },
+      { t: "get-status", id: 1 },
+      { t: "get-status", id: 2 },
     ]);
-    expect(reader.push(stream.subarray(stream.length - 1))).toEqual([{ t: "ask-status", id: 3 }]);
+    expect(reader.push(stream.subarray(stream.length - 1))).toEqual([{ t: "get-status", id: 3 }]);
   });
 
   test("returns binary fields that do not change with the socket's buffer", () => {

@@ -1,6 +1,7 @@
 /** A lease's term as its holder sees it, in a time that the test lets pass. */
 import { expect, test } from "bun:test";
 import { LeaseTerm, type TermNode } from "../../src/client/lease/term.ts";
+import { untilAborted } from "../../src/base/waiting.ts";
 import { TestClock } from "../support/clock.ts";
 
 const NO_USAGE = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
@@ -8,13 +9,24 @@ const NO_USAGE = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, 
 function held(ttlMs = 3000) {
   const clock = new TestClock();
   const asked: (number | null)[] = [];
+  const answers: PromiseWithResolvers<void>[] = [];
   const node: TermNode = {
-    renew: (_, ttl) => void asked.push(ttl),
+    renew(_, ttl, signal) {
+      asked.push(ttl);
+      const answer = Promise.withResolvers<void>();
+      answers.push(answer);
+      return untilAborted(answer.promise, signal);
+    },
     usage: async () => NO_USAGE,
   };
   const term = new LeaseTerm(node, 7, ttlMs, ttlMs, clock);
   const leftMs = (): number => term.expiresAt.getTime() - clock.wallMs();
-  return { clock, asked, term, leftMs };
+  /** The node renews the lease, which was asked for once more. */
+  const renewed = (expiresInMs: number): void => {
+    term.renewed(expiresInMs);
+    answers.shift()?.resolve();
+  };
+  return { clock, asked, term, leftMs, renewed };
 }
 
 test("a lease is renewed three times in its time to live, until it is over", () => {
@@ -39,10 +51,10 @@ test("it expires by the node's last word", () => {
 });
 
 test("one that is asked to live longer is renewed less often", async () => {
-  const { clock, asked, term } = held(300);
-  const renewed = term.renew(30_000);
-  term.renewed(30_000);
-  await renewed;
+  const { clock, asked, term, renewed } = held(300);
+  const renewing = term.renew(30_000);
+  renewed(30_000);
+  await renewing;
   clock.pass(9_999);
   expect(asked).toEqual([30_000]);
   clock.pass(1);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ProtocolError } from "../../src/base/errors.ts";
-import { clientVocabulary, hostVocabulary, nodeVocabulary } from "../../src/protocol/messages.ts";
+import { clientVocabulary, nodeVocabulary } from "../../src/protocol/messages.ts";
+import { hostVocabulary } from "../../src/protocol/host-messages.ts";
 
 const LONG = "x".repeat(64 * 1024 + 1);
 const allocate = {
@@ -66,18 +67,20 @@ describe("a malformed field inside another is named by its whole path", () => {
   });
 
   test("a field of an object", () => {
-    const failed = { t: "load-failed", code: "X", error: { name: "E", message: 5 } };
+    const error = { name: "E", message: 5 };
+    const failed = { t: "failed", id: 1, code: "X", message: "m", error };
     expect(() => hostVocabulary.parse(failed)).toThrow("malformed at /error/message:");
   });
 
   test("a field of an optional object", () => {
-    const denied = { t: "denied", id: 1, code: "X", message: "m", error: { name: "E" } };
+    const denied = { t: "failed", id: 1, code: "X", message: "m", error: { name: "E" } };
     expect(() => nodeVocabulary.parse(denied)).toThrow("malformed at /error/message:");
   });
 
   test("a value of a record", () => {
     const loaded = {
-      t: "loaded",
+      t: "attach-reply",
+      id: 1,
       loadNs: 0,
       port: null,
       exports: { functions: [], others: { A: 1 } },

@@ -1,12 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ProtocolError } from "../../src/base/errors.ts";
-import {
-  PROTOCOL_VERSION,
-  agentVocabulary,
-  clientVocabulary,
-  hostVocabulary,
-  nodeVocabulary,
-} from "../../src/protocol/messages.ts";
+import { PROTOCOL_VERSION, clientVocabulary, nodeVocabulary } from "../../src/protocol/messages.ts";
+import { agentVocabulary, hostVocabulary } from "../../src/protocol/host-messages.ts";
 
 const exported = { functions: ["echo", "default"], others: { VERSION: "string" } };
 const nonce = new Uint8Array(16);
@@ -28,7 +23,7 @@ const allocate = {
   mailbox,
 };
 const granted = {
-  t: "granted",
+  t: "allocate-reply",
   id: 1,
   lease: 1,
   nonce,
@@ -47,6 +42,7 @@ const granted = {
 };
 const attach = {
   t: "attach",
+  id: 1,
   nonce,
   workers: 2,
   coresPerWorker: 1,
@@ -74,22 +70,24 @@ const listed = {
   startedAtMs: 1.5e12,
   usage: { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 },
 };
+const free = { freeCores: 0, freeMemoryBytes: 0 };
 const client = [
   { t: "hello", protocol: 1, version: "0", pid: 1, fabrics: ["shm"], machine: "m" },
   allocate,
   { ...allocate, polling: "warm", spinNs: 0, budget: { calls: 10 } },
+  { t: "withdraw", request: 1 },
   { t: "redeem", lease: 1 },
-  { t: "renew", lease: 1, ttlMs: null },
-  { t: "renew", lease: 1, ttlMs: 1 },
-  { t: "ask-usage", id: 1, lease: 1 },
-  { t: "release", lease: 0xffffffff },
+  { t: "renew", id: 1, lease: 1, ttlMs: null },
+  { t: "renew", id: 1, lease: 1, ttlMs: 1 },
+  { t: "get-usage", id: 1, lease: 1 },
+  { t: "release", id: 1, lease: 0xffffffff },
   { t: "cancel", lease: 1, worker: 0, slot: 0, sequence: 0 },
-  { t: "ask-status", id: 1 },
-  { t: "ask-leases", id: 1 },
-  { t: "offer-package", id: 1, hash, manifest: new Uint8Array(9) },
-  { t: "package-chunk", id: 1, bytes: new Uint8Array(1) },
-  { t: "drop-offer", id: 1 },
-  { t: "ask-packages", id: 1 },
+  { t: "get-status", id: 1 },
+  { t: "list-leases", id: 1 },
+  { t: "offer-package", id: 1, upload: 1, hash, manifest: new Uint8Array(9) },
+  { t: "package-chunk", id: 1, upload: 1, bytes: new Uint8Array(1) },
+  { t: "drop-offer", upload: 1 },
+  { t: "list-packages", id: 1 },
   { t: "remove-package", id: 1, hash },
 ];
 const node = [
@@ -103,52 +101,46 @@ const node = [
     fabrics: ["shm"],
   },
   { t: "refused", code: "RFAAS_PROTOCOL", message: "no" },
-  { t: "renewed", lease: 1, expiresInMs: 0.5 },
+  { t: "renew-reply", id: 1, expiresInMs: 0.5 },
   { t: "revoking", lease: 1, deadlineInMs: 30_000, message: "m" },
-  { t: "usage", id: 1, usage: null },
   {
-    t: "usage",
+    t: "get-usage-reply",
     id: 1,
     usage: { allocationCoreNs: 1.5, executionNs: 0, pollingNs: 0, calls: 2 ** 53, bytes: 0 },
   },
   granted,
-  { t: "denied", id: 1, code: "RFAAS_NODE_FULL", message: "full" },
-  { t: "denied", id: 1, code: "X", message: "", error: { name: "E", message: "m", stack: "s" } },
+  { t: "failed", id: 1, code: "RFAAS_NODE_FULL", message: "full" },
+  { t: "failed", id: 1, code: "X", message: "", error: { name: "E", message: "m", stack: "s" } },
   { t: "lost", lease: 1, message: "gone" },
   { t: "worker-lost", lease: 1, worker: 0, message: "gone" },
   { t: "log", lease: 1, line },
   { t: "log", lease: 1, line: { ...line, data: '{"n":1}' } },
   { t: "progress", lease: 1, report },
-  { t: "released", lease: 1 },
+  { t: "release-reply", id: 1 },
   { t: "draining" },
-  { t: "status", id: 1, freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 },
+  { t: "get-status-reply", id: 1, ...free, leases: 0, prewarmedHosts: 0 },
+  { t: "list-leases-reply", id: 1, ...free, draining: false, total: 2, shown: [listed] },
+  { t: "offer-package-reply", id: 1, files: [0, 2], stored: false },
+  { t: "package-chunk-reply", id: 1, storedBytes: 2 ** 40, stored: true },
   {
-    t: "leases",
+    t: "list-packages-reply",
     id: 1,
-    draining: false,
-    freeCores: 0,
-    freeMemoryBytes: 0,
-    total: 2,
-    shown: [listed],
+    packages: [{ hash, name: "fn.ts", bytes: 0, usedAtMs: 0.5, leases: 0 }],
   },
-  { t: "needs-files", id: 1, files: [0, 2] },
-  { t: "package-progress", id: 1, storedBytes: 2 ** 40 },
-  { t: "package-stored", id: 1 },
-  { t: "package-refused", id: 1, code: "X", message: "m" },
-  { t: "packages", id: 1, packages: [{ hash, name: "fn.ts", bytes: 0, usedAtMs: 0.5, leases: 0 }] },
-  { t: "package-removed", id: 1 },
+  { t: "remove-package-reply", id: 1 },
 ];
 const agent = [
   attach,
   { t: "host-cancel", worker: 0, slot: 3, sequence: 9, gently: true },
-  { t: "reload", module: "/cache/fn.js", moduleName: "fn.ts" },
+  { t: "reload", id: 1, module: "/cache/fn.js", moduleName: "fn.ts" },
+  { t: "detach" },
 ];
 const host = [
   { t: "ready", protocol: 1, mailbox },
-  { t: "loaded", exports: exported, loadNs: 0, port: null },
-  { t: "reloaded" },
+  { t: "attach-reply", id: 1, exports: exported, loadNs: 0, port: null },
+  { t: "reload-reply", id: 1 },
   { t: "client-lost", message: "m" },
-  { t: "load-failed", code: "RFAAS_MODULE", error: { name: "SyntaxError", message: "m" } },
+  { t: "failed", id: 1, code: "X", message: "m", error: { name: "SyntaxError", message: "m" } },
   { t: "worker-ended", worker: 0, message: "m" },
   { t: "host-log", line },
   { t: "host-progress", report },
@@ -216,7 +208,8 @@ test.each(["greet", "", "constructor", "__proto__", "HELLO"])(
 
 test("a kind of message that was prepared ahead of time is checked like any other", () => {
   clientVocabulary.prepare("release");
-  expect(() => clientVocabulary.parse({ t: "release", lease: 0 })).toThrow("malformed at /lease:");
+  const release = { t: "release", id: 1, lease: 0 };
+  expect(() => clientVocabulary.parse(release)).toThrow("malformed at /lease:");
 });
 
 test("the protocol's version is one that a hello can carry", () => {

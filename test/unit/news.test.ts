@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { News } from "../../src/executor/host/news.ts";
-import type { LogLine, ProgressReport } from "../../src/protocol/messages.ts";
+import type { LogLine, ProgressReport } from "../../src/protocol/module-report.ts";
 
 const line = (worker: number, message: string, dropped = 0): LogLine => ({
   worker,

@@ -38,7 +38,7 @@ function arrival() {
     ...{ t: "hello", protocol: PROTOCOL_VERSION, version: "1.2.3", pid: 1 },
     ...{ machine: "elsewhere", fabrics: [], token: "shown" },
   };
-  const frames = [hello, { t: "ask-usage", id: 1, lease: 1 }, hello].map((message) =>
+  const frames = [hello, { t: "get-usage", id: 1, lease: 1 }, hello].map((message) =>
     encodeFrame(message),
   );
   connection.received(Buffer.concat(frames));
@@ -53,7 +53,7 @@ test("what a client sends behind its greeting is heard when it has been let in",
   await verdict.promise;
   await Promise.resolve();
   expect(said.map(({ t }) => t)).toEqual(["welcome"]);
-  expect(events).toEqual(["ada says ask-usage"]);
+  expect(events).toEqual(["ada says get-usage"]);
 });
 
 test("nothing is heard of a client that is refused", async () => {

@@ -2,7 +2,7 @@
 import { LeaseLost, NoSuchFunction, UsageError } from "../../base/errors.ts";
 import type { FunctionKindName } from "../../function/define-function.ts";
 import { kindNamed } from "../../kinds/registry.ts";
-import type { Exports, FunctionDescription } from "../../protocol/messages.ts";
+import type { Exports, FunctionDescription } from "../../protocol/module-report.ts";
 import { nearNames } from "../../base/near-names.ts";
 import { show } from "../../base/show.ts";
 

@@ -11,7 +11,7 @@ import {
   type RfaasError,
   WorkerLost,
 } from "../../base/errors.ts";
-import type { ProgressReport } from "../../protocol/messages.ts";
+import type { ProgressReport } from "../../protocol/module-report.ts";
 import type { Call, CallDriver, Flight } from "./call.ts";
 import { tooLong } from "./deadline.ts";
 import { notify } from "../../base/notify.ts";

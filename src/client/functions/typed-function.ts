@@ -8,7 +8,7 @@ import {
 import type { TypedNames } from "../../function/names.ts";
 import { kindNamed } from "../../kinds/registry.ts";
 import type { CallerInput, CallerOutput, Schema } from "../../schema/types.ts";
-import type { FunctionDescription } from "../../protocol/messages.ts";
+import type { FunctionDescription } from "../../protocol/module-report.ts";
 import type { FunctionHost } from "./host.ts";
 import { openHandle } from "./handles.ts";
 import type { StructFunction } from "./struct-function.ts";

@@ -12,7 +12,7 @@ import {
   namesOf,
   offerFabrics,
 } from "../../fabric/registry.ts";
-import type { Allocate } from "../../protocol/messages.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { GrantedLease } from "../node/connection.ts";
 
 /** What a client wants of the fabrics, and what it has. */

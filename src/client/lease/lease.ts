@@ -26,7 +26,8 @@ import {
 } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
 import type { FabricName } from "../../fabric/registry.ts";
-import type { Granted, ProgressReport } from "../../protocol/messages.ts";
+import type { Granted } from "../../protocol/lease-messages.ts";
+import type { ProgressReport } from "../../protocol/module-report.ts";
 import type { NodeConnection } from "../node/connection.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";

@@ -10,7 +10,7 @@ import {
   renewalIntervalNs,
   revokedAtNs,
 } from "../../lease/term.ts";
-import type { LogLine } from "../../protocol/messages.ts";
+import type { LogLine } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import {
   EVENT_TYPES,
@@ -25,7 +25,7 @@ type Listener = (event: LeaseEvent) => void;
 
 /** What it needs of the node. */
 export interface TermNode {
-  renew(lease: number, ttlMs: number | null): void;
+  renew(lease: number, ttlMs: number | null, signal?: AbortSignal): Promise<void>;
   usage(lease: number, signal?: AbortSignal): Promise<Usage>;
 }
 
@@ -41,7 +41,8 @@ export class LeaseTerm {
   /** Of the state, for calls to look at: when a revocation ends it; Infinity without one. */
   #revokedAtNs = Infinity;
   #timer: Timer | undefined;
-  #renewals: PromiseWithResolvers<void>[] = [];
+  /** Ends the renewals that wait for the node when the lease is over. */
+  readonly #ending = new AbortController();
   #over: LeaseEvent | undefined;
 
   constructor(
@@ -87,16 +88,13 @@ export class LeaseTerm {
     return new LeaseLost(`the node ${when}${need}; ${advice}`);
   }
 
-  renew(ttlMs: number | null): Promise<void> {
-    if (this.#over) return Promise.reject(this.#overError());
-    const renewal = Promise.withResolvers<void>();
-    this.#renewals.push(renewal);
-    this.#node.renew(this.#lease, ttlMs);
+  async renew(ttlMs: number | null): Promise<void> {
+    if (this.#over) throw this.#overError();
     if (ttlMs !== null) {
       this.#advance({ kind: "asked", ttlNs: ttlMs * 1e6 });
       this.#keepRenewing();
     }
-    return renewal.promise;
+    await this.#node.renew(this.#lease, ttlMs, this.#ending.signal);
   }
 
   async usage(signal?: AbortSignal): Promise<Usage> {
@@ -131,7 +129,6 @@ export class LeaseTerm {
 
   renewed(expiresInMs: number): void {
     this.#advance({ kind: "renewed", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
-    this.#renewals.shift()?.resolve();
     this.#emit({ type: "renewed", expiresAt: this.expiresAt });
   }
 
@@ -165,11 +162,7 @@ export class LeaseTerm {
     this.#over = event;
     this.#advance({ kind: "over" });
     this.#timer?.clear();
-    for (const { promise, reject } of this.#renewals) {
-      promise.catch(() => {});
-      reject(this.#overError());
-    }
-    this.#renewals = [];
+    this.#ending.abort(this.#overError());
     this.#emit(event);
   }
 

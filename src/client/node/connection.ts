@@ -1,42 +1,32 @@
 /** A client's control connection to one node: greeting, leases, notes about their ends. */
-import { Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
+import { Mailbox } from "../../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
 import { dial } from "../../control/dial.ts";
+import { type Handlers, Requests, answering } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { fabricNamed } from "../../fabric/registry.ts";
-import { explained, shortage, shortageOfDescriptors } from "../../base/shortage.ts";
-import {
-  EnvironmentError,
-  type RfaasError,
-  LeaseLost,
-  LeaseRefused,
-  ModuleLoadError,
-  NodeUnreachable,
-  PackageUnknown,
-  UsageError,
-} from "../../base/errors.ts";
-import { reasonOf } from "../../base/system-errors.ts";
+import { explained } from "../../base/shortage.ts";
+import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
 import { machineId } from "../../control/machine.ts";
+import { Allocate, GetUsage, type Granted, Release, Renew } from "../../protocol/lease-messages.ts";
 import {
-  type Allocate,
   type ClientMessage,
-  type Granted,
-  type LogLine,
+  GetStatus,
+  type Leases,
+  ListLeases,
   type NodeMessage,
   PROTOCOL_VERSION,
-  type ProgressReport,
   type Status,
   type Welcome,
+  nodeMessages,
   nodeVocabulary,
 } from "../../protocol/messages.ts";
-import { PACKAGE } from "../../package/contents/manifest.ts";
-import type { Leases } from "../../protocol/listing-messages.ts";
+import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
+import { allocationFailure, closed, leaseFailure, notReached, received } from "./failures.ts";
 import { PackageSender } from "./upload.ts";
-import { withAuthorPaths } from "../failures/author-paths.ts";
-import { remoteCause } from "../failures/remote-error.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
 
 /** What a lease hears about itself. */
@@ -60,50 +50,52 @@ export interface GrantedLease {
   descriptors: number[];
 }
 
-export type AllocateRequest = Omit<Allocate, "t" | "id" | "mailbox">;
-type Pending<T> = PromiseWithResolvers<T>;
+export type AllocateRequest = Omit<Allocate, "mailbox">;
 
-/** A node that hangs keeps nobody longer than this from going on. */
+/** A node that hangs keeps a release no longer than this. */
 const RELEASE_LIMIT_MS = 10_000;
 
 export class NodeConnection {
   readonly address: string;
+  /** What asks the node, and knows who waits for its answers. */
+  readonly requests: Requests;
+  readonly packages: PackageSender;
   /** Set when the node says that it stops; its leases go on for a while. */
   draining = false;
-  readonly packages: PackageSender;
+  /** What the node said of itself. */
+  welcome!: Welcome;
   readonly #connection: Connection<NodeMessage, ClientMessage>;
   readonly #welcome = Promise.withResolvers<Welcome>();
-  readonly #grants = new Map<
-    number,
-    Pending<Granted> & { module: string; name: string; listener: LeaseListener }
-  >();
-  readonly #statuses = new Map<number, Pending<Status>>();
-  readonly #listings = new Map<number, Pending<Leases>>();
-  readonly #usages = new Map<number, Pending<Usage>>();
-  readonly #releases = new Map<number, Pending<void>>();
   readonly #listeners = new Map<number, LeaseListener>();
+  readonly #heard = answering(nodeMessages, this.#handlers());
   readonly #closed = Promise.withResolvers<void>();
   readonly #fabrics: readonly string[];
   readonly #token: string | null;
   #over: RfaasError | undefined;
-  #nextId = 1;
-  #held = 0;
 
   private constructor(address: string, fabrics: readonly string[], token: string | null) {
     this.address = address;
     this.#fabrics = fabrics;
     this.#token = token;
     this.#welcome.promise.catch(() => {});
-    this.packages = new PackageSender({
+    this.requests = new Requests({
       send: (message) => {
         this.#throwIfOver();
-        this.#connection.send(message);
+        // The table sends only what the client may say.
+        this.#connection.send(message as ClientMessage);
       },
-      nextId: () => this.#nextId++,
-      hold: () => this.#hold(),
+      failure: ({ code, message }) => new LeaseRefused(code, message),
+      onWaiting: (waiting) => {
+        // An idle connection does not keep the program alive.
+        if (waiting) this.#connection.ref();
+        else this.#connection.unref();
+      },
     });
+    this.packages = new PackageSender(this.requests, (message) => this.#tell(message));
     this.#connection = new Connection(nodeVocabulary, {
-      message: (message) => this.#heard(message),
+      message: (message) => {
+        if (!this.requests.heard(message)) this.#heard(message);
+      },
       closed: (error) =>
         this.#end(
           new NodeUnreachable(
@@ -174,16 +166,13 @@ export class NodeConnection {
       const leftMs = Math.max(0, timeoutMs - passedMs);
       const greeted = within(this.#welcome.promise, leftMs, late);
       this.welcome = await untilAborted(greeted, signal);
-      this.#rest();
+      this.#connection.unref();
       return this;
     } catch (error) {
       this.#connection.terminate();
       throw error;
     }
   }
-
-  /** What the node said of itself. */
-  welcome!: Welcome;
 
   /**
    * Asks for a lease and waits until its workers have loaded the module, which its user calls `name`. When the signal aborts, the
@@ -197,19 +186,17 @@ export class NodeConnection {
   ): Promise<GrantedLease> {
     this.#throwIfOver();
     let mailbox: Mailbox | undefined;
-    const id = this.#nextId++;
     try {
       if (fabricNamed(request.fabric)?.sharesMemory) mailbox = new Mailbox();
-      const pending = {
-        ...Promise.withResolvers<Granted>(),
-        module: request.module,
-        name,
-        listener,
-      };
-      this.#grants.set(id, pending);
-      this.#connection.ref();
-      this.#connection.send({ t: "allocate", id, mailbox: mailbox?.name ?? null, ...request });
-      const granted = await untilAborted(pending.promise, signal);
+      const fields = { ...request, mailbox: mailbox?.name ?? null };
+      const granted = await this.requests.ask(Allocate, fields, {
+        signal,
+        failure: (failed) => allocationFailure(failed, request.module, name),
+        // At once: the loss of the lease may be the very next message.
+        onReply: ({ lease }) => void this.#listeners.set(lease, listener),
+        onGiveUp: (id) => this.#tell({ t: "withdraw", request: id }),
+        onLate: ({ lease }) => void this.release(lease),
+      });
       if (!mailbox) return { granted, descriptors: [] };
       try {
         return { granted, descriptors: received(mailbox, granted, request.workers) };
@@ -221,8 +208,6 @@ export class NodeConnection {
       throw explained(error, "no lease can be taken");
     } finally {
       mailbox?.close();
-      if (this.#grants.delete(id)) this.#connection.send({ t: "withdraw", id });
-      this.#rest();
     }
   }
 
@@ -230,44 +215,52 @@ export class NodeConnection {
   async release(lease: number, limitMs = RELEASE_LIMIT_MS): Promise<void> {
     this.#listeners.delete(lease);
     if (this.#over) return;
-    const pending = Promise.withResolvers<void>();
-    this.#releases.set(lease, pending);
-    this.#connection.ref();
-    this.#connection.send({ t: "release", lease });
-    const overdue = setTimeout(() => pending.resolve(), limitMs);
-    await pending.promise;
-    clearTimeout(overdue);
-    this.#releases.delete(lease);
-    this.#rest();
+    // With the connection the node gets all leases back, and one that hangs keeps its own.
+    await this.requests.ask(Release, { lease }, { timeoutMs: limitMs }).catch(() => {});
   }
 
   /** Says that the lease's memory is reached and used. */
   redeem(lease: number): void {
-    this.#connection.send({ t: "redeem", lease });
+    this.#tell({ t: "redeem", lease });
   }
 
-  /** Asks for another `ttlMs`, or as much as before; its listener hears the answer. */
-  renew(lease: number, ttlMs: number | null): void {
-    this.#connection.send({ t: "renew", lease, ttlMs });
+  /**
+   * Asks for another `ttlMs`, or as much as before; the lease's listener hears for how long it is renewed.
+   *
+   * @throws {LeaseLost} the lease is over
+   */
+  async renew(lease: number, ttlMs: number | null, signal?: AbortSignal): Promise<void> {
+    await this.requests.ask(
+      Renew,
+      { lease, ttlMs },
+      {
+        // A lease that is not called keeps no program alive.
+        holds: false,
+        signal,
+        failure: leaseFailure,
+        onReply: ({ expiresInMs }) => this.#listeners.get(lease)?.renewed(expiresInMs),
+      },
+    );
   }
 
   /** What a lease has cost so far. Rejects with {@link LeaseLost} when it is over. */
-  usage(lease: number, signal?: AbortSignal): Promise<Usage> {
-    return this.#ask(this.#usages, { t: "ask-usage", lease }, signal);
+  async usage(lease: number, signal?: AbortSignal): Promise<Usage> {
+    const options = { signal, failure: leaseFailure };
+    return (await this.requests.ask(GetUsage, { lease }, options)).usage;
   }
 
-  /** Tells the node that nobody waits for a call any more. */
+  /** Tells the node that the client has given up on a call. */
   cancel(lease: number, worker: number, slot: number, sequence: number, gently: boolean): void {
-    this.#connection.send({ t: "cancel", lease, worker, slot, sequence, gently });
+    this.#tell({ t: "cancel", lease, worker, slot, sequence, gently });
   }
 
   status(signal?: AbortSignal): Promise<Status> {
-    return this.#ask(this.#statuses, { t: "ask-status" }, signal);
+    return this.requests.ask(GetStatus, {}, { signal });
   }
 
   /** The leases that the node shows to this client. */
   leases(signal?: AbortSignal): Promise<Leases> {
-    return this.#ask(this.#listings, { t: "ask-leases" }, signal);
+    return this.requests.ask(ListLeases, {}, { signal });
   }
 
   /** Ends the connection for a `reason`; the node takes back what was leased over it. */
@@ -279,171 +272,40 @@ export class NodeConnection {
     await this.#closed.promise;
   }
 
-  async #ask<Answer>(
-    waiting: Map<number, Pending<Answer>>,
-    question: { t: "ask-status" } | { t: "ask-leases" } | { t: "ask-usage"; lease: number },
-    signal: AbortSignal | undefined,
-  ): Promise<Answer> {
-    this.#throwIfOver();
-    const id = this.#nextId++;
-    const pending = Promise.withResolvers<Answer>();
-    waiting.set(id, pending);
-    this.#connection.ref();
-    this.#connection.send({ ...question, id });
-    try {
-      return await untilAborted(pending.promise, signal);
-    } finally {
-      waiting.delete(id);
-      this.#rest();
-    }
-  }
-
-  #hold(): Disposable {
-    this.#held++;
-    this.#connection.ref();
-    return {
-      [Symbol.dispose]: () => {
-        this.#held--;
-        this.#rest();
-      },
-    };
-  }
-
-  /** An idle connection does not keep the program alive. */
-  #rest(): void {
-    const waiting = [this.#grants, this.#statuses, this.#listings, this.#usages, this.#releases];
-    if (this.#held === 0 && waiting.every((answers) => answers.size === 0))
-      this.#connection.unref();
-  }
-
   #throwIfOver(): void {
     if (this.#over) throw this.#over;
   }
 
-  #heard(message: NodeMessage): void {
-    if (this.packages.heard(message)) return;
-    switch (message.t) {
-      case "welcome":
-        return this.#welcome.resolve(message);
-      case "refused":
-        return this.#end(
-          new LeaseRefused(
-            message.code,
-            `the node at ${this.address} refused this client: ${message.message}`,
-          ),
-        );
-      case "granted": {
-        const pending = take(this.#grants, message.id);
-        // Nobody waits for it any more.
-        if (!pending) return this.#connection.send({ t: "release", lease: message.lease });
-        // At once: the loss of the lease may be the very next message.
-        this.#listeners.set(message.lease, pending.listener);
-        return pending.resolve(message);
-      }
-      case "denied": {
-        const pending = take(this.#grants, message.id);
-        return pending?.reject(denial(message, pending));
-      }
-      case "status":
-        take(this.#statuses, message.id)?.resolve(message);
-        return;
-      case "leases":
-        take(this.#listings, message.id)?.resolve(message);
-        return;
-      case "released":
-        take(this.#releases, message.lease)?.resolve();
-        return;
-      case "lost":
-        return this.#listeners.get(message.lease)?.lost(message.message, message.signal);
-      case "worker-lost":
-        return this.#listeners.get(message.lease)?.workerLost(message.worker, message.message);
-      case "renewed":
-        return this.#listeners.get(message.lease)?.renewed(message.expiresInMs);
-      case "revoking":
-        return this.#listeners.get(message.lease)?.revoking(message.deadlineInMs, message.message);
-      case "log":
-        return this.#listeners.get(message.lease)?.logged(message.line);
-      case "progress":
-        return this.#listeners.get(message.lease)?.progressed(message.report);
-      case "usage": {
-        const pending = take(this.#usages, message.id);
-        if (message.usage) return pending?.resolve(message.usage);
-        return pending?.reject(new LeaseLost("the lease is over; take a new lease"));
-      }
-      case "draining":
-        this.draining = true;
-    }
+  #tell(message: ClientMessage): void {
+    this.#connection.send(message);
+  }
+
+  #handlers(): Handlers<typeof nodeMessages> {
+    const listeners = this.#listeners;
+    return {
+      welcome: (welcome) => this.#welcome.resolve(welcome),
+      refused: ({ code, message }) =>
+        this.#end(
+          new LeaseRefused(code, `the node at ${this.address} refused this client: ${message}`),
+        ),
+      draining: () => void (this.draining = true),
+      lost: ({ lease, message, signal }) => listeners.get(lease)?.lost(message, signal),
+      "worker-lost": ({ lease, worker, message }) =>
+        listeners.get(lease)?.workerLost(worker, message),
+      revoking: ({ lease, deadlineInMs, message }) =>
+        listeners.get(lease)?.revoking(deadlineInMs, message),
+      log: ({ lease, line }) => listeners.get(lease)?.logged(line),
+      progress: ({ lease, report }) => listeners.get(lease)?.progressed(report),
+    };
   }
 
   #end(error: RfaasError): void {
     if (this.#over) return;
     this.#over = error;
     this.#welcome.reject(error);
-    this.packages.end(error);
-    for (const { reject } of this.#grants.values()) reject(error);
-    for (const { reject } of this.#statuses.values()) reject(error);
-    for (const { reject } of this.#listings.values()) reject(error);
-    for (const { reject } of this.#usages.values()) reject(error);
-    for (const { resolve } of this.#releases.values()) resolve();
-    this.#grants.clear();
-    this.#statuses.clear();
-    this.#listings.clear();
-    this.#usages.clear();
-    this.#releases.clear();
+    this.requests.end(error);
     for (const listener of this.#listeners.values()) listener.disconnected(error.message);
     this.#listeners.clear();
     this.#closed.resolve();
   }
-}
-
-function notReached(address: string, cause: Error): RfaasError {
-  const { code } = cause as NodeJS.ErrnoException;
-  if (code === "EAGAIN")
-    return new NodeUnreachable(
-      address,
-      `the node at ${address} has no room for another connection (EAGAIN); see its log, and try again`,
-      { cause },
-    );
-  const why = shortage(cause, "this program") ?? shortageOfDescriptors("this program");
-  if (why !== undefined)
-    return new EnvironmentError(`the node at ${address} cannot be reached: ${why}`, { cause });
-  return new NodeUnreachable(
-    address,
-    `no node answers at ${address} (${reasonOf(cause)}); start one with: rfaas serve --listen ${address}`,
-    { cause },
-  );
-}
-
-/** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */
-function received(mailbox: Mailbox, { nonce }: Granted, workers: number): number[] {
-  const descriptors = mailbox.receive(nonce);
-  if (descriptors?.length === 3 + workers) return descriptors;
-  for (const fd of descriptors ?? []) closeDescriptor(fd);
-  throw new LeaseRefused(
-    "RFAAS_NO_SHARED_FABRIC",
-    "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
-  );
-}
-
-const closed = () =>
-  new LeaseRefused("RFAAS_CONNECTION_CLOSED", "the connection was closed; open another one");
-
-function take<K, V>(map: Map<K, V>, key: K): V | undefined {
-  const value = map.get(key);
-  map.delete(key);
-  return value;
-}
-
-function denial(
-  message: NodeMessage & { t: "denied" },
-  { module, name }: { module: string; name: string },
-): RfaasError {
-  if (message.code === "RFAAS_PACKAGE_UNKNOWN")
-    return new PackageUnknown(module.slice(PACKAGE.length), message.message);
-  if (message.code === "RFAAS_USAGE") return new UsageError(message.message);
-  if (message.code === "RFAAS_NODE_LOST") return new LeaseLost(message.message);
-  if (!message.code.startsWith("RFAAS_MODULE") && message.code !== "RFAAS_NO_FUNCTIONS")
-    return new LeaseRefused(message.code, `the node refused the lease: ${message.message}`);
-  const cause = message.error ? { cause: remoteCause(message.error) } : {};
-  return new ModuleLoadError(message.code, name, withAuthorPaths(message.message), cause);
 }

@@ -7,45 +7,34 @@ import {
   UsageError,
 } from "../../base/errors.ts";
 import { CHUNK_BYTES, type Package, piecesOf } from "../../package/contents/package.ts";
-import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
-import type { StoredPackage } from "../../protocol/package-messages.ts";
+import type { Requests } from "../../control/requests.ts";
+import type { MessageOf } from "../../protocol/declare.ts";
+import type { Failed } from "../../protocol/failed.ts";
+import {
+  type DropOffer,
+  ListPackages,
+  OfferPackage,
+  PackageChunk,
+  RemovePackage,
+  type StoredPackage,
+} from "../../protocol/package-messages.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
 import { notify } from "../../base/notify.ts";
 import { reasonOf, untilAborted } from "../../base/waiting.ts";
-
-/** The connection that packages travel on. */
-export interface PackageWay {
-  /** Throws when the connection is over. */
-  send(message: ClientMessage): void;
-  nextId(): number;
-  /** Keeps the process alive while somebody waits. */
-  hold(): Disposable;
-}
-
-type Answer = Extract<
-  NodeMessage,
-  {
-    t:
-      | "needs-files"
-      | "package-progress"
-      | "package-stored"
-      | "package-refused"
-      | "packages"
-      | "package-removed";
-  }
->;
 
 /** Bytes that may be on their way: other messages of the connection wait behind no more than these. */
 const WINDOW_BYTES = 4 * CHUNK_BYTES;
 
 export class PackageSender {
-  readonly #way: PackageWay;
-  readonly #asked = new Map<number, (answer: Answer | RfaasError) => void>();
+  readonly #requests: Requests;
+  readonly #tell: (notice: MessageOf<typeof DropOffer>) => void;
   /** By hash: several leases at once send a package once. */
   readonly #uploads = new Map<string, Upload>();
+  #nextUpload = 1;
 
-  constructor(way: PackageWay) {
-    this.#way = way;
+  constructor(requests: Requests, tell: (notice: MessageOf<typeof DropOffer>) => void) {
+    this.#requests = requests;
+    this.#tell = tell;
   }
 
   /**
@@ -83,64 +72,29 @@ export class PackageSender {
 
   /** What the node has. */
   async list(signal?: AbortSignal): Promise<StoredPackage[]> {
-    const answer = await this.#ask((id) => ({ t: "ask-packages", id }), signal);
-    return answer.t === "packages" ? answer.packages : [];
+    return (await this.#requests.ask(ListPackages, {}, { signal, failure: refusal })).packages;
   }
 
   /** Removes a package from the node's cache. Throws {@link UsageError} when it is not there, or in use. */
   async remove(hash: string, signal?: AbortSignal): Promise<void> {
-    await this.#ask((id) => ({ t: "remove-package", id, hash }), signal);
-  }
-
-  /** Whether the message was for us. */
-  heard(message: NodeMessage): boolean {
-    switch (message.t) {
-      case "needs-files":
-      case "package-progress":
-      case "package-stored":
-      case "package-refused":
-      case "packages":
-      case "package-removed":
-        this.#asked.get(message.id)?.(message);
-        return true;
-      default:
-        return false;
-    }
-  }
-
-  /** The connection is over. */
-  end(error: RfaasError): void {
-    for (const answered of [...this.#asked.values()]) answered(error);
+    await this.#requests.ask(RemovePackage, { hash }, { signal, failure: refusal });
   }
 
   #forget(hash: string, upload: Upload): void {
     if (this.#uploads.get(hash) === upload) this.#uploads.delete(hash);
   }
 
-  async #ask(question: (id: number) => ClientMessage, signal?: AbortSignal): Promise<Answer> {
-    using _ = this.#way.hold();
-    const id = this.#way.nextId();
-    const answers = this.#listen(id);
-    try {
-      this.#way.send(question(id));
-      return await untilAborted(answers.next(), signal);
-    } finally {
-      answers.close();
-    }
-  }
-
   async #upload(made: Package, tell: Listener, signal: AbortSignal): Promise<void> {
-    using _ = this.#way.hold();
-    const id = this.#way.nextId();
-    const answers = this.#listen(id);
+    using _ = this.#requests.hold();
+    const upload = this.#nextUpload++;
     const { hash, manifest, manifestBytes, contents } = made;
-    let over = false;
+    const options = { signal, failure: refusal };
+    let complete = false;
     try {
-      this.#way.send({ t: "offer-package", id, hash, manifest: manifestBytes });
-      const first = await untilAborted(answers.next(), signal);
-      over = first.t !== "needs-files";
-      if (first.t !== "needs-files") return;
-      const files = first.files.map((index) => {
+      const offer = { upload, hash, manifest: manifestBytes };
+      const { files: missing, stored } = await this.#requests.ask(OfferPackage, offer, options);
+      if (stored) return;
+      const files = missing.map((index) => {
         const file = manifest.files[index];
         if (!file)
           throw new PackageInvalid(
@@ -150,55 +104,37 @@ export class PackageSender {
       });
       const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
       tell({ sentBytes: 0, totalBytes });
-      let sentBytes = 0;
-      let storedBytes = 0;
+      const inFlight: { bytes: number; acknowledged: Promise<void> }[] = [];
+      let unacknowledgedBytes = 0;
       const settle = async (): Promise<void> => {
-        const answer = await untilAborted(answers.next(), signal);
-        if (answer.t === "package-progress") storedBytes = answer.storedBytes;
-        else if (answer.t === "package-stored") {
-          over = true;
-          storedBytes = totalBytes;
-        }
+        const { bytes, acknowledged } = inFlight.shift()!;
+        await acknowledged;
+        unacknowledgedBytes -= bytes;
+      };
+      const send = async (bytes: Uint8Array): Promise<void> => {
+        const chunk = { upload, bytes };
+        const { storedBytes, stored } = await this.#requests.ask(PackageChunk, chunk, options);
+        complete = stored;
         tell({ sentBytes: storedBytes, totalBytes });
       };
       for await (const bytes of joined(files, contents)) {
-        while (sentBytes - storedBytes > WINDOW_BYTES - bytes.length && !over) await settle();
-        if (over) break;
+        while (unacknowledgedBytes > WINDOW_BYTES - bytes.length) await settle();
         signal.throwIfAborted();
-        this.#way.send({ t: "package-chunk", id, bytes });
-        sentBytes += bytes.length;
+        const acknowledged = send(bytes);
+        // The first one that fails is waited for first.
+        acknowledged.catch(() => {});
+        inFlight.push({ bytes: bytes.length, acknowledged });
+        unacknowledgedBytes += bytes.length;
       }
-      while (!over) await settle();
+      while (inFlight.length > 0) await settle();
+      if (!complete)
+        throw new PackageInvalid(
+          "the node has all of the package and has not stored it; update the older side",
+        );
     } catch (error) {
-      if (!over && !answers.ended) this.#way.send({ t: "drop-offer", id });
+      this.#tell({ t: "drop-offer", upload });
       throw error;
-    } finally {
-      answers.close();
     }
-  }
-
-  /** The answers to one question, in order; a refusal is thrown. */
-  #listen(id: number): { next(): Promise<Answer>; close(): void; ended: boolean } {
-    const queue: (Answer | RfaasError)[] = [];
-    let arrived = Promise.withResolvers<void>();
-    const asked = this.#asked;
-    const listening = {
-      ended: false,
-      async next(): Promise<Answer> {
-        while (queue.length === 0) await arrived.promise;
-        const answer = queue.shift()!;
-        if (!(answer instanceof Error) && answer.t !== "package-refused") return answer;
-        listening.ended = true;
-        throw answer instanceof Error ? answer : refusal(answer);
-      },
-      close: () => void asked.delete(id),
-    };
-    asked.set(id, (answer) => {
-      queue.push(answer);
-      arrived.resolve();
-      arrived = Promise.withResolvers();
-    });
-    return listening;
   }
 }
 
@@ -243,7 +179,7 @@ async function* joined(
   if (filled > 0) yield piece.subarray(0, filled);
 }
 
-function refusal({ code, message }: Extract<Answer, { t: "package-refused" }>): RfaasError {
+function refusal({ code, message }: Failed): RfaasError {
   if (code === "RFAAS_PACKAGE_INVALID") return new PackageInvalid(message);
   if (code === "RFAAS_PACKAGE_TOO_LARGE") return new PackageTooLarge(message);
   if (code === "RFAAS_PACKAGE_NOT_REMOVED") return new UsageError(message);

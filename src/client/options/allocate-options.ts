@@ -1,7 +1,7 @@
 /** What a program can ask of a lease: when it takes it, when it renews it, and of the package that its module becomes. */
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/layout.ts";
-import { MAX_LEASE_CORES } from "../../protocol/messages.ts";
+import { MAX_LEASE_CORES } from "../../protocol/fields.ts";
 import type { LeaseEventOf } from "../events/lease-event.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
 import {

@@ -4,6 +4,7 @@
  */
 import { adoptOrphans } from "../../../ffi/children.ts";
 import { LAYOUT, type Polling } from "../../../ffi/layout.ts";
+import { LeaseLost } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { namesOf } from "../../fabric/registry.ts";
@@ -11,13 +12,16 @@ import { type Due, LeaseBook } from "../../lease/book.ts";
 import { Capacity, type Share } from "../../lease/capacity.ts";
 import { type LeaseEffect, termEndNs } from "../../lease/lease.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
-import type { Allocate, ErrorRecord } from "../../protocol/messages.ts";
+import { type Answer, type Handlers, answering } from "../../control/requests.ts";
+import type { MessageOf, ReplyOf } from "../../protocol/declare.ts";
+import type { Allocate, Renew } from "../../protocol/lease-messages.ts";
+import { type Leases, type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { shortage } from "../../base/shortage.ts";
 import { HostPool } from "./host-pool.ts";
 import { HostProcess } from "./host-process.ts";
 import { type Identity, rightLeftMs } from "../admission/identity.ts";
-import { type Listing, listLeases } from "./lease-listing.ts";
+import { listLeases } from "./lease-listing.ts";
 import { LeaseNotes } from "./lease-notes.ts";
 import { LeaseTimers } from "./lease-timers.ts";
 import { type LeaseEvents, LeasedHost } from "./leased-host.ts";
@@ -26,13 +30,7 @@ import type { PackageUse } from "../packages/cache.ts";
 import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import { Quota } from "../admission/quota.ts";
-import {
-  type Client,
-  type ClientConnection,
-  type ClientWay,
-  type GreetedMessage,
-  Reception,
-} from "./reception.ts";
+import { type Client, type ClientConnection, type ClientWay, Reception } from "./reception.ts";
 
 export interface AgentOptions {
   /** CPUs to lease; -1 stands for a core that workers are not pinned to. */
@@ -83,7 +81,7 @@ export class Agent {
   readonly #pool: HostPool<HostProcess>;
   readonly #reception: Reception;
   readonly #packages: PackageIntake;
-  readonly #leases = new Map<number, { lease: LeasedHost; client: Client }>();
+  readonly #leases = new Map<number, Leased>();
   readonly #timers: LeaseTimers;
   #events: AgentEvents | undefined;
   readonly #quota = new Quota();
@@ -97,6 +95,10 @@ export class Agent {
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
     this.#packages = new PackageIntake(options.packages, options.log);
+    const heard = answering(greetedMessages, this.#handlers(), {
+      // Answers are what a node says.
+      send: (answer, client) => client.connection.send(answer as NodeMessage),
+    });
     this.#reception = new Reception(
       {
         cores: this.#capacity.totalCores,
@@ -106,10 +108,11 @@ export class Agent {
         log: options.log,
       },
       {
-        message: (client, message) => this.#heard(client, message),
+        message: (client, message) => heard(message, client),
         gone: (client) => {
           this.#packages.gone(client);
-          for (const lease of client.leases.values()) lease.end({ kind: "client-gone" });
+          for (const leased of this.#leases.values())
+            if (leased.client === client) leased.lease.end({ kind: "client-gone" });
         },
       },
     );
@@ -204,65 +207,63 @@ export class Agent {
     return this.#reception.newClient(onClosed, way);
   }
 
-  #heard(client: Client, message: GreetedMessage): void {
-    switch (message.t) {
-      case "allocate":
-        return void this.#allocate(client, message);
-      case "withdraw": {
-        client.starting.delete(message.id);
-        const asked = [...client.leases.values()].find(({ request }) => request.id === message.id);
-        return asked?.end({ kind: "released" });
-      }
-      case "release": {
-        const lease = client.leases.get(message.lease);
-        if (!lease) return client.connection.send({ t: "released", lease: message.lease });
-        return lease.end({ kind: "released" });
-      }
-      case "redeem":
-        client.leases.get(message.lease)?.advance({ kind: "redeemed", atNs: Bun.nanoseconds() });
-        return this.#timers.schedule();
-      case "renew":
-        return this.#renew(client, message.lease, message.ttlMs);
-      case "ask-usage": {
-        const usage = client.leases.get(message.lease)?.usage() ?? null;
-        return client.connection.send({ t: "usage", id: message.id, usage });
-      }
-      case "cancel":
-        return client.leases
-          .get(message.lease)
-          ?.cancel(message.worker, message.slot, message.sequence, message.gently ?? false);
-      case "ask-status":
-        return client.connection.send({
-          t: "status",
-          id: message.id,
-          freeCores: this.#book.freeCores,
-          freeMemoryBytes: this.#book.freeMemoryBytes,
-          leases: this.#book.size,
-          prewarmedHosts: this.#pool.readyCount,
-        });
-      case "ask-leases":
-        return client.connection.send({ t: "leases", id: message.id, ...this.#list(client) });
-      default:
-        return this.#packages.heard(client, message);
-    }
+  #handlers(): Handlers<typeof greetedMessages, Client> {
+    return {
+      ...this.#packages.handlers,
+      allocate: (request, client, answer) => void this.#allocate(client, request, answer),
+      withdraw: ({ request }, client) => {
+        client.starting.delete(request);
+        for (const leased of this.#leases.values())
+          if (leased.client === client && leased.request === request)
+            leased.lease.end({ kind: "released" });
+      },
+      release: async ({ lease: id }, client) => {
+        const leased = this.#leaseOf(client, id);
+        leased?.lease.end({ kind: "released" });
+        await leased?.over.promise;
+        return {};
+      },
+      redeem: ({ lease }, client) => {
+        const atNs = Bun.nanoseconds();
+        this.#leaseOf(client, lease)?.lease.advance({ kind: "redeemed", atNs });
+        this.#timers.schedule();
+      },
+      renew: ({ lease, ttlMs }, client) => this.#renew(client, lease, ttlMs),
+      "get-usage": ({ lease }, client) => {
+        const leased = this.#leaseOf(client, lease);
+        if (!leased) throw leaseOver();
+        return { usage: leased.lease.usage() };
+      },
+      cancel: ({ lease, worker, slot, sequence, gently }, client) =>
+        this.#leaseOf(client, lease)?.lease.cancel(worker, slot, sequence, gently ?? false),
+      "get-status": () => ({
+        freeCores: this.#book.freeCores,
+        freeMemoryBytes: this.#book.freeMemoryBytes,
+        leases: this.#book.size,
+        prewarmedHosts: this.#pool.readyCount,
+      }),
+      "list-leases": (_, client) => this.#list(client),
+    };
   }
 
-  #list(client: Client): Listing {
+  #leaseOf(client: Client, id: number): Leased | undefined {
+    const leased = this.#leases.get(id);
+    return leased?.client === client ? leased : undefined;
+  }
+
+  #list(client: Client): Leases {
     const { freeCores, freeMemoryBytes, draining } = this.#book;
     const shown = listLeases(this.#leases.values(), client, (id) => this.#book.state(id));
     return { draining, freeCores, freeMemoryBytes, total: this.#leases.size, shown };
   }
 
-  async #allocate(client: Client, request: Allocate): Promise<void> {
+  async #allocate(
+    client: Client,
+    request: MessageOf<typeof Allocate>,
+    answer: Answer<typeof Allocate>,
+  ): Promise<void> {
     const started = Bun.nanoseconds();
-    const deny = (code: string, message: string, error?: ErrorRecord) =>
-      client.connection.send({
-        t: "denied",
-        id: request.id,
-        code,
-        message,
-        ...(error ? { error } : {}),
-      });
+    const deny = (code: string, message: string): void => answer.fail(code, message);
 
     if (this.#refusal !== null) return deny("RFAAS_NODE_REFUSES", this.#refusal);
     const { workers, slots, coresPerWorker = 1 } = request;
@@ -327,7 +328,12 @@ export class Agent {
     let lease: LeasedHost;
     try {
       taken = await this.#pool.take();
-      lease = this.#newLease(client, request, module, booked, taken, started);
+      const notes = new LeaseNotes(client, request, answer, module.name, this.#options.log, {
+        prewarmed: taken.prewarmed,
+        startedNs: started,
+        hostReadyNs: Bun.nanoseconds(),
+      });
+      lease = this.#newLease(client, request, module, booked, taken.host, notes);
     } catch (error) {
       client.starting.delete(request.id);
       taken?.host.kill();
@@ -335,8 +341,8 @@ export class Agent {
       this.#giveUp(booked.lease, user, cores);
       return deny("RFAAS_NODE_FAILED", explainAllocationFailure(error));
     }
-    client.leases.set(lease.id, lease);
-    this.#leases.set(lease.id, { lease, client });
+    const over = Promise.withResolvers<void>();
+    this.#leases.set(lease.id, { lease, client, request: request.id, over });
     const wanted = client.starting.delete(request.id);
     // The node may have been told to drain while a host was started.
     if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
@@ -351,16 +357,17 @@ export class Agent {
     }
   }
 
-  #renew(client: Client, id: number, ttlMs: number | null): void {
-    const lease = client.leases.get(id);
-    if (!lease) return;
+  #renew(client: Client, id: number, ttlMs: number | null): ReplyOf<typeof Renew> {
     const atNs = Bun.nanoseconds();
-    lease.advance({ kind: "renewed", atNs, ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }) });
+    this.#leaseOf(client, id)?.lease.advance({
+      ...{ kind: "renewed", atNs },
+      ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }),
+    });
     const state = this.#book.state(id);
-    if (state?.phase !== "active" && state?.phase !== "revoking") return;
-    const expiresInMs = (termEndNs(state) - atNs) / 1e6;
-    client.connection.send({ t: "renewed", lease: id, expiresInMs });
+    if (!this.#leaseOf(client, id) || (state?.phase !== "active" && state?.phase !== "revoking"))
+      throw leaseOver();
     this.#timers.schedule();
+    return { expiresInMs: (termEndNs(state) - atNs) / 1e6 };
   }
 
   #perform(all: readonly Due[]): void {
@@ -417,16 +424,10 @@ export class Agent {
     request: Allocate,
     module: PackageUse,
     { lease: id, share }: { lease: number; share: Share },
-    { host, prewarmed }: { host: HostProcess; prewarmed: boolean },
-    started: number,
+    host: HostProcess,
+    notes: LeaseNotes,
   ): LeasedHost {
-    const hostReady = Bun.nanoseconds();
     const polling = request.polling ?? this.#options.polling;
-    const notes = new LeaseNotes(client, request, module.name, this.#options.log, {
-      prewarmed,
-      startedNs: started,
-      hostReadyNs: hostReady,
-    });
     const events: LeaseEvents = {
       granted: (lease, nonce, loaded) => {
         notes.granted(lease, nonce, loaded);
@@ -443,12 +444,13 @@ export class Agent {
       logged: (lease, line) => notes.logged(lease, line),
       progressed: (lease, report) => notes.progressed(lease, report),
       finished: (lease, usage, reason) => {
-        client.leases.delete(lease.id);
+        const over = this.#leases.get(lease.id)?.over;
         this.#leases.delete(lease.id);
         this.#quota.giveBack(client.identity.user, lease.share.cpus.length);
         notes.ended(lease, reason);
         this.#bill(lease, client, usage, { atMs: Date.now(), reason: reason.kind });
         this.#events?.capacity();
+        over?.resolve();
         if (this.#book.size === 0) this.#rest();
       },
     };
@@ -471,6 +473,18 @@ export class Agent {
     );
   }
 }
+
+/** What there is of a lease besides its host. */
+interface Leased {
+  lease: LeasedHost;
+  client: Client;
+  /** The id of the request that it was granted for. */
+  request: number;
+  /** Resolves when its share is free. */
+  over: PromiseWithResolvers<void>;
+}
+
+const leaseOver = (): LeaseLost => new LeaseLost("the lease is over; take a new lease");
 
 /** What is left to do for a lease that was taken back while its host was started. */
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];

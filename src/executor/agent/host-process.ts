@@ -2,13 +2,18 @@
 import type { Subprocess } from "bun";
 import { openPidfd } from "../../../ffi/system.ts";
 import { Connection } from "../../control/connection.ts";
+import { type AskOptions, Requests } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
+import type { FieldsOf, MessageOf, ReplyOf, Request } from "../../protocol/declare.ts";
 import {
   type AgentMessage,
+  type Detach,
+  type HostCancel,
   type HostMessage,
-  PROTOCOL_VERSION,
+  type HostNotice,
   hostVocabulary,
-} from "../../protocol/messages.ts";
+} from "../../protocol/host-messages.ts";
+import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
 import { endOrphans } from "./orphans.ts";
 import { childEnvironment, keepChild, selfCommand } from "../../base/process.ts";
@@ -49,12 +54,17 @@ export class HostProcess {
   readonly ready: Promise<void>;
   /** Resolves when the process is gone, and all that it started. */
   readonly exited: Promise<HostExit>;
-  /** Receives everything after `ready`. */
-  onMessage: (message: HostMessage) => void = () => {};
+  /** Receives every notice after `ready`. */
+  onNotice: (notice: HostNotice) => void = () => {};
   mailboxName: Uint8Array = new Uint8Array(0);
 
   readonly #process: Subprocess;
   readonly #connection: Connection<HostMessage, AgentMessage>;
+  /** A host that dies leaves them unanswered: its exit says why. */
+  readonly #requests = new Requests({
+    // The table sends only what the agent may say.
+    send: (message) => this.#connection.send(message as AgentMessage),
+  });
 
   private constructor(
     process: Subprocess,
@@ -102,7 +112,8 @@ export class HostProcess {
     let host: HostProcess;
     const connection: Connection<HostMessage, AgentMessage> = new Connection(hostVocabulary, {
       message(message) {
-        if (message.t !== "ready") return host.onMessage(message);
+        if (host.#requests.heard(message)) return;
+        if (message.t !== "ready") return host.onNotice(message);
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
         host.mailboxName = message.mailbox;
@@ -125,8 +136,17 @@ export class HostProcess {
     return host;
   }
 
-  send(message: AgentMessage): void {
-    this.#connection.send(message);
+  /** Says something that has no answer. */
+  tell(notice: MessageOf<typeof HostCancel | typeof Detach>): void {
+    this.#connection.send(notice);
+  }
+
+  ask<Asked extends Request>(
+    request: Asked,
+    fields: FieldsOf<Asked>,
+    options?: AskOptions<Asked>,
+  ): Promise<ReplyOf<Asked>> {
+    return this.#requests.ask(request, fields, options);
   }
 
   /** A descriptor that becomes readable when the process ends; the caller closes it. */

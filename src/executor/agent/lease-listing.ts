@@ -1,15 +1,8 @@
 /** Which leases of the node a client is shown, and what of them. */
 import type { LeaseState } from "../../lease/lease.ts";
-import {
-  type Leases,
-  type ListedLease,
-  MAX_LISTED,
-  MAX_LISTED_NAME,
-} from "../../protocol/listing-messages.ts";
+import { type ListedLease, MAX_LISTED, MAX_LISTED_NAME } from "../../protocol/messages.ts";
 import type { LeasedHost } from "./leased-host.ts";
 import type { Client } from "./reception.ts";
-
-export type Listing = Omit<Leases, "t" | "id">;
 
 const PHASES = {
   granted: "loading",

@@ -1,13 +1,11 @@
 /** What a lease's client, and the node's log, hear of it. */
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
-import type {
-  Allocate,
-  ErrorRecord,
-  HostMessage,
-  LogLine,
-  ProgressReport,
-} from "../../protocol/messages.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { ErrorRecord } from "../../protocol/failed.ts";
+import type { Answer } from "../../control/requests.ts";
+import type { Loaded } from "../../protocol/host-messages.ts";
+import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import type { LeasedHost } from "./leased-host.ts";
 import { News } from "../host/news.ts";
@@ -23,37 +21,34 @@ interface Start {
 export class LeaseNotes {
   readonly #client: Client;
   readonly #request: Allocate;
+  readonly #answer: Answer<typeof Allocate>;
   readonly #module: string;
   readonly #log: (level: "info" | "warn", message: string) => void;
   readonly #start: Start;
   #news: News | undefined;
 
-  /** `module` is what people call it. */
+  /** `answer` is for the request; `module` is what people call it. */
   constructor(
     client: Client,
     request: Allocate,
+    answer: Answer<typeof Allocate>,
     module: string,
     log: (level: "info" | "warn", message: string) => void,
     start: Start,
   ) {
     this.#client = client;
     this.#request = request;
+    this.#answer = answer;
     this.#module = module;
     this.#log = log;
     this.#start = start;
   }
 
-  granted(
-    lease: LeasedHost,
-    nonce: Uint8Array,
-    { exports, loadNs }: HostMessage & { t: "loaded" },
-  ): void {
-    const { id, workers, slots, ttlMs } = this.#request;
+  granted(lease: LeasedHost, nonce: Uint8Array, { exports, loadNs }: Loaded): void {
+    const { workers, slots, ttlMs } = this.#request;
     const { prewarmed, startedNs, hostReadyNs } = this.#start;
     this.#log("info", `lease ${lease.id} granted: ${workers} workers for ${this.#module}`);
-    this.#client.connection.send({
-      t: "granted",
-      id,
+    this.#answer.send({
       lease: lease.id,
       nonce,
       hostPid: lease.host.pid,
@@ -72,8 +67,7 @@ export class LeaseNotes {
   }
 
   denied(code: string, message: string, error?: ErrorRecord): void {
-    const { id } = this.#request;
-    this.#client.connection.send({ t: "denied", id, code, message, ...(error ? { error } : {}) });
+    this.#answer.fail(code, message, error);
   }
 
   revoking(lease: LeasedHost, deadlineNs: number): void {
@@ -105,7 +99,8 @@ export class LeaseNotes {
 
   ended(lease: LeasedHost, reason: EndReason): void {
     this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
-    this.#client.connection.send({ t: "released", lease: lease.id });
+    // Of a lease that was withdrawn before it was granted.
+    this.#answer.fail("RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
   }
 
   #newsOf({ id: lease }: LeasedHost): News {

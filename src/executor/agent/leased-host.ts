@@ -7,14 +7,12 @@ import type { ListenOrder } from "../../fabric/fabric.ts";
 import { type LeaseBook, describeEnd } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
-import type {
-  Allocate,
-  ErrorRecord,
-  HostMessage,
-  LogLine,
-  ProgressReport,
-} from "../../protocol/messages.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { ErrorRecord } from "../../protocol/failed.ts";
+import { Attach, type HostNotice, type Loaded, Reload } from "../../protocol/host-messages.ts";
+import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
+import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "../machine/cores.ts";
@@ -38,8 +36,6 @@ export interface LeaseEvents {
   /** The host is gone, the share is free and the bill is final; called once, last. */
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
-
-type Loaded = HostMessage & { t: "loaded" };
 
 /** A lease's heap may grow to its memory, and to this at least, and by so much more for each worker: imports need room. */
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
@@ -126,7 +122,7 @@ export class LeasedHost {
     this.#claimed = claimCpus(share.cpus);
     const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
     this.#fds = { memory, client, workers };
-    host.onMessage = (message) => this.#heard(message);
+    host.onNotice = (notice) => this.#heard(notice);
     void host.exited.then((exit) => this.#died(exit));
   }
 
@@ -134,8 +130,7 @@ export class LeasedHost {
   attach(): void {
     const { memory, client, workers } = this.#fds!;
     sendDescriptors(this.host.mailboxName, this.#nonce, [memory, client[1], ...workers.flat()]);
-    this.host.send({
-      t: "attach",
+    const attach = {
       nonce: this.#nonce,
       listen: this.#listen && { fabric: this.request.fabric, ...this.#listen },
       workers: this.shape.workers,
@@ -150,13 +145,25 @@ export class LeasedHost {
         Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
         HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
-    });
+    };
+    this.host
+      .ask(Attach, attach, { onReply: (loaded) => this.#isLoaded(loaded) })
+      .catch((error: RequestRefused) => {
+        this.#tellEarlyLines();
+        this.#events.denied(this, error.code, error.message, error.record);
+        this.end({ kind: "load-failed" });
+      });
   }
 
   /** Lets the workers go over to another build of the module; ends the lease when that does not work. */
   reload(module: PackageUse): void {
     this.#modules.push(module);
-    this.host.send({ t: "reload", module: module.path, moduleName: module.name });
+    this.host.ask(Reload, { module: module.path, moduleName: module.name }).then(
+      () => {
+        for (const former of this.#modules.splice(0, this.#modules.indexOf(module))) former.end();
+      },
+      ({ message }: RequestRefused) => this.end({ kind: "reload-failed", message }),
+    );
   }
 
   /** Where the host waits for its client, which connects. */
@@ -196,24 +203,17 @@ export class LeasedHost {
   }
 
   cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
-    this.host.send({ t: "host-cancel", worker, slot, sequence, gently });
+    this.host.tell({ t: "host-cancel", worker, slot, sequence, gently });
   }
 
-  #heard(message: HostMessage): void {
+  #isLoaded(loaded: Loaded): void {
+    this.#loaded = loaded;
+    this.#meter.begin();
+    this.advance({ kind: "loaded", atNs: Bun.nanoseconds() });
+  }
+
+  #heard(message: HostNotice): void {
     switch (message.t) {
-      case "loaded":
-        this.#loaded = message;
-        this.#meter.begin();
-        return this.advance({ kind: "loaded", atNs: Bun.nanoseconds() });
-      case "reloaded":
-        for (const former of this.#modules.splice(0, this.#modules.length - 1)) former.end();
-        return;
-      case "load-failed":
-        if (this.#loaded)
-          return this.end({ kind: "reload-failed", message: message.error.message });
-        this.#tellEarlyLines();
-        this.#events.denied(this, message.code, message.error.message, message.error);
-        return this.end({ kind: "load-failed" });
       case "client-lost":
         return this.end({ kind: "connection-lost", message: message.message });
       case "worker-ended":
@@ -307,7 +307,7 @@ export class LeasedHost {
   #stopHost(): void {
     if (this.#state.phase !== "ended" || this.#state.reason.kind !== "released")
       return this.host.kill();
-    this.host.send({ t: "detach" });
+    this.host.tell({ t: "detach" });
     const limitMs = this.#loaded?.disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS;
     const overdue = setTimeout(() => this.host.kill(), limitMs);
     void this.host.exited.then(() => clearTimeout(overdue));

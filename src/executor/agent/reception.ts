@@ -3,22 +3,23 @@ import { Connection, type ConnectionEvents } from "../../control/connection.ts";
 import { machineId } from "../../control/machine.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { explainNoFabric, sharedFabrics } from "../../fabric/registry.ts";
+import type { MessageOf } from "../../protocol/declare.ts";
 import {
   type ClientMessage,
+  type Hello,
   type NodeMessage,
   PROTOCOL_VERSION,
   clientVocabulary,
+  type greetedMessages,
 } from "../../protocol/messages.ts";
 import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Identity } from "../admission/identity.ts";
-import type { LeasedHost } from "./leased-host.ts";
 
 export type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
-type Hello = ClientMessage & { t: "hello" };
 /** What a client may say once it has greeted. */
-export type GreetedMessage = Exclude<ClientMessage, Hello>;
+export type GreetedMessage = MessageOf<(typeof greetedMessages)[number]>;
 
 /** A client that was let in. */
 export interface Client {
@@ -30,7 +31,6 @@ export interface Client {
   readonly fabrics: readonly string[];
   /** Our address that it connected to, if it came over TCP. */
   readonly reachedAt: string | undefined;
-  readonly leases: Map<number, LeasedHost>;
   /** Requests for leases that have no host yet, by their ids; one that was withdrawn is not among them. */
   readonly starting: Set<number>;
 }
@@ -167,7 +167,6 @@ export class Reception {
       trusted: way.trusted ?? true,
       fabrics,
       reachedAt: way.reachedAt,
-      leases: new Map(),
       starting: new Set(),
     };
     this.#clients.add(client);

@@ -15,6 +15,7 @@ import {
 } from "../../../ffi/system.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
 import { Connection } from "../../control/connection.ts";
+import { type Answer, type Handlers, answering } from "../../control/requests.ts";
 import type { RfaasError } from "../../base/errors.ts";
 import type { Listener } from "../../fabric/fabric.ts";
 import { fabricNamed, listenOver } from "../../fabric/registry.ts";
@@ -22,11 +23,13 @@ import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import {
   type AgentMessage,
   type Attach,
-  type Exports,
   type HostMessage,
-  PROTOCOL_VERSION,
+  type Reload,
+  agentMessages,
   agentVocabulary,
-} from "../../protocol/messages.ts";
+} from "../../protocol/host-messages.ts";
+import type { Exports } from "../../protocol/module-report.ts";
+import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
 import { workerCpus } from "../machine/cores.ts";
 import { shortage, shortageOfDescriptors } from "../../base/shortage.ts";
@@ -97,21 +100,29 @@ async function startHost(options: HostOptions): Promise<void> {
 
   let taking: Promise<HostedLease> | undefined;
   let lease: HostedLease | undefined;
-  const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
-    message(message) {
-      if (message.t === "attach") {
-        taking = HostedLease.take(agent, message, mailbox, prewarmed);
-        void taking.then((taken) => {
-          lease = taken;
-          return taken.serve();
-        });
-      } else if (message.t === "detach") {
-        if (lease) lease.stop();
-        else process.exit(0);
-      } else if (message.t === "reload")
-        void taking?.then((taken) => taken.reload(message.module, message.moduleName));
-      else lease?.cancel(message.worker, message.slot, message.sequence, message.gently);
+  const handlers: Handlers<typeof agentMessages> = {
+    attach: (attach, _, answer) => {
+      taking = HostedLease.take(agent, attach, mailbox, prewarmed);
+      void taking.then((taken) => {
+        lease = taken;
+        return taken.serve(answer);
+      });
     },
+    reload: ({ module, moduleName }, _, answer) =>
+      void taking?.then((taken) => taken.reload(module, moduleName, answer)),
+    detach: () => {
+      if (lease) lease.stop();
+      else process.exit(0);
+    },
+    "host-cancel": ({ worker, slot, sequence, gently }) =>
+      lease?.cancel(worker, slot, sequence, gently),
+  };
+  const heard = answering(agentMessages, handlers, {
+    // Answers are what a host says.
+    send: (answer) => agent.send(answer as HostMessage),
+  });
+  const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
+    message: (message) => heard(message),
     // The agent is dead, or kills this process: what functions have started is to end first.
     closed: () => {},
   });
@@ -148,6 +159,9 @@ class HostedLease {
   #disposes = false;
   #listening = false;
   #answered = false;
+  /** To the agent, when the module has loaded, and when all workers have gone over to the newest build. */
+  #attached: Answer<typeof Attach> | undefined;
+  #reloading: Answer<typeof Reload>[] = [];
   readonly #startedNs: number;
   /** The CPUs of each worker. */
   readonly #masks: readonly (readonly number[])[];
@@ -241,7 +255,8 @@ class HostedLease {
     );
   }
 
-  async serve(): Promise<void> {
+  async serve(answer: Answer<typeof Attach>): Promise<void> {
+    this.#attached = answer;
     setTimeout(() => {
       const message = `the module did not finish loading within ${this.#attach.loadTimeoutMs} ms; look for a top-level await or loop that never ends`;
       this.#failLoad("RFAAS_MODULE_TIMEOUT", { name: "ModuleTimeout", message });
@@ -285,9 +300,10 @@ class HostedLease {
   }
 
   /** Lets every worker go over to another build of the module, once the calls that it runs have ended. */
-  reload(path: string, name: string): void {
+  reload(path: string, name: string, answer: Answer<typeof Reload>): void {
     this.#module = { path, name };
-    if (this.#answered) this.#controls.forEach((_, worker) => this.#leave(worker));
+    this.#reloading.push(answer);
+    if (this.#answered) this.#goOverToNewest();
   }
 
   /** Lets the workers come to rest, then ends the process. The agent kills it when that takes too long. */
@@ -339,15 +355,13 @@ class HostedLease {
       this.#endSpares();
       freeHelperThreads();
     }, SPARES_END_AFTER_MS);
-    this.#agent.send({
-      t: "loaded",
+    this.#attached?.send({
       exports: this.#loaded[0]!,
       loadNs: Bun.nanoseconds() - this.#startedNs,
       port: this.#link?.port ?? null,
       disposes: this.#disposes,
     });
-    if (this.#module.path !== this.#attach.module)
-      this.reload(this.#module.path, this.#module.name);
+    this.#goOverToNewest();
   }
 
   #rested(worker: number): void {
@@ -365,7 +379,7 @@ class HostedLease {
     if (report.t === "loaded") return this.#hasGoneOver(worker);
     if (!goesOver) return this.#loseWorker(worker, report.error.message);
     const { code, error } = report;
-    this.#agent.send({ t: "load-failed", code, error });
+    for (const answer of this.#reloading.splice(0)) answer.fail(code, error.message, error);
   }
 
   /** A thread that is still starting has its module to hear of first. */
@@ -395,8 +409,18 @@ class HostedLease {
 
   #hasGoneOver(worker: number): void {
     this.#leave(worker);
+    this.#answerIfGoneOver();
+  }
+
+  #goOverToNewest(): void {
+    this.#controls.forEach((_, worker) => this.#leave(worker));
+    this.#answerIfGoneOver();
+  }
+
+  #answerIfGoneOver(): void {
     const done = this.#modules.every((path) => path === this.#module.path);
-    if (done && this.#reloads.size === 0) this.#agent.send({ t: "reloaded" });
+    if (done && this.#reloads.size === 0)
+      for (const answer of this.#reloading.splice(0)) answer.send({});
   }
 
   /** No thread of this worker will answer again. */
@@ -410,7 +434,7 @@ class HostedLease {
   #failLoad(code: string, error: { name: string; message: string }): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.#agent.send({ t: "load-failed", code, error });
+    this.#attached?.fail(code, error.message, error);
   }
 
   /** A thread ended that was not asked to: an uncaught error outside any call. */

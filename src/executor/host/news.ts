@@ -2,7 +2,7 @@
  * Lines of the log and progress on their way to somebody who may not read them for a while. What there is no room for is counted,
  * told as soon as there is, and harms nobody: a lease must not end because its functions talk.
  */
-import type { LogLine, ProgressReport } from "../../protocol/messages.ts";
+import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 
 /** The connection that they take. */
 export interface NewsWay {

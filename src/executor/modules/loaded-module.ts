@@ -3,7 +3,8 @@ import { FUNCTION_BRAND } from "../../base/brand.ts";
 import { isDefinition } from "../../function/define-function.ts";
 import { type HooksDefinition, isHooks } from "../../function/define-hooks.ts";
 import type { RawFunction } from "../../function/raw.ts";
-import type { ErrorRecord, Exports } from "../../protocol/messages.ts";
+import type { ErrorRecord } from "../../protocol/failed.ts";
+import type { Exports } from "../../protocol/module-report.ts";
 import { toErrorRecord } from "../results/error-record.ts";
 import { KeptResults } from "../results/kept-results.ts";
 

@@ -1,19 +1,19 @@
 /** What clients say of packages: offers, the bytes of uploads, and questions about the cache. */
 import { PackageInvalid, RfaasError } from "../../base/errors.ts";
-import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
+import { type Handlers, RequestRefused } from "../../control/requests.ts";
+import type { ReplyOf } from "../../protocol/declare.ts";
+import type {
+  OfferPackage,
+  PackageChunk,
+  packageMessages,
+} from "../../protocol/package-messages.ts";
 import { shortage } from "../../base/shortage.ts";
 import { formatBytes } from "../../base/units.ts";
 import { type Identity, OWNER } from "../admission/identity.ts";
 import type { PackageStore, Upload } from "./store.ts";
 
-export type PackageMessage = Extract<
-  ClientMessage,
-  { t: "offer-package" | "package-chunk" | "drop-offer" | "ask-packages" | "remove-package" }
->;
-
-/** Whoever sends packages. */
+/** A client that sends packages. */
 export interface PackageClient {
-  readonly connection: { send(message: NodeMessage): void };
   readonly identity: Identity;
 }
 
@@ -55,26 +55,18 @@ export class PackageIntake {
     this.#log = log;
   }
 
-  heard(client: PackageClient, message: PackageMessage): void {
-    switch (message.t) {
-      case "offer-package":
-        return this.#offered(client, message.id, message.hash, message.manifest);
-      case "package-chunk":
-        return this.#chunk(client, message.id, message.bytes);
-      case "drop-offer":
-        return this.#drop(client, message.id);
-      case "ask-packages":
-        return this.#answer(client, message.id, async () => ({
-          t: "packages",
-          id: message.id,
-          packages: (await this.#store.list()).filter(({ hash }) => this.#mayKnow(client, hash)),
-        }));
-      case "remove-package":
-        return this.#answer(client, message.id, () =>
-          this.#remove(client, message.id, message.hash),
-        );
-    }
-  }
+  /** What is done when a client says something of packages. */
+  readonly handlers: Handlers<typeof packageMessages, PackageClient> = {
+    "offer-package": ({ upload, hash, manifest }, client) =>
+      this.#offered(client, upload, hash, manifest),
+    "package-chunk": ({ upload, bytes }, client) => this.#chunk(client, upload, bytes),
+    "drop-offer": ({ upload }, client) => this.#drop(client, upload),
+    "list-packages": (_, client) =>
+      this.#inTurn(client, async () => ({
+        packages: (await this.#store.list()).filter(({ hash }) => this.#mayKnow(client, hash)),
+      })),
+    "remove-package": ({ hash }, client) => this.#inTurn(client, () => this.#remove(client, hash)),
+  };
 
   /** A client has sent a package, or has a lease of it: from then on its user may list and remove it. */
   used(client: PackageClient, hash: string): void {
@@ -93,69 +85,85 @@ export class PackageIntake {
     for (const id of this.#of(client).uploads.keys()) this.#drop(client, id);
   }
 
-  #offered(client: PackageClient, id: number, hash: string, manifest: Uint8Array): void {
+  async #offered(
+    client: PackageClient,
+    id: number,
+    hash: string,
+    manifest: Uint8Array,
+  ): Promise<ReplyOf<typeof OfferPackage>> {
     const { uploads, leaving } = this.#of(client);
     if (uploads.has(id) || uploads.size >= MAX_UPLOADS || leaving >= MAX_UPLOADS) {
       const message = `a client may send ${MAX_UPLOADS} packages at a time; wait for the others`;
-      return this.#refuse(client, id, new PackageInvalid(message));
+      throw this.#refused(client, id, new PackageInvalid(message));
     }
     const incoming: Incoming = {
       ...{ hash, startedNs: Bun.nanoseconds(), upload: undefined },
       ...{ storedBytes: 0, waitingBytes: 0, tail: Promise.resolve() },
     };
     uploads.set(id, incoming);
-    this.#order(client, id, incoming, async () => {
+    return await this.#order(client, id, incoming, async () => {
       incoming.upload = await this.#store.receive(hash, manifest);
       const { missing } = incoming.upload;
-      return missing.length > 0
-        ? { t: "needs-files", id, files: [...missing] }
-        : this.#finish(client, id, incoming);
+      const stored = missing.length === 0;
+      if (stored) await this.#finish(client, id, incoming);
+      return { files: [...missing], stored };
     });
   }
 
-  #chunk(client: PackageClient, id: number, bytes: Uint8Array): void {
+  async #chunk(
+    client: PackageClient,
+    id: number,
+    bytes: Uint8Array,
+  ): Promise<ReplyOf<typeof PackageChunk>> {
     const incoming = this.#of(client).uploads.get(id);
     // What was on its way when it was refused.
-    if (!incoming) return;
+    if (!incoming) throw new PackageInvalid(`there is no upload ${id}; offer the package again`);
     incoming.waitingBytes += bytes.length;
     if (incoming.waitingBytes > MAX_WAITING_BYTES) {
       const message = "the package comes faster than it is written; wait for acknowledgements";
-      return this.#refuse(client, id, new PackageInvalid(message));
+      throw this.#refused(client, id, new PackageInvalid(message));
     }
     const { length } = bytes;
-    this.#order(client, id, incoming, async () => {
+    return await this.#order(client, id, incoming, async () => {
       const { storedBytes, complete } = await incoming.upload!.write(bytes);
       incoming.waitingBytes -= length;
       incoming.storedBytes = storedBytes;
-      return complete
-        ? this.#finish(client, id, incoming)
-        : { t: "package-progress", id, storedBytes };
+      if (complete) await this.#finish(client, id, incoming);
+      return { storedBytes, stored: complete };
     });
   }
 
-  /** Does it when what came before is done, and sends what comes of it, unless the upload is over by then. */
-  #order(
+  /** Does it when what came before is done, unless the upload is over by then. */
+  #order<Reply>(
     client: PackageClient,
     id: number,
     incoming: Incoming,
-    make: () => Promise<NodeMessage | undefined>,
-  ): void {
-    const isOver = (): boolean => this.#of(client).uploads.get(id) !== incoming;
-    incoming.tail = incoming.tail.then(async () => {
-      if (isOver()) return;
+    make: () => Promise<Reply>,
+  ): Promise<Reply> {
+    const throwIfOver = (cause?: unknown): void => {
+      if (this.#of(client).uploads.get(id) !== incoming)
+        throw new PackageInvalid(`upload ${id} was given up; offer the package again`, { cause });
+    };
+    const done = incoming.tail.then(async () => {
+      throwIfOver();
       try {
-        const answer = await make();
-        if (answer && !isOver()) client.connection.send(answer);
+        return await make();
       } catch (error) {
-        if (!isOver()) this.#refuse(client, id, error);
+        throwIfOver(error);
+        throw this.#refused(client, id, error);
       }
     });
+    incoming.tail = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
   }
 
-  async #finish(client: PackageClient, id: number, incoming: Incoming): Promise<undefined> {
+  async #finish(client: PackageClient, id: number, incoming: Incoming): Promise<void> {
     const { hash, startedNs, storedBytes } = incoming;
     const upload = incoming.upload!;
-    // Nobody wants it any more.
+    // The client has given it up.
     if (this.#of(client).uploads.get(id) !== incoming) return;
     await upload.finish();
     incoming.upload = undefined;
@@ -166,35 +174,41 @@ export class PackageIntake {
       "info",
       `package ${upload.name} (${hash.slice(0, 12)}) stored: ${formatBytes(storedBytes)} received in ${ms} ms`,
     );
-    client.connection.send({ t: "package-stored", id });
   }
 
-  async #remove(client: PackageClient, id: number, hash: string): Promise<NodeMessage> {
+  async #remove(client: PackageClient, hash: string): Promise<Record<never, never>> {
     const removed = this.#mayKnow(client, hash) ? await this.#store.remove(hash) : "unknown";
-    if (removed === "removed") return { t: "package-removed", id };
+    if (removed === "removed") return {};
     const message =
       removed === "unknown"
         ? `the node has no package ${hash}; see: rfaas package ls`
         : `a lease uses package ${hash}; release it first`;
-    return { t: "package-refused", id, code: "RFAAS_PACKAGE_NOT_REMOVED", message };
+    throw new RequestRefused("RFAAS_PACKAGE_NOT_REMOVED", message);
   }
 
-  #answer(client: PackageClient, id: number, make: () => Promise<NodeMessage>): void {
+  /** One question of a client after another. */
+  #inTurn<Reply>(client: PackageClient, make: () => Promise<Reply>): Promise<Reply> {
     const sender = this.#of(client);
-    sender.asked = sender.asked.then(async () => {
-      try {
-        client.connection.send(await make());
-      } catch (error) {
-        this.#refuse(client, id, error);
-      }
+    const done = sender.asked.then(make).catch((error: unknown) => {
+      throw this.#explained(error);
     });
+    sender.asked = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
   }
 
-  #refuse(client: PackageClient, id: number, error: unknown): void {
+  /** Ends an upload. Returns why, as its client hears it. */
+  #refused(client: PackageClient, id: number, error: unknown): RfaasError {
     this.#drop(client, id);
+    return this.#explained(error);
+  }
+
+  #explained(error: unknown): RfaasError {
     const { code, message } = explain(error);
     this.#log("warn", `a package was refused: ${message}`);
-    client.connection.send({ t: "package-refused", id, code, message });
+    return new RequestRefused(code, message, { cause: error });
   }
 
   #drop(client: PackageClient, id: number): void {

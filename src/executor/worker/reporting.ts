@@ -1,6 +1,6 @@
 /** What functions say while they run: lines of a log and progress, bounded in size and rate, on their way to the main thread. */
 import type { FunctionLog, LogLevel } from "../../function/context.ts";
-import type { LogLine, ProgressReport } from "../../protocol/messages.ts";
+import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 
 /** What the main thread is told; the same objects that travel to the client. */
 export type Report = { t: "log"; line: LogLine } | { t: "progress"; report: ProgressReport };

@@ -1,5 +1,6 @@
 /** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`. */
-import type { ErrorRecord, Exports } from "../../protocol/messages.ts";
+import type { ErrorRecord } from "../../protocol/failed.ts";
+import type { Exports } from "../../protocol/module-report.ts";
 import type { Report } from "./reporting.ts";
 
 /** Nobody waits for this call any more. An asynchronous function is told so. */

@@ -11,7 +11,7 @@ import { Region, expectMemory } from "../../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import type { Hooks } from "../../function/define-hooks.ts";
-import type { Exports } from "../../protocol/messages.ts";
+import type { Exports } from "../../protocol/module-report.ts";
 import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "../results/error-record.ts";
 import { LoadFailure, type LoadedModule } from "../modules/loaded-module.ts";

@@ -1,0 +1,73 @@
+/** What goes wrong between a client and its node, as the errors that a program gets. */
+import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
+import {
+  EnvironmentError,
+  LeaseLost,
+  LeaseRefused,
+  ModuleLoadError,
+  NodeUnreachable,
+  PackageUnknown,
+  type RfaasError,
+  UsageError,
+} from "../../base/errors.ts";
+import { shortage, shortageOfDescriptors } from "../../base/shortage.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { PACKAGE } from "../../package/contents/manifest.ts";
+import type { Failed } from "../../protocol/failed.ts";
+import type { Granted } from "../../protocol/lease-messages.ts";
+import { withAuthorPaths } from "../failures/author-paths.ts";
+import { remoteCause } from "../failures/remote-error.ts";
+
+/** Why no connection to the node could be made. */
+export function notReached(address: string, cause: Error): RfaasError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === "EAGAIN")
+    return new NodeUnreachable(
+      address,
+      `the node at ${address} has no room for another connection (EAGAIN); see its log, and try again`,
+      { cause },
+    );
+  const why = shortage(cause, "this program") ?? shortageOfDescriptors("this program");
+  if (why !== undefined)
+    return new EnvironmentError(`the node at ${address} cannot be reached: ${why}`, { cause });
+  return new NodeUnreachable(
+    address,
+    `no node answers at ${address} (${reasonOf(cause)}); start one with: rfaas serve --listen ${address}`,
+    { cause },
+  );
+}
+
+/** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */
+export function received(mailbox: Mailbox, { nonce }: Granted, workers: number): number[] {
+  const descriptors = mailbox.receive(nonce);
+  if (descriptors?.length === 3 + workers) return descriptors;
+  for (const fd of descriptors ?? []) closeDescriptor(fd);
+  throw new LeaseRefused(
+    "RFAAS_NO_SHARED_FABRIC",
+    "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
+  );
+}
+
+export const closed = () =>
+  new LeaseRefused("RFAAS_CONNECTION_CLOSED", "the connection was closed; open another one");
+
+/** Why a node has not granted a lease of the module, which its user calls `name`. */
+export function allocationFailure(
+  { code, message, error }: Failed,
+  module: string,
+  name: string,
+): RfaasError {
+  if (code === "RFAAS_PACKAGE_UNKNOWN")
+    return new PackageUnknown(module.slice(PACKAGE.length), message);
+  if (code === "RFAAS_USAGE") return new UsageError(message);
+  if (code === "RFAAS_NODE_LOST") return new LeaseLost(message);
+  if (!code.startsWith("RFAAS_MODULE") && code !== "RFAAS_NO_FUNCTIONS")
+    return new LeaseRefused(code, `the node refused the lease: ${message}`);
+  const cause = error ? { cause: remoteCause(error) } : {};
+  return new ModuleLoadError(code, name, withAuthorPaths(message), cause);
+}
+
+/** Why a node has not done what it was asked of a lease. */
+export function leaseFailure({ code, message }: Failed): RfaasError {
+  return code === "RFAAS_LEASE_LOST" ? new LeaseLost(message) : new LeaseRefused(code, message);
+}

@@ -1,0 +1,87 @@
+/** The messages between an agent and the host of one of its leases, over the host's descriptor 3. */
+import { Type } from "@sinclair/typebox";
+import {
+  type FieldsOf,
+  type MessageOf,
+  type ReplyOf,
+  type Speech,
+  notice,
+  request,
+  vocabularyOf,
+} from "./declare.ts";
+import {
+  bytes,
+  cores,
+  count,
+  cpus,
+  fabric,
+  index,
+  polling,
+  portNumber,
+  sequence,
+  text,
+} from "./fields.ts";
+import { Exports, LogLine, ProgressReport } from "./module-report.ts";
+
+/** Answered when all workers have loaded the module; failed with the error of the one that has not. */
+export const Attach = request(
+  "attach",
+  {
+    nonce: bytes(16),
+    workers: count,
+    coresPerWorker: cores,
+    cpus,
+    slots: count,
+    polling,
+    /** Where to listen for the client, and what the fabric knows of it; null where they share memory. */
+    listen: Type.Union([
+      Type.Object({ fabric, address: text, options: Type.Object({}) }),
+      Type.Null(),
+    ]),
+    module: text,
+    /** What its author calls the module. */
+    moduleName: text,
+    /** Names the lease, in what functions are told. */
+    lease: count,
+    heapBytes: Type.Number(),
+    loadTimeoutMs: count,
+  },
+  {
+    exports: Exports,
+    loadNs: Type.Number(),
+    port: Type.Union([portNumber, Type.Null()]),
+    /** The module has something to do when the lease is released. */
+    disposes: Type.Optional(Type.Boolean()),
+  },
+);
+export type Attach = FieldsOf<typeof Attach>;
+export type Loaded = ReplyOf<typeof Attach>;
+
+/**
+ * Every worker goes over to another build of its module, when the calls that it runs have ended. Answered when all have gone over
+ * to the newest build.
+ */
+export const Reload = request("reload", { module: text, moduleName: text }, {});
+export const HostCancel = notice("host-cancel", {
+  worker: index,
+  slot: index,
+  sequence,
+  gently: Type.Boolean(),
+});
+export const Detach = notice("detach", {});
+
+export const Ready = notice("ready", { protocol: count, mailbox: bytes(5) });
+export const ClientLost = notice("client-lost", { message: text });
+export const WorkerEnded = notice("worker-ended", { worker: index, message: text });
+export const HostLog = notice("host-log", { line: LogLine });
+export const HostProgress = notice("host-progress", { report: ProgressReport });
+
+export const agentMessages = [Attach, Reload, HostCancel, Detach] as const;
+export const hostMessages = [Ready, ClientLost, WorkerEnded, HostLog, HostProgress] as const;
+
+export type AgentMessage = Speech<typeof agentMessages, typeof hostMessages>;
+export type HostMessage = Speech<typeof hostMessages, typeof agentMessages>;
+/** What a host says unasked. */
+export type HostNotice = MessageOf<(typeof hostMessages)[number]>;
+export const agentVocabulary = vocabularyOf(agentMessages, hostMessages);
+export const hostVocabulary = vocabularyOf(hostMessages, agentMessages);

@@ -1,0 +1,111 @@
+/** The messages about leases between a client and its node: asking for one, using it, and what the node tells of it. */
+import { Type } from "@sinclair/typebox";
+import { type FieldsOf, type ReplyOf, notice, request } from "./declare.ts";
+import {
+  bytes,
+  count,
+  cores,
+  cpus,
+  duration,
+  fabric,
+  index,
+  polling,
+  portNumber,
+  sequence,
+  text,
+} from "./fields.ts";
+import { Exports, LogLine, ProgressReport } from "./module-report.ts";
+import { Usage } from "./usage.ts";
+
+export const Allocate = request(
+  "allocate",
+  {
+    /** `rfaas:NAME`, or `package:` and 64 hexadecimal digits. */
+    module: text,
+    /** The file that the package was made of, where the client has it. */
+    origin: Type.Optional(text),
+    workers: count,
+    /** What its functions start runs on these, too. Left out, 1. */
+    coresPerWorker: Type.Optional(cores),
+    memoryBytes: Type.Number({ minimum: 1, maximum: 2 ** 32 }),
+    slots: count,
+    polling: Type.Union([polling, Type.Null()]),
+    spinNs: Type.Union([index, Type.Null()]),
+    loadTimeoutMs: count,
+    /** How long the lease lasts after it was last renewed or used. */
+    ttlMs: duration,
+    /** The lease ends when one of these counters is reached. */
+    budget: Type.Partial(Usage),
+    fabric,
+    /** Where the descriptors go, where client and workers share memory. */
+    mailbox: Type.Union([bytes(5), Type.Null()]),
+  },
+  {
+    lease: count,
+    nonce: bytes(16),
+    hostPid: count,
+    exports: Exports,
+    cpus,
+    slots: count,
+    polling,
+    spinNs: index,
+    /** Where the lease's host listens for its client, which shows the nonce; null where they share memory. */
+    listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
+    expiresInMs: Type.Number(),
+    prewarmed: Type.Boolean(),
+    grantNs: Type.Number(),
+    spawnNs: Type.Number(),
+    loadNs: Type.Number(),
+  },
+);
+export type Allocate = FieldsOf<typeof Allocate>;
+export type Granted = ReplyOf<typeof Allocate>;
+
+/** The client does not want the lease any more that it has asked for with this id. */
+export const Withdraw = notice("withdraw", { request: count });
+/** The client has mapped or connected to the lease's memory and uses it. */
+export const Redeem = notice("redeem", { lease: count });
+export const Renew = request(
+  "renew",
+  { lease: count, ttlMs: Type.Union([duration, Type.Null()]) },
+  { expiresInMs: Type.Number() },
+);
+export const GetUsage = request("get-usage", { lease: count }, { usage: Usage });
+/** Answered when the lease is over. */
+export const Release = request("release", { lease: count }, {});
+export const Cancel = notice("cancel", {
+  lease: count,
+  worker: index,
+  slot: index,
+  sequence,
+  /** The function is only told; without it, a thread that goes on is replaced. */
+  gently: Type.Optional(Type.Boolean()),
+});
+
+export const Lost = notice("lost", {
+  lease: count,
+  message: text,
+  /** That killed the lease's host, such as SIGSEGV. */
+  signal: Type.Optional(text),
+});
+export const WorkerLost = notice("worker-lost", { lease: count, worker: index, message: text });
+export const Revoking = notice("revoking", {
+  lease: count,
+  deadlineInMs: Type.Number(),
+  message: text,
+});
+export const Logged = notice("log", { lease: count, line: LogLine });
+export const Progressed = notice("progress", { lease: count, report: ProgressReport });
+
+/** What a client says to a node of leases. */
+export const leaseMessages = [
+  Allocate,
+  Withdraw,
+  Redeem,
+  Renew,
+  GetUsage,
+  Release,
+  Cancel,
+] as const;
+/** What a node says to a client of its leases, unasked. */
+export const leaseNotices = [Lost, WorkerLost, Revoking, Logged, Progressed] as const;
