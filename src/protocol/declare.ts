@@ -73,6 +73,14 @@ export function request<
   };
 }
 
+/** Whether a message is one of these. */
+export function isOneOf<Messages extends readonly Declared[]>(
+  messages: Messages,
+  message: { t: string },
+): message is MessageOf<Messages[number]> {
+  return messages.some(({ name }) => name === message.t);
+}
+
 export const isRequest = (message: Declared): message is Request => "reply" in message;
 
 /** What the side of a link that says `says` may send to one that says `hears`. */

@@ -3,11 +3,20 @@
  * the messages between clients and nodes are. No lease is ever asked of the manager.
  */
 import { type Static, Type } from "@sinclair/typebox";
-import { Vocabulary } from "./vocabulary.ts";
+import {
+  type FieldsOf,
+  type MessageOf,
+  type ReplyOf,
+  type Speech,
+  notice,
+  request,
+  vocabularyOf,
+} from "./declare.ts";
+import { count, index } from "./fields.ts";
 import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
-export const MANAGER_PROTOCOL_VERSION = 2;
+export const MANAGER_PROTOCOL_VERSION = 3;
 
 /** The most cores of one node. */
 export const MAX_NODE_CORES = 1024;
@@ -27,8 +36,6 @@ export const ALIVE_INTERVAL_MS = 1_000;
 /** A manager that says nothing for so long is gone. */
 export const MANAGER_SILENCE_MS = 5_000;
 
-const count = Type.Integer({ minimum: 1, maximum: 0xffffffff });
-const index = Type.Integer({ minimum: 0, maximum: 0xffffffff });
 const label = Type.String({ maxLength: 128 });
 const text = Type.String({ maxLength: 256 });
 const prose = Type.String({ maxLength: 4096 });
@@ -94,8 +101,8 @@ export const NodeInfo = Type.Object({
 });
 export type NodeInfo = Static<typeof NodeInfo>;
 
-const Announce = Type.Object({
-  t: Type.Literal("announce"),
+/** The first message of a node. The form of its first three fields is the same in all versions. */
+export const Announce = notice("announce", {
   protocol: count,
   version: label,
   /** The registry checks name, cores and memory, and says what is wrong in the node's own words. */
@@ -110,148 +117,102 @@ const Announce = Type.Object({
   /** The node is gone for clients and has only bills to hand in. */
   settling: Type.Boolean(),
 });
-const Capacity = Type.Object({
-  t: Type.Literal("capacity"),
+export type Announce = FieldsOf<typeof Announce>;
+/** The first message of a client. The form of its first three fields is the same in all versions. */
+export const Subscribe = notice("subscribe", { protocol: count, version: label, token });
+
+const Capacity = notice("capacity", {
   freeCores: cores,
   freeMemoryBytes: memory,
   leases: index,
   draining: Type.Boolean(),
 });
-const UsageBatch = Type.Object({
-  t: Type.Literal("usage"),
-  batch: count,
-  reports: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }),
-});
-const Leaving = Type.Object({ t: Type.Literal("leaving") });
+export type Capacity = FieldsOf<typeof Capacity>;
+/** Answered once the reports are in the ledger. */
+export const ReportUsage = request(
+  "report-usage",
+  { reports: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }) },
+  {},
+);
 /** The node could add to counters in the manager's memory over RDMA, and asks for some. Earlier ones are given up. */
-const AskCounters = Type.Object({ t: Type.Literal("ask-counters") });
-/** A row of the node's counters is for a lease that the manager knows. Nothing is under way to it. */
-const BindRow = Type.Object({ t: Type.Literal("bind-row"), row: index, lease: text });
+export const GetCounters = request(
+  "get-counters",
+  {},
+  {
+    /** Where counters were set aside for the node that shows the nonce there, over RDMA. */
+    address: text,
+    port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+    nonce: Type.Uint8Array({ minByteLength: 16, maxByteLength: 16 }),
+  },
+);
+export type CountersOffer = ReplyOf<typeof GetCounters>;
+/**
+ * A row of the node's counters is for a lease that the manager knows; nothing is under way to it. Answered when the row holds
+ * zeros, and the manager reads it for the lease.
+ */
+export const BindRow = request("bind-row", { row: index, lease: text }, {});
+const Leaving = notice("leaving", {});
 
-const Subscribe = Type.Object({
-  t: Type.Literal("subscribe"),
-  protocol: count,
-  version: label,
-  token,
-});
-const AskLeases = Type.Object({ t: Type.Literal("ask-leases"), id: count });
+/** The newest report of each lease that goes on, of those that the client may see. */
+export const ListClusterLeases = request(
+  "list-leases",
+  {},
+  { leases: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }), last: Type.Boolean() },
+);
 
-const Refused = Type.Object({ t: Type.Literal("refused"), code: label, message: prose });
-const Alive = Type.Object({ t: Type.Literal("alive") });
+/** The last message of a manager that ends the connection. Its form is the same in all versions. */
+const Refused = notice("refused", { code: label, message: prose });
+const Alive = notice("alive", {});
 
-const Accepted = Type.Object({ t: Type.Literal("accepted"), name: NodeName, publicKey });
-const UsageSaved = Type.Object({ t: Type.Literal("usage-saved"), batch: count });
-const LedgerState = Type.Object({
-  t: Type.Literal("ledger"),
+const Accepted = notice("accepted", { name: NodeName, publicKey });
+const LedgerState = notice("ledger", {
   /** Why bills cannot be saved for now; null when they can. */
   problem: Type.Union([prose, Type.Null()]),
 });
-/** Counters were set aside for the node that shows the nonce there, over RDMA. */
-const CountersOffer = Type.Object({
-  t: Type.Literal("counters"),
-  address: text,
-  port: Type.Integer({ minimum: 1, maximum: 65_535 }),
-  nonce: Type.Uint8Array({ minByteLength: 16, maxByteLength: 16 }),
-});
-const NoCounters = Type.Object({ t: Type.Literal("no-counters"), reason: prose });
-/** The row holds zeros, and the manager reads it for the lease from now on. */
-const RowBound = Type.Object({ t: Type.Literal("row-bound"), row: index, lease: text });
-const Drain = Type.Object({
-  t: Type.Literal("drain"),
+const Drain = notice("drain", {
   /** From now; then leases that are left are ended. */
   deadlineMs: Type.Number({ minimum: 0, maximum: 0xffffffff }),
 });
-const Resume = Type.Object({ t: Type.Literal("resume") });
-const Remove = Type.Object({ t: Type.Literal("remove") });
+const Resume = notice("resume", {});
+const Remove = notice("remove", {});
 
-const Nodes = Type.Object({
-  t: Type.Literal("nodes"),
+const ManagerKey = notice("manager-key", { publicKey });
+const Nodes = notice("nodes", {
   nodes: Type.Array(NodeInfo, { maxItems: MAX_PART_ENTRIES }),
   /** Whether the list is complete with this part. */
   last: Type.Boolean(),
 });
-const NodesChanged = Type.Object({
-  t: Type.Literal("nodes-changed"),
+const NodesChanged = notice("nodes-changed", {
   nodes: Type.Array(NodeInfo, { maxItems: MAX_PART_ENTRIES }),
   gone: Type.Array(NodeName, { maxItems: MAX_PART_ENTRIES }),
 });
-const Leases = Type.Object({
-  t: Type.Literal("leases"),
-  id: count,
-  leases: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }),
-  last: Type.Boolean(),
-});
-const ManagerKey = Type.Object({ t: Type.Literal("manager-key"), publicKey });
+export type NodesChanged = MessageOf<typeof NodesChanged>;
 
-export type Announce = Static<typeof Announce>;
-export type Capacity = Static<typeof Capacity>;
-export type CountersOffer = Static<typeof CountersOffer>;
-export type NodesChanged = Static<typeof NodesChanged>;
-
-/** What comes to the manager: `announce` or `subscribe` first, then what that makes of the peer. */
-export type ToManager = Static<
-  | typeof Announce
-  | typeof Capacity
-  | typeof UsageBatch
-  | typeof Leaving
-  | typeof AskCounters
-  | typeof BindRow
-  | typeof Subscribe
-  | typeof AskLeases
->;
-export type ManagerToNode = Static<
-  | typeof Accepted
-  | typeof Refused
-  | typeof Alive
-  | typeof UsageSaved
-  | typeof LedgerState
-  | typeof CountersOffer
-  | typeof NoCounters
-  | typeof RowBound
-  | typeof Drain
-  | typeof Resume
-  | typeof Remove
->;
-export type ManagerToClient = Static<
-  | typeof ManagerKey
-  | typeof Refused
-  | typeof Alive
-  | typeof Nodes
-  | typeof NodesChanged
-  | typeof Leases
->;
-
-export const toManagerVocabulary = new Vocabulary<ToManager>([
-  Announce,
-  Capacity,
-  UsageBatch,
-  Leaving,
-  AskCounters,
-  BindRow,
-  Subscribe,
-  AskLeases,
-]);
-export const managerToNodeVocabulary = new Vocabulary<ManagerToNode>([
+/** What a node, and what a client, may say to the manager once it has greeted. */
+export const nodeToManager = [Capacity, ReportUsage, GetCounters, BindRow, Leaving] as const;
+export const clientToManager = [ListClusterLeases] as const;
+const greetings = [Announce, Subscribe] as const;
+export const managerToNode = [
   Accepted,
   Refused,
   Alive,
-  UsageSaved,
   LedgerState,
-  CountersOffer,
-  NoCounters,
-  RowBound,
   Drain,
   Resume,
   Remove,
-]);
-export const managerToClientVocabulary = new Vocabulary<ManagerToClient>([
-  ManagerKey,
-  Refused,
-  Alive,
-  Nodes,
-  NodesChanged,
-  Leases,
-]);
+] as const;
+export const managerToClient = [ManagerKey, Refused, Alive, Nodes, NodesChanged] as const;
+
+const toManager = [...greetings, ...nodeToManager, ...clientToManager] as const;
+export type ToManager = Speech<typeof toManager, []>;
+export type Greeting = Speech<typeof greetings, []>;
+export type NodeSays = Speech<typeof nodeToManager, []>;
+export type ClientSays = Speech<typeof clientToManager, []>;
+export type ManagerToNode = Speech<typeof managerToNode, typeof nodeToManager>;
+export type ManagerToClient = Speech<typeof managerToClient, typeof clientToManager>;
+export const toManagerVocabulary = vocabularyOf(toManager, []);
+export const managerToNodeVocabulary = vocabularyOf(managerToNode, nodeToManager);
+export const managerToClientVocabulary = vocabularyOf(managerToClient, clientToManager);
 
 /** A list as it travels: in parts, one at least. */
 export function inParts<T>(list: readonly T[]): T[][] {

@@ -372,23 +372,24 @@ describe("bills", () => {
   });
 
   test("come by message where there are no counters to add to, and the manager counts those", async () => {
-    const node = await newPeer(announce("n1", { fabrics: ["verbs"] }), { t: "ask-counters" });
-    await until(
-      () => node.find("no-counters") !== undefined || node.find("counters") !== undefined,
-      "the manager answers",
-    );
+    const node = await newPeer(announce("n1", { fabrics: ["verbs"] }), {
+      t: "get-counters",
+      id: 1,
+    });
+    const answer = (id: number) => node.heard.find((message) => message["id"] === id);
+    await until(() => answer(1) !== undefined, "the manager answers");
     const none = { ledger: "messages", ledgerAdds: 0, usageMessages: 0 } as const;
     expect(server.ledgerOf("n1")).toEqual(none);
     expect(server.ledgerOf("nobody")).toEqual(none);
     // A lease that nobody knows has no row.
-    node.send({ t: "bind-row", row: 0, lease: "n1-first/9" });
-    node.send({ t: "usage", batch: 1, reports: [bill(1, 5)] });
-    await heard(node, "usage-saved");
-    expect(node.find("row-bound")).toBeUndefined();
-    node.send({ t: "bind-row", row: 4096, lease: "n1-first/1" });
-    node.send({ t: "usage", batch: 2, reports: [bill(1, 7, ended)] });
+    node.send({ t: "bind-row", id: 2, row: 0, lease: "n1-first/9" });
+    node.send({ t: "report-usage", id: 3, reports: [bill(1, 5)] });
+    await until(() => answer(3) !== undefined, "the bill is saved");
+    expect(answer(2)).toMatchObject({ t: "failed", code: "RFAAS_NO_COUNTERS" });
+    node.send({ t: "bind-row", id: 4, row: 4096, lease: "n1-first/1" });
+    node.send({ t: "report-usage", id: 5, reports: [bill(1, 7, ended)] });
     await until(() => ledger.reports.get("n1-first/1")?.usage.calls === 7, "the end is saved");
-    expect(node.find("row-bound")).toBeUndefined();
+    expect(answer(4)).toMatchObject({ t: "failed", code: "RFAAS_NO_COUNTERS" });
     expect(server.ledgerOf("n1")).toEqual({ ...none, usageMessages: 2 });
     expect(node.closed).toBe(false);
   });
@@ -435,8 +436,8 @@ describe("bills", () => {
   test("of another node's leases are refused", async () => {
     for (const more of [{ node: "n2" }, { lease: "n2-first/1" }]) {
       const peer = await newPeer(announce(), {
-        t: "usage",
-        batch: 1,
+        t: "report-usage",
+        id: 1,
         reports: [bill(1, 5, more)],
       });
       expect(await refused(peer)).toContain("is not of node n1");
@@ -530,12 +531,12 @@ describe("a peer is refused with the reason", () => {
     ["an unknown message", [{ t: "gossip" }], 'unknown control message "gossip"'],
     ["no type", [[1, 2]], "without a type"],
     ["a greeting that is replayed", [announce(), announce()], 'cannot say "announce"'],
-    ["a node that asks", [announce(), { t: "ask-leases", id: 1 }], 'cannot say "ask-leases"'],
+    ["a node that asks", [announce(), { t: "list-leases", id: 1 }], 'cannot say "list-leases"'],
     ["a client that reports", [subscribe(), { t: "leaving" }], 'cannot say "leaving"'],
-    ["a negative batch", [announce(), { t: "usage", batch: -1, reports: [] }], "at /batch"],
+    ["a negative id", [announce(), { t: "report-usage", id: -1, reports: [] }], "at /id"],
     [
       "a negative sum",
-      [announce(), { t: "usage", batch: 1, reports: [bill(1, -1)] }],
+      [announce(), { t: "report-usage", id: 1, reports: [bill(1, -1)] }],
       "malformed at /reports/0/usage",
     ],
     [

@@ -33,7 +33,7 @@ withDevice("a node that adds to the ledger", ({ address }) => {
         const offer = counters.offer(node, "n1", "127.0.0.1", 4);
         if ("reason" in offer) throw new Error(offer.reason);
         expect(offer.address).toBe(address);
-        adder.offered({ t: "counters", ...offer });
+        adder.offered(offer);
       },
       bind(row, lease) {
         const first: UsageReport = {

@@ -78,7 +78,7 @@ function books() {
     links.last.say(ACCEPTED);
   };
   const reports = () =>
-    told("usage").flatMap(({ batch, reports }) =>
+    told("report-usage").flatMap(({ id: batch, reports }) =>
       reports.map(({ lease, usage, endedAtMs }) => ({
         batch,
         lease,
@@ -126,7 +126,7 @@ describe("a node says to its manager", () => {
     tell(bill(1, 12));
     clock.pass(500);
     expect(reports()).toEqual([]);
-    links.last.say({ t: "usage-saved", batch: 1 });
+    links.last.say({ t: "report-usage-reply", id: 1 });
     clock.pass(100);
     expect(reports()).toEqual([{ batch: 2, lease: "first-life/1", coreNs: 12, ended: false }]);
   });
@@ -140,8 +140,8 @@ describe("a node says to its manager", () => {
     clock.pass(1600);
     expect(reports().map(({ batch }) => batch)).toEqual([2, 2]);
     // A late word about the first batch is about no batch at all.
-    links.last.say({ t: "usage-saved", batch: 1 });
-    links.last.say({ t: "usage-saved", batch: 2 });
+    links.last.say({ t: "report-usage-reply", id: 1 });
+    links.last.say({ t: "report-usage-reply", id: 2 });
     links.last.breakOff();
     clock.pass(50);
     accept();
@@ -207,7 +207,7 @@ describe("a node that leaves", () => {
     clock.pass(0);
     const left = keeper.leave();
     expect(keeper.unsavedCount).toBe(1);
-    links.last.say({ t: "usage-saved", batch: 1 });
+    links.last.say({ t: "report-usage-reply", id: 1 });
     await left;
     expect(keeper.unsavedCount).toBe(0);
     expect(told("leaving")).toHaveLength(1);
@@ -235,8 +235,8 @@ describe("a node that leaves", () => {
     links.last.open();
     expect(told("announce")).toMatchObject([{ settling: true }]);
     links.last.say(ACCEPTED);
-    const [batch] = told("usage");
-    links.last.say({ t: "usage-saved", batch: batch!.batch });
+    const [batch] = told("report-usage");
+    links.last.say({ t: "report-usage-reply", id: batch!.id });
     await left;
     expect(keeper.unsavedCount).toBe(0);
   });

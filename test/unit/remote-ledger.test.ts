@@ -150,7 +150,7 @@ describe("a node's adds", () => {
   function offer(): void {
     memory = new Rows(2);
     rows = new CounterRows(memory);
-    adder.offered({ t: "counters", address: "10.0.0.1", port: 5, nonce: new Uint8Array(16) });
+    adder.offered({ address: "10.0.0.1", port: 5, nonce: new Uint8Array(16) });
   }
   async function started(): Promise<void> {
     adder.start();

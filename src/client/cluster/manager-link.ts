@@ -8,13 +8,16 @@ import {
 } from "../../base/errors.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
+import { type Handlers, Requests, answering } from "../../control/requests.ts";
 import {
+  ListClusterLeases,
   MANAGER_PROTOCOL_VERSION,
   MANAGER_SILENCE_MS,
   type ManagerToClient,
   type NodeInfo,
   type ToManager,
   type UsageReport,
+  managerToClient,
   managerToClientVocabulary,
 } from "../../protocol/manager-messages.ts";
 import { shortage } from "../../base/shortage.ts";
@@ -32,10 +35,6 @@ export interface SubscriptionOptions extends LastingOptions {
   dial?: Dial;
 }
 
-interface PendingLeases extends PromiseWithResolvers<UsageReport[]> {
-  leases: UsageReport[];
-}
-
 export class ManagerSubscription {
   /** As the manager was named. */
   readonly address: string;
@@ -44,13 +43,12 @@ export class ManagerSubscription {
   readonly #nodes = new Map<string, NodeInfo>();
   readonly #listeners = new Set<(change: NodesChange) => void>();
   readonly #first = Promise.withResolvers<void>();
-  readonly #pending = new Map<number, PendingLeases>();
+  readonly #requests: Requests;
   /** A list that is not complete yet. */
   #coming: NodeInfo[] = [];
   #refusal: RfaasError | undefined;
   #connected = false;
   #closed = false;
-  #nextId = 1;
 
   private constructor(
     address: Address,
@@ -60,12 +58,22 @@ export class ManagerSubscription {
     this.address = formatAddress(address);
     this.#token = token;
     this.#first.promise.catch(() => {});
+    this.#requests = new Requests({
+      // The table sends only what a client may say.
+      send: (message) => this.#connection.send(message as ToManager),
+      failure: ({ code, message }) => this.#refusedFor(code, message),
+      onWaiting: (waiting) => this.#connection.hold(waiting),
+      ...lasting,
+    });
+    const heard = answering(managerToClient, this.#handlers());
     this.#connection = new LastingConnection<ManagerToClient, ToManager>(
       (events) => dial(address, managerToClientVocabulary, events),
       MANAGER_SILENCE_MS,
       {
         opened: () => this.#subscribe(),
-        message: (message) => this.#heard(message),
+        message: (message) => {
+          if (!this.#requests.heard(message)) heard(message);
+        },
         lost: (reason) => this.#lost(reason),
       },
       lasting,
@@ -90,7 +98,7 @@ export class ManagerSubscription {
       const late = () => subscription.#unreachable(`no answer within ${timeoutMs} ms`);
       const first = within(subscription.#first.promise, timeoutMs, late, undefined, options.clock);
       await untilAborted(first, signal);
-      subscription.#rest();
+      subscription.#connection.hold(false);
       return subscription;
     } catch (error) {
       subscription.close();
@@ -117,17 +125,13 @@ export class ManagerSubscription {
   /** The newest report of each lease in the cluster. Rejects with {@link NodeUnreachable} while there is no manager. */
   async leases(): Promise<UsageReport[]> {
     if (!this.#connected) throw this.#unreachable("there is no connection at this moment");
-    const id = this.#nextId++;
-    const pending: PendingLeases = { ...Promise.withResolvers<UsageReport[]>(), leases: [] };
-    this.#pending.set(id, pending);
-    this.#connection.hold(true);
-    this.#connection.send({ t: "ask-leases", id });
-    try {
-      return await pending.promise;
-    } finally {
-      this.#pending.delete(id);
-      this.#rest();
-    }
+    const leases: UsageReport[] = [];
+    await this.#requests.ask(
+      ListClusterLeases,
+      {},
+      { onReply: (part) => void leases.push(...part.leases) },
+    );
+    return leases;
   }
 
   close(): void {
@@ -136,15 +140,11 @@ export class ManagerSubscription {
     this.#connected = false;
     this.#connection.close();
     this.#listeners.clear();
-    this.#rejectPending(this.#unreachable("the subscription was closed"));
+    this.#requests.end(this.#unreachable("the subscription was closed"));
   }
 
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  #rest(): void {
-    if (this.#pending.size === 0) this.#connection.hold(false);
   }
 
   #subscribe(): void {
@@ -157,29 +157,17 @@ export class ManagerSubscription {
     });
   }
 
-  #heard(message: ManagerToClient): void {
-    switch (message.t) {
-      case "refused":
-        this.#refusal = new LeaseRefused(
-          message.code,
-          `the manager at ${this.address} refused this client: ${message.message}`,
-        );
-        return;
-      case "nodes":
-        this.#coming.push(...message.nodes);
-        if (message.last) this.#replace();
-        return;
-      case "nodes-changed":
-        return this.#change({ changed: message.nodes, gone: message.gone });
-      case "leases": {
-        const pending = this.#pending.get(message.id);
-        pending?.leases.push(...message.leases);
-        if (message.last) pending?.resolve(pending.leases);
-        return;
-      }
-      case "manager-key":
-      case "alive":
-    }
+  #handlers(): Handlers<typeof managerToClient> {
+    return {
+      refused: ({ code, message }) => void (this.#refusal = this.#refusedFor(code, message)),
+      nodes: ({ nodes, last }) => {
+        this.#coming.push(...nodes);
+        if (last) this.#replace();
+      },
+      "nodes-changed": ({ nodes, gone }) => this.#change({ changed: nodes, gone }),
+      "manager-key": () => {},
+      alive: () => {},
+    };
   }
 
   #replace(): void {
@@ -205,11 +193,11 @@ export class ManagerSubscription {
     this.#connected = false;
     const error = this.#refusal ?? this.#unreachable(reason.message, reason);
     this.#first.reject(error);
-    this.#rejectPending(error);
+    this.#requests.end(error);
   }
 
-  #rejectPending(error: RfaasError): void {
-    for (const { reject } of this.#pending.values()) reject(error);
+  #refusedFor(code: string, message: string): LeaseRefused {
+    return new LeaseRefused(code, `the manager at ${this.address} refused this client: ${message}`);
   }
 
   #unreachable(reason: string, cause?: Error): RfaasError {

@@ -7,16 +7,21 @@ import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
+import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
 import {
   type Announce,
+  BindRow,
   type Capacity,
+  GetCounters,
   HEARTBEAT_INTERVAL_MS,
   MANAGER_PROTOCOL_VERSION,
   MANAGER_SILENCE_MS,
   MAX_PART_ENTRIES,
   type ManagerToNode,
+  ReportUsage,
   type ToManager,
   type UsageReport,
+  managerToNode,
   managerToNodeVocabulary,
 } from "../../protocol/manager-messages.ts";
 import { VERSION } from "../../base/version.ts";
@@ -36,7 +41,7 @@ export interface ManagerLinkEvents {
 }
 
 /** What a node says of itself. */
-export type NodeAnnouncement = Omit<Announce, "t" | "protocol" | "version" | "settling">;
+export type NodeAnnouncement = Omit<Announce, "protocol" | "version" | "settling">;
 
 /** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
 export interface LinkOptions extends LastingOptions {
@@ -59,12 +64,6 @@ const LEAVE_LIMIT_MS = 5_000;
 /** Bills that wait for a manager; with more, the oldest are lost. */
 const MAX_UNSAVED = 1_000_000;
 
-interface Batch {
-  number: number;
-  reports: readonly UsageReport[];
-  sentAtMs: number;
-}
-
 export class ManagerLink {
   readonly #name: string;
   readonly #announce: NodeAnnouncement;
@@ -78,12 +77,13 @@ export class ManagerLink {
   readonly #unsaved = new Map<string, UsageReport>();
   /** Running totals go this way where there is verbs; what begins and what ends goes by message. */
   readonly #adder: LedgerAdder | undefined;
-  #capacity: Omit<Capacity, "t">;
+  #capacity: Capacity;
   #capacityTimer: Timer | undefined;
   #flushTimer: Timer | undefined;
   #flushedAtMs = Number.NEGATIVE_INFINITY;
-  #inFlight: Batch | undefined;
-  #nextBatch = 1;
+  /** Whether a batch is with the manager. */
+  #inFlight = false;
+  readonly #requests: Requests;
   #accepted = false;
   #settling = false;
   #refused = false;
@@ -102,16 +102,24 @@ export class ManagerLink {
     const { cores: freeCores, memoryBytes: freeMemoryBytes } = announce;
     this.#capacity = { freeCores, freeMemoryBytes, leases: 0, draining: false };
     this.#adder = announce.fabrics.includes("verbs") ? this.#newAdder() : undefined;
+    const heard = answering(managerToNode, this.#handlers());
     this.#connection = new LastingConnection<ManagerToNode, ToManager>(
       (link) => dial(address, managerToNodeVocabulary, link),
       MANAGER_SILENCE_MS,
       {
         opened: () => this.#greet(),
-        message: (message) => this.#heard(message),
+        message: (message) => {
+          if (!this.#requests.heard(message)) heard(message);
+        },
         lost: (reason) => this.#lost(reason),
       },
       lasting,
     );
+    this.#requests = new Requests({
+      // The table sends only what a node may say.
+      send: (message) => this.#connection.send(message as ToManager),
+      clock: this.#clock,
+    });
     this.#heartbeat = this.#clock.every(HEARTBEAT_INTERVAL_MS, () => this.#beat());
   }
 
@@ -126,7 +134,7 @@ export class ManagerLink {
   }
 
   /** What the node has free from now on. */
-  capacity(capacity: Omit<Capacity, "t">): void {
+  capacity(capacity: Capacity): void {
     this.#capacity = { ...capacity };
     this.#capacityTimer ??= this.#clock.after(GATHER_MS, () => this.#sendCapacity());
   }
@@ -175,6 +183,7 @@ export class ManagerLink {
     for (const timer of [this.#capacityTimer, this.#flushTimer, this.#heartbeat]) timer?.clear();
     if (this.#accepted) this.#connection.send({ t: "leaving" });
     this.#accepted = false;
+    this.#requests.end(new Error("the node has left"));
     this.#connection.close();
   }
 
@@ -189,34 +198,24 @@ export class ManagerLink {
     });
   }
 
-  #heard(message: ManagerToNode): void {
-    switch (message.t) {
-      case "accepted":
-        return this.#welcomed(message.publicKey);
-      case "refused":
+  #handlers(): Handlers<typeof managerToNode> {
+    return {
+      accepted: ({ publicKey }) => this.#welcomed(publicKey),
+      refused: ({ message }) => {
         this.#refused = true;
-        return this.#complain(`the manager at ${this.#name} refuses this node: ${message.message}`);
-      case "usage-saved":
-        return this.#saved(message.batch);
-      case "counters":
-        return this.#adder?.offered(message);
-      case "no-counters":
-        return this.#adder?.declined(message.reason);
-      case "row-bound":
-        return this.#adder?.bound(message.row, message.lease);
-      case "ledger":
-        return this.#events.ledger?.(message.problem);
-      case "drain":
-        return this.#events.drain(message.deadlineMs);
-      case "resume":
-        return this.#events.resume();
-      case "remove":
+        this.#complain(`the manager at ${this.#name} refuses this node: ${message}`);
+      },
+      ledger: ({ problem }) => this.#events.ledger?.(problem),
+      drain: ({ deadlineMs }) => this.#events.drain(deadlineMs),
+      resume: () => this.#events.resume(),
+      remove: () => {
         this.#settling = true;
         this.#adder?.stop();
         this.#tellLiving();
-        return this.#events.removed();
-      case "alive":
-    }
+        this.#events.removed();
+      },
+      alive: () => {},
+    };
   }
 
   #welcomed(publicKey: string | null): void {
@@ -238,18 +237,34 @@ export class ManagerLink {
   #newAdder(): LedgerAdder {
     const events: LedgerAdderEvents = {
       connect: (to) => new Adder(to),
-      ask: () => this.#connection.send({ t: "ask-counters" }),
-      bind: (row, lease) => this.#connection.send({ t: "bind-row", row, lease }),
+      ask: () => this.#askCounters(),
+      bind: (row, lease) => this.#bindRow(row, lease),
       fellBack: () => this.#tellLiving(),
       log: (level, message) => this.#events.log(level, message),
     };
     return new LedgerAdder(events, this.#clock);
   }
 
+  #askCounters(): void {
+    this.#requests
+      .ask(GetCounters, {}, { onReply: (offer) => this.#adder?.offered(offer) })
+      .catch((error: Error) => {
+        // After a lost connection it is asked anew.
+        if (error instanceof RequestRefused) this.#adder?.declined(error.message);
+      });
+  }
+
+  #bindRow(row: number, lease: string): void {
+    this.#requests
+      .ask(BindRow, { row, lease }, { onReply: () => this.#adder?.bound(row, lease) })
+      // The lease goes on to be reported by message.
+      .catch(() => {});
+  }
+
   #lost(reason: Error): void {
     this.#accepted = false;
     this.#adder?.stop();
-    this.#inFlight = undefined;
+    this.#requests.end(reason);
     // What came back meanwhile is another node; our bills are still ours.
     if (this.#leaving) this.#settling = true;
     if (!this.#refused)
@@ -267,10 +282,6 @@ export class ManagerLink {
 
   #beat(): void {
     this.#sendCapacity();
-    if (this.#inFlight && this.#clock.nowMs() - this.#inFlight.sentAtMs > CONFIRM_LIMIT_MS) {
-      this.#inFlight = undefined;
-      this.#flush();
-    }
   }
 
   #sendCapacity(): void {
@@ -294,22 +305,28 @@ export class ManagerLink {
       reports.push(report);
       if (reports.length === MAX_PART_ENTRIES) break;
     }
-    const number = this.#nextBatch++;
     this.#flushedAtMs = this.#clock.nowMs();
-    this.#inFlight = { number, reports, sentAtMs: this.#flushedAtMs };
-    this.#connection.send({ t: "usage", batch: number, reports });
+    this.#inFlight = true;
+    this.#requests
+      .ask(
+        ReportUsage,
+        { reports },
+        { timeoutMs: CONFIRM_LIMIT_MS, onReply: () => this.#saved(reports) },
+      )
+      .catch(() => {
+        this.#inFlight = false;
+        this.#flush();
+      });
   }
 
-  #saved(number: number): void {
-    const batch = this.#inFlight;
-    if (batch?.number !== number) return;
-    this.#inFlight = undefined;
-    for (const report of batch.reports) {
+  #saved(reports: readonly UsageReport[]): void {
+    this.#inFlight = false;
+    for (const report of reports) {
       if (this.#unsaved.get(report.lease) === report) this.#unsaved.delete(report.lease);
       if (this.#living.has(report.lease)) this.#adder?.begin(report.lease);
     }
     if (this.#unsaved.size === 0) return this.#onSaved?.();
-    if (this.#leaving || batch.reports.length === MAX_PART_ENTRIES) this.#flush();
+    if (this.#leaving || reports.length === MAX_PART_ENTRIES) this.#flush();
     else this.#scheduleFlush();
   }
 

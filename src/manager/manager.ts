@@ -1,0 +1,167 @@
+/**
+ * The manager of a cluster, whatever its peers come over: who is there, what leases cost, and what is wished of nodes. It grants no
+ * lease and sees no call.
+ */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
+import type { Wire } from "../control/connection.ts";
+import { isOneOf } from "../protocol/declare.ts";
+import {
+  ALIVE_INTERVAL_MS,
+  type ToManager,
+  type UsageReport,
+  clientToManager,
+  nodeToManager,
+} from "../protocol/manager-messages.ts";
+import type { NodeLedger } from "./ledger/node-ledger.ts";
+import { RemoteCounters } from "./ledger/remote-counters.ts";
+import { type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
+import type { Registry } from "./nodes/registry.ts";
+import { ClientDesk } from "./peers/client-desk.ts";
+import { NodeDesk } from "./peers/node-desk.ts";
+import { type Peer, isClient, isNode } from "./peers/peer.ts";
+import { Reception } from "./peers/reception.ts";
+import type { TokenCheck } from "./tokens/keys.ts";
+
+export interface ManagerOptions {
+  registry: Registry;
+  ledger: LedgerSink;
+  tokens: TokenCheck;
+  log(level: "info" | "warn", message: string): void;
+  /** What silence is measured by. Default: the machine's. */
+  clock?: Clock;
+}
+
+const TICK_MS = 100;
+
+export class Manager {
+  readonly #reception: Reception;
+  readonly #nodes: NodeDesk;
+  readonly #clients: ClientDesk;
+  readonly #intake: UsageIntake;
+  readonly #counters: RemoteCounters;
+  readonly #unlisten: () => void;
+  readonly #clock: Clock;
+  readonly #timers: Timer[];
+
+  constructor({ registry, ledger, tokens, log, clock = SYSTEM_CLOCK }: ManagerOptions) {
+    this.#clock = clock;
+    this.#intake = new UsageIntake(ledger, {
+      ledger(problem) {
+        if (problem === null) log("info", "the ledger can be written again");
+        else log("warn", `the ledger cannot be written, nodes keep their bills: ${problem}`);
+        nodes.tellLedger(problem);
+      },
+    });
+    this.#counters = new RemoteCounters({
+      usage: (reports) => this.#intake.add(reports, () => {}),
+      log,
+    });
+    this.#reception = new Reception(
+      { tokens, log, clock },
+      {
+        announced: (peer, announce) => nodes.announced(peer, announce),
+        subscribed: (peer, viewer) => clients.subscribed(peer, viewer),
+        said: (peer, message) => this.#heard(peer, message),
+        gone(peer) {
+          if (isNode(peer)) nodes.gone(peer);
+          else if (isClient(peer)) clients.gone(peer);
+        },
+      },
+    );
+    const shared = { registry, tokens, reception: this.#reception };
+    const books = { intake: this.#intake, counters: this.#counters };
+    const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, log, clock }));
+    const clients = (this.#clients = new ClientDesk({ ...shared, leases: () => this.leases() }));
+    this.#unlisten = registry.onChange((name) => {
+      const state = registry.get(name)?.state;
+      if (state !== "up" && state !== "draining") this.#intake.forget(name);
+    });
+    this.#timers = [
+      clock.every(TICK_MS, () => this.#tick()),
+      clock.every(ALIVE_INTERVAL_MS, () => this.#reception.sayAlive()),
+    ];
+  }
+
+  /** Connections that are open, whatever they are. */
+  get connectionCount(): number {
+    return this.#reception.count;
+  }
+
+  get subscriberCount(): number {
+    return this.#clients.count;
+  }
+
+  /** The newest report of each lease that goes on. */
+  leases(): UsageReport[] {
+    return this.#intake.leases();
+  }
+
+  /** How what its leases use comes in. */
+  ledgerOf(name: string): NodeLedger {
+    return this.#nodes.ledgerOf(name);
+  }
+
+  /** Asks a node to grant no more leases and to end those it has by the deadline. False when there is no such node. */
+  drain(name: string, deadlineMs: number): boolean {
+    return this.#nodes.drain(name, deadlineMs);
+  }
+
+  /** Lets a node serve again. False when there is no such node. */
+  resume(name: string): boolean {
+    return this.#nodes.resume(name);
+  }
+
+  /** Takes a node out of the cluster; it may still hand in its bills. False when there is no such node. */
+  remove(name: string): boolean {
+    return this.#nodes.remove(name);
+  }
+
+  /** Another key counts: all that are connected come again, with a token that is signed by it. */
+  reconnectAll(): void {
+    this.#reception.closeAll();
+  }
+
+  /** Saves what has come, and closes all connections. */
+  close(): void {
+    for (const timer of this.#timers) timer.clear();
+    this.#counters.close();
+    this.#intake.flush();
+    this.#unlisten();
+    this.#clients.close();
+    this.#reception.closeAll();
+  }
+
+  /**
+   * A peer arrives over `wire`, from an address, at one of ours. Returns what is to be told of the wire; undefined when there is no
+   * room for another peer.
+   */
+  connect(
+    wire: Wire,
+    way: { reachedAt: string; comesFrom: string },
+  ):
+    { received(bytes: Uint8Array): void; drained(): void; close(error?: Error): void } | undefined {
+    const peer = this.#reception.connect(wire, way);
+    if (!peer) return undefined;
+    return {
+      received: (bytes) => this.#reception.received(peer, bytes),
+      drained: () => peer.connection.drained(),
+      close: (error) => peer.connection.close(error),
+    };
+  }
+
+  /** What a peer may say follows from what it is. */
+  #heard(peer: Peer, message: ToManager): void {
+    if (isNode(peer) && isOneOf(nodeToManager, message)) return this.#nodes.heard(message, peer);
+    if (isClient(peer) && isOneOf(clientToManager, message))
+      return this.#clients.heard(message, peer);
+    const [who, done] = isNode(peer) ? ["node", "announced itself"] : ["client", "subscribed"];
+    const problem = `a ${who} that has ${done} cannot say "${message.t}"; update the ${who}`;
+    this.#reception.refuse(peer, "RFAAS_PROTOCOL", problem);
+  }
+
+  #tick(): void {
+    const nowMs = this.#clock.nowMs();
+    this.#nodes.tick(nowMs);
+    this.#reception.tick(nowMs);
+  }
+}

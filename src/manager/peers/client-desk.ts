@@ -1,0 +1,78 @@
+/** The clients that have subscribed: which nodes there are, and the leases that they may see. */
+import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
+import {
+  type ClientSays,
+  type ManagerToClient,
+  type UsageReport,
+  clientToManager,
+  inParts,
+} from "../../protocol/manager-messages.ts";
+import { Subscribers } from "../nodes/subscribers.ts";
+import type { Registry } from "../nodes/registry.ts";
+import type { TokenCheck } from "../tokens/keys.ts";
+import { leasesFor } from "../tokens/viewer.ts";
+import type { ClientPeer, ClientRole, Peer } from "./peer.ts";
+import type { Reception } from "./reception.ts";
+
+export interface ClientDeskOptions {
+  registry: Registry;
+  tokens: TokenCheck;
+  reception: Reception;
+  /** The newest report of each lease that goes on. */
+  leases(): UsageReport[];
+}
+
+export class ClientDesk {
+  readonly #options: ClientDeskOptions;
+  readonly #subscribers: Subscribers;
+  readonly #answer = answering<typeof clientToManager, ClientPeer>(
+    clientToManager,
+    this.#handlers(),
+    {
+      // The table answers what clients ask, and nothing else.
+      send: (answer, { connection }) => connection.send(answer as ManagerToClient),
+    },
+  );
+
+  constructor(options: ClientDeskOptions) {
+    this.#options = options;
+    this.#subscribers = new Subscribers(options.registry);
+  }
+
+  get count(): number {
+    return this.#subscribers.count;
+  }
+
+  /** Lets a client in and tells it which nodes there are, now and at every change. */
+  subscribed(peer: Peer, viewer: ClientRole["viewer"]): void {
+    const { reception, tokens } = this.#options;
+    reception.greeted(peer, { kind: "client", viewer });
+    peer.connection.send({ t: "manager-key", publicKey: tokens.publicKey });
+    this.#subscribers.add(peer.connection);
+  }
+
+  /** Does what a client has said, and answers. */
+  heard(message: ClientSays, client: ClientPeer): void {
+    this.#answer(message, client);
+  }
+
+  gone(client: ClientPeer): void {
+    this.#subscribers.delete(client.connection);
+  }
+
+  close(): void {
+    this.#subscribers.close();
+  }
+
+  #handlers(): Handlers<typeof clientToManager, ClientPeer> {
+    return {
+      "list-leases": (_, { role: { viewer } }, answer) => {
+        const { leases } = this.#options;
+        if ("refused" in viewer) throw new RequestRefused("RFAAS_TOKEN", viewer.refused);
+        const parts = inParts(leasesFor(viewer, leases()));
+        for (const [i, part] of parts.entries())
+          answer.send({ leases: part, last: i === parts.length - 1 });
+      },
+    };
+  }
+}

@@ -1,0 +1,235 @@
+/** The nodes that are connected: what they announce, report and ask, and what the manager wants of them. */
+import type { Clock } from "../../base/clock.ts";
+import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
+import {
+  type Announce,
+  type CountersOffer,
+  type ManagerToNode,
+  type NodeSays,
+  type UsageReport,
+  nodeToManager,
+} from "../../protocol/manager-messages.ts";
+import type { NodeLedger } from "../ledger/node-ledger.ts";
+import type { RemoteCounters } from "../ledger/remote-counters.ts";
+import type { UsageIntake } from "../ledger/usage-intake.ts";
+import { type Registry, type Session, nodeProblem } from "../nodes/registry.ts";
+import type { TokenCheck } from "../tokens/keys.ts";
+import { type NodePeer, type NodeRole, type Peer, describePeer } from "./peer.ts";
+import type { Reception } from "./reception.ts";
+
+/** A node that has only bills to hand in may think for so long. */
+const SETTLING_SILENCE_MS = 30_000;
+
+export interface NodeDeskOptions {
+  registry: Registry;
+  tokens: TokenCheck;
+  reception: Reception;
+  intake: UsageIntake;
+  counters: RemoteCounters;
+  log(level: "info" | "warn", message: string): void;
+  clock: Clock;
+}
+
+export class NodeDesk {
+  readonly #options: NodeDeskOptions;
+  readonly #nodes = new Map<Session, NodePeer>();
+  /** Nodes that are out of the cluster, and hand in the bills that they have left. */
+  readonly #settling = new Set<NodePeer>();
+  readonly #answer = answering<typeof nodeToManager, NodePeer>(nodeToManager, this.#handlers(), {
+    // The table answers what nodes ask, and nothing else.
+    send: (answer, { connection }) => connection.send(answer as ManagerToNode),
+  });
+
+  constructor(options: NodeDeskOptions) {
+    this.#options = options;
+  }
+
+  /** Lets a node in and says what was wished of it while it was away, or says why it cannot be one. */
+  announced(peer: Peer, announce: Announce): void {
+    const { registry, reception, tokens, intake } = this.#options;
+    const { name, instance, settling } = announce;
+    const nowMs = this.#options.clock.nowMs();
+    const role: NodeRole = {
+      ...{ kind: "node", name, instance, session: undefined },
+      ...{ heardAtMs: nowMs, usageMessages: 0 },
+    };
+    let replaced: Session | undefined;
+    if (settling) {
+      const problem = nodeProblem(announce);
+      if (problem) return reception.refuse(peer, "RFAAS_USAGE", problem);
+    } else {
+      const answer = registry.announce(announce, nowMs);
+      if (answer.kind === "refused") return reception.refuse(peer, answer.code, answer.message);
+      ({ session: role.session, replaced } = answer);
+    }
+    const node = reception.greeted(peer, role);
+    if (role.session === undefined) this.#settle(node);
+    else this.#join(node, role.session, replaced, announce);
+    peer.connection.send({ t: "accepted", name, publicKey: tokens.publicKey });
+    const wish = settling ? undefined : this.#wishFor(name, nowMs);
+    if (wish) peer.connection.send(wish);
+    const { problem } = intake;
+    if (problem !== null) peer.connection.send({ t: "ledger", problem });
+  }
+
+  /** Does what a node has said, and answers. */
+  heard(message: NodeSays, node: NodePeer): void {
+    const { role } = node;
+    const nowMs = this.#options.clock.nowMs();
+    role.heardAtMs = nowMs;
+    if (role.session !== undefined) this.#options.registry.heard(role.session, nowMs);
+    this.#answer(message, node);
+  }
+
+  gone(node: NodePeer): void {
+    const { registry, intake, counters, log } = this.#options;
+    const { name, session } = node.role;
+    this.#settling.delete(node);
+    counters.forget(node);
+    const there = registry.sessionOf(name);
+    if (session === undefined) {
+      if (there === undefined) intake.forget(name);
+      return;
+    }
+    this.#nodes.delete(session);
+    if (there === session) log("warn", `node ${name} is lost: its connection ended`);
+    registry.lost(session, this.#options.clock.nowMs());
+  }
+
+  /** Asks a node to grant no more leases and to end those it has by the deadline. False when there is no such node. */
+  drain(name: string, deadlineMs: number): boolean {
+    const known = this.#options.registry.drain(name, deadlineMs, this.#options.clock.nowMs());
+    this.#nodeOf(name)?.connection.send({ t: "drain", deadlineMs });
+    return known;
+  }
+
+  /** Lets a node serve again. False when there is no such node. */
+  resume(name: string): boolean {
+    const known = this.#options.registry.resume(name);
+    this.#nodeOf(name)?.connection.send({ t: "resume" });
+    return known;
+  }
+
+  /** Takes a node out of the cluster; it may still hand in its bills. False when there is no such node. */
+  remove(name: string): boolean {
+    const node = this.#nodeOf(name);
+    const known = this.#options.registry.remove(name);
+    if (node) this.#settle(node);
+    node?.connection.send({ t: "remove" });
+    return known;
+  }
+
+  /** How what its leases use comes in. */
+  ledgerOf(name: string): NodeLedger {
+    const node = this.#nodeOf(name);
+    if (!node) return { ledger: "messages", ledgerAdds: 0, usageMessages: 0 };
+    const { connected, rises } = this.#options.counters.stateOf(node);
+    const { usageMessages } = node.role;
+    return { ledger: connected ? "verbs" : "messages", ledgerAdds: rises, usageMessages };
+  }
+
+  /** Nodes keep their bills while the ledger cannot be written, for a `problem`; null when it can be again. */
+  tellLedger(problem: string | null): void {
+    for (const { connection } of this.#nodes.values()) connection.send({ t: "ledger", problem });
+  }
+
+  /** Ends the connections of nodes that are silent. */
+  tick(nowMs: number): void {
+    const { registry, log } = this.#options;
+    for (const session of registry.tick(nowMs)) {
+      const node = this.#nodes.get(session);
+      if (node) log("warn", `${describePeer(node)} is lost: it is silent`);
+      node?.connection.close();
+    }
+    for (const { role, connection } of this.#settling)
+      if (nowMs - role.heardAtMs > SETTLING_SILENCE_MS) connection.close();
+  }
+
+  #handlers(): Handlers<typeof nodeToManager, NodePeer> {
+    return {
+      capacity: (capacity, { role: { session } }) => {
+        if (session === undefined) return;
+        this.#options.registry.report(session, capacity, this.#options.clock.nowMs());
+      },
+      "report-usage": ({ reports }, node, answer) =>
+        this.#report(node, reports, () => answer.send({})),
+      "get-counters": (_, node) => this.#offerCounters(node),
+      "bind-row": ({ row, lease }, node) => {
+        const { intake, counters } = this.#options;
+        const report = intake.living(node.role.name, lease);
+        if (report && counters.bind(node, row, report)) return {};
+        throw new RequestRefused("RFAAS_NO_COUNTERS", `lease ${lease} can have no row of counters`);
+      },
+      leaving: (_, { role: { name, session }, connection }) => {
+        const { registry, log } = this.#options;
+        if (session !== undefined) {
+          log("info", `node ${name} left`);
+          registry.leave(session);
+        }
+        connection.close();
+      },
+    };
+  }
+
+  #join(
+    node: NodePeer,
+    session: Session,
+    replaced: Session | undefined,
+    { name, cores, address }: Announce,
+  ): void {
+    this.#nodes.set(session, node);
+    if (replaced !== undefined) this.#nodes.get(replaced)?.connection.close();
+    else this.#options.log("info", `node ${name} joined with ${cores} cores at ${address}`);
+  }
+
+  /** What was wished while it was away. A manager that knows nothing leaves a node as it is. */
+  #wishFor(name: string, nowMs: number): ManagerToNode | undefined {
+    const { registry } = this.#options;
+    const deadlineMs = registry.drainLeftMs(name, nowMs);
+    if (deadlineMs !== undefined) return { t: "drain", deadlineMs };
+    return registry.isResumed(name) ? { t: "resume" } : undefined;
+  }
+
+  #settle(node: NodePeer): void {
+    const { role } = node;
+    if (role.session !== undefined) this.#nodes.delete(role.session);
+    role.session = undefined;
+    this.#options.counters.forget(node);
+    this.#settling.add(node);
+  }
+
+  #report(node: NodePeer, reports: readonly UsageReport[], saved: () => void): void {
+    const { reception, counters, intake } = this.#options;
+    const { role } = node;
+    const foreign = reports.find(
+      (one) => one.node !== role.name || !one.lease.startsWith(`${role.instance}/`),
+    );
+    if (foreign)
+      return reception.refuse(
+        node,
+        "RFAAS_PROTOCOL",
+        `lease ${foreign.lease} is not of node ${role.name} as it was announced; update the node`,
+      );
+    role.usageMessages++;
+    for (const { lease, endedAtMs } of reports)
+      if (endedAtMs !== null) counters.unbind(node, lease);
+    intake.add(reports, saved);
+  }
+
+  #offerCounters(node: NodePeer): CountersOffer {
+    const { registry, counters } = this.#options;
+    const { name, session } = node.role;
+    const known = session === undefined ? undefined : registry.get(name);
+    const offer = known
+      ? counters.offer(node, name, node.reachedAt, known.cores)
+      : { reason: "the node is out of the cluster" };
+    if ("reason" in offer) throw new RequestRefused("RFAAS_NO_COUNTERS", offer.reason);
+    return offer;
+  }
+
+  /** The connection of a node that is in the cluster. */
+  #nodeOf(name: string): NodePeer | undefined {
+    const session = this.#options.registry.sessionOf(name);
+    return session === undefined ? undefined : this.#nodes.get(session);
+  }
+}

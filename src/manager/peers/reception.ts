@@ -1,0 +1,187 @@
+/**
+ * Where peers arrive at the manager: connections, greetings and tokens. A peer greets first; what it may say from then on follows
+ * from its greeting.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { Connection, type ConnectionEvents, type Wire } from "../../control/connection.ts";
+import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
+import {
+  type Announce,
+  type Greeting,
+  MANAGER_PROTOCOL_VERSION,
+  type ToManager,
+  toManagerVocabulary,
+} from "../../protocol/manager-messages.ts";
+import { VERSION } from "../../base/version.ts";
+import type { TokenCheck } from "../tokens/keys.ts";
+import {
+  type ClientRole,
+  type NodeRole,
+  type Peer,
+  type PeerConnection,
+  describePeer,
+} from "./peer.ts";
+
+/** A peer greets within this time. */
+const GREETING_LIMIT_MS = 5_000;
+/** Longer than any greeting. */
+const MAX_GREETING_BYTES = 16 * 1024;
+/** More than come at once when a cluster starts; beyond it the oldest goes. */
+const UNGREETED = { perPeer: 4_096, total: 8_192 };
+/** Beyond it, and where fewer descriptors are allowed beyond most of those, a new connection takes the place of an idle one. */
+const MAX_CONNECTIONS = 32_768;
+/** The other descriptors are for the ledger and HTTP. */
+const CONNECTIONS_PER_DESCRIPTOR = 0.9;
+
+export interface ReceptionOptions {
+  tokens: TokenCheck;
+  log(level: "info" | "warn", message: string): void;
+  clock: Clock;
+}
+
+export interface ReceptionEvents {
+  /** A node that may be one announces itself; {@link Reception.greeted} lets it in. */
+  announced(peer: Peer, announce: Announce): void;
+  /** A client wants to know the nodes; {@link Reception.greeted} lets it in. */
+  subscribed(peer: Peer, viewer: ClientRole["viewer"]): void;
+  /** A peer that has greeted says something. */
+  said(peer: Peer, message: ToManager): void;
+  gone(peer: Peer): void;
+}
+
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly #events: ReceptionEvents;
+  readonly #maxConnections = maxConnections();
+  readonly #peers = new Set<Peer>();
+  readonly #ungreeted = new Ungreeted<Peer>(UNGREETED);
+
+  constructor(options: ReceptionOptions, events: ReceptionEvents) {
+    this.#options = options;
+    this.#events = events;
+  }
+
+  /** Connections that are open, whether they have greeted or not. */
+  get count(): number {
+    return this.#peers.size;
+  }
+
+  /** Takes a connection in. Returns undefined, and leaves the wire alone, when there is no room for another one. */
+  connect(wire: Wire, way: { reachedAt: string; comesFrom: string }): Peer | undefined {
+    if (this.#peers.size >= this.#maxConnections && !this.#makeRoom()) return undefined;
+    const events: ConnectionEvents<ToManager> = {
+      message: (message) => this.#heard(peer, message),
+      closed: (error) => this.#closed(peer, error),
+    };
+    const connection: PeerConnection = new Connection(
+      toManagerVocabulary,
+      events,
+      MAX_GREETING_BYTES,
+    );
+    const peer: Peer = {
+      connection,
+      connectedAtMs: this.#options.clock.nowMs(),
+      reachedAt: way.reachedAt,
+      ungreetedBytes: 0,
+      role: undefined,
+    };
+    this.#peers.add(peer);
+    this.#ungreeted.add(peer, way.comesFrom)?.connection.close();
+    connection.opened(wire);
+    return peer;
+  }
+
+  received(peer: Peer, bytes: Uint8Array): void {
+    if (!peer.role && (peer.ungreetedBytes += bytes.length) > MAX_GREETING_BYTES)
+      return this.refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
+    peer.connection.received(bytes);
+  }
+
+  /** Lets a peer in, as what it says it is. */
+  greeted<Role extends NodeRole | ClientRole>(peer: Peer, role: Role): Peer & { role: Role } {
+    this.#ungreeted.delete(peer);
+    peer.connection.trust();
+    return Object.assign(peer, { role });
+  }
+
+  refuse(peer: Peer, code: string, message: string): void {
+    this.#options.log("warn", `${describePeer(peer)} was refused: ${message}`);
+    peer.connection.send({ t: "refused", code, message });
+    peer.connection.close();
+  }
+
+  /** Ends connections that have not greeted in time. */
+  tick(nowMs: number): void {
+    for (const peer of this.#ungreeted) {
+      if (nowMs - peer.connectedAtMs < GREETING_LIMIT_MS) break;
+      peer.connection.close();
+    }
+  }
+
+  sayAlive(): void {
+    for (const { role, connection } of this.#peers) if (role) connection.send({ t: "alive" });
+  }
+
+  closeAll(): void {
+    for (const { connection } of [...this.#peers]) connection.close();
+  }
+
+  /** A peer that means to greet does so at once: the oldest that has not goes first. False when all have greeted. */
+  #makeRoom(): boolean {
+    for (const peer of this.#ungreeted) {
+      peer.connection.close();
+      return true;
+    }
+    return false;
+  }
+
+  #closed(peer: Peer, error: Error | undefined): void {
+    if (error) {
+      peer.connection.send({ t: "refused", code: "RFAAS_PROTOCOL", message: error.message });
+      this.#options.log("warn", `${describePeer(peer)} was disconnected: ${error.message}`);
+    }
+    this.#peers.delete(peer);
+    this.#ungreeted.delete(peer);
+    this.#events.gone(peer);
+  }
+
+  #heard(peer: Peer, message: ToManager): void {
+    if (peer.role) return this.#events.said(peer, message);
+    if (message.t !== "announce" && message.t !== "subscribe")
+      return this.refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
+    const { protocol, version } = message;
+    if (protocol !== MANAGER_PROTOCOL_VERSION) {
+      const who = message.t === "announce" ? "node" : "client";
+      const older = protocol < MANAGER_PROTOCOL_VERSION ? who : "manager";
+      return this.refuse(
+        peer,
+        "RFAAS_PROTOCOL",
+        `the manager speaks protocol ${MANAGER_PROTOCOL_VERSION} (rfaas ${VERSION}), the ${who} ${protocol} (rfaas ${version}); update the ${older}`,
+      );
+    }
+    peer.connection.hold();
+    this.#admit(peer, message).catch((error: Error) => peer.connection.close(error));
+  }
+
+  /** Lets a peer in by its token. What it says meanwhile waits. */
+  async #admit(peer: Peer, message: Greeting): Promise<void> {
+    const { tokens } = this.#options;
+    const isNode = message.t === "announce";
+    const [viewer, admitted] = await Promise.all([
+      isNode ? undefined : tokens.check(message.token, "read"),
+      tokens.check(message.token, isNode ? "node" : "client"),
+    ]);
+    // It may have gone, or another key counts.
+    if (!this.#peers.has(peer)) return;
+    // A token to look at the manager over HTTP lets a client look at it here, too.
+    if ("refused" in admitted && (!viewer || "refused" in viewer))
+      return this.refuse(peer, "RFAAS_TOKEN", admitted.refused);
+    if (isNode) this.#events.announced(peer, message);
+    else this.#events.subscribed(peer, viewer!);
+    peer.connection.resume();
+  }
+}
+
+function maxConnections(): number {
+  return Math.min(MAX_CONNECTIONS, Math.floor(CONNECTIONS_PER_DESCRIPTOR * descriptorLimit()));
+}
