@@ -115,7 +115,7 @@ export class Link {
     );
   }
 
-  /** From now on nobody can read or write it over the link. */
+  /** From now on no peer can read or write it over the link. */
   unregister(region: Region, offset: number): void {
     native().rfaas_unregister(region.handle as Pointer, this.handle as Pointer, offset);
   }

@@ -2,7 +2,7 @@
  * A lease's shared memory: control pages (rings, error records) and the arena that holds payloads.
  *
  * The node creates a region and gives its descriptor to the client and to the lease's host; each maps it, once it has seen that
- * nobody can shrink it. JavaScript sees the arena in buffers that are lent for a part of it; the control pages stay behind the shim.
+ * no process can shrink it. JavaScript sees the arena in buffers that are lent for a part of it; the control pages stay behind the shim.
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { check } from "./errors.ts";
@@ -49,7 +49,7 @@ export class LeasePage {
     this.#address = check("mapping the lease's memory", native().rfaas_lease_map(fd)) as Pointer;
   }
 
-  /** Tells whoever waits on the lease that it is over. The first reason stays. `reason` is one of `END`. */
+  /** Tells the processes that wait on the lease that it is over. The first reason stays. `reason` is one of `END`. */
   end(reason: number, detail: number): void {
     if (this.#open) native().rfaas_lease_end(this.#address, reason, detail);
   }
@@ -117,7 +117,7 @@ export class Region {
   }
 
   /**
-   * A view of `length` bytes of the arena with a buffer of its own: nothing else can be reached through it, and whoever detaches it
+   * A view of `length` bytes of the arena with a buffer of its own: nothing else can be reached through it, and detaching it
    * detaches nothing else. {@link close} does not detach it. Takes 160 ns.
    */
   payload(offset: number, length: number): Uint8Array<ArrayBuffer> {
@@ -125,7 +125,7 @@ export class Region {
     return viewAt(this.#start as Pointer, offset, length);
   }
 
-  /** All of the arena as one buffer, made anew when somebody has transferred it. */
+  /** All of the arena as one buffer, made anew when the program has transferred it. */
   get arena(): ArrayBuffer {
     const whole = this.#whole;
     if (whole !== undefined && !(whole.detached && this.#open)) return whole;
@@ -143,7 +143,7 @@ export class Region {
     return buffer;
   }
 
-  /** Makes a lent buffer empty. Returns whether nobody else can reach its bytes: they were not transferred, nor are in use. */
+  /** Makes a lent buffer empty. Returns whether no other buffer reaches its bytes: they were not transferred, nor are in use. */
   recall(buffer: ArrayBuffer): boolean {
     if (!this.#lent.delete(buffer)) return true;
     const transferred = buffer.detached;
@@ -181,7 +181,7 @@ const NOTHING = new Uint8Array(
   new WebAssembly.Memory({ initial: 0, maximum: 0 }).buffer as ArrayBuffer,
 );
 
-/** Views memory that nobody else frees, with a buffer of its own. */
+/** Views memory that is not freed, with a buffer of its own. */
 export function viewAt(start: Pointer, offset: number, length: number): Uint8Array<ArrayBuffer> {
   return length === 0 ? NOTHING : new Uint8Array(toArrayBuffer(start, offset, length));
 }

@@ -35,7 +35,7 @@ export function setNativeEnvironment(name: string, value: string): void {
 
 /**
  * CPU time that all threads of a process have used, those that have ended included; undefined once the process is gone. It is one
- * question to the kernel: threads come and go while somebody adds them up.
+ * question to the kernel: threads come and go while they are added up.
  */
 export function cpuTimeNs(pid: number): number | undefined {
   const ns = native().rfaas_cpu_time(pid);

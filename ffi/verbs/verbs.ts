@@ -67,5 +67,5 @@ export const LINK_STAGE = {
   listen: 6,
 } as const;
 
-/** Inline bytes that are asked for when nobody says; a device that can do less gives what it can. */
+/** Inline bytes that are asked for by default; a device that can do less gives what it can. */
 export const DEFAULT_INLINE_BYTES = 256;

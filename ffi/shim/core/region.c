@@ -1,4 +1,4 @@
-/* A lease's memory: an anonymous file of fixed size that leaves nothing on disk, whoever dies. */
+/* A lease's memory: an anonymous file of fixed size that leaves nothing on disk, whichever process dies. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) & ~(to - 1); }
 
-/* Address space that nobody can touch and that counts as nobody's memory. Returns its address, or -errno. */
+/* Address space that cannot be touched and counts as no memory. Returns its address, or -errno. */
 RFAAS_EXPORT double rfaas_reserve(double bytes) {
   void *space = mmap(NULL, (size_t)bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return space == MAP_FAILED ? (double)-errno : (double)(uintptr_t)space;
@@ -34,7 +34,7 @@ RFAAS_EXPORT void rfaas_lease_unmap(rfaas_lease_page *page) {
 }
 
 /* Pages that the machine has reserved as huge, or -1. They are set aside when a mapping of the whole file is made, and stay so
- * until the file is gone: nobody meets a missing one later. */
+ * until the file is gone: no access meets a missing one later. */
 static int create_huge(size_t total) {
   int fd = memfd_create("rfaas-lease", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB);
   if (fd < 0) return -1;
@@ -106,7 +106,7 @@ static int sound(const rfaas_lease_page *h, uint64_t file_bytes, uint32_t worker
          h->total_bytes == file_bytes;
 }
 
-/* Whether `fd` is memory that nobody can shrink: a mapping of anything else may fault whoever reads it. Only an anonymous file can
+/* Whether `fd` is memory that cannot shrink: a mapping of anything else may fault its reader. Only an anonymous file can
  * have this seal, on plain pages or on huge ones. */
 static int cannot_shrink(int32_t fd) {
   int seals = fcntl(fd, F_GET_SEALS);
@@ -155,7 +155,7 @@ RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slot
   return (double)(uintptr_t)region;
 }
 
-/* With `keep_addresses` somebody may still look there: memory of nobody's takes the place, which costs nothing until it is touched. */
+/* With `keep_addresses` the program may still look there: empty memory takes the place, which costs nothing until it is touched. */
 RFAAS_EXPORT void rfaas_region_unmap(rfaas_region *region, uint32_t keep_addresses) {
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
   if (keep_addresses) mmap(region->page, region->mapped_bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -193,7 +193,7 @@ RFAAS_EXPORT void rfaas_lease_usage(const rfaas_lease_page *page, uint32_t worke
   }
 }
 
-/* The first reason written stays. Whoever blocks on the lease looks again at most a wait's bound later. */
+/* The first reason written stays. A client that blocks on the lease looks again at most a wait's bound later. */
 RFAAS_EXPORT void rfaas_lease_end(rfaas_lease_page *page, uint32_t reason, int32_t detail) {
   if (__atomic_load_n(&page->ended, __ATOMIC_ACQUIRE) != RFAAS_ALIVE) return;
   __atomic_store_n(&page->detail, detail, __ATOMIC_RELAXED);

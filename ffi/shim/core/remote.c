@@ -1,4 +1,4 @@
-/* One-sided operations on the node's copy of a lease's memory: no function runs, nobody there takes part. */
+/* One-sided operations on the node's copy of a lease's memory: no function runs and no thread there takes part. */
 #define _GNU_SOURCE
 #include <string.h>
 

@@ -25,8 +25,8 @@ static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t l
     w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
   }
   __atomic_store_n(&local->active, 0, __ATOMIC_RELAXED);
-  /* Before the client can know of it: no finished call is missing from the bill of a host that is killed. And before it no longer
-   * runs: whoever looks finds one or the other. */
+  /* Before the client can know of it: no finished call is missing from the bill of a host that is killed. And before it stops
+   * running: an observer finds one or the other. */
   add(&w->usage->calls, 1);
   if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELEASE);
   w->ops->post(w, slot, status, length);
@@ -155,7 +155,7 @@ RFAAS_EXPORT int32_t rfaas_worker_answer(rfaas_worker *w, uint32_t slot, int32_t
   return answer(w, slot, status, length);
 }
 
-/* The call goes on as a promise: it no longer runs. */
+/* The call goes on as a promise: it runs no more. */
 RFAAS_EXPORT void rfaas_worker_defer(rfaas_worker *w, uint32_t slot) {
   if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELAXED);
 }

@@ -95,7 +95,7 @@ static double owner_over_loopback(const struct end *peer, const struct end *own)
   int failed = ask(netlink, peer, own, &found);
   close(netlink);
   if (failed) return failed;
-  /* Where no connection has these ends, the kernel answers with whoever listens at the first. */
+  /* Where no connection has these ends, the kernel answers with the socket that listens at the first. */
   struct end near, far;
   if (set_end(&near, found.idiag_family, found.id.idiag_src, found.id.idiag_sport) != 0 ||
       set_end(&far, found.idiag_family, found.id.idiag_dst, found.id.idiag_dport) != 0)
@@ -115,7 +115,7 @@ static double peer_over_tcp(int32_t fd, const struct sockaddr_storage *own_at) {
   if (peer.family != own.family || !is_loopback(&peer) || !is_loopback(&own)) return -EADDRNOTAVAIL;
   double uid = owner_over_loopback(&peer, &own);
   if (uid < 0) return uid;
-  /* While this end is established nobody else can have taken the place of the one that connected. */
+  /* While this end is established no other socket can have taken the place of the one that connected. */
   struct tcp_info info;
   length = sizeof info;
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return -errno;

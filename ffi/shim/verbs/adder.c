@@ -1,4 +1,4 @@
-/* The node's way to its counters in the manager's memory. A thread connects; whoever adds posts and polls, and never waits. */
+/* The node's way to its counters in the manager's memory. A thread connects; adding posts and polls, and never waits. */
 #define _GNU_SOURCE
 #include "counters.h"
 
@@ -20,7 +20,7 @@ struct rfaas_adder {
   struct ibv_pd *pd;
   struct ibv_cq *completions;
   struct ibv_mr *region;
-  uint64_t *results; /* what was there before an add; nobody looks */
+  uint64_t *results; /* what was there before an add; never read */
   uint8_t nonce[16];
   uint64_t base;
   uint32_t key;

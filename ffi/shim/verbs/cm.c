@@ -146,7 +146,7 @@ void rfaas_cm_join(rfaas_cm *cm) {
   cm->has_thread = 0;
 }
 
-/* librdmacm keeps a removed device open as long as there is no other, and some devices do not go before everybody has closed them.
+/* librdmacm keeps a removed device open as long as there is no other, and some devices do not go before all processes have closed them.
  * Its descriptors lead nowhere from now on; their numbers stay taken until librdmacm closes them. */
 static void let_go(struct ibv_context *context) {
   int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);

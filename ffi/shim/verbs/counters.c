@@ -29,7 +29,7 @@ struct rfaas_counters {
   uint32_t rows;
   struct ibv_pd *pd;
   struct ibv_mr *region;
-  struct rdma_cm_id *id; /* the thread's, as soon as somebody has shown the nonce */
+  struct rdma_cm_id *id; /* the thread's, as soon as a node has shown the nonce */
   uint32_t state; /* enum counters_state */
   uint32_t closing;
 };
@@ -113,7 +113,7 @@ static int heard(rfaas_cm *cm, const struct rdma_cm_event *event) {
   return 0;
 }
 
-/* Whoever closes counters leaves it to the thread: an id must not go while an event of it is being heard. */
+/* Closing counters is left to the thread: an id must not go while an event of it is being heard. */
 static void woken(rfaas_cm *cm) {
   rfaas_counter_port *port = (rfaas_counter_port *)cm;
   rfaas_counters *closing = NULL;

@@ -148,7 +148,7 @@ static void ended(rfaas_verbs_link *link, struct rdma_cm_id *id, uint32_t failur
   rfaas_verbs_end *end = id->context;
   if (end && end->id == id) {
     rfaas_verbs_fail(end, failure, 0, 0);
-    /* Flushes what is posted, so that whoever polls or sleeps learns of it. */
+    /* Flushes what is posted, so that a thread that polls or sleeps learns of it. */
     rfaas_verbs()->rdma_disconnect(id);
     rfaas_notify(end->notify_fd);
   } else if (id == link->listener || failure == RFAAS_LINK_DEVICE_REMOVED) rfaas_cm_fail(&link->cm, failure, 0, 0);

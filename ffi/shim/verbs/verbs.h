@@ -79,7 +79,7 @@ const rfaas_verbs_calls *rfaas_verbs(void);
  * the largest value for "without end". */
 #define RFAAS_ACK_TIMEOUT 16u
 #define RFAAS_SEND_RETRIES 6u
-/* Code 1 is 0.01 ms. Receives are always there, so nobody should ever wait for this timer; code 0 would be 655 ms. */
+/* Code 1 is 0.01 ms. Receives are always there, so no sender should ever wait for this timer; code 0 would be 655 ms. */
 #define RFAAS_RNR_TIMER 1u
 #define RFAAS_RNR_RETRIES 7u
 
