@@ -6,6 +6,7 @@ import * as connecting from "../../src/client/options/connect-options.ts";
 import { programDefault, valueOf } from "../../src/options/describe.ts";
 import { flagsOf } from "../../src/options/flags.ts";
 import * as testing from "../../src/testing/test-options.ts";
+import { docstringOf } from "./docstrings.ts";
 
 /** Every options object of the library, by the name of its type. */
 export const OPTIONS: readonly (readonly [name: string, schema: TObject])[] = [
@@ -41,13 +42,20 @@ function rowsOf(schema: TObject, within: string): string[] {
   return flagsOf(schema).flatMap(({ name, long, field }) => [
     row([
       `\`${within}${name}\``,
-      field.description ?? "",
+      sentenceOf(name, field),
       valueOf(field),
       field[OptionalKind] === undefined ? "needed" : programDefault(field),
       field["flag"] === true ? `\`--${long}\`` : "",
     ]),
     ...(field[Kind] === "Object" ? rowsOf(field as TObject, `${within}${name}.`) : []),
   ]);
+}
+
+/** The docstring, without the defaults, which have a column; else the field's own sentence. */
+function sentenceOf(name: string, field: TSchema): string {
+  const text = docstringOf(name, field)?.replace(/ ?\bDefault:? [^]*?(?:\.(?= |$)|$)/, "");
+  const { description = "" } = field;
+  return text || `${description.charAt(0).toUpperCase()}${description.slice(1)}.`;
 }
 
 const row = (cells: readonly string[]): string =>

@@ -22,7 +22,7 @@ export const TestWorkerOptions = Type.Object(
     cores: Type.Optional(
       whole(1, MAX_LEASE_CORES, { description: "how many cores the worker has", default: 1 }),
     ),
-    /** As of a lease. Default 16 MiB. */
+    /** Memory of the lease. Default 16 MiB. */
     memoryBytes: Type.Optional(
       bytes(1, MAX_ARENA_BYTES, {
         description: "memory of the lease",

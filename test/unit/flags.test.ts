@@ -4,6 +4,7 @@ import { type TSchema, Type } from "@sinclair/typebox";
 import { UsageError } from "../../src/base/errors.ts";
 import { flagSentence } from "../../src/options/describe.ts";
 import {
+  type FromText,
   address,
   bytes,
   choice,
@@ -207,6 +208,33 @@ describe("the sentence of a flag", () => {
   ])("has what the schema says, %#", (field, sentence) => {
     expect(flagSentence(field)).toBe(sentence);
   });
+});
+
+test("a file of settings can be read by the schema of a command, too", () => {
+  const Options = Type.Object({
+    cores: Type.Optional(whole(1, 1024, about)),
+    memory: Type.Optional(size(2 ** 40, "1 TiB", about)),
+    drainMs: Type.Optional(duration(0, DAY_MS, about)),
+    polling: Type.Optional(choice(["hot", "warm"], about)),
+    allowRemote: Type.Optional(truth(about)),
+    include: Type.Optional(texts("a path", about)),
+  });
+  const settings = JSON.parse(
+    '{"cores":4,"memory":"2GiB","drainMs":"5m","polling":"hot","allowRemote":true,"include":["a"]}',
+  ) as Record<string, unknown>;
+  const values = Object.entries(settings).map(([name, value]) => {
+    const { fromText } = Options.properties[name as "cores"] as { fromText?: FromText };
+    return [name, typeof value === "string" && fromText ? fromText(value, name) : value] as const;
+  });
+  expect(readOptions("the file", Options, Object.fromEntries(values))).toEqual({
+    cores: 4,
+    memory: 2 ** 31,
+    drainMs: 300_000,
+    polling: "hot",
+    allowRemote: true,
+    include: ["a"],
+  });
+  expect(() => readOptions("the file", Options, { cores: 0 })).toThrow("from 1 to 1024; it is 0");
 });
 
 describe("the environment", () => {

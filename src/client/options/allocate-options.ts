@@ -61,7 +61,7 @@ const Budget = Type.Object(
     /** CPU time of workers that looked for a next call. */
     pollingNs: Type.Optional(nanoseconds("CPU time that was polling")),
     calls: Type.Optional(whole(0, MAX_COUNTER, { description: "calls" })),
-    /** Of payload, in both directions. */
+    /** Bytes of payload, in both directions. */
     bytes: Type.Optional(whole(0, MAX_COUNTER, { description: "bytes of payload" })),
   },
   {

@@ -22,7 +22,7 @@ const MAX_MEMORY_BYTES = 2 ** 50;
 /** Which RDMA device to use on this side, and how. */
 export const VerbsOptions = Type.Object(
   {
-    /** Such as `"mlx5_0"`. Default: the first with an active port. */
+    /** The device, such as `"mlx5_0"`. Default: the first with an active port. */
     device: perhaps(
       text("the name of an RDMA device, such as mlx5_0", {
         description: "RDMA device",
