@@ -15,11 +15,7 @@
 export { invoker } from "./client/invoker.ts";
 export type { Invoker } from "./client/invoker.ts";
 export type { NodeStatus } from "./client/node/status.ts";
-export type {
-  ClusterOptions,
-  InvokerOptions,
-  VerbsOptions,
-} from "./client/options/connect-options.ts";
+export type { ClusterOptions, InvokerOptions } from "./client/options/connect-options.ts";
 export type { Cluster } from "./client/cluster/cluster.ts";
 export type {
   AllocateOptions,
@@ -53,6 +49,7 @@ export type { MapInput, MapPair, MapResult, Settled } from "./client/map/options
 export type { BroadcastResult } from "./client/map/broadcast.ts";
 export type { Call, CallTimings } from "./client/calls/call.ts";
 export type { FabricName } from "./fabric/registry.ts";
+export type { VerbsOptions } from "./fabric/verbs/options.ts";
 export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";
 export type { TypedFunction } from "./client/functions/value-function.ts";

@@ -3,6 +3,7 @@ import { Kind, OptionalKind, type TObject, type TSchema } from "@sinclair/typebo
 import * as allocating from "../../src/client/options/allocate-options.ts";
 import * as calling from "../../src/client/options/call-options.ts";
 import * as connecting from "../../src/client/options/connect-options.ts";
+import { fabrics } from "../../src/fabric/registry.ts";
 import { programDefault, valueOf } from "../../src/options/describe.ts";
 import { flagsOf } from "../../src/options/flags.ts";
 import * as testing from "../../src/testing/test-options.ts";
@@ -12,6 +13,9 @@ import { docstringOf } from "./docstrings.ts";
 export const OPTIONS: readonly (readonly [name: string, schema: TObject])[] = [
   ...[connecting, allocating, calling, testing].flatMap((module) =>
     Object.entries(module as Record<string, unknown>).filter(isSchema),
+  ),
+  ...fabrics.flatMap(({ name, options }) =>
+    options ? [[`${name[0]!.toUpperCase()}${name.slice(1)}Options`, options] as const] : [],
   ),
 ];
 

@@ -188,7 +188,7 @@ async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoke
     });
   }
   const options = readOptions("invoker", InvokerOptions, given);
-  const { fabric, signal } = options;
+  const { signal } = options;
   throwIfAborted(signal);
   const patience = { timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS, signal };
   const manager = process.env["RFAAS_MANAGER"];
@@ -198,7 +198,7 @@ async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoke
       (manager ? await chooseNode(manager, tokenOf(options), patience) : undefined));
   if (named) {
     const address = parseAddress(named);
-    const fabrics = new ClientFabrics(fabric, options, address.kind === "tcp");
+    const fabrics = new ClientFabrics(options, address.kind === "tcp");
     const connection = await NodeConnection.connect(
       address,
       fabrics.names,
@@ -212,7 +212,7 @@ async function open(given: InvokerOptions | ClusterOptions = {}): Promise<Invoke
       "private",
       "rfaas runs on Linux only, so far; name a node on a Linux machine",
     );
-  const fabrics = new ClientFabrics(fabric, options, false);
+  const fabrics = new ClientFabrics(options, false);
   const embedded = await startEmbeddedNode(
     {
       fabric: fabrics.wanted ?? LOCAL_FABRIC,

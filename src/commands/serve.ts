@@ -129,8 +129,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const { cores = usual.cores, drainMs = DEFAULT_DRAIN_MS } = options;
     const memoryBytes =
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
-    const { fabric, ...of } = readFabric(options);
-    const fabrics = offerFabrics(fabric, of);
+    const fabrics = offerFabrics(readFabric(options));
     // Before anything is started for nothing.
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);

@@ -5,6 +5,7 @@
  * The unit of a grant is a channel: the slots of one client and one worker, the words by which each says that it sleeps, and an
  * area for error records. A lease has a channel for each of its workers.
  */
+import type { TObject, TProperties } from "@sinclair/typebox";
 import type { Link } from "../../ffi/link.ts";
 import type { Region, RegionShape } from "../../ffi/region.ts";
 import type { RfaasError } from "../base/errors.ts";
@@ -24,6 +25,14 @@ export interface Fabric<Name extends string = string, Options extends object = o
   /** What a machine must have, such as `an RDMA device`; undefined where every machine will do. */
   readonly needs: string | undefined;
 
+  /** Its options object, which is an option of `invoker` by the fabric's name. Its fields are flags, too. Undefined where it has none. */
+  readonly options: TObject | undefined;
+  /** What only a command line can ask. */
+  readonly flags?: {
+    readonly fields: TProperties;
+    /** The options with what the flags ask. Throws {@link UsageError}, or {@link EnvironmentError} for a file that cannot be read. */
+    apply(options: Options, flags: Readonly<Record<string, unknown>>): Options;
+  };
   /** The option that asks for this fabric although none was named, such as that of a device; undefined when no option does. */
   askedBy(options: Options): (keyof Options & string) | undefined;
   /**

@@ -1,27 +1,48 @@
 /** The fabrics that there are, and which of them a client and a node take. */
+import { type Static, Type } from "@sinclair/typebox";
 import type { Region } from "../../ffi/region.ts";
 import { FabricUnavailable, ProtocolError } from "../base/errors.ts";
+import { choice } from "../options/fields.ts";
 import type { Fabric, FabricOffer, ListenOrder, Listener } from "./fabric.ts";
 import { shm } from "./shm/fabric.ts";
 import { verbs } from "./verbs/fabric.ts";
-import type { VerbsOptions } from "./verbs/options.ts";
+import { VerbsOptions } from "./verbs/options.ts";
 
-/** The first that both sides can use is taken. */
+/** A further fabric is a line here and, where it has options, one of {@link fabricFields}. The first that both sides have is taken. */
 const FABRICS = [shm, verbs] as const;
-
-/** Between processes of one machine, when none is asked for. */
-export const LOCAL_FABRIC = shm.name;
-
-/** What can be asked of each, by its name. */
-export interface FabricOptions {
-  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
-  verbs?: VerbsOptions;
-}
 
 /** What moves the bytes of calls. */
 export type FabricName = (typeof FABRICS)[number]["name"];
 
 export const fabrics: readonly Fabric<FabricName>[] = FABRICS;
+
+/** Between processes of one machine, when none is asked for. */
+export const LOCAL_FABRIC = shm.name;
+
+/** Those that reach other machines. */
+const between = fabrics.filter(({ sharesMemory }) => !sharesMemory);
+
+/** For messages: `--fabric` with one of them serves clients of other machines. */
+export const namesBetweenMachines = between.map(({ name }) => name).join(" or ");
+
+/** What a program can say of fabrics: the one that it wants, and the options of each by its name. */
+export const fabricFields = {
+  /** What moves the bytes of calls. Default: the first that client and node both have. */
+  fabric: Type.Optional(
+    choice(
+      fabrics.map(({ name }) => name),
+      {
+        description: "what moves the bytes of calls",
+        otherwise: `${LOCAL_FABRIC} on one machine, else ${namesBetweenMachines}`,
+        flag: true,
+      },
+    ),
+  ),
+  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
+  verbs: Type.Optional(VerbsOptions),
+};
+const FabricOptions = Type.Object(fabricFields);
+export type FabricOptions = Static<typeof FabricOptions>;
 
 /** Undefined when there is none of this name. */
 export function fabricNamed(name: string): Fabric<FabricName> | undefined {
@@ -54,15 +75,15 @@ export function askedFor(options: FabricOptions): Fabric<FabricName> | undefined
 }
 
 /**
- * What this process can use of the fabrics `among`, or of the `wanted` one.
+ * What this process can use: of the fabric that is wanted, else of those `among` the fabrics that it has.
  *
  * @throws {FabricUnavailable} a fabric cannot be had that is wanted, or asked for by an option of its own
  */
 export function offerFabrics(
-  wanted: FabricName | undefined,
   options: FabricOptions,
   among: readonly Fabric<FabricName>[] = fabrics,
 ): FabricOffer[] {
+  const { fabric: wanted } = options;
   return among.flatMap((fabric) => {
     if (wanted !== undefined && fabric.name !== wanted) return [];
     const given = optionsOf(fabric, options);
@@ -113,9 +134,3 @@ export function explainNoFabric(
     ? `the client is on another machine and does not have ${needed}; see: rfaas doctor`
     : `the client is on another machine and the node does not have ${needed}; see rfaas doctor there, and serve with --fabric ${namesBetweenMachines}`;
 }
-
-/** Those that reach other machines. */
-const between = fabrics.filter(({ sharesMemory }) => !sharesMemory);
-
-/** For messages: `--fabric` with one of them serves clients of other machines. */
-export const namesBetweenMachines = between.map(({ name }) => name).join(" or ");

@@ -5,13 +5,18 @@ import { Value } from "@sinclair/typebox/value";
 import * as allocating from "../../src/client/options/allocate-options.ts";
 import * as calling from "../../src/client/options/call-options.ts";
 import * as connecting from "../../src/client/options/connect-options.ts";
+import { fabrics } from "../../src/fabric/registry.ts";
 import { quickCheck } from "../../src/options/quick-check.ts";
 import { readOptions } from "../../src/options/read.ts";
 import { show } from "../../src/base/show.ts";
 import { UsageError } from "../../src/base/errors.ts";
 import * as testing from "../../src/testing/test-options.ts";
 
-const exported: Record<string, unknown> = { ...allocating, ...calling, ...connecting, ...testing };
+const ofFabrics = fabrics.map(({ name, options }) => [name, options]);
+const exported: Record<string, unknown> = {
+  ...{ ...allocating, ...calling, ...connecting, ...testing },
+  ...Object.fromEntries(ofFabrics),
+};
 const schemas = Object.entries(exported).filter((entry): entry is [string, TObject] => {
   const [, value] = entry;
   return typeof value === "object" && value !== null && Kind in value && value[Kind] === "Object";

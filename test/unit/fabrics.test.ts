@@ -3,17 +3,23 @@ import { describe, expect, test } from "bun:test";
 import { EnvironmentError, FabricUnavailable } from "../../src/base/errors.ts";
 import type { Fabric, FabricOffer } from "../../src/fabric/fabric.ts";
 import {
+  fabricFields as commandFields,
+  readFabric,
+} from "../../src/commands/shared/fabric-options.ts";
+import {
   type FabricName,
   LOCAL_FABRIC,
   askedFor,
   chooseFabric,
   explainNoFabric,
+  fabricFields,
   fabricNamed,
   fabrics,
   listenOver,
   offerFabrics,
   sharedFabrics,
 } from "../../src/fabric/registry.ts";
+import { Scratch } from "../support/scratch.ts";
 
 const names = fabrics.map(({ name }) => name);
 const nowhere: FabricOffer[] = [];
@@ -84,20 +90,20 @@ describe("what a process offers", () => {
   const absent = new FabricUnavailable("this machine has no such device");
 
   test("leaves out what this machine does not have", () => {
-    const [only, ...others] = offerFabrics(undefined, {}, [fabricNamed("shm")!, failing(absent)]);
+    const [only, ...others] = offerFabrics({}, [fabricNamed("shm")!, failing(absent)]);
     expect([only?.fabric.name, only?.description, others.length]).toEqual(["shm", "shm", 0]);
   });
 
   test("is an error when what is missing was wanted, or asked for by an option", () => {
-    expect(() => offerFabrics("verbs", {}, [failing(absent)])).toThrow(absent);
+    expect(() => offerFabrics({ fabric: "verbs" }, [failing(absent)])).toThrow(absent);
     const named = { verbs: { device: "mlx5_0" } };
-    expect(() => offerFabrics(undefined, named, [failing(absent)])).toThrow(absent);
-    expect(offerFabrics("shm", named, [failing(absent)])).toEqual([]);
+    expect(() => offerFabrics(named, [failing(absent)])).toThrow(absent);
+    expect(offerFabrics({ ...named, fabric: "shm" }, [failing(absent)])).toEqual([]);
   });
 
   test("is an error when a fabric fails in another way", () => {
     const broken = new EnvironmentError("the memory is bad");
-    expect(() => offerFabrics(undefined, {}, [failing(broken)])).toThrow(broken);
+    expect(() => offerFabrics({}, [failing(broken)])).toThrow(broken);
   });
 
   test("reaches clients of other machines where it shares no memory", () => {
@@ -119,6 +125,58 @@ describe("what a process offers", () => {
       "the client is on another machine and the node does not have an RDMA device; see rfaas doctor there, and serve with --fabric verbs",
     );
   });
+});
+
+describe("what a command line asks", () => {
+  // A command passes all of its options on, whatever fabrics add to them.
+  const read = (options: object) => readFabric(options);
+
+  test("is the fabric, and the options of each by its name", () => {
+    expect(read({})).toEqual({});
+    expect(read({ fabric: "shm", json: true })).toEqual({ fabric: "shm" });
+    expect(read({ device: "mlx5_0", ibPort: 2, inlineMax: 0 })).toEqual({
+      verbs: { device: "mlx5_0", ibPort: 2, inlineMax: 0 },
+    });
+  });
+
+  test("is refused where it asks for one fabric by its name and for another by its device", () => {
+    expect(() => read({ fabric: "shm", ibPort: 1 })).toThrow(
+      "--ib-port chooses an RDMA device and --fabric shm uses none; leave one away",
+    );
+    expect(read({ fabric: "shm", inlineMax: 64 }).fabric).toBe("shm");
+    expect(read({ fabric: "verbs", ibPort: 1 }).verbs).toEqual({ ibPort: 1 });
+  });
+
+  test("is completed by a file of devices, and goes before it", () => {
+    using scratch = new Scratch();
+    const device = { ip_address: "10.0.0.1", port: 0, default_receive_buffer_size: 32 };
+    const devices = scratch.file(
+      "devices.json",
+      JSON.stringify({
+        devices: [
+          { ...device, name: "mlx5_0", max_inline_data: 128 },
+          { ...device, name: "mlx5_1", max_inline_data: 0 },
+        ],
+      }),
+    );
+    expect(read({ devices }).verbs).toEqual({ device: "mlx5_0", inlineMax: 128 });
+    const second = { device: "mlx5_1", inlineMax: 64 };
+    expect(read({ ...second, devices }).verbs).toEqual(second);
+  });
+
+  test("has no flag twice, whichever fabrics there are", () => {
+    const named = fabrics.flatMap(({ options, flags }) => [
+      ...Object.keys(options?.properties ?? {}),
+      ...Object.keys(flags?.fields ?? {}),
+    ]);
+    expect(new Set(named).size).toBe(named.length);
+    expect(Object.keys(commandFields).toSorted()).toEqual(["fabric", ...named].toSorted());
+  });
+});
+
+test("programs have an option for each fabric that has options, by its name", () => {
+  const { fabric: _, ...ofEach } = fabricFields;
+  expect(Object.keys(ofEach)).toEqual(fabrics.flatMap((one) => (one.options ? [one.name] : [])));
 });
 
 test("a host listens over no fabric that its node cannot have meant", () => {

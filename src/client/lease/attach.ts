@@ -28,12 +28,13 @@ export class ClientFabrics {
    *
    * @throws {FabricUnavailable} a fabric is asked for and cannot be had
    */
-  constructor(wanted: FabricName | undefined, options: FabricOptions, remote: boolean) {
+  constructor(options: FabricOptions, remote: boolean) {
+    const { fabric: wanted } = options;
     const asked = askedFor(options);
     const among = fabrics.filter(
       (fabric) => fabric.sharesMemory || remote || fabric.name === wanted || fabric === asked,
     );
-    this.#offers = offerFabrics(wanted, options, among);
+    this.#offers = offerFabrics(options, among);
     this.names = namesOf(this.#offers);
     this.wanted = wanted ?? asked?.name;
   }

@@ -6,6 +6,7 @@ import {
   fabricNamed,
   optionsOf,
 } from "../../fabric/registry.ts";
+import { flagsOf } from "../../options/flags.ts";
 import { childEnvironment, selfCommand } from "../../base/process.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { NodeConnection } from "./connection.ts";
@@ -104,9 +105,10 @@ async function ending(child: Bun.Subprocess, limitMs: number): Promise<void> {
 
 /** The fabric's options as the command line has them. */
 function flagsFor(fabric: FabricName, all: FabricOptions): string[] {
-  const options = Object.entries(optionsOf(fabricNamed(fabric)!, all));
-  return options.flatMap(([name, value]) => {
-    const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    return value === undefined ? [] : [`--${flag}`, String(value)];
+  const chosen = fabricNamed(fabric)!;
+  const options = optionsOf(chosen, all);
+  return (chosen.options ? flagsOf(chosen.options) : []).flatMap(({ name, long }) => {
+    const value = options[name];
+    return value === undefined ? [] : [`--${long}`, String(value)];
   });
 }

@@ -1,13 +1,11 @@
 /** What a program can ask of `invoker`: of one node, or of a cluster. */
 import { type Static, Type } from "@sinclair/typebox";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../../base/waiting.ts";
+import { fabricFields } from "../../fabric/registry.ts";
 import {
   MAX_TIMER_MS,
   address,
-  bytes,
-  choice,
   milliseconds,
-  perhaps,
   signalField,
   size,
   tcpAddress,
@@ -19,62 +17,9 @@ import {
 const MAX_NODE_CORES = 1024;
 const MAX_MEMORY_BYTES = 2 ** 50;
 
-/** Which RDMA device to use on this side, and how. */
-export const VerbsOptions = Type.Object(
-  {
-    /** The device, such as `"mlx5_0"`. Default: the first with an active port. */
-    device: perhaps(
-      text("the name of an RDMA device, such as mlx5_0", {
-        description: "RDMA device",
-        otherwise: "the first with an active port",
-        flag: true,
-        placeholder: "name",
-      }),
-    ),
-    /** Its port. Default: the first that is active. */
-    ibPort: perhaps(
-      whole(1, 255, {
-        description: "its port",
-        otherwise: "the first that is active",
-        flag: true,
-      }),
-    ),
-    /** Its GID. Default: the best, IPv4 first. */
-    gidIndex: perhaps(
-      whole(0, 65_535, {
-        description: "its GID",
-        otherwise: "the best, IPv4 first",
-        flag: true,
-      }),
-    ),
-    /** Payloads up to so many bytes travel inside the work request. Default 256, or what the device can. */
-    inlineMax: perhaps(
-      bytes(0, 4096, {
-        description: "payloads that travel inside the work request",
-        otherwise: "256, or what the device can",
-        flag: true,
-      }),
-    ),
-  },
-  {
-    title: "RDMA",
-    description: "which RDMA device to use on this side, and how",
-    call: "invoker({ verbs: options })",
-    errorMessage: 'must be an object such as { device: "mlx5_0" }',
-  },
-);
-export type VerbsOptions = Static<typeof VerbsOptions>;
-
 /** For a node and for a cluster. */
 const connecting = {
-  /** What moves the bytes of calls. Default: `"shm"` on the node's machine, else `"verbs"`. */
-  fabric: Type.Optional(
-    choice(["shm", "verbs"], {
-      description: "what moves the bytes of calls",
-      otherwise: "shm on one machine, else verbs",
-      flag: true,
-    }),
-  ),
+  ...fabricFields,
   /** A token of the manager or the node's owner, where one is asked for. Default: `$RFAAS_TOKEN`. */
   token: Type.Optional(
     text("a token, as rfaas token create prints it", {
@@ -82,8 +27,6 @@ const connecting = {
       variable: "RFAAS_TOKEN",
     }),
   ),
-  /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
-  verbs: Type.Optional(VerbsOptions),
   /** How long a node or a manager may take to be reached and to greet. Default 10 s. */
   connectTimeoutMs: Type.Optional(
     milliseconds(1, MAX_TIMER_MS, {

@@ -30,7 +30,7 @@ export const privateNode = defineCommand({
   hidden: true,
   async run(_args, options) {
     const { parent, cores, memory, prewarm } = options;
-    const { fabric, ...asked } = readFabric(options);
+    const asked = readFabric(options);
     if (!dieWithParent(parent)) process.exit(0);
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
     process.on("SIGINT", () => {});
@@ -40,7 +40,7 @@ export const privateNode = defineCommand({
       cpus: planCpus(cores ?? usual.cores, limits.cpus),
       memoryBytes: memory === undefined ? usual.memoryBytes : parseBytes(memory, "--memory"),
       polling: "adaptive",
-      fabrics: offerFabrics(fabric, asked),
+      fabrics: offerFabrics(asked),
       prewarm: prewarm ?? 1,
       packages: new PackageStore(),
       identify: async () => OWNER,

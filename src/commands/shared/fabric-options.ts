@@ -1,33 +1,40 @@
-/** The options that choose a fabric, for every command that has one. */
-import { Type, type Static } from "@sinclair/typebox";
+/** The options that choose a fabric, for every command that has one: the library's, and what fabrics add for command lines. */
+import type { TProperties } from "@sinclair/typebox";
 import { UsageError } from "../../base/errors.ts";
-import { InvokerOptions, VerbsOptions } from "../../client/options/connect-options.ts";
-import { fromDatabase, readDeviceDatabase } from "../../fabric/verbs/device-database.ts";
-import type { FabricName, FabricOptions } from "../../fabric/registry.ts";
-import { pathField } from "./fields.ts";
+import {
+  type FabricOptions,
+  fabricFields as libraryFields,
+  fabrics,
+} from "../../fabric/registry.ts";
+import { flagsOf } from "../../options/flags.ts";
 
-export const fabricFields = {
-  fabric: InvokerOptions.properties.fabric,
-  ...VerbsOptions.properties,
-  devices: pathField("file", { description: "the original rFaaS's devices.json" }),
-};
-const Given = Type.Object(fabricFields);
-type Given = Static<typeof Given>;
+/** Of their types a command needs to know that of `fabric` only: {@link readFabric} reads the others. */
+export const fabricFields: Pick<typeof libraryFields, "fabric"> = Object.assign(
+  { fabric: libraryFields.fabric },
+  ...fabrics.map(({ options, flags }): TProperties => ({
+    ...options?.properties,
+    ...flags?.fields,
+  })),
+);
 
-/** The fabric and what is wanted of it. Throws `UsageError` on options that contradict each other, or a wrong file. */
-export function readFabric(options: Given): { fabric?: FabricName } & FabricOptions {
-  const { fabric, ibPort, gidIndex } = options;
-  let { device, inlineMax } = options;
-  if (options.devices !== undefined) {
-    const entry = fromDatabase(readDeviceDatabase(options.devices), device);
-    device = entry.device;
-    inlineMax ??= entry.maxInline;
+/** The fabric and what is wanted of each. Throws `UsageError` on options that contradict each other, or a wrong file. */
+export function readFabric(options: Pick<FabricOptions, "fabric">): FabricOptions {
+  const { fabric: wanted } = options;
+  const asked: Record<string, unknown> = wanted === undefined ? {} : { fabric: wanted };
+  for (const fabric of fabrics) {
+    const { name, needs } = fabric;
+    const schema = fabric.options;
+    if (!schema) continue;
+    const given = options as Readonly<Record<string, unknown>>;
+    const own = flagsOf(schema).filter((flag) => given[flag.name] !== undefined);
+    const written = Object.fromEntries(own.map((flag) => [flag.name, given[flag.name]]));
+    const of = fabric.flags?.apply(written, given) ?? written;
+    const by = fabric.askedBy(of);
+    if (by !== undefined && wanted !== undefined && wanted !== name)
+      throw new UsageError(
+        `--${flagsOf(schema).find((flag) => flag.name === by)!.long} chooses ${needs} and --fabric ${wanted} uses none; leave one away`,
+      );
+    if (Object.keys(of).length > 0) asked[name] = of;
   }
-  const named = { "--device": device, "--ib-port": ibPort, "--gid-index": gidIndex };
-  const first = Object.entries(named).find(([, value]) => value !== undefined)?.[0];
-  if (fabric === "shm" && first)
-    throw new UsageError(
-      `${first} chooses an RDMA device and --fabric shm uses none; leave one away`,
-    );
-  return { ...(fabric ? { fabric } : {}), verbs: { device, ibPort, gidIndex, inlineMax } };
+  return asked;
 }

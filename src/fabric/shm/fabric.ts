@@ -12,6 +12,7 @@ export const shm: Fabric<typeof NAME> = {
   title: "shared memory",
   sharesMemory: true,
   needs: undefined,
+  options: undefined,
   askedBy: () => undefined,
   offer: () => offered,
   doctor: async () => [examine()],

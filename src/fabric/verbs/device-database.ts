@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { Value, type ValueError } from "@sinclair/typebox/value";
+import { TypeCompiler, type ValueError } from "@sinclair/typebox/compiler";
 import { EnvironmentError, UsageError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 
@@ -69,7 +69,8 @@ export interface DatabaseEntry {
  */
 export function readDeviceDatabase(path: string): DatabaseDevice[] {
   const content = parse(path, read(path));
-  if (!Value.Check(Database, content)) throw wrong(path, Value.Errors(Database, content).First());
+  const database = TypeCompiler.Compile(Database);
+  if (!database.Check(content)) throw wrong(path, database.Errors(content).First());
   content.devices.forEach(({ ip_address }, i) => {
     if (isIP(ip_address) === 0)
       throw wrongField(path, `devices[${i}].ip_address`, `must be ${IP_ADDRESS}`, ip_address);

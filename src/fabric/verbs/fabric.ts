@@ -6,7 +6,7 @@ import type { Fabric, FabricOffer } from "../fabric.ts";
 import { HEADROOM_SLACK_BYTES, attachVerbs } from "./attachment.ts";
 import { type DeviceChoice, addressesOf, rdmaDevices } from "./devices.ts";
 import { FabricLink } from "./link.ts";
-import type { VerbsOptions } from "./options.ts";
+import { VerbsOptions, verbsFlags, withDatabase } from "./options.ts";
 
 const NAME = "verbs";
 
@@ -15,6 +15,13 @@ export const verbs: Fabric<typeof NAME, VerbsOptions> = {
   title: "RDMA",
   sharesMemory: false,
   needs: "an RDMA device",
+
+  options: VerbsOptions,
+  flags: {
+    fields: verbsFlags,
+    apply: (options, { devices }) =>
+      typeof devices === "string" ? withDatabase(options, devices) : options,
+  },
 
   askedBy({ device, ibPort, gidIndex }) {
     if (device !== undefined) return "device";
