@@ -86,8 +86,8 @@ async function add(tar: TarPackController, entry: Entry, content: Content): Prom
   for await (const piece of piecesOf(content)) {
     bytes += piece.length;
     if (bytes > entry.bytes) break;
-    // Pieces share their memory, and the packer keeps what it gets until it is read.
-    await body.write(piece.slice());
+    // A copy, which `slice` of a Buffer is not: pieces share their memory, and the packer keeps what it gets until it is read.
+    await body.write(new Uint8Array(piece));
   }
   if (bytes !== entry.bytes)
     throw new PackageInvalid(
