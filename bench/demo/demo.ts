@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type Lease, invoker } from "../../src/index.ts";
 import { RECORD_FLOATS, priceRecords } from "../../functions/blackscholes/blackscholes.ts";
 import { usableCpus } from "../../ffi/system.ts";
+import { LOCAL_FABRIC } from "../../src/fabric/registry.ts";
 import { floorOf } from "../floor.ts";
 import { measureLatency } from "../scenarios/latency.ts";
 import { checkPrices } from "./check.ts";
@@ -105,8 +106,8 @@ async function demonstrate(total: number): Promise<void> {
     polling: "hot",
     payload: "copy",
     ratePerS: 0,
-    floor: floorOf("shm", {}),
-    perftest: undefined,
+    floor: await floorOf(LOCAL_FABRIC, {}),
+    yardstick: undefined,
   });
   progress.end();
 

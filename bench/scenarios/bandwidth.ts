@@ -1,6 +1,6 @@
 /**
- * Large inputs, several in flight: bytes per second from client to worker. Windows alternate with runs of `ib_write_bw` on the same
- * device. The worker looks at the first and last byte of each, and the client checks what it saw.
+ * Large inputs, several in flight: bytes per second from client to worker. Windows alternate with runs of the fabric's yardstick on the
+ * same device. The worker looks at the first and last byte of each, and the client checks what it saw.
  */
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
@@ -8,6 +8,8 @@ import { UsageError } from "../../src/base/errors.ts";
 import type { Call } from "../../src/client/calls/call.ts";
 import type { Invoker } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
+import type { Yardstick } from "../../src/fabric/floor.ts";
+import { type FabricName, fabricNamed, namesBetweenMachines } from "../../src/fabric/registry.ts";
 import { environment } from "../environment.ts";
 import {
   allField,
@@ -18,7 +20,7 @@ import {
   sizeField,
   sizesOf,
 } from "../fields.ts";
-import { Perftest } from "../perftest.ts";
+import { yardstickOf } from "../floor.ts";
 import { type Row, pairedFields } from "../rows.ts";
 import { defineScenario } from "../scenario.ts";
 import { type Summary, summarize } from "../statistics.ts";
@@ -48,19 +50,20 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
   summary:
     "large inputs over RDMA, several in flight: bytes per second, beside ib_write_bw where that is installed",
   options: Options,
-  columns: ({ bytes_per_s: rate, baseline_bytes_per_s: baseline, depth }) => [
+  columns: ({ fabric, bytes_per_s: rate, baseline_bytes_per_s: baseline, depth }) => [
     ["MiB/s", mibPerS(rate)],
-    ["ib_write_bw[MiB/s]", baseline === undefined ? "-" : mibPerS(baseline)],
+    [`${toolOf(fabric)}[MiB/s]`, baseline === undefined ? "-" : mibPerS(baseline)],
     ["depth", String(depth)],
   ],
   async *run(bench, options) {
     await using rf = await bench.open();
-    if (rf.fabric === "shm")
+    const { sharesMemory, title } = fabricNamed(rf.fabric)!;
+    if (sharesMemory)
       throw new UsageError(
-        "shared memory moves no bytes, so it has no bandwidth to measure; use --fabric verbs",
+        `${title} moves no bytes, so it has no bandwidth to measure; use --fabric ${namesBetweenMachines}`,
       );
     const { pairs = DEFAULT_PAIRS, polling = "warm" } = options;
-    const perftest = new Perftest(bench.where.verbs ?? {});
+    const yardstick = await yardstickOf(rf.fabric, bench.where);
     for (const bytes of sizesOf(options, DEFAULT_BYTES)) {
       const depth = options.depth ?? Math.max(2, Math.min(16, Math.floor(BANDWIDTH_BYTES / bytes)));
       const iterations = options.iters ?? Math.max(depth, Math.ceil(BANDWIDTH_BYTES / bytes));
@@ -68,12 +71,14 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
         `bandwidth of ${bytes} B inputs, ${depth} in flight: ${pairs} windows of ${iterations} calls`,
       );
       const row = await measureBandwidth(rf, {
-        ...{ bytes, depth, iterations, pairs, polling, perftest },
+        ...{ bytes, depth, iterations, pairs, polling, yardstick },
       });
       yield { row };
     }
   },
 });
+
+const toolOf = (fabric: FabricName): string => fabricNamed(fabric)?.yardstick?.bandwidth ?? "none";
 
 const mibPerS = (bytesPerS: number): string => (bytesPerS / 2 ** 20).toFixed(1);
 
@@ -86,7 +91,7 @@ interface BandwidthOptions {
   pairs: number;
   polling: Polling;
   /** Undefined where there is none to compare with. */
-  perftest: Perftest | undefined;
+  yardstick: Yardstick | undefined;
 }
 
 type Echo = typeof import("../../functions/echo/echo.ts");
@@ -94,7 +99,7 @@ type Echo = typeof import("../../functions/echo/echo.ts");
 const OUTPUT_BYTES = 8;
 
 async function measureBandwidth(rf: Invoker, options: BandwidthOptions): Promise<BandwidthRow> {
-  const { bytes, depth, iterations, pairs, polling, perftest } = options;
+  const { bytes, depth, iterations, pairs, polling, yardstick } = options;
   const calls: Summary[] = [];
   const floors: Summary[] = [];
   const memory = depth * (bytes + OUTPUT_BYTES + 128) + 4096;
@@ -109,11 +114,11 @@ async function measureBandwidth(rf: Invoker, options: BandwidthOptions): Promise
     const startedNs = Bun.nanoseconds();
     await stream.run(iterations);
     calls.push(single((Bun.nanoseconds() - startedNs) / iterations));
-    const rate = await perftest?.bytesPerS(bytes, Math.max(iterations, 5));
+    const rate = await yardstick?.bytesPerS(bytes, Math.max(iterations, 5));
     if (rate !== undefined) floors.push(single((bytes / rate) * 1e9));
   }
   const compared = floors.length === pairs;
-  const fields = pairedFields(calls, compared ? floors : calls, "ib_write_bw");
+  const fields = pairedFields(calls, compared ? floors : calls, toolOf(lease.fabric));
   return {
     benchmark: "bandwidth",
     fabric: lease.fabric,

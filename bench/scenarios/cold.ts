@@ -78,7 +78,7 @@ async function measure(
   const phase = (name: keyof Phases) => median(rounds.map((phases) => phases[name]));
   return {
     benchmark: "cold",
-    fabric: "shm",
+    fabric: rf.fabric,
     polling: "hot",
     bytes: 8,
     iterations,

@@ -11,13 +11,13 @@ import { UsageError } from "../../src/base/errors.ts";
 import type { Invoker } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { choice, readAs, whole } from "../../src/options/fields.ts";
-import type { FabricName } from "../../src/fabric/registry.ts";
+import type { Floor, Yardstick } from "../../src/fabric/floor.ts";
+import { type FabricName, fabricNamed } from "../../src/fabric/registry.ts";
 import { cpuTimeNs, environment } from "../environment.ts";
 import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
-import { type Floor, floorOf } from "../floor.ts";
-import { Perftest } from "../perftest.ts";
+import { floorOf, yardstickOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
-import { type Row, pairedFields, us } from "../rows.ts";
+import { type Column, type Row, pairedFields, us } from "../rows.ts";
 import { type Measured, defineScenario } from "../scenario.ts";
 import { type Summary, median, summarize } from "../statistics.ts";
 
@@ -57,6 +57,8 @@ const Options = Type.Object({
   ),
 });
 
+type TwiceOf<Tool extends string> = `${Tool}_twice_ns`;
+
 interface LatencyRow extends Row {
   /** `copy`: the function reads and writes all bytes; `touch`: the first and last only. */
   payload: "copy" | "touch";
@@ -65,16 +67,16 @@ interface LatencyRow extends Row {
   /** Calls started per second, and what the worker's process used of one core. */
   rate_per_s?: number;
   cpu_percent?: number;
-  /** Twice what `ib_write_lat` calls typical. */
-  ib_write_lat_twice_ns?: number;
+  /** Twice what the fabric's yardstick calls typical, by its name: `ib_write_lat_twice_ns`. */
+  [twice: TwiceOf<string>]: number;
 }
 
 export const latency = defineScenario<typeof Options, LatencyRow>({
   name: "latency",
   summary: "one call in flight: the round trip, as a client sees it",
   options: Options,
-  columns: ({ ib_write_lat_twice_ns: twiceNs, cpu_percent: cpu, rate_per_s: rate }) => [
-    ...(twiceNs === undefined ? [] : [["2xib_write_lat[usec]", us(twiceNs)] as const]),
+  columns: ({ cpu_percent: cpu, rate_per_s: rate, ...row }) => [
+    ...yardstickColumns(row),
     ...(cpu === undefined
       ? []
       : [["rate[1/s]", rate ? String(rate) : "max"] as const, ["cpu[%]", cpu.toFixed(1)] as const]),
@@ -83,17 +85,16 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
     await using rf = await bench.open();
     const { polling = "hot", pairs = DEFAULT_PAIRS, payload = "copy", module: target } = options;
     const rates = options.rate !== undefined ? [options.rate] : DEFAULT_RATES[polling];
-    const { verbs = {} } = bench.where;
-    const floor = floorOf(rf.fabric, verbs);
-    const perftest = rf.fabric === "verbs" ? new Perftest(verbs) : undefined;
+    const floor = await floorOf(rf.fabric, bench.where);
+    const yardstick = await yardstickOf(rf.fabric, bench.where);
     for (const bytes of sizesOf(options, DEFAULT_BYTES))
       for (const ratePerS of rates) {
-        const iterations = options.iters ?? defaultIterations(rf.fabric, polling, bytes, ratePerS);
+        const iterations = options.iters ?? defaultIterations(floor, polling, bytes, ratePerS);
         bench.tell(
           `latency of ${bytes} B, ${polling}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`,
         );
         yield await measureLatency(rf, {
-          ...{ bytes, iterations, pairs, polling, payload, ratePerS, floor, perftest },
+          ...{ bytes, iterations, pairs, polling, payload, ratePerS, floor, yardstick },
           ...(target === undefined ? {} : { target }),
         });
       }
@@ -107,18 +108,16 @@ function targetOf(text: string, what: string): { module: string; name: string } 
   throw new UsageError(`${what} needs a function, as in ${what} ${text}#echo`);
 }
 
+function yardstickColumns(row: Pick<LatencyRow, "fabric" | TwiceOf<string>>): Column[] {
+  const tool = fabricNamed(row.fabric)?.yardstick?.latency;
+  const twiceNs = tool === undefined ? undefined : row[`${tool}_twice_ns`];
+  return twiceNs === undefined ? [] : [[`2x${tool}[usec]`, us(twiceNs)]];
+}
+
 /** Windows of a few tenths of a second, whatever a call costs. */
-function defaultIterations(
-  fabric: FabricName,
-  mode: string,
-  bytes: number,
-  ratePerS: number,
-): number {
+function defaultIterations(floor: Floor, mode: string, bytes: number, ratePerS: number): number {
   if (ratePerS > 0) return Math.max(30, Math.ceil(ratePerS * 0.3));
-  // A software device moves 20 MiB/s, where the slowest network card moves a hundred times as much.
-  if (fabric === "verbs") return Math.max(50, Math.min(2_500, Math.floor(5e7 / (bytes + 20_000))));
-  if (mode === "warm") return 500;
-  return Math.max(50, Math.min(20_000, Math.floor(2e9 / (bytes + 50_000))));
+  return floor.windowCalls(bytes, mode === "warm");
 }
 
 export interface LatencyOptions {
@@ -133,16 +132,15 @@ export interface LatencyOptions {
   floor: Floor;
   /** A function that does what the payload asks for; the built-in one where none is named. */
   target?: { module: string; name: string };
-  /** Over verbs, where it is installed. */
-  perftest: Perftest | undefined;
+  /** Undefined where the fabric has none, or none is wanted. */
+  yardstick: Yardstick | undefined;
 }
 
 const BUILT_IN_MODULE = "rfaas:echo";
 
 /** Calls before a window counts, back to back: enough for the JIT's last tier on both sides. */
 const WARMUP_CALLS = 60_000;
-const WARMUP_MS = { shm: 250, verbs: 1500 };
-const PERFTEST_ITERATIONS = 1000;
+const YARDSTICK_ITERATIONS = 1000;
 const PACED_WARMUP_CALLS = 300;
 /** On a beat every round takes its time. */
 const PACED_FLOOR_WARMUP = 30;
@@ -164,8 +162,7 @@ export async function measureLatency(
     floors.push(summarize(await measureFloorWindow(options, window.placement, ticks), nsPerTick));
   }
   const { fabric, placement } = windows[0]!;
-  const oneWayNs =
-    fabric === "verbs" ? await options.perftest?.latencyNs(bytes, PERFTEST_ITERATIONS) : undefined;
+  const oneWayNs = await options.yardstick?.latencyNs(bytes, YARDSTICK_ITERATIONS);
   const cpuShares = windows.flatMap(({ cpuShare }) => cpuShare ?? []);
   const row: LatencyRow = {
     benchmark: "latency",
@@ -178,7 +175,9 @@ export async function measureLatency(
       floors,
       options.floor.name(polling === "warm"),
     ),
-    ...(oneWayNs === undefined ? {} : { ib_write_lat_twice_ns: 2 * oneWayNs }),
+    ...(oneWayNs === undefined
+      ? {}
+      : { [`${fabricNamed(fabric)!.yardstick!.latency}_twice_ns`]: 2 * oneWayNs }),
     payload: options.payload,
     ...(target ? { module: `${target.module}#${target.name}` } : {}),
     ...(ratePerS > 0 ? { rate_per_s: ratePerS } : {}),
@@ -245,7 +244,7 @@ async function measureFloorWindow(
 
 /** Whether the worker's process is of this machine, so that its id means the same here. */
 function isHere(rf: Invoker, lease: Lease): boolean {
-  return lease.fabric === "shm" || rf.node === "private";
+  return fabricNamed(lease.fabric)!.sharesMemory || rf.node === "private";
 }
 
 /** Writes the input, calls, checks the output: every call of every window. */
@@ -256,10 +255,12 @@ class EchoClient {
   readonly #output: Uint8Array<ArrayBuffer>;
   readonly #copies: boolean;
   readonly #gapTicks: number;
+  readonly #warmUpMs: number;
   readonly #tick = tickCounter();
   #mark = 0;
 
-  constructor(lease: Lease, { bytes, payload, ratePerS, target }: LatencyOptions) {
+  constructor(lease: Lease, { bytes, payload, ratePerS, target, floor }: LatencyOptions) {
+    this.#warmUpMs = floor.warmUpMs;
     this.#lease = lease;
     this.#name = target?.name ?? (payload === "touch" ? "touch" : "echo");
     this.#input = lease.input(Uint8Array, bytes);
@@ -269,7 +270,7 @@ class EchoClient {
   }
 
   warmUp(): void {
-    const until = Bun.nanoseconds() + WARMUP_MS[this.#lease.fabric] * 1e6;
+    const until = Bun.nanoseconds() + this.#warmUpMs * 1e6;
     for (let i = 0; i < WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++)
       this.#call();
   }

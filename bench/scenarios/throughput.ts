@@ -10,10 +10,10 @@ import type { Invoker } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import { truth, worded } from "../../src/options/fields.ts";
-import type { FabricName } from "../../src/fabric/registry.ts";
+import type { Floor } from "../../src/fabric/floor.ts";
 import { environment } from "../environment.ts";
 import { depthField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
-import { type Floor, floorOf } from "../floor.ts";
+import { floorOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
 import { type Row, pairedFields } from "../rows.ts";
 import { type Measured, defineScenario } from "../scenario.ts";
@@ -62,7 +62,7 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
       bench.tell(
         `throughput${map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
       );
-      const floor = floorOf(rf.fabric, bench.where.verbs ?? {});
+      const floor = await floorOf(rf.fabric, bench.where);
       yield await measureThroughput(rf, {
         ...{ bytes, depth, workers, coresPerWorker, iterations, pairs, polling, floor, map },
       });
@@ -104,7 +104,6 @@ async function measureThroughput(
   const floors: Summary[] = [];
   const rates: number[] = [];
   let placement: Placement | undefined;
-  let fabric: FabricName = "shm";
   const slots = 2 ** Math.ceil(Math.log2(depth));
 
   for (let pair = 0; pair < pairs; pair++) {
@@ -119,7 +118,6 @@ async function measureThroughput(
         coresPerWorker: options.coresPerWorker,
         slots,
       });
-      fabric = lease.fabric;
       const calls = options.map
         ? new MappedCalls(lease, bytes, depth)
         : new Pipeline(lease, bytes, depth);
@@ -148,7 +146,7 @@ async function measureThroughput(
 
   const row: ThroughputRow = {
     benchmark: options.map ? "map" : "throughput",
-    fabric,
+    fabric: rf.fabric,
     polling,
     bytes,
     iterations: iterations * pairs,

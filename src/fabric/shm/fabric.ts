@@ -1,8 +1,10 @@
 /** Shared memory: client and workers on one machine map the memory of the lease, and wake each other with futexes. */
 import { closeDescriptor } from "../../../ffi/descriptors.ts";
+import { measureFloor } from "../../../ffi/floor.ts";
 import { createRegion } from "../../../ffi/region.ts";
 import type { Finding } from "../../base/finding.ts";
 import type { Fabric, FabricOffer } from "../fabric.ts";
+import type { Floor } from "../floor.ts";
 import { attachSharedMemory } from "./attachment.ts";
 
 const NAME = "shm";
@@ -15,6 +17,7 @@ export const shm: Fabric<typeof NAME> = {
   options: undefined,
   askedBy: () => undefined,
   offer: () => offered,
+  floor: async () => floor,
   doctor: async () => [examine()],
 };
 
@@ -24,6 +27,14 @@ const offered: FabricOffer = {
   listenFor: () => null,
   memoryFor: (bytes) => bytes,
   attach: async ({ descriptors, shape }) => attachSharedMemory(descriptors, shape.slots),
+};
+
+const floor: Floor = {
+  name: (block) => (block ? "raw C futex echo" : "raw C shared-memory ping-pong"),
+  warmUpMs: 250,
+  windowCalls: (bytes, block) =>
+    block ? 500 : Math.max(50, Math.min(20_000, Math.floor(2e9 / (bytes + 50_000)))),
+  measure: async (options, out) => measureFloor(options, out),
 };
 
 function examine(): Finding {

@@ -38,6 +38,17 @@ export const verbs: Fabric<typeof NAME, VerbsOptions> = {
   listen: (region, { address, options: { inlineMax } }, nonce) =>
     FabricLink.listen(region, { address, nonce }, { inlineMax }),
 
+  async floor(options) {
+    const [address] = verbsAddresses(options);
+    return (await import("./floor.ts")).verbsFloor(address!, options.inlineMax);
+  },
+
+  yardstick: {
+    latency: "ib_write_lat",
+    bandwidth: "ib_write_bw",
+    open: async (options) => new (await import("./perftest.ts")).Perftest(options),
+  },
+
   doctor: async () => await (await import("./doctor.ts")).examineVerbs(),
 };
 

@@ -1,27 +1,26 @@
 /** The field's own yardsticks, where they are installed: `ib_write_lat` and `ib_write_bw`, both ends on this machine. */
 import { readFileSync } from "node:fs";
-import { pinThread } from "../ffi/system.ts";
-import { type ChosenGid, chooseGid, rdmaDevices } from "../src/fabric/verbs/devices.ts";
-import type { VerbsOptions } from "../src/fabric/verbs/options.ts";
+import { pinThread } from "../../../ffi/system.ts";
+import type { Yardstick } from "../floor.ts";
+import { type ChosenGid, chooseGid, rdmaDevices } from "./devices.ts";
+import type { VerbsOptions } from "./options.ts";
 
 const LISTEN_POLL_MS = 20;
 const LISTEN_TRIES = 250;
 
-export class Perftest {
+export class Perftest implements Yardstick {
   readonly #at: ChosenGid;
 
-  constructor(options: VerbsOptions = {}) {
+  constructor(options: VerbsOptions) {
     this.#at = chooseGid(rdmaDevices(), options);
   }
 
-  /** Typical one-way time of a write of `bytes` bytes; undefined when `ib_write_lat` is missing or fails. */
   async latencyNs(bytes: number, iterations: number): Promise<number | undefined> {
     const columns = await this.#run("ib_write_lat", bytes, iterations);
     // bytes, iterations, t_min, t_max, t_typical, ..: in microseconds
     return columns?.[4] === undefined ? undefined : columns[4] * 1000;
   }
 
-  /** Bytes a second of a stream of writes; undefined when `ib_write_bw` is missing or fails. */
   async bytesPerS(bytes: number, iterations: number): Promise<number | undefined> {
     const columns = await this.#run("ib_write_bw", bytes, iterations);
     // bytes, iterations, peak, average, ..: in MiB/s

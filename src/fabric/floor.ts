@@ -1,0 +1,22 @@
+/** What a benchmark sets calls beside: the bare fabric, and the tool by which others measure it. */
+import type { FloorOptions } from "../../ffi/floor.ts";
+
+/** The fabric with no rfaas in between, on fresh memory each time. */
+export interface Floor {
+  /** For a report. `block`: both sides sleep instead of spinning. */
+  name(block: boolean): string;
+  /** Fills `out` with round trips in ticks of the cycle counter, and returns the part that it has filled. */
+  measure(options: FloorOptions, out: Uint32Array<ArrayBuffer>): Promise<Uint32Array<ArrayBuffer>>;
+  /** How long calls go on before a window of them counts, at most. */
+  readonly warmUpMs: number;
+  /** How many calls of so many bytes take a few tenths of a second. */
+  windowCalls(bytes: number, block: boolean): number;
+}
+
+/** A tool that others measure the same fabric with, such as perftest. Its two ends run on this machine. */
+export interface Yardstick {
+  /** Typical one-way time of a write of `bytes` bytes; undefined when the tool is missing or fails. */
+  latencyNs(bytes: number, iterations: number): Promise<number | undefined>;
+  /** Bytes a second of a stream of writes; undefined when the tool is missing or fails. */
+  bytesPerS(bytes: number, iterations: number): Promise<number | undefined>;
+}
