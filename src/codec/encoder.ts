@@ -7,7 +7,6 @@
  */
 import { types } from "node:util";
 import {
-  type Oddity,
   disguised,
   oddityOfArray,
   oddityOfBuiltIn,
@@ -16,143 +15,34 @@ import {
   refusalOf,
   refusalOfBuffer,
 } from "./oddities.ts";
-import { Refusal, TooLarge, messageOf, pointer } from "./refusal.ts";
-import { bytesWithCopies } from "./shared-parts.ts";
-import { EXT, MAX_DEPTH, TYPED_ARRAYS } from "./wire.ts";
+import { Refusal } from "./refusal.ts";
+import { EXT, TYPED_ARRAYS } from "./wire.ts";
+import { MAX_BYTES, Writer } from "./writer.ts";
 
 /** Longer strings are left to the platform; shorter ones are faster by hand. */
 const SHORT_STRING = 32;
 /** Of longer ones it pays to know how many bytes they take. */
 const LONG_STRING = 4096;
-const MAX_BYTES = 2 ** 31 - 1;
-/** Memory of the encoder's own that is kept for the next value. */
-const MAX_KEPT_BYTES = 16 * 1024 * 1024;
-/** From then on, and whenever the value has doubled, a part is remembered, to see whether it comes again. */
-const FIRST_MARK = 64 * 1024;
-/** It is known how large the value will be. */
-const MEASURED = Symbol();
 const NUMBERS = new Map<unknown, number>(
   TYPED_ARRAYS.map(({ prototype }, number) => [prototype, number]),
 );
 const text = new TextEncoder();
 
-export class Encoder {
-  /** Where the last value was encoded: the memory that was given, or memory of the encoder's own when that was too small. */
-  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
-  #words = new DataView(this.bytes.buffer);
-  #at = 0;
-  #scratch = new Uint8Array(0);
-  #depth = 0;
-  /** The containers that are being written, and the key in each: for the path of what is refused, and for circles. */
-  readonly #path: unknown[] = [];
-  readonly #within: unknown[] = [];
-  /** Bytes that the value may take. */
-  #limit = MAX_BYTES;
-  /** Where room must be made, or a part marked. */
-  #bound = 0;
-  /** A container that was being written when the value had become large, or {@link MEASURED}. */
-  #mark: unknown;
-  /** A view costs more than a small value: those of the memory that was used last are kept. */
-  readonly #views = new WeakMap<Uint8Array, DataView<ArrayBuffer>>();
-
+export class Encoder extends Writer {
   /**
    * Returns how many bytes of {@link bytes} the value takes. Throws {@link Refusal} with the path of what cannot travel,
-   * {@link TooLarge} when it takes more than `limit` bytes.
+   * `TooLarge` when it takes more than `limit` bytes.
    */
   encode(value: unknown, into: Uint8Array<ArrayBuffer>, limit = MAX_BYTES): number {
-    if (this.#within.length > 0)
-      throw new Refusal("", "has a property that makes a call of its own when it is read");
-    this.#limit = limit < MAX_BYTES ? limit : MAX_BYTES;
-    this.#use(into);
-    this.#bound = Math.min(into.length, FIRST_MARK);
-    this.#at = 0;
-    this.#depth = 0;
+    this.begin(into, limit);
     try {
       this.#write(value);
     } catch (error) {
-      throw error instanceof Refusal ? error : this.#unreadable(error);
+      throw error instanceof Refusal ? error : this.unreadable(error);
     } finally {
-      this.#within.length = 0;
-      this.#mark = undefined;
+      this.end();
     }
-    return this.#at;
-  }
-
-  #use(bytes: Uint8Array<ArrayBuffer>): void {
-    if (bytes === this.bytes && bytes.length > 0) return;
-    if (this.#scratch.length > MAX_KEPT_BYTES && this.#scratch !== bytes) {
-      giveBack(this.#scratch);
-      this.#scratch = new Uint8Array(0);
-    }
-    let view = this.#views.get(bytes);
-    if (view === undefined) {
-      view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      this.#views.set(bytes, view);
-    }
-    this.bytes = bytes;
-    this.#words = view;
-  }
-
-  /** Room for so many bytes more. What is written so far moves to memory of our own when there is none. */
-  #reserve(bytes: number): number {
-    const at = this.#at;
-    const end = at + bytes;
-    if (end > this.#bound) this.#pass(end);
-    this.#at = end;
-    return at;
-  }
-
-  /** The value has outgrown its memory, or has doubled since a part of it was marked. */
-  #pass(end: number): void {
-    if (end > this.#limit) this.#refuseSize(end);
-    if (end > this.bytes.length) this.#grow(end);
-    if (end > FIRST_MARK && this.#mark !== MEASURED) this.#mark = this.#within[this.#depth - 1];
-    this.#bound = Math.min(this.bytes.length, Math.max(FIRST_MARK, 2 * end));
-  }
-
-  #grow(bytes: number): void {
-    const old = this.bytes;
-    const outgrown = this.#scratch === old;
-    if (this.#scratch.length < bytes || outgrown)
-      this.#scratch = new Uint8Array(Math.min(this.#limit, Math.max(4096, 2 * bytes)));
-    this.#scratch.set(old.subarray(0, this.#at));
-    this.#use(this.#scratch);
-    if (outgrown) giveBack(old);
-  }
-
-  #refuseSize(bytes: number): never {
-    const path = pointer(this.#path.slice(0, this.#depth));
-    throw new TooLarge(
-      path,
-      `more than ${this.#limit} bytes cannot travel; split the value`,
-      bytes,
-    );
-  }
-
-  /** The marked part has come again: as each place has a copy, there may be no end to them. */
-  #measure(): void {
-    this.#mark = MEASURED;
-    const bytes = bytesWithCopies(this.#within[0]);
-    if (bytes > this.#limit)
-      this.#refuse(
-        `parts that are in several places travel as copies, and with them the value takes ${bytes} bytes, where ${this.#limit} can travel; send each part once`,
-      );
-  }
-
-  #refuse(message: string): never {
-    throw new Refusal(pointer(this.#path.slice(0, this.#depth)), message);
-  }
-
-  #refuseOddity({ key, problem }: Oddity, depth: number): never {
-    this.#path[depth] = typeof key === "symbol" ? key.toString() : key;
-    this.#depth = depth + 1;
-    this.#refuse(problem);
-  }
-
-  /** A getter has thrown, or a proxy, or there is no memory. */
-  #unreadable(error: unknown): Refusal {
-    const path = pointer(this.#path.slice(0, this.#depth));
-    return new Refusal(path, `cannot be read: ${messageOf(error)}`, error);
+    return this.at;
   }
 
   #write(value: unknown): void {
@@ -162,60 +52,47 @@ export class Encoder {
       case "string":
         return this.#string(value);
       case "boolean":
-        return this.#byte(value ? 0xc3 : 0xc2);
+        return this.byte(value ? 0xc3 : 0xc2);
       case "undefined":
-        return this.#bytes3(0xd4, EXT.undefined, 0);
+        return this.bytes3(0xd4, EXT.undefined, 0);
       case "bigint":
         return this.#bigint(value);
       case "object":
-        return value === null ? this.#byte(0xc0) : this.#object(value);
+        return value === null ? this.byte(0xc0) : this.#object(value);
       default:
-        this.#refuse(`a ${typeof value} cannot travel`);
+        this.refuse(`a ${typeof value} cannot travel`);
     }
-  }
-
-  #byte(byte: number): void {
-    const at = this.#reserve(1);
-    this.bytes[at] = byte;
-  }
-
-  #bytes3(a: number, b: number, c: number): void {
-    const at = this.#reserve(3);
-    const { bytes } = this;
-    bytes[at] = a;
-    bytes[at + 1] = b;
-    bytes[at + 2] = c;
   }
 
   #number(value: number): void {
     // Not -0, whose sign an integer would lose.
     if (value === (value | 0) && (value !== 0 || 1 / value > 0)) {
-      if (value >= 0 ? value < 0x80 : value >= -0x20) return this.#byte(value & 0xff);
-      const at = this.#reserve(5);
+      if (value >= 0 ? value < 0x80 : value >= -0x20) return this.byte(value & 0xff);
+      const at = this.reserve(5);
       this.bytes[at] = value < 0 ? 0xd2 : 0xce;
-      this.#words.setInt32(at + 1, value);
+      this.words.setInt32(at + 1, value);
       return;
     }
-    const at = this.#reserve(9);
+    const at = this.reserve(9);
     this.bytes[at] = 0xcb;
-    this.#words.setFloat64(at + 1, value);
+    this.words.setFloat64(at + 1, value);
   }
 
   #bigint(value: bigint): void {
-    const at = this.#reserve(9);
+    const at = this.reserve(9);
     if (BigInt.asIntN(64, value) === value) {
       this.bytes[at] = 0xd3;
-      this.#words.setBigInt64(at + 1, value);
+      this.words.setBigInt64(at + 1, value);
     } else if (BigInt.asUintN(64, value) === value) {
       this.bytes[at] = 0xcf;
-      this.#words.setBigUint64(at + 1, value);
-    } else this.#refuse("a bigint of more than 64 bits cannot travel; send it as a string");
+      this.words.setBigUint64(at + 1, value);
+    } else this.refuse("a bigint of more than 64 bits cannot travel; send it as a string");
   }
 
   #string(value: string): void {
     const { length } = value;
     if (length < SHORT_STRING) {
-      const at = this.#reserve(1 + length);
+      const at = this.reserve(1 + length);
       const { bytes } = this;
       let i = 0;
       for (; i < length; i++) {
@@ -227,36 +104,17 @@ export class Encoder {
         bytes[at] = 0xa0 | length;
         return;
       }
-      this.#at = at;
+      this.at = at;
     }
     if (!value.isWellFormed())
-      this.#refuse("half of a surrogate pair cannot travel in a string; send the bytes");
+      this.refuse("half of a surrogate pair cannot travel in a string; send the bytes");
     // A character takes three bytes at most, for each of its 16-bit units.
     const room = length < LONG_STRING ? 3 * length : Buffer.byteLength(value);
-    const at = this.#reserve(5 + room);
+    const at = this.reserve(5 + room);
     const { written } = text.encodeInto(value, this.bytes.subarray(at + 5));
     this.bytes[at] = 0xdb;
-    this.#words.setUint32(at + 1, written);
-    this.#at = at + 5 + written;
-  }
-
-  /** A container's head: `short` with its length when that is below 16, else `long` and 32 bits. */
-  #head(short: number, long: number, length: number): void {
-    if (length < 16) return this.#byte(short | length);
-    const at = this.#reserve(5);
-    this.bytes[at] = long;
-    this.#words.setUint32(at + 1, length);
-  }
-
-  #enter(value: object): number {
-    const depth = this.#depth;
-    for (let i = 0; i < depth; i++)
-      if (this.#within[i] === value) this.#refuse("is circular: it contains itself");
-    if (value === this.#mark) this.#measure();
-    if (depth >= MAX_DEPTH) this.#refuse(`is nested more than ${MAX_DEPTH} deep`);
-    this.#within[depth] = value;
-    this.#depth = depth + 1;
-    return depth;
+    this.words.setUint32(at + 1, written);
+    this.at = at + 5 + written;
   }
 
   #object(value: object): void {
@@ -273,7 +131,7 @@ export class Encoder {
       this.#refuseDisguised(value);
       return this.#plain(value as Record<string, unknown>);
     }
-    this.#refuse(refusalOf(value));
+    this.refuse(refusalOf(value));
   }
 
   #plain(value: Record<string, unknown>): void {
@@ -281,127 +139,127 @@ export class Encoder {
     const { length } = keys;
     // Anything else has no properties of its own, or begins with an index.
     if (length === 0 || keys[0] === "0") this.#refuseDisguised(value);
-    const depth = this.#enter(value);
-    this.#head(0x80, 0xdf, length);
+    const depth = this.enter(value);
+    this.head(0x80, 0xdf, length);
     for (let i = 0; i < length; i++) {
       const key = keys[i]!;
-      this.#path[depth] = key;
-      if (key === "__proto__") this.#refuse("a property of this name cannot travel");
+      this.path[depth] = key;
+      if (key === "__proto__") this.refuse("a property of this name cannot travel");
       this.#string(key);
       const item = value[key];
-      if (item === undefined && !Object.hasOwn(value, key)) this.#refuse("has gone");
+      if (item === undefined && !Object.hasOwn(value, key)) this.refuse("has gone");
       this.#write(item);
     }
     const all = Reflect.ownKeys(value);
-    if (all.length !== length) this.#refuseOddity(oddityOfPlain(value, keys, all), depth);
-    this.#depth = depth;
+    if (all.length !== length) this.refuseOddity(oddityOfPlain(value, keys, all), depth);
+    this.depth = depth;
   }
 
   #refuseDisguised(value: object): void {
     const name = disguised(value);
-    if (name !== undefined) this.#refuse(`${name} with another prototype cannot travel`);
+    if (name !== undefined) this.refuse(`${name} with another prototype cannot travel`);
   }
 
   #array(value: readonly unknown[]): void {
-    const depth = this.#enter(value);
+    const depth = this.enter(value);
     const { length } = value;
-    this.#head(0x90, 0xdd, length);
+    this.head(0x90, 0xdd, length);
     for (let i = 0; i < length; i++) {
-      this.#path[depth] = i;
+      this.path[depth] = i;
       const item = value[i];
       if (item === undefined && !Object.hasOwn(value, i))
-        this.#refuse("a hole in an array cannot travel; fill it");
+        this.refuse("a hole in an array cannot travel; fill it");
       this.#write(item);
     }
     const oddity = oddityOfArray(value, length);
-    if (oddity !== undefined) this.#refuseOddity(oddity, depth);
-    this.#depth = depth;
+    if (oddity !== undefined) this.refuseOddity(oddity, depth);
+    this.depth = depth;
   }
 
   #map(value: Map<unknown, unknown>): void {
-    const depth = this.#enter(value);
+    const depth = this.enter(value);
     this.#refuseOwn(value, depth);
-    const body = this.#openExtension(EXT.map);
+    const body = this.openExtension(EXT.map);
     const { size } = value;
-    this.#head(0x80, 0xdf, size);
+    this.head(0x80, 0xdf, size);
     let index = 0;
     for (const [key, item] of value) {
       // An object has no name, and the text of a function is none.
       const named = typeof key !== "object" && typeof key !== "function";
-      this.#path[depth] = named ? key : index;
+      this.path[depth] = named ? key : index;
       if (++index > size) break;
       this.#write(key);
       this.#write(item);
     }
-    if (index !== size) this.#refuse("the map has changed while it was read");
-    this.#closeExtension(body);
-    this.#depth = depth;
+    if (index !== size) this.refuse("the map has changed while it was read");
+    this.closeExtension(body);
+    this.depth = depth;
   }
 
   #set(value: Set<unknown>): void {
-    const depth = this.#enter(value);
+    const depth = this.enter(value);
     this.#refuseOwn(value, depth);
-    const body = this.#openExtension(EXT.set);
+    const body = this.openExtension(EXT.set);
     const { size } = value;
-    this.#head(0x90, 0xdd, size);
+    this.head(0x90, 0xdd, size);
     let index = 0;
     for (const item of value) {
-      this.#path[depth] = index;
+      this.path[depth] = index;
       if (++index > size) break;
       this.#write(item);
     }
-    if (index !== size) this.#refuse("the set has changed while it was read");
-    this.#closeExtension(body);
-    this.#depth = depth;
+    if (index !== size) this.refuse("the set has changed while it was read");
+    this.closeExtension(body);
+    this.depth = depth;
   }
 
   #refuseOwn(value: object, depth: number): void {
     const oddity = oddityOfBuiltIn(value);
-    if (oddity !== undefined) this.#refuseOddity(oddity, depth);
+    if (oddity !== undefined) this.refuseOddity(oddity, depth);
   }
 
   #date(value: Date): void {
-    this.#refuseOwn(value, this.#depth);
+    this.#refuseOwn(value, this.depth);
     const ms = value.getTime();
-    if (Number.isNaN(ms)) this.#refuse("an invalid Date cannot travel");
+    if (Number.isNaN(ms)) this.refuse("an invalid Date cannot travel");
     const seconds = Math.floor(ms / 1000);
-    const at = this.#reserve(15);
+    const at = this.reserve(15);
     this.bytes[at] = 0xc7;
     this.bytes[at + 1] = 12;
     this.bytes[at + 2] = EXT.date & 0xff;
-    this.#words.setUint32(at + 3, (ms - 1000 * seconds) * 1e6);
-    this.#words.setBigInt64(at + 7, BigInt(seconds));
+    this.words.setUint32(at + 3, (ms - 1000 * seconds) * 1e6);
+    this.words.setBigInt64(at + 7, BigInt(seconds));
   }
 
   #view(value: ArrayBufferView, prototype: unknown): void {
     const plain = prototype === Uint8Array.prototype;
     const number = plain || prototype === Buffer.prototype ? -1 : NUMBERS.get(prototype);
-    if (number === undefined) this.#refuse(refusalOf(value));
+    if (number === undefined) this.refuse(refusalOf(value));
     const array = value as Uint8Array<ArrayBuffer>;
     const type = number < 0 ? Uint8Array : TYPED_ARRAYS[number]!;
     const genuine =
       number < 0 ? types.isUint8Array(array) : array[Symbol.toStringTag] === type.name;
-    if (!genuine) this.#refuse("a typed array with another prototype cannot travel");
+    if (!genuine) this.refuse("a typed array with another prototype cannot travel");
     const problem = refusalOfBuffer(array.buffer);
-    if (problem !== undefined) this.#refuse(problem);
+    if (problem !== undefined) this.refuse(problem);
     const oddity = oddityOfView(array);
-    if (oddity !== undefined) this.#refuseOddity(oddity, this.#depth);
+    if (oddity !== undefined) this.refuseOddity(oddity, this.depth);
     const bytes = plain ? array : new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
     if (plain) {
-      const at = this.#reserve(5 + bytes.length);
+      const at = this.reserve(5 + bytes.length);
       this.bytes[at] = 0xc6;
-      this.#words.setUint32(at + 1, bytes.length);
+      this.words.setUint32(at + 1, bytes.length);
       this.bytes.set(bytes, at + 5);
-    } else if (number < 0) this.#extension(EXT.buffer, bytes);
+    } else if (number < 0) this.extension(EXT.buffer, bytes);
     else this.#typedArray(number, type.BYTES_PER_ELEMENT, bytes);
   }
 
   #typedArray(number: number, size: number, bytes: Uint8Array): void {
     // Head, number and padding take eight bytes and as many as it takes to align the elements.
-    const padding = -(this.#at + 8) & (size - 1);
-    const at = this.#reserve(8 + padding + bytes.length);
+    const padding = -(this.at + 8) & (size - 1);
+    const at = this.reserve(8 + padding + bytes.length);
     this.bytes[at] = 0xc9;
-    this.#words.setUint32(at + 1, 2 + padding + bytes.length);
+    this.words.setUint32(at + 1, 2 + padding + bytes.length);
     this.bytes[at + 5] = EXT.typedArray;
     this.bytes[at + 6] = number;
     this.bytes[at + 7] = padding;
@@ -411,33 +269,8 @@ export class Encoder {
 
   #buffer(value: ArrayBuffer): void {
     const problem = refusalOfBuffer(value);
-    if (problem !== undefined) this.#refuse(problem);
-    this.#refuseOwn(value, this.#depth);
-    this.#extension(EXT.arrayBuffer, new Uint8Array(value));
+    if (problem !== undefined) this.refuse(problem);
+    this.#refuseOwn(value, this.depth);
+    this.extension(EXT.arrayBuffer, new Uint8Array(value));
   }
-
-  #extension(type: number, bytes: Uint8Array): void {
-    const at = this.#reserve(6 + bytes.length);
-    this.bytes[at] = 0xc9;
-    this.#words.setUint32(at + 1, bytes.length);
-    this.bytes[at + 5] = type;
-    this.bytes.set(bytes, at + 6);
-  }
-
-  /** An extension whose length is not yet known. */
-  #openExtension(type: number): number {
-    const at = this.#reserve(6);
-    this.bytes[at] = 0xc9;
-    this.bytes[at + 5] = type;
-    return at + 6;
-  }
-
-  #closeExtension(body: number): void {
-    this.#words.setUint32(body - 5, this.#at - body);
-  }
-}
-
-/** At once: the engine would collect it some time, and a worker's memory is bounded. */
-function giveBack({ buffer }: Uint8Array<ArrayBuffer>): void {
-  buffer.transfer(0);
 }

@@ -82,7 +82,6 @@ const LONG: ReadonlySet<string> = new Set([
   "src/executor/host/host.ts",
   "src/client/map/mapping.ts",
   "src/client/node/connection.ts",
-  "src/codec/encoder.ts",
   "src/protocol/messages.ts",
   "src/executor/agent/leased-host.ts",
   "src/package/bundle/bundle.ts",
