@@ -1,7 +1,17 @@
 /** A process: it may be killed, started again, and stopped for a while (SIGSTOP, a busy machine). */
-import type { Message } from "./messages.ts";
-import type { Socket } from "./network.ts";
+import type { SocketEvents, Socket } from "./network.ts";
+import type { Planned } from "./schedule.ts";
 import type { World } from "./world.ts";
+
+/** Something that a process will do, unless it is cleared. */
+export class Task {
+  /** Where it is in the schedule. */
+  planned: Planned | undefined;
+
+  clear(): void {
+    if (this.planned) this.planned.cancelled = true;
+  }
+}
 
 export abstract class Actor {
   readonly name: string;
@@ -29,8 +39,10 @@ export abstract class Actor {
   }
 
   /** Does something later, unless this process is then dead. */
-  after(delayNs: number, what: string, run: () => void): void {
-    this.#plan(this.world.schedule.nowNs + delayNs, what, this.#life, run);
+  after(delayNs: number, what: string, run: () => void): Task {
+    const task = new Task();
+    this.#plan(task, this.world.schedule.nowNs + delayNs, what, this.#life, run);
+    return task;
   }
 
   start(): void {
@@ -56,18 +68,15 @@ export abstract class Actor {
     this.world.trace.note(this.name, "stops for a while");
   }
 
-  /** A connection to this process was made; its other end is `socket.peer`. */
-  abstract accepted(socket: Socket): void;
-  abstract received(socket: Socket, message: Message): void;
-  /** A connection is gone, and with it what had not arrived. */
-  abstract lost(socket: Socket): void;
+  /** A connection to this process was made: who is to hear of it. */
+  abstract accepted(socket: Socket): SocketEvents;
   protected abstract started(): void;
   protected abstract died(): void;
 
-  #plan(atNs: number, what: string, life: number, run: () => void): void {
-    this.world.schedule.plan(atNs, this.name, what, () => {
+  #plan(task: Task, atNs: number, what: string, life: number, run: () => void): void {
+    task.planned = this.world.schedule.plan(atNs, this.name, what, () => {
       if (life !== this.#life || !this.#alive) return;
-      if (this.paused) return this.#plan(this.#pausedUntilNs + 1, what, life, run);
+      if (this.paused) return this.#plan(task, this.#pausedUntilNs + 1, what, life, run);
       run();
     });
   }

@@ -1,20 +1,27 @@
 /**
- * A client: asks nodes for cores until it has what it wants or its time is over, uses them, renews, gives them back; or does some
- * of that badly.
+ * A client: the real {@link KnownNodes}, {@link ManagerSubscription} and {@link Gathering} get it the workers that it wants; it uses
+ * them, gives them back, and wants others; or does some of that badly.
  */
-import { Placement, type PlacementPolicy } from "../../src/lease/placement.ts";
-import type { NodeInfo } from "../../src/protocol/manager-messages.ts";
+import { Gathering, type GatheringOptions } from "../../src/client/cluster/gathering.ts";
+import { KnownNodes } from "../../src/client/cluster/known-nodes.ts";
+import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
+import type { ConnectedNode } from "../../src/client/cluster/node.ts";
+import { RfaasError } from "../../src/base/errors.ts";
 import { Actor } from "./actor.ts";
+import { ActorClock } from "./clock.ts";
+import { dialOver } from "./dial.ts";
+import type { HeldLease } from "./held-lease.ts";
 import type { Manager } from "./manager.ts";
-import type { FreeCapacity, HostDoor, Message, ToClient } from "./messages.ts";
-import type { Socket } from "./network.ts";
+import type { Socket, SocketEvents } from "./network.ts";
+import { NodeLink, type LinkOwner } from "./node-link.ts";
 import type { ExecutorNode } from "./node.ts";
 import { MS, S, type World, violated } from "./world.ts";
 
 const RETRY_NS = 200 * MS;
-const MAX_WORKERS_PER_LEASE = 16;
-/** A client with `wait: false` asks so many nodes at most. */
-const MAX_REFUSALS = 8;
+/** Longer than any program of the simulation lives. */
+const CONNECT_TIMEOUT_MS = 60_000;
+/** A module that is not loaded by then never will be. */
+const LOAD_TIMEOUT_MS = 3_000;
 
 export type Manners =
   /** Redeems, renews, calls, releases. */
@@ -28,63 +35,33 @@ export type Manners =
   /** Holds its leases until everybody is told to release. */
   | "keeps";
 
-interface Held {
-  lease: number;
-  workers: number;
-  link: Link;
-  ttlNs: number;
-}
+const TREATMENT: Record<Manners, { redeems: boolean; renews: boolean; calls: boolean }> = {
+  good: { redeems: true, renews: true, calls: true },
+  "calls-only": { redeems: true, renews: false, calls: true },
+  "never-redeems": { redeems: false, renews: true, calls: false },
+  forgets: { redeems: true, renews: false, calls: false },
+  keeps: { redeems: true, renews: true, calls: true },
+};
 
-interface Asked {
-  request: Request;
-  workers: number;
-}
+type Outcome = "granted" | "failed" | "died";
 
-/** Its connection to one node. */
-interface Link {
-  node: ExecutorNode;
-  socket: Socket | undefined;
-  /** Asked, and not answered; by number. */
-  asked: Map<number, Asked>;
-  held: Map<number, Held>;
-}
-
-interface Request {
-  workers: number;
-  coresPerWorker: number;
-  memoryBytes: number;
-  ttlNs: number;
-  waits: boolean;
-  placement: PlacementPolicy;
-  maxNodes: number;
-  manners: Manners;
-  holdNs: number;
-  got: number;
-  asking: number;
-  refusals: number;
-  retryPlanned: boolean;
-  outcome: "granted" | "failed" | "died" | undefined;
-}
-
-export class Client extends Actor {
+export class Client extends Actor implements LinkOwner {
+  readonly actor = this;
+  clock: ActorClock;
   readonly #manager: Manager;
   readonly #subscribes: boolean;
   readonly #busyUntilNs: number;
   readonly #nodes: readonly ExecutorNode[];
   readonly #byName: ReadonlyMap<string, ExecutorNode>;
-  #placement: Placement;
-  #links = new Map<ExecutorNode, Link>();
-  #view = new Map<string, NodeInfo>();
-  #socket: Socket | undefined;
-  #request: Request | undefined;
-  #nextAsk = 1;
+  #known: KnownNodes | undefined;
+  #subscription: ManagerSubscription | undefined;
+  readonly #held = new Set<HeldLease>();
+  #manners: Manners = "good";
+  #wants = false;
+  /** Which life it is: what an earlier one waits for never comes. */
+  #lives = 0;
   /** Of all its lives. */
-  readonly requests: { granted: number; failed: number; died: number; open: number } = {
-    granted: 0,
-    failed: 0,
-    died: 0,
-    open: 0,
-  };
+  readonly requests: Record<Outcome | "open", number> = { granted: 0, failed: 0, died: 0, open: 0 };
 
   constructor(
     world: World,
@@ -95,159 +72,156 @@ export class Client extends Actor {
     { subscribes, busyUntilNs }: { subscribes: boolean; busyUntilNs: number },
   ) {
     super(world, name);
+    this.clock = new ActorClock(world, this);
     this.#nodes = nodes;
     this.#byName = byName;
     this.#manager = manager;
     this.#subscribes = subscribes;
     this.#busyUntilNs = busyUntilNs;
-    this.#placement = this.#newPlacement();
   }
 
   /** What it believes to hold. */
   leaseNames(): string[] {
-    return this.#allHeld().map(({ link, lease }) => `${link.node.name}/${lease}`);
-  }
-
-  get leases(): number {
-    let count = 0;
-    for (const { held } of this.#links.values()) count += held.size;
-    return count;
+    return [...this.#held].map(({ name }) => name);
   }
 
   /** Throws unless it knows exactly what the manager knows. */
   checkView(): void {
     if (!this.alive || !this.#subscribes) return;
     const nodes = this.#manager.nodes();
-    if (nodes.length !== this.#view.size)
-      violated(`${this.name} knows ${this.#view.size} nodes and the manager ${nodes.length}`);
+    const view = this.#subscription?.nodes;
+    if (nodes.length !== view?.size)
+      violated(`${this.name} knows ${view?.size} nodes and the manager ${nodes.length}`);
     for (const info of nodes)
-      if (!Bun.deepEquals(this.#view.get(info.name), info))
+      if (!Bun.deepEquals(view.get(info.name), info))
         violated(`${this.name} was not told of the last change of ${info.name}`);
   }
 
   /** Gives back all it has, whatever its manners. */
   releaseAll(): void {
-    if (!this.alive) return;
-    for (const link of this.#links.values()) this.#release(link);
+    if (this.alive) for (const lease of [...this.#held]) this.#giveBack(lease);
   }
 
-  accepted(): void {}
-
-  received(socket: Socket, message: Message): void {
-    const said = message as ToClient;
-    if (said.t === "nodes" || said.t === "nodes-changed") return this.#learn(said);
-    const link = this.#linkOf(socket);
-    if (!link) return;
-    switch (said.t) {
-      case "granted":
-        this.#learnFree(link.node, said.free);
-        return this.#granted(link, said.id, said.lease, said.host);
-      case "denied":
-        this.#learnFree(link.node, said.free);
-        return this.#denied(link, said.id);
-      case "revoking": {
-        const held = link.held.get(said.lease);
-        if (!held || this.world.random.chance(0.3)) return;
-        const leaveNs = Math.floor(said.leftNs * this.world.random.fraction());
-        return this.after(leaveNs, "makes room", () => this.#giveBack(held));
-      }
-      case "lost": {
-        const held = link.held.get(said.lease);
-        if (held) this.#lostLease(held);
-      }
-    }
+  accepted(socket: Socket): SocketEvents {
+    return {
+      received: () => violated(`${this.name} was called by ${socket.peer?.owner.name}`),
+      lost() {},
+    };
   }
 
-  lost(socket: Socket): void {
-    if (socket === this.#socket) {
-      this.#socket = undefined;
-      return this.after(RETRY_NS, "tries again", () => this.#subscribe());
-    }
-    const link = this.#linkOf(socket);
-    if (link) this.#lostLink(link);
+  // ---- what its connections to nodes ask it ----
+
+  treat(): { redeems: boolean; renews: boolean } {
+    return TREATMENT[this.#manners];
+  }
+
+  held(lease: HeldLease, node: ExecutorNode): void {
+    this.#held.add(lease);
+    const { random } = this.world;
+    lease.on("revoking", ({ deadline }) => {
+      if (random.chance(0.3)) return;
+      const leftNs = (deadline.getTime() - this.clock.wallMs()) * MS;
+      this.after(Math.floor(Math.max(0, leftNs) * random.fraction()), "makes room", () =>
+        this.#giveBack(lease),
+      );
+    });
+    if (TREATMENT[this.#manners].calls) this.#keepCalling(lease, node);
+  }
+
+  over(lease: HeldLease): void {
+    this.#held.delete(lease);
   }
 
   protected started(): void {
     const { random, network } = this.world;
     network.poweredOn(this);
-    this.#placement = this.#newPlacement();
-    this.#links = new Map();
-    this.#view = new Map();
-    this.#socket = undefined;
-    this.#request = undefined;
+    this.#lives++;
+    this.clock = new ActorClock(this.world, this);
+    this.#held.clear();
+    this.#known = undefined;
+    this.#subscription = undefined;
     if (this.#subscribes) this.#subscribe();
-    else this.#hope();
+    else
+      this.#know(
+        this.#nodes.map(({ name, cores, memoryBytes }) => ({
+          name,
+          address: name,
+          cores,
+          memoryBytes,
+        })),
+      );
     this.after(random.between(10 * MS, 3 * S), "wants cores", () => this.#begin());
   }
 
   protected died(): void {
-    if (this.#request) this.#endRequest(this.#request, "died");
+    if (this.#wants) this.#ended("died");
+    this.#held.clear();
   }
 
   #subscribe(): void {
-    this.world.network.connect(
-      this,
-      this.#manager,
-      (socket) => {
-        this.#socket = socket;
-        socket.send({ t: "subscribe" });
+    const { world } = this;
+    const options = {
+      clock: this.clock,
+      random: () => world.random.fraction(),
+      dial: dialOver(world, this, this.#manager),
+    };
+    const patience = { timeoutMs: CONNECT_TIMEOUT_MS };
+    this.#inThisLife(
+      ManagerSubscription.connect("manager:1", null, patience, options),
+      (subscription) => {
+        this.#subscription = subscription;
+        this.#know(subscription);
       },
-      () => this.after(RETRY_NS, "tries again", () => this.#subscribe()),
+      () => void this.after(RETRY_NS, "tries again", () => this.#subscribe()),
     );
   }
 
-  #newPlacement(): Placement {
-    return new Placement(() => this.world.random.fraction());
-  }
-
-  #learn(said: Extract<ToClient, { t: "nodes" | "nodes-changed" }>): void {
-    const gone = said.t === "nodes" ? [...this.#view.keys()] : said.gone;
-    for (const name of gone) {
-      this.#view.delete(name);
-      this.#placement.forget(name);
-    }
-    for (const info of said.nodes) {
-      const { name, freeCores, freeMemoryBytes } = info;
-      this.#view.set(name, info);
-      this.#placement.learn({ name, freeCores, freeMemoryBytes, open: info.state === "up" });
-    }
-    if (this.#request) this.#place(this.#request);
-  }
-
-  #learnFree({ name }: ExecutorNode, free: FreeCapacity): void {
-    this.#placement.learn({ name, ...free });
-  }
-
-  /** Nobody tells it what is free: it takes all nodes of its list for empty. */
-  #hope(): void {
-    for (const { name, cores, memoryBytes } of this.#nodes)
-      this.#placement.learn({ name, freeCores: cores, freeMemoryBytes: memoryBytes, open: true });
+  #know(nodes: ConstructorParameters<typeof KnownNodes>[0]): void {
+    const { world } = this;
+    this.#known = new KnownNodes(nodes, {
+      clock: this.clock,
+      random: () => world.random.fraction(),
+      connect: async (address, signal) => {
+        const node = this.#byName.get(address.replace(/:1$/, ""))!;
+        const link = new NodeLink(world, this, node);
+        // Its leases have no memory; of all that the real ones have, requests use what these have, too.
+        return (await link.open(signal)) as unknown as ConnectedNode;
+      },
+    });
   }
 
   #begin(): void {
     const { random, schedule, trace } = this.world;
-    if (this.#request || schedule.nowNs >= this.#busyUntilNs) return;
-    const request: Request = {
+    if (this.#wants || schedule.nowNs >= this.#busyUntilNs) return;
+    if (!this.#known) return void this.after(RETRY_NS, "wants cores still", () => this.#begin());
+    const ttlMs = random.between(500, 4000);
+    const options: GatheringOptions = {
       workers: random.chance(0.2) ? random.between(8, 48) : random.between(1, 6),
-      coresPerWorker: random.chance(0.2) ? random.between(2, 4) : 1,
       memoryBytes: random.between(0, 200),
-      ttlNs: random.between(500 * MS, 4 * S),
-      waits: random.chance(0.8),
+      wait: random.chance(0.8),
       placement: random.chance(0.5) ? "spread" : "pack",
-      maxNodes: random.between(1, 16),
-      manners: this.#chooseManners(),
-      holdNs: random.between(5 * MS, 4 * S),
-      got: 0,
-      asking: 0,
-      refusals: 0,
-      retryPlanned: false,
-      outcome: undefined,
+      maxNodes: random.chance(0.5) ? Infinity : random.between(1, 16),
+      timeoutMs: random.between(200, 3000),
+      signal: undefined,
+      lease: {
+        coresPerWorker: random.chance(0.2) ? random.between(2, 4) : 1,
+        ttlMs,
+        loadTimeoutMs: LOAD_TIMEOUT_MS,
+      },
     };
-    this.#request = request;
+    this.#manners = this.#chooseManners();
+    this.#wants = true;
     this.requests.open++;
-    trace.note(this.name, `wants (${request.manners})`, request.workers);
-    this.after(random.between(200 * MS, 3 * S), "waits no longer", () => this.#fail(request));
-    this.#place(request);
+    trace.note(this.name, `wants (${this.#manners})`, options.workers);
+    const holdNs = random.between(5 * MS, 4 * S);
+    this.#inThisLife(
+      new Gathering(this.#known, "a-module", options).run(),
+      () => this.#satisfied(holdNs),
+      (error) => {
+        if (!(error instanceof RfaasError)) throw error;
+        this.#ended("failed");
+      },
+    );
   }
 
   #chooseManners(): Manners {
@@ -256,153 +230,18 @@ export class Client extends Actor {
     return random.pick(["calls-only", "never-redeems", "forgets", "keeps"]);
   }
 
-  /** Asks nodes for what is missing. */
-  #place(request: Request): void {
-    if (request.outcome) return;
-    const missing = request.workers - request.got - request.asking;
-    if (missing <= 0) return;
-    const { coresPerWorker, memoryBytes, placement, maxNodes } = request;
-    const held = [...this.#links.values()].filter(({ held, asked }) => held.size + asked.size > 0);
-    const asks = this.#placement.plan({
-      workers: missing,
-      coresPerWorker,
-      memoryBytes,
-      placement,
-      maxNodes,
-      maxWorkersPerLease: MAX_WORKERS_PER_LEASE,
-      held: new Set(held.map(({ node }) => node.name)),
-    });
-    for (const ask of asks) {
-      this.#placement.reserve(ask, memoryBytes, coresPerWorker);
-      this.#ask(this.#byName.get(ask.node)!, request, ask.workers);
-    }
-    if (asks.reduce((sum, { workers }) => sum + workers, 0) < missing) this.#noRoom(request);
-  }
-
-  #noRoom(request: Request): void {
-    if (!request.waits && request.asking === 0) return this.#fail(request);
-    if (request.retryPlanned) return;
-    request.retryPlanned = true;
-    this.after(RETRY_NS, "asks again", () => {
-      request.retryPlanned = false;
-      this.#placement.reconsider();
-      if (!this.#subscribes) this.#hope();
-      this.#place(request);
-    });
-  }
-
-  #ask(node: ExecutorNode, request: Request, workers: number): void {
-    const id = this.#nextAsk++;
-    request.asking += workers;
-    const link = this.#links.get(node);
-    if (link) {
-      link.asked.set(id, { request, workers });
-      if (link.socket) this.#sendAsk(link.socket, id, request, workers);
-      return;
-    }
-    const fresh: Link = {
-      node,
-      socket: undefined,
-      asked: new Map([[id, { request, workers }]]),
-      held: new Map(),
-    };
-    this.#links.set(node, fresh);
-    this.world.network.connect(
-      this,
-      node,
-      (socket) => {
-        fresh.socket = socket;
-        for (const [asked, { request, workers }] of fresh.asked)
-          this.#sendAsk(socket, asked, request, workers);
-      },
-      () => this.#lostLink(fresh),
-    );
-  }
-
-  #sendAsk(socket: Socket, id: number, request: Request, workers: number): void {
-    const { coresPerWorker, memoryBytes, ttlNs } = request;
-    socket.send({ t: "allocate", id, workers, coresPerWorker, memoryBytes, ttlNs });
-  }
-
-  #granted(link: Link, id: number, lease: number, host: HostDoor): void {
-    const asked = this.#answered(link, id);
-    if (!asked || asked.request.outcome) {
-      link.socket?.send({ t: "release", lease });
-      return;
-    }
-    const { request, workers } = asked;
-    const held: Held = { lease, workers, link, ttlNs: request.ttlNs };
-    request.asking -= workers;
-    request.got += workers;
-    link.held.set(lease, held);
-    if (request.manners !== "never-redeems") link.socket?.send({ t: "redeem", lease });
-    if (request.manners !== "calls-only" && request.manners !== "forgets") this.#keepRenewing(held);
-    if (request.manners !== "never-redeems" && request.manners !== "forgets")
-      this.#keepCalling(held, host);
-    if (request.got === request.workers) this.#satisfied(request);
-  }
-
-  #satisfied(request: Request): void {
-    this.#endRequest(request, "granted");
-    const { manners, holdNs } = request;
+  #satisfied(holdNs: number): void {
+    this.#ended("granted");
+    const manners = this.#manners;
     if (manners === "keeps" || manners === "never-redeems" || manners === "forgets") return;
-    const mine = this.#allHeld();
+    const mine = [...this.#held];
     this.after(holdNs, "is done", () => {
-      for (const held of mine) this.#giveBack(held);
+      for (const lease of mine) this.#giveBack(lease);
     });
   }
 
-  #denied(link: Link, id: number): void {
-    const asked = this.#answered(link, id);
-    this.#placement.refuse(link.node.name);
-    if (asked) this.#refused(asked.request, asked.workers);
-  }
-
-  /** What was asked for under this number; it is not under way any more. */
-  #answered(link: Link, id: number): Asked | undefined {
-    const asked = link.asked.get(id);
-    if (!link.asked.delete(id) || !asked) return undefined;
-    const { request, workers } = asked;
-    const { coresPerWorker, memoryBytes } = request;
-    this.#placement.settle({ node: link.node.name, workers }, memoryBytes, coresPerWorker);
-    return asked;
-  }
-
-  #refused(request: Request, workers: number): void {
-    request.asking -= workers;
-    request.refusals++;
-    if (!request.waits && request.refusals > MAX_REFUSALS) this.#fail(request);
-    this.#place(request);
-  }
-
-  #lostLink(link: Link): void {
-    this.#links.delete(link.node);
-    link.socket = undefined;
-    this.#placement.refuse(link.node.name);
-    for (const held of [...link.held.values()]) this.#lostLease(held);
-    const asked = [...link.asked.keys()].map((id) => this.#answered(link, id)!);
-    for (const { request, workers } of asked) this.#refused(request, workers);
-  }
-
-  #lostLease(held: Held): void {
-    if (!held.link.held.delete(held.lease)) return;
-    if (!this.#request) return;
-    this.#request.got = this.#allHeld().reduce((sum, { workers }) => sum + workers, 0);
-    this.#place(this.#request);
-  }
-
-  #fail(request: Request): void {
-    if (request.outcome) return;
-    this.#endRequest(request, "failed");
-    for (const link of this.#links.values()) {
-      for (const id of link.asked.keys()) link.socket?.send({ t: "abandon", id });
-      this.#release(link);
-    }
-  }
-
-  #endRequest(request: Request, outcome: "granted" | "failed" | "died"): void {
-    request.outcome = outcome;
-    this.#request = undefined;
+  #ended(outcome: Outcome): void {
+    this.#wants = false;
     this.requests.open--;
     this.requests[outcome]++;
     this.world.trace.note(this.name, "request has", outcome);
@@ -413,49 +252,38 @@ export class Client extends Actor {
   #beginAgain(): void {
     const { random, schedule } = this.world;
     this.after(random.between(100 * MS, 4 * S), "wants cores again", () => {
-      if (this.leases === 0) this.#begin();
+      if (this.#held.size === 0) this.#begin();
       else if (schedule.nowNs < this.#busyUntilNs) this.#beginAgain();
     });
   }
 
-  #release(link: Link): void {
-    for (const held of [...link.held.values()]) this.#giveBack(held);
+  #giveBack(lease: HeldLease): void {
+    void lease.release();
   }
 
-  #giveBack(held: Held): void {
-    if (!this.#holds(held)) return;
-    held.link.socket?.send({ t: "release", lease: held.lease });
-    this.#lostLease(held);
-  }
-
-  #keepRenewing(held: Held): void {
-    this.after(Math.floor(held.ttlNs / 3), "renews", () => {
-      if (!this.#holds(held)) return;
-      held.link.socket?.send({ t: "renew", lease: held.lease, ttlNs: held.ttlNs });
-      this.#keepRenewing(held);
-    });
-  }
-
-  #keepCalling(held: Held, host: HostDoor): void {
+  #keepCalling(lease: HeldLease, node: ExecutorNode): void {
     const { random, network } = this.world;
     this.after(random.between(10 * MS, 900 * MS), "calls", () => {
-      if (!this.#holds(held)) return;
-      if (!network.blocked(this, held.link.node))
-        host.call(random.between(1, 1000), random.between(1, 5 * MS));
-      this.#keepCalling(held, host);
+      if (lease.over) return;
+      if (!network.blocked(this, node))
+        lease.host.call(random.between(1, 1000), random.between(1, 5 * MS));
+      this.#keepCalling(lease, node);
     });
   }
 
-  #holds(held: Held): boolean {
-    return held.link.held.get(held.lease) === held;
-  }
-
-  #allHeld(): Held[] {
-    return [...this.#links.values()].flatMap(({ held }) => [...held.values()]);
-  }
-
-  #linkOf(socket: Socket): Link | undefined {
-    const link = this.#links.get(socket.peer.owner as ExecutorNode);
-    return link?.socket === socket ? link : undefined;
+  /** What comes of a promise is done unless this process has died meanwhile; what goes wrong then ends the simulation. */
+  #inThisLife<T>(
+    promise: Promise<T>,
+    done: (value: T) => void,
+    failed: (error: unknown) => void,
+  ): void {
+    const life = this.#lives;
+    const mine = (): boolean => this.alive && life === this.#lives;
+    promise
+      .then(
+        (value) => void (mine() && done(value)),
+        (error: unknown) => void (mine() && failed(error)),
+      )
+      .catch((error: unknown) => this.world.failed(error));
   }
 }

@@ -68,7 +68,7 @@ export class Faults {
     this.#over = true;
     for (const heal of this.#heals) heal();
     this.#world.network.slowShare = 0.03;
-    manager.ledger.full = false;
+    manager.fill(false);
     for (const node of nodes) this.#resume(node);
   }
 
@@ -104,9 +104,9 @@ export class Faults {
       case "leave":
         return this.#leave(this.#busyNode());
       case "full-disk":
-        manager.ledger.full = true;
+        manager.fill(true);
         return this.#later(random.between(50 * MS, 2 * S), "has room again", () => {
-          manager.ledger.full = false;
+          manager.fill(false);
         });
       case "congestion":
         network.slowShare = random.fraction();
@@ -160,10 +160,10 @@ export class Faults {
     const { manager } = this.#roles;
     const deadlineMs = random.between(0, 3000);
     if (random.chance(0.5)) manager.drain(node.name, deadlineMs);
-    else node.drain(deadlineMs);
+    else node.revoke(deadlineMs);
     if (random.chance(0.3))
       this.#later(random.between(0, 2 * S), "drains again", () => {
-        if (!this.#over) node.drain(100);
+        if (!this.#over) node.revoke(100);
       });
     this.#later(random.between(50 * MS, 5 * S), "serves again", () => this.#resume(node));
   }

@@ -1,30 +1,40 @@
-/** The manager: the real {@link Registry}, subscribers that are told what changes, and the ledger. */
+/** The manager: the real {@link Registry} and {@link Subscribers}, and a ledger. */
 import { Registry, type Session } from "../../src/manager/nodes/registry.ts";
-import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
+import { Subscribers } from "../../src/manager/nodes/subscribers.ts";
+import {
+  ALIVE_INTERVAL_MS,
+  type Announce,
+  type NodeInfo,
+  type ToManager,
+  type UsageReport,
+} from "../../src/protocol/manager-messages.ts";
 import { Actor } from "./actor.ts";
 import { newLedger } from "./bugs.ts";
+import { ActorClock } from "./clock.ts";
 import type { LedgerModel } from "./ledger.ts";
-import type { Message, ToManager } from "./messages.ts";
-import type { Socket } from "./network.ts";
+import type { Saved } from "./messages.ts";
+import type { Socket, SocketEvents } from "./network.ts";
 import { MS, type World } from "./world.ts";
 
-const TICK_NS = 250 * MS;
-const PUSH_DELAY_NS = 60 * MS;
+const TICK_MS = 250;
 
 export class Manager extends Actor {
   ledger: LedgerModel;
+  #clock: ActorClock;
   #registry = new Registry();
+  #subscribers: Subscribers;
+  /** Those of clients. */
+  #listeners = new Set<Socket>();
   /** Nodes that may hand in bills; with a session, those that are in the cluster. */
   #nodes = new Map<Socket, Session | undefined>();
   #bySession = new Map<Session, Socket>();
-  #subscribers = new Set<Socket>();
-  #changed = new Set<string>();
-  #pushPlanned = false;
   #keepsLedger = true;
 
   constructor(world: World) {
     super(world, "manager");
     this.ledger = newLedger(world.bug, 1);
+    this.#clock = new ActorClock(world, this);
+    this.#subscribers = new Subscribers(this.#registry, this.#clock);
   }
 
   node(name: string): NodeInfo | undefined {
@@ -40,10 +50,16 @@ export class Manager extends Actor {
     this.#keepsLedger = false;
   }
 
+  /** Its disk is full, or has room again. */
+  fill(full: boolean): void {
+    this.ledger.full = full;
+    if (this.alive) for (const socket of this.#nodes.keys()) this.#sayLedger(socket);
+  }
+
   /** The batch system asks the manager to empty a node. */
   drain(name: string, deadlineMs: number): void {
     if (!this.alive) return;
-    this.#registry.drain(name, deadlineMs, this.#nowMs());
+    this.#registry.drain(name, deadlineMs, this.#clock.nowMs());
     this.#sayWish(name);
   }
 
@@ -54,17 +70,41 @@ export class Manager extends Actor {
     return true;
   }
 
-  accepted(): void {}
+  accepted(socket: Socket): SocketEvents {
+    return {
+      received: (message) => this.#received(socket, message as ToManager),
+      lost: () => this.#lost(socket),
+    };
+  }
 
-  received(socket: Socket, message: Message): void {
-    const said = message as ToManager;
+  protected started(): void {
+    if (!this.#keepsLedger) this.ledger = newLedger(this.world.bug, this.ledger.number + 1);
+    this.#keepsLedger = true;
+    this.#clock = new ActorClock(this.world, this);
+    this.#registry = new Registry();
+    this.#subscribers = new Subscribers(this.#registry, this.#clock);
+    this.#listeners = new Set();
+    this.#nodes = new Map();
+    this.#bySession = new Map();
+    this.world.network.poweredOn(this);
+    this.#clock.every(TICK_MS, () => {
+      for (const session of this.#registry.tick(this.#clock.nowMs())) this.#drop(session);
+    });
+    this.#clock.every(ALIVE_INTERVAL_MS, () => {
+      for (const socket of [...this.#nodes.keys(), ...this.#listeners]) socket.send({ t: "alive" });
+    });
+  }
+
+  protected died(): void {}
+
+  #received(socket: Socket, said: ToManager): void {
     const session = this.#nodes.get(socket);
-    if (session !== undefined) this.#registry.heard(session, this.#nowMs());
+    if (session !== undefined) this.#registry.heard(session, this.#clock.nowMs());
     switch (said.t) {
       case "announce":
         return this.#announced(socket, said);
       case "capacity":
-        if (session !== undefined) this.#registry.report(session, said.capacity, this.#nowMs());
+        if (session !== undefined) this.#registry.report(session, said, this.#clock.nowMs());
         return;
       case "leaving":
         if (session === undefined) return;
@@ -74,65 +114,49 @@ export class Manager extends Actor {
       case "usage":
         return this.#record(socket, said.batch, said.reports);
       case "subscribe":
-        this.#subscribers.add(socket);
-        return socket.send({ t: "nodes", nodes: this.#registry.nodes() });
+        this.#listeners.add(socket);
+        return this.#subscribers.add(socket);
     }
   }
 
-  lost(socket: Socket): void {
+  #lost(socket: Socket): void {
+    this.#listeners.delete(socket);
     this.#subscribers.delete(socket);
     const session = this.#nodes.get(socket);
     this.#nodes.delete(socket);
     if (session === undefined) return;
     this.#bySession.delete(session);
-    this.#registry.lost(session, this.#nowMs());
+    this.#registry.lost(session, this.#clock.nowMs());
   }
 
-  protected started(): void {
-    if (!this.#keepsLedger) this.ledger = newLedger(this.world.bug, this.ledger.number + 1);
-    this.#keepsLedger = true;
-    this.#registry = new Registry();
-    this.#nodes = new Map();
-    this.#bySession = new Map();
-    this.#subscribers = new Set();
-    this.#changed = new Set();
-    this.#pushPlanned = false;
-    this.#registry.onChange((name) => this.#push(name));
-    this.world.network.poweredOn(this);
-    this.#tick();
-  }
-
-  protected died(): void {}
-
-  #nowMs(): number {
-    return this.world.schedule.nowNs / MS;
-  }
-
-  #announced(
-    socket: Socket,
-    { announcement, settling }: Extract<ToManager, { t: "announce" }>,
-  ): void {
-    if (settling) {
+  #announced(socket: Socket, said: Announce): void {
+    const { name } = said;
+    if (said.settling) {
       this.#nodes.set(socket, undefined);
-      return socket.send({ t: "accepted" });
+      return socket.send({ t: "accepted", name, publicKey: null });
     }
-    const answer = this.#registry.announce(announcement, this.#nowMs());
+    const answer = this.#registry.announce(said, this.#clock.nowMs());
     if (answer.kind === "refused") {
-      socket.send({ t: "refused", code: answer.code });
+      socket.send({ t: "refused", code: answer.code, message: answer.message });
       return socket.close();
     }
     const { session, replaced } = answer;
     if (replaced !== undefined) this.#drop(replaced);
     this.#nodes.set(socket, session);
     this.#bySession.set(session, socket);
-    socket.send({ t: "accepted" });
-    this.#sayWish(announcement.name);
+    socket.send({ t: "accepted", name, publicKey: null });
+    this.#sayLedger(socket);
+    this.#sayWish(name);
+  }
+
+  #sayLedger(socket: Socket): void {
+    socket.send({ t: "ledger", problem: this.ledger.full ? "no space left on device" : null });
   }
 
   #sayWish(name: string): void {
     const session = this.#registry.sessionOf(name);
     const socket = session === undefined ? undefined : this.#bySession.get(session);
-    const deadlineMs = this.#registry.drainLeftMs(name, this.#nowMs());
+    const deadlineMs = this.#registry.drainLeftMs(name, this.#clock.nowMs());
     if (deadlineMs !== undefined) socket?.send({ t: "drain", deadlineMs });
     else if (this.#registry.isResumed(name)) socket?.send({ t: "resume" });
   }
@@ -159,37 +183,9 @@ export class Manager extends Actor {
         reports.map(({ lease }) => lease),
       );
       witness.checkTotals(ledger, new Set(reports.map(({ user }) => user)));
-      this.after(random.between(0, 2 * MS), "acknowledges bills", () =>
-        socket.send({ t: "usage-saved", batch, ledger: ledger.number }),
-      );
+      const saved: Saved = { t: "usage-saved", batch, ledger: ledger.number, reports };
+      if (random.chance(0.7)) return socket.send(saved);
+      this.after(random.between(0, 2 * MS), "acknowledges bills", () => socket.send(saved));
     });
-  }
-
-  #push(name: string): void {
-    this.#changed.add(name);
-    if (this.#pushPlanned || this.#subscribers.size === 0) return;
-    this.#pushPlanned = true;
-    this.after(PUSH_DELAY_NS, "tells its subscribers", () => {
-      this.#pushPlanned = false;
-      const names = [...this.#changed];
-      this.#changed.clear();
-      const known = names.map((one) => this.#registry.get(one));
-      const nodes = known.filter((info) => info !== undefined);
-      const gone = names.filter((_, i) => !known[i]);
-      for (const socket of this.#subscribers) socket.send({ t: "nodes-changed", nodes, gone });
-    });
-  }
-
-  /** Heartbeats are no messages here: whoever could send one has. */
-  #tick(): void {
-    const { network } = this.world;
-    const now = this.#nowMs();
-    for (const [session, socket] of this.#bySession) {
-      const { owner, open } = socket.peer;
-      if (open && owner.alive && !owner.paused && !network.blocked(this, owner))
-        this.#registry.heard(session, now);
-    }
-    for (const session of this.#registry.tick(now)) this.#drop(session);
-    this.after(TICK_NS, "looks for silent nodes", () => this.#tick());
   }
 }

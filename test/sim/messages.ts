@@ -1,6 +1,10 @@
-/** What the roles say to each other in the simulation: what the lease protocol needs of the real messages. */
-import type { Announcement, CapacityReport } from "../../src/manager/nodes/registry.ts";
-import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
+/** What the roles say to each other: with the manager the real messages, between clients and nodes what the lease protocol needs. */
+import type {
+  ManagerToClient,
+  ManagerToNode,
+  ToManager,
+  UsageReport,
+} from "../../src/protocol/manager-messages.ts";
 
 export type ToNode =
   | {
@@ -9,43 +13,31 @@ export type ToNode =
       workers: number;
       coresPerWorker: number;
       memoryBytes: number;
-      ttlNs: number;
+      ttlMs: number;
     }
-  /** The client wants no answer any more. */
-  | { t: "abandon"; id: number }
+  /** The client does not want it any more. */
+  | { t: "withdraw"; id: number }
   | { t: "redeem"; lease: number }
-  | { t: "renew"; lease: number; ttlNs: number }
+  | { t: "renew"; lease: number; ttlMs: number | null }
   | { t: "release"; lease: number }
-  | { t: "accepted" }
-  | { t: "refused"; code: string }
-  /** `ledger` is not said in truth; it tells the simulation which ledger has it. */
-  | { t: "usage-saved"; batch: number; ledger: number }
-  | { t: "drain"; deadlineMs: number }
-  | { t: "resume" };
+  | { t: "ask-status"; id: number };
 
-export type ToClient =
-  | { t: "granted"; id: number; lease: number; host: HostDoor; free: FreeCapacity }
-  | { t: "denied"; id: number; free: FreeCapacity }
-  | { t: "revoking"; lease: number; leftNs: number }
-  | { t: "lost"; lease: number }
-  | { t: "nodes"; nodes: readonly NodeInfo[] }
-  | { t: "nodes-changed"; nodes: readonly NodeInfo[]; gone: readonly string[] };
+export type ToHolder =
+  | { t: "granted"; id: number; lease: number; host: HostDoor; expiresInMs: number }
+  | { t: "denied"; id: number; code: string; message: string }
+  | { t: "renewed"; lease: number; expiresInMs: number }
+  | { t: "revoking"; lease: number; deadlineInMs: number }
+  | { t: "lost"; lease: number; message: string }
+  | { t: "released"; lease: number }
+  | { t: "status"; id: number; freeCores: number; freeMemoryBytes: number; leases: number };
 
-export type ToManager =
-  | { t: "announce"; announcement: Announcement; settling: boolean }
-  | { t: "capacity"; capacity: CapacityReport }
-  | { t: "usage"; batch: number; reports: readonly UsageReport[] }
-  | { t: "leaving" }
-  | { t: "subscribe" };
-
-export type Message = ToNode | ToClient | ToManager;
-
-/** What a node says of itself with each answer. */
-export interface FreeCapacity {
-  freeCores: number;
-  freeMemoryBytes: number;
-  open: boolean;
+/** A batch is saved; which reports it had, and in which ledger they are, is not said in truth: the witness reads it. */
+export interface Saved extends Extract<ManagerToNode, { t: "usage-saved" }> {
+  ledger: number;
+  reports: readonly UsageReport[];
 }
+
+export type Message = ToNode | ToHolder | ToManager | ManagerToNode | ManagerToClient | Saved;
 
 /** The memory through which a client calls: no message is sent for a call. */
 export interface HostDoor {

@@ -15,48 +15,54 @@ const SILENCE_NS: readonly [low: number, high: number] = [2 * S, 3 * S];
 
 type Arrival = "open" | "end" | Message;
 
+/** What the owner of one end hears of a connection. */
+export interface SocketEvents {
+  /** The other end has taken it; of a connection that was {@link Network.connect}ed. */
+  opened?(): void;
+  received(message: Message): void;
+  /** It is gone, and with it what had not arrived; or it was never made. */
+  lost(): void;
+}
+
 /** One end of a connection. */
 export class Socket {
   readonly owner: Actor;
-  /** The other end. */
-  peer!: Socket;
+  /** The other end; undefined while there is none. */
+  peer: Socket | undefined;
   open = true;
+  events: SocketEvents;
   /** On their way to this end. */
   readonly inbox: Arrival[] = [];
-  /** Set until the answer to {@link Network.connect} has arrived. */
-  connecting: { opened(): void; failed(): void } | undefined;
   readonly #network: Network;
 
-  constructor(network: Network, owner: Actor) {
+  constructor(network: Network, owner: Actor, events: SocketEvents) {
     this.#network = network;
     this.owner = owner;
+    this.events = events;
   }
 
   send(message: Message): void {
-    if (this.open) this.#network.carry(this.peer, message);
+    if (this.open && this.peer) this.#network.carry(this.peer, message);
   }
 
   /** Closes this end; its owner hears no more of it. */
   close(): void {
     if (!this.open) return;
     this.open = false;
-    this.#network.carry(this.peer, "end");
+    if (this.peer) this.#network.carry(this.peer, "end");
   }
 
   /** The first of what is on its way arrives. */
   deliver(): void {
-    if (!this.open || this.#network.blocked(this.owner, this.peer.owner)) return;
+    const { peer } = this;
+    if (!this.open || !peer || this.#network.blocked(this.owner, peer.owner)) return;
     const arrival = this.inbox.shift();
     if (arrival === undefined) return;
-    if (arrival === "open") {
-      const { connecting } = this;
-      this.connecting = undefined;
-      connecting?.opened();
-    } else if (arrival === "end") {
-      this.lose();
-    } else {
-      this.#network.trace.note(this.owner.name, arrival.t, this.peer.owner.name);
-      this.owner.received(this, arrival);
+    if (arrival === "open") this.events.opened?.();
+    else if (arrival === "end") this.lose();
+    else {
+      this.#network.trace.note(this.owner.name, arrival.t, peer.owner.name);
+      this.events.received(arrival);
     }
   }
 
@@ -64,8 +70,7 @@ export class Socket {
   lose(): void {
     if (!this.open) return;
     this.close();
-    if (this.connecting) this.connecting.failed();
-    else this.owner.lost(this);
+    this.events.lost();
   }
 }
 
@@ -85,23 +90,24 @@ export class Network {
     this.trace = trace;
   }
 
-  /** Calls `opened` with a connection, or `failed`, unless the caller dies first. */
-  connect(from: Actor, to: Actor, opened: (socket: Socket) => void, failed: () => void): void {
+  /** Begins to connect: the socket opens, or is lost, unless its owner dies or closes it first. */
+  connect(from: Actor, to: Actor, events: SocketEvents): Socket {
+    const socket = new Socket(this, from, events);
     const delayNs = this.#delayNs();
     from.after(delayNs, "connects", () => {
+      if (!socket.open) return;
       if (this.blocked(from, to) || this.#poweredOff.has(to))
-        return from.after(CONNECT_LIMIT_NS, "cannot connect", failed);
-      if (!to.alive) return from.after(delayNs, "is refused", failed);
-      const socket = new Socket(this, from);
-      const other = new Socket(this, to);
+        return void from.after(CONNECT_LIMIT_NS, "cannot connect", () => socket.lose());
+      if (!to.alive) return void from.after(delayNs, "is refused", () => socket.lose());
+      const other: Socket = new Socket(this, to, NOBODY);
       socket.peer = other;
       other.peer = socket;
-      socket.connecting = { opened: () => opened(socket), failed };
       this.#sweep();
       this.#connections.push(socket);
       this.carry(socket, "open");
-      to.accepted(other);
+      other.events = to.accepted(other);
     });
+    return socket;
   }
 
   carry(to: Socket, arrival: Arrival): void {
@@ -119,14 +125,13 @@ export class Network {
   partition(island: Set<Actor>): () => void {
     this.#islands.push(island);
     for (const socket of this.#connections)
-      if (island.has(socket.owner) !== island.has(socket.peer.owner)) {
-        this.#giveUpLater(socket, () => this.#islands.includes(island));
-        this.#giveUpLater(socket.peer, () => this.#islands.includes(island));
-      }
+      if (island.has(socket.owner) !== island.has(otherEnd(socket).owner))
+        for (const end of [socket, otherEnd(socket)])
+          this.#giveUpLater(end, () => this.#islands.includes(island));
     return () => {
       this.#islands = this.#islands.filter((one) => one !== island);
       for (const socket of this.#connections)
-        for (const end of [socket, socket.peer])
+        for (const end of [socket, otherEnd(socket)])
           for (let i = 0; i < end.inbox.length; i++)
             end.owner.after(this.#delayNs(), "receives", () => end.deliver());
     };
@@ -134,11 +139,11 @@ export class Network {
 
   /** One connection breaks. */
   breakOne(): void {
-    const open = this.#connections.filter((socket) => socket.open && socket.peer.open);
+    const open = this.#connections.filter((socket) => socket.open && otherEnd(socket).open);
     if (open.length === 0) return;
     const socket = this.#random.pick(open);
-    this.trace.note(socket.owner.name, "loses its connection to", socket.peer.owner.name);
-    for (const end of [socket, socket.peer]) {
+    this.trace.note(socket.owner.name, "loses its connection to", otherEnd(socket).owner.name);
+    for (const end of [socket, otherEnd(socket)]) {
       end.inbox.length = this.#random.between(0, end.inbox.length);
       this.carry(end, "end");
     }
@@ -148,9 +153,9 @@ export class Network {
   died(actor: Actor, silently: boolean): void {
     if (silently) this.#poweredOff.add(actor);
     for (const one of this.#connections)
-      for (const socket of [one, one.peer]) {
+      for (const socket of [one, otherEnd(one)]) {
         if (socket.owner !== actor || !socket.open) continue;
-        const { peer } = socket;
+        const peer = otherEnd(socket);
         if (silently) {
           socket.open = false;
           this.#giveUpLater(peer, () => true);
@@ -179,7 +184,13 @@ export class Network {
 
   #sweep(): void {
     if (this.#connections.length < this.#sweepAt) return;
-    this.#connections = this.#connections.filter((socket) => socket.open || socket.peer.open);
+    this.#connections = this.#connections.filter((socket) => socket.open || otherEnd(socket).open);
     this.#sweepAt = 64 + 2 * this.#connections.length;
   }
 }
+
+/** Of a connection that was made. */
+const otherEnd = (socket: Socket): Socket => socket.peer!;
+
+/** Until the process that was connected to has said who hears of it. */
+const NOBODY: SocketEvents = { received() {}, lost() {} };

@@ -1,21 +1,28 @@
 /**
- * An executor node: a machine, and on it an agent that runs the real {@link LeaseBook}. What the lease protocol says must be done
- * is done here with delays: hosts that start, load and exit, messages, reports to the manager.
+ * An executor node: a machine, and on it an agent that runs the real {@link LeaseBook}, {@link LeaseTimers} and {@link Bookkeeper}.
+ * What they say must be done is done here with delays: hosts that start, load and exit, and messages.
  */
-import { type LeaseBook, allocatedCoreNs } from "../../src/lease/book.ts";
-import type { EndReason, LeaseEffect, LeaseEvent } from "../../src/lease/lease.ts";
+import type { AgentEvents, LeaseBill } from "../../src/executor/agent/agent.ts";
+import { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
+import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
+import { type LeaseBook, allocatedCoreNs, describeEnd } from "../../src/lease/book.ts";
+import {
+  type EndReason,
+  type LeaseEffect,
+  type LeaseEvent,
+  termEndNs,
+} from "../../src/lease/lease.ts";
+import type { Usage } from "../../src/protocol/usage.ts";
 import { Actor } from "./actor.ts";
 import { newBook } from "./bugs.ts";
+import { ActorClock } from "./clock.ts";
+import { dialOver } from "./dial.ts";
 import { Host } from "./host.ts";
 import type { Manager } from "./manager.ts";
-import type { FreeCapacity, Message, ToNode } from "./messages.ts";
-import type { Socket } from "./network.ts";
-import { NodeClock } from "./node-clock.ts";
-import { Reporter } from "./reporter.ts";
+import type { Message, ToNode } from "./messages.ts";
+import type { Socket, SocketEvents } from "./network.ts";
 import { CoresWitness, LOAD_LIMIT_NS, LeaseWitness } from "./witness.ts";
 import { MS, S, US, type World } from "./world.ts";
-
-const ACCOUNTS_INTERVAL_NS = 1 * S;
 
 /** What may go wrong with hosts, each from 0 to 1. */
 export interface HostTroubles {
@@ -31,8 +38,9 @@ interface NodeLease {
   request: number;
   /** The client's connection. */
   client: Socket;
+  user: string;
   workers: number;
-  cores: number;
+  coresPerWorker: number;
   host: Host;
   witness: LeaseWitness;
   startedAtMs: number;
@@ -42,19 +50,28 @@ interface NodeLease {
   seenCalls: number;
 }
 
-export class ExecutorNode extends Actor {
+/** Rarer than in truth: bills would be most of what happens. */
+const METER_INTERVAL_MS = 1000;
+/** How long leases may go on when the manager removes the node. */
+const REMOVAL_LIMIT_MS = 1000;
+
+export class ExecutorNode extends Actor implements BookedNode {
   readonly cores: number;
   readonly memoryBytes: number;
   readonly #cpus: readonly number[];
   readonly #troubles: HostTroubles;
+  readonly #manager: Manager;
   readonly #witness: CoresWitness;
-  readonly #reporter: Reporter;
   readonly #leases = new Map<number, NodeLease>();
+  /** Leases of this life whose last bill no manager has confirmed. */
+  readonly #unsettled = new Set<LeaseWitness>();
   #instances = 0;
   #book: LeaseBook;
-  #clock: NodeClock;
-  #armedForNs = Infinity;
-  #keepsAccounts = false;
+  #clock: ActorClock;
+  #timers: LeaseTimers;
+  #keeper: Bookkeeper | undefined;
+  #events: AgentEvents | undefined;
+  #refusal: string | null = null;
   /** The end of its life is near: it takes no leases and only hands in bills. */
   #leaving = false;
 
@@ -71,22 +88,19 @@ export class ExecutorNode extends Actor {
     this.memoryBytes = memoryBytes;
     this.#cpus = cpus;
     this.#troubles = troubles;
+    this.#manager = manager;
     this.#witness = new CoresWitness(name, cpus, memoryBytes);
-    this.#reporter = new Reporter(world, this, manager);
+    this.#clock = new ActorClock(world, this);
     this.#book = newBook(world.bug, cpus, memoryBytes);
-    this.#clock = new NodeClock(world.schedule, world.random);
+    this.#timers = this.#newTimers();
   }
 
   get instance(): string {
     return `${this.name}.${this.#instances}`;
   }
 
-  get freeCores(): number {
-    return this.#book.freeCores;
-  }
-
-  get freeMemoryBytes(): number {
-    return this.#book.freeMemoryBytes;
+  get free(): { cores: number; memoryBytes: number } {
+    return { cores: this.#book.freeCores, memoryBytes: this.#book.freeMemoryBytes };
   }
 
   get draining(): boolean {
@@ -94,7 +108,7 @@ export class ExecutorNode extends Actor {
   }
 
   get leaseCount(): number {
-    return this.#leases.size;
+    return this.#book.size;
   }
 
   get leaving(): boolean {
@@ -103,7 +117,7 @@ export class ExecutorNode extends Actor {
 
   /** Everything is handed in. */
   get settled(): boolean {
-    return this.#reporter.empty;
+    return this.#keeper?.unsavedCount === 0;
   }
 
   /** The leases that are alive. */
@@ -124,71 +138,16 @@ export class ExecutorNode extends Actor {
     for (const { witness } of this.#leases.values()) witness.inspect(now, awakeSince);
   }
 
-  protected started(): void {
-    this.#instances++;
-    this.#book = newBook(this.world.bug, this.#cpus, this.memoryBytes);
-    this.#clock = new NodeClock(this.world.schedule, this.world.random);
-    this.#armedForNs = Infinity;
-    this.#keepsAccounts = false;
-    this.#leaving = false;
-    this.world.network.poweredOn(this);
-    this.#reporter.start();
+  watch(events: AgentEvents): void {
+    this.#events = events;
   }
 
-  protected died(): void {
-    this.#witness.reset();
-    const atNs = this.#clock.nowNs();
-    for (const { host, witness } of this.#leases.values()) {
-      host.gone = true;
-      witness.orphan(atNs);
-    }
-    for (const key of this.#reporter.stop()) this.world.witness.leases.get(key)!.orphan(atNs);
-    this.#leases.clear();
+  refuse(reason: string | null): void {
+    this.#refusal = reason;
   }
 
-  accepted(): void {}
-
-  received(socket: Socket, message: Message): void {
-    const said = message as ToNode;
-    switch (said.t) {
-      case "allocate":
-        return this.#allocate(socket, said);
-      case "abandon":
-        for (const lease of this.#leases.values())
-          if (lease.client === socket && lease.request === said.id)
-            this.#end(lease, { kind: "client-gone" });
-        return;
-      case "redeem":
-        return this.#hear(socket, said.lease, { kind: "redeemed", atNs: this.#clock.nowNs() });
-      case "renew":
-        return this.#hear(socket, said.lease, {
-          kind: "renewed",
-          atNs: this.#clock.nowNs(),
-          ttlNs: said.ttlNs,
-        });
-      case "release":
-        return this.#hear(socket, said.lease, {
-          kind: "ended",
-          atNs: this.#clock.nowNs(),
-          reason: { kind: "released" },
-        });
-      case "drain":
-        return this.drain(said.deadlineMs);
-      case "resume":
-        return this.resume();
-      default:
-        return this.#reporter.received(socket, said);
-    }
-  }
-
-  lost(socket: Socket): void {
-    this.#reporter.lost(socket);
-    for (const lease of this.#leases.values())
-      if (lease.client === socket) this.#end(lease, { kind: "client-gone" });
-  }
-
-  /** The batch system wants the node back. */
-  drain(deadlineMs: number): void {
+  /** The node is wanted back. */
+  revoke(deadlineMs: number): void {
     if (!this.alive) return;
     this.world.trace.note(this.name, "drains within ms", deadlineMs);
     this.#witness.drained = true;
@@ -197,15 +156,15 @@ export class ExecutorNode extends Actor {
     const event: LeaseEvent = { kind: "revoked", atNs, deadlineNs };
     for (const { lease, effects } of this.#book.drain(atNs, deadlineNs))
       this.#do(this.#leases.get(lease)!, event, effects);
-    this.#arm();
-    this.#reporter.capacityChanged();
+    this.#timers.schedule();
+    this.#events?.capacity();
   }
 
   resume(): void {
     if (!this.alive || this.#leaving) return;
     this.#book.resume();
     this.#witness.drained = false;
-    this.#reporter.capacityChanged();
+    this.#events?.capacity();
   }
 
   /** Stops in good order: ends its leases, hands in its bills, goes. */
@@ -215,9 +174,8 @@ export class ExecutorNode extends Actor {
     this.#leaving = true;
     this.#book.draining = true;
     this.#witness.drained = true;
-    this.#reporter.leave();
     for (const lease of this.#leases.values()) this.#end(lease, { kind: "node-stopped" });
-    this.#goWhenSettled();
+    this.#goWhenEmpty();
   }
 
   /** The host of a lease is killed from outside. */
@@ -229,46 +187,159 @@ export class ExecutorNode extends Actor {
     this.#hostGone(lease);
   }
 
+  accepted(socket: Socket): SocketEvents {
+    return {
+      received: (message) => this.#received(socket, message as ToNode),
+      lost: () => {
+        for (const lease of this.#leases.values())
+          if (lease.client === socket) this.#end(lease, { kind: "client-gone" });
+      },
+    };
+  }
+
+  protected started(): void {
+    const { world, name, memoryBytes } = this;
+    this.#instances++;
+    this.#clock = new ActorClock(world, this);
+    this.#book = newBook(world.bug, this.#cpus, memoryBytes);
+    this.#timers = this.#newTimers();
+    this.#refusal = null;
+    this.#leaving = false;
+    world.network.poweredOn(this);
+    this.#keeper = new Bookkeeper(
+      this,
+      { useKey() {} },
+      {
+        manager: "manager:1",
+        name,
+        address: `${name}:1`,
+        memoryBytes,
+        fabrics: [],
+        removalLimitMs: REMOVAL_LIMIT_MS,
+        instance: this.instance,
+        clock: this.#clock,
+        random: () => world.random.fraction(),
+        dial: dialOver(world, this, this.#manager, (message) => this.#arriving(message)),
+        log: (_, message) => world.trace.note(name, message),
+      },
+    );
+  }
+
+  protected died(): void {
+    this.#witness.reset();
+    const atNs = this.#clock.nowNs();
+    for (const { host } of this.#leases.values()) host.gone = true;
+    for (const witness of this.#unsettled) witness.orphan(atNs);
+    this.#unsettled.clear();
+    this.#leases.clear();
+    this.#events = undefined;
+  }
+
+  #newTimers(): LeaseTimers {
+    return new LeaseTimers(
+      this.#book,
+      {
+        lease: (id) => {
+          const lease = this.#leases.get(id);
+          return (
+            lease && { wasUsed: () => wasUsed(lease), advance: (event) => this.#tell(lease, event) }
+          );
+        },
+        due: (all) => {
+          const event: LeaseEvent = { kind: "time", atNs: this.#clock.nowNs() };
+          for (const { lease, effects } of all) this.#do(this.#leases.get(lease)!, event, effects);
+        },
+        meter: () => this.#readMeters(),
+      },
+      this.#clock,
+      METER_INTERVAL_MS,
+    );
+  }
+
+  /** What the manager has confirmed must be in its ledger. */
+  #arriving(message: Message): void {
+    if (message.t !== "usage-saved" || !("reports" in message)) return;
+    for (const { lease, endedAtMs } of message.reports) {
+      if (endedAtMs === null) continue;
+      const witness = this.world.witness.leases.get(lease)!;
+      witness.settledIn = message.ledger;
+      this.#unsettled.delete(witness);
+    }
+  }
+
+  #received(socket: Socket, said: ToNode): void {
+    const atNs = this.#clock.nowNs();
+    switch (said.t) {
+      case "allocate":
+        return this.#allocate(socket, said);
+      case "withdraw":
+        for (const lease of this.#leases.values())
+          if (lease.client === socket && lease.request === said.id)
+            this.#end(lease, { kind: "released" });
+        return;
+      case "redeem":
+        this.#hear(socket, said.lease, { kind: "redeemed", atNs });
+        return this.#timers.schedule();
+      case "renew":
+        return this.#renew(socket, said.lease, said.ttlMs);
+      case "release":
+        if (this.#leases.get(said.lease)?.client !== socket)
+          return socket.send({ t: "released", lease: said.lease });
+        return this.#hear(socket, said.lease, {
+          kind: "ended",
+          atNs,
+          reason: { kind: "released" },
+        });
+      case "ask-status":
+        return socket.send({
+          t: "status",
+          id: said.id,
+          freeCores: this.#book.freeCores,
+          freeMemoryBytes: this.#book.freeMemoryBytes,
+          leases: this.#book.size,
+        });
+    }
+  }
+
   #allocate(client: Socket, asked: Extract<ToNode, { t: "allocate" }>): void {
-    const { id, workers, coresPerWorker, memoryBytes, ttlNs } = asked;
+    const { id, workers, coresPerWorker, memoryBytes, ttlMs } = asked;
+    const deny = (code: string, message: string) => client.send({ t: "denied", id, code, message });
+    if (this.#refusal !== null) return deny("RFAAS_NODE_REFUSES", this.#refusal);
     const grantedAtNs = this.#clock.nowNs();
+    const ttlNs = ttlMs * MS;
     const granted = this.#book.request(
       { workers, coresPerWorker, memoryBytes, ttlNs, loadLimitNs: LOAD_LIMIT_NS },
       grantedAtNs,
     );
-    if (typeof granted === "string") return client.send({ t: "denied", id, free: this.#free() });
+    if (typeof granted === "string")
+      return deny(this.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", granted);
+    const user = client.peer!.owner.name;
+    this.world.trace.note(this.name, "grants to", user);
     const key = `${this.instance}/${granted.lease}`;
-    this.world.trace.note(this.name, "grants to", client.peer.owner.name);
-    const witness = new LeaseWitness(key, client.peer.owner.name, granted.share, {
-      grantedAtNs,
-      ttlNs,
-    });
+    const witness = new LeaseWitness(key, user, granted.share, { grantedAtNs, ttlNs });
     const { random } = this.world;
     const budgeted = random.chance(this.#troubles.budget);
     const lease: NodeLease = {
       id: granted.lease,
       request: id,
       client,
+      user,
       workers,
-      cores: workers * coresPerWorker,
+      coresPerWorker,
       host: new Host(),
       witness,
-      startedAtMs: Math.floor(this.world.schedule.nowNs / MS),
+      startedAtMs: this.#clock.wallMs(),
       budgetCoreNs: budgeted ? workers * random.between(1 * MS, 3 * S) : Infinity,
       announced: false,
       seenCalls: 0,
     };
     this.world.witness.granted(witness);
     this.#witness.take(witness);
+    this.#unsettled.add(witness);
     this.#leases.set(lease.id, lease);
-    this.#reporter.capacityChanged();
-    this.#arm();
+    this.#timers.schedule();
+    this.#events?.capacity();
     this.#startHost(lease);
-  }
-
-  #free(): FreeCapacity {
-    const { freeCores, freeMemoryBytes, draining } = this;
-    return { freeCores, freeMemoryBytes, open: !draining };
   }
 
   #startHost(lease: NodeLease): void {
@@ -277,15 +348,26 @@ export class ExecutorNode extends Actor {
       ? random.between(100 * MS, 2 * S)
       : random.between(500 * US, 5 * MS);
     if (random.chance(this.#troubles.failedLoad))
-      return this.after(delayNs, "cannot load a module", () =>
+      return void this.after(delayNs, "cannot start a host", () =>
         this.#end(lease, { kind: "load-failed" }),
       );
     if (random.chance(this.#troubles.hungLoad)) return;
     this.after(delayNs, "has loaded a module", () => {
-      if (lease.host.gone) return;
-      this.#tell(lease, { kind: "loaded", atNs: this.#clock.nowNs() });
-      this.#keepAccounts();
+      if (!lease.host.gone) this.#tell(lease, { kind: "loaded", atNs: this.#clock.nowNs() });
     });
+  }
+
+  #renew(socket: Socket, id: number, ttlMs: number | null): void {
+    const atNs = this.#clock.nowNs();
+    this.#hear(socket, id, {
+      kind: "renewed",
+      atNs,
+      ...(ttlMs === null ? {} : { ttlNs: ttlMs * MS }),
+    });
+    const state = this.#book.state(id);
+    if (state?.phase !== "active" && state?.phase !== "revoking") return;
+    socket.send({ t: "renewed", lease: id, expiresInMs: (termEndNs(state) - atNs) / MS });
+    this.#timers.schedule();
   }
 
   /** A client says something of a lease, which must be its own. */
@@ -300,7 +382,6 @@ export class ExecutorNode extends Actor {
 
   #tell(lease: NodeLease, event: LeaseEvent): void {
     this.#do(lease, event, this.#book.advance(lease.id, event));
-    this.#arm();
   }
 
   #do(lease: NodeLease, event: LeaseEvent, effects: readonly LeaseEffect[]): void {
@@ -309,29 +390,51 @@ export class ExecutorNode extends Actor {
   }
 
   #perform(lease: NodeLease, effect: LeaseEffect): void {
-    const { id, request, client, host } = lease;
+    const { id, client, host } = lease;
     this.world.trace.note(this.name, effect, id);
     switch (effect) {
       case "announce-grant":
-        lease.announced = true;
-        return client.send({ t: "granted", id: request, lease: id, host, free: this.#free() });
+        return this.#grant(lease);
       case "announce-revocation": {
         const state = this.#book.state(id);
         if (state?.phase !== "revoking") return;
-        const leftNs = state.deadlineNs - this.#clock.nowNs();
-        return client.send({ t: "revoking", lease: id, leftNs });
+        const deadlineInMs = Math.max(0, (state.deadlineNs - this.#clock.nowNs()) / MS);
+        client.send({ t: "revoking", lease: id, deadlineInMs });
+        return this.#timers.schedule();
       }
       case "announce-loss":
-        if (lease.announced) return client.send({ t: "lost", lease: id });
-        return client.send({ t: "denied", id: request, free: this.#free() });
+        return this.#announceLoss(lease);
       case "stop-host":
         if (host.gone) return;
-        return this.after(this.world.random.between(100 * US, 30 * MS), "sees a host exit", () =>
-          this.#hostGone(lease),
+        return void this.after(
+          this.world.random.between(100 * US, 30 * MS),
+          "sees a host exit",
+          () => this.#hostGone(lease),
         );
       case "return-capacity":
         if (host.gone) this.#finish(lease);
     }
+  }
+
+  #grant(lease: NodeLease): void {
+    const { id, request, client, host } = lease;
+    const state = this.#book.state(id);
+    if (state?.phase !== "active") return;
+    lease.announced = true;
+    const expiresInMs = state.ttlNs / MS;
+    client.send({ t: "granted", id: request, lease: id, host, expiresInMs });
+    this.#timers.schedule();
+    this.#timers.startMeters();
+  }
+
+  #announceLoss({ id, request, client, announced }: NodeLease): void {
+    const state = this.#book.state(id);
+    if (state?.phase !== "ended") return;
+    const { reason } = state;
+    const message = describeEnd(reason);
+    if (announced) return client.send({ t: "lost", lease: id, message });
+    const code = reason.kind === "load-failed" ? "RFAAS_NODE_FAILED" : "RFAAS_NODE_LOST";
+    client.send({ t: "denied", id: request, code, message });
   }
 
   #hostGone(lease: NodeLease): void {
@@ -344,91 +447,58 @@ export class ExecutorNode extends Actor {
 
   /** The host is gone and the lease is over: the bill can be made, and the cores are free. */
   #finish(lease: NodeLease): void {
-    lease.witness.gone(lease.host.calls);
-    this.#report(lease);
-    this.#book.free(lease.id);
-    this.#witness.give(lease.witness);
-    this.#leases.delete(lease.id);
+    const { id, client, witness, host } = lease;
+    const state = this.#book.state(id)!;
+    if (state.phase !== "ended") return;
+    witness.gone(host.calls);
+    this.#bill(lease, { atMs: this.#clock.wallMs(), reason: state.reason.kind });
+    this.#book.free(id);
+    this.#witness.give(witness);
+    this.#leases.delete(id);
     // A second notice of the same exit must do nothing.
-    this.#book.free(lease.id);
-    this.#reporter.capacityChanged();
-    this.#goWhenSettled();
+    this.#book.free(id);
+    client.send({ t: "released", lease: id });
+    this.#events?.capacity();
+    if (this.#book.size === 0) this.#timers.rest();
+    this.#goWhenEmpty();
   }
 
-  #report(lease: NodeLease): void {
-    const state = this.#book.state(lease.id)!;
-    const ended = state.phase === "ended";
-    const { key, user } = lease.witness;
-    this.#reporter.report({
-      lease: key,
-      node: this.name,
-      user,
-      workers: lease.workers,
-      startedAtMs: lease.startedAtMs,
-      endedAtMs: ended ? Math.floor(this.world.schedule.nowNs / MS) : null,
-      reason: ended ? state.reason.kind : null,
-      usage: {
-        allocationCoreNs: allocatedCoreNs(state, lease.cores, this.#clock.nowNs()),
-        executionNs: lease.host.executionNs,
-        pollingNs: 0,
-        calls: lease.host.calls,
-        bytes: 64 * lease.host.calls,
-      },
-    });
+  #usage({ id, workers, coresPerWorker, host: { calls, executionNs } }: NodeLease): Usage {
+    const cores = workers * coresPerWorker;
+    const allocationCoreNs = allocatedCoreNs(this.#book.state(id)!, cores, this.#clock.nowNs());
+    return { allocationCoreNs, executionNs, pollingNs: 0, calls, bytes: 64 * calls };
   }
 
-  #keepAccounts(): void {
-    if (this.#keepsAccounts || this.#leases.size === 0) return;
-    this.#keepsAccounts = true;
-    this.after(ACCOUNTS_INTERVAL_NS, "keeps accounts", () => {
-      this.#keepsAccounts = false;
-      for (const lease of this.#leases.values()) {
-        const state = this.#book.state(lease.id)!;
-        if (state.phase === "granted" || state.phase === "ended") continue;
-        this.#report(lease);
-        const used = allocatedCoreNs(state, lease.cores, this.#clock.nowNs());
-        if (used >= lease.budgetCoreNs) this.#end(lease, { kind: "over-budget" });
-      }
-      this.#keepAccounts();
-    });
+  #bill(lease: NodeLease, ended: LeaseBill["ended"]): void {
+    const { id, user, workers, coresPerWorker, startedAtMs } = lease;
+    const usage = this.#usage(lease);
+    this.#events?.usage({ lease: id, user, workers, coresPerWorker, startedAtMs, usage, ended });
   }
 
-  /** Sets the timer for the lease that is due first. */
-  #arm(): void {
-    const dueNs = this.#book.nextDueNs();
-    if (dueNs === Infinity || dueNs >= this.#armedForNs) return;
-    this.#armedForNs = dueNs;
-    const late = this.world.random.between(0, 2 * MS);
-    this.after(this.#clock.untilNs(dueNs) + late, "looks at the time", () => {
-      if (this.#armedForNs === dueNs) {
-        this.#armedForNs = Infinity;
-        this.#passTime();
-      }
-      this.#arm();
-    });
-  }
-
-  #passTime(): void {
-    const atNs = this.#clock.nowNs();
-    for (const id of this.#book.dueLeases(atNs)) {
-      const lease = this.#leases.get(id)!;
-      if (lease.host.calls === lease.seenCalls) continue;
-      lease.seenCalls = lease.host.calls;
-      this.#tell(lease, { kind: "renewed", atNs });
+  #readMeters(): void {
+    for (const lease of this.#leases.values()) {
+      const phase = this.#book.state(lease.id)?.phase;
+      if (phase !== "active" && phase !== "revoking") continue;
+      const { allocationCoreNs } = this.#usage(lease);
+      if (allocationCoreNs >= lease.budgetCoreNs) this.#end(lease, { kind: "over-budget" });
+      else this.#bill(lease, undefined);
     }
-    for (const { lease, effects } of this.#book.passTime(atNs))
-      this.#do(this.#leases.get(lease)!, { kind: "time", atNs }, effects);
   }
 
-  /** Called by the reporter, too, when something was acknowledged. */
-  #goWhenSettled(): void {
-    if (this.#leaving && this.#leases.size === 0 && this.#reporter.empty) {
+  #goWhenEmpty(): void {
+    if (!this.#leaving || this.#leases.size > 0) return;
+    const { instance } = this;
+    void this.#keeper!.leave().then(() => {
+      if (!this.alive || this.instance !== instance) return;
       this.world.trace.note(this.name, "has left");
       this.kill(false);
-    }
+    });
   }
+}
 
-  acknowledged(): void {
-    this.#goWhenSettled();
-  }
+/** Whether there were calls since this was asked last. */
+function wasUsed(lease: NodeLease): boolean {
+  const used = lease.host.calls !== lease.seenCalls;
+  lease.seenCalls = lease.host.calls;
+  return used;
 }

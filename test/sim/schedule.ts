@@ -6,6 +6,8 @@ export interface Planned {
   /** Who does what, for the trace. */
   who: string;
   what: string;
+  /** It will not happen; nobody notices. */
+  cancelled: boolean;
   run(): void;
 }
 
@@ -14,23 +16,28 @@ export class Schedule {
   readonly #heap: Planned[] = [];
   #order = 0;
 
-  plan(atNs: number, who: string, what: string, run: () => void): void {
-    const planned = { atNs: Math.max(atNs, this.nowNs), order: this.#order++, who, what, run };
+  plan(atNs: number, who: string, what: string, run: () => void): Planned {
+    const at = Math.max(atNs, this.nowNs);
+    const planned = { atNs: at, order: this.#order++, who, what, run, cancelled: false };
     this.#heap.push(planned);
     this.#rise(this.#heap.length - 1);
+    return planned;
   }
 
   /** What comes next, unless that is after `untilNs`. Time has then passed. */
   next(untilNs: number): Planned | undefined {
-    const first = this.#heap[0];
-    if (!first || first.atNs > untilNs) return undefined;
-    const last = this.#heap.pop()!;
-    if (last !== first) {
-      this.#heap[0] = last;
-      this.#sink();
+    for (;;) {
+      const first = this.#heap[0];
+      if (!first || first.atNs > untilNs) return undefined;
+      const last = this.#heap.pop()!;
+      if (last !== first) {
+        this.#heap[0] = last;
+        this.#sink();
+      }
+      if (first.cancelled) continue;
+      this.nowNs = first.atNs;
+      return first;
     }
-    this.nowNs = first.atNs;
-    return first;
   }
 
   #rise(at: number): void {

@@ -2,6 +2,7 @@
  * One simulation: nodes, clients and a manager in virtual time, from a seed alone. After each step what must hold is checked; a
  * step that breaks it ends the run with the seed, the step and what happened last.
  */
+import { drainMicrotasks } from "bun:jsc";
 import { UNPINNED } from "../../src/executor/machine/cores.ts";
 import type { Actor } from "./actor.ts";
 import type { Bug } from "./bugs.ts";
@@ -76,6 +77,7 @@ class Simulation {
   /** Roles that are no nodes. */
   readonly #others: ReadonlySet<string>;
   #steps = 0;
+  #error: unknown;
 
   constructor({ seed, nodes = 100, clients = 50, bug, trace }: SimulationOptions) {
     const random = new Random(seed);
@@ -88,6 +90,7 @@ class Simulation {
       network: new Network(random, lines),
       witness: new Witness(),
       bug,
+      failed: (error) => (this.#error ??= error),
     };
     this.#roles = createRoles(this.#world, nodes, clients);
     this.#byName = new Map(this.#roles.nodes.map((node) => [node.name, node]));
@@ -117,7 +120,7 @@ class Simulation {
     const { random, schedule } = this.#world;
     const { nodes, clients, manager } = this.#roles;
     const later = (actor: Actor, limitNs: number): void =>
-      schedule.plan(random.between(0, limitNs), actor.name, "starts", () => actor.start());
+      void schedule.plan(random.between(0, limitNs), actor.name, "starts", () => actor.start());
     later(manager, random.chance(0.8) ? 0 : 2 * S);
     for (const node of nodes) later(node, random.chance(EARLY_SHARE) ? 10 * MS : 1 * S);
     for (const client of clients) later(client, 500 * MS);
@@ -133,6 +136,9 @@ class Simulation {
       trace.step(++this.#steps, schedule.nowNs, planned.who, planned.what);
       if (this.#steps > MAX_STEPS) violated("it does not come to rest");
       planned.run();
+      // What awaits goes on within the step.
+      drainMicrotasks();
+      if (this.#error !== undefined) throw this.#error;
       this.#check(planned.who);
     }
   }
@@ -173,7 +179,7 @@ class Simulation {
         continue;
       }
       if (node.leaseCount > 0) violated(`${node.name} still has ${node.leaseCount} leases`);
-      if (node.freeCores !== node.cores || node.freeMemoryBytes !== node.memoryBytes)
+      if (node.free.cores !== node.cores || node.free.memoryBytes !== node.memoryBytes)
         violated(`${node.name} has not got everything back`);
       if (!node.settled) violated(`${node.name} has not handed in its bills`);
       const info = manager.node(node.name);

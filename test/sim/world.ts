@@ -14,6 +14,8 @@ export interface World {
   readonly witness: Witness;
   /** Built in on purpose, to see that it is found. */
   readonly bug: Bug | undefined;
+  /** Takes note of an error in what runs by itself, between two steps. */
+  failed(error: unknown): void;
 }
 
 export const US = 1e3;

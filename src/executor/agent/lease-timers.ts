@@ -3,7 +3,7 @@ import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
 import type { LeaseEvent } from "../../lease/lease.ts";
 
-/** Budgets are checked, and bills go to the manager, this often. */
+/** Budgets are checked, and bills go to the manager, this often, unless a test has less time. */
 const METER_INTERVAL_MS = 100;
 /** A timer that is so late says that the machine, or this process, was suspended or starved. */
 const STOOD_STILL_NS = 50e6;
@@ -31,13 +31,20 @@ export class LeaseTimers {
   /** Leases that were renewed because the machine stood still, and have not been used since. */
   readonly #excused = new Set<number>();
   readonly #clock: Clock;
+  readonly #meterIntervalMs: number;
   #dueTimer: Timer | undefined;
   #meterTimer: Timer | undefined;
 
-  constructor(book: LeaseBook, leases: TimedLeases, clock: Clock = SYSTEM_CLOCK) {
+  constructor(
+    book: LeaseBook,
+    leases: TimedLeases,
+    clock: Clock = SYSTEM_CLOCK,
+    meterIntervalMs = METER_INTERVAL_MS,
+  ) {
     this.#book = book;
     this.#leases = leases;
     this.#clock = clock;
+    this.#meterIntervalMs = meterIntervalMs;
   }
 
   /** Wakes the agent when the next lease is due. A call is as good as a renewal: a program that only calls needs no timers. */
@@ -57,7 +64,7 @@ export class LeaseTimers {
 
   /** Somebody wants to know what leases use, or a lease has a bound. */
   startMeters(): void {
-    this.#meterTimer ??= this.#clock.every(METER_INTERVAL_MS, () => this.#leases.meter());
+    this.#meterTimer ??= this.#clock.every(this.#meterIntervalMs, () => this.#leases.meter());
   }
 
   /** Nothing is leased. */

@@ -1,4 +1,5 @@
 /** The clients that want to know which nodes there are: each gets the whole list, then what changes, many changes at once. */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import {
   type ManagerToClient,
   type NodeInfo,
@@ -20,14 +21,14 @@ export class Subscribers {
   readonly #all = new Set<Subscriber>();
   readonly #changed = new Set<string>();
   readonly #unlisten: () => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
 
-  constructor(registry: Registry) {
+  constructor(registry: Registry, clock: Clock = SYSTEM_CLOCK) {
     this.#registry = registry;
     this.#unlisten = registry.onChange((name) => {
       if (this.#all.size === 0) return;
       this.#changed.add(name);
-      this.#timer ??= setTimeout(() => this.#push(), GATHER_MS);
+      this.#timer ??= clock.after(GATHER_MS, () => this.#push());
     });
   }
 
@@ -53,7 +54,7 @@ export class Subscribers {
 
   close(): void {
     this.#unlisten();
-    clearTimeout(this.#timer);
+    this.#timer?.clear();
     this.#all.clear();
   }
 

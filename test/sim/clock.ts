@@ -1,0 +1,62 @@
+/** What a process of the simulation keeps time by: its machine's own clock, which starts anywhere and is a little fast or slow. */
+import type { Clock, Timer } from "../../src/base/clock.ts";
+import type { Actor } from "./actor.ts";
+import { MS, S, type World } from "./world.ts";
+
+/** An event loop has other things to do. */
+const MOST_LATE_NS = 1 * MS;
+
+export class ActorClock implements Clock {
+  readonly #world: World;
+  readonly #actor: Actor;
+  readonly #offsetNs: number;
+  readonly #rate: number;
+
+  constructor(world: World, actor: Actor) {
+    this.#world = world;
+    this.#actor = actor;
+    this.#offsetNs = world.random.between(0, 1e6) * S;
+    this.#rate = 1 + world.random.between(-100, 100) / 1e6;
+  }
+
+  nowNs(): number {
+    return this.at(this.#world.schedule.nowNs);
+  }
+
+  nowMs(): number {
+    return this.nowNs() / MS;
+  }
+
+  /** Machines agree on it. */
+  wallMs(): number {
+    return Math.floor(this.#world.schedule.nowNs / MS);
+  }
+
+  /** What it shows at a moment of the simulation. */
+  at(virtualNs: number): number {
+    return this.#offsetNs + Math.floor(virtualNs * this.#rate);
+  }
+
+  after(delayMs: number, run: () => void): Timer {
+    const lateNs = this.#world.random.between(0, MOST_LATE_NS);
+    const task = this.#actor.after(this.#virtualNs(delayMs) + lateNs, "has a timer", run);
+    return { clear: () => task.clear(), ref() {}, unref() {} };
+  }
+
+  every(intervalMs: number, run: () => void): Timer {
+    const intervalNs = this.#virtualNs(intervalMs);
+    const next = () =>
+      this.#actor.after(intervalNs, "has a timer", () => {
+        // It may be cleared by what it does.
+        task = next();
+        run();
+      });
+    let task = next();
+    return { clear: () => task.clear(), ref() {}, unref() {} };
+  }
+
+  /** How long it takes in the simulation until the clock has gone on by so much, and not less. */
+  #virtualNs(delayMs: number): number {
+    return Math.ceil((Math.max(0, delayMs) * MS) / this.#rate) + 1;
+  }
+}
