@@ -38,7 +38,8 @@ export class HeldLease {
     this.#lease = grant.lease;
     this.#treatment = treatment;
     const node = {
-      renew: (lease: number, ttlMs: number | null) => {
+      // What the node answers comes as a message of its own.
+      renew: async (lease: number, ttlMs: number | null) => {
         if (treatment.renews) treatment.send({ t: "renew", lease, ttlMs });
       },
       usage: () => Promise.reject(new Error("the simulation does not ask for it")),

@@ -111,8 +111,8 @@ export class Manager extends Actor {
         this.#nodes.set(socket, undefined);
         this.#bySession.delete(session);
         return this.#registry.leave(session);
-      case "usage":
-        return this.#record(socket, said.batch, said.reports);
+      case "report-usage":
+        return this.#record(socket, said.id, said.reports);
       case "subscribe":
         this.#listeners.add(socket);
         return this.#subscribers.add(socket);
@@ -171,7 +171,7 @@ export class Manager extends Actor {
   }
 
   /** Acknowledged is what is on the disk, and a kill may come between the two. */
-  #record(socket: Socket, batch: number, reports: readonly UsageReport[]): void {
+  #record(socket: Socket, id: number, reports: readonly UsageReport[]): void {
     const { random, witness } = this.world;
     if (!this.#nodes.has(socket)) return;
     this.after(random.between(100_000, 20 * MS), "writes bills", () => {
@@ -183,7 +183,7 @@ export class Manager extends Actor {
         reports.map(({ lease }) => lease),
       );
       witness.checkTotals(ledger, new Set(reports.map(({ user }) => user)));
-      const saved: Saved = { t: "usage-saved", batch, ledger: ledger.number, reports };
+      const saved: Saved = { t: "report-usage-reply", id, ledger: ledger.number, reports };
       if (random.chance(0.7)) return socket.send(saved);
       this.after(random.between(0, 2 * MS), "acknowledges bills", () => socket.send(saved));
     });

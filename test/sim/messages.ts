@@ -32,10 +32,10 @@ export type ToHolder =
   | { t: "status"; id: number; freeCores: number; freeMemoryBytes: number; leases: number };
 
 /** A batch is saved; which reports it had, and in which ledger they are, is not said in truth: the witness reads it. */
-export interface Saved extends Extract<ManagerToNode, { t: "usage-saved" }> {
+export type Saved = Extract<ManagerToNode, { t: "report-usage-reply" }> & {
   ledger: number;
   reports: readonly UsageReport[];
-}
+};
 
 export type Message = ToNode | ToHolder | ToManager | ManagerToNode | ManagerToClient | Saved;
 

@@ -258,7 +258,7 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   /** What the manager has confirmed must be in its ledger. */
   #arriving(message: Message): void {
-    if (message.t !== "usage-saved" || !("reports" in message)) return;
+    if (message.t !== "report-usage-reply" || !("reports" in message)) return;
     for (const { lease, endedAtMs } of message.reports) {
       if (endedAtMs === null) continue;
       const witness = this.world.witness.leases.get(lease)!;
