@@ -1,6 +1,6 @@
 /** What `rfaas bench` measures: each scenario has a name, options, columns of its own and a way to run. `scenarios/registry.ts` lists them. */
 import type { Static, TObject } from "@sinclair/typebox";
-import type { Invoker } from "../src/client/invoker.ts";
+import type { NodeInvoker } from "../src/client/node-invoker.ts";
 import type { FabricOptions } from "../src/fabric/registry.ts";
 import type { InvokerOptions } from "../src/client/options/connect-options.ts";
 import type { Column, Row } from "./rows.ts";
@@ -10,7 +10,7 @@ export interface Bench {
   /** Names the node, the fabric and its device, as the command line did; without a node a private one is meant. */
   readonly where: Pick<InvokerOptions, "node"> & FabricOptions;
   /** Connects to the node; the caller closes. */
-  open(): Promise<Invoker>;
+  open(): Promise<NodeInvoker>;
   /** Tells a person what is being measured. */
   tell(line: string): void;
 }

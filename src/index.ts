@@ -13,26 +13,24 @@
  * ```
  */
 export { invoker } from "./client/invoker.ts";
-export type { Invoker } from "./client/invoker.ts";
+export type { Invoker } from "./client/cluster/invoker.ts";
 export type { NodeStatus } from "./client/node/status.ts";
 export type { ClusterOptions, InvokerOptions } from "./client/options/connect-options.ts";
-export type { Cluster } from "./client/cluster/cluster.ts";
 export type {
   AllocateOptions,
-  ClusterAllocateOptions,
+  MemoryOptions,
   PackageOptions,
   PushOptions,
   RenewOptions,
   WaitOptions,
 } from "./client/options/allocate-options.ts";
 export type { ClusterNodeInfo } from "./client/cluster/node.ts";
-export type { LeaseGroup } from "./client/cluster/lease-group.ts";
 export type { PlacementPolicy } from "./lease/placement.ts";
-export type { Lease, LeasePhases, NameOf } from "./client/lease/lease.ts";
+export type { Lease, LeasePart, LeasePhases, NameOf } from "./client/lease/lease.ts";
 export type { LeaseEvent, LeaseEventOf } from "./client/events/lease-event.ts";
 export type { Registration } from "./client/memory/registrations.ts";
 export type { RemoteRegion } from "./client/lease/remote-region.ts";
-export type { NodePackages } from "./client/node/packages.ts";
+export type { Packages } from "./client/node/packages.ts";
 export type { UploadProgress } from "./client/events/upload-progress.ts";
 export type { StoredPackage } from "./protocol/package-messages.ts";
 export type { LeaseBuffer, TypedArray, TypedArrayClass } from "./client/memory/lease-memory.ts";
@@ -47,7 +45,7 @@ export type {
 } from "./client/options/call-options.ts";
 export type { MapInput, MapPair, MapResult, Settled } from "./client/map/options.ts";
 export type { BroadcastResult } from "./client/map/broadcast.ts";
-export type { Call, CallTimings } from "./client/calls/call.ts";
+export type { CallTimings, PublicCall as Call } from "./client/calls/public-call.ts";
 export type { FabricName } from "./fabric/registry.ts";
 export type { VerbsOptions } from "./fabric/verbs/options.ts";
 export type { Usage } from "./protocol/usage.ts";

@@ -3,7 +3,8 @@
  * shows what a call costs beside the floor of this machine. `--options N` prices another number.
  */
 import { join } from "node:path";
-import { type Lease, invoker } from "../../src/index.ts";
+import { openNode } from "../../src/client/invoker.ts";
+import type { Lease } from "../../src/index.ts";
 import { RECORD_FLOATS, priceRecords } from "../../functions/blackscholes/blackscholes.ts";
 import { usableCpus } from "../../ffi/system.ts";
 import { LOCAL_FABRIC } from "../../src/fabric/registry.ts";
@@ -33,7 +34,7 @@ async function demonstrate(total: number): Promise<void> {
   const half = Math.floor(total / 2);
 
   progress.begin("starting a node");
-  await using rf = await invoker();
+  await using rf = await openNode();
   await using lease = await rf.allocate<BlackScholes>(
     new URL("../../functions/blackscholes/blackscholes.ts", import.meta.url),
     {

@@ -5,8 +5,8 @@
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { UsageError } from "../../src/base/errors.ts";
-import type { Call } from "../../src/client/calls/call.ts";
-import type { Invoker } from "../../src/client/invoker.ts";
+import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
+import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import type { Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed, namesBetweenMachines } from "../../src/fabric/registry.ts";
@@ -98,7 +98,7 @@ type Echo = typeof import("../../functions/echo/echo.ts");
 
 const OUTPUT_BYTES = 8;
 
-async function measureBandwidth(rf: Invoker, options: BandwidthOptions): Promise<BandwidthRow> {
+async function measureBandwidth(rf: NodeInvoker, options: BandwidthOptions): Promise<BandwidthRow> {
   const { bytes, depth, iterations, pairs, polling, yardstick } = options;
   const calls: Summary[] = [];
   const floors: Summary[] = [];

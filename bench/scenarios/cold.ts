@@ -4,7 +4,8 @@
  */
 import { Type } from "@sinclair/typebox";
 import { startFunctionWorker } from "../../src/base/workers.ts";
-import { type Invoker, invoker } from "../../src/client/invoker.ts";
+import { openNode } from "../../src/client/invoker.ts";
+import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { environment } from "../environment.ts";
 import { itersField } from "../fields.ts";
 import { type Row, isNoisy, us } from "../rows.ts";
@@ -42,9 +43,9 @@ export const cold = defineScenario<typeof Options, ColdRow>({
     const { node } = bench.where;
     bench.tell("cold start: leases and first calls, one after another");
     if (node !== undefined)
-      return yield { row: await measure(() => invoker({ node }), iters, true) };
-    yield { row: await measure(() => invoker({ prewarm: 1 }), iters, true) };
-    yield { row: await measure(() => invoker({ prewarm: 0 }), iters, false) };
+      return yield { row: await measure(() => openNode({ node }), iters, true) };
+    yield { row: await measure(() => openNode({ prewarm: 1 }), iters, true) };
+    yield { row: await measure(() => openNode({ prewarm: 0 }), iters, false) };
   },
 });
 
@@ -54,7 +55,7 @@ type Echo = typeof import("../../functions/echo/echo.ts");
 const PREWARM_LIMIT_MS = 10_000;
 
 async function measure(
-  connect: () => Promise<Invoker>,
+  connect: () => Promise<NodeInvoker>,
   iterations: number,
   prewarmed: boolean,
 ): Promise<ColdRow> {
@@ -113,7 +114,7 @@ async function measure(
   };
 }
 
-async function measureRound(rf: Invoker, connect: number): Promise<Phases> {
+async function measureRound(rf: NodeInvoker, connect: number): Promise<Phases> {
   const startedNs = Bun.nanoseconds();
   await using lease = await rf.allocate<Echo>("rfaas:echo", { polling: "hot", memory: 4096 });
   const leasedNs = Bun.nanoseconds();
@@ -133,7 +134,7 @@ async function measureRound(rf: Invoker, connect: number): Promise<Phases> {
   };
 }
 
-async function untilPrewarmed(rf: Invoker): Promise<void> {
+async function untilPrewarmed(rf: NodeInvoker): Promise<void> {
   const until = Date.now() + PREWARM_LIMIT_MS;
   while ((await rf.status()).prewarmedHosts === 0) {
     if (Date.now() > until)

@@ -8,7 +8,7 @@ import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { tickCounter, ticksPerNs } from "../../ffi/system.ts";
 import { UsageError } from "../../src/base/errors.ts";
-import type { Invoker } from "../../src/client/invoker.ts";
+import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { choice, readAs, whole } from "../../src/options/fields.ts";
 import type { Floor, Yardstick } from "../../src/fabric/floor.ts";
@@ -147,7 +147,7 @@ const PACED_FLOOR_WARMUP = 30;
 
 /** Measures one size at one rate. */
 export async function measureLatency(
-  rf: Invoker,
+  rf: NodeInvoker,
   options: LatencyOptions,
 ): Promise<Measured<LatencyRow>> {
   const { bytes, iterations, pairs, polling, ratePerS, target } = options;
@@ -197,7 +197,7 @@ interface Window {
 
 /** Fills `ticks` with round trips on a fresh lease. */
 async function measureWindow(
-  rf: Invoker,
+  rf: NodeInvoker,
   options: LatencyOptions,
   usable: readonly number[],
   ticks: Uint32Array,
@@ -243,8 +243,8 @@ async function measureFloorWindow(
 }
 
 /** Whether the worker's process is of this machine, so that its id means the same here. */
-function isHere(rf: Invoker, lease: Lease): boolean {
-  return fabricNamed(lease.fabric)!.sharesMemory || rf.node === "private";
+function isHere(rf: NodeInvoker, lease: Lease): boolean {
+  return fabricNamed(lease.fabric)!.sharesMemory || rf.address === "private";
 }
 
 /** Writes the input, calls, checks the output: every call of every window. */

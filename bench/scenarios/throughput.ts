@@ -5,8 +5,8 @@
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
-import type { Call } from "../../src/client/calls/call.ts";
-import type { Invoker } from "../../src/client/invoker.ts";
+import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
+import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import { truth, worded } from "../../src/options/fields.ts";
@@ -94,7 +94,7 @@ const FLOOR_SAMPLES = 20_000;
 const PAIRS_PER_CALL = 5;
 
 async function measureThroughput(
-  rf: Invoker,
+  rf: NodeInvoker,
   options: ThroughputOptions,
 ): Promise<Measured<ThroughputRow>> {
   const { bytes, depth, workers, iterations, pairs, polling } = options;

@@ -3,7 +3,7 @@ import { type Format, RowWriter } from "../../bench/rows.ts";
 import type { Bench, Scenario } from "../../bench/scenario.ts";
 import { SCENARIOS } from "../../bench/scenarios/registry.ts";
 import { UsageError } from "../base/errors.ts";
-import { invoker } from "../client/invoker.ts";
+import { openNode } from "../client/invoker.ts";
 import { InvokerOptions } from "../client/options/connect-options.ts";
 import { flagDefault } from "../options/describe.ts";
 import { truth, worded } from "../options/fields.ts";
@@ -77,7 +77,7 @@ function benchOf(options: Static<typeof Common>): Bench {
   return {
     where,
     // A spare host that starts beside a window would be measured with it.
-    open: () => invoker({ ...where, prewarm: 0 }),
+    open: () => openNode({ ...where, prewarm: 0 }),
     tell: (line) => log.info(line),
   };
 }

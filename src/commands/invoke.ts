@@ -30,6 +30,8 @@ const VALUE_BUFFER_BYTES = 8192;
 const MAX_REPEAT = 1_000_000_000;
 const NEWLINE = 0x0a;
 
+/** Here `nodes` is a list. */
+const { nodes: _, ...allocating } = marked(AllocateOptions);
 const Options = Type.Object({
   json: Type.Optional(
     text("a JSON text", {
@@ -65,7 +67,7 @@ const Options = Type.Object({
       short: "n",
     }),
   ),
-  ...marked(AllocateOptions),
+  ...allocating,
   ...marked(SubmitOptions),
   ...fabricFields,
 });
@@ -160,7 +162,7 @@ async function valueFor(
   name: string,
   given: Uint8Array | undefined,
 ): Promise<{ value: unknown; inputBytes: number }> {
-  const description = lease.parts.functions.describe(name);
+  const description = lease.describe(name);
   const nothing = kindNamed(description.kind).nothing(description);
   const needed = nothing === undefined;
   const text = given ?? (nothing?.sure ? undefined : await readPipedValue(name, needed));
@@ -264,20 +266,17 @@ async function takeLease(
   };
   const fabric = readFabric(options);
   await using stack = new AsyncDisposableStack();
-  let lease: Lease;
-  if (manager !== undefined || nodes !== undefined) {
-    const cluster = stack.use(
-      await (manager !== undefined
-        ? invoker({ ...fabric, manager })
-        : invoker({ ...fabric, nodes: nodes! })),
-    );
-    // All on one node: the calls share one input.
-    const group = await cluster.allocate(module, { ...allocation, nodes: 1 });
-    lease = group.leases[0]!;
-  } else {
-    const rf = await invoker({ ...fabric, ...(node === undefined ? {} : { node }) });
-    lease = await stack.use(rf).allocate(module, allocation);
-  }
+  const where =
+    manager !== undefined
+      ? { manager }
+      : nodes !== undefined
+        ? { nodes }
+        : node !== undefined
+          ? { node }
+          : {};
+  const rf = stack.use(await invoker({ ...fabric, ...where }));
+  // All on one node: the calls share one input.
+  const lease = await rf.allocate(module, { ...allocation, nodes: 1 });
   const kept = stack.move();
   return { lease, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

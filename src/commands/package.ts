@@ -1,7 +1,8 @@
 /** `rfaas package`: makes packages, and looks after those of a node. */
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { type Invoker, invoker } from "../client/invoker.ts";
+import type { Invoker } from "../client/cluster/invoker.ts";
+import { invoker } from "../client/invoker.ts";
 import { UsageError } from "../base/errors.ts";
 import { ARCHIVE_EXTENSION, writeArchive } from "../package/contents/archive.ts";
 import { buildPackage } from "../package/builder.ts";

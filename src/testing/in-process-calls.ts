@@ -35,7 +35,7 @@ export class InProcessCalls {
   readonly #running = new Set<Call>();
   /** There is nobody to wait for but the event loop. */
   readonly #driver: CallDriver = {
-    index: 0,
+    number: 0,
     drive() {
       throw new UsageError(
         "an asynchronous function cannot be waited for on the spot in a test; await the call",

@@ -121,6 +121,7 @@ export class TestWorker<Module> implements AsyncDisposable {
       memory: this.#memory,
       workers: 1,
       slots: SLOTS,
+      firstWorker: 0,
       nextWorker: () => 0,
       invoke: (input, output, options) => submit(input, output, options).get(),
       submit,

@@ -1,7 +1,7 @@
 /** A cluster with a manager: who is there is learned from it, and nothing else needs it. */
 import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Cluster, LeaseRefused, NodeUnreachable, invoker } from "../../src/index.ts";
+import { type Invoker, LeaseRefused, NodeUnreachable, invoker } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -38,11 +38,11 @@ async function kill(name: string): Promise<void> {
   await nodes.get(name)!.exited;
 }
 
-const allocate = (rf: Cluster, workers: number, options: object = {}) =>
+const allocate = (rf: Invoker, workers: number, options: object = {}) =>
   rf.allocate<Good>(GOOD, { workers, memory: "1MiB", ...options });
 
 /** The free cores of each node that is up, as the cluster shows them. */
-const free = (rf: Cluster): Record<string, number | undefined> =>
+const free = (rf: Invoker): Record<string, number | undefined> =>
   Object.fromEntries(
     rf
       .nodes()
@@ -51,7 +51,7 @@ const free = (rf: Cluster): Record<string, number | undefined> =>
       .toSorted(),
   );
 
-const shows = (rf: Cluster, expected: Record<string, number>): Promise<void> =>
+const shows = (rf: Invoker, expected: Record<string, number>): Promise<void> =>
   until(() => Bun.deepEquals(free(rf), expected), `${JSON.stringify(expected)} is known`);
 
 test("nodes that join, fill up and die are news; what is leased comes from all of them", async () => {
@@ -64,7 +64,7 @@ test("nodes that join, fill up and die are news; what is leased comes from all o
   await serve("b", 3);
   await shows(rf, { a: 2, b: 3 });
   const group = await allocate(rf, 5);
-  expect(group.nodes.toSorted()).toEqual(["a", "b"]);
+  expect(group.parts.map(({ node }) => node).toSorted()).toEqual(["a", "b"]);
 
   await using watcher = await invoker({ manager: manager.address });
   await shows(watcher, { a: 0, b: 0 });
@@ -75,7 +75,7 @@ test("nodes that join, fill up and die are news; what is leased comes from all o
   await shows(rf, { b: 3 });
   await shows(watcher, { b: 3 });
   expect(news).toBeGreaterThan(before);
-  expect((await allocate(rf, 3)).nodes).toEqual(["b"]);
+  expect((await allocate(rf, 3)).parts.map(({ node }) => node)).toEqual(["b"]);
 });
 
 test("a request waits for a node that joins", async () => {
@@ -92,11 +92,11 @@ test("with the manager killed, leases, calls and allocations go on; when it is b
   await shows(rf, { a: 2, b: 2 });
   const first = await allocate(rf, 2);
   await manager.kill();
-  for (const lease of first.leases) {
-    const view = lease.input(Uint8Array, 8);
-    expect(lease.invoke("echo", view, view)).toBe(8);
-    await lease.renew();
+  for (const { firstWorker: worker } of first.parts) {
+    const view = first.input(Uint8Array, 8, { worker });
+    expect(first.invoke("echo", view, view)).toBe(8);
   }
+  await first.renew();
   const second = await allocate(rf, 2);
   expect((await allocate(rf, 1, { wait: false }).catch((error) => error)).code).toBe(
     "RFAAS_CLUSTER_FULL",
@@ -124,7 +124,7 @@ test("RFAAS_MANAGER leads programs and commands that name no node to one of its 
   process.env["RFAAS_MANAGER"] = manager.address;
   try {
     await using rf = await invoker();
-    expect(rf.node).toBe(scratch.join("a.sock"));
+    expect(rf.address).toBe(scratch.join("a.sock"));
     await using lease = await rf.allocate(GOOD);
     expect(lease.functions).toContain("echo");
   } finally {

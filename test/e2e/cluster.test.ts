@@ -2,11 +2,13 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Cluster } from "../../src/client/cluster/cluster.ts";
+import { openNode } from "../../src/client/invoker.ts";
 import { nodesFromAddresses } from "../../src/client/cluster/node-list.ts";
 import {
-  type ClusterAllocateOptions,
+  type AllocateOptions,
   FunctionError,
-  type LeaseGroup,
+  type Invoker,
+  type Lease,
   LeaseRefused,
   ModuleLoadError,
   NoSuchFunction,
@@ -55,14 +57,13 @@ const listOf = (names: string[]): string =>
     JSON.stringify({ nodes: names.map((name) => ({ name, address: addressOf(name) })) }),
   );
 
-const allocate = (rf: Cluster, workers: number, options: ClusterAllocateOptions = {}) =>
+const allocate = (rf: Invoker, workers: number, options: AllocateOptions = {}) =>
   rf.allocate<Good>(GOOD, { workers, memory: MEMORY, ...options });
 
-/** How many workers of a group are on which node. */
-function shares(group: LeaseGroup<Good>): Record<string, number> {
+/** How many workers of a lease are on which node. */
+function shares({ parts }: Lease<Good>): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const [i, lease] of group.leases.entries())
-    counts[group.nodes[i]!] = (counts[group.nodes[i]!] ?? 0) + lease.workers;
+  for (const { node, workers } of parts) counts[node] = (counts[node] ?? 0) + workers;
   return counts;
 }
 
@@ -105,11 +106,12 @@ describe("allocation over a list of nodes", () => {
     await using group = await allocate(rf, 6);
     expect(shares(group)).toEqual({ a: 4, b: 2 });
     expect(group.workers).toBe(6);
-    for (const lease of group.leases)
-      for (let worker = 0; worker < lease.workers; worker++) {
-        const output = lease.output(Uint32Array, 2);
-        lease.invoke("whoAmI", lease.input(Uint8Array, 0), output, { worker });
-        expect([...output]).toEqual([worker, lease.workers]);
+    for (const { firstWorker, workers } of group.parts)
+      for (let index = 0; index < workers; index++) {
+        const worker = firstWorker + index;
+        const output = group.output(Uint32Array, 2, { worker });
+        group.invoke("whoAmI", group.input(Uint8Array, 0, { worker }), output, { worker });
+        expect([...output]).toEqual([index, workers]);
       }
     expect(await freeCores()).toEqual([0, 0]);
     await group.release();
@@ -312,13 +314,14 @@ describe("nodes that die", () => {
     await using rf = await invoker({ nodes: await serve(2, 2) });
     await using group = await allocate(rf, 4);
     const lost = Promise.withResolvers<number>();
-    group.on("lost", (_, lease) => lost.resolve(group.leases.indexOf(lease)));
+    group.on("part-lost", ({ part }) => lost.resolve(part));
     nodes[0]!.kill("SIGKILL");
-    expect(group.nodes[await lost.promise]).toBe("a");
-    for (const [i, lease] of group.leases.entries()) {
-      const view = lease.input(Uint8Array, 8);
-      if (group.nodes[i] === "b") expect(lease.invoke("echo", view, view)).toBe(8);
-      else expect(() => lease.invoke("echo", view, view)).toThrow(WorkerLost);
+    expect(group.parts[await lost.promise]!.node).toBe("a");
+    for (const { node, state, firstWorker: worker } of group.parts) {
+      const view = group.input(Uint8Array, 8, { worker });
+      expect(state).toBe(node === "a" ? "lost" : "up");
+      if (node === "b") expect(group.invoke("echo", view, view)).toBe(8);
+      else expect(() => group.invoke("echo", view, view)).toThrow(WorkerLost);
     }
     await until(() => rf.nodes()[0]!.state === "down", "the node is known to be down");
     await group.release();
@@ -332,7 +335,7 @@ describe("nodes that die", () => {
   });
 });
 
-describe("LeaseGroup.map", () => {
+describe("map over several nodes", () => {
   test("spreads chunks over all workers of all nodes and yields results in order", async () => {
     await using rf = await invoker({ nodes: await serve(2, 1) });
     await using group = await allocate(rf, 3);
@@ -355,11 +358,11 @@ describe("LeaseGroup.map", () => {
     function* endless(): Generator<number> {
       for (;;) yield taken++;
     }
-    const before = group.leases[0]!.freeBytes;
+    const before = group.freeBytes;
     for await (const n of group.map("echo", endless(), { ...echo, concurrency: 4 }))
       if (n === 20) break;
     expect(taken).toBeLessThanOrEqual(21 + 4 * 4);
-    expect(group.leases[0]!.freeBytes).toBe(before);
+    expect(group.freeBytes).toBe(before);
   });
 
   test("throws what the function threw, in its turn", async () => {
@@ -424,7 +427,7 @@ describe("news of capacity", () => {
   test("is not lost on a program that chooses by chance of its own", async () => {
     await serve(3, 3);
     await using rf = new Cluster(nodesFromAddresses(nodes.map(({ address }) => address)), {
-      connect: (node) => invoker({ node }),
+      connect: (node) => openNode({ node }),
       defaultMemoryBytes: 1024 * 1024,
       random: () => 0,
     });

@@ -210,7 +210,7 @@ describe("in a cluster", () => {
       "both nodes are known",
     );
     const group = await cluster.allocate(CORES, { workers: 3, coresPerWorker: 2, memory: "1MiB" });
-    const found = Object.fromEntries(group.leases.map((one, i) => [group.nodes[i], one.workers]));
+    const found = Object.fromEntries(group.parts.map(({ node, workers }) => [node, workers]));
     expect(found).toEqual({ small: 1, large: 2 });
     const full = cluster.allocate(CORES, { coresPerWorker: 2, memory: "1MiB", wait: false });
     const refusal = await full.catch((error: unknown) => error);

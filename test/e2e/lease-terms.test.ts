@@ -71,6 +71,7 @@ describe("a lease's time", () => {
     expect(call).toThrow("expired");
     expect((await events).at(-1)).toEqual({
       type: "lost",
+      part: 0,
       message: expect.stringContaining("expired"),
     });
     expect(lease.renew()).rejects.toThrow(LeaseLost);
@@ -105,6 +106,7 @@ describe("a lease's time", () => {
     for (let i = 0; i < 1_000; i++) expect(call()).toBe(BYTES);
     expect((await events).at(-1)).toEqual({
       type: "lost",
+      part: 0,
       message: expect.stringContaining("budget is spent"),
     });
     expect(call).toThrow("budget is spent");
@@ -237,6 +239,7 @@ describe("a node that wants tokens", () => {
     void lease.renew({ ttlMs: 60_000 });
     expect((await events).at(-1)).toEqual({
       type: "lost",
+      part: 0,
       message: expect.stringContaining("token that it was taken with has expired"),
     });
     expect(call).toThrow(WorkerLost);

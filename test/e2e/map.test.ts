@@ -12,6 +12,7 @@ import {
   WorkerLost,
   invoker,
 } from "../../src/index.ts";
+import type { PartLease } from "../../src/client/lease/part.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -179,7 +180,7 @@ describe("map", () => {
     }
     for await (const { index } of held.map("later", endless())) if (index === 10) break;
     expect(told).toBe(true);
-    expect(held.parts.lanes.map(({ load }) => load)).toEqual([0, 0]);
+    expect((held as PartLease<Good>).core.lanes.map(({ load }) => load)).toEqual([0, 0]);
     expect(held.freeBytes).toBe(before);
   });
 

@@ -48,9 +48,9 @@ const returns = (text: string) =>
   `export const say = (_: Uint8Array, output: Uint8Array) => new TextEncoder().encodeInto(${text}, output).written;\n`;
 
 /** What the lease's function `say` writes. */
-function said(lease: Lease, name = "say"): string {
-  const output = lease.output(Uint8Array, 4096);
-  const written = lease.invoke(name, lease.input(Uint8Array, 8), output);
+function said(lease: Lease, worker = 0, name = "say"): string {
+  const output = lease.output(Uint8Array, 4096, { worker });
+  const written = lease.invoke(name, lease.input(Uint8Array, 8, { worker }), output, { worker });
   return new TextDecoder().decode(output.slice(0, written));
 }
 
@@ -160,7 +160,7 @@ describe("a module", () => {
     await using rf = await invoker({ node: at.node.address });
     await using lease = await rf.allocate(path);
     expect(lease.functions).toHaveLength(1000);
-    for (const i of [0, 1, 499, 998, 999]) expect(said(lease, `f${i}`)).toBe(String(i));
+    for (const i of [0, 1, 499, 998, 999]) expect(said(lease, 0, `f${i}`)).toBe(String(i));
   });
 });
 
@@ -387,7 +387,7 @@ describe("a node", () => {
     });
     for (let i = 0; i < 2; i++) {
       await using group = await rf.allocate(path, { workers: 4 });
-      expect(group.leases.map((lease) => said(lease))).toEqual(["x", "x"]);
+      expect(group.parts.map(({ firstWorker }) => said(group, firstWorker))).toEqual(["x", "x"]);
     }
     expect([first, second].map((way) => way.count("offer-package"))).toEqual([1, 1]);
   });

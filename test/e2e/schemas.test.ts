@@ -4,7 +4,6 @@ import { join } from "node:path";
 import {
   InvalidValue,
   ModuleLoadError,
-  type Cluster,
   type Invoker,
   type TypedFunction,
   invoker,
@@ -24,7 +23,7 @@ interface Way extends AsyncDisposable {
 }
 
 let rf: Invoker;
-let cluster: Cluster;
+let cluster: Invoker;
 const nodes: ServedNode[] = [];
 const scratch = new Scratch();
 const path = (library: string) => join(SCHEMAS, "functions", `${library}.ts`);

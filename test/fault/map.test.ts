@@ -1,7 +1,7 @@
 /** Maps whose workers are killed. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type LeaseGroup, WorkerLost, invoker } from "../../src/index.ts";
+import { type Lease, WorkerLost, invoker } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -26,7 +26,7 @@ afterAll(async () => {
 async function pair() {
   const list = { nodes: nodes.map(({ address }, i) => ({ name: `n${i}`, address })) };
   const rf = await invoker({ nodes: scratch.file("nodes.json", JSON.stringify(list)) });
-  const group: LeaseGroup<Good> = await rf.allocate<Good>(join(FUNCTIONS, "good.ts"), {
+  const group: Lease<Good> = await rf.allocate<Good>(join(FUNCTIONS, "good.ts"), {
     workers: 2,
     memory: "1MiB",
   });
@@ -45,11 +45,11 @@ for (const ordered of [true, false])
     test("has one result for every input when the host of a lease is killed in its middle, with retries", async () => {
       await using held = await pair();
       const { group } = held;
-      expect(group.leases).toHaveLength(2);
+      expect(group.parts).toHaveLength(2);
       const seen: number[] = [];
       for await (const { index, output } of group.map("later", inputs(), { ordered, retries: 1 })) {
         expect([...new Uint32Array(output.buffer, output.byteOffset, 2)]).toEqual([1, index]);
-        if (seen.push(index) === 100) process.kill(group.leases[0]!.hostPid, "SIGKILL");
+        if (seen.push(index) === 100) process.kill(group.parts[0]!.hostPid, "SIGKILL");
       }
       const all = Array.from({ length: COUNT }, (_, i) => i);
       expect(ordered ? seen : seen.toSorted((a, b) => a - b)).toEqual(all);
@@ -66,7 +66,7 @@ for (const ordered of [true, false])
         if (result.status === "rejected") {
           expect(result.reason).toBeInstanceOf(WorkerLost);
           lost.push(result.index);
-        } else if (++fulfilled === 100) process.kill(group.leases[0]!.hostPid, "SIGKILL");
+        } else if (++fulfilled === 100) process.kill(group.parts[0]!.hostPid, "SIGKILL");
       }
       expect(lost.length).toBeGreaterThan(0);
       expect(lost.length).toBeLessThanOrEqual(64);
@@ -79,7 +79,7 @@ for (const ordered of [true, false])
       const calls = (async () => {
         for await (const { index } of group.map("later", inputs(), { ordered, retries: 5 }))
           if (index === 100)
-            for (const { hostPid } of group.leases) process.kill(hostPid, "SIGKILL");
+            for (const { hostPid } of group.parts) process.kill(hostPid, "SIGKILL");
       })();
       const error = await calls.catch((thrown: unknown) => thrown);
       expect(error).toBeInstanceOf(WorkerLost);

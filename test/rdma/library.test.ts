@@ -226,7 +226,7 @@ withDevice("the library over verbs", (device) => {
 
   test("naming a device asks for verbs, of a private node too", async () => {
     await using rf = await invoker({ verbs: { device: device.name }, prewarm: 0 });
-    expect(rf.fabric).toBe("verbs");
+    expect(rf.nodes()[0]!.fabric).toBe("verbs");
   });
 
   test("a served node and its client agree on shared memory on one machine, and on what else they are told", async () => {

@@ -29,7 +29,7 @@ interface Asked {
   ttlMs: number;
 }
 
-export class NodeLink implements Omit<ConnectedNode, "allocate"> {
+export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
   readonly cores: number;
   readonly #owner: LinkOwner;
   readonly #node: ExecutorNode;
@@ -72,7 +72,7 @@ export class NodeLink implements Omit<ConnectedNode, "allocate"> {
     return answer.promise;
   }
 
-  async allocate(_module: string | URL, options: AllocateOptions): Promise<HeldLease> {
+  async take(_module: string | URL, options: AllocateOptions): Promise<HeldLease> {
     if (this.#lost) throw this.#unreachable();
     const { workers = 1, coresPerWorker = 1, memory, ttlMs = 0, signal } = options;
     const id = this.#nextId++;

@@ -8,7 +8,7 @@ import {
   struct,
   typedArray,
 } from "rfaas/function";
-import type { Invoker, Lease, LeaseGroup } from "../../src/index.ts";
+import type { Invoker, Lease } from "../../src/index.ts";
 
 type Typed = typeof import("../functions/typed.ts");
 type Pricing = typeof import("../../functions/blackscholes/option.ts");
@@ -97,7 +97,7 @@ export async function byTheModuleAlone(lease: Lease): Promise<number> {
   return value;
 }
 
-export function group(of: LeaseGroup<Typed>): Promise<{ value: number }> {
+export function group(of: Lease<Typed>): Promise<{ value: number }> {
   return of.function("payoff")({ spot: 1, strike: 1, kind: "call" });
 }
 

@@ -33,7 +33,7 @@ function refusal(schema: TObject, given: unknown, what = "allocate"): UsageError
   throw new Error(`was not refused: ${Bun.inspect(given)}`);
 }
 
-const { AllocateOptions, ClusterAllocateOptions, RenewOptions } = allocating;
+const { AllocateOptions, RenewOptions } = allocating;
 const { InvokerOptions } = connecting;
 
 describe("a schema of options", () => {
@@ -220,21 +220,15 @@ describe("what is refused", () => {
     ],
     [
       "allocate",
-      ClusterAllocateOptions,
+      AllocateOptions,
       { placement: "spred" },
       "placement",
       "placement must be spread or pack",
     ],
+    ["allocate", AllocateOptions, { wait: 1 }, "wait", "wait must be true or false; it is 1"],
     [
       "allocate",
-      ClusterAllocateOptions,
-      { wait: 1 },
-      "wait",
-      "wait must be true or false; it is 1",
-    ],
-    [
-      "allocate",
-      ClusterAllocateOptions,
+      AllocateOptions,
       { nodes: 0 },
       "nodes",
       "nodes must be a whole number from 1; it is 0",

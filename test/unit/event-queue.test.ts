@@ -4,6 +4,7 @@ import type { LeaseEvent } from "../../src/client/events/lease-event.ts";
 
 const line = (worker: number, n: number): LeaseEvent => ({
   type: "log",
+  part: 0,
   worker,
   level: "info",
   message: String(n),
@@ -15,9 +16,9 @@ const line = (worker: number, n: number): LeaseEvent => ({
 test("a queue that nobody reads is bounded, counts the lines that it drops, and keeps what happens to the lease", async () => {
   let ended = 0;
   const queue = new EventQueue(() => ended++);
-  queue.push({ type: "revoking", deadline: new Date(0), message: "soon" });
+  queue.push({ type: "revoking", part: 0, deadline: new Date(0), message: "soon" });
   for (let n = 0; n < 5000; n++) queue.push(line(n % 2, n));
-  queue.push({ type: "lost", message: "gone" });
+  queue.push({ type: "lost", part: 0, message: "gone" });
   expect(ended).toBe(1);
   const events: LeaseEvent[] = [];
   for await (const event of queue) events.push(event);

@@ -138,6 +138,7 @@ describe("a kind that handles have never seen", () => {
     return {
       memory,
       workers: 1,
+      firstWorker: 0,
       slots: 8,
       nextWorker: () => 0,
       invoke: (input, output, options) => submit(input, output, options).get(),
@@ -159,7 +160,7 @@ describe("a kind that handles have never seen", () => {
     expect(await double("1").catch((error) => error)).toBeInstanceOf(InvalidValue);
   });
 
-  test("has one handle for several leases, which leaves the calls of a lost one to the others", async () => {
+  test("has one handle for several parts of a lease, which leaves the calls of a lost one to the others", async () => {
     let tried = 0;
     const dead: FunctionHost = {
       ...leaseOf((n) => n),
@@ -170,7 +171,13 @@ describe("a kind that handles have never seen", () => {
     };
     const leases = [dead, leaseOf((n) => n + 1), leaseOf((n) => n + 1)];
     using joined = joinHandles(
-      leases.map((host) => ({ handle: handleOf(host), workers: 1, slots: 8 })),
+      leases.map((host, i) => ({
+        handle: handleOf(host),
+        workers: 1,
+        firstWorker: i,
+        slots: 8,
+        isOver: () => host === dead,
+      })),
     ) as Handle;
     const inputs = [1, 2, 3, 4, 5, 6];
     const results = await Array.fromAsync(joined.map(inputs, { retries: 1 }));
@@ -179,5 +186,9 @@ describe("a kind that handles have never seen", () => {
     tried = 0;
     expect(await Promise.all(inputs.map((n) => joined(n)))).toEqual(results);
     expect(tried).toBe(0);
+    // A worker of the lost one that is named is asked all the same.
+    await expect(joined(1, { worker: 0, retries: 1 })).rejects.toBeInstanceOf(WorkerLost);
+    expect(await joined(1, { worker: 2 })).toBe(2);
+    await expect(joined(1, { worker: 3 })).rejects.toThrow("workers 0 to 2");
   });
 });

@@ -76,11 +76,9 @@ const MAX_FILES = 16;
 const MAX_LINES = 400;
 /** Files that are to be taken apart. */
 const LONG: ReadonlySet<string> = new Set([
-  "src/client/lease/lease.ts",
   "src/manager/server.ts",
   "src/executor/agent/agent.ts",
   "src/executor/host/host.ts",
-  "src/client/map/mapping.ts",
   "src/client/node/connection.ts",
   "src/protocol/messages.ts",
   "src/executor/agent/leased-host.ts",
@@ -222,6 +220,22 @@ describe("the directions of imports", () => {
       .filter(({ from, to }) => from !== to);
     expect(circles(between)).toEqual([]);
   });
+});
+
+test("folders of the client import only what comes before them in its README", () => {
+  const readme = readFileSync(join(ROOT, "src/client/README.md"), "utf8");
+  const listed = [...readme.matchAll(/^\| `(\S+)\/` /gm)].map(([, name]) => name!);
+  const rank = (path: string): number => {
+    const folder = relative("src/client", dirname(path));
+    return listed.indexOf(folder === "" ? "." : folder);
+  };
+  const ours = [...files.keys()].filter((path) => within(path, "src/client"));
+  expect(ours.filter((path) => rank(path) < 0)).toEqual([]);
+  expect(
+    violations(
+      ({ from, to }) => within(from, "src/client") && ours.includes(to) && rank(to) > rank(from),
+    ),
+  ).toEqual([]);
 });
 
 describe("rooms", () => {

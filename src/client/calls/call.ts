@@ -1,22 +1,9 @@
 /** A call in flight: a promise that can also be waited for on the spot. */
-
+import { TIMED, attemptBits } from "../../../ffi/layout.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
 import type { CallProgress } from "../options/call-options.ts";
 import type { Place } from "../memory/place.ts";
-
-/** Where the nanoseconds of a call went. Only for calls submitted with `{ timings: true }`. */
-export interface CallTimings {
-  /** In the client, before a slot was free. */
-  queuedNs: number;
-  /** Writing header and inline payload into the slot. */
-  movedNs: number;
-  /** Until the worker's poll saw it (or the worker was woken). */
-  foundNs: number;
-  /** In the function. */
-  ranNs: number;
-  /** Until the client saw the result. */
-  returnedNs: number;
-}
+import type { CallTimings, PublicCall } from "./public-call.ts";
 
 /** A request as the worker knows it. */
 export interface Posted {
@@ -57,9 +44,14 @@ export interface Flight {
   end(bytes: number, error?: unknown): void;
 }
 
+/** What a request says in its first word. */
+export const requestWord = ({ fn, attempt, timings }: Flight): number =>
+  fn | attemptBits(attempt) | (timings === undefined ? 0 : TIMED);
+
 /** What drives a call to its end: its worker's lane. */
 export interface CallDriver {
-  readonly index: number;
+  /** What the program calls the worker. */
+  readonly number: number;
   /** Blocks this thread until the call has ended. */
   drive(call: Call): void;
   /** Keeps looking for the call's end from the event loop. */
@@ -70,50 +62,31 @@ export interface CallDriver {
   holds(call: Pick<Flight, "abandoned">): boolean;
 }
 
-/**
- * The result of {@link Lease.submit}: resolves to the number of bytes that the function wrote.
- *
- * `await call` leaves the event loop free; `call.get()` spins and returns at once when the result is there. A call that nobody
- * waits for goes on all the same.
- */
-export class Call implements PromiseLike<number>, Flight, MemoryUse {
-  /** Where the time of the last attempt went, once the call has ended and if it was asked for. */
+/** A call on its way: what its program has of it, {@link PublicCall}, and what a lane needs. */
+export class Call implements PublicCall, Flight, MemoryUse {
   timings: CallTimings | undefined;
-  /** @internal */
   readonly input: Place;
-  /** @internal */
   readonly output: Place;
-  /** @internal What is called, with which memory: offsets and lengths in bytes. */
+  /** What is called, with which memory: offsets and lengths in bytes. */
   readonly fn: number;
-  /** @internal */
   readonly inputOffset: number;
-  /** @internal */
   readonly inputLength: number;
-  /** @internal */
   readonly outputOffset: number;
-  /** @internal */
   readonly outputCapacity: number;
-  /** @internal From submission; 0 for none. */
+  /** From submission; 0 for none. */
   readonly deadlineMs: number;
-  /** @internal */
   durationMs = 0;
-  /** @internal */
   attempt = 0;
-  /** @internal Starts another attempt after a failure; returns whether it did. */
+  /** Starts another attempt after a failure; returns whether it did. */
   retry: ((call: Call, error: unknown) => boolean) | undefined;
-  /** @internal Slot while in flight, else -1. */
+  /** Slot while in flight, else -1. */
   slot = -1;
-  /** @internal */
   submittedNs = 0;
-  /** @internal */
   queuedSinceNs = 0;
-  /** @internal Whether the event loop follows it. */
+  /** Whether the event loop follows it. */
   watched = false;
-  /** @internal */
   cleanUp: (() => void) | undefined;
-  /** @internal */
   onProgress: ((progress: CallProgress) => void) | undefined;
-  /** @internal */
   abandoned: Posted | undefined;
 
   readonly #memory: LeaseMemory;
@@ -125,7 +98,6 @@ export class Call implements PromiseLike<number>, Flight, MemoryUse {
   #error: unknown;
   #promise: PromiseWithResolvers<number> | undefined;
 
-  /** @internal */
   constructor(
     driver: CallDriver,
     fn: number,
@@ -148,34 +120,30 @@ export class Call implements PromiseLike<number>, Flight, MemoryUse {
     if (this.input.copy !== undefined) this.input.bring(input);
   }
 
-  /** Which of the lease's workers has it, or had it last. */
   get worker(): number {
-    return this.#driver.index;
+    return this.#driver.number;
   }
 
-  /** Whether the call has ended, one way or another. */
   get done(): boolean {
     return this.#done;
   }
 
-  /** Waits without giving way to the event loop, then returns the bytes written or throws what the call ended with. */
   get(): number {
     while (!this.#done) this.#driver.drive(this);
     if (this.#error !== undefined) throw this.#error;
     return this.#bytes;
   }
 
-  /** @internal Whose call it is now. */
+  /** Whose call it is now. */
   get driver(): CallDriver {
     return this.#driver;
   }
 
-  /** @internal Another worker gets it. */
+  /** Another worker gets it. */
   moveTo(driver: CallDriver): void {
     this.#driver = driver;
   }
 
-  /** @internal */
   remainingMs(): number {
     return this.deadlineMs === 0
       ? Infinity
@@ -209,12 +177,10 @@ export class Call implements PromiseLike<number>, Flight, MemoryUse {
     return this.#promise.promise;
   }
 
-  /** @internal */
   endAttempt(bytes: number, error?: unknown): void {
     if (error === undefined || !this.retry?.(this, error)) this.end(bytes, error);
   }
 
-  /** @internal */
   end(bytes: number, error?: unknown): void {
     if (this.#done) return;
     this.#done = true;
@@ -227,13 +193,13 @@ export class Call implements PromiseLike<number>, Flight, MemoryUse {
     else this.#promise?.reject(this.#error);
   }
 
-  /** @internal From now on its memory is not given to others. */
+  /** From now on its memory is not given to others. */
   enter(): void {
     this.#using = true;
     this.#memory.begin(this);
   }
 
-  /** @internal It has ended, or was not made after all. */
+  /** It has ended, or was not made after all. */
   leave(): void {
     if (!this.#using) return;
     this.#using = false;

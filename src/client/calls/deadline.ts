@@ -1,10 +1,11 @@
 /** Options of calls as calls use them, once they have been checked. */
-import { DeadlineExceeded } from "../../base/errors.ts";
+import { DeadlineExceeded, type RfaasError } from "../../base/errors.ts";
 import {
   type InvokeOptions,
   type SubmitOptions,
   checkInvokeOptions,
 } from "../options/call-options.ts";
+import type { Flight } from "./call.ts";
 
 /** Told apart by identity: a call without options takes the short way. */
 export const NO_OPTIONS: SubmitOptions = Object.freeze({});
@@ -29,3 +30,16 @@ export const tooLong = (durationMs: number, leftMs: number, deadlineMs: number):
     deadlineMs,
     `the call takes ${durationMs} ms, and ${Math.floor(leftMs)} ms are left until its deadline; raise deadlineMs`,
   );
+
+/** Milliseconds of its deadline that a call has left; Infinity without one. */
+export const leftOf = (call: Flight): number =>
+  call.deadlineMs === 0 ? Infinity : call.remainingMs();
+
+/** Why a call cannot make its deadline any more. */
+export function lateness(
+  { deadlineMs, durationMs }: Flight,
+  leftMs: number,
+): RfaasError | undefined {
+  if (leftMs <= 0) return new DeadlineExceeded(deadlineMs);
+  return leftMs < durationMs ? tooLong(durationMs, leftMs, deadlineMs) : undefined;
+}

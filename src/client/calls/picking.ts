@@ -1,5 +1,6 @@
 /** Which worker gets a call. */
 import { UsageError } from "../../base/errors.ts";
+import { show } from "../../base/show.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 export class Picking {
@@ -14,11 +15,9 @@ export class Picking {
   pick(worker: number | undefined): WorkerLane {
     const lanes = this.#lanes;
     if (worker !== undefined) {
-      const lane = lanes[worker];
-      if (!lane)
-        throw new UsageError(
-          `the lease has workers 0 to ${lanes.length - 1}; there is no worker ${worker}`,
-        );
+      const first = lanes[0]!.number;
+      const lane = lanes[worker - first];
+      if (!lane) throw noSuchWorker(worker, first, lanes.length);
       return lane;
     }
     if (lanes.length === 1) return lanes[0]!;
@@ -36,10 +35,16 @@ export class Picking {
   /** For another attempt: the least loaded of the others, the same one when it is the only one left, or none. */
   pickAfter(failed: number): WorkerLane | undefined {
     const alive = this.#lanes.filter((lane) => lane.lost === undefined && !lane.endpoint.lost());
-    const others = alive.filter((lane) => lane.index !== failed);
+    const others = alive.filter((lane) => lane.number !== failed);
     return (others.length > 0 ? others : alive).reduce<WorkerLane | undefined>(
       (best, lane) => (best === undefined || lane.load < best.load ? lane : best),
       undefined,
     );
   }
 }
+
+/** What a program hears that names a worker which the lease does not have. */
+export const noSuchWorker = (worker: number, first: number, workers: number): UsageError =>
+  new UsageError(
+    `the lease has workers ${first} to ${first + workers - 1}; there is no worker ${show(worker)}`,
+  );

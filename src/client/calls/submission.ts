@@ -21,7 +21,7 @@ export interface CallTerm {
 }
 
 /** What calls of a lease are made of. */
-export interface LeaseParts {
+export interface LeaseCore {
   readonly lanes: readonly WorkerLane[];
   /** Calls in flight per worker. */
   readonly slots: number;
@@ -32,12 +32,12 @@ export interface LeaseParts {
 }
 
 export class Submission {
-  readonly parts: LeaseParts;
+  readonly core: LeaseCore;
   readonly #picking: Picking;
 
-  constructor(parts: LeaseParts) {
-    this.parts = parts;
-    this.#picking = new Picking(parts.lanes);
+  constructor(core: LeaseCore) {
+    this.core = core;
+    this.#picking = new Picking(core.lanes);
   }
 
   pick(worker: number | undefined): WorkerLane {
@@ -107,7 +107,7 @@ export class Submission {
     output: LeaseBuffer,
     options: SubmitOptions,
   ): Call {
-    const { functions, memory } = this.parts;
+    const { functions, memory } = this.core;
     const reported = options.onProgress === undefined ? 0 : REPORTED;
     const fn = functions.indexOf(name) | reported;
     const deadlineMs = options === NO_OPTIONS ? 0 : wholeDeadline(options.deadlineMs);
@@ -118,7 +118,7 @@ export class Submission {
 
   /** Ends a call that cannot be made before the node takes the lease back. */
   #refusable(call: Call): Call {
-    const { term } = this.parts;
+    const { term } = this.core;
     if (!term.endsSoon) return call;
     const refused = term.refusal(call.durationMs || call.deadlineMs);
     if (refused) call.end(0, refused);
@@ -138,7 +138,7 @@ export class Submission {
 
   /** Submits the call to another worker, after a failure that this may mend. Returns whether it did. */
   #again(call: Call, error: unknown): boolean {
-    if (!mayRunAgain(error) || this.parts.term.refusal(call.durationMs)) return false;
+    if (!mayRunAgain(error) || this.core.term.refusal(call.durationMs)) return false;
     const lane = this.#picking.pickAfter(call.worker);
     if (lane === undefined) return false;
     call.attempt++;

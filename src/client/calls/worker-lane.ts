@@ -3,7 +3,7 @@
  * ring makes a call wait here, and never overwrites anything.
  */
 import type { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
-import { END, STATUS, TIMED, attemptBits } from "../../../ffi/layout.ts";
+import { END, STATUS } from "../../../ffi/layout.ts";
 import {
   DeadlineExceeded,
   ProtocolError,
@@ -12,8 +12,8 @@ import {
   WorkerLost,
 } from "../../base/errors.ts";
 import type { ProgressReport } from "../../protocol/module-report.ts";
-import type { Call, CallDriver, Flight } from "./call.ts";
-import { tooLong } from "./deadline.ts";
+import { type Call, type CallDriver, type Flight, requestWord } from "./call.ts";
+import { lateness, leftOf } from "./deadline.ts";
 import { notify } from "../../base/notify.ts";
 import type { Reactor } from "./reactor.ts";
 import { describeEnd, functionErrorFrom, signalName } from "../failures/remote-error.ts";
@@ -28,6 +28,8 @@ const OTHERS_POLL_MS = 20;
 
 /** What a lane needs of its lease. */
 export interface LaneOwner {
+  /** The lease's workers are numbered over all of its parts. */
+  readonly numbering: { readonly firstWorker: number };
   reactor: Reactor;
   /** Tells the node that a call is no longer waited for. */
   cancel(worker: number, slot: number, sequence: number, gently: boolean): void;
@@ -59,6 +61,11 @@ export class WorkerLane implements CallDriver {
     this.endpoint = endpoint;
     this.#owner = owner;
     this.#flight = new Array(slots).fill(undefined);
+  }
+
+  /** What the program calls the worker. */
+  get number(): number {
+    return this.#owner.numbering.firstWorker + this.index;
   }
 
   /** Calls in flight and waiting. */
@@ -93,7 +100,7 @@ export class WorkerLane implements CallDriver {
     }
     if (this.#queue.size >= MAX_QUEUED_CALLS)
       throw new QueueFull(
-        `${MAX_QUEUED_CALLS} calls already wait for worker ${this.index}; await some, or use lease.map`,
+        `${MAX_QUEUED_CALLS} calls already wait for worker ${this.number}; await some, or use lease.map`,
       );
     this.#queue.add(call);
     this.#heedDeadline(call);
@@ -209,10 +216,15 @@ export class WorkerLane implements CallDriver {
   }
 
   /** A call in flight has come so far. */
-  progressed({ slot, sequence, fraction, message, dropped, worker }: ProgressReport): void {
+  progressed({ slot, sequence, fraction, message, dropped }: ProgressReport): void {
     const call = this.#flight[slot];
     if (call?.onProgress === undefined || this.endpoint.sequence(slot) !== sequence) return;
-    notify(call.onProgress, { fraction, message: message ?? undefined, worker, dropped });
+    notify(call.onProgress, {
+      fraction,
+      message: message ?? undefined,
+      worker: this.number,
+      dropped,
+    });
   }
 
   /** The worker is gone: what has an answer gets it, everything else ends with `error`. Who says so later may know better why. */
@@ -257,8 +269,8 @@ export class WorkerLane implements CallDriver {
     if (this.lost) return this.lost;
     if (!this.endpoint.lost())
       return new WorkerLost(
-        this.index,
-        `worker ${this.index} was restarted because a call did not end by its deadline; the calls it had begun are lost, call again`,
+        this.number,
+        `worker ${this.number} was restarted because a call did not end by its deadline; the calls it had begun are lost, call again`,
       );
     const [workerReason, workerDetail] = this.endpoint.ended();
     const [reason, detail] =
@@ -267,8 +279,8 @@ export class WorkerLane implements CallDriver {
     const error =
       known ??
       new WorkerLost(
-        this.index,
-        `worker ${this.index} is lost: ${describeEnd(reason, detail)}; take a new lease`,
+        this.number,
+        `worker ${this.number} is lost: ${describeEnd(reason, detail)}; take a new lease`,
         { signal: reason === END.signalled ? signalName(detail) : undefined },
       );
     this.lose(error);
@@ -383,15 +395,3 @@ export class WorkerLane implements CallDriver {
     Bun.sleepSync(STUCK_RING_POLL_MS);
   }
 }
-
-const leftOf = (call: Flight): number => (call.deadlineMs === 0 ? Infinity : call.remainingMs());
-
-/** Why a call cannot make its deadline any more. */
-function lateness({ deadlineMs, durationMs }: Flight, leftMs: number): RfaasError | undefined {
-  if (leftMs <= 0) return new DeadlineExceeded(deadlineMs);
-  return leftMs < durationMs ? tooLong(durationMs, leftMs, deadlineMs) : undefined;
-}
-
-/** What a request says in its first word. */
-const requestWord = ({ fn, attempt, timings }: Flight): number =>
-  fn | attemptBits(attempt) | (timings === undefined ? 0 : TIMED);

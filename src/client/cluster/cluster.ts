@@ -4,16 +4,24 @@
  */
 import { LeaseRefused } from "../../base/errors.ts";
 import { parseBytes } from "../../base/units.ts";
-import type { ClusterNodeInfo, ClusterNode } from "./node.ts";
-import { Gathering } from "./gathering.ts";
+import { throwIfAborted, untilAborted } from "../../base/waiting.ts";
+import type { ClusterNodeInfo } from "./node.ts";
+import { type Gathered, Gathering } from "./gathering.ts";
+import type { Invoker } from "./invoker.ts";
 import { KnownNodes, type KnownNodesContext, type NodeSource } from "./known-nodes.ts";
-import { LeaseGroup } from "./lease-group.ts";
 import { requireListener } from "../events/lease-event.ts";
+import { JoinedLease } from "../lease/joined-lease.ts";
+import type { Lease } from "../lease/lease.ts";
+import type { PartLease } from "../lease/part.ts";
+import type { Packages } from "../node/packages.ts";
+import type { NodeStatus } from "../node/status.ts";
 import type { ListedNode } from "./node-list.ts";
+import { ClusterPackages } from "./packages.ts";
 import {
-  ClusterAllocateOptions,
-  DEFAULT_GATHER_TIMEOUT_MS,
+  AllocateOptions,
   DEFAULT_LOAD_TIMEOUT_MS,
+  DEFAULT_WAIT_TIMEOUT_MS,
+  WaitOptions,
 } from "../options/allocate-options.ts";
 import { readOptions } from "../../options/read.ts";
 import { releaseAll } from "../lease/release-all.ts";
@@ -23,71 +31,68 @@ export interface ClusterContext extends KnownNodesContext {
   defaultMemoryBytes: number;
 }
 
-/**
- * Several nodes that are leased from as if they were one. Close it (or `await using`) to give back everything leased over it.
- *
- * @example
- * ```ts
- * await using rf = await invoker({ nodes: "nodes.json" });
- * await using group = await rf.allocate("./blackscholes.ts", { workers: 40 });
- * ```
- */
-export class Cluster implements AsyncDisposable {
+/** Its methods are described where {@link Invoker} is. */
+export class Cluster implements Invoker {
+  readonly address: string;
+  readonly packages: Packages;
   readonly #defaultMemoryBytes: number;
   readonly #known: KnownNodes;
-  readonly #groups = new Set<AsyncDisposable>();
+  readonly #leases = new Set<AsyncDisposable>();
   readonly #gatherings = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
 
-  /** @internal Of the nodes of a list, or of those that a manager knows. */
+  /** Of the nodes of a list, or of those that a manager knows. */
   constructor(nodes: readonly ListedNode[] | NodeSource, context: ClusterContext) {
     this.#defaultMemoryBytes = context.defaultMemoryBytes;
-    this.#known = new KnownNodes(nodes, context);
+    const known = new KnownNodes(nodes, context);
+    this.#known = known;
+    this.packages = new ClusterPackages(() => known.open());
+    this.address =
+      "onChange" in nodes ? nodes.address : nodes.map(({ address }) => address).join(",");
   }
 
-  /** What is known of the nodes: by the manager's last news, and by what they said themselves when they were last asked. */
+  get cores(): number {
+    return this.nodes().reduce((sum, { cores = 0 }) => sum + cores, 0);
+  }
+
+  async status(options?: WaitOptions): Promise<NodeStatus> {
+    const { signal } = readOptions("status", WaitOptions, options);
+    throwIfAborted(signal);
+    await untilAborted(this.#known.lookAtUntold(), signal);
+    const up = this.nodes().filter(({ state }) => state === "up");
+    const vain = up.length === 0 ? this.#known.hopeless() : undefined;
+    if (vain) throw vain;
+    const sum = { freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 };
+    for (const node of up)
+      for (const name of Object.keys(sum) as (keyof NodeStatus)[]) sum[name] += node[name] ?? 0;
+    return sum;
+  }
+
   nodes(): ClusterNodeInfo[] {
     return this.#known.infos();
   }
 
-  /**
-   * Calls `listener` with {@link nodes} whenever something about them changes: a node joins, leaves or dies, or has more or less
-   * free. Without a manager only what this client itself finds out is news. Returns what ends that.
-   */
   on(event: "capacity", listener: (nodes: readonly ClusterNodeInfo[]) => void): () => void {
     requireListener(event, listener, ["capacity"]);
     return this.#known.onChange(listener);
   }
 
-  /**
-   * Leases workers that have loaded `module`, on one node or several. Asks the nodes that are known to have room, keeps partial
-   * grants, and waits in the order of requests while there is too little. `memory` is that of each lease.
-   *
-   * @example
-   * ```ts
-   * await using group = await rf.allocate<typeof import("./fn.ts")>("./fn.ts", { workers: 40, placement: "pack" });
-   * ```
-   * @throws {LeaseRefused} with code `RFAAS_CLUSTER_FULL` when there is no room in time, or at once with `wait: false`
-   * @throws {NodeUnreachable} none of the listed nodes answers
-   * @throws {ModuleLoadError} the module cannot be found, parsed or evaluated
-   * @throws {UsageError} an option is out of range
-   */
   async allocate<Module = unknown>(
     module: string | URL,
-    options?: ClusterAllocateOptions,
-  ): Promise<LeaseGroup<Module>> {
+    options?: AllocateOptions,
+  ): Promise<Lease<Module>> {
     const {
       workers = 1,
       placement = "spread",
       nodes = Infinity,
       wait = true,
-      timeoutMs = DEFAULT_GATHER_TIMEOUT_MS,
+      timeoutMs = DEFAULT_WAIT_TIMEOUT_MS,
       memory = this.#defaultMemoryBytes,
       loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS,
       coresPerWorker = 1,
       signal,
       ...lease
-    } = readOptions("allocate", ClusterAllocateOptions, options);
+    } = readOptions("allocate", AllocateOptions, options);
     if (this.#closed) throw closedError();
     const gathering = new Gathering<Module>(this.#known, module, {
       workers,
@@ -101,28 +106,15 @@ export class Cluster implements AsyncDisposable {
     }).run();
     this.#gatherings.add(gathering);
     try {
-      const gathered = await gathering;
-      const looks: Promise<void>[] = [];
-      const group = new LeaseGroup<Module>(
-        gathered.map(({ lease, node }) => ({ lease, node: node.name })),
-        async () => {
-          this.#groups.delete(group);
-          await Promise.all(looks);
-        },
-      );
-      for (const { lease, node } of gathered) {
-        // What comes free, and a node that dies, is news.
-        lease.on("released", () => looks.push(this.#lookOnceReleased(lease, node)));
-        lease.on("lost", () => void node.look());
-      }
-      this.#groups.add(group);
-      return group;
+      const lease = this.#join(await gathering);
+      this.#leases.add(lease);
+      lease.afterRelease(() => this.#leases.delete(lease));
+      return lease;
     } finally {
       this.#gatherings.delete(gathering);
     }
   }
 
-  /** Ends what waits, releases every group, then ends the connections. */
   close(): Promise<void> {
     return (this.#closed ??= this.#close());
   }
@@ -135,17 +127,24 @@ export class Cluster implements AsyncDisposable {
     this.#known.end(closedError());
     await Promise.allSettled(this.#gatherings);
     try {
-      await releaseAll(this.#groups);
+      await releaseAll(this.#leases);
     } finally {
       await this.#known.disconnect();
     }
   }
 
-  async #lookOnceReleased(lease: AsyncDisposable, node: ClusterNode): Promise<void> {
-    // The release is only beginning.
-    await Promise.resolve();
-    await lease[Symbol.asyncDispose]();
-    if (!this.#closed) await node.look();
+  /** One lease of all parts. A single one is that lease: its calls go no longer way. */
+  #join<Module>(gathered: readonly Gathered<Module>[]): PartLease<Module> | JoinedLease<Module> {
+    let firstWorker = 0;
+    for (const [part, { lease, node }] of gathered.entries()) {
+      lease.join({ part, firstWorker, node: node.name, address: node.info.address });
+      firstWorker += lease.workers;
+      // What comes free, and a node that dies, is news.
+      lease.afterRelease(() => (this.#closed ? undefined : node.look()));
+      lease.on("lost", () => void node.look());
+    }
+    const parts = gathered.map(({ lease }) => lease);
+    return parts.length === 1 ? parts[0]! : new JoinedLease(parts);
   }
 }
 

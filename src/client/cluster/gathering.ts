@@ -20,7 +20,7 @@ import {
 } from "../../lease/placement.ts";
 import { formatBytes } from "../../base/units.ts";
 import type { ClusterNode } from "./node.ts";
-import type { Lease } from "../lease/lease.ts";
+import type { PartLease } from "../lease/part.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
 import type { Turn, Turns } from "./turns.ts";
 import { LinkedSignal, throwIfAborted, untilAborted } from "../../base/waiting.ts";
@@ -57,7 +57,7 @@ export interface GatheringOptions {
 /** A lease and where it is. */
 export interface Gathered<Module> {
   node: ClusterNode;
-  lease: Lease<Module>;
+  lease: PartLease<Module>;
 }
 
 /** Between two looks at a full cluster that sends no news. */

@@ -15,6 +15,8 @@ import { Turns } from "./turns.ts";
 
 /** What tells a cluster which nodes there are: a manager's subscription. */
 export interface NodeSource {
+  /** Where it is. */
+  readonly address: string;
   readonly nodes: ReadonlyMap<string, NodeInfo>;
   onChange(listener: (change: NodesChange) => void): () => void;
   close(): void;
@@ -69,6 +71,18 @@ export class KnownNodes implements ClusterView {
   infos(): ClusterNodeInfo[] {
     const named = [...this.nodes.values()].filter((node) => !this.#parted.has(node));
     return named.map(({ info }) => ({ ...info }));
+  }
+
+  /** Those that may be asked. */
+  open(): ClusterNode[] {
+    return [...this.nodes.values()].filter((node) => node.open);
+  }
+
+  /** Asks the nodes of which no manager tells what they have free. */
+  async lookAtUntold(): Promise<void> {
+    const listed = this.#source === undefined;
+    const untold = this.open().filter(({ info }) => listed || info.freeCores === undefined);
+    await Promise.all(untold.map((node) => node.look()));
   }
 
   /** Calls `listener` with {@link infos} whenever something about them changes. Returns what ends that. */

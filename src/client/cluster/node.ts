@@ -2,30 +2,38 @@
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
 import type { NodeStatus } from "../node/status.ts";
+import type { FabricName } from "../../fabric/registry.ts";
 import type { NodeState } from "../../protocol/manager-messages.ts";
-import type { Lease } from "../lease/lease.ts";
+import type { PartLease } from "../lease/part.ts";
+import type { Packages } from "../node/packages.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
 import { LinkedSignal, untilAborted } from "../../base/waiting.ts";
 
 /** What is known of a node; what is not known is left out. */
 export interface ClusterNodeInfo {
   name: string;
-  /** A socket path or `HOST:PORT`. */
+  /** A socket path or `HOST:PORT`; `"private"` for a node of the program's own. */
   address: string;
   /** `"expected"`: named, and not heard of yet. `"down"`: it does not answer. */
   state: NodeState;
+  /** What would move the bytes of calls. */
+  fabric?: FabricName;
   cores?: number;
   memoryBytes?: number;
   freeCores?: number;
   freeMemoryBytes?: number;
   leases?: number;
+  /** Host processes that wait for a lease. */
+  prewarmedHosts?: number;
 }
 
 /** A connection to a node, as a cluster uses it. */
 export interface ConnectedNode {
   readonly cores: number;
+  readonly packages: Packages;
   status(): Promise<NodeStatus>;
-  allocate<Module>(module: string | URL, options: AllocateOptions): Promise<Lease<Module>>;
+  /** A part that has not joined a lease. */
+  take<Module>(module: string | URL, options: AllocateOptions): Promise<PartLease<Module>>;
   close(): Promise<void>;
 }
 
@@ -111,7 +119,7 @@ export class ClusterNode {
   /** Asks what it has free. Returns whether it answered; then {@link info} is fresh. */
   async look(): Promise<boolean> {
     try {
-      const { freeCores, freeMemoryBytes, leases, cores } = await new Limit(
+      const { freeCores, freeMemoryBytes, leases, prewarmedHosts, cores } = await new Limit(
         LOOK_LIMIT_MS,
         this.#clock,
       ).bound(this.#status(), () => this.#unanswered(LOOK_LIMIT_MS));
@@ -123,6 +131,7 @@ export class ClusterNode {
         freeCores,
         freeMemoryBytes,
         leases,
+        prewarmedHosts,
         state: state === "draining" ? state : "up",
       };
       return true;
@@ -142,7 +151,7 @@ export class ClusterNode {
   async allocate<Module>(
     module: string | URL,
     options: AllocateOptions & { loadTimeoutMs: number },
-  ): Promise<Lease<Module>> {
+  ): Promise<PartLease<Module>> {
     const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
     const limit = new Limit(limitMs, this.#clock);
     // An upload takes as long as it takes, as long as it goes on.
@@ -154,7 +163,7 @@ export class ClusterNode {
     using stop = new LinkedSignal(options.signal, overdue.signal);
     const { signal } = stop;
     const granted = this.#invoker().then((node) =>
-      node.allocate<Module>(module, { ...options, onProgress, signal }),
+      node.take<Module>(module, { ...options, onProgress, signal }),
     );
     try {
       const lease = await untilAborted(
@@ -176,6 +185,17 @@ export class ClusterNode {
   reconsider(): void {
     if (this.info.state === "draining" && this.#connection && !this.#problem)
       this.info = { ...this.info, state: "up" };
+  }
+
+  /** Its cache of packages. Throws {@link NodeUnreachable} or {@link LeaseRefused}. */
+  async packages(): Promise<Packages> {
+    try {
+      return (await this.#invoker()).packages;
+    } catch (error) {
+      this.#failed(error);
+      this.#changed(this);
+      throw error;
+    }
   }
 
   /** Ends the connection. Leases on it are to be released before. */
@@ -212,7 +232,13 @@ export class ClusterNode {
       if (error.code === "RFAAS_NODE_DRAINING") this.info = { ...this.info, state: "draining" };
       if (PASSING.has(error.code)) return;
     } else if (error instanceof NodeUnreachable) {
-      const { freeCores: _, freeMemoryBytes: __, leases: ___, ...rest } = this.info;
+      const {
+        freeCores: _,
+        freeMemoryBytes: __,
+        leases: ___,
+        prewarmedHosts: ____,
+        ...rest
+      } = this.info;
       this.info = { ...rest, state: "down" };
       // A node that is only slow goes on with its connection.
       if (!(error instanceof Unanswered)) this.#drop();

@@ -4,15 +4,16 @@ import { nearest } from "../../base/near-names.ts";
 import { show } from "../../base/show.ts";
 import type { LogLevel } from "../../function/context.ts";
 
-/** What happens to a lease. The last of them is `lost` or `released`. */
+/** What happens to a lease; `part` is a place in {@link Lease.parts}. The last event is `lost` or `released`. */
 export type LeaseEvent =
-  | { type: "renewed"; expiresAt: Date }
-  /** The node wants its cores back: the lease ends at `deadline`, calls that run then are aborted. */
-  | { type: "revoking"; deadline: Date; message: string }
-  | { type: "worker-lost"; worker: number; message: string }
+  | { type: "renewed"; part: number; expiresAt: Date }
+  /** The node wants its cores back: the part ends at `deadline`, calls that run then are aborted. */
+  | { type: "revoking"; part: number; deadline: Date; message: string }
+  | { type: "worker-lost"; part: number; worker: number; message: string }
   /** A function has written a line with `ctx.log`; `dropped` lines of its worker before it were too many to be sent. */
   | {
       type: "log";
+      part: number;
       worker: number;
       level: LogLevel;
       message: string;
@@ -20,7 +21,10 @@ export type LeaseEvent =
       at: Date;
       dropped: number;
     }
-  | { type: "lost"; message: string }
+  /** All workers of a part are gone; those of others go on. */
+  | { type: "part-lost"; part: number; message: string }
+  /** The last part is gone. */
+  | { type: "lost"; part: number; message: string }
   | { type: "released" };
 
 export type LeaseEventOf<Type extends LeaseEvent["type"]> = LeaseEvent & { type: Type };
@@ -28,6 +32,7 @@ export const EVENT_TYPES = [
   "renewed",
   "revoking",
   "worker-lost",
+  "part-lost",
   "log",
   "lost",
   "released",

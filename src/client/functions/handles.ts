@@ -8,7 +8,7 @@ import { joinByValue, openByValue } from "./value-function.ts";
 interface Handles<By extends Passing> {
   /** A handle to call a function of one lease. */
   open(name: string, passing: By, host: FunctionHost): Handle;
-  /** One handle made of those of several leases. */
+  /** One handle made of those of several parts. */
   join(members: Members<never>): Handle;
 }
 
@@ -27,7 +27,7 @@ export function openHandle(name: string, passing: Passing, host: FunctionHost): 
   return handle;
 }
 
-/** The handles of one function on several leases, as one. */
+/** The handles of one function on several parts, as one. */
 export function joinHandles(lent: readonly Lent[]): Handle {
   return opened.get(lent[0]!.handle)!.join(new Members(lent) as Members<never>);
 }

@@ -8,6 +8,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export interface FunctionHost {
   memory: LeaseMemory;
   workers: number;
+  /** The number of the first of them. */
+  firstWorker: number;
   /** Calls in flight per worker. */
   slots: number;
   /** The least loaded. */

@@ -1,10 +1,11 @@
-/** A function on several leases: each call goes to the lease with the fewest calls for each of its workers. */
+/** A function of a lease with several parts: each call goes to the part with the fewest calls for each of its workers. */
 import { DeadlineExceeded, LeaseLost, WorkerLost } from "../../base/errors.ts";
 import {
   type SubmitOptions,
   type ValueBroadcastOptions,
   checkSubmitOptions,
 } from "../options/call-options.ts";
+import { noSuchWorker } from "../calls/picking.ts";
 import { type ManyCalls, mapOf } from "../map/values.ts";
 
 /** What handles of all kinds have in common. */
@@ -12,27 +13,33 @@ export interface Handle extends Disposable, Pick<ManyCalls<never, unknown>, "bro
   (value: never, options?: SubmitOptions): Promise<unknown>;
 }
 
-/** A handle of one lease. */
+/** The handle of one part. */
 export interface Lent<Of extends Handle = Handle> {
-  handle: Of;
-  workers: number;
-  slots: number;
+  readonly handle: Of;
+  readonly workers: number;
+  readonly firstWorker: number;
+  readonly slots: number;
+  /** Whether all of its workers are lost. */
+  isOver(): boolean;
 }
 
 interface Member<Of extends Handle> extends Lent<Of> {
   calls: number;
+  /** No call goes there any more. */
   lost: boolean;
 }
 
 export class Members<Of extends Handle> {
   readonly #all: readonly Member<Of>[];
+  readonly #workers: number;
   readonly map: ManyCalls<unknown, unknown>["map"];
   #turn = 0;
 
   constructor(lent: readonly Lent<Of>[]) {
     this.#all = lent.map((one) => ({ ...one, calls: 0, lost: false }));
+    this.#workers = lent.reduce((sum, { workers }) => sum + workers, 0);
     this.map = mapOf(this.call, {
-      workers: lent.reduce((sum, { workers }) => sum + workers, 0),
+      workers: this.#workers,
       slots: Math.min(...lent.map(({ slots }) => slots)),
     });
   }
@@ -41,12 +48,12 @@ export class Members<Of extends Handle> {
     return this.#all[0]!.handle;
   }
 
-  /** That of the lease whose turn it is. */
+  /** That of the part whose turn it is. */
   next(): Of {
     return this.#next().handle;
   }
 
-  /** A lease repeats what it can; a lease that is lost leaves its calls to the others. */
+  /** A part repeats what it can; one that is lost leaves its calls to the others, but for those that name a worker of it. */
   readonly call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
     if (options !== undefined) checkSubmitOptions(options);
     const began = performance.now();
@@ -54,18 +61,18 @@ export class Members<Of extends Handle> {
       try {
         return await this.#attempt(value, withinDeadline(options, performance.now() - began));
       } catch (error) {
-        const elsewhere = this.#all.some(({ lost }) => !lost);
+        const elsewhere = options?.worker === undefined && this.#all.some(({ lost }) => !lost);
         if (left <= 0 || !isLoss(error) || !elsewhere) throw error;
       }
   };
 
-  /** Makes a call on the spot, once. */
-  invoke<Result>(call: (handle: Of) => Result): Result {
-    const member = this.#next();
+  /** Makes a call on the spot, once: of a worker, or of the part whose turn it is. */
+  invoke<Result>(call: (handle: Of) => Result, worker: number | undefined): Result {
+    const member = this.#next(worker);
     try {
       return call(member.handle);
     } catch (error) {
-      member.lost ||= isLoss(error);
+      member.lost ||= isOver(member, error);
       throw error;
     }
   }
@@ -81,19 +88,20 @@ export class Members<Of extends Handle> {
   readonly dispose = (): void => this.#all.forEach(({ handle }) => handle[Symbol.dispose]());
 
   async #attempt(value: unknown, options: SubmitOptions | undefined): Promise<unknown> {
-    const member = this.#next();
+    const member = this.#next(options?.worker);
     member.calls++;
     try {
       return await member.handle(value as never, options);
     } catch (error) {
-      member.lost ||= isLoss(error);
+      member.lost ||= isOver(member, error);
       throw error;
     } finally {
       member.calls--;
     }
   }
 
-  #next(): Member<Of> {
+  #next(worker?: number): Member<Of> {
+    if (worker !== undefined) return this.#memberOf(worker);
     const there = this.#all.filter(({ lost }) => !lost);
     // When all are lost, the first says so.
     if (there.length === 0) return this.#all[0]!;
@@ -103,6 +111,19 @@ export class Members<Of extends Handle> {
       if (member.calls / member.workers < best.calls / best.workers) best = member;
     return best;
   }
+
+  #memberOf(worker: number): Member<Of> {
+    const member = this.#all.find(
+      ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
+    );
+    if (member) return member;
+    throw noSuchWorker(worker, 0, this.#workers);
+  }
+}
+
+/** One lost worker is not the loss of its part; the end of a part's lease is. */
+function isOver(member: Lent, error: unknown): boolean {
+  return error instanceof LeaseLost || (error instanceof WorkerLost && member.isOver());
 }
 
 function isLoss(error: unknown): boolean {

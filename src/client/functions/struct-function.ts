@@ -85,7 +85,7 @@ export function openInPlace(
   });
 }
 
-/** One handle for those of several leases: its own views lie in the first lease's memory. */
+/** One handle for those of several parts: its own views lie in the first part's memory. */
 export function joinInPlace(members: Members<AnyStructFunction>): AnyStructFunction {
   const { call, map, broadcast, dispose } = members;
   const { input, output, invoke, submit } = members.first;

@@ -70,13 +70,13 @@ export function openByValue(
   });
 }
 
-/** One handle for those of several leases. */
+/** One handle for those of several parts. */
 export function joinByValue(
   members: Members<TypedFunction<unknown, unknown>>,
 ): TypedFunction<unknown, unknown> {
   const { call, map, broadcast, dispose } = members;
   const invoke = (value: unknown, options?: InvokeOptions): unknown =>
-    members.invoke((handle) => handle.invoke(value, options));
+    members.invoke((handle) => handle.invoke(value, options), options?.worker);
   return Object.assign(call, { invoke, map, broadcast, [Symbol.dispose]: dispose });
 }
 
@@ -144,7 +144,7 @@ class ValueCalls {
     const buffers = this.#pool.take();
     let call: Call | undefined;
     let kept: KeptResult | undefined;
-    let worker = options?.worker ?? 0;
+    let worker = options?.worker ?? this.#host.firstWorker;
     try {
       this.#encode(value, buffers);
       if (this.#askValue(buffers) !== undefined)

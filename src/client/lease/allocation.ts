@@ -5,7 +5,7 @@ import type { FabricName } from "../../fabric/registry.ts";
 import { explained } from "../../base/shortage.ts";
 import { parseBytes } from "../../base/units.ts";
 import type { ClientFabrics } from "./attach.ts";
-import { Lease } from "./lease.ts";
+import { PartLease } from "./part.ts";
 import { type ModuleSource, findModule } from "../node/modules.ts";
 import type {
   AllocateRequest,
@@ -29,25 +29,24 @@ export interface AllocationContext {
   fabric: FabricName;
   /** Ends the request. */
   signal: AbortSignal;
-  onReleased(lease: AsyncDisposable): void;
 }
 
 /** For one lease: a full cache may evict what was just sent. */
 const MAX_UPLOADS = 3;
 
-/** As `Invoker.allocate`, with options that were checked. */
+/** One part of a lease, with options that were checked. It has its place among others when it has been told by `join`. */
 export async function allocateLease<Module>(
   module: string | URL,
   options: AllocateOptions,
-  { connection, fabrics, fabric, signal, onReleased }: AllocationContext,
-): Promise<Lease<Module>> {
+  { connection, fabrics, fabric, signal }: AllocationContext,
+): Promise<PartLease<Module>> {
   const { ttlMs = DEFAULT_TTL_MS, memory = DEFAULT_MEMORY_BYTES } = options;
   signal.throwIfAborted();
   const source = await untilAborted(findModule(module, options), signal);
-  let lease: Lease<Module> | undefined;
+  let lease: PartLease<Module> | undefined;
   // The lease may be lost before it is opened here.
-  const early: ((opened: Lease<Module>) => void)[] = [];
-  const tell = (note: (opened: Lease<Module>) => void) =>
+  const early: ((opened: PartLease<Module>) => void)[] = [];
+  const tell = (note: (opened: PartLease<Module>) => void) =>
     void (lease ? note(lease) : early.push(note));
   const request = {
     module: source.module,
@@ -69,7 +68,7 @@ export async function allocateLease<Module>(
     workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
     renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
     revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
-    logged: (line) => tell((opened) => opened.term.logged(line)),
+    logged: (line) => tell((opened) => opened.logged(line)),
     progressed: (report) => lease?.progressed(report),
   };
   const grant = await ask(connection, request, source, listener, options, signal);
@@ -77,14 +76,10 @@ export async function allocateLease<Module>(
   try {
     const attaching = fabrics.attach(request, grant);
     attachment = await untilAborted(attaching, signal, (late) => late.close());
-    lease = await Lease.open<Module>(
-      connection,
-      source.name,
-      grant.granted,
-      ttlMs,
+    const { granted } = grant;
+    lease = await PartLease.open<Module>(
+      { node: connection, module: source.name, granted, ttlMs, attachment },
       fabric,
-      attachment,
-      onReleased,
     );
     signal.throwIfAborted();
   } catch (error) {

@@ -21,40 +21,21 @@ const WORD_BYTES = 8;
  * const before = counter.fetchAdd(0, 1n);
  * ```
  */
-export class RemoteRegion {
+export interface RemoteRegion {
   readonly byteLength: number;
-  /** Where it begins in the lease's memory, in bytes. */
+  /** Where it begins in the memory of its part, in bytes. */
   readonly offset: number;
-  readonly #lane: WorkerLane;
-  readonly #memory: LeaseMemory;
-  readonly #words = new BigUint64Array(new ArrayBuffer(3 * WORD_BYTES));
-
-  /** @internal */
-  constructor(lane: WorkerLane, memory: LeaseMemory, place: Uint8Array<ArrayBuffer>) {
-    this.#lane = lane;
-    this.#memory = memory;
-    this.offset = memory.offsetOf(place);
-    this.byteLength = place.byteLength;
-  }
 
   /**
-   * Copies from the region, `offset` bytes from its start, into a buffer of the lease.
+   * Copies from the region, `offset` bytes from its start, into a buffer of the lease that lies with the same part.
    *
    * @throws {UsageError} it would read past the end, or the buffer is not the lease's
    * @throws {WorkerLost} the way to the node is lost
    */
-  read(offset: number, into: LeaseBuffer): void {
-    requireView(into, "the buffer");
-    const at = this.#localOffset(into);
-    this.#do(REMOTE.read, offset, into.byteLength, at);
-  }
+  read(offset: number, into: LeaseBuffer): void;
 
   /** Copies a buffer of the lease into the region. Throws as {@link read}. */
-  write(offset: number, from: LeaseBuffer): void {
-    requireView(from, "the buffer");
-    const at = this.#localOffset(from);
-    this.#do(REMOTE.write, offset, from.byteLength, at);
-  }
+  write(offset: number, from: LeaseBuffer): void;
 
   /**
    * Adds to the 64-bit word at `offset`, a multiple of 8, modulo 2^64. Returns what was there before.
@@ -62,13 +43,44 @@ export class RemoteRegion {
    * @throws {UsageError} no word begins there
    * @throws {WorkerLost} the way to the node is lost
    */
+  fetchAdd(offset: number, delta: bigint): bigint;
+
+  /** Stores `desired` in the word at `offset` if it is `expected`. Returns what was there before. Throws as {@link fetchAdd}. */
+  compareAndSwap(offset: number, expected: bigint, desired: bigint): bigint;
+}
+
+export class MappedRegion implements RemoteRegion {
+  readonly byteLength: number;
+  readonly offset: number;
+  readonly #lane: WorkerLane;
+  readonly #memory: LeaseMemory;
+  readonly #words = new BigUint64Array(new ArrayBuffer(3 * WORD_BYTES));
+
+  constructor(lane: WorkerLane, memory: LeaseMemory, place: Uint8Array<ArrayBuffer>) {
+    this.#lane = lane;
+    this.#memory = memory;
+    this.offset = memory.offsetOf(place);
+    this.byteLength = place.byteLength;
+  }
+
+  read(offset: number, into: LeaseBuffer): void {
+    requireView(into, "the buffer");
+    const at = this.#localOffset(into);
+    this.#do(REMOTE.read, offset, into.byteLength, at);
+  }
+
+  write(offset: number, from: LeaseBuffer): void {
+    requireView(from, "the buffer");
+    const at = this.#localOffset(from);
+    this.#do(REMOTE.write, offset, from.byteLength, at);
+  }
+
   fetchAdd(offset: number, delta: bigint): bigint {
     this.#words[0] = word(delta);
     this.#do(REMOTE.fetchAdd, offset, WORD_BYTES, 0);
     return this.#words[2]!;
   }
 
-  /** Stores `desired` in the word at `offset` if it is `expected`. Returns what was there before. Throws as {@link fetchAdd}. */
   compareAndSwap(offset: number, expected: bigint, desired: bigint): bigint {
     this.#words[0] = word(expected);
     this.#words[1] = word(desired);

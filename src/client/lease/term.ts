@@ -12,16 +12,8 @@ import {
 } from "../../lease/term.ts";
 import type { LogLine } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
-import {
-  EVENT_TYPES,
-  type LeaseEvent,
-  type LeaseEventOf,
-  requireListener,
-} from "../events/lease-event.ts";
-import { EventQueue } from "../events/event-queue.ts";
-import { notify } from "../../base/notify.ts";
-
-type Listener = (event: LeaseEvent) => void;
+import { EventHub } from "../events/event-hub.ts";
+import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
 
 /** What it needs of the node. */
 export interface TermNode {
@@ -30,10 +22,11 @@ export interface TermNode {
 }
 
 export class LeaseTerm {
+  /** Which part of its lease it is the term of. */
+  part = 0;
   readonly #node: TermNode;
   readonly #lease: number;
-  readonly #listeners = new Map<LeaseEvent["type"], Set<Listener>>();
-  readonly #readers = new Set<EventQueue>();
+  readonly #hub = new EventHub();
   readonly #clock: Clock;
   #state: HeldState;
   /** When it was to end, by the last word. */
@@ -111,25 +104,18 @@ export class LeaseTerm {
     type: Type,
     listener: (event: LeaseEventOf<Type>) => void,
   ): () => void {
-    requireListener(type, listener, EVENT_TYPES);
-    const listeners = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, listeners);
-    listeners.add(listener as Listener);
-    return () => void listeners.delete(listener as Listener);
+    return this.#hub.on(type, listener);
   }
 
   events(): AsyncGenerator<LeaseEvent, void> {
-    const queue = new EventQueue((ended) => this.#readers.delete(ended));
-    this.#readers.add(queue);
-    if (this.#over) queue.push(this.#over);
-    return queue;
+    return this.#hub.events();
   }
 
   // ---- what the node says ----
 
   renewed(expiresInMs: number): void {
     this.#advance({ kind: "renewed", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
-    this.#emit({ type: "renewed", expiresAt: this.expiresAt });
+    this.#hub.tell({ type: "renewed", part: this.part, expiresAt: this.expiresAt });
   }
 
   revoking(deadlineInMs: number, message: string): void {
@@ -137,16 +123,22 @@ export class LeaseTerm {
     const leftNs = deadlineInMs * 1e6;
     this.#advance({ kind: "revoked", atNs, leftNs });
     this.#revokedAtNs = revokedAtNs(this.#state);
-    this.#emit({ type: "revoking", deadline: this.#wallClock(atNs + leftNs), message });
+    this.#hub.tell({
+      type: "revoking",
+      part: this.part,
+      deadline: this.#wallClock(atNs + leftNs),
+      message,
+    });
   }
 
   workerLost(worker: number, message: string): void {
-    this.#emit({ type: "worker-lost", worker, message });
+    this.#hub.tell({ type: "worker-lost", part: this.part, worker, message });
   }
 
   logged({ worker, level, message, data, atMs, dropped }: LogLine): void {
-    this.#emit({
+    this.#hub.tell({
       type: "log",
+      part: this.part,
       worker,
       level,
       message,
@@ -157,13 +149,14 @@ export class LeaseTerm {
   }
 
   /** It is over, for whatever reason. The first reason stays. */
-  end(event: LeaseEventOf<"lost"> | LeaseEventOf<"released">): void {
+  end(why: { type: "lost"; message: string } | { type: "released" }): void {
     if (this.#over) return;
+    const event = why.type === "lost" ? { ...why, part: this.part } : why;
     this.#over = event;
     this.#advance({ kind: "over" });
     this.#timer?.clear();
     this.#ending.abort(this.#overError());
-    this.#emit(event);
+    this.#hub.tell(event);
   }
 
   #advance(event: HeldEvent): void {
@@ -183,13 +176,6 @@ export class LeaseTerm {
 
   #wallClock(atNs: number): Date {
     return new Date(this.#clock.wallMs() + (atNs - this.#clock.nowNs()) / 1e6);
-  }
-
-  #emit(event: LeaseEvent): void {
-    // One listener cannot change what the next one hears.
-    Object.freeze(event);
-    for (const reader of [...this.#readers]) reader.push(event);
-    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) notify(listener, event);
   }
 
   #overError(): LeaseLost {

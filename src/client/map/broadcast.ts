@@ -23,7 +23,7 @@ export async function broadcast(
     BroadcastOptions,
     given,
   );
-  const { lanes, memory } = submission.parts;
+  const { lanes, memory } = submission.core;
   const buffers: Uint8Array<ArrayBuffer>[] = [];
   const allocate = (bytes: number): Uint8Array<ArrayBuffer> => {
     const buffer = memory.allocate(Uint8Array, bytes);
@@ -35,19 +35,17 @@ export async function broadcast(
     const sent = allocate(input.byteLength);
     sent.set(new Uint8Array(input.buffer, input.byteOffset, input.byteLength));
     const outputs = lanes.map(() => allocate(outputBytes));
-    for (const [worker, output] of outputs.entries())
+    for (const [index, output] of outputs.entries()) {
+      const worker = lanes[index]!.number;
       calls.push(submission.submit(name, sent, output, { ...options, worker }));
+    }
     const ends = await Promise.allSettled(calls);
-    return ends.map((end, worker) =>
-      end.status === "rejected"
-        ? { ...end, worker }
-        : {
-            status: end.status,
-            worker,
-            bytes: end.value,
-            output: outputs[worker]!.slice(0, end.value),
-          },
-    );
+    return ends.map((end, index) => {
+      const worker = lanes[index]!.number;
+      if (end.status === "rejected") return { ...end, worker };
+      const bytes = end.value;
+      return { status: end.status, worker, bytes, output: outputs[index]!.slice(0, bytes) };
+    });
   } finally {
     for (const buffer of buffers) if (memory.has(buffer)) memory.free(buffer);
   }

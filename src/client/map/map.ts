@@ -4,7 +4,7 @@ import { type MapShape, codecShape, rawShape } from "./shape.ts";
 import { Mapping } from "./mapping.ts";
 import { CodecMapOptions, RawMapOptions } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
-import type { LeaseParts } from "../calls/submission.ts";
+import type { LeaseCore } from "../calls/submission.ts";
 
 /** Calls a function once per value: which values go with which options. `Inputs` are what raw functions may be given. */
 export interface MapMethod<Name extends string, Inputs extends MapInput> {
@@ -36,7 +36,7 @@ const CODEC = ["write", "read", "inputBytes"] as const;
 
 /** The `map` over the workers of these leases. */
 export function mapMethod<Name extends string, Inputs extends MapInput>(
-  leases: readonly LeaseParts[],
+  leases: readonly LeaseCore[],
 ): MapMethod<Name, Inputs> {
   const map = (
     name: Name,

@@ -2,47 +2,30 @@
  * Many calls as one asynchronous iteration: inputs are taken while there is room, calls are kept in flight on all workers, results
  * come in order or as they finish. Written by hand, since a generator would cost more than a call.
  */
-import { DeadlineExceeded, OutOfLeaseMemory } from "../../base/errors.ts";
+import { OutOfLeaseMemory } from "../../base/errors.ts";
 import { ofInput } from "./failure.ts";
-import { type MapTerms, type Settled, type Source, termsOf } from "./options.ts";
+import { type MapItem, newItem, settled } from "./item.ts";
+import type { Source } from "./options.ts";
 import type { MapShape } from "./shape.ts";
-import { MapSource } from "./source.ts";
-import type { MapItem, Station, StationOwner } from "./station.ts";
-import { Stations } from "./stations.ts";
+import { Pace, busiestOf, harvestAll } from "./pace.ts";
+import { type Running, run } from "./running.ts";
+import type { Station } from "./station.ts";
 import type { MapOptions } from "../options/call-options.ts";
 import { mayRunAgain } from "../failures/retry.ts";
-import { Ring } from "./ring.ts";
-import type { LeaseParts } from "../calls/submission.ts";
-import { onAbort, reasonOf, throwIfAborted } from "../../base/waiting.ts";
-import type { WorkerLane } from "../calls/worker-lane.ts";
+import type { LeaseCore } from "../calls/submission.ts";
+import { onAbort, reasonOf } from "../../base/waiting.ts";
 
-/** Inputs that are taken ahead of their results, for each call that may be in flight: a slow one holds up few others. */
-const AHEAD_PER_CALL = 4;
-/** Results may be ready one after another for long: timers and sockets wait no longer than this. */
-const GIVE_WAY_NS = 200_000;
-/** Where results follow each other faster than this, the next few are waited for on the spot: a turn of the event loop costs more. */
-const QUICK_NS = 10_000;
+/** How long the next few results may be waited for on the spot. */
 const QUICK_WAIT_MS = 1;
-/** The clock is read once in so many results. */
-const RESULTS_PER_CLOCK = 64;
 
 type Step<Yielded> = IteratorResult<Yielded, undefined>;
 const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
-/** What a map works with while it runs. */
-interface Running<Value, Result> {
-  readonly terms: MapTerms;
-  readonly stations: Stations<Value, Result>;
-  readonly source: MapSource<Value>;
-  /** In order: all that were taken and not yielded. Else those of them that are done. */
-  readonly items: Ring<MapItem<Value, Result>>;
-  readonly maxAhead: number;
-}
-
-export class Mapping<Value, Result, Yielded = Result>
-  implements AsyncIterableIterator<Yielded, undefined>, StationOwner<Value, Result>
-{
-  readonly #leases: readonly LeaseParts[];
+export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIterator<
+  Yielded,
+  undefined
+> {
+  readonly #leases: readonly LeaseCore[];
   readonly #name: string;
   readonly #values: Source<Value>;
   readonly #shape: MapShape<Value, Result>;
@@ -66,16 +49,12 @@ export class Mapping<Value, Result, Yielded = Result>
   #busy = false;
   #following = false;
   #givingWay = false;
-  #yielded = 0;
-  #yieldedAtLook = 0;
-  #lookedNs = 0;
-  #turnedNs = 0;
-  #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #pace = new Pace();
   #onDrained: (() => void) | undefined;
   #endHearing: () => void = () => {};
 
   constructor(
-    leases: readonly LeaseParts[],
+    leases: readonly LeaseCore[],
     name: string,
     values: Source<Value>,
     shape: MapShape<Value, Result>,
@@ -121,8 +100,8 @@ export class Mapping<Value, Result, Yielded = Result>
     return OVER;
   }
 
-  /** @internal A call has come to its end. */
-  ended(station: Station<Value, Result>, bytes: number, error: unknown): void {
+  /** A call has come to its end. */
+  #ended(station: Station<Value, Result>, bytes: number, error: unknown): void {
     const { stations, terms } = this.#running!;
     const item = station.item!;
     station.item = undefined;
@@ -144,21 +123,15 @@ export class Mapping<Value, Result, Yielded = Result>
 
   #open(): Running<Value, Result> {
     const { signal } = this.#options;
-    const slots = this.#leases.flatMap((lease) => lease.lanes.map(() => lease.slots));
-    const terms = termsOf(this.#options, slots);
-    throwIfAborted(signal);
-    const maxAhead = AHEAD_PER_CALL * terms.concurrency;
-    this.#running = {
-      terms,
-      stations: new Stations(this, this.#leases, this.#name, terms),
-      source: new MapSource(this.#values, () => this.#progress()),
-      // One more for an error that belongs to no input.
-      items: new Ring(maxAhead + 1),
-      maxAhead,
-    };
+    const running = run<Value, Result>(this.#leases, this.#name, this.#values, this.#options, {
+      ended: (station, bytes, error) => this.#ended(station, bytes, error),
+      heed: (look) => this.#heedDeadlines(look),
+      heeded: () => this.#progress(),
+    });
+    this.#running = running;
     if (signal) this.#endHearing = onAbort(signal, () => this.#aborted());
-    this.#turnedNs = Bun.nanoseconds();
-    return this.#running;
+    this.#pace.turned();
+    return running;
   }
 
   // ---- from inputs to calls ----
@@ -170,6 +143,12 @@ export class Mapping<Value, Result, Yielded = Result>
     const { stations, source, maxAhead } = running;
     for (;;) {
       const again = this.#again[0];
+      const loss = again?.home && stations.lossAt(again.home);
+      if (again !== undefined && loss !== undefined) {
+        this.#again.shift();
+        this.#fail(again, loss, false);
+        continue;
+      }
       if (again === undefined && (source.exhausted || this.#ahead >= maxAhead)) break;
       const station = stations.take(again);
       if (station === undefined) break;
@@ -196,18 +175,7 @@ export class Mapping<Value, Result, Yielded = Result>
   }
 
   #newItem(value: Value, { items, terms }: Running<Value, Result>): MapItem<Value, Result> {
-    const item: MapItem<Value, Result> = {
-      index: this.#index++,
-      value,
-      attempt: 0,
-      failedOn: undefined,
-      startedNs: 0,
-      done: false,
-      failed: false,
-      fatal: false,
-      result: undefined,
-      error: undefined,
-    };
+    const item = newItem<Value, Result>(this.#index++, value);
     this.#ahead++;
     if (terms.ordered) items.push(item);
     return item;
@@ -216,15 +184,24 @@ export class Mapping<Value, Result, Yielded = Result>
   #start(
     item: MapItem<Value, Result>,
     station: Station<Value, Result>,
-    { stations, terms }: Running<Value, Result>,
+    { stations, terms, deadlines }: Running<Value, Result>,
   ): void {
     const { lease } = station;
+    if (this.#leases.length > 1 && item.home === undefined) {
+      const home = this.#shape.homeOf?.(item.value, this.#leases);
+      if (home !== undefined) item.home = home;
+      if (home !== undefined && home !== lease) {
+        stations.giveBack(station);
+        this.#again.unshift(item);
+        return;
+      }
+    }
     const refused = lease.term.endsSoon
       ? lease.term.refusal(terms.durationMs || terms.deadlineMs)
       : undefined;
     if (refused) {
       stations.giveBack(station);
-      if (stations.leave(lease, refused)) this.#again.unshift(item);
+      if (stations.leave(lease, refused) && item.home === undefined) this.#again.unshift(item);
       else this.#fail(item, refused, false);
       return;
     }
@@ -235,7 +212,7 @@ export class Mapping<Value, Result, Yielded = Result>
       else this.#fail(item, error, true);
       return;
     }
-    if (terms.deadlineMs > 0) this.#startClock(item, terms.deadlineMs);
+    deadlines.begin(item);
     station.begin(item);
     this.#inFlight++;
     try {
@@ -285,7 +262,7 @@ export class Mapping<Value, Result, Yielded = Result>
   #take({ items, terms }: Running<Value, Result>): IteratorYieldResult<Yielded> {
     const item = items.shift()!;
     this.#ahead--;
-    this.#yielded++;
+    this.#pace.yielded();
     // Which of the two it is was promised where the map was made.
     const value = (terms.settled ? settled(item) : item.result) as Yielded;
     return { done: false, value };
@@ -294,37 +271,16 @@ export class Mapping<Value, Result, Yielded = Result>
   /** Ends the calls that have an answer, and starts others in their place. */
   #look(running: Running<Value, Result>): void {
     this.#busy = true;
-    this.#harvest();
-    if (running.items.first?.done !== true && this.#inFlight > 0 && this.#isQuick()) {
-      this.#busiest()?.awaitHalf(QUICK_WAIT_MS);
-      this.#harvest();
+    harvestAll(this.#leases);
+    if (running.items.first?.done !== true && this.#inFlight > 0 && this.#pace.isQuick()) {
+      busiestOf(this.#leases)?.awaitHalf(QUICK_WAIT_MS);
+      harvestAll(this.#leases);
     }
     this.#busy = false;
     this.#fill(running);
   }
 
-  #harvest(): void {
-    for (const { lanes } of this.#leases) for (const lane of lanes) lane.harvest();
-  }
-
-  /** Whether the results since the last look came fast. */
-  #isQuick(): boolean {
-    const nowNs = Bun.nanoseconds();
-    const quick = nowNs - this.#lookedNs < QUICK_NS * (this.#yielded - this.#yieldedAtLook);
-    this.#lookedNs = nowNs;
-    this.#yieldedAtLook = this.#yielded;
-    return quick;
-  }
-
-  #busiest(): WorkerLane | undefined {
-    let busiest: WorkerLane | undefined;
-    for (const { lanes } of this.#leases)
-      for (const lane of lanes)
-        if (busiest === undefined || lane.load > busiest.load) busiest = lane;
-    return busiest;
-  }
-
-  // ---- whoever waits ----
+  // ---- readers that wait ----
 
   #progress(): void {
     const running = this.#running;
@@ -352,36 +308,22 @@ export class Mapping<Value, Result, Yielded = Result>
   }
 
   #mustGiveWay(): boolean {
-    if (this.#yielded % RESULTS_PER_CLOCK !== 0) return false;
-    if (Bun.nanoseconds() - this.#turnedNs < GIVE_WAY_NS) return false;
+    if (!this.#pace.isLong) return false;
     this.#givingWay = true;
     setImmediate(() => {
       this.#givingWay = false;
-      this.#turnedNs = Bun.nanoseconds();
+      this.#pace.turned();
       this.#progress();
     });
     return true;
   }
 
-  #startClock(item: MapItem<Value, Result>, deadlineMs: number): void {
-    if (item.startedNs === 0) item.startedNs = Bun.nanoseconds();
-    this.#deadlineTimer ??= setTimeout(() => this.#heedDeadlines(deadlineMs), deadlineMs);
-  }
-
-  #heedDeadlines(deadlineMs: number): void {
-    this.#deadlineTimer = undefined;
+  /** Returns whether calls are in flight afterwards. */
+  #heedDeadlines(look: () => void): boolean {
     this.#busy = true;
-    let nextMs = deadlineMs;
-    for (const station of [...this.#running!.stations]) {
-      if (station.done) continue;
-      const leftMs = station.remainingMs();
-      if (leftMs <= 0) station.lane.giveUp(station, new DeadlineExceeded(deadlineMs));
-      else nextMs = Math.min(nextMs, leftMs);
-    }
+    look();
     this.#busy = false;
-    if (this.#inFlight > 0)
-      this.#deadlineTimer = setTimeout(() => this.#heedDeadlines(deadlineMs), Math.ceil(nextMs));
-    this.#progress();
+    return this.#inFlight > 0;
   }
 
   // ---- the end ----
@@ -419,7 +361,7 @@ export class Mapping<Value, Result, Yielded = Result>
     return this.#closed;
   }
 
-  async #windUp({ source, stations }: Running<Value, Result>): Promise<void> {
+  async #windUp({ source, stations, deadlines }: Running<Value, Result>): Promise<void> {
     try {
       const closed = source.close();
       closed.catch(() => {});
@@ -432,7 +374,7 @@ export class Mapping<Value, Result, Yielded = Result>
       await closed;
     } finally {
       this.#follow(false);
-      clearTimeout(this.#deadlineTimer);
+      deadlines.close();
       this.#endHearing();
       stations.close();
     }
@@ -443,12 +385,4 @@ export class Mapping<Value, Result, Yielded = Result>
       if (!station.done && which(station))
         station.lane.giveUp(station, this.#options.signal?.reason ?? new Error("not wanted"));
   }
-}
-
-function settled<Value, Result>(item: MapItem<Value, Result>): Settled<Result> {
-  const { index } = item;
-  // It is done, and has not failed.
-  return item.failed
-    ? { status: "rejected", index, reason: item.error }
-    : { status: "fulfilled", index, value: item.result as Result };
 }

@@ -2,6 +2,7 @@
 import { UsageError } from "../../base/errors.ts";
 import { type TypedArray, requireView } from "../memory/lease-memory.ts";
 import type { MapInput, MapPair, MapResult } from "./options.ts";
+import type { LeaseCore } from "../calls/submission.ts";
 import type { Station } from "./station.ts";
 import { lengthOf } from "../memory/place.ts";
 import { type CodecMapOptions, MAX_INPUT_BYTES } from "../options/call-options.ts";
@@ -12,6 +13,8 @@ export interface MapShape<Value, Result> {
   load(value: Value, station: Station<Value, Result>): void;
   /** Takes the result; its buffers are used again afterwards. */
   result(value: Value, index: number, station: Station<Value, Result>, bytes: number): Result;
+  /** Where a call of the value must be made, if that matters: its buffers lie there. Asked only where there are several leases. */
+  homeOf?(value: Value, leases: readonly LeaseCore[]): LeaseCore | undefined;
 }
 
 /** Pairs of the lease's buffers as they are, other typed arrays as copies. */
@@ -19,6 +22,12 @@ export function rawShape<Input extends MapInput>(
   outputBytes: number | undefined,
 ): MapShape<Input, MapResult<Input>> {
   return {
+    homeOf: (value, leases) =>
+      isPair(value)
+        ? value
+            .filter((view) => ArrayBuffer.isView(view))
+            .flatMap((view) => leases.find(({ memory }) => memory.has(view)) ?? [])[0]
+        : undefined,
     load(value, station) {
       if (isPair(value))
         station.use(requireInput(value[0], "an input"), requireInput(value[1], "an output"));

@@ -7,26 +7,9 @@ import type {
   TypedArray,
   TypedArrayClass,
 } from "../memory/lease-memory.ts";
-import type { LeaseParts } from "../calls/submission.ts";
+import type { LeaseCore } from "../calls/submission.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
-
-/** An input on its way to a result. */
-export interface MapItem<Value, Result> {
-  readonly index: number;
-  readonly value: Value;
-  /** Attempts that have failed. */
-  attempt: number;
-  /** The worker of the attempt that failed last. */
-  failedOn: WorkerLane | undefined;
-  /** Of the first attempt; only with a deadline. */
-  startedNs: number;
-  done: boolean;
-  failed: boolean;
-  /** The map cannot go on after it. */
-  fatal: boolean;
-  result: Result | undefined;
-  error: unknown;
-}
+import type { MapItem } from "./item.ts";
 
 /** Who waits for what a station brings. */
 export interface StationOwner<Value, Result> {
@@ -35,7 +18,7 @@ export interface StationOwner<Value, Result> {
 
 export class Station<Value, Result> implements Flight {
   readonly lane: WorkerLane;
-  readonly lease: LeaseParts;
+  readonly lease: LeaseCore;
   readonly timings = undefined;
   readonly onProgress = undefined;
   readonly queuedSinceNs = 0;
@@ -70,7 +53,7 @@ export class Station<Value, Result> implements Flight {
 
   constructor(
     owner: StationOwner<Value, Result>,
-    lease: LeaseParts,
+    lease: LeaseCore,
     lane: WorkerLane,
     fn: number,
     limits: { deadlineMs: number; durationMs: number },

@@ -1,11 +1,12 @@
 /** The stations of a map: as many as calls may be in flight, spread over the workers, moved away from workers that are lost. */
-import { type MapItem, Station, type StationOwner } from "./station.ts";
+import type { MapItem } from "./item.ts";
+import { Station, type StationOwner } from "./station.ts";
 import { Ring } from "./ring.ts";
-import type { LeaseParts } from "../calls/submission.ts";
+import type { LeaseCore } from "../calls/submission.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
 
 interface Place {
-  readonly lease: LeaseParts;
+  readonly lease: LeaseCore;
   readonly lane: WorkerLane;
   readonly fn: number;
   /** Stations there. */
@@ -14,6 +15,8 @@ interface Place {
 
 export class Stations<Value, Result> {
   #loss: unknown;
+  /** Leases that take no calls any more, and why. */
+  readonly #left = new Map<LeaseCore, unknown>();
   readonly #owner: StationOwner<Value, Result>;
   readonly #limits: { deadlineMs: number; durationMs: number };
   readonly #places: Place[];
@@ -23,7 +26,7 @@ export class Stations<Value, Result> {
   /** Throws {@link NoSuchFunction}, or {@link LeaseLost} when a lease was released. */
   constructor(
     owner: StationOwner<Value, Result>,
-    leases: readonly LeaseParts[],
+    leases: readonly LeaseCore[],
     name: string,
     terms: { concurrency: number; deadlineMs: number; durationMs: number },
   ) {
@@ -54,8 +57,12 @@ export class Stations<Value, Result> {
     return this.#all[Symbol.iterator]();
   }
 
-  /** A free one, for an item that failed elsewhere: on another worker, if there is one. Undefined when it must be waited for. */
+  /**
+   * A free one, for an item that failed elsewhere: on another worker, if there is one; for one whose buffers lie somewhere: there.
+   * Undefined when it must be waited for.
+   */
   take(item: MapItem<Value, Result> | undefined): Station<Value, Result> | undefined {
+    if (item?.home !== undefined) return this.#takeAt(item.home, item.failedOn);
     for (let left = this.#free.length; left > 0; left--) {
       const station = this.#free.shift()!;
       if (station.lane.lost !== undefined) {
@@ -77,6 +84,12 @@ export class Stations<Value, Result> {
     return this.take(item);
   }
 
+  /** Why no call can be made with buffers that lie there, if none can. */
+  lossAt(home: LeaseCore): unknown {
+    const isLost = home.lanes.every(({ lost }) => lost !== undefined);
+    return isLost ? home.lanes[0]!.lost : this.#left.get(home);
+  }
+
   giveBack(station: Station<Value, Result>): void {
     if (this.#all.has(station)) this.#free.push(station);
   }
@@ -88,8 +101,9 @@ export class Stations<Value, Result> {
   }
 
   /** No more calls for a lease that is about to end. Returns whether there are other leases. */
-  leave(lease: LeaseParts, why: unknown): boolean {
+  leave(lease: LeaseCore, why: unknown): boolean {
     this.#loss = why;
+    this.#left.set(lease, why);
     for (let i = this.#places.length - 1; i >= 0; i--)
       if (this.#places[i]!.lease === lease) this.#places.splice(i, 1);
     for (let left = this.#free.length; left > 0; left--) {
@@ -105,11 +119,32 @@ export class Stations<Value, Result> {
     this.#all.clear();
   }
 
-  /** Where there are fewest. Returns whether there is any worker left. */
-  #add(besides: WorkerLane | undefined): boolean {
+  #takeAt(home: LeaseCore, failedOn: WorkerLane | undefined): Station<Value, Result> | undefined {
+    const alive = home.lanes.filter(({ lost }) => lost === undefined);
+    const lanes = alive.length > 1 ? alive.filter((lane) => lane !== failedOn) : alive;
+    for (let left = this.#free.length; left > 0; left--) {
+      const station = this.#free.shift()!;
+      if (lanes.includes(station.lane)) return station;
+      this.#free.push(station);
+    }
+    const isThere = (station: Station<Value, Result>) => lanes.includes(station.lane);
+    if (this.#all.values().some(isThere)) return undefined;
+    // None is there at all: one that is free moves.
+    const spare = this.#free.shift();
+    if (spare === undefined) return undefined;
+    this.#remove(spare);
+    if (!this.#add(undefined, lanes)) return undefined;
+    return this.#takeAt(home, failedOn);
+  }
+
+  /** Where there are fewest, of all lanes or of these. Returns whether there is any worker left. */
+  #add(besides: WorkerLane | undefined, lanes?: readonly WorkerLane[]): boolean {
     const open = this.#places.filter(
       ({ lane, lease, count }) =>
-        lane.lost === undefined && lane !== besides && count < lease.slots,
+        lane.lost === undefined &&
+        lane !== besides &&
+        count < lease.slots &&
+        (lanes === undefined || lanes.includes(lane)),
     );
     const place = open.reduce<Place | undefined>(
       (best, each) => (best === undefined || each.count < best.count ? each : best),

@@ -70,12 +70,14 @@ export function mapOf(
 /** The `broadcast` of a handle that is called with `call`. */
 export function broadcastOf(
   call: Call,
-  { workers }: { workers: number },
+  { workers, firstWorker }: { workers: number; firstWorker: number },
 ): ManyCalls<unknown, unknown>["broadcast"] {
   return async (value, given) => {
     const options = readOptions("broadcast", ValueBroadcastOptions, given);
     return await Promise.allSettled(
-      Array.from({ length: workers }, (_, worker) => call(value as never, { ...options, worker })),
+      Array.from({ length: workers }, (_, index) =>
+        call(value as never, { ...options, worker: firstWorker + index }),
+      ),
     );
   };
 }

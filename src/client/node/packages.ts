@@ -1,4 +1,4 @@
-/** A node's cache of packages, for whoever looks after it. */
+/** A node's cache of packages, for a program that looks after it. */
 import { UsageError } from "../../base/errors.ts";
 import { PACKAGE, packageNamed } from "../../package/contents/manifest.ts";
 import type { StoredPackage } from "../../protocol/package-messages.ts";
@@ -9,22 +9,37 @@ import { readOptions } from "../../options/read.ts";
 import { show } from "../../base/show.ts";
 import { untilAborted, throwIfAborted } from "../../base/waiting.ts";
 
-export class NodePackages {
+/** The caches of packages of the nodes that an invoker leads to. */
+export interface Packages {
+  /**
+   * Brings a module, or a package file, to each node ahead of a lease. Returns its hash: `package:HASH` names it from now on.
+   *
+   * @example
+   * ```ts
+   * const hash = await rf.packages.push("./fn.ts");
+   * await using lease = await rf.allocate(`package:${hash}`);
+   * ```
+   * @throws {ModuleLoadError} the module is not there, or does not compile
+   * @throws {PackageInvalid} it cannot be packed
+   * @throws {PackageTooLarge} a node does not take it
+   * @throws {LeaseRefused} a node cannot store it
+   */
+  push(module: string | URL, options?: PushOptions): Promise<string>;
+
+  /** What the nodes have, the last used first. */
+  list(options?: WaitOptions): Promise<StoredPackage[]>;
+
+  /** Removes a package from each node. Throws {@link UsageError} when no node has it, or a lease uses it. */
+  remove(hash: string, options?: WaitOptions): Promise<void>;
+}
+
+export class NodePackages implements Packages {
   readonly #connection: NodeConnection;
 
-  /** @internal */
   constructor(connection: NodeConnection) {
     this.#connection = connection;
   }
 
-  /**
-   * Brings a module, or a package file, to the node ahead of a lease. Returns its hash: `package:HASH` names it from now on.
-   *
-   * @throws {ModuleLoadError} the module is not there, or does not compile
-   * @throws {PackageInvalid} it cannot be packed
-   * @throws {PackageTooLarge} the node does not take it
-   * @throws {LeaseRefused} the node cannot store it
-   */
   async push(module: string | URL, options?: PushOptions): Promise<string> {
     const { onProgress, signal, ...packaging } = readOptions("push", PushOptions, options);
     throwIfAborted(signal);
@@ -35,13 +50,11 @@ export class NodePackages {
     return made.hash;
   }
 
-  /** What the node has, the last used first. */
   async list(options?: WaitOptions): Promise<StoredPackage[]> {
     const { signal } = readOptions("list", WaitOptions, options);
     return await this.#connection.packages.list(signal);
   }
 
-  /** Removes a package. Throws {@link UsageError} when it is not there, or a lease uses it. */
   async remove(hash: string, options?: WaitOptions): Promise<void> {
     const { signal } = readOptions("remove", WaitOptions, options);
     const digits =

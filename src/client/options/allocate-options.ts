@@ -4,6 +4,7 @@ import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/lay
 import { MAX_LEASE_CORES } from "../../protocol/fields.ts";
 import type { LeaseEventOf } from "../events/lease-event.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
+import { MAX_LEASE_WORKERS } from "./call-options.ts";
 import {
   MAX_TIMER_MS,
   callback,
@@ -20,11 +21,10 @@ export const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
 export const DEFAULT_SLOTS = 64;
 export const DEFAULT_LOAD_TIMEOUT_MS = 10_000;
 export const DEFAULT_TTL_MS = 120_000;
-export const DEFAULT_GATHER_TIMEOUT_MS = 30_000;
+export const DEFAULT_WAIT_TIMEOUT_MS = 30_000;
 const MIN_TTL_MS = 100;
 const MAX_TTL_MS = 86_400_000;
 const MAX_SPIN_NS = 1_000_000_000;
-const MAX_CLUSTER_WORKERS = 65_536;
 const MAX_COUNTER = 1e21;
 
 export { PackageOptions };
@@ -88,7 +88,7 @@ const leasing = {
       flag: true,
     }),
   ),
-  /** Registered memory, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
+  /** Registered memory of each part, such as `"512MiB"`; at most 4 GiB less 64 bytes. Default 64 MiB. */
   memory: Type.Optional(
     size(MAX_ARENA_BYTES, "4 GiB less 64 bytes (take several leases)", {
       description: "registered memory",
@@ -161,31 +161,17 @@ const leasing = {
 
 export const AllocateOptions = Type.Object(
   {
-    /** Worker threads. Default 1. */
+    /** Worker threads in all, on as many nodes as it takes. Default 1. */
     workers: Type.Optional(
-      whole(1, LAYOUT.maxWorkers, {
+      whole(1, MAX_LEASE_WORKERS, {
         description: "worker threads, over which calls are spread",
         default: 1,
         flag: true,
       }),
     ),
-    ...leasing,
-  },
-  { title: "A lease of a node", call: "rf.allocate(module, options)" },
-);
-export type AllocateOptions = Static<typeof AllocateOptions>;
-
-export const ClusterAllocateOptions = Type.Object(
-  {
-    /** Worker threads in all, on as many nodes as it takes. Default 1. */
-    workers: Type.Optional(
-      whole(1, MAX_CLUSTER_WORKERS, {
-        description: "worker threads in all",
-        default: 1,
-      }),
-    ),
     /**
-     * `"spread"` (default) gives each worker to the emptier of two nodes chosen at random; `"pack"` uses few nodes, full ones first.
+     * Of several nodes: `"spread"` (default) gives each worker to the emptier of two nodes chosen at random; `"pack"` uses few nodes,
+     * full ones first.
      */
     placement: Type.Optional(
       choice(["spread", "pack"], { description: "which nodes to ask", default: "spread" }),
@@ -198,20 +184,40 @@ export const ClusterAllocateOptions = Type.Object(
         errorMessage: "must be a whole number from 1",
       }),
     ),
-    /** Whether to wait when the cluster is full. Default true. */
-    wait: Type.Optional(truth({ description: "wait when the cluster is full", default: true })),
+    /** Whether to wait for room. Default: a cluster is waited for, a single node is not. */
+    wait: Type.Optional(
+      truth({
+        description: "wait while there is no room",
+        otherwise: "for a cluster, and not for a single node",
+      }),
+    ),
     /** How long to wait for room. Loading the module comes on top. Default 30 s. */
     timeoutMs: Type.Optional(
       milliseconds(0, MAX_TIMER_MS, {
         description: "how long to wait for room",
-        default: DEFAULT_GATHER_TIMEOUT_MS,
+        default: DEFAULT_WAIT_TIMEOUT_MS,
       }),
     ),
     ...leasing,
   },
-  { title: "Leases of a cluster", call: "rf.allocate(module, options)" },
+  { title: "A lease", call: "rf.allocate(module, options)" },
 );
-export type ClusterAllocateOptions = Static<typeof ClusterAllocateOptions>;
+export type AllocateOptions = Static<typeof AllocateOptions>;
+
+/** Whose memory it is. */
+export const MemoryOptions = Type.Object(
+  {
+    /** A worker of the part of the lease that the memory is to lie with. Default: one of the first part that is not lost. */
+    worker: Type.Optional(
+      whole(0, MAX_LEASE_WORKERS - 1, {
+        description: "a worker of the part that the memory is to lie with",
+        otherwise: "one of the first part that is not lost",
+      }),
+    ),
+  },
+  { title: "Memory of a lease", call: "lease.input(type, length, options)" },
+);
+export type MemoryOptions = Static<typeof MemoryOptions>;
 
 export const RenewOptions = Type.Object(
   {

@@ -1,6 +1,5 @@
 /** What a program can ask of a call, of many, and of one on each worker. */
 import { type Static, Type } from "@sinclair/typebox";
-import { LAYOUT } from "../../../ffi/layout.ts";
 import type { AnyDefinition } from "../../function/define-function.ts";
 import {
   MAX_TIMER_MS,
@@ -14,6 +13,8 @@ import {
 import { quickCheck } from "../../options/quick-check.ts";
 
 export const MAX_RETRIES = 1000;
+/** Of one lease, on however many nodes. */
+export const MAX_LEASE_WORKERS = 65_536;
 /** Of one call; a lease has no more memory. */
 export const MAX_INPUT_BYTES = 2 ** 32 - 1;
 const MAX_OUTPUT_BYTES = 2 ** 31 - 1;
@@ -56,7 +57,7 @@ const timing = {
 const placing = {
   /** Which worker to use; default: the least loaded. */
   worker: Type.Optional(
-    whole(0, LAYOUT.maxWorkers - 1, {
+    whole(0, MAX_LEASE_WORKERS - 1, {
       description: "which of the lease's workers to use",
       otherwise: "the least loaded",
     }),

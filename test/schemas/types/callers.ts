@@ -1,5 +1,5 @@
 /** What callers see of the same functions, by library. Never run. */
-import type { FunctionOf, Invoker, LeaseGroup, TypedFunction } from "rfaas";
+import type { FunctionOf, Invoker, Lease, TypedFunction } from "rfaas";
 import type { TestWorker } from "rfaas/testing";
 import { type IsVague, none } from "./same.ts";
 
@@ -87,7 +87,7 @@ export async function lease(rf: Invoker): Promise<string> {
 }
 
 export async function others(
-  group: LeaseGroup<Modules["valibot"]>,
+  group: Lease<Modules["valibot"]>,
   worker: TestWorker<Modules["arktype"]>,
   rf: Invoker,
 ): Promise<void> {

@@ -1,0 +1,140 @@
+/** Calls on buffers of a lease, and the shortest way to one: what the call before has used is where it was. */
+import { STATUS } from "../../../ffi/layout.ts";
+import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
+import type { InvokeOptions, SubmitOptions } from "../options/call-options.ts";
+import type { Call } from "./call.ts";
+import { NO_OPTIONS, deadlineOf } from "./deadline.ts";
+import type { Reactor } from "./reactor.ts";
+import { type LeaseCore, Submission } from "./submission.ts";
+import type { WorkerLane } from "./worker-lane.ts";
+
+/** Nobody else has it: no call has used it. */
+const NO_BUFFER: LeaseBuffer = new Uint8Array(0);
+
+export class DirectCalls {
+  readonly core: LeaseCore;
+  protected readonly submission: Submission;
+  readonly #memory: LeaseMemory;
+  readonly #reactor: Reactor;
+  #lastName: string | undefined;
+  #lastIndex = -1;
+  #lastInput = NO_BUFFER;
+  #lastOutput = NO_BUFFER;
+  /** Where those two lie. */
+  #places: MemoryUse | undefined;
+  #inputOffset = 0;
+  #inputLength = 0;
+  #flags = 0;
+  #outputOffset = 0;
+  #outputCapacity = 0;
+
+  constructor(core: LeaseCore) {
+    this.core = core;
+    this.submission = new Submission(core);
+    this.#memory = core.memory;
+    this.#reactor = core.reactor;
+  }
+
+  invoke(name: string, input: LeaseBuffer, output: LeaseBuffer, options?: InvokeOptions): number {
+    const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name, options);
+    // Most calls use the buffers of the call before; asking a view where it lies costs as much as all the rest here.
+    // Those that were transferred since have become empty.
+    if (
+      (input !== this.#lastInput ||
+        output !== this.#lastOutput ||
+        input.byteLength !== this.#inputLength ||
+        output.byteLength !== this.#outputCapacity) &&
+      !this.#enter(input, output)
+    )
+      return this.submit(name, input, output, options).get();
+    const deadlineMs = options === undefined ? 0 : deadlineOf(options);
+    const lane = this.submission.pick(options?.worker);
+    if (lane.load > 0 || lane.lost !== undefined)
+      return this.submit(name, input, output, options).get();
+    const result = lane.endpoint.call(
+      fn | this.#flags,
+      this.#inputOffset,
+      this.#inputLength,
+      this.#outputOffset,
+      this.#outputCapacity,
+      deadlineMs,
+    );
+    this.#reactor.rouse();
+    if (result >= 0) return result;
+    return this.#failed(lane, result, deadlineMs, () => this.submit(name, input, output, options));
+  }
+
+  submit(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions = NO_OPTIONS,
+  ): Call {
+    return this.submission.submit(name, input, output, options);
+  }
+
+  trySubmit(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: SubmitOptions = NO_OPTIONS,
+  ): Call | null {
+    return this.submission.trySubmit(name, input, output, options);
+  }
+
+  /** From now on every call is looked at, whether it can still be made. */
+  protected forgetName(): void {
+    this.#lastName = undefined;
+  }
+
+  /** What the call before has used may be elsewhere by now. */
+  protected forgetPlaces(): void {
+    this.#lastInput = this.#lastOutput = NO_BUFFER;
+    this.#places = undefined;
+  }
+
+  /** Remembers where buffers lie. Returns whether they lie in the lease's memory, where nothing need be done for a call. */
+  #enter(input: LeaseBuffer, output: LeaseBuffer): boolean {
+    const places = {
+      input: this.#memory.placeOf(input, "the input"),
+      output: this.#memory.outputPlaceOf(output),
+    };
+    if (!this.#memory.has(input) || !this.#memory.has(output)) return false;
+    this.#inputOffset = places.input.offsetOf(input);
+    this.#inputLength = input.byteLength;
+    this.#outputOffset = places.output.offsetOf(output);
+    this.#outputCapacity = output.byteLength;
+    this.#flags = this.#memory.flagsOf(places, this.#inputOffset);
+    this.#places = places;
+    // A `DataView` whose memory was transferred throws when it is asked for its length: it is looked at each time.
+    const lasting = !(input instanceof DataView) && !(output instanceof DataView);
+    this.#lastInput = lasting ? input : NO_BUFFER;
+    this.#lastOutput = lasting ? output : NO_BUFFER;
+    return true;
+  }
+
+  /** Remembers a name, unless every call must be looked at. */
+  #indexOf(name: string, options: InvokeOptions | undefined): number {
+    const index = this.core.functions.indexOf(name);
+    const refused = this.core.term.refusal(options?.durationMs ?? options?.deadlineMs ?? 0);
+    if (refused) throw refused;
+    if (this.core.term.endsSoon) return index;
+    this.#lastName = name;
+    this.#lastIndex = index;
+    return index;
+  }
+
+  #failed(lane: WorkerLane, result: number, deadlineMs: number, retry: () => Call): number {
+    // Slots still held by calls that were given up: wait for one as any other call does.
+    if (result === STATUS.ringFull) return retry().get();
+    const slot = lane.endpoint.lastSlot();
+    if (result === STATUS.deadline) this.#givenUp(lane, slot);
+    throw lane.errorFor(result, slot, deadlineMs);
+  }
+
+  #givenUp(lane: WorkerLane, slot: number): void {
+    lane.cancelSlot(slot, false);
+    const abandoned = { slot, sequence: lane.endpoint.sequence(slot) };
+    this.#memory.leave(this.#places!, () => lane.holds({ abandoned }));
+  }
+}

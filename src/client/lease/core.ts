@@ -1,0 +1,51 @@
+/** From a grant and its memory to what calls are made of: a lane for each worker, memory, and what follows calls to their ends. */
+import type { Attachment } from "../../fabric/attachment.ts";
+import type { Granted } from "../../protocol/lease-messages.ts";
+import { FunctionTable } from "../calls/function-table.ts";
+import { Reactor } from "../calls/reactor.ts";
+import type { LeaseCore } from "../calls/submission.ts";
+import { WorkerLane } from "../calls/worker-lane.ts";
+import { LeaseMemory } from "../memory/lease-memory.ts";
+import type { NodeConnection } from "../node/connection.ts";
+import { LeaseTerm } from "./term.ts";
+
+/** What is granted, and how it was asked for. */
+export interface Grant {
+  readonly node: NodeConnection;
+  readonly module: string;
+  readonly granted: Granted;
+  readonly ttlMs: number;
+  readonly attachment: Attachment;
+}
+
+/** The core of a lease, whose workers are numbered from what `numbering` says. */
+export function coreOf(
+  { node, module, granted, ttlMs, attachment }: Grant,
+  numbering: { readonly firstWorker: number },
+): LeaseCore & { term: LeaseTerm } {
+  const reactor = new Reactor({
+    harvest: () => lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
+    park: () => lanes.forEach((lane) => lane.endpoint.park()),
+    unpark: () => lanes.forEach((lane) => lane.endpoint.unpark()),
+    endStranded: () => lanes.filter((lane) => lane.endStranded()).length > 0,
+  });
+  const owner = {
+    numbering,
+    reactor,
+    cancel: (worker: number, slot: number, sequence: number, gently: boolean) =>
+      node.cancel(granted.lease, worker, slot, sequence, gently),
+    ended: () => attachment.region.ended(),
+    disconnected: (worker: number) => attachment.lost(worker),
+  };
+  const lanes = attachment.endpoints.map(
+    (endpoint, worker) => new WorkerLane(worker, endpoint, granted.slots, owner),
+  );
+  return {
+    lanes,
+    slots: granted.slots,
+    functions: new FunctionTable(module, granted.exports),
+    memory: new LeaseMemory(attachment.region, attachment),
+    reactor,
+    term: new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs),
+  };
+}

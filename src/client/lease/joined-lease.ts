@@ -1,0 +1,284 @@
+/** Parts on several nodes that are one lease: each call goes to a part, and what happens to a part is told of the lease. */
+import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
+import type { FunctionDescription } from "../../protocol/module-report.ts";
+import type { Usage } from "../../protocol/usage.ts";
+import type { Call } from "../calls/call.ts";
+import { EventHub } from "../events/event-hub.ts";
+import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
+import { joinHandles } from "../functions/handles.ts";
+import type { CallableOf, FunctionOf, TypedNameOf } from "../functions/typed-function.ts";
+import type { BroadcastResult } from "../map/broadcast.ts";
+import { type MapMethod, mapMethod } from "../map/map.ts";
+import type { MapInput } from "../map/options.ts";
+import type { LeaseBuffer, TypedArray, TypedArrayClass } from "../memory/lease-memory.ts";
+import type { Registration } from "../memory/registrations.ts";
+import { MemoryOptions, type RenewOptions, type WaitOptions } from "../options/allocate-options.ts";
+import {
+  type BroadcastOptions,
+  FunctionOptions,
+  type InvokeOptions,
+  type SubmitOptions,
+} from "../options/call-options.ts";
+import { readOptions } from "../../options/read.ts";
+import type { Lease, LeasePart, NameOf } from "./lease.ts";
+import type { PartLease } from "./part.ts";
+import { releaseAll } from "./release-all.ts";
+import type { RemoteRegion } from "./remote-region.ts";
+import { Routing } from "./routing.ts";
+
+/** Its methods are described where {@link Lease} is. */
+export class JoinedLease<Module = unknown> implements Lease<Module> {
+  readonly parts: readonly LeasePart[];
+  readonly map: MapMethod<NameOf<Module>, MapInput>;
+  readonly cpus: readonly number[];
+  readonly workers: number;
+  readonly #parts: readonly PartLease<Module>[];
+  readonly #first: PartLease<Module>;
+  readonly #routing: Routing<PartLease<Module>>;
+  readonly #hub = new EventHub();
+  #over = false;
+  readonly #afterRelease: (() => unknown)[] = [];
+  #released: Promise<void> | undefined;
+
+  /** Of parts that know their places, at least two. */
+  constructor(parts: readonly PartLease<Module>[]) {
+    this.#parts = parts;
+    this.#first = parts[0]!;
+    this.parts = Object.freeze(parts.flatMap((part) => part.parts));
+    this.cpus = Object.freeze(parts.flatMap(({ cpus }) => cpus));
+    this.workers = parts.reduce((sum, { workers }) => sum + workers, 0);
+    this.#routing = new Routing(parts);
+    this.map = mapMethod(parts.map(({ core }) => core));
+    for (const part of parts) this.#follow(part);
+  }
+
+  /** Is called, and waited for, once the nodes have everything back. */
+  afterRelease(then: () => unknown): void {
+    this.#afterRelease.push(then);
+  }
+
+  get polling() {
+    return this.#first.polling;
+  }
+
+  get fabric() {
+    return this.#first.fabric;
+  }
+
+  get coresPerWorker() {
+    return this.#first.coresPerWorker;
+  }
+
+  get phases() {
+    return this.#first.phases;
+  }
+
+  get hostPid() {
+    return this.#first.hostPid;
+  }
+
+  get functions(): readonly string[] {
+    return this.#first.functions;
+  }
+
+  get freeBytes(): number {
+    return this.#left.reduce((sum, { freeBytes }) => sum + freeBytes, 0);
+  }
+
+  get expiresAt(): Date {
+    return this.#left.map(({ expiresAt }) => expiresAt).reduce((a, b) => (b < a ? b : a));
+  }
+
+  async renew(options?: RenewOptions): Promise<void> {
+    await this.#fromAll((part) => part.renew(options));
+  }
+
+  async usage(options?: WaitOptions): Promise<Usage> {
+    const all = await this.#fromAll((part) => part.usage(options));
+    return all.reduce(sumOf);
+  }
+
+  on<Type extends LeaseEvent["type"]>(
+    type: Type,
+    listener: (event: LeaseEventOf<Type>) => void,
+  ): () => void {
+    return this.#hub.on(type, listener);
+  }
+
+  events(): AsyncGenerator<LeaseEvent, void> {
+    return this.#hub.events();
+  }
+
+  input<View extends TypedArray>(
+    type: TypedArrayClass<View>,
+    length: number,
+    options?: MemoryOptions,
+  ): View {
+    const part = this.#partFor("input", options);
+    return this.#routing.settle(part.input(type, length), part);
+  }
+
+  output<View extends TypedArray>(
+    type: TypedArrayClass<View>,
+    length: number,
+    options?: MemoryOptions,
+  ): View {
+    const part = this.#partFor("output", options);
+    return this.#routing.settle(part.output(type, length), part);
+  }
+
+  remote(bytes: number, options?: MemoryOptions): RemoteRegion {
+    return this.#partFor("remote", options).remote(bytes);
+  }
+
+  register(view: LeaseBuffer, options?: MemoryOptions): Registration {
+    const { worker } = readOptions("register", MemoryOptions, options);
+    const parts = worker === undefined ? this.#left : [this.#routing.partOf(worker)];
+    using stack = new DisposableStack();
+    const all = parts.map((part) => stack.use(part.register(view)));
+    const kept = stack.move();
+    const { byteLength } = all[0]!;
+    const copied = all.some((registration) => registration.copied);
+    return { byteLength, copied, [Symbol.dispose]: () => kept.dispose() };
+  }
+
+  free(buffer: LeaseBuffer): void {
+    (this.#routing.homeOf(buffer) ?? this.#first).free(buffer);
+  }
+
+  kindOf(name: string): "raw" | FunctionKindName {
+    return this.#first.kindOf(name);
+  }
+
+  describe(name: string): FunctionDescription {
+    return this.#first.describe(name);
+  }
+
+  function<Definition extends AnyDefinition>(
+    name: string,
+    options: { definition: Definition },
+  ): CallableOf<Definition>;
+  function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
+    name: Name,
+  ): FunctionOf<M, Name>;
+  function(name: string, options?: { definition: AnyDefinition }): unknown {
+    readOptions("function", FunctionOptions, options);
+    return joinHandles(
+      this.#parts.map((part) => ({
+        workers: part.workers,
+        firstWorker: part.firstWorker,
+        slots: part.core.slots,
+        isOver: () => part.isOver(),
+        handle: options ? part.function(name, options) : part.function<unknown>(name),
+      })),
+    );
+  }
+
+  invoke(
+    name: NameOf<Module>,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options?: InvokeOptions,
+  ): number {
+    const part = this.#routing.route(input, output, options?.worker);
+    return part.invoke(name, input, output, options);
+  }
+
+  submit(
+    name: NameOf<Module>,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options?: SubmitOptions,
+  ): Call {
+    const part = this.#routing.route(input, output, options?.worker);
+    return part.submit(name, input, output, options);
+  }
+
+  trySubmit(
+    name: NameOf<Module>,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options?: SubmitOptions,
+  ): Call | null {
+    const part = this.#routing.route(input, output, options?.worker);
+    return part.trySubmit(name, input, output, options);
+  }
+
+  async broadcast(
+    name: NameOf<Module>,
+    input: TypedArray,
+    options?: BroadcastOptions,
+  ): Promise<BroadcastResult[]> {
+    const each = this.#parts.map((part) => part.broadcast(name, input, options));
+    return (await Promise.all(each)).flat();
+  }
+
+  release(): Promise<void> {
+    return (this.#released ??= this.#release());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  async #release(): Promise<void> {
+    this.#end({ type: "released" });
+    try {
+      await releaseAll(this.#parts);
+    } finally {
+      await Promise.all(this.#afterRelease.map((then) => then()));
+    }
+  }
+
+  /** The parts that are not lost; of a lease that is over, all. */
+  get #left(): readonly PartLease<Module>[] {
+    const left = this.#parts.filter(({ state }) => state !== "lost");
+    return left.length > 0 ? left : this.#parts;
+  }
+
+  /** With whose memory a buffer is to lie. */
+  #partFor(what: string, options: MemoryOptions | undefined): PartLease<Module> {
+    const { worker } = readOptions(what, MemoryOptions, options);
+    return worker === undefined ? this.#left[0]! : this.#routing.partOf(worker);
+  }
+
+  /** What the parts that are left say; one that is lost meanwhile has no say, as long as there are others. */
+  async #fromAll<Said>(ask: (part: PartLease<Module>) => Promise<Said>): Promise<Said[]> {
+    const asked = this.#left;
+    const answers = await Promise.allSettled(asked.map(ask));
+    const failed = answers.find(
+      (answer, i) => answer.status === "rejected" && asked[i]!.state !== "lost",
+    );
+    const said = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+    const fatal = failed ?? (said.length === 0 ? answers[0] : undefined);
+    if (fatal?.status === "rejected") throw fatal.reason;
+    return said;
+  }
+
+  #follow(part: PartLease<Module>): void {
+    const forward = (event: LeaseEvent) => {
+      if (!this.#over) this.#hub.tell(event);
+    };
+    part.on("renewed", forward);
+    part.on("revoking", forward);
+    part.on("worker-lost", forward);
+    part.on("log", forward);
+    part.on("lost", (event) => {
+      if (this.#parts.some(({ state }) => state !== "lost"))
+        forward({ ...event, type: "part-lost" });
+      else this.#end(event);
+    });
+  }
+
+  #end(last: LeaseEvent): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#hub.tell(last);
+  }
+}
+
+function sumOf(a: Usage, b: Usage): Usage {
+  const sum = { ...a };
+  for (const name of Object.keys(sum) as (keyof Usage)[]) sum[name] += b[name];
+  return sum;
+}

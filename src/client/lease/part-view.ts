@@ -1,0 +1,33 @@
+/** What a program is told of a part of its lease. */
+import type { LeasePart } from "./lease.ts";
+
+/** Where a part is: among the parts of its lease, and on which node. */
+export interface PartPlace {
+  readonly part: number;
+  /** The number of its first worker among those of all parts. */
+  readonly firstWorker: number;
+  readonly node: string;
+  readonly address: string;
+}
+
+/** What never changes is copied, all else is looked up when it is asked for. */
+export function viewOf(part: Omit<LeasePart, "node" | "address">, place: PartPlace): LeasePart {
+  const { node, address, firstWorker } = place;
+  const { workers, fabric, cpus, phases, hostPid } = part;
+  return Object.freeze({
+    node,
+    address,
+    firstWorker,
+    workers,
+    fabric,
+    cpus,
+    phases,
+    hostPid,
+    get state() {
+      return part.state;
+    },
+    get expiresAt() {
+      return part.expiresAt;
+    },
+  });
+}

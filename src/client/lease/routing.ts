@@ -1,0 +1,89 @@
+/** Which part of a lease a call goes to: the one that its buffers lie with, which must be that of the worker it names. */
+import { UsageError } from "../../base/errors.ts";
+import { noSuchWorker } from "../calls/picking.ts";
+import type { LeaseCore } from "../calls/submission.ts";
+import type { LeaseBuffer } from "../memory/lease-memory.ts";
+import type { LeasePart } from "./lease.ts";
+
+/** What routing needs of a part. */
+export interface RoutedPart {
+  readonly core: LeaseCore;
+  readonly firstWorker: number;
+  readonly workers: number;
+  readonly state: LeasePart["state"];
+  readonly parts: readonly LeasePart[];
+}
+
+export class Routing<Part extends RoutedPart> {
+  readonly #parts: readonly Part[];
+  readonly #workers: number;
+  /** By what buffers are views of. Memory that is registered may lie with every part, and is not here. */
+  readonly #homes = new WeakMap<ArrayBufferLike, Part>();
+  #turn = 0;
+
+  constructor(parts: readonly Part[]) {
+    this.#parts = parts;
+    this.#workers = parts.reduce((sum, { workers }) => sum + workers, 0);
+  }
+
+  /** A buffer was allocated there. Returns it. */
+  settle<View extends LeaseBuffer>(view: View, part: Part): View {
+    this.#homes.set(view.buffer, part);
+    return view;
+  }
+
+  /** Where a buffer was allocated, if it was. */
+  homeOf(view: LeaseBuffer): Part | undefined {
+    return ArrayBuffer.isView(view) ? this.#homes.get(view.buffer) : undefined;
+  }
+
+  /** The part that has the worker. Throws {@link UsageError}. */
+  partOf(worker: number): Part {
+    const part = this.#parts.find(
+      ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
+    );
+    if (part) return part;
+    throw noSuchWorker(worker, 0, this.#workers);
+  }
+
+  /** Where a call goes. What lies nowhere is refused by the part. Throws {@link UsageError}. */
+  route(input: LeaseBuffer, output: LeaseBuffer, worker: number | undefined): Part {
+    const home = this.homeOf(input);
+    const target = this.homeOf(output);
+    if (home && target && home !== target)
+      throw new UsageError(
+        `the input lies with ${named(home)} and the output with ${named(target)}; allocate both with the same { worker }`,
+      );
+    const near = home ?? target;
+    if (worker === undefined) return near ?? this.#leastLoaded();
+    const asked = this.partOf(worker);
+    if (near === undefined || near === asked) return asked;
+    throw new UsageError(
+      `worker ${worker} is on node ${nodeOf(asked)}, and the ${home ? "input" : "output"} lies with ${named(near)}; allocate it with { worker: ${worker} }, or leave worker away`,
+    );
+  }
+
+  #leastLoaded(): Part {
+    const left = this.#parts.filter(({ state }) => state !== "lost");
+    // When all are lost, the first says so.
+    if (left.length === 0) return this.#parts[0]!;
+    const begin = this.#turn++ % left.length;
+    const inTurn = [...left.slice(begin), ...left.slice(0, begin)];
+    return inTurn.reduce((best, part) => (loadOf(part) < loadOf(best) ? part : best));
+  }
+}
+
+/** Calls for each worker. */
+const loadOf = ({ core: { lanes } }: RoutedPart): number =>
+  lanes.reduce((sum, { load }) => sum + load, 0) / lanes.length;
+
+const nodeOf = ({ parts }: RoutedPart): string => parts[0]?.node ?? "?";
+
+function named(part: RoutedPart): string {
+  const { firstWorker, workers } = part;
+  const range =
+    workers === 1
+      ? `worker ${firstWorker}`
+      : `workers ${firstWorker} to ${firstWorker + workers - 1}`;
+  return `${range} on node ${nodeOf(part)}`;
+}

@@ -1,0 +1,54 @@
+/** When a map waits on the spot and when it gives way: results may be ready one after another for long. */
+import type { LeaseCore } from "../calls/submission.ts";
+import type { WorkerLane } from "../calls/worker-lane.ts";
+
+/** Timers and sockets wait no longer than this. */
+const GIVE_WAY_NS = 200_000;
+/** Where results follow each other faster than this, the next few are waited for on the spot: a turn of the event loop costs more. */
+const QUICK_NS = 10_000;
+/** The clock is read once in so many results. */
+const RESULTS_PER_CLOCK = 64;
+
+export class Pace {
+  /** Results that were handed on. */
+  #yielded = 0;
+  #yieldedAtLook = 0;
+  #lookedNs = 0;
+  #turnedNs = Bun.nanoseconds();
+
+  yielded(): void {
+    this.#yielded++;
+  }
+
+  /** The event loop has turned. */
+  turned(): void {
+    this.#turnedNs = Bun.nanoseconds();
+  }
+
+  /** Whether others have waited for their turn for long enough. */
+  get isLong(): boolean {
+    if (this.#yielded % RESULTS_PER_CLOCK !== 0) return false;
+    return Bun.nanoseconds() - this.#turnedNs >= GIVE_WAY_NS;
+  }
+
+  /** Whether the results since the last look came fast. */
+  isQuick(): boolean {
+    const nowNs = Bun.nanoseconds();
+    const quick = nowNs - this.#lookedNs < QUICK_NS * (this.#yielded - this.#yieldedAtLook);
+    this.#lookedNs = nowNs;
+    this.#yieldedAtLook = this.#yielded;
+    return quick;
+  }
+}
+
+/** Ends the calls that have an answer. */
+export function harvestAll(leases: readonly LeaseCore[]): void {
+  for (const { lanes } of leases) for (const lane of lanes) lane.harvest();
+}
+
+export function busiestOf(leases: readonly LeaseCore[]): WorkerLane | undefined {
+  let busiest: WorkerLane | undefined;
+  for (const { lanes } of leases)
+    for (const lane of lanes) if (busiest === undefined || lane.load > busiest.load) busiest = lane;
+  return busiest;
+}

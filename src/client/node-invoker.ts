@@ -1,0 +1,194 @@
+/** A connection to one node, from which leases of one part are taken. */
+import { LeaseRefused, UsageError } from "../base/errors.ts";
+import { LAYOUT } from "../../ffi/layout.ts";
+import { notify } from "../base/notify.ts";
+import { LinkedSignal, untilAborted } from "../base/waiting.ts";
+import type { FabricName } from "../fabric/registry.ts";
+import type { Invoker } from "./cluster/invoker.ts";
+import type { ClusterNodeInfo } from "./cluster/node.ts";
+import { requireListener } from "./events/lease-event.ts";
+import { allocateLease } from "./lease/allocation.ts";
+import type { ClientFabrics } from "./lease/attach.ts";
+import type { Lease } from "./lease/lease.ts";
+import type { PartLease } from "./lease/part.ts";
+import { releaseAll } from "./lease/release-all.ts";
+import type { NodeConnection } from "./node/connection.ts";
+import { NodePackages, type Packages } from "./node/packages.ts";
+import type { EmbeddedNode } from "./node/private-node.ts";
+import type { NodeStatus } from "./node/status.ts";
+import {
+  AllocateOptions,
+  DEFAULT_WAIT_TIMEOUT_MS,
+  WaitOptions,
+} from "./options/allocate-options.ts";
+import { readOptions } from "../options/read.ts";
+
+/** Between two requests to a node that is full: twice as long each time. */
+const MIN_BACK_OFF_MS = 10;
+const MAX_BACK_OFF_MS = 1000;
+
+export class NodeInvoker implements Invoker {
+  readonly #connection: NodeConnection;
+  readonly #embedded: EmbeddedNode | undefined;
+  readonly #fabrics: ClientFabrics;
+  readonly #leases = new Set<AsyncDisposable>();
+  readonly #allocations = new Set<Promise<AsyncDisposable>>();
+  readonly #listeners = new Set<(nodes: readonly ClusterNodeInfo[]) => void>();
+  readonly #ended = new AbortController();
+  #status: NodeStatus | undefined;
+  #packages: Packages | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(
+    connection: NodeConnection,
+    embedded: EmbeddedNode | undefined,
+    fabrics: ClientFabrics,
+  ) {
+    this.#fabrics = fabrics;
+    this.#connection = connection;
+    this.#embedded = embedded;
+  }
+
+  get address(): string {
+    return this.#connection.address;
+  }
+
+  get cores(): number {
+    return this.#connection.welcome.cores;
+  }
+
+  /** What would move the bytes of a lease's calls. Throws {@link LeaseRefused} when client and node share nothing. */
+  get fabric(): FabricName {
+    return this.#fabrics.choose(this.address, this.#connection.welcome.fabrics);
+  }
+
+  async status(options?: WaitOptions): Promise<NodeStatus> {
+    const { signal } = readOptions("status", WaitOptions, options);
+    const { freeCores, freeMemoryBytes, leases, prewarmedHosts } =
+      await this.#connection.status(signal);
+    const status = { freeCores, freeMemoryBytes, leases, prewarmedHosts };
+    const isNews = !Bun.deepEquals(this.#status, status);
+    this.#status = status;
+    if (isNews) for (const listener of [...this.#listeners]) notify(listener, this.nodes());
+    return { ...status };
+  }
+
+  nodes(): ClusterNodeInfo[] {
+    const { address, cores } = this;
+    const fabric = this.#sharedFabric;
+    return [
+      {
+        name: address,
+        address,
+        state: "up",
+        cores,
+        ...(fabric === undefined ? {} : { fabric }),
+        ...this.#status,
+      },
+    ];
+  }
+
+  on(event: "capacity", listener: (nodes: readonly ClusterNodeInfo[]) => void): () => void {
+    requireListener(event, listener, ["capacity"]);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async allocate<Module = unknown>(
+    module: string | URL,
+    options?: AllocateOptions,
+  ): Promise<Lease<Module>> {
+    const lease = await this.take<Module>(module, options);
+    const { address } = this;
+    lease.join({ part: 0, firstWorker: 0, node: address, address });
+    return lease;
+  }
+
+  /** A lease that is still to be told of which lease it is a part. */
+  async take<Module = unknown>(
+    module: string | URL,
+    options?: AllocateOptions,
+  ): Promise<PartLease<Module>> {
+    const read = readOptions("allocate", AllocateOptions, options);
+    if (this.#closed) throw closedError();
+    if ((read.workers ?? 1) > LAYOUT.maxWorkers)
+      throw new UsageError(
+        `workers must be at most ${LAYOUT.maxWorkers} on one node; they are ${read.workers}; ask for fewer, or a cluster`,
+        { path: "workers" },
+      );
+    using stop = new LinkedSignal(read.signal, this.#ended.signal);
+    const { signal } = stop;
+    const allocation = this.#inTime(read, signal, () =>
+      allocateLease<Module>(module, read, {
+        connection: this.#connection,
+        fabrics: this.#fabrics,
+        fabric: this.fabric,
+        signal,
+      }),
+    );
+    this.#allocations.add(allocation);
+    try {
+      const lease = await allocation;
+      this.#leases.add(lease);
+      lease.afterRelease(() => this.#leases.delete(lease));
+      return lease;
+    } finally {
+      this.#allocations.delete(allocation);
+    }
+  }
+
+  get packages(): Packages {
+    return (this.#packages ??= new NodePackages(this.#connection));
+  }
+
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  get #sharedFabric(): FabricName | undefined {
+    try {
+      return this.fabric;
+    } catch (error) {
+      if (error instanceof LeaseRefused) return undefined;
+      throw error;
+    }
+  }
+
+  /** Asks a node that is full again for as long as the options say. */
+  async #inTime<Granted>(
+    { wait = false, timeoutMs = DEFAULT_WAIT_TIMEOUT_MS }: AllocateOptions,
+    signal: AbortSignal,
+    ask: () => Promise<Granted>,
+  ): Promise<Granted> {
+    const startedMs = performance.now();
+    for (let backOffMs = MIN_BACK_OFF_MS; ; backOffMs = Math.min(MAX_BACK_OFF_MS, 2 * backOffMs)) {
+      try {
+        return await ask();
+      } catch (error) {
+        const leftMs = startedMs + timeoutMs - performance.now();
+        const isFull = error instanceof LeaseRefused && error.code === "RFAAS_NODE_FULL";
+        if (!wait || !isFull || leftMs <= 0) throw error;
+        await untilAborted(Bun.sleep(Math.min(backOffMs, leftMs)), signal);
+      }
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#ended.abort(closedError());
+    await Promise.allSettled(this.#allocations);
+    try {
+      await releaseAll(this.#leases);
+    } finally {
+      await this.#connection.close(closedError());
+      await this.#embedded?.ended();
+      this.#listeners.clear();
+    }
+  }
+}
+
+const closedError = () =>
+  new LeaseRefused("RFAAS_INVOKER_CLOSED", "the invoker was closed; open another one");
