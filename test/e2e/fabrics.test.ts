@@ -26,8 +26,8 @@ async function answerTo(request: { fabric: string }): Promise<Record<string, unk
     ...{ polling: null, spinNs: null, loadTimeoutMs: 1000, ttlMs: 1000, budget: {} },
     ...{ mailbox: null, ...request },
   });
-  await until(() => peer.find("denied") !== undefined, "the node answers");
-  return peer.find("denied")!;
+  await until(() => peer.find("failed") !== undefined, "the node answers");
+  return peer.find("failed")!;
 }
 
 test("a node denies a lease over a fabric that there is none of, although the client has it", async () => {
