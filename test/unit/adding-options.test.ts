@@ -3,12 +3,14 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TObject, TSchema } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
 import { OPTIONS } from "../../build/reference/options.ts";
 import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import { SubmitOptions } from "../../src/client/options/call-options.ts";
+import { nameOf } from "../../src/commands/shared/command.ts";
 import { invoke } from "../../src/commands/invoke.ts";
 import { visibleCommands } from "../../src/commands/tree.ts";
-import { marked } from "../../src/options/flags.ts";
+import { flagsOf, marked } from "../../src/options/flags.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 const sources = new Map(
@@ -86,3 +88,29 @@ describe("a command", () => {
     expect(lines.length).toBeGreaterThan(12);
   });
 });
+
+describe.each((await visibleCommands()).map((command) => [nameOf(command), command] as const))(
+  "the options of rfaas %s",
+  (_, { options }) => {
+    const flags = flagsOf(options);
+
+    test("have names and letters of their own, and none that every command has", () => {
+      const names = flags.flatMap(({ long, short }) => [long, ...(short ? [short] : [])]);
+      expect(names.toSorted()).toEqual([...new Set(names)].toSorted());
+      expect(names).not.toContain("help");
+      expect(names).not.toContain("h");
+    });
+
+    test("say what they take and what they are for, and would accept their own default", () => {
+      for (const { long, field } of flags) {
+        expect([long, field.description, field["errorMessage"]]).toEqual([
+          long,
+          expect.stringMatching(/\w/),
+          expect.stringMatching(/\w/),
+        ]);
+        if (field.default !== undefined)
+          expect([long, Value.Check(field, field.default)]).toEqual([long, true]);
+      }
+    });
+  },
+);
