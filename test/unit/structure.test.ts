@@ -83,7 +83,6 @@ const LONG: ReadonlySet<string> = new Set([
   "src/protocol/messages.ts",
   "src/executor/agent/leased-host.ts",
   "src/package/bundle/bundle.ts",
-  "bench/manager-load.ts",
 ]);
 
 function roomOf(path: string): string | undefined {
