@@ -1,6 +1,6 @@
 /** What is touched to add an option (its schema, and its use) or a command (its file, and a line of the tree): a further place fails here. */
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TObject, TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
@@ -87,6 +87,15 @@ describe("a command", () => {
     expect(lines.length).toBe(known.length);
     expect(lines.length).toBeGreaterThan(12);
   });
+});
+
+test("docs/adding.md names files that are there", () => {
+  const page = readFileSync(join(ROOT, "docs/adding.md"), "utf8");
+  const paths = [...page.matchAll(/`((?:src|test|docs|bench)\/[\w./-]+)`/g)].map(
+    ([, path]) => path!,
+  );
+  expect(paths.length).toBeGreaterThan(8);
+  expect(paths.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });
 
 describe.each((await visibleCommands()).map((command) => [nameOf(command), command] as const))(
