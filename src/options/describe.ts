@@ -2,14 +2,17 @@
 import { Kind, type TSchema } from "@sinclair/typebox";
 import { formatBytes, formatDuration } from "../base/units.ts";
 
-/** The sentence of a flag, with its default. */
+/** A bound that is so far away is not worth a word. */
+const FAR = { ms: 2 ** 31 - 1, bytes: 2 ** 50, count: 2 ** 31 - 1 };
+
+/** The sentence of a flag, with its bounds and its default. */
 export function flagSentence(field: TSchema): string {
   // A flag that is not given is off.
   const standard = field[Kind] === "Boolean" ? "" : flagDefault(field);
   const notes = [
-    ...(field[Kind] === "Array" ? ["repeatable"] : []),
-    ...(standard === "" ? [] : [`default: ${standard}`]),
-  ];
+    field[Kind] === "Array" ? "repeatable" : boundsOf(field),
+    standard === "" ? "" : `default: ${standard}`,
+  ].filter((note) => note !== "");
   return `${field.description}${bareUnit(field)}${notes.length === 0 ? "" : ` (${notes.join("; ")})`}`;
 }
 
@@ -34,10 +37,20 @@ function defaultOf(field: TSchema, shown: (field: TSchema) => string): string {
 
 /** As it is written on a command line. */
 function written({ default: value, unit }: TSchema & { unit?: string }): string {
-  if (typeof value !== "number") return String(value);
+  return typeof value === "number" ? withUnit(value, unit) : String(value);
+}
+
+function withUnit(value: number, unit: string | undefined): string {
   if (unit === "ms") return formatDuration(value);
-  if (unit === "bytes") return formatBytes(value).replace(" ", "");
-  return String(value);
+  return unit === "bytes" ? formatBytes(value).replace(" ", "") : String(value);
+}
+
+function boundsOf(field: TSchema): string {
+  const { minimum, maximum, unit } = field as { minimum?: number; maximum?: number; unit?: string };
+  if (maximum === undefined) return "";
+  if (unit === "ms" || unit === "bytes")
+    return maximum < FAR[unit] ? `at most ${withUnit(maximum, unit)}` : "";
+  return maximum < FAR.count ? `${minimum} to ${maximum}` : "";
 }
 
 /** How a duration may be written. */

@@ -178,32 +178,37 @@ describe("options of the library", () => {
 
   test("keep type and bounds where a command words them otherwise", () => {
     const field = worded(Library.properties.workers, { description: "threads", default: 4 });
-    expect(flagSentence(field)).toBe("threads (default: 4)");
+    expect(flagSentence(field)).toBe("threads (1 to 64; default: 4)");
     expect(() => read(field, "65")).toThrow("--at must be a whole number from 1 to 64; it is 65");
     expect(readFlags(Type.Object({ at: field }), {})).toEqual({});
   });
 });
 
 describe("the sentence of a flag", () => {
+  const far = 2 ** 31 - 1;
   test.each<[TSchema, string]>([
-    [whole(1, 9, about), "what it is for"],
-    [whole(1, 9, { ...about, default: 5 }), "what it is for (default: 5)"],
-    [whole(1, 9, { ...about, otherwise: "the node's" }), "what it is for (default: the node's)"],
+    [whole(0, far, about), "what it is for"],
+    [whole(1, 9, about), "what it is for (1 to 9)"],
+    [whole(1, 9, { ...about, default: 5 }), "what it is for (1 to 9; default: 5)"],
+    [whole(0, far, { ...about, otherwise: "the node's" }), "what it is for (default: the node's)"],
     [address({ ...about, variable: "A" }), "what it is for (default: $A)"],
     [address({ ...about, variable: "A", otherwise: "b" }), "what it is for (default: $A, else b)"],
-    [duration(0, DAY_MS, { ...about, default: 30_000 }), "what it is for (default: 30s)"],
+    [duration(0, far, { ...about, default: 30_000 }), "what it is for (default: 30s)"],
     [
       duration(0, DAY_MS, { ...about, default: 30_000, bare: "s" }),
-      "what it is for, as 5m or in seconds (default: 30s)",
+      "what it is for, as 5m or in seconds (at most 1d; default: 30s)",
     ],
     [limit(about), "what it is for, as 5s or in milliseconds"],
-    [bytes(0, 2 ** 40, { ...about, default: 2 ** 33 }), "what it is for (default: 8GiB)"],
-    [size(2 ** 40, "", { ...about, default: "64MiB" }), "what it is for (default: 64MiB)"],
+    [bytes(0, 4096, about), "what it is for (at most 4KiB)"],
+    [bytes(0, 2 ** 53, { ...about, default: 2 ** 33 }), "what it is for (default: 8GiB)"],
+    [size(2 ** 50, "", { ...about, default: "64MiB" }), "what it is for (default: 64MiB)"],
     [texts("a path", about), "what it is for (repeatable)"],
     [
       texts("a path", { ...about, otherwise: "none" }),
       "what it is for (repeatable; default: none)",
     ],
+    [choice(["hot", "warm"], { ...about, default: "hot" }), "what it is for (default: hot)"],
+    [moment(about), "what it is for"],
     [truth({ ...about, default: false }), "what it is for"],
   ])("has what the schema says, %#", (field, sentence) => {
     expect(flagSentence(field)).toBe(sentence);
