@@ -11,6 +11,7 @@ import type { Region, RegionShape } from "../../ffi/region.ts";
 import type { RfaasError } from "../base/errors.ts";
 import type { Finding } from "../base/finding.ts";
 import type { Attachment } from "./attachment.ts";
+import type { OneSidedCounters } from "./counters.ts";
 import type { Floor, Yardstick } from "./floor.ts";
 
 export interface Fabric<Name extends string = string, Options extends object = object> {
@@ -46,6 +47,8 @@ export interface Fabric<Name extends string = string, Options extends object = o
   prepare?(): void;
   /** In a host: begins to listen for the client of a lease. Only where the client connects. */
   listen?(region: Region, order: ListenOrder<Options>, nonce: Uint8Array): Promise<Listener>;
+  /** Counters that peers raise by themselves, where the fabric has them. */
+  readonly counters?: OneSidedCounters;
   /** What a benchmark sets calls beside. Rejects with {@link FabricUnavailable}. */
   floor(options: Options): Promise<Floor>;
   /** The tool that others measure it with, where there is one: its names, and a way to run it. */

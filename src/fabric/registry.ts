@@ -3,6 +3,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import type { Region } from "../../ffi/region.ts";
 import { FabricUnavailable, ProtocolError } from "../base/errors.ts";
 import { choice } from "../options/fields.ts";
+import type { OneSidedCounters } from "./counters.ts";
 import type { Fabric, FabricOffer, ListenOrder, Listener } from "./fabric.ts";
 import { shm } from "./shm/fabric.ts";
 import { verbs } from "./verbs/fabric.ts";
@@ -48,6 +49,10 @@ export type FabricOptions = Static<typeof FabricOptions>;
 export function fabricNamed(name: string): Fabric<FabricName> | undefined {
   return fabrics.find((fabric) => fabric.name === name);
 }
+
+/** The fabrics with counters that peers raise by themselves. */
+export const counting: readonly { name: FabricName; title: string; counters: OneSidedCounters }[] =
+  fabrics.flatMap(({ name, title, counters }) => (counters ? [{ name, title, counters }] : []));
 
 /** In a host: begins to listen for the client of a lease over the fabric. */
 export function listenOver(

@@ -134,12 +134,12 @@ export const ReportUsage = request(
   { reports: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }) },
   {},
 );
-/** The node could add to counters in the manager's memory over RDMA, and asks for some. Earlier ones are given up. */
+/** The node could add to counters in the manager's memory over the fabric, and asks for some. Earlier ones are given up. */
 export const GetCounters = request(
   "get-counters",
-  {},
+  { fabric: label },
   {
-    /** Where counters were set aside for the node that shows the nonce there, over RDMA. */
+    /** Where counters were set aside for the node that shows the nonce there. */
     address: text,
     port: Type.Integer({ minimum: 1, maximum: 65_535 }),
     nonce: Type.Uint8Array({ minByteLength: 16, maxByteLength: 16 }),

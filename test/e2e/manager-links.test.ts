@@ -373,8 +373,7 @@ describe("bills", () => {
 
   test("come by message where there are no counters to add to, and the manager counts those", async () => {
     const node = await newPeer(announce("n1", { fabrics: ["verbs"] }), {
-      t: "get-counters",
-      id: 1,
+      ...{ t: "get-counters", id: 1, fabric: "verbs" },
     });
     const answer = (id: number) => node.heard.find((message) => message["id"] === id);
     await until(() => answer(1) !== undefined, "the manager answers");

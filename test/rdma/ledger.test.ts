@@ -1,7 +1,7 @@
 /** A node's ledger adder and the manager's counters over a real device, in one process. */
 import { afterAll, expect, test } from "bun:test";
-import { Adder } from "../../ffi/verbs/counters.ts";
 import { LedgerAdder } from "../../src/executor/accounts/ledger-adder.ts";
+import { counting } from "../../src/fabric/registry.ts";
 import { RemoteCounters } from "../../src/manager/ledger/remote-counters.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import type { Usage } from "../../src/protocol/usage.ts";
@@ -22,15 +22,17 @@ withDevice("a node that adds to the ledger", ({ address }) => {
 
   test("falls back to messages when the connection is lost, and begins anew later", async () => {
     const node = {};
+    const { name, counters: way } = counting.find((one) => one.name === "verbs")!;
     const logged: string[] = [];
     const log = (_: string, message: string) => void logged.push(message);
     let newest: UsageReport | undefined;
     let fellBack = 0;
     const counters = new RemoteCounters({ usage: (reports) => (newest = reports[0]), log });
     const adder: LedgerAdder = new LedgerAdder({
-      connect: (to) => new Adder(to),
+      fabric: name,
+      connect: (to) => way.connect(to),
       ask() {
-        const offer = counters.offer(node, "n1", "127.0.0.1", 4);
+        const offer = counters.offer(node, "n1", "127.0.0.1", name, 4);
         if ("reason" in offer) throw new Error(offer.reason);
         expect(offer.address).toBe(address);
         adder.offered(offer);
@@ -45,7 +47,7 @@ withDevice("a node that adds to the ledger", ({ address }) => {
       fellBack: () => fellBack++,
       log,
     });
-    const connected = () => adder.connected && counters.stateOf(node).connected;
+    const connected = () => adder.connected && counters.stateOf(node).fabric === name;
 
     adder.start();
     await until(connected, "it is connected");
@@ -56,7 +58,7 @@ withDevice("a node that adds to the ledger", ({ address }) => {
     expect(counters.stateOf(node).rises).toBeGreaterThan(0);
 
     counters.forget(node);
-    expect(counters.stateOf(node)).toEqual({ connected: false, rises: 0 });
+    expect(counters.stateOf(node)).toEqual({ fabric: undefined, rises: 0 });
     await until(() => fellBack === 1, "it falls back");
     expect(adder.take("i/1", usage(200))).toBe(false);
 
@@ -69,7 +71,7 @@ withDevice("a node that adds to the ledger", ({ address }) => {
       2,
     );
     adder.close();
-    await until(() => !counters.stateOf(node).connected, "the manager notices");
+    await until(() => counters.stateOf(node).fabric === undefined, "the manager notices");
     counters.close();
   });
 });

@@ -59,7 +59,7 @@ const toManager = [
   { t: "capacity", freeCores: 0, freeMemoryBytes: 0, leases: 0, draining: false },
   { t: "report-usage", id: 1, reports: all(report) },
   { t: "leaving" },
-  { t: "get-counters", id: 1 },
+  { t: "get-counters", id: 1, fabric: "verbs" },
   { t: "bind-row", id: 1, row: 0, lease: long(256) },
   { t: "subscribe", protocol: 1, version: "0", token: null },
   { t: "list-leases", id: 1 },

@@ -261,14 +261,16 @@ describe("bills", () => {
     expect(registry.get("n1")).toMatchObject({ instance: "second", state: "up" });
   });
 
-  test("have no row of counters where there is no such lease, or the node is out of the cluster", async () => {
+  test("have no row of counters where there is no such lease, the fabric has none, or the node is out of the cluster", async () => {
     const { manager, node } = cluster();
     const peer = await node();
     peer.send({ t: "bind-row", id: 1, row: 0, lease: "n1-first/9" });
+    peer.send({ t: "get-counters", id: 3, fabric: "shm" });
     manager.remove("n1");
-    peer.send({ t: "get-counters", id: 2 });
+    peer.send({ t: "get-counters", id: 2, fabric: "verbs" });
     expect(peer.all("failed")).toEqual([
       expect.objectContaining({ id: 1, code: "RFAAS_NO_COUNTERS" }),
+      expect.objectContaining({ id: 3, message: "the manager has no counters over shm" }),
       expect.objectContaining({ id: 2, message: "the node is out of the cluster" }),
     ]);
   });

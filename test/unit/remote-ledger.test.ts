@@ -1,10 +1,11 @@
 /** What leases use, on its way into rows of counters and out of them, without a device. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { LINK_FAILURE } from "../../ffi/verbs/verbs.ts";
-import { type AddLink, LedgerAdder } from "../../src/executor/accounts/ledger-adder.ts";
+import { COUNTERS_PER_ROW as SHIM_COUNTERS } from "../../ffi/verbs/counters.ts";
+import { LedgerAdder } from "../../src/executor/accounts/ledger-adder.ts";
+import { COUNTERS_PER_ROW, type CounterLink } from "../../src/fabric/counters.ts";
 import { CounterRows, type RowMemory } from "../../src/manager/ledger/counter-rows.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
-import type { Usage } from "../../src/protocol/usage.ts";
+import { USAGE_COUNTERS, type Usage } from "../../src/protocol/usage.ts";
 import { until } from "../support/until.ts";
 
 const usage = (calls: number): Usage => ({
@@ -21,12 +22,13 @@ const report = (lease: string, calls = 0): UsageReport => ({
 });
 
 /** Rows of numbers, and a connection to them whose adds are done when the test says so. */
-class Rows implements RowMemory, AddLink {
+class Rows implements RowMemory, CounterLink {
   readonly rows: number;
   readonly #values: number[][];
   readonly #underWay: [row: number, deltas: number[]][] = [];
   ready = true;
-  failure: number = LINK_FAILURE.sound;
+  problem: string | undefined;
+  deviceRemoved = false;
   room = Infinity;
   closed = false;
   #completed = 0;
@@ -42,8 +44,8 @@ class Rows implements RowMemory, AddLink {
     this.#values[row]!.fill(0);
   }
   get state() {
-    const { ready, failure, rows } = this;
-    return { ready, failure, detail: 0, of: 0, inlineBytes: 0, rows };
+    const { ready, rows, problem, deviceRemoved } = this;
+    return { ready, rows, problem, deviceRemoved };
   }
   add(row: number, deltas: Float64Array): number | null {
     if (this.#underWay.length >= this.room) return null;
@@ -66,6 +68,10 @@ class Rows implements RowMemory, AddLink {
     }
   }
 }
+
+test("a row has room for every counter of a lease, on every fabric", () => {
+  expect([COUNTERS_PER_ROW, SHIM_COUNTERS]).toEqual([USAGE_COUNTERS.length, USAGE_COUNTERS.length]);
+});
 
 describe("rows that are read", () => {
   test("make a report of what has risen, and none of what has not", () => {
@@ -133,6 +139,7 @@ describe("a node's adds", () => {
   beforeEach(() => {
     [asked, fellBack, logged, binding] = [0, 0, [], true];
     adder = new LedgerAdder({
+      fabric: "verbs",
       connect: () => memory,
       ask() {
         asked++;
@@ -251,7 +258,7 @@ describe("a node's adds", () => {
     adder.begin("i/1");
     adder.take("i/1", usage(5));
     const lost = memory;
-    lost.failure = LINK_FAILURE.disconnected;
+    lost.problem = "the other side disconnected";
     await until(() => fellBack === 1, "it falls back");
     expect(lost.closed).toBe(false);
     expect(adder.take("i/1", usage(6))).toBe(false);
@@ -290,13 +297,13 @@ describe("a node's adds", () => {
   test("hold on to the last connection, to hear that the device is removed", async () => {
     await started();
     const first = memory;
-    first.failure = LINK_FAILURE.disconnected;
+    first.problem = "the other side disconnected";
     await until(() => fellBack === 1, "it falls back");
     await until(() => adder.connected, "it is connected again");
     expect(first.closed).toBe(false);
     adder.stop();
     expect([first.closed, memory.closed]).toEqual([true, false]);
-    memory.failure = LINK_FAILURE.deviceRemoved;
+    Object.assign(memory, { problem: "the device was removed", deviceRemoved: true });
     await until(() => memory.closed, "it is closed");
   });
 });
@@ -305,6 +312,7 @@ test("a manager without counters is asked again, and it is said once", async () 
   const logged: string[] = [];
   let asked = 0;
   const adder: LedgerAdder = new LedgerAdder({
+    fabric: "verbs",
     connect: () => new Rows(1),
     ask: () => {
       asked++;

@@ -2,26 +2,16 @@
  * Adds what leases use to the manager's counters, by remote atomics. A row of counters is one lease's; an add brings what came
  * since the last. Wherever that does not work, now or any more, the leases are reported by message, so nothing depends on it.
  */
-import type { LinkState } from "../../../ffi/link.ts";
-import { COUNTERS_PER_ROW } from "../../../ffi/verbs/counters.ts";
-import { LINK_FAILURE } from "../../../ffi/verbs/verbs.ts";
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
-import { linkProblem } from "../../fabric/verbs/connection-errors.ts";
+import { COUNTERS_PER_ROW, type CounterLink } from "../../fabric/counters.ts";
 import type { CountersOffer } from "../../protocol/manager-messages.ts";
 import { USAGE_COUNTERS, type Usage } from "../../protocol/usage.ts";
 
-/** A connection to rows of counters; `Adder` is one. */
-export interface AddLink {
-  readonly state: LinkState & { rows: number };
-  /** Begins adds to a row, and says how many; null when it cannot now. */
-  add(row: number, deltas: Float64Array<ArrayBuffer>): number | null;
-  completed(): number;
-  close(): void;
-}
-
 export interface LedgerAdderEvents {
+  /** Over which the counters are raised, for the log. */
+  readonly fabric: string;
   /** Begins to connect. */
-  connect(to: CountersOffer): AddLink;
+  connect(to: CountersOffer): CounterLink;
   /** The manager is to set counters aside. */
   ask(): void;
   /** The manager is to read the row for the lease from now on, beginning with zeros. */
@@ -58,12 +48,12 @@ export class LedgerAdder {
   #closing: { row: number; after: number }[] = [];
   #free: number[] = [];
   readonly #deltas = new Float64Array(new ArrayBuffer(8 * COUNTERS_PER_ROW));
-  #link: AddLink | undefined;
+  #link: CounterLink | undefined;
   /**
    * The last connection, of no more use. Whoever has none does not hear that the device is to be removed, and holds it up; and the
    * removal of a device shows as a lost connection first.
    */
-  #retired: AddLink | undefined;
+  #retired: CounterLink | undefined;
   #where = "";
   #ready = false;
   #posted = 0;
@@ -169,7 +159,7 @@ export class LedgerAdder {
   }
 
   #look(): void {
-    if (this.#retired?.state.failure === LINK_FAILURE.deviceRemoved) {
+    if (this.#retired?.state.deviceRemoved) {
       this.#retired.close();
       this.#retired = undefined;
     }
@@ -177,8 +167,7 @@ export class LedgerAdder {
     if (!link) return this.#retired && this.#schedule(IDLE_INTERVAL_MS);
     const completed = link.completed();
     const { state } = link;
-    if (state.failure !== LINK_FAILURE.sound)
-      return this.#failed(`${this.#where}: ${linkProblem(state)}`);
+    if (state.problem !== undefined) return this.#failed(`${this.#where}: ${state.problem}`);
     const nowMs = this.#clock.nowMs();
     if (!this.#ready && state.ready) this.#opened(state.rows);
     if (completed !== this.#completed || completed === this.#posted) this.#progressAtMs = nowMs;
@@ -200,7 +189,10 @@ export class LedgerAdder {
     this.#delayMs = FIRST_DELAY_MS;
     this.#complaint = "";
     this.#free = Array.from({ length: rows }, (_, i) => rows - 1 - i);
-    this.#events.log("info", `the manager's ledger is added to over verbs at ${this.#where}`);
+    this.#events.log(
+      "info",
+      `the manager's ledger is added to over ${this.#events.fabric} at ${this.#where}`,
+    );
   }
 
   #post({ row, usage, added }: Row): void {
@@ -254,8 +246,8 @@ export class LedgerAdder {
     if (this.#retired) this.#schedule(IDLE_INTERVAL_MS);
   }
 
-  #retire(link: AddLink): void {
-    const removed = link.state.failure === LINK_FAILURE.deviceRemoved;
+  #retire(link: CounterLink): void {
+    const removed = link.state.deviceRemoved;
     // One that was never there may not know of a device.
     if (removed || (this.#retired && !this.#ready)) return link.close();
     this.#retired?.close();

@@ -2,7 +2,6 @@
  * A node's tie to its manager: says that the node is there, what it has free and what its leases cost. The node never waits for
  * it: without a manager everything goes on, and bills are kept until one has them.
  */
-import { Adder } from "../../../ffi/verbs/counters.ts";
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
@@ -25,6 +24,8 @@ import {
   managerToNodeVocabulary,
 } from "../../protocol/manager-messages.ts";
 import { VERSION } from "../../base/version.ts";
+import type { OneSidedCounters } from "../../fabric/counters.ts";
+import { counting } from "../../fabric/registry.ts";
 import { LedgerAdder, type LedgerAdderEvents } from "./ledger-adder.ts";
 
 export interface ManagerLinkEvents {
@@ -75,7 +76,7 @@ export class ManagerLink {
   readonly #living = new Map<string, UsageReport>();
   /** The newest report of each lease that no manager has confirmed. */
   readonly #unsaved = new Map<string, UsageReport>();
-  /** Running totals go this way where there is verbs; what begins and what ends goes by message. */
+  /** Running totals go this way where a fabric has counters; what begins and what ends goes by message. */
   readonly #adder: LedgerAdder | undefined;
   #capacity: Capacity;
   #capacityTimer: Timer | undefined;
@@ -101,7 +102,8 @@ export class ManagerLink {
     this.#clock = lasting.clock ?? SYSTEM_CLOCK;
     const { cores: freeCores, memoryBytes: freeMemoryBytes } = announce;
     this.#capacity = { freeCores, freeMemoryBytes, leases: 0, draining: false };
-    this.#adder = announce.fabrics.includes("verbs") ? this.#newAdder() : undefined;
+    const way = counting.find(({ name }) => announce.fabrics.includes(name));
+    this.#adder = way && this.#newAdder(way.name, way.counters);
     const heard = answering(managerToNode, this.#handlers());
     this.#connection = new LastingConnection<ManagerToNode, ToManager>(
       (link) => dial(address, managerToNodeVocabulary, link),
@@ -234,10 +236,11 @@ export class ManagerLink {
     this.#flush();
   }
 
-  #newAdder(): LedgerAdder {
+  #newAdder(fabric: string, counters: OneSidedCounters): LedgerAdder {
     const events: LedgerAdderEvents = {
-      connect: (to) => new Adder(to),
-      ask: () => this.#askCounters(),
+      fabric,
+      connect: (to) => counters.connect(to),
+      ask: () => this.#askCounters(fabric),
       bind: (row, lease) => this.#bindRow(row, lease),
       fellBack: () => this.#tellLiving(),
       log: (level, message) => this.#events.log(level, message),
@@ -245,9 +248,9 @@ export class ManagerLink {
     return new LedgerAdder(events, this.#clock);
   }
 
-  #askCounters(): void {
+  #askCounters(fabric: string): void {
     this.#requests
-      .ask(GetCounters, {}, { onReply: (offer) => this.#adder?.offered(offer) })
+      .ask(GetCounters, { fabric }, { onReply: (offer) => this.#adder?.offered(offer) })
       .catch((error: Error) => {
         // After a lost connection it is asked anew.
         if (error instanceof RequestRefused) this.#adder?.declined(error.message);

@@ -1,10 +1,11 @@
 /** RDMA through libibverbs: client and workers each have memory of the lease, and write into the other's through their devices. */
 import { MAX_ARENA_BYTES } from "../../../ffi/layout.ts";
 import { verbsProblem } from "../../../ffi/verbs/verbs.ts";
-import { FabricUnavailable, ProtocolError } from "../../base/errors.ts";
+import { ProtocolError } from "../../base/errors.ts";
 import type { Fabric, FabricOffer } from "../fabric.ts";
+import { verbsAddresses } from "./addresses.ts";
 import { HEADROOM_SLACK_BYTES, attachVerbs } from "./attachment.ts";
-import { type DeviceChoice, addressesOf, rdmaDevices } from "./devices.ts";
+import { verbsCounters } from "./counters.ts";
 import { FabricLink } from "./link.ts";
 import { VerbsOptions, verbsFlags, withDatabase } from "./options.ts";
 
@@ -38,6 +39,8 @@ export const verbs: Fabric<typeof NAME, VerbsOptions> = {
   listen: (region, { address, options: { inlineMax } }, nonce) =>
     FabricLink.listen(region, { address, nonce }, { inlineMax }),
 
+  counters: verbsCounters,
+
   async floor(options) {
     const [address] = verbsAddresses(options);
     return (await import("./floor.ts")).verbsFloor(address!, options.inlineMax);
@@ -51,15 +54,6 @@ export const verbs: Fabric<typeof NAME, VerbsOptions> = {
 
   doctor: async () => await (await import("./doctor.ts")).examineVerbs(),
 };
-
-/** Addresses of this machine's RDMA devices under the choice, best first. Throws {@link FabricUnavailable}. */
-export function verbsAddresses(choice: DeviceChoice): string[] {
-  // Devices first: a machine with none needs no libraries.
-  const addresses = addressesOf(rdmaDevices(), choice);
-  const problem = verbsProblem();
-  if (problem) throw new FabricUnavailable(problem);
-  return addresses;
-}
 
 function offerAt(addresses: readonly string[], options: VerbsOptions): FabricOffer {
   const { inlineMax } = options;

@@ -1,5 +1,5 @@
 /** What of a node's counters is whose: makes reports of leases from rows that have risen. */
-import { COUNTERS_PER_ROW } from "../../../ffi/verbs/counters.ts";
+import { COUNTERS_PER_ROW } from "../../fabric/counters.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import { USAGE_COUNTERS } from "../../protocol/usage.ts";
 

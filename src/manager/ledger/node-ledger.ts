@@ -1,11 +1,15 @@
 /** How the manager hears what a node's leases use. */
 import { type Static, Type } from "@sinclair/typebox";
+import { type FabricName, counting } from "../../fabric/registry.ts";
 
 /** How what a node's leases use comes to the ledger while they go on; what begins and ends always comes by message. */
 export const NodeLedger = Type.Object({
-  ledger: Type.Union([Type.Literal("verbs"), Type.Literal("messages")], {
-    description: "by remote atomics of the node, or by message",
-  }),
+  ledger: Type.Unsafe<FabricName | "messages">(
+    Type.Union(
+      [...counting.map(({ name }) => name), "messages"].map((way) => Type.Literal(way)),
+      { description: "by remote atomics of the node, or by message" },
+    ),
+  ),
   ledgerAdds: Type.Integer({
     minimum: 0,
     description: "how often a counter was found raised by the node, since it connected",

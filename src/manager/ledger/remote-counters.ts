@@ -1,9 +1,9 @@
 /**
- * The manager's end of remote counters: memory for each node that can add to it over RDMA, and reading it. Without a device there
- * is none, and nodes report by message.
+ * The manager's end of remote counters: memory for each node that can add to it over a fabric that has counters, and reading it.
+ * Without such a fabric there is none, and nodes report by message.
  */
-import { CounterPort, type Counters } from "../../../ffi/verbs/counters.ts";
-import { verbsAddresses } from "../../fabric/verbs/fabric.ts";
+import type { CounterPort, CounterSet, OneSidedCounters } from "../../fabric/counters.ts";
+import { type FabricName, counting } from "../../fabric/registry.ts";
 import type { CountersOffer, UsageReport } from "../../protocol/manager-messages.ts";
 import { CounterRows } from "./counter-rows.ts";
 
@@ -22,8 +22,9 @@ const ROWS_PER_PAGE = 64;
 
 interface NodeCounters {
   readonly node: string;
+  readonly fabric: FabricName;
   readonly port: CounterPort;
-  readonly counters: Counters;
+  readonly counters: CounterSet;
   readonly rows: CounterRows;
   readonly offeredAtMs: number;
   connected: boolean;
@@ -45,35 +46,51 @@ export class RemoteCounters {
 
   /** In words for the log: where nodes can add, or why they cannot. */
   static describe(): string {
-    try {
-      return `nodes with RDMA add to the ledger over verbs, at ${verbsAddresses({}).join(", ")}`;
-    } catch (error) {
-      return `nodes tell the ledger by message: ${(error as Error).message}`;
-    }
+    const problems: string[] = [];
+    for (const { name, title, counters } of counting)
+      try {
+        const addresses = counters.addresses().join(", ");
+        return `nodes with ${title} add to the ledger over ${name}, at ${addresses}`;
+      } catch (error) {
+        problems.push((error as Error).message);
+      }
+    return `nodes tell the ledger by message: ${problems.join("; ")}`;
   }
 
   /**
-   * Sets counters aside for a node that reached us at `reachedAt` and has at most `leases` at a time. Returns where they are, or
-   * why there are none.
+   * Sets counters aside for a node that reached us at `reachedAt`, adds over the `fabric` and has at most `leases` at a time. Returns
+   * where they are, or why there are none.
    */
   offer(
     owner: Owner,
     node: string,
     reachedAt: string | undefined,
+    fabric: string,
     leases: number,
   ): Omit<CountersOffer, "t"> | { reason: string } {
     this.forget(owner);
     try {
-      const addresses = verbsAddresses({});
+      const way = counting.find(({ name }) => name === fabric);
+      if (!way) return { reason: `the manager has no counters over ${fabric}` };
+      const addresses = way.counters.addresses();
       // The device that the node's own way leads to comes first.
       const address = addresses.find((one) => one === reachedAt) ?? addresses[0]!;
-      const port = this.#portAt(address);
+      const port = this.#portAt(way.counters, way.name, address);
       const nonce = crypto.getRandomValues(new Uint8Array(16));
       // A lease that has ended may keep its row for a moment.
       const counters = port.open(nonce, ROWS_PER_PAGE * Math.ceil((2 * leases) / ROWS_PER_PAGE));
       const rows = new CounterRows(counters);
       const offeredAtMs = performance.now();
-      this.#sets.set(owner, { node, port, counters, rows, offeredAtMs, connected: false });
+      const { name } = way;
+      this.#sets.set(owner, {
+        node,
+        fabric: name,
+        port,
+        counters,
+        rows,
+        offeredAtMs,
+        connected: false,
+      });
       return { address, port: port.port, nonce };
     } catch (error) {
       return { reason: (error as Error).message };
@@ -90,10 +107,10 @@ export class RemoteCounters {
     this.#sets.get(owner)?.rows.unbind(lease);
   }
 
-  /** Whether the node adds now, and how often a counter was found higher since it connected. */
-  stateOf(owner: Owner): { connected: boolean; rises: number } {
+  /** Over which fabric the node adds now, if it does, and how often a counter was found higher since it connected. */
+  stateOf(owner: Owner): { fabric: FabricName | undefined; rises: number } {
     const set = this.#sets.get(owner);
-    return { connected: set?.connected ?? false, rises: set?.rows.rises ?? 0 };
+    return { fabric: set?.connected ? set.fabric : undefined, rises: set?.rows.rises ?? 0 };
   }
 
   /** Frees what the node had; what it had added is kept. */
@@ -113,20 +130,21 @@ export class RemoteCounters {
     this.#ports.clear();
   }
 
-  #portAt(address: string): CounterPort {
-    let port = this.#ports.get(address);
-    if (!port) this.#ports.set(address, (port = new CounterPort(address)));
+  #portAt(counters: OneSidedCounters, fabric: FabricName, address: string): CounterPort {
+    const place = `${fabric} ${address}`;
+    let port = this.#ports.get(place);
+    if (!port) this.#ports.set(place, (port = counters.listen(address)));
     return port;
   }
 
   #read(): void {
     this.#dropPorts();
     for (const [owner, set] of this.#sets) {
-      const { node, counters, offeredAtMs } = set;
+      const { node, fabric, counters, offeredAtMs } = set;
       const { state } = counters;
       if (state === "connected" && !set.connected) {
         set.connected = true;
-        this.#events.log("info", `node ${node} adds to the ledger over verbs`);
+        this.#events.log("info", `node ${node} adds to the ledger over ${fabric}`);
       }
       this.#readSet(set);
       const late = state === "awaited" && performance.now() - offeredAtMs > CONNECT_LIMIT_MS;
@@ -144,14 +162,11 @@ export class RemoteCounters {
 
   /** A device that was removed waits for everybody who has it open. */
   #dropPorts(): void {
-    for (const [address, port] of this.#ports) {
+    for (const [place, port] of this.#ports) {
       if (port.sound) continue;
-      this.#events.log(
-        "warn",
-        `the RDMA device at ${address} was removed; nodes report by message`,
-      );
+      this.#events.log("warn", `the device of ${place} was removed; nodes report by message`);
       for (const [owner, set] of this.#sets) if (set.port === port) this.forget(owner);
-      this.#ports.delete(address);
+      this.#ports.delete(place);
       port.close();
     }
   }

@@ -123,9 +123,9 @@ export class NodeDesk {
   ledgerOf(name: string): NodeLedger {
     const node = this.#nodeOf(name);
     if (!node) return { ledger: "messages", ledgerAdds: 0, usageMessages: 0 };
-    const { connected, rises } = this.#options.counters.stateOf(node);
+    const { fabric = "messages", rises } = this.#options.counters.stateOf(node);
     const { usageMessages } = node.role;
-    return { ledger: connected ? "verbs" : "messages", ledgerAdds: rises, usageMessages };
+    return { ledger: fabric, ledgerAdds: rises, usageMessages };
   }
 
   /** Nodes keep their bills while the ledger cannot be written, for a `problem`; null when it can be again. */
@@ -153,7 +153,7 @@ export class NodeDesk {
       },
       "report-usage": ({ reports }, node, answer) =>
         this.#report(node, reports, () => answer.send({})),
-      "get-counters": (_, node) => this.#offerCounters(node),
+      "get-counters": ({ fabric }, node) => this.#offerCounters(node, fabric),
       "bind-row": ({ row, lease }, node) => {
         const { intake, counters } = this.#options;
         const report = intake.living(node.role.name, lease);
@@ -216,12 +216,12 @@ export class NodeDesk {
     intake.add(reports, saved);
   }
 
-  #offerCounters(node: NodePeer): CountersOffer {
+  #offerCounters(node: NodePeer, fabric: string): CountersOffer {
     const { registry, counters } = this.#options;
     const { name, session } = node.role;
     const known = session === undefined ? undefined : registry.get(name);
     const offer = known
-      ? counters.offer(node, name, node.reachedAt, known.cores)
+      ? counters.offer(node, name, node.reachedAt, fabric, known.cores)
       : { reason: "the node is out of the cluster" };
     if ("reason" in offer) throw new RequestRefused("RFAAS_NO_COUNTERS", offer.reason);
     return offer;
