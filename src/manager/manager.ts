@@ -3,23 +3,26 @@
  * lease and sees no call.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
-import type { Wire } from "../control/connection.ts";
+import { Connection, type ConnectionEvents, type Wire } from "../control/connection.ts";
 import { isOneOf } from "../protocol/declare.ts";
 import {
   ALIVE_INTERVAL_MS,
+  type ManagerToClient,
+  type ManagerToNode,
   type ToManager,
   type UsageReport,
   clientToManager,
   nodeToManager,
+  toManagerVocabulary,
 } from "../protocol/manager-messages.ts";
 import type { NodeLedger } from "./ledger/node-ledger.ts";
 import { RemoteCounters } from "./ledger/remote-counters.ts";
-import { type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
+import { type IntakeEvents, type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
 import type { Registry } from "./nodes/registry.ts";
 import { ClientDesk } from "./peers/client-desk.ts";
 import { NodeDesk } from "./peers/node-desk.ts";
-import { type Peer, isClient, isNode } from "./peers/peer.ts";
-import { Reception } from "./peers/reception.ts";
+import { type Peer, type PeerConnection, isClient, isNode } from "./peers/peer.ts";
+import { MAX_GREETING_BYTES, Reception } from "./peers/reception.ts";
 import type { TokenCheck } from "./tokens/keys.ts";
 
 export interface ManagerOptions {
@@ -33,6 +36,8 @@ export interface ManagerOptions {
 
 const TICK_MS = 100;
 
+type PeerWire = Connection<ToManager, ManagerToNode | ManagerToClient>;
+
 export class Manager {
   readonly #reception: Reception;
   readonly #nodes: NodeDesk;
@@ -45,17 +50,16 @@ export class Manager {
 
   constructor({ registry, ledger, tokens, log, clock = SYSTEM_CLOCK }: ManagerOptions) {
     this.#clock = clock;
-    this.#intake = new UsageIntake(ledger, {
+    const ledgerEvents: IntakeEvents = {
       ledger(problem) {
         if (problem === null) log("info", "the ledger can be written again");
         else log("warn", `the ledger cannot be written, nodes keep their bills: ${problem}`);
         nodes.tellLedger(problem);
       },
-    });
-    this.#counters = new RemoteCounters({
-      usage: (reports) => this.#intake.add(reports, () => {}),
-      log,
-    });
+    };
+    this.#intake = new UsageIntake(ledger, ledgerEvents, clock);
+    const usage = (reports: UsageReport[]) => this.#intake.add(reports, () => {});
+    this.#counters = new RemoteCounters({ usage, log }, clock);
     this.#reception = new Reception(
       { tokens, log, clock },
       {
@@ -71,7 +75,11 @@ export class Manager {
     const shared = { registry, tokens, reception: this.#reception };
     const books = { intake: this.#intake, counters: this.#counters };
     const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, log, clock }));
-    const clients = (this.#clients = new ClientDesk({ ...shared, leases: () => this.leases() }));
+    const clients = (this.#clients = new ClientDesk({
+      ...shared,
+      leases: () => this.leases(),
+      clock,
+    }));
     this.#unlisten = registry.onChange((name) => {
       const state = registry.get(name)?.state;
       if (state !== "up" && state !== "draining") this.#intake.forget(name);
@@ -140,13 +148,27 @@ export class Manager {
     way: { reachedAt: string; comesFrom: string },
   ):
     { received(bytes: Uint8Array): void; drained(): void; close(error?: Error): void } | undefined {
-    const peer = this.#reception.connect(wire, way);
-    if (!peer) return undefined;
+    let connection: PeerWire | undefined;
+    const open = (events: ConnectionEvents<ToManager>): PeerWire =>
+      (connection = new Connection(toManagerVocabulary, events, MAX_GREETING_BYTES));
+    const peer = this.#reception.connect(open, way);
+    if (!peer || !connection) return undefined;
+    connection.opened(wire);
     return {
-      received: (bytes) => this.#reception.received(peer, bytes),
-      drained: () => peer.connection.drained(),
-      close: (error) => peer.connection.close(error),
+      received: (bytes) => {
+        if (this.#reception.mayRead(peer, bytes.length)) connection?.received(bytes);
+      },
+      drained: () => connection?.drained(),
+      close: (error) => connection?.close(error),
     };
+  }
+
+  /** As {@link connect}, where whole messages come and go. */
+  meet(
+    open: (events: ConnectionEvents<ToManager>) => PeerConnection,
+    way: { reachedAt: string; comesFrom: string },
+  ): void {
+    this.#reception.connect(open, way);
   }
 
   /** What a peer may say follows from what it is. */

@@ -11,7 +11,7 @@ import { Actor } from "./actor.ts";
 import { ActorClock } from "./clock.ts";
 import { dialOver } from "./dial.ts";
 import type { HeldLease } from "./held-lease.ts";
-import type { Manager } from "./manager.ts";
+import type { ManagerProcess } from "./manager.ts";
 import type { Socket, SocketEvents } from "./network.ts";
 import { NodeLink, type LinkOwner } from "./node-link.ts";
 import type { ExecutorNode } from "./node.ts";
@@ -48,7 +48,7 @@ type Outcome = "granted" | "failed" | "died";
 export class Client extends Actor implements LinkOwner {
   readonly actor = this;
   clock: ActorClock;
-  readonly #manager: Manager;
+  readonly #manager: ManagerProcess;
   readonly #subscribes: boolean;
   readonly #busyUntilNs: number;
   readonly #nodes: readonly ExecutorNode[];
@@ -68,7 +68,7 @@ export class Client extends Actor implements LinkOwner {
     name: string,
     nodes: readonly ExecutorNode[],
     byName: ReadonlyMap<string, ExecutorNode>,
-    manager: Manager,
+    manager: ManagerProcess,
     { subscribes, busyUntilNs }: { subscribes: boolean; busyUntilNs: number },
   ) {
     super(world, name);

@@ -4,19 +4,24 @@ import type { Actor } from "./actor.ts";
 import type { Message } from "./messages.ts";
 import type { World } from "./world.ts";
 
-/** `arriving` sees each message just before the link does. */
+/** Sees what comes and goes. */
+export interface Listener {
+  sent(message: Message): void;
+  arrives(message: Message): void;
+}
+
 export function dialOver(
   { network }: World,
   from: Actor,
   to: Actor,
-  arriving: (message: Message) => void = () => {},
+  listener: Listener = { sent() {}, arrives() {} },
 ): Dial {
   const dial = (_address: unknown, _vocabulary: unknown, events: LinkEvents<Message>) => {
     let over = false;
     const socket = network.connect(from, to, {
       opened: () => events.opened(),
       received(message) {
-        arriving(message);
+        listener.arrives(message);
         events.message(message);
       },
       lost: () => close(new Error("the connection was lost")),
@@ -28,7 +33,10 @@ export function dialOver(
       events.closed(error);
     };
     const link: Link<Message> = {
-      send: (message) => socket.send(message),
+      send(message) {
+        listener.sent(message);
+        socket.send(message);
+      },
       close,
       ref() {},
       unref() {},

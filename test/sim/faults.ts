@@ -1,14 +1,14 @@
 /** What goes wrong, and the batch system that wants nodes back: planned ahead from the seed, another mixture for each. */
 import type { Actor } from "./actor.ts";
 import type { Client } from "./client.ts";
-import type { Manager } from "./manager.ts";
+import type { ManagerProcess } from "./manager.ts";
 import type { ExecutorNode } from "./node.ts";
 import { MS, S, type World } from "./world.ts";
 
 export interface Roles {
   nodes: readonly ExecutorNode[];
   clients: readonly Client[];
-  manager: Manager;
+  manager: ManagerProcess;
 }
 
 const KINDS = [
@@ -68,7 +68,7 @@ export class Faults {
     this.#over = true;
     for (const heal of this.#heals) heal();
     this.#world.network.slowShare = 0.03;
-    manager.fill(false);
+    manager.ledger.full = false;
     for (const node of nodes) this.#resume(node);
   }
 
@@ -104,9 +104,9 @@ export class Faults {
       case "leave":
         return this.#leave(this.#busyNode());
       case "full-disk":
-        manager.fill(true);
+        manager.ledger.full = true;
         return this.#later(random.between(50 * MS, 2 * S), "has room again", () => {
-          manager.fill(false);
+          manager.ledger.full = false;
         });
       case "congestion":
         network.slowShare = random.fraction();

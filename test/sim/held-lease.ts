@@ -38,7 +38,6 @@ export class HeldLease {
     this.#lease = grant.lease;
     this.#treatment = treatment;
     const node = {
-      // What the node answers comes as a message of its own.
       renew: async (lease: number, ttlMs: number | null) => {
         if (treatment.renews) treatment.send({ t: "renew", lease, ttlMs });
       },

@@ -3,7 +3,6 @@ import type {
   ManagerToClient,
   ManagerToNode,
   ToManager,
-  UsageReport,
 } from "../../src/protocol/manager-messages.ts";
 
 export type ToNode =
@@ -31,11 +30,8 @@ export type ToHolder =
   | { t: "released"; lease: number }
   | { t: "status"; id: number; freeCores: number; freeMemoryBytes: number; leases: number };
 
-/** A batch is saved; which reports it had, and in which ledger they are, is not said in truth: the witness reads it. */
-export type Saved = Extract<ManagerToNode, { t: "report-usage-reply" }> & {
-  ledger: number;
-  reports: readonly UsageReport[];
-};
+/** Reports are saved: in which ledger is not said in truth, the witness reads it. */
+export type Saved = Extract<ManagerToNode, { t: "report-usage-reply" }> & { ledger: number };
 
 export type Message = ToNode | ToHolder | ToManager | ManagerToNode | ManagerToClient | Saved;
 

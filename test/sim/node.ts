@@ -16,10 +16,10 @@ import type { Usage } from "../../src/protocol/usage.ts";
 import { Actor } from "./actor.ts";
 import { newBook } from "./bugs.ts";
 import { ActorClock } from "./clock.ts";
-import { dialOver } from "./dial.ts";
+import { type Listener, dialOver } from "./dial.ts";
 import { Host } from "./host.ts";
-import type { Manager } from "./manager.ts";
-import type { Message, ToNode } from "./messages.ts";
+import type { ManagerProcess } from "./manager.ts";
+import type { ToNode } from "./messages.ts";
 import type { Socket, SocketEvents } from "./network.ts";
 import { CoresWitness, LOAD_LIMIT_NS, LeaseWitness } from "./witness.ts";
 import { MS, S, US, type World } from "./world.ts";
@@ -60,7 +60,7 @@ export class ExecutorNode extends Actor implements BookedNode {
   readonly memoryBytes: number;
   readonly #cpus: readonly number[];
   readonly #troubles: HostTroubles;
-  readonly #manager: Manager;
+  readonly #manager: ManagerProcess;
   readonly #witness: CoresWitness;
   readonly #leases = new Map<number, NodeLease>();
   /** Leases of this life whose last bill no manager has confirmed. */
@@ -81,7 +81,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     cpus: readonly number[],
     memoryBytes: number,
     troubles: HostTroubles,
-    manager: Manager,
+    manager: ManagerProcess,
   ) {
     super(world, name);
     this.cores = cpus.length;
@@ -219,7 +219,7 @@ export class ExecutorNode extends Actor implements BookedNode {
         instance: this.instance,
         clock: this.#clock,
         random: () => world.random.fraction(),
-        dial: dialOver(world, this, this.#manager, (message) => this.#arriving(message)),
+        dial: dialOver(world, this, this.#manager, this.#listener()),
         log: (_, message) => world.trace.note(name, message),
       },
     );
@@ -257,14 +257,28 @@ export class ExecutorNode extends Actor implements BookedNode {
   }
 
   /** What the manager has confirmed must be in its ledger. */
-  #arriving(message: Message): void {
-    if (message.t !== "report-usage-reply" || !("reports" in message)) return;
-    for (const { lease, endedAtMs } of message.reports) {
-      if (endedAtMs === null) continue;
-      const witness = this.world.witness.leases.get(lease)!;
-      witness.settledIn = message.ledger;
-      this.#unsettled.delete(witness);
-    }
+  #listener(): Listener {
+    /** Final ones that it was sent, by the number of their request. */
+    const sent = new Map<number, LeaseWitness[]>();
+    const { leases } = this.world.witness;
+    return {
+      sent(message) {
+        if (message.t !== "report-usage") return;
+        const ended = message.reports.filter(({ endedAtMs }) => endedAtMs !== null);
+        sent.set(
+          message.id,
+          ended.map(({ lease }) => leases.get(lease)!),
+        );
+      },
+      arrives: (message) => {
+        if (message.t !== "report-usage-reply" || !("ledger" in message)) return;
+        for (const witness of sent.get(message.id) ?? []) {
+          witness.settledIn = message.ledger;
+          this.#unsettled.delete(witness);
+        }
+        sent.delete(message.id);
+      },
+    };
   }
 
   #received(socket: Socket, said: ToNode): void {

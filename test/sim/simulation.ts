@@ -8,7 +8,7 @@ import type { Actor } from "./actor.ts";
 import type { Bug } from "./bugs.ts";
 import { Client } from "./client.ts";
 import { Faults, type Roles } from "./faults.ts";
-import { Manager } from "./manager.ts";
+import { ManagerProcess } from "./manager.ts";
 import { Network } from "./network.ts";
 import { ExecutorNode, type HostTroubles } from "./node.ts";
 import { Random } from "./random.ts";
@@ -209,7 +209,7 @@ class Simulation {
 
 function createRoles(world: World, nodeCount: number, clientCount: number): Roles {
   const { random } = world;
-  const manager = new Manager(world);
+  const manager = new ManagerProcess(world);
   const sometimes = (limit: number): number => (random.chance(0.5) ? 0 : random.fraction() * limit);
   const troubles: HostTroubles = {
     slowStart: sometimes(0.3),

@@ -2,6 +2,7 @@
  * The manager's end of remote counters: memory for each node that can add to it over a fabric that has counters, and reading it.
  * Without such a fabric there is none, and nodes report by message.
  */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import type { CounterPort, CounterSet, OneSidedCounters } from "../../fabric/counters.ts";
 import { type FabricName, counting } from "../../fabric/registry.ts";
 import type { CountersOffer, UsageReport } from "../../protocol/manager-messages.ts";
@@ -37,11 +38,13 @@ export class RemoteCounters {
   readonly #events: RemoteCountersEvents;
   readonly #ports = new Map<string, CounterPort>();
   readonly #sets = new Map<Owner, NodeCounters>();
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #clock: Clock;
+  /** Undefined until the first counters are set aside. */
+  #timer: Timer | undefined;
 
-  constructor(events: RemoteCountersEvents) {
+  constructor(events: RemoteCountersEvents, clock: Clock = SYSTEM_CLOCK) {
     this.#events = events;
-    this.#timer = setInterval(() => this.#read(), READ_INTERVAL_MS);
+    this.#clock = clock;
   }
 
   /** In words for the log: where nodes can add, or why they cannot. */
@@ -80,7 +83,8 @@ export class RemoteCounters {
       // A lease that has ended may keep its row for a moment.
       const counters = port.open(nonce, ROWS_PER_PAGE * Math.ceil((2 * leases) / ROWS_PER_PAGE));
       const rows = new CounterRows(counters);
-      const offeredAtMs = performance.now();
+      const offeredAtMs = this.#clock.nowMs();
+      this.#timer ??= this.#clock.every(READ_INTERVAL_MS, () => this.#read());
       const { name } = way;
       this.#sets.set(owner, {
         node,
@@ -123,7 +127,7 @@ export class RemoteCounters {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#timer?.clear();
     for (const set of this.#sets.values()) this.#readSet(set);
     this.#sets.clear();
     for (const port of this.#ports.values()) port.close();
@@ -147,7 +151,7 @@ export class RemoteCounters {
         this.#events.log("info", `node ${node} adds to the ledger over ${fabric}`);
       }
       this.#readSet(set);
-      const late = state === "awaited" && performance.now() - offeredAtMs > CONNECT_LIMIT_MS;
+      const late = state === "awaited" && this.#clock.nowMs() - offeredAtMs > CONNECT_LIMIT_MS;
       if (state !== "lost" && !late) continue;
       const what = late ? "has not connected to its counters" : "adds to the ledger no more";
       this.#events.log("info", `node ${node} ${what}`);

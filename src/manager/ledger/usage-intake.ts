@@ -2,6 +2,7 @@
  * What nodes report of their leases: kept in the ledger, confirmed when it is there, and the newest of each living lease for
  * those who ask. Batches that come close together are recorded as one.
  */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 
 /** Where bills are kept. `record` throws when it cannot keep them; it may be given the same report again. */
@@ -35,13 +36,15 @@ export class UsageIntake {
   readonly #living = new Map<string, Map<string, UsageReport>>();
   #waiting: Batch[] = [];
   #waitingReports = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #clock: Clock;
+  #timer: Timer | undefined;
+  #retryTimer: Timer | undefined;
   #problem: string | null = null;
 
-  constructor(ledger: LedgerSink, events: IntakeEvents) {
+  constructor(ledger: LedgerSink, events: IntakeEvents, clock: Clock = SYSTEM_CLOCK) {
     this.#ledger = ledger;
     this.#events = events;
+    this.#clock = clock;
   }
 
   /** Why the ledger cannot be written, if it cannot. */
@@ -55,12 +58,12 @@ export class UsageIntake {
     this.#waiting.push({ reports, saved });
     this.#waitingReports += reports.length;
     if (this.#waitingReports >= MAX_WAITING_REPORTS) this.flush();
-    else this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
+    else this.#timer ??= this.#clock.after(GATHER_MS, () => this.flush());
   }
 
   /** Records what waits. */
   flush(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.clear();
     this.#timer = undefined;
     const batches = this.#waiting;
     this.#waiting = [];
@@ -103,7 +106,7 @@ export class UsageIntake {
       this.#retry(batches);
       return false;
     }
-    clearTimeout(this.#retryTimer);
+    this.#retryTimer?.clear();
     this.#became(null);
     for (const { saved } of batches) saved();
     return true;
@@ -111,9 +114,11 @@ export class UsageIntake {
 
   /** Whoever has the bills sends them again; but it may be gone, and nodes must learn when leases can be granted again. */
   #retry(batches: readonly Batch[]): void {
-    clearTimeout(this.#retryTimer);
+    this.#retryTimer?.clear();
     const reports = batches.flatMap((batch) => batch.reports);
-    this.#retryTimer = setTimeout(() => this.#save([{ reports, saved() {} }]), RETRY_INTERVAL_MS);
+    this.#retryTimer = this.#clock.after(RETRY_INTERVAL_MS, () =>
+      this.#save([{ reports, saved() {} }]),
+    );
     this.#retryTimer.unref();
   }
 

@@ -1,4 +1,5 @@
 /** The clients that have subscribed: which nodes there are, and the leases that they may see. */
+import type { Clock } from "../../base/clock.ts";
 import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
 import {
   type ClientSays,
@@ -20,6 +21,7 @@ export interface ClientDeskOptions {
   reception: Reception;
   /** The newest report of each lease that goes on. */
   leases(): UsageReport[];
+  clock: Clock;
 }
 
 export class ClientDesk {
@@ -36,7 +38,7 @@ export class ClientDesk {
 
   constructor(options: ClientDeskOptions) {
     this.#options = options;
-    this.#subscribers = new Subscribers(options.registry);
+    this.#subscribers = new Subscribers(options.registry, options.clock);
   }
 
   get count(): number {

@@ -4,7 +4,11 @@ import type { ManagerToClient, ManagerToNode, ToManager } from "../../protocol/m
 import type { Session } from "../nodes/registry.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 
-export type PeerConnection = Connection<ToManager, ManagerToNode | ManagerToClient>;
+/** What the manager needs of a connection, whatever carries its messages. */
+export type PeerConnection = Pick<
+  Connection<ToManager, ManagerToNode | ManagerToClient>,
+  "send" | "close" | "trust" | "hold" | "resume"
+>;
 
 export interface NodeRole {
   kind: "node";

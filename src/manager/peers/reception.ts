@@ -3,14 +3,13 @@
  * from its greeting.
  */
 import type { Clock } from "../../base/clock.ts";
-import { Connection, type ConnectionEvents, type Wire } from "../../control/connection.ts";
+import type { ConnectionEvents } from "../../control/connection.ts";
 import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
 import {
   type Announce,
   type Greeting,
   MANAGER_PROTOCOL_VERSION,
   type ToManager,
-  toManagerVocabulary,
 } from "../../protocol/manager-messages.ts";
 import { VERSION } from "../../base/version.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
@@ -25,7 +24,7 @@ import {
 /** A peer greets within this time. */
 const GREETING_LIMIT_MS = 5_000;
 /** Longer than any greeting. */
-const MAX_GREETING_BYTES = 16 * 1024;
+export const MAX_GREETING_BYTES = 16 * 1024;
 /** More than come at once when a cluster starts; beyond it the oldest goes. */
 const UNGREETED = { perPeer: 4_096, total: 8_192 };
 /** Beyond it, and where fewer descriptors are allowed beyond most of those, a new connection takes the place of an idle one. */
@@ -66,18 +65,17 @@ export class Reception {
     return this.#peers.size;
   }
 
-  /** Takes a connection in. Returns undefined, and leaves the wire alone, when there is no room for another one. */
-  connect(wire: Wire, way: { reachedAt: string; comesFrom: string }): Peer | undefined {
+  /** Takes in a connection, which `open` makes of who hears it. Returns undefined when there is no room for another one. */
+  connect(
+    open: (events: ConnectionEvents<ToManager>) => PeerConnection,
+    way: { reachedAt: string; comesFrom: string },
+  ): Peer | undefined {
     if (this.#peers.size >= this.#maxConnections && !this.#makeRoom()) return undefined;
     const events: ConnectionEvents<ToManager> = {
       message: (message) => this.#heard(peer, message),
       closed: (error) => this.#closed(peer, error),
     };
-    const connection: PeerConnection = new Connection(
-      toManagerVocabulary,
-      events,
-      MAX_GREETING_BYTES,
-    );
+    const connection = open(events);
     const peer: Peer = {
       connection,
       connectedAtMs: this.#options.clock.nowMs(),
@@ -87,14 +85,14 @@ export class Reception {
     };
     this.#peers.add(peer);
     this.#ungreeted.add(peer, way.comesFrom)?.connection.close();
-    connection.opened(wire);
     return peer;
   }
 
-  received(peer: Peer, bytes: Uint8Array): void {
-    if (!peer.role && (peer.ungreetedBytes += bytes.length) > MAX_GREETING_BYTES)
-      return this.refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
-    peer.connection.received(bytes);
+  /** Whether so many further bytes of a peer may be read: before it has greeted, no more than a greeting. */
+  mayRead(peer: Peer, bytes: number): boolean {
+    if (peer.role || (peer.ungreetedBytes += bytes) <= MAX_GREETING_BYTES) return true;
+    this.refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
+    return false;
   }
 
   /** Lets a peer in, as what it says it is. */
