@@ -56,29 +56,4 @@ export type { CallableOf, FunctionOf } from "./client/functions/typed-function.t
 export type { FunctionContext } from "./function/context.ts";
 export type { FunctionNames, TypedNames } from "./function/names.ts";
 export type { RawFunction } from "./function/raw.ts";
-export {
-  AddressInUse,
-  ConnectionFailed,
-  ConnectionLost,
-  DeadlineExceeded,
-  EnvironmentError,
-  FabricUnavailable,
-  FunctionError,
-  InvalidValue,
-  LeaseLost,
-  LeaseRefused,
-  LedgerUnavailable,
-  ModuleLoadError,
-  NodeUnreachable,
-  NoSuchFunction,
-  OutOfLeaseMemory,
-  PackageInvalid,
-  PackageTooLarge,
-  PackageUnknown,
-  ProtocolError,
-  QueueFull,
-  RfaasError,
-  TokenRefused,
-  UsageError,
-  WorkerLost,
-} from "./base/errors.ts";
+export * from "./base/errors.ts";

@@ -13,9 +13,6 @@ export const EXIT = {
   timeout: 124,
 } as const;
 
-/** So many causes of an error travel with it, each the cause of the one before. */
-export const MAX_CAUSES = 4;
-
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
   abstract readonly code: string | number;

@@ -1,7 +1,9 @@
 /** Errors as data, and the answer of a request that was not done. */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { MAX_CAUSES } from "../base/errors.ts";
 import { count, text } from "./fields.ts";
+
+/** So many causes of an error travel with it, each the cause of the one before. */
+export const MAX_CAUSES = 4;
 
 /** An error as data: what survives between processes. */
 export interface ErrorRecord {

@@ -1,9 +1,9 @@
 /** Errors that happened in another process, rebuilt here. */
 import { constants } from "node:os";
 import { END } from "../../../ffi/layout.ts";
-import { FunctionError, InvalidValue, MAX_CAUSES } from "../../base/errors.ts";
+import { FunctionError, InvalidValue } from "../../base/errors.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
-import type { ErrorRecord } from "../../protocol/failed.ts";
+import { type ErrorRecord, MAX_CAUSES } from "../../protocol/failed.ts";
 import { withAuthorPaths } from "./author-paths.ts";
 
 /** An `Error` with the name, message, stack, causes and properties of the one that was caught remotely. */

@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import { LAYOUT } from "../../../ffi/layout.ts";
 import { compiled } from "../../base/process.ts";
-import { InvalidValue, MAX_CAUSES } from "../../base/errors.ts";
+import { InvalidValue } from "../../base/errors.ts";
 import { describeBuildError } from "../../package/bundle/build-error.ts";
-import type { ErrorRecord } from "../../protocol/failed.ts";
+import { type ErrorRecord, MAX_CAUSES } from "../../protocol/failed.ts";
 import { detailsOf } from "./error-details.ts";
 import { ResultKept } from "./kept-results.ts";
 import { withPackagePaths } from "./package-paths.ts";
