@@ -4,6 +4,7 @@ import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import { parseAddress } from "../../src/control/address.ts";
 import { Connection } from "../../src/control/connection.ts";
 import { ManagerLink } from "../../src/executor/accounts/manager-link.ts";
+import { fabrics } from "../../src/fabric/registry.ts";
 import {
   HEARTBEAT_INTERVAL_MS,
   MANAGER_PROTOCOL_VERSION,
@@ -79,7 +80,7 @@ function announcement(name: string) {
     address: "10.0.0.1:7700",
     cores: CORES,
     memoryBytes: MEMORY_BYTES,
-    fabrics: ["shm", "verbs"],
+    fabrics: fabrics.map(({ name }) => name),
     machine: `machine-of-${name}`,
     token: null,
   };

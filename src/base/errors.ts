@@ -28,7 +28,7 @@ export abstract class RfaasError extends Error {
 export class UsageError extends RfaasError {
   override readonly name = "UsageError";
   readonly code = "RFAAS_USAGE";
-  /** Which option it is, such as `verbs.inlineMax`; undefined when it is none. */
+  /** Which option it is, such as `budget.calls`; undefined when it is none. */
   readonly path: string | undefined;
   constructor(message: string, options: ErrorOptions & { path?: string } = {}) {
     super(message, options);

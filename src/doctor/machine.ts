@@ -30,7 +30,7 @@ export async function examine(): Promise<Finding[]> {
     ...tasks(limits),
     memlock(),
     hugePages(),
-    devShm(),
+    sharedMemoryFolder(),
     temp(),
   ];
 }
@@ -154,7 +154,7 @@ function hugePages(): Finding {
   };
 }
 
-function devShm(): Finding {
+function sharedMemoryFolder(): Finding {
   const free = freeBytes("/dev/shm");
   const found = free === undefined ? "not mounted" : `${formatBytes(free)} free`;
   return {

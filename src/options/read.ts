@@ -63,7 +63,7 @@ function unknownOption(
 }
 
 function wrongOption(what: string, error: ValueError | undefined): UsageError {
-  // `/verbs/inlineMax` is `verbs.inlineMax`, `/include/0` is `include[0]`.
+  // `/budget/calls` is `budget.calls`, `/include/0` is `include[0]`.
   const path = (error?.path ?? "")
     .slice(1)
     .replace(/\/(\d+)/g, "[$1]")
