@@ -198,8 +198,8 @@ export interface Answer<Asked extends Request> {
 }
 
 /**
- * By name, what is done when a message comes. The handler of a request returns the reply, or a promise of it, or nothing and then
- * answers itself. An `RfaasError` that it throws is the answer, too.
+ * By name, what is done when a message comes. The handler of a request returns the reply, or a promise of it; or nothing, and then
+ * it answers itself. An `RfaasError` that it throws is the answer, too.
  */
 export type Handlers<Messages extends readonly Declared[], From = void> = {
   readonly [Message in Messages[number] as Message["name"]]: Message extends Request
@@ -207,7 +207,7 @@ export type Handlers<Messages extends readonly Declared[], From = void> = {
         message: MessageOf<Message>,
         from: From,
         answer: Answer<Message>,
-      ) => ReplyOf<Message> | Promise<ReplyOf<Message>> | void
+      ) => ReplyOf<Message> | Promise<ReplyOf<Message> | void> | void
     : (message: MessageOf<Message>, from: From) => void;
 };
 

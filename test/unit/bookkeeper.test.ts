@@ -1,6 +1,7 @@
 /** A node's books, with a manager and a time that the test plays: what it is told, and what it hears. */
 import { describe, expect, test } from "bun:test";
-import type { AgentEvents, LeaseBill } from "../../src/executor/agent/agent.ts";
+import type { AgentEvents } from "../../src/executor/agent/agent.ts";
+import type { LeaseBill } from "../../src/executor/agent/lease-table.ts";
 import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
 import type { ManagerToNode, ToManager } from "../../src/protocol/manager-messages.ts";
 import { TestClock } from "../support/clock.ts";

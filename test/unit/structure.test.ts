@@ -76,12 +76,7 @@ const MAX_FILES = 16;
 const MAX_LINES = 400;
 /** Files that are to be taken apart. */
 const LONG: ReadonlySet<string> = new Set([
-  "src/manager/server.ts",
-  "src/executor/agent/agent.ts",
   "src/executor/host/host.ts",
-  "src/client/node/connection.ts",
-  "src/protocol/messages.ts",
-  "src/executor/agent/leased-host.ts",
   "src/package/bundle/bundle.ts",
 ]);
 

@@ -1,7 +1,8 @@
 /** Keeps the manager informed about a node: what is free, what leases cost; does what the manager asks. */
 import { machineId } from "../../control/machine.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
-import type { Agent, LeaseBill } from "../agent/agent.ts";
+import type { Agent } from "../agent/agent.ts";
+import type { LeaseBill } from "../agent/lease-table.ts";
 import type { Doorkeeper } from "../admission/identity.ts";
 import { ManagerLink, type LinkOptions } from "./manager-link.ts";
 

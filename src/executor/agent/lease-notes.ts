@@ -7,7 +7,8 @@ import type { Answer } from "../../control/requests.ts";
 import type { Loaded } from "../../protocol/host-messages.ts";
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import { rightLeftMs } from "../admission/identity.ts";
-import type { LeasedHost } from "./leased-host.ts";
+import type { Usage } from "../../protocol/usage.ts";
+import type { LeaseEvents, LeasedHost } from "./leased-host.ts";
 import { News } from "../host/news.ts";
 import type { Client } from "./reception.ts";
 
@@ -18,33 +19,42 @@ interface Start {
   hostReadyNs: number;
 }
 
-export class LeaseNotes {
+/** Whose lease it is. */
+interface Ordered {
+  client: Client;
+  request: Allocate;
+  /** To the request. */
+  answer: Answer<typeof Allocate>;
+  /** What people call it. */
+  module: string;
+  log(level: "info" | "warn", message: string): void;
+}
+
+/** What is to be done besides. */
+type Besides = Pick<LeaseEvents, "granted" | "revoking" | "finished">;
+
+export class LeaseNotes implements LeaseEvents {
   readonly #client: Client;
   readonly #request: Allocate;
   readonly #answer: Answer<typeof Allocate>;
   readonly #module: string;
   readonly #log: (level: "info" | "warn", message: string) => void;
   readonly #start: Start;
+  readonly #besides: Besides;
   #news: News | undefined;
 
-  /** `answer` is for the request; `module` is what people call it. */
-  constructor(
-    client: Client,
-    request: Allocate,
-    answer: Answer<typeof Allocate>,
-    module: string,
-    log: (level: "info" | "warn", message: string) => void,
-    start: Start,
-  ) {
+  constructor({ client, request, answer, module, log }: Ordered, start: Start, besides: Besides) {
     this.#client = client;
     this.#request = request;
     this.#answer = answer;
     this.#module = module;
     this.#log = log;
     this.#start = start;
+    this.#besides = besides;
   }
 
-  granted(lease: LeasedHost, nonce: Uint8Array, { exports, loadNs }: Loaded): void {
+  granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void {
+    const { exports, loadNs } = loaded;
     const { workers, slots, ttlMs } = this.#request;
     const { prewarmed, startedNs, hostReadyNs } = this.#start;
     this.#log("info", `lease ${lease.id} granted: ${workers} workers for ${this.#module}`);
@@ -64,9 +74,10 @@ export class LeaseNotes {
       spawnNs: hostReadyNs - startedNs,
       loadNs,
     });
+    this.#besides.granted(lease, nonce, loaded);
   }
 
-  denied(code: string, message: string, error?: ErrorRecord): void {
+  denied(_: LeasedHost, code: string, message: string, error?: ErrorRecord): void {
     this.#answer.fail(code, message, error);
   }
 
@@ -74,9 +85,10 @@ export class LeaseNotes {
     const deadlineInMs = Math.max(0, (deadlineNs - Bun.nanoseconds()) / 1e6);
     const message = "the node wants its cores back";
     this.#client.connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
+    this.#besides.revoking(lease, deadlineNs);
   }
 
-  lost(lease: LeasedHost, message: string, signal: string | undefined): void {
+  lost(lease: LeasedHost, message: string, signal?: string): void {
     this.#log("warn", `lease ${lease.id} lost: ${message}`);
     const how = signal === undefined ? {} : { signal };
     this.#client.connection.send({ t: "lost", lease: lease.id, message, ...how });
@@ -97,10 +109,11 @@ export class LeaseNotes {
     this.#newsOf(lease).progressed(report);
   }
 
-  ended(lease: LeasedHost, reason: EndReason): void {
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
     this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
     // Of a lease that was withdrawn before it was granted.
     this.#answer.fail("RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
+    this.#besides.finished(lease, usage, reason);
   }
 
   #newsOf({ id: lease }: LeasedHost): News {

@@ -1,0 +1,48 @@
+/** Which requests for a lease a node refuses, whatever it has free. */
+import { LAYOUT } from "../../../ffi/layout.ts";
+import type { FabricOffer } from "../../fabric/fabric.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
+import { type Identity, rightLeftMs } from "./identity.ts";
+import type { Quota } from "./quota.ts";
+
+export interface Refusal {
+  code: string;
+  message: string;
+}
+
+/**
+ * Why `identity` cannot have the lease; undefined when only the node's capacity decides. `offer` is of the fabric that the request
+ * names, and undefined when the node does not serve it to this client.
+ */
+export function refusalOf(
+  request: Allocate,
+  offer: FabricOffer | undefined,
+  identity: Identity,
+  quota: Quota,
+): Refusal | undefined {
+  const { workers, slots, coresPerWorker = 1, fabric, mailbox } = request;
+  if (workers > LAYOUT.maxWorkers)
+    return {
+      code: "RFAAS_NODE_FULL",
+      message: `a lease has at most ${LAYOUT.maxWorkers} workers; take several leases`,
+    };
+  if (slots > LAYOUT.maxSlots || (slots & (slots - 1)) !== 0)
+    return {
+      code: "RFAAS_USAGE",
+      message: `slots must be a power of two up to ${LAYOUT.maxSlots}; it is ${slots}`,
+    };
+  if (!offer)
+    return {
+      code: "RFAAS_NO_SHARED_FABRIC",
+      message: `the node does not serve ${fabric} to this client`,
+    };
+  if (offer.fabric.sharesMemory && !mailbox)
+    return { code: "RFAAS_PROTOCOL", message: "a lease over shared memory needs a mailbox" };
+  if (rightLeftMs(identity) <= 0)
+    return {
+      code: "RFAAS_FORBIDDEN",
+      message: `the token of ${identity.user} has expired; connect again with a new one (rfaas token create --user ${identity.user})`,
+    };
+  const overQuota = quota.refusal(identity, workers * coresPerWorker);
+  return overQuota === null ? undefined : { code: "RFAAS_TOKEN_LIMIT", message: overQuota };
+}

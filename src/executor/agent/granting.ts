@@ -1,0 +1,205 @@
+/** From a request for a lease to its host: who may have one, the share of the node, the module, a process. */
+import type { Polling } from "../../../ffi/layout.ts";
+import { shortage } from "../../base/shortage.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { type Answer, RequestRefused } from "../../control/requests.ts";
+import type { FabricOffer } from "../../fabric/fabric.ts";
+import type { LeaseBook } from "../../lease/book.ts";
+import type { Share } from "../../lease/capacity.ts";
+import type { EndReason, LeaseEffect } from "../../lease/lease.ts";
+import { packageNamed } from "../../package/contents/manifest.ts";
+import type { MessageOf } from "../../protocol/declare.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
+import { rightLeftMs } from "../admission/identity.ts";
+import { refusalOf } from "../admission/lease-request.ts";
+import { Quota } from "../admission/quota.ts";
+import type { PackageUse } from "../packages/cache.ts";
+import { findModule } from "../packages/module-source.ts";
+import type { PackageStore } from "../packages/store.ts";
+import type { HostPool } from "./host-pool.ts";
+import type { HostProcess } from "./host-process.ts";
+import { LeaseNotes } from "./lease-notes.ts";
+import type { LeaseTable } from "./lease-table.ts";
+import { LeasedHost } from "./leased-host.ts";
+import type { Client } from "./reception.ts";
+
+export interface GrantingOptions {
+  book: LeaseBook;
+  table: LeaseTable;
+  pool: HostPool<HostProcess>;
+  /** For leases that do not say how to wait. */
+  polling: Polling;
+  fabrics: readonly FabricOffer[];
+  packages: PackageStore;
+  /** A client has a lease of a package. */
+  onPackage(client: Client, hash: string): void;
+  /** Whether a client is still connected. */
+  isThere(client: Client): boolean;
+  log(level: "info" | "warn", message: string): void;
+}
+
+/** Spin budgets when a lease names none: a little more than one wake-up, after which a waiting client blocks too. */
+const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
+/** No module may take longer to load, whatever its client says. */
+const MAX_LOAD_MS = 600_000;
+/** A host may take this long to start, on a machine that swaps. */
+const START_LIMIT_NS = 20e9;
+
+export class Granting {
+  readonly #options: GrantingOptions;
+  readonly #book: LeaseBook;
+  readonly #table: LeaseTable;
+  readonly #quota = new Quota();
+  #refusal: string | null = null;
+
+  constructor(options: GrantingOptions) {
+    this.#options = options;
+    this.#book = options.book;
+    this.#table = options.table;
+  }
+
+  /** Grants no more leases for a `reason`, or with null grants them again. Those that go on go on. */
+  refuse(reason: string | null): void {
+    this.#refusal = reason;
+  }
+
+  /** Grants a lease, or says why not. */
+  async allocate(
+    client: Client,
+    request: MessageOf<typeof Allocate>,
+    answer: Answer<typeof Allocate>,
+  ): Promise<void> {
+    const started = Bun.nanoseconds();
+    // What comes twice is one request, and has one answer.
+    if (client.starting.has(request.id)) return;
+    const { packages, pool, log } = this.#options;
+    const { user } = client.identity;
+    const cores = request.workers * (request.coresPerWorker ?? 1);
+    const booked = this.#take(client, request, started);
+    this.#quota.take(user, cores);
+    client.starting.add(request.id);
+    // After the booking: a node that is full says so before it asks for a package.
+    const module = await findModule(packages, request.module);
+    if ("code" in module) {
+      client.starting.delete(request.id);
+      this.#giveUp(booked.lease, user, cores);
+      return answer.fail(module.code, module.message);
+    }
+    const hash = packageNamed(request.module);
+    if (hash !== undefined) this.#options.onPackage(client, hash);
+    this.#table.booked();
+
+    let taken: { host: HostProcess; prewarmed: boolean } | undefined;
+    let lease: LeasedHost;
+    try {
+      taken = await pool.take();
+      const notes = new LeaseNotes(
+        { client, request, answer, module: module.name, log },
+        { prewarmed: taken.prewarmed, startedNs: started, hostReadyNs: Bun.nanoseconds() },
+        {
+          granted: (lease) => this.#table.granted(lease),
+          revoking: () => this.#table.revoking(),
+          finished: (lease, usage, reason) => {
+            this.#quota.giveBack(user, cores);
+            this.#table.finished(lease, usage, reason);
+          },
+        },
+      );
+      lease = this.#newLease(client, request, module, booked, taken.host, notes);
+    } catch (error) {
+      client.starting.delete(request.id);
+      taken?.host.kill();
+      module.end();
+      this.#giveUp(booked.lease, user, cores);
+      return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
+    }
+    this.#table.add(lease, client, request.id);
+    const wanted = client.starting.delete(request.id);
+    // The node may have been told to drain while a host was started.
+    if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
+    // The client may have gone, or changed its mind, while a host was started.
+    if (!this.#options.isThere(client)) return lease.end({ kind: "client-gone" });
+    if (!wanted) return lease.end({ kind: "released" });
+    try {
+      lease.attach();
+    } catch (error) {
+      answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
+      lease.end({ kind: "load-failed" });
+    }
+  }
+
+  /** Takes a share of the node's capacity. Throws {@link RequestRefused}. */
+  #take(client: Client, request: Allocate, startedNs: number): { lease: number; share: Share } {
+    if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
+    const { identity } = client;
+    const offer = this.#offerTo(client, request.fabric);
+    const refusal = refusalOf(request, offer, identity, this.#quota);
+    if (refusal) throw new RequestRefused(refusal.code, refusal.message);
+    const book = this.#book;
+    const { workers, coresPerWorker = 1, memoryBytes, ttlMs, loadTimeoutMs } = request;
+    const booked = book.request(
+      {
+        ...{ workers, coresPerWorker, memoryBytes },
+        ttlNs: ttlMs * 1e6,
+        // The host keeps the limit itself, and says more; but the node must not depend on it.
+        loadLimitNs: Math.min(loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS,
+        untilNs: startedNs + rightLeftMs(identity) * 1e6,
+      },
+      startedNs,
+    );
+    if (typeof booked !== "string") return booked;
+    throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
+  }
+
+  #offerTo({ fabrics }: Client, name: string): FabricOffer | undefined {
+    const offered = this.#options.fabrics.find(({ fabric }) => fabric.name === name);
+    return fabrics.includes(name) ? offered : undefined;
+  }
+
+  #newLease(
+    client: Client,
+    request: Allocate,
+    module: PackageUse,
+    { lease: id, share }: { lease: number; share: Share },
+    host: HostProcess,
+    notes: LeaseNotes,
+  ): LeasedHost {
+    const polling = request.polling ?? this.#options.polling;
+    return new LeasedHost(
+      this.#book,
+      id,
+      request,
+      share,
+      {
+        workers: request.workers,
+        slots: request.slots,
+        arenaBytes: request.memoryBytes,
+        polling,
+        spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
+      },
+      module,
+      this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null,
+      host,
+      notes,
+    );
+  }
+
+  /** No host could be started for it. */
+  #giveUp(id: number, user: string, cores: number): void {
+    const reason: EndReason = { kind: "load-failed" };
+    this.#book.advance(id, { kind: "ended", atNs: Bun.nanoseconds(), reason });
+    this.#book.free(id);
+    this.#quota.giveBack(user, cores);
+    this.#table.booked();
+  }
+}
+
+/** What is left to do for a lease that was taken back while its host was started. */
+const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];
+
+function explainFailure(error: unknown): string {
+  return (
+    shortage(error, "the node") ??
+    `the node could not start a host: ${reasonOf(error)}; see the node's log`
+  );
+}

@@ -1,0 +1,217 @@
+/** The leases of a node that have a host: whose they are, what is asked of them, and what they have cost when they end. */
+import { LeaseLost } from "../../base/errors.ts";
+import type { Due, LeaseBook } from "../../lease/book.ts";
+import { type EndReason, termEndNs } from "../../lease/lease.ts";
+import type { Leases } from "../../protocol/messages.ts";
+import type { Usage } from "../../protocol/usage.ts";
+import { findModule } from "../packages/module-source.ts";
+import type { PackageStore } from "../packages/store.ts";
+import { listLeases } from "./lease-listing.ts";
+import { LeaseTimers } from "./lease-timers.ts";
+import { LeasedHost } from "./leased-host.ts";
+import type { Client } from "./reception.ts";
+
+/** What a lease has cost, and for whom. */
+export interface LeaseBill {
+  lease: number;
+  user: string;
+  workers: number;
+  coresPerWorker: number;
+  startedAtMs: number;
+  usage: Usage;
+  /** Undefined while the lease goes on. */
+  ended: { atMs: number; reason: string } | undefined;
+}
+
+export interface LeaseTableEvents {
+  /** Free cores, free memory or the number of leases may have changed. */
+  changed(): void;
+  /** What a lease has used so far; with `ended` for the last time. */
+  billed(bill: LeaseBill): void;
+  /** Whether anyone wants to hear of bills while leases go on. */
+  billsWanted(): boolean;
+  /** The last lease has ended. */
+  idle(): void;
+}
+
+/** What there is of a lease besides its host. */
+interface Leased {
+  lease: LeasedHost;
+  client: Client;
+  /** The id of the request that it was granted for. */
+  request: number;
+  /** Resolves when its share is free. */
+  over: PromiseWithResolvers<void>;
+}
+
+export class LeaseTable {
+  readonly #book: LeaseBook;
+  readonly #packages: PackageStore;
+  readonly #events: LeaseTableEvents;
+  readonly #leases = new Map<number, Leased>();
+  readonly #timers: LeaseTimers;
+
+  constructor(book: LeaseBook, packages: PackageStore, events: LeaseTableEvents) {
+    this.#book = book;
+    this.#packages = packages;
+    this.#events = events;
+    this.#timers = new LeaseTimers(book, {
+      lease: (id) => this.#leases.get(id)?.lease,
+      due: (all) => this.perform(all),
+      meter: () => this.#readMeters(),
+    });
+  }
+
+  /** A client does not want the lease that it has asked for with this id. */
+  withdraw(client: Client, request: number): void {
+    client.starting.delete(request);
+    for (const leased of this.#leases.values())
+      if (leased.client === client && leased.request === request)
+        leased.lease.end({ kind: "released" });
+  }
+
+  /** Resolves when the lease is over; at once when there is no such lease. */
+  async release(client: Client, id: number): Promise<void> {
+    const leased = this.#leases.get(id);
+    if (leased?.client !== client) return;
+    leased.lease.end({ kind: "released" });
+    await leased.over.promise;
+  }
+
+  redeem(client: Client, id: number): void {
+    this.of(client, id)?.advance({ kind: "redeemed", atNs: Bun.nanoseconds() });
+    this.#timers.schedule();
+  }
+
+  /** For how long the lease goes on from now. Throws {@link LeaseLost} when it is over. */
+  renew(client: Client, id: number, ttlMs: number | null): number {
+    const lease = this.of(client, id);
+    const atNs = Bun.nanoseconds();
+    lease?.advance({
+      ...{ kind: "renewed", atNs },
+      ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }),
+    });
+    const state = lease && this.#book.state(id);
+    if (state?.phase !== "active" && state?.phase !== "revoking") throw leaseOver();
+    this.#timers.schedule();
+    return (termEndNs(state) - atNs) / 1e6;
+  }
+
+  /** What a lease has used so far. Throws {@link LeaseLost} when it is over. */
+  usage(client: Client, id: number): Usage {
+    const lease = this.of(client, id);
+    if (!lease) throw leaseOver();
+    return lease.usage();
+  }
+
+  /** The lease, if it is of this client. */
+  of(client: Client, id: number): LeasedHost | undefined {
+    const leased = this.#leases.get(id);
+    return leased?.client === client ? leased.lease : undefined;
+  }
+
+  /** The leases that a client may see. */
+  list(client: Client): Leases {
+    const book = this.#book;
+    const { freeCores, freeMemoryBytes, draining } = book;
+    const shown = listLeases(this.#leases.values(), client, (id) => book.state(id));
+    return { draining, freeCores, freeMemoryBytes, total: this.#leases.size, shown };
+  }
+
+  /** A client's connection has ended. */
+  gone(client: Client): void {
+    for (const leased of this.#leases.values())
+      if (leased.client === client) leased.lease.end({ kind: "client-gone" });
+  }
+
+  /** Ends all leases. */
+  endAll(reason: EndReason): void {
+    for (const { lease } of this.#leases.values()) lease.end(reason);
+  }
+
+  /** Leases of the module that was made of the file `origin` go over to a package of the cache. Returns how many there are. */
+  async reload(origin: string, hash: string): Promise<number> {
+    let reloaded = 0;
+    for (const { lease } of [...this.#leases.values()]) {
+      if (lease.request.origin !== origin) continue;
+      const module = await findModule(this.#packages, `package:${hash}`);
+      if ("code" in module) continue;
+      if (!this.#leases.has(lease.id)) {
+        module.end();
+        continue;
+      }
+      lease.reload(module);
+      reloaded++;
+    }
+    return reloaded;
+  }
+
+  perform(all: readonly Due[]): void {
+    // A lease whose host is still being started looks at its own state then.
+    for (const { lease, effects } of all) this.#leases.get(lease)?.lease.perform(effects);
+  }
+
+  /** Nothing is leased: nothing needs a timer. */
+  rest(): void {
+    this.#timers.rest();
+  }
+
+  /** Capacity was taken for a lease whose host is being started, or was given back by one that has got none. */
+  booked(): void {
+    this.#timers.schedule();
+    this.#changed();
+  }
+
+  /** A lease has a host, and was asked for with this id. */
+  add(lease: LeasedHost, client: Client, request: number): void {
+    const over = Promise.withResolvers<void>();
+    this.#leases.set(lease.id, { lease, client, request, over });
+  }
+
+  /** Its client has it. */
+  granted({ request: { budget } }: LeasedHost): void {
+    this.#timers.schedule();
+    if (this.#events.billsWanted() || Object.keys(budget).length > 0) this.#timers.startMeters();
+  }
+
+  revoking(): void {
+    this.#timers.schedule();
+  }
+
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
+    const leased = this.#leases.get(lease.id)!;
+    this.#leases.delete(lease.id);
+    this.#bill(leased, usage, { atMs: Date.now(), reason: reason.kind });
+    leased.over.resolve();
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#events.changed();
+    if (this.#book.size > 0) return;
+    this.rest();
+    this.#events.idle();
+  }
+
+  #readMeters(): void {
+    for (const leased of this.#leases.values()) {
+      const phase = this.#book.state(leased.lease.id)?.phase;
+      if (phase !== "active" && phase !== "revoking") continue;
+      this.#bill(leased, leased.lease.usage(), undefined);
+    }
+  }
+
+  #bill({ lease, client }: Leased, usage: Usage, ended: LeaseBill["ended"]): void {
+    this.#events.billed({
+      lease: lease.id,
+      user: client.identity.user,
+      workers: lease.shape.workers,
+      coresPerWorker: lease.coresPerWorker,
+      startedAtMs: lease.startedAtMs,
+      usage,
+      ended,
+    });
+  }
+}
+
+const leaseOver = (): LeaseLost => new LeaseLost("the lease is over; take a new lease");

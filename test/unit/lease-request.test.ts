@@ -1,0 +1,40 @@
+/** Which requests for a lease a node refuses before it looks what it has free. */
+import { expect, test } from "bun:test";
+import type { Identity } from "../../src/executor/admission/identity.ts";
+import { refusalOf } from "../../src/executor/admission/lease-request.ts";
+import { Quota } from "../../src/executor/admission/quota.ts";
+import { offerFabrics } from "../../src/fabric/registry.ts";
+import type { Allocate } from "../../src/protocol/lease-messages.ts";
+
+const [SHM] = offerFabrics("shm", {});
+const ADA: Identity = { user: "ada", maxCores: 4, untilMs: null };
+const REQUEST: Allocate = {
+  ...{ module: "rfaas:echo", workers: 2, memoryBytes: 4096, slots: 64, polling: null },
+  ...{ spinNs: null, loadTimeoutMs: 1000, ttlMs: 1000, budget: {}, fabric: "shm" },
+  mailbox: new Uint8Array(5),
+};
+
+test("a request that is within all bounds is for the capacity to decide", () => {
+  expect(refusalOf(REQUEST, SHM, ADA, new Quota())).toBeUndefined();
+});
+
+test.each<[string, Partial<Allocate>, string, string]>([
+  ["more workers than a lease has", { workers: 100_000 }, "RFAAS_NODE_FULL", "take several leases"],
+  ["slots that are no power of two", { slots: 3 }, "RFAAS_USAGE", "it is 3"],
+  ["more slots than a worker has", { slots: 2 ** 20 }, "RFAAS_USAGE", "must be a power of two"],
+  ["no mailbox", { mailbox: null }, "RFAAS_PROTOCOL", "needs a mailbox"],
+  ["more cores than the token", { coresPerWorker: 3 }, "RFAAS_TOKEN_LIMIT", "good for 4 cores"],
+])("a request with %s is refused", (_, more, code, why) => {
+  const refused = refusalOf({ ...REQUEST, ...more }, SHM, ADA, new Quota());
+  expect(refused).toMatchObject({ code, message: expect.stringContaining(why) });
+});
+
+test("a request over a fabric that the client cannot use, or with a token that has expired, is refused", () => {
+  expect(refusalOf(REQUEST, undefined, ADA, new Quota())).toMatchObject({
+    code: "RFAAS_NO_SHARED_FABRIC",
+  });
+  const late = { ...ADA, untilMs: 1 };
+  expect(refusalOf(REQUEST, SHM, late, new Quota())?.message).toContain(
+    "the token of ada has expired",
+  );
+});
