@@ -2,7 +2,8 @@
  * An executor node: a machine, and on it an agent that runs the real {@link LeaseBook}, {@link LeaseTimers} and {@link Bookkeeper}.
  * What they say must be done is done here with delays: hosts that start, load and exit, and messages.
  */
-import type { AgentEvents, LeaseBill } from "../../src/executor/agent/agent.ts";
+import type { AgentEvents } from "../../src/executor/agent/agent.ts";
+import type { LeaseBill } from "../../src/executor/agent/lease-table.ts";
 import { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
 import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
 import { type LeaseBook, allocatedCoreNs, describeEnd } from "../../src/lease/book.ts";

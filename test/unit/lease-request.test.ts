@@ -6,7 +6,7 @@ import { Quota } from "../../src/executor/admission/quota.ts";
 import { offerFabrics } from "../../src/fabric/registry.ts";
 import type { Allocate } from "../../src/protocol/lease-messages.ts";
 
-const [SHM] = offerFabrics("shm", {});
+const [SHM] = offerFabrics({ fabric: "shm" });
 const ADA: Identity = { user: "ada", maxCores: 4, untilMs: null };
 const REQUEST: Allocate = {
   ...{ module: "rfaas:echo", workers: 2, memoryBytes: 4096, slots: 64, polling: null },

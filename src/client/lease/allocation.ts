@@ -7,12 +7,8 @@ import { parseBytes } from "../../base/units.ts";
 import type { ClientFabrics } from "./attach.ts";
 import { PartLease } from "./part.ts";
 import { type ModuleSource, findModule } from "../node/modules.ts";
-import type {
-  AllocateRequest,
-  GrantedLease,
-  LeaseListener,
-  NodeConnection,
-} from "../node/connection.ts";
+import type { AllocateRequest, GrantedLease, NodeConnection } from "../node/connection.ts";
+import type { LeaseListener } from "../node/lease-listener.ts";
 import {
   type AllocateOptions,
   DEFAULT_LOAD_TIMEOUT_MS,

@@ -22,24 +22,12 @@ import {
   nodeMessages,
   nodeVocabulary,
 } from "../../protocol/messages.ts";
-import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
 import { allocationFailure, closed, leaseFailure, notReached, received } from "./failures.ts";
+import type { LeaseListener } from "./lease-listener.ts";
 import { PackageSender } from "./upload.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
-
-/** What a lease hears about itself. */
-export interface LeaseListener {
-  lost(message: string, signal?: string): void;
-  /** The connection to the node has ended, and whoever had the lease over it has lost it. */
-  disconnected(message: string): void;
-  workerLost(worker: number, message: string): void;
-  renewed(expiresInMs: number): void;
-  revoking(deadlineInMs: number, message: string): void;
-  logged(line: LogLine): void;
-  progressed(report: ProgressReport): void;
-}
 
 /**
  * A grant, with the descriptors that came with it where client and workers share memory: the memory, the host's pidfd, the notify

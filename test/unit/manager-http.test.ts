@@ -1,4 +1,4 @@
-/** The manager's HTTP interface as programs meet it: a real server, real requests. */
+/** The manager's HTTP interface as programs meet it: a real server in this process, real requests over loopback. */
 import { describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
