@@ -58,17 +58,23 @@ function cluster(tokens: TokenCheck = OPEN) {
     log: (level, message) => log.push(`${level}: ${message}`),
   });
   running.push(manager);
+  /** Waits for what comes without the test's doing; the clock goes on by `ms` with each look. */
+  const comes = (condition: () => boolean, what: string, ms = 1): Promise<void> =>
+    until(() => {
+      clock.pass(ms);
+      return condition();
+    }, what);
   const node = async (name = "n1", more: object = {}): Promise<MemoryPeer> => {
     const peer = new MemoryPeer(manager).send(announce(name, more));
-    await until(() => peer.heard.length > 0, "the node is answered");
+    await comes(() => peer.heard.length > 0, "the node is answered", 0);
     return peer;
   };
   const client = async (token: string | null = null): Promise<MemoryPeer> => {
     const peer = new MemoryPeer(manager).send(subscribe(token));
-    await until(() => peer.heard.length > 0, "the client is answered");
+    await comes(() => peer.heard.length > 0, "the client is answered", 0);
     return peer;
   };
-  return { clock, registry, saved, log, disk, manager, node, client };
+  return { clock, registry, saved, log, disk, manager, node, client, comes };
 }
 
 const announce = (name: string, more: object = {}): object => ({
@@ -187,16 +193,16 @@ describe("a node", () => {
 
 describe("bills", () => {
   test("are confirmed once they are in the ledger, and what goes on is listed", async () => {
-    const { saved, manager, node } = cluster();
+    const { saved, manager, node, comes } = cluster();
     const peer = await node();
     peer.send(report(7, bill(1), bill(2)));
-    await until(() => peer.find("report-usage-reply") !== undefined, "they are saved");
+    await comes(() => peer.find("report-usage-reply") !== undefined, "they are saved");
     expect(peer.find("report-usage-reply")).toEqual({ t: "report-usage-reply", id: 7 });
     expect(saved).toEqual([bill(1), bill(2)]);
     expect(manager.leases()).toEqual([bill(1), bill(2)]);
     const ended = bill(1, { endedAtMs: 9, reason: "released" });
     peer.send(report(8, ended));
-    await until(() => saved.length === 3, "the end is saved");
+    await comes(() => saved.length === 3, "the end is saved");
     expect(manager.leases()).toEqual([bill(2)]);
     expect(manager.ledgerOf("n1")).toEqual({
       ...{ ledger: "messages", ledgerAdds: 0, usageMessages: 2 },
@@ -218,17 +224,17 @@ describe("bills", () => {
   });
 
   test("wait in their nodes while the ledger cannot be written, and new nodes hear of that, too", async () => {
-    const { disk, log, saved, node } = cluster();
+    const { disk, log, saved, node, comes } = cluster();
     const peer = await node();
     disk.full = true;
     peer.send(report(1, bill(1)));
-    await until(() => peer.find("ledger") !== undefined, "the node hears of it");
+    await comes(() => peer.find("ledger") !== undefined, "the node hears of it");
     expect(peer.find("ledger")).toMatchObject({ problem: "the disk is full (ENOSPC)" });
     expect((await node("n2")).find("ledger")).toMatchObject({ problem: expect.any(String) });
     expect(peer.find("report-usage-reply")).toBeUndefined();
     disk.full = false;
     peer.send(report(2, bill(1)));
-    await until(() => peer.all("ledger").length === 2, "the node hears that it can be written");
+    await comes(() => peer.all("ledger").length === 2, "the node hears that it can be written");
     expect(peer.all("ledger")[1]).toEqual({ t: "ledger", problem: null });
     expect(peer.find("report-usage-reply")).toMatchObject({ id: 2 });
     expect(saved).toEqual([bill(1)]);
@@ -236,11 +242,11 @@ describe("bills", () => {
   });
 
   test("come in from a node that was removed, until it is silent for half a minute", async () => {
-    const { clock, registry, saved, manager, node } = cluster();
+    const { clock, registry, saved, manager, node, comes } = cluster();
     const peer = await node();
     manager.remove("n1");
     peer.send(capacity(8), report(1, bill(1)));
-    await until(() => saved.length === 1, "the bill is saved");
+    await comes(() => saved.length === 1, "the bill is saved");
     expect(registry.get("n1")).toBeUndefined();
     clock.pass(29_000);
     expect(peer.closed).toBe(false);
@@ -250,12 +256,12 @@ describe("bills", () => {
   });
 
   test("come in from a node that only settles, beside the one that has its name", async () => {
-    const { registry, saved, node } = cluster();
+    const { registry, saved, node, comes } = cluster();
     await node("n1", { instance: "second" });
     const settling = await node("n1", { settling: true });
     expect(settling.find("accepted")).toMatchObject({ name: "n1" });
     settling.send(report(1, bill(1, { endedAtMs: 9 })));
-    await until(() => saved.length === 1, "the bill is saved");
+    await comes(() => saved.length === 1, "the bill is saved");
     settling.send({ t: "leaving" });
     expect(settling.closed).toBe(true);
     expect(registry.get("n1")).toMatchObject({ instance: "second", state: "up" });
@@ -287,7 +293,7 @@ describe("bills", () => {
 
 describe("a client", () => {
   test("hears which nodes there are, and of every change", async () => {
-    const { manager, node, client } = cluster();
+    const { manager, node, client, comes } = cluster();
     await node("n1");
     const peer = await client();
     expect(manager.subscriberCount).toBe(1);
@@ -297,18 +303,18 @@ describe("a client", () => {
     ]);
     (await node("n2")).send(capacity(3));
     const change = () => peer.find("nodes-changed");
-    await until(() => change() !== undefined, "it hears of the other node");
+    await comes(() => change() !== undefined, "it hears of the other node");
     expect(change()).toMatchObject({ nodes: [{ name: "n2" }], gone: [] });
     peer.leave();
     expect(manager.subscriberCount).toBe(0);
   });
 
   test("gets the leases in parts, each with the id of its request", async () => {
-    const { node, saved, client } = cluster();
+    const { node, saved, client, comes } = cluster();
     const peer = await node();
     const many = Array.from({ length: MAX_PART_ENTRIES + 1 }, (_, i) => bill(i + 1));
     peer.send(report(1, ...many.slice(0, MAX_PART_ENTRIES)), report(2, ...many.slice(-1)));
-    await until(() => saved.length === many.length, "all are known");
+    await comes(() => saved.length === many.length, "all are known");
     const asking = await client();
     asking.send({ t: "list-leases", id: 44 });
     const parts = asking.all("list-leases-reply");
@@ -320,10 +326,10 @@ describe("a client", () => {
   });
 
   test("sees the leases that its token shows, and goes on without any", async () => {
-    const { saved, node, client } = cluster(CHECKED);
+    const { saved, node, client, comes } = cluster(CHECKED);
     const peer = await node("n1", { token: "node" });
     peer.send(report(1, bill(1), bill(2, { user: "bob" })));
-    await until(() => saved.length === 2, "the leases are known");
+    await comes(() => saved.length === 2, "the leases are known");
     const listed = async (token: string): Promise<unknown> => {
       const asking = await client(token);
       asking.send({ t: "list-leases", id: 1 });
@@ -365,9 +371,9 @@ describe("a peer is refused", () => {
     ["whose answer was not asked for", [announce("n1"), { t: "failed", id: 1 }], "unknown control"],
   ];
   test.each(cases)("%s", async (_, messages, why) => {
-    const { manager, log } = cluster();
+    const { manager, log, comes } = cluster();
     const peer = new MemoryPeer(manager).send(...messages);
-    await until(() => peer.closed, "it is refused");
+    await comes(() => peer.closed, "it is refused");
     expect(refusal(peer)).toContain(why);
     expect(manager.connectionCount).toBe(0);
     expect(log.filter((line) => /^warn: .* was (refused|disconnected): /.test(line))).toHaveLength(
@@ -413,10 +419,10 @@ describe("a peer is refused", () => {
 });
 
 test("what comes behind a greeting waits until the peer is let in", async () => {
-  const { manager, registry } = cluster();
+  const { manager, registry, comes } = cluster();
   const peer = new MemoryPeer(manager).send(announce("n1"), capacity(2));
   expect(peer.heard).toEqual([]);
-  await until(() => registry.get("n1")?.freeCores === 2, "both are heard");
+  await comes(() => registry.get("n1")?.freeCores === 2, "both are heard");
   expect(peer.heard.map(({ t }) => t)).toEqual(["accepted"]);
 });
 
