@@ -76,7 +76,6 @@ const MAX_FILES = 16;
 const MAX_LINES = 400;
 /** Files that are to be taken apart. */
 const LONG: ReadonlySet<string> = new Set([
-  "src/executor/host/host.ts",
   "src/package/bundle/bundle.ts",
 ]);
 

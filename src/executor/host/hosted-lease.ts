@@ -1,0 +1,345 @@
+/**
+ * The lease of a host: its memory, its threads, and the way to its client. What becomes of its workers `host-machine.ts` says; here it
+ * is done.
+ */
+import { closeDescriptor, duplicateDescriptor, type Mailbox } from "../../../ffi/descriptors.ts";
+import { END } from "../../../ffi/layout.ts";
+import { Region } from "../../../ffi/region.ts";
+import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
+import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
+import type { RfaasError } from "../../base/errors.ts";
+import type { Connection } from "../../control/connection.ts";
+import type { Answer } from "../../control/requests.ts";
+import type { Listener } from "../../fabric/fabric.ts";
+import { listenOver } from "../../fabric/registry.ts";
+import { HOST_EXIT } from "../../protocol/host-exit.ts";
+import type { AgentMessage, Attach, HostMessage, Reload } from "../../protocol/host-messages.ts";
+import type { Exports } from "../../protocol/module-report.ts";
+import { workerCpus } from "../machine/cores.ts";
+import { freeHelperThreads } from "../machine/helper-threads.ts";
+import { toErrorRecord } from "../results/error-record.ts";
+import type {
+  AttachWorker,
+  LoadOrder,
+  WorkerOrder,
+  WorkerReport,
+} from "../worker/thread-messages.ts";
+import {
+  type Build,
+  type HostEffect,
+  type HostEvent,
+  type HostState,
+  advanceHost,
+  startHostState,
+} from "./host-machine.ts";
+import { type Thread, startThread } from "./host-thread.ts";
+import { News } from "./news.ts";
+
+/** How long a call may go on after its deadline before its thread is replaced: one that keeps the thread busy, */
+const BUSY_GRACE_MS = 50;
+/** and an asynchronous one, beside which other calls go on that the thread's end would end, too. */
+const PENDING_GRACE_MS = 2000;
+/** Threads that no worker needs end this long after the grant: their end takes a processor for milliseconds. */
+const SPARES_END_AFTER_MS = 50;
+/** How long a thread may take to die before the whole host does. */
+const TERMINATE_LIMIT_MS = 2000;
+/** How long calls may keep their worker from going over to another build of its module. */
+const RELOAD_GRACE_MS = 10_000;
+
+/** What a lease begins with. */
+interface Parts {
+  region: Region;
+  /** The way to the client, where it connects. */
+  link: Listener | undefined;
+  clientFd: number;
+  /** For each worker the two ends of its notify socket. */
+  loopFds: readonly number[];
+  threads: Thread[];
+  /** The CPUs of each worker. */
+  masks: readonly (readonly number[])[];
+  /** Ends threads that the lease has no use for. */
+  endSpares: () => void;
+  startedNs: number;
+}
+
+export class HostedLease {
+  readonly #agent: Connection<AgentMessage, HostMessage>;
+  readonly #attach: Attach;
+  readonly #parts: Parts;
+  readonly #news: News;
+  readonly #watchFds: readonly number[];
+  readonly #controls: readonly WorkerControl[];
+  readonly #exports: (Exports | undefined)[] = [];
+  /** What each worker does for a limited time. */
+  readonly #timers = new Map<number, ReturnType<typeof setTimeout>>();
+  #state: HostState;
+  #disposes = false;
+  /** To the agent, when the module has loaded, and when all workers have gone over to the newest build. */
+  #attached: Answer<typeof Attach> | undefined;
+  readonly #reloading: Answer<typeof Reload>[] = [];
+
+  /**
+   * Lets the workers load the module, maps the lease's memory meanwhile, and begins to listen for its client; the agent hears why
+   * when that cannot be done.
+   */
+  static async take(
+    agent: Connection<AgentMessage, HostMessage>,
+    attach: Attach,
+    mailbox: Mailbox,
+    prewarmed: readonly Thread[],
+  ): Promise<HostedLease> {
+    const threads = Array.from(
+      { length: attach.workers },
+      (_, worker) => prewarmed[worker] ?? startThread(worker),
+    );
+    const startedNs = Bun.nanoseconds();
+    // The bound counts from what the process has with all of its threads, and before any user code.
+    await Promise.all(threads.map((thread) => thread.ready));
+    confine(attach.heapBytes);
+    const { cpus, coresPerWorker: cores } = attach;
+    setNativeEnvironment("OMP_NUM_THREADS", String(cores));
+    const masks = workerCpus(cpus, cores);
+    threads.forEach(({ worker }, i) => {
+      const { module: path, moduleName: name } = attach;
+      const load: LoadOrder = { path, name, cpus: masks[i] ?? [], cores };
+      worker.postMessage(load);
+    });
+    // Memory, the client's notify socket, then for each worker the two ends of its own.
+    const fds = mailbox.receive(attach.nonce);
+    if (!fds || fds.length !== 2 + 2 * attach.workers)
+      throw new Error("the agent sent no memory with the lease");
+    const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
+    mailbox.close();
+    const region = Region.map(memoryFd, attach.workers, attach.slots);
+    closeDescriptor(memoryFd);
+    const { listen, nonce } = attach;
+    const link = listen ? await listenOver(listen.fabric, region, listen, nonce) : undefined;
+    const endSpares = () => {
+      for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
+    };
+    const parts = { region, link, clientFd, loopFds, threads, masks, endSpares, startedNs };
+    return new HostedLease(agent, attach, parts);
+  }
+
+  private constructor(agent: Connection<AgentMessage, HostMessage>, attach: Attach, parts: Parts) {
+    this.#agent = agent;
+    this.#attach = attach;
+    this.#parts = parts;
+    this.#news = new News({
+      log: (line) => agent.offer({ t: "host-log", line }),
+      progress: (report) => agent.offer({ t: "host-progress", report }),
+      whenRoom: (listener) => agent.whenRoom(listener),
+    });
+    const { region, link, clientFd, loopFds } = parts;
+    this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
+    const wakeFds = loopFds.filter((_, i) => i % 2 === 1);
+    this.#controls = wakeFds.map(
+      (fd, worker) => new WorkerControl(region, worker, fd, link?.link ?? { clientFd }),
+    );
+    const granted: Build = { path: attach.module, name: attach.moduleName };
+    this.#state = startHostState(attach.workers, granted, link === undefined);
+  }
+
+  async serve(answer: Answer<typeof Attach>): Promise<void> {
+    this.#attached = answer;
+    const { loadTimeoutMs } = this.#attach;
+    setTimeout(() => {
+      const message = `the module did not finish loading within ${loadTimeoutMs} ms; look for a top-level await or loop that never ends`;
+      const error = { name: "ModuleTimeout", message };
+      this.#tell({ kind: "cannot-serve", code: "RFAAS_MODULE_TIMEOUT", error });
+    }, loadTimeoutMs).unref();
+    const { threads, link } = this.#parts;
+    threads.forEach((thread, worker) => this.#begin(thread, worker));
+    if (link) await this.#listen(link);
+  }
+
+  /**
+   * The client gave up on a call: its function is told. Unless gently, one that goes on all the same has its thread replaced, since
+   * it may write to the call's memory for as long as it runs.
+   */
+  cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
+    const control = this.#controls[worker];
+    if (!control || this.#state.phase === "loading") return;
+    this.#order(worker, { slot, sequence, gently });
+    if (gently) return;
+    const restartIf = (goesOn: () => boolean) => {
+      if (goesOn()) this.#tell({ kind: "stuck", worker });
+    };
+    setTimeout(() => restartIf(() => control.runs(slot, sequence)), BUSY_GRACE_MS);
+    setTimeout(() => restartIf(() => control.begun(slot, sequence)), PENDING_GRACE_MS);
+  }
+
+  /** Lets every worker go over to another build of the module, once the calls that it runs have ended. */
+  reload(path: string, name: string, answer: Answer<typeof Reload>): void {
+    this.#reloading.push(answer);
+    this.#tell({ kind: "reload", build: { path, name } });
+  }
+
+  /** Lets the workers come to rest, then ends the process. The agent kills it when that takes too long. */
+  stop(): void {
+    for (const control of this.#controls) control.stop();
+  }
+
+  async #listen(link: Listener): Promise<void> {
+    try {
+      await link.ready;
+    } catch (cause) {
+      const { code, message } = cause as RfaasError;
+      const error = { name: "ConnectionFailed", message };
+      return this.#tell({ kind: "cannot-serve", code: String(code), error });
+    }
+    link.onWake = () => this.#lookForClient(link);
+    this.#tell({ kind: "listening" });
+  }
+
+  /** One worker's connection is all workers' connection: its client is gone, or has damaged it. */
+  #lookForClient(link: Listener): void {
+    const lost = this.#controls.map((_, worker) => link.lost(worker)).find((error) => error);
+    if (lost) this.#agent.send({ t: "client-lost", message: lost.message });
+  }
+
+  /** Lets a thread that loads the module run calls. */
+  #begin(thread: Thread, worker: number): void {
+    const { slots, workers, polling, lease } = this.#attach;
+    const attach: AttachWorker = {
+      handle: this.#controls[worker]!.handle,
+      region: this.#parts.region.handle,
+      slots,
+      hot: polling === "hot",
+      lease,
+      worker,
+      workers,
+      granted: this.#exports[worker] ?? null,
+      watchFd: duplicateDescriptor(this.#watchFds[worker]!),
+    };
+    const first = thread.onReport;
+    thread.onReport = (report) =>
+      report.t === "ready" ? first(report) : this.#reported(worker, report);
+    void thread.ended.then((error) => {
+      if (this.#parts.threads[worker] === thread)
+        this.#tell({ kind: "crashed", worker, error: toErrorRecord(error) });
+    });
+    whenReady(thread, attach);
+  }
+
+  #reported(worker: number, report: WorkerReport): void {
+    switch (report.t) {
+      case "log":
+        return this.#news.logged(report.line);
+      case "progress":
+        return this.#news.progressed(report.report);
+      case "stopped":
+        return this.#tell({ kind: "rested", worker });
+      case "load-failed":
+        return this.#tell({ kind: "load-failed", worker, code: report.code, error: report.error });
+      case "loaded":
+        if (this.#state.phase === "loading") {
+          this.#exports[worker] = report.exports;
+          this.#disposes ||= report.disposes;
+        }
+        return this.#tell({ kind: "loaded", worker });
+    }
+  }
+
+  #tell(event: HostEvent): void {
+    const before = this.#state.workers;
+    const [state, effects] = advanceHost(this.#state, event);
+    this.#state = state;
+    for (const [worker, { phase }] of state.workers.entries())
+      if (phase !== before[worker]!.phase) clearTimeout(this.#timers.get(worker));
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #perform(effect: HostEffect): void {
+    switch (effect.kind) {
+      case "answer":
+        return this.#answer();
+      case "fail-load":
+        return this.#attached?.fail(effect.code, effect.error.message, effect.error);
+      case "answer-reload":
+        for (const answer of this.#reloading.splice(0)) answer.send({});
+        return;
+      case "fail-reload": {
+        const { code, error } = effect;
+        for (const answer of this.#reloading.splice(0)) answer.fail(code, error.message, error);
+        return;
+      }
+      case "leave":
+        this.#order(effect.worker, { leave: true });
+        return this.#limit(effect.worker, RELOAD_GRACE_MS);
+      case "end-thread":
+        return void this.#endThread(effect.worker, effect.abort);
+      case "start-thread":
+        return this.#startAgain(effect.worker, effect.build);
+      case "lose":
+        return this.#lose(effect.worker, effect.why);
+      case "exit":
+        process.exit(0);
+    }
+  }
+
+  #answer(): void {
+    const { endSpares, startedNs, link } = this.#parts;
+    setTimeout(() => {
+      endSpares();
+      freeHelperThreads();
+    }, SPARES_END_AFTER_MS);
+    this.#attached?.send({
+      exports: this.#exports[0]!,
+      loadNs: Bun.nanoseconds() - startedNs,
+      port: link?.port ?? null,
+      disposes: this.#disposes,
+    });
+  }
+
+  #limit(worker: number, limitMs: number): void {
+    const overdue = (): void => this.#tell({ kind: "overdue", worker, limitMs });
+    this.#timers.set(worker, setTimeout(overdue, limitMs));
+  }
+
+  /** A thread that is still starting has its module to hear of first. */
+  #order(worker: number, order: WorkerOrder): void {
+    whenReady(this.#parts.threads[worker]!, order);
+  }
+
+  async #endThread(worker: number, abort: boolean): Promise<void> {
+    const control = this.#controls[worker]!;
+    if (abort) control.stop();
+    const giveUp = setTimeout(() => {
+      console.error(
+        `worker ${worker} is stuck in native code or WebAssembly and cannot be stopped; ending its lease`,
+      );
+      process.exit(HOST_EXIT.stuck);
+    }, TERMINATE_LIMIT_MS);
+    await this.#parts.threads[worker]!.worker.terminate();
+    clearTimeout(giveUp);
+    if (abort) control.abortCalls();
+    this.#tell({ kind: "ended", worker });
+  }
+
+  #startAgain(worker: number, build: Build): void {
+    const fresh = startThread(worker);
+    const { threads, masks } = this.#parts;
+    threads[worker] = fresh;
+    const { coresPerWorker: cores, loadTimeoutMs } = this.#attach;
+    this.#limit(worker, loadTimeoutMs);
+    const load: LoadOrder = { ...build, cpus: masks[worker] ?? [], cores };
+    whenReady(fresh, load);
+    this.#begin(fresh, worker);
+  }
+
+  /** No thread of this worker will answer again. */
+  #lose(worker: number, why: string): void {
+    void this.#parts.threads[worker]!.worker.terminate();
+    this.#controls[worker]!.lose(END.workerFailed, 0);
+    this.#agent.send({ t: "worker-ended", worker, message: why });
+  }
+}
+
+/** Tells a thread something as soon as it hears; one that never does has its end to tell of. */
+function whenReady(thread: Thread, message: WorkerOrder | LoadOrder | AttachWorker): void {
+  void thread.ready.then(
+    () => thread.worker.postMessage(message),
+    () => {},
+  );
+}
