@@ -24,7 +24,10 @@ export abstract class RfaasError extends Error {
   }
 }
 
-/** A value, option or argument is wrong: the caller's mistake, found before anything was done. */
+/**
+ * A value, option or argument is wrong: the caller's mistake, found before anything was done. What to do: correct it as the message
+ * says; `path` names an option.
+ */
 export class UsageError extends RfaasError {
   override readonly name = "UsageError";
   readonly code = "RFAAS_USAGE";
@@ -39,13 +42,16 @@ export class UsageError extends RfaasError {
   }
 }
 
-/** The peer said something that this version does not understand. */
+/** The peer said something that this version does not understand. What to do: install the same version on both sides. */
 export class ProtocolError extends RfaasError {
   override readonly name = "ProtocolError";
   readonly code = "RFAAS_PROTOCOL";
 }
 
-/** No node answers at the address, or it cannot be started. */
+/**
+ * No node or manager answers at the address, or a private node does not start. What to do: see whether it runs (`rfaas ps`), and
+ * what its log says.
+ */
 export class NodeUnreachable extends RfaasError {
   override readonly name = "NodeUnreachable";
   readonly code = "RFAAS_NODE_UNREACHABLE";
@@ -59,7 +65,10 @@ export class NodeUnreachable extends RfaasError {
   }
 }
 
-/** The node answered, and said no: it is full, draining, or cannot serve this client. */
+/**
+ * The node or the cluster answered, and said no: it is full, draining, or cannot serve this client; or the invoker was closed.
+ * `code` says which. What to do: wait or ask for less when it is full, and otherwise what the message says.
+ */
 export class LeaseRefused extends RfaasError {
   override readonly name = "LeaseRefused";
   readonly code: string;
@@ -72,13 +81,15 @@ export class LeaseRefused extends RfaasError {
   }
 }
 
-/** The address is taken by another node. */
+/** The address is taken by another node. What to do: end that one, or choose another address. */
 export class AddressInUse extends RfaasError {
   override readonly name = "AddressInUse";
   readonly code = "RFAAS_ADDRESS_IN_USE";
 }
 
-/** The function module could not be found, parsed or evaluated. `cause` is the module's own error. */
+/**
+ * The function module could not be found, parsed or evaluated. `cause` is the module's own error. What to do: correct the module.
+ */
 export class ModuleLoadError extends RfaasError {
   override readonly name = "ModuleLoadError";
   readonly code: string;
@@ -90,19 +101,25 @@ export class ModuleLoadError extends RfaasError {
   }
 }
 
-/** The package cannot be made or stored: a path that climbs out, a file that changed, a hash that its bytes do not have. */
+/**
+ * The package cannot be made or stored: a path that climbs out, a file that changed, a hash that its bytes do not have. What to do:
+ * correct the file that the message names, and build the package again.
+ */
 export class PackageInvalid extends RfaasError {
   override readonly name = "PackageInvalid";
   readonly code = "RFAAS_PACKAGE_INVALID";
 }
 
-/** The package is larger than the node takes, or than its cache can hold. */
+/** The package is larger than the node takes, or than its cache can hold. What to do: include less, or serve with larger limits. */
 export class PackageTooLarge extends RfaasError {
   override readonly name = "PackageTooLarge";
   readonly code = "RFAAS_PACKAGE_TOO_LARGE";
 }
 
-/** The node does not have the package, and nobody gave its bytes. */
+/**
+ * The node does not have the package, and nothing that the client has gives its bytes. What to do: name the module or its package
+ * file instead of the hash, or push it first.
+ */
 export class PackageUnknown extends RfaasError {
   override readonly name = "PackageUnknown";
   readonly code = "RFAAS_PACKAGE_UNKNOWN";
@@ -114,7 +131,7 @@ export class PackageUnknown extends RfaasError {
   }
 }
 
-/** The module has no function of this name. */
+/** The module has no function of this name. What to do: call one of those that the message lists. */
 export class NoSuchFunction extends RfaasError {
   override readonly name = "NoSuchFunction";
   readonly code = "RFAAS_NO_SUCH_FUNCTION";
@@ -130,7 +147,8 @@ export class NoSuchFunction extends RfaasError {
 
 /**
  * The function threw. `name`, `message`, `code`, `cause` and `remoteStack` are the thrown error's own, and so are the properties
- * that it had besides (`status`, `errno`, ..), as far as JSON has them and they are short.
+ * that it had besides (`status`, `errno`, ..), as far as JSON has them and they are short. What to do: what the function's author
+ * says; when it is `retryable`, call again.
  */
 export class FunctionError extends RfaasError {
   override readonly name: string;
@@ -161,7 +179,8 @@ export class FunctionError extends RfaasError {
 
 /**
  * A value is not what the function's schema asks for, or cannot travel. Refused before it was sent when the client knows the
- * schema, else by the worker, before the function ran; for `"output"` the function ran, and returned it.
+ * schema, else by the worker, before the function ran; for `"output"` the function ran, and returned it. What to do: correct the
+ * part that `path` names.
  */
 export class InvalidValue extends RfaasError {
   override readonly name = "InvalidValue";
@@ -195,7 +214,10 @@ export class InvalidValue extends RfaasError {
   }
 }
 
-/** The call did not end by its deadline. The function may still be running; its worker is restarted if it does not stop. */
+/**
+ * The call did not end by its deadline. The function may still be running; its worker is restarted if it does not stop. What to do:
+ * raise `deadlineMs`, or make the function faster.
+ */
 export class DeadlineExceeded extends RfaasError {
   override readonly name = "DeadlineExceeded";
   readonly code = "RFAAS_DEADLINE_EXCEEDED";
@@ -212,7 +234,10 @@ export class DeadlineExceeded extends RfaasError {
   }
 }
 
-/** The worker, its host process or the node died while the call was in flight, or before it. Its effects are unknown. */
+/**
+ * The worker, its host process or the node died while the call was in flight, or before it. Its effects are unknown. What to do:
+ * call again where that does no harm (`retries`), and take a new lease when all workers are lost.
+ */
 export class WorkerLost extends RfaasError {
   override readonly name: string = "WorkerLost";
   readonly code: string = "RFAAS_WORKER_LOST";
@@ -233,7 +258,10 @@ export class WorkerLost extends RfaasError {
   }
 }
 
-/** The RDMA connection to a worker ended: retries were exhausted, the node died, the link or the device went away. */
+/**
+ * The RDMA connection to a worker ended: retries were exhausted, the node died, the link or the device went away. What to do: as
+ * for {@link WorkerLost}; `rfaas doctor` looks at the device.
+ */
 export class ConnectionLost extends WorkerLost {
   override readonly name = "ConnectionLost";
   override readonly code = "RFAAS_CONNECTION_LOST";
@@ -253,7 +281,7 @@ export class ConnectionLost extends WorkerLost {
   }
 }
 
-/** An RDMA connection could not be set up. */
+/** An RDMA connection could not be set up. What to do: run `rfaas doctor` on both machines. */
 export class ConnectionFailed extends RfaasError {
   override readonly name = "ConnectionFailed";
   readonly code = "RFAAS_CONNECTION_FAILED";
@@ -262,7 +290,10 @@ export class ConnectionFailed extends RfaasError {
   }
 }
 
-/** No RDMA port can be used. `device` and `port` say which one was asked for or looked at, where it was one. */
+/**
+ * No RDMA port can be used. `device` and `port` say which one was asked for or looked at, where it was one. What to do: run `rfaas
+ * doctor`, or ask for another fabric.
+ */
 export class FabricUnavailable extends RfaasError {
   override readonly name = "FabricUnavailable";
   readonly code = "RFAAS_NO_VERBS";
@@ -279,7 +310,7 @@ export class FabricUnavailable extends RfaasError {
   }
 }
 
-/** The lease was released, or its node went away: no more calls can be made on it. */
+/** The lease was released, or its last node went away: no more calls can be made on it. What to do: take a new lease. */
 export class LeaseLost extends RfaasError {
   override readonly name = "LeaseLost";
   readonly code = "RFAAS_LEASE_LOST";
@@ -288,7 +319,7 @@ export class LeaseLost extends RfaasError {
   }
 }
 
-/** The lease's memory has no room for the buffer. */
+/** The lease's memory has no room for the buffer. What to do: free a buffer, or take a lease with more `memory`. */
 export class OutOfLeaseMemory extends RfaasError {
   override readonly name = "OutOfLeaseMemory";
   readonly code = "RFAAS_OUT_OF_LEASE_MEMORY";
@@ -308,19 +339,25 @@ export class OutOfLeaseMemory extends RfaasError {
   }
 }
 
-/** More calls are waiting in the client than its queue holds. */
+/** More calls are waiting in the client than its queue holds. What to do: await some, or let `lease.map` make the calls. */
 export class QueueFull extends RfaasError {
   override readonly name = "QueueFull";
   readonly code = "RFAAS_QUEUE_FULL";
 }
 
-/** The machine cannot do what is asked: no memory, no shared memory, a file that cannot be read or written. */
+/**
+ * The machine cannot do what is asked: no memory, no shared memory, a file that cannot be read or written. What to do: what the
+ * message says; `rfaas doctor` looks at the machine.
+ */
 export class EnvironmentError extends RfaasError {
   override readonly name = "EnvironmentError";
   readonly code = "RFAAS_ENVIRONMENT";
 }
 
-/** The access token is missing, damaged, expired, signed by someone else, or not for this use. The message never shows it. */
+/**
+ * The access token is missing, damaged, expired, signed by someone else, or not for this use. The message never shows it. What to
+ * do: get one that is good here, and set `RFAAS_TOKEN`.
+ */
 export class TokenRefused extends RfaasError {
   override readonly name = "TokenRefused";
   readonly code = "RFAAS_TOKEN";
@@ -332,7 +369,10 @@ export class TokenRefused extends RfaasError {
   }
 }
 
-/** The ledger cannot be opened, read or written. What it had recorded before is still there. */
+/**
+ * The ledger cannot be opened, read or written. What it had recorded before is still there. What to do: make room on the disk, or
+ * correct the state directory that the message names.
+ */
 export class LedgerUnavailable extends RfaasError {
   override readonly name = "LedgerUnavailable";
   readonly code = "RFAAS_LEDGER";

@@ -1,7 +1,7 @@
 /** What a machine or a process has run out of, in words: failures of system calls name their cause, and what to do about it. */
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
-import { ShimUnavailable } from "../../ffi/errors.ts";
+import { NativeError, ShimUnavailable } from "../../ffi/errors.ts";
 import { EnvironmentError, RfaasError } from "./errors.ts";
 
 /** By the code of the system call: what `who` lacks, and the remedy. */
@@ -48,14 +48,19 @@ export function shortage(error: unknown, who: string): string | undefined {
   return undefined;
 }
 
-/** The error itself, or where the machine has run out of something one that says so; `what` could not be done. */
+/** The error itself, or where the machine has refused something one that says so; `what` could not be done. */
 export function explained(error: unknown, what: string): unknown {
   if (error instanceof RfaasError) return error;
   if (error instanceof ShimUnavailable)
     return new EnvironmentError(error.message, { cause: error });
-  const why = shortage(error, "this program");
+  const why = shortage(error, "this program") ?? refusal(error);
   return why === undefined ? error : new EnvironmentError(`${what}: ${why}`, { cause: error });
 }
+
+const refusal = (error: unknown): string | undefined =>
+  error instanceof NativeError
+    ? `${error.message}; rfaas doctor says what this machine lacks`
+    : undefined;
 
 /**
  * Where Bun runs out of descriptors on its own behalf it ends the whole program: what needs some of them asks before.

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import * as errors from "../../src/base/errors.ts";
 import * as api from "../../src/index.ts";
 
@@ -49,6 +51,9 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   [new api.EnvironmentError("m"), EXIT.failed, {}],
 ];
 
+/** A description and the class below it. */
+const DESCRIBED = /\/\*\*((?:(?!\*\/)[^])*)\*\/\nexport class (\w+)/g;
+
 const classesOf = (module: object): string[] =>
   Object.entries(module)
     .filter(([, value]) => value === RfaasError || value?.prototype instanceof RfaasError)
@@ -63,6 +68,21 @@ describe("the exported errors", () => {
   test("are all in the list of this test", () => {
     const listed = RAISED.map(([error]) => error.constructor.name);
     expect([...listed, "RfaasError"].sort()).toEqual(classesOf(api));
+  });
+
+  test("each say in their description why they are raised and what to do", () => {
+    const path = join(import.meta.dir, "../../src/base/errors.ts");
+    const told = new Map(
+      [...readFileSync(path, "utf8").matchAll(DESCRIBED)].map(([, text, name]) => [
+        name,
+        text!.replaceAll(/\s*\n \*\s*/g, " ").trim(),
+      ]),
+    );
+    const classes = classesOf(api).filter((name) => name !== "RfaasError");
+    const untold = classes.filter(
+      (name) => !/^\w.*\. What to do: \w.*\.$/.test(told.get(name) ?? ""),
+    );
+    expect(untold).toEqual([]);
   });
 
   test("have distinct codes that start with RFAAS_", () => {

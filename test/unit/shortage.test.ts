@@ -54,6 +54,13 @@ describe("a failure for want of something", () => {
       name: "EnvironmentError",
       message: "no shim",
     });
+    expect(
+      explained(new NativeError("mapping memory", -22), "the lease cannot be opened"),
+    ).toMatchObject({
+      name: "EnvironmentError",
+      message:
+        "the lease cannot be opened: mapping memory failed: EINVAL; rfaas doctor says what this machine lacks",
+    });
   });
 });
 
