@@ -37,7 +37,7 @@ export function coreOf(
     ended: () => attachment.region.ended(),
     disconnected: (worker: number) => attachment.lost(worker),
   };
-  const lanes = attachment.endpoints.map(
+  const lanes: readonly WorkerLane[] = attachment.endpoints.map(
     (endpoint, worker) => new WorkerLane(worker, endpoint, granted.slots, owner),
   );
   return {
