@@ -87,7 +87,7 @@ export class ClientEndpoint {
     return this.#shim.rfaas_wait(this.#handle, slot, timeoutMs);
   }
 
-  /** Gives up a posted call; its slot returns when the worker answers. */
+  /** Abandons a posted call; its slot returns when the worker answers. */
   abandon(slot: number): void {
     this.#shim.rfaas_abandon(this.#handle, slot);
   }
@@ -102,7 +102,7 @@ export class ClientEndpoint {
     return this.#shim.rfaas_slot_sequence(this.#handle, slot);
   }
 
-  /** Whether the worker may still write the output of a call that was given up, named by its slot and sequence. */
+  /** Whether the worker may still write the output of an abandoned call, named by its slot and sequence. */
   held(slot: number, sequence: number): boolean {
     return this.#shim.rfaas_held(this.#handle, slot, sequence) !== 0;
   }

@@ -13,7 +13,7 @@ export interface Patience {
 
 export const DEFAULT_PATIENCE: Patience = { timeoutMs: DEFAULT_CONNECT_TIMEOUT_MS };
 
-/** What a promise rejects with that its program has given up. */
+/** What a promise rejects with that its program has aborted. */
 export const reasonOf = (signal: AbortSignal): unknown =>
   signal.reason ?? new DOMException("the operation was aborted", "AbortError");
 

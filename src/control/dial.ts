@@ -1,5 +1,5 @@
 /**
- * A client's way to an address, that can be given up while nobody answers. Over TCP by `node:net`: an attempt of Bun's own socket
+ * A client's way to an address, that can be aborted while nobody answers. Over TCP by `node:net`: an attempt of Bun's own socket
  * cannot be taken back, and keeps the program alive for minutes where the network drops its packets.
  */
 import { connect } from "node:net";
@@ -14,7 +14,7 @@ export interface Dialling {
   /** Resolves once the connection is open; `events` hear of it first. Rejects when there is none to be had. */
   readonly connected: Promise<void>;
   /** Ends the attempt, or the connection that has come of it. */
-  giveUp(): void;
+  abort(): void;
 }
 
 export function dial(address: Address, events: WireEvents): Dialling {
@@ -48,7 +48,7 @@ function dialUnix(path: string, events: WireEvents): Dialling {
   });
   return {
     connected: connected.then(() => {}),
-    giveUp() {
+    abort() {
       given = true;
       wire?.terminate();
     },
@@ -87,7 +87,7 @@ function dialTcp(host: string, port: number, events: WireEvents): Dialling {
   });
   socket.on("close", () => {
     if (open) events.close();
-    connected.reject(new Error("the attempt was given up"));
+    connected.reject(new Error("the attempt was aborted"));
   });
-  return { connected: connected.promise, giveUp: () => void socket.destroy() };
+  return { connected: connected.promise, abort: () => void socket.destroy() };
 }

@@ -22,7 +22,7 @@ const MAX_DELAY_MS = 2_000;
 const TICK_MS = 1_000;
 /**
  * Ticks until a peer must have taken us, at first; twice as many each time that it did not. The kernel sends the first packet
- * again after a second: with fewer, we would give up what is about to be taken.
+ * again after a second: with fewer, we would abandon what is about to be taken.
  */
 const FIRST_PATIENCE_TICKS = 2;
 
@@ -44,8 +44,8 @@ export class LastingConnection<In, Out> {
   #closed = false;
 
   /**
-   * Starts connecting, as often as needed by `connect`. A peer that says nothing for `silenceMs` is given up. One that has not taken
-   * us yet is given up sooner: where too many wait to be accepted, the kernel drops some, and tries them again ever more rarely.
+   * Starts connecting, as often as needed by `connect`. A peer that says nothing for `silenceMs` is abandoned. One that has not taken
+   * us yet is abandoned sooner: where too many wait to be accepted, the kernel drops some, and tries them again ever more rarely.
    */
   constructor(
     connect: (events: LinkEvents<In>) => Link<Out>,

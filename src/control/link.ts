@@ -47,7 +47,7 @@ export const dialLink: Dial = <In extends { t: string }, Out extends { t: string
   });
   const close = (error?: Error): void => {
     connection.close(error);
-    if (waits) dialling.giveUp();
+    if (waits) dialling.abort();
   };
   dialling.connected.catch(close);
   return {

@@ -30,7 +30,7 @@ export interface AskOptions<Asked extends Request> {
   /** Ends the wait with {@link RequestTimeout}. Default: none. */
   timeoutMs?: number;
   /** Called with the request's id when its wait has been ended by `signal` or `timeoutMs`: the peer may be told. */
-  onGiveUp?: (id: number) => void;
+  onAbandon?: (id: number) => void;
   /** The error of a request that the peer did not do. Default: what the table was made with. */
   failure?: (failed: Failed) => Error;
   /** Called with each reply as it is read, before the peer's next message is. */
@@ -113,7 +113,7 @@ export class Requests {
     fields: FieldsOf<Asked>,
     options: AskOptions<Asked> = {},
   ): Promise<ReplyOf<Asked>> {
-    const { holds = true, signal, timeoutMs, onGiveUp, onReply, onLate } = options;
+    const { holds = true, signal, timeoutMs, onAbandon, onReply, onLate } = options;
     const { failure = this.#options.failure ?? refused } = options;
     if (signal?.aborted) throw reasonOf(signal);
     using _ = holds ? this.hold() : null;
@@ -134,17 +134,17 @@ export class Requests {
       },
       end: settled.reject,
     };
-    const giveUp = (error: unknown): void => {
+    const abandon = (error: unknown): void => {
       waiting.waits = false;
       if (!onLate) this.#pending.delete(id);
-      onGiveUp?.(id);
+      onAbandon?.(id);
       settled.reject(error);
     };
-    const unhear = signal && onAbort(signal, () => giveUp(reasonOf(signal)));
+    const unhear = signal && onAbort(signal, () => abandon(reasonOf(signal)));
     const overdue =
       timeoutMs === undefined
         ? undefined
-        : this.#clock.after(timeoutMs, () => giveUp(new RequestTimeout(request.name, timeoutMs)));
+        : this.#clock.after(timeoutMs, () => abandon(new RequestTimeout(request.name, timeoutMs)));
     this.#pending.set(id, waiting);
     try {
       this.#options.send({ t: request.name, id, ...fields });

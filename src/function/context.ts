@@ -15,7 +15,7 @@ export interface Invocation {
   /** When nobody waits any more, and a result or an error comes too late; null when the caller set no deadline. */
   readonly deadline: Date | null;
   /**
-   * Aborts when the caller gives up or the deadline passes. An asynchronous function hears it at its next `await`; one that
+   * Aborts when the caller aborts the call or the deadline passes. An asynchronous function hears it at its next `await`; one that
    * computes without a pause cannot.
    */
   readonly signal: AbortSignal;

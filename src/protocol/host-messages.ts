@@ -62,7 +62,7 @@ export type Loaded = ReplyOf<typeof Attach>;
  * to the newest build.
  */
 export const Reload = request("reload", { module: text, moduleName: text }, {});
-export const HostCancel = notice("host-cancel", {
+export const HostAbort = notice("host-abort", {
   worker: index,
   slot: index,
   sequence,
@@ -76,7 +76,7 @@ export const WorkerEnded = notice("worker-ended", { worker: index, message: text
 export const HostLog = notice("host-log", { line: LogLine });
 export const HostProgress = notice("host-progress", { report: ProgressReport });
 
-export const agentMessages = [Attach, Reload, HostCancel, Detach] as const;
+export const agentMessages = [Attach, Reload, HostAbort, Detach] as const;
 export const hostMessages = [Ready, ClientLost, WorkerEnded, HostLog, HostProgress] as const;
 
 export type AgentMessage = Speech<typeof agentMessages, typeof hostMessages>;

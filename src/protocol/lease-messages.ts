@@ -73,7 +73,8 @@ export const Renew = request(
 export const GetUsage = request("get-usage", { lease: count }, { usage: Usage });
 /** Answered when the lease is over. */
 export const Release = request("release", { lease: count }, {});
-export const Cancel = notice("cancel", {
+/** The function of a call is told that its caller waits no more. */
+export const Abort = notice("abort", {
   lease: count,
   worker: index,
   slot: index,
@@ -98,14 +99,6 @@ export const Logged = notice("log", { lease: count, line: LogLine });
 export const Progressed = notice("progress", { lease: count, report: ProgressReport });
 
 /** What a client says to a node of leases. */
-export const leaseMessages = [
-  Allocate,
-  Withdraw,
-  Redeem,
-  Renew,
-  GetUsage,
-  Release,
-  Cancel,
-] as const;
+export const leaseMessages = [Allocate, Withdraw, Redeem, Renew, GetUsage, Release, Abort] as const;
 /** What a node says to a client of its leases, unasked. */
 export const leaseNotices = [Lost, WorkerLost, Revoking, Logged, Progressed] as const;

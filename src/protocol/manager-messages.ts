@@ -134,7 +134,7 @@ export const ReportUsage = request(
   { reports: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }) },
   {},
 );
-/** The node could add to counters in the manager's memory over the fabric, and asks for some. Earlier ones are given up. */
+/** The node could add to counters in the manager's memory over the fabric, and asks for some. Earlier ones are let go. */
 export const GetCounters = request(
   "get-counters",
   { fabric: label },

@@ -43,7 +43,7 @@ export class InProcessCalls {
     },
     watch() {},
     holds: (call) => this.holds(call as Call),
-    giveUp(call: Flight, reason: unknown) {
+    abandon(call: Flight, reason: unknown) {
       call.end(0, reason);
     },
   };
@@ -61,7 +61,7 @@ export class InProcessCalls {
     this.#listener = listener;
   }
 
-  /** Functions that have not returned, given up or not. */
+  /** Functions that have not returned, abandoned or not. */
   get running(): number {
     return this.#running.size;
   }
@@ -105,18 +105,18 @@ export class InProcessCalls {
       return true;
     };
     const given = new AbortController();
-    const giveUp = (reason: unknown): void => {
+    const abandon = (reason: unknown): void => {
       given.abort(reason);
       if (this.#running.has(call)) call.abandoned = named;
-      this.#loaded.kept?.giveUp(named.slot, named.sequence);
+      this.#loaded.kept?.abandon(named.slot, named.sequence);
       call.end(0, reason);
     };
     const timer =
       deadlineMs > 0
-        ? setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs)
+        ? setTimeout(() => abandon(new DeadlineExceeded(deadlineMs)), deadlineMs)
         : undefined;
     const { signal } = options;
-    const abort = (): void => giveUp(reasonOf(signal!));
+    const abort = (): void => abandon(reasonOf(signal!));
     const endHearing = signal && onAbort(signal, abort);
     call.cleanUp = () => {
       clearTimeout(timer);
@@ -140,7 +140,7 @@ export class InProcessCalls {
   ): Promise<void> {
     const context = this.#contextOf(call, named, options, signal);
     const late = (): void => {
-      this.#loaded.kept?.giveUp(named.slot, named.sequence);
+      this.#loaded.kept?.abandon(named.slot, named.sequence);
       call.end(0, new DeadlineExceeded(call.deadlineMs));
     };
     this.#running.add(call);

@@ -123,7 +123,7 @@ describe("a listener that throws", () => {
 describe("what is no event or no listener", () => {
   test.each<[unknown, unknown, string]>([
     ["renwed", () => {}, 'there is no event "renwed"; did you mean "renewed"?'],
-    ["close", () => {}, 'there is no event "close"; listen to "renewed", "revoking"'],
+    ["shutdown", () => {}, 'there is no event "shutdown"; listen to "renewed", "revoking"'],
     [undefined, () => {}, "there is no event undefined"],
     ["lost", undefined, 'the listener of "lost" must be a function; it is undefined'],
     ["lost", "log it", "must be a function"],

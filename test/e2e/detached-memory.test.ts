@@ -299,7 +299,7 @@ for (const fabric of FABRICS) {
         }
       });
 
-      test("comes back from maps and broadcasts whose calls were given up, once their functions have ended", async () => {
+      test("comes back from maps and broadcasts whose calls were abandoned, once their functions have ended", async () => {
         await using held = await lease("64KiB");
         const free = held.freeBytes;
         const input = new Uint32Array(5000).fill(100);

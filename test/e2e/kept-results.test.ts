@@ -111,7 +111,7 @@ test("a value that waits for room travels as it was when it was given", async ()
   for (const [mark, got] of (await Promise.all(calls)).entries()) expectBlob(got, mark, bytes);
 });
 
-test("what is given up is not kept, whenever that was", async () => {
+test("what is abandoned is not kept, whenever that was", async () => {
   await using held = await lease("16MiB");
   const [blob, later] = [held.function("blob"), held.function("blobLater")];
   const bytes = 20 * MIB;

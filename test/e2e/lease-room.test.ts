@@ -68,7 +68,7 @@ describe("calls that find no room for their values wait for others", () => {
   }, 60_000);
 });
 
-describe("memory of calls that were given up comes back when their functions have ended", () => {
+describe("memory of abandoned calls comes back when their functions have ended", () => {
   const ORDERS = Array.from({ length: 20 }, (_, i) => new Float64Array([100, i, 0]));
   const freed = (name: string, run: (held: Lease<Functions>) => Promise<unknown>) =>
     test(

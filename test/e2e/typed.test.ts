@@ -378,14 +378,14 @@ describe("the context of a call", () => {
 
   test.each([
     [
-      "the caller gives up",
+      "the caller aborts the call",
       () => ({ signal: AbortSignal.timeout(20) }),
-      "the caller has given up on the call",
+      "the caller has aborted the call",
     ],
     ["the deadline passes", () => ({ deadlineMs: 20 }), "the call's deadline has passed"],
   ])("aborts its signal when %s", async (_, options, words) => {
     await using held = await lease();
-    // It may be quicker to answer than its caller is to give up.
+    // It may be quicker to answer than its caller is to abort.
     const ended = held.function("patient")(null, options());
     await ended.catch(({ name }: Error) => expect(name).toMatch(/TimeoutError|DeadlineExceeded/));
     const lastWords = held.function("lastWords");
@@ -405,7 +405,7 @@ describe("the context of a call", () => {
     expect(heard).not.toContain("from the grave");
   });
 
-  test("gives the memory of a call that was given up back only when the worker is done with it", async () => {
+  test("gives the memory of an abandoned call back only when the worker is done with it", async () => {
     await using held = await lease({ memory: "64KiB" });
     const endless = held.function("endless");
     // More calls than the memory has room for: the last take what the worker has let go of earlier ones.

@@ -110,7 +110,7 @@ export const patient = defineFunction(
   },
 );
 
-/** Goes on after its caller has given up, and notes whether its context is still that of its own call. */
+/** Goes on after its call was aborted, and notes whether its context is still that of its own call. */
 export const survivor = defineFunction(
   { input: Type.Null(), output: Type.Null() },
   async (_, ctx): Promise<null> => {

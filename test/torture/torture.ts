@@ -55,7 +55,7 @@ const END_LIMIT_MS = 60_000;
 /** When so many are lost the lease is gone. */
 const MAX_LOST = 1000;
 const ORDER_BYTES = 12;
-const ABORTED = new Error("the torture has given up on this call");
+const ABORTED = new Error("the torture has aborted this call");
 
 /** Runs calls on a lease of its own. */
 export async function torture(rf: Invoker, options: TortureOptions): Promise<TortureResult> {

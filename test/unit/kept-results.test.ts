@@ -67,33 +67,33 @@ test("who finds much kept waits until some was fetched, or dropped, in order", a
   expect(went).toEqual([1, 2]);
 });
 
-test("what nobody waits for is not kept, whenever its caller gave up", async () => {
+test("what nobody waits for is not kept, whenever its caller left", async () => {
   const kept = new KeptResults();
   const big = new Uint8Array(40 * MIB);
   // Before it began.
-  kept.giveUp(3, 10);
+  kept.abandon(3, 10);
   kept.keep(big, of(3, 10));
   expect(kept.full).toBe(false);
   // After its end.
   kept.keep(big, of(3, 11));
   expect(kept.full).toBe(true);
-  kept.giveUp(4, 11);
+  kept.abandon(4, 11);
   expect(kept.full).toBe(true);
-  kept.giveUp(3, 11);
+  kept.abandon(3, 11);
   expect(kept.full).toBe(false);
-  // While it was fetched, by a call that had been given up before, and by one that is given up now.
+  // While it was fetched, by a call that had been abandoned before, and by one that is abandoned now.
   for (const early of [true, false]) {
     const { ticket } = kept.keep(big, of(3, 12));
     fetch(kept, ticket, 0, 1, of(5, 20));
-    if (early) kept.giveUp(6, 21);
+    if (early) kept.abandon(6, 21);
     fetch(kept, ticket, 1, 1, of(6, 21));
-    kept.giveUp(6, 21);
+    kept.abandon(6, 21);
     expect(kept.full).toBe(false);
   }
   // While it waited for room.
   const { ticket } = kept.keep(big, of(1, 30));
   const waiting = kept.whenRoom(of(2, 31), () => 0);
-  kept.giveUp(2, 31);
+  kept.abandon(2, 31);
   fetch(kept, ticket, DROP, 0);
-  expect(await waiting.catch((error) => error.message)).toContain("given up");
+  expect(await waiting.catch((error) => error.message)).toContain("aborted");
 });

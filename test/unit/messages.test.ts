@@ -81,7 +81,7 @@ const client = [
   { t: "renew", id: 1, lease: 1, ttlMs: 1 },
   { t: "get-usage", id: 1, lease: 1 },
   { t: "release", id: 1, lease: 0xffffffff },
-  { t: "cancel", lease: 1, worker: 0, slot: 0, sequence: 0 },
+  { t: "abort", lease: 1, worker: 0, slot: 0, sequence: 0 },
   { t: "get-status", id: 1 },
   { t: "list-leases", id: 1 },
   { t: "offer-package", id: 1, upload: 1, hash, manifest: new Uint8Array(9) },
@@ -131,7 +131,7 @@ const node = [
 ];
 const agent = [
   attach,
-  { t: "host-cancel", worker: 0, slot: 3, sequence: 9, gently: true },
+  { t: "host-abort", worker: 0, slot: 3, sequence: 9, gently: true },
   { t: "reload", id: 1, module: "/cache/fn.js", moduleName: "fn.ts" },
   { t: "detach" },
 ];

@@ -167,7 +167,7 @@ describe("a wait ends", () => {
       {},
       {
         signal: stop.signal,
-        onGiveUp: (id) => void given.push(id),
+        onAbandon: (id) => void given.push(id),
         onReply: () => void late.push("in time"),
         onLate: ({ word }) => void late.push(word),
       },

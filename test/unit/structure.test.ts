@@ -75,9 +75,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const MAX_FILES = 16;
 const MAX_LINES = 400;
 /** Files that are to be taken apart. */
-const LONG: ReadonlySet<string> = new Set([
-  "src/package/bundle/bundle.ts",
-]);
+const LONG: ReadonlySet<string> = new Set(["src/package/bundle/bundle.ts"]);
 
 function roomOf(path: string): string | undefined {
   const [top, room] = path.split("/");

@@ -212,7 +212,7 @@ RFAAS_EXPORT int32_t rfaas_lost(rfaas_client *c) { return lost(c); }
 RFAAS_EXPORT int32_t rfaas_last_slot(rfaas_client *c) { return c->last_slot; }
 /* Exact up to 2^53, like the other sequences that leave the shim. */
 RFAAS_EXPORT double rfaas_slot_sequence(rfaas_client *c, uint32_t slot) { return (double)c->slot[slot & c->mask].sequence; }
-/* Whether the worker may still write the output of a call that was given up. Takes its answer, if there is one. */
+/* Whether the worker may still write the output of an abandoned call. Takes its answer, if there is one. */
 RFAAS_EXPORT int32_t rfaas_held(rfaas_client *c, uint32_t slot, double sequence) {
   rfaas_client_slot *local = &c->slot[slot & c->mask];
   if (local->sequence != (uint64_t)sequence || local->credit != RFAAS_ABANDONED) return 0;

@@ -32,7 +32,7 @@ export interface Flight {
   readonly done: boolean;
   /** Slot while in flight, else -1. */
   slot: number;
-  /** Once it was given up after it had been posted: what the worker may still be at work on. */
+  /** Once it was abandoned after it had been posted: what the worker may still be at work on. */
   abandoned: Posted | undefined;
   /** Undoes, once it has ended, what was done for it. */
   cleanUp: (() => void) | undefined;
@@ -57,8 +57,8 @@ export interface CallDriver {
   /** Keeps looking for the call's end from the event loop. */
   watch(call: Call): void;
   /** Ends the call with `reason`; nobody waits for it any more. */
-  giveUp(call: Flight, reason: unknown): void;
-  /** Whether the worker may still use the buffers of a call that was given up. */
+  abandon(call: Flight, reason: unknown): void;
+  /** Whether the worker may still use the buffers of an abandoned call. */
   holds(call: Pick<Flight, "abandoned">): boolean;
 }
 

@@ -125,15 +125,15 @@ export class DirectCalls {
   }
 
   #failed(lane: WorkerLane, result: number, deadlineMs: number, retry: () => Call): number {
-    // Slots still held by calls that were given up: wait for one as any other call does.
+    // Slots still held by abandoned calls: wait for one as any other call does.
     if (result === STATUS.ringFull) return retry().get();
     const slot = lane.endpoint.lastSlot();
-    if (result === STATUS.deadline) this.#givenUp(lane, slot);
+    if (result === STATUS.deadline) this.#abandon(lane, slot);
     throw lane.errorFor(result, slot, deadlineMs);
   }
 
-  #givenUp(lane: WorkerLane, slot: number): void {
-    lane.cancelSlot(slot, false);
+  #abandon(lane: WorkerLane, slot: number): void {
+    lane.abortSlot(slot, false);
     const abandoned = { slot, sequence: lane.endpoint.sequence(slot) };
     this.#memory.leave(this.#places!, () => lane.holds({ abandoned }));
   }

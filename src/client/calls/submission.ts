@@ -157,12 +157,12 @@ export class Submission {
   #bindEnd(call: Call, signal: AbortSignal | undefined): void {
     const { deadlineMs } = call;
     if (call.done || (deadlineMs === 0 && !signal)) return;
-    const giveUp = (reason: unknown) => call.driver.giveUp(call, reason);
+    const abandon = (reason: unknown) => call.driver.abandon(call, reason);
     const timer =
       deadlineMs === 0
         ? undefined
-        : setTimeout(() => giveUp(new DeadlineExceeded(deadlineMs)), deadlineMs);
-    const abort = () => giveUp(reasonOf(signal!));
+        : setTimeout(() => abandon(new DeadlineExceeded(deadlineMs)), deadlineMs);
+    const abort = () => abandon(reasonOf(signal!));
     const endHearing = signal && onAbort(signal, abort);
     const { cleanUp } = call;
     call.cleanUp = () => {

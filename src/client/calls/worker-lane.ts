@@ -32,7 +32,7 @@ export interface LaneOwner {
   readonly numbering: { readonly firstWorker: number };
   reactor: Reactor;
   /** Tells the node that a call is no longer waited for. */
-  cancel(worker: number, slot: number, sequence: number, gently: boolean): void;
+  abort(worker: number, slot: number, sequence: number, gently: boolean): void;
   /** Why the lease ended, as far as its memory knows. */
   ended(): [reason: number, detail: number];
   /** Why the way to a worker is lost, as far as the fabric knows. */
@@ -182,10 +182,10 @@ export class WorkerLane implements CallDriver {
   }
 
   /**
-   * The caller gave up, with `reason`. A call that has not been posted is never sent. One that was answered before its deadline was
+   * The caller leaves the call, with `reason`, and its slot until it is answered. A call that has not been posted is never sent. One that was answered before its deadline was
    * looked at ends with its answer.
    */
-  giveUp(call: Flight, reason: unknown): void {
+  abandon(call: Flight, reason: unknown): void {
     if (call.done) return;
     if (call.slot >= 0 && reason instanceof DeadlineExceeded) {
       const result = this.endpoint.test(call.slot);
@@ -197,7 +197,7 @@ export class WorkerLane implements CallDriver {
       call.abandoned = { slot, sequence: this.endpoint.sequence(slot) };
       this.#forget(slot);
       this.endpoint.abandon(slot);
-      this.cancelSlot(slot, !(reason instanceof DeadlineExceeded));
+      this.abortSlot(slot, !(reason instanceof DeadlineExceeded));
       call.slot = -1;
     } else if (!this.#urgent.delete(call)) this.#queue.delete(call);
     call.end(0, reason);
@@ -205,11 +205,11 @@ export class WorkerLane implements CallDriver {
   }
 
   /** The node hears that nobody waits for the call. Gently: the function is told, but goes on. */
-  cancelSlot(slot: number, gently: boolean): void {
-    this.#owner.cancel(this.index, slot, this.endpoint.sequence(slot), gently);
+  abortSlot(slot: number, gently: boolean): void {
+    this.#owner.abort(this.index, slot, this.endpoint.sequence(slot), gently);
   }
 
-  /** Whether the worker may still use the buffers of a call that was given up. */
+  /** Whether the worker may still use the buffers of an abandoned call. */
   holds({ abandoned }: Pick<Flight, "abandoned">): boolean {
     if (abandoned === undefined || this.lost !== undefined) return false;
     return this.endpoint.held(abandoned.slot, abandoned.sequence);
@@ -366,7 +366,7 @@ export class WorkerLane implements CallDriver {
     if (this.#withDeadline === 0 && this.#inFlight === 1)
       return this.#settle(slot, this.endpoint.wait(slot, 0));
     const limitMs = wanted.remainingMs();
-    if (limitMs <= 0) return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
+    if (limitMs <= 0) return this.abandon(wanted, new DeadlineExceeded(wanted.deadlineMs));
     const result = this.endpoint.wait(
       slot,
       Math.max(1, Math.ceil(Math.min(limitMs, OTHERS_POLL_MS))),
@@ -378,14 +378,14 @@ export class WorkerLane implements CallDriver {
     this.harvest();
     for (const call of [...this.#flight, ...this.#urgent, ...this.#queue])
       if (call !== undefined && call.remainingMs() <= 0)
-        this.giveUp(call, new DeadlineExceeded(call.deadlineMs));
+        this.abandon(call, new DeadlineExceeded(call.deadlineMs));
   }
 
   #awaitAbandoned(wanted: Call): void {
     this.#pump();
     if (wanted.slot >= 0 || wanted.done) return;
     if (wanted.remainingMs() <= 0)
-      return this.giveUp(wanted, new DeadlineExceeded(wanted.deadlineMs));
+      return this.abandon(wanted, new DeadlineExceeded(wanted.deadlineMs));
     if (this.endpoint.lost()) {
       const error = this.#workerLost();
       // It may have gone to another worker.

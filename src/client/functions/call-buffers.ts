@@ -1,4 +1,4 @@
-/** Pairs of buffers for calls of one function: used again, and kept from reuse while a call that was given up may still write. */
+/** Pairs of buffers for calls of one function: used again, and kept from reuse while an abandoned call may still write. */
 import { OutOfLeaseMemory } from "../../base/errors.ts";
 import type { Call } from "../calls/call.ts";
 import type { CallRoom } from "../memory/call-room.ts";
@@ -84,7 +84,7 @@ export class CallBufferPool {
         if (buffers !== undefined) return { buffers, left };
       } catch (error) {
         // Also when the lease is over: so the next hears of it.
-        turn.giveUp();
+        turn.leave();
         throw error;
       }
     }

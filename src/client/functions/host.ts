@@ -20,6 +20,6 @@ export interface FunctionHost {
   fetch(input: Bytes, output: Bytes, options: SubmitOptions & { worker: number }): Call;
   /** Calls `listener` when no more calls can be made. Returns what ends that. */
   onOver(listener: () => void): () => void;
-  /** Whether the worker may still use the buffers of a call that was given up. */
+  /** Whether the worker may still use the buffers of an abandoned call. */
   holds(call: Call): boolean;
 }

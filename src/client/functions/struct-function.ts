@@ -121,7 +121,7 @@ class StructCalls {
     const buffers = this.#pool.take();
     const views = this.#viewsOf(buffers);
     const host = this.#host;
-    /** The last that may have been given up. */
+    /** The last that may have been abandoned. */
     let call: Call | undefined;
     let freed = false;
     return {

@@ -221,7 +221,7 @@ class ValueCalls {
       const asked = this.#ask(sent);
       if (!isThenable(asked)) return undefined;
       const answer = Promise.resolve(asked).catch((error) => this.#refuse(error));
-      // Whoever has given up does not hear of it.
+      // A call that was abandoned does not hear of it.
       answer.catch(() => {});
       return answer;
     } catch (error) {

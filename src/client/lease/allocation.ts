@@ -81,7 +81,7 @@ export async function allocateLease<Module>(
   } catch (error) {
     if (!lease) attachment?.close();
     const released = lease ? lease.release() : connection.release(grant.granted.lease);
-    // Whoever has given up waits for nothing.
+    // A program that has aborted waits for nothing.
     if (signal.aborted) released.catch(() => {});
     else await released;
     throw explained(error, "the lease's memory cannot be opened");

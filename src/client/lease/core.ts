@@ -32,8 +32,8 @@ export function coreOf(
   const owner = {
     numbering,
     reactor,
-    cancel: (worker: number, slot: number, sequence: number, gently: boolean) =>
-      node.cancel(granted.lease, worker, slot, sequence, gently),
+    abort: (worker: number, slot: number, sequence: number, gently: boolean) =>
+      node.abort(granted.lease, worker, slot, sequence, gently),
     ended: () => attachment.region.ended(),
     disconnected: (worker: number) => attachment.lost(worker),
   };

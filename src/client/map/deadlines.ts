@@ -46,7 +46,7 @@ export class Deadlines<Value, Result> {
       for (const station of [...this.#stations]) {
         if (station.done) continue;
         const leftMs = station.remainingMs();
-        if (leftMs <= 0) station.lane.giveUp(station, new DeadlineExceeded(this.#deadlineMs));
+        if (leftMs <= 0) station.lane.abandon(station, new DeadlineExceeded(this.#deadlineMs));
         else nextMs = Math.min(nextMs, leftMs);
       }
     });

@@ -330,7 +330,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
 
   #aborted(): void {
     this.#failWith(reasonOf(this.#options.signal!));
-    this.#giveUp(() => true);
+    this.#abandon(() => true);
   }
 
   #failWith(error: unknown): void {
@@ -365,7 +365,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     try {
       const closed = source.close();
       closed.catch(() => {});
-      this.#giveUp(({ slot }) => slot < 0);
+      this.#abandon(({ slot }) => slot < 0);
       if (this.#inFlight > 0) {
         const drained = new Promise<void>((resolve) => (this.#onDrained = resolve));
         this.#follow(true);
@@ -380,9 +380,9 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     }
   }
 
-  #giveUp(which: (station: Station<Value, Result>) => boolean): void {
+  #abandon(which: (station: Station<Value, Result>) => boolean): void {
     for (const station of [...this.#running!.stations])
       if (!station.done && which(station))
-        station.lane.giveUp(station, this.#options.signal?.reason ?? new Error("not wanted"));
+        station.lane.abandon(station, this.#options.signal?.reason ?? new Error("not wanted"));
   }
 }

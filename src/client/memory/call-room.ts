@@ -1,19 +1,20 @@
 /** Room in a lease's memory for the calls of its handles: whoever finds none waits in line until others have ended. */
 
-/** How often somebody who waits looks whether a function still uses the buffers of a call that was given up. */
+/** How often somebody who waits looks whether a function still uses the buffers of an abandoned call. */
 const HELD_POLL_MS = 20;
 
 /** A place in the line. */
 export interface Turn {
   /** Resolves when there may be room. */
   readonly comes: Promise<void>;
-  giveUp(): void;
+  /** Takes no turn. */
+  leave(): void;
 }
 
 export class CallRoom {
   /** Pairs of buffers that are in use. */
   taken = 0;
-  /** Of these, pairs that functions may still use whose calls were given up. */
+  /** Of these, pairs that functions may still use whose calls were abandoned. */
   held = 0;
   readonly #waiting = new Set<() => void>();
   /** Let go of buffers that wait to be used again. */
@@ -22,18 +23,18 @@ export class CallRoom {
   nextTurn(): Turn {
     const { promise: comes, resolve } = Promise.withResolvers<void>();
     this.#waiting.add(resolve);
-    // A function that goes on after its call was given up does not say when it ends.
+    // A function that goes on after its call was abandoned does not say when it ends.
     const timer = this.held > 0 ? setTimeout(resolve, HELD_POLL_MS) : undefined;
     void comes.then(() => {
       this.#waiting.delete(resolve);
       clearTimeout(timer);
     });
-    const giveUp = (): void => {
+    const leave = (): void => {
       // Whose turn had just come lets the next go on.
       if (!this.#waiting.has(resolve)) this.callNext();
       resolve();
     };
-    return { comes, giveUp };
+    return { comes, leave };
   }
 
   callNext(): void {

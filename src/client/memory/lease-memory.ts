@@ -52,7 +52,7 @@ export interface MemoryUse {
   readonly output: Place;
 }
 
-/** A call that was given up: whether its worker may still be at work on it. */
+/** An abandoned call: whether its worker may still be at work on it. */
 export type StillRuns = () => boolean;
 
 export class LeaseMemory {
@@ -63,7 +63,7 @@ export class LeaseMemory {
   readonly #registrations: Registrations;
   /** By the buffer that the program has. */
   readonly #allocated = new Map<ArrayBufferLike, Place>();
-  #givenUp: { use: MemoryUse; runs: StillRuns }[] = [];
+  #abandoned: { use: MemoryUse; runs: StillRuns }[] = [];
   #closed = false;
 
   constructor(region: MemoryRegion, fabric: MemoryFabric) {
@@ -189,17 +189,17 @@ export class LeaseMemory {
     output.calls++;
   }
 
-  /** A call has ended. One that was given up while its function may go on `runs` until it says otherwise. */
+  /** A call has ended. One that was abandoned while its function may go on `runs` until it says otherwise. */
   end(use: MemoryUse, runs?: StillRuns): void {
     if (runs !== undefined) {
-      this.#givenUp.push({ use, runs });
+      this.#abandoned.push({ use, runs });
       return;
     }
     this.#unuse(use.input);
     this.#unuse(use.output);
   }
 
-  /** A call was given up that has not {@link begin begun} here: its memory is its own while it `runs`. */
+  /** A call was abandoned that has not {@link begin begun} here: its memory is its own while it `runs`. */
   leave(use: MemoryUse, runs: StillRuns): void {
     this.begin(use);
     this.end(use, runs);
@@ -210,7 +210,7 @@ export class LeaseMemory {
     this.#closed = true;
     this.#allocated.clear();
     this.#registrations.close();
-    this.#givenUp = [];
+    this.#abandoned = [];
   }
 
   #unuse(place: Place): void {
@@ -220,10 +220,10 @@ export class LeaseMemory {
   }
 
   #reclaim(): void {
-    if (this.#givenUp.length === 0) return;
-    const ended = this.#givenUp.filter(({ runs }) => !runs());
+    if (this.#abandoned.length === 0) return;
+    const ended = this.#abandoned.filter(({ runs }) => !runs());
     if (ended.length === 0) return;
-    this.#givenUp = this.#givenUp.filter((call) => !ended.includes(call));
+    this.#abandoned = this.#abandoned.filter((call) => !ended.includes(call));
     for (const { use } of ended) this.end(use);
   }
 

@@ -115,7 +115,7 @@ export class NodeConnection {
     try {
       await untilAborted(within(dialling.connected, timeoutMs, late), signal);
     } catch (cause) {
-      dialling.giveUp();
+      dialling.abort();
       if (signal?.aborted) throw cause;
       throw notReached(shown, cause as Error);
     }
@@ -182,7 +182,7 @@ export class NodeConnection {
         failure: (failed) => allocationFailure(failed, request.module, name),
         // At once: the loss of the lease may be the very next message.
         onReply: ({ lease }) => void this.#listeners.set(lease, listener),
-        onGiveUp: (id) => this.#tell({ t: "withdraw", request: id }),
+        onAbandon: (id) => this.#tell({ t: "withdraw", request: id }),
         onLate: ({ lease }) => void this.release(lease),
       });
       if (!mailbox) return { granted, descriptors: [] };
@@ -237,9 +237,9 @@ export class NodeConnection {
     return (await this.requests.ask(GetUsage, { lease }, options)).usage;
   }
 
-  /** Tells the node that the client has given up on a call. */
-  cancel(lease: number, worker: number, slot: number, sequence: number, gently: boolean): void {
-    this.#tell({ t: "cancel", lease, worker, slot, sequence, gently });
+  /** Tells the function of a call, by its node, that its caller waits no more. */
+  abort(lease: number, worker: number, slot: number, sequence: number, gently: boolean): void {
+    this.#tell({ t: "abort", lease, worker, slot, sequence, gently });
   }
 
   status(signal?: AbortSignal): Promise<Status> {

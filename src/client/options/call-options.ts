@@ -80,8 +80,11 @@ const repeating = {
 };
 
 const ending = {
-  /** Stops the waiting, not the function: a call that has begun runs to its end. */
-  signal: Type.Optional(abortSignal({ description: "ends the waiting" })),
+  /**
+   * Aborts the call: it ends at once, with the signal's reason, and its function is told. A function that goes on all the same keeps
+   * its slot and its buffers until it has ended.
+   */
+  signal: Type.Optional(abortSignal({ description: "aborts the call" })),
 };
 
 const reporting = {

@@ -162,7 +162,7 @@ export class ManagerLink {
     if (this.#unsaved.size > 0) this.#scheduleFlush();
   }
 
-  /** Hands in what bills are left, says goodbye, and ends. Gives up on a manager that does not answer; never rejects. */
+  /** Hands in what bills are left, says goodbye, and ends. Waits a while only for a manager that does not answer; never rejects. */
   leave(): Promise<void> {
     return (this.#leaving ??= this.#leave());
   }

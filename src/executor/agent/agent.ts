@@ -182,8 +182,8 @@ export class Agent {
       redeem: ({ lease }, client) => leases.redeem(client, lease),
       renew: ({ lease, ttlMs }, client) => ({ expiresInMs: leases.renew(client, lease, ttlMs) }),
       "get-usage": ({ lease }, client) => ({ usage: leases.usage(client, lease) }),
-      cancel: ({ lease, worker, slot, sequence, gently = false }, client) =>
-        leases.of(client, lease)?.cancel(worker, slot, sequence, gently),
+      abort: ({ lease, worker, slot, sequence, gently = false }, client) =>
+        leases.of(client, lease)?.abort(worker, slot, sequence, gently),
       "get-status": () => ({
         freeCores: this.#book.freeCores,
         freeMemoryBytes: this.#book.freeMemoryBytes,

@@ -82,7 +82,7 @@ export class Granting {
     const module = await findModule(packages, request.module);
     if ("code" in module) {
       client.starting.delete(request.id);
-      this.#giveUp(booked.lease, user, cores);
+      this.#takeBack(booked.lease, user, cores);
       return answer.fail(module.code, module.message);
     }
     const hash = packageNamed(request.module);
@@ -110,7 +110,7 @@ export class Granting {
       client.starting.delete(request.id);
       taken?.host.kill();
       module.end();
-      this.#giveUp(booked.lease, user, cores);
+      this.#takeBack(booked.lease, user, cores);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
     }
     this.#table.add(lease, client, request.id);
@@ -185,7 +185,7 @@ export class Granting {
   }
 
   /** No host could be started for it. */
-  #giveUp(id: number, user: string, cores: number): void {
+  #takeBack(id: number, user: string, cores: number): void {
     const reason: EndReason = { kind: "load-failed" };
     this.#book.advance(id, { kind: "ended", atNs: Bun.nanoseconds(), reason });
     this.#book.free(id);

@@ -8,7 +8,7 @@ import type { FieldsOf, MessageOf, ReplyOf, Request } from "../../protocol/decla
 import {
   type AgentMessage,
   type Detach,
-  type HostCancel,
+  type HostAbort,
   type HostMessage,
   type HostNotice,
   hostVocabulary,
@@ -137,7 +137,7 @@ export class HostProcess {
   }
 
   /** Says something that has no answer. */
-  tell(notice: MessageOf<typeof HostCancel | typeof Detach>): void {
+  tell(notice: MessageOf<typeof HostAbort | typeof Detach>): void {
     this.#connection.send(notice);
   }
 

@@ -202,8 +202,8 @@ export class LeasedHost {
     return this.#meter.wasUsed();
   }
 
-  cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
-    this.host.tell({ t: "host-cancel", worker, slot, sequence, gently });
+  abort(worker: number, slot: number, sequence: number, gently: boolean): void {
+    this.host.tell({ t: "host-abort", worker, slot, sequence, gently });
   }
 
   #isLoaded(loaded: Loaded): void {

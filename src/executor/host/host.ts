@@ -83,8 +83,8 @@ async function startHost(options: HostOptions): Promise<void> {
       if (lease) lease.stop();
       else process.exit(0);
     },
-    "host-cancel": ({ worker, slot, sequence, gently }) =>
-      lease?.cancel(worker, slot, sequence, gently),
+    "host-abort": ({ worker, slot, sequence, gently }) =>
+      lease?.abort(worker, slot, sequence, gently),
   };
   const heard = answering(agentMessages, handlers, {
     // Answers are what a host says.

@@ -157,7 +157,7 @@ export class HostedLease {
    * The client gave up on a call: its function is told. Unless gently, one that goes on all the same has its thread replaced, since
    * it may write to the call's memory for as long as it runs.
    */
-  cancel(worker: number, slot: number, sequence: number, gently: boolean): void {
+  abort(worker: number, slot: number, sequence: number, gently: boolean): void {
     const control = this.#controls[worker];
     if (!control || this.#state.phase === "loading") return;
     this.#order(worker, { slot, sequence, gently });
@@ -305,14 +305,14 @@ export class HostedLease {
   async #endThread(worker: number, abort: boolean): Promise<void> {
     const control = this.#controls[worker]!;
     if (abort) control.stop();
-    const giveUp = setTimeout(() => {
+    const overdue = setTimeout(() => {
       console.error(
         `worker ${worker} is stuck in native code or WebAssembly and cannot be stopped; ending its lease`,
       );
       process.exit(HOST_EXIT.stuck);
     }, TERMINATE_LIMIT_MS);
     await this.#parts.threads[worker]!.worker.terminate();
-    clearTimeout(giveUp);
+    clearTimeout(overdue);
     if (abort) control.abortCalls();
     this.#tell({ kind: "ended", worker });
   }

@@ -32,7 +32,7 @@ interface Incoming {
 /** What the node has of a client's at a time. */
 interface Sender {
   uploads: Map<number, Incoming>;
-  /** Uploads that the client has given up, or that were refused, and that are not removed yet. */
+  /** Uploads that the client has withdrawn, or that were refused, and that are not removed yet. */
   leaving: number;
   /** One question after another. */
   asked: Promise<void>;
@@ -142,7 +142,7 @@ export class PackageIntake {
   ): Promise<Reply> {
     const throwIfOver = (cause?: unknown): void => {
       if (this.#of(client).uploads.get(id) !== incoming)
-        throw new PackageInvalid(`upload ${id} was given up; offer the package again`, { cause });
+        throw new PackageInvalid(`upload ${id} was withdrawn; offer the package again`, { cause });
     };
     const done = incoming.tail.then(async () => {
       throwIfOver();

@@ -28,7 +28,7 @@ export class ResultKept extends Error {
   }
 }
 
-/** How cancellations name a call. */
+/** How aborts name a call. */
 export interface NamedCall {
   slot: number;
   sequence: number;
@@ -45,8 +45,8 @@ export class KeptResults implements ResultKeeper {
   #bytes = 0;
   /** Another thread that comes after this one must not take a number for one of its own. */
   #ticket = Math.floor(Math.random() * 2 ** 52);
-  /** By slot, the last call that was given up. */
-  readonly #givenUp = new Map<number, number>();
+  /** By slot, the last call that was abandoned. */
+  readonly #abandoned = new Map<number, number>();
   /** What waits for room, in order. */
   #waiting: (() => void)[] = [];
 
@@ -60,15 +60,15 @@ export class KeptResults implements ResultKeeper {
     return this.#results.size === 0;
   }
 
-  /** Does the work when there is room for another result. Rejects when the call's caller has given up meanwhile. */
+  /** Does the work when there is room for another result. Rejects when the call was aborted meanwhile. */
   whenRoom<Result>(
     ctx: FunctionContext,
     work: () => Result | PromiseLike<Result>,
   ): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.#waiting.push(() => {
-      if (this.#isGivenUp(callOf(ctx)))
-        return reject(new Error("the caller has given up on the call"));
+      if (this.#isAbandoned(callOf(ctx)))
+        return reject(new Error("the caller has aborted the call"));
       try {
         resolve(work());
       } catch (error) {
@@ -82,16 +82,16 @@ export class KeptResults implements ResultKeeper {
   keep(result: Uint8Array, ctx: FunctionContext): ResultKept {
     const waits = callOf(ctx);
     const kept = new ResultKept(++this.#ticket, result.length);
-    if (this.#isGivenUp(waits)) return kept;
+    if (this.#isAbandoned(waits)) return kept;
     this.#results.set(kept.ticket, { bytes: copyOf(result), waits });
     this.#bytes += result.length;
     return kept;
   }
 
   /** The caller of this call no longer waits: neither for what it came to, nor for what it was to fetch. */
-  giveUp(slot: number, sequence: number): void {
+  abandon(slot: number, sequence: number): void {
     // It may not have begun.
-    this.#givenUp.set(slot, sequence);
+    this.#abandoned.set(slot, sequence);
     for (const [ticket, { waits }] of this.#results)
       if (waits?.slot === slot && waits.sequence === sequence) this.#drop(ticket);
   }
@@ -117,7 +117,7 @@ export class KeptResults implements ResultKeeper {
     const { length } = piece;
     output.set(piece);
     kept.waits = callOf(ctx);
-    if (at + length >= kept.bytes.length || this.#isGivenUp(kept.waits)) this.#drop(ticket);
+    if (at + length >= kept.bytes.length || this.#isAbandoned(kept.waits)) this.#drop(ticket);
     return length;
   };
 
@@ -138,8 +138,8 @@ export class KeptResults implements ResultKeeper {
     while (!this.full && this.#waiting.length > 0) this.#waiting.shift()!();
   }
 
-  #isGivenUp(call: NamedCall | undefined): boolean {
-    return call !== undefined && this.#givenUp.get(call.slot) === call.sequence;
+  #isAbandoned(call: NamedCall | undefined): boolean {
+    return call !== undefined && this.#abandoned.get(call.slot) === call.sequence;
   }
 }
 
@@ -154,6 +154,6 @@ function copyOf(result: Uint8Array): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** A worker's context names its call. In a test without a node none can be given up. */
+/** A worker's context names its call. In a test without a node none can be abandoned. */
 const callOf = (ctx: FunctionContext): NamedCall | undefined =>
   (ctx as FunctionContext & { call?: NamedCall }).call;

@@ -88,7 +88,7 @@ export class CallContext implements FunctionContext {
     return this.#current();
   }
 
-  /** @internal How cancellations name it. */
+  /** @internal How aborts name it. */
   get call(): NamedCall {
     return { slot: this.#slot, sequence: this.#endpoint.sequence(this.#slot) };
   }

@@ -110,15 +110,15 @@ async function serve(
     if ("leave" in order) leaving = true;
     else {
       const why = order.gently
-        ? "the caller has given up on the call"
+        ? "the caller has aborted the call"
         : "the call's deadline has passed";
       server.abort(order.slot, order.sequence, new Error(why));
-      loaded.kept?.giveUp(order.slot, order.sequence);
+      loaded.kept?.abandon(order.slot, order.sequence);
     }
     wakes.wake();
   });
   server.onAllSettled = () => wakes.wake();
-  server.onLate = (slot, sequence) => loaded.kept?.giveUp(slot, sequence);
+  server.onLate = (slot, sequence) => loaded.kept?.abandon(slot, sequence);
   await wakes.watch(attach.watchFd);
   report({
     t: "loaded",

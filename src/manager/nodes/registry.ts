@@ -288,7 +288,7 @@ export class Registry {
 
   /**
    * Time passes: nodes that are silent go down, those that are down for long are forgotten. To be called a few times a second.
-   * Returns the connections that are given up.
+   * Returns the connections that are abandoned.
    */
   tick(nowMs: number): Session[] {
     const missedMs = Math.max(0, nowMs - (this.#lastTickMs ?? nowMs) - MAX_TICK_MS);
