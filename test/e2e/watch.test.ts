@@ -1,5 +1,6 @@
 /** `rfaas serve --watch`: leases of a file go over to what it has become, without losing a call. */
 import { beforeAll, expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
 import { type Lease, LeaseLost, WorkerLost, invoker } from "../../src/index.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -25,6 +26,10 @@ async function watched() {
     ...["--cores", "4", "--cache", scratch.join("cache"), "--watch", path],
   ]);
   await until(() => node.stderr.includes(`watching ${path}`), "the file is watched");
+  // A first build that ends when there is a lease is a reload, too.
+  const stored = scratch.join("cache/packages-1/stored");
+  const built = (): boolean => existsSync(stored) && readdirSync(stored).length > 0;
+  await until(built, "the file is built");
   const rf = await invoker({ node: node.address });
   return {
     scratch,
