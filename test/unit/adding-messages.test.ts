@@ -59,7 +59,8 @@ function places({ name }: Declared, folders: readonly string[]): string[] {
   const constants = declarations.filter((one) => one.name === name).map((one) => one.constant);
   const says = new RegExp(
     [
-      String.raw`(?:\bt(?::| ===| !==)|\bcase) "${name}"`,
+      String.raw`\bt: "${name}"|\bmessage\.t [!=]== "${name}"`,
+      String.raw`switch \(message\.t\)[^]*case "${name}"`,
       String.raw`\bask\(\s*(?:${constants.join("|")})\b`,
     ].join("|"),
   );
