@@ -4,6 +4,7 @@
  */
 import { adoptOrphans } from "../../../ffi/children.ts";
 import type { Polling } from "../../../ffi/layout.ts";
+import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { type Handlers, answering } from "../../control/requests.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { namesOf } from "../../fabric/registry.ts";
@@ -15,8 +16,8 @@ import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import { Granting } from "./granting.ts";
 import { HostPool } from "./host-pool.ts";
-import { HostProcess } from "./host-process.ts";
-import { type LeaseBill, LeaseTable } from "./lease-table.ts";
+import { HostProcess, type LeaseHost } from "./host-process.ts";
+import { type LeaseBill, LeaseTable, type LeaseTableEvents } from "./lease-table.ts";
 import { type Client, type ClientConnection, type ClientWay, Reception } from "./reception.ts";
 
 export interface AgentOptions {
@@ -32,6 +33,10 @@ export interface AgentOptions {
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
+  /** The machine's, unless a test has its own. */
+  clock?: Clock;
+  /** Starts a host process, unless a test plays one. */
+  startHost?(): LeaseHost;
 }
 
 /** What the node tells whoever keeps its books. */
@@ -48,7 +53,8 @@ const MAX_PREWARMED_WORKERS = 4;
 export class Agent {
   readonly #capacity: Capacity;
   readonly #book: LeaseBook;
-  readonly #pool: HostPool<HostProcess>;
+  readonly #clock: Clock;
+  readonly #pool: HostPool<LeaseHost>;
   readonly #reception: Reception;
   readonly #packages: PackageIntake;
   readonly #leases: LeaseTable;
@@ -58,26 +64,28 @@ export class Agent {
   #onIdle: (() => void) | undefined;
 
   constructor(options: AgentOptions) {
-    adoptOrphans();
+    const { clock = SYSTEM_CLOCK } = options;
+    this.#clock = clock;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
     this.#packages = new PackageIntake(options.packages, options.log);
-    const prewarmedWorkers = Math.min(options.cpus.length, MAX_PREWARMED_WORKERS);
     this.#pool = new HostPool({
       size: options.prewarm,
-      spawn: () => HostProcess.spawn(prewarmedWorkers, namesOf(options.fabrics)),
+      spawn: options.startHost ?? hostProcesses(options),
       log: options.log,
+      clock,
     });
     const { polling, fabrics, packages, log } = options;
-    this.#leases = new LeaseTable(this.#book, packages, {
+    const tableEvents: LeaseTableEvents = {
       changed: () => this.#events?.capacity(),
       billed: (bill) => this.#events?.usage(bill),
       billsWanted: () => this.#events !== undefined,
       idle: () => this.#onIdle?.(),
-    });
+    };
+    this.#leases = new LeaseTable(this.#book, packages, tableEvents, clock);
     this.#granting = new Granting({
       ...{ book: this.#book, table: this.#leases, pool: this.#pool },
-      ...{ polling, fabrics, packages, log },
+      ...{ polling, fabrics, packages, log, clock },
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),
     });
@@ -92,6 +100,7 @@ export class Agent {
         fabrics,
         identify: options.identify,
         log,
+        clock,
       },
       {
         message: (client, message) => heard(message, client),
@@ -131,7 +140,7 @@ export class Agent {
 
   /** Grants no more leases, and takes the present ones back when `limitMs` have passed. */
   revoke(limitMs: number): void {
-    const now = Bun.nanoseconds();
+    const now = this.#clock.nowNs();
     const due = this.#book.drain(now, now + limitMs * 1e6);
     this.#reception.tellAll({ t: "draining" });
     this.#leases.perform(due);
@@ -193,4 +202,11 @@ export class Agent {
       "list-leases": (_, client) => leases.list(client),
     };
   }
+}
+
+/** Starts host processes, and adopts what their functions leave behind. */
+function hostProcesses({ cpus, fabrics }: AgentOptions): () => LeaseHost {
+  adoptOrphans();
+  const prewarmedWorkers = Math.min(cpus.length, MAX_PREWARMED_WORKERS);
+  return () => HostProcess.spawn(prewarmedWorkers, namesOf(fabrics));
 }

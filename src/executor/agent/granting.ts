@@ -1,5 +1,6 @@
 /** From a request for a lease to its host: who may have one, the share of the node, the module, a process. */
 import type { Polling } from "../../../ffi/layout.ts";
+import type { Clock } from "../../base/clock.ts";
 import { shortage } from "../../base/shortage.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { type Answer, RequestRefused } from "../../control/requests.ts";
@@ -17,7 +18,7 @@ import type { PackageUse } from "../packages/cache.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { HostPool } from "./host-pool.ts";
-import type { HostProcess } from "./host-process.ts";
+import type { LeaseHost } from "./host-process.ts";
 import { LeaseNotes } from "./lease-notes.ts";
 import type { LeaseTable } from "./lease-table.ts";
 import { LeasedHost } from "./leased-host.ts";
@@ -26,7 +27,7 @@ import type { Client } from "./reception.ts";
 export interface GrantingOptions {
   book: LeaseBook;
   table: LeaseTable;
-  pool: HostPool<HostProcess>;
+  pool: HostPool<LeaseHost>;
   /** For leases that do not say how to wait. */
   polling: Polling;
   fabrics: readonly FabricOffer[];
@@ -36,6 +37,7 @@ export interface GrantingOptions {
   /** Whether a client is still connected. */
   isThere(client: Client): boolean;
   log(level: "info" | "warn", message: string): void;
+  clock: Clock;
 }
 
 /** Spin budgets when a lease names none: a little more than one wake-up, after which a waiting client blocks too. */
@@ -49,6 +51,7 @@ export class Granting {
   readonly #options: GrantingOptions;
   readonly #book: LeaseBook;
   readonly #table: LeaseTable;
+  readonly #clock: Clock;
   readonly #quota = new Quota();
   #refusal: string | null = null;
 
@@ -56,6 +59,7 @@ export class Granting {
     this.#options = options;
     this.#book = options.book;
     this.#table = options.table;
+    this.#clock = options.clock;
   }
 
   /** Grants no more leases for a `reason`, or with null grants them again. Those that go on go on. */
@@ -69,7 +73,7 @@ export class Granting {
     request: MessageOf<typeof Allocate>,
     answer: Answer<typeof Allocate>,
   ): Promise<void> {
-    const started = Bun.nanoseconds();
+    const started = this.#clock.nowNs();
     // What comes twice is one request, and has one answer.
     if (client.starting.has(request.id)) return;
     const { packages, pool, log } = this.#options;
@@ -89,13 +93,16 @@ export class Granting {
     if (hash !== undefined) this.#options.onPackage(client, hash);
     this.#table.booked();
 
-    let taken: { host: HostProcess; prewarmed: boolean } | undefined;
+    let taken: { host: LeaseHost; prewarmed: boolean } | undefined;
     let lease: LeasedHost;
     try {
       taken = await pool.take();
       const notes = new LeaseNotes(
         { client, request, answer, module: module.name, log },
-        { prewarmed: taken.prewarmed, startedNs: started, hostReadyNs: Bun.nanoseconds() },
+        {
+          ...{ prewarmed: taken.prewarmed, startedNs: started },
+          ...{ hostReadyNs: this.#clock.nowNs(), clock: this.#clock },
+        },
         {
           granted: (lease) => this.#table.granted(lease),
           revoking: () => this.#table.revoking(),
@@ -137,13 +144,15 @@ export class Granting {
     if (refusal) throw new RequestRefused(refusal.code, refusal.message);
     const book = this.#book;
     const { workers, coresPerWorker = 1, memoryBytes, ttlMs, loadTimeoutMs } = request;
+    const leftMs = rightLeftMs(identity);
     const booked = book.request(
       {
         ...{ workers, coresPerWorker, memoryBytes },
         ttlNs: ttlMs * 1e6,
         // The host keeps the limit itself, and says more; but the node must not depend on it.
         loadLimitNs: Math.min(loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS,
-        untilNs: startedNs + rightLeftMs(identity) * 1e6,
+        // Counted from after the look at what is left: a lease does not end before its token.
+        untilNs: this.#clock.nowNs() + leftMs * 1e6,
       },
       startedNs,
     );
@@ -161,33 +170,22 @@ export class Granting {
     request: Allocate,
     module: PackageUse,
     { lease: id, share }: { lease: number; share: Share },
-    host: HostProcess,
+    host: LeaseHost,
     notes: LeaseNotes,
   ): LeasedHost {
     const polling = request.polling ?? this.#options.polling;
-    return new LeasedHost(
-      this.#book,
-      id,
-      request,
-      share,
-      {
-        workers: request.workers,
-        slots: request.slots,
-        arenaBytes: request.memoryBytes,
-        polling,
-        spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
-      },
-      module,
-      this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null,
-      host,
-      notes,
-    );
+    const { workers, slots, memoryBytes: arenaBytes } = request;
+    const spinNs = request.spinNs ?? DEFAULT_SPIN_NS[polling];
+    const shape = { workers, slots, arenaBytes, polling, spinNs };
+    const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
+    const own = { book: this.#book, clock: this.#clock };
+    return new LeasedHost({ ...own, id, request, share, shape, module, listen, host }, notes);
   }
 
   /** No host could be started for it. */
   #takeBack(id: number, user: string, cores: number): void {
     const reason: EndReason = { kind: "load-failed" };
-    this.#book.advance(id, { kind: "ended", atNs: Bun.nanoseconds(), reason });
+    this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
     this.#book.free(id);
     this.#quota.giveBack(user, cores);
     this.#table.booked();

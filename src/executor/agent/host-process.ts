@@ -48,6 +48,12 @@ function hostEnvironment(): Record<string, string | undefined> {
   return environment;
 }
 
+/** What the agent needs of a host: {@link HostProcess}, or what a test plays. */
+export type LeaseHost = Pick<
+  HostProcess,
+  "pid" | "ready" | "exited" | "onNotice" | "mailboxName" | "tell" | "ask" | "openPidfd" | "kill"
+>;
+
 export class HostProcess {
   readonly pid: number;
   /** Resolves when the host waits for a lease; rejects when it dies before. */

@@ -1,4 +1,5 @@
 /** What a lease's client, and the node's log, hear of it. */
+import type { Clock } from "../../base/clock.ts";
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
@@ -17,6 +18,7 @@ interface Start {
   prewarmed: boolean;
   startedNs: number;
   hostReadyNs: number;
+  clock: Clock;
 }
 
 /** Whose lease it is. */
@@ -70,7 +72,7 @@ export class LeaseNotes implements LeaseEvents {
       listening: lease.listeningAt,
       expiresInMs: Math.min(ttlMs, rightLeftMs(this.#client.identity)),
       prewarmed,
-      grantNs: Bun.nanoseconds() - startedNs,
+      grantNs: this.#start.clock.nowNs() - startedNs,
       spawnNs: hostReadyNs - startedNs,
       loadNs,
     });
@@ -82,7 +84,7 @@ export class LeaseNotes implements LeaseEvents {
   }
 
   revoking(lease: LeasedHost, deadlineNs: number): void {
-    const deadlineInMs = Math.max(0, (deadlineNs - Bun.nanoseconds()) / 1e6);
+    const deadlineInMs = Math.max(0, (deadlineNs - this.#start.clock.nowNs()) / 1e6);
     const message = "the node wants its cores back";
     this.#client.connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
     this.#besides.revoking(lease, deadlineNs);

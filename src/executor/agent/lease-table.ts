@@ -1,4 +1,5 @@
 /** The leases of a node that have a host: whose they are, what is asked of them, and what they have cost when they end. */
+import type { Clock } from "../../base/clock.ts";
 import { LeaseLost } from "../../base/errors.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
 import { type EndReason, termEndNs } from "../../lease/lease.ts";
@@ -7,7 +8,7 @@ import type { Usage } from "../../protocol/usage.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import { listLeases } from "./lease-listing.ts";
-import { LeaseTimers } from "./lease-timers.ts";
+import { LeaseTimers, type TimedLeases } from "./lease-timers.ts";
 import { LeasedHost } from "./leased-host.ts";
 import type { Client } from "./reception.ts";
 
@@ -48,18 +49,21 @@ export class LeaseTable {
   readonly #book: LeaseBook;
   readonly #packages: PackageStore;
   readonly #events: LeaseTableEvents;
+  readonly #clock: Clock;
   readonly #leases = new Map<number, Leased>();
   readonly #timers: LeaseTimers;
 
-  constructor(book: LeaseBook, packages: PackageStore, events: LeaseTableEvents) {
+  constructor(book: LeaseBook, packages: PackageStore, events: LeaseTableEvents, clock: Clock) {
     this.#book = book;
     this.#packages = packages;
     this.#events = events;
-    this.#timers = new LeaseTimers(book, {
+    this.#clock = clock;
+    const timed: TimedLeases = {
       lease: (id) => this.#leases.get(id)?.lease,
       due: (all) => this.perform(all),
       meter: () => this.#readMeters(),
-    });
+    };
+    this.#timers = new LeaseTimers(book, timed, clock);
   }
 
   /** A client does not want the lease that it has asked for with this id. */
@@ -79,14 +83,14 @@ export class LeaseTable {
   }
 
   redeem(client: Client, id: number): void {
-    this.of(client, id)?.advance({ kind: "redeemed", atNs: Bun.nanoseconds() });
+    this.of(client, id)?.advance({ kind: "redeemed", atNs: this.#clock.nowNs() });
     this.#timers.schedule();
   }
 
   /** For how long the lease goes on from now. Throws {@link LeaseLost} when it is over. */
   renew(client: Client, id: number, ttlMs: number | null): number {
     const lease = this.of(client, id);
-    const atNs = Bun.nanoseconds();
+    const atNs = this.#clock.nowNs();
     lease?.advance({
       ...{ kind: "renewed", atNs },
       ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }),
@@ -181,7 +185,7 @@ export class LeaseTable {
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
     const leased = this.#leases.get(lease.id)!;
     this.#leases.delete(lease.id);
-    this.#bill(leased, usage, { atMs: Date.now(), reason: reason.kind });
+    this.#bill(leased, usage, { atMs: this.#clock.wallMs(), reason: reason.kind });
     leased.over.resolve();
     this.#changed();
   }

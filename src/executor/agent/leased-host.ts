@@ -1,10 +1,9 @@
-/** One granted lease on the node: its memory, its host, its client, and the effects of its life. */
-import { constants } from "node:os";
-import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
-import { END } from "../../../ffi/layout.ts";
-import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
+/** One granted lease on the node: its host, its client, and the effects of its life. */
+import { closeDescriptor } from "../../../ffi/descriptors.ts";
+import type { RegionShape } from "../../../ffi/region.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { ListenOrder } from "../../fabric/fabric.ts";
-import { type LeaseBook, describeEnd } from "../../lease/book.ts";
+import type { LeaseBook } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
@@ -14,9 +13,10 @@ import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
-import { describeExitCode } from "../../protocol/host-exit.ts";
 import { type ClaimedCpus, claimCpus } from "../machine/cores.ts";
-import type { HostExit, HostProcess } from "./host-process.ts";
+import type { HostExit, LeaseHost } from "./host-process.ts";
+import { denialOf, endOf, lossOf } from "./lease-ends.ts";
+import { LeaseMemory } from "./lease-memory.ts";
 import { Meter, isSpent } from "./meter.ts";
 import { News } from "../host/news.ts";
 import type { PackageUse } from "../packages/cache.ts";
@@ -41,17 +41,6 @@ export interface LeaseEvents {
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
-/** What callers that block read in shared memory. */
-const ENDS: Partial<Record<EndReason["kind"], number>> = {
-  expired: END.expired,
-  "token-expired": END.expired,
-  unredeemed: END.expired,
-  revoked: END.revoked,
-  "reload-failed": END.revoked,
-  "over-budget": END.overBudget,
-  "client-gone": END.disconnected,
-};
-
 /** How long a released host may take to end by itself. */
 const DETACH_LIMIT_MS = 100;
 /** The same when its module has a `dispose`: the workers bound that themselves. */
@@ -59,25 +48,39 @@ const DISPOSE_LIMIT_MS = 2500;
 /** Lines that a module writes while it loads, until its client can be told. */
 const MAX_EARLY_LINES = 200;
 
+/** What a lease begins with. */
+export interface LeaseStart {
+  book: LeaseBook;
+  id: number;
+  request: Allocate;
+  share: Share;
+  shape: RegionShape;
+  module: PackageUse;
+  /** How its host is to wait for its client, where that connects. */
+  listen: ListenOrder | null;
+  host: LeaseHost;
+  clock: Clock;
+}
+
 export class LeasedHost {
   readonly id: number;
   readonly request: Allocate;
   readonly share: Share;
   readonly shape: RegionShape;
-  readonly host: HostProcess;
+  readonly host: LeaseHost;
   /** By the wall clock, for the bill. */
-  readonly startedAtMs = Date.now();
+  readonly startedAtMs: number;
   readonly #book: LeaseBook;
+  readonly #clock: Clock;
+  readonly #memory: LeaseMemory;
   readonly #meter: Meter;
   readonly #events: LeaseEvents;
   readonly #listen: ListenOrder | null;
   /** What its workers load; while they go over to another one, both. */
-  #modules: PackageUse[];
+  readonly #modules: PackageUse[];
   /** What the host's descriptors come with and, where its client connects, what that must show. */
   readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
-  readonly #page: LeasePage;
-  #fds: { memory: number; client: [number, number]; workers: [number, number][] } | undefined;
   #loaded: Loaded | undefined;
   #cpuNs: number | undefined;
   #early: LogLine[] | undefined = [];
@@ -90,14 +93,7 @@ export class LeasedHost {
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
-    book: LeaseBook,
-    id: number,
-    request: Allocate,
-    share: Share,
-    shape: RegionShape,
-    module: PackageUse,
-    listen: ListenOrder | null,
-    host: HostProcess,
+    { book, id, request, share, shape, module, listen, host, clock }: LeaseStart,
     events: LeaseEvents,
   ) {
     this.#book = book;
@@ -106,30 +102,21 @@ export class LeasedHost {
     this.share = share;
     this.shape = shape;
     this.host = host;
+    this.#clock = clock;
+    this.startedAtMs = clock.wallMs();
     this.#listen = listen;
     this.#modules = [module];
     this.#events = events;
-    const memory = createRegion(shape);
-    const pairs: [number, number][] = [];
-    try {
-      for (let i = 0; i <= shape.workers; i++) pairs.push(notifyPair());
-      this.#page = new LeasePage(memory);
-    } catch (error) {
-      for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
-      throw error;
-    }
-    this.#meter = new Meter(this.#page, host.pid, shape.workers, share.cpus.length);
+    this.#memory = new LeaseMemory(shape);
+    this.#meter = new Meter(this.#memory.page, host.pid, shape.workers, share.cpus.length);
     this.#claimed = claimCpus(share.cpus);
-    const [client, ...workers] = pairs as [[number, number], ...[number, number][]];
-    this.#fds = { memory, client, workers };
     host.onNotice = (notice) => this.#heard(notice);
     void host.exited.then((exit) => this.#died(exit));
   }
 
   /** Gives the host its memory and lets it load the module. */
   attach(): void {
-    const { memory, client, workers } = this.#fds!;
-    sendDescriptors(this.host.mailboxName, this.#nonce, [memory, client[1], ...workers.flat()]);
+    this.#memory.toHost(this.host.mailboxName, this.#nonce);
     const attach = {
       nonce: this.#nonce,
       listen: this.#listen && { fabric: this.request.fabric, ...this.#listen },
@@ -187,12 +174,12 @@ export class LeasedHost {
   }
 
   end(reason: EndReason): void {
-    this.advance({ kind: "ended", atNs: Bun.nanoseconds(), reason });
+    this.advance({ kind: "ended", atNs: this.#clock.nowNs(), reason });
   }
 
   /** What it has used so far. Ends the lease when that is as much as its budget. */
   usage(): Usage {
-    const usage = this.#meter.read(this.#state, Bun.nanoseconds());
+    const usage = this.#meter.read(this.#state, this.#clock.nowNs());
     if (isSpent(usage, this.request.budget)) this.end({ kind: "over-budget" });
     return usage;
   }
@@ -209,7 +196,7 @@ export class LeasedHost {
   #isLoaded(loaded: Loaded): void {
     this.#loaded = loaded;
     this.#meter.begin();
-    this.advance({ kind: "loaded", atNs: Bun.nanoseconds() });
+    this.advance({ kind: "loaded", atNs: this.#clock.nowNs() });
   }
 
   #heard(message: HostNotice): void {
@@ -253,11 +240,10 @@ export class LeasedHost {
   #finish(): void {
     const state = this.#state;
     if (state.phase !== "ended") return;
-    const usage = this.#meter.read(state, Bun.nanoseconds(), this.#cpuNs);
+    const usage = this.#meter.read(state, this.#clock.nowNs(), this.#cpuNs);
     this.#tellEarlyLines();
     this.#claimed.release();
-    this.#closeDescriptors();
-    this.#page.close();
+    this.#memory.close();
     for (const module of this.#modules) module.end();
     this.#book.free(this.id);
     this.#events.finished(this, usage, state.reason);
@@ -288,8 +274,6 @@ export class LeasedHost {
       case "announce-loss":
         return this.#announceLoss();
       case "stop-host":
-        // Unless the loss was announced with a reason of its own.
-        this.#page.end(this.#endCode, 0);
         return this.#stopHost();
       case "return-capacity":
         // The share is free once the process that used it is gone.
@@ -298,38 +282,35 @@ export class LeasedHost {
     }
   }
 
-  get #endCode(): number {
-    const state = this.#state;
-    return (state.phase === "ended" ? ENDS[state.reason.kind] : undefined) ?? END.released;
-  }
-
   /** A released host may finish what it prints; any other is killed at once. */
   #stopHost(): void {
-    if (this.#state.phase !== "ended" || this.#state.reason.kind !== "released")
-      return this.host.kill();
+    const state = this.#state;
+    if (state.phase !== "ended") return;
+    this.#writeEnd(state.reason);
+    if (state.reason.kind !== "released") return this.host.kill();
     this.host.tell({ t: "detach" });
     const limitMs = this.#loaded?.disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS;
-    const overdue = setTimeout(() => this.host.kill(), limitMs);
-    void this.host.exited.then(() => clearTimeout(overdue));
+    const overdue = this.#clock.after(limitMs, () => this.host.kill());
+    void this.host.exited.then(() => overdue.clear());
+  }
+
+  /** For callers that block. What was written first stays. */
+  #writeEnd(ended: EndReason): void {
+    const { reason, detail } = endOf(ended);
+    this.#memory.page.end(reason, detail);
   }
 
   /** The client gets its own copies of the memory, the host's pidfd, its notify socket and each worker's; ours are closed. */
   #handOver(): void {
     if (this.#listen) {
-      this.#closeDescriptors();
+      this.#memory.closeDescriptors();
       return this.#grant(this.#nonce);
     }
-    const { memory, client, workers } = this.#fds!;
     const nonce = crypto.getRandomValues(new Uint8Array(16));
     let pidfd = -1;
     try {
       pidfd = this.host.openPidfd();
-      sendDescriptors(this.request.mailbox!, nonce, [
-        memory,
-        pidfd,
-        client[0],
-        ...workers.map(([, notify]) => notify),
-      ]);
+      this.#memory.toClient(this.request.mailbox!, nonce, pidfd);
     } catch (error) {
       const why = shortage(error, "the node");
       if (why !== undefined) this.#events.denied(this, "RFAAS_NODE_FAILED", why);
@@ -342,7 +323,7 @@ export class LeasedHost {
       return this.end({ kind: "load-failed" });
     } finally {
       if (pidfd >= 0) closeDescriptor(pidfd);
-      this.#closeDescriptors();
+      this.#memory.closeDescriptors();
     }
     this.#grant(nonce);
   }
@@ -352,49 +333,13 @@ export class LeasedHost {
     if (state.phase !== "ended") return;
     const { reason, activeAtNs } = state;
     if (reason.kind === "load-failed") return;
-    if (activeAtNs === undefined) return this.#deny(reason);
-    if (reason.kind === "host-died") {
-      const { exitCode, signal } = reason;
-      if (signal === null) this.#page.end(END.exited, exitCode ?? 0);
-      else this.#page.end(END.signalled, constants.signals[signal as NodeJS.Signals] ?? 0);
-      const message = `the lease's host process died: ${describeExit(exitCode, signal)}`;
-      this.#events.lost(this, message, signal ?? undefined);
-    } else if (reason.kind === "node-stopped") {
-      this.#page.end(END.nodeStopped, 0);
-      this.#events.lost(this, "the node stopped before the lease was released");
-    } else if (reason.kind === "connection-lost") this.#events.lost(this, reason.message);
-    else {
-      this.#page.end(this.#endCode, 0);
-      this.#events.lost(this, `the lease is over: ${describeEnd(reason)}`);
+    if (activeAtNs === undefined) {
+      const { code, message } = denialOf(reason);
+      return this.#events.denied(this, code, message);
     }
+    // A host that has lost its client has told it why.
+    if (reason.kind !== "connection-lost") this.#writeEnd(reason);
+    const signal = reason.kind === "host-died" ? (reason.signal ?? undefined) : undefined;
+    this.#events.lost(this, lossOf(reason), signal);
   }
-
-  /** It ended before its client had it. */
-  #deny(reason: EndReason): void {
-    if (reason.kind === "load-timeout")
-      return this.#events.denied(
-        this,
-        "RFAAS_MODULE_TIMEOUT",
-        "the module did not finish loading in time; look for a top-level await or loop that never ends",
-      );
-    if (reason.kind !== "host-died")
-      return this.#events.denied(this, "RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
-    const { exitCode, signal } = reason;
-    const message = `the host process died while it loaded the module: ${describeExit(exitCode, signal)}`;
-    this.#events.denied(this, "RFAAS_MODULE_FAILED", message);
-  }
-
-  #closeDescriptors(): void {
-    if (!this.#fds) return;
-    const { memory, client, workers } = this.#fds;
-    for (const fd of [memory, ...client, ...workers.flat()]) closeDescriptor(fd);
-    this.#fds = undefined;
-  }
-}
-
-function describeExit(exitCode: number | null, signal: string | null): string {
-  if (signal === null) return `it ${describeExitCode(exitCode ?? 0)}`;
-  if (signal === "SIGKILL")
-    return "killed by SIGKILL, from outside or by the kernel for lack of memory";
-  return `killed by ${signal}: a crash in native code, or more memory than the lease has`;
 }

@@ -1,4 +1,5 @@
 /** Where clients arrive: connections, greetings, and who may go on to the agent. */
+import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { Connection, type ConnectionEvents } from "../../control/connection.ts";
 import { machineId } from "../../control/machine.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
@@ -51,6 +52,8 @@ export interface ReceptionOptions {
   /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
+  /** Default: the machine's. */
+  clock?: Clock;
 }
 
 export interface ReceptionEvents {
@@ -69,12 +72,14 @@ const UNGREETED_PER_DESCRIPTOR = 0.25;
 export class Reception {
   readonly #options: ReceptionOptions;
   readonly #events: ReceptionEvents;
+  readonly #clock: Clock;
   readonly #clients = new Set<Client>();
   readonly #ungreeted: Ungreeted<ClientConnection>;
 
   constructor(options: ReceptionOptions, events: ReceptionEvents) {
     this.#options = options;
     this.#events = events;
+    this.#clock = options.clock ?? SYSTEM_CLOCK;
     const total = Math.min(
       UNGREETED_TOTAL,
       Math.floor(UNGREETED_PER_DESCRIPTOR * descriptorLimit()),
@@ -97,7 +102,7 @@ export class Reception {
     let over = false;
     const greeted = async (message: Hello): Promise<void> => {
       if (client || !speaksOurs(connection, message)) return;
-      clearTimeout(silent);
+      silent.clear();
       connection.hold();
       const trusted = way.trusted ?? true;
       const identity = await this.#options.identify(message.token ?? null, trusted);
@@ -121,7 +126,7 @@ export class Reception {
           this.#options.log("warn", `a client was disconnected: ${error.message}`);
         }
         over = true;
-        clearTimeout(silent);
+        silent.clear();
         this.#ungreeted.delete(connection);
         if (client) {
           this.#clients.delete(client);
@@ -135,9 +140,9 @@ export class Reception {
       events,
       MAX_GREETING_BYTES,
     );
-    const silent = setTimeout(() => {
+    const silent = this.#clock.after(GREETING_LIMIT_MS, () => {
       if (!client) refuse(connection, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
-    }, GREETING_LIMIT_MS);
+    });
     const goes = this.#ungreeted.add(connection, way.comesFrom ?? "");
     if (goes) refuse(goes, "RFAAS_PROTOCOL", "too many connections wait for a hello; try again");
     return connection;

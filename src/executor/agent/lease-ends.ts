@@ -1,0 +1,69 @@
+/** How a lease has ended: for callers that block, who read a number in its memory, and in words for its client. */
+import { constants } from "node:os";
+import { END } from "../../../ffi/layout.ts";
+import { describeEnd } from "../../lease/book.ts";
+import type { EndReason } from "../../lease/lease.ts";
+import { describeExitCode } from "../../protocol/host-exit.ts";
+
+/** What is written into a lease's memory: one of `END`, and a number that says more. */
+export interface End {
+  reason: number;
+  detail: number;
+}
+
+const ENDS: Partial<Record<EndReason["kind"], number>> = {
+  expired: END.expired,
+  "token-expired": END.expired,
+  unredeemed: END.expired,
+  revoked: END.revoked,
+  "reload-failed": END.revoked,
+  "over-budget": END.overBudget,
+  "client-gone": END.disconnected,
+  "node-stopped": END.nodeStopped,
+};
+
+export function endOf(reason: EndReason): End {
+  if (reason.kind !== "host-died") return { reason: ENDS[reason.kind] ?? END.released, detail: 0 };
+  const { exitCode, signal } = reason;
+  if (signal === null) return { reason: END.exited, detail: exitCode ?? 0 };
+  return { reason: END.signalled, detail: constants.signals[signal as NodeJS.Signals] ?? 0 };
+}
+
+/** What the client of a lease that it had is told. */
+export function lossOf(reason: EndReason): string {
+  switch (reason.kind) {
+    case "host-died":
+      return `the lease's host process died: ${describeExit(reason)}`;
+    case "node-stopped":
+      return "the node stopped before the lease was released";
+    case "connection-lost":
+      return reason.message;
+    default:
+      return `the lease is over: ${describeEnd(reason)}`;
+  }
+}
+
+/** What a client is told whose lease ended before it had it. */
+export function denialOf(reason: EndReason): { code: string; message: string } {
+  switch (reason.kind) {
+    case "load-timeout":
+      return {
+        code: "RFAAS_MODULE_TIMEOUT",
+        message:
+          "the module did not finish loading in time; look for a top-level await or loop that never ends",
+      };
+    case "host-died": {
+      const message = `the host process died while it loaded the module: ${describeExit(reason)}`;
+      return { code: "RFAAS_MODULE_FAILED", message };
+    }
+    default:
+      return { code: "RFAAS_NODE_LOST", message: `no lease: ${describeEnd(reason)}` };
+  }
+}
+
+function describeExit({ exitCode, signal }: Extract<EndReason, { kind: "host-died" }>): string {
+  if (signal === null) return `it ${describeExitCode(exitCode ?? 0)}`;
+  if (signal === "SIGKILL")
+    return "killed by SIGKILL, from outside or by the kernel for lack of memory";
+  return `killed by ${signal}: a crash in native code, or more memory than the lease has`;
+}

@@ -1,0 +1,91 @@
+/** A host process as its agent sees it, played by a test: memory reaches it, and it says and ends what the test lets it. */
+import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
+import { openPidfd } from "../../ffi/system.ts";
+import { RequestRefused } from "../../src/control/requests.ts";
+import type { HostExit, LeaseHost } from "../../src/executor/agent/host-process.ts";
+import type { HostNotice, Loaded } from "../../src/protocol/host-messages.ts";
+
+interface Asked {
+  name: string;
+  fields: Record<string, unknown>;
+  reply(value: object): void;
+  refuse(code: string, message: string): void;
+}
+
+export class PlayedHost implements LeaseHost {
+  readonly pid = process.pid;
+  readonly #mailbox = new Mailbox();
+  readonly mailboxName = this.#mailbox.name;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #exited = Promise.withResolvers<HostExit>();
+  readonly ready = this.#ready.promise;
+  readonly exited = this.#exited.promise;
+  onNotice: (notice: HostNotice) => void = () => {};
+  /** What it was asked and told, in order. */
+  readonly asked: Asked[] = [];
+  readonly told: string[] = [];
+  killed = false;
+
+  constructor(ready = true) {
+    this.ready.catch(() => {});
+    if (ready) this.#ready.resolve();
+  }
+
+  /** It waits for a lease. */
+  start(): void {
+    this.#ready.resolve();
+  }
+
+  tell({ t }: { t: string }): void {
+    this.told.push(t);
+  }
+
+  ask: LeaseHost["ask"] = (request, fields, options) => {
+    const answer = Promise.withResolvers<any>();
+    this.asked.push({
+      name: request.name,
+      fields: fields as Record<string, unknown>,
+      reply(value) {
+        options?.onReply?.(value as never);
+        answer.resolve(value);
+      },
+      refuse: (code, message) => answer.reject(new RequestRefused(code, message)),
+    });
+    return answer.promise;
+  };
+
+  /** The last request of this name. */
+  request(name: string): Asked {
+    const asked = this.asked.findLast((one) => one.name === name);
+    if (!asked) throw new Error(`the host was not asked to ${name}`);
+    return asked;
+  }
+
+  /** Its workers have loaded the module. */
+  load(more: Partial<Loaded> = {}): void {
+    const exports = { functions: ["echo"], others: {} };
+    this.request("attach").reply({ exports, loadNs: 5, port: null, ...more });
+  }
+
+  /** How many descriptors came with the lease. */
+  descriptors(): number {
+    const fds = this.#mailbox.receive(this.request("attach").fields["nonce"] as Uint8Array) ?? [];
+    for (const fd of fds) closeDescriptor(fd);
+    return fds.length;
+  }
+
+  openPidfd(): number {
+    return openPidfd(this.pid);
+  }
+
+  /** Ends when the test says {@link exit}. */
+  kill(): void {
+    this.killed = true;
+  }
+
+  exit(exit: Partial<HostExit> = {}): void {
+    this.#ready.reject(new Error("it is gone"));
+    this.#mailbox.close();
+    this.#exited.resolve({ exitCode: null, signal: "SIGKILL", cpuNs: 0, ...exit });
+  }
+}

@@ -1,0 +1,429 @@
+/** The agent of a node, with clients over memory, hosts that the test plays, and a time that it lets pass. */
+import { describe, expect, test } from "bun:test";
+import { drainMicrotasks } from "bun:jsc";
+import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
+import type { Wire } from "../../src/control/connection.ts";
+import { machineId } from "../../src/control/machine.ts";
+import type { Identity } from "../../src/executor/admission/identity.ts";
+import { Agent } from "../../src/executor/agent/agent.ts";
+import type { LeaseBill } from "../../src/executor/agent/lease-table.ts";
+import { PackageStore } from "../../src/executor/packages/store.ts";
+import { offerFabrics } from "../../src/fabric/registry.ts";
+import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
+import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
+import { TestClock } from "../support/clock.ts";
+import { PlayedHost } from "../support/played-host.ts";
+
+type Message = Record<string, unknown>;
+
+const MIB = 2 ** 20;
+const USERS: Record<string, Identity> = {
+  ada: { user: "ada", maxCores: null, untilMs: null },
+  bob: { user: "bob", maxCores: 1, untilMs: null },
+  late: { user: "late", maxCores: null, untilMs: 0 },
+};
+
+/** A client that has greeted, as the user whose name is its token. */
+class Client {
+  readonly heard: Message[] = [];
+  readonly mailbox = new Mailbox();
+  readonly #connection: ReturnType<Agent["newClient"]>;
+  #nextId = 1;
+
+  constructor(agent: Agent, token: string) {
+    const reader = new FrameReader();
+    const wire: Wire = {
+      write: (bytes) => {
+        this.heard.push(...(reader.push(bytes) as Message[]));
+        return bytes.length;
+      },
+      ...{ end() {}, terminate() {}, ref() {}, unref() {} },
+    };
+    this.#connection = agent.newClient();
+    this.#connection.opened(wire);
+    const hello = { t: "hello", protocol: PROTOCOL_VERSION, version: "1", pid: 1, token };
+    this.say({ ...hello, machine: machineId(), fabrics: ["shm"] });
+  }
+
+  say(message: object): void {
+    this.#connection.received(encodeFrame(message));
+    drainMicrotasks();
+  }
+
+  /** Asks, and returns what finds the answer. */
+  ask(t: string, fields: object = {}): () => Message | undefined {
+    const id = this.#nextId++;
+    this.say({ t, id, ...fields });
+    return () => this.heard.find((message) => message["id"] === id);
+  }
+
+  allocate(more: object = {}): () => Message | undefined {
+    return this.ask("allocate", {
+      ...{ module: "rfaas:echo", workers: 1, memoryBytes: MIB, slots: 4, polling: null },
+      ...{ spinNs: null, loadTimeoutMs: 5000, ttlMs: 3000, budget: {}, fabric: "shm" },
+      mailbox: this.mailbox.name,
+      ...more,
+    });
+  }
+
+  leave(): void {
+    this.#connection.close();
+    drainMicrotasks();
+  }
+}
+
+function node({ cores = 4, prewarm = 0 } = {}) {
+  const clock = new TestClock();
+  const hosts: PlayedHost[] = [];
+  const log: string[] = [];
+  const bills: LeaseBill[] = [];
+  const agent = new Agent({
+    ...{
+      cpus: Array<number>(cores).fill(-1),
+      memoryBytes: 64 * MIB,
+      polling: "warm",
+      prewarm,
+      clock,
+    },
+    fabrics: offerFabrics({ fabric: "shm" }),
+    packages: new PackageStore(),
+    identify: async (token) => USERS[token!] ?? { refused: "who are you?" },
+    log: (level, message) => log.push(`${level}: ${message}`),
+    startHost: () => {
+      const host = new PlayedHost();
+      hosts.push(host);
+      return host;
+    },
+  });
+  let changes = 0;
+  agent.watch({ capacity: () => changes++, usage: (bill) => bills.push(bill) });
+  const client = (token = "ada"): Client => new Client(agent, token);
+  /** A client with a lease that is in use, and its host. */
+  const leased = (more: object = {}) => {
+    const one = client();
+    const answer = one.allocate(more);
+    const host = hosts.at(-1)!;
+    host.load();
+    drainMicrotasks();
+    const lease = answer()!["lease"] as number;
+    one.say({ t: "redeem", lease });
+    return { client: one, host, lease };
+  };
+  return { agent, clock, hosts, log, bills, client, leased, changes: () => changes };
+}
+
+/** The process of a host is gone. */
+function gone(host: PlayedHost, exit: Parameters<PlayedHost["exit"]>[0] = {}): void {
+  host.exit(exit);
+  drainMicrotasks();
+}
+
+describe("a lease", () => {
+  test("is granted with its memory when all workers have loaded, and its share is taken from the request on", () => {
+    const { agent, hosts, client } = node();
+    const ada = client();
+    const answer = ada.allocate({ workers: 2 });
+    expect(agent.free).toEqual({ cores: 2, memoryBytes: 63 * MIB });
+    const [host] = hosts;
+    expect(host!.request("attach").fields).toMatchObject({
+      module: "rfaas:echo",
+      workers: 2,
+      slots: 4,
+    });
+    // Memory, the client's socket, and both ends of each worker's.
+    expect(host!.descriptors()).toBe(2 + 2 * 2);
+    expect(answer()).toBeUndefined();
+    host!.load();
+    drainMicrotasks();
+    expect(answer()).toMatchObject({
+      t: "allocate-reply",
+      hostPid: process.pid,
+      slots: 4,
+      expiresInMs: 3000,
+    });
+    const fds = ada.mailbox.receive(answer()!["nonce"] as Uint8Array)!;
+    expect(fds).toHaveLength(2 + 1 + 2);
+    for (const fd of fds) closeDescriptor(fd);
+  });
+
+  test("is released: its host is let go, and the share is free when the process is gone", () => {
+    const { agent, leased, bills } = node();
+    const { client, host, lease } = leased({ workers: 2 });
+    const answer = client.ask("release", { lease });
+    expect([host.told, host.killed]).toEqual([["detach"], false]);
+    expect(agent.free.cores).toBe(2);
+    expect(answer()).toBeUndefined();
+    gone(host, { exitCode: 0, signal: null });
+    expect(agent.free).toEqual({ cores: 4, memoryBytes: 64 * MIB });
+    expect(answer()).toMatchObject({ t: "release-reply" });
+    expect(bills.at(-1)).toMatchObject({
+      lease,
+      user: "ada",
+      workers: 2,
+      ended: { reason: "released" },
+    });
+  });
+
+  test("that is released and whose host does not go is ended by force", () => {
+    const { clock, leased } = node();
+    const { client, host, lease } = leased();
+    client.ask("release", { lease });
+    clock.pass(99);
+    expect(host.killed).toBe(false);
+    clock.pass(1);
+    expect(host.killed).toBe(true);
+  });
+
+  test("goes on while it is renewed, and expires when it is neither renewed nor used", () => {
+    const { clock, leased } = node();
+    const { client, host, lease } = leased();
+    for (let i = 0; i < 5; i++) {
+      clock.pass(2000);
+      expect(client.ask("renew", { lease, ttlMs: null })()).toMatchObject({ expiresInMs: 3000 });
+    }
+    clock.pass(3001);
+    expect(client.heard.at(-1)).toMatchObject({
+      t: "lost",
+      lease,
+      message: expect.stringContaining("expired"),
+    });
+    expect(host.killed).toBe(true);
+    gone(host);
+    expect(client.ask("renew", { lease, ttlMs: null })()).toMatchObject({
+      t: "failed",
+      code: "RFAAS_LEASE_LOST",
+    });
+    expect(client.ask("get-usage", { lease })()).toMatchObject({
+      t: "failed",
+      code: "RFAAS_LEASE_LOST",
+    });
+  });
+
+  test("ends with its client, and with its host, which is told with what killed it", () => {
+    const { agent, leased } = node();
+    const first = leased();
+    first.client.leave();
+    expect(first.host.killed).toBe(true);
+    gone(first.host);
+    const second = leased();
+    gone(second.host, { signal: "SIGSEGV" });
+    expect(second.client.heard.at(-1)).toMatchObject({ t: "lost", signal: "SIGSEGV" });
+    expect(agent.free.cores).toBe(4);
+  });
+
+  test("whose budget is spent is ended by the next look", () => {
+    const { clock, leased } = node();
+    const { client, host } = leased({ budget: { allocationCoreNs: 150e6 } });
+    clock.pass(100);
+    expect(host.killed).toBe(false);
+    clock.pass(100);
+    expect(client.heard.at(-1)).toMatchObject({
+      t: "lost",
+      message: expect.stringContaining("budget"),
+    });
+  });
+
+  test("is billed while it goes on, by what the agent's own clock says", () => {
+    const { clock, leased, bills } = node();
+    const { lease, client } = leased({ workers: 2 });
+    clock.pass(1000);
+    expect(bills.at(-1)).toMatchObject({
+      lease,
+      usage: { allocationCoreNs: 2e9 },
+      ended: undefined,
+    });
+    expect(client.ask("get-usage", { lease })()).toMatchObject({
+      usage: { allocationCoreNs: 2e9 },
+    });
+  });
+
+  test("tells its client of workers that are lost, lines and progress, those of its start after the grant", () => {
+    const { hosts, client } = node();
+    const ada = client();
+    const answer = ada.allocate();
+    const [host] = hosts;
+    const line = {
+      worker: 0,
+      level: "info",
+      message: "hello",
+      data: null,
+      atMs: 1,
+      dropped: 0,
+    } as const;
+    host!.onNotice({ t: "host-log", line });
+    expect(ada.heard.filter(({ t }) => t === "log")).toEqual([]);
+    host!.load();
+    drainMicrotasks();
+    const lease = answer()!["lease"];
+    host!.onNotice({ t: "worker-ended", worker: 0, message: "it broke" });
+    expect(ada.heard.slice(-2)).toMatchObject([
+      { t: "log", lease, line },
+      { t: "worker-lost", lease, worker: 0, message: "it broke" },
+    ]);
+    host!.onNotice({ t: "client-lost", message: "the way to it is lost" });
+    expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "the way to it is lost" });
+  });
+
+  test("has its calls cancelled by its own client alone", () => {
+    const { leased, client } = node();
+    const { client: ada, host, lease } = leased();
+    const cancel = { t: "cancel", lease, worker: 0, slot: 1, sequence: 7 };
+    client("bob").say(cancel);
+    expect(host.told).toEqual([]);
+    ada.say(cancel);
+    expect(host.told).toEqual(["host-cancel"]);
+  });
+});
+
+describe("a request is denied", () => {
+  test.each<[string, object, string]>([
+    ["with more workers than a lease can have", { workers: 100_000 }, "RFAAS_NODE_FULL"],
+    ["with slots that are no power of two", { slots: 3 }, "RFAAS_USAGE"],
+    ["over a fabric that the node lacks", { fabric: "verbs" }, "RFAAS_NO_SHARED_FABRIC"],
+    ["without a place for its memory", { mailbox: null }, "RFAAS_PROTOCOL"],
+    ["with more cores than the node has", { workers: 5 }, "RFAAS_NODE_FULL"],
+    ["for what is no module", { module: "./fn.ts" }, "RFAAS_USAGE"],
+  ])("%s, and takes nothing", (_, more, code) => {
+    const { agent, client } = node();
+    expect(client().allocate(more)()).toMatchObject({ t: "failed", code });
+    expect(agent.free).toEqual({ cores: 4, memoryBytes: 64 * MIB });
+    expect(agent.leaseCount).toBe(0);
+  });
+
+  test("by a token that is not good for it", () => {
+    const { agent, client, hosts } = node();
+    expect(client("late").allocate()()).toMatchObject({ code: "RFAAS_FORBIDDEN" });
+    const bob = client("bob");
+    expect(bob.allocate({ workers: 2 })()).toMatchObject({ code: "RFAAS_TOKEN_LIMIT" });
+    const first = bob.allocate();
+    expect(bob.allocate()()).toMatchObject({ code: "RFAAS_TOKEN_LIMIT" });
+    hosts[0]!.load();
+    drainMicrotasks();
+    bob.ask("release", { lease: first()!["lease"] });
+    gone(hosts[0]!);
+    expect(bob.allocate()()).toBeUndefined();
+    expect(agent.leaseCount).toBe(1);
+  });
+
+  test("for the reason of the node, until it grants again", () => {
+    const { agent, client } = node();
+    agent.refuse("the disk of the bills is full");
+    const ada = client();
+    expect(ada.allocate()()).toMatchObject({
+      code: "RFAAS_NODE_REFUSES",
+      message: "the disk of the bills is full",
+    });
+    agent.refuse(null);
+    expect(ada.allocate()()).toBeUndefined();
+  });
+
+  test.each<[string, (host: PlayedHost) => void, string]>([
+    [
+      "its module does not load",
+      (host) => host.request("attach").refuse("RFAAS_MODULE_FAILED", "it threw"),
+      "RFAAS_MODULE_FAILED",
+    ],
+    [
+      "its host dies as it loads",
+      (host) => host.exit({ signal: "SIGSEGV" }),
+      "RFAAS_MODULE_FAILED",
+    ],
+  ])("when %s", (_, happens, code) => {
+    const { agent, hosts, client } = node();
+    const answer = client().allocate();
+    happens(hosts[0]!);
+    drainMicrotasks();
+    expect(answer()).toMatchObject({ t: "failed", code });
+    gone(hosts[0]!);
+    expect(agent.free.cores).toBe(4);
+  });
+
+  test("when its module is not loaded in time, though the host says nothing", () => {
+    const { clock, hosts, client } = node();
+    const answer = client().allocate({ loadTimeoutMs: 5000 });
+    clock.pass(5000 + 20_000);
+    expect(answer()).toBeUndefined();
+    clock.pass(1);
+    expect(answer()).toMatchObject({ code: "RFAAS_MODULE_TIMEOUT" });
+    expect(hosts[0]!.killed).toBe(true);
+  });
+
+  test("and withdrawn, before its host is there and after", () => {
+    const { agent, hosts, client } = node();
+    const ada = client();
+    ada.allocate();
+    ada.say({ t: "withdraw", request: 1 });
+    expect(hosts[0]!.told).toEqual(["detach"]);
+    gone(hosts[0]!);
+    expect(agent.free.cores).toBe(4);
+  });
+});
+
+describe("a node", () => {
+  test("that drains grants nothing, says so to its clients, and takes leases back at the deadline", async () => {
+    const { agent, clock, leased, client } = node();
+    const { client: ada, host } = leased({ ttlMs: 60_000 });
+    const drained = agent.drain(1000);
+    expect(agent.draining).toBe(true);
+    expect(ada.heard.slice(-2)).toMatchObject([
+      { t: "draining" },
+      { t: "revoking", deadlineInMs: 1000 },
+    ]);
+    expect(client().allocate()()).toMatchObject({ code: "RFAAS_NODE_DRAINING" });
+    clock.pass(1001);
+    expect(host.killed).toBe(true);
+    gone(host);
+    await drained;
+    // One that stops does not serve again.
+    agent.resume();
+    expect(agent.draining).toBe(true);
+  });
+
+  test("that is wanted back and then not serves again", () => {
+    const { agent, client } = node();
+    agent.revoke(1000);
+    agent.resume();
+    expect(client().allocate()()).toBeUndefined();
+    expect(agent.leaseCount).toBe(1);
+  });
+
+  test("that stops tells the clients of all leases", () => {
+    const { agent, leased } = node();
+    const { client, host } = leased();
+    agent.stop();
+    expect(client.heard.at(-1)).toMatchObject({
+      t: "lost",
+      message: "the node stopped before the lease was released",
+    });
+    expect(host.killed).toBe(true);
+  });
+
+  test("says what it has free, and which leases there are, in full to those whose they are", () => {
+    const { leased, client, changes } = node({ prewarm: 1 });
+    const before = changes();
+    const { client: ada, lease } = leased();
+    expect(changes()).toBeGreaterThan(before);
+    expect(ada.ask("get-status")()).toMatchObject({ freeCores: 3, leases: 1 });
+    expect(ada.ask("list-leases")()).toMatchObject({ total: 1, freeCores: 3, shown: [{ lease }] });
+    expect(client("bob").ask("list-leases")()).toMatchObject({ total: 1 });
+  });
+
+  test("lets no client in that it does not know", () => {
+    const { client, log } = node();
+    const stranger = client("nobody");
+    expect(stranger.heard).toMatchObject([
+      { t: "refused", code: "RFAAS_FORBIDDEN", message: "who are you?" },
+    ]);
+    expect(log).toEqual([]);
+  });
+
+  test("gives a lease the host that waits, and has another one ready soon after", () => {
+    const { clock, hosts, leased } = node({ prewarm: 1 });
+    drainMicrotasks();
+    expect(hosts).toHaveLength(1);
+    const { client } = leased();
+    expect(client.heard.at(-1)).toMatchObject({ t: "allocate-reply", prewarmed: true });
+    clock.pass(25);
+    expect(hosts).toHaveLength(2);
+  });
+});
