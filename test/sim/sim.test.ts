@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { BUGS, type Bug } from "./bugs.ts";
 import { type Outcome, SimulationFailure, simulate } from "./simulation.ts";
 
-const FIXED_SEEDS = 70;
+const FIXED_SEEDS = 50;
 const FRESH_SEEDS = 10;
 /** A bug must be found among so many seeds. */
 const BUG_SEEDS = 100;
