@@ -264,14 +264,14 @@ describe("a lease", () => {
     expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "the way to it is lost" });
   });
 
-  test("has its calls cancelled by its own client alone", () => {
+  test("has its calls aborted by its own client alone", () => {
     const { leased, client } = node();
     const { client: ada, host, lease } = leased();
-    const cancel = { t: "cancel", lease, worker: 0, slot: 1, sequence: 7 };
-    client("bob").say(cancel);
+    const abort = { t: "abort", lease, worker: 0, slot: 1, sequence: 7 };
+    client("bob").say(abort);
     expect(host.told).toEqual([]);
-    ada.say(cancel);
-    expect(host.told).toEqual(["host-cancel"]);
+    ada.say(abort);
+    expect(host.told).toEqual(["host-abort"]);
   });
 });
 

@@ -86,7 +86,7 @@ describe("the agent is answered", () => {
   });
 });
 
-describe("a call that goes on though it was cancelled", () => {
+describe("a call that goes on though it was aborted", () => {
   test("costs its thread: calls are aborted, another thread loads the module and serves", () => {
     const host = Played.serving();
     expect(host.tell({ kind: "stuck", worker: 1 })).toEqual([

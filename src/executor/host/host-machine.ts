@@ -56,7 +56,7 @@ export type WorkerEvent =
   | { kind: "ended" }
   /** What it was told to do has taken so long, and is not done. */
   | { kind: "overdue"; limitMs: number }
-  /** A call goes on that was cancelled. */
+  /** A call goes on that was aborted. */
   | { kind: "stuck" }
   /** There is another build than the one that it runs. */
   | { kind: "outdated" };

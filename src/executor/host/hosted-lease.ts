@@ -154,7 +154,7 @@ export class HostedLease {
   }
 
   /**
-   * The client gave up on a call: its function is told. Unless gently, one that goes on all the same has its thread replaced, since
+   * The caller of a call waits no more: its function is told. Unless gently, one that goes on all the same has its thread replaced, since
    * it may write to the call's memory for as long as it runs.
    */
   abort(worker: number, slot: number, sequence: number, gently: boolean): void {
