@@ -229,6 +229,31 @@ test("folders of the client import only what comes before them in its README", (
   ).toEqual([]);
 });
 
+describe("READMEs", () => {
+  const pages = [
+    ...["ffi", "bench", "build"].map((folder) => `${folder}/README.md`),
+    ...new Bun.Glob("src/**/README.md").scanSync(ROOT),
+  ];
+  const paths = [...new Bun.Glob("{src,ffi,bench,build,test}/**/*.{ts,c,h}").scanSync(ROOT)].filter(
+    (path) => !path.includes("node_modules"),
+  );
+
+  test("are in every room", () => {
+    const rooms = Object.keys(MAY_IMPORT).filter((room) => !room.endsWith(".ts") && room !== "ffi");
+    expect(rooms.filter((room) => !pages.includes(`src/${room}/README.md`))).toEqual([]);
+  });
+
+  test.each(pages)("%s names files that are there", (page) => {
+    const text = readFileSync(join(ROOT, page), "utf8");
+    const named = [...text.matchAll(/`([\w./-]+\.(?:ts|c|h))`/g)].map(([, path]) => path!);
+    // NAME stands for a file that the reader is to make.
+    const gone = named.filter(
+      (path) => !path.includes("NAME") && !paths.some((there) => `/${there}`.endsWith(`/${path}`)),
+    );
+    expect(gone).toEqual([]);
+  });
+});
+
 describe("rooms", () => {
   test("are no halls", () => {
     const counts = new Map<string, number>();
