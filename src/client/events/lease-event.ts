@@ -42,9 +42,9 @@ export const EVENT_TYPES = [
 export function requireListener(type: unknown, listener: unknown, types: readonly string[]): void {
   if (!types.some((known) => known === type)) {
     const near = typeof type === "string" ? nearest(type, types) : undefined;
-    const hint = near === undefined ? "" : `; did you mean ${JSON.stringify(near)}?`;
+    const hint = near === undefined ? "listen" : `did you mean ${JSON.stringify(near)}? Listen`;
     throw new UsageError(
-      `there is no event ${show(type)}${hint}; listen to ${types.map((known) => JSON.stringify(known)).join(", ")}`,
+      `there is no event ${show(type)}; ${hint} to ${types.map((known) => JSON.stringify(known)).join(", ")}`,
     );
   }
   if (typeof listener !== "function")

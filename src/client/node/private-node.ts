@@ -86,7 +86,8 @@ export async function startEmbeddedNode(
   } catch (error) {
     // A connection breaks a moment before its process is known to have ended; that says more.
     await ending(child, patience.signal?.aborted ? 0 : EXIT_GRACE_MS);
-    if (child.signalCode === "SIGKILL") throw error;
+    // One that ended as it should did so because we have closed the connection: then the error says why.
+    if (child.signalCode === "SIGKILL" || child.exitCode === 0) throw error;
     return await ended.promise;
   }
   return {
