@@ -1,5 +1,5 @@
 /**
- * The manager of a cluster, whatever its peers come over: who is there, what leases cost, and what is wished of nodes. It grants no
+ * The manager of a cluster, over any transport: which nodes are up, what leases cost, and what operators ask of nodes. It grants no
  * lease and sees no call.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
@@ -90,7 +90,7 @@ export class Manager {
     ];
   }
 
-  /** Connections that are open, whatever they are. */
+  /** How many connections are open. */
   get connectionCount(): number {
     return this.#reception.count;
   }

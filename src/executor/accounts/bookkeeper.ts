@@ -23,13 +23,13 @@ export interface BookkeeperOptions extends LinkOptions {
   fabrics: string[];
   /** How long leases may go on when the manager removes the node. */
   removalLimitMs: number;
-  /** What tells this life of the node from others; made up unless given. */
+  /** Tells this run of the node from earlier and later ones. Default: random. */
   instance?: string;
   log(level: "info" | "warn", message: string): void;
 }
 
 export class Bookkeeper {
-  /** Another one at each start: leases of different lives of a node are different leases. */
+  /** A new one at each start: leases of different runs of a node are different leases. */
   readonly #instance: string;
   readonly #name: string;
   readonly #link: ManagerLink;
@@ -95,12 +95,12 @@ export class Bookkeeper {
     });
   }
 
-  /** Leases whose newest report no manager has confirmed. */
+  /** How many leases have a newest report that no manager has confirmed. */
   get unsavedCount(): number {
     return this.#link.unsavedCount;
   }
 
-  /** Hands in what is left, and says goodbye. Never rejects. */
+  /** Hands in the remaining bills, and tells the manager that the node leaves. Never rejects. */
   async leave(): Promise<void> {
     await this.#link.leave();
   }

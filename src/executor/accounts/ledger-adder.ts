@@ -1,6 +1,6 @@
 /**
- * Adds what leases use to the manager's counters, by remote atomics. A row of counters is one lease's; an add brings what came
- * since the last. Wherever that does not work, now or any more, the leases are reported by message, so nothing depends on it.
+ * Adds the usage of leases to the manager's counters, by remote atomics. Each lease has a row of counters; an add brings the usage
+ * since the last one. Where that does not work, or stops working, the node reports the leases by message.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { COUNTERS_PER_ROW, type CounterLink } from "../../fabric/counters.ts";
@@ -8,23 +8,23 @@ import type { CountersOffer } from "../../protocol/manager-messages.ts";
 import { USAGE_COUNTERS, type Usage } from "../../protocol/usage.ts";
 
 export interface LedgerAdderEvents {
-  /** Over which the counters are raised, for the log. */
+  /** The fabric over which the node raises the counters, for the log. */
   readonly fabric: string;
   /** Begins to connect. */
   connect(to: CountersOffer): CounterLink;
-  /** The manager is to set counters aside. */
+  /** Asks the manager to set counters aside. */
   ask(): void;
-  /** The manager is to read the row for the lease from now on, beginning with zeros. */
+  /** Asks the manager to read the row for the lease from now on, beginning with zeros. */
   bind(row: number, lease: string): void;
-  /** All leases that go on are reported by message again. */
+  /** The node must report all running leases by message again. */
   fellBack(): void;
   log(level: "info" | "warn", message: string): void;
 }
 
-/** How often to look at what is under way, and at a connection with nothing under way. */
+/** How often to look at adds in flight, and at a connection with none in flight. */
 const BUSY_INTERVAL_MS = 10;
 const IDLE_INTERVAL_MS = 100;
-/** Adds that are not done by then never will be. */
+/** Timeout of adds in flight. */
 const ADD_LIMIT_MS = 1_000;
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 60_000;
@@ -44,14 +44,14 @@ export class LedgerAdder {
   readonly #events: LedgerAdderEvents;
   readonly #clock: Clock;
   readonly #leases = new Map<string, Row>();
-  /** Rows whose lease has ended, until the adds to them that were under way are done. */
+  /** Rows whose lease has ended, until the adds in flight to them are done. */
   #closing: { row: number; after: number }[] = [];
   #free: number[] = [];
   readonly #deltas = new Float64Array(new ArrayBuffer(8 * COUNTERS_PER_ROW));
   #link: CounterLink | undefined;
   /**
-   * The last connection, of no more use. Whoever has none does not hear that the device is to be removed, and holds it up; and the
-   * removal of a device shows as a lost connection first.
+   * The last connection, which failed. It stays open because only a process with a connection hears that its device is to be
+   * removed, and a process that does not hear it delays the removal; a removed device shows as a lost connection first.
    */
   #retired: CounterLink | undefined;
   #where = "";
@@ -104,7 +104,7 @@ export class LedgerAdder {
     this.#askLater();
   }
 
-  /** The manager has a first report of a lease that goes on: from now on it can have a row. */
+  /** The manager has the first report of a running lease: from now on the lease can have a row. */
   begin(lease: string): void {
     if (!this.#ready || this.#leases.has(lease)) return;
     const row = this.#free.pop();
@@ -120,7 +120,7 @@ export class LedgerAdder {
     if (known?.row === row) known.bound = true;
   }
 
-  /** Takes what a lease that goes on has used so far, and returns true; or false, when it must be told by message. */
+  /** Adds what a running lease has used so far, and returns true; or false, when the node must report it by message. */
   take(lease: string, usage: Usage): boolean {
     const row = this.#leases.get(lease);
     if (!row?.bound) return false;
@@ -130,7 +130,7 @@ export class LedgerAdder {
     return true;
   }
 
-  /** The lease has ended; its whole sum is told by message. */
+  /** The lease has ended; the node reports its final sum by message. */
   end(lease: string): void {
     const row = this.#leases.get(lease);
     if (!row) return;
@@ -205,7 +205,7 @@ export class LedgerAdder {
     }
     if (!changed) return;
     const count = this.#link?.add(row, this.#deltas) ?? null;
-    // No room: the next look tries again, with what has come since.
+    // No room: the next tick tries again, with the usage that has come since.
     if (count === null) return;
     if (this.#posted === this.#completed) this.#progressAtMs = this.#clock.nowMs();
     this.#posted += count;
@@ -248,13 +248,13 @@ export class LedgerAdder {
 
   #retire(link: CounterLink): void {
     const removed = link.state.deviceRemoved;
-    // One that was never there may not know of a device.
+    // A connection that was never made may not know of a device.
     if (removed || (this.#retired && !this.#ready)) return link.close();
     this.#retired?.close();
     this.#retired = link;
   }
 
-  /** Says the same once, however often it is tried. */
+  /** Logs a repeated failure once. */
   #complain(level: "info" | "warn", message: string): void {
     if (this.#complaint === message) return;
     this.#complaint = message;

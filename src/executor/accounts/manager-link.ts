@@ -1,6 +1,6 @@
 /**
- * A node's tie to its manager: says that the node is there, what it has free and what its leases cost. The node never waits for
- * it: without a manager everything goes on, and bills are kept until one has them.
+ * A node's link to its manager: it announces the node, its free capacity and what its leases cost. The node never waits for the
+ * manager: without one it goes on serving, and keeps bills until a manager has confirmed them.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
@@ -29,19 +29,19 @@ import { counting } from "../../fabric/registry.ts";
 import { LedgerAdder, type LedgerAdderEvents } from "./ledger-adder.ts";
 
 export interface ManagerLinkEvents {
-  /** The manager wants the node empty; leases that are left may go on for `deadlineMs`. May come again with another deadline. */
+  /** The manager drains the node; its leases may go on for `deadlineMs`. May come again with another deadline. */
   drain(deadlineMs: number): void;
   resume(): void;
-  /** The node is out of the cluster. The link only hands in bills from now on, until it is told to leave. */
+  /** The manager has removed the node. The link only hands in bills from now on, until {@link ManagerLink.leave}. */
   removed(): void;
-  /** What the tokens of clients are checked with; null when none are asked for. */
+  /** The key that checks the tokens of clients; null when the cluster asks for no tokens. */
   key(publicKey: string | null): void;
   /** The manager cannot save bills (with the reason), or can again (null). */
   ledger?(problem: string | null): void;
   log(level: "info" | "warn", message: string): void;
 }
 
-/** What a node says of itself. */
+/** What a node announces. */
 export type NodeAnnouncement = Omit<Announce, "protocol" | "version" | "settling">;
 
 /** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
@@ -55,10 +55,10 @@ export interface ManagerLinkOptions extends LinkOptions {
   events: ManagerLinkEvents;
 }
 
-/** Changes of capacity wait this long for others. */
+/** How long a change of capacity waits, to be sent together with others. */
 const GATHER_MS = 10;
 const FLUSH_INTERVAL_MS = 100;
-/** A batch that is not confirmed by then is sent again. */
+/** The link sends a batch again that the manager has not confirmed within this time. */
 const CONFIRM_LIMIT_MS = 1_000;
 /** How long {@link ManagerLink.leave} waits for bills to be saved. */
 const LEAVE_LIMIT_MS = 5_000;
@@ -72,17 +72,17 @@ export class ManagerLink {
   readonly #connection: LastingConnection<ManagerToNode, ToManager>;
   readonly #clock: Clock;
   readonly #heartbeat: Timer;
-  /** The newest report of each lease that goes on. A manager that comes back empty is told of all of them. */
+  /** The newest report of each running lease. The link sends all of them to a manager that has lost its state. */
   readonly #living = new Map<string, UsageReport>();
   /** The newest report of each lease that no manager has confirmed. */
   readonly #unsaved = new Map<string, UsageReport>();
-  /** Running totals go this way where a fabric has counters; what begins and what ends goes by message. */
+  /** Running totals travel by counters where a fabric has them; the begin and the end of a lease travel by message. */
   readonly #adder: LedgerAdder | undefined;
   #capacity: Capacity;
   #capacityTimer: Timer | undefined;
   #flushTimer: Timer | undefined;
   #flushedAtMs = Number.NEGATIVE_INFINITY;
-  /** Whether a batch is with the manager. */
+  /** Whether a batch is in flight. */
   #inFlight = false;
   readonly #requests: Requests;
   #accepted = false;
@@ -93,7 +93,7 @@ export class ManagerLink {
   #leaving: Promise<void> | undefined;
   #onSaved: (() => void) | undefined;
 
-  /** Connects in the background, for ever. Throws `UsageError` when `manager` is no address, and nothing later. */
+  /** Connects in the background, and again after each loss. Throws `UsageError` when `manager` is no address; never throws later. */
   constructor({ manager, announce, events, dial = dialLink, ...lasting }: ManagerLinkOptions) {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
     this.#name = formatAddress(address);
@@ -125,7 +125,7 @@ export class ManagerLink {
     this.#heartbeat = this.#clock.every(HEARTBEAT_INTERVAL_MS, () => this.#beat());
   }
 
-  /** Whether the manager knows of the node at this moment. */
+  /** Whether the manager has accepted the node over the present connection. */
   get connected(): boolean {
     return this.#accepted;
   }
@@ -141,13 +141,13 @@ export class ManagerLink {
     this.#capacityTimer ??= this.#clock.after(GATHER_MS, () => this.#sendCapacity());
   }
 
-  /** What leases have cost so far; the last report of a lease has an end. */
+  /** Reports what leases have cost so far; the last report of a lease has an end. */
   usage(reports: readonly UsageReport[]): void {
     for (const report of reports) {
       const { lease } = report;
       const ended = report.endedAtMs !== null;
       const waiting = this.#unsaved.get(lease);
-      // Its last word was said.
+      // Its last report is already here.
       if (waiting && waiting.endedAtMs !== null && !ended) continue;
       if (ended) {
         this.#living.delete(lease);
@@ -162,7 +162,7 @@ export class ManagerLink {
     if (this.#unsaved.size > 0) this.#scheduleFlush();
   }
 
-  /** Hands in what bills are left, says goodbye, and ends. Waits a while only for a manager that does not answer; never rejects. */
+  /** Hands in the remaining bills, leaves the cluster, and ends. Waits a bounded time for the manager; never rejects. */
   leave(): Promise<void> {
     return (this.#leaving ??= this.#leave());
   }
@@ -268,7 +268,7 @@ export class ManagerLink {
     this.#accepted = false;
     this.#adder?.stop();
     this.#requests.end(reason);
-    // What came back meanwhile is another node; our bills are still ours.
+    // Another node may have taken the name meanwhile; our bills are still ours.
     if (this.#leaving) this.#settling = true;
     if (!this.#refused)
       this.#complain(
@@ -276,7 +276,7 @@ export class ManagerLink {
       );
   }
 
-  /** Says the same once, however often it is tried. */
+  /** Logs a repeated failure once. */
   #complain(message: string): void {
     if (this.#complaint === message) return;
     this.#complaint = message;
@@ -298,7 +298,7 @@ export class ManagerLink {
     this.#flushTimer ??= this.#clock.after(Math.max(0, waitMs), () => this.#flush());
   }
 
-  /** One batch is under way at a time; the next goes when it is confirmed. */
+  /** One batch is in flight at a time; the link sends the next when the manager has confirmed it. */
   #flush(): void {
     this.#flushTimer?.clear();
     this.#flushTimer = undefined;

@@ -15,7 +15,7 @@ export interface Identity {
   untilMs: number | null;
 }
 
-/** For how long somebody may still hold leases. */
+/** For how long a user may still hold leases. */
 export function rightLeftMs({ untilMs }: Identity): number {
   return untilMs === null ? Infinity : untilMs - Date.now();
 }
@@ -34,7 +34,7 @@ export class Doorkeeper {
   readonly #allowRemote: boolean;
   #tokens: TokenVerifier | undefined;
 
-  /** `allowRemote` lets anybody in who reaches the port, as long as there is no key. */
+  /** `allowRemote` admits every client that reaches the port, as long as the node has no key. */
   constructor(allowRemote: boolean) {
     this.#allowRemote = allowRemote;
   }
@@ -62,7 +62,7 @@ export class Doorkeeper {
     this.useKey(text, path);
   }
 
-  /** Who a client is, by its token or, when it is `trusted`, by the way it came. */
+  /** Who a client is: by its token or, for a `trusted` client, by its connection. */
   async identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }> {
     if (!this.#tokens) {
       if (trusted) return OWNER;

@@ -10,7 +10,7 @@ import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { isOwnUser } from "../../control/local-peer.ts";
 import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
 
-/** A machine that vanished is noticed, in the end. */
+/** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
 
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
@@ -24,11 +24,11 @@ export interface Listener {
 
 /** How a client came. */
 export interface Way {
-  /** Which of our addresses it came to, over TCP. */
+  /** Our address that the client connected to, over TCP. */
   reachedAt: string | undefined;
-  /** Only the node's own user can have come so. */
+  /** Only the node's own user can have connected this way. */
   trusted: boolean;
-  /** From which address, over TCP. */
+  /** The client's address, over TCP. */
   comesFrom: string | undefined;
 }
 
@@ -136,7 +136,7 @@ function requireSafeFolder(folder: string): void {
     );
 }
 
-/** A socket nobody answers is left over from a node that was killed. */
+/** A killed node leaves its socket file behind: nothing listens on it, so the new node may remove it. */
 async function removeStaleSocket(path: string): Promise<void> {
   if (!statSync(path).isSocket())
     throw new EnvironmentError(`${path} exists and is not a socket; choose another --listen`);

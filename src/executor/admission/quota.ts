@@ -1,4 +1,4 @@
-/** How many cores each user holds on this node, against what the user's token is good for. */
+/** How many cores each user holds on this node, against the limit in the user's token. */
 import type { Identity } from "./identity.ts";
 
 export class Quota {

@@ -39,7 +39,7 @@ export interface AgentOptions {
   startHost?(): LeaseHost;
 }
 
-/** What the node tells whoever keeps its books. */
+/** What the agent reports to the node's bookkeeper. */
 export interface AgentEvents {
   /** Free cores, free memory or the number of leases may have changed. */
   capacity(): void;
@@ -147,7 +147,7 @@ export class Agent {
     this.#events?.capacity();
   }
 
-  /** Grants no more leases for a `reason`, or with null grants them again. Those that there are go on. */
+  /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
   refuse(reason: string | null): void {
     this.#granting.refuse(reason);
   }
@@ -164,7 +164,7 @@ export class Agent {
     this.#leases.endAll({ kind: "node-stopped" });
   }
 
-  /** Leases of the module that was made of the file `origin` go over to a package of the cache. Returns how many there are. */
+  /** Reloads the leases of the module built from the file `origin` with a cached package. Returns how many leases that are. */
   reload(origin: string, hash: string): Promise<number> {
     return this.#leases.reload(origin, hash);
   }
@@ -204,7 +204,7 @@ export class Agent {
   }
 }
 
-/** Starts host processes, and adopts what their functions leave behind. */
+/** Starts host processes, and adopts the processes that their functions leave behind. */
 function hostProcesses({ cpus, fabrics }: AgentOptions): () => LeaseHost {
   adoptOrphans();
   const prewarmedWorkers = Math.min(cpus.length, MAX_PREWARMED_WORKERS);

@@ -40,9 +40,9 @@ export interface GrantingOptions {
   clock: Clock;
 }
 
-/** Spin budgets when a lease names none: a little more than one wake-up, after which a waiting client blocks too. */
+/** Spin budgets when a lease names none: a little more than one wake-up takes; a waiting client blocks after the same time. */
 const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
-/** No module may take longer to load, whatever its client says. */
+/** The longest time to load that a client can ask for. */
 const MAX_LOAD_MS = 600_000;
 /** A host may take this long to start, on a machine that swaps. */
 const START_LIMIT_NS = 20e9;
@@ -62,7 +62,7 @@ export class Granting {
     this.#clock = options.clock;
   }
 
-  /** Grants no more leases for a `reason`, or with null grants them again. Those that go on go on. */
+  /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
   refuse(reason: string | null): void {
     this.#refusal = reason;
   }
@@ -74,7 +74,7 @@ export class Granting {
     answer: Answer<typeof Allocate>,
   ): Promise<void> {
     const started = this.#clock.nowNs();
-    // What comes twice is one request, and has one answer.
+    // A request that the client repeats is one request, and has one answer.
     if (client.starting.has(request.id)) return;
     const { packages, pool, log } = this.#options;
     const { user } = client.identity;
@@ -124,7 +124,7 @@ export class Granting {
     const wanted = client.starting.delete(request.id);
     // The node may have been told to drain while a host was started.
     if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
-    // The client may have gone, or changed its mind, while a host was started.
+    // The client may have disconnected, or withdrawn its request, while a host was started.
     if (!this.#options.isThere(client)) return lease.end({ kind: "client-gone" });
     if (!wanted) return lease.end({ kind: "released" });
     try {
@@ -149,9 +149,9 @@ export class Granting {
       {
         ...{ workers, coresPerWorker, memoryBytes },
         ttlNs: ttlMs * 1e6,
-        // The host keeps the limit itself, and says more; but the node must not depend on it.
+        // The host enforces the limit itself, with a better error; but the node must not depend on its host.
         loadLimitNs: Math.min(loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS,
-        // Counted from after the look at what is left: a lease does not end before its token.
+        // Counted from a moment after the remaining time was read: a lease does not end before its token.
         untilNs: this.#clock.nowNs() + leftMs * 1e6,
       },
       startedNs,
@@ -182,7 +182,7 @@ export class Granting {
     return new LeasedHost({ ...own, id, request, share, shape, module, listen, host }, notes);
   }
 
-  /** No host could be started for it. */
+  /** The node could not start a host for it. */
   #takeBack(id: number, user: string, cores: number): void {
     const reason: EndReason = { kind: "load-failed" };
     this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
@@ -192,7 +192,7 @@ export class Granting {
   }
 }
 
-/** What is left to do for a lease that was taken back while its host was started. */
+/** Cleans up after a lease that was revoked while its host was started. */
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];
 
 function explainFailure(error: unknown): string {

@@ -5,10 +5,10 @@ import { shortage } from "../../base/shortage.ts";
 
 /** A new spare is started this long after one was taken, so that its start does not disturb the lease's first calls. */
 const REFILL_DELAY_MS = 25;
-/** After a host that did not start, or did not live, the next one waits so long; twice as long each time. */
+/** The pause after a host that failed to start, or died early; it doubles with each further failure. */
 const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 30_000;
-/** One that has waited so long before it died did not die of its start. */
+/** A host that dies after waiting this long does not count as a failed start. */
 const STABLE_MS = 10_000;
 
 /** What the pool needs of a host. */
@@ -111,7 +111,7 @@ export class HostPool<Host extends PooledHost> {
     this.#ready.set(host, this.#clock.nowMs());
     if (this.#failures === 0) return;
     this.#options.log("info", "hosts start again, and wait for leases");
-    // It has not proven yet that it lives.
+    // The host has not been up for long enough to count as started.
     this.#later(() => {
       if (!this.#ready.has(host)) return;
       this.#failures = 0;
@@ -119,7 +119,7 @@ export class HostPool<Host extends PooledHost> {
     }, STABLE_MS);
   }
 
-  /** Leases start hosts of their own meanwhile. */
+  /** Meanwhile, each lease starts a host of its own. */
   #failed(error: unknown): void {
     if (this.#closed || this.#pausing) return;
     const delayMs = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
@@ -134,7 +134,7 @@ export class HostPool<Host extends PooledHost> {
     }, delayMs);
   }
 
-  /** A pause keeps no node alive that is about to end. */
+  /** A pause must not keep an ending node alive. */
   #later(callback: () => void, delayMs: number): void {
     this.#clock.after(delayMs, callback).unref();
   }

@@ -97,7 +97,7 @@ export class HostProcess {
         ...fabrics.flatMap((name) => ["--fabrics", name]),
       ]),
       {
-        // What functions print is not data: it goes to the node's log.
+        // Functions' output is not data: it goes to the node's log.
         stdio: ["ignore", 2, 2, "pipe"],
         env: hostEnvironment(),
         onExit: (ended, exitCode, signal) => {
@@ -125,7 +125,7 @@ export class HostProcess {
         host.mailboxName = message.mailbox;
         ready.resolve();
       },
-      // A host that nobody can talk to any more is of no use.
+      // The agent cannot reach a host whose connection is lost, so it kills the host.
       closed: () => host.kill(),
     });
     host = new HostProcess(child, connection, ready.promise, exit.promise);
@@ -142,7 +142,7 @@ export class HostProcess {
     return host;
   }
 
-  /** Says something that has no answer. */
+  /** Sends a notice, which has no answer. */
   tell(notice: MessageOf<typeof HostAbort | typeof Detach>): void {
     this.#connection.send(notice);
   }

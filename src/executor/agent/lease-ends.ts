@@ -1,4 +1,4 @@
-/** How a lease has ended: for callers that block, who read a number in its memory, and in words for its client. */
+/** How a lease has ended: as a number in its memory for callers that block, and in words for its client. */
 import { constants } from "node:os";
 import { END } from "../../../ffi/layout.ts";
 import { describeEnd } from "../../lease/book.ts";
@@ -29,7 +29,7 @@ export function endOf(reason: EndReason): End {
   return { reason: END.signalled, detail: constants.signals[signal as NodeJS.Signals] ?? 0 };
 }
 
-/** What the client of a lease that it had is told. */
+/** The message to the client of a granted lease. */
 export function lossOf(reason: EndReason): string {
   switch (reason.kind) {
     case "host-died":
@@ -43,7 +43,7 @@ export function lossOf(reason: EndReason): string {
   }
 }
 
-/** What a client is told whose lease ended before it had it. */
+/** The message to a client whose lease ended before it was granted. */
 export function denialOf(reason: EndReason): { code: string; message: string } {
   switch (reason.kind) {
     case "load-timeout":

@@ -1,6 +1,6 @@
 /**
- * The memory of a lease and the sockets that wake its two ends, on the node: made before its host has them, handed to the host and to a
- * client on this machine, and then kept no longer than needed.
+ * The memory of a lease and the sockets that wake its two ends, on the node: the agent makes them, hands them to the host and to a
+ * client on this machine, and then closes its own descriptors.
  */
 import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
@@ -48,7 +48,7 @@ export class LeaseMemory {
     ]);
   }
 
-  /** Whoever needs them has descriptors of its own. */
+  /** Host and client have descriptors of their own. */
   closeDescriptors(): void {
     if (!this.#fds) return;
     const { memory, client, workers } = this.#fds;

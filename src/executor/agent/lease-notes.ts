@@ -113,7 +113,7 @@ export class LeaseNotes implements LeaseEvents {
 
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
     this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
-    // Of a lease that was withdrawn before it was granted.
+    // The client withdrew its request before the lease was granted.
     this.#answer.fail("RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
     this.#besides.finished(lease, usage, reason);
   }
@@ -128,7 +128,7 @@ export class LeaseNotes implements LeaseEvents {
   }
 }
 
-/** On one line, whatever the function has written. */
+/** A function's text on one line. */
 function describeLine(lease: number, { worker, level, message, data, dropped }: LogLine): string {
   const missing = dropped === 0 ? "" : ` (${dropped} lines before it were too many)`;
   const text = JSON.stringify(message).slice(1, -1);

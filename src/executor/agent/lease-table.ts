@@ -1,4 +1,4 @@
-/** The leases of a node that have a host: whose they are, what is asked of them, and what they have cost when they end. */
+/** The leases of a node that have a host: their clients, the requests about them, and their cost when they end. */
 import type { Clock } from "../../base/clock.ts";
 import { LeaseLost } from "../../base/errors.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
@@ -29,13 +29,13 @@ export interface LeaseTableEvents {
   changed(): void;
   /** What a lease has used so far; with `ended` for the last time. */
   billed(bill: LeaseBill): void;
-  /** Whether anyone wants to hear of bills while leases go on. */
+  /** Whether the bookkeeper wants bills of running leases. */
   billsWanted(): boolean;
   /** The last lease has ended. */
   idle(): void;
 }
 
-/** What there is of a lease besides its host. */
+/** What the table knows of a lease besides its host. */
 interface Leased {
   lease: LeasedHost;
   client: Client;
@@ -66,7 +66,7 @@ export class LeaseTable {
     this.#timers = new LeaseTimers(book, timed, clock);
   }
 
-  /** A client does not want the lease that it has asked for with this id. */
+  /** A client withdraws its request for a lease. */
   withdraw(client: Client, request: number): void {
     client.starting.delete(request);
     for (const leased of this.#leases.values())
@@ -133,7 +133,7 @@ export class LeaseTable {
     for (const { lease } of this.#leases.values()) lease.end(reason);
   }
 
-  /** Leases of the module that was made of the file `origin` go over to a package of the cache. Returns how many there are. */
+  /** Reloads the leases of the module built from the file `origin` with a cached package. Returns how many leases that are. */
   async reload(origin: string, hash: string): Promise<number> {
     let reloaded = 0;
     for (const { lease } of [...this.#leases.values()]) {
@@ -155,12 +155,12 @@ export class LeaseTable {
     for (const { lease, effects } of all) this.#leases.get(lease)?.lease.perform(effects);
   }
 
-  /** Nothing is leased: nothing needs a timer. */
+  /** Nothing is leased: the timers can stop. */
   rest(): void {
     this.#timers.rest();
   }
 
-  /** Capacity was taken for a lease whose host is being started, or was given back by one that has got none. */
+  /** The agent took capacity for a lease whose host it is starting, or gave the capacity back because no host started. */
   booked(): void {
     this.#timers.schedule();
     this.#changed();

@@ -1,18 +1,18 @@
-/** When an agent must look at its leases: when the next one is due, and regularly while somebody wants to know what they use. */
+/** When an agent must look at its leases: when the next one is due, and at intervals while their usage is metered. */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
 import type { LeaseEvent } from "../../lease/lease.ts";
 
-/** Budgets are checked, and bills go to the manager, this often, unless a test has less time. */
+/** How often the agent checks budgets and reports bills, unless a test has less time. */
 const METER_INTERVAL_MS = 100;
-/** A timer that is so late says that the machine, or this process, was suspended or starved. */
+/** A timer that is later than this shows that the machine, or this process, was suspended or starved. */
 const STOOD_STILL_NS = 50e6;
 /** Timers fire up to a millisecond early. */
 const TIMER_SLACK_MS = 1;
 
 /** What the timers need of a lease. */
 export interface TimedLease {
-  /** Whether its workers have had calls since this was asked last. */
+  /** Whether its workers have had calls since the last look. */
   wasUsed(): boolean;
   advance(event: LeaseEvent): void;
 }
@@ -62,7 +62,7 @@ export class LeaseTimers {
     });
   }
 
-  /** Somebody wants to know what leases use, or a lease has a bound. */
+  /** The bookkeeper wants the usage of running leases, or a lease has a budget. */
   startMeters(): void {
     this.#meterTimer ??= this.#clock.every(this.#meterIntervalMs, () => this.#leases.meter());
   }

@@ -25,10 +25,10 @@ import type { PackageUse } from "../packages/cache.ts";
 export interface LeaseEvents {
   granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void;
   denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
-  /** `signal`: what killed its host. */
+  /** `signal`: the signal that killed its host. */
   lost(lease: LeasedHost, message: string, signal?: string): void;
   workerLost(lease: LeasedHost, worker: number, message: string): void;
-  /** The node wants it back, by then. */
+  /** The node revokes it, with this deadline. */
   revoking(lease: LeasedHost, deadlineNs: number): void;
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
@@ -41,11 +41,11 @@ export interface LeaseEvents {
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
-/** How long a released host may take to end by itself. */
+/** How long a released host may take to exit. */
 const DETACH_LIMIT_MS = 100;
 /** The same when its module has a `dispose`: the workers bound that themselves. */
 const DISPOSE_LIMIT_MS = 2500;
-/** Lines that a module writes while it loads, until its client can be told. */
+/** How many lines of a loading module the agent keeps until its client can receive them. */
 const MAX_EARLY_LINES = 200;
 
 /** What a lease begins with. */
@@ -177,14 +177,14 @@ export class LeasedHost {
     this.advance({ kind: "ended", atNs: this.#clock.nowNs(), reason });
   }
 
-  /** What it has used so far. Ends the lease when that is as much as its budget. */
+  /** The lease's usage so far. Ends the lease when its budget is used up. */
   usage(): Usage {
     const usage = this.#meter.read(this.#state, this.#clock.nowNs());
     if (isSpent(usage, this.request.budget)) this.end({ kind: "over-budget" });
     return usage;
   }
 
-  /** Whether its workers have had calls since this was asked last. */
+  /** Whether its workers have had calls since the last look. */
   wasUsed(): boolean {
     return this.#meter.wasUsed();
   }
@@ -212,7 +212,7 @@ export class LeasedHost {
     }
   }
 
-  /** Before the client has the lease, lines wait. Returns false when no more can. */
+  /** Keeps a line until the client has the lease. Returns false when there is no room for another one. */
   #logged(line: LogLine): boolean {
     if (!this.#early) this.#events.logged(this, line);
     else if (this.#early.length >= MAX_EARLY_LINES) return false;
@@ -257,7 +257,7 @@ export class LeasedHost {
     this.perform(this.#book.advance(this.id, event));
   }
 
-  /** Does what the lease's book says must be done. */
+  /** Carries out the effects that the lease book returned. */
   perform(effects: readonly LeaseEffect[]): void {
     for (const effect of effects) this.#perform(effect);
   }
@@ -276,13 +276,13 @@ export class LeasedHost {
       case "stop-host":
         return this.#stopHost();
       case "return-capacity":
-        // The share is free once the process that used it is gone.
+        // The share becomes free when the host process has exited.
         void this.host.exited.then(() => this.#finish());
         return;
     }
   }
 
-  /** A released host may finish what it prints; any other is killed at once. */
+  /** A released host may finish its output; the agent kills any other at once. */
   #stopHost(): void {
     const state = this.#state;
     if (state.phase !== "ended") return;
@@ -294,7 +294,7 @@ export class LeasedHost {
     void this.host.exited.then(() => overdue.clear());
   }
 
-  /** For callers that block. What was written first stays. */
+  /** Writes the end into the lease's memory, for callers that block. The first reason stays. */
   #writeEnd(ended: EndReason): void {
     const { reason, detail } = endOf(ended);
     this.#memory.page.end(reason, detail);
@@ -337,7 +337,7 @@ export class LeasedHost {
       const { code, message } = denialOf(reason);
       return this.#events.denied(this, code, message);
     }
-    // A host that has lost its client has told it why.
+    // A host that has lost its client has already told the client why.
     if (reason.kind !== "connection-lost") this.#writeEnd(reason);
     const signal = reason.kind === "host-died" ? (reason.signal ?? undefined) : undefined;
     this.#events.lost(this, lossOf(reason), signal);

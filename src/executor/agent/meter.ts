@@ -1,6 +1,6 @@
 /**
- * What a lease has used. Time is taken from what the agent can check itself: its own clock for the cores held, the kernel's count
- * for CPU time. Calls, bytes and the part of the CPU time that was polling are the host's word.
+ * A lease's usage. The agent measures time itself: the cores held by its own clock, CPU time by the kernel's count. Calls, bytes and
+ * the part of the CPU time that was polling are counted by the host, which the agent cannot check.
  */
 import { descendantsTimeNs } from "../../../ffi/children.ts";
 import { LeasePage } from "../../../ffi/region.ts";
@@ -18,7 +18,7 @@ export class Meter {
   readonly #cores: number;
   #descendantsNs = 0;
   #lookedAtNs = -Infinity;
-  /** What the host had used when its workers became the client's. */
+  /** The host's CPU time when the lease became active. */
   #cpuBeforeNs: number | undefined;
   #cpuNs = 0;
   #usage: Usage = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
@@ -53,7 +53,7 @@ export class Meter {
     return this.#usage;
   }
 
-  /** What the host uses is always fresh; what it has started is looked at now and then, as that takes longer. */
+  /** Reads the host's own CPU time each time, that of its child processes at intervals, as that takes longer. */
   #cpuTimeNs(nowNs: number): number | undefined {
     const hostNs = cpuTimeNs(this.#pid);
     if (nowNs - this.#lookedAtNs >= LOOK_INTERVAL_NS) {
@@ -63,7 +63,7 @@ export class Meter {
     return hostNs === undefined ? undefined : hostNs + this.#descendantsNs;
   }
 
-  /** Whether a call was answered since this was asked last, or runs now. */
+  /** Whether a call was answered since the last look, or runs now. */
   wasUsed(): boolean {
     const { calls, running } = this.#page.counts(this.#workers);
     const used = calls !== this.#seenCalls || running > 0;

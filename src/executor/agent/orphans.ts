@@ -1,15 +1,15 @@
 /**
- * What functions have started ends with their lease. A host is the parent of whatever its functions start, also of what has left
- * its session or has forked twice; when the host is gone, the agent is, and ends it.
+ * Processes that functions have started end with their lease. A host is the parent of all of them, also of those that have left its
+ * session or have forked twice; when the host has exited, the agent becomes their parent, and kills them.
  */
 import { endChildren } from "../../../ffi/children.ts";
 import { ownChildren } from "../../base/process.ts";
 
 const MAX_PAUSE_MS = 20;
-/** What the kernel cannot end at once, since it waits for a device, holds no lease longer. */
+/** How long a process that the kernel cannot kill at once, since it waits for a device, may delay the end of its lease. */
 const LIMIT_MS = 10_000;
 
-/** Ends what the hosts that are gone have left behind, until there is none. Resolves to its CPU time in nanoseconds. */
+/** Kills the processes that exited hosts have left behind, until none is left. Resolves to their CPU time in nanoseconds. */
 export async function endOrphans(): Promise<number> {
   const endMs = performance.now() + LIMIT_MS;
   let cpuNs = 0;

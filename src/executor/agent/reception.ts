@@ -1,4 +1,4 @@
-/** Where clients arrive: connections, greetings, and who may go on to the agent. */
+/** Where clients arrive: connections, greetings, and which clients the agent serves. */
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { Connection, type ConnectionEvents } from "../../control/connection.ts";
 import { machineId } from "../../control/machine.ts";
@@ -19,16 +19,16 @@ import type { Identity } from "../admission/identity.ts";
 
 export type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
-/** What a client may say once it has greeted. */
+/** The messages of a client that has greeted. */
 export type GreetedMessage = MessageOf<(typeof greetedMessages)[number]>;
 
-/** A client that was let in. */
+/** An admitted client. */
 export interface Client {
   readonly connection: ClientConnection;
   readonly identity: Identity;
-  /** It came over a way that only the node's own user has. */
+  /** It connected in a way that is open to the node's own user alone. */
   readonly trusted: boolean;
-  /** Those that it can use, of ours. */
+  /** Those of the node's fabrics that it can use. */
   readonly fabrics: readonly string[];
   /** Our address that it connected to, if it came over TCP. */
   readonly reachedAt: string | undefined;
@@ -39,7 +39,7 @@ export interface Client {
 /** How a client came. */
 export interface ClientWay {
   reachedAt?: string | undefined;
-  /** Over a way that only the node's own user has. Default true. */
+  /** In a way that is open to the node's own user alone. Default true. */
   trusted?: boolean;
   /** The address that it came from, over TCP. */
   comesFrom?: string | undefined;
@@ -61,11 +61,11 @@ export interface ReceptionEvents {
   gone(client: Client): void;
 }
 
-/** Whoever connects has this long to greet. */
+/** Timeout of a client's greeting. */
 const GREETING_LIMIT_MS = 5_000;
 /** Longer than any greeting. */
 const MAX_GREETING_BYTES = 8 * 1024;
-/** More than the kernel lets wait to be accepted; beyond it the oldest goes. The other descriptors are for leases. */
+/** More than the kernel's accept queue holds; beyond it the node drops the oldest. The other descriptors are for leases. */
 const UNGREETED_TOTAL = 1_024;
 const UNGREETED_PER_DESCRIPTOR = 0.25;
 
@@ -148,7 +148,7 @@ export class Reception {
     return connection;
   }
 
-  /** Lets a client in, or tells it why not. */
+  /** Admits a client, or tells it why not. */
   #greet(
     connection: ClientConnection,
     way: ClientWay,
@@ -159,7 +159,7 @@ export class Reception {
     if ("refused" in identity) return refuse(connection, "RFAAS_FORBIDDEN", identity.refused);
     const sameMachine = message.machine === machineId();
     const fabrics = sharedFabrics(offer, message.fabrics, sameMachine);
-    // Whoever offers none only wants to look.
+    // A client that offers no fabric only asks for the node's state.
     if (fabrics.length === 0 && message.fabrics.length > 0)
       return refuse(
         connection,
@@ -193,7 +193,7 @@ function refuse(connection: ClientConnection, code: string, message: string): un
   connection.close();
 }
 
-/** Whether client and node speak the same protocol; a client that speaks another is told so. */
+/** Whether client and node speak the same protocol version; tells a client that speaks another one. */
 function speaksOurs(connection: ClientConnection, message: Hello): boolean {
   if (message.protocol === PROTOCOL_VERSION) return true;
   const advice = message.protocol < PROTOCOL_VERSION ? "update the client" : "update the node";

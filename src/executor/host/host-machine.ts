@@ -1,6 +1,6 @@
 /**
- * What becomes of the workers of a host: a pure state machine. It is told what threads report and which times have come; what must
- * be done comes back as effects, in order. A table says what each event makes of a worker; what it does not name changes nothing.
+ * The states of a host's workers: a pure state machine. Its events are what threads report and timeouts; it returns effects, in
+ * order. A table has the next state of a worker for each event; an event that it does not name changes nothing.
  *
  *     first -> serving -> leaving -> ending -> again -> serving ...      rested | lost
  */
@@ -33,11 +33,11 @@ export interface WorkerState {
 }
 
 export interface HostState {
-  /** Until the agent was answered that the module has loaded, or that it cannot be. */
+  /** Until the host has answered the agent that the module has loaded, or cannot be loaded. */
   readonly phase: "loading" | "serving" | "failed";
   /** Whether its client could connect now. */
   readonly listening: boolean;
-  /** What the lease was granted with, and what threads load from now on. */
+  /** The build that the lease was granted with, and the build that threads load from now on. */
   readonly granted: Build;
   readonly newest: Build;
   /** The agent waits until all workers have gone over to the newest build. */
@@ -54,9 +54,9 @@ export type WorkerEvent =
   | { kind: "crashed"; error: ErrorRecord }
   /** The thread that was to end has ended. */
   | { kind: "ended" }
-  /** What it was told to do has taken so long, and is not done. */
+  /** Its timeout has passed before it has done what it was told. */
   | { kind: "overdue"; limitMs: number }
-  /** A call goes on that was aborted. */
+  /** An aborted call still runs. */
   | { kind: "stuck" }
   /** There is another build than the one that it runs. */
   | { kind: "outdated" };
@@ -149,7 +149,7 @@ const TABLE: Table = {
   },
   again: {
     loaded: () => ({ to: "serving" }),
-    // A build that has loaded before is a worker's trouble, another one the trouble of those who made it.
+    // When a build fails that has loaded before, the worker is at fault; when a new build fails, its author is.
     "load-failed": ({ code, error }, worker, { granted, workers }) =>
       workers[worker]!.build.path === granted.path
         ? lose(worker, error.message)

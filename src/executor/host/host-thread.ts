@@ -20,7 +20,7 @@ export function startThread(index: number): Thread {
   });
   const ready = Promise.withResolvers<void>();
   void ended.then(ready.reject);
-  // Whoever needs the thread hears of it from `ended`, too.
+  // The owner of the thread hears of it from `ended`, too.
   ready.promise.catch(() => {});
   const thread: Thread = {
     worker,
@@ -28,7 +28,7 @@ export function startThread(index: number): Thread {
     onReport: () => ready.resolve(),
     ended,
   };
-  // One listener for ever: to add one takes milliseconds while the worker imports a module.
+  // One listener for the thread's life: adding one takes milliseconds while the worker imports a module.
   worker.on("message", (report: WorkerReport) => thread.onReport(report));
   return thread;
 }

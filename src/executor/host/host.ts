@@ -1,5 +1,5 @@
 /**
- * The host: one process per lease, started before anyone asks for it. Its threads wait for a lease; when one comes it maps the
+ * The host: one process per lease, started before a client asks for it. Its threads wait for a lease; when one comes it maps the
  * lease's memory, confines itself, and lets each worker load the module. User code never runs on this main thread, which
  * stays free to stop a worker that does not stop by itself.
  */
@@ -60,7 +60,7 @@ async function startHost(options: HostOptions): Promise<void> {
     process.exit(HOST_EXIT.noDescriptors);
   const mailbox = new Mailbox();
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
-  // What the first lease would otherwise wait for, while the threads start.
+  // Loads while the threads start, so that the first lease does not wait for it.
   ticksPerNs();
   agentVocabulary.prepare("attach");
   for (const name of options.fabrics) fabricNamed(name)?.prepare?.();
@@ -92,14 +92,14 @@ async function startHost(options: HostOptions): Promise<void> {
   });
   const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
     message: (message) => heard(message),
-    // The agent is dead, or kills this process: what functions have started is to end first.
+    // The agent is dead, or kills this process: first kill the processes that functions have started.
     closed: () => {},
   });
   await watchDescriptor(3, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });
 }
 
-/** Does once what a lease needs, so that its code is loaded and has run before. */
+/** Runs once the code that a lease needs, so that it is loaded and warm. */
 function rehearse(): void {
   const fd = createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "warm", spinNs: 0 });
   Region.map(fd, 1, 1).close();

@@ -1,6 +1,6 @@
 /**
- * The lease of a host: its memory, its threads, and the way to its client. What becomes of its workers `host-machine.ts` says; here it
- * is done.
+ * The lease of a host: its memory, its threads, and the connection to its client. `host-machine.ts` decides about its workers; this
+ * file carries the decisions out.
  */
 import { closeDescriptor, duplicateDescriptor, type Mailbox } from "../../../ffi/descriptors.ts";
 import { END } from "../../../ffi/layout.ts";
@@ -35,9 +35,9 @@ import {
 import { type Thread, startThread } from "./host-thread.ts";
 import { News } from "./news.ts";
 
-/** How long a call may go on after its deadline before its thread is replaced: one that keeps the thread busy, */
+/** How long a call that keeps its thread busy may run after its deadline before the host replaces the thread, */
 const BUSY_GRACE_MS = 50;
-/** and an asynchronous one, beside which other calls go on that the thread's end would end, too. */
+/** and how long an asynchronous one may, since replacing the thread ends its other calls, too. */
 const PENDING_GRACE_MS = 2000;
 /** Threads that no worker needs end this long after the grant: their end takes a processor for milliseconds. */
 const SPARES_END_AFTER_MS = 50;
@@ -154,8 +154,8 @@ export class HostedLease {
   }
 
   /**
-   * The caller of a call waits no more: its function is told. Unless gently, one that goes on all the same has its thread replaced, since
-   * it may write to the call's memory for as long as it runs.
+   * The client aborted a call: its function is told. Unless `gently`, the host replaces the thread of a function that does not stop,
+   * since it may write to the call's memory for as long as it runs.
    */
   abort(worker: number, slot: number, sequence: number, gently: boolean): void {
     const control = this.#controls[worker];
@@ -192,7 +192,7 @@ export class HostedLease {
     this.#tell({ kind: "listening" });
   }
 
-  /** One worker's connection is all workers' connection: its client is gone, or has damaged it. */
+  /** One lost connection ends all workers: the client has gone, or has damaged the connection. */
   #lookForClient(link: Listener): void {
     const lost = this.#controls.map((_, worker) => link.lost(worker)).find((error) => error);
     if (lost) this.#agent.send({ t: "client-lost", message: lost.message });
@@ -328,7 +328,7 @@ export class HostedLease {
     this.#begin(fresh, worker);
   }
 
-  /** No thread of this worker will answer again. */
+  /** No thread will answer calls of this worker again. */
   #lose(worker: number, why: string): void {
     void this.#parts.threads[worker]!.worker.terminate();
     this.#controls[worker]!.lose(END.workerFailed, 0);
@@ -336,7 +336,7 @@ export class HostedLease {
   }
 }
 
-/** Tells a thread something as soon as it hears; one that never does has its end to tell of. */
+/** Tells a thread something as soon as it listens; a thread that never does reports its end. */
 function whenReady(thread: Thread, message: WorkerOrder | LoadOrder | AttachWorker): void {
   void thread.ready.then(
     () => thread.worker.postMessage(message),

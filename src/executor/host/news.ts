@@ -1,6 +1,6 @@
 /**
- * Lines of the log and progress on their way to somebody who may not read them for a while. What there is no room for is counted,
- * told as soon as there is, and harms nobody: a lease must not end because its functions talk.
+ * Log lines and progress on their way to a client that may read slowly. The host drops and counts those that the connection has no
+ * room for, and sends the count as soon as it has: back-pressure from the log must not end a lease.
  */
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 
@@ -47,7 +47,7 @@ export class News {
     this.#way.whenRoom(() => this.#tellMissing());
   }
 
-  /** The function may have said its last: then no line comes that could tell. */
+  /** Reports the dropped lines by themselves, as the function may log no further line that could carry their count. */
   #tellMissing(): void {
     this.#waits = false;
     for (const [worker, dropped] of [...this.#lines]) {

@@ -1,7 +1,7 @@
 /**
- * What the control groups of this process leave it, of both versions of the interface, which may be mounted side by side. A limit
- * binds whatever lies beneath it, so each figure is the least along the path from the process's own group to the top of what is
- * mounted. All is read beneath a root path.
+ * The limits that control groups set for this process, of both versions of the interface, which may be mounted side by side. A group's
+ * limit holds for all groups beneath it, so each figure is the least along the path from the process's own group to the top of the
+ * mount. All files are read beneath a root path.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -147,7 +147,7 @@ function readVersion2(file: ReadFile, path: (name: string) => string): Found {
   return {
     cpus: quotaBinds ? [{ value: quota / period, from: path("cpu.max") }] : [],
     cpuSet: cpuSet(["cpuset.cpus.effective", "cpuset.cpus"], file, path),
-    // What exceeds the second is slowed down until it is of no use.
+    // The kernel throttles a process above the second limit until it makes hardly any progress.
     memoryBytes: ["memory.max", "memory.high"].flatMap((name) => limit(file(name), path(name))),
     tasks: tasks(file, path),
   };

@@ -32,9 +32,9 @@ export function claimCpus(wanted: readonly number[]): ClaimedCpus {
 }
 
 /**
- * The CPUs that each worker's thread is restricted to, and so what it starts: its own. A worker of one core that has no CPU of its
- * own may run anywhere; one of several makes up for those that it lacks with other usable CPUs, near to the ones it has, so that
- * it sees as many as it has cores.
+ * The CPUs that each worker's thread, and each thread that it starts, is restricted to: its own. A worker of one core without a CPU of
+ * its own may run anywhere; a worker of several cores gets other usable CPUs, near its own ones, in place of those that it lacks, so
+ * that it sees as many CPUs as it has cores.
  */
 export function workerCpus(
   cpus: readonly number[],

@@ -1,4 +1,4 @@
-/** What a node may lease of its machine: what the affinity mask and the control groups of its process leave, and who says so. */
+/** What a node may lease of its machine by the affinity mask and the control groups of its process, and which of them sets each limit. */
 import { cpus, totalmem } from "node:os";
 import { usableCpus } from "../../../ffi/system.ts";
 import { formatBytes } from "../../base/units.ts";
@@ -64,7 +64,7 @@ export function machineLimits(machine: Machine = thisMachine()): MachineLimits {
 /** Processes and threads of an agent, a spare host and one with a lease of a few workers. */
 export const WANTED_TASKS = 128;
 
-/** What a node offers that was told nothing: all cores, and half of the memory, since hosts need some for themselves. */
+/** What a node offers by default: all cores, and half of the memory, since hosts need some for themselves. */
 export function defaultOffer(limits: MachineLimits): { cores: number; memoryBytes: number } {
   return {
     cores: limits.cores.value,

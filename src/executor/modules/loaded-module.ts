@@ -1,4 +1,4 @@
-/** What of a module can be called: its functions on memory, and those that `defineFunction` has made, prepared for it. */
+/** The functions of a module that clients can call: functions on memory, and those that `defineFunction` has made. */
 import { FUNCTION_BRAND } from "../../base/brand.ts";
 import { isDefinition } from "../../function/define-function.ts";
 import { type HooksDefinition, isHooks } from "../../function/define-hooks.ts";

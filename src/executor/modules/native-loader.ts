@@ -39,8 +39,8 @@ function read(path: string, name: string): SharedLibrary {
 }
 
 /**
- * Opens what the library needs and the package has, the deepest first, so that the loader finds it open and looks nowhere. One that
- * does not open is left to the loader, which says why. Returns the paths, by name.
+ * Opens the libraries that this one needs and the package has, the deepest first, so that the loader finds them open and does not
+ * search. Leaves one that does not open to the loader, which says why. Returns the paths, by name.
  */
 function openNeeded(path: string): Map<string, string> {
   const folder = dirname(path);

@@ -1,4 +1,4 @@
-/** The modules that a worker has of its own, by name: loaded when a user's module wants them, and at once, as CommonJS does not wait. */
+/** The modules that a worker provides, by name: loaded when a user's module imports them, and synchronously, as CommonJS requires. */
 import type { ProvidedName } from "../../package/bundle/provided-names.ts";
 
 const PROVIDED: Readonly<Record<ProvidedName, () => object>> = {

@@ -83,9 +83,9 @@ const GUARD = 0x5afe5afe;
 const GAP_PAGES = [256, 16, 0];
 
 /**
- * Room in pages that are added to the memory, for a module that exports no allocator. It may have one all the same that takes all
- * pages which are there when it begins for its own, and gives them out from the lowest on: it writes behind the room then, which is
- * left to it after the call, and before the room only when it has come so far, which fails the call.
+ * Room in pages that are added to the memory, for a module that exports no allocator. It may still have a hidden one, which takes all
+ * pages that exist when it starts, and hands them out from the lowest on: it then writes behind the room, which becomes its own after
+ * the call, and before the room only when it has grown up to it, which fails the call.
  */
 export class GrownRoom implements WasmRoom {
   input = 0;
@@ -198,7 +198,7 @@ export function wasmFunction(
   };
 }
 
-/** What imports throw stays as it is. */
+/** Passes on unchanged what imports throw. */
 function explained(name: string, error: unknown): unknown {
   if (!(error instanceof WebAssembly.RuntimeError)) return error;
   error.message = `WebAssembly function "${name}" trapped: ${withoutExpression(error.message)}; its memory is as the trap left it, take a new lease to begin anew`;

@@ -1,4 +1,4 @@
-/** Where a node keeps packages: a folder of its own user, that nobody else can write. */
+/** Where a node keeps packages: a folder that only the node's own user can write. */
 import { lstatSync, mkdirSync, statSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
@@ -11,7 +11,7 @@ const WRITABLE_BY_OTHERS = 0o022;
  * The folder that is named, else `$XDG_CACHE_HOME/rfaas`, `~/.cache/rfaas`, or one below the temporary folder: the first that can be
  * had. Made where it is not there.
  *
- * @throws {EnvironmentError} it belongs to somebody else, or others can write it
+ * @throws {EnvironmentError} it belongs to another user, or other users can write it
  */
 export function openCacheFolder(named: string | undefined): string {
   if (named !== undefined) return claim(named);

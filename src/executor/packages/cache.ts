@@ -33,13 +33,13 @@ import { PackageUsers } from "./users.ts";
 export interface PackageCacheOptions {
   /** Default: the user's own cache folder. */
   folder?: string | undefined;
-  /** All packages together; those that were not used for longest go first. Default 8 GiB. */
+  /** All packages together; the node evicts the least recently used first. Default 8 GiB. */
   limitBytes?: number | undefined;
   /** One package. Default 1 GiB. */
   packageLimitBytes?: number | undefined;
   /** Milliseconds of the wall clock. */
   now?: () => number;
-  /** Packages that must stay whatever their marks say, since a full disk takes no marks. Default: none. */
+  /** Packages that must stay even without a mark, since a mark cannot be written to a full disk. Default: none. */
   isHeld?: (hash: string) => boolean;
 }
 
@@ -83,7 +83,7 @@ export class PackageCache {
 
   /** Holds a package for a lease; undefined when it is not here. */
   use(hash: string): PackageUse | undefined {
-    // First the mark, then the look: who evicts looks at the marks after the package is out of the way.
+    // First the mark, then the look: an evicting node looks at the marks after it has moved the package away.
     this.#users.begin(hash);
     const manifest = this.#find(hash);
     if (!manifest) {
@@ -195,7 +195,7 @@ export class PackageCache {
     } catch {
       return undefined;
     }
-    // A machine that lost its power may have lost what it had written last.
+    // A power failure may have lost the last writes.
     if (hashOf(bytes) !== hash) return this.#discard(hash);
     const manifest = JSON.parse(bytes.toString("utf8")) as Manifest;
     this.#known.set(hash, manifest);
@@ -211,7 +211,7 @@ export class PackageCache {
     return whole;
   }
 
-  /** Damaged: nothing can be done with it. */
+  /** Removes a damaged package. */
   #discard(hash: string): undefined {
     this.#known.delete(hash);
     this.#takeAway(hash, () => false);
@@ -225,7 +225,7 @@ export class PackageCache {
     this.#sweep();
   }
 
-  /** Removes what nodes have left that are gone. */
+  /** Removes the uploads that ended nodes have left behind. */
   #sweep(): void {
     for (const part of ["incoming", "users"]) {
       for (const name of readdirSync(join(this.folder, part))) {
@@ -235,7 +235,7 @@ export class PackageCache {
     }
   }
 
-  /** Evicts what was not used for longest until the package fits. Equal files of several packages count once. */
+  /** Evicts the least recently used packages until the new one fits. Equal files of several packages count once. */
   #makeRoom(wanted: Manifest): void {
     const references = new Map<string, { bytes: number; count: number }>();
     const add = ({ files }: Manifest): void => {
@@ -280,7 +280,7 @@ export class PackageCache {
     return (this.#options.isHeld?.(hash) ?? false) || this.#users.has(hash);
   }
 
-  /** By a rename, so that nobody finds half of it; puts it back when somebody began to use it meanwhile. */
+  /** Moves it away by a rename, so that no node finds half of it; moves it back when a lease began to use it meanwhile. */
   #takeAway(hash: string, isUsed: () => boolean): boolean {
     const away = join(this.folder, "incoming", `${this.#node}.${this.#uploads++}.evicted`);
     try {
@@ -300,7 +300,7 @@ export class PackageCache {
     return true;
   }
 
-  /** Where equal files can be had without sending them. */
+  /** Finds an equal file in the cache, which the client need not send. */
   #sources(): (file: PackageFile) => string | undefined {
     const places = new Map<string, string>();
     for (const [hash, { files }] of this.#known)

@@ -83,7 +83,7 @@ export class IncomingPackage {
     this.#over = true;
   }
 
-  /** Nothing more comes: what has come is removed. */
+  /** Abandons the upload, and removes what has come of it. */
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
@@ -159,7 +159,7 @@ const EMPTY_SHA256 = createHash("sha256").digest("hex");
 /** Not to be written by mistake: other packages may share the file. */
 const modeOf = ({ executable }: PackageFile): number => (executable ? 0o555 : 0o444);
 
-/** What is no fault of the file's: another way to get it fails as well. */
+/** Whether the failure is not the file's: another source for it would fail, too. */
 const EXHAUSTED = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EROFS"]);
 
 /** Gives a file another place; a copy where the file system has no links. Another node may have removed it a moment ago. */

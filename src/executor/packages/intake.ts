@@ -20,7 +20,7 @@ export interface PackageClient {
 interface Incoming {
   hash: string;
   startedNs: number;
-  /** Undefined until the node has looked what it has of it. */
+  /** Undefined until the node has looked which of its files it has. */
   upload: Upload | undefined;
   storedBytes: number;
   /** Bytes that have come and are not written yet. */
@@ -75,7 +75,7 @@ export class PackageIntake {
     this.#known.set(user, hashes.add(hash));
   }
 
-  /** The node's own user knows all packages; nobody else learns what others have. */
+  /** The node's own user knows all packages; another user knows only those of that user. */
   #mayKnow(client: PackageClient, hash: string): boolean {
     return client.identity === OWNER || (this.#known.get(client.identity.user)?.has(hash) ?? false);
   }
@@ -116,7 +116,7 @@ export class PackageIntake {
     bytes: Uint8Array,
   ): Promise<ReplyOf<typeof PackageChunk>> {
     const incoming = this.#of(client).uploads.get(id);
-    // What was on its way when it was refused.
+    // Chunks that were in flight when the node refused the upload.
     if (!incoming) throw new PackageInvalid(`there is no upload ${id}; offer the package again`);
     incoming.waitingBytes += bytes.length;
     if (incoming.waitingBytes > MAX_WAITING_BYTES) {
@@ -163,7 +163,7 @@ export class PackageIntake {
   async #finish(client: PackageClient, id: number, incoming: Incoming): Promise<void> {
     const { hash, startedNs, storedBytes } = incoming;
     const upload = incoming.upload!;
-    // The client has given it up.
+    // The client has withdrawn it.
     if (this.#of(client).uploads.get(id) !== incoming) return;
     await upload.finish();
     incoming.upload = undefined;
@@ -217,7 +217,7 @@ export class PackageIntake {
     sender.uploads.delete(id);
     if (!incoming) return;
     sender.leaving++;
-    // An order that is under way ends first: what is removed must not be written again.
+    // An order in flight ends first: it must not write again what is removed here.
     void incoming.tail
       .then(() => incoming.upload?.abandon())
       .catch(() => {})

@@ -1,4 +1,4 @@
-/** What the agent orders from its thread for packages, and what comes back. Whatever works on the files of a package is done there. */
+/** What the agent orders from its thread for packages, and what comes back. The thread does all work on the files of a package. */
 import type { StoredPackage } from "../../protocol/package-messages.ts";
 import type { PackageCacheOptions } from "./cache.ts";
 

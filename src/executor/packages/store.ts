@@ -46,7 +46,7 @@ export interface Upload {
   write(bytes: Uint8Array): Promise<Progress>;
   /** All is here: it appears in the cache. When that fails it may be abandoned. */
   finish(): Promise<void>;
-  /** Nothing more comes: what has come is removed. */
+  /** Abandons the upload, and removes what has come of it. */
   abandon(): Promise<void>;
 }
 
@@ -68,7 +68,7 @@ export class PackageStore {
   /** Holds a package for a lease; undefined when it is not here. */
   async use(hash: string): Promise<PackageUse | undefined> {
     const { users } = this.#open();
-    // First the mark, then the look: who evicts looks at the marks after the package is out of the way.
+    // First the mark, then the look: an evicting node looks at the marks after it has moved the package away.
     users.begin(hash);
     let found: FoundPackage | undefined;
     try {
@@ -184,7 +184,7 @@ export type PackageThreadOptions = Pick<
 
 /** The thread, with the orders that it has not answered. */
 class PackageThread {
-  /** It can do nothing more. */
+  /** The thread has failed. */
   ended = false;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();

@@ -1,6 +1,6 @@
 /**
  * Which packages are in use, among all nodes that share a cache: each has a file for every package that its leases use, `HASH.NODE`,
- * and touches it every minute. What was not touched for ten is of a node that is gone.
+ * and touches it every minute. A file that was not touched for ten minutes belongs to a node that is gone.
  */
 import { readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -41,7 +41,7 @@ export class PackageUsers {
       try {
         writeFileSync(this.#mark(hash), "");
       } catch {
-        // A full disk must not keep anybody from what is on it; only another node could now evict it.
+        // A full disk must not keep a lease from a stored package; without the mark, only another node can evict it.
       }
     }
     this.#touch();
@@ -55,7 +55,7 @@ export class PackageUsers {
       try {
         rmSync(this.#mark(hash), { force: true });
       } catch {
-        // It grows old, and is swept.
+        // The mark grows old, and a node sweeps it.
       }
     }
     this.#rest();
@@ -80,7 +80,7 @@ export class PackageUsers {
     );
   }
 
-  /** Whether nobody has touched it for long. */
+  /** Whether no node has touched it for ten minutes. */
   isAbandoned(path: string): boolean {
     const touched = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? -Infinity;
     return this.#now() - touched > ABANDONED_MS;
@@ -94,7 +94,7 @@ export class PackageUsers {
         try {
           utimesSync(path, at, at);
         } catch {
-          // A disk that is full now may not be so the next time.
+          // The disk may be full; the next touch tries again.
         }
       }
     }, TOUCH_INTERVAL_MS);

@@ -1,6 +1,6 @@
 /**
- * What an error has besides its name, message, stack and cause: properties that its thrower gave it, the errors that it gathers.
- * Bounded, since anything may hang on an error: a request, a connection, the error itself.
+ * An error's parts besides its name, message, stack and cause: properties that the thrower set, and the errors that it gathers.
+ * Bounded, since an error may refer to anything: a request, a connection, the error itself.
  */
 
 /** Characters of JSON, of all properties of an error together. */
@@ -29,7 +29,7 @@ export interface ErrorDetails {
   errors: unknown[];
 }
 
-/** Does not throw, whatever the properties do when they are read. */
+/** Does not throw, even where reading a property does. */
 export function detailsOf(thrown: object): ErrorDetails {
   const own: Record<string, unknown> = {};
   const held: Record<string, Error> = {};
@@ -71,7 +71,7 @@ function namesOf(thrown: object): string[] {
   return names;
 }
 
-/** A list of errors, or whatever an `AggregateError` was made of. */
+/** A list of errors; an `AggregateError` may have any iterable instead. */
 function gathered(thrown: object): unknown[] {
   const errors = read(thrown, "errors");
   if (!Array.isArray(errors)) return [];

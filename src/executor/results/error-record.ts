@@ -1,4 +1,4 @@
-/** Turns whatever a function threw into data that fits an error record and says what its author needs. */
+/** Turns any value that a function threw into data that fits an error record and tells the function's author what went wrong. */
 import { join } from "node:path";
 import { LAYOUT } from "../../../ffi/layout.ts";
 import { compiled } from "../../base/process.ts";
@@ -67,7 +67,7 @@ function codeOf(thrown: object): Pick<ErrorRecord, "code"> {
   return typeof code === "number" && Number.isFinite(code) ? { code } : {};
 }
 
-/** What hangs on an error besides its cause. */
+/** The errors that an error refers to besides its cause. */
 function partsOf(
   thrown: object,
   further: (error: unknown) => ErrorRecord | undefined,
@@ -86,7 +86,7 @@ function partsOf(
   };
 }
 
-/** What only errors of our own say. */
+/** The data fields of our own errors. */
 function ownFields(thrown: Error): Partial<ErrorRecord> | undefined {
   if (thrown instanceof ResultKept) return { kept: { ticket: thrown.ticket, bytes: thrown.bytes } };
   if (!(thrown instanceof InvalidValue)) return undefined;
@@ -150,7 +150,7 @@ export function writeErrorRecord(records: Uint8Array, slot: number, record: Erro
 
 function fittingBytes(record: ErrorRecord): Uint8Array {
   const shorter = [record, withParts(record, bare), withParts(record, alone)];
-  // Its path says more than where it was found, and its message is made of them again.
+  // The path of an invalid value says more than a stack; the client composes the message again.
   if (record.invalid !== undefined) shorter.push({ ...alone(record), message: "" });
   for (const candidate of shorter) {
     const bytes = encode(candidate);

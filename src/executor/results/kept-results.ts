@@ -1,16 +1,16 @@
 /**
- * Results that did not fit into the output that the caller had given: kept until the caller, who is told how long they are, has come
- * for them, in as many pieces as it has room for. So no function runs twice.
+ * Results that did not fit into the caller's output buffer. The worker tells the caller their length, and keeps them until the caller
+ * has fetched them, in pieces of the size that it has room for. So no function runs twice.
  *
- * A result is kept for as long as anybody waits for it. When many are kept, functions that have not begun wait until some have
- * been fetched.
+ * The worker keeps a result for as long as its caller waits for it. When many are kept, functions that have not begun wait until
+ * callers have fetched some.
  */
 import type { FunctionContext } from "../../function/context.ts";
 import type { ResultKeeper } from "../../kinds/kind.ts";
 
-/** With so many bytes kept, no further function begins. */
+/** The worker begins no further function while it keeps so many bytes. */
 const MAX_BYTES = 32 * 1024 * 1024;
-/** Instead of a place in the result: it is no longer wanted. */
+/** Takes the place of an offset: the caller no longer wants the result. */
 export const DROP = -1;
 /** What asks for a piece: the result's number, and where the piece begins; 64-bit floats. */
 export const TICKET_BYTES = 16;
@@ -43,7 +43,7 @@ interface Kept {
 export class KeptResults implements ResultKeeper {
   readonly #results = new Map<number, Kept>();
   #bytes = 0;
-  /** Another thread that comes after this one must not take a number for one of its own. */
+  /** Random, so that a later thread does not take a ticket of this one for its own. */
   #ticket = Math.floor(Math.random() * 2 ** 52);
   /** By slot, the last call that was abandoned. */
   readonly #abandoned = new Map<number, number>();
@@ -55,7 +55,7 @@ export class KeptResults implements ResultKeeper {
     return this.#bytes >= MAX_BYTES;
   }
 
-  /** Whether nobody has anything to come for. */
+  /** Whether no result is kept. */
   get empty(): boolean {
     return this.#results.size === 0;
   }
@@ -78,7 +78,7 @@ export class KeptResults implements ResultKeeper {
     return promise;
   }
 
-  /** Keeps a copy, unless nobody waits for it. */
+  /** Keeps a copy, unless the caller has abandoned the call. */
   keep(result: Uint8Array, ctx: FunctionContext): ResultKept {
     const waits = callOf(ctx);
     const kept = new ResultKept(++this.#ticket, result.length);
@@ -125,7 +125,7 @@ export class KeptResults implements ResultKeeper {
     const kept = this.#results.get(ticket);
     if (kept !== undefined) {
       this.#bytes -= kept.bytes.length;
-      // At once: the engine would collect it some time, and a worker's memory is bounded.
+      // Freed at once: the engine would collect it later, and a worker's memory is bounded.
       kept.bytes.buffer.transfer(0);
       this.#results.delete(ticket);
     }
@@ -143,7 +143,7 @@ export class KeptResults implements ResultKeeper {
   }
 }
 
-/** What functions have left may stand in its way until it is collected. */
+/** Collects garbage and tries again when garbage of functions leaves no room for the copy. */
 function copyOf(result: Uint8Array): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(result);

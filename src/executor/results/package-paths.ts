@@ -1,4 +1,4 @@
-/** Names files of the worker's package by their place in it: what leads there on this node is nobody else's matter. */
+/** Names files of the worker's package by their place in it: errors must not show the node's own paths to clients. */
 import { realpathSync } from "node:fs";
 
 /** The package's folder and hash in a path of the cache. */

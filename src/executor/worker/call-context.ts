@@ -1,6 +1,6 @@
 /**
- * What a function is told. There is one object for each slot, made at start: a call that asks for nothing costs nothing. What it
- * does ask for is read from the request, which the slot holds until the call is answered.
+ * The context of a function's call. The worker makes one object for each slot at start, so a function that does not use it pays
+ * nothing. Its properties are read from the request, which the slot holds until the call is answered.
  */
 import { ATTEMPT_MASK, ATTEMPT_SHIFT, REPORTED } from "../../../ffi/layout.ts";
 import { REQUEST, type WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
@@ -47,7 +47,7 @@ export class WorkerScope implements WorkerContext {
     this.log = reporter.log;
   }
 
-  /** One that a function has transferred is replaced. */
+  /** The worker replaces a view that a function has transferred. */
   get memory(): ArrayBuffer {
     return this.#region.arena;
   }
@@ -103,7 +103,7 @@ export class CallContext implements FunctionContext {
       this.#scope.reporter.progress(this.#slot, sequence, bounded, message, progress.takeDropped());
   };
 
-  /** The caller no longer waits: whoever listens to the call's signal hears it. */
+  /** The caller has aborted the call: its signal aborts. */
   abort(reason: Error): void {
     this.#current().abort(reason);
   }
@@ -146,7 +146,7 @@ class CallInvocation implements Invocation {
     this.id = id;
     this.sequence = sequence;
     this.attempt = attempt;
-    // Not before it has passed: whoever ends at this time has missed it.
+    // Not before the deadline has passed: a call that ends at this time has missed it.
     this.deadline = remainingMs < 0 ? null : new Date(Date.now() + remainingMs + 1);
   }
 

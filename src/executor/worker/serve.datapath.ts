@@ -36,7 +36,7 @@ export class CallServer {
   pending = 0;
   /** Called when {@link pending} falls to zero. */
   onAllSettled: () => void = () => {};
-  /** Called when a call's caller does not hear what it failed with, because its deadline has passed. */
+  /** Called with an error that the caller does not receive, because the call's deadline has passed. */
   onLate: (slot: number, sequence: number) => void = () => {};
 
   readonly #endpoint: WorkerEndpoint;
@@ -118,7 +118,7 @@ export class CallServer {
     }
   }
 
-  // What user code gets has a buffer of its own: through it nothing but the payload can be reached. One that user code has detached
+  // User code gets a view with a buffer of its own, through which it can reach the payload alone. A view that user code has detached
   // has no length, and is made anew.
 
   #view(offset: number, length: number): Bytes {
@@ -151,7 +151,7 @@ export class CallServer {
     const capacity = this.#endpoint.requests[base + OUTPUT_CAPACITY_WORD]!;
     if (typeof result !== "object" || result === null)
       return this.#fail(slot, wrongResult(this.#names[fn]!, capacity, result));
-    // They end with this call: another that begins meanwhile on the same memory gets views of its own.
+    // These views end with this call: a later call on the same memory gets views of its own.
     this.#forget(input);
     this.#forget(output);
     this.pending++;
@@ -178,12 +178,12 @@ export class CallServer {
     );
   }
 
-  /** The caller no longer waits for an asynchronous call: the function is told. Slot and memory are the call's until it settles. */
+  /** The caller has aborted an asynchronous call: the function is told. Slot and memory are the call's until it settles. */
   abort(slot: number, sequence: number, reason: Error): void {
     if (this.#deferred.get(slot) === sequence) this.#contexts[slot]!.abort(reason);
   }
 
-  /** What is left of an asynchronous function, like a timer, can write no more to memory that other calls will get. */
+  /** A timer that an asynchronous function has left behind must not write to memory that later calls get. */
   #settle(slot: number, input: Bytes, output: Bytes): void {
     detach(input);
     detach(output);

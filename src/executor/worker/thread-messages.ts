@@ -3,7 +3,7 @@ import type { ErrorRecord } from "../../protocol/failed.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import type { Report } from "./reporting.ts";
 
-/** Nobody waits for this call any more. An asynchronous function is told so. */
+/** The caller no longer waits for this call. An asynchronous function is told so. */
 export interface AbortCall {
   slot: number;
   sequence: number;
@@ -14,7 +14,7 @@ export interface AbortCall {
 /** Main thread to worker, after {@link AttachWorker}. */
 export type WorkerOrder =
   | AbortCall
-  /** Stop as soon as no call is pending; what is queued is for another thread. */
+  /** Stop as soon as no call is pending; queued calls are for another thread. */
   | { leave: true };
 
 /** Main thread to worker, first: load this module. */

@@ -53,7 +53,7 @@ await import(`data:text/typescript,${encodeURIComponent("export const ready: boo
 report({ t: "ready" });
 idle = setTimeout(prepareForLease, IDLE_MS);
 
-/** What a lease would otherwise wait for, in a worker that nobody waits for. */
+/** Work that a lease would otherwise wait for, done while the worker is idle. */
 function prepareForLease(): void {
   expectMemory(USUAL_MEMORY_BYTES);
   idle = setTimeout(() => void import("../../kinds/registry.ts"), VERY_IDLE_MS);
@@ -136,7 +136,7 @@ async function serve(
     }
   }
   await dispose(loaded.hooks, scope);
-  // What functions have printed leaves with the event loop's turn.
+  // The runtime writes functions' output in a turn of the event loop.
   await eventLoopTurn();
   report({ t: "stopped" });
 }

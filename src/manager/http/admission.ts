@@ -1,9 +1,9 @@
 /**
  * Who may ask the manager for what, over HTTP.
  *
- * A manager without a key asks for no tokens. Anybody may look at it then, and only programs of its own user, or root, may change
- * things, which come over loopback and call it by a name of loopback. A proxy on that machine does so for others, and says so; a page
- * in a browser there does so for its site, and the browser says so.
+ * A manager without a key asks for no tokens. Every program may then read from it; only programs of its own user, or of root, that
+ * connect over loopback and call it by a name of loopback may change anything. The manager refuses changes by a proxy on its machine,
+ * which acts for other users and says so in a header, and by a page in a browser, for which the browser says so.
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
@@ -32,7 +32,7 @@ export async function admit(
 function admitNeighbour(request: IncomingMessage, host: string): void {
   const isNeighbour =
     isLocalName(host) &&
-    // Programs speak HTTP/1.1; nginx asks what is behind it in 1.0, and says nothing of itself.
+    // Programs speak HTTP/1.1; nginx asks the servers behind it in 1.0, without a header of its own.
     request.httpVersion !== "1.0" &&
     !Object.keys(request.headers).some((name) => isOfProxy(name) || isOfPage(name)) &&
     isOfOwnUser(request.socket);
@@ -45,7 +45,7 @@ function admitNeighbour(request: IncomingMessage, host: string): void {
 }
 
 function isOfOwnUser({ remoteAddress, remotePort, localAddress, localPort }: Socket): boolean {
-  // Of a connection that has ended in the meantime nothing is known.
+  // The kernel knows nothing of a connection that has ended meanwhile.
   if (!remoteAddress || !remotePort || !localAddress || !localPort) return false;
   return isOwnUserAt(
     { address: remoteAddress, port: remotePort },
@@ -53,7 +53,7 @@ function isOfOwnUser({ remoteAddress, remotePort, localAddress, localPort }: Soc
   );
 }
 
-/** Any other name may be somebody's who has it lead to this machine. */
+/** Any other name may be a stranger's, who has it resolve to this machine (DNS rebinding). */
 function isLocalName(host: string): boolean {
   return (
     host === "localhost" ||

@@ -61,7 +61,7 @@ export interface RawInput {
   name: string;
   query: Record<string, string>;
   body: unknown;
-  /** Who asks; undefined where nobody was asked who he is. */
+  /** Who asks; undefined where the manager did not ask for a token. */
   viewer: Viewer | undefined;
 }
 
@@ -71,7 +71,7 @@ export interface Operation {
   path: string;
   id: string;
   summary: string;
-  /** What the token must be good for; null when anybody may. */
+  /** The scope that the token must have; null when the operation needs no token. */
   scope: Scope | null;
   query: TObject | undefined;
   body: TObject | undefined;

@@ -1,4 +1,4 @@
-/** What a request asks for, read from what came; whatever cannot be read is refused in the words of the interface. */
+/** Reads an HTTP request; refuses one that it cannot read with an error of the interface. */
 import type { IncomingMessage } from "node:http";
 import { HttpError } from "./operation.ts";
 
@@ -97,7 +97,7 @@ function queryOf(text: string): Record<string, string> {
   return { ...query };
 }
 
-/** What says nothing of its type is taken for JSON, and so is what curl and fetch say of a string when they are not told. */
+/** Whether to read the body as JSON: also without a content type, or with the one that curl and fetch give a string by default. */
 const TAKEN_FOR_JSON =
   /^(?:application\/(?:[\w.-]+\+)?json|text\/plain|application\/x-www-form-urlencoded)$/;
 
@@ -120,7 +120,7 @@ function requireJson({ headers }: IncomingMessage): void {
 }
 
 async function readBytes(request: IncomingMessage): Promise<Uint8Array> {
-  // A length that is said spares reading; one that is not, or is a lie, is found while reading.
+  // A declared length spares reading; a missing or wrong one shows while reading.
   if (Number(request.headers["content-length"] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let bytes = 0;

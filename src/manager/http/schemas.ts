@@ -12,7 +12,7 @@ import { Bill } from "../ledger/bill.ts";
 import { NodeLedger } from "../ledger/node-ledger.ts";
 import { Prices } from "../ledger/prices.ts";
 
-/** What a node that is to be empty gets when nothing is said. */
+/** The default deadline of a drain. */
 export const DEFAULT_DRAIN_MS = 30_000;
 
 /** A node as operators see it. */

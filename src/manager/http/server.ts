@@ -17,7 +17,7 @@ export { MAX_BODY_BYTES } from "./request.ts";
 
 /** Descriptors are for nodes and the ledger too: beyond it a new connection takes the place of an idle one. */
 export const MAX_CONNECTIONS = 256;
-/** How long whoever has connected, or is between two requests, may say nothing. */
+/** Keep-alive timeout: how long a connection without a request under way may be silent. */
 const IDLE_MS = 5_000;
 /** How long a request may take to come, and an answer to be taken. */
 const SLOW_MS = 10_000;
@@ -48,7 +48,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     keepAliveTimeout: IDLE_MS,
     connectionsCheckingInterval: 1_000,
     maxHeaderSize: MAX_HEADER_BYTES,
-    // It is asked for by us, in our words.
+    // This server checks the Host header itself, to answer with an error of the interface.
     requireHostHeader: false,
   });
   server.setTimeout(SLOW_MS);
@@ -157,7 +157,7 @@ class Api {
     } catch (error) {
       send(response, this.#failed(error, request));
     }
-    // What is left of a body that was not wanted.
+    // The rest of a body that was not read.
     request.resume();
   }
 
@@ -211,7 +211,7 @@ function send(response: ServerResponse, answer: Answer | string): void {
   response.end(body);
 }
 
-/** For whoever does not speak HTTP, or not to its end. */
+/** Answers a client that does not speak HTTP, or does not complete its request. */
 function unreadable(code: string | undefined): string {
   if (code === "HPE_HEADER_OVERFLOW")
     return rawAnswer(431, "RFAAS_TOO_LARGE", `the header is longer than ${MAX_HEADER_BYTES} bytes`);

@@ -1,4 +1,4 @@
-/** What of a node's counters is whose: makes reports of leases from rows that have risen. */
+/** Which lease each row of a node's counters belongs to: makes reports of leases from rows that have risen. */
 import { COUNTERS_PER_ROW } from "../../fabric/counters.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import { USAGE_COUNTERS } from "../../protocol/usage.ts";
@@ -46,7 +46,7 @@ export class CounterRows {
     return true;
   }
 
-  /** The lease has ended: what is still added to its row counts for nothing. */
+  /** The lease has ended: later adds to its row do not count. */
   unbind(lease: string): void {
     const bound = this.#byLease.get(lease);
     if (!bound) return;

@@ -24,7 +24,7 @@ export const Prices = Type.Object(
 );
 export type Prices = Static<typeof Prices>;
 
-/** A core held idle costs least, a core spinning as much as one that works: it is taken from others all the same. */
+/** A core held idle costs least. A spinning core costs as much as a working one, since no other program can use it. */
 export const DEFAULT_PRICES: Prices = {
   currency: "EUR",
   coreSecond: 0.000004,

@@ -18,7 +18,7 @@ export interface RemoteCountersEvents {
 const READ_INTERVAL_MS = 50;
 /** A node that was offered counters connects within this time. */
 const CONNECT_LIMIT_MS = 15_000;
-/** A page of rows is the least there is. */
+/** The least number of rows: they fill a page. */
 const ROWS_PER_PAGE = 64;
 
 interface NodeCounters {
@@ -31,7 +31,7 @@ interface NodeCounters {
   connected: boolean;
 }
 
-/** Whoever has counters: a connection of a node. */
+/** The owner of counters: a node's connection. */
 type Owner = object;
 
 export class RemoteCounters {
@@ -106,7 +106,7 @@ export class RemoteCounters {
     return this.#sets.get(owner)?.rows.bind(row, report) ?? false;
   }
 
-  /** The lease's last word was said by message. */
+  /** The node has sent the lease's last report by message. */
   unbind(owner: Owner, lease: string): void {
     this.#sets.get(owner)?.rows.unbind(lease);
   }
@@ -164,7 +164,7 @@ export class RemoteCounters {
     if (reports.length > 0) this.#events.usage(reports);
   }
 
-  /** A device that was removed waits for everybody who has it open. */
+  /** The kernel removes a device only when every process has closed it, so the manager closes it at once. */
   #dropPorts(): void {
     for (const [place, port] of this.#ports) {
       if (port.sound) continue;

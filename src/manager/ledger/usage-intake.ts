@@ -69,7 +69,7 @@ export class UsageIntake {
     this.#waiting = [];
     this.#waitingReports = 0;
     if (batches.length === 0 || this.#save(batches) || batches.length === 1) return;
-    // One that cannot be kept is no reason to lose the others.
+    // One batch that the ledger cannot record must not lose the others.
     for (const batch of batches) this.#save([batch]);
   }
 
@@ -112,7 +112,7 @@ export class UsageIntake {
     return true;
   }
 
-  /** Whoever has the bills sends them again; but it may be gone, and nodes must learn when leases can be granted again. */
+  /** Nodes send their bills again, but none may be left to do so; the retry tells nodes when they can grant leases again. */
   #retry(batches: readonly Batch[]): void {
     this.#retryTimer?.clear();
     const reports = batches.flatMap((batch) => batch.reports);

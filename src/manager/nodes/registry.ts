@@ -11,7 +11,7 @@ import {
   type NodeInfo,
 } from "../../protocol/manager-messages.ts";
 
-/** A node that says nothing for so long is dead. */
+/** The manager takes a node for dead that is silent for this long. */
 export const NODE_SILENCE_MS = 2_000;
 /** How long a lost node is remembered, unless it is expected. */
 export const FORGET_AFTER_MS = 60_000;
@@ -120,7 +120,7 @@ export class Registry {
     const sized = { name, address: "", cores: 1, memoryBytes: 0 };
     if (nodeProblem(sized) ?? this.#fullFor(name) ?? this.#entries.has(name)) return;
     const entry = newEntry(expected);
-    // One that came unasked is waited for as if it had just been lost.
+    // A node that registered by itself counts as just lost.
     if (!expected) entry.info = { ...entry.info, name, state: "down" };
     entry.downSinceMs = nowMs;
     entry.resumed = resumed;
@@ -368,7 +368,7 @@ function newEntry(expected: ExpectedNode | undefined): Entry {
   return entry;
 }
 
-/** A node that is not there has nothing free, and is what was said of it in advance. */
+/** A node that is not connected has nothing free; the rest of its entry is what the operator said of it in advance. */
 function absent({ info, expected }: Entry, state: NodeInfo["state"]): NodeInfo {
   return { ...info, ...expected, freeCores: 0, freeMemoryBytes: 0, leases: 0, state };
 }

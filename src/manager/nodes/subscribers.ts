@@ -1,4 +1,4 @@
-/** The clients that want to know which nodes there are: each gets the whole list, then what changes, many changes at once. */
+/** The clients that have subscribed to the list of nodes: each gets the whole list, then changes, many at once. */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import {
   type ManagerToClient,

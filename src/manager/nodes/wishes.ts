@@ -1,6 +1,6 @@
 /**
- * What a manager was told of nodes: which to expect, which to keep empty. In a file of the state directory, so that a manager
- * that starts again still knows it; whatever nodes say themselves they say again.
+ * What operators told the manager of nodes: which to expect, which to drain. Kept in a file of the state directory, so that a
+ * restarted manager still knows it; what nodes say themselves they say again.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -4,7 +4,7 @@ import type { ManagerToClient, ManagerToNode, ToManager } from "../../protocol/m
 import type { Session } from "../nodes/registry.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 
-/** What the manager needs of a connection, whatever carries its messages. */
+/** What the manager needs of a connection, over any transport. */
 export type PeerConnection = Pick<
   Connection<ToManager, ManagerToNode | ManagerToClient>,
   "send" | "close" | "trust" | "hold" | "resume"

@@ -25,7 +25,7 @@ import {
 const GREETING_LIMIT_MS = 5_000;
 /** Longer than any greeting. */
 export const MAX_GREETING_BYTES = 16 * 1024;
-/** More than come at once when a cluster starts; beyond it the oldest goes. */
+/** More than connect at once when a cluster starts; beyond it the manager drops the oldest. */
 const UNGREETED = { perPeer: 4_096, total: 8_192 };
 /** Beyond it, and where fewer descriptors are allowed beyond most of those, a new connection takes the place of an idle one. */
 const MAX_CONNECTIONS = 32_768;

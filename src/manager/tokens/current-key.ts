@@ -51,7 +51,7 @@ export class CurrentKey implements TokenCheck, Disposable {
   }
 
   #look(): void {
-    // A key that is taken away opens nothing to anybody: the last one counts until the manager is stopped.
+    // Removing the key file must not open the manager: the last key counts until the manager stops.
     if (!TokenKeys.exist(this.#stateDir)) return;
     const tokens = read(this.#stateDir);
     if (tokens.publicKey === this.#tokens.publicKey) return;

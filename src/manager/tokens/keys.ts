@@ -85,7 +85,7 @@ export interface Admitted {
 export interface Refused {
   /** The reason, and what to do. */
   refused: string;
-  /** The token itself is good: its owner is known, and may not do this. */
+  /** The token is valid, but does not permit its owner to do this. */
   forbidden?: boolean;
 }
 
@@ -125,7 +125,7 @@ export class SignedTokens implements TokenCheck {
   }
 }
 
-/** Admits everybody, as nobody in particular: a manager or node without a key. */
+/** Admits every client, anonymously: for a manager or node without a key. */
 export class NoTokens implements TokenCheck {
   static readonly user = "anonymous";
   readonly publicKey = null;

@@ -1,8 +1,8 @@
-/** Which leases somebody may see who asks the manager. */
+/** Which leases a client or HTTP user of the manager may see. */
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Admitted } from "./keys.ts";
 
-/** Whoever looks at leases and bills: at all, or at his own. */
+/** A user who looks at leases and bills: at all of them, or at his own. */
 export type Viewer = Pick<Admitted, "user" | "seesAll">;
 
 /** The leases that a viewer may see. */
