@@ -1,9 +1,9 @@
 /**
- * The time, and being called when it has come. What keeps time by it takes it as a parameter, so that a test or the simulator runs
- * the same code in a time of its own.
+ * The time, and timers. Code that needs time takes a clock as a parameter, so that a test or the simulator runs the same code in a
+ * time of its own.
  */
 
-/** What will be called; it keeps the program alive until it is cleared, has been called once, or is {@link unref}ed. */
+/** A timer; it keeps the program alive until it is cleared, has fired once, or is {@link unref}ed. */
 export interface Timer {
   clear(): void;
   ref(): void;
@@ -11,7 +11,7 @@ export interface Timer {
 }
 
 export interface Clock {
-  /** Of the monotonic clock, which nobody sets; its zero means nothing. */
+  /** Of the monotonic clock, which no setting of the time changes; its zero means nothing. */
   nowNs(): number;
   /** Of a monotonic clock in milliseconds, with a zero of its own. */
   nowMs(): number;
@@ -23,7 +23,7 @@ export interface Clock {
   every(intervalMs: number, run: () => void): Timer;
 }
 
-/** Timers of the event loop take no longer ones. */
+/** The longest delay of a timer of the event loop. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 /** A timer of the event loop, which is cleared in the same way whether it is called once or again and again. */

@@ -16,7 +16,7 @@ export const EXIT = {
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
   abstract readonly code: string | number;
-  /** Which input of a `map` it was that ended the map with it, from 0. */
+  /** The index of the input that made a `map` end with this error, from 0. */
   declare index?: number;
   /** How a command that ends with this error exits. */
   get exitCode(): number {
@@ -117,8 +117,8 @@ export class PackageTooLarge extends RfaasError {
 }
 
 /**
- * The node does not have the package, and nothing that the client has gives its bytes. What to do: name the module or its package
- * file instead of the hash, or push it first.
+ * The node does not have the package, and neither has the client. What to do: name the module or its package file instead of the
+ * hash, or push it first.
  */
 export class PackageUnknown extends RfaasError {
   override readonly name = "PackageUnknown";
@@ -325,7 +325,7 @@ export class OutOfLeaseMemory extends RfaasError {
   readonly code = "RFAAS_OUT_OF_LEASE_MEMORY";
   readonly requestedBytes: number;
   readonly freeBytes: number;
-  /** The part of a value that was one too many, as {@link InvalidValue.path} is. */
+  /** The part of a value that did not fit, as {@link InvalidValue.path} names it. */
   readonly path: string | undefined;
   constructor(requestedBytes: number, freeBytes: number, pointer?: string) {
     const path = pointer === "" ? "/" : pointer;
@@ -346,8 +346,8 @@ export class QueueFull extends RfaasError {
 }
 
 /**
- * The machine cannot do what is asked: no memory, no shared memory, a file that cannot be read or written. What to do: what the
- * message says; `rfaas doctor` looks at the machine.
+ * The machine cannot do the task: no memory, no shared memory, a file that cannot be read or written. What to do: follow the message;
+ * `rfaas doctor` examines the machine.
  */
 export class EnvironmentError extends RfaasError {
   override readonly name = "EnvironmentError";
@@ -355,8 +355,8 @@ export class EnvironmentError extends RfaasError {
 }
 
 /**
- * The access token is missing, damaged, expired, signed by someone else, or not for this use. The message never shows it. What to
- * do: get one that is good here, and set `RFAAS_TOKEN`.
+ * The access token is missing, damaged, expired, signed with another key, or not for this use. The message never shows it. What to
+ * do: get one that is valid here, and set `RFAAS_TOKEN`.
  */
 export class TokenRefused extends RfaasError {
   override readonly name = "TokenRefused";

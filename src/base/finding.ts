@@ -1,4 +1,4 @@
-/** What `rfaas doctor` says of one subject. */
+/** The report of `rfaas doctor` on one subject. */
 export interface Finding {
   name: string;
   /** `missing`: rfaas cannot run. `slow`: it can, less well. `off`: not available, and not needed. */

@@ -17,8 +17,8 @@ function likeness(wrong: string, name: string): number {
 }
 
 /**
- * The name that was probably meant: it differs in a letter or two, in up to a third of its letters when it is long, or one begins with
- * the other. The dashes that an option begins with count for nothing.
+ * The name that the user probably meant: it differs in a letter or two, in up to a third of its letters when it is long, or one name
+ * begins with the other. Leading dashes of an option do not count.
  */
 export function nearest(wrong: string, names: readonly string[]): string | undefined {
   const word = bare(wrong);

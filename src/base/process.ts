@@ -7,14 +7,14 @@ import { EnvironmentError } from "./errors.ts";
 declare const RFAAS_COMPILED: boolean | undefined;
 export const compiled: boolean = typeof RFAAS_COMPILED !== "undefined" && RFAAS_COMPILED;
 
-/** Commands that nobody but rfaas itself gives. */
+/** Commands that only rfaas itself gives. */
 const ROLES: ReadonlySet<string> = new Set(["__node", "__host", "__bundle"]);
 
 /**
  * The command line that runs rfaas with `args`. `RFAAS_EXECUTABLE` names another executable to use.
  *
- * A program that has the library inside of it (`bun build`, with or without `--compile`) has no rfaas beside it, and must not
- * start itself in its place: it would do so again, without end.
+ * A program that bundles the library (`bun build`, with or without `--compile`) has no rfaas beside it, and must not start itself
+ * instead: each copy would start another one.
  *
  * @throws {EnvironmentError} when this program cannot tell where rfaas is, or was itself started in its place
  */
@@ -64,7 +64,7 @@ function isSameFile(a: string, b: string): boolean {
 
 const own = new Set<number>();
 
-/** Processes that this one has started for itself and that have not ended: what functions started is not among them. */
+/** Processes that this one has started for itself and that have not ended; processes of functions are not among them. */
 export function ownChildren(): number[] {
   return [...own];
 }
@@ -86,7 +86,7 @@ export function bunEnvironment(): Record<string, string | undefined> {
   return { ...childEnvironment(), BUN_BE_BUN: "1" };
 }
 
-/** The environment of a child: ours, without what would turn the executable into something else, and without our token. */
+/** The environment of a child: ours, without our token and without variables that make the executable run as another program. */
 export function childEnvironment(): Record<string, string | undefined> {
   const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, RFAAS_TOKEN: _token, ...rest } = process.env;
   return rest;

@@ -1,4 +1,4 @@
-/** What a machine or a process has run out of, in words: failures of system calls name their cause, and what to do about it. */
+/** Errors of system calls for want of a resource, in words that name the resource and end with what to do. */
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
 import { NativeError, ShimUnavailable } from "../../ffi/errors.ts";
@@ -48,7 +48,7 @@ export function shortage(error: unknown, who: string): string | undefined {
   return undefined;
 }
 
-/** The error itself, or where the machine has refused something one that says so; `what` could not be done. */
+/** The error itself or, when a resource has run out, one that says so and names `what` failed. */
 export function explained(error: unknown, what: string): unknown {
   if (error instanceof RfaasError) return error;
   if (error instanceof ShimUnavailable)
@@ -63,7 +63,7 @@ const refusal = (error: unknown): string | undefined =>
     : undefined;
 
 /**
- * Where Bun runs out of descriptors on its own behalf it ends the whole program: what needs some of them asks before.
+ * Bun ends the whole program when it cannot get a descriptor for itself, so code that makes it open some asks here first.
  *
  * @throws {EnvironmentError} there are not so many left
  */
@@ -72,7 +72,7 @@ export function requireDescriptors(count: number, what: string): void {
   if (why !== undefined) throw new EnvironmentError(`${what}: ${why}`);
 }
 
-/** As {@link shortage}, where no error says it: whether `count` more descriptors can be had. */
+/** As {@link shortage}, before an error: why this process cannot open `count` more descriptors. */
 export function shortageOfDescriptors(who: string, count = 1): string | undefined {
   const opened: number[] = [];
   try {

@@ -1,4 +1,4 @@
-/** A value that a program gave, as a message shows it: on one line, short, whatever the value does when it is looked at. */
+/** A program's value as a message shows it: on one line, short, and safe from getters and proxies that throw. */
 
 const MAX_CHARACTERS = 80;
 

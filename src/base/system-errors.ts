@@ -1,4 +1,4 @@
-/** What the operating system has refused, in words, for messages of commands. What has run out is told by `shortage.ts`. */
+/** Refusals of the operating system in words, for messages of commands. `shortage.ts` tells of resources that have run out. */
 import { shortage } from "./shortage.ts";
 
 const REASONS: Record<string, string> = {
@@ -10,7 +10,7 @@ const REASONS: Record<string, string> = {
   EEXIST: "something else is there already",
   ELOOP: "links lead in a circle",
   ENAMETOOLONG: "the name is too long",
-  ECONNREFUSED: "nobody listens there",
+  ECONNREFUSED: "no process listens there",
   ENOTFOUND: "no host has that name",
   EIO: "the device has failed",
 };

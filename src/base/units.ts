@@ -79,7 +79,7 @@ export function parseDuration(
   return ms;
 }
 
-/** `90s` is `90s`, `7200000` ms is `2h`: in the largest unit that leaves a whole number, so that it can be read again. */
+/** A duration in the largest unit that leaves a whole number, as {@link parseDuration} reads it: 7,200,000 ms are `2h`. */
 export function formatDuration(ms: number): string {
   const units = ["d", "h", "m", "s", "ms"] as const;
   const unit = units.find((name) => ms > 0 && ms % DURATION_MS[name] === 0) ?? "ms";

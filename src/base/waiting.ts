@@ -1,8 +1,8 @@
-/** Waiting that ends early: because a program's signal says so, or because it has taken too long. */
+/** Waiting that ends early: because a program's signal aborts, or by a timeout. */
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { notify } from "./notify.ts";
 
-/** How long a node or a manager may take to be reached and to greet. */
+/** Timeout for connecting to a node or a manager, and for its greeting. */
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
 /** How long a program waits for a connection. */
@@ -13,11 +13,11 @@ export interface Patience {
 
 export const DEFAULT_PATIENCE: Patience = { timeoutMs: DEFAULT_CONNECT_TIMEOUT_MS };
 
-/** What a promise rejects with that its program has aborted. */
+/** The error of a promise whose program has aborted the wait. */
 export const reasonOf = (signal: AbortSignal): unknown =>
   signal.reason ?? new DOMException("the operation was aborted", "AbortError");
 
-/** What there is to call when a signal aborts: to add a listener to it takes the engine the longer the more it has. */
+/** The callbacks of each signal, behind one listener: the engine takes longer to add a listener the more the signal has. */
 const hearing = new WeakMap<AbortSignal, Hearing>();
 
 interface Hearing {
@@ -26,8 +26,8 @@ interface Hearing {
 }
 
 /**
- * Calls `listener` when the signal aborts. Returns what ends that. The signal may be an object of the program's own: what its methods
- * throw is the program's, and harms no call.
+ * Calls `listener` when the signal aborts. Returns a function that ends this. The signal may be an object of the program's own: an
+ * error that its methods throw is the program's, and must not disturb a call.
  */
 export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   const { listeners, hear } = hearing.get(signal) ?? startHearing(signal);

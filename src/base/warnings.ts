@@ -1,4 +1,4 @@
-/** What a user should know that is no error: a program hears it as Node's programs do, a command shows it as its other lines. */
+/** Warnings: a program gets them as a Node program does (`process.emitWarning`), a command logs them with its other lines. */
 
 type Show = (message: string) => void;
 

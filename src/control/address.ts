@@ -25,7 +25,7 @@ export function defaultAddress(): Address {
 /**
  * Reads an address:
  *
- * - a socket path, at most 107 bytes long: whatever has a slash or ends with `.sock`, also as `unix:PATH`;
+ * - a socket path, at most 107 bytes long: a text that has a slash or ends with `.sock`, also as `unix:PATH`;
  * - `HOST:PORT`; a name outside ASCII becomes what DNS has in its place;
  * - `[IPV6]:PORT`, with a scope `[fe80::1%eth0]:PORT`; without brackets where the text can be read in one way only.
  *
@@ -51,7 +51,7 @@ export function formatAddress(address: Address): string {
 /** The address, or what is wrong with the text. */
 function readAddress(text: string): Address | string {
   if (text === "") return "it is empty";
-  // Of the shell, an editor or a file, and meant by nobody.
+  // It comes from a shell, an editor or a file, and is never meant.
   if (UNSEEN.test(text) || text !== text.trim())
     return "there is a space around it or a control character in it";
   if (text.startsWith("unix://") && !text.startsWith("unix:///"))
@@ -62,7 +62,7 @@ function readAddress(text: string): Address | string {
     return readPath(/\/|\.sock$/.test(path) ? path : `./${path}`);
   }
   const isPath = text.includes("/") || text.endsWith(".sock") || text.startsWith("@");
-  // A path of ours could begin so, but nobody means it.
+  // A path could begin like this, but it is nearly always a scheme.
   const [, scheme, rest] = /^([^\\/]*?:)(.*)$/s.exec(text) ?? [];
   if (scheme !== undefined && (isPath || rest!.startsWith("\\")))
     return `nothing is reached by "${scheme}" here`;
@@ -74,7 +74,8 @@ function readPath(path: string): Address | string {
   if (name === "" || name === "." || name === "..") return "it names no file";
   if (/^[^/]*:/.test(path))
     return "what is before its colon looks like a scheme; begin the path with ./";
-  if (path.startsWith("@")) return "sockets without a file belong to nobody, so none is used";
+  if (path.startsWith("@"))
+    return "a socket without a file has no owner, so rfaas uses none; name a path";
   if (path.startsWith("~"))
     return "the shell has left the ~ as it is; write the folder's name, or $HOME";
   const bytes = Buffer.byteLength(path);

@@ -4,12 +4,12 @@ import { ProtocolError } from "../base/errors.ts";
 import { FrameReader, MAX_FRAME_BYTES, encodeFrame } from "../protocol/frame.ts";
 import type { Vocabulary } from "../protocol/vocabulary.ts";
 
-/** Bytes that may wait for a peer that does not read; beyond it the peer is taken for dead. */
+/** The most bytes buffered for a peer that does not read; beyond it the connection takes the peer for dead. */
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
-/** While more wait, what may be lost is not sent. Room for a burst of long lines to a peer that reads. */
+/** While more are buffered, the connection drops messages that may be lost. Room for a burst of long lines to a peer that reads. */
 const MAX_UNSENT_NEWS_BYTES = 2 * 1024 * 1024;
 const NOTHING = new Uint8Array(0);
-/** A peer that is to hear the last words must take them within this time. */
+/** How long a closing connection waits for its peer to read the last messages. */
 const LINGER_MS = 2000;
 
 export interface ConnectionEvents<In> {
@@ -65,7 +65,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
     this.#reader.allow(MAX_FRAME_BYTES);
   }
 
-  /** Keeps what comes after the message that is being handled, until {@link resume}: its answer decides what may follow. */
+  /** Holds back later messages until {@link resume}: the answer to the present one decides which may follow. */
   hold(): void {
     this.#held = true;
   }
@@ -123,7 +123,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
       this.close(new ProtocolError("the peer does not read its messages"));
   }
 
-  /** Sends what may be lost: not while the peer is slow. Returns whether it was sent. */
+  /** Sends a message that may be lost, unless the peer is slow. Returns whether it was sent. */
   offer(message: Out): boolean {
     if (this.#closed || this.#unsentBytes > MAX_UNSENT_NEWS_BYTES) return false;
     this.send(message);
@@ -143,7 +143,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
     overdue.unref();
   }
 
-  /** Ends the connection at once, whatever has not been sent. */
+  /** Ends the connection at once, and drops unsent messages. */
   terminate(): void {
     this.#over();
     this.#socket?.terminate();
@@ -180,7 +180,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   #over(error?: Error): void {
     if (this.#ending) return;
     this.#ending = true;
-    // A last word may still be said.
+    // A last message may still be sent.
     this.#events.closed(error);
     this.#closed = true;
     this.#onRoom.clear();

@@ -1,19 +1,19 @@
 /**
- * A client's way to an address, that can be aborted while nobody answers. Over TCP by `node:net`: an attempt of Bun's own socket
- * cannot be taken back, and keeps the program alive for minutes where the network drops its packets.
+ * A client's connection to an address, whose attempt can be aborted. Over TCP by `node:net`: an attempt of Bun's own socket cannot be
+ * aborted, and keeps the program alive for minutes where the network drops its packets.
  */
 import { connect } from "node:net";
 import type { Address } from "./address.ts";
 import type { Wire, WireEvents } from "./connection.ts";
 
-/** A machine that vanished is noticed, in the end. */
+/** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
 
 /** An attempt to connect. */
 export interface Dialling {
-  /** Resolves once the connection is open; `events` hear of it first. Rejects when there is none to be had. */
+  /** Resolves once the connection is open; `events` hear of it first. Rejects when the attempt fails. */
   readonly connected: Promise<void>;
-  /** Ends the attempt, or the connection that has come of it. */
+  /** Aborts the attempt, or closes the connection that has come of it. */
   abort(): void;
 }
 
@@ -59,7 +59,7 @@ function dialTcp(host: string, port: number, events: WireEvents): Dialling {
   const connected = Promise.withResolvers<void>();
   const socket = connect({ host, port });
   const wire: Wire = {
-    // It queues what it is given: no more than fits is given to it.
+    // `node:net` queues without a bound, so it gets no more than fits.
     write(bytes) {
       if (socket.writableNeedDrain || !socket.writable) return 0;
       socket.write(bytes);

@@ -1,4 +1,4 @@
-/** A control connection that is made again for as long as it is wanted, in the background. */
+/** A control connection that reconnects in the background until it is closed. */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
 import type { Link, LinkEvents } from "./link.ts";
 
@@ -6,11 +6,11 @@ export interface LastingEvents<In> {
   /** Connected, perhaps again: the moment to greet. */
   opened(): void;
   message(message: In): void;
-  /** The connection ended, or none could be made; another one is tried soon. */
+  /** The connection ended, or an attempt failed; the next attempt follows soon. */
   lost(reason: Error): void;
 }
 
-/** What it keeps time by, and how it chooses its pauses; the machine's, unless a test has its own. */
+/** Its clock, and the source of chance for its pauses; the machine's, unless a test has its own. */
 export interface LastingOptions {
   clock?: Clock;
   /** At random among [0, 1). */
@@ -21,8 +21,8 @@ const FIRST_DELAY_MS = 50;
 const MAX_DELAY_MS = 2_000;
 const TICK_MS = 1_000;
 /**
- * Ticks until a peer must have taken us, at first; twice as many each time that it did not. The kernel sends the first packet
- * again after a second: with fewer, we would abandon what is about to be taken.
+ * Ticks until a peer must have accepted a connection, at first; doubled each time that it did not. The kernel retransmits the first
+ * packet after a second: with fewer ticks, we would abandon an attempt that is about to succeed.
  */
 const FIRST_PATIENCE_TICKS = 2;
 
@@ -38,14 +38,14 @@ export class LastingConnection<In, Out> {
   #delayMs = FIRST_DELAY_MS;
   #patienceTicks = FIRST_PATIENCE_TICKS;
   #taken = false;
-  /** Counted in ticks: while we did not run ourselves, few of them pass. */
+  /** Counted in ticks, not by the clock: few ticks pass while this process itself does not run. */
   #quietTicks = 0;
   #holds = true;
   #closed = false;
 
   /**
-   * Starts connecting, as often as needed by `connect`. A peer that says nothing for `silenceMs` is abandoned. One that has not taken
-   * us yet is abandoned sooner: where too many wait to be accepted, the kernel drops some, and tries them again ever more rarely.
+   * Starts connecting, by `connect` for each attempt. It abandons a connection whose peer is silent for `silenceMs`, and sooner one that
+   * the peer has not accepted: where too many wait to be accepted, the kernel drops some, and retries them ever more rarely.
    */
   constructor(
     connect: (events: LinkEvents<In>) => Link<Out>,
@@ -67,14 +67,14 @@ export class LastingConnection<In, Out> {
     this.#link?.send(message);
   }
 
-  /** The peer took us: the next loss is the first again. */
+  /** The peer has accepted us: after the next loss, pauses start from the shortest again. */
   accepted(): void {
     this.#taken = true;
     this.#delayMs = FIRST_DELAY_MS;
     this.#patienceTicks = FIRST_PATIENCE_TICKS;
   }
 
-  /** Whether this keeps the program alive; it does until told otherwise. */
+  /** Whether this keeps the program alive. Default true. */
   hold(holds: boolean): void {
     this.#holds = holds;
     this.#applyHold();
@@ -115,7 +115,7 @@ export class LastingConnection<In, Out> {
   #lost(link: Link<Out>, reason: Error): void {
     if (this.#link !== link) return;
     this.#link = undefined;
-    // Not all of those who lost a manager come back at once.
+    // Random, so that peers that lost one manager do not all reconnect at once.
     const delayMs = this.#delayMs * (0.5 + this.#random() / 2);
     this.#delayMs = Math.min(MAX_DELAY_MS, this.#delayMs * 2);
     this.#retry = this.#clock.after(delayMs, () => this.#open());

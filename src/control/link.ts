@@ -7,7 +7,7 @@ import { dial } from "./dial.ts";
 export interface LinkEvents<In> {
   opened(): void;
   message(message: In): void;
-  /** It is over, or none could be made; called once, and not before {@link dialLink} has returned. */
+  /** It has ended, or the attempt failed; called once, and not before {@link dialLink} has returned. */
   closed(error?: Error): void;
 }
 

@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import { type TcpEnd, peerUid, peerUidAt } from "../../ffi/system.ts";
 
-/** A user namespace that has a number for every user: none is shown as somebody else. */
+/** The size of a user namespace that maps every user id: none is shown as the overflow id. */
 const ALL_USERS = 0xffffffff;
-/** What users are shown as that have no number here, where the kernel does not say. */
+/** The overflow id, as which the kernel shows unmapped users; used where the kernel does not tell it. */
 const USUAL_OVERFLOW_UID = 65_534;
 
 /**
@@ -25,7 +25,7 @@ function isOwn(uid: number | undefined): boolean {
   return uid === 0 || (uid === process.getuid?.() && !isAnybody(uid));
 }
 
-/** In a user namespace that does not know all users, the unknown ones share one number with a user who really has it. */
+/** In a user namespace that does not map all users, the unmapped ones share the overflow id with the user whose id it really is. */
 function isAnybody(uid: number): boolean {
   return uid === overflowUid() && usersKnown() < ALL_USERS;
 }

@@ -1,4 +1,4 @@
-/** Why nobody can listen at a TCP address of this machine: who does already, as far as `/proc` tells, and what else is wrong. */
+/** Why a process cannot listen at a TCP address of this machine: which other one does, as far as `/proc` tells, and what else is wrong. */
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
@@ -8,7 +8,7 @@ import { reasonOf } from "../base/system-errors.ts";
 const LISTENING = "0A";
 const OWN_COMMAND_LENGTH = 80;
 
-/** Why nobody else can listen at the address, and who does, where that can be seen. `option` is what chose it. */
+/** Says that the address is in use and, where `/proc` tells, by which process. `option` is the option that chose the address. */
 export function portInUse(address: string, port: number, option: string): string {
   const holder = portHolder(port);
   return holder === undefined
@@ -27,7 +27,7 @@ export function whyNotListening(cause: unknown, host: string): string {
     : `this machine does not have the address ${host}`;
 }
 
-/** `process 123 (rfaas serve ..)`, or undefined where it belongs to somebody whom we may not look at. */
+/** `process 123 (rfaas serve ..)`, or undefined where this user may not look at the process. */
 export function portHolder(port: number): string | undefined {
   const inodes = new Set(
     ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((table) => listeners(table, port)),
@@ -56,7 +56,7 @@ function listeners(table: string, port: number): string[] {
 function commandOf(pid: string): string {
   const words = textOf(`/proc/${pid}/cmdline`).split("\0").filter(Boolean);
   const [program = "unknown", ...rest] = words;
-  // What follows a few words may be secret, and is of no use.
+  // Later words may be secret, and are of no use.
   const shown = [program.split("/").at(-1), ...rest.slice(0, 1)].join(" ");
   return shown.replace(/[\p{Cc}\p{Cf}]/gu, "?").slice(0, OWN_COMMAND_LENGTH);
 }

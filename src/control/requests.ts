@@ -1,5 +1,5 @@
 /**
- * Requests over a control connection: the table of those who wait for a reply, and the table of handlers that answer. Replies are
+ * Requests over a control connection: the table of pending requests, and the table of handlers that answer. Replies are
  * found by the id of their request, never by their order.
  */
 import { type Clock, SYSTEM_CLOCK } from "../base/clock.ts";
@@ -29,9 +29,9 @@ export interface AskOptions<Asked extends Request> {
   signal?: AbortSignal | undefined;
   /** Ends the wait with {@link RequestTimeout}. Default: none. */
   timeoutMs?: number;
-  /** Called with the request's id when its wait has been ended by `signal` or `timeoutMs`: the peer may be told. */
+  /** Called with the request's id when `signal` or `timeoutMs` has ended its wait, so that the asker can tell the peer. */
   onAbandon?: (id: number) => void;
-  /** The error of a request that the peer did not do. Default: what the table was made with. */
+  /** Makes the error of a request that the peer has failed. Default: as the table does. */
   failure?: (failed: Failed) => Error;
   /** Called with each reply as it is read, before the peer's next message is. */
   onReply?: (reply: ReplyOf<Asked>) => void;
@@ -39,7 +39,7 @@ export interface AskOptions<Asked extends Request> {
   onLate?: (reply: ReplyOf<Asked>) => void;
 }
 
-/** No answer came in time. The peer may still do what it was asked. */
+/** No answer came in time. The peer may still carry out the request. */
 export class RequestTimeout extends RfaasError {
   override readonly name = "RequestTimeout";
   readonly code = "RFAAS_REQUEST_TIMEOUT";
@@ -54,7 +54,7 @@ export class RequestTimeout extends RfaasError {
   }
 }
 
-/** The peer has not done what it was asked. A handler throws it to answer with a code of its own. */
+/** The peer has failed the request. A handler throws it to answer with a code of its own. */
 export class RequestRefused extends RfaasError {
   override readonly name = "RequestRefused";
   readonly code: string;
@@ -73,7 +73,7 @@ export class RequestRefused extends RfaasError {
 
 interface Waiting {
   readonly reply: string;
-  /** False when nobody waits any more. */
+  /** False once the wait has ended. */
   waits: boolean;
   answered(message: Message): void;
   end(error: Error): void;
@@ -82,11 +82,11 @@ interface Waiting {
 export interface RequestsOptions {
   /** Sends a message. Throws when the connection is over. */
   send(message: Message): void;
-  /** The error of a request that the peer did not do. Default: {@link RequestRefused}. */
+  /** Makes the error of a request that the peer has failed. Default: {@link RequestRefused}. */
   failure?: (failed: Failed) => Error;
-  /** Somebody begins to wait, or nobody waits any more. */
+  /** The first wait begins (true), or the last one has ended (false). */
   onWaiting?(waiting: boolean): void;
-  /** What timeouts are kept by. Default: the machine's. */
+  /** The clock of timeouts. Default: the machine's. */
   clock?: Clock;
 }
 
@@ -158,7 +158,7 @@ export class Requests {
     }
   }
 
-  /** Counts as somebody who waits, until it is disposed of. */
+  /** Counts as a wait until it is disposed of. */
   hold(): Disposable {
     if (this.#held++ === 0) this.#options.onWaiting?.(true);
     return {
@@ -168,7 +168,7 @@ export class Requests {
     };
   }
 
-  /** Whether the message was an answer; one that nobody waits for is dropped. */
+  /** Whether the message was an answer; drops an answer whose request is no longer pending. */
   heard<Heard extends Message>(
     message: Heard,
   ): message is Extract<Heard, { t: `${string}-reply` | "failed" }> {
@@ -179,7 +179,7 @@ export class Requests {
     return true;
   }
 
-  /** No answer comes any more: all that wait end with the error. */
+  /** The connection is over: all pending requests reject with the error. */
   end(error: Error): void {
     const pending = [...this.#pending.values()];
     this.#pending.clear();
@@ -198,8 +198,8 @@ export interface Answer<Asked extends Request> {
 }
 
 /**
- * By name, what is done when a message comes. The handler of a request returns the reply, or a promise of it; or nothing, and then
- * it answers itself. An `RfaasError` that it throws is the answer, too.
+ * The handler of each message, by name. The handler of a request returns the reply, or a promise of it; or nothing, and then it
+ * answers itself. An `RfaasError` that it throws is the answer, too.
  */
 export type Handlers<Messages extends readonly Declared[], From = void> = {
   readonly [Message in Messages[number] as Message["name"]]: Message extends Request
@@ -213,13 +213,12 @@ export type Handlers<Messages extends readonly Declared[], From = void> = {
 
 export interface AnsweringOptions<From> {
   send(message: Message, to: From): void;
-  /** The answer for what a handler has thrown that is no `RfaasError`; undefined to throw it again. */
+  /** Makes the answer when a handler has thrown something other than an `RfaasError`; undefined to throw it again. */
   explain?(error: unknown): { code: string; message: string } | undefined;
 }
 
 /**
- * What is to be called with each message that comes: does what its handler does, and sends the answer. Where there are only
- * notices, nothing is sent.
+ * Returns a function to call with each message that comes: it calls the handler and sends the answer. Notices have no answer.
  */
 export function answering<const Messages extends readonly Declared[], From = void>(
   messages: Messages,

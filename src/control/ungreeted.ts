@@ -1,6 +1,6 @@
 /**
- * Connections that have not said who they are: bounded in number, so that whoever opens many takes nothing from others but his own
- * place. Those that mean it greet at once, so the oldest goes first.
+ * Connections that have not greeted: bounded in number, in all and for each address, so that a peer that opens many cannot keep others
+ * out. A real peer greets at once, so the oldest connection is dropped first.
  */
 import { readFileSync } from "node:fs";
 
@@ -24,7 +24,7 @@ export class Ungreeted<Connection> {
     return this.#peers.size;
   }
 
-  /** Takes one in. Returns the one that must go for it, if any: it is no longer counted. */
+  /** Adds one. Returns the one that must be dropped for it, if any, which no longer counts. */
   add(connection: Connection, peer: string): Connection | undefined {
     const own = this.#byPeer.get(peer) ?? new Set();
     const goes =
@@ -35,7 +35,7 @@ export class Ungreeted<Connection> {
           : undefined;
     if (goes !== undefined) this.delete(goes);
     this.#peers.set(connection, peer);
-    // Not the set from above, which may have gone with its last one.
+    // Not the set from above, which may have been removed with its last connection.
     const all = this.#byPeer.get(peer) ?? new Set();
     this.#byPeer.set(peer, all.add(connection));
     return goes;

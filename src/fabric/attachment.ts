@@ -1,4 +1,4 @@
-/** A client's end of a lease, whatever moves its bytes: memory, one endpoint for each worker, and wake-ups for its event loop. */
+/** A client's end of a lease, over any fabric: memory, one endpoint for each worker, and wake-ups for its event loop. */
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import type { Region } from "../../ffi/region.ts";
 import type { RfaasError } from "../base/errors.ts";
@@ -16,7 +16,7 @@ export interface Attachment {
   watch(onWake: () => void): Promise<void>;
   /** Lets the fabric use memory of the program where it is; undefined where calls must copy it. */
   readonly pin: MemoryPin | undefined;
-  /** Why the way to a worker is lost, where the fabric knows better than the lease's memory. */
+  /** Why the connection to a worker is lost, where the fabric knows more than the lease's memory tells. */
   lost(worker: number): RfaasError | undefined;
   /** Closes endpoints, memory and everything below. No call may be in flight. */
   close(): void;

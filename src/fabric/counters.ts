@@ -1,5 +1,5 @@
 /**
- * Counters in the memory of one process that another raises by itself, as a fabric may have them. The one that has the memory sets
+ * Counters in the memory of one process that another process raises remotely, which a fabric may have. The owner of the memory sets
  * rows of zeros aside for each peer and reads them; its processor takes no part in an add.
  */
 

@@ -29,7 +29,7 @@ export interface Fabric<Name extends string = string, Options extends object = o
 
   /** Its options object, which is an option of `invoker` by the fabric's name. Its fields are flags, too. Undefined where it has none. */
   readonly options: TObject | undefined;
-  /** What only a command line can ask. */
+  /** Flags that only a command line has. */
   readonly flags?: {
     readonly fields: TProperties;
     /** The options with what the flags ask. Throws {@link UsageError}, or {@link EnvironmentError} for a file that cannot be read. */
@@ -43,7 +43,7 @@ export interface Fabric<Name extends string = string, Options extends object = o
    * @throws {FabricUnavailable} it cannot be had here
    */
   offer(options: Options): FabricOffer;
-  /** In a host: loads what the first lease would otherwise wait for. Never throws. */
+  /** In a host: loads ahead of time what the first lease needs. Never throws. */
   prepare?(): void;
   /** In a host: begins to listen for the client of a lease. Only where the client connects. */
   listen?(region: Region, order: ListenOrder<Options>, nonce: Uint8Array): Promise<Listener>;
@@ -51,7 +51,7 @@ export interface Fabric<Name extends string = string, Options extends object = o
   readonly counters?: OneSidedCounters;
   /** What a benchmark sets calls beside. Rejects with {@link FabricUnavailable}. */
   floor(options: Options): Promise<Floor>;
-  /** The tool that others measure it with, where there is one: its names, and a way to run it. */
+  /** The field's own benchmark of the fabric, where there is one: its names, and a way to run it. */
   readonly yardstick?: {
     /** Of the program that measures latency. */
     readonly latency: string;
@@ -112,6 +112,6 @@ export interface Listener {
   readonly ready: Promise<void>;
   /** Where the client connects. */
   readonly port: number;
-  /** Why the channel is lost; undefined while it stands, or nobody has connected. */
+  /** Why the channel is lost; undefined while it stands, or before the client has connected. */
   lost(channel: number): RfaasError | undefined;
 }

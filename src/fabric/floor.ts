@@ -1,4 +1,4 @@
-/** What a benchmark sets calls beside: the bare fabric, and the tool by which others measure it. */
+/** What a benchmark compares calls with: the bare fabric, and the field's own tool. */
 import type { FloorOptions } from "../../ffi/floor.ts";
 
 /** The fabric with no rfaas in between, on fresh memory each time. */

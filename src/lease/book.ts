@@ -72,7 +72,7 @@ export class LeaseBook {
     return { lease, share };
   }
 
-  /** What is known of a lease; undefined once its capacity has come back. */
+  /** The state of a lease; undefined once its capacity has come back. */
   state(lease: number): LeaseState | undefined {
     return this.#entries.get(lease)?.state;
   }
@@ -93,7 +93,10 @@ export class LeaseBook {
       .map(([lease]) => lease);
   }
 
-  /** Tells all whose time has come. Whoever sees calls says `renewed` for {@link dueLeases} first: using is renewing. */
+  /**
+   * Passes the time to the leases that are due. An agent that has seen calls says `renewed` for {@link dueLeases} first: using is
+   * renewing.
+   */
   passTime(atNs: number): Due[] {
     const all: Due[] = [];
     for (const [lease, { state }] of this.#entries) {
@@ -111,7 +114,7 @@ export class LeaseBook {
     return next;
   }
 
-  /** The batch system wants the node back: nothing is granted any more, and what there is ends at `deadlineNs`. */
+  /** The batch system reclaims the node: the book grants no more leases, and present ones end at `deadlineNs`. */
   drain(atNs: number, deadlineNs: number): Due[] {
     this.draining = true;
     return [...this.#entries.keys()].map((lease) => ({

@@ -65,12 +65,12 @@ export type LeaseEvent =
 export type LeaseEffect =
   "announce-grant" | "announce-revocation" | "stop-host" | "announce-loss" | "return-capacity";
 
-/** A client that has not said by then that it uses its lease loses it, however often it renews. */
+/** A client that has not confirmed its lease by then loses it, however often it renews. */
 export const REDEEM_LIMIT_NS = 10e9;
 
 /**
- * `loadLimitNs` is how long its workers may take to be ready: until then nobody pays. `untilNs` is when its client's right to it
- * ends, however often it is renewed.
+ * `loadLimitNs` is how long its workers may take to be ready: that time is not billed. `untilNs` is when its client's right to it
+ * ends, however often the client renews it.
  */
 export function grantLease(
   atNs: number,

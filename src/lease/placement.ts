@@ -72,7 +72,7 @@ export class Placement {
     this.#random = random;
   }
 
-  /** Takes note of a node. Returns whether that was news; news lets a node be asked that has refused. */
+  /** Takes note of a node. Returns whether that was news; after news, a plan may ask a node again that has refused. */
   learn(known: NodeCapacity): boolean {
     const entry = this.#entries.get(known.name);
     if (!entry) {
@@ -152,7 +152,7 @@ export class Placement {
     return rooms.flatMap(({ name, planned }) => split(name, planned, wanted.maxWorkersPerLease));
   }
 
-  /** Cores that are known to be free and not reserved, whoever could use them. */
+  /** Cores that are known to be free and not reserved, on all nodes. */
   freeCores(): number {
     let free = 0;
     for (const { known, reservedCores } of this.#entries.values())

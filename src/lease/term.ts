@@ -45,7 +45,7 @@ export function heldUntilNs(state: HeldState): number | undefined {
   return state.phase === "over" ? undefined : termEndNs(state);
 }
 
-/** When the node takes it back, whatever is renewed; Infinity when it has not said so, or it is over. */
+/** When the node revokes it, in spite of renewals; Infinity when the node has not said so, or it is over. */
 export function revokedAtNs(state: HeldState): number {
   return state.phase === "revoking" ? state.deadlineNs : Infinity;
 }

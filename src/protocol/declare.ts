@@ -1,6 +1,6 @@
 /**
  * How a control message is declared: as a notice, which has no answer, or as a request with its reply. The types of a link, its
- * vocabularies and the table of those who wait for a reply follow from the declarations.
+ * vocabularies and the table of pending requests follow from the declarations.
  *
  * @example
  * const Draining = notice("draining", {});

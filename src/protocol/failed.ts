@@ -1,4 +1,4 @@
-/** Errors as data, and the answer of a request that was not done. */
+/** Errors as data, and the answer to a failed request. */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { count, text } from "./fields.ts";
 
@@ -50,13 +50,13 @@ const errorRecord = (causes: number): TSchema =>
 /** Typed by hand: a schema that contains itself would be slower to compile. */
 export const ErrorRecord = Type.Unsafe<ErrorRecord>(errorRecord(MAX_CAUSES));
 
-/** The answer to the request with this id: it was not done, and why. */
+/** The answer to the request with this id: it failed, and why. */
 export const Failed = Type.Object({
   t: Type.Literal("failed"),
   id: count,
   code: text,
   message: text,
-  /** What was thrown, where it was an error of the user's. */
+  /** The thrown error, where it came from a user's function. */
   error: Type.Optional(ErrorRecord),
 });
 export type Failed = Static<typeof Failed>;

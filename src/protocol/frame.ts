@@ -21,7 +21,7 @@ export function encodeFrame(message: unknown): Uint8Array {
   return frame;
 }
 
-/** Memory for the beginning of a frame; grows with what has come, whatever length the frame has said. */
+/** Memory for the beginning of a frame; grows with the bytes that have come, not with the length that the peer has declared. */
 const FIRST_KEPT_BYTES = 64;
 
 /** Cuts a byte stream into messages, however the bytes arrive. */
@@ -87,7 +87,7 @@ export class FrameReader {
     return length;
   }
 
-  /** What was kept and what has come, together. */
+  /** The kept bytes and the new ones, together. */
   #append(bytes: Uint8Array): Uint8Array {
     const length = this.#keptBytes + bytes.length;
     this.#reserve(length);

@@ -6,7 +6,7 @@ export const HOST_EXIT = {
   stuck: 71,
   /** It cannot start for want of file descriptors. */
   noDescriptors: 72,
-  /** It cannot start, for whatever the machine has run out of: its last lines say what. */
+  /** It cannot start for want of another resource: its last lines say which. */
   noResources: 73,
 } as const;
 

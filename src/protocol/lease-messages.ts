@@ -61,7 +61,7 @@ export const Allocate = request(
 export type Allocate = FieldsOf<typeof Allocate>;
 export type Granted = ReplyOf<typeof Allocate>;
 
-/** The client does not want the lease any more that it has asked for with this id. */
+/** The client withdraws the request for a lease that has this id. */
 export const Withdraw = notice("withdraw", { request: count });
 /** The client has mapped or connected to the lease's memory and uses it. */
 export const Redeem = notice("redeem", { lease: count });
@@ -73,20 +73,20 @@ export const Renew = request(
 export const GetUsage = request("get-usage", { lease: count }, { usage: Usage });
 /** Answered when the lease is over. */
 export const Release = request("release", { lease: count }, {});
-/** The function of a call is told that its caller waits no more. */
+/** Aborts a call: tells its function that the caller no longer waits. */
 export const Abort = notice("abort", {
   lease: count,
   worker: index,
   slot: index,
   sequence,
-  /** The function is only told; without it, a thread that goes on is replaced. */
+  /** Only tells the function; without it, the host replaces a thread whose function does not stop. */
   gently: Type.Optional(Type.Boolean()),
 });
 
 export const Lost = notice("lost", {
   lease: count,
   message: text,
-  /** That killed the lease's host, such as SIGSEGV. */
+  /** The signal that killed the lease's host, such as SIGSEGV. */
   signal: Type.Optional(text),
 });
 export const WorkerLost = notice("worker-lost", { lease: count, worker: index, message: text });

@@ -27,13 +27,13 @@ export const MAX_NODE_NAME_CHARACTERS = 128;
 /** What the name of a node is made of. */
 export const NODE_NAME_PATTERN = "^[A-Za-z0-9._:-]+$";
 
-/** Entries of one message; a longer list travels in parts. Far from the longest frame, whatever is in them. */
+/** The most entries of one message; a longer list travels in parts. Even the largest entries stay far below the frame limit. */
 export const MAX_PART_ENTRIES = 500;
 /** A node says something at least this often. */
 export const HEARTBEAT_INTERVAL_MS = 500;
 /** The manager says something at least this often. */
 export const ALIVE_INTERVAL_MS = 1_000;
-/** A manager that says nothing for so long is gone. */
+/** Peers take a manager for dead that is silent for this long. */
 export const MANAGER_SILENCE_MS = 5_000;
 
 const label = Type.String({ maxLength: 128 });
@@ -114,7 +114,7 @@ export const Announce = notice("announce", {
   fabrics,
   machine: label,
   token,
-  /** The node is gone for clients and has only bills to hand in. */
+  /** The node has left the cluster, and only hands in bills. */
   settling: Type.Boolean(),
 });
 export type Announce = FieldsOf<typeof Announce>;

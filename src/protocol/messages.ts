@@ -19,14 +19,14 @@ import { Usage } from "./usage.ts";
 /** Raised when a message changes in a way that an older peer would misread. */
 export const PROTOCOL_VERSION = 6;
 
-/** More are not told; a node has hardly as many cores. */
+/** The most leases in one listing; a node hardly has as many cores. */
 export const MAX_LISTED = 4096;
 /** Longer names of modules are cut. */
 export const MAX_LISTED_NAME = 256;
 
 const time = Type.Number({ minimum: 0, maximum: 8.64e15 });
 
-/** A lease as those see it who may: the node's own user all of them, another user those of that user. */
+/** A lease as its node lists it: to the node's own user all leases, to another user those of that user. */
 export const ListedLease = Type.Object({
   lease: count,
   user: text,

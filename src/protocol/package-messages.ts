@@ -30,7 +30,7 @@ export const PackageChunk = request(
     stored: Type.Boolean(),
   },
 );
-/** The client cannot go on with what it has offered. */
+/** The client abandons an upload. */
 export const DropOffer = notice("drop-offer", { upload: count });
 
 /** A package in a node's cache. */

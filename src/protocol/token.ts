@@ -1,6 +1,6 @@
 /**
  * Access tokens: who may use how many cores for what, until when. The manager signs them; a node that has the public key of its
- * cluster checks them without asking anyone.
+ * cluster checks them by itself.
  *
  * A token is a JWS (RFC 7515) that is signed with EdDSA, and its claims are those of a JWT (RFC 7519), each in the one form that
  * {@link Payload} describes. A token is a secret: nothing here puts one, or a part of one, into an error.
@@ -83,7 +83,7 @@ export interface Claims {
   scopes: Scope[];
   /** A whole second. */
   issuedAtMs: number;
-  /** The key whose owner may use the token; left out, whoever has the token may. */
+  /** The key whose owner alone may use the token; left out, every bearer of the token may. */
   holderKey?: HolderKey;
 }
 

@@ -190,7 +190,7 @@ withDevice("refused over verbs", (device) => {
     test("to where nobody listens, and to where nobody is", async () => {
       const nonce = newNonce();
       const closed = Connected.open(device.address, { port: 9, nonce });
-      expect(await failure(closed)).toContain("nobody listens there");
+      expect(await failure(closed)).toContain("no longer listens there");
       const absent = device.address.replace(/\d+$/, "99");
       expect(await failure(Connected.open(absent, { port: 9, nonce }))).toContain("ping");
     });

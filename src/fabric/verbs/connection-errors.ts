@@ -46,7 +46,7 @@ const STAGES: Record<number, string> = {
 };
 
 const REJECTIONS: Record<number, string> = {
-  0: "nobody listens there for this lease any more; take a new lease",
+  0: "the lease's host no longer listens there; take a new lease",
   1: "the node's fabric speaks another version; update the older side",
   2: "the node does not know this lease; take a new lease",
   3: "the worker already has a client; take a new lease",
@@ -113,7 +113,7 @@ export function connectionFailed(
   return new ConnectionFailed(`${stage} for ${where} failed: ${name}; ${adviceFor(of, name)}`);
 }
 
-/** What became of a connection that is no lease's, in a few words. */
+/** Why a connection that belongs to no lease failed, in a few words. */
 export function linkProblem({ failure, detail, of }: LinkState): string {
   switch (failure) {
     case LINK_FAILURE.completion:

@@ -1,6 +1,6 @@
 /**
- * The `devices.json` of the original rFaaS, for those who have one: its tools write it, and its clients and executors look their
- * device up in it. Nothing here needs it: `devices.ts` finds the devices by itself.
+ * Reads the `devices.json` of the original rFaaS, whose tools write it and whose clients and executors look their device up in it. It
+ * is optional here: `devices.ts` finds the devices by itself.
  */
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";

@@ -45,7 +45,7 @@ export interface RdmaDevice {
   ports: Port[];
 }
 
-/** What somebody wants of the devices there are; whatever is left out is chosen for them. */
+/** The user's choice of a device, port and GID; what it leaves out is chosen automatically. */
 export interface DeviceChoice {
   device?: string | undefined;
   ibPort?: number | undefined;

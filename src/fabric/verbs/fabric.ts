@@ -57,12 +57,12 @@ export const verbs: Fabric<typeof NAME, VerbsOptions> = {
 
 function offerAt(addresses: readonly string[], options: VerbsOptions): FabricOffer {
   const { inlineMax } = options;
-  // What was not chosen is left to the routing table.
+  // Without a choice, the routing table picks the device.
   const source = verbs.askedBy(options) === undefined ? "" : addresses[0]!;
   return {
     fabric: verbs,
     description: `${NAME} (${addresses.join(", ")})`,
-    // The device that the client's own way leads to comes first.
+    // The device at the address that the client connected to comes first.
     listenFor: (reachedAt) => ({
       address: addresses.find((address) => address === reachedAt) ?? addresses[0]!,
       options: inlineMax === undefined ? {} : { inlineMax },

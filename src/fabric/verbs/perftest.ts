@@ -55,7 +55,7 @@ export class Perftest implements Yardstick {
   }
 }
 
-/** Waits until somebody listens at the port: a connection to find out would be taken for the client's. */
+/** Waits until the server listens at the port. It does not try to connect: the server would take that for its client. */
 async function untilListening(port: number): Promise<boolean> {
   const local = new RegExp(`^ *\\d+: \\S+:${hex(port)} \\S+ 0A `, "m");
   for (let tries = 0; tries < LISTEN_TRIES; tries++) {
