@@ -14,7 +14,7 @@ import { median, quartiles } from "./statistics.ts";
 const WARMUP_NS = 300e6;
 /** Shorter than a scheduler's slice. */
 const WINDOW_NS = 1e6;
-/** Windows of each kind in a round, of which the fastest counts: whatever else the machine does only slows them. */
+/** Windows of each kind in a round. The fastest counts, since other load on the machine only makes a window slower. */
 const WINDOWS = 50;
 
 const { values } = parseArgs({

@@ -1,4 +1,4 @@
-/** What a figure depends on besides the code: printed with every benchmark. */
+/** The environment that a figure depends on: printed with every benchmark. */
 import { arch, cpus, release } from "node:os";
 import { usableCpus } from "../ffi/system.ts";
 import { VERSION } from "../src/base/version.ts";

@@ -7,7 +7,7 @@ import {
   optionsOf,
 } from "../src/fabric/registry.ts";
 
-/** The floor of a fabric on this machine. Rejects with `FabricUnavailable` where it cannot be had. */
+/** The floor of a fabric on this machine. Rejects with `FabricUnavailable` where this machine lacks the fabric. */
 export async function floorOf(name: FabricName, asked: FabricOptions): Promise<Floor> {
   const fabric = fabricNamed(name)!;
   return await fabric.floor(optionsOf(fabric, asked));

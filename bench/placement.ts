@@ -5,7 +5,7 @@ export interface Placement {
   clientCpu: number;
   /** -1 when the worker could not be pinned. */
   workerCpu: number;
-  /** What makes the figures worth less, in words. */
+  /** Warnings about what makes the figures less reliable. */
   warning?: string;
 }
 

@@ -31,12 +31,12 @@ export interface Row {
   /** First and third quartile of the pairs' ratios. */
   ratio_p50_quartiles: [number, number];
   pairs: number;
-  /** The pairs disagree so much that the figures say more of the machine than of rfaas. */
+  /** The pairs disagree so much that the figures reflect the machine more than rfaas. */
   noisy: boolean;
   environment: Environment;
 }
 
-/** What pairs of windows come to: the fields that every scenario shares. */
+/** The summary of pairs of windows: the fields that every scenario shares. */
 export function pairedFields(
   calls: readonly Summary[],
   floors: readonly Summary[],

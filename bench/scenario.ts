@@ -17,7 +17,7 @@ export interface Bench {
 
 export interface Measured<Own extends Row = Row> {
   row: Own;
-  /** What makes the figures worth less. */
+  /** Warnings about what makes the figures less reliable. */
   warning?: string | undefined;
 }
 

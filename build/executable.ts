@@ -1,9 +1,9 @@
 /**
  * Builds the executable: `bun run build/executable.ts [--quiet]` writes `dist/rfaas`, one file that needs nothing else.
  *
- * What the reader would not guess: the format must be ESM, or workers do not start; the worker's entry point must be listed, or
- * it is not embedded; and an executable must not read the `.env` or `bunfig.toml` of whatever folder it is started in, but needs
- * the `package.json` and `tsconfig.json` of the user's module to resolve its imports.
+ * Three surprising requirements: the format must be ESM, or workers do not start; the worker's entry point must be listed, or Bun
+ * does not embed it; and an executable must not read the `.env` or `bunfig.toml` of the folder that it is started in, but needs the
+ * `package.json` and `tsconfig.json` of the user's module to resolve its imports.
  */
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ const KIT = join(OUT, "kit.json");
 export async function buildExecutable(): Promise<string> {
   buildShim();
   mkdirSync(OUT, { recursive: true });
-  // What a build that was interrupted has left; Bun works in the current directory.
+  // Temporary files of an interrupted build; Bun works in the current directory.
   for (const name of readdirSync(OUT))
     if (name.startsWith(".")) rmSync(join(OUT, name), { recursive: true });
   writeFileSync(KIT, JSON.stringify(await buildKit()));

@@ -1,6 +1,6 @@
 /**
- * Writes the pages of docs/reference/ that say what the code says: `bun run build/reference.ts`. A test compares what is committed with
- * what this would write.
+ * Generates the pages of docs/reference/ from the code: `bun run build/reference.ts`. A test compares the committed pages with what
+ * this would write.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,12 +1,12 @@
-/** What a process has started, whatever has become of it: its end, and the CPU time that it used. */
+/** Kills the processes that a process has started, orphans included, and counts their CPU time. */
 import { check } from "./errors.ts";
 import { native } from "./library.ts";
 
 const GONE = -3;
 
 /**
- * This process ends when `parentPid` does, with all that it has started; until then it is the parent of its descendants that lose
- * theirs. Returns false when that process is already gone.
+ * This process, and all processes that it has started, end when `parentPid` does; until then it is the parent of its descendants that
+ * lose theirs. Returns false when that process is already gone.
  */
 export function endWithParent(parentPid: number): boolean {
   const result = native().rfaas_end_with_parent(parentPid);

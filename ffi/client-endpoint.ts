@@ -5,7 +5,7 @@ import { native } from "./library.ts";
 import type { Link } from "./link.ts";
 import type { Region } from "./region.ts";
 
-/** What the nanoseconds of one call went into. `queued` is added by the client above. */
+/** Where the nanoseconds of one call went. The client above adds `queued`. */
 export interface NativeTimings {
   movedNs: number;
   foundNs: number;

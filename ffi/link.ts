@@ -1,4 +1,4 @@
-/** The connections of one lease over a network, whatever fabric makes them. */
+/** The connections of one lease over a network, of any fabric. */
 import type { Pointer } from "bun:ffi";
 import { check } from "./errors.ts";
 import { native } from "./library.ts";

@@ -2,8 +2,8 @@
  * Native functions: a library opened in this process, and its functions as JavaScript calls them.
  *
  * A function has the contract `uint32_t f(void *input, uint32_t bytes, void *output)` and is not told how much its output holds.
- * The views of a call lie in the lease's memory or in the worker's own, which do not move; both pointers are valid, whatever
- * the lengths.
+ * The views of a call lie in the lease's memory or in the worker's own, which do not move; both pointers are valid, also for empty
+ * views.
  */
 import { type Pointer, linkSymbols } from "bun:ffi";
 import { native } from "./library.ts";

@@ -28,7 +28,7 @@ export function createRegion(shape: RegionShape): number {
   );
 }
 
-/** What a lease's workers say they have done, all together. */
+/** The counts that a lease's workers report, summed over all workers. */
 export interface WorkerCounts {
   calls: number;
   /** Of inputs and outputs. */
@@ -39,7 +39,7 @@ export interface WorkerCounts {
   running: number;
 }
 
-/** The first pages of a region: enough for an agent to say why a lease ended, and what it has used. */
+/** The first pages of a region, where an agent writes why a lease ended, and reads its usage. */
 export class LeasePage {
   readonly #address: Pointer;
   readonly #counts = new Float64Array(new ArrayBuffer(32));
@@ -75,7 +75,7 @@ export class LeasePage {
 }
 
 /**
- * A mapped region. What it has lent becomes zero-length on {@link close}, so a late access is an error and no fault.
+ * A mapped region. Lent buffers become zero-length on {@link close}, so a late access is an error and no fault.
  *
  * The program can detach a lent buffer: its bytes then belong to another buffer, which the region cannot find. When such a region is
  * closed, empty anonymous memory takes its addresses, so that a late access faults nothing.

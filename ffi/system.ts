@@ -58,10 +58,10 @@ export function usableCpus(): number[] {
 
 /** Threads that this one starts from now on gain no privileges by set-user-id programs. */
 export function forbidPrivileges(): void {
-  check("giving up new privileges", native().rfaas_forbid_privileges());
+  check("forbidding new privileges", native().rfaas_forbid_privileges());
 }
 
-/** Bounds this process's private memory to what it has now plus `bytes`; gives up core dumps. */
+/** Bounds this process's private memory to its present size plus `bytes`; turns core dumps off. */
 export function confine(bytes: number): void {
   check("confining the host process", native().rfaas_confine(bytes));
 }

@@ -59,7 +59,7 @@ export class WorkerControl {
     return native().rfaas_worker_runs(this.handle as Pointer, slot, sequence) !== 0;
   }
 
-  /** After the thread's end: what it had begun ends as lost, what is queued waits for the next thread. */
+  /** After the thread's end: calls that it had begun end as lost, queued calls wait for the next thread. */
   abortCalls(): void {
     native().rfaas_worker_abort_calls(this.handle as Pointer);
   }

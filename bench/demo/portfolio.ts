@@ -42,7 +42,7 @@ export function fillPortfolio(records: Float32Array, first: number): void {
   }
 }
 
-/** From 0 to 1, the same for the same row and salt, in whatever order rows are made (Mulberry32). */
+/** From 0 to 1, the same for the same row and salt, independent of the order in which rows are made (Mulberry32). */
 function random(row: number, salt: number): number {
   let t = (SEED + Math.imul(row, 0x9e3779b1) + Math.imul(salt, 0x85ebca6b) + 0x6d2b79f5) | 0;
   t = Math.imul(t ^ (t >>> 15), t | 1);

@@ -28,7 +28,7 @@ const roles = { nodes: nodesRole, clients: clientsRole };
 if (options.role === undefined) await measure();
 else roles[options.role as keyof typeof roles](options.manager);
 
-/** Connections that the kernel could not queue for whoever was to accept them, on the whole machine. */
+/** Connections that the kernel dropped because an accept queue was full, on the whole machine. */
 function listenOverflows(): number {
   const [names, counts] = readFileSync("/proc/net/netstat", "utf8")
     .split("\n")

@@ -10,7 +10,7 @@ import { type Answer, type Seen, nowMs } from "./tasks.ts";
 const MAIN = join(import.meta.dir, "manager-load.ts");
 const CLOCK_CHECKS = 100;
 const MAX_CLOCK_ERROR_MS = 0.5;
-/** Nothing that is measured takes longer, unless it is lost. */
+/** Timeout of a measurement: what takes longer is lost. */
 const LIMIT_MS = 60_000;
 
 /** One of the two processes, asked one thing at a time. */
@@ -131,7 +131,7 @@ export class Manager {
     rmSync(this.#state, { recursive: true, force: true });
   }
 
-  /** To its end: a pipe that is full would stop it. */
+  /** Reads the pipe to its end: a full pipe would block the process. */
   async #read(serving: () => void): Promise<void> {
     let text = "";
     for await (const part of this.#child.stderr.pipeThrough(new TextDecoderStream())) {

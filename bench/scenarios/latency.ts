@@ -114,7 +114,7 @@ function yardstickColumns(row: Pick<LatencyRow, "fabric" | TwiceOf<string>>): Co
   return twiceNs === undefined ? [] : [[`2x${tool}[usec]`, us(twiceNs)]];
 }
 
-/** Windows of a few tenths of a second, whatever a call costs. */
+/** Windows of a few tenths of a second, for calls of any cost. */
 function defaultIterations(floor: Floor, mode: string, bytes: number, ratePerS: number): number {
   if (ratePerS > 0) return Math.max(30, Math.ceil(ratePerS * 0.3));
   return floor.windowCalls(bytes, mode === "warm");

@@ -1,4 +1,4 @@
-/** What docstrings of the source say of fields: the sentences that an editor shows, for the reference. */
+/** Reads the docstrings of fields from the source: the reference shows the same sentences as an editor. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TSchema } from "@sinclair/typebox";

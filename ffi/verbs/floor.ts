@@ -1,4 +1,4 @@
-/** The floor of calls over verbs: what the device does with no rfaas in between. */
+/** The floor of calls over verbs: the same transfers by the device without rfaas. */
 import type { Pointer } from "bun:ffi";
 import { check } from "../errors.ts";
 import type { FloorOptions } from "../floor.ts";

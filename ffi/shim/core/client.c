@@ -200,7 +200,7 @@ RFAAS_EXPORT int32_t rfaas_wait(rfaas_client *c, uint32_t slot, uint32_t timeout
   return RFAAS_PENDING;
 }
 
-/* The caller gives the result up; the slot comes back when the worker answers. */
+/* The caller abandons the call; the slot comes back when the worker answers. */
 RFAAS_EXPORT void rfaas_abandon(rfaas_client *c, uint32_t slot) {
   if (c->slot[slot].credit == RFAAS_IN_FLIGHT) c->slot[slot].credit = RFAAS_ABANDONED;
 }

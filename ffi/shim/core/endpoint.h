@@ -11,7 +11,7 @@
 #define RFAAS_SPINS_PER_CHECK 128
 /* A spinner offers its core this often, so that two of them on one core both get on. */
 #define RFAAS_YIELD_NS 50000u
-/* No wait in native code lasts longer: a stop, a lost peer and the event loop's own timers are looked at in between. */
+/* No wait in native code lasts longer: in between, the thread checks for a stop, a lost peer and timers of its event loop. */
 #define RFAAS_BLOCK_NS 250000000u
 #define RFAAS_CLIENT_CHECK_NS 20000000u
 /* How long one message may overtake another on a network that does not keep their order. */
@@ -27,7 +27,7 @@
 /* Adaptive: gaps between calls up to this are worth spinning through; one wake-up costs 20-35 us on both sides. */
 #define RFAAS_ADAPTIVE_GAP_NS 250000u
 
-/* A sleep that ran out of time although there was something to wake for would be a lost wake-up: tests look for it. */
+/* A sleep that timed out although a wake-up was due is a lost wake-up: tests look for it. */
 typedef struct {
   uint32_t count;
   uint32_t late;

@@ -102,7 +102,7 @@ struct rfaas_fabric {
   uint8_t ordered; /* what one side writes is seen by the other in that order */
   const rfaas_client_ops *client;
   const rfaas_worker_ops *worker;
-  const rfaas_link_ops *link; /* NULL where there is nothing to connect */
+  const rfaas_link_ops *link; /* NULL where the fabric needs no connection */
 };
 
 /* NULL when there is none of this name. */

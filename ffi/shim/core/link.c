@@ -1,4 +1,4 @@
-/* The connections of a lease, whatever fabric makes them. */
+/* The connections of a lease, of any fabric. */
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>

@@ -23,7 +23,7 @@ RFAAS_EXPORT double rfaas_reserve(double bytes) {
 }
 RFAAS_EXPORT void rfaas_unreserve(void *space, double bytes) { munmap(space, (size_t)bytes); }
 
-/* Only the first pages: what an agent needs to say why a lease ended and what it has used. Returns its address, or -errno. */
+/* Maps only the first pages, where an agent writes why a lease ended and reads its usage. Returns their address, or -errno. */
 RFAAS_EXPORT double rfaas_lease_map(int32_t fd) {
   void *page = mmap(NULL, sizeof(rfaas_lease_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   return page == MAP_FAILED ? (double)-errno : (double)(uintptr_t)page;

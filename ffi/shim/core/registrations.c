@@ -41,7 +41,7 @@ RFAAS_EXPORT int32_t rfaas_register_output(rfaas_region *region, rfaas_link *lin
   return r->written ? 0 : -link->fabric->link->register_output(link, r);
 }
 
-/* From now on no key of it is good for anything. No call may use it. */
+/* From now on the peer can use none of its keys. No call may use it. */
 RFAAS_EXPORT int32_t rfaas_unregister(rfaas_region *region, rfaas_link *link, uint32_t offset) {
   rfaas_registration *r = at(region, offset);
   if (!r) return -ENOENT;

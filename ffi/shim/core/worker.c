@@ -11,8 +11,8 @@ enum { IDLE = -1, STOPPED = -2 };
 /* Only this worker writes its line of counts. */
 static inline void add(uint64_t *count, uint64_t more) { __atomic_store_n(count, *count + more, __ATOMIC_RELAXED); }
 
-/* A function that ends after its deadline has missed it, whatever it came to: it may have ended because the deadline had passed,
- * and whether its caller has given up yet must make no difference. Returns the status that the call ends with. */
+/* A function that ends after its deadline has missed it, whether it returned or threw: it may have ended because the deadline had
+ * passed, and the result must not depend on whether its caller has abandoned the call yet. Returns the status of the call. */
 static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
   rfaas_worker_slot *local = &w->slot[slot];
   if (__builtin_expect(local->request.deadline_ms != 0, 0) && (status == RFAAS_OK || status == RFAAS_FUNCTION_ERROR) &&
@@ -237,7 +237,7 @@ RFAAS_EXPORT int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, double se
   return __atomic_load_n(&w->usage->running, __ATOMIC_ACQUIRE) == slot + 1 && begun(w, slot, sequence);
 }
 
-/* The thread is gone: whatever it had begun ends as lost, so that another thread can go on with the queue. */
+/* The thread is gone: calls that it had begun end as lost, so that another thread can go on with the queue. */
 RFAAS_EXPORT void rfaas_worker_abort_calls(rfaas_worker *w) {
   for (uint32_t slot = 0; slot <= w->mask; slot++)
     if (w->slot[slot].active) answer(w, slot, RFAAS_WORKER_LOST, 0);

@@ -1,5 +1,5 @@
-/* What a process has started, and what those have started: who they are, what CPU time they use, and their end. A subreaper
- * becomes the parent of all descendants whose own parents are gone, so nothing that forks twice or leaves its session escapes. */
+/* The descendants of a process: finds them, counts their CPU time, and kills them. A subreaper becomes the parent of all
+ * descendants whose own parents are gone, so a process that forks twice or leaves its session does not escape. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -118,7 +118,7 @@ RFAAS_EXPORT int32_t rfaas_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBRE
 
 static double seconds(struct timeval time) { return (double)time.tv_sec + (double)time.tv_usec / 1e6; }
 
-/* Whether functions cannot have started it: a host and all that descends from it can gain no privileges, for ever. */
+/* Whether functions cannot have started it: a host and its descendants can never gain privileges. */
 static int is_foreign(int pid) {
   if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0) return 0;
   char path[64], line[256];
@@ -215,7 +215,7 @@ RFAAS_EXPORT int32_t rfaas_end_with_parent(int32_t parent) {
   int fd = (int)syscall(SYS_pidfd_open, parent, 0);
   if (fd < 0) return -errno;
   int failed = rfaas_adopt_orphans();
-  /* Stopped, this process could not end what it has started. */
+  /* A stopped process could not kill the processes that it has started. */
   if (failed == 0 && prctl(PR_SET_PDEATHSIG, SIGCONT) != 0) failed = -errno;
   if (failed == 0 && getppid() != parent) failed = -ESRCH;
   pthread_t thread;

@@ -66,7 +66,7 @@ RFAAS_EXPORT int32_t rfaas_mailbox_send(const uint8_t *name, const uint8_t *nonc
 }
 
 /* Never blocks. Returns how many descriptors came with the right nonce, or -EAGAIN, or -EMFILE when this process has no room for
- * them. Everything else is closed and dropped. */
+ * them. Closes all other descriptors. */
 RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce, int32_t *fds, int32_t capacity) {
   for (;;) {
     uint8_t body[NONCE_BYTES + 1];

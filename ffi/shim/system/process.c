@@ -89,7 +89,7 @@ RFAAS_EXPORT int32_t rfaas_affinity(int32_t *out, int32_t capacity) {
   return count;
 }
 
-/* Set-user-id programs give nothing any more. An attribute of the thread, inherited by those it starts: call it before. */
+/* Set-user-id programs grant no privileges. An attribute of the thread, inherited by threads that it starts: call it before. */
 RFAAS_EXPORT int32_t rfaas_forbid_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno; }
 
 /* Bounds private writable memory (the JavaScript heap, native allocations; not the lease's shared region) to what the process

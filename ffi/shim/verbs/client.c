@@ -76,7 +76,7 @@ static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *req
   if (rfaas_verbs_reserve(end, 1)) rfaas_verbs_send(end, &header, &header, 1, RFAAS_WORK_CALL);
 }
 
-/* Whatever has come goes into the response lines of this side, where it waits to be asked for. */
+/* Puts received responses into the response lines of this side, where the client looks for them. */
 static void take_responses(rfaas_client *c) {
   rfaas_verbs_end *end = c->end;
   uint32_t immediate, bytes;

@@ -179,7 +179,7 @@ int rfaas_verbs_open_queues(rfaas_verbs_end *end, struct ibv_context *context, i
 int rfaas_verbs_open_pair(rfaas_verbs_end *end, struct rdma_cm_id *id, struct ibv_pd *pd, uint32_t inline_wanted);
 void rfaas_verbs_close_end(rfaas_verbs_end *end);
 void rfaas_verbs_fail(rfaas_verbs_end *end, uint32_t failure, int32_t detail, int32_t of);
-/* The peer did what no peer of ours does: its queue pair dies, and nothing else happens. */
+/* The peer broke the protocol: its queue pair goes to the error state, without other effects. */
 void rfaas_verbs_cut_off(rfaas_verbs_end *end);
 
 /* ---- data path ---- */
@@ -269,7 +269,7 @@ int rfaas_cm_open(rfaas_cm *cm, int32_t notify_fd, int watched_fd);
 /* Starts the thread. Returns 0 or a positive errno. */
 int rfaas_cm_run(rfaas_cm *cm);
 void rfaas_cm_wake(rfaas_cm *cm);
-/* Ends the thread: from now on nothing but the caller uses what it has set up. */
+/* Ends the thread: from now on only the caller uses the connections that it has set up. */
 void rfaas_cm_join(rfaas_cm *cm);
 /* Everything that was made of its events must be destroyed before. */
 void rfaas_cm_close(rfaas_cm *cm);

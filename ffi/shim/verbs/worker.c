@@ -134,7 +134,7 @@ static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
   return (int32_t)(request->deadline_ms - (now_ms - known_ms));
 }
 
-/* The client's copy of the worker's page learns why. */
+/* Writes why the worker ended into the client's copy of its page. */
 static void worker_publish_end(rfaas_worker *w) {
   rfaas_verbs_end *end = w->end;
   if (!__atomic_load_n(&end->connected, __ATOMIC_ACQUIRE) || !rfaas_verbs_reserve(end, 1)) return;
