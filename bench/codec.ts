@@ -1,5 +1,5 @@
 /**
- * What it costs to send a value through our codec and through msgpackr: `bun bench/codec.ts [--rounds 15] [--json]`.
+ * The cost of a value's trip through our codec and through msgpackr: `bun bench/codec.ts [--rounds 15] [--json]`.
  *
  * Windows of both alternate, and the ratio is the median of those within a round. Both write into memory that is there, as a call
  * does, and read it back; each result is compared once. msgpackr runs with what it needs to carry the same types (`moreTypes`).

@@ -1,4 +1,4 @@
-/** What `bench/typed.ts` calls: the same work on bytes, on values and in place. */
+/** The functions that `bench/typed.ts` calls: the same work on bytes, on values and in place. */
 import { Type, defineFunction, struct } from "rfaas/function";
 
 const Order = Type.Object({

@@ -19,7 +19,7 @@ type Window = (ticks: Uint32Array) => void;
 const WARMUP_CALLS = 60_000;
 /** Windows of each kind in a round, of which the median counts. */
 const WINDOWS = 5;
-/** What the raw calls carry: as much as the others. */
+/** The payload of the raw calls: as many bytes as the others have. */
 const VALUE_BYTES = 139;
 const STRUCT_BYTES = [72, 8] as const;
 

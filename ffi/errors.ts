@@ -1,4 +1,4 @@
-/** Failures of the native side: a system call that said no, or a shim that is not there. */
+/** Failures of the native side: a system call that failed, or a missing shim. */
 
 import { getSystemErrorName } from "node:util";
 

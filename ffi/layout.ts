@@ -24,7 +24,7 @@ export const LAYOUT = {
   maxSlots: 1024,
 } as const;
 
-/** What a call came to when it is not a byte count. `enum rfaas_status`. */
+/** The status of a call that has no byte count. `enum rfaas_status`. */
 export const STATUS = {
   ok: 0,
   pending: -1,

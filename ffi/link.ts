@@ -30,7 +30,7 @@ export class Link {
   /**
    * Begins to connect over a fabric of the shim's to a node's `address`, which is a number and no name. `source` chooses this side's
    * device by its address, `""` leaves it to the routing table. `notifyFd` gets a byte whenever {@link state} changes. Throws
-   * `NativeError`, with the code `ENOSYS` where the fabric cannot be had.
+   * `NativeError`, with the code `ENOSYS` where this machine lacks the fabric.
    */
   static connect(
     fabric: string,

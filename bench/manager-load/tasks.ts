@@ -1,4 +1,4 @@
-/** What the two processes of the benchmark are asked, and by which clock they answer. */
+/** The tasks of the benchmark's two processes, and the clock of their answers. */
 import type { NodeInfo } from "../../src/protocol/manager-messages.ts";
 
 export const CORES = 64;

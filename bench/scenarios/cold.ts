@@ -64,7 +64,7 @@ async function measure(
   const connectNs = Bun.nanoseconds() - connectStartedNs;
   const rounds: Phases[] = [];
   const threads: number[] = [];
-  // The first round pays for what is lazy in the client itself.
+  // The first round pays for lazy loading in the client itself.
   for (let round = 0; round <= iterations; round++) {
     if (prewarmed) await untilPrewarmed(rf);
     const phases = await measureRound(rf, connectNs);

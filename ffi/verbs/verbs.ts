@@ -1,4 +1,4 @@
-/** RDMA through libibverbs and librdmacm: whether it can be had, what a device can do, and why a connection failed. */
+/** RDMA through libibverbs and librdmacm: whether this process can use it, what a device can do, and why a connection failed. */
 import { check } from "../errors.ts";
 import { verbs } from "./symbols.ts";
 

@@ -42,7 +42,7 @@ export class UsageError extends RfaasError {
   }
 }
 
-/** The peer said something that this version does not understand. What to do: install the same version on both sides. */
+/** The peer sent a message that this version does not understand. What to do: install the same version on both sides. */
 export class ProtocolError extends RfaasError {
   override readonly name = "ProtocolError";
   readonly code = "RFAAS_PROTOCOL";
@@ -66,7 +66,7 @@ export class NodeUnreachable extends RfaasError {
 }
 
 /**
- * The node or the cluster answered, and said no: it is full, draining, or cannot serve this client; or the invoker was closed.
+ * The node or the cluster answered, and refused: it is full, draining, or cannot serve this client; or the invoker was closed.
  * `code` says which. What to do: wait or ask for less when it is full, and otherwise what the message says.
  */
 export class LeaseRefused extends RfaasError {

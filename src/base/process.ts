@@ -42,7 +42,7 @@ export function selfCommand(args: readonly string[]): string[] {
 
 const mainFile = (): string => join(import.meta.dir, "..", "main.ts");
 
-/** Whether this is our `main.ts`, as it lies above this file: what is bundled has another name, or another folder. */
+/** Whether this is our `main.ts`, as it lies above this file: a bundled one has another name, or another folder. */
 function isOurs(main: string): boolean {
   return import.meta.file === "process.ts" && isSameFile(main, mainFile());
 }

@@ -35,7 +35,7 @@ const SHORTAGES: Record<string, readonly [problem: (who: string) => string, reme
 const CODE = /^[a-zA-Z ]*\b(E[A-Z]{3,})\b/;
 
 /**
- * What has run out, if that is why a system call failed: a clause that names the code and ends with what to do. `who` is the
+ * Explains a system call that failed for want of a resource: a clause that names the code and ends with what to do. `who` is the
  * process that met it: `"this program"`, `"the node"`.
  */
 export function shortage(error: unknown, who: string): string | undefined {

@@ -22,7 +22,7 @@ export interface ConnectionEvents<In> {
 export interface Wire {
   /** Returns how many bytes were taken. */
   write(bytes: Uint8Array): number;
-  /** Ends it after what was taken. */
+  /** Ends it after the bytes that it has taken. */
   end(): void;
   terminate(): void;
   ref(): void;
@@ -135,7 +135,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
     this.#onRoom.add(listener);
   }
 
-  /** Ends the connection after what was sent. */
+  /** Ends the connection after the messages that were sent. */
   close(error?: Error): void {
     this.#over(error);
     if (this.#unsent.length === 0) return this.#socket?.end();

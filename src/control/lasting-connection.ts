@@ -80,7 +80,7 @@ export class LastingConnection<In, Out> {
     this.#applyHold();
   }
 
-  /** Ends the connection after what was sent; no other is made. */
+  /** Ends the connection after the messages that were sent, and does not reconnect. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

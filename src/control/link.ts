@@ -1,4 +1,4 @@
-/** One connection to an address, from the attempt on: what a {@link LastingConnection} makes again and again. */
+/** One connection to an address, from the attempt on; a {@link LastingConnection} makes one after another. */
 import type { Vocabulary } from "../protocol/vocabulary.ts";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";

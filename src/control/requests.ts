@@ -15,7 +15,7 @@ import {
 } from "../protocol/declare.ts";
 import type { ErrorRecord, Failed } from "../protocol/failed.ts";
 
-/** What comes over the wire: of which kind, and where it has one, with which id. */
+/** A message on the wire: its kind and, where it has one, its id. */
 interface Message {
   t: string;
   id?: number;
@@ -58,7 +58,7 @@ export class RequestTimeout extends RfaasError {
 export class RequestRefused extends RfaasError {
   override readonly name = "RequestRefused";
   readonly code: string;
-  /** What was thrown, where it was an error of a function's module. */
+  /** The thrown error, where it came from a function's module. */
   readonly record: ErrorRecord | undefined;
   constructor(
     code: string,

@@ -1,4 +1,4 @@
-/** What a machine can do for rfaas: one finding a subject, each with the one command that mends it where something is amiss. */
+/** Examines a machine for rfaas: one finding a subject, each with the one command that mends it where something is amiss. */
 import { readFileSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { LAYOUT } from "../../ffi/layout.ts";
@@ -149,7 +149,7 @@ function hugePages(): Finding {
   return {
     name: "huge pages",
     state: "off",
-    found: `the kernel gives none to shared memory (${mode ?? "no support"}); registering much of it takes longer`,
+    found: `shared memory gets none from the kernel (${mode ?? "no support"}); registering much of it takes longer`,
     ...(mode ? { fix: `echo advise > ${path}` } : {}),
   };
 }

@@ -15,7 +15,7 @@ import type { OneSidedCounters } from "./counters.ts";
 import type { Floor, Yardstick } from "./floor.ts";
 
 export interface Fabric<Name extends string = string, Options extends object = object> {
-  /** What options, grants, reports and the shim call it. */
+  /** Its name in options, grants, reports and the shim. */
   readonly name: Name;
   /** In prose, such as `shared memory`. */
   readonly title: string;
@@ -40,7 +40,7 @@ export interface Fabric<Name extends string = string, Options extends object = o
   /**
    * What this process can do over the fabric. A client makes one before it greets a node, a node when it starts.
    *
-   * @throws {FabricUnavailable} it cannot be had here
+   * @throws {FabricUnavailable} this process cannot use it
    */
   offer(options: Options): FabricOffer;
   /** In a host: loads ahead of time what the first lease needs. Never throws. */
@@ -49,7 +49,7 @@ export interface Fabric<Name extends string = string, Options extends object = o
   listen?(region: Region, order: ListenOrder<Options>, nonce: Uint8Array): Promise<Listener>;
   /** Counters that peers raise by themselves, where the fabric has them. */
   readonly counters?: OneSidedCounters;
-  /** What a benchmark sets calls beside. Rejects with {@link FabricUnavailable}. */
+  /** What a benchmark compares calls with. Rejects with {@link FabricUnavailable}. */
   floor(options: Options): Promise<Floor>;
   /** The field's own benchmark of the fabric, where there is one: its names, and a way to run it. */
   readonly yardstick?: {
@@ -76,7 +76,7 @@ export interface FabricOffer {
   /** On a client: the memory to ask for so that buffers of `bytes` have room. */
   memoryFor(bytes: number): number;
   /**
-   * On a client: opens what was granted. What it was given is closed when that fails.
+   * On a client: opens the grant. Closes the grant's descriptors when that fails.
    *
    * @throws {ConnectionFailed} the workers cannot be reached
    * @throws {ProtocolError} the memory is none that can be trusted, or not what the node said

@@ -80,9 +80,9 @@ export function askedFor(options: FabricOptions): Fabric<FabricName> | undefined
 }
 
 /**
- * What this process can use: of the fabric that is wanted, else of those `among` the fabrics that it has.
+ * The fabrics that this process can use: the wanted one, else those `among` the given ones that it has.
  *
- * @throws {FabricUnavailable} a fabric cannot be had that is wanted, or asked for by an option of its own
+ * @throws {FabricUnavailable} this process cannot use the fabric that is wanted, or that an option of its own asks for
  */
 export function offerFabrics(
   options: FabricOptions,

@@ -57,7 +57,7 @@ export type LeaseEvent =
   /** The client asks for `ttlNs` from now on, or has been seen to call, which is as good. */
   | { kind: "renewed"; atNs: number; ttlNs?: number }
   | { kind: "revoked"; atNs: number; deadlineNs: number }
-  /** Time has passed; to be told at {@link dueAtNs}. */
+  /** Time has passed; the caller sends it at {@link dueAtNs}. */
   | { kind: "time"; atNs: number }
   | { kind: "ended"; atNs: number; reason: EndReason };
 

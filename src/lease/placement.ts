@@ -52,7 +52,7 @@ interface Entry {
   /** Asked for and not yet in what is known. */
   reservedCores: number;
   reservedMemoryBytes: number;
-  /** Said no, and nothing about it has changed since. */
+  /** It has refused, and has reported no change since. */
   refused: boolean;
 }
 
@@ -98,7 +98,7 @@ export class Placement {
     this.#entries.delete(name);
   }
 
-  /** The node said no: it is not asked again until there is news of it, or {@link reconsider}. */
+  /** The node has refused: plans leave it out until there is news of it, or {@link reconsider}. */
   refuse(name: string): void {
     const entry = this.#entries.get(name);
     if (entry) entry.refused = true;
@@ -109,7 +109,7 @@ export class Placement {
     for (const entry of this.#entries.values()) entry.refused = false;
   }
 
-  /** Keeps what is asked for from other plans until {@link settle}. */
+  /** Reserves the requested capacity, which other plans leave out until {@link settle}. */
   reserve({ node, workers }: Ask, memoryBytes: number, coresPerWorker = 1): void {
     const entry = this.#entries.get(node);
     if (!entry) return;
@@ -117,7 +117,7 @@ export class Placement {
     entry.reservedMemoryBytes += memoryBytes;
   }
 
-  /** What was reserved is in what is known of the node now, or was not granted. */
+  /** Drops a reservation: the node's report now includes it, or the node has refused it. */
   settle({ node, workers }: Ask, memoryBytes: number, coresPerWorker = 1): void {
     const entry = this.#entries.get(node);
     if (!entry) return;
@@ -183,7 +183,7 @@ export class Placement {
     const count = Math.max(0, maxNodes - held.size);
     const missing = workers - workersIn(own);
     const chosen = wanted.placement === "spread" ? this.#chooseNodes(others, count) : [];
-    // What chance has chosen may be too small where the best would do.
+    // The randomly chosen nodes may be too small where the best ones would do.
     return [...own, ...(workersIn(chosen) >= missing ? chosen : fewest(others, count, missing))];
   }
 

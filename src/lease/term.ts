@@ -1,5 +1,5 @@
 /**
- * A lease as its holder knows it: how long it lasts by the node's last word, and whether the node has said when it takes it back.
+ * A lease as its holder knows it: how long it lasts by the node's last message, and whether the node has announced to revoke it.
  * Pure, as the node's own account of it (`lease.ts`) is, and by the same rules.
  */
 import { type Term, revokedTerm, termEndNs } from "./lease.ts";
@@ -16,7 +16,7 @@ export type HeldEvent =
   /** However it came: released, lost, over. */
   | { kind: "over" };
 
-/** A third of its time has passed when a lease is renewed: two renewals may come to nothing. */
+/** A holder renews after a third of the lease's time, so that two renewals may fail. */
 const RENEWALS_PER_TTL = 3;
 const MIN_RENEWAL_NS = 1e6;
 

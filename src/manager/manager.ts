@@ -30,7 +30,7 @@ export interface ManagerOptions {
   ledger: LedgerSink;
   tokens: TokenCheck;
   log(level: "info" | "warn", message: string): void;
-  /** What silence is measured by. Default: the machine's. */
+  /** The clock that measures silence. Default: the machine's. */
   clock?: Clock;
 }
 
@@ -104,7 +104,7 @@ export class Manager {
     return this.#intake.leases();
   }
 
-  /** How what its leases use comes in. */
+  /** How the usage of a node's leases comes in. */
   ledgerOf(name: string): NodeLedger {
     return this.#nodes.ledgerOf(name);
   }
@@ -140,8 +140,8 @@ export class Manager {
   }
 
   /**
-   * A peer arrives over `wire`, from an address, at one of ours. Returns what is to be told of the wire; undefined when there is no
-   * room for another peer.
+   * A peer connects over `wire`, from an address, at one of ours. Returns the handler for the wire's events; undefined when there is
+   * no room for another peer.
    */
   connect(
     wire: Wire,

@@ -22,5 +22,5 @@ export const polling = Type.Union([
   Type.Literal("warm"),
   Type.Literal("adaptive"),
 ]);
-/** Of a fabric; what uses it knows which there are. */
+/** The name of a fabric; the code that uses it knows which exist. */
 export const fabric = Type.String({ maxLength: 64 });

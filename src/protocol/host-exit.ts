@@ -1,4 +1,4 @@
-/** Exit codes of a lease's host process: its last word to its agent. */
+/** Exit codes of a lease's host process, by which its agent learns why it ended. */
 export const HOST_EXIT = {
   /** A defect: an error that nothing caught on the host's own thread. */
   uncaught: 70,

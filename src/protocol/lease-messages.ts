@@ -25,7 +25,7 @@ export const Allocate = request(
     /** The file that the package was made of, where the client has it. */
     origin: Type.Optional(text),
     workers: count,
-    /** What its functions start runs on these, too. Left out, 1. */
+    /** Threads and processes that its functions start run on these, too. Left out, 1. */
     coresPerWorker: Type.Optional(cores),
     memoryBytes: Type.Number({ minimum: 1, maximum: 2 ** 32 }),
     slots: count,

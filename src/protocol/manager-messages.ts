@@ -29,9 +29,9 @@ export const NODE_NAME_PATTERN = "^[A-Za-z0-9._:-]+$";
 
 /** The most entries of one message; a longer list travels in parts. Even the largest entries stay far below the frame limit. */
 export const MAX_PART_ENTRIES = 500;
-/** A node says something at least this often. */
+/** Keep-alive: a node sends a message at least this often. */
 export const HEARTBEAT_INTERVAL_MS = 500;
-/** The manager says something at least this often. */
+/** Keep-alive: the manager sends a message at least this often. */
 export const ALIVE_INTERVAL_MS = 1_000;
 /** Peers take a manager for dead that is silent for this long. */
 export const MANAGER_SILENCE_MS = 5_000;

@@ -10,7 +10,7 @@ import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { TokenRefused } from "../base/errors.ts";
 import type { ClusterKey } from "./token-key.ts";
 
-/** What every token begins with that was made before tokens were JWS. */
+/** The prefix of tokens of the older format, before JWS. */
 const OUTDATED_PREFIX = "rfaas1.";
 const ALGORITHM = "EdDSA";
 /** Tells our tokens from other things that are signed with the same key. */
@@ -145,8 +145,8 @@ export class TokenVerifier {
   }
 
   /**
-   * What the token says, once it is known to be the key owner's word for this cluster, not expired at `nowMs`, and good for `scope`
-   * where one is given. A token with the scope `admin` is good for `read` too.
+   * The claims of the token, after checking that the key's owner signed it for this cluster, that it is not expired at `nowMs`, and
+   * that it has the `scope`, where one is given. A token with the scope `admin` has `read` too.
    *
    * Rejects with {@link TokenRefused}, which has the reason and what to do.
    */
@@ -190,7 +190,7 @@ export class TokenVerifier {
   }
 }
 
-/** What the token says, without knowing who says it: to be shown, never to be acted on. Throws {@link TokenRefused}. */
+/** The claims of the token, without a check of its signature: to be shown, never to be acted on. Throws {@link TokenRefused}. */
 export function readClaims(token: string): ShownClaims {
   if (token.startsWith(OUTDATED_PREFIX))
     throw new TokenRefused(

@@ -3,7 +3,7 @@ import type { TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { ProtocolError } from "../base/errors.ts";
 
-/** One direction of a connection: what may be said, checked by compiled schemas. */
+/** The messages of one direction of a connection, checked by compiled schemas. */
 export class Vocabulary<T extends { t: string }> {
   readonly #schemas: Map<string, TSchema>;
   /** Compiled when a message of the kind first comes: compiling all at start would take longer than starting. */

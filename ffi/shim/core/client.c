@@ -241,7 +241,7 @@ RFAAS_EXPORT void rfaas_timings(rfaas_client *c, uint32_t slot, double *out) {
   double ran = (double)(int64_t)(shared.finished_ticks - shared.found_ticks) / shared.ticks_per_ns;
   double found, returned;
   if (!c->fabric->shared_clock) {
-    /* What the function did not take is the way there and back, in equal parts. */
+    /* The rest of the time is the way there and the way back, in equal parts. */
     double travelled = (double)(int64_t)(local->returned_ticks - local->posted_ticks) / rate - ran;
     if (travelled < 0) moved += travelled;
     found = returned = travelled > 0 ? travelled / 2 : 0;

@@ -112,7 +112,7 @@ struct rfaas_worker {
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };
 
-/* Copies a line of at most 64 bytes that the peer may be writing: what is looked at afterwards is the copy, not the line again. */
+/* Copies a line of at most 64 bytes that the peer may be writing: the caller checks and uses the copy, and never the line. */
 static inline void rfaas_snapshot(void *copy, const void *shared, size_t bytes) {
   memcpy(copy, shared, bytes);
   __asm__ volatile("" ::: "memory");

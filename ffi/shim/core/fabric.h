@@ -67,7 +67,7 @@ typedef struct {
   uint32_t inline_bytes; /* that may travel inside a work request */
 } rfaas_link_options;
 
-/* What became of a link, or of one channel's end. What failure, detail and of mean is the fabric's own. */
+/* The state of a link, or of one channel's end. Each fabric gives failure, detail and of its own meaning. */
 typedef struct {
   int32_t ready; /* listening, or connected with every worker */
   int32_t failure; /* 0 while it is sound */

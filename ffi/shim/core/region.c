@@ -1,4 +1,4 @@
-/* A lease's memory: an anonymous file of fixed size that leaves nothing on disk, whichever process dies. */
+/* A lease's memory: an anonymous file of fixed size, which leaves nothing on disk when any of its processes dies. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

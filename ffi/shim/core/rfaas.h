@@ -24,7 +24,7 @@
 /* Slack behind the arena, so that a fixed-size copy of an inline payload may read past a view's end. */
 #define RFAAS_ARENA_TAIL RFAAS_LINE
 
-/* What a call came to. Zero or more is the number of bytes written. */
+/* The status of a call. Zero or more is the number of bytes written. */
 enum rfaas_status {
   RFAAS_OK = 0,
   RFAAS_PENDING = -1,
@@ -131,7 +131,7 @@ typedef struct {
   uint8_t pad[RFAAS_PAGE - 2 * RFAAS_LINE];
 } rfaas_channel_page;
 
-/* What one worker says it has done, a line for each. The agent reports it, and bills by what it can check itself. */
+/* The counts that a worker reports, one line for each worker. The agent shows them, and bills by its own measurements. */
 typedef struct __attribute__((aligned(64))) {
   uint64_t calls;
   uint64_t bytes; /* of inputs and outputs */

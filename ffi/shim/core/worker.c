@@ -25,7 +25,7 @@ static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t l
     w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
   }
   __atomic_store_n(&local->active, 0, __ATOMIC_RELAXED);
-  /* Before the client can know of it: no finished call is missing from the bill of a host that is killed. And before it stops
+  /* Before the client can know of it, so that no finished call is missing from the bill of a killed host. And before it stops
    * running: an observer finds one or the other. */
   add(&w->usage->calls, 1);
   if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELEASE);
@@ -70,7 +70,7 @@ static inline int32_t take(rfaas_worker *w) {
   return IDLE;
 }
 
-/* The clock is read every some microseconds: what is found before the second reading was not waited for, as the bill has it. */
+/* The clock is read every few microseconds: a request that is found before the second reading adds no polling time to the bill. */
 static int32_t spin(rfaas_worker *w, uint64_t ticks) {
   uint64_t start = rfaas_now_ticks(), now = start;
   uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = start + yield_ticks;
@@ -115,7 +115,7 @@ static int32_t wait_adaptively(rfaas_worker *w) {
   return slot;
 }
 
-/* Nothing at hand: waits as the lease says, for a bounded time. */
+/* Without a request: waits as the lease says, for a bounded time. */
 static int32_t wait_for_request(rfaas_worker *w, uint32_t async_calls) {
   uint64_t ticks_per_us = (uint64_t)(1000 * rfaas_ticks_per_ns());
   if (async_calls) return w->polling == RFAAS_WARM ? IDLE : spin(w, RFAAS_BUSY_TURN_NS / 1000 * ticks_per_us);

@@ -76,7 +76,7 @@ static void client_unpark(rfaas_client *c) {
 static int client_lost(rfaas_client *c) {
   struct pollfd host = {.fd = c->host_pidfd, .events = POLLIN};
   if (poll(&host, 1, 0) != 1) return 0;
-  /* The process is gone; its agent needs a moment to learn why and write it down. */
+  /* The process has exited; its agent needs a moment to learn why and to write it into the region. */
   uint64_t until = rfaas_now_ns() + 100000000u;
   while (!__atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE) && rfaas_now_ns() < until) usleep(200);
   return 1;

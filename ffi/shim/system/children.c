@@ -24,7 +24,7 @@
 #define MAX_CHILDREN 1024
 /* Trees that are deeper than this are looked at no further. */
 #define MAX_DEPTH 64
-/* A process that even the kernel cannot end at once, since it waits for a device, is waited for no longer. */
+/* How long to wait for a process that even the kernel cannot kill at once, since it waits for a device. */
 #define MAX_TRIES 10000
 
 struct stat_line {
@@ -151,7 +151,7 @@ static int is_among(int pid, const int32_t *some, int32_t count) {
  * there are none. */
 RFAAS_EXPORT int32_t rfaas_end_children(const int32_t *keep, int32_t count, double *cpu_ns) {
   int children[MAX_CHILDREN];
-  /* Some rounds at once: a process that forks and exits for ever is caught by speed alone. */
+  /* Several rounds at once: a process that forks and exits in a loop is caught by speed alone. */
   for (int round = 0; round < 8; round++) {
     int left = 0;
     int found = children_of(getpid(), children, MAX_CHILDREN);

@@ -17,7 +17,7 @@ static void crash_plainly(void) {
 
 /* Lazily, functions may be missing that a library has which is opened later. Returns a handle that stays valid for the life of the process, or 0 with the loader's reason, cut to `capacity` bytes. */
 RFAAS_EXPORT double rfaas_module_open(const char *path, char *reason, uint32_t capacity, int32_t lazy) {
-  /* What functions print goes to a file or a pipe, and should be seen while they run. */
+  /* Functions print to a file or a pipe; without buffering, their output is visible while they run. */
   setvbuf(stdout, NULL, _IOLBF, 0);
   crash_plainly();
   void *module = dlopen(path, (lazy ? RTLD_LAZY : RTLD_NOW) | RTLD_LOCAL);
@@ -28,8 +28,7 @@ RFAAS_EXPORT double rfaas_module_open(const char *path, char *reason, uint32_t c
   return (double)(uintptr_t)module;
 }
 
-/* What a library without a name of its own needs to be found by is the name that another one has for it. The loader looks among
- * the libraries that are open first. */
+/* Gives a library without a SONAME the name by which another library needs it. The loader looks among the open libraries first. */
 RFAAS_EXPORT int32_t rfaas_module_name(void *module, const char *name) {
   struct link_map *map;
   if (dlinfo(module, RTLD_DI_LINKMAP, &map) != 0) return -1;

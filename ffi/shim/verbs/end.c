@@ -174,7 +174,7 @@ int rfaas_verbs_open_queues(rfaas_verbs_end *end, struct ibv_context *context, i
 }
 
 int rfaas_verbs_open_pair(rfaas_verbs_end *end, struct rdma_cm_id *id, struct ibv_pd *pd, uint32_t inline_wanted) {
-  /* What a device can do inline is only known by asking. */
+  /* A device does not tell how much it can send inline: it must be tried. */
   for (uint32_t wanted = inline_wanted;; wanted /= 2) {
     struct ibv_qp_init_attr attributes = {.send_cq = end->sends,
                                           .recv_cq = end->receives,

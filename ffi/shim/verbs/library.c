@@ -35,7 +35,7 @@ const rfaas_verbs_calls *rfaas_verbs(void) {
   return library.state == AVAILABLE ? &library.calls : NULL;
 }
 
-/* 0, or why there are no verbs: `ffi/verbs/verbs.ts` says it in words. */
+/* 0, or why this process has no verbs: `ffi/verbs/verbs.ts` has the words. */
 RFAAS_EXPORT int32_t rfaas_verbs_state(void) {
   pthread_once(&library.once, open_libraries);
   return library.state;

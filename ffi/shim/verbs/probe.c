@@ -9,7 +9,7 @@ enum { MOST_INLINE = 1024 };
 
 #ifdef RFAAS_WITH_VERBS
 
-/* The most inline bytes that a queue pair of ours is granted: no device says so but by creating one. */
+/* The most inline bytes that a device grants to a queue pair of ours: known only by creating one. */
 static int inline_capacity(struct ibv_context *context, uint32_t *bytes) {
   const rfaas_verbs_calls *verbs = rfaas_verbs();
   struct ibv_pd *pd = verbs->ibv_alloc_pd(context);

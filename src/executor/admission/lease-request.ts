@@ -1,4 +1,4 @@
-/** Which requests for a lease a node refuses, whatever it has free. */
+/** Which requests for a lease a node refuses regardless of its free capacity. */
 import { LAYOUT } from "../../../ffi/layout.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";

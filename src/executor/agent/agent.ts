@@ -30,7 +30,7 @@ export interface AgentOptions {
   prewarm: number;
   fabrics: readonly FabricOffer[];
   packages: PackageStore;
-  /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
+  /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
   /** The machine's, unless a test has its own. */
@@ -129,7 +129,7 @@ export class Agent {
     return this.#book.draining;
   }
 
-  /** Grants no more leases, lets the present ones end for at most `limitMs`, then ends them. Resolves when all hosts are gone. */
+  /** Grants no more leases, waits at most `limitMs` for present ones to end, then ends them. Resolves when all hosts have exited. */
   async drain(limitMs: number): Promise<void> {
     this.#stopping = true;
     this.revoke(limitMs);

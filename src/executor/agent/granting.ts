@@ -82,7 +82,7 @@ export class Granting {
     const booked = this.#take(client, request, started);
     this.#quota.take(user, cores);
     client.starting.add(request.id);
-    // After the booking: a node that is full says so before it asks for a package.
+    // After the booking: a full node refuses before it asks for a package.
     const module = await findModule(packages, request.module);
     if ("code" in module) {
       client.starting.delete(request.id);

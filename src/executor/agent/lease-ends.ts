@@ -5,7 +5,7 @@ import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
 
-/** What is written into a lease's memory: one of `END`, and a number that says more. */
+/** The end as the lease's memory tells it: one of `END`, and a number with details. */
 export interface End {
   reason: number;
   detail: number;

@@ -1,4 +1,4 @@
-/** What a lease's client, and the node's log, hear of it. */
+/** The messages about a lease to its client and to the node's log. */
 import type { Clock } from "../../base/clock.ts";
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
@@ -32,7 +32,7 @@ interface Ordered {
   log(level: "info" | "warn", message: string): void;
 }
 
-/** What is to be done besides. */
+/** Further listeners, called besides. */
 type Besides = Pick<LeaseEvents, "granted" | "revoking" | "finished">;
 
 export class LeaseNotes implements LeaseEvents {

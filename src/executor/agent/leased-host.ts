@@ -76,9 +76,9 @@ export class LeasedHost {
   readonly #meter: Meter;
   readonly #events: LeaseEvents;
   readonly #listen: ListenOrder | null;
-  /** What its workers load; while they go over to another one, both. */
+  /** The module that its workers load; while they go over to another one, both. */
   readonly #modules: PackageUse[];
-  /** What the host's descriptors come with and, where its client connects, what that must show. */
+  /** The nonce that comes with the host's descriptors and that a client which connects must show. */
   readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
   #loaded: Loaded | undefined;

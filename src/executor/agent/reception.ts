@@ -49,7 +49,7 @@ export interface ReceptionOptions {
   cores: number;
   memoryBytes: number;
   fabrics: readonly FabricOffer[];
-  /** Who a client is; `trusted` when it came over a way that only the node's own user has. */
+  /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
   /** Default: the machine's. */

@@ -220,7 +220,7 @@ function stepHost(
   }
 }
 
-/** What follows once an event has changed something. */
+/** Adds the transitions and effects that follow once an event has changed the state. */
 function settle(host: HostState): [HostState, HostEffect[]] {
   const effects: HostEffect[] = [];
   let state = host;

@@ -48,7 +48,7 @@ export async function runHost(options: HostOptions): Promise<void> {
 async function startHost(options: HostOptions): Promise<void> {
   if (!endWithParent(options.parentPid)) process.exit(0);
   process.on("SIGCHLD", reapAdopted);
-  // The exit code is the host's last word to its agent; 0 says that the agent left first.
+  // The exit code tells the agent why the host ended; 0 means that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
     const short = shortage(error, "the host process") !== undefined;

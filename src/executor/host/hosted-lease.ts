@@ -297,7 +297,7 @@ export class HostedLease {
     this.#timers.set(worker, setTimeout(overdue, limitMs));
   }
 
-  /** A thread that is still starting has its module to hear of first. */
+  /** A starting thread must get its module first. */
   #order(worker: number, order: WorkerOrder): void {
     whenReady(this.#parts.threads[worker]!, order);
   }

@@ -109,7 +109,7 @@ function cgroupMounts(mountinfo: string): Mount[] {
 const isBeneath = (path: string, top: string): boolean =>
   path === top || top === "/" || path.startsWith(`${top}/`);
 
-/** A group that lies outside of what is mounted, as in some containers, is taken for the top. */
+/** A group that lies outside the mount, as in some containers, is taken for the top. */
 function foldersOf(path: string, { at, top }: Mount): string[] {
   const inside = isBeneath(path, top) ? path.slice(top === "/" ? 0 : top.length) : "";
   const names = inside.split("/").filter((name) => name !== "" && name !== "..");

@@ -69,7 +69,7 @@ interface TypedFunctions {
   kept: KeptResults;
 }
 
-/** What typed functions need is loaded by the first module that has one. */
+/** The first module with a typed function loads the code that typed functions need. */
 async function prepareTyped(
   module: string,
   namespace: Record<string, unknown>,

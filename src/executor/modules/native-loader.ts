@@ -66,7 +66,7 @@ function openNeeded(path: string): Map<string, string> {
   return places;
 }
 
-/** One that calls back what the library itself has is complete only with it. */
+/** A dependency that calls back into the library is complete only together with it. */
 function openHelper(path: string): NativeModule {
   try {
     return NativeModule.open(path);

@@ -65,6 +65,6 @@ function requireOurs(folder: string): void {
         : undefined;
   if (fault)
     throw new EnvironmentError(
-      `${folder} ${fault}: packages in it could be anybody's; choose another cache with rfaas serve --cache DIR`,
+      `${folder} ${fault}: other users could change packages in it; choose another cache with rfaas serve --cache DIR`,
     );
 }

@@ -76,7 +76,7 @@ export class PackageCache {
     this.#now = options.now ?? Date.now;
   }
 
-  /** Where it is. Throws {@link EnvironmentError} when no folder can be had. */
+  /** The cache's folder. Throws {@link EnvironmentError} when no folder is usable. */
   get folder(): string {
     return this.#open().folder;
   }
@@ -105,7 +105,7 @@ export class PackageCache {
   }
 
   /**
-   * Makes room for a package and takes up what is here of it already.
+   * Makes room for a package, and links those of its files that the cache has.
    *
    * @throws {PackageInvalid} the manifest is not sound, or not what the hash says
    * @throws {PackageTooLarge} it exceeds the node's bounds, or the packages in use leave no room

@@ -1,4 +1,4 @@
-/** A package on its way into the cache: what is missing is written as it comes, and each file's hash is checked at its end. */
+/** An upload in progress: writes the missing files as their bytes come, and checks the hash of each at its end. */
 import { type Hash, createHash } from "node:crypto";
 import { copyFileSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
@@ -35,7 +35,7 @@ export class IncomingPackage {
     this.#onOver = onOver;
   }
 
-  /** Takes up what is here of it; `source` knows where an equal file lies. When that fails it is over. Other work has its turn meanwhile. */
+  /** Takes over the files that the cache has; `source` finds an equal file. A failure ends the upload. Other work has its turn meanwhile. */
   async begin(source: (file: PackageFile) => string | undefined): Promise<void> {
     try {
       await this.#takeUp(source);
@@ -92,7 +92,7 @@ export class IncomingPackage {
     this.#onOver(false);
   }
 
-  /** Lets it appear at `place`, whole; one that is there already is as good. */
+  /** Moves the whole package to `place`; a package that is there already is equal, and may stay. */
   moveTo(place: string): void {
     try {
       renameSync(this.folder, place);

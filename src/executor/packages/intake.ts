@@ -29,7 +29,7 @@ interface Incoming {
   tail: Promise<void>;
 }
 
-/** What the node has of a client's at a time. */
+/** A client's uploads in progress, and its questions. */
 interface Sender {
   uploads: Map<number, Incoming>;
   /** Uploads that the client has withdrawn, or that were refused, and that are not removed yet. */
@@ -55,7 +55,7 @@ export class PackageIntake {
     this.#log = log;
   }
 
-  /** What is done when a client says something of packages. */
+  /** Handles the messages of clients about packages. */
   readonly handlers: Handlers<typeof packageMessages, PackageClient> = {
     "offer-package": ({ upload, hash, manifest }, client) =>
       this.#offered(client, upload, hash, manifest),
@@ -133,7 +133,7 @@ export class PackageIntake {
     });
   }
 
-  /** Does it when what came before is done, unless the upload is over by then. */
+  /** Runs the work after the upload's earlier work, unless the upload is over by then. */
   #order<Reply>(
     client: PackageClient,
     id: number,

@@ -23,7 +23,7 @@ export class ModuleWatch {
   readonly #events: ModuleWatchEvents;
   readonly #folders = new Map<string, FSWatcher>();
   #inputs: readonly string[];
-  /** What the inputs were when they were built last. */
+  /** The inputs as the last build read them. */
   #stamp = "";
   #hash: string | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
@@ -92,7 +92,7 @@ export class ModuleWatch {
     this.#building = false;
     this.#inputs = built?.inputs ?? this.#inputs;
     this.#watch();
-    // What changed while it was read may not have been read.
+    // The build may not have read a change that came while it ran.
     const stale = built && this.#inputs.some((input) => changedAfter(input, startedMs));
     this.#stamp = stale ? "" : built ? this.#stampNow() : before;
     if (stale) this.#stirred();
@@ -113,7 +113,7 @@ export class ModuleWatch {
 /** Into the cache, as if a client had sent it. */
 async function store(packages: PackageStore, made: Package): Promise<void> {
   if (await packages.has(made.hash)) return;
-  // What is handed over is gone: copies.
+  // Copies, since the thread takes the memory that it gets.
   const upload = await packages.receive(made.hash, made.manifestBytes.slice());
   try {
     for (const index of upload.missing)

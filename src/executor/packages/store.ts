@@ -60,7 +60,7 @@ export class PackageStore {
     this.#options = options;
   }
 
-  /** Where it is. Throws {@link EnvironmentError} when no folder can be had. */
+  /** The cache's folder. Throws {@link EnvironmentError} when no folder is usable. */
   get folder(): string {
     return this.#open().folder;
   }
@@ -96,7 +96,7 @@ export class PackageStore {
   }
 
   /**
-   * Makes room for a package and takes up what is here of it already.
+   * Makes room for a package, and links those of its files that the cache has.
    *
    * @throws {RfaasError} it is not sound, or too large
    */
@@ -136,7 +136,7 @@ export class PackageStore {
   }
 
   #running(): PackageThread {
-    // The same folder as ours, wherever the environment leads by then.
+    // The same folder as ours, even when the environment has changed meanwhile.
     const folder = dirname(this.folder);
     if (this.#thread && !this.#thread.ended) return this.#thread;
     const why = shortageOfDescriptors("the node", THREAD_DESCRIPTORS);
@@ -198,7 +198,7 @@ class PackageThread {
     this.#worker.unref();
   }
 
-  /** `moved` goes over to the thread, and can be used no more. */
+  /** Transfers `moved` to the thread; the caller can no longer use it. */
   async order<Name extends PackageOrderName>(
     name: Name,
     order: PackageOrders[Name][0],

@@ -61,7 +61,7 @@ export class PackageUsers {
     this.#rest();
   }
 
-  /** Keeps what lies at `path` young. */
+  /** Touches the folder at `path` at intervals, so that no node takes it for abandoned. */
   keep(path: string): void {
     this.#others.add(path);
     this.#touch();

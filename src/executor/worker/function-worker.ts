@@ -11,7 +11,7 @@ plugin({
   setup(build) {
     for (const name of PROVIDED_NAMES)
       build.module(name, () => ({ exports: loadProvided(name), loader: "object" }));
-    // What is loaded without waiting can be required too.
+    // A module that loads synchronously can be required, too.
     build.module("rfaas", () => ({
       exports: { ...(require("../../index.ts") as object) },
       loader: "object",

@@ -60,7 +60,7 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
 function explain(cause: NativeError): Error {
   if (cause.code === "ENOTSUP" || cause.code === "EOPNOTSUPP")
     return new ProtocolError(
-      "what the node sent as the lease's memory is none that cannot shrink, so reading it could end this process; use another node",
+      "the memory that the node sent for the lease could shrink, and reading it could then end this process; use another node",
       { cause },
     );
   if (cause.code === "EPROTO")

@@ -1,4 +1,4 @@
-/** What can be asked of the fabric, by programs and on command lines. */
+/** The options of the fabric, for programs and command lines. */
 import { type Static, Type } from "@sinclair/typebox";
 import { bytes, perhaps, text, whole } from "../../options/fields.ts";
 import { fromDatabase, readDeviceDatabase } from "./device-database.ts";

@@ -1,4 +1,4 @@
-/** The manager's HTTP interface in words that programs read: OpenAPI 3.1, made from the schemas that check requests. */
+/** The machine-readable description of the manager's HTTP interface: OpenAPI 3.1, made from the schemas that check requests. */
 import { type TObject, type TSchema, TypeGuard } from "@sinclair/typebox";
 import { VERSION } from "../../base/version.ts";
 import type { Operation } from "./operation.ts";

@@ -76,7 +76,7 @@ function hostOf(request: IncomingMessage): string {
   );
 }
 
-/** Undefined for what is no host with or without a port. */
+/** Undefined for a text that is no host with or without a port. */
 function hostName(authority: string): string | undefined {
   const host = /^(\[[\da-f:.]+\]|[\w.-]+)(?::\d*)?$/i.exec(authority)?.[1];
   return host !== undefined && URL.canParse(`http://${authority}`) ? host.toLowerCase() : undefined;
@@ -151,7 +151,7 @@ function tooLarge(): HttpError {
     413,
     "RFAAS_TOO_LARGE",
     `the body is longer than ${MAX_BODY_BYTES} bytes; send less`,
-    // What is left of the body must not be taken for the next request.
+    // The server must not take the rest of the body for the next request.
     { headers: { connection: "close" } },
   );
 }

@@ -1,4 +1,4 @@
-/** What the manager's HTTP interface can do: each operation with the schemas that check its requests and describe it to programs. */
+/** The operations of the manager's HTTP interface, each with the schemas that check its requests and describe it to programs. */
 import { type Static, Type } from "@sinclair/typebox";
 import { UsageError } from "../../base/errors.ts";
 import { parseMoment } from "../../base/units.ts";

@@ -37,7 +37,7 @@ export class CounterRows {
   bind(row: number, report: UsageReport): boolean {
     if (row >= this.#memory.rows) return false;
     this.unbind(report.lease);
-    // Its lease has ended, and the message that says so is still on its way.
+    // Its lease has ended, and the message about its end is still in flight.
     const before = this.#byRow.get(row);
     if (before !== undefined) this.unbind(before);
     this.#memory.clear(row);

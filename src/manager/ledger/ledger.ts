@@ -284,7 +284,7 @@ function toBillRow(row: BigRow): BillRow {
   };
 }
 
-/** Runs `use`; what the file or the disk does wrong becomes {@link LedgerUnavailable}, a defect of ours stays what it is. */
+/** Runs `use`; turns failures of the file or the disk into {@link LedgerUnavailable}, and lets defects of ours pass. */
 function guarded<T>(path: string, verb: "opened" | "read" | "written", use: () => T): T {
   try {
     return use();

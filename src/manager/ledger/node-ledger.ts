@@ -2,7 +2,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { type FabricName, counting } from "../../fabric/registry.ts";
 
-/** How what a node's leases use comes to the ledger while they go on; what begins and ends always comes by message. */
+/** How the usage of a node's running leases reaches the ledger; their begin and end always come by message. */
 export const NodeLedger = Type.Object({
   ledger: Type.Unsafe<FabricName | "messages">(
     Type.Union(

@@ -117,7 +117,7 @@ export class RemoteCounters {
     return { fabric: set?.connected ? set.fabric : undefined, rises: set?.rows.rises ?? 0 };
   }
 
-  /** Frees what the node had; what it had added is kept. */
+  /** Frees the node's counters; what it has added stays in the ledger. */
   forget(owner: Owner): void {
     const set = this.#sets.get(owner);
     if (!set) return;

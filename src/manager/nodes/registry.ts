@@ -41,12 +41,12 @@ export interface Announcement extends ExpectedNode {
 /** What a node says from time to time. */
 export type CapacityReport = Omit<Capacity, "t">;
 
-/** What the manager was told of a node, as against what the node says itself. */
+/** The operator's wishes for a node, in contrast to the node's own reports. */
 export interface NodeWish {
   name: string;
-  /** Undefined for a node that came unasked. */
+  /** Undefined for a node that registered by itself. */
   expected: ExpectedNode | undefined;
-  /** What is left until it must be empty; undefined when it may serve. */
+  /** Time left until it must be empty; undefined when it may serve. */
   drainLeftMs: number | undefined;
   /** It was told to serve again, and may not have heard it. */
   resumed: boolean;
@@ -65,7 +65,7 @@ interface Entry {
   session: Session | undefined;
   heardAtMs: number;
   downSinceMs: number;
-  /** The manager wants the node empty by then. */
+  /** The deadline of the manager's drain. */
   drainUntilMs: number | undefined;
   /** It was told to serve again, or would have been if it had been there. */
   resumed: boolean;
@@ -103,7 +103,7 @@ export class Registry {
     this.#onWish = listener;
   }
 
-  /** What was wished of nodes, and must not be forgotten. */
+  /** The operators' wishes, which must survive a restart of the manager. */
   wishes(nowMs: number): NodeWish[] {
     return [...this.#entries]
       .filter(([, entry]) => entry.expected ?? entry.drainUntilMs ?? entry.resumed)
@@ -115,7 +115,7 @@ export class Registry {
       }));
   }
 
-  /** What was wished of a node in an earlier life of the manager. A name that cannot be is left out. */
+  /** Restores a wish from before a restart of the manager. Leaves out a name that it cannot take. */
   restore({ name, expected, drainLeftMs, resumed }: NodeWish, nowMs: number): void {
     const sized = { name, address: "", cores: 1, memoryBytes: 0 };
     if (nodeProblem(sized) ?? this.#fullFor(name) ?? this.#entries.has(name)) return;
@@ -203,7 +203,7 @@ export class Registry {
     return { kind: "accepted", session, replaced };
   }
 
-  /** The node of a connection said something. */
+  /** The node of a connection has sent a message. */
   heard(session: Session, nowMs: number): void {
     const entry = this.#bySession.get(session);
     if (entry) entry.heardAtMs = nowMs;
@@ -225,7 +225,7 @@ export class Registry {
     });
   }
 
-  /** A node goes, and says so: it is forgotten at once, or expected again. */
+  /** A node announces that it leaves: the registry forgets it at once, or expects it again. */
   leave(session: Session): void {
     const entry = this.#detach(session);
     if (!entry) return;
@@ -253,18 +253,18 @@ export class Registry {
     return true;
   }
 
-  /** Whether the last word on a node was that it serves again. It may not have heard it. */
+  /** Whether the last wish for a node was that it serves again. The node may not have received it. */
   isResumed(name: string): boolean {
     return this.#entries.get(name)?.resumed ?? false;
   }
 
-  /** What is left until a node that is to be empty must be; undefined when it need not be. */
+  /** Time left until a draining node must be empty; undefined when it need not be. */
   drainLeftMs(name: string, nowMs: number): number | undefined {
     const until = this.#entries.get(name)?.drainUntilMs;
     return until === undefined ? undefined : Math.max(0, until - nowMs);
   }
 
-  /** The manager lets a node serve again; it is up when it says so. False when there is no such node. */
+  /** The manager lets a node serve again; the node is up once it has confirmed. False when there is no such node. */
   resume(name: string): boolean {
     const entry = this.#entries.get(name);
     if (!entry) return false;
@@ -296,7 +296,7 @@ export class Registry {
     const silent: Session[] = [];
     for (const entry of this.#entries.values()) {
       if (entry.session !== undefined) {
-        // Never into the future: what was heard since the last tick is no older for it.
+        // Never into the future: a message since the last tick does not get older by it.
         entry.heardAtMs = Math.min(nowMs, entry.heardAtMs + missedMs);
         if (nowMs - entry.heardAtMs > NODE_SILENCE_MS) silent.push(entry.session);
       } else if (

@@ -15,7 +15,7 @@ const PERMISSION_BITS = 0o600;
 
 const Wish = Type.Object({
   name: Type.String(),
-  /** Null for a node that came unasked. */
+  /** Null for a node that registered by itself. */
   expected: Type.Union([
     Type.Object({
       name: Type.String(),
@@ -36,8 +36,8 @@ const Wishes = Type.Object({
 });
 
 /**
- * Tells the registry what was wished before, and from then on keeps what is wished. A wish that cannot be written is still
- * followed; `onProblem` hears of it.
+ * Restores the stored wishes to the registry, and from then on stores each new one. The manager follows a wish that it cannot store,
+ * too; `onProblem` hears of it.
  *
  * @throws {EnvironmentError} the file is damaged
  */
@@ -57,7 +57,7 @@ export function keepWishes(
       write(path, registry);
     } catch (error) {
       onProblem(
-        `what is wished of nodes cannot be kept in ${path}: ${reasonOf(error)}; it is lost when the manager stops`,
+        `the wishes for nodes cannot be stored in ${path}: ${reasonOf(error)}; they are lost when the manager stops`,
       );
     }
   });

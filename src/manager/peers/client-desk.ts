@@ -45,7 +45,7 @@ export class ClientDesk {
     return this.#subscribers.count;
   }
 
-  /** Lets a client in and tells it which nodes there are, now and at every change. */
+  /** Admits a client, and sends it the list of nodes, now and at every change. */
   subscribed(peer: Peer, viewer: ClientRole["viewer"]): void {
     const { reception, tokens } = this.#options;
     reception.greeted(peer, { kind: "client", viewer });

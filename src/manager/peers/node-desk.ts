@@ -1,4 +1,4 @@
-/** The nodes that are connected: what they announce, report and ask, and what the manager wants of them. */
+/** The connected nodes: handles their announcements, reports and requests, and sends the manager's requests to them. */
 import type { Clock } from "../../base/clock.ts";
 import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
 import {
@@ -44,7 +44,7 @@ export class NodeDesk {
     this.#options = options;
   }
 
-  /** Lets a node in and says what was wished of it while it was away, or says why it cannot be one. */
+  /** Admits a node and tells it what operators asked of it while it was away, or refuses it with the reason. */
   announced(peer: Peer, announce: Announce): void {
     const { registry, reception, tokens, intake } = this.#options;
     const { name, instance, settling } = announce;
@@ -119,7 +119,7 @@ export class NodeDesk {
     return known;
   }
 
-  /** How what its leases use comes in. */
+  /** How the usage of a node's leases comes in. */
   ledgerOf(name: string): NodeLedger {
     const node = this.#nodeOf(name);
     if (!node) return { ledger: "messages", ledgerAdds: 0, usageMessages: 0 };
@@ -182,7 +182,7 @@ export class NodeDesk {
     else this.#options.log("info", `node ${name} joined with ${cores} cores at ${address}`);
   }
 
-  /** What was wished while it was away. A manager that knows nothing leaves a node as it is. */
+  /** The message with the wish that came while the node was away. A manager without a wish for it leaves it as it is. */
   #wishFor(name: string, nowMs: number): ManagerToNode | undefined {
     const { registry } = this.#options;
     const deadlineMs = registry.drainLeftMs(name, nowMs);

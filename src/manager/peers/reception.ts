@@ -39,11 +39,11 @@ export interface ReceptionOptions {
 }
 
 export interface ReceptionEvents {
-  /** A node that may be one announces itself; {@link Reception.greeted} lets it in. */
+  /** A node with a valid token announces itself; {@link Reception.greeted} admits it. */
   announced(peer: Peer, announce: Announce): void;
-  /** A client wants to know the nodes; {@link Reception.greeted} lets it in. */
+  /** A client subscribes to the list of nodes; {@link Reception.greeted} admits it. */
   subscribed(peer: Peer, viewer: ClientRole["viewer"]): void;
-  /** A peer that has greeted says something. */
+  /** A peer that has greeted sends a message. */
   said(peer: Peer, message: ToManager): void;
   gone(peer: Peer): void;
 }
@@ -95,7 +95,7 @@ export class Reception {
     return false;
   }
 
-  /** Lets a peer in, as what it says it is. */
+  /** Admits a peer in the role of its greeting. */
   greeted<Role extends NodeRole | ClientRole>(peer: Peer, role: Role): Peer & { role: Role } {
     this.#ungreeted.delete(peer);
     peer.connection.trust();
@@ -161,7 +161,7 @@ export class Reception {
     this.#admit(peer, message).catch((error: Error) => peer.connection.close(error));
   }
 
-  /** Lets a peer in by its token. What it says meanwhile waits. */
+  /** Admits a peer by its token. Its further messages wait meanwhile. */
   async #admit(peer: Peer, message: Greeting): Promise<void> {
     const { tokens } = this.#options;
     const isNode = message.t === "announce";
