@@ -26,19 +26,7 @@ const chosen = process.argv.slice(2);
 for (const name of chosen)
   if (!SUITES.includes(name)) fail(`there is no suite "${name}"; there are ${SUITES.join(", ")}`);
 
-if (chosen.length === 0) {
-  await step("types", ["check", "--no-script"]);
-  await step("formatting", [
-    "fmt",
-    "--no-script",
-    "--check",
-    "src",
-    "ffi",
-    "test",
-    "bench",
-    "functions",
-  ]);
-}
+if (chosen.length === 0) await step("types, promises and formatting", ["run", "check"]);
 console.error("=== build");
 await buildExecutable();
 
