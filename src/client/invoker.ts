@@ -1,4 +1,4 @@
-/** The entry point of the library: from what a program names to a node, or to several. */
+/** The entry point of the library: connects a program to the node, or the nodes, that it names. */
 import { parseAddress } from "../control/address.ts";
 import { NodeUnreachable } from "../base/errors.ts";
 import { LOCAL_FABRIC } from "../fabric/registry.ts";

@@ -104,7 +104,7 @@ export class NodeInvoker implements Invoker {
     return lease;
   }
 
-  /** A lease that is still to be told of which lease it is a part. */
+  /** A lease that has not been told yet of which lease it is a part. */
   async take<Module = unknown>(
     module: string | URL,
     options?: AllocateOptions,

@@ -32,15 +32,15 @@ export interface Flight {
   readonly done: boolean;
   /** Slot while in flight, else -1. */
   slot: number;
-  /** Once it was abandoned after it had been posted: what the worker may still be at work on. */
+  /** Set when a posted call was abandoned: the request that the worker may still be running. */
   abandoned: Posted | undefined;
-  /** Undoes, once it has ended, what was done for it. */
+  /** Runs when the call has ended, and releases what it used. */
   cleanUp: (() => void) | undefined;
   /** Milliseconds until the deadline; Infinity without one. */
   remainingMs(): number;
   /** An attempt has ended; after a failure there may be another. */
   endAttempt(bytes: number, error?: unknown): void;
-  /** It has ended for good. Later endings are ignored. */
+  /** The call has ended, with no further attempt. Ignores later endings. */
   end(bytes: number, error?: unknown): void;
 }
 
@@ -56,7 +56,7 @@ export interface CallDriver {
   drive(call: Call): void;
   /** Keeps looking for the call's end from the event loop. */
   watch(call: Call): void;
-  /** Ends the call with `reason`; nobody waits for it any more. */
+  /** Abandons the call: ends it with `reason`. */
   abandon(call: Flight, reason: unknown): void;
   /** Whether the worker may still use the buffers of an abandoned call. */
   holds(call: Pick<Flight, "abandoned">): boolean;
@@ -134,12 +134,12 @@ export class Call implements PublicCall, Flight, MemoryUse {
     return this.#bytes;
   }
 
-  /** Whose call it is now. */
+  /** The lane that drives the call. */
   get driver(): CallDriver {
     return this.#driver;
   }
 
-  /** Another worker gets it. */
+  /** Hands the call to another worker's lane. */
   moveTo(driver: CallDriver): void {
     this.#driver = driver;
   }
@@ -150,7 +150,7 @@ export class Call implements PublicCall, Flight, MemoryUse {
       : this.deadlineMs - (Bun.nanoseconds() - this.submittedNs) / 1e6;
   }
 
-  // A promise is made only when somebody asks for one.
+  // The promise is made only when the program first awaits the call.
   then<A = number, B = never>(
     onFulfilled?: ((bytes: number) => A | PromiseLike<A>) | null,
     onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
@@ -193,13 +193,13 @@ export class Call implements PublicCall, Flight, MemoryUse {
     else this.#promise?.reject(this.#error);
   }
 
-  /** From now on its memory is not given to others. */
+  /** Marks the call's memory as in use. */
   enter(): void {
     this.#using = true;
     this.#memory.begin(this);
   }
 
-  /** It has ended, or was not made after all. */
+  /** Ends the use of its memory: the call has ended, or was not made. */
   leave(): void {
     if (!this.#using) return;
     this.#using = false;

@@ -1,4 +1,4 @@
-/** Calls on buffers of a lease, and the shortest way to one: what the call before has used is where it was. */
+/** Calls on buffers of a lease, with a fast path for a call that uses the same buffers as the one before. */
 import { STATUS } from "../../../ffi/layout.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
 import type { InvokeOptions, SubmitOptions } from "../options/call-options.ts";
@@ -8,7 +8,7 @@ import type { Reactor } from "./reactor.ts";
 import { type LeaseCore, Submission } from "./submission.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
-/** Nobody else has it: no call has used it. */
+/** A private buffer that equals no buffer of a call: the cache is empty. */
 const NO_BUFFER: LeaseBuffer = new Uint8Array(0);
 
 export class DirectCalls {
@@ -82,12 +82,12 @@ export class DirectCalls {
     return this.submission.trySubmit(name, input, output, options);
   }
 
-  /** From now on every call is looked at, whether it can still be made. */
+  /** Turns the fast path off: from then on every call is checked against the lease's end. */
   protected forgetName(): void {
     this.#lastName = undefined;
   }
 
-  /** What the call before has used may be elsewhere by now. */
+  /** Clears the cache: the buffers of the last call may have moved. */
   protected forgetPlaces(): void {
     this.#lastInput = this.#lastOutput = NO_BUFFER;
     this.#places = undefined;

@@ -6,7 +6,7 @@ import type { Exports, FunctionDescription } from "../../protocol/module-report.
 import { nearNames } from "../../base/near-names.ts";
 import { show } from "../../base/show.ts";
 
-/** What a function on values is called by behind its handle: no export has such a name. */
+/** The internal name by which a handle calls a function on values: no export has such a name. */
 export const hiddenName = (name: string): string => `\0${name}`;
 /** The function that hands out results that did not fit; behind all others where there is one on values. */
 export const FETCH = "\0";
@@ -38,7 +38,7 @@ export class FunctionTable {
     return this.#isRaw(name) ? "raw" : kindNamed(this.#described[name]!.kind).name;
   }
 
-  /** What requests call it. Throws {@link NoSuchFunction}, or {@link LeaseLost} after the lease's release. */
+  /** The function's index in requests. Throws {@link NoSuchFunction}, or {@link LeaseLost} after the lease's release. */
   indexOf(name: string): number {
     if (name === this.#lastName) return this.#lastIndex;
     this.#throwIfClosed();
@@ -67,7 +67,7 @@ export class FunctionTable {
     return this.#described[name]!;
   }
 
-  /** No function is known from now on. */
+  /** Forgets all functions: the lease is over. */
   close(): void {
     this.#closed = true;
     this.#lastName = undefined;

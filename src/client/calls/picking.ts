@@ -43,7 +43,7 @@ export class Picking {
   }
 }
 
-/** What a program hears that names a worker which the lease does not have. */
+/** The error for a worker number that the lease does not have. */
 export const noSuchWorker = (worker: number, first: number, workers: number): UsageError =>
   new UsageError(
     `the lease has workers ${first} to ${first + workers - 1}; there is no worker ${show(worker)}`,

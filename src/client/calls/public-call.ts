@@ -17,8 +17,8 @@ export interface CallTimings {
 /**
  * The result of {@link Lease.submit}: resolves to the number of bytes that the function wrote.
  *
- * `await call` leaves the event loop free; `call.get()` spins and returns at once when the result is there. A call that nobody
- * waits for goes on all the same.
+ * `await call` leaves the event loop free; `call.get()` spins and returns at once when the result is there. A call runs even if
+ * the program never awaits it.
  *
  * @example
  * ```ts

@@ -4,10 +4,10 @@
  */
 import type { Call } from "./call.ts";
 
-/** Turning costs CPU; being woken costs about this long. */
+/** Polling costs CPU; a wake-up costs about this long. */
 const TURN_NS = 50_000;
 const BRIEFLY_NS = 2_000;
-/** A sleeper looks this often whether anybody can still answer. */
+/** How often a sleeping reactor checks that the workers of pending calls are alive. */
 const CHECK_MS = 250;
 
 /** What the reactor needs of the lease's workers. */
@@ -17,7 +17,7 @@ export interface Reactive {
   /** From now on an answer rouses the reactor. */
   park(): void;
   unpark(): void;
-  /** Ends calls that nobody can answer any more; returns whether there were any. */
+  /** Ends calls whose workers are lost; returns whether there were any. */
   endStranded(): boolean;
 }
 
@@ -62,7 +62,7 @@ export class Reactor {
     this.#wake = undefined;
   }
 
-  /** Ends it for good; the endpoints may be closed afterwards. */
+  /** Stops the reactor; the endpoints may be closed afterwards. */
   close(): void {
     this.#closed = true;
     this.rouse();
@@ -75,7 +75,7 @@ export class Reactor {
     while (this.#watched > 0 && !this.#closed) {
       if (this.#harvestBriefly() > 0) {
         progressNs = Bun.nanoseconds();
-        // Whoever waited goes on first, and may submit again.
+        // The awaiting callers run first, and may submit again.
         await Promise.resolve();
         if (progressNs - turnedNs < TURN_NS) continue;
       } else if (Bun.nanoseconds() - progressNs > TURN_NS) {
@@ -88,7 +88,7 @@ export class Reactor {
     this.#running = false;
   }
 
-  /** A hot call takes less than a turn of the event loop: look for so long before giving way. */
+  /** A hot call takes less than a turn of the event loop, so poll this long before yielding to it. */
   #harvestBriefly(): number {
     const startedNs = Bun.nanoseconds();
     let ended = 0;
@@ -101,7 +101,7 @@ export class Reactor {
     this.#source.park();
     // An answer may have come before the workers knew that we sleep.
     if (this.#source.harvest() === 0 && this.#watched > 0) {
-      // It also keeps the program alive until the call ends.
+      // The timer also keeps the process alive until the call ends.
       const check = setInterval(() => this.#source.endStranded() && this.rouse(), CHECK_MS);
       await new Promise<void>((resolve) => (this.#wake = resolve));
       clearInterval(check);

@@ -1,4 +1,4 @@
-/** How calls of a lease come to be: from names, buffers and options to calls on a worker's lane, with what ends or repeats them. */
+/** Turns names, buffers and options into calls on a worker's lane, and attaches their deadline, signal and retries. */
 import { REPORTED } from "../../../ffi/layout.ts";
 import { DeadlineExceeded, type LeaseLost, QueueFull } from "../../base/errors.ts";
 import { Call } from "./call.ts";
@@ -12,15 +12,15 @@ import { mayRunAgain } from "../failures/retry.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
-/** For how long calls can be made. */
+/** Says whether a lease still has time for a call. */
 export interface CallTerm {
   /** Whether the node has said when it takes the lease back. */
   readonly endsSoon: boolean;
-  /** Why a call cannot be made any more that takes `needMs` (0: unknown), if it cannot. */
+  /** Why a call that takes `needMs` (0: unknown) cannot be made any more; undefined when it can. */
   refusal(needMs: number): LeaseLost | undefined;
 }
 
-/** What calls of a lease are made of. */
+/** The parts of a lease that its calls use. */
 export interface LeaseCore {
   readonly lanes: readonly WorkerLane[];
   /** Calls in flight per worker. */
@@ -62,7 +62,7 @@ export class Submission {
     return call;
   }
 
-  /** Submits a call before all that wait, on a lease that is being revoked, too. */
+  /** Submits a call ahead of the queue, even on a lease that is being revoked. */
   submitFirst(
     name: string,
     input: LeaseBuffer,
@@ -116,7 +116,7 @@ export class Submission {
     return call;
   }
 
-  /** Ends a call that cannot be made before the node takes the lease back. */
+  /** Ends a call that cannot complete before the node takes the lease back. */
   #refusable(call: Call): Call {
     const { term } = this.core;
     if (!term.endsSoon) return call;
@@ -136,7 +136,7 @@ export class Submission {
     if (signal?.aborted) call.end(0, reasonOf(signal));
   }
 
-  /** Submits the call to another worker, after a failure that this may mend. Returns whether it did. */
+  /** Submits the call to another worker, after a failure that another attempt may mend. Returns whether it did. */
   #again(call: Call, error: unknown): boolean {
     if (!mayRunAgain(error) || this.core.term.refusal(call.durationMs)) return false;
     const lane = this.#picking.pickAfter(call.worker);
@@ -153,7 +153,7 @@ export class Submission {
     }
   }
 
-  /** What ends a call from this side. */
+  /** The client's reasons to end a call: its signal and its deadline. */
   #bindEnd(call: Call, signal: AbortSignal | undefined): void {
     const { deadlineMs } = call;
     if (call.done || (deadlineMs === 0 && !signal)) return;

@@ -1,4 +1,4 @@
-/** What a call waits for before it is made: bounded by the call's own deadline and signal. */
+/** Bounds what a call awaits before it is made by the call's own deadline and signal. */
 import { DeadlineExceeded } from "../../base/errors.ts";
 import { wholeDeadline } from "./deadline.ts";
 import type { SubmitOptions } from "../options/call-options.ts";

@@ -20,10 +20,10 @@ import { describeEnd, functionErrorFrom, signalName } from "../failures/remote-e
 
 /** Calls that may wait for a slot, per worker. */
 export const MAX_QUEUED_CALLS = 65_536;
-/** A queued call whose ring holds only abandoned calls looks again this often. */
+/** How often a queued call checks for a free slot when only abandoned calls hold the ring. */
 const STUCK_RING_POLL_MS = 1;
 
-/** While one call is waited for on the spot, the others and their deadlines are looked at this often. */
+/** How often a blocking wait for one call checks the other calls and their deadlines. */
 const OTHERS_POLL_MS = 20;
 
 /** What a lane needs of its lease. */
@@ -114,7 +114,7 @@ export class WorkerLane implements CallDriver {
     this.#heedDeadline(call);
   }
 
-  /** Ends calls in flight that nobody can answer any more. Returns whether there were any. */
+  /** Ends calls in flight when their worker is lost. Returns whether there were any. */
   endStranded(): boolean {
     if (this.#inFlight === 0 || !this.endpoint.lost()) return false;
     this.#workerLost();
@@ -182,8 +182,8 @@ export class WorkerLane implements CallDriver {
   }
 
   /**
-   * The caller leaves the call, with `reason`, and its slot until it is answered. A call that has not been posted is never sent. One that was answered before its deadline was
-   * looked at ends with its answer.
+   * Abandons the call with `reason`; its slot stays taken until the worker answers. A call that has not been posted is never sent. A
+   * call that was answered before its deadline was checked ends with its answer.
    */
   abandon(call: Flight, reason: unknown): void {
     if (call.done) return;
@@ -204,7 +204,7 @@ export class WorkerLane implements CallDriver {
     this.#pump();
   }
 
-  /** The node hears that nobody waits for the call. Gently: the function is told, but goes on. */
+  /** Has the node abort the call. `gently`: the node tells the function, but does not stop it. */
   abortSlot(slot: number, gently: boolean): void {
     this.#owner.abort(this.index, slot, this.endpoint.sequence(slot), gently);
   }
@@ -215,7 +215,7 @@ export class WorkerLane implements CallDriver {
     return this.endpoint.held(abandoned.slot, abandoned.sequence);
   }
 
-  /** A call in flight has come so far. */
+  /** The function has reported the progress of a call in flight. */
   progressed({ slot, sequence, fraction, message, dropped }: ProgressReport): void {
     const call = this.#flight[slot];
     if (call?.onProgress === undefined || this.endpoint.sequence(slot) !== sequence) return;
@@ -227,7 +227,7 @@ export class WorkerLane implements CallDriver {
     });
   }
 
-  /** The worker is gone: what has an answer gets it, everything else ends with `error`. Who says so later may know better why. */
+  /** The worker is lost: calls with an answer get it, all others end with `error`. A later report may name a better cause. */
   lose(error: RfaasError): void {
     const known = this.lost !== undefined;
     this.lost = error;
@@ -297,7 +297,7 @@ export class WorkerLane implements CallDriver {
     return true;
   }
 
-  /** What follows from it: callbacks of a program may run, and come back here. */
+  /** Completes the call. Callbacks of the program may run, and may re-enter the lane. */
   #sent(call: Flight, slot: number, late: RfaasError | undefined): void {
     if (late !== undefined) call.end(0, late);
     else if (slot < 0) call.endAttempt(0, this.errorFor(slot, -1, call.deadlineMs));
@@ -312,7 +312,7 @@ export class WorkerLane implements CallDriver {
       call.inputLength,
       call.outputOffset,
       call.outputCapacity,
-      // What is left of it, after the queue.
+      // The time that is left after queueing.
       leftMs === Infinity ? 0 : Math.ceil(leftMs),
     );
     if (slot < 0) return slot;
@@ -372,9 +372,9 @@ export class WorkerLane implements CallDriver {
       Math.max(1, Math.ceil(Math.min(limitMs, OTHERS_POLL_MS))),
     );
     if (result !== STATUS.pending) return this.#settle(slot, result);
-    // So short a wait does not look whether anybody can still answer.
+    // So short a wait does not check that the worker is alive.
     if (this.endStranded()) return;
-    // The worker may not go on before the results of others have been taken.
+    // The worker may be blocked until the client takes the results of other calls.
     this.harvest();
     for (const call of [...this.#flight, ...this.#urgent, ...this.#queue])
       if (call !== undefined && call.remainingMs() <= 0)
@@ -388,7 +388,7 @@ export class WorkerLane implements CallDriver {
       return this.abandon(wanted, new DeadlineExceeded(wanted.deadlineMs));
     if (this.endpoint.lost()) {
       const error = this.#workerLost();
-      // It may have gone to another worker.
+      // A retry may have moved the call to another worker.
       if (wanted.driver === this) wanted.end(0, error);
       return;
     }

@@ -26,7 +26,7 @@ import {
 import { readOptions } from "../../options/read.ts";
 import { releaseAll } from "../lease/release-all.ts";
 
-/** What a cluster does not find out by itself. */
+/** What the caller tells a cluster. */
 export interface ClusterContext extends KnownNodesContext {
   defaultMemoryBytes: number;
 }
@@ -139,7 +139,7 @@ export class Cluster implements Invoker {
     for (const [part, { lease, node }] of gathered.entries()) {
       lease.join({ part, firstWorker, node: node.name, address: node.info.address });
       firstWorker += lease.workers;
-      // What comes free, and a node that dies, is news.
+      // Freed room, and the death of a node, are news to waiting requests.
       lease.afterRelease(() => (this.#closed ? undefined : node.look()));
       lease.on("lost", () => void node.look());
     }

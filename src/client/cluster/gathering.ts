@@ -63,11 +63,11 @@ export interface Gathered<Module> {
 /** Between two looks at a full cluster that sends no news. */
 const MIN_BACK_OFF_MS = 10;
 const MAX_BACK_OFF_MS = 1000;
-/** Two clients that each hold what the other one waits for let go after so long, at random up to twice as long. */
+/** Two clients that each hold what the other waits for give it back after this time, randomized up to twice as long. */
 const HOLD_MS = 500;
 /** Leases that may come to grief while they are opened, before it is taken for the module's or the network's fault. */
 const MAX_MISHAPS = 3;
-/** A node that does not take its leases back holds nobody up longer. */
+/** How long a request waits for a node to take leases back before it continues. */
 const GIVE_BACK_LIMIT_MS = 2000;
 const SHOWN_NODES = 8;
 
@@ -84,7 +84,7 @@ export class Gathering<Module> {
   #over = false;
   /** Aborted when it is over: nodes hear that their leases are not wanted. */
   readonly #stopped = new AbortController();
-  /** What was gathered is the caller's. */
+  /** Set when the caller has taken over the gathered leases. */
   #done = false;
   #fatal: unknown;
   #mishaps = 0;
@@ -172,7 +172,7 @@ export class Gathering<Module> {
     };
   }
 
-  /** Whoever is not first holds nothing: the first may be waiting for just that. */
+  /** A request that is not first gives back what it holds: the first may need exactly that. */
   async #queue(turn: Turn): Promise<void> {
     const change = turn.change();
     await this.#giveBack();

@@ -35,7 +35,7 @@ export interface Invoker extends AsyncDisposable {
 
   /**
    * Calls `listener` with {@link nodes} whenever something about them changes: a node joins, leaves or dies, or has more or less
-   * free. Without a manager only what this client itself finds out is news. Returns a function that ends it.
+   * free. Without a manager the client reports only what it finds out itself. Returns a function that unsubscribes.
    */
   on(event: "capacity", listener: (nodes: readonly ClusterNodeInfo[]) => void): () => void;
 

@@ -38,9 +38,9 @@ export class KnownNodes implements ClusterView {
   readonly #connect: Connect;
   readonly #source: NodeSource | undefined;
   readonly #unsubscribe: () => void;
-  /** The manager does not name them any more; asked for as long as they serve us. */
+  /** Nodes that the manager has dropped from its list; the client asks them for as long as they serve it. */
   readonly #parted = new Set<ClusterNode>();
-  /** They are not asked any more. */
+  /** Nodes that the client no longer asks. */
   readonly #departed = new Set<ClusterNode>();
   readonly #instances = new Map<string, string>();
   readonly #listeners = new Set<(nodes: readonly ClusterNodeInfo[]) => void>();
@@ -85,13 +85,13 @@ export class KnownNodes implements ClusterView {
     await Promise.all(untold.map((node) => node.look()));
   }
 
-  /** Calls `listener` with {@link infos} whenever something about them changes. Returns what ends that. */
+  /** Calls `listener` with {@link infos} whenever something about them changes. Returns a function that unsubscribes. */
   onChange(listener: (nodes: readonly ClusterNodeInfo[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Aborted when no more is wanted of the nodes. */
+  /** Aborted when the cluster is closed. */
   get closed(): AbortSignal {
     return this.#ended.signal;
   }
@@ -154,7 +154,7 @@ export class KnownNodes implements ClusterView {
       ...(leases === undefined ? {} : { leases }),
     };
     let node = this.nodes.get(name);
-    // It has come to us before it has come to its manager.
+    // The node has reached this client before it has reached its manager.
     if (node?.connected && state === "expected") return;
     const instance = "instance" in info ? info.instance : "";
     const startedAnew = this.#instances.get(name) !== instance;
@@ -197,7 +197,7 @@ export class KnownNodes implements ClusterView {
     return vain ? all[0]?.problem : undefined;
   }
 
-  /** Several changes at once are told once. */
+  /** Tells listeners once of several changes in one turn. */
   #tell(): void {
     const { resolve } = this.#news;
     this.#news = Promise.withResolvers<void>();

@@ -59,7 +59,7 @@ export class ManagerSubscription {
     this.#token = token;
     this.#first.promise.catch(() => {});
     this.#requests = new Requests({
-      // The table sends only what a client may say.
+      // The table sends only messages that a client may send.
       send: (message) => this.#connection.send(message as ToManager),
       failure: ({ code, message }) => this.#refusedFor(code, message),
       onWaiting: (waiting) => this.#connection.hold(waiting),
@@ -116,7 +116,7 @@ export class ManagerSubscription {
     return this.#connected;
   }
 
-  /** Calls `listener` at every change, after {@link nodes} has it. Returns what ends that. */
+  /** Calls `listener` at every change, after {@link nodes} has it. Returns a function that unsubscribes. */
   onChange(listener: (change: NodesChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -48,7 +48,7 @@ const GRANT_LIMIT_MS = 5000;
 const MIN_RETRY_MS = 50;
 const MAX_RETRY_MS = 5000;
 
-/** What another try in a moment, or elsewhere, may cure. */
+/** Errors that another attempt, later or on another node, may cure. */
 const PASSING = new Set(["RFAAS_NODE_FULL", "RFAAS_NODE_DRAINING", "RFAAS_NODE_FAILED"]);
 
 class Unanswered extends NodeUnreachable {}
@@ -63,7 +63,7 @@ export class ClusterNode {
   readonly #changed: (node: ClusterNode) => void;
   readonly #clock: Clock;
   #connection: Promise<ConnectedNode> | undefined;
-  /** To where the node was before; there may be leases on them. */
+  /** Connections to earlier addresses of the node; they may still carry leases. */
   readonly #former: Promise<ConnectedNode>[] = [];
   #problem: RfaasError | undefined;
   #failures = 0;
@@ -105,7 +105,7 @@ export class ClusterNode {
     return this.info.state === "up" || this.info.state === "expected";
   }
 
-  /** Somebody else knows better, or it has started anew. */
+  /** Takes over newer information about the node; drops the connection when the node has moved or restarted. */
   learn(info: ClusterNodeInfo, startedAnew: boolean): void {
     if (info.address !== this.info.address || startedAnew) {
       if (this.#connection) this.#former.push(this.#connection);
@@ -154,7 +154,7 @@ export class ClusterNode {
   ): Promise<PartLease<Module>> {
     const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
     const limit = new Limit(limitMs, this.#clock);
-    // An upload takes as long as it takes, as long as it goes on.
+    // An upload may take any time as long as it makes progress.
     const onProgress: AllocateOptions["onProgress"] = (progress) => {
       limit.extend();
       options.onProgress?.(progress);
@@ -240,7 +240,7 @@ export class ClusterNode {
         ...rest
       } = this.info;
       this.info = { ...rest, state: "down" };
-      // A node that is only slow goes on with its connection.
+      // A node that is only slow keeps its connection.
       if (!(error instanceof Unanswered)) this.#drop();
     } else return;
     this.#problem = error;
@@ -260,7 +260,7 @@ export class ClusterNode {
   }
 }
 
-/** A time within which something must happen, or go on. */
+/** A timeout that progress restarts. */
 class Limit {
   readonly #limitMs: number;
   readonly #overdue = Promise.withResolvers<never>();
@@ -274,7 +274,7 @@ class Limit {
     this.#clock = clock;
   }
 
-  /** It goes on: the time begins anew. */
+  /** Restarts the timeout. */
   extend(): void {
     this.#timer?.clear();
     if (this.#over) return;

@@ -34,7 +34,7 @@ export class ClusterPackages implements Packages {
       (await packages.list(options)).some((stored) => stored.hash === digits);
     const all = await this.#onEach(async (packages) => ({ packages, has: await has(packages) }));
     const holders = all.filter((one) => one.has);
-    // Where it is nowhere, a node says so.
+    // When no node has the package, pass on a node's error.
     const asked = holders.length > 0 ? holders : all.slice(0, 1);
     const answers = await Promise.allSettled(
       asked.map(({ packages }) => packages.remove(hash, options)),

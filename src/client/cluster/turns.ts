@@ -1,19 +1,19 @@
 /** Requests in the order in which they came: one after the other looks for room, so that a large one is not starved by small ones. */
 
 export interface Turn {
-  /** Whether nobody who came earlier is looking for room. */
+  /** Whether no earlier request is looking for room. */
   readonly first: boolean;
-  /** Whether one who came earlier has found too little and waits for more. */
+  /** Whether an earlier request has found too little room and waits for more. */
   readonly behindWaiting: boolean;
   /** Resolves when one of these may have changed. */
   change(): Promise<void>;
-  /** Has what it wants, so far: others may go. */
+  /** The request has what it needs so far: lets later requests look for room. */
   pause(): void;
-  /** Takes the old place again. */
+  /** The request looks for room again, from its old place. */
   resume(): void;
-  /** Has found too little. */
+  /** The request has found too little room. */
   wait(): void;
-  /** Leaves the queue for good. */
+  /** Removes the request from the queue. */
   leave(): void;
 }
 

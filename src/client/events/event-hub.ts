@@ -1,4 +1,4 @@
-/** Who hears of a lease's events: listeners by type, and readers of all. */
+/** Delivers a lease's events to listeners by type, and to readers of all events. */
 import { notify } from "../../base/notify.ts";
 import { EventQueue, isLast } from "./event-queue.ts";
 import { EVENT_TYPES, type LeaseEvent, type LeaseEventOf, requireListener } from "./lease-event.ts";

@@ -13,10 +13,10 @@ export class EventQueue implements AsyncGenerator<LeaseEvent, void> {
   readonly #onEnd: (queue: EventQueue) => void;
   #waiting: LeaseEvent[] = [];
   #readers: ((step: Step) => void)[] = [];
-  /** No event comes after those that wait. */
+  /** Closes the queue: the reader still gets the queued events. */
   #complete = false;
 
-  /** `onEnd` hears that no more events are wanted. */
+  /** Calls `onEnd` when the reader leaves. */
   constructor(onEnd: (queue: EventQueue) => void) {
     this.#onEnd = onEnd;
   }
@@ -63,7 +63,7 @@ export class EventQueue implements AsyncGenerator<LeaseEvent, void> {
     this.#onEnd(this);
   }
 
-  /** Lines of the log go first, the oldest of them: what happens to the lease is rare, and matters more. */
+  /** Drops log lines first, the oldest before the others: events of the lease itself are rare and matter more. */
   #dropOne(): void {
     const at = this.#waiting.findIndex(({ type }) => type === "log");
     const [gone] = this.#waiting.splice(Math.max(0, at), 1);

@@ -1,4 +1,4 @@
-/** What a program can hear of its lease. */
+/** The events of a lease. */
 import { UsageError } from "../../base/errors.ts";
 import { nearest } from "../../base/near-names.ts";
 import { show } from "../../base/show.ts";
@@ -38,7 +38,7 @@ export const EVENT_TYPES = [
   "released",
 ] as const satisfies readonly LeaseEvent["type"][];
 
-/** Throws {@link UsageError} when a program asks for an event that there is not, or with what cannot be called. */
+/** Throws {@link UsageError} when a program names an unknown event, or passes a listener that is no function. */
 export function requireListener(type: unknown, listener: unknown, types: readonly string[]): void {
   if (!types.some((known) => known === type)) {
     const near = typeof type === "string" ? nearest(type, types) : undefined;

@@ -10,7 +10,7 @@ import { withAuthorPaths } from "./author-paths.ts";
 export function remoteCause(record: ErrorRecord, causes = MAX_CAUSES): Error {
   const error = new Error(withAuthorPaths(record.message), causeOf(record.cause, causes));
   error.name = record.name;
-  // Where it is rebuilt says nothing.
+  // A stack of this process would say nothing.
   error.stack = withAuthorPaths(record.stack ?? `${record.name}: ${record.message}`);
   Object.assign(
     error,
@@ -31,7 +31,7 @@ function partOf(value: unknown, causes: number): Error | undefined {
   return record === undefined || causes === 0 ? undefined : remoteCause(record, causes - 1);
 }
 
-/** What the remote error had besides; a name that the error has already stays what it is. Nothing of it need be sound. */
+/** Copies the remote error's further properties, but overwrites none that the error has. Trusts none of them. */
 function withDetails<Failure extends Error>(
   error: Failure,
   { errors, held, own }: { errors?: unknown; held?: unknown; own?: unknown },

@@ -83,7 +83,7 @@ export class CallBufferPool {
         const buffers = this.tryTake(inputBytes);
         if (buffers !== undefined) return { buffers, left };
       } catch (error) {
-        // Also when the lease is over: so the next hears of it.
+        // Also when the lease is over, so that the next waiter fails at once.
         turn.leave();
         throw error;
       }
@@ -99,7 +99,7 @@ export class CallBufferPool {
     this.#room.callNext();
   }
 
-  /** From now on there is room for such outputs, if the lease has it: whoever has one long result has others. */
+  /** Gives later calls room for outputs of this length, if the lease has it: a function with one long result has others. */
   expectOutput(bytes: number): void {
     if (bytes <= this.#outputBytes) return;
     this.#outputBytes = bytes;

@@ -14,9 +14,9 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What asks for a piece: the result's number, and where the piece begins; 64-bit floats. */
 export const TICKET_BYTES = 16;
-/** Instead of a place in the result: it is no longer wanted. */
+/** In place of an offset: tells the worker to drop the result. */
 const DROP = -1;
-/** One result leaves so much of the lease's free memory to others. */
+/** The largest share of the lease's free memory that one result takes, so that others find room. */
 const SHARE = 1 / 4;
 
 export interface ResultHost {
@@ -142,7 +142,7 @@ export class KeptResult {
         worker: this.#began.worker,
       });
     } catch {
-      // The lease is over, and with it whatever its workers keep.
+      // The lease is over, and its workers have dropped their kept results.
     }
   }
 
@@ -172,7 +172,7 @@ export function outcomeOf(call: Call): { bytes: number } | { error: unknown } {
   }
 }
 
-/** As much memory as there is, up to a share; undefined when that is no more than `least`. */
+/** As much free memory as the lease has, up to a share; undefined when that is no more than `least`. */
 function roomFor(memory: LeaseMemory, bytes: number, least: number): Bytes | undefined {
   let length = Math.min(bytes, Math.max(Math.floor(memory.freeBytes * SHARE), 4 * least));
   for (; length > least; length = Math.floor(length / 2))

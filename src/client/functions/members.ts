@@ -48,12 +48,12 @@ export class Members<Of extends Handle> {
     return this.#all[0]!.handle;
   }
 
-  /** That of the part whose turn it is. */
+  /** The handle of the part whose turn it is. */
   next(): Of {
     return this.#next().handle;
   }
 
-  /** A part repeats what it can; one that is lost leaves its calls to the others, but for those that name a worker of it. */
+  /** A part retries its own calls; the other parts take over the calls of a lost part, except those that name a worker of it. */
   readonly call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
     if (options !== undefined) checkSubmitOptions(options);
     const began = performance.now();
@@ -103,7 +103,7 @@ export class Members<Of extends Handle> {
   #next(worker?: number): Member<Of> {
     if (worker !== undefined) return this.#memberOf(worker);
     const there = this.#all.filter(({ lost }) => !lost);
-    // When all are lost, the first says so.
+    // When all parts are lost, the first reports the loss.
     if (there.length === 0) return this.#all[0]!;
     this.#turn++;
     let best = there[this.#turn % there.length]!;

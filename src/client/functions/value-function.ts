@@ -204,7 +204,7 @@ class ValueCalls {
     try {
       this.#check?.(value);
     } catch (error) {
-      // What no schema can look at cannot travel either, most likely; where it cannot is for the encoder to say.
+      // A value that a schema cannot read most likely cannot travel either; the encoder names the part that cannot.
       if (error instanceof Refusal && error.cause !== undefined)
         this.#write(value, new Uint8Array(64));
       this.#refuse(error);
@@ -212,7 +212,7 @@ class ValueCalls {
   }
 
   /**
-   * What the schema makes of the value is for the worker to find again: a conversion must not happen twice. Returns a promise when
+   * Checks only, and drops the converted value: the worker converts, and a conversion must not happen twice. Returns a promise when
    * the answer is still to come.
    */
   #askValue({ sent }: CallBuffers): Promise<unknown> | undefined {
@@ -221,7 +221,7 @@ class ValueCalls {
       const asked = this.#ask(sent);
       if (!isThenable(asked)) return undefined;
       const answer = Promise.resolve(asked).catch((error) => this.#refuse(error));
-      // A call that was abandoned does not hear of it.
+      // An abandoned call ignores it.
       answer.catch(() => {});
       return answer;
     } catch (error) {
@@ -229,7 +229,7 @@ class ValueCalls {
     }
   }
 
-  /** Waits for a schema for as long as the call may take. That the lease is over meanwhile, the call that is made then says. */
+  /** Waits for a schema for as long as the call may take. If the lease ends meanwhile, the call that follows reports it. */
   async #answered(
     asked: Promise<unknown>,
     options: SubmitOptions | undefined,

@@ -1,4 +1,4 @@
-/** One request for a lease of one node: from the module to memory that calls can use, or to nothing that is left behind. */
+/** One request for a lease of one node: resolves the module, attaches the memory, and on failure releases everything. */
 import { PackageUnknown } from "../../base/errors.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
 import type { FabricName } from "../../fabric/registry.ts";
@@ -18,7 +18,7 @@ import {
 } from "../options/allocate-options.ts";
 import { untilAborted } from "../../base/waiting.ts";
 
-/** What a lease is taken with and from. */
+/** The connection, module and options of a request for a lease. */
 export interface AllocationContext {
   connection: NodeConnection;
   fabrics: ClientFabrics;
@@ -81,7 +81,7 @@ export async function allocateLease<Module>(
   } catch (error) {
     if (!lease) attachment?.close();
     const released = lease ? lease.release() : connection.release(grant.granted.lease);
-    // A program that has aborted waits for nothing.
+    // A program that has aborted must not wait for the release.
     if (signal.aborted) released.catch(() => {});
     else await released;
     throw explained(error, "the lease's memory cannot be opened");
@@ -91,7 +91,7 @@ export async function allocateLease<Module>(
   return lease;
 }
 
-/** Asks for the lease first: a node that has the package needs no more than that. */
+/** Asks for the lease before any upload: a node that has the package in its cache needs none. */
 async function ask(
   connection: NodeConnection,
   request: AllocateRequest,

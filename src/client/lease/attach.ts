@@ -1,4 +1,4 @@
-/** From a grant to memory and endpoints, over the fabric that client and node share. */
+/** Attaches the memory and the endpoints of a grant, over the fabric that client and node share. */
 import { LeaseRefused } from "../../base/errors.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
@@ -15,16 +15,16 @@ import {
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { GrantedLease } from "../node/connection.ts";
 
-/** What a client wants of the fabrics, and what it has. */
+/** The fabrics that a client asks for, and those that its machine has. */
 export class ClientFabrics {
-  /** For the greeting, best first. */
+  /** Offered in the greeting, best first. */
   readonly names: readonly string[];
   /** The one that is asked for, by its name or by an option of its own, such as that of a device. */
   readonly wanted: FabricName | undefined;
   readonly #offers: readonly FabricOffer[];
 
   /**
-   * Looks for what reaches other machines only where it may be needed: when it is asked for, or the node may be on one.
+   * Probes network fabrics only where they may be needed: when the user asks for one, or the node may be on another machine.
    *
    * @throws {FabricUnavailable} a fabric is asked for and cannot be had
    */
@@ -57,7 +57,7 @@ export class ClientFabrics {
     return this.#offer(fabric).memoryFor(bytes);
   }
 
-  /** Opens what was granted. Throws `NativeError` or `ConnectionFailed`; the lease is then still to be released. */
+  /** Opens a grant. Throws `NativeError` or `ConnectionFailed`; the caller must then still release the lease. */
   async attach(
     request: Pick<Allocate, "workers" | "memoryBytes" | "fabric">,
     { granted, descriptors }: GrantedLease,
@@ -68,7 +68,7 @@ export class ClientFabrics {
     return await this.#offer(request.fabric).attach({ shape, descriptors, listening, nonce });
   }
 
-  /** One that was chosen is one that there is. */
+  /** The fabric of that name, which the choice has made sure exists. */
   #offer(name: string): FabricOffer {
     return this.#offers.find(({ fabric }) => fabric.name === name)!;
   }

@@ -1,4 +1,4 @@
-/** From a grant and its memory to what calls are made of: a lane for each worker, memory, and what follows calls to their ends. */
+/** Builds from a grant and its memory what calls need: a lane for each worker, memory, and the reactor that completes calls. */
 import type { Attachment } from "../../fabric/attachment.ts";
 import type { Granted } from "../../protocol/lease-messages.ts";
 import { FunctionTable } from "../calls/function-table.ts";
@@ -9,7 +9,7 @@ import { LeaseMemory } from "../memory/lease-memory.ts";
 import type { NodeConnection } from "../node/connection.ts";
 import { LeaseTerm } from "./term.ts";
 
-/** What is granted, and how it was asked for. */
+/** The grant, and the options of its request. */
 export interface Grant {
   readonly node: NodeConnection;
   readonly module: string;
@@ -18,7 +18,7 @@ export interface Grant {
   readonly attachment: Attachment;
 }
 
-/** The core of a lease, whose workers are numbered from what `numbering` says. */
+/** The core of a lease; `numbering` gives the number of its first worker. */
 export function coreOf(
   { node, module, granted, ttlMs, attachment }: Grant,
   numbering: { readonly firstWorker: number },

@@ -1,4 +1,4 @@
-/** Parts on several nodes that are one lease: each call goes to a part, and what happens to a part is told of the lease. */
+/** Joins parts on several nodes into one lease: routes each call to a part, and reports a part's events as the lease's. */
 import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
@@ -52,7 +52,7 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     for (const part of parts) this.#follow(part);
   }
 
-  /** Is called, and waited for, once the nodes have everything back. */
+  /** Registers `then`, which the lease calls and awaits once the nodes have all parts back. */
   afterRelease(then: () => unknown): void {
     this.#afterRelease.push(then);
   }
@@ -236,13 +236,13 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     return left.length > 0 ? left : this.#parts;
   }
 
-  /** With whose memory a buffer is to lie. */
+  /** The part whose memory a buffer is to lie in. */
   #partFor(what: string, options: MemoryOptions | undefined): PartLease<Module> {
     const { worker } = readOptions(what, MemoryOptions, options);
     return worker === undefined ? this.#left[0]! : this.#routing.partOf(worker);
   }
 
-  /** What the parts that are left say; one that is lost meanwhile has no say, as long as there are others. */
+  /** The answers of the remaining parts; ignores a part that is lost meanwhile unless it was the last. */
   async #fromAll<Said>(ask: (part: PartLease<Module>) => Promise<Said>): Promise<Said[]> {
     const asked = this.#left;
     const answers = await Promise.allSettled(asked.map(ask));

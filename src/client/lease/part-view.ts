@@ -1,4 +1,4 @@
-/** What a program is told of a part of its lease. */
+/** The public view of a part of a lease. */
 import type { LeasePart } from "./lease.ts";
 
 /** Where a part is: among the parts of its lease, and on which node. */
@@ -10,7 +10,7 @@ export interface PartPlace {
   readonly address: string;
 }
 
-/** What never changes is copied, all else is looked up when it is asked for. */
+/** Copies the constant fields; its getters look up the others. */
 export function viewOf(part: Omit<LeasePart, "node" | "address">, place: PartPlace): LeasePart {
   const { node, address, firstWorker } = place;
   const { workers, fabric, cpus, phases, hostPid } = part;

@@ -40,7 +40,7 @@ import { type PartPlace, viewOf } from "./part-view.ts";
 import { MappedRegion, type RemoteRegion } from "./remote-region.ts";
 import { LeaseTerm } from "./term.ts";
 
-/** Its methods are described where {@link Lease} is: what is said there of several parts is about others. */
+/** {@link Lease} documents the methods; what it says of several parts does not apply to a single one. */
 export class PartLease<Module = unknown> extends DirectCalls implements Lease<Module> {
   readonly polling: Polling;
   readonly fabric: FabricName;
@@ -58,7 +58,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   readonly #reactor: Reactor;
   readonly #numbering: { firstWorker: number };
   #parts: readonly LeasePart[] = [];
-  /** What functions have logged before it was known which part it is. */
+  /** Log lines of functions from before the part had its number. */
   #early: LogLine[] | undefined = [];
   #end: "lost" | "released" | undefined;
   readonly #afterRelease: (() => unknown)[] = [];
@@ -106,7 +106,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     return lease;
   }
 
-  /** Says which part of a lease it is. Until then it has no place, and tells nothing of what its functions log. */
+  /** Gives the part its place in the lease. Until then the part holds its functions' log lines back. */
   join(place: PartPlace): void {
     this.#numbering.firstWorker = place.firstWorker;
     this.term.part = place.part;
@@ -116,7 +116,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     for (const line of early) this.logged(line);
   }
 
-  /** Is called, and waited for, once the node has everything back. */
+  /** Registers `then`, which the part calls and awaits once the node has the workers and the memory back. */
   afterRelease(then: () => unknown): void {
     this.#afterRelease.push(then);
   }
@@ -199,7 +199,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     const lane = this.#laneOf("remote", options);
     const place = this.#memory.allocate(Uint8Array, bytes).fill(0);
     const region = new MappedRegion(lane, this.#memory, place);
-    // Where the node has a copy of its own.
+    // Without shared memory the node has a copy of its own, which must be zeroed as well.
     if (!this.#attachment.sharesMemory && bytes > 0) region.write(0, place);
     return region;
   }
@@ -283,13 +283,13 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
       lane.lose(new WorkerLost(lane.number, `${message}; take a new lease`, { signal }));
   }
 
-  /** The connection to the node has ended. Why, the node may have written into the lease's memory before. */
+  /** The connection to the node has ended. The node may have written the cause into the lease's memory before. */
   disconnected(message: string): void {
     const [reason, detail] = this.#attachment.region.ended();
     this.lose(reason === END.alive ? message : `${describeEnd(reason, detail)} (${message})`);
   }
 
-  /** A call has come so far. */
+  /** A function has reported the progress of its call. */
   progressed(report: ProgressReport): void {
     this.#lanes[report.worker]?.progressed(report);
   }
@@ -309,7 +309,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     else this.term.logged({ ...line, worker: this.firstWorker + line.worker });
   }
 
-  /** The lane of the worker that options name; the first. Throws {@link UsageError}. */
+  /** The lane of the worker that the options name; by default the first worker's. Throws {@link UsageError}. */
   #laneOf(what: string, options: MemoryOptions | undefined): WorkerLane {
     const { worker } = readOptions(what, MemoryOptions, options);
     return worker === undefined ? this.#lanes[0]! : this.submission.pick(worker);
@@ -327,7 +327,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     const unreachable = this.#lanes.every((lane) => lane.lost !== undefined);
     try {
       for (const lane of this.#lanes) lane.lose(released);
-      // A node whose machine died never says so.
+      // A node whose machine died never reports the loss.
       await this.#node.release(this.#id, unreachable ? UNREACHABLE_RELEASE_MS : undefined);
     } finally {
       this.#close();
@@ -342,5 +342,5 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   }
 }
 
-/** A node to which every way is lost has this long to acknowledge a release. */
+/** Timeout for a node's acknowledgement of a release when the client has lost every worker. */
 const UNREACHABLE_RELEASE_MS = 1000;

@@ -17,7 +17,7 @@ export interface RoutedPart {
 export class Routing<Part extends RoutedPart> {
   readonly #parts: readonly Part[];
   readonly #workers: number;
-  /** By what buffers are views of. Memory that is registered may lie with every part, and is not here. */
+  /** By the buffer of a view. Registered memory may lie with every part, and is not here. */
   readonly #homes = new WeakMap<ArrayBufferLike, Part>();
   #turn = 0;
 
@@ -26,7 +26,7 @@ export class Routing<Part extends RoutedPart> {
     this.#workers = parts.reduce((sum, { workers }) => sum + workers, 0);
   }
 
-  /** A buffer was allocated there. Returns it. */
+  /** Records the part where a buffer was allocated. Returns the buffer. */
   settle<View extends LeaseBuffer>(view: View, part: Part): View {
     this.#homes.set(view.buffer, part);
     return view;
@@ -46,7 +46,7 @@ export class Routing<Part extends RoutedPart> {
     throw noSuchWorker(worker, 0, this.#workers);
   }
 
-  /** Where a call goes. What lies nowhere is refused by the part. Throws {@link UsageError}. */
+  /** The part that a call goes to; that part refuses buffers that are not the lease's. Throws {@link UsageError}. */
   route(input: LeaseBuffer, output: LeaseBuffer, worker: number | undefined): Part {
     const home = this.homeOf(input);
     const target = this.homeOf(output);
@@ -65,7 +65,7 @@ export class Routing<Part extends RoutedPart> {
 
   #leastLoaded(): Part {
     const left = this.#parts.filter(({ state }) => state !== "lost");
-    // When all are lost, the first says so.
+    // When all parts are lost, the first reports the loss.
     if (left.length === 0) return this.#parts[0]!;
     const begin = this.#turn++ % left.length;
     const inTurn = [...left.slice(begin), ...left.slice(0, begin)];

@@ -15,7 +15,7 @@ import type { Usage } from "../../protocol/usage.ts";
 import { EventHub } from "../events/event-hub.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
 
-/** What it needs of the node. */
+/** What the term needs of the node. */
 export interface TermNode {
   renew(lease: number, ttlMs: number | null, signal?: AbortSignal): Promise<void>;
   usage(lease: number, signal?: AbortSignal): Promise<Usage>;
@@ -29,12 +29,12 @@ export class LeaseTerm {
   readonly #hub = new EventHub();
   readonly #clock: Clock;
   #state: HeldState;
-  /** When it was to end, by the last word. */
+  /** When the lease ends, by the node's last message. */
   #untilNs: number;
-  /** Of the state, for calls to look at: when a revocation ends it; Infinity without one. */
+  /** When a revocation ends the lease, for calls to read; Infinity without one. */
   #revokedAtNs = Infinity;
   #timer: Timer | undefined;
-  /** Ends the renewals that wait for the node when the lease is over. */
+  /** Aborts pending renewals when the lease is over. */
   readonly #ending = new AbortController();
   #over: LeaseEvent | undefined;
 
@@ -64,11 +64,11 @@ export class LeaseTerm {
   }
 
   /**
-   * Why a call cannot be made any more that takes `needMs` (0: nobody knows), if it cannot. Only a revocation is certain: a lease
+   * Why a call that takes `needMs` (0: unknown) cannot be made any more; undefined when it can. Only a revocation is certain: a lease
    * that is renewed, or used, does not end at {@link expiresAt}.
    */
   refusal(needMs: number): LeaseLost | undefined {
-    // Calls of a lease that is over end with what ended it.
+    // Calls of a lease that is over fail with the lease's own error.
     if (this.#revokedAtNs === Infinity || this.#over) return undefined;
     const leftMs = Math.floor((this.#revokedAtNs - this.#clock.nowNs()) / 1e6);
     if (leftMs > 0 && needMs <= leftMs) return undefined;
@@ -95,7 +95,7 @@ export class LeaseTerm {
     try {
       return await this.#node.usage(this.#lease, signal);
     } catch (error) {
-      // The node knows only that it is over, and what is lost may be the way to it.
+      // The node knows only that the lease is over, and the connection to it may be what was lost.
       throw this.#over && !signal?.aborted ? this.#overError() : error;
     }
   }
@@ -111,7 +111,7 @@ export class LeaseTerm {
     return this.#hub.events();
   }
 
-  // ---- what the node says ----
+  // ---- the node's messages ----
 
   renewed(expiresInMs: number): void {
     this.#advance({ kind: "renewed", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
@@ -148,7 +148,7 @@ export class LeaseTerm {
     });
   }
 
-  /** It is over, for whatever reason. The first reason stays. */
+  /** Ends the term. The first reason stays. */
   end(why: { type: "lost"; message: string } | { type: "released" }): void {
     if (this.#over) return;
     const event = why.type === "lost" ? { ...why, part: this.part } : why;
@@ -170,7 +170,7 @@ export class LeaseTerm {
       renewalIntervalNs(this.#state) / 1e6,
       () => void this.renew(null).catch(() => {}),
     );
-    // A lease that is not called keeps no program alive.
+    // The timer of an idle lease must not keep the process alive.
     this.#timer.unref();
   }
 

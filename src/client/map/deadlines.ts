@@ -7,7 +7,7 @@ import type { Station } from "./station.ts";
 export interface DeadlineOwner {
   /** Lets calls end in `look`. Returns whether others are in flight. */
   heed(look: () => void): boolean;
-  /** Goes on after those that have ended. */
+  /** Continues the map after calls have ended. */
   heeded(): void;
 }
 

@@ -1,4 +1,4 @@
-/** What `map` of a lease and of a group come to. */
+/** The implementation of `map`, for a lease and for several parts. */
 import type { MapInput, MapResult, Settled, Source } from "./options.ts";
 import { type MapShape, codecShape, rawShape } from "./shape.ts";
 import { Mapping } from "./mapping.ts";
@@ -44,7 +44,7 @@ export function mapMethod<Name extends string, Inputs extends MapInput>(
     given: object = {},
   ): AsyncIterableIterator<unknown, undefined> => {
     if (typeof given === "object" && given !== null && CODEC.some((field) => field in given)) {
-      // The values are the program's: what its functions take and give is for its types to say.
+      // The program's own types say what its functions take and return.
       const options = readOptions("map", CodecMapOptions, given) as CodecMapOptions<
         unknown,
         unknown

@@ -33,7 +33,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   #running: Running<Value, Result> | undefined;
   #over = false;
   #closed: Promise<void> | undefined;
-  /** To be thrown at whoever asks next. */
+  /** The error that the next read throws. */
   #failure: { error: unknown } | undefined;
 
   /** The next input's number. */
@@ -45,7 +45,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   readonly #again: MapItem<Value, Result>[] = [];
 
   #waiters: PromiseWithResolvers<Step<Yielded>>[] = [];
-  /** Calls are being started or looked at: what ends meanwhile is seen to afterwards. */
+  /** Set while calls are started or harvested: calls that end meanwhile are handled afterwards. */
   #busy = false;
   #following = false;
   #givingWay = false;
@@ -263,7 +263,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     const item = items.shift()!;
     this.#ahead--;
     this.#pace.yielded();
-    // Which of the two it is was promised where the map was made.
+    // The type of the map, fixed when it was made, says which of the two it is.
     const value = (terms.settled ? settled(item) : item.result) as Yielded;
     return { done: false, value };
   }

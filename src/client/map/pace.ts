@@ -1,4 +1,4 @@
-/** When a map waits on the spot and when it gives way: results may be ready one after another for long. */
+/** Decides when a map blocks for results and when it yields to the event loop, since results may be ready for a long time. */
 import type { LeaseCore } from "../calls/submission.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
 

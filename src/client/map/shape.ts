@@ -9,7 +9,7 @@ import { type CodecMapOptions, MAX_INPUT_BYTES } from "../options/call-options.t
 import { show } from "../../base/show.ts";
 
 export interface MapShape<Value, Result> {
-  /** Brings a value to where its call finds it. Throws {@link OutOfLeaseMemory} when the lease has no room for it. */
+  /** Puts a value into the station's buffers. Throws {@link OutOfLeaseMemory} when the lease has no room for it. */
   load(value: Value, station: Station<Value, Result>): void;
   /** Takes the result; its buffers are used again afterwards. */
   result(value: Value, index: number, station: Station<Value, Result>, bytes: number): Result;
@@ -38,7 +38,7 @@ export function rawShape<Input extends MapInput>(
     },
     result(value, index, station, bytes) {
       const pair = isPair(value);
-      // What the input is decides about both.
+      // The type of the input decides about both.
       return {
         index,
         bytes,

@@ -41,7 +41,7 @@ export class MapSource<Value> {
     }
   }
 
-  /** Tells the iterable that no more is wanted. Resolves when it has heard; one that owes a value is not waited for. */
+  /** Returns the iterator. Resolves when the iterator has finished, but does not wait for one whose `next` is pending. */
   async close(): Promise<void> {
     if (this.exhausted) return;
     this.exhausted = true;

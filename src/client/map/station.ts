@@ -11,7 +11,7 @@ import type { LeaseCore } from "../calls/submission.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
 import type { MapItem } from "./item.ts";
 
-/** Who waits for what a station brings. */
+/** The owner of a station, which receives its results. */
 export interface StationOwner<Value, Result> {
   ended(station: Station<Value, Result>, bytes: number, error: unknown): void;
 }
@@ -122,7 +122,7 @@ export class Station<Value, Result> implements Flight {
       : this.deadlineMs - (Bun.nanoseconds() - this.item!.startedNs) / 1e6;
   }
 
-  // Whether there is another attempt is the owner's decision.
+  // The owner decides about another attempt.
   endAttempt(bytes: number, error?: unknown): void {
     this.end(bytes, error);
   }
@@ -154,7 +154,7 @@ export class Station<Value, Result> implements Flight {
     this.input = this.output = this.#typed = this.#own = undefined;
   }
 
-  /** Leaves its buffers to a function that nobody waits for, for as long as it goes on. */
+  /** Leaves its buffers to an abandoned call for as long as the call's function runs. */
   leaveBuffers(): void {
     const { abandoned } = this;
     if (this.#own !== undefined && abandoned !== undefined)

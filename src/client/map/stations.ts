@@ -75,7 +75,7 @@ export class Stations<Value, Result> {
     }
     const only = this.#free.first;
     if (only === undefined) return undefined;
-    // All that are free are where it failed.
+    // Every free station is on the worker where the item failed.
     const others = this.#places.filter(({ lane }) => lane !== only.lane && !lane.lost);
     if (others.length === 0) return this.#free.shift();
     if (others.some(({ count }) => count > 0)) return undefined;
@@ -94,7 +94,7 @@ export class Stations<Value, Result> {
     if (this.#all.has(station)) this.#free.push(station);
   }
 
-  /** Does without one: there is no memory for it, or its lease takes no calls. Returns whether there are others. */
+  /** Removes a station that has no memory, or whose lease takes no calls. Returns whether others remain. */
   retire(station: Station<Value, Result>): boolean {
     this.#remove(station);
     return this.#all.size > 0;
@@ -129,7 +129,7 @@ export class Stations<Value, Result> {
     }
     const isThere = (station: Station<Value, Result>) => lanes.includes(station.lane);
     if (this.#all.values().some(isThere)) return undefined;
-    // None is there at all: one that is free moves.
+    // No station is there at all: a free one moves.
     const spare = this.#free.shift();
     if (spare === undefined) return undefined;
     this.#remove(spare);

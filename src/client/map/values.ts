@@ -30,16 +30,16 @@ export interface ManyCalls<Input, Output> {
   map(values: Source<Input>, options?: MapOptions): AsyncGenerator<Output, void>;
 }
 
-/** One value on its way. */
+/** One value in flight. */
 interface Item {
   index: number;
   /** Undefined while its call is in flight. */
   outcome: Settled<unknown> | undefined;
 }
 
-/** Whoever reads the results. */
+/** The consumer of the results. */
 interface Reader {
-  /** No more are wanted. */
+  /** Set when the consumer has left the loop. */
   left: boolean;
   wake(): void;
 }

@@ -1,13 +1,13 @@
-/** Room in a lease's memory for the calls of its handles: whoever finds none waits in line until others have ended. */
+/** Room in a lease's memory for the calls of its handles: a call that finds none queues until others have ended. */
 
-/** How often somebody who waits looks whether a function still uses the buffers of an abandoned call. */
+/** How often a waiting call checks whether a function still uses the buffers of an abandoned call. */
 const HELD_POLL_MS = 20;
 
 /** A place in the line. */
 export interface Turn {
   /** Resolves when there may be room. */
   readonly comes: Promise<void>;
-  /** Takes no turn. */
+  /** Leaves the line. */
   leave(): void;
 }
 
@@ -17,20 +17,20 @@ export class CallRoom {
   /** Of these, pairs that functions may still use whose calls were abandoned. */
   held = 0;
   readonly #waiting = new Set<() => void>();
-  /** Let go of buffers that wait to be used again. */
+  /** Each frees idle buffers that wait for reuse. */
   readonly #spares = new Set<() => void>();
 
   nextTurn(): Turn {
     const { promise: comes, resolve } = Promise.withResolvers<void>();
     this.#waiting.add(resolve);
-    // A function that goes on after its call was abandoned does not say when it ends.
+    // The client gets no notice when the function of an abandoned call ends.
     const timer = this.held > 0 ? setTimeout(resolve, HELD_POLL_MS) : undefined;
     void comes.then(() => {
       this.#waiting.delete(resolve);
       clearTimeout(timer);
     });
     const leave = (): void => {
-      // Whose turn had just come lets the next go on.
+      // A waiter that leaves after its turn came passes the turn on.
       if (!this.#waiting.has(resolve)) this.callNext();
       resolve();
     };
@@ -44,12 +44,12 @@ export class CallRoom {
     next();
   }
 
-  /** Hears once when the lease has run out of memory. */
+  /** Calls `letGo` once when the lease has run out of memory. */
   addSpares(letGo: () => void): void {
     this.#spares.add(letGo);
   }
 
-  /** Returns whether anybody had something to let go of. */
+  /** Frees idle buffers. Returns whether there were any. */
   letGo(): boolean {
     const all = [...this.#spares];
     this.#spares.clear();

@@ -35,7 +35,7 @@ export interface MemoryRegion {
   readonly arenaBytes: number;
   /** A part of it as a buffer of its own. */
   lend(offset: number, bytes: number): ArrayBuffer;
-  /** Makes a lent buffer empty. Returns whether nobody else can reach its bytes. */
+  /** Makes a lent buffer empty. Returns whether its bytes are then unreachable for the program. */
   recall(buffer: ArrayBuffer): boolean;
 }
 
@@ -109,7 +109,7 @@ export class LeaseMemory {
 
   /**
    * Gives an allocation back, by the view that it was made as, which becomes empty. Calls that use it may go on doing so: until
-   * then, it is nobody else's. Throws {@link UsageError}.
+   * then, the memory is not given to others. Throws {@link UsageError}.
    */
   free(view: LeaseBuffer): void {
     requireView(view, "the buffer");
@@ -119,7 +119,7 @@ export class LeaseMemory {
         "this buffer was not allocated by the lease, or was freed before; free each buffer once",
       );
     this.#allocated.delete(place.buffer);
-    // What was transferred may be written by whoever has it now: it stays taken for as long as the lease.
+    // The program may still write a buffer that it has transferred: its memory stays taken until the lease ends.
     if (!this.#region.recall(place.buffer as ArrayBuffer)) return;
     this.#reclaim();
     place.givenBack = true;
@@ -143,7 +143,7 @@ export class LeaseMemory {
 
   /** What a view is a view of. Throws {@link UsageError} when that is nothing of the lease's. */
   placeOf(view: LeaseBuffer, what: string): Place {
-    // Whoever says where it lies and how long it is must not be the program.
+    // Its position and length must come from the engine, not from getters that the program may override.
     requireView(view, what);
     const allocated = this.#allocated.get(view.buffer);
     if (allocated !== undefined) {
@@ -205,7 +205,7 @@ export class LeaseMemory {
     this.end(use, runs);
   }
 
-  /** The lease is over: nothing is given out any more. */
+  /** The lease is over: allocates nothing from then on. */
   close(): void {
     this.#closed = true;
     this.#allocated.clear();

@@ -19,7 +19,7 @@ export class Place {
   #writable = false;
   /** Calls that use it, or may still do so. */
   calls = 0;
-  /** Nobody but those calls wants it any more. */
+  /** The program has given the piece back; it is free when those calls have ended. */
   givenBack = false;
 
   constructor(

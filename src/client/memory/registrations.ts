@@ -79,7 +79,7 @@ export class Registrations {
     )?.place;
   }
 
-  /** The lease is over, and with it whatever was registered. */
+  /** The lease is over: drops all registrations. */
   close(): void {
     this.#closed = true;
     this.#entries.clear();

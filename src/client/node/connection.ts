@@ -1,4 +1,4 @@
-/** A client's control connection to one node: greeting, leases, notes about their ends. */
+/** A client's control connection to one node: greeting, leases, and notices that leases have ended. */
 import { Mailbox } from "../../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
@@ -40,15 +40,15 @@ export interface GrantedLease {
 
 export type AllocateRequest = Omit<Allocate, "mailbox">;
 
-/** A node that hangs keeps a release no longer than this. */
+/** Timeout of a release on a node that hangs. */
 const RELEASE_LIMIT_MS = 10_000;
 
 export class NodeConnection {
   readonly address: string;
-  /** What asks the node, and knows who waits for its answers. */
+  /** Sends requests to the node and matches its replies to them. */
   readonly requests: Requests;
   readonly packages: PackageSender;
-  /** Set when the node says that it stops; its leases go on for a while. */
+  /** Set when the node says that it stops; its leases stay usable until it ends them. */
   draining = false;
   /** What the node said of itself. */
   welcome!: Welcome;
@@ -69,7 +69,7 @@ export class NodeConnection {
     this.requests = new Requests({
       send: (message) => {
         this.#throwIfOver();
-        // The table sends only what the client may say.
+        // The table sends only messages that a client may send.
         this.#connection.send(message as ClientMessage);
       },
       failure: ({ code, message }) => new LeaseRefused(code, message),
@@ -163,8 +163,8 @@ export class NodeConnection {
   }
 
   /**
-   * Asks for a lease and waits until its workers have loaded the module, which its user calls `name`. When the signal aborts, the
-   * node hears that the lease is not wanted any more.
+   * Asks for a lease and waits until its workers have loaded the module, which the user calls `name`. When the signal aborts, the
+   * client tells the node that it no longer wants the lease.
    */
   async allocate(
     request: AllocateRequest,
@@ -180,7 +180,7 @@ export class NodeConnection {
       const granted = await this.requests.ask(Allocate, fields, {
         signal,
         failure: (failed) => allocationFailure(failed, request.module, name),
-        // At once: the loss of the lease may be the very next message.
+        // Registered at once: the next message may already report the loss of the lease.
         onReply: ({ lease }) => void this.#listeners.set(lease, listener),
         onAbandon: (id) => this.#tell({ t: "withdraw", request: id }),
         onLate: ({ lease }) => void this.release(lease),
@@ -199,15 +199,15 @@ export class NodeConnection {
     }
   }
 
-  /** Gives a lease back and waits until the node has it, at most `limitMs`. */
+  /** Releases a lease and waits at most `limitMs` for the node's acknowledgement. */
   async release(lease: number, limitMs = RELEASE_LIMIT_MS): Promise<void> {
     this.#listeners.delete(lease);
     if (this.#over) return;
-    // With the connection the node gets all leases back, and one that hangs keeps its own.
+    // A closed connection returns all its leases to the node; a node that hangs keeps them.
     await this.requests.ask(Release, { lease }, { timeoutMs: limitMs }).catch(() => {});
   }
 
-  /** Says that the lease's memory is reached and used. */
+  /** Tells the node that the client has attached the lease's memory. */
   redeem(lease: number): void {
     this.#tell({ t: "redeem", lease });
   }
@@ -222,7 +222,7 @@ export class NodeConnection {
       Renew,
       { lease, ttlMs },
       {
-        // A lease that is not called keeps no program alive.
+        // A pending renewal of an idle lease must not keep the process alive.
         holds: false,
         signal,
         failure: leaseFailure,
@@ -237,7 +237,7 @@ export class NodeConnection {
     return (await this.requests.ask(GetUsage, { lease }, options)).usage;
   }
 
-  /** Tells the function of a call, by its node, that its caller waits no more. */
+  /** Has the node tell a call's function that its caller no longer waits. */
   abort(lease: number, worker: number, slot: number, sequence: number, gently: boolean): void {
     this.#tell({ t: "abort", lease, worker, slot, sequence, gently });
   }
@@ -255,7 +255,7 @@ export class NodeConnection {
   async close(reason: RfaasError = closed()): Promise<void> {
     this.#end(reason);
     this.#connection.close();
-    // What a vanished node has not acknowledged keeps nobody.
+    // Unacknowledged data to a dead peer must not keep the process alive.
     this.#connection.unref();
     await this.#closed.promise;
   }

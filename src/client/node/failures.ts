@@ -1,4 +1,4 @@
-/** What goes wrong between a client and its node, as the errors that a program gets. */
+/** Turns failures between a client and its node into the errors that a program gets. */
 import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import {
   EnvironmentError,
@@ -67,7 +67,7 @@ export function allocationFailure(
   return new ModuleLoadError(code, name, withAuthorPaths(message), cause);
 }
 
-/** Why a node has not done what it was asked of a lease. */
+/** Why a node has refused a request about a lease. */
 export function leaseFailure({ code, message }: Failed): RfaasError {
   return code === "RFAAS_LEASE_LOST" ? new LeaseLost(message) : new LeaseRefused(code, message);
 }

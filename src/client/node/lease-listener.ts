@@ -1,10 +1,10 @@
-/** What reaches a lease over its node's control connection. */
+/** Messages that reach a lease over its node's control connection. */
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 
-/** What a lease hears about itself. */
+/** A lease implements this to receive the node's messages about it. */
 export interface LeaseListener {
   lost(message: string, signal?: string): void;
-  /** The connection to the node has ended, and whoever had the lease over it has lost it. */
+  /** The connection to the node has ended, and with it every lease that was taken over it. */
   disconnected(message: string): void;
   workerLost(worker: number, message: string): void;
   renewed(expiresInMs: number): void;

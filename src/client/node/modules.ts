@@ -1,4 +1,4 @@
-/** From what a program calls a module to what a node is asked for, and to the package that it can be sent. */
+/** Resolves a program's name of a module to the name that the node is asked for, and to the package that can be sent. */
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../base/errors.ts";
@@ -18,13 +18,13 @@ export interface ModuleSource {
   module: string;
   /** For people. */
   name: string;
-  /** The bytes, where they are here. */
+  /** The package with its bytes, where this machine has it. */
   package?: Package;
-  /** The file that it was made of. */
+  /** The source file of the package. */
   origin?: string;
 }
 
-/** Several leases of a process, on whatever nodes, build a module once. */
+/** Shared by all leases of the process, so that it builds each module once. */
 const builder = new PackageBuilder();
 
 /**

@@ -1,4 +1,4 @@
-/** The node of a client that names none: a child process on this machine, for this client alone, gone when the client is. */
+/** The node of a client that names none: a child process on this machine that serves this client alone and ends with it. */
 import { EnvironmentError, NodeUnreachable } from "../../base/errors.ts";
 import {
   type FabricName,
@@ -19,23 +19,23 @@ export interface EmbeddedNodeOptions {
   /** Host processes kept ready; default 1. */
   prewarm?: number;
   fabric: FabricName;
-  /** What is asked of fabrics. */
+  /** Options of the fabrics. */
   fabricOptions: FabricOptions;
 }
 
 export interface EmbeddedNode {
   connection: NodeConnection;
-  /** Resolves when its process is gone, once the connection was closed; one that does not end by itself is killed. */
+  /** Resolves when its process has exited after the connection was closed; kills a process that does not exit by itself. */
   ended(): Promise<void>;
 }
 
-/** A node ends its hosts first; one that takes longer hangs. */
+/** A node ends its hosts before it exits; a node that takes longer than this hangs. */
 const END_LIMIT_MS = 5000;
 
-/** One whose connection broke at start has ended, or is about to. */
+/** A node whose connection broke at start exits within this time. */
 const EXIT_GRACE_MS = 1000;
 
-/** Starts a private node. Throws {@link NodeUnreachable} when it does not come up; then it is gone. */
+/** Starts a private node. Throws {@link NodeUnreachable} when it does not start; its process has then exited. */
 export async function startEmbeddedNode(
   options: EmbeddedNodeOptions,
   patience: Patience,
@@ -66,7 +66,7 @@ export async function startEmbeddedNode(
         ),
     });
   } catch (cause) {
-    // Nothing was tried yet: the message says it all.
+    // No process was started yet: the message needs no more.
     if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
     throw new NodeUnreachable(
       "private",
@@ -84,7 +84,7 @@ export async function startEmbeddedNode(
       patience,
     );
   } catch (error) {
-    // A connection breaks a moment before its process is known to have ended; that says more.
+    // The connection breaks a moment before the exit of the process is known, and the exit status says more.
     await ending(child, patience.signal?.aborted ? 0 : EXIT_GRACE_MS);
     // One that ended as it should did so because we have closed the connection: then the error says why.
     if (child.signalCode === "SIGKILL" || child.exitCode === 0) throw error;
@@ -96,7 +96,7 @@ export async function startEmbeddedNode(
   };
 }
 
-/** Resolves when the process is gone; it is killed when that takes too long. */
+/** Resolves when the process has exited; kills it when that takes too long. */
 async function ending(child: Bun.Subprocess, limitMs: number): Promise<void> {
   child.ref();
   const overdue = setTimeout(() => child.kill("SIGKILL"), limitMs);

@@ -1,4 +1,4 @@
-/** What a node says of itself now. */
+/** A node's own report of its state. */
 export interface NodeStatus {
   freeCores: number;
   freeMemoryBytes: number;

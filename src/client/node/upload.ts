@@ -22,13 +22,13 @@ import type { UploadProgress } from "../events/upload-progress.ts";
 import { notify } from "../../base/notify.ts";
 import { reasonOf, untilAborted } from "../../base/waiting.ts";
 
-/** Bytes that may be on their way: other messages of the connection wait behind no more than these. */
+/** Most bytes in flight: other messages of the connection wait behind no more than these. */
 const WINDOW_BYTES = 4 * CHUNK_BYTES;
 
 export class PackageSender {
   readonly #requests: Requests;
   readonly #tell: (notice: MessageOf<typeof DropOffer>) => void;
-  /** By hash: several leases at once send a package once. */
+  /** By hash, so that simultaneous leases of one package send it once. */
   readonly #uploads = new Map<string, Upload>();
   #nextUpload = 1;
 
@@ -121,7 +121,7 @@ export class PackageSender {
         while (unacknowledgedBytes > WINDOW_BYTES - bytes.length) await settle();
         signal.throwIfAborted();
         const acknowledged = send(bytes);
-        // The first one that fails is waited for first.
+        // `settle` awaits the pieces in order and throws the first failure; later ones are ignored.
         acknowledged.catch(() => {});
         inFlight.push({ bytes: bytes.length, acknowledged });
         unacknowledgedBytes += bytes.length;
@@ -140,11 +140,11 @@ export class PackageSender {
 
 type Listener = (progress: UploadProgress) => void;
 
-/** A package on its way. */
+/** A package in flight to the node. */
 interface Upload {
   readonly done: Promise<void>;
   readonly listeners: Set<Listener>;
-  /** Aborted when nobody waits for it any more. */
+  /** Aborted when no lease waits for the upload any more. */
   readonly stop: AbortController;
   waiting: number;
 }

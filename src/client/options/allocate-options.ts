@@ -58,7 +58,7 @@ const Budget = Type.Object(
     allocationCoreNs: Type.Optional(nanoseconds("cores held, times how long")),
     /** CPU time that was not polling. */
     executionNs: Type.Optional(nanoseconds("CPU time that was not polling")),
-    /** CPU time of workers that looked for a next call. */
+    /** CPU time that workers spent polling for the next call. */
     pollingNs: Type.Optional(nanoseconds("CPU time that was polling")),
     calls: Type.Optional(whole(0, MAX_COUNTER, { description: "calls" })),
     /** Bytes of payload, in both directions. */
@@ -152,7 +152,7 @@ const leasing = {
   budget: Type.Optional(Budget),
   ...PackageOptions.properties,
   ...uploading,
-  /** Hears what functions write with `ctx.log`, from the module's `init` on. */
+  /** Receives what functions write with `ctx.log`, from the module's `init` on. */
   onLog: Type.Optional(
     callback<(line: LeaseEventOf<"log">) => void>({ description: "hears what functions log" }),
   ),
@@ -234,7 +234,7 @@ export const RenewOptions = Type.Object(
 );
 export type RenewOptions = Static<typeof RenewOptions>;
 
-/** What there is to ask for where a program only waits. */
+/** Options of methods that only wait. */
 export const WaitOptions = Type.Object(signalField, {
   title: "What only waits",
   call: "rf.status(options)",

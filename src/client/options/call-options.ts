@@ -81,14 +81,14 @@ const repeating = {
 
 const ending = {
   /**
-   * Aborts the call: it ends at once, with the signal's reason, and its function is told. A function that goes on all the same keeps
-   * its slot and its buffers until it has ended.
+   * Aborts the call: it ends at once, with the signal's reason, and its function is told. A function that ignores the abort keeps
+   * its slot and its buffers until it returns.
    */
   signal: Type.Optional(abortSignal({ description: "aborts the call" })),
 };
 
 const reporting = {
-  /** Hears what the function reports with `ctx.progress`, while the event loop turns. */
+  /** Receives what the function reports with `ctx.progress`, while the event loop turns. */
   onProgress: Type.Optional(
     callback<(progress: CallProgress) => void>({ description: "hears how far the call is" }),
   ),
@@ -187,9 +187,9 @@ export interface CodecMapOptions<Value, Result> extends MapOptions {
   inputBytes: number | ((value: Value) => number);
   /** Room for the result of one value. */
   outputBytes: number;
-  /** Puts a value into the input; returns how many bytes it takes, if not all. Must leave what it was given alone afterwards. */
+  /** Writes a value into the input; returns how many bytes it takes, if not all. Must not touch the input after it returns. */
   write(value: Value, input: Uint8Array<ArrayBuffer>): number | void;
-  /** Takes the result out of the bytes that the function wrote; they are overwritten as soon as it has returned. */
+  /** Reads the result from the bytes that the function wrote; the next call overwrites them as soon as `read` has returned. */
   read(output: Uint8Array<ArrayBuffer>, value: Value, index: number): Result;
 }
 
@@ -213,7 +213,7 @@ export const ValueBroadcastOptions = Type.Object(
 );
 export type ValueBroadcastOptions = Static<typeof ValueBroadcastOptions>;
 
-/** For a handle. What a definition is, `defineFunction` knows. */
+/** Options of a handle. The schema takes any definition: only `defineFunction` makes one. */
 export const FunctionOptions = Type.Object(
   {
     definition: Type.Optional(
