@@ -1,6 +1,6 @@
 /**
  * MessagePack to values: the counterpart of `encoder.ts`. The bytes may come from anyone, so every length is checked against
- * what is there. Binary parts are views of the input unless copies are asked for.
+ * the bytes that remain. Binary parts are views of the input unless the caller asks for copies.
  */
 import { Refusal } from "./refusal.ts";
 import { EXT, MAX_DEPTH, TYPED_ARRAYS } from "./wire.ts";

@@ -1,6 +1,6 @@
 /**
- * Values to MessagePack, written straight into the memory that they travel in, in one pass that also refuses what would not
- * arrive as it is. Any MessagePack library reads the result; what MessagePack has no type for is an extension ({@link EXT}).
+ * Values to MessagePack, written straight into the memory that they travel in, in one pass that also refuses values that would not
+ * arrive unchanged. Any MessagePack library reads the result; types that MessagePack lacks are extensions ({@link EXT}).
  *
  * Three things are no part of a value: an object without a prototype arrives as a plain one, a property with a getter as what it
  * gives, and a part that is in several places as a copy in each.

@@ -1,5 +1,5 @@
 /**
- * What of a value would be lost on its way, and how it is told. The encoder asks here only when a quick look was not enough, or
+ * Finds what a value would lose in transit, and words the refusal. The encoder asks here only when a quick look was not enough, or
  * when it refuses.
  */
 import { estimateShallowMemoryUsageOf } from "bun:jsc";

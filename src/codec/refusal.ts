@@ -37,7 +37,7 @@ function textOf(part: unknown): string {
   }
 }
 
-/** What was thrown when a value was read, whatever it is. */
+/** What reading a value has thrown, which may be anything. */
 export function messageOf(thrown: unknown): string {
   try {
     return String(thrown instanceof Error ? thrown.message : thrown).slice(0, 1000);

@@ -1,6 +1,6 @@
 /**
  * Structs of fixed numeric fields and arrays, in the layout that C would give them: natural alignment, little endian. A view
- * reads and writes them in place; there is nothing to encode.
+ * reads and writes them in place, without encoding.
  */
 import { STRUCT_BRAND, isBranded } from "../base/brand.ts";
 import { Refusal, messageOf, pointer } from "./refusal.ts";

@@ -58,7 +58,7 @@ export function isTypedArrayName(name: unknown): name is TypedArrayName {
   return typeof name === "string" && Object.hasOwn(CLASSES, name);
 }
 
-/** Lets TypeBox check typed arrays. Each copy of TypeBox has a registry of its own, so whoever checks calls this. */
+/** Lets TypeBox check typed arrays. Each copy of TypeBox has a registry of its own, so each checker calls this. */
 export function registerTypedArrays(): void {
   TypeRegistry.Set<TTypedArray>(TYPED_ARRAY_KIND, ({ array, ...limits }, value) => {
     if (!(value instanceof CLASSES[array])) return false;

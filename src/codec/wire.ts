@@ -1,4 +1,4 @@
-/** What encoder and decoder agree on beyond MessagePack itself. */
+/** The format that encoder and decoder share beyond MessagePack itself. */
 
 /**
  * Types of extensions. A typed array is `[array, padding, ..., elements]`, aligned so that it can be viewed in place; a

@@ -49,7 +49,7 @@ export abstract class Writer {
     this.depth = 0;
   }
 
-  /** However it has ended. */
+  /** Resets the writer after an encoding, successful or not. */
   protected end(): void {
     this.#within.length = 0;
     this.#mark = undefined;
@@ -186,7 +186,7 @@ export abstract class Writer {
   }
 }
 
-/** At once: the engine would collect it some time, and a worker's memory is bounded. */
+/** Frees the memory at once: the engine would collect it only later, and a worker's memory is bounded. */
 function giveBack({ buffer }: Uint8Array<ArrayBuffer>): void {
   buffer.transfer(0);
 }

@@ -12,10 +12,10 @@ export interface Invocation {
   readonly id: string;
   /** 1 for the first try; 16 stands for itself and all later ones. */
   readonly attempt: number;
-  /** When nobody waits any more, and a result or an error comes too late; null when the caller set no deadline. */
+  /** When the caller stops waiting: a later result or error is dropped. Null when the caller set no deadline. */
   readonly deadline: Date | null;
   /**
-   * Aborts when the caller aborts the call or the deadline passes. An asynchronous function hears it at its next `await`; one that
+   * Aborts when the caller aborts the call or the deadline passes. An asynchronous function sees it at its next `await`; one that
    * computes without a pause cannot.
    */
   readonly signal: AbortSignal;
@@ -47,6 +47,6 @@ export interface FunctionContext extends WorkerContext {
   readonly invocation: Invocation;
   /** Whether this worker has not yet completed a call of this lease: nothing can be in `state` but what `init` has put there. */
   readonly cold: boolean;
-  /** Tells a caller that asked with `onProgress`: `fraction` from 0 to 1. Sends nothing where nobody asked. */
+  /** Reports progress to a caller that passed `onProgress`: `fraction` from 0 to 1. Sends nothing to other callers. */
   progress(fraction: number, message?: string): void;
 }

@@ -29,7 +29,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Characters of a schema that travels with the grant; longer ones are left to the worker, as a Standard Schema is. */
 const MAX_DESCRIPTION = 64 * 1024;
 
-/** Longer results are not made, unless the lease has room for them. */
+/** The worker encodes no longer result, unless the lease has room for it. */
 const MAX_RESULT_BYTES = 64 * 1024 * 1024;
 
 /** A decoder keeps what it has learned of keys. Calls of a worker do not overlap while they decode or encode, */

@@ -83,7 +83,7 @@ const EXECUTABLE = { segment: 1, section: 4 };
 const SECTION_BYTES = 64;
 /** Section numbers from here on are none. */
 const RESERVED_SECTIONS = 0xff00;
-/** Of no function's author: what the linker puts into every library. */
+/** Symbols that the linker puts into every library; no author wrote them. */
 const NOT_FUNCTIONS = new Set([
   "_init",
   "_fini",
@@ -305,7 +305,7 @@ function readFunctions(
   return [...names].sort();
 }
 
-/** A label of assembly has no type unless its author gave it one: it is a function where it names code. */
+/** An assembly label without a type counts as a function where it names code. */
 function isFunction(
   symbols: DataView,
   at: number,

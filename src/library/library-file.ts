@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { ElfError, type SharedLibrary, readSharedLibrary } from "./elf.ts";
 
-/** What is said of a library without functions. */
+/** The error for a library without functions. */
 export function withoutFunctions(name: string): string {
   return `${name} exports no function; give the functions external linkage and default visibility (in C++ extern "C", in Rust #[no_mangle] pub extern "C", in Fortran bind(C))`;
 }

@@ -167,7 +167,7 @@ export const callback = <Callback extends (...args: never) => unknown>(about: Ab
     Type.Function([], Type.Unknown(), { errorMessage: "must be a function", ...about }),
   );
 
-/** What ends the waiting for something. */
+/** A signal that ends a wait. */
 export const abortSignal = (about: About) =>
   Type.Unsafe<AbortSignal>({
     [Kind]: SIGNAL,
@@ -175,10 +175,12 @@ export const abortSignal = (about: About) =>
     ...about,
   });
 
-/** What every asynchronous call takes that has nothing else to ask for. */
+/** The options of an asynchronous method that takes nothing but a signal. */
 export const signalField = {
-  /** Ends the waiting: what was begun is undone, and the promise rejects with the signal's reason. */
-  signal: Type.Optional(abortSignal({ description: "ends the waiting; what was begun is undone" })),
+  /** Ends the wait: undoes what the method began, and rejects its promise with the signal's reason. */
+  signal: Type.Optional(
+    abortSignal({ description: "ends the wait and undoes what the method began" }),
+  ),
 };
 
 /** A field that need not be given, or is given as undefined by a program that only passes it on. */

@@ -1,4 +1,4 @@
-/** Options at the door: each property is read once, checked by the object's schema, and what is wrong is told by its path. */
+/** Checks options at the entry: reads each property once, checks it by the object's schema, and names a wrong one by its path. */
 import { Kind, type Static, type TObject, type TSchema } from "@sinclair/typebox";
 import { Value, type ValueError } from "@sinclair/typebox/value";
 import { UsageError } from "../base/errors.ts";

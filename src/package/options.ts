@@ -1,4 +1,4 @@
-/** What a program can say of the package that its module becomes. */
+/** The options of the package that a module becomes. */
 import { type Static, Type } from "@sinclair/typebox";
 import { texts } from "../options/fields.ts";
 

@@ -119,7 +119,7 @@ function failed(error: unknown): never {
   throw error instanceof Refusal ? error : thrown("", error);
 }
 
-/** What came of a validation, which may be anything. */
+/** The result of a validation, which may be anything. */
 function standardValue(result: unknown): unknown {
   const { issues, value } = (result ?? {}) as { issues?: unknown; value?: unknown };
   if (issues) throw refusalOf(issues);
@@ -141,7 +141,7 @@ function listOf(value: unknown): unknown[] {
   return typeof value === "object" && value !== null ? Array.from(value as ArrayLike<unknown>) : [];
 }
 
-/** A schema's own code has failed, which says nothing good of the value either. */
+/** A schema's own code has failed; the value counts as refused. */
 function thrown(path: string, cause: unknown): Refusal {
   return new Refusal(path, `its schema threw: ${messageOf(cause).slice(0, MAX_MESSAGE)}`, cause);
 }
@@ -154,7 +154,7 @@ function messageOf(thrown: unknown): string {
   }
 }
 
-/** An object that cannot even be asked is none: whoever looks into it will say why. */
+/** An object whose `then` cannot be read counts as not thenable: the code that reads the object reports why. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   if (typeof value !== "object" || value === null) return false;
   try {

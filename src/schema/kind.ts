@@ -1,4 +1,4 @@
-/** Which kind of schema something is; what is none is told by what it looks like. */
+/** Tells which kind of schema a value is; for a value that is none, names what it looks like. */
 import type { TSchema } from "@sinclair/typebox";
 import type { StandardSchema } from "./types.ts";
 

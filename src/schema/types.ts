@@ -1,4 +1,4 @@
-/** What describes the values of a function, as types: TypeBox schemas and any Standard Schema. */
+/** The types of the schemas that describe a function's values: TypeBox schemas and any Standard Schema. */
 import type { StaticDecode, TRecursive, TSchema } from "@sinclair/typebox";
 
 /** The interface that schema libraries have in common: https://standardschema.dev */

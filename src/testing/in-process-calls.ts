@@ -15,7 +15,7 @@ import type { FunctionContext, FunctionLog, LogLevel, WorkerContext } from "../f
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Who hears what functions say. */
+/** Receives what functions log and report. */
 export interface Listener {
   log(level: LogLevel, message: string, data: unknown): void;
   progress(fraction: number, message: string | undefined): void;
@@ -33,7 +33,7 @@ export class InProcessCalls {
   readonly #memory: LeaseMemory;
   readonly #listener: Listener;
   readonly #running = new Set<Call>();
-  /** There is nobody to wait for but the event loop. */
+  /** Drives calls without a worker: only the event loop can complete them. */
   readonly #driver: CallDriver = {
     number: 0,
     drive() {
@@ -167,7 +167,7 @@ export class InProcessCalls {
     }
     this.#running.delete(call);
     this.scope.cold = false;
-    // As a worker does: too late is too late, whatever the event loop has heard of it.
+    // As a worker does: a result after the deadline is late, even if the timer has not fired yet.
     if (call.remainingMs() <= 0) late();
     else call.endAttempt(length as number);
   }

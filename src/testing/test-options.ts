@@ -1,4 +1,4 @@
-/** What a test can ask of a worker and its calls. */
+/** The options of a test's worker and of its calls. */
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES } from "../../ffi/layout.ts";
 import { SubmitOptions } from "../client/options/call-options.ts";

@@ -7,7 +7,7 @@ interface Position {
   lineText: string;
 }
 
-/** One message of the compiler, or whatever else was thrown, for people. */
+/** One message of the compiler, or any other thrown value, as text for people. */
 export function describeBuildError(error: unknown): string {
   const { message, position } = (error ?? {}) as { message?: unknown; position?: Position | null };
   const said = typeof message === "string" ? message : inspect(message ?? error);

@@ -43,7 +43,7 @@ export interface Unforeseen {
   edge: Edge;
 }
 
-/** The compiler says no, and only to what is in packages of npm. */
+/** The compiler refuses modules, all of them in packages of npm. */
 export class PackagesRefused extends Error {
   override readonly name = "PackagesRefused";
   /** Real paths of the modules. */

@@ -44,7 +44,7 @@ const memory = new FolderMemory();
 const descriptions = new Map<string, readonly string[]>();
 const MAX_DESCRIBED = 1000;
 
-/** As {@link bundleModule}, of what there is at this moment. */
+/** As {@link bundleModule}, of the files as they are at this moment. */
 export async function bundleFreshly(path: string, external: readonly string[]): Promise<Bundle> {
   const known = changedSettings([...settingsOf(path), ...(descriptions.get(path) ?? [])])
     ? undefined

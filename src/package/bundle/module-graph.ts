@@ -35,7 +35,7 @@ export interface GraphModule {
   owner: Installed | undefined;
 }
 
-/** Another process does it better: this one may not see what there is, or would do nothing else for long. */
+/** Another process must bundle: this one may not see the current files, or the work would block its event loop for long. */
 export class LeftToAnother extends Error {
   override readonly name = "LeftToAnother";
 }
@@ -55,7 +55,7 @@ export class ModuleGraph {
   /** By kind and specifier: some modules have thousands. */
   readonly #edges = new Map<GraphModule, Map<string, Edge>>();
 
-  /** With `memory`, throws {@link LeftToAnother} where the resolver may not see what there is, or there is much. */
+  /** With `memory`, throws {@link LeftToAnother} where the resolver may not see the current files, or where they are many. */
   constructor(entry: string, installation: Installation, memory?: FolderMemory) {
     this.entry = entry;
     this.#memory = memory;
@@ -134,7 +134,7 @@ export class ModuleGraph {
     const text = readFileSync(path, "utf8");
     const scan: Scan = scanModule(path, text) ?? {
       imports: requiredNames(text),
-      // The compiler tells its author what is wrong.
+      // The compiler reports the error to the module's author.
       esm: owner === undefined && !/\.c[jt]s$/.test(path),
       placeBound: owner !== undefined,
       evals: false,

@@ -1,5 +1,5 @@
 /**
- * What the text of one module says: what it imports, whether it is an ES module, and whether it looks for its own place on the
+ * Reads from the text of one module what it imports, whether it is an ES module, and whether it looks for its own place on the
  * disk. Where the text leaves a doubt the answer is the one that keeps the module a file of its own: that costs speed, and no more.
  */
 import { extname } from "node:path";

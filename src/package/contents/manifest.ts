@@ -83,7 +83,7 @@ export function encodeManifest({ name, entry, files }: Manifest): Uint8Array<Arr
   return new TextEncoder().encode(JSON.stringify(canonical));
 }
 
-/** Reads a manifest that somebody else has made. Throws {@link PackageInvalid} on whatever is not canonical and sound. */
+/** Reads a foreign manifest, trusting none of it. Throws {@link PackageInvalid} when it is not canonical and sound. */
 export function parseManifest(bytes: Uint8Array): Manifest {
   let value: unknown;
   try {
