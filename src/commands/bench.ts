@@ -82,7 +82,7 @@ function benchOf(options: Static<typeof Common>): Bench {
   };
 }
 
-/** The options of all scenarios; one that several have says the default of each, and one that few have says whose it is. */
+/** The options of all scenarios; a shared option lists each scenario's default, and one that few have names its scenarios. */
 function fieldsOf(scenarios: readonly Scenario[]): Record<string, TSchema> {
   const names = new Set(scenarios.flatMap(({ options }) => Object.keys(options.properties)));
   return Object.fromEntries([...names].map((name) => [name, jointField(name, scenarios)]));

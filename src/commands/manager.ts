@@ -28,8 +28,8 @@ grants no leases: nodes do, and they and their clients go on without it. Runs un
 device, nodes that have one add what leases use to its memory by remote atomics; others send messages.
 
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
-it serves whoever reaches its port, and takes changes over HTTP from programs of its own user alone, over loopback and through
-no proxy.`,
+it serves every node and client that reaches its port, and takes changes over HTTP only from programs of its own user, over
+loopback and through no proxy.`,
   options: Type.Object({
     listen: Type.Optional(
       tcpAddress("HOST:PORT", { description: "HOST:PORT", default: DEFAULT_LISTEN }),
@@ -110,7 +110,7 @@ function announce(
   log.info(`add a node with: rfaas serve --manager ${server.address}`);
   log.info(RemoteCounters.describe());
   if (tokens.publicKey === null)
-    log.info("there is no key: whoever reaches the port may be a node or a client");
+    log.info("there is no key: any program that reaches the port may be a node or a client");
 }
 
 function closeOnSignal(server: ManagerServer, http: HttpServer | undefined, ledger: Ledger): void {

@@ -67,11 +67,11 @@ machine; others need the token that they lease with, and see the leases of their
   },
 });
 
-/** Whoever knows of leases. */
+/** The manager or the node that the command asks. */
 interface Source {
-  /** What there is: for programs, and for people. */
+  /** The current state: `value` for programs, `text` for people. */
   look(): Promise<{ value: unknown; text: string }>;
-  /** Hears that there is something new, where the source says so by itself. */
+  /** Calls `listener` at every change, where the source reports changes by itself. */
   onChange(listener: () => void): () => void;
   /** Whether it may come back when it does not answer. */
   mayReturn: boolean;
@@ -124,7 +124,7 @@ async function openNode(address: Address, token: string | null): Promise<Source>
   };
 }
 
-/** Shows each change at once where the source tells of it, and what there is at every interval. */
+/** Shows each change at once where the source reports it, and the current state at every interval. */
 async function untilInterrupted(source: Source, show: () => Promise<void>): Promise<void> {
   let wake: () => void = () => {};
   let interrupted = false;
@@ -138,7 +138,7 @@ async function untilInterrupted(source: Source, show: () => Promise<void>): Prom
     while (!interrupted) {
       await new Promise<void>((resolve) => (wake = resolve));
       if (interrupted) return;
-      // One that is away for a moment leaves what was shown last.
+      // While the source is unreachable for a moment, the last output stays.
       await show().catch((error: unknown) => {
         if (!source.mayReturn) throw error;
       });

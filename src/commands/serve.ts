@@ -55,7 +55,7 @@ const Options = Type.Object({
     }),
   ),
   allowRemote: Type.Optional(
-    truth({ description: "serve clients on other machines, whoever they are" }),
+    truth({ description: "without a key: serve every client that reaches the port" }),
   ),
   tokenKey: pathField("file", { description: "public key that tokens must be signed with" }),
   manager: Type.Optional(
@@ -99,12 +99,12 @@ type Options = Static<typeof Options>;
 export const serve = defineCommand({
   usage: "serve",
   summary: "run an executor node",
-  description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of whoever holds one. Runs until
-SIGTERM or SIGINT, then grants no more leases, lets the present ones end, and exits; a second signal ends them at once.
+  description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of the lease holders. Runs until
+SIGTERM or SIGINT, then grants no more leases, waits for the present ones, and exits; a second signal ends them at once.
 
-Only the owner of the socket may connect. Over TCP, programs of the same user may that come over loopback, and whoever has a token
-that was signed with the key of the manager, or of --token-key. With --allow-remote and no key the network is trusted: whoever reaches
-the port runs functions as the node's user.
+Over the socket only its owner may connect. Over TCP, the node serves programs of the same user over loopback, and clients with a token
+that was signed with the key of the manager, or of --token-key. With --allow-remote and no key it trusts the network: any client that
+reaches the port runs functions as the node's user.
 
 With --manager the node tells a manager that it is there, what it has free and what its leases cost, and is drained and resumed
 from there. It grants leases itself, whether the manager runs or not. RFAAS_TOKEN is the node's own token, where one is asked for.
@@ -130,7 +130,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
     const memoryBytes =
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
     const fabrics = offerFabrics(readFabric(options));
-    // Before anything is started for nothing.
+    // Checked before anything is started.
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);

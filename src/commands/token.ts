@@ -42,9 +42,10 @@ export const token = defineCommand({
   description: `create  prints a new token, signed with the key of the manager's state directory, which is made on first use
 show    prints what a token says, given as an argument or in RFAAS_TOKEN, without checking who says it
 
-A token is a JWS, signed with EdDSA, and good in one cluster. Nodes check it with the manager's public key and ask nobody. A token is a secret: whoever has it is its user, until it
-expires. Its scopes are client (take leases), node (join as a node), read (look at the manager) and admin (look, and change). One
-for client and read shows the leases and the bill of its user alone; one for read without client, or for admin, those of all.`,
+A token is a JWS, signed with EdDSA, and valid in one cluster. Nodes check it with the manager's public key, without asking the
+manager. A token is a secret: any holder acts as its user until it expires. Its scopes are client (take leases), node (join as a
+node), read (look at the manager) and admin (look, and change). A token with client and read shows only the leases and the bill of
+its user; one with read but without client, or with admin, shows those of all users.`,
   options: Options,
   examples: [
     ["rfaas token create --user ada --max-cores 64", "for a user, for 30 days"],

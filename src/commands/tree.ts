@@ -38,13 +38,13 @@ export async function visibleCommands(): Promise<Command[]> {
 
 /** Runs one command line and sets the exit code. Never throws. */
 export async function runCommandLine(argv: string[]): Promise<void> {
-  // Whoever reads our output may have read enough.
+  // The reader of the output may close the pipe early, as `head` does.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(EXIT.ok);
     process.stderr.write(`cannot write to stdout: ${reasonOf(error)}\n`);
     process.exit(EXIT.failed);
   });
-  // There is nobody left to tell.
+  // A failed write to stderr cannot be reported anywhere.
   if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => {});
   try {
     await dispatch(argv);

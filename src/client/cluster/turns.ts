@@ -1,4 +1,4 @@
-/** Requests in the order in which they came: one after the other looks for room, so that a large one is not starved by small ones. */
+/** Requests in the order of their arrival: one at a time looks for room, so that small ones do not starve a large one. */
 
 export interface Turn {
   /** Whether no earlier request is looking for room. */

@@ -1,4 +1,4 @@
-/** Decides when a map blocks for results and when it yields to the event loop, since results may be ready for a long time. */
+/** Decides when a map blocks for results and when it yields to the event loop, as results may be ready for long. */
 import type { LeaseCore } from "../calls/submission.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
 

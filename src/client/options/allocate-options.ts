@@ -32,7 +32,9 @@ export { PackageOptions };
 const uploading = {
   /** Called while a package is sent, to each of several nodes; not at all when the node has it. */
   onProgress: Type.Optional(
-    callback<(progress: UploadProgress) => void>({ description: "hears how far an upload is" }),
+    callback<(progress: UploadProgress) => void>({
+      description: "receives the progress of an upload",
+    }),
   ),
 };
 
@@ -154,7 +156,9 @@ const leasing = {
   ...uploading,
   /** Receives what functions write with `ctx.log`, from the module's `init` on. */
   onLog: Type.Optional(
-    callback<(line: LeaseEventOf<"log">) => void>({ description: "hears what functions log" }),
+    callback<(line: LeaseEventOf<"log">) => void>({
+      description: "receives the log lines of functions",
+    }),
   ),
   ...signalField,
 };

@@ -90,7 +90,9 @@ const ending = {
 const reporting = {
   /** Receives what the function reports with `ctx.progress`, while the event loop turns. */
   onProgress: Type.Optional(
-    callback<(progress: CallProgress) => void>({ description: "hears how far the call is" }),
+    callback<(progress: CallProgress) => void>({
+      description: "receives the progress of the call",
+    }),
   ),
 };
 

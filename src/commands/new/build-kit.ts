@@ -41,7 +41,7 @@ function manifest(): object {
     description,
     license,
     type: "module",
-    // Code that brings all it needs, and for the types the sources that it was made of.
+    // Bundled code, and for the types the sources that it was made of.
     exports: Object.fromEntries(
       Object.entries(ENTRIES).map(([name, path]) => [
         `./${name}`,

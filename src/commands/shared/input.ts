@@ -1,6 +1,6 @@
 /**
  * Where `rfaas invoke` has its input from: the command line, a file, or stdin. Stdin is read when it is named, and for a function
- * that needs a value when none is named and stdin is a pipe or a file. Whoever waits for it is told what for.
+ * that needs a value when none is named and stdin is a pipe or a file. While it waits for stdin, it says on stderr what it reads.
  */
 import { createReadStream, fstatSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
@@ -13,7 +13,7 @@ import { log } from "./log.ts";
 const STDIN = 0;
 /** More fits into no lease beside a result. */
 export const MAX_INPUT_BYTES = 2 ** 31 - 1;
-/** Whoever gives a pipe that ends soon need hear nothing. */
+/** A pipe that ends sooner causes no notice. */
 const NOTICE_AFTER_MS = 1_000;
 
 /** What `--json` and `--input` say. Undefined when neither was given. Throws `UsageError` on what is no JSON. */
@@ -42,7 +42,7 @@ export async function readInput(
  * The JSON text for a function that may need a value, where neither option gave one: from stdin when that is a pipe or a file. Without
  * one, undefined unless it is `needed`.
  *
- * @throws {UsageError} it is needed, and stdin is a terminal, `/dev/null` or empty: nobody means to type there, or there is nothing
+ * @throws {UsageError} the value is needed, and stdin is a terminal, which no user means to type at, or `/dev/null`, or empty
  */
 export async function readPipedValue(
   name: string,
@@ -87,7 +87,7 @@ function textOf(bytes: Uint8Array, what: string): string {
   }
 }
 
-/** Whether somebody has connected stdin to data; a terminal and `/dev/null` are none. */
+/** Whether stdin is a pipe, a socket or a file, and not a terminal or `/dev/null`. */
 function isPiped(): boolean {
   try {
     const kind = fstatSync(STDIN);
@@ -97,7 +97,7 @@ function isPiped(): boolean {
   }
 }
 
-/** All of stdin. `reader` is who wants it, for the line on stderr that whoever makes it wait gets to see. */
+/** All of stdin. `reader` names the function that needs it, in the notice on stderr while the command waits. */
 async function readStdin(reader: string): Promise<Uint8Array> {
   const atTerminal = isatty(STDIN);
   const notice = setTimeout(

@@ -1,4 +1,4 @@
-/** Values of typed functions as JSON: what JSON has no form for is written in the one that people expect. */
+/** Values of typed functions as JSON: types that JSON lacks are written in the form that people expect. */
 
 /** On one line. Typed arrays and sets become arrays, maps become lists of pairs, dates ISO text, bigints numbers or text. */
 export function toJson(value: unknown): string {
@@ -6,7 +6,7 @@ export function toJson(value: unknown): string {
     value ?? null,
     function (this: Record<string, unknown>, key, part: unknown) {
       const itself = this[key];
-      // A Buffer has said already what it thinks JSON should say of it.
+      // `Buffer.toJSON` has already replaced the buffer.
       return plain(ArrayBuffer.isView(itself) ? itself : part);
     },
   );
@@ -17,7 +17,7 @@ function plain(part: unknown): unknown {
     const number = Number(part);
     return Number.isSafeInteger(number) ? number : String(part);
   }
-  // JSON would say null, which is another value.
+  // JSON would write null, which is another value.
   if (typeof part === "number" && !Number.isFinite(part)) return String(part);
   if (part instanceof ArrayBuffer) return [...new Uint8Array(part)];
   if (part instanceof Map || part instanceof Set) return [...part];

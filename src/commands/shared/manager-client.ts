@@ -58,8 +58,8 @@ export class ManagerClient {
   /**
    * The text of the answer.
    *
-   * @throws {NodeUnreachable} when nobody answers, {@link TokenRefused}, {@link UsageError} for a request that is wrong, and
-   * {@link ProtocolError} for whatever else is not as it should be.
+   * @throws {NodeUnreachable} when the manager does not answer, {@link TokenRefused}, {@link UsageError} for a wrong request, and
+   * {@link ProtocolError} for any other unexpected answer.
    */
   async ask(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<string> {
     const { status, text } = await this.#exchange(method, path, body);
@@ -90,7 +90,7 @@ export class ManagerClient {
           ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
           ...(body === undefined ? {} : { "content-type": "application/json" }),
         },
-        // A token is for this manager, not for where it may send us.
+        // Redirects are refused: the token is for this manager, not for another server.
         redirect: "manual",
         signal: limit.signal,
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -17,7 +17,7 @@ export function padded(text: string, width: number, at: "start" | "end" = "end")
   return at === "end" ? text + spaces : spaces + text;
 }
 
-/** Text of others without what a terminal would obey. */
+/** Foreign text without the control characters that a terminal would obey. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}]/gu, "?");
 }

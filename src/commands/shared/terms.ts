@@ -1,4 +1,4 @@
-/** What the library says of options, in the words of a command: `deadlineMs` is `--deadline`. */
+/** Translates the library's messages into the words of a command: `deadlineMs` becomes `--deadline`. */
 import { flagsOf } from "../../options/flags.ts";
 import type { Command } from "./command.ts";
 

@@ -1,8 +1,8 @@
-/** The line that shows how an upload of a package goes. */
+/** The line that shows the progress of a package upload. */
 import type { UploadProgress } from "../../client/events/upload-progress.ts";
 import { formatBytes } from "../../base/units.ts";
 
-/** An upload that is over sooner is not worth a line. */
+/** A shorter upload gets no line. */
 const SHOWN_AFTER_MS = 300;
 const REDRAW_MS = 100;
 
