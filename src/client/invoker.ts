@@ -32,7 +32,7 @@ import { readOptions } from "../options/read.ts";
  * await using lease = await rf.allocate("./fn.ts", { workers: 40 });
  * ```
  * @throws {NodeUnreachable} no node or manager answers, or the private node does not start
- * @throws {FabricUnavailable} a fabric is asked for that this machine does not have
+ * @throws {FabricUnavailable} this machine lacks the fabric that the options ask for
  * @throws {EnvironmentError} the machine has run out of something, such as file descriptors
  * @throws {UsageError} an option is wrong, or the list of nodes is
  */

@@ -4,7 +4,7 @@
  */
 import { MAX_DEPTH } from "./wire.ts";
 
-/** Bytes at least. Each part is looked at once. */
+/** A lower bound in bytes. Visits each part once. */
 export function bytesWithCopies(value: unknown): number {
   return bytesOf(value, new Map(), 0);
 }

@@ -36,7 +36,7 @@ export interface TTypedArray<Name extends TypedArrayName = TypedArrayName>
 }
 
 /**
- * A schema for a typed array. Its elements are not looked at, and are not copied on the way to the function.
+ * A schema for a typed array. The check does not read its elements, and the codec does not copy them for the function.
  *
  * @example
  * ```ts

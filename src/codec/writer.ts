@@ -70,7 +70,7 @@ export abstract class Writer {
     this.words = view;
   }
 
-  /** Room for so many bytes more. What is written so far moves to memory of our own when there is none. */
+  /** Makes room for more bytes. Moves the bytes written so far to the encoder's own memory when the given memory has none left. */
   protected reserve(bytes: number): number {
     const at = this.at;
     const end = at + bytes;

@@ -77,7 +77,7 @@ async function create({
     id: randomUUID(),
     user,
     maxCores: maxCores ?? null,
-    // Tokens count whole seconds, and none is good for a shorter time than was asked for.
+    // Tokens count whole seconds; rounding up keeps a token valid for at least the requested time.
     expiresAtMs: ttl === null ? null : Math.ceil((nowMs + ttl) / 1000) * 1000,
     scopes: scope,
     issuedAtMs: Math.floor(nowMs / 1000) * 1000,

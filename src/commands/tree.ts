@@ -112,7 +112,7 @@ async function explain(error: unknown, command: string): Promise<void> {
   const { log } = await import("./shared/log.ts");
   if (error instanceof RfaasError) {
     const own = error as { remoteStack?: string; errors?: readonly Error[] };
-    // What a function has thrown is told in its own words.
+    // The error of a function is shown in its own words.
     const message = error instanceof FunctionError ? error.message : await worded(command, error);
     log.error(error.name === "UsageError" ? message : `${error.name}: ${message}`);
     if (own.remoteStack) {

@@ -8,7 +8,7 @@ export class ElfError extends Error {
   override readonly name = "ElfError";
 }
 
-/** Where the file's bytes come from. `read` is asked for nothing beyond `size`. */
+/** The source of the file's bytes. The reader never reads beyond `size`. */
 export interface ElfSource {
   readonly size: number;
   read(offset: number, length: number): Uint8Array;

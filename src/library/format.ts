@@ -1,4 +1,4 @@
-/** A format of modules that are binaries: how they are told by name, and what a client does before a node loads one. */
+/** A format of binary modules: how a file name tells it, and what a client does before a node loads such a module. */
 export interface BinaryFormat {
   /** Whether a module with this path is of the format. */
   isNamed(path: string): boolean;

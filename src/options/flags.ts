@@ -1,6 +1,6 @@
 /**
  * A schema as a command line has it: a flag for each field, whose name is the field's in kebab case without its unit. The words that
- * were given become values by the schema; what is wrong is told by the flag.
+ * were given become values by the schema; errors name the flag.
  */
 import { Kind, OptionalKind, type Static, type TObject, type TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";

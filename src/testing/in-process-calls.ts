@@ -83,7 +83,7 @@ export class InProcessCalls {
     return this.#running.has(call);
   }
 
-  /** Runs the function at once; what it has not done by its first `await` goes on with the event loop. */
+  /** Runs the function at once, up to its first `await`; the event loop runs the rest. */
   submit(
     name: string,
     index: number,

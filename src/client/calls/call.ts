@@ -1,4 +1,4 @@
-/** A call in flight: a promise that can also be waited for on the spot. */
+/** A call in flight: a promise that its caller can also block on. */
 import { TIMED, attemptBits } from "../../../ffi/layout.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
 import type { CallProgress } from "../options/call-options.ts";
@@ -48,7 +48,7 @@ export interface Flight {
 export const requestWord = ({ fn, attempt, timings }: Flight): number =>
   fn | attemptBits(attempt) | (timings === undefined ? 0 : TIMED);
 
-/** What drives a call to its end: its worker's lane. */
+/** Drives a call to its end: the lane of its worker. */
 export interface CallDriver {
   /** What the program calls the worker. */
   readonly number: number;
@@ -62,7 +62,7 @@ export interface CallDriver {
   holds(call: Pick<Flight, "abandoned">): boolean;
 }
 
-/** A call on its way: what its program has of it, {@link PublicCall}, and what a lane needs. */
+/** A call in flight: the program's view of it, {@link PublicCall}, and the state that a lane needs. */
 export class Call implements PublicCall, Flight, MemoryUse {
   timings: CallTimings | undefined;
   readonly input: Place;

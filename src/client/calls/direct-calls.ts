@@ -106,14 +106,14 @@ export class DirectCalls {
     this.#outputCapacity = output.byteLength;
     this.#flags = this.#memory.flagsOf(places, this.#inputOffset);
     this.#places = places;
-    // A `DataView` whose memory was transferred throws when it is asked for its length: it is looked at each time.
+    // The length of a `DataView` whose memory was transferred throws, so it is read on each call.
     const lasting = !(input instanceof DataView) && !(output instanceof DataView);
     this.#lastInput = lasting ? input : NO_BUFFER;
     this.#lastOutput = lasting ? output : NO_BUFFER;
     return true;
   }
 
-  /** Remembers a name, unless every call must be looked at. */
+  /** Remembers a name, unless every call must be checked. */
   #indexOf(name: string, options: InvokeOptions | undefined): number {
     const index = this.core.functions.indexOf(name);
     const refused = this.core.term.refusal(options?.durationMs ?? options?.deadlineMs ?? 0);

@@ -11,7 +11,7 @@ export class Picking {
     this.#lanes = lanes;
   }
 
-  /** The one that is asked for, else the least loaded, in turn among equals. Throws {@link UsageError} when there is no such worker. */
+  /** The worker that the call names, else the least loaded, in turn among equals. Throws {@link UsageError} for an unknown one. */
   pick(worker: number | undefined): WorkerLane {
     const lanes = this.#lanes;
     if (worker !== undefined) {

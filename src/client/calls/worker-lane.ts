@@ -31,7 +31,7 @@ export interface LaneOwner {
   /** The lease's workers are numbered over all of its parts. */
   readonly numbering: { readonly firstWorker: number };
   reactor: Reactor;
-  /** Tells the node that a call is no longer waited for. */
+  /** Tells the node that the caller no longer waits for a call. */
   abort(worker: number, slot: number, sequence: number, gently: boolean): void;
   /** Why the lease ended, as far as its memory knows. */
   ended(): [reason: number, detail: number];
@@ -153,7 +153,7 @@ export class WorkerLane implements CallDriver {
     return ended;
   }
 
-  /** Waits on the spot, at most `limitMs`, until about half of the calls in flight have ended. */
+  /** Blocks, at most `limitMs`, until about half of the calls in flight have ended. */
   awaitHalf(limitMs: number): void {
     const slots = this.#flight.length;
     let slot = -1;
@@ -360,7 +360,7 @@ export class WorkerLane implements CallDriver {
       }
   }
 
-  /** Waits for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: timers stand still meanwhile. */
+  /** Blocks for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: no timer fires meanwhile. */
   #await(waitedFor: Flight, wanted: Call): void {
     const { slot } = waitedFor;
     if (this.#withDeadline === 0 && this.#inFlight === 1)

@@ -32,7 +32,7 @@ export interface ClusterView {
   readonly turns: Turns;
   readonly random: () => number;
   readonly clock: Clock;
-  /** Why waiting is in vain, if it is. */
+  /** Why waiting cannot help; undefined when it may. */
   hopeless(): RfaasError | undefined;
   /** Brings the plan's knowledge up to date: a pause of a node may be over. */
   review(): void;
@@ -65,7 +65,7 @@ const MIN_BACK_OFF_MS = 10;
 const MAX_BACK_OFF_MS = 1000;
 /** Two clients that each hold what the other waits for give it back after this time, randomized up to twice as long. */
 const HOLD_MS = 500;
-/** Leases that may come to grief while they are opened, before it is taken for the module's or the network's fault. */
+/** The request fails when this many leases have failed to open: then the module or the network is at fault. */
 const MAX_MISHAPS = 3;
 /** How long a request waits for a node to take leases back before it continues. */
 const GIVE_BACK_LIMIT_MS = 2000;
@@ -82,7 +82,7 @@ export class Gathering<Module> {
   readonly #startedMs: number;
   #gathered: Gathered<Module>[] = [];
   #over = false;
-  /** Aborted when it is over: nodes hear that their leases are not wanted. */
+  /** Aborted when the request is over: tells nodes that it no longer wants their leases. */
   readonly #stopped = new AbortController();
   /** Set when the caller has taken over the gathered leases. */
   #done = false;
@@ -181,7 +181,7 @@ export class Gathering<Module> {
     await this.#until(change);
   }
 
-  /** A node that has failed before is waited for only where the others do not suffice. */
+  /** The request waits for a node that has failed before only where the other nodes do not suffice. */
   async #lookAtUnknown(): Promise<void> {
     const { nodes, placement } = this.#cluster;
     this.#cluster.review();

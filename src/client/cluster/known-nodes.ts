@@ -96,7 +96,7 @@ export class KnownNodes implements ClusterView {
     return this.#ended.signal;
   }
 
-  /** Ends what waits for nodes, with a reason, and hears no more of them. */
+  /** Ends all waits for nodes with a reason, and unsubscribes from their source. */
   end(reason: Error): void {
     this.#unsubscribe();
     this.#source?.close();

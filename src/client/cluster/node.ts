@@ -44,7 +44,7 @@ export type Connect = (address: string, signal: AbortSignal) => Promise<Connecte
 const LOOK_LIMIT_MS = 2000;
 /** What a grant may take besides loading the module. */
 const GRANT_LIMIT_MS = 5000;
-/** A node that does not answer, or will not serve this client, is left alone so long; twice as long each time. */
+/** Back-off before the next attempt at a node that does not answer or refuses this client; doubles each time. */
 const MIN_RETRY_MS = 50;
 const MAX_RETRY_MS = 5000;
 
@@ -55,7 +55,7 @@ class Unanswered extends NodeUnreachable {}
 
 export class ClusterNode {
   readonly name: string;
-  /** What others say of it, and what it said itself last. */
+  /** The manager's or the list's information about the node, and the node's own last report. */
   info: ClusterNodeInfo;
   /** Whether it has ever answered this client. */
   reached = false;
@@ -116,7 +116,7 @@ export class ClusterNode {
     this.info = info;
   }
 
-  /** Asks what it has free. Returns whether it answered; then {@link info} is fresh. */
+  /** Asks the node what it has free. Returns whether the node answered; then {@link info} is fresh. */
   async look(): Promise<boolean> {
     try {
       const { freeCores, freeMemoryBytes, leases, prewarmedHosts, cores } = await new Limit(

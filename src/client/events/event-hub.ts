@@ -32,7 +32,7 @@ export class EventHub {
   }
 
   tell(event: LeaseEvent): void {
-    // One listener cannot change what the next one hears.
+    // Frozen, so that one listener cannot change the event that the next one gets.
     Object.freeze(event);
     if (isLast(event)) this.#last = event;
     for (const reader of [...this.#readers]) reader.push(event);

@@ -1,4 +1,4 @@
-/** How far an upload has come. */
+/** The progress of an upload. */
 export interface UploadProgress {
   /** Written by the node. */
   sentBytes: number;

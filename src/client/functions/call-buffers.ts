@@ -106,7 +106,7 @@ export class CallBufferPool {
     for (const buffers of this.#idle.splice(0)) this.#free(buffers);
   }
 
-  /** Makes room for an input of so many bytes; what is in the old one is lost. Throws `OutOfLeaseMemory`. */
+  /** Makes room for an input of `bytes` bytes and drops the contents of the old one. Throws `OutOfLeaseMemory`. */
   growInput(buffers: CallBuffers, bytes: number): void {
     const { length } = buffers.input;
     this.#freeView(buffers.input);

@@ -169,7 +169,7 @@ class StructCalls {
     const copy = new Uint8Array(this.#input.byteLength);
     this.#write(this.#input.view(copy.buffer, 0), value);
     const room = await this.#pool.takeInTurn(0, options);
-    // A lease that is released meanwhile has taken its memory back, and says so when the call is made.
+    // A lease that is released meanwhile has taken its memory back; the call then fails with the lease's error.
     if (!room.buffers.input.buffer.detached) room.buffers.input.set(copy);
     return room;
   }

@@ -30,7 +30,7 @@ export interface AllocationContext {
 /** For one lease: a full cache may evict what was just sent. */
 const MAX_UPLOADS = 3;
 
-/** One part of a lease, with options that were checked. It has its place among others when it has been told by `join`. */
+/** Takes one part of a lease, with checked options. `join` gives the part its place among others. */
 export async function allocateLease<Module>(
   module: string | URL,
   options: AllocateOptions,

@@ -19,14 +19,14 @@ import type { GrantedLease } from "../node/connection.ts";
 export class ClientFabrics {
   /** Offered in the greeting, best first. */
   readonly names: readonly string[];
-  /** The one that is asked for, by its name or by an option of its own, such as that of a device. */
+  /** The fabric that the user asks for, by its name or by one of its options, such as a device. */
   readonly wanted: FabricName | undefined;
   readonly #offers: readonly FabricOffer[];
 
   /**
    * Probes network fabrics only where they may be needed: when the user asks for one, or the node may be on another machine.
    *
-   * @throws {FabricUnavailable} a fabric is asked for and cannot be had
+   * @throws {FabricUnavailable} this machine lacks the fabric that the user asks for
    */
   constructor(options: FabricOptions, remote: boolean) {
     const { fabric: wanted } = options;

@@ -20,7 +20,7 @@ import type { RemoteRegion } from "./remote-region.ts";
 /** Any name when the module's type is not given, else the names of its raw functions. */
 export type NameOf<Module> = unknown extends Module ? string : FunctionNames<Module>;
 
-/** How a part of a lease came to be, in nanoseconds, as its node measured it. */
+/** How long the setup of a part of a lease took, in nanoseconds, as its node measured it. */
 export interface LeasePhases {
   /** From the request until a host process was ready for it. */
   spawnNs: number;
@@ -38,7 +38,7 @@ export interface LeasePart {
   readonly node: string;
   /** A socket path or `HOST:PORT`; `"private"` for a node of the program's own. */
   readonly address: string;
-  /** The number of its first worker; those of the others follow. They stay, whatever becomes of other parts. */
+  /** The number of its first worker; those of the others follow. Losing other parts does not change them. */
   readonly firstWorker: number;
   /** How many workers it has. */
   readonly workers: number;
@@ -80,7 +80,7 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
   readonly cpus: readonly number[];
   /** How many cores each worker has. */
   readonly coresPerWorker: number;
-  /** How the first part came to be. */
+  /** The times that the first part took to set up. */
   readonly phases: LeasePhases;
   /** The process that runs the workers of the first part. */
   readonly hostPid: number;

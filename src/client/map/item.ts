@@ -1,4 +1,4 @@
-/** An input of a map on its way to a result. */
+/** An input of a map, from when it is taken until its result is yielded. */
 import type { LeaseCore } from "../calls/submission.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
 import type { Settled } from "./options.ts";
@@ -36,7 +36,7 @@ export const newItem = <Value, Result>(index: number, value: Value): MapItem<Val
   error: undefined,
 });
 
-/** What an item that is done has come to. */
+/** The outcome of an item that is done. */
 export function settled<Value, Result>(item: MapItem<Value, Result>): Settled<Result> {
   const { index } = item;
   // It is done, and has not failed.

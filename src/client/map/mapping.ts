@@ -15,7 +15,7 @@ import { mayRunAgain } from "../failures/retry.ts";
 import type { LeaseCore } from "../calls/submission.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 
-/** How long the next few results may be waited for on the spot. */
+/** How long the map may block for the next few results. */
 const QUICK_WAIT_MS = 1;
 
 type Step<Yielded> = IteratorResult<Yielded, undefined>;
@@ -100,7 +100,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     return OVER;
   }
 
-  /** A call has come to its end. */
+  /** A call has ended. */
   #ended(station: Station<Value, Result>, bytes: number, error: unknown): void {
     const { stations, terms } = this.#running!;
     const item = station.item!;

@@ -4,9 +4,9 @@ import type { WorkerLane } from "../calls/worker-lane.ts";
 
 /** Timers and sockets wait no longer than this. */
 const GIVE_WAY_NS = 200_000;
-/** Where results follow each other faster than this, the next few are waited for on the spot: a turn of the event loop costs more. */
+/** When results follow each other faster than this, the map blocks for the next few: a turn of the event loop costs more. */
 const QUICK_NS = 10_000;
-/** The clock is read once in so many results. */
+/** The map reads the clock once in this many results. */
 const RESULTS_PER_CLOCK = 64;
 
 export class Pace {
@@ -25,7 +25,7 @@ export class Pace {
     this.#turnedNs = Bun.nanoseconds();
   }
 
-  /** Whether others have waited for their turn for long enough. */
+  /** Whether timers and sockets have waited long enough for a turn of the event loop. */
   get isLong(): boolean {
     if (this.#yielded % RESULTS_PER_CLOCK !== 0) return false;
     return Bun.nanoseconds() - this.#turnedNs >= GIVE_WAY_NS;

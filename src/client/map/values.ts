@@ -56,7 +56,7 @@ export function mapOf(
     const reader: Reader = { left: false, wake() {} };
     const read = readOptions("map", MapOptions, options);
     const results = mapValues(call, values, read, each, reader);
-    // A generator that is asked for its next result hears of nothing else until that has come.
+    // A generator with a pending `next` handles no other request until that has settled.
     const leave = results.return.bind(results);
     results.return = (value) => {
       reader.left = true;

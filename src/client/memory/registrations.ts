@@ -118,7 +118,7 @@ export class Registrations {
     if (place.calls === 0) this.drop(place);
   }
 
-  /** No call uses what was given back. */
+  /** Frees the place: no call uses the memory that the program has given back. */
   drop(place: Place): void {
     if (place.copy === undefined) this.#target.pin!.unregister(place.offset);
     else this.#target.recall(place.copy.buffer);

@@ -213,7 +213,7 @@ export class NodeConnection {
   }
 
   /**
-   * Asks for another `ttlMs`, or as much as before; the lease's listener hears for how long it is renewed.
+   * Asks for another `ttlMs`, or as much as before; the node's reply reaches the lease's listener as {@link LeaseListener.renewed}.
    *
    * @throws {LeaseLost} the lease is over
    */

@@ -20,7 +20,7 @@ export const MAX_INPUT_BYTES = 2 ** 32 - 1;
 const MAX_OUTPUT_BYTES = 2 ** 31 - 1;
 const MAX_CONCURRENCY = 2 ** 31 - 1;
 
-/** How far a call has come, as its function says. */
+/** The progress of a call, as its function reports it. */
 export interface CallProgress {
   /** From 0 to 1. */
   fraction: number;
@@ -96,7 +96,7 @@ const reporting = {
   ),
 };
 
-/** Of a call that is waited for on the spot. */
+/** Of a call that blocks its caller. */
 export const InvokeOptions = Type.Object(
   { ...timing, ...placing },
   {

@@ -17,7 +17,7 @@ export const fabricFields: Pick<typeof libraryFields, "fabric"> = Object.assign(
   })),
 );
 
-/** The fabric and what is wanted of each. Throws `UsageError` on options that contradict each other, or a wrong file. */
+/** The fabric, and the options of each. Throws `UsageError` on options that contradict each other, or a wrong file. */
 export function readFabric(options: Pick<FabricOptions, "fabric">): FabricOptions {
   const { fabric: wanted } = options;
   const asked: Record<string, unknown> = wanted === undefined ? {} : { fabric: wanted };

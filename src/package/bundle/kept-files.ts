@@ -132,7 +132,7 @@ function handsOn({ handedOn, edges }: GraphModule, files: ReadonlySet<string>): 
   );
 }
 
-/** What is asked for by its path, and what no code can take in. */
+/** Files that code reads by their path, and those that cannot be compiled in. */
 function mustBeFile(kind: ImportKind, target: string): boolean {
   return kind === "require-resolve" || kind === "import-resolve" || target.endsWith(".node");
 }
