@@ -114,7 +114,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       );
     if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
     const [module, named] = splitTarget(target);
-    // The library reads them by itself, and cannot say which of them is wrong.
+    // Read here, because the library reads these variables as well but cannot name the wrong one.
     inherited(Options, "node");
     inherited(Options, "manager");
 
@@ -132,7 +132,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       return;
     }
     const { value, inputBytes } = await valueFor(taken.lease, name, given);
-    // What came by a pipe was not reckoned with.
+    // The room was not planned for input from a pipe.
     const larger = inputBytes > bytes.length + VALUE_BUFFER_BYTES;
     if (larger) await taken[Symbol.asyncDispose]();
     await using roomy = larger ? await takeLease(module, inputBytes, options) : undefined;

@@ -31,7 +31,7 @@ const Options = Type.Object({
 });
 type Options = Static<typeof Options>;
 
-/** Leases are asked for this often while they are watched; a manager's nodes show at once. */
+/** How often `--watch` asks for the leases; changes of a manager's nodes show at once. */
 const WATCH_INTERVAL_MS = 1_000;
 const CLEAR = "\x1b[2J\x1b[H";
 

@@ -66,7 +66,7 @@ export interface InPlace {
   readonly output: Struct;
 }
 
-/** What a worker does with results for which the caller has not given enough room. */
+/** Keeps results in the worker for which the caller has not given enough room. */
 export interface ResultKeeper {
   /** Whether work that may end with a result must wait: {@link whenRoom}. */
   readonly full: boolean;

@@ -105,7 +105,7 @@ function run(name: string, definition: TypedDefinition, kept: ResultKeeper): Raw
     isThenable(checked)
       ? settled(name, "input", checked).then((value) => start(value, output, ctx))
       : start(checked, output, ctx);
-  /** What of the value lies in the call's memory ends with the call; with one that goes on, the worker sees to it. */
+  /** Empties the value's views of the call's memory when a function returns; for an asynchronous function the worker does. */
   const callLent = (checked: unknown, input: Bytes, output: Bytes, ctx: FunctionContext) => {
     let result: number | Promise<number> | undefined;
     try {

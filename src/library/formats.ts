@@ -1,4 +1,4 @@
-/** What a module is, by its name: client, packer and node go by this list. What none of it is, is TypeScript or JavaScript. */
+/** The formats of modules by file name, for client, packer and node. A module of none of them is TypeScript or JavaScript. */
 import type { BinaryFormat } from "./format.ts";
 import { native } from "./native.ts";
 

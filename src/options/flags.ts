@@ -18,7 +18,7 @@ export interface Flag {
   field: TSchema;
 }
 
-/** What was written, by fields: texts, or true for a flag without a value; in the order of the command line. */
+/** The given flags by field: texts, or true for a flag without a value; in the order of the command line. */
 export type Written = Readonly<Record<string, readonly (string | true)[]>>;
 
 export function flagsOf({ properties }: TObject): Flag[] {

@@ -1,4 +1,4 @@
-/** Makes packages of modules, and makes each again only when something that went into it has changed. */
+/** Makes packages of modules, and rebuilds one only when one of its inputs has changed. */
 import { realpathSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ModuleLoadError, UsageError } from "../base/errors.ts";
@@ -15,7 +15,7 @@ import type { PackageOptions } from "./options.ts";
 
 export interface Built {
   package: Package;
-  /** Absolute paths of all that went into it. */
+  /** Absolute paths of all inputs. */
   inputs: readonly string[];
   /** Which folders of this machine those of the package are, for stacks. */
   origins: readonly Origin[];
@@ -23,9 +23,9 @@ export interface Built {
   warnings: readonly string[];
 }
 
-/** What compiling a small module takes at once. */
+/** File descriptors that compiling a small module needs at once. */
 const COMPILER_DESCRIPTORS = 16;
-/** Packages that are remembered, with their code, by one process. */
+/** How many packages, with their code, one process caches. */
 const MAX_KEPT = 64;
 
 /**
@@ -129,7 +129,7 @@ function warningsOf(
   return [...new Set(warnings)];
 }
 
-/** Remembers what it has built. */
+/** Builds packages and caches them. */
 export class PackageBuilder {
   readonly #built = new Map<
     string,
@@ -150,7 +150,7 @@ export class PackageBuilder {
     if (now && now !== before) return await now.built;
     const startedMs = Date.now();
     const built = buildPackage(path, options);
-    // What was changed while it was read may not have been read.
+    // A file that changed during the build may have been read in its old version.
     const stamp = built.then(({ inputs }) =>
       inputs.some((input) => changedAfter(input, startedMs))
         ? undefined

@@ -1,4 +1,4 @@
-/** What a subcommand is to the command tree: how it is called, what its manual says, its options, and what it runs. */
+/** A subcommand of the command tree: its usage, its manual, its options, and the code that it runs. */
 import type { Static, TObject } from "@sinclair/typebox";
 
 export interface CommandOf<Options extends TObject> {
@@ -13,7 +13,7 @@ export interface CommandOf<Options extends TObject> {
   examples: readonly [command: string, effect: string][];
   /** Not listed; for rfaas's own use. */
   hidden?: boolean;
-  /** What errors of the library say in words that are not those of the command line; options are known by the schema. */
+  /** Words in errors of the library and what the command line calls them; the schema translates the options. */
   terms?: Readonly<Record<string, string>>;
   /** What comes behind `--` is for another program: `rest`. Elsewhere it is arguments like others. */
   passesRest?: boolean;

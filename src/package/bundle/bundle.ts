@@ -1,4 +1,4 @@
-/** From a module on this machine to the files that a worker loads, in an order of their own: code, what it imports as files, packages of npm. */
+/** Bundles a module on this machine into the files that a worker loads: code, the files that it imports, packages of npm. */
 import { type Stats, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { ModuleLoadError } from "../../base/errors.ts";
@@ -23,13 +23,13 @@ export interface Bundle {
   /** The file to load, by its path in the package. */
   entry: string;
   files: PackedFile[];
-  /** Absolute paths of all that went into it: when none of them has changed, a new bundle would be the same. */
+  /** Absolute paths of all inputs: while none of them changes, a new bundle would be the same. */
   inputs: string[];
-  /** Whether a process that has seen nothing yet may find more. */
+  /** Whether a fresh process, whose resolver remembers nothing, may find more. */
   doubtful: boolean;
   /** Where the files of the package come from. */
   origins: Origin[];
-  /** What the author's modules name beside themselves and the bundle does not have, with the module that names it. */
+  /** Files that the author's modules name beside themselves and the bundle lacks, each with the module that names it. */
   absent: Absent[];
 }
 
@@ -39,7 +39,7 @@ export interface Absent {
   name: string | undefined;
 }
 
-/** Each attempt takes in what the last one has found. */
+/** Each attempt applies what the previous one has found. */
 const MAX_ATTEMPTS = 20;
 
 /**
@@ -98,7 +98,7 @@ export async function bundleModule(
   }
 }
 
-/** Everything is evaluated in the order in which the author's imports have it. */
+/** Keeps the order of evaluation that the author's imports define. */
 async function keepInOrder(
   graph: ModuleGraph,
   { data }: Named,
@@ -126,12 +126,12 @@ async function keepInOrder(
   }
 }
 
-/** What is imported as a file if it is one; other data is compiled in. */
+/** Whether the worker can import the file; the compiler compiles other data in. */
 function isImportable(path: string): boolean {
   return isCode(path) || path.endsWith(".node");
 }
 
-/** A name that every part of the way can take as it is. */
+/** A name that the compiler, the package and the node accept unchanged. */
 export function safeName(name: string): string {
   return name.replace(/[^\w.-]/g, "_").slice(0, 200) || "_";
 }
@@ -145,7 +145,7 @@ interface Named {
 /** Files that the author's modules name by their own place. Their modules come into the graph. */
 function filesNamed(graph: ModuleGraph): Named {
   const named: Named = { modules: new Set(), data: new Set(), absent: [] };
-  // What is named may name more.
+  // A named module may name further files.
   for (const { path, text, owner, placeBound, computed } of graph.modules.values()) {
     if (owner || text === undefined || !placeBound) continue;
     if (computed) named.absent.push({ module: path, name: undefined });
@@ -153,7 +153,7 @@ function filesNamed(graph: ModuleGraph): Named {
     for (const name of namedBeside(text)) {
       const at = resolve(dirname(path), name);
       const found = statOf(at);
-      // A folder that the module is in is where it begins to look.
+      // A folder above the module is only where its search begins.
       if (!found || at === path || path.startsWith(`${at}/`)) continue;
       // Folders may hold anything; files with a dot are for tools and their secrets.
       if (!found.isFile() || /(^|\/)\.[^./]/.test(name))
@@ -175,7 +175,7 @@ function filesNamed(graph: ModuleGraph): Named {
   return named;
 }
 
-/** Undefined for a text that is no path, too. */
+/** The file's stats; undefined when there is no file, or the text is no path. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path);
@@ -241,7 +241,7 @@ async function filesOfModule(
   return { entry: entryPlace, files, unforeseen, renamed };
 }
 
-/** What a module imports in any case must be there. */
+/** Throws when a module's unconditional import is missing. */
 function requireImports({ path, edges }: GraphModule, entry: string): void {
   const missing = edges.find(
     ({ kind, target, provided }) =>
@@ -255,7 +255,7 @@ function requireImports({ path, edges }: GraphModule, entry: string): void {
     );
 }
 
-/** The author's own CommonJS, with what it names by another way than its place named by it. */
+/** The author's own CommonJS, with its imports rewritten to the places of the files in the package. */
 function redirected(
   { path, text, edges }: GraphModule,
   place: string,

@@ -1,4 +1,4 @@
-/** The compiler's part in a package: code for workers out of the author's code, with a source map that names files by their place in the package. */
+/** Compiles the author's code into code for workers, with a source map that names files by their place in the package. */
 import { basename, dirname, join, relative, resolve } from "node:path";
 import type { BuildArtifact, BuildConfig, BuildOutput, PluginBuilder } from "bun";
 import { ModuleLoadError } from "../../base/errors.ts";
@@ -13,7 +13,7 @@ import { renamedModules } from "./renamed.ts";
  * an expression of the same length takes its place: the source map counts columns.
  */
 const ASSET_FOLDER = "rfaas:asset-dir:";
-/** So do these for what the compiler would write as paths of this machine. */
+/** Placeholders, likewise, for values that the compiler would write as paths of this machine. */
 const PLACES = {
   __dirname: ["__rfaas_dir____", "import.meta.dir"],
   __filename: ["__rfaas_path____", "import.meta.path"],
@@ -32,7 +32,7 @@ export interface CompileTask {
 
 export interface Compiled {
   files: PackedFile[];
-  /** Imports that no text has named. */
+  /** Imports that the compiler has found and the scan of the text has not. */
   unforeseen: Unforeseen[];
   /** Real paths of modules that would have names of their own if they were not joined with the others. */
   renamed: string[];
@@ -61,7 +61,7 @@ export async function compile(task: CompileTask): Promise<Compiled> {
     ...settingsFor(task, unforeseen),
     entrypoints: [task.path],
     sourcemap: "external",
-    // What a package says of its side effects is a guess of its author's, and `bun run` does not trust it.
+    // A package's claim about its side effects is its author's guess, and `bun run` does not trust it.
     ignoreDCEAnnotations: true,
   });
   if (!output.success) throw failure(task.path, output, task.graph);
@@ -132,7 +132,7 @@ function settingsFor(task: CompileTask, unforeseen: Unforeseen[]) {
     metafile: true as const,
     publicPath: `${ASSET_FOLDER}/`,
     throw: false as const,
-    // The node's, when it runs.
+    // Left to the node, which sets it at run time.
     define: {
       "process.env.NODE_ENV": "process.env.NODE_ENV",
       "Bun.env.NODE_ENV": "Bun.env.NODE_ENV",

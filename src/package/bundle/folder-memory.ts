@@ -5,7 +5,7 @@
 import { statSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** What decides in a folder, or above it, what a name stands for. */
+/** Entries of a folder, or of one above it, that decide how a name resolves. */
 const SETTINGS = ["node_modules", "package.json", "tsconfig.json"];
 
 const startedMs = performance.timeOrigin;

@@ -17,7 +17,7 @@ import { FolderMemory } from "./folder-memory.ts";
 import { LeftToAnother } from "./module-graph.ts";
 import { stampOf } from "./stamp.ts";
 
-/** What a process that bundles for another one prints. */
+/** The output of a process that bundles for another one. */
 const Answer = Type.Union([
   Type.Object({
     entry: Type.String(),
@@ -57,7 +57,7 @@ export async function bundleFreshly(path: string, external: readonly string[]): 
   return bundle;
 }
 
-/** Undefined when this process may have seen older folders. */
+/** Bundles in this process; undefined when its resolver may have seen older folders. */
 async function bundleHere(path: string, external: readonly string[]): Promise<Bundle | undefined> {
   try {
     const bundle = await bundleModule(path, external, memory);
@@ -70,7 +70,7 @@ async function bundleHere(path: string, external: readonly string[]): Promise<Bu
   }
 }
 
-/** Whether any is not what it was when this was asked first. */
+/** Whether any of the files has changed since the first call for it. */
 function changedSettings(files: readonly string[]): boolean {
   let changed = false;
   for (const file of files) {
@@ -82,7 +82,7 @@ function changedSettings(files: readonly string[]): boolean {
   return changed;
 }
 
-/** In a process that has seen nothing yet. */
+/** Bundles in a fresh process, whose resolver remembers nothing. */
 async function bundleElsewhere(path: string, external: readonly string[]): Promise<Bundle> {
   const flags = external.flatMap((name) => ["--external", name]);
   const child = Bun.spawn(selfCommand(["__bundle", path, ...flags]), {
@@ -115,7 +115,7 @@ async function bundleElsewhere(path: string, external: readonly string[]): Promi
   };
 }
 
-/** What the other process prints: {@link Answer}. */
+/** The output of the other process: {@link Answer}. */
 export async function describeBundle(path: string, external: readonly string[]): Promise<string> {
   try {
     const bundle = await bundleModule(path, external);

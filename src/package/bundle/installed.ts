@@ -64,7 +64,7 @@ export class Installation {
         const dependency = this.find(name, installed.folder);
         return dependency !== undefined && this.isNative(dependency, seen);
       });
-    // What depends on itself in a circle is only known at the circle's first member.
+    // In a circle of dependencies the result is final only at the first member.
     if (native || seen.size === 1) this.#native.set(installed.folder, native);
     return native;
   }
@@ -147,13 +147,13 @@ function hasAddon(folder: string): boolean {
   return filesBelow(folder, isNotPacked, Infinity).some((path) => path.endsWith(".node"));
 }
 
-/** Native code of systems that no node runs; a package may have more of it than of all else. */
+/** Native code of systems that no node runs, which may be the larger part of a package. */
 function isForeign(path: string): boolean {
   if (/\.(dll|dylib|exe|lib|pdb)$/i.test(path)) return true;
   return path.endsWith(".node") && /(^|[/._-])(darwin|win32|windows|freebsd)([/._-]|$)/.test(path);
 }
 
-/** What building an addon on this machine leaves beside it names the machine's paths; so do settings of people. */
+/** Build leftovers of addons and personal settings, which contain paths of this machine. */
 function isLeftover(path: string): boolean {
   return (
     /(^|\/)(\.env|\.npmrc|\.netrc)[^/]*$/.test(path) ||

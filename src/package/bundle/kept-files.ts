@@ -59,7 +59,7 @@ export function keptFiles(
   const wished = unreached.map((name) => installedFor(name, dirname(graph.entry), installation));
   for (const found of wished) whole.add(found);
 
-  // What waits for a call of `import()` or `require` is evaluated by that call.
+  // A call of `import()` or `require` evaluates the modules that wait for it.
   const loaded = new Set(graph.loadedWithEntry());
   const isLoose = (module: GraphModule): boolean =>
     files.has(module.path) ||
@@ -78,7 +78,7 @@ export function keptFiles(
         whole.add(module.owner);
         reachAll(graph, module.owner);
       }
-      // There is one instance of what several import.
+      // A module that several others import must have one instance.
       for (const { target } of module.edges) if (target !== undefined) files.add(target);
     }
     addDependencies(whole, installation);
@@ -95,7 +95,7 @@ function addDependencies(whole: Set<Installed>, installation: Installation): voi
     }
 }
 
-/** Code that would do something else in a file with other code. */
+/** Whether code would behave differently in one file with other code. */
 function cannotBeJoined(module: GraphModule, entry: string, files: ReadonlySet<string>): boolean {
   if (module.text === undefined) return false;
   if (!module.esm || module.evals) return true;
@@ -110,10 +110,10 @@ function installedFor(name: string, folder: string, installation: Installation):
   );
 }
 
-/** More code is looked into only where names lead. */
+/** In a package with more files of code, only those that imports name are read. */
 const MAX_READ = 1000;
 
-/** What a package finds by its place may need packages of which it does not tell. */
+/** Reads all code of a package: files that it finds by its own place may need packages that it does not declare. */
 function reachAll(graph: ModuleGraph, owner: Installed): void {
   const code = filesOf(owner)
     .map(({ path }) => path)
@@ -132,7 +132,7 @@ function handsOn({ handedOn, edges }: GraphModule, files: ReadonlySet<string>): 
   );
 }
 
-/** Files that code reads by their path, and those that cannot be compiled in. */
+/** Files whose path the code asks for, and native addons, which cannot be compiled in. */
 function mustBeFile(kind: ImportKind, target: string): boolean {
   return kind === "require-resolve" || kind === "import-resolve" || target.endsWith(".node");
 }

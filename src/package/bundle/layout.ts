@@ -1,4 +1,4 @@
-/** Where everything lies in a package: the author's files as in their own folders, packages of npm in node_modules. */
+/** The layout of a package: the author's files as in their own folders, packages of npm in node_modules. */
 import { existsSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { type Installed, packageOfImport } from "./installed.ts";
@@ -13,7 +13,7 @@ export interface Origin {
   folder: string;
 }
 
-/** Folders that are nearer to the root of the disk have nothing to do with each other. */
+/** Folders that share only a shorter path from the root of the disk are unrelated. */
 const MIN_SHARED_DEPTH = 2;
 
 export class Layout {

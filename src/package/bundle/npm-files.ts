@@ -39,7 +39,7 @@ export function* packageFiles(
   }
 }
 
-/** Packages that stay as they are find modules of the worker's where they look for a package. */
+/** Stand-ins by which unbundled packages find the worker's modules where they look for a package. */
 export function* standIns(graph: ModuleGraph, kept: Kept, layout: Layout): Generator<PackedFile> {
   const wanted = new Map<string, Map<string, string>>();
   for (const path of kept.files) {

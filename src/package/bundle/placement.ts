@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { PackageInvalid } from "../../base/errors.ts";
 import type { Installed } from "./installed.ts";
 
-/** More versions of packages that need each other are not told apart. */
+/** Deeper chains of versions that need each other are refused. */
 const MAX_DEPTH = 12;
 
 /**

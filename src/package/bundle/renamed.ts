@@ -1,5 +1,5 @@
 /**
- * What the compiler has given another name, because two of the modules that it joins have one name for two things. Functions and
+ * Finds what the compiler has renamed because two of the modules that it joins use one name for two things. Functions and
  * classes know their names, and programs ask for them: `error.constructor.name`, tables and routes that are named for their classes.
  */
 import { resolve } from "node:path";
