@@ -180,7 +180,7 @@ async function callOnValue(
   const { timings, ...each } = optionsFor(SubmitOptions, options);
   if (timings)
     throw new UsageError(
-      `--timings is for functions that work on buffers, and "${name}" works on values; leave it away`,
+      `--timings is for functions that work on buffers, and "${name}" works on values; leave it out`,
     );
   const { repeat = 1 } = options;
   const call = lease.function<unknown>(name);

@@ -108,9 +108,7 @@ function ttlMs(text: string, what: string): number | null {
   if (text === "never") return null;
   const ms = parseDuration(text, what);
   if (ms === 0 || Date.now() + ms > LAST_MS)
-    throw new UsageError(
-      `${what} must be longer than nothing, and end; it is ${text}; or say never`,
-    );
+    throw new UsageError(`${what} must be a finite duration above 0; it is ${text}; or say never`);
   return ms;
 }
 

@@ -80,7 +80,7 @@ function remedy(what: string, { schema, value }: ValueError): string {
   const ms = schema["unit"] === "ms" && typeof value === "string" ? durationOf(value) : undefined;
   if (ms !== undefined) return `write ${ms}`;
   const standard = schema.default === undefined ? "" : ` (${show(schema.default)})`;
-  return `correct this option of ${what}, or leave it away for the default${standard}`;
+  return `correct this option of ${what}, or leave it out for the default${standard}`;
 }
 
 function durationOf(text: string): number | undefined {

@@ -136,7 +136,7 @@ describe("rfaas token", () => {
     [["create"], /--user must be a name/],
     [["create", "--user", "a b"], /--user must be a name/],
     [["create", "--user", "a", "--ttl", "soon"], /--ttl must be a duration/],
-    [["create", "--user", "a", "--ttl", "0s"], /--ttl must be longer than nothing/],
+    [["create", "--user", "a", "--ttl", "0s"], /--ttl must be a finite duration above 0/],
     [["create", "--user", "a", "--max-cores", "0"], /--max-cores must be a whole number/],
     [["create", "--user", "a", "--scope", "root"], /--scope is a list of client, node/],
     [["create", "--user", "a", "more"], /token takes create or show/],

@@ -137,7 +137,7 @@ describe("rfaas invoke", () => {
   test.each<[string, string[], number, string]>([
     ["a value that does not validate", ["--json", '{"spot":42}'], 2, "is wrong at /strike"],
     ["no value at all", [], 2, "none was given"],
-    ["timings, which values do not have", ["--json", "1", "--timings"], 2, "leave it away"],
+    ["timings, which values do not have", ["--json", "1", "--timings"], 2, "leave it out"],
   ])("explains %s", async (_, args, code, words) => {
     const { stderr, exitCode } = await rfaas(["invoke", `${PRICING}#price`, ...args]);
     expect([exitCode, stderr.includes(words), stderr.includes("    at ")]).toEqual([

@@ -103,7 +103,7 @@ withDevice("refused over verbs", (device) => {
   });
 
   test("a device for shared memory, which uses none", async () => {
-    await refused(["--fabric", "shm", "--device", device.name], 2, "leave one away");
+    await refused(["--fabric", "shm", "--device", device.name], 2, "leave one out");
     await expect(invoker({ fabric: "tcp" as "verbs" })).rejects.toThrow(UsageError);
   });
 

@@ -125,7 +125,7 @@ describe("what is refused", () => {
       RenewOptions,
       { ttlMs: 0 },
       "ttlMs",
-      "ttlMs must be a whole number of milliseconds from 100 to 86400000; it is 0; correct this option of renew, or leave it away",
+      "ttlMs must be a whole number of milliseconds from 100 to 86400000; it is 0; correct this option of renew, or leave it out",
     ],
     ["renew", RenewOptions, { ttlMs: "5s" }, "ttlMs", 'it is "5s"; write 5000'],
     [

@@ -141,7 +141,7 @@ describe("what a command line asks", () => {
 
   test("is refused where it asks for one fabric by its name and for another by its device", () => {
     expect(() => read({ fabric: "shm", ibPort: 1 })).toThrow(
-      "--ib-port chooses an RDMA device and --fabric shm uses none; leave one away",
+      "--ib-port chooses an RDMA device and --fabric shm uses none; leave one out",
     );
     expect(read({ fabric: "shm", inlineMax: 64 }).fabric).toBe("shm");
     expect(read({ fabric: "verbs", ibPort: 1 }).verbs).toEqual({ ibPort: 1 });

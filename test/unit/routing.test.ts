@@ -71,7 +71,7 @@ describe("a call", () => {
   test("that names a worker of another part is told where its buffers lie, and how to move them", () => {
     const { a, b, routing, settled } = setup();
     expect(refusal(() => routing.route(settled(a), settled(a), 2))).toBe(
-      "worker 2 is on node b, and the input lies with workers 0 to 1 on node a; allocate it with { worker: 2 }, or leave worker away",
+      "worker 2 is on node b, and the input lies with workers 0 to 1 on node a; allocate it with { worker: 2 }, or leave worker out",
     );
     expect(refusal(() => routing.route(new Uint8Array(1), settled(b), 0))).toContain(
       "the output lies with worker 2 on node b",

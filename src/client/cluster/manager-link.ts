@@ -81,8 +81,8 @@ export class ManagerSubscription {
   }
 
   /**
-   * Subscribes; resolves when the list of nodes has come, and waits no longer than `patience` says. From then on it is kept up to date in the background, and does not keep
-   * the program alive.
+   * Subscribes; resolves when the list of nodes has come, and waits no longer than `patience` says. From then on the subscription
+   * updates the list in the background, and does not keep the process alive.
    *
    * @throws {NodeUnreachable} when no manager answers, {@link LeaseRefused} when it refuses this client.
    */

@@ -22,7 +22,7 @@ export function namesCluster(options: unknown): options is ClusterOptions {
 /** Throws {@link UsageError} when they are wrong, or name both a manager and nodes. */
 export function readClusterOptions(options: ClusterOptions): ClusterOptions {
   if (options.manager !== undefined && options.nodes !== undefined)
-    throw new UsageError("a cluster has a manager or a list of nodes; leave one of the two away");
+    throw new UsageError("a cluster has a manager or a list of nodes; leave one of the two out");
   return options.manager !== undefined
     ? readOptions("invoker", ManagedClusterOptions, options)
     : readOptions("invoker", ListedClusterOptions, options);

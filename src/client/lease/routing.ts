@@ -59,7 +59,7 @@ export class Routing<Part extends RoutedPart> {
     const asked = this.partOf(worker);
     if (near === undefined || near === asked) return asked;
     throw new UsageError(
-      `worker ${worker} is on node ${nodeOf(asked)}, and the ${home ? "input" : "output"} lies with ${named(near)}; allocate it with { worker: ${worker} }, or leave worker away`,
+      `worker ${worker} is on node ${nodeOf(asked)}, and the ${home ? "input" : "output"} lies with ${named(near)}; allocate it with { worker: ${worker} }, or leave worker out`,
     );
   }
 

@@ -47,8 +47,7 @@ export class Registrations {
   add(view: ArrayBufferView): Registration {
     const { buffer, byteOffset, byteLength } = view;
     throwIfDetached(buffer);
-    if (byteLength === 0)
-      throw new UsageError("an empty array cannot be registered; leave it away");
+    if (byteLength === 0) throw new UsageError("an empty array cannot be registered; leave it out");
     const known = this.#entries
       .get(buffer)
       ?.find(({ place }) => place.start === byteOffset && place.bytes === byteLength);

@@ -98,7 +98,7 @@ export class PackageSender {
         const file = manifest.files[index];
         if (!file)
           throw new PackageInvalid(
-            "the node asks for files that the package has not; update the older side",
+            "the node asks for files that the package does not have; update the older side",
           );
         return file;
       });
@@ -129,7 +129,7 @@ export class PackageSender {
       while (inFlight.length > 0) await settle();
       if (!complete)
         throw new PackageInvalid(
-          "the node has all of the package and has not stored it; update the older side",
+          "the node has all of the package but has not stored it; update the older side",
         );
     } catch (error) {
       this.#tell({ t: "drop-offer", upload });

@@ -32,7 +32,7 @@ export function readFabric(options: Pick<FabricOptions, "fabric">): FabricOption
     const by = fabric.askedBy(of);
     if (by !== undefined && wanted !== undefined && wanted !== name)
       throw new UsageError(
-        `--${flagsOf(schema).find((flag) => flag.name === by)!.long} chooses ${needs} and --fabric ${wanted} uses none; leave one away`,
+        `--${flagsOf(schema).find((flag) => flag.name === by)!.long} chooses ${needs} and --fabric ${wanted} uses none; leave one out`,
       );
     if (Object.keys(of).length > 0) asked[name] = of;
   }

@@ -8,6 +8,6 @@ export function splitTarget(target: string): [module: string, name: string | und
   if (hash <= 0 || target.includes("/", hash) || existsSync(target)) return [target, undefined];
   const name = target.slice(hash + 1);
   if (name === "")
-    throw new UsageError(`${target} names no function after the #; leave the # away or name one`);
+    throw new UsageError(`${target} names no function after the #; leave the # out or name one`);
   return [target.slice(0, hash), name];
 }
