@@ -20,7 +20,7 @@ export const price: RawFunction = (input, output) => {
   return 4 * count;
 };
 
-/** The kernel, for whoever has typed arrays. */
+/** The kernel, for callers that have typed arrays. */
 export function priceRecords(records: Float32Array, prices: Float32Array): void {
   for (let i = 0, at = 0; i < prices.length; i++, at += RECORD_FLOATS) {
     const spot = records[at]!;

@@ -284,7 +284,7 @@ function isSameWay(specifier: string, way: string, place: string): boolean {
   return target === named || target.startsWith(`${named}.`) || target.startsWith(`${named}/`);
 }
 
-/** Files of the author's that stay CommonJS are so by the `package.json` above them. */
+/** Gives the author's files that stay CommonJS a `package.json` with the `type` of the one above them. */
 function describeOwn(
   graph: ModuleGraph,
   kept: Kept,
