@@ -1,6 +1,5 @@
 /** Which worker gets a call. */
-import { UsageError } from "../../base/errors.ts";
-import { show } from "../../base/show.ts";
+import { noSuchWorker } from "../failures/no-such-worker.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
 export class Picking {
@@ -11,7 +10,7 @@ export class Picking {
     this.#lanes = lanes;
   }
 
-  /** The worker that the call names, else the least loaded, in turn among equals. Throws {@link UsageError} for an unknown one. */
+  /** The worker that the call names, else the least loaded, in turn among equals. Throws `UsageError` for an unknown one. */
   pick(worker: number | undefined): WorkerLane {
     const lanes = this.#lanes;
     if (worker !== undefined) {
@@ -42,9 +41,3 @@ export class Picking {
     );
   }
 }
-
-/** The error for a worker number that the lease does not have. */
-export const noSuchWorker = (worker: number, first: number, workers: number): UsageError =>
-  new UsageError(
-    `the lease has workers ${first} to ${first + workers - 1}; there is no worker ${show(worker)}`,
-  );

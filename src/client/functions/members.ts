@@ -5,7 +5,7 @@ import {
   type ValueBroadcastOptions,
   checkSubmitOptions,
 } from "../options/call-options.ts";
-import { noSuchWorker } from "../calls/picking.ts";
+import { noSuchWorker } from "../failures/no-such-worker.ts";
 import { type ManyCalls, mapOf } from "../map/values.ts";
 
 /** What handles of all kinds have in common. */

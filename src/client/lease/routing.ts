@@ -1,6 +1,6 @@
 /** Which part of a lease a call goes to: the one that its buffers lie with, which must be that of the worker it names. */
 import { UsageError } from "../../base/errors.ts";
-import { noSuchWorker } from "../calls/picking.ts";
+import { noSuchWorker } from "../failures/no-such-worker.ts";
 import type { LeaseCore } from "../calls/submission.ts";
 import type { LeaseBuffer } from "../memory/lease-memory.ts";
 import type { LeasePart } from "./lease.ts";
