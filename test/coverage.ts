@@ -44,7 +44,7 @@ function readLcov(text: string): Map<string, Lines> {
   return files;
 }
 
-/** No test loads it: nobody has counted what of it could run. */
+/** No test loads it, so which of its lines could run is unknown: all count. */
 const unreached = (file: string): Lines => ({
   found: readFileSync(file, "utf8").split("\n").length,
   hit: 0,

@@ -40,7 +40,7 @@ const imports = [...files].flatMap(([path, source]) => importsOf(path, source));
 
 /**
  * What each room may import of the others: a room is a folder of `src/`, one of the two files there, or another top folder.
- * Whoever adds an import that the table lacks puts the thing where both may have it, or finds out why not.
+ * An import that the table lacks asks for a place that both rooms may import, or for a line here with its reason.
  */
 const CORE = [
   ...["ffi", "base", "protocol", "control", "options", "codec", "schema", "library", "function"],
