@@ -80,6 +80,7 @@ export class Link {
   state(worker = -1): LinkState {
     const out = new Int32Array(new ArrayBuffer(20));
     native().rfaas_link_state(this.handle as Pointer, worker, out);
+    // As long as the shim fills it, which the type of an array cannot say.
     const [ready, failure, detail, of, inlineBytes] = out as unknown as [
       number,
       number,

@@ -32,6 +32,7 @@ export interface DeviceLimits {
 export function probeDevice(name: string, port: number): DeviceLimits {
   const out = new Float64Array(new ArrayBuffer(40));
   check(`opening ${name}`, verbs().rfaas_verbs_probe(Buffer.from(`${name}\0`), port, out));
+  // As long as the shim fills it, which the type of an array cannot say.
   const [inlineBytes, workRequests, longestMessageBytes, readsInFlight, atomics] =
     out as unknown as [number, number, number, number, number];
   return {

@@ -6,7 +6,7 @@ export interface Planned {
   /** Who does what, for the trace. */
   who: string;
   what: string;
-  /** It will not happen; nobody notices. */
+  /** Takes it out of the schedule. */
   cancelled: boolean;
   run(): void;
 }

@@ -41,4 +41,5 @@ export function toJson(value: unknown): string {
     typeof item === "bigint" ? exactJson.rawJSON(item.toString()) : item,
   );
 }
+/** The engine has it; the types of the language do not yet. */
 const exactJson = JSON as unknown as { rawJSON(text: string): unknown };
