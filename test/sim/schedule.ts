@@ -6,7 +6,7 @@ export interface Planned {
   /** Who does what, for the trace. */
   who: string;
   what: string;
-  /** Takes it out of the schedule. */
+  /** Whether it was taken out of the schedule: then it is not run. */
   cancelled: boolean;
   run(): void;
 }
