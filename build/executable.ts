@@ -24,8 +24,11 @@ export async function buildExecutable(): Promise<string> {
     if (name.startsWith(".")) rmSync(join(OUT, name), { recursive: true });
   writeFileSync(KIT, JSON.stringify(await buildKit()));
   const startedIn = process.cwd();
-  process.chdir(OUT);
-  const fresh = join(OUT, `.rfaas.${process.pid}`);
+  // The name of the file is among its bytes, so it is always the same one, in a folder of this build.
+  const folder = join(OUT, `.build.${process.pid}`);
+  mkdirSync(folder);
+  process.chdir(folder);
+  const fresh = join(folder, "rfaas");
   await Bun.build({
     entrypoints: ["main.ts", ...WORKER_ENTRY_POINTS].map((path) => join(SRC, path)),
     format: "esm",
@@ -45,6 +48,7 @@ export async function buildExecutable(): Promise<string> {
   process.chdir(startedIn);
   const executable = join(OUT, "rfaas");
   renameSync(fresh, executable);
+  rmSync(folder, { recursive: true });
   return executable;
 }
 

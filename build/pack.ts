@@ -1,0 +1,87 @@
+/**
+ * Packs what users install: `npm run pack [ARTEFACT...]` writes to `dist/pack/`, with a SHA256SUMS of everything there.
+ *
+ * The same commit gives the same bytes: each file has the time of the last commit, the owner root, a fixed mode and its place in a
+ * sorted list, and the compiler always writes to the same name.
+ */
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { version } from "../package.json";
+import { buildExecutable } from "./executable.ts";
+import { SHIM_LIBRARY, buildShim } from "../ffi/build.ts";
+import type { Packing } from "./pack/artefact.ts";
+import { ARTEFACTS } from "./pack/registry.ts";
+import { PLATFORMS, type Platform } from "./target/platform.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const OUT = join(ROOT, "dist", "pack");
+const SUMS = "SHA256SUMS";
+
+/** Makes the artefacts named, or all, and returns their files' names. */
+export async function pack(names: readonly string[], out = OUT): Promise<string[]> {
+  const unknown = names.find((name) => ARTEFACTS.every((artefact) => artefact.name !== name));
+  if (unknown)
+    throw new Error(
+      `no artefact is called ${unknown}; there are ${ARTEFACTS.map(({ name }) => name).join(", ")}`,
+    );
+  mkdirSync(out, { recursive: true });
+  const executables = new Map<Platform, Promise<string>>();
+  const files: string[] = [];
+  for (const artefact of ARTEFACTS) {
+    if (names.length > 0 && !names.includes(artefact.name)) continue;
+    const scratch = mkdtempSync(join(tmpdir(), "rfaas-pack-"));
+    try {
+      const packing: Packing = {
+        version,
+        platforms: PLATFORMS,
+        out,
+        scratch,
+        epochS: epochS(),
+        executable(platform) {
+          const made = executables.get(platform) ?? buildExecutable();
+          executables.set(platform, made);
+          return made;
+        },
+        async shim() {
+          buildShim();
+          return SHIM_LIBRARY;
+        },
+      };
+      files.push(...(await artefact.make(packing)));
+    } finally {
+      rmSync(scratch, { recursive: true });
+    }
+  }
+  writeFileSync(join(out, SUMS), sums(out));
+  return files;
+}
+
+/** Of everything in `folder`, in the format of sha256sum. */
+function sums(folder: string): string {
+  return readdirSync(folder)
+    .filter((name) => name !== SUMS)
+    .sort()
+    .map((name) => {
+      const hash = new Bun.CryptoHasher("sha256").update(readFileSync(join(folder, name)));
+      return `${hash.digest("hex")}  ${name}\n`;
+    })
+    .join("");
+}
+
+function epochS(): number {
+  const given = process.env["SOURCE_DATE_EPOCH"];
+  if (given !== undefined) return Number(given);
+  const log = Bun.spawnSync(["git", "log", "-1", "--format=%ct"], { cwd: ROOT });
+  if (!log.success)
+    throw new Error("no commit to take the time from; set SOURCE_DATE_EPOCH, in seconds");
+  return Number(log.stdout.toString());
+}
+
+if (import.meta.main)
+  try {
+    for (const file of await pack(process.argv.slice(2))) console.error(`packed ${file}`);
+  } catch (error) {
+    console.error(`pack: ${(error as Error).message}`);
+    process.exit(1);
+  }
