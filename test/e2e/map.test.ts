@@ -1,5 +1,6 @@
 /** Calls in bulk: map, broadcast, retries, and calls that are refused before they are made; on a private node. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   DeadlineExceeded,
@@ -60,7 +61,12 @@ describe("map", () => {
     await using held = await lease({ workers: 1, slots: 1 });
     const word = (n: number) => held.input(Uint32Array, 1).fill(n);
     const [first, before, after] = [0, 1, 2].map(() => held.output(Uint32Array, 1));
-    const holdsSlot = held.submit("later", word(1), first!);
+    using scratch = new Scratch();
+    const free = scratch.join("free");
+    const path = new TextEncoder().encode(free);
+    const pathInput = held.input(Uint8Array, path.length);
+    pathInput.set(path);
+    const holdsSlot = held.submit("untilFile", pathInput, first!);
     const waits = held.submit("count", word(0), before!);
     const results = held.map("later", [1, 2], {
       inputBytes: 4,
@@ -79,6 +85,7 @@ describe("map", () => {
     const last = held.submit("count", word(0), after!);
     // Timers stand still, so that the deadline is seen when the slot is free.
     Bun.sleepSync(200);
+    writeFileSync(free, "");
     holdsSlot.get();
     expect((await next).value).toMatchObject({ status: "rejected", index: 0 });
     await Promise.all([waits, last]);

@@ -1,6 +1,6 @@
 /** What functions start ends with their lease, however it was started and however the lease ends; and it is billed. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, type Lease, invoker } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
@@ -47,11 +47,13 @@ async function begin(
   kind: string,
 ): Promise<string> {
   const mark = newMark();
-  const text = new TextEncoder().encode(`${kind}\n${mark}`);
+  const seen = scratch.join(mark);
+  const text = new TextEncoder().encode(`${kind}\n${mark}\n${seen}`);
   const input = lease.input(Uint8Array, text.length);
   input.set(text);
   lease.submit(name, input, lease.output(Uint8Array, 8)).catch(() => {});
   await until(() => marked(mark).length > 0, `${kind} has started`, LIMIT_MS);
+  writeFileSync(seen, "");
   return mark;
 }
 

@@ -1,4 +1,5 @@
 /** Functions that do what they should, for the tests. */
+import { existsSync } from "node:fs";
 import type { FunctionContext, RawFunction } from "../../src/function/index.ts";
 
 export const answer = 42;
@@ -19,6 +20,13 @@ export const later: RawFunction = async (input, output) => {
   await Bun.sleep(new Uint32Array(input.buffer, input.byteOffset, 1)[0]!);
   output.set(input);
   return input.length;
+};
+
+/** Waits on the event loop until the file exists whose path its input is. */
+export const untilFile: RawFunction = async (input) => {
+  const path = new TextDecoder().decode(input);
+  while (!existsSync(path)) await Bun.sleep(1);
+  return 0;
 };
 
 /** Echoes from a microtask. */

@@ -1,4 +1,5 @@
 /** Starts processes of every kind that outlives its parent. */
+import { existsSync } from "node:fs";
 import type { FunctionContext } from "rfaas/function";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -33,9 +34,11 @@ export function startAndSpin(input: Bytes, output: Bytes): number {
   for (;;);
 }
 
-/** Starts one and dies. */
+/** Starts one and dies when the file exists whose path is the third line of its input. */
 export function startAndDie(input: Bytes, output: Bytes): number {
   start(input, output);
+  const [, , path] = new TextDecoder().decode(input).split("\n");
+  while (!existsSync(path!)) Bun.sleepSync(1);
   process.kill(process.pid, "SIGKILL");
   return 0;
 }
