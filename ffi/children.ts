@@ -5,11 +5,11 @@ import { native } from "./library.ts";
 const GONE = -3;
 
 /**
- * This process, and all processes that it has started, end when `parentPid` does; until then it is the parent of its descendants that
- * lose theirs. Returns false when that process is already gone.
+ * This process, and all processes that it has started, end when `parentPid` has, at the latest `graceMs` later; until then it is the parent
+ * of its descendants that lose theirs. Returns false when that process is already gone.
  */
-export function endWithParent(parentPid: number): boolean {
-  const result = native().rfaas_end_with_parent(parentPid);
+export function endWithParent(parentPid: number, graceMs = 0): boolean {
+  const result = native().rfaas_end_with_parent(parentPid, graceMs);
   if (result === GONE) return false;
   check("watching the parent process", result);
   return true;

@@ -37,8 +37,7 @@ export const SYMBOLS = {
   rfaas_duplicate: { args: ["i32"], returns: "i32" },
   rfaas_close: { args: ["i32"], returns: "i32" },
 
-  rfaas_die_with_parent: { args: ["i32"], returns: "i32" },
-  rfaas_end_with_parent: { args: ["i32"], returns: "i32" },
+  rfaas_end_with_parent: { args: ["i32", "i32"], returns: "i32" },
   rfaas_adopt_orphans: { args: [], returns: "i32" },
   rfaas_end_children: { args: ["ptr", "i32", "ptr"], returns: "i32" },
   rfaas_reap_adopted: { args: [], returns: "void" },

@@ -1,11 +1,6 @@
-/** What a process may do to itself: stay on a core, die with its parent, bound its memory, read the cycle counter. */
+/** What a process may do to itself: stay on a core, bound its memory, read the cycle counter. */
 import { check } from "./errors.ts";
 import { native } from "./library.ts";
-
-/** The kernel kills this process when `parentPid` dies. Returns false when that process is already gone. */
-export function dieWithParent(parentPid: number): boolean {
-  return native().rfaas_die_with_parent(parentPid) === 0;
-}
 
 /** A descriptor that becomes readable when the process ends. */
 export function openPidfd(pid: number): number {

@@ -148,11 +148,17 @@ static int is_among(int pid, const int32_t *some, int32_t count) {
 
 /* Kills the children that are not among `keep` and descend from a function, and waits for those that are dead. What they had
  * started comes to us and is found the next time. Adds their CPU time, and what they had waited for, to `cpu_ns`. Returns 0 when
- * there are none. */
+ * there are none.
+ *
+ * A list of children is no snapshot: the threads' lists are read one after another, and a process whose parent dies meanwhile moves
+ * from a list that is still to be read to the first thread's, which has been read; and one that is listed and then waited for by another
+ * thread makes the kernel skip the next. Either is seen by a second look, so only two equal ones in a row count as none. */
 RFAAS_EXPORT int32_t rfaas_end_children(const int32_t *keep, int32_t count, double *cpu_ns) {
-  int children[MAX_CHILDREN];
+  int looks[2][MAX_CHILDREN];
+  int before = -1;
   /* Several rounds at once: a process that forks and exits in a loop is caught by speed alone. */
   for (int round = 0; round < 8; round++) {
+    int *children = looks[round % 2];
     int left = 0;
     int found = children_of(getpid(), children, MAX_CHILDREN);
     for (int i = 0; i < found; i++) {
@@ -165,7 +171,8 @@ RFAAS_EXPORT int32_t rfaas_end_children(const int32_t *keep, int32_t count, doub
       kill(pid, SIGKILL);
       bury(pid, cpu_ns);
     }
-    if (!left) return 0;
+    if (!left && found == before && memcmp(looks[0], looks[1], sizeof *children * (size_t)found) == 0) return 0;
+    before = left ? -1 : found;
   }
   return 1;
 }
@@ -198,20 +205,25 @@ static void forbid_starting(void) {
   syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
 }
 
-/* Waits for the parent's death, then ends all that this process has started, and the process itself. */
+static struct timespec milliseconds(long ms) { return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}; }
+
+/* Waits for the parent's death, then, when the grace is over, ends all that this process has started, and the process itself. The
+ * argument is a pidfd in its lower half and the grace in its upper one. */
 static void *guard(void *argument) {
-  struct pollfd parent = {.fd = (int)(intptr_t)argument, .events = POLLIN};
+  struct pollfd parent = {.fd = (int)((intptr_t)argument & 0xffffffff), .events = POLLIN};
   while (poll(&parent, 1, -1) < 0 && errno == EINTR) continue;
+  const struct timespec grace = milliseconds((long)((intptr_t)argument >> 32)), pause = milliseconds(1);
+  nanosleep(&grace, NULL);
   forbid_starting();
   double ignored = 0;
-  const struct timespec pause = {.tv_nsec = 1000000};
   for (int tries = 0; tries < MAX_TRIES && rfaas_end_children(NULL, 0, &ignored) > 0; tries++) nanosleep(&pause, NULL);
   kill(getpid(), SIGKILL);
   return NULL;
 }
 
-/* This process, and all that it starts, ends when `parent` dies, however it dies. Returns -ESRCH when that has already happened. */
-RFAAS_EXPORT int32_t rfaas_end_with_parent(int32_t parent) {
+/* This process, and all that it starts, ends when `parent` has died, however it died, `grace_ms` later at the latest. Returns -ESRCH
+ * when it is dead already. */
+RFAAS_EXPORT int32_t rfaas_end_with_parent(int32_t parent, int32_t grace_ms) {
   int fd = (int)syscall(SYS_pidfd_open, parent, 0);
   if (fd < 0) return -errno;
   int failed = rfaas_adopt_orphans();
@@ -226,7 +238,7 @@ RFAAS_EXPORT int32_t rfaas_end_with_parent(int32_t parent) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  if (failed == 0) failed = -pthread_create(&thread, &attributes, guard, (void *)(intptr_t)fd);
+  if (failed == 0) failed = -pthread_create(&thread, &attributes, guard, (void *)((intptr_t)grace_ms << 32 | fd));
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
   if (failed != 0) close(fd);

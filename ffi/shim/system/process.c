@@ -19,12 +19,6 @@
 
 #include "../core/rfaas.h"
 
-/* The kernel kills this process when its parent dies, however it dies. Returns -ESRCH when that has already happened. */
-RFAAS_EXPORT int32_t rfaas_die_with_parent(int32_t parent) {
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return -errno;
-  return getppid() == parent ? 0 : -ESRCH;
-}
-
 RFAAS_EXPORT int32_t rfaas_pidfd_open(int32_t pid) {
   long fd = syscall(SYS_pidfd_open, pid, 0);
   return fd < 0 ? -errno : (int32_t)fd;

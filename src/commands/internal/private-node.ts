@@ -1,5 +1,5 @@
 import { Type } from "@sinclair/typebox";
-import { dieWithParent } from "../../../ffi/system.ts";
+import { endWithParent } from "../../../ffi/children.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { Agent } from "../../executor/agent/agent.ts";
 import { PackageStore } from "../../executor/packages/store.ts";
@@ -13,6 +13,12 @@ import { whole } from "../../options/fields.ts";
 import { defineCommand } from "../shared/command.ts";
 import { log } from "../shared/log.ts";
 import { fabricFields, readFabric } from "../shared/fabric-options.ts";
+
+/**
+ * A node that is killed while it ends its leases leaves behind what their functions have started. So it is not killed with its client, but
+ * has this long to end, from the end of their connection on.
+ */
+const GRACE_MS = 5000;
 
 /** A node for one client, which started it and is at the other end of descriptor 3. */
 export const privateNode = defineCommand({
@@ -31,7 +37,7 @@ export const privateNode = defineCommand({
   async run(_args, options) {
     const { parent, cores, memory, prewarm } = options;
     const asked = readFabric(options);
-    if (!dieWithParent(parent)) process.exit(0);
+    if (!endWithParent(parent, GRACE_MS)) process.exit(0);
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
     process.on("SIGINT", () => {});
     const limits = machineLimits();
