@@ -2,15 +2,19 @@
  * Opens the compiled shim, once per thread, and hands its functions to the rest of `ffi/`.
  *
  * From source the library is opened where `ffi/build.ts` put it. In the executable it is an embedded file: it is copied to an
- * anonymous memory file and opened from there, which needs no temporary directory and leaves nothing behind.
- * `RFAAS_SHIM=PATH` overrides both.
+ * anonymous memory file and opened from there, which needs no temporary directory and leaves nothing behind. The npm package has
+ * none: {@link findShimBy} says where it is. `RFAAS_SHIM=PATH` overrides all of them.
  */
 import { type FFIFunction, dlopen, ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
 import { isMainThread, workerData } from "node:worker_threads";
 import { ShimUnavailable } from "./errors.ts";
 import { LAYOUT } from "./layout.ts";
 import { SYMBOLS } from "./symbols.ts";
+
+/** Defined by the build of the npm package. */
+declare const RFAAS_INSTALLED: boolean | undefined;
 
 type Shim = ReturnType<typeof openShim>;
 let shim: Shim | undefined;
@@ -23,7 +27,7 @@ export function native(): Shim {
 
 /** The path this process opened, for its worker threads: they open the same file and share its one copy. */
 export function shimPath(): string {
-  return (openedPath ??= inheritedPath() ?? process.env["RFAAS_SHIM"] ?? ownPath());
+  return (openedPath ??= inheritedPath() ?? (process.env["RFAAS_SHIM"] || ownPath()));
 }
 
 /** What a worker thread must get in its `workerData` to open the same file. */
@@ -36,22 +40,55 @@ function inheritedPath(): string | undefined {
   return (workerData as ShimWorkerData | null | undefined)?.rfaasShim;
 }
 
-function ownPath(): string {
-  let path: string;
-  try {
-    path = (require("./shim/shim-file.ts") as typeof import("./shim/shim-file.ts")).shimFile;
-  } catch (cause) {
-    throw new ShimUnavailable(
-      `the native shim cannot be loaded (${(cause as Error).message}); run: npm run setup, where it has not been built`,
-      { cause },
-    );
-  }
-  return path.startsWith("/$bunfs/") ? anonymousCopy(path) : path;
+/** The shim as found elsewhere: a file, or what is in one. */
+export type ShimSource = { path: string } | { bytes: Uint8Array };
+
+let find: (() => ShimSource) | undefined;
+
+/** Says how to find the shim where this code has none of its own, as in a package of npm. */
+export function findShimBy(finder: () => ShimSource): void {
+  find = finder;
 }
 
-/** Copies an embedded file to memory and returns a path that opens it, valid in this process only. */
-function anonymousCopy(embedded: string): string {
-  const bytes = readFileSync(embedded);
+function ownPath(): string {
+  // In the npm package there is none: asked here, so that the build leaves its import out.
+  if (typeof RFAAS_INSTALLED !== "undefined" && RFAAS_INSTALLED) {
+    return foundPath();
+  } else {
+    const path = ownFile();
+    return path.startsWith("/$bunfs/") ? anonymousCopy(readFileSync(path)) : path;
+  }
+}
+
+function foundPath(): string {
+  const found = find!();
+  return "path" in found ? found.path : anonymousCopy(found.bytes);
+}
+
+/** The shim that this program was built with, to hand out. */
+export function ownShim(): Uint8Array<ArrayBuffer> {
+  return readFileSync(ownFile());
+}
+
+function ownFile(): string {
+  if (typeof RFAAS_INSTALLED !== "undefined" && RFAAS_INSTALLED) {
+    throw new ShimUnavailable("the npm package has no native shim; the rfaas executable has it");
+  } else {
+    try {
+      const { shimFile } = require("./shim/shim-file.ts") as typeof import("./shim/shim-file.ts");
+      // A bundle names the file that lies beside it.
+      return isAbsolute(shimFile) ? shimFile : join(import.meta.dir, shimFile);
+    } catch (cause) {
+      throw new ShimUnavailable(
+        `the native shim cannot be loaded (${(cause as Error).message}); run: npm run setup, where it has not been built`,
+        { cause },
+      );
+    }
+  }
+}
+
+/** Copies the shim to memory and returns a path that opens it, valid in this process only. */
+function anonymousCopy(bytes: Uint8Array): string {
   const libc = openLibc();
   const fd = libc.memfd_create(ptr(Buffer.from("rfaas-shim\0")), 1 /* MFD_CLOEXEC */);
   if (fd < 0)
@@ -112,7 +149,7 @@ function openShim(path: string) {
   const count = symbols.rfaas_layout(actual, actual.length);
   if (count !== expected.length || expected.some((number, index) => actual[index] !== number)) {
     throw new ShimUnavailable(
-      `the native shim ${path} has another memory layout; run: npm run setup`,
+      `the native shim ${path} is of another version than this program: its memory layout differs; unset RFAAS_SHIM, or, from source, run: npm run setup`,
     );
   }
   return symbols;

@@ -12,6 +12,10 @@
  * lease.invoke("echo", input, output);
  * ```
  */
+import { refuseToStandIn } from "./base/process.ts";
+
+refuseToStandIn();
+
 export { invoker } from "./client/invoker.ts";
 export type { Invoker } from "./client/cluster/invoker.ts";
 export type { NodeStatus } from "./client/node/status.ts";

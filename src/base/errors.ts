@@ -48,6 +48,19 @@ export class ProtocolError extends RfaasError {
   readonly code = "RFAAS_PROTOCOL";
 }
 
+/** This machine, or the runtime of this program, cannot run rfaas. What to do: run the program where the message says. */
+export class PlatformUnsupported extends RfaasError {
+  override readonly name = "PlatformUnsupported";
+  readonly code = "RFAAS_PLATFORM";
+}
+
+/** Library and executable are of different versions, which the message names. What to do: install the same version of both. */
+export class VersionMismatch extends RfaasError {
+  static readonly CODE = "RFAAS_VERSION";
+  override readonly name = "VersionMismatch";
+  readonly code = VersionMismatch.CODE;
+}
+
 /**
  * No node or manager answers at the address, or a private node does not start. What to do: see whether it runs (`rfaas ps`), and
  * what its log says.

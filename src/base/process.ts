@@ -1,65 +1,120 @@
-/** How this program starts itself again, as another role. */
-import { realpathSync } from "node:fs";
-import { join } from "node:path";
-import { EnvironmentError } from "./errors.ts";
+/** How this program starts itself again, as another role, and how it knows that it was started as one. */
+import { findShimBy } from "../../ffi/library.ts";
+import { EnvironmentError, EXIT, PlatformUnsupported, VersionMismatch } from "./errors.ts";
+import {
+  type Missing,
+  findExecutable,
+  findShimFile,
+  versionsDiffer,
+} from "./program/executable.ts";
+import { compiled, programFile, runningFile, runsMainFile } from "./program/form.ts";
+import { ROLES, type Role, markOf, takeMark, withMark, withoutMark } from "./program/marker.ts";
+import { platformRefusal } from "./program/platform.ts";
+import { reasonOf } from "./system-errors.ts";
+import { VERSION } from "./version.ts";
 
-/** Set by the build: this code runs inside the rfaas executable. */
-declare const RFAAS_COMPILED: boolean | undefined;
-export const compiled: boolean = typeof RFAAS_COMPILED !== "undefined" && RFAAS_COMPILED;
-
-/** Commands that only rfaas itself gives. */
-const ROLES: ReadonlySet<string> = new Set(["__node", "__host", "__bundle"]);
+export { compiled };
+export type { Role };
 
 /**
- * The command line that runs rfaas with `args`. `RFAAS_EXECUTABLE` names another executable to use.
+ * The command line that runs rfaas with `args`: `RFAAS_EXECUTABLE` where that is set, else this program where it is rfaas, else the
+ * executable of the platform's package of npm, else `rfaas` on PATH.
  *
- * A program that bundles the library (`bun build`, with or without `--compile`) has no rfaas beside it, and must not start itself
- * instead: each copy would start another one.
+ * A program that has the library inside of it must not start itself in place of rfaas: each copy would start another one.
  *
- * @throws {EnvironmentError} when this program cannot tell where rfaas is, or was itself started in its place
+ * @throws {EnvironmentError} no executable is found, or this program was itself started in its place
+ * @throws {PlatformUnsupported} rfaas does not run on this machine
+ * @throws {VersionMismatch} the executable that is installed is of another version
  */
 export function selfCommand(args: readonly string[]): string[] {
-  if (compiled) return [process.env["RFAAS_EXECUTABLE"] || process.execPath, ...args];
-  if (ROLES.has(process.argv[2] ?? "") && !isOurs(Bun.main))
+  const mistaken = takenForRfaas();
+  if (mistaken !== undefined) throw new EnvironmentError(mistaken);
+  const { found, missing } = findExecutable(VERSION);
+  if (missing) throw failure(missing);
+  return [...found, ...args];
+}
+
+/** Throws {@link PlatformUnsupported} on a machine on which rfaas cannot run. */
+export function requirePlatform(): void {
+  const message = platformRefusal();
+  if (message !== undefined) throw new PlatformUnsupported(message);
+}
+
+function failure({ why, message }: Missing): Error {
+  if (why === "platform") return new PlatformUnsupported(message);
+  return why === "version" ? new VersionMismatch(message) : new EnvironmentError(message);
+}
+
+/** Whether this process is rfaas itself, executable or checkout, whichever command it runs. */
+let isRfaas = false;
+
+/**
+ * For the executable, at its start: takes note that this process is rfaas, and takes off the mark of its role, which its threads
+ * and children must not inherit. Throws when it cannot be what it was started as.
+ *
+ * @throws {VersionMismatch} a library of another version has started it
+ * @throws {EnvironmentError} it was started as another role than the one that its command line names
+ */
+export function enterRole(command: string | undefined): void {
+  isRfaas = true;
+  const mark = takeMark();
+  if (mark === undefined) return;
+  if (mark.version !== VERSION) throw new VersionMismatch(versionsDiffer(VERSION, mark.version));
+  if (mark.role !== command)
     throw new EnvironmentError(
-      `${ownName()} was started where rfaas was meant, and starts nothing more; RFAAS_EXECUTABLE must name the rfaas executable, not a program that uses it`,
+      `rfaas was started to be ${mark.role}, with the arguments of another command; RFAAS_EXECUTABLE must name the rfaas executable, or a script that passes its arguments on`,
     );
-  const named = process.env["RFAAS_EXECUTABLE"];
-  if (named) {
-    if (Bun.isStandaloneExecutable && isSameFile(named, process.execPath))
-      throw new EnvironmentError(
-        `RFAAS_EXECUTABLE names ${named}, which is this program itself; let it name the rfaas executable`,
-      );
-    return [named, ...args];
-  }
-  const main = mainFile();
-  if (Bun.isStandaloneExecutable || !isOurs(main))
-    throw new EnvironmentError(
-      `rfaas is bundled into ${ownName()}, which has no rfaas to start; set RFAAS_EXECUTABLE to the path of the rfaas executable, or connect to a running node: invoker({ node }) or RFAAS_NODE`,
-    );
-  return [process.execPath, main, ...args];
 }
 
-const mainFile = (): string => join(import.meta.dir, "..", "main.ts");
-
-/** Whether this is our `main.ts`, as it lies above this file: a bundled one has another name, or another folder. */
-function isOurs(main: string): boolean {
-  return import.meta.file === "process.ts" && isSameFile(main, mainFile());
+/**
+ * For the library, as it is loaded: ends a program that was started in place of rfaas before it does anything twice, for it would
+ * go on to start rfaas, and so itself.
+ */
+export function refuseToStandIn(): void {
+  const mistaken = takenForRfaas();
+  if (mistaken === undefined) return;
+  process.stderr.write(`rfaas: ${mistaken}\n`);
+  process.exit(EXIT.usage);
 }
 
-/** The program of the user, for errors. */
-function ownName(): string {
-  return Bun.isStandaloneExecutable ? process.execPath : Bun.main;
+/** Why this program may start nothing: a mark or a command line that is meant for rfaas, and it is not rfaas. */
+function takenForRfaas(): string | undefined {
+  if (compiled || isRfaas) return undefined;
+  const role = markOf(process.env)?.role ?? ROLES.find((name) => name === process.argv[2]);
+  // Threads of rfaas have its command line.
+  if (role === undefined || runsMainFile()) return undefined;
+  return `${programFile()} was started where rfaas was meant (as ${role}), and starts nothing more; RFAAS_EXECUTABLE, and rfaas on PATH, must be the rfaas executable, not a program that uses it`;
 }
 
-function isSameFile(a: string, b: string): boolean {
-  // Looking takes a descriptor, and there may be none left.
-  if (a === b) return true;
+/** The native shim of an installed library, or of a program that has it inside of it. */
+findShimBy(() => {
+  const mistaken = takenForRfaas();
+  if (mistaken !== undefined) throw new EnvironmentError(mistaken);
+  const installed = findShimFile(VERSION);
+  if (installed?.missing) throw failure(installed.missing);
+  if (installed) return { path: installed.found };
+  return { bytes: shimOfExecutable(selfCommand(["__shim"])) };
+});
+
+function shimOfExecutable(command: readonly string[]): Uint8Array {
+  let said: string;
   try {
-    return realpathSync(a) === realpathSync(b);
-  } catch {
-    return false;
+    const { stdout, stderr, exitCode } = Bun.spawnSync([...command], {
+      env: roleEnvironment("__shim"),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    if (exitCode === 0 && isElf(stdout)) return stdout;
+    said = stderr.toString().trim().split("\n").at(-1) || `exit code ${exitCode}`;
+  } catch (cause) {
+    said = reasonOf(cause);
   }
+  throw new EnvironmentError(
+    `${command[0]} does not hand out the native shim (${said}); let RFAAS_EXECUTABLE name the rfaas executable of version ${VERSION}`,
+  );
+}
+
+function isElf(bytes: Uint8Array): boolean {
+  return bytes.length > 4 && Buffer.from(bytes.subarray(0, 4)).toString("latin1") === "\x7fELF";
 }
 
 const own = new Set<number>();
@@ -79,7 +134,7 @@ export function keepChild(child: { pid: number; exited: Promise<unknown> }): voi
 
 /** The command line that runs the Bun that is inside of us, in {@link bunEnvironment}. */
 export function bunCommand(args: readonly string[]): string[] {
-  return [process.execPath, ...args];
+  return [runningFile(), ...args];
 }
 
 export function bunEnvironment(): Record<string, string | undefined> {
@@ -89,5 +144,20 @@ export function bunEnvironment(): Record<string, string | undefined> {
 /** The environment of a child: ours, without our token and without variables that make the executable run as another program. */
 export function childEnvironment(): Record<string, string | undefined> {
   const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, RFAAS_TOKEN: _token, ...rest } = process.env;
-  return rest;
+  return withoutMark(rest);
+}
+
+/**
+ * The environment of a host, in which functions run: without a mark, for they may use rfaas. Where another program was named as the
+ * executable, it names this one, so that a program which the other starts in place of rfaas does not come back to it.
+ */
+export function hostedEnvironment(): Record<string, string | undefined> {
+  const environment = childEnvironment();
+  if (compiled && environment["RFAAS_EXECUTABLE"]) environment["RFAAS_EXECUTABLE"] = runningFile();
+  return environment;
+}
+
+/** The environment of a child that is rfaas in a role of its own. */
+export function roleEnvironment(role: Role): Record<string, string | undefined> {
+  return withMark(childEnvironment(), { role, version: VERSION });
 }

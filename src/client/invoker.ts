@@ -1,7 +1,7 @@
 /** The entry point of the library: connects a program to the node, or the nodes, that it names. */
 import { parseAddress } from "../control/address.ts";
-import { NodeUnreachable } from "../base/errors.ts";
 import { LOCAL_FABRIC } from "../fabric/registry.ts";
+import { requirePlatform } from "../base/process.ts";
 import { explained } from "../base/shortage.ts";
 import { parseBytes } from "../base/units.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, throwIfAborted } from "../base/waiting.ts";
@@ -32,6 +32,8 @@ import { readOptions } from "../options/read.ts";
  * await using lease = await rf.allocate("./fn.ts", { workers: 40 });
  * ```
  * @throws {NodeUnreachable} no node or manager answers, or the private node does not start
+ * @throws {PlatformUnsupported} rfaas does not run on this machine
+ * @throws {VersionMismatch} the executable for a private node is of another version than the library
  * @throws {FabricUnavailable} this machine lacks the fabric that the options ask for
  * @throws {EnvironmentError} the machine has run out of something, such as file descriptors
  * @throws {UsageError} an option is wrong, or the list of nodes is
@@ -54,6 +56,7 @@ async function explaining<Opened>(opening: Promise<Opened>): Promise<Opened> {
 }
 
 async function openNodes(given: ClusterOptions): Promise<Invoker> {
+  requirePlatform();
   const options = readClusterOptions(given);
   const { manager: _manager, nodes: _nodes, signal: _signal, ...each } = options;
   return await openCluster(options, {
@@ -63,6 +66,7 @@ async function openNodes(given: ClusterOptions): Promise<Invoker> {
 }
 
 async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
+  requirePlatform();
   const options = readOptions("invoker", InvokerOptions, given);
   const { signal } = options;
   throwIfAborted(signal);
@@ -83,11 +87,6 @@ async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
     );
     return new NodeInvoker(connection, undefined, fabrics);
   }
-  if (process.platform !== "linux")
-    throw new NodeUnreachable(
-      "private",
-      "rfaas runs on Linux only, so far; name a node on a Linux machine",
-    );
   const fabrics = new ClientFabrics(options, false);
   const embedded = await startEmbeddedNode(
     {

@@ -7,6 +7,7 @@ import {
   UsageError,
   exitCode,
 } from "../base/errors.ts";
+import { enterRole } from "../base/process.ts";
 import { isSystemError, reasonOf } from "../base/system-errors.ts";
 import { VERSION } from "../base/version.ts";
 import { showWarningsBy } from "../base/warnings.ts";
@@ -28,6 +29,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   __bundle: async () => (await import("./internal/bundle.ts")).bundle,
   __host: async () => (await import("./internal/host.ts")).host,
   __node: async () => (await import("./internal/private-node.ts")).privateNode,
+  __shim: async () => (await import("./internal/shim.ts")).shim,
 };
 
 /** Those that people use, in the order of the overview. */
@@ -47,10 +49,23 @@ export async function runCommandLine(argv: string[]): Promise<void> {
   // A failed write to stderr cannot be reported anywhere.
   if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => {});
   try {
+    await enter(argv[0]);
     await dispatch(argv);
   } catch (error) {
     await explain(error, argv[0] ?? "");
     process.exit(exitCode(error));
+  }
+}
+
+/** Refuses to be what this process was started as, in the words of that role where it has some. */
+async function enter(command: string | undefined): Promise<void> {
+  try {
+    enterRole(command);
+  } catch (error) {
+    const { answerRefused } = await import("./shared/refusal.ts");
+    if (error instanceof RfaasError && (await answerRefused(command ?? "", error)))
+      process.exit(EXIT.ok);
+    throw error;
   }
 }
 

@@ -49,6 +49,8 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   [new api.OutOfLeaseMemory(100, 64), EXIT.failed, { requestedBytes: 100, freeBytes: 64 }],
   [new api.QueueFull("m"), EXIT.failed, {}],
   [new api.EnvironmentError("m"), EXIT.failed, {}],
+  [new api.PlatformUnsupported("m"), EXIT.failed, {}],
+  [new api.VersionMismatch("m"), EXIT.failed, {}],
 ];
 
 /** A description and the class below it. */

@@ -306,8 +306,9 @@ describe("what is said in one place only", () => {
     expect(filesThat((source) => source.includes("new Worker("))).toEqual(["src/base/workers.ts"]);
   });
 
-  test("the program finds its own executable in src/base/process.ts", () => {
-    expect(filesThat((source) => /\bexecPath\b/.test(source))).toEqual(["src/base/process.ts"]);
+  test("the program finds its own executable in src/base/program/form.ts", () => {
+    const found = filesThat((source) => /\bexecPath\b/.test(source));
+    expect(found).toEqual(["src/base/program/form.ts"]);
   });
 
   test("console.log is for the demonstration: stdout carries data", () => {

@@ -24,7 +24,7 @@ import {
 } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
-import { allocationFailure, closed, leaseFailure, notReached, received } from "./failures.ts";
+import { notGranted, closed, leaseFailure, notReached, received, refused } from "./failures.ts";
 import type { LeaseListener } from "./lease-listener.ts";
 import { PackageSender } from "./upload.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
@@ -179,7 +179,7 @@ export class NodeConnection {
       const fields = { ...request, mailbox: mailbox?.name ?? null };
       const granted = await this.requests.ask(Allocate, fields, {
         signal,
-        failure: (failed) => allocationFailure(failed, request.module, name),
+        failure: (failed) => notGranted(failed, request.module, name),
         // Registered at once: the next message may already report the loss of the lease.
         onReply: ({ lease }) => void this.#listeners.set(lease, listener),
         onAbandon: (id) => this.#tell({ t: "withdraw", request: id }),
@@ -272,10 +272,7 @@ export class NodeConnection {
     const listeners = this.#listeners;
     return {
       welcome: (welcome) => this.#welcome.resolve(welcome),
-      refused: ({ code, message }) =>
-        this.#end(
-          new LeaseRefused(code, `the node at ${this.address} refused this client: ${message}`),
-        ),
+      refused: ({ code, message }) => this.#end(refused(this.address, code, message)),
       draining: () => void (this.draining = true),
       lost: ({ lease, message, signal }) => listeners.get(lease)?.lost(message, signal),
       "worker-lost": ({ lease, worker, message }) =>

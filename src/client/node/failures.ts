@@ -9,6 +9,7 @@ import {
   PackageUnknown,
   type RfaasError,
   UsageError,
+  VersionMismatch,
 } from "../../base/errors.ts";
 import { shortage, shortageOfDescriptors } from "../../base/shortage.ts";
 import { reasonOf } from "../../base/system-errors.ts";
@@ -17,6 +18,14 @@ import type { Failed } from "../../protocol/failed.ts";
 import type { Granted } from "../../protocol/lease-messages.ts";
 import { withAuthorPaths } from "../failures/author-paths.ts";
 import { remoteCause } from "../failures/remote-error.ts";
+
+/** Why a node serves this client no longer, or not at all. A private one says it of the program that has started it. */
+export function refused(address: string, code: string, message: string): RfaasError {
+  if (address !== "private")
+    return new LeaseRefused(code, `the node at ${address} refused this client: ${message}`);
+  if (code === VersionMismatch.CODE) return new VersionMismatch(message);
+  return new NodeUnreachable(address, message);
+}
 
 /** Why no connection to the node could be made. */
 export function notReached(address: string, cause: Error): RfaasError {
@@ -52,7 +61,7 @@ export const closed = () =>
   new LeaseRefused("RFAAS_CONNECTION_CLOSED", "the connection was closed; open another one");
 
 /** Why a node has not granted a lease of the module, which its user calls `name`. */
-export function allocationFailure(
+export function notGranted(
   { code, message, error }: Failed,
   module: string,
   name: string,

@@ -1,5 +1,10 @@
 /** The node of a client that names none: a child process on this machine that serves this client alone and ends with it. */
-import { EnvironmentError, NodeUnreachable } from "../../base/errors.ts";
+import {
+  EnvironmentError,
+  NodeUnreachable,
+  RfaasError,
+  VersionMismatch,
+} from "../../base/errors.ts";
 import {
   type FabricName,
   type FabricOptions,
@@ -7,8 +12,10 @@ import {
   optionsOf,
 } from "../../fabric/registry.ts";
 import { flagsOf } from "../../options/flags.ts";
-import { childEnvironment, selfCommand } from "../../base/process.ts";
+import { versionsDiffer } from "../../base/program/executable.ts";
+import { roleEnvironment, selfCommand } from "../../base/process.ts";
 import { reasonOf } from "../../base/system-errors.ts";
+import { VERSION } from "../../base/version.ts";
 import { NodeConnection } from "./connection.ts";
 import type { Patience } from "../../base/waiting.ts";
 
@@ -56,7 +63,7 @@ export async function startEmbeddedNode(
     command = selfCommand(args);
     child = Bun.spawn(command, {
       stdio: ["ignore", 2, 2, "pipe"],
-      env: childEnvironment(),
+      env: roleEnvironment("__node"),
       onExit: (_, exitCode, signal) =>
         ended.reject(
           new NodeUnreachable(
@@ -68,9 +75,10 @@ export async function startEmbeddedNode(
   } catch (cause) {
     // No process was started yet: the message needs no more.
     if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
+    if (cause instanceof RfaasError) throw cause;
     throw new NodeUnreachable(
       "private",
-      `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}`,
+      `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}; let RFAAS_EXECUTABLE name the rfaas executable`,
       { cause },
     );
   }
@@ -89,6 +97,13 @@ export async function startEmbeddedNode(
     // One that ended as it should did so because we have closed the connection: then the error says why.
     if (child.signalCode === "SIGKILL" || child.exitCode === 0) throw error;
     return await ended.promise;
+  }
+  // Protocols may agree where versions differ, but a program and its own node are of one version.
+  const { version } = connection.welcome;
+  if (version !== VERSION) {
+    await connection.close();
+    await ending(child, END_LIMIT_MS);
+    throw new VersionMismatch(versionsDiffer(version, VERSION));
   }
   return {
     connection,

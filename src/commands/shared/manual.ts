@@ -12,7 +12,7 @@ const ENVIRONMENT: readonly [string, string][] = [
   ["RFAAS_SHIM", "load the native shim from this path"],
   [
     "RFAAS_EXECUTABLE",
-    "start nodes and hosts with this executable of rfaas; a client that was bundled or compiled needs it",
+    "start nodes and hosts with this executable of rfaas, instead of the one that is installed",
   ],
 ];
 

@@ -16,7 +16,7 @@ import {
 import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
 import { endOrphans } from "./orphans.ts";
-import { childEnvironment, keepChild, selfCommand } from "../../base/process.ts";
+import { hostedEnvironment, keepChild, selfCommand } from "../../base/process.ts";
 
 export interface HostExit {
   exitCode: number | null;
@@ -43,7 +43,7 @@ const THREADING_VARIABLES = [
 ];
 
 function hostEnvironment(): Record<string, string | undefined> {
-  const environment = childEnvironment();
+  const environment = hostedEnvironment();
   for (const name of THREADING_VARIABLES) delete environment[name];
   return environment;
 }

@@ -10,8 +10,9 @@ import {
   ModuleLoadError,
   PackageInvalid,
   UsageError,
+  VersionMismatch,
 } from "../../base/errors.ts";
-import { childEnvironment, keepChild, selfCommand } from "../../base/process.ts";
+import { keepChild, roleEnvironment, selfCommand } from "../../base/process.ts";
 import { type Bundle, bundleModule, settingsOf } from "./bundle.ts";
 import { FolderMemory } from "./folder-memory.ts";
 import { LeftToAnother } from "./module-graph.ts";
@@ -87,7 +88,7 @@ async function bundleElsewhere(path: string, external: readonly string[]): Promi
   const flags = external.flatMap((name) => ["--external", name]);
   const child = Bun.spawn(selfCommand(["__bundle", path, ...flags]), {
     stdio: ["ignore", "pipe", 2],
-    env: childEnvironment(),
+    env: roleEnvironment("__bundle"),
   });
   keepChild(child);
   const text = await child.stdout.text();
@@ -125,14 +126,21 @@ export async function describeBundle(path: string, external: readonly string[]):
     }));
     return JSON.stringify({ ...bundle, files });
   } catch (error) {
-    const { name: kind, code = "", message } = error as Error & { code?: string };
-    return JSON.stringify({ kind, code, message });
+    return describeError(error as Error);
   }
+}
+
+/** Likewise, of why there is no bundle. */
+export function describeError(error: Error & { code?: string | number }): string {
+  const { name: kind, code = "", message } = error;
+  return JSON.stringify({ kind, code: String(code), message });
 }
 
 function errorOf(path: string, answer: { kind: string; code: string; message: string }): Error {
   const { kind, code, message } = answer;
   if (kind === "UsageError") return new UsageError(message);
   if (kind === "PackageInvalid") return new PackageInvalid(message);
+  if (kind === "VersionMismatch") return new VersionMismatch(message);
+  if (kind === "EnvironmentError") return new EnvironmentError(message);
   return new ModuleLoadError(code || "RFAAS_MODULE_FAILED", path, message);
 }
