@@ -79,11 +79,14 @@ export function refuseToStandIn(): void {
 
 /** Why this program may start nothing: a mark or a command line that is meant for rfaas, and it is not rfaas. */
 function takenForRfaas(): string | undefined {
-  if (compiled || isRfaas) return undefined;
-  const role = markOf(process.env)?.role ?? ROLES.find((name) => name === process.argv[2]);
-  // Threads of rfaas have its command line.
-  if (role === undefined || runsMainFile()) return undefined;
-  return `${programFile()} was started where rfaas was meant (as ${role}), and starts nothing more; RFAAS_EXECUTABLE, and rfaas on PATH, must be the rfaas executable, not a program that uses it`;
+  if (isRfaas) return undefined;
+  // Threads of rfaas have its command line, but not the mark.
+  const named = compiled || runsMainFile() ? undefined : process.argv[2];
+  const role = markOf(process.env)?.role ?? ROLES.find((name) => name === named);
+  if (role === undefined) return undefined;
+  // `rfaas run` runs a user's program inside the executable.
+  const program = compiled ? Bun.main : programFile();
+  return `${program} was started where rfaas was meant (as ${role}), and starts nothing more; RFAAS_EXECUTABLE, and rfaas on PATH, must be the rfaas executable, not a program that uses it`;
 }
 
 /** The native shim of an installed library, or of a program that has it inside of it. */

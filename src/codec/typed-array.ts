@@ -9,7 +9,8 @@ const CLASSES = {
   Uint16Array,
   Int32Array,
   Uint32Array,
-  Float16Array,
+  // Modules of functions load in Node, too, whose older versions lack it.
+  Float16Array: globalThis.Float16Array,
   Float32Array,
   Float64Array,
   BigInt64Array,

@@ -19,9 +19,9 @@ export async function buildLibrary(folder: string, ofVersion = version): Promise
     version: ofVersion,
     type: "module",
     exports: {
-      ".": entry("index.js"),
+      ".": entry("index.js", "node.js"),
       "./function": entry("function/index.js"),
-      "./testing": entry("testing/index.js"),
+      "./testing": entry("testing/index.js", "node.js"),
       "./package.json": "./package.json",
     },
     dependencies: Object.fromEntries(DEPENDENCIES.map((name) => [name, "*"])),
@@ -51,11 +51,22 @@ export async function buildLibrary(folder: string, ofVersion = version): Promise
       },
     ],
   });
+  const forNode = await Bun.build({
+    entrypoints: [join(src, "without-bun/index.ts")],
+    outdir: join(folder, "dist"),
+    naming: "node.js",
+    target: "node",
+  });
+  if (!forNode.success) throw new Error("what Node gets cannot be built");
   if (!built.success) throw new Error(built.logs.map(({ message }) => message).join("\n"));
   writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
 }
 
-const entry = (path: string) => ({ default: `./dist/${path}` });
+const entry = (path: string, inNode = path) => ({
+  bun: `./dist/${path}`,
+  node: `./dist/${inNode}`,
+  default: `./dist/${path}`,
+});
 
 /** Puts what the library depends on into the `node_modules` of a folder. */
 export function installDependencies(folder: string): void {

@@ -66,6 +66,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   manager: ["ffi", "base", "protocol", "control", "fabric"],
   doctor: ["ffi", "base", "fabric", "executor"],
   testing: ["ffi", "base", "protocol", "options", "function", "client", "executor"],
+  "without-bun": ["base"],
   commands: [...CORE, "fabric", "package", "client", "executor", "manager", "doctor", "bench"],
   "main.ts": ["commands"],
   "index.ts": ["ffi", "base", "protocol", "function", "lease", "fabric", "client"],
@@ -199,6 +200,12 @@ describe("the directions of imports", () => {
     expect(
       violations(({ from, to }) => within(from, "ffi") && within(to, "src", "bench", "functions")),
     ).toEqual([]);
+  });
+
+  test("what Node gets imports errors alone", () => {
+    const elsewhere = ({ from, to }: Import) =>
+      within(from, "src/without-bun") && to !== "src/base/errors.ts";
+    expect(violations(elsewhere)).toEqual([]);
   });
 
   test("leases and the protocol do no input or output", () => {
