@@ -11,7 +11,17 @@ import { prepareGuests } from "./softroce/prepare.ts";
 import { Scratch } from "./support/scratch.ts";
 
 const ROOT = join(import.meta.dir, "..");
-const SUITES = ["unit", "property", "sim", "fabric", "fault", "e2e", "corpus", "softroce"];
+const SUITES = [
+  "unit",
+  "property",
+  "sim",
+  "fabric",
+  "fault",
+  "e2e",
+  "consumer",
+  "corpus",
+  "softroce",
+];
 /** A test that takes longer hangs. Guests boot first, and what runs in them is translated. */
 const TEST_LIMIT_MS = 60_000;
 const GUEST_TEST_LIMIT_MS = 600_000;

@@ -12,8 +12,11 @@ import { VerbsOptions } from "./verbs/options.ts";
 /** A further fabric is a line here and, where it has options, one of {@link fabricFields}. The first that both sides have is taken. */
 const FABRICS = [shm, verbs] as const;
 
+/** Apart from the fabrics, so that the declarations of the library, which have the type of this, have nothing of theirs. */
+const NAMES = FABRICS.map(({ name }) => name);
+
 /** What moves the bytes of calls. */
-export type FabricName = (typeof FABRICS)[number]["name"];
+export type FabricName = (typeof NAMES)[number];
 
 export const fabrics: readonly Fabric<FabricName>[] = FABRICS;
 
@@ -30,14 +33,11 @@ export const namesBetweenMachines = between.map(({ name }) => name).join(" or ")
 export const fabricFields = {
   /** What moves the bytes of calls. Default: the first that client and node both have. */
   fabric: Type.Optional(
-    choice(
-      fabrics.map(({ name }) => name),
-      {
-        description: "what moves the bytes of calls",
-        otherwise: `${LOCAL_FABRIC} on one machine, else ${namesBetweenMachines}`,
-        flag: true,
-      },
-    ),
+    choice(NAMES, {
+      description: "what moves the bytes of calls",
+      otherwise: `${LOCAL_FABRIC} on one machine, else ${namesBetweenMachines}`,
+      flag: true,
+    }),
   ),
   /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
   verbs: Type.Optional(VerbsOptions),
