@@ -2,20 +2,18 @@
  * Everything that can go wrong, one class each: `code` for programs, `message` for people (it ends with what to do), `cause`
  * and data fields for both. {@link exitCode} says how a command ends.
  */
+import { announce } from "./error-watch.ts";
+import { EXIT } from "./exit-codes.ts";
 
-/** Exit codes of every command. */
-export const EXIT = {
-  ok: 0,
-  failed: 1,
-  usage: 2,
-  noExecutor: 3,
-  leaseLost: 4,
-  timeout: 124,
-} as const;
+export { EXIT };
 
 /** The base of all errors that rfaas itself raises. */
 export abstract class RfaasError extends Error {
   abstract readonly code: string | number;
+  constructor(message?: string, options?: ErrorOptions) {
+    super(message, options);
+    announce(this);
+  }
   /** The index of the input that made a `map` end with this error, from 0. */
   declare index?: number;
   /** How a command that ends with this error exits. */

@@ -6,8 +6,15 @@ import { compiled } from "./process.ts";
 const FUNCTION_WORKER = "executor/worker/function-worker.ts";
 const PACKAGE_THREAD = "executor/packages/thread.ts";
 
+/** What threads of scripts run first: `commands/run/modules.ts` names it to them. */
+const SCRIPT_THREAD = "commands/run/thread-preload.ts";
+
 /** Entry points that the executable must embed, from `src/`. */
-export const WORKER_ENTRY_POINTS: readonly string[] = [FUNCTION_WORKER, PACKAGE_THREAD];
+export const WORKER_ENTRY_POINTS: readonly string[] = [
+  FUNCTION_WORKER,
+  PACKAGE_THREAD,
+  SCRIPT_THREAD,
+];
 
 /** Starts a thread that runs functions. Throws, with the system's code, when there may be no more threads. */
 export function startFunctionWorker(name: string): Worker {

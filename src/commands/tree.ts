@@ -9,7 +9,6 @@ import {
 } from "../base/errors.ts";
 import { enterRole } from "../base/process.ts";
 import { isSystemError, reasonOf } from "../base/system-errors.ts";
-import { VERSION } from "../base/version.ts";
 import { showWarningsBy } from "../base/warnings.ts";
 import type { Command } from "./shared/command.ts";
 
@@ -22,6 +21,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   bill: async () => (await import("./bill.ts")).bill,
   package: async () => (await import("./package.ts")).packageCommand,
   invoke: async () => (await import("./invoke.ts")).invoke,
+  run: async () => (await import("./run/run.ts")).run,
   new: async () => (await import("./new/new.ts")).newProject,
   test: async () => (await import("./test.ts")).test,
   bench: async () => (await import("./bench.ts")).bench,
@@ -40,12 +40,7 @@ export async function visibleCommands(): Promise<Command[]> {
 
 /** Runs one command line and sets the exit code. Never throws. */
 export async function runCommandLine(argv: string[]): Promise<void> {
-  // The reader of the output may close the pipe early, as `head` does.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(EXIT.ok);
-    process.stderr.write(`cannot write to stdout: ${reasonOf(error)}\n`);
-    process.exit(EXIT.failed);
-  });
+  process.stdout.on("error", outputFailed);
   // A failed write to stderr cannot be reported anywhere.
   if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => {});
   try {
@@ -69,6 +64,14 @@ async function enter(command: string | undefined): Promise<void> {
   }
 }
 
+/** Ends the process because stdout cannot be written. */
+export function outputFailed(error: unknown): never {
+  // The reader of the output may close the pipe early, as `head` does.
+  if ((error as NodeJS.ErrnoException).code === "EPIPE") process.exit(EXIT.ok);
+  process.stderr.write(`cannot write to stdout: ${reasonOf(error)}\n`);
+  process.exit(EXIT.failed);
+}
+
 async function dispatch(argv: string[]): Promise<void> {
   const [name, ...rest] = argv;
   if (
@@ -79,10 +82,6 @@ async function dispatch(argv: string[]): Promise<void> {
   ) {
     const { overview } = await import("./shared/manual.ts");
     process.stdout.write(overview(await visibleCommands()));
-    return;
-  }
-  if (name === "--version" || name === "-V" || name === "version") {
-    process.stdout.write(`rfaas ${VERSION}\n`);
     return;
   }
   if (name === "help") return await showManual(rest[0]!);
@@ -98,6 +97,8 @@ async function dispatch(argv: string[]): Promise<void> {
 async function load(name: string): Promise<Command> {
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found) return await found();
+  if (/\.[cm]?[jt]sx?$/.test(name))
+    throw new UsageError(`${name} is no command; to run a script: rfaas run ${name}`);
   const { nearest } = await import("../base/near-names.ts");
   const visible = Object.keys(COMMANDS).filter((command) => !command.startsWith("__"));
   const suggestion = nearest(
