@@ -10,7 +10,7 @@ import {
 import { enterRole } from "../base/process.ts";
 import { isSystemError, reasonOf } from "../base/system-errors.ts";
 import { showWarningsBy } from "../base/warnings.ts";
-import type { Command } from "./shared/command.ts";
+import { type Command, type CommandTree, commandsOf } from "./shared/command.ts";
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
   serve: async () => (await import("./serve.ts")).serve,
@@ -26,17 +26,20 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   test: async () => (await import("./test.ts")).test,
   bench: async () => (await import("./bench.ts")).bench,
   doctor: async () => (await import("./doctor.ts")).doctor,
+  help: async () => (await import("./manual/help.ts")).help,
   __bundle: async () => (await import("./internal/bundle.ts")).bundle,
   __host: async () => (await import("./internal/host.ts")).host,
   __node: async () => (await import("./internal/private-node.ts")).privateNode,
   __shim: async () => (await import("./internal/shim.ts")).shim,
 };
 
+const tree: CommandTree = {
+  names: Object.keys(COMMANDS).filter((name) => !name.startsWith("__")),
+  load,
+};
+
 /** Those that people use, in the order of the overview. */
-export async function visibleCommands(): Promise<Command[]> {
-  const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
-  return commands.filter((command) => !command.hidden);
-}
+export const visibleCommands = (): Promise<Command[]> => commandsOf(tree);
 
 /** Runs one command line and sets the exit code. Never throws. */
 export async function runCommandLine(argv: string[]): Promise<void> {
@@ -74,24 +77,22 @@ export function outputFailed(error: unknown): never {
 
 async function dispatch(argv: string[]): Promise<void> {
   const [name, ...rest] = argv;
-  if (
-    name === undefined ||
-    name === "--help" ||
-    name === "-h" ||
-    (name === "help" && rest.length === 0)
-  ) {
+  if (name === undefined || name === "--help" || name === "-h") {
     const { overview } = await import("./shared/manual.ts");
     process.stdout.write(overview(await visibleCommands()));
     return;
   }
-  if (name === "help") return await showManual(rest[0]!);
   const command = await load(name);
   const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
-  if (own.includes("--help") || own.includes("-h")) return await showManual(name);
+  if (own.includes("--help") || own.includes("-h")) {
+    const { manual } = await import("./shared/manual.ts");
+    process.stdout.write(manual(command));
+    return;
+  }
   showWarningsBy((message) => void import("./shared/log.ts").then(({ log }) => log.warn(message)));
   const { readCommandLine } = await import("./shared/command-line.ts");
   const { args, options, rest: passed } = readCommandLine(command, rest);
-  await command.run(args, options, passed);
+  await command.run(args, options, passed, tree);
 }
 
 async function load(name: string): Promise<Command> {
@@ -100,20 +101,14 @@ async function load(name: string): Promise<Command> {
   if (/\.[cm]?[jt]sx?$/.test(name))
     throw new UsageError(`${name} is no command; to run a script: rfaas run ${name}`);
   const { nearest } = await import("../base/near-names.ts");
-  const visible = Object.keys(COMMANDS).filter((command) => !command.startsWith("__"));
   const suggestion = nearest(
     name,
-    name.startsWith("-") ? ["--help", "--version"] : [...visible, "help", "version"],
+    name.startsWith("-") ? ["--help", "--version"] : [...tree.names, "version"],
   );
   const what = name.startsWith("-") ? "option" : "command";
   throw new UsageError(
     `unknown ${what} "${name}"; ${suggestion ? `did you mean "${suggestion}"? See` : "see"}: rfaas help`,
   );
-}
-
-async function showManual(name: string): Promise<void> {
-  const { manual } = await import("./shared/manual.ts");
-  process.stdout.write(manual(await load(name)));
 }
 
 /** The error's message in the words of the command. */

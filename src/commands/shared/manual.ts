@@ -1,4 +1,4 @@
-/** Help that reads like a manual page, made from the command tree. */
+/** What the manual says of a command, made from the command tree, and that as text: help reads like a manual page. */
 import { flagSentence } from "../../options/describe.ts";
 import { flagsOf, usageOf } from "../../options/flags.ts";
 import { type Command, nameOf } from "./command.ts";
@@ -25,56 +25,108 @@ const EXIT_STATUS: readonly [string, string][] = [
   ["124", "a deadline passed"],
 ];
 
-type Section = readonly [title: string, lines: readonly string[]];
+/** `code` is a line of the command line, or of a program. */
+export type Block =
+  | { kind: "text"; lines: readonly string[] }
+  | { kind: "code"; lines: readonly string[] }
+  | { kind: "pairs"; rows: readonly (readonly [term: string, meaning: string])[] };
+
+export interface Section {
+  title: string;
+  blocks: readonly Block[];
+}
+
+export interface Page {
+  /** `serve`; undefined for the overview. */
+  command?: string;
+  sections: readonly Section[];
+}
 
 /** On every page. */
 const COMMON: readonly Section[] = [
-  ["ENVIRONMENT", pairs(ENVIRONMENT)],
-  ["EXIT STATUS", pairs(EXIT_STATUS)],
+  section("ENVIRONMENT", pairs(ENVIRONMENT)),
+  section("EXIT STATUS", pairs(EXIT_STATUS)),
 ];
-const SEE_ALSO: readonly Section[] = [["SEE ALSO", ["rfaas help"]]];
+const SEE_ALSO = section("SEE ALSO", lines("text", "rfaas help"));
 
-export function overview(commands: readonly Command[]): string {
-  return page([
-    ["NAME", ["rfaas - call functions on leased cores, in less than a microsecond"]],
-    ["SYNOPSIS", ["rfaas COMMAND [OPTIONS]", "rfaas help COMMAND", "rfaas --version"]],
-    ["COMMANDS", pairs(commands.map((command) => [nameOf(command), command.summary]))],
-    ...COMMON,
-    [
-      "EXAMPLES",
-      pairs([
-        ["rfaas invoke fn.ts#double --json 21", "call a function of your own, on a private node"],
-        ["rfaas bench latency", "how fast a call is on this machine"],
-        ["rfaas doctor", "what this machine can do"],
-      ]),
+export const overview = (commands: readonly Command[]): string => asText(overviewPage(commands));
+
+export function overviewPage(commands: readonly Command[]): Page {
+  return {
+    sections: [
+      section(
+        "NAME",
+        lines("text", "rfaas - call functions on leased cores, in less than a microsecond"),
+      ),
+      section(
+        "SYNOPSIS",
+        lines("code", "rfaas COMMAND [OPTIONS]", "rfaas help COMMAND", "rfaas --version"),
+      ),
+      section("COMMANDS", pairs(commands.map((command) => [nameOf(command), command.summary]))),
+      ...COMMON,
+      section(
+        "EXAMPLES",
+        pairs([
+          ["rfaas invoke fn.ts#double --json 21", "call a function of your own, on a private node"],
+          ["rfaas bench latency", "how fast a call is on this machine"],
+          ["rfaas doctor", "what this machine can do"],
+        ]),
+      ),
     ],
-  ]);
+  };
 }
 
 /** The page of a command. Its `own` sections are those that no other page has. */
 export function manual(command: Command, sections: "all" | "own" = "all"): string {
-  const name = nameOf(command);
-  const flags = flagsOf(command.options);
-  const shown: Section[] = [
-    ["NAME", [`rfaas ${name} - ${command.summary}`]],
-    ["SYNOPSIS", [`rfaas ${command.usage}${flags.length > 0 ? " [OPTIONS]" : ""}`]],
-    ["DESCRIPTION", command.description.split("\n")],
-    ["OPTIONS", pairs(flags.map((flag) => [usageOf(flag), flagSentence(flag.field)]))],
-    ...(sections === "own" ? [] : COMMON),
-    ["EXAMPLES", pairs(command.examples)],
-    ...(sections === "own" ? [] : SEE_ALSO),
-  ];
-  return page(shown.filter(([, lines]) => lines.length > 0));
+  const page = manualPage(command);
+  if (sections === "all") return asText(page);
+  const shared: readonly Section[] = [...COMMON, SEE_ALSO];
+  return asText({ ...page, sections: page.sections.filter((one) => !shared.includes(one)) });
 }
 
-function page(sections: readonly Section[]): string {
-  const shown = sections.map(
-    ([title, lines]) => `${title}\n${lines.map((line) => (line ? `    ${line}` : "")).join("\n")}`,
-  );
+export function manualPage(command: Command): Page {
+  const name = nameOf(command);
+  const flags = flagsOf(command.options);
+  const sections = [
+    section("NAME", lines("text", `rfaas ${name} - ${command.summary}`)),
+    section(
+      "SYNOPSIS",
+      lines("code", `rfaas ${command.usage}${flags.length > 0 ? " [OPTIONS]" : ""}`),
+    ),
+    section("DESCRIPTION", ...blocksOf(command.description)),
+    section("OPTIONS", pairs(flags.map((flag) => [usageOf(flag), flagSentence(flag.field)]))),
+    ...COMMON,
+    section("EXAMPLES", pairs(command.examples)),
+    SEE_ALSO,
+  ];
+  return { command: name, sections: sections.filter(({ blocks }) => blocks.some(isFilled)) };
+}
+
+/** Paragraphs are apart by an empty line. What is indented is a program; columns are words and what they mean. */
+function blocksOf(description: string): Block[] {
+  return description.split("\n\n").map((paragraph) => {
+    const rows = paragraph.split("\n");
+    const columns = rows.map((row) => /^(\w+) {2,}(\S.*)$/.exec(row));
+    if (rows.every((row) => row.startsWith("    "))) return lines("code", ...rows);
+    return columns.every((row) => row !== null)
+      ? pairs(columns.map((row) => [row[1]!, row[2]!]))
+      : lines("text", ...rows);
+  });
+}
+
+function asText({ sections }: Page): string {
+  const shown = sections.map(({ title, blocks }) => {
+    const inside = blocks.map((block) =>
+      (block.kind === "pairs" ? columnsOf(block.rows) : block.lines)
+        .map((line) => `    ${line}`)
+        .join("\n"),
+    );
+    return `${title}\n${inside.join("\n\n")}`;
+  });
   return `${shown.join("\n\n")}\n`;
 }
 
-function pairs(rows: readonly (readonly [string, string])[]): string[] {
+function columnsOf(rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.min(30, Math.max(0, ...rows.map(([left]) => left.length)));
   return rows.flatMap(([left, right]) =>
     left.length > width
@@ -82,3 +134,18 @@ function pairs(rows: readonly (readonly [string, string])[]): string[] {
       : [`${left.padEnd(width)}  ${right}`],
   );
 }
+
+function section(title: string, ...blocks: readonly Block[]): Section {
+  return { title, blocks };
+}
+
+function pairs(rows: readonly (readonly [string, string])[]): Block {
+  return { kind: "pairs", rows };
+}
+
+function lines(kind: "text" | "code", ...texts: readonly string[]): Block {
+  return { kind, lines: texts };
+}
+
+const isFilled = (block: Block): boolean =>
+  (block.kind === "pairs" ? block.rows : block.lines).length > 0;

@@ -2,12 +2,12 @@
 import { openSync } from "node:fs";
 import { Link } from "../../../ffi/link.ts";
 import { Region } from "../../../ffi/region.ts";
-import { dieWithParent } from "../../../ffi/system.ts";
+import { endWithParent } from "../../../ffi/children.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
 import { echo } from "../echo-worker.ts";
 
 const [path, slotCount, parent] = process.argv.slice(2) as [string, string, string];
-dieWithParent(Number(parent));
+endWithParent(Number(parent));
 const slots = Number(slotCount);
 const region = Region.map(openSync(path, "r+"), 1, slots);
 const link = Link.listen(
