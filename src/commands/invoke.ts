@@ -106,6 +106,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     ["rfaas invoke resize.ts --input cat.jpg --output small.jpg", "files"],
     ["rfaas invoke fn.ts --json 21 -n 100000 --polling hot", "how long does it take?"],
   ],
+  completes: ([module]) => (module === undefined ? "function" : undefined),
   terms: { "{ memory }": "a larger --output-size" },
   async run([target, ...more], options) {
     if (target === undefined)

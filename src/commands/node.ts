@@ -46,6 +46,7 @@ a token with the scope admin.`,
     ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
     ["rfaas node resume rack1-07", "afterwards"],
   ],
+  completes: ([, name]) => (name === undefined ? "node" : undefined),
   async run(args, options) {
     const { verb, name } = readArguments(args, options);
     const manager = managerAt(options);

@@ -52,6 +52,8 @@ hash is its name everywhere: rfaas invoke package:HASH#function calls it on a no
     ["rfaas package push fn.rfaas --node 10.0.0.5:7700", "prints the hash"],
     ["rfaas package ls --node 10.0.0.5:7700", "what the node has"],
   ],
+  completes: ([verb, name]) =>
+    name !== undefined || verb === "ls" ? undefined : verb === "rm" ? "package" : "file",
   async run(args, options) {
     const [verb = "", target, ...more] = args;
     const run = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;

@@ -19,6 +19,7 @@ to bun test as it is.`,
     ["rfaas test --only 'wants at least'", "some tests"],
     ["rfaas test summary.test.ts -- --bail", "one file, up to the first failure"],
   ],
+  completes: () => "file",
   passesRest: true,
   async run(args, { only }, rest) {
     const filter = only === undefined ? [] : ["-t", only];

@@ -45,7 +45,6 @@ describe.each(pages.map((page) => [page.name, page.text] as const))("%s", (name,
     expect(titles).toEqual(expect.arrayContaining(["ENVIRONMENT", "EXIT STATUS", "EXAMPLES"]));
     expect(titles.at(-1)).toBe("SEE ALSO");
     if (name !== "rfaas.1") expect(titles).toContain("DESCRIPTION");
-    if (name !== "rfaas.1") expect(titles).toContain("OPTIONS");
     const title = name.replace(/\.1$/, "").toUpperCase().replaceAll("-", "\\-");
     expect(text).toStartWith(`.TH "${title}" 1 "" "rfaas ${VERSION}" "rfaas manual"\n`);
     expect(text).not.toMatch(/[^\n\x20-\x7e]/);

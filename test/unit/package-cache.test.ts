@@ -271,6 +271,8 @@ describe("the cache", () => {
     const made = await big("a");
     await store(cache, made);
     expect(other.list().map(({ hash }) => hash)).toEqual([made.hash]);
+    expect(other.recent(1)).toEqual([{ hash: made.hash, name: "fn.ts" }]);
+    expect(other.recent(0)).toEqual([]);
     expect(other.remove(made.hash)).toBe("removed");
     expect(cache.use(made.hash)).toBeUndefined();
     expect(cache.remove(made.hash)).toBe("unknown");

@@ -19,7 +19,7 @@ With --man it prints the page for man(1): rfaas(1), or rfaas-COMMAND(1).`,
     ["rfaas help invoke", "all that invoke takes"],
     ["rfaas help --man invoke | man -l -", "the same in man"],
   ],
-  completes: () => "command",
+  completes: ([name]) => (name === undefined ? "command" : undefined),
   async run([name, ...more], { man }, _rest, tree) {
     if (more.length > 0) throw new UsageError(`help takes one command; "${more[0]}" is too many`);
     if (name === undefined && !man)

@@ -37,7 +37,7 @@ export function managerAt({
 }
 
 /** `http://` may be left out. */
-function urlOf(text: string, what: string): URL {
+export function urlOf(text: string, what: string): URL {
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   if (!/^https?:/i.test(whole) || !URL.canParse(whole))
     throw new UsageError(
