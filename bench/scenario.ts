@@ -13,6 +13,8 @@ export interface Bench {
   open(): Promise<NodeInvoker>;
   /** Tells a person what is being measured. */
   tell(line: string): void;
+  /** Tells how far it is, before window or round number `window` begins, of so many; never while one is measured. */
+  at(window: number, windows: number): void;
 }
 
 export interface Measured<Own extends Row = Row> {

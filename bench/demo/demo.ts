@@ -100,7 +100,7 @@ async function demonstrate(total: number): Promise<void> {
   await lease.release();
 
   progress.begin("measuring a call");
-  const { row } = await measureLatency(rf, {
+  const { row } = await measureLatency({ at: () => {} }, rf, {
     bytes: 8,
     iterations: 20_000,
     pairs: 5,

@@ -22,7 +22,7 @@ import {
 } from "../fields.ts";
 import { yardstickOf } from "../floor.ts";
 import { type Row, pairedFields } from "../rows.ts";
-import { defineScenario } from "../scenario.ts";
+import { type Bench, defineScenario } from "../scenario.ts";
 import { type Summary, summarize } from "../statistics.ts";
 
 const DEFAULT_BYTES = 1024 * 1024;
@@ -70,7 +70,7 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
       bench.tell(
         `bandwidth of ${bytes} B inputs, ${depth} in flight: ${pairs} windows of ${iterations} calls`,
       );
-      const row = await measureBandwidth(rf, {
+      const row = await measureBandwidth(bench, rf, {
         ...{ bytes, depth, iterations, pairs, polling, yardstick },
       });
       yield { row };
@@ -98,7 +98,11 @@ type Echo = typeof import("../../functions/echo/echo.ts");
 
 const OUTPUT_BYTES = 8;
 
-async function measureBandwidth(rf: NodeInvoker, options: BandwidthOptions): Promise<BandwidthRow> {
+async function measureBandwidth(
+  bench: Bench,
+  rf: NodeInvoker,
+  options: BandwidthOptions,
+): Promise<BandwidthRow> {
   const { bytes, depth, iterations, pairs, polling, yardstick } = options;
   const calls: Summary[] = [];
   const floors: Summary[] = [];
@@ -111,6 +115,7 @@ async function measureBandwidth(rf: NodeInvoker, options: BandwidthOptions): Pro
   const stream = new Stream(lease, bytes, depth);
   await stream.run(depth);
   for (let pair = 0; pair < pairs; pair++) {
+    bench.at(pair + 1, pairs);
     const startedNs = Bun.nanoseconds();
     await stream.run(iterations);
     calls.push(single((Bun.nanoseconds() - startedNs) / iterations));

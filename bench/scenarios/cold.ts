@@ -9,7 +9,7 @@ import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { environment } from "../environment.ts";
 import { itersField } from "../fields.ts";
 import { type Row, isNoisy, us } from "../rows.ts";
-import { defineScenario } from "../scenario.ts";
+import { type Bench, defineScenario } from "../scenario.ts";
 import { median, quartiles, summarize } from "../statistics.ts";
 
 const DEFAULT_ROUNDS = 20;
@@ -43,9 +43,9 @@ export const cold = defineScenario<typeof Options, ColdRow>({
     const { node } = bench.where;
     bench.tell("cold start: leases and first calls, one after another");
     if (node !== undefined)
-      return yield { row: await measure(() => openNode({ node }), iters, true) };
-    yield { row: await measure(() => openNode({ prewarm: 1 }), iters, true) };
-    yield { row: await measure(() => openNode({ prewarm: 0 }), iters, false) };
+      return yield { row: await measure(bench, () => openNode({ node }), iters, true) };
+    yield { row: await measure(bench, () => openNode({ prewarm: 1 }), iters, true) };
+    yield { row: await measure(bench, () => openNode({ prewarm: 0 }), iters, false) };
   },
 });
 
@@ -55,6 +55,7 @@ type Echo = typeof import("../../functions/echo/echo.ts");
 const PREWARM_LIMIT_MS = 10_000;
 
 async function measure(
+  bench: Bench,
   connect: () => Promise<NodeInvoker>,
   iterations: number,
   prewarmed: boolean,
@@ -66,6 +67,7 @@ async function measure(
   const threads: number[] = [];
   // The first round pays for lazy loading in the client itself.
   for (let round = 0; round <= iterations; round++) {
+    bench.at(round, iterations);
     if (prewarmed) await untilPrewarmed(rf);
     const phases = await measureRound(rf, connectNs);
     if (round > 0) rounds.push(phases);

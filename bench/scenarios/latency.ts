@@ -18,7 +18,7 @@ import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } fr
 import { floorOf, yardstickOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
 import { type Column, type Row, pairedFields, us } from "../rows.ts";
-import { type Measured, defineScenario } from "../scenario.ts";
+import { type Bench, type Measured, defineScenario } from "../scenario.ts";
 import { type Summary, median, summarize } from "../statistics.ts";
 
 const MAX_RATE = 1_000_000;
@@ -93,7 +93,7 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
         bench.tell(
           `latency of ${bytes} B, ${polling}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`,
         );
-        yield await measureLatency(rf, {
+        yield await measureLatency(bench, rf, {
           ...{ bytes, iterations, pairs, polling, payload, ratePerS, floor, yardstick },
           ...(target === undefined ? {} : { target }),
         });
@@ -147,6 +147,7 @@ const PACED_FLOOR_WARMUP = 30;
 
 /** Measures one size at one rate. */
 export async function measureLatency(
+  bench: Pick<Bench, "at">,
   rf: NodeInvoker,
   options: LatencyOptions,
 ): Promise<Measured<LatencyRow>> {
@@ -157,6 +158,7 @@ export async function measureLatency(
   const windows: Window[] = [];
   const floors: Summary[] = [];
   for (let pair = 0; pair < pairs; pair++) {
+    bench.at(pair + 1, pairs);
     const window = await measureWindow(rf, options, usable, ticks);
     windows.push({ ...window, calls: summarize(ticks, nsPerTick) });
     floors.push(summarize(await measureFloorWindow(options, window.placement, ticks), nsPerTick));

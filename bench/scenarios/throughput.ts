@@ -16,7 +16,7 @@ import { depthField, itersField, pairsField, pollingField, sizeField, sizesOf } 
 import { floorOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
 import { type Row, pairedFields } from "../rows.ts";
-import { type Measured, defineScenario } from "../scenario.ts";
+import { type Bench, type Measured, defineScenario } from "../scenario.ts";
 import { type Summary, median, summarize } from "../statistics.ts";
 
 const DEFAULT_BYTES = 64;
@@ -63,7 +63,7 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
         `throughput${map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
       );
       const floor = await floorOf(rf.fabric, bench.where);
-      yield await measureThroughput(rf, {
+      yield await measureThroughput(bench, rf, {
         ...{ bytes, depth, workers, coresPerWorker, iterations, pairs, polling, floor, map },
       });
     }
@@ -94,6 +94,7 @@ const FLOOR_SAMPLES = 20_000;
 const PAIRS_PER_CALL = 5;
 
 async function measureThroughput(
+  bench: Bench,
   rf: NodeInvoker,
   options: ThroughputOptions,
 ): Promise<Measured<ThroughputRow>> {
@@ -107,6 +108,7 @@ async function measureThroughput(
   const slots = 2 ** Math.ceil(Math.log2(depth));
 
   for (let pair = 0; pair < pairs; pair++) {
+    bench.at(pair + 1, pairs);
     {
       // A map takes more inputs than it has calls in flight, each with buffers of its own.
       const pairsPerCall = options.map ? PAIRS_PER_CALL : 1;

@@ -12,6 +12,7 @@ import { defineCommand } from "./shared/command.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 import { jsonField, requireOneOf } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
+import { Progress, connecting, progressFields } from "./shared/progress.ts";
 
 const NAMES = SCENARIOS.map(({ name }) => name);
 
@@ -20,6 +21,7 @@ const Common = Type.Object({
   ...jsonField("one JSON object a row"),
   csv: Type.Optional(truth({ description: "comma-separated values with a header" })),
   ...fabricFields,
+  ...progressFields,
 });
 const Options = Type.Object({ ...fieldsOf(SCENARIOS), ...Common.properties });
 
@@ -60,7 +62,10 @@ Times are whole round trips, where perftest's latency is half of one.`,
       );
     const format: Format = options.json ? "json" : options.csv ? "csv" : "table";
     const writer = new RowWriter(format, (row) => scenario.columns(row));
-    for await (const { row, warning } of scenario.run(benchOf(options), own(scenario, options))) {
+    using progress = Progress.of(options);
+    const measured = scenario.run(benchOf(options, progress), own(scenario, options));
+    for await (const { row, warning } of measured) {
+      progress.clear();
       if (warning) log.warn(warning);
       if (row.noisy)
         log.warn(
@@ -71,14 +76,15 @@ Times are whole round trips, where perftest's latency is half of one.`,
   },
 });
 
-function benchOf(options: Static<typeof Common>): Bench {
+function benchOf(options: Static<typeof Common>, progress: Progress): Bench {
   const { node = inherited(Common, "node") } = options;
   const where = { ...readFabric(options), ...(node === undefined ? {} : { node }) };
   return {
     where,
     // A spare host that starts beside a window would be measured with it.
-    open: () => openNode({ ...where, prewarm: 0 }),
+    open: () => progress.during(connecting({ node }), () => openNode({ ...where, prewarm: 0 })),
     tell: (line) => log.info(line),
+    at: (window, windows) => progress.still(`measuring: ${window} of ${windows}`),
   };
 }
 

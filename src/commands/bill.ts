@@ -11,6 +11,7 @@ import { moment, text, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, pathField, requireOneOf, stateField } from "./shared/fields.ts";
 import { type ManagerClient, managerAt, managerFields } from "./shared/manager-client.ts";
+import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
@@ -24,6 +25,7 @@ const Options = Type.Object({
   ...stateField("the manager's directory"),
   ...managerFields,
   prices: pathField("file", { description: "other prices than the manager's" }),
+  ...progressFields,
 });
 type Options = Static<typeof Options>;
 
@@ -46,7 +48,8 @@ ${Object.keys(DEFAULT_PRICES).join(", ")}.`,
   async run(_args, options) {
     requireOneOf(options, "json", "csv");
     requireOneOf(options, "state", "http");
-    const found = await findBill(options);
+    using progress = Progress.of(options);
+    const found = await progress.during("reading the ledger", () => findBill(options));
     process.stdout.write(
       options.json ? `${toJson(found)}\n` : options.csv ? csv(found) : forPeople(found),
     );

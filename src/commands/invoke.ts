@@ -21,7 +21,7 @@ import { toJson } from "./shared/json-values.ts";
 import { log } from "./shared/log.ts";
 import { Output } from "./shared/output.ts";
 import { splitTarget } from "./shared/target.ts";
-import { showProgress } from "./shared/upload-line.ts";
+import { Progress, connecting, progressFields } from "./shared/progress.ts";
 
 /** Room for a result when `--output-size` says nothing: what came in, and this much at least. */
 const MIN_OUTPUT_BYTES = 1024 * 1024;
@@ -70,6 +70,7 @@ const Options = Type.Object({
   ...allocating,
   ...marked(SubmitOptions),
   ...fabricFields,
+  ...progressFields,
 });
 type Options = Static<typeof Options>;
 
@@ -115,6 +116,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       );
     if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
     const [module, named] = splitTarget(target);
+    using progress = Progress.of(options);
     // Read here, because the library reads these variables as well but cannot name the wrong one.
     inherited(Options, "node");
     inherited(Options, "manager");
@@ -123,7 +125,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     const bytes = given ?? new Uint8Array(0);
     // The file is opened first: a path that cannot be written must not cost a call.
     using output = Output.open(options.output);
-    await using taken = await takeLease(module, bytes.length, options);
+    await using taken = await takeLease(module, bytes.length, options, progress);
     const name = named ?? onlyFunction(module, taken.lease.functions);
     if (taken.lease.kindOf(name) === "raw") {
       const result = await callOnBytes(taken.lease, name, bytes, options);
@@ -136,7 +138,7 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
     // The room was not planned for input from a pipe.
     const larger = inputBytes > bytes.length + VALUE_BUFFER_BYTES;
     if (larger) await taken[Symbol.asyncDispose]();
-    await using roomy = larger ? await takeLease(module, inputBytes, options) : undefined;
+    await using roomy = larger ? await takeLease(module, inputBytes, options, progress) : undefined;
     const result = await callOnValue(roomy?.lease ?? taken.lease, name, value, options);
     output.write(Buffer.from(`${result}\n`));
   },
@@ -256,6 +258,7 @@ async function takeLease(
   module: string,
   inputBytes: number,
   options: Options,
+  progress: Progress,
 ): Promise<TakenLease> {
   requireOneOf(options, "node", "manager", "nodes");
   const { workers = 1, node, manager, nodes } = options;
@@ -263,7 +266,7 @@ async function takeLease(
     ...optionsFor(AllocateOptions, options),
     memory: memoryFor(inputBytes, workers, capacityFor(inputBytes, options)),
     onLog: showLine,
-    onProgress: showProgress(),
+    onProgress: progress.upload(`loading ${module}`),
   };
   const fabric = readFabric(options);
   await using stack = new AsyncDisposableStack();
@@ -275,9 +278,12 @@ async function takeLease(
         : node !== undefined
           ? { node }
           : {};
+  progress.step(connecting({ node, manager, nodes }));
   const rf = stack.use(await invoker({ ...fabric, ...where }));
+  progress.step(`bundling and loading ${module}`);
   // All on one node: the calls share one input.
   const lease = await rf.allocate(module, { ...allocation, nodes: 1 });
+  progress.end();
   const kept = stack.move();
   return { lease, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

@@ -9,6 +9,7 @@ import { defineCommand } from "./shared/command.ts";
 import { jsonField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
 import { type ManagerClient, managerAt, managerFields } from "./shared/manager-client.ts";
+import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
 
 const MAX_DRAIN_MS = 0xffffffff;
@@ -22,6 +23,7 @@ const Options = Type.Object({
   ),
   ...managerFields,
   ...jsonField("for ls: one JSON object"),
+  ...progressFields,
 });
 type Options = Static<typeof Options>;
 
@@ -52,7 +54,9 @@ a token with the scope admin.`,
     const manager = managerAt(options);
     if (!manager)
       throw new UsageError("node needs the manager's address; give --http URL or set RFAAS_HTTP");
-    if (verb === "ls") return await list(manager, name, options.json ?? false);
+    using progress = Progress.of(options);
+    progress.step("asking the manager");
+    if (verb === "ls") return await list(manager, name, options.json ?? false, progress);
     const path = `/v1/nodes/${encodeURIComponent(name!)}`;
     if (verb === "remove") {
       await manager.ask("DELETE", path);
@@ -89,11 +93,13 @@ async function list(
   manager: ManagerClient,
   name: string | undefined,
   json: boolean,
+  progress: Progress,
 ): Promise<void> {
   const nodes = parseNodes(await manager.ask("GET", "/v1/nodes"));
   const shown = name === undefined ? nodes : nodes.filter((one) => one.name === name);
   if (name !== undefined && shown.length === 0)
     throw new UsageError(`there is no node ${JSON.stringify(name)}; see: rfaas node ls`);
+  progress.end();
   process.stdout.write(json ? `${JSON.stringify({ nodes: shown })}\n` : forPeople(shown));
 }
 

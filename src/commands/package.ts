@@ -13,8 +13,8 @@ import { PackageOptions } from "../package/options.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, pathField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
+import { Progress, connecting, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
-import { showProgress } from "./shared/upload-line.ts";
 
 const Options = Type.Object({
   output: pathField("file", {
@@ -25,10 +25,13 @@ const Options = Type.Object({
   ...PackageOptions.properties,
   node: InvokerOptions.properties.node,
   ...jsonField("for ls: one JSON object"),
+  ...progressFields,
 });
 type Options = Static<typeof Options>;
 
-const VERBS: Record<string, (target: string | undefined, options: Options) => Promise<void>> = {
+type Verb = (target: string | undefined, options: Options, progress: Progress) => Promise<void>;
+
+const VERBS: Record<string, Verb> = {
   build,
   push,
   ls,
@@ -61,39 +64,53 @@ hash is its name everywhere: rfaas invoke package:HASH#function calls it on a no
       throw new UsageError(
         `package takes ${Object.keys(VERBS).join(", ")} and a name; see: rfaas help package`,
       );
-    await run(target, options);
+    using progress = Progress.of(options);
+    await run(target, options, progress);
   },
 });
 
-async function build(target: string | undefined, options: Options): Promise<void> {
+async function build(
+  target: string | undefined,
+  options: Options,
+  progress: Progress,
+): Promise<void> {
   if (target === undefined) throw new UsageError("package build needs a module, such as fn.ts");
   const path = resolve(target);
+  progress.step(`bundling ${target}`);
   const { package: made, warnings } = await buildPackage(path, optionsFor(PackageOptions, options));
   for (const warning of warnings) log.warn(warning);
   const beside = join(dirname(path), `${basename(path, extname(path))}${ARCHIVE_EXTENSION}`);
   const output = options.output === undefined ? beside : resolve(options.output);
   if (output === path)
     throw new UsageError(`${output} is the module itself; choose another --output`);
+  progress.step(`writing ${output}`);
   await writeArchive(output, made);
+  progress.end();
   log.info(
     `wrote ${output}: ${countOf(made.manifest.files.length, "file")}, ${formatBytes(made.bytes)}, ${made.hash}`,
   );
 }
 
-async function push(target: string | undefined, options: Options): Promise<void> {
+async function push(
+  target: string | undefined,
+  options: Options,
+  progress: Progress,
+): Promise<void> {
   if (target === undefined) throw new UsageError("package push needs a module or a .rfaas file");
-  await using node = await nodeOf(options);
-  const onProgress = showProgress();
+  await using node = await nodeOf(options, progress);
+  progress.step(`bundling ${target}`);
+  const onProgress = progress.upload("storing the package");
   const hash = await node.packages.push(target, {
     ...optionsFor(PackageOptions, options),
     onProgress,
   });
+  progress.end();
   process.stdout.write(`${hash}\n`);
 }
 
-async function ls(target: string | undefined, options: Options): Promise<void> {
+async function ls(target: string | undefined, options: Options, progress: Progress): Promise<void> {
   if (target !== undefined) throw new UsageError(`package ls takes no argument "${target}"`);
-  await using node = await nodeOf(options);
+  await using node = await nodeOf(options, progress);
   const packages = await node.packages.list();
   if (options.json) return void process.stdout.write(`${JSON.stringify({ packages })}\n`);
   const lines = packages.map(({ hash, name, bytes, usedAtMs, leases }) => [
@@ -106,13 +123,13 @@ async function ls(target: string | undefined, options: Options): Promise<void> {
   process.stdout.write(table([["package", "name", "size", "last used", "leases"], ...lines], 2));
 }
 
-async function rm(target: string | undefined, options: Options): Promise<void> {
+async function rm(target: string | undefined, options: Options, progress: Progress): Promise<void> {
   const digits = target?.replace(/^package:/, "");
   if (!digits || !/^[0-9a-f]{4,64}$/.test(digits))
     throw new UsageError(
       "package rm needs the hash of a package, or its first digits; see: rfaas package ls",
     );
-  await using node = await nodeOf(options);
+  await using node = await nodeOf(options, progress);
   const found = (await node.packages.list()).filter(({ hash }) => hash.startsWith(digits));
   if (found.length !== 1)
     throw new UsageError(
@@ -123,9 +140,11 @@ async function rm(target: string | undefined, options: Options): Promise<void> {
 }
 
 /** A private node has the cache of the user. */
-async function nodeOf(options: Options): Promise<Invoker> {
+async function nodeOf(options: Options, progress: Progress): Promise<Invoker> {
   const { node = inherited(Options, "node") } = options;
-  return await invoker(node === undefined ? {} : { node });
+  return await progress.during(connecting({ node }), () =>
+    invoker(node === undefined ? {} : { node }),
+  );
 }
 
 function countOf(count: number, what: string): string {

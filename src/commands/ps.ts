@@ -12,6 +12,7 @@ import { address, truth, worded } from "../options/fields.ts";
 import { inherited } from "../options/flags.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, requireOneOf } from "./shared/fields.ts";
+import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
@@ -28,6 +29,7 @@ const Options = Type.Object({
     truth({ description: "show it again whenever something changes, until Ctrl-C" }),
   ),
   ...jsonField("one JSON object; with --watch one for each change"),
+  ...progressFields,
 });
 type Options = Static<typeof Options>;
 
@@ -52,7 +54,10 @@ machine; others need the token that they lease with, and see the leases of their
   ],
   async run(_args, options) {
     const { watch, json } = options;
+    using progress = Progress.of(options);
+    progress.step("connecting");
     const source = await openSource(options);
+    progress.end();
     const show = async (): Promise<void> => {
       const { value, text } = await source.look();
       const shown = json ? `${JSON.stringify(value)}\n` : text;

@@ -15,7 +15,8 @@ const WANTED_MEMLOCK_BYTES = 64 * 1024 * 1024;
 /** An agent, a spare host and one with a lease of the default size. */
 const WANTED_MEMORY_BYTES = 256 * 1024 * 1024;
 
-export async function examine(): Promise<Finding[]> {
+/** Tells `trying` of each fabric whose self test, which is timed, begins. */
+export async function examine(trying: (fabric: string) => void = () => {}): Promise<Finding[]> {
   const loaded = shim();
   // Without the shim most questions cannot be asked.
   if (loaded.state === "missing") return [versions(), loaded];
@@ -23,7 +24,7 @@ export async function examine(): Promise<Finding[]> {
   return [
     versions(),
     loaded,
-    ...(await examineFabrics()),
+    ...(await examineFabrics(trying)),
     cores(limits),
     clock(),
     memory(limits),
@@ -58,9 +59,12 @@ function shim(): Finding {
 }
 
 /** One after another: a self test is timed. */
-async function examineFabrics(): Promise<Finding[]> {
+async function examineFabrics(trying: (fabric: string) => void): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const fabric of fabrics) findings.push(...(await fabric.doctor()));
+  for (const fabric of fabrics) {
+    trying(fabric.name);
+    findings.push(...(await fabric.doctor()));
+  }
   return findings;
 }
 

@@ -11,19 +11,18 @@ export class TerminalProgram implements AsyncDisposable {
   /** All that was written to the terminal. */
   shown = "";
   readonly #child: Bun.Subprocess;
-  readonly #terminal: Bun.Terminal;
 
   constructor(command: readonly string[], { cwd = "/", env = {}, cols = 100 }: TerminalOptions) {
     const decoder = new TextDecoder();
-    this.#terminal = new Bun.Terminal({
-      cols,
-      rows: 40,
-      data: (_, bytes) => void (this.shown += decoder.decode(bytes, { stream: true })),
-    });
     this.#child = Bun.spawn([...command], {
       cwd,
       env: { ...process.env, TERM: "xterm", ...env },
-      terminal: this.#terminal,
+      // Made with the child, it is the terminal that Ctrl-C reaches the child by.
+      terminal: {
+        cols,
+        rows: 40,
+        data: (_, bytes) => void (this.shown += decoder.decode(bytes, { stream: true })),
+      },
     });
   }
 
@@ -32,7 +31,7 @@ export class TerminalProgram implements AsyncDisposable {
   }
 
   type(text: string): void {
-    this.#terminal.write(text);
+    this.#child.terminal!.write(text);
   }
 
   /** Waits until the terminal has shown the text, behind `from` characters of what it has shown. */
@@ -49,6 +48,6 @@ export class TerminalProgram implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#child.exited;
-    this.#terminal.close();
+    this.#child.terminal!.close();
   }
 }

@@ -8,8 +8,20 @@ const level = (): number => {
     : LogLevels.info;
 };
 
-export const log: ConsolaInstance = createConsola({
-  level: level(),
-  stdout: process.stderr,
-  stderr: process.stderr,
+let makeRoom = (): void => {};
+
+/** Calls `listener` before anything is logged: a line that is redrawn has to make room. */
+export function beforeLog(listener: () => void): void {
+  makeRoom = listener;
+}
+
+const stderr: NodeJS.WriteStream = Object.create(process.stderr, {
+  write: {
+    value(text: string): boolean {
+      makeRoom();
+      return process.stderr.write(text);
+    },
+  },
 });
+
+export const log: ConsolaInstance = createConsola({ level: level(), stdout: stderr, stderr });
