@@ -12,7 +12,7 @@ const AVOIDED = [
 const pages = [
   "README.md",
   "CONTRIBUTING.md",
-  ...["src", "ffi", "bench", "build", "functions", "docs"].flatMap((folder) => [
+  ...["src", "ffi", "bench", "build", "functions", "docs", "examples"].flatMap((folder) => [
     ...new Bun.Glob(`${folder}/**/*.{ts,md,c,h}`).scanSync(ROOT),
   ]),
 ];

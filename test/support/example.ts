@@ -1,0 +1,68 @@
+/** An example of `examples/` as a user has it who copied its folder, and its README, whose commands are typed there. */
+import { cpSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { RFAAS, ROOT } from "./executable.ts";
+import { Scratch } from "./scratch.ts";
+
+export class Example implements Disposable {
+  readonly readme: string;
+  readonly #scratch = new Scratch();
+
+  constructor(name: string) {
+    const folder = join(ROOT, "examples", name);
+    this.readme = readFileSync(join(folder, "README.md"), "utf8");
+    cpSync(folder, this.path, {
+      recursive: true,
+      filter: (path) => !/\/node_modules$|\.(so|onnx)$/.test(path),
+    });
+    mkdirSync(this.join("node_modules"));
+    symlinkSync(ROOT, this.join("node_modules/rfaas"));
+  }
+
+  get path(): string {
+    return this.#scratch.path;
+  }
+
+  join(name: string): string {
+    return this.#scratch.join(name);
+  }
+
+  /** Starts a command in its folder, as a shell with the executable and Bun in its path would. */
+  spawn(
+    command: readonly string[],
+    env: Record<string, string> = {},
+  ): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+    const path = [dirname(RFAAS), dirname(process.execPath), process.env["PATH"]].join(":");
+    return Bun.spawn([...command], {
+      cwd: this.path,
+      env: { ...process.env, PATH: path, RFAAS_EXECUTABLE: RFAAS, ...env },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+  }
+
+  /** Runs a command to its end. Throws with what it said unless it exits with 0. Returns what it printed. */
+  async run(command: readonly string[]): Promise<string> {
+    const child = this.spawn(command);
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    if ((await child.exited) !== 0)
+      throw new Error(`${command.join(" ")} ended with ${child.exitCode}:\n${stdout}${stderr}`);
+    return stdout;
+  }
+
+  /** The console blocks of the README: what is typed, and what it says that it prints. */
+  get consoles(): { typed: string; shown: string }[] {
+    return [...this.readme.matchAll(/^```console\n([\s\S]*?)^```$/gm)].map(([, block]) => {
+      const lines = block!.split("\n");
+      return {
+        typed: lines.flatMap((line) => (line.startsWith("$ ") ? [line.slice(2)] : [])).join("\n"),
+        shown: lines.filter((line) => !line.startsWith("$ ")).join("\n"),
+      };
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#scratch[Symbol.dispose]();
+  }
+}
