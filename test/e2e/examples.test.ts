@@ -1,11 +1,16 @@
 /** The examples, each in a folder of its own as a user has it who copied it; `example-http-service.test.ts` has the service. */
-import { describe, expect, test } from "bun:test";
-import { readFileSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { ROOT } from "../support/executable.ts";
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { invoker } from "../../src/index.ts";
+import { RFAAS, ROOT } from "../support/executable.ts";
 import { Example } from "../support/example.ts";
 import { alive, descendants } from "../support/processes.ts";
 import { until } from "../support/until.ts";
+
+beforeAll(() => {
+  process.env["RFAAS_EXECUTABLE"] = RFAAS;
+});
 
 /** Types what the README says, and compares with what it shows. */
 async function followReadme(example: Example): Promise<void> {
@@ -19,6 +24,19 @@ test("every example is in the list of examples", () => {
   const folders = readdirSync(join(ROOT, "examples"), { withFileTypes: true });
   const names = folders.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   expect(names.filter((name) => !list.includes(`](${name}/README.md)`))).toEqual([]);
+});
+
+test("READMEs link to files that are there", () => {
+  const pages = [...new Bun.Glob("examples/**/README.md").scanSync(ROOT)].filter(
+    (path) => !path.includes("node_modules"),
+  );
+  expect(pages.length).toBeGreaterThan(1);
+  const broken = pages.flatMap((page) =>
+    [...readFileSync(join(ROOT, page), "utf8").matchAll(/\]\((?!http)([^)#]+)/g)]
+      .map(([, to]) => join(ROOT, dirname(page), to!))
+      .filter((path) => !existsSync(path)),
+  );
+  expect(broken).toEqual([]);
 });
 
 describe("the pool", () => {
@@ -49,4 +67,43 @@ describe("the pool", () => {
       await until(() => !started.some(alive), "node and host have ended");
     },
   );
+});
+
+describe("the C library", () => {
+  test("is built and prints what its README shows", async () => {
+    using example = new Example("c-library");
+    await followReadme(example);
+  });
+
+  test("filters as a computation here does, and writes nothing for an input that it cannot read", async () => {
+    using example = new Example("c-library");
+    await example.run(["make"]);
+    await using rf = await invoker({ cores: 1 });
+    await using lease = await rf.allocate(example.join("libsignal.so"));
+    const taps = [0.5, -1, 2];
+    const samples = [3, 1, 4, 1, 5, 9, 2, 6];
+    const input = lease.input(Uint8Array, 8 + 8 * (taps.length + samples.length));
+    const head = new Uint32Array(input.buffer, input.byteOffset, 2);
+    head.set([taps.length, samples.length]);
+    const numbers = [...taps, ...samples];
+    new Float64Array(input.buffer, input.byteOffset + 8, numbers.length).set(numbers);
+    const output = lease.output(Float64Array, 6);
+    expect(lease.invoke("filter", input, output)).toBe(48);
+    const expected = output.map((_, i) =>
+      taps.reduce((sum, tap, k) => sum + tap * samples[i + k]!, 0),
+    );
+    expect([...output]).toEqual([...expected]);
+
+    for (const [taps, samples] of [
+      [0, 11],
+      [12, 8],
+      [3, 7],
+      [2 ** 32 - 1, 2 ** 32 - 1],
+    ] as const) {
+      head.set([taps, samples]);
+      expect(lease.invoke("filter", input, output)).toBe(0);
+    }
+    expect(lease.invoke("filter", input.subarray(0, 7), output)).toBe(0);
+    expect(lease.invoke("levels", lease.input(Float64Array, 0), output)).toBe(0);
+  });
 });
