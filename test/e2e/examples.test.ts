@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { invoker } from "../../src/index.ts";
-import { RFAAS, ROOT } from "../support/executable.ts";
+import { RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
 import { Example } from "../support/example.ts";
 import { alive, descendants } from "../support/processes.ts";
 import { until } from "../support/until.ts";
@@ -105,5 +105,38 @@ describe("the C library", () => {
     }
     expect(lease.invoke("filter", input.subarray(0, 7), output)).toBe(0);
     expect(lease.invoke("levels", lease.input(Float64Array, 0), output)).toBe(0);
+  });
+});
+
+describe("the solver", () => {
+  test("prints what its README shows", async () => {
+    using example = new Example("solver");
+    await followReadme(example);
+  });
+
+  test("comes to the same solution however many workers share the grid", async () => {
+    using example = new Example("solver");
+    await using node = await ServedNode.start(example.join("node.sock"), ["--cores", "4"]);
+    const solve = (workers: number) =>
+      example.run(["bun", "solver.ts", "31", String(workers)], { RFAAS_NODE: node.address });
+    const alone = await solve(1);
+    expect(alone).toContain("error     1.481e-4");
+    expect(await solve(3)).toBe(alone);
+    expect(await solve(4)).toBe(alone);
+  });
+
+  test("says that a worker was lost, and ends", async () => {
+    using example = new Example("solver");
+    await using node = await ServedNode.start(example.join("node.sock"), ["--prewarm", "0"]);
+    const child = example.spawn(["bun", "solver.ts", "511"], { RFAAS_NODE: node.address });
+    const said = child.stderr.text();
+    await until(async () => {
+      const { stdout } = await rfaas(["ps", "--json", "--node", node.address]);
+      const { leases } = JSON.parse(stdout) as { leases: { usage: { calls: number } }[] };
+      return leases.some(({ usage }) => usage.calls > 10);
+    }, "it computes");
+    for (const pid of descendants(node.pid)) process.kill(pid, "SIGKILL");
+    expect(await child.exited).toBe(1);
+    expect(await said).toContain("WorkerLost");
   });
 });

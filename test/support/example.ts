@@ -43,8 +43,8 @@ export class Example implements Disposable {
   }
 
   /** Runs a command to its end. Throws with what it said unless it exits with 0. Returns what it printed. */
-  async run(command: readonly string[]): Promise<string> {
-    const child = this.spawn(command);
+  async run(command: readonly string[], env: Record<string, string> = {}): Promise<string> {
+    const child = this.spawn(command, env);
     const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
     if ((await child.exited) !== 0)
       throw new Error(`${command.join(" ")} ended with ${child.exitCode}:\n${stdout}${stderr}`);
