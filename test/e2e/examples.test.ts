@@ -1,12 +1,21 @@
 /** The examples, each in a folder of its own as a user has it who copied it; `example-http-service.test.ts` has the service. */
 import { beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { invoker } from "../../src/index.ts";
 import { RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
 import { Example } from "../support/example.ts";
 import { alive, descendants } from "../support/processes.ts";
 import { until } from "../support/until.ts";
+
+const registry = await fetch("https://registry.npmjs.org/onnxruntime-node", {
+  method: "HEAD",
+  signal: AbortSignal.timeout(5000),
+}).then(
+  ({ ok }) => ok,
+  () => false,
+);
+if (!registry) console.error("SKIPPED: the example of inference: npm's registry does not answer");
 
 beforeAll(() => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
@@ -139,4 +148,21 @@ describe("the solver", () => {
     expect(await child.exited).toBe(1);
     expect(await said).toContain("WorkerLost");
   });
+});
+
+describe.skipIf(!registry)("inference", () => {
+  test("prints what its README shows, which compares with a computation by hand", async () => {
+    using example = new Example("inference");
+    await followReadme(example);
+
+    // Its types are checked here, where its package is installed. What has errors does not end with 0.
+    const config = {
+      extends: join(ROOT, "tsconfig.json"),
+      compilerOptions: { typeRoots: [join(ROOT, "node_modules")] },
+      include: ["*.ts"],
+      exclude: [],
+    };
+    writeFileSync(example.join("tsconfig.json"), JSON.stringify(config));
+    await example.run(["bun", "check"]);
+  }, 300_000);
 });

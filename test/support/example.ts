@@ -5,26 +5,25 @@ import { RFAAS, ROOT } from "./executable.ts";
 import { Scratch } from "./scratch.ts";
 
 export class Example implements Disposable {
+  readonly path: string;
   readonly readme: string;
   readonly #scratch = new Scratch();
 
   constructor(name: string) {
     const folder = join(ROOT, "examples", name);
     this.readme = readFileSync(join(folder, "README.md"), "utf8");
+    this.path = this.#scratch.join(name);
     cpSync(folder, this.path, {
       recursive: true,
       filter: (path) => !/\/node_modules$|\.(so|onnx)$/.test(path),
     });
-    mkdirSync(this.join("node_modules"));
-    symlinkSync(ROOT, this.join("node_modules/rfaas"));
-  }
-
-  get path(): string {
-    return this.#scratch.path;
+    // Beside it, so that npm does not remove it from the example's own.
+    mkdirSync(this.#scratch.join("node_modules"));
+    symlinkSync(ROOT, this.#scratch.join("node_modules/rfaas"));
   }
 
   join(name: string): string {
-    return this.#scratch.join(name);
+    return join(this.path, name);
   }
 
   /** Starts a command in its folder, as a shell with the executable and Bun in its path would. */
