@@ -23,7 +23,7 @@ const { HOST = "127.0.0.1", PORT = "8080", WORKERS = "2" } = process.env;
 const { MAX_IN_FLIGHT = "32", DRAIN_MS = "30000" } = process.env;
 const DEFAULT_TIMEOUT_MS = 10_000;
 const MAX_TIMEOUT_MS = 60_000;
-/** How often a call that may run twice is made again on another lease. */
+/** How often a call is made, each time on another lease. */
 const ATTEMPTS = 3;
 
 type Functions = typeof import("./functions.ts");
@@ -76,7 +76,9 @@ async function answer(
         }, signal);
         return Response.json(result);
       } catch (error) {
-        if (!isLoss(error) || !idempotent || attempt === ATTEMPTS) throw error;
+        // A lost lease took no call; a lost worker may have run it.
+        const again = error instanceof LeaseLost || (error instanceof WorkerLost && idempotent);
+        if (!again || attempt === ATTEMPTS) throw error;
       }
   } catch (error) {
     return failure(error, request);
@@ -84,8 +86,6 @@ async function answer(
     inFlight--;
   }
 }
-
-const isLoss = (error: unknown) => error instanceof WorkerLost || error instanceof LeaseLost;
 
 function timeoutOf(request: Request): number {
   const asked = Number(request.headers.get("X-Timeout-Ms") ?? DEFAULT_TIMEOUT_MS);
@@ -100,7 +100,9 @@ function failure(error: unknown, request: Request): Response {
   if (error instanceof OutOfLeaseMemory) return problem(413, "the request is too large");
   if (error instanceof DeadlineExceeded || (error as Error)?.name === "TimeoutError")
     return problem(504, "the deadline has passed");
-  if (isLoss(error)) return problem(503, "the worker was lost; the request may have run", 1);
+  if (error instanceof WorkerLost)
+    return problem(503, "the worker was lost; the request may have run", 1);
+  if (error instanceof LeaseLost) return problem(503, "the lease was lost", 1);
   console.error(error);
   return problem(500, "the request failed");
 }

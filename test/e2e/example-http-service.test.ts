@@ -1,6 +1,8 @@
 /** The example of an HTTP service, from a copy of its folder: what its clients see while they, workers and nodes go away. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Example } from "../support/example.ts";
+import { ServedNode, rfaas } from "../support/executable.ts";
+import { RunningManager } from "../support/manager.ts";
 import { alive, descendants, parentOf } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 
@@ -65,7 +67,8 @@ class Service implements AsyncDisposable {
     return this.get(`/primes?below=${below}`, { "X-Timeout-Ms": String(timeoutMs) });
   }
 
-  summary(samples: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  summary(samples: unknown): Promise<Answer> {
+    const headers = { "X-Timeout-Ms": "60000" };
     return this.fetch("/summaries", { method: "POST", body: JSON.stringify({ samples }), headers });
   }
 
@@ -176,6 +179,36 @@ describe.each(["worker", "node"] as const)("when a %s is killed", (what) => {
     expect(refused.length).toBeLessThanOrEqual(CLIENTS);
     expect(answers.at(-1)!.body).toEqual({ count: 2, mean: 2, deviation: 1 });
   });
+});
+
+test("of a cluster, a node that is taken out of service is left without a failed request", async () => {
+  await using manager = await RunningManager.start(example.path);
+  const serve = (name: string) =>
+    ServedNode.start(example.join(`${name}.sock`), [
+      ...["--manager", manager.address, "--name", name, "--fabric", "shm"],
+      ...["--cores", "2", "--drain", "60"],
+    ]);
+  await using first = await serve("first");
+  const env = { RFAAS_MANAGER: manager.address, MAX_IN_FLIGHT: "10000" };
+  await using service = await Service.start(env);
+  await using second = await serve("second");
+  const answers: Promise<Answer>[] = [];
+  const load = setInterval(() => answers.push(service.summary([1, 3])), 5);
+  try {
+    answers.push(service.primes(1e6), service.primes(1e6));
+    await until(() => answers.length > 50, "there is load");
+    first.kill("SIGTERM");
+    expect(await first.exited).toBe(0);
+    const { length } = answers;
+    await until(() => answers.length > length + 50, "there is more load");
+  } finally {
+    clearInterval(load);
+  }
+  const statuses = new Set((await Promise.all(answers)).map(({ status }) => status));
+  expect([...statuses]).toEqual([200]);
+  expect(service.stderr).toContain("taking another lease");
+  const { stdout } = await rfaas(["ps", "--json", "--node", second.address]);
+  expect((JSON.parse(stdout) as { leases: unknown[] }).leases).toHaveLength(1);
 });
 
 test("by SIGTERM under load it answers all that it has taken, gives its workers back, and exits with 0", async () => {
