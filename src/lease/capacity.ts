@@ -35,9 +35,9 @@ export class Capacity {
         ? `${workers} are asked for`
         : `${cores} are asked for, ${coresPerWorker} for each worker`;
     if (cores > this.totalCores)
-      return `the node has ${this.totalCores} cores for leases and ${asked}; ask for fewer workers or serve with --cores ${cores}`;
+      return `the node has ${this.totalCores} cores for leases and ${asked}; ask for fewer workers, or serve with --cores ${cores} (a private node: invoker({ cores: ${cores} }))`;
     if (memoryBytes > this.totalMemoryBytes)
-      return `the node has ${this.totalMemoryBytes} bytes for leases and ${memoryBytes} are asked for; ask for less memory or serve with more --memory`;
+      return `the node has ${this.totalMemoryBytes} bytes for leases and ${memoryBytes} are asked for; ask for less memory, or serve with more --memory (a private node: invoker({ memory }))`;
     if (cores > this.#freeCpus.length)
       return `${this.#freeCpus.length} of ${this.totalCores} cores are free and ${asked}; release another lease or try again later`;
     if (memoryBytes > this.#freeMemoryBytes)

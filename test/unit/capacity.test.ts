@@ -64,7 +64,7 @@ describe("Capacity", () => {
   test("takes all cores of all workers, or none, and says how many each worker wants", () => {
     const capacity = new Capacity([4, 3, 2, 1], 100);
     expect(capacity.take(2, 1, 3)).toBe(
-      "the node has 4 cores for leases and 6 are asked for, 3 for each worker; ask for fewer workers or serve with --cores 6",
+      "the node has 4 cores for leases and 6 are asked for, 3 for each worker; ask for fewer workers, or serve with --cores 6 (a private node: invoker({ cores: 6 }))",
     );
     const share = granted(capacity.take(1, 1, 3));
     expect(capacity.take(1, 1, 2)).toBe(
@@ -92,14 +92,14 @@ describe("Capacity refuses, in words,", () => {
       () => new Capacity([1, 0], 100),
       3,
       1,
-      "the node has 2 cores for leases and 3 are asked for; ask for fewer workers or serve with --cores 3",
+      "the node has 2 cores for leases and 3 are asked for; ask for fewer workers, or serve with --cores 3 (a private node: invoker({ cores: 3 }))",
     ],
     [
       "more memory than the node has",
       () => new Capacity([1, 0], 100),
       1,
       101,
-      "the node has 100 bytes for leases and 101 are asked for; ask for less memory or serve with more --memory",
+      "the node has 100 bytes for leases and 101 are asked for; ask for less memory, or serve with more --memory (a private node: invoker({ memory }))",
     ],
     [
       "more workers than are free now",
