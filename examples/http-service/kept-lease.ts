@@ -63,7 +63,7 @@ export class KeptLease<Held extends Taken> implements AsyncDisposable {
 
   async #keep(): Promise<void> {
     const { signal } = this.#closing;
-    const releases: Promise<void>[] = [];
+    const releases = new Set<Promise<void>>();
     let pauseMs = FIRST_PAUSE_MS;
     while (!signal.aborted) {
       try {
@@ -75,8 +75,12 @@ export class KeptLease<Held extends Taken> implements AsyncDisposable {
         this.#up = false;
         this.#held = Promise.withResolvers();
         if (reason !== undefined) this.#report(`${reason}; taking another lease`);
-        // Calls that are in flight on a lease that ends soon are not waited for here.
-        releases.push(users.release());
+        // The next lease does not wait for calls that are in flight on this one.
+        const release: Promise<void> = users
+          .release()
+          .catch((error) => this.#report(`a lease was not given back: ${error}`))
+          .finally(() => releases.delete(release));
+        releases.add(release);
       } catch (error) {
         if (signal.aborted) break;
         this.#report(`no lease: ${error instanceof Error ? error.message : error}`);
@@ -86,7 +90,7 @@ export class KeptLease<Held extends Taken> implements AsyncDisposable {
     }
     this.#held.promise.catch(() => {});
     this.#held.reject(signal.reason);
-    await Promise.allSettled(releases);
+    await Promise.all(releases);
   }
 }
 

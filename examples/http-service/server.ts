@@ -116,8 +116,9 @@ function problem(status: number, message: string, retryAfter?: number): Response
 const server = Bun.serve({
   hostname: HOST,
   port: Number(PORT),
-  // Deadlines end requests. Bun would end a connection on which nothing moves for ten seconds.
-  idleTimeout: 0,
+  // Bun ends a connection on which nothing moves for so long, after ten seconds by default: longer than any deadline.
+  idleTimeout: MAX_TIMEOUT_MS / 1000 + 10,
+  maxRequestBodySize: 2 ** 20,
   routes: {
     "/healthz": () =>
       Response.json(
