@@ -6,7 +6,8 @@
  *   GET /healthz            whether it has a lease, and how many requests it works on
  *
  * A request says in X-Timeout-Ms how long it waits: 10 s if it does not, a minute at most. Environment: HOST (127.0.0.1), PORT
- * (8080), WORKERS (2), MAX_IN_FLIGHT (32), DRAIN_MS (30000); RFAAS_NODE or RFAAS_MANAGER for workers of other machines.
+ * (8080), WORKERS (2, as far as the node has cores), MAX_IN_FLIGHT (32), DRAIN_MS (30000); RFAAS_NODE or RFAAS_MANAGER for workers
+ * of other machines.
  */
 import {
   DeadlineExceeded,
@@ -27,8 +28,8 @@ const MAX_TIMEOUT_MS = 60_000;
 const ATTEMPTS = 3;
 
 type Functions = typeof import("./functions.ts");
-type Samples = Parameters<Held["summarize"]>[0];
 type Held = Awaited<ReturnType<typeof take>>;
+type Samples = Parameters<Held["summarize"]>[0];
 
 /** Leases workers. Their invoker is new each time, since it may be the node that was lost. */
 async function take(signal: AbortSignal) {
@@ -36,7 +37,7 @@ async function take(signal: AbortSignal) {
   const rf = opened.use(await invoker({ signal }));
   const lease = opened.use(
     await rf.allocate<Functions>(new URL("./functions.ts", import.meta.url), {
-      workers: Number(WORKERS),
+      workers: Math.min(Number(WORKERS), rf.cores),
       nodes: 1,
       wait: true,
       onLog: ({ worker, message, data }) => console.error(`worker ${worker}:`, message, data),
