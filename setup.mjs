@@ -60,5 +60,5 @@ const bun = join(root, "node_modules", ".bin", "bun");
 if (spawnSync(bun, ["--version"]).status !== 0)
   run(process.execPath, [join(root, "node_modules", "bun", "install.js")]);
 if (!existsSync(bun)) fail("npm did not install Bun; remove node_modules and run this again");
-run(bun, [join(root, "ffi", "build.ts")]);
+run(bun, [join(root, "ffi", "build.ts"), ...(quiet ? ["--quiet"] : [])]);
 say("ready: npm run demo, npm test, npm run build");

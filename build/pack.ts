@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { buildExecutable } from "./executable.ts";
-import { SHIM_LIBRARY, buildShim } from "../ffi/build.ts";
+import { SHIM_LIBRARY, buildShim, lacksRdma } from "../ffi/build.ts";
 import type { Packing } from "./pack/artefact.ts";
 import { ARTEFACTS } from "./pack/registry.ts";
 import { PLATFORMS, type Platform } from "./target/platform.ts";
@@ -25,6 +25,8 @@ export async function pack(names: readonly string[], out = OUT): Promise<string[
     throw new Error(
       `no artefact is called ${unknown}; there are ${ARTEFACTS.map(({ name }) => name).join(", ")}`,
     );
+  const lack = lacksRdma();
+  if (lack) throw new Error(`what users install has RDMA: ${lack}`);
   mkdirSync(out, { recursive: true });
   const executables = new Map<Platform, Promise<string>>();
   const files: string[] = [];

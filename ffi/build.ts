@@ -1,7 +1,7 @@
 /**
  * Compiles the C files of `ffi/shim/` into `ffi/build/librfaas.so` with the system's C compiler.
  *
- *     bun ffi/build.ts        # $CC, else cc, gcc or clang
+ *     bun ffi/build.ts [--quiet]        # $CC, else cc, gcc or clang
  *
  * Skips the work when nothing changed since the last build.
  */
@@ -12,9 +12,13 @@ const SHIM = join(import.meta.dir, "shim");
 const OUT = join(import.meta.dir, "build");
 export const SHIM_LIBRARY = join(OUT, "librfaas.so");
 
+/** Included before all else, from the folder of the sources. */
+const FIRST_HEADER = "core/glibc.h";
 const FLAGS = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"];
 /** The shim knows RDMA where these are: one that was built before they were installed is built again. */
 const RDMA_HEADERS = ["/usr/include/infiniband/verbs.h", "/usr/include/rdma/rdma_cma.h"];
+const RDMA_PACKAGES =
+  "libibverbs-dev librdmacm-dev (Debian, Ubuntu) or rdma-core-devel (Fedora, RHEL)";
 /** Errors in CI only: another compiler may warn of more, and must not keep a user from building. */
 const WARNINGS = [
   "-Wall",
@@ -29,6 +33,13 @@ export function compiler(): string | null {
   for (const candidate of [process.env["CC"], "cc", "gcc", "clang"])
     if (candidate && Bun.which(candidate)) return candidate;
   return null;
+}
+
+/** Why a shim that is compiled here would know no RDMA, and what to install; undefined where the headers are there. */
+export function lacksRdma(): string | undefined {
+  const missing = RDMA_HEADERS.filter((path) => !existsSync(path));
+  if (missing.length === 0) return undefined;
+  return `${missing.join(" and ")} ${missing.length > 1 ? "are" : "is"} missing; install ${RDMA_PACKAGES}`;
 }
 
 /** The C files of a folder and of those in it, and their headers. */
@@ -46,7 +57,8 @@ export function compileShim(folder: string, out: string): void {
   // Written beside and renamed, so that a running program keeps the library it has mapped.
   const fresh = `${out}.${process.pid}`;
   const sources = sourcesOf(folder).filter((path) => path.endsWith(".c"));
-  const run = Bun.spawnSync([cc, ...FLAGS, ...WARNINGS, "-o", fresh, ...sources], {
+  const first = ["-include", join(folder, FIRST_HEADER)];
+  const run = Bun.spawnSync([cc, ...FLAGS, ...first, ...WARNINGS, "-o", fresh, ...sources], {
     stderr: "pipe",
   });
   if (!run.success) {
@@ -69,6 +81,9 @@ export function buildShim(): boolean {
 }
 
 if (import.meta.main) {
+  const lack = lacksRdma();
+  if (lack && !process.argv.includes("--quiet"))
+    console.error(`setup: goes on without RDMA: ${lack}, and build again`);
   try {
     buildShim();
   } catch (error) {

@@ -20,6 +20,7 @@ const SUITES = [
   "e2e",
   "consumer",
   "corpus",
+  "packaging",
   "softroce",
 ];
 /** A test that takes longer hangs. Guests boot first, and what runs in them is translated. */
