@@ -1,23 +1,43 @@
 /**
- * Builds the executable: `bun run build/executable.ts [--quiet]` writes `dist/rfaas`, one file that needs nothing else.
+ * Builds the executable: `bun run build/executable.ts [--quiet] [PLATFORM]` writes `dist/rfaas`, one file that needs nothing else, or
+ * `dist/PLATFORM/rfaas` for another machine.
  *
  * Three surprising requirements: the format must be ESM, or workers do not start; the worker's entry point must be listed, or Bun
  * does not embed it; and an executable must not read the `.env` or `bunfig.toml` of the folder that it is started in, but needs the
  * `package.json` and `tsconfig.json` of the user's module to resolve its imports.
  */
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { buildShim } from "../ffi/build.ts";
 import { buildKit } from "../src/commands/new/build-kit.ts";
 import { WORKER_ENTRY_POINTS } from "../src/base/workers.ts";
+import { bunOf } from "./target/bun.ts";
+import { PLATFORMS, type Platform, architectureOf, thisPlatform } from "./target/platform.ts";
 
 const SRC = join(import.meta.dir, "..", "src");
 const OUT = join(import.meta.dir, "..", "dist");
 const KIT = join(OUT, "kit.json");
 
-/** Returns the path of the executable. */
-export async function buildExecutable(): Promise<string> {
-  buildShim();
+let before: Promise<unknown> = Promise.resolve();
+
+/** Returns the path of the executable. One is built at a time: the compiler works in the current directory. */
+export function buildExecutable(platform: Platform = thisPlatform()): Promise<string> {
+  const built = before.then(() => build(platform));
+  before = built.catch(() => {});
+  return built;
+}
+
+/** The shim that is embedded is the platform's. */
+const shimOf = (platform: Platform): Bun.BunPlugin => ({
+  name: "shim",
+  setup({ onResolve }) {
+    const path = buildShim(architectureOf(platform));
+    onResolve({ filter: /\/librfaas\.so$/ }, () => ({ path }));
+  },
+});
+
+async function build(platform: Platform): Promise<string> {
+  const bun = bunOf(platform);
   mkdirSync(OUT, { recursive: true });
   // Temporary files of an interrupted build; Bun works in the current directory.
   for (const name of readdirSync(OUT))
@@ -29,6 +49,19 @@ export async function buildExecutable(): Promise<string> {
   mkdirSync(folder);
   process.chdir(folder);
   const fresh = join(folder, "rfaas");
+  try {
+    await compile(fresh, platform, bun);
+  } finally {
+    process.chdir(startedIn);
+  }
+  const executable = bun === undefined ? join(OUT, "rfaas") : join(OUT, platform, "rfaas");
+  mkdirSync(dirname(executable), { recursive: true });
+  renameSync(fresh, executable);
+  rmSync(folder, { recursive: true });
+  return executable;
+}
+
+async function compile(outfile: string, platform: Platform, bun?: string): Promise<void> {
   await Bun.build({
     entrypoints: ["main.ts", ...WORKER_ENTRY_POINTS].map((path) => join(SRC, path)),
     format: "esm",
@@ -37,22 +70,25 @@ export async function buildExecutable(): Promise<string> {
     minify: { whitespace: true, syntax: true, identifiers: false },
     sourcemap: "none",
     define: { RFAAS_COMPILED: "true" },
+    plugins: [shimOf(platform)],
     compile: {
-      outfile: fresh,
+      ...(bun !== undefined && { executablePath: bun }),
+      outfile,
       autoloadDotenv: false,
       autoloadBunfig: false,
       autoloadPackageJson: true,
       autoloadTsconfig: true,
     },
   });
-  process.chdir(startedIn);
-  const executable = join(OUT, "rfaas");
-  renameSync(fresh, executable);
-  rmSync(folder, { recursive: true });
-  return executable;
 }
 
 if (import.meta.main) {
-  const executable = await buildExecutable();
+  const named = process.argv.slice(2).find((argument) => !argument.startsWith("-"));
+  const platform = named === undefined ? thisPlatform() : PLATFORMS.find((name) => name === named);
+  if (!platform) {
+    console.error(`no executable is built for ${named}; there are ${PLATFORMS.join(", ")}`);
+    process.exit(2);
+  }
+  const executable = await buildExecutable(platform);
   if (!process.argv.includes("--quiet")) console.error(`built ${executable}`);
 }

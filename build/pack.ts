@@ -9,10 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { buildExecutable } from "./executable.ts";
-import { SHIM_LIBRARY, buildShim, lacksRdma } from "../ffi/build.ts";
+import { buildShim, lacksRdma } from "../ffi/build.ts";
 import type { Packing } from "./pack/artefact.ts";
 import { ARTEFACTS } from "./pack/registry.ts";
-import { PLATFORMS, type Platform } from "./target/platform.ts";
+import { PLATFORMS, type Platform, architectureOf } from "./target/platform.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const OUT = join(ROOT, "dist", "pack");
@@ -41,13 +41,12 @@ export async function pack(names: readonly string[], out = OUT): Promise<string[
         scratch,
         epochS: epochS(),
         executable(platform) {
-          const made = executables.get(platform) ?? buildExecutable();
+          const made = executables.get(platform) ?? buildExecutable(platform);
           executables.set(platform, made);
           return made;
         },
-        async shim() {
-          buildShim();
-          return SHIM_LIBRARY;
+        async shim(platform) {
+          return buildShim(architectureOf(platform));
         },
       };
       files.push(...(await artefact.make(packing)));

@@ -3,14 +3,25 @@
  *
  *     bun ffi/build.ts [--quiet]        # $CC, else cc, gcc or clang
  *
- * Skips the work when nothing changed since the last build.
+ * Skips the work when nothing changed since the last build. For another architecture than this machine's it takes Debian's cross
+ * compiler, and compiles into a folder of that architecture.
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const SHIM = join(import.meta.dir, "shim");
 const OUT = join(import.meta.dir, "build");
-export const SHIM_LIBRARY = join(OUT, "librfaas.so");
+
+/** As `process.arch` has it. */
+export type Architecture = "x64" | "arm64";
+/** As Debian names a cross compiler, and its packages. */
+const CROSS: Readonly<Record<Architecture, { compiler: string; packages: string }>> = {
+  x64: { compiler: "x86_64-linux-gnu-gcc", packages: "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" },
+  arm64: {
+    compiler: "aarch64-linux-gnu-gcc",
+    packages: "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+  },
+};
 
 /** Included before all else, from the folder of the sources. */
 const FIRST_HEADER = "core/glibc.h";
@@ -49,11 +60,27 @@ function sourcesOf(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
-/** Compiles the shim whose sources lie in `folder` to the library `out`. Throws with the compiler's output on failure. */
-export function compileShim(folder: string, out: string): void {
-  const cc = compiler();
-  if (!cc)
+/** The compiler for an architecture, this machine's or another. Throws when there is none. */
+function compilerFor(architecture: string): string {
+  if (architecture === process.arch) {
+    const cc = compiler();
+    if (cc) return cc;
     throw new Error("no C compiler found; install one, for example: apt-get install gcc libc6-dev");
+  }
+  const cross = CROSS[architecture as Architecture];
+  if (Bun.which(cross.compiler)) return cross.compiler;
+  throw new Error(
+    `no C compiler for ${architecture} found (${cross.compiler}); run: apt-get install ${cross.packages}`,
+  );
+}
+
+/** Compiles the shim whose sources lie in `folder` to the library `out`. Throws with the compiler's output on failure. */
+export function compileShim(
+  folder: string,
+  out: string,
+  architecture: string = process.arch,
+): void {
+  const cc = compilerFor(architecture);
   // Written beside and renamed, so that a running program keeps the library it has mapped.
   const fresh = `${out}.${process.pid}`;
   const sources = sourcesOf(folder).filter((path) => path.endsWith(".c"));
@@ -68,16 +95,21 @@ export function compileShim(folder: string, out: string): void {
   renameSync(fresh, out);
 }
 
-/** Builds the shim if a source is newer than it, or the RDMA headers were installed since. Returns whether it compiled. Throws with the compiler's output on failure. */
-export function buildShim(): boolean {
+/**
+ * Builds the shim of an architecture if a source is newer than it, or the RDMA headers were installed since. Returns its path. Throws
+ * with the compiler's output on failure.
+ */
+export function buildShim(architecture: string = process.arch): string {
+  const folder = architecture === process.arch ? OUT : join(OUT, architecture);
+  const library = join(folder, "librfaas.so");
   const newest = Math.max(
     ...[...sourcesOf(SHIM), import.meta.path].map((path) => statSync(path).mtimeMs),
     ...RDMA_HEADERS.filter(existsSync).map((path) => statSync(path).ctimeMs),
   );
-  if (existsSync(SHIM_LIBRARY) && statSync(SHIM_LIBRARY).mtimeMs > newest) return false;
-  mkdirSync(OUT, { recursive: true });
-  compileShim(SHIM, SHIM_LIBRARY);
-  return true;
+  if (existsSync(library) && statSync(library).mtimeMs > newest) return library;
+  mkdirSync(folder, { recursive: true });
+  compileShim(SHIM, library, architecture);
+  return library;
 }
 
 if (import.meta.main) {
