@@ -58,7 +58,8 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
     answer(w, slot, RFAAS_DEADLINE, 0);
     return 0;
   }
-  __atomic_store_n(&local->active, 1, __ATOMIC_RELAXED);
+  /* After the sequence: another thread that sees it active knows which call that is. */
+  __atomic_store_n(&local->active, 1, __ATOMIC_RELEASE);
   __atomic_store_n(&w->usage->running, slot + 1, __ATOMIC_RELEASE);
   return 1;
 }
