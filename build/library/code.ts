@@ -1,0 +1,38 @@
+/**
+ * Builds the code of the library, for npm's package: modules that share chunks, with source maps that hold their sources. What the
+ * library depends on stays imports, so that a program has one copy of it.
+ */
+import { join } from "node:path";
+import { ENTRIES } from "./declarations.ts";
+
+const ROOT = join(import.meta.dir, "..", "..");
+
+/** The files by name, such as `index.js` and `index.js.map`, and `node.js` for Node. Throws when a source does not build. */
+export async function libraryCode(): Promise<Record<string, string>> {
+  const library = await built(ENTRIES, "bun");
+  return { ...library, ...(await built({ node: "src/without-bun/index.ts" }, "node")) };
+}
+
+async function built(
+  entries: Readonly<Record<string, string>>,
+  target: "bun" | "node",
+): Promise<Record<string, string>> {
+  // An entry is named by what it is called, not by the folder of its source, so that its declarations lie beside it.
+  const named = Object.entries(entries).map(
+    ([name, path]) => [join(ROOT, `${name}.ts`), `export * from "./${path}";\n`] as const,
+  );
+  const { outputs } = await Bun.build({
+    entrypoints: named.map(([path]) => path),
+    files: Object.fromEntries(named),
+    root: ROOT,
+    naming: { entry: "[name].[ext]", chunk: "chunk-[hash].[ext]" },
+    target,
+    format: "esm",
+    splitting: true,
+    packages: "external",
+    sourcemap: "linked",
+    define: { RFAAS_INSTALLED: "true" },
+  });
+  const texts = outputs.map(async (one) => [one.path.replace("./", ""), await one.text()] as const);
+  return Object.fromEntries(await Promise.all(texts));
+}
