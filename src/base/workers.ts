@@ -1,7 +1,7 @@
 /** The one place that starts threads: their entry points are named here, and nowhere else. */
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { type ShimWorkerData, shimPath } from "../../ffi/library.ts";
-import { compiled } from "./process.ts";
+import { compiled } from "./program/form.ts";
 
 const FUNCTION_WORKER = "executor/worker/function-worker.ts";
 const PACKAGE_THREAD = "executor/packages/thread.ts";

@@ -1,7 +1,7 @@
 /** Turns any value that a function threw into data that fits an error record and tells the function's author what went wrong. */
 import { join } from "node:path";
 import { LAYOUT } from "../../../ffi/layout.ts";
-import { compiled } from "../../base/process.ts";
+import { compiled } from "../../base/program/form.ts";
 import { InvalidValue } from "../../base/errors.ts";
 import { describeBuildError } from "../../package/bundle/build-error.ts";
 import { type ErrorRecord, MAX_CAUSES } from "../../protocol/failed.ts";
