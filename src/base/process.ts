@@ -140,8 +140,11 @@ export function bunCommand(args: readonly string[]): string[] {
   return [runningFile(), ...args];
 }
 
+/** A library that is installed beside what this Bun runs starts this executable. */
 export function bunEnvironment(): Record<string, string | undefined> {
-  return { ...childEnvironment(), BUN_BE_BUN: "1" };
+  const environment = childEnvironment();
+  if (compiled) environment["RFAAS_EXECUTABLE"] ||= runningFile();
+  return { ...environment, BUN_BE_BUN: "1" };
 }
 
 /** The environment of a child: ours, without our token and without variables that make the executable run as another program. */

@@ -240,6 +240,33 @@ describe("the installed library", () => {
   );
 });
 
+test(
+  "rfaas test runs tests whose clients start the same executable",
+  async () => {
+    const folder = join(alone, "tests");
+    mkdirSync(folder);
+    await Bun.write(
+      join(folder, "fn.test.ts"),
+      `import { expect, test } from "bun:test";
+import { invoker } from "rfaas";
+test("a call", async () => {
+  await using rf = await invoker();
+  await using lease = await rf.allocate(${JSON.stringify(join(alone, "fn.ts"))}, { workers: 1 });
+  expect(await lease.function("double")(21)).toBe(42);
+}, 30_000);`,
+    );
+    const child = Bun.spawn([RFAAS, "test"], {
+      cwd: folder,
+      env: { HOME: process.env["HOME"] ?? "/", PATH: empty },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const said = await child.stderr.text();
+    expect(said).toContain("1 pass");
+    expect(await child.exited).toBe(0);
+  },
+  LIMIT_MS,
+);
+
 describe.each([
   ["compiled", [compiled]],
   ["bundled", [process.execPath, bundled]],

@@ -87,7 +87,9 @@ function executableOnPath(): string | undefined {
 
 /** Whether a file is the user's program, or the Bun that runs it. */
 function isOurselves(path: string): boolean {
-  return isSameFile(path, runningFile()) || isSameFile(path, programFile());
+  // The rfaas executable is the Bun that runs what `rfaas test` starts.
+  if (!process.env["BUN_BE_BUN"] && isSameFile(path, runningFile())) return true;
+  return isSameFile(path, programFile());
 }
 
 function isFile(path: string): boolean {

@@ -25,6 +25,11 @@ export function packageOfImport(specifier: string): string | undefined {
   return /^(@[^/]+\/[^/]+|[^@/][^/]*)/.exec(specifier)?.[1];
 }
 
+/** Whether a package is rfaas, which workers have, or a part of it that is for one platform. */
+export function isOfWorkers(name: string): boolean {
+  return name === "rfaas" || name.startsWith("@rfaas/");
+}
+
 export class Installation {
   readonly #byPlace = new Map<string, Installed | undefined>();
   readonly #byFolder = new Map<string, Installed>();
@@ -32,8 +37,7 @@ export class Installation {
 
   /** As Node looks for it: in the node_modules of the folder and of those above it. */
   find(name: string, from: string): Installed | undefined {
-    // Workers have it.
-    if (name === "rfaas") return undefined;
+    if (isOfWorkers(name)) return undefined;
     for (let folder = from; ; folder = dirname(folder)) {
       const at = join(folder, "node_modules", name);
       const known = this.#byPlace.has(at) ? this.#byPlace.get(at) : this.#look(at, name);

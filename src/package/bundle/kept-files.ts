@@ -5,7 +5,7 @@
  */
 import { dirname, join } from "node:path";
 import { UsageError } from "../../base/errors.ts";
-import { type Installation, type Installed, filesOf } from "./installed.ts";
+import { type Installation, type Installed, filesOf, isOfWorkers } from "./installed.ts";
 import type { GraphModule, ModuleGraph } from "./module-graph.ts";
 import { type ImportKind, isCode } from "./module-scan.ts";
 
@@ -105,6 +105,10 @@ function cannotBeJoined(module: GraphModule, entry: string, files: ReadonlySet<s
 function installedFor(name: string, folder: string, installation: Installation): Installed {
   const found = installation.find(name, folder);
   if (found) return found;
+  if (isOfWorkers(name))
+    throw new UsageError(
+      `external: workers have ${JSON.stringify(name)} of their own, and no package brings it along; leave it out`,
+    );
   throw new UsageError(
     `external: ${JSON.stringify(name)} is not installed; check its spelling, and run npm install`,
   );

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { ModuleLoadError } from "../../base/errors.ts";
 import type { FolderMemory } from "./folder-memory.ts";
 import { type Installation, type Installed, packageOfImport } from "./installed.ts";
-import { providedModule } from "./provided-modules.ts";
+import { LibraryEntries, providedModule } from "./provided-modules.ts";
 import { type ImportKind, type Scan, isCode, requiredNames, scanModule } from "./module-scan.ts";
 
 export interface Edge {
@@ -50,6 +50,7 @@ export class ModuleGraph {
   /** Imports that the runtime's resolver, which remembers folders, does not find, and for which there is something. */
   readonly doubtful: string[] = [];
   readonly #installation: Installation;
+  readonly #entries = new LibraryEntries();
   readonly #memory: FolderMemory | undefined;
   readonly #fresh = new Set<string>();
   /** By kind and specifier: some modules have thousands. */
@@ -159,12 +160,7 @@ export class ModuleGraph {
     const folder = dirname(importer);
     const provided = providedModule(specifier, folder, this.#installation);
     if (provided !== undefined) return { ...edge, provided };
-    if (specifier.startsWith("rfaas/"))
-      throw new ModuleLoadError(
-        "RFAAS_MODULE_FAILED",
-        importer,
-        `${importer} imports ${specifier}, which workers do not have; functions import rfaas/function or rfaas`,
-      );
+    if (specifier.startsWith("rfaas/")) return { ...edge, provided: leftOut(importer, edge) };
     if (isBuiltin(specifier) || /^(bun|node|data|https?):/.test(specifier))
       return { ...edge, provided: specifier };
     const name = packageOfImport(specifier);
@@ -185,7 +181,11 @@ export class ModuleGraph {
     if (!found.startsWith("/")) return { ...edge, provided: specifier };
     const path = found.replace(/\?.*$/, "");
     if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return edge;
-    return { ...edge, target: realpathSync(path) };
+    const target = realpathSync(path);
+    const entry = this.#entries.nameOf(target);
+    if (entry === undefined) return { ...edge, target };
+    const own = providedModule(entry, folder, this.#installation);
+    return { ...edge, provided: own ?? leftOut(importer, { specifier: entry, kind }) };
   }
 
   #requireFresh(folder: string): void {
@@ -217,6 +217,19 @@ const ENDINGS = [
   "/index.ts",
   "/index.js",
 ];
+
+/**
+ * The name of a part of rfaas that workers do not have, which no package brings along. An import that only some runs reach may fail
+ * when it is reached.
+ */
+function leftOut(importer: string, { specifier, kind }: Pick<Edge, "specifier" | "kind">): string {
+  if (kind !== "import-statement") return specifier;
+  throw new ModuleLoadError(
+    "RFAAS_MODULE_FAILED",
+    importer,
+    `${importer} imports ${specifier}, which workers do not have; functions import rfaas/function or rfaas`,
+  );
+}
 
 /** Whether settings above the folder may give a name to what is not in node_modules. */
 function mayBeNamed(name: string, folder: string): boolean {

@@ -1,7 +1,7 @@
 /** Files of packages of npm that stay files, in each place where a package of the author's code looks for them. */
 import { statSync } from "node:fs";
 import type { PackedFile } from "../contents/package.ts";
-import { contentOf, filesOf } from "./installed.ts";
+import { contentOf, filesOf, packageOfImport } from "./installed.ts";
 import type { Kept } from "./kept-files.ts";
 import { type Layout, descriptionsOf } from "./layout.ts";
 import type { ModuleGraph } from "./module-graph.ts";
@@ -46,7 +46,7 @@ export function* standIns(graph: ModuleGraph, kept: Kept, layout: Layout): Gener
     const { owner, edges } = graph.modules.get(path)!;
     if (!owner) continue;
     for (const { specifier, provided } of edges)
-      if (provided !== undefined && provided !== specifier) {
+      if (provided !== undefined && provided !== specifier && packageOfImport(specifier)) {
         const names = wanted.get(owner.folder) ?? new Map<string, string>();
         wanted.set(owner.folder, names.set(specifier, provided));
       }
