@@ -2,8 +2,8 @@
  * Everything that can go wrong, one class each: `code` for programs, `message` for people (it ends with what to do), `cause`
  * and data fields for both. {@link exitCode} says how a command ends.
  */
-import { announce } from "./error-watch.ts";
-import { EXIT } from "./exit-codes.ts";
+import { announce } from "./error/watch.ts";
+import { EXIT } from "./error/exit-codes.ts";
 
 export { EXIT };
 

@@ -1,6 +1,6 @@
 /** `rfaas test`: runs the tests of a project of functions with the Bun that is inside this executable. */
 import { Type } from "@sinclair/typebox";
-import { bunCommand, bunEnvironment } from "../base/process.ts";
+import { bunCommand, bunEnvironment, compiled, selfCommand } from "../base/process.ts";
 import { text } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 
@@ -24,7 +24,8 @@ to bun test as it is.`,
   async run(args, { only }, rest) {
     const filter = only === undefined ? [] : ["-t", only];
     const { exited } = Bun.spawn(bunCommand(["test", ...filter, ...args, ...rest]), {
-      env: bunEnvironment(),
+      // The library of the project's kit starts nodes with this executable.
+      env: { ...bunEnvironment(), ...(compiled ? { RFAAS_EXECUTABLE: selfCommand([])[0] } : {}) },
       stdio: ["inherit", "inherit", "inherit"],
     });
     process.exit(await exited);

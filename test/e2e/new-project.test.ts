@@ -1,6 +1,6 @@
 /** A project of functions as `rfaas new` makes it, from an empty folder, with nothing but the executable. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
 import { ROOT, rfaas } from "../support/executable.ts";
@@ -20,7 +20,7 @@ describe("a new project", () => {
     const made = await rfaas(["new", "summary"], { cwd: scratch.path, env });
     expect(made.exitCode).toBe(EXIT.ok);
     const cwd = scratch.join("summary");
-    expect(made.stdout).toContain("rfaas invoke summary.ts#summarize");
+    expect(made.stdout).toContain("rfaas run client.ts\n");
 
     const tested = await rfaas(["test"], { cwd, env });
     expect(tested.stderr).toContain("3 pass");
@@ -40,14 +40,76 @@ describe("a new project", () => {
     expect(failed.stderr).toContain("summary.test.ts");
   });
 
-  test("has no type errors, in its files or in what it was given", async () => {
+  test("has a client that calls the function, and that a test may import, too", async () => {
     await rfaas(["new", "summary"], { cwd: scratch.path, env });
     const cwd = scratch.join("summary");
-    for (const name of ["bun-types", "@sinclair"])
-      symlinkSync(join(ROOT, "node_modules", name), join(cwd, "node_modules", name));
-    const checked = Bun.spawnSync([process.execPath, "check"], { cwd });
-    expect(checked.stdout.toString() + checked.stderr.toString()).toContain("No type errors");
-    expect(checked.exitCode).toBe(0);
+    const { stdout, stderr, exitCode } = await rfaas(["run", "client.ts", "1", "3"], { cwd, env });
+    expect({ stdout, stderr, exitCode }).toEqual({
+      ...{ stdout: "2 samples, mean 2, standard deviation 1\n", stderr: "", exitCode: EXIT.ok },
+    });
+    scratch.file(
+      "summary/client.test.ts",
+      `import { expect, test } from "bun:test";
+       import { invoker } from "rfaas";
+       import type * as functions from "./summary.ts";
+       test("calls on a node", async () => {
+         await using rf = await invoker({ prewarm: 0 });
+         await using lease = await rf.allocate<typeof functions>("summary.ts");
+         expect(await lease.function("summarize")({ samples: [1, 3] })).toMatchObject({ mean: 2 });
+       }, 60_000);\n`,
+    );
+    const tested = await rfaas(["test", "client.test.ts"], { cwd, env });
+    expect(tested.stderr).toContain("1 pass");
+  });
+
+  // Both come with this repository: a project needs neither a compiler nor a registry to have types.
+  test.each(["typescript", "typescript-7"])(
+    "has types of all that it imports, and %s finds mistakes in a client",
+    async (compiler) => {
+      await rfaas(["new", "summary"], { cwd: scratch.path, env });
+      scratch.file(
+        "summary/mistakes.ts",
+        `import { invoker } from "rfaas";
+import { readFileSync } from "node:fs";
+import type * as functions from "./summary.ts";
+await using rf = await invoker({ node: readFileSync(Bun.main, "utf8"), prewarm: 1 });
+await using lease = await rf.allocate<typeof functions>("summary.ts");
+await lease.function("sumarize");
+await lease.function("summarize")({ samples: "1" });
+const mean: string = (await lease.function("summarize")({ samples: [1] })).mean;
+await invoker({ prewarn: mean });
+`,
+      );
+      const tsc = join(ROOT, "node_modules", compiler, "bin", "tsc");
+      const child = Bun.spawn(["node", tsc, "--skipLibCheck", "false", "--pretty", "false"], {
+        ...{ cwd: scratch.join("summary"), stdin: "ignore", stdout: "pipe" },
+      });
+      const places = [...(await child.stdout.text()).matchAll(/^(\S+)\((\d+),(\d+)\)/gm)];
+      expect(places.map(([, file, line, column]) => `${file}:${line}:${column}`)).toEqual([
+        ...["mistakes.ts:6:22", "mistakes.ts:7:37", "mistakes.ts:8:7", "mistakes.ts:9:17"],
+      ]);
+    },
+    180_000,
+  );
+
+  test("is made of the empty folder that one is in, whatever it is called", async () => {
+    for (const [folder, file] of [
+      ["Ärger & Co (1)", "rger-co-1.ts"],
+      ["client", "functions.ts"],
+      ["123", "functions.ts"],
+    ] as const) {
+      mkdirSync(scratch.join(`${folder}/.git`), { recursive: true });
+      const cwd = scratch.join(folder);
+      const made = await rfaas(["new"], { cwd, env });
+      expect(made.stdout).toContain(`made .: ${file}, client.ts`);
+      expect(made.stdout).not.toContain("cd ");
+      expect((await rfaas(["run", "client.ts"], { cwd, env })).stdout).toContain("mean 5");
+      const again = await rfaas(["new", "."], { cwd, env });
+      expect(again.stderr).toContain("is there and not empty");
+      expect(again.exitCode).toBe(EXIT.usage);
+    }
+    const quoted = await rfaas(["new", "it's new"], { cwd: scratch.path, env });
+    expect(quoted.stdout).toContain("cd 'it'\\''s new'\n");
   });
 
   test("gets what it was given again with --kit, and keeps what is its own", async () => {
@@ -59,14 +121,21 @@ describe("a new project", () => {
     expect((await rfaas(["new", "--kit"], { cwd, env })).exitCode).toBe(EXIT.ok);
     expect(existsSync(join(cwd, "node_modules", "rfaas", "package.json"))).toBe(true);
     expect(readFileSync(join(cwd, "summary.ts"), "utf8")).toBe("export const mine = 1;\n");
+    // A package of npm's stays as it is, and those that are gone come back.
+    scratch.file("summary/node_modules/bun-types/package.json", '{"version":"9.9.9"}\n');
+    rmSync(join(cwd, "node_modules", "undici-types"), { recursive: true });
+    expect((await rfaas(["new", "--kit"], { cwd, env })).exitCode).toBe(EXIT.ok);
+    const kept = readFileSync(join(cwd, "node_modules/bun-types/package.json"), "utf8");
+    expect(kept).toContain("9.9.9");
+    expect(existsSync(join(cwd, "node_modules/undici-types/index.d.ts"))).toBe(true);
   });
 
   test.each<[string, string[], string]>([
     ["a folder with files in it", ["new", "taken"], "is there and not empty"],
-    ["a name that no file should have", ["new", "No_Name"], "small letters, digits and -"],
-    ["no name", ["new"], "one name, or --kit"],
-    ["two names", ["new", "a", "b"], "one name, or --kit"],
-    ["a name and --kit", ["new", "a", "--kit"], "one name, or --kit"],
+    ["a file", ["new", "taken/file"], "is there and no folder"],
+    ["two folders", ["new", "a", "b"], "one folder, or --kit"],
+    ["a folder and --kit", ["new", "a", "--kit"], "one folder, or --kit"],
+    ["--kit where no project is", ["new", "--kit"], "is no project"],
   ])("is refused for %s", async (_, args, says) => {
     mkdirSync(scratch.join("taken"));
     scratch.file("taken/file", "");

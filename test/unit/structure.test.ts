@@ -182,7 +182,7 @@ test("the scan sees imports of every kind", () => {
 });
 
 test("every import of our own names a file that is there", () => {
-  const built = ["package.json", "ffi/build/librfaas.so", "dist/kit.json"];
+  const built = ["package.json", "ffi/build/librfaas.so", "dist/kit.json.zst"];
   expect(
     violations(
       ({ to }) =>
@@ -214,7 +214,7 @@ describe("the directions of imports", () => {
   });
 
   test("leases and the protocol do no input or output", () => {
-    const pure = ["src/lease", "src/protocol", "src/base/errors.ts"];
+    const pure = ["src/lease", "src/protocol", "src/base/errors.ts", "src/base/error"];
     // Signing and checking signatures is computing.
     const packages = ["@sinclair/typebox", "msgpackr", "node:crypto", "jose"];
     expect(
@@ -327,9 +327,23 @@ describe("what is said in one place only", () => {
   });
 
   test("console.log is for the demonstration: stdout carries data", () => {
+    // A new project's client is a program of its own.
+    const programs = ["bench/demo", "src/commands/new/project.ts"];
     const found = filesThat((source) => source.includes("console.log"));
-    expect(found.filter((path) => !within(path, "bench/demo"))).toEqual([]);
+    expect(found.filter((path) => !within(path, ...programs))).toEqual([]);
   });
+});
+
+test("what starts as fast as Bun does imports nothing that takes time to load", () => {
+  const seen = new Set(["src/main.ts", "src/commands/run/script.ts"]);
+  for (const from of seen)
+    for (const [, type, to] of (files.get(from) ?? "").matchAll(STATEMENT))
+      if (type === undefined)
+        seen.add(to!.startsWith(".") ? relative(ROOT, join(ROOT, dirname(from), to!)) : to!);
+  expect([...seen].toSorted()).toEqual([
+    ...["bun", "package.json", "src/base/version.ts", "src/commands/run/modules.ts"],
+    ...["src/commands/run/script.ts", "src/executor/modules/provide.ts", "src/main.ts"],
+  ]);
 });
 
 test("the data path neither logs nor throws", () => {

@@ -87,9 +87,9 @@ function executableOnPath(): string | undefined {
 
 /** Whether a file is the user's program, or the Bun that runs it. */
 function isOurselves(path: string): boolean {
-  // The rfaas executable is the Bun that runs what `rfaas test` starts.
-  if (!process.env["BUN_BE_BUN"] && isSameFile(path, runningFile())) return true;
-  return isSameFile(path, programFile());
+  if (isSameFile(path, programFile())) return true;
+  // `rfaas test` runs a program with the Bun that is inside of rfaas, whose children are told to be rfaas.
+  return process.env["BUN_BE_BUN"] !== "1" && isSameFile(path, runningFile());
 }
 
 function isFile(path: string): boolean {

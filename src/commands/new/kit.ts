@@ -1,11 +1,13 @@
-/** The kit as it is here: embedded in the executable, built on the spot when run from source. */
-import type { Kit } from "./build-kit.ts";
+/** What a new project gets beside its own files: the build makes it (`build/library/kit.ts`), and the executable has it inside. */
+import { readFileSync } from "node:fs";
 
-/** Set by the build. */
-declare const RFAAS_COMPILED: boolean | undefined;
+/** Path within the project, and text. */
+export type Kit = Record<string, string>;
+
+/** Where a project has the library. */
+export const KIT_FOLDER = ".rfaas";
 
 export async function loadKit(): Promise<Kit> {
-  if (typeof RFAAS_COMPILED !== "undefined" && RFAAS_COMPILED)
-    return (await import("../../../dist/kit.json")).default;
-  return await (await import("./build-kit.ts")).buildKit();
+  const { default: file } = await import("../../../dist/kit.json.zst", { with: { type: "file" } });
+  return JSON.parse(Bun.zstdDecompressSync(readFileSync(file)).toString()) as Kit;
 }

@@ -1,4 +1,4 @@
-declare module "*/dist/kit.json" {
-  const kit: import("./build-kit.ts").Kit;
-  export default kit;
+declare module "*/dist/kit.json.zst" {
+  const path: string;
+  export default path;
 }

@@ -1,17 +1,20 @@
 /** The files of a new project of functions: small, working, tested. */
 import packageJson from "../../../package.json" with { type: "json" };
 
+export const CLIENT = "client.ts";
+
 /** Path within the project, and text. */
 export function projectFiles(name: string): Record<string, string> {
   return {
     [`${name}.ts`]: functionFile(),
+    [CLIENT]: clientFile(name),
     [`${name}.test.ts`]: testFile(name),
     "package.json": `${JSON.stringify(
       {
         name,
         private: true,
         type: "module",
-        scripts: { test: "bun test" },
+        scripts: { start: `rfaas run ${CLIENT}`, test: "rfaas test" },
         dependencies: { rfaas: "file:.rfaas" },
         devDependencies: { "bun-types": packageJson.devDependencies["bun-types"] },
       },
@@ -61,6 +64,24 @@ export const summarize = defineFunction(
 `;
 }
 
+function clientFile(name: string): string {
+  return `#!/usr/bin/env -S rfaas run
+import { invoker } from "rfaas";
+import type * as functions from "./${name}.ts";
+
+const given = process.argv.slice(2).map(Number);
+const samples = given.length > 0 ? given : [2, 4, 4, 4, 5, 5, 7, 9];
+
+// A private node on this machine, unless RFAAS_NODE or RFAAS_MANAGER names others.
+await using rf = await invoker();
+await using lease = await rf.allocate<typeof functions>(new URL("./${name}.ts", import.meta.url));
+
+const summarize = lease.function("summarize");
+const { count, mean, deviation } = await summarize({ samples });
+console.log(\`\${count} samples, mean \${mean}, standard deviation \${deviation}\`);
+`;
+}
+
 function testFile(name: string): string {
   return `import { expect, test } from "bun:test";
 import { testWorker } from "rfaas/testing";
@@ -94,11 +115,12 @@ function readme(name: string): string {
   return `# ${name}
 
 \`\`\`sh
-rfaas test                                                        # or: bun test
+rfaas run ${CLIENT} 1 2 3 4                                          # calls the function
+rfaas test                                                        # tests it
 rfaas invoke ${name}.ts#summarize --json '{"samples":[1,2,3,4]}'
 \`\`\`
 
-\`npm install\` (or \`bun install\`) gives the editor its types; nothing else needs it. \`.rfaas/\` is what rfaas gives to functions and
-their tests; \`rfaas new --kit\` in this folder brings it up to date.
+\`.rfaas/\` and \`node_modules/\` have what editors and tests need of rfaas and Bun; after a \`git clone\`, or an update of rfaas,
+\`rfaas new --kit\` in this folder writes it again. \`npm install\` works, too, and is needed for packages of your own.
 `;
 }

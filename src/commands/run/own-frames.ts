@@ -1,5 +1,5 @@
 /** Errors of the library show where the script is, in place of the executable's bundled code, which says nothing to its author. */
-import { watchErrors } from "../../base/error-watch.ts";
+import { watchErrors } from "../../base/error/watch.ts";
 import { RfaasError } from "../../base/errors.ts";
 
 /** Bun quotes the source of the topmost frame, and of ours that is one line of many thousand characters. */
