@@ -1,22 +1,43 @@
+/** `rfaas doctor`: what is found on the machine, and which commands are worth trying next. */
+import { accessSync, constants, existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { join, relative } from "node:path";
 import { Type } from "@sinclair/typebox";
 import type { Finding } from "../base/finding.ts";
+import { selfCommand } from "../base/process.ts";
+import { ManagerSubscription } from "../client/cluster/manager-link.ts";
+import { type Advice, type Situation, adviceFor } from "../doctor/advice.ts";
 import { examine } from "../doctor/machine.ts";
+import { machineLimits } from "../executor/machine/limits.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField } from "./shared/fields.ts";
+import { exportsOf, usualSockets } from "./shared/here.ts";
 import { Progress, progressFields } from "./shared/progress.ts";
+
+/** Where `rfaas manager` listens unless it is told otherwise. */
+const USUAL_MANAGER = "127.0.0.1:7800";
+const MANAGER_LIMIT_MS = 300;
+/** Files of a folder that are looked into. */
+const MAX_FILES = 100;
+const MAX_BYTES = 1024 * 1024;
 
 export const doctor = defineCommand({
   usage: "doctor",
   summary: "say what this machine can do, and how to fix what it cannot",
-  description: `Looks at what rfaas needs and what makes it fast. Exits with 1 when something is missing without which it cannot run.`,
+  description: `Looks at what rfaas needs and what makes it fast, then names three commands that are worth trying next, by what it has found: on the
+machine, in this folder, and of nodes and managers that run. Exits with 1 when something is missing without which it cannot run.`,
   options: Type.Object({ ...jsonField(), ...progressFields }),
-  examples: [["rfaas doctor", "a line for each finding"]],
+  examples: [["rfaas doctor", "a line for each finding, then what to try"]],
   async run(_args, options) {
     using progress = Progress.of(options);
     const findings = await examine((fabric) => progress.still(`trying the fabric ${fabric}`));
+    progress.step("looking for nodes");
+    const next = adviceFor(await situationOf(findings));
     progress.end();
-    const { json } = options;
-    process.stdout.write(json ? `${JSON.stringify({ findings })}\n` : findings.map(line).join(""));
+    process.stdout.write(
+      options.json
+        ? `${JSON.stringify({ findings, next })}\n`
+        : `${findings.map(line).join("")}\nTry next:\n${next.map(suggestion).join("")}`,
+    );
     if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
   },
 });
@@ -25,4 +46,106 @@ const MARKS = { ok: "ok  ", slow: "slow", missing: "MISS", off: "off " };
 
 function line({ state, name, found, fix }: Finding): string {
   return `${MARKS[state]}  ${name.padEnd(14)} ${found}${fix ? `\n${" ".repeat(21)}fix: ${fix}` : ""}\n`;
+}
+
+const suggestion = ({ command, why }: Advice): string => `  ${command}\n      ${why}\n`;
+
+async function situationOf(findings: readonly Finding[]): Promise<Situation> {
+  const runs = findings.every(({ state }) => state !== "missing");
+  const [node] = runs ? usualSockets() : [];
+  const manager = runs ? await answeringManager() : undefined;
+  const files = filesHere();
+  const module = await moduleAmong(files);
+  const newName = freeName();
+  return {
+    findings,
+    program: programName(),
+    cores: runs ? machineLimits().cores.value : 0,
+    tests: files.some((file) => file.endsWith(".test.ts") && mentions(file, /rfaas\/testing/)),
+    rdma: findings.some(({ name, state }) => name === "fabric verbs" && state === "ok"),
+    fixes: findings.flatMap(fixOf),
+    ...(module === undefined ? {} : { module }),
+    ...(node === undefined ? {} : { node }),
+    ...(manager === undefined ? {} : { manager }),
+    ...(newName === undefined ? {} : { newName }),
+  };
+}
+
+/** As it can be typed here: by its name, where the shell finds it so. */
+function programName(): string {
+  if (Bun.which("rfaas") !== null) return "rfaas";
+  return selfCommand([])
+    .map((word) => {
+      const near = relative(process.cwd(), word);
+      return near.startsWith("..") || near.length > word.length
+        ? word
+        : near.includes("/")
+          ? near
+          : `./${near}`;
+    })
+    .join(" ");
+}
+
+async function answeringManager(): Promise<string | undefined> {
+  const manager = process.env["RFAAS_MANAGER"] || USUAL_MANAGER;
+  const token = process.env["RFAAS_TOKEN"] || null;
+  const patience = { timeoutMs: MANAGER_LIMIT_MS, signal: undefined };
+  try {
+    (await ManagerSubscription.connect(manager, token, patience)).close();
+    return manager;
+  } catch {
+    return undefined;
+  }
+}
+
+function filesHere(): string[] {
+  try {
+    return readdirSync(".").toSorted().slice(0, MAX_FILES);
+  } catch {
+    return [];
+  }
+}
+
+/** The first module that takes bytes, or is written with `rfaas/function`. */
+async function moduleAmong(files: readonly string[]): Promise<string | undefined> {
+  for (const file of files) {
+    if (!/^[^.].*(?<!\.test|\.d|\.config)\.[jt]s$/.test(file)) continue;
+    if (!mentions(file, /rfaas\/function|Uint8Array/)) continue;
+    const exported = await exportsOf(file).catch(() => []);
+    if (exported && exported.length > 0) return file;
+  }
+  return undefined;
+}
+
+function mentions(file: string, pattern: RegExp): boolean {
+  try {
+    const about = statSync(file);
+    // Reading a pipe would not end.
+    return about.isFile() && about.size <= MAX_BYTES && pattern.test(readFileSync(file, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+/** Of a folder that is not there yet, where one can be made. */
+function freeName(): string | undefined {
+  if (!writable(".")) return undefined;
+  return ["hello", "hello-2", "hello-3"].find((name) => !existsSync(join(".", name)));
+}
+
+/** A setting of the kernel that this user may change. */
+function fixOf({ name, state, fix }: Finding): Advice[] {
+  const [, file] = /^echo \w+ > (\/\S+)$/.exec(fix ?? "") ?? [];
+  return state !== "ok" && file !== undefined && writable(file)
+    ? [{ command: fix!, why: `mends: ${name}` }]
+    : [];
+}
+
+function writable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

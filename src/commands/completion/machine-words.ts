@@ -1,11 +1,8 @@
 /** What the machine and the cluster know of the word at the cursor: functions of a module, nodes, packages. Nothing of a module runs. */
-import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
-import { dirname, extname, join } from "node:path";
-import { defaultAddress } from "../../control/address.ts";
+import { join } from "node:path";
+import { exportsOf, nodeSockets } from "../shared/here.ts";
 import type { Offer, Word } from "./offer.ts";
 
-/** Larger files are no modules that people write. */
-const MAX_MODULE_BYTES = 4 * 1024 * 1024;
 /** Of the packages, those that were used last. */
 const MAX_PACKAGES = 50;
 /** A shell waits no longer for a node or a manager. */
@@ -15,26 +12,8 @@ export const LIMIT_MS = 200;
 export async function functionWords(current: string): Promise<Word[] | undefined> {
   const hash = current.lastIndexOf("#");
   const target = hash > 0 && !current.includes("/", hash) ? current.slice(0, hash) : current;
-  const path = inHome(target);
-  const about = statSync(path, { throwIfNoEntry: false });
-  if (!about?.isFile() || about.size > MAX_MODULE_BYTES) return undefined;
-  return (await functionsOf(path)).map((name) => [`${target}#${name}`, ""] as const);
-}
-
-async function functionsOf(path: string): Promise<string[]> {
-  const { formatOf } = await import("../../library/formats.ts");
-  const format = formatOf(path)?.name;
-  if (format === "native") {
-    const { readLibraryFile } = await import("../../library/library-file.ts");
-    return readLibraryFile(path).functions.toSorted();
-  }
-  if (format === "wasm") {
-    const { readWasm } = await import("../../library/wasm.ts");
-    return [...readWasm(readFileSync(path)).functions.keys()].toSorted();
-  }
-  if (!/^\.[cm]?[jt]sx?$/.test(extname(path))) return [];
-  const transpiler = new Bun.Transpiler({ loader: extname(path).endsWith("x") ? "tsx" : "ts" });
-  return transpiler.scan(readFileSync(path, "utf8")).exports.toSorted();
+  const names = await exportsOf(inHome(target));
+  return names?.map((name) => [`${target}#${name}`, ""] as const);
 }
 
 const inHome = (path: string): string =>
@@ -74,32 +53,14 @@ export async function nodeWords(given: Offer["given"]): Promise<Word[]> {
   return nodes.map(({ name, address, state }) => [name, `${state}, ${address}`] as const);
 }
 
-/** Sockets of nodes on this machine, then the addresses of a manager's nodes. */
-export function addressWords(): Word[] {
-  const { path } = defaultAddress() as { path: string };
-  const folder = dirname(path);
-  const beside = existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
-  // Of each socket: number, references, protocol, flags, type, state, inode, path; 00010000 is one that listens.
-  const listening = readFileSync("/proc/net/unix", "utf8")
-    .split("\n")
-    .map((line) => line.split(" "))
-    .filter(([, , , flags]) => flags === "00010000")
-    .map((fields) => fields.slice(7).join(" "))
-    .filter((socket) => socket.endsWith("/node.sock"));
-  return [...new Set([...beside, ...listening])]
-    .filter(isOurSocket)
-    .toSorted()
-    .map((socket) => [socket, "a node on this machine"] as const);
-}
+/** Sockets of nodes on this machine. */
+export const addressWords = (): Word[] =>
+  nodeSockets().map((socket) => [socket, "a node on this machine"] as const);
 
+/** Addresses of a manager's nodes. */
 export async function clusterAddressWords(given: Offer["given"]): Promise<Word[]> {
   const nodes = await clusterNodes(given);
   return nodes.map(({ name, address }) => [address, name] as const);
-}
-
-function isOurSocket(path: string): boolean {
-  const about = statSync(path, { throwIfNoEntry: false });
-  return about !== undefined && about.isSocket() && about.uid === process.getuid?.();
 }
 
 /** Packages of the node that the line or the environment names, else of the user's own cache. */
