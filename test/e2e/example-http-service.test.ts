@@ -30,7 +30,7 @@ class Service implements AsyncDisposable {
   stdout = "";
 
   private constructor(env: Record<string, string>) {
-    const child = example.spawn(["bun", "server.ts"], { PORT: "0", ...env });
+    const child = example.spawn(["rfaas", "run", "server.ts"], { PORT: "0", ...env });
     this.child = child;
     void (async () => {
       for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))

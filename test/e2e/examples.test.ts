@@ -56,7 +56,7 @@ describe("the pool", () => {
 
   test("finds the longest chain below a million, which is known", async () => {
     using example = new Example("pool");
-    const printed = await example.run(["bun", "pool.ts"]);
+    const printed = await example.run(["rfaas", "run", "pool.ts"]);
     expect(printed.trimEnd().split("\n").at(-1)).toBe("837799 reaches 1 in 524 steps");
   });
 
@@ -64,7 +64,7 @@ describe("the pool", () => {
     "ends by Ctrl-C %s, says how far it came, and leaves no process behind",
     async (when) => {
       using example = new Example("pool");
-      const child = example.spawn(["bun", "pool.ts", "1000000000"]);
+      const child = example.spawn(["rfaas", "run", "pool.ts", "1000000000"]);
       const said = child.stderr.text();
       const printed = child.stdout.getReader();
       if (when === "while it works") await printed.read();
@@ -127,7 +127,9 @@ describe("the solver", () => {
     using example = new Example("solver");
     await using node = await ServedNode.start(example.join("node.sock"), ["--cores", "4"]);
     const solve = (workers: number) =>
-      example.run(["bun", "solver.ts", "31", String(workers)], { RFAAS_NODE: node.address });
+      example.run(["rfaas", "run", "solver.ts", "31", String(workers)], {
+        RFAAS_NODE: node.address,
+      });
     const alone = await solve(1);
     expect(alone).toContain("error     1.481e-4");
     expect(await solve(3)).toBe(alone);
@@ -137,7 +139,7 @@ describe("the solver", () => {
   test("says that a worker was lost, and ends", async () => {
     using example = new Example("solver");
     await using node = await ServedNode.start(example.join("node.sock"), ["--prewarm", "0"]);
-    const child = example.spawn(["bun", "solver.ts", "511"], { RFAAS_NODE: node.address });
+    const child = example.spawn(["rfaas", "run", "solver.ts", "511"], { RFAAS_NODE: node.address });
     const said = child.stderr.text();
     await until(async () => {
       const { stdout } = await rfaas(["ps", "--json", "--node", node.address]);
@@ -163,6 +165,6 @@ describe.skipIf(!registry)("inference", () => {
       exclude: [],
     };
     writeFileSync(example.join("tsconfig.json"), JSON.stringify(config));
-    await example.run(["bun", "check"]);
+    await example.run([process.execPath, "check"]);
   }, 300_000);
 });

@@ -1,5 +1,5 @@
 /** An example of `examples/` as a user has it who copied its folder, and its README, whose commands are typed there. */
-import { cpSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { cpSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RFAAS, ROOT } from "./executable.ts";
 import { Scratch } from "./scratch.ts";
@@ -17,24 +17,21 @@ export class Example implements Disposable {
       recursive: true,
       filter: (path) => !/\/node_modules$|\.(so|onnx)$/.test(path),
     });
-    // Beside it, so that npm does not remove it from the example's own.
-    mkdirSync(this.#scratch.join("node_modules"));
-    symlinkSync(ROOT, this.#scratch.join("node_modules/rfaas"));
   }
 
   join(name: string): string {
     return join(this.path, name);
   }
 
-  /** Starts a command in its folder, as a shell with the executable and Bun in its path would. */
+  /** Starts a command in its folder, as a shell with the executable in its path would. No package `rfaas` can be found there. */
   spawn(
     command: readonly string[],
     env: Record<string, string> = {},
   ): Bun.Subprocess<"ignore", "pipe", "pipe"> {
-    const path = [dirname(RFAAS), dirname(process.execPath), process.env["PATH"]].join(":");
+    const path = [dirname(RFAAS), process.env["PATH"]].join(":");
     return Bun.spawn([...command], {
       cwd: this.path,
-      env: { ...process.env, PATH: path, RFAAS_EXECUTABLE: RFAAS, ...env },
+      env: { ...process.env, PATH: path, RFAAS_EXECUTABLE: undefined, ...env },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
