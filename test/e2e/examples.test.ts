@@ -1,6 +1,13 @@
 /** The examples, each in a folder of its own as a user has it who copied it; `example-http-service.test.ts` has the service. */
 import { beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { invoker } from "../../src/index.ts";
 import { RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
@@ -52,6 +59,15 @@ describe("the pool", () => {
   test("prints what its README shows", async () => {
     using example = new Example("pool");
     await followReadme(example);
+  });
+
+  test("runs with Bun, too, where the library is installed", async () => {
+    using example = new Example("pool");
+    mkdirSync(example.join("node_modules"));
+    symlinkSync(ROOT, example.join("node_modules/rfaas"));
+    const env = { RFAAS_EXECUTABLE: RFAAS };
+    const printed = await example.run([process.execPath, "pool.ts", "100000"], env);
+    expect(printed).toBe(example.consoles[0]!.shown);
   });
 
   test("finds the longest chain below a million, which is known", async () => {
