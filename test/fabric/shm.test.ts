@@ -18,6 +18,8 @@ import { regionOf } from "./region-of.ts";
 
 const shm: Fabric = {
   name: "shm",
+  // An emulator is slow.
+  share: Number(process.env["RFAAS_TEST_SHARE"] ?? 1),
 
   async local(shape): Promise<LocalPair> {
     const fd = regionOf(shape);

@@ -1,10 +1,10 @@
 /** What functions start ends with their lease, however it was started and however the lease ends; and it is billed. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, type Lease, invoker } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
-import { alive } from "../support/processes.ts";
+import { alive, marked } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 import { KINDS } from "../functions/starts.ts";
@@ -23,20 +23,6 @@ afterAll(() => {
 let marks = 0;
 /** A number of seconds that nobody else sleeps. */
 const newMark = (): string => `${10_000_000 + process.pid}.${++marks}`;
-
-/** Processes whose command line has the mark, dead ones left out. */
-function marked(mark: string): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        return readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0").includes(mark);
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
 
 const gone = (mark: string): Promise<void> =>
   until(() => marked(mark).length === 0, `all that was started with ${mark} is gone`, LIMIT_MS);

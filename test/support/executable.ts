@@ -14,6 +14,8 @@ export interface Finished {
 }
 
 export interface RunOptions {
+  /** Another one than {@link RFAAS}. */
+  executable?: string;
   cwd?: string;
   env?: Record<string, string>;
   stdin?: string | Uint8Array;
@@ -25,8 +27,15 @@ export interface RunOptions {
 
 /** Runs a command line of the executable to its end. */
 export async function rfaas(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const { cwd = "/", env = {}, stdin, limitMs = 30_000, onStderr = () => {} } = options;
-  const child = Bun.spawn([RFAAS, ...args], {
+  const {
+    executable = RFAAS,
+    cwd = "/",
+    env = {},
+    stdin,
+    limitMs = 30_000,
+    onStderr = () => {},
+  } = options;
+  const child = Bun.spawn([executable, ...args], {
     cwd,
     env: { ...process.env, ...env },
     stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(String(stdin)),

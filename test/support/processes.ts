@@ -78,3 +78,17 @@ export function leftovers(): string[] {
       .map((name) => `${folder}/${name}`),
   );
 }
+
+/** Processes whose command line has the mark, dead ones left out. */
+export function marked(mark: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0").includes(mark);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
