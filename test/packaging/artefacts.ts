@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../package.json";
 import type { Artefact } from "../../build/pack/artefact.ts";
-import { SHIM_LIBRARY } from "../../ffi/build.ts";
+import { buildShim } from "../../ffi/build.ts";
 import { RFAAS } from "../support/executable.ts";
 import type { Scratch } from "../support/scratch.ts";
 
@@ -23,7 +23,7 @@ export async function made(artefact: Artefact, scratch: Scratch, name: string): 
     scratch: own,
     epochS: EPOCH_S,
     executable: () => Promise.resolve(RFAAS),
-    shim: () => Promise.resolve(SHIM_LIBRARY),
+    shim: () => Promise.resolve(buildShim()),
   });
   return files.map((file) => join(out, file));
 }

@@ -90,9 +90,9 @@ describe.each(visible.map((command) => [nameOf(command), command] as const))(
       expect(codes.filter(Number.isInteger)).toEqual(Object.values(EXIT));
     });
 
-    test("gives examples that start with the command", () => {
+    test("gives examples of the command", () => {
       expect(command.examples.length).toBeGreaterThan(0);
-      for (const [example] of command.examples) expect(example).toStartWith(`rfaas ${name}`);
+      for (const [example] of command.examples) expect(example).toContain(`rfaas ${name}`);
     });
 
     test("is what `help` and `--help` print", async () => {
@@ -127,6 +127,8 @@ describe("the overview", () => {
     for (const { options } of commands)
       for (const { field } of flagsOf(options))
         if (field["variable"] !== undefined) read.add(String(field["variable"]));
+    // What rfaas tells its own children is no setting.
+    read.delete("RFAAS_CHILD");
     expect(read.size).toBeGreaterThan(0);
     expect(described).toEqual(expect.arrayContaining([...read]));
   });
