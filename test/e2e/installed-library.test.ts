@@ -12,6 +12,7 @@ import {
   buildLibrary,
   installDependencies,
   installPlatform,
+  link,
 } from "../support/installed-library.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -136,6 +137,18 @@ describe("the installed library", () => {
   ])(
     "has the executable that %s names, and its shim",
     async (_, env) => {
+      expect(await run(bun(alone), env)).toEqual(ONE_RESULT);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "has the executable that npm's launcher on PATH starts",
+    async () => {
+      const launcher = scratch.join("global/bin/rfaas");
+      link(join(complete, "node_modules/rfaas/bin/rfaas"), launcher);
+      // The launcher needs a shell's tools.
+      const env = { PATH: `${dirname(launcher)}:/usr/bin:/bin` };
       expect(await run(bun(alone), env)).toEqual(ONE_RESULT);
     },
     LIMIT_MS,

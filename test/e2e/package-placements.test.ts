@@ -217,8 +217,8 @@ describe("an import that leads to rfaas by another way", () => {
   const DEFINED = `export const double = defineFunction({ input: Type.Number(), output: Type.Number() }, (n) => 2 * n);\n`;
 
   test.each([
-    ["an alias of tsconfig.json", "@functions", "node_modules/rfaas/dist/function/index.js"],
-    ["a path", "./node_modules/rfaas/dist/function/index.js", undefined],
+    ["an alias of tsconfig.json", "@functions", "node_modules/rfaas/dist/function.js"],
+    ["a path", "./node_modules/rfaas/dist/function.js", undefined],
     ["a path to a checkout", join(ROOT, "src/function/index.ts"), undefined],
   ])(
     "%s is the worker's own, too",

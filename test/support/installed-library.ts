@@ -1,72 +1,40 @@
 /** The library as npm installs it: built, in `node_modules`, with or without the package of this platform beside it. */
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { libraryCode } from "../../build/library/code.ts";
+import { mainManifest, platformPackage } from "../../build/pack/npm/metadata.ts";
+import { PLATFORMS, thisPlatform } from "../../build/target/platform.ts";
 import { version } from "../../package.json";
 import { RFAAS, ROOT } from "./executable.ts";
 
 export { version as VERSION };
 
-export const PLATFORM = `@rfaas/linux-${process.arch}`;
+/** The package of this machine's platform. */
+export const PLATFORM = platformPackage(thisPlatform());
 
 /** What the library needs of npm. */
 const DEPENDENCIES = ["@sinclair/typebox", "jose", "modern-tar", "msgpackr"];
 
-/** Builds the library into a folder, as the package of npm has it, of some version. */
-export async function buildLibrary(folder: string, ofVersion = version): Promise<void> {
-  const src = join(ROOT, "src");
-  const manifest = {
-    name: "rfaas",
-    version: ofVersion,
-    type: "module",
-    exports: {
-      ".": entry("index.js", "node.js"),
-      "./function": entry("function/index.js"),
-      "./testing": entry("testing/index.js", "node.js"),
-      "./package.json": "./package.json",
-    },
-    dependencies: Object.fromEntries(DEPENDENCIES.map((name) => [name, "*"])),
-    optionalDependencies: { [PLATFORM]: ofVersion },
-  };
-  const built = await Bun.build({
-    entrypoints: ["index.ts", "function/index.ts", "testing/index.ts"].map((path) =>
-      join(src, path),
-    ),
-    root: src,
-    outdir: join(folder, "dist"),
-    naming: { entry: "[dir]/[name].[ext]", chunk: "[name]-[hash].[ext]" },
-    target: "bun",
-    format: "esm",
-    splitting: true,
-    packages: "external",
-    define: { RFAAS_INSTALLED: "true" },
-    plugins: [
-      {
-        name: "the version of the package",
-        setup: (build) =>
-          void build.onLoad({ filter: /\/package\.json$/ }, ({ path }) =>
-            path === join(ROOT, "package.json")
-              ? { contents: JSON.stringify(manifest), loader: "json" }
-              : undefined,
-          ),
-      },
-    ],
-  });
-  const forNode = await Bun.build({
-    entrypoints: [join(src, "without-bun/index.ts")],
-    outdir: join(folder, "dist"),
-    naming: "node.js",
-    target: "node",
-  });
-  if (!forNode.success) throw new Error("what Node gets cannot be built");
-  if (!built.success) throw new Error(built.logs.map(({ message }) => message).join("\n"));
-  writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
-}
+let code: ReturnType<typeof libraryCode> | undefined;
 
-const entry = (path: string, inNode = path) => ({
-  bun: `./dist/${path}`,
-  node: `./dist/${inNode}`,
-  default: `./dist/${path}`,
-});
+/** Writes the package of the library to a folder, without its declarations, as `npm run pack` makes it; of some version. */
+export async function buildLibrary(folder: string, theirs = version): Promise<void> {
+  mkdirSync(join(folder, "dist"), { recursive: true });
+  const stated = `var version = ${JSON.stringify(version)};`;
+  let occurs = false;
+  for (const [name, text] of Object.entries(await (code ??= libraryCode()))) {
+    occurs ||= text.includes(stated);
+    writeFileSync(
+      join(folder, "dist", name),
+      text.replace(stated, `var version = ${JSON.stringify(theirs)};`),
+    );
+  }
+  if (!occurs) throw new Error(`the library does not say ${stated}`);
+  const manifest = { ...mainManifest(PLATFORMS, DEPENDENCIES), version: theirs };
+  writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
+  cpSync(join(ROOT, "packaging", "npm", "rfaas"), join(folder, "bin", "rfaas"));
+  chmodSync(join(folder, "bin", "rfaas"), 0o755);
+}
 
 /** Puts what the library depends on into the `node_modules` of a folder. */
 export function installDependencies(folder: string): void {
