@@ -8,3 +8,5 @@ conflict("rfaas")
 local root = myFileName():match("^(.*)/modulefiles/")
 prepend_path("PATH", pathJoin(root, "bin"))
 prepend_path("MANPATH", pathJoin(root, "share/man"))
+-- An empty part stands for the system's own pages.
+append_path("MANPATH", "")
