@@ -1,0 +1,30 @@
+/** `npm run pack` makes packages of the sources; `npm pack`, which would pack the sources themselves, says so. */
+import { expect, test } from "bun:test";
+import { ROOT } from "../support/executable.ts";
+
+const LIMIT_MS = 60_000;
+
+function npm(...args: readonly string[]): { exitCode: number; stderr: string } {
+  const { exitCode, stderr } = Bun.spawnSync(["npm", ...args], { cwd: ROOT, stdin: "ignore" });
+  return { exitCode, stderr: stderr.toString() };
+}
+
+test(
+  "npm run pack comes to what it is asked to make",
+  () => {
+    const { exitCode, stderr } = npm("run", "pack", "--", "nothing");
+    expect(stderr).toContain("no artefact is called nothing");
+    expect(exitCode).toBe(1);
+  },
+  LIMIT_MS,
+);
+
+test.each([["pack"], ["publish"]])(
+  "npm %s refuses, and names the command that packs",
+  (command) => {
+    const { exitCode, stderr } = npm(command, "--dry-run");
+    expect(stderr).toContain("npm run pack makes the packages, in dist/pack");
+    expect(exitCode).not.toBe(0);
+  },
+  LIMIT_MS,
+);
