@@ -107,13 +107,21 @@ function shimOfExecutable(command: readonly string[]): Uint8Array {
       stdio: ["ignore", "pipe", "pipe"],
     });
     if (exitCode === 0 && isElf(stdout)) return stdout;
+    if (stdout[0] === "{".charCodeAt(0)) throw refusalIn(stdout.toString());
     said = stderr.toString().trim().split("\n").at(-1) || `exit code ${exitCode}`;
   } catch (cause) {
+    if (cause instanceof VersionMismatch) throw cause;
     said = reasonOf(cause);
   }
   throw new EnvironmentError(
     `${command[0]} does not hand out the native shim (${said}); let RFAAS_EXECUTABLE name the rfaas executable of version ${VERSION}`,
   );
+}
+
+/** Why an executable does not want to be what it was started as. */
+function refusalIn(text: string): Error {
+  const { kind, message } = JSON.parse(text) as { kind: string; message: string };
+  return kind === "VersionMismatch" ? new VersionMismatch(message) : new Error(message);
 }
 
 function isElf(bytes: Uint8Array): boolean {

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { RFAAS, ServedNode } from "../support/executable.ts";
+import { RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import {
   PLATFORM,
   VERSION,
@@ -160,7 +160,7 @@ describe("the installed library", () => {
       const { stdout, ...rest } = await run(bun(alone));
       expect(rest).toEqual({ exitCode: 7, stderr: "", started: 1 });
       expect(stdout).toContain(`the package ${PLATFORM}, which has the rfaas executable, is not`);
-      expect(stdout).toContain(`npm install ${PLATFORM}@${VERSION}`);
+      expect(stdout).toContain(`npm install ./rfaas-linux-${process.arch}-${VERSION}.tgz`);
       expect(stdout.trim().split("\n")).toHaveLength(1);
     },
     LIMIT_MS,
@@ -209,7 +209,9 @@ describe("the installed library", () => {
       await using node = await ServedNode.start(scratch.join("node.sock"));
       const env = { RFAAS_EXECUTABLE: RFAAS, ADDRESS: node.address };
       const { stdout } = await run(bun(newer), env);
-      expect(stdout).toContain(`the rfaas executable is of version ${VERSION}, and the library`);
+      expect(stdout).toContain(
+        `VersionMismatch RFAAS_VERSION the rfaas executable is of version ${VERSION}, and the library`,
+      );
       const shim = join(complete, "node_modules", PLATFORM, "librfaas.so");
       expect(await run(bun(newer), { ...env, RFAAS_SHIM: shim })).toEqual(ONE_RESULT);
     },
@@ -290,7 +292,7 @@ describe.each([
       const { stdout, ...rest } = await run(command);
       expect(rest).toEqual({ exitCode: 7, stderr: "", started: 1 });
       expect(stdout).toContain("RFAAS_NODE_UNREACHABLE rfaas is bundled into");
-      expect(stdout).toContain(`npm install ${PLATFORM}@${VERSION}`);
+      expect(stdout).toContain(`npm install ./rfaas-linux-${process.arch}-${VERSION}.tgz`);
       expect(stdout).toContain("set RFAAS_EXECUTABLE");
     },
     LIMIT_MS,
@@ -305,6 +307,20 @@ describe.each([
           expect(await run(command, { ...found, ...to } as Record<string, string>)).toEqual(
             ONE_RESULT,
           );
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "takes functions from a package file",
+    async () => {
+      const file = scratch.join("fn.rfaas");
+      const { exitCode } = await rfaas([
+        ...["package", "build", join(complete, "fn.ts")],
+        ...["-o", file],
+      ]);
+      expect(exitCode).toBe(0);
+      expect(await run(command, { RFAAS_EXECUTABLE: RFAAS, MODULE: file })).toEqual(ONE_RESULT);
     },
     LIMIT_MS,
   );
@@ -380,6 +396,35 @@ test(
     const { stdout, exitCode } = await run([compiled], { RFAAS_EXECUTABLE: path });
     expect(stdout).toContain("RFAAS_");
     expect(exitCode).toBe(7);
+  },
+  LIMIT_MS,
+);
+
+test.each([
+  ["without its arguments", ""],
+  ["with them", ' "$@"'],
+])(
+  "a client of rfaas run that a script starts in place of rfaas, %s, starts nothing more",
+  async (_, rest) => {
+    const client = join(alone, "client.ts");
+    const path = script("run/rfaas", `exec ${RFAAS} run ${client}${rest}`);
+    const env = { RFAAS_EXECUTABLE: path };
+    const { stdout, stderr, started } = await run([RFAAS, "run", client], env);
+    expect(stdout).toContain("RFAAS_NODE_UNREACHABLE the private node ended");
+    expect(stderr).toContain(`${client} was started where rfaas was meant`);
+    expect(started).toBe(1);
+  },
+  LIMIT_MS,
+);
+
+test(
+  "the executable refuses to be what its command line does not say",
+  async () => {
+    const { stderr, exitCode } = await rfaas(["serve"], {
+      env: { RFAAS_CHILD: `__node@${VERSION}` },
+    });
+    expect(stderr).toContain("rfaas was started to be __node, with the arguments of another");
+    expect(exitCode).toBe(1);
   },
   LIMIT_MS,
 );

@@ -122,7 +122,12 @@ export function versionsDiffer(executable: string, library: string): string {
 }
 
 function packageDiffers(name: string, theirs: string, version: string): string {
-  return `${name} is of version ${theirs}, and the rfaas library that needs it of version ${version}; install the same version of both: npm install rfaas@${version} ${name}@${version}`;
+  return `${name} is of version ${theirs}, and the rfaas library that needs it of version ${version}; install the same version of both: ${installCommand(name, version)}`;
+}
+
+/** The packages come as files. */
+function installCommand(name: string, version: string): string {
+  return `npm install ./${name.slice(1).replace("/", "-")}-${version}.tgz`;
 }
 
 function incomplete(name: string, file: string): string {
@@ -131,7 +136,7 @@ function incomplete(name: string, file: string): string {
 
 function nothingFound(version: string): string {
   const wanted = platformPackage()!;
-  const install = `npm install ${wanted}@${version}`;
+  const install = installCommand(wanted, version);
   if (programForm() === "installed")
     return `the package ${wanted}, which has the rfaas executable, is not installed, and no rfaas is on PATH; install it beside rfaas: ${install}, or set RFAAS_EXECUTABLE to the path of the rfaas executable`;
   // One from the npm package has no shim of its own, without which no lease can be used.

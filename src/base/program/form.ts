@@ -47,8 +47,19 @@ export function runsMainFile(): boolean {
 
 /** Folders from which packages of npm are looked for: of the library's file, of the program, and the current one. */
 export function programFolders(): string[] {
-  const folders = [import.meta.dir, dirname(programFile()), process.cwd()];
-  return [...new Set(folders)].filter((folder) => !folder.startsWith("/$bunfs"));
+  const folders = [import.meta.dir, dirname(programFile()), currentFolder()];
+  return [...new Set(folders)].filter(
+    (folder) => folder !== undefined && !folder.startsWith("/$bunfs"),
+  ) as string[];
+}
+
+/** Undefined where it has been removed. */
+function currentFolder(): string | undefined {
+  try {
+    return process.cwd();
+  } catch {
+    return undefined;
+  }
 }
 
 export function isSameFile(a: string, b: string): boolean {

@@ -7,7 +7,7 @@ import { type ClientMessage, type NodeMessage, clientVocabulary } from "../../pr
 
 /** Whether the role has a way to say it; a private node then ends with the connection. */
 export async function answerRefused(role: string, error: RfaasError): Promise<boolean> {
-  if (role === "__bundle") {
+  if (role === "__bundle" || role === "__shim") {
     await Bun.write(Bun.stdout, describeError(error));
     return true;
   }
