@@ -39,7 +39,8 @@ const scratch = new Scratch();
 afterAll(() => scratch[Symbol.dispose]());
 
 beforeAll(() => {
-  for (const name of ["src", "ffi", "functions", "bench", "build", "package.json", "tsconfig.json"])
+  const settings = ["package.json", "package-lock.json", "tsconfig.json"];
+  for (const name of ["src", "ffi", "functions", "bench", "build", ...settings])
     cpSync(join(ROOT, name), scratch.join(name), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), scratch.join("node_modules"));
   const home = scratch.join("src/fabric");
