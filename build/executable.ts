@@ -21,6 +21,13 @@ const KIT = join(OUT, "kit.json.zst");
 /** Of zstd's 22: higher ones take longer than the rest of the build. */
 const KIT_LEVEL = 19;
 
+let kit: Promise<Uint8Array> | undefined;
+
+/** Most of it is declarations, which come to a seventh of their size. */
+async function packedKit(): Promise<Uint8Array> {
+  return Bun.zstdCompressSync(JSON.stringify(await buildKit()), { level: KIT_LEVEL });
+}
+
 let before: Promise<unknown> = Promise.resolve();
 
 /** Returns the path of the executable. One is built at a time: the compiler works in the current directory. */
@@ -45,9 +52,7 @@ async function build(platform: Platform): Promise<string> {
   // Temporary files of an interrupted build; Bun works in the current directory.
   for (const name of readdirSync(OUT))
     if (name.startsWith(".")) rmSync(join(OUT, name), { recursive: true });
-  // Most of it is declarations, which come to a seventh of their size.
-  const kit = JSON.stringify(await buildKit());
-  writeFileSync(KIT, Bun.zstdCompressSync(kit, { level: KIT_LEVEL }));
+  writeFileSync(KIT, await (kit ??= packedKit()));
   const startedIn = process.cwd();
   // The name of the file is among its bytes, so it is always the same one, in a folder of this build.
   const folder = join(OUT, `.build.${process.pid}`);

@@ -9,13 +9,16 @@ const ROOT = join(import.meta.dir, "..", "..");
 
 /** The files by name, such as `index.js` and `index.js.map`, and `node.js` for Node. Throws when a source does not build. */
 export async function libraryCode(): Promise<Record<string, string>> {
-  const library = await built(ENTRIES, "bun");
-  return { ...library, ...(await built({ node: "src/without-bun/index.ts" }, "node")) };
+  const own = { packages: "external", sourcemap: "linked" } as const;
+  const library = await builtEntries(ENTRIES, own);
+  const node = { node: "src/without-bun/index.ts" };
+  return { ...library, ...(await builtEntries(node, { ...own, target: "node" })) };
 }
 
-async function built(
+/** The library's code as it is built for others: sources by the names of their entries, what they share in chunks. */
+export async function builtEntries(
   entries: Readonly<Record<string, string>>,
-  target: "bun" | "node",
+  options: Partial<Bun.BuildConfig>,
 ): Promise<Record<string, string>> {
   // An entry is named by what it is called, not by the folder of its source, so that its declarations lie beside it.
   const named = Object.entries(entries).map(
@@ -26,12 +29,11 @@ async function built(
     files: Object.fromEntries(named),
     root: ROOT,
     naming: { entry: "[name].[ext]", chunk: "chunk-[hash].[ext]" },
-    target,
+    target: "bun",
     format: "esm",
     splitting: true,
-    packages: "external",
-    sourcemap: "linked",
     define: { RFAAS_INSTALLED: "true" },
+    ...options,
   });
   const texts = outputs.map(async (one) => [one.path.replace("./", ""), await one.text()] as const);
   return Object.fromEntries(await Promise.all(texts));

@@ -7,10 +7,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { type Kit, KIT_FOLDER } from "../../src/commands/new/kit.ts";
+import { builtEntries } from "./code.ts";
 import { ENTRIES, declarations } from "./declarations.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
-const SRC = join(ROOT, "src");
 
 /** Packages of the kit, with what is left out of each: documents, other forms of the same, types for old compilers. */
 const PACKAGES: Readonly<Record<string, (path: string) => boolean>> = {
@@ -56,28 +56,11 @@ function manifest(): object {
 }
 
 async function code(): Promise<Record<string, string>> {
-  // An entry is named by what it is called, not by the folder of its source.
-  const entries = Object.entries(ENTRIES).map(([name, path]) => ({
-    path: join(SRC, `${name}.entry.ts`),
-    code: `export * from ${JSON.stringify(join(ROOT, path))};\n`,
-  }));
-  const built = await Bun.build({
-    entrypoints: entries.map(({ path }) => path),
-    files: Object.fromEntries(entries.map((entry) => [entry.path, entry.code])),
-    root: SRC,
-    naming: { entry: "[name].[ext]", chunk: "chunk-[hash].[ext]" },
-    target: "bun",
-    format: "esm",
-    // One copy of what all have.
-    splitting: true,
+  const built = await builtEntries(ENTRIES, {
     external: ["@sinclair/typebox"],
     minify: { whitespace: true, syntax: true, identifiers: false },
-    define: { RFAAS_INSTALLED: "true" },
   });
-  const files: Record<string, string> = {};
-  for (const output of built.outputs)
-    files[`code/${output.path.replace(/^\.\//, "").replace(".entry.", ".")}`] = await output.text();
-  return files;
+  return Object.fromEntries(Object.entries(built).map(([path, text]) => [`code/${path}`, text]));
 }
 
 /** The files of a package that the kit has, by where they lie in a project. */
