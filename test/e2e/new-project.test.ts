@@ -1,6 +1,6 @@
 /** A project of functions as `rfaas new` makes it, from an empty folder, with nothing but the executable. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
 import { ROOT, rfaas } from "../support/executable.ts";
@@ -14,6 +14,32 @@ afterEach(() => scratch[Symbol.dispose]());
 
 /** Without a Bun of the user's. */
 const env = { PATH: "/usr/bin:/bin" };
+
+test("tests of a folder without rfaas import it from the executable, and nothing of it is left", async () => {
+  scratch.file(
+    "fn.ts",
+    `import { Type, defineFunction } from "rfaas/function";
+     export const same = defineFunction({ input: Type.Number(), output: Type.Number() }, (n) => n);\n`,
+  );
+  scratch.file(
+    "fn.test.ts",
+    `import { expect, test } from "bun:test";
+     import { QueueFull } from "rfaas";
+     import { testWorker } from "rfaas/testing";
+     import * as fn from "./fn.ts";
+     test("works", async () => {
+       await using worker = await testWorker(fn);
+       expect([await worker.function("same")(1), typeof QueueFull]).toEqual([1, "function"]);
+     });\n`,
+  );
+  mkdirSync(scratch.join("tmp"));
+  const { stderr, exitCode } = await rfaas(["test"], {
+    ...{ cwd: scratch.path, env: { ...env, TMPDIR: scratch.join("tmp") } },
+  });
+  expect(stderr).toContain("1 pass");
+  expect(exitCode).toBe(EXIT.ok);
+  expect(readdirSync(scratch.join("tmp"))).toEqual([]);
+});
 
 describe("a new project", () => {
   test("has a function that works, and a test that passes and can fail", async () => {
@@ -43,6 +69,7 @@ describe("a new project", () => {
   test("has a client that calls the function, and that a test may import, too", async () => {
     await rfaas(["new", "summary"], { cwd: scratch.path, env });
     const cwd = scratch.join("summary");
+    expect(statSync(join(cwd, "client.ts")).mode & 0o100).toBe(0o100);
     const { stdout, stderr, exitCode } = await rfaas(["run", "client.ts", "1", "3"], { cwd, env });
     expect({ stdout, stderr, exitCode }).toEqual({
       ...{ stdout: "2 samples, mean 2, standard deviation 1\n", stderr: "", exitCode: EXIT.ok },

@@ -7,6 +7,13 @@ export type Kit = Record<string, string>;
 /** Where a project has the library. */
 export const KIT_FOLDER = ".rfaas";
 
+/** Where the code of each entry is in a project. */
+export const LIBRARY_FILES: Readonly<Record<string, string>> = {
+  rfaas: `${KIT_FOLDER}/code/index.js`,
+  "rfaas/function": `${KIT_FOLDER}/code/function.js`,
+  "rfaas/testing": `${KIT_FOLDER}/code/testing.js`,
+};
+
 export async function loadKit(): Promise<Kit> {
   const { default: file } = await import("../../../dist/kit.json.zst", { with: { type: "file" } });
   return JSON.parse(Bun.zstdDecompressSync(readFileSync(file)).toString()) as Kit;

@@ -97,7 +97,8 @@ async function write(folder: string, files: Kit): Promise<void> {
       if (packageOf(path).some((name) => kept.has(name))) continue;
       const place = join(folder, path);
       mkdirSync(dirname(place), { recursive: true });
-      writeFileSync(place, text);
+      // The client's first line runs it.
+      writeFileSync(place, text, { mode: text.startsWith("#!") ? 0o777 : 0o666 });
     }
     // As `npm install` would leave it.
     const link = join(folder, "node_modules", "rfaas");

@@ -115,7 +115,7 @@ function readme(name: string): string {
   return `# ${name}
 
 \`\`\`sh
-rfaas run ${CLIENT} 1 2 3 4                                          # calls the function
+rfaas run ${CLIENT} 1 2 3 4                                       # calls the function
 rfaas test                                                        # tests it
 rfaas invoke ${name}.ts#summarize --json '{"samples":[1,2,3,4]}'
 \`\`\`

@@ -12,7 +12,8 @@ export function warnOfAnotherVersion(script: string = Bun.main): void {
   );
 }
 
-function installedNear(from: string): { folder: string; version: string } | undefined {
+/** The rfaas in the node_modules of a folder, or of one above it. */
+export function installedNear(from: string): { folder: string; version: string } | undefined {
   for (let folder = from; ; folder = dirname(folder)) {
     const at = join(folder, "node_modules", "rfaas");
     try {
