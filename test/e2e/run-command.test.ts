@@ -147,6 +147,19 @@ describe("a script", () => {
     expect(served.stdout).toBe("hello\n");
   });
 
+  test("gets TypeBox, too, if none is installed", async () => {
+    const source = `import { Type } from "@sinclair/typebox";
+      import { Value } from "@sinclair/typebox/value";
+      import { Type as Own } from "rfaas/function";
+      console.log(Type === Own, Value.Check?.(Type.Number(), 1));`;
+    expect((await run(source)).stdout).toBe("true true\n");
+    mkdirSync(scratch.join("node_modules/@sinclair/typebox/value"), { recursive: true });
+    scratch.file("node_modules/@sinclair/typebox/package.json", "{}");
+    scratch.file("node_modules/@sinclair/typebox/index.js", "exports.Type = 1;");
+    scratch.file("node_modules/@sinclair/typebox/value/index.js", "exports.Value = {};");
+    expect((await run(source)).stdout).toBe("false undefined\n");
+  });
+
   test("gets the executable's own rfaas, and hears of another version beside it", async () => {
     const folder = "node_modules/rfaas";
     mkdirSync(scratch.join(folder), { recursive: true });
@@ -276,10 +289,12 @@ describe("the command line", () => {
     ["a missing file that has a near one", ["clint.ts", "--help"], "did you mean client.ts?"],
     ["a missing file", ["x/y.ts"], "there is no file x/y.ts; name a script by its path"],
     ["a folder", ["."], "is a folder; name a script, such as client.ts"],
+    ["a file that is no script", ["tsconfig.json"], "tsconfig.json cannot be run; name a script"],
     ["a path that the runtime cannot import", ["a?b.ts"], "rename it"],
     ["an option of its own", ["--watch", "client.ts"], "unknown option --watch"],
   ])("is refused for %s", async (_, args, says) => {
     scratch.file("client.ts", "");
+    scratch.file("tsconfig.json", "{}");
     const { exitCode, stderr, stdout } = await rfaas(["run", ...args], { cwd: scratch.path, env });
     expect(stderr).toContain(says);
     expect(stdout).toBe("");

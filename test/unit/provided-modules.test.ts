@@ -2,7 +2,9 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { TYPEBOX_PARTS } from "../../src/commands/run/modules.ts";
 import { providedModule } from "../../src/package/bundle/provided-modules.ts";
+import { PROVIDED_NAMES } from "../../src/package/bundle/provided-names.ts";
 import { Scratch } from "../support/scratch.ts";
 
 /** The folder of a project that has this version of TypeBox, and what one that depends on another has. */
@@ -59,4 +61,10 @@ test.each([
 ])("%s is the package's own affair", (specifier) => {
   using scratch = new Scratch();
   expect(providedModule(specifier, scratch.path)).toBeUndefined();
+});
+
+test("a script is given every part of TypeBox that a worker has", () => {
+  expect(TYPEBOX_PARTS.map((part) => `rfaas/typebox${part}`)).toEqual(
+    PROVIDED_NAMES.filter((name) => name.startsWith("rfaas/typebox")),
+  );
 });

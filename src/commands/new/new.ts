@@ -38,6 +38,7 @@ that node_modules lacks, as after a git clone.`,
     ["rfaas new", "makes a project of this empty folder"],
     ["rfaas new --kit", "after an update of rfaas, in a project's folder"],
   ],
+  completes: () => "folder",
   async run(args, { kit }) {
     if (args.length > 1 || (kit && args.length > 0))
       throw new UsageError("new takes one folder, or --kit; see: rfaas help new");

@@ -5,8 +5,10 @@
 import { plugin } from "bun";
 import { provide } from "../../executor/modules/provide.ts";
 
-/** Lets this thread, and the threads that it starts, import the library. */
-export function provideLibrary(): void {
+const TYPEBOX = "@sinclair/typebox";
+
+/** Lets this thread, which runs the script at `path`, and the threads that it starts import the library. */
+export function provideLibrary(path: string): void {
   provide("rfaas", {
     rfaas: () => {
       const { hideOwnFrames } = require("./own-frames.ts") as typeof import("./own-frames.ts");
@@ -18,6 +20,7 @@ export function provideLibrary(): void {
     },
     "rfaas/function": () => require("../../function/index.ts"),
     "rfaas/testing": () => require("../../testing/index.ts"),
+    ...typeBoxFor(path),
   });
   globalThis.Worker = extended(globalThis.Worker);
   plugin({
@@ -34,6 +37,42 @@ export function provideLibrary(): void {
       });
     },
   });
+}
+
+/** Workers have it for functions that have none installed, and a script may import such a function's file. */
+function typeBoxFor(path: string): Record<string, () => object> {
+  if (hasPackage(path, TYPEBOX)) return {};
+  return Object.fromEntries(
+    TYPEBOX_PARTS.map((part) => [
+      TYPEBOX + part,
+      () => {
+        const { loadProvided } =
+          require("../../executor/modules/provided.ts") as typeof import("../../executor/modules/provided.ts");
+        return loadProvided(`rfaas/typebox${part}`);
+      },
+    ]),
+  );
+}
+
+/** As `package/bundle/provided-names.ts` has them, whose file would cost as much again to load. */
+export const TYPEBOX_PARTS = [
+  "",
+  "/compiler",
+  "/errors",
+  "/parser",
+  "/syntax",
+  "/system",
+  "/type",
+  "/value",
+] as const;
+
+/** As far as files say: a failed resolution would take a tenth of our start. */
+function hasPackage(path: string, name: string): boolean {
+  for (let end = path.lastIndexOf("/"); end >= 0; end = path.lastIndexOf("/", end - 1)) {
+    if (Bun.file(`${path.slice(0, end)}/node_modules/${name}/package.json`).size > 0) return true;
+    if (end === 0) break;
+  }
+  return false;
 }
 
 function warnOfAnother(): void {

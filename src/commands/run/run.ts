@@ -13,8 +13,8 @@ export const run = defineCommand({
   usage: "run <script> [args]",
   summary: "run a script that calls functions",
   description: `Runs a script of TypeScript or JavaScript as bun does; neither Bun nor a package need be installed. The script imports rfaas,
-rfaas/function and rfaas/testing from this executable, and other packages from its folder, whose tsconfig.json holds. All words behind
-the script are its own. - is a script on standard input.
+rfaas/function and rfaas/testing from this executable, TypeBox, too, if none is installed, and other packages from its folder, whose
+tsconfig.json holds. All words behind the script are its own. - is a script on standard input.
 
 The executable's own library is the one that scripts get, even where rfaas is installed in node_modules; another version there, whose
 types may differ, is told on stderr. Threads (Worker) and processes of child_process.fork may import rfaas, too. A process that the
@@ -26,6 +26,7 @@ reads .env. Packages that are missing are not fetched.`,
     ["rfaas run - < client.ts", "a script on standard input"],
     ["#!/usr/bin/env -S rfaas run", "the first line of a script that can be executed"],
   ],
+  completes: () => "file",
   async run([named]) {
     if (named === undefined)
       throw new UsageError("run takes a script, such as: rfaas run client.ts; see: rfaas help run");

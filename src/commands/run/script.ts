@@ -15,6 +15,8 @@ export interface Script {
 }
 
 const STDIN = "-";
+/** What the runtime imports as something else than code, and would seem to run. */
+const NO_SCRIPT = /\.(?:jsonc?|json5|toml|ya?ml|txt|md|html|css|so|node|wasm|rfaas)$/;
 
 /** The script that the words behind `rfaas run` name. Undefined when they name none that could be run: the command says why. */
 export function findScript(words: readonly string[]): Script | undefined {
@@ -27,7 +29,7 @@ export function findScript(words: readonly string[]): Script | undefined {
     const absolute = named.startsWith("/") ? named : `${process.cwd()}/${named}`;
     // Bun does not look for a path that begins with two slashes.
     const path = Bun.resolveSync(absolute.replace(/^\/+/, "/"), "/");
-    return { path, name: path, args };
+    return NO_SCRIPT.test(path) ? undefined : { path, name: path, args };
   } catch {
     return undefined;
   }
@@ -37,7 +39,7 @@ export function findScript(words: readonly string[]): Script | undefined {
 export async function startScript({ path, name, args }: Script): Promise<void> {
   // Read by child_process.fork, whose children then have our modules, too.
   process.execArgv = Bun.isStandaloneExecutable ? ["run"] : [Bun.main, "run"];
-  provideLibrary();
+  provideLibrary(path);
   if (name === STDIN) {
     const contents = await Bun.stdin.text();
     Bun.plugin({

@@ -1,4 +1,4 @@
 /** Runs first in each thread of a script. */
 import { provideLibrary } from "./modules.ts";
 
-provideLibrary();
+provideLibrary(Bun.main);
