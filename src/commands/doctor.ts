@@ -56,6 +56,9 @@ async function situationOf(findings: readonly Finding[]): Promise<Situation> {
   const manager = runs ? await answeringManager() : undefined;
   const files = filesHere();
   const module = await moduleAmong(files);
+  const client = files.find(
+    (file) => isSource(file) && mentions(file, /\bfrom "rfaas"|\bfrom 'rfaas'/),
+  );
   const newName = freeName();
   return {
     findings,
@@ -65,6 +68,7 @@ async function situationOf(findings: readonly Finding[]): Promise<Situation> {
     rdma: findings.some(({ name, state }) => name === "fabric verbs" && state === "ok"),
     fixes: findings.flatMap(fixOf),
     ...(module === undefined ? {} : { module }),
+    ...(client === undefined ? {} : { client }),
     ...(node === undefined ? {} : { node }),
     ...(manager === undefined ? {} : { manager }),
     ...(newName === undefined ? {} : { newName }),
@@ -109,13 +113,14 @@ function filesHere(): string[] {
 /** The first module that takes bytes, or is written with `rfaas/function`. */
 async function moduleAmong(files: readonly string[]): Promise<string | undefined> {
   for (const file of files) {
-    if (!/^[^.].*(?<!\.test|\.d|\.config)\.[jt]s$/.test(file)) continue;
-    if (!mentions(file, /rfaas\/function|Uint8Array/)) continue;
+    if (!isSource(file) || !mentions(file, /rfaas\/function|Uint8Array/)) continue;
     const exported = await exportsOf(file).catch(() => []);
     if (exported && exported.length > 0) return file;
   }
   return undefined;
 }
+
+const isSource = (file: string): boolean => /^[^.].*(?<!\.test|\.d|\.config)\.[jt]s$/.test(file);
 
 function mentions(file: string, pattern: RegExp): boolean {
   try {

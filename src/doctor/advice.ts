@@ -18,6 +18,8 @@ export interface Situation {
   module?: string;
   /** This folder has tests of functions. */
   tests: boolean;
+  /** A script in this folder that calls functions. */
+  client?: string;
   /** The socket of a node that runs on this machine. */
   node?: string;
   /** A manager that answers. */
@@ -49,12 +51,17 @@ export function adviceFor(situation: Situation): Advice[] {
 }
 
 function ranking(situation: Situation): Advice[] {
-  const { program, module, tests, node, manager, rdma, newName, cores, fixes } = situation;
+  const { program, module, tests, client, node, manager, rdma, newName, cores, fixes } = situation;
   const at = node === undefined ? "" : ` --node ${quoted(node)}`;
   const when = (is: boolean, command: string, why: string): Advice[] =>
     is ? [{ command: `${program} ${command}`, why }] : [];
   return [
     ...when(tests, "test", "runs the tests of this folder"),
+    ...when(
+      client !== undefined,
+      `run ${quoted(client ?? "")}`,
+      "runs the script of this folder that calls functions",
+    ),
     ...when(
       module !== undefined && node === undefined,
       `serve --watch ${quoted(module ?? "")}`,

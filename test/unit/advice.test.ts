@@ -39,6 +39,11 @@ describe("the advice", () => {
       "rfaas serve --watch fn.ts",
       "rfaas bench latency",
     ]);
+    expect(commands({ module: "fn.ts", tests: true, client: "client.ts" })).toEqual([
+      "rfaas test",
+      "rfaas run client.ts",
+      "rfaas serve --watch fn.ts",
+    ]);
     expect(commands({ module: "it's fn.ts" })[0]).toBe(`rfaas serve --watch 'it'\\''s fn.ts'`);
   });
 
