@@ -29,7 +29,6 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   completion: async () => (await import("./completion/completion.ts")).completion,
   help: async () => (await import("./manual/help.ts")).help,
   __bundle: async () => (await import("./internal/bundle.ts")).bundle,
-  __complete: async () => (await import("./completion/complete.ts")).complete,
   __host: async () => (await import("./internal/host.ts")).host,
   __node: async () => (await import("./internal/private-node.ts")).privateNode,
   __shim: async () => (await import("./internal/shim.ts")).shim,
@@ -83,6 +82,11 @@ async function dispatch(argv: string[]): Promise<void> {
     const { overview } = await import("./shared/manual.ts");
     process.stdout.write(overview(await visibleCommands()));
     return;
+  }
+  if (name === "__complete") {
+    // No command line of its own: what it loads, a shell waits for.
+    const { complete } = await import("./completion/complete.ts");
+    return await complete(rest, tree);
   }
   const command = await load(name);
   const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;

@@ -2,7 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { forBash, splitLine } from "../../src/commands/completion/bash-words.ts";
-import { type Offer, offerFor } from "../../src/commands/completion/offer.ts";
+import { offerFor } from "../../src/commands/completion/offer.ts";
+import type { Offer } from "../../src/commands/completion/word.ts";
 import { type CommandTree, defineCommand } from "../../src/commands/shared/command.ts";
 import { visibleCommands } from "../../src/commands/tree.ts";
 import { nameOf } from "../../src/commands/shared/command.ts";

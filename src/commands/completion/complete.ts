@@ -1,20 +1,12 @@
 /**
  * `rfaas __complete`: what the scripts of the shells ask. Prints how to treat the words (`files`, `folders`, `open` for no space behind),
- * then a word a line. Never fails and says nothing else: it is printed into a prompt.
+ * then a word a line. Never fails and says nothing else: it is printed into a prompt. Loads only what the answer needs.
  */
-import { Type } from "@sinclair/typebox";
-import { type CommandTree, defineCommand } from "../shared/command.ts";
+import type { CommandTree } from "../shared/command.ts";
 import { forBash, splitLine } from "./bash-words.ts";
-import {
-  LIMIT_MS,
-  addressWords,
-  clusterAddressWords,
-  functionWords,
-  nodeWords,
-  packageWords,
-} from "./machine-words.ts";
-import { type Offer, type Word, commandWords, offerFor } from "./offer.ts";
+import { commandWords, offerFor } from "./offer.ts";
 import type { Shell } from "./scripts.ts";
+import { LIMIT_MS, type Offer, type Word } from "./word.ts";
 
 const MAX_MEANING = 80;
 const PACKAGE = "package:";
@@ -24,19 +16,12 @@ interface Answer {
   words: readonly Word[];
 }
 
-export const complete = defineCommand({
-  usage: "__complete <shell>",
-  summary: "complete a word, for the scripts of `rfaas completion`",
-  description: "",
-  options: Type.Object({}),
-  examples: [],
-  hidden: true,
-  passesRest: true,
-  async run([shell], _options, rest, tree) {
-    const silent = await answerFor(shell as Shell, rest, tree).catch(() => "");
-    process.stdout.write(silent, () => process.exit(0));
-  },
-});
+/** Answers `words`: the shell, `--`, and what it hands over. */
+export async function complete(words: readonly string[], tree: CommandTree): Promise<void> {
+  const [shell, , ...rest] = words;
+  const text = await answerFor(shell as Shell, rest, tree).catch(() => "");
+  process.stdout.write(text, () => process.exit(0));
+}
 
 /** The text for the shell. bash hands over its line, and the part of it that it replaces; the others hand over words. */
 async function answerFor(
@@ -89,6 +74,7 @@ async function knownWords(
   begun: string,
   commands: () => Promise<Word[]>,
 ): Promise<Answer> {
+  const machine = () => import("./machine-words.ts");
   switch (kind) {
     case "command":
       return { how: [], words: await commands() };
@@ -97,18 +83,19 @@ async function knownWords(
     case "folder":
       return { how: ["folders"], words: [] };
     case "node":
-      return { how: [], words: await inTime(nodeWords(given)) };
+      return { how: [], words: await inTime((await machine()).nodeWords(given)) };
     case "package":
       return { how: [], words: await packagesBegunWith(begun, given) };
     case "address": {
       if (begun.includes("/")) return { how: ["files"], words: [] };
+      const { addressWords, clusterAddressWords } = await machine();
       const words = [...addressWords(), ...(await inTime(clusterAddressWords(given)))];
       return words.length > 0 ? { how: [], words } : { how: ["files"], words };
     }
     case "function": {
       if (begun.startsWith(PACKAGE))
         return { how: ["open"], words: await packagesBegunWith(begun, given) };
-      const words = await functionWords(begun);
+      const words = await (await machine()).functionWords(begun);
       // A # may follow the file's name.
       return words ? { how: [], words } : { how: ["files", "open"], words: [] };
     }
@@ -119,6 +106,7 @@ async function knownWords(
 
 /** `package rm` takes the hash alone, too. */
 async function packagesBegunWith(begun: string, given: Offer["given"]): Promise<Word[]> {
+  const { packageWords } = await import("./machine-words.ts");
   const words = await inTime(packageWords(given));
   if (!begun.startsWith(PACKAGE)) return words;
   return words.map(([hash, meaning]) => [`${PACKAGE}${hash}`, meaning] as const);

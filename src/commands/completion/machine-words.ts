@@ -1,12 +1,10 @@
 /** What the machine and the cluster know of the word at the cursor: functions of a module, nodes, packages. Nothing of a module runs. */
 import { join } from "node:path";
 import { exportsOf, nodeSockets } from "../shared/here.ts";
-import type { Offer, Word } from "./offer.ts";
+import { LIMIT_MS, type Offer, type Word } from "./word.ts";
 
 /** Of the packages, those that were used last. */
 const MAX_PACKAGES = 50;
-/** A shell waits no longer for a node or a manager. */
-export const LIMIT_MS = 200;
 
 /** Functions, as `fn.ts#name`; undefined while the word names no file yet. */
 export async function functionWords(current: string): Promise<Word[] | undefined> {

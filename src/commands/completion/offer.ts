@@ -1,24 +1,11 @@
-/** Which words may stand at the cursor, by the command tree: commands, subcommands, flags, their values. Reads no file and asks no node. */
-import { Kind, type TSchema } from "@sinclair/typebox";
-import { flagSentence } from "../../options/describe.ts";
-import { type Flag, flagsOf } from "../../options/flags.ts";
-import type { Command, CommandTree, Completed } from "../shared/command.ts";
-
-/** A word, and what it means. */
-export type Word = readonly [word: string, meaning: string];
-
-export interface Offer {
-  words: readonly Word[];
-  /** What else may stand there, which the machine knows. */
-  kind?: Completed;
-  /** What is before it in the same word: `--node=`. */
-  prefix?: string;
-  /** The values of the flags that are on the line, for the kinds that ask a node or a manager. */
-  given: ReadonlyMap<string, string>;
-}
+/**
+ * Which words may stand at the cursor, by the command tree. Reads no file and asks no node. The first word is here: a Tab behind `rfaas`
+ * loads nothing else; `command-offer.ts` has those of a command.
+ */
+import type { CommandTree } from "../shared/command.ts";
+import { HELP, type Offer, type Word } from "./word.ts";
 
 const NONE: Offer = { words: [], given: new Map() };
-const HELP: Word = ["--help", "show the manual"];
 
 /** `typed` are the words behind the program's name; the last one is at the cursor. `meanings` says whether the shell shows them. */
 export async function offerFor(
@@ -30,7 +17,8 @@ export async function offerFor(
   const [name, ...before] = typed.slice(0, -1);
   if (name === undefined) return { ...NONE, words: await commandWords(tree, current, meanings) };
   if (!tree.names.includes(name)) return NONE;
-  const offer = offerOf(await tree.load(name), before, current);
+  const [command, { offerOf }] = await Promise.all([tree.load(name), import("./command-offer.ts")]);
+  const offer = offerOf(command, before, current);
   const words = offer.words.filter(([word]) => word.startsWith(current));
   return { ...offer, words };
 }
@@ -49,74 +37,4 @@ export async function commandWords(
   return await Promise.all(
     names.map(async (name) => [name, meanings ? (await tree.load(name)).summary : ""] as const),
   );
-}
-
-function offerOf(command: Command, before: readonly string[], current: string): Offer {
-  const flags = flagsOf(command.options);
-  const { args, given, waiting, passing } = read(flags, before);
-  if (waiting) return { ...valuesOf(waiting, ""), given };
-  if (passing && command.passesRest) return { words: [], kind: "file", given };
-  const [, long, prefix] = passing ? [] : (/^--([^=]+)(?==)/.exec(current) ?? []);
-  const flag = flags.find((one) => one.long === long);
-  if (long !== undefined || prefix !== undefined)
-    return flag?.placeholder === undefined
-      ? { words: [], given }
-      : { ...valuesOf(flag, `--${long}=`), given };
-  if (current.startsWith("-") && !passing) {
-    const left = flags.filter((one) => !given.has(one.long) || one.field[Kind] === "Array");
-    const words = left.map((one) => [`--${one.long}`, flagSentence(one.field)] as const);
-    return { words: [...words, HELP], given };
-  }
-  const words = choicesOf(command.usage, args.length).map((word) => [word, ""] as const);
-  const kind = words.length > 0 ? undefined : command.completes?.(args);
-  return { words, given, ...(kind === undefined ? {} : { kind }) };
-}
-
-/** What is on the line before the cursor. `waiting` is a flag whose value is at the cursor. */
-function read(flags: readonly Flag[], before: readonly string[]) {
-  const args: string[] = [];
-  const given = new Map<string, string>();
-  let waiting: Flag | undefined;
-  let passing = false;
-  for (const word of before) {
-    const [, long, value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    const short = /^-([^-])/.exec(word)?.[1];
-    if (waiting) {
-      given.set(waiting.long, word);
-      waiting = undefined;
-    } else if (passing || (long === undefined && short === undefined && word !== "--"))
-      args.push(word);
-    else if (word === "--") passing = true;
-    else {
-      const flag = flags.find((one) => one.long === long || one.short === (short ?? "-"));
-      if (!flag) continue;
-      const inline = value ?? (short !== undefined && word.length > 2 ? word.slice(2) : undefined);
-      given.set(flag.long, inline ?? "");
-      if (flag.placeholder !== undefined && inline === undefined) waiting = flag;
-    }
-  }
-  return { args, given, waiting, passing };
-}
-
-const KINDS: Readonly<Record<string, Completed>> = {
-  file: "file",
-  path: "file",
-  pattern: "file",
-  dir: "folder",
-  folder: "folder",
-  "file#function": "function",
-};
-
-function valuesOf({ field, placeholder }: Flag, prefix: string): Omit<Offer, "given"> {
-  const choices = (field["anyOf"] as TSchema[] | undefined)?.map((one) => String(one["const"]));
-  const words = (choices ?? []).map((choice) => [`${prefix}${choice}`, ""] as const);
-  // Whatever RFAAS_NODE stands for is the address of a node.
-  const kind = field["variable"] === "RFAAS_NODE" ? "address" : KINDS[placeholder ?? ""];
-  return { words, prefix, ...(kind === undefined ? {} : { kind }) };
-}
-
-/** Of the argument at this place, what the usage lists: `<ls|rm>`. */
-function choicesOf(usage: string, place: number): string[] {
-  const argument = usage.split(" ")[place + 1] ?? "";
-  return /^[<[][a-z]+(?:\|[a-z]+)+[>\]]$/.test(argument) ? argument.slice(1, -1).split("|") : [];
 }
