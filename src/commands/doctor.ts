@@ -8,6 +8,7 @@ import { ManagerSubscription } from "../client/cluster/manager-link.ts";
 import { type Advice, type Situation, adviceFor } from "../doctor/advice.ts";
 import { examine } from "../doctor/machine.ts";
 import { machineLimits } from "../executor/machine/limits.ts";
+import { fabrics } from "../fabric/registry.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField } from "./shared/fields.ts";
 import { exportsOf, usualSockets } from "./shared/here.ts";
@@ -59,14 +60,19 @@ async function situationOf(findings: readonly Finding[]): Promise<Situation> {
   const client = files.find(
     (file) => isSource(file) && mentions(file, /\bfrom "rfaas"|\bfrom 'rfaas'/),
   );
+  const fabric = fabrics.find(
+    (one) =>
+      !one.sharesMemory &&
+      findings.some(({ name, state }) => name === `fabric ${one.name}` && state === "ok"),
+  );
   const newName = freeName();
   return {
     findings,
     program: programName(),
     cores: runs ? machineLimits().cores.value : 0,
     tests: files.some((file) => file.endsWith(".test.ts") && mentions(file, /rfaas\/testing/)),
-    rdma: findings.some(({ name, state }) => name === "fabric verbs" && state === "ok"),
     fixes: findings.flatMap(fixOf),
+    ...(fabric === undefined ? {} : { fabric: { name: fabric.name, title: fabric.title } }),
     ...(module === undefined ? {} : { module }),
     ...(client === undefined ? {} : { client }),
     ...(node === undefined ? {} : { node }),

@@ -24,8 +24,8 @@ export interface Situation {
   node?: string;
   /** A manager that answers. */
   manager?: string;
-  /** Whether some port can be used for RDMA. */
-  rdma: boolean;
+  /** A fabric between machines that can be used here. */
+  fabric?: { name: string; title: string };
   /** Of a folder that `rfaas new` could make here. */
   newName?: string;
   /** Of the findings, commands that mend something and that this user may run. */
@@ -51,7 +51,8 @@ export function adviceFor(situation: Situation): Advice[] {
 }
 
 function ranking(situation: Situation): Advice[] {
-  const { program, module, tests, client, node, manager, rdma, newName, cores, fixes } = situation;
+  const { program, module, tests, client, node, manager, fabric, newName, cores, fixes } =
+    situation;
   const at = node === undefined ? "" : ` --node ${quoted(node)}`;
   const when = (is: boolean, command: string, why: string): Advice[] =>
     is ? [{ command: `${program} ${command}`, why }] : [];
@@ -78,8 +79,12 @@ function ranking(situation: Situation): Advice[] {
       "the nodes of the cluster, and what runs on them",
     ),
     ...when(node !== undefined, `ps${at}`, "what runs on the node of this machine"),
-    ...(rdma ? fixes : []),
-    ...when(rdma, "bench latency --fabric verbs", "what a call costs over RDMA"),
+    ...(fabric === undefined ? [] : fixes),
+    ...when(
+      fabric !== undefined,
+      `bench latency --fabric ${fabric?.name}`,
+      `what a call costs over ${fabric?.title}`,
+    ),
     ...when(
       module === undefined,
       `invoke rfaas:echo#echo --json '"hello"'${at}`,
@@ -90,7 +95,11 @@ function ranking(situation: Situation): Advice[] {
       `new ${newName}`,
       "a small project of functions with its test",
     ),
-    ...when(!rdma && cores >= 2, "bench latency", "what a call costs on this machine"),
+    ...when(
+      fabric === undefined && cores >= 2,
+      "bench latency",
+      "what a call costs on this machine",
+    ),
     ...when(cores < 2, "bench cold", "how long a lease and its first call take"),
     ...when(node === undefined && module === undefined, "serve", "a node that programs share"),
     ...when(true, "help invoke", "how a function is called, with what options"),

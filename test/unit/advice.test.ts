@@ -7,7 +7,6 @@ const situation = (found: Partial<Situation> = {}): Situation => ({
   program: "rfaas",
   cores: 4,
   tests: false,
-  rdma: false,
   newName: "hello",
   fixes: [],
   ...found,
@@ -15,6 +14,7 @@ const situation = (found: Partial<Situation> = {}): Situation => ({
 const commands = (found: Partial<Situation> = {}): string[] =>
   adviceFor(situation(found)).map(({ command }) => command);
 
+const fabric = { name: "verbs", title: "RDMA" };
 const ECHO = `rfaas invoke rfaas:echo#echo --json '"hello"'`;
 
 describe("the advice", () => {
@@ -60,9 +60,9 @@ describe("the advice", () => {
   });
 
   test("for a machine with RDMA measures that, after what makes it better", () => {
-    expect(commands({ rdma: true })[0]).toBe("rfaas bench latency --fabric verbs");
+    expect(commands({ fabric })[0]).toBe("rfaas bench latency --fabric verbs");
     const fix = { command: "echo advise > /sys/x", why: "mends: huge pages" };
-    expect(commands({ rdma: true, fixes: [fix] }).slice(0, 2)).toEqual([
+    expect(commands({ fabric, fixes: [fix] }).slice(0, 2)).toEqual([
       "echo advise > /sys/x",
       "rfaas bench latency --fabric verbs",
     ]);
@@ -86,12 +86,12 @@ describe("the advice", () => {
   test("is three different commands, each with a reason, whatever is found", () => {
     const either = [true, false];
     for (const tests of either)
-      for (const rdma of either)
+      for (const far of either)
         for (const cores of [0, 1, 2])
           for (const module of ["fn.ts", undefined])
             for (const node of ["/n.sock", undefined])
               for (const manager of ["10.0.0.1:7800", undefined]) {
-                const found = situation({ tests, rdma, cores });
+                const found = situation({ tests, cores, ...(far ? { fabric } : {}) });
                 const advice = adviceFor({
                   ...found,
                   ...(module ? { module } : {}),
