@@ -30,7 +30,12 @@ const Options = Type.Object({
     }),
   ),
   scope: Type.Optional(
-    readAs(scopesOf, { description: "what for", otherwise: DEFAULT_SCOPES, placeholder: "list" }),
+    readAs(scopesOf, {
+      description: "what for",
+      otherwise: DEFAULT_SCOPES,
+      placeholder: "list",
+      listOf: SCOPES,
+    }),
   ),
   ...stateField("where the key is"),
 });

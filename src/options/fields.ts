@@ -36,6 +36,8 @@ export interface About {
   short?: string;
   /** What help calls its value. */
   placeholder?: string;
+  /** Of a value that lists words with commas between them, which they are; shells complete them. */
+  listOf?: readonly string[];
 }
 
 /** Makes the value of a text. `what` names the option in the {@link UsageError} that it throws. */

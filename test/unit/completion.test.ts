@@ -5,6 +5,7 @@ import { forBash, splitLine } from "../../src/commands/completion/bash-words.ts"
 import { offerFor } from "../../src/commands/completion/offer.ts";
 import type { Offer } from "../../src/commands/completion/word.ts";
 import { type CommandTree, defineCommand } from "../../src/commands/shared/command.ts";
+import { SCOPES } from "../../src/protocol/token.ts";
 import { visibleCommands } from "../../src/commands/tree.ts";
 import { nameOf } from "../../src/commands/shared/command.ts";
 import { flagsOf } from "../../src/options/flags.ts";
@@ -95,6 +96,14 @@ describe("a further command", () => {
     expect(await at("--output=x")).toMatchObject({ words: [], kind: "file", prefix: "--output=" });
     expect(await wordsAt("--repeat", "")).toEqual([]);
     expect(await wordsAt("--quick=")).toEqual([]);
+  });
+
+  test("has the words of a list, behind those that are written", async () => {
+    expect(await words("token", "create", "--scope", "")).toEqual([...SCOPES]);
+    expect(await words("token", "create", "--scope", "client,re")).toEqual(["client,read"]);
+    expect(await words("token", "create", "--scope=client,")).toEqual(
+      SCOPES.filter((scope) => scope !== "client").map((scope) => `--scope=client,${scope}`),
+    );
   });
 
   test("offers no flag twice, and takes their values for no arguments", async () => {

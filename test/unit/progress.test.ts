@@ -1,5 +1,5 @@
 /** The line on the terminal, by a clock and a screen of the test's own. */
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, spyOn, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Progress, connecting } from "../../src/commands/shared/progress.ts";
@@ -122,6 +122,26 @@ describe("the line", () => {
     expect(played.written.filter((text) => text === CLEAR)).toHaveLength(1);
     played.pass(300);
     expect(played.written.at(-1)).toStartWith(`${CLEAR}work, 1.`);
+    line.end();
+  });
+
+  test("makes room for the log", () => {
+    const played = new Played();
+    const line = played.line();
+    line.step("work");
+    played.pass(1200);
+    const write = spyOn(process.stderr, "write").mockImplementation((text) => {
+      played.written.push(String(text));
+      return true;
+    });
+    try {
+      log.level = 3;
+      log.warn("a warning");
+    } finally {
+      write.mockRestore();
+    }
+    const at = played.written.findIndex((text) => text.includes("a warning"));
+    expect(played.written[at - 1]).toBe(CLEAR);
     line.end();
   });
 

@@ -9,14 +9,14 @@ import { HELP, type Offer } from "./word.ts";
 export function offerOf(command: Command, before: readonly string[], current: string): Offer {
   const flags = flagsOf(command.options);
   const { args, given, waiting, passing } = read(flags, before);
-  if (waiting) return { ...valuesOf(waiting, ""), given };
+  if (waiting) return { ...valuesOf(waiting, "", current), given };
   if (passing && command.passesRest) return { words: [], kind: "file", given };
   const [, long, prefix] = passing ? [] : (/^--([^=]+)(?==)/.exec(current) ?? []);
   const flag = flags.find((one) => one.long === long);
   if (long !== undefined || prefix !== undefined)
     return flag?.placeholder === undefined
       ? { words: [], given }
-      : { ...valuesOf(flag, `--${long}=`), given };
+      : { ...valuesOf(flag, `--${long}=`, current), given };
   if (current.startsWith("-") && !passing) {
     const left = flags.filter((one) => !given.has(one.long) || one.field[Kind] === "Array");
     const words = left.map((one) => [`--${one.long}`, flagSentence(one.field)] as const);
@@ -62,12 +62,25 @@ const KINDS: Readonly<Record<string, Completed>> = {
   "file#function": "function",
 };
 
-function valuesOf({ field, placeholder }: Flag, prefix: string): Omit<Offer, "given"> {
+function valuesOf(
+  { field, placeholder }: Flag,
+  prefix: string,
+  current: string,
+): Omit<Offer, "given"> {
   const choices = (field["anyOf"] as TSchema[] | undefined)?.map((one) => String(one["const"]));
-  const words = (choices ?? []).map((choice) => [`${prefix}${choice}`, ""] as const);
+  const parts = field["listOf"] as readonly string[] | undefined;
+  const values = parts ? listed(parts, current.slice(prefix.length)) : (choices ?? []);
+  const words = values.map((value) => [`${prefix}${value}`, ""] as const);
   // Whatever RFAAS_NODE stands for is the address of a node.
   const kind = field["variable"] === "RFAAS_NODE" ? "address" : KINDS[placeholder ?? ""];
   return { words, prefix, ...(kind === undefined ? {} : { kind }) };
+}
+
+/** The list as far as it is written, with each word that it lacks behind it. */
+function listed(parts: readonly string[], written: string): string[] {
+  const before = written.slice(0, written.lastIndexOf(",") + 1);
+  const there = before.split(",");
+  return parts.filter((part) => !there.includes(part)).map((part) => before + part);
 }
 
 /** Of the argument at this place, what the usage lists: `<ls|rm>`. */
