@@ -41,8 +41,9 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   rfaas_request *r = &local->request;
   rfaas_snapshot(&r->input_offset, &shared->input_offset, sizeof *r - offsetof(rfaas_request, input_offset));
   if (r->function & (RFAAS_INPUT_INLINE | RFAAS_OUTPUT_OWN)) rfaas_snapshot(r->payload, shared->payload, RFAAS_INLINE_INPUT);
-  local->sequence = w->expected++;
-  r->sequence = (uint32_t)local->sequence;
+  uint64_t sequence = w->expected++;
+  __atomic_store_n(&local->sequence, sequence, __ATOMIC_RELAXED);
+  r->sequence = (uint32_t)sequence;
   w->hint = (slot + 1) & w->mask;
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
   int sound = (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
@@ -227,7 +228,8 @@ RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
 
 static int begun(rfaas_worker *w, uint32_t slot, double sequence) {
   const rfaas_worker_slot *local = &w->slot[slot & w->mask];
-  return __atomic_load_n(&local->active, __ATOMIC_ACQUIRE) && local->sequence == (uint64_t)sequence;
+  return __atomic_load_n(&local->active, __ATOMIC_ACQUIRE) &&
+         __atomic_load_n(&local->sequence, __ATOMIC_RELAXED) == (uint64_t)sequence;
 }
 
 /* Whether this very call has begun and not been answered: it may still write its output. */
