@@ -31,6 +31,15 @@ function expectOrderly(lines: string[]): void {
   }
 }
 
+/** Below the folder that the package is installed to. */
+function expectManualAndCompletion(root: string, zshFolder: string): void {
+  for (const path of [
+    ...["man/man1/rfaas.1.gz", "man/man1/rfaas-invoke.1.gz", "bash-completion/completions/rfaas"],
+    ...[`zsh/${zshFolder}/_rfaas`, "fish/vendor_completions.d/rfaas.fish"],
+  ])
+    expect(existsSync(`${root}/share/${path}`) ? "there" : path).toBe("there");
+}
+
 const linesOf = (text: string): string[] => text.trimEnd().split("\n");
 
 describe("the .deb", () => {
@@ -51,6 +60,7 @@ describe("the .deb", () => {
 
   test("has an executable that is not stripped", () => {
     expectOurs(scratch.join("deb-files/usr/bin/rfaas"));
+    expectManualAndCompletion(scratch.join("deb-files/usr"), "vendor-completions");
   });
 
   test("says what it is and what it needs", () => {
@@ -115,6 +125,7 @@ describe.skipIf(rpmMissing.length > 0)("the .rpm", () => {
     mkdirSync(folder);
     output(["sh", "-c", 'rpm2cpio "$1" | cpio -idm --quiet', "sh", path], folder);
     expectOurs(`${folder}/usr/bin/rfaas`);
+    expectManualAndCompletion(`${folder}/usr`, "site-functions");
   });
 
   test("says what it is and what it needs, and nothing of the machine that made it", () => {
@@ -168,6 +179,8 @@ describe("the tarball", () => {
     const folder = scratch.join("tarball-files");
     mkdirSync(folder);
     output(["tar", "--extract", "--file", paths[0]!], folder);
-    expectOurs(`${folder}/rfaas-${VERSION}-linux-x64/bin/rfaas`);
+    const unpacked = `${folder}/rfaas-${VERSION}-linux-x64`;
+    expectOurs(`${unpacked}/bin/rfaas`);
+    expectManualAndCompletion(unpacked, "site-functions");
   });
 });

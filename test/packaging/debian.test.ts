@@ -94,6 +94,19 @@ describe.skipIf(reason !== null)("the .deb in a clean Debian", () => {
   );
 
   test(
+    "completes words in bash",
+    async () => {
+      const words = `source /usr/share/bash-completion/completions/rfaas
+        COMP_WORDS=(rfaas inv) COMP_CWORD=1 COMP_LINE="rfaas inv" COMP_POINT=9
+        "$(complete -p rfaas | sed 's/.*-F \\([^ ]*\\).*/\\1/')" rfaas inv rfaas
+        echo "\${COMPREPLY[*]}"`;
+      writeFileSync(join(debian.changes, "home/words.sh"), words);
+      expect((await debian.output("bash -eu /home/words.sh")).trim()).toBe("invoke");
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "is removed without a trace",
     async () => {
       await debian.output("dpkg -r rfaas");

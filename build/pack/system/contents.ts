@@ -1,5 +1,6 @@
 /** The files that every system package has, by their paths below the prefix that it is installed to. */
 import { readFileSync } from "node:fs";
+import { completionScript } from "../../../src/commands/completion/scripts.ts";
 import { manPages } from "../../../src/commands/manual/man.ts";
 import { visibleCommands } from "../../../src/commands/tree.ts";
 import type { Platform } from "../../target/platform.ts";
@@ -28,7 +29,12 @@ export const ARCHITECTURES: Readonly<Record<Platform, { deb: string; machine: st
   "linux-arm64": { deb: "arm64", machine: "aarch64" },
 };
 
-export async function contentsOf(packing: Packing, platform: Platform): Promise<PackedFile[]> {
+/** `zshFolder` is where the system's zsh looks for completions, below `share/`. */
+export async function contentsOf(
+  packing: Packing,
+  platform: Platform,
+  zshFolder: string,
+): Promise<PackedFile[]> {
   // Never stripped: what a compiled program has beside Bun lies where strip takes it away.
   const executable = new Uint8Array(readFileSync(await packing.executable(platform)));
   return [
@@ -36,5 +42,8 @@ export async function contentsOf(packing: Packing, platform: Platform): Promise<
     ...manPages(await visibleCommands()).map(({ name, section, text }) => ({
       ...{ path: `share/man/man${section}/${name}.gz`, mode: 0o644, bytes: gzipped(text) },
     })),
+    textFile("share/bash-completion/completions/rfaas", completionScript("bash")),
+    textFile(`share/${zshFolder}/_rfaas`, completionScript("zsh")),
+    textFile("share/fish/vendor_completions.d/rfaas.fish", completionScript("fish")),
   ];
 }

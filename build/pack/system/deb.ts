@@ -31,7 +31,7 @@ async function make(packing: Packing, platform: Platform): Promise<string> {
   const { out, version, epochS } = packing;
   const architecture = ARCHITECTURES[platform].deb;
   const files = [
-    ...(await contentsOf(packing, platform)),
+    ...(await contentsOf(packing, platform, "zsh/vendor-completions")),
     textFile("share/doc/rfaas/copyright", licences()),
     { path: "share/doc/rfaas/NEWS.gz", mode: 0o644, bytes: gzipped(news()) },
   ];

@@ -30,7 +30,7 @@ async function make(packing: Packing, platform: Platform): Promise<string> {
   const top = join(scratch, machine);
   const root = join(top, "files");
   const files = [
-    ...(await contentsOf(packing, platform)),
+    ...(await contentsOf(packing, platform, "zsh/site-functions")),
     textFile("share/licenses/rfaas/LICENSE", licences()),
   ];
   for (const { path, mode, bytes } of files) {

@@ -22,7 +22,7 @@ export const tarball: Artefact = {
     for (const platform of packing.platforms) {
       const name = `rfaas-${version}-${platform}`;
       const files = [
-        ...(await contentsOf(packing, platform)),
+        ...(await contentsOf(packing, platform, "zsh/site-functions")),
         textFile("share/doc/rfaas/LICENSE", licences()),
         textFile(
           `modulefiles/rfaas/${version}.lua`,
