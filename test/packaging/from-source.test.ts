@@ -61,18 +61,7 @@ function glibcOf(file: string): string {
   return asked.toSorted(Bun.semver.order).at(-1)!;
 }
 
-const noNewer = (file: string): void =>
-  expect([glibcOf(file), OLDEST_GLIBC].toSorted(Bun.semver.order).at(-1)).toBe(OLDEST_GLIBC);
-
 test("executable and shim ask for no newer glibc than packages declare", () => {
-  noNewer(RFAAS);
-  noNewer(buildShim());
+  for (const file of [RFAAS, buildShim()])
+    expect([glibcOf(file), OLDEST_GLIBC].toSorted(Bun.semver.order).at(-1)).toBe(OLDEST_GLIBC);
 });
-
-const crossCompiler = Bun.which("aarch64-linux-gnu-gcc");
-if (!crossCompiler)
-  console.error(
-    "SKIPPED: the glibc of arm64: no cross compiler; apt-get install gcc-aarch64-linux-gnu",
-  );
-
-test.skipIf(!crossCompiler)("nor does the shim for arm64", () => noNewer(buildShim("arm64")));
