@@ -8,7 +8,7 @@ import {
   struct,
   typedArray,
 } from "rfaas/function";
-import type { Invoker, Lease } from "../../src/index.ts";
+import type { Invoker, Lease, TypedFunction } from "../../src/index.ts";
 
 type Typed = typeof import("../functions/typed.ts");
 type Pricing = typeof import("../../functions/blackscholes/option.ts");
@@ -25,6 +25,9 @@ export async function inference(rf: Invoker): Promise<void> {
   const value: number = result.value;
   const note: string | undefined = payoff.invoke({ spot: 1, strike: value, kind: "call" }).note;
   void note;
+  const annotated: TypedFunction<Parameters<typeof payoff>[0], { value: number; note?: string }> =
+    lease.function("payoff");
+  void annotated;
   // @ts-expect-error a field is missing
   await payoff({ spot: 1, strike: 2 });
   // @ts-expect-error a literal that the schema does not have

@@ -160,7 +160,7 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   ): CallableOf<Definition>;
   function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
     name: Name,
-  ): FunctionOf<M, Name>;
+  ): FunctionOf<NoInfer<M>, Name>;
   function(name: string, options?: { definition: AnyDefinition }): unknown {
     readOptions("function", FunctionOptions, options);
     return joinHandles(

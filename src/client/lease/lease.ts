@@ -248,7 +248,7 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
   ): CallableOf<Definition>;
   function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
     name: Name,
-  ): FunctionOf<M, Name>;
+  ): FunctionOf<NoInfer<M>, Name>;
 
   /**
    * Calls `name` and waits on the spot. Returns the bytes that the function wrote. The hot path: nothing is allocated.

@@ -237,7 +237,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   ): CallableOf<Definition>;
   function<M = Module, Name extends TypedNameOf<M> = TypedNameOf<M>>(
     name: Name,
-  ): FunctionOf<M, Name>;
+  ): FunctionOf<NoInfer<M>, Name>;
   function(name: string, options?: { definition?: AnyDefinition }): unknown {
     const { definition } = readOptions("function", FunctionOptions, options);
     const description = this.core.functions.describe(name);
