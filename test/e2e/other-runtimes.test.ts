@@ -5,7 +5,8 @@ import { join } from "node:path";
 import * as library from "../../src/index.ts";
 import * as testing from "../../src/testing/index.ts";
 import * as substitute from "../../src/without-bun/index.ts";
-import { buildLibrary, installDependencies } from "../support/installed-library.ts";
+import { buildLibrary, installDependencies, link } from "../support/installed-library.ts";
+import { ROOT } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const LIMIT_MS = 60_000;
@@ -130,6 +131,19 @@ describe.each([
     LIMIT_MS,
   );
 });
+
+test.skipIf(!hasNode || !registry)(
+  "a checkout that is linked says the same in Node with tsx",
+  async () => {
+    link(ROOT, scratch.join("linked/node_modules/rfaas"));
+    await Bun.write(scratch.join("linked/client.ts"), CLIENT);
+    await Bun.write(scratch.join("linked/package.json"), '{"private":true,"type":"module"}');
+    const { stdout, ...rest } = await run(["node", tool("tsx/dist/cli.mjs")], "linked/client.ts");
+    expect(rest).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toMatch(/^(?:true true RFAAS_PLATFORM .*\n){3}$/);
+  },
+  LIMIT_MS,
+);
 
 test("all that the library and its tests export is there", () => {
   const names = [...Object.keys(library), ...Object.keys(testing)];
