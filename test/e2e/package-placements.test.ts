@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { buildPackage } from "../../src/package/builder.ts";
 import { RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
 import {
+  PLATFORM,
   buildLibrary,
   installDependencies,
   installPlatform,
@@ -237,6 +238,42 @@ describe("an import that leads to rfaas by another way", () => {
       const plain = join(folder, name, "plain", "fn.ts");
       await Bun.write(plain, `import { Type, defineFunction } from "rfaas/function";\n${DEFINED}`);
       expect((await packageOf(path)).hash).toBe((await packageOf(plain)).hash);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "a package of npm that uses rfaas brings along itself, and neither rfaas nor its executable",
+    async () => {
+      const folder = placements.get("in node_modules")!;
+      const toolkit = join(folder, "node_modules/toolkit");
+      const described = {
+        name: "toolkit",
+        version: "1.0.0",
+        exports: { ".": "./index.mjs", "./old": "./old.cjs" },
+        dependencies: { rfaas: "*", [PLATFORM]: "*" },
+      };
+      for (const [name, text] of Object.entries({
+        "package.json": JSON.stringify(described),
+        "index.mjs": `export * from "rfaas/function";\nexport const here = import.meta.dirname;\n`,
+        "old.cjs": `exports.types = require("rfaas/function").Type;\nexports.file = __filename;\n`,
+      }))
+        await Bun.write(join(toolkit, name), text);
+      const path = join(folder, "by-toolkit.ts");
+      await Bun.write(
+        path,
+        `import { Type, defineFunction } from "toolkit";
+import old from "toolkit/old";
+export const same = defineFunction({ input: Type.Null(), output: Type.Boolean() }, () => old.types === Type);
+`,
+      );
+      const { package: made } = await buildPackage(path);
+      expect(made.manifest.files.map((file) => file.path).toSorted()).toEqual([
+        "by-toolkit.js",
+        ...["index.mjs", "old.cjs", "package.json"].map((name) => `node_modules/toolkit/${name}`),
+      ]);
+      const { stdout } = await rfaas(["invoke", `${path}#same`, "--json", "null"]);
+      expect(stdout).toBe("true\n");
     },
     LIMIT_MS,
   );
