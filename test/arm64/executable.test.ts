@@ -14,6 +14,13 @@ const DOUBLE = `import { Type, defineFunction } from "rfaas/function";
 export const double = defineFunction({ input: Type.Number(), output: Type.Number() }, (n) => 2 * n);
 `;
 
+const PROGRAM = `import { invoker } from "rfaas";
+await using rf = await invoker({ connectTimeoutMs: ${LIMIT_MS} });
+await using lease = await rf.allocate("./fn.ts", { loadTimeoutMs: ${LIMIT_MS} });
+const double = lease.function("double");
+console.log(await double(21), ...process.argv.slice(2));
+`;
+
 describe.skipIf(whyNot() !== null)("the executable for arm64", () => {
   const scratch = new Scratch();
   let emulator: Emulator;
@@ -78,6 +85,17 @@ describe.skipIf(whyNot() !== null)("the executable for arm64", () => {
       for (let tries = 1; tries < 5 && stderr.includes("did not greet"); tries++)
         ({ stdout, stderr } = await call());
       expect([stdout, stderr]).toEqual(["42\n", ""]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "runs a program, which needs nothing installed",
+    async () => {
+      scratch.file("fn.ts", DOUBLE);
+      scratch.file("client.ts", PROGRAM);
+      const { stdout, stderr } = await run(["run", "client.ts", "a", "b"]);
+      expect([stdout, stderr]).toEqual(["42 a b\n", ""]);
     },
     LIMIT_MS,
   );
