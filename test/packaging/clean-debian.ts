@@ -22,7 +22,9 @@ export async function prepareDebian(): Promise<string | null> {
   if (!debootstrap) return "no debootstrap; run: apt-get install debootstrap";
   mkdirSync(join(KEPT, ".."), { recursive: true });
   const fresh = mkdtempSync(`${KEPT}-`);
-  const making = Bun.spawn([debootstrap, "--variant=minbase", SUITE, fresh], {
+  // What it mounts is seen by nothing else, and gone with it.
+  const command = ["unshare", "--mount", debootstrap, "--variant=minbase", SUITE, fresh];
+  const making = Bun.spawn(command, {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "inherit",
