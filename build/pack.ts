@@ -1,5 +1,5 @@
 /**
- * Packs what users install: `npm run pack [ARTEFACT...]` writes to `dist/pack/`, with a SHA256SUMS of everything there.
+ * Packs what users install: `npm run pack [ARTEFACT...] [PLATFORM...]` writes to `dist/pack/`, with a SHA256SUMS of everything there.
  *
  * The same commit gives the same bytes: each file has the time of the last commit, the owner root, a fixed mode and its place in a
  * sorted list, and the compiler always writes to the same name.
@@ -18,12 +18,14 @@ const ROOT = join(import.meta.dir, "..");
 const OUT = join(ROOT, "dist", "pack");
 const SUMS = "SHA256SUMS";
 
-/** Makes the artefacts named, or all, and returns their files' names. */
-export async function pack(names: readonly string[], out = OUT): Promise<string[]> {
+/** Makes the artefacts named, or all, for the platforms named, or all, and returns their files' names. */
+export async function pack(words: readonly string[], out = OUT): Promise<string[]> {
+  const chosen = PLATFORMS.filter((platform) => words.includes(platform));
+  const names = words.filter((word) => !chosen.some((platform) => platform === word));
   const unknown = names.find((name) => ARTEFACTS.every((artefact) => artefact.name !== name));
   if (unknown)
     throw new Error(
-      `no artefact is called ${unknown}; there are ${ARTEFACTS.map(({ name }) => name).join(", ")}`,
+      `no artefact or platform is called ${unknown}; there are ${[...ARTEFACTS.map(({ name }) => name), ...PLATFORMS].join(", ")}`,
     );
   const lack = lacksRdma();
   if (lack) throw new Error(`what users install has RDMA: ${lack}`);
@@ -36,7 +38,7 @@ export async function pack(names: readonly string[], out = OUT): Promise<string[
     try {
       const packing: Packing = {
         version,
-        platforms: PLATFORMS,
+        platforms: chosen.length > 0 ? chosen : PLATFORMS,
         out,
         scratch,
         epochS: epochS(),

@@ -7,6 +7,7 @@ import { isBuiltin } from "node:module";
 import { join } from "node:path";
 import { libraryCode } from "../../library/code.ts";
 import { declarations } from "../../library/declarations.ts";
+import { PLATFORMS } from "../../target/platform.ts";
 import type { Artefact, Packing } from "../artefact.ts";
 import { mainManifest, platformPackage } from "./metadata.ts";
 import { type NpmFile, json, writeTarball } from "./tarball.ts";
@@ -19,7 +20,7 @@ export const npmMain: Artefact = {
   async make(packing) {
     const built = { ...(await libraryCode()), ...(await declarations()) };
     const files: Record<string, NpmFile> = {
-      "package.json": json(mainManifest(packing.platforms, packagesIn(built))),
+      "package.json": json(mainManifest(PLATFORMS, packagesIn(built))),
       "README.md": { content: readme(packing) },
       LICENSE: { content: readFileSync(join(ROOT, "LICENSE")) },
       "bin/rfaas": { content: readFileSync(join(TEMPLATES, "rfaas")), executable: true },
@@ -46,8 +47,8 @@ function packagesIn(files: Readonly<Record<string, string>>): string[] {
   return [...new Set(packages)];
 }
 
-function readme({ version, platforms }: Packing): string {
+function readme({ version }: Packing): string {
   const text = readFileSync(join(TEMPLATES, "README.md"), "utf8");
-  const list = platforms.map((platform) => `- \`${platformPackage(platform)}\`\n`).join("");
+  const list = PLATFORMS.map((platform) => `- \`${platformPackage(platform)}\`\n`).join("");
   return text.replaceAll("VERSION", version).replace("PLATFORMS\n", list);
 }

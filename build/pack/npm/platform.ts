@@ -36,6 +36,7 @@ function manifest(platform: Platform): object {
     ...COMMON,
     description: `The executable and the native shim of rfaas for ${os} on ${cpu}, with glibc.`,
     keywords: ["rfaas"],
+    type: "module",
     os: [os],
     cpu: [cpu],
     libc: ["glibc"],
