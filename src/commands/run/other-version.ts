@@ -8,7 +8,7 @@ export function warnOfAnotherVersion(script: string = Bun.main): void {
   const other = installedNear(dirname(script));
   if (other === undefined || other.version === VERSION) return;
   console.error(
-    `rfaas run: ${other.folder} is version ${other.version}, and the script gets this executable's own rfaas ${VERSION}; install that version, or run in a project of rfaas new: rfaas new --kit`,
+    `rfaas run: ${other.folder} is version ${other.version}, and the script gets this executable's own rfaas ${VERSION}; install ${VERSION} there, or, in a project of rfaas new, run: rfaas new --kit`,
   );
 }
 
