@@ -2,7 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { rfaas } from "../support/executable.ts";
+import { buildShim } from "../../ffi/build.ts";
+import { RFAAS, rfaas } from "../support/executable.ts";
 import { leftovers } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -108,6 +109,14 @@ describe("rfaas", () => {
       expect(stderr).not.toContain("    at ");
     });
   }
+});
+
+test("what one rfaas hands to another is whole, however slowly it is read", () => {
+  // Byte by byte at first: meanwhile the pipe is full.
+  const slowly = '"$0" __shim | { dd bs=1 count=90000; cat; }';
+  const { stdout, exitCode } = Bun.spawnSync(["sh", "-c", slowly, RFAAS]);
+  expect(exitCode).toBe(0);
+  expect(stdout.equals(readFileSync(buildShim()))).toBe(true);
 });
 
 describe("rfaas invoke", () => {

@@ -2,6 +2,7 @@ import { Type } from "@sinclair/typebox";
 import { describeBundle } from "../../package/bundle/fresh-bundle.ts";
 import { PackageOptions } from "../../package/options.ts";
 import { defineCommand } from "../shared/command.ts";
+import { Output } from "../shared/output.ts";
 
 /** Compiles a module for another process, whose own compiler has seen older files. */
 export const bundle = defineCommand({
@@ -12,6 +13,7 @@ export const bundle = defineCommand({
   examples: [],
   hidden: true,
   async run([module], { external = [] }) {
-    await Bun.write(Bun.stdout, await describeBundle(String(module), external));
+    const described = await describeBundle(String(module), external);
+    Output.open().write(new TextEncoder().encode(described));
   },
 });

@@ -1,6 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import { ownShim } from "../../../ffi/library.ts";
 import { defineCommand } from "../shared/command.ts";
+import { Output } from "../shared/output.ts";
 
 /** Hands out the executable's native shim: a library that has the executable alone opens one that fits. */
 export const shim = defineCommand({
@@ -11,6 +12,6 @@ export const shim = defineCommand({
   examples: [],
   hidden: true,
   async run() {
-    await Bun.write(Bun.stdout, ownShim());
+    Output.open().write(ownShim());
   },
 });

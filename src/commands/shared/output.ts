@@ -1,4 +1,4 @@
-/** Where a command writes a result: stdout or a file. */
+/** Where a command writes a result: stdout or a file. Bun.write begins anew when a pipe takes only a part. */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { EnvironmentError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
