@@ -1,5 +1,6 @@
 /** The executable for arm64, built here and run in the emulator: commands, and a client, a node, hosts and workers that are all its own. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildExecutable } from "../../build/executable.ts";
 import { OLDEST_GLIBC } from "../../build/pack/system/glibc.ts";
@@ -49,6 +50,12 @@ describe.skipIf(whyNot() !== null)("the executable for arm64", () => {
     );
     expect(asked.length).toBeGreaterThan(50);
     expect([...asked, OLDEST_GLIBC].toSorted(Bun.semver.order).at(-1)).toBe(OLDEST_GLIBC);
+  });
+
+  test("has the shim for arm64 inside of it, and hands it out", () => {
+    const { stdout, exitCode } = Bun.spawnSync([executable, "__shim"]);
+    expect(exitCode).toBe(0);
+    expect(stdout.equals(readFileSync(buildShim("arm64")))).toBe(true);
   });
 
   test(
