@@ -1,15 +1,18 @@
 /**
- * Builds the code of the library, for npm's package: modules that share chunks, with source maps that hold their sources. What the
- * library depends on stays imports, so that a program has one copy of it.
+ * Builds the code of the library, for npm's package: modules that share chunks, with source maps that hold their sources. Packages
+ * that only the library uses are inside, so that to install the library runs no script of theirs.
  */
 import { join } from "node:path";
 import { ENTRIES } from "./declarations.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 
+/** What programs use, too, stays an import, so that a program has one copy of it. */
+const SHARED: string[] = ["@sinclair/typebox", "@sinclair/typebox/*", "rfaas", "rfaas/*"];
+
 /** The files by name, such as `index.js` and `index.js.map`, and `node.js` for Node. Throws when a source does not build. */
 export async function libraryCode(): Promise<Record<string, string>> {
-  const own = { packages: "external", sourcemap: "linked" } as const;
+  const own = { external: SHARED, sourcemap: "linked" as const };
   const library = await builtEntries(ENTRIES, own);
   const node = { node: "src/without-bun/index.ts" };
   return { ...library, ...(await builtEntries(node, { ...own, target: "node" })) };
@@ -37,4 +40,13 @@ export async function builtEntries(
   });
   const texts = outputs.map(async (one) => [one.path.replace("./", ""), await one.text()] as const);
   return Object.fromEntries(await Promise.all(texts));
+}
+
+/** The names of the packages whose code is inside of the files, by their source maps. */
+export function packagesInside(files: Readonly<Record<string, string>>): string[] {
+  const sources = Object.entries(files)
+    .filter(([name]) => name.endsWith(".map"))
+    .flatMap(([, map]) => (JSON.parse(map) as { sources: string[] }).sources);
+  const names = sources.map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))].sort();
 }

@@ -1,4 +1,4 @@
-/** The licences of what the executable contains, as one text: ours, those of the bundled packages, and Bun's. */
+/** The licences of what an artefact contains, as one text: ours, those of the bundled packages, and Bun's. */
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
@@ -15,7 +15,14 @@ interface Locked {
   optional?: boolean;
 }
 
-export function licences(): string {
+/** Of the executable. */
+export const licences = (): string => licencesOf(() => true, `Bun ${Bun.version}\n\n${BUN}`);
+
+/** Of code that has the packages `names` inside. */
+export const licencesOfCode = (names: readonly string[]): string =>
+  licencesOf((name) => names.includes(name));
+
+function licencesOf(isInside: (name: string) => boolean, ...others: string[]): string {
   const parts = [`rfaas\n\n${readFileSync(join(ROOT, "LICENSE"), "utf8")}`];
   const lock = readFileSync(join(ROOT, "package-lock.json"), "utf8");
   const packages = (JSON.parse(lock) as { packages: Record<string, Locked> }).packages;
@@ -24,10 +31,11 @@ export function licences(): string {
     if (path === "" || dev || optional) continue;
     const folder = join(ROOT, path);
     const name = path.replace("node_modules/", "");
+    if (!isInside(name)) continue;
     const file = existsSync(folder) && readdirSync(folder).find((one) => /^licen[sc]e/i.test(one));
     if (!file) throw new Error(`${path} has no licence file; run: npm run setup`);
     parts.push(`${name} ${version} (${license})\n\n${readFileSync(join(folder, file), "utf8")}`);
   }
-  parts.push(`Bun ${Bun.version}\n\n${BUN}`);
+  parts.push(...others);
   return parts.map((part) => `${part.trim()}\n`).join(`\n${"-".repeat(80)}\n\n`);
 }

@@ -115,6 +115,15 @@ test("the licences and the list of contents have all that the executable bundles
   expect(list.metadata.component).toMatchObject({ name: "rfaas", version: packageJson.version });
 });
 
+test("the licences of what the library bundles lie in its package", () => {
+  const licences = text(main, "THIRD-PARTY-LICENSES");
+  for (const name of ["msgpackr", "modern-tar"])
+    expect(licences).toContain(
+      readFileSync(join(ROOT, "node_modules", name, "LICENSE"), "utf8").trim(),
+    );
+  expect(Object.keys(manifestOf(main).dependencies)).toEqual(["@sinclair/typebox"]);
+});
+
 async function sbomFile(): Promise<string> {
   const [file] = await packInto(scratch.join("sbom"), ["sbom"]);
   return file!;

@@ -3,7 +3,7 @@
  * on a PATH without a compiler, another Bun or another rfaas. The launcher finds the executable in each layout of node_modules.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { filesOf, noRegistry, packInto, run } from "../support/consumer.ts";
@@ -66,6 +66,13 @@ describe.skipIf(missing !== undefined)("in an empty folder", () => {
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.error(`from an empty folder to a result with npm: ${seconds} s`);
   }, 300_000);
+
+  test("nothing of rfaas, nor of what it depends on, runs a script to be installed", () => {
+    const lock = readFileSync(join(project, "node_modules", ".package-lock.json"), "utf8");
+    const packages = JSON.parse(lock).packages as Record<string, { hasInstallScript?: boolean }>;
+    const scripts = Object.keys(packages).filter((path) => packages[path]!.hasInstallScript);
+    expect(scripts).toEqual(["node_modules/bun"]);
+  });
 
   test("the command rfaas is there, and calls a function", async () => {
     expect(await run(["npx", "rfaas", "--version"], project, env)).toMatchObject({

@@ -46,12 +46,6 @@ describe.skipIf(!mayHide)("without the headers of libibverbs", () => {
   });
 });
 
-test("npm run pack makes what is named, or says which names there are", () => {
-  const done = Bun.spawnSync(["npm", "run", "pack", "--", "nothing"], { cwd: ROOT });
-  expect(done.stderr.toString()).toContain("no artefact is called nothing; there are npm-main, ");
-  expect(done.exitCode).toBe(1);
-});
-
 test("a build with all headers says nothing", () => {
   const done = Bun.spawnSync([process.execPath, "ffi/build.ts"], { cwd: ROOT });
   expect(done.stderr.toString()).toBe("");

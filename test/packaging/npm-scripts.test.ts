@@ -13,7 +13,7 @@ test(
   "npm run pack comes to what it is asked to make",
   () => {
     const { exitCode, stderr } = npm("run", "pack", "--", "nothing");
-    expect(stderr).toContain("no artefact is called nothing");
+    expect(stderr).toContain("no artefact or platform is called nothing; there are npm-main, ");
     expect(exitCode).toBe(1);
   },
   LIMIT_MS,

@@ -5,10 +5,11 @@
 import { readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { join } from "node:path";
-import { libraryCode } from "../../library/code.ts";
+import { libraryCode, packagesInside } from "../../library/code.ts";
 import { declarations } from "../../library/declarations.ts";
 import { PLATFORMS } from "../../target/platform.ts";
 import type { Artefact, Packing } from "../artefact.ts";
+import { licencesOfCode } from "../licences.ts";
 import { mainManifest, platformPackage } from "./metadata.ts";
 import { type NpmFile, json, writeTarball } from "./tarball.ts";
 
@@ -18,11 +19,13 @@ const TEMPLATES = join(ROOT, "packaging", "npm");
 export const npmMain: Artefact = {
   name: "npm-main",
   async make(packing) {
-    const built = { ...(await libraryCode()), ...(await declarations()) };
+    const code = await libraryCode();
+    const built = { ...code, ...(await declarations()) };
     const files: Record<string, NpmFile> = {
       "package.json": json(mainManifest(PLATFORMS, packagesIn(built))),
       "README.md": { content: readme(packing) },
       LICENSE: { content: readFileSync(join(ROOT, "LICENSE")) },
+      "THIRD-PARTY-LICENSES": { content: licencesOfCode(packagesInside(code)) },
       "bin/rfaas": { content: readFileSync(join(TEMPLATES, "rfaas")), executable: true },
     };
     for (const [name, content] of Object.entries(built)) files[`dist/${name}`] = { content };

@@ -39,7 +39,7 @@ export function mainManifest(platforms: readonly Platform[], imported: readonly 
       "./testing": entry("testing", "node"),
       "./package.json": "./package.json",
     },
-    files: ["bin", "dist"],
+    files: ["bin", "dist", "THIRD-PARTY-LICENSES"],
     dependencies: Object.fromEntries(
       imported.toSorted().map((name) => {
         const wanted = dependencies[name];
