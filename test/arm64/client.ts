@@ -37,6 +37,9 @@ for (const polling of ["hot", "warm", "adaptive"] as const) {
     lease.free(input);
     lease.free(output);
   }
+  // The emulator may lose a wake-up; a call on the spot looks for the answers of others, too.
+  const [nothing, back] = [lease.input(Uint8Array, 1), lease.output(Uint8Array, 1)];
+  const looking = setInterval(() => lease.invoke("echo", nothing, back), 1000);
   const pairs = Array.from({ length: 16 }, (_, i) => {
     const input = lease.input(Uint8Array, 64).fill(i);
     return { i, input, output: lease.output(Uint8Array, 64) };
@@ -51,6 +54,7 @@ for (const polling of ["hot", "warm", "adaptive"] as const) {
       output.fill(0xff);
     }
   }
+  clearInterval(looking);
   said[polling] = "answers";
 }
 

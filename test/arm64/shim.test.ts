@@ -52,7 +52,7 @@ describe.skipIf(whyNot() !== null)("the shim for arm64", () => {
     const preload = ["--preload", "./test/arm64/own-starter.ts"];
     const child = Bun.spawn([bun, "test", ...preload, "--timeout", `${LIMIT_MS}`, ...args], {
       cwd: ROOT,
-      env: { ...process.env, RFAAS_SHIM: library, RFAAS_TEST_BUN: bun, RFAAS_TEST_SHARE: "0.02" },
+      env: { ...process.env, RFAAS_SHIM: library, RFAAS_TEST_BUN: bun, RFAAS_TEST_EMULATED: "1" },
       stdio: ["ignore", "ignore", "pipe"],
     });
     const [output, exitCode] = await Promise.all([child.stderr.text(), child.exited]);
