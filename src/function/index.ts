@@ -1,6 +1,7 @@
 /** What the author of a function imports, as `rfaas/function`. */
 export { Type } from "@sinclair/typebox";
-export type { Static, TSchema } from "@sinclair/typebox";
+// All types, since the declarations of a module with functions name those of its schemas, and may not see TypeBox itself.
+export type * from "@sinclair/typebox";
 export type {
   FunctionContext,
   FunctionLog,

@@ -3,7 +3,7 @@
  * what is right has no error, also not in our declarations, and what is wrong has one at the right place.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { noRegistry, npmInstall, packInto, run } from "../support/consumer.ts";
 import { ROOT } from "../support/executable.ts";
@@ -62,7 +62,9 @@ describe.skipIf(missing !== undefined)("a program that uses rfaas", () => {
     const [main] = await packInto(scratch.path, ["npm-main"]);
     cpSync(join(import.meta.dir, "project"), project, { recursive: true });
     writeFileSync(join(project, "package.json"), '{ "type": "module", "private": true }');
-    await npmInstall(project, ["--omit=optional", main!]);
+    // What rfaas depends on is out of the program's sight, as with other programs than npm.
+    await npmInstall(project, ["--omit=optional", "--install-strategy=nested", main!]);
+    expect(existsSync(join(project, "node_modules", "@sinclair"))).toBe(false);
     for (const name of linked) {
       const at = join(project, "node_modules", name);
       mkdirSync(dirname(at), { recursive: true });
