@@ -83,6 +83,42 @@ describe.skipIf(missing !== undefined)("in an empty folder", () => {
   }, 120_000);
 });
 
+describe.skipIf(missing !== undefined)("a test of a function, in a project of others", () => {
+  test("shows where the function failed, in a package that it uses too", async () => {
+    const at = join(project, "node_modules", "thrower");
+    mkdirSync(at);
+    const manifest = '{ "name": "thrower", "type": "module", "exports": "./thrower.js" }';
+    writeFileSync(join(at, "package.json"), manifest);
+    writeFileSync(
+      join(at, "thrower.js"),
+      'export const fail = () => {\n  throw new Error("no");\n};\n',
+    );
+    writeFileSync(
+      join(project, "failing.ts"),
+      `import { Type, defineFunction } from "rfaas/function";
+import { fail } from "thrower";
+export const f = defineFunction({ input: Type.Null(), output: Type.Null() }, () => {
+  fail();
+  return null;
+});
+`,
+    );
+    writeFileSync(
+      join(project, "failing-client.ts"),
+      `import { FunctionError } from "rfaas";
+import { testWorker } from "rfaas/testing";
+await using worker = await testWorker(await import("./failing.ts"));
+const error = await worker.function("f")(null).catch((thrown) => thrown);
+console.log(error instanceof FunctionError ? error.remoteStack : error);
+`,
+    );
+    const { exitCode, stdout } = await run([process.execPath, "failing-client.ts"], project);
+    const places = stdout.match(/[\w-]+\.[jt]s(?=:\d)/g);
+    expect([exitCode, places?.slice(0, 2)]).toEqual([0, ["thrower.js", "failing.ts"]]);
+    expect(stdout).not.toContain(join("node_modules", "rfaas"));
+  }, 60_000);
+});
+
 describe("the launcher", () => {
   const env = { PATH: pathWith(SHELL, "shell") };
   /** Lays out packages below a folder, by the paths that they have there. */

@@ -94,8 +94,10 @@ function ownFields(thrown: Error): Partial<ErrorRecord> | undefined {
   return { invalid: { functionName, side, path, problem } };
 }
 
-/** Where our own code lies, in the executable or in `src/`. */
-const OWN_CODE = compiled ? "/$bunfs/root/" : join(import.meta.dir, "..", "..", "/");
+/** Where our own code lies: in the executable, in the checkout, or in the folder of a package that was built of it. */
+const OWN_CODE = compiled
+  ? "/$bunfs/root/"
+  : join(import.meta.dir, import.meta.file === "error-record.ts" ? "../.." : ".", "/");
 
 /** The author of a function does not care which of our lines called it. */
 function withoutOwnFrames(stack: string): string {
