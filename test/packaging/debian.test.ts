@@ -42,7 +42,7 @@ describe.skipIf(reason !== null)("the .deb in a clean Debian", () => {
     await debian.output(`${FILES} > /home/before; dpkg -i /home/rfaas_*.deb`);
   }, 300_000);
   afterAll(() => {
-    debian[Symbol.dispose]();
+    debian?.[Symbol.dispose]();
     scratch[Symbol.dispose]();
   });
 

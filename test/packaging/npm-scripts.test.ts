@@ -1,5 +1,6 @@
 /** `npm run pack` makes packages of the sources; `npm pack`, which would pack the sources themselves, says so. */
 import { expect, test } from "bun:test";
+import packageJson from "../../package.json" with { type: "json" };
 import { ROOT } from "../support/executable.ts";
 
 const LIMIT_MS = 60_000;
@@ -10,7 +11,7 @@ function npm(...args: readonly string[]): { exitCode: number; stderr: string } {
 }
 
 test(
-  "npm run pack comes to what it is asked to make",
+  "npm run pack makes what is named, or says which names there are",
   () => {
     const { exitCode, stderr } = npm("run", "pack", "--", "nothing");
     expect(stderr).toContain("no artefact or platform is called nothing; there are npm-main, ");
@@ -25,6 +26,7 @@ test.each([["pack"], ["publish"]])(
     const { exitCode, stderr } = npm(command, "--dry-run");
     expect(stderr).toContain("npm run pack makes the packages, in dist/pack");
     expect(exitCode).not.toBe(0);
+    expect(packageJson.private).toBe(true);
   },
   LIMIT_MS,
 );
