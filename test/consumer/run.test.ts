@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
-import { filesOf, noRegistry, packInto, run } from "../support/consumer.ts";
+import { filesOf, packInto, run } from "../support/consumer.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const scratch = new Scratch();
@@ -17,8 +18,7 @@ function folder(name: string): string {
   return scratch.join(name);
 }
 
-const missing = await noRegistry();
-if (missing) console.error(`SKIPPED: a client in a folder of its own: ${missing}`);
+const registry = await reachesRegistry("a client in a folder of its own");
 
 const NPM = ["node", "npm", "npx"];
 /** What the launcher and npm's scripts are written in. */
@@ -39,7 +39,7 @@ beforeAll(async () => {
   [main, platform] = (await packInto(folder("packed"))) as [string, string];
 }, 600_000);
 
-describe.skipIf(missing !== undefined)("in an empty folder", () => {
+describe.skipIf(!registry)("in an empty folder", () => {
   let env: Record<string, string> = {};
   beforeAll(async () => {
     const { stdout } = await run(["npm", "config", "get", "cache"], project);

@@ -5,12 +5,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { noRegistry, npmInstall, packInto, run } from "../support/consumer.ts";
+import { npmInstall, packInto, run } from "../support/consumer.ts";
 import { ROOT } from "../support/executable.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { Scratch } from "../support/scratch.ts";
 
-const missing = await noRegistry();
-if (missing) console.error(`SKIPPED: types in a program's project: ${missing}`);
+const registry = await reachesRegistry("types in a program's project");
 
 const COMPILERS = { "5.9": "typescript", "7": "typescript-7" } as const;
 const MODULES = {
@@ -57,7 +57,7 @@ async function errorsOf(compiler: string, name: string, options: object): Promis
   });
 }
 
-describe.skipIf(missing !== undefined)("a program that uses rfaas", () => {
+describe.skipIf(!registry)("a program that uses rfaas", () => {
   beforeAll(async () => {
     const [main] = await packInto(scratch.path, ["npm-main"]);
     cpSync(join(import.meta.dir, "project"), project, { recursive: true });

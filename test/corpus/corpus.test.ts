@@ -13,14 +13,10 @@ import { piecesOf } from "../../src/package/contents/package.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { gives } from "../support/giving.ts";
 import { doublingModel } from "../support/onnx.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { Scratch } from "../support/scratch.ts";
 
-const REGISTRY = "https://registry.npmjs.org/lodash-es";
-const registry = await fetch(REGISTRY, { method: "HEAD", signal: AbortSignal.timeout(5000) }).then(
-  ({ ok }) => ok,
-  () => false,
-);
-if (!registry) console.error("SKIPPED: the corpus of packages: npm's registry does not answer");
+const registry = await reachesRegistry("the corpus of packages");
 
 interface Case {
   /** Before `value`. */

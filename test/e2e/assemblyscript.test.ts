@@ -5,17 +5,11 @@ import { join } from "node:path";
 import { FunctionError, type Invoker, invoker } from "../../src/index.ts";
 import { RFAAS, ROOT, rfaas } from "../support/executable.ts";
 import { run } from "../support/compilers.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const LOCKED = join(ROOT, "test", "wasm");
-const registry = await fetch("https://registry.npmjs.org/assemblyscript", {
-  method: "HEAD",
-  signal: AbortSignal.timeout(5000),
-}).then(
-  ({ ok }) => ok,
-  () => false,
-);
-if (!registry) console.error("SKIPPED: assemblyscript: npm's registry does not answer");
+const registry = await reachesRegistry("AssemblyScript");
 
 const SOURCE = `
 export function echo(input: i32, bytes: i32, output: i32): i32 {

@@ -13,16 +13,10 @@ import { invoker } from "../../src/index.ts";
 import { RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
 import { Example } from "../support/example.ts";
 import { alive, descendants } from "../support/processes.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { until } from "../support/until.ts";
 
-const registry = await fetch("https://registry.npmjs.org/onnxruntime-node", {
-  method: "HEAD",
-  signal: AbortSignal.timeout(5000),
-}).then(
-  ({ ok }) => ok,
-  () => false,
-);
-if (!registry) console.error("SKIPPED: the example of inference: npm's registry does not answer");
+const registry = await reachesRegistry("the example of inference");
 
 beforeAll(() => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;

@@ -5,14 +5,10 @@ import { type Invoker, UsageError, invoker } from "../../src/index.ts";
 import { buildPackage } from "../../src/package/builder.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { doublingModel } from "../support/onnx.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { Scratch } from "../support/scratch.ts";
 
-const REGISTRY = "https://registry.npmjs.org/sharp";
-const registry = await fetch(REGISTRY, { method: "HEAD", signal: AbortSignal.timeout(5000) }).then(
-  ({ ok }) => ok,
-  () => false,
-);
-if (!registry) console.error("SKIPPED: sharp and onnxruntime-node: npm's registry does not answer");
+const registry = await reachesRegistry("sharp and onnxruntime-node");
 
 const scratch = new Scratch();
 afterAll(() => scratch[Symbol.dispose]());

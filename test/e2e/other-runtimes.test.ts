@@ -7,6 +7,7 @@ import * as testing from "../../src/testing/index.ts";
 import * as substitute from "../../src/without-bun/index.ts";
 import { buildLibrary, installDependencies, link } from "../support/installed-library.ts";
 import { ROOT } from "../support/executable.ts";
+import { reachesRegistry } from "../support/registry.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const LIMIT_MS = 60_000;
@@ -17,14 +18,7 @@ afterAll(() => scratch[Symbol.dispose]());
 /** Of npm; each of them has its executable in a package of its own. */
 const TSX = "tsx@4.23.15";
 const DENO = "deno@2.9.6";
-const registry = await fetch("https://registry.npmjs.org/tsx", {
-  method: "HEAD",
-  signal: AbortSignal.timeout(5000),
-}).then(
-  ({ ok }) => ok,
-  () => false,
-);
-if (!registry) console.error("SKIPPED: tsx and Deno: npm's registry does not answer");
+const registry = await reachesRegistry("tsx and Deno");
 const hasNode = Bun.which("node") !== null;
 if (!hasNode) console.error("SKIPPED: Node: it is not installed");
 

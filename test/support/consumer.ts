@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pack } from "../../build/pack.ts";
 import { thisPlatform } from "../../build/target/platform.ts";
-import { ROOT } from "./executable.ts";
 
 /** For another platform it takes a cross compiler: its own tests do so. */
 export const ARTEFACTS = ["npm-main", "npm-platform", thisPlatform()];
@@ -56,13 +55,4 @@ export async function npmInstall(at: string, packages: readonly string[]): Promi
   const options = ["--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"];
   const { exitCode, stderr } = await run(["npm", "install", ...options, ...packages], at);
   if (exitCode !== 0) throw new Error(`npm install failed:\n${stderr}`);
-}
-
-/** Why packages cannot be installed; undefined where they can. */
-export async function noRegistry(): Promise<string | undefined> {
-  const { exitCode, stderr } = await run(
-    ["npm", "ping", "--fetch-retries=0", "--fetch-timeout=20000"],
-    ROOT,
-  );
-  return exitCode === 0 ? undefined : `the registry of npm does not answer: ${stderr.trim()}`;
 }

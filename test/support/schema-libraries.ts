@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "./executable.ts";
+import { noRegistry } from "./registry.ts";
 
 export const SCHEMAS = join(ROOT, "test", "schemas");
 /** Modules with the same functions, by library. */
@@ -16,19 +17,14 @@ export const LIBRARIES = [
   "zod3",
 ] as const;
 
-const REGISTRY = "https://registry.npmjs.org/zod";
-
 /** Installs what the lockfile says. Returns why that is not possible, or undefined. */
 export async function installSchemaLibraries(): Promise<string | undefined> {
   const lockfile = Bun.file(join(SCHEMAS, "package-lock.json"));
   const mark = Bun.file(join(SCHEMAS, "node_modules", ".installed"));
   const wanted = Bun.hash(await lockfile.bytes()).toString();
   if (existsSync(mark.name!) && (await mark.text()) === wanted) return undefined;
-  const registry = await fetch(REGISTRY, {
-    method: "HEAD",
-    signal: AbortSignal.timeout(5000),
-  }).catch(() => undefined);
-  if (!registry?.ok) return "npm's registry does not answer";
+  const reason = await noRegistry();
+  if (reason !== undefined) return reason;
   const install = Bun.spawnSync(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], {
     cwd: SCHEMAS,
     stdout: "ignore",
