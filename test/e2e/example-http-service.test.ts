@@ -109,8 +109,11 @@ test("requests are answered with what the functions return, or with what is wron
 
 test("a request ends at its deadline, and so does the work for it", async () => {
   await using service = await Service.start();
-  expect((await service.primes(ENDLESS, 200)).status).toBe(504);
-  await until(() => service.stderr.includes("stopped counting"), "the function stops");
+  // On a busy machine a deadline may pass before the function begins.
+  await until(async () => {
+    expect((await service.primes(ENDLESS, 200)).status).toBe(504);
+    return service.stderr.includes("stopped counting");
+  }, "the function stops");
   expect((await service.primes(1e6)).body).toBe(BELOW_A_MILLION);
 });
 

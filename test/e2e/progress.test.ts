@@ -63,10 +63,10 @@ describe("on a terminal", () => {
   });
 
   test("a bench says how far it is between its windows, and each row has its own line", async () => {
-    await using program = onTerminal(["bench", "cold", "--iters", "20"]);
+    await using program = onTerminal(["bench", "cold", "--iters", "60"]);
     expect(await program.exited).toBe(0);
     await program.shows("prewarmed");
-    expect(program.shown).toMatch(/\r\x1b\[Kmeasuring: \d+ of 20, \d+\.\d s/);
+    expect(program.shown).toMatch(/\r\x1b\[Kmeasuring: \d+ of 60, \d+\.\d s/);
     for (const line of program.shown.split("\n"))
       if (/prewarmed|cold /.test(line))
         expect(line.split(CLEARED).at(-1)).not.toContain("measuring");
