@@ -1,4 +1,4 @@
-/** A program's value as a message shows it: on one line, short, and safe from getters and proxies that throw. */
+/** How messages show a program's value, on one line, short, and safe from getters and proxies that throw; and words to be typed. */
 
 const MAX_CHARACTERS = 80;
 
@@ -24,4 +24,9 @@ function inspect(value: unknown): string {
     default:
       return Object.is(value, -0) ? "-0" : String(value);
   }
+}
+
+/** A word of a command that a message tells people to type, as a shell reads it back: in quotes where it needs them. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

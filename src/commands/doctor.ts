@@ -4,6 +4,7 @@ import { join, relative } from "node:path";
 import { Type } from "@sinclair/typebox";
 import type { Finding } from "../base/finding.ts";
 import { selfCommand } from "../base/process.ts";
+import { shellWord } from "../base/show.ts";
 import { ManagerSubscription } from "../client/cluster/manager-link.ts";
 import { type Advice, type Situation, adviceFor } from "../doctor/advice.ts";
 import { examine } from "../doctor/machine.ts";
@@ -93,6 +94,7 @@ function programName(): string {
           ? near
           : `./${near}`;
     })
+    .map(shellWord)
     .join(" ");
 }
 

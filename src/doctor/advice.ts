@@ -1,5 +1,6 @@
 /** Which three commands are worth trying next on a machine, by what is there. Pure: `rfaas doctor` looks around. */
 import type { Finding } from "../base/finding.ts";
+import { shellWord } from "../base/show.ts";
 
 export interface Advice {
   /** As it is typed in the folder that was looked at; it works there. */
@@ -53,29 +54,29 @@ export function adviceFor(situation: Situation): Advice[] {
 function ranking(situation: Situation): Advice[] {
   const { program, module, tests, client, node, manager, fabric, newName, cores, fixes } =
     situation;
-  const at = node === undefined ? "" : ` --node ${quoted(node)}`;
+  const at = node === undefined ? "" : ` --node ${shellWord(node)}`;
   const when = (is: boolean, command: string, why: string): Advice[] =>
     is ? [{ command: `${program} ${command}`, why }] : [];
   return [
     ...when(tests, "test", "runs the tests of this folder"),
     ...when(
       client !== undefined,
-      `run ${quoted(client ?? "")}`,
+      `run ${shellWord(client ?? "")}`,
       "runs the script of this folder that calls functions",
     ),
     ...when(
       module !== undefined && node === undefined,
-      `serve --watch ${quoted(module ?? "")}`,
+      `serve --watch ${shellWord(module ?? "")}`,
       "a node whose leases follow your changes of the module",
     ),
     ...when(
       module !== undefined && node !== undefined,
-      `package push ${quoted(module ?? "")}${at}`,
+      `package push ${shellWord(module ?? "")}${at}`,
       "brings the module to the node that runs here",
     ),
     ...when(
       manager !== undefined,
-      `ps --manager ${quoted(manager ?? "")}`,
+      `ps --manager ${shellWord(manager ?? "")}`,
       "the nodes of the cluster, and what runs on them",
     ),
     ...when(node !== undefined, `ps${at}`, "what runs on the node of this machine"),
@@ -106,7 +107,3 @@ function ranking(situation: Situation): Advice[] {
     ...when(true, "help serve", "what a node can be told"),
   ];
 }
-
-/** For a shell, where it needs to be. */
-const quoted = (word: string): string =>
-  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -11,6 +11,7 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { EnvironmentError, UsageError } from "../../base/errors.ts";
+import { shellWord } from "../../base/show.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { KIT_FOLDER, type Kit, loadKit } from "./kit.ts";
 import { CLIENT, projectFiles } from "./project.ts";
@@ -54,7 +55,10 @@ that node_modules lacks, as after a git clone.`,
     refuseWhatIsThere(folder);
     const name = nameFor(folder);
     await write(folder, projectFiles(name));
-    const shown = folder === process.cwd() ? [] : [`  cd ${quoted(named)}\n`];
+    const shown =
+      folder === process.cwd()
+        ? []
+        : [`  cd ${shellWord(named.startsWith("-") ? `./${named}` : named)}\n`];
     process.stdout.write(
       `made ${named}: ${name}.ts, ${CLIENT}, ${name}.test.ts\n\n${shown.join("")}  rfaas run ${CLIENT}\n  rfaas test\n  rfaas invoke ${name}.ts#summarize --json '{"samples":[1,2,3,4]}'\n`,
     );
@@ -77,12 +81,6 @@ function nameFor(folder: string): string {
     .replace(/^[^a-z]+|-+$/g, "")
     .slice(0, MAX_NAME_CHARACTERS);
   return name === "" || `${name}.ts` === CLIENT ? "functions" : name;
-}
-
-/** As a shell reads it. */
-function quoted(path: string): string {
-  if (/^[\w./+@%:,=-]+$/.test(path) && !path.startsWith("-")) return path;
-  return `${path.startsWith("-") ? "./" : ""}'${path.replaceAll("'", "'\\''")}'`;
 }
 
 /** The project's files, and the kit. */
