@@ -161,5 +161,7 @@ describe("a line of bash", () => {
     ]);
     expect(forBash(["my fn.ts#a"], 'rfaas invoke "my fn.ts#', "my fn.ts#")).toEqual(["my fn.ts#a"]);
     expect(forBash(["$(x);y"], "rfaas invoke ", "")).toEqual(["\\$\\(x\\)\\;y"]);
+    expect(forBash(["fn.ts#$a"], 'rfaas invoke "fn.ts#', "fn.ts#")).toEqual(["fn.ts#\\$a"]);
+    expect(forBash(["fn.ts#$a"], "rfaas invoke 'fn.ts#", "fn.ts#")).toEqual(["fn.ts#$a"]);
   });
 });

@@ -31,6 +31,7 @@ export function forBash(words: readonly string[], line: string, replaced: string
   const kept = current.endsWith(end) ? current.length - end.length : 0;
   return words.map((word) => {
     const rest = word.slice(kept);
-    return quote === undefined ? rest.replace(/[^\w@%+=:,./#~-]/g, "\\$&") : rest;
+    if (quote === "'") return rest;
+    return rest.replace(quote === '"' ? /["\\$`]/g : /[^\w@%+=:,./#~-]/g, "\\$&");
   });
 }

@@ -11,9 +11,9 @@ export function offerOf(command: Command, before: readonly string[], current: st
   const { args, given, waiting, passing } = read(flags, before);
   if (waiting) return { ...valuesOf(waiting, "", current), given };
   if (passing && command.passesRest) return { words: [], kind: "file", given };
-  const [, long, prefix] = passing ? [] : (/^--([^=]+)(?==)/.exec(current) ?? []);
+  const [, long] = passing ? [] : (/^--([^=]+)=/.exec(current) ?? []);
   const flag = flags.find((one) => one.long === long);
-  if (long !== undefined || prefix !== undefined)
+  if (long !== undefined)
     return flag?.placeholder === undefined
       ? { words: [], given }
       : { ...valuesOf(flag, `--${long}=`, current), given };
