@@ -43,13 +43,18 @@ export function nodeSockets(): string[] {
 }
 
 function listeningSockets(): string[] {
+  let sockets: string;
+  try {
+    sockets = readFileSync("/proc/net/unix", "utf8");
+  } catch {
+    // Some containers hide it.
+    return [];
+  }
   // Of each socket: number, references, protocol, flags, type, state, inode, path; 00010000 is one that listens.
-  return readFileSync("/proc/net/unix", "utf8")
-    .split("\n")
-    .flatMap((line) => {
-      const socket = /^\S+ \S+ \S+ 00010000 \S+ \S+ +\d+ (.+)$/.exec(line)?.[1];
-      return socket !== undefined && isOurSocket(socket) ? [socket] : [];
-    });
+  return sockets.split("\n").flatMap((line) => {
+    const socket = /^\S+ \S+ \S+ 00010000 \S+ \S+ +\d+ (.+)$/.exec(line)?.[1];
+    return socket !== undefined && isOurSocket(socket) ? [socket] : [];
+  });
 }
 
 function isOurSocket(path: string): boolean {

@@ -36,7 +36,11 @@ export class Output implements Disposable {
         written += writeSync(this.#descriptor, bytes, written);
       } catch (cause) {
         const { code } = cause as { code?: string };
-        if (code === "EAGAIN") continue;
+        if (code === "EAGAIN") {
+          // A pipe that another program has made non-blocking, whose reader is slow.
+          Bun.sleepSync(1);
+          continue;
+        }
         if (code === "EPIPE") return;
         throw new EnvironmentError(
           `the result could not be written: ${reasonOf(cause)}; choose another --output`,
