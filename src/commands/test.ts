@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
-import { bunCommand, bunEnvironment, compiled, selfCommand } from "../base/process.ts";
+import { bunCommand, bunEnvironment } from "../base/process.ts";
 import { text } from "../options/fields.ts";
 import { LIBRARY_FILES, loadKit } from "./new/kit.ts";
 import { installedNear } from "./run/other-version.ts";
@@ -28,13 +28,12 @@ to bun test as it is. Tests import rfaas, rfaas/function and rfaas/testing from 
   passesRest: true,
   async run(args, { only }, rest) {
     const filter = only === undefined ? [] : ["-t", only];
-    const library = installedNear(process.cwd()) ? undefined : await lentLibrary();
-    const preload = library === undefined ? [] : ["--preload", join(library, PRELOAD)];
     // Ctrl-C reaches the tests, too: they end, and then this process.
     process.on("SIGINT", () => {});
+    const library = installedNear(process.cwd()) ? undefined : await lentLibrary();
+    const preload = library === undefined ? [] : ["--preload", join(library, PRELOAD)];
     const { exited } = Bun.spawn(bunCommand(["test", ...preload, ...filter, ...args, ...rest]), {
-      // The library starts nodes with this executable.
-      env: { ...bunEnvironment(), ...(compiled ? { RFAAS_EXECUTABLE: selfCommand([])[0] } : {}) },
+      env: bunEnvironment(),
       stdio: ["inherit", "inherit", "inherit"],
     });
     const exitCode = await exited;
@@ -47,8 +46,8 @@ const PRELOAD = "preload.js";
 
 /** The library as files, for the tests of a folder that has none: `bun test` runs in a process that is not rfaas. */
 async function lentLibrary(): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "rfaas-test-library-"));
   const kit = await loadKit();
+  const folder = mkdtempSync(join(tmpdir(), "rfaas-test-library-"));
   const files = Object.entries(kit).filter(([path]) => /\.m?js$|package\.json$/.test(path));
   for (const [path, code] of files) {
     const place = join(folder, path);
