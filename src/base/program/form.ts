@@ -1,4 +1,4 @@
-/** What kind of program this code runs in, and where that program lies. No other place asks what the builds define. */
+/** What kind of program this code runs in, and where that program lies. No other place of `src/` asks what the builds define. */
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 
