@@ -88,10 +88,14 @@ interface Ran {
 }
 
 /** Runs a client in an empty folder, in which no rfaas is on PATH. */
-async function run(command: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+async function run(
+  command: readonly string[],
+  env: Record<string, string> = {},
+  cwd = empty,
+): Promise<Ran> {
   rmSync(starts, { force: true });
   const child = Bun.spawn([...command], {
-    cwd: empty,
+    cwd,
     env: {
       HOME: process.env["HOME"] ?? "/",
       PATH: empty,
@@ -334,6 +338,16 @@ describe.each([
       } finally {
         rmSync(folder, { recursive: true });
       }
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "starts no executable of the folder that it is started in",
+    async () => {
+      const { stdout, ...rest } = await run(command, {}, complete);
+      expect(rest).toEqual({ exitCode: 7, stderr: "", started: 1 });
+      expect(stdout).toContain("finds no rfaas executable");
     },
     LIMIT_MS,
   );

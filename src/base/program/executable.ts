@@ -141,5 +141,5 @@ function nothingFound(version: string): string {
     return `the package ${wanted}, which has the rfaas executable, is not installed, and no rfaas is on PATH; install it beside rfaas: ${install}, or set RFAAS_EXECUTABLE to the path of the rfaas executable`;
   // One from the npm package has no shim of its own, without which no lease can be used.
   const connect = packed ? "" : ", or connect to a running node: invoker({ node }) or RFAAS_NODE";
-  return `rfaas is bundled into ${programFile()}, which finds no rfaas executable: ${wanted} is not installed beside it or in the current folder, and no rfaas is on PATH; install the package (${install}), or set RFAAS_EXECUTABLE to the path of the rfaas executable${connect}`;
+  return `rfaas is bundled into ${programFile()}, which finds no rfaas executable: ${wanted} is not installed beside it, and no rfaas is on PATH; install the package (${install}), or set RFAAS_EXECUTABLE to the path of the rfaas executable${connect}`;
 }

@@ -45,21 +45,13 @@ export function runsMainFile(): boolean {
   return programForm() === "checkout" && isSameFile(Bun.main, mainFile());
 }
 
-/** Folders from which packages of npm are looked for: of the library's file, of the program, and the current one. */
+/**
+ * Folders from which packages of npm are looked for: of the library's file and of the program. Not the current one, or a program would
+ * run what lies in a folder of others.
+ */
 export function programFolders(): string[] {
-  const folders = [import.meta.dir, dirname(programFile()), currentFolder()];
-  return [...new Set(folders)].filter(
-    (folder) => folder !== undefined && !folder.startsWith("/$bunfs"),
-  ) as string[];
-}
-
-/** Undefined where it has been removed. */
-function currentFolder(): string | undefined {
-  try {
-    return process.cwd();
-  } catch {
-    return undefined;
-  }
+  const folders = [import.meta.dir, dirname(programFile())];
+  return [...new Set(folders)].filter((folder) => !folder.startsWith("/$bunfs"));
 }
 
 export function isSameFile(a: string, b: string): boolean {
