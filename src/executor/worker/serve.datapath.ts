@@ -49,6 +49,8 @@ export class CallServer {
   readonly #errors: Uint8Array;
   /** Sequences of the calls that go on as promises, by slot. */
   readonly #deferred = new Map<number, number>();
+  /** Aborts of calls that had not begun, or had ended already, by slot. */
+  readonly #early = new Map<number, { sequence: number; reason: Error }>();
   readonly #views: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
   /** Where in the arena each of them lies. */
   readonly #offsets = new Array<number>(VIEW_CACHE).fill(0);
@@ -155,8 +157,14 @@ export class CallServer {
     this.#forget(input);
     this.#forget(output);
     this.pending++;
-    this.#deferred.set(slot, this.#endpoint.sequence(slot));
+    const sequence = this.#endpoint.sequence(slot);
+    this.#deferred.set(slot, sequence);
     this.#endpoint.defer(slot);
+    const early = this.#early.size === 0 ? undefined : this.#early.get(slot);
+    if (early !== undefined) {
+      this.#early.delete(slot);
+      if (early.sequence === sequence) this.abort(slot, sequence, early.reason);
+    }
     // Any thenable, however odd, becomes a promise that settles once.
     Promise.resolve(result).then(
       (length) => {
@@ -181,6 +189,7 @@ export class CallServer {
   /** The caller has aborted an asynchronous call: the function is told. Slot and memory are the call's until it settles. */
   abort(slot: number, sequence: number, reason: Error): void {
     if (this.#deferred.get(slot) === sequence) this.#contexts[slot]!.abort(reason);
+    else this.#early.set(slot, { sequence, reason });
   }
 
   /** A timer that an asynchronous function has left behind must not write to memory that later calls get. */
