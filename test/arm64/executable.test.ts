@@ -111,7 +111,7 @@ describe.skipIf(whyNot() !== null)("the executable for arm64", () => {
     "serves others, which call a function on bytes from a pipe, until it is told to end",
     async () => {
       const address = scratch.join("node.sock");
-      const node = Bun.spawn([executable, "serve", "--listen", address], {
+      await using node = Bun.spawn([executable, "serve", "--listen", address], {
         env: { ...process.env, RFAAS_EXECUTABLE: executable },
         stdio: ["ignore", "ignore", "pipe"],
       });
