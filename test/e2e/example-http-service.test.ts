@@ -10,6 +10,8 @@ import { until } from "../support/until.ts";
 const BELOW_A_MILLION = 78_498;
 const LONG = { below: 20_000_000, primes: 1_270_607 };
 const ENDLESS = 1e10;
+/** Longer than any test waits. */
+const PATIENT = { "X-Timeout-Ms": "60000" };
 
 let example: Example;
 beforeEach(() => {
@@ -68,8 +70,8 @@ class Service implements AsyncDisposable {
   }
 
   summary(samples: unknown): Promise<Answer> {
-    const headers = { "X-Timeout-Ms": "60000" };
-    return this.fetch("/summaries", { method: "POST", body: JSON.stringify({ samples }), headers });
+    const body = JSON.stringify({ samples });
+    return this.fetch("/summaries", { method: "POST", body, headers: PATIENT });
   }
 
   async inFlight(count: number): Promise<void> {
@@ -121,7 +123,7 @@ test("the work for a client that goes away stops", async () => {
   await using service = await Service.start();
   const leaving = new AbortController();
   const gone = service
-    .fetch(`/primes?below=${ENDLESS}`, { signal: leaving.signal })
+    .fetch(`/primes?below=${ENDLESS}`, { signal: leaving.signal, headers: PATIENT })
     .catch((error) => error.name);
   await service.inFlight(1);
   leaving.abort();
