@@ -99,13 +99,19 @@ findShimBy(() => {
   return { bytes: shimOfExecutable(selfCommand(["__shim"])) };
 });
 
+/** It takes some 15 ms. What is named in its place may never end. */
+const SHIM_LIMIT_MS = 10_000;
+
 function shimOfExecutable(command: readonly string[]): Uint8Array {
   let said: string;
   try {
-    const { stdout, stderr, exitCode } = Bun.spawnSync([...command], {
+    const { stdout, stderr, exitCode, exitedDueToTimeout } = Bun.spawnSync([...command], {
       env: roleEnvironment("__shim"),
       stdio: ["ignore", "pipe", "pipe"],
+      timeout: SHIM_LIMIT_MS,
+      killSignal: "SIGKILL",
     });
+    if (exitedDueToTimeout) throw new Error(`no answer within ${SHIM_LIMIT_MS / 1000} s`);
     if (exitCode === 0 && isElf(stdout)) return stdout;
     if (stdout[0] === "{".charCodeAt(0)) throw refusalIn(stdout.toString());
     said = stderr.toString().trim().split("\n").at(-1) || `exit code ${exitCode}`;

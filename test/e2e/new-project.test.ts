@@ -155,6 +155,12 @@ await invoker({ prewarn: mean });
     const kept = readFileSync(join(cwd, "node_modules/bun-types/package.json"), "utf8");
     expect(kept).toContain("9.9.9");
     expect(existsSync(join(cwd, "node_modules/undici-types/index.d.ts"))).toBe(true);
+    rmSync(join(cwd, "node_modules", "rfaas"));
+    mkdirSync(join(cwd, "node_modules", "rfaas"));
+    scratch.file("summary/node_modules/rfaas/package.json", '{"version":"9.9.9"}\n');
+    expect((await rfaas(["new", "--kit"], { cwd, env })).exitCode).toBe(EXIT.ok);
+    const library = readFileSync(join(cwd, "node_modules/rfaas/package.json"), "utf8");
+    expect(library).toContain("9.9.9");
   });
 
   test.each<[string, string[], string]>([

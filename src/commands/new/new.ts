@@ -1,6 +1,7 @@
 /** `rfaas new`: a small project of functions that works and is tested, with a client that calls them. */
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   rmSync,
@@ -99,16 +100,21 @@ async function write(folder: string, files: Kit): Promise<void> {
       // The client's first line runs it.
       writeFileSync(place, text, { mode: text.startsWith("#!") ? 0o777 : 0o666 });
     }
-    // As `npm install` would leave it.
-    const link = join(folder, "node_modules", "rfaas");
-    rmSync(link, { recursive: true, force: true });
-    symlinkSync(join("..", KIT_FOLDER), link);
+    linkKit(join(folder, "node_modules", "rfaas"));
   } catch (error) {
     throw new EnvironmentError(
       `${folder} cannot be written: ${reasonOf(error)}; choose a folder of yours, with room`,
       { cause: error },
     );
   }
+}
+
+/** As `npm install` would leave it. A library that has been installed from elsewhere stays. */
+function linkKit(link: string): void {
+  const there = lstatSync(link, { throwIfNoEntry: false });
+  if (there?.isDirectory()) return;
+  if (there) rmSync(link);
+  symlinkSync(join("..", KIT_FOLDER), link);
 }
 
 /** The folder of the package that a file belongs to; none for the project's own. */
