@@ -290,11 +290,13 @@ describe("the command line", () => {
     ["a missing file", ["x/y.ts"], "there is no file x/y.ts; name a script by its path"],
     ["a folder", ["."], "is a folder; name a script, such as client.ts"],
     ["a file that is no script", ["tsconfig.json"], "tsconfig.json cannot be run; name a script"],
+    ["a script of a shell", ["job.sh"], "job.sh cannot be run; name a script"],
     ["a path that the runtime cannot import", ["a?b.ts"], "rename it"],
     ["an option of its own", ["--watch", "client.ts"], "unknown option --watch"],
   ])("is refused for %s", async (_, args, says) => {
     scratch.file("client.ts", "");
     scratch.file("tsconfig.json", "{}");
+    scratch.file("job.sh", "echo done\n");
     const { exitCode, stderr, stdout } = await rfaas(["run", ...args], { cwd: scratch.path, env });
     expect(stderr).toContain(says);
     expect(stdout).toBe("");

@@ -16,7 +16,7 @@ export interface Script {
 
 const STDIN = "-";
 /** What the runtime imports as something else than code, and would seem to run. */
-const NO_SCRIPT = /\.(?:jsonc?|json5|toml|ya?ml|txt|md|html|css|so|node|wasm|rfaas)$/;
+const NO_SCRIPT = /\.(?:jsonc?|json5|toml|ya?ml|txt|md|html|xml|css|sh|sqlite|so|node|wasm|rfaas)$/;
 
 /** The script that the words behind `rfaas run` name. Undefined when they name none that could be run: the command says why. */
 export function findScript(words: readonly string[]): Script | undefined {
