@@ -3,7 +3,15 @@
  * on a PATH without a compiler, another Bun or another rfaas. The launcher finds the executable in each layout of node_modules.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { filesOf, packInto, run } from "../support/consumer.ts";
@@ -180,6 +188,23 @@ describe("the launcher", () => {
       `rfaas: the package ${PLATFORM}, which has the rfaas executable, is`,
     );
     expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+
+  test("says that an executable is empty, is missing, or may not be executed", async () => {
+    const at = folder("damaged");
+    laidOut(at, { "node_modules/rfaas": main, [`node_modules/${PLATFORM}`]: platform });
+    const executable = join(at, "node_modules", PLATFORM, "rfaas");
+    const said = async () => await run([join(at, "node_modules/rfaas/bin/rfaas")], "/", env);
+    const refusal = (words: string) => ({
+      ...{ exitCode: 1, stdout: "", stderr: expect.stringContaining(words) },
+    });
+    chmodSync(executable, 0o644);
+    expect(await said()).toEqual(refusal(`${executable} may not be executed; run chmod +x`));
+    writeFileSync(executable, "");
+    chmodSync(executable, 0o755);
+    expect(await said()).toEqual(refusal(`${PLATFORM} is damaged: ${executable} is missing or`));
+    rmSync(executable);
+    expect(await said()).toEqual(refusal(`${PLATFORM} is damaged: ${executable} is missing or`));
   });
 
   test.each([
