@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
+import { EnvironmentError } from "../base/errors.ts";
 import { bunCommand, bunEnvironment } from "../base/process.ts";
+import { reasonOf } from "../base/system-errors.ts";
 import { text } from "../options/fields.ts";
 import { LIBRARY_FILES, loadKit } from "./new/kit.ts";
 import { installedNear } from "./run/other-version.ts";
@@ -47,7 +49,21 @@ const PRELOAD = "preload.js";
 /** The library as files, for the tests of a folder that has none: `bun test` runs in a process that is not rfaas. */
 async function lentLibrary(): Promise<string> {
   const kit = await loadKit();
-  const folder = mkdtempSync(join(tmpdir(), "rfaas-test-library-"));
+  let folder: string | undefined;
+  try {
+    folder = mkdtempSync(join(tmpdir(), "rfaas-test-library-"));
+    writeLibrary(folder, kit);
+    return folder;
+  } catch (cause) {
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    throw new EnvironmentError(
+      `the library for the tests cannot be written to ${tmpdir()}: ${reasonOf(cause)}; let TMPDIR name a folder with room`,
+      { cause },
+    );
+  }
+}
+
+function writeLibrary(folder: string, kit: Readonly<Record<string, string>>): void {
   const files = Object.entries(kit).filter(([path]) => /\.m?js$|package\.json$/.test(path));
   for (const [path, code] of files) {
     const place = join(folder, path);
@@ -62,5 +78,4 @@ async function lentLibrary(): Promise<string> {
     join(folder, PRELOAD),
     `Bun.plugin({ name: "rfaas", setup(build) {\n${modules.join("")}} });\n`,
   );
-  return folder;
 }

@@ -87,6 +87,12 @@ describe("a new project", () => {
     );
     const tested = await rfaas(["test", "client.test.ts"], { cwd, env });
     expect(tested.stderr).toContain("1 pass");
+
+    const TMPDIR = scratch.join("none");
+    const refused = await rfaas(["test"], { cwd: scratch.path, env: { ...env, TMPDIR } });
+    expect(refused.stderr).toContain(`cannot be written to ${TMPDIR}: there is no such file`);
+    expect(refused.stderr).toContain("let TMPDIR name a folder with room");
+    expect(refused.exitCode).toBe(EXIT.failed);
   });
 
   // Both come with this repository: a project needs neither a compiler nor a registry to have types.
