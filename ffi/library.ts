@@ -136,10 +136,18 @@ function open<Symbols extends Record<string, FFIFunction>>(path: string, declare
     return dlopen(path, declared).symbols;
   } catch (cause) {
     throw new ShimUnavailable(
-      `the native shim ${path} cannot be opened (${(cause as Error).message}); unset RFAAS_SHIM or run: npm run setup`,
+      `the native shim ${path} cannot be opened (${(cause as Error).message}); ${remedy()}`,
       { cause },
     );
   }
+}
+
+/** For a file that is damaged, or is no shim. */
+function remedy(): string {
+  if (process.env["RFAAS_SHIM"]) return "unset RFAAS_SHIM";
+  return typeof RFAAS_INSTALLED !== "undefined" && RFAAS_INSTALLED
+    ? "remove node_modules, and run npm install again"
+    : "where this is a checkout, run: npm run setup";
 }
 
 function openShim(path: string) {

@@ -226,8 +226,13 @@ describe("the installed library", () => {
     ["is missing", "/no/such/rfaas", "does not exist"],
     ["is not on PATH", "no-such-rfaas", "does not exist"],
     ["is a folder", empty, "is a folder"],
-    ["may not be executed", join(complete, "fn.ts"), "permission is denied (EACCES)"],
+    [
+      "may not be executed",
+      join(complete, "fn.ts"),
+      "permission is denied (EACCES); run chmod +x on it",
+    ],
     ["is this program", join(complete, "client.ts"), "is this program itself"],
+    ["is another program", "/bin/true", "ended before it greeted"],
     ["is Bun", process.execPath, "is this program itself"],
   ])(
     "says of a RFAAS_EXECUTABLE that %s what is wrong with it",
@@ -236,7 +241,25 @@ describe("the installed library", () => {
       expect(rest).toEqual({ exitCode: 7, stderr: "", started: 1 });
       expect(stdout).toContain("RFAAS_NODE_UNREACHABLE");
       expect(stdout).toContain(says);
-      expect(stdout).toMatch(/let (?:it|RFAAS_EXECUTABLE) name the rfaas executable/);
+      expect(stdout).toMatch(/let (?:it|RFAAS_EXECUTABLE).* (?:name|be) the rfaas executable/);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "says of a shim that is damaged where another one comes from",
+    async () => {
+      const file = scratch.file("damaged.so", "");
+      const folder = project("damaged");
+      await buildLibrary(join(folder, "node_modules", "rfaas"));
+      installDependencies(folder);
+      const shim = join(installPlatform(folder), "librfaas.so");
+      rmSync(shim);
+      copyFileSync(file, shim);
+      const { stdout } = await run(bun(folder));
+      expect(stdout).toContain("remove node_modules, and run npm install again");
+      const named = await run(bun(folder), { RFAAS_SHIM: file });
+      expect(named.stdout + named.stderr).toContain("unset RFAAS_SHIM");
     },
     LIMIT_MS,
   );

@@ -24,7 +24,15 @@ import {
 } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
-import { notGranted, closed, leaseFailure, notReached, received, refused } from "./failures.ts";
+import {
+  closed,
+  ended,
+  leaseFailure,
+  notGranted,
+  notReached,
+  received,
+  refused,
+} from "./failures.ts";
 import type { LeaseListener } from "./lease-listener.ts";
 import { PackageSender } from "./upload.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
@@ -84,13 +92,7 @@ export class NodeConnection {
       message: (message) => {
         if (!this.requests.heard(message)) this.#heard(message);
       },
-      closed: (error) =>
-        this.#end(
-          new NodeUnreachable(
-            address,
-            `the connection to the node at ${address} ended${error ? `: ${error.message}` : ""}; see the node's log, and connect again`,
-          ),
-        ),
+      closed: (error) => this.#end(ended(address, Boolean(this.welcome), error)),
     });
   }
 

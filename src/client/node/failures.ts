@@ -80,3 +80,19 @@ export function notGranted(
 export function leaseFailure({ code, message }: Failed): RfaasError {
   return code === "RFAAS_LEASE_LOST" ? new LeaseLost(message) : new LeaseRefused(code, message);
 }
+
+/** The connection ended by itself. What never greeted may be another program than rfaas. */
+export function ended(address: string, greeted: boolean, error?: Error): NodeUnreachable {
+  const why = error ? `: ${error.message}` : "";
+  if (greeted)
+    return new NodeUnreachable(
+      address,
+      `the connection to the node at ${address} ended${why}; see the node's log, and connect again`,
+    );
+  return new NodeUnreachable(
+    address,
+    address === "private"
+      ? `what was started as a private node ended before it greeted${why}; let RFAAS_EXECUTABLE, or rfaas on PATH, be the rfaas executable`
+      : `what answers at ${address} ended the connection before it greeted${why}; is it an rfaas node? See its log, and connect again`,
+  );
+}

@@ -17,6 +17,7 @@ import { roleEnvironment, selfCommand } from "../../base/process.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { VERSION } from "../../base/version.ts";
 import { NodeConnection } from "./connection.ts";
+import { ended as connectionEnded } from "./failures.ts";
 import type { Patience } from "../../base/waiting.ts";
 
 export interface EmbeddedNodeOptions {
@@ -66,19 +67,25 @@ export async function startEmbeddedNode(
       env: roleEnvironment("__node"),
       onExit: (_, exitCode, signal) =>
         ended.reject(
-          new NodeUnreachable(
-            "private",
-            `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`,
-          ),
+          exitCode === 0
+            ? connectionEnded("private", false)
+            : new NodeUnreachable(
+                "private",
+                `the private node ended (${signal ?? `exit code ${exitCode}`}); its messages are above`,
+              ),
         ),
     });
   } catch (cause) {
     // No process was started yet: the message needs no more.
     if (cause instanceof EnvironmentError) throw new NodeUnreachable("private", cause.message);
     if (cause instanceof RfaasError) throw cause;
+    const allow =
+      (cause as NodeJS.ErrnoException).code === "EACCES"
+        ? "run chmod +x on it, where its file system is not mounted noexec, or "
+        : "";
     throw new NodeUnreachable(
       "private",
-      `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}; let RFAAS_EXECUTABLE name the rfaas executable`,
+      `a private node cannot be started from ${command[0]}: ${reasonOf(cause)}; ${allow}let RFAAS_EXECUTABLE name the rfaas executable`,
       { cause },
     );
   }
