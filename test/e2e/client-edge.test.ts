@@ -282,3 +282,19 @@ exec ${RFAAS} "$@"
   },
   LIMIT_MS,
 );
+
+test(
+  "a server that is no node of rfaas is told from a node that was lost",
+  async () => {
+    using silent = Bun.listen({
+      ...{ hostname: "127.0.0.1", port: 0 },
+      socket: { open: (socket) => void socket.end(), data() {} },
+    });
+    await using web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
+    for (const { port } of [silent, web])
+      await expect(invoker({ node: `127.0.0.1:${port}` })).rejects.toThrow(
+        /^what answers at 127\.0\.0\.1:\d+ ended the connection before it greeted.*; name an rfaas node, or see its log$/,
+      );
+  },
+  LIMIT_MS,
+);

@@ -93,6 +93,6 @@ export function ended(address: string, greeted: boolean, error?: Error): NodeUnr
     address,
     address === "private"
       ? `what was started as a private node ended before it greeted${why}; let RFAAS_EXECUTABLE, or rfaas on PATH, be the rfaas executable`
-      : `what answers at ${address} ended the connection before it greeted${why}; is it an rfaas node? See its log, and connect again`,
+      : `what answers at ${address} ended the connection before it greeted${why}; name an rfaas node, or see its log`,
   );
 }
