@@ -43,7 +43,7 @@ export async function buildPackage(path: string, options: PackageOptions = {}): 
       path,
       found
         ? `${path} is no file; name a module in it`
-        : `no such file: ${path}; name a module on this machine`,
+        : `no such file: ${path}; name a module on this machine by its full path, or by one from the current folder`,
     );
   requireDescriptors(COMPILER_DESCRIPTORS, `${path} cannot be packed`);
   const { include = [], external = [] } = options;

@@ -105,6 +105,12 @@ describe("a package is built again", () => {
   });
 });
 
+test("a module that is not there is refused with where its path starts", async () => {
+  await expect(buildPackage("none.ts")).rejects.toThrow(
+    /by its full path, or by one from the current/,
+  );
+});
+
 test("code has a source map that names the author's files by their place, and nothing of this machine", async () => {
   using project = new Project();
   project.file("fn.ts", "// a comment\nexport const f = (n: number) => n;\n");
