@@ -222,6 +222,21 @@ test("a lease that is lost while others are waited for is replaced", async () =>
   expect(nodes.a.free + nodes.b.free).toBe(1);
 });
 
+test("a request whose leases are lost again and again ends when its time is up", async () => {
+  const nodes = { a: new PlayedNode(2), b: new PlayedNode(2) };
+  // Whenever one grants, the other has lost what it had.
+  for (const [one, other] of [
+    [nodes.a, nodes.b],
+    [nodes.b, nodes.a],
+  ] as const)
+    Object.defineProperty(one, "gate", { get: () => Bun.sleep(1).then(() => other.fail()) });
+  await using rf = clusterOf(nodes);
+  const failed = await failure(rf.allocate("m.ts", { workers: 4, timeoutMs: 100 }));
+  expect(failed).toMatchObject({ code: "RFAAS_CLUSTER_FULL" });
+  expect((failed as Error).message).toMatch(/\d+ leases that it had were lost while it waited/);
+  allFree(nodes);
+});
+
 test("a node that is down is not waited for where others have enough", async () => {
   const nodes = { a: new PlayedNode(4), b: new PlayedNode(4) };
   await using rf = clusterOf(nodes);

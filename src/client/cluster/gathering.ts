@@ -88,6 +88,8 @@ export class Gathering<Module> {
   #done = false;
   #fatal: unknown;
   #mishaps = 0;
+  /** Leases that were lost while others were awaited. */
+  #losses = 0;
   #backOffMs = MIN_BACK_OFF_MS;
   /** Nodes were asked what they have free, since the last pause. */
   #looked = false;
@@ -129,6 +131,8 @@ export class Gathering<Module> {
 
   async #gather(turn: Turn): Promise<Gathered<Module>[]> {
     while (this.#missing > 0 && !this.#over) {
+      // Where leases end sooner than others open, there may always be room, and never be all.
+      if (this.#losses > 0 && this.#leftMs <= 0) throw this.#full();
       if (!turn.first) {
         await this.#queue(turn);
         continue;
@@ -151,6 +155,10 @@ export class Gathering<Module> {
     }
     this.#done = true;
     return this.#gathered;
+  }
+
+  get #leftMs(): number {
+    return this.#startedMs + this.#options.timeoutMs - this.#clock.nowMs();
   }
 
   /** Whether to take a part and wait for the rest; where few nodes are wanted, the rest may never come to just these. */
@@ -226,7 +234,7 @@ export class Gathering<Module> {
 
   /** Waits for `change`, at most `limitMs`; returns whether it did not come. Throws when the time for the request is up. */
   async #until(change: Promise<void>, limitMs = Infinity): Promise<boolean> {
-    const leftMs = this.#startedMs + this.#options.timeoutMs - this.#clock.nowMs();
+    const leftMs = this.#leftMs;
     if (leftMs <= 0) throw this.#full();
     const timer = Promise.withResolvers<true>();
     const inMs = Math.ceil(Math.min(leftMs, limitMs));
@@ -280,6 +288,7 @@ export class Gathering<Module> {
       end();
       if (!this.#gathered.includes(one) || this.#done) return;
       this.#gathered = this.#gathered.filter((other) => other !== one);
+      this.#losses++;
       void one.lease.release();
     });
   }
@@ -319,10 +328,14 @@ export class Gathering<Module> {
     });
     const rest = all.length > SHOWN_NODES ? ` and ${all.length - SHOWN_NODES} more nodes` : "";
     const waited = wait ? ` within ${timeoutMs} ms` : "";
+    const lost =
+      this.#losses === 0
+        ? ""
+        : `; ${this.#losses} leases that it had were lost while it waited for the others: renew them, or choose a longer ttlMs`;
     const problem = all.find((node) => node.problem)?.problem;
     return new LeaseRefused(
       "RFAAS_CLUSTER_FULL",
-      `the cluster had no room${waited} for ${workers} workers${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free} cores are free (${shown.join(", ") || "no node is known"}${rest}); ask for less, wait longer with timeoutMs, or add nodes`,
+      `the cluster had no room${waited} for ${workers} workers${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free} cores are free (${shown.join(", ") || "no node is known"}${rest})${lost}; ask for less, wait longer with timeoutMs, or add nodes`,
       problem ? { cause: problem } : {},
     );
   }
