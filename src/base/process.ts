@@ -124,7 +124,7 @@ function shimOfExecutable(command: readonly string[]): Uint8Array {
   );
 }
 
-/** Why an executable does not want to be what it was started as. */
+/** Why an executable refuses the role that it was started in. */
 function refusalIn(text: string): Error {
   const { kind, message } = JSON.parse(text) as { kind: string; message: string };
   return kind === "VersionMismatch" ? new VersionMismatch(message) : new Error(message);
