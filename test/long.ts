@@ -1,5 +1,5 @@
 /**
- * What takes longer than anyone waits for before a commit: `npm run test:long`, about 15 minutes. Prints what each part came to,
+ * What takes longer than anyone waits for before a commit: `npm run test:long`, about half an hour. Prints what each part came to,
  * and exits with 1 when one failed.
  */
 import { join } from "node:path";
