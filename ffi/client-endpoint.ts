@@ -182,6 +182,16 @@ export class ClientEndpoint {
     this.#shim.rfaas_client_begin_at(this.#handle, sequence);
   }
 
+  /** For tests of posts without a fence: after how many posts that need no wake-up this side gives it up. */
+  setPatience(posts: number): void {
+    this.#shim.rfaas_client_patience(this.#handle, posts);
+  }
+
+  /** How often it has. */
+  declared(): number {
+    return this.#shim.rfaas_client_declared(this.#handle);
+  }
+
   close(): void {
     this.#shim.rfaas_client_close(this.#handle);
   }

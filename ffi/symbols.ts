@@ -61,6 +61,8 @@ export const SYMBOLS = {
 
   rfaas_client_open: { args: ["ptr", "u32", "i32", "i32", "ptr"], returns: "f64" },
   rfaas_client_begin_at: { args: ["ptr", "f64"], returns: "void" },
+  rfaas_client_patience: { args: ["ptr", "u32"], returns: "void" },
+  rfaas_client_declared: { args: ["ptr"], returns: "u32" },
   rfaas_client_close: { args: ["ptr"], returns: "void" },
   rfaas_call: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
   rfaas_post: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
@@ -82,6 +84,8 @@ export const SYMBOLS = {
 
   rfaas_worker_open: { args: ["ptr", "u32", "i32", "ptr"], returns: "f64" },
   rfaas_worker_begin_at: { args: ["ptr", "f64"], returns: "void" },
+  rfaas_worker_patience: { args: ["ptr", "u32"], returns: "void" },
+  rfaas_worker_declared: { args: ["ptr"], returns: "u32" },
   rfaas_worker_functions: { args: ["ptr", "u32"], returns: "void" },
   rfaas_worker_slots: { args: ["ptr"], returns: "f64" },
   rfaas_worker_slot_stride: { args: [], returns: "u32" },

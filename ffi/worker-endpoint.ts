@@ -156,6 +156,16 @@ export class WorkerEndpoint {
   unpark(): void {
     this.#shim.rfaas_worker_unpark(this.#handle);
   }
+
+  /** For tests of posts without a fence: after how many posts that need no wake-up this side gives it up. */
+  setPatience(posts: number): void {
+    this.#shim.rfaas_worker_patience(this.#handle, posts);
+  }
+
+  /** How often it has. */
+  declared(): number {
+    return this.#shim.rfaas_worker_declared(this.#handle);
+  }
 }
 
 /** Byte offset of a slot's inline output within {@link WorkerEndpoint.scratch}, from the slot's start. */

@@ -15,6 +15,7 @@ const SUITES = [
   "unit",
   "property",
   "sim",
+  "model",
   "fabric",
   "fault",
   "e2e",

@@ -1,6 +1,7 @@
 /**
  * The loop of a worker's process in the conformance tests. Function 0 echoes after a pause that differs from call to call;
- * function 1 never answers; function 2 tells how often the worker slept, and how often it should have been woken but was not.
+ * function 1 never answers; function 2 tells how often the worker slept, and how often it should have been woken but was not;
+ * function 3 how often it has given up its fence, after posts without a wake-up as many as `patience` says.
  */
 import {
   FUNCTION_MASK,
@@ -17,9 +18,11 @@ export function echo(
   slots: number,
   arena: ArrayBuffer,
   ready: () => void,
+  patience?: number,
 ): void {
   const worker = new WorkerEndpoint(control.handle, slots);
-  worker.setFunctionCount(3);
+  worker.setFunctionCount(4);
+  if (patience !== undefined) worker.setPatience(patience);
   ready();
   let calls = 0;
   for (let slot = -1, length = 0; slot !== STOPPED;) {
@@ -36,6 +39,11 @@ export function echo(
       const { count, late } = worker.sleeps();
       new Uint32Array(output.buffer as ArrayBuffer, output.byteOffset, 2).set([count, late]);
       length = 8;
+      continue;
+    }
+    if (fn === 3) {
+      new DataView(output.buffer, output.byteOffset).setUint32(0, worker.declared(), true);
+      length = 4;
       continue;
     }
     output.set(input);

@@ -50,39 +50,121 @@ const shm: Fabric = {
     };
   },
 
-  async remoteEcho(shape): Promise<RemotePair> {
-    const fd = regionOf(shape);
-    const region = Region.map(fd, 1, shape.slots);
-    const child = Bun.spawn(
-      [
-        process.execPath,
-        join(import.meta.dir, "echo-peer.ts"),
-        `/proc/${process.pid}/fd/${fd}`,
-        String(shape.slots),
-        String(process.pid),
-      ],
-      { stdin: "ignore", stdout: "pipe", stderr: "inherit" },
-    );
-    await child.stdout.getReader().read();
-    closeDescriptor(fd);
-    const pidfd = openPidfd(child.pid);
-    const client = new ClientEndpoint(region, 0, shape.slots, { hostPidfd: pidfd, notifyFd: -1 });
-    return {
-      client,
-      clientArena: region.arena,
-      kill: () => child.kill("SIGKILL"),
-      async [Symbol.asyncDispose]() {
-        child.kill("SIGKILL");
-        await child.exited;
-        client.close();
-        region.close();
-        closeDescriptor(pidfd);
-      },
-    };
-  },
+  remoteEcho: (shape) => remoteEcho(shape),
 };
 
+async function remoteEcho(shape: Shape, patience?: number): Promise<RemotePair> {
+  const fd = regionOf(shape);
+  const region = Region.map(fd, 1, shape.slots);
+  const child = Bun.spawn(
+    [
+      process.execPath,
+      join(import.meta.dir, "echo-peer.ts"),
+      `/proc/${process.pid}/fd/${fd}`,
+      String(shape.slots),
+      String(process.pid),
+      ...(patience === undefined ? [] : [String(patience)]),
+    ],
+    { stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+  );
+  await child.stdout.getReader().read();
+  closeDescriptor(fd);
+  const pidfd = openPidfd(child.pid);
+  const client = new ClientEndpoint(region, 0, shape.slots, { hostPidfd: pidfd, notifyFd: -1 });
+  if (patience !== undefined) client.setPatience(patience);
+  return {
+    client,
+    clientArena: region.arena,
+    kill: () => child.kill("SIGKILL"),
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.exited;
+      client.close();
+      region.close();
+      closeDescriptor(pidfd);
+    },
+  };
+}
+
 conformance(shm);
+
+describe("posts without a fence", () => {
+  const OUTPUT_AT = 32 * 1024;
+  const SLOTS = 8;
+
+  for (const polling of ["warm", "adaptive"] as const)
+    test(`lose no wake-up, while both sides give up their fences and take them back (${polling})`, async () => {
+      const shape: Shape = { polling, slots: SLOTS, arenaBytes: 64 * 1024, spinNs: 2_000 };
+      await using pair = await remoteEcho(shape, 3);
+      const { client, clientArena } = pair;
+      const words = new Uint32Array(clientArena);
+      const placeOf = (i: number): number => (i % SLOTS) * 64;
+      const ask = (fn: number, bytes: number): number[] => {
+        expect(client.call(fn, 0, bytes, OUTPUT_AT, bytes, 10_000)).toBe(bytes);
+        return [...new Uint32Array(clientArena, OUTPUT_AT, bytes / 4)];
+      };
+      let declared = 0;
+      // On a busy machine a side seldom gets as far as falling asleep, or as posting often while the other is awake.
+      for (let round = 0; round < 20 && (declared < 20 || client.declared() < 20); round++) {
+        for (let call = 0; call < 20_000;) {
+          const burst = 1 + ((Math.imul(call + 1, 0x9e3779b1) >>> 16) % SLOTS);
+          const slots = Array.from({ length: burst }, (_, i) => {
+            words[placeOf(i) / 4] = call + i;
+            return client.post(0, placeOf(i), 4, OUTPUT_AT + placeOf(i), 4, 0);
+          });
+          for (const [i, slot] of slots.entries()) {
+            const length = client.wait(slot, 10_000);
+            const answered = words[(OUTPUT_AT + placeOf(i)) / 4];
+            if (length !== 4 || answered !== call + i)
+              throw new Error(`call ${call + i} came to ${length}, ${answered}`);
+          }
+          call += burst;
+        }
+        [declared] = ask(3, 4) as [number];
+      }
+      expect(declared).toBeGreaterThan(0);
+      expect(client.declared()).toBeGreaterThan(0);
+      const [sleeps, late] = ask(2, 8);
+      expect(sleeps).toBeGreaterThan(0);
+      if (!shm.losesWakeUps) expect([late, client.sleeps().late]).toEqual([0, 0]);
+    }, 60_000);
+
+  test("are made only towards a side that says that it makes barriers", () => {
+    const fd = regionOf({ polling: "adaptive", slots: SLOTS, arenaBytes: 64 * 1024 });
+    const region = Region.map(fd, 1, SLOTS);
+    const client = new ClientEndpoint(region, 0, SLOTS, { hostPidfd: -1, notifyFd: -1 });
+    const control = new WorkerControl(region, 0, -1, { clientFd: -1 });
+    const worker = new WorkerEndpoint(control.handle, SLOTS);
+    worker.setFunctionCount(1);
+    client.setPatience(1);
+    worker.setPatience(1);
+    /** Where each side says so: the client in the lease's page, the worker in its channel's. */
+    const raw = openSync(`/proc/self/fd/${fd}`, "r+");
+    const says = (barriers: number): void => {
+      for (const line of [128, LAYOUT.leasePageBytes])
+        writeSync(raw, new Uint32Array([barriers]), 0, 4, line + 4);
+    };
+    const call = (): void => {
+      const slot = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      // Now and then a turn only looks at the clock.
+      let found = -1;
+      while (found < 0) found = worker.turn(-1, 0, 1);
+      worker.answer(found, STATUS.ok, 4);
+      expect(client.test(slot)).toBe(4);
+    };
+    says(0);
+    for (let i = 0; i < 10_000; i++) call();
+    expect([client.declared(), worker.declared()]).toEqual([0, 0]);
+    says(1);
+    // The kernel is asked in another thread.
+    for (let i = 0; i < 1e6 && client.declared() + worker.declared() < 2; i++) call();
+    expect([client.declared(), worker.declared()]).toEqual([1, 1]);
+    closeSync(raw);
+    client.close();
+    region.close();
+    closeDescriptor(fd);
+  });
+});
 
 describe("a region's header", () => {
   const shape: Shape = { polling: "hot", slots: 8, arenaBytes: 64 * 1024 };

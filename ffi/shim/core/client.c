@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "barrier.h"
 #include "endpoint.h"
 
 /* The next slot in order that is free. A busy one is skipped: an asynchronous call may hold it for long. With nothing in flight
@@ -275,7 +276,8 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   c->lease = region->page;
   c->page = rfaas_channel_at(region->page, worker, slots);
   c->slots = rfaas_slots_of(c->page);
-  c->client_waiting = &region->page->client_waiting;
+  c->sleeper = &region->page->client;
+  __atomic_store_n(&c->sleeper->barriers, (uint32_t)rfaas_can_make_barriers(), __ATOMIC_RELEASE);
   c->arena = (uint8_t *)region->page + region->arena_offset;
   c->arena_bytes = region->arena_bytes;
   c->mask = slots - 1;
@@ -286,11 +288,16 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   c->epoch_ns = region->epoch_ns;
   c->last_slot = -1;
   c->spin_ticks = (uint64_t)(region->spin_ns * rfaas_ticks_per_ns());
+  c->poster.patience = RFAAS_POSTS_BEFORE_UNFENCED;
   return (double)(uintptr_t)c;
 }
 
 /* For tests of what happens where counts wrap: the next call's sequence, before any call. */
 RFAAS_EXPORT void rfaas_client_begin_at(rfaas_client *c, double sequence) { c->sequence = (uint64_t)sequence; }
+
+/* For tests of posts without a fence: after how many the client gives it up, and how often it has. */
+RFAAS_EXPORT void rfaas_client_patience(rfaas_client *c, uint32_t posts) { c->poster.patience = posts; }
+RFAAS_EXPORT uint32_t rfaas_client_declared(rfaas_client *c) { return c->poster.declared; }
 
 RFAAS_EXPORT void rfaas_client_close(rfaas_client *c) {
   free(c);

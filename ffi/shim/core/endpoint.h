@@ -27,11 +27,22 @@
 /* Adaptive: gaps between calls up to this are worth spinning through; one wake-up costs 20-35 us on both sides. */
 #define RFAAS_ADAPTIVE_GAP_NS 250000u
 
+/* Posts that need no wake-up before a poster gives up its fence: a barrier costs a sleeper as much as some hundred of them. */
+#define RFAAS_POSTS_BEFORE_UNFENCED 1024u
+
 /* A sleep that timed out although a wake-up was due is a lost wake-up: tests look for it. */
 typedef struct {
   uint32_t count;
   uint32_t late;
 } rfaas_sleeps;
+
+/* What one side knows of its posts to the other; see `sleep.h`. */
+typedef struct {
+  uint32_t unfenced;
+  uint32_t unwoken; /* posts since one that woke */
+  uint32_t patience; /* after so many of those it gives up its fence */
+  uint32_t declared; /* how often it has */
+} rfaas_poster;
 
 enum rfaas_credit { RFAAS_FREE = 0, RFAAS_IN_FLIGHT = 1, RFAAS_ABANDONED = 2 };
 
@@ -71,7 +82,8 @@ struct rfaas_client {
   rfaas_sleeps sleeps;
   const rfaas_fabric *fabric;
   void *end; /* the fabric's */
-  uint32_t *client_waiting; /* where the client says that it sleeps */
+  rfaas_sleeper *sleeper; /* where the client says that it sleeps */
+  rfaas_poster poster;
   rfaas_client_slot slot[];
 };
 
@@ -86,7 +98,8 @@ typedef struct {
 
 struct rfaas_worker {
   const rfaas_worker_ops *ops;
-  uint32_t *client_waiting; /* where the client says that it sleeps */
+  rfaas_sleeper *client; /* where the client says that it sleeps */
+  rfaas_poster poster;
   rfaas_channel_page *page;
   rfaas_slot *slots;
   const rfaas_request *incoming;

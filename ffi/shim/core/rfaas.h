@@ -11,7 +11,7 @@
 
 #define RFAAS_EXPORT __attribute__((visibility("default")))
 #define RFAAS_MAGIC 0x53416672u /* "rfAS" */
-#define RFAAS_LAYOUT_VERSION 4u
+#define RFAAS_LAYOUT_VERSION 5u
 
 #define RFAAS_LINE 64u
 #define RFAAS_PAGE 4096u
@@ -117,12 +117,17 @@ typedef struct {
   uint8_t spare[64];
 } rfaas_slot;
 
+/* How one side sleeps, and who posts to it. `sleep.h` has the protocol. */
+typedef struct __attribute__((aligned(64))) {
+  uint32_t waiting; /* enum rfaas_waiting, set by the sleeper, cleared by who wakes it */
+  uint32_t barriers; /* the sleeper can make a barrier for those who post to it */
+  uint32_t unfenced; /* how many of those rely on that */
+} rfaas_sleeper;
+
 /* A channel is what one caller and one worker share: this page, then a ring of slots, then an error record for each. The caller's
  * own wait word is elsewhere, since a client waits for the answers of all its workers at once. */
 typedef struct {
-  struct __attribute__((aligned(64))) {
-    uint32_t waiting; /* enum rfaas_waiting, set by the worker */
-  };
+  rfaas_sleeper worker;
   struct __attribute__((aligned(64))) {
     uint32_t ended; /* enum rfaas_end */
     int32_t detail;
@@ -158,9 +163,7 @@ typedef struct {
     uint32_t ended; /* enum rfaas_end */
     int32_t detail; /* exit code or signal number */
   };
-  struct __attribute__((aligned(64))) {
-    uint32_t client_waiting; /* enum rfaas_waiting, set by the client */
-  };
+  rfaas_sleeper client;
   rfaas_usage usage[RFAAS_MAX_WORKERS];
   uint8_t pad[2 * RFAAS_PAGE - (3 + RFAAS_MAX_WORKERS) * RFAAS_LINE];
 } rfaas_lease_page;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "barrier.h"
 #include "endpoint.h"
 
 enum { IDLE = -1, STOPPED = -2 };
@@ -197,8 +198,9 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   w->end = link ? fabric->link->end(link, worker, notify_fd) : NULL;
   w->inline_output = fabric->inline_output;
   w->arena = (uint8_t *)region->page + region->arena_offset;
-  w->client_waiting = &region->page->client_waiting;
+  w->client = &region->page->client;
   w->page = rfaas_channel_at(region->page, worker, slots);
+  __atomic_store_n(&w->page->worker.barriers, (uint32_t)rfaas_can_make_barriers(), __ATOMIC_RELEASE);
   w->slots = rfaas_slots_of(w->page);
   w->usage = &region->page->usage[worker];
   w->arena_bytes = region->arena_bytes;
@@ -210,11 +212,16 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   w->spin_ticks = (uint64_t)(region->spin_ns * rfaas_ticks_per_ns());
   w->gap_limit_ticks = (uint64_t)(RFAAS_ADAPTIVE_GAP_NS * rfaas_ticks_per_ns());
   w->gap_ticks = w->gap_limit_ticks;
+  w->poster.patience = RFAAS_POSTS_BEFORE_UNFENCED;
   return (double)(uintptr_t)w;
 }
 
 /* For tests of what happens where counts wrap: the sequence of the first call. */
 RFAAS_EXPORT void rfaas_worker_begin_at(rfaas_worker *w, double sequence) { w->expected = (uint64_t)sequence; }
+
+/* For tests of posts without a fence: after how many the worker gives it up, and how often it has. */
+RFAAS_EXPORT void rfaas_worker_patience(rfaas_worker *w, uint32_t posts) { w->poster.patience = posts; }
+RFAAS_EXPORT uint32_t rfaas_worker_declared(rfaas_worker *w) { return w->poster.declared; }
 
 RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) { w->function_count = count; }
 RFAAS_EXPORT double rfaas_worker_slots(rfaas_worker *w) { return (double)(uintptr_t)w->slot; }

@@ -1,47 +1,17 @@
 /* The shared-memory fabric: a slot is a few cache lines that both processes map, a wake-up is a futex or one byte on a
  * socket. Nothing but an inline payload is ever copied. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "../core/endpoint.h"
-
-/* Returns whether the time ran out. Not FUTEX_PRIVATE: the word is shared between processes. */
-static int futex_wait(uint32_t *word, uint32_t value, uint64_t ns) {
-  struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-  return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0) != 0 && errno == ETIMEDOUT;
-}
-
-/* The waker clears the word, so one sleep is woken once and a word that is already clear is never slept on. */
-static void wake(uint32_t *word, int32_t notify_fd) {
-  switch (__atomic_exchange_n(word, RFAAS_AWAKE, __ATOMIC_SEQ_CST)) {
-    case RFAAS_BLOCKED_ON_FUTEX: syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); break;
-    case RFAAS_PARKED_IN_LOOP: rfaas_notify(notify_fd); break;
-  }
-}
-
-/* The word is stored before the sleeper looks for work once more: looking is an acquire load, which alone could come first. */
-static void fall_asleep(uint32_t *word, uint32_t how) {
-  __atomic_store_n(word, how, __ATOMIC_SEQ_CST);
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
+#include "sleep.h"
 
 static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
   rfaas_request *shared = &c->slots[slot].request;
   memcpy(shared, request, offsetof(rfaas_request, word));
-  if (c->polling == RFAAS_HOT) {
-    __atomic_store_n(&shared->word, request->word, __ATOMIC_RELEASE);
-    return;
-  }
-  /* Store, then look whether the worker sleeps; it says that it will sleep, then looks for the store. One of us sees. */
-  __atomic_store_n(&shared->word, request->word, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&c->page->waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE) wake(&c->page->waiting, c->notify_fd);
+  if (c->polling == RFAAS_HOT) __atomic_store_n(&shared->word, request->word, __ATOMIC_RELEASE);
+  else publish(&shared->word, request->word, &c->page->worker, &c->poster, c->notify_fd);
 }
 
 static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
@@ -60,18 +30,14 @@ static const rfaas_response *client_spin(rfaas_client *c, uint32_t slot) {
 
 static int client_wait(rfaas_client *c, uint32_t slot, uint64_t ns) {
   int timed_out = 0;
-  fall_asleep(c->client_waiting, RFAAS_BLOCKED_ON_FUTEX);
-  if (!client_poll(c, slot)) timed_out = futex_wait(c->client_waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
-  __atomic_store_n(c->client_waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+  fall_asleep(c->sleeper, RFAAS_BLOCKED_ON_FUTEX);
+  if (!client_poll(c, slot)) timed_out = sleep_at_most(c->sleeper, ns);
+  __atomic_store_n(&c->sleeper->waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
   return timed_out;
 }
 
-static void client_park(rfaas_client *c) {
-  fall_asleep(c->client_waiting, RFAAS_PARKED_IN_LOOP);
-}
-static void client_unpark(rfaas_client *c) {
-  __atomic_store_n(c->client_waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST);
-}
+static void client_park(rfaas_client *c) { fall_asleep(c->sleeper, RFAAS_PARKED_IN_LOOP); }
+static void client_unpark(rfaas_client *c) { __atomic_store_n(&c->sleeper->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
 
 static int client_lost(rfaas_client *c) {
   struct pollfd host = {.fd = c->host_pidfd, .events = POLLIN};
@@ -124,31 +90,27 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
                        RFAAS_INLINE_OUTPUT);
   response->status = status;
   response->length = length;
-  __atomic_store_n(&response->sequence, local->sequence, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(w->client_waiting, __ATOMIC_SEQ_CST) != RFAAS_AWAKE)
-    wake(w->client_waiting, w->notify_fd);
+  publish(&response->sequence, local->sequence, w->client, &w->poster, w->notify_fd);
 }
 
 static int worker_wait(rfaas_worker *w, uint64_t ns) {
   int timed_out = 0;
-  fall_asleep(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX);
+  fall_asleep(&w->page->worker, RFAAS_BLOCKED_ON_FUTEX);
   if (worker_poll(w) < 0 && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST))
-    timed_out = futex_wait(&w->page->waiting, RFAAS_BLOCKED_ON_FUTEX, ns);
-  __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
+    timed_out = sleep_at_most(&w->page->worker, ns);
+  __atomic_store_n(&w->page->worker.waiting, RFAAS_AWAKE, __ATOMIC_RELAXED);
   return timed_out;
 }
 
-static void worker_park(rfaas_worker *w) {
-  fall_asleep(&w->page->waiting, RFAAS_PARKED_IN_LOOP);
-}
-static void worker_unpark(rfaas_worker *w) { __atomic_store_n(&w->page->waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
+static void worker_park(rfaas_worker *w) { fall_asleep(&w->page->worker, RFAAS_PARKED_IN_LOOP); }
+static void worker_unpark(rfaas_worker *w) { __atomic_store_n(&w->page->worker.waiting, RFAAS_AWAKE, __ATOMIC_SEQ_CST); }
 
 static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
   return (int32_t)(request->deadline_ms - (uint32_t)((rfaas_now_ns() - w->epoch_ns) / 1000000u));
 }
 
 static void worker_publish_end(rfaas_worker *w) { (void)w; }
-static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->waiting, loop_fd); }
+static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->worker, loop_fd); }
 
 static const rfaas_worker_ops worker_ops = {
     worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, left_ms, worker_publish_end, worker_rouse};
