@@ -6,8 +6,16 @@
  * Skips the work when nothing changed since the last build. For another architecture than this machine's it takes Debian's cross
  * compiler, and compiles into a folder of that architecture.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 
 const SHIM = join(import.meta.dir, "shim");
 const OUT = join(import.meta.dir, "build");
@@ -53,11 +61,28 @@ export function lacksRdma(): string | undefined {
   return `${missing.join(" and ")} ${missing.length > 1 ? "are" : "is"} missing; install ${RDMA_PACKAGES}`;
 }
 
-/** The C files of a folder and of those in it, and their headers. */
+/** The C files of a folder and of those in it, and their headers. Sorted, so that a build does not depend on the file system. */
 function sourcesOf(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((name) => /\.[ch]$/.test(name))
-    .map((name) => join(folder, name));
+    .map((name) => join(folder, name))
+    .toSorted();
+}
+
+/**
+ * The C files of the shim whose sources lie in `folder` that the compiler gets: all but those that another one includes, so that
+ * what is hot is compiled as one.
+ */
+export function unitsOf(folder: string): string[] {
+  const files = sourcesOf(folder).filter((path) => path.endsWith(".c"));
+  const included = new Set(
+    files.flatMap((path) =>
+      [...readFileSync(path, "utf8").matchAll(/^#include "([^"]+\.c)"$/gm)].map(([, name]) =>
+        join(dirname(path), name!),
+      ),
+    ),
+  );
+  return files.filter((path) => !included.has(path));
 }
 
 /** The compiler for an architecture, this machine's or another. Throws when there is none. */
@@ -83,11 +108,13 @@ export function compileShim(
   const cc = compilerFor(architecture);
   // Written beside and renamed, so that a running program keeps the library it has mapped.
   const fresh = `${out}.${process.pid}`;
-  const sources = sourcesOf(folder).filter((path) => path.endsWith(".c"));
   const first = ["-include", join(folder, FIRST_HEADER)];
-  const run = Bun.spawnSync([cc, ...FLAGS, ...first, ...WARNINGS, "-o", fresh, ...sources], {
-    stderr: "pipe",
-  });
+  const run = Bun.spawnSync(
+    [cc, ...FLAGS, ...first, ...WARNINGS, "-o", fresh, ...unitsOf(folder)],
+    {
+      stderr: "pipe",
+    },
+  );
   if (!run.success) {
     rmSync(fresh, { force: true });
     throw new Error(`${cc} could not compile the shim:\n${run.stderr}`);

@@ -5,7 +5,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { compiler } from "../../ffi/build.ts";
+import { compiler, unitsOf } from "../../ffi/build.ts";
 import { ROOT } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -28,9 +28,16 @@ const FIXED = succeeds("setarch", "-R", "true") ? ["setarch", "-R"] : [];
 /** Makes calls with the shim whose sources lie in a folder. Returns the functions that race, each once. */
 function races(sources: string): string[] {
   const program = scratch.join("calls");
-  const files = [...new Bun.Glob("**/*.c").scanSync({ cwd: sources, absolute: true })];
   const first = ["-I", sources, "-include", join(sources, "core", "glibc.h")];
-  const built = Bun.spawnSync([compiler()!, ...DETECT, ...first, "-o", program, CALLS, ...files]);
+  const built = Bun.spawnSync([
+    compiler()!,
+    ...DETECT,
+    ...first,
+    "-o",
+    program,
+    CALLS,
+    ...unitsOf(sources),
+  ]);
   if (!built.success) throw new Error(built.stderr.toString());
   const { stderr, exitCode } = Bun.spawnSync([...FIXED, program]);
   const said = stderr.toString();

@@ -76,7 +76,7 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
   }
   c->head = ((uint32_t)slot + 1) & c->mask;
   c->in_flight++;
-  c->ops->post(c, (uint32_t)slot, &request);
+  RFAAS_OF_CLIENT(c, post, (uint32_t)slot, &request);
   if (function & RFAAS_TIMED) local->posted_ticks = rfaas_now_ticks();
   return slot;
 }
@@ -108,7 +108,7 @@ static int32_t finish(rfaas_client *c, uint32_t slot, const rfaas_response *resp
 static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns);
 
 static inline int32_t await_slot(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
-  const rfaas_response *response = c->ops->spin(c, slot);
+  const rfaas_response *response = RFAAS_OF_CLIENT(c, spin, slot);
   if (response) return finish(c, slot, response);
   return await_slowly(c, slot, deadline_ns);
 }
@@ -130,7 +130,7 @@ RFAAS_EXPORT int32_t rfaas_post(rfaas_client *c, uint32_t function, uint32_t inp
 
 /* The result of a posted call, or RFAAS_PENDING. */
 RFAAS_EXPORT int32_t rfaas_test(rfaas_client *c, uint32_t slot) {
-  const rfaas_response *response = c->ops->poll(c, slot);
+  const rfaas_response *response = RFAAS_OF_CLIENT(c, poll, slot);
   if (response) return finish(c, slot, response);
   return __builtin_expect(c->broken, 0) ? RFAAS_WORKER_LOST : RFAAS_PENDING;
 }

@@ -7,6 +7,18 @@
 #include "clock.h"
 #include "fabric.h"
 
+/* An operation of the end's fabric. A file that compiles both ends together with the operations of one fabric names that fabric
+ * (RFAAS_COMPILED_WITH, as `shm/calls.c` does): the compiler then sees all of such a call. Every other fabric is reached by its table. */
+#ifdef RFAAS_COMPILED_WITH
+#define RFAAS_OPERATION(end, table, operation, ...) \
+  (__builtin_expect((end)->ops == &RFAAS_COMPILED_WITH(table), 1) ? RFAAS_COMPILED_WITH(table).operation(end, ##__VA_ARGS__) \
+                                                                  : (end)->ops->operation(end, ##__VA_ARGS__))
+#else
+#define RFAAS_OPERATION(end, table, operation, ...) ((end)->ops->operation(end, ##__VA_ARGS__))
+#endif
+#define RFAAS_OF_CLIENT(end, operation, ...) RFAAS_OPERATION(end, client_ops, operation, ##__VA_ARGS__)
+#define RFAAS_OF_WORKER(end, operation, ...) RFAAS_OPERATION(end, worker_ops, operation, ##__VA_ARGS__)
+
 /* Looks between two looks at the clock: about 2 us. */
 #define RFAAS_SPINS_PER_CHECK 128
 /* A spinner offers its core this often, so that two of them on one core both get on. */

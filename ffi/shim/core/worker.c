@@ -30,7 +30,7 @@ static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t l
    * running: an observer finds one or the other. */
   add(&w->usage->calls, 1);
   if (w->usage->running == slot + 1) __atomic_store_n(&w->usage->running, 0, __ATOMIC_RELEASE);
-  w->ops->post(w, slot, status, length);
+  RFAAS_OF_WORKER(w, post, slot, status, length);
   add(&w->usage->bytes, (uint64_t)local->request.input_length + length);
   return status;
 }
@@ -68,7 +68,7 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
 
 static inline int32_t take(rfaas_worker *w) {
   int32_t slot;
-  while ((slot = w->ops->poll(w)) >= 0)
+  while ((slot = RFAAS_OF_WORKER(w, poll)) >= 0)
     if (accept_request(w, (uint32_t)slot)) return slot;
   return IDLE;
 }
@@ -78,7 +78,7 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
   uint64_t start = rfaas_now_ticks(), now = start;
   uint64_t yield_ticks = (uint64_t)(RFAAS_YIELD_NS * rfaas_ticks_per_ns()), yield_at = start + yield_ticks;
   do {
-    int32_t slot = w->ops->spin(w);
+    int32_t slot = RFAAS_OF_WORKER(w, spin);
     if (slot >= 0) {
       if (now != start) add(&w->usage->polled_ticks, now - start);
       if (accept_request(w, (uint32_t)slot)) return slot;

@@ -48,7 +48,7 @@ static int client_lost(rfaas_client *c) {
   return 1;
 }
 
-static const rfaas_client_ops client_ops = {client_post, client_poll,   client_spin, client_wait,
+const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_spin, client_wait,
                                                client_park, client_unpark, client_lost, rfaas_remote_in_place};
 
 static inline int holds_expected(rfaas_worker *w, uint32_t slot) {
@@ -112,7 +112,7 @@ static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
 static void worker_publish_end(rfaas_worker *w) { (void)w; }
 static void worker_rouse(rfaas_worker *w, int32_t loop_fd) { wake(&w->page->worker, loop_fd); }
 
-static const rfaas_worker_ops worker_ops = {
+const rfaas_worker_ops rfaas_shm_worker_ops = {
     worker_poll, worker_spin, worker_post, worker_wait, worker_park, worker_unpark, left_ms, worker_publish_end, worker_rouse};
 
 extern const rfaas_fabric rfaas_shm_fabric;
@@ -121,5 +121,5 @@ const rfaas_fabric rfaas_shm_fabric = {.name = "shm",
                                        .shared_clock = 1,
                                        .copies_own_memory = 1,
                                        .ordered = 1,
-                                       .client = &client_ops,
-                                       .worker = &worker_ops};
+                                       .client = &rfaas_shm_client_ops,
+                                       .worker = &rfaas_shm_worker_ops};
