@@ -5,6 +5,9 @@ import { native } from "./library.ts";
 import type { Link } from "./link.ts";
 import type { Region } from "./region.ts";
 
+/** Of a call in a table for {@link ClientEndpoint.postMany}: function, input offset and length, output offset and capacity. */
+export const POSTING_WORDS = 5;
+
 /** Where the nanoseconds of one call went. The client above adds `queued`. */
 export interface NativeTimings {
   movedNs: number;
@@ -27,6 +30,11 @@ export class ClientEndpoint {
     outputCapacity: number,
     deadlineMs: number,
   ) => number;
+
+  /** What {@link postMany} has posted. */
+  readonly posted: Int32Array<ArrayBuffer>;
+  /** What {@link harvest} has found. */
+  readonly found: Int32Array<ArrayBuffer>;
 
   readonly #shim = native();
   readonly #errors: Uint8Array;
@@ -52,6 +60,9 @@ export class ClientEndpoint {
       throw new RangeError("out of memory for an endpoint; lease fewer workers");
     this.#handle = handle;
     this.#errors = region.errorRecords(worker, slots);
+    // Over buffers of their own, which do not move.
+    this.posted = new Int32Array(new ArrayBuffer(4 * slots));
+    this.found = new Int32Array(new ArrayBuffer(8 * slots));
     const { rfaas_call } = this.#shim;
     this.call = (fn, inputOffset, inputLength, outputOffset, outputCapacity, deadlineMs) =>
       rfaas_call(handle, fn, inputOffset, inputLength, outputOffset, outputCapacity, deadlineMs);
@@ -75,6 +86,30 @@ export class ClientEndpoint {
       outputCapacity,
       deadlineMs,
     );
+  }
+
+  /**
+   * Posts the calls of a table from `first` on, in order, `count` of them or until one cannot be posted. Returns how many were:
+   * {@link posted} has their slots, and behind them why the next one was not, `STATUS.ringFull` or `STATUS.badRequest`. At most as
+   * many as there are slots.
+   */
+  postMany(
+    table: Uint32Array<ArrayBuffer>,
+    first: number,
+    count: number,
+    deadlineMs: number,
+  ): number {
+    if ((first + count) * POSTING_WORDS > table.length || count > this.posted.length)
+      throw new RangeError(`there are no ${count} calls from ${first} on`);
+    return this.#shim.rfaas_post_many(this.#handle, table, first, count, deadlineMs, this.posted);
+  }
+
+  /**
+   * Takes the results of posted calls, by slot from `from` on, until it has met `misses` calls without one. Returns how many:
+   * {@link found} has slot and result of each.
+   */
+  harvest(from: number, misses: number): number {
+    return this.#shim.rfaas_harvest(this.#handle, from, misses, this.found);
   }
 
   /** The result of a posted call, or `STATUS.pending`. */

@@ -66,6 +66,8 @@ export const SYMBOLS = {
   rfaas_client_close: { args: ["ptr"], returns: "void" },
   rfaas_call: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
   rfaas_post: { args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32"], returns: "i32" },
+  rfaas_post_many: { args: ["ptr", "ptr", "u32", "u32", "u32", "ptr"], returns: "i32" },
+  rfaas_harvest: { args: ["ptr", "u32", "u32", "ptr"], returns: "i32" },
   rfaas_test: { args: ["ptr", "u32"], returns: "i32" },
   rfaas_wait: { args: ["ptr", "u32", "u32"], returns: "i32" },
   rfaas_abandon: { args: ["ptr", "u32"], returns: "void" },

@@ -6,7 +6,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { type Polling, REMOTE, STATUS, TIMED } from "../../ffi/layout.ts";
 import { FUNCTION_MASK, IDLE, STOPPED, type WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
+import { batches } from "./conformance-batches.ts";
 import { payloads } from "./conformance-payloads.ts";
+import { BRIEFLY, OUTPUT_AT, next, result, until } from "./conformance-steps.ts";
 
 export interface Shape {
   polling: Polling;
@@ -45,11 +47,6 @@ export interface Fabric {
   local(shape: Shape): Promise<LocalPair>;
   remoteEcho(shape: Shape): Promise<RemotePair>;
 }
-
-/** Ask the worker to look once and come back. */
-const BRIEFLY = 1;
-const OUTPUT_AT = 32 * 1024;
-const ARRIVAL_LIMIT_NS = 5e9;
 
 export function conformance(fabric: Fabric): void {
   const shape = (over: Partial<Shape> = {}): Shape => ({
@@ -443,6 +440,8 @@ export function conformance(fabric: Fabric): void {
     });
   });
 
+  batches(fabric);
+
   describe(`${fabric.name}: two processes`, () => {
     for (const polling of ["hot", "warm", "adaptive"] as const) {
       test(`no wake-up is lost between polling and blocking (${polling}, random pauses)`, async () => {
@@ -524,27 +523,6 @@ export function conformance(fabric: Fabric): void {
       expect(movedNs + foundNs + ranNs + returnedNs).toBeLessThanOrEqual(tookNs * 1.05 + 1000);
     });
   });
-}
-
-/** What `look` says once it says anything else than `unless`. */
-function until<T>(look: () => T, unless: T): T {
-  const startedNs = Bun.nanoseconds();
-  for (;;) {
-    const seen = look();
-    if (seen !== unless) return seen;
-    if (Bun.nanoseconds() - startedNs > ARRIVAL_LIMIT_NS) throw new Error(`it remains ${unless}`);
-  }
-}
-
-/** Answers `slot`, unless -1, and waits until the next request has arrived. */
-function next(worker: WorkerEndpoint, slot = -1, length = 0): number {
-  const found = worker.turn(slot, length, BRIEFLY);
-  return found === IDLE ? until(() => worker.turn(-1, 0, BRIEFLY), IDLE) : found;
-}
-
-/** Waits until the response has arrived. */
-function result(client: ClientEndpoint, slot: number): number {
-  return until(() => client.test(slot), STATUS.pending);
 }
 
 /** A pause of up to some microseconds that differs from call to call, so that every phase of the peer's sleep is met. */

@@ -135,6 +135,12 @@ RFAAS_EXPORT int32_t rfaas_test(rfaas_client *c, uint32_t slot) {
   return __builtin_expect(c->broken, 0) ? RFAAS_WORKER_LOST : RFAAS_PENDING;
 }
 
+int32_t rfaas_client_post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
+                          uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms, uint64_t deadline_ns) {
+  return post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ms, deadline_ns);
+}
+int32_t rfaas_client_finish(rfaas_client *c, uint32_t slot, const rfaas_response *response) { return finish(c, slot, response); }
+
 /* ---- slow paths ---- */
 
 /* Whether the worker can still answer. */

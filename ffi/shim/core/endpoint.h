@@ -99,6 +99,20 @@ struct rfaas_client {
   rfaas_client_slot slot[];
 };
 
+/* A call as a table has it. */
+typedef struct {
+  uint32_t function;
+  uint32_t input_offset;
+  uint32_t input_length;
+  uint32_t output_offset;
+  uint32_t output_capacity;
+} rfaas_posting;
+
+/* One call, and the result of one, for `batch.c`: see `post` and `finish` in `client.c`. */
+int32_t rfaas_client_post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
+                          uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms, uint64_t deadline_ns);
+int32_t rfaas_client_finish(rfaas_client *c, uint32_t slot, const rfaas_response *response);
+
 typedef struct {
   rfaas_request request; /* private copy: what was checked is what is used */
   uint8_t output[RFAAS_LINE];
