@@ -1,12 +1,20 @@
 /** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
 import type { FabricName } from "../src/fabric/registry.ts";
 import type { Environment } from "./environment.ts";
-import { type Summary, median, medianSummary, quartiles } from "./statistics.ts";
+import {
+  type Compared,
+  type Summary,
+  compare,
+  median,
+  medianSummary,
+  quartiles,
+} from "./statistics.ts";
 
 export interface Baseline {
   name: string;
   p50_ns: number;
   p99_ns: number;
+  p999_ns?: number;
 }
 
 /** What every row has; a scenario adds fields of its own. */
@@ -36,15 +44,16 @@ export interface Row {
   environment: Environment;
 }
 
-/** The summary of pairs of windows: the fields that every scenario shares. */
+/** The summary of pairs of windows: the fields that every scenario shares. `compared` is what each pair says. */
 export function pairedFields(
   calls: readonly Summary[],
   floors: readonly Summary[],
   floorName: string,
+  compared: readonly Compared[] = calls.map((call, i) => compare(call, floors[i]!)),
 ) {
   const call = medianSummary(calls);
   const floor = medianSummary(floors);
-  const ratios = calls.map((summary, i) => summary.p50 / floors[i]!.p50);
+  const ratios = compared.map(({ ratio_p50 }) => ratio_p50);
   const ratio = median(ratios);
   const spread = quartiles(ratios);
   return {
@@ -55,10 +64,10 @@ export function pairedFields(
     max_ns: call.max,
     mean_ns: call.mean,
     stdev_ns: call.stdev,
-    baseline: { name: floorName, p50_ns: floor.p50, p99_ns: floor.p99 },
-    overhead_p50_ns: median(calls.map((summary, i) => summary.p50 - floors[i]!.p50)),
+    baseline: { name: floorName, p50_ns: floor.p50, p99_ns: floor.p99, p999_ns: floor.p999 },
+    overhead_p50_ns: median(compared.map(({ overhead_p50 }) => overhead_p50)),
     ratio_p50: ratio,
-    ratio_p99: median(calls.map((summary, i) => summary.p99 / floors[i]!.p99)),
+    ratio_p99: median(compared.map(({ ratio_p99 }) => ratio_p99)),
     ratio_p50_quartiles: spread,
     pairs: calls.length,
     noisy: isNoisy(ratio, spread),

@@ -60,3 +60,16 @@ export function medianSummary(summaries: readonly Summary[]): Summary {
     stdev: of("stdev"),
   };
 }
+
+/** What a pair of windows says: rfaas beside the floor. */
+export interface Compared {
+  overhead_p50: number;
+  ratio_p50: number;
+  ratio_p99: number;
+}
+
+export const compare = (call: Summary, floor: Summary): Compared => ({
+  overhead_p50: call.p50 - floor.p50,
+  ratio_p50: call.p50 / floor.p50,
+  ratio_p99: call.p99 / floor.p99,
+});

@@ -113,5 +113,10 @@ export const SYMBOLS = {
   rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },
   rfaas_link_close: { args: ["ptr"], returns: "void" },
 
-  rfaas_floor: { args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"], returns: "i32" },
+  rfaas_delay: { args: ["u32"], returns: "void" },
+  rfaas_delay_cost: { args: ["u32"], returns: "f64" },
+  rfaas_floor: {
+    args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr", "u32", "ptr"],
+    returns: "i32",
+  },
 } as const;

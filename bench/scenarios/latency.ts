@@ -3,23 +3,39 @@
  *
  * Windows of rfaas and of the floor alternate. Each has memory of its own, because the round trip of two cores has levels that
  * are fixed for the life of a mapping; so only the ratio within a pair means something, and the median over pairs is reported.
+ * Within a window both go through the same delays (`sweep.ts`), and are compared at the same one.
  */
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
-import { tickCounter, ticksPerNs } from "../../ffi/system.ts";
+import { ticksPerNs } from "../../ffi/system.ts";
 import { UsageError } from "../../src/base/errors.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import { choice, readAs, whole } from "../../src/options/fields.ts";
 import type { Floor, Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed } from "../../src/fabric/registry.ts";
+import { EchoClient } from "../echo-client.ts";
 import { cpuTimeNs, environment } from "../environment.ts";
 import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
 import { floorOf, yardstickOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
 import { type Column, type Row, pairedFields, us } from "../rows.ts";
 import { type Bench, type Measured, defineScenario } from "../scenario.ts";
-import { type Summary, median, summarize } from "../statistics.ts";
+import { median } from "../statistics.ts";
+import {
+  type Delays,
+  type Level,
+  type LevelFields,
+  type SweepFields,
+  type Swept,
+  compareAtEqualDelay,
+  delaysOf,
+  levelFields,
+  levelOf,
+  sweepFields,
+  sweptSummary,
+  tellsLevel,
+} from "../sweep.ts";
 
 const MAX_RATE = 1_000_000;
 const DEFAULT_BYTES = 8;
@@ -33,7 +49,7 @@ const DEFAULT_RATES = { hot: [0], warm: [WARM_RATE], adaptive: ADAPTIVE_RATES };
 const Options = Type.Object({
   ...sizeField(DEFAULT_BYTES),
   ...allField,
-  ...itersField("20000 hot, 500 warm"),
+  ...itersField("40000 hot, 500 warm"),
   ...pairsField(DEFAULT_PAIRS),
   ...pollingField("hot"),
   payload: Type.Optional(
@@ -67,6 +83,11 @@ interface LatencyRow extends Row {
   /** Calls started per second, and what the worker's process used of one core. */
   rate_per_s?: number;
   cpu_percent?: number;
+  /** Of the cores that client and worker have, by the floor's round trip; and the pairs of each level. */
+  level?: Level;
+  levels?: Partial<Record<Level, LevelFields>>;
+  /** What each delay before a store gave. */
+  sweep?: SweepFields;
   /** Twice what the fabric's yardstick calls typical, by its name: `ib_write_lat_twice_ns`. */
   [twice: TwiceOf<string>]: number;
 }
@@ -75,7 +96,8 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
   name: "latency",
   summary: "one call in flight: the round trip, as a client sees it",
   options: Options,
-  columns: ({ cpu_percent: cpu, rate_per_s: rate, ...row }) => [
+  columns: ({ cpu_percent: cpu, rate_per_s: rate, level, levels, ...row }) => [
+    ...(level === undefined ? [] : [["level", `${level}(${levels![level]!.pairs})`] as const]),
     ...yardstickColumns(row),
     ...(cpu === undefined
       ? []
@@ -101,7 +123,7 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
   },
 });
 
-function targetOf(text: string, what: string): { module: string; name: string } {
+function targetOf(text: string, what: string): EchoTarget {
   const at = text.lastIndexOf("#");
   if (at > 0 && at < text.length - 1)
     return { module: text.slice(0, at), name: text.slice(at + 1) };
@@ -120,6 +142,11 @@ function defaultIterations(floor: Floor, mode: string, bytes: number, ratePerS: 
   return floor.windowCalls(bytes, mode === "warm");
 }
 
+interface EchoTarget {
+  module: string;
+  name: string;
+}
+
 export interface LatencyOptions {
   bytes: number;
   /** Calls per window. */
@@ -131,19 +158,20 @@ export interface LatencyOptions {
   ratePerS: number;
   floor: Floor;
   /** A function that does what the payload asks for; the built-in one where none is named. */
-  target?: { module: string; name: string };
+  target?: EchoTarget;
   /** Undefined where the fabric has none, or none is wanted. */
   yardstick: Yardstick | undefined;
 }
 
-const BUILT_IN_MODULE = "rfaas:echo";
-
-/** Calls before a window counts, back to back: enough for the JIT's last tier on both sides. */
-const WARMUP_CALLS = 60_000;
+/** The phase is nothing beside the copies of longer ones. */
+const SWEPT_BYTES = 4096;
 const YARDSTICK_ITERATIONS = 1000;
 const PACED_WARMUP_CALLS = 300;
 /** On a beat every round takes its time. */
 const PACED_FLOOR_WARMUP = 30;
+const FLOOR_WARMUP = 2_000;
+/** At each delay of a sweep. */
+const SWEPT_FLOOR_WARMUP = 200;
 
 /** Measures one size at one rate. */
 export async function measureLatency(
@@ -151,18 +179,24 @@ export async function measureLatency(
   rf: NodeInvoker,
   options: LatencyOptions,
 ): Promise<Measured<LatencyRow>> {
-  const { bytes, iterations, pairs, polling, ratePerS, target } = options;
+  const { bytes, pairs, polling, ratePerS, target } = options;
   const usable = benchCpus();
   const nsPerTick = 1 / ticksPerNs();
+  const delays = delaysOf(sweeps(options) ? options.floor.delaysNs : []);
+  const iterations = delays.ns.length * Math.ceil(options.iterations / delays.ns.length);
   const ticks = new Uint32Array(new ArrayBuffer(4 * iterations));
   const windows: Window[] = [];
-  const floors: Summary[] = [];
+  const floors: Swept[] = [];
   for (let pair = 0; pair < pairs; pair++) {
     bench.at(pair + 1, pairs);
-    const window = await measureWindow(rf, options, usable, ticks);
-    windows.push({ ...window, calls: summarize(ticks, nsPerTick) });
-    floors.push(summarize(await measureFloorWindow(options, window.placement, ticks), nsPerTick));
+    const window = await measureWindow(rf, options, delays, usable, ticks);
+    windows.push({ ...window, calls: sweptSummary(ticks, delays.calls.took, nsPerTick) });
+    const floor = await measureFloorWindow(options, delays, window.placement, ticks);
+    floors.push(sweptSummary(floor, delays.floor.took, nsPerTick));
   }
+  const calls = windows.map(({ calls }) => calls);
+  const compared = calls.map((call, i) => compareAtEqualDelay(call, floors[i]!));
+  const sides = [calls.map(({ all }) => all), floors.map(({ all }) => all)] as const;
   const { fabric, placement } = windows[0]!;
   const oneWayNs = await options.yardstick?.latencyNs(bytes, YARDSTICK_ITERATIONS);
   const cpuShares = windows.flatMap(({ cpuShare }) => cpuShare ?? []);
@@ -172,11 +206,8 @@ export async function measureLatency(
     polling,
     bytes,
     iterations: iterations * pairs,
-    ...pairedFields(
-      windows.map(({ calls }) => calls),
-      floors,
-      options.floor.name(polling === "warm"),
-    ),
+    ...pairedFields(...sides, options.floor.name(polling === "warm"), compared),
+    ...(delays.ns.length > 1 ? { sweep: sweepFields(delays.ns, calls, floors) } : {}),
     ...(oneWayNs === undefined
       ? {}
       : { [`${fabricNamed(fabric)!.yardstick!.latency}_twice_ns`]: 2 * oneWayNs }),
@@ -186,11 +217,26 @@ export async function measureLatency(
     ...(ratePerS > 0 && cpuShares.length > 0 ? { cpu_percent: 100 * median(cpuShares) } : {}),
     environment: environment(),
   };
+  if (polling !== "warm" && tellsLevel(options.floor, movedBytes(options))) {
+    row.level = levelOf(row.baseline.p50_ns);
+    row.levels = levelFields(...sides, compared);
+  }
   return { row, warning: placement.warning };
 }
 
+/** What a call moves: touching does not move the payload. */
+const movedBytes = ({ payload, bytes }: LatencyOptions): number =>
+  payload === "touch" ? Math.min(bytes, 8) : bytes;
+
+/** Whether the moment of a store matters: a side spins for it, and nothing but the built-in echo is between. */
+const sweeps = (options: LatencyOptions): boolean =>
+  options.polling !== "warm" &&
+  options.ratePerS === 0 &&
+  options.target === undefined &&
+  movedBytes(options) <= SWEPT_BYTES;
+
 interface Window {
-  calls: Summary;
+  calls: Swept;
   fabric: FabricName;
   placement: Placement;
   /** What the worker's process used of one core; undefined where it is of another machine. */
@@ -201,14 +247,19 @@ interface Window {
 async function measureWindow(
   rf: NodeInvoker,
   options: LatencyOptions,
+  delays: Delays,
   usable: readonly number[],
   ticks: Uint32Array,
 ): Promise<Omit<Window, "calls">> {
-  await using lease = await rf.allocate(options.target?.module ?? BUILT_IN_MODULE, {
+  const { module, name } = targetIn(options, delays);
+  await using lease = await rf.allocate(module, {
     polling: options.polling,
     memory: 2 * options.bytes + 4096,
   });
-  const client = new EchoClient(lease, options);
+  const client = new EchoClient(lease, {
+    ...{ bytes: options.bytes, name, copies: options.payload === "copy" },
+    ...{ ratePerS: options.ratePerS, delays, warmUpMs: options.floor.warmUpMs },
+  });
   client.warmUp();
   if (options.ratePerS > 0)
     client.window(ticks.subarray(0, Math.min(ticks.length, PACED_WARMUP_CALLS)));
@@ -226,16 +277,28 @@ async function measureWindow(
   return { fabric: lease.fabric, placement, cpuShare };
 }
 
+/** The function that is measured: the built-in one that can wait, where there are delays. */
+function targetIn({ target, payload }: LatencyOptions, delays: Delays): EchoTarget {
+  if (target !== undefined) return target;
+  const touches = payload === "touch";
+  if (delays.ns.length > 1)
+    return { module: "rfaas:paced", name: touches ? "pacedTouch" : "pacedEcho" };
+  return { module: "rfaas:echo", name: touches ? "touch" : "echo" };
+}
+
 async function measureFloorWindow(
-  { bytes, payload, ratePerS, polling, floor }: LatencyOptions,
+  measured: LatencyOptions,
+  delays: Delays,
   { clientCpu, workerCpu }: Placement,
   ticks: Uint32Array<ArrayBuffer>,
 ): Promise<Uint32Array> {
+  const { ratePerS, polling, floor } = measured;
+  const count = delays.ns.length;
   const options = {
-    // Touching does not move the payload.
-    bytes: payload === "touch" ? Math.min(bytes, 8) : bytes,
-    warmup: ratePerS > 0 ? PACED_FLOOR_WARMUP : 2_000,
-    samples: ticks.length,
+    bytes: movedBytes(measured),
+    warmup: ratePerS > 0 ? PACED_FLOOR_WARMUP : count > 1 ? SWEPT_FLOOR_WARMUP : FLOOR_WARMUP,
+    samples: ticks.length / count,
+    delays: delays.floor.asked,
     clientCpu,
     echoCpu: workerCpu,
     block: polling === "warm",
@@ -247,74 +310,4 @@ async function measureFloorWindow(
 /** Whether the worker's process is of this machine, so that its id means the same here. */
 function isHere(rf: NodeInvoker, lease: Lease): boolean {
   return fabricNamed(lease.fabric)!.sharesMemory || rf.address === "private";
-}
-
-/** Writes the input, calls, checks the output: every call of every window. */
-class EchoClient {
-  readonly #lease: Lease;
-  readonly #name: string;
-  readonly #input: Uint8Array<ArrayBuffer>;
-  readonly #output: Uint8Array<ArrayBuffer>;
-  readonly #copies: boolean;
-  readonly #gapTicks: number;
-  readonly #warmUpMs: number;
-  readonly #tick = tickCounter();
-  #mark = 0;
-
-  constructor(lease: Lease, { bytes, payload, ratePerS, target, floor }: LatencyOptions) {
-    this.#warmUpMs = floor.warmUpMs;
-    this.#lease = lease;
-    this.#name = target?.name ?? (payload === "touch" ? "touch" : "echo");
-    this.#input = lease.input(Uint8Array, bytes);
-    this.#output = lease.output(Uint8Array, bytes);
-    this.#copies = payload === "copy" && bytes > 8;
-    this.#gapTicks = ratePerS === 0 ? 0 : (1e9 / ratePerS) * ticksPerNs();
-  }
-
-  warmUp(): void {
-    const until = Bun.nanoseconds() + this.#warmUpMs * 1e6;
-    for (let i = 0; i < WARMUP_CALLS && (i % 256 !== 0 || Bun.nanoseconds() < until); i++)
-      this.#call();
-  }
-
-  window(ticks: Uint32Array): void {
-    if (this.#gapTicks > 0) return this.#pacedWindow(ticks);
-    const tick = this.#tick;
-    let before = tick();
-    for (let i = 0; i < ticks.length; i++) {
-      this.#call();
-      const now = tick();
-      ticks[i] = now - before;
-      before = now;
-    }
-  }
-
-  /** Starts calls on a beat; the wait between them is not counted. */
-  #pacedWindow(ticks: Uint32Array): void {
-    const tick = this.#tick;
-    let begun = tick();
-    for (let i = 0; i < ticks.length; i++) {
-      while ((tick() - begun) >>> 0 < this.#gapTicks);
-      begun = tick();
-      this.#call();
-      ticks[i] = tick() - begun;
-    }
-  }
-
-  #call(): void {
-    const input = this.#input;
-    const output = this.#output;
-    const last = input.length - 1;
-    const mark = (this.#mark = (this.#mark + 1) & 0xff);
-    if (this.#copies) input.fill(mark);
-    else {
-      input[0] = mark;
-      input[last] = mark;
-    }
-    const written = this.#lease.invoke(this.#name, input, output);
-    if (written !== input.length || output[0] !== mark || output[last] !== mark)
-      throw new Error(
-        `call ${mark} returned ${written} bytes, ${output[0]} .. ${output[last]}: the echo is wrong`,
-      );
-  }
 }

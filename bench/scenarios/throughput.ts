@@ -18,6 +18,7 @@ import { type Placement, benchCpus, placeClient } from "../placement.ts";
 import { type Row, pairedFields } from "../rows.ts";
 import { type Bench, type Measured, defineScenario } from "../scenario.ts";
 import { type Summary, median, summarize } from "../statistics.ts";
+import { type Level, NO_DELAYS, levelOf, tellsLevel } from "../sweep.ts";
 
 const DEFAULT_BYTES = 64;
 const DEFAULT_DEPTH = 32;
@@ -39,13 +40,16 @@ interface ThroughputRow extends Row {
   calls_per_s: number;
   depth: number;
   workers: number;
+  /** Of the cores that client and worker have, by the floor's round trip. */
+  level?: Level;
 }
 
 export const throughput = defineScenario<typeof Options, ThroughputRow>({
   name: "throughput",
   summary: "many calls in flight: calls per second",
   options: Options,
-  columns: ({ calls_per_s: rate, depth, workers }) => [
+  columns: ({ calls_per_s: rate, depth, workers, level }) => [
+    ...(level === undefined ? [] : [["level", level] as const]),
     ["calls/s", Math.round(rate).toString()],
     ["depth", String(depth)],
     ["workers", String(workers)],
@@ -140,6 +144,7 @@ async function measureThroughput(
         echoCpu: placement.workerCpu,
         block: false,
         gapNs: 0,
+        delays: NO_DELAYS.floor.asked,
       },
       floorTicks,
     );
@@ -158,6 +163,7 @@ async function measureThroughput(
     workers,
     environment: environment(),
   };
+  if (tellsLevel(options.floor, bytes)) row.level = levelOf(row.baseline.p50_ns);
   return { row, warning: placement?.warning };
 }
 

@@ -9,6 +9,11 @@ export interface Floor {
   measure(options: FloorOptions, out: Uint32Array<ArrayBuffer>): Promise<Uint32Array<ArrayBuffer>>;
   /** How long calls go on before a window of them counts, at most. */
   readonly warmUpMs: number;
+  /**
+   * The delays of a sweep, in nanoseconds: by so much the moment of a store moves against the polls of the other side. Empty where
+   * the round trip does not depend on it.
+   */
+  readonly delaysNs: readonly number[];
   /** How many calls of so many bytes take a few tenths of a second. */
   windowCalls(bytes: number, block: boolean): number;
 }

@@ -306,8 +306,14 @@ describe("rfaas bench", () => {
     "environment",
   ];
   const smoke: [args: string[], more: string[]][] = [
-    [["latency", "-s", "8", "-n", "200", "--pairs", "2"], []],
-    [["latency", "-s", "1KiB", "-n", "200", "--pairs", "2", "--payload", "touch"], ["payload"]],
+    [
+      ["latency", "-s", "8", "-n", "200", "--pairs", "2"],
+      ["level", "levels", "sweep"],
+    ],
+    [
+      ["latency", "-s", "1KiB", "-n", "200", "--pairs", "2", "--payload", "touch"],
+      ["payload", "sweep"],
+    ],
     [["latency", "--polling", "warm", "-n", "20", "--pairs", "2"], []],
     [
       ["latency", "--polling", "adaptive", "--rate", "1000", "-n", "50", "--pairs", "2"],

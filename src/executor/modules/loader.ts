@@ -17,6 +17,7 @@ const LOADERS: Readonly<Record<FormatName, () => Promise<Loader>>> = {
 /** The functions of the benchmarks, so that the executable can measure any node from an empty directory. */
 const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
   "rfaas:echo": async () => await import("../../../functions/echo/echo.ts"),
+  "rfaas:paced": async () => await import("../../../functions/echo/paced.ts"),
 };
 
 /** Imports the module at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */

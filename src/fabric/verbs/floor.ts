@@ -14,6 +14,7 @@ export function verbsFloor(address: string, inlineMax: number | undefined): Floo
   return {
     name: (block) => `raw C write-with-immediate ping-pong${block ? ", event driven" : ""}`,
     warmUpMs: 1500,
+    delaysNs: [],
     // A software device moves 20 MiB/s, where the slowest network card moves a hundred times as much.
     windowCalls: (bytes) => Math.max(50, Math.min(2_500, Math.floor(5e7 / (bytes + 20_000)))),
     measure: (options, out) => measure(address, inlineMax, options, out),
