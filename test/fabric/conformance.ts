@@ -336,6 +336,32 @@ export function conformance(fabric: Fabric): void {
       expect(until(() => client.post(0, 0, 4, OUTPUT_AT, 4, 0), STATUS.ringFull)).toBe(posted);
     });
 
+    for (const busy of [0, 1])
+      test(`lone calls keep to one slot while call ${busy} is abandoned, and begin at the first again after it`, async () => {
+        const { client, worker } = await open();
+        const lone = (): number => {
+          const posted = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+          expect(next(worker)).toBe(posted);
+          worker.turn(posted, 4, BRIEFLY);
+          expect(result(client, posted)).toBe(4);
+          return posted;
+        };
+        const posted = [0, 1].map(() => client.post(0, 0, 4, OUTPUT_AT, 4, 0));
+        const held = posted.map(() => {
+          const slot = next(worker);
+          worker.defer(slot);
+          return slot;
+        });
+        client.abandon(posted[busy]!);
+        worker.answer(held[1 - busy]!, STATUS.ok, 4);
+        expect(result(client, posted[1 - busy]!)).toBe(4);
+        const kept = Array.from({ length: 20 }, lone);
+        expect(new Set(kept)).toEqual(new Set([posted[1 - busy]!]));
+        worker.answer(held[busy]!, STATUS.ok, 4);
+        until(() => (client.held(posted[busy]!, busy + 1) ? -1 : 0), -1);
+        expect(Array.from({ length: 5 }, lone)).toEqual(Array(5).fill(posted[0]!));
+      });
+
     const words = (first = 0n, second = 0n): BigUint64Array<ArrayBuffer> =>
       new BigUint64Array(new ArrayBuffer(24)).fill(first, 0, 1).fill(second, 1, 2);
 

@@ -7,12 +7,19 @@
 #include "barrier.h"
 #include "endpoint.h"
 
-/* The next slot in order that is free. A busy one is skipped: an asynchronous call may hold it for long. With nothing in flight
- * it begins again at the first, whose lines both cores had last: a lone call then costs 50 ns less than one that walks the ring. */
+/* The answer to an abandoned call has come. */
+static void reclaim(rfaas_client *c, rfaas_client_slot *local) {
+  local->credit = RFAAS_FREE;
+  c->abandoned--;
+  c->in_flight--;
+}
+
+/* The next slot in order that is free. A busy one is skipped: an asynchronous call may hold it for long. When no caller waits for
+ * one it begins again at the first, whose lines both cores had last: a lone call then costs 50 ns less than one that walks the ring. */
 static int32_t take_slot(rfaas_client *c) {
-  if (c->in_flight == 0) {
+  if (c->in_flight == c->abandoned) {
     c->head = 0;
-    if (__builtin_expect(c->skipped, 0)) {
+    if (__builtin_expect(c->skipped && c->in_flight == 0, 0)) {
       c->skipped = 0;
       __atomic_store_n(&c->page->skipped, 0, __ATOMIC_RELAXED);
     }
@@ -20,10 +27,7 @@ static int32_t take_slot(rfaas_client *c) {
   for (uint32_t tried = 0; tried <= c->mask; tried++) {
     uint32_t slot = (c->head + tried) & c->mask;
     rfaas_client_slot *local = &c->slot[slot];
-    if (local->credit == RFAAS_ABANDONED && c->ops->poll(c, slot)) {
-      local->credit = RFAAS_FREE;
-      c->in_flight--;
-    }
+    if (local->credit == RFAAS_ABANDONED && c->ops->poll(c, slot)) reclaim(c, local);
     if (local->credit == RFAAS_FREE) return (int32_t)slot;
   }
   return -1;
@@ -157,6 +161,11 @@ static const rfaas_response *look_once_more(rfaas_client *c, uint32_t slot) {
   return response;
 }
 
+static void abandon(rfaas_client *c, uint32_t slot) {
+  c->slot[slot].credit = RFAAS_ABANDONED;
+  c->abandoned++;
+}
+
 static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns) {
   const rfaas_response *response;
   uint64_t started_ticks = rfaas_now_ticks();
@@ -183,7 +192,7 @@ static int32_t await_slowly(rfaas_client *c, uint32_t slot, uint64_t deadline_ns
     uint64_t now = rfaas_now_ns();
     if (deadline_ns && now >= deadline_ns) {
       if ((response = c->ops->poll(c, slot))) return finish(c, slot, response);
-      c->slot[slot].credit = RFAAS_ABANDONED;
+      abandon(c, slot);
       c->last_slot = (int32_t)slot;
       return RFAAS_DEADLINE;
     }
@@ -204,12 +213,13 @@ RFAAS_EXPORT int32_t rfaas_wait(rfaas_client *c, uint32_t slot, uint32_t timeout
   int32_t result = await_slot(c, slot, timeout_ms ? rfaas_now_ns() + (uint64_t)timeout_ms * 1000000u : 0);
   if (result != RFAAS_DEADLINE || c->slot[slot].credit != RFAAS_ABANDONED) return result;
   c->slot[slot].credit = RFAAS_IN_FLIGHT;
+  c->abandoned--;
   return RFAAS_PENDING;
 }
 
 /* The caller abandons the call; the slot comes back when the worker answers. */
 RFAAS_EXPORT void rfaas_abandon(rfaas_client *c, uint32_t slot) {
-  if (c->slot[slot].credit == RFAAS_IN_FLIGHT) c->slot[slot].credit = RFAAS_ABANDONED;
+  if (c->slot[slot].credit == RFAAS_IN_FLIGHT) abandon(c, slot);
 }
 
 /* Sleeps, or with `late` those among them that should have been woken. */
@@ -224,8 +234,7 @@ RFAAS_EXPORT int32_t rfaas_held(rfaas_client *c, uint32_t slot, double sequence)
   rfaas_client_slot *local = &c->slot[slot & c->mask];
   if (local->sequence != (uint64_t)sequence || local->credit != RFAAS_ABANDONED) return 0;
   if (!c->ops->poll(c, slot & c->mask)) return 1;
-  local->credit = RFAAS_FREE;
-  c->in_flight--;
+  reclaim(c, local);
   return 0;
 }
 RFAAS_EXPORT uint32_t rfaas_worker_end(rfaas_client *c) { return __atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE); }

@@ -24,7 +24,8 @@ static inline void rfaas_relax(void) {
 #if defined(__x86_64__)
   _mm_pause();
 #else
-  __asm__ volatile("yield");
+  /* Most processors take `yield` for nothing; this one waits for the pipeline, some tens of cycles, as a pause should. */
+  __asm__ volatile("isb" ::: "memory");
 #endif
 }
 

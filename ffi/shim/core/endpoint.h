@@ -81,7 +81,8 @@ struct rfaas_client {
   uint64_t sequence; /* of the next call */
   uint32_t mask;
   uint32_t head;
-  uint32_t in_flight;
+  uint32_t in_flight; /* the abandoned included */
+  uint32_t abandoned;
   uint32_t skipped; /* what the channel's page says */
   uint32_t polling;
   int32_t last_slot;
