@@ -212,6 +212,11 @@ export class ClientEndpoint {
     this.#shim.rfaas_client_unpark(this.#handle);
   }
 
+  /** Where both sides map the slots: lets a worker that sleeps look around. Returns whether it slept. */
+  rouse(): boolean {
+    return this.#shim.rfaas_rouse(this.#handle) !== 0;
+  }
+
   /** For tests of what happens where counts wrap: the sequence of the first call, before it is made. */
   beginAt(sequence: number): void {
     this.#shim.rfaas_client_begin_at(this.#handle, sequence);

@@ -154,6 +154,14 @@ export class Region {
     return alone;
   }
 
+  /**
+   * As the client, where both sides map the arena: gives its first `endBytes` bytes their pages, about `budgetBytes` now, or as much as
+   * takes some microseconds. Returns whether all have them, or are to wait for their first touch since there is no memory.
+   */
+  handOut(endBytes: number, budgetBytes: number): boolean {
+    return native().rfaas_hand_out(this.handle as Pointer, endBytes, budgetBytes) !== 0;
+  }
+
   /** A view of a worker's error records, one of `LAYOUT.errorBytes` per slot. */
   errorRecords(worker: number, slots: number): Uint8Array {
     const start = native().rfaas_region_errors(this.handle as Pointer, worker);

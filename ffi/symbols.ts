@@ -15,6 +15,9 @@ export const SYMBOLS = {
   rfaas_region_arena: { args: ["ptr"], returns: "f64" },
   rfaas_region_arena_bytes: { args: ["ptr"], returns: "f64" },
   rfaas_region_bytes: { args: ["ptr"], returns: "f64" },
+  rfaas_hand_out: { args: ["ptr", "f64", "f64"], returns: "i32" },
+  rfaas_touch_piece: { args: ["ptr"], returns: "i32" },
+  rfaas_touch_by_hand: { args: ["u32"], returns: "void" },
   rfaas_reserve: { args: ["f64"], returns: "f64" },
   rfaas_unreserve: { args: ["ptr", "f64"], returns: "void" },
   rfaas_region_errors: { args: ["ptr", "u32"], returns: "f64" },
@@ -81,6 +84,7 @@ export const SYMBOLS = {
   rfaas_error_length: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_timings: { args: ["ptr", "u32", "ptr"], returns: "void" },
   rfaas_remote: { args: ["ptr", "u32", "u32", "u32", "u32", "ptr"], returns: "i32" },
+  rfaas_rouse: { args: ["ptr"], returns: "i32" },
   rfaas_client_park: { args: ["ptr"], returns: "void" },
   rfaas_client_unpark: { args: ["ptr"], returns: "void" },
 

@@ -1,10 +1,11 @@
 /** One line on stderr that says what is going on: rewritten on a terminal, a line a step elsewhere. */
 
-const UPDATE_MS = 100;
+/** Calls that wait for a slot are made in a turn of the event loop. */
+const TURN_MS = 50;
 
 export class Progress {
   readonly #terminal = process.stderr.isTTY;
-  #updated = 0;
+  #turnedMs = 0;
 
   /** Names the step. */
   begin(step: string): void {
@@ -21,9 +22,10 @@ export class Progress {
     this.begin(step);
     for (const [i, item] of items.entries()) {
       work(item);
-      if (!this.#terminal || performance.now() - this.#updated < UPDATE_MS) continue;
-      this.#show(`${step}  ${Math.round((100 * (i + 1)) / items.length)} %`);
+      if (performance.now() - this.#turnedMs < TURN_MS) continue;
+      if (this.#terminal) this.#show(`${step}  ${Math.round((100 * (i + 1)) / items.length)} %`);
       await new Promise((resolve) => setImmediate(resolve));
+      this.#turnedMs = performance.now();
     }
   }
 
@@ -33,7 +35,6 @@ export class Progress {
   }
 
   #show(text: string): void {
-    this.#updated = performance.now();
     process.stderr.write(this.#terminal ? `\r\x1b[K${text}` : text);
   }
 }

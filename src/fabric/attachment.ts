@@ -14,6 +14,8 @@ export interface Attachment {
   readonly headroomBytes: number;
   /** Calls `onWake` when a parked endpoint may have an answer, or the way to a worker may be lost. */
   watch(onWake: () => void): Promise<void>;
+  /** Prepares the first `endBytes` bytes of the region's arena for their use; undefined where they are ready. Never throws. */
+  readonly handOut: ((endBytes: number) => void) | undefined;
   /** Lets the fabric use memory of the program where it is; undefined where calls must copy it. */
   readonly pin: MemoryPin | undefined;
   /** Why the connection to a worker is lost, where the fabric knows more than the lease's memory tells. */

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { parseCpuList } from "../../src/executor/machine/cgroup.ts";
+import { parseCpuList } from "../../src/base/machine/cgroup.ts";
 import { usableCpus } from "../../ffi/system.ts";
 import { type Invoker, type Lease, LeaseRefused, UsageError, invoker } from "../../src/index.ts";
 import { buildLibrary } from "../support/compilers.ts";

@@ -5,7 +5,7 @@ import {
   type CgroupLimits,
   parseCpuList,
   readCgroupLimits,
-} from "../../src/executor/machine/cgroup.ts";
+} from "../../src/base/machine/cgroup.ts";
 import {
   type Machine,
   defaultOffer,

@@ -148,6 +148,7 @@ struct rfaas_worker {
   uint64_t gap_ticks;
   uint64_t gap_limit_ticks;
   rfaas_usage *usage;
+  rfaas_region *region;
   rfaas_sleeps sleeps;
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };

@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "rfaas.h"
+#include "../memory/touch.h"
 
 #define HUGE_PAGE (2u << 20)
 
@@ -149,11 +150,12 @@ RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slot
                            .spin_ns = header.spin_ns,
                            .epoch_ns = header.epoch_ns,
                            .arena_offset = header.arena_offset,
-                           .arena_bytes = header.arena_bytes};
+                           .arena_bytes = header.arena_bytes,
+                           .piece_pages = RFAAS_PIECE_PAGES / 8};
   /* Fewer entries in the tables of processor and device, where the kernel gives huge pages to shared memory that asks. */
   if (bytes >= HUGE_PAGE) madvise(page, bytes, MADV_HUGEPAGE);
   /* Control pages are touched on the first call of every slot: map them now rather than fault then. */
-  madvise(page, region->arena_offset, MADV_POPULATE_WRITE);
+  rfaas_populate(page, region->arena_offset, MADV_POPULATE_WRITE);
   return (double)(uintptr_t)region;
 }
 

@@ -162,6 +162,7 @@ typedef struct {
   struct __attribute__((aligned(64))) {
     uint32_t ended; /* enum rfaas_end */
     int32_t detail; /* exit code or signal number */
+    uint64_t handed_out; /* set by the client, where both sides map the arena: so much of it, from its start, has memory */
   };
   rfaas_sleeper client;
   rfaas_usage usage[RFAAS_MAX_WORKERS];
@@ -186,6 +187,7 @@ typedef struct {
   uint32_t written_key;
 } rfaas_registration;
 #define RFAAS_MAX_REGISTRATIONS 64u
+#define RFAAS_PIECE_PAGES 128u
 
 /* A mapped region: what its header said when it was mapped, checked, and kept where no other process can change it. */
 typedef struct {
@@ -198,6 +200,8 @@ typedef struct {
   uint64_t epoch_ns;
   uint64_t arena_offset;
   uint64_t arena_bytes;
+  uint64_t touched; /* so much of the arena, from its start, this process has mapped, or has begun to */
+  uint32_t piece_pages; /* to map at a time, up to RFAAS_PIECE_PAGES */
   uint32_t registrations;
   rfaas_registration registration[RFAAS_MAX_REGISTRATIONS];
 } rfaas_region;

@@ -6,6 +6,7 @@
 
 #include "barrier.h"
 #include "endpoint.h"
+#include "../memory/touch.h"
 
 enum { IDLE = -1, STOPPED = -2 };
 
@@ -85,6 +86,7 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
       start = now;
     }
     if (__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) return STOPPED;
+    if (__builtin_expect(rfaas_untouched(w->region), 0)) rfaas_touch_piece(w->region);
     now = rfaas_now_ticks();
     if (now >= yield_at) {
       sched_yield();
@@ -95,9 +97,20 @@ static int32_t spin(rfaas_worker *w, uint64_t ticks) {
   return IDLE;
 }
 
+/* Before a wait that does not look at the clock. */
+static int32_t touch_until_request(rfaas_worker *w) {
+  int32_t slot = IDLE;
+  while (slot == IDLE && rfaas_untouched(w->region) && rfaas_now_ticks() < w->loop_turn_at &&
+         !__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE))
+    slot = rfaas_touch_piece(w->region) ? take(w) : IDLE;
+  return slot;
+}
+
 static int32_t sleep_until_request(rfaas_worker *w) {
+  int32_t slot = touch_until_request(w);
+  if (slot != IDLE || rfaas_untouched(w->region)) return slot;
   int timed_out = w->ops->wait(w, RFAAS_BLOCK_NS);
-  int32_t slot = take(w);
+  slot = take(w);
   w->sleeps.count++;
   if (timed_out && slot >= 0) w->sleeps.late++;
   return slot;
@@ -121,7 +134,7 @@ static int32_t wait_adaptively(rfaas_worker *w) {
 /* Without a request: waits as the lease says, for a bounded time. */
 static int32_t wait_for_request(rfaas_worker *w, uint32_t async_calls) {
   uint64_t ticks_per_us = (uint64_t)(1000 * rfaas_ticks_per_ns());
-  if (async_calls) return w->polling == RFAAS_WARM ? IDLE : spin(w, RFAAS_BUSY_TURN_NS / 1000 * ticks_per_us);
+  if (async_calls) return w->polling == RFAAS_WARM ? touch_until_request(w) : spin(w, RFAAS_BUSY_TURN_NS / 1000 * ticks_per_us);
   switch (w->polling) {
     case RFAAS_HOT: return spin(w, RFAAS_LOOP_TURN_NS / 1000 * ticks_per_us);
     case RFAAS_ADAPTIVE: return wait_adaptively(w);
@@ -203,6 +216,7 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   __atomic_store_n(&w->page->worker.barriers, (uint32_t)rfaas_can_make_barriers(), __ATOMIC_RELEASE);
   w->slots = rfaas_slots_of(w->page);
   w->usage = &region->page->usage[worker];
+  w->region = region;
   w->arena_bytes = region->arena_bytes;
   w->epoch_ns = region->epoch_ns;
   w->mask = slots - 1;

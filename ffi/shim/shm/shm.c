@@ -48,6 +48,13 @@ static int client_lost(rfaas_client *c) {
   return 1;
 }
 
+/* Lets a worker that sleeps look around. Returns whether it slept. */
+RFAAS_EXPORT int32_t rfaas_rouse(rfaas_client *c) {
+  if (__atomic_load_n(&c->page->worker.waiting, __ATOMIC_SEQ_CST) == RFAAS_AWAKE) return 0;
+  wake(&c->page->worker, c->notify_fd);
+  return 1;
+}
+
 const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_spin, client_wait,
                                                client_park, client_unpark, client_lost, rfaas_remote_in_place};
 

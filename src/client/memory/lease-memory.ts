@@ -43,6 +43,8 @@ export interface MemoryRegion {
 export interface MemoryFabric {
   /** Bytes in front of every buffer that the fabric needs. */
   readonly headroomBytes: number;
+  /** Prepares the first `endBytes` bytes of the region for their use, where the fabric has that to do. */
+  readonly handOut?: ((endBytes: number) => void) | undefined;
   readonly pin: MemoryPin | undefined;
 }
 
@@ -60,6 +62,7 @@ export class LeaseMemory {
   readonly #region: MemoryRegion;
   readonly #arena: Arena;
   readonly #headroomBytes: number;
+  readonly #handOut: ((endBytes: number) => void) | undefined;
   readonly #registrations: Registrations;
   /** By the buffer that the program has. */
   readonly #allocated = new Map<ArrayBufferLike, Place>();
@@ -69,6 +72,7 @@ export class LeaseMemory {
   constructor(region: MemoryRegion, fabric: MemoryFabric) {
     this.#region = region;
     this.#headroomBytes = fabric.headroomBytes;
+    this.#handOut = fabric.handOut;
     this.#arena = new Arena(region.arenaBytes);
     this.#registrations = new Registrations({
       allocate: (bytes) => this.#take(bytes),
@@ -228,12 +232,17 @@ export class LeaseMemory {
   }
 
   #take(bytes: number): number {
-    const needed = this.#headroomBytes + bytes;
+    const offset = this.#takeRoom(this.#headroomBytes + bytes) + this.#headroomBytes;
+    this.#handOut?.(offset + bytes);
+    return offset;
+  }
+
+  #takeRoom(bytes: number): number {
     try {
-      return this.#arena.allocate(needed) + this.#headroomBytes;
+      return this.#arena.allocate(bytes);
     } catch (error) {
       if (!(error instanceof OutOfLeaseMemory) || !this.room.letGo()) throw error;
-      return this.#arena.allocate(needed) + this.#headroomBytes;
+      return this.#arena.allocate(bytes);
     }
   }
 

@@ -2,7 +2,7 @@
 import { cpus, totalmem } from "node:os";
 import { usableCpus } from "../../../ffi/system.ts";
 import { formatBytes } from "../../base/units.ts";
-import { type CgroupLimits, readCgroupLimits } from "./cgroup.ts";
+import { type CgroupLimits, readCgroupLimits } from "../../base/machine/cgroup.ts";
 
 /** A number, and in words where it comes from. */
 export interface Figure {

@@ -7,6 +7,7 @@ import { Region } from "../../../ffi/region.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import type { Attachment } from "../attachment.ts";
+import { FirstTouch } from "./first-touch.ts";
 
 /**
  * `descriptors` are the lease's memory, the host's pidfd, the notify socket to watch, and a notify socket for each worker. They
@@ -35,6 +36,7 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
     throw error instanceof NativeError ? explain(error) : error;
   }
   const mapped = region;
+  const firstTouch = new FirstTouch(mapped, endpoints);
   let socket: Socket<undefined> | undefined;
   return {
     region: mapped,
@@ -45,9 +47,11 @@ export function attachSharedMemory(descriptors: readonly number[], slots: number
       socket = await watchDescriptor(watchFd, { data: onWake });
       socket.unref();
     },
+    handOut: (endBytes) => firstTouch.handOut(endBytes),
     pin: undefined,
     lost: () => undefined,
     close() {
+      firstTouch.stop();
       if (socket) socket.end();
       else closeDescriptor(watchFd);
       for (const endpoint of endpoints) endpoint.close();

@@ -56,6 +56,8 @@ export async function attachVerbs(
     endpoints,
     headroomBytes: LAYOUT.requestBytes,
     watch: async (onWake) => void (opened.onWake = onWake),
+    // Memory that the device uses is pinned.
+    handOut: undefined,
     pin: memoryPin(region, opened.link),
     lost: (worker) => opened.lost(worker),
     close() {

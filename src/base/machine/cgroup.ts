@@ -53,14 +53,15 @@ export function parseCpuList(list: string): number[] {
   return [...cpus].sort((a, b) => a - b);
 }
 
-interface Group {
+/** A control group, and those that hold it. */
+export interface Group {
   version: 1 | 2;
   /** From the process's own group to the top of the mount. */
   folders: string[];
 }
 
 /** The process's groups in all mounted hierarchies. */
-function groups(root: string): Group[] {
+export function groups(root: string): Group[] {
   const mounts = cgroupMounts(readText(join(root, "proc/self/mountinfo")) ?? "");
   const found: Group[] = [];
   const memberships = (readText(join(root, "proc/self/cgroup")) ?? "").split("\n");
@@ -178,7 +179,7 @@ function limit(text: string | undefined, from: string): Limit[] {
 }
 
 /** `max`, or nothing, is no number. */
-function number(text: string | undefined): number | undefined {
+export function number(text: string | undefined): number | undefined {
   const trimmed = text?.trim() ?? "";
   return /^-?\d+$/.test(trimmed) ? Number(trimmed) : undefined;
 }
@@ -189,7 +190,7 @@ const lesser = (a: Limit | undefined, b: Limit): Limit => (a && a.value <= b.val
 const unescaped = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
 
-function readText(path: string): string | undefined {
+export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch {
