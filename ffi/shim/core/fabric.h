@@ -20,8 +20,8 @@ typedef struct {
 } rfaas_link;
 
 typedef struct {
-  /* Hands the request to the worker and wakes it if it sleeps. */
-  void (*post)(rfaas_client *, uint32_t slot, const rfaas_request *);
+  /* Hands the request to the worker and wakes it if it sleeps. The fabric may change the request, which is the caller's no more. */
+  void (*post)(rfaas_client *, uint32_t slot, rfaas_request *);
   /* The response of the slot's current call, or NULL. Responses may come in any order: each is known by slot and sequence. */
   const rfaas_response *(*poll)(rfaas_client *, uint32_t slot);
   /* The same, after looking for about as long as a call takes. */

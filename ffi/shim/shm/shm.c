@@ -7,7 +7,7 @@
 
 #include "sleep.h"
 
-static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
+static void client_post(rfaas_client *c, uint32_t slot, rfaas_request *request) {
   rfaas_request *shared = &c->slots[slot].request;
   memcpy(shared, request, offsetof(rfaas_request, word));
   if (c->polling == RFAAS_HOT) __atomic_store_n(&shared->word, request->word, __ATOMIC_RELEASE);

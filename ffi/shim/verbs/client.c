@@ -46,63 +46,82 @@ static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge 
   }
 }
 
-static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
+/* The request and what goes with it, in order: an input that a header cannot precede, or that is too long for one message. */
+static void post_apart(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
   rfaas_verbs_end *end = c->end;
+  uint64_t to = remote(end, c->arena + request->input_offset);
+  struct ibv_sge input = end->pieces[1];
+  write_ahead(end, &input, &to, end->remote_key, end->chunk_bytes);
+  struct ibv_send_wr payload = write_of(end, &input, 1, input.length, to);
+  ready_call(end, 1, RFAAS_LINE, remote(end, &c->slots[slot].request), end->remote_key, slot);
+  payload.next = &end->call;
+  if (reserve(end, 2)) send_works(end, &payload, &end->call, 2, RFAAS_WORK_CALL);
+}
+
+/* Where the device is to take the request from: where it is, if the work request has room for all `bytes` of the message, else from
+ * the slot's own line. */
+static inline uint64_t line_of(rfaas_client *c, uint32_t slot, const rfaas_request *request, uint32_t bytes) {
+  if (bytes <= ((rfaas_verbs_end *)c->end)->inline_bytes) return (uintptr_t)request;
   rfaas_request *line = &c->slots[slot].request;
   memcpy(line, request, sizeof *line);
-  line->fabric = slot | left_of(c, line) << RFAAS_LEFT_SHIFT;
-  uint32_t bytes = line->function & RFAAS_INPUT_INLINE ? 0 : line->input_length;
-  const uint8_t *input = c->arena + line->input_offset;
-
-  struct ibv_sge pieces[] = {piece(end, line, RFAAS_LINE), piece(end, input, bytes)};
-  struct ibv_send_wr header;
-  if (__builtin_expect(line->function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN), 0)) use_own_memory(c, line, &pieces[1]);
-  if (bytes && bytes + RFAAS_LINE <= end->chunk_bytes && take_room(c, slot, line)) {
-    header = write_of(end, pieces, 2, RFAAS_LINE + bytes, remote(end, input - RFAAS_LINE));
-    add_immediate(&header, RFAAS_IMM_ROOM | (line->input_offset - RFAAS_LINE) / RFAAS_LINE);
-  } else {
-    uint64_t to = remote(end, input);
-    write_ahead(end, &pieces[1], &to, end->remote_key, end->chunk_bytes);
-    bytes = pieces[1].length;
-    header = write_of(end, pieces, 1, RFAAS_LINE, remote(end, line));
-    add_immediate(&header, slot);
-    if (bytes) {
-      struct ibv_send_wr payload = write_of(end, &pieces[1], 1, bytes, to);
-      payload.next = &header;
-      if (rfaas_verbs_reserve(end, 2)) rfaas_verbs_send(end, &payload, &header, 2, RFAAS_WORK_CALL);
-      return;
-    }
-  }
-  if (rfaas_verbs_reserve(end, 1)) rfaas_verbs_send(end, &header, &header, 1, RFAAS_WORK_CALL);
+  return (uintptr_t)line;
 }
 
-/* Puts received responses into the response lines of this side, where the client looks for them. */
-static void take_responses(rfaas_client *c) {
+static void client_post(rfaas_client *c, uint32_t slot, rfaas_request *request) {
+  rfaas_verbs_end *end = c->end;
+  request->fabric = slot | left_of(c, request) << RFAAS_LEFT_SHIFT;
+  uint32_t bytes = request->function & RFAAS_INPUT_INLINE ? 0 : request->input_length;
+  if (bytes) {
+    const uint8_t *input = c->arena + request->input_offset;
+    end->pieces[1] = piece(end, input, bytes);
+    if (__builtin_expect(request->function & (RFAAS_INPUT_OWN | RFAAS_OUTPUT_OWN), 0)) use_own_memory(c, request, &end->pieces[1]);
+    int together = bytes + RFAAS_LINE <= end->chunk_bytes && take_room(c, slot, request);
+    end->pieces[0].addr = line_of(c, slot, request, RFAAS_LINE + (together ? bytes : 0));
+    if (!together) return post_apart(c, slot, request);
+    ready_call(end, 2, RFAAS_LINE + bytes, remote(end, input - RFAAS_LINE), end->remote_key,
+               RFAAS_IMM_ROOM | (request->input_offset - RFAAS_LINE) / RFAAS_LINE);
+  } else {
+    if (__builtin_expect(request->function & RFAAS_OUTPUT_OWN, 0)) use_own_memory(c, request, &end->pieces[1]);
+    end->pieces[0].addr = line_of(c, slot, request, RFAAS_LINE);
+    ready_call(end, 1, RFAAS_LINE, remote(end, &c->slots[slot].request), end->remote_key, slot);
+  }
+  send_call(end);
+}
+
+/* Puts the next received response into the response line of this side, where the client looks for it. Returns 0 when there is none. */
+static inline int take_response(rfaas_client *c) {
   rfaas_verbs_end *end = c->end;
   uint32_t immediate, bytes;
-  while (rfaas_verbs_receive(end, &immediate, &bytes)) {
-    uint32_t slot = immediate & RFAAS_IMM_SLOT;
-    uint64_t sequence = slot <= c->mask ? c->slot[slot].sequence : 0;
-    if (slot > c->mask || c->slot[slot].credit == RFAAS_FREE ||
-        immediate >> RFAAS_IMM_SEQUENCE_SHIFT != ((uint32_t)sequence << RFAAS_IMM_SEQUENCE_SHIFT) >> RFAAS_IMM_SEQUENCE_SHIFT) {
-      rfaas_verbs_fail(end, RFAAS_LINK_PROTOCOL, 0, 0);
-      break;
-    }
-    rfaas_response *response = &c->slots[slot].response;
-    response->status = -(int32_t)(immediate >> RFAAS_IMM_STATUS_SHIFT & RFAAS_IMM_STATUS);
-    if (!(immediate & RFAAS_IMM_LONG)) response->length = bytes;
-    response->sequence = sequence;
-    leave_room(c, slot);
+  if (!receive(end, &immediate, &bytes)) {
+    if (__builtin_expect(__atomic_load_n(&end->failure, __ATOMIC_RELAXED), 0)) c->broken = 1;
+    return 0;
   }
-  if (__builtin_expect(__atomic_load_n(&end->failure, __ATOMIC_RELAXED), 0)) c->broken = 1;
+  uint32_t slot = immediate & RFAAS_IMM_SLOT;
+  uint64_t sequence = slot <= c->mask ? c->slot[slot].sequence : 0;
+  if (__builtin_expect(slot > c->mask || c->slot[slot].credit == RFAAS_FREE ||
+                           immediate >> RFAAS_IMM_SEQUENCE_SHIFT !=
+                               ((uint32_t)sequence << RFAAS_IMM_SEQUENCE_SHIFT) >> RFAAS_IMM_SEQUENCE_SHIFT,
+                       0)) {
+    rfaas_verbs_fail(end, RFAAS_LINK_PROTOCOL, 0, 0);
+    c->broken = 1;
+    return 0;
+  }
+  rfaas_response *response = &c->slots[slot].response;
+  response->status = -(int32_t)(immediate >> RFAAS_IMM_STATUS_SHIFT & RFAAS_IMM_STATUS);
+  if (!(immediate & RFAAS_IMM_LONG)) response->length = bytes;
+  response->sequence = sequence;
+  leave_room(c, slot);
+  return 1;
 }
 
-static const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
+/* Takes no more responses than it must: those that came after the slot's own are taken when their slots are looked at. */
+static inline const rfaas_response *client_poll(rfaas_client *c, uint32_t slot) {
   const rfaas_response *response = &c->slots[slot].response;
-  if (response->sequence == c->slot[slot].sequence) return response;
-  take_responses(c);
+  uint64_t sequence = c->slot[slot].sequence;
+  while (response->sequence != sequence)
+    if (!take_response(c)) return NULL;
   __asm__ volatile("" ::: "memory"); /* the line and the payload were written by the device */
-  return response->sequence == c->slot[slot].sequence ? response : NULL;
+  return response;
 }
 
 /* No pause between looks: a look at a completion queue is one. */
@@ -134,7 +153,7 @@ static void probe(rfaas_verbs_end *end) {
 
 static int client_lost(rfaas_client *c) {
   rfaas_verbs_end *end = c->end;
-  take_responses(c);
+  while (take_response(c));
   rfaas_verbs_retire(end);
   if (!c->broken) probe(end);
   if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) c->broken = 1;

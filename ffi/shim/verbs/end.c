@@ -1,9 +1,8 @@
 /* One end of a connection: its queues, and the few things the data path does with them. */
 #define _GNU_SOURCE
-#include "verbs.h"
+#include "write.h"
 
 #ifdef RFAAS_WITH_VERBS
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -54,8 +53,7 @@ void rfaas_verbs_retire(rfaas_verbs_end *end) {
     }
 }
 
-int rfaas_verbs_reserve(rfaas_verbs_end *end, uint32_t n) {
-  if (__builtin_expect(end->sends_free >= n, 1)) return 1;
+int rfaas_verbs_await_room(rfaas_verbs_end *end, uint32_t n) {
   for (uint32_t spins = 1; end->sends_free < n; spins++) {
     rfaas_verbs_retire(end);
     if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) return 0;
@@ -65,62 +63,32 @@ int rfaas_verbs_reserve(rfaas_verbs_end *end, uint32_t n) {
   return 1;
 }
 
-void rfaas_verbs_send(rfaas_verbs_end *end, struct ibv_send_wr *first, struct ibv_send_wr *last, uint32_t n,
-                      enum rfaas_verbs_work work) {
-  end->sends_free -= n;
-  end->unsignalled += n;
-  /* A failed send completes whether signalled or not, so each says what it is. */
-  last->wr_id = (uint64_t)work << 32 | end->unsignalled;
-  if (end->unsignalled >= RFAAS_SIGNAL_EVERY || work != RFAAS_WORK_CALL) {
-    last->send_flags |= IBV_SEND_SIGNALED;
-    end->unsignalled = 0;
-  }
-  struct ibv_send_wr *refused;
-  int failed = ibv_post_send(end->qp, first, &refused);
-  if (__builtin_expect(failed, 0)) {
-    rfaas_verbs_retire(end); /* may know the reason */
-    rfaas_verbs_fail(end, RFAAS_LINK_POST, failed, (int32_t)work);
-  }
+void rfaas_verbs_refused(rfaas_verbs_end *end, int failed, enum rfaas_verbs_work work) {
+  rfaas_verbs_retire(end); /* may know the reason */
+  rfaas_verbs_fail(end, RFAAS_LINK_POST, failed, (int32_t)work);
 }
 
-static void post_receives(rfaas_verbs_end *end) {
+void rfaas_verbs_post_receives(rfaas_verbs_end *end) {
   struct ibv_recv_wr *refused;
   int failed = ibv_post_recv(end->qp, end->lot, &refused);
   if (failed) rfaas_verbs_fail(end, RFAAS_LINK_POST, failed, -1);
 }
 
-static void received_badly(rfaas_verbs_end *end, const struct ibv_wc *done) {
+void rfaas_verbs_received_badly(rfaas_verbs_end *end, int count, const struct ibv_wc *done) {
+  if (count < 0) return rfaas_verbs_fail(end, RFAAS_LINK_POST, -count, -1);
+  if (done->status == IBV_WC_SUCCESS) return rfaas_verbs_cut_off(end);
   /* Receives are flushed because something else failed first: the sends may know what. */
   rfaas_verbs_retire(end);
   if (done->status == IBV_WC_WR_FLUSH_ERR) rfaas_verbs_fail(end, RFAAS_LINK_DISCONNECTED, 0, 0);
   else rfaas_verbs_fail(end, RFAAS_LINK_COMPLETION, done->status, -1);
 }
 
-int rfaas_verbs_receive(rfaas_verbs_end *end, uint32_t *immediate, uint32_t *bytes) {
-  struct ibv_wc done;
-  int count = ibv_poll_cq(end->receives, 1, &done);
-  if (count == 0) return 0;
-  if (__builtin_expect(count < 0, 0)) {
-    rfaas_verbs_fail(end, RFAAS_LINK_POST, -count, -1);
-    return 0;
-  }
-  if (__builtin_expect(done.status != IBV_WC_SUCCESS, 0)) {
-    received_badly(end, &done);
-    return 0;
-  }
-  if (__builtin_expect(done.opcode != IBV_WC_RECV_RDMA_WITH_IMM, 0)) {
-    rfaas_verbs_cut_off(end);
-    return 0;
-  }
-  /* Before the answer that lets the peer post again: there is always one receive for each call it may have in flight. */
-  if (++end->receives_due == RFAAS_RECEIVE_LOT) {
-    end->receives_due = 0;
-    post_receives(end);
-  }
-  *immediate = ntohl(done.imm_data);
-  *bytes = done.byte_len;
-  return 1;
+int rfaas_verbs_reserve(rfaas_verbs_end *end, uint32_t n) { return reserve(end, n); }
+void rfaas_verbs_send(rfaas_verbs_end *end, struct ibv_send_wr *first, struct ibv_send_wr *last, uint32_t n,
+                      enum rfaas_verbs_work work) {
+  send_works(end, first, last, n, work);
 }
+int rfaas_verbs_receive(rfaas_verbs_end *end, uint32_t *immediate, uint32_t *bytes) { return receive(end, immediate, bytes); }
 
 /* ---- waiting ---- */
 
@@ -195,7 +163,9 @@ int rfaas_verbs_open_pair(rfaas_verbs_end *end, struct rdma_cm_id *id, struct ib
   end->sends_free = end->send_depth;
   for (uint32_t i = 0; i < RFAAS_RECEIVE_LOT; i++)
     end->lot[i] = (struct ibv_recv_wr){.next = i + 1 < RFAAS_RECEIVE_LOT ? &end->lot[i + 1] : NULL};
-  for (uint32_t posted = 0; posted + RFAAS_RECEIVE_LOT <= end->receive_depth; posted += RFAAS_RECEIVE_LOT) post_receives(end);
+  end->call = (struct ibv_send_wr){.sg_list = end->pieces, .opcode = IBV_WR_RDMA_WRITE_WITH_IMM};
+  end->pieces[0] = (struct ibv_sge){.length = RFAAS_LINE, .lkey = end->local_key};
+  for (uint32_t posted = 0; posted + RFAAS_RECEIVE_LOT <= end->receive_depth; posted += RFAAS_RECEIVE_LOT) rfaas_verbs_post_receives(end);
   struct ibv_recv_wr *refused;
   int failed = 0;
   for (uint32_t rest = end->receive_depth % RFAAS_RECEIVE_LOT; rest > 0 && !failed; rest--)

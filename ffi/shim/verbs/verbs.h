@@ -143,7 +143,7 @@ typedef struct {
   uint32_t send_depth;
   uint32_t sends_free;
   uint32_t unsignalled;
-  uint32_t receives_due;
+  uint32_t receives_due; /* taken and not yet posted again, at most RFAAS_RECEIVE_LOT */
   uint32_t receive_depth;
   uint32_t slots;
   /* A request that was found and not yet accepted, valid while `found_at` is the next sequence. */
@@ -168,6 +168,9 @@ typedef struct {
   uint32_t failure; /* enum rfaas_verbs_failure */
   int32_t detail;
   int32_t of;
+  /* The work request of a call, ready but for what differs from one call to the next. */
+  struct ibv_send_wr call;
+  struct ibv_sge pieces[2];
   struct ibv_recv_wr lot[RFAAS_RECEIVE_LOT];
 } rfaas_verbs_end;
 
@@ -193,6 +196,11 @@ void rfaas_verbs_send(rfaas_verbs_end *end, struct ibv_send_wr *first, struct ib
                       enum rfaas_verbs_work work);
 /* Takes one received immediate. Returns 1, or 0 when there is none. */
 int rfaas_verbs_receive(rfaas_verbs_end *end, uint32_t *immediate, uint32_t *bytes);
+/* What is not hot of sending and receiving: a full send queue, a refused send, a lot of receives, a receive that is none. */
+int rfaas_verbs_await_room(rfaas_verbs_end *end, uint32_t n);
+void rfaas_verbs_refused(rfaas_verbs_end *end, int failed, enum rfaas_verbs_work work);
+void rfaas_verbs_post_receives(rfaas_verbs_end *end);
+void rfaas_verbs_received_badly(rfaas_verbs_end *end, int count, const struct ibv_wc *done);
 /* Takes the completion events that have come. */
 void rfaas_verbs_take_events(rfaas_verbs_end *end);
 /* The next completion makes the channel readable. */

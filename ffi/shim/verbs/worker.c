@@ -41,7 +41,7 @@ static int32_t early_one(rfaas_worker *w) {
   return -1;
 }
 
-static int32_t worker_poll(rfaas_worker *w) {
+static inline int32_t worker_poll(rfaas_worker *w) {
   rfaas_verbs_end *end = w->end;
   if (end->found_at == w->expected) return (int32_t)end->found_slot;
   if (__builtin_expect(end->early, 0)) {
@@ -49,7 +49,7 @@ static int32_t worker_poll(rfaas_worker *w) {
     if (slot >= 0) return slot;
   }
   uint32_t immediate, bytes;
-  while (rfaas_verbs_receive(end, &immediate, &bytes)) {
+  while (receive(end, &immediate, &bytes)) {
     const rfaas_request *line = line_at(w, immediate);
     if (!line) return hostile(end);
     uint32_t slot = __atomic_load_n(&line->fabric, __ATOMIC_RELAXED) & RFAAS_IMM_SLOT;
@@ -71,40 +71,55 @@ static int32_t worker_spin(rfaas_worker *w) {
   return -1;
 }
 
-static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+/* An answer that is more than the output of a call in the arena, or none: an error, a late or refused call, memory of the client's own,
+ * time stamps, more bytes than a message takes or than the client has room for. */
+static void post_specially(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length, uint32_t immediate) {
   rfaas_verbs_end *end = w->end;
   const rfaas_request *request = &w->slot[slot].request;
-  uint32_t code = status <= 0 && status > -(int32_t)RFAAS_IMM_STATUS ? (uint32_t)-status : RFAAS_IMM_STATUS;
-  uint32_t immediate = slot | code << RFAAS_IMM_STATUS_SHIFT | request->sequence << RFAAS_IMM_SEQUENCE_SHIFT;
   const uint8_t *from = w->arena + request->output_offset;
   uint32_t bytes = length;
   if (status == RFAAS_FUNCTION_ERROR) {
     from = rfaas_errors_of(w->page, w->mask + 1) + slot * RFAAS_ERROR_BYTES;
     if (bytes > RFAAS_ERROR_BYTES) bytes = RFAAS_ERROR_BYTES;
   } else if (status != RFAAS_OK) bytes = 0;
-
   own_output at = {.address = remote(end, from), .key = end->remote_key};
-  if (__builtin_expect(status == RFAAS_OK && (request->function & RFAAS_OUTPUT_OWN), 0)) memcpy(&at, request->payload, sizeof at);
+  if (status == RFAAS_OK && (request->function & RFAAS_OUTPUT_OWN)) memcpy(&at, request->payload, sizeof at);
 
-  struct ibv_sge of = piece(end, from, bytes), timing_of;
-  struct ibv_send_wr response = write_of(end, &of, 1, bytes, at.address), timing;
-  response.wr.rdma.rkey = at.key;
-  if (__builtin_expect(bytes > end->chunk_bytes || (status == RFAAS_OK && bytes > request->output_capacity), 0)) {
+  struct ibv_sge *of = &end->pieces[0];
+  *of = piece(end, from, bytes);
+  if (bytes > end->chunk_bytes || (status == RFAAS_OK && bytes > request->output_capacity)) {
     /* Only the last message has a length of its own: the response line says it for all. Too long an answer is not written. */
-    if (bytes <= request->output_capacity) write_ahead(end, &of, &at.address, at.key, 0);
+    if (bytes <= request->output_capacity) write_ahead(end, of, &at.address, at.key, 0);
     rfaas_response *line = &w->slots[slot].response;
     line->length = length;
-    of = piece(end, &line->length, sizeof line->length);
-    response = write_of(end, &of, 1, sizeof line->length, remote(end, &line->length));
+    bytes = sizeof line->length;
+    *of = piece(end, &line->length, bytes);
+    at = (own_output){.address = remote(end, &line->length), .key = end->remote_key};
     immediate |= RFAAS_IMM_LONG;
   }
-  add_immediate(&response, immediate);
-  if (__builtin_expect(request->function & RFAAS_TIMED, 0)) {
-    timing_of = piece(end, &w->slots[slot].timing, sizeof(rfaas_timing));
-    timing = write_of(end, &timing_of, 1, sizeof(rfaas_timing), remote(end, &w->slots[slot].timing));
-    timing.next = &response;
-    if (rfaas_verbs_reserve(end, 2)) rfaas_verbs_send(end, &timing, &response, 2, RFAAS_WORK_CALL);
-  } else if (rfaas_verbs_reserve(end, 1)) rfaas_verbs_send(end, &response, &response, 1, RFAAS_WORK_CALL);
+  ready_call(end, 1, bytes, at.address, at.key, immediate);
+  if (request->function & RFAAS_TIMED) {
+    struct ibv_sge timing_of = piece(end, &w->slots[slot].timing, sizeof(rfaas_timing));
+    struct ibv_send_wr timing = write_of(end, &timing_of, 1, sizeof(rfaas_timing), remote(end, &w->slots[slot].timing));
+    timing.next = &end->call;
+    if (reserve(end, 2)) send_works(end, &timing, &end->call, 2, RFAAS_WORK_CALL);
+  } else send_call(end);
+}
+
+static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
+  rfaas_verbs_end *end = w->end;
+  const rfaas_request *request = &w->slot[slot].request;
+  uint32_t code = status <= 0 && status > -(int32_t)RFAAS_IMM_STATUS ? (uint32_t)-status : RFAAS_IMM_STATUS;
+  uint32_t immediate = slot | code << RFAAS_IMM_STATUS_SHIFT | request->sequence << RFAAS_IMM_SEQUENCE_SHIFT;
+  if (__builtin_expect(status != RFAAS_OK || (request->function & (RFAAS_OUTPUT_OWN | RFAAS_TIMED)) ||
+                           length > request->output_capacity || length > end->chunk_bytes,
+                       0))
+    return post_specially(w, slot, status, length, immediate);
+  const uint8_t *from = w->arena + request->output_offset;
+  end->pieces[0].addr = (uintptr_t)from;
+  end->pieces[0].length = length;
+  ready_call(end, 1, length, remote(end, from), end->remote_key, immediate);
+  send_call(end);
 }
 
 static int worker_wait(rfaas_worker *w, uint64_t ns) {

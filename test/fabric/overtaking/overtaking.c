@@ -30,7 +30,7 @@ static uint32_t chance(void) {
   return state;
 }
 
-static void client_post(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
+static void client_post(rfaas_client *c, uint32_t slot, rfaas_request *request) {
   rfaas_request *under_way = (rfaas_request *)c->slots[slot].spare;
   memcpy(under_way, request, offsetof(rfaas_request, word));
   __atomic_store_n(&under_way->word, request->word, __ATOMIC_RELEASE);
