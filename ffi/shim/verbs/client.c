@@ -33,7 +33,7 @@ static uint32_t left_of(const rfaas_client *c, const rfaas_request *line) {
   return (uint32_t)left < RFAAS_LEFT_LIMIT_MS ? (uint32_t)left : RFAAS_LEFT_LIMIT_MS;
 }
 
-static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge *input) {
+__attribute__((noinline)) static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge *input) {
   if (line->function & RFAAS_INPUT_OWN) {
     const rfaas_registration *r = rfaas_registered(c->region, line->input_offset, line->input_length);
     input->addr = (uintptr_t)r->memory + (line->input_offset - r->offset);
@@ -47,7 +47,7 @@ static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge 
 }
 
 /* The request and what goes with it, in order: an input that a header cannot precede, or that is too long for one message. */
-static void post_apart(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
+__attribute__((noinline)) static void post_apart(rfaas_client *c, uint32_t slot, const rfaas_request *request) {
   rfaas_verbs_end *end = c->end;
   uint64_t to = remote(end, c->arena + request->input_offset);
   struct ibv_sge input = end->pieces[1];

@@ -181,9 +181,9 @@ int rfaas_verbs_open_queues(rfaas_verbs_end *end, struct ibv_context *context, i
 /* Creates its queue pair on `id` and posts every receive, so that the peer may write as soon as it can. */
 int rfaas_verbs_open_pair(rfaas_verbs_end *end, struct rdma_cm_id *id, struct ibv_pd *pd, uint32_t inline_wanted);
 void rfaas_verbs_close_end(rfaas_verbs_end *end);
-void rfaas_verbs_fail(rfaas_verbs_end *end, uint32_t failure, int32_t detail, int32_t of);
+__attribute__((cold)) void rfaas_verbs_fail(rfaas_verbs_end *end, uint32_t failure, int32_t detail, int32_t of);
 /* The peer broke the protocol: its queue pair goes to the error state, without other effects. */
-void rfaas_verbs_cut_off(rfaas_verbs_end *end);
+__attribute__((cold)) void rfaas_verbs_cut_off(rfaas_verbs_end *end);
 
 /* ---- data path ---- */
 
@@ -197,10 +197,10 @@ void rfaas_verbs_send(rfaas_verbs_end *end, struct ibv_send_wr *first, struct ib
 /* Takes one received immediate. Returns 1, or 0 when there is none. */
 int rfaas_verbs_receive(rfaas_verbs_end *end, uint32_t *immediate, uint32_t *bytes);
 /* What is not hot of sending and receiving: a full send queue, a refused send, a lot of receives, a receive that is none. */
-int rfaas_verbs_await_room(rfaas_verbs_end *end, uint32_t n);
-void rfaas_verbs_refused(rfaas_verbs_end *end, int failed, enum rfaas_verbs_work work);
-void rfaas_verbs_post_receives(rfaas_verbs_end *end);
-void rfaas_verbs_received_badly(rfaas_verbs_end *end, int count, const struct ibv_wc *done);
+__attribute__((cold)) int rfaas_verbs_await_room(rfaas_verbs_end *end, uint32_t n);
+__attribute__((cold)) void rfaas_verbs_refused(rfaas_verbs_end *end, int failed, enum rfaas_verbs_work work);
+__attribute__((noinline)) void rfaas_verbs_post_receives(rfaas_verbs_end *end);
+__attribute__((cold)) void rfaas_verbs_received_badly(rfaas_verbs_end *end, int count, const struct ibv_wc *done);
 /* Takes the completion events that have come. */
 void rfaas_verbs_take_events(rfaas_verbs_end *end);
 /* The next completion makes the channel readable. */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int32_t hostile(rfaas_verbs_end *end) {
+__attribute__((cold)) static int32_t hostile(rfaas_verbs_end *end) {
   rfaas_verbs_cut_off(end);
   return -1;
 }
@@ -28,7 +28,7 @@ static inline int32_t found(rfaas_worker *w, uint32_t slot, const rfaas_request 
 }
 
 /* A request that came before its turn waits in its line, which its slot remembers; now it may be its turn. */
-static int32_t early_one(rfaas_worker *w) {
+__attribute__((noinline)) static int32_t early_one(rfaas_worker *w) {
   rfaas_verbs_end *end = w->end;
   for (uint32_t slot = 0; slot <= w->mask; slot++) {
     if (!w->slot[slot].own) continue;
@@ -73,7 +73,7 @@ static int32_t worker_spin(rfaas_worker *w) {
 
 /* An answer that is more than the output of a call in the arena, or none: an error, a late or refused call, memory of the client's own,
  * time stamps, more bytes than a message takes or than the client has room for. */
-static void post_specially(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length, uint32_t immediate) {
+__attribute__((noinline)) static void post_specially(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length, uint32_t immediate) {
   rfaas_verbs_end *end = w->end;
   const rfaas_request *request = &w->slot[slot].request;
   const uint8_t *from = w->arena + request->output_offset;
