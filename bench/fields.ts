@@ -2,9 +2,11 @@
 import { Type } from "@sinclair/typebox";
 import { UsageError } from "../src/base/errors.ts";
 import { AllocateOptions } from "../src/client/options/allocate-options.ts";
-import { bytes, truth, whole, worded } from "../src/options/fields.ts";
+import { bytes, duration, truth, whole, worded } from "../src/options/fields.ts";
 
 const MAX_BYTES = 1024 ** 3;
+const MAX_DURATION_MS = 24 * 3600 * 1000;
+
 /** From 2 bytes to 8 MiB, as perftest has it. */
 const ALL_SIZES = Array.from({ length: 23 }, (_, i) => 2 ** (i + 1));
 
@@ -26,6 +28,11 @@ export const itersField = (otherwise: string) => ({
 
 export const pairsField = (fallback: number) => ({
   pairs: Type.Optional(whole(1, 1000, { description: "pairs of windows", default: fallback })),
+  durationMs: Type.Optional(
+    duration(1, MAX_DURATION_MS, {
+      description: "in place of --pairs: pairs of windows for so long, each row",
+    }),
+  ),
 });
 
 export const pollingField = (fallback: "hot" | "warm") => ({

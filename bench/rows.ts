@@ -1,5 +1,6 @@
 /** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
 import type { FabricName } from "../src/fabric/registry.ts";
+import type { BusyUser } from "./busy.ts";
 import type { Environment } from "./environment.ts";
 import {
   type Compared,
@@ -41,6 +42,8 @@ export interface Row {
   pairs: number;
   /** The pairs disagree so much that the figures reflect the machine more than rfaas. */
   noisy: boolean;
+  /** Who else used the machine when the run began. */
+  busy?: readonly BusyUser[];
   environment: Environment;
 }
 

@@ -103,7 +103,7 @@ async function demonstrate(total: number): Promise<void> {
   const { row } = await measureLatency({ at: () => {} }, rf, {
     bytes: 8,
     iterations: 20_000,
-    pairs: 5,
+    extent: { pairs: 5 },
     polling: "hot",
     payload: "copy",
     ratePerS: 0,

@@ -11,6 +11,7 @@ import type { Lease } from "../../src/client/lease/lease.ts";
 import type { Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed, namesBetweenMachines } from "../../src/fabric/registry.ts";
 import { environment } from "../environment.ts";
+import { type Extent, extentInWords, extentOf, pairsOf } from "../extent.ts";
 import {
   allField,
   depthField,
@@ -62,16 +63,17 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
       throw new UsageError(
         `${title} moves no bytes, so it has no bandwidth to measure; use --fabric ${namesBetweenMachines}`,
       );
-    const { pairs = DEFAULT_PAIRS, polling = "warm" } = options;
+    const { polling = "warm" } = options;
+    const extent = extentOf(options, DEFAULT_PAIRS);
     const yardstick = await yardstickOf(rf.fabric, bench.where);
     for (const bytes of sizesOf(options, DEFAULT_BYTES)) {
       const depth = options.depth ?? Math.max(2, Math.min(16, Math.floor(BANDWIDTH_BYTES / bytes)));
       const iterations = options.iters ?? Math.max(depth, Math.ceil(BANDWIDTH_BYTES / bytes));
       bench.tell(
-        `bandwidth of ${bytes} B inputs, ${depth} in flight: ${pairs} windows of ${iterations} calls`,
+        `bandwidth of ${bytes} B inputs, ${depth} in flight: ${extentInWords(extent, "windows")} of ${iterations} calls`,
       );
       const row = await measureBandwidth(bench, rf, {
-        ...{ bytes, depth, iterations, pairs, polling, yardstick },
+        ...{ bytes, depth, iterations, extent, polling, yardstick },
       });
       yield { row };
     }
@@ -88,7 +90,7 @@ interface BandwidthOptions {
   depth: number;
   /** Calls per window. */
   iterations: number;
-  pairs: number;
+  extent: Extent;
   polling: Polling;
   /** Undefined where there is none to compare with. */
   yardstick: Yardstick | undefined;
@@ -103,7 +105,7 @@ async function measureBandwidth(
   rf: NodeInvoker,
   options: BandwidthOptions,
 ): Promise<BandwidthRow> {
-  const { bytes, depth, iterations, pairs, polling, yardstick } = options;
+  const { bytes, depth, iterations, extent, polling, yardstick } = options;
   const calls: Summary[] = [];
   const floors: Summary[] = [];
   const memory = depth * (bytes + OUTPUT_BYTES + 128) + 4096;
@@ -114,22 +116,21 @@ async function measureBandwidth(
   });
   const stream = new Stream(lease, bytes, depth);
   await stream.run(depth);
-  for (let pair = 0; pair < pairs; pair++) {
-    bench.at(pair + 1, pairs);
+  for (const _ of pairsOf(bench, extent)) {
     const startedNs = Bun.nanoseconds();
     await stream.run(iterations);
     calls.push(single((Bun.nanoseconds() - startedNs) / iterations));
     const rate = await yardstick?.bytesPerS(bytes, Math.max(iterations, 5));
     if (rate !== undefined) floors.push(single((bytes / rate) * 1e9));
   }
-  const compared = floors.length === pairs;
+  const compared = floors.length === calls.length;
   const fields = pairedFields(calls, compared ? floors : calls, toolOf(lease.fabric));
   return {
     benchmark: "bandwidth",
     fabric: lease.fabric,
     polling,
     bytes,
-    iterations: iterations * pairs,
+    iterations: iterations * calls.length,
     ...fields,
     ...(compared ? {} : { baseline: { name: "none", p50_ns: 0, p99_ns: 0 } }),
     depth,

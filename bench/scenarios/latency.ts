@@ -16,6 +16,7 @@ import type { Floor, Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed } from "../../src/fabric/registry.ts";
 import { EchoClient } from "../echo-client.ts";
 import { cpuTimeNs, environment } from "../environment.ts";
+import { type Extent, extentInWords, extentOf, pairsOf } from "../extent.ts";
 import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
 import { floorOf, yardstickOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
@@ -105,7 +106,8 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
   ],
   async *run(bench, options) {
     await using rf = await bench.open();
-    const { polling = "hot", pairs = DEFAULT_PAIRS, payload = "copy", module: target } = options;
+    const { polling = "hot", payload = "copy", module: target } = options;
+    const extent = extentOf(options, DEFAULT_PAIRS);
     const rates = options.rate !== undefined ? [options.rate] : DEFAULT_RATES[polling];
     const floor = await floorOf(rf.fabric, bench.where);
     const yardstick = await yardstickOf(rf.fabric, bench.where);
@@ -113,10 +115,10 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
       for (const ratePerS of rates) {
         const iterations = options.iters ?? defaultIterations(floor, polling, bytes, ratePerS);
         bench.tell(
-          `latency of ${bytes} B, ${polling}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${pairs} pairs of ${iterations} calls`,
+          `latency of ${bytes} B, ${polling}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${extentInWords(extent)} of ${iterations} calls`,
         );
         yield await measureLatency(bench, rf, {
-          ...{ bytes, iterations, pairs, polling, payload, ratePerS, floor, yardstick },
+          ...{ bytes, iterations, extent, polling, payload, ratePerS, floor, yardstick },
           ...(target === undefined ? {} : { target }),
         });
       }
@@ -151,7 +153,7 @@ export interface LatencyOptions {
   bytes: number;
   /** Calls per window. */
   iterations: number;
-  pairs: number;
+  extent: Extent;
   polling: Polling;
   payload: "copy" | "touch";
   /** Start calls at this rate; 0 for back to back. */
@@ -179,7 +181,7 @@ export async function measureLatency(
   rf: NodeInvoker,
   options: LatencyOptions,
 ): Promise<Measured<LatencyRow>> {
-  const { bytes, pairs, polling, ratePerS, target } = options;
+  const { bytes, extent, polling, ratePerS, target } = options;
   const usable = benchCpus();
   const nsPerTick = 1 / ticksPerNs();
   const delays = delaysOf(sweeps(options) ? options.floor.delaysNs : []);
@@ -187,8 +189,7 @@ export async function measureLatency(
   const ticks = new Uint32Array(new ArrayBuffer(4 * iterations));
   const windows: Window[] = [];
   const floors: Swept[] = [];
-  for (let pair = 0; pair < pairs; pair++) {
-    bench.at(pair + 1, pairs);
+  for (const _ of pairsOf(bench, extent)) {
     const window = await measureWindow(rf, options, delays, usable, ticks);
     windows.push({ ...window, calls: sweptSummary(ticks, delays.calls.took, nsPerTick) });
     const floor = await measureFloorWindow(options, delays, window.placement, ticks);
@@ -205,7 +206,7 @@ export async function measureLatency(
     fabric,
     polling,
     bytes,
-    iterations: iterations * pairs,
+    iterations: iterations * windows.length,
     ...pairedFields(...sides, options.floor.name(polling === "warm"), compared),
     ...(delays.ns.length > 1 ? { sweep: sweepFields(delays.ns, calls, floors) } : {}),
     ...(oneWayNs === undefined

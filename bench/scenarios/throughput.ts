@@ -12,6 +12,7 @@ import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import { truth, worded } from "../../src/options/fields.ts";
 import type { Floor } from "../../src/fabric/floor.ts";
 import { environment } from "../environment.ts";
+import { type Extent, extentInWords, extentOf, pairsOf } from "../extent.ts";
 import { depthField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
 import { floorOf } from "../floor.ts";
 import { type Placement, benchCpus, placeClient } from "../placement.ts";
@@ -57,18 +58,19 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
   async *run(bench, options) {
     await using rf = await bench.open();
     const { depth = DEFAULT_DEPTH, workers = 1, coresPerWorker = 1, map = false } = options;
-    const { pairs = DEFAULT_PAIRS, polling = "hot" } = options;
+    const { polling = "hot" } = options;
+    const extent = extentOf(options, DEFAULT_PAIRS);
     for (const bytes of sizesOf(options, DEFAULT_BYTES)) {
       const iterations = Math.max(
         1000,
         options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))),
       );
       bench.tell(
-        `throughput${map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${pairs} windows of ${iterations} calls`,
+        `throughput${map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${extentInWords(extent, "windows")} of ${iterations} calls`,
       );
       const floor = await floorOf(rf.fabric, bench.where);
       yield await measureThroughput(bench, rf, {
-        ...{ bytes, depth, workers, coresPerWorker, iterations, pairs, polling, floor, map },
+        ...{ bytes, depth, workers, coresPerWorker, iterations, extent, polling, floor, map },
       });
     }
   },
@@ -81,7 +83,7 @@ interface ThroughputOptions {
   coresPerWorker: number;
   /** Calls per window. */
   iterations: number;
-  pairs: number;
+  extent: Extent;
   polling: Polling;
   floor: Floor;
   /** Through `lease.map`, over pairs of buffers, instead of `submit` and `get`. */
@@ -102,7 +104,7 @@ async function measureThroughput(
   rf: NodeInvoker,
   options: ThroughputOptions,
 ): Promise<Measured<ThroughputRow>> {
-  const { bytes, depth, workers, iterations, pairs, polling } = options;
+  const { bytes, depth, workers, iterations, extent, polling } = options;
   const usable = benchCpus();
   const floorTicks = new Uint32Array(new ArrayBuffer(4 * Math.min(FLOOR_SAMPLES, iterations)));
   const windows: Summary[] = [];
@@ -111,8 +113,7 @@ async function measureThroughput(
   let placement: Placement | undefined;
   const slots = 2 ** Math.ceil(Math.log2(depth));
 
-  for (let pair = 0; pair < pairs; pair++) {
-    bench.at(pair + 1, pairs);
+  for (const _ of pairsOf(bench, extent)) {
     {
       // A map takes more inputs than it has calls in flight, each with buffers of its own.
       const pairsPerCall = options.map ? PAIRS_PER_CALL : 1;
@@ -156,7 +157,7 @@ async function measureThroughput(
     fabric: rf.fabric,
     polling,
     bytes,
-    iterations: iterations * pairs,
+    iterations: iterations * windows.length,
     ...pairedFields(windows, floors, `${options.floor.name(false)}, one in flight`),
     calls_per_s: median(rates),
     depth,

@@ -1,4 +1,5 @@
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
+import { busyInWords, busyUsers } from "../../bench/busy.ts";
 import { type Format, RowWriter } from "../../bench/rows.ts";
 import type { Bench, Scenario } from "../../bench/scenario.ts";
 import { SCENARIOS } from "../../bench/scenarios/registry.ts";
@@ -37,7 +38,8 @@ installed, is reported beside it. In shared memory both wait 0 to 300 ns before 
 same delay, since a round trip depends on the moment at which a store meets the other side's polls. The level is near where the
 floor takes less than 200 ns, else far. Client and worker are pinned. Every window has fresh memory,
 every result is checked, and the figures are medians: over pairs of windows for overhead and ratio. A row marked noisy says
-more of the machine than of rfaas; run it again on a quiet one.
+more of the machine than of rfaas; run it again on a quiet one. A run that starts while others use the machine says who they are,
+and so do its rows in JSON (busy).
 
 Times are whole round trips, where perftest's latency is half of one.`,
   options: Options,
@@ -65,6 +67,8 @@ Times are whole round trips, where perftest's latency is half of one.`,
     const format: Format = options.json ? "json" : options.csv ? "csv" : "table";
     const writer = new RowWriter(format, (row) => scenario.columns(row));
     using progress = Progress.of(options);
+    const busy = await busyUsers();
+    if (busy.length > 0) log.warn(busyInWords(busy));
     const measured = scenario.run(benchOf(options, progress), own(scenario, options));
     for await (const { row, warning } of measured) {
       progress.clear();
@@ -73,7 +77,7 @@ Times are whole round trips, where perftest's latency is half of one.`,
         log.warn(
           `the machine was noisy: the middle half of the pairs spreads over ${row.ratio_p50_quartiles.map((q) => q.toFixed(2)).join(" to ")} times the floor`,
         );
-      writer.write(row);
+      writer.write({ ...row, busy });
     }
   },
 });

@@ -96,6 +96,7 @@ describe("rfaas", () => {
     [["invoke", "f.ts", "--fabric", "shm", "--device", "mlx5_0"], "--device"],
     [["bench", "bandwidth", "--fabric", "shm"], "shared memory moves no bytes"],
     [["bench", "latency", "--json", "--csv"], "exclude each other"],
+    [["bench", "latency", "--pairs", "2", "--duration", "1s"], "exclude each other"],
     [["bench", "latency", "--module", "lib.so"], "--module needs a function"],
     [["bench", "cold", "--module", "lib.so#echo"], "--module is for latency"],
     [["doctor", "now"], 'takes no argument "now"'],
@@ -348,6 +349,21 @@ describe("rfaas bench", () => {
       }
     }, 60_000);
   }
+
+  test("names the process that uses the machine when it starts, in each row, and says on stderr that there is one", async () => {
+    await using busy = Bun.spawn(["sh", "-c", "while :; do :; done"]);
+    const args = ["bench", "latency", "-n", "31", "--duration", "1ms", "--json"];
+    const { exitCode, stdout, stderr } = await rfaas(args, { limitMs: 60_000 });
+    busy.kill("SIGKILL");
+    expect(exitCode).toBe(0);
+    // On a machine that is busy anyway, others may be named before it.
+    expect(stderr).toMatch(/the machine is busy, .*, \d+ % of a core/);
+    const row = JSON.parse(stdout);
+    expect(row.pairs).toBe(1);
+    expect(row.busy).toContainEqual({
+      ...{ pid: busy.pid, name: expect.any(String), cores: expect.any(Number) },
+    });
+  }, 60_000);
 
   test("prints perftest's columns, or CSV", async () => {
     const args = ["bench", "latency", "-n", "100", "--pairs", "1"];
