@@ -45,10 +45,12 @@ export type {
   InvokeOptions,
   MapOptions,
   RawMapOptions,
+  SubmitManyOptions,
   SubmitOptions,
 } from "./client/options/call-options.ts";
 export type { MapInput, MapPair, MapResult, Settled } from "./client/map/options.ts";
 export type { BroadcastResult } from "./client/map/broadcast.ts";
+export type { CallBatch, CallFailure } from "./client/batches/public-batch.ts";
 export type { CallTimings, PublicCall as Call } from "./client/calls/public-call.ts";
 export type { FabricName } from "./fabric/registry.ts";
 export type { VerbsOptions } from "./fabric/verbs/options.ts";

@@ -5,6 +5,7 @@
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
+import type { CallBatch } from "../../src/client/batches/public-batch.ts";
 import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
@@ -35,6 +36,7 @@ const Options = Type.Object({
   workers: worded(workers, { description: "workers" }),
   coresPerWorker: worded(coresPerWorker, { description: "cores of a worker" }),
   map: Type.Optional(truth({ description: "through lease.map, an asynchronous iteration" })),
+  many: Type.Optional(truth({ description: "through lease.submitMany, two batches at a time" })),
 });
 
 interface ThroughputRow extends Row {
@@ -57,7 +59,8 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
   ],
   async *run(bench, options) {
     await using rf = await bench.open();
-    const { depth = DEFAULT_DEPTH, workers = 1, coresPerWorker = 1, map = false } = options;
+    const { depth = DEFAULT_DEPTH, workers = 1, coresPerWorker = 1 } = options;
+    const way = options.many ? "many" : options.map ? "map" : "throughput";
     const { polling = "hot" } = options;
     const extent = extentOf(options, DEFAULT_PAIRS);
     for (const bytes of sizesOf(options, DEFAULT_BYTES)) {
@@ -66,11 +69,11 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
         options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))),
       );
       bench.tell(
-        `throughput${map ? " of a map" : ""} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${extentInWords(extent, "windows")} of ${iterations} calls`,
+        `throughput${WAYS[way].words} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${extentInWords(extent, "windows")} of ${iterations} calls`,
       );
       const floor = await floorOf(rf.fabric, bench.where);
       yield await measureThroughput(bench, rf, {
-        ...{ bytes, depth, workers, coresPerWorker, iterations, extent, polling, floor, map },
+        ...{ bytes, depth, workers, coresPerWorker, iterations, extent, polling, floor, way },
       });
     }
   },
@@ -86,18 +89,26 @@ interface ThroughputOptions {
   extent: Extent;
   polling: Polling;
   floor: Floor;
-  /** Through `lease.map`, over pairs of buffers, instead of `submit` and `get`. */
-  map: boolean;
+  way: Way;
 }
+
+/** `submit` and `get`, `lease.map` over pairs of buffers, or `lease.submitMany`. It is the row's name. */
+type Way = "throughput" | "map" | "many";
 
 type Echo = typeof import("../../functions/echo/echo.ts");
 
 const WARMUP_CALLS = 200_000;
+/** The engine compiles in threads of its own: however fast calls are, that takes its time. */
+const WARMUP_NS = 3e8;
 /** One sample is the mean time per call over so many: a clock read per call would be half of it. */
 const CALLS_PER_SAMPLE = 500;
 const FLOOR_SAMPLES = 20_000;
-/** More than the inputs that a map takes ahead of its results. */
-const PAIRS_PER_CALL = 5;
+/** `pairs` of buffers for each call in flight: a map takes more inputs than that ahead of its results, a batch has more calls. */
+const WAYS: Record<Way, { words: string; pairs: number }> = {
+  throughput: { words: "", pairs: 1 },
+  map: { words: " of a map", pairs: 5 },
+  many: { words: " of submitMany", pairs: 8 },
+};
 
 async function measureThroughput(
   bench: Bench,
@@ -115,9 +126,7 @@ async function measureThroughput(
 
   for (const _ of pairsOf(bench, extent)) {
     {
-      // A map takes more inputs than it has calls in flight, each with buffers of its own.
-      const pairsPerCall = options.map ? PAIRS_PER_CALL : 1;
-      const memory = 2 * (bytes + 128) * depth * workers * pairsPerCall + 4096;
+      const memory = 2 * (bytes + 128) * depth * workers * WAYS[options.way].pairs + 4096;
       await using lease = await rf.allocate<Echo>("rfaas:echo", {
         polling,
         memory,
@@ -125,10 +134,10 @@ async function measureThroughput(
         coresPerWorker: options.coresPerWorker,
         slots,
       });
-      const calls = options.map
-        ? new MappedCalls(lease, bytes, depth)
-        : new Pipeline(lease, bytes, depth);
-      await calls.run(Math.min(WARMUP_CALLS, iterations), null);
+      const calls = new CALLS[options.way](lease, bytes, depth);
+      const warmNs = Bun.nanoseconds() + WARMUP_NS;
+      do await calls.run(Math.min(WARMUP_CALLS, iterations), null);
+      while (Bun.nanoseconds() < warmNs);
       placement ??= placeClient(lease.cpus, usable);
       const samples = new Float64Array(Math.floor(iterations / CALLS_PER_SAMPLE));
       const startedNs = Bun.nanoseconds();
@@ -153,7 +162,7 @@ async function measureThroughput(
   }
 
   const row: ThroughputRow = {
-    benchmark: options.map ? "map" : "throughput",
+    benchmark: options.way,
     fabric: rf.fabric,
     polling,
     bytes,
@@ -229,7 +238,7 @@ class MappedCalls {
     this.#bytes = bytes;
     this.#concurrency = depth * lease.workers;
     this.#pairs = Array.from(
-      { length: PAIRS_PER_CALL * this.#concurrency },
+      { length: WAYS.map.pairs * this.#concurrency },
       () => [lease.input(Uint8Array, bytes).fill(0x5a), lease.output(Uint8Array, bytes)] as const,
     );
   }
@@ -258,3 +267,59 @@ class MappedCalls {
     }
   }
 }
+
+/** Two batches at a time: the workers have calls of one while the results of the other are looked at. */
+class BatchedCalls {
+  readonly #lease: Lease<Echo>;
+  readonly #halves: { inputs: Uint8Array<ArrayBuffer>[]; outputs: Uint8Array<ArrayBuffer>[] }[];
+  readonly #bytes: number;
+  #count = 0;
+
+  constructor(lease: Lease<Echo>, bytes: number, depth: number) {
+    this.#lease = lease;
+    this.#bytes = bytes;
+    const length = (WAYS.many.pairs * depth * lease.workers) / 2;
+    this.#halves = Array.from({ length: 2 }, () => ({
+      inputs: Array.from({ length }, () => lease.input(Uint8Array, bytes).fill(0x5a)),
+      outputs: Array.from({ length }, () => lease.output(Uint8Array, bytes)),
+    }));
+  }
+
+  run(count: number, samples: Float64Array | null): void {
+    const size = this.#halves[0]!.inputs.length;
+    let sampled = 0;
+    let beforeNs = Bun.nanoseconds();
+    let flying: CallBatch | undefined;
+    for (let begun = 0, half = 0; begun < count; begun += size, half ^= 1) {
+      const next = this.#begin(half);
+      if (flying !== undefined) this.#check(flying, half ^ 1);
+      flying = next;
+      const due = samples === null ? 0 : Math.floor(begun / CALLS_PER_SAMPLE);
+      if (due === sampled || samples === null) continue;
+      const nowNs = Bun.nanoseconds();
+      samples.fill((nowNs - beforeNs) / ((due - sampled) * CALLS_PER_SAMPLE), sampled, due);
+      sampled = due;
+      beforeNs = nowNs;
+    }
+    if (flying === undefined || samples === null) return void flying?.get();
+    flying.get();
+    const left = samples.length - sampled;
+    samples.fill((Bun.nanoseconds() - beforeNs) / (left * CALLS_PER_SAMPLE), sampled);
+  }
+
+  #begin(half: number): CallBatch {
+    const { inputs, outputs } = this.#halves[half]!;
+    for (let i = 0; i < inputs.length; i++) inputs[i]![0] = this.#count++ & 0xff;
+    return this.#lease.submitMany("echo", inputs, outputs);
+  }
+
+  #check(batch: CallBatch, half: number): void {
+    const written = batch.get();
+    const { inputs, outputs } = this.#halves[half]!;
+    for (let i = 0; i < inputs.length; i++)
+      if (written[i] !== this.#bytes || outputs[i]![0] !== inputs[i]![0])
+        throw new Error(`a call returned ${written[i]} bytes or the wrong ones: the echo is wrong`);
+  }
+}
+
+const CALLS = { throughput: Pipeline, map: MappedCalls, many: BatchedCalls } as const;

@@ -90,6 +90,7 @@ const LONG: Readonly<Record<string, string>> = {
   "src/manager/ledger/ledger.ts": "the SQL of one schema",
   "bench/scenarios/latency.ts": "a scenario is one file: options, columns, run",
   "src/client/cluster/gathering.ts": "one state machine",
+  "bench/scenarios/throughput.ts": "a scenario is one file: options, columns, run",
   "src/executor/agent/leased-host.ts": "one state machine",
   "src/executor/host/hosted-lease.ts": "what the host's machine orders, in one place",
   "src/client/lease/part.ts":
@@ -101,8 +102,8 @@ const LONG: Readonly<Record<string, string>> = {
   "src/base/errors.ts": "every error, for the reader who looks one up",
   "src/library/elf.ts": "one file format",
   "src/client/map/mapping.ts": "one iteration, whose parts share its state",
-  "src/client/calls/worker-lane.ts":
-    "the data path of one worker's calls: one object, no indirection",
+  "src/client/batches/batch.ts": "many calls in one object, whose methods share its state",
+  "src/client/lease/joined-lease.ts": "every method of a lease, each a line or two",
   "src/package/bundle/bundle.ts": "the steps of one build, in their order",
 };
 

@@ -12,7 +12,8 @@ RFAAS_EXPORT int32_t rfaas_post_many(rfaas_client *c, const rfaas_posting *table
   uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
   for (uint32_t posted = 0; posted < count; posted++) {
     const rfaas_posting *call = &table[first + posted];
-    __builtin_prefetch(&c->slots[(c->head + AHEAD) & c->mask].request, 1);
+    uint32_t ahead = (c->head + AHEAD) & c->mask;
+    if (c->slot[ahead].credit == RFAAS_FREE) __builtin_prefetch(&c->slots[ahead].request, 1);
     int32_t slot = rfaas_client_post(c, call->function, call->input_offset, call->input_length, call->output_offset,
                                      call->output_capacity, deadline_ms, deadline_ns);
     slots[posted] = slot;

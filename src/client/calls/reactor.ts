@@ -12,8 +12,8 @@ const CHECK_MS = 250;
 
 /** What the reactor needs of the lease's workers. */
 export interface Reactive {
-  /** Ends every call that has an answer; returns how many. */
-  harvest(): number;
+  /** Ends calls that have an answer; returns how many. `quickly`: looks no further than where more are likely. */
+  harvest(quickly: boolean): number;
   /** From now on an answer rouses the reactor. */
   park(): void;
   unpark(): void;
@@ -92,15 +92,15 @@ export class Reactor {
   #harvestBriefly(): number {
     const startedNs = Bun.nanoseconds();
     let ended = 0;
-    do ended = this.#source.harvest();
+    do ended = this.#source.harvest(true);
     while (ended === 0 && Bun.nanoseconds() - startedNs < BRIEFLY_NS);
-    return ended;
+    return ended > 0 ? ended : this.#source.harvest(false);
   }
 
   async #sleep(): Promise<void> {
     this.#source.park();
     // An answer may have come before the workers knew that we sleep.
-    if (this.#source.harvest() === 0 && this.#watched > 0) {
+    if (this.#source.harvest(false) === 0 && this.#watched > 0) {
       // The timer also keeps the process alive until the call ends.
       const check = setInterval(() => this.#source.endStranded() && this.rouse(), CHECK_MS);
       await new Promise<void>((resolve) => (this.#wake = resolve));

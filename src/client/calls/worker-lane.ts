@@ -1,76 +1,33 @@
-/**
- * A client's way to one worker: calls in flight by slot, and behind them the calls that wait for one. Slots are credits; a full
- * ring makes a call wait here, and never overwrites anything.
- */
-import type { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
-import { END, STATUS } from "../../../ffi/layout.ts";
-import {
-  DeadlineExceeded,
-  ProtocolError,
-  QueueFull,
-  type RfaasError,
-  WorkerLost,
-} from "../../base/errors.ts";
-import type { ProgressReport } from "../../protocol/module-report.ts";
-import { type Call, type CallDriver, type Flight, requestWord } from "./call.ts";
+/** A client's way to one worker: the calls in its slots, and behind them the calls that wait for one; how to wait for a call. */
+import { STATUS } from "../../../ffi/layout.ts";
+import { DeadlineExceeded, QueueFull, type RfaasError } from "../../base/errors.ts";
+import type { BatchFlight, BatchLane } from "./batch-flight.ts";
+import type { Call, CallDriver, Flight } from "./call.ts";
 import { lateness, leftOf } from "./deadline.ts";
-import { notify } from "../../base/notify.ts";
-import type { Reactor } from "./reactor.ts";
-import { describeEnd, functionErrorFrom, signalName } from "../failures/remote-error.ts";
+import { LaneSlots } from "./lane-slots.ts";
 
 /** Calls that may wait for a slot, per worker. */
 export const MAX_QUEUED_CALLS = 65_536;
+/** Calls without an answer after which those behind have most likely none either: one may be a promise. */
+export const LIKELY = 2;
 /** How often a queued call checks for a free slot when only abandoned calls hold the ring. */
 const STUCK_RING_POLL_MS = 1;
 
 /** How often a blocking wait for one call checks the other calls and their deadlines. */
 const OTHERS_POLL_MS = 20;
 
-/** What a lane needs of its lease. */
-export interface LaneOwner {
-  /** The lease's workers are numbered over all of its parts. */
-  readonly numbering: { readonly firstWorker: number };
-  reactor: Reactor;
-  /** Tells the node that the caller no longer waits for a call. */
-  abort(worker: number, slot: number, sequence: number, gently: boolean): void;
-  /** Why the lease ended, as far as its memory knows. */
-  ended(): [reason: number, detail: number];
-  /** Why the way to a worker is lost, as far as the fabric knows. */
-  disconnected(worker: number): RfaasError | undefined;
-}
-
-export class WorkerLane implements CallDriver {
-  readonly index: number;
-  readonly endpoint: ClientEndpoint;
-  /** Set when the worker is gone: every later call ends with it. */
-  lost: RfaasError | undefined;
-  readonly #owner: LaneOwner;
-  /** By slot. */
-  readonly #flight: (Flight | undefined)[];
-  #inFlight = 0;
-  /** Where the oldest call in flight is likely to be. */
-  #oldest = 0;
+export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
   /** Calls that wait for a slot, in order: first those that go before all others. */
   readonly #urgent = new Set<Flight>();
   readonly #queue = new Set<Flight>();
+  /** Batches with rows that wait for a slot: they come after the queue. */
+  readonly #batches = new Set<BatchFlight>();
   /** Calls in flight or queued that have a deadline. */
   #withDeadline = 0;
 
-  constructor(index: number, endpoint: ClientEndpoint, slots: number, owner: LaneOwner) {
-    this.index = index;
-    this.endpoint = endpoint;
-    this.#owner = owner;
-    this.#flight = new Array(slots).fill(undefined);
-  }
-
-  /** What the program calls the worker. */
-  get number(): number {
-    return this.#owner.numbering.firstWorker + this.index;
-  }
-
   /** Calls in flight and waiting. */
   get load(): number {
-    return this.#inFlight + this.#queued;
+    return this.flights.count + this.#queued;
   }
 
   get #queued(): number {
@@ -116,8 +73,8 @@ export class WorkerLane implements CallDriver {
 
   /** Ends calls in flight when their worker is lost. Returns whether there were any. */
   endStranded(): boolean {
-    if (this.#inFlight === 0 || !this.endpoint.lost()) return false;
-    this.#workerLost();
+    if (this.flights.count === 0 || !this.endpoint.lost()) return false;
+    this.workerLost();
     return true;
   }
 
@@ -134,51 +91,41 @@ export class WorkerLane implements CallDriver {
     return posted;
   }
 
-  /** Ends every call that has an answer, posts those that waited. Returns how many ended. */
-  harvest(): number {
-    let ended = 0;
-    const slots = this.#flight.length;
-    const begin = this.#oldest;
-    for (let i = 0, left = this.#inFlight; left > 0 && i < slots; i++) {
-      const slot = (begin + i) & (slots - 1);
-      if (this.#flight[slot] === undefined) continue;
-      left--;
-      const result = this.endpoint.test(slot);
-      if (result === STATUS.pending) continue;
-      this.#settle(slot, result);
-      ended++;
-    }
-    // The answer to an abandoned call ends nothing, but frees a slot.
-    if (this.#queued > 0) this.#pump();
+  /**
+   * Ends calls that have an answer, and posts those that waited. Returns how many ended. Looks at all in flight, or, from the oldest on,
+   * until it has met so many without an answer: a look disturbs the worker that is about to write one.
+   */
+  harvest(misses = this.flights.slots): number {
+    const ended = this.flights.count > 0 ? this.sweep(misses) : 0;
+    // The answer to an abandoned call ends nothing, but frees a slot. After a look that has found some, there is another one.
+    this.pump(ended === 0);
     return ended;
   }
 
   /** Blocks, at most `limitMs`, until about half of the calls in flight have ended. */
   awaitHalf(limitMs: number): void {
-    const slots = this.#flight.length;
-    let slot = -1;
-    for (let i = 0, left = (this.#inFlight + 1) >> 1; left > 0 && i < slots; i++) {
-      slot = (this.#oldest + i) & (slots - 1);
-      if (this.#flight[slot] !== undefined) left--;
-    }
-    if (slot < 0 || this.#flight[slot] === undefined) return;
+    const slot = this.flights.nth((this.flights.count + 1) >> 1);
+    if (slot < 0) return;
     const result = this.endpoint.wait(slot, limitMs);
-    if (result !== STATUS.pending) this.#settle(slot, result);
-    this.#owner.reactor.rouse();
+    if (result !== STATUS.pending) this.settle(slot, result);
+    this.owner.reactor.rouse();
   }
 
   drive(call: Call): void {
+    // Others have answers as well: a look for each would cost more.
+    if (call.slot >= 0 && this.flights.count > 1)
+      this.harvest(call.slot === this.flights.oldest ? 1 : LIKELY);
     // Another worker may get the call meanwhile.
     while (!call.done && call.driver === this) {
-      const waitedFor = call.slot >= 0 ? call : this.#oldestInFlight();
-      if (waitedFor) this.#await(waitedFor, call);
+      const slot = call.slot >= 0 ? call.slot : this.flights.nth(1);
+      if (slot >= 0) this.#await(slot, call);
       else this.#awaitAbandoned(call);
     }
-    this.#owner.reactor.rouse();
+    this.owner.reactor.rouse();
   }
 
   watch(call: Call): void {
-    this.#owner.reactor.watch(call);
+    this.owner.reactor.watch(call);
   }
 
   /**
@@ -189,42 +136,15 @@ export class WorkerLane implements CallDriver {
     if (call.done) return;
     if (call.slot >= 0 && reason instanceof DeadlineExceeded) {
       const result = this.endpoint.test(call.slot);
-      if (result !== STATUS.pending) this.#settle(call.slot, result);
+      if (result !== STATUS.pending) this.settle(call.slot, result);
       if (call.done) return;
     }
     if (call.slot >= 0) {
-      const { slot } = call;
-      call.abandoned = { slot, sequence: this.endpoint.sequence(slot) };
-      this.#forget(slot);
-      this.endpoint.abandon(slot);
-      this.abortSlot(slot, !(reason instanceof DeadlineExceeded));
+      call.abandoned = this.abandonSlot(call.slot, reason);
       call.slot = -1;
     } else if (!this.#urgent.delete(call)) this.#queue.delete(call);
     call.end(0, reason);
-    this.#pump();
-  }
-
-  /** Has the node abort the call. `gently`: the node tells the function, but does not stop it. */
-  abortSlot(slot: number, gently: boolean): void {
-    this.#owner.abort(this.index, slot, this.endpoint.sequence(slot), gently);
-  }
-
-  /** Whether the worker may still use the buffers of an abandoned call. */
-  holds({ abandoned }: Pick<Flight, "abandoned">): boolean {
-    if (abandoned === undefined || this.lost !== undefined) return false;
-    return this.endpoint.held(abandoned.slot, abandoned.sequence);
-  }
-
-  /** The function has reported the progress of a call in flight. */
-  progressed({ slot, sequence, fraction, message, dropped }: ProgressReport): void {
-    const call = this.#flight[slot];
-    if (call?.onProgress === undefined || this.endpoint.sequence(slot) !== sequence) return;
-    notify(call.onProgress, {
-      fraction,
-      message: message ?? undefined,
-      worker: this.number,
-      dropped,
-    });
+    this.pump();
   }
 
   /** The worker is lost: calls with an answer get it, all others end with `error`. A later report may name a better cause. */
@@ -233,65 +153,49 @@ export class WorkerLane implements CallDriver {
     this.lost = error;
     if (known) return;
     this.harvest();
-    const unanswered = [...this.#flight, ...this.#urgent, ...this.#queue];
-    this.#flight.fill(undefined);
-    this.#inFlight = 0;
+    const { calls, batches, rows } = this.flights;
+    const unanswered = [...calls, ...this.#urgent, ...this.#queue];
+    const lostRows = batches.map((batch, slot) => ({ batch, row: rows[slot]! }));
+    this.flights.clear();
     this.#urgent.clear();
     this.#queue.clear();
+    for (const { batch, row } of lostRows) batch?.failed(row, error, this);
     for (const call of unanswered) {
       if (call === undefined) continue;
       call.slot = -1;
       call.endAttempt(0, error);
     }
+    for (const batch of this.#batches) batch.fill(this, true);
   }
 
-  /** The error for a negative result of `slot`'s call. */
-  errorFor(result: number, slot: number, deadlineMs: number): RfaasError {
-    switch (result) {
-      case STATUS.functionError:
-        return functionErrorFrom(this.endpoint.errorRecord(slot));
-      case STATUS.deadline:
-        return new DeadlineExceeded(deadlineMs);
-      case STATUS.workerLost:
-        return this.#workerLost();
-      case STATUS.badRequest:
-        return new ProtocolError(
-          "the worker refused the request as out of bounds; this is a defect of rfaas, please report it",
-        );
-      default:
-        return new ProtocolError(
-          "the worker's answer is out of bounds; the function has damaged its process, release the lease",
-        );
+  enlist(batch: BatchFlight): void {
+    this.#batches.add(batch);
+  }
+
+  dismiss(batch: BatchFlight): void {
+    this.#batches.delete(batch);
+  }
+
+  abandonRows(batch: BatchFlight, reason: unknown): void {
+    const { batches, rows } = this.flights;
+    for (let slot = 0; slot < batches.length; slot++) {
+      if (batches[slot] !== batch) continue;
+      if (reason instanceof DeadlineExceeded) {
+        const result = this.endpoint.test(slot);
+        if (result !== STATUS.pending) this.settle(slot, result);
+        if (batches[slot] !== batch) continue;
+      }
+      const row = rows[slot]!;
+      batch.abandoned(row, this.abandonSlot(slot, reason), reason, this);
     }
-  }
-
-  #workerLost(): RfaasError {
-    if (this.lost) return this.lost;
-    if (!this.endpoint.lost())
-      return new WorkerLost(
-        this.number,
-        `worker ${this.number} was restarted because a call did not end by its deadline; the calls it had begun are lost, call again`,
-      );
-    const [workerReason, workerDetail] = this.endpoint.ended();
-    const [reason, detail] =
-      workerReason === 0 ? this.#owner.ended() : [workerReason, workerDetail];
-    const known = reason === END.alive ? this.#owner.disconnected(this.index) : undefined;
-    const error =
-      known ??
-      new WorkerLost(
-        this.number,
-        `worker ${this.number} is lost: ${describeEnd(reason, detail)}; take a new lease`,
-        { signal: reason === END.signalled ? signalName(detail) : undefined },
-      );
-    this.lose(error);
-    return error;
+    this.pump();
   }
 
   /** Returns false when the ring is full. A call that cannot make its deadline any more ends here. */
   #post(call: Flight): boolean {
     const leftMs = leftOf(call);
     const late = lateness(call, leftMs);
-    const slot = late === undefined ? this.#send(call, leftMs) : 0;
+    const slot = late === undefined ? this.send(call, leftMs) : 0;
     if (slot === STATUS.ringFull) return false;
     this.#sent(call, slot, late);
     return true;
@@ -303,91 +207,58 @@ export class WorkerLane implements CallDriver {
     else if (slot < 0) call.endAttempt(0, this.errorFor(slot, -1, call.deadlineMs));
   }
 
-  /** Returns the slot, or why there is none. */
-  #send(call: Flight, leftMs: number): number {
-    const queuedNs = call.timings === undefined ? 0 : Bun.nanoseconds() - call.queuedSinceNs;
-    const slot = this.endpoint.post(
-      requestWord(call),
-      call.inputOffset,
-      call.inputLength,
-      call.outputOffset,
-      call.outputCapacity,
-      // The time that is left after queueing.
-      leftMs === Infinity ? 0 : Math.ceil(leftMs),
-    );
-    if (slot < 0) return slot;
-    if (call.timings !== undefined) call.timings.queuedNs = queuedNs;
-    call.slot = slot;
-    this.#flight[slot] = call;
-    this.#inFlight++;
-    return slot;
+  protected pump(eagerly = true): void {
+    if (this.#queued > 0 || this.#batches.size > 0) this.#pump(eagerly);
   }
 
-  #forget(slot: number): void {
-    this.#flight[slot] = undefined;
-    this.#inFlight--;
-    this.#oldest = (slot + 1) & (this.#flight.length - 1);
-  }
-
-  #oldestInFlight(): Flight | undefined {
-    const slots = this.#flight.length;
-    for (let i = 0; i < slots; i++) {
-      const call = this.#flight[(this.#oldest + i) & (slots - 1)];
-      if (call !== undefined) return call;
-    }
-    return undefined;
-  }
-
-  #settle(slot: number, result: number): void {
-    const call = this.#flight[slot]!;
-    this.#forget(slot);
-    call.slot = -1;
-    if (call.timings !== undefined) Object.assign(call.timings, this.endpoint.timings(slot));
-    if (result >= 0) call.endAttempt(result);
-    else call.endAttempt(0, this.errorFor(result, slot, call.deadlineMs));
-    if (this.#queued > 0) this.#pump();
-  }
-
-  #pump(): void {
+  #pump(eagerly: boolean): void {
     for (const queue of [this.#urgent, this.#queue])
       for (const call of queue) {
         const leftMs = leftOf(call);
         const late = lateness(call, leftMs);
-        const slot = late === undefined ? this.#send(call, leftMs) : 0;
+        const slot = late === undefined ? this.send(call, leftMs) : 0;
         if (slot === STATUS.ringFull) return;
         queue.delete(call);
         this.#sent(call, slot, late);
       }
+    for (const batch of this.#batches) batch.fill(this, eagerly);
   }
 
-  /** Blocks for `waitedFor`, no longer than `wanted` may take, and not past the deadlines of others: no timer fires meanwhile. */
-  #await(waitedFor: Flight, wanted: Call): void {
-    const { slot } = waitedFor;
-    if (this.#withDeadline === 0 && this.#inFlight === 1)
-      return this.#settle(slot, this.endpoint.wait(slot, 0));
+  /** Blocks for a slot's call, no longer than `wanted` may take, and not past the deadlines of others: no timer fires meanwhile. */
+  #await(slot: number, wanted: Call): void {
+    if (this.#withDeadline === 0 && this.flights.count === 1 && wanted.slot === slot)
+      return this.settle(slot, this.endpoint.wait(slot, 0));
     const limitMs = wanted.remainingMs();
     if (limitMs <= 0) return this.abandon(wanted, new DeadlineExceeded(wanted.deadlineMs));
     const result = this.endpoint.wait(
       slot,
       Math.max(1, Math.ceil(Math.min(limitMs, OTHERS_POLL_MS))),
     );
-    if (result !== STATUS.pending) return this.#settle(slot, result);
+    if (result !== STATUS.pending) return this.settle(slot, result);
+    this.heed();
+  }
+
+  /** A short wait has brought nothing: ends what is lost or late. */
+  heed(): void {
     // So short a wait does not check that the worker is alive.
     if (this.endStranded()) return;
     // The worker may be blocked until the client takes the results of other calls.
     this.harvest();
-    for (const call of [...this.#flight, ...this.#urgent, ...this.#queue])
+    const { calls, batches } = this.flights;
+    for (const call of [...calls, ...this.#urgent, ...this.#queue])
       if (call !== undefined && call.remainingMs() <= 0)
         this.abandon(call, new DeadlineExceeded(call.deadlineMs));
+    for (const batch of new Set([...batches, ...this.#batches]))
+      if (batch !== undefined && batch.remainingMs() <= 0) batch.expire();
   }
 
   #awaitAbandoned(wanted: Call): void {
-    this.#pump();
+    this.#pump(true);
     if (wanted.slot >= 0 || wanted.done) return;
     if (wanted.remainingMs() <= 0)
       return this.abandon(wanted, new DeadlineExceeded(wanted.deadlineMs));
     if (this.endpoint.lost()) {
-      const error = this.#workerLost();
+      const error = this.workerLost();
       // A retry may have moved the call to another worker.
       if (wanted.driver === this) wanted.end(0, error);
       return;

@@ -4,7 +4,7 @@ import type { Granted } from "../../protocol/lease-messages.ts";
 import { FunctionTable } from "../calls/function-table.ts";
 import { Reactor } from "../calls/reactor.ts";
 import type { LeaseCore } from "../calls/submission.ts";
-import { WorkerLane } from "../calls/worker-lane.ts";
+import { LIKELY, WorkerLane } from "../calls/worker-lane.ts";
 import { LeaseMemory } from "../memory/lease-memory.ts";
 import type { NodeConnection } from "../node/connection.ts";
 import { LeaseTerm } from "./term.ts";
@@ -24,7 +24,8 @@ export function coreOf(
   numbering: { readonly firstWorker: number },
 ): LeaseCore & { term: LeaseTerm } {
   const reactor = new Reactor({
-    harvest: () => lanes.reduce((ended, lane) => ended + lane.harvest(), 0),
+    harvest: (quickly) =>
+      lanes.reduce((ended, lane) => ended + lane.harvest(quickly ? LIKELY : undefined), 0),
     park: () => lanes.forEach((lane) => lane.endpoint.park()),
     unpark: () => lanes.forEach((lane) => lane.endpoint.unpark()),
     endStranded: () => lanes.filter((lane) => lane.endStranded()).length > 0,

@@ -2,6 +2,9 @@
 import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
+import { requirePairs } from "../batches/batches.ts";
+import { JoinedBatch } from "../batches/joined-batch.ts";
+import type { CallBatch } from "../batches/public-batch.ts";
 import type { Call } from "../calls/call.ts";
 import { EventHub } from "../events/event-hub.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
@@ -17,6 +20,7 @@ import {
   type BroadcastOptions,
   FunctionOptions,
   type InvokeOptions,
+  type SubmitManyOptions,
   type SubmitOptions,
 } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
@@ -202,6 +206,22 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   ): Call | null {
     const part = this.#routing.route(input, output, options?.worker);
     return part.trySubmit(name, input, output, options);
+  }
+
+  submitMany(
+    name: NameOf<Module>,
+    inputs: readonly LeaseBuffer[],
+    outputs: readonly LeaseBuffer[],
+    options?: SubmitManyOptions,
+  ): CallBatch {
+    requirePairs(inputs, outputs);
+    const groups = this.#routing.routeMany(inputs, outputs, options?.worker);
+    const prepared = groups.map(({ part, rows }) => {
+      const of = (all: readonly LeaseBuffer[]): LeaseBuffer[] => rows.map((row) => all[row]!);
+      return { begin: part.prepareMany(name, of(inputs), of(outputs), options), rows };
+    });
+    const members = prepared.map(({ begin, rows }) => ({ batch: begin(), rows }));
+    return new JoinedBatch(members, options?.settled ?? false);
   }
 
   async broadcast(

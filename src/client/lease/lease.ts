@@ -5,6 +5,7 @@ import type { FunctionNames } from "../../function/names.ts";
 import type { FabricName } from "../../fabric/registry.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
+import type { CallBatch } from "../batches/public-batch.ts";
 import type { PublicCall } from "../calls/public-call.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
 import type { CallableOf, FunctionOf, TypedNameOf } from "../functions/typed-function.ts";
@@ -14,7 +15,12 @@ import type { MapInput } from "../map/options.ts";
 import type { LeaseBuffer, TypedArray, TypedArrayClass } from "../memory/lease-memory.ts";
 import type { Registration } from "../memory/registrations.ts";
 import type { MemoryOptions, RenewOptions, WaitOptions } from "../options/allocate-options.ts";
-import type { BroadcastOptions, InvokeOptions, SubmitOptions } from "../options/call-options.ts";
+import type {
+  BroadcastOptions,
+  InvokeOptions,
+  SubmitManyOptions,
+  SubmitOptions,
+} from "../options/call-options.ts";
 import type { RemoteRegion } from "./remote-region.ts";
 
 /** Any name when the module's type is not given, else the names of its raw functions. */
@@ -286,6 +292,33 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
     output: LeaseBuffer,
     options?: SubmitOptions,
   ): PublicCall | null;
+
+  /**
+   * Starts a call for each input, with the output of the same place, and returns at once: calls of the same few microseconds as one
+   * batch take a third of what as many {@link submit}s take, and allocate nothing. Calls are spread over the workers of the part where
+   * their buffers lie, or go to `worker`; those that find no slot wait in the client, however many they are, and are posted in order.
+   * Calls that are submitted meanwhile do not wait for them.
+   *
+   * `deadlineMs` is that of the whole batch: calls that have not ended by then fail with it. `signal` ends all that have not ended.
+   * Calls that wait when a worker is lost go to the others; those in flight there as far as `retries` allows.
+   *
+   * Calls whose buffers are the same as those of the batch before need not be asked where they lie: use buffers again.
+   *
+   * @example
+   * ```ts
+   * const inputs = Array.from({ length: 1000 }, () => lease.input(Float32Array, 6));
+   * const outputs = Array.from({ length: 1000 }, () => lease.output(Float32Array, 1));
+   * const bytes = await lease.submitMany("price", inputs, outputs);
+   * ```
+   * @throws {UsageError} not as many outputs as inputs, or one that is no buffer of the lease
+   * @throws {NoSuchFunction}
+   */
+  submitMany(
+    name: NameOf<Module>,
+    inputs: readonly LeaseBuffer[],
+    outputs: readonly LeaseBuffer[],
+    options?: SubmitManyOptions,
+  ): CallBatch;
 
   /**
    * Calls `name` once on every worker, with the same input, and resolves to what each came to, by worker: a worker that is lost is

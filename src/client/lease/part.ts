@@ -8,6 +8,8 @@ import type { FabricName } from "../../fabric/registry.ts";
 import type { FunctionDescription, LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { NO_OPTIONS } from "../calls/deadline.ts";
+import { Batches } from "../batches/batches.ts";
+import type { Batch } from "../batches/batch.ts";
 import { DirectCalls } from "../calls/direct-calls.ts";
 import { FETCH, hiddenName } from "../calls/function-table.ts";
 import type { Reactor } from "../calls/reactor.ts";
@@ -32,7 +34,11 @@ import type {
 import type { Registration } from "../memory/registrations.ts";
 import type { NodeConnection } from "../node/connection.ts";
 import { MemoryOptions, RenewOptions, WaitOptions } from "../options/allocate-options.ts";
-import { type BroadcastOptions, FunctionOptions } from "../options/call-options.ts";
+import {
+  type BroadcastOptions,
+  FunctionOptions,
+  type SubmitManyOptions,
+} from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
 import { type Grant, coreOf } from "./core.ts";
 import type { Lease, LeasePart, LeasePhases, NameOf } from "./lease.ts";
@@ -57,6 +63,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   readonly #lanes: readonly WorkerLane[];
   readonly #reactor: Reactor;
   readonly #numbering: { firstWorker: number };
+  readonly #batches: Batches;
   #parts: readonly LeasePart[] = [];
   /** Log lines of functions from before the part had its number. */
   #early: LogLine[] | undefined = [];
@@ -89,6 +96,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     this.#reactor = core.reactor;
     this.#lanes = core.lanes;
     this.map = mapMethod([core]);
+    this.#batches = new Batches(core);
     this.term.on("revoking", () => this.forgetName());
   }
 
@@ -259,6 +267,25 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     });
   }
 
+  submitMany(
+    name: NameOf<Module>,
+    inputs: readonly LeaseBuffer[],
+    outputs: readonly LeaseBuffer[],
+    options?: SubmitManyOptions,
+  ): Batch {
+    return this.prepareMany(name, inputs, outputs, options)();
+  }
+
+  /** As {@link submitMany}, up to where it begins: that is left to what is returned. */
+  prepareMany(
+    name: NameOf<Module>,
+    inputs: readonly LeaseBuffer[],
+    outputs: readonly LeaseBuffer[],
+    options?: SubmitManyOptions,
+  ): () => Batch {
+    return this.#batches.prepare(name, inputs, outputs, options);
+  }
+
   broadcast(
     name: NameOf<Module>,
     input: TypedArray,
@@ -307,6 +334,11 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   logged(line: LogLine): void {
     if (this.#early) this.#early.push(line);
     else this.term.logged({ ...line, worker: this.firstWorker + line.worker });
+  }
+
+  protected override forgetPlaces(): void {
+    super.forgetPlaces();
+    this.#batches.forget();
   }
 
   /** The lane of the worker that the options name; by default the first worker's. Throws {@link UsageError}. */

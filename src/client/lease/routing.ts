@@ -63,6 +63,37 @@ export class Routing<Part extends RoutedPart> {
     );
   }
 
+  /** As {@link route}, for many pairs: which of them go to each part. Where none says it, they are dealt out by the number of workers. */
+  routeMany(
+    inputs: readonly LeaseBuffer[],
+    outputs: readonly LeaseBuffer[],
+    worker: number | undefined,
+  ): { part: Part; rows: number[] }[] {
+    const groups = new Map<Part, number[]>();
+    // Registered memory lies with every part.
+    const anywhere = this.#inTurn();
+    for (const [row, input] of inputs.entries()) {
+      const output = outputs[row]!;
+      const free =
+        worker === undefined &&
+        this.homeOf(input) === undefined &&
+        this.homeOf(output) === undefined;
+      const part = free ? anywhere(row) : this.route(input, output, worker);
+      const rows = groups.get(part);
+      if (rows) rows.push(row);
+      else groups.set(part, [row]);
+    }
+    if (groups.size === 0) groups.set(this.#leastLoaded(), []);
+    return [...groups].map(([part, rows]) => ({ part, rows }));
+  }
+
+  /** The parts that are left, each as often as it has workers. */
+  #inTurn(): (row: number) => Part {
+    const left = this.#parts.filter(({ state }) => state !== "lost");
+    const turns = left.flatMap((part) => new Array<Part>(part.workers).fill(part));
+    return (row) => turns[row % turns.length] ?? this.#parts[0]!;
+  }
+
   #leastLoaded(): Part {
     const left = this.#parts.filter(({ state }) => state !== "lost");
     // When all parts are lost, the first reports the loss.

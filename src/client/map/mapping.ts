@@ -3,7 +3,7 @@
  * come in order or as they finish. Written by hand, since a generator would cost more than a call.
  */
 import { OutOfLeaseMemory } from "../../base/errors.ts";
-import { ofInput } from "./failure.ts";
+import { ofInput } from "../failures/of-input.ts";
 import { type MapItem, newItem, settled } from "./item.ts";
 import type { Source } from "./options.ts";
 import type { MapShape } from "./shape.ts";

@@ -1,5 +1,5 @@
 /** Many calls on values: as one asynchronous iteration, or one on each worker; for handles of typed functions. */
-import { ofInput } from "./failure.ts";
+import { ofInput } from "../failures/of-input.ts";
 import { type Settled, type Source, termsOf } from "./options.ts";
 import { MapSource } from "./source.ts";
 import { MapOptions, type SubmitOptions, ValueBroadcastOptions } from "../options/call-options.ts";

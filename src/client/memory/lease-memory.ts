@@ -203,6 +203,16 @@ export class LeaseMemory {
     this.#unuse(use.output);
   }
 
+  /** Many calls begin to use these pieces of memory. */
+  hold(places: ReadonlySet<Place>): void {
+    for (const place of places) place.calls++;
+  }
+
+  /** All of those calls have ended. */
+  letGo(places: ReadonlySet<Place>): void {
+    for (const place of places) this.#unuse(place);
+  }
+
   /** A call was abandoned that has not {@link begin begun} here: its memory is its own while it `runs`. */
   leave(use: MemoryUse, runs: StillRuns): void {
     this.begin(use);

@@ -126,6 +126,21 @@ export const SubmitOptions = Type.Object(submitting, {
 export type SubmitOptions = Static<typeof SubmitOptions>;
 export const checkSubmitOptions = quickCheck("the call", SubmitOptions);
 
+const settling = {
+  /** Failures of calls are items, or places of the result, instead of the end of all. Default false. */
+  settled: Type.Optional(truth({ description: "failures as items", default: false })),
+};
+
+export const SubmitManyOptions = Type.Object(
+  { ...timing, ...placing, ...ending, ...repeating, ...settling },
+  {
+    title: "Many calls in flight",
+    call: "lease.submitMany(name, inputs, outputs, options)",
+  },
+);
+export type SubmitManyOptions = Static<typeof SubmitManyOptions>;
+export const checkSubmitManyOptions = quickCheck("submitMany", SubmitManyOptions);
+
 const room = (description: string, otherwise?: string) =>
   bytes(0, MAX_OUTPUT_BYTES, { description, ...(otherwise === undefined ? {} : { otherwise }) });
 
@@ -142,8 +157,7 @@ const mapping = {
   ),
   /** Whether results come in the order of the inputs, else as they finish. Default true. */
   ordered: Type.Optional(truth({ description: "results in the order of inputs", default: true })),
-  /** Yields failures of calls as items instead of ending with the first. Default false. */
-  settled: Type.Optional(truth({ description: "failures as items", default: false })),
+  ...settling,
 };
 
 export const MapOptions = Type.Object(mapping, {

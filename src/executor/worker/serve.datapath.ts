@@ -17,8 +17,8 @@ import { toErrorRecord, wrongResult, writeErrorRecord } from "../results/error-r
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Views of the arena are kept by place and length; a power of two. */
-const VIEW_CACHE = 256;
+/** Views of the arena are kept by place and length, as many of inputs as of outputs; a power of two. */
+const VIEW_CACHE = 512;
 /** From none to the longest inline payload. */
 const INLINE_LENGTHS = LAYOUT.inlineOutputBytes + 1;
 const NO_ANSWER = -1;
@@ -30,6 +30,9 @@ const {
   outputOffset: OUTPUT_OFFSET_WORD,
   outputCapacity: OUTPUT_CAPACITY_WORD,
 } = REQUEST;
+
+const placeOf = (offset: number, length: number): number =>
+  ((offset >>> 6) ^ length) & (VIEW_CACHE - 1);
 
 export class CallServer {
   /** Calls whose promise has not settled. */
@@ -51,9 +54,10 @@ export class CallServer {
   readonly #deferred = new Map<number, number>();
   /** Aborts of calls that had not begun, or had ended already, by slot. */
   readonly #early = new Map<number, { sequence: number; reason: Error }>();
-  readonly #views: (Bytes | undefined)[] = new Array(VIEW_CACHE).fill(undefined);
+  /** Of inputs, then of outputs: a call's own two take no place of each other, however far apart they lie. */
+  readonly #views: (Bytes | undefined)[] = new Array(2 * VIEW_CACHE).fill(undefined);
   /** Where in the arena each of them lies. */
-  readonly #offsets = new Array<number>(VIEW_CACHE).fill(0);
+  readonly #offsets = new Array<number>(2 * VIEW_CACHE).fill(0);
   /** By slot and length. */
   readonly #inlineInputs: (Bytes | undefined)[];
   readonly #inlineOutputs: (Bytes | undefined)[];
@@ -96,11 +100,11 @@ export class CallServer {
       const input =
         flags & INPUT_INLINE
           ? this.#inlineInput(slot, inputLength)
-          : this.#view(requests[base + INPUT_OFFSET_WORD]!, inputLength);
+          : this.#view(0, requests[base + INPUT_OFFSET_WORD]!, inputLength);
       const output =
         flags & OUTPUT_INLINE
           ? this.#inlineOutput(slot, capacity)
-          : this.#view(requests[base + OUTPUT_OFFSET_WORD]!, capacity);
+          : this.#view(VIEW_CACHE, requests[base + OUTPUT_OFFSET_WORD]!, capacity);
       let result: number | Promise<number>;
       try {
         result = functions[flags & FUNCTION_MASK]!(input, output, contexts[slot]!);
@@ -123,8 +127,8 @@ export class CallServer {
   // User code gets a view with a buffer of its own, through which it can reach the payload alone. A view that user code has detached
   // has no length, and is made anew.
 
-  #view(offset: number, length: number): Bytes {
-    const at = ((offset >>> 6) ^ length) & (VIEW_CACHE - 1);
+  #view(from: number, offset: number, length: number): Bytes {
+    const at = from + placeOf(offset, length);
     const known = this.#views[at];
     if (known !== undefined && this.#offsets[at] === offset && known.length === length)
       return known;
@@ -150,12 +154,13 @@ export class CallServer {
 
   #finishOddly(slot: number, fn: number, input: Bytes, output: Bytes, result: unknown): void {
     const base = slot * this.#endpoint.slotWords;
-    const capacity = this.#endpoint.requests[base + OUTPUT_CAPACITY_WORD]!;
+    const words = this.#endpoint.requests;
+    const capacity = words[base + OUTPUT_CAPACITY_WORD]!;
     if (typeof result !== "object" || result === null)
       return this.#fail(slot, wrongResult(this.#names[fn]!, capacity, result));
     // These views end with this call: a later call on the same memory gets views of its own.
-    this.#forget(input);
-    this.#forget(output);
+    this.#forget(0, words[base + INPUT_OFFSET_WORD]!, input);
+    this.#forget(VIEW_CACHE, words[base + OUTPUT_OFFSET_WORD]!, output);
     this.pending++;
     const sequence = this.#endpoint.sequence(slot);
     this.#deferred.set(slot, sequence);
@@ -202,9 +207,9 @@ export class CallServer {
   }
 
   /** A view of the arena is no longer kept. */
-  #forget(view: Bytes): void {
-    const at = this.#views.indexOf(view);
-    if (at >= 0) this.#views[at] = undefined;
+  #forget(from: number, offset: number, view: Bytes): void {
+    const at = from + placeOf(offset, view.length);
+    if (this.#views[at] === view) this.#views[at] = undefined;
   }
 
   #fail(slot: number, error: unknown): void {

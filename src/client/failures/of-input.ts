@@ -1,4 +1,4 @@
-/** The error that a map ends with. */
+/** The error that many calls end with, of a map or a batch. */
 import { ConnectionLost, LeaseLost, RfaasError, WorkerLost } from "../../base/errors.ts";
 
 /** It says which input it belongs to. Errors that many calls share, those of a loss, are left as they are and become its cause. */
