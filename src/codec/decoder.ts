@@ -2,20 +2,27 @@
  * MessagePack to values: the counterpart of `encoder.ts`. The bytes may come from anyone, so every length is checked against
  * the bytes that remain. Binary parts are views of the input unless the caller asks for copies.
  */
+import { latin1Slice } from "./native-text.ts";
+import type { ReadShape } from "./read-shape.ts";
 import { Refusal } from "./refusal.ts";
+import { LONG, type ShapeSource } from "./shape.ts";
 import { EXT, MAX_DEPTH, TYPED_ARRAYS } from "./wire.ts";
 
 /** Keys are short and come again: those that were met are kept, by a hash of their bytes; a power of two. */
 const KEY_CACHE = 1024;
 const MAX_CACHED_KEY = 32;
-const SHORT_STRING = 16;
+/** Up to here it pays to look whether a string is ASCII. */
+const SHORT_STRING = 64;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-export class Decoder {
-  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
-  #view = new DataView(this.#bytes.buffer);
-  #at = 0;
-  #end = 0;
+export class Decoder implements ShapeSource {
+  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  /** The same bytes, for numbers. */
+  words = new DataView(this.bytes.buffer);
+  /** Where the next part begins, */
+  at = 0;
+  /** and where the last has ended. */
+  end = 0;
   #depth = 0;
   #copies = false;
   /** Whether parts of the value that was decoded last lie in the bytes that it was decoded from. */
@@ -24,48 +31,82 @@ export class Decoder {
   readonly #views = new WeakMap<Uint8Array, DataView<ArrayBuffer>>();
 
   /**
-   * The value in the first `length` bytes. With `copies` nothing of it lies in `bytes`; without, typed arrays do where they are
-   * aligned. Throws {@link Refusal} when the bytes are no value that an encoder has written.
+   * The value in the bytes from `from` to `length`. With `copies` nothing of it lies in `bytes`; without, typed arrays do where they
+   * are aligned. Throws {@link Refusal} when the bytes are no value that an encoder has written.
    */
-  decode(bytes: Uint8Array<ArrayBuffer>, length: number, copies: boolean): unknown {
+  decode(bytes: Uint8Array<ArrayBuffer>, length: number, copies: boolean, from = 0): unknown {
+    this.#begin(bytes, length, copies, from);
+    const value = this.#read();
+    if (this.at !== length) damaged();
+    return value;
+  }
+
+  /** As {@link decode}, of a value that `read` knows the shape of. */
+  decodeShaped(
+    read: ReadShape,
+    bytes: Uint8Array<ArrayBuffer>,
+    length: number,
+    copies: boolean,
+    from: number,
+  ): unknown {
+    this.#begin(bytes, length, copies, from);
+    return read(this, from);
+  }
+
+  readText(at: number): string {
+    this.at = at;
+    const length = this.#uint8();
+    if (length !== LONG) return this.#string(length);
+    const place = this.#take(4);
+    return this.#string(this.words.getUint32(place, true));
+  }
+
+  readPart(at: number, depth: number): unknown {
+    this.at = at;
+    this.#depth = depth;
+    return this.#read();
+  }
+
+  damaged(): never {
+    return damaged();
+  }
+
+  #begin(bytes: Uint8Array<ArrayBuffer>, length: number, copies: boolean, from: number): void {
     if (length > bytes.length) damaged();
-    if (bytes !== this.#bytes) {
+    if (bytes !== this.bytes) {
       let view = this.#views.get(bytes);
       if (view === undefined) {
         view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
         this.#views.set(bytes, view);
       }
-      this.#bytes = bytes;
-      this.#view = view;
+      this.bytes = bytes;
+      this.words = view;
     }
-    this.#at = 0;
-    this.#end = length;
+    this.at = from;
+    this.end = length;
     this.#depth = 0;
     this.#copies = copies;
     this.lends = false;
-    const value = this.#read();
-    if (this.#at !== length) damaged();
-    return value;
   }
 
   /** Moves on by so many bytes; returns where they begin. */
   #take(bytes: number): number {
-    const at = this.#at;
-    if (bytes > this.#end - at) damaged();
-    this.#at = at + bytes;
+    const at = this.at;
+    if (bytes > this.end - at) damaged();
+    this.at = at + bytes;
     return at;
   }
 
   #uint8(): number {
-    return this.#bytes[this.#take(1)]!;
+    return this.bytes[this.#take(1)]!;
   }
 
   #uint16(): number {
-    return this.#view.getUint16(this.#take(2));
+    return this.words.getUint16(this.#take(2));
   }
 
   #uint32(): number {
-    return this.#view.getUint32(this.#take(4));
+    return this.words.getUint32(this.#take(4));
   }
 
   #read(): unknown {
@@ -95,9 +136,9 @@ export class Decoder {
       case 0xc9:
         return this.#extension(this.#uint32());
       case 0xca:
-        return this.#view.getFloat32(this.#take(4));
+        return this.words.getFloat32(this.#take(4));
       case 0xcb:
-        return this.#view.getFloat64(this.#take(8));
+        return this.words.getFloat64(this.#take(8));
       case 0xcc:
         return this.#uint8();
       case 0xcd:
@@ -105,15 +146,15 @@ export class Decoder {
       case 0xce:
         return this.#uint32();
       case 0xcf:
-        return this.#view.getBigUint64(this.#take(8));
+        return this.words.getBigUint64(this.#take(8));
       case 0xd0:
-        return this.#view.getInt8(this.#take(1));
+        return this.words.getInt8(this.#take(1));
       case 0xd1:
-        return this.#view.getInt16(this.#take(2));
+        return this.words.getInt16(this.#take(2));
       case 0xd2:
-        return this.#view.getInt32(this.#take(4));
+        return this.words.getInt32(this.#take(4));
       case 0xd3:
-        return this.#view.getBigInt64(this.#take(8));
+        return this.words.getBigInt64(this.#take(8));
       case 0xd4:
       case 0xd5:
       case 0xd6:
@@ -141,7 +182,7 @@ export class Decoder {
 
   /** A container of so many items, each of which takes a byte at least. */
   #enter(items: number): void {
-    if (items > this.#end - this.#at || ++this.#depth > MAX_DEPTH) damaged();
+    if (items > this.end - this.at || ++this.#depth > MAX_DEPTH) damaged();
   }
 
   #object(length: number): Record<string, unknown> {
@@ -165,15 +206,15 @@ export class Decoder {
   }
 
   #key(): string {
-    const head = this.#bytes[this.#at]!;
+    const head = this.bytes[this.at]!;
     if ((head & 0xe0) !== 0xa0) {
       const key = this.#read();
       return typeof key === "string" ? key : damaged();
     }
-    this.#at++;
+    this.at++;
     const length = head & 0x1f;
     const at = this.#take(length);
-    const bytes = this.#bytes;
+    const bytes = this.bytes;
     let hash = length;
     for (let i = 0; i < length; i++) hash = Math.imul(hash, 31) + bytes[at + i]!;
     const place = (hash ^ (hash >>> 10)) & (KEY_CACHE - 1);
@@ -194,16 +235,11 @@ export class Decoder {
   }
 
   #text(at: number, length: number): string {
-    const bytes = this.#bytes;
+    const bytes = this.bytes;
     if (length <= SHORT_STRING) {
-      let text = "";
       let i = 0;
-      for (; i < length; i++) {
-        const code = bytes[at + i]!;
-        if (code >= 0x80) break;
-        text += String.fromCharCode(code);
-      }
-      if (i === length) return text;
+      while (i < length && bytes[at + i]! < 0x80) i++;
+      if (i === length) return latin1Slice.call(bytes, at, at + length);
     }
     try {
       return utf8.decode(bytes.subarray(at, at + length));
@@ -214,17 +250,17 @@ export class Decoder {
 
   #binary(length: number): Uint8Array<ArrayBuffer> {
     const at = this.#take(length);
-    if (this.#copies) return this.#bytes.slice(at, at + length);
+    if (this.#copies) return this.bytes.slice(at, at + length);
     this.lends = true;
-    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + at, length);
+    return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + at, length);
   }
 
   #extension(length: number): unknown {
-    const type = this.#view.getInt8(this.#take(1));
-    const end = this.#at + length;
-    if (end > this.#end) damaged();
+    const type = this.words.getInt8(this.#take(1));
+    const end = this.at + length;
+    if (end > this.end) damaged();
     const value = this.#extensionOf(type, length);
-    if (this.#at !== end) damaged();
+    if (this.at !== end) damaged();
     return value;
   }
 
@@ -256,7 +292,7 @@ export class Decoder {
         return this.#typedArray(length);
       case EXT.arrayBuffer: {
         const at = this.#take(length);
-        return this.#bytes.slice(at, at + length).buffer;
+        return this.bytes.slice(at, at + length).buffer;
       }
       case EXT.buffer: {
         const { buffer, byteOffset } = this.#binary(length);
@@ -270,7 +306,7 @@ export class Decoder {
   /** MessagePack's time stamp, in its three lengths. */
   #date(length: number): Date {
     const at = this.#take(length);
-    const view = this.#view;
+    const view = this.words;
     if (length === 4) return new Date(1000 * view.getUint32(at));
     if (length === 8) {
       const high = view.getUint32(at);
@@ -289,8 +325,8 @@ export class Decoder {
     if (bytes < 0 || bytes % type.BYTES_PER_ELEMENT !== 0) damaged();
     this.#take(padding);
     const at = this.#take(bytes);
-    const start = this.#bytes.byteOffset + at;
-    const { buffer } = this.#bytes;
+    const start = this.bytes.byteOffset + at;
+    const { buffer } = this.bytes;
     if (this.#copies || start % type.BYTES_PER_ELEMENT !== 0)
       return new type(buffer.slice(start, start + bytes));
     this.lends = true;

@@ -15,27 +15,25 @@ import {
   refusalOf,
   refusalOfBuffer,
 } from "./oddities.ts";
-import { Refusal } from "./refusal.ts";
-import { EXT, TYPED_ARRAYS } from "./wire.ts";
+import { Refusal, TooLarge } from "./refusal.ts";
+import type { ShapeSink } from "./shape.ts";
+import { EXT, HEAD_BYTES, MARK, TYPED_ARRAYS } from "./wire.ts";
+import type { WriteShape } from "./write-shape.ts";
 import { MAX_BYTES, Writer } from "./writer.ts";
 
-/** Longer strings are left to the platform; shorter ones are faster by hand. */
-const SHORT_STRING = 32;
-/** Of longer ones it pays to know how many bytes they take. */
-const LONG_STRING = 4096;
 const NUMBERS = new Map<unknown, number>(
   TYPED_ARRAYS.map(({ prototype }, number) => [prototype, number]),
 );
-const text = new TextEncoder();
 
-export class Encoder extends Writer {
+export class Encoder extends Writer implements ShapeSink {
   /**
-   * Returns how many bytes of {@link bytes} the value takes. Throws {@link Refusal} with the path of what cannot travel,
-   * `TooLarge` when it takes more than `limit` bytes.
+   * Returns how many bytes of {@link bytes} the value takes, with a head where one is given. Throws {@link Refusal} with the path of
+   * what cannot travel, `TooLarge` when it takes more than `limit` bytes.
    */
-  encode(value: unknown, into: Uint8Array<ArrayBuffer>, limit = MAX_BYTES): number {
+  encode(value: unknown, into: Uint8Array<ArrayBuffer>, limit = MAX_BYTES, head = 0): number {
     this.begin(into, limit);
     try {
+      if (head !== 0) this.#writeHead(head);
       this.#write(value);
     } catch (error) {
       throw error instanceof Refusal ? error : this.unreadable(error);
@@ -45,12 +43,54 @@ export class Encoder extends Writer {
     return this.at;
   }
 
+  /**
+   * As {@link encode}, by a `write` that knows the shape. Returns -1 when the value is not of it, or cannot travel so: then it is for
+   * {@link encode} to write or to refuse.
+   */
+  encodeShaped(
+    write: WriteShape,
+    value: unknown,
+    into: Uint8Array<ArrayBuffer>,
+    limit: number,
+    head: number,
+  ): number {
+    this.begin(into, limit);
+    if (typeof value === "object" && value !== null) this.enterShaped(0, value, "");
+    try {
+      this.#writeHead(head);
+      return write(this, value, HEAD_BYTES);
+    } catch (error) {
+      if (error instanceof Refusal && !(error instanceof TooLarge)) throw error;
+      // It is read, and thrown, once more; and as MessagePack it may take less.
+      return -1;
+    } finally {
+      this.end();
+    }
+  }
+
+  writePart(value: unknown, at: number, depth: number): number {
+    this.at = at;
+    this.depth = depth;
+    try {
+      this.#write(value);
+    } catch (error) {
+      throw error instanceof Refusal ? error : this.unreadable(error);
+    }
+    return this.at;
+  }
+
+  #writeHead(head: number): void {
+    const at = this.reserve(HEAD_BYTES);
+    this.bytes[at] = MARK;
+    this.bytes[at + 1] = head;
+  }
+
   #write(value: unknown): void {
     switch (typeof value) {
       case "number":
         return this.#number(value);
       case "string":
-        return this.#string(value);
+        return this.string(value);
       case "boolean":
         return this.byte(value ? 0xc3 : 0xc2);
       case "undefined":
@@ -89,34 +129,6 @@ export class Encoder extends Writer {
     } else this.refuse("a bigint of more than 64 bits cannot travel; send it as a string");
   }
 
-  #string(value: string): void {
-    const { length } = value;
-    if (length < SHORT_STRING) {
-      const at = this.reserve(1 + length);
-      const { bytes } = this;
-      let i = 0;
-      for (; i < length; i++) {
-        const code = value.charCodeAt(i);
-        if (code >= 0x80) break;
-        bytes[at + 1 + i] = code;
-      }
-      if (i === length) {
-        bytes[at] = 0xa0 | length;
-        return;
-      }
-      this.at = at;
-    }
-    if (!value.isWellFormed())
-      this.refuse("half of a surrogate pair cannot travel in a string; send the bytes");
-    // A character takes three bytes at most, for each of its 16-bit units.
-    const room = length < LONG_STRING ? 3 * length : Buffer.byteLength(value);
-    const at = this.reserve(5 + room);
-    const { written } = text.encodeInto(value, this.bytes.subarray(at + 5));
-    this.bytes[at] = 0xdb;
-    this.words.setUint32(at + 1, written);
-    this.at = at + 5 + written;
-  }
-
   #object(value: object): void {
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype === Object.prototype) return this.#plain(value as Record<string, unknown>);
@@ -145,7 +157,7 @@ export class Encoder extends Writer {
       const key = keys[i]!;
       this.path[depth] = key;
       if (key === "__proto__") this.refuse("a property of this name cannot travel");
-      this.#string(key);
+      this.string(key);
       const item = value[key];
       if (item === undefined && !Object.hasOwn(value, key)) this.refuse("has gone");
       this.#write(item);

@@ -30,5 +30,15 @@ export const TYPED_ARRAYS = [
   Float16Array,
 ] as const;
 
+/** A message that begins so has a head: a second byte, of {@link HEAD}. No value of MessagePack begins with it. */
+export const MARK = 0xc1;
+export const HEAD_BYTES = 2;
+export const HEAD = {
+  /** What follows is written by its shape (`shape.ts`); else it is a value of MessagePack. */
+  shaped: 1,
+  /** The sender of this value reads a result that is written by its shape. */
+  readsShaped: 2,
+} as const;
+
 /** Deeper values are refused: both sides recurse. */
 export const MAX_DEPTH = 256;

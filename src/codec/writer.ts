@@ -3,11 +3,17 @@
  * of MessagePack, and the way to the part that is being written, which names what is refused and shows circles.
  */
 import type { Oddity } from "./oddities.ts";
+import { utf8Write } from "./native-text.ts";
 import { Refusal, TooLarge, messageOf, pointer } from "./refusal.ts";
+import { LONG } from "./shape.ts";
 import { bytesWithCopies } from "./shared-parts.ts";
 import { MAX_DEPTH } from "./wire.ts";
 
 export const MAX_BYTES = 2 ** 31 - 1;
+/** Longer strings are left to the platform; shorter ones are faster by hand. */
+const SHORT_STRING = 32;
+/** Of longer ones it pays to know how many bytes they take. */
+const LONG_STRING = 4096;
 /** Memory of the encoder's own that is kept for the next value. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 /** From then on, and whenever the value has doubled, a part is remembered, to see whether it comes again. */
@@ -19,7 +25,7 @@ export abstract class Writer {
   /** Where the last value was encoded: the memory that was given, or memory of the encoder's own when that was too small. */
   bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /** The same bytes, for numbers. */
-  protected words = new DataView(this.bytes.buffer);
+  words = new DataView(this.bytes.buffer);
   /** How much of them has been written. */
   protected at = 0;
   #scratch = new Uint8Array(0);
@@ -32,7 +38,7 @@ export abstract class Writer {
   /** Bytes that the value may take. */
   #limit = MAX_BYTES;
   /** Where room must be made, or a part marked. */
-  #bound = 0;
+  bound = 0;
   /** A container that was being written when the value had become large, or {@link MEASURED}. */
   #mark: unknown;
   /** A view costs more than a small value: those of the memory that was used last are kept. */
@@ -44,9 +50,15 @@ export abstract class Writer {
       throw new Refusal("", "has a property that makes a call of its own when it is read");
     this.#limit = limit < MAX_BYTES ? limit : MAX_BYTES;
     this.#use(into);
-    this.#bound = Math.min(into.length, FIRST_MARK);
+    this.bound = Math.min(into.length, FIRST_MARK);
     this.at = 0;
     this.depth = 0;
+  }
+
+  /** What is written next by a shape, within so many containers, is what the last of them has by this key. */
+  enterShaped(depth: number, container: object, key: string | number): void {
+    this.#within[depth] = container;
+    this.path[depth] = key;
   }
 
   /** Resets the writer after an encoding, successful or not. */
@@ -74,7 +86,7 @@ export abstract class Writer {
   protected reserve(bytes: number): number {
     const at = this.at;
     const end = at + bytes;
-    if (end > this.#bound) this.#pass(end);
+    if (end > this.bound) this.#pass(end);
     this.at = end;
     return at;
   }
@@ -84,7 +96,7 @@ export abstract class Writer {
     if (end > this.#limit) this.#refuseSize(end);
     if (end > this.bytes.length) this.#grow(end);
     if (end > FIRST_MARK && this.#mark !== MEASURED) this.#mark = this.#within[this.depth - 1];
-    this.#bound = Math.min(this.bytes.length, Math.max(FIRST_MARK, 2 * end));
+    this.bound = Math.min(this.bytes.length, Math.max(FIRST_MARK, 2 * end));
   }
 
   #grow(bytes: number): void {
@@ -155,6 +167,72 @@ export abstract class Writer {
     bytes[at] = a;
     bytes[at + 1] = b;
     bytes[at + 2] = c;
+  }
+
+  /** Makes room for so many bytes at `at`. */
+  makeRoom(at: number, bytes: number): void {
+    this.at = at;
+    this.reserve(bytes);
+  }
+
+  /** Writes a string for a shape (`shape.ts`). Returns its end, -1 when it cannot travel. */
+  writeText(value: string, at: number): number {
+    const { length } = value;
+    if (length < SHORT_STRING) {
+      if (at + 1 + length > this.bound) this.makeRoom(at, 1 + length);
+      const { bytes } = this;
+      let i = 0;
+      for (; i < length; i++) {
+        const code = value.charCodeAt(i);
+        if (code >= 0x80) break;
+        bytes[at + 1 + i] = code;
+      }
+      if (i === length) {
+        bytes[at] = length;
+        return at + 1 + length;
+      }
+    }
+    return value.isWellFormed() ? this.#writeLongText(value, at) : -1;
+  }
+
+  #writeLongText(value: string, at: number): number {
+    // A character takes three bytes at most, for each of its 16-bit units.
+    const most = 3 * value.length;
+    const room = at + 5 + most <= this.bound ? most : Buffer.byteLength(value);
+    const head = room < LONG ? 1 : 5;
+    this.makeRoom(at, head + room);
+    const written = utf8Write.call(this.bytes, value, at + head, room);
+    this.bytes[at] = head === 1 ? written : LONG;
+    if (head === 5) this.words.setUint32(at + 1, written, true);
+    return at + head + written;
+  }
+
+  protected string(value: string): void {
+    const { length } = value;
+    if (length < SHORT_STRING) {
+      const at = this.reserve(1 + length);
+      const { bytes } = this;
+      let i = 0;
+      for (; i < length; i++) {
+        const code = value.charCodeAt(i);
+        if (code >= 0x80) break;
+        bytes[at + 1 + i] = code;
+      }
+      if (i === length) {
+        bytes[at] = 0xa0 | length;
+        return;
+      }
+      this.at = at;
+    }
+    if (!value.isWellFormed())
+      this.refuse("half of a surrogate pair cannot travel in a string; send the bytes");
+    // A character takes three bytes at most, for each of its 16-bit units.
+    const room = length < LONG_STRING ? 3 * length : Buffer.byteLength(value);
+    const at = this.reserve(5 + room);
+    const written = utf8Write.call(this.bytes, value, at + 5, room);
+    this.bytes[at] = 0xdb;
+    this.words.setUint32(at + 1, written);
+    this.at = at + 5 + written;
   }
 
   /** A container's head: `short` with its length when that is below 16, else `long` and 32 bits. */

@@ -5,7 +5,7 @@ import type { FunctionInput, FunctionOutput, Schema } from "../schema/types.ts";
 import { whyNoSchema } from "../schema/kind.ts";
 import { type Struct, type StructFields, type StructView, isStruct } from "../codec/struct.ts";
 
-/** A function whose values are checked by schemas and travel as MessagePack. */
+/** A function whose values are checked by schemas and travel as bytes. */
 export interface TypedDefinition<Input extends Schema = Schema, Output extends Schema = Schema> {
   readonly [FUNCTION_BRAND]: "typed";
   readonly input: Input;

@@ -1,18 +1,19 @@
 /**
- * Functions on values: they travel as MessagePack, and schemas check them. The worker decodes, checks, runs, checks and encodes. The
- * caller checks what it can before it sends: a TypeBox schema comes with the grant, a Standard Schema with the definition.
+ * Functions on values: they travel as bytes, by their shape where both sides know it, and schemas check them. The worker decodes,
+ * checks, runs, checks and encodes. The caller checks what it can before it sends: a TypeBox schema comes with the grant, a Standard
+ * Schema with the definition.
  */
 import type { TSchema } from "@sinclair/typebox";
 import { InvalidValue } from "../base/errors.ts";
 import { Decoder } from "../codec/decoder.ts";
 import { Encoder } from "../codec/encoder.ts";
 import { Refusal } from "../codec/refusal.ts";
+import { ShapedDecoder, ShapedEncoder, hasHead, readsShaped } from "../codec/shaped.ts";
 import { isStruct } from "../codec/struct.ts";
 import type { FunctionContext } from "../function/context.ts";
 import type { TypedDefinition } from "../function/define-function.ts";
 import type { RawFunction } from "../function/raw.ts";
 import {
-  type Check,
   askStandard,
   compileCheck,
   compileTypeBox,
@@ -21,8 +22,9 @@ import {
 } from "../schema/checker.ts";
 import { describeSchema, rebuildSchema, valueOfNothing } from "../schema/description.ts";
 import { isStandard, isTypeBox } from "../schema/kind.ts";
+import { type Described, NO_SHAPES, type Shapes, formOf, shapesOf } from "../schema/shapes.ts";
 import type { Schema, StandardSchema } from "../schema/types.ts";
-import type { ByValue, FunctionKind, ResultKeeper } from "./kind.ts";
+import type { ByValue, Description, FunctionKind, ResultKeeper } from "./kind.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -42,22 +44,32 @@ const callersDecoder = new Decoder();
 export const typed: FunctionKind<TypedDefinition> = {
   name: "typed",
 
-  describe({ input }, room) {
-    // What comes out is checked in the worker, where it is made.
-    return { input: describeOrNull(input, Math.min(room, MAX_DESCRIPTION)), output: null };
+  describe(definition, room) {
+    const all = descriptionOf(definition);
+    const input = within(all.input, room);
+    // What comes out is checked in the worker, where it is made. Its schema tells the caller how it is written.
+    const output = within(all.output, (room - JSON.stringify(input).length) / 2);
+    const form = formOf({ input, output });
+    return form === undefined ? { input, output } : { input, output, form };
   },
 
   prepare: run,
 
-  open({ input: description }, definition): ByValue {
+  open(description, definition): ByValue {
     if (definition !== undefined && isStruct(definition.input)) throw new TypeError("is no struct");
-    const schema = schemaOf(description, definition?.input as Schema | undefined);
-    const passing = { by: "value", encoder: callersEncoder, decoder: callersDecoder } as const;
+    const schema = schemaOf(description.input, definition?.input as Schema | undefined);
+    const shapes = agreedShapes(description);
+    const readsShaped = shapes.output !== undefined;
+    const passing = {
+      by: "value",
+      encoder: new ShapedEncoder(callersEncoder, shapes.input, readsShaped),
+      decoder: new ShapedDecoder(callersDecoder, shapes.output),
+    } as const;
     if (schema === undefined) return { ...passing, check: undefined, ask: undefined };
     if (!isStandard(schema)) return { ...passing, check: compileTypeBox(schema), ask: undefined };
     // It may change what it is given, so it gets what the function would get.
-    const ask = (encoded: Bytes) =>
-      askStandard(schema, callersDecoder.decode(encoded, encoded.length, true));
+    const sent = new ShapedDecoder(callersDecoder, shapes.input);
+    const ask = (encoded: Bytes) => askStandard(schema, sent.decode(encoded, encoded.length, true));
     return { ...passing, check: undefined, ask };
   },
 
@@ -66,50 +78,98 @@ export const typed: FunctionKind<TypedDefinition> = {
 
 // ---- the worker's end ----
 
-function describeOrNull(schema: Schema, room: number): unknown {
+function describeOrNull(schema: Schema): unknown {
   if (!isTypeBox(schema) || hasOwnRules()) return null;
-  const description = describeSchema(schema);
+  return within(describeSchema(schema), MAX_DESCRIPTION);
+}
+
+function within(description: unknown, room: number): unknown {
   return JSON.stringify(description).length > room ? null : description;
 }
+
+const told = new WeakMap<TypedDefinition, Described>();
+
+/** What callers may be told of a definition, as it was when its module was loaded. */
+function descriptionOf(definition: TypedDefinition): Described {
+  let described = told.get(definition);
+  if (described === undefined) {
+    const { input, output } = definition;
+    described = { input: describeOrNull(input), output: describeOrNull(output) };
+    told.set(definition, described);
+  }
+  return described;
+}
+
+type ResultEncoder = Pick<ShapedEncoder, "encode">;
 
 function run(name: string, definition: TypedDefinition, kept: ResultKeeper): RawFunction {
   const { run } = definition;
   const checkInput = compileCheck(definition.input, "input");
   const checkOutput = compileCheck(definition.output, "output");
-
+  const described = descriptionOf(definition);
   let maxBytes = 0;
+  /** Made for the first caller that knows of shapes. */
+  let shaped: { inputs: ShapedDecoder; results: ShapedEncoder } | undefined;
+  const byShape = () => {
+    const shapes = shapesOf(described);
+    return (shaped = {
+      inputs: new ShapedDecoder(decoder, shapes.input),
+      results: new ShapedEncoder(encoder, shapes.output, false),
+    });
+  };
 
-  const answer = (checked: unknown, output: Bytes, ctx: FunctionContext): number => {
-    const length = guarded(name, "output", encode, checked, output, maxBytes);
+  const answer = (by: ResultEncoder, checked: unknown, output: Bytes, ctx: FunctionContext) => {
+    let length: number;
+    try {
+      length = by.encode(checked, output, maxBytes);
+    } catch (error) {
+      throw invalid(name, "output", error);
+    }
     if (encoder.bytes === output) return length;
     throw kept.keep(encoder.bytes.subarray(0, length), ctx);
   };
   /** After an `await`, when others may have kept much meanwhile. */
-  const answerLater = (checked: unknown, output: Bytes, ctx: FunctionContext) =>
+  const answerLater = (by: ResultEncoder, checked: unknown, output: Bytes, ctx: FunctionContext) =>
     kept.full
-      ? kept.whenRoom(ctx, () => answer(checked, output, ctx))
-      : answer(checked, output, ctx);
-  const finish = (result: unknown, output: Bytes, ctx: FunctionContext) => {
-    const checked = guarded(name, "output", checkOutput, result);
+      ? kept.whenRoom(ctx, () => answer(by, checked, output, ctx))
+      : answer(by, checked, output, ctx);
+  const finish = (by: ResultEncoder, result: unknown, output: Bytes, ctx: FunctionContext) => {
+    let checked: unknown;
+    try {
+      checked = checkOutput(result);
+    } catch (error) {
+      throw invalid(name, "output", error);
+    }
     return isThenable(checked)
-      ? settled(name, "output", checked).then((value) => answerLater(value, output, ctx))
-      : answerLater(checked, output, ctx);
+      ? settled(name, "output", checked).then((value) => answerLater(by, value, output, ctx))
+      : answerLater(by, checked, output, ctx);
   };
-  const start = (value: unknown, output: Bytes, ctx: FunctionContext): number | Promise<number> => {
+  const start = (by: ResultEncoder, value: unknown, output: Bytes, ctx: FunctionContext) => {
     const result: unknown = run(value as never, ctx);
     return isThenable(result)
-      ? Promise.resolve(result).then((value) => finish(value, output, ctx))
-      : finish(result, output, ctx);
+      ? Promise.resolve(result).then((value) => finish(by, value, output, ctx))
+      : finish(by, result, output, ctx);
   };
-  const startChecked = (checked: unknown, output: Bytes, ctx: FunctionContext) =>
+  const startChecked = (
+    by: ResultEncoder,
+    checked: unknown,
+    output: Bytes,
+    ctx: FunctionContext,
+  ): number | Promise<number> =>
     isThenable(checked)
-      ? settled(name, "input", checked).then((value) => start(value, output, ctx))
-      : start(checked, output, ctx);
+      ? settled(name, "input", checked).then((value) => start(by, value, output, ctx))
+      : start(by, checked, output, ctx);
   /** Empties the value's views of the call's memory when a function returns; for an asynchronous function the worker does. */
-  const callLent = (checked: unknown, input: Bytes, output: Bytes, ctx: FunctionContext) => {
+  const callLent = (
+    by: ResultEncoder,
+    checked: unknown,
+    input: Bytes,
+    output: Bytes,
+    ctx: FunctionContext,
+  ) => {
     let result: number | Promise<number> | undefined;
     try {
-      return (result = startChecked(checked, output, ctx));
+      return (result = startChecked(by, checked, output, ctx));
     } finally {
       if (!isThenable(result) && !input.buffer.detached) input.buffer.transfer(0);
     }
@@ -117,32 +177,24 @@ function run(name: string, definition: TypedDefinition, kept: ResultKeeper): Raw
   const call: RawFunction = (input, output, ctx) => {
     if (kept.full) return kept.whenRoom(ctx, () => call(input, output, ctx));
     if (maxBytes === 0) maxBytes = Math.max(MAX_RESULT_BYTES, ctx.memory.byteLength);
-    const checked = guarded(name, "input", decodeAndCheck, input, checkInput);
-    if (decoder.lends) return callLent(checked, input, output, ctx);
-    return startChecked(checked, output, ctx);
+    let by: ResultEncoder = encoder;
+    let checked: unknown;
+    try {
+      let value: unknown;
+      if (hasHead(input)) {
+        const { inputs, results } = shaped ?? byShape();
+        if (readsShaped(input)) by = results;
+        value = inputs.decode(input, input.length, false);
+      } else value = decoder.decode(input, input.length, false);
+      checked = checkInput(value);
+    } catch (error) {
+      throw invalid(name, "input", error);
+    }
+    return decoder.lends
+      ? callLent(by, checked, input, output, ctx)
+      : startChecked(by, checked, output, ctx);
   };
   return call;
-}
-
-function decodeAndCheck(input: Bytes, check: Check): unknown {
-  return check(decoder.decode(input, input.length, false));
-}
-
-function encode(value: unknown, output: Bytes, maxBytes: number): number {
-  return encoder.encode(value, output, maxBytes);
-}
-
-function guarded<Args extends unknown[], Result>(
-  name: string,
-  side: InvalidValue["side"],
-  work: (...args: Args) => Result,
-  ...args: Args
-): Result {
-  try {
-    return work(...args);
-  } catch (error) {
-    throw invalid(name, side, error);
-  }
 }
 
 function settled(
@@ -162,6 +214,18 @@ function invalid(name: string, side: InvalidValue["side"], error: unknown): unkn
 }
 
 // ---- the caller's end ----
+
+/** Those of the description, if the node has them, too. */
+function agreedShapes(description: Description): Shapes {
+  if (description.form === undefined || description.form !== formOf(description)) return NO_SHAPES;
+  try {
+    return shapesOf(description);
+  } catch (error) {
+    // A later version may describe what this one does not know: the values are MessagePack then.
+    if (error instanceof TypeError) return NO_SHAPES;
+    throw error;
+  }
+}
 
 /** What to check inputs with; undefined when only the worker can. */
 function schemaOf(

@@ -7,6 +7,8 @@ const FunctionDescription = Type.Object({
   kind: text,
   input: Type.Unknown(),
   output: Type.Unknown(),
+  /** Names the way in which its values can be written that both know; of a version that has none, they are MessagePack. */
+  form: Type.Optional(text),
 });
 export type FunctionDescription = Static<typeof FunctionDescription>;
 
