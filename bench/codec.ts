@@ -1,13 +1,19 @@
 /**
- * The cost of a value's trip through our codec and through msgpackr: `bun bench/codec.ts [--rounds 15] [--json]`.
+ * The cost of a value's trip through our codec, by its shape and without one, and through msgpackr:
+ * `bun bench/codec.ts [--rounds 15] [--json]`.
  *
- * Windows of both alternate, and the ratio is the median of those within a round. Both write into memory that is there, as a call
+ * Windows of all alternate, and the ratio is the median of those within a round. All write into memory that is there, as a call
  * does, and read it back; each result is compared once. msgpackr runs with what it needs to carry the same types (`moreTypes`).
  */
 import { parseArgs } from "node:util";
 import { Packr } from "msgpackr/pack";
+import { type TSchema, Type } from "@sinclair/typebox";
 import { Decoder } from "../src/codec/decoder.ts";
 import { Encoder } from "../src/codec/encoder.ts";
+import { ShapedDecoder, ShapedEncoder } from "../src/codec/shaped.ts";
+import { typedArray } from "../src/codec/typed-array.ts";
+import { describeSchema } from "../src/schema/description.ts";
+import { shapesOf } from "../src/schema/shapes.ts";
 import { environment } from "./environment.ts";
 import { median, quartiles } from "./statistics.ts";
 
@@ -24,13 +30,27 @@ const { values } = parseArgs({
   },
 });
 
-const VALUES: Record<string, unknown> = {
+const VALUES: Record<string, { schema: TSchema; value: unknown }> = {
   "ten fields": {
-    ...{ id: "order-000117", spot: 42.5, strike: 40, rate: 0.05, volatility: 0.2 },
-    ...{ years: 0.5, steps: 117, kind: "call", american: true, desk: "equities" },
+    schema: Type.Object({
+      ...{ id: Type.String(), spot: Type.Number(), strike: Type.Number(), rate: Type.Number() },
+      ...{ volatility: Type.Number(), years: Type.Number(), steps: Type.Integer() },
+      kind: Type.Union([Type.Literal("call"), Type.Literal("put")]),
+      ...{ american: Type.Boolean(), desk: Type.String() },
+    }),
+    value: {
+      ...{ id: "order-000117", spot: 42.5, strike: 40, rate: 0.05, volatility: 0.2 },
+      ...{ years: 0.5, steps: 117, kind: "call", american: true, desk: "equities" },
+    },
   },
-  "100 points": Array.from({ length: 100 }, (_, i) => ({ x: i / 7, y: -1 - i, name: `p${i}` })),
-  "64 KiB of float64": { samples: Float64Array.from({ length: 8192 }, (_, i) => i / 3) },
+  "100 points": {
+    schema: Type.Array(Type.Object({ x: Type.Number(), y: Type.Number(), name: Type.String() })),
+    value: Array.from({ length: 100 }, (_, i) => ({ x: i / 7, y: -1 - i, name: `p${i}` })),
+  },
+  "64 KiB of float64": {
+    schema: Type.Object({ samples: typedArray("Float64Array") }),
+    value: { samples: Float64Array.from({ length: 8192 }, (_, i) => i / 3) },
+  },
 };
 
 type Trip = (value: unknown) => unknown;
@@ -41,6 +61,17 @@ function ours(): Trip {
   return (value) => {
     const length = encoder.encode(value, into);
     return decoder.decode(encoder.bytes, length, true);
+  };
+}
+
+function shaped(schema: TSchema): Trip {
+  const { input } = shapesOf({ input: describeSchema(schema), output: null });
+  const [encoder, into] = [new Encoder(), memory()];
+  const writes = new ShapedEncoder(encoder, input, false);
+  const reads = new ShapedDecoder(new Decoder(), input);
+  return (value) => {
+    const length = writes.encode(value, into, into.length);
+    return reads.decode(encoder.bytes, length, true);
   };
 }
 
@@ -64,22 +95,25 @@ function window(trip: Trip, value: unknown, forNs: number): number {
   return (now - start) / trips;
 }
 
-const rows = Object.entries(VALUES).map(([name, value]) => {
-  const trips = { codec: ours(), msgpackr: msgpackr() };
+const KINDS = ["shaped", "codec", "msgpackr"] as const;
+
+const rows = Object.entries(VALUES).map(([name, { schema, value }]) => {
+  const trips = { shaped: shaped(schema), codec: ours(), msgpackr: msgpackr() };
   for (const trip of Object.values(trips)) {
     if (!Bun.deepEquals(trip(value), value, true)) throw new Error(`${name} did not arrive`);
     window(trip, value, WARMUP_NS);
   }
   const rounds = Array.from({ length: Number(values.rounds) }, () => {
-    const fastest = { codec: Infinity, msgpackr: Infinity };
+    const fastest = { shaped: Infinity, codec: Infinity, msgpackr: Infinity };
     for (let i = 0; i < WINDOWS; i++)
-      for (const kind of ["codec", "msgpackr"] as const)
+      for (const kind of KINDS)
         fastest[kind] = Math.min(fastest[kind], window(trips[kind], value, WINDOW_NS));
     return fastest;
   });
   const ratios = rounds.map(({ codec, msgpackr }) => codec / msgpackr);
   return {
     value: name,
+    shaped_ns: Math.round(median(rounds.map(({ shaped }) => shaped))),
     codec_ns: Math.round(median(rounds.map(({ codec }) => codec))),
     msgpackr_ns: Math.round(median(rounds.map(({ msgpackr }) => msgpackr))),
     ratio: Number(median(ratios).toFixed(2)),
@@ -92,7 +126,7 @@ if (values.json)
     `${JSON.stringify({ benchmark: "codec", rows, environment: environment() })}\n`,
   );
 else
-  for (const { value, codec_ns, msgpackr_ns, ratio, ratio_quartiles } of rows)
+  for (const { value, shaped_ns, codec_ns, msgpackr_ns, ratio, ratio_quartiles } of rows)
     process.stdout.write(
-      `${value.padEnd(18)} ${String(codec_ns).padStart(7)} ns, ${ratio} of msgpackr's ${msgpackr_ns} ns (${ratio_quartiles.join(" to ")})\n`,
+      `${value.padEnd(18)} ${String(shaped_ns).padStart(7)} ns by shape, ${String(codec_ns).padStart(7)} ns without, ${ratio} of msgpackr's ${msgpackr_ns} ns (${ratio_quartiles.join(" to ")})\n`,
     );

@@ -3,7 +3,8 @@
  *
  * Each round has a lease of its own, on which windows of raw calls, of calls on an object of ten fields and of struct calls
  * alternate. So they share mapping and cores, and the medians over rounds are of differences within a round. Every result is
- * checked. The executable that runs the node is `dist/rfaas`, unless `RFAAS_EXECUTABLE` names another.
+ * checked. A call of few bytes tells whether the round's cores are near each other or far apart, and an object both ways is told for
+ * each. The executable that runs the node is `dist/rfaas`, unless `RFAAS_EXECUTABLE` names another.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -12,6 +13,7 @@ import { type Lease, invoker } from "../src/index.ts";
 import { environment } from "./environment.ts";
 import { benchCpus, placeClient } from "./placement.ts";
 import { median, quartiles, summarize } from "./statistics.ts";
+import type { Level } from "./sweep.ts";
 
 type Functions = typeof import("./typed-functions.ts");
 type Window = (ticks: Uint32Array) => void;
@@ -19,8 +21,8 @@ type Window = (ticks: Uint32Array) => void;
 const WARMUP_CALLS = 60_000;
 /** Windows of each kind in a round, of which the median counts. */
 const WINDOWS = 5;
-/** The payload of the raw calls: as many bytes as the others have. */
-const VALUE_BYTES = 139;
+/** The payload of the raw calls: as many bytes as the others have, by their shape. */
+const VALUE_BYTES = 74;
 const STRUCT_BYTES = [72, 8] as const;
 
 const { values } = parseArgs({
@@ -82,7 +84,7 @@ function windowsOn(lease: Lease<Functions>): Record<string, Window> {
   const inPlace = lease.function("inPlace");
   return {
     raw: rawOf("raw", VALUE_BYTES, VALUE_BYTES),
-    "raw, few bytes": rawOf("rawFew", ...STRUCT_BYTES),
+    [FEW]: rawOf("rawFew", ...STRUCT_BYTES),
     "object to object": windowOf((i) => check(mirror.invoke(order(i)).steps === i)),
     "object to number": windowOf((i) => check(steps.invoke(order(i)) === i)),
     struct: windowOf((i) => {
@@ -94,10 +96,14 @@ function windowsOn(lease: Lease<Functions>): Record<string, Window> {
   };
 }
 
+const FEW = "raw, few bytes";
+/** Of a call of few bytes: the floor, and what rfaas adds to it on near cores. */
+const NEAR_NS = 300;
+
 const BASE: Record<string, string> = {
   "object to object": "raw",
   "object to number": "raw",
-  struct: "raw, few bytes",
+  struct: FEW,
 };
 
 await using rf = await invoker({ prewarm: 0 });
@@ -135,17 +141,34 @@ const rows = [...seen].map(([name, medians]) => {
         }),
   };
 });
+/** An object both ways, above a raw call, in the rounds of each level that there were. */
+const levels = (["near", "far"] satisfies Level[]).flatMap((level) => {
+  const of = [...seen.get(FEW)!.keys()].filter(
+    (i) => seen.get(FEW)![i]! < NEAR_NS === (level === "near"),
+  );
+  const above = of.map((i) => seen.get("object to object")![i]! - seen.get("raw")![i]!);
+  return of.length === 0
+    ? []
+    : [{ level, rounds: of.length, above_p50_ns: Math.round(median(above)) }];
+});
+
 if (values.json) {
   const result = {
     benchmark: "typed",
     rounds,
     calls: ticks.length,
     rows,
+    object_to_object: levels,
     environment: environment(),
   };
   process.stdout.write(`${JSON.stringify(result)}\n`);
-} else
+} else {
   for (const { call, p50_ns, above, above_p50_ns, above_quartiles_ns } of rows)
     process.stdout.write(
       `${call.padEnd(18)} ${String(p50_ns).padStart(7)} ns${above ? `  ${above_p50_ns} ns above ${above} (${above_quartiles_ns!.join(" to ")})` : ""}\n`,
     );
+  for (const { level, rounds, above_p50_ns } of levels)
+    process.stdout.write(
+      `object to object, cores ${level}: ${above_p50_ns} ns above raw (${rounds} rounds)\n`,
+    );
+}
