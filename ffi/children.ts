@@ -37,6 +37,11 @@ export function reapAdopted(): void {
   native().rfaas_reap_adopted();
 }
 
+/** Whether this process has any, dead ones that nothing has waited for among them. */
+export function hasChildren(): boolean {
+  return native().rfaas_has_children() !== 0;
+}
+
 /** CPU time of all that another process of this user has started, to the hundredth of a second. */
 export function descendantsTimeNs(pid: number): number {
   return native().rfaas_descendants_time(pid);

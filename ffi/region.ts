@@ -175,6 +175,19 @@ export class Region {
     return [native().rfaas_region_ended(handle), native().rfaas_region_end_detail(handle)];
   }
 
+  /**
+   * The lease is over, and another one may follow: empty memory takes the region's addresses. What was lent stays, and a late access
+   * faults nothing. Throws `NativeError`.
+   */
+  vacate(): void {
+    check("leaving the lease's memory", native().rfaas_region_vacate(this.handle as Pointer));
+  }
+
+  /** Maps the next lease's memory, of the same shape, at the same addresses. Throws `NativeError`, and has then changed nothing. */
+  refill(fd: number): void {
+    check("mapping the lease's memory", native().rfaas_region_refill(this.handle as Pointer, fd));
+  }
+
   /** Detaches what was lent, then unmaps. No endpoint may be open on the region. */
   close(): void {
     if (!this.#open) return;

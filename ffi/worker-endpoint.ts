@@ -3,6 +3,7 @@
  * native object by its address and runs calls.
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
+import { check } from "./errors.ts";
 import { LAYOUT } from "./layout.ts";
 import { native } from "./library.ts";
 import type { Link } from "./link.ts";
@@ -32,7 +33,7 @@ export const STOPPED = -2;
 /** The host's side: owns the native object, may be asked from the main thread while the worker runs. */
 export class WorkerControl {
   readonly handle: number;
-  readonly #loopFd: number;
+  #loopFd: number;
 
   /** `loopFd` wakes the worker's event loop; `way` is what wakes the client's, where both map the same memory, else the link. */
   constructor(region: Region, worker: number, loopFd: number, way: { clientFd: number } | Link) {
@@ -41,6 +42,13 @@ export class WorkerControl {
     const handle = native().rfaas_worker_open(region.handle as Pointer, worker, notifyFd, link);
     if (handle === 0) throw new RangeError("out of memory for an endpoint; lease fewer workers");
     this.handle = handle;
+    this.#loopFd = loopFd;
+  }
+
+  /** The thread is at rest, and `region` has the memory of the next lease: begins anew, at the same address. Throws `NativeError`. */
+  renew(region: Region, worker: number, loopFd: number, clientFd: number): void {
+    const handles = [this.handle, region.handle] as [Pointer, Pointer];
+    check("opening an endpoint", native().rfaas_worker_renew(...handles, worker, clientFd));
     this.#loopFd = loopFd;
   }
 

@@ -97,6 +97,7 @@ async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
         ? {}
         : { memoryBytes: parseBytes(options.memory, "memory") }),
       ...(options.prewarm === undefined ? {} : { prewarm: options.prewarm }),
+      ...(options.keptHosts === undefined ? {} : { keptHosts: options.keptHosts }),
     },
     patience,
   );

@@ -64,9 +64,14 @@ export class NodeInvoker implements Invoker {
 
   async status(options?: WaitOptions): Promise<NodeStatus> {
     const { signal } = readOptions("status", WaitOptions, options);
-    const { freeCores, freeMemoryBytes, leases, prewarmedHosts } =
-      await this.#connection.status(signal);
-    const status = { freeCores, freeMemoryBytes, leases, prewarmedHosts };
+    const {
+      freeCores,
+      freeMemoryBytes,
+      leases,
+      prewarmedHosts,
+      keptHosts = 0,
+    } = await this.#connection.status(signal);
+    const status = { freeCores, freeMemoryBytes, leases, prewarmedHosts, keptHosts };
     const isNews = !Bun.deepEquals(this.#status, status);
     this.#status = status;
     if (isNews) for (const listener of [...this.#listeners]) notify(listener, this.nodes());

@@ -115,11 +115,12 @@ async function openNode(address: Address, token: string | null): Promise<Source>
   const { cores, memoryBytes, version } = connection.welcome;
   return {
     async look() {
-      const { draining, freeCores, freeMemoryBytes, total, shown } = await connection.leases();
+      const { draining, freeCores, freeMemoryBytes, total, shown, keptHosts } =
+        await connection.leases();
       const state = draining ? "draining" : "up";
       const node = {
         ...{ address: connection.address, state, version, cores, memoryBytes },
-        ...{ freeCores, freeMemoryBytes, leases: total },
+        ...{ freeCores, freeMemoryBytes, leases: total, keptHosts },
       };
       return { value: { node, leases: shown }, text: nodePage(node, shown, Date.now()) };
     },
@@ -191,6 +192,8 @@ interface NodeSeen {
   freeCores: number;
   freeMemoryBytes: number;
   leases: number;
+  /** An older node does not say. */
+  keptHosts: number | undefined;
 }
 
 /** Both tables of one node as text. */
@@ -220,6 +223,7 @@ function nodePage(node: NodeSeen, leases: Leases["shown"], nowMs: number): strin
       ? `no leases${hidden > 0 ? " of yours" : ""}\n`
       : table([["lease", "user", "module", "state", ...NUMBERS], ...rows], 4),
     hidden > 0 && rows.length > 0 ? `and ${hidden} of other users\n` : "",
+    node.keptHosts ? `and ${node.keptHosts} kept hosts, which wait for another lease\n` : "",
   ].join("");
 }
 

@@ -29,7 +29,7 @@ import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 const DEFAULT_DRAIN_MS = 30_000;
 const MAX_DRAIN_MS = 86_400_000;
 
-const { cores, memory, prewarm } = InvokerOptions.properties;
+const { cores, memory, prewarm, keptHosts } = InvokerOptions.properties;
 const { polling } = AllocateOptions.properties;
 const { include, external } = PackageOptions.properties;
 
@@ -47,6 +47,9 @@ const Options = Type.Object({
     default: "adaptive",
   }),
   prewarm: worded(prewarm, { description: "host processes to keep ready" }),
+  keptHosts: worded(keptHosts, {
+    description: "host processes to keep with their module, for leases that ask for it, at most",
+  }),
   drainMs: Type.Optional(
     duration(0, MAX_DRAIN_MS, {
       description: "how long leases may go on after the first signal",
@@ -144,6 +147,7 @@ Calls from this machine go through shared memory, calls from others over RDMA, o
       memoryBytes,
       polling: options.polling ?? "adaptive",
       prewarm: options.prewarm ?? 1,
+      keptHosts: options.keptHosts,
       log: (level, message) => log[level](message),
     });
     const asked = options.listen === undefined ? defaultAddress() : parseAddress(options.listen);

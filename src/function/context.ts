@@ -35,8 +35,8 @@ export interface WorkerContext {
   /** The lease's memory on this node. A caller's `RemoteRegion` lies at its `offset`. */
   readonly memory: ArrayBuffer;
   /**
-   * What this worker keeps between the calls of its lease. Other workers have maps of their own, and a worker that was restarted
-   * begins with an empty one.
+   * What this worker keeps between the calls of its lease, and for the next lease where that has `keepWarmMs`. Other workers have maps
+   * of their own, and a worker that was restarted begins with an empty one.
    */
   readonly state: Map<string, unknown>;
   readonly log: FunctionLog;
@@ -45,7 +45,10 @@ export interface WorkerContext {
 /** What a function is told of its call. Read `invocation` before the call has ended: the object is used for later calls too. */
 export interface FunctionContext extends WorkerContext {
   readonly invocation: Invocation;
-  /** Whether this worker has not yet completed a call of this lease: nothing can be in `state` but what `init` has put there. */
+  /**
+   * Whether this worker has not yet completed a call: nothing can be in `state` but what `init` has put there. It is false from the
+   * first call on where the worker was kept for this lease (`keepWarmMs`).
+   */
   readonly cold: boolean;
   /** Reports progress to a caller that passed `onProgress`: `fraction` from 0 to 1. Sends nothing to other callers. */
   progress(fraction: number, message?: string): void;

@@ -3,9 +3,15 @@ import { HOOKS_BRAND, isBranded } from "../base/brand.ts";
 import type { WorkerContext } from "./context.ts";
 
 export interface Hooks {
-  /** Before the lease is granted: fills `ctx.state`, opens files. Its failure is the allocation's, as a `ModuleLoadError`. */
+  /**
+   * Before the lease is granted: fills `ctx.state`, opens files. Its failure is the allocation's, as a `ModuleLoadError`. It does not run
+   * again for a lease that gets a worker which was kept (`keepWarmMs`).
+   */
   init?(ctx: WorkerContext): void | Promise<void>;
-  /** When the lease is released. It has 2 seconds; a lease that ends in any other way ends at once, without it. */
+  /**
+   * When the lease is released, or the worker was kept for others and goes. It has 2 seconds; a lease that ends in any other way ends at
+   * once, without it.
+   */
   dispose?(ctx: WorkerContext): void | Promise<void>;
 }
 

@@ -23,7 +23,10 @@ import {
 } from "./fields.ts";
 import { Exports, LogLine, ProgressReport } from "./module-report.ts";
 
-/** Answered when all workers have loaded the module; failed with the error of the one that has not. */
+/**
+ * Answered when all workers have loaded the module; failed with the error of the one that has not. A host that has come to rest is asked
+ * again, for another lease of the same module and shape, and its workers resume.
+ */
 export const Attach = request(
   "attach",
   {
@@ -45,6 +48,8 @@ export const Attach = request(
     lease: count,
     heapBytes: Type.Number(),
     loadTimeoutMs: count,
+    /** The host may be asked to {@link Rest}. */
+    keepWarm: Type.Boolean(),
   },
   {
     exports: Exports,
@@ -62,6 +67,11 @@ export type Loaded = ReplyOf<typeof Attach>;
  * to the newest build.
  */
 export const Reload = request("reload", { module: text, moduleName: text }, {});
+/**
+ * The lease is over, and another one may come: the workers stop, the host leaves the lease's memory, and looks for what functions have
+ * left behind. When it finds something, it says so, and is to be told to detach.
+ */
+export const Rest = request("rest", {}, { left: Type.Union([text, Type.Null()]) });
 export const HostAbort = notice("host-abort", {
   worker: index,
   slot: index,
@@ -76,7 +86,7 @@ export const WorkerEnded = notice("worker-ended", { worker: index, message: text
 export const HostLog = notice("host-log", { line: LogLine });
 export const HostProgress = notice("host-progress", { report: ProgressReport });
 
-export const agentMessages = [Attach, Reload, HostAbort, Detach] as const;
+export const agentMessages = [Attach, Reload, Rest, HostAbort, Detach] as const;
 export const hostMessages = [Ready, ClientLost, WorkerEnded, HostLog, HostProgress] as const;
 
 export type AgentMessage = Speech<typeof agentMessages, typeof hostMessages>;

@@ -36,6 +36,8 @@ export const Allocate = request(
     ttlMs: duration,
     /** The lease ends when one of these counters is reached. */
     budget: Type.Partial(Usage),
+    /** How long the host may wait for another lease of the module when this one is released. Left out, not at all. */
+    keepWarmMs: Type.Optional(duration),
     fabric,
     /** Where the descriptors go, where client and workers share memory. */
     mailbox: Type.Union([bytes(5), Type.Null()]),
@@ -53,6 +55,8 @@ export const Allocate = request(
     listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
     expiresInMs: Type.Number(),
     prewarmed: Type.Boolean(),
+    /** Its host had loaded the module for a former lease. */
+    kept: Type.Optional(Type.Boolean()),
     grantNs: Type.Number(),
     spawnNs: Type.Number(),
     loadNs: Type.Number(),

@@ -56,6 +56,8 @@ export const ListLeases = request(
     freeMemoryBytes: Type.Number({ minimum: 0 }),
     /** All of the node's leases, also those that are not shown. */
     total: index,
+    /** Hosts that wait for another lease of their module. */
+    keptHosts: Type.Optional(index),
     shown: Type.Array(ListedLease, { maxItems: MAX_LISTED }),
   },
 );
@@ -80,6 +82,7 @@ export const GetStatus = request(
     freeMemoryBytes: Type.Number(),
     leases: index,
     prewarmedHosts: index,
+    keptHosts: Type.Optional(index),
   },
 );
 export type Status = ReplyOf<typeof GetStatus>;

@@ -107,7 +107,7 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
         return;
       }
       case "status":
-        this.#looks.get(said.id)?.resolve({ ...said, prewarmedHosts: 0 });
+        this.#looks.get(said.id)?.resolve({ ...said, prewarmedHosts: 0, keptHosts: 0 });
         this.#looks.delete(said.id);
         return;
       case "renewed":

@@ -2,7 +2,7 @@
 import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
 import { openPidfd } from "../../ffi/system.ts";
 import { RequestRefused } from "../../src/control/requests.ts";
-import type { HostExit, LeaseHost } from "../../src/executor/agent/host-process.ts";
+import type { HostExit, HostListener, LeaseHost } from "../../src/executor/agent/host-process.ts";
 import type { HostNotice, Loaded } from "../../src/protocol/host-messages.ts";
 
 interface Asked {
@@ -20,7 +20,7 @@ export class PlayedHost implements LeaseHost {
   readonly #exited = Promise.withResolvers<HostExit>();
   readonly ready = this.#ready.promise;
   readonly exited = this.#exited.promise;
-  onNotice: (notice: HostNotice) => void = () => {};
+  #listener: HostListener | undefined;
   /** What it was asked and told, in order. */
   readonly asked: Asked[] = [];
   readonly told: string[] = [];
@@ -34,6 +34,15 @@ export class PlayedHost implements LeaseHost {
   /** It waits for a lease. */
   start(): void {
     this.#ready.resolve();
+  }
+
+  attend(listener: HostListener): void {
+    this.#listener = listener;
+  }
+
+  /** Says something to what hears it. */
+  say(notice: HostNotice): void {
+    this.#listener?.notice(notice);
   }
 
   tell({ t }: { t: string }): void {
@@ -74,6 +83,11 @@ export class PlayedHost implements LeaseHost {
     return fds.length;
   }
 
+  bytes = 8 * 2 ** 20;
+  privateBytes(): number {
+    return this.bytes;
+  }
+
   openPidfd(): number {
     return openPidfd(this.pid);
   }
@@ -86,6 +100,8 @@ export class PlayedHost implements LeaseHost {
   exit(exit: Partial<HostExit> = {}): void {
     this.#ready.reject(new Error("it is gone"));
     this.#mailbox.close();
-    this.#exited.resolve({ exitCode: null, signal: "SIGKILL", cpuNs: 0, ...exit });
+    const how: HostExit = { exitCode: null, signal: "SIGKILL", cpuNs: 0, ...exit };
+    this.#exited.resolve(how);
+    void this.exited.then(() => this.#listener?.exited(how));
   }
 }

@@ -250,17 +250,17 @@ describe("a lease", () => {
       atMs: 1,
       dropped: 0,
     } as const;
-    host!.onNotice({ t: "host-log", line });
+    host!.say({ t: "host-log", line });
     expect(ada.heard.filter(({ t }) => t === "log")).toEqual([]);
     host!.load();
     drainMicrotasks();
     const lease = answer()!["lease"];
-    host!.onNotice({ t: "worker-ended", worker: 0, message: "it broke" });
+    host!.say({ t: "worker-ended", worker: 0, message: "it broke" });
     expect(ada.heard.slice(-2)).toMatchObject([
       { t: "log", lease, line },
       { t: "worker-lost", lease, worker: 0, message: "it broke" },
     ]);
-    host!.onNotice({ t: "client-lost", message: "the way to it is lost" });
+    host!.say({ t: "client-lost", message: "the way to it is lost" });
     expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "the way to it is lost" });
   });
 
@@ -356,6 +356,134 @@ describe("a request is denied", () => {
     expect(hosts[0]!.told).toEqual(["detach"]);
     gone(hosts[0]!);
     expect(agent.free.cores).toBe(4);
+  });
+});
+
+describe("a host that is to be kept", () => {
+  const KEEP = { keepWarmMs: 1000 };
+  /** A node whose one host rests after a lease of ada's. */
+  const rested = (more: object = {}) => {
+    const played = node();
+    const { client, host, lease } = played.leased({ ...KEEP, ...more });
+    const released = client.ask("release", { lease });
+    host.request("rest").reply({ left: null });
+    drainMicrotasks();
+    return { ...played, ada: client, host, lease, released };
+  };
+
+  test("rests when its lease is released, which is over then, with its share and its bill", () => {
+    const { agent, host, released, bills, ada } = rested();
+    expect([host.killed, host.told]).toEqual([false, []]);
+    expect(released()).toMatchObject({ t: "release-reply" });
+    expect(agent.free).toEqual({ cores: 4, memoryBytes: 64 * MIB });
+    expect(bills.at(-1)).toMatchObject({ ended: { reason: "released" } });
+    expect(ada.ask("get-status")()).toMatchObject({ leases: 0, keptHosts: 1 });
+    expect(ada.ask("list-leases")()).toMatchObject({ total: 0, keptHosts: 1 });
+  });
+
+  test("serves the next lease at once, which does not wait for it", () => {
+    const { hosts, host, ada } = rested();
+    const answer = ada.allocate(KEEP);
+    expect(answer()).toMatchObject({ t: "allocate-reply", kept: true, prewarmed: false });
+    expect(hosts).toHaveLength(1);
+    expect(host.asked.map(({ name }) => name)).toEqual(["attach", "rest", "attach"]);
+    expect(ada.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
+  });
+
+  test("serves leases of its user, module and shape alone, that ask for it", () => {
+    const { hosts, client, ada } = rested();
+    client("bob").allocate(KEEP);
+    const others = [{ workers: 2 }, { slots: 8 }, { memoryBytes: 2 * MIB }, { polling: "hot" }];
+    for (const other of others) {
+      ada.allocate({ ...KEEP, ...other });
+      gone(hosts.at(-1)!);
+    }
+    ada.allocate();
+    expect(hosts).toHaveLength(7);
+    expect(hosts[0]!.asked).toHaveLength(2);
+  });
+
+  test("is let go when its functions have left something, and its lease is over when it is gone", () => {
+    const { leased, log, agent } = node();
+    const { client, host, lease } = leased(KEEP);
+    client.ask("release", { lease });
+    host.request("rest").reply({ left: "a timer" });
+    drainMicrotasks();
+    expect(host.told).toEqual(["detach"]);
+    expect(log).toContain(
+      `info: lease ${lease}: its host is not kept, since functions left a timer`,
+    );
+    expect(agent.free.cores).toBe(3);
+    gone(host);
+    expect(agent.free.cores).toBe(4);
+  });
+
+  test("is ended by force when it does not come to rest", () => {
+    const { clock, leased } = node();
+    const { client, host, lease } = leased(KEEP);
+    client.ask("release", { lease });
+    clock.pass(99);
+    expect(host.killed).toBe(false);
+    clock.pass(1);
+    expect(host.killed).toBe(true);
+  });
+
+  test("ends when its time is over, and when the node drains", () => {
+    const timed = rested();
+    timed.clock.pass(999);
+    expect(timed.host.told).toEqual([]);
+    timed.clock.pass(2);
+    expect(timed.host.told).toEqual(["detach"]);
+    timed.clock.pass(100);
+    expect(timed.host.killed).toBe(true);
+
+    const drained = rested();
+    drained.agent.revoke(1000);
+    expect(drained.host.told).toEqual(["detach"]);
+  });
+
+  test("ends when another lease takes the memory that it has, and not before", () => {
+    const { host, ada, client } = rested();
+    ada.allocate({ memoryBytes: 56 * MIB });
+    expect(host.told).toEqual([]);
+    client("bob").allocate({ memoryBytes: MIB });
+    expect(host.told).toEqual(["detach"]);
+  });
+
+  test("is not kept once the node drains", () => {
+    const { agent, leased } = node();
+    const { client, host, lease } = leased(KEEP);
+    agent.revoke(10_000);
+    client.ask("release", { lease });
+    expect(host.told).toEqual(["detach"]);
+  });
+
+  test("is not kept when its lease ends in any other way", () => {
+    const { clock, leased } = node();
+    const expired = leased(KEEP);
+    clock.pass(3001);
+    expect(expired.host.killed).toBe(true);
+    const left = leased(KEEP);
+    left.client.leave();
+    expect(left.host.killed).toBe(true);
+    for (const { host } of [expired, left]) expect(host.told).toEqual([]);
+  });
+
+  test("that dies while it is kept is forgotten", () => {
+    const { host, hosts, ada } = rested();
+    gone(host);
+    expect(ada.ask("get-status")()).toMatchObject({ keptHosts: 0 });
+    ada.allocate(KEEP);
+    expect(hosts).toHaveLength(2);
+  });
+
+  test("that cannot resume loses the lease that it was given to", () => {
+    const { host, ada } = rested();
+    const lease = ada.allocate(KEEP)()!["lease"];
+    host.request("attach").refuse("RFAAS_INTERNAL", "no memory");
+    drainMicrotasks();
+    expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "no memory" });
+    expect(host.killed).toBe(true);
   });
 });
 

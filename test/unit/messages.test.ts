@@ -55,6 +55,7 @@ const attach = {
   listen: null,
   lease: 1,
   loadTimeoutMs: 1,
+  keepWarm: true,
 };
 const line = { worker: 1, level: "warn", message: "m", data: null, atMs: 1.5e12, dropped: 0 };
 const report = { worker: 0, slot: 3, sequence: 9, fraction: 0.5, message: null, dropped: 2 };
@@ -133,12 +134,14 @@ const agent = [
   attach,
   { t: "host-abort", worker: 0, slot: 3, sequence: 9, gently: true },
   { t: "reload", id: 1, module: "/cache/fn.js", moduleName: "fn.ts" },
+  { t: "rest", id: 1 },
   { t: "detach" },
 ];
 const host = [
   { t: "ready", protocol: 1, mailbox },
   { t: "attach-reply", id: 1, exports: exported, loadNs: 0, port: null },
   { t: "reload-reply", id: 1 },
+  { t: "rest-reply", id: 1, left: "a timer" },
   { t: "client-lost", message: "m" },
   { t: "failed", id: 1, code: "X", message: "m", error: { name: "SyntaxError", message: "m" } },
   { t: "worker-ended", worker: 0, message: "m" },

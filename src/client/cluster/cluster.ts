@@ -62,7 +62,7 @@ export class Cluster implements Invoker {
     const up = this.nodes().filter(({ state }) => state === "up");
     const vain = up.length === 0 ? this.#known.hopeless() : undefined;
     if (vain) throw vain;
-    const sum = { freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0 };
+    const sum = { freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0, keptHosts: 0 };
     for (const node of up)
       for (const name of Object.keys(sum) as (keyof NodeStatus)[]) sum[name] += node[name] ?? 0;
     return sum;

@@ -25,6 +25,7 @@ export interface ClusterNodeInfo {
   leases?: number;
   /** Host processes that wait for a lease. */
   prewarmedHosts?: number;
+  keptHosts?: number;
 }
 
 /** A connection to a node, as a cluster uses it. */
@@ -119,10 +120,10 @@ export class ClusterNode {
   /** Asks the node what it has free. Returns whether the node answered; then {@link info} is fresh. */
   async look(): Promise<boolean> {
     try {
-      const { freeCores, freeMemoryBytes, leases, prewarmedHosts, cores } = await new Limit(
-        LOOK_LIMIT_MS,
-        this.#clock,
-      ).bound(this.#status(), () => this.#unanswered(LOOK_LIMIT_MS));
+      const { freeCores, freeMemoryBytes, leases, prewarmedHosts, keptHosts, cores } =
+        await new Limit(LOOK_LIMIT_MS, this.#clock).bound(this.#status(), () =>
+          this.#unanswered(LOOK_LIMIT_MS),
+        );
       this.#works();
       const { state } = this.info;
       this.info = {
@@ -132,6 +133,7 @@ export class ClusterNode {
         freeMemoryBytes,
         leases,
         prewarmedHosts,
+        ...(keptHosts === undefined ? {} : { keptHosts }),
         state: state === "draining" ? state : "up",
       };
       return true;
@@ -237,6 +239,7 @@ export class ClusterNode {
         freeMemoryBytes: __,
         leases: ___,
         prewarmedHosts: ____,
+        keptHosts: _____,
         ...rest
       } = this.info;
       this.info = { ...rest, state: "down" };

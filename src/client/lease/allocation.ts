@@ -56,6 +56,7 @@ export async function allocateLease<Module>(
     loadTimeoutMs: options.loadTimeoutMs ?? DEFAULT_LOAD_TIMEOUT_MS,
     ttlMs,
     budget: options.budget ?? {},
+    ...(options.keepWarmMs ? { keepWarmMs: options.keepWarmMs } : {}),
     fabric,
   };
   const listener: LeaseListener = {

@@ -36,6 +36,8 @@ export interface LeasePhases {
   grantNs: number;
   /** Whether a waiting host took it. */
   prewarmed: boolean;
+  /** Whether a host took it that had loaded the module for a former lease (`keepWarmMs`). */
+  kept: boolean;
 }
 
 /** What a lease has on one node. */

@@ -88,6 +88,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
       loadNs: granted.loadNs,
       grantNs: granted.grantNs,
       prewarmed: granted.prewarmed,
+      kept: granted.kept ?? false,
     });
     this.hostPid = granted.hostPid;
     this.#attachment = attachment;

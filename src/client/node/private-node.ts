@@ -26,6 +26,7 @@ export interface EmbeddedNodeOptions {
   memoryBytes?: number;
   /** Host processes kept ready; default 1. */
   prewarm?: number;
+  keptHosts?: number;
   fabric: FabricName;
   /** Options of the fabrics. */
   fabricOptions: FabricOptions;
@@ -52,6 +53,7 @@ export async function startEmbeddedNode(
   if (options.cores !== undefined) args.push("--cores", String(options.cores));
   if (options.memoryBytes !== undefined) args.push("--memory", String(options.memoryBytes));
   if (options.prewarm !== undefined) args.push("--prewarm", String(options.prewarm));
+  if (options.keptHosts !== undefined) args.push("--kept-hosts", String(options.keptHosts));
 
   args.push("--fabric", options.fabric);
   args.push(...flagsFor(options.fabric, options.fabricOptions));

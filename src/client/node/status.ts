@@ -4,4 +4,6 @@ export interface NodeStatus {
   freeMemoryBytes: number;
   leases: number;
   prewarmedHosts: number;
+  /** Hosts that wait for another lease of their module (`keepWarmMs`). */
+  keptHosts: number;
 }

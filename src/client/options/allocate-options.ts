@@ -24,6 +24,7 @@ export const DEFAULT_TTL_MS = 120_000;
 export const DEFAULT_WAIT_TIMEOUT_MS = 30_000;
 const MIN_TTL_MS = 100;
 const MAX_TTL_MS = 86_400_000;
+const MAX_KEEP_WARM_MS = 3_600_000;
 const MAX_SPIN_NS = 1_000_000_000;
 const MAX_COUNTER = 1e21;
 
@@ -78,6 +79,20 @@ const powersOfTwo = Array.from(
 );
 
 const leasing = {
+  /**
+   * How long the node may keep the lease's process after the release, with the module loaded, for the next lease of the same user,
+   * package and options that has this option, too. That lease begins within half a millisecond, `ctx.cold` is false, `ctx.state` and
+   * the module's variables are as they were, and `init` does not run again; `dispose` runs when the process ends. The node keeps only a
+   * process without timers, child processes, sockets, open files or calls that its functions have left; it keeps few, and gives them up
+   * for other leases. Leases that share memory alone. Default 0: the process ends with its lease.
+   */
+  keepWarmMs: Type.Optional(
+    milliseconds(0, MAX_KEEP_WARM_MS, {
+      description: "how long the process may wait, with its module, for the next such lease",
+      default: 0,
+      flag: true,
+    }),
+  ),
   /**
    * Cores of each worker, which the node sets aside and bills: threads and processes that its functions start run on them, and
    * `ctx.cores`, `navigator.hardwareConcurrency`, `nproc`, OpenMP and BLAS see so many. Default 1, at most 1024.

@@ -65,6 +65,13 @@ export const InvokerOptions = Type.Object(
     prewarm: Type.Optional(
       whole(0, 1024, { description: "host processes that a private node keeps ready", default: 1 }),
     ),
+    /** Private node: host processes that are kept with their module, for leases with `keepWarmMs`, at most. Default: as many as cores. */
+    keptHosts: Type.Optional(
+      whole(0, 1024, {
+        description: "host processes that a private node keeps with their module, at most",
+        otherwise: "as many as cores",
+      }),
+    ),
     ...connecting,
   },
   { title: "A node", call: "invoker(options)" },

@@ -30,12 +30,13 @@ export const privateNode = defineCommand({
     cores: InvokerOptions.properties.cores,
     memory: InvokerOptions.properties.memory,
     prewarm: InvokerOptions.properties.prewarm,
+    keptHosts: InvokerOptions.properties.keptHosts,
     ...fabricFields,
   }),
   examples: [],
   hidden: true,
   async run(_args, options) {
-    const { parent, cores, memory, prewarm } = options;
+    const { parent, cores, memory, prewarm, keptHosts } = options;
     const asked = readFabric(options);
     if (!endWithParent(parent, GRACE_MS)) process.exit(0);
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
@@ -48,6 +49,7 @@ export const privateNode = defineCommand({
       polling: "adaptive",
       fabrics: offerFabrics(asked),
       prewarm: prewarm ?? 1,
+      keptHosts,
       packages: new PackageStore(),
       identify: async () => OWNER,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),

@@ -13,6 +13,8 @@ export interface Identity {
   maxCores: number | null;
   /** By the wall clock, until when; null for no end. */
   untilMs: number | null;
+  /** It stands for several people. */
+  readonly shared?: true;
 }
 
 /** For how long a user may still hold leases. */
@@ -22,7 +24,7 @@ export function rightLeftMs({ untilMs }: Identity): number {
 
 /** The user that the node runs as, over its Unix socket or over loopback. */
 export const OWNER: Identity = { user: ownName(), maxCores: null, untilMs: null };
-const ANONYMOUS: Identity = { user: "anonymous", maxCores: null, untilMs: null };
+const ANONYMOUS: Identity = { user: "anonymous", maxCores: null, untilMs: null, shared: true };
 
 /** Without a name in the environment, Bun knows none. */
 function ownName(): string {

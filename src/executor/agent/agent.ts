@@ -17,6 +17,7 @@ import type { PackageStore } from "../packages/store.ts";
 import { Granting } from "./granting.ts";
 import { HostPool } from "./host-pool.ts";
 import { HostProcess, type LeaseHost } from "./host-process.ts";
+import { KeptHosts } from "./kept-hosts.ts";
 import { type LeaseBill, LeaseTable, type LeaseTableEvents } from "./lease-table.ts";
 import { type Client, type ClientConnection, type ClientWay, Reception } from "./reception.ts";
 
@@ -28,6 +29,8 @@ export interface AgentOptions {
   polling: Polling;
   /** Hosts kept waiting. */
   prewarm: number;
+  /** Hosts that are kept with their module, at most. Default: as many as there are cores. */
+  keptHosts?: number | undefined;
   fabrics: readonly FabricOffer[];
   packages: PackageStore;
   /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
@@ -55,6 +58,7 @@ export class Agent {
   readonly #book: LeaseBook;
   readonly #clock: Clock;
   readonly #pool: HostPool<LeaseHost>;
+  readonly #kept: KeptHosts;
   readonly #reception: Reception;
   readonly #packages: PackageIntake;
   readonly #leases: LeaseTable;
@@ -76,6 +80,11 @@ export class Agent {
       clock,
     });
     const { polling, fabrics, packages, log } = options;
+    this.#kept = new KeptHosts({
+      limit: options.keptHosts ?? options.cpus.length,
+      roomBytes: () => this.#book.freeMemoryBytes,
+      ...{ log, clock },
+    });
     const tableEvents: LeaseTableEvents = {
       changed: () => this.#events?.capacity(),
       billed: (bill) => this.#events?.usage(bill),
@@ -84,7 +93,7 @@ export class Agent {
     };
     this.#leases = new LeaseTable(this.#book, packages, tableEvents, clock);
     this.#granting = new Granting({
-      ...{ book: this.#book, table: this.#leases, pool: this.#pool },
+      ...{ book: this.#book, table: this.#leases, pool: this.#pool, kept: this.#kept },
       ...{ polling, fabrics, packages, log, clock },
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),
@@ -135,13 +144,14 @@ export class Agent {
     this.revoke(limitMs);
     if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     this.#leases.rest();
-    await this.#pool.close();
+    await Promise.all([this.#pool.close(), this.#kept.close()]);
   }
 
   /** Grants no more leases, and takes the present ones back when `limitMs` have passed. */
   revoke(limitMs: number): void {
     const now = this.#clock.nowNs();
     const due = this.#book.drain(now, now + limitMs * 1e6);
+    this.#kept.drain();
     this.#reception.tellAll({ t: "draining" });
     this.#leases.perform(due);
     this.#events?.capacity();
@@ -156,6 +166,7 @@ export class Agent {
   resume(): void {
     if (this.#stopping) return;
     this.#book.resume();
+    this.#kept.resume();
     this.#events?.capacity();
   }
 
@@ -198,8 +209,9 @@ export class Agent {
         freeMemoryBytes: this.#book.freeMemoryBytes,
         leases: this.#book.size,
         prewarmedHosts: this.#pool.readyCount,
+        keptHosts: this.#kept.size,
       }),
-      "list-leases": (_, client) => leases.list(client),
+      "list-leases": (_, client) => ({ ...leases.list(client), keptHosts: this.#kept.size }),
     };
   }
 }

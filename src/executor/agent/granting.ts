@@ -1,5 +1,6 @@
 /** From a request for a lease to its host: who may have one, the share of the node, the module, a process. */
 import type { Polling } from "../../../ffi/layout.ts";
+import type { RegionShape } from "../../../ffi/region.ts";
 import type { Clock } from "../../base/clock.ts";
 import { shortage } from "../../base/shortage.ts";
 import { reasonOf } from "../../base/system-errors.ts";
@@ -14,11 +15,12 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
-import type { PackageUse } from "../packages/cache.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { HostPool } from "./host-pool.ts";
 import type { LeaseHost } from "./host-process.ts";
+import { type KeptHosts, type RestingHost, keepKey } from "./kept-hosts.ts";
+import { LeaseMemory } from "./lease-memory.ts";
 import { LeaseNotes } from "./lease-notes.ts";
 import type { LeaseTable } from "./lease-table.ts";
 import { LeasedHost } from "./leased-host.ts";
@@ -28,6 +30,7 @@ export interface GrantingOptions {
   book: LeaseBook;
   table: LeaseTable;
   pool: HostPool<LeaseHost>;
+  kept: KeptHosts;
   /** For leases that do not say how to wait. */
   polling: Polling;
   fabrics: readonly FabricOffer[];
@@ -46,6 +49,13 @@ const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptiv
 const MAX_LOAD_MS = 600_000;
 /** A host may take this long to start, on a machine that swaps. */
 const START_LIMIT_NS = 20e9;
+
+interface Taken {
+  host: LeaseHost;
+  prewarmed: boolean;
+  /** It has loaded the module for a former lease. */
+  resting?: RestingHost;
+}
 
 export class Granting {
   readonly #options: GrantingOptions;
@@ -76,7 +86,7 @@ export class Granting {
     const started = this.#clock.nowNs();
     // A request that the client repeats is one request, and has one answer.
     if (client.starting.has(request.id)) return;
-    const { packages, pool, log } = this.#options;
+    const { packages, kept, log } = this.#options;
     const { user } = client.identity;
     const cores = request.workers * (request.coresPerWorker ?? 1);
     const booked = this.#take(client, request, started);
@@ -91,16 +101,22 @@ export class Granting {
     }
     const hash = packageNamed(request.module);
     if (hash !== undefined) this.#options.onPackage(client, hash);
+    this.#options.kept.fit();
     this.#table.booked();
 
-    let taken: { host: LeaseHost; prewarmed: boolean } | undefined;
+    let memory: LeaseMemory | undefined;
+    let taken: Taken | undefined;
     let lease: LeasedHost;
     try {
-      taken = await pool.take();
+      const shape = this.#shapeOf(request);
+      memory = new LeaseMemory(shape);
+      const key = keepKey(client, request, memory.bytes);
+      taken = (key === undefined ? undefined : this.#resting(key)) ?? (await this.#hostFor());
       const notes = new LeaseNotes(
         { client, request, answer, module: module.name, log },
         {
-          ...{ prewarmed: taken.prewarmed, startedNs: started },
+          ...{ prewarmed: taken.prewarmed, kept: taken.resting !== undefined },
+          startedNs: started,
           ...{ hostReadyNs: this.#clock.nowNs(), clock: this.#clock },
         },
         {
@@ -112,10 +128,16 @@ export class Granting {
           },
         },
       );
-      lease = this.#newLease(client, request, module, booked, taken.host, notes);
+      const keep = key === undefined || !kept.open ? undefined : this.#keeper(key, request);
+      const { host, resting } = taken;
+      const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
+      const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
+      const parts = { request, shape, module, listen, memory, host, resting, keep };
+      lease = new LeasedHost({ ...own, ...parts }, notes);
     } catch (error) {
       client.starting.delete(request.id);
       taken?.host.kill();
+      memory?.close();
       module.end();
       this.#takeBack(booked.lease, user, cores);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
@@ -165,21 +187,39 @@ export class Granting {
     return fabrics.includes(name) ? offered : undefined;
   }
 
-  #newLease(
-    client: Client,
-    request: Allocate,
-    module: PackageUse,
-    { lease: id, share }: { lease: number; share: Share },
-    host: LeaseHost,
-    notes: LeaseNotes,
-  ): LeasedHost {
+  #shapeOf(request: Allocate): RegionShape {
     const polling = request.polling ?? this.#options.polling;
     const { workers, slots, memoryBytes: arenaBytes } = request;
-    const spinNs = request.spinNs ?? DEFAULT_SPIN_NS[polling];
-    const shape = { workers, slots, arenaBytes, polling, spinNs };
-    const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
-    const own = { book: this.#book, clock: this.#clock };
-    return new LeasedHost({ ...own, id, request, share, shape, module, listen, host }, notes);
+    return {
+      workers,
+      slots,
+      arenaBytes,
+      polling,
+      spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
+    };
+  }
+
+  #resting(key: string): Taken | undefined {
+    const resting = this.#options.kept.take(key);
+    return resting && { host: resting.host, prewarmed: false, resting };
+  }
+
+  /** A host that has loaded nothing. One that is kept goes where the machine has too little for another. */
+  async #hostFor(): Promise<Taken> {
+    const { pool, kept } = this.#options;
+    for (;;) {
+      try {
+        return await pool.take();
+      } catch (error) {
+        const evicted = kept.evict();
+        if (!evicted) throw error;
+        await evicted;
+      }
+    }
+  }
+
+  #keeper(key: string, { keepWarmMs = 0 }: Allocate): (resting: RestingHost) => void {
+    return (resting) => this.#options.kept.keep(resting, key, keepWarmMs);
   }
 
   /** The node could not start a host for it. */

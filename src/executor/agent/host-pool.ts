@@ -1,4 +1,4 @@
-/** Hosts that wait for a lease. One is taken per lease and never reused: tenants do not share a process. */
+/** Hosts that wait for a lease, and have loaded nothing. One that was taken does not come back: users do not share a process. */
 
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { shortage } from "../../base/shortage.ts";

@@ -1,6 +1,8 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
+import { readFileSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { openPidfd } from "../../../ffi/system.ts";
+import type { Clock } from "../../base/clock.ts";
 import { Connection } from "../../control/connection.ts";
 import { type AskOptions, Requests } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
@@ -51,8 +53,36 @@ function hostEnvironment(): Record<string, string | undefined> {
 /** What the agent needs of a host: {@link HostProcess}, or what a test plays. */
 export type LeaseHost = Pick<
   HostProcess,
-  "pid" | "ready" | "exited" | "onNotice" | "mailboxName" | "tell" | "ask" | "openPidfd" | "kill"
+  | "pid"
+  | "ready"
+  | "exited"
+  | "attend"
+  | "mailboxName"
+  | "tell"
+  | "ask"
+  | "openPidfd"
+  | "kill"
+  | "privateBytes"
 >;
+
+/** What hears a host: its lease, or what keeps it. */
+export interface HostListener {
+  /** Every notice after `ready`. */
+  notice(notice: HostNotice): void;
+  exited(exit: HostExit): void;
+}
+
+/** How long a host that is let go may take to exit. */
+const DETACH_LIMIT_MS = 100;
+/** The same when its module has a `dispose`: the workers bound that themselves. */
+const DISPOSE_LIMIT_MS = 2500;
+
+/** Lets a host finish its output and its module's `dispose`, then end; kills it when that takes too long. */
+export function letGo(host: LeaseHost, disposes: boolean, clock: Clock): void {
+  host.tell({ t: "detach" });
+  const overdue = clock.after(disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS, () => host.kill());
+  void host.exited.then(() => overdue.clear());
+}
 
 export class HostProcess {
   readonly pid: number;
@@ -60,8 +90,8 @@ export class HostProcess {
   readonly ready: Promise<void>;
   /** Resolves when the process is gone, and all that it started. */
   readonly exited: Promise<HostExit>;
-  /** Receives every notice after `ready`. */
-  onNotice: (notice: HostNotice) => void = () => {};
+  #listener: HostListener | undefined;
+  #exit: HostExit | undefined;
   mailboxName: Uint8Array = new Uint8Array(0);
 
   readonly #process: Subprocess;
@@ -119,7 +149,7 @@ export class HostProcess {
     const connection: Connection<HostMessage, AgentMessage> = new Connection(hostVocabulary, {
       message(message) {
         if (host.#requests.heard(message)) return;
-        if (message.t !== "ready") return host.onNotice(message);
+        if (message.t !== "ready") return host.#listener?.notice(message);
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
         host.mailboxName = message.mailbox;
@@ -129,7 +159,10 @@ export class HostProcess {
       closed: () => host.kill(),
     });
     host = new HostProcess(child, connection, ready.promise, exit.promise);
-    void exit.promise.then(({ exitCode, signal }) => {
+    void exit.promise.then((how) => {
+      host.#exit = how;
+      host.#listener?.exited(how);
+      const { exitCode, signal } = how;
       ready.reject(
         new Error(
           `the host process did not start: it ${signal === null ? describeExitCode(exitCode ?? 0) : `was killed by ${signal}${signal === "SIGABRT" ? ", as when it gets no threads or memory (ulimit -u, pids.max, ulimit -v)" : ""}`}`,
@@ -140,6 +173,13 @@ export class HostProcess {
     const control = child.stdio[CONTROL_FD] as unknown as number;
     watchDescriptor(control, connection.handler()).catch((error: Error) => connection.close(error));
     return host;
+  }
+
+  /** From now on `listener` hears the host, in place of the one before. It hears of an exit that has been, too. */
+  attend(listener: HostListener): void {
+    this.#listener = listener;
+    const exit = this.#exit;
+    if (exit) queueMicrotask(() => listener.exited(exit));
   }
 
   /** Sends a notice, which has no answer. */
@@ -153,6 +193,16 @@ export class HostProcess {
     options?: AskOptions<Asked>,
   ): Promise<ReplyOf<Asked>> {
     return this.#requests.ask(request, fields, options);
+  }
+
+  /** Memory that it shares with no other process; 0 where the system does not say. */
+  privateBytes(): number {
+    try {
+      const status = readFileSync(`/proc/${this.pid}/status`, "latin1");
+      return Number(/^RssAnon:\s*(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+    } catch {
+      return 0;
+    }
   }
 
   /** A descriptor that becomes readable when the process ends; the caller closes it. */

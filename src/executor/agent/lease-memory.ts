@@ -2,6 +2,7 @@
  * The memory of a lease and the sockets that wake its two ends, on the node: the agent makes them, hands them to the host and to a
  * client on this machine, and then closes its own descriptors.
  */
+import { fstatSync } from "node:fs";
 import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
 
@@ -14,6 +15,8 @@ interface Descriptors {
 export class LeaseMemory {
   /** The lease's first pages: its counters, and why it is over. */
   readonly page: LeasePage;
+  /** All of it. */
+  readonly bytes: number;
   #fds: Descriptors | undefined;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
@@ -23,6 +26,7 @@ export class LeaseMemory {
     try {
       for (let i = 0; i <= shape.workers; i++) pairs.push(notifyPair());
       this.page = new LeasePage(memory);
+      this.bytes = fstatSync(memory).size;
     } catch (error) {
       for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
       throw error;

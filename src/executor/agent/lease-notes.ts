@@ -16,6 +16,7 @@ import type { Client } from "./reception.ts";
 /** How the lease came to have a host. */
 interface Start {
   prewarmed: boolean;
+  kept: boolean;
   startedNs: number;
   hostReadyNs: number;
   clock: Clock;
@@ -58,7 +59,7 @@ export class LeaseNotes implements LeaseEvents {
   granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void {
     const { exports, loadNs } = loaded;
     const { workers, slots, ttlMs } = this.#request;
-    const { prewarmed, startedNs, hostReadyNs } = this.#start;
+    const { prewarmed, kept, startedNs, hostReadyNs } = this.#start;
     this.#log("info", `lease ${lease.id} granted: ${workers} workers for ${this.#module}`);
     this.#answer.send({
       lease: lease.id,
@@ -72,6 +73,7 @@ export class LeaseNotes implements LeaseEvents {
       listening: lease.listeningAt,
       expiresInMs: Math.min(ttlMs, rightLeftMs(this.#client.identity)),
       prewarmed,
+      kept,
       grantNs: this.#start.clock.nowNs() - startedNs,
       spawnNs: hostReadyNs - startedNs,
       loadNs,
@@ -109,6 +111,10 @@ export class LeaseNotes implements LeaseEvents {
 
   progressed(lease: LeasedHost, report: ProgressReport): void {
     this.#newsOf(lease).progressed(report);
+  }
+
+  notKept(lease: LeasedHost, left: string): void {
+    this.#log("info", `lease ${lease.id}: its host is not kept, since functions left ${left}`);
   }
 
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {

@@ -8,15 +8,22 @@ import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
-import { Attach, type HostNotice, type Loaded, Reload } from "../../protocol/host-messages.ts";
+import {
+  Attach,
+  type HostNotice,
+  type Loaded,
+  Reload,
+  Rest,
+} from "../../protocol/host-messages.ts";
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
 import { type ClaimedCpus, claimCpus } from "../machine/cores.ts";
-import type { HostExit, LeaseHost } from "./host-process.ts";
+import { type HostExit, type LeaseHost, letGo } from "./host-process.ts";
+import type { RestingHost } from "./kept-hosts.ts";
 import { denialOf, endOf, lossOf } from "./lease-ends.ts";
-import { LeaseMemory } from "./lease-memory.ts";
+import type { LeaseMemory } from "./lease-memory.ts";
 import { Meter, isSpent } from "./meter.ts";
 import { News } from "../host/news.ts";
 import type { PackageUse } from "../packages/cache.ts";
@@ -33,7 +40,9 @@ export interface LeaseEvents {
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
   progressed(lease: LeasedHost, report: ProgressReport): void;
-  /** The host is gone, the share is free and the bill is final; called once, last. */
+  /** Its host, which was to be kept, is not, since this was found to be left. */
+  notKept(lease: LeasedHost, left: string): void;
+  /** The host is gone or rests, the share is free and the bill is final; called once, last. */
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
 
@@ -41,10 +50,8 @@ export interface LeaseEvents {
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
-/** How long a released host may take to exit. */
-const DETACH_LIMIT_MS = 100;
-/** The same when its module has a `dispose`: the workers bound that themselves. */
-const DISPOSE_LIMIT_MS = 2500;
+/** How long a host may take to come to rest. */
+const REST_LIMIT_MS = 100;
 /** How many lines of a loading module the agent keeps until its client can receive them. */
 const MAX_EARLY_LINES = 200;
 
@@ -58,7 +65,12 @@ export interface LeaseStart {
   module: PackageUse;
   /** How its host is to wait for its client, where that connects. */
   listen: ListenOrder | null;
+  memory: LeaseMemory;
   host: LeaseHost;
+  /** What is known of a host that has loaded the module for a former lease. */
+  resting: RestingHost | undefined;
+  /** Takes the host over when the lease is released; undefined where it is not to be kept. */
+  keep: ((resting: RestingHost) => void) | undefined;
   clock: Clock;
 }
 
@@ -81,6 +93,10 @@ export class LeasedHost {
   /** The nonce that comes with the host's descriptors and that a client which connects must show. */
   readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
+  readonly #resting: RestingHost | undefined;
+  #keep: LeaseStart["keep"];
+  /** The host is gone, or goes on without the lease. */
+  readonly #left = Promise.withResolvers<RestingHost | null>();
   #loaded: Loaded | undefined;
   #cpuNs: number | undefined;
   #early: LogLine[] | undefined = [];
@@ -91,9 +107,8 @@ export class LeasedHost {
     whenRoom: (listener) => (this.#onTold = listener),
   });
 
-  /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(
-    { book, id, request, share, shape, module, listen, host, clock }: LeaseStart,
+    { book, id, request, share, shape, module, listen, memory, host, clock, ...start }: LeaseStart,
     events: LeaseEvents,
   ) {
     this.#book = book;
@@ -107,14 +122,19 @@ export class LeasedHost {
     this.#listen = listen;
     this.#modules = [module];
     this.#events = events;
-    this.#memory = new LeaseMemory(shape);
-    this.#meter = new Meter(this.#memory.page, host.pid, shape.workers, share.cpus.length);
+    this.#memory = memory;
+    this.#resting = start.resting;
+    this.#keep = start.keep;
+    const startedNs = start.resting?.descendantsNs ?? 0;
+    this.#meter = new Meter(memory.page, host.pid, shape.workers, share.cpus.length, startedNs);
     this.#claimed = claimCpus(share.cpus);
-    host.onNotice = (notice) => this.#heard(notice);
-    void host.exited.then((exit) => this.#died(exit));
+    host.attend({
+      notice: (notice) => this.#heard(notice),
+      exited: (exit) => this.#died(exit),
+    });
   }
 
-  /** Gives the host its memory and lets it load the module. */
+  /** Gives the host its memory and lets it load the module; one that has loaded it serves at once, and fails as a lease in use does. */
   attach(): void {
     this.#memory.toHost(this.host.mailboxName, this.#nonce);
     const attach = {
@@ -132,7 +152,15 @@ export class LeasedHost {
         Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
         HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
+      keepWarm: this.#keep !== undefined,
     };
+    const resting = this.#resting;
+    if (resting) {
+      this.host
+        .ask(Attach, attach)
+        .catch(({ message }: Error) => this.end({ kind: "connection-lost", message }));
+      return this.#isLoaded({ ...resting.loaded, loadNs: 0 });
+    }
     this.host
       .ask(Attach, attach, { onReply: (loaded) => this.#isLoaded(loaded) })
       .catch((error: RequestRefused) => {
@@ -144,6 +172,7 @@ export class LeasedHost {
 
   /** Lets the workers go over to another build of the module; ends the lease when that does not work. */
   reload(module: PackageUse): void {
+    this.#keep = undefined;
     this.#modules.push(module);
     this.host.ask(Reload, { module: module.path, moduleName: module.name }).then(
       () => {
@@ -234,10 +263,11 @@ export class LeasedHost {
 
   #died({ exitCode, signal, cpuNs }: HostExit): void {
     this.#cpuNs = cpuNs;
+    this.#left.resolve(null);
     this.end({ kind: "host-died", exitCode, signal });
   }
 
-  #finish(): void {
+  #finish(resting: RestingHost | null): void {
     const state = this.#state;
     if (state.phase !== "ended") return;
     const usage = this.#meter.read(state, this.#clock.nowNs(), this.#cpuNs);
@@ -246,6 +276,7 @@ export class LeasedHost {
     this.#memory.close();
     for (const module of this.#modules) module.end();
     this.#book.free(this.id);
+    if (resting) this.#keep!(resting);
     this.#events.finished(this, usage, state.reason);
   }
 
@@ -276,8 +307,8 @@ export class LeasedHost {
       case "stop-host":
         return this.#stopHost();
       case "return-capacity":
-        // The share becomes free when the host process has exited.
-        void this.host.exited.then(() => this.#finish());
+        // The share becomes free when the host process has exited, or rests.
+        void this.#left.promise.then((resting) => this.#finish(resting));
         return;
     }
   }
@@ -288,10 +319,24 @@ export class LeasedHost {
     if (state.phase !== "ended") return;
     this.#writeEnd(state.reason);
     if (state.reason.kind !== "released") return this.host.kill();
-    this.host.tell({ t: "detach" });
-    const limitMs = this.#loaded?.disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS;
-    const overdue = this.#clock.after(limitMs, () => this.host.kill());
-    void this.host.exited.then(() => overdue.clear());
+    if (this.#keep && this.#loaded && !this.#book.draining) return this.#rest(this.#loaded);
+    letGo(this.host, this.#loaded?.disposes ?? false, this.#clock);
+  }
+
+  /** Lets the host leave the lease's memory, and keeps it where functions have left nothing behind. */
+  #rest(loaded: Loaded): void {
+    const { host } = this;
+    const overdue = this.#clock.after(REST_LIMIT_MS, () => host.kill());
+    const rested = ({ left }: { left: string | null }): void => {
+      overdue.clear();
+      if (left !== null) {
+        this.#events.notKept(this, left);
+        return letGo(host, loaded.disposes ?? false, this.#clock);
+      }
+      const descendantsNs = this.#meter.end(this.#state, this.#clock.nowNs());
+      this.#left.resolve({ host, loaded, descendantsNs });
+    };
+    host.ask(Rest, {}, { onReply: rested }).catch(() => host.kill());
   }
 
   /** Writes the end into the lease's memory, for callers that block. The first reason stays. */

@@ -18,13 +18,15 @@ export class Meter {
   readonly #cores: number;
   #descendantsNs = 0;
   #lookedAtNs = -Infinity;
-  /** The host's CPU time when the lease became active. */
+  /** The CPU time of the host, and of what it started for former leases, when the lease became active. */
   #cpuBeforeNs: number | undefined;
   #cpuNs = 0;
   #usage: Usage = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
   #seenCalls = 0;
 
-  constructor(page: LeasePage, pid: number, workers: number, cores: number) {
+  /** `descendantsNs` is the CPU time of what the host has started for former leases. */
+  constructor(page: LeasePage, pid: number, workers: number, cores: number, descendantsNs: number) {
+    this.#descendantsNs = descendantsNs;
     this.#page = page;
     this.#pid = pid;
     this.#workers = workers;
@@ -33,7 +35,14 @@ export class Meter {
 
   /** The lease has become active: from now on its host's CPU time counts. */
   begin(): void {
-    this.#cpuBeforeNs = cpuTimeNs(this.#pid) ?? 0;
+    this.#cpuBeforeNs = (cpuTimeNs(this.#pid) ?? 0) + this.#descendantsNs;
+  }
+
+  /** The host goes on without the lease. Returns the CPU time of what it has started so far. */
+  end(state: LeaseState, nowNs: number): number {
+    this.#lookedAtNs = -Infinity;
+    this.read(state, nowNs);
+    return this.#descendantsNs;
   }
 
   /** Counters so far; they never fall. `cpuNs` is the host's whole CPU time, and that of what it started, once it has ended. */

@@ -71,6 +71,7 @@ async function startHost(options: HostOptions): Promise<void> {
   let lease: HostedLease | undefined;
   const handlers: Handlers<typeof agentMessages> = {
     attach: (attach, _, answer) => {
+      if (lease) return lease.resume(attach, answer);
       taking = HostedLease.take(agent, attach, mailbox, prewarmed);
       void taking.then((taken) => {
         lease = taken;
@@ -79,6 +80,7 @@ async function startHost(options: HostOptions): Promise<void> {
     },
     reload: ({ module, moduleName }, _, answer) =>
       void taking?.then((taken) => taken.reload(module, moduleName, answer)),
+    rest: (_, __, answer) => lease?.rest(answer),
     detach: () => {
       if (lease) lease.stop();
       else process.exit(0);

@@ -2,18 +2,22 @@
  * The lease of a host: its memory, its threads, and the connection to its client. `host-machine.ts` decides about its workers; this
  * file carries the decisions out.
  */
-import { closeDescriptor, duplicateDescriptor, type Mailbox } from "../../../ffi/descriptors.ts";
+import { type Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { END } from "../../../ffi/layout.ts";
-import { Region } from "../../../ffi/region.ts";
-import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
 import type { RfaasError } from "../../base/errors.ts";
 import type { Connection } from "../../control/connection.ts";
 import type { Answer } from "../../control/requests.ts";
 import type { Listener } from "../../fabric/fabric.ts";
-import { listenOver } from "../../fabric/registry.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
-import type { AgentMessage, Attach, HostMessage, Reload } from "../../protocol/host-messages.ts";
+import type {
+  AgentMessage,
+  Attach,
+  HostMessage,
+  Loaded,
+  Reload,
+  Rest,
+} from "../../protocol/host-messages.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import { workerCpus } from "../machine/cores.ts";
 import { freeHelperThreads } from "../machine/helper-threads.ts";
@@ -21,6 +25,7 @@ import { toErrorRecord } from "../results/error-record.ts";
 import type {
   AttachWorker,
   LoadOrder,
+  StopOrder,
   WorkerOrder,
   WorkerReport,
 } from "../worker/thread-messages.ts";
@@ -33,7 +38,9 @@ import {
   startHostState,
 } from "./host-machine.ts";
 import { type Thread, startThread } from "./host-thread.ts";
+import { type Parts, descriptorsOf, takeParts } from "./lease-parts.ts";
 import { News } from "./news.ts";
+import { Resting } from "./resting.ts";
 
 /** How long a call that keeps its thread busy may run after its deadline before the host replaces the thread, */
 const BUSY_GRACE_MS = 50;
@@ -46,28 +53,12 @@ const TERMINATE_LIMIT_MS = 2000;
 /** How long calls may keep their worker from going over to another build of its module. */
 const RELOAD_GRACE_MS = 10_000;
 
-/** What a lease begins with. */
-interface Parts {
-  region: Region;
-  /** The way to the client, where it connects. */
-  link: Listener | undefined;
-  clientFd: number;
-  /** For each worker the two ends of its notify socket. */
-  loopFds: readonly number[];
-  threads: Thread[];
-  /** The CPUs of each worker. */
-  masks: readonly (readonly number[])[];
-  /** Ends threads that the lease has no use for. */
-  endSpares: () => void;
-  startedNs: number;
-}
-
 export class HostedLease {
   readonly #agent: Connection<AgentMessage, HostMessage>;
-  readonly #attach: Attach;
+  #attach: Attach;
   readonly #parts: Parts;
   readonly #news: News;
-  readonly #watchFds: readonly number[];
+  readonly #rests: Resting | undefined;
   readonly #controls: readonly WorkerControl[];
   readonly #exports: (Exports | undefined)[] = [];
   /** What each worker does for a limited time. */
@@ -88,37 +79,7 @@ export class HostedLease {
     mailbox: Mailbox,
     prewarmed: readonly Thread[],
   ): Promise<HostedLease> {
-    const threads = Array.from(
-      { length: attach.workers },
-      (_, worker) => prewarmed[worker] ?? startThread(worker),
-    );
-    const startedNs = Bun.nanoseconds();
-    // The bound counts from what the process has with all of its threads, and before any user code.
-    await Promise.all(threads.map((thread) => thread.ready));
-    confine(attach.heapBytes);
-    const { cpus, coresPerWorker: cores } = attach;
-    setNativeEnvironment("OMP_NUM_THREADS", String(cores));
-    const masks = workerCpus(cpus, cores);
-    threads.forEach(({ worker }, i) => {
-      const { module: path, moduleName: name } = attach;
-      const load: LoadOrder = { path, name, cpus: masks[i] ?? [], cores };
-      worker.postMessage(load);
-    });
-    // Memory, the client's notify socket, then for each worker the two ends of its own.
-    const fds = mailbox.receive(attach.nonce);
-    if (!fds || fds.length !== 2 + 2 * attach.workers)
-      throw new Error("the agent sent no memory with the lease");
-    const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
-    mailbox.close();
-    const region = Region.map(memoryFd, attach.workers, attach.slots);
-    closeDescriptor(memoryFd);
-    const { listen, nonce } = attach;
-    const link = listen ? await listenOver(listen.fabric, region, listen, nonce) : undefined;
-    const endSpares = () => {
-      for (const spare of prewarmed.slice(attach.workers)) void spare.worker.terminate();
-    };
-    const parts = { region, link, clientFd, loopFds, threads, masks, endSpares, startedNs };
-    return new HostedLease(agent, attach, parts);
+    return new HostedLease(agent, attach, await takeParts(attach, mailbox, prewarmed));
   }
 
   private constructor(agent: Connection<AgentMessage, HostMessage>, attach: Attach, parts: Parts) {
@@ -130,12 +91,13 @@ export class HostedLease {
       progress: (report) => agent.offer({ t: "host-progress", report }),
       whenRoom: (listener) => agent.whenRoom(listener),
     });
-    const { region, link, clientFd, loopFds } = parts;
-    this.#watchFds = loopFds.filter((_, i) => i % 2 === 0);
-    const wakeFds = loopFds.filter((_, i) => i % 2 === 1);
-    this.#controls = wakeFds.map(
-      (fd, worker) => new WorkerControl(region, worker, fd, link?.link ?? { clientFd }),
+    const { region, link, clientFd, loopFds, traces } = parts;
+    this.#controls = Array.from(
+      { length: attach.workers },
+      (_, worker) =>
+        new WorkerControl(region, worker, loopFds[2 * worker + 1]!, link?.link ?? { clientFd }),
     );
+    this.#rests = traces && new Resting(attach.workers, traces);
     const granted: Build = { path: attach.module, name: attach.moduleName };
     this.#state = startHostState(attach.workers, granted, link === undefined);
   }
@@ -159,11 +121,13 @@ export class HostedLease {
    */
   abort(worker: number, slot: number, sequence: number, gently: boolean): void {
     const control = this.#controls[worker];
-    if (!control || this.#state.phase === "loading") return;
+    if (!control || this.#state.phase === "loading" || this.#rests?.active) return;
     this.#order(worker, { slot, sequence, gently });
     if (gently) return;
+    const attach = this.#attach;
     const restartIf = (goesOn: () => boolean) => {
-      if (goesOn()) this.#tell({ kind: "stuck", worker });
+      // A call of the host's next lease may have the same sequence.
+      if (this.#attach === attach && goesOn()) this.#tell({ kind: "stuck", worker });
     };
     setTimeout(() => restartIf(() => control.runs(slot, sequence)), BUSY_GRACE_MS);
     setTimeout(() => restartIf(() => control.begun(slot, sequence)), PENDING_GRACE_MS);
@@ -175,9 +139,57 @@ export class HostedLease {
     this.#tell({ kind: "reload", build: { path, name } });
   }
 
-  /** Lets the workers come to rest, then ends the process. The agent kills it when that takes too long. */
+  /** Lets the workers come to an end, then ends the process. The agent kills it when that takes too long. */
   stop(): void {
-    for (const control of this.#controls) control.stop();
+    this.#stopAll("end");
+  }
+
+  /** Lets the workers come to rest, and leaves the lease's memory, so that another lease can take its place. */
+  rest(answer: Answer<typeof Rest>): void {
+    const rests = this.#rests;
+    const { workers, granted } = this.#state;
+    if (!rests) return answer.send({ left: "what a host that is not kept does not look for" });
+    if (workers.some(({ phase, build }) => phase !== "serving" || build.path !== granted.path))
+      return answer.send({ left: "a worker that is not as it was" });
+    rests.begin((left) => {
+      const { region, clientFd, loopFds } = this.#parts;
+      if (left === null) {
+        region.vacate();
+        for (const fd of [clientFd, ...loopFds]) closeDescriptor(fd);
+      }
+      answer.send({ left });
+    });
+    this.#stopAll("rest");
+  }
+
+  /** The workers, which rest, run the calls of another lease. */
+  resume(attach: Attach, answer: Answer<typeof Attach>): void {
+    const parts = this.#parts;
+    const startedNs = Bun.nanoseconds();
+    const { memoryFd, ...fds } = descriptorsOf(attach, parts.mailbox);
+    parts.region.refill(memoryFd);
+    closeDescriptor(memoryFd);
+    this.#attach = attach;
+    Object.assign(parts, fds, {
+      masks: workerCpus(attach.cpus, attach.coresPerWorker),
+      startedNs,
+    } satisfies Partial<Parts>);
+    this.#rests?.end();
+    for (const [worker, control] of this.#controls.entries()) {
+      const [watchFd, wakeFd] = parts.loopFds.slice(2 * worker) as [number, number];
+      control.renew(parts.region, worker, wakeFd, parts.clientFd);
+      const cpus = parts.masks[worker] ?? [];
+      const resume = { lease: attach.lease, watchFd: duplicateDescriptor(watchFd), cpus };
+      this.#order(worker, { resume });
+    }
+    answer.send(this.#loaded());
+  }
+
+  #stopAll(stopped: StopOrder["stopped"]): void {
+    for (const [worker, control] of this.#controls.entries()) {
+      this.#order(worker, { stopped });
+      control.stop();
+    }
   }
 
   async #listen(link: Listener): Promise<void> {
@@ -210,7 +222,7 @@ export class HostedLease {
       worker,
       workers,
       granted: this.#exports[worker] ?? null,
-      watchFd: duplicateDescriptor(this.#watchFds[worker]!),
+      watchFd: duplicateDescriptor(this.#parts.loopFds[2 * worker]!),
     };
     const first = thread.onReport;
     thread.onReport = (report) =>
@@ -230,6 +242,8 @@ export class HostedLease {
         return this.#news.progressed(report.report);
       case "stopped":
         return this.#tell({ kind: "rested", worker });
+      case "at-rest":
+        return this.#rests?.rested(report.left, [this.#parts.clientFd, ...this.#parts.loopFds]);
       case "load-failed":
         return this.#tell({ kind: "load-failed", worker, code: report.code, error: report.error });
       case "loaded":
@@ -279,17 +293,22 @@ export class HostedLease {
   }
 
   #answer(): void {
-    const { endSpares, startedNs, link } = this.#parts;
+    const { endSpares, traces } = this.#parts;
     setTimeout(() => {
-      endSpares();
+      void endSpares().then(() => traces?.prune());
       freeHelperThreads();
     }, SPARES_END_AFTER_MS);
-    this.#attached?.send({
+    this.#attached?.send(this.#loaded());
+  }
+
+  #loaded(): Loaded {
+    const { startedNs, link } = this.#parts;
+    return {
       exports: this.#exports[0]!,
       loadNs: Bun.nanoseconds() - startedNs,
       port: link?.port ?? null,
       disposes: this.#disposes,
-    });
+    };
   }
 
   #limit(worker: number, limitMs: number): void {
@@ -318,6 +337,7 @@ export class HostedLease {
   }
 
   #startAgain(worker: number, build: Build): void {
+    this.#rests?.spoil();
     const fresh = startThread(worker);
     const { threads, masks } = this.#parts;
     threads[worker] = fresh;

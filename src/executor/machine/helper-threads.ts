@@ -12,15 +12,19 @@ const ENGINE_THREADS =
 export function freeHelperThreads(): void {
   try {
     for (const thread of readdirSync("/proc/self/task"))
-      if (ENGINE_THREADS.test(nameOf(thread))) restrictThread([], Number(thread));
+      if (isEngines(thread)) restrictThread([], Number(thread));
   } catch {
     // Without /proc they stay where they are, and work.
   }
 }
 
-function nameOf(thread: string): string {
+/** Whether a thread of this process is the engine's. */
+export const isEngines = (thread: string): boolean => ENGINE_THREADS.test(nameOf(thread));
+
+/** What a thread of this process is called; nothing when it is gone. */
+export function nameOf(thread: string): string {
   try {
-    return readFileSync(`/proc/self/task/${thread}/comm`, "utf8");
+    return readFileSync(`/proc/self/task/${thread}/comm`, "utf8").trim();
   } catch {
     return "";
   }

@@ -96,6 +96,11 @@ export class KeptResults implements ResultKeeper {
       if (waits?.slot === slot && waits.sequence === sequence) this.#drop(ticket);
   }
 
+  /** Nothing is kept, and the next call is of another lease, whose sequences begin anew. */
+  renew(): void {
+    this.#abandoned.clear();
+  }
+
   /** The hidden function: its input is a ticket and a place in the result, its output what is there. */
   readonly fetch = (
     input: Uint8Array<ArrayBuffer>,

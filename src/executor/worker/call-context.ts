@@ -23,7 +23,7 @@ export class WorkerScope implements WorkerContext {
   /** Until a call has completed. */
   cold = true;
   /** @internal */
-  readonly lease: number;
+  lease: number;
   /** @internal */
   readonly reporter: Reporter;
   readonly #region: { readonly arena: ArrayBuffer };
@@ -111,6 +111,13 @@ export class CallContext implements FunctionContext {
   /** The call has been answered. */
   ended(): void {
     this.#known?.end();
+  }
+
+  /** The next call is of another lease. */
+  renew(): void {
+    this.ended();
+    this.#known = undefined;
+    this.#progress = undefined;
   }
 
   #word(word: number): number {

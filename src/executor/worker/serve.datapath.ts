@@ -197,6 +197,12 @@ export class CallServer {
     else this.#early.set(slot, { sequence, reason });
   }
 
+  /** No call is in flight, and the next one is of another lease, whose sequences begin anew. */
+  renew(): void {
+    this.#early.clear();
+    for (const context of this.#contexts) context.renew();
+  }
+
   /** A timer that an asynchronous function has left behind must not write to memory that later calls get. */
   #settle(slot: number, input: Bytes, output: Bytes): void {
     detach(input);

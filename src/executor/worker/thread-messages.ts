@@ -15,7 +15,25 @@ export interface AbortCall {
 export type WorkerOrder =
   | AbortCall
   /** Stop as soon as no call is pending; queued calls are for another thread. */
-  | { leave: true };
+  | { leave: true }
+  | StopOrder
+  | ResumeOrder;
+
+/** What to do when the loop has been stopped: rest until another lease comes, or end. The latter also to a worker at rest. */
+export interface StopOrder {
+  stopped: "rest" | "end";
+}
+
+/** To a worker at rest: run the calls of another lease, which has the same memory and endpoint. */
+export interface ResumeOrder {
+  resume: {
+    lease: number;
+    /** As {@link AttachWorker.watchFd}. */
+    watchFd: number;
+    /** As {@link LoadOrder.cpus}. */
+    cpus: readonly number[];
+  };
+}
 
 /** Main thread to worker, first: load this module. */
 export interface LoadOrder {
@@ -51,4 +69,6 @@ export type WorkerReport =
   | { t: "loaded"; exports: Exports; disposes: boolean }
   | { t: "load-failed"; code: string; error: ErrorRecord }
   | { t: "stopped" }
+  /** It rests, and has still something that the module has started; null where it has found nothing. */
+  | { t: "at-rest"; left: string | null }
   | Report;

@@ -5,6 +5,7 @@
  * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
  */
 import { type MessagePort, parentPort } from "node:worker_threads";
+import type { Socket } from "bun";
 import { native } from "../../../ffi/library.ts";
 import { restrictThread } from "../../../ffi/system.ts";
 import { Region, expectMemory } from "../../../ffi/region.ts";
@@ -16,9 +17,18 @@ import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "../results/error-record.ts";
 import { LoadFailure, type LoadedModule } from "../modules/loaded-module.ts";
 import { loadModule } from "../modules/loader.ts";
+import { Orders } from "./orders.ts";
 import { Reporter } from "./reporting.ts";
 import { CallServer } from "./serve.datapath.ts";
-import type { AttachWorker, LoadOrder, WorkerOrder, WorkerReport } from "./thread-messages.ts";
+import type {
+  AttachWorker,
+  LoadOrder,
+  ResumeOrder,
+  StopOrder,
+  WorkerOrder,
+  WorkerReport,
+} from "./thread-messages.ts";
+import { ThreadTraces } from "./traces.ts";
 
 /** How many threads OpenMP and the libraries for linear algebra start. */
 const THREAD_COUNT = "OMP_NUM_THREADS";
@@ -36,13 +46,14 @@ const port = parentPort as MessagePort;
 // The module loads while the main thread maps the lease's memory.
 port.once("message", (order: LoadOrder) => {
   clearTimeout(idle);
+  const traces = new ThreadTraces();
   forbidExit();
   takeCores(order);
   // A module that waits for nothing in particular would let the thread end.
   const awake = setInterval(() => {}, 1 << 30);
   const loading = loadModule(order.path, order.name);
   loading.catch(() => {});
-  port.once("message", (attach: AttachWorker) => void serve(attach, order, loading, awake));
+  port.once("message", (attach: AttachWorker) => void serve(attach, order, loading, awake, traces));
 });
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
@@ -68,7 +79,13 @@ async function serve(
   { name, cores }: LoadOrder,
   loading: Promise<LoadedModule>,
   awake: ReturnType<typeof setInterval>,
+  traces: ThreadTraces,
 ): Promise<void> {
+  const orders = new Orders();
+  // The lease may be over before the module has loaded.
+  port.on("message", (order: WorkerOrder) => {
+    if ("stopped" in order || "resume" in order) orders.give(order);
+  });
   const region = Region.at(attach.region);
   const { slots, worker, workers, lease } = attach;
   const scope = new WorkerScope(
@@ -107,6 +124,7 @@ async function serve(
   const wakes = new Wakes();
   let leaving = false;
   port.on("message", (order: WorkerOrder) => {
+    if ("stopped" in order || "resume" in order) return;
     if ("leave" in order) leaving = true;
     else {
       const why = order.gently
@@ -119,26 +137,59 @@ async function serve(
   });
   server.onAllSettled = () => wakes.wake();
   server.onLate = (slot, sequence) => loaded.kept?.abandon(slot, sequence);
-  await wakes.watch(attach.watchFd);
+  wakes.watch(attach.watchFd);
   report({
     t: "loaded",
     exports: loaded.exports,
     disposes: loaded.hooks?.dispose !== undefined,
   });
 
-  while (server.run() !== STOPPED) {
-    if (leaving && server.pending === 0 && (loaded.kept?.empty ?? true)) break;
-    if (server.pending === 0 || attach.hot || endpoint.park()) {
-      await eventLoopTurn();
-    } else {
-      await wakes.next();
-      endpoint.unpark();
+  const runCalls = async (): Promise<void> => {
+    while (server.run() !== STOPPED) {
+      if (leaving && server.pending === 0 && (loaded.kept?.empty ?? true)) return;
+      if (server.pending === 0 || attach.hot || endpoint.park()) {
+        await eventLoopTurn();
+      } else {
+        await wakes.next();
+        endpoint.unpark();
+      }
     }
-  }
+  };
+  /** Rests until another lease comes. Returns whether one has. */
+  const rest = async (): Promise<boolean> => {
+    server.renew();
+    await wakes.end();
+    await eventLoopTurn();
+    report({ t: "at-rest", left: leftBehind(server, loaded, traces) });
+    const order = await orders.next();
+    if (!("resume" in order)) return false;
+    loaded.kept?.renew();
+    restrictThread(order.resume.cpus);
+    scope.lease = order.resume.lease;
+    scope.cold = false;
+    wakes.watch(order.resume.watchFd);
+    return true;
+  };
+  do await runCalls();
+  while (!leaving && isRest(await orders.next()) && (await rest()));
   await dispose(loaded.hooks, scope);
   // The runtime writes functions' output in a turn of the event loop.
   await eventLoopTurn();
   report({ t: "stopped" });
+}
+
+const isRest = (order: StopOrder | ResumeOrder): boolean =>
+  "stopped" in order && order.stopped === "rest";
+
+/** Why the thread cannot serve another lease, in words; null where it can. */
+function leftBehind(
+  server: CallServer,
+  { kept }: LoadedModule,
+  traces: ThreadTraces,
+): string | null {
+  if (server.pending > 0) return "a call that has not ended";
+  if (kept?.empty === false) return "a result that was not fetched";
+  return traces.left();
 }
 
 async function initialise(hooks: Hooks | undefined, scope: WorkerScope): Promise<void> {
@@ -212,9 +263,11 @@ function forbidExit(): void {
 /** What ends the sleep of a worker that is parked in its event loop: a byte on its socket, or the last promise settling. */
 class Wakes {
   #resolve: (() => void) | undefined;
+  #socket: Promise<Socket<undefined>> | undefined;
 
-  async watch(fd: number): Promise<void> {
-    await watchDescriptor(fd, { data: () => this.wake() });
+  /** A byte that comes before the socket is watched waits in it. */
+  watch(fd: number): void {
+    this.#socket = watchDescriptor(fd, { data: () => this.wake() });
   }
 
   next(): Promise<void> {
@@ -226,5 +279,10 @@ class Wakes {
   wake(): void {
     this.#resolve?.();
     this.#resolve = undefined;
+  }
+
+  /** Closes the socket. */
+  async end(): Promise<void> {
+    (await this.#socket)?.terminate();
   }
 }

@@ -1,0 +1,145 @@
+/**
+ * Hosts that have loaded a package and wait for another lease of it, by their last lease's wish. `lease/keeping.ts` decides; this file
+ * ends those that go, and hears of those that die.
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import { Keeping } from "../../lease/keeping.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { Loaded } from "../../protocol/host-messages.ts";
+import { type LeaseHost, letGo } from "./host-process.ts";
+import type { Client } from "./reception.ts";
+
+/** A host at rest. */
+export interface RestingHost {
+  host: LeaseHost;
+  /** What it has said of its module. */
+  loaded: Loaded;
+  /** CPU time of what its former leases have started. */
+  descendantsNs: number;
+}
+
+export interface KeptHostsOptions {
+  /** How many to keep at most. */
+  limit: number;
+  /** The memory that leases leave. */
+  roomBytes(): number;
+  log(level: "info" | "warn", message: string): void;
+  clock: Clock;
+}
+
+/** Timers fire up to a millisecond early. */
+const TIMER_SLACK_MS = 1;
+
+/**
+ * Who and what a host can be kept for; undefined where it is not to be. A host serves one user, one package, and leases of one shape:
+ * its heap is bounded, its memory lies at its addresses, and its workers wait as they do.
+ */
+export function keepKey(
+  { identity, trusted }: Client,
+  request: Allocate,
+  regionBytes: number,
+): string | undefined {
+  const { module, workers, coresPerWorker = 1, memoryBytes, slots, fabric, mailbox } = request;
+  // Without a name it may be another person each time. A client that connects brings a connection of its own.
+  if (!request.keepWarmMs || identity.shared || mailbox === null) return undefined;
+  const { polling, spinNs } = request;
+  const shape = [workers, coresPerWorker, memoryBytes, regionBytes, slots, polling, spinNs, fabric];
+  return JSON.stringify([identity.user, trusted, module, ...shape]);
+}
+
+export class KeptHosts {
+  readonly #options: KeptHostsOptions;
+  readonly #keeping: Keeping<RestingHost>;
+  readonly #ending = new Set<Promise<unknown>>();
+  #open = true;
+  #timer: Timer | undefined;
+
+  constructor(options: KeptHostsOptions) {
+    this.#options = options;
+    this.#keeping = new Keeping(options.limit);
+  }
+
+  get size(): number {
+    return this.#keeping.size;
+  }
+
+  /** Whether hosts are kept at all: none while the node drains. */
+  get open(): boolean {
+    return this.#open && this.#options.limit > 0;
+  }
+
+  /** Keeps a host, or ends it where there is no room. */
+  keep(resting: RestingHost, key: string, keepMs: number): void {
+    const { host } = resting;
+    host.attend({
+      notice: (notice) => {
+        if (notice.t === "host-log")
+          this.#options.log("info", `a kept host: ${JSON.stringify(notice.line.message)}`);
+      },
+      exited: () => {
+        this.#keeping.forget(resting);
+        this.#schedule();
+      },
+    });
+    if (!this.#open) return this.#end([resting]);
+    const untilNs = this.#options.clock.nowNs() + keepMs * 1e6;
+    const memoryBytes = host.privateBytes();
+    const keep = { host: resting, key, memoryBytes, untilNs };
+    this.#end(this.#keeping.keep(keep, this.#options.roomBytes()));
+  }
+
+  /** A host for a lease of this key; undefined where none is kept. */
+  take(key: string): RestingHost | undefined {
+    const taken = this.#keeping.take(key, this.#options.clock.nowNs());
+    if (taken) this.#schedule();
+    return taken;
+  }
+
+  /** A lease has taken memory: hosts that have no room beside it go. */
+  fit(): void {
+    if (this.size > 0) this.#end(this.#keeping.fit(this.#options.roomBytes()));
+  }
+
+  /** Ends the host that was kept longest, and resolves when it is gone; returns undefined where none is kept. */
+  evict(): Promise<unknown> | undefined {
+    const evicted = this.#keeping.evict();
+    if (!evicted) return undefined;
+    this.#end([evicted]);
+    return evicted.host.exited;
+  }
+
+  /** The node drains: all of them end, and none is kept until {@link resume}. */
+  drain(): void {
+    this.#open = false;
+    this.#end(this.#keeping.clear());
+  }
+
+  resume(): void {
+    this.#open = true;
+  }
+
+  /** Resolves when all that are to end have ended. */
+  async close(): Promise<void> {
+    this.drain();
+    await Promise.all(this.#ending);
+  }
+
+  #end(all: readonly RestingHost[]): void {
+    for (const { host, loaded } of all) {
+      letGo(host, loaded.disposes ?? false, this.#options.clock);
+      this.#ending.add(host.exited);
+      void host.exited.then(() => this.#ending.delete(host.exited));
+    }
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#timer?.clear();
+    const { clock } = this.#options;
+    const dueNs = this.#keeping.nextDueNs();
+    if (dueNs === Infinity) return;
+    const inMs = Math.max(0, (dueNs - clock.nowNs()) / 1e6) + TIMER_SLACK_MS;
+    this.#timer = clock.after(inMs, () => this.#end(this.#keeping.passTime(clock.nowNs())));
+    this.#timer.unref();
+  }
+}

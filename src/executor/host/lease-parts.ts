@@ -1,0 +1,77 @@
+/** What a host puts together for its lease: threads that load the module, memory, descriptors, and the way to the client. */
+import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
+import { Region } from "../../../ffi/region.ts";
+import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
+import type { Listener } from "../../fabric/fabric.ts";
+import { listenOver } from "../../fabric/registry.ts";
+import type { Attach } from "../../protocol/host-messages.ts";
+import { workerCpus } from "../machine/cores.ts";
+import type { LoadOrder } from "../worker/thread-messages.ts";
+import { type Thread, startThread } from "./host-thread.ts";
+import { ProcessTraces } from "./traces.ts";
+
+/** What a lease begins with. */
+export interface Parts {
+  region: Region;
+  /** The way to the client, where it connects. */
+  link: Listener | undefined;
+  clientFd: number;
+  /** For each worker the two ends of its notify socket. */
+  loopFds: readonly number[];
+  threads: Thread[];
+  /** The CPUs of each worker. */
+  masks: readonly (readonly number[])[];
+  /** Ends threads that the lease has no use for. */
+  endSpares: () => Promise<unknown>;
+  startedNs: number;
+  mailbox: Mailbox;
+  /** Of a host that may be kept. */
+  traces: ProcessTraces | undefined;
+}
+
+/** Lets the workers load the module and maps the lease's memory meanwhile. */
+export async function takeParts(
+  attach: Attach,
+  mailbox: Mailbox,
+  prewarmed: readonly Thread[],
+): Promise<Parts> {
+  const threads = Array.from(
+    { length: attach.workers },
+    (_, worker) => prewarmed[worker] ?? startThread(worker),
+  );
+  const startedNs = Bun.nanoseconds();
+  // The bound counts from what the process has with all of its threads, and before any user code.
+  await Promise.all(threads.map((thread) => thread.ready));
+  confine(attach.heapBytes);
+  const { cpus, coresPerWorker: cores } = attach;
+  setNativeEnvironment("OMP_NUM_THREADS", String(cores));
+  const masks = workerCpus(cpus, cores);
+  const traces = attach.keepWarm ? new ProcessTraces() : undefined;
+  threads.forEach(({ worker }, i) => {
+    const { module: path, moduleName: name } = attach;
+    const load: LoadOrder = { path, name, cpus: masks[i] ?? [], cores };
+    worker.postMessage(load);
+  });
+  const { memoryFd, clientFd, loopFds } = descriptorsOf(attach, mailbox);
+  if (!traces) mailbox.close();
+  const region = Region.map(memoryFd, attach.workers, attach.slots);
+  closeDescriptor(memoryFd);
+  const { listen, nonce } = attach;
+  const link = listen ? await listenOver(listen.fabric, region, listen, nonce) : undefined;
+  const endSpares = () =>
+    Promise.all(prewarmed.slice(attach.workers).map((spare) => spare.worker.terminate()));
+  const places = { region, link, clientFd, loopFds };
+  return { ...places, threads, masks, endSpares, startedNs, mailbox, traces };
+}
+
+/** Memory, the client's notify socket, then for each worker the two ends of its own. */
+export function descriptorsOf(
+  { nonce, workers }: Attach,
+  mailbox: Mailbox,
+): { memoryFd: number; clientFd: number; loopFds: number[] } {
+  const fds = mailbox.receive(nonce);
+  if (!fds || fds.length !== 2 + 2 * workers)
+    throw new Error("the agent sent no memory with the lease");
+  const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];
+  return { memoryFd, clientFd, loopFds };
+}
