@@ -2,7 +2,10 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { OLDEST_GLIBC } from "../../build/pack/system/glibc.ts";
 import { buildShim } from "../../ffi/build.ts";
+import { readLibraryFile } from "../../src/library/library-file.ts";
+import { testWith } from "../support/compilers.ts";
 import { RFAAS, ROOT } from "../support/executable.ts";
+import { Scratch } from "../support/scratch.ts";
 
 // Nothing is left to compile: what the tests below see hidden is not to be missing from the shim.
 beforeAll(() => void buildShim());
@@ -51,6 +54,29 @@ test("a build with all headers says nothing", () => {
   expect(done.stderr.toString()).toBe("");
   expect(done.exitCode).toBe(0);
 });
+
+/** Compiles the shim with one compiler, for which no warning is too small. Returns what it exports. */
+function exportedBy(cc: string, scratch: Scratch): readonly string[] {
+  const shim = scratch.join(`${cc}.so`);
+  const script = `(await import("./ffi/build.ts")).compileShim("ffi/shim", ${JSON.stringify(shim)})`;
+  const done = Bun.spawnSync([process.execPath, "-e", script], {
+    cwd: ROOT,
+    env: { ...process.env, CC: cc, CI: "1" },
+  });
+  expect([cc, done.stderr.toString(), done.exitCode]).toEqual([cc, "", 0]);
+  return readLibraryFile(shim).functions;
+}
+
+testWith(["gcc", "clang"])(
+  "gcc and clang compile the same shim, without a warning",
+  () => {
+    using scratch = new Scratch();
+    const [first, second] = ["gcc", "clang"].map((cc) => exportedBy(cc, scratch));
+    expect(second).toEqual(first!);
+    expect(first).toContain("rfaas_call");
+  },
+  60_000,
+);
 
 /** The newest glibc that a file asks for. */
 function glibcOf(file: string): string {
