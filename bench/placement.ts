@@ -1,4 +1,7 @@
 /** Which core does what in a benchmark: the worker where its lease put it, the client on another. */
+import type { Lease } from "../src/client/lease/lease.ts";
+import type { NodeInvoker } from "../src/client/node-invoker.ts";
+import { fabricNamed } from "../src/fabric/registry.ts";
 import { pinThread, usableCpus } from "../ffi/system.ts";
 
 export interface Placement {
@@ -31,3 +34,8 @@ export function placeClient(workerCpus: readonly number[], usable: readonly numb
 
 /** CPUs that the benchmark may use; ask before pinning. */
 export const benchCpus = (): number[] => usableCpus();
+
+/** Whether the worker's process is of this machine, so that its id means the same here. */
+export function isHere(rf: NodeInvoker, lease: Pick<Lease, "fabric">): boolean {
+  return fabricNamed(lease.fabric)!.sharesMemory || rf.address === "private";
+}

@@ -1,6 +1,6 @@
 /** What a benchmark reports, and how it is written: perftest's columns, CSV, or one JSON object a row. */
 import type { FabricName } from "../src/fabric/registry.ts";
-import type { BusyUser } from "./busy.ts";
+import type { BusyUser } from "./machine/busy.ts";
 import type { Environment } from "./environment.ts";
 import {
   type Compared,

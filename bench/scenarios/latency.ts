@@ -10,7 +10,6 @@ import type { Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
 import { UsageError } from "../../src/base/errors.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
-import type { Lease } from "../../src/client/lease/lease.ts";
 import { choice, readAs, whole } from "../../src/options/fields.ts";
 import type { Floor, Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed } from "../../src/fabric/registry.ts";
@@ -19,7 +18,7 @@ import { cpuTimeNs, environment } from "../environment.ts";
 import { type Extent, extentInWords, extentOf, pairsOf } from "../extent.ts";
 import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";
 import { floorOf, yardstickOf } from "../floor.ts";
-import { type Placement, benchCpus, placeClient } from "../placement.ts";
+import { type Placement, benchCpus, isHere, placeClient } from "../placement.ts";
 import { type Column, type Row, pairedFields, us } from "../rows.ts";
 import { type Bench, type Measured, defineScenario } from "../scenario.ts";
 import { median } from "../statistics.ts";
@@ -306,9 +305,4 @@ async function measureFloorWindow(
     gapNs: ratePerS === 0 ? 0 : Math.round(1e9 / ratePerS),
   };
   return await floor.measure(options, ticks);
-}
-
-/** Whether the worker's process is of this machine, so that its id means the same here. */
-function isHere(rf: NodeInvoker, lease: Lease): boolean {
-  return fabricNamed(lease.fabric)!.sharesMemory || rf.address === "private";
 }

@@ -27,6 +27,10 @@ export function startPackageThread(data: object): Worker {
   return started(PACKAGE_THREAD, { name: "packages", workerData: data });
 }
 
+/** Starts a thread that says one word and knows nothing of rfaas: what benchmarks compare a start with. */
+export const startBareThread = (): Worker =>
+  new Worker('require("node:worker_threads").parentPort.postMessage(0)', { eval: true });
+
 function started(entry: string, options: WorkerOptions): Worker {
   // The executable embeds entry points under the folder of `main.ts`, where all of its own code seems to lie.
   const url = new URL(compiled ? `./${entry}` : `../${entry}`, import.meta.url);

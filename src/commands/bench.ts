@@ -1,5 +1,5 @@
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
-import { busyInWords, busyUsers } from "../../bench/busy.ts";
+import { busyInWords, busyUsers } from "../../bench/machine/busy.ts";
 import { type Format, RowWriter } from "../../bench/rows.ts";
 import type { Bench, Scenario } from "../../bench/scenario.ts";
 import { SCENARIOS } from "../../bench/scenarios/registry.ts";

@@ -328,7 +328,10 @@ describe("rfaas bench", () => {
       ["throughput", "--map", "--workers", "2", "--depth", "8", "-n", "2000", "--pairs", "2"],
       ["calls_per_s", "depth", "workers"],
     ],
-    [["cold", "-n", "2"], ["phases"]],
+    [
+      ["cold", "-n", "2"],
+      ["phases", "host_at_first_result", "client_minor_faults", "bare_thread"],
+    ],
   ];
   for (const [args, more] of smoke) {
     test(`${args.join(" ")} prints one JSON object a row, with every field`, async () => {

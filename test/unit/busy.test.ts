@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type Usage, busyBetween, busyInWords } from "../../bench/busy.ts";
+import { type Usage, busyBetween, busyInWords } from "../../bench/machine/busy.ts";
 
 const OWN = 100;
 

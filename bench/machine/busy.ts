@@ -2,7 +2,8 @@
  * Who else uses the machine when a benchmark starts: what it measures then says more of them than of rfaas. The system's own counts
  * are read twice, a fifth of a second apart.
  */
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { type ProcessEntry, TICK_MS, allProcesses, descends } from "./processes.ts";
 
 /** Another user of the machine, by its share of one core. */
 export interface BusyUser {
@@ -18,18 +19,10 @@ export interface Usage {
   used: number;
   /** What the hypervisor gave to other machines. */
   stolen: number;
-  processes: ReadonlyMap<number, ProcessUsage>;
-}
-
-interface ProcessUsage {
-  name: string;
-  parent: number;
-  ticks: number;
+  processes: ReadonlyMap<number, Pick<ProcessEntry, "name" | "parent" | "ticks">>;
 }
 
 const LOOK_MS = 200;
-/** Linux tells programs of ticks of this length, whatever its own are. */
-const TICK_MS = 10;
 /** Less is what any machine does by the way. */
 const BUSY_CORES = 0.15;
 const STOLEN = "other machines on this processor";
@@ -68,42 +61,10 @@ export function busyBetween(
     .map((user) => ({ ...user, cores: Math.round(user.cores * 100) / 100 }));
 }
 
-function descends(pid: number, from: number, processes: Usage["processes"]): boolean {
-  for (let at: number | undefined = pid; at; at = processes.get(at)?.parent)
-    if (at === from) return true;
-  return false;
-}
-
 function usage(): Usage {
-  const processes = new Map(
-    readdirSync("/proc").flatMap((entry) => {
-      const pid = Number(entry);
-      const process = Number.isInteger(pid) ? processUsage(pid) : undefined;
-      return process === undefined ? [] : [[pid, process] as const];
-    }),
-  );
   const [user = 0, nice = 0, system = 0, , , , , stolen = 0] =
     /^cpu +(.*)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1]?.split(" ").map(Number) ?? [];
-  return { used: user + nice + system, stolen, processes };
-}
-
-/** Undefined once it is gone. */
-function processUsage(pid: number): ProcessUsage | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined;
-  }
-  // A name may have spaces and parentheses in it.
-  const end = stat.lastIndexOf(")");
-  const fields = stat.slice(end + 2).split(" ");
-  return {
-    // A process may call itself what it likes, and the name goes to a terminal.
-    name: stat.slice(stat.indexOf("(") + 1, end).replace(/[\p{Cc}\p{Cf}]/gu, "?"),
-    parent: Number(fields[1]),
-    ticks: Number(fields[11]) + Number(fields[12]),
-  };
+  return { used: user + nice + system, stolen, processes: allProcesses() };
 }
 
 const NAMED = 3;
