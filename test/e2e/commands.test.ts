@@ -89,7 +89,7 @@ describe("rfaas", () => {
     [["invoke", "a.ts", "--json", "{not json"], "--json is not JSON"],
     [["invoke", "a.ts", "--json", "1", "--input", "x"], "exclude each other"],
     [["invoke", "a.ts", "-n", "0"], "whole number from 1"],
-    [["bench"], "latency, throughput, bandwidth or cold"],
+    [["bench"], "latency, throughput, bandwidth, cold or density"],
     [["bench", "speed"], '"speed" cannot be measured'],
     [["bench", "latency", "-s", "2GiB"], "at most 1 GiB"],
     [["bench", "latency", "--fabric", "tcp"], "must be shm or verbs"],
@@ -314,6 +314,10 @@ describe("rfaas bench", () => {
     [
       ["latency", "-s", "1KiB", "-n", "200", "--pairs", "2", "--payload", "touch"],
       ["payload", "sweep"],
+    ],
+    [
+      ["density", "--leases", "2", "--workers", "2", "--idle", "100ms"],
+      ["host_pss_bytes", "worker_pss_bytes", "idle_cpu_percent", "idle_wakeups_per_s", "failed"],
     ],
     [["latency", "--polling", "warm", "-n", "20", "--pairs", "2"], []],
     [
