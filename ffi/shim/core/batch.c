@@ -35,7 +35,7 @@ RFAAS_EXPORT int32_t rfaas_harvest(rfaas_client *c, uint32_t from, uint32_t miss
     left--;
     /* Its answer frees the slot and ends nothing: taken where the slot is needed. */
     if (credit == RFAAS_ABANDONED) continue;
-    const rfaas_response *response = c->ops->poll(c, slot);
+    const rfaas_response *response = RFAAS_OF_CLIENT(c, poll, slot);
     int32_t result;
     if (response) {
       __builtin_prefetch(&c->slots[(slot + AHEAD) & c->mask].response);

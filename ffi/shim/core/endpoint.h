@@ -8,7 +8,7 @@
 #include "fabric.h"
 
 /* An operation of the end's fabric. A file that compiles both ends together with the operations of one fabric names that fabric
- * (RFAAS_COMPILED_WITH, as `shm/calls.c` does): the compiler then sees all of such a call. Every other fabric is reached by its table. */
+ * (RFAAS_COMPILED_WITH, in the `calls.c` of its folder): the compiler then sees all of such a call. Every other fabric is reached by its table. */
 #ifdef RFAAS_COMPILED_WITH
 #define RFAAS_OPERATION(end, table, operation, ...) \
   (__builtin_expect((end)->ops == &RFAAS_COMPILED_WITH(table), 1) ? RFAAS_COMPILED_WITH(table).operation(end, ##__VA_ARGS__) \

@@ -8,5 +8,6 @@ extern const rfaas_client_ops rfaas_shm_client_ops;
 extern const rfaas_worker_ops rfaas_shm_worker_ops;
 
 #include "../core/client.c"
+#include "../core/batch.c"
 #include "../core/worker.c"
 #include "shm.c"
