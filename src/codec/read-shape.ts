@@ -3,14 +3,7 @@
  * checks each block and length against the bytes that remain, and each choice against those that there are. What it reads is of the
  * shape; whether it is right is for the schema to say.
  */
-import {
-  type Constant,
-  type Property,
-  type Shape,
-  type ShapeSource,
-  fixedBytes,
-  leastBytes,
-} from "./shape.ts";
+import { type Constant, type Property, type Shape, type ShapeSource, fixedBytes } from "./shape.ts";
 
 /** Reads a value from `at` to the end of the source, which it must fill. Throws `Refusal`. */
 export type ReadShape = (source: ShapeSource, at: number) => unknown;
@@ -115,12 +108,11 @@ class ReaderCode {
     }
   }
 
+  /** An item takes a byte at least (`schema/shapes.ts`), so there are no more of them than bytes. */
   #readList(items: Shape, value: string, depth: number): string {
     const [length, i] = [this.#name(), this.#name()];
     this.#need("4");
     this.#add(`const ${length} = words.getUint32(at, true); at += 4;`);
-    // Memory for as many items as the bytes can hold, and no more.
-    this.#need(`${length} * ${leastBytes(items)}`);
     this.#add(`const ${value} = [];`);
     this.#add(`for (let ${i} = 0; ${i} < ${length}; ${i}++) {`);
     this.#add(`${value}.push(${this.block(items, depth)}); }`);

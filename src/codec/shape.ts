@@ -97,7 +97,7 @@ export function fixedBytes(shape: Shape): number {
   }
 }
 
-/** The fewest bytes that a block takes. */
+/** The fewest bytes that a block takes: an item of a list must take some, or any length would do. */
 export function leastBytes(shape: Shape): number {
   switch (shape.type) {
     case "string":

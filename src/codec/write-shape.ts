@@ -8,7 +8,7 @@
  * too. Names come from the author of the schema, and stand in the code as JSON and nowhere else.
  */
 import { types } from "node:util";
-import { oddityOfArray } from "./oddities.ts";
+import { disguised, oddityOfArray } from "./oddities.ts";
 import {
   type Constant,
   type Property,
@@ -34,6 +34,7 @@ const HELPERS = {
   keysOf: Object.keys,
   allKeysOf: Reflect.ownKeys,
   has: Object.hasOwn,
+  disguised,
   oddityOfArray,
   choiceOf: (choices: ReadonlyMap<unknown, number>, value: unknown): number =>
     Object.is(value, -0) ? -1 : (choices.get(value) ?? -1),
@@ -224,7 +225,7 @@ class WriterCode {
     );
     const keys = this.#name();
     this.#add(`const ${keys} = keysOf(${value});`);
-    const there = this.#addKeysTest(properties, keys, fail);
+    const there = this.#addKeysTest(properties, value, keys, fail);
     for (const [i, { name, shape }] of properties.entries()) {
       const property = `${value}[${JSON.stringify(name)}]`;
       const missing = `!has(${value}, ${JSON.stringify(name)})`;
@@ -248,6 +249,7 @@ class WriterCode {
   /** An object arrives with its properties in their order, so it must have them in the order of the shape. */
   #addKeysTest(
     properties: readonly Property[],
+    value: string,
     keys: string,
     fail: string,
   ): readonly (string | undefined)[] {
@@ -258,8 +260,8 @@ class WriterCode {
       return [];
     }
     const at = this.#name();
-    // Of an object without properties of its own, only the encoder knows whether it is a plain one.
-    this.#add(`if (${keys}.length === 0) ${fail}`);
+    // What only seems to be a plain object has no properties of its own.
+    this.#add(`if (${keys}.length === 0 && disguised(${value}) !== undefined) ${fail}`);
     this.#add(`let ${at} = 0;`);
     const there = properties.map(({ name, optional }) => {
       if (!optional) {

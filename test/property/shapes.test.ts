@@ -285,11 +285,10 @@ function isRefusalOrOfShape(way: Way, bytes: Uint8Array<ArrayBuffer>): void {
     expect(error).toBeInstanceOf(Refusal);
     return;
   }
-  // What a reader makes of any bytes can be written again.
+  // What a reader makes of any bytes can be written again, by its shape.
   const length = way.encode(value, large, LIMIT);
-  expect(
-    difference(value, way.decode(encoder.bytes.slice(0, length), length, true)),
-  ).toBeUndefined();
+  expect(large[1]! & HEAD.shaped).toBe(HEAD.shaped);
+  expect(difference(value, way.decode(large.slice(0, length), length, true))).toBeUndefined();
 }
 
 describe("bytes that no encoder has written are a value of the shape or are refused", () => {

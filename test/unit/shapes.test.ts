@@ -141,6 +141,43 @@ describe("sides that know the same shapes", () => {
     }
   });
 
+  test.each<[string, TSchema, number[]]>([
+    ["a boolean that is neither", Type.Boolean(), [2]],
+    ["a choice that there is not", Type.Union([Type.Literal("a"), Type.Literal("b")]), [2]],
+    [
+      "a property that is neither there nor not",
+      Type.Partial(Type.Object({ a: Type.Null() })),
+      [2],
+    ],
+    ["one of a union that has fewer", Type.Union([Type.String(), Type.Number()]), [2, 0]],
+    ["text that is no UTF-8", Type.String(), [1, 0xff]],
+    ["more bytes than the value takes", Type.Null(), [0]],
+    ["fewer", Type.Number(), [0, 0, 0]],
+  ])("refuse %s", (_, schema, bytes) => {
+    const { output } = shapesOf({ input: null, output: describeSchema(schema) });
+    const sent = new Uint8Array([MARK, HEAD.shaped, ...bytes]);
+    const reads = new ShapedDecoder(new Decoder(), output);
+    expect(() => reads.decode(sent, sent.length, true)).toThrow(Refusal);
+  });
+
+  test.each<[string, TSchema, unknown]>([
+    ["of a list", Type.Array(Type.Union([Type.Number(), Type.Undefined()])), [1, , 3]],
+    ["of a list of anything", Type.Object({ a: Type.Array(Type.Any()) }), { a: [1, , 3] }],
+    ["of a tuple", Type.Tuple([Type.Any(), Type.Number()]), [, 3]],
+  ])("refuse a hole %s", (_, schema, value) => {
+    const { call } = echo(schema);
+    expect(() => call(value)).toThrow("a hole in an array cannot travel; fill it");
+  });
+
+  test("pass an object that may lack everything, and does", () => {
+    const { call } = echo(Type.Partial(Order));
+    const { sent, result } = call({});
+    expect(result).toStrictEqual({});
+    expect(sent.length).toBe(2 + 4);
+    const map = Object.setPrototypeOf(new Map(), Object.prototype);
+    expect(() => call(map)).toThrow("a map with another prototype cannot travel");
+  });
+
   test("let a getter make no call of its own while it is read", () => {
     const { call } = echo(Type.Object({ a: Type.Number() }));
     let reads = 0;
