@@ -6,7 +6,7 @@ import { join } from "node:path";
 const SHIM = join(import.meta.dir, "..", "..", "ffi", "shim");
 const REGISTRY = "core/fabrics.c";
 /** What every fabric shares. */
-const SHARED = ["core", "memory", "system"];
+const SHARED = ["core", "system"];
 
 const sources = new Map(
   readdirSync(SHIM, { recursive: true, encoding: "utf8" })
@@ -45,7 +45,7 @@ describe.each(fabrics)("the fabric %s", (fabric) => {
     const included = [...sources]
       .filter(([path]) => path.startsWith(`${fabric}/`))
       .flatMap(([, source]) => [...source.matchAll(/^#include "([^"]+)"/gm)].map(([, to]) => to!));
-    expect(included.filter((to) => to.includes("/") && !/^\.\.\/(core|memory)\//.test(to))).toEqual(
+    expect(included.filter((to) => to.includes("/") && !/^\.\.\/(core|system)\//.test(to))).toEqual(
       [],
     );
   });

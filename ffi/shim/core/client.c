@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../memory/barrier.h"
+#include "../system/barrier.h"
 #include "endpoint.h"
 
 /* The answer to an abandoned call has come. */

@@ -12,7 +12,7 @@
 
 #include "clock.h"
 #include "rfaas.h"
-#include "../memory/touch.h"
+#include "../system/touch.h"
 
 #define HUGE_PAGE (2u << 20)
 

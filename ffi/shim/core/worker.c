@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../memory/barrier.h"
+#include "../system/barrier.h"
 #include "endpoint.h"
-#include "../memory/touch.h"
+#include "../system/touch.h"
 
 enum { IDLE = -1, STOPPED = -2 };
 

@@ -10,7 +10,7 @@
 #ifndef RFAAS_SHM_SLEEP_H
 #define RFAAS_SHM_SLEEP_H
 
-#include "../memory/barrier.h"
+#include "../system/barrier.h"
 #include "../core/endpoint.h"
 
 /* Returns whether the time ran out. */

@@ -6,17 +6,22 @@ import type { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
 import type { Region } from "../../../ffi/region.ts";
 import { memoryLeft } from "../../base/machine/memory-left.ts";
 
+interface Bounds {
+  /** What is beyond gets its pages between turns of the event loop. */
+  atOnceBytes: number;
+  memoryLeft: () => number;
+}
+/** So much takes 50 to 150 ms, no longer than its first pass would take more. */
+const BOUNDS: Bounds = { atOnceBytes: 256 * 1024 * 1024, memoryLeft };
 /** What a lease may take without a look at what the machine has left. */
 const UNSEEN_BYTES = 16 * 1024 * 1024;
-/** More than this gets its pages between turns of the event loop: 256 MiB take some 50 ms. */
-const AT_ONCE_BYTES = 256 * 1024 * 1024;
 /** A worker that sleeps is woken to map at least so much: a wake-up costs as much as 30 faults. */
 const WAKE_BYTES = 256 * 1024;
 
 export class FirstTouch {
   readonly #region: Region;
   readonly #endpoints: readonly ClientEndpoint[];
-  readonly #memoryLeft: () => number;
+  readonly #bounds: Bounds;
   /** From the arena's start. */
   #handedOutBytes = 0;
   #unseenBytes = 0;
@@ -25,10 +30,10 @@ export class FirstTouch {
   #goesOn = false;
   #stopped = false;
 
-  constructor(region: Region, endpoints: readonly ClientEndpoint[], left = memoryLeft) {
+  constructor(region: Region, endpoints: readonly ClientEndpoint[], bounds: Bounds = BOUNDS) {
     this.#region = region;
     this.#endpoints = endpoints;
-    this.#memoryLeft = left;
+    this.#bounds = bounds;
   }
 
   /**
@@ -41,12 +46,12 @@ export class FirstTouch {
     this.#unseenBytes += bytes;
     if (this.#unseenBytes > UNSEEN_BYTES) {
       // A program that takes much and uses little of it must get no further than it did without.
-      if (this.#unseenBytes > this.#memoryLeft() / 2) return this.stop();
+      if (this.#unseenBytes > this.#bounds.memoryLeft() / 2) return this.stop();
       this.#unseenBytes = 0;
     }
     this.#handedOutBytes = endBytes;
     this.#untoldBytes += bytes;
-    if (!this.#goesOn) this.#goOn(AT_ONCE_BYTES);
+    if (!this.#goesOn) this.#goOn(this.#bounds.atOnceBytes);
   }
 
   /** Before the region is closed. */

@@ -34,7 +34,9 @@ static void touch_by_hand(uint8_t *start, size_t bytes) {
 int rfaas_populate(void *start, size_t bytes, int advice) {
   if (!__atomic_load_n(&by_hand, __ATOMIC_RELAXED)) {
     if (madvise(start, bytes, advice) == 0) return 0;
-    if (errno != EINVAL) return errno;
+    int failed = errno;
+    /* Of nothing, the kernel asks only whether it knows how. */
+    if (failed != EINVAL || madvise(start, 0, advice) == 0) return failed;
     __atomic_store_n(&by_hand, 1, __ATOMIC_RELAXED);
   }
   touch_by_hand(start, bytes);
