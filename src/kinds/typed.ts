@@ -31,6 +31,9 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Characters of a schema that travels with the grant; longer ones are left to the worker, as a Standard Schema is. */
 const MAX_DESCRIPTION = 64 * 1024;
 
+/** Of a handle, before its values travel by their shape. */
+const FIRST_VALUES = 32;
+
 /** The worker encodes no longer result, unless the lease has room for it. */
 const MAX_RESULT_BYTES = 64 * 1024 * 1024;
 
@@ -58,18 +61,12 @@ export const typed: FunctionKind<TypedDefinition> = {
   open(description, definition): ByValue {
     if (definition !== undefined && isStruct(definition.input)) throw new TypeError("is no struct");
     const schema = schemaOf(description.input, definition?.input as Schema | undefined);
-    const shapes = agreedShapes(description);
-    const readsShaped = shapes.output !== undefined;
-    const passing = {
-      by: "value",
-      encoder: new ShapedEncoder(callersEncoder, shapes.input, readsShaped),
-      decoder: new ShapedDecoder(callersDecoder, shapes.output),
-    } as const;
+    const values = new CallersValues(description);
+    const passing = { by: "value", encoder: values, decoder: values } as const;
     if (schema === undefined) return { ...passing, check: undefined, ask: undefined };
     if (!isStandard(schema)) return { ...passing, check: compileTypeBox(schema), ask: undefined };
     // It may change what it is given, so it gets what the function would get.
-    const sent = new ShapedDecoder(callersDecoder, shapes.input);
-    const ask = (encoded: Bytes) => askStandard(schema, sent.decode(encoded, encoded.length, true));
+    const ask = (encoded: Bytes) => askStandard(schema, values.decodeSent(encoded));
     return { ...passing, check: undefined, ask };
   },
 
@@ -214,6 +211,48 @@ function invalid(name: string, side: InvalidValue["side"], error: unknown): unkn
 }
 
 // ---- the caller's end ----
+
+/**
+ * The values of one function. The first are MessagePack: to make code for their shape takes both sides some milliseconds of a program
+ * that has just begun, which is when it waits for its first result.
+ */
+class CallersValues {
+  readonly #description: Description;
+  #left = FIRST_VALUES;
+  #encoder: Pick<ShapedEncoder, "encode"> = callersEncoder;
+  #decoder: Pick<ShapedDecoder, "decode"> = callersDecoder;
+  #sent: Pick<ShapedDecoder, "decode"> = callersDecoder;
+
+  constructor(description: Description) {
+    this.#description = description;
+  }
+
+  get bytes(): Bytes {
+    return callersEncoder.bytes;
+  }
+
+  encode(value: unknown, into: Bytes, limit: number): number {
+    if (this.#left > 0 && --this.#left === 0) this.#useShapes();
+    return this.#encoder.encode(value, into, limit);
+  }
+
+  decode(bytes: Bytes, length: number, copies: boolean): unknown {
+    return this.#decoder.decode(bytes, length, copies);
+  }
+
+  /** A copy of the value that has been encoded. */
+  decodeSent(encoded: Bytes): unknown {
+    return this.#sent.decode(encoded, encoded.length, true);
+  }
+
+  #useShapes(): void {
+    const { input, output } = agreedShapes(this.#description);
+    if (input === undefined && output === undefined) return;
+    this.#encoder = new ShapedEncoder(callersEncoder, input, output !== undefined);
+    this.#decoder = new ShapedDecoder(callersDecoder, output);
+    this.#sent = new ShapedDecoder(callersDecoder, input);
+  }
+}
 
 /** Those of the description, if the node has them, too. */
 function agreedShapes(description: Description): Shapes {

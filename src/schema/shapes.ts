@@ -39,7 +39,7 @@ export function shapesOf({ input, output }: Described): Shapes {
 export function formOf({ input, output }: Described): string | undefined {
   if (isNothing(input) && isNothing(output)) return undefined;
   const text = JSON.stringify([SHAPES_VERSION, input ?? null, output ?? null]);
-  return Bun.SHA256.hash(text, "hex").slice(0, 32);
+  return Bun.hash(text).toString(16);
 }
 
 function isNothing(description: unknown): boolean {

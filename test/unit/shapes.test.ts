@@ -43,6 +43,8 @@ function echo(input: TSchema, output = input, room = LIMIT) {
   /** The value's bytes, the result's, and the result. */
   const call = (value: unknown, known = description) => {
     const passing = typed.open(known, undefined) as ByValue;
+    // The first values of a handle are MessagePack.
+    for (let i = 0; i < 100; i++) passing.encoder.encode(null, memory(16), LIMIT);
     passing.check?.(value);
     const into = memory(64 * 1024);
     const length = passing.encoder.encode(value, into, LIMIT);
@@ -189,6 +191,14 @@ describe("sides that know the same shapes", () => {
     };
     expect(() => call(value)).toThrow("makes a call of its own when it is read");
   });
+});
+
+test("the first values of a handle are MessagePack, and so are their results", () => {
+  const { description } = echo(Order);
+  const passing = typed.open(description, undefined) as ByValue;
+  const into = memory(200);
+  passing.encoder.encode(order, into, LIMIT);
+  expect(into[0]).not.toBe(MARK);
 });
 
 describe("a caller that knows no shapes, or others", () => {
