@@ -101,6 +101,7 @@ const LONG: Readonly<Record<string, string>> = {
   "src/fabric/verbs/devices.ts": "what /sys/class/infiniband says, in one reader",
   "src/base/errors.ts": "every error, for the reader who looks one up",
   "src/library/elf.ts": "one file format",
+  "src/client/memory/lease-memory.ts": "what is allocated, and what calls use of it, in one place",
   "src/client/map/mapping.ts": "one iteration, whose parts share its state",
   "src/client/batches/batch.ts": "many calls in one object, whose methods share its state",
   "src/client/lease/joined-lease.ts": "every method of a lease, each a line or two",

@@ -109,13 +109,14 @@ export class Call implements PublicCall, Flight, MemoryUse {
     this.#driver = driver;
     this.#memory = memory;
     this.#target = output;
-    this.input = memory.placeOf(input, "the input");
-    this.output = memory.outputPlaceOf(output);
-    this.inputOffset = this.input.offsetOf(input);
-    this.inputLength = input.byteLength;
-    this.outputOffset = this.output.offsetOf(output);
-    this.outputCapacity = output.byteLength;
-    this.fn = fn | memory.flagsOf(this, this.inputOffset);
+    const pair = memory.locate(input, output);
+    this.input = pair.input;
+    this.output = pair.output;
+    this.inputOffset = pair.inputOffset;
+    this.inputLength = pair.inputLength;
+    this.outputOffset = pair.outputOffset;
+    this.outputCapacity = pair.outputCapacity;
+    this.fn = fn | pair.flags;
     this.deadlineMs = deadlineMs;
     if (this.input.copy !== undefined) this.input.bring(input);
   }

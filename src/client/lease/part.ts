@@ -340,6 +340,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   protected override forgetPlaces(): void {
     super.forgetPlaces();
     this.#batches.forget();
+    this.#memory.forget();
   }
 
   /** The lane of the worker that the options name; by default the first worker's. Throws {@link UsageError}. */

@@ -13,6 +13,7 @@ import type { Station } from "./station.ts";
 import type { MapOptions } from "../options/call-options.ts";
 import { mayRunAgain } from "../failures/retry.ts";
 import type { LeaseCore } from "../calls/submission.ts";
+import { LIKELY } from "../calls/worker-lane.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 
 /** How long the map may block for the next few results. */
@@ -271,10 +272,11 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   /** Ends the calls that have an answer, and starts others in their place. */
   #look(running: Running<Value, Result>): void {
     this.#busy = true;
-    harvestAll(this.#leases);
-    if (running.items.first?.done !== true && this.#inFlight > 0 && this.#pace.isQuick()) {
-      busiestOf(this.#leases)?.awaitHalf(QUICK_WAIT_MS);
-      harvestAll(this.#leases);
+    harvestAll(this.#leases, LIKELY);
+    if (running.items.first?.done !== true && this.#inFlight > 0) {
+      const quick = this.#pace.isQuick();
+      if (quick) busiestOf(this.#leases)?.awaitHalf(QUICK_WAIT_MS);
+      harvestAll(this.#leases, quick ? LIKELY : undefined);
     }
     this.#busy = false;
     this.#fill(running);

@@ -41,9 +41,9 @@ export class Pace {
   }
 }
 
-/** Ends the calls that have an answer. */
-export function harvestAll(leases: readonly LeaseCore[]): void {
-  for (const { lanes } of leases) for (const lane of lanes) lane.harvest();
+/** Ends the calls that have an answer: all of them, or where more are likely. */
+export function harvestAll(leases: readonly LeaseCore[], misses?: number): void {
+  for (const { lanes } of leases) for (const lane of lanes) lane.harvest(misses);
 }
 
 export function busiestOf(leases: readonly LeaseCore[]): WorkerLane | undefined {

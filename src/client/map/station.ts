@@ -37,7 +37,8 @@ export class Station<Value, Result> implements Flight {
   /** What is being called. */
   item: MapItem<Value, Result> | undefined;
   /** The caller's buffers, while they are used. */
-  #uses: (MemoryUse & { target: LeaseBuffer }) | undefined;
+  #uses: MemoryUse | undefined;
+  #target: LeaseBuffer | undefined;
   /** The buffers of inputs that are copied. */
   input: Uint8Array<ArrayBuffer> | undefined;
   output: Uint8Array<ArrayBuffer> | undefined;
@@ -69,19 +70,16 @@ export class Station<Value, Result> implements Flight {
   /** Calls with buffers of the caller's. Throws {@link UsageError} when they are not the lease's. */
   use(input: LeaseBuffer, output: LeaseBuffer): void {
     const { memory } = this.lease;
-    const uses = {
-      input: memory.placeOf(input, "the input"),
-      output: memory.outputPlaceOf(output),
-      target: output,
-    };
-    this.inputOffset = uses.input.offsetOf(input);
-    this.inputLength = input.byteLength;
-    this.outputOffset = uses.output.offsetOf(output);
-    this.outputCapacity = output.byteLength;
-    this.fn = this.#function | memory.flagsOf(uses, this.inputOffset);
-    uses.input.bring(input);
+    const uses = memory.locate(input, output);
+    this.inputOffset = uses.inputOffset;
+    this.inputLength = uses.inputLength;
+    this.outputOffset = uses.outputOffset;
+    this.outputCapacity = uses.outputCapacity;
+    this.fn = this.#function | uses.flags;
+    if (uses.input.copy !== undefined) uses.input.bring(input);
     memory.begin(uses);
     this.#uses = uses;
+    this.#target = output;
   }
 
   /** Calls with buffers of its own. Throws {@link OutOfLeaseMemory}. */
@@ -135,7 +133,7 @@ export class Station<Value, Result> implements Flight {
     if (uses !== undefined) {
       this.#uses = undefined;
       if (error === undefined && uses.output.copy !== undefined)
-        failure = failureOf(() => uses.output.fetch(uses.target, bytes));
+        failure = failureOf(() => uses.output.fetch(this.#target!, bytes));
       const { abandoned } = this;
       this.lease.memory.end(uses, abandoned && (() => this.lane.holds({ abandoned })));
     }

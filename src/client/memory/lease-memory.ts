@@ -12,6 +12,7 @@ import { Arena } from "./arena.ts";
 import { CallRoom } from "./call-room.ts";
 import { show } from "../../base/show.ts";
 import { Place, lengthOf } from "./place.ts";
+import { type LocatedPair, RecentPairs } from "./recent-pairs.ts";
 import { type Registration, Registrations } from "./registrations.ts";
 
 export type TypedArray = ArrayBufferView<ArrayBuffer> & { readonly length: number };
@@ -66,6 +67,7 @@ export class LeaseMemory {
   readonly #registrations: Registrations;
   /** By the buffer that the program has. */
   readonly #allocated = new Map<ArrayBufferLike, Place>();
+  readonly #recent = new RecentPairs((input, output) => this.#locate(input, output));
   #abandoned: { use: MemoryUse; runs: StillRuns }[] = [];
   #closed = false;
 
@@ -123,6 +125,7 @@ export class LeaseMemory {
         "this buffer was not allocated by the lease, or was freed before; free each buffer once",
       );
     this.#allocated.delete(place.buffer);
+    this.forget();
     // The program may still write a buffer that it has transferred: its memory stays taken until the lease ends.
     if (!this.#region.recall(place.buffer as ArrayBuffer)) return;
     this.#reclaim();
@@ -181,6 +184,16 @@ export class LeaseMemory {
     );
   }
 
+  /** Where the buffers of a call lie, and what its request says of them. Throws {@link UsageError}, as {@link placeOf} does. */
+  locate(input: LeaseBuffer, output: LeaseBuffer): LocatedPair {
+    return this.#recent.locate(input, output);
+  }
+
+  /** Asks all buffers anew where they lie. */
+  forget(): void {
+    this.#recent.clear();
+  }
+
   /** What a request must say of its buffers, besides where they lie: whose memory it is, and whether the line in front is free. */
   flagsOf({ input, output }: MemoryUse, inputOffset: number): number {
     const headed = this.#headroomBytes > 0 && inputOffset === input.offset ? HEADED : 0;
@@ -222,9 +235,26 @@ export class LeaseMemory {
   /** The lease is over: allocates nothing from then on. */
   close(): void {
     this.#closed = true;
+    this.forget();
     this.#allocated.clear();
     this.#registrations.close();
     this.#abandoned = [];
+  }
+
+  #locate(input: LeaseBuffer, output: LeaseBuffer): LocatedPair {
+    const use = { input: this.placeOf(input, "the input"), output: this.outputPlaceOf(output) };
+    const inputOffset = use.input.offsetOf(input);
+    return {
+      inputView: input,
+      outputView: output,
+      input: use.input,
+      output: use.output,
+      inputOffset,
+      inputLength: input.byteLength,
+      outputOffset: use.output.offsetOf(output),
+      outputCapacity: output.byteLength,
+      flags: this.flagsOf(use, inputOffset),
+    };
   }
 
   #unuse(place: Place): void {
