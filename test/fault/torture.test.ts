@@ -18,7 +18,7 @@ test("calls of all kinds, beside each other for 20 seconds, have each its own an
   // Each kind and each way to end has been met, or nothing was proven.
   for (const [kind, count] of Object.entries(result.kinds))
     expect([kind, count > 0]).toEqual([kind, true]);
-  expect(Object.keys(result.kinds).length).toBe(12);
+  expect(Object.keys(result.kinds).length).toBe(13);
   expect(result.right).toBeGreaterThan(0);
   expect(result.failed).toBeGreaterThan(0);
   expect(result.deadlines).toBeGreaterThan(0);

@@ -128,6 +128,7 @@ class Torture {
       [10, "values on the spot", () => this.#valueOnTheSpot()],
       [10, "structs", () => this.#record(this.#records)],
       [5, "asynchronous structs", () => this.#record(this.#recordsLater)],
+      [1, "many on buffers", () => this.#many()],
       [1, "map", () => this.#map()],
       [0.5, "broadcast", () => this.#broadcast()],
     ];
@@ -311,6 +312,46 @@ class Torture {
       if (whose !== id || product !== id * factor) return `got the receipt of ${whose}`;
       return differs(right, row);
     });
+  }
+
+  /** A batch, whose calls count one by one. */
+  async #many(): Promise<void> {
+    const fate = this.#fate();
+    const name = this.#random.pick(["raw", "rawLater"] as const);
+    const calls = Array.from({ length: this.#random.between(1, 100) }, () => ({
+      id: ++this.#id,
+      length: this.#size() >>> 6,
+    }));
+    this.#result.calls += calls.length;
+    const inputs: Uint8Array<ArrayBuffer>[] = [];
+    const outputs: Uint8Array<ArrayBuffer>[] = [];
+    try {
+      for (const { id, length } of calls) {
+        inputs.push(this.#order(id, length, this.#ms()));
+        outputs.push(this.#lease.output(Uint8Array, length));
+      }
+      const batch = this.#lease.submitMany(name, inputs, outputs, { ...fate, settled: true });
+      // Signals stand still while a program waits on the spot.
+      const onTheSpot = fate.signal === undefined && this.#random.chance(0.3);
+      const bytes = onTheSpot ? batch.get() : await batch;
+      const errors = new Map(batch.failures.map(({ index, error }) => [index, error]));
+      for (const [i, { id, length }] of calls.entries()) {
+        if (errors.has(i)) {
+          this.#ended(id, fate, errors.get(i), false);
+          continue;
+        }
+        const wrong =
+          bytes[i] === length
+            ? differs(fillFrom(id, new Uint8Array(length)), outputs[i]!)
+            : `wrote ${bytes[i]} bytes, not ${length}`;
+        if (wrong) this.#wrong(id, wrong);
+        else this.#result.right++;
+      }
+    } catch (error) {
+      for (const { id } of calls) this.#ended(id, fate, error, false);
+    } finally {
+      for (const buffer of [...inputs, ...outputs]) this.#lease.free(buffer);
+    }
   }
 
   /** Its calls count one by one. */
