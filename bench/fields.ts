@@ -48,6 +48,16 @@ export const depthField = (otherwise: string) => ({
   ),
 });
 
+/** `about` says how many there are without it: a default, or `otherwise`. */
+export const leasesField = (about: { default: number } | { otherwise: string }) => ({
+  leases: Type.Optional(
+    whole(1, 1000, {
+      description: "leases asked for at once: cold calls each and releases it, density holds them",
+      ...about,
+    }),
+  ),
+});
+
 /** Throws {@link UsageError} when one size and all sizes are asked for. */
 export function sizesOf(
   { size, all }: { size?: number; all?: boolean },

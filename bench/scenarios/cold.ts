@@ -3,37 +3,40 @@
  * and an empty thread of the runtime need to say their first word.
  */
 import { Type } from "@sinclair/typebox";
-import type { Worker } from "node:worker_threads";
 import { startBareThread, startFunctionWorker } from "../../src/base/workers.ts";
 import { openNode } from "../../src/client/invoker.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { environment } from "../environment.ts";
-import { type Cost, costOf, costsOfDescendants } from "../machine/processes.ts";
-import { isHere } from "../placement.ts";
-import { itersField } from "../fields.ts";
+import { type AtOnce, leasesAtOnce } from "../clients/at-once.ts";
+import { itersField, leasesField } from "../fields.ts";
+import {
+  KEEP_WARM_MS,
+  type Phases,
+  type Round,
+  type Thread,
+  measureRound,
+  measureThread,
+} from "../clients/first-result.ts";
+import type { Cost } from "../machine/processes.ts";
 import { type Column, type Row, isNoisy, us } from "../rows.ts";
-import { type Bench, defineScenario } from "../scenario.ts";
+import { type Bench, type Measured, defineScenario } from "../scenario.ts";
 import { median, quartiles, summarize } from "../statistics.ts";
 
 const DEFAULT_ROUNDS = 20;
-const Options = Type.Object({ ...itersField(`rounds, ${DEFAULT_ROUNDS}`) });
-
-interface Phases {
-  connect: number;
-  lease: number;
-  spawn: number;
-  load: number;
-  first_call: number;
-  total: number;
-}
+const Options = Type.Object({
+  ...itersField(`rounds, ${DEFAULT_ROUNDS}`),
+  ...leasesField({ otherwise: "none" }),
+});
 
 /** Where the host of a lease comes from. */
-type Mode = "prewarmed" | "cold";
+type Mode = "prewarmed" | "cold" | "kept";
 
 interface ColdRow extends Row {
   prewarmed: boolean;
-  /** Nanoseconds. */
-  phases: Phases;
+  /** The host had loaded the module for a former lease (`keepWarmMs`). */
+  kept: boolean;
+  /** Nanoseconds; of leases at once, connecting and all of them together. */
+  phases: Pick<Phases, "connect" | "total"> & Partial<Phases>;
   /** What the host had cost when the lease was asked for; undefined for one that is started then, or is of another user. */
   host_before?: Cost;
   /** The same when the first result was there. */
@@ -43,51 +46,69 @@ interface ColdRow extends Row {
   /** An empty thread of the runtime, with none of rfaas in it. */
   bare_thread: { p50_ns: number; minor_faults: number };
   ratio_bare_thread: number;
+  /** Leases that were all asked for at once: from the requests to the last result, beside one kept lease after another on every core. */
+  at_once?: Pick<AtOnce, "leases" | "failed" | "last_ns"> & { ratio: number };
 }
 
-/** One row for waiting hosts, one for hosts that are started on demand (private nodes only). */
+/** One row for waiting hosts, one for hosts that are started on demand (private nodes only), one for kept ones. */
 export const cold = defineScenario<typeof Options, ColdRow>({
   name: "cold",
   summary: "from a request for a lease to the first result, with what the host and the client cost",
   options: Options,
-  columns: ({ prewarmed, phases, ...row }) => [
-    ["mode", modeOf(prewarmed)],
-    ...Object.entries(phases).map(([name, ns]) => [`${name}[usec]`, us(ns)] as const),
-    ...costColumns(prewarmed ? row.host_before : row.host_at_first_result),
+  columns: (row) => [
+    ["mode", row.at_once ? `${row.at_once.leases} at once` : modeOf(row)],
+    ...PHASES.map((name) => [`${name}[usec]`, usOrNone(row.phases[name])] as const),
+    ...costColumns(columnCost(row)),
     ["client[faults]", String(row.client_minor_faults)],
     ["bare[usec]", us(row.bare_thread.p50_ns)],
     ["ratio(bare)", row.ratio_bare_thread.toFixed(2)],
+    ["failed", String(row.at_once?.failed ?? "-")],
   ],
-  async *run(bench, { iters = DEFAULT_ROUNDS }) {
+  async *run(bench, { iters = DEFAULT_ROUNDS, leases }) {
     const { node } = bench.where;
+    const prewarmed = node === undefined ? { prewarm: 1 } : { node };
+    const onDemand = node === undefined ? { prewarm: 0 } : { node };
     bench.tell("cold start: leases and first calls, one after another");
-    if (node !== undefined)
-      return yield { row: await measure(bench, () => openNode({ node }), iters, "prewarmed") };
-    yield { row: await measure(bench, () => openNode({ prewarm: 1 }), iters, "prewarmed") };
-    yield { row: await measure(bench, () => openNode({ prewarm: 0 }), iters, "cold") };
+    yield* measure(bench, () => openNode(prewarmed), iters, "prewarmed");
+    if (node === undefined) yield* measure(bench, () => openNode(onDemand), iters, "cold");
+    yield* measure(bench, () => openNode(onDemand), iters, "kept", leases);
   },
 });
 
-const modeOf = (prewarmed: boolean): Mode => (prewarmed ? "prewarmed" : "cold");
+const modeOf = ({ prewarmed, kept }: ColdRow): Mode =>
+  kept ? "kept" : prewarmed ? "prewarmed" : "cold";
 
-/** Of a waiting host until it waits, of another one until the first result. */
+const PHASES = ["connect", "lease", "spawn", "load", "first_call", "total"] as const;
+const usOrNone = (ns: number | undefined): string => (ns === undefined ? "-" : us(ns));
+
+/** Of a waiting host until it waits, of one that is started until the first result, of a kept one from the request on. */
+const columnCost = (row: ColdRow): Cost | undefined => {
+  const { host_before: before, host_at_first_result: after } = row;
+  if (row.prewarmed) return before;
+  if (!row.kept || before === undefined || after === undefined) return after;
+  return {
+    minor_faults: after.minor_faults - before.minor_faults,
+    cpu_ns: after.cpu_ns - before.cpu_ns,
+    private_bytes: after.private_bytes,
+  };
+};
+
 const costColumns = (cost: Cost | undefined): Column[] => [
   ["host[faults]", cost === undefined ? "-" : String(cost.minor_faults)],
   ["host[cpu msec]", cost === undefined ? "-" : (cost.cpu_ns / 1e6).toFixed(1)],
   ["host[MiB]", cost === undefined ? "-" : (cost.private_bytes / 2 ** 20).toFixed(1)],
 ];
 
-type Echo = typeof import("../../functions/echo/echo.ts");
-
 /** How long a node may take to have its next host waiting. */
 const PREWARM_LIMIT_MS = 10_000;
 
-async function measure(
+async function* measure(
   bench: Bench,
   connect: () => Promise<NodeInvoker>,
   iterations: number,
   mode: Mode,
-): Promise<ColdRow> {
+  leases?: number,
+): AsyncGenerator<Measured<ColdRow>> {
   const connectStartedNs = Bun.nanoseconds();
   await using rf = await connect();
   const connectNs = Bun.nanoseconds() - connectStartedNs;
@@ -98,14 +119,16 @@ async function measure(
   for (let round = 0; round <= iterations; round++) {
     bench.at(round, iterations);
     if (mode === "prewarmed") await untilPrewarmed(rf);
-    const seen = await measureRound(rf, connectNs);
+    const seen = await measureRound(rf, connectNs, mode === "kept" ? KEEP_WARM_MS : 0);
     const thread = await measureThread(() => startFunctionWorker("bare"));
     const bare = await measureThread(startBareThread);
-    if (round === 0) continue;
+    if (round === 0 || seen.kept !== (mode === "kept")) continue;
     measured.push(seen);
     threads.push(thread);
     bareThreads.push(bare);
   }
+  if (measured.length === 0)
+    return bench.tell(`the node had no ${mode} host for these leases: there is no such row`);
   const rounds = measured.map(({ phases }) => phases);
   const totals = rounds.map((phases) => phases.total);
   const total = summarize(Float64Array.from(totals));
@@ -113,12 +136,12 @@ async function measure(
   const ratios = rounds.map((phases, i) => phases.total / threads[i]!.ns);
   const spread = quartiles(ratios);
   const phase = (name: keyof Phases) => median(rounds.map((phases) => phases[name]));
-  return {
+  const row: ColdRow = {
     benchmark: "cold",
     fabric: rf.fabric,
     polling: "hot",
     bytes: 8,
-    iterations,
+    iterations: measured.length,
     p50_ns: total.p50,
     p99_ns: total.p99,
     p999_ns: total.p999,
@@ -135,9 +158,10 @@ async function measure(
     ratio_p50: median(ratios),
     ratio_p99: total.p99 / thread.p99,
     ratio_p50_quartiles: spread,
-    pairs: iterations,
+    pairs: measured.length,
     noisy: isNoisy(median(ratios), spread),
     prewarmed: mode === "prewarmed",
+    kept: mode === "kept",
     ...costsOf(measured),
     client_minor_faults: Math.round(median(measured.map(({ clientFaults }) => clientFaults))),
     bare_thread: {
@@ -155,46 +179,45 @@ async function measure(
     },
     environment: environment(),
   };
+  yield { row };
+  if (leases !== undefined) yield await measureAtOnce(bench, rf, leases, row);
 }
 
-interface Round {
-  phases: Phases;
-  before: Cost | undefined;
-  atFirstResult: Cost | undefined;
-  clientFaults: number;
-}
-
-async function measureRound(rf: NodeInvoker, connect: number): Promise<Round> {
-  const hosts = costsOfDescendants();
-  const faultsBefore = ownFaults();
-  const startedNs = Bun.nanoseconds();
-  await using lease = await rf.allocate<Echo>("rfaas:echo", { polling: "hot", memory: 4096 });
-  const leasedNs = Bun.nanoseconds();
-  const input = lease.input(Uint8Array, 8).fill(7);
-  const output = lease.output(Uint8Array, 8);
-  if (lease.invoke("echo", input, output) !== 8 || output[7] !== 7)
-    throw new Error("the first call's echo is wrong");
-  const doneNs = Bun.nanoseconds();
-  const clientFaults = ownFaults() - faultsBefore;
-  const { spawnNs, loadNs } = lease.phases;
-  return {
-    clientFaults,
-    before: hosts.get(lease.hostPid),
-    // Elsewhere the number may be that of a process here.
-    atFirstResult: isHere(rf, lease) ? costOf(lease.hostPid) : undefined,
-    phases: {
-      connect,
-      lease: leasedNs - startedNs - spawnNs - loadNs,
-      spawn: spawnNs,
-      load: loadNs,
-      first_call: doneNs - leasedNs,
-      total: doneNs - startedNs,
+/** `kept` is the row of kept hosts of the same node. */
+async function measureAtOnce(
+  bench: Bench,
+  rf: NodeInvoker,
+  leases: number,
+  kept: ColdRow,
+): Promise<Measured<ColdRow>> {
+  bench.tell(`cold start: ${leases} leases asked for at once`);
+  const cores = (await rf.status()).freeCores;
+  const { results, why, client_minor_faults, ...atOnce } = await leasesAtOnce(rf, leases);
+  const { failed, last_ns } = atOnce;
+  // Two of them share a core no better than they follow each other on it.
+  const boundNs = (leases * kept.p50_ns) / cores;
+  const ratio = last_ns / boundNs;
+  const { host_before: _before, host_at_first_result: _after, phases, ...common } = kept;
+  const row: ColdRow = {
+    ...common,
+    client_minor_faults,
+    phases: { connect: phases.connect, total: last_ns },
+    iterations: leases - failed,
+    ...{ p50_ns: results.p50, p99_ns: results.p99, p999_ns: results.p999 },
+    ...{ min_ns: results.min, max_ns: results.max, mean_ns: results.mean },
+    stdev_ns: results.stdev,
+    baseline: {
+      name: "one kept lease after another on every core, to the last result",
+      ...{ p50_ns: boundNs, p99_ns: boundNs },
     },
+    overhead_p50_ns: last_ns - boundNs,
+    ...{ ratio_p50: ratio, ratio_p99: ratio, ratio_p50_quartiles: [ratio, ratio] },
+    ...{ pairs: 1, noisy: false },
+    ratio_bare_thread: results.p50 / kept.bare_thread.p50_ns,
+    at_once: { ...atOnce, ratio },
   };
+  return { row, warning: why && `${failed} of ${leases} leases failed: ${why}` };
 }
-
-/** Of this process, all of its threads. */
-const ownFaults = (): number => process.resourceUsage().minorPageFault;
 
 /** The medians of what is known. */
 function costsOf(rounds: readonly Round[]): Pick<ColdRow, "host_before" | "host_at_first_result"> {
@@ -221,21 +244,4 @@ async function untilPrewarmed(rf: NodeInvoker): Promise<void> {
       throw new Error("the node has no waiting host; serve with --prewarm 1 or more");
     await Bun.sleep(5);
   }
-}
-
-interface Thread {
-  ns: number;
-  minorFaults: number;
-}
-
-/** From the start of a thread to its first message. */
-async function measureThread(start: () => Worker): Promise<Thread> {
-  const faultsBefore = ownFaults();
-  const startedNs = Bun.nanoseconds();
-  const worker = start();
-  await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
-  const ns = Bun.nanoseconds() - startedNs;
-  const minorFaults = ownFaults() - faultsBefore;
-  await worker.terminate();
-  return { ns, minorFaults };
 }

@@ -8,8 +8,9 @@ import { openNode } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { AllocateOptions } from "../../src/client/options/allocate-options.ts";
-import { duration, whole, worded } from "../../src/options/fields.ts";
+import { duration, worded } from "../../src/options/fields.ts";
 import { cpuTimeNs, environment } from "../environment.ts";
+import { leasesField } from "../fields.ts";
 import { floorOf } from "../floor.ts";
 import { type Memory, allProcesses, descends, memoryOf, sleepsOf } from "../machine/processes.ts";
 import { benchCpus, isHere } from "../placement.ts";
@@ -25,12 +26,7 @@ const DEFAULT_IDLE_MS = 5000;
 const WAITING_HOSTS = 2;
 
 const Options = Type.Object({
-  leases: Type.Optional(
-    whole(1, 1000, {
-      description: "leases of one worker each, held at once",
-      default: DEFAULT_LEASES,
-    }),
-  ),
+  ...leasesField({ default: DEFAULT_LEASES }),
   workers: worded(AllocateOptions.properties.workers, {
     description: "workers",
     default: DEFAULT_WORKERS,

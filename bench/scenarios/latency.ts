@@ -13,7 +13,7 @@ import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { choice, readAs, whole } from "../../src/options/fields.ts";
 import type { Floor, Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed } from "../../src/fabric/registry.ts";
-import { EchoClient } from "../echo-client.ts";
+import { EchoClient } from "../clients/echo-client.ts";
 import { cpuTimeNs, environment } from "../environment.ts";
 import { type Extent, extentInWords, extentOf, pairsOf } from "../extent.ts";
 import { allField, itersField, pairsField, pollingField, sizeField, sizesOf } from "../fields.ts";

@@ -357,6 +357,31 @@ describe("rfaas bench", () => {
     }, 60_000);
   }
 
+  test("cold has a row for hosts that wait, are started and were kept, and one for leases at once", async () => {
+    const args = ["bench", "cold", "-n", "2", "--leases", "4", "--json"];
+    const { exitCode, stdout } = await rfaas(args, { limitMs: 60_000 });
+    expect(exitCode).toBe(0);
+    const rows = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    const modes = rows.map(({ prewarmed, kept, at_once }) => [prewarmed, kept, at_once?.leases]);
+    expect(modes).toEqual([
+      [true, false, undefined],
+      [false, false, undefined],
+      [false, true, undefined],
+      [false, true, 4],
+    ]);
+    const kept = rows[2];
+    // It has loaded its module before.
+    expect(kept.phases.load).toBe(0);
+    expect(kept.host_at_first_result.minor_faults).toBeGreaterThanOrEqual(
+      kept.host_before.minor_faults,
+    );
+    expect(rows[3]).toMatchObject({ iterations: 4, at_once: { failed: 0 } });
+    expect(rows[3].at_once.last_ns).toBeGreaterThanOrEqual(rows[3].p50_ns);
+  }, 60_000);
+
   test("names the process that uses the machine when it starts, in each row, and says on stderr that there is one", async () => {
     await using busy = Bun.spawn(["sh", "-c", "while :; do :; done"]);
     const args = ["bench", "latency", "-n", "31", "--duration", "1ms", "--json"];

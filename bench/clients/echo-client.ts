@@ -1,8 +1,8 @@
 /** The client of the latency benchmark: writes the input, calls, checks the output, in every call of every window. */
-import { delayer } from "../ffi/floor.ts";
-import { tickCounter, ticksPerNs } from "../ffi/system.ts";
-import type { Lease } from "../src/client/lease/lease.ts";
-import type { Delays } from "./sweep.ts";
+import { delayer } from "../../ffi/floor.ts";
+import { tickCounter, ticksPerNs } from "../../ffi/system.ts";
+import type { Lease } from "../../src/client/lease/lease.ts";
+import type { Delays } from "../sweep.ts";
 
 /** Calls before a window counts, back to back: enough for the JIT's last tier on both sides. */
 const WARMUP_CALLS = 60_000;
