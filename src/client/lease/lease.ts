@@ -160,7 +160,8 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
   /**
    * Registered memory for arguments: a typed array of `length` elements that workers read in place. It lies with the part of
    * `worker` (default 0), and calls that use it go to workers of that part. Starts at a multiple of 64 bytes; its contents are what
-   * was there before.
+   * was there before. On one machine it gets its pages here, up to 256 MiB at once (about 0.5 ms a MiB), so that no first pass over
+   * it takes page faults, in this process or in a worker's.
    *
    * @example
    * ```ts
