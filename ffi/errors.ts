@@ -1,7 +1,5 @@
 /** Failures of the native side: a system call that failed, or a missing shim. */
 
-import { getSystemErrorName } from "node:util";
-
 /** A system call made by the shim failed. `errno` is positive, `code` is its name (`ENOMEM`). */
 export class NativeError extends Error {
   override readonly name = "NativeError";
@@ -26,6 +24,8 @@ export class ShimUnavailable extends Error {
 
 function systemErrorName(negativeErrno: number): string {
   try {
+    // Loaded when something has failed: every host would take a millisecond for it.
+    const { getSystemErrorName } = require("node:util") as typeof import("node:util");
     return getSystemErrorName(negativeErrno);
   } catch {
     return `errno ${-negativeErrno}`;

@@ -6,9 +6,6 @@
  * none: {@link findShimBy} says where it is. `RFAAS_SHIM=PATH` overrides all of them.
  */
 import { type FFIFunction, dlopen, ptr } from "bun:ffi";
-import { existsSync, readFileSync, writeSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
-import { isMainThread, workerData } from "node:worker_threads";
 import { ShimUnavailable } from "./errors.ts";
 import { LAYOUT } from "./layout.ts";
 import { SYMBOLS } from "./symbols.ts";
@@ -27,17 +24,31 @@ export function native(): Shim {
 
 /** The path this process opened, for its worker threads: they open the same file and share its one copy. */
 export function shimPath(): string {
-  return (openedPath ??= inheritedPath() ?? (process.env["RFAAS_SHIM"] || ownPath()));
+  return (openedPath ??= process.env["RFAAS_SHIM"] || ownPath());
 }
 
-/** What a worker thread must get in its `workerData` to open the same file. */
-export interface ShimWorkerData {
-  rfaasShim?: string;
+/** For a thread, before it uses the shim: where the main thread has opened it. */
+export function useShimAt(path: string): void {
+  openedPath = path;
 }
 
-function inheritedPath(): string | undefined {
-  if (isMainThread) return undefined;
-  return (workerData as ShimWorkerData | null | undefined)?.rfaasShim;
+const DESCRIPTOR = /^\/proc\/self\/fd\/(\d+)$/;
+
+/** The shim as a child of this process can have it: its path, or the descriptor to let the child inherit. */
+export function shimToInherit(): { path: string } | { fd: number } {
+  const path = shimPath();
+  const [, fd] = DESCRIPTOR.exec(path) ?? [];
+  return fd === undefined ? { path } : { fd: Number(fd) };
+}
+
+/** Opens the shim that this process has inherited, and keeps what it starts from inheriting it, too. */
+export function inheritShim(path: string): void {
+  useShimAt(path);
+  const [, inherited] = DESCRIPTOR.exec(path) ?? [];
+  if (inherited === undefined) return;
+  const fd = native().rfaas_duplicate(Number(inherited));
+  native().rfaas_close(Number(inherited));
+  useShimAt(`/proc/self/fd/${fd}`);
 }
 
 /** The shim as found elsewhere: a file, or what is in one. */
@@ -56,7 +67,7 @@ function ownPath(): string {
     return foundPath();
   } else {
     const path = ownFile();
-    return path.startsWith("/$bunfs/") ? anonymousCopy(readFileSync(path)) : path;
+    return path.startsWith("/$bunfs/") ? anonymousCopy(files().readFileSync(path)) : path;
   }
 }
 
@@ -67,7 +78,7 @@ function foundPath(): string {
 
 /** The shim that this program was built with, to hand out. */
 export function ownShim(): Uint8Array<ArrayBuffer> {
-  return readFileSync(ownFile());
+  return files().readFileSync(ownFile());
 }
 
 function ownFile(): string {
@@ -77,7 +88,7 @@ function ownFile(): string {
     try {
       const { shimFile } = require("./shim/shim-file.ts") as typeof import("./shim/shim-file.ts");
       // A bundle names the file that lies beside it.
-      return isAbsolute(shimFile) ? shimFile : join(import.meta.dir, shimFile);
+      return shimFile.startsWith("/") ? shimFile : `${import.meta.dir}/${shimFile}`;
     } catch (cause) {
       throw new ShimUnavailable(
         `the native shim cannot be loaded (${(cause as Error).message}); run: npm run setup, where it has not been built`,
@@ -87,16 +98,27 @@ function ownFile(): string {
   }
 }
 
+/** Loaded by those who have no path: it would be the largest part of what a waiting host has loaded. */
+function files(): typeof import("node:fs") {
+  return require("node:fs");
+}
+
+/** Flags of `memfd_create`, and what makes `fcntl` forbid to write, grow and shrink it, as `<linux/memfd.h>` and `<fcntl.h>` have them. */
+const CLOSED_ON_EXEC = 1;
+const SEALABLE = 2;
+const ADD_SEALS = 1033;
+const ALL_SEALS = 0xf;
+
 /** Copies the shim to memory and returns a path that opens it, valid in this process only. */
 function anonymousCopy(bytes: Uint8Array): string {
   const libc = openLibc();
-  const fd = libc.memfd_create(ptr(Buffer.from("rfaas-shim\0")), 1 /* MFD_CLOEXEC */);
+  const fd = libc.memfd_create(ptr(Buffer.from("rfaas-shim\0")), CLOSED_ON_EXEC | SEALABLE);
   if (fd < 0)
     throw new ShimUnavailable(
       "no memory can be opened for the native shim: too many open files, or no memory left; raise ulimit -n, or set RFAAS_SHIM to the path of librfaas.so",
     );
   try {
-    for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+    for (let written = 0; written < bytes.length;) written += files().writeSync(fd, bytes, written);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const limit = code === "EFBIG" ? "raise ulimit -f" : "free some memory";
@@ -105,7 +127,9 @@ function anonymousCopy(bytes: Uint8Array): string {
       { cause },
     );
   }
-  if (!existsSync("/proc/self/fd"))
+  // The hosts of a node open this one copy: none of them may change it.
+  libc.fcntl(fd, ADD_SEALS, ALL_SEALS);
+  if (!files().existsSync("/proc/self/fd"))
     throw new ShimUnavailable(
       "the native shim cannot be opened without /proc; mount it, or set RFAAS_SHIM to the path of librfaas.so",
     );
@@ -113,7 +137,10 @@ function anonymousCopy(bytes: Uint8Array): string {
 }
 
 function openLibc() {
-  const declared = { memfd_create: { args: ["ptr", "u32"], returns: "i32" } } as const;
+  const declared = {
+    memfd_create: { args: ["ptr", "u32"], returns: "i32" },
+    fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+  } as const;
   for (const name of ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"]) {
     try {
       return dlopen(name, declared).symbols;

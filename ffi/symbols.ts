@@ -51,6 +51,7 @@ export const SYMBOLS = {
   rfaas_pidfd_open: { args: ["i32"], returns: "i32" },
   rfaas_pin_thread: { args: ["i32"], returns: "i32" },
   rfaas_set_affinity: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  rfaas_free_engine_threads: { args: [], returns: "void" },
   rfaas_set_environment: { args: ["ptr", "ptr"], returns: "i32" },
   rfaas_claim_cpu: { args: ["i32"], returns: "i32" },
   rfaas_cpu_time: { args: ["i32"], returns: "f64" },

@@ -22,6 +22,11 @@ export function restrictThread(cpus: readonly number[], thread = 0): boolean {
   return native().rfaas_set_affinity(thread, list, cpus.length) === 0;
 }
 
+/** Lets the threads that the engine has started for itself run anywhere; those of functions stay where they are. */
+export function freeEngineThreads(): void {
+  native().rfaas_free_engine_threads();
+}
+
 /** Sets a variable that was not set before, for native code of this process. */
 export function setNativeEnvironment(name: string, value: string): void {
   const [nameBytes, valueBytes] = [Buffer.from(`${name}\0`), Buffer.from(`${value}\0`)];

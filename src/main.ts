@@ -1,12 +1,13 @@
 #!/usr/bin/env bun
 /**
- * The executable. What must start as fast as Bun itself is decided here, before anything is loaded: `--version`, and a script of
- * `rfaas run`. All else is a command of the tree.
+ * The executable. What must start as fast as Bun itself is decided here, before anything is loaded: `--version`, a host of a node, and
+ * a script of `rfaas run`. All else is a command of the tree.
  */
 import { VERSION } from "./base/version.ts";
 
 const [name, ...words] = process.argv.slice(2);
 if (name === "--version" || name === "-V" || name === "version") await printVersion();
+else if (name === "__host") await runHost();
 else if (name === "run") await runScript();
 else await runCommandLine([name, ...words].filter((word) => word !== undefined));
 
@@ -17,6 +18,10 @@ async function printVersion(): Promise<void> {
   } catch (error) {
     (await import("./commands/tree.ts")).outputFailed(error);
   }
+}
+
+async function runHost(): Promise<void> {
+  await (await import("./commands/internal/host.ts")).runHostProcess(words);
 }
 
 async function runScript(): Promise<void> {

@@ -1,5 +1,5 @@
 /** One lease from its request to its first result, and one thread from its start to its first word, with what each costs. */
-import type { Worker } from "node:worker_threads";
+import { startBareThread, startFunctionWorker } from "../../src/base/workers.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { type Cost, costOf, costsOfDescendants } from "../machine/processes.ts";
@@ -80,14 +80,41 @@ export interface Thread {
   minorFaults: number;
 }
 
+/** A thread that is to say a first word, and how to end it. */
+interface Started {
+  heard: Promise<unknown>;
+  end(): Promise<unknown>;
+}
+
+/** A worker thread of rfaas. */
+export function functionThread(): Started {
+  const worker = startFunctionWorker("bare");
+  const gone = Promise.withResolvers<void>();
+  worker.addEventListener("close", () => gone.resolve());
+  const heard = new Promise((resolve, reject) => {
+    worker.addEventListener("message", resolve);
+    worker.addEventListener("error", reject);
+  });
+  return { heard, end: () => (worker.terminate(), gone.promise) };
+}
+
+/** An empty thread of the runtime. */
+export function bareThread(): Started {
+  const worker = startBareThread();
+  const heard = new Promise((resolve, reject) =>
+    worker.once("message", resolve).once("error", reject),
+  );
+  return { heard, end: () => worker.terminate() };
+}
+
 /** From the start of a thread to its first message. */
-export async function measureThread(start: () => Worker): Promise<Thread> {
+export async function measureThread(start: () => Started): Promise<Thread> {
   const faultsBefore = ownFaults();
   const startedNs = Bun.nanoseconds();
-  const worker = start();
-  await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+  const { heard, end } = start();
+  await heard;
   const ns = Bun.nanoseconds() - startedNs;
   const minorFaults = ownFaults() - faultsBefore;
-  await worker.terminate();
+  await end();
   return { ns, minorFaults };
 }

@@ -3,7 +3,6 @@
  * and an empty thread of the runtime need to say their first word.
  */
 import { Type } from "@sinclair/typebox";
-import { startBareThread, startFunctionWorker } from "../../src/base/workers.ts";
 import { openNode } from "../../src/client/invoker.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
 import { environment } from "../environment.ts";
@@ -14,6 +13,8 @@ import {
   type Phases,
   type Round,
   type Thread,
+  bareThread,
+  functionThread,
   measureRound,
   measureThread,
 } from "../clients/first-result.ts";
@@ -120,8 +121,8 @@ async function* measure(
     bench.at(round, iterations);
     if (mode === "prewarmed") await untilPrewarmed(rf);
     const seen = await measureRound(rf, connectNs, mode === "kept" ? KEEP_WARM_MS : 0);
-    const thread = await measureThread(() => startFunctionWorker("bare"));
-    const bare = await measureThread(startBareThread);
+    const thread = await measureThread(functionThread);
+    const bare = await measureThread(bareThread);
     if (round === 0 || seen.kept !== (mode === "kept")) continue;
     measured.push(seen);
     threads.push(thread);

@@ -7,7 +7,8 @@ import {
   findShimFile,
   versionsDiffer,
 } from "./program/executable.ts";
-import { compiled, programFile, runningFile, runsMainFile } from "./program/form.ts";
+import { compiled } from "./program/compiled.ts";
+import { programFile, runningFile, runsMainFile } from "./program/form.ts";
 import { ROLES, type Role, markOf, takeMark, withMark, withoutMark } from "./program/marker.ts";
 import { platformRefusal } from "./program/platform.ts";
 import { reasonOf } from "./system-errors.ts";

@@ -1,6 +1,4 @@
 /** Errors of system calls for want of a resource, in words that name the resource and end with what to do. */
-import { closeSync, openSync } from "node:fs";
-import { constants } from "node:os";
 import { NativeError, ShimUnavailable } from "../../ffi/errors.ts";
 import { EnvironmentError, RfaasError } from "./errors.ts";
 
@@ -74,6 +72,7 @@ export function requireDescriptors(count: number, what: string): void {
 
 /** As {@link shortage}, before an error: why this process cannot open `count` more descriptors. */
 export function shortageOfDescriptors(who: string, count = 1): string | undefined {
+  const { closeSync, openSync } = require("node:fs") as typeof import("node:fs");
   const opened: number[] = [];
   try {
     while (opened.length < count) opened.push(openSync("/dev/null", "r"));
@@ -93,5 +92,8 @@ function codeOf(error: Error): string | undefined {
   );
 }
 
-const systemName = (errno: number): string | undefined =>
-  Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+/** Modules are loaded where something has failed: a host starts without them. */
+function systemName(errno: number): string | undefined {
+  const { constants } = require("node:os") as typeof import("node:os");
+  return Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+}

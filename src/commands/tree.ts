@@ -29,7 +29,6 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   completion: async () => (await import("./completion/completion.ts")).completion,
   help: async () => (await import("./manual/help.ts")).help,
   __bundle: async () => (await import("./internal/bundle.ts")).bundle,
-  __host: async () => (await import("./internal/host.ts")).host,
   __node: async () => (await import("./internal/private-node.ts")).privateNode,
   __shim: async () => (await import("./internal/shim.ts")).shim,
 };

@@ -37,8 +37,11 @@ export interface WireEvents {
   close(error?: Error): void;
 }
 
+/** What makes messages of what comes. Throws {@link ProtocolError}. */
+export type Hearing<In extends { t: string }> = Pick<Vocabulary<In>, "parse">;
+
 export class Connection<In extends { t: string }, Out extends { t: string }> implements WireEvents {
-  readonly #vocabulary: Vocabulary<In>;
+  readonly #vocabulary: Hearing<In>;
   readonly #events: ConnectionEvents<In>;
   readonly #reader: FrameReader;
   #socket: Wire | undefined;
@@ -51,7 +54,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
 
   /** A frame of the peer may have `frameLimitBytes`, until it is {@link trust}ed with more. */
   constructor(
-    vocabulary: Vocabulary<In>,
+    vocabulary: Hearing<In>,
     events: ConnectionEvents<In>,
     frameLimitBytes = MAX_FRAME_BYTES,
   ) {

@@ -5,14 +5,7 @@
 import { type Clock, SYSTEM_CLOCK } from "../base/clock.ts";
 import { RfaasError } from "../base/errors.ts";
 import { reasonOf, onAbort } from "../base/waiting.ts";
-import {
-  type Declared,
-  type FieldsOf,
-  type MessageOf,
-  type ReplyOf,
-  type Request,
-  isRequest,
-} from "../protocol/declare.ts";
+import type { Declared, FieldsOf, MessageOf, ReplyOf, Request } from "../protocol/declare.ts";
 import type { ErrorRecord, Failed } from "../protocol/failed.ts";
 
 /** A message on the wire: its kind and, where it has one, its id. */
@@ -225,7 +218,16 @@ export function answering<const Messages extends readonly Declared[], From = voi
   handlers: Handlers<Messages, From>,
   { send, explain }: AnsweringOptions<From> = { send() {} },
 ): (message: MessageOf<Messages[number]>, from: From) => void {
-  const requests = new Set(messages.filter(isRequest).map(({ name }) => name));
+  const requests = messages.filter((message) => "reply" in message).map(({ name }) => name);
+  return answeringTo(new Set(requests), handlers, { send, ...(explain && { explain }) });
+}
+
+/** As {@link answering}, where the declarations are not at hand: `requests` are the names of those that want an answer. */
+export function answeringTo<const Messages extends readonly Declared[], From = void>(
+  requests: ReadonlySet<string>,
+  handlers: Handlers<Messages, From>,
+  { send, explain }: AnsweringOptions<From>,
+): (message: MessageOf<Messages[number]>, from: From) => void {
   type Handle = (message: Message, from: From, answer?: Answer<Request>) => unknown;
   // The table is typed message by message; to look one up by the name that came loses which.
   const table = handlers as Record<string, Handle>;

@@ -1,5 +1,5 @@
 /** How a typed function is written. */
-import { FUNCTION_BRAND, isBranded } from "../base/brand.ts";
+import { FUNCTION_BRAND } from "../base/brand.ts";
 import type { FunctionContext } from "./context.ts";
 import type { FunctionInput, FunctionOutput, Schema } from "../schema/types.ts";
 import { whyNoSchema } from "../schema/kind.ts";
@@ -103,8 +103,4 @@ export function defineFunction(
     output,
     run,
   } as const);
-}
-
-export function isDefinition(value: unknown): value is AnyDefinition {
-  return isBranded(value, FUNCTION_BRAND);
 }

@@ -1,7 +1,5 @@
-/** A format of binary modules: how a file name tells it, and what a client does before a node loads such a module. */
+/** A format of binary modules: what a client does before a node loads such a module. */
 export interface BinaryFormat {
-  /** Whether a module with this path is of the format. */
-  isNamed(path: string): boolean;
   /** Paths of the files that the module at `path` needs and that nodes do not have: they go into its package, beside it. */
   companions(path: string): string[];
   /**

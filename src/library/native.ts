@@ -7,9 +7,6 @@ import { readLibraryFile, withoutFunctions } from "./library-file.ts";
 import { type NeededLibrary, neededLibraries } from "./library-search.ts";
 
 export const native: BinaryFormat = {
-  /** `lib.so`, `lib.so.2`. */
-  isNamed: (path) => /\.so(\.\d+)*$/.test(path),
-
   companions(path) {
     const paths = new Set<string>();
     const add = (some: readonly NeededLibrary[]): void => {

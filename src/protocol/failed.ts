@@ -1,30 +1,7 @@
-/** Errors as data, and the answer to a failed request. */
+/** Errors in messages, and the answer to a failed request. */
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { type ErrorRecord as ErrorData, MAX_CAUSES } from "../base/error/record.ts";
 import { count, text } from "./fields.ts";
-
-/** So many causes of an error travel with it, each the cause of the one before. */
-export const MAX_CAUSES = 4;
-
-/** An error as data: what survives between processes. */
-export interface ErrorRecord {
-  name: string;
-  message: string;
-  code?: string | number;
-  stack?: string;
-  /** The error says that another try may succeed. */
-  retryable?: boolean;
-  cause?: ErrorRecord;
-  /** Those that it has gathered, as an `AggregateError` does. */
-  errors?: ErrorRecord[];
-  /** Errors that are properties of it, by name. */
-  held?: Record<string, ErrorRecord>;
-  /** Its other properties. */
-  own?: Record<string, unknown>;
-  /** A value that did not validate. */
-  invalid?: { functionName: string; side: "input" | "output"; path: string; problem: string };
-  /** No failure: a result that did not fit, kept in the worker until it is fetched. */
-  kept?: { ticket: number; bytes: number };
-}
 
 const errorRecord = (causes: number): TSchema =>
   Type.Object({
@@ -48,7 +25,8 @@ const errorRecord = (causes: number): TSchema =>
     ),
   });
 /** Typed by hand: a schema that contains itself would be slower to compile. */
-export const ErrorRecord = Type.Unsafe<ErrorRecord>(errorRecord(MAX_CAUSES));
+export const ErrorRecord = Type.Unsafe<ErrorData>(errorRecord(MAX_CAUSES));
+export type ErrorRecord = ErrorData;
 
 /** The answer to the request with this id: it failed, and why. */
 export const Failed = Type.Object({

@@ -16,8 +16,7 @@ import { leaseMessages, leaseNotices } from "./lease-messages.ts";
 import { packageMessages } from "./package-messages.ts";
 import { Usage } from "./usage.ts";
 
-/** Raised when a message changes in a way that an older peer would misread. */
-export const PROTOCOL_VERSION = 6;
+export { PROTOCOL_VERSION } from "./frame.ts";
 
 /** The most leases in one listing; a node hardly has as many cores. */
 export const MAX_LISTED = 4096;

@@ -356,7 +356,8 @@ describe("the context of a call", () => {
     expect(known[1]).toMatchObject({ initialised: 1 });
     const leftMs = known[1]!.deadline!.getTime() - Date.now();
     expect(leftMs).toBeGreaterThan(0);
-    expect(leftMs).toBeLessThanOrEqual(60_000);
+    // A worker rounds up by a millisecond, and may have answered within it.
+    expect(leftMs).toBeLessThanOrEqual(60_001);
   });
 
   test("is of each worker once, in a broadcast", async () => {

@@ -66,13 +66,14 @@ describe("a format of modules", () => {
     ]);
     expect(filesWith(new RegExp(`^  ${name}(:|,)`, "m"))).toEqual([
       "src/executor/modules/loader.ts",
+      "src/library/format-names.ts",
       "src/library/formats.ts",
     ]);
   });
 
   test("is told by the ending of a name in library/ alone", () => {
     const asked = filesWith(/(endsWith\("\.|\/\\\.)(so|wasm)\b/);
-    expect(asked).toEqual(["src/library/formats.ts", "src/library/native.ts"]);
+    expect(asked).toEqual(["src/library/format-names.ts"]);
   });
 });
 

@@ -1,5 +1,6 @@
 /* What a process may do to itself and its children: die with a parent, stay on a core, bound its heap. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -42,6 +43,35 @@ RFAAS_EXPORT int32_t rfaas_set_affinity(int32_t thread, const int32_t *cpus, int
   for (int32_t i = 0; i < count; i++)
     if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_SET(cpus[i], &set);
   return sched_setaffinity(thread, sizeof set, &set) == 0 ? 0 : -errno;
+}
+
+/* Threads that the engine starts for itself, to compile and to collect garbage, when it first needs them. */
+static const char *const ENGINE_THREADS[] = {
+  "JITWorker", "HeapHelper", "mi-scavenger", "JSCWarmUp", "s Signal Sender", "ollector Thread", "Bun Pool",
+};
+
+static int is_engine_thread(int32_t thread) {
+  char path[64], name[32] = "";
+  snprintf(path, sizeof path, "/proc/self/task/%d/comm", thread);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = read(fd, name, sizeof name - 1);
+  close(fd);
+  for (size_t i = 0; length > 0 && i < sizeof ENGINE_THREADS / sizeof *ENGINE_THREADS; i++)
+    if (strncmp(name, ENGINE_THREADS[i], strlen(ENGINE_THREADS[i])) == 0) return 1;
+  return 0;
+}
+
+/* Lets the engine's threads of this process run anywhere. One that a worker started while it loaded its module has the worker's
+ * CPUs, where it would wait behind a loop that spins. Those of functions stay where they are; all do where there is no /proc. */
+RFAAS_EXPORT void rfaas_free_engine_threads(void) {
+  DIR *tasks = opendir("/proc/self/task");
+  if (!tasks) return;
+  for (struct dirent *task; (task = readdir(tasks));) {
+    int32_t thread = atoi(task->d_name);
+    if (thread > 0 && is_engine_thread(thread)) rfaas_set_affinity(thread, NULL, 0);
+  }
+  closedir(tasks);
 }
 
 /* Native libraries read the C environment, which the runtime does not write to. For one name that is not there yet: a thread that

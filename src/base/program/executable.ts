@@ -1,10 +1,10 @@
 /** Where the rfaas executable is, and its native shim, for each kind of program. It looks at files and starts nothing. */
 import { constants, accessSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { packed } from "./compiled.ts";
 import {
   isSameFile,
   mainFile,
-  packed,
   programFile,
   programFolders,
   programForm,

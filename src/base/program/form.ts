@@ -1,16 +1,7 @@
-/** What kind of program this code runs in, and where that program lies. No other place of `src/` asks what the builds define. */
+/** What kind of program this code runs in, and where that program lies. */
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
-
-/** Defined by the build of the executable. */
-declare const RFAAS_COMPILED: boolean | undefined;
-/** Defined by the build of the npm package. */
-declare const RFAAS_INSTALLED: boolean | undefined;
-
-/** This is the rfaas executable. */
-export const compiled: boolean = typeof RFAAS_COMPILED !== "undefined" && RFAAS_COMPILED;
-/** This code comes out of the npm package, which has neither sources nor a shim, wherever it has been bundled to since. */
-export const packed: boolean = typeof RFAAS_INSTALLED !== "undefined" && RFAAS_INSTALLED;
+import { compiled, packed } from "./compiled.ts";
 
 /**
  * The executable; a checkout of the sources; the npm package in node_modules; a program of the user's that has the library inside

@@ -3,7 +3,7 @@ import { constants } from "node:os";
 import { END } from "../../../ffi/layout.ts";
 import { FunctionError, InvalidValue } from "../../base/errors.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
-import { type ErrorRecord, MAX_CAUSES } from "../../protocol/failed.ts";
+import { type ErrorRecord, MAX_CAUSES } from "../../base/error/record.ts";
 import { withAuthorPaths } from "./author-paths.ts";
 
 /** An `Error` with the name, message, stack, causes and properties of the one that was caught remotely. */

@@ -1,10 +1,7 @@
 /** Handles to call functions on values and on structs. */
 import { UsageError } from "../../base/errors.ts";
-import {
-  type AnyDefinition,
-  type StructDefinition,
-  isDefinition,
-} from "../../function/define-function.ts";
+import type { AnyDefinition, StructDefinition } from "../../function/define-function.ts";
+import { isDefinition } from "../../function/definition.ts";
 import type { TypedNames } from "../../function/names.ts";
 import { kindNamed } from "../../kinds/registry.ts";
 import type { CallerInput, CallerOutput, Schema } from "../../schema/types.ts";

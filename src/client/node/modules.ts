@@ -2,7 +2,8 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../base/errors.ts";
-import { BUILT_IN, formatOf } from "../../library/formats.ts";
+import { BUILT_IN } from "../../library/format-names.ts";
+import { formatOf } from "../../library/formats.ts";
 import { ARCHIVE_EXTENSION, readArchive } from "../../package/contents/archive.ts";
 import { PackageBuilder } from "../../package/builder.ts";
 import type { PackageOptions } from "../../package/options.ts";

@@ -220,5 +220,6 @@ export class Agent {
 function hostProcesses({ cpus, fabrics }: AgentOptions): () => LeaseHost {
   adoptOrphans();
   const prewarmedWorkers = Math.min(cpus.length, MAX_PREWARMED_WORKERS);
-  return () => HostProcess.spawn(prewarmedWorkers, namesOf(fabrics));
+  const prepared = namesOf(fabrics.filter(({ fabric }) => fabric.prepare));
+  return () => HostProcess.spawn(prewarmedWorkers, prepared);
 }

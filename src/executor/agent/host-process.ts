@@ -1,6 +1,7 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
 import { readFileSync } from "node:fs";
 import type { Subprocess } from "bun";
+import { shimToInherit } from "../../../ffi/library.ts";
 import { openPidfd } from "../../../ffi/system.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Connection } from "../../control/connection.ts";
@@ -15,7 +16,7 @@ import {
   type HostNotice,
   hostVocabulary,
 } from "../../protocol/host-messages.ts";
-import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
+import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
 import { endOrphans } from "./orphans.ts";
 import { hostedEnvironment, keepChild, selfCommand } from "../../base/process.ts";
@@ -29,6 +30,8 @@ export interface HostExit {
 
 /** Bun's own copies of 0 to 2 aside, the control connection is the child's descriptor 3. */
 const CONTROL_FD = 3;
+/** And the shim, where it is no file, the next one. */
+const SHIM_FD = 4;
 
 /** How many threads native code starts, and where, follows from the cores of a lease, not from who started the node. */
 const THREADING_VARIABLES = [
@@ -117,18 +120,16 @@ export class HostProcess {
 
   static spawn(prewarmedWorkers: number, fabrics: readonly string[]): HostProcess {
     const exit = Promise.withResolvers<HostExit>();
+    const shim = shimToInherit();
+    const shimPath = "path" in shim ? shim.path : `/proc/self/fd/${SHIM_FD}`;
     const child = Bun.spawn(
       selfCommand([
-        "__host",
-        "--workers",
-        String(prewarmedWorkers),
-        "--parent",
-        String(process.pid),
-        ...fabrics.flatMap((name) => ["--fabrics", name]),
+        ...["__host", String(prewarmedWorkers), String(process.pid), shimPath],
+        ...fabrics,
       ]),
       {
         // Functions' output is not data: it goes to the node's log.
-        stdio: ["ignore", 2, 2, "pipe"],
+        stdio: ["ignore", 2, 2, "pipe", ...("fd" in shim ? [shim.fd] : [])],
         env: hostEnvironment(),
         onExit: (ended, exitCode, signal) => {
           const cpuTime = ended.resourceUsage()?.cpuTime.total;

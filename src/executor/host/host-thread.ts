@@ -1,34 +1,48 @@
 /** A thread of a host, which waits for a lease or runs one of its workers. */
-import type { Worker } from "node:worker_threads";
 import { startFunctionWorker } from "../../base/workers.ts";
-import type { WorkerReport } from "../worker/thread-messages.ts";
+import type { ErrorRecord } from "../../protocol/failed.ts";
+import type { HostOrder, WorkerReport } from "../worker/thread-messages.ts";
 
 export interface Thread {
-  worker: Worker;
   ready: Promise<void>;
   /** Hears what the worker reports from then on. */
   onReport: (report: WorkerReport) => void;
   /** Why it ended, once it has: an uncaught error, or an exit. */
-  ended: Promise<Error>;
+  ended: Promise<ErrorRecord>;
+  post(order: HostOrder): void;
+  /** Resolves when the thread is gone. */
+  terminate(): Promise<void>;
 }
 
 export function startThread(index: number): Thread {
   const worker = startFunctionWorker(`rfaas-worker-${index}`);
-  const ended = new Promise<Error>((resolve) => {
-    worker.once("error", resolve);
-    worker.once("exit", (code) => resolve(new Error(`its thread exited with code ${code}`)));
-  });
+  const ended = Promise.withResolvers<ErrorRecord>();
+  const gone = Promise.withResolvers<void>();
   const ready = Promise.withResolvers<void>();
-  void ended.then(ready.reject);
+  void ended.promise.then(({ message }) => ready.reject(new Error(message)));
   // The owner of the thread hears of it from `ended`, too.
   ready.promise.catch(() => {});
   const thread: Thread = {
-    worker,
     ready: ready.promise,
     onReport: () => ready.resolve(),
-    ended,
+    ended: ended.promise,
+    post: (order) => worker.postMessage(order),
+    terminate() {
+      worker.terminate();
+      return gone.promise;
+    },
   };
   // One listener for the thread's life: adding one takes milliseconds while the worker imports a module.
-  worker.on("message", (report: WorkerReport) => thread.onReport(report));
+  worker.addEventListener("message", ({ data }: MessageEvent<WorkerReport>) =>
+    data.t === "crashed" ? ended.resolve(data.error) : thread.onReport(data),
+  );
+  // The worker reports what it can read of an error; this is for errors before it listens.
+  worker.addEventListener("error", ({ message }) =>
+    ended.resolve({ name: "WorkerError", message }),
+  );
+  worker.addEventListener("close", ({ code }) => {
+    ended.resolve({ name: "Error", message: `its thread exited with code ${code}` });
+    gone.resolve();
+  });
   return thread;
 }

@@ -4,36 +4,41 @@
  * stays free to stop a worker that does not stop by itself.
  */
 import { endWithParent, reapAdopted } from "../../../ffi/children.ts";
-import { Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
+import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
+import { inheritShim } from "../../../ffi/library.ts";
 import { Region, createRegion } from "../../../ffi/region.ts";
 import { forbidPrivileges, ticksPerNs } from "../../../ffi/system.ts";
-import { shortage, shortageOfDescriptors } from "../../base/shortage.ts";
-import { Connection } from "../../control/connection.ts";
-import { type Handlers, answering } from "../../control/requests.ts";
+import { shortage } from "../../base/shortage.ts";
+import { Connection, type Hearing } from "../../control/connection.ts";
+import { type Handlers, answeringTo } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
-import { fabricNamed } from "../../fabric/registry.ts";
+import type { Request } from "../../protocol/declare.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
-import {
-  type AgentMessage,
-  type HostMessage,
-  agentMessages,
-  agentVocabulary,
-} from "../../protocol/host-messages.ts";
-import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
+import type { AgentMessage, HostMessage, agentMessages } from "../../protocol/host-messages.ts";
+import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
 import { startThread } from "./host-thread.ts";
 import { HostedLease } from "./hosted-lease.ts";
 
+/** The connection to the agent. */
+const CONTROL_FD = 3;
 /** What a thread of Bun takes at its start. */
 const DESCRIPTORS_PER_THREAD = 6;
 
-interface HostOptions {
+/** Its agent is of the same version, and says only what its types allow: no schema is loaded to check it. */
+const fromAgent: Hearing<AgentMessage> = { parse: (message) => message as AgentMessage };
+type Asked = Extract<(typeof agentMessages)[number], Request>["name"];
+const ASKED = { attach: true, reload: true, rest: true } satisfies Record<Asked, true>;
+
+export interface HostOptions {
   prewarmedWorkers: number;
   parentPid: number;
-  /** Those that leases may use, by name. */
+  /** Where the agent has opened the shim, as this process can open it. */
+  shim: string;
+  /** Those that leases may use and that have something to prepare, by name. */
   fabrics: readonly string[];
 }
 
-/** Runs a host until its agent goes away. The agent is at the other end of descriptor 3. */
+/** Runs a host until its agent goes away. The agent is at the other end of {@link CONTROL_FD}. */
 export async function runHost(options: HostOptions): Promise<void> {
   try {
     await startHost(options);
@@ -46,8 +51,7 @@ export async function runHost(options: HostOptions): Promise<void> {
 }
 
 async function startHost(options: HostOptions): Promise<void> {
-  if (!endWithParent(options.parentPid)) process.exit(0);
-  process.on("SIGCHLD", reapAdopted);
+  inheritShim(options.shim);
   // The exit code tells the agent why the host ended; 0 means that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
@@ -56,15 +60,19 @@ async function startHost(options: HostOptions): Promise<void> {
   });
   forbidPrivileges();
   // Bun itself ends the program where a thread gets none.
-  if (shortageOfDescriptors("", DESCRIPTORS_PER_THREAD * (1 + options.prewarmedWorkers)))
+  if (lacksDescriptors(DESCRIPTORS_PER_THREAD * (1 + options.prewarmedWorkers)))
     process.exit(HOST_EXIT.noDescriptors);
-  const mailbox = new Mailbox();
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
-  // Loads while the threads start, so that the first lease does not wait for it.
-  ticksPerNs();
-  agentVocabulary.prepare("attach");
-  for (const name of options.fabrics) fabricNamed(name)?.prepare?.();
+  // All else is done while the threads start.
+  if (!endWithParent(options.parentPid)) process.exit(0);
+  process.on("SIGCHLD", reapAdopted);
+  const mailbox = new Mailbox();
+  for (const name of options.fabrics) {
+    const { fabricNamed } = await import("../../fabric/registry.ts");
+    fabricNamed(name)?.prepare?.();
+  }
   rehearse();
+  ticksPerNs();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
   let taking: Promise<HostedLease> | undefined;
@@ -88,16 +96,16 @@ async function startHost(options: HostOptions): Promise<void> {
     "host-abort": ({ worker, slot, sequence, gently }) =>
       lease?.abort(worker, slot, sequence, gently),
   };
-  const heard = answering(agentMessages, handlers, {
+  const heard = answeringTo<typeof agentMessages>(new Set(Object.keys(ASKED)), handlers, {
     // Answers are what a host says.
     send: (answer) => agent.send(answer as HostMessage),
   });
-  const agent: Connection<AgentMessage, HostMessage> = new Connection(agentVocabulary, {
+  const agent: Connection<AgentMessage, HostMessage> = new Connection(fromAgent, {
     message: (message) => heard(message),
     // The agent is dead, or kills this process: first kill the processes that functions have started.
     closed: () => {},
   });
-  await watchDescriptor(3, agent.handler());
+  await watchDescriptor(CONTROL_FD, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });
 }
 
@@ -106,4 +114,16 @@ function rehearse(): void {
   const fd = createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "warm", spinNs: 0 });
   Region.map(fd, 1, 1).close();
   closeDescriptor(fd);
+}
+
+function lacksDescriptors(count: number): boolean {
+  const opened: number[] = [];
+  try {
+    while (opened.length < count) opened.push(duplicateDescriptor(CONTROL_FD));
+    return false;
+  } catch {
+    return true;
+  } finally {
+    for (const fd of opened) closeDescriptor(fd);
+  }
 }

@@ -4,6 +4,7 @@
  */
 import { type Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { END } from "../../../ffi/layout.ts";
+import { freeEngineThreads } from "../../../ffi/system.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
 import type { RfaasError } from "../../base/errors.ts";
 import type { Connection } from "../../control/connection.ts";
@@ -20,10 +21,9 @@ import type {
 } from "../../protocol/host-messages.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import { workerCpus } from "../machine/cores.ts";
-import { freeHelperThreads } from "../machine/helper-threads.ts";
-import { toErrorRecord } from "../results/error-record.ts";
 import type {
   AttachWorker,
+  HostOrder,
   LoadOrder,
   StopOrder,
   WorkerOrder,
@@ -228,8 +228,7 @@ export class HostedLease {
     thread.onReport = (report) =>
       report.t === "ready" ? first(report) : this.#reported(worker, report);
     void thread.ended.then((error) => {
-      if (this.#parts.threads[worker] === thread)
-        this.#tell({ kind: "crashed", worker, error: toErrorRecord(error) });
+      if (this.#parts.threads[worker] === thread) this.#tell({ kind: "crashed", worker, error });
     });
     whenReady(thread, attach);
   }
@@ -296,7 +295,7 @@ export class HostedLease {
     const { endSpares, traces } = this.#parts;
     setTimeout(() => {
       void endSpares().then(() => traces?.prune());
-      freeHelperThreads();
+      freeEngineThreads();
     }, SPARES_END_AFTER_MS);
     this.#attached?.send(this.#loaded());
   }
@@ -330,7 +329,7 @@ export class HostedLease {
       );
       process.exit(HOST_EXIT.stuck);
     }, TERMINATE_LIMIT_MS);
-    await this.#parts.threads[worker]!.worker.terminate();
+    await this.#parts.threads[worker]!.terminate();
     clearTimeout(overdue);
     if (abort) control.abortCalls();
     this.#tell({ kind: "ended", worker });
@@ -350,16 +349,16 @@ export class HostedLease {
 
   /** No thread will answer calls of this worker again. */
   #lose(worker: number, why: string): void {
-    void this.#parts.threads[worker]!.worker.terminate();
+    void this.#parts.threads[worker]!.terminate();
     this.#controls[worker]!.lose(END.workerFailed, 0);
     this.#agent.send({ t: "worker-ended", worker, message: why });
   }
 }
 
 /** Tells a thread something as soon as it listens; a thread that never does reports its end. */
-function whenReady(thread: Thread, message: WorkerOrder | LoadOrder | AttachWorker): void {
+function whenReady(thread: Thread, order: HostOrder): void {
   void thread.ready.then(
-    () => thread.worker.postMessage(message),
+    () => thread.post(order),
     () => {},
   );
 }

@@ -3,12 +3,10 @@ import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import { Region } from "../../../ffi/region.ts";
 import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
 import type { Listener } from "../../fabric/fabric.ts";
-import { listenOver } from "../../fabric/registry.ts";
 import type { Attach } from "../../protocol/host-messages.ts";
 import { workerCpus } from "../machine/cores.ts";
-import type { LoadOrder } from "../worker/thread-messages.ts";
 import { type Thread, startThread } from "./host-thread.ts";
-import { ProcessTraces } from "./traces.ts";
+import type { ProcessTraces } from "./traces.ts";
 
 /** What a lease begins with. */
 export interface Parts {
@@ -46,22 +44,37 @@ export async function takeParts(
   const { cpus, coresPerWorker: cores } = attach;
   setNativeEnvironment("OMP_NUM_THREADS", String(cores));
   const masks = workerCpus(cpus, cores);
-  const traces = attach.keepWarm ? new ProcessTraces() : undefined;
-  threads.forEach(({ worker }, i) => {
+  const traces = attach.keepWarm ? await processTraces() : undefined;
+  threads.forEach((thread, i) => {
     const { module: path, moduleName: name } = attach;
-    const load: LoadOrder = { path, name, cpus: masks[i] ?? [], cores };
-    worker.postMessage(load);
+    thread.post({ path, name, cpus: masks[i] ?? [], cores });
   });
   const { memoryFd, clientFd, loopFds } = descriptorsOf(attach, mailbox);
   if (!traces) mailbox.close();
   const region = Region.map(memoryFd, attach.workers, attach.slots);
   closeDescriptor(memoryFd);
   const { listen, nonce } = attach;
-  const link = listen ? await listenOver(listen.fabric, region, listen, nonce) : undefined;
+  const link = listen ? await waitForClient(listen, region, nonce) : undefined;
   const endSpares = () =>
-    Promise.all(prewarmed.slice(attach.workers).map((spare) => spare.worker.terminate()));
+    Promise.all(prewarmed.slice(attach.workers).map((spare) => spare.terminate()));
   const places = { region, link, clientFd, loopFds };
   return { ...places, threads, masks, endSpares, startedNs, mailbox, traces };
+}
+
+/** Loaded for a host that may be kept, and for no other. */
+async function processTraces(): Promise<ProcessTraces> {
+  const { ProcessTraces } = await import("./traces.ts");
+  return new ProcessTraces();
+}
+
+/** Loads the fabric, which a lease of shared memory does without. */
+async function waitForClient(
+  order: NonNullable<Attach["listen"]>,
+  region: Region,
+  nonce: Uint8Array,
+): Promise<Listener> {
+  const { listenOver } = await import("../../fabric/registry.ts");
+  return await listenOver(order.fabric, region, order, nonce);
 }
 
 /** Memory, the client's notify socket, then for each worker the two ends of its own. */

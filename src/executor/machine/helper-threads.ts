@@ -1,22 +1,8 @@
-/**
- * The engine starts threads of its own, to compile and to collect garbage, when it first needs them. One that a worker started
- * while it loaded its module has the worker's CPUs, where it would wait behind a loop that spins.
- */
-import { readFileSync, readdirSync } from "node:fs";
-import { restrictThread } from "../../../ffi/system.ts";
+/** Threads that the engine starts for itself, to compile and to collect garbage, by their names. The shim knows the same ones. */
+import { readFileSync } from "node:fs";
 
 const ENGINE_THREADS =
   /^(JITWorker|HeapHelper|mi-scavenger|JSCWarmUp|s Signal Sender|ollector Thread|Bun Pool)/;
-
-/** Lets the engine's threads of this process run anywhere; those of functions stay where they are. */
-export function freeHelperThreads(): void {
-  try {
-    for (const thread of readdirSync("/proc/self/task"))
-      if (isEngines(thread)) restrictThread([], Number(thread));
-  } catch {
-    // Without /proc they stay where they are, and work.
-  }
-}
 
 /** Whether a thread of this process is the engine's. */
 export const isEngines = (thread: string): boolean => ENGINE_THREADS.test(nameOf(thread));

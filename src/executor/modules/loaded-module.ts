@@ -1,6 +1,6 @@
 /** The functions of a module that clients can call: functions on memory, and those that `defineFunction` has made. */
 import { FUNCTION_BRAND } from "../../base/brand.ts";
-import { isDefinition } from "../../function/define-function.ts";
+import { isDefinition } from "../../function/definition.ts";
 import { type HooksDefinition, isHooks } from "../../function/define-hooks.ts";
 import type { RawFunction } from "../../function/raw.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";

@@ -1,6 +1,5 @@
 /** Loads a function module in a worker thread. */
-import { statSync } from "node:fs";
-import { BUILT_IN, type FormatName, formatOf } from "../../library/formats.ts";
+import { BUILT_IN, type FormatName, formatNameOf } from "../../library/format-names.ts";
 import { toLoadErrorRecord } from "../results/error-record.ts";
 import { LoadFailure, type LoadedModule, functionsOf } from "./loaded-module.ts";
 import { enterPackage } from "../results/package-paths.ts";
@@ -23,14 +22,15 @@ const BUILT_INS: Record<string, () => Promise<Record<string, unknown>>> = {
 /** Imports the module at an absolute path; messages call it `name`. Throws {@link LoadFailure}. */
 export async function loadModule(path: string, name: string = path): Promise<LoadedModule> {
   const builtIn = path.startsWith(BUILT_IN);
-  if (builtIn ? !Object.hasOwn(BUILT_INS, path) : !isFile(path)) {
-    const message = builtIn
-      ? `there is no module ${path} in rfaas; see: rfaas help bench`
-      : `the file of ${name} is gone from the node's cache; take a new lease`;
-    throw new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });
+  if (builtIn && !Object.hasOwn(BUILT_INS, path))
+    throw notFound(`there is no module ${path} in rfaas; see: rfaas help bench`);
+  const format = builtIn ? undefined : formatNameOf(path);
+  if (format) {
+    requireFile(path, name);
+    return await (
+      await LOADERS[format]()
+    )(path, name);
   }
-  const format = builtIn ? undefined : formatOf(path);
-  if (format) return await (await LOADERS[format.name]())(path, name);
   if (!builtIn && /[?\\]/.test(path)) {
     const message = `the runtime cannot import a path with ? or \\ in it: ${path}; choose another --cache for the node`;
     throw new LoadFailure("RFAAS_MODULE_FAILED", { name: "ModulePath", message });
@@ -40,6 +40,7 @@ export async function loadModule(path: string, name: string = path): Promise<Loa
   try {
     namespace = builtIn ? await BUILT_INS[path]!() : (await wrapped(path)).namespace;
   } catch (error) {
+    if (!builtIn) requireFile(path, name);
     throw new LoadFailure("RFAAS_MODULE_FAILED", toLoadErrorRecord(error));
   }
   return await functionsOf(namespace, name);
@@ -51,6 +52,12 @@ async function wrapped(path: string): Promise<{ namespace: Record<string, unknow
   return await import(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
 }
 
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+/** Throws {@link LoadFailure}. Modules that load are not asked for: the question costs as much as the first call. */
+function requireFile(path: string, name: string): void {
+  const { statSync } = require("node:fs") as typeof import("node:fs");
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return;
+  throw notFound(`the file of ${name} is gone from the node's cache; take a new lease`);
 }
+
+const notFound = (message: string): LoadFailure =>
+  new LoadFailure("RFAAS_MODULE_NOT_FOUND", { name: "ModuleNotFound", message });

@@ -1,5 +1,5 @@
 /** From what a client calls a module to the file that a host loads. */
-import { BUILT_IN } from "../../library/formats.ts";
+import { BUILT_IN } from "../../library/format-names.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
 import type { PackageUse } from "./cache.ts";
 import type { PackageStore } from "./store.ts";

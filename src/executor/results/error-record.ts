@@ -1,10 +1,9 @@
 /** Turns any value that a function threw into data that fits an error record and tells the function's author what went wrong. */
-import { join } from "node:path";
 import { LAYOUT } from "../../../ffi/layout.ts";
-import { compiled } from "../../base/program/form.ts";
+import { compiled } from "../../base/program/compiled.ts";
 import { InvalidValue } from "../../base/errors.ts";
 import { describeBuildError } from "../../package/bundle/build-error.ts";
-import { type ErrorRecord, MAX_CAUSES } from "../../protocol/failed.ts";
+import { type ErrorRecord, MAX_CAUSES } from "../../base/error/record.ts";
 import { detailsOf } from "./error-details.ts";
 import { ResultKept } from "./kept-results.ts";
 import { withPackagePaths } from "./package-paths.ts";
@@ -97,7 +96,9 @@ function ownFields(thrown: Error): Partial<ErrorRecord> | undefined {
 /** Where our own code lies: in the executable, in the checkout, or in the folder of a package that was built of it. */
 const OWN_CODE = compiled
   ? "/$bunfs/root/"
-  : join(import.meta.dir, import.meta.file === "error-record.ts" ? "../.." : ".", "/");
+  : Bun.fileURLToPath(
+      new URL(import.meta.file === "error-record.ts" ? "../../" : "./", import.meta.url),
+    );
 
 /** The author of a function does not care which of our lines called it. */
 function withoutOwnFrames(stack: string): string {

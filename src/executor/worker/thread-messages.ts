@@ -63,9 +63,14 @@ export interface AttachWorker {
   watchFd: number;
 }
 
+/** All that the main thread tells a worker. */
+export type HostOrder = LoadOrder | AttachWorker | WorkerOrder;
+
 /** Worker to main thread. */
 export type WorkerReport =
   | { t: "ready" }
+  /** An error that nothing has caught: it ends the thread. */
+  | { t: "crashed"; error: ErrorRecord }
   | { t: "loaded"; exports: Exports; disposes: boolean }
   | { t: "load-failed"; code: string; error: ErrorRecord }
   | { t: "stopped" }

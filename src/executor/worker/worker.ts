@@ -4,7 +4,6 @@
  * Between calls it looks into its event loop, so timers and promises of the module make progress: every 10 ms while it spins
  * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
  */
-import { type MessagePort, parentPort } from "node:worker_threads";
 import type { Socket } from "bun";
 import { native } from "../../../ffi/library.ts";
 import { restrictThread } from "../../../ffi/system.ts";
@@ -17,6 +16,7 @@ import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "../results/error-record.ts";
 import { LoadFailure, type LoadedModule } from "../modules/loaded-module.ts";
 import { loadModule } from "../modules/loader.ts";
+import { confineToThread } from "./confine.ts";
 import { Orders } from "./orders.ts";
 import { Reporter } from "./reporting.ts";
 import { CallServer } from "./serve.datapath.ts";
@@ -41,20 +41,15 @@ const VERY_IDLE_MS = 1000;
 /** What most leases have, by default. */
 const USUAL_MEMORY_BYTES = 64 * 1024 * 1024;
 
-const port = parentPort as MessagePort;
-
-// The module loads while the main thread maps the lease's memory.
-port.once("message", (order: LoadOrder) => {
-  clearTimeout(idle);
-  const traces = new ThreadTraces();
-  forbidExit();
-  takeCores(order);
-  // A module that waits for nothing in particular would let the thread end.
-  const awake = setInterval(() => {}, 1 << 30);
-  const loading = loadModule(order.path, order.name);
-  loading.catch(() => {});
-  port.once("message", (attach: AttachWorker) => void serve(attach, order, loading, awake, traces));
-});
+// Its own: a module may replace the global one.
+const post = postMessage;
+/** What is done with each order that comes; the first one is to load a module. */
+let perform: (order: never) => void = load;
+addEventListener("message", ({ data }: MessageEvent) => perform(data as never));
+// An error that nothing catches ends the thread, and only here it is more than a text.
+addEventListener("error", (event) =>
+  report({ t: "crashed", error: toErrorRecord((event as ErrorEvent).error) }),
+);
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
@@ -64,6 +59,20 @@ await import(`data:text/typescript,${encodeURIComponent("export const ready: boo
 report({ t: "ready" });
 idle = setTimeout(prepareForLease, IDLE_MS);
 
+/** The module loads while the main thread maps the lease's memory. */
+function load(order: LoadOrder): void {
+  clearTimeout(idle);
+  const traces = new ThreadTraces();
+  confineToThread();
+  takeCores(order);
+  const loading = loadModule(order.path, order.name);
+  loading.catch(() => {});
+  perform = (attach: AttachWorker) => void serve(attach, order, loading, traces);
+}
+
+/** What it is told about its calls. */
+type CallOrder = Exclude<WorkerOrder, StopOrder | ResumeOrder>;
+
 /** Work that a lease would otherwise wait for, done while the worker is idle. */
 function prepareForLease(): void {
   expectMemory(USUAL_MEMORY_BYTES);
@@ -71,21 +80,23 @@ function prepareForLease(): void {
 }
 
 function report(message: WorkerReport): void {
-  port.postMessage(message);
+  post(message);
 }
 
 async function serve(
   attach: AttachWorker,
   { name, cores }: LoadOrder,
   loading: Promise<LoadedModule>,
-  awake: ReturnType<typeof setInterval>,
   traces: ThreadTraces,
 ): Promise<void> {
   const orders = new Orders();
-  // The lease may be over before the module has loaded.
-  port.on("message", (order: WorkerOrder) => {
+  // The lease may be over before the module has loaded, and a call be aborted.
+  const early: CallOrder[] = [];
+  let heed = (order: CallOrder): void => void early.push(order);
+  perform = (order: WorkerOrder) => {
     if ("stopped" in order || "resume" in order) orders.give(order);
-  });
+    else heed(order);
+  };
   const region = Region.at(attach.region);
   const { slots, worker, workers, lease } = attach;
   const scope = new WorkerScope(
@@ -106,8 +117,6 @@ async function serve(
         : new LoadFailure("RFAAS_MODULE_FAILED", toErrorRecord(error));
     report({ t: "load-failed", code: failure.code, error: failure.record });
     return;
-  } finally {
-    clearInterval(awake);
   }
 
   const endpoint = new WorkerEndpoint(attach.handle, slots);
@@ -123,8 +132,7 @@ async function serve(
   );
   const wakes = new Wakes();
   let leaving = false;
-  port.on("message", (order: WorkerOrder) => {
-    if ("stopped" in order || "resume" in order) return;
+  heed = (order) => {
     if ("leave" in order) leaving = true;
     else {
       const why = order.gently
@@ -134,9 +142,10 @@ async function serve(
       loaded.kept?.abandon(order.slot, order.sequence);
     }
     wakes.wake();
-  });
+  };
   server.onAllSettled = () => wakes.wake();
   server.onLate = (slot, sequence) => loaded.kept?.abandon(slot, sequence);
+  for (const order of early) heed(order);
   wakes.watch(attach.watchFd);
   report({
     t: "loaded",
@@ -244,20 +253,6 @@ function takeCores({ cpus, cores }: LoadOrder): void {
     enumerable: true,
   });
   process.env[THREAD_COUNT] = String(cores);
-}
-
-/** A function that ends the process would end every call of its lease: it gets an error instead. */
-function forbidExit(): void {
-  const exit = (code?: number | string | null): never => {
-    throw Object.assign(
-      new Error(`a function must not call process.exit(${code ?? ""}); return or throw instead`),
-      {
-        code: "RFAAS_EXIT_FORBIDDEN",
-      },
-    );
-  };
-  process.exit = exit;
-  (process as { reallyExit?: unknown }).reallyExit = exit;
 }
 
 /** What ends the sleep of a worker that is parked in its event loop: a byte on its socket, or the last promise settling. */
