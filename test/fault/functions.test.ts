@@ -219,6 +219,20 @@ describe("a function that ends its process", () => {
     expect(held.lease.invoke("fine", held.input, held.output)).toBe(0);
   });
 
+  test("or changes what it shares with other workers gets an error instead", async () => {
+    using scratch = new Scratch();
+    const text = `export const moves = () => process.chdir("/");
+export const aborts = () => process.abort();
+export const bare = () => (process.argv.length === 2 ? 0 : 1);`;
+    await using lease = await rf.allocate(scratch.file("changing.ts", text));
+    const view = lease.input(Uint8Array, 8);
+    for (const name of ["moves", "aborts"])
+      expect(caught(() => lease.invoke(name, view, view))).toMatchObject({
+        code: "ERR_WORKER_UNSUPPORTED_OPERATION",
+      });
+    expect(lease.invoke("bare", view, view)).toBe(0);
+  });
+
   for (const [name, signal] of [
     ["kills", "9"],
     ["crashes", "11"],
