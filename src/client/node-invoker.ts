@@ -13,6 +13,7 @@ import type { Lease } from "./lease/lease.ts";
 import type { PartLease } from "./lease/part.ts";
 import { releaseAll } from "./lease/release-all.ts";
 import type { NodeConnection } from "./node/connection.ts";
+import { Gate } from "./node/gate.ts";
 import { NodePackages, type Packages } from "./node/packages.ts";
 import type { EmbeddedNode } from "./node/private-node.ts";
 import type { NodeStatus } from "./node/status.ts";
@@ -26,6 +27,8 @@ import { readOptions } from "../options/read.ts";
 /** Between two requests to a node that is full: twice as long each time. */
 const MIN_BACK_OFF_MS = 10;
 const MAX_BACK_OFF_MS = 1000;
+/** Of requests that wait for room. */
+const MAX_ASKED_AT_ONCE = 64;
 
 export class NodeInvoker implements Invoker {
   readonly #connection: NodeConnection;
@@ -35,6 +38,7 @@ export class NodeInvoker implements Invoker {
   readonly #allocations = new Set<Promise<AsyncDisposable>>();
   readonly #listeners = new Set<(nodes: readonly ClusterNodeInfo[]) => void>();
   readonly #ended = new AbortController();
+  readonly #gate = new Gate(MAX_ASKED_AT_ONCE);
   #status: NodeStatus | undefined;
   #packages: Packages | undefined;
   #closed: Promise<void> | undefined;
@@ -123,12 +127,13 @@ export class NodeInvoker implements Invoker {
       );
     using stop = new LinkedSignal(read.signal, this.#ended.signal);
     const { signal } = stop;
-    const allocation = this.#inTime(read, signal, () =>
+    const allocation = this.#inTime(read, signal, (waitMs) =>
       allocateLease<Module>(module, read, {
         connection: this.#connection,
         fabrics: this.#fabrics,
         fabric: this.fabric,
         signal,
+        waitMs,
       }),
     );
     this.#allocations.add(allocation);
@@ -163,21 +168,26 @@ export class NodeInvoker implements Invoker {
     }
   }
 
-  /** Asks a node that is full again for as long as the options say. */
+  /**
+   * Lets the request wait in the node's line for as long as the options say, and asks a node again that has no line, or too long a one.
+   * Of those that wait so many are asked for at a time, as each has a descriptor open.
+   */
   async #inTime<Granted>(
     { wait = false, timeoutMs = DEFAULT_WAIT_TIMEOUT_MS }: AllocateOptions,
     signal: AbortSignal,
-    ask: () => Promise<Granted>,
+    ask: (waitMs: number) => Promise<Granted>,
   ): Promise<Granted> {
+    if (!wait) return await ask(0);
     const startedMs = performance.now();
+    const leftMs = () => Math.max(0, Math.ceil(startedMs + timeoutMs - performance.now()));
+    using _ = await this.#gate.enter(leftMs(), signal);
     for (let backOffMs = MIN_BACK_OFF_MS; ; backOffMs = Math.min(MAX_BACK_OFF_MS, 2 * backOffMs)) {
       try {
-        return await ask();
+        return await ask(leftMs());
       } catch (error) {
-        const leftMs = startedMs + timeoutMs - performance.now();
         const isFull = error instanceof LeaseRefused && error.code === "RFAAS_NODE_FULL";
-        if (!wait || !isFull || leftMs <= 0) throw error;
-        await untilAborted(Bun.sleep(Math.min(backOffMs, leftMs)), signal);
+        if (!isFull || leftMs() === 0) throw error;
+        await untilAborted(Bun.sleep(Math.min(backOffMs, leftMs())), signal);
       }
     }
   }

@@ -48,6 +48,12 @@ export class LeaseBook {
     return this.#capacity.freeMemoryBytes;
   }
 
+  /** Whether the node has so much, free or not. */
+  canEverHold(cores: number, memoryBytes: number): boolean {
+    const { totalCores, totalMemoryBytes } = this.#capacity;
+    return cores <= totalCores && memoryBytes <= totalMemoryBytes;
+  }
+
   /** Takes cores and memory for a new lease, or says in words what is missing. */
   request(
     wanted: {

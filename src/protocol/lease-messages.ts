@@ -36,6 +36,8 @@ export const Allocate = request(
     ttlMs: duration,
     /** The lease ends when one of these counters is reached. */
     budget: Type.Partial(Usage),
+    /** How long the request may wait for room, in line with others. Left out, not at all. */
+    waitMs: Type.Optional(duration),
     /** How long the host may wait for another lease of the module when this one is released. Left out, not at all. */
     keepWarmMs: Type.Optional(duration),
     fabric,

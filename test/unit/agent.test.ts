@@ -359,6 +359,74 @@ describe("a request is denied", () => {
   });
 });
 
+describe("a request that waits for room", () => {
+  /** The requests of `clients`, on a node of one core that is leased. */
+  const full = () => {
+    const played = node({ cores: 1 });
+    const { client, host, lease } = played.leased();
+    const release = (): void => {
+      client.ask("release", { lease });
+      gone(host);
+    };
+    return { ...played, release };
+  };
+  const WAIT = { waitMs: 1000 };
+
+  test("is granted as soon as there is some, the first that asked first", () => {
+    const { client, hosts, release } = full();
+    const ada = client();
+    const [first, second] = [ada.allocate(WAIT), ada.allocate(WAIT)];
+    expect([first(), second(), hosts.length]).toEqual([undefined, undefined, 1]);
+    release();
+    hosts[1]!.load();
+    drainMicrotasks();
+    expect(first()).toMatchObject({ t: "allocate-reply" });
+    expect(second()).toBeUndefined();
+  });
+
+  test("is refused when its time is up, and when the node drains", () => {
+    const { agent, client, clock } = full();
+    const ada = client();
+    const short = ada.allocate({ waitMs: 500 });
+    const long = ada.allocate(WAIT);
+    clock.pass(500);
+    drainMicrotasks();
+    expect(short()).toMatchObject({ t: "failed", code: "RFAAS_NODE_FULL" });
+    expect(long()).toBeUndefined();
+    agent.revoke(1000);
+    drainMicrotasks();
+    expect(long()).toMatchObject({ t: "failed", code: "RFAAS_NODE_DRAINING" });
+  });
+
+  test("does not wait for what the node has not, and is not overtaken by one that does not wait", () => {
+    const { client, hosts, agent } = node({ cores: 2 });
+    const ada = client();
+    expect(ada.allocate({ ...WAIT, workers: 3 })()).toMatchObject({ code: "RFAAS_NODE_FULL" });
+    ada.allocate();
+    const large = ada.allocate({ ...WAIT, workers: 2 });
+    expect(client("bob").allocate()()).toMatchObject({
+      code: "RFAAS_NODE_FULL",
+      message: expect.stringContaining("others wait for room"),
+    });
+    expect([agent.free.cores, hosts.length, large()]).toEqual([1, 1, undefined]);
+  });
+
+  test("leaves with its client, and when it is withdrawn", () => {
+    const { client, hosts, release } = full();
+    const [ada, bob] = [client(), client("bob")];
+    ada.allocate(WAIT);
+    ada.say({ t: "withdraw", request: 1 });
+    bob.allocate(WAIT);
+    bob.leave();
+    const last = ada.allocate(WAIT);
+    release();
+    expect(hosts).toHaveLength(2);
+    hosts[1]!.load();
+    drainMicrotasks();
+    expect(last()).toMatchObject({ t: "allocate-reply" });
+  });
+});
+
 describe("a host that is to be kept", () => {
   const KEEP = { keepWarmMs: 1000 };
   /** A node whose one host rests after a lease of ada's. */

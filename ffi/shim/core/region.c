@@ -167,6 +167,34 @@ RFAAS_EXPORT void rfaas_region_unmap(rfaas_region *region, uint32_t keep_address
   free(region);
 }
 
+/* One lease after another in the same host: the next lease's memory takes the addresses of the last one's, and the endpoints of its
+ * workers go on at theirs, so that what the module still holds of an earlier call reaches no address that is not there. */
+
+/* The lease is over: empty memory of this process takes its place, and costs nothing until it is touched. Returns 0 or -errno. */
+RFAAS_EXPORT int32_t rfaas_region_vacate(rfaas_region *region) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap(region->page, region->mapped_bytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? -errno : 0;
+}
+
+/* Maps the region behind `fd`, which must have the size of the last one, at its addresses. Returns 0; or -errno, as
+ * `rfaas_region_map` does, and then nothing has changed. */
+RFAAS_EXPORT int32_t rfaas_region_refill(rfaas_region *region, int32_t fd) {
+  double mapped = rfaas_region_map(fd, region->workers, region->slots);
+  if (mapped < 0) return (int32_t)mapped;
+  rfaas_region *fresh = (rfaas_region *)(uintptr_t)mapped;
+  size_t bytes = fresh->mapped_bytes;
+  int failed = bytes == region->mapped_bytes ? 0 : -EPROTO;
+  if (!failed && mremap(fresh->page, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, region->page) == MAP_FAILED) failed = -errno;
+  if (failed) {
+    rfaas_region_unmap(fresh, 0);
+    return failed;
+  }
+  fresh->page = region->page;
+  *region = *fresh;
+  free(fresh);
+  return 0;
+}
+
 RFAAS_EXPORT double rfaas_region_arena(rfaas_region *region) {
   return (double)(uintptr_t)((uint8_t *)region->page + region->arena_offset);
 }

@@ -1,5 +1,6 @@
 /* The worker's end: find the next request, check it, answer it, and decide how to wait for another. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,17 @@ RFAAS_EXPORT double rfaas_worker_open(rfaas_region *region, uint32_t worker, int
   w->gap_ticks = w->gap_limit_ticks;
   w->poster.patience = RFAAS_POSTS_BEFORE_UNFENCED;
   return (double)(uintptr_t)w;
+}
+
+/* The endpoint of a worker whose thread is at rest begins anew, with a region that was refilled. Returns 0 or -errno. */
+RFAAS_EXPORT int32_t rfaas_worker_renew(rfaas_worker *w, rfaas_region *region, uint32_t worker, int32_t notify_fd) {
+  double opened = rfaas_worker_open(region, worker, notify_fd, NULL);
+  if (opened == 0) return -ENOMEM;
+  rfaas_worker *fresh = (rfaas_worker *)(uintptr_t)opened;
+  fresh->function_count = w->function_count;
+  memcpy(w, fresh, sizeof *w + region->slots * sizeof(rfaas_worker_slot));
+  free(fresh);
+  return 0;
 }
 
 /* For tests of what happens where counts wrap: the sequence of the first call. */

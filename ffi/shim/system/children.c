@@ -177,6 +177,12 @@ RFAAS_EXPORT int32_t rfaas_end_children(const int32_t *keep, int32_t count, doub
   return 1;
 }
 
+/* Whether this process has children, dead ones that it has not waited for among them. */
+RFAAS_EXPORT int32_t rfaas_has_children(void) {
+  siginfo_t info;
+  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
 /* Waits for the dead among the children that this process has adopted: those of its first thread, which starts none itself. Their
  * CPU time becomes ours. */
 RFAAS_EXPORT void rfaas_reap_adopted(void) {

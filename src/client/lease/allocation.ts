@@ -25,6 +25,8 @@ export interface AllocationContext {
   fabric: FabricName;
   /** Ends the request. */
   signal: AbortSignal;
+  /** How long the node may let the request wait for room. Default: not at all. */
+  waitMs?: number;
 }
 
 /** For one lease: a full cache may evict what was just sent. */
@@ -34,7 +36,7 @@ const MAX_UPLOADS = 3;
 export async function allocateLease<Module>(
   module: string | URL,
   options: AllocateOptions,
-  { connection, fabrics, fabric, signal }: AllocationContext,
+  { connection, fabrics, fabric, signal, waitMs = 0 }: AllocationContext,
 ): Promise<PartLease<Module>> {
   const { ttlMs = DEFAULT_TTL_MS, memory = DEFAULT_MEMORY_BYTES } = options;
   signal.throwIfAborted();
@@ -56,7 +58,7 @@ export async function allocateLease<Module>(
     loadTimeoutMs: options.loadTimeoutMs ?? DEFAULT_LOAD_TIMEOUT_MS,
     ttlMs,
     budget: options.budget ?? {},
-    ...(options.keepWarmMs ? { keepWarmMs: options.keepWarmMs } : {}),
+    ...onlySet({ waitMs, keepWarmMs: options.keepWarmMs }),
     fabric,
   };
   const listener: LeaseListener = {
@@ -90,6 +92,16 @@ export async function allocateLease<Module>(
   if (options.onLog) lease.on("log", options.onLog);
   for (const note of early) note(lease);
   return lease;
+}
+
+type Wishes = Pick<AllocateRequest, "waitMs" | "keepWarmMs">;
+
+/** Those that are not 0: what an older node does not know is sent where it is asked for alone. */
+function onlySet(wishes: Record<keyof Wishes, number | undefined>): Wishes {
+  const set: Wishes = {};
+  if (wishes.waitMs) set.waitMs = wishes.waitMs;
+  if (wishes.keepWarmMs) set.keepWarmMs = wishes.keepWarmMs;
+  return set;
 }
 
 /** Asks for the lease before any upload: a node that has the package in its cache needs none. */

@@ -86,7 +86,10 @@ export class Agent {
       ...{ log, clock },
     });
     const tableEvents: LeaseTableEvents = {
-      changed: () => this.#events?.capacity(),
+      changed: () => {
+        this.#granting.serve();
+        this.#events?.capacity();
+      },
       billed: (bill) => this.#events?.usage(bill),
       billsWanted: () => this.#events !== undefined,
       idle: () => this.#onIdle?.(),
@@ -115,6 +118,7 @@ export class Agent {
         message: (client, message) => heard(message, client),
         gone: (client) => {
           this.#packages.gone(client);
+          this.#granting.withdraw(client);
           this.#leases.gone(client);
         },
       },
@@ -151,6 +155,7 @@ export class Agent {
   revoke(limitMs: number): void {
     const now = this.#clock.nowNs();
     const due = this.#book.drain(now, now + limitMs * 1e6);
+    this.#granting.serve();
     this.#kept.drain();
     this.#reception.tellAll({ t: "draining" });
     this.#leases.perform(due);
@@ -194,7 +199,10 @@ export class Agent {
     return {
       ...this.#packages.handlers,
       allocate: (request, client, answer) => this.#granting.allocate(client, request, answer),
-      withdraw: ({ request }, client) => leases.withdraw(client, request),
+      withdraw: ({ request }, client) => {
+        this.#granting.withdraw(client, request);
+        leases.withdraw(client, request);
+      },
       release: async ({ lease }, client) => {
         await leases.release(client, lease);
         return {};

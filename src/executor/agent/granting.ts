@@ -15,6 +15,7 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
+import { WaitingLine } from "../admission/waiting-line.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { HostPool } from "./host-pool.ts";
@@ -50,6 +51,11 @@ const MAX_LOAD_MS = 600_000;
 /** A host may take this long to start, on a machine that swaps. */
 const START_LIMIT_NS = 20e9;
 
+interface Booked {
+  lease: number;
+  share: Share;
+}
+
 interface Taken {
   host: LeaseHost;
   prewarmed: boolean;
@@ -63,6 +69,7 @@ export class Granting {
   readonly #table: LeaseTable;
   readonly #clock: Clock;
   readonly #quota = new Quota();
+  readonly #line: WaitingLine<Booked>;
   #refusal: string | null = null;
 
   constructor(options: GrantingOptions) {
@@ -70,11 +77,13 @@ export class Granting {
     this.#book = options.book;
     this.#table = options.table;
     this.#clock = options.clock;
+    this.#line = new WaitingLine(options.clock);
   }
 
   /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
   refuse(reason: string | null): void {
     this.#refusal = reason;
+    this.#line.serve();
   }
 
   /** Grants a lease, or says why not. */
@@ -89,9 +98,17 @@ export class Granting {
     const { packages, kept, log } = this.#options;
     const { user } = client.identity;
     const cores = request.workers * (request.coresPerWorker ?? 1);
-    const booked = this.#take(client, request, started);
-    this.#quota.take(user, cores);
     client.starting.add(request.id);
+    let booked: Booked;
+    try {
+      const waitMs = this.#waitMs(request);
+      booked = await this.#line.turn({ client, user, request: request.id, waitMs }, () =>
+        this.#take(client, request),
+      );
+    } catch (error) {
+      client.starting.delete(request.id);
+      throw error;
+    }
     // After the booking: a full node refuses before it asks for a package.
     const module = await findModule(packages, request.module);
     if ("code" in module) {
@@ -157,8 +174,23 @@ export class Granting {
     }
   }
 
-  /** Takes a share of the node's capacity. Throws {@link RequestRefused}. */
-  #take(client: Client, request: Allocate, startedNs: number): { lease: number; share: Share } {
+  /** How long the request may wait for room; what the node can never hold does not wait. */
+  #waitMs({ waitMs = 0, workers, coresPerWorker = 1, memoryBytes }: Allocate): number {
+    return this.#book.canEverHold(workers * coresPerWorker, memoryBytes) ? waitMs : 0;
+  }
+
+  /** There may be room for requests that wait. */
+  serve(): void {
+    this.#line.serve();
+  }
+
+  /** The client has withdrawn the request, or is gone with all of its own. */
+  withdraw(client: Client, request?: number): void {
+    this.#line.leave(client, request);
+  }
+
+  /** Takes a share of the node's capacity and of the user's quota. Throws {@link RequestRefused}. */
+  #take(client: Client, request: Allocate): Booked {
     if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
     const { identity } = client;
     const offer = this.#offerTo(client, request.fabric);
@@ -176,10 +208,12 @@ export class Granting {
         // Counted from a moment after the remaining time was read: a lease does not end before its token.
         untilNs: this.#clock.nowNs() + leftMs * 1e6,
       },
-      startedNs,
+      this.#clock.nowNs(),
     );
-    if (typeof booked !== "string") return booked;
-    throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
+    if (typeof booked === "string")
+      throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
+    this.#quota.take(identity.user, workers * coresPerWorker);
+    return booked;
   }
 
   #offerTo({ fabrics }: Client, name: string): FabricOffer | undefined {

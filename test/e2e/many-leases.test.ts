@@ -1,0 +1,68 @@
+/** A thousand leases asked for at once, and two hundred held at once. */
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { type Lease, invoker } from "../../src/index.ts";
+import { FUNCTIONS, RFAAS } from "../support/executable.ts";
+
+type Keeps = typeof import("../functions/keeps.ts");
+
+const MODULE = join(FUNCTIONS, "keeps.ts");
+
+process.env["RFAAS_EXECUTABLE"] = RFAAS;
+
+/** What one call on the lease returns: how often this host was called. */
+async function call(lease: Lease<Keeps>): Promise<number> {
+  const output = lease.output(Uint32Array, 4);
+  await lease.submit("count", lease.input(Uint8Array, 0), output);
+  return output[0]!;
+}
+
+test("a thousand that wait for two cores are all granted, and few hosts serve them", async () => {
+  await using rf = await invoker({ cores: 2 });
+  const hosts = new Set<number>();
+  let calls = 0;
+  const one = async (): Promise<void> => {
+    await using lease = await rf.allocate<Keeps>(MODULE, {
+      ...{ keepWarmMs: 60_000, memory: "256KiB", slots: 4, polling: "warm" },
+      ...{ wait: true, timeoutMs: 200_000 },
+    });
+    hosts.add(lease.hostPid);
+    await call(lease);
+    calls++;
+  };
+  await Promise.all(Array.from({ length: 1000 }, one));
+  expect(calls).toBe(1000);
+  // A busy machine may end one that takes too long to come to rest.
+  expect(hosts.size).toBeLessThan(100);
+  expect((await rf.status()).leases).toBe(0);
+}, 240_000);
+
+test("one that waits is refused when its time is up, and told why", async () => {
+  await using rf = await invoker({ cores: 1, prewarm: 0 });
+  await using _ = await rf.allocate(MODULE, { memory: "256KiB" });
+  const late = rf.allocate(MODULE, { memory: "256KiB", wait: true, timeoutMs: 50 });
+  expect(
+    await late.then(
+      () => "granted",
+      (error: unknown) => (error as Error).message,
+    ),
+  ).toContain("no room within");
+});
+
+test("two hundred are held at once, and each answers", async () => {
+  await using rf = await invoker({ cores: 200, memory: "200MiB", prewarm: 0 });
+  const leases: Lease<Keeps>[] = [];
+  for (let batch = 0; batch < 50; batch++)
+    leases.push(
+      ...(await Promise.all(
+        Array.from({ length: 4 }, () =>
+          rf.allocate<Keeps>(MODULE, {
+            ...{ memory: "256KiB", slots: 4, polling: "warm", loadTimeoutMs: 120_000 },
+          }),
+        ),
+      )),
+    );
+  expect(await Promise.all(leases.map(call))).toEqual(Array(200).fill(1));
+  expect(new Set(leases.map(({ hostPid }) => hostPid)).size).toBe(200);
+  await Promise.all(leases.map((lease) => lease.release()));
+}, 300_000);
