@@ -37,6 +37,8 @@ const placeOf = (offset: number, length: number): number =>
 export class CallServer {
   /** Calls whose promise has not settled. */
   pending = 0;
+  /** No call came in the last {@link run}. */
+  idle = false;
   /** Called when {@link pending} falls to zero. */
   onAllSettled: () => void = () => {};
   /** Called with an error that the caller does not receive, because the call's deadline has passed. */
@@ -90,9 +92,14 @@ export class CallServer {
     const scope = this.#scope;
     let slot = -1;
     let length = 0;
+    let calls = 0;
     for (;;) {
       slot = turn(slot, length, this.pending);
-      if (slot < 0) return slot;
+      if (slot < 0) {
+        this.idle = calls === 0;
+        return slot;
+      }
+      calls++;
       const base = slot * slotWords;
       const flags = requests[base + FUNCTION_WORD]!;
       const inputLength = requests[base + INPUT_LENGTH_WORD]!;

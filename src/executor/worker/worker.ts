@@ -2,7 +2,8 @@
  * A worker thread: waits, pre-warmed, for its lease, loads the module, then runs calls until it is stopped.
  *
  * Between calls it looks into its event loop, so timers and promises of the module make progress: every 10 ms while it spins
- * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight.
+ * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight. After a second without a call it
+ * sleeps in its event loop, where nothing but calls, timers and what it is told wakes it.
  */
 import type { Socket } from "bun";
 import { native } from "../../../ffi/library.ts";
@@ -38,6 +39,10 @@ const DISPOSE_LIMIT_MS = 2000;
 const IDLE_MS = 100;
 /** and so long, for a module of typed functions, which most are not. */
 const VERY_IDLE_MS = 1000;
+/** Sleeps in a row without a call, of a quarter of a second each, before it sleeps in its event loop. */
+const SLEEPS_BEFORE_PARKED = 4;
+/** There it looks for a call this often although nothing woke it: a client may fail to, and an emulated processor. */
+const PARKED_CHECK_MS = 2000;
 /** What most leases have, by default. */
 const USUAL_MEMORY_BYTES = 64 * 1024 * 1024;
 
@@ -154,12 +159,18 @@ async function serve(
   });
 
   const runCalls = async (): Promise<void> => {
+    let sleeps = 0;
     while (server.run() !== STOPPED) {
+      sleeps = server.idle && server.pending === 0 ? sleeps + 1 : 0;
       if (leaving && server.pending === 0 && (loaded.kept?.empty ?? true)) return;
-      if (server.pending === 0 || attach.hot || endpoint.park()) {
+      const parks = !attach.hot && (server.pending > 0 || sleeps >= SLEEPS_BEFORE_PARKED);
+      if (!parks || endpoint.park()) {
         await eventLoopTurn();
       } else {
+        const check =
+          server.pending > 0 ? undefined : setTimeout(() => wakes.wake(), PARKED_CHECK_MS);
         await wakes.next();
+        clearTimeout(check);
         endpoint.unpark();
       }
     }
