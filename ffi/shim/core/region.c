@@ -115,31 +115,33 @@ static int cannot_shrink(int32_t fd) {
   return seals >= 0 && (seals & F_SEAL_SHRINK);
 }
 
-/* Maps the region behind `fd`. Its header is shared with a process that may be hostile: it is read once, the copy is checked
- * against what the node told over the control connection, and only the copy is used. Returns the handle, or -errno: -ENOTSUP for
- * memory that could shrink, -EPROTO for a header that is not what the node told. */
-RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slots) {
+/* Empty memory of this process, which costs nothing until it is touched. Returns MAP_FAILED where that cannot be had. */
+static void *map_nothing_at(void *start, size_t bytes) {
+  return mmap(start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+/* Maps the region behind `fd`: anywhere, or in the place of a `former` one that was vacated and had the same size. Its header is
+ * shared with a process that may be hostile: it is read once, the copy is checked against what the node told over the control
+ * connection, and only the copy is used. Returns 0 or -errno: -ENOTSUP for memory that could shrink, -EPROTO for a header that is not
+ * what the node told. */
+static int map_region(int32_t fd, uint32_t workers, uint32_t slots, const rfaas_region *former, rfaas_region *region) {
   struct stat st;
   if (workers == 0 || workers > RFAAS_MAX_WORKERS || slots == 0 || slots > RFAAS_MAX_SLOTS) return -EINVAL;
   /* The call itself: until glibc 2.33, fstat is no function of libc.so.6. */
   if (syscall(SYS_fstat, fd, &st) != 0) return -errno;
   if (!cannot_shrink(fd)) return -ENOTSUP;
   if (st.st_size < (off_t)sizeof(rfaas_lease_page)) return -EPROTO;
-  rfaas_region *region = calloc(1, sizeof *region);
-  if (!region) return -ENOMEM;
   size_t bytes = (size_t)st.st_size;
-  rfaas_lease_page *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (page == MAP_FAILED) {
-    int failed = errno;
-    free(region);
-    return -failed;
-  }
+  if (former && bytes != former->mapped_bytes) return -EPROTO;
+  void *at = former ? former->page : NULL;
+  rfaas_lease_page *page = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | (former ? MAP_FIXED : 0), fd, 0);
+  if (page == MAP_FAILED) return -errno;
   rfaas_lease_page header;
   memcpy(&header, page, sizeof header);
   __asm__ volatile("" ::: "memory"); /* what is checked is the copy, and not the page again */
   if (!sound(&header, bytes, workers, slots)) {
-    munmap(page, bytes);
-    free(region);
+    if (former) map_nothing_at(page, bytes);
+    else munmap(page, bytes);
     return -EPROTO;
   }
   *region = (rfaas_region){.page = page,
@@ -156,13 +158,21 @@ RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slot
   if (bytes >= HUGE_PAGE) madvise(page, bytes, MADV_HUGEPAGE);
   /* Control pages are touched on the first call of every slot: map them now rather than fault then. */
   rfaas_populate(page, region->arena_offset, MADV_POPULATE_WRITE);
-  return (double)(uintptr_t)region;
+  return 0;
+}
+
+/* Maps the region behind `fd`. Returns the handle, or -errno. */
+RFAAS_EXPORT double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slots) {
+  rfaas_region *region = calloc(1, sizeof *region);
+  if (!region) return -ENOMEM;
+  int failed = map_region(fd, workers, slots, NULL, region);
+  if (failed) free(region);
+  return failed ? failed : (double)(uintptr_t)region;
 }
 
 /* With `keep_addresses` the program may still look there: empty memory takes the place, which costs nothing until it is touched. */
 RFAAS_EXPORT void rfaas_region_unmap(rfaas_region *region, uint32_t keep_addresses) {
-  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-  if (keep_addresses) mmap(region->page, region->mapped_bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (keep_addresses) map_nothing_at(region->page, region->mapped_bytes);
   else munmap(region->page, region->mapped_bytes);
   free(region);
 }
@@ -170,29 +180,15 @@ RFAAS_EXPORT void rfaas_region_unmap(rfaas_region *region, uint32_t keep_address
 /* One lease after another in the same host: the next lease's memory takes the addresses of the last one's, and the endpoints of its
  * workers go on at theirs, so that what the module still holds of an earlier call reaches no address that is not there. */
 
-/* The lease is over: empty memory of this process takes its place, and costs nothing until it is touched. Returns 0 or -errno. */
+/* The lease is over: empty memory takes its place. Returns 0 or -errno. */
 RFAAS_EXPORT int32_t rfaas_region_vacate(rfaas_region *region) {
-  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-  return mmap(region->page, region->mapped_bytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? -errno : 0;
+  return map_nothing_at(region->page, region->mapped_bytes) == MAP_FAILED ? -errno : 0;
 }
 
-/* Maps the region behind `fd`, which must have the size of the last one, at its addresses. Returns 0; or -errno, as
- * `rfaas_region_map` does, and then nothing has changed. */
+/* Maps the region behind `fd` where that of the last lease was. Mapped there, and not moved: older kernels do not move huge pages.
+ * Returns 0; or -errno, and then the place is still empty. */
 RFAAS_EXPORT int32_t rfaas_region_refill(rfaas_region *region, int32_t fd) {
-  double mapped = rfaas_region_map(fd, region->workers, region->slots);
-  if (mapped < 0) return (int32_t)mapped;
-  rfaas_region *fresh = (rfaas_region *)(uintptr_t)mapped;
-  size_t bytes = fresh->mapped_bytes;
-  int failed = bytes == region->mapped_bytes ? 0 : -EPROTO;
-  if (!failed && mremap(fresh->page, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, region->page) == MAP_FAILED) failed = -errno;
-  if (failed) {
-    rfaas_region_unmap(fresh, 0);
-    return failed;
-  }
-  fresh->page = region->page;
-  *region = *fresh;
-  free(fresh);
-  return 0;
+  return map_region(fd, region->workers, region->slots, region, region);
 }
 
 RFAAS_EXPORT double rfaas_region_arena(rfaas_region *region) {
