@@ -229,6 +229,15 @@ describe("a kept host ends", () => {
     expect(await leave(rf, "count")).not.toBe(host);
   });
 
+  test("when one of its workers fails while it rests, and the next lease has a host of its own", async () => {
+    await using rf = await node();
+    const host = await leave(rf, "late");
+    await until(() => !alive(host), "it is gone");
+    expect(await kept(rf)).toBe(0);
+    await using lease = await take(rf);
+    expect(await count(lease)).toEqual([1, 1, 1]);
+  });
+
   test("with its node, which disposes of it when it drains", async () => {
     using scratch = new Scratch();
     await using served = await ServedNode.start(scratch.join("node.sock"), ["--prewarm", "0"]);

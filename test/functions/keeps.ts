@@ -69,6 +69,15 @@ export const thread: RawFunction = () => {
   return 0;
 };
 
+/** Throws when nothing waits for it any more. The engine does not tell of this timer. */
+export const late: RawFunction = () => {
+  const { value } = Atomics.waitAsync(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  void Promise.resolve(value).then(() => {
+    throw new Error("too late");
+  });
+  return 0;
+};
+
 export const pending: RawFunction = () => new Promise(() => {});
 
 /** Takes a moment, and leaves nothing. */

@@ -349,6 +349,11 @@ export class HostedLease {
 
   /** No thread will answer calls of this worker again. */
   #lose(worker: number, why: string): void {
+    // The next lease would wait for it: a host is kept whole or not at all.
+    if (this.#rests?.active) {
+      console.error(`worker ${worker} of a host that rests is lost, so the host ends: ${why}`);
+      process.exit(0);
+    }
     void this.#parts.threads[worker]!.terminate();
     this.#controls[worker]!.lose(END.workerFailed, 0);
     this.#agent.send({ t: "worker-ended", worker, message: why });
