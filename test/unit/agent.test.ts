@@ -496,6 +496,35 @@ describe("a host that is to be kept", () => {
     expect(host.killed).toBe(true);
   });
 
+  test("that comes to rest when it is ended already is not kept", () => {
+    const { clock, leased, agent } = node();
+    const { client, host, lease } = leased(KEEP);
+    client.ask("release", { lease });
+    clock.pass(100);
+    host.request("rest").reply({ left: null });
+    drainMicrotasks();
+    expect(client.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
+    gone(host);
+    expect(client.ask("get-status")()).toMatchObject({ leases: 0, keptHosts: 0 });
+    expect(agent.free.cores).toBe(4);
+  });
+
+  test("and does not come to rest has time to dispose of what its module has", () => {
+    const { clock, client, hosts } = node();
+    const one = client();
+    const answer = one.allocate(KEEP);
+    const host = hosts.at(-1)!;
+    host.load({ disposes: true });
+    drainMicrotasks();
+    one.ask("release", { lease: answer()!["lease"] });
+    clock.pass(100);
+    expect([host.told, host.killed]).toEqual([["detach"], false]);
+    clock.pass(2499);
+    expect(host.killed).toBe(false);
+    clock.pass(1);
+    expect(host.killed).toBe(true);
+  });
+
   test("ends when its time is over, and when the node drains", () => {
     const timed = rested();
     timed.clock.pass(999);

@@ -172,6 +172,8 @@ export class LeasedHost {
 
   /** Lets the workers go over to another build of the module; ends the lease when that does not work. */
   reload(module: PackageUse): void {
+    // Its host may be coming to rest meanwhile.
+    if (this.#state.phase === "ended") return module.end();
     this.#keep = undefined;
     this.#modules.push(module);
     this.host.ask(Reload, { module: module.path, moduleName: module.name }).then(
@@ -326,12 +328,20 @@ export class LeasedHost {
   /** Lets the host leave the lease's memory, and keeps it where functions have left nothing behind. */
   #rest(loaded: Loaded): void {
     const { host } = this;
-    const overdue = this.#clock.after(REST_LIMIT_MS, () => host.kill());
+    const { disposes = false } = loaded;
+    let ending = false;
+    const overdue = this.#clock.after(REST_LIMIT_MS, () => {
+      ending = true;
+      if (disposes) letGo(host, disposes, this.#clock);
+      else host.kill();
+    });
     const rested = ({ left }: { left: string | null }): void => {
+      // It is killed, or told to end.
+      if (ending) return;
       overdue.clear();
       if (left !== null) {
         this.#events.notKept(this, left);
-        return letGo(host, loaded.disposes ?? false, this.#clock);
+        return letGo(host, disposes, this.#clock);
       }
       const descendantsNs = this.#meter.end(this.#state, this.#clock.nowNs());
       this.#left.resolve({ host, loaded, descendantsNs });
