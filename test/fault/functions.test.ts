@@ -233,6 +233,19 @@ export const bare = () => (process.argv.length === 2 ? 0 : 1);`;
     expect(lease.invoke("bare", view, view)).toBe(0);
   });
 
+  test("or posts messages of its own disturbs nothing", async () => {
+    using scratch = new Scratch();
+    const text = `const all = [null, undefined, 1, "ready", [], { cmd: "loaded" }];
+export const posts = () => (all.forEach((one) => postMessage(one)), 0);`;
+    await using lease = await rf.allocate(scratch.file("posting.ts", text));
+    const view = lease.input(Uint8Array, 8);
+    for (let round = 0; round < 3; round++) expect(await lease.submit("posts", view, view)).toBe(0);
+    // An answer of the node's comes behind what the host has heard.
+    await lease.usage();
+    expect(await lease.submit("posts", view, view)).toBe(0);
+    expect(lease.parts[0]!.state).toBe("up");
+  });
+
   for (const [name, signal] of [
     ["kills", "9"],
     ["crashes", "11"],

@@ -33,9 +33,12 @@ export function startThread(index: number): Thread {
     },
   };
   // One listener for the thread's life: adding one takes milliseconds while the worker imports a module.
-  worker.addEventListener("message", ({ data }: MessageEvent<WorkerReport>) =>
-    data.t === "crashed" ? ended.resolve(data.error) : thread.onReport(data),
-  );
+  worker.addEventListener("message", ({ data }: MessageEvent<WorkerReport | null>) => {
+    // Functions may post what they like: of objects, those without a name of ours are dropped where they are looked at.
+    if (typeof data !== "object" || data === null) return;
+    if (data.t === "crashed") ended.resolve(data.error);
+    else thread.onReport(data);
+  });
   // The worker reports what it can read of an error; this is for errors before it listens.
   worker.addEventListener("error", ({ message }) =>
     ended.resolve({ name: "WorkerError", message }),
