@@ -16,6 +16,11 @@ export class Line<Waiting> {
     return undefined;
   }
 
+  /** How many of a user's wait. */
+  sizeOf(user: string): number {
+    return this.#users.get(user)?.length ?? 0;
+  }
+
   add(user: string, waiting: Waiting): void {
     const own = this.#users.get(user);
     if (own) own.push(waiting);

@@ -1,6 +1,9 @@
 /** The order in which requests that wait for room are served. */
 import { expect, test } from "bun:test";
+import { RequestRefused } from "../../src/control/requests.ts";
+import { FULL, WaitingLine } from "../../src/executor/admission/waiting-line.ts";
 import { Line } from "../../src/lease/line.ts";
+import { TestClock } from "../support/clock.ts";
 
 /** All that wait, in the order in which they are served. */
 function served(line: Line<string>): string[] {
@@ -43,4 +46,21 @@ test("those that leave are not served", () => {
   line.add("bob", "d");
   expect(line.remove((name) => name === "a" || name === "d")).toEqual(["a", "d"]);
   expect([line.size, served(line)]).toEqual([2, ["b", "c"]]);
+});
+
+test("a user whose requests fill the line keeps no other user from it", async () => {
+  const line = new WaitingLine<string>(new TestClock());
+  let room = false;
+  const book = (): string => {
+    if (!room) throw new RequestRefused(FULL, "no room");
+    return "booked";
+  };
+  const ask = (user: string, request: number) =>
+    line.turn({ client: {}, user, request, waitMs: 1000 }, book).catch(({ code }) => code);
+  const many = Array.from({ length: 4097 }, (_, i) => ask("ada", i));
+  expect(await many.at(-1)).toBe(FULL);
+  const other = ask("bob", 0);
+  room = true;
+  line.serve();
+  expect([await other, await many[0], await many[4095]]).toEqual(["booked", "booked", "booked"]);
 });

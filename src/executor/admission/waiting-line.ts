@@ -25,7 +25,9 @@ interface Waiting<Booked> {
 /** The code of a refusal that waiting can help. */
 export const FULL = "RFAAS_NODE_FULL";
 /** What one node keeps in line: each request takes some hundred bytes. */
-const MAX_WAITING = 4096;
+const MAX_WAITING = 65_536;
+/** And of one user, who must not keep others from the line. */
+const MAX_WAITING_OF_USER = 4096;
 
 export class WaitingLine<Booked> {
   readonly #line = new Line<Waiting<Booked>>();
@@ -46,7 +48,11 @@ export class WaitingLine<Booked> {
         if (waitMs === 0 || !isFull(error)) throw error;
       }
     }
-    if (waitMs === 0 || this.#line.size >= MAX_WAITING)
+    if (
+      waitMs === 0 ||
+      this.#line.size >= MAX_WAITING ||
+      this.#line.sizeOf(user) >= MAX_WAITING_OF_USER
+    )
       throw new RequestRefused(
         FULL,
         `others wait for room before this request (${this.#line.size}); let it wait, or try again later`,
