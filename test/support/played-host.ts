@@ -88,6 +88,11 @@ export class PlayedHost implements LeaseHost {
     return this.bytes;
   }
 
+  alive = true;
+  isAlive(): boolean {
+    return this.alive;
+  }
+
   openPidfd(): number {
     return openPidfd(this.pid);
   }

@@ -574,6 +574,16 @@ describe("a host that is to be kept", () => {
     expect(hosts).toHaveLength(2);
   });
 
+  test("that has died is not given to a lease, though the node has not heard of it yet", () => {
+    const { host, hosts, ada } = rested();
+    host.alive = false;
+    ada.allocate(KEEP);
+    expect(hosts).toHaveLength(2);
+    expect(host.asked.map(({ name }) => name)).toEqual(["attach", "rest"]);
+    gone(host);
+    expect(ada.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
+  });
+
   test("that cannot resume loses the lease that it was given to", () => {
     const { host, ada } = rested();
     const lease = ada.allocate(KEEP)()!["lease"];

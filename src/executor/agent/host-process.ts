@@ -66,6 +66,7 @@ export type LeaseHost = Pick<
   | "openPidfd"
   | "kill"
   | "privateBytes"
+  | "isAlive"
 >;
 
 /** What hears a host: its lease, or what keeps it. */
@@ -203,6 +204,15 @@ export class HostProcess {
       return Number(/^RssAnon:\s*(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
     } catch {
       return 0;
+    }
+  }
+
+  /** Whether it lives, also before the news of its end has come: memory is what a process that dies gives up first. */
+  isAlive(): boolean {
+    try {
+      return !readFileSync(`/proc/${this.pid}/statm`, "latin1").startsWith("0 ");
+    } catch {
+      return false;
     }
   }
 

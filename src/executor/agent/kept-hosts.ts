@@ -88,10 +88,12 @@ export class KeptHosts {
     this.#end(this.#keeping.keep(keep, this.#options.roomBytes()));
   }
 
-  /** A host for a lease of this key; undefined where none is kept. */
+  /** A host for a lease of this key; undefined where none is kept. One that has just died is passed over. */
   take(key: string): RestingHost | undefined {
-    const taken = this.#keeping.take(key, this.#options.clock.nowNs());
-    if (taken) this.#schedule();
+    const nowNs = this.#options.clock.nowNs();
+    let taken = this.#keeping.take(key, nowNs);
+    while (taken && !taken.host.isAlive()) taken = this.#keeping.take(key, nowNs);
+    this.#schedule();
     return taken;
   }
 
