@@ -1,6 +1,7 @@
 /** A connection to one node, from which leases of one part are taken. */
 import { LeaseRefused, UsageError } from "../base/errors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
+import { parseBytes } from "../base/units.ts";
 import { notify } from "../base/notify.ts";
 import { LinkedSignal, untilAborted } from "../base/waiting.ts";
 import type { FabricName } from "../fabric/registry.ts";
@@ -19,6 +20,7 @@ import type { EmbeddedNode } from "./node/private-node.ts";
 import type { NodeStatus } from "./node/status.ts";
 import {
   AllocateOptions,
+  DEFAULT_MEMORY_BYTES,
   DEFAULT_WAIT_TIMEOUT_MS,
   WaitOptions,
 } from "./options/allocate-options.ts";
@@ -173,11 +175,12 @@ export class NodeInvoker implements Invoker {
    * Of those that wait so many are asked for at a time, as each has a descriptor open.
    */
   async #inTime<Granted>(
-    { wait = false, timeoutMs = DEFAULT_WAIT_TIMEOUT_MS }: AllocateOptions,
+    options: AllocateOptions,
     signal: AbortSignal,
     ask: (waitMs: number) => Promise<Granted>,
   ): Promise<Granted> {
-    if (!wait) return await ask(0);
+    const { wait = false, timeoutMs = DEFAULT_WAIT_TIMEOUT_MS } = options;
+    if (!wait || !this.#canEverHold(options)) return await ask(0);
     const startedMs = performance.now();
     const leftMs = () => Math.max(0, Math.ceil(startedMs + timeoutMs - performance.now()));
     using _ = await this.#gate.enter(leftMs(), signal);
@@ -190,6 +193,16 @@ export class NodeInvoker implements Invoker {
         await untilAborted(Bun.sleep(Math.min(backOffMs, leftMs())), signal);
       }
     }
+  }
+
+  /** Whether waiting can help: the node refuses at once what it can never hold. */
+  #canEverHold({
+    workers = 1,
+    coresPerWorker = 1,
+    memory = DEFAULT_MEMORY_BYTES,
+  }: AllocateOptions): boolean {
+    const { cores, memoryBytes } = this.#connection.welcome;
+    return workers * coresPerWorker <= cores && parseBytes(memory, "memory") <= memoryBytes;
   }
 
   async #close(): Promise<void> {

@@ -49,6 +49,24 @@ test("one that waits is refused when its time is up, and told why", async () => 
   ).toContain("no room within");
 });
 
+test("one that the node can never hold is refused at once, though it would wait", async () => {
+  await using rf = await invoker({ cores: 1, memory: "64MiB", prewarm: 0 });
+  const never = [{ workers: 5 }, { coresPerWorker: 2 }, { memory: "1GiB" }];
+  for (const more of never) {
+    const asked = rf.allocate(MODULE, {
+      memory: "256KiB",
+      ...more,
+      wait: true,
+      timeoutMs: 2 ** 31 - 1,
+    });
+    const error = await asked.then(
+      () => "granted",
+      (error: unknown) => error,
+    );
+    expect(error).toMatchObject({ code: "RFAAS_NODE_FULL" });
+  }
+});
+
 test("two hundred are held at once, and each answers", async () => {
   await using rf = await invoker({ cores: 200, memory: "200MiB", prewarm: 0 });
   const leases: Lease<Keeps>[] = [];
