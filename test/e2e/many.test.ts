@@ -290,6 +290,8 @@ describe("submitMany", () => {
     expect(() => held.submitMany("none" as "count", inputs, outputs)).toThrow(NoSuchFunction);
     for (const options of [{ worker: 7 }, { deadlineMs: -1 }, { timings: true }])
       expect(() => held.submitMany("count", inputs, outputs, options)).toThrow(UsageError);
+    const named = () => held.submitMany("count", inputs, [...outputs.slice(1), foreign]);
+    expect(named).toThrow(/^output 2 is not in/);
     held.free(inputs[1]!);
     expect(() => held.submitMany("count", inputs, outputs)).toThrow(UsageError);
     for (const worker of [0, 1]) {
@@ -331,6 +333,26 @@ describe("submitMany", () => {
       expect([...(await held.submitMany("echo", inputs, outputs))]).toEqual(new Array(50).fill(8));
       expect([...held.submitMany("echo", inputs, outputs).get()]).toEqual(new Array(50).fill(8));
       expect(outputs.map(([word]) => word)).toEqual([...inputs.keys()]);
+      let called = 0;
+      for (let reads = 0; reads < 8; reads++) {
+        let left = reads;
+        const options = {
+          get settled() {
+            if (left-- === 0) throw new Error("not now");
+            return true;
+          },
+        };
+        try {
+          await held.submitMany("count", inputs, outputs, options);
+          called += inputs.length;
+        } catch (error) {
+          expect(error).toMatchObject({ message: "not now" });
+        }
+      }
+      for (const worker of [0, 1])
+        await held.submit("count", inputs[worker]!, outputs[worker]!, { worker });
+      // A batch that throws has made no call.
+      expect(outputs[0]![0]! + outputs[1]![0]!).toBe(called + 2);
       outputs[7] = held.output(Uint32Array, 1, at(7));
       expect(await rejection(held.submitMany("echo", inputs, outputs))).toMatchObject({ index: 7 });
       outputs[7] = held.output(Uint32Array, 2, at(8));

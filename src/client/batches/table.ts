@@ -42,7 +42,7 @@ export class BatchTable {
       const output = this.outputs[row]!;
       const use = {
         input: memory.placeOf(input, `input ${row}`),
-        output: memory.outputPlaceOf(output),
+        output: memory.outputPlaceOf(output, `output ${row}`),
       };
       const inputOffset = use.input.offsetOf(input);
       const flags = memory.flagsOf(use, inputOffset);

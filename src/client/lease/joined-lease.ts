@@ -215,13 +215,15 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     options?: SubmitManyOptions,
   ): CallBatch {
     requirePairs(inputs, outputs);
+    // A getter of the program's must not throw once calls are in flight.
+    const { settled = false } = options ?? {};
     const groups = this.#routing.routeMany(inputs, outputs, options?.worker);
     const prepared = groups.map(({ part, rows }) => {
       const of = (all: readonly LeaseBuffer[]): LeaseBuffer[] => rows.map((row) => all[row]!);
       return { begin: part.prepareMany(name, of(inputs), of(outputs), options), rows };
     });
     const members = prepared.map(({ begin, rows }) => ({ batch: begin(), rows }));
-    return new JoinedBatch(members, options?.settled ?? false);
+    return new JoinedBatch(members, settled);
   }
 
   async broadcast(

@@ -166,8 +166,8 @@ export class LeaseMemory {
   }
 
   /** As {@link placeOf}, for a view that will hold a result: its length is a positive 32-bit integer. */
-  outputPlaceOf(view: LeaseBuffer): Place {
-    const place = this.placeOf(view, "the output");
+  outputPlaceOf(view: LeaseBuffer, what = "the output"): Place {
+    const place = this.placeOf(view, what);
     if (view.byteLength > MAX_OUTPUT_BYTES)
       throw new UsageError(
         `an output has at most 2 GiB less 1 byte, this one has ${view.byteLength}; split the result`,
