@@ -5,6 +5,7 @@
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
+import { UsageError } from "../../src/base/errors.ts";
 import type { CallBatch } from "../../src/client/batches/public-batch.ts";
 import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
@@ -58,6 +59,8 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
     ["workers", String(workers)],
   ],
   async *run(bench, options) {
+    if (options.map && options.many)
+      throw new UsageError("--map and --many exclude each other; name one of them");
     await using rf = await bench.open();
     const { depth = DEFAULT_DEPTH, workers = 1, coresPerWorker = 1 } = options;
     const way = options.many ? "many" : options.map ? "map" : "throughput";

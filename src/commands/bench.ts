@@ -124,6 +124,6 @@ function own({ options: schema }: Scenario, options: Static<TObject>): Static<TO
     return Object.fromEntries(given.map((flag) => [flag.name, options[flag.name]]));
   const whose = SCENARIOS.filter(({ options }) => Object.hasOwn(options.properties, foreign.name));
   throw new UsageError(
-    `--${foreign.long} is for ${whose.map((scenario) => scenario.name).join(" and ")}; leave it out`,
+    `--${foreign.long} is for ${whose.map((scenario) => scenario.name).join(", ")}; leave it out`,
   );
 }

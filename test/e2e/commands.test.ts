@@ -99,6 +99,8 @@ describe("rfaas", () => {
     [["bench", "latency", "--pairs", "2", "--duration", "1s"], "exclude each other"],
     [["bench", "latency", "--module", "lib.so"], "--module needs a function"],
     [["bench", "cold", "--module", "lib.so#echo"], "--module is for latency"],
+    [["bench", "cold", "--duration", "1s"], "--duration is for latency, throughput, bandwidth;"],
+    [["bench", "throughput", "--map", "--many"], "--map and --many exclude each other"],
     [["doctor", "now"], 'takes no argument "now"'],
   ];
   for (const [args, says] of mistakes) {
