@@ -223,7 +223,7 @@ function nodePage(node: NodeSeen, leases: Leases["shown"], nowMs: number): strin
       ? `no leases${hidden > 0 ? " of yours" : ""}\n`
       : table([["lease", "user", "module", "state", ...NUMBERS], ...rows], 4),
     hidden > 0 && rows.length > 0 ? `and ${hidden} of other users\n` : "",
-    node.keptHosts ? `and ${node.keptHosts} kept hosts, which wait for another lease\n` : "",
+    node.keptHosts ? `hosts kept for another lease: ${node.keptHosts}\n` : "",
   ].join("");
 }
 

@@ -69,6 +69,14 @@ describe("rfaas ps --node", () => {
     expect(stdout).toContain("no leases\n");
   });
 
+  test("says how many hosts are kept", async () => {
+    await using rf = await invoker({ node: address, token: await cluster.token({ user: "ada" }) });
+    const lease = await rf.allocate(join(FUNCTIONS, "keeps.ts"), { keepWarmMs: 60_000 });
+    await lease.release();
+    const { stdout } = await rfaas(["ps", "--node", address]);
+    expect(stdout).toEndWith("\nhosts kept for another lease: 1\n");
+  });
+
   test("shows it again until it is interrupted", async () => {
     const child = Bun.spawn([RFAAS, "ps", "--node", address, "--watch", "--json"], {
       stdio: ["ignore", "pipe", "inherit"],
