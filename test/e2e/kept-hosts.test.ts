@@ -177,6 +177,32 @@ describe("a host is not kept", () => {
     expect(await kept(rf)).toBe(0);
   });
 
+  test("when a fetch goes on, or leaves a connection open, but is when both are over", async () => {
+    await using rf = await node();
+    using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: ({ url }) =>
+        url.endsWith("never") ? new Promise<Response>(() => {}) : new Response("here"),
+    });
+    const fetching = async (name: "fetches" | "connects" | "asks") => {
+      await using lease = await take(rf);
+      const input = lease.input(Uint16Array, 1).fill(server.port!);
+      await lease.submit(name, input, lease.output(Uint8Array, 8));
+      return lease.hostPid;
+    };
+    let host: number | undefined;
+    await until(async () => {
+      host = await fetching("fetches");
+      return (await kept(rf)) === 1;
+    }, "its connection was closed in time");
+    expect(await fetching("fetches")).toBe(host!);
+    for (const name of ["connects", "asks"] as const) {
+      await fetching(name);
+      expect([name, await kept(rf)]).toEqual([name, 0]);
+    }
+  });
+
   test("when its lease did not end by a release", async () => {
     await using rf = await node();
     const lease = await take(rf);

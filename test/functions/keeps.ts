@@ -90,6 +90,27 @@ export const tidy: RawFunction = async () => {
   return 0;
 };
 
+/** Fetches from the port that its input begins with, over a connection that it closes. */
+export const fetches: RawFunction = async (input) => {
+  const port = new Uint16Array(input.slice().buffer)[0]!;
+  await (await fetch(`http://127.0.0.1:${port}/`, { keepalive: false })).text();
+  return 0;
+};
+
+/** The same, over one that stays open. */
+export const connects: RawFunction = async (input) => {
+  const port = new Uint16Array(input.slice().buffer)[0]!;
+  await (await fetch(`http://127.0.0.1:${port}/`)).text();
+  return 0;
+};
+
+/** Fetches, and does not wait for the answer. */
+export const asks: RawFunction = (input) => {
+  const port = new Uint16Array(input.slice().buffer)[0]!;
+  void fetch(`http://127.0.0.1:${port}/never`, { keepalive: false });
+  return 0;
+};
+
 /** Does not stop when it is told to. */
 export const spin: RawFunction = () => {
   for (;;);

@@ -11,6 +11,9 @@ const THREADS = "/proc/self/task";
 /** What the runtime opens when it first needs it, and keeps. */
 const RUNTIMES = /^anon_inode:\[(eventpoll|eventfd|timerfd|io_uring)\]$/;
 
+/** The thread that the first `fetch` starts, and that stays: what it has going on has an open socket, or a promise. */
+const RUNTIMES_THREAD = "HTTP Client";
+
 const LOOKS = 4;
 const PAUSE_MS = 5;
 
@@ -55,7 +58,8 @@ export class ProcessTraces {
     for (const thread of readdirSync(THREADS)) {
       if (this.#threads.has(thread)) continue;
       const name = nameOf(thread);
-      if (name !== "" && !isEngines(thread)) return `a thread (${name})`;
+      if (name !== "" && name !== RUNTIMES_THREAD && !isEngines(thread))
+        return `a thread (${name})`;
     }
     for (const fd of readdirSync(FDS)) {
       if (this.#fds.has(fd) || own.has(fd)) continue;
