@@ -223,10 +223,11 @@ describe("a function that ends its process", () => {
     using scratch = new Scratch();
     const text = `export const moves = () => process.chdir("/");
 export const aborts = () => process.abort();
-export const bare = () => (process.argv.length === 2 ? 0 : 1);`;
+export const masks = () => process.umask(0o77);
+export const bare = () => (process.argv.length === 2 && process.umask() === ${process.umask()} ? 0 : 1);`;
     await using lease = await rf.allocate(scratch.file("changing.ts", text));
     const view = lease.input(Uint8Array, 8);
-    for (const name of ["moves", "aborts"])
+    for (const name of ["moves", "aborts", "masks"])
       expect(caught(() => lease.invoke(name, view, view))).toMatchObject({
         code: "ERR_WORKER_UNSUPPORTED_OPERATION",
       });

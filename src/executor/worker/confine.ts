@@ -18,10 +18,14 @@ export function confineToThread(): void {
   const own = process as unknown as Record<string, unknown>;
   own["exit"] = exit;
   own["reallyExit"] = exit;
-  for (const name of OF_THE_PROCESS)
-    own[name] = () => {
-      throw Object.assign(new Error(`a function must not call process.${name}()`), {
-        code: "ERR_WORKER_UNSUPPORTED_OPERATION",
-      });
-    };
+  for (const name of OF_THE_PROCESS) own[name] = () => refuse(name);
+  const { umask } = process;
+  // It may be asked for, and not be changed.
+  own["umask"] = (mask?: number | string) => (mask === undefined ? umask() : refuse("umask"));
+}
+
+function refuse(name: string): never {
+  throw Object.assign(new Error(`a function must not call process.${name}()`), {
+    code: "ERR_WORKER_UNSUPPORTED_OPERATION",
+  });
 }
