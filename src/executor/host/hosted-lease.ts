@@ -151,15 +151,20 @@ export class HostedLease {
     if (!rests) return answer.send({ left: "what a host that is not kept does not look for" });
     if (workers.some(({ phase, build }) => phase !== "serving" || build.path !== granted.path))
       return answer.send({ left: "a worker that is not as it was" });
-    rests.begin((left) => {
-      const { region, clientFd, loopFds } = this.#parts;
-      if (left === null) {
-        region.vacate();
-        for (const fd of [clientFd, ...loopFds]) closeDescriptor(fd);
-      }
-      answer.send({ left });
-    });
+    rests.begin((left) => answer.send({ left: left ?? this.#leave() }));
     this.#stopAll("rest");
+  }
+
+  /** Leaves the lease's memory. Returns why that cannot be done, or null. */
+  #leave(): string | null {
+    const { region, clientFd, loopFds } = this.#parts;
+    try {
+      region.vacate();
+    } catch {
+      return "too little memory to rest in";
+    }
+    for (const fd of [clientFd, ...loopFds]) closeDescriptor(fd);
+    return null;
   }
 
   /** The workers, which rest, run the calls of another lease. */
