@@ -17,6 +17,10 @@ export class Gate {
       this.#waiting.add(turn.resolve);
       try {
         await untilAborted(turn.promise, signal);
+      } catch (error) {
+        // It may be its turn already, which is for another one then.
+        if (!this.#waiting.has(turn.resolve)) this.#next();
+        throw error;
       } finally {
         this.#waiting.delete(turn.resolve);
         clearTimeout(timer);
@@ -28,6 +32,10 @@ export class Gate {
 
   #leave(): void {
     this.#free++;
+    this.#next();
+  }
+
+  #next(): void {
     const [next] = this.#waiting;
     if (!next || this.#free <= 0) return;
     this.#waiting.delete(next);
