@@ -25,6 +25,7 @@ import {
   WaitOptions,
 } from "./options/allocate-options.ts";
 import { readOptions } from "../options/read.ts";
+import { MAX_DURATION_MS } from "../protocol/fields.ts";
 
 /** Between two requests to a node that is full: twice as long each time. */
 const MIN_BACK_OFF_MS = 10;
@@ -186,7 +187,7 @@ export class NodeInvoker implements Invoker {
     using _ = await this.#gate.enter(leftMs(), signal);
     for (let backOffMs = MIN_BACK_OFF_MS; ; backOffMs = Math.min(MAX_BACK_OFF_MS, 2 * backOffMs)) {
       try {
-        return await ask(leftMs());
+        return await ask(Math.min(leftMs(), MAX_DURATION_MS));
       } catch (error) {
         const isFull = error instanceof LeaseRefused && error.code === "RFAAS_NODE_FULL";
         if (!isFull || leftMs() === 0) throw error;

@@ -11,8 +11,9 @@ export const sequence = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTE
 export const text = Type.String({ maxLength: 64 * 1024 });
 export const bytes = (length: number) =>
   Type.Uint8Array({ minByteLength: length, maxByteLength: length });
-/** At most a day; a lease is renewed, not long. */
-export const duration = Type.Integer({ minimum: 1, maximum: 86_400_000 });
+/** A day: a lease is renewed, not long, and a request asks again. */
+export const MAX_DURATION_MS = 86_400_000;
+export const duration = Type.Integer({ minimum: 1, maximum: MAX_DURATION_MS });
 export const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
 export const cores = Type.Integer({ minimum: 1, maximum: MAX_LEASE_CORES });
 /** Those of one worker side by side; negative where it is not pinned. */

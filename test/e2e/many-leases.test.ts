@@ -37,6 +37,14 @@ test("a thousand that wait for two cores are all granted, and few hosts serve th
   expect((await rf.status()).leases).toBe(0);
 }, 240_000);
 
+test("one may wait for as long as a timer can", async () => {
+  await using rf = await invoker({ cores: 1, prewarm: 0 });
+  await using lease = await rf.allocate<Keeps>(MODULE, {
+    ...{ memory: "256KiB", wait: true, timeoutMs: 2 ** 31 - 1 },
+  });
+  expect(await call(lease)).toBe(1);
+});
+
 test("one that waits is refused when its time is up, and told why", async () => {
   await using rf = await invoker({ cores: 1, prewarm: 0 });
   await using _ = await rf.allocate(MODULE, { memory: "256KiB" });
