@@ -72,7 +72,7 @@ class Client {
   }
 }
 
-function node({ cores = 4, prewarm = 0 } = {}) {
+function node({ cores = 4, prewarm = 0, packages = new PackageStore() } = {}) {
   const clock = new TestClock();
   const hosts: PlayedHost[] = [];
   const log: string[] = [];
@@ -86,7 +86,7 @@ function node({ cores = 4, prewarm = 0 } = {}) {
       clock,
     },
     fabrics: offerFabrics({ fabric: "shm" }),
-    packages: new PackageStore(),
+    packages,
     identify: async (token) => USERS[token!] ?? { refused: "who are you?" },
     log: (level, message) => log.push(`${level}: ${message}`),
     startHost: () => {
@@ -507,6 +507,20 @@ describe("a host that is to be kept", () => {
     gone(host);
     expect(client.ask("get-status")()).toMatchObject({ leases: 0, keptHosts: 0 });
     expect(agent.free.cores).toBe(4);
+  });
+
+  test("is kept with the module that it has when another build comes after the release", async () => {
+    const packages = new PackageStore();
+    let held = 0;
+    packages.use = async () => (held++, { path: "/next.js", name: "next.ts", end: () => held-- });
+    const { leased, agent } = node({ packages });
+    const { client, host, lease } = leased({ ...KEEP, origin: "next.ts" });
+    client.ask("release", { lease });
+    expect(await agent.reload("next.ts", "0".repeat(64))).toBe(0);
+    host.request("rest").reply({ left: null });
+    drainMicrotasks();
+    expect(client.ask("get-status")()).toMatchObject({ leases: 0, keptHosts: 1 });
+    expect([held, host.asked.map(({ name }) => name)]).toEqual([0, ["attach", "rest"]]);
   });
 
   test("and does not come to rest has time to dispose of what its module has", () => {

@@ -140,7 +140,8 @@ export class LeaseTable {
       if (lease.request.origin !== origin) continue;
       const module = await findModule(this.#packages, `package:${hash}`);
       if ("code" in module) continue;
-      if (!this.#leases.has(lease.id)) {
+      // The host of a lease that is over may be on its way to rest.
+      if (!this.#leases.has(lease.id) || this.#book.state(lease.id)?.phase === "ended") {
         module.end();
         continue;
       }

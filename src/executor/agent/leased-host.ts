@@ -172,8 +172,6 @@ export class LeasedHost {
 
   /** Lets the workers go over to another build of the module; ends the lease when that does not work. */
   reload(module: PackageUse): void {
-    // Its host may be coming to rest meanwhile.
-    if (this.#state.phase === "ended") return module.end();
     this.#keep = undefined;
     this.#modules.push(module);
     this.host.ask(Reload, { module: module.path, moduleName: module.name }).then(
