@@ -259,7 +259,7 @@ describe("a kept host ends", () => {
     await using rf = await node();
     const host = await leave(rf, "late");
     await until(() => !alive(host), "it is gone");
-    expect(await kept(rf)).toBe(0);
+    await until(async () => (await kept(rf)) === 0, "the node knows");
     await using lease = await take(rf);
     expect(await count(lease)).toEqual([1, 1, 1]);
   });

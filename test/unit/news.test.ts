@@ -86,3 +86,16 @@ test("reports of a call that found no room are counted, and those of another cal
     [8, 0],
   ]);
 });
+
+test("what a former lease has dropped is not told to the next one", () => {
+  const { news, lines, reports, close, open } = way();
+  close();
+  news.logged(line(0, "a"));
+  news.progressed(report(1, 0.5));
+  news.renew();
+  open();
+  news.logged(line(0, "b"));
+  news.progressed(report(1, 0.5));
+  expect(lines.map(({ message, dropped }) => [message, dropped])).toEqual([["b", 0]]);
+  expect(reports.map(({ dropped }) => dropped)).toEqual([0]);
+});

@@ -180,6 +180,7 @@ export class HostedLease {
       startedNs,
     } satisfies Partial<Parts>);
     this.#rests?.end();
+    this.#news.renew();
     for (const [worker, control] of this.#controls.entries()) {
       const [watchFd, wakeFd] = parts.loopFds.slice(2 * worker) as [number, number];
       control.renew(parts.region, worker, wakeFd, parts.clientFd);

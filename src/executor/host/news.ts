@@ -40,6 +40,12 @@ export class News {
     else this.#reports.set(call, { sequence: report.sequence, dropped: dropped + 1 });
   }
 
+  /** What comes from then on is of another lease: what was dropped is none of its own. */
+  renew(): void {
+    this.#lines.clear();
+    this.#reports.clear();
+  }
+
   #drop(worker: number, dropped: number): void {
     this.#lines.set(worker, dropped);
     if (this.#waits) return;
