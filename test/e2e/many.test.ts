@@ -355,8 +355,18 @@ describe("submitMany", () => {
       expect(outputs[0]![0]! + outputs[1]![0]!).toBe(called + 2);
       outputs[7] = held.output(Uint32Array, 1, at(7));
       expect(await rejection(held.submitMany("echo", inputs, outputs))).toMatchObject({ index: 7 });
-      outputs[7] = held.output(Uint32Array, 2, at(8));
-      expect(() => held.submitMany("echo", inputs, outputs)).toThrow(UsageError);
+      const named = (place: number, input?: Words, output?: Words) => () =>
+        held.submitMany(
+          "echo",
+          inputs.with(place, input!),
+          output ? outputs.with(place, output) : outputs,
+        );
+      outputs[7] = held.output(Uint32Array, 2, at(7));
+      const elsewhere = held.output(Uint32Array, 2, at(8));
+      expect(named(7, inputs[7], elsewhere)).toThrow(/^input 7 lies with .* and output 7 with/);
+      expect(named(8, inputs[8], new Uint32Array(2))).toThrow(/^output 8 is not in/);
+      expect(named(9, new Uint32Array(2))).toThrow(/^input 9 is not in/);
+      expect(named(10)).toThrow(/^input 10 must be a typed array/);
     } finally {
       await cluster.close();
       await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));

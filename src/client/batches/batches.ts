@@ -24,12 +24,13 @@ export class Batches {
     this.#picking = new Picking(core.lanes);
   }
 
-  /** Returns what begins the batch. Throws what is wrong with it: nothing of it has begun then. */
+  /** Returns what begins the batch. `rows` are its places in a batch that it is a part of. Throws what is wrong with it: nothing of it has begun then. */
   prepare(
     name: string,
     inputs: readonly LeaseBuffer[],
     outputs: readonly LeaseBuffer[],
     options: SubmitManyOptions = NO_OPTIONS,
+    rows?: readonly number[],
   ): () => Batch {
     if (options !== NO_OPTIONS) checkSubmitManyOptions(options);
     // A getter of the program's must not throw once calls are in flight.
@@ -38,7 +39,7 @@ export class Batches {
     const fn = core.functions.indexOf(name);
     requirePairs(inputs, outputs);
     const lanes = worker === undefined ? core.lanes : [this.#picking.pick(worker)];
-    const table = this.#tableFor(fn, inputs, outputs);
+    const table = this.#tableFor(fn, inputs, outputs, rows);
     const batch = new Batch(core, table, lanes, options);
     const refused = core.term.endsSoon
       ? core.term.refusal(durationMs || deadlineMs || 0)
@@ -60,9 +61,10 @@ export class Batches {
     fn: number,
     inputs: readonly LeaseBuffer[],
     outputs: readonly LeaseBuffer[],
+    rows: readonly number[] | undefined,
   ): BatchTable {
     for (const table of this.#tables) if (table.fits(fn, inputs, outputs)) return table;
-    const table = new BatchTable(fn, this.#core.memory, inputs, outputs);
+    const table = new BatchTable(fn, this.#core.memory, inputs, outputs, rows);
     this.#tables.unshift(table);
     if (this.#tables.length > KEPT_TABLES) this.#tables.pop();
     return table;

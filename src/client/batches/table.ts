@@ -21,12 +21,13 @@ export class BatchTable {
   /** Whether it can be used again: a `DataView` whose memory is gone throws when it is asked for its length. */
   readonly #lasting: boolean;
 
-  /** Throws {@link UsageError} for buffers that are not the lease's. */
+  /** Throws {@link UsageError} for buffers that are not the lease's, and names them by `names`, else by their row. */
   constructor(
     fn: number,
     memory: LeaseMemory,
     inputs: readonly LeaseBuffer[],
     outputs: readonly LeaseBuffer[],
+    names?: readonly number[],
   ) {
     const size = inputs.length;
     this.#fn = fn;
@@ -41,8 +42,8 @@ export class BatchTable {
       const input = this.inputs[row]!;
       const output = this.outputs[row]!;
       const use = {
-        input: memory.placeOf(input, `input ${row}`),
-        output: memory.outputPlaceOf(output, `output ${row}`),
+        input: memory.placeOf(input, `input ${names?.[row] ?? row}`),
+        output: memory.outputPlaceOf(output, `output ${names?.[row] ?? row}`),
       };
       const inputOffset = use.input.offsetOf(input);
       const flags = memory.flagsOf(use, inputOffset);

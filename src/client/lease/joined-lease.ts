@@ -220,7 +220,7 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     const groups = this.#routing.routeMany(inputs, outputs, options?.worker);
     const prepared = groups.map(({ part, rows }) => {
       const of = (all: readonly LeaseBuffer[]): LeaseBuffer[] => rows.map((row) => all[row]!);
-      return { begin: part.prepareMany(name, of(inputs), of(outputs), options), rows };
+      return { begin: part.prepareMany(name, of(inputs), of(outputs), options, rows), rows };
     });
     const members = prepared.map(({ begin, rows }) => ({ batch: begin(), rows }));
     return new JoinedBatch(members, settled);

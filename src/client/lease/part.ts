@@ -277,14 +277,15 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     return this.prepareMany(name, inputs, outputs, options)();
   }
 
-  /** As {@link submitMany}, up to where it begins: that is left to what is returned. */
+  /** As {@link submitMany}, up to where it begins: that is left to what is returned. `rows`: what the program calls them. */
   prepareMany(
     name: NameOf<Module>,
     inputs: readonly LeaseBuffer[],
     outputs: readonly LeaseBuffer[],
     options?: SubmitManyOptions,
+    rows?: readonly number[],
   ): () => Batch {
-    return this.#batches.prepare(name, inputs, outputs, options);
+    return this.#batches.prepare(name, inputs, outputs, options, rows);
   }
 
   broadcast(

@@ -46,20 +46,20 @@ export class Routing<Part extends RoutedPart> {
     throw noSuchWorker(worker, 0, this.#workers);
   }
 
-  /** The part that a call goes to; that part refuses buffers that are not the lease's. Throws {@link UsageError}. */
-  route(input: LeaseBuffer, output: LeaseBuffer, worker: number | undefined): Part {
+  /** The part that a call goes to; that part refuses buffers that are not the lease's. Throws {@link UsageError}; `row` is the call's of many. */
+  route(input: LeaseBuffer, output: LeaseBuffer, worker: number | undefined, row?: number): Part {
     const home = this.homeOf(input);
     const target = this.homeOf(output);
     if (home && target && home !== target)
       throw new UsageError(
-        `the input lies with ${named(home)} and the output with ${named(target)}; allocate both with the same { worker }`,
+        `${the("input", row)} lies with ${named(home)} and ${the("output", row)} with ${named(target)}; allocate both with the same { worker }`,
       );
     const near = home ?? target;
     if (worker === undefined) return near ?? this.#leastLoaded();
     const asked = this.partOf(worker);
     if (near === undefined || near === asked) return asked;
     throw new UsageError(
-      `worker ${worker} is on node ${nodeOf(asked)}, and the ${home ? "input" : "output"} lies with ${named(near)}; allocate it with { worker: ${worker} }, or leave worker out`,
+      `worker ${worker} is on node ${nodeOf(asked)}, and ${the(home ? "input" : "output", row)} lies with ${named(near)}; allocate it with { worker: ${worker} }, or leave worker out`,
     );
   }
 
@@ -78,7 +78,7 @@ export class Routing<Part extends RoutedPart> {
         worker === undefined &&
         this.homeOf(input) === undefined &&
         this.homeOf(output) === undefined;
-      const part = free ? anywhere(row) : this.route(input, output, worker);
+      const part = free ? anywhere(row) : this.route(input, output, worker, row);
       const rows = groups.get(part);
       if (rows) rows.push(row);
       else groups.set(part, [row]);
@@ -107,6 +107,9 @@ export class Routing<Part extends RoutedPart> {
 /** Calls for each worker. */
 const loadOf = ({ core: { lanes } }: RoutedPart): number =>
   lanes.reduce((sum, { load }) => sum + load, 0) / lanes.length;
+
+const the = (what: string, row: number | undefined): string =>
+  row === undefined ? `the ${what}` : `${what} ${row}`;
 
 const nodeOf = ({ parts }: RoutedPart): string => parts[0]?.node ?? "?";
 
