@@ -190,7 +190,14 @@ export class NodeInvoker implements Invoker {
         return await ask(Math.min(leftMs(), MAX_DURATION_MS));
       } catch (error) {
         const isFull = error instanceof LeaseRefused && error.code === "RFAAS_NODE_FULL";
-        if (!isFull || leftMs() === 0) throw error;
+        if (!isFull) throw error;
+        // The node knows only of the time that was left when it was asked, if it was asked to wait at all.
+        if (leftMs() === 0)
+          throw new LeaseRefused(
+            "RFAAS_NODE_FULL",
+            `the node had no room within ${timeoutMs} ms; release another lease, or wait longer with timeoutMs`,
+            { cause: error },
+          );
         await untilAborted(Bun.sleep(Math.min(backOffMs, leftMs())), signal);
       }
     }
