@@ -3,9 +3,10 @@
  * with one in flight: pipelining is worth what lies below it.
  */
 import { Type } from "@sinclair/typebox";
-import type { Polling } from "../../ffi/layout.ts";
+import { MAX_ARENA_BYTES, type Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
 import { UsageError } from "../../src/base/errors.ts";
+import { formatBytes } from "../../src/base/units.ts";
 import type { CallBatch } from "../../src/client/batches/public-batch.ts";
 import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
@@ -113,12 +114,23 @@ const WAYS: Record<Way, { words: string; pairs: number }> = {
   many: { words: " of submitMany", pairs: 8 },
 };
 
+/** Of the lease. Throws {@link UsageError} when that is more than a lease can have. */
+function memoryOf({ bytes, depth, workers, way }: ThroughputOptions): number {
+  const needed = 2 * (bytes + 128) * depth * workers * WAYS[way].pairs + 4096;
+  if (needed > MAX_ARENA_BYTES)
+    throw new UsageError(
+      `the buffers take ${formatBytes(needed)}, and a lease has at most 4 GiB; choose a smaller --size, --depth or --workers`,
+    );
+  return needed;
+}
+
 async function measureThroughput(
   bench: Bench,
   rf: NodeInvoker,
   options: ThroughputOptions,
 ): Promise<Measured<ThroughputRow>> {
   const { bytes, depth, workers, iterations, extent, polling } = options;
+  const memory = memoryOf(options);
   const usable = benchCpus();
   const floorTicks = new Uint32Array(new ArrayBuffer(4 * Math.min(FLOOR_SAMPLES, iterations)));
   const windows: Summary[] = [];
@@ -129,7 +141,6 @@ async function measureThroughput(
 
   for (const _ of pairsOf(bench, extent)) {
     {
-      const memory = 2 * (bytes + 128) * depth * workers * WAYS[options.way].pairs + 4096;
       await using lease = await rf.allocate<Echo>("rfaas:echo", {
         polling,
         memory,

@@ -100,6 +100,7 @@ describe("rfaas", () => {
     [["bench", "latency", "--module", "lib.so"], "--module needs a function"],
     [["bench", "cold", "--module", "lib.so#echo"], "--module is for latency"],
     [["bench", "cold", "--duration", "1s"], "--duration is for latency, throughput, bandwidth;"],
+    [["bench", "throughput", "-s", "1GiB", "-q"], "choose a smaller --size, --depth or --workers"],
     [["bench", "throughput", "--map", "--many"], "--map and --many exclude each other"],
     [["doctor", "now"], 'takes no argument "now"'],
   ];
