@@ -268,6 +268,19 @@ describe("a script ends", () => {
     }
   });
 
+  test("without the executable's own lines in what caused it", async () => {
+    const schema = '{ type: "object", properties: { "a\\nb": Type.Number() }, required: [] }';
+    const wrong = `import { Type, defineFunction } from "rfaas/function";
+      const broken = Object.assign(Type.Object({}), ${schema});
+      export const double = defineFunction({ input: broken, output: Type.Number() }, () => 1);`;
+    scratch.file("fn.ts", wrong);
+    const { exitCode, stderr } = await run(CLIENT);
+    scratch.file("fn.ts", DOUBLE);
+    expect(stderr).toContain("TypeBox cannot check its schema");
+    expect(stderr).not.toContain("$bunfs");
+    expect(exitCode).toBe(EXIT.failed);
+  });
+
   test("before it begins when it has a wrong syntax or imports what is not there", async () => {
     const syntax = await run("const a = 1;\nconst b = = 2;\n");
     expect(syntax.stderr).toContain("script.ts:2:11");
