@@ -328,6 +328,9 @@ describe("an invoker of one node", () => {
   });
 
   test("tells of its node as a cluster does of many", async () => {
+    await using other = await invoker({ node: nodes[0]!.address });
+    const isReady = async (): Promise<boolean> => (await other.status()).prewarmedHosts > 0;
+    await until(isReady, "the node has a host that waits, and has no more news");
     await using one = await invoker({ node: nodes[0]!.address });
     const seen: (number | undefined)[] = [];
     const end = one.on("capacity", ([node]) => void seen.push(node!.freeCores));
