@@ -97,7 +97,8 @@ describe("an idle node", () => {
 
   test("neither spins nor polls for warm workers, once all that starts has started", async () => {
     await using rf = await invoker();
-    await using lease = await rf.allocate(GOOD, { polling: "warm", workers: 2 });
+    // A module without timers of its own.
+    await using lease = await rf.allocate("rfaas:echo", { polling: "warm", workers: 2 });
     const view = lease.input(Uint8Array, 8);
     for (let i = 0; i < 100; i++) lease.invoke("echo", view, view);
     const processes = (): number[] => [
