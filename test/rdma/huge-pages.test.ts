@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { LAYOUT } from "../../ffi/layout.ts";
 import { invoker } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { withDevice } from "../support/rdma.ts";
@@ -56,4 +57,31 @@ withDevice("reserved huge pages", () => {
         writeFileSync(RESERVED, before);
       }
     });
+
+  test("are of one kind for all leases of a host that is kept: those on ordinary ones get another", async () => {
+    const before = readFileSync(RESERVED, "utf8").trim();
+    try {
+      await using rf = await invoker({ fabric: "shm", prewarm: 0 });
+      const slots = 8;
+      const channel = LAYOUT.channelPageBytes + slots * (LAYOUT.slotBytes + LAYOUT.errorBytes);
+      const control = LAYOUT.leasePageBytes + Math.ceil(channel / 4096) * 4096;
+      // With it the region has the same size on either kind.
+      const memory = 2 * HUGE_PAGE_BYTES - control - 64;
+      const hosts: number[] = [];
+      for (const reserved of ["8", "8", "0", "0"]) {
+        writeFileSync(RESERVED, reserved);
+        await using lease = await rf.allocate<Good>("rfaas:echo", {
+          ...{ memory, slots, keepWarmMs: 600_000 },
+        });
+        const buffer = lease.input(Uint8Array, 4096).fill(7);
+        expect(lease.invoke("echo", buffer, buffer)).toBe(4096);
+        hosts.push(lease.hostPid);
+      }
+      expect(hosts[1]).toBe(hosts[0]!);
+      expect(hosts[2]).not.toBe(hosts[0]!);
+      expect(hosts[3]).toBe(hosts[2]!);
+    } finally {
+      writeFileSync(RESERVED, before);
+    }
+  });
 });

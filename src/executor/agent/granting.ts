@@ -127,7 +127,7 @@ export class Granting {
     try {
       const shape = this.#shapeOf(request);
       memory = new LeaseMemory(shape);
-      const key = keepKey(client, request, memory.bytes);
+      const key = keepKey(client, request, memory);
       taken = (key === undefined ? undefined : this.#resting(key)) ?? (await this.#hostFor());
       const notes = new LeaseNotes(
         { client, request, answer, module: module.name, log },

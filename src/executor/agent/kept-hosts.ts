@@ -7,6 +7,7 @@ import { Keeping } from "../../lease/keeping.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { Loaded } from "../../protocol/host-messages.ts";
 import { type LeaseHost, letGo } from "./host-process.ts";
+import type { LeaseMemory } from "./lease-memory.ts";
 import type { Client } from "./reception.ts";
 
 /** A host at rest. */
@@ -37,13 +38,14 @@ const TIMER_SLACK_MS = 1;
 export function keepKey(
   { identity, trusted }: Client,
   request: Allocate,
-  regionBytes: number,
+  memory: Pick<LeaseMemory, "bytes" | "pageBytes">,
 ): string | undefined {
   const { module, workers, coresPerWorker = 1, memoryBytes, slots, fabric, mailbox } = request;
   // Without a name it may be another person each time. A client that connects brings a connection of its own.
   if (!request.keepWarmMs || identity.shared || mailbox === null) return undefined;
   const { polling, spinNs } = request;
-  const shape = [workers, coresPerWorker, memoryBytes, regionBytes, slots, polling, spinNs, fabric];
+  const room = [memoryBytes, memory.bytes, memory.pageBytes];
+  const shape = [workers, coresPerWorker, ...room, slots, polling, spinNs, fabric];
   return JSON.stringify([identity.user, trusted, module, ...shape]);
 }
 

@@ -17,6 +17,8 @@ export class LeaseMemory {
   readonly page: LeasePage;
   /** All of it. */
   readonly bytes: number;
+  /** Of one of its pages: the machine may have huge ones for it. */
+  readonly pageBytes: number;
   #fds: Descriptors | undefined;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
@@ -26,7 +28,7 @@ export class LeaseMemory {
     try {
       for (let i = 0; i <= shape.workers; i++) pairs.push(notifyPair());
       this.page = new LeasePage(memory);
-      this.bytes = fstatSync(memory).size;
+      ({ size: this.bytes, blksize: this.pageBytes } = fstatSync(memory));
     } catch (error) {
       for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
       throw error;
