@@ -81,7 +81,7 @@ const powersOfTwo = Array.from(
 const leasing = {
   /**
    * How long the node may keep the lease's process after the release, with the module loaded, for the next lease of the same user,
-   * package and options that has this option, too. That lease begins within half a millisecond, `ctx.cold` is false, `ctx.state` and
+   * package and options that has this option, too. That lease begins in a millisecond or a few, `ctx.cold` is false, `ctx.state` and
    * the module's variables are as they were, and `init` does not run again; `dispose` runs when the process ends. The node keeps only a
    * process without timers, child processes, sockets, open files or calls that its functions have left; it keeps few, and gives them up
    * for other leases. Leases that share memory alone. Default 0: the process ends with its lease.
