@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,18 +194,38 @@ RFAAS_EXPORT void rfaas_reap_adopted(void) {
   for (int i = 0; i < count; i++) waitpid(children[i], NULL, WNOHANG | __WALL);
 }
 
-/* No thread of this process starts anything any more. Where that is refused, those that are started meanwhile are seen or not. */
-static void forbid_starting(void) {
+#define REFUSE(error) (SECCOMP_RET_ERRNO | (error))
+
+static void stay(int signal) {
+  (void)signal;
+  for (;;) pause();
+}
+
+/* No thread of this process starts another process any more, nor ends this one, be it by a crash: a thread that tries stays where it is.
+ * Threads are still started, since Bun aborts where it gets none: only `clone` shows the filter what it is to start, so `clone3` is
+ * said to be missing. Handlers stay as they are, since a runtime that aborts takes away that of SIGABRT first. Where the filter is refused, what is started meanwhile is seen or not. */
+static void forbid_starting_and_exiting(void) {
+  const int fatal[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+  const struct sigaction stays = {.sa_handler = stay, .sa_flags = SA_ONSTACK};
+  for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) sigaction(fatal[i], &stays, NULL);
   struct sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigaction, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, REFUSE(EPERM)),
 #ifdef SYS_fork
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fork, 4, 0),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vfork, 3, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fork, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vfork, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, REFUSE(EAGAIN)),
 #endif
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 2, 0),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, REFUSE(ENOSYS)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, REFUSE(EAGAIN)),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
   };
   struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -220,7 +241,7 @@ static void *guard(void *argument) {
   while (poll(&parent, 1, -1) < 0 && errno == EINTR) continue;
   const struct timespec grace = milliseconds((long)((intptr_t)argument >> 32)), pause = milliseconds(1);
   nanosleep(&grace, NULL);
-  forbid_starting();
+  forbid_starting_and_exiting();
   double ignored = 0;
   for (int tries = 0; tries < MAX_TRIES && rfaas_end_children(NULL, 0, &ignored) > 0; tries++) nanosleep(&pause, NULL);
   kill(getpid(), SIGKILL);
