@@ -71,7 +71,16 @@ export class Link {
     return new Link(check(`listening over ${fabric}`, handle));
   }
 
-  /** Where it listens; 0 for a client's. */
+  /**
+   * Takes over a connection that a client has made to another port, with what it `said` first. The descriptor is the link's from now on.
+   * Throws `NativeError`, with the code `ENOSYS` where the fabric has no such connections.
+   */
+  adopt(fd: number, said: Uint8Array): void {
+    const result = native().rfaas_link_adopt(this.handle as Pointer, fd, said, said.length);
+    check("taking a connection over", result);
+  }
+
+  /** Where it listens; 0 where clients come another way, and for a client's. */
   get port(): number {
     return native().rfaas_link_port(this.handle as Pointer);
   }

@@ -118,6 +118,7 @@ export const SYMBOLS = {
     returns: "f64",
   },
   rfaas_link_listen: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "u32"], returns: "f64" },
+  rfaas_link_adopt: { args: ["ptr", "i32", "ptr", "u32"], returns: "i32" },
   rfaas_link_port: { args: ["ptr"], returns: "u32" },
   rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },
   rfaas_link_close: { args: ["ptr"], returns: "void" },

@@ -63,7 +63,7 @@ async function situationOf(findings: readonly Finding[]): Promise<Situation> {
   );
   const fabric = fabrics.find(
     (one) =>
-      !one.sharesMemory &&
+      one.needs !== undefined &&
       findings.some(({ name, state }) => name === `fabric ${one.name}` && state === "ok"),
   );
   const newName = freeName();

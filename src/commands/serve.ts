@@ -118,7 +118,8 @@ share. With --watch, for development, leases of that file go over to what it has
 What functions start, threads and child processes, runs on the cores of their worker: one, or as many as the lease asks for with
 coresPerWorker (--cores-per-worker), which are set aside and billed. OpenMP, BLAS, nproc and navigator.hardwareConcurrency see so many.
 
-Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address.`,
+Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address, where both
+have it, and over TCP through the node's own port where not.`,
   options: Options,
   examples: [
     ["rfaas serve", "serve on the default socket"],
@@ -212,7 +213,11 @@ type Listener = Awaited<ReturnType<typeof listen>>;
 
 async function listenFor(agent: Agent, address: Address): Promise<Listener> {
   try {
-    return await listen(address, (way) => agent.newClient(undefined, way));
+    return await listen(
+      address,
+      (way) => agent.newClient(undefined, way),
+      (...connection) => agent.bring(...connection),
+    );
   } catch (error) {
     await agent.drain(0);
     throw error;

@@ -152,6 +152,12 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
     this.#socket?.terminate();
   }
 
+  /** Ends the connection, and leaves its socket to others. */
+  abandon(): void {
+    this.#socket = undefined;
+    this.#over();
+  }
+
   /** Whether an open connection keeps the process alive; it does until {@link unref}. */
   ref(): void {
     this.#socket?.ref();

@@ -13,6 +13,8 @@ const KEEP_ALIVE_MS = 10_000;
 export interface Dialling {
   /** Resolves once the connection is open; `events` hear of it first. Rejects when the attempt fails. */
   readonly connected: Promise<void>;
+  /** What it has reached, once connected, where that is over a network. */
+  reached(): { address: string; port: number } | undefined;
   /** Aborts the attempt, or closes the connection that has come of it. */
   abort(): void;
 }
@@ -48,6 +50,7 @@ function dialUnix(path: string, events: WireEvents): Dialling {
   });
   return {
     connected: connected.then(() => {}),
+    reached: () => undefined,
     abort() {
       given = true;
       wire?.terminate();
@@ -89,5 +92,12 @@ function dialTcp(host: string, port: number, events: WireEvents): Dialling {
     if (open) events.close();
     connected.reject(new Error("the attempt was aborted"));
   });
-  return { connected: connected.promise, abort: () => void socket.destroy() };
+  return {
+    connected: connected.promise,
+    reached() {
+      const { remoteAddress: address, remotePort: port } = socket;
+      return address === undefined || port === undefined ? undefined : { address, port };
+    },
+    abort: () => void socket.destroy(),
+  };
 }

@@ -25,7 +25,7 @@ export interface Situation {
   node?: string;
   /** A manager that answers. */
   manager?: string;
-  /** A fabric between machines that can be used here. */
+  /** A fabric that needs a device, which this machine has. */
   fabric?: { name: string; title: string };
   /** Of a folder that `rfaas new` could make here. */
   newName?: string;

@@ -47,6 +47,8 @@ export interface Fabric<Name extends string = string, Options extends object = o
   prepare?(): void;
   /** In a host: begins to listen for the client of a lease. Only where the client connects. */
   listen?(region: Region, order: ListenOrder<Options>, nonce: Uint8Array): Promise<Listener>;
+  /** How the node's own port tells a connection of a client's data from others; undefined where data never comes there. */
+  readonly greeting?: Greeting;
   /** Counters that peers raise by themselves, where the fabric has them. */
   readonly counters?: OneSidedCounters;
   /** What a benchmark compares calls with. Rejects with {@link FabricUnavailable}. */
@@ -61,6 +63,17 @@ export interface Fabric<Name extends string = string, Options extends object = o
   };
   /** What `rfaas doctor` says of it: a finding whose name is `fabric` and the fabric's, then those of its devices. */
   doctor(): Promise<Finding[]>;
+}
+
+/** What a client says first on each connection of its data. */
+export interface Greeting {
+  /** How each begins, and nothing else that is spoken at the port. */
+  readonly begins: Uint8Array;
+  readonly bytes: number;
+  /** The secret of the lease that the client says it has. */
+  nonceOf(greeting: Uint8Array): Uint8Array;
+  /** What a client is told whose lease the node does not know, before the connection is closed. */
+  readonly refusal: Uint8Array;
 }
 
 /** A fabric in a process that can use it, with what was found and asked for. */
@@ -87,7 +100,7 @@ export interface FabricOffer {
 
 /** Where a host listens, and with what options of the fabric. It travels from a node to its host. */
 export interface ListenOrder<Options extends object = object> {
-  /** A number and no name. */
+  /** A number and no name; empty where clients come through the node's own port. */
   address: string;
   options: Options;
 }
@@ -97,8 +110,10 @@ export interface GrantedMemory {
   shape: RegionShape;
   /** The memory, the host's pidfd, a socket for the client's event loop, and one for each worker's; where memory is shared. */
   descriptors: readonly number[];
-  /** Where the host listens for the one client that shows the nonce; where the client connects. */
+  /** Where the host listens for the one client that shows the nonce, where it does. */
   listening: { address: string; port: number } | null;
+  /** Where the client has reached the node, over a network. */
+  reached: { address: string; port: number } | undefined;
   nonce: Uint8Array;
 }
 
@@ -110,8 +125,10 @@ export interface Listener {
   readonly link: Link;
   /** Resolves when the client may connect; rejects with {@link ConnectionFailed}. */
   readonly ready: Promise<void>;
-  /** Where the client connects. */
+  /** Where the client connects; 0 where its connections are brought here. */
   readonly port: number;
+  /** Takes over a connection that has come through the node's own port. The descriptor is the listener's from now on. */
+  adopt(descriptor: number, greeting: Uint8Array): void;
   /** Why the channel is lost; undefined while it stands, or before the client has connected. */
   lost(channel: number): RfaasError | undefined;
 }

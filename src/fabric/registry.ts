@@ -4,13 +4,14 @@ import type { Region } from "../../ffi/region.ts";
 import { FabricUnavailable, ProtocolError } from "../base/errors.ts";
 import { choice } from "../options/fields.ts";
 import type { OneSidedCounters } from "./counters.ts";
-import type { Fabric, FabricOffer, ListenOrder, Listener } from "./fabric.ts";
+import type { Fabric, FabricOffer, Greeting, ListenOrder, Listener } from "./fabric.ts";
 import { shm } from "./shm/fabric.ts";
+import { tcp } from "./tcp/fabric.ts";
 import { verbs } from "./verbs/fabric.ts";
 import { VerbsOptions } from "./verbs/options.ts";
 
 /** A further fabric is a line here and, where it has options, one of {@link fabricFields}. The first that both sides have is taken. */
-const FABRICS = [shm, verbs] as const;
+const FABRICS = [shm, verbs, tcp] as const;
 
 /** Apart from the fabrics, so that the declarations of the library, which have the type of this, have nothing of theirs. */
 const NAMES = FABRICS.map(({ name }) => name);
@@ -53,6 +54,11 @@ export function fabricNamed(name: string): Fabric<FabricName> | undefined {
 /** The fabrics with counters that peers raise by themselves. */
 export const counting: readonly { name: FabricName; title: string; counters: OneSidedCounters }[] =
   fabrics.flatMap(({ name, title, counters }) => (counters ? [{ name, title, counters }] : []));
+
+/** Those whose clients bring their data to the node's own port. */
+export const greeted: readonly { name: FabricName; greeting: Greeting }[] = fabrics.flatMap(
+  ({ name, greeting }) => (greeting ? [{ name, greeting }] : []),
+);
 
 /** In a host: begins to listen for the client of a lease over the fabric. */
 export function listenOver(
@@ -134,8 +140,10 @@ export function explainNoFabric(
 ): string {
   if (sameMachine)
     return `the node serves ${namesOf(offers).join(" and ")} and the client wants ${theirs.join(" or ")}; start the node with --fabric, or use another fabric`;
-  const needed = between.map(({ needs }) => needs).join(" or ");
-  return offers.some(({ fabric }) => !fabric.sharesMemory)
-    ? `the client is on another machine and does not have ${needed}; see: rfaas doctor`
-    : `the client is on another machine and the node does not have ${needed}; see rfaas doctor there, and serve with --fabric ${namesBetweenMachines}`;
+  const reaching = offers.filter(({ fabric }) => !fabric.sharesMemory);
+  if (reaching.length === 0)
+    return `the client is on another machine and the node serves ${namesOf(offers).join(" and ")} alone, which reaches none; serve with --fabric ${namesBetweenMachines}`;
+  const needed = reaching.flatMap(({ fabric: { needs } }) => needs ?? []).join(" or ");
+  const lacks = needed === "" ? "" : ` (it needs ${needed}; see: rfaas doctor)`;
+  return `the client is on another machine, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; use another fabric, or serve with --fabric ${namesBetweenMachines}`;
 }

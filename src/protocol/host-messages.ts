@@ -78,6 +78,8 @@ export const HostAbort = notice("host-abort", {
   sequence,
   gently: Type.Boolean(),
 });
+/** A connection of the lease's client has come to the node's port: its descriptor is in the mailbox, with the lease's nonce. */
+export const Brought = notice("brought", { greeting: bytes(64) });
 export const Detach = notice("detach", {});
 
 export const Ready = notice("ready", { protocol: count, mailbox: bytes(5) });
@@ -86,7 +88,7 @@ export const WorkerEnded = notice("worker-ended", { worker: index, message: text
 export const HostLog = notice("host-log", { line: LogLine });
 export const HostProgress = notice("host-progress", { report: ProgressReport });
 
-export const agentMessages = [Attach, Reload, Rest, HostAbort, Detach] as const;
+export const agentMessages = [Attach, Reload, Rest, HostAbort, Brought, Detach] as const;
 export const hostMessages = [Ready, ClientLost, WorkerEnded, HostLog, HostProgress] as const;
 
 export type AgentMessage = Speech<typeof agentMessages, typeof hostMessages>;

@@ -13,7 +13,11 @@ import { FUNCTIONS } from "../support/executable.ts";
 
 type Module = typeof import("../functions/deadlines.ts");
 const MODULE = join(FUNCTIONS, "deadlines.ts");
-const FABRICS: FabricName[] = ["shm", ...(rdmaDevices().length > 0 ? (["verbs"] as const) : [])];
+const FABRICS: FabricName[] = [
+  "shm",
+  "tcp",
+  ...(rdmaDevices().length > 0 ? (["verbs"] as const) : []),
+];
 const ROUNDS = 60;
 
 /** What calls came to, by name of error. */

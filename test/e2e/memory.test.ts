@@ -13,7 +13,11 @@ import { FUNCTIONS } from "../support/executable.ts";
 
 type Good = typeof import("../functions/good.ts");
 const GOOD = join(FUNCTIONS, "good.ts");
-const FABRICS: FabricName[] = ["shm", ...(rdmaDevices().length > 0 ? (["verbs"] as const) : [])];
+const FABRICS: FabricName[] = [
+  "shm",
+  "tcp",
+  ...(rdmaDevices().length > 0 ? (["verbs"] as const) : []),
+];
 
 for (const fabric of FABRICS) {
   describe(`over ${fabric}`, () => {

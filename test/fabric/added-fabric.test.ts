@@ -48,9 +48,9 @@ beforeAll(() => {
   writeFileSync(join(home, "pigeon/fabric.ts"), FABRIC);
   const registry = join(home, "registry.ts");
   const source = readFileSync(registry, "utf8");
-  const list = "const FABRICS = [shm, verbs] as const;";
+  const list = "const FABRICS = [shm, verbs, tcp] as const;";
   expect(source).toContain(list);
-  const added = source.replace(list, "const FABRICS = [shm, verbs, pigeon] as const;");
+  const added = source.replace(list, "const FABRICS = [shm, verbs, tcp, pigeon] as const;");
   writeFileSync(registry, `import { pigeon } from "./pigeon/fabric.ts";\n${added}`);
   scratch.file("program.ts", PROGRAM);
 });
@@ -74,7 +74,7 @@ test("programs lease over it", async () => {
 
 test("the command line has its name, and the doctor a finding", async () => {
   const help = await run("src/main.ts", "help", "serve");
-  expect(help).toContain("--fabric <shm|verbs|pigeon>");
+  expect(help).toContain("--fabric <shm|verbs|tcp|pigeon>");
   const { findings } = JSON.parse(await run("src/main.ts", "doctor", "--json")) as {
     findings: { name: string; found: string }[];
   };

@@ -51,7 +51,7 @@ class StoppedPeer {
     const nonce = newNonce();
     const child = Bun.spawn(
       [
-        ...[process.execPath, join(import.meta.dir, "echo-verbs-peer.ts")],
+        ...[process.execPath, join(import.meta.dir, "../fabric/echo-linked-peer.ts"), "verbs"],
         ...[address, Buffer.from(nonce).toString("hex"), JSON.stringify(SHAPE)],
         String(process.pid),
       ],

@@ -3,7 +3,8 @@ import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region, type RegionShape, createRegion } from "../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
-import { FabricLink } from "../../src/fabric/verbs/link.ts";
+import type { FabricLink } from "../../src/fabric/link.ts";
+import { connectVerbs, listenVerbs } from "../../src/fabric/verbs/link.ts";
 
 export const SHAPE: RegionShape = {
   workers: 1,
@@ -43,7 +44,7 @@ export class Listener implements Disposable {
   static async open(address: string): Promise<Listener> {
     const region = newRegion();
     const nonce = newNonce();
-    const link = await FabricLink.listen(region, { address, nonce });
+    const link = await listenVerbs(region, { address, nonce });
     await link.ready;
     return new Listener(region, link, nonce);
   }
@@ -77,7 +78,7 @@ export class Connected implements Disposable {
     shape: RegionShape = SHAPE,
   ): Promise<Connected> {
     const region = newRegion(shape);
-    const link = await FabricLink.connect(region, { address, port, nonce, source: "" });
+    const link = await connectVerbs(region, { address, port, nonce, source: "" });
     try {
       await link.ready;
     } catch (error) {

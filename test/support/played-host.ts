@@ -45,6 +45,8 @@ export class PlayedHost implements LeaseHost {
     this.#listener?.notice(notice);
   }
 
+  async bring(): Promise<void> {}
+
   tell({ t }: { t: string }): void {
     this.told.push(t);
   }

@@ -8,9 +8,28 @@ const ROOT = join(import.meta.dir, "..", "..");
 const HOME = join("src", "fabric");
 const REGISTRY = join(HOME, "registry.ts");
 
+/** An address of a control connection: a port, or a path. */
+const ADDRESS = /kind(?:: | === | !== )"tcp"/;
+/** Where the kernel tells of sockets. */
+const PROC = /"\/proc\/net\/tcp"/;
+
 /** What users see: an example of the manual, and the type of an options object. `/dev/shm` is a place of the system's. */
 const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
-  "src/commands/serve.ts": [/"rfaas serve [^"]*--fabric verbs"/],
+  "src/commands/serve.ts": [/"rfaas serve [^"]*--fabric verbs"/, ADDRESS],
+  "src/commands/manager.ts": [/tcpAddress/],
+  "src/client/invoker.ts": [ADDRESS],
+  "src/client/options/connect-options.ts": [/tcpAddress/],
+  "src/options/fields.ts": [/tcpAddress/],
+  "src/control/address.ts": [ADDRESS],
+  "src/control/dial.ts": [/dialTcp/],
+  "src/control/local-peer.ts": [/TcpEnd/],
+  "src/control/port-holder.ts": [PROC],
+  "src/fabric/verbs/perftest.ts": [PROC],
+  "bench/manager-load/manager-load.ts": [/"TcpExt:"/],
+  "bench/manager-load/roles.ts": [ADDRESS],
+  "src/manager/server.ts": [ADDRESS],
+  "src/manager/http/server.ts": [ADDRESS],
+  "src/executor/admission/listen.ts": [ADDRESS, /\btcp \?/, /if \(tcp\)/, /listenTcp/],
   "src/index.ts": [/export type \{ VerbsOptions \} from "\.\/fabric\/verbs\/options\.ts"/],
   "src/doctor/machine.ts": [/"\/dev\/shm"/],
 };

@@ -16,6 +16,10 @@ const sources = new Map(
 const folders = [...new Set([...sources.keys()].map((path) => path.split("/")[0]!))];
 const fabrics = folders.filter((folder) => !SHARED.includes(folder));
 
+/** What the system's own names have in them. */
+const SYSTEM =
+  /\b(?:RDMA_PS_TCP|IPPROTO_TCP|TCP_ESTABLISHED|TCP_INFO|netinet\/tcp\.h|tcp_info|TCP connection|peer_over_tcp)\b/g;
+
 /** The lines outside the fabric's folder that name it, as `path: line`; comments are among them. */
 function mentions(fabric: string): string[] {
   const named = new RegExp(`(?<![a-z])${fabric}(?![a-z])`, "i");
@@ -24,7 +28,7 @@ function mentions(fabric: string): string[] {
     .flatMap(([path, source]) =>
       source
         .split("\n")
-        .filter((line) => named.test(line))
+        .filter((line) => named.test(line.replaceAll(SYSTEM, "")))
         .map((line) => `${path}: ${line.trim()}`),
     );
 }

@@ -80,6 +80,9 @@ typedef struct {
   /* Begin to connect, or to listen for one client. Return NULL without memory; any other failure is told by the state. */
   rfaas_link *(*connect)(rfaas_region *, const rfaas_link_options *);
   rfaas_link *(*listen)(rfaas_region *, const rfaas_link_options *);
+  /* Takes over a connection of a client that has come elsewhere, with the `bytes` that it has said first; closes it where that is no
+   * client of this link. NULL where clients connect only to the link itself. */
+  void (*adopt)(rfaas_link *, int32_t fd, const uint8_t *said, uint32_t bytes);
   /* Where a client may connect; 0 when it is not listening. */
   uint32_t (*port)(rfaas_link *);
   /* Of the whole link, or of one channel's end. */

@@ -6,7 +6,8 @@
 
 #define FABRICS(X) \
   X(shm) \
-  X(verbs)
+  X(verbs) \
+  X(tcp)
 
 #define DECLARED(name) extern const rfaas_fabric rfaas_##name##_fabric;
 FABRICS(DECLARED)

@@ -34,6 +34,14 @@ RFAAS_EXPORT double rfaas_link_listen(const char *fabric_name, rfaas_region *reg
   return link ? (double)(uintptr_t)link : -ENOMEM;
 }
 
+/* Gives a listening link a connection that a client has made to another port of this machine, and what the client has said so far; the
+ * descriptor is the link's from now on. Returns 0, or -ENOSYS where the fabric has no such connections. */
+RFAAS_EXPORT int32_t rfaas_link_adopt(rfaas_link *link, int32_t fd, const uint8_t *said, uint32_t bytes) {
+  if (!link->fabric->link->adopt) return -ENOSYS;
+  link->fabric->link->adopt(link, fd, said, bytes);
+  return 0;
+}
+
 RFAAS_EXPORT uint32_t rfaas_link_port(rfaas_link *link) { return link->fabric->link->port(link); }
 
 /* Whether the link is listening or connected, and what became of it, or of one channel's end. Writes ready, failure, detail, of,

@@ -73,7 +73,7 @@ export async function allocateLease<Module>(
   const grant = await ask(connection, request, source, listener, options, signal);
   let attachment: Attachment | undefined;
   try {
-    const attaching = fabrics.attach(request, grant);
+    const attaching = fabrics.attach(request, grant, connection.reached);
     attachment = await untilAborted(attaching, signal, (late) => late.close());
     const { granted } = grant;
     lease = await PartLease.open<Module>(

@@ -61,11 +61,18 @@ export class ClientFabrics {
   async attach(
     request: Pick<Allocate, "workers" | "memoryBytes" | "fabric">,
     { granted, descriptors }: GrantedLease,
+    reached: { address: string; port: number } | undefined,
   ): Promise<Attachment> {
     const { slots, polling, spinNs, nonce, listening } = granted;
     const { workers, memoryBytes: arenaBytes } = request;
     const shape = { workers, slots, arenaBytes, polling, spinNs };
-    return await this.#offer(request.fabric).attach({ shape, descriptors, listening, nonce });
+    return await this.#offer(request.fabric).attach({
+      shape,
+      descriptors,
+      listening,
+      reached,
+      nonce,
+    });
   }
 
   /** The fabric of that name, which the choice has made sure exists. */

@@ -199,8 +199,8 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
    * An `ArrayBuffer` is copied, an input when its call is submitted and a result when its call ends: it may be transferred or
    * resized at any time (as that of a WebAssembly memory is, when that grows), and a call whose output is gone then rejects with
    * {@link UsageError}. All calls of a part that use it share its place in the part's memory: what is written to an input before its
-   * calls have ended may reach any of them. A `SharedArrayBuffer` stays where it is, so over RDMA the network card reads and writes
-   * it without a copy.
+   * calls have ended may reach any of them. A `SharedArrayBuffer` stays where it is, so over RDMA the network
+   * card, and over TCP the kernel, reads and writes it without a copy.
    *
    * @example
    * ```ts

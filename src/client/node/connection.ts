@@ -58,6 +58,8 @@ export class NodeConnection {
   readonly packages: PackageSender;
   /** Set when the node says that it stops; its leases stay usable until it ends them. */
   draining = false;
+  /** Where it was reached, over a network. */
+  reached: { address: string; port: number } | undefined;
   /** What the node said of itself. */
   welcome!: Welcome;
   readonly #connection: Connection<NodeMessage, ClientMessage>;
@@ -121,6 +123,7 @@ export class NodeConnection {
       if (signal?.aborted) throw cause;
       throw notReached(shown, cause as Error);
     }
+    node.reached = dialling.reached();
     return await node.#greet(patience, performance.now() - startedMs);
   }
 
@@ -153,8 +156,7 @@ export class NodeConnection {
         `the node at ${this.address} did not greet within ${timeoutMs} ms; is it an rfaas node?`,
       );
     try {
-      const leftMs = Math.max(0, timeoutMs - passedMs);
-      const greeted = within(this.#welcome.promise, leftMs, late);
+      const greeted = within(this.#welcome.promise, Math.max(0, timeoutMs - passedMs), late);
       this.welcome = await untilAborted(greeted, signal);
       this.#connection.unref();
       return this;

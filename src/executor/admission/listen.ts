@@ -8,10 +8,16 @@ import { AddressInUse, EnvironmentError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { isOwnUser } from "../../control/local-peer.ts";
+import type { Greeting } from "../../fabric/fabric.ts";
+import { greeted } from "../../fabric/registry.ts";
 import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
+import { type Arrival, sortArrival } from "./greetings.ts";
 
 /** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
+
+const GREETINGS = greeted.map(({ greeting }) => greeting);
+const CONTROL: Arrival = { kind: "control" };
 
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
@@ -32,12 +38,24 @@ export interface Way {
   comesFrom: string | undefined;
 }
 
+/** Takes a connection for data over, if the node knows the nonce; the descriptor stays the caller's. Returns whether it does. */
+export type Bring = (nonce: Uint8Array, descriptor: number, greeting: Uint8Array) => boolean;
+
+/** A connection whose first bytes have not all come is undecided. */
+interface Guest {
+  connection: ClientConnection;
+  first: Uint8Array | undefined;
+}
+
 /** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
 export async function listen(
   address: Address,
   accept: (way: Way) => ClientConnection,
+  bring: Bring,
 ): Promise<Listener> {
-  const connections = new WeakMap<Socket<undefined>, ClientConnection>();
+  const guests = new WeakMap<Socket<undefined>, Guest>();
+  const connectionOf = (peer: Socket<undefined>): ClientConnection | undefined =>
+    guests.get(peer)?.connection;
   const socket: SocketHandler<undefined> = {
     binaryType: "uint8array",
     open(peer) {
@@ -47,18 +65,44 @@ export async function listen(
         trusted: isOwnUser(descriptorOf(peer)),
         comesFrom: tcp ? peer.remoteAddress : undefined,
       });
-      connections.set(peer, connection);
+      guests.set(peer, { connection, first: tcp ? new Uint8Array(0) : undefined });
       connection.opened(peer);
       if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
     },
-    data: (peer, bytes) => connections.get(peer)?.received(bytes),
-    drain: (peer) => connections.get(peer)?.drained(),
-    end: (peer) => connections.get(peer)?.close(),
-    close: (peer) => connections.get(peer)?.close(),
-    error: (peer, error) => connections.get(peer)?.close(error),
+    data(peer, bytes) {
+      const guest = guests.get(peer);
+      if (!guest) return;
+      const come = guest.first === undefined ? bytes : Buffer.concat([guest.first, bytes]);
+      const arrival = guest.first === undefined ? CONTROL : sortArrival(come, GREETINGS);
+      if (arrival.kind === "unknown") {
+        guest.first = come;
+        return;
+      }
+      guest.first = undefined;
+      if (arrival.kind === "control") return guest.connection.received(come);
+      guests.delete(peer);
+      guest.connection.abandon();
+      if (arrival.kind === "data" && !handOver(peer, arrival.greeting, come, bring)) {
+        peer.write(arrival.greeting.refusal);
+        peer.end();
+      } else peer.terminate();
+    },
+    drain: (peer) => connectionOf(peer)?.drained(),
+    end: (peer) => connectionOf(peer)?.close(),
+    close: (peer) => connectionOf(peer)?.close(),
+    error: (peer, error) => connectionOf(peer)?.close(error),
   };
   if (address.kind === "tcp") return listenTcp(address, socket);
   return await listenUnix(address.path, socket);
+}
+
+function handOver(
+  peer: Socket<undefined>,
+  { nonceOf }: Greeting,
+  greeting: Uint8Array,
+  bring: Bring,
+): boolean {
+  return bring(nonceOf(greeting), descriptorOf(peer), greeting);
 }
 
 /** Our address that the peer connected to, IPv4 in its plain form. */

@@ -194,6 +194,14 @@ export class Agent {
     return this.#reception.newClient(onClosed, way);
   }
 
+  /**
+   * Brings a connection of a client's data to the host of its lease, which the nonce names. The descriptor stays the caller's. Returns
+   * whether the node has the lease.
+   */
+  bring(nonce: Uint8Array, descriptor: number, greeting: Uint8Array): boolean {
+    return this.#leases.bring(nonce, descriptor, greeting);
+  }
+
   #handlers(): Handlers<typeof greetedMessages, Client> {
     const leases = this.#leases;
     return {

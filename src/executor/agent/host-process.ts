@@ -1,6 +1,7 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
 import { readFileSync } from "node:fs";
 import type { Subprocess } from "bun";
+import { closeDescriptor, duplicateDescriptor, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { shimToInherit } from "../../../ffi/library.ts";
 import { openPidfd } from "../../../ffi/system.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -62,6 +63,7 @@ export type LeaseHost = Pick<
   | "attend"
   | "mailboxName"
   | "tell"
+  | "bring"
   | "ask"
   | "openPidfd"
   | "kill"
@@ -76,6 +78,9 @@ export interface HostListener {
   exited(exit: HostExit): void;
 }
 
+/** How often the agent tries to bring a host a connection, and the pause between. */
+const BRING_TRIES = 1000;
+const BRING_PAUSE_MS = 5;
 /** How long a host that is let go may take to exit. */
 const DETACH_LIMIT_MS = 100;
 /** The same when its module has a `dispose`: the workers bound that themselves. */
@@ -187,6 +192,33 @@ export class HostProcess {
   /** Sends a notice, which has no answer. */
   tell(notice: MessageOf<typeof HostAbort | typeof Detach>): void {
     this.#connection.send(notice);
+  }
+
+  /**
+   * Brings it a connection of its client, whom the lease's nonce names. The descriptor stays the caller's. Resolves when the host has
+   * it; a host that makes no room, or is gone, never gets it.
+   */
+  async bring(nonce: Uint8Array, connection: number, greeting: Uint8Array): Promise<void> {
+    const descriptor = duplicateDescriptor(connection);
+    try {
+      for (let tries = 0; !this.#post(nonce, descriptor); tries++) {
+        if (tries === BRING_TRIES) return;
+        await Bun.sleep(BRING_PAUSE_MS);
+      }
+      this.#connection.send({ t: "brought", greeting });
+    } finally {
+      closeDescriptor(descriptor);
+    }
+  }
+
+  /** False where the mailbox is full: some systems let it hold ten messages, and a lease has a connection for each worker. */
+  #post(nonce: Uint8Array, descriptor: number): boolean {
+    try {
+      sendDescriptors(this.mailboxName, nonce, [descriptor]);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   ask<Asked extends Request>(

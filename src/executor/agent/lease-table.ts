@@ -1,4 +1,5 @@
 /** The leases of a node that have a host: their clients, the requests about them, and their cost when they end. */
+import { timingSafeEqual } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
 import { LeaseLost } from "../../base/errors.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
@@ -64,6 +65,16 @@ export class LeaseTable {
       meter: () => this.#readMeters(),
     };
     this.#timers = new LeaseTimers(book, timed, clock);
+  }
+
+  /** Brings a connection to the host of the lease with this nonce, of 16 bytes. Returns whether there is one. */
+  bring(nonce: Uint8Array, descriptor: number, greeting: Uint8Array): boolean {
+    for (const { lease } of this.#leases.values()) {
+      if (!timingSafeEqual(lease.nonce, nonce)) continue;
+      void lease.host.bring(nonce, descriptor, greeting);
+      return true;
+    }
+    return false;
   }
 
   /** A client withdraws its request for a lease. */

@@ -91,7 +91,7 @@ export class LeasedHost {
   /** The module that its workers load; while they go over to another one, both. */
   readonly #modules: PackageUse[];
   /** The nonce that comes with the host's descriptors and that a client which connects must show. */
-  readonly #nonce = crypto.getRandomValues(new Uint8Array(16));
+  readonly nonce = crypto.getRandomValues(new Uint8Array(16));
   readonly #claimed: ClaimedCpus;
   readonly #resting: RestingHost | undefined;
   #keep: LeaseStart["keep"];
@@ -136,9 +136,9 @@ export class LeasedHost {
 
   /** Gives the host its memory and lets it load the module; one that has loaded it serves at once, and fails as a lease in use does. */
   attach(): void {
-    this.#memory.toHost(this.host.mailboxName, this.#nonce);
+    this.#memory.toHost(this.host.mailboxName, this.nonce);
     const attach = {
-      nonce: this.#nonce,
+      nonce: this.nonce,
       listen: this.#listen && { fabric: this.request.fabric, ...this.#listen },
       workers: this.shape.workers,
       coresPerWorker: this.coresPerWorker,
@@ -182,7 +182,7 @@ export class LeasedHost {
     );
   }
 
-  /** Where the host waits for its client, which connects. */
+  /** Where the host itself waits for its client, which connects. */
   get listeningAt(): { address: string; port: number } | null {
     const port = this.#loaded?.port ?? null;
     return this.#listen && port !== null ? { address: this.#listen.address, port } : null;
@@ -357,7 +357,7 @@ export class LeasedHost {
   #handOver(): void {
     if (this.#listen) {
       this.#memory.closeDescriptors();
-      return this.#grant(this.#nonce);
+      return this.#grant(this.nonce);
     }
     const nonce = crypto.getRandomValues(new Uint8Array(16));
     let pidfd = -1;

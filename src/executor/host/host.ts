@@ -93,6 +93,7 @@ async function startHost(options: HostOptions): Promise<void> {
       if (lease) lease.stop();
       else process.exit(0);
     },
+    brought: ({ greeting }) => lease?.brought(greeting),
     "host-abort": ({ worker, slot, sequence, gently }) =>
       lease?.abort(worker, slot, sequence, gently),
   };

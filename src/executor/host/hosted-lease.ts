@@ -133,6 +133,12 @@ export class HostedLease {
     setTimeout(() => restartIf(() => control.begun(slot, sequence)), PENDING_GRACE_MS);
   }
 
+  /** A connection of the client has come to the node's port. */
+  brought(greeting: Uint8Array): void {
+    const [descriptor] = this.#parts.mailbox.receive(this.#attach.nonce) ?? [];
+    if (descriptor !== undefined) this.#parts.link!.adopt(descriptor, greeting);
+  }
+
   /** Lets every worker go over to another build of the module, once the calls that it runs have ended. */
   reload(path: string, name: string, answer: Answer<typeof Reload>): void {
     this.#reloading.push(answer);
@@ -311,7 +317,7 @@ export class HostedLease {
     return {
       exports: this.#exports[0]!,
       loadNs: Bun.nanoseconds() - startedNs,
-      port: link?.port ?? null,
+      port: link?.port || null,
       disposes: this.#disposes,
     };
   }

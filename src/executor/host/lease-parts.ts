@@ -50,7 +50,8 @@ export async function takeParts(
     thread.post({ path, name, cpus: masks[i] ?? [], cores });
   });
   const { memoryFd, clientFd, loopFds } = descriptorsOf(attach, mailbox);
-  if (!traces) mailbox.close();
+  // Connections of the client, or the memory of another lease, may come later.
+  if (!traces && !attach.listen) mailbox.close();
   const region = Region.map(memoryFd, attach.workers, attach.slots);
   closeDescriptor(memoryFd);
   const { listen, nonce } = attach;

@@ -1,15 +1,19 @@
 /** RDMA through libibverbs: client and workers each have memory of the lease, and write into the other's through their devices. */
-import { MAX_ARENA_BYTES } from "../../../ffi/layout.ts";
+import { LAYOUT, MAX_ARENA_BYTES } from "../../../ffi/layout.ts";
+import type { Region } from "../../../ffi/region.ts";
 import { verbsProblem } from "../../../ffi/verbs/verbs.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import type { Fabric, FabricOffer } from "../fabric.ts";
+import { attachLinked } from "../linked-attachment.ts";
 import { verbsAddresses } from "./addresses.ts";
-import { HEADROOM_SLACK_BYTES, attachVerbs } from "./attachment.ts";
 import { verbsCounters } from "./counters.ts";
-import { FabricLink } from "./link.ts";
+import { connectVerbs, listenVerbs } from "./link.ts";
 import { VerbsOptions, verbsFlags, withDatabase } from "./options.ts";
 
 const NAME = "verbs";
+
+/** Added to a lease's memory, so that a thousand buffers have their headroom without a word to the user. */
+const HEADROOM_SLACK_BYTES = 1024 * LAYOUT.requestBytes;
 
 export const verbs: Fabric<typeof NAME, VerbsOptions> = {
   name: NAME,
@@ -37,7 +41,7 @@ export const verbs: Fabric<typeof NAME, VerbsOptions> = {
   prepare: () => void verbsProblem(),
 
   listen: (region, { address, options: { inlineMax } }, nonce) =>
-    FabricLink.listen(region, { address, nonce }, { inlineMax }),
+    listenVerbs(region, { address, nonce }, { inlineMax }),
 
   counters: verbsCounters,
 
@@ -73,7 +77,9 @@ function offerAt(addresses: readonly string[], options: VerbsOptions): FabricOff
         throw new ProtocolError(
           "the node granted a lease over verbs and does not say where its host listens; update the older side",
         );
-      return await attachVerbs(shape, { ...listening, nonce }, source, { inlineMax });
+      const to = { ...listening, nonce, source };
+      const connect = (region: Region) => connectVerbs(region, to, { inlineMax });
+      return await attachLinked(shape, connect, LAYOUT.requestBytes);
     },
   };
 }

@@ -4,7 +4,8 @@ import type { FloorOptions } from "../../../ffi/floor.ts";
 import { Region, createRegion } from "../../../ffi/region.ts";
 import { measureVerbsFloor } from "../../../ffi/verbs/floor.ts";
 import type { Floor } from "../floor.ts";
-import { FabricLink } from "./link.ts";
+import type { FabricLink } from "../link.ts";
+import { connectVerbs, listenVerbs } from "./link.ts";
 
 /** Slots as a lease has by default: the queues of the floor are as deep as those of a call. */
 const SLOTS = 64;
@@ -30,12 +31,12 @@ async function measure(
   const nonce = crypto.getRandomValues(new Uint8Array(16));
   const here = map(options.bytes);
   const there = map(options.bytes);
-  const server = await FabricLink.listen(there, { address, nonce }, { inlineMax });
+  const server = await listenVerbs(there, { address, nonce }, { inlineMax });
   let client: FabricLink | undefined;
   try {
     await server.ready;
     const { port } = server;
-    client = await FabricLink.connect(here, { address, port, nonce, source: "" }, { inlineMax });
+    client = await connectVerbs(here, { address, port, nonce, source: "" }, { inlineMax });
     await client.ready;
     return measureVerbsFloor(
       { client: client.link, server: server.link, region: here },

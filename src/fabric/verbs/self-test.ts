@@ -4,7 +4,8 @@ import { closeDescriptor } from "../../../ffi/descriptors.ts";
 import { STATUS } from "../../../ffi/layout.ts";
 import { Region, createRegion } from "../../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
-import { FabricLink } from "./link.ts";
+import type { FabricLink } from "../link.ts";
+import { connectVerbs, listenVerbs } from "./link.ts";
 
 const SLOTS = 1;
 const CALLS = 100;
@@ -21,12 +22,12 @@ export async function selfTest(address: string): Promise<number> {
   using here = region();
   using there = region();
   const nonce = crypto.getRandomValues(new Uint8Array(16));
-  const server = await FabricLink.listen(there, { address, nonce });
+  const server = await listenVerbs(there, { address, nonce });
   let link: FabricLink | undefined;
   let client: ClientEndpoint | undefined;
   try {
     await server.ready;
-    link = await FabricLink.connect(here, { address, port: server.link.port, nonce, source: "" });
+    link = await connectVerbs(here, { address, port: server.link.port, nonce, source: "" });
     await link.ready;
     client = new ClientEndpoint(here, 0, SLOTS, link.link);
     const control = new WorkerControl(there, 0, -1, server.link);

@@ -1,11 +1,11 @@
 /** Memory of the program's own, made known to a lease's fabric. */
-import { NativeError } from "../../../ffi/errors.ts";
-import type { Link } from "../../../ffi/link.ts";
-import type { Region } from "../../../ffi/region.ts";
-import { memlockLimitBytes } from "../../../ffi/system.ts";
-import { EnvironmentError, UsageError } from "../../base/errors.ts";
-import { formatBytes } from "../../base/units.ts";
-import type { MemoryPin } from "../memory-pin.ts";
+import { NativeError } from "../../ffi/errors.ts";
+import type { Link } from "../../ffi/link.ts";
+import type { Region } from "../../ffi/region.ts";
+import { memlockLimitBytes } from "../../ffi/system.ts";
+import { EnvironmentError, UsageError } from "../base/errors.ts";
+import { formatBytes } from "../base/units.ts";
+import type { MemoryPin } from "./memory-pin.ts";
 
 /** Memory of the program, used where it is by the link's device. */
 export function memoryPin(region: Region, link: Link): MemoryPin {

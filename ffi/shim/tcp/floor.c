@@ -1,0 +1,116 @@
+/* The floor of the tcp fabric: what two sockets of the same settings do with no rfaas in between. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tcp.h"
+
+typedef struct {
+  int fd;
+  uint8_t *message; /* a head and a payload */
+  uint32_t bytes;
+  uint32_t rounds;
+  int32_t cpu;
+  int block;
+  int failed;
+} side;
+
+static void pin(int32_t cpu) {
+  if (cpu < 0) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+/* Moves the whole message one way. Returns 0 or a positive errno. */
+static int move(side *s, int there) {
+  uint32_t spins = 0;
+  for (size_t moved = 0; moved < s->bytes;) {
+    int how = MSG_NOSIGNAL | (s->block ? 0 : MSG_DONTWAIT);
+    uint8_t *at = s->message + moved;
+    ssize_t did = there ? send(s->fd, at, s->bytes - moved, how) : recv(s->fd, at, s->bytes - moved, how);
+    if (did > 0) moved += (size_t)did;
+    else if (did == 0) return ECONNRESET;
+    else if (errno != EAGAIN && errno != EINTR) return errno;
+    else if (++spins % 2048 == 0) sched_yield(); /* on one CPU the other side could never answer */
+  }
+  return 0;
+}
+
+static void *echo(void *argument) {
+  side *s = argument;
+  pin(s->cpu);
+  for (uint32_t round = 0; round < s->rounds && !s->failed; round++) {
+    s->failed = move(s, 0);
+    if (!s->failed) s->failed = move(s, 1);
+  }
+  return NULL;
+}
+
+/* Two ends of one connection over the loopback device. Returns 0 or a positive errno. */
+static int connect_pair(int fds[2]) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof at;
+  int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  fds[1] = -1;
+  if (listener >= 0 && fds[0] >= 0 && bind(listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 1) == 0 &&
+      getsockname(listener, (struct sockaddr *)&at, &size) == 0 && connect(fds[0], (struct sockaddr *)&at, sizeof at) == 0)
+    fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  int failed = fds[1] < 0 ? errno : 0;
+  if (listener >= 0) close(listener);
+  for (int i = 0; i < 2; i++)
+    if (failed && fds[i] >= 0) close(fds[i]);
+    else if (!failed) rfaas_tcp_tune(fds[i]);
+  return failed;
+}
+
+/* A ping-pong of a frame's head and `bytes` of payload. Otherwise as `rfaas_floor`; `block` sleeps in the system call. */
+RFAAS_EXPORT int32_t rfaas_tcp_floor(uint32_t bytes, uint32_t warmup, uint32_t samples, int32_t client_cpu, int32_t echo_cpu,
+                                     int32_t block, uint32_t gap_ns, uint32_t *ticks) {
+  int fds[2];
+  int failed = connect_pair(fds);
+  if (failed) return -failed;
+  side sides[2];
+  for (int i = 0; i < 2; i++)
+    sides[i] = (side){.fd = fds[i],
+                      .message = calloc(1, sizeof(rfaas_tcp_frame) + bytes),
+                      .bytes = (uint32_t)sizeof(rfaas_tcp_frame) + bytes,
+                      .rounds = warmup + samples,
+                      .cpu = echo_cpu,
+                      .block = block};
+  if (!sides[0].message || !sides[1].message) failed = ENOMEM;
+  pin(client_cpu);
+  pthread_t thread;
+  if (!failed) failed = pthread_create(&thread, NULL, echo, &sides[1]);
+  if (!failed) {
+    uint64_t before = rfaas_now_ticks(), gap = (uint64_t)(gap_ns * rfaas_ticks_per_ns());
+    for (uint32_t round = 1; round <= sides[0].rounds && !failed; round++) {
+      if (gap) {
+        while (rfaas_now_ticks() - before < gap) rfaas_relax();
+        before = rfaas_now_ticks();
+      }
+      memcpy(sides[0].message, &round, sizeof round);
+      failed = move(&sides[0], 1);
+      if (!failed) failed = move(&sides[0], 0);
+      uint64_t now = rfaas_now_ticks();
+      if (round > warmup) ticks[round - warmup - 1] = (uint32_t)(now - before);
+      if (!gap) before = now;
+    }
+    /* An echo that still waits ends. */
+    shutdown(fds[0], SHUT_RDWR);
+    pthread_join(thread, NULL);
+    if (!failed && sides[1].failed) failed = sides[1].failed;
+  }
+  for (int i = 0; i < 2; i++) {
+    close(fds[i]);
+    free(sides[i].message);
+  }
+  return -failed;
+}

@@ -1,0 +1,23 @@
+/** The floor of calls over tcp: two sockets without rfaas. */
+import { check } from "../errors.ts";
+import type { FloorOptions } from "../floor.ts";
+import { tcp } from "./symbols.ts";
+
+/** As `measureFloor`, over a connection of the loopback device. */
+export function measureTcpFloor(
+  options: FloorOptions,
+  out: Uint32Array<ArrayBuffer>,
+): Uint32Array<ArrayBuffer> {
+  const { bytes, warmup, samples, clientCpu, echoCpu, block, gapNs } = options;
+  if (out.length < samples) throw new RangeError("the sample buffer is too short");
+  check(
+    "measuring the floor",
+    tcp().rfaas_tcp_floor(
+      ...([bytes, warmup, samples, clientCpu, echoCpu] as const),
+      block ? 1 : 0,
+      gapNs,
+      out,
+    ),
+  );
+  return out.subarray(0, samples);
+}
