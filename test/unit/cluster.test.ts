@@ -1,5 +1,6 @@
 /** How a cluster deals with what nodes answer, over nodes that are played. */
 import { describe, expect, test } from "bun:test";
+import { type Clock, SYSTEM_CLOCK } from "../../src/base/clock.ts";
 import { Cluster } from "../../src/client/cluster/cluster.ts";
 import type { ConnectedNode } from "../../src/client/cluster/node.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
@@ -94,10 +95,15 @@ class PlayedNode {
 
 type Nodes = Record<string, PlayedNode>;
 
-function clusterOf(nodes: Nodes, invokerOf = (name: string) => nodes[name]!.invoker()): Cluster {
+function clusterOf(
+  nodes: Nodes,
+  invokerOf = (name: string) => nodes[name]!.invoker(),
+  clock: Clock = SYSTEM_CLOCK,
+): Cluster {
   return new Cluster(nodesFromAddresses(Object.keys(nodes).map((name) => `${name}:1`)), {
     connect: async (address) => invokerOf(address.slice(0, -2)),
     defaultMemoryBytes: MIB,
+    clock,
   });
 }
 
@@ -273,4 +279,26 @@ test("what is released is known at once to the cluster it was leased from", asyn
   const group = await rf.allocate("m.ts", { workers: 4 });
   await group.release();
   expect(rf.nodes().map(({ freeCores }) => freeCores)).toEqual([2, 2]);
+});
+
+test("a thousand requests at once wake each other a few times each", async () => {
+  const COUNT = 1000;
+  let timers = 0;
+  // Each wait of a request for its turn or for room starts a timer, and so does each question to a node.
+  const clock: Clock = {
+    ...SYSTEM_CLOCK,
+    after: (delayMs, run) => (timers++, SYSTEM_CLOCK.after(delayMs, run)),
+  };
+  const nodes = { a: new PlayedNode(1), b: new PlayedNode(1) };
+  await using rf = clusterOf(nodes, undefined, clock);
+  const granted: number[] = [];
+  const one = async (index: number): Promise<void> => {
+    await using _ = await rf.allocate("m.ts", { timeoutMs: 100_000 });
+    granted.push(index);
+  };
+  await Promise.all(Array.from({ length: COUNT }, (_, index) => one(index)));
+  // Two are asked for at a time, so neighbours may change places.
+  for (const [place, index] of granted.entries()) expect(Math.abs(place - index)).toBeLessThan(3);
+  expect(granted).toHaveLength(COUNT);
+  expect(timers).toBeLessThan(10 * COUNT);
 });

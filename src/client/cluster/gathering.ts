@@ -182,11 +182,11 @@ export class Gathering<Module> {
 
   /** A request that is not first gives back what it holds: the first may need exactly that. */
   async #queue(turn: Turn): Promise<void> {
-    const change = turn.change();
     await this.#giveBack();
     if (turn.first) return;
-    if (!this.#options.wait && turn.behindWaiting) throw this.#full();
-    await this.#until(change);
+    const { wait } = this.#options;
+    if (!wait && turn.behindWaiting) throw this.#full();
+    await this.#until(turn.comes(!wait));
   }
 
   /** The request waits for a node that has failed before only where the other nodes do not suffice. */
