@@ -10,6 +10,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:
 import { dirname, join } from "node:path";
 import { buildShim } from "../ffi/build.ts";
 import { WORKER_ENTRY_POINTS } from "../src/base/workers.ts";
+import { classNames } from "./library/class-names.ts";
 import { buildKit } from "./library/kit.ts";
 import { bunOf } from "./target/bun.ts";
 import { PLATFORMS, type Platform, architectureOf, thisPlatform } from "./target/platform.ts";
@@ -80,7 +81,7 @@ async function compile(outfile: string, platform: Platform, bun?: string): Promi
     minify: { whitespace: true, syntax: true, identifiers: false },
     sourcemap: "none",
     define: { RFAAS_COMPILED: "true" },
-    plugins: [shimOf(platform)],
+    plugins: [shimOf(platform), classNames],
     compile: {
       ...(bun !== undefined && { executablePath: bun }),
       outfile,

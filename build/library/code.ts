@@ -3,6 +3,7 @@
  * that only the library uses are inside, so that to install the library runs no script of theirs.
  */
 import { join } from "node:path";
+import { classNames } from "./class-names.ts";
 import { ENTRIES } from "./declarations.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
@@ -36,6 +37,7 @@ export async function builtEntries(
     format: "esm",
     splitting: true,
     define: { RFAAS_INSTALLED: "true" },
+    plugins: [classNames],
     ...options,
   });
   const texts = outputs.map(async (one) => [one.path.replace("./", ""), await one.text()] as const);

@@ -135,6 +135,18 @@ describe("the installed library", () => {
     LIMIT_MS,
   );
 
+  test("has every class of errors by its own name", async () => {
+    scratch.file(
+      "complete/names.ts",
+      `import * as rfaas from "rfaas";
+       for (const [name, type] of Object.entries(rfaas))
+         if (type.prototype instanceof rfaas.RfaasError || type === rfaas.RfaasError)
+           console.log(name === type.name ? "same" : name + " is called " + type.name);`,
+    );
+    const { stdout } = await run([process.execPath, join(complete, "names.ts")]);
+    expect([...new Set(stdout.trim().split("\n"))]).toEqual(["same"]);
+  });
+
   test.each([
     ["RFAAS_EXECUTABLE", { RFAAS_EXECUTABLE: RFAAS }],
     ["PATH", { PATH: dirname(RFAAS) }],

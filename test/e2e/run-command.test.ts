@@ -1,11 +1,13 @@
 /** `rfaas run`: a script of a folder with nothing installed, on a machine without Bun, runs as Bun would run it. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, symlinkSync } from "node:fs";
-import { EXIT } from "../../src/base/errors.ts";
+import * as errors from "../../src/base/errors.ts";
 import { VERSION } from "../../src/base/version.ts";
 import { type Finished, RFAAS, type RunOptions, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
+
+const { EXIT, RfaasError } = errors;
 
 let scratch: Scratch;
 beforeEach(() => {
@@ -44,6 +46,33 @@ await using lease = await rf.allocate<typeof fn>(\`\${import.meta.dir}/fn.ts\`);
 `;
 
 describe("a script", () => {
+  test("sees every class of errors by its own name, and so does a function", async () => {
+    const classes = Object.entries(errors)
+      .filter(
+        ([, value]) =>
+          (value as object) === RfaasError ||
+          (value as { prototype?: unknown }).prototype instanceof RfaasError,
+      )
+      .map(([name]) => name);
+    expect(classes).toContain("UsageError");
+    const script = await run(
+      `import * as api from "rfaas";
+       console.log(JSON.stringify(${JSON.stringify(classes)}.map((name) => api[name].name)));`,
+    );
+    expect(JSON.parse(script.stdout)).toEqual(classes);
+    scratch.file(
+      "fn.ts",
+      `import { LeaseLost } from "rfaas";
+       import { Type, defineFunction } from "rfaas/function";
+       export const named = defineFunction(
+         { input: Type.Null(), output: Type.String() },
+         () => new LeaseLost("m").constructor.name,
+       );`,
+    );
+    const inFunction = await run(`${CLIENT}console.log(await lease.function("named")(null));`);
+    expect(inFunction.stdout).toBe("LeaseLost\n");
+  });
+
   test("calls a function on a private node, as a module and as CommonJS", async () => {
     scratch.file("fn.ts", DOUBLE);
     const module = await run(`${CLIENT}console.log(await lease.function("double")(21));`);
