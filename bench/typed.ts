@@ -4,7 +4,7 @@
  * Each round has a lease of its own, on which windows of raw calls, of calls on an object of ten fields and of struct calls
  * alternate. So they share mapping and cores, and the medians over rounds are of differences within a round. Every result is
  * checked. A call of few bytes tells whether the round's cores are near each other or far apart, and an object both ways is told for
- * each. The executable that runs the node is `dist/rfaas`, unless `RFAAS_EXECUTABLE` names another.
+ * each. The node runs from the sources, unless `RFAAS_EXECUTABLE` names an executable.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";

@@ -99,16 +99,20 @@ function compilerFor(architecture: string): string {
   );
 }
 
-/** Compiles the shim whose sources lie in `folder` to the library `out`. Throws with the compiler's output on failure. */
+/**
+ * Compiles the shim whose sources lie in `folder` to the library `out`, with macros that are defined besides. Throws with the
+ * compiler's output on failure.
+ */
 export function compileShim(
   folder: string,
   out: string,
   architecture: string = process.arch,
+  defined: readonly string[] = [],
 ): void {
   const cc = compilerFor(architecture);
   // Written beside and renamed, so that a running program keeps the library it has mapped.
   const fresh = `${out}.${process.pid}`;
-  const first = ["-include", join(folder, FIRST_HEADER)];
+  const first = ["-include", join(folder, FIRST_HEADER), ...defined.map((name) => `-D${name}`)];
   const run = Bun.spawnSync(
     [cc, ...FLAGS, ...first, ...WARNINGS, "-o", fresh, ...unitsOf(folder)],
     {

@@ -19,10 +19,15 @@ export interface EchoOptions {
   ratePerS: number;
   delays: Delays;
   warmUpMs: number;
+  /** Makes the calls on these buffers; the lease where nothing else is told. */
+  callerOf?: (input: Uint8Array, output: Uint8Array) => Caller;
 }
+
+export type Caller = Pick<Lease, "invoke">;
 
 export class EchoClient {
   readonly #lease: Lease;
+  readonly #caller: Caller;
   readonly #name: string;
   readonly #input: Uint8Array<ArrayBuffer>;
   readonly #output: Uint8Array<ArrayBuffer>;
@@ -35,12 +40,16 @@ export class EchoClient {
   readonly #delay = delayer();
   #mark = 0;
 
-  constructor(lease: Lease, { bytes, name, copies, ratePerS, delays, warmUpMs }: EchoOptions) {
+  constructor(
+    lease: Lease,
+    { bytes, name, copies, ratePerS, delays, warmUpMs, callerOf }: EchoOptions,
+  ) {
     this.#warmUpMs = warmUpMs;
     this.#lease = lease;
     this.#name = name;
     this.#input = lease.input(Uint8Array, bytes);
     this.#output = lease.output(Uint8Array, bytes);
+    this.#caller = callerOf?.(this.#input, this.#output) ?? lease;
     this.#pace = lease.input(Uint32Array, 1);
     this.#copies = copies && bytes > 8;
     this.#delays = delays;
@@ -111,7 +120,7 @@ export class EchoClient {
       input[0] = mark;
       input[last] = mark;
     }
-    const written = this.#lease.invoke(this.#name, input, output);
+    const written = this.#caller.invoke(this.#name, input, output);
     if (written !== input.length || output[0] !== mark || output[last] !== mark)
       throw new Error(
         `call ${mark} returned ${written} bytes, ${output[0]} .. ${output[last]}: the echo is wrong`,
