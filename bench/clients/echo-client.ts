@@ -20,7 +20,7 @@ export interface EchoOptions {
   delays: Delays;
   warmUpMs: number;
   /** Makes the calls on these buffers; the lease where nothing else is told. */
-  callerOf?: (input: Uint8Array, output: Uint8Array) => Caller;
+  callerOf?: ((input: Uint8Array, output: Uint8Array) => Caller) | undefined;
 }
 
 export type Caller = Pick<Lease, "invoke">;
