@@ -1,6 +1,6 @@
 /** How long a benchmark goes on: so many pairs of windows, or so much time. */
 import { UsageError } from "../src/base/errors.ts";
-import { formatDuration } from "../src/base/units.ts";
+import { countOf, formatDuration } from "../src/base/units.ts";
 import type { Bench } from "./scenario.ts";
 
 export type Extent = { pairs: number } | { durationMs: number };
@@ -17,8 +17,10 @@ export function extentOf(
 }
 
 /** For a person, before "of 40000 calls". */
-export const extentInWords = (extent: Extent, what = "pairs"): string =>
-  "pairs" in extent ? `${extent.pairs} ${what}` : `${formatDuration(extent.durationMs)} in ${what}`;
+export const extentInWords = (extent: Extent, what = "pair"): string =>
+  "pairs" in extent
+    ? countOf(extent.pairs, what)
+    : `${formatDuration(extent.durationMs)} in ${what}s`;
 
 /** The numbers of the pairs, from 0; tells how far it is before each. At least one, and none begins when the time is over. */
 export function* pairsOf(

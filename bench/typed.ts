@@ -6,6 +6,7 @@
  * checked. A call of few bytes tells whether the round's cores are near each other or far apart, and an object both ways is told for
  * each. The node runs from the sources, unless `RFAAS_EXECUTABLE` names an executable.
  */
+import { countOf } from "../src/base/units.ts";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { tickCounter, ticksPerNs } from "../ffi/system.ts";
@@ -169,6 +170,6 @@ if (values.json) {
     );
   for (const { level, rounds, above_p50_ns } of levels)
     process.stdout.write(
-      `object to object, cores ${level}: ${above_p50_ns} ns above raw (${rounds} rounds)\n`,
+      `object to object, cores ${level}: ${above_p50_ns} ns above raw (${countOf(rounds, "round")})\n`,
     );
 }

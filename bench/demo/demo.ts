@@ -2,6 +2,7 @@
  * The demonstration: `npm run demo`. Prices a portfolio of options alone, then with half of the work in leased workers, and
  * shows what a call costs beside the floor of this machine. `--options N` prices another number.
  */
+import { countOf } from "../../src/base/units.ts";
 import { join } from "node:path";
 import { openNode } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/index.ts";
@@ -114,7 +115,7 @@ async function demonstrate(total: number): Promise<void> {
 
   const rate = (ns: number) => `${(total / (ns / 1e9) / 1e6).toFixed(1)} million options/s`;
   console.log(`
-Priced ${total.toLocaleString("en")} options (Black-Scholes), half of them in ${workers} leased worker${workers > 1 ? "s" : ""} of another process.
+Priced ${total.toLocaleString("en")} options (Black-Scholes), half of them in ${countOf(workers, "leased worker")} of another process.
   alone        ${rate(aloneNs)}
   with rfaas   ${rate(togetherNs)}   (${(aloneNs / togetherNs).toFixed(2)} times)
   a call       ${Math.round(row.p50_ns)} ns median; raw shared memory between the same cores: ${Math.round(row.baseline.p50_ns)} ns

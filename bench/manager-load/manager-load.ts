@@ -3,6 +3,7 @@
  * Nodes and clients are two processes that talk to the real manager over loopback. Times of different processes are
  * compared, so it first checks by messages that their clocks agree.
  */
+import { countOf } from "../../src/base/units.ts";
 import { readFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
@@ -49,7 +50,9 @@ async function measure(): Promise<void> {
   const alone = manager.rssBytes;
   await clients.ask({ task: "subscribe", count: clientCount });
 
-  console.error(`${nodeCount} nodes, ${clientCount} clients, ${rounds} rounds`);
+  console.error(
+    `${countOf(nodeCount, "node")}, ${countOf(clientCount, "client")}, ${countOf(rounds, "round")}`,
+  );
   const overflows = listenOverflows();
   const clientsCpuNs = cpuTimeNs(clients.pid) ?? 0;
   const storm = await manager.share(async () => {
@@ -118,7 +121,7 @@ async function measure(): Promise<void> {
 
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   console.error(
-    `manager: storm ${inStorm.manager_cpu_ms} ms of CPU (${inStorm.manager_cpu_percent} % of a core), the clients' process ${inStorm.clients_cpu_ms} ms, ${inStorm.listen_overflows} connections not queued at first`,
+    `manager: storm ${inStorm.manager_cpu_ms} ms of CPU (${inStorm.manager_cpu_percent} % of a core), the clients' process ${inStorm.clients_cpu_ms} ms, ${countOf(inStorm.listen_overflows, "connection")} not queued at first`,
   );
   console.error(`manager: at rest ${percent(rest.share)} % of a core`);
   console.error(

@@ -2,6 +2,7 @@
  * Large inputs, several in flight: bytes per second from client to worker. Windows alternate with runs of the fabric's yardstick on the
  * same device. The worker looks at the first and last byte of each, and the client checks what it saw.
  */
+import { countOf } from "../../src/base/units.ts";
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { UsageError } from "../../src/base/errors.ts";
@@ -70,7 +71,7 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
       const depth = options.depth ?? Math.max(2, Math.min(16, Math.floor(BANDWIDTH_BYTES / bytes)));
       const iterations = options.iters ?? Math.max(depth, Math.ceil(BANDWIDTH_BYTES / bytes));
       bench.tell(
-        `bandwidth of ${bytes} B inputs, ${depth} in flight: ${extentInWords(extent, "windows")} of ${iterations} calls`,
+        `bandwidth of ${bytes} B inputs, ${depth} in flight: ${extentInWords(extent, "window")} of ${countOf(iterations, "call")}`,
       );
       const row = await measureBandwidth(bench, rf, {
         ...{ bytes, depth, iterations, extent, polling, yardstick },

@@ -2,6 +2,7 @@
  * From nothing to a first result: a lease on a waiting host, and on one that must be started. Beside it, what a worker thread of rfaas
  * and an empty thread of the runtime need to say their first word.
  */
+import { countOf } from "../../src/base/units.ts";
 import { Type } from "@sinclair/typebox";
 import { openNode } from "../../src/client/invoker.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
@@ -191,7 +192,7 @@ async function measureAtOnce(
   leases: number,
   kept: ColdRow,
 ): Promise<Measured<ColdRow>> {
-  bench.tell(`cold start: ${leases} leases asked for at once`);
+  bench.tell(`cold start: ${countOf(leases, "lease")} asked for at once`);
   const cores = (await rf.status()).freeCores;
   const { results, why, client_minor_faults, ...atOnce } = await leasesAtOnce(rf, leases);
   const { failed, last_ns } = atOnce;
@@ -217,7 +218,7 @@ async function measureAtOnce(
     ratio_bare_thread: results.p50 / kept.bare_thread.p50_ns,
     at_once: { ...atOnce, ratio },
   };
-  return { row, warning: why && `${failed} of ${leases} leases failed: ${why}` };
+  return { row, warning: why && `${failed} of ${countOf(leases, "lease")} failed: ${why}` };
 }
 
 /** The medians of what is known. */

@@ -4,7 +4,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { tickCounter, ticksPerNs } from "../../ffi/system.ts";
-import { formatDuration } from "../../src/base/units.ts";
+import { countOf, formatDuration } from "../../src/base/units.ts";
 import { openNode } from "../../src/client/invoker.ts";
 import type { Lease } from "../../src/client/lease/lease.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
@@ -78,7 +78,7 @@ export const density = defineScenario<typeof Options, DensityRow>({
     const { idleMs = DEFAULT_IDLE_MS } = options;
     const { node } = bench.where;
     bench.tell(
-      `density: ${leases} leases of one worker and one of ${workers}, idle for ${formatDuration(idleMs)}`,
+      `density: ${countOf(leases, "lease")} of one worker and one of ${workers}, idle for ${formatDuration(idleMs)}`,
     );
     await using rf =
       node === undefined

@@ -5,6 +5,7 @@
  * are fixed for the life of a mapping; so only the ratio within a pair means something, and the median over pairs is reported.
  * Within a window both go through the same delays (`sweep.ts`), and are compared at the same one.
  */
+import { countOf } from "../../src/base/units.ts";
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
@@ -114,7 +115,7 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
       for (const ratePerS of rates) {
         const iterations = options.iters ?? defaultIterations(floor, polling, bytes, ratePerS);
         bench.tell(
-          `latency of ${bytes} B, ${polling}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${extentInWords(extent)} of ${iterations} calls`,
+          `latency of ${bytes} B, ${polling}${ratePerS ? ` at ${ratePerS} calls/s` : ""}: ${extentInWords(extent)} of ${countOf(iterations, "call")}`,
         );
         yield await measureLatency(bench, rf, {
           ...{ bytes, iterations, extent, polling, payload, ratePerS, floor, yardstick },

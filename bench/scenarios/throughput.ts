@@ -6,7 +6,7 @@ import { Type } from "@sinclair/typebox";
 import { MAX_ARENA_BYTES, type Polling } from "../../ffi/layout.ts";
 import { ticksPerNs } from "../../ffi/system.ts";
 import { UsageError } from "../../src/base/errors.ts";
-import { formatBytes } from "../../src/base/units.ts";
+import { countOf, formatBytes } from "../../src/base/units.ts";
 import type { CallBatch } from "../../src/client/batches/public-batch.ts";
 import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
@@ -73,7 +73,7 @@ export const throughput = defineScenario<typeof Options, ThroughputRow>({
         options.iters ?? Math.min(500_000, Math.floor(2e10 / (bytes + 40_000))),
       );
       bench.tell(
-        `throughput${WAYS[way].words} of ${bytes} B, ${depth} in flight on each of ${workers} workers: ${extentInWords(extent, "windows")} of ${iterations} calls`,
+        `throughput${WAYS[way].words} of ${bytes} B, ${depth} in flight on ${workers === 1 ? "one worker" : `each of ${workers} workers`}: ${extentInWords(extent, "window")} of ${countOf(iterations, "call")}`,
       );
       const floor = await floorOf(rf.fabric, bench.where);
       yield await measureThroughput(bench, rf, {

@@ -86,6 +86,11 @@ export function formatDuration(ms: number): string {
   return `${ms / DURATION_MS[unit]}${unit}`;
 }
 
+/** `1 worker`, `2 workers`. `plural` is for what takes more than an s. */
+export function countOf(count: number, what: string, plural = `${what}s`): string {
+  return `${count} ${count === 1 ? what : plural}`;
+}
+
 /** What {@link parseMoment} reads. */
 export const MOMENT_FORMS =
   "a date, a time such as 2026-03-01T12:00:00Z, or how long ago, such as 7d";

@@ -3,7 +3,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { MAX_ARENA_BYTES } from "../../ffi/layout.ts";
 import { UsageError } from "../base/errors.ts";
 import { nearNames } from "../base/near-names.ts";
-import { formatBytes } from "../base/units.ts";
+import { countOf, formatBytes } from "../base/units.ts";
 import type { LeaseEventOf } from "../client/events/lease-event.ts";
 import { invoker } from "../client/invoker.ts";
 import type { Lease } from "../client/lease/lease.ts";
@@ -238,7 +238,7 @@ async function callOnBytes(
 
 function logMean(calls: number, elapsedNs: number): void {
   log.info(
-    `${calls} calls in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / calls / 1000).toFixed(2)} us a call`,
+    `${countOf(calls, "call")} in ${(elapsedNs / 1e6).toFixed(1)} ms: ${(elapsedNs / calls / 1000).toFixed(2)} us a call`,
   );
 }
 

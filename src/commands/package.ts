@@ -6,7 +6,7 @@ import { invoker } from "../client/invoker.ts";
 import { UsageError } from "../base/errors.ts";
 import { ARCHIVE_EXTENSION, writeArchive } from "../package/contents/archive.ts";
 import { buildPackage } from "../package/builder.ts";
-import { formatBytes } from "../base/units.ts";
+import { countOf, formatBytes } from "../base/units.ts";
 import { InvokerOptions } from "../client/options/connect-options.ts";
 import { inherited, optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
@@ -145,8 +145,4 @@ async function nodeOf(options: Options, progress: Progress): Promise<Invoker> {
   return await progress.during(connecting({ node }), () =>
     invoker(node === undefined ? {} : { node }),
   );
-}
-
-function countOf(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

@@ -15,7 +15,7 @@ import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { PackageStore } from "../executor/packages/store.ts";
 import { namesOf, offerFabrics } from "../fabric/registry.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
-import { formatBytes, parseBytes } from "../base/units.ts";
+import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
 import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect-options.ts";
 import { address, bytes, duration, readAs, truth, worded } from "../options/fields.ts";
@@ -157,7 +157,7 @@ have it, and over TCP through the node's own port where not.`,
     drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
     const over = fabrics.map(({ description }) => description);
     log.info(
-      `serving ${cores} cores and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
+      `serving ${countOf(cores, "core")} and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
     );
     log.info(
       `cores: ${options.cores === undefined ? limits.cores.from : "as --cores says"}; memory: ${options.memory === undefined ? `half of ${formatBytes(limits.memoryBytes.value)}, ${limits.memoryBytes.from}` : "as --memory says"}`,
@@ -236,7 +236,7 @@ function drainOnSignal(
     listener.stop();
     const leases = agent.leaseCount;
     log.info(
-      `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${leases} leases, at most ${limitMs / 1000} s; again to stop now`}`,
+      `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${countOf(leases, "lease")}, at most ${limitMs / 1000} s; again to stop now`}`,
     );
     void agent
       .drain(limitMs)

@@ -32,10 +32,10 @@ export class Capacity {
     const cores = workers * coresPerWorker;
     const asked =
       coresPerWorker === 1
-        ? `${workers} are asked for`
+        ? `${workers} ${workers === 1 ? "is" : "are"} asked for`
         : `${cores} are asked for, ${coresPerWorker} for each worker`;
     if (cores > this.totalCores)
-      return `the node has ${this.totalCores} cores for leases and ${asked}; ask for fewer workers, or serve with --cores ${cores} (a private node: invoker({ cores: ${cores} }))`;
+      return `the node has ${this.totalCores} ${this.totalCores === 1 ? "core" : "cores"} for leases and ${asked}; ask for fewer workers, or serve with --cores ${cores} (a private node: invoker({ cores: ${cores} }))`;
     if (memoryBytes > this.totalMemoryBytes)
       return `the node has ${this.totalMemoryBytes} bytes for leases and ${memoryBytes} are asked for; ask for less memory, or serve with more --memory (a private node: invoker({ memory }))`;
     if (cores > this.#freeCpus.length)

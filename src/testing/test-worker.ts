@@ -178,7 +178,7 @@ export class TestWorker<Module> implements AsyncDisposable {
     if (started) await hooks?.dispose?.(this.#calls.scope);
     if (this.#calls.running > 0)
       throw new UsageError(
-        `${this.#calls.running} calls have not ended; await them before the test does`,
+        `${this.#calls.running === 1 ? "a call has" : `${this.#calls.running} calls have`} not ended; await every call before the test does`,
       );
   }
 }

@@ -185,7 +185,7 @@ describe("a full cluster", () => {
     await using group = await allocate(rf, 3);
     const error = await refusal(allocate(rf, 2, { wait: false }));
     expect(error.code).toBe("RFAAS_CLUSTER_FULL");
-    expect(error.message).toMatch(/no room for 2 workers .* 1 cores are free/);
+    expect(error.message).toMatch(/no room for 2 workers .* 1 core is free/);
     expect(group.workers).toBe(3);
     expect((await freeCores()).toSorted()).toEqual([0, 1]);
   });

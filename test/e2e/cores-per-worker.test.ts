@@ -215,7 +215,7 @@ describe("in a cluster", () => {
     const full = cluster.allocate(CORES, { coresPerWorker: 2, memory: "1MiB", wait: false });
     const refusal = await full.catch((error: unknown) => error);
     expect(refusal).toBeInstanceOf(LeaseRefused);
-    expect((refusal as Error).message).toContain("1 workers of 2 cores");
+    expect((refusal as Error).message).toContain("1 worker of 2 cores");
     const shown = async (): Promise<string> =>
       (await rfaas(["ps", "--manager", manager.address])).stdout;
     await until(

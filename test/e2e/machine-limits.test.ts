@@ -106,7 +106,7 @@ describe("the affinity mask", () => {
     const cores = doctor(wrap).get("cores")!;
     expect(cores.found).toContain(`1 to lease: the affinity mask leaves CPUs ${cpu}`);
     const said = await served(wrap);
-    expect(said).toContain("serving 1 cores");
+    expect(said).toContain("serving 1 core ");
     expect(said).toContain(`the affinity mask leaves CPUs ${cpu}`);
   }, 120_000);
 });
@@ -149,7 +149,7 @@ describe("a cgroup", () => {
     expect(found).toContain("1 to lease");
     expect(found).toContain("gives the time of 1.5 CPUs");
     expect(state).toBe("slow");
-    expect(await served(wrap)).toContain("serving 1 cores");
+    expect(await served(wrap)).toContain("serving 1 core ");
   }, 120_000);
 
   test("that is bound to some CPUs is named for it, and not the mask that follows from it", () => {

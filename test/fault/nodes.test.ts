@@ -120,7 +120,7 @@ describe("a served node", () => {
     const lease = await rf.allocate(GOOD, { polling: "warm" });
     const view = lease.input(Uint8Array, 8);
     node.kill("SIGTERM");
-    await until(() => node.stderr.includes("waiting for 1 leases"), "the node drains");
+    await until(() => node.stderr.includes("waiting for 1 lease,"), "the node drains");
     expect(lease.invoke("echo", view, view)).toBe(8);
     await expect(rf.allocate(GOOD)).rejects.toThrow("draining");
     const flying = lease.submit("pending", view, view).then(

@@ -95,6 +95,13 @@ describe("Capacity refuses, in words,", () => {
       "the node has 2 cores for leases and 3 are asked for; ask for fewer workers, or serve with --cores 3 (a private node: invoker({ cores: 3 }))",
     ],
     [
+      "more workers than a node of one core has",
+      () => new Capacity([0], 100),
+      2,
+      1,
+      "the node has 1 core for leases and 2 are asked for; ask for fewer workers, or serve with --cores 2 (a private node: invoker({ cores: 2 }))",
+    ],
+    [
       "more memory than the node has",
       () => new Capacity([1, 0], 100),
       1,

@@ -47,6 +47,7 @@ describe("how long", () => {
 
   test("is said in words", () => {
     expect(extentInWords({ pairs: 15 })).toBe("15 pairs");
-    expect(extentInWords({ durationMs: 30_000 }, "windows")).toBe("30s in windows");
+    expect(extentInWords({ pairs: 1 }, "window")).toBe("1 window");
+    expect(extentInWords({ durationMs: 30_000 }, "window")).toBe("30s in windows");
   });
 });

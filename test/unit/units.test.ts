@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { UsageError } from "../../src/base/errors.ts";
 import {
+  countOf,
   formatBytes,
   formatDuration,
   parseBytes,
@@ -196,4 +197,16 @@ describe("parseMoment", () => {
       expect(() => parseMoment(moment, "--since", now)).toThrow(/^--since must be a date, a time/);
     },
   );
+});
+
+test("countOf names one, and several", () => {
+  expect([0, 1, 2].map((count) => countOf(count, "core"))).toEqual([
+    "0 cores",
+    "1 core",
+    "2 cores",
+  ]);
+  expect([1, 2].map((count) => countOf(count, "query", "queries"))).toEqual([
+    "1 query",
+    "2 queries",
+  ]);
 });

@@ -18,7 +18,7 @@ import {
   type PlacementPolicy,
   type Wanted,
 } from "../../lease/placement.ts";
-import { formatBytes } from "../../base/units.ts";
+import { countOf, formatBytes } from "../../base/units.ts";
 import type { ClusterNode } from "./node.ts";
 import type { PartLease } from "../lease/part.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
@@ -324,18 +324,19 @@ export class Gathering<Module> {
     const shown = all.slice(0, SHOWN_NODES).map(({ name, info, problem }) => {
       if (problem || info.state !== "up")
         return `${name} ${problem ? "cannot be used" : `is ${info.state}`}`;
-      return `${name} has ${info.freeCores ?? "?"} cores and ${formatBytes(info.freeMemoryBytes ?? 0)}`;
+      return `${name} has ${info.freeCores === undefined ? "? cores" : countOf(info.freeCores, "core")} and ${formatBytes(info.freeMemoryBytes ?? 0)}`;
     });
-    const rest = all.length > SHOWN_NODES ? ` and ${all.length - SHOWN_NODES} more nodes` : "";
+    const rest =
+      all.length > SHOWN_NODES ? ` and ${countOf(all.length - SHOWN_NODES, "more node")}` : "";
     const waited = wait ? ` within ${timeoutMs} ms` : "";
     const lost =
       this.#losses === 0
         ? ""
-        : `; ${this.#losses} leases that it had were lost while it waited for the others: renew them, or choose a longer ttlMs`;
+        : `; ${countOf(this.#losses, "lease")} that it had ${this.#losses === 1 ? "was" : "were"} lost while it waited for the others: renew them, or choose a longer ttlMs`;
     const problem = all.find((node) => node.problem)?.problem;
     return new LeaseRefused(
       "RFAAS_CLUSTER_FULL",
-      `the cluster had no room${waited} for ${workers} workers${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free} cores are free (${shown.join(", ") || "no node is known"}${rest})${lost}; ask for less, wait longer with timeoutMs, or add nodes`,
+      `the cluster had no room${waited} for ${countOf(workers, "worker")}${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free === 1 ? "1 core is" : `${free} cores are`} free (${shown.join(", ") || "no node is known"}${rest})${lost}; ask for less, wait longer with timeoutMs, or add nodes`,
       problem ? { cause: problem } : {},
     );
   }

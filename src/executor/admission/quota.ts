@@ -1,4 +1,5 @@
 /** How many cores each user holds on this node, against the limit in the user's token. */
+import { countOf } from "../../base/units.ts";
 import type { Identity } from "./identity.ts";
 
 export class Quota {
@@ -9,7 +10,7 @@ export class Quota {
   refusal({ user, maxCores }: Identity, cores: number): string | null {
     const held = this.#heldBy(user);
     if (maxCores === null || held + cores <= maxCores) return null;
-    return `the token of ${user} is good for ${maxCores} cores at a time on this node, ${held} are leased and ${cores} are asked for; release some, or ask for a token with more`;
+    return `the token of ${user} is good for ${countOf(maxCores, "core")} at a time on this node, ${held} are leased and ${cores} are asked for; release some, or ask for a token with more`;
   }
 
   take(user: string, cores: number): void {

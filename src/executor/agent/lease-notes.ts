@@ -1,4 +1,5 @@
 /** The messages about a lease to its client and to the node's log. */
+import { countOf } from "../../base/units.ts";
 import type { Clock } from "../../base/clock.ts";
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
@@ -60,7 +61,10 @@ export class LeaseNotes implements LeaseEvents {
     const { exports, loadNs } = loaded;
     const { workers, slots, ttlMs } = this.#request;
     const { prewarmed, kept, startedNs, hostReadyNs } = this.#start;
-    this.#log("info", `lease ${lease.id} granted: ${workers} workers for ${this.#module}`);
+    this.#log(
+      "info",
+      `lease ${lease.id} granted: ${countOf(workers, "worker")} for ${this.#module}`,
+    );
     this.#answer.send({
       lease: lease.id,
       nonce,
@@ -136,7 +140,10 @@ export class LeaseNotes implements LeaseEvents {
 
 /** A function's text on one line. */
 function describeLine(lease: number, { worker, level, message, data, dropped }: LogLine): string {
-  const missing = dropped === 0 ? "" : ` (${dropped} lines before it were too many)`;
+  const missing =
+    dropped === 0
+      ? ""
+      : ` (${dropped === 1 ? "1 line before it was" : `${dropped} lines before it were`} too many)`;
   const text = JSON.stringify(message).slice(1, -1);
   return `lease ${lease}, worker ${worker}, ${level}: ${text}${data === null ? "" : ` ${data}`}${missing}`;
 }

@@ -1,7 +1,7 @@
 /** What a node may lease of its machine by the affinity mask and the control groups of its process, and which of them sets each limit. */
 import { cpus, totalmem } from "node:os";
 import { usableCpus } from "../../../ffi/system.ts";
-import { formatBytes } from "../../base/units.ts";
+import { countOf, formatBytes } from "../../base/units.ts";
 import { type CgroupLimits, readCgroupLimits } from "../../base/machine/cgroup.ts";
 
 /** A number, and in words where it comes from. */
@@ -80,7 +80,7 @@ export function excesses(
   const found: string[] = [];
   if (offer.cores > cores.value)
     found.push(
-      `${offer.cores} cores are offered and ${cores.value} can run at a time (${cores.from}): workers will share them; give --cores ${cores.value}`,
+      `${countOf(offer.cores, "core")} are offered and ${cores.value} can run at a time (${cores.from}): workers will share them; give --cores ${cores.value}`,
     );
   if (offer.memoryBytes > memoryBytes.value)
     found.push(
@@ -107,6 +107,6 @@ function least(figures: readonly Figure[]): Figure {
 }
 
 const quotaInWords = ({ value, from }: Figure): string =>
-  `${from} gives the time of ${Number(value.toFixed(2))} CPUs`;
+  `${from} gives the time of ${countOf(Number(value.toFixed(2)), "CPU")}`;
 
 const list = (some: readonly number[]): string => `CPUs ${some.join(",")}`;

@@ -1,4 +1,5 @@
 /** `rfaas serve --watch`: builds a module again whenever something that went into it changes. */
+import { countOf } from "../../base/units.ts";
 import { type FSWatcher, watch } from "node:fs";
 import { dirname } from "node:path";
 import { type Built, buildPackage } from "../../package/builder.ts";
@@ -102,7 +103,10 @@ export class ModuleWatch {
     const leases = await this.#events.built(this.#hash);
     const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
     if (!first || leases > 0)
-      this.#events.log("info", `${this.#path} built again in ${ms} ms, for ${leases} leases`);
+      this.#events.log(
+        "info",
+        `${this.#path} built again in ${ms} ms, for ${countOf(leases, "lease")}`,
+      );
   }
 
   #stampNow(): string {

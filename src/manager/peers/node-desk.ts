@@ -1,4 +1,5 @@
 /** The connected nodes: handles their announcements, reports and requests, and sends the manager's requests to them. */
+import { countOf } from "../../base/units.ts";
 import type { Clock } from "../../base/clock.ts";
 import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
 import {
@@ -179,7 +180,8 @@ export class NodeDesk {
   ): void {
     this.#nodes.set(session, node);
     if (replaced !== undefined) this.#nodes.get(replaced)?.connection.close();
-    else this.#options.log("info", `node ${name} joined with ${cores} cores at ${address}`);
+    else
+      this.#options.log("info", `node ${name} joined with ${countOf(cores, "core")} at ${address}`);
   }
 
   /** The message with the wish that came while the node was away. A manager without a wish for it leaves it as it is. */
