@@ -116,12 +116,22 @@ function parseNodes(text: string): NodeStatus[] {
 }
 
 function forPeople(nodes: readonly NodeStatus[]): string {
-  const header = ["name", "state", "address", "free/cores", "free/memory", "leases", "fabrics"];
+  const header = [
+    "name",
+    "state",
+    "address",
+    "free/cores",
+    "free/memory",
+    "leases",
+    "kept",
+    "fabrics",
+  ];
   const lines = nodes.map((one) => [
     ...[one.name, one.state, one.address].map(printable),
     `${one.freeCores}/${one.cores}`,
     `${formatBytes(one.freeMemoryBytes)}/${formatBytes(one.memoryBytes)}`,
     String(one.leases),
+    String(one.keptHosts ?? "-"),
     printable(one.fabrics.join(",")),
   ]);
   return table([header, ...lines], 3);

@@ -40,8 +40,8 @@ const CLEAR = "\x1b[2J\x1b[H";
 export const ps = defineCommand({
   usage: "ps",
   summary: "list a cluster's nodes and leases, or those of one node",
-  description: `Asks the manager which nodes there are, what they have free, and which leases run on them: whose they are, how many workers and
-cores they have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the
+  description: `Asks the manager which nodes there are, what they have free, how many hosts they keep with their module for another lease, and which
+leases run on them: whose they are, how many workers and cores they have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the
 leases of the token's user, and with the scope admin all.
 
 With --node it asks that node, and needs no manager. The node's own user sees all leases, over its Unix socket or from the same
@@ -168,6 +168,7 @@ export function page(
     `${node.freeCores}/${node.cores}`,
     formatBytes(node.freeMemoryBytes),
     String(node.leases),
+    String(node.keptHosts ?? "-"),
   ]);
   const leaseRows = leases.map(
     ({ lease, node, user, workers, coresPerWorker = 1, startedAtMs, usage }) => [
@@ -177,7 +178,10 @@ export function page(
     ],
   );
   return [
-    table([["node", "state", "address", "free/cores", "free memory", "leases"], ...nodeRows], 3),
+    table(
+      [["node", "state", "address", "free/cores", "free memory", "leases", "kept"], ...nodeRows],
+      3,
+    ),
     "\n",
     leaseRows.length === 0
       ? "no leases\n"

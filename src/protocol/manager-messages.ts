@@ -94,6 +94,8 @@ export const NodeInfo = Type.Object({
   freeCores: cores,
   freeMemoryBytes: memory,
   leases: index,
+  /** Hosts that wait for another lease of their module; left out where the node does not say. */
+  keptHosts: Type.Optional(index),
   fabrics,
   machine: label,
   version: label,
@@ -125,6 +127,7 @@ const Capacity = notice("capacity", {
   freeCores: cores,
   freeMemoryBytes: memory,
   leases: index,
+  keptHosts: Type.Optional(index),
   draining: Type.Boolean(),
 });
 export type Capacity = FieldsOf<typeof Capacity>;

@@ -95,6 +95,11 @@ test("ps shows the nodes and the leases that there are, and goes on showing them
   })();
 
   await using rf = await invoker({ node: node.address });
+  await (
+    await rf.allocate(join(FUNCTIONS, "keeps.ts"), { keepWarmMs: 600_000, memory: "1MiB" })
+  ).release();
+  await until(async () => (await shown()).nodes[0]?.keptHosts === 1, "the host is kept");
+  expect((await rfaas(["ps"], { env })).stdout).toMatch(/^rack1-07 .* 0 +1$/m);
   await using _ = await rf.allocate(join(FUNCTIONS, "good.ts"), { workers: 2, memory: "1MiB" });
   await until(async () => (await shown()).leases.length === 1, "the lease is there");
   const { nodes, leases } = await shown();
@@ -104,7 +109,7 @@ test("ps shows the nodes and the leases that there are, and goes on showing them
   expect(leases).toMatchObject([{ node: "rack1-07", workers: 2, endedAtMs: null }]);
   const { stdout } = await rfaas(["ps"], { env });
   expect(stdout).toMatch(/^rack1-07 +up +\S+node\.sock +1\/3 /m);
-  expect(stdout).toMatch(/^rack1-07\/1 +\S+ +2 /m);
+  expect(stdout).toMatch(/^rack1-07\/2 +\S+ +2 /m);
 
   await until(
     () =>

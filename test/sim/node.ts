@@ -112,6 +112,10 @@ export class ExecutorNode extends Actor implements BookedNode {
     return this.#book.size;
   }
 
+  get keptHosts(): number {
+    return 0;
+  }
+
   get leaving(): boolean {
     return this.#leaving;
   }

@@ -580,6 +580,15 @@ describe("a host that is to be kept", () => {
     for (const { host } of [expired, left]) expect(host.told).toEqual([]);
   });
 
+  test("is news as it begins to be kept, and as it dies", () => {
+    const { agent, host, changes } = rested();
+    expect(agent.keptHosts).toBe(1);
+    const before = changes();
+    gone(host);
+    expect(agent.keptHosts).toBe(0);
+    expect(changes()).toBe(before + 1);
+  });
+
   test("that dies while it is kept is forgotten", () => {
     const { host, hosts, ada } = rested();
     gone(host);

@@ -16,6 +16,7 @@ class NotingNode implements BookedNode {
   readonly asked: string[] = [];
   free = { cores: 8, memoryBytes: 1000 };
   leaseCount = 0;
+  keptHosts = 0;
   draining = false;
   events: AgentEvents | undefined;
   revoke(limitMs: number): void {
@@ -107,10 +108,13 @@ describe("a node says to its manager", () => {
     expect(told("capacity")).toMatchObject([{ freeCores: 8, leases: 0, draining: false }]);
     node.free = { cores: 6, memoryBytes: 900 };
     node.leaseCount = 1;
+    node.keptHosts = 2;
     node.events!.capacity();
     node.events!.capacity();
     clock.pass(10);
-    expect(told("capacity")).toMatchObject([{ freeCores: 6, freeMemoryBytes: 900, leases: 1 }]);
+    expect(told("capacity")).toMatchObject([
+      { freeCores: 6, freeMemoryBytes: 900, leases: 1, keptHosts: 2 },
+    ]);
     clock.pass(5000);
     expect(told("capacity")).toHaveLength(10);
   });

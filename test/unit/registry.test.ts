@@ -220,6 +220,18 @@ describe("two nodes of one name", () => {
   });
 });
 
+test("what a node keeps is what it has said last, and nothing once it is lost or does not say", () => {
+  const session = join();
+  expect(registry.get("n1")).not.toHaveProperty("keptHosts");
+  registry.report(session, { ...free(3), keptHosts: 2 }, 1);
+  expect(registry.get("n1")?.keptHosts).toBe(2);
+  registry.report(session, free(3), 2);
+  expect(registry.get("n1")).not.toHaveProperty("keptHosts");
+  registry.report(session, { ...free(3), keptHosts: 1 }, 3);
+  registry.lost(session, 4);
+  expect(registry.get("n1")).not.toHaveProperty("keptHosts");
+});
+
 describe("a node whose connection is lost", () => {
   test("is down at once, with nothing free", () => {
     const session = join();

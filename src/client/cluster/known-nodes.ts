@@ -143,6 +143,7 @@ export class KnownNodes implements ClusterView {
       "instance" in info
         ? info
         : { freeCores: undefined, freeMemoryBytes: undefined, leases: undefined, ...info };
+    const { keptHosts } = info;
     const known: ClusterNodeInfo = {
       name,
       address,
@@ -152,6 +153,7 @@ export class KnownNodes implements ClusterView {
       ...(freeCores === undefined ? {} : { freeCores }),
       ...(freeMemoryBytes === undefined ? {} : { freeMemoryBytes }),
       ...(leases === undefined ? {} : { leases }),
+      ...(keptHosts === undefined ? {} : { keptHosts }),
     };
     let node = this.nodes.get(name);
     // The node has reached this client before it has reached its manager.

@@ -9,7 +9,15 @@ import { ManagerLink, type LinkOptions } from "./manager-link.ts";
 /** The node whose books are kept. */
 export type BookedNode = Pick<
   Agent,
-  "cores" | "free" | "leaseCount" | "draining" | "revoke" | "resume" | "refuse" | "watch"
+  | "cores"
+  | "free"
+  | "leaseCount"
+  | "keptHosts"
+  | "draining"
+  | "revoke"
+  | "resume"
+  | "refuse"
+  | "watch"
 >;
 
 export interface BookkeeperOptions extends LinkOptions {
@@ -85,8 +93,8 @@ export class Bookkeeper {
     });
     const tellCapacity = (): void => {
       const { cores, memoryBytes: freeMemoryBytes } = agent.free;
-      const { leaseCount: leases, draining } = agent;
-      this.#link.capacity({ freeCores: cores, freeMemoryBytes, leases, draining });
+      const { leaseCount: leases, keptHosts, draining } = agent;
+      this.#link.capacity({ freeCores: cores, freeMemoryBytes, leases, keptHosts, draining });
     };
     tellCapacity();
     agent.watch({

@@ -83,6 +83,7 @@ export class Agent {
     this.#kept = new KeptHosts({
       limit: options.keptHosts ?? options.cpus.length,
       roomBytes: () => this.#book.freeMemoryBytes,
+      changed: () => this.#events?.capacity(),
       ...{ log, clock },
     });
     const tableEvents: LeaseTableEvents = {
@@ -189,6 +190,11 @@ export class Agent {
     return this.#book.size;
   }
 
+  /** Hosts that wait for another lease of their module. */
+  get keptHosts(): number {
+    return this.#kept.size;
+  }
+
   /** A connection for one client; its handler goes to the socket. */
   newClient(onClosed: () => void = () => {}, way: ClientWay = {}): ClientConnection {
     return this.#reception.newClient(onClosed, way);
@@ -225,9 +231,9 @@ export class Agent {
         freeMemoryBytes: this.#book.freeMemoryBytes,
         leases: this.#book.size,
         prewarmedHosts: this.#pool.readyCount,
-        keptHosts: this.#kept.size,
+        keptHosts: this.keptHosts,
       }),
-      "list-leases": (_, client) => ({ ...leases.list(client), keptHosts: this.#kept.size }),
+      "list-leases": (_, client) => ({ ...leases.list(client), keptHosts: this.keptHosts }),
     };
   }
 }

@@ -24,6 +24,8 @@ export interface KeptHostsOptions {
   limit: number;
   /** The memory that leases leave. */
   roomBytes(): number;
+  /** There are more or fewer. */
+  changed(): void;
   log(level: "info" | "warn", message: string): void;
   clock: Clock;
 }
@@ -55,6 +57,8 @@ export class KeptHosts {
   readonly #ending = new Set<Promise<unknown>>();
   #open = true;
   #timer: Timer | undefined;
+  /** How many there were when {@link KeptHostsOptions.changed} was called last. */
+  #told = 0;
 
   constructor(options: KeptHostsOptions) {
     this.#options = options;
@@ -137,9 +141,14 @@ export class KeptHosts {
     this.#schedule();
   }
 
+  /** How many there are, and how long, may have changed. */
   #schedule(): void {
     this.#timer?.clear();
     const { clock } = this.#options;
+    if (this.size !== this.#told) {
+      this.#told = this.size;
+      this.#options.changed();
+    }
     const dueNs = this.#keeping.nextDueNs();
     if (dueNs === Infinity) return;
     const inMs = Math.max(0, (dueNs - clock.nowNs()) / 1e6) + TIMER_SLACK_MS;

@@ -217,7 +217,8 @@ export class Registry {
     entry.drains = capacity.draining;
     const { info } = entry;
     this.#update(entry, {
-      ...info,
+      ...withoutKept(info),
+      ...(capacity.keptHosts === undefined ? {} : { keptHosts: capacity.keptHosts }),
       freeCores: Math.min(capacity.freeCores, info.cores),
       freeMemoryBytes: Math.min(capacity.freeMemoryBytes, info.memoryBytes),
       leases: capacity.leases,
@@ -370,7 +371,13 @@ function newEntry(expected: ExpectedNode | undefined): Entry {
 
 /** A node that is not connected has nothing free; the rest of its entry is what the operator said of it in advance. */
 function absent({ info, expected }: Entry, state: NodeInfo["state"]): NodeInfo {
-  return { ...info, ...expected, freeCores: 0, freeMemoryBytes: 0, leases: 0, state };
+  const known = { ...withoutKept(info), ...expected };
+  return { ...known, freeCores: 0, freeMemoryBytes: 0, leases: 0, state };
+}
+
+/** What it keeps is what it has said last, and nothing when it is not there. */
+function withoutKept({ keptHosts: _, ...info }: NodeInfo): NodeInfo {
+  return info;
 }
 
 function presentState({ drains, drainUntilMs }: Entry): NodeInfo["state"] {
