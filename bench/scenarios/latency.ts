@@ -99,6 +99,7 @@ export const latency = defineScenario<typeof Options, LatencyRow>({
   options: Options,
   columns: ({ cpu_percent: cpu, rate_per_s: rate, level, levels, ...row }) => [
     ...(level === undefined ? [] : [["level", `${level}(${levels![level]!.pairs})`] as const]),
+    ["floor_99%[usec]", us(row.baseline.p99_ns)],
     ...yardstickColumns(row),
     ...(cpu === undefined
       ? []

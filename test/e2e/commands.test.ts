@@ -403,7 +403,8 @@ describe("rfaas bench", () => {
   test("prints perftest's columns, or CSV", async () => {
     const args = ["bench", "latency", "-n", "100", "--pairs", "1"];
     const table = await rfaas(args);
-    for (const column of ["#", "t_min[usec]", "t_typical[usec]", "t_stdev[usec]", "99.9%[usec]"])
+    const columns = ["#", "t_min[usec]", "t_typical[usec]", "t_stdev[usec]", "99.9%[usec]"];
+    for (const column of [...columns, "floor[usec]", "floor_99%[usec]"])
       expect(table.stdout).toContain(column);
     const [header, row] = (await rfaas([...args, "--csv"])).stdout.trim().split("\n");
     expect(row!.split(",").length).toBe(header!.split(",").length);
