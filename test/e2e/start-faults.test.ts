@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
 import { RFAAS } from "../support/executable.ts";
 
@@ -31,7 +31,7 @@ test("rfaas --version takes hardly more page faults than Bun with nothing to do"
 
 test("a host with one thread takes few page faults until it waits for a lease", async () => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
-  const host = HostProcess.spawn(1, []);
+  const host = HostProcess.spawn(1, true, []);
   try {
     await host.ready;
     const faults = statField(readFileSync(`/proc/${host.pid}/stat`, "utf8"), MINOR_FAULTS);
@@ -41,4 +41,26 @@ test("a host with one thread takes few page faults until it waits for a lease", 
     host.kill();
     await host.exited;
   }
+});
+
+/** What a host with one thread has open and mapped when it is ready. */
+async function heldBy(waits: boolean): Promise<{ descriptors: number; leases: string[] }> {
+  process.env["RFAAS_EXECUTABLE"] = RFAAS;
+  const host = HostProcess.spawn(1, waits, []);
+  try {
+    await host.ready;
+    const mapped = readFileSync(`/proc/${host.pid}/maps`, "utf8").split("\n");
+    return {
+      descriptors: readdirSync(`/proc/${host.pid}/fd`).length,
+      leases: mapped.filter((line) => line.includes("rfaas-lease")),
+    };
+  } finally {
+    host.kill();
+    await host.exited;
+  }
+}
+
+test("a host that waits holds nothing of the lease that it has tried", async () => {
+  const wanted = await heldBy(false);
+  expect(await heldBy(true)).toEqual({ descriptors: wanted.descriptors, leases: [] });
 });

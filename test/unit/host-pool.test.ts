@@ -57,7 +57,7 @@ test("keeps as many hosts as it should, and replaces those that are taken", asyn
   for (const host of hosts) host.start();
   await pass(0);
   expect(pool.readyCount).toBe(2);
-  expect((await pool.take()).prewarmed).toBe(true);
+  expect((await pool.take(1)).prewarmed).toBe(true);
   expect(pool.readyCount).toBe(1);
   await pass(25);
   expect(hosts).toHaveLength(3);
@@ -130,7 +130,7 @@ test("replaces one soon that died after it had waited for long", async () => {
 
 test("gives a lease a host of its own when the one that was starting for it fails", async () => {
   const { pool, hosts, pass } = playedPool(1);
-  const taking = pool.take();
+  const taking = pool.take(1);
   hosts[0]!.kill();
   await pass(0);
   expect(hosts).toHaveLength(2);
@@ -140,12 +140,12 @@ test("gives a lease a host of its own when the one that was starting for it fail
 
 test("tells a lease why its own host does not start", async () => {
   const { pool, hosts, pass, breaks } = playedPool(0);
-  const taking = pool.take().catch((error: Error) => error.message);
+  const taking = pool.take(1).catch((error: Error) => error.message);
   await pass(0);
   hosts[0]!.kill("no memory");
   expect(await taking).toBe("no memory");
   breaks(new Error("EMFILE"));
-  expect(await pool.take().catch((error: Error) => error.message)).toBe("EMFILE");
+  expect(await pool.take(1).catch((error: Error) => error.message)).toBe("EMFILE");
 });
 
 test("starts nothing once it is closed", async () => {

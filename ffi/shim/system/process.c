@@ -117,7 +117,7 @@ RFAAS_EXPORT int32_t rfaas_affinity(int32_t *out, int32_t capacity) {
 RFAAS_EXPORT int32_t rfaas_forbid_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno; }
 
 /* Bounds private writable memory (the JavaScript heap, native allocations; not the lease's shared region) to what the process
- * has now plus `bytes`. No core dump of a tenant's memory, and first in line for the kernel's out-of-memory killer. */
+ * has now plus `bytes`, or to less where it is bounded already. No core dump of a tenant's memory, and first in line for the kernel's out-of-memory killer. */
 RFAAS_EXPORT int32_t rfaas_confine(double bytes) {
   FILE *status = fopen("/proc/self/status", "re");
   if (!status) return -errno;
@@ -126,8 +126,11 @@ RFAAS_EXPORT int32_t rfaas_confine(double bytes) {
   while (fgets(line, sizeof line, status))
     if (sscanf(line, "VmData: %lu kB", &now_kb) == 1) break;
   fclose(status);
-  struct rlimit data = {.rlim_cur = now_kb * 1024 + (rlim_t)bytes, .rlim_max = now_kb * 1024 + (rlim_t)bytes};
-  struct rlimit core = {0, 0};
+  struct rlimit data, core = {0, 0};
+  if (getrlimit(RLIMIT_DATA, &data) != 0) return -errno;
+  rlim_t most = now_kb * 1024 + (rlim_t)bytes;
+  if (most > data.rlim_max) most = data.rlim_max; /* RLIM_INFINITY is the largest */
+  data.rlim_cur = data.rlim_max = most;
   if (setrlimit(RLIMIT_DATA, &data) != 0 || setrlimit(RLIMIT_CORE, &core) != 0) return -errno;
   int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (fd >= 0) {

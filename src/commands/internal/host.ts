@@ -1,16 +1,16 @@
 /**
- * A host process: started by an agent, which is at the other end of descriptor 3, with the arguments `WORKERS PARENT SHIM [FABRIC..]`.
+ * A host process: started by an agent, which is at the other end of descriptor 3, with the arguments `WORKERS PARENT SHIM waits|wanted [FABRIC..]`.
  * It is no command of the tree, for it starts without all that reads command lines.
  */
 import { EXIT } from "../../base/errors.ts";
 import { runHost } from "../../executor/host/host.ts";
 
 export async function runHostProcess(words: readonly string[]): Promise<void> {
-  const [workers, parent, shim, ...fabrics] = words;
+  const [workers, parent, shim, why, ...fabrics] = words;
   const [prewarmedWorkers, parentPid] = [Number(workers), Number(parent)];
-  if (shim === undefined || !(prewarmedWorkers >= 0) || !(parentPid > 0)) {
+  if (shim === undefined || why === undefined || !(prewarmedWorkers >= 0) || !(parentPid > 0)) {
     console.error("__host is started by a node, and by nothing else; see: rfaas help serve");
     process.exit(EXIT.usage);
   }
-  await runHost({ prewarmedWorkers, parentPid, shim, fabrics });
+  await runHost({ prewarmedWorkers, waits: why === "waits", parentPid, shim, fabrics });
 }

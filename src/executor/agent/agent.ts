@@ -239,9 +239,11 @@ export class Agent {
 }
 
 /** Starts host processes, and adopts the processes that their functions leave behind. */
-function hostProcesses({ cpus, fabrics }: AgentOptions): () => LeaseHost {
+function hostProcesses({ cpus, fabrics }: AgentOptions): (workers?: number) => LeaseHost {
   adoptOrphans();
-  const prewarmedWorkers = Math.min(cpus.length, MAX_PREWARMED_WORKERS);
   const prepared = namesOf(fabrics.filter(({ fabric }) => fabric.prepare));
-  return () => HostProcess.spawn(prewarmedWorkers, prepared);
+  return (workers) => {
+    const threads = Math.min(workers ?? cpus.length, MAX_PREWARMED_WORKERS);
+    return HostProcess.spawn(threads, workers === undefined, prepared);
+  };
 }

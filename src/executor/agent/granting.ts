@@ -128,7 +128,9 @@ export class Granting {
       const shape = this.#shapeOf(request);
       memory = new LeaseMemory(shape);
       const key = keepKey(client, request, memory);
-      taken = (key === undefined ? undefined : this.#resting(key)) ?? (await this.#hostFor());
+      taken =
+        (key === undefined ? undefined : this.#resting(key)) ??
+        (await this.#hostFor(request.workers));
       const notes = new LeaseNotes(
         { client, request, answer, module: module.name, log },
         {
@@ -239,11 +241,11 @@ export class Granting {
   }
 
   /** A host that has loaded nothing. One that is kept goes where the machine has too little for another. */
-  async #hostFor(): Promise<Taken> {
+  async #hostFor(workers: number): Promise<Taken> {
     const { pool, kept } = this.#options;
     for (;;) {
       try {
-        return await pool.take();
+        return await pool.take(workers);
       } catch (error) {
         const evicted = kept.evict();
         if (!evicted) throw error;

@@ -23,8 +23,8 @@ export interface PooledHost {
 export interface HostPoolOptions<Host extends PooledHost> {
   /** How many hosts to keep waiting. */
   size: number;
-  /** Starts a host. Throws when the machine has no descriptors, processes or memory for it. */
-  spawn(): Host;
+  /** Starts a host, to wait or for a lease of so many workers. Throws when the machine has no descriptors, processes or memory for it. */
+  spawn(workers?: number): Host;
   log(level: "info" | "warn", message: string): void;
   clock?: Clock;
 }
@@ -51,8 +51,8 @@ export class HostPool<Host extends PooledHost> {
     return this.#ready.size;
   }
 
-  /** A host for one lease: a waiting one, else one that is starting, else a new one. Rejects when it cannot start. */
-  async take(): Promise<{ host: Host; prewarmed: boolean }> {
+  /** A host for one lease of so many workers: a waiting one, else one that is starting, else a new one. Rejects when it cannot start. */
+  async take(workers: number): Promise<{ host: Host; prewarmed: boolean }> {
     const [waiting] = this.#ready.keys();
     const [starting] = this.#spares;
     const spare = waiting ?? starting;
@@ -61,7 +61,7 @@ export class HostPool<Host extends PooledHost> {
     if (prewarmed) this.#failures = 0;
     this.#later(() => this.#refill(), REFILL_DELAY_MS);
     if (spare && (await isReady(spare))) return { host: spare, prewarmed };
-    const host = this.#options.spawn();
+    const host = this.#options.spawn(workers);
     await host.ready;
     return { host, prewarmed: false };
   }

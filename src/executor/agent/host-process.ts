@@ -124,14 +124,15 @@ export class HostProcess {
     this.exited = exited;
   }
 
-  static spawn(prewarmedWorkers: number, fabrics: readonly string[]): HostProcess {
+  /** `waits`: it is to wait for a lease, and has time to try one before it is ready. */
+  static spawn(threads: number, waits: boolean, fabrics: readonly string[]): HostProcess {
     const exit = Promise.withResolvers<HostExit>();
     const shim = shimToInherit();
     const shimPath = "path" in shim ? shim.path : `/proc/self/fd/${SHIM_FD}`;
     const child = Bun.spawn(
       selfCommand([
-        ...["__host", String(prewarmedWorkers), String(process.pid), shimPath],
-        ...fabrics,
+        ...["__host", String(threads), String(process.pid), shimPath],
+        ...[waits ? "waits" : "wanted", ...fabrics],
       ]),
       {
         // Functions' output is not data: it goes to the node's log.

@@ -6,31 +6,25 @@
 import { endWithParent, reapAdopted } from "../../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { inheritShim } from "../../../ffi/library.ts";
-import { Region, createRegion } from "../../../ffi/region.ts";
 import { forbidPrivileges, ticksPerNs } from "../../../ffi/system.ts";
 import { shortage } from "../../base/shortage.ts";
-import { Connection, type Hearing } from "../../control/connection.ts";
-import { type Handlers, answeringTo } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
-import type { Request } from "../../protocol/declare.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
-import type { AgentMessage, HostMessage, agentMessages } from "../../protocol/host-messages.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
+import { linkToAgent } from "./agent-link.ts";
 import { startThread } from "./host-thread.ts";
-import { HostedLease } from "./hosted-lease.ts";
+import { PROCESS_ENDS } from "./lease-parts.ts";
+import { rehearse } from "./rehearsal.ts";
 
 /** The connection to the agent. */
 const CONTROL_FD = 3;
 /** What a thread of Bun takes at its start. */
 const DESCRIPTORS_PER_THREAD = 6;
 
-/** Its agent is of the same version, and says only what its types allow: no schema is loaded to check it. */
-const fromAgent: Hearing<AgentMessage> = { parse: (message) => message as AgentMessage };
-type Asked = Extract<(typeof agentMessages)[number], Request>["name"];
-const ASKED = { attach: true, reload: true, rest: true } satisfies Record<Asked, true>;
-
 export interface HostOptions {
   prewarmedWorkers: number;
+  /** It is to wait for a lease, and has time to try one; else one waits for it. */
+  waits: boolean;
   parentPid: number;
   /** Where the agent has opened the shim, as this process can open it. */
   shim: string;
@@ -71,50 +65,13 @@ async function startHost(options: HostOptions): Promise<void> {
     const { fabricNamed } = await import("../../fabric/registry.ts");
     fabricNamed(name)?.prepare?.();
   }
-  rehearse();
   ticksPerNs();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
-  let taking: Promise<HostedLease> | undefined;
-  let lease: HostedLease | undefined;
-  const handlers: Handlers<typeof agentMessages> = {
-    attach: (attach, _, answer) => {
-      if (lease) return lease.resume(attach, answer);
-      taking = HostedLease.take(agent, attach, mailbox, prewarmed);
-      void taking.then((taken) => {
-        lease = taken;
-        return taken.serve(answer);
-      });
-    },
-    reload: ({ module, moduleName }, _, answer) =>
-      void taking?.then((taken) => taken.reload(module, moduleName, answer)),
-    rest: (_, __, answer) => lease?.rest(answer),
-    detach: () => {
-      if (lease) lease.stop();
-      else process.exit(0);
-    },
-    brought: ({ greeting }) => lease?.brought(greeting),
-    "host-abort": ({ worker, slot, sequence, gently }) =>
-      lease?.abort(worker, slot, sequence, gently),
-  };
-  const heard = answeringTo<typeof agentMessages>(new Set(Object.keys(ASKED)), handlers, {
-    // Answers are what a host says.
-    send: (answer) => agent.send(answer as HostMessage),
-  });
-  const agent: Connection<AgentMessage, HostMessage> = new Connection(fromAgent, {
-    message: (message) => heard(message),
-    // The agent is dead, or kills this process: first kill the processes that functions have started.
-    closed: () => {},
-  });
+  if (options.waits) await rehearse(prewarmed);
+  const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS);
   await watchDescriptor(CONTROL_FD, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });
-}
-
-/** Runs once the code that a lease needs, so that it is loaded and warm. */
-function rehearse(): void {
-  const fd = createRegion({ workers: 1, slots: 1, arenaBytes: 4096, polling: "warm", spinNs: 0 });
-  Region.map(fd, 1, 1).close();
-  closeDescriptor(fd);
 }
 
 function lacksDescriptors(count: number): boolean {

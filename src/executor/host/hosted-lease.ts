@@ -38,7 +38,7 @@ import {
   startHostState,
 } from "./host-machine.ts";
 import { type Thread, startThread } from "./host-thread.ts";
-import { type Parts, descriptorsOf, takeParts } from "./lease-parts.ts";
+import { type LeaseEnd, type Parts, descriptorsOf, takeParts } from "./lease-parts.ts";
 import { News } from "./news.ts";
 import { Resting } from "./resting.ts";
 
@@ -55,6 +55,7 @@ const RELOAD_GRACE_MS = 10_000;
 
 export class HostedLease {
   readonly #agent: Connection<AgentMessage, HostMessage>;
+  readonly #end: LeaseEnd;
   #attach: Attach;
   readonly #parts: Parts;
   readonly #news: News;
@@ -64,6 +65,7 @@ export class HostedLease {
   /** What each worker does for a limited time. */
   readonly #timers = new Map<number, ReturnType<typeof setTimeout>>();
   #state: HostState;
+  #overdue: ReturnType<typeof setTimeout> | undefined;
   #disposes = false;
   /** To the agent, when the module has loaded, and when all workers have gone over to the newest build. */
   #attached: Answer<typeof Attach> | undefined;
@@ -78,12 +80,19 @@ export class HostedLease {
     attach: Attach,
     mailbox: Mailbox,
     prewarmed: readonly Thread[],
+    end: LeaseEnd,
   ): Promise<HostedLease> {
-    return new HostedLease(agent, attach, await takeParts(attach, mailbox, prewarmed));
+    return new HostedLease(agent, attach, await takeParts(attach, mailbox, prewarmed), end);
   }
 
-  private constructor(agent: Connection<AgentMessage, HostMessage>, attach: Attach, parts: Parts) {
+  private constructor(
+    agent: Connection<AgentMessage, HostMessage>,
+    attach: Attach,
+    parts: Parts,
+    end: LeaseEnd,
+  ) {
     this.#agent = agent;
+    this.#end = end;
     this.#attach = attach;
     this.#parts = parts;
     this.#news = new News({
@@ -105,11 +114,12 @@ export class HostedLease {
   async serve(answer: Answer<typeof Attach>): Promise<void> {
     this.#attached = answer;
     const { loadTimeoutMs } = this.#attach;
-    setTimeout(() => {
+    this.#overdue = setTimeout(() => {
       const message = `the module did not finish loading within ${loadTimeoutMs} ms; look for a top-level await or loop that never ends`;
       const error = { name: "ModuleTimeout", message };
       this.#tell({ kind: "cannot-serve", code: "RFAAS_MODULE_TIMEOUT", error });
-    }, loadTimeoutMs).unref();
+    }, loadTimeoutMs);
+    this.#overdue.unref();
     const { threads, link } = this.#parts;
     threads.forEach((thread, worker) => this.#begin(thread, worker));
     if (link) await this.#listen(link);
@@ -147,7 +157,7 @@ export class HostedLease {
 
   /** Lets the workers come to an end, then ends the process. The agent kills it when that takes too long. */
   stop(): void {
-    this.#stopAll("end");
+    this.#stopAll(this.#end.stopped);
   }
 
   /** Lets the workers come to rest, and leaves the lease's memory, so that another lease can take its place. */
@@ -299,11 +309,12 @@ export class HostedLease {
       case "lose":
         return this.#lose(effect.worker, effect.why);
       case "exit":
-        process.exit(0);
+        return this.#end.over(this.#parts);
     }
   }
 
   #answer(): void {
+    clearTimeout(this.#overdue);
     const { endSpares, traces } = this.#parts;
     setTimeout(() => {
       void endSpares().then(() => traces?.prune());

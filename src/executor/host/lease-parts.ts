@@ -27,6 +27,15 @@ export interface Parts {
   traces: ProcessTraces | undefined;
 }
 
+/** What workers and their process do when the lease is over. */
+export interface LeaseEnd {
+  stopped: "end" | "wait";
+  /** All workers have come to it. */
+  over(parts: Parts): void;
+}
+
+export const PROCESS_ENDS: LeaseEnd = { stopped: "end", over: () => process.exit(0) };
+
 /** Lets the workers load the module and maps the lease's memory meanwhile. */
 export async function takeParts(
   attach: Attach,

@@ -19,9 +19,12 @@ export type WorkerOrder =
   | StopOrder
   | ResumeOrder;
 
-/** What to do when the loop has been stopped: rest until another lease comes, or end. The latter also to a worker at rest. */
+/**
+ * What to do when the loop has been stopped: rest until another lease comes, or end. The latter also to a worker at rest. After a
+ * rehearsal: wait for a module, as if it had loaded none.
+ */
 export interface StopOrder {
-  stopped: "rest" | "end";
+  stopped: "rest" | "end" | "wait";
 }
 
 /** To a worker at rest: run the calls of another lease, which has the same memory and endpoint. */

@@ -35,10 +35,8 @@ import { ThreadTraces } from "./traces.ts";
 const THREAD_COUNT = "OMP_NUM_THREADS";
 /** How long a module's `dispose` may take. The agent waits a little longer. */
 const DISPOSE_LIMIT_MS = 2000;
-/** A worker that has waited so long for its lease has time to prepare for it, */
-const IDLE_MS = 100;
-/** and so long, for a module of typed functions, which most are not. */
-const VERY_IDLE_MS = 1000;
+/** A worker that has waited so long for its lease has time to prepare for a module of typed functions, which most are not. */
+const IDLE_MS = 1000;
 /** Sleeps in a row without a call, of a quarter of a second each, before it sleeps in its event loop. */
 const SLEEPS_BEFORE_PARKED = 4;
 /** There it looks for a call this often although nothing woke it: a client may fail to, and an emulated processor. */
@@ -58,17 +56,13 @@ addEventListener("error", (event) =>
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
-// So does the first import of all, and the first use of the transpiler.
-await loadModule("rfaas:echo");
-await import(`data:text/typescript,${encodeURIComponent("export const ready: boolean = true;")}`);
+confineToThread();
 report({ t: "ready" });
-idle = setTimeout(prepareForLease, IDLE_MS);
 
 /** The module loads while the main thread maps the lease's memory. */
 function load(order: LoadOrder): void {
   clearTimeout(idle);
   const traces = new ThreadTraces();
-  confineToThread();
   takeCores(order);
   const loading = loadModule(order.path, order.name);
   loading.catch(() => {});
@@ -78,10 +72,11 @@ function load(order: LoadOrder): void {
 /** What it is told about its calls. */
 type CallOrder = Exclude<WorkerOrder, StopOrder | ResumeOrder>;
 
-/** Work that a lease would otherwise wait for, done while the worker is idle. */
-function prepareForLease(): void {
+/** Does what a lease would otherwise wait for, and waits for one. */
+function waitForLease(): void {
+  perform = load;
   expectMemory(USUAL_MEMORY_BYTES);
-  idle = setTimeout(() => void import("../../kinds/registry.ts"), VERY_IDLE_MS);
+  idle = setTimeout(() => void import("../../kinds/registry.ts"), IDLE_MS);
 }
 
 function report(message: WorkerReport): void {
@@ -190,9 +185,15 @@ async function serve(
     wakes.watch(order.resume.watchFd);
     return true;
   };
+  let order: StopOrder | ResumeOrder | undefined;
   do await runCalls();
-  while (!leaving && isRest(await orders.next()) && (await rest()));
-  await dispose(loaded.hooks, scope);
+  while (!leaving && isRest((order = await orders.next())) && (await rest()));
+  if (order && "stopped" in order && order.stopped === "wait") {
+    await wakes.end();
+    waitForLease();
+  } else {
+    await dispose(loaded.hooks, scope);
+  }
   // The runtime writes functions' output in a turn of the event loop.
   await eventLoopTurn();
   report({ t: "stopped" });

@@ -1,0 +1,56 @@
+/** What a host hears of its agent, and does: it takes a lease, and later ones where it is kept. */
+import type { Mailbox } from "../../../ffi/descriptors.ts";
+import { Connection, type Hearing } from "../../control/connection.ts";
+import { type Handlers, answeringTo } from "../../control/requests.ts";
+import type { Request } from "../../protocol/declare.ts";
+import type { AgentMessage, HostMessage, agentMessages } from "../../protocol/host-messages.ts";
+import type { Thread } from "./host-thread.ts";
+import { HostedLease } from "./hosted-lease.ts";
+import type { LeaseEnd } from "./lease-parts.ts";
+
+export type AgentLink = Connection<AgentMessage, HostMessage>;
+
+/** Its agent is of the same version, and says only what its types allow: no schema is loaded to check it. */
+const fromAgent: Hearing<AgentMessage> = { parse: (message) => message as AgentMessage };
+type Asked = Extract<(typeof agentMessages)[number], Request>["name"];
+const ASKED = { attach: true, reload: true, rest: true } satisfies Record<Asked, true>;
+
+/** A connection whose messages reach threads that wait for a lease. Its socket is still to be opened. */
+export function linkToAgent(
+  prewarmed: readonly Thread[],
+  mailbox: Mailbox,
+  end: LeaseEnd,
+): AgentLink {
+  let taking: Promise<HostedLease> | undefined;
+  let lease: HostedLease | undefined;
+  const handlers: Handlers<typeof agentMessages> = {
+    attach: (attach, _, answer) => {
+      if (lease) return lease.resume(attach, answer);
+      taking = HostedLease.take(agent, attach, mailbox, prewarmed, end);
+      void taking.then((taken) => {
+        lease = taken;
+        return taken.serve(answer);
+      });
+    },
+    reload: ({ module, moduleName }, _, answer) =>
+      void taking?.then((taken) => taken.reload(module, moduleName, answer)),
+    rest: (_, __, answer) => lease?.rest(answer),
+    detach: () => {
+      if (lease) lease.stop();
+      else process.exit(0);
+    },
+    brought: ({ greeting }) => lease?.brought(greeting),
+    "host-abort": ({ worker, slot, sequence, gently }) =>
+      lease?.abort(worker, slot, sequence, gently),
+  };
+  const heard = answeringTo<typeof agentMessages>(new Set(Object.keys(ASKED)), handlers, {
+    // Answers are what a host says.
+    send: (answer) => agent.send(answer as HostMessage),
+  });
+  const agent: AgentLink = new Connection(fromAgent, {
+    message: (message) => heard(message),
+    // The agent is dead, or kills this process: first kill the processes that functions have started.
+    closed: () => {},
+  });
+  return agent;
+}
