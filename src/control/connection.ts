@@ -1,7 +1,7 @@
 /** A control connection: messages of one vocabulary out, of another in, over a stream socket of any kind. */
 import type { SocketHandler } from "bun";
 import { ProtocolError } from "../base/errors.ts";
-import { FrameReader, MAX_FRAME_BYTES, encodeFrame } from "../protocol/frame.ts";
+import { FrameCutter, MAX_FRAME_BYTES, frameOf } from "../protocol/frames/framing.ts";
 import type { Vocabulary } from "../protocol/vocabulary.ts";
 
 /** The most bytes buffered for a peer that does not read; beyond it the connection takes the peer for dead. */
@@ -37,13 +37,13 @@ export interface WireEvents {
   close(error?: Error): void;
 }
 
-/** What makes messages of what comes. Throws {@link ProtocolError}. */
-export type Hearing<In extends { t: string }> = Pick<Vocabulary<In>, "parse">;
+/** What makes messages of what comes, and how both sides write them. Throws {@link ProtocolError}. */
+export type Hearing<In extends { t: string }> = Pick<Vocabulary<In>, "parse" | "packing">;
 
 export class Connection<In extends { t: string }, Out extends { t: string }> implements WireEvents {
   readonly #vocabulary: Hearing<In>;
   readonly #events: ConnectionEvents<In>;
-  readonly #reader: FrameReader;
+  readonly #reader: FrameCutter;
   #socket: Wire | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
@@ -60,7 +60,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   ) {
     this.#vocabulary = vocabulary;
     this.#events = events;
-    this.#reader = new FrameReader(frameLimitBytes);
+    this.#reader = new FrameCutter(vocabulary.packing, frameLimitBytes);
   }
 
   /** The peer may send frames of any length that is allowed at all. */
@@ -118,7 +118,7 @@ export class Connection<In extends { t: string }, Out extends { t: string }> imp
   /** Sends in order; buffers when the peer is slow. Does nothing on a closed connection. */
   send(message: Out): void {
     if (this.#closed) return;
-    const frame = encodeFrame(message);
+    const frame = frameOf(message, this.#vocabulary.packing);
     this.#unsent.push(frame);
     this.#unsentBytes += frame.length;
     this.#flush();

@@ -11,6 +11,7 @@
 import { type Static, type TObject, type TProperties, type TUnsafe, Type } from "@sinclair/typebox";
 import { Failed } from "./failed.ts";
 import { count } from "./fields.ts";
+import type { Packing } from "./frames/framing.ts";
 import { Vocabulary } from "./vocabulary.ts";
 
 /** A message without an answer. */
@@ -87,11 +88,8 @@ export const isRequest = (message: Declared): message is Request => "reply" in m
 export function vocabularyOf<
   const Says extends readonly Declared[],
   const Hears extends readonly Declared[],
->(says: Says, hears: Hears): Vocabulary<Speech<Says, Hears>> {
+>(says: Says, hears: Hears, packing?: Packing): Vocabulary<Speech<Says, Hears>> {
   const answers = hears.filter(isRequest).map(({ reply }) => reply);
-  return new Vocabulary([
-    ...says.map(({ schema }) => schema),
-    ...answers,
-    ...(answers.length > 0 ? [Failed] : []),
-  ]);
+  const failed = answers.length > 0 ? [Failed] : [];
+  return new Vocabulary([...says.map(({ schema }) => schema), ...answers, ...failed], packing);
 }

@@ -11,6 +11,8 @@ export const sequence = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTE
 export const text = Type.String({ maxLength: 64 * 1024 });
 export const bytes = (length: number) =>
   Type.Uint8Array({ minByteLength: length, maxByteLength: length });
+/** So many bytes as text, for what travels as JSON. */
+export const hex = (length: number) => Type.String({ pattern: `^[0-9a-f]{${2 * length}}$` });
 /** A day: a lease is renewed, not long, and a request asks again. */
 export const MAX_DURATION_MS = 86_400_000;
 export const duration = Type.Integer({ minimum: 1, maximum: MAX_DURATION_MS });

@@ -10,17 +10,18 @@ import {
   vocabularyOf,
 } from "./declare.ts";
 import {
-  bytes,
   cores,
   count,
   cpus,
   fabric,
+  hex,
   index,
   polling,
   portNumber,
   sequence,
   text,
 } from "./fields.ts";
+import { JSON_TEXT } from "./frames/json-text.ts";
 import { Exports, LogLine, ProgressReport } from "./module-report.ts";
 
 /**
@@ -30,7 +31,7 @@ import { Exports, LogLine, ProgressReport } from "./module-report.ts";
 export const Attach = request(
   "attach",
   {
-    nonce: bytes(16),
+    nonce: hex(16),
     workers: count,
     coresPerWorker: cores,
     cpus,
@@ -79,10 +80,10 @@ export const HostAbort = notice("host-abort", {
   gently: Type.Boolean(),
 });
 /** A connection of the lease's client has come to the node's port: its descriptor is in the mailbox, with the lease's nonce. */
-export const Brought = notice("brought", { greeting: bytes(64) });
+export const Brought = notice("brought", { greeting: hex(64) });
 export const Detach = notice("detach", {});
 
-export const Ready = notice("ready", { protocol: count, mailbox: bytes(5) });
+export const Ready = notice("ready", { protocol: count, mailbox: hex(5) });
 export const ClientLost = notice("client-lost", { message: text });
 export const WorkerEnded = notice("worker-ended", { worker: index, message: text });
 export const HostLog = notice("host-log", { line: LogLine });
@@ -95,5 +96,5 @@ export type AgentMessage = Speech<typeof agentMessages, typeof hostMessages>;
 export type HostMessage = Speech<typeof hostMessages, typeof agentMessages>;
 /** What a host says unasked. */
 export type HostNotice = MessageOf<(typeof hostMessages)[number]>;
-export const agentVocabulary = vocabularyOf(agentMessages, hostMessages);
-export const hostVocabulary = vocabularyOf(hostMessages, agentMessages);
+export const agentVocabulary = vocabularyOf(agentMessages, hostMessages, JSON_TEXT);
+export const hostVocabulary = vocabularyOf(hostMessages, agentMessages, JSON_TEXT);

@@ -2,14 +2,19 @@
 import type { TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { ProtocolError } from "../base/errors.ts";
+import { MESSAGE_PACK } from "./frame.ts";
+import type { Packing } from "./frames/framing.ts";
 
 /** The messages of one direction of a connection, checked by compiled schemas. */
 export class Vocabulary<T extends { t: string }> {
+  /** How both sides write their messages. */
+  readonly packing: Packing;
   readonly #schemas: Map<string, TSchema>;
   /** Compiled when a message of the kind first comes: compiling all at start would take longer than starting. */
   readonly #checks = new Map<string, ReturnType<typeof TypeCompiler.Compile>>();
 
-  constructor(schemas: readonly TSchema[]) {
+  constructor(schemas: readonly TSchema[], packing: Packing = MESSAGE_PACK) {
+    this.packing = packing;
     this.#schemas = new Map(
       schemas.map((schema) => [schema["properties"].t.const as string, schema]),
     );

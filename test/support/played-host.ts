@@ -80,7 +80,8 @@ export class PlayedHost implements LeaseHost {
 
   /** How many descriptors came with the lease. */
   descriptors(): number {
-    const fds = this.#mailbox.receive(this.request("attach").fields["nonce"] as Uint8Array) ?? [];
+    const nonce = this.request("attach").fields["nonce"] as string;
+    const fds = this.#mailbox.receive(Uint8Array.fromHex(nonce)) ?? [];
     for (const fd of fds) closeDescriptor(fd);
     return fds.length;
   }

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { ProtocolError } from "../../src/base/errors.ts";
 import { FrameReader, MAX_FRAME_BYTES, encodeFrame } from "../../src/protocol/frame.ts";
+import { FrameCutter, frameOf as framed } from "../../src/protocol/frames/framing.ts";
+import { JSON_TEXT } from "../../src/protocol/frames/json-text.ts";
 
 const MESSAGE = {
   t: "allocate-reply",
@@ -127,5 +129,31 @@ describe("FrameReader", () => {
 
   test("refuses another protocol's greeting", () => {
     expect(() => read(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"))).toThrow(ProtocolError);
+  });
+});
+
+describe("a frame of JSON", () => {
+  const cut = (bytes: Uint8Array): unknown[] => new FrameCutter(JSON_TEXT).push(bytes);
+
+  test("is a length and a text, and is read as it was written", () => {
+    expect([...framed("hi", JSON_TEXT)]).toEqual([4, 0, 0, 0, 0x22, 0x68, 0x69, 0x22]);
+    const message = { t: "host-log", line: { message: "\ud800 ä 漢", data: null, atMs: 1.5 } };
+    expect(cut(framed(message, JSON_TEXT))).toEqual([message]);
+  });
+
+  test("has no prototype of its sender's choice", () => {
+    const [message] = cut(frameOf([...Buffer.from('{"__proto__":{"t":"ready"}}')]));
+    expect((message as { t?: string }).t).toBeUndefined();
+  });
+
+  test.each<[string, string]>([
+    ["a text that ends early", '{"t":"re'],
+    ["a second value behind the first", "1 2"],
+    ["nothing but space", "  "],
+    ["arrays nested without end", "[".repeat(2_000_000)],
+  ])("refuses a frame of %s and says why", (_, body) => {
+    const frame = frameOf([...Buffer.from(body)]);
+    expect(() => cut(frame)).toThrow(ProtocolError);
+    expect(() => cut(frame)).toThrow("is not JSON");
   });
 });

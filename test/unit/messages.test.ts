@@ -43,7 +43,7 @@ const granted = {
 const attach = {
   t: "attach",
   id: 1,
-  nonce,
+  nonce: nonce.toHex(),
   workers: 2,
   coresPerWorker: 1,
   cpus: [3, -1],
@@ -138,7 +138,7 @@ const agent = [
   { t: "detach" },
 ];
 const host = [
-  { t: "ready", protocol: 1, mailbox },
+  { t: "ready", protocol: 1, mailbox: mailbox.toHex() },
   { t: "attach-reply", id: 1, exports: exported, loadNs: 0, port: null },
   { t: "reload-reply", id: 1 },
   { t: "rest-reply", id: 1, left: "a timer" },

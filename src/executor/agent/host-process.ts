@@ -160,7 +160,7 @@ export class HostProcess {
         if (message.t !== "ready") return host.#listener?.notice(message);
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
-        host.mailboxName = message.mailbox;
+        host.mailboxName = Uint8Array.fromHex(message.mailbox);
         ready.resolve();
       },
       // The agent cannot reach a host whose connection is lost, so it kills the host.
@@ -206,7 +206,7 @@ export class HostProcess {
         if (tries === BRING_TRIES) return;
         await Bun.sleep(BRING_PAUSE_MS);
       }
-      this.#connection.send({ t: "brought", greeting });
+      this.#connection.send({ t: "brought", greeting: greeting.toHex() });
     } finally {
       closeDescriptor(descriptor);
     }

@@ -138,7 +138,7 @@ export class LeasedHost {
   attach(): void {
     this.#memory.toHost(this.host.mailboxName, this.nonce);
     const attach = {
-      nonce: this.nonce,
+      nonce: this.nonce.toHex(),
       listen: this.#listen && { fabric: this.request.fabric, ...this.#listen },
       workers: this.shape.workers,
       coresPerWorker: this.coresPerWorker,

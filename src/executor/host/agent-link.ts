@@ -3,6 +3,7 @@ import type { Mailbox } from "../../../ffi/descriptors.ts";
 import { Connection, type Hearing } from "../../control/connection.ts";
 import { type Handlers, answeringTo } from "../../control/requests.ts";
 import type { Request } from "../../protocol/declare.ts";
+import { JSON_TEXT } from "../../protocol/frames/json-text.ts";
 import type { AgentMessage, HostMessage, agentMessages } from "../../protocol/host-messages.ts";
 import type { Thread } from "./host-thread.ts";
 import { HostedLease } from "./hosted-lease.ts";
@@ -11,7 +12,10 @@ import type { LeaseEnd } from "./lease-parts.ts";
 export type AgentLink = Connection<AgentMessage, HostMessage>;
 
 /** Its agent is of the same version, and says only what its types allow: no schema is loaded to check it. */
-const fromAgent: Hearing<AgentMessage> = { parse: (message) => message as AgentMessage };
+const fromAgent: Hearing<AgentMessage> = {
+  packing: JSON_TEXT,
+  parse: (message) => message as AgentMessage,
+};
 type Asked = Extract<(typeof agentMessages)[number], Request>["name"];
 const ASKED = { attach: true, reload: true, rest: true } satisfies Record<Asked, true>;
 
@@ -39,7 +43,7 @@ export function linkToAgent(
       if (lease) lease.stop();
       else process.exit(0);
     },
-    brought: ({ greeting }) => lease?.brought(greeting),
+    brought: ({ greeting }) => lease?.brought(Uint8Array.fromHex(greeting)),
     "host-abort": ({ worker, slot, sequence, gently }) =>
       lease?.abort(worker, slot, sequence, gently),
   };

@@ -10,7 +10,7 @@ import { forbidPrivileges, ticksPerNs } from "../../../ffi/system.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
-import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
+import { PROTOCOL_VERSION } from "../../protocol/frames/framing.ts";
 import { linkToAgent } from "./agent-link.ts";
 import { startThread } from "./host-thread.ts";
 import { PROCESS_ENDS } from "./lease-parts.ts";
@@ -71,7 +71,7 @@ async function startHost(options: HostOptions): Promise<void> {
   if (options.waits) await rehearse(prewarmed);
   const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS);
   await watchDescriptor(CONTROL_FD, agent.handler());
-  agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name });
+  agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name.toHex() });
 }
 
 function lacksDescriptors(count: number): boolean {

@@ -145,7 +145,7 @@ export class HostedLease {
 
   /** A connection of the client has come to the node's port. */
   brought(greeting: Uint8Array): void {
-    const [descriptor] = this.#parts.mailbox.receive(this.#attach.nonce) ?? [];
+    const [descriptor] = this.#parts.mailbox.receive(Uint8Array.fromHex(this.#attach.nonce)) ?? [];
     if (descriptor !== undefined) this.#parts.link!.adopt(descriptor, greeting);
   }
 

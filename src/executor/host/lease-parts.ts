@@ -64,7 +64,7 @@ export async function takeParts(
   const region = Region.map(memoryFd, attach.workers, attach.slots);
   closeDescriptor(memoryFd);
   const { listen, nonce } = attach;
-  const link = listen ? await waitForClient(listen, region, nonce) : undefined;
+  const link = listen ? await waitForClient(listen, region, Uint8Array.fromHex(nonce)) : undefined;
   const endSpares = () =>
     Promise.all(prewarmed.slice(attach.workers).map((spare) => spare.terminate()));
   const places = { region, link, clientFd, loopFds };
@@ -92,7 +92,7 @@ export function descriptorsOf(
   { nonce, workers }: Attach,
   mailbox: Mailbox,
 ): { memoryFd: number; clientFd: number; loopFds: number[] } {
-  const fds = mailbox.receive(nonce);
+  const fds = mailbox.receive(Uint8Array.fromHex(nonce));
   if (!fds || fds.length !== 2 + 2 * workers)
     throw new Error("the agent sent no memory with the lease");
   const [memoryFd, clientFd, ...loopFds] = fds as [number, number, ...number[]];

@@ -7,7 +7,8 @@ import { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
 import { Mailbox, closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { Region, createRegion } from "../../../ffi/region.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
-import { FrameReader, encodeFrame } from "../../protocol/frame.ts";
+import { FrameCutter, frameOf } from "../../protocol/frames/framing.ts";
+import { JSON_TEXT } from "../../protocol/frames/json-text.ts";
 import type { AgentMessage, Attach } from "../../protocol/host-messages.ts";
 import { UNPINNED } from "../machine/cores.ts";
 import { linkToAgent } from "./agent-link.ts";
@@ -42,7 +43,7 @@ export async function rehearse(threads: readonly Thread[]): Promise<void> {
   // Through the system's sockets, as from an agent.
   const [ours, agents] = notifyPair();
   await watchDescriptor(ours, link.handler());
-  const frames = new FrameReader();
+  const frames = new FrameCutter(JSON_TEXT);
   const agent = await watchDescriptor(agents, {
     binaryType: "uint8array",
     data: (_, bytes) => {
@@ -51,10 +52,10 @@ export async function rehearse(threads: readonly Thread[]): Promise<void> {
         else answered.resolve();
     },
   });
-  const tell = (message: AgentMessage) => agent.write(encodeFrame(message));
+  const tell = (message: AgentMessage) => agent.write(frameOf(message, JSON_TEXT));
   const client = new OwnClient(mailbox, workers);
   try {
-    tell({ t: "attach", id: 1, ...attachOf(client.nonce, workers) });
+    tell({ t: "attach", id: 1, ...attachOf(client.nonce.toHex(), workers) });
     await answered.promise;
     client.call();
     tell({ t: "detach" });
@@ -66,7 +67,7 @@ export async function rehearse(threads: readonly Thread[]): Promise<void> {
   }
 }
 
-const attachOf = (nonce: Uint8Array, workers: number): Attach => ({
+const attachOf = (nonce: string, workers: number): Attach => ({
   ...{ nonce, workers, coresPerWorker: 1, slots: SLOTS, polling: "warm", listen: null },
   cpus: new Array<number>(workers).fill(UNPINNED),
   ...{ module: MODULE, moduleName: "rehearsal", lease: 0, heapBytes: HEAP_BYTES },
