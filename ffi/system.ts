@@ -61,7 +61,17 @@ export function forbidPrivileges(): void {
   check("forbidding new privileges", native().rfaas_forbid_privileges());
 }
 
-/** Bounds this process's private memory to its present size plus `bytes`; turns core dumps off. */
+/** This process dumps no core, and is first in line for the kernel's out-of-memory killer: what it holds is a tenant's, or nothing. */
+export function standFirst(): void {
+  check("turning core dumps off", native().rfaas_stand_first());
+}
+
+/** The calling thread, for {@link restrictThread}. */
+export function thisThread(): number {
+  return native().rfaas_thread();
+}
+
+/** Bounds this process's private memory to its present size plus `bytes`. */
 export function confine(bytes: number): void {
   check("confining the host process", native().rfaas_confine(bytes));
 }

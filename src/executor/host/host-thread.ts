@@ -1,7 +1,8 @@
 /** A thread of a host, which waits for a lease or runs one of its workers. */
+import { restrictThread } from "../../../ffi/system.ts";
 import { startFunctionWorker } from "../../base/workers.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
-import type { HostOrder, WorkerReport } from "../worker/thread-messages.ts";
+import type { HostOrder, LoadOrder, WorkerReport } from "../worker/thread-messages.ts";
 
 export interface Thread {
   ready: Promise<void>;
@@ -9,6 +10,11 @@ export interface Thread {
   onReport: (report: WorkerReport) => void;
   /** Why it ended, once it has: an uncaught error, or an exit. */
   ended: Promise<ErrorRecord>;
+  /**
+   * Lets it load a module, once it is ready, on the given CPUs, with all that it starts from then on: a library may start its threads
+   * when it is loaded. Anywhere without any.
+   */
+  load(order: LoadOrder, cpus: readonly number[]): void;
   post(order: HostOrder): void;
   /** Resolves when the thread is gone. */
   terminate(): Promise<void>;
@@ -19,13 +25,22 @@ export function startThread(index: number): Thread {
   const ended = Promise.withResolvers<ErrorRecord>();
   const gone = Promise.withResolvers<void>();
   const ready = Promise.withResolvers<void>();
+  let id: number | undefined;
   void ended.promise.then(({ message }) => ready.reject(new Error(message)));
   // The owner of the thread hears of it from `ended`, too.
   ready.promise.catch(() => {});
   const thread: Thread = {
     ready: ready.promise,
-    onReport: () => ready.resolve(),
+    onReport: (report) => {
+      if (report.t === "ready") id = report.thread;
+      ready.resolve();
+    },
     ended: ended.promise,
+    load(order, cpus) {
+      // While it sleeps: a thread that moves itself waits for the other CPU.
+      if (cpus.length > 0) restrictThread(cpus, id);
+      worker.postMessage(order);
+    },
     post: (order) => worker.postMessage(order),
     terminate() {
       worker.terminate();

@@ -6,7 +6,7 @@
 import { endWithParent, reapAdopted } from "../../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { inheritShim } from "../../../ffi/library.ts";
-import { forbidPrivileges, ticksPerNs } from "../../../ffi/system.ts";
+import { forbidPrivileges, standFirst, ticksPerNs } from "../../../ffi/system.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
@@ -59,6 +59,7 @@ async function startHost(options: HostOptions): Promise<void> {
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
   // All else is done while the threads start.
   if (!endWithParent(options.parentPid)) process.exit(0);
+  standFirst();
   process.on("SIGCHLD", reapAdopted);
   const mailbox = new Mailbox();
   for (const name of options.fabrics) {

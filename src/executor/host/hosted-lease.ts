@@ -24,7 +24,6 @@ import { workerCpus } from "../machine/cores.ts";
 import type {
   AttachWorker,
   HostOrder,
-  LoadOrder,
   StopOrder,
   WorkerOrder,
   WorkerReport,
@@ -365,8 +364,10 @@ export class HostedLease {
     threads[worker] = fresh;
     const { coresPerWorker: cores, loadTimeoutMs } = this.#attach;
     this.#limit(worker, loadTimeoutMs);
-    const load: LoadOrder = { ...build, cpus: masks[worker] ?? [], cores };
-    whenReady(fresh, load);
+    void fresh.ready.then(
+      () => fresh.load({ ...build, cores }, masks[worker] ?? []),
+      () => {},
+    );
     this.#begin(fresh, worker);
   }
 

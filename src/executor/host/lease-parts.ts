@@ -56,7 +56,7 @@ export async function takeParts(
   const traces = attach.keepWarm ? await processTraces() : undefined;
   threads.forEach((thread, i) => {
     const { module: path, moduleName: name } = attach;
-    thread.post({ path, name, cpus: masks[i] ?? [], cores });
+    thread.load({ path, name, cores }, masks[i] ?? []);
   });
   const { memoryFd, clientFd, loopFds } = descriptorsOf(attach, mailbox);
   // Connections of the client, or the memory of another lease, may come later.

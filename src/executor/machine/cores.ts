@@ -39,7 +39,7 @@ export function claimCpus(wanted: readonly number[]): ClaimedCpus {
 export function workerCpus(
   cpus: readonly number[],
   coresPerWorker: number,
-  usable: readonly number[] = usableCpus(),
+  usable: () => readonly number[] = usableCpus,
 ): number[][] {
   const each: number[][] = [];
   for (let from = 0; from < cpus.length; from += coresPerWorker)
@@ -47,7 +47,7 @@ export function workerCpus(
   if (coresPerWorker === 1) return each;
   return each.map((own) => {
     const near = (cpu: number) => Math.min(...own.map((one) => Math.abs(one - cpu)), Infinity);
-    const others = usable
+    const others = usable()
       .filter((cpu) => !own.includes(cpu))
       .map((cpu) => ({ cpu, leased: cpus.includes(cpu), far: near(cpu) }))
       .sort((a, b) => Number(a.leased) - Number(b.leased) || compare(a.far, b.far));

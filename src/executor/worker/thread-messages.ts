@@ -33,7 +33,7 @@ export interface ResumeOrder {
     lease: number;
     /** As {@link AttachWorker.watchFd}. */
     watchFd: number;
-    /** As {@link LoadOrder.cpus}. */
+    /** Where the thread runs from now on, with all that it starts; anywhere when empty. */
     cpus: readonly number[];
   };
 }
@@ -43,9 +43,7 @@ export interface LoadOrder {
   path: string;
   /** What its author calls the module. */
   name: string;
-  /** Where the thread runs from now on, with all that it starts; anywhere when empty. */
-  cpus: readonly number[];
-  /** How many cores it is said to have. */
+  /** How many cores the thread is said to have. */
   cores: number;
 }
 
@@ -71,7 +69,8 @@ export type HostOrder = LoadOrder | AttachWorker | WorkerOrder;
 
 /** Worker to main thread. */
 export type WorkerReport =
-  | { t: "ready" }
+  /** It waits for a module. `thread` names it to the system. */
+  | { t: "ready"; thread: number }
   /** An error that nothing has caught: it ends the thread. */
   | { t: "crashed"; error: ErrorRecord }
   | { t: "loaded"; exports: Exports; disposes: boolean }

@@ -7,7 +7,7 @@
  */
 import type { Socket } from "bun";
 import { native } from "../../../ffi/library.ts";
-import { restrictThread } from "../../../ffi/system.ts";
+import { restrictThread, thisThread } from "../../../ffi/system.ts";
 import { Region, expectMemory } from "../../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
@@ -57,13 +57,13 @@ let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
 confineToThread();
-report({ t: "ready" });
+report({ t: "ready", thread: thisThread() });
 
 /** The module loads while the main thread maps the lease's memory. */
 function load(order: LoadOrder): void {
   clearTimeout(idle);
   const traces = new ThreadTraces();
-  takeCores(order);
+  tellCores(order.cores);
   const loading = loadModule(order.path, order.name);
   loading.catch(() => {});
   perform = (attach: AttachWorker) => void serve(attach, order, loading, traces);
@@ -255,9 +255,8 @@ function eventLoopTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** From the loading of the module on: a library may start its threads then. */
-function takeCores({ cpus, cores }: LoadOrder): void {
-  if (cpus.length > 0) restrictThread(cpus);
+/** How many the functions see. */
+function tellCores(cores: number): void {
   // The runtime has counted the machine's, once for the process.
   Object.defineProperty(navigator, "hardwareConcurrency", {
     value: cores,
