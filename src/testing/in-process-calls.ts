@@ -94,13 +94,13 @@ export class InProcessCalls {
     if (options !== NO_OPTIONS) checkSubmitOptions(options);
     const deadlineMs = wholeDeadline(options.deadlineMs);
     const call = new Call(this.#driver, index, this.#memory, input, output, deadlineMs);
-    call.submittedNs = Bun.nanoseconds();
+    call.details.submittedNs = Bun.nanoseconds();
     const number = ++this.#calls;
     const named = { slot: number, sequence: number };
     const left = options.retries ?? 0;
-    call.retry = (failed, error) => {
+    call.details.retry = (failed, error) => {
       if (failed.attempt >= left || !mayRunAgain(error)) return false;
-      failed.attempt++;
+      failed.details.attempt++;
       void this.#run(call, named, name, index, input, output, options, given.signal);
       return true;
     };

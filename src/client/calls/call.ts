@@ -3,6 +3,7 @@ import { TIMED, attemptBits } from "../../../ffi/layout.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
 import type { CallProgress } from "../options/call-options.ts";
 import type { Place } from "../memory/place.ts";
+import type { LocatedPair } from "../memory/recent-pairs.ts";
 import type { CallTimings, PublicCall } from "./public-call.ts";
 
 /** A request as the worker knows it. */
@@ -62,25 +63,13 @@ export interface CallDriver {
   holds(call: Pick<Flight, "abandoned">): boolean;
 }
 
-/** A call in flight: the program's view of it, {@link PublicCall}, and the state that a lane needs. */
-export class Call implements PublicCall, Flight, MemoryUse {
+/** What few calls have: those with options, and those that are awaited, fail or are abandoned. The others are short without it. */
+class Details {
   timings: CallTimings | undefined;
-  readonly input: Place;
-  readonly output: Place;
-  /** What is called, with which memory: offsets and lengths in bytes. */
-  readonly fn: number;
-  readonly inputOffset: number;
-  readonly inputLength: number;
-  readonly outputOffset: number;
-  readonly outputCapacity: number;
-  /** From submission; 0 for none. */
-  readonly deadlineMs: number;
   durationMs = 0;
   attempt = 0;
   /** Starts another attempt after a failure; returns whether it did. */
   retry: ((call: Call, error: unknown) => boolean) | undefined;
-  /** Slot while in flight, else -1. */
-  slot = -1;
   submittedNs = 0;
   queuedSinceNs = 0;
   /** Whether the event loop follows it. */
@@ -88,15 +77,26 @@ export class Call implements PublicCall, Flight, MemoryUse {
   cleanUp: (() => void) | undefined;
   onProgress: ((progress: CallProgress) => void) | undefined;
   abandoned: Posted | undefined;
+  error: unknown;
+  promise: PromiseWithResolvers<number> | undefined;
+}
+
+/** Of all calls that have none of their own: never written. */
+const NO_DETAILS: Readonly<Details> = Object.freeze(new Details());
+
+/** A call in flight: the program's view of it, {@link PublicCall}, and the state that a lane needs. */
+export class Call implements PublicCall, Flight, MemoryUse {
+  readonly fn: number;
+  readonly deadlineMs: number;
+  slot = -1;
 
   readonly #memory: LeaseMemory;
-  readonly #target: LeaseBuffer;
+  readonly #pair: LocatedPair;
   #driver: CallDriver;
+  #details = NO_DETAILS;
   #using = false;
   #done = false;
   #bytes = 0;
-  #error: unknown;
-  #promise: PromiseWithResolvers<number> | undefined;
 
   constructor(
     driver: CallDriver,
@@ -106,19 +106,79 @@ export class Call implements PublicCall, Flight, MemoryUse {
     output: LeaseBuffer,
     deadlineMs: number,
   ) {
+    const pair = memory.locate(input, output);
     this.#driver = driver;
     this.#memory = memory;
-    this.#target = output;
-    const pair = memory.locate(input, output);
-    this.input = pair.input;
-    this.output = pair.output;
-    this.inputOffset = pair.inputOffset;
-    this.inputLength = pair.inputLength;
-    this.outputOffset = pair.outputOffset;
-    this.outputCapacity = pair.outputCapacity;
+    this.#pair = pair;
     this.fn = fn | pair.flags;
     this.deadlineMs = deadlineMs;
-    if (this.input.copy !== undefined) this.input.bring(input);
+    if (pair.input.copy !== undefined) pair.input.bring(input);
+  }
+
+  get input(): Place {
+    return this.#pair.input;
+  }
+
+  get output(): Place {
+    return this.#pair.output;
+  }
+
+  get inputOffset(): number {
+    return this.#pair.inputOffset;
+  }
+
+  get inputLength(): number {
+    return this.#pair.inputLength;
+  }
+
+  get outputOffset(): number {
+    return this.#pair.outputOffset;
+  }
+
+  get outputCapacity(): number {
+    return this.#pair.outputCapacity;
+  }
+
+  get timings(): CallTimings | undefined {
+    return this.#details.timings;
+  }
+
+  get durationMs(): number {
+    return this.#details.durationMs;
+  }
+
+  get attempt(): number {
+    return this.#details.attempt;
+  }
+
+  get queuedSinceNs(): number {
+    return this.#details.queuedSinceNs;
+  }
+
+  get onProgress(): ((progress: CallProgress) => void) | undefined {
+    return this.#details.onProgress;
+  }
+
+  get abandoned(): Posted | undefined {
+    return this.#details.abandoned;
+  }
+
+  set abandoned(posted: Posted | undefined) {
+    this.details.abandoned = posted;
+  }
+
+  get cleanUp(): (() => void) | undefined {
+    return this.#details.cleanUp;
+  }
+
+  set cleanUp(cleanUp: (() => void) | undefined) {
+    this.details.cleanUp = cleanUp;
+  }
+
+  /** Its own, to write. */
+  get details(): Details {
+    if (this.#details === NO_DETAILS) this.#details = new Details();
+    return this.#details;
   }
 
   get worker(): number {
@@ -131,7 +191,8 @@ export class Call implements PublicCall, Flight, MemoryUse {
 
   get(): number {
     while (!this.#done) this.#driver.drive(this);
-    if (this.#error !== undefined) throw this.#error;
+    const { error } = this.#details;
+    if (error !== undefined) throw error;
     return this.#bytes;
   }
 
@@ -148,7 +209,7 @@ export class Call implements PublicCall, Flight, MemoryUse {
   remainingMs(): number {
     return this.deadlineMs === 0
       ? Infinity
-      : this.deadlineMs - (Bun.nanoseconds() - this.submittedNs) / 1e6;
+      : this.deadlineMs - (Bun.nanoseconds() - this.#details.submittedNs) / 1e6;
   }
 
   // The promise is made only when the program first awaits the call.
@@ -170,28 +231,34 @@ export class Call implements PublicCall, Flight, MemoryUse {
   }
 
   #asPromise(): Promise<number> {
-    if (this.#promise) return this.#promise.promise;
+    const { promise, error } = this.#details;
+    if (promise) return promise.promise;
     if (this.#done)
-      return this.#error === undefined ? Promise.resolve(this.#bytes) : Promise.reject(this.#error);
-    this.#promise = Promise.withResolvers();
+      return error === undefined ? Promise.resolve(this.#bytes) : Promise.reject(error);
+    const made = (this.details.promise = Promise.withResolvers());
     this.#driver.watch(this);
-    return this.#promise.promise;
+    return made.promise;
   }
 
   endAttempt(bytes: number, error?: unknown): void {
-    if (error === undefined || !this.retry?.(this, error)) this.end(bytes, error);
+    if (error === undefined || !this.#details.retry?.(this, error)) this.end(bytes, error);
   }
 
   end(bytes: number, error?: unknown): void {
     if (this.#done) return;
     this.#done = true;
     this.#bytes = bytes;
-    this.#error = error;
-    if (error === undefined && this.output.copy !== undefined) this.#fetch(bytes);
+    if (error !== undefined) this.details.error = error;
+    else if (this.output.copy !== undefined) this.#fetch(bytes);
     this.leave();
-    this.cleanUp?.();
-    if (this.#error === undefined) this.#promise?.resolve(bytes);
-    else this.#promise?.reject(this.#error);
+    if (this.#details !== NO_DETAILS) this.#tell(bytes);
+  }
+
+  #tell(bytes: number): void {
+    this.#details.cleanUp?.();
+    const { error, promise } = this.#details;
+    if (error === undefined) promise?.resolve(bytes);
+    else promise?.reject(error);
   }
 
   /** Marks the call's memory as in use. */
@@ -210,9 +277,9 @@ export class Call implements PublicCall, Flight, MemoryUse {
   /** The caller's own memory gets the result, if it is still there. */
   #fetch(bytes: number): void {
     try {
-      this.output.fetch(this.#target, bytes);
+      this.output.fetch(this.#pair.outputView, bytes);
     } catch (error) {
-      this.#error = error;
+      this.details.error = error;
     }
   }
 }

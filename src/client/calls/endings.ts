@@ -15,9 +15,9 @@ export interface Failure {
 }
 
 export class Endings {
-  readonly #calls: (Flight | undefined)[] = [];
+  /** A call with its bytes, or a failure: its result is negative. */
+  readonly #ends: (Flight | Failure)[] = [];
   readonly #results: number[] = [];
-  readonly #failures: (Failure | undefined)[] = [];
   readonly #errorOf: (failure: Failure) => RfaasError;
 
   constructor(errorOf: (failure: Failure) => RfaasError) {
@@ -26,31 +26,32 @@ export class Endings {
 
   /** How many there are: where a sweep begins. */
   get length(): number {
-    return this.#calls.length;
+    return this.#ends.length;
   }
 
-  succeeded(call: Flight, result: number): void {
-    this.#add(call, result, undefined);
+  succeeded(call: Flight, bytes: number): void {
+    this.#ends.push(call);
+    this.#results.push(bytes);
   }
 
   failed(failure: Failure): void {
-    this.#add(undefined, 0, failure);
+    this.#ends.push(failure);
+    this.#results.push(-1);
   }
 
   /** Tells the calls from `begin` on. Callbacks of the program may run. */
   tellFrom(begin: number): void {
-    const end = this.#calls.length;
+    const ends = this.#ends;
+    const end = ends.length;
     for (let i = begin; i < end; i++) {
-      const failure = this.#failures[i];
-      if (failure === undefined) this.#calls[i]!.endAttempt(this.#results[i]!);
-      else failure.end(failure.error ?? this.#errorOf(failure));
+      const bytes = this.#results[i]!;
+      if (bytes >= 0) (ends[i] as Flight).endAttempt(bytes);
+      else this.#fail(ends[i] as Failure);
     }
-    this.#calls.length = this.#results.length = this.#failures.length = begin;
+    ends.length = this.#results.length = begin;
   }
 
-  #add(call: Flight | undefined, result: number, failure: Failure | undefined): void {
-    this.#calls.push(call);
-    this.#results.push(result);
-    this.#failures.push(failure);
+  #fail(failure: Failure): void {
+    failure.end(failure.error ?? this.#errorOf(failure));
   }
 }

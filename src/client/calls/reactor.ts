@@ -34,8 +34,8 @@ export class Reactor {
 
   /** Follows the call to its end. */
   watch(call: Call): void {
-    if (call.watched || call.done) return;
-    call.watched = true;
+    if (call.done || call.details.watched) return;
+    call.details.watched = true;
     const { cleanUp } = call;
     call.cleanUp = () => {
       cleanUp?.();

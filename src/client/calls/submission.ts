@@ -126,13 +126,14 @@ export class Submission {
   }
 
   #apply(call: Call, { durationMs, retries, timings, signal, onProgress }: SubmitOptions): void {
-    call.onProgress = onProgress;
-    call.submittedNs = call.queuedSinceNs = Bun.nanoseconds();
-    call.durationMs = durationMs ?? 0;
+    const { details } = call;
+    details.onProgress = onProgress;
+    details.submittedNs = details.queuedSinceNs = Bun.nanoseconds();
+    details.durationMs = durationMs ?? 0;
     const left = retries ?? 0;
     if (left > 0)
-      call.retry = (failed, error) => failed.attempt < left && this.#again(failed, error);
-    if (timings) call.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
+      details.retry = (failed, error) => failed.attempt < left && this.#again(failed, error);
+    if (timings) details.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
     if (signal?.aborted) call.end(0, reasonOf(signal));
   }
 
@@ -141,8 +142,8 @@ export class Submission {
     if (!mayRunAgain(error) || this.core.term.refusal(call.durationMs)) return false;
     const lane = this.#picking.pickAfter(call.worker);
     if (lane === undefined) return false;
-    call.attempt++;
-    call.queuedSinceNs = Bun.nanoseconds();
+    call.details.attempt++;
+    call.details.queuedSinceNs = Bun.nanoseconds();
     call.moveTo(lane);
     try {
       if (lane.submit(call)) lane.watch(call);
