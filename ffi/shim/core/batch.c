@@ -1,9 +1,6 @@
 /* Many calls at once: posts a table of calls and gathers the answers that have come, each with one crossing into native code. Hot. */
 #include "endpoint.h"
 
-/* So many lines ahead of the one that is written or read: about as many as arrive while the core works on one. */
-enum { AHEAD = 4 };
-
 /* Posts the calls of `table` from `first` on, in order, until there are `count` or one cannot be posted. Returns how many were;
  * `slots` gets the slot of each, and behind them, if there are fewer than `count`, why the next was not: RFAAS_RING_FULL or
  * RFAAS_BAD_REQUEST. The deadline is that of all. */
@@ -12,14 +9,21 @@ RFAAS_EXPORT int32_t rfaas_post_many(rfaas_client *c, const rfaas_posting *table
   uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
   for (uint32_t posted = 0; posted < count; posted++) {
     const rfaas_posting *call = &table[first + posted];
-    uint32_t ahead = (c->head + AHEAD) & c->mask;
-    if (c->slot[ahead].credit == RFAAS_FREE) __builtin_prefetch(&c->slots[ahead].request, 1);
+    rfaas_client_look_ahead(c);
     int32_t slot = rfaas_client_post(c, call->function, call->input_offset, call->input_length, call->output_offset,
                                      call->output_capacity, deadline_ms, deadline_ns);
     slots[posted] = slot;
     if (slot < 0) return (int32_t)posted;
   }
   return (int32_t)count;
+}
+
+/* The program reads the output next, and most likely writes the input for a further call: the worker, which had both, is done with
+ * them. Unless the next call has the same input. */
+static inline void look_behind(rfaas_client *c, uint32_t slot) {
+  const rfaas_client_slot *local = &c->slot[slot], *next = &c->slot[(slot + 1) & c->mask];
+  if (!(local->function & RFAAS_OUTPUT_INLINE)) __builtin_prefetch(c->arena + local->output_offset);
+  if (local->input_offset != next->input_offset) rfaas_prefetch_to_write(c->arena + local->input_offset);
 }
 
 /* Takes the results of calls in flight that have an answer, in the order of the slots from `from` on: `ended` gets slot and result
@@ -38,7 +42,8 @@ RFAAS_EXPORT int32_t rfaas_harvest(rfaas_client *c, uint32_t from, uint32_t miss
     const rfaas_response *response = RFAAS_OF_CLIENT(c, poll, slot);
     int32_t result;
     if (response) {
-      __builtin_prefetch(&c->slots[(slot + AHEAD) & c->mask].response);
+      __builtin_prefetch(&c->slots[(slot + RFAAS_AHEAD) & c->mask].response);
+      look_behind(c, slot);
       result = rfaas_client_finish(c, slot, response);
     } else if (__builtin_expect(c->broken, 0)) {
       result = RFAAS_WORKER_LOST;

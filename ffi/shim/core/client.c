@@ -71,6 +71,7 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
 
   local->sequence = request.word;
   local->credit = RFAAS_IN_FLIGHT;
+  local->input_offset = input_offset;
   local->output_offset = output_offset;
   local->output_capacity = output_capacity;
   local->function = function;
@@ -129,6 +130,7 @@ RFAAS_EXPORT int32_t rfaas_call(rfaas_client *c, uint32_t function, uint32_t inp
 RFAAS_EXPORT int32_t rfaas_post(rfaas_client *c, uint32_t function, uint32_t input_offset, uint32_t input_length,
                                 uint32_t output_offset, uint32_t output_capacity, uint32_t deadline_ms) {
   uint64_t deadline_ns = deadline_ms ? rfaas_now_ns() + (uint64_t)deadline_ms * 1000000u : 0;
+  rfaas_client_look_ahead(c);
   return post(c, function, input_offset, input_length, output_offset, output_capacity, deadline_ms, deadline_ns);
 }
 

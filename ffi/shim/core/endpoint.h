@@ -61,6 +61,7 @@ enum rfaas_credit { RFAAS_FREE = 0, RFAAS_IN_FLIGHT = 1, RFAAS_ABANDONED = 2 };
 typedef struct {
   uint64_t sequence;
   uint32_t credit; /* enum rfaas_credit */
+  uint32_t input_offset;
   uint32_t output_offset;
   uint32_t output_capacity;
   uint32_t function;
@@ -152,6 +153,25 @@ struct rfaas_worker {
   rfaas_sleeps sleeps;
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };
+
+/* So many slots ahead of the one that is written or read, in a row of them: about as many lines as arrive while the core works on one. */
+#define RFAAS_AHEAD 4u
+
+/* Asks for a line that will be written soon: until the other core has given up its copy, no later store is seen by anyone. The
+ * compiler's own prefetch asks for a line to read, unless it may use this instruction, which older processors take for none. */
+static inline void rfaas_prefetch_to_write(const void *line) {
+#if defined(__x86_64__)
+  __asm__ volatile("prefetchw %0" ::"m"(*(const uint8_t *)line));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
+/* Before a call that others may follow: their lines are on their way meanwhile. */
+static inline void rfaas_client_look_ahead(rfaas_client *c) {
+  uint32_t ahead = (c->head + RFAAS_AHEAD) & c->mask;
+  if (c->slot[ahead].credit == RFAAS_FREE) rfaas_prefetch_to_write(&c->slots[ahead].request);
+}
 
 /* Copies a line of at most 64 bytes that the peer may be writing: the caller checks and uses the copy, and never the line. */
 static inline void rfaas_snapshot(void *copy, const void *shared, size_t bytes) {
