@@ -20,6 +20,7 @@ import { type Invoker, type Lease, invoker } from "../../src/index.ts";
 import { type Caller, EchoClient, type EchoOptions } from "../clients/echo-client.ts";
 import { environment } from "../environment.ts";
 import { floorOf } from "../floor.ts";
+import { LOCAL_FABRIC } from "../../src/fabric/registry.ts";
 import { benchCpus, placeClient } from "../placement.ts";
 import { median, quartiles } from "../statistics.ts";
 import { type Swept, compareAtEqualDelay, delaysOf, sweptSummary } from "../sweep.ts";
@@ -124,7 +125,7 @@ async function windowsOn(node: Invoker): Promise<Record<"checked" | "unchecked",
   return seen;
 }
 
-const floor = await floorOf("shm", {});
+const floor = await floorOf(LOCAL_FABRIC, {});
 const delays = delaysOf(floor.delaysNs);
 const ticks = new Uint32Array(
   new ArrayBuffer(4 * delays.ns.length * Math.ceil(Number(values.calls) / delays.ns.length)),

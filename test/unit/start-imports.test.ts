@@ -26,9 +26,9 @@ function loadedWith(...entries: string[]): { files: Set<string>; others: Set<str
 
 /** Each module costs every host that starts: hundreds of page faults, and milliseconds before a first result. */
 describe("is loaded by what a new host must wait for:", () => {
-  test("in the host's main thread nothing but our own code and what reads messages", () => {
+  test("in the host's main thread nothing but our own code", () => {
     const { files, others } = loadedWith("src/main.ts", "src/commands/internal/host.ts");
-    expect([...others].toSorted()).toEqual(["bun:ffi", "msgpackr/pack"]);
+    expect([...others].toSorted()).toEqual(["bun:ffi"]);
     expect(files.has("src/executor/host/hosted-lease.ts")).toBe(true);
     expect(files.size).toBeLessThan(45);
   });
