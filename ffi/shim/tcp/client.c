@@ -30,10 +30,10 @@ static void client_post(rfaas_client *c, uint32_t slot, rfaas_request *request) 
                                              .fabric = slot | rfaas_left_to_say(request, c->epoch_ns) << RFAAS_LEFT_SHIFT}};
   if (in_line) {
     memcpy(head.input, request->payload, sizeof head.input);
-    rfaas_tcp_send(c->end, &head, (uint32_t)sizeof head.frame + request->input_length, NULL, 0);
+    rfaas_tcp_send(c->end, &head, (uint32_t)sizeof head.frame + request->input_length, NULL, 0, c->in_flight > 1);
   } else {
     const uint8_t *input = memory_of(c, request->function & RFAAS_INPUT_OWN, request->input_offset, request->input_length);
-    rfaas_tcp_send(c->end, &head, sizeof head.frame, input, request->input_length);
+    rfaas_tcp_send(c->end, &head, sizeof head.frame, input, request->input_length, c->in_flight > 1);
   }
 }
 

@@ -29,6 +29,9 @@ static int take_in(rfaas_tcp_end *end, uint32_t lacking) {
   }
   if (got == 0) rfaas_tcp_fail(end, RFAAS_TCP_CLOSED, 0);
   else if (errno != EAGAIN && errno != EINTR) rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, errno);
+  /* Nothing more to work on: the other side gets what this one has. */
+  if (__builtin_expect(__atomic_load_n(&end->waiting, __ATOMIC_RELAXED) && !__atomic_load_n(&end->blocked, __ATOMIC_RELAXED), 0))
+    rfaas_tcp_let_go(end);
   return 0;
 }
 
@@ -108,27 +111,53 @@ int rfaas_tcp_flush(rfaas_tcp_end *end) {
     }
     end->sent = (uint32_t)sent;
   }
+  __atomic_store_n(&end->blocked, end->waiting != 0, __ATOMIC_RELAXED);
   return end->waiting != 0;
 }
 
-void rfaas_tcp_send(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, const uint8_t *payload, uint32_t bytes) {
+/* With the lock. */
+static void keep(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, const uint8_t *payload, uint32_t bytes) {
+  rfaas_tcp_outgoing *last = waiting_at(end, end->waiting);
+  memcpy(last->head, head, head_bytes);
+  /* A copy costs less than one piece more for the kernel. */
+  if (bytes <= RFAAS_LINE && end->waiting) {
+    memcpy(last->head + head_bytes, payload, bytes);
+    head_bytes += bytes;
+    bytes = 0;
+  }
+  last->head_bytes = head_bytes;
+  last->payload = payload;
+  last->bytes = bytes;
+  __atomic_store_n(&end->waiting, end->waiting + 1, __ATOMIC_RELAXED);
+}
+
+void rfaas_tcp_send(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, const uint8_t *payload, uint32_t bytes, int held) {
+  uint64_t now = rfaas_now_ticks(), since = now - end->posted_ticks;
+  end->posted_ticks = now;
+  held = held && since < end->burst_ticks && bytes <= RFAAS_TCP_HELD_BYTES;
   pthread_mutex_lock(&end->lock);
   size_t sent = 0;
-  if (end->waiting == 0) {
+  if (end->waiting == 0 && !held) {
     struct iovec pieces[2];
     int count = pieces_of(pieces, head, head_bytes, payload, bytes, 0);
     sent = hand_over(end, pieces, count);
+    if (__builtin_expect(sent == (size_t)head_bytes + bytes, 1)) goto over;
+    end->sent = (uint32_t)sent;
+    end->blocked = 1;
   }
-  if (__builtin_expect(sent < (size_t)head_bytes + bytes, 0) && end->waiting < end->capacity) {
-    rfaas_tcp_outgoing *last = waiting_at(end, end->waiting);
-    memcpy(last->head, head, head_bytes);
-    last->head_bytes = head_bytes;
-    last->payload = payload;
-    last->bytes = bytes;
-    if (end->waiting == 0) end->sent = (uint32_t)sent;
-    __atomic_store_n(&end->waiting, end->waiting + 1, __ATOMIC_RELAXED);
-    rfaas_tcp_watch(end);
-  }
+  if (__builtin_expect(end->waiting == end->capacity, 0)) goto over;
+  if (end->waiting == 0) end->sent = (uint32_t)sent;
+  keep(end, head, head_bytes, payload, bytes);
+  if (end->blocked) rfaas_tcp_watch(end);
+  else if (held && end->waiting < RFAAS_TCP_HELD) rfaas_tcp_let_go_soon(end->link);
+  else if (rfaas_tcp_flush(end)) rfaas_tcp_watch(end);
+over:
+  pthread_mutex_unlock(&end->lock);
+}
+
+void rfaas_tcp_let_go(rfaas_tcp_end *end) {
+  pthread_mutex_lock(&end->lock);
+  if (rfaas_tcp_flush(end)) rfaas_tcp_watch(end);
   pthread_mutex_unlock(&end->lock);
 }
 
@@ -161,6 +190,7 @@ int rfaas_tcp_sleep(rfaas_tcp_end *end, uint64_t ns) {
 
 void rfaas_tcp_park(rfaas_tcp_end *end) {
   pthread_mutex_lock(&end->lock);
+  if (!end->blocked) rfaas_tcp_flush(end);
   end->parked = 1;
   rfaas_tcp_watch(end);
   pthread_mutex_unlock(&end->lock);

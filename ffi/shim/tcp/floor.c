@@ -13,6 +13,7 @@
 typedef struct {
   int fd;
   uint8_t *message; /* a head and a payload */
+  uint8_t *answer; /* what the echo makes of it, on the other side what a program sends */
   uint32_t bytes;
   uint32_t rounds;
   int32_t cpu;
@@ -28,12 +29,12 @@ static void pin(int32_t cpu) {
   pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 
-/* Moves the whole message one way. Returns 0 or a positive errno. */
-static int move(side *s, int there) {
+/* Moves a whole message one way. Returns 0 or a positive errno. */
+static int move(side *s, uint8_t *message, int there) {
   uint32_t spins = 0;
   for (size_t moved = 0; moved < s->bytes;) {
     int how = MSG_NOSIGNAL | (s->block ? 0 : MSG_DONTWAIT);
-    uint8_t *at = s->message + moved;
+    uint8_t *at = message + moved;
     ssize_t did = there ? send(s->fd, at, s->bytes - moved, how) : recv(s->fd, at, s->bytes - moved, how);
     if (did > 0) moved += (size_t)did;
     else if (did == 0) return ECONNRESET;
@@ -47,8 +48,9 @@ static void *echo(void *argument) {
   side *s = argument;
   pin(s->cpu);
   for (uint32_t round = 0; round < s->rounds && !s->failed; round++) {
-    s->failed = move(s, 0);
-    if (!s->failed) s->failed = move(s, 1);
+    s->failed = move(s, s->message, 0);
+    memcpy(s->answer, s->message, s->bytes);
+    if (!s->failed) s->failed = move(s, s->answer, 1);
   }
   return NULL;
 }
@@ -71,7 +73,7 @@ static int connect_pair(int fds[2]) {
   return failed;
 }
 
-/* A ping-pong of a frame's head and `bytes` of payload. Otherwise as `rfaas_floor`; `block` sleeps in the system call. */
+/* A ping-pong of a frame's head and `bytes` of payload, which a program writes on one side and copies on the other. Otherwise as `rfaas_floor`; `block` sleeps in the system call. */
 RFAAS_EXPORT int32_t rfaas_tcp_floor(uint32_t bytes, uint32_t warmup, uint32_t samples, int32_t client_cpu, int32_t echo_cpu,
                                      int32_t block, uint32_t gap_ns, uint32_t *ticks) {
   int fds[2];
@@ -81,11 +83,12 @@ RFAAS_EXPORT int32_t rfaas_tcp_floor(uint32_t bytes, uint32_t warmup, uint32_t s
   for (int i = 0; i < 2; i++)
     sides[i] = (side){.fd = fds[i],
                       .message = calloc(1, sizeof(rfaas_tcp_frame) + bytes),
+                      .answer = calloc(1, sizeof(rfaas_tcp_frame) + bytes),
                       .bytes = (uint32_t)sizeof(rfaas_tcp_frame) + bytes,
                       .rounds = warmup + samples,
                       .cpu = echo_cpu,
                       .block = block};
-  if (!sides[0].message || !sides[1].message) failed = ENOMEM;
+  if (!sides[0].message || !sides[1].message || !sides[0].answer || !sides[1].answer) failed = ENOMEM;
   pin(client_cpu);
   pthread_t thread;
   if (!failed) failed = pthread_create(&thread, NULL, echo, &sides[1]);
@@ -96,9 +99,10 @@ RFAAS_EXPORT int32_t rfaas_tcp_floor(uint32_t bytes, uint32_t warmup, uint32_t s
         while (rfaas_now_ticks() - before < gap) rfaas_relax();
         before = rfaas_now_ticks();
       }
+      memcpy(sides[0].message, sides[0].answer, sides[0].bytes);
       memcpy(sides[0].message, &round, sizeof round);
-      failed = move(&sides[0], 1);
-      if (!failed) failed = move(&sides[0], 0);
+      failed = move(&sides[0], sides[0].message, 1);
+      if (!failed) failed = move(&sides[0], sides[0].message, 0);
       uint64_t now = rfaas_now_ticks();
       if (round > warmup) ticks[round - warmup - 1] = (uint32_t)(now - before);
       if (!gap) before = now;
@@ -111,6 +115,7 @@ RFAAS_EXPORT int32_t rfaas_tcp_floor(uint32_t bytes, uint32_t warmup, uint32_t s
   for (int i = 0; i < 2; i++) {
     close(fds[i]);
     free(sides[i].message);
+    free(sides[i].answer);
   }
   return -failed;
 }

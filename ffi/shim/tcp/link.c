@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "link.h"
@@ -71,6 +72,22 @@ static void look_at(rfaas_tcp_end *end, uint32_t events) {
   if (wakes) rfaas_notify(end->notify_fd);
 }
 
+void rfaas_tcp_let_go_soon(rfaas_tcp_link *link) {
+  if (__atomic_load_n(&link->timing, __ATOMIC_RELAXED) || __atomic_exchange_n(&link->timing, 1, __ATOMIC_ACQ_REL)) return;
+  struct itimerspec once = {.it_value.tv_nsec = RFAAS_TCP_HOLD_NS};
+  timerfd_settime(link->timer_fd, 0, &once, NULL);
+}
+
+/* Clears first: what is held from now on sets the timer again. */
+static void let_go_of_all(rfaas_tcp_link *link) {
+  uint64_t count;
+  (void)!read(link->timer_fd, &count, sizeof count);
+  __atomic_store_n(&link->timing, 0, __ATOMIC_RELEASE);
+  for (uint32_t i = 0; i <= link->channels; i++)
+    if (__atomic_load_n(&link->end[i].waiting, __ATOMIC_ACQUIRE) && !__atomic_load_n(&link->end[i].blocked, __ATOMIC_RELAXED))
+      rfaas_tcp_let_go(&link->end[i]);
+}
+
 static void *attend(void *argument) {
   rfaas_tcp_link *link = argument;
   while (!__atomic_load_n(&link->stop, __ATOMIC_ACQUIRE)) {
@@ -83,6 +100,7 @@ static void *attend(void *argument) {
       uint32_t which = (uint32_t)seen[i].data.u64;
       enum rfaas_tcp_event about = (enum rfaas_tcp_event)(seen[i].data.u64 >> 32);
       if (about == RFAAS_TCP_EVENT_END) look_at(&link->end[which], seen[i].events);
+      if (about == RFAAS_TCP_EVENT_TIMER) let_go_of_all(link);
       pthread_mutex_lock(&link->door);
       if (about == RFAAS_TCP_EVENT_LISTENER) rfaas_tcp_accept(link);
       if (about == RFAAS_TCP_EVENT_NEWCOMER) rfaas_tcp_hear_newcomer(link, &link->newcomer[which]);
@@ -129,6 +147,7 @@ static int open_end(rfaas_tcp_link *link, uint32_t index, int32_t notify_fd) {
   end->index = index;
   end->fd = -1;
   end->notify_fd = notify_fd;
+  end->burst_ticks = (uint64_t)(RFAAS_TCP_BURST_NS * rfaas_ticks_per_ns());
   pthread_mutex_init(&end->lock, NULL);
   /* Each call in flight is one message, and the end of the worker is one more. */
   end->capacity = index < link->channels ? link->base.region->slots + 4 : SIDE_QUEUE;
@@ -152,7 +171,8 @@ static rfaas_tcp_link *new_link(rfaas_region *region, const rfaas_link_options *
   link->newcomer = calloc(link->newcomers, sizeof *link->newcomer);
   link->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  int failed = link->epoll_fd < 0 || link->wake_fd < 0 ? errno : link->newcomer ? 0 : ENOMEM;
+  link->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  int failed = link->epoll_fd < 0 || link->wake_fd < 0 || link->timer_fd < 0 ? errno : link->newcomer ? 0 : ENOMEM;
   for (uint32_t i = 0; link->newcomer && i < link->newcomers; i++) link->newcomer[i].fd = -1;
   for (uint32_t i = 0; i <= link->channels; i++) {
     int lacks = open_end(link, i, options->notify_fd);
@@ -160,6 +180,8 @@ static rfaas_tcp_link *new_link(rfaas_region *region, const rfaas_link_options *
   }
   struct epoll_event wakes = {.events = EPOLLIN, .data.u64 = (uint64_t)RFAAS_TCP_EVENT_WAKE << 32};
   if (!failed && epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->wake_fd, &wakes) != 0) failed = errno;
+  struct epoll_event fires = {.events = EPOLLIN, .data.u64 = (uint64_t)RFAAS_TCP_EVENT_TIMER << 32};
+  if (!failed && epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->timer_fd, &fires) != 0) failed = errno;
   if (failed) rfaas_tcp_link_fail(link, RFAAS_TCP_SETUP, failed, RFAAS_TCP_RESOURCES);
   return link;
 }
@@ -267,6 +289,7 @@ static void close_link(rfaas_link *base) {
   if (link->listener_fd >= 0) close(link->listener_fd);
   if (link->epoll_fd >= 0) close(link->epoll_fd);
   if (link->wake_fd >= 0) close(link->wake_fd);
+  if (link->timer_fd >= 0) close(link->timer_fd);
   pthread_mutex_destroy(&link->door);
   free(link->newcomer);
   free(link);

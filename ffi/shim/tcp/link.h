@@ -44,6 +44,8 @@ struct rfaas_tcp_link {
   int listens; /* the node's side */
   int epoll_fd;
   int wake_fd;
+  int timer_fd; /* what is held goes out when it fires */
+  uint32_t timing;
   int listener_fd;
   int32_t notify_fd;
   uint32_t stop;
@@ -63,11 +65,13 @@ struct rfaas_tcp_link {
 };
 
 /* What an event is about, in the upper half; which one, in the lower half. */
-enum rfaas_tcp_event { RFAAS_TCP_EVENT_WAKE = 0, RFAAS_TCP_EVENT_LISTENER = 1, RFAAS_TCP_EVENT_NEWCOMER = 2, RFAAS_TCP_EVENT_END = 3 };
+enum rfaas_tcp_event { RFAAS_TCP_EVENT_WAKE = 0, RFAAS_TCP_EVENT_LISTENER = 1, RFAAS_TCP_EVENT_NEWCOMER = 2, RFAAS_TCP_EVENT_END = 3, RFAAS_TCP_EVENT_TIMER = 4 };
 
 /* Tells the program that the link's state has changed. */
 void rfaas_tcp_changed(rfaas_tcp_link *link);
 __attribute__((cold)) void rfaas_tcp_link_fail(rfaas_tcp_link *link, uint32_t failure, int32_t detail, int32_t of);
+/* What is held goes out in RFAAS_TCP_HOLD_NS, if it has not by then. */
+void rfaas_tcp_let_go_soon(rfaas_tcp_link *link);
 /* Watches for what the end waits for; with its lock. */
 void rfaas_tcp_watch(rfaas_tcp_end *end);
 /* Watches a descriptor for `events`, once, or goes on. Returns 0 or a positive errno. */

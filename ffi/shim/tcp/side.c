@@ -16,7 +16,7 @@ void rfaas_tcp_beat(rfaas_tcp_end *side) {
   if (now - side->beat_at_ns < RFAAS_TCP_BEAT_NS || side->waiting) return;
   side->beat_at_ns = now;
   rfaas_tcp_frame frame = {.kind = RFAAS_TCP_BEAT};
-  rfaas_tcp_send(side, &frame, sizeof frame, NULL, 0);
+  rfaas_tcp_send(side, &frame, sizeof frame, NULL, 0, 0);
 }
 
 /* Waits for the end of the operation that was asked for, and puts what it read at `place`. */
@@ -54,7 +54,7 @@ int32_t rfaas_tcp_one_sided(rfaas_client *c, uint32_t operation, uint32_t local_
   uint32_t there = writes ? bytes : 0, back = reads ? bytes : 0;
   rfaas_tcp_frame frame = {.kind = kinds[operation], .bytes = there, .one_sided = {.offset = remote_offset, .length = back}};
   if (!reads && !writes) memcpy(frame.one_sided.words, words, sizeof frame.one_sided.words);
-  rfaas_tcp_send(side, &frame, sizeof frame, local, there);
+  rfaas_tcp_send(side, &frame, sizeof frame, local, there, 0);
   uint64_t result = 0;
   int32_t status = await_done(side, local, back, &result);
   if (status != RFAAS_OK) c->broken = 1;
@@ -93,7 +93,7 @@ static void execute(rfaas_tcp_end *side, uint8_t *arena) {
     default: break;
   }
   done.one_sided.words[0] = before;
-  rfaas_tcp_send(side, &done, sizeof done, at, done.bytes);
+  rfaas_tcp_send(side, &done, sizeof done, at, done.bytes, 0);
 }
 
 void rfaas_tcp_serve(rfaas_tcp_end *side, rfaas_region *region) {

@@ -65,6 +65,12 @@ _Static_assert(sizeof(rfaas_tcp_frame) == 40 && offsetof(rfaas_tcp_frame, reques
 /* While an answer is awaited the path is tried this often, and given up when the other side has acknowledged nothing for so long. */
 #define RFAAS_TCP_BEAT_NS 200000000u
 #define RFAAS_TCP_DEAD_MS 1500
+/* Messages that follow each other so closely travel together: what was posted goes out before this side next asks the kernel for what
+ * has come, when so many or so much wait, or, if nothing of that happens, after so long. */
+#define RFAAS_TCP_BURST_NS 10000u
+#define RFAAS_TCP_HELD 16u
+#define RFAAS_TCP_HELD_BYTES 2048u
+#define RFAAS_TCP_HOLD_NS 500000
 #define RFAAS_TCP_CONNECT_NS 10000000000u
 #define RFAAS_TCP_GREETING_NS 3000000000u
 
@@ -83,9 +89,10 @@ enum rfaas_tcp_rejection { RFAAS_TCP_VERSION = 1, RFAAS_TCP_SECRET = 2, RFAAS_TC
 
 typedef struct rfaas_tcp_link rfaas_tcp_link;
 
-/* What is to be sent and was not yet: a head that was copied, and a payload that stays where it is until its call has ended. */
+/* What is to be sent and was not yet: a head that was copied, with a small payload, and a larger one that stays where it is until its call
+ * has ended. */
 typedef struct {
-  uint8_t head[2 * sizeof(rfaas_tcp_frame) + RFAAS_LINE];
+  uint8_t head[2 * sizeof(rfaas_tcp_frame) + 2 * RFAAS_LINE];
   uint32_t head_bytes;
   uint32_t bytes;
   const uint8_t *payload;
@@ -111,6 +118,8 @@ typedef struct {
   uint64_t found_at; /* a request that was found and not yet accepted, while this is the next sequence */
   uint32_t found_slot;
   uint64_t beat_at_ns;
+  uint64_t posted_ticks; /* when the last message was posted */
+  uint64_t burst_ticks; /* RFAAS_TCP_BURST_NS */
 
   /* Guarded by `lock`: a ring of what is to be sent, and what the link's thread watches for. */
   pthread_mutex_t lock;
@@ -119,6 +128,7 @@ typedef struct {
   uint32_t first;
   uint32_t waiting; /* how many are in it; also read without the lock */
   uint32_t sent; /* bytes of the first */
+  uint32_t blocked; /* the kernel has no room: the link's thread goes on */
   uint32_t parked; /* a byte goes to `notify_fd` when something arrives */
 
   /* First failure wins; `failure` is stored last. */
@@ -133,8 +143,11 @@ __attribute__((cold)) void rfaas_tcp_fail(rfaas_tcp_end *end, uint32_t failure, 
 /* The other side broke the protocol: it gets nothing more. */
 __attribute__((cold)) void rfaas_tcp_cut_off(rfaas_tcp_end *end);
 
-/* Sends, or keeps what the kernel has no room for: never waits. Heads are copied; the payload must stay. */
-void rfaas_tcp_send(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, const uint8_t *payload, uint32_t bytes);
+/* Sends, or keeps what the kernel has no room for: never waits. Heads are copied; the payload must stay. With `held` a small message
+ * waits for others to go with, if the last was posted a moment ago. */
+void rfaas_tcp_send(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, const uint8_t *payload, uint32_t bytes, int held);
+/* What is held goes out. */
+void rfaas_tcp_let_go(rfaas_tcp_end *end);
 /* Goes on with what was kept; with the lock. Returns whether some is left. */
 int rfaas_tcp_flush(rfaas_tcp_end *end);
 /* Whether `end->frame` is a frame whose payload has not been taken in whole. Takes what has arrived. */

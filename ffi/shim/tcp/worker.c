@@ -50,6 +50,9 @@ static int32_t worker_spin(rfaas_worker *w) {
 
 static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t length) {
   const rfaas_request *request = &w->slot[slot].request;
+  rfaas_tcp_end *end = w->end;
+  /* The next request is here: its answer can travel with this one, if calls are as short as they have been. */
+  int more = end->filled - end->taken >= sizeof(rfaas_tcp_frame) || end->waiting;
   struct {
     rfaas_tcp_frame timing;
     rfaas_timing time;
@@ -67,7 +70,7 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
     head.frame.bytes = length < RFAAS_ERROR_BYTES ? length : RFAAS_ERROR_BYTES;
   }
   if (__builtin_expect(!(request->function & RFAAS_TIMED), 1))
-    return rfaas_tcp_send(w->end, &head.frame, sizeof head.frame, from, head.frame.bytes);
+    return rfaas_tcp_send(end, &head.frame, sizeof head.frame, from, head.frame.bytes, more);
   head.timing = (rfaas_tcp_frame){
       .kind = RFAAS_TCP_TIMING, .slot = (uint16_t)slot, .sequence = request->sequence, .bytes = sizeof head.time};
   head.time = w->slots[slot].timing;
@@ -75,7 +78,7 @@ static void worker_post(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t
   memcpy(packed, &head.timing, sizeof head.timing);
   memcpy(packed + sizeof head.timing, &head.time, sizeof head.time);
   memcpy(packed + sizeof head.timing + sizeof head.time, &head.frame, sizeof head.frame);
-  rfaas_tcp_send(w->end, packed, sizeof packed, from, head.frame.bytes);
+  rfaas_tcp_send(end, packed, sizeof packed, from, head.frame.bytes, 0);
 }
 
 static int worker_wait(rfaas_worker *w, uint64_t ns) {
@@ -95,7 +98,7 @@ static void worker_publish_end(rfaas_worker *w) {
   if (__atomic_load_n(&end->fd, __ATOMIC_ACQUIRE) < 0) return;
   rfaas_tcp_frame frame = {.kind = RFAAS_TCP_ENDED,
                            .response = {.status = (int32_t)w->page->ended, .length = (uint32_t)w->page->detail}};
-  rfaas_tcp_send(end, &frame, sizeof frame, NULL, 0);
+  rfaas_tcp_send(end, &frame, sizeof frame, NULL, 0, 0);
 }
 
 static void worker_rouse(rfaas_worker *w, int32_t loop_fd) {
