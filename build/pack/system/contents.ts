@@ -4,17 +4,8 @@ import { completionScript } from "../../../src/commands/completion/scripts.ts";
 import { manPages } from "../../../src/commands/manual/man.ts";
 import { visibleCommands } from "../../../src/commands/tree.ts";
 import type { Platform } from "../../target/platform.ts";
+import { type PackedFile, textFile } from "../archive.ts";
 import type { Packing } from "../artefact.ts";
-
-export interface PackedFile {
-  path: string;
-  mode: number;
-  bytes: Uint8Array<ArrayBuffer>;
-}
-
-export const textFile = (path: string, text: string, mode = 0o644): PackedFile => ({
-  ...{ path, mode, bytes: new TextEncoder().encode(text) },
-});
 
 /** As gzip -n makes it: with neither name nor time. */
 export const gzipped = (text: string): Uint8Array<ArrayBuffer> =>

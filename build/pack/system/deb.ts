@@ -6,17 +6,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Platform } from "../../target/platform.ts";
+import { type PackedFile, tarOf, textFile } from "../archive.ts";
 import type { Artefact, Packing } from "../artefact.ts";
 import { licences } from "../licences.ts";
-import { tarOf } from "./archive.ts";
-import {
-  ARCHITECTURES,
-  type PackedFile,
-  contentsOf,
-  gzipped,
-  systemVersion,
-  textFile,
-} from "./contents.ts";
+import { ARCHITECTURES, contentsOf, gzipped, systemVersion } from "./contents.ts";
 import { OLDEST_GLIBC } from "./glibc.ts";
 import { filled } from "./template.ts";
 

@@ -1,6 +1,7 @@
 /** What Spack, EasyBuild and Apptainer need to install a tarball or .deb: the templates of `packaging/`, with version and checksums. */
 import type { Platform } from "../../target/platform.ts";
-import { ARCHITECTURES, type PackedFile, systemVersion, textFile } from "./contents.ts";
+import { type PackedFile, textFile } from "../archive.ts";
+import { ARCHITECTURES, systemVersion } from "./contents.ts";
 import { filled } from "./template.ts";
 
 /** Of tarballs with these SHA-256. Each lies where its program looks for it. */

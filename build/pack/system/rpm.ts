@@ -5,9 +5,10 @@
 import { chmodSync, copyFileSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Platform } from "../../target/platform.ts";
+import { textFile } from "../archive.ts";
 import type { Artefact, Packing } from "../artefact.ts";
 import { licences } from "../licences.ts";
-import { ARCHITECTURES, contentsOf, systemVersion, textFile } from "./contents.ts";
+import { ARCHITECTURES, contentsOf, systemVersion } from "./contents.ts";
 import { OLDEST_GLIBC } from "./glibc.ts";
 import { filled } from "./template.ts";
 

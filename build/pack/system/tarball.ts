@@ -3,20 +3,21 @@
  * EasyBuild and Apptainer need to install it. The recipes are made with the tarballs, since they have their checksums. There is no
  * librfaas.so: the executable has its shim and hands it out.
  */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Platform } from "../../target/platform.ts";
-import type { Artefact, Packing } from "../artefact.ts";
+import { type PackedFile, tarOf, textFile, writeGzipped } from "../archive.ts";
+import type { Artefact } from "../artefact.ts";
 import { licences } from "../licences.ts";
-import { tarOf } from "./archive.ts";
-import { contentsOf, textFile } from "./contents.ts";
+import { contentsOf } from "./contents.ts";
 import { recipes } from "./recipes.ts";
 import { filled } from "./template.ts";
 
 export const tarball: Artefact = {
   name: "tarball",
   async make(packing) {
-    const { version } = packing;
+    const { version, out, epochS } = packing;
+    const write = async (name: string, files: readonly PackedFile[]): Promise<string> =>
+      writeGzipped(join(out, `${name}.tar.gz`), await tarOf(name, files, epochS));
     const sums = new Map<Platform, string>();
     const made: string[] = [];
     for (const platform of packing.platforms) {
@@ -29,18 +30,11 @@ export const tarball: Artefact = {
           filled("lmod/rfaas.lua", { VERSION: version }),
         ),
       ];
-      sums.set(platform, write(packing, name, await tarOf(name, files, packing.epochS)));
+      sums.set(platform, await write(name, files));
       made.push(`${name}.tar.gz`);
     }
     const name = `rfaas-${version}-recipes`;
-    write(packing, name, await tarOf(name, recipes(version, sums), packing.epochS));
+    await write(name, recipes(version, sums));
     return [...made, `${name}.tar.gz`];
   },
 };
-
-/** Returns the file's SHA-256. */
-function write({ out }: Packing, name: string, tar: Uint8Array): string {
-  const bytes = Bun.gzipSync(new Uint8Array(tar), { level: 6 });
-  writeFileSync(join(out, `${name}.tar.gz`), bytes);
-  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
-}
