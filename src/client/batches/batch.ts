@@ -10,10 +10,10 @@ import type { BatchFlight, BatchLane } from "../calls/batch-flight.ts";
 import type { Posted } from "../calls/call.ts";
 import { tooLong, wholeDeadline } from "../calls/deadline.ts";
 import type { LeaseCore } from "../calls/submission.ts";
-import { ofInput } from "../failures/of-input.ts";
 import { mayRunAgain } from "../failures/retry.ts";
 import type { SubmitManyOptions } from "../options/call-options.ts";
-import type { CallBatch, CallFailure } from "./public-batch.ts";
+import { type Bytes, PromisedBatch } from "./promised-batch.ts";
+import type { CallFailure } from "./public-batch.ts";
 import type { BatchTable } from "./table.ts";
 
 /** A sweep that ends at the first call without an answer: what is behind it is met next time. */
@@ -35,16 +35,13 @@ interface Again {
 /** What a batch needs of its lease. */
 export type BatchHome = Pick<LeaseCore, "memory" | "reactor" | "term">;
 
-type Bytes = Int32Array<ArrayBuffer>;
-
-export class Batch implements CallBatch, BatchFlight {
+export class Batch extends PromisedBatch implements BatchFlight {
   readonly deadlineMs: number;
   readonly #home: BatchHome;
   readonly #table: BatchTable;
   readonly #lanes: readonly BatchLane[];
   readonly #durationMs: number;
   readonly #retries: number;
-  readonly #settled: boolean;
   readonly #bytes: Bytes;
   readonly #failures: CallFailure[] = [];
   #sorted = true;
@@ -72,13 +69,13 @@ export class Batch implements CallBatch, BatchFlight {
     options: SubmitManyOptions,
   ) {
     const { durationMs = 0, retries = 0, settled = false } = options;
+    super(settled);
     this.#home = home;
     this.#table = table;
     this.#lanes = lanes;
     this.deadlineMs = wholeDeadline(options.deadlineMs);
     this.#durationMs = durationMs;
     this.#retries = retries;
-    this.#settled = settled;
     this.#bytes = new Int32Array(new ArrayBuffer(4 * table.size));
     this.#attempts = retries > 0 ? new Uint16Array(table.size) : undefined;
     this.#left = table.size;
@@ -154,26 +151,8 @@ export class Batch implements CallBatch, BatchFlight {
   /** What {@link get} returns or throws, of a batch that is done. */
   outcome(): Bytes {
     this.#home.reactor.rouse();
-    const [first] = this.failures;
-    if (first === undefined || this.#settled) return this.#bytes;
-    throw ofInput(first.error, first.index);
-  }
-
-  then<A = Bytes, B = never>(
-    onFulfilled?: ((bytes: Bytes) => A | PromiseLike<A>) | null,
-    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    return this.#asPromise().then(onFulfilled, onRejected);
-  }
-
-  catch<B = never>(
-    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<Bytes | B> {
-    return this.#asPromise().catch(onRejected);
-  }
-
-  finally(onFinally?: (() => void) | null): Promise<Bytes> {
-    return this.#asPromise().finally(onFinally);
+    this.throwFirst();
+    return this.#bytes;
   }
 
   // ---- for the lanes ----
@@ -310,7 +289,7 @@ export class Batch implements CallBatch, BatchFlight {
     this.#home.reactor.follow();
   }
 
-  #asPromise(): Promise<Bytes> {
+  protected asPromise(): Promise<Bytes> {
     if (this.#promise) return this.#promise.promise;
     const promise = (this.#promise = Promise.withResolvers());
     if (this.done) this.#resolve();

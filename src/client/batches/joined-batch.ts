@@ -1,7 +1,7 @@
 /** A batch whose buffers lie with several parts of a lease: one batch on each, as one. */
-import { ofInput } from "../failures/of-input.ts";
 import type { Batch } from "./batch.ts";
-import type { CallBatch, CallFailure } from "./public-batch.ts";
+import { type Bytes, PromisedBatch } from "./promised-batch.ts";
+import type { CallFailure } from "./public-batch.ts";
 
 /** The batch of one part, and which of all inputs each of its rows has. */
 export interface BatchMember {
@@ -9,17 +9,14 @@ export interface BatchMember {
   readonly rows: readonly number[];
 }
 
-type Bytes = Int32Array<ArrayBuffer>;
-
-export class JoinedBatch implements CallBatch {
+export class JoinedBatch extends PromisedBatch {
   readonly size: number;
   readonly #members: readonly BatchMember[];
-  readonly #settled: boolean;
   #promise: Promise<Bytes> | undefined;
 
   constructor(members: readonly BatchMember[], settled: boolean) {
+    super(settled);
     this.#members = members;
-    this.#settled = settled;
     this.size = members.reduce((sum, { rows }) => sum + rows.length, 0);
   }
 
@@ -48,32 +45,14 @@ export class JoinedBatch implements CallBatch {
     }
   }
 
-  then<A = Bytes, B = never>(
-    onFulfilled?: ((bytes: Bytes) => A | PromiseLike<A>) | null,
-    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    return this.#asPromise().then(onFulfilled, onRejected);
-  }
-
-  catch<B = never>(
-    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<Bytes | B> {
-    return this.#asPromise().catch(onRejected);
-  }
-
-  finally(onFinally?: (() => void) | null): Promise<Bytes> {
-    return this.#asPromise().finally(onFinally);
-  }
-
-  #asPromise(): Promise<Bytes> {
+  protected asPromise(): Promise<Bytes> {
     return (this.#promise ??= Promise.allSettled(this.#members.map(({ batch }) => batch)).then(() =>
       this.#outcome(),
     ));
   }
 
   #outcome(): Bytes {
-    const [first] = this.failures;
-    if (first !== undefined && !this.#settled) throw ofInput(first.error, first.index);
+    this.throwFirst();
     const all = new Int32Array(new ArrayBuffer(4 * this.size));
     for (const { batch, rows } of this.#members) {
       const bytes = batch.outcome();
