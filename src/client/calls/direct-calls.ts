@@ -16,6 +16,10 @@ export class DirectCalls {
   protected readonly submission: Submission;
   readonly #memory: LeaseMemory;
   readonly #reactor: Reactor;
+  readonly #lane: WorkerLane;
+  /** The function that calls the only worker without further looks; undefined for none. */
+  #directName: string | undefined;
+  #directWord = 0;
   #lastName: string | undefined;
   #lastIndex = -1;
   #lastInput = NO_BUFFER;
@@ -33,12 +37,43 @@ export class DirectCalls {
     this.submission = new Submission(core);
     this.#memory = core.memory;
     this.#reactor = core.reactor;
+    this.#lane = core.lanes[0]!;
   }
 
   invoke(name: string, input: LeaseBuffer, output: LeaseBuffer, options?: InvokeOptions): number {
+    const lane = this.#lane;
+    // Most calls use the function and the buffers of the call before; asking a view where it lies costs as much as all the rest here.
+    // Those that were transferred since have become empty. What is rarer is in another method: only one as short as this becomes a
+    // part of the loop that calls it.
+    if (
+      name !== this.#directName ||
+      input !== this.#lastInput ||
+      output !== this.#lastOutput ||
+      input.byteLength !== this.#inputLength ||
+      output.byteLength !== this.#outputCapacity ||
+      options !== undefined ||
+      !lane.idle
+    )
+      return this.#invoke(name, input, output, options);
+    const result = lane.endpoint.call(
+      this.#directWord,
+      this.#inputOffset,
+      this.#inputLength,
+      this.#outputOffset,
+      this.#outputCapacity,
+      0,
+    );
+    this.#reactor.rouse();
+    return result >= 0 ? result : this.#directFailed(result, name, input, output);
+  }
+
+  #invoke(
+    name: string,
+    input: LeaseBuffer,
+    output: LeaseBuffer,
+    options: InvokeOptions | undefined,
+  ): number {
     const fn = name === this.#lastName ? this.#lastIndex : this.#indexOf(name, options);
-    // Most calls use the buffers of the call before; asking a view where it lies costs as much as all the rest here.
-    // Those that were transferred since have become empty.
     if (
       (input !== this.#lastInput ||
         output !== this.#lastOutput ||
@@ -47,12 +82,14 @@ export class DirectCalls {
       !this.#enter(input, output)
     )
       return this.submit(name, input, output, options).get();
+    const isDirect = name === this.#lastName && this.core.lanes.length === 1;
+    this.#directName = isDirect ? name : undefined;
+    this.#directWord = fn | this.#flags;
     const deadlineMs = options === undefined ? 0 : deadlineOf(options);
     const lane = this.submission.pick(options?.worker);
-    if (lane.load > 0 || lane.lost !== undefined)
-      return this.submit(name, input, output, options).get();
+    if (!lane.idle) return this.submit(name, input, output, options).get();
     const result = lane.endpoint.call(
-      fn | this.#flags,
+      this.#directWord,
       this.#inputOffset,
       this.#inputLength,
       this.#outputOffset,
@@ -84,7 +121,7 @@ export class DirectCalls {
 
   /** Turns the fast path off: from then on every call is checked against the lease's end. */
   protected forgetName(): void {
-    this.#lastName = undefined;
+    this.#lastName = this.#directName = undefined;
   }
 
   /** Clears the cache: the buffers of the last call may have moved. */
@@ -122,6 +159,10 @@ export class DirectCalls {
     this.#lastName = name;
     this.#lastIndex = index;
     return index;
+  }
+
+  #directFailed(result: number, name: string, input: LeaseBuffer, output: LeaseBuffer): number {
+    return this.#failed(this.#lane, result, 0, () => this.submit(name, input, output));
   }
 
   #failed(lane: WorkerLane, result: number, deadlineMs: number, retry: () => Call): number {

@@ -25,6 +25,11 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
   /** Calls in flight or queued that have a deadline. */
   #withDeadline = 0;
 
+  /** Whether the worker is there and has no call: one that is made on the spot need not wait. */
+  get idle(): boolean {
+    return this.lost === undefined && this.load === 0;
+  }
+
   /** Calls in flight and waiting. */
   get load(): number {
     return this.flights.count + this.#queued;
