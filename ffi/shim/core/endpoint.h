@@ -157,8 +157,8 @@ struct rfaas_worker {
 /* So many slots ahead of the one that is written or read, in a row of them: about as many lines as arrive while the core works on one. */
 #define RFAAS_AHEAD 4u
 
-/* Asks for a line that will be written soon: until the other core has given up its copy, no later store is seen by anyone. The
- * compiler's own prefetch asks for a line to read, unless it may use this instruction, which older processors take for none. */
+/* Asks for a line that will be written soon: a store to it, and all stores that follow, would wait for the other core to give up its
+ * copy. Without an option for the processor, `__builtin_prefetch` asks for a line to read. Processors without the instruction skip it. */
 static inline void rfaas_prefetch_to_write(const void *line) {
 #if defined(__x86_64__)
   __asm__ volatile("prefetchw %0" ::"m"(*(const uint8_t *)line));
