@@ -96,6 +96,29 @@ export function batches(fabric: Fabric): void {
         }
       });
 
+    for (const slots of [1, 2, 4, SLOTS])
+      test(`with ${slots} in flight, an input that is written anew once its answer is found is the next call's`, async () => {
+        const { client, clientArena } = await open({ slots });
+        const all = 10 * slots;
+        const inFlight = new Map<number, number>();
+        for (let posted = 0, answered = 0; answered < all; answered++) {
+          for (; posted < all && inFlight.size < slots; posted++) {
+            const call = postingAt(posted % slots, 64);
+            new Uint8Array(clientArena, call[1], 64).fill(posted + 1);
+            inFlight.set(client.post(...call, 0), posted);
+          }
+          echoMany(pair!, 1);
+          for (const [slot, bytes] of harvestAll(client, 1)) {
+            expect([bytes, inFlight.get(slot)]).toEqual([64, answered]);
+            const [, , , at] = postingAt(answered % slots, 64);
+            expect([...new Uint8Array(clientArena, at, 64)]).toEqual(
+              new Array(64).fill(answered + 1),
+            );
+            inFlight.delete(slot);
+          }
+        }
+      });
+
     test("a full ring ends the posting, which says so, and goes on from there once answers have come", async () => {
       const { client } = await open();
       const table = tableOf(Array.from({ length: 2 * SLOTS }, (_, i) => postingAt(i, 8)));
