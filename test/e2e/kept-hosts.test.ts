@@ -134,6 +134,30 @@ describe("a host that is kept", () => {
     }
     expect(new Set(names).size).toBe(3);
   });
+
+  test("has the title that it had, and listens to what its module listens to", async () => {
+    await using rf = await node();
+    const met: string[] = [];
+    for (let round = 0; round < 3; round++) {
+      await using lease = await take(rf);
+      expect(lease.phases.kept).toBe(round > 0);
+      const output = lease.output(Uint8Array, 64);
+      const length = await lease.submit("changesProcess", lease.input(Uint8Array, 0), output);
+      met.push(new TextDecoder().decode(output.subarray(0, length)));
+    }
+    expect(met[0]).toStartWith("1 ");
+    expect(met).toEqual([met[0]!, met[0]!, met[0]!]);
+  });
+
+  test("is not ended by a function that speaks for its worker or for its host", async () => {
+    await using rf = await node();
+    const host = await leave(rf, "forges");
+    expect([await kept(rf), alive(host)]).toEqual([1, true]);
+    await using lease = await take(rf);
+    await lease.submit("forges", lease.input(Uint8Array, 0), lease.output(Uint8Array, 0));
+    expect(await count(lease)).toEqual([1, 0, 1]);
+    expect(lease.hostPid).toBe(host);
+  });
 });
 
 describe("a host is not kept", () => {
@@ -145,6 +169,10 @@ describe("a host is not kept", () => {
     ["socket", "an open handle"],
     ["file", "an open file or socket"],
     ["thread", "a thread"],
+    ["timeout", "a timer"],
+    ["waits", "an Atomics.waitAsync"],
+    ["enciphers", "an operation of WebCrypto"],
+    ["signals", "a signal handler"],
   ] as const;
 
   test("when functions have left something behind, and the log says what", async () => {

@@ -490,7 +490,7 @@ describe("a host that is to be kept", () => {
     const { clock, leased } = node();
     const { client, host, lease } = leased(KEEP);
     client.ask("release", { lease });
-    clock.pass(99);
+    clock.pass(499);
     expect(host.killed).toBe(false);
     clock.pass(1);
     expect(host.killed).toBe(true);
@@ -500,7 +500,7 @@ describe("a host that is to be kept", () => {
     const { clock, leased, agent } = node();
     const { client, host, lease } = leased(KEEP);
     client.ask("release", { lease });
-    clock.pass(100);
+    clock.pass(500);
     host.request("rest").reply({ left: null });
     drainMicrotasks();
     expect(client.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
@@ -531,7 +531,7 @@ describe("a host that is to be kept", () => {
     host.load({ disposes: true });
     drainMicrotasks();
     one.ask("release", { lease: answer()!["lease"] });
-    clock.pass(100);
+    clock.pass(500);
     expect([host.told, host.killed]).toEqual([["detach"], false]);
     clock.pass(2499);
     expect(host.killed).toBe(false);

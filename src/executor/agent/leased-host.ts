@@ -50,8 +50,8 @@ export interface LeaseEvents {
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
-/** How long a host may take to come to rest. */
-const REST_LIMIT_MS = 100;
+/** How long a host may take to come to rest, on a machine that is busy. */
+const REST_LIMIT_MS = 500;
 /** How many lines of a loading module the agent keeps until its client can receive them. */
 const MAX_EARLY_LINES = 200;
 

@@ -2,7 +2,7 @@
 import { restrictThread } from "../../../ffi/system.ts";
 import { startFunctionWorker } from "../../base/workers.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
-import type { HostOrder, LoadOrder, WorkerReport } from "../worker/thread-messages.ts";
+import type { HostOrder, LoadOrder, Signed, WorkerReport } from "../worker/thread-messages.ts";
 
 export interface Thread {
   ready: Promise<void>;
@@ -47,12 +47,14 @@ export function startThread(index: number): Thread {
       return gone.promise;
     },
   };
+  let token: bigint | undefined;
   // One listener for the thread's life: adding one takes milliseconds while the worker imports a module.
-  worker.addEventListener("message", ({ data }: MessageEvent<WorkerReport | null>) => {
-    // Functions may post what they like: of objects, those without a name of ours are dropped where they are looked at.
-    if (typeof data !== "object" || data === null) return;
-    if (data.t === "crashed") ended.resolve(data.error);
-    else thread.onReport(data);
+  worker.addEventListener("message", ({ data }: MessageEvent<Signed | null | undefined>) => {
+    token ??= data?.token;
+    if (!data || data.token !== token) return;
+    const { report } = data;
+    if (report.t === "crashed") ended.resolve(report.error);
+    else thread.onReport(report);
   });
   // The worker reports what it can read of an error; this is for errors before it listens.
   worker.addEventListener("error", ({ message }) =>

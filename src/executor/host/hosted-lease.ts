@@ -364,8 +364,9 @@ export class HostedLease {
     threads[worker] = fresh;
     const { coresPerWorker: cores, loadTimeoutMs } = this.#attach;
     this.#limit(worker, loadTimeoutMs);
+    // What a thread that replaces another was in the middle of is not known: its host is not kept.
     void fresh.ready.then(
-      () => fresh.load({ ...build, cores }, masks[worker] ?? []),
+      () => fresh.load({ ...build, cores, keepWarm: false }, masks[worker] ?? []),
       () => {},
     );
     this.#begin(fresh, worker);

@@ -55,8 +55,8 @@ export async function takeParts(
   const masks = workerCpus(cpus, cores);
   const traces = attach.keepWarm ? await processTraces() : undefined;
   threads.forEach((thread, i) => {
-    const { module: path, moduleName: name } = attach;
-    thread.load({ path, name, cores }, masks[i] ?? []);
+    const { module: path, moduleName: name, keepWarm } = attach;
+    thread.load({ path, name, cores, keepWarm }, masks[i] ?? []);
   });
   const { memoryFd, clientFd, loopFds } = descriptorsOf(attach, mailbox);
   // Connections of the client, or the memory of another lease, may come later.

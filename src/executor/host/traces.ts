@@ -1,13 +1,14 @@
 /**
- * What functions have left behind in their process: child processes, threads of libraries, open files and sockets. What was there before
- * the module loaded is not theirs. What a thread's own engine knows of it is found there (`worker/traces.ts`).
+ * What functions have left behind in their process: child processes, threads of libraries, signal handlers, open files and sockets. What
+ * was there before the module loaded is not theirs. What a thread's own engine knows of it is found there (`worker/traces.ts`).
  */
-import { readdirSync, readlinkSync } from "node:fs";
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { hasChildren } from "../../../ffi/children.ts";
 import { isEngines, nameOf } from "../machine/helper-threads.ts";
 
 const FDS = "/proc/self/fd";
 const THREADS = "/proc/self/task";
+const STATUS = "/proc/self/status";
 /** What the runtime opens when it first needs it, and keeps. */
 const RUNTIMES = /^anon_inode:\[(eventpoll|eventfd|timerfd|io_uring)\]$/;
 
@@ -21,6 +22,7 @@ export class ProcessTraces {
   /** Where each descriptor led to. */
   readonly #fds = new Map<string, string>();
   readonly #threads: Set<string>;
+  readonly #signals: string;
 
   /** To be made before the module loads. */
   constructor() {
@@ -29,6 +31,7 @@ export class ProcessTraces {
       if (target !== undefined) this.#fds.set(fd, target);
     }
     this.#threads = new Set(readdirSync(THREADS));
+    this.#signals = signals();
   }
 
   /** Some of what was there is closed: its numbers may be given to others. */
@@ -55,6 +58,7 @@ export class ProcessTraces {
 
   #left(own: ReadonlySet<string>): string | null {
     if (hasChildren()) return "a child process";
+    if (signals() !== this.#signals) return "a signal handler";
     for (const thread of readdirSync(THREADS)) {
       if (this.#threads.has(thread)) continue;
       const name = nameOf(thread);
@@ -69,6 +73,13 @@ export class ProcessTraces {
     }
     return null;
   }
+}
+
+/** Those that are handled or ignored. A thread's `process.on` reaches none of them: native code does. */
+function signals(): string {
+  return readFileSync(STATUS, "latin1")
+    .match(/^Sig(?:Ign|Cgt):.*$/gm)!
+    .join();
 }
 
 /** Undefined for one that is closed. */

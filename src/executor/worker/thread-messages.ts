@@ -45,6 +45,8 @@ export interface LoadOrder {
   name: string;
   /** How many cores the thread is said to have. */
   cores: number;
+  /** It may be asked to rest, and then what the module has left behind. */
+  keepWarm: boolean;
 }
 
 /** Main thread to worker, second: run this lease's calls. */
@@ -79,3 +81,12 @@ export type WorkerReport =
   /** It rests, and has still something that the module has started; null where it has found nothing. */
   | { t: "at-rest"; left: string | null }
   | Report;
+
+/**
+ * How a report travels. Functions can post what they like to the main thread, which heeds what has the token of the first message: that
+ * was sent before any function was loaded.
+ */
+export interface Signed {
+  token: bigint;
+  report: WorkerReport;
+}

@@ -25,6 +25,7 @@ import type {
   AttachWorker,
   LoadOrder,
   ResumeOrder,
+  Signed,
   StopOrder,
   WorkerOrder,
   WorkerReport,
@@ -46,13 +47,17 @@ const USUAL_MEMORY_BYTES = 64 * 1024 * 1024;
 
 // Its own: a module may replace the global one.
 const post = postMessage;
+const [token] = crypto.getRandomValues(new BigUint64Array(1)) as unknown as [bigint];
 /** What is done with each order that comes; the first one is to load a module. */
 let perform: (order: never) => void = load;
-addEventListener("message", ({ data }: MessageEvent) => perform(data as never));
+// Functions can dispatch events as well, which are not trusted.
+addEventListener("message", ({ isTrusted, data }: MessageEvent) => {
+  if (isTrusted) perform(data as never);
+});
 // An error that nothing catches ends the thread, and only here it is more than a text.
-addEventListener("error", (event) =>
-  report({ t: "crashed", error: toErrorRecord((event as ErrorEvent).error) }),
-);
+addEventListener("error", (event) => {
+  if (event.isTrusted) report({ t: "crashed", error: toErrorRecord((event as ErrorEvent).error) });
+});
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
@@ -62,7 +67,7 @@ report({ t: "ready", thread: thisThread() });
 /** The module loads while the main thread maps the lease's memory. */
 function load(order: LoadOrder): void {
   clearTimeout(idle);
-  const traces = new ThreadTraces();
+  const traces = order.keepWarm ? new ThreadTraces() : undefined;
   tellCores(order.cores);
   const loading = loadModule(order.path, order.name);
   loading.catch(() => {});
@@ -79,15 +84,15 @@ function waitForLease(): void {
   idle = setTimeout(() => void import("../../kinds/registry.ts"), IDLE_MS);
 }
 
-function report(message: WorkerReport): void {
-  post(message);
+function report(report: WorkerReport): void {
+  post({ token, report } satisfies Signed);
 }
 
 async function serve(
   attach: AttachWorker,
   { name, cores }: LoadOrder,
   loading: Promise<LoadedModule>,
-  traces: ThreadTraces,
+  traces: ThreadTraces | undefined,
 ): Promise<void> {
   const orders = new Orders();
   // The lease may be over before the module has loaded, and a call be aborted.
@@ -119,6 +124,7 @@ async function serve(
     return;
   }
 
+  traces?.loaded();
   const endpoint = new WorkerEndpoint(attach.handle, slots);
   endpoint.setFunctionCount(loaded.functions.length);
   const server = new CallServer(
@@ -206,11 +212,11 @@ const isRest = (order: StopOrder | ResumeOrder): boolean =>
 function leftBehind(
   server: CallServer,
   { kept }: LoadedModule,
-  traces: ThreadTraces,
+  traces: ThreadTraces | undefined,
 ): string | null {
   if (server.pending > 0) return "a call that has not ended";
   if (kept?.empty === false) return "a result that was not fetched";
-  return traces.left();
+  return traces ? traces.left() : "what a host that is not kept does not look for";
 }
 
 async function initialise(hooks: Hooks | undefined, scope: WorkerScope): Promise<void> {
