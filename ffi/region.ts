@@ -176,14 +176,9 @@ export class Region {
   }
 
   /**
-   * The lease is over, and another one may follow: empty memory takes the region's addresses. What was lent stays, and a late access
-   * faults nothing. Throws `NativeError`.
+   * The lease is over: maps the next one's memory, of the same shape, at the same addresses. What was lent stays. Throws `NativeError`;
+   * then empty memory has the addresses, so that a late access faults nothing.
    */
-  vacate(): void {
-    check("leaving the lease's memory", native().rfaas_region_vacate(this.handle as Pointer));
-  }
-
-  /** Maps the next lease's memory, of the same shape, at the same addresses. Throws `NativeError`, and has then changed nothing. */
   refill(fd: number): void {
     check("mapping the lease's memory", native().rfaas_region_refill(this.handle as Pointer, fd));
   }

@@ -12,7 +12,6 @@ export const SYMBOLS = {
   rfaas_region_create: { args: ["u32", "u32", "f64", "u32", "u32"], returns: "i32" },
   rfaas_region_map: { args: ["i32", "u32", "u32"], returns: "f64" },
   rfaas_region_unmap: { args: ["ptr", "u32"], returns: "void" },
-  rfaas_region_vacate: { args: ["ptr"], returns: "i32" },
   rfaas_region_refill: { args: ["ptr", "i32"], returns: "i32" },
   rfaas_region_arena: { args: ["ptr"], returns: "f64" },
   rfaas_region_arena_bytes: { args: ["ptr"], returns: "f64" },

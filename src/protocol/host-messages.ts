@@ -24,10 +24,7 @@ import {
 import { JSON_TEXT } from "./frames/json-text.ts";
 import { Exports, LogLine, ProgressReport } from "./module-report.ts";
 
-/**
- * Answered when all workers have loaded the module; failed with the error of the one that has not. A host that has come to rest is asked
- * again, for another lease of the same module and shape, and its workers resume.
- */
+/** Answered when all workers have loaded the module; failed with the error of the one that has not. */
 export const Attach = request(
   "attach",
   {
@@ -69,10 +66,23 @@ export type Loaded = ReplyOf<typeof Attach>;
  */
 export const Reload = request("reload", { module: text, moduleName: text }, {});
 /**
- * The lease is over, and another one may come: the workers stop, the host leaves the lease's memory, and looks for what functions have
- * left behind. When it finds something, it says so, and is to be told to detach.
+ * The lease is over, and another one of the same module and shape may come: the workers stop, the host looks for what functions have left
+ * behind, and goes over to the memory of the next lease, which comes with the nonce. When something is left, or the memory cannot be
+ * had, it says so, and is to be told to detach. Else its workers wait for {@link Resume}.
  */
-export const Rest = request("rest", {}, { left: Type.Union([text, Type.Null()]) });
+export const Rest = request("rest", { nonce: hex(16) }, { left: Type.Union([text, Type.Null()]) });
+/**
+ * To each worker of a host at rest: it runs the calls of the next lease. A line of JSON over the worker's own socket: the host's main
+ * thread, which hears of it from the worker, is in no call's way.
+ */
+export interface Resume {
+  lease: number;
+  /** The lease's cores. */
+  cpus: number[];
+  /** Where the worker's thread runs from then on; anywhere when empty. */
+  mask: number[];
+  loadTimeoutMs: number;
+}
 export const HostAbort = notice("host-abort", {
   worker: index,
   slot: index,

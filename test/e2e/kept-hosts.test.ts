@@ -55,6 +55,17 @@ describe("a host that is kept", () => {
     }
   });
 
+  test("comes to rest again when its lease is released before its workers have woken", async () => {
+    await using rf = await node();
+    const host = await leave(rf, "count");
+    for (let round = 0; round < 20; round++) {
+      const lease = await take(rf);
+      expect([lease.hostPid, lease.phases.kept]).toEqual([host, true]);
+      await lease.release();
+    }
+    expect(await leave(rf, "count")).toBe(host);
+  });
+
   test("is none without the wish of both leases", async () => {
     await using rf = await node();
     const host = await leave(rf, "count", { keepWarmMs: 0 });
@@ -281,6 +292,24 @@ describe("a kept host ends", () => {
     process.kill(host, "SIGKILL");
     await until(async () => (await kept(rf)) === 0, "the node knows");
     expect(await leave(rf, "count")).not.toBe(host);
+  });
+
+  test("when it is killed as it is granted, and the lease gets another host", async () => {
+    await using rf = await node();
+    const ECHO = "rfaas:echo";
+    const first = await rf.allocate(ECHO, KEEP);
+    await first.release();
+    const taking = rf.allocate(ECHO, KEEP);
+    // The request is on its way when the promises before it have settled; then the node grants, and this process hears nothing.
+    for (let turns = 0; turns < 100; turns++) await undefined;
+    const grantedBy = performance.now() + 200;
+    while (performance.now() < grantedBy);
+    process.kill(first.hostPid, "SIGKILL");
+    while (alive(first.hostPid));
+    await using lease = await taking;
+    expect(lease.hostPid).not.toBe(first.hostPid);
+    const buffer = lease.input(Uint8Array, 8);
+    expect(await lease.submit("echo", buffer, buffer)).toBe(8);
   });
 
   test("when one of its workers fails while it rests, and the next lease has a host of its own", async () => {

@@ -78,12 +78,22 @@ export class PlayedHost implements LeaseHost {
     this.request("attach").reply({ exports, loadNs: 5, port: null, ...more });
   }
 
-  /** How many descriptors came with the lease. */
-  descriptors(): number {
-    const nonce = this.request("attach").fields["nonce"] as string;
-    const fds = this.#mailbox.receive(Uint8Array.fromHex(nonce)) ?? [];
+  /** The descriptors that came with the last request of this name, to be closed. */
+  received(name: string): number[] {
+    const nonce = this.request(name).fields["nonce"] as string;
+    return this.#mailbox.receive(Uint8Array.fromHex(nonce)) ?? [];
+  }
+
+  /** How many there are. */
+  descriptors(name = "attach"): number {
+    const fds = this.received(name);
     for (const fd of fds) closeDescriptor(fd);
     return fds.length;
+  }
+
+  /** Nothing can be sent to it. */
+  closeMailbox(): void {
+    this.#mailbox.close();
   }
 
   bytes = 8 * 2 ** 20;

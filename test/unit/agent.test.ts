@@ -1,6 +1,7 @@
 /** The agent of a node, with clients over memory, hosts that the test plays, and a time that it lets pass. */
 import { describe, expect, test } from "bun:test";
 import { drainMicrotasks } from "bun:jsc";
+import { readSync } from "node:fs";
 import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
 import type { Wire } from "../../src/control/connection.ts";
 import { machineId } from "../../src/control/machine.ts";
@@ -454,7 +455,7 @@ describe("a host that is to be kept", () => {
     const answer = ada.allocate(KEEP);
     expect(answer()).toMatchObject({ t: "allocate-reply", kept: true, prewarmed: false });
     expect(hosts).toHaveLength(1);
-    expect(host.asked.map(({ name }) => name)).toEqual(["attach", "rest", "attach"]);
+    expect(host.asked.map(({ name }) => name)).toEqual(["attach", "rest"]);
     expect(ada.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
   });
 
@@ -555,7 +556,7 @@ describe("a host that is to be kept", () => {
 
   test("ends when another lease takes the memory that it has, and not before", () => {
     const { host, ada, client } = rested();
-    ada.allocate({ memoryBytes: 56 * MIB });
+    ada.allocate({ memoryBytes: 55 * MIB });
     expect(host.told).toEqual([]);
     client("bob").allocate({ memoryBytes: MIB });
     expect(host.told).toEqual(["detach"]);
@@ -607,13 +608,50 @@ describe("a host that is to be kept", () => {
     expect(ada.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
   });
 
-  test("that cannot resume loses the lease that it was given to", () => {
+  test("is given the next lease's memory as it comes to rest, which the next client gets", () => {
+    const { host, ada } = rested();
+    expect(host.descriptors("rest")).toBe(4);
+    const { nonce } = ada.allocate(KEEP)()!;
+    expect(host.descriptors("rest")).toBe(0);
+    const fds = ada.mailbox.receive(nonce as Uint8Array)!;
+    for (const fd of fds) closeDescriptor(fd);
+    expect(fds).toHaveLength(4);
+  });
+
+  test("hears of the next lease over the sockets of its workers, before its client does", () => {
+    const { host, ada } = rested({ workers: 2, coresPerWorker: 2 });
+    const [memory, client, ...workers] = host.received("rest");
+    const { lease } = ada.allocate({ ...KEEP, workers: 2, coresPerWorker: 2, loadTimeoutMs: 7 })()!;
+    for (const watch of [workers[0]!, workers[2]!]) {
+      const line = Buffer.alloc(500);
+      const order = JSON.parse(line.toString("utf8", 0, readSync(watch, line)));
+      expect(order).toMatchObject({ lease, cpus: [-1, -1, -1, -1], loadTimeoutMs: 7 });
+      expect(order.mask).toBeArray();
+    }
+    for (const fd of [memory!, client!, ...workers]) closeDescriptor(fd);
+  });
+
+  test("is let go where it cannot be given that memory", () => {
+    const { leased, log } = node();
+    const { client, host, lease } = leased(KEEP);
+    host.closeMailbox();
+    client.ask("release", { lease });
+    expect([host.told, host.asked.map(({ name }) => name)]).toEqual([["detach"], ["attach"]]);
+    expect(log.at(-1)).toContain("too little memory for another lease");
+  });
+
+  test("that dies before it has resumed loses the lease that it was given to", () => {
     const { host, ada } = rested();
     const lease = ada.allocate(KEEP)()!["lease"];
-    host.request("attach").refuse("RFAAS_INTERNAL", "no memory");
-    drainMicrotasks();
-    expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "no memory" });
-    expect(host.killed).toBe(true);
+    gone(host);
+    expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease });
+  });
+
+  test("does not resume for a client that cannot be reached", () => {
+    const { host, ada } = rested();
+    const answer = ada.allocate({ ...KEEP, mailbox: new TextEncoder().encode("nobox") });
+    expect(answer()).toMatchObject({ t: "failed", code: "RFAAS_NO_SHARED_FABRIC" });
+    expect([host.told, host.killed]).toEqual([[], true]);
   });
 });
 

@@ -19,7 +19,7 @@ function node() {
     { lease: (id) => leases.get(id), due() {}, meter: () => meters++ },
     clock,
   );
-  const grant = (ttlNs: number): number => {
+  const grant = (ttlNs: number, redeemed = true): number => {
     const granted = book.request(
       { workers: 1, memoryBytes: 1, ttlNs, loadLimitNs: 5 * S },
       clock.nowNs(),
@@ -31,7 +31,7 @@ function node() {
       advance: (event) => void book.advance(lease, event),
     });
     book.advance(lease, { kind: "loaded", atNs: clock.nowNs() });
-    book.advance(lease, { kind: "redeemed", atNs: clock.nowNs() });
+    if (redeemed) book.advance(lease, { kind: "redeemed", atNs: clock.nowNs() });
     timers.schedule();
     return lease;
   };
@@ -66,6 +66,16 @@ test("a lease with calls since the last look goes on, one without does not", () 
   expect([phase(busy), phase(idle)]).toEqual(["active", "ended"]);
   clock.pass(1000);
   expect(phase(busy)).toBe("ended");
+});
+
+test("a lease with calls is used, though its client has not come to say so", () => {
+  const { clock, grant, phase, use } = node();
+  const [busy, idle] = [grant(60 * S, false), grant(60 * S, false)];
+  use(busy);
+  clock.pass(11_000);
+  expect([phase(busy), phase(idle)]).toEqual(["active", "ended"]);
+  clock.pass(11_000);
+  expect(phase(busy)).toBe("active");
 });
 
 test("a machine that stood still excuses a lease once, since its client may have stood still, too", () => {

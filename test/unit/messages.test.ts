@@ -134,7 +134,7 @@ const agent = [
   attach,
   { t: "host-abort", worker: 0, slot: 3, sequence: 9, gently: true },
   { t: "reload", id: 1, module: "/cache/fn.js", moduleName: "fn.ts" },
-  { t: "rest", id: 1 },
+  { t: "rest", id: 1, nonce: nonce.toHex() },
   { t: "detach" },
 ];
 const host = [

@@ -120,7 +120,19 @@ static void *map_nothing_at(void *start, size_t bytes) {
   return mmap(start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
-/* Maps the region behind `fd`: anywhere, or in the place of a `former` one that was vacated and had the same size. Its header is
+/* Control pages are touched on the first call of every slot: map them now rather than fault then. Records of errors, which take ten
+ * times as many, wait for an error. */
+static void populate_control(const rfaas_region *region) {
+  uint8_t *from = (uint8_t *)region->page;
+  for (uint32_t worker = 0; worker < region->workers; worker++) {
+    rfaas_channel_page *channel = rfaas_channel_at(region->page, worker, region->slots);
+    size_t bytes = (size_t)(rfaas_errors_of(channel, region->slots) - from);
+    rfaas_populate(from, round_up(bytes, RFAAS_PAGE), MADV_POPULATE_WRITE);
+    from = (uint8_t *)rfaas_channel_at(region->page, worker + 1, region->slots);
+  }
+}
+
+/* Maps the region behind `fd`: anywhere, or in the place of a `former` one that had the same size. Its header is
  * shared with a process that may be hostile: it is read once, the copy is checked against what the node told over the control
  * connection, and only the copy is used. Returns 0 or -errno: -ENOTSUP for memory that could shrink, -EPROTO for a header that is not
  * what the node told. */
@@ -140,8 +152,7 @@ static int map_region(int32_t fd, uint32_t workers, uint32_t slots, const rfaas_
   memcpy(&header, page, sizeof header);
   __asm__ volatile("" ::: "memory"); /* what is checked is the copy, and not the page again */
   if (!sound(&header, bytes, workers, slots)) {
-    if (former) map_nothing_at(page, bytes);
-    else munmap(page, bytes);
+    if (!former) munmap(page, bytes);
     return -EPROTO;
   }
   *region = (rfaas_region){.page = page,
@@ -156,8 +167,7 @@ static int map_region(int32_t fd, uint32_t workers, uint32_t slots, const rfaas_
                            .piece_pages = RFAAS_PIECE_PAGES / 8};
   /* Fewer entries in the tables of processor and device, where the kernel gives huge pages to shared memory that asks. */
   if (bytes >= HUGE_PAGE) madvise(page, bytes, MADV_HUGEPAGE);
-  /* Control pages are touched on the first call of every slot: map them now rather than fault then. */
-  rfaas_populate(page, region->arena_offset, MADV_POPULATE_WRITE);
+  populate_control(region);
   return 0;
 }
 
@@ -180,15 +190,12 @@ RFAAS_EXPORT void rfaas_region_unmap(rfaas_region *region, uint32_t keep_address
 /* One lease after another in the same host: the next lease's memory takes the addresses of the last one's, and the endpoints of its
  * workers go on at theirs, so that what the module still holds of an earlier call reaches no address that is not there. */
 
-/* The lease is over: empty memory takes its place. Returns 0 or -errno. */
-RFAAS_EXPORT int32_t rfaas_region_vacate(rfaas_region *region) {
-  return map_nothing_at(region->page, region->mapped_bytes) == MAP_FAILED ? -errno : 0;
-}
-
-/* Maps the region behind `fd` where that of the last lease was. Mapped there, and not moved: older kernels do not move huge pages.
- * Returns 0; or -errno, and then the place is still empty. */
+/* The lease is over: maps the region behind `fd` where its own was. Mapped there, and not moved: older kernels do not move huge pages.
+ * Returns 0; or -errno, and then the place is empty. */
 RFAAS_EXPORT int32_t rfaas_region_refill(rfaas_region *region, int32_t fd) {
-  return map_region(fd, region->workers, region->slots, region, region);
+  int failed = map_region(fd, region->workers, region->slots, region, region);
+  if (failed) map_nothing_at(region->page, region->mapped_bytes);
+  return failed;
 }
 
 RFAAS_EXPORT double rfaas_region_arena(rfaas_region *region) {

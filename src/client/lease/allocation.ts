@@ -31,21 +31,19 @@ export interface AllocationContext {
 
 /** For one lease: a full cache may evict what was just sent. */
 const MAX_UPLOADS = 3;
+/** And so many kept hosts may have died as they were granted. */
+const MAX_DEAD_HOSTS = 3;
 
 /** Takes one part of a lease, with checked options. `join` gives the part its place among others. */
 export async function allocateLease<Module>(
   module: string | URL,
   options: AllocateOptions,
-  { connection, fabrics, fabric, signal, waitMs = 0 }: AllocationContext,
+  context: AllocationContext,
 ): Promise<PartLease<Module>> {
+  const { fabrics, fabric, signal, waitMs = 0 } = context;
   const { ttlMs = DEFAULT_TTL_MS, memory = DEFAULT_MEMORY_BYTES } = options;
   signal.throwIfAborted();
   const source = await untilAborted(findModule(module, options), signal);
-  let lease: PartLease<Module> | undefined;
-  // The lease may be lost before it is opened here.
-  const early: ((opened: PartLease<Module>) => void)[] = [];
-  const tell = (note: (opened: PartLease<Module>) => void) =>
-    void (lease ? note(lease) : early.push(note));
   const request = {
     module: source.module,
     ...(source.origin === undefined ? {} : { origin: source.origin }),
@@ -61,6 +59,25 @@ export async function allocateLease<Module>(
     ...onlySet({ waitMs, keepWarmMs: options.keepWarmMs }),
     fabric,
   };
+  for (let dead = 0; ; dead++) {
+    const lease = await takeLease<Module>(source, request, options, context);
+    // The node gives a host that was kept without a word from it: one that has died meanwhile has run no call.
+    if (dead === MAX_DEAD_HOSTS || !lease.phases.kept || !lease.isOver()) return lease;
+    await lease.release();
+  }
+}
+
+async function takeLease<Module>(
+  source: ModuleSource,
+  request: AllocateRequest,
+  options: AllocateOptions,
+  { connection, fabrics, fabric, signal }: AllocationContext,
+): Promise<PartLease<Module>> {
+  let lease: PartLease<Module> | undefined;
+  // The lease may be lost before it is opened here.
+  const early: ((opened: PartLease<Module>) => void)[] = [];
+  const tell = (note: (opened: PartLease<Module>) => void) =>
+    void (lease ? note(lease) : early.push(note));
   const listener: LeaseListener = {
     lost: (message, how) => tell((opened) => opened.lose(message, how)),
     disconnected: (message) => tell((opened) => opened.disconnected(message)),
@@ -76,6 +93,7 @@ export async function allocateLease<Module>(
     const attaching = fabrics.attach(request, grant, connection.reached);
     attachment = await untilAborted(attaching, signal, (late) => late.close());
     const { granted } = grant;
+    const { ttlMs } = request;
     lease = await PartLease.open<Module>(
       { node: connection, module: source.name, granted, ttlMs, attachment },
       fabric,

@@ -111,7 +111,8 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
       lease.#close();
       throw error;
     }
-    grant.node.redeem(grant.granted.lease);
+    // After the first call of a program that makes it at once: the message is in no hurry, and a call says as much.
+    setImmediate(() => grant.node.redeem(grant.granted.lease));
     return lease;
   }
 

@@ -58,6 +58,7 @@ interface Booked {
 
 interface Taken {
   host: LeaseHost;
+  memory: LeaseMemory;
   prewarmed: boolean;
   /** It has loaded the module for a former lease. */
   resting?: RestingHost;
@@ -121,16 +122,12 @@ export class Granting {
     this.#options.kept.fit();
     this.#table.booked();
 
-    let memory: LeaseMemory | undefined;
     let taken: Taken | undefined;
     let lease: LeasedHost;
     try {
       const shape = this.#shapeOf(request);
-      memory = new LeaseMemory(shape);
-      const key = keepKey(client, request, memory);
-      taken =
-        (key === undefined ? undefined : this.#resting(key)) ??
-        (await this.#hostFor(request.workers));
+      const key = keepKey(client, request);
+      taken = this.#resting(key) ?? (await this.#hostFor(shape));
       const notes = new LeaseNotes(
         { client, request, answer, module: module.name, log },
         {
@@ -148,7 +145,7 @@ export class Granting {
         },
       );
       const keep = key === undefined || !kept.open ? undefined : this.#keeper(key, request);
-      const { host, resting } = taken;
+      const { host, memory, resting } = taken;
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
       const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
       const parts = { request, shape, module, listen, memory, host, resting, keep };
@@ -156,7 +153,7 @@ export class Granting {
     } catch (error) {
       client.starting.delete(request.id);
       taken?.host.kill();
-      memory?.close();
+      taken?.memory.close();
       module.end();
       this.#takeBack(booked.lease, user, cores);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
@@ -235,20 +232,24 @@ export class Granting {
     };
   }
 
-  #resting(key: string): Taken | undefined {
-    const resting = this.#options.kept.take(key);
-    return resting && { host: resting.host, prewarmed: false, resting };
+  #resting(key: string | undefined): Taken | undefined {
+    const resting = key === undefined ? undefined : this.#options.kept.take(key);
+    return resting && { ...resting, prewarmed: false, resting };
   }
 
   /** A host that has loaded nothing. One that is kept goes where the machine has too little for another. */
-  async #hostFor(workers: number): Promise<Taken> {
+  async #hostFor(shape: RegionShape): Promise<Taken> {
     const { pool, kept } = this.#options;
+    const memory = new LeaseMemory(shape);
     for (;;) {
       try {
-        return await pool.take(workers);
+        return { memory, ...(await pool.take(shape.workers)) };
       } catch (error) {
         const evicted = kept.evict();
-        if (!evicted) throw error;
+        if (!evicted) {
+          memory.close();
+          throw error;
+        }
         await evicted;
       }
     }

@@ -5,7 +5,8 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import { Keeping } from "../../lease/keeping.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
-import type { Loaded } from "../../protocol/host-messages.ts";
+import type { ReplyOf } from "../../protocol/declare.ts";
+import { type Loaded, Rest } from "../../protocol/host-messages.ts";
 import { type LeaseHost, letGo } from "./host-process.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import type { Client } from "./reception.ts";
@@ -17,6 +18,8 @@ export interface RestingHost {
   loaded: Loaded;
   /** CPU time of what its former leases have started. */
   descendantsNs: number;
+  /** The next lease's, which the host has mapped already. */
+  memory: LeaseMemory;
 }
 
 export interface KeptHostsOptions {
@@ -30,25 +33,71 @@ export interface KeptHostsOptions {
   clock: Clock;
 }
 
+/** How long a host may take to come to rest, on a machine that is busy. */
+const REST_LIMIT_MS = 500;
 /** Timers fire up to a millisecond early. */
 const TIMER_SLACK_MS = 1;
 
 /**
  * Who and what a host can be kept for; undefined where it is not to be. A host serves one user, one package, and leases of one shape:
- * its heap is bounded, its memory lies at its addresses, and its workers wait as they do.
+ * its heap is bounded, it has the next one's memory, and its workers wait as they do.
  */
-export function keepKey(
-  { identity, trusted }: Client,
-  request: Allocate,
-  memory: Pick<LeaseMemory, "bytes" | "pageBytes">,
-): string | undefined {
+export function keepKey({ identity, trusted }: Client, request: Allocate): string | undefined {
   const { module, workers, coresPerWorker = 1, memoryBytes, slots, fabric, mailbox } = request;
   // Without a name it may be another person each time. A client that connects brings a connection of its own.
   if (!request.keepWarmMs || identity.shared || mailbox === null) return undefined;
   const { polling, spinNs } = request;
-  const room = [memoryBytes, memory.bytes, memory.pageBytes];
-  const shape = [workers, coresPerWorker, ...room, slots, polling, spinNs, fabric];
+  const shape = [workers, coresPerWorker, memoryBytes, slots, polling, spinNs, fabric];
   return JSON.stringify([identity.user, trusted, module, ...shape]);
+}
+
+/** What becomes of a host that is to come to rest. */
+interface Rests {
+  /** It rests, and has the next lease's memory. */
+  rested(memory: LeaseMemory): void;
+  /** It is let go, since functions have left this. */
+  left(what: string): void;
+}
+
+/**
+ * Lets a host whose lease is over go over to memory for a next lease, in place of the `former`. It is let go, or ended by force, where that
+ * cannot be.
+ */
+export function bringToRest(
+  host: LeaseHost,
+  former: LeaseMemory,
+  disposes: boolean,
+  clock: Clock,
+  then: Rests,
+): void {
+  const nonce = crypto.getRandomValues(new Uint8Array(16));
+  const leave = (left: string): void => {
+    then.left(left);
+    letGo(host, disposes, clock);
+  };
+  let memory: LeaseMemory;
+  try {
+    memory = former.successor(host.mailboxName, nonce);
+  } catch (error) {
+    return leave(`too little memory for another lease (${(error as Error).message})`);
+  }
+  let ending = false;
+  const overdue = clock.after(REST_LIMIT_MS, () => {
+    ending = true;
+    if (disposes) letGo(host, disposes, clock);
+    else host.kill();
+  });
+  let rests = false;
+  const rested = ({ left }: ReplyOf<typeof Rest>): void => {
+    // It is killed, or told to end.
+    if (ending) return;
+    overdue.clear();
+    if (left !== null) return leave(left);
+    rests = true;
+    then.rested(memory);
+  };
+  host.ask(Rest, { nonce: nonce.toHex() }, { onReply: rested }).catch(() => host.kill());
+  void host.exited.then(() => rests || memory.close());
 }
 
 export class KeptHosts {
@@ -76,7 +125,7 @@ export class KeptHosts {
 
   /** Keeps a host, or ends it where there is no room. */
   keep(resting: RestingHost, key: string, keepMs: number): void {
-    const { host } = resting;
+    const { host, memory } = resting;
     host.attend({
       notice: (notice) => {
         if (notice.t === "host-log")
@@ -84,12 +133,13 @@ export class KeptHosts {
       },
       exited: () => {
         this.#keeping.forget(resting);
+        memory.close();
         this.#schedule();
       },
     });
     if (!this.#open) return this.#end([resting]);
     const untilNs = this.#options.clock.nowNs() + keepMs * 1e6;
-    const memoryBytes = host.privateBytes();
+    const memoryBytes = host.privateBytes() + memory.takenBytes;
     const keep = { host: resting, key, memoryBytes, untilNs };
     this.#end(this.#keeping.keep(keep, this.#options.roomBytes()));
   }
@@ -133,7 +183,8 @@ export class KeptHosts {
   }
 
   #end(all: readonly RestingHost[]): void {
-    for (const { host, loaded } of all) {
+    for (const { host, loaded, memory } of all) {
+      memory.close();
       letGo(host, loaded.disposes ?? false, this.#options.clock);
       this.#ending.add(host.exited);
       void host.exited.then(() => this.#ending.delete(host.exited));

@@ -1,10 +1,15 @@
 /**
  * The memory of a lease and the sockets that wake its two ends, on the node: the agent makes them, hands them to the host and to a
- * client on this machine, and then closes its own descriptors.
+ * client on this machine, and then closes its own descriptors. A host that is kept has them before there is a client.
  */
-import { fstatSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
+import type { Resume } from "../../protocol/host-messages.ts";
+
+/** What the system counts files in, whatever their pages. */
+const BLOCK_BYTES = 512;
+const HUGE_PAGE_BYTES = 2 * 1024 * 1024;
 
 interface Descriptors {
   memory: number;
@@ -19,16 +24,22 @@ export class LeaseMemory {
   readonly bytes: number;
   /** Of one of its pages: the machine may have huge ones for it. */
   readonly pageBytes: number;
+  /** What it takes before the arena is used: of huge pages all are set aside. */
+  readonly takenBytes: number;
+  readonly #shape: RegionShape;
   #fds: Descriptors | undefined;
 
   /** Throws `NativeError` when the machine has no memory or descriptors for it. */
   constructor(shape: RegionShape) {
+    this.#shape = shape;
     const memory = createRegion(shape);
     const pairs: [number, number][] = [];
     try {
       for (let i = 0; i <= shape.workers; i++) pairs.push(notifyPair());
       this.page = new LeasePage(memory);
-      ({ size: this.bytes, blksize: this.pageBytes } = fstatSync(memory));
+      const { size, blksize, blocks } = fstatSync(memory);
+      [this.bytes, this.pageBytes] = [size, blksize];
+      this.takenBytes = blksize >= HUGE_PAGE_BYTES ? size : blocks * BLOCK_BYTES;
     } catch (error) {
       for (const fd of [memory, ...pairs.flat()]) closeDescriptor(fd);
       throw error;
@@ -43,6 +54,20 @@ export class LeaseMemory {
     sendDescriptors(mailbox, nonce, [memory, client[1], ...workers.flat()]);
   }
 
+  /** Makes memory for the next lease and gives it to the host, to take the place of this one. Throws where it cannot be had. */
+  successor(mailbox: Uint8Array, nonce: Uint8Array): LeaseMemory {
+    const next = new LeaseMemory(this.#shape);
+    try {
+      if (next.bytes !== this.bytes || next.pageBytes !== this.pageBytes)
+        throw new Error("the machine has pages of another size alone");
+      next.toHost(mailbox, nonce);
+      return next;
+    } catch (error) {
+      next.close();
+      throw error;
+    }
+  }
+
   /** A client on this machine gets the memory, the host's pidfd, its notify socket and each worker's. */
   toClient(mailbox: Uint8Array, nonce: Uint8Array, pidfd: number): void {
     const { memory, client, workers } = this.#fds!;
@@ -52,6 +77,12 @@ export class LeaseMemory {
       client[0],
       ...workers.map(([, notify]) => notify),
     ]);
+  }
+
+  /** To a host at rest that has the memory: its workers resume, each as its order says. */
+  resume(orders: readonly Resume[]): void {
+    for (const [worker, [, notify]] of this.#fds!.workers.entries())
+      writeSync(notify, `${JSON.stringify(orders[worker])}\n`);
   }
 
   /** Host and client have descriptors of their own. */

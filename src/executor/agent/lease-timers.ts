@@ -80,6 +80,8 @@ export class LeaseTimers {
     const lease = this.#leases.lease(id);
     if (!lease) return;
     const used = lease.wasUsed();
+    // Its client has the memory, though it may not have come to say so.
+    if (used) lease.advance({ kind: "redeemed", atNs });
     if (used || (stoodStill && !this.#excused.has(id))) lease.advance({ kind: "renewed", atNs });
     if (stoodStill && !used) this.#excused.add(id);
     else this.#excused.delete(id);

@@ -8,20 +8,14 @@ import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
-import {
-  Attach,
-  type HostNotice,
-  type Loaded,
-  Reload,
-  Rest,
-} from "../../protocol/host-messages.ts";
+import { Attach, type HostNotice, type Loaded, Reload } from "../../protocol/host-messages.ts";
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
-import { type ClaimedCpus, claimCpus } from "../machine/cores.ts";
+import { type ClaimedCpus, claimCpus, workerCpus } from "../machine/cores.ts";
 import { type HostExit, type LeaseHost, letGo } from "./host-process.ts";
-import type { RestingHost } from "./kept-hosts.ts";
+import { type RestingHost, bringToRest } from "./kept-hosts.ts";
 import { denialOf, endOf, lossOf } from "./lease-ends.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import { Meter, isSpent } from "./meter.ts";
@@ -50,8 +44,6 @@ export interface LeaseEvents {
 const MIN_HEAP_BYTES = 512 * 1024 * 1024;
 const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
-/** How long a host may take to come to rest, on a machine that is busy. */
-const REST_LIMIT_MS = 500;
 /** How many lines of a loading module the agent keeps until its client can receive them. */
 const MAX_EARLY_LINES = 200;
 
@@ -134,8 +126,9 @@ export class LeasedHost {
     });
   }
 
-  /** Gives the host its memory and lets it load the module; one that has loaded it serves at once, and fails as a lease in use does. */
+  /** Gives the host its memory and lets it load the module; one that has both serves at once, and fails as a lease in use does. */
   attach(): void {
+    if (this.#resting) return this.#isLoaded({ ...this.#resting.loaded, loadNs: 0 });
     this.#memory.toHost(this.host.mailboxName, this.nonce);
     const attach = {
       nonce: this.nonce.toHex(),
@@ -154,13 +147,6 @@ export class LeasedHost {
       loadTimeoutMs: this.request.loadTimeoutMs,
       keepWarm: this.#keep !== undefined,
     };
-    const resting = this.#resting;
-    if (resting) {
-      this.host
-        .ask(Attach, attach)
-        .catch(({ message }: Error) => this.end({ kind: "connection-lost", message }));
-      return this.#isLoaded({ ...resting.loaded, loadNs: 0 });
-    }
     this.host
       .ask(Attach, attach, { onReply: (loaded) => this.#isLoaded(loaded) })
       .catch((error: RequestRefused) => {
@@ -225,6 +211,8 @@ export class LeasedHost {
   #isLoaded(loaded: Loaded): void {
     this.#loaded = loaded;
     this.#meter.begin();
+    // The workers wake while the client hears of the grant and maps its memory.
+    if (this.#resting) this.#resume();
     this.advance({ kind: "loaded", atNs: this.#clock.nowNs() });
   }
 
@@ -323,28 +311,16 @@ export class LeasedHost {
     letGo(this.host, this.#loaded?.disposes ?? false, this.#clock);
   }
 
-  /** Lets the host leave the lease's memory, and keeps it where functions have left nothing behind. */
   #rest(loaded: Loaded): void {
     const { host } = this;
     const { disposes = false } = loaded;
-    let ending = false;
-    const overdue = this.#clock.after(REST_LIMIT_MS, () => {
-      ending = true;
-      if (disposes) letGo(host, disposes, this.#clock);
-      else host.kill();
+    bringToRest(host, this.#memory, disposes, this.#clock, {
+      rested: (memory) => {
+        const descendantsNs = this.#meter.end(this.#state, this.#clock.nowNs());
+        this.#left.resolve({ host, loaded, descendantsNs, memory });
+      },
+      left: (what) => this.#events.notKept(this, what),
     });
-    const rested = ({ left }: { left: string | null }): void => {
-      // It is killed, or told to end.
-      if (ending) return;
-      overdue.clear();
-      if (left !== null) {
-        this.#events.notKept(this, left);
-        return letGo(host, disposes, this.#clock);
-      }
-      const descendantsNs = this.#meter.end(this.#state, this.#clock.nowNs());
-      this.#left.resolve({ host, loaded, descendantsNs });
-    };
-    host.ask(Rest, {}, { onReply: rested }).catch(() => host.kill());
   }
 
   /** Writes the end into the lease's memory, for callers that block. The first reason stays. */
@@ -379,6 +355,12 @@ export class LeasedHost {
       this.#memory.closeDescriptors();
     }
     this.#grant(nonce);
+  }
+
+  #resume(): void {
+    const { cpus } = this.#claimed;
+    const order = { lease: this.id, cpus, loadTimeoutMs: this.request.loadTimeoutMs };
+    this.#memory.resume(workerCpus(cpus, this.coresPerWorker).map((mask) => ({ ...order, mask })));
   }
 
   #announceLoss(): void {

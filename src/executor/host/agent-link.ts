@@ -29,7 +29,6 @@ export function linkToAgent(
   let lease: HostedLease | undefined;
   const handlers: Handlers<typeof agentMessages> = {
     attach: (attach, _, answer) => {
-      if (lease) return lease.resume(attach, answer);
       taking = HostedLease.take(agent, attach, mailbox, prewarmed, end);
       void taking.then((taken) => {
         lease = taken;
@@ -38,7 +37,7 @@ export function linkToAgent(
     },
     reload: ({ module, moduleName }, _, answer) =>
       void taking?.then((taken) => taken.reload(module, moduleName, answer)),
-    rest: (_, __, answer) => lease?.rest(answer),
+    rest: ({ nonce }, _, answer) => lease?.rest(nonce, answer),
     detach: () => {
       if (lease) lease.stop();
       else process.exit(0);

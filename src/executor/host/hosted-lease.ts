@@ -18,6 +18,7 @@ import type {
   Loaded,
   Reload,
   Rest,
+  Resume,
 } from "../../protocol/host-messages.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import { workerCpus } from "../machine/cores.ts";
@@ -69,6 +70,8 @@ export class HostedLease {
   /** To the agent, when the module has loaded, and when all workers have gone over to the newest build. */
   #attached: Answer<typeof Attach> | undefined;
   readonly #reloading: Answer<typeof Reload>[] = [];
+  /** Of a host at rest: what the agent has asked of the next lease, of which no worker has spoken yet. */
+  #early: (() => void)[] | undefined;
 
   /**
    * Lets the workers load the module, maps the lease's memory meanwhile, and begins to listen for its client; the agent hears why
@@ -129,6 +132,7 @@ export class HostedLease {
    * since it may write to the call's memory for as long as it runs.
    */
   abort(worker: number, slot: number, sequence: number, gently: boolean): void {
+    if (this.#early) return void this.#early.push(() => this.abort(worker, slot, sequence, gently));
     const control = this.#controls[worker];
     if (!control || this.#state.phase === "loading" || this.#rests?.active) return;
     this.#order(worker, { slot, sequence, gently });
@@ -159,51 +163,50 @@ export class HostedLease {
     this.#stopAll(this.#end.stopped);
   }
 
-  /** Lets the workers come to rest, and leaves the lease's memory, so that another lease can take its place. */
-  rest(answer: Answer<typeof Rest>): void {
+  /** Lets the workers come to rest, and goes over to the memory of another lease, which comes with `nonce`. */
+  rest(nonce: string, answer: Answer<typeof Rest>): void {
+    if (this.#early) return void this.#early.push(() => this.rest(nonce, answer));
     const rests = this.#rests;
     const { workers, granted } = this.#state;
     if (!rests) return answer.send({ left: "what a host that is not kept does not look for" });
     if (workers.some(({ phase, build }) => phase !== "serving" || build.path !== granted.path))
       return answer.send({ left: "a worker that is not as it was" });
-    rests.begin((left) => answer.send({ left: left ?? this.#leave() }));
+    rests.begin((left) => answer.send({ left: left ?? this.#goOver(nonce) }));
     this.#stopAll("rest");
   }
 
-  /** Leaves the lease's memory. Returns why that cannot be done, or null. */
-  #leave(): string | null {
-    const { region, clientFd, loopFds } = this.#parts;
+  /** Takes the next lease's memory in place of the last one's. Returns why that cannot be done, or null. */
+  #goOver(nonce: string): string | null {
+    const parts = this.#parts;
+    const { region, clientFd, loopFds } = parts;
     try {
-      region.vacate();
-    } catch {
-      return "too little memory to rest in";
+      const { memoryFd, ...fds } = descriptorsOf(nonce, this.#attach.workers, parts.mailbox);
+      Object.assign(parts, fds satisfies Partial<Parts>);
+      region.refill(memoryFd);
+      closeDescriptor(memoryFd);
+      for (const [worker, control] of this.#controls.entries()) {
+        const [watchFd, wakeFd] = parts.loopFds.slice(2 * worker) as [number, number];
+        control.renew(region, worker, wakeFd, parts.clientFd);
+        this.#order(worker, { next: { watchFd: duplicateDescriptor(watchFd) } });
+      }
+      this.#early = [];
+    } catch (error) {
+      return `too little memory for another lease (${(error as Error).message})`;
     }
     for (const fd of [clientFd, ...loopFds]) closeDescriptor(fd);
     return null;
   }
 
-  /** The workers, which rest, run the calls of another lease. */
-  resume(attach: Attach, answer: Answer<typeof Attach>): void {
-    const parts = this.#parts;
-    const startedNs = Bun.nanoseconds();
-    const { memoryFd, ...fds } = descriptorsOf(attach, parts.mailbox);
-    parts.region.refill(memoryFd);
-    closeDescriptor(memoryFd);
-    this.#attach = attach;
-    Object.assign(parts, fds, {
-      masks: workerCpus(attach.cpus, attach.coresPerWorker),
-      startedNs,
-    } satisfies Partial<Parts>);
+  /** A worker, and so all of them, run the calls of the next lease. */
+  #resumed({ lease, cpus, loadTimeoutMs }: Resume): void {
+    const early = this.#early;
+    if (!early) return;
+    this.#early = undefined;
+    this.#attach = { ...this.#attach, lease, cpus, loadTimeoutMs };
+    this.#parts.masks = workerCpus(cpus, this.#attach.coresPerWorker);
     this.#rests?.end();
     this.#news.renew();
-    for (const [worker, control] of this.#controls.entries()) {
-      const [watchFd, wakeFd] = parts.loopFds.slice(2 * worker) as [number, number];
-      control.renew(parts.region, worker, wakeFd, parts.clientFd);
-      const cpus = parts.masks[worker] ?? [];
-      const resume = { lease: attach.lease, watchFd: duplicateDescriptor(watchFd), cpus };
-      this.#order(worker, { resume });
-    }
-    answer.send(this.#loaded());
+    for (const heed of early) heed();
   }
 
   #stopAll(stopped: StopOrder["stopped"]): void {
@@ -264,6 +267,8 @@ export class HostedLease {
         return this.#tell({ kind: "rested", worker });
       case "at-rest":
         return this.#rests?.rested(report.left, [this.#parts.clientFd, ...this.#parts.loopFds]);
+      case "resumed":
+        return this.#resumed(report.resume);
       case "load-failed":
         return this.#tell({ kind: "load-failed", worker, code: report.code, error: report.error });
       case "loaded":

@@ -58,7 +58,7 @@ export async function takeParts(
     const { module: path, moduleName: name, keepWarm } = attach;
     thread.load({ path, name, cores, keepWarm }, masks[i] ?? []);
   });
-  const { memoryFd, clientFd, loopFds } = descriptorsOf(attach, mailbox);
+  const { memoryFd, clientFd, loopFds } = descriptorsOf(attach.nonce, attach.workers, mailbox);
   // Connections of the client, or the memory of another lease, may come later.
   if (!traces && !attach.listen) mailbox.close();
   const region = Region.map(memoryFd, attach.workers, attach.slots);
@@ -89,7 +89,8 @@ async function waitForClient(
 
 /** Memory, the client's notify socket, then for each worker the two ends of its own. */
 export function descriptorsOf(
-  { nonce, workers }: Attach,
+  nonce: string,
+  workers: number,
   mailbox: Mailbox,
 ): { memoryFd: number; clientFd: number; loopFds: number[] } {
   const fds = mailbox.receive(Uint8Array.fromHex(nonce));

@@ -1,5 +1,6 @@
 /** What a host's main thread and its worker threads tell each other: plain objects over `postMessage`. */
 import type { ErrorRecord } from "../../protocol/failed.ts";
+import type { Resume } from "../../protocol/host-messages.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import type { Report } from "./reporting.ts";
 
@@ -17,7 +18,7 @@ export type WorkerOrder =
   /** Stop as soon as no call is pending; queued calls are for another thread. */
   | { leave: true }
   | StopOrder
-  | ResumeOrder;
+  | NextOrder;
 
 /**
  * What to do when the loop has been stopped: rest until another lease comes, or end. The latter also to a worker at rest. After a
@@ -27,16 +28,14 @@ export interface StopOrder {
   stopped: "rest" | "end" | "wait";
 }
 
-/** To a worker at rest: run the calls of another lease, which has the same memory and endpoint. */
-export interface ResumeOrder {
-  resume: {
-    lease: number;
-    /** As {@link AttachWorker.watchFd}. */
-    watchFd: number;
-    /** Where the thread runs from now on, with all that it starts; anywhere when empty. */
-    cpus: readonly number[];
-  };
+/** To a worker at rest, once all of its host's rest: the next lease's memory is there, and the socket will say when to resume. */
+export interface NextOrder {
+  /** As {@link AttachWorker.watchFd}. */
+  next: { watchFd: number };
 }
+
+/** What a loop that has ended waits for. */
+export type LoopOrder = StopOrder | NextOrder | { resume: Resume };
 
 /** Main thread to worker, first: load this module. */
 export interface LoadOrder {
@@ -80,6 +79,8 @@ export type WorkerReport =
   | { t: "stopped" }
   /** It rests, and has still something that the module has started; null where it has found nothing. */
   | { t: "at-rest"; left: string | null }
+  /** It runs calls of the next lease from then on. */
+  | { t: "resumed"; resume: Resume }
   | Report;
 
 /**

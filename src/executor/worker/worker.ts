@@ -5,12 +5,10 @@
  * or is busy, every 250 ms while it sleeps, and at once while asynchronous functions are in flight. After a second without a call it
  * sleeps in its event loop, where nothing but calls, timers and what it is told wakes it.
  */
-import type { Socket } from "bun";
 import { native } from "../../../ffi/library.ts";
 import { restrictThread, thisThread } from "../../../ffi/system.ts";
 import { Region, expectMemory } from "../../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
-import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import type { Hooks } from "../../function/define-hooks.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import { WorkerScope } from "./call-context.ts";
@@ -24,13 +22,13 @@ import { CallServer } from "./serve.datapath.ts";
 import type {
   AttachWorker,
   LoadOrder,
-  ResumeOrder,
+  LoopOrder,
   Signed,
-  StopOrder,
   WorkerOrder,
   WorkerReport,
 } from "./thread-messages.ts";
 import { ThreadTraces } from "./traces.ts";
+import { Wakes } from "./wakes.ts";
 
 /** How many threads OpenMP and the libraries for linear algebra start. */
 const THREAD_COUNT = "OMP_NUM_THREADS";
@@ -75,7 +73,7 @@ function load(order: LoadOrder): void {
 }
 
 /** What it is told about its calls. */
-type CallOrder = Exclude<WorkerOrder, StopOrder | ResumeOrder>;
+type CallOrder = Exclude<WorkerOrder, LoopOrder>;
 
 /** Does what a lease would otherwise wait for, and waits for one. */
 function waitForLease(): void {
@@ -99,7 +97,7 @@ async function serve(
   const early: CallOrder[] = [];
   let heed = (order: CallOrder): void => void early.push(order);
   perform = (order: WorkerOrder) => {
-    if ("stopped" in order || "resume" in order) orders.give(order);
+    if ("stopped" in order || "next" in order) orders.give(order);
     else heed(order);
   };
   const region = Region.at(attach.region);
@@ -182,16 +180,21 @@ async function serve(
     await wakes.end();
     await eventLoopTurn();
     report({ t: "at-rest", left: leftBehind(server, loaded, traces) });
-    const order = await orders.next();
+    let order = await orders.next();
+    if ("next" in order) {
+      wakes.watch(order.next.watchFd, (resume) => orders.give({ resume }));
+      order = await orders.next();
+    }
     if (!("resume" in order)) return false;
+    const { resume } = order;
+    report({ t: "resumed", resume });
     loaded.kept?.renew();
-    restrictThread(order.resume.cpus);
-    scope.lease = order.resume.lease;
+    restrictThread(resume.mask);
+    scope.lease = resume.lease;
     scope.cold = false;
-    wakes.watch(order.resume.watchFd);
     return true;
   };
-  let order: StopOrder | ResumeOrder | undefined;
+  let order: LoopOrder | undefined;
   do await runCalls();
   while (!leaving && isRest((order = await orders.next())) && (await rest()));
   if (order && "stopped" in order && order.stopped === "wait") {
@@ -205,8 +208,7 @@ async function serve(
   report({ t: "stopped" });
 }
 
-const isRest = (order: StopOrder | ResumeOrder): boolean =>
-  "stopped" in order && order.stopped === "rest";
+const isRest = (order: LoopOrder): boolean => "stopped" in order && order.stopped === "rest";
 
 /** Why the thread cannot serve another lease, in words; null where it can. */
 function leftBehind(
@@ -270,31 +272,4 @@ function tellCores(cores: number): void {
     enumerable: true,
   });
   process.env[THREAD_COUNT] = String(cores);
-}
-
-/** What ends the sleep of a worker that is parked in its event loop: a byte on its socket, or the last promise settling. */
-class Wakes {
-  #resolve: (() => void) | undefined;
-  #socket: Promise<Socket<undefined>> | undefined;
-
-  /** A byte that comes before the socket is watched waits in it. */
-  watch(fd: number): void {
-    this.#socket = watchDescriptor(fd, { data: () => this.wake() });
-  }
-
-  next(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-  }
-
-  wake(): void {
-    this.#resolve?.();
-    this.#resolve = undefined;
-  }
-
-  /** Closes the socket. */
-  async end(): Promise<void> {
-    (await this.#socket)?.terminate();
-  }
 }
