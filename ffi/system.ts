@@ -27,6 +27,11 @@ export function freeEngineThreads(): void {
   native().rfaas_free_engine_threads();
 }
 
+/** Takes a variable away from native code of this process. Before it starts threads. */
+export function clearNativeEnvironment(name: string): void {
+  check(`clearing ${name}`, native().rfaas_set_environment(Buffer.from(`${name}\0`), null));
+}
+
 /** Sets a variable that was not set before, for native code of this process. */
 export function setNativeEnvironment(name: string, value: string): void {
   const [nameBytes, valueBytes] = [Buffer.from(`${name}\0`), Buffer.from(`${value}\0`)];

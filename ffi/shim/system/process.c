@@ -78,9 +78,9 @@ RFAAS_EXPORT void rfaas_free_engine_threads(void) {
 }
 
 /* Native libraries read the C environment, which the runtime does not write to. For one name that is not there yet: a thread that
- * reads the environment meanwhile sees the old one or the new one. */
+ * reads the environment meanwhile sees the old one or the new one. With no value, for a process of one thread: it is there no more. */
 RFAAS_EXPORT int32_t rfaas_set_environment(const char *name, const char *value) {
-  return setenv(name, value, 1) == 0 ? 0 : -errno;
+  return (value ? setenv(name, value, 1) : unsetenv(name)) == 0 ? 0 : -errno;
 }
 
 /* Claims a CPU among all nodes of this machine: a name that one process can hold, and that its death gives back. Returns a

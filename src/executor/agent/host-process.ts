@@ -20,6 +20,7 @@ import {
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
 import { endOrphans } from "./orphans.ts";
+import { ENGINE_SETTINGS } from "../../base/machine/engine.ts";
 import { hostedEnvironment, keepChild, selfCommand } from "../../base/process.ts";
 
 export interface HostExit {
@@ -51,7 +52,7 @@ const THREADING_VARIABLES = [
 function hostEnvironment(): Record<string, string | undefined> {
   const environment = hostedEnvironment();
   for (const name of THREADING_VARIABLES) delete environment[name];
-  return environment;
+  return { ...environment, ...ENGINE_SETTINGS };
 }
 
 /** What the agent needs of a host: {@link HostProcess}, or what a test plays. */

@@ -7,6 +7,7 @@ import { endWithParent, reapAdopted } from "../../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { inheritShim } from "../../../ffi/library.ts";
 import { forbidPrivileges, standFirst, ticksPerNs } from "../../../ffi/system.ts";
+import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { HOST_EXIT } from "../../protocol/host-exit.ts";
@@ -53,11 +54,13 @@ async function startHost(options: HostOptions): Promise<void> {
     process.exit(short ? HOST_EXIT.noResources : HOST_EXIT.uncaught);
   });
   forbidPrivileges();
+  hideEngineSettings();
   // Bun itself ends the program where a thread gets none.
   if (lacksDescriptors(DESCRIPTORS_PER_THREAD * (1 + options.prewarmedWorkers)))
     process.exit(HOST_EXIT.noDescriptors);
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
-  // All else is done while the threads start.
+  // All else is done while the threads start, which have been given the environment.
+  forgetEngineSettings();
   if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
   process.on("SIGCHLD", reapAdopted);

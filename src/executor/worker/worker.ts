@@ -9,6 +9,7 @@ import { native } from "../../../ffi/library.ts";
 import { restrictThread, thisThread } from "../../../ffi/system.ts";
 import { Region, expectMemory } from "../../../ffi/region.ts";
 import { STOPPED, WorkerEndpoint } from "../../../ffi/worker-endpoint.ts";
+import { forgetEngineSettings } from "../../base/machine/engine.ts";
 import type { Hooks } from "../../function/define-hooks.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import { WorkerScope } from "./call-context.ts";
@@ -59,6 +60,7 @@ addEventListener("error", (event) => {
 let idle: ReturnType<typeof setTimeout> | undefined;
 // Opening the shim takes a millisecond that no lease should wait for.
 native();
+forgetEngineSettings();
 confineToThread();
 report({ t: "ready", thread: thisThread() });
 
