@@ -260,7 +260,7 @@ async function measureWindow(
   });
   const client = new EchoClient(lease, {
     ...{ bytes: options.bytes, name, copies: options.payload === "copy" },
-    ...{ ratePerS: options.ratePerS, delays, warmUpMs: options.floor.warmUpMs },
+    ...{ ratePerS: options.ratePerS, delays, warmUpMs: options.floor.warmUpMs(options.bytes) },
   });
   client.warmUp();
   if (options.ratePerS > 0)

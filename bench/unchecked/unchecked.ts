@@ -107,7 +107,7 @@ async function windowsOn(node: Invoker): Promise<Record<"checked" | "unchecked",
   const clientOf = (callerOf: EchoOptions["callerOf"]) =>
     new EchoClient(lease, {
       ...{ bytes: BYTES, name: MEASURED, copies: true, ratePerS: 0, delays },
-      ...{ warmUpMs: floor.warmUpMs, callerOf },
+      ...{ warmUpMs: floor.warmUpMs(BYTES), callerOf },
     });
   const clients = {
     checked: clientOf(() => lease),

@@ -7,8 +7,8 @@ export interface Floor {
   name(block: boolean): string;
   /** Fills `out` with round trips in ticks of the cycle counter, and returns the part that it has filled. */
   measure(options: FloorOptions, out: Uint32Array<ArrayBuffer>): Promise<Uint32Array<ArrayBuffer>>;
-  /** How long calls go on before a window of them counts, at most. */
-  readonly warmUpMs: number;
+  /** How long calls of so many bytes go on before a window of them counts, at most. */
+  warmUpMs(bytes: number): number;
   /**
    * The delays of a sweep, in nanoseconds: by so much the moment of a store moves against the polls of the other side. Empty where
    * the round trip does not depend on it.

@@ -31,7 +31,7 @@ const offered: FabricOffer = {
 
 const floor: Floor = {
   name: (block) => (block ? "raw C futex echo" : "raw C shared-memory ping-pong"),
-  warmUpMs: 250,
+  warmUpMs: () => 250,
   // A side polls every few dozen nanoseconds, so the round trip has steps, which the sweep goes through.
   delaysNs: Array.from({ length: 31 }, (_, i) => 10 * i),
   windowCalls: (bytes, block) =>

@@ -54,7 +54,7 @@ const offered: FabricOffer = {
 
 const floor: Floor = {
   name: (block) => `raw C TCP ping-pong${block ? ", blocking" : ""}`,
-  warmUpMs: 500,
+  warmUpMs: () => 500,
   delaysNs: [],
   windowCalls: (bytes) => Math.max(50, Math.min(5_000, Math.floor(5e8 / (bytes + 20_000)))),
   measure: async (options, out) => measureTcpFloor(options, out),

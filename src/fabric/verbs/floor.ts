@@ -10,11 +10,15 @@ import { connectVerbs, listenVerbs } from "./link.ts";
 /** Slots as a lease has by default: the queues of the floor are as deep as those of a call. */
 const SLOTS = 64;
 
+/** Calls of more take most of their time in the device. */
+const SHORT_BYTES = 4096;
+
 /** On the device that has the address. */
 export function verbsFloor(address: string, inlineMax: number | undefined): Floor {
   return {
     name: (block) => `raw C write-with-immediate ping-pong${block ? ", event driven" : ""}`,
-    warmUpMs: 1500,
+    // Until its last compilation, after some ten thousand calls, JavaScript takes more than twice as long, which counts for short ones.
+    warmUpMs: (bytes) => (bytes <= SHORT_BYTES ? 10_000 : 1_500),
     delaysNs: [],
     // A software device moves 20 MiB/s, where the slowest network card moves a hundred times as much.
     windowCalls: (bytes) => Math.max(50, Math.min(2_500, Math.floor(5e7 / (bytes + 20_000)))),
