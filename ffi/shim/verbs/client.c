@@ -26,13 +26,6 @@ static inline void leave_room(rfaas_client *c, uint32_t slot) {
   c->slot[slot].own = 0;
 }
 
-static uint32_t left_of(const rfaas_client *c, const rfaas_request *line) {
-  if (!line->deadline_ms) return 0;
-  int32_t left = (int32_t)(line->deadline_ms - (uint32_t)((rfaas_now_ns() - c->epoch_ns) / 1000000u));
-  if (left < 0) return 0;
-  return (uint32_t)left < RFAAS_LEFT_LIMIT_MS ? (uint32_t)left : RFAAS_LEFT_LIMIT_MS;
-}
-
 __attribute__((noinline)) static void use_own_memory(rfaas_client *c, rfaas_request *line, struct ibv_sge *input) {
   if (line->function & RFAAS_INPUT_OWN) {
     const rfaas_registration *r = rfaas_registered(c->region, line->input_offset, line->input_length);
@@ -69,7 +62,7 @@ static inline uint64_t line_of(rfaas_client *c, uint32_t slot, const rfaas_reque
 
 static void client_post(rfaas_client *c, uint32_t slot, rfaas_request *request) {
   rfaas_verbs_end *end = c->end;
-  request->fabric = slot | left_of(c, request) << RFAAS_LEFT_SHIFT;
+  request->fabric = slot | rfaas_left_to_say(request, c->epoch_ns) << RFAAS_LEFT_SHIFT;
   uint32_t bytes = request->function & RFAAS_INPUT_INLINE ? 0 : request->input_length;
   if (bytes) {
     const uint8_t *input = c->arena + request->input_offset;

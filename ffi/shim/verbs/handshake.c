@@ -123,8 +123,7 @@ static void requested(rfaas_verbs_link *link, const struct rdma_cm_event *event)
     rfaas_verbs_end *end = &link->end[g.worker];
     end->remote_base = g.base;
     end->remote_key = g.key;
-    end->clock_known_at_ns = rfaas_now_ns();
-    end->clock_offset_ms = (uint32_t)(end->clock_known_at_ns / 1000000u) - (uint32_t)g.clock_ms;
+    rfaas_far_clock_begin(&end->clock, g.clock_ms);
     describe_memory(link, end, id->port_num);
     rfaas_cm_set_timers(id);
     id->context = end;

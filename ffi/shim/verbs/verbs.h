@@ -7,6 +7,7 @@
 #define RFAAS_VERBS_H
 
 #include "../core/endpoint.h"
+#include "../core/far-clock.h"
 
 extern const rfaas_fabric rfaas_verbs_fabric;
 
@@ -95,10 +96,6 @@ const rfaas_verbs_calls *rfaas_verbs(void);
 #define RFAAS_IMM_LONG (1u << 14)
 #define RFAAS_IMM_SEQUENCE_SHIFT 15u
 
-/* `rfaas_request.fabric`: the slot, and above it what is left of the deadline when the call is posted. */
-#define RFAAS_LEFT_SHIFT 10u
-#define RFAAS_LEFT_LIMIT_MS 0x3fffffu
-
 /* Why a link, or one end of it, does not work. Mirrored in `ffi/verbs/verbs.ts`. */
 enum rfaas_verbs_failure {
   RFAAS_LINK_SOUND = 0,
@@ -154,8 +151,7 @@ typedef struct {
   uint32_t one_sided_under_way; /* messages of one-sided operations that have not completed */
   uint32_t unacknowledged; /* completion events */
   uint64_t probed_at_ns;
-  uint32_t clock_offset_ms; /* our clock less the client's, modulo 2^32 */
-  uint64_t clock_known_at_ns;
+  rfaas_far_clock clock;
   struct ibv_comp_channel *channel;
   struct rdma_cm_id *id;
   rfaas_verbs_link *link;

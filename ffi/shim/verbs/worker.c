@@ -131,22 +131,8 @@ static int worker_wait(rfaas_worker *w, uint64_t ns) {
 static void worker_park(rfaas_worker *w) { rfaas_verbs_ring(w->end); }
 static void worker_unpark(rfaas_worker *w) { (void)w; }
 
-/* The client has another clock, in milliseconds modulo 2^32. The least difference ever seen is the truest; it may grow by 1 ms in
- * 10 s, more than clocks drift. */
 static int32_t left_ms(rfaas_worker *w, const rfaas_request *request) {
-  rfaas_verbs_end *end = w->end;
-  uint32_t left_then = request->fabric >> RFAAS_LEFT_SHIFT;
-  uint64_t now_ns = rfaas_now_ns();
-  uint32_t now_ms = (uint32_t)(now_ns / 1000000u);
-  uint32_t known_ms = end->clock_offset_ms + (uint32_t)((now_ns - end->clock_known_at_ns) / 10000000000u);
-  if (left_then < RFAAS_LEFT_LIMIT_MS) {
-    uint32_t seen_ms = now_ms - (request->deadline_ms - left_then);
-    if ((int32_t)(seen_ms - known_ms) < 0) {
-      end->clock_offset_ms = known_ms = seen_ms;
-      end->clock_known_at_ns = now_ns;
-    }
-  }
-  return (int32_t)(request->deadline_ms - (now_ms - known_ms));
+  return rfaas_far_clock_left(&((rfaas_verbs_end *)w->end)->clock, request);
 }
 
 /* Writes why the worker ended into the client's copy of its page. */
