@@ -66,6 +66,26 @@ describe("toErrorRecord", () => {
     expect(toErrorRecord("x".repeat(10_000)).message.length).toBeLessThan(600);
   });
 
+  test("says so when even reading the error takes more memory than there is", () => {
+    const unreadable = (failure: unknown): Error => {
+      const error = new Error();
+      Object.defineProperty(error, "message", {
+        get() {
+          throw failure;
+        },
+      });
+      return error;
+    };
+    const said = "an error that cannot be read was thrown";
+    expect(toErrorRecord(unreadable(new RangeError("Out of memory")))).toEqual({
+      ...{ name: "RangeError", message: `${said}: the worker has no memory left` },
+    });
+    for (const failure of [new Error("no"), "memory", unreadable("again")])
+      expect(toErrorRecord(unreadable(failure))).toEqual({
+        ...{ name: "NonErrorThrown", message: said },
+      });
+  });
+
   test("names the type of a thrown value that cannot be printed", () => {
     const unprintable = { [Symbol.for("nodejs.util.inspect.custom")]: () => JSON.parse("{") };
     expect(toErrorRecord(unprintable).message).toEndWith(": object");

@@ -22,9 +22,21 @@ function readable(thrown: unknown, depth: number, left: { records: number }): Er
   left.records--;
   try {
     return describe(thrown, depth, left);
-  } catch {
-    return { name: "NonErrorThrown", message: "an error that cannot be read was thrown" };
+  } catch (failure) {
+    return unread(failure);
   }
+}
+
+/** A worker that has no memory left cannot even read the error that says so. */
+function unread(failure: unknown): ErrorRecord {
+  const message = "an error that cannot be read was thrown";
+  try {
+    if (failure instanceof RangeError && failure.message.includes("memory"))
+      return { name: "RangeError", message: `${message}: the worker has no memory left` };
+  } catch {
+    // Of a failure that a program has made nothing needs to be readable.
+  }
+  return { name: "NonErrorThrown", message };
 }
 
 function describe(thrown: unknown, depth: number, left: { records: number }): ErrorRecord {
