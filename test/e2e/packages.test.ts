@@ -338,7 +338,7 @@ describe("errors name the author's own lines", () => {
     );
     await using lease = await rf.allocate(at.module("named.ts", returns("'x'")));
     expect(said(lease)).toBe("x");
-    expect(at.node.stderr).toContain("workers for named.ts");
+    expect(at.node.stderr).toContain("1 worker for named.ts");
   });
 });
 
