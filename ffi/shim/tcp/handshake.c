@@ -30,11 +30,9 @@ static socklen_t size_of(const struct sockaddr_storage *address) {
 
 static void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
-/* No message waits for another to be acknowledged, and the kernel gives a connection up that is not. Polling the device is refused to
- * most users, which costs only time. */
+/* No message waits for another to be acknowledged. Polling the device is refused to most users, which costs only time. */
 void rfaas_tcp_tune(int fd) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, RFAAS_TCP_DEAD_MS);
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
@@ -61,6 +59,8 @@ static int hear_again(rfaas_tcp_link *link, const rfaas_tcp_newcomer *newcomer, 
 static void established(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer, uint32_t channel) {
   rfaas_tcp_end *end = &link->end[channel];
   rfaas_tcp_tune(newcomer->fd);
+  /* The kernel counts an end that acknowledges all, and has no room, as one that acknowledges nothing. Only the side way is always read. */
+  if (!link->listens && channel == link->channels) set(newcomer->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, RFAAS_TCP_DEAD_MS);
   pthread_mutex_lock(&end->lock);
   __atomic_store_n(&end->fd, newcomer->fd, __ATOMIC_RELEASE);
   newcomer->fd = -1;

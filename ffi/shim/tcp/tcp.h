@@ -62,7 +62,8 @@ _Static_assert(sizeof(rfaas_tcp_frame) == 40 && offsetof(rfaas_tcp_frame, reques
 #define RFAAS_TCP_SPINS 16
 /* What one look takes in at most, but for a payload that is put in its place. */
 #define RFAAS_TCP_BUFFER (16u * 1024u)
-/* While an answer is awaited the path is tried this often, and given up when the other side has acknowledged nothing for so long. */
+/* While an answer is awaited a client tries the path this often, by the side way, and gives it up when the node has acknowledged nothing
+ * for so long. */
 #define RFAAS_TCP_BEAT_NS 200000000u
 #define RFAAS_TCP_DEAD_MS 1500
 /* Messages that follow each other so closely travel together: what was posted goes out before this side next asks the kernel for what
