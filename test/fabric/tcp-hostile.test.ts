@@ -1,7 +1,7 @@
 /** What a peer that is not ours, or not well, can do over tcp: lose its own connection, and nothing else. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
-import { REMOTE, STATUS } from "../../ffi/layout.ts";
+import { INPUT_OWN, OUTPUT_OWN, REMOTE, STATUS } from "../../ffi/layout.ts";
 import type { Region } from "../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import type { FabricLink } from "../../src/fabric/link.ts";
@@ -312,15 +312,16 @@ describe("a client that is let in", () => {
 });
 
 describe("a node by hand", () => {
-  async function connected(): Promise<{
+  async function connected(shape = SHAPE): Promise<{
     client: ClientEndpoint;
+    region: Region;
     data: RawSocket;
     side: RawSocket;
     link: FabricLink;
   }> {
     const node = await rawNode();
     opened.push({ [Symbol.dispose]: () => node.close() });
-    const region = mapOf(SHAPE);
+    const region = mapOf(shape);
     opened.push({ [Symbol.dispose]: () => region.close() });
     const link = await connectTcp(region, {
       address: ADDRESS,
@@ -337,9 +338,9 @@ describe("a node by hand", () => {
       one.send(welcome());
     }
     await link.ready;
-    const client = new ClientEndpoint(region, 0, SHAPE.slots, link.link);
+    const client = new ClientEndpoint(region, 0, shape.slots, link.link);
     opened.push({ [Symbol.dispose]: () => client.close() });
-    return { client, link, data: byChannel.get(0)!, side: byChannel.get(SIDE)! };
+    return { client, region, link, data: byChannel.get(0)!, side: byChannel.get(SIDE)! };
   }
 
   test.each([
@@ -357,6 +358,43 @@ describe("a node by hand", () => {
     await data.take(HEAD_BYTES + 40);
     data.send(bytes);
     await until(() => client.test(slot) === STATUS.workerLost, "the client notices");
+    expect(link.lost(0)!.message).toContain("sent what no side may");
+  });
+
+  test("that answers before it has the whole input is cut off when the program takes that memory back", async () => {
+    // More than the kernel of a machine lets a connection hold.
+    const large = 48 * 1024 * 1024;
+    const { client, region, data, link } = await connected({ ...SHAPE, arenaBytes: 2 * large });
+    data.socket.pause();
+    link.link.register(region, large, new Uint8Array(new SharedArrayBuffer(large)));
+    const slot = client.post(INPUT_OWN, large, large, 0, 64, 0);
+    data.send(frame(KIND.response, { slot, sequence: 1 }));
+    await until(() => client.test(slot) === 0, "the client believes it");
+    expect(link.lost(0)).toBeUndefined();
+    link.link.unregister(region, large);
+    expect(link.lost(0)!.message).toContain("sent what no side may");
+    let read = 0;
+    data.socket.removeAllListeners("data");
+    data.socket.on("data", (bytes) => (read += bytes.length));
+    data.socket.resume();
+    await data.end();
+    expect(read).toBeLessThan(large);
+  });
+
+  test("that has answered in part is cut off when the program takes the memory of the output back", async () => {
+    const bytes = 16 * 1024;
+    const { client, region, data, link } = await connected();
+    const own = new Uint8Array(new SharedArrayBuffer(bytes));
+    link.link.register(region, bytes, own);
+    link.link.registerOutput(region, bytes);
+    const slot = client.post(OUTPUT_OWN, 0, 40, bytes, bytes, 0);
+    data.send(frame(KIND.response, { slot, sequence: 1, bytes }, [0, bytes]));
+    data.send(new Uint8Array(100).fill(7));
+    await until(() => (client.test(slot), own[99] === 7), "a part has come");
+    link.link.unregister(region, bytes);
+    data.send(new Uint8Array(bytes - 100).fill(9));
+    await until(() => client.test(slot) === STATUS.workerLost, "the client has looked again");
+    expect(own[100]).toBe(0);
     expect(link.lost(0)!.message).toContain("sent what no side may");
   });
 

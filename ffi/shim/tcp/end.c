@@ -175,6 +175,22 @@ void rfaas_tcp_cut_off(rfaas_tcp_end *end) {
   shutdown(end->fd, SHUT_RDWR);
 }
 
+void rfaas_tcp_forget(rfaas_tcp_end *end, const uint8_t *memory, uint64_t bytes) {
+  pthread_mutex_lock(&end->lock);
+  int uses = end->in_frame && end->place && (uint64_t)(end->place - memory) < bytes;
+  for (uint32_t i = 0; i < end->waiting; i++) {
+    const rfaas_tcp_outgoing *next = waiting_at(end, i);
+    uses |= next->bytes && (uint64_t)(next->payload - memory) < bytes;
+  }
+  if (uses) {
+    __atomic_store_n(&end->waiting, 0, __ATOMIC_RELAXED);
+    end->frame.kind = 0; /* nothing that may come */
+    end->place = NULL;
+    rfaas_tcp_cut_off(end);
+  }
+  pthread_mutex_unlock(&end->lock);
+}
+
 int rfaas_tcp_sleep(rfaas_tcp_end *end, uint64_t ns) {
   int dead = __atomic_load_n(&end->failure, __ATOMIC_ACQUIRE) != 0;
   struct pollfd fds[] = {{.fd = dead ? -1 : __atomic_load_n(&end->fd, __ATOMIC_ACQUIRE), .events = POLLIN},

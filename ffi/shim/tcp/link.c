@@ -134,9 +134,9 @@ static int register_output(rfaas_link *link, rfaas_registration *registration) {
   return 0;
 }
 
-static void unregister(rfaas_link *link, rfaas_registration *registration) {
-  (void)link;
-  (void)registration;
+static void unregister(rfaas_link *base, rfaas_registration *registration) {
+  rfaas_tcp_link *link = of(base);
+  for (uint32_t i = 0; i < link->channels; i++) rfaas_tcp_forget(&link->end[i], registration->memory, registration->bytes);
 }
 
 /* ---- the program's threads ---- */

@@ -155,6 +155,9 @@ int rfaas_tcp_flush(rfaas_tcp_end *end);
 int rfaas_tcp_begun(rfaas_tcp_end *end);
 /* Puts the payload of the frame at `end->place`. Returns whether it is there in whole: the frame is then over. */
 int rfaas_tcp_land(rfaas_tcp_end *end);
+/* The program takes its memory back: an end that goes on reading or writing it, because the other side has answered a call before it had
+ * its input or after it had ended, is cut off. */
+void rfaas_tcp_forget(rfaas_tcp_end *end, const uint8_t *memory, uint64_t bytes);
 /* Blocks until something may have arrived. Returns whether the time ran out. */
 int rfaas_tcp_sleep(rfaas_tcp_end *end, uint64_t ns);
 /* The link's thread writes to `notify_fd` when something arrives, once. */
