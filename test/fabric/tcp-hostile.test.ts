@@ -1,5 +1,6 @@
 /** What a peer that is not ours, or not well, can do over tcp: lose its own connection, and nothing else. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { INPUT_OWN, OUTPUT_OWN, REMOTE, STATUS } from "../../ffi/layout.ts";
 import type { Region } from "../../ffi/region.ts";
@@ -246,6 +247,38 @@ describe("a client that is let in", () => {
     side.socket.on("data", (data) => (total += data.length));
     side.socket.resume();
     await until(() => total === READS * (HEAD_BYTES + bytes), "all of it comes");
+  });
+
+  test("and never stops asking keeps the node from closing its link no longer than it takes", async () => {
+    const nonce = newNonce();
+    const peer = join(import.meta.dir, "closing-peer.ts");
+    await using child = Bun.spawn(
+      [process.execPath, peer, JSON.stringify(SHAPE), Buffer.from(nonce).toString("hex")],
+      { stdin: "pipe", stdout: "pipe", stderr: "inherit" },
+    );
+    let said = "";
+    void (async () => {
+      for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) said += part;
+    })();
+    await until(() => said.includes("\n"), "it listens");
+    const [port, regionBytes] = said.split(" ").map(Number) as [number, number];
+    const side = await RawSocket.connect(port);
+    opened.push(side);
+    expect(await side.greet({ channel: SIDE, nonce, regionBytes, slots: SHAPE.slots })).toBe(0);
+    let answers = 0;
+    side.socket.removeAllListeners("data");
+    side.socket.on("data", (data) => (answers += data.length / HEAD_BYTES));
+    const questions = Buffer.concat(Array.from({ length: 4096 }, () => frame(KIND.add, {}, [0])));
+    const ask = (): void => {
+      while (!side.closed && side.socket.write(questions));
+    };
+    side.socket.on("drain", ask);
+    ask();
+    await until(() => answers > 10_000, "it answers");
+    await child.stdin.write("\n");
+    await child.stdin.end();
+    // It takes milliseconds, or as long as the questions happen to come without a gap.
+    await until(() => said.includes("closed"), "it has closed its link", 5000);
   });
 
   test("and reads no answers keeps no worker waiting", async () => {

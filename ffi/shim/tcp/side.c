@@ -98,8 +98,8 @@ static void execute(rfaas_tcp_end *side, uint8_t *arena) {
 
 void rfaas_tcp_serve(rfaas_tcp_end *side, rfaas_region *region) {
   uint8_t *arena = (uint8_t *)region->page + region->arena_offset;
-  /* A client that takes no answers is asked for nothing more. */
-  while (side->waiting < side->capacity && rfaas_tcp_begun(side)) {
+  /* A client that takes no answers is asked for nothing more, and one that never stops asking keeps no link from being closed. */
+  while (!__atomic_load_n(&side->link->stop, __ATOMIC_ACQUIRE) && side->waiting < side->capacity && rfaas_tcp_begun(side)) {
     if (!side->place && !(side->place = place_of(&side->frame, arena, region->arena_bytes))) return rfaas_tcp_cut_off(side);
     if (!rfaas_tcp_land(side)) return;
     execute(side, arena);
