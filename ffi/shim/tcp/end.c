@@ -157,7 +157,7 @@ over:
 
 void rfaas_tcp_let_go(rfaas_tcp_end *end) {
   pthread_mutex_lock(&end->lock);
-  if (rfaas_tcp_flush(end)) rfaas_tcp_watch(end);
+  if (end->waiting && !end->blocked && rfaas_tcp_flush(end)) rfaas_tcp_watch(end);
   pthread_mutex_unlock(&end->lock);
 }
 

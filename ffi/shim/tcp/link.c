@@ -78,14 +78,13 @@ void rfaas_tcp_let_go_soon(rfaas_tcp_link *link) {
   timerfd_settime(link->timer_fd, 0, &once, NULL);
 }
 
-/* Clears first: what is held from now on sets the timer again. */
+/* Clears first: what is held from now on sets the timer again. Each lock is taken, whatever the end seems to hold: either its holder sees
+ * the timer cleared, or this thread sees what it holds. */
 static void let_go_of_all(rfaas_tcp_link *link) {
   uint64_t count;
   (void)!read(link->timer_fd, &count, sizeof count);
   __atomic_store_n(&link->timing, 0, __ATOMIC_RELEASE);
-  for (uint32_t i = 0; i <= link->channels; i++)
-    if (__atomic_load_n(&link->end[i].waiting, __ATOMIC_ACQUIRE) && !__atomic_load_n(&link->end[i].blocked, __ATOMIC_RELAXED))
-      rfaas_tcp_let_go(&link->end[i]);
+  for (uint32_t i = 0; i <= link->channels; i++) rfaas_tcp_let_go(&link->end[i]);
 }
 
 static void *attend(void *argument) {
