@@ -43,7 +43,7 @@ class Client {
     this.#connection = agent.newClient();
     this.#connection.opened(wire);
     const hello = { t: "hello", protocol: PROTOCOL_VERSION, version: "1", pid: 1, token };
-    this.say({ ...hello, machine: machineId(), fabrics: ["shm"] });
+    this.say({ ...hello, machine: machineId(), fabrics: ["shm", "tcp"] });
   }
 
   say(message: object): void {
@@ -73,7 +73,12 @@ class Client {
   }
 }
 
-function node({ cores = 4, prewarm = 0, packages = new PackageStore() } = {}) {
+function node({
+  cores = 4,
+  prewarm = 0,
+  packages = new PackageStore(),
+  fabric = "shm" as "shm" | "tcp",
+} = {}) {
   const clock = new TestClock();
   const hosts: PlayedHost[] = [];
   const log: string[] = [];
@@ -86,7 +91,7 @@ function node({ cores = 4, prewarm = 0, packages = new PackageStore() } = {}) {
       prewarm,
       clock,
     },
-    fabrics: offerFabrics({ fabric: "shm" }),
+    fabrics: offerFabrics({ fabric }),
     packages,
     identify: async (token) => USERS[token!] ?? { refused: "who are you?" },
     log: (level, message) => log.push(`${level}: ${message}`),
@@ -566,6 +571,14 @@ describe("a host that is to be kept", () => {
     const { agent, leased } = node();
     const { client, host, lease } = leased(KEEP);
     agent.revoke(10_000);
+    client.ask("release", { lease });
+    expect(host.told).toEqual(["detach"]);
+  });
+
+  test("is not kept where its client connects, though that has a mailbox", () => {
+    const { leased } = node({ fabric: "tcp" });
+    const { client, host, lease } = leased({ ...KEEP, fabric: "tcp" });
+    expect(host.request("attach").fields).toMatchObject({ keepWarm: false });
     client.ask("release", { lease });
     expect(host.told).toEqual(["detach"]);
   });

@@ -126,7 +126,9 @@ export class Granting {
     let lease: LeasedHost;
     try {
       const shape = this.#shapeOf(request);
-      const key = keepKey(client, request);
+      const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
+      // The connections of a client end with its lease.
+      const key = listen ? undefined : keepKey(client, request);
       taken = this.#resting(key) ?? (await this.#hostFor(shape));
       const notes = new LeaseNotes(
         { client, request, answer, module: module.name, log },
@@ -147,7 +149,6 @@ export class Granting {
       const keep = key === undefined || !kept.open ? undefined : this.#keeper(key, request);
       const { host, memory, resting } = taken;
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
-      const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
       const parts = { request, shape, module, listen, memory, host, resting, keep };
       lease = new LeasedHost({ ...own, ...parts }, notes);
     } catch (error) {

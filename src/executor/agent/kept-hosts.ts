@@ -43,9 +43,9 @@ const TIMER_SLACK_MS = 1;
  * its heap is bounded, it has the next one's memory, and its workers wait as they do.
  */
 export function keepKey({ identity, trusted }: Client, request: Allocate): string | undefined {
-  const { module, workers, coresPerWorker = 1, memoryBytes, slots, fabric, mailbox } = request;
-  // Without a name it may be another person each time. A client that connects brings a connection of its own.
-  if (!request.keepWarmMs || identity.shared || mailbox === null) return undefined;
+  const { module, workers, coresPerWorker = 1, memoryBytes, slots, fabric } = request;
+  // Without a name it may be another person each time.
+  if (!request.keepWarmMs || identity.shared) return undefined;
   const { polling, spinNs } = request;
   const shape = [workers, coresPerWorker, memoryBytes, slots, polling, spinNs, fabric];
   return JSON.stringify([identity.user, trusted, module, ...shape]);
