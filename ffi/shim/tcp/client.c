@@ -76,7 +76,11 @@ static int take_response(rfaas_client *c) {
       return 1;
     }
   }
-  if (__builtin_expect(__atomic_load_n(&end->failure, __ATOMIC_RELAXED), 0)) c->broken = 1;
+  if (__builtin_expect(__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE), 0) && !c->broken) {
+    /* The link's thread may have seen the end come, and answers before it, after this looked. */
+    c->broken = 1;
+    return take_response(c);
+  }
   return 0;
 }
 
