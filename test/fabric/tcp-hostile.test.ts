@@ -1,7 +1,9 @@
 /** What a peer that is not ours, or not well, can do over tcp: lose its own connection, and nothing else. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import type { Socket } from "bun";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
+import { duplicateDescriptor } from "../../ffi/descriptors.ts";
 import { INPUT_OWN, OUTPUT_OWN, REMOTE, STATUS } from "../../ffi/layout.ts";
 import type { Region } from "../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
@@ -158,6 +160,45 @@ describe("a node lets in", () => {
       expect(raw.received).toHaveLength(0);
     }
     await node.raw(0);
+  });
+
+  test("a client that came elsewhere, and tells it all though who accepted it leaves later", async () => {
+    const node = await Node.open();
+    const came = Promise.withResolvers<Socket<undefined>>();
+    const door = Bun.listen({
+      hostname: ADDRESS,
+      port: 0,
+      socket: {
+        binaryType: "uint8array",
+        data(peer, said) {
+          const { fd } = peer as Socket<undefined> & { fd: number };
+          node.link.adopt(duplicateDescriptor(fd), said);
+          came.resolve(peer);
+        },
+      },
+    });
+    opened.push({ [Symbol.dispose]: () => door.stop(true) });
+    const raw = await RawSocket.connect(door.port);
+    opened.push(raw);
+    let reset = false;
+    raw.socket.on("error", () => (reset = true));
+    expect(await raw.greet(node.greeting(0))).toBe(REJECTION.none);
+    (await came.promise).terminate();
+    const bytes = 48 * 1024;
+    raw.socket.pause();
+    for (let slot = 0; slot < SHAPE.slots; slot++)
+      raw.send(request(0, new Uint8Array(40), { slot, sequence: slot + 1, capacity: bytes }));
+    for (let slot = 0; slot < SHAPE.slots; slot++) {
+      await until(() => node.worker.turn(-1, 0, 1) === slot, "a request comes");
+      node.worker.answer(slot, 0, bytes);
+    }
+    node.link.close();
+    raw.socket.resume();
+    expect(await raw.take(SHAPE.slots * (HEAD_BYTES + bytes))).toHaveLength(
+      SHAPE.slots * (HEAD_BYTES + bytes),
+    );
+    await raw.end();
+    expect(reset).toBe(false);
   });
 
   test("its client while strangers hold connections open, and those that are reset at once", async () => {

@@ -37,9 +37,6 @@ void rfaas_tcp_tune(int fd) {
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
   set(fd, SOL_SOCKET, SO_BUSY_POLL, 50);
-  /* Who accepted it may have meant to reset it when it closed its own descriptor. */
-  struct linger waits = {0};
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, &waits, sizeof waits);
 }
 
 static void dismiss(rfaas_tcp_newcomer *newcomer) {

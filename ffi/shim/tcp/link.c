@@ -263,6 +263,9 @@ static void state_of(rfaas_link *base, int32_t channel, rfaas_link_status *out) 
 /* Unread bytes would make the kernel reset the connection, and the other side lose what it was told last. */
 static void hang_up(int fd) {
   char unread[4096];
+  /* Who accepted it may have meant to reset it when it closed its own descriptor, which it does after it has handed it on. */
+  const struct linger waits = {0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &waits, sizeof waits);
   shutdown(fd, SHUT_WR);
   for (int i = 0; i < 64 && recv(fd, unread, sizeof unread, MSG_DONTWAIT) > 0; i++);
   close(fd);
