@@ -96,7 +96,10 @@ function dialTcp(host: string, port: number, events: WireEvents): Dialling {
     connected: connected.promise,
     reached() {
       const { remoteAddress: address, remotePort: port } = socket;
-      return address === undefined || port === undefined ? undefined : { address, port };
+      if (address === undefined || port === undefined) return undefined;
+      // The runtime leaves out by which device an address is reached that each network has its own of.
+      const [, zone] = host.split("%");
+      return { address: zone && !address.includes("%") ? `${address}%${zone}` : address, port };
     },
     abort: () => void socket.destroy(),
   };

@@ -1,5 +1,6 @@
 /** Leases over TCP through the node's one port, as between two machines that share nothing but a network. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { type Invoker, type Lease, WorkerLost, invoker } from "../../src/index.ts";
 import { greeting, REJECTION, RawSocket } from "../fabric/tcp-wire.ts";
@@ -116,7 +117,27 @@ describe("a node's port", () => {
   });
 });
 
+const linkLocal = Object.entries(networkInterfaces()).flatMap(([device, addresses]) =>
+  (addresses ?? [])
+    .filter(({ address }) => address.startsWith("fe80:"))
+    .map(({ address }) => `${address.split("%")[0]}%${device}`),
+);
+if (linkLocal.length === 0)
+  console.warn("skipped, no device here has an address of its link's: leases by such an address");
+
 describe("a lease over tcp", () => {
+  test.skipIf(linkLocal.length === 0)(
+    "is taken by an address that is known on one link alone",
+    async () => {
+      const args = ["--fabric", "tcp", "--cores", "1", "--allow-remote"];
+      await using other = await ServedNode.start(`[${linkLocal[0]!}]:0`, args);
+      await using client = await invoker({ node: `[${linkLocal[0]!}]:${other.port}` });
+      await using held = await client.allocate<Good>(GOOD, { memory: "1MiB" });
+      const call = held.submit("echo", held.input(Uint8Array, 8), held.output(Uint8Array, 8));
+      expect(await call).toBe(8);
+    },
+  );
+
   test(
     "calls on large payloads, many at a time",
     async () => {
