@@ -1,15 +1,16 @@
-/** Whether two processes are on one machine, and so can share memory. */
-import { readFileSync } from "node:fs";
+/** Whether two processes are on one machine and in one network namespace, and so can share memory. */
+import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 
 let known: string | undefined;
 
 /**
- * Names this machine since its last boot. Two containers on one kernel get the same name. Where the kernel's own name is hidden, as
- * from a service with `ProcSubset=pid`, the machine's host name must do.
+ * Names this machine since its last boot, and this process's network namespace on it: the sockets that hand memory over reach no
+ * other, so two containers on one kernel get different names unless they share their network. Where the kernel's own name is hidden,
+ * as from a service with `ProcSubset=pid`, the machine's host name must do.
  */
 export function machineId(): string {
-  return (known ??= bootId() ?? `host ${hostname()}`);
+  return (known ??= `${bootId() ?? `host ${hostname()}`}${networkNamespace()}`);
 }
 
 function bootId(): string | undefined {
@@ -17,5 +18,13 @@ function bootId(): string | undefined {
     return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   } catch {
     return undefined;
+  }
+}
+
+function networkNamespace(): string {
+  try {
+    return ` ${readlinkSync("/proc/self/ns/net")}`;
+  } catch {
+    return "";
   }
 }

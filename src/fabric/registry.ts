@@ -142,8 +142,8 @@ export function explainNoFabric(
     return `the node serves ${namesOf(offers).join(" and ")} and the client wants ${theirs.join(" or ")}; start the node with --fabric, or use another fabric`;
   const reaching = offers.filter(({ fabric }) => !fabric.sharesMemory);
   if (reaching.length === 0)
-    return `the client is on another machine and the node serves ${namesOf(offers).join(" and ")} alone, which reaches none; serve with --fabric ${namesBetweenMachines}`;
+    return `the client is on another machine, or in another network namespace of this one, and the node serves ${namesOf(offers).join(" and ")} alone, which reaches none; serve with --fabric ${namesBetweenMachines}`;
   const needed = reaching.flatMap(({ fabric: { needs } }) => needs ?? []).join(" or ");
   const lacks = needed === "" ? "" : ` (it needs ${needed}; see: rfaas doctor)`;
-  return `the client is on another machine, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; use another fabric, or serve with --fabric ${namesBetweenMachines}`;
+  return `the client is on another machine, or in another network namespace of this one, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; use another fabric, or serve with --fabric ${namesBetweenMachines}`;
 }

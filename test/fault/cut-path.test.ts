@@ -75,27 +75,20 @@ await fresh.release();
 await again.close();
 `;
 
+const serveIn = (network: string, ...options: string[]) =>
+  Bun.spawn(inside(network, RFAAS, "serve", "--allow-remote", ...options), {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+
 let node: Bun.Subprocess<"ignore", "ignore", "pipe"> | undefined;
 let program: string;
 beforeAll(async () => {
   if (!canMakeNetworks) return;
   makeNetworks();
   program = scratch.file("client.ts", PROGRAM);
-  node = Bun.spawn(
-    inside(
-      NODE,
-      RFAAS,
-      "serve",
-      "--listen",
-      "10.77.0.2:7700",
-      "--allow-remote",
-      "--fabric",
-      "tcp",
-      "--cores",
-      "4",
-    ),
-    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
-  );
+  node = serveIn(NODE, "--listen", "10.77.0.2:7700", "--fabric", "tcp", "--cores", "4");
   const { value } = await node.stderr.getReader().read();
   expect(new TextDecoder().decode(value)).toContain("serving");
 });
@@ -105,6 +98,28 @@ afterAll(async () => {
   for (const network of [CLIENT, NODE]) if (canMakeNetworks) ip("netns", "del", network);
   scratch[Symbol.dispose]();
 });
+
+test.skipIf(!canMakeNetworks)(
+  "a client in another network of the node's machine is served as one of another machine",
+  async () => {
+    const all = serveIn(NODE, "--listen", "10.77.0.2:7701", "--cores", "1");
+    try {
+      const { value } = await all.stderr.getReader().read();
+      // Shared memory is offered, and its descriptors would not reach this client.
+      expect(new TextDecoder().decode(value)).toContain("over shm and ");
+      const call = ["invoke", `${join(FUNCTIONS, "good.ts")}#echo`, "--input", program];
+      const ended = Bun.spawnSync(inside(CLIENT, RFAAS, ...call, "--node", "10.77.0.2:7701"), {
+        stdin: "ignore",
+      });
+      expect(ended.stderr.toString()).toBe("");
+      expect(ended.stdout.toString()).toBe(PROGRAM);
+    } finally {
+      all.kill("SIGKILL");
+      await all.exited;
+    }
+  },
+  LIMIT_MS,
+);
 
 test.skipIf(!canMakeNetworks).each(["hot", "warm", "adaptive"])(
   "a cut ends every call, and the network's return brings new leases (%s)",

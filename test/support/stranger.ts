@@ -122,6 +122,6 @@ export class Stranger {
 export function hello(token: string | null = null): Uint8Array {
   return encodeFrame({
     ...{ t: "hello", protocol: PROTOCOL_VERSION, version: "0", pid: 1, token },
-    ...{ fabrics: ["shm"], machine: machineId() },
+    ...{ fabrics: ["shm", "tcp"], machine: machineId() },
   });
 }
