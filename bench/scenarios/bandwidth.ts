@@ -23,7 +23,7 @@ import {
   sizesOf,
 } from "../fields.ts";
 import { yardstickOf } from "../floor.ts";
-import { type Row, pairedFields } from "../rows.ts";
+import { type Column, type Row, pairedFields } from "../rows.ts";
 import { type Bench, defineScenario } from "../scenario.ts";
 import { type Summary, summarize } from "../statistics.ts";
 
@@ -50,11 +50,11 @@ interface BandwidthRow extends Row {
 export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
   name: "bandwidth",
   summary:
-    "large inputs over RDMA, several in flight: bytes per second, beside ib_write_bw where that is installed",
+    "large inputs over RDMA or TCP, several in flight: bytes per second, over RDMA beside ib_write_bw where that is installed",
   options: Options,
   columns: ({ fabric, bytes_per_s: rate, baseline_bytes_per_s: baseline, depth }) => [
     ["MiB/s", mibPerS(rate)],
-    [`${toolOf(fabric)}[MiB/s]`, baseline === undefined ? "-" : mibPerS(baseline)],
+    ...yardstickColumns(fabric, baseline),
     ["depth", String(depth)],
   ],
   async *run(bench, options) {
@@ -82,6 +82,12 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
 });
 
 const toolOf = (fabric: FabricName): string => fabricNamed(fabric)?.yardstick?.bandwidth ?? "none";
+
+function yardstickColumns(fabric: FabricName, bytesPerS: number | undefined): Column[] {
+  const tool = fabricNamed(fabric)?.yardstick?.bandwidth;
+  if (tool === undefined) return [];
+  return [[`${tool}[MiB/s]`, bytesPerS === undefined ? "-" : mibPerS(bytesPerS)]];
+}
 
 const mibPerS = (bytesPerS: number): string => (bytesPerS / 2 ** 20).toFixed(1);
 

@@ -68,8 +68,8 @@ export const cold = defineScenario<typeof Options, ColdRow>({
   ],
   async *run(bench, { iters = DEFAULT_ROUNDS, leases }) {
     const { node } = bench.where;
-    const prewarmed = node === undefined ? { prewarm: 1 } : { node };
-    const onDemand = node === undefined ? { prewarm: 0 } : { node };
+    const prewarmed = { ...bench.where, ...(node === undefined ? { prewarm: 1 } : {}) };
+    const onDemand = { ...bench.where, ...(node === undefined ? { prewarm: 0 } : {}) };
     bench.tell("cold start: leases and first calls, one after another");
     yield* measure(bench, () => openNode(prewarmed), iters, "prewarmed");
     if (node === undefined) yield* measure(bench, () => openNode(onDemand), iters, "cold");
