@@ -12,6 +12,7 @@ const REASONS: Record<string, string> = {
   ENAMETOOLONG: "the name is too long",
   ECONNREFUSED: "no process listens there",
   ENOTFOUND: "no host has that name",
+  EAI_AGAIN: "no name server tells where that name is",
   ENOEXEC: "the file is no program for this machine",
   EIO: "the device has failed",
 };

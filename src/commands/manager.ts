@@ -1,7 +1,7 @@
 /** `rfaas manager`: the node registry, the ledger and their HTTP interface, until a signal ends it. */
 import { Type } from "@sinclair/typebox";
 import { readNodeList } from "../client/cluster/node-list.ts";
-import { formatAddress, parseAddress } from "../control/address.ts";
+import { formatAddress, foundAt, parseAddress } from "../control/address.ts";
 import { UsageError } from "../base/errors.ts";
 import { type HttpServer, startHttp } from "../manager/http/server.ts";
 import { CurrentKey } from "../manager/tokens/current-key.ts";
@@ -107,7 +107,7 @@ function announce(
   state: string,
 ): void {
   log.info(`managing at ${server.address}${http ? ` and ${http.url}` : ""}, state in ${state}`);
-  log.info(`add a node with: rfaas serve --manager ${server.address}`);
+  log.info(`add a node with: rfaas serve --manager ${foundAt(parseAddress(server.address))}`);
   log.info(RemoteCounters.describe());
   if (tokens.publicKey === null)
     log.info("there is no key: any program that reaches the port may be a node or a client");

@@ -41,8 +41,8 @@ export const ps = defineCommand({
   usage: "ps",
   summary: "list a cluster's nodes and leases, or those of one node",
   description: `Asks the manager which nodes there are, what they have free, how many hosts they keep with their module for another lease, and which
-leases run on them: whose they are, how many workers and cores they have, what they have used. A lease's numbers are at most a fraction of a second old. Where tokens are asked for, it shows the
-leases of the token's user, and with the scope admin all.
+leases run on them: whose they are, how many workers and cores they have, what they have used. A lease's numbers are at most a
+fraction of a second old. Where tokens are asked for, it shows the leases of the token's user, and with the scope admin all.
 
 With --node it asks that node, and needs no manager. The node's own user sees all leases, over its Unix socket or from the same
 machine; others need the token that they lease with, and see the leases of their user.`,

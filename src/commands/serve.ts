@@ -1,8 +1,16 @@
 import { statSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { type Address, defaultAddress, formatAddress, parseAddress } from "../control/address.ts";
+import {
+  type Address,
+  defaultAddress,
+  formatAddress,
+  foundAt,
+  isEverywhere,
+  parseAddress,
+} from "../control/address.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
@@ -74,7 +82,10 @@ const Options = Type.Object({
     }),
   ),
   advertise: Type.Optional(
-    address({ description: "where clients find the node", otherwise: "what --listen says" }),
+    address({
+      description: "where clients find the node",
+      otherwise: "what --listen says, the host's name where that is every address",
+    }),
   ),
   cache: pathField("folder", {
     description: "where packages are kept",
@@ -135,6 +146,10 @@ have it, and over TCP through the node's own port where not.`,
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
     const fabrics = offerFabrics(readFabric(options));
     // Checked before anything is started.
+    if (options.advertise !== undefined && isEverywhere(parseAddress(options.advertise)))
+      throw new UsageError(
+        `--advertise ${options.advertise} leads clients to no machine; give an address of this one`,
+      );
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
@@ -163,9 +178,7 @@ have it, and over TCP through the node's own port where not.`,
       `cores: ${options.cores === undefined ? limits.cores.from : "as --cores says"}; memory: ${options.memory === undefined ? `half of ${formatBytes(limits.memoryBytes.value)}, ${limits.memoryBytes.from}` : "as --memory says"}`,
     );
     for (const excess of excesses({ cores, memoryBytes }, limits)) log.warn(excess);
-    log.info(
-      `reach it with: rfaas invoke FILE.ts --node ${listener.address}   or   RFAAS_NODE=${listener.address}`,
-    );
+    tellHowToReach(parseAddress(listener.address), options);
 
     if (watched !== undefined)
       new ModuleWatch(watched, optionsFor(PackageOptions, options), packages, {
@@ -177,7 +190,7 @@ have it, and over TCP through the node's own port where not.`,
       bookkeeper = new Bookkeeper(agent, doorkeeper, {
         manager: options.manager,
         name,
-        address: advertised(options, asked, listener.address),
+        address: options.advertise ?? foundAt(parseAddress(listener.address)),
         memoryBytes,
         fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
@@ -247,17 +260,17 @@ function drainOnSignal(
   process.on("SIGINT", onSignal);
 }
 
-/** What the manager tells clients. */
-function advertised({ advertise }: Options, asked: Address, listening: string): string {
-  return advertise === undefined
-    ? reachable(asked, listening)
-    : formatAddress(parseAddress(advertise));
-}
-
-/** A node that listens everywhere is found by its machine's name. */
-function reachable(asked: Address, listening: string): string {
-  const everywhere = asked.kind === "tcp" && ["0.0.0.0", "::"].includes(asked.host);
-  return everywhere ? `${hostname()}:${/\d+$/.exec(listening)![0]}` : listening;
+/** A node that serves programs of this machine alone is reached over loopback. */
+function tellHowToReach(listening: Address, { allowRemote, tokenKey, manager }: Options): void {
+  const serves = allowRemote || tokenKey !== undefined || manager !== undefined;
+  let shown = foundAt(listening);
+  if (listening.kind === "tcp" && isEverywhere(listening) && !serves) {
+    log.info(
+      "clients of other machines are refused; serve them with --allow-remote, --token-key or --manager",
+    );
+    shown = formatAddress({ ...listening, host: isIPv6(listening.host) ? "::1" : "127.0.0.1" });
+  }
+  log.info(`reach it with: rfaas invoke FILE.ts --node ${shown}   or   RFAAS_NODE=${shown}`);
 }
 
 function nodeName(name: string, what = "--name"): string {

@@ -1,5 +1,6 @@
 /** Where a node or a manager is: a Unix socket path or a TCP host and port. The one reader of addresses. */
 import { isIPv4, isIPv6 } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { domainToASCII } from "node:url";
 import { UsageError } from "../base/errors.ts";
@@ -46,6 +47,17 @@ export function formatAddress(address: Address): string {
   return address.host.includes(":")
     ? `[${address.host}]:${address.port}`
     : `${address.host}:${address.port}`;
+}
+
+/** Whether it stands for every address of a machine: such a one can be listened at, and leads to no machine. */
+export function isEverywhere(address: Address): boolean {
+  return address.kind === "tcp" && ["0.0.0.0", "::"].includes(address.host);
+}
+
+/** By which address others find what listens at this one: every address of this machine is called by its name. */
+export function foundAt(listening: Address): string {
+  if (!isEverywhere(listening)) return formatAddress(listening);
+  return `${hostname()}:${(listening as { port: number }).port}`;
 }
 
 /** The address, or what is wrong with the text. */

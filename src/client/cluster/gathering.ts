@@ -333,10 +333,12 @@ export class Gathering<Module> {
       this.#losses === 0
         ? ""
         : `; ${countOf(this.#losses, "lease")} that it had ${this.#losses === 1 ? "was" : "were"} lost while it waited for the others: renew them, or choose a longer ttlMs`;
-    const problem = all.find((node) => node.problem)?.problem;
+    const unusable = all.find((node) => node.problem);
+    const problem = unusable?.problem;
+    const why = problem ? `; ${unusable!.name}: ${problem.message}` : "";
     return new LeaseRefused(
       "RFAAS_CLUSTER_FULL",
-      `the cluster had no room${waited} for ${countOf(workers, "worker")}${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free === 1 ? "1 core is" : `${free} cores are`} free (${shown.join(", ") || "no node is known"}${rest})${lost}; ask for less, wait longer with timeoutMs, or add nodes`,
+      `the cluster had no room${waited} for ${countOf(workers, "worker")}${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free === 1 ? "1 core is" : `${free} cores are`} free (${shown.join(", ") || "no node is known"}${rest})${why}${lost}; ask for less, wait longer with timeoutMs, or add nodes`,
       problem ? { cause: problem } : {},
     );
   }

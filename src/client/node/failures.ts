@@ -41,9 +41,17 @@ export function notReached(address: string, cause: Error): RfaasError {
     return new EnvironmentError(`the node at ${address} cannot be reached: ${why}`, { cause });
   return new NodeUnreachable(
     address,
-    `no node answers at ${address} (${reasonOf(cause)}); start one with: rfaas serve --listen ${address}`,
+    `no node answers at ${address} (${reasonOf(cause)}); ${whatToDo(address, code)}`,
     { cause },
   );
+}
+
+function whatToDo(address: string, code: string | undefined): string {
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "check the name, or give the address";
+  // Only silence has no code: a machine that is there and lets the packets through refuses at once.
+  if (code === undefined)
+    return "check the address, and whether a firewall drops what is sent to the port";
+  return `start one with: rfaas serve --listen ${address}`;
 }
 
 /** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */

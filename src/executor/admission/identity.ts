@@ -72,7 +72,7 @@ export class Doorkeeper {
         ? ANONYMOUS
         : {
             refused:
-              "over TCP only programs of the node's user may connect, over loopback; use its Unix socket, or serve with --token-key or a --manager, or with --allow-remote on a network that you trust",
+              "over TCP only programs of the node's user may connect, over loopback; use its Unix socket, or serve with --token-key or a --manager that has a key, or with --allow-remote on a network that you trust",
           };
     }
     if (token === null)
