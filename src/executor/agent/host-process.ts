@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { closeDescriptor, duplicateDescriptor, sendDescriptors } from "../../../ffi/descriptors.ts";
+import { LAYOUT } from "../../../ffi/layout.ts";
 import { shimToInherit } from "../../../ffi/library.ts";
 import { openPidfd } from "../../../ffi/system.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -102,6 +103,8 @@ export class HostProcess {
   readonly exited: Promise<HostExit>;
   #listener: HostListener | undefined;
   #exit: HostExit | undefined;
+  /** Connections that wait for room in its mailbox. */
+  #bringing = 0;
   mailboxName: Uint8Array = new Uint8Array(0);
 
   readonly #process: Subprocess;
@@ -198,17 +201,26 @@ export class HostProcess {
 
   /**
    * Brings it a connection of its client, whom the lease's nonce names. The descriptor stays the caller's. Resolves when the host has
-   * it; a host that makes no room, or is gone, never gets it.
+   * it; a host that makes no room, or is gone, never gets it, nor does one whose agent has no descriptor left. Never rejects.
    */
   async bring(nonce: Uint8Array, connection: number, greeting: Uint8Array): Promise<void> {
-    const descriptor = duplicateDescriptor(connection);
+    // A lease has one for each worker, and one more. A client that makes others can stop its host.
+    if (this.#bringing > LAYOUT.maxWorkers) return;
+    let descriptor: number;
+    try {
+      descriptor = duplicateDescriptor(connection);
+    } catch {
+      return;
+    }
+    this.#bringing++;
     try {
       for (let tries = 0; !this.#post(nonce, descriptor); tries++) {
-        if (tries === BRING_TRIES) return;
+        if (tries === BRING_TRIES || this.#exit) return;
         await Bun.sleep(BRING_PAUSE_MS);
       }
       this.#connection.send({ t: "brought", greeting: greeting.toHex() });
     } finally {
+      this.#bringing--;
       closeDescriptor(descriptor);
     }
   }

@@ -1,0 +1,42 @@
+/** A host as its agent handles it, when the host, or the machine, is not well. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
+import { LAYOUT } from "../../ffi/layout.ts";
+import { HostProcess } from "../../src/executor/agent/host-process.ts";
+import { RFAAS } from "../support/executable.ts";
+
+const NONCE = new Uint8Array(16);
+const GREETING = new Uint8Array(64);
+/** More than any system lets a mailbox hold, and a host's lease has connections. */
+const MANY = 1000;
+
+const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
+
+let host: HostProcess;
+beforeEach(async () => {
+  process.env["RFAAS_EXECUTABLE"] = RFAAS;
+  host = HostProcess.spawn(1, false, []);
+  await host.ready;
+});
+afterEach(async () => {
+  host.kill();
+  await host.exited;
+});
+
+test("an agent that cannot keep a connection brings its host none, and goes on", async () => {
+  await host.bring(NONCE, -1, GREETING);
+});
+
+test("a host that takes no connections makes its agent hold no more of them than a lease has", async () => {
+  process.kill(host.pid, "SIGSTOP");
+  const pair = notifyPair();
+  const before = openDescriptors();
+  const brought = Array.from({ length: MANY }, () => host.bring(NONCE, pair[0], GREETING));
+  expect(openDescriptors() - before).toBeGreaterThan(0);
+  expect(openDescriptors() - before).toBeLessThanOrEqual(LAYOUT.maxWorkers + 1);
+  host.kill();
+  await Promise.all(brought);
+  expect(openDescriptors()).toBeLessThanOrEqual(before);
+  for (const fd of pair) closeDescriptor(fd);
+});
