@@ -120,7 +120,7 @@ static void keep(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, cons
   rfaas_tcp_outgoing *last = waiting_at(end, end->waiting);
   memcpy(last->head, head, head_bytes);
   /* A copy costs less than one piece more for the kernel. */
-  if (bytes <= RFAAS_LINE && end->waiting) {
+  if (bytes && bytes <= RFAAS_LINE && end->waiting) {
     memcpy(last->head + head_bytes, payload, bytes);
     head_bytes += bytes;
     bytes = 0;

@@ -162,7 +162,7 @@ void rfaas_tcp_let_in(rfaas_tcp_link *link, int fd, const uint8_t *said, uint32_
   dismiss(place);
   *place = (rfaas_tcp_newcomer){.fd = fd, .deadline_ns = rfaas_now_ns() + RFAAS_TCP_GREETING_NS};
   place->read = bytes < sizeof place->said ? bytes : (uint32_t)sizeof place->said;
-  memcpy(place->said, said, place->read);
+  if (place->read) memcpy(place->said, said, place->read);
   /* A connection that can be written is heard at once: what was to be said may have been said already. */
   if (hear_again(link, place, bytes ? EPOLLOUT : EPOLLIN)) dismiss(place);
 }
