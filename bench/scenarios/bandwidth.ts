@@ -53,6 +53,7 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
     "large inputs over RDMA or TCP, several in flight: bytes per second, over RDMA beside ib_write_bw where that is installed",
   options: Options,
   columns: ({ fabric, bytes_per_s: rate, baseline_bytes_per_s: baseline, depth }) => [
+    ...(baseline === undefined ? COMPARED.map((name) => [name, "-"] as const) : []),
     ["MiB/s", mibPerS(rate)],
     ...yardstickColumns(fabric, baseline),
     ["depth", String(depth)],
@@ -80,6 +81,9 @@ export const bandwidth = defineScenario<typeof Options, BandwidthRow>({
     }
   },
 });
+
+/** The columns that say nothing where there is no tool to compare with. */
+const COMPARED = ["floor[usec]", "overhead[usec]", "ratio"];
 
 const toolOf = (fabric: FabricName): string => fabricNamed(fabric)?.yardstick?.bandwidth ?? "none";
 

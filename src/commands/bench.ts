@@ -34,7 +34,7 @@ export const bench = defineCommand({
 Windows of rfaas alternate with windows of the floor: a raw C ping-pong of the same bytes over the same kind of memory between
 the same two cores (for warm polling, one that sleeps on a futex). Over RDMA it is a ping-pong of writes with immediate on the same
 device, with a call's header and queue pairs (for warm polling, driven by completion events), and ib_write_lat, where that is
-installed, is reported beside it. In shared memory both wait 0 to 300 ns before they store, in steps of 10, and are compared at the
+installed, is reported beside it. Over TCP it is a ping-pong of messages on one connection. In shared memory both wait 0 to 300 ns before they store, in steps of 10, and are compared at the
 same delay, since a round trip depends on the moment at which a store meets the other side's polls. The level is near where the
 floor takes less than 200 ns, else far. Client and worker are pinned. Every window has fresh memory,
 every result is checked, and the figures are medians: over pairs of windows for overhead and ratio. A row marked noisy says

@@ -76,7 +76,7 @@ async function create({
   const nowMs = Date.now();
   if (!TokenKeys.exist(state))
     log.info(
-      `a new key is made in ${state}; a manager that runs there asks for tokens once it is restarted`,
+      `a new key is made in ${state}; a manager that runs there asks for tokens from here on`,
     );
   const signed = await TokenKeys.open(state).sign({
     id: randomUUID(),

@@ -145,5 +145,5 @@ export function explainNoFabric(
     return `the client is on another machine, or in another network namespace of this one, and the node serves ${namesOf(offers).join(" and ")} alone, which reaches none; serve with --fabric ${namesBetweenMachines}`;
   const needed = reaching.flatMap(({ fabric: { needs } }) => needs ?? []).join(" or ");
   const lacks = needed === "" ? "" : ` (it needs ${needed}; see: rfaas doctor)`;
-  return `the client is on another machine, or in another network namespace of this one, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; use another fabric, or serve with --fabric ${namesBetweenMachines}`;
+  return `the client is on another machine, or in another network namespace of this one, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; reach the node by HOST:PORT over another fabric, or serve with --fabric ${namesBetweenMachines}`;
 }

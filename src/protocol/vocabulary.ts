@@ -26,7 +26,7 @@ export class Vocabulary<T extends { t: string }> {
     const check = typeof t === "string" ? this.#checkFor(t) : undefined;
     if (!check)
       throw new ProtocolError(
-        `unknown control message ${typeof t === "string" ? JSON.stringify(t) : "without a type"}; update the older side`,
+        `unknown control message ${typeof t === "string" ? JSON.stringify(t) : "without a type"}; is the address a node's where a node is meant, and a manager's where a manager is? Else update the older side`,
       );
     if (!check.Check(message)) {
       const first = check.Errors(message).First();

@@ -55,6 +55,14 @@ test(
   LIMIT_MS,
 );
 
+test("the address of a manager is no node's, and is said to be one's", async () => {
+  using scratch = new Scratch();
+  await using manager = await RunningManager.start(scratch.path);
+  const { exitCode, stderr } = await rfaas(["ps", "--node", manager.address]);
+  expect(stderr).toContain("is the address a node's where a node is meant");
+  expect(exitCode).toBe(3);
+});
+
 test(
   "a name that no host has is looked for in the name, not in the node",
   async () => {
@@ -82,7 +90,9 @@ test(
     ];
     const bandwidth = await rfaas([...args, "--csv"], { limitMs: LIMIT_MS });
     expect(bandwidth.exitCode).toBe(0);
-    expect(bandwidth.stdout.split("\n")[0]).not.toContain("none");
+    const [head, row] = bandwidth.stdout.split("\n").map((line) => line.split(","));
+    expect(head!.join()).not.toContain("none");
+    expect(row![head!.indexOf("ratio")]).toBe("-");
     const cold = ["bench", "cold", "--fabric", "tcp", "-n", "1", "--json"];
     const { stdout, exitCode } = await rfaas(cold, { limitMs: LIMIT_MS });
     expect(exitCode).toBe(0);
