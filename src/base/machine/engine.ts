@@ -6,8 +6,6 @@
 import { clearNativeEnvironment } from "../../../ffi/system.ts";
 
 export const ENGINE_SETTINGS: Readonly<Record<string, string>> = {
-  // It looks once a second whether to collect garbage, in every thread. What is allocated makes the engine collect, anyway.
-  BUN_GC_TIMER_DISABLE: "1",
   // A thread that touches the memory of objects ahead of the first ones: a megabyte, and most of it for nothing.
   BUN_JSC_useWarmUpMarkedBlocks: "0",
 };

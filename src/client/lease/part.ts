@@ -111,8 +111,10 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
       lease.#close();
       throw error;
     }
-    // After the first call of a program that makes it at once: the message is in no hurry, and a call says as much.
-    setImmediate(() => grant.node.redeem(grant.granted.lease));
+    // After the first call of a program that makes it at once: the message is in no hurry, and a call or a release says as much.
+    setImmediate(() => {
+      if (lease.#closed === undefined) grant.node.redeem(grant.granted.lease);
+    });
     return lease;
   }
 
