@@ -104,7 +104,7 @@ withDevice("refused over verbs", (device) => {
 
   test("a device for shared memory, which uses none", async () => {
     await refused(["--fabric", "shm", "--device", device.name], 2, "leave one out");
-    await expect(invoker({ fabric: "tcp" as "verbs" })).rejects.toThrow(UsageError);
+    await expect(invoker({ fabric: "pigeon" as "verbs" })).rejects.toThrow(UsageError);
   });
 
   test("a port that is down, with how to bring it up; shared memory goes on", async () => {
