@@ -27,6 +27,7 @@ let client: Region;
 let host: Region;
 /** Of control pages, on each side. */
 let before: number;
+let reserved: number;
 
 function open(polling: "hot" | "warm" = "hot"): void {
   const arenaBytes = ARENA_PAGES * PAGE;
@@ -36,6 +37,7 @@ function open(polling: "hot" | "warm" = "hot"): void {
   host = Region.map(memory, 1, SLOTS);
   closeDescriptor(memory);
   before = mappedBy(host);
+  reserved = blocksOf();
 }
 
 function close(): void {
@@ -47,8 +49,9 @@ function close(): void {
 const arenaOf = (region: Region): number => native().rfaas_region_arena(region.handle as Pointer);
 const mappedBy = (region: Region): number => mappedPages("self", arenaOf(region));
 const touchPiece = (): boolean => native().rfaas_touch_piece(host.handle as Pointer) !== 0;
-/** Pages of the file that have memory, beside the control pages. */
-const pagesOfMemory = (): number => (512 * fstatSync(fd).blocks) / PAGE - before;
+const blocksOf = (): number => (512 * fstatSync(fd).blocks) / PAGE;
+/** Pages of the file that have memory, beside the control pages: of those, records of errors have some and are not mapped. */
+const pagesOfMemory = (): number => blocksOf() - reserved;
 
 /** Maps all that there is to map, and returns in how many pieces. */
 function touchAll(): number {
