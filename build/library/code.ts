@@ -14,9 +14,9 @@ const SHARED: string[] = ["@sinclair/typebox", "@sinclair/typebox/*", "rfaas", "
 /** The files by name, such as `index.js` and `index.js.map`, and `node.js` for Node. Throws when a source does not build. */
 export async function libraryCode(): Promise<Record<string, string>> {
   const own = { external: SHARED, sourcemap: "linked" as const };
-  const library = await builtEntries(ENTRIES, own);
+  const forBun = await builtEntries(ENTRIES, own);
   const node = { node: "src/without-bun/index.ts" };
-  return { ...library, ...(await builtEntries(node, { ...own, target: "node" })) };
+  return { ...forBun, ...(await builtEntries(node, { ...own, target: "node" })) };
 }
 
 /** The library's code as it is built for others: sources by the names of their entries, what they share in chunks. */
