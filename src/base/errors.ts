@@ -2,25 +2,11 @@
  * Everything that can go wrong, one class each: `code` for programs, `message` for people (it ends with what to do), `cause`
  * and data fields for both. {@link exitCode} says how a command ends.
  */
-import { announce } from "./error/watch.ts";
 import { EXIT } from "./error/exit-codes.ts";
+import { RfaasError } from "./error/rfaas-error.ts";
 
-export { EXIT };
-
-/** The base of all errors that rfaas itself raises. */
-export abstract class RfaasError extends Error {
-  abstract readonly code: string | number;
-  constructor(message?: string, options?: ErrorOptions) {
-    super(message, options);
-    announce(this);
-  }
-  /** The index of the input that made a `map` end with this error, from 0. */
-  declare index?: number;
-  /** How a command that ends with this error exits. */
-  get exitCode(): number {
-    return EXIT.failed;
-  }
-}
+export { EXIT, RfaasError };
+export { KeyChanged, PeerNotTrusted } from "./error/trust.ts";
 
 /**
  * A value, option or argument is wrong: the caller's mistake, found before anything was done. What to do: correct it as the message

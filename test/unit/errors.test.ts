@@ -51,6 +51,21 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   [new api.EnvironmentError("m"), EXIT.failed, {}],
   [new api.PlatformUnsupported("m"), EXIT.failed, {}],
   [new api.VersionMismatch("m"), EXIT.failed, {}],
+  [
+    new api.PeerNotTrusted("m", { address: "a:1", seen: "sha256:1" }),
+    EXIT.noExecutor,
+    { address: "a:1", seen: "sha256:1" },
+  ],
+  [
+    new api.KeyChanged("m", {
+      address: "a:1",
+      seen: "sha256:1",
+      remembered: "sha256:2",
+      file: "/f",
+    }),
+    EXIT.noExecutor,
+    { address: "a:1", seen: "sha256:1", remembered: "sha256:2", file: "/f" },
+  ],
 ];
 
 /** A description and the class below it. */
@@ -73,9 +88,11 @@ describe("the exported errors", () => {
   });
 
   test("each say in their description why they are raised and what to do", () => {
-    const path = join(import.meta.dir, "../../src/base/errors.ts");
+    const source = ["errors.ts", "error/trust.ts"]
+      .map((path) => readFileSync(join(import.meta.dir, "../../src/base", path), "utf8"))
+      .join("\n");
     const told = new Map(
-      [...readFileSync(path, "utf8").matchAll(DESCRIBED)].map(([, text, name]) => [
+      [...source.matchAll(DESCRIBED)].map(([, text, name]) => [
         name,
         text!.replaceAll(/\s*\n \*\s*/g, " ").trim(),
       ]),

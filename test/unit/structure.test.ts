@@ -43,14 +43,26 @@ const imports = [...files].flatMap(([path, source]) => importsOf(path, source));
  * An import that the table lacks asks for a place that both rooms may import, or for a line here with its reason.
  */
 const CORE = [
-  ...["ffi", "base", "protocol", "control", "options", "codec", "schema", "library", "function"],
+  ...[
+    "ffi",
+    "base",
+    "protocol",
+    "trust",
+    "control",
+    "options",
+    "codec",
+    "schema",
+    "library",
+    "function",
+  ],
   "kinds",
 ];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ffi: [],
   base: ["ffi"],
   protocol: ["base"],
-  control: ["ffi", "base", "protocol"],
+  trust: ["base"],
+  control: ["ffi", "base", "protocol", "trust"],
   options: ["base", "control"],
   codec: ["base"],
   schema: ["base", "codec"],
@@ -63,7 +75,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   client: [...CORE, "fabric", "package", "lease"],
   // A module of a function may use the library of the client.
   executor: [...CORE, "fabric", "package", "lease", "functions", "index.ts"],
-  manager: ["ffi", "base", "protocol", "control", "fabric"],
+  manager: ["ffi", "base", "protocol", "trust", "control", "fabric"],
   doctor: ["ffi", "base", "fabric", "executor"],
   testing: ["ffi", "base", "protocol", "options", "function", "client", "executor"],
   "without-bun": ["base"],
