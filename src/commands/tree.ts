@@ -94,7 +94,9 @@ async function dispatch(argv: string[]): Promise<void> {
     process.stdout.write(manual(command));
     return;
   }
-  showWarningsBy((message) => void import("./shared/log.ts").then(({ log }) => log.warn(message)));
+  showWarningsBy(
+    (message, level) => void import("./shared/log.ts").then(({ log }) => log[level](message)),
+  );
   const { readCommandLine } = await import("./shared/command-line.ts");
   const { args, options, rest: passed } = readCommandLine(command, rest);
   await command.run(args, options, passed, tree);

@@ -4,12 +4,22 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { domainToASCII } from "node:url";
 import { UsageError } from "../base/errors.ts";
+import { type Pin, readFingerprint } from "../trust/fingerprint.ts";
 
-export type Address = { kind: "unix"; path: string } | { kind: "tcp"; host: string; port: number };
+export type Address = { kind: "unix"; path: string } | TcpAddress;
+
+export interface TcpAddress {
+  kind: "tcp";
+  host: string;
+  port: number;
+  /** It is written `rfaas://`: TLS whatever the host, and whom to trust there. */
+  secure?: { pin?: Pin };
+}
 
 /** What the kernel takes as the path of a socket, in bytes. */
 export const MAX_SOCKET_PATH_BYTES = 107;
 const MAX_HOST_LENGTH = 253;
+const SCHEME = "rfaas://";
 /** Characters that a terminal does not show. */
 const UNSEEN = /[\p{Cc}\p{Cf}]/u;
 const HOST_NAME = /^[A-Za-z0-9_](?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*\.?$/;
@@ -28,7 +38,8 @@ export function defaultAddress(): Address {
  *
  * - a socket path, at most 107 bytes long: a text that has a slash or ends with `.sock`, also as `unix:PATH`;
  * - `HOST:PORT`; a name outside ASCII becomes what DNS has in its place;
- * - `[IPV6]:PORT`, with a scope `[fe80::1%eth0]:PORT`; without brackets where the text can be read in one way only.
+ * - `[IPV6]:PORT`, with a scope `[fe80::1%eth0]:PORT`; without brackets where the text can be read in one way only;
+ * - `rfaas://HOST:PORT`, which is always TLS, with `?ca=sha256:HEX` or `?key=sha256:HEX` where it says whom to trust.
  *
  * @throws {UsageError} on anything else; it quotes the text and says what is wrong with it
  */
@@ -37,16 +48,28 @@ export function parseAddress(text: string): Address {
   if (typeof read !== "string") return read;
   const quoted = UNSEEN.test(text) ? JSON.stringify(text) : `"${text}"`;
   throw new UsageError(
-    `${quoted} is no address: ${read}; give a socket path (/run/rfaas.sock) or HOST:PORT`,
+    `${quoted} is no address: ${read}; give a socket path (/run/rfaas.sock), HOST:PORT or rfaas://HOST:PORT`,
   );
 }
 
-/** As {@link parseAddress} reads it. An address without a scheme, IPv6 in brackets. */
+/** As {@link parseAddress} reads it; IPv6 in brackets. */
 export function formatAddress(address: Address): string {
   if (address.kind === "unix") return address.path;
-  return address.host.includes(":")
-    ? `[${address.host}]:${address.port}`
-    : `${address.host}:${address.port}`;
+  const { secure } = address;
+  if (!secure) return placeOf(address);
+  const pin = secure.pin ? `?${secure.pin.of}=${secure.pin.fingerprint}` : "";
+  return `${SCHEME}${placeOf(address)}${pin}`;
+}
+
+/** The `HOST:PORT` of it. */
+export function placeOf({ host, port }: TcpAddress): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Whether the host is this machine by its very name: what goes there does not leave it. */
+export function isLoopback(host: string): boolean {
+  const plain = host.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
+  return plain === "localhost" || plain === "::1" || (isIPv4(plain) && plain.startsWith("127."));
 }
 
 /** Whether it stands for every address of a machine: such a one can be listened at, and leads to no machine. */
@@ -66,6 +89,7 @@ function readAddress(text: string): Address | string {
   // It comes from a shell, an editor or a file, and is never meant.
   if (UNSEEN.test(text) || text !== text.trim())
     return "there is a space around it or a control character in it";
+  if (text.slice(0, SCHEME.length).toLowerCase() === SCHEME) return readSecure(text);
   if (text.startsWith("unix://") && !text.startsWith("unix:///"))
     return "after unix:// comes a path from the root";
   if (text.startsWith("unix:")) {
@@ -80,6 +104,24 @@ function readAddress(text: string): Address | string {
     return `nothing is reached by "${scheme}" here`;
   return isPath ? readPath(text) : readHostAndPort(text);
 }
+
+function readSecure(text: string): Address | string {
+  const [place = "", ...queries] = text.slice(SCHEME.length).split("?");
+  const read = readHostAndPort(place.replace(/\/$/, ""));
+  if (typeof read === "string" || queries.length === 0) return withSecurity(read, {});
+  const [name = "", ...values] = queries.join("?").split("=");
+  if (name !== "ca" && name !== "key")
+    return "after its port can only come ?ca=sha256:HEX or ?key=sha256:HEX";
+  const fingerprint = readFingerprint(values.join("="));
+  return fingerprint === undefined
+    ? `what follows ${name}= is no fingerprint: sha256: and 64 hexadecimal digits`
+    : withSecurity(read, { pin: { of: name, fingerprint } });
+}
+
+const withSecurity = (
+  read: TcpAddress | string,
+  secure: NonNullable<TcpAddress["secure"]>,
+): Address | string => (typeof read === "string" ? read : { ...read, secure });
 
 function readPath(path: string): Address | string {
   const name = path.split("/").at(-1)!;
@@ -96,7 +138,7 @@ function readPath(path: string): Address | string {
   return { kind: "unix", path };
 }
 
-function readHostAndPort(text: string): Address | string {
+function readHostAndPort(text: string): TcpAddress | string {
   const [, bracketed, plain = "", digits] = /^(?:\[(.*)\]|(.*)):([^:\]]*)$/s.exec(text) ?? [];
   if (digits === undefined) return "it has no port";
   const port = Number(digits);

@@ -4,6 +4,7 @@ import { isIPv6 } from "node:net";
 import fc from "fast-check";
 import { MAX_SOCKET_PATH_BYTES, formatAddress, parseAddress } from "../../src/control/address.ts";
 import { UsageError } from "../../src/base/errors.ts";
+import { type Fingerprint, readFingerprint } from "../../src/trust/fingerprint.ts";
 
 const port = fc.integer({ min: 0, max: 65535 });
 const label = fc.stringMatching(/^[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?$/);
@@ -17,11 +18,32 @@ const scoped = fc
   .map(([ip, scope]) => (scope ? `${ip}%${scope}` : ip));
 const host = fc.oneof(fc.ipV4(), name, scoped);
 
-test("every host and port is read back as it was written", () => {
+const fingerprint = fc
+  .uint8Array({ minLength: 32, maxLength: 32 })
+  .map((bytes): Fingerprint => `sha256:${bytes.toHex()}`);
+const pin = fc.record({ of: fc.constantFrom("ca", "key"), fingerprint });
+const secure = fc.oneof(
+  fc.constant({}),
+  fc.constant({ secure: {} }),
+  pin.map((pin) => ({ secure: { pin } })),
+);
+
+test("every host and port is read back as it was written, with whom it trusts", () => {
   fc.assert(
-    fc.property(host, port, (host, port) => {
-      const address = { kind: "tcp", host, port } as const;
+    fc.property(host, port, secure, (host, port, secure) => {
+      const address = { kind: "tcp", host, port, ...secure } as const;
       expect(parseAddress(formatAddress(address))).toEqual(address);
+    }),
+  );
+});
+
+test("a fingerprint is read in upper or lower case, with or without colons", () => {
+  fc.assert(
+    fc.property(fingerprint, fc.boolean(), fc.boolean(), (fingerprint, upper, colons) => {
+      const [scheme, digits = ""] = fingerprint.split(":");
+      const shown = colons ? digits.match(/../g)!.join(":") : digits;
+      const text = `${scheme}:${shown}`;
+      expect(readFingerprint(upper ? text.toUpperCase() : text)).toBe(fingerprint);
     }),
   );
 });
@@ -40,6 +62,9 @@ test("whatever text is given, it is refused as a usage error, or what was read r
   const piece = fc.constantFrom(
     ...[
       "tcp",
+      "rfaas",
+      "?key=",
+      `sha256:${"ab".repeat(32)}`,
       "unix",
       "C",
       ":",

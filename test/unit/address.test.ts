@@ -1,11 +1,15 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import {
   type Address,
+  type TcpAddress,
   defaultAddress,
   formatAddress,
+  isLoopback,
   parseAddress,
 } from "../../src/control/address.ts";
 import { UsageError } from "../../src/base/errors.ts";
+
+const FINGERPRINT = `sha256:${"ab".repeat(32)}` as const;
 
 describe("parseAddress", () => {
   test.each(["/run/rfaas.sock", "./node.sock", "node.sock", "folder/with:9000", "/tmp/a b.sock"])(
@@ -31,6 +35,27 @@ describe("parseAddress", () => {
     ["bücher.example:80", "xn--bcher-kva.example", 80],
   ])("takes %p as host %p and port %p", (text, host, port) => {
     expect(parseAddress(text)).toEqual({ kind: "tcp", host, port });
+  });
+
+  test.each<[string, TcpAddress]>([
+    ["rfaas://node1:7700", { kind: "tcp", host: "node1", port: 7700, secure: {} }],
+    ["RFAAS://[::1]:7700/", { kind: "tcp", host: "::1", port: 7700, secure: {} }],
+    [
+      `rfaas://node1:7700?key=${FINGERPRINT}`,
+      {
+        ...{ kind: "tcp", host: "node1", port: 7700 },
+        secure: { pin: { of: "key", fingerprint: FINGERPRINT } },
+      },
+    ],
+    [
+      `rfaas://10.0.0.1:7800/?ca=SHA256:${"AB:".repeat(31)}AB`,
+      {
+        ...{ kind: "tcp", host: "10.0.0.1", port: 7800 },
+        secure: { pin: { of: "ca", fingerprint: FINGERPRINT } },
+      },
+    ],
+  ])("takes %p as one for TLS", (text, address) => {
+    expect(parseAddress(text)).toEqual(address);
   });
 
   test.each([
@@ -72,6 +97,15 @@ describe("parseAddress", () => {
     [`${"a".repeat(254)}:80`, "no host's name"],
     ["＊:80", "no host's name"],
     ["tcp://host:1", 'nothing is reached by "tcp:"'],
+    ["rfaas://host", "has no port"],
+    ["rfaas://", "has no port"],
+    ["rfaas:///run/node.sock", "has no port"],
+    ["rfaas://host:1/x", "is no port"],
+    ["rfaas://host:1?", "?ca=sha256:HEX"],
+    ["rfaas://host:1?key", "is no fingerprint"],
+    ["rfaas://host:1?key=sha256:12", "is no fingerprint"],
+    ["rfaas://host:1?token=x", "?ca=sha256:HEX"],
+    [`rfaas://host:1?key=${FINGERPRINT}&ca=${FINGERPRINT}`, "is no fingerprint"],
     ["http://host:1/x", 'nothing is reached by "http:"'],
     ["https://[::1]:1", 'nothing is reached by "https:"'],
     ["file:///run/node.sock", 'nothing is reached by "file:"'],
@@ -115,9 +149,38 @@ describe("formatAddress", () => {
     [{ kind: "tcp", host: "10.0.0.1", port: 9000 }, "10.0.0.1:9000"],
     [{ kind: "tcp", host: "::1", port: 9000 }, "[::1]:9000"],
     [{ kind: "tcp", host: "fe80::1%eth0", port: 9000 }, "[fe80::1%eth0]:9000"],
+    [{ kind: "tcp", host: "::1", port: 9000, secure: {} }, "rfaas://[::1]:9000"],
+    [
+      {
+        ...{ kind: "tcp", host: "node1", port: 9000 },
+        secure: { pin: { of: "ca", fingerprint: FINGERPRINT } },
+      },
+      `rfaas://node1:9000?ca=${FINGERPRINT}`,
+    ],
   ])("writes %j as %j, which reads back as the same", (address, text) => {
     expect(formatAddress(address)).toBe(text);
     expect(parseAddress(text)).toEqual(address);
+  });
+});
+
+describe("isLoopback", () => {
+  test.each(["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])(
+    "knows %s",
+    (host) => {
+      expect(isLoopback(host)).toBe(true);
+    },
+  );
+
+  test.each([
+    "127.example",
+    "localhost.example",
+    "10.0.0.1",
+    "::2",
+    "0.0.0.0",
+    "::",
+    "::ffff:10.0.0.1",
+  ])("does not take %s for it", (host) => {
+    expect(isLoopback(host)).toBe(false);
   });
 });
 
