@@ -6,11 +6,10 @@ import { countOf } from "../../src/base/units.ts";
 import { Type } from "@sinclair/typebox";
 import type { Polling } from "../../ffi/layout.ts";
 import { UsageError } from "../../src/base/errors.ts";
-import type { PublicCall as Call } from "../../src/client/calls/public-call.ts";
 import type { NodeInvoker } from "../../src/client/node-invoker.ts";
-import type { Lease } from "../../src/client/lease/lease.ts";
 import type { Yardstick } from "../../src/fabric/floor.ts";
 import { type FabricName, fabricNamed, namesBetweenMachines } from "../../src/fabric/registry.ts";
+import { type Echo, InputStream, streamRoom } from "../clients/input-stream.ts";
 import { environment } from "../environment.ts";
 import { type Extent, extentInWords, extentOf, pairsOf } from "../extent.ts";
 import {
@@ -107,10 +106,6 @@ interface BandwidthOptions {
   yardstick: Yardstick | undefined;
 }
 
-type Echo = typeof import("../../functions/echo/echo.ts");
-
-const OUTPUT_BYTES = 8;
-
 async function measureBandwidth(
   bench: Bench,
   rf: NodeInvoker,
@@ -119,13 +114,11 @@ async function measureBandwidth(
   const { bytes, depth, iterations, extent, polling, yardstick } = options;
   const calls: Summary[] = [];
   const floors: Summary[] = [];
-  const memory = depth * (bytes + OUTPUT_BYTES + 128) + 4096;
   await using lease = await rf.allocate<Echo>("rfaas:echo", {
     polling,
-    memory,
-    slots: 2 ** Math.ceil(Math.log2(depth)),
+    ...streamRoom(bytes, depth),
   });
-  const stream = new Stream(lease, bytes, depth);
+  const stream = new InputStream(lease, bytes, depth);
   await stream.run(depth);
   for (const _ of pairsOf(bench, extent)) {
     const startedNs = Bun.nanoseconds();
@@ -152,42 +145,3 @@ async function measureBandwidth(
 }
 
 const single = (ns: number): Summary => summarize(Float64Array.of(ns));
-
-/** `depth` calls in flight, each with an input of its own. */
-class Stream {
-  readonly #lease: Lease<Echo>;
-  readonly #inputs: Uint8Array<ArrayBuffer>[];
-  readonly #outputs: Uint8Array<ArrayBuffer>[];
-  #count = 0;
-
-  constructor(lease: Lease<Echo>, bytes: number, depth: number) {
-    this.#lease = lease;
-    this.#inputs = Array.from({ length: depth }, () => lease.input(Uint8Array, bytes));
-    this.#outputs = this.#inputs.map(() => lease.output(Uint8Array, OUTPUT_BYTES));
-  }
-
-  async run(count: number): Promise<void> {
-    const flying: (Call | undefined)[] = this.#inputs.map(() => undefined);
-    for (let i = 0; i < count + flying.length; i++) {
-      const place = i % flying.length;
-      const call = flying[place];
-      if (call !== undefined) this.#check(place, await call);
-      flying[place] = i < count ? this.#begin(place) : undefined;
-    }
-  }
-
-  #begin(place: number): Call {
-    const input = this.#inputs[place]!;
-    const mark = this.#count++ & 0xff;
-    input[0] = mark;
-    input[input.length - 1] = mark;
-    return this.#lease.submit("ends", input, this.#outputs[place]!);
-  }
-
-  #check(place: number, written: number): void {
-    const input = this.#inputs[place]!;
-    const [first, last] = this.#outputs[place]!;
-    if (written !== 2 || first !== input[0] || last !== input[input.length - 1])
-      throw new Error(`a call returned ${written} bytes, ${first} and ${last}: the input is wrong`);
-  }
-}

@@ -1,4 +1,4 @@
-/** `rfaas doctor`: what is found on the machine, and which commands are worth trying next. */
+/** `rfaas doctor`: what is found on the machine, and which commands are worth trying next; or the way to a node. */
 import { accessSync, constants, existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { Type } from "@sinclair/typebox";
@@ -10,7 +10,12 @@ import { type Advice, type Situation, adviceFor } from "../doctor/advice.ts";
 import { examine } from "../doctor/machine.ts";
 import { machineLimits } from "../executor/machine/limits.ts";
 import { fabrics } from "../fabric/registry.ts";
+import { UsageError } from "../base/errors.ts";
+import { address, truth } from "../options/fields.ts";
+import { flagsOf } from "../options/flags.ts";
+import { examineWay } from "./doctor/way.ts";
 import { defineCommand } from "./shared/command.ts";
+import { fabricFields } from "./shared/fabric-options.ts";
 import { jsonField } from "./shared/fields.ts";
 import { exportsOf, usualSockets } from "./shared/here.ts";
 import { Progress, progressFields } from "./shared/progress.ts";
@@ -22,14 +27,48 @@ const MANAGER_LIMIT_MS = 300;
 const MAX_FILES = 100;
 const MAX_BYTES = 1024 * 1024;
 
+/** Of the way to a node. */
+const way = {
+  measure: Type.Optional(
+    truth({
+      description: "with --node: take a lease over each fabric that both have, and measure calls",
+    }),
+  ),
+  ...fabricFields,
+};
+const Options = Type.Object({
+  node: Type.Optional(
+    address({
+      description: "say which fabric a lease of this node takes, and why not a better one",
+    }),
+  ),
+  ...way,
+  ...jsonField(),
+  ...progressFields,
+});
+
 export const doctor = defineCommand({
   usage: "doctor",
   summary: "say what this machine can do, and how to fix what it cannot",
   description: `Looks at what rfaas needs and what makes it fast, then names three commands that are worth trying next, by what it has found: on the
-machine, in this folder, and of nodes and managers that run. Exits with 1 when something is missing without which it cannot run.`,
-  options: Type.Object({ ...jsonField(), ...progressFields }),
-  examples: [["rfaas doctor", "a line for each finding, then what to try"]],
+machine, in this folder, and of nodes and managers that run. Exits with 1 when something is missing without which it cannot run.
+
+With --node it looks at the way from this machine to a node: which fabric a lease takes, and what stands against each other one, with
+what to do. RFAAS_TOKEN is shown where the node asks for a token. Exits with 3 when no fabric can be taken. With --measure it takes
+leases over each fabric that both have, one after another, for some seconds: the median round trip of a call with 8 bytes, to a worker
+that spins and to one that sleeps, and the bandwidth of inputs of 1 MiB. It says of each that cannot be measured why, and exits then
+as a command that takes such a lease does.`,
+  options: Options,
+  examples: [
+    ["rfaas doctor", "a line for each finding, then what to try"],
+    ["rfaas doctor --node 10.0.0.5:7700 --measure", "the way to a node, and what calls cost on it"],
+  ],
   async run(_args, options) {
+    if (options.node !== undefined) return await examineWay(options.node, options);
+    const stray = flagsOf(Type.Object(way)).find(
+      ({ name }) => (options as Readonly<Record<string, unknown>>)[name] !== undefined,
+    );
+    if (stray) throw new UsageError(`--${stray.long} is about the way to a node; give --node, too`);
     using progress = Progress.of(options);
     const findings = await examine((fabric) => progress.still(`trying the fabric ${fabric}`));
     progress.step("looking for nodes");

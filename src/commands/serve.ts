@@ -21,7 +21,7 @@ import { defaultOffer, excesses, machineLimits } from "../executor/machine/limit
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { PackageStore } from "../executor/packages/store.ts";
-import { namesOf, offerFabrics } from "../fabric/registry.ts";
+import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
@@ -144,7 +144,8 @@ have it, and over TCP through the node's own port where not.`,
     const { cores = usual.cores, drainMs = DEFAULT_DRAIN_MS } = options;
     const memoryBytes =
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
-    const fabrics = offerFabrics(readFabric(options));
+    const asked = readFabric(options);
+    const { offers: fabrics, withheld } = demandAsked(asked, surveyFabrics(asked));
     // Checked before anything is started.
     if (options.advertise !== undefined && isEverywhere(parseAddress(options.advertise)))
       throw new UsageError(
@@ -158,7 +159,7 @@ have it, and over TCP through the node's own port where not.`,
     const agent = new Agent({
       packages,
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
-      fabrics,
+      ...{ fabrics, withheld },
       cpus: planCpus(cores, limits.cpus),
       memoryBytes,
       polling: options.polling ?? "adaptive",
@@ -166,8 +167,10 @@ have it, and over TCP through the node's own port where not.`,
       keptHosts: options.keptHosts,
       log: (level, message) => log[level](message),
     });
-    const asked = options.listen === undefined ? defaultAddress() : parseAddress(options.listen);
-    const listener = await listenFor(agent, asked);
+    const listener = await listenFor(
+      agent,
+      options.listen === undefined ? defaultAddress() : parseAddress(options.listen),
+    );
     let bookkeeper: Bookkeeper | undefined;
     drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
     const over = fabrics.map(({ description }) => description);

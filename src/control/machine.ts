@@ -2,6 +2,9 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 
+/** Between the name of a machine and that of a network namespace on it. */
+const NAMESPACE = " net:";
+
 let known: string | undefined;
 
 /**
@@ -11,6 +14,13 @@ let known: string | undefined;
  */
 export function machineId(): string {
   return (known ??= `${bootId() ?? `host ${hostname()}`}${networkNamespace()}`);
+}
+
+/** How far apart two processes are, by their {@link machineId}. */
+export function distance(one: string, other: string): "none" | "network" | "machine" {
+  if (one === other) return "none";
+  const [machine] = one.split(NAMESPACE);
+  return machine !== "" && machine === other.split(NAMESPACE)[0] ? "network" : "machine";
 }
 
 function bootId(): string | undefined {

@@ -85,27 +85,72 @@ export function askedFor(options: FabricOptions): Fabric<FabricName> | undefined
   return fabrics.find((fabric) => fabric.askedBy(optionsOf(fabric, options)) !== undefined);
 }
 
+/** A fabric that a process does not use, and why: this machine lacks something, or another fabric is asked for. */
+export interface Withheld {
+  fabric: Fabric<FabricName>;
+  /** Undefined where another one is asked for. */
+  lacks: FabricUnavailable | undefined;
+}
+
+/** What a process can use `among` the given fabrics, and what not. */
+export interface Survey {
+  offers: FabricOffer[];
+  withheld: Withheld[];
+}
+
+/** Looks at each fabric. Unlike {@link offerFabrics} it fails on none that this machine lacks. */
+export function surveyFabrics(
+  options: FabricOptions,
+  among: readonly Fabric<FabricName>[] = fabrics,
+): Survey {
+  const { fabric: wanted } = options;
+  const survey: Survey = { offers: [], withheld: [] };
+  for (const fabric of among) {
+    if (wanted !== undefined && fabric.name !== wanted) {
+      survey.withheld.push({ fabric, lacks: undefined });
+      continue;
+    }
+    try {
+      survey.offers.push(fabric.offer(optionsOf(fabric, options)));
+    } catch (error) {
+      if (!(error instanceof FabricUnavailable)) throw error;
+      survey.withheld.push({ fabric, lacks: error });
+    }
+  }
+  return survey;
+}
+
+/**
+ * The survey, when this process can use what is asked for.
+ *
+ * @throws {FabricUnavailable} this process cannot use the fabric that is wanted, or that an option of its own asks for
+ */
+export function demandAsked(options: FabricOptions, survey: Survey): Survey {
+  for (const { fabric, lacks } of survey.withheld) {
+    const asked = options.fabric ?? fabric.askedBy(optionsOf(fabric, options));
+    if (lacks && asked !== undefined) throw lacks;
+  }
+  return survey;
+}
+
 /**
  * The fabrics that this process can use: the wanted one, else those `among` the given ones that it has.
  *
- * @throws {FabricUnavailable} this process cannot use the fabric that is wanted, or that an option of its own asks for
+ * @throws {FabricUnavailable} as {@link demandAsked} does
  */
 export function offerFabrics(
   options: FabricOptions,
   among: readonly Fabric<FabricName>[] = fabrics,
 ): FabricOffer[] {
-  const { fabric: wanted } = options;
-  return among.flatMap((fabric) => {
-    if (wanted !== undefined && fabric.name !== wanted) return [];
-    const given = optionsOf(fabric, options);
-    try {
-      return [fabric.offer(given)];
-    } catch (error) {
-      const asked = wanted !== undefined || fabric.askedBy(given) !== undefined;
-      if (asked || !(error instanceof FabricUnavailable)) throw error;
-      return [];
-    }
-  });
+  return demandAsked(options, surveyFabrics(options, among)).offers;
+}
+
+/** Those that a client looks at: networks only where they are asked for, or the node may be on another machine. */
+export function considered(options: FabricOptions, remote: boolean): Fabric<FabricName>[] {
+  const asked = askedFor(options);
+  return fabrics.filter(
+    (fabric) => fabric.sharesMemory || remote || fabric.name === options.fabric || fabric === asked,
+  );
 }
 
 /** The names of what is offered. */

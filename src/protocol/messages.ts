@@ -73,15 +73,27 @@ export const Hello = notice("hello", {
   token: Type.Optional(Type.Union([Type.String({ maxLength: 4096 }), Type.Null()])),
 });
 export type Hello = FieldsOf<typeof Hello>;
+
+/** Why a node does not serve a fabric to a client: a clause, and what to do about it where something can be done. */
+const WithheldFabric = Type.Object({ name: text, reason: text, fix: Type.Optional(text) });
+/** What a node serves to the client that asks, and what not. */
+export const NodeFabrics = Type.Object({
+  offered: Type.Array(text, { maxItems: 16 }),
+  withheld: Type.Array(WithheldFabric, { maxItems: 16 }),
+});
+export type NodeFabrics = Static<typeof NodeFabrics>;
+
 export const GetStatus = request(
   "get-status",
-  {},
+  /** With `fabrics` the answer tells of these, too. */
+  { fabrics: Type.Optional(Type.Boolean()) },
   {
     freeCores: index,
     freeMemoryBytes: Type.Number(),
     leases: index,
     prewarmedHosts: index,
     keptHosts: Type.Optional(index),
+    fabrics: Type.Optional(NodeFabrics),
   },
 );
 export type Status = ReplyOf<typeof GetStatus>;

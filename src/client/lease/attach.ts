@@ -7,7 +7,7 @@ import {
   type FabricOptions,
   askedFor,
   chooseFabric,
-  fabrics,
+  considered,
   namesBetweenMachines,
   namesOf,
   offerFabrics,
@@ -29,14 +29,9 @@ export class ClientFabrics {
    * @throws {FabricUnavailable} this machine lacks the fabric that the user asks for
    */
   constructor(options: FabricOptions, remote: boolean) {
-    const { fabric: wanted } = options;
-    const asked = askedFor(options);
-    const among = fabrics.filter(
-      (fabric) => fabric.sharesMemory || remote || fabric.name === wanted || fabric === asked,
-    );
-    this.#offers = offerFabrics(options, among);
+    this.#offers = offerFabrics(options, considered(options, remote));
     this.names = namesOf(this.#offers);
-    this.wanted = wanted ?? asked?.name;
+    this.wanted = options.fabric ?? askedFor(options)?.name;
   }
 
   /** The fabric for a lease, of those that the node offers. Throws {@link LeaseRefused}. */

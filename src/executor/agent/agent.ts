@@ -7,10 +7,11 @@ import type { Polling } from "../../../ffi/layout.ts";
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { type Handlers, answering } from "../../control/requests.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
-import { namesOf } from "../../fabric/registry.ts";
+import { type Survey, type Withheld, namesOf } from "../../fabric/registry.ts";
 import { LeaseBook } from "../../lease/book.ts";
 import { Capacity } from "../../lease/capacity.ts";
 import { type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
+import { fabricsFor } from "../admission/fabrics-for.ts";
 import type { Identity } from "../admission/identity.ts";
 import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
@@ -32,6 +33,8 @@ export interface AgentOptions {
   /** Hosts that are kept with their module, at most. Default: as many as there are cores. */
   keptHosts?: number | undefined;
   fabrics: readonly FabricOffer[];
+  /** Why other fabrics are not among them. Default: not said. */
+  withheld?: readonly Withheld[] | undefined;
   packages: PackageStore;
   /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
@@ -66,8 +69,10 @@ export class Agent {
   #events: AgentEvents | undefined;
   #stopping = false;
   #onIdle: (() => void) | undefined;
+  readonly #survey: Survey;
 
   constructor(options: AgentOptions) {
+    this.#survey = { offers: [...options.fabrics], withheld: [...(options.withheld ?? [])] };
     const { clock = SYSTEM_CLOCK } = options;
     this.#clock = clock;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
@@ -226,12 +231,13 @@ export class Agent {
       "get-usage": ({ lease }, client) => ({ usage: leases.usage(client, lease) }),
       abort: ({ lease, worker, slot, sequence, gently = false }, client) =>
         leases.of(client, lease)?.abort(worker, slot, sequence, gently),
-      "get-status": () => ({
+      "get-status": ({ fabrics = false }, { machine }) => ({
         freeCores: this.#book.freeCores,
         freeMemoryBytes: this.#book.freeMemoryBytes,
         leases: this.#book.size,
         prewarmedHosts: this.#pool.readyCount,
         keptHosts: this.keptHosts,
+        ...(fabrics ? { fabrics: fabricsFor(this.#survey, machine) } : {}),
       }),
       "list-leases": (_, client) => ({ ...leases.list(client), keptHosts: this.keptHosts }),
     };

@@ -30,6 +30,8 @@ export interface Client {
   readonly trusted: boolean;
   /** Those of the node's fabrics that it can use. */
   readonly fabrics: readonly string[];
+  /** Names its machine, and its network there. */
+  readonly machine: string;
   /** Our address that it connected to, if it came over TCP. */
   readonly reachedAt: string | undefined;
   /** Requests for leases that have no host yet, by their ids; one that was withdrawn is not among them. */
@@ -171,6 +173,7 @@ export class Reception {
       identity,
       trusted: way.trusted ?? true,
       fabrics,
+      machine: message.machine,
       reachedAt: way.reachedAt,
       starting: new Set(),
     };
