@@ -216,7 +216,7 @@ const wires = new WeakMap<Socket<undefined>, SecureWire>();
 async function plain(port: number): Promise<{ socket: NetSocket; over: Promise<Buffer> }> {
   const socket = connect({ host: "127.0.0.1", port });
   const parts: Buffer[] = [];
-  socket.on("data", (part) => void parts.push(part));
+  socket.on("data", (part: Buffer) => void parts.push(part));
   socket.on("error", () => {});
   const over = new Promise<Buffer>((resolve) =>
     socket.once("close", () => resolve(Buffer.concat(parts))),
