@@ -18,6 +18,19 @@ export interface FloorOptions {
   delays: Uint32Array<ArrayBuffer>;
 }
 
+export interface StreamOptions {
+  /** Of a message, and how many messages have memory of their own, which they use in turn. */
+  bytes: number;
+  buffers: number;
+  /** Messages that do not count, and that do. */
+  warmup: number;
+  messages: number;
+  /** As in {@link FloorOptions}. */
+  clientCpu: number;
+  takerCpu: number;
+  block: boolean;
+}
+
 /** Waits so many ticks, as the floor does, as a function that a hot loop can hold. */
 export function delayer(): (ticks: number) => void {
   return native().rfaas_delay;

@@ -1,6 +1,6 @@
 /** The floor of calls over tcp: two sockets without rfaas. */
 import { check } from "../errors.ts";
-import type { FloorOptions } from "../floor.ts";
+import type { FloorOptions, StreamOptions } from "../floor.ts";
 import { tcp } from "./symbols.ts";
 
 /** As `measureFloor`, over a connection of the loopback device. */
@@ -20,4 +20,19 @@ export function measureTcpFloor(
     ),
   );
   return out.subarray(0, samples);
+}
+
+/** Nanoseconds that the messages take that count, one way, until the other side says that it has them. */
+export function measureTcpStream(options: StreamOptions): number {
+  const { bytes, buffers, warmup, messages, clientCpu, takerCpu, block } = options;
+  const tookNs = new Float64Array(1);
+  check(
+    "measuring the floor",
+    tcp().rfaas_tcp_stream_floor(
+      ...([bytes, buffers, warmup, messages, clientCpu, takerCpu] as const),
+      block ? 1 : 0,
+      tookNs,
+    ),
+  );
+  return tookNs[0]!;
 }

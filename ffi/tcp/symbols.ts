@@ -6,6 +6,10 @@ export const TCP_SYMBOLS = {
     args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"],
     returns: "i32",
   },
+  rfaas_tcp_stream_floor: {
+    args: ["u32", "u32", "u32", "u32", "i32", "i32", "i32", "ptr"],
+    returns: "i32",
+  },
 } as const;
 
 let opened: ReturnType<typeof openSymbols<typeof TCP_SYMBOLS>> | undefined;

@@ -1,5 +1,5 @@
 /** What a benchmark compares calls with: the bare fabric, and the field's own tool. */
-import type { FloorOptions } from "../../ffi/floor.ts";
+import type { FloorOptions, StreamOptions } from "../../ffi/floor.ts";
 
 /** The fabric with no rfaas in between, on fresh memory each time. */
 export interface Floor {
@@ -16,6 +16,17 @@ export interface Floor {
   readonly delaysNs: readonly number[];
   /** How many calls of so many bytes take a few tenths of a second. */
   windowCalls(bytes: number, block: boolean): number;
+  /** Messages one way, as the inputs of calls are. Undefined where the fabric has a {@link Yardstick} for that, or moves no bytes. */
+  readonly stream?: StreamFloor;
+}
+
+export interface StreamFloor {
+  /** For a report, as that of a {@link Floor}. */
+  name(block: boolean): string;
+  /** Resolves to the nanoseconds that all messages together took that count. */
+  measure(options: StreamOptions): Promise<number>;
+  /** So many bytes take about a tenth of a second. */
+  readonly windowBytes: number;
 }
 
 /** A tool that others measure the same fabric with, such as perftest. Its two ends run on this machine. */

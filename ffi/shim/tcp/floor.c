@@ -14,8 +14,10 @@ typedef struct {
   int fd;
   uint8_t *message; /* a head and a payload */
   uint8_t *answer; /* what the echo makes of it, on the other side what a program sends */
+  uint32_t buffers;
   uint32_t bytes;
   uint32_t rounds;
+  uint32_t uncounted; /* of the rounds, the first */
   int32_t cpu;
   int block;
   int failed;
@@ -29,13 +31,13 @@ static void pin(int32_t cpu) {
   pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 
-/* Moves a whole message one way. Returns 0 or a positive errno. */
-static int move(side *s, uint8_t *message, int there) {
+/* Moves so many bytes one way. Returns 0 or a positive errno. */
+static int move_bytes(side *s, uint8_t *from, size_t bytes, int there) {
   uint32_t spins = 0;
-  for (size_t moved = 0; moved < s->bytes;) {
+  for (size_t moved = 0; moved < bytes;) {
     int how = MSG_NOSIGNAL | (s->block ? 0 : MSG_DONTWAIT);
-    uint8_t *at = message + moved;
-    ssize_t did = there ? send(s->fd, at, s->bytes - moved, how) : recv(s->fd, at, s->bytes - moved, how);
+    uint8_t *at = from + moved;
+    ssize_t did = there ? send(s->fd, at, bytes - moved, how) : recv(s->fd, at, bytes - moved, how);
     if (did > 0) moved += (size_t)did;
     else if (did == 0) return ECONNRESET;
     else if (errno != EAGAIN && errno != EINTR) return errno;
@@ -43,6 +45,8 @@ static int move(side *s, uint8_t *message, int there) {
   }
   return 0;
 }
+
+static int move(side *s, uint8_t *message, int there) { return move_bytes(s, message, s->bytes, there); }
 
 static void *echo(void *argument) {
   side *s = argument;
@@ -116,6 +120,69 @@ RFAAS_EXPORT int32_t rfaas_tcp_floor(uint32_t bytes, uint32_t warmup, uint32_t s
     close(fds[i]);
     free(sides[i].message);
     free(sides[i].answer);
+  }
+  return -failed;
+}
+
+/* ---- one way ---- */
+
+/* A message stays in the buffer that it has, of so many that are used in turn. */
+static uint8_t *message_of(const side *s, uint32_t round) { return s->message + (size_t)(round % s->buffers) * s->bytes; }
+
+static void *take_all(void *argument) {
+  side *s = argument;
+  pin(s->cpu);
+  uint8_t done = 1;
+  for (uint32_t round = 0; round < s->rounds && !s->failed; round++) {
+    s->failed = move_bytes(s, message_of(s, round), sizeof(rfaas_tcp_frame), 0);
+    if (!s->failed) s->failed = move_bytes(s, message_of(s, round) + sizeof(rfaas_tcp_frame), s->bytes - sizeof(rfaas_tcp_frame), 0);
+    /* All that did not count is over, and all that did. */
+    if (!s->failed && (round + 1 == s->uncounted || round + 1 == s->rounds)) s->failed = move_bytes(s, &done, sizeof done, 1);
+  }
+  return NULL;
+}
+
+/* Sends `warmup` and then `messages` messages, each a frame's head and `bytes` of payload, in `buffers` buffers in turn on both sides.
+ * `took_ns` is from the first that counts until the other side says that it has all. Otherwise as `rfaas_tcp_floor`. */
+RFAAS_EXPORT int32_t rfaas_tcp_stream_floor(uint32_t bytes, uint32_t buffers, uint32_t warmup, uint32_t messages,
+                                            int32_t client_cpu, int32_t taker_cpu, int32_t block, double *took_ns) {
+  int fds[2];
+  int failed = connect_pair(fds);
+  if (failed) return -failed;
+  side sides[2];
+  for (int i = 0; i < 2; i++) {
+    sides[i] = (side){.fd = fds[i],
+                      .buffers = buffers,
+                      .bytes = (uint32_t)sizeof(rfaas_tcp_frame) + bytes,
+                      .rounds = warmup + messages,
+                      .uncounted = warmup,
+                      .cpu = taker_cpu,
+                      .block = block};
+    size_t all = (size_t)buffers * sides[i].bytes;
+    sides[i].message = malloc(all);
+    if (!sides[i].message) failed = ENOMEM;
+    else memset(sides[i].message, i, all); /* so that no page is met for the first time */
+  }
+  pin(client_cpu);
+  pthread_t thread;
+  if (!failed) failed = pthread_create(&thread, NULL, take_all, &sides[1]);
+  if (!failed) {
+    uint64_t before = rfaas_now_ns();
+    uint8_t done;
+    for (uint32_t round = 0; round < sides[0].rounds && !failed; round++) {
+      failed = move(&sides[0], message_of(&sides[0], round), 1);
+      if (failed || (round + 1 != warmup && round + 1 != sides[0].rounds)) continue;
+      failed = move_bytes(&sides[0], &done, sizeof done, 0);
+      *took_ns = (double)(rfaas_now_ns() - before);
+      before = rfaas_now_ns();
+    }
+    shutdown(fds[0], SHUT_RDWR);
+    pthread_join(thread, NULL);
+    if (!failed && sides[1].failed) failed = sides[1].failed;
+  }
+  for (int i = 0; i < 2; i++) {
+    close(fds[i]);
+    free(sides[i].message);
   }
   return -failed;
 }

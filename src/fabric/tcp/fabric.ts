@@ -1,6 +1,6 @@
 /** TCP: what every machine has. Client and workers each have memory of the lease, and send what belongs into the other's. */
 import type { Region } from "../../../ffi/region.ts";
-import { measureTcpFloor } from "../../../ffi/tcp/floor.ts";
+import { measureTcpFloor, measureTcpStream } from "../../../ffi/tcp/floor.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import type { Fabric, FabricOffer } from "../fabric.ts";
 import type { Floor } from "../floor.ts";
@@ -58,4 +58,9 @@ const floor: Floor = {
   delaysNs: [],
   windowCalls: (bytes) => Math.max(50, Math.min(5_000, Math.floor(5e8 / (bytes + 20_000)))),
   measure: async (options, out) => measureTcpFloor(options, out),
+  stream: {
+    name: (block) => `raw C TCP stream${block ? ", blocking" : ""}`,
+    measure: async (options) => measureTcpStream(options),
+    windowBytes: 256 * 1024 * 1024,
+  },
 };
