@@ -17,6 +17,22 @@ export interface LinkState {
   inlineBytes: number;
 }
 
+/** Where a link listens, or the node that it connects to. */
+export interface LinkEnd {
+  /** A number and no name. */
+  address: string;
+  /** The lease's secret, 16 bytes. */
+  nonce: Uint8Array;
+  /** What travels is encrypted, by both sides; not every fabric can. Default false. */
+  encrypt?: boolean | undefined;
+}
+
+export interface LinkTarget extends LinkEnd {
+  port: number;
+  /** Chooses this side's device by its address; `""` leaves it to the routing table. */
+  source: string;
+}
+
 /** The connections between a client and the workers of one lease. A thread of the shim sets them up and watches them. */
 export class Link {
   /** For endpoints. */
@@ -28,14 +44,13 @@ export class Link {
   }
 
   /**
-   * Begins to connect over a fabric of the shim's to a node's `address`, which is a number and no name. `source` chooses this side's
-   * device by its address, `""` leaves it to the routing table. `notifyFd` gets a byte whenever {@link state} changes. Throws
-   * `NativeError`, with the code `ENOSYS` where this machine lacks the fabric.
+   * Begins to connect over a fabric of the shim's to a node. `notifyFd` gets a byte whenever {@link state} changes. Throws `NativeError`,
+   * with the code `ENOSYS` where this machine lacks the fabric, or the fabric cannot encrypt.
    */
   static connect(
     fabric: string,
     region: Region,
-    to: { address: string; port: number; nonce: Uint8Array; source: string },
+    to: LinkTarget,
     notifyFd: number,
     inlineBytes: number,
   ): Link {
@@ -48,15 +63,16 @@ export class Link {
       to.nonce,
       notifyFd,
       inlineBytes,
+      to.encrypt ? 1 : 0,
     );
     return new Link(check(`connecting over ${fabric}`, handle));
   }
 
-  /** Begins to listen on the device that has `address`, for the one client that knows the 16-byte `nonce`. */
+  /** Begins to listen on the device that has `address`, for the one client that knows the nonce. */
   static listen(
     fabric: string,
     region: Region,
-    at: { address: string; nonce: Uint8Array },
+    at: LinkEnd,
     notifyFd: number,
     inlineBytes: number,
   ): Link {
@@ -67,6 +83,7 @@ export class Link {
       at.nonce,
       notifyFd,
       inlineBytes,
+      at.encrypt ? 1 : 0,
     );
     return new Link(check(`listening over ${fabric}`, handle));
   }

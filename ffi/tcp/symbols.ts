@@ -2,6 +2,8 @@
 import { openSymbols } from "../library.ts";
 
 export const TCP_SYMBOLS = {
+  rfaas_tcp_encryption_state: { args: [], returns: "i32" },
+  rfaas_tcp_encryption_of: { args: ["ptr", "u32"], returns: "u32" },
   rfaas_tcp_floor: {
     args: ["u32", "u32", "u32", "i32", "i32", "i32", "u32", "ptr"],
     returns: "i32",

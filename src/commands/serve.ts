@@ -130,7 +130,7 @@ What functions start, threads and child processes, runs on the cores of their wo
 coresPerWorker (--cores-per-worker), which are set aside and billed. OpenMP, BLAS, nproc and navigator.hardwareConcurrency see so many.
 
 Calls from this machine go through shared memory, calls from others over RDMA, on every active port that has an IP address, where both
-have it, and over TCP through the node's own port where not.`,
+have it, and over TCP through the node's own port where not. With --encrypt, over TCP alone, encrypted: RDMA encrypts nothing.`,
   options: Options,
   examples: [
     ["rfaas serve", "serve on the default socket"],
@@ -160,6 +160,7 @@ have it, and over TCP through the node's own port where not.`,
       packages,
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       ...{ fabrics, withheld },
+      encrypt: asked.encrypt,
       cpus: planCpus(cores, limits.cpus),
       memoryBytes,
       polling: options.polling ?? "adaptive",

@@ -43,6 +43,11 @@ export interface Fabric<Name extends string = string, Options extends object = o
    * @throws {FabricUnavailable} this process cannot use it
    */
   offer(options: Options): FabricOffer;
+  /** Undefined where it cannot encrypt what travels between client and workers. One that shares memory sends nothing. */
+  readonly encryption?: {
+    /** Why this process cannot, in words that end with what to do; null when it can. */
+    problem(): string | null;
+  };
   /** In a host: loads ahead of time what the first lease needs. Never throws. */
   prepare?(): void;
   /** In a host: begins to listen for the client of a lease. Only where the client connects. */
@@ -70,8 +75,8 @@ export interface Greeting {
   /** How each begins, and nothing else that is spoken at the port. */
   readonly begins: Uint8Array;
   readonly bytes: number;
-  /** The secret of the lease that the client says it has. */
-  nonceOf(greeting: Uint8Array): Uint8Array;
+  /** The secret of the lease that the client says it has, or the name that is made from it (`publicNameOf`), 16 bytes. */
+  nameOf(greeting: Uint8Array): Uint8Array;
   /** What a client is told whose lease the node does not know, before the connection is closed. */
   readonly refusal: Uint8Array;
 }
@@ -103,6 +108,8 @@ export interface ListenOrder<Options extends object = object> {
   /** A number and no name; empty where clients come through the node's own port. */
   address: string;
   options: Options;
+  /** Only a client that encrypts what it sends is let in. */
+  encrypt?: boolean;
 }
 
 /** What a node grants a client of a lease's memory: `shape.workers` channels. */
@@ -115,6 +122,8 @@ export interface GrantedMemory {
   /** Where the client has reached the node, over a network. */
   reached: { address: string; port: number } | undefined;
   nonce: Uint8Array;
+  /** The host lets only a client in that encrypts. */
+  encrypted: boolean;
 }
 
 /** A host's way to the client of its lease. */

@@ -1,7 +1,7 @@
 /** The connections of a lease with an event loop: waits for their set-up, and tells of wake-ups and of their end. */
 import type { Socket } from "bun";
 import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
-import { Link, type LinkState } from "../../ffi/link.ts";
+import { Link, type LinkEnd, type LinkState, type LinkTarget } from "../../ffi/link.ts";
 import type { Region } from "../../ffi/region.ts";
 import type { ConnectionFailed, RfaasError } from "../base/errors.ts";
 import { watchDescriptor } from "../control/watch-descriptor.ts";
@@ -47,7 +47,7 @@ export class FabricLink {
   static connect(
     kind: LinkKind,
     region: Region,
-    to: { address: string; port: number; nonce: Uint8Array; source: string },
+    to: LinkTarget,
     inlineBytes = 0,
   ): Promise<FabricLink> {
     return FabricLink.#begin(kind, region, `${to.address}:${to.port}`, (notifyFd) =>
@@ -56,12 +56,7 @@ export class FabricLink {
   }
 
   /** Begins to listen for the lease's client, at a port of the link's own. Workers may be opened at once. */
-  static listen(
-    kind: LinkKind,
-    region: Region,
-    at: { address: string; nonce: Uint8Array },
-    inlineBytes = 0,
-  ): Promise<FabricLink> {
+  static listen(kind: LinkKind, region: Region, at: LinkEnd, inlineBytes = 0): Promise<FabricLink> {
     return FabricLink.#begin(kind, region, at.address, (notifyFd) =>
       Link.listen(kind.fabric, region, at, notifyFd, inlineBytes),
     );

@@ -2,7 +2,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import type { Region } from "../../ffi/region.ts";
 import { FabricUnavailable, ProtocolError } from "../base/errors.ts";
-import { choice } from "../options/fields.ts";
+import { choice, truth } from "../options/fields.ts";
 import type { OneSidedCounters } from "./counters.ts";
 import type { Fabric, FabricOffer, Greeting, ListenOrder, Listener } from "./fabric.ts";
 import { shm } from "./shm/fabric.ts";
@@ -37,6 +37,14 @@ export const fabricFields = {
     choice(NAMES, {
       description: "what moves the bytes of calls",
       otherwise: `${LOCAL_FABRIC} on one machine, else ${namesBetweenMachines}`,
+      flag: true,
+    }),
+  ),
+  /** Encrypt what leaves this machine; fabrics that cannot are left out, and a lease that nothing encrypts is refused. Default false. */
+  encrypt: Type.Optional(
+    truth({
+      description: "encrypt the data of leases over a network, or refuse them",
+      default: false,
       flag: true,
     }),
   ),
@@ -98,7 +106,7 @@ export interface Survey {
   withheld: Withheld[];
 }
 
-/** Looks at each fabric. Unlike {@link offerFabrics} it fails on none that this machine lacks. */
+/** Looks at each fabric. With `encrypt`, those that would send something in clear are withheld. Unlike {@link offerFabrics} it fails on none that this machine lacks. */
 export function surveyFabrics(
   options: FabricOptions,
   among: readonly Fabric<FabricName>[] = fabrics,
@@ -111,6 +119,8 @@ export function surveyFabrics(
       continue;
     }
     try {
+      const problem = options.encrypt ? encryptionProblem(fabric) : null;
+      if (problem !== null) throw new FabricUnavailable(`${problem}, or leave --encrypt out`);
       survey.offers.push(fabric.offer(optionsOf(fabric, options)));
     } catch (error) {
       if (!(error instanceof FabricUnavailable)) throw error;
@@ -123,18 +133,22 @@ export function surveyFabrics(
 /**
  * The survey, when this process can use what is asked for.
  *
- * @throws {FabricUnavailable} this process cannot use the fabric that is wanted, or that an option of its own asks for
+ * @throws {FabricUnavailable} this process cannot use the fabric that is wanted, or that an option of its own asks for, or can encrypt
+ * nothing of what it would have to send
  */
 export function demandAsked(options: FabricOptions, survey: Survey): Survey {
   for (const { fabric, lacks } of survey.withheld) {
     const asked = options.fabric ?? fabric.askedBy(optionsOf(fabric, options));
     if (lacks && asked !== undefined) throw lacks;
+    const inClear = options.encrypt && survey.offers.every((offer) => offer.fabric.sharesMemory);
+    if (lacks && inClear && fabric.encryption) throw lacks;
   }
   return survey;
 }
 
 /**
- * The fabrics that this process can use: the wanted one, else those `among` the given ones that it has.
+ * The fabrics that this process can use: the wanted one, else those `among` the given ones that it has. With `encrypt`, those that
+ * encrypt what they send, and those that send nothing.
  *
  * @throws {FabricUnavailable} as {@link demandAsked} does
  */
@@ -151,6 +165,17 @@ export function considered(options: FabricOptions, remote: boolean): Fabric<Fabr
   return fabrics.filter(
     (fabric) => fabric.sharesMemory || remote || fabric.name === options.fabric || fabric === asked,
   );
+}
+
+/** Why what travels over the fabric would not be encrypted, in words that end with what to do; null where it can be, or nothing travels. */
+export function encryptionProblem({ name, sharesMemory, encryption }: Fabric): string | null {
+  if (sharesMemory) return null;
+  if (!encryption) {
+    const others = between.flatMap((one) => (one.encryption ? one.name : []));
+    return `the fabric ${name} does not encrypt what it sends; take ${others.join(" or ")}`;
+  }
+  const problem = encryption.problem();
+  return problem === null ? null : `what the fabric ${name} sends cannot be encrypted: ${problem}`;
 }
 
 /** The names of what is offered. */

@@ -36,7 +36,12 @@ export const Attach = request(
     polling,
     /** Where to listen for the client, and what the fabric knows of it; null where they share memory. */
     listen: Type.Union([
-      Type.Object({ fabric, address: text, options: Type.Object({}) }),
+      Type.Object({
+        fabric,
+        address: text,
+        options: Type.Object({}),
+        encrypt: Type.Optional(Type.Boolean()),
+      }),
       Type.Null(),
     ]),
     module: text,

@@ -41,6 +41,8 @@ export const Allocate = request(
     /** How long the host may wait for another lease of the module when this one is released. Left out, not at all. */
     keepWarmMs: Type.Optional(duration),
     fabric,
+    /** What travels must be encrypted. Left out, where the node wants it. */
+    encrypt: Type.Optional(Type.Boolean()),
     /** Where the descriptors go, where client and workers share memory. */
     mailbox: Type.Union([bytes(5), Type.Null()]),
   },
@@ -55,6 +57,8 @@ export const Allocate = request(
     spinNs: index,
     /** Where the lease's host listens for its client, which shows the nonce; null where they share memory. */
     listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
+    /** The host lets only a client in that encrypts. */
+    encrypted: Type.Optional(Type.Boolean()),
     expiresInMs: Type.Number(),
     prewarmed: Type.Boolean(),
     /** Its host had loaded the module for a former lease. */

@@ -21,6 +21,10 @@ interface Ways {
 const WAYS: Record<string, Ways> = {
   verbs: { listen: listenVerbs, connect: connectVerbs },
   tcp: { listen: listenTcp, connect: connectTcp },
+  "encrypted tcp": {
+    listen: (region, at) => listenTcp(region, { ...at, encrypt: true }),
+    connect: (region, to) => connectTcp(region, { ...to, encrypt: true }),
+  },
 };
 
 export const listenBy = (fabric: string): Ways["listen"] => WAYS[fabric]!.listen;

@@ -24,7 +24,11 @@ const XZ = Buffer.from("\xfd7zXZ\0", "latin1");
 /** Those that the host's files need, and those that may load while the agent starts. */
 const MODULES = {
   base: ["virtio_pci", "virtio_console", "9pnet_virtio", "9p"],
-  network: ["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe", "tcp_diag"],
+  network: [
+    ...["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe", "tcp_diag"],
+    // With the cipher, so that the kernel can encrypt what TCP carries.
+    ...["tls", "gcm", "ctr", "ghash_generic", "aes_generic"],
+  ],
 } as const;
 
 export interface Kernel {

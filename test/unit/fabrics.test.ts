@@ -101,6 +101,37 @@ describe("what a process offers", () => {
     expect(offerFabrics({ ...named, fabric: "shm" }, [failing(absent)])).toEqual([]);
   });
 
+  describe("with encrypt", () => {
+    const [shm, verbs, tcp] = (["shm", "verbs", "tcp"] as const).map((name) => fabricNamed(name)!);
+    const usable = { ...verbs!, offer: () => offerOf("verbs") };
+    const lacking = { ...tcp!, encryption: { problem: () => "it lacks libssl; install it" } };
+    const offered = (among: Fabric<FabricName>[], options = {}) =>
+      offerFabrics({ encrypt: true, ...options }, among).map(({ fabric }) => fabric.name);
+
+    test("leaves out what sends and does not encrypt", () => {
+      expect(offered([shm!, usable, tcp!])).toEqual(["shm", "tcp"]);
+      expect(offerFabrics({ encrypt: false }, [shm!, usable, tcp!])).toHaveLength(3);
+    });
+
+    test("is an error where one is wanted that does not encrypt", () => {
+      expect(() => offered([shm!, usable, tcp!], { fabric: "verbs" })).toThrow(
+        "the fabric verbs does not encrypt what it sends; take tcp, or leave --encrypt out",
+      );
+      expect(() => offered([shm!, usable, tcp!], { verbs: { device: "mlx5_0" } })).toThrow(
+        "the fabric verbs does not encrypt",
+      );
+    });
+
+    test("is an error where nothing can encrypt what would travel, and none where nothing travels", () => {
+      const why =
+        "what the fabric tcp sends cannot be encrypted: it lacks libssl; install it, or leave --encrypt out";
+      expect(() => offered([shm!, usable, lacking])).toThrow(why);
+      expect(() => offered([shm!, lacking], { fabric: "tcp" })).toThrow(why);
+      expect(offered([shm!, lacking], { fabric: "shm" })).toEqual(["shm"]);
+      expect(offered([shm!])).toEqual(["shm"]);
+    });
+  });
+
   test("is an error when a fabric fails in another way", () => {
     const broken = new EnvironmentError("the memory is bad");
     expect(() => offerFabrics({}, [failing(broken)])).toThrow(broken);
@@ -136,6 +167,7 @@ describe("what a command line asks", () => {
 
   test("is the fabric, and the options of each by its name", () => {
     expect(read({})).toEqual({});
+    expect(read({ encrypt: true })).toEqual({ encrypt: true });
     expect(read({ fabric: "shm", json: true })).toEqual({ fabric: "shm" });
     expect(read({ device: "mlx5_0", ibPort: 2, inlineMax: 0 })).toEqual({
       verbs: { device: "mlx5_0", ibPort: 2, inlineMax: 0 },
@@ -173,12 +205,14 @@ describe("what a command line asks", () => {
       ...Object.keys(flags?.fields ?? {}),
     ]);
     expect(new Set(named).size).toBe(named.length);
-    expect(Object.keys(commandFields).toSorted()).toEqual(["fabric", ...named].toSorted());
+    expect(Object.keys(commandFields).toSorted()).toEqual(
+      ["fabric", "encrypt", ...named].toSorted(),
+    );
   });
 });
 
 test("programs have an option for each fabric that has options, by its name", () => {
-  const { fabric: _, ...ofEach } = fabricFields;
+  const { fabric: _, encrypt: __, ...ofEach } = fabricFields;
   expect(Object.keys(ofEach)).toEqual(fabrics.flatMap((one) => (one.options ? [one.name] : [])));
 });
 

@@ -29,6 +29,25 @@ test.each<[string, Partial<Allocate>, string, string]>([
   expect(refused).toMatchObject({ code, message: expect.stringContaining(why) });
 });
 
+test("a request that asks for encryption is refused over a fabric that sends and cannot encrypt", () => {
+  const asks = { ...REQUEST, encrypt: true };
+  expect(refusalOf(asks, SHM, ADA, new Quota())).toBeUndefined();
+  const [tcp] = offerFabrics({ fabric: "tcp" });
+  const over = (encryption: { problem(): string | null } | undefined) => {
+    const { encryption: _, ...fabric } = tcp!.fabric;
+    const offer = { ...tcp!, fabric: { ...fabric, ...(encryption && { encryption }) } };
+    return refusalOf(asks, offer, ADA, new Quota());
+  };
+  expect(over({ problem: () => null })).toBeUndefined();
+  expect(over(undefined)).toMatchObject({
+    code: "RFAAS_NO_SHARED_FABRIC",
+    message: "on the node, the fabric tcp does not encrypt what it sends; take tcp",
+  });
+  expect(over({ problem: () => "it lacks libssl; install it" })?.message).toBe(
+    "on the node, what the fabric tcp sends cannot be encrypted: it lacks libssl; install it",
+  );
+});
+
 test("a request over a fabric that the client cannot use, or with a token that has expired, is refused", () => {
   expect(refusalOf(REQUEST, undefined, ADA, new Quota())).toMatchObject({
     code: "RFAAS_NO_SHARED_FABRIC",

@@ -65,6 +65,7 @@ typedef struct {
   const uint8_t *nonce; /* 16 bytes */
   int32_t notify_fd; /* gets a byte whenever the link's state changes */
   uint32_t inline_bytes; /* that may travel inside a work request */
+  uint32_t encrypt; /* 1: what travels is encrypted, or the link fails */
 } rfaas_link_options;
 
 /* The state of a link, or of one channel's end. Each fabric gives failure, detail and of its own meaning. */
@@ -102,6 +103,7 @@ struct rfaas_fabric {
   uint32_t inline_output; /* outputs up to so many bytes travel in the response line */
   uint8_t shared_clock; /* time stamps of both sides are of one clock */
   uint8_t copies_own_memory; /* calls copy memory of the program's own to the arena and back */
+  uint8_t encrypts; /* where its link is asked to */
   uint8_t ordered; /* what one side writes is seen by the other in that order */
   const rfaas_client_ops *client;
   const rfaas_worker_ops *worker;

@@ -6,7 +6,37 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "link.h"
+#include "tls.h"
+
+/* ---- the connection ---- */
+
+/* As `recvmsg`. */
+static ssize_t receive(rfaas_tcp_end *end, int fd, struct iovec *into, int count) {
+  if (__builtin_expect(end->tls != NULL, 0)) {
+    pthread_mutex_lock(&end->lock);
+    ssize_t got = rfaas_tls_receive(end->tls, into, count);
+    pthread_mutex_unlock(&end->lock);
+    return got;
+  }
+  if (count == 1) return recv(fd, into->iov_base, into->iov_len, MSG_DONTWAIT);
+  struct msghdr message = {.msg_iov = into, .msg_iovlen = (size_t)count};
+  return recvmsg(fd, &message, MSG_DONTWAIT);
+}
+
+/* As `sendmsg`; with the lock. */
+static ssize_t transmit(rfaas_tcp_end *end, struct iovec *pieces, int count) {
+  if (__builtin_expect(end->tls != NULL, 0)) return rfaas_tls_send(end->tls, pieces, count);
+  struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+  return sendmsg(end->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Of `receive`. */
+__attribute__((cold)) static void broken(rfaas_tcp_end *end) {
+  /* Where the kernel decrypts, a record that has no data is an error of the device. */
+  int forbidden = errno == EBADMSG || (end->encryption == RFAAS_TCP_KERNEL && errno == EIO);
+  if (forbidden) rfaas_tcp_cut_off(end);
+  else rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, errno);
+}
 
 /* ---- what arrives ---- */
 
@@ -16,11 +46,7 @@ static int take_in(rfaas_tcp_end *end, uint32_t lacking) {
   if (fd < 0) return 0;
   struct iovec into[2] = {{.iov_base = end->place + end->landed, .iov_len = lacking},
                           {.iov_base = end->buffer + end->filled, .iov_len = sizeof end->buffer - end->filled}};
-  ssize_t got;
-  if (lacking) {
-    struct msghdr message = {.msg_iov = into, .msg_iovlen = 2};
-    got = recvmsg(fd, &message, MSG_DONTWAIT);
-  } else got = recv(fd, into[1].iov_base, into[1].iov_len, MSG_DONTWAIT);
+  ssize_t got = lacking ? receive(end, fd, into, 2) : receive(end, fd, into + 1, 1);
   if (got > 0) {
     uint32_t landed = (size_t)got < lacking ? (uint32_t)got : lacking;
     end->landed += landed;
@@ -28,7 +54,7 @@ static int take_in(rfaas_tcp_end *end, uint32_t lacking) {
     return 1;
   }
   if (got == 0) rfaas_tcp_fail(end, RFAAS_TCP_CLOSED, 0);
-  else if (errno != EAGAIN && errno != EINTR) rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, errno);
+  else if (errno != EAGAIN && errno != EINTR) broken(end);
   /* Nothing more to work on: the other side gets what this one has. */
   if (__builtin_expect(__atomic_load_n(&end->waiting, __ATOMIC_RELAXED) && !__atomic_load_n(&end->blocked, __ATOMIC_RELAXED), 0))
     rfaas_tcp_let_go(end);
@@ -86,8 +112,7 @@ static int pieces_of(struct iovec *pieces, const void *head, uint32_t head_bytes
 
 /* Returns how many bytes the kernel took. */
 static size_t hand_over(rfaas_tcp_end *end, struct iovec *pieces, int count) {
-  struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
-  ssize_t sent = sendmsg(end->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ssize_t sent = transmit(end, pieces, count);
   if (sent >= 0) return (size_t)sent;
   if (errno != EAGAIN && errno != EINTR) rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, errno);
   return 0;

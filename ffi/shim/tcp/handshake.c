@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "link.h"
+#include "tls.h"
 
 int rfaas_tcp_address(const char *text, uint16_t port, struct sockaddr_storage *out) {
   /* Knows the scope of a link-local address, too. */
@@ -39,9 +39,11 @@ void rfaas_tcp_tune(int fd) {
   set(fd, SOL_SOCKET, SO_BUSY_POLL, 50);
 }
 
-static void dismiss(rfaas_tcp_newcomer *newcomer) {
+void rfaas_tcp_dismiss(rfaas_tcp_newcomer *newcomer) {
   if (newcomer->fd >= 0) close(newcomer->fd);
   newcomer->fd = -1;
+  rfaas_tls_free(newcomer->tls);
+  newcomer->tls = NULL;
 }
 
 static uint32_t number_of(const rfaas_tcp_link *link, const rfaas_tcp_newcomer *newcomer) {
@@ -55,6 +57,10 @@ static int hear_again(rfaas_tcp_link *link, const rfaas_tcp_newcomer *newcomer, 
 /* The connection belongs to an end from now on. */
 static void established(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer, uint32_t channel) {
   rfaas_tcp_end *end = &link->end[channel];
+  if (link->listens) rfaas_far_clock_begin(&end->clock, newcomer->greeting.clock_ms);
+  if (link->encrypts) end->encryption = newcomer->tls ? RFAAS_TCP_LIBSSL : RFAAS_TCP_KERNEL;
+  end->tls = newcomer->tls;
+  newcomer->tls = NULL;
   rfaas_tcp_tune(newcomer->fd);
   /* The kernel counts an end that acknowledges all, and has no room, as one that acknowledges nothing. Only the side way is always read. */
   if (!link->listens && channel == link->channels) set(newcomer->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, RFAAS_TCP_DEAD_MS);
@@ -67,7 +73,7 @@ static void established(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer, uint
     if (link->listens) {
       if (link->listener_fd >= 0) close(link->listener_fd);
       link->listener_fd = -1;
-      for (uint32_t i = 0; i < link->newcomers; i++) dismiss(&link->newcomer[i]);
+      for (uint32_t i = 0; i < link->newcomers; i++) rfaas_tcp_dismiss(&link->newcomer[i]);
     } else __atomic_store_n(&link->ready, 1, __ATOMIC_RELEASE);
   }
   if (link->listens && channel < link->channels) {
@@ -87,6 +93,27 @@ static int hear_all(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer, uint32_t
     else if (errno == EAGAIN || errno == EINTR) *failed = hear_again(link, newcomer, EPOLLIN);
     else *failed = errno;
     if (got <= 0) return 0;
+  }
+  return 1;
+}
+
+/* ---- encryption ---- */
+
+/* Begins the handshake that follows a welcome. Returns 0 or a positive errno. */
+static int begin_to_encrypt(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
+  newcomer->tls = rfaas_tls_new(newcomer->fd, link->listens, link->nonce, &newcomer->greeting);
+  return newcomer->tls ? 0 : ENOMEM;
+}
+
+/* Returns 1 once the other side has shown that it has the key, 0 while that goes on, -1 when it has not. */
+static int encrypted(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
+  int awaited = rfaas_tls_shake(newcomer->tls);
+  if (awaited > 0) return hear_again(link, newcomer, (uint32_t)awaited) ? -1 : 0;
+  int by_kernel = awaited < 0 ? -1 : rfaas_tls_hand_to_kernel(newcomer->tls);
+  if (by_kernel < 0) return -1;
+  if (by_kernel) {
+    rfaas_tls_free(newcomer->tls);
+    newcomer->tls = NULL;
   }
   return 1;
 }
@@ -114,19 +141,28 @@ static int greet(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
   if (getsockopt(newcomer->fd, SOL_SOCKET, SO_ERROR, &failed, &size) != 0) return errno;
   if (failed) return failed;
   const rfaas_region *region = link->base.region;
-  rfaas_tcp_greeting greeting = {.magic = RFAAS_TCP_MAGIC,
-                                 .version = RFAAS_TCP_WIRE_VERSION,
-                                 .channel = (uint16_t)newcomer->channel,
-                                 .total_bytes = region->mapped_bytes,
-                                 .clock_ms = (rfaas_now_ns() - region->epoch_ns) / 1000000u,
-                                 .slots = region->slots};
-  memcpy(greeting.nonce, link->nonce, sizeof greeting.nonce);
-  if (send(newcomer->fd, &greeting, sizeof greeting, MSG_NOSIGNAL) != sizeof greeting) return errno ? errno : EIO;
+  rfaas_tcp_greeting *greeting = &newcomer->greeting;
+  *greeting = (rfaas_tcp_greeting){.magic = RFAAS_TCP_MAGIC,
+                                   .version = RFAAS_TCP_WIRE_VERSION,
+                                   .channel = (uint16_t)newcomer->channel,
+                                   .total_bytes = region->mapped_bytes,
+                                   .clock_ms = (rfaas_now_ns() - region->epoch_ns) / 1000000u,
+                                   .slots = region->slots,
+                                   .encrypted = (uint8_t)link->encrypts};
+  memcpy(greeting->nonce, link->encrypts ? link->id : link->nonce, sizeof greeting->nonce);
+  if (send(newcomer->fd, greeting, sizeof *greeting, MSG_NOSIGNAL) != sizeof *greeting) return errno ? errno : EIO;
   newcomer->greeted = 1;
   return hear_again(link, newcomer, EPOLLIN);
 }
 
+static void shake_with_node(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
+  int done = encrypted(link, newcomer);
+  if (done > 0) established(link, newcomer, newcomer->channel);
+  else if (done < 0) rfaas_tcp_link_fail(link, RFAAS_TCP_NO_KEY, 0, RFAAS_TCP_CONNECT);
+}
+
 static void hear_node(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
+  if (newcomer->tls) return shake_with_node(link, newcomer);
   rfaas_tcp_welcome welcome;
   int failed = 0;
   if (!newcomer->greeted) failed = greet(link, newcomer);
@@ -134,7 +170,8 @@ static void hear_node(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
     memcpy(&welcome, newcomer->said, sizeof welcome);
     if (welcome.magic != RFAAS_TCP_MAGIC || welcome.version != RFAAS_TCP_WIRE_VERSION) welcome.rejection = RFAAS_TCP_VERSION;
     if (welcome.rejection) rfaas_tcp_link_fail(link, RFAAS_TCP_REJECTED, welcome.rejection, 0);
-    else established(link, newcomer, newcomer->channel);
+    else if (!link->encrypts) established(link, newcomer, newcomer->channel);
+    else if (!(failed = begin_to_encrypt(link, newcomer))) shake_with_node(link, newcomer);
   }
   if (failed) rfaas_tcp_link_fail(link, RFAAS_TCP_SETUP, failed, RFAAS_TCP_CONNECT);
 }
@@ -159,12 +196,12 @@ void rfaas_tcp_let_in(rfaas_tcp_link *link, int fd, const uint8_t *said, uint32_
   rfaas_tcp_newcomer *place = &link->newcomer[0];
   for (uint32_t i = 1; i < link->newcomers && place->fd >= 0; i++)
     if (link->newcomer[i].fd < 0 || link->newcomer[i].deadline_ns < place->deadline_ns) place = &link->newcomer[i];
-  dismiss(place);
+  rfaas_tcp_dismiss(place);
   *place = (rfaas_tcp_newcomer){.fd = fd, .deadline_ns = rfaas_now_ns() + RFAAS_TCP_GREETING_NS};
   place->read = bytes < sizeof place->said ? bytes : (uint32_t)sizeof place->said;
   if (place->read) memcpy(place->said, said, place->read);
   /* A connection that can be written is heard at once: what was to be said may have been said already. */
-  if (hear_again(link, place, bytes ? EPOLLOUT : EPOLLIN)) dismiss(place);
+  if (hear_again(link, place, bytes ? EPOLLOUT : EPOLLIN)) rfaas_tcp_dismiss(place);
 }
 
 void rfaas_tcp_accept(rfaas_tcp_link *link) {
@@ -175,34 +212,48 @@ void rfaas_tcp_accept(rfaas_tcp_link *link) {
 }
 
 /* In the same time, however much of it is right. */
-static int is_secret(const rfaas_tcp_link *link, const uint8_t *nonce) {
+static int is_same(const uint8_t *expected, const uint8_t *shown, size_t bytes) {
   uint8_t differs = 0;
-  for (size_t i = 0; i < sizeof link->nonce; i++) differs |= (uint8_t)(link->nonce[i] ^ nonce[i]);
+  for (size_t i = 0; i < bytes; i++) differs |= (uint8_t)(expected[i] ^ shown[i]);
   return differs == 0;
 }
 
 static uint16_t reason_to_reject(const rfaas_tcp_link *link, const rfaas_tcp_greeting *greeting) {
   if (greeting->version != RFAAS_TCP_WIRE_VERSION) return RFAAS_TCP_VERSION;
-  if (!is_secret(link, greeting->nonce)) return RFAAS_TCP_SECRET;
+  /* Of a lease that is not encrypted no id is known. */
+  if (greeting->encrypted && !link->encrypts) return RFAAS_TCP_ENCRYPTION;
+  if (!is_same(greeting->encrypted ? link->id : link->nonce, greeting->nonce, sizeof link->nonce)) return RFAAS_TCP_SECRET;
+  if (greeting->encrypted != link->encrypts) return RFAAS_TCP_ENCRYPTION;
   if (greeting->channel > link->channels || link->end[greeting->channel].fd >= 0) return RFAAS_TCP_CHANNEL;
   const rfaas_region *region = link->base.region;
   return greeting->total_bytes != region->mapped_bytes || greeting->slots != region->slots ? RFAAS_TCP_MEMORY : 0;
 }
 
+static void shake_with_client(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
+  int done = encrypted(link, newcomer);
+  if (done == 0) return;
+  /* Another one may have come for the same channel, and been faster. */
+  if (done > 0 && link->end[newcomer->greeting.channel].fd < 0) established(link, newcomer, newcomer->greeting.channel);
+  else rfaas_tcp_dismiss(newcomer);
+}
+
 static void hear_client(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
-  rfaas_tcp_greeting greeting;
+  if (newcomer->tls) return shake_with_client(link, newcomer);
+  rfaas_tcp_greeting *greeting = &newcomer->greeting;
   int failed = 0;
-  int said = hear_all(link, newcomer, sizeof greeting, &failed);
+  int said = hear_all(link, newcomer, sizeof *greeting, &failed);
   /* What speaks another protocol is not told which one is spoken here. */
-  memcpy(&greeting, newcomer->said, sizeof greeting);
-  uint32_t magic = newcomer->read >= sizeof greeting.magic ? greeting.magic : RFAAS_TCP_MAGIC;
-  if (failed || magic != RFAAS_TCP_MAGIC) return dismiss(newcomer);
+  memcpy(greeting, newcomer->said, sizeof *greeting);
+  uint32_t magic = newcomer->read >= sizeof greeting->magic ? greeting->magic : RFAAS_TCP_MAGIC;
+  if (failed || magic != RFAAS_TCP_MAGIC) return rfaas_tcp_dismiss(newcomer);
   if (!said) return;
   rfaas_tcp_welcome welcome = {
-      .magic = RFAAS_TCP_MAGIC, .version = RFAAS_TCP_WIRE_VERSION, .rejection = reason_to_reject(link, &greeting)};
-  if (send(newcomer->fd, &welcome, sizeof welcome, MSG_NOSIGNAL) != sizeof welcome || welcome.rejection) return dismiss(newcomer);
-  rfaas_far_clock_begin(&link->end[greeting.channel].clock, greeting.clock_ms);
-  established(link, newcomer, greeting.channel);
+      .magic = RFAAS_TCP_MAGIC, .version = RFAAS_TCP_WIRE_VERSION, .rejection = reason_to_reject(link, greeting)};
+  if (send(newcomer->fd, &welcome, sizeof welcome, MSG_NOSIGNAL) != sizeof welcome || welcome.rejection)
+    return rfaas_tcp_dismiss(newcomer);
+  if (!link->encrypts) established(link, newcomer, greeting->channel);
+  else if (begin_to_encrypt(link, newcomer)) rfaas_tcp_dismiss(newcomer);
+  else shake_with_client(link, newcomer);
 }
 
 void rfaas_tcp_hear_newcomer(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer) {
@@ -218,7 +269,7 @@ int rfaas_tcp_expire(rfaas_tcp_link *link) {
     rfaas_tcp_newcomer *newcomer = &link->newcomer[i];
     if (newcomer->fd < 0) continue;
     if (now < newcomer->deadline_ns) left = 1;
-    else if (link->listens) dismiss(newcomer);
+    else if (link->listens) rfaas_tcp_dismiss(newcomer);
     else rfaas_tcp_link_fail(link, RFAAS_TCP_TIMED_OUT, 0, RFAAS_TCP_CONNECT);
   }
   return left;

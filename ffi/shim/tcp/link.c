@@ -10,7 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "link.h"
+#include "tls.h"
 
 /* While connections are being made the thread looks at the clock this often. */
 #define LOOK_MS 100
@@ -166,12 +166,14 @@ static rfaas_tcp_link *new_link(rfaas_region *region, const rfaas_link_options *
   link->listener_fd = -1;
   link->notify_fd = options->notify_fd;
   memcpy(link->nonce, options->nonce, sizeof link->nonce);
+  link->encrypts = options->encrypt;
   link->newcomers = link->channels + 1 + (listens ? STRANGERS : 0);
   link->newcomer = calloc(link->newcomers, sizeof *link->newcomer);
   link->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   link->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   int failed = link->epoll_fd < 0 || link->wake_fd < 0 || link->timer_fd < 0 ? errno : link->newcomer ? 0 : ENOMEM;
+  if (!failed && link->encrypts) failed = rfaas_tls_identify(link->nonce, link->id);
   for (uint32_t i = 0; link->newcomer && i < link->newcomers; i++) link->newcomer[i].fd = -1;
   for (uint32_t i = 0; i <= link->channels; i++) {
     int lacks = open_end(link, i, options->notify_fd);
@@ -260,6 +262,12 @@ static void state_of(rfaas_link *base, int32_t channel, rfaas_link_status *out) 
   out->inline_bytes = 0;
 }
 
+/* How a channel's connection is encrypted, enum rfaas_tcp_encryption. */
+RFAAS_EXPORT uint32_t rfaas_tcp_encryption_of(rfaas_link *link, uint32_t channel) {
+  const rfaas_tcp_end *end = channel <= of(link)->channels ? &of(link)->end[channel] : NULL;
+  return end && __atomic_load_n(&end->fd, __ATOMIC_ACQUIRE) >= 0 ? end->encryption : RFAAS_TCP_CLEAR;
+}
+
 /* Unread bytes would make the kernel reset the connection, and the other side lose what it was told last. */
 static void hang_up(int fd) {
   char unread[4096];
@@ -278,12 +286,12 @@ static void close_link(rfaas_link *base) {
     wake_thread(link);
     pthread_join(link->thread, NULL);
   }
-  for (uint32_t i = 0; link->newcomer && i < link->newcomers; i++)
-    if (link->newcomer[i].fd >= 0) close(link->newcomer[i].fd);
+  for (uint32_t i = 0; link->newcomer && i < link->newcomers; i++) rfaas_tcp_dismiss(&link->newcomer[i]);
   for (uint32_t i = 0; i <= link->channels; i++) {
     rfaas_tcp_end *end = &link->end[i];
     if (end->fd >= 0) hang_up(end->fd);
     if (end->wake_fd >= 0) close(end->wake_fd);
+    rfaas_tls_free(end->tls);
     pthread_mutex_destroy(&end->lock);
     free(end->queue);
   }
@@ -309,6 +317,7 @@ static const rfaas_link_ops link_ops = {.connect = connect_link,
                                         .unregister = unregister};
 
 const rfaas_fabric rfaas_tcp_fabric = {.name = "tcp",
+                                       .encrypts = 1,
                                        .ordered = 1,
                                        .client = &rfaas_tcp_client_ops,
                                        .worker = &rfaas_tcp_worker_ops,

@@ -12,11 +12,12 @@ typedef struct {
   uint32_t magic;
   uint16_t version;
   uint16_t channel; /* behind the last one, the side way */
-  uint8_t nonce[16];
+  uint8_t nonce[16]; /* the lease's secret; of one that is encrypted, its id */
   uint64_t total_bytes;
   uint64_t clock_ms; /* since the lease's epoch, on the client's clock */
   uint32_t slots;
-  uint8_t pad[20];
+  uint8_t encrypted; /* 1: a handshake of TLS follows the answer */
+  uint8_t pad[19];
 } rfaas_tcp_greeting;
 _Static_assert(sizeof(rfaas_tcp_greeting) == 64, "a greeting is 64 bytes");
 
@@ -32,6 +33,8 @@ typedef struct {
   int32_t fd; /* -1 for none */
   uint32_t channel; /* on a client's side */
   uint32_t greeted;
+  rfaas_tcp_tls *tls; /* while its handshake goes on */
+  rfaas_tcp_greeting greeting;
   uint32_t read;
   uint64_t deadline_ns;
   uint8_t said[sizeof(rfaas_tcp_greeting)];
@@ -54,6 +57,8 @@ struct rfaas_tcp_link {
   uint32_t connected; /* the side way included */
   uint32_t ready; /* listening, or all connected */
   uint8_t nonce[16];
+  uint8_t id[16]; /* names the lease where it is encrypted */
+  uint32_t encrypts;
   uint32_t failing;
   uint32_t failure; /* enum rfaas_tcp_failure */
   int32_t detail;
@@ -84,6 +89,8 @@ void rfaas_tcp_let_in(rfaas_tcp_link *link, int fd, const uint8_t *said, uint32_
 /* Opens the listener. Returns 0 or a positive errno. */
 int rfaas_tcp_begin_to_listen(rfaas_tcp_link *link, const struct sockaddr_storage *at);
 void rfaas_tcp_accept(rfaas_tcp_link *link);
+/* Turns one away who is still at the door, if there is one. */
+void rfaas_tcp_dismiss(rfaas_tcp_newcomer *newcomer);
 void rfaas_tcp_hear_newcomer(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer);
 /* Ends what has not come so far in time. Returns whether some are still on their way. */
 int rfaas_tcp_expire(rfaas_tcp_link *link);

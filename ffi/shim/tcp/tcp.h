@@ -84,11 +84,15 @@ enum rfaas_tcp_failure {
   RFAAS_TCP_SETUP = 4, /* detail: errno, of: stage */
   RFAAS_TCP_REJECTED = 5, /* detail: enum rfaas_tcp_rejection */
   RFAAS_TCP_TIMED_OUT = 6,
+  RFAAS_TCP_NO_KEY = 7, /* the other side has not shown that it knows the lease's secret */
 };
 enum rfaas_tcp_stage { RFAAS_TCP_RESOURCES = 0, RFAAS_TCP_ADDRESS = 1, RFAAS_TCP_LISTEN = 2, RFAAS_TCP_CONNECT = 3 };
-enum rfaas_tcp_rejection { RFAAS_TCP_VERSION = 1, RFAAS_TCP_SECRET = 2, RFAAS_TCP_CHANNEL = 3, RFAAS_TCP_MEMORY = 4 };
+enum rfaas_tcp_rejection { RFAAS_TCP_VERSION = 1, RFAAS_TCP_SECRET = 2, RFAAS_TCP_CHANNEL = 3, RFAAS_TCP_MEMORY = 4, RFAAS_TCP_ENCRYPTION = 5 };
+/* How a connection is encrypted. Mirrored in `ffi/tcp/tcp.ts`. */
+enum rfaas_tcp_encryption { RFAAS_TCP_CLEAR = 0, RFAAS_TCP_LIBSSL = 1, RFAAS_TCP_KERNEL = 2 };
 
 typedef struct rfaas_tcp_link rfaas_tcp_link;
+typedef struct rfaas_tcp_tls rfaas_tcp_tls;
 
 /* What is to be sent and was not yet: a head that was copied, with a small payload, and a larger one that stays where it is until its call
  * has ended. */
@@ -107,6 +111,8 @@ typedef struct {
   int32_t fd; /* -1 until it is connected */
   int32_t wake_fd; /* ends a worker's sleep */
   int32_t notify_fd;
+  uint32_t encryption; /* enum rfaas_tcp_encryption */
+  rfaas_tcp_tls *tls; /* where libssl encrypts; used with the lock */
   rfaas_far_clock clock;
 
   /* What has arrived and was not taken yet, and the frame that is being taken. */

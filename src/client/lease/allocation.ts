@@ -58,6 +58,7 @@ export async function allocateLease<Module>(
     budget: options.budget ?? {},
     ...onlySet({ waitMs, keepWarmMs: options.keepWarmMs }),
     fabric,
+    ...(fabrics.encrypts(fabric) ? { encrypt: true } : {}),
   };
   for (let dead = 0; ; dead++) {
     const lease = await takeLease<Module>(source, request, options, context);

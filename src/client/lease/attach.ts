@@ -1,5 +1,5 @@
 /** Attaches the memory and the endpoints of a grant, over the fabric that client and node share. */
-import { LeaseRefused } from "../../base/errors.ts";
+import { ConnectionFailed, LeaseRefused } from "../../base/errors.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import {
@@ -22,16 +22,18 @@ export class ClientFabrics {
   /** The fabric that the user asks for, by its name or by one of its options, such as a device. */
   readonly wanted: FabricName | undefined;
   readonly #offers: readonly FabricOffer[];
+  readonly #encrypt: boolean;
 
   /**
    * Probes network fabrics only where they may be needed: when the user asks for one, or the node may be on another machine.
    *
-   * @throws {FabricUnavailable} this machine lacks the fabric that the user asks for
+   * @throws {FabricUnavailable} this machine lacks the fabric that the user asks for, or cannot encrypt
    */
   constructor(options: FabricOptions, remote: boolean) {
     this.#offers = offerFabrics(options, considered(options, remote));
     this.names = namesOf(this.#offers);
     this.wanted = options.fabric ?? askedFor(options)?.name;
+    this.#encrypt = options.encrypt ?? false;
   }
 
   /** The fabric for a lease, of those that the node offers. Throws {@link LeaseRefused}. */
@@ -52,13 +54,22 @@ export class ClientFabrics {
     return this.#offer(fabric).memoryFor(bytes);
   }
 
+  /** Whether what travels over the fabric must be encrypted. */
+  encrypts(fabric: FabricName): boolean {
+    return this.#encrypt && !this.#offer(fabric).fabric.sharesMemory;
+  }
+
   /** Opens a grant. Throws `NativeError` or `ConnectionFailed`; the caller must then still release the lease. */
   async attach(
-    request: Pick<Allocate, "workers" | "memoryBytes" | "fabric">,
+    request: Pick<Allocate, "workers" | "memoryBytes" | "fabric" | "encrypt">,
     { granted, descriptors }: GrantedLease,
     reached: { address: string; port: number } | undefined,
   ): Promise<Attachment> {
-    const { slots, polling, spinNs, nonce, listening } = granted;
+    const { slots, polling, spinNs, nonce, listening, encrypted = false } = granted;
+    if (request.encrypt && !encrypted)
+      throw new ConnectionFailed(
+        "the node encrypts no data, and the client wants that; update rfaas on the node, or leave encrypt (--encrypt) out",
+      );
     const { workers, memoryBytes: arenaBytes } = request;
     const shape = { workers, slots, arenaBytes, polling, spinNs };
     return await this.#offer(request.fabric).attach({
@@ -67,6 +78,7 @@ export class ClientFabrics {
       listening,
       reached,
       nonce,
+      encrypted,
     });
   }
 

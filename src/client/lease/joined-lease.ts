@@ -69,6 +69,10 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     return this.#first.fabric;
   }
 
+  get encrypted() {
+    return this.#first.encrypted;
+  }
+
   get coresPerWorker() {
     return this.#first.coresPerWorker;
   }

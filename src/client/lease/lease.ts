@@ -56,6 +56,8 @@ export interface LeasePart {
   readonly expiresAt: Date;
   /** What moves the bytes of calls. */
   readonly fabric: FabricName;
+  /** Whether what travels over the network is encrypted. False over shared memory, where nothing travels. */
+  readonly encrypted: boolean;
   /** The CPUs of its workers, `coresPerWorker` for each; -1 for a core that is not tied to a CPU. */
   readonly cpus: readonly number[];
   readonly phases: LeasePhases;
@@ -84,6 +86,8 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
   readonly polling: Polling;
   /** What moves the bytes of calls of the first part. */
   readonly fabric: FabricName;
+  /** Whether what the calls of the first part send over a network is encrypted. False over shared memory, where nothing travels. */
+  readonly encrypted: boolean;
   /** The CPUs of the workers, `coresPerWorker` for each, one worker after another; -1 for a core that is not tied to a CPU. */
   readonly cpus: readonly number[];
   /** How many cores each worker has. */

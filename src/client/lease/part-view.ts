@@ -13,13 +13,14 @@ export interface PartPlace {
 /** Copies the constant fields; its getters look up the others. */
 export function viewOf(part: Omit<LeasePart, "node" | "address">, place: PartPlace): LeasePart {
   const { node, address, firstWorker } = place;
-  const { workers, fabric, cpus, phases, hostPid } = part;
+  const { workers, fabric, encrypted, cpus, phases, hostPid } = part;
   return Object.freeze({
     node,
     address,
     firstWorker,
     workers,
     fabric,
+    encrypted,
     cpus,
     phases,
     hostPid,

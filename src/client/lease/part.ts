@@ -50,6 +50,7 @@ import { LeaseTerm } from "./term.ts";
 export class PartLease<Module = unknown> extends DirectCalls implements Lease<Module> {
   readonly polling: Polling;
   readonly fabric: FabricName;
+  readonly encrypted: boolean;
   readonly cpus: readonly number[];
   readonly coresPerWorker: number;
   readonly phases: LeasePhases;
@@ -79,6 +80,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     const { node, granted, attachment } = grant;
     this.#node = node;
     this.fabric = fabric;
+    this.encrypted = granted.encrypted ?? false;
     this.#id = granted.lease;
     this.polling = granted.polling;
     this.cpus = Object.freeze(granted.cpus);

@@ -48,6 +48,7 @@ export const privateNode = defineCommand({
       memoryBytes: memory === undefined ? usual.memoryBytes : parseBytes(memory, "--memory"),
       polling: "adaptive",
       fabrics: offerFabrics(asked),
+      encrypt: asked.encrypt,
       prewarm: prewarm ?? 1,
       keptHosts,
       packages: new PackageStore(),

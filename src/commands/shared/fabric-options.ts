@@ -8,9 +8,11 @@ import {
 } from "../../fabric/registry.ts";
 import { flagsOf } from "../../options/flags.ts";
 
-/** Of their types a command needs to know that of `fabric` only: {@link readFabric} reads the others. */
-export const fabricFields: Pick<typeof libraryFields, "fabric"> = Object.assign(
-  { fabric: libraryFields.fabric },
+type CommonFields = Pick<typeof libraryFields, "fabric" | "encrypt">;
+
+/** Of their types a command needs to know those of all fabrics only: {@link readFabric} reads the others. */
+export const fabricFields: CommonFields = Object.assign(
+  { fabric: libraryFields.fabric, encrypt: libraryFields.encrypt },
   ...fabrics.map(({ options, flags }): TProperties => ({
     ...options?.properties,
     ...flags?.fields,
@@ -18,9 +20,10 @@ export const fabricFields: Pick<typeof libraryFields, "fabric"> = Object.assign(
 );
 
 /** The fabric, and the options of each. Throws `UsageError` on options that contradict each other, or a wrong file. */
-export function readFabric(options: Pick<FabricOptions, "fabric">): FabricOptions {
-  const { fabric: wanted } = options;
+export function readFabric(options: Pick<FabricOptions, "fabric" | "encrypt">): FabricOptions {
+  const { fabric: wanted, encrypt } = options;
   const asked: Record<string, unknown> = wanted === undefined ? {} : { fabric: wanted };
+  if (encrypt !== undefined) asked["encrypt"] = encrypt;
   for (const fabric of fabrics) {
     const { name, needs } = fabric;
     const schema = fabric.options;

@@ -1,6 +1,7 @@
 /** Which requests for a lease a node refuses regardless of its free capacity. */
 import { LAYOUT } from "../../../ffi/layout.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
+import { encryptionProblem } from "../../fabric/registry.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
 import type { Quota } from "./quota.ts";
@@ -36,6 +37,8 @@ export function refusalOf(
       code: "RFAAS_NO_SHARED_FABRIC",
       message: `the node does not serve ${fabric} to this client`,
     };
+  const clear = request.encrypt ? encryptionProblem(offer.fabric) : null;
+  if (clear !== null) return { code: "RFAAS_NO_SHARED_FABRIC", message: `on the node, ${clear}` };
   if (offer.fabric.sharesMemory && !mailbox)
     return { code: "RFAAS_PROTOCOL", message: "a lease over shared memory needs a mailbox" };
   if (rightLeftMs(identity) <= 0)

@@ -38,8 +38,8 @@ export interface Way {
   comesFrom: string | undefined;
 }
 
-/** Takes a connection for data over, if the node knows the nonce; the descriptor stays the caller's. Returns whether it does. */
-export type Bring = (nonce: Uint8Array, descriptor: number, greeting: Uint8Array) => boolean;
+/** Takes a connection for data over, if the node knows the lease; the descriptor stays the caller's. Returns whether it does. */
+export type Bring = (name: Uint8Array, descriptor: number, greeting: Uint8Array) => boolean;
 
 /** A connection whose first bytes have not all come is undecided. */
 interface Guest {
@@ -98,11 +98,11 @@ export async function listen(
 
 function handOver(
   peer: Socket<undefined>,
-  { nonceOf }: Greeting,
+  { nameOf }: Greeting,
   greeting: Uint8Array,
   bring: Bring,
 ): boolean {
-  return bring(nonceOf(greeting), descriptorOf(peer), greeting);
+  return bring(nameOf(greeting), descriptorOf(peer), greeting);
 }
 
 /** Our address that the peer connected to, IPv4 in its plain form. */

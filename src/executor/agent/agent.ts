@@ -35,6 +35,8 @@ export interface AgentOptions {
   fabrics: readonly FabricOffer[];
   /** Why other fabrics are not among them. Default: not said. */
   withheld?: readonly Withheld[] | undefined;
+  /** Clients must encrypt what they send over a network. Default: those that want to. */
+  encrypt?: boolean | undefined;
   packages: PackageStore;
   /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
@@ -104,6 +106,7 @@ export class Agent {
     this.#granting = new Granting({
       ...{ book: this.#book, table: this.#leases, pool: this.#pool, kept: this.#kept },
       ...{ polling, fabrics, packages, log, clock },
+      encrypt: options.encrypt ?? false,
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),
     });
@@ -206,11 +209,11 @@ export class Agent {
   }
 
   /**
-   * Brings a connection of a client's data to the host of its lease, which the nonce names. The descriptor stays the caller's. Returns
+   * Brings a connection of a client's data to the host of its lease, which its secret names, or the public name. The descriptor stays the caller's. Returns
    * whether the node has the lease.
    */
-  bring(nonce: Uint8Array, descriptor: number, greeting: Uint8Array): boolean {
-    return this.#leases.bring(nonce, descriptor, greeting);
+  bring(name: Uint8Array, descriptor: number, greeting: Uint8Array): boolean {
+    return this.#leases.bring(name, descriptor, greeting);
   }
 
   #handlers(): Handlers<typeof greetedMessages, Client> {

@@ -5,7 +5,7 @@ import type { Clock } from "../../base/clock.ts";
 import { shortage } from "../../base/shortage.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { type Answer, RequestRefused } from "../../control/requests.ts";
-import type { FabricOffer } from "../../fabric/fabric.ts";
+import type { FabricOffer, ListenOrder } from "../../fabric/fabric.ts";
 import type { LeaseBook } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect } from "../../lease/lease.ts";
@@ -35,6 +35,8 @@ export interface GrantingOptions {
   /** For leases that do not say how to wait. */
   polling: Polling;
   fabrics: readonly FabricOffer[];
+  /** Clients must encrypt what they send over a network. */
+  encrypt: boolean;
   packages: PackageStore;
   /** A client has a lease of a package. */
   onPackage(client: Client, hash: string): void;
@@ -126,7 +128,7 @@ export class Granting {
     let lease: LeasedHost;
     try {
       const shape = this.#shapeOf(request);
-      const listen = this.#offerTo(client, request.fabric)?.listenFor(client.reachedAt) ?? null;
+      const listen = this.#listenFor(client, request);
       // The connections of a client end with its lease.
       const key = listen ? undefined : keepKey(client, request);
       taken = this.#resting(key) ?? (await this.#hostFor(shape));
@@ -219,6 +221,12 @@ export class Granting {
   #offerTo({ fabrics }: Client, name: string): FabricOffer | undefined {
     const offered = this.#options.fabrics.find(({ fabric }) => fabric.name === name);
     return fabrics.includes(name) ? offered : undefined;
+  }
+
+  /** How the host is to wait for a client that connects. */
+  #listenFor(client: Client, { fabric, encrypt = false }: Allocate): ListenOrder | null {
+    const order = this.#offerTo(client, fabric)?.listenFor(client.reachedAt) ?? null;
+    return order && { ...order, encrypt: encrypt || this.#options.encrypt };
   }
 
   #shapeOf(request: Allocate): RegionShape {

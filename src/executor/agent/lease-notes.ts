@@ -75,6 +75,7 @@ export class LeaseNotes implements LeaseEvents {
       polling: lease.shape.polling,
       spinNs: lease.shape.spinNs,
       listening: lease.listeningAt,
+      ...(lease.encrypted ? { encrypted: true } : {}),
       expiresInMs: Math.min(ttlMs, rightLeftMs(this.#client.identity)),
       prewarmed,
       kept,

@@ -67,11 +67,11 @@ export class LeaseTable {
     this.#timers = new LeaseTimers(book, timed, clock);
   }
 
-  /** Brings a connection to the host of the lease with this nonce, of 16 bytes. Returns whether there is one. */
-  bring(nonce: Uint8Array, descriptor: number, greeting: Uint8Array): boolean {
+  /** Brings a connection to the host of the lease with this secret, or public name, of 16 bytes. Returns whether there is one. */
+  bring(name: Uint8Array, descriptor: number, greeting: Uint8Array): boolean {
     for (const { lease } of this.#leases.values()) {
-      if (!timingSafeEqual(lease.nonce, nonce)) continue;
-      void lease.host.bring(nonce, descriptor, greeting);
+      if (!timingSafeEqual(lease.nonce, name) && !timingSafeEqual(lease.publicName, name)) continue;
+      void lease.host.bring(lease.nonce, descriptor, greeting);
       return true;
     }
     return false;

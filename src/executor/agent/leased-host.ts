@@ -3,6 +3,7 @@ import { closeDescriptor } from "../../../ffi/descriptors.ts";
 import type { RegionShape } from "../../../ffi/region.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { ListenOrder } from "../../fabric/fabric.ts";
+import { publicNameOf } from "../../fabric/public-name.ts";
 import type { LeaseBook } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect, LeaseEvent, LeaseState } from "../../lease/lease.ts";
@@ -84,6 +85,7 @@ export class LeasedHost {
   readonly #modules: PackageUse[];
   /** The nonce that comes with the host's descriptors and that a client which connects must show. */
   readonly nonce = crypto.getRandomValues(new Uint8Array(16));
+  #publicName: Uint8Array | undefined;
   readonly #claimed: ClaimedCpus;
   readonly #resting: RestingHost | undefined;
   #keep: LeaseStart["keep"];
@@ -166,6 +168,16 @@ export class LeasedHost {
       },
       ({ message }: RequestRefused) => this.end({ kind: "reload-failed", message }),
     );
+  }
+
+  /** By which a client names it that encrypts what it sends. */
+  get publicName(): Uint8Array {
+    return (this.#publicName ??= publicNameOf(this.nonce));
+  }
+
+  /** Whether its host lets only a client in that encrypts. */
+  get encrypted(): boolean {
+    return this.#listen?.encrypt ?? false;
   }
 
   /** Where the host itself waits for its client, which connects. */

@@ -16,6 +16,7 @@ const REJECTIONS: Record<number, string> = {
   2: "the node does not know this lease; take a new lease",
   3: "the worker already has a client; take a new lease",
   4: "client and node differ in the size of the lease's memory; update the older side",
+  5: "one side encrypts the lease's data and the other does not; update the older side",
 };
 
 const ADVICE: Record<string, string> = {
@@ -25,6 +26,7 @@ const ADVICE: Record<string, string> = {
   EHOSTUNREACH: "no way leads to that address; check it with: ip route get",
   ENETUNREACH: "no way leads to that address; check it with: ip route get",
   EADDRNOTAVAIL: "the address is none of this machine; check it with: ip address",
+  ENOSYS: "what is to be encrypted needs libssl.so.3; install OpenSSL 3",
   EMFILE: "raise the limit of open files with: ulimit -n 65536",
   ENFILE: "raise the machine's limit with: sysctl fs.file-max",
 };
@@ -58,6 +60,10 @@ export function connectionFailed(
   if (failure === TCP_FAILURE.timedOut)
     return new ConnectionFailed(
       `${where} did not complete the data connection within 10 s; ${ADVICE["ETIMEDOUT"]}`,
+    );
+  if (failure === TCP_FAILURE.noKey)
+    return new ConnectionFailed(
+      `${where} did not show that it knows the lease's secret, so nothing is sent to it; take a new lease, and ask who answers at that address if that fails, too`,
     );
   const name = nameOf(detail);
   return new ConnectionFailed(

@@ -1,7 +1,8 @@
 /** TCP: what every machine has. Client and workers each have memory of the lease, and send what belongs into the other's. */
 import type { Region } from "../../../ffi/region.ts";
 import { measureTcpFloor, measureTcpStream } from "../../../ffi/tcp/floor.ts";
-import { ProtocolError } from "../../base/errors.ts";
+import { encryptionProblem } from "../../../ffi/tcp/tcp.ts";
+import { FabricUnavailable, ProtocolError } from "../../base/errors.ts";
 import type { Fabric, FabricOffer } from "../fabric.ts";
 import type { Floor } from "../floor.ts";
 import { attachLinked } from "../linked-attachment.ts";
@@ -21,14 +22,15 @@ export const tcp: Fabric<typeof NAME> = {
   options: undefined,
   askedBy: () => undefined,
   offer: () => offered,
+  encryption: { problem: encryptionProblem },
   greeting: {
     begins: Buffer.from("CTfr"),
     bytes: 64,
-    nonceOf: (greeting) => greeting.subarray(8, 24),
+    nameOf: (greeting) => greeting.subarray(8, 24),
     // The wire's version, and the rejection of a wrong secret.
     refusal: Buffer.concat([Buffer.from("CTfr"), Uint8Array.of(1, 0, 2, 0)]),
   },
-  listen: (region, { address }, nonce) => listenTcp(region, { address, nonce }),
+  listen: (region, { address, encrypt }, nonce) => listenTcp(region, { address, nonce, encrypt }),
   floor: async () => floor,
   doctor: async () => [{ name: `fabric ${NAME}`, state: "ok", found: "sockets of the kernel" }],
 };
@@ -41,13 +43,18 @@ const offered: FabricOffer = {
     options: {},
   }),
   memoryFor: (bytes) => bytes,
-  async attach({ shape, listening, reached, nonce }) {
+  async attach({ shape, listening, reached, nonce, encrypted: encrypt }) {
     const at = listening ?? reached;
     if (!at)
       throw new ProtocolError(
         "the node granted a lease over tcp and does not say where its host listens; update the older side",
       );
-    const to = { ...at, nonce, source: "" };
+    if (encrypt) {
+      const problem = encryptionProblem();
+      if (problem !== null)
+        throw new FabricUnavailable(`the node asks for encrypted data, and ${problem}`);
+    }
+    const to = { ...at, nonce, source: "", encrypt };
     return await attachLinked(shape, (region: Region) => connectTcp(region, to), 0);
   },
 };

@@ -1,4 +1,5 @@
 /** The connections of a lease over tcp. */
+import type { LinkEnd, LinkTarget } from "../../../ffi/link.ts";
 import type { Region } from "../../../ffi/region.ts";
 import { FabricLink, type LinkKind } from "../link.ts";
 import { connectionFailed, connectionLost } from "./connection-errors.ts";
@@ -6,13 +7,9 @@ import { connectionFailed, connectionLost } from "./connection-errors.ts";
 const TCP: LinkKind = { fabric: "tcp", failed: connectionFailed, lost: connectionLost };
 
 /** As {@link FabricLink.connect}. */
-export const connectTcp = (
-  region: Region,
-  to: { address: string; port: number; nonce: Uint8Array; source: string },
-): Promise<FabricLink> => FabricLink.connect(TCP, region, to);
+export const connectTcp = (region: Region, to: LinkTarget): Promise<FabricLink> =>
+  FabricLink.connect(TCP, region, to);
 
 /** As {@link FabricLink.listen}. */
-export const listenTcp = (
-  region: Region,
-  at: { address: string; nonce: Uint8Array },
-): Promise<FabricLink> => FabricLink.listen(TCP, region, at);
+export const listenTcp = (region: Region, at: LinkEnd): Promise<FabricLink> =>
+  FabricLink.listen(TCP, region, at);
