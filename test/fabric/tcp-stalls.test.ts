@@ -1,5 +1,5 @@
 /** Sides of a tcp connection that do not look for long, while more waits for them than the kernel holds. */
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { until } from "../support/until.ts";
 import type { LocalPair, Shape } from "./conformance.ts";
 import { payloads } from "./conformance-payloads.ts";
@@ -25,24 +25,26 @@ async function called(pair: LocalPair, slot: number): Promise<number> {
   return found;
 }
 
-test("a worker that is busy for long while a large input waits for it takes it then", async () => {
-  await using pair = await linked("tcp", ADDRESS, 1).local(SHAPE);
-  new Uint8Array(pair.clientArena).fill(7, 0, LARGE);
-  const slot = pair.client.post(0, 0, LARGE, LARGE, 64, 0);
-  await stall();
-  const at = await called(pair, slot);
-  const [input] = payloads(pair.worker, pair.workerArena, at);
-  expect(input.length).toBe(LARGE);
-  expect([input[0], input.at(-1)]).toEqual([7, 7]);
-  pair.worker.turn(at, 8, 1);
-  await until(() => pair.client.test(slot) === 8, "it is answered");
-}, 60_000);
+describe.each(["tcp", "encrypted tcp"])("over %s", (fabric) => {
+  test("a worker that is busy for long while a large input waits for it takes it then", async () => {
+    await using pair = await linked(fabric, ADDRESS, 1).local(SHAPE);
+    new Uint8Array(pair.clientArena).fill(7, 0, LARGE);
+    const slot = pair.client.post(0, 0, LARGE, LARGE, 64, 0);
+    await stall();
+    const at = await called(pair, slot);
+    const [input] = payloads(pair.worker, pair.workerArena, at);
+    expect(input.length).toBe(LARGE);
+    expect([input[0], input.at(-1)]).toEqual([7, 7]);
+    pair.worker.turn(at, 8, 1);
+    await until(() => pair.client.test(slot) === 8, "it is answered");
+  }, 60_000);
 
-test("a client that is busy for long while a large answer waits for it takes it then", async () => {
-  await using pair = await linked("tcp", ADDRESS, 1).local(SHAPE);
-  const slot = pair.client.post(0, 0, 40, 0, LARGE, 0);
-  const at = await called(pair, slot);
-  pair.worker.turn(at, LARGE, 1);
-  await stall();
-  await until(() => pair.client.test(slot) === LARGE, "the answer is there");
-}, 60_000);
+  test("a client that is busy for long while a large answer waits for it takes it then", async () => {
+    await using pair = await linked(fabric, ADDRESS, 1).local(SHAPE);
+    const slot = pair.client.post(0, 0, 40, 0, LARGE, 0);
+    const at = await called(pair, slot);
+    pair.worker.turn(at, LARGE, 1);
+    await stall();
+    await until(() => pair.client.test(slot) === LARGE, "the answer is there");
+  }, 60_000);
+});

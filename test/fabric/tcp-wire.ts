@@ -17,7 +17,7 @@ export const KIND = {
   beat: 10,
 };
 /** `enum rfaas_tcp_rejection`; 0 is a welcome. */
-export const REJECTION = { none: 0, version: 1, secret: 2, channel: 3, memory: 4 };
+export const REJECTION = { none: 0, version: 1, secret: 2, channel: 3, memory: 4, encryption: 5 };
 const MAGIC = 0x72665443;
 const VERSION = 1;
 
@@ -27,6 +27,8 @@ export interface Greeting {
   regionBytes: number;
   slots: number;
   version?: number;
+  /** A handshake of TLS follows the answer. */
+  encrypted?: boolean;
 }
 
 export function greeting({
@@ -35,6 +37,7 @@ export function greeting({
   regionBytes,
   slots,
   version = VERSION,
+  encrypted = false,
 }: Greeting): Buffer {
   const out = Buffer.alloc(64);
   out.writeUInt32LE(MAGIC, 0);
@@ -43,6 +46,7 @@ export function greeting({
   out.set(nonce, 8);
   out.writeBigUInt64LE(BigInt(regionBytes), 24);
   out.writeUInt32LE(slots, 40);
+  out.writeUInt8(encrypted ? 1 : 0, 44);
   return out;
 }
 

@@ -30,14 +30,6 @@ static ssize_t transmit(rfaas_tcp_end *end, struct iovec *pieces, int count) {
   return sendmsg(end->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Of `receive`. */
-__attribute__((cold)) static void broken(rfaas_tcp_end *end) {
-  /* Where the kernel decrypts, a record that has no data is an error of the device. */
-  int forbidden = errno == EBADMSG || (end->encryption == RFAAS_TCP_KERNEL && errno == EIO);
-  if (forbidden) rfaas_tcp_cut_off(end);
-  else rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, errno);
-}
-
 /* ---- what arrives ---- */
 
 /* Takes in what has arrived: first as much as the payload at `place` still lacks, then what follows it. Returns whether anything came. */
@@ -54,7 +46,7 @@ static int take_in(rfaas_tcp_end *end, uint32_t lacking) {
     return 1;
   }
   if (got == 0) rfaas_tcp_fail(end, RFAAS_TCP_CLOSED, 0);
-  else if (errno != EAGAIN && errno != EINTR) broken(end);
+  else if (errno != EAGAIN && errno != EINTR) rfaas_tcp_broken(end, errno);
   /* Nothing more to work on: the other side gets what this one has. */
   if (__builtin_expect(__atomic_load_n(&end->waiting, __ATOMIC_RELAXED) && !__atomic_load_n(&end->blocked, __ATOMIC_RELAXED), 0))
     rfaas_tcp_let_go(end);
@@ -114,7 +106,7 @@ static int pieces_of(struct iovec *pieces, const void *head, uint32_t head_bytes
 static size_t hand_over(rfaas_tcp_end *end, struct iovec *pieces, int count) {
   ssize_t sent = transmit(end, pieces, count);
   if (sent >= 0) return (size_t)sent;
-  if (errno != EAGAIN && errno != EINTR) rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, errno);
+  if (errno != EAGAIN && errno != EINTR) rfaas_tcp_broken(end, errno);
   return 0;
 }
 
@@ -193,6 +185,12 @@ void rfaas_tcp_fail(rfaas_tcp_end *end, uint32_t failure, int32_t detail) {
   end->detail = detail;
   __atomic_store_n(&end->failure, failure, __ATOMIC_RELEASE);
   rfaas_tcp_changed(end->link);
+}
+
+void rfaas_tcp_broken(rfaas_tcp_end *end, int why) {
+  /* Where the kernel decrypts, a record without data is an error of the device. */
+  if (why == EBADMSG || (why == EIO && end->encryption == RFAAS_TCP_KERNEL)) rfaas_tcp_cut_off(end);
+  else rfaas_tcp_fail(end, RFAAS_TCP_BROKEN, why);
 }
 
 void rfaas_tcp_cut_off(rfaas_tcp_end *end) {

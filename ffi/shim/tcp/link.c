@@ -54,7 +54,8 @@ static void ended(rfaas_tcp_end *end) {
   int why = 0;
   socklen_t size = sizeof why;
   getsockopt(end->fd, SOL_SOCKET, SO_ERROR, &why, &size);
-  rfaas_tcp_fail(end, why ? RFAAS_TCP_BROKEN : RFAAS_TCP_CLOSED, why);
+  if (why) rfaas_tcp_broken(end, why);
+  else rfaas_tcp_fail(end, RFAAS_TCP_CLOSED, 0);
 }
 
 static void look_at(rfaas_tcp_end *end, uint32_t events) {

@@ -147,6 +147,8 @@ typedef struct {
 } rfaas_tcp_end;
 
 __attribute__((cold)) void rfaas_tcp_fail(rfaas_tcp_end *end, uint32_t failure, int32_t detail);
+/* The connection has ended with this errno; EBADMSG: by what the other side sent. */
+__attribute__((cold)) void rfaas_tcp_broken(rfaas_tcp_end *end, int why);
 /* The other side broke the protocol: it gets nothing more. */
 __attribute__((cold)) void rfaas_tcp_cut_off(rfaas_tcp_end *end);
 

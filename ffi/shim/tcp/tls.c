@@ -51,7 +51,7 @@ struct rfaas_tcp_tls {
   int listens;
   int dry; /* the kernel has no more bytes, or no room */
   int closed;
-  int failed; /* errno */
+  int failed; /* errno, also of a look whose bytes were taken */
   size_t unsent; /* of the record that the kernel had no room for */
   uint64_t sent; /* with the present key */
   uint32_t secrets; /* which of the next two are known */
@@ -111,7 +111,7 @@ ssize_t rfaas_tls_receive(rfaas_tcp_tls *t, const struct iovec *into, int count)
       else if (t->closed || t->calls->SSL_get_shutdown(t->ssl) & RECEIVED_SHUTDOWN) return total;
       else if (t->failed) errno = t->failed;
       else if (t->calls->SSL_want(t->ssl) == WANTS_READ && ++idle < IDLE_RECORDS) continue;
-      else errno = EBADMSG;
+      else errno = t->failed = EBADMSG;
       return total ? total : -1;
     }
   }
@@ -145,7 +145,7 @@ ssize_t rfaas_tls_send(rfaas_tcp_tls *t, const struct iovec *pieces, int count) 
     if (!t->calls->SSL_write_ex(t->ssl, from, bytes, &sent)) {
       /* The record is made and lies with libssl: the next call begins with the same bytes. */
       if (t->dry) t->unsent = bytes;
-      errno = t->dry ? EAGAIN : t->failed ? t->failed : EPIPE;
+      errno = t->dry ? EAGAIN : t->failed ? t->failed : EBADMSG;
       return total ? total : -1;
     }
     t->unsent = 0;
