@@ -25,6 +25,7 @@ typedef int (*rfaas_psk_find)(SSL *, const unsigned char *identity, size_t bytes
   X(long, SSL_CTX_ctrl, (SSL_CTX *, int, long, void *)) \
   X(uint64_t, SSL_CTX_clear_options, (SSL_CTX *, uint64_t)) \
   X(int, SSL_CTX_set_ciphersuites, (SSL_CTX *, const char *)) \
+  X(void, SSL_CTX_set_default_read_buffer_len, (SSL_CTX *, size_t)) \
   X(int, SSL_CTX_set_num_tickets, (SSL_CTX *, size_t)) \
   X(void, SSL_CTX_set_keylog_callback, (SSL_CTX *, void (*)(const SSL *, const char *))) \
   X(void, SSL_CTX_set_psk_use_session_callback, (SSL_CTX *, rfaas_psk_use)) \

@@ -11,11 +11,10 @@
 #include "tls.h"
 
 /* Numbers of libssl's headers, which are parts of its binary interface. */
-enum { TLS_1_3 = 0x0304, MODES = 33, SESSION_CACHE = 44, CLEAR_MODES = 78, LEAST_VERSION = 123, LAST_VERSION = 124 };
-enum { PARTIAL_WRITE = 1, MOVING_BUFFER = 2, AUTO_RETRY = 4 };
-enum { WANTS_WRITE = 2, WANTS_READ = 3 };
+enum { TLS_1_3 = 0x0304, SESSION_CACHE = 44, CLEAR_MODES = 78, LEAST_VERSION = 123, LAST_VERSION = 124 };
+enum { AUTO_RETRY = 4, WANTS_READ = 3 };
 enum { VERIFY_PEER = 1, RECEIVED_SHUTDOWN = 2, UPDATE_NOT_REQUESTED = 0 };
-enum { BIO_READS = 1, BIO_WRITES = 2, BIO_RETRY = 8, BIO_FLUSH = 11, SOURCE_SINK = 0x0400 };
+enum { BIO_READS = 1, BIO_RETRY = 8, BIO_FLUSH = 11, SOURCE_SINK = 0x0400 };
 #define MIDDLEBOX_COMPATIBLE (1u << 20)
 /* The one that processors are made for and kernels know. */
 #define SUITE "TLS_AES_128_GCM_SHA256"
@@ -36,6 +35,10 @@ _Static_assert(sizeof(kernel_keys) == 40, "the kernel's structure has 40 bytes")
 
 /* The longest record. */
 enum { RECORD = 16384 };
+/* So many records go to the kernel, and come from it, at a time. */
+enum { RECORDS_AT_ONCE = 8 };
+/* For what a record is longer on the wire, and what may come between records. */
+enum { ROOM_BESIDES = 256 };
 /* Records without data that may follow each other: key updates, and nothing that a side of ours sends. */
 enum { IDLE_RECORDS = 32 };
 /* A key encrypts far less than AES-GCM is safe for (2^38 bytes). */
@@ -52,40 +55,48 @@ struct rfaas_tcp_tls {
   int dry; /* the kernel has no more bytes, or no room */
   int closed;
   int failed; /* errno, also of a look whose bytes were taken */
-  size_t unsent; /* of the record that the kernel had no room for */
+  size_t begin, end; /* of what is encrypted and is still to be sent */
+  size_t ahead; /* bytes that were encrypted, and are not yet said to be sent */
   uint64_t sent; /* with the present key */
   uint32_t secrets; /* which of the next two are known */
   uint8_t secret[2][SECRET]; /* of what the client sends, of what the node sends */
   uint8_t key[RFAAS_TLS_KEY_BYTES];
   uint8_t record[RECORD]; /* of several pieces */
+  uint8_t out[RECORDS_AT_ONCE * (RECORD + ROOM_BESIDES)];
 };
 
 /* ---- the socket, as libssl sees it ---- */
 
-static void blocked(rfaas_tcp_tls *t, BIO *bio, int what) {
-  if (errno != EAGAIN && errno != EINTR) {
-    t->failed = errno;
-    return;
-  }
-  t->dry = 1;
-  t->calls->BIO_set_flags(bio, what | BIO_RETRY);
-}
-
 static int receive_bytes(BIO *bio, char *to, int bytes) {
   rfaas_tcp_tls *t = rfaas_libssl()->BIO_get_data(bio);
-  t->calls->BIO_clear_flags(bio, BIO_READS | BIO_WRITES | BIO_RETRY);
+  t->calls->BIO_clear_flags(bio, BIO_READS | BIO_RETRY);
   ssize_t got = recv(t->fd, to, (size_t)bytes, MSG_DONTWAIT);
   if (got == 0) t->closed = 1;
-  else if (got < 0) blocked(t, bio, BIO_READS);
+  else if (got < 0 && errno != EAGAIN && errno != EINTR) t->failed = errno;
+  else if (got < 0) {
+    t->dry = 1;
+    t->calls->BIO_set_flags(bio, BIO_READS | BIO_RETRY);
+  }
   return (int)got;
 }
 
 static int send_bytes(BIO *bio, const char *from, int bytes) {
   rfaas_tcp_tls *t = rfaas_libssl()->BIO_get_data(bio);
-  t->calls->BIO_clear_flags(bio, BIO_READS | BIO_WRITES | BIO_RETRY);
-  ssize_t sent = send(t->fd, from, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent < 0) blocked(t, bio, BIO_WRITES);
-  return (int)sent;
+  if ((size_t)bytes > sizeof t->out - t->end) return -1;
+  memcpy(t->out + t->end, from, (size_t)bytes);
+  t->end += (size_t)bytes;
+  return bytes;
+}
+
+/* Sends what is encrypted. Returns 0 when all of it is sent, or an errno. */
+static int flush(rfaas_tcp_tls *t) {
+  while (t->begin < t->end) {
+    ssize_t sent = send(t->fd, t->out + t->begin, t->end - t->begin, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0) return errno;
+    t->begin += (size_t)sent;
+  }
+  t->begin = t->end = 0;
+  return 0;
 }
 
 static long control(BIO *bio, int what, long number, void *pointer) {
@@ -111,57 +122,79 @@ ssize_t rfaas_tls_receive(rfaas_tcp_tls *t, const struct iovec *into, int count)
       else if (t->closed || t->calls->SSL_get_shutdown(t->ssl) & RECEIVED_SHUTDOWN) return total;
       else if (t->failed) errno = t->failed;
       else if (t->calls->SSL_want(t->ssl) == WANTS_READ && ++idle < IDLE_RECORDS) continue;
-      else errno = t->failed = EBADMSG;
+      else {
+        flush(t); /* the other side is told why, if it listens */
+        errno = t->failed = EBADMSG;
+      }
       return total ? total : -1;
     }
   }
   return total;
 }
 
-/* A record of the pieces that begin with `*piece`, `taken` bytes of which are sent: where it is, or a copy where it is of several. */
-static const uint8_t *gather(rfaas_tcp_tls *t, const struct iovec *pieces, int left, size_t taken, size_t *bytes) {
-  size_t most = t->unsent ? t->unsent : RECORD, first = pieces->iov_len - taken;
-  if (first >= most || left == 1) {
-    *bytes = first < most ? first : most;
-    return (const uint8_t *)pieces->iov_base + taken;
+/* What is left of some pieces. */
+typedef struct {
+  const struct iovec *piece;
+  int count;
+  size_t taken; /* bytes of the first */
+} rest;
+
+static size_t skip(rest *left, size_t bytes) {
+  size_t skipped = 0;
+  while (left->count > 0 && skipped < bytes) {
+    size_t part = left->piece->iov_len - left->taken;
+    if (part > bytes - skipped) part = bytes - skipped;
+    skipped += part;
+    left->taken += part;
+    if (left->taken < left->piece->iov_len) break;
+    left->taken = 0;
+    left->piece++;
+    left->count--;
   }
-  *bytes = 0;
-  for (; left > 0 && *bytes < most; left--, pieces++, taken = 0) {
-    size_t part = pieces->iov_len - taken;
-    if (part > most - *bytes) part = most - *bytes;
-    memcpy(t->record + *bytes, (const uint8_t *)pieces->iov_base + taken, part);
+  return skipped;
+}
+
+/* What the next record has: where it is, or a copy where it is of several pieces. */
+static const uint8_t *gather(rfaas_tcp_tls *t, rest left, size_t *bytes) {
+  size_t first = left.piece->iov_len - left.taken;
+  if (first >= RECORD || left.count == 1) {
+    *bytes = first < RECORD ? first : RECORD;
+    return (const uint8_t *)left.piece->iov_base + left.taken;
+  }
+  for (*bytes = 0; left.count > 0 && *bytes < RECORD;) {
+    const uint8_t *from = (const uint8_t *)left.piece->iov_base + left.taken;
+    size_t part = left.piece->iov_len - left.taken;
+    if (part > RECORD - *bytes) part = RECORD - *bytes;
+    memcpy(t->record + *bytes, from, part);
     *bytes += part;
+    skip(&left, part);
   }
   return t->record;
 }
 
 ssize_t rfaas_tls_send(rfaas_tcp_tls *t, const struct iovec *pieces, int count) {
-  ssize_t total = 0;
-  size_t taken = 0;
-  for (int i = 0; i < count;) {
-    size_t bytes, sent;
-    const uint8_t *from = gather(t, pieces + i, count - i, taken, &bytes);
-    t->dry = 0;
-    if (!t->calls->SSL_write_ex(t->ssl, from, bytes, &sent)) {
-      /* The record is made and lies with libssl: the next call begins with the same bytes. */
-      if (t->dry) t->unsent = bytes;
-      errno = t->dry ? EAGAIN : t->failed ? t->failed : EBADMSG;
-      return total ? total : -1;
+  rest left = {.piece = pieces, .count = count};
+  size_t total = 0;
+  if ((errno = flush(t))) return -1;
+  total += skip(&left, t->ahead);
+  t->ahead = 0;
+  while (left.count > 0) {
+    while (left.count > 0 && sizeof t->out - t->end >= RECORD + ROOM_BESIDES) {
+      size_t bytes, sent;
+      const uint8_t *from = gather(t, left, &bytes);
+      if (!t->calls->SSL_write_ex(t->ssl, from, bytes, &sent)) {
+        errno = t->failed ? t->failed : EBADMSG;
+        return -1;
+      }
+      t->ahead += skip(&left, sent);
+      t->sent += sent;
+      if (__builtin_expect(t->sent >= RFAAS_TLS_BYTES_OF_A_KEY, 0) && t->calls->SSL_key_update(t->ssl, UPDATE_NOT_REQUESTED)) t->sent = 0;
     }
-    t->unsent = 0;
-    t->sent += sent;
-    if (__builtin_expect(t->sent >= RFAAS_TLS_BYTES_OF_A_KEY, 0) && t->calls->SSL_key_update(t->ssl, UPDATE_NOT_REQUESTED)) t->sent = 0;
-    total += (ssize_t)sent;
-    while (sent > 0) {
-      size_t part = pieces[i].iov_len - taken < sent ? pieces[i].iov_len - taken : sent;
-      sent -= part;
-      taken += part;
-      if (taken < pieces[i].iov_len) continue;
-      taken = 0;
-      i++;
-    }
+    if ((errno = flush(t))) return total ? (ssize_t)total : -1;
+    total += t->ahead;
+    t->ahead = 0;
   }
-  return total;
+  return (ssize_t)total;
 }
 
 /* ---- handshake ---- */
@@ -235,8 +268,8 @@ int rfaas_tls_prepare(rfaas_ssl_calls *calls) {
   calls->BIO_meth_set_ctrl(calls->socket, control);
   SSL_CTX *context = calls->context;
   calls->SSL_CTX_ctrl(context, SESSION_CACHE, 0, NULL);
-  calls->SSL_CTX_ctrl(context, MODES, PARTIAL_WRITE | MOVING_BUFFER, NULL);
   calls->SSL_CTX_ctrl(context, CLEAR_MODES, AUTO_RETRY, NULL);
+  calls->SSL_CTX_set_default_read_buffer_len(context, RECORDS_AT_ONCE * (RECORD + ROOM_BESIDES));
   calls->SSL_CTX_clear_options(context, MIDDLEBOX_COMPATIBLE);
   calls->SSL_CTX_set_keylog_callback(context, hear_secret);
   calls->SSL_CTX_set_psk_use_session_callback(context, use_key);
@@ -275,13 +308,15 @@ rfaas_tcp_tls *rfaas_tls_new(int fd, int listens, const uint8_t *secret, const r
 int rfaas_tls_shake(rfaas_tcp_tls *t) {
   t->dry = 0;
   int done = t->calls->SSL_do_handshake(t->ssl) == 1;
-  if (done && t->calls->SSL_session_reused(t->ssl)) {
+  int unsent = flush(t);
+  if (unsent == EAGAIN || unsent == EINTR) return EPOLLOUT;
+  if (done && !unsent && t->calls->SSL_session_reused(t->ssl)) {
     /* Only from here on: what follows the handshake may be the kernel's to read. */
     t->calls->SSL_set_read_ahead(t->ssl, 1);
     t->calls->OPENSSL_cleanse(t->key, sizeof t->key);
     return 0;
   }
-  if (!done && t->dry) return t->calls->SSL_want(t->ssl) == WANTS_WRITE ? EPOLLOUT : EPOLLIN;
+  if (!done && !unsent && t->dry) return EPOLLIN;
   t->calls->ERR_clear_error();
   return -1;
 }
