@@ -87,8 +87,13 @@ async function runSuite(suite: string): Promise<Counts | null> {
     [process.execPath, "test", "--timeout", String(limitMs), `./test/${suite}`],
     {
       cwd: ROOT,
-      // Packages of tests are not for the user's own cache.
-      env: { ...process.env, XDG_CACHE_HOME: caches.path },
+      // Packages of tests are not for the user's own cache, nor their keys for the user's own nodes.
+      env: {
+        ...process.env,
+        XDG_CACHE_HOME: caches.path,
+        XDG_STATE_HOME: caches.join("state"),
+        XDG_CONFIG_HOME: caches.join("config"),
+      },
       stdin: "ignore",
       stdout: 2,
       stderr: "pipe",

@@ -32,6 +32,7 @@ import { readOptions } from "../options/read.ts";
  * await using lease = await rf.allocate("./fn.ts", { workers: 40 });
  * ```
  * @throws {NodeUnreachable} no node or manager answers, or the private node does not start
+ * @throws {PeerNotTrusted} another machine than the one that is pinned, or was met before, answers
  * @throws {PlatformUnsupported} rfaas does not run on this machine
  * @throws {VersionMismatch} the executable for a private node is of another version than the library
  * @throws {FabricUnavailable} this machine lacks the fabric that the options ask for
@@ -84,6 +85,7 @@ async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
       fabrics.names,
       tokenOf(options),
       patience,
+      { insecure: options.insecure },
     );
     return new NodeInvoker(connection, undefined, fabrics);
   }

@@ -21,6 +21,7 @@ const Common = Type.Object({
   node: worded(InvokerOptions.properties.node, { description: "measure a running node" }),
   ...jsonField("one JSON object a row"),
   csv: Type.Optional(truth({ description: "comma-separated values with a header" })),
+  insecure: InvokerOptions.properties.insecure,
   ...fabricFields,
   ...progressFields,
 });
@@ -84,7 +85,11 @@ Times are whole round trips, where perftest's latency is half of one.`,
 
 function benchOf(options: Static<typeof Common>, progress: Progress): Bench {
   const { node = inherited(Common, "node") } = options;
-  const where = { ...readFabric(options), ...(node === undefined ? {} : { node }) };
+  const where = {
+    ...readFabric(options),
+    ...(node === undefined ? {} : { node }),
+    ...(options.insecure ? { insecure: true } : {}),
+  };
   return {
     where,
     // A spare host that starts beside a window would be measured with it.

@@ -69,6 +69,7 @@ const Options = Type.Object({
   ),
   ...allocating,
   ...marked(SubmitOptions),
+  insecure: InvokerOptions.properties.insecure,
   ...fabricFields,
   ...progressFields,
 });
@@ -279,7 +280,9 @@ async function takeLease(
           ? { node }
           : {};
   progress.step(connecting({ node, manager, nodes }));
-  const rf = stack.use(await invoker({ ...fabric, ...where }));
+  const rf = stack.use(
+    await invoker({ ...fabric, ...where, ...(options.insecure ? { insecure: true } : {}) }),
+  );
   progress.step(`bundling and loading ${module}`);
   // All on one node: the calls share one input.
   const lease = await rf.allocate(module, { ...allocation, nodes: 1 });

@@ -2,9 +2,11 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ProtocolError, UsageError } from "../base/errors.ts";
+import { parseAddress, placeOf } from "../control/address.ts";
 import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/schemas.ts";
 import { formatBytes } from "../base/units.ts";
 import { duration } from "../options/fields.ts";
+import { forget, knownNodesFile } from "../trust/remembered-keys.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
@@ -29,28 +31,31 @@ type Options = Static<typeof Options>;
 
 const Nodes = Type.Object({ nodes: Type.Array(NodeStatus) });
 
-const VERBS = ["drain", "resume", "remove", "ls"] as const;
+const VERBS = ["drain", "resume", "remove", "ls", "forget"] as const;
 type Verb = (typeof VERBS)[number];
 
 export const node = defineCommand({
-  usage: "node <drain|resume|remove|ls> [name]",
-  summary: "empty, bring back, take out or list a cluster's nodes",
+  usage: "node <drain|resume|remove|ls|forget> [name]",
+  summary: "empty, bring back, take out or list a cluster's nodes; forget a node's key",
   description: `drain   grants no more leases on the node; those it has may go on until the deadline, and are ended then
 resume  lets it serve again
 remove  takes it out of the cluster; leases that it granted go on
 ls      lists all nodes, or one
+forget  forgets the key that was met at HOST:PORT, so that the next one that is met there is remembered
 
-Asks the manager, whose HTTP interface must be on (rfaas manager --http HOST:PORT). Where the manager has a key, all but ls want
-a token with the scope admin.`,
+All but forget ask the manager, whose HTTP interface must be on (rfaas manager --http HOST:PORT). Where the manager has a key, all but
+ls want a token with the scope admin. Keys are in $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
   options: Options,
   examples: [
     ["rfaas node ls --http http://10.0.0.1:7801", "who is there, and what is free"],
     ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
     ["rfaas node resume rack1-07", "afterwards"],
+    ["rfaas node forget 10.0.0.5:7700", "its key was changed on purpose"],
   ],
   completes: ([, name]) => (name === undefined ? "node" : undefined),
   async run(args, options) {
     const { verb, name } = readArguments(args, options);
+    if (verb === "forget") return forgetKey(name!);
     const manager = managerAt(options);
     if (!manager)
       throw new UsageError("node needs the manager's address; give --http URL or set RFAAS_HTTP");
@@ -81,6 +86,18 @@ function readArguments(
     throw new UsageError(`--deadline is for drain, not for ${verb}`);
   if (verb !== "ls" && options.json) throw new UsageError(`--json is for ls, not for ${verb}`);
   return { verb, name };
+}
+
+function forgetKey(name: string): void {
+  const address = parseAddress(name);
+  if (address.kind === "unix")
+    throw new UsageError(`node forget takes HOST:PORT; a socket such as ${name} has no key`);
+  const place = placeOf(address);
+  const file = knownNodesFile();
+  const key = forget(place, file);
+  if (key === undefined)
+    throw new UsageError(`no key is remembered for ${place} in ${file}; see what is there`);
+  log.info(`the key ${key} of ${place} is forgotten; the next one that is met there is remembered`);
 }
 
 async function drain(manager: ManagerClient, name: string, options: Options): Promise<void> {

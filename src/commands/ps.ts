@@ -25,6 +25,7 @@ const Options = Type.Object({
       variable: "RFAAS_NODE",
     }),
   ),
+  insecure: ManagedClusterOptions.properties.insecure,
   watch: Type.Optional(
     truth({ description: "show it again whenever something changes, until Ctrl-C" }),
   ),
@@ -90,7 +91,7 @@ async function openSource(options: Options): Promise<Source> {
     options.manager ?? (options.node === undefined ? inherited(Options, "manager") : undefined);
   if (manager !== undefined) return await openManager(formatAddress(parseAddress(manager)), token);
   const { node = inherited(Options, "node") } = options;
-  if (node !== undefined) return await openNode(parseAddress(node), token);
+  if (node !== undefined) return await openNode(parseAddress(node), token, options);
   throw new UsageError(
     "ps needs to know whom to ask; give --manager or --node, or set RFAAS_MANAGER or RFAAS_NODE",
   );
@@ -110,8 +111,12 @@ async function openManager(address: string, token: string | null): Promise<Sourc
   };
 }
 
-async function openNode(address: Address, token: string | null): Promise<Source> {
-  const connection = await NodeConnection.connect(address, [], token);
+async function openNode(
+  address: Address,
+  token: string | null,
+  { insecure }: Options,
+): Promise<Source> {
+  const connection = await NodeConnection.connect(address, [], token, undefined, { insecure });
   const { cores, memoryBytes, version } = connection.welcome;
   return {
     async look() {

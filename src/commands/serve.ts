@@ -1,12 +1,10 @@
 import { statSync } from "node:fs";
-import { isIPv6 } from "node:net";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import {
   type Address,
   defaultAddress,
-  formatAddress,
   foundAt,
   isEverywhere,
   parseAddress,
@@ -16,12 +14,14 @@ import { Agent } from "../executor/agent/agent.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
 import { planCpus } from "../executor/machine/cores.ts";
 import { Doorkeeper } from "../executor/admission/identity.ts";
-import { listen } from "../executor/admission/listen.ts";
+import { type Security, listen } from "../executor/admission/listen.ts";
+import { openSecurity } from "../executor/admission/security.ts";
 import { defaultOffer, excesses, machineLimits } from "../executor/machine/limits.ts";
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { PackageStore } from "../executor/packages/store.ts";
 import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
+import { defaultStateDir } from "../manager/state/state.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
@@ -29,8 +29,9 @@ import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect
 import { address, bytes, duration, readAs, truth, worded } from "../options/fields.ts";
 import { optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
+import { tellHowToReach } from "./serving/how-to-reach.ts";
 import { defineCommand } from "./shared/command.ts";
-import { pathField } from "./shared/fields.ts";
+import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 
@@ -69,6 +70,15 @@ const Options = Type.Object({
     truth({ description: "without a key: serve every client that reaches the port" }),
   ),
   tokenKey: pathField("file", { description: "public key that tokens must be signed with" }),
+  tlsCert: pathField("file", {
+    description: "the node's own certificate, in PEM, with what leads to its CA",
+    otherwise: "one that it makes",
+  }),
+  tlsKey: pathField("file", { description: "with --tls-cert: its key" }),
+  insecure: Type.Optional(
+    truth({ description: "control connections of other machines may be in clear" }),
+  ),
+  ...stateField("where the node keeps its key"),
   manager: Type.Optional(
     worded(ManagedClusterOptions.properties.manager, {
       description: "HOST:PORT of the manager to join",
@@ -154,6 +164,12 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
+    const listening = listeningAddress(options);
+    const { security, credentials } = await openSecurity(listening, {
+      ...options,
+      stateFolder: options.state ?? defaultStateDir(),
+      warn: (message) => log.warn(message),
+    });
     const packages = openPackages(options);
     const watched = watchedModule(options);
     const agent = new Agent({
@@ -168,10 +184,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       keptHosts: options.keptHosts,
       log: (level, message) => log[level](message),
     });
-    const listener = await listenFor(
-      agent,
-      options.listen === undefined ? defaultAddress() : parseAddress(options.listen),
-    );
+    const listener = await listenFor(agent, listening, security);
     let bookkeeper: Bookkeeper | undefined;
     drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
     const over = fabrics.map(({ description }) => description);
@@ -182,7 +195,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       `cores: ${options.cores === undefined ? limits.cores.from : "as --cores says"}; memory: ${options.memory === undefined ? `half of ${formatBytes(limits.memoryBytes.value)}, ${limits.memoryBytes.from}` : "as --memory says"}`,
     );
     for (const excess of excesses({ cores, memoryBytes }, limits)) log.warn(excess);
-    tellHowToReach(parseAddress(listener.address), options);
+    const reach = { serves: servesOthers(options), key: credentials?.fingerprint };
+    tellHowToReach(parseAddress(listener.address), { ...reach, insecure: options.insecure });
 
     if (watched !== undefined)
       new ModuleWatch(watched, optionsFor(PackageOptions, options), packages, {
@@ -202,6 +216,18 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       });
   },
 });
+
+function listeningAddress({ listen }: Options): Address {
+  const asked = listen === undefined ? defaultAddress() : parseAddress(listen);
+  if (asked.kind === "unix" || !asked.secure) return asked;
+  throw new UsageError(
+    `--listen is HOST:PORT or a path; it is "${listen}", and other machines are spoken to by TLS anyway`,
+  );
+}
+
+/** Whether clients of other machines may lease here. */
+const servesOthers = ({ allowRemote = false, tokenKey, manager }: Options): boolean =>
+  allowRemote || tokenKey !== undefined || manager !== undefined;
 
 function openPackages({ cache, cacheLimit, packageLimit }: Options): PackageStore {
   const packages = new PackageStore({
@@ -228,12 +254,13 @@ function watchedModule({ watch, include, external }: Options): string | undefine
 
 type Listener = Awaited<ReturnType<typeof listen>>;
 
-async function listenFor(agent: Agent, address: Address): Promise<Listener> {
+async function listenFor(agent: Agent, address: Address, security: Security): Promise<Listener> {
   try {
     return await listen(
       address,
       (way) => agent.newClient(undefined, way),
       (...connection) => agent.bring(...connection),
+      security,
     );
   } catch (error) {
     await agent.drain(0);
@@ -262,19 +289,6 @@ function drainOnSignal(
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-}
-
-/** A node that serves programs of this machine alone is reached over loopback. */
-function tellHowToReach(listening: Address, { allowRemote, tokenKey, manager }: Options): void {
-  const serves = allowRemote || tokenKey !== undefined || manager !== undefined;
-  let shown = foundAt(listening);
-  if (listening.kind === "tcp" && isEverywhere(listening) && !serves) {
-    log.info(
-      "clients of other machines are refused; serve them with --allow-remote, --token-key or --manager",
-    );
-    shown = formatAddress({ ...listening, host: isIPv6(listening.host) ? "::1" : "127.0.0.1" });
-  }
-  log.info(`reach it with: rfaas invoke FILE.ts --node ${shown}   or   RFAAS_NODE=${shown}`);
 }
 
 function nodeName(name: string, what = "--name"): string {

@@ -1,22 +1,31 @@
 /**
  * A client's connection to an address, whose attempt can be aborted. Over TCP by `node:net`: an attempt of Bun's own socket cannot be
- * aborted, and keeps the program alive for minutes where the network drops its packets. `rfaas://` is TLS.
+ * aborted, and keeps the program alive for minutes where the network drops its packets. What leaves the machine is TLS.
  */
 import { connect } from "node:net";
+import { warnOnce } from "../base/warnings.ts";
 import { type Address, type TcpAddress, isLoopback } from "./address.ts";
 import type { Wire, WireEvents } from "./connection.ts";
 import { type Dialling, overSocket } from "./dial-socket.ts";
 import type { Role } from "./dial-tls.ts";
 
-export function dial(address: Address, events: WireEvents, to: Role = {}): Dialling {
-  if (address.kind === "unix") return dialUnix(address.path, events);
-  return isDialledInClear(address) ? dialTcp(address, events) : dialSecurely(address, events, to);
+/** Whom a connection is for. */
+export interface Dialled extends Role {
+  /** In clear, where the address does not ask for TLS. Default: as `RFAAS_INSECURE` says. */
+  insecure?: boolean | undefined;
 }
 
-/** Whether messages to the address go without TLS. */
-export function isDialledInClear({ secure }: TcpAddress): boolean {
-  return secure === undefined;
+export function dial(address: Address, events: WireEvents, to: Dialled = {}): Dialling {
+  if (address.kind === "unix") return dialUnix(address.path, events);
+  return isInClear(address, to) ? dialTcp(address, events) : dialSecurely(address, events, to);
 }
+
+function isInClear({ secure, host }: TcpAddress, { insecure }: Dialled): boolean {
+  return secure === undefined && (isLoopback(host) || (insecure ?? isInsecure()));
+}
+
+/** What `RFAAS_INSECURE` says. */
+const isInsecure = (): boolean => ["1", "true"].includes(process.env["RFAAS_INSECURE"] ?? "");
 
 /** The kernel answers such an attempt at once. */
 function dialUnix(path: string, events: WireEvents): Dialling {
@@ -53,6 +62,11 @@ function dialUnix(path: string, events: WireEvents): Dialling {
 }
 
 function dialTcp({ host, port }: TcpAddress, events: WireEvents): Dialling {
+  if (!isLoopback(host))
+    warnOnce(
+      `insecure: the connection to ${host} is in clear: other machines of the network can read and change what is said, and may answer in its place; no token is sent over it`,
+      "RFAAS_SECURITY",
+    );
   return overSocket(connect({ host, port }), host, events, {
     event: "connect",
     meet: () => ({ by: isLoopback(host) ? "local" : "nothing" }),

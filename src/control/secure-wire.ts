@@ -6,9 +6,6 @@ import { Duplex } from "node:stream";
 import { type SecureContext, TLSSocket, type TLSSocketOptions } from "node:tls";
 import type { Wire, WireEvents } from "./connection.ts";
 
-/** The first byte of a TLS connection: a record of the handshake. No control message begins so. */
-export const TLS_BEGINS = 0x16;
-
 /** A client's part of the handshake has less, whatever it offers. */
 const MAX_HANDSHAKE_BYTES = 64 * 1024;
 /** While so much waits for the peer, the wire takes no more. */

@@ -19,7 +19,9 @@ test(
   "a node that listens at every address names one that leads to it",
   async () => {
     const [open, port] = await startedAt("0.0.0.0:0", "--allow-remote");
-    expect(open).toContain(`--node ${hostname()}:${port} `);
+    expect(open).toMatch(
+      new RegExp(`--node 'rfaas://${hostname()}:${port}\\?key=sha256:[0-9a-f]{64}' `),
+    );
     expect(open).not.toContain("are refused");
     const [closed, closedPort] = await startedAt("0.0.0.0:0");
     expect(closed).toContain(`--node 127.0.0.1:${closedPort} `);

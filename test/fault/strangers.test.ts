@@ -142,7 +142,15 @@ describe("a node's TCP port", () => {
         ip -n ${other} addr add 127.7.0.2/32 dev vb; ip -n ${other} route add 127.7.0.1 dev vb src 127.7.0.2`);
       const here = ["ip", "netns", "exec", name];
       const there = ["ip", "netns", "exec", other];
-      await using node = await ServedNode.start("0.0.0.0:0", [], here);
+      await using safe = await ServedNode.start("0.0.0.0:0", [], here);
+      const wary = { uid: 0, port: safe.port, address: "10.99.7.1" };
+      for (const [from, within] of [
+        ["10.99.7.1", here],
+        ["10.99.7.2", there],
+      ] as const)
+        expect(stranger.greet({ ...wary, from, within })).toBe("refused RFAAS_TLS_REQUIRED");
+      // Who may lease does not follow from what may be in clear.
+      await using node = await ServedNode.start("0.0.0.0:0", ["--insecure"], here);
       const { port } = node;
       const root = { uid: 0, port };
       expect(stranger.greet({ ...root, within: here })).toBe("welcome");

@@ -16,12 +16,14 @@ const PROC = /"\/proc\/net\/tcp"/;
 /** What users see: an example of the manual, and the type of an options object. `/dev/shm` is a place of the system's. */
 const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "src/commands/serve.ts": [/"rfaas serve [^"]*--fabric verbs"/, ADDRESS],
+  "src/commands/serving/how-to-reach.ts": [ADDRESS],
   "src/commands/manager.ts": [/tcpAddress/],
   "src/client/invoker.ts": [ADDRESS],
   "src/client/options/connect-options.ts": [/tcpAddress/],
   "src/options/fields.ts": [/tcpAddress/],
-  "src/control/address.ts": [ADDRESS],
-  "src/control/dial.ts": [/dialTcp/],
+  "src/control/address.ts": [ADDRESS, /TcpAddress/],
+  "src/control/dial.ts": [/dialTcp/, /TcpAddress/],
+  "src/control/dial-tls.ts": [/TcpAddress/],
   "src/control/local-peer.ts": [/TcpEnd/],
   "src/control/port-holder.ts": [PROC],
   "src/fabric/verbs/perftest.ts": [PROC],
@@ -29,7 +31,7 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "bench/manager-load/roles.ts": [ADDRESS],
   "src/manager/server.ts": [ADDRESS],
   "src/manager/http/server.ts": [ADDRESS],
-  "src/executor/admission/listen.ts": [ADDRESS, /\btcp \?/, /if \(tcp\)/, /listenTcp/],
+  "src/executor/admission/listen.ts": [ADDRESS, /\btcp (?:\?|&&)/, /if \(tcp\)/, /listenTcp/],
   "src/index.ts": [/export type \{ VerbsOptions \} from "\.\/fabric\/verbs\/options\.ts"/],
   "src/doctor/machine.ts": [/"\/dev\/shm"/],
 };

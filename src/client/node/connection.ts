@@ -2,7 +2,7 @@
 import { Mailbox } from "../../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
-import { dial } from "../../control/dial.ts";
+import type { Dialled } from "../../control/dial.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { fabricNamed } from "../../fabric/registry.ts";
@@ -24,16 +24,9 @@ import {
 } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
-import {
-  closed,
-  ended,
-  leaseFailure,
-  notGranted,
-  notReached,
-  received,
-  refused,
-} from "./failures.ts";
+import { closed, ended, leaseFailure, notGranted, received, refused } from "./failures.ts";
 import type { LeaseListener } from "./lease-listener.ts";
+import { type Reached, reach } from "./reach.ts";
 import { PackageSender } from "./upload.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
 
@@ -59,7 +52,7 @@ export class NodeConnection {
   /** Set when the node says that it stops; its leases stay usable until it ends them. */
   draining = false;
   /** Where it was reached, over a network. */
-  reached: { address: string; port: number } | undefined;
+  reached: Reached["at"];
   /** What the node said of itself. */
   welcome!: Welcome;
   readonly #connection: Connection<NodeMessage, ClientMessage>;
@@ -68,7 +61,9 @@ export class NodeConnection {
   readonly #heard = answering(nodeMessages, this.#handlers());
   readonly #closed = Promise.withResolvers<void>();
   readonly #fabrics: readonly string[];
-  readonly #token: string | null;
+  #token: string | null;
+  /** Why the token was not sent, as a clause. */
+  #withheld: string | undefined;
   #over: RfaasError | undefined;
 
   private constructor(address: string, fabrics: readonly string[], token: string | null) {
@@ -102,6 +97,7 @@ export class NodeConnection {
    * Connects and greets.
    *
    * @throws {NodeUnreachable} no node answers in time
+   * @throws {PeerNotTrusted} another machine than the one that is pinned, or was met before, answers
    * @throws {LeaseRefused} the node does not serve this client
    */
   static async connect(
@@ -109,21 +105,16 @@ export class NodeConnection {
     fabrics: readonly string[],
     token: string | null,
     patience = DEFAULT_PATIENCE,
+    to: Dialled = {},
   ): Promise<NodeConnection> {
     const startedMs = performance.now();
-    const shown = formatAddress(address);
-    const node = new NodeConnection(shown, fabrics, token);
-    const { timeoutMs, signal } = patience;
-    const dialling = dial(address, node.#connection);
-    const late = () => new Error(`no answer within ${timeoutMs} ms`);
-    try {
-      await untilAborted(within(dialling.connected, timeoutMs, late), signal);
-    } catch (cause) {
-      dialling.abort();
-      if (signal?.aborted) throw cause;
-      throw notReached(shown, cause as Error);
+    const node = new NodeConnection(formatAddress(address), fabrics, token);
+    const { at, withheld } = await reach(address, node.#connection, patience, to);
+    node.reached = at;
+    if (withheld !== undefined && token !== null) {
+      node.#token = null;
+      node.#withheld = withheld;
     }
-    node.reached = dialling.reached();
     return await node.#greet(patience, performance.now() - startedMs);
   }
 
@@ -276,7 +267,8 @@ export class NodeConnection {
     const listeners = this.#listeners;
     return {
       welcome: (welcome) => this.#welcome.resolve(welcome),
-      refused: ({ code, message }) => this.#end(refused(this.address, code, message)),
+      refused: ({ code, message }) =>
+        this.#end(refused(this.address, code, message, this.#withheld)),
       draining: () => void (this.draining = true),
       lost: ({ lease, message, signal }) => listeners.get(lease)?.lost(message, signal),
       "worker-lost": ({ lease, worker, message }) =>

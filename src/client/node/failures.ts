@@ -7,7 +7,7 @@ import {
   ModuleLoadError,
   NodeUnreachable,
   PackageUnknown,
-  type RfaasError,
+  RfaasError,
   UsageError,
   VersionMismatch,
 } from "../../base/errors.ts";
@@ -19,17 +19,34 @@ import type { Granted } from "../../protocol/lease-messages.ts";
 import { withAuthorPaths } from "../failures/author-paths.ts";
 import { remoteCause } from "../failures/remote-error.ts";
 
-/** Why a node serves this client no longer, or not at all. A private one says it of the program that has started it. */
-export function refused(address: string, code: string, message: string): RfaasError {
-  if (address !== "private")
-    return new LeaseRefused(code, `the node at ${address} refused this client: ${message}`);
+/**
+ * Why a node serves this client no longer, or not at all. A private one says it of the program that has started it. `withheld` says why the
+ * client has sent no token, where it has one.
+ */
+export function refused(
+  address: string,
+  code: string,
+  message: string,
+  withheld?: string,
+): RfaasError {
+  if (address !== "private") {
+    const why = code === "RFAAS_FORBIDDEN" && withheld !== undefined ? withheld : message;
+    return new LeaseRefused(code, `the node at ${address} refused this client: ${why}`);
+  }
   if (code === VersionMismatch.CODE) return new VersionMismatch(message);
   return new NodeUnreachable(address, message);
 }
 
 /** Why no connection to the node could be made. */
 export function notReached(address: string, cause: Error): RfaasError {
+  if (cause instanceof RfaasError) return cause;
   const { code } = cause as NodeJS.ErrnoException;
+  if (isNoTls(cause, code))
+    return new NodeUnreachable(
+      address,
+      `what answers at ${address} does not speak TLS 1.3 (${cause.message}); is it a node of this version? One that serves with --insecure is reached with --insecure (RFAAS_INSECURE=1), on a network that you trust`,
+      { cause },
+    );
   if (code === "EAGAIN")
     return new NodeUnreachable(
       address,
@@ -44,6 +61,11 @@ export function notReached(address: string, cause: Error): RfaasError {
     `no node answers at ${address} (${reasonOf(cause)}); ${whatToDo(address, code)}`,
     { cause },
   );
+}
+
+/** How the runtime names what goes wrong in a handshake. */
+function isNoTls({ message }: Error, code: string | undefined): boolean {
+  return code?.startsWith("ERR_SSL_") === true || message.includes("before secure TLS");
 }
 
 function whatToDo(address: string, code: string | undefined): string {

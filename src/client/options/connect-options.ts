@@ -11,6 +11,7 @@ import {
   tcpAddress,
   text,
   texts,
+  truth,
   whole,
 } from "../../options/fields.ts";
 
@@ -34,12 +35,20 @@ const connecting = {
       default: DEFAULT_CONNECT_TIMEOUT_MS,
     }),
   ),
+  /** Connects in clear to what is not on this machine, and sends it no token; for a network that you trust. Default: `$RFAAS_INSECURE`. */
+  insecure: Type.Optional(
+    truth({
+      description: "connect in clear to what is not on this machine, and send it no token",
+      variable: "RFAAS_INSECURE",
+      default: false,
+    }),
+  ),
   ...signalField,
 };
 
 export const InvokerOptions = Type.Object(
   {
-    /** A node's socket path or `HOST:PORT`. Default: `$RFAAS_NODE`, else a private node on this machine. */
+    /** A node's socket path, `HOST:PORT`, or `rfaas://HOST:PORT?key=sha256:HEX`. Default: `$RFAAS_NODE`, else a private node on this machine. */
     node: Type.Optional(
       address({
         description: "the node's socket path or HOST:PORT",

@@ -8,6 +8,11 @@ const ENVIRONMENT: readonly [string, string][] = [
   ["RFAAS_MANAGER", "the manager whose nodes to use where none is named"],
   ["RFAAS_HTTP", "the manager's HTTP interface, for node and bill"],
   ["RFAAS_TOKEN", "the token to show to nodes and to the manager"],
+  [
+    "RFAAS_CA",
+    "the CA to trust at addresses that pin nothing: sha256:HEX, or its certificate's file",
+  ],
+  ["RFAAS_INSECURE", "1: connect in clear to what is not on this machine, and send it no token"],
   ["RFAAS_LOG", "how much to log on stderr: silent, error, warn, info (default), debug, trace"],
   ["RFAAS_SHIM", "load the native shim from this path"],
   [

@@ -1,10 +1,12 @@
-/** What comes to a node's port: control connections, and those of fabrics whose data comes there, which are told apart by their first bytes. */
+/** What comes to a node's port: control connections, plain and TLS, and those of fabrics whose data comes there, told apart by their first bytes. */
+import { beginsTls } from "../../control/first-bytes.ts";
 import type { Greeting } from "../../fabric/fabric.ts";
 
 export type Arrival =
   /** More bytes must come. */
   | { kind: "unknown" }
   | { kind: "control" }
+  | { kind: "tls" }
   /** The whole greeting of a connection for data. */
   | { kind: "data"; greeting: Greeting }
   /** It began as one for data and went on as none. */
@@ -20,5 +22,6 @@ export function sortArrival(first: Uint8Array, greetings: readonly Greeting[]): 
     if (first.length > bytes) return { kind: "wrong" };
     return first.length === bytes ? { kind: "data", greeting } : { kind: "unknown" };
   }
-  return { kind: "control" };
+  const tls = beginsTls(first);
+  return { kind: tls === undefined ? "unknown" : tls ? "tls" : "control" };
 }

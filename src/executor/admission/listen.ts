@@ -2,8 +2,9 @@
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Socket, SocketHandler } from "bun";
-import { type Address, formatAddress } from "../../control/address.ts";
-import type { Connection } from "../../control/connection.ts";
+import { type Address, formatAddress, isLoopback } from "../../control/address.ts";
+import type { Connection, Wire, WireEvents } from "../../control/connection.ts";
+import type { SecureWire } from "../../control/secure-wire.ts";
 import { AddressInUse, EnvironmentError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { portInUse, whyNotListening } from "../../control/port-holder.ts";
@@ -11,13 +12,18 @@ import { isOwnUser } from "../../control/local-peer.ts";
 import type { Greeting } from "../../fabric/fabric.ts";
 import { greeted } from "../../fabric/registry.ts";
 import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
-import { type Arrival, sortArrival } from "./greetings.ts";
+import { sortArrival } from "./greetings.ts";
 
 /** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
 
 const GREETINGS = greeted.map(({ greeting }) => greeting);
-const CONTROL: Arrival = { kind: "control" };
+const TLS_REQUIRED: NodeMessage = {
+  t: "refused",
+  code: "RFAAS_TLS_REQUIRED",
+  message:
+    "from other machines it takes control connections by TLS alone; connect without --insecure or, on a network that you trust, serve with --insecure, too",
+};
 
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
@@ -36,6 +42,16 @@ export interface Way {
   trusted: boolean;
   /** The client's address, over TCP. */
   comesFrom: string | undefined;
+  /** Whether other machines can read what it says; known once it has said something. */
+  isExposed(): boolean;
+}
+
+/** How a listener protects what clients of other machines say. */
+export interface Security {
+  /** TLS over an accepted connection; without it the node takes none. */
+  accept?: ((raw: Wire, events: WireEvents) => SecureWire) | undefined;
+  /** Other machines may speak in clear. */
+  insecure: boolean;
 }
 
 /** Takes a connection for data over, if the node knows the lease; the descriptor stays the caller's. Returns whether it does. */
@@ -45,6 +61,8 @@ export type Bring = (name: Uint8Array, descriptor: number, greeting: Uint8Array)
 interface Guest {
   connection: ClientConnection;
   first: Uint8Array | undefined;
+  /** Where it is TLS. */
+  secure: SecureWire | undefined;
 }
 
 /** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
@@ -52,10 +70,14 @@ export async function listen(
   address: Address,
   accept: (way: Way) => ClientConnection,
   bring: Bring,
+  security: Security = { insecure: false },
 ): Promise<Listener> {
   const guests = new WeakMap<Socket<undefined>, Guest>();
-  const connectionOf = (peer: Socket<undefined>): ClientConnection | undefined =>
-    guests.get(peer)?.connection;
+  const ended = (peer: Socket<undefined>, error?: Error): void => {
+    const guest = guests.get(peer);
+    if (guest?.secure) guest.secure.ended();
+    else guest?.connection.close(error);
+  };
   const socket: SocketHandler<undefined> = {
     binaryType: "uint8array",
     open(peer) {
@@ -64,33 +86,49 @@ export async function listen(
         reachedAt: tcp ? plainAddress(peer) : undefined,
         trusted: isOwnUser(descriptorOf(peer)),
         comesFrom: tcp ? peer.remoteAddress : undefined,
+        isExposed: () => tcp && !guest.secure && !isLoopback(peer.remoteAddress),
       });
-      guests.set(peer, { connection, first: tcp ? new Uint8Array(0) : undefined });
+      const guest: Guest = {
+        connection,
+        first: tcp ? new Uint8Array(0) : undefined,
+        secure: undefined,
+      };
+      guests.set(peer, guest);
       connection.opened(peer);
       if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
     },
     data(peer, bytes) {
       const guest = guests.get(peer);
       if (!guest) return;
-      const come = guest.first === undefined ? bytes : Buffer.concat([guest.first, bytes]);
-      const arrival = guest.first === undefined ? CONTROL : sortArrival(come, GREETINGS);
-      if (arrival.kind === "unknown") {
-        guest.first = come;
-        return;
+      const { connection } = guest;
+      if (guest.first === undefined) return (guest.secure ?? connection).received(bytes);
+      const come = Buffer.concat([guest.first, bytes]);
+      const arrival = sortArrival(come, GREETINGS);
+      guest.first = arrival.kind === "unknown" ? come : undefined;
+      if (arrival.kind === "unknown") return;
+      if (arrival.kind === "tls" && security.accept) {
+        guest.secure = security.accept(peer, connection);
+        return guest.secure.received(come);
       }
-      guest.first = undefined;
-      if (arrival.kind === "control") return guest.connection.received(come);
+      if (arrival.kind === "control") {
+        if (security.insecure || isLoopback(peer.remoteAddress)) return connection.received(come);
+        connection.send(TLS_REQUIRED);
+        return connection.close();
+      }
       guests.delete(peer);
-      guest.connection.abandon();
+      connection.abandon();
       if (arrival.kind === "data" && !handOver(peer, arrival.greeting, come, bring)) {
         peer.write(arrival.greeting.refusal);
         peer.end();
       } else peer.terminate();
     },
-    drain: (peer) => connectionOf(peer)?.drained(),
-    end: (peer) => connectionOf(peer)?.close(),
-    close: (peer) => connectionOf(peer)?.close(),
-    error: (peer, error) => connectionOf(peer)?.close(error),
+    drain(peer) {
+      const guest = guests.get(peer);
+      (guest?.secure ?? guest?.connection)?.drained();
+    },
+    end: (peer) => ended(peer),
+    close: (peer) => ended(peer),
+    error: ended,
   };
   if (address.kind === "tcp") return listenTcp(address, socket);
   return await listenUnix(address.path, socket);

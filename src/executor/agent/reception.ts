@@ -45,6 +45,8 @@ export interface ClientWay {
   trusted?: boolean;
   /** The address that it came from, over TCP. */
   comesFrom?: string | undefined;
+  /** Whether other machines can read what it says. Default: they cannot. */
+  isExposed?(): boolean;
 }
 
 export interface ReceptionOptions {
@@ -70,6 +72,9 @@ const MAX_GREETING_BYTES = 8 * 1024;
 /** More than the kernel's accept queue holds; beyond it the node drops the oldest. The other descriptors are for leases. */
 const UNGREETED_TOTAL = 1_024;
 const UNGREETED_PER_DESCRIPTOR = 0.25;
+
+const TOKEN_EXPOSED =
+  "the token came in clear, and other machines may have read it; get another one, and connect without --insecure";
 
 export class Reception {
   readonly #options: ReceptionOptions;
@@ -105,6 +110,8 @@ export class Reception {
     const greeted = async (message: Hello): Promise<void> => {
       if (client || !speaksOurs(connection, message)) return;
       silent.clear();
+      if (typeof message.token === "string" && way.isExposed?.())
+        return refuse(connection, "RFAAS_FORBIDDEN", TOKEN_EXPOSED);
       connection.hold();
       const trusted = way.trusted ?? true;
       const identity = await this.#options.identify(message.token ?? null, trusted);
