@@ -9,7 +9,7 @@ const CLASS = /^export (?:abstract )?class (\w+)/gm;
 export const classNames: Bun.BunPlugin = {
   name: "class names",
   setup({ onLoad }) {
-    onLoad({ filter: /\/src\/base\/errors\.ts$/ }, ({ path }) => {
+    onLoad({ filter: /\/src\/base\/error(?:s|\/[\w-]+)\.ts$/ }, ({ path }) => {
       const source = readFileSync(path, "utf8");
       const classes = [...source.matchAll(CLASS)].map(([, name]) => name).join(", ");
       const named = `for (const [value, type] of Object.entries({ ${classes} })) Object.defineProperty(type, "name", { value });`;

@@ -91,8 +91,8 @@ describe("the parts of a lease", () => {
     for (const part of lease.parts) {
       expect(Object.isFrozen(part)).toBe(true);
       expect(Object.keys(part).toSorted()).toEqual([
-        ...["address", "cpus", "expiresAt", "fabric", "firstWorker", "hostPid", "node"],
-        ...["phases", "state", "workers"],
+        ...["address", "cpus", "encrypted", "expiresAt", "fabric", "firstWorker"],
+        ...["hostPid", "node", "phases", "state", "workers"],
       ]);
     }
   });

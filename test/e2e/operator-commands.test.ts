@@ -302,7 +302,7 @@ describe("rfaas node", () => {
   });
 
   test.each<[string[], RegExp]>([
-    [[], /node takes drain, resume, remove, ls and a name/],
+    [[], /node takes drain, resume, remove, ls, forget and a name/],
     [["stop", "n1"], /node takes drain/],
     [["drain"], /node drain needs the name of a node/],
     [["drain", "n1", "--deadline", "30"], /--deadline must be a duration/],
