@@ -40,7 +40,7 @@ export const node = defineCommand({
   description: `drain   grants no more leases on the node; those it has may go on until the deadline, and are ended then
 resume  lets it serve again
 remove  takes it out of the cluster; leases that it granted go on
-ls      lists all nodes, or one
+ls      lists all nodes, or one; "reachable" is whether the manager reaches it where clients are told that it is: yes, or the reason
 forget  forgets the key that was met at HOST:PORT, so that the next one that is met there is remembered
 
 All but forget ask the manager, whose HTTP interface must be on (rfaas manager --http HOST:PORT). Where the manager has a key, all but
@@ -141,6 +141,7 @@ function forPeople(nodes: readonly NodeStatus[]): string {
     "free/memory",
     "leases",
     "kept",
+    "reachable",
     "fabrics",
   ];
   const lines = nodes.map((one) => [
@@ -149,6 +150,7 @@ function forPeople(nodes: readonly NodeStatus[]): string {
     `${formatBytes(one.freeMemoryBytes)}/${formatBytes(one.memoryBytes)}`,
     String(one.leases),
     String(one.keptHosts ?? "-"),
+    printable(one.reachable ?? "-"),
     printable(one.fabrics.join(",")),
   ]);
   return table([header, ...lines], 3);

@@ -1,6 +1,4 @@
-import { statSync } from "node:fs";
 import { hostname } from "node:os";
-import { resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import {
   type Address,
@@ -9,6 +7,7 @@ import {
   isEverywhere,
   parseAddress,
 } from "../control/address.ts";
+import { OwnAddress } from "../control/reach.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
@@ -19,7 +18,6 @@ import { openSecurity } from "../executor/admission/security.ts";
 import { defaultOffer, excesses, machineLimits } from "../executor/machine/limits.ts";
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
-import { PackageStore } from "../executor/packages/store.ts";
 import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
 import { defaultStateDir } from "../manager/state/state.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
@@ -30,6 +28,8 @@ import { address, bytes, duration, readAs, truth, worded } from "../options/fiel
 import { optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
+import { openPackages, watchedModule } from "./serving/packages.ts";
+import { warnOfOwnName } from "./serving/own-name.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
@@ -184,7 +184,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       keptHosts: options.keptHosts,
       log: (level, message) => log[level](message),
     });
-    const listener = await listenFor(agent, listening, security);
+    const own = new OwnAddress();
+    const listener = await listenFor(agent, listening, security, own);
     let bookkeeper: Bookkeeper | undefined;
     drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
     const over = fabrics.map(({ description }) => description);
@@ -197,6 +198,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     for (const excess of excesses({ cores, memoryBytes }, limits)) log.warn(excess);
     const reach = { serves: servesOthers(options), key: credentials?.fingerprint };
     tellHowToReach(parseAddress(listener.address), { ...reach, insecure: options.insecure });
+    void warnOfOwnName(parseAddress(listener.address), options);
 
     if (watched !== undefined)
       new ModuleWatch(watched, optionsFor(PackageOptions, options), packages, {
@@ -212,6 +214,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
         memoryBytes,
         fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
+        own,
         log: (level, message) => log[level](message),
       });
   },
@@ -229,38 +232,21 @@ function listeningAddress({ listen }: Options): Address {
 const servesOthers = ({ allowRemote = false, tokenKey, manager }: Options): boolean =>
   allowRemote || tokenKey !== undefined || manager !== undefined;
 
-function openPackages({ cache, cacheLimit, packageLimit }: Options): PackageStore {
-  const packages = new PackageStore({
-    folder: cache === undefined ? undefined : resolve(cache),
-    limitBytes: cacheLimit,
-    packageLimitBytes: packageLimit,
-  });
-  // A folder that is named must be of use; without any other, the node can still serve what it has built in.
-  if (cache !== undefined) void packages.folder;
-  return packages;
-}
-
-function watchedModule({ watch, include, external }: Options): string | undefined {
-  if (watch === undefined) {
-    if (include !== undefined || external !== undefined)
-      throw new UsageError("--include and --external are for --watch; clients say what they send");
-    return undefined;
-  }
-  const path = resolve(watch);
-  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
-    throw new UsageError(`--watch: there is no file ${path}; name a module`);
-  return path;
-}
-
 type Listener = Awaited<ReturnType<typeof listen>>;
 
-async function listenFor(agent: Agent, address: Address, security: Security): Promise<Listener> {
+async function listenFor(
+  agent: Agent,
+  address: Address,
+  security: Security,
+  own: OwnAddress,
+): Promise<Listener> {
   try {
     return await listen(
       address,
       (way) => agent.newClient(undefined, way),
       (...connection) => agent.bring(...connection),
       security,
+      (question) => own.answerTo(question),
     );
   } catch (error) {
     await agent.drain(0);

@@ -19,6 +19,7 @@ import type { NodeLedger } from "./ledger/node-ledger.ts";
 import { RemoteCounters } from "./ledger/remote-counters.ts";
 import { type IntakeEvents, type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
 import type { Registry } from "./nodes/registry.ts";
+import { AddressChecks, type Reach } from "./peers/address-checks.ts";
 import { ClientDesk } from "./peers/client-desk.ts";
 import { NodeDesk } from "./peers/node-desk.ts";
 import { type Peer, type PeerConnection, isClient, isNode } from "./peers/peer.ts";
@@ -30,6 +31,8 @@ export interface ManagerOptions {
   ledger: LedgerSink;
   tokens: TokenCheck;
   log(level: "info" | "warn", message: string): void;
+  /** How it looks for a node at its address. Default: not at all. */
+  reach?: Reach;
   /** The clock that measures silence. Default: the machine's. */
   clock?: Clock;
 }
@@ -48,7 +51,7 @@ export class Manager {
   readonly #clock: Clock;
   readonly #timers: Timer[];
 
-  constructor({ registry, ledger, tokens, log, clock = SYSTEM_CLOCK }: ManagerOptions) {
+  constructor({ registry, ledger, tokens, log, reach, clock = SYSTEM_CLOCK }: ManagerOptions) {
     this.#clock = clock;
     const ledgerEvents: IntakeEvents = {
       ledger(problem) {
@@ -74,7 +77,8 @@ export class Manager {
     );
     const shared = { registry, tokens, reception: this.#reception };
     const books = { intake: this.#intake, counters: this.#counters };
-    const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, log, clock }));
+    const checks = reach && new AddressChecks(reach, clock);
+    const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, checks, log, clock }));
     const clients = (this.#clients = new ClientDesk({
       ...shared,
       leases: () => this.leases(),

@@ -1,6 +1,7 @@
 /** The manager's port: a {@link Manager} whose peers come over TCP. */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../control/address.ts";
+import { reach } from "../control/reach.ts";
 import { listenAt } from "./listener.ts";
 import { Manager, type ManagerOptions } from "./manager.ts";
 
@@ -14,7 +15,7 @@ export class ManagerServer extends Manager {
 
   /** Listens at `address`, HOST:PORT. Throws as {@link listenAt} does. */
   constructor(address: string, options: ManagerOptions) {
-    super(options);
+    super({ reach, ...options });
     try {
       this.#listener = listenAt(address, this.#handler());
     } catch (error) {

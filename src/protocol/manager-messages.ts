@@ -12,7 +12,7 @@ import {
   request,
   vocabularyOf,
 } from "./declare.ts";
-import { count, index } from "./fields.ts";
+import { bytes, count, index } from "./fields.ts";
 import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
@@ -100,6 +100,8 @@ export const NodeInfo = Type.Object({
   machine: label,
   version: label,
   state: NodeState,
+  /** Whether the manager reaches it at its address: `yes`, or how that fails; left out where it has not looked. */
+  reachable: Type.Optional(label),
 });
 export type NodeInfo = Static<typeof NodeInfo>;
 
@@ -154,6 +156,15 @@ export type CountersOffer = ReplyOf<typeof GetCounters>;
  * zeros, and the manager reads it for the lease.
  */
 export const BindRow = request("bind-row", { row: index, lease: text }, {});
+/**
+ * The node asks whether the manager reaches it at the address that it has announced: there it answers the question. Only a manager that
+ * has said `looks` is asked.
+ */
+export const CheckAddress = request(
+  "check-address",
+  { question: bytes(16), answer: bytes(16) },
+  { reached: label },
+);
 const Leaving = notice("leaving", {});
 
 /** The newest report of each lease that goes on, of those that the client may see. */
@@ -167,7 +178,12 @@ export const ListClusterLeases = request(
 const Refused = notice("refused", { code: label, message: prose });
 const Alive = notice("alive", {});
 
-const Accepted = notice("accepted", { name: NodeName, publicKey });
+const Accepted = notice("accepted", {
+  name: NodeName,
+  publicKey,
+  /** It looks for nodes at their addresses when they ask it to. */
+  looks: Type.Optional(Type.Boolean()),
+});
 const LedgerState = notice("ledger", {
   /** Why bills cannot be saved for now; null when they can. */
   problem: Type.Union([prose, Type.Null()]),
@@ -192,7 +208,14 @@ const NodesChanged = notice("nodes-changed", {
 export type NodesChanged = MessageOf<typeof NodesChanged>;
 
 /** What a node, and what a client, may say to the manager once it has greeted. */
-export const nodeToManager = [Capacity, ReportUsage, GetCounters, BindRow, Leaving] as const;
+export const nodeToManager = [
+  Capacity,
+  ReportUsage,
+  GetCounters,
+  BindRow,
+  CheckAddress,
+  Leaving,
+] as const;
 export const clientToManager = [ListClusterLeases] as const;
 const greetings = [Announce, Subscribe] as const;
 export const managerToNode = [

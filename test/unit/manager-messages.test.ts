@@ -61,6 +61,7 @@ const toManager = [
   { t: "leaving" },
   { t: "get-counters", id: 1, fabric: "verbs" },
   { t: "bind-row", id: 1, row: 0, lease: long(256) },
+  { t: "check-address", id: 1, question: new Uint8Array(16), answer: new Uint8Array(16) },
   { t: "subscribe", protocol: 1, version: "0", token: null },
   { t: "list-leases", id: 1 },
 ];
@@ -74,6 +75,7 @@ const toNode = [
   { t: "get-counters-reply", id: 1, address: "10.0.0.1", port: 65_535, nonce: new Uint8Array(16) },
   { t: "failed", id: 1, code: "RFAAS_NO_COUNTERS", message: "no device" },
   { t: "bind-row-reply", id: 1 },
+  { t: "check-address-reply", id: 1, reached: long(128) },
   { t: "drain", deadlineMs: 0 },
   { t: "resume" },
   { t: "remove" },

@@ -1,6 +1,6 @@
 /** The manager of a cluster, with peers over memory, a time that the test lets pass, and the real registry, ledger intake and tokens. */
 import { afterEach, describe, expect, test } from "bun:test";
-import { Manager } from "../../src/manager/manager.ts";
+import { Manager, type ManagerOptions } from "../../src/manager/manager.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import { ManagerServer } from "../../src/manager/server.ts";
 import type { TokenCheck } from "../../src/manager/tokens/keys.ts";
@@ -41,14 +41,14 @@ afterEach(() => {
   for (const manager of running.splice(0)) manager.close();
 });
 
-function cluster(tokens: TokenCheck = OPEN) {
+function cluster(tokens: TokenCheck = OPEN, more: Pick<ManagerOptions, "reach"> = {}) {
   const clock = new TestClock();
   const registry = new Registry();
   const saved: UsageReport[] = [];
   const log: string[] = [];
   const disk = { full: false };
   const manager = new Manager({
-    ...{ registry, tokens, clock },
+    ...{ registry, tokens, clock, ...more },
     ledger: {
       record(reports) {
         if (disk.full) throw new Error("the disk is full (ENOSPC)");
@@ -466,4 +466,61 @@ test("a manager at a port takes peers over TCP, and refuses them all once it is 
   server.close();
   await until(() => peer.closed, "its connection ends");
   await expect(RawPeer.connect(server.address)).rejects.toThrow();
+});
+
+describe("the address of a node", () => {
+  const question = { question: new Uint8Array(16), answer: new Uint8Array(16) };
+  const looks: Pick<ManagerOptions, "reach"> = {
+    reach: (address) =>
+      Promise.resolve({
+        reached: (address as { host: string }).host === "n1" ? "yes" : "refused",
+        // Where the peers of this test come from.
+        tried: ["10.0.0.2"],
+      }),
+  };
+
+  test("is looked at when the node asks for it, and clients are told", async () => {
+    const { registry, node, client, comes } = cluster(OPEN, looks);
+    const n1 = await node();
+    expect(n1.find("accepted")).toMatchObject({ looks: true });
+    expect(registry.get("n1")!.reachable).toBeUndefined();
+    n1.send({ t: "check-address", id: 1, ...question });
+    await comes(() => n1.find("check-address-reply") !== undefined, "it is told");
+    expect(n1.find("check-address-reply")).toMatchObject({ id: 1, reached: "yes" });
+    const n2 = await node("n2");
+    n2.send({ t: "check-address", id: 1, ...question });
+    await comes(() => n2.find("check-address-reply") !== undefined, "it is told");
+    n2.send(capacity(5));
+    const watcher = await client();
+    const nodes = watcher.find("nodes")!["nodes"] as { name: string; reachable?: string }[];
+    expect(nodes.map(({ name, reachable }) => [name, reachable])).toEqual([
+      ["n1", "yes"],
+      ["n2", "refused"],
+    ]);
+    // What was seen of a node that is gone says nothing of the next one.
+    n1.leave();
+    expect(registry.get("n1")).toMatchObject({ state: "down" });
+    expect(registry.get("n1")!.reachable).toBeUndefined();
+  });
+
+  test("is looked at for one question at a time, and for none of a node that is out of the cluster", async () => {
+    const { manager, node, comes } = cluster(OPEN, looks);
+    const n1 = await node();
+    n1.send({ t: "check-address", id: 1, ...question }, { t: "check-address", id: 2, ...question });
+    await comes(() => n1.find("check-address-reply") !== undefined, "it is told");
+    expect(n1.find("check-address-reply")).toMatchObject({ id: 1 });
+    expect(n1.find("failed")).toMatchObject({ id: 2, code: "RFAAS_NOT_LOOKED" });
+    manager.remove("n1");
+    n1.send({ t: "check-address", id: 3, ...question });
+    await comes(() => n1.all("failed").length === 2, "it is told");
+    expect(n1.all("failed")[1]).toMatchObject({ id: 3, code: "RFAAS_NOT_LOOKED" });
+  });
+
+  test("is not looked at by a manager without a network", async () => {
+    const { node, comes } = cluster();
+    const n1 = await node();
+    expect(n1.find("accepted")).not.toHaveProperty("looks");
+    n1.send({ t: "check-address", id: 1, ...question });
+    await comes(() => n1.find("failed") !== undefined, "it is told");
+  });
 });

@@ -4,6 +4,8 @@ import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent } from "../agent/agent.ts";
 import type { LeaseBill } from "../agent/lease-table.ts";
 import type { Doorkeeper } from "../admission/identity.ts";
+import type { OwnAddress } from "../../control/reach.ts";
+import { AddressCheck } from "./address-check.ts";
 import { ManagerLink, type LinkOptions } from "./manager-link.ts";
 
 /** The node whose books are kept. */
@@ -31,6 +33,8 @@ export interface BookkeeperOptions extends LinkOptions {
   fabrics: string[];
   /** How long leases may go on when the manager removes the node. */
   removalLimitMs: number;
+  /** What answers at the node's port when the manager looks for it there. Default: the manager is not asked to look. */
+  own?: OwnAddress | undefined;
   /** Tells this run of the node from earlier and later ones. Default: random. */
   instance?: string;
   log(level: "info" | "warn", message: string): void;
@@ -41,6 +45,7 @@ export class Bookkeeper {
   readonly #instance: string;
   readonly #name: string;
   readonly #link: ManagerLink;
+  readonly #check: AddressCheck | undefined;
 
   /** Throws {@link UsageError} when `manager` is no address. */
   constructor(
@@ -48,10 +53,17 @@ export class Bookkeeper {
     doorkeeper: Pick<Doorkeeper, "useKey">,
     options: BookkeeperOptions,
   ) {
-    const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, ...rest } = options;
+    const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, own, ...rest } =
+      options;
     const { instance = crypto.randomUUID(), ...link } = rest;
     this.#name = name;
     this.#instance = instance;
+    this.#check =
+      own &&
+      new AddressCheck({
+        ...{ own, address, manager, log, clock: rest.clock },
+        ask: (proof) => this.#link.lookFor(proof),
+      });
     this.#link = new ManagerLink({
       ...link,
       manager,
@@ -78,6 +90,7 @@ export class Bookkeeper {
           log("warn", "the manager has removed this node; it grants no more leases");
           agent.revoke(removalLimitMs);
         },
+        joined: (looks) => this.#check?.joined(looks),
         key(publicKey) {
           if (publicKey !== null) doorkeeper.useKey(publicKey, "the manager's key");
         },
@@ -110,6 +123,7 @@ export class Bookkeeper {
 
   /** Hands in the remaining bills, and tells the manager that the node leaves. Never rejects. */
   async leave(): Promise<void> {
+    this.#check?.close();
     await this.#link.leave();
   }
 

@@ -6,10 +6,12 @@ import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
+import type { Proof } from "../../control/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
 import {
   type Announce,
   BindRow,
+  CheckAddress,
   type Capacity,
   GetCounters,
   HEARTBEAT_INTERVAL_MS,
@@ -36,6 +38,8 @@ export interface ManagerLinkEvents {
   removed(): void;
   /** The key that checks the tokens of clients; null when the cluster asks for no tokens. */
   key(publicKey: string | null): void;
+  /** The manager has accepted the node; `looks` when it looks for nodes at their addresses. Called again after each loss. */
+  joined?(looks: boolean): void;
   /** The manager cannot save bills (with the reason), or can again (null). */
   ledger?(problem: string | null): void;
   log(level: "info" | "warn", message: string): void;
@@ -135,6 +139,11 @@ export class ManagerLink {
     return this.#unsaved.size;
   }
 
+  /** Asks the manager to look for the node at its address. Rejects when it does not, or the connection ends. */
+  async lookFor(proof: Proof): Promise<string> {
+    return (await this.#requests.ask(CheckAddress, { ...proof }, { holds: false })).reached;
+  }
+
   /** What the node has free from now on. */
   capacity(capacity: Capacity): void {
     this.#capacity = { ...capacity };
@@ -202,7 +211,10 @@ export class ManagerLink {
 
   #handlers(): Handlers<typeof managerToNode> {
     return {
-      accepted: ({ publicKey }) => this.#welcomed(publicKey),
+      accepted: ({ publicKey, looks = false }) => {
+        this.#welcomed(publicKey);
+        if (!this.#settling && !this.#leaving) this.#events.joined?.(looks);
+      },
       refused: ({ message }) => {
         this.#refused = true;
         this.#complain(`the manager at ${this.#name} refuses this node: ${message}`);

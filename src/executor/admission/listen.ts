@@ -57,6 +57,9 @@ export interface Security {
 /** Takes a connection for data over, if the node knows the lease; the descriptor stays the caller's. Returns whether it does. */
 export type Bring = (name: Uint8Array, descriptor: number, greeting: Uint8Array) => boolean;
 
+/** The answer to a manager's question whether this is the node that it knows; undefined when it is not. */
+export type AnswerTo = (question: Uint8Array) => Uint8Array | undefined;
+
 /** A connection whose first bytes have not all come is undecided. */
 interface Guest {
   connection: ClientConnection;
@@ -71,6 +74,7 @@ export async function listen(
   accept: (way: Way) => ClientConnection,
   bring: Bring,
   security: Security = { insecure: false },
+  answerTo: AnswerTo = () => undefined,
 ): Promise<Listener> {
   const guests = new WeakMap<Socket<undefined>, Guest>();
   const ended = (peer: Socket<undefined>, error?: Error): void => {
@@ -117,6 +121,7 @@ export async function listen(
       }
       guests.delete(peer);
       connection.abandon();
+      if (arrival.kind === "look") return void peer.end(answerTo(arrival.question));
       if (arrival.kind === "data" && !handOver(peer, arrival.greeting, come, bring)) {
         peer.write(arrival.greeting.refusal);
         peer.end();

@@ -226,6 +226,12 @@ export class Registry {
     });
   }
 
+  /** Whether the manager has reached the node of a connection at its address. */
+  looked(session: Session, reachable: string): void {
+    const entry = this.#bySession.get(session);
+    if (entry) this.#update(entry, { ...entry.info, reachable });
+  }
+
   /** A node announces that it leaves: the registry forgets it at once, or expects it again. */
   leave(session: Session): void {
     const entry = this.#detach(session);
@@ -371,7 +377,8 @@ function newEntry(expected: ExpectedNode | undefined): Entry {
 
 /** A node that is not connected has nothing free; the rest of its entry is what the operator said of it in advance. */
 function absent({ info, expected }: Entry, state: NodeInfo["state"]): NodeInfo {
-  const known = { ...withoutKept(info), ...expected };
+  const { reachable: _, ...last } = withoutKept(info);
+  const known = { ...last, ...expected };
   return { ...known, freeCores: 0, freeMemoryBytes: 0, leases: 0, state };
 }
 

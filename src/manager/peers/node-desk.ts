@@ -14,7 +14,9 @@ import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { RemoteCounters } from "../ledger/remote-counters.ts";
 import type { UsageIntake } from "../ledger/usage-intake.ts";
 import { type Registry, type Session, nodeProblem } from "../nodes/registry.ts";
+import type { Proof } from "../../control/reach.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
+import type { AddressChecks } from "./address-checks.ts";
 import { type NodePeer, type NodeRole, type Peer, describePeer } from "./peer.ts";
 import type { Reception } from "./reception.ts";
 
@@ -27,6 +29,8 @@ export interface NodeDeskOptions {
   reception: Reception;
   intake: UsageIntake;
   counters: RemoteCounters;
+  /** Undefined where the manager has no network to look at. */
+  checks: AddressChecks | undefined;
   log(level: "info" | "warn", message: string): void;
   clock: Clock;
 }
@@ -36,6 +40,8 @@ export class NodeDesk {
   readonly #nodes = new Map<Session, NodePeer>();
   /** Nodes that are out of the cluster, and hand in the bills that they have left. */
   readonly #settling = new Set<NodePeer>();
+  /** Nodes that wait for what the manager finds at their address. */
+  readonly #looking = new Set<NodePeer>();
   readonly #answer = answering<typeof nodeToManager, NodePeer>(nodeToManager, this.#handlers(), {
     // The table answers what nodes ask, and nothing else.
     send: (answer, { connection }) => connection.send(answer as ManagerToNode),
@@ -66,7 +72,8 @@ export class NodeDesk {
     const node = reception.greeted(peer, role);
     if (role.session === undefined) this.#settle(node);
     else this.#join(node, role.session, replaced, announce);
-    peer.connection.send({ t: "accepted", name, publicKey: tokens.publicKey });
+    const looks = this.#options.checks ? { looks: true } : {};
+    peer.connection.send({ t: "accepted", name, publicKey: tokens.publicKey, ...looks });
     const wish = settling ? undefined : this.#wishFor(name, nowMs);
     if (wish) peer.connection.send(wish);
     const { problem } = intake;
@@ -161,6 +168,7 @@ export class NodeDesk {
         if (report && counters.bind(node, row, report)) return {};
         throw new RequestRefused("RFAAS_NO_COUNTERS", `lease ${lease} can have no row of counters`);
       },
+      "check-address": (proof, node) => this.#look(node, proof),
       leaving: (_, { role: { name, session }, connection }) => {
         const { registry, log } = this.#options;
         if (session !== undefined) {
@@ -227,6 +235,24 @@ export class NodeDesk {
       : { reason: "the node is out of the cluster" };
     if ("reason" in offer) throw new RequestRefused("RFAAS_NO_COUNTERS", offer.reason);
     return offer;
+  }
+
+  /** Looks for the node at the address that it has announced, for one question of a node at a time. */
+  async #look(node: NodePeer, proof: Proof): Promise<{ reached: string }> {
+    const { registry, checks, tokens } = this.#options;
+    const { name, session } = node.role;
+    const announced = session === undefined ? undefined : registry.get(name)?.address;
+    if (!checks || announced === undefined || this.#looking.has(node))
+      throw new RequestRefused("RFAAS_NOT_LOOKED", "the manager does not look at the address now");
+    this.#looking.add(node);
+    try {
+      const from = { comesFrom: node.comesFrom, known: tokens.publicKey !== null };
+      const reached = await checks.look(announced, proof, from);
+      registry.looked(session!, reached);
+      return { reached };
+    } finally {
+      this.#looking.delete(node);
+    }
   }
 
   /** The connection of a node that is in the cluster. */

@@ -31,6 +31,8 @@ export interface Peer {
   readonly connectedAtMs: number;
   /** Our address that it connected to. */
   readonly reachedAt: string;
+  /** The address that it came from. */
+  readonly comesFrom: string;
   ungreetedBytes: number;
   /** Undefined until it has greeted. */
   role: NodeRole | ClientRole | undefined;

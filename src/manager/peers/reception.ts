@@ -79,7 +79,7 @@ export class Reception {
     const peer: Peer = {
       connection,
       connectedAtMs: this.#options.clock.nowMs(),
-      reachedAt: way.reachedAt,
+      ...way,
       ungreetedBytes: 0,
       role: undefined,
     };
