@@ -10,10 +10,12 @@ import type { Wire, WireEvents } from "./connection.ts";
 const MAX_HANDSHAKE_BYTES = 64 * 1024;
 /** While so much waits for the peer, the wire takes no more. */
 const MAX_UNSENT_BYTES = 256 * 1024;
+/** How long a peer may take to read what was said last. */
+const LINGER_MS = 2000;
 
 /**
- * Once the handshake is over, `events` get the wire for what is in clear. It takes nothing before. A connection whose handshake fails, by
- * garbage or an older version, ends without an error: the peer has been told by an alert, and a port is scanned often.
+ * Once the handshake is over, `events` get the wire for what is in clear; what is written before is dropped. A connection whose
+ * handshake fails, by garbage or an older version, ends without an error: the peer has been told by an alert, and a port is scanned often.
  */
 export class SecureWire implements Wire {
   readonly #raw: Wire;
@@ -86,6 +88,8 @@ export class SecureWire implements Wire {
   }
 
   write(bytes: Uint8Array): number {
+    // It could only be why the connection ends now, which no peer could read.
+    if (!this.#open) return bytes.length;
     this.#refused = !this.#hasRoom();
     if (this.#refused) return 0;
     this.#tls.write(bytes);
@@ -93,8 +97,10 @@ export class SecureWire implements Wire {
   }
 
   end(): void {
-    if (this.#open) this.#tls.end();
-    else this.terminate();
+    if (!this.#open) return this.terminate();
+    this.#tls.end();
+    // What a peer does not read is not kept for it.
+    if (this.#unsentBytes > 0) setTimeout(() => this.terminate(), LINGER_MS).unref();
   }
 
   terminate(): void {

@@ -309,6 +309,13 @@ describe("rfaas node", () => {
     [["resume", "n1", "--deadline", "30s"], /--deadline is for drain, not for resume/],
     [["drain", "n1", "--json"], /--json is for ls/],
     [["ls", "n1", "n2"], /node takes drain/],
+    [["forget"], /forget needs the name/],
+    [["forget", "n1"], /"n1" is no address: it has no port/],
+    [["forget", "./node.sock"], /a socket such as .* has no key/],
+    [
+      ["forget", "nowhere.invalid:1"],
+      /no key is remembered for nowhere.invalid:1 in .*known_nodes/,
+    ],
   ])("%j is refused", async (args, reason) => {
     const { exitCode, stderr } = await rfaas(["node", ...args, "--http", "127.0.0.1:1"]);
     expect(exitCode).toBe(2);

@@ -25,6 +25,9 @@ const TLS_REQUIRED: NodeMessage = {
     "from other machines it takes control connections by TLS alone; connect without --insecure or, on a network that you trust, serve with --insecure, too",
 };
 
+/** A fatal alert of TLS, `handshake_failure`: the node has no certificate. */
+const NO_TLS = Uint8Array.of(0x15, 3, 3, 0, 2, 2, 40);
+
 type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
 export interface Listener {
@@ -112,6 +115,7 @@ export async function listen(
       if (arrival.kind === "unknown") return;
       if (arrival.kind === "tls" && security.accept) {
         guest.secure = security.accept(peer, connection);
+        connection.opened(guest.secure);
         return guest.secure.received(come);
       }
       if (arrival.kind === "control") {
@@ -122,7 +126,10 @@ export async function listen(
       guests.delete(peer);
       connection.abandon();
       if (arrival.kind === "look") return void peer.end(answerTo(arrival.question));
-      if (arrival.kind === "data" && !handOver(peer, arrival.greeting, come, bring)) {
+      if (arrival.kind === "tls") {
+        peer.write(NO_TLS);
+        peer.end();
+      } else if (arrival.kind === "data" && !handOver(peer, arrival.greeting, come, bring)) {
         peer.write(arrival.greeting.refusal);
         peer.end();
       } else peer.terminate();

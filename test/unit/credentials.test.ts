@@ -1,0 +1,112 @@
+/** A server's key and certificate in files that are replaced, by a clock of the test's. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, rmSync, writeFileSync } from "node:fs";
+import { FileCredentials } from "../../src/trust/credentials.ts";
+import { Scratch } from "../support/scratch.ts";
+import { nodeCredentials } from "../support/tls.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+let scratch: Scratch;
+let files: { certificate: string; key: string };
+let nowMs: number;
+let warnings: string[];
+
+beforeEach(() => {
+  scratch = new Scratch();
+  files = { certificate: scratch.join("cert.pem"), key: scratch.join("key.pem") };
+  nowMs = Date.now();
+  warnings = [];
+});
+afterEach(() => scratch[Symbol.dispose]());
+
+const open = () =>
+  new FileCredentials(files, {
+    warn: (message) => void warnings.push(message),
+    now: () => nowMs,
+  });
+
+async function put(made?: Awaited<ReturnType<typeof nodeCredentials>>) {
+  const all = made ?? (await nodeCredentials());
+  writeFileSync(files.certificate, all.chain);
+  writeFileSync(files.key, all.key, { mode: 0o600 });
+  return all;
+}
+
+describe("credentials in files", () => {
+  test("are looked at once a second, and the new ones are used", async () => {
+    const first = await put();
+    const credentials = open();
+    const context = credentials.context();
+    expect(credentials.fingerprint).toBe(first.fingerprint);
+    const second = await put();
+    expect(credentials.context()).toBe(context);
+    nowMs += 1000;
+    expect(credentials.context()).not.toBe(context);
+    expect(credentials.fingerprint).toBe(second.fingerprint);
+    // The same files make the same context.
+    const again = credentials.context();
+    nowMs += 1000;
+    expect(credentials.context()).toBe(again);
+    expect(warnings).toEqual([]);
+  });
+
+  test("that are replaced one after the other are used when both are there", async () => {
+    const first = await put();
+    const credentials = open();
+    const second = await nodeCredentials();
+    writeFileSync(files.certificate, second.chain);
+    nowMs += 1000;
+    credentials.context();
+    expect(credentials.fingerprint).toBe(first.fingerprint);
+    expect(warnings).toEqual([]);
+    writeFileSync(files.key, second.key);
+    nowMs += 1000;
+    credentials.context();
+    expect(credentials.fingerprint).toBe(second.fingerprint);
+    expect(warnings).toEqual([]);
+  });
+
+  test.each([
+    ["are gone", () => rmSync(files.key)],
+    ["are empty", () => writeFileSync(files.certificate, "")],
+    ["do not belong together", () => writeFileSync(files.key, "-----BEGIN PRIVATE KEY-----")],
+  ])("that %s leave the ones before in use, and it is said once", async (_, spoil) => {
+    const first = await put();
+    const credentials = open();
+    spoil();
+    for (let i = 0; i < 5; i++) {
+      nowMs += 1000;
+      credentials.context();
+    }
+    expect(credentials.fingerprint).toBe(first.fingerprint);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain("the one before still is");
+    const second = await put();
+    nowMs += 1000;
+    credentials.context();
+    expect(credentials.fingerprint).toBe(second.fingerprint);
+  });
+
+  test("that have expired are refused at the start, and not taken later", async () => {
+    const first = await put();
+    const credentials = open();
+    nowMs += 10 * DAY_MS;
+    expect(open).toThrow(/has expired on .*; put another one into/);
+    await put();
+    for (let i = 0; i < 3; i++) {
+      nowMs += 1000;
+      credentials.context();
+    }
+    expect(credentials.fingerprint).toBe(first.fingerprint);
+    expect(warnings[0]).toContain("has expired");
+  });
+
+  test("with a key that every user can read are warned of", async () => {
+    await put();
+    chmodSync(files.key, 0o644);
+    open();
+    expect(warnings).toEqual([
+      `every user of this machine can read the key ${files.key}; run: chmod 600 ${files.key}`,
+    ]);
+  });
+});
