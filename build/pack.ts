@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { buildExecutable } from "./executable.ts";
-import { buildShim, lacksRdma } from "../ffi/build.ts";
+import { buildShim, lacks } from "../ffi/build.ts";
 import type { Packing } from "./pack/artefact.ts";
 import { ARTEFACTS } from "./pack/registry.ts";
 import { PLATFORMS, type Platform, architectureOf } from "./target/platform.ts";
@@ -27,8 +27,7 @@ export async function pack(words: readonly string[], out = OUT): Promise<string[
     throw new Error(
       `no artefact or platform is called ${unknown}; there are ${[...ARTEFACTS.map(({ name }) => name), ...PLATFORMS].join(", ")}`,
     );
-  const lack = lacksRdma();
-  if (lack) throw new Error(`what users install has RDMA: ${lack}`);
+  for (const { name, why } of lacks()) throw new Error(`what users install has ${name}: ${why}`);
   mkdirSync(out, { recursive: true });
   const executables = new Map<Platform, Promise<string>>();
   const files: string[] = [];

@@ -34,10 +34,19 @@ const CROSS: Readonly<Record<Architecture, { compiler: string; packages: string 
 /** Included before all else, from the folder of the sources. */
 const FIRST_HEADER = "core/glibc.h";
 const FLAGS = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"];
-/** The shim knows RDMA where these are: one that was built before they were installed is built again. */
-const RDMA_HEADERS = ["/usr/include/infiniband/verbs.h", "/usr/include/rdma/rdma_cma.h"];
-const RDMA_PACKAGES =
-  "libibverbs-dev librdmacm-dev (Debian, Ubuntu) or rdma-core-devel (Fedora, RHEL)";
+/** What the shim knows where these headers are: one that was built before they were installed is built again. */
+const OPTIONAL = [
+  {
+    name: "RDMA",
+    headers: ["/usr/include/infiniband/verbs.h", "/usr/include/rdma/rdma_cma.h"],
+    packages: "libibverbs-dev librdmacm-dev (Debian, Ubuntu) or rdma-core-devel (Fedora, RHEL)",
+  },
+  {
+    name: "libfabric",
+    headers: ["/usr/include/rdma/fabric.h"],
+    packages: "libfabric-dev (Debian, Ubuntu) or libfabric-devel (Fedora, RHEL)",
+  },
+];
 /** Errors in CI only: another compiler may warn of more, and must not keep a user from building. */
 const WARNINGS = [
   "-Wall",
@@ -54,11 +63,14 @@ export function compiler(): string | null {
   return null;
 }
 
-/** Why a shim that is compiled here would know no RDMA, and what to install; undefined where the headers are there. */
-export function lacksRdma(): string | undefined {
-  const missing = RDMA_HEADERS.filter((path) => !existsSync(path));
-  if (missing.length === 0) return undefined;
-  return `${missing.join(" and ")} ${missing.length > 1 ? "are" : "is"} missing; install ${RDMA_PACKAGES}`;
+/** What a shim that is compiled here would not know, and why, with what to install. Empty where all headers are there. */
+export function lacks(): { name: string; why: string }[] {
+  return OPTIONAL.flatMap(({ name, headers, packages }) => {
+    const missing = headers.filter((path) => !existsSync(path));
+    if (missing.length === 0) return [];
+    const are = missing.length > 1 ? "are" : "is";
+    return { name, why: `${missing.join(" and ")} ${are} missing; install ${packages}` };
+  });
 }
 
 /** The C files of a folder and of those in it, and their headers. Sorted, so that a build does not depend on the file system. */
@@ -127,7 +139,7 @@ export function compileShim(
 }
 
 /**
- * Builds the shim of an architecture if a source is newer than it, or the RDMA headers were installed since. Returns its path. Throws
+ * Builds the shim of an architecture if a source is newer than it, or headers that it can use were installed since. Returns its path. Throws
  * with the compiler's output on failure.
  */
 export function buildShim(architecture: string = process.arch): string {
@@ -135,7 +147,9 @@ export function buildShim(architecture: string = process.arch): string {
   const library = join(folder, "librfaas.so");
   const newest = Math.max(
     ...[...sourcesOf(SHIM), import.meta.path].map((path) => statSync(path).mtimeMs),
-    ...RDMA_HEADERS.filter(existsSync).map((path) => statSync(path).ctimeMs),
+    ...OPTIONAL.flatMap(({ headers }) => headers)
+      .filter(existsSync)
+      .map((path) => statSync(path).ctimeMs),
   );
   if (existsSync(library) && statSync(library).mtimeMs > newest) return library;
   mkdirSync(folder, { recursive: true });
@@ -144,9 +158,9 @@ export function buildShim(architecture: string = process.arch): string {
 }
 
 if (import.meta.main) {
-  const lack = lacksRdma();
-  if (lack && !process.argv.includes("--quiet"))
-    console.error(`setup: goes on without RDMA: ${lack}, and build again`);
+  if (!process.argv.includes("--quiet"))
+    for (const { name, why } of lacks())
+      console.error(`setup: goes on without ${name}: ${why}, and build again`);
   try {
     buildShim();
   } catch (error) {

@@ -25,6 +25,8 @@ export interface LinkEnd {
   nonce: Uint8Array;
   /** What travels is encrypted, by both sides; not every fabric can. Default false. */
   encrypt?: boolean | undefined;
+  /** Which device, in the words of a fabric that has some. Default: none. */
+  device?: string | undefined;
 }
 
 export interface LinkTarget extends LinkEnd {
@@ -64,6 +66,7 @@ export class Link {
       notifyFd,
       inlineBytes,
       to.encrypt ? 1 : 0,
+      text(to.device ?? ""),
     );
     return new Link(check(`connecting over ${fabric}`, handle));
   }
@@ -84,6 +87,7 @@ export class Link {
       notifyFd,
       inlineBytes,
       at.encrypt ? 1 : 0,
+      text(at.device ?? ""),
     );
     return new Link(check(`listening over ${fabric}`, handle));
   }

@@ -115,10 +115,13 @@ export const SYMBOLS = {
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
 
   rfaas_link_connect: {
-    args: ["ptr", "ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32", "u32"],
+    args: ["ptr", "ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32", "u32", "ptr"],
     returns: "f64",
   },
-  rfaas_link_listen: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "u32", "u32"], returns: "f64" },
+  rfaas_link_listen: {
+    args: ["ptr", "ptr", "ptr", "ptr", "i32", "u32", "u32", "ptr"],
+    returns: "f64",
+  },
   rfaas_link_adopt: { args: ["ptr", "i32", "ptr", "u32"], returns: "i32" },
   rfaas_link_port: { args: ["ptr"], returns: "u32" },
   rfaas_link_state: { args: ["ptr", "i32", "ptr"], returns: "void" },

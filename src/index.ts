@@ -53,6 +53,7 @@ export type { BroadcastResult } from "./client/map/broadcast.ts";
 export type { CallBatch, CallFailure } from "./client/batches/public-batch.ts";
 export type { CallTimings, PublicCall as Call } from "./client/calls/public-call.ts";
 export type { FabricName } from "./fabric/registry.ts";
+export type { OfiOptions } from "./fabric/ofi/options.ts";
 export type { VerbsOptions } from "./fabric/verbs/options.ts";
 export type { Usage } from "./protocol/usage.ts";
 export type { Polling } from "../ffi/layout.ts";

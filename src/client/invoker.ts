@@ -92,7 +92,7 @@ async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
   const fabrics = new ClientFabrics(options, false);
   const embedded = await startEmbeddedNode(
     {
-      fabric: fabrics.wanted ?? LOCAL_FABRIC,
+      fabric: fabrics.own ?? LOCAL_FABRIC,
       fabricOptions: options,
       ...(options.cores === undefined ? {} : { cores: options.cores }),
       ...(options.memory === undefined

@@ -1,5 +1,13 @@
 /** Which fabric a lease of a node takes, and why not another one. Pure: the command asks both sides. */
-import { type FabricName, type Survey, chooseFabric, fabrics } from "../fabric/registry.ts";
+import type { Fabric } from "../fabric/fabric.ts";
+import {
+  type FabricChoice,
+  type FabricName,
+  type Survey,
+  chooseFabric,
+  fabrics,
+  isNamed,
+} from "../fabric/registry.ts";
 
 /** Why a fabric is not taken: a clause, and what to do where something can be done. */
 export interface Obstacle {
@@ -22,7 +30,7 @@ export interface Sides {
   /** Those that a client looks at although none is asked for. */
   unasked: readonly string[];
   /** The fabric that is asked for, and the flag that does: its name's, or one of its own. */
-  wanted: { name: FabricName; by: string } | undefined;
+  wanted: { name: FabricChoice; by: string } | undefined;
   /** As the node says it of this client. */
   node: {
     readonly offered: readonly string[];
@@ -34,20 +42,25 @@ export interface Sides {
 export function verdictsOf(sides: Sides): Verdict[] {
   const { here, unasked, wanted, node } = sides;
   const shared = here.offers
-    .map(({ fabric }) => fabric.name)
-    .filter((name) => node.offered.includes(name));
+    .map(({ fabric }) => fabric)
+    .filter(({ name }) => node.offered.includes(name));
+  const eligible = shared.filter(
+    (fabric) => isNamed(fabric, wanted?.name) || unasked.includes(fabric.name),
+  );
   const taken = chooseFabric(
-    shared.filter((name) => name === wanted?.name || unasked.includes(name)),
+    eligible.map(({ name }) => name),
     wanted?.name,
   );
   let passed = false;
-  return fabrics.map(({ name, title }) => {
+  return fabrics.map((fabric) => {
+    const { name, title } = fabric;
     if (name === taken) {
       passed = true;
       return { name, title, state: "taken", obstacles: [] };
     }
-    if (!shared.includes(name as FabricName) || (wanted && name !== wanted.name))
-      return { name, title, state: "impossible", obstacles: obstaclesTo(name, sides) };
+    const has = shared.some((one) => one.name === name);
+    if (!has || (wanted && !isNamed(fabric, wanted.name)))
+      return { name, title, state: "impossible", obstacles: obstaclesTo(fabric, sides) };
     const reason = passed
       ? `both sides have it, and a lease takes ${taken}, which is better`
       : "both sides have it, and a lease takes it only when it is asked for";
@@ -55,13 +68,14 @@ export function verdictsOf(sides: Sides): Verdict[] {
   });
 }
 
-function obstaclesTo(name: FabricName, { here, wanted, node }: Sides): Obstacle[] {
+function obstaclesTo(asked: Fabric<FabricName>, { here, wanted, node }: Sides): Obstacle[] {
+  const { name } = asked;
   const obstacles: Obstacle[] = [];
   const own = here.withheld.find(({ fabric }) => fabric.name === name);
   if (own?.lacks) {
     const [reason, ...fix] = own.lacks.message.split("; ");
     obstacles.push({ reason: `here: ${reason}`, ...fixIn(fix) });
-  } else if (wanted && wanted.name !== name)
+  } else if (wanted && !isNamed(asked, wanted.name))
     obstacles.push({
       reason: `${wanted.by} asks for ${wanted.name}`,
       fix: `leave out ${wanted.by}`,

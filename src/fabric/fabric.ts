@@ -15,8 +15,12 @@ import type { OneSidedCounters } from "./counters.ts";
 import type { Floor, Yardstick } from "./floor.ts";
 
 export interface Fabric<Name extends string = string, Options extends object = object> {
-  /** Its name in options, grants, reports and the shim. */
+  /** Its name in options, grants, reports and, where it has no family, the shim. */
   readonly name: Name;
+  /** What names the best of several fabrics, and the options that they share; undefined for one that has its own. */
+  readonly family?: string;
+  /** Taken only where it, its family or an option of its own is named: others reach the same. */
+  readonly onRequest?: boolean;
   /** In prose, such as `shared memory`. */
   readonly title: string;
   /**

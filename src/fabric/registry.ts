@@ -5,19 +5,27 @@ import { FabricUnavailable, ProtocolError } from "../base/errors.ts";
 import { choice, truth } from "../options/fields.ts";
 import type { OneSidedCounters } from "./counters.ts";
 import type { Fabric, FabricOffer, Greeting, ListenOrder, Listener } from "./fabric.ts";
+import { ofiHardware, ofiOthers } from "./ofi/fabric.ts";
+import { OfiOptions } from "./ofi/options.ts";
 import { shm } from "./shm/fabric.ts";
 import { tcp } from "./tcp/fabric.ts";
 import { verbs } from "./verbs/fabric.ts";
 import { VerbsOptions } from "./verbs/options.ts";
 
 /** A further fabric is a line here and, where it has options, one of {@link fabricFields}. The first that both sides have is taken. */
-const FABRICS = [shm, verbs, tcp] as const;
+const FABRICS = [shm, verbs, ...ofiHardware, tcp, ...ofiOthers] as const;
 
 /** Apart from the fabrics, so that the declarations of the library, which have the type of this, have nothing of theirs. */
 const NAMES = FABRICS.map(({ name }) => name);
 
+/** Several fabrics have one name, by which the best of them is taken. */
+const FAMILIES = ["ofi"] as const;
+
 /** What moves the bytes of calls. */
 export type FabricName = (typeof NAMES)[number];
+
+/** What a program can ask for: a fabric, or the best of a family. */
+export type FabricChoice = FabricName | (typeof FAMILIES)[number];
 
 export const fabrics: readonly Fabric<FabricName>[] = FABRICS;
 
@@ -25,7 +33,7 @@ export const fabrics: readonly Fabric<FabricName>[] = FABRICS;
 export const LOCAL_FABRIC = shm.name;
 
 /** Those that reach other machines. */
-const between = fabrics.filter(({ sharesMemory }) => !sharesMemory);
+const between = fabrics.filter(({ sharesMemory, family }) => !sharesMemory && !family);
 
 /** For messages: `--fabric` with one of them serves clients of other machines. */
 export const namesBetweenMachines = between.map(({ name }) => name).join(" or ");
@@ -34,10 +42,14 @@ export const namesBetweenMachines = between.map(({ name }) => name).join(" or ")
 export const fabricFields = {
   /** What moves the bytes of calls. Default: the first that client and node both have. */
   fabric: Type.Optional(
-    choice(NAMES, {
+    choice([...NAMES, ...FAMILIES], {
       description: "what moves the bytes of calls",
       otherwise: `${LOCAL_FABRIC} on one machine, else ${namesBetweenMachines}`,
       flag: true,
+      placeholder: [
+        ...fabrics.flatMap(({ name, family }) => (family ? [] : [name])),
+        ...FAMILIES.flatMap((family) => [family, `${family}:provider`]),
+      ].join("|"),
     }),
   ),
   /** Encrypt what leaves this machine; fabrics that cannot are left out, and a lease that nothing encrypts is refused. Default false. */
@@ -50,9 +62,15 @@ export const fabricFields = {
   ),
   /** Which RDMA device, port and GID to use on this side, and how much travels inline. Default: found out. */
   verbs: Type.Optional(VerbsOptions),
+  /** Which provider of libfabric to use on this side, and its key. Default: found out. */
+  ofi: Type.Optional(OfiOptions),
 };
 const FabricOptions = Type.Object(fabricFields);
 export type FabricOptions = Static<typeof FabricOptions>;
+
+/** Whether the fabric is one that is asked for by this name. */
+export const isNamed = ({ name, family }: Fabric, asked: string | undefined): boolean =>
+  asked !== undefined && (name === asked || family === asked);
 
 /** Undefined when there is none of this name. */
 export function fabricNamed(name: string): Fabric<FabricName> | undefined {
@@ -64,9 +82,9 @@ export const counting: readonly { name: FabricName; title: string; counters: One
   fabrics.flatMap(({ name, title, counters }) => (counters ? [{ name, title, counters }] : []));
 
 /** Those whose clients bring their data to the node's own port. */
-export const greeted: readonly { name: FabricName; greeting: Greeting }[] = fabrics.flatMap(
-  ({ name, greeting }) => (greeting ? [{ name, greeting }] : []),
-);
+export const greetings: readonly Greeting[] = [
+  ...new Set(fabrics.flatMap(({ greeting }) => greeting ?? [])),
+];
 
 /** In a host: begins to listen for the client of a lease over the fabric. */
 export function listenOver(
@@ -85,13 +103,17 @@ export function optionsOf(
   fabric: Fabric,
   all: FabricOptions,
 ): Readonly<Record<string, string | number | undefined>> {
-  return { ...(all as Readonly<Record<string, object | undefined>>)[fabric.name] };
+  return { ...(all as Readonly<Record<string, object | undefined>>)[fabric.family ?? fabric.name] };
 }
 
 /** The fabric that is asked for by an option of its own; undefined when none is. */
 export function askedFor(options: FabricOptions): Fabric<FabricName> | undefined {
   return fabrics.find((fabric) => fabric.askedBy(optionsOf(fabric, options)) !== undefined);
 }
+
+/** An option may name one of the family that is wanted. */
+const isWanted = (fabric: Fabric, wanted: FabricChoice, named: Fabric | undefined): boolean =>
+  isNamed(fabric, wanted) && (named?.family !== wanted || fabric === named);
 
 /** A fabric that a process does not use, and why: this machine lacks something, or another fabric is asked for. */
 export interface Withheld {
@@ -112,13 +134,18 @@ export function surveyFabrics(
   among: readonly Fabric<FabricName>[] = fabrics,
 ): Survey {
   const { fabric: wanted } = options;
+  const named = askedFor(options);
   const survey: Survey = { offers: [], withheld: [] };
   for (const fabric of among) {
-    if (wanted !== undefined && fabric.name !== wanted) {
+    if (wanted !== undefined && !isWanted(fabric, wanted, named)) {
       survey.withheld.push({ fabric, lacks: undefined });
       continue;
     }
     try {
+      if (wanted === undefined && fabric.onRequest && fabric !== named)
+        throw new FabricUnavailable(
+          `${fabric.name} is used only when it is asked for; use --fabric ${fabric.name}`,
+        );
       const problem = options.encrypt ? encryptionProblem(fabric) : null;
       if (problem !== null) throw new FabricUnavailable(`${problem}, or leave --encrypt out`);
       survey.offers.push(fabric.offer(optionsOf(fabric, options)));
@@ -137,9 +164,11 @@ export function surveyFabrics(
  * nothing of what it would have to send
  */
 export function demandAsked(options: FabricOptions, survey: Survey): Survey {
-  for (const { fabric, lacks } of survey.withheld) {
+  // Of a family one is enough; where there is none, the last says why: it needs least.
+  for (const { fabric, lacks } of survey.withheld.toReversed()) {
     const asked = options.fabric ?? fabric.askedBy(optionsOf(fabric, options));
-    if (lacks && asked !== undefined) throw lacks;
+    const isEnough = asked === fabric.family && survey.offers.length > 0;
+    if (lacks && asked !== undefined && !isEnough) throw lacks;
     const inClear = options.encrypt && survey.offers.every((offer) => offer.fabric.sharesMemory);
     if (lacks && inClear && fabric.encryption) throw lacks;
   }
@@ -163,7 +192,10 @@ export function offerFabrics(
 export function considered(options: FabricOptions, remote: boolean): Fabric<FabricName>[] {
   const asked = askedFor(options);
   return fabrics.filter(
-    (fabric) => fabric.sharesMemory || remote || fabric.name === options.fabric || fabric === asked,
+    (fabric) =>
+      ((fabric.sharesMemory || remote) && !fabric.onRequest) ||
+      isNamed(fabric, options.fabric) ||
+      fabric === asked,
   );
 }
 
@@ -185,10 +217,10 @@ export const namesOf = (offers: readonly FabricOffer[]): string[] =>
 /** The fabric of a lease: the first of those that both sides can use. */
 export function chooseFabric(
   offered: readonly string[],
-  wanted: FabricName | undefined,
+  wanted: FabricChoice | undefined,
 ): FabricName | undefined {
   return fabrics.find(
-    ({ name }) => (wanted === undefined || wanted === name) && offered.includes(name),
+    (fabric) => (wanted === undefined || isNamed(fabric, wanted)) && offered.includes(fabric.name),
   )?.name;
 }
 

@@ -48,9 +48,9 @@ beforeAll(() => {
   writeFileSync(join(home, "pigeon/fabric.ts"), FABRIC);
   const registry = join(home, "registry.ts");
   const source = readFileSync(registry, "utf8");
-  const list = "const FABRICS = [shm, verbs, tcp] as const;";
+  const list = "const FABRICS = [shm, verbs, ...ofiHardware, tcp, ...ofiOthers] as const;";
   expect(source).toContain(list);
-  const added = source.replace(list, "const FABRICS = [shm, verbs, tcp, pigeon] as const;");
+  const added = source.replace(list, list.replace("tcp,", "tcp, pigeon,"));
   writeFileSync(registry, `import { pigeon } from "./pigeon/fabric.ts";\n${added}`);
   scratch.file("program.ts", PROGRAM);
 });
@@ -74,7 +74,7 @@ test("programs lease over it", async () => {
 
 test("the command line has its name, and the doctor a finding", async () => {
   const help = await run("src/main.ts", "help", "serve");
-  expect(help).toContain("--fabric <shm|verbs|tcp|pigeon>");
+  expect(help).toContain("--fabric <shm|verbs|tcp|pigeon|ofi|ofi:provider>");
   const { findings } = JSON.parse(await run("src/main.ts", "doctor", "--json")) as {
     findings: { name: string; found: string }[];
   };

@@ -5,6 +5,7 @@ import { closeDescriptor } from "../../ffi/descriptors.ts";
 import { Region } from "../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import type { FabricLink } from "../../src/fabric/link.ts";
+import { connectOfi, listenOfi } from "../../src/fabric/ofi/link.ts";
 import { connectTcp, listenTcp } from "../../src/fabric/tcp/link.ts";
 import { connectVerbs, listenVerbs } from "../../src/fabric/verbs/link.ts";
 import type { Fabric, LocalPair, RemotePair, Shape } from "./conformance.ts";
@@ -27,7 +28,18 @@ const WAYS: Record<string, Ways> = {
   },
 };
 
-export const listenBy = (fabric: string): Ways["listen"] => WAYS[fabric]!.listen;
+/** `ofi:PROVIDER` is that of libfabric; with `+messages` all payloads travel in messages. */
+function waysOf(name: string): Ways {
+  const [, provider, messages] = /^ofi:(\w+)(\+messages)?$/.exec(name) ?? [];
+  if (provider === undefined) return WAYS[name]!;
+  const device = { provider, messages: messages !== undefined };
+  return {
+    listen: (region, at) => listenOfi(region, at, device),
+    connect: (region, to) => connectOfi(region, to, device),
+  };
+}
+
+export const listenBy = (fabric: string): Ways["listen"] => waysOf(fabric).listen;
 
 export function mapOf(shape: Shape): Region {
   const fd = regionOf(shape);
@@ -38,7 +50,7 @@ export function mapOf(shape: Shape): Region {
 
 /** `share` of the long tests is run, over the device that has the address. */
 export function linked(name: string, address: string, share: number): Fabric {
-  const { listen, connect } = WAYS[name]!;
+  const { listen, connect } = waysOf(name);
   const nonce = crypto.getRandomValues(new Uint8Array(16));
   return {
     name,

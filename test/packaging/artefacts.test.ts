@@ -71,6 +71,7 @@ describe("the .deb", () => {
     expect(field("Architecture")).toBe("amd64");
     expect(field("Depends")).toBe(`libc6 (>= ${OLDEST_GLIBC})`);
     expect(field("Recommends")).toBe("libibverbs1, librdmacm1, ibverbs-providers");
+    expect(field("Suggests")).toBe("libfabric1");
     expect(field("Description")).toContain("microseconds\n ");
     for (const name of ["Maintainer", "Section", "Priority"]) expect(field(name)).not.toBe("");
     expect(Number(field("Installed-Size"))).toBeGreaterThan(100_000);
@@ -136,6 +137,7 @@ describe.skipIf(rpmMissing.length > 0)("the .rpm", () => {
     expect(query("[%{RECOMMENDNAME}\n]")).toBe(
       "libibverbs.so.1()(64bit)\nlibrdmacm.so.1()(64bit)\n",
     );
+    expect(query("[%{SUGGESTNAME}\n]")).toBe("libfabric.so.1()(64bit)\n");
     expect(query("%{BUILDHOST} %{BUILDTIME}")).toBe(`localhost ${EPOCH_S}`);
     expectOrderly(
       linesOf(query("[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]")),

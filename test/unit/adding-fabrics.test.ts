@@ -8,6 +8,9 @@ const ROOT = join(import.meta.dir, "..", "..");
 const HOME = join("src", "fabric");
 const REGISTRY = join(HOME, "registry.ts");
 
+/** A provider of libfabric, as that calls it. */
+const PROVIDER = /^ *\{ name: "(?:verbs|tcp|shm)"/m;
+
 /** An address of a control connection: a port, or a path. */
 const ADDRESS = /kind(?:: | === | !== )"tcp"/;
 /** Where the kernel tells of sockets. */
@@ -26,13 +29,17 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "src/control/dial-tls.ts": [/TcpAddress/],
   "src/control/local-peer.ts": [/TcpEnd/],
   "src/control/port-holder.ts": [PROC],
+  "src/fabric/ofi/providers.ts": [PROVIDER],
   "src/fabric/verbs/perftest.ts": [PROC],
   "bench/manager-load/manager-load.ts": [/"TcpExt:"/],
   "bench/manager-load/roles.ts": [ADDRESS],
   "src/manager/server.ts": [ADDRESS],
   "src/manager/http/server.ts": [ADDRESS],
   "src/executor/admission/listen.ts": [ADDRESS, /\btcp (?:\?|&&)/, /if \(tcp\)/, /listenTcp/],
-  "src/index.ts": [/export type \{ VerbsOptions \} from "\.\/fabric\/verbs\/options\.ts"/],
+  "src/index.ts": [
+    /export type \{ OfiOptions \} from "\.\/fabric\/ofi\/options\.ts"/,
+    /export type \{ VerbsOptions \} from "\.\/fabric\/verbs\/options\.ts"/,
+  ],
   "src/doctor/machine.ts": [/"\/dev\/shm"/],
 };
 
@@ -48,7 +55,10 @@ function mention(name: string): RegExp {
   return new RegExp(`\\b${name}\\b|\\b${name}[A-Z]|${capital}(?![a-z])`);
 }
 
-describe.each(fabrics.map(({ name }) => name))("the fabric %s", (name) => {
+/** Several fabrics may share a folder, which has the name of their family. */
+const names = [...new Set(fabrics.map(({ name, family = name }) => family))];
+
+describe.each(names)("the fabric %s", (name) => {
   const folder = join(HOME, name);
   const outside = sources.filter(([path]) => path !== REGISTRY && !path.startsWith(`${folder}/`));
   const placesOf = (pattern: RegExp): string[] =>
@@ -77,7 +87,7 @@ test("every folder of fabrics is in the registry", () => {
   const folders = readdirSync(join(ROOT, HOME), { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
-  expect(folders.toSorted()).toEqual(fabrics.map(({ name }) => name).toSorted());
+  expect(folders.toSorted()).toEqual(names.toSorted());
 });
 
 test("what is allowed is still there", () => {

@@ -165,7 +165,10 @@ describe("a survey", () => {
     expect(names({}, false)).toEqual(["shm"]);
     expect(names({ fabric: "tcp" }, false)).toEqual(["shm", "tcp"]);
     expect(names({ verbs: { ibPort: 1 } }, false)).toEqual(["shm", "verbs"]);
-    expect(names({}, true)).toEqual(ALL);
+    expect(names({ fabric: "ofi:shm" }, false)).toEqual(["shm", "ofi:shm"]);
+    expect(names({}, true)).toEqual(
+      fabrics.flatMap(({ name, onRequest }) => (onRequest ? [] : [name])),
+    );
   });
 });
 

@@ -54,10 +54,22 @@ describe("a fabric", () => {
     expect(fabric.askedBy({})).toBeUndefined();
   });
 
-  test.each(fabrics)("$name tells the doctor of itself first", async (fabric) => {
-    const [first, ...others] = await fabric.doctor();
-    expect(first?.name).toBe(`fabric ${fabric.name}`);
-    expect(others.filter(({ name }) => name.startsWith("fabric"))).toEqual([]);
+  test.each(fabrics.filter(({ family }) => family === undefined))(
+    "$name tells the doctor of itself first",
+    async (fabric) => {
+      const [first, ...others] = await fabric.doctor();
+      expect(first?.name).toBe(`fabric ${fabric.name}`);
+      expect(others.filter(({ name }) => name.startsWith("fabric"))).toEqual([]);
+    },
+  );
+
+  test("of a family has one finding for all, and further ones of its own", async () => {
+    const ofi = fabrics.filter(({ family }) => family === "ofi");
+    const found = await Promise.all(ofi.map(async (fabric) => await fabric.doctor()));
+    expect(found.flat().filter(({ name }) => name === "fabric ofi")).toEqual([found[0]![0]!]);
+    for (const [i, fabric] of ofi.entries())
+      for (const { name } of found[i]!.slice(i === 0 ? 1 : 0))
+        expect(name).toBe(`fabric ${fabric.name}`);
   });
 
   test("that processes of one machine use by themselves needs nothing that a machine may lack", () => {
@@ -67,6 +79,34 @@ describe("a fabric", () => {
 });
 
 describe("what is chosen", () => {
+  test("of libfabric is fast hardware before sockets, and what others reach only by its name", () => {
+    expect(chooseFabric(["tcp", "ofi:cxi"], undefined)).toBe("ofi:cxi");
+    expect(chooseFabric(["ofi:efa", "verbs"], undefined)).toBe("verbs");
+    expect(chooseFabric(["ofi:tcp", "tcp"], undefined)).toBe("tcp");
+    expect(chooseFabric(["ofi:tcp", "tcp"], "ofi:tcp")).toBe("ofi:tcp");
+    expect(chooseFabric(["ofi:shm", "ofi:tcp", "tcp"], "ofi")).toBe("ofi:tcp");
+    expect(chooseFabric(["ofi:tcp", "tcp"], "ofi:shm")).toBeUndefined();
+  });
+
+  test("is offered only by its name where others reach the same", () => {
+    const asked = fabrics.filter(({ onRequest }) => onRequest);
+    expect(asked.map(({ name }) => name)).toContain("ofi:tcp");
+    expect(offerFabrics({}, asked)).toEqual([]);
+  });
+
+  test("may be a provider that an option names, and no other fabric beside it", () => {
+    expect(askedFor({ ofi: { provider: "shm" } })?.name).toBe("ofi:shm");
+    expect(askedFor({ ofi: { domain: "eth0" } })).toBeUndefined();
+    const flags = { provider: "tcp", authKey: "0a0b" } as const;
+    expect(readFabric({ fabric: "ofi", ...flags } as object)).toEqual({
+      fabric: "ofi",
+      ofi: flags,
+    });
+    expect(() => readFabric({ fabric: "tcp", provider: "shm" } as object)).toThrow(
+      "--provider chooses libfabric's shm and --fabric tcp uses none; leave one out",
+    );
+  });
+
   test("is the first that both sides have, whatever order they name them in", () => {
     expect(chooseFabric(["verbs", "shm"], undefined)).toBe("shm");
     expect(chooseFabric(["verbs", "pigeon"], undefined)).toBe("verbs");
@@ -200,10 +240,11 @@ describe("what a command line asks", () => {
   });
 
   test("has no flag twice, whichever fabrics there are", () => {
-    const named = fabrics.flatMap(({ options, flags }) => [
-      ...Object.keys(options?.properties ?? {}),
-      ...Object.keys(flags?.fields ?? {}),
-    ]);
+    const schemas = new Set(fabrics.flatMap(({ options }) => options ?? []));
+    const named = [
+      ...[...schemas].flatMap(({ properties }) => Object.keys(properties)),
+      ...fabrics.flatMap(({ flags }) => Object.keys(flags?.fields ?? {})),
+    ];
     expect(new Set(named).size).toBe(named.length);
     expect(Object.keys(commandFields).toSorted()).toEqual(
       ["fabric", "encrypt", ...named].toSorted(),
@@ -213,7 +254,9 @@ describe("what a command line asks", () => {
 
 test("programs have an option for each fabric that has options, by its name", () => {
   const { fabric: _, encrypt: __, ...ofEach } = fabricFields;
-  expect(Object.keys(ofEach)).toEqual(fabrics.flatMap((one) => (one.options ? [one.name] : [])));
+  expect(Object.keys(ofEach)).toEqual([
+    ...new Set(fabrics.flatMap((one) => (one.options ? [one.family ?? one.name] : []))),
+  ]);
 });
 
 test("a host listens over no fabric that its node cannot have meant", () => {

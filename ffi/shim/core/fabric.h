@@ -61,6 +61,7 @@ typedef struct {
 typedef struct {
   const char *address; /* the peer's, or where to listen */
   const char *source; /* "" for any */
+  const char *device; /* in the fabric's own words, "" where it has none */
   uint16_t port;
   const uint8_t *nonce; /* 16 bytes */
   int32_t notify_fd; /* gets a byte whenever the link's state changes */

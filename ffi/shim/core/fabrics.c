@@ -7,7 +7,8 @@
 #define FABRICS(X) \
   X(shm) \
   X(verbs) \
-  X(tcp)
+  X(tcp) \
+  X(ofi)
 
 #define DECLARED(name) extern const rfaas_fabric rfaas_##name##_fabric;
 FABRICS(DECLARED)

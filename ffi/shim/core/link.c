@@ -6,15 +6,16 @@
 #include "fabric.h"
 
 /* Begins to connect every channel to the node's `address` (a number, not a name) and `port`; `source` ("" for any) chooses the
- * device on this side. `notify_fd` gets a byte when `rfaas_link_state` has changed. With `encrypt` what travels is encrypted.
+ * device on this side, or `device`, in the fabric's own words. `notify_fd` gets a byte when `rfaas_link_state` has changed. With `encrypt` what travels is encrypted.
  * Returns the handle, -ENOSYS where the fabric cannot be had, or not encrypt, -ENOMEM without memory; any other failure is told by the state. */
 RFAAS_EXPORT double rfaas_link_connect(const char *fabric_name, rfaas_region *region, const char *source, const char *address,
                                        uint32_t port, const uint8_t *nonce, int32_t notify_fd, uint32_t inline_bytes,
-                                       uint32_t encrypt) {
+                                       uint32_t encrypt, const char *device) {
   const rfaas_fabric *fabric = rfaas_fabric_named(fabric_name);
   if (!fabric || !fabric->link || (encrypt && !fabric->encrypts)) return -ENOSYS;
   rfaas_link_options options = {.address = address,
                                 .source = source,
+                                .device = device,
                                 .port = (uint16_t)port,
                                 .nonce = nonce,
                                 .notify_fd = notify_fd,
@@ -27,11 +28,13 @@ RFAAS_EXPORT double rfaas_link_connect(const char *fabric_name, rfaas_region *re
 /* Begins to listen on the device that has `address`, at a port of the system's choice, for the client that knows `nonce`. Otherwise
  * as `rfaas_link_connect`. Workers may be opened at once. */
 RFAAS_EXPORT double rfaas_link_listen(const char *fabric_name, rfaas_region *region, const char *address, const uint8_t *nonce,
-                                      int32_t notify_fd, uint32_t inline_bytes, uint32_t encrypt) {
+                                      int32_t notify_fd, uint32_t inline_bytes, uint32_t encrypt,
+                                      const char *device) {
   const rfaas_fabric *fabric = rfaas_fabric_named(fabric_name);
   if (!fabric || !fabric->link || (encrypt && !fabric->encrypts)) return -ENOSYS;
   rfaas_link_options options = {.address = address,
                                 .source = "",
+                                .device = device,
                                 .nonce = nonce,
                                 .notify_fd = notify_fd,
                                 .inline_bytes = inline_bytes,

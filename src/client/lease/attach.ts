@@ -3,6 +3,7 @@ import { ConnectionFailed, LeaseRefused } from "../../base/errors.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import {
+  type FabricChoice,
   type FabricName,
   type FabricOptions,
   askedFor,
@@ -20,7 +21,7 @@ export class ClientFabrics {
   /** Offered in the greeting, best first. */
   readonly names: readonly string[];
   /** The fabric that the user asks for, by its name or by one of its options, such as a device. */
-  readonly wanted: FabricName | undefined;
+  readonly wanted: FabricChoice | undefined;
   readonly #offers: readonly FabricOffer[];
   readonly #encrypt: boolean;
 
@@ -34,6 +35,11 @@ export class ClientFabrics {
     this.names = namesOf(this.#offers);
     this.wanted = options.fabric ?? askedFor(options)?.name;
     this.#encrypt = options.encrypt ?? false;
+  }
+
+  /** Of a node that is this program's own: the fabric that is wanted, as this machine has it. */
+  get own(): FabricName | undefined {
+    return chooseFabric(this.names, this.wanted);
   }
 
   /** The fabric for a lease, of those that the node offers. Throws {@link LeaseRefused}. */

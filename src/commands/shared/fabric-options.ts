@@ -5,6 +5,7 @@ import {
   type FabricOptions,
   fabricFields as libraryFields,
   fabrics,
+  isNamed,
 } from "../../fabric/registry.ts";
 import { flagsOf } from "../../options/flags.ts";
 
@@ -25,7 +26,7 @@ export function readFabric(options: Pick<FabricOptions, "fabric" | "encrypt">): 
   const asked: Record<string, unknown> = wanted === undefined ? {} : { fabric: wanted };
   if (encrypt !== undefined) asked["encrypt"] = encrypt;
   for (const fabric of fabrics) {
-    const { name, needs } = fabric;
+    const { name, family = name, needs } = fabric;
     const schema = fabric.options;
     if (!schema) continue;
     const given = options as Readonly<Record<string, unknown>>;
@@ -33,11 +34,11 @@ export function readFabric(options: Pick<FabricOptions, "fabric" | "encrypt">): 
     const written = Object.fromEntries(own.map((flag) => [flag.name, given[flag.name]]));
     const of = fabric.flags?.apply(written, given) ?? written;
     const by = fabric.askedBy(of);
-    if (by !== undefined && wanted !== undefined && wanted !== name)
+    if (by !== undefined && wanted !== undefined && !isNamed(fabric, wanted))
       throw new UsageError(
-        `--${flagsOf(schema).find((flag) => flag.name === by)!.long} chooses ${needs} and --fabric ${wanted} uses none; leave one out`,
+        `--${flagsOf(schema).find((flag) => flag.name === by)!.long} chooses ${needs ?? fabric.title} and --fabric ${wanted} uses none; leave one out`,
       );
-    if (Object.keys(of).length > 0) asked[name] = of;
+    if (Object.keys(of).length > 0) asked[family] = of;
   }
   return asked;
 }

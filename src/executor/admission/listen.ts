@@ -10,14 +10,13 @@ import { reasonOf } from "../../base/system-errors.ts";
 import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { isOwnUser } from "../../control/local-peer.ts";
 import type { Greeting } from "../../fabric/fabric.ts";
-import { greeted } from "../../fabric/registry.ts";
+import { greetings } from "../../fabric/registry.ts";
 import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
 import { sortArrival } from "./greetings.ts";
 
 /** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
 
-const GREETINGS = greeted.map(({ greeting }) => greeting);
 const TLS_REQUIRED: NodeMessage = {
   t: "refused",
   code: "RFAAS_TLS_REQUIRED",
@@ -110,7 +109,7 @@ export async function listen(
       const { connection } = guest;
       if (guest.first === undefined) return (guest.secure ?? connection).received(bytes);
       const come = Buffer.concat([guest.first, bytes]);
-      const arrival = sortArrival(come, GREETINGS);
+      const arrival = sortArrival(come, greetings);
       guest.first = arrival.kind === "unknown" ? come : undefined;
       if (arrival.kind === "unknown") return;
       if (arrival.kind === "tls" && security.accept) {

@@ -12,7 +12,7 @@ export function overtakingShim(scratch: Scratch, architecture?: string) {
   cpSync(import.meta.dir, join(sources, "overtaking"), { recursive: true });
   const registry = join(sources, "core", "fabrics.c");
   const before = readFileSync(registry, "utf8");
-  const after = before.replace("  X(tcp)\n", "  X(tcp) \\\n  X(overtaking)\n");
+  const after = before.replace("  X(ofi)\n", "  X(ofi) \\\n  X(overtaking)\n");
   writeFileSync(registry, after);
   const shim = scratch.join("librfaas.so");
   compileShim(sources, shim, architecture);
