@@ -9,6 +9,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -157,10 +158,22 @@ static int greet_each_other(rfaas_ofi_link *link, uint64_t until_ns) {
   }
 }
 
+/* Memory that both sides have mapped needs no name any more, and one with a name would outlive processes that are killed. */
+static void forget_name(const rfaas_ofi_end *end) {
+  static const char scheme[] = "fi_shm://", folder[] = "/dev/shm/";
+  char name[256] = {0}, path[sizeof name + sizeof folder];
+  size_t bytes = sizeof name - 1;
+  if (end->link->info->addr_format != FI_ADDR_STR || fi_getname(&end->ep->fid, name, &bytes) != 0) return;
+  if (strncmp(name, scheme, sizeof scheme - 1) != 0 || strchr(name + sizeof scheme - 1, '/')) return;
+  snprintf(path, sizeof path, "%s%s", folder, name + sizeof scheme - 1);
+  unlink(path);
+}
+
 /* From now on the ends are their threads' own. */
 static void hand_out(rfaas_ofi_link *link) {
   for (uint32_t i = 0; i < link->channels; i++) {
     rfaas_ofi_end *end = &link->end[i];
+    forget_name(end);
     __atomic_store_n(&end->connected, 1, __ATOMIC_RELEASE);
     if (!link->listens) continue;
     uint64_t one = 1;
