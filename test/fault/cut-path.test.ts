@@ -124,3 +124,85 @@ test.skipIf(lacking !== undefined).each(["hot", "warm", "adaptive"])(
   },
   2 * LIMIT_MS,
 );
+
+const IDLE_PROGRAM = `
+import { invoker } from ${JSON.stringify(join(ROOT, "src/index.ts"))};
+const say = (text) => process.stdout.write(text + "\\n");
+const rf = await invoker({ node: ${JSON.stringify(NODE)}, fabric: "tcp" });
+const lease = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB" });
+let lost = 0;
+lease.on("lost", () => lost++);
+const [input, output] = [lease.input(Uint8Array, 8), lease.output(Uint8Array, 8)];
+const told = console[Symbol.asyncIterator]();
+const call = () => lease.submit("echo", input, output).then(String, (error) => error.code);
+say(await call());
+await told.next();
+say(await call() + " " + lost);
+// The network is cut again.
+await told.next();
+const calledAt = performance.now();
+const end = await call();
+say(JSON.stringify({ end, tookMs: performance.now() - calledAt }));
+await told.next();
+const fresh = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB" });
+say(String(await fresh.submit("echo", fresh.input(Uint8Array, 8), fresh.output(Uint8Array, 8))));
+await fresh.release();
+await lease.release().catch(() => {});
+await rf.close();
+`;
+/** Four times as long as calls in flight have. */
+const OUTAGE_MS = 8_000;
+
+test.skipIf(lacking !== undefined)(
+  "a lease without a call in flight outlives an outage, and a call that is made in one ends",
+  async () => {
+    const idle = scratch.file("idle.ts", IDLE_PROGRAM);
+    const child = Bun.spawn([...networks.onClient, process.execPath, idle], {
+      ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit" },
+      env: ENV,
+    });
+    const said: string[] = [];
+    void (async () => {
+      let text = "";
+      for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
+        text += part;
+        said.splice(0, said.length, ...text.split("\n").slice(0, -1));
+      }
+    })();
+    const tell = async (): Promise<void> => {
+      await child.stdin.write("go on\n");
+      await child.stdin.flush();
+    };
+    const says = (lines: number): Promise<void> =>
+      until(() => {
+        if (child.exitCode) throw new Error(`the client ended: ${said.join()}`);
+        return said.length === lines;
+      }, `it has said ${lines} lines`);
+    await says(1);
+    networks.cut();
+    try {
+      // The outage is the subject: this waits for a time to be over.
+      const began = performance.now();
+      await until(() => performance.now() - began > OUTAGE_MS, "the outage is long");
+    } finally {
+      networks.mend();
+    }
+    await tell();
+    await says(2);
+    networks.cut();
+    try {
+      await tell();
+      await says(3);
+    } finally {
+      networks.mend();
+    }
+    await tell();
+    await child.stdin.end();
+    expect(await child.exited).toBe(0);
+    const { end, tookMs } = JSON.parse(said[2]!) as { end: string; tookMs: number };
+    expect(said.toSpliced(2, 1)).toEqual(["8", "8 0", "8"]);
+    expect(end).toMatch(/^RFAAS_(CONNECTION|WORKER)_LOST$/);
+    expect(tookMs).toBeLessThan(ENDS_WITHIN_MS);
+  },
+  2 * LIMIT_MS,
+);

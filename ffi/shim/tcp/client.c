@@ -110,7 +110,7 @@ static void client_unpark(rfaas_client *c) { (void)c; }
 static int client_lost(rfaas_client *c) {
   rfaas_tcp_end *end = c->end, *side = rfaas_tcp_side(end->link);
   while (take_response(c));
-  if (!c->broken) rfaas_tcp_beat(side);
+  if (!c->broken && c->in_flight) rfaas_tcp_beat(side);
   if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE) || __atomic_load_n(&side->failure, __ATOMIC_ACQUIRE)) c->broken = 1;
   return (int)c->broken;
 }

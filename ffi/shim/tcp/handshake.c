@@ -33,9 +33,11 @@ static void set(int fd, int level, int option, int value) { setsockopt(fd, level
 /* No message waits for another to be acknowledged. Polling the device is refused to most users, which costs only time. */
 void rfaas_tcp_tune(int fd) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  /* What is idle outlives a short outage: only calls in flight have beats. */
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
+  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
   set(fd, SOL_SOCKET, SO_BUSY_POLL, 50);
 }
 
@@ -62,8 +64,6 @@ static void established(rfaas_tcp_link *link, rfaas_tcp_newcomer *newcomer, uint
   end->tls = newcomer->tls;
   newcomer->tls = NULL;
   rfaas_tcp_tune(newcomer->fd);
-  /* The kernel counts an end that acknowledges all, and has no room, as one that acknowledges nothing. Only the side way is always read. */
-  if (!link->listens && channel == link->channels) set(newcomer->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, RFAAS_TCP_DEAD_MS);
   pthread_mutex_lock(&end->lock);
   __atomic_store_n(&end->fd, newcomer->fd, __ATOMIC_RELEASE);
   newcomer->fd = -1;
