@@ -263,13 +263,14 @@ function drainOnSignal(
   let signals = 0;
   const onSignal = (signal: string) => {
     if (++signals > 1) return agent.stop();
-    listener.stop();
     const leases = agent.leaseCount;
     log.info(
       `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${countOf(leases, "lease")}, at most ${limitMs / 1000} s; again to stop now`}`,
     );
-    void agent
-      .drain(limitMs)
+    const drained = agent.drain(limitMs);
+    // The data of a lease that was granted a moment ago comes to the same port.
+    const closed = agent.attended().then(() => listener.stop());
+    void Promise.all([drained, closed])
       .then(leave)
       .then(() => process.exit(0));
   };

@@ -160,6 +160,11 @@ export class Agent {
     await Promise.all([this.#pool.close(), this.#kept.close()]);
   }
 
+  /** Resolves when no client of a present lease has yet to connect its data. */
+  attended(): Promise<void> {
+    return this.#leases.attended();
+  }
+
   /** Grants no more leases, and takes the present ones back when `limitMs` have passed. */
   revoke(limitMs: number): void {
     const now = this.#clock.nowNs();

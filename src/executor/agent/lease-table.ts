@@ -42,6 +42,8 @@ interface Leased {
   client: Client;
   /** The id of the request that it was granted for. */
   request: number;
+  /** Resolves when its client has said that it uses it, or when it is over. */
+  attended: PromiseWithResolvers<void>;
   /** Resolves when its share is free. */
   over: PromiseWithResolvers<void>;
 }
@@ -77,6 +79,11 @@ export class LeaseTable {
     return false;
   }
 
+  /** Resolves when the clients of all leases have connected, or their leases are over. */
+  async attended(): Promise<void> {
+    await Promise.all([...this.#leases.values()].map(({ attended }) => attended.promise));
+  }
+
   /** A client withdraws its request for a lease. */
   withdraw(client: Client, request: number): void {
     client.starting.delete(request);
@@ -94,7 +101,10 @@ export class LeaseTable {
   }
 
   redeem(client: Client, id: number): void {
-    this.of(client, id)?.advance({ kind: "redeemed", atNs: this.#clock.nowNs() });
+    const leased = this.#leases.get(id);
+    if (leased?.client !== client) return;
+    leased.lease.advance({ kind: "redeemed", atNs: this.#clock.nowNs() });
+    leased.attended.resolve();
     this.#timers.schedule();
   }
 
@@ -180,8 +190,8 @@ export class LeaseTable {
 
   /** A lease has a host, and was asked for with this id. */
   add(lease: LeasedHost, client: Client, request: number): void {
-    const over = Promise.withResolvers<void>();
-    this.#leases.set(lease.id, { lease, client, request, over });
+    const [attended, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    this.#leases.set(lease.id, { lease, client, request, attended, over });
   }
 
   /** Its client has it. */
@@ -198,6 +208,7 @@ export class LeaseTable {
     const leased = this.#leases.get(lease.id)!;
     this.#leases.delete(lease.id);
     this.#bill(leased, usage, { atMs: this.#clock.wallMs(), reason: reason.kind });
+    leased.attended.resolve();
     leased.over.resolve();
     this.#changed();
   }
