@@ -4,7 +4,7 @@
  * Types and formatting first, then the executable that later suites run, then the suites one after another: those that pin
  * cores and time wake-ups must not run beside others.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildExecutable } from "../build/executable.ts";
 import { prepareGuests } from "./softroce/prepare.ts";
@@ -19,6 +19,7 @@ const SUITES = [
   "fabric",
   "fault",
   "e2e",
+  "e2e-tcp",
   "consumer",
   "corpus",
   "packaging",
@@ -29,6 +30,11 @@ const SUITES = [
 const TEST_LIMIT_MS = 60_000;
 const TRANSLATED_TEST_LIMIT_MS = 600_000;
 const TRANSLATED = ["arm64", "softroce"];
+/** Suites that run another one once more, over a fabric: those of its files that take what `support/fabric.ts` has. */
+const OVER: Record<string, { folder: string; fabric: string }> = {
+  "e2e-tcp": { folder: "e2e", fabric: "tcp" },
+};
+const TAKES_FABRIC = /support\/(?:library|fabric|client-program)\.ts"/;
 
 interface Counts {
   pass: number;
@@ -51,7 +57,7 @@ const total: Counts = { pass: 0, fail: 0, skip: 0 };
 const failures: string[] = [];
 let broken = false;
 for (const suite of chosen.length > 0 ? chosen : SUITES) {
-  if (!existsSync(join(ROOT, "test", suite))) continue;
+  if (!existsSync(join(ROOT, "test", OVER[suite]?.folder ?? suite))) continue;
   const counts = await runSuite(suite);
   if (counts === null) broken = true;
   else for (const key of ["pass", "fail", "skip"] as const) total[key] += counts[key];
@@ -84,7 +90,7 @@ async function runSuite(suite: string): Promise<Counts | null> {
   }
   const limitMs = TRANSLATED.includes(suite) ? TRANSLATED_TEST_LIMIT_MS : TEST_LIMIT_MS;
   const child = Bun.spawn(
-    [process.execPath, "test", "--timeout", String(limitMs), `./test/${suite}`],
+    [process.execPath, "test", "--timeout", String(limitMs), ...filesOf(suite)],
     {
       cwd: ROOT,
       // Packages of tests are not for the user's own cache, nor their keys for the user's own nodes.
@@ -93,6 +99,7 @@ async function runSuite(suite: string): Promise<Counts | null> {
         XDG_CACHE_HOME: caches.path,
         XDG_STATE_HOME: caches.join("state"),
         XDG_CONFIG_HOME: caches.join("config"),
+        ...(OVER[suite] && { RFAAS_TEST_FABRIC: OVER[suite].fabric }),
       },
       stdin: "ignore",
       stdout: 2,
@@ -119,6 +126,17 @@ async function runSuite(suite: string): Promise<Counts | null> {
   const list = output.lastIndexOf(" tests failed:\n");
   failures.push(...failedTests(list < 0 ? output : output.slice(0, list)));
   return counts;
+}
+
+/** What the test runner is given of a suite. */
+function filesOf(suite: string): string[] {
+  const over = OVER[suite];
+  if (over === undefined) return [`./test/${suite}`];
+  const folder = join(ROOT, "test", over.folder);
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".test.ts"))
+    .filter((name) => TAKES_FABRIC.test(readFileSync(join(folder, name), "utf8")))
+    .map((name) => `./test/${over.folder}/${name}`);
 }
 
 /** Each failed test with what was printed since the result before it, which is its errors. */

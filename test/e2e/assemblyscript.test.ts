@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
-import { FunctionError, type Invoker, invoker } from "../../src/index.ts";
+import { FunctionError, type Invoker, invoker } from "../support/library.ts";
 import { RFAAS, ROOT, rfaas } from "../support/executable.ts";
 import { run } from "../support/compilers.ts";
 import { reachesRegistry } from "../support/registry.ts";

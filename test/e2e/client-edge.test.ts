@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Invoker, type LeaseEvent, UsageError, invoker } from "../../src/index.ts";
+import { type Invoker, type LeaseEvent, UsageError, invoker } from "../support/library.ts";
 import { runClient } from "../support/client-program.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";

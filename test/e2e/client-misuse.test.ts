@@ -7,7 +7,7 @@ import {
   type RemoteRegion,
   RfaasError,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 
 const LIMIT_MS = 240_000;

@@ -10,7 +10,7 @@ import {
   type UploadProgress,
   UsageError,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { runClient } from "../support/client-program.ts";
 import { DeafListener } from "../support/deaf-listener.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";

@@ -1,8 +1,9 @@
 /** A cluster with a manager: who is there is learned from it, and nothing else needs it. */
 import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Invoker, LeaseRefused, NodeUnreachable, invoker } from "../../src/index.ts";
+import { type Invoker, LeaseRefused, NodeUnreachable, invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { FABRIC, nodeAddress } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
@@ -29,7 +30,7 @@ afterEach(async () => {
 
 async function serve(name: string, cores: number): Promise<void> {
   const args = ["--manager", manager.address, "--name", name, "--cores", String(cores)];
-  const node = await ServedNode.start(scratch.join(`${name}.sock`), [...args, "--fabric", "shm"]);
+  const node = await ServedNode.start(scratch.join(`${name}.sock`), [...args, "--fabric", FABRIC]);
   nodes.set(name, node);
 }
 
@@ -124,7 +125,7 @@ test("RFAAS_MANAGER leads programs and commands that name no node to one of its 
   process.env["RFAAS_MANAGER"] = manager.address;
   try {
     await using rf = await invoker();
-    expect(rf.address).toBe(scratch.join("a.sock"));
+    expect(rf.address).toBe(nodeAddress(scratch.join("a.sock")));
     await using lease = await rf.allocate(GOOD);
     expect(lease.functions).toContain("echo");
   } finally {

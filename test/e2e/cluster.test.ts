@@ -16,8 +16,9 @@ import {
   UsageError,
   WorkerLost,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { FABRIC, nodeAddress } from "../support/fabric.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -39,7 +40,7 @@ afterEach(async () => {
   scratch[Symbol.dispose]();
 });
 
-const addressOf = (name: string): string => scratch.join(`${name}.sock`);
+const addressOf = (name: string): string => nodeAddress(scratch.join(`${name}.sock`));
 
 /** Starts nodes named a, b, c .. with so many cores, and writes a list of them. */
 async function serve(...cores: number[]): Promise<string> {
@@ -49,7 +50,7 @@ async function serve(...cores: number[]): Promise<string> {
 }
 
 const start = (name: string, cores: number): Promise<ServedNode> =>
-  ServedNode.start(addressOf(name), ["--cores", String(cores), "--fabric", "shm"]);
+  ServedNode.start(addressOf(name), ["--cores", String(cores), "--fabric", FABRIC]);
 
 const listOf = (names: string[]): string =>
   scratch.file(
@@ -146,7 +147,7 @@ describe("allocation over a list of nodes", () => {
   test("goes over TCP and takes addresses as they are", async () => {
     nodes = await Promise.all(
       [2, 2].map((cores) =>
-        ServedNode.start("127.0.0.1:0", ["--cores", String(cores), "--fabric", "shm"]),
+        ServedNode.start("127.0.0.1:0", ["--cores", String(cores), "--fabric", FABRIC]),
       ),
     );
     const addresses = nodes.map(({ stderr }) => /at (127\.0\.0\.1:\d+)/.exec(stderr)![1]!);

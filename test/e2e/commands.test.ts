@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildShim } from "../../ffi/build.ts";
 import { RFAAS, rfaas } from "../support/executable.ts";
+import { KILLED } from "../support/fabric.ts";
 import { leftovers } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -205,7 +206,7 @@ describe("rfaas invoke", () => {
     [["."], 1, "is no file"],
     [["fn.ts"], 2, "choose one: rfaas invoke fn.ts#"],
     [["fn.ts#"], 2, "names no function"],
-    [["fn.ts#die"], 4, "WorkerLost"],
+    [["fn.ts#die"], 4, KILLED],
     [["fn.ts#nope"], 2, 'exports no function "nope"; it has: die, double'],
     [["fn.ts#explode"], 1, "RangeError: boom"],
     [["fn.ts#hang", "--deadline", "200"], 124, "did not finish within 200 ms"],

@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync } from "node:fs";
 import { RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { nodeAddress } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { TerminalProgram } from "../support/terminal.ts";
@@ -164,7 +165,7 @@ const FIRST_SHELL = SHELLS.find(has)!;
 
 test("completes nodes of a manager by their names and addresses, over HTTP and without", async () => {
   await using manager = await RunningManager.start(scratch.path, ["--http", "127.0.0.1:0"]);
-  const socket = scratch.join("n.sock");
+  const socket = nodeAddress(scratch.join("n.sock"));
   const joining = ["--manager", manager.address, "--name", "rack1:a", "--cores", "1"];
   await using _node = await ServedNode.start(socket, joining);
   const names = (env: Record<string, string>) => offeredSoon("bash", "rfaas node drain ra", env);
@@ -179,7 +180,7 @@ test("completes nodes of a manager by their names and addresses, over HTTP and w
 });
 
 test("completes the packages of a node, and of the user's cache", async () => {
-  const socket = scratch.join("p.sock");
+  const socket = nodeAddress(scratch.join("p.sock"));
   await using _node = await ServedNode.start(socket, ["--cache", scratch.join("node-cache")]);
   const module = scratch.file(
     "plain.ts",

@@ -4,9 +4,10 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseCpuList } from "../../src/base/machine/cgroup.ts";
 import { usableCpus } from "../../ffi/system.ts";
-import { type Invoker, type Lease, LeaseRefused, UsageError, invoker } from "../../src/index.ts";
+import { type Invoker, type Lease, LeaseRefused, UsageError, invoker } from "../support/library.ts";
 import { buildLibrary } from "../support/compilers.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { FABRIC } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
@@ -200,7 +201,7 @@ describe("in a cluster", () => {
     const serve = (name: string, cores: number) =>
       ServedNode.start(scratch.join(`${name}.sock`), [
         ...["--manager", manager.address, "--name", name, "--cores", String(cores)],
-        ...["--fabric", "shm", "--prewarm", "0"],
+        ...["--fabric", FABRIC, "--prewarm", "0"],
       ]);
     await using _small = await serve("small", 3);
     await using _large = await serve("large", 5);

@@ -10,7 +10,7 @@ import {
   OutOfLeaseMemory,
   UsageError,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { until } from "../support/until.ts";

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync } from "node:fs";
 import type { Advice } from "../../src/doctor/advice.ts";
 import { RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { onOneMachine } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
@@ -80,20 +81,23 @@ test("beside a module, all three work", async () => {
   for (const { command } of advice) await typed(command, folder);
 });
 
-test("where a node and a manager run, all three ask them", async () => {
-  await using manager = await RunningManager.start(scratch.path);
-  const socket = scratch.join("run/rfaas/node.sock");
-  await using _node = await ServedNode.start(socket, ["--manager", manager.address]);
-  const folder = scratch.join("served");
-  const env = { RFAAS_MANAGER: manager.address };
-  const advice = await adviceIn(folder, env);
-  expect(advice.map(({ command }) => command)).toEqual([
-    `rfaas package push fn.ts --node ${socket}`,
-    `rfaas ps --manager ${manager.address}`,
-    `rfaas ps --node ${socket}`,
-  ]);
-  for (const { command } of advice) await typed(command, folder, env);
-});
+onOneMachine("a node is found at its user's socket").test(
+  "where a node and a manager run, all three ask them",
+  async () => {
+    await using manager = await RunningManager.start(scratch.path);
+    const socket = scratch.join("run/rfaas/node.sock");
+    await using _node = await ServedNode.start(socket, ["--manager", manager.address]);
+    const folder = scratch.join("served");
+    const env = { RFAAS_MANAGER: manager.address };
+    const advice = await adviceIn(folder, env);
+    expect(advice.map(({ command }) => command)).toEqual([
+      `rfaas package push fn.ts --node ${socket}`,
+      `rfaas ps --manager ${manager.address}`,
+      `rfaas ps --node ${socket}`,
+    ]);
+    for (const { command } of advice) await typed(command, folder, env);
+  },
+);
 
 test("without --json the three stand behind the findings", async () => {
   const { stdout } = await rfaas(["doctor"], { cwd: scratch.join("module"), env: ENV });

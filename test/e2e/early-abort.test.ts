@@ -1,7 +1,7 @@
 /** A call that is aborted while its worker is busy with another one: its function begins, and hears of the abort all the same. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Invoker, invoker } from "../../src/index.ts";
+import { type Invoker, invoker } from "../support/library.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { until } from "../support/until.ts";
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { ENGINE_SETTINGS } from "../../src/base/machine/engine.ts";
-import { invoker } from "../../src/index.ts";
+import { invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 
 type Environment = typeof import("../functions/environment.ts");

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Example } from "../support/example.ts";
 import { ServedNode, rfaas } from "../support/executable.ts";
+import { FABRIC } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
 import { alive, descendants, parentOf } from "../support/processes.ts";
 import { until } from "../support/until.ts";
@@ -190,7 +191,7 @@ test("of a cluster, a node that is taken out of service is left without a failed
   await using manager = await RunningManager.start(example.path);
   const serve = (name: string) =>
     ServedNode.start(example.join(`${name}.sock`), [
-      ...["--manager", manager.address, "--name", name, "--fabric", "shm"],
+      ...["--manager", manager.address, "--name", name, "--fabric", FABRIC],
       ...["--cores", "2", "--drain", "60"],
     ]);
   await using first = await serve("first");

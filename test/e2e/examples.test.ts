@@ -9,8 +9,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { invoker } from "../../src/index.ts";
+import { invoker } from "../support/library.ts";
 import { RFAAS, ROOT, ServedNode, rfaas } from "../support/executable.ts";
+import { KILLED } from "../support/fabric.ts";
 import { Example } from "../support/example.ts";
 import { alive, descendants } from "../support/processes.ts";
 import { reachesRegistry } from "../support/registry.ts";
@@ -158,7 +159,7 @@ describe("the solver", () => {
     }, "it computes");
     for (const pid of descendants(node.pid)) process.kill(pid, "SIGKILL");
     expect(await child.exited).toBe(1);
-    expect(await said).toContain("WorkerLost");
+    expect(await said).toContain(KILLED);
   });
 });
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { invoker } from "../../src/index.ts";
+import { invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";

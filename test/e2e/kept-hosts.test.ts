@@ -1,9 +1,10 @@
 /** Hosts that are kept after their lease (`keepWarmMs`): for whom, until when, and what keeps them from it. */
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type AllocateOptions, type Invoker, type Lease, invoker } from "../../src/index.ts";
+import { type AllocateOptions, type Invoker, type Lease, invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
+import { onOneMachine } from "../support/fabric.ts";
 import { alive, descendants } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
 import { SigningCluster } from "../support/tokens.ts";
@@ -35,6 +36,8 @@ async function leave(rf: Invoker, name: Exclude<keyof Keeps, "hooks">, more?: Al
   await lease.release();
   return lease.hostPid;
 }
+
+const { describe } = onOneMachine("hosts are kept");
 
 describe("a host that is kept", () => {
   test("serves the next lease of its kind: the module's variables and its state are as they were", async () => {

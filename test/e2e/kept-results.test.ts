@@ -10,7 +10,7 @@ import {
   LeaseLost,
   WorkerLost,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { residentBytes } from "../support/processes.ts";
 import { until } from "../support/until.ts";

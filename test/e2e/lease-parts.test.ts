@@ -10,8 +10,9 @@ import {
   UsageError,
   WorkerLost,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
+import { FABRIC, nodeAddress } from "../support/fabric.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -30,7 +31,10 @@ beforeAll(() => {
 beforeEach(async () => {
   scratch = new Scratch();
   nodes = await Promise.all([start("a", 2), start("b", 1)]);
-  const list = ["a", "b"].map((name) => ({ name, address: scratch.join(`${name}.sock`) }));
+  const list = ["a", "b"].map((name) => ({
+    name,
+    address: nodeAddress(scratch.join(`${name}.sock`)),
+  }));
   rf = await invoker({ nodes: scratch.file("nodes.json", JSON.stringify({ nodes: list })) });
 });
 afterEach(async () => {
@@ -40,7 +44,7 @@ afterEach(async () => {
 });
 
 const start = (name: string, cores: number): Promise<ServedNode> =>
-  ServedNode.start(scratch.join(`${name}.sock`), ["--cores", String(cores), "--fabric", "shm"]);
+  ServedNode.start(scratch.join(`${name}.sock`), ["--cores", String(cores), "--fabric", FABRIC]);
 
 const allocate = async (): Promise<void> => {
   lease = await rf.allocate<Good>(GOOD, { workers: 3, memory: "1MiB" });
@@ -73,12 +77,12 @@ describe("the parts of a lease", () => {
   test("say where they are", () => {
     expect(lease.workers).toBe(3);
     expect(on("a")).toMatchObject({
-      address: scratch.join("a.sock"),
+      address: nodeAddress(scratch.join("a.sock")),
       workers: 2,
       state: "up",
-      fabric: "shm",
+      fabric: FABRIC,
     });
-    expect(on("b")).toMatchObject({ address: scratch.join("b.sock"), workers: 1 });
+    expect(on("b")).toMatchObject({ address: nodeAddress(scratch.join("b.sock")), workers: 1 });
     const firsts = lease.parts.map(({ firstWorker }) => firstWorker);
     expect(firsts).toEqual([0, lease.parts[0]!.workers]);
     const ends = lease.parts.map(({ expiresAt }) => expiresAt.getTime());
@@ -337,7 +341,7 @@ describe("an invoker of one node", () => {
     await one.status();
     await one.status();
     expect(one.nodes()).toMatchObject([
-      { name: nodes[0]!.address, state: "up", fabric: "shm", cores: 2, freeCores: 2 },
+      { name: nodes[0]!.address, state: "up", fabric: FABRIC, cores: 2, freeCores: 2 },
     ]);
     end();
     await using held = await one.allocate(GOOD, { memory: "1MiB" });

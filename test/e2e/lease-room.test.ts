@@ -1,7 +1,7 @@
 /** Calls of any number and size on a lease with little memory: whoever finds no room waits, and what a call leaves comes back. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Invoker, type Lease, invoker } from "../../src/index.ts";
+import { type Invoker, type Lease, invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { until } from "../support/until.ts";
 

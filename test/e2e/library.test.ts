@@ -12,7 +12,7 @@ import {
   QueueFull,
   UsageError,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { alive } from "../support/processes.ts";
 import { until } from "../support/until.ts";

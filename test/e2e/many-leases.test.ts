@@ -1,12 +1,15 @@
 /** A thousand leases asked for at once, and two hundred held at once. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Lease, invoker } from "../../src/index.ts";
+import { type Lease, invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
+import { APART } from "../support/fabric.ts";
 
 type Keeps = typeof import("../functions/keeps.ts");
 
 const MODULE = join(FUNCTIONS, "keeps.ts");
+/** Between machines no host is kept, and each costs some 50 ms. */
+const LEASES = APART ? 100 : 1000;
 
 process.env["RFAAS_EXECUTABLE"] = RFAAS;
 
@@ -17,7 +20,7 @@ async function call(lease: Lease<Keeps>): Promise<number> {
   return output[0]!;
 }
 
-test("a thousand that wait for two cores are all granted, and few hosts serve them", async () => {
+test(`${LEASES} that wait for two cores are all granted, and few hosts serve them`, async () => {
   await using rf = await invoker({ cores: 2 });
   const hosts = new Set<number>();
   let calls = 0;
@@ -30,10 +33,10 @@ test("a thousand that wait for two cores are all granted, and few hosts serve th
     await call(lease);
     calls++;
   };
-  await Promise.all(Array.from({ length: 1000 }, one));
-  expect(calls).toBe(1000);
+  await Promise.all(Array.from({ length: LEASES }, one));
+  expect(calls).toBe(LEASES);
   // A busy machine may end one that takes too long to come to rest.
-  expect(hosts.size).toBeLessThan(100);
+  if (!APART) expect(hosts.size).toBeLessThan(100);
   expect((await rf.status()).leases).toBe(0);
 }, 240_000);
 

@@ -13,8 +13,9 @@ import {
   UsageError,
   WorkerLost,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
+import { nodeAddress } from "../support/fabric.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -319,7 +320,10 @@ describe("submitMany", () => {
     const nodes = await Promise.all(
       names.map((name) => ServedNode.start(scratch.join(`${name}.sock`), ["--cores", "1"])),
     );
-    const list = names.map((name) => ({ name, address: scratch.join(`${name}.sock`) }));
+    const list = names.map((name) => ({
+      name,
+      address: nodeAddress(scratch.join(`${name}.sock`)),
+    }));
     const cluster = await invoker({
       nodes: scratch.file("nodes.json", JSON.stringify({ nodes: list })),
     });

@@ -12,7 +12,7 @@ import {
   UsageError,
   WorkerLost,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import type { PartLease } from "../../src/client/lease/part.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync, symlinkSync } from "node:fs";
 import { dirname } from "node:path";
-import { type FunctionError, type Invoker, ModuleLoadError, invoker } from "../../src/index.ts";
+import { type FunctionError, type Invoker, ModuleLoadError, invoker } from "../support/library.ts";
 import { buildPackage } from "../../src/package/builder.ts";
 import type { PackageOptions } from "../../src/package/options.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";

@@ -1,7 +1,7 @@
 /** Modules that depend on packages with native code, as npm installs them. Needs npm's registry. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync } from "node:fs";
-import { type Invoker, UsageError, invoker } from "../../src/index.ts";
+import { type Invoker, UsageError, invoker } from "../support/library.ts";
 import { buildPackage } from "../../src/package/builder.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { doublingModel } from "../support/onnx.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Invoker, invoker } from "../../src/index.ts";
+import { type Invoker, invoker } from "../support/library.ts";
 import { buildLibrary, run, testWith } from "../support/compilers.ts";
 import { RFAAS, ROOT, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";

@@ -3,10 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
-import { invoker } from "../../src/index.ts";
+import { invoker } from "../support/library.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 import type { Leases } from "../../src/protocol/messages.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { FABRIC, onOneMachine } from "../support/fabric.ts";
 import { Scratch } from "../support/scratch.ts";
 import { Stranger, hello } from "../support/stranger.ts";
 import { SigningCluster } from "../support/tokens.ts";
@@ -61,7 +62,7 @@ describe("rfaas ps --node", () => {
       ["ada", 2],
       ["bob", 1],
     ]);
-    expect(json.leases[0]).toMatchObject({ fabric: "shm", usage: { calls: 2, bytes: 32 } });
+    expect(json.leases[0]).toMatchObject({ fabric: FABRIC, usage: { calls: 2, bytes: 32 } });
   });
 
   test("needs no option where RFAAS_NODE names the node, and says when nothing is leased", async () => {
@@ -69,7 +70,7 @@ describe("rfaas ps --node", () => {
     expect(stdout).toContain("no leases\n");
   });
 
-  test("says how many hosts are kept", async () => {
+  onOneMachine("a host is kept").test("says how many hosts are kept", async () => {
     await using rf = await invoker({ node: address, token: await cluster.token({ user: "ada" }) });
     const lease = await rf.allocate(join(FUNCTIONS, "keeps.ts"), { keepWarmMs: 60_000 });
     await lease.release();

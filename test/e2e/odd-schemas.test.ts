@@ -9,7 +9,7 @@ import {
   type TypedFunction,
   UsageError,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { type TestWorker, testWorker } from "../../src/testing/index.ts";
 import * as odd from "../functions/odd-schemas.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";

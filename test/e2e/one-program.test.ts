@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { RFAAS, ServedNode } from "../support/executable.ts";
+import { FABRIC } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -30,7 +31,7 @@ async function run(where: object): Promise<string> {
 }
 
 async function serve(name: string, cores: number, ...args: string[]): Promise<string> {
-  const flags = ["--cores", String(cores), "--fabric", "shm", ...args];
+  const flags = ["--cores", String(cores), "--fabric", FABRIC, ...args];
   const node = await ServedNode.start(scratch.join(`${name}.sock`), flags);
   stack.use(node);
   return node.address;

@@ -3,7 +3,7 @@
  * else tells it whether that is one node or several.
  */
 import { join } from "node:path";
-import { type LeaseEvent, invoker } from "../../src/index.ts";
+import { type LeaseEvent, invoker } from "../support/library.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { until } from "../support/until.ts";
 

@@ -1,7 +1,7 @@
 /** A library that needs another one of its author's: it comes along wherever its linker, or the file beside it, says that it is. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
-import { type Invoker, ModuleLoadError, invoker } from "../../src/index.ts";
+import { type Invoker, ModuleLoadError, invoker } from "../support/library.ts";
 import { buildLibrary } from "../support/compilers.ts";
 import { RFAAS } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";

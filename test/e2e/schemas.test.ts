@@ -7,7 +7,7 @@ import {
   type Invoker,
   type TypedFunction,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import { testWorker } from "../../src/testing/index.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { LIBRARIES, SCHEMAS, installSchemaLibraries } from "../support/schema-libraries.ts";

@@ -5,7 +5,7 @@
 import { writeSync } from "node:fs";
 import { join } from "node:path";
 import { heapStats } from "bun:jsc";
-import { invoker } from "../../src/index.ts";
+import { invoker } from "../support/library.ts";
 
 const CALLS = 2_000_000;
 /** Two that spin on one core take their turns: then there are fewer calls. */

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { cpuTimeNs } from "../../bench/environment.ts";
-import { invoker } from "../../src/index.ts";
+import { invoker } from "../support/library.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { anonymousBytes, descendants, residentBytes, sleeps } from "../support/processes.ts";
 import { until } from "../support/until.ts";

@@ -1,8 +1,9 @@
 /** Typed functions as users meet them: the examples, the command line, several nodes. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { InvalidValue, type Invoker, invoker } from "../../src/index.ts";
+import { InvalidValue, type Invoker, invoker } from "../support/library.ts";
 import { ROOT, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
+import { FABRIC, nodeAddress } from "../support/fabric.ts";
 import { Scratch } from "../support/scratch.ts";
 
 type Jacobi = typeof import("../../functions/jacobi/jacobi.ts");
@@ -150,9 +151,9 @@ describe("rfaas invoke", () => {
 
 describe("a function of a group", () => {
   test("calls workers on all nodes, and goes on when one of them dies", async () => {
-    const addresses = ["a", "b"].map((name) => scratch.join(`${name}.sock`));
+    const addresses = ["a", "b"].map((name) => nodeAddress(scratch.join(`${name}.sock`)));
     const nodes = await Promise.all(
-      addresses.map((address) => ServedNode.start(address, ["--cores", "1", "--fabric", "shm"])),
+      addresses.map((address) => ServedNode.start(address, ["--cores", "1", "--fabric", FABRIC])),
     );
     try {
       const list = scratch.file(

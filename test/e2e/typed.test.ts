@@ -14,7 +14,7 @@ import {
   OutOfLeaseMemory,
   UsageError,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import * as definitions from "../functions/typed.ts";
 import { FUNCTIONS, RFAAS } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";

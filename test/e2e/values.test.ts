@@ -9,7 +9,7 @@ import {
   type Lease,
   OutOfLeaseMemory,
   invoker,
-} from "../../src/index.ts";
+} from "../support/library.ts";
 import * as definitions from "../functions/values.ts";
 import { SAMPLES } from "../support/battery/battery.ts";
 import { difference } from "../support/battery/difference.ts";

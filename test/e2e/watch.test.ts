@@ -1,7 +1,7 @@
 /** `rfaas serve --watch`: leases of a file go over to what it has become, without losing a call. */
 import { beforeAll, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
-import { type Lease, LeaseLost, WorkerLost, invoker } from "../../src/index.ts";
+import { type Lease, LeaseLost, WorkerLost, invoker } from "../support/library.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";

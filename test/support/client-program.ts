@@ -10,7 +10,7 @@ export interface ClientEnd {
 }
 
 const PRELUDE = `
-import * as rfaas from ${JSON.stringify(`${ROOT}/src/index.ts`)};
+import * as rfaas from ${JSON.stringify(`${ROOT}/test/support/library.ts`)};
 const { invoker } = rfaas;
 const FUNCTIONS = ${JSON.stringify(`${ROOT}/test/functions`)};
 const say = (value) => void process.stdout.write(JSON.stringify(value) + "\\n");

@@ -1,5 +1,6 @@
 /** The compiled executable, as users run it. */
 import { join } from "node:path";
+import { APART, FABRIC, nodeAddress, withFabric } from "./fabric.ts";
 import { until } from "./until.ts";
 
 export const ROOT = join(import.meta.dir, "..", "..");
@@ -35,7 +36,7 @@ export async function rfaas(args: readonly string[], options: RunOptions = {}): 
     limitMs = 30_000,
     onStderr = () => {},
   } = options;
-  const child = Bun.spawn([executable, ...args], {
+  const child = Bun.spawn([executable, ...withFabric(args)], {
     cwd,
     env: { ...process.env, ...env },
     stdin: stdin === undefined ? "ignore" : new TextEncoder().encode(String(stdin)),
@@ -66,7 +67,7 @@ export async function rfaas(args: readonly string[], options: RunOptions = {}): 
   };
 }
 
-/** A running `rfaas serve`. */
+/** A running `rfaas serve`, over the fabric of the tests where it is told none. */
 export class ServedNode implements AsyncDisposable {
   readonly address: string;
   readonly pid: number;
@@ -83,13 +84,18 @@ export class ServedNode implements AsyncDisposable {
     })();
   }
 
-  /** `within` is what comes before the command, such as `ip netns exec NAME`. */
+  /**
+   * `listen` may be the path of a socket: {@link address} says where the node is. `within` is what comes before the command,
+   * such as `ip netns exec NAME`.
+   */
   static async start(
-    address: string,
+    listen: string,
     args: readonly string[] = [],
     within: readonly string[] = [],
   ): Promise<ServedNode> {
-    const child = Bun.spawn([...within, RFAAS, "serve", "--listen", address, ...args], {
+    const address = nodeAddress(listen);
+    const over = APART && !args.includes("--fabric") ? ["--fabric", FABRIC] : [];
+    const child = Bun.spawn([...within, RFAAS, "serve", "--listen", address, ...over, ...args], {
       cwd: "/",
       stdin: "ignore",
       stdout: "pipe",

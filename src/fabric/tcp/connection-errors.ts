@@ -31,10 +31,13 @@ const ADVICE: Record<string, string> = {
   ENFILE: "raise the machine's limit with: sysctl fs.file-max",
 };
 
+/** What the kernel says where the other process has ended with something unread. */
+const ENDED_THERE = ["ECONNRESET", "EPIPE"];
+
 /** Why a worker's connection ended, as an error for its calls. */
 export function connectionLost(worker: number, { failure, detail }: LinkState): ConnectionLost {
   const [what, advice] =
-    failure === TCP_FAILURE.broken
+    failure === TCP_FAILURE.broken && !ENDED_THERE.includes(nameOf(detail))
       ? nameOf(detail) === "ETIMEDOUT"
         ? ["the other side does not answer", "check the network with: ping; then take a new lease"]
         : [`it broke (${nameOf(detail)})`, "see the node's log; take a new lease"]
