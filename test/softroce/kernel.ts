@@ -28,6 +28,8 @@ const MODULES = {
     ...["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe", "tcp_diag"],
     // With the cipher, so that the kernel can encrypt what TCP carries.
     ...["tls", "gcm", "ctr", "ghash_generic", "aes_generic"],
+    // For cables that lose packets and take their time.
+    "sch_netem",
   ],
 } as const;
 

@@ -174,6 +174,34 @@ describe("two guests", () => {
     },
   );
 
+  both(
+    "answer every call over tcp once, where the cable loses one packet of a hundred and takes 10 ms",
+    async () => {
+      const CALLS = 5_000;
+      const over = one.start(
+        `dist/rfaas serve --fabric tcp --listen ${one.address}:${PORT + 2} --allow-remote --cores 2`,
+      );
+      await waitFor(over, "serving");
+      const netem = (guest: Guest, what: string) =>
+        guest.run(`tc qdisc ${what} dev eth0 root netem delay 10ms loss 1%`);
+      for (const guest of [one, two]) expect((await netem(guest, "add")).exitCode).toBe(0);
+      try {
+        const { output } = await two.run(
+          `node_modules/.bin/bun test/fault/counted-client.ts ${one.address}:${PORT + 2} ${CALLS} 2 8`,
+        );
+        expect(output).toContain(
+          JSON.stringify({ fabric: "tcp", right: CALLS, came: CALLS, doubled: 0 }),
+        );
+        for (const guest of [one, two])
+          expect((await guest.run("tc -s qdisc show dev eth0")).output).toMatch(/dropped [1-9]/);
+      } finally {
+        for (const guest of [one, two]) await netem(guest, "del");
+      }
+      over.kill("SIGTERM");
+      expect(await over.exited).toBe(0);
+    },
+  );
+
   both("lose the client's machine: the node gets its core back, of an idle lease too", async () => {
     const idle = `import { invoker } from "./src/index.ts"; const rf = await invoker({ node: "${one.address}:${PORT}" }); const lease = await rf.allocate("./test/functions/good.ts", { memory: "1MiB", ttlMs: 3000 }); const view = lease.input(Uint8Array, 8); console.log("called", lease.invoke("echo", view, view)); setInterval(() => {}, 1000);`;
     const waiting = two.start(`node_modules/.bin/bun --eval '${idle}'`);
