@@ -3,14 +3,14 @@ import type { Socket } from "bun";
 import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
 import { Link, type LinkEnd, type LinkState, type LinkTarget } from "../../ffi/link.ts";
 import type { Region } from "../../ffi/region.ts";
-import type { ConnectionFailed, RfaasError } from "../base/errors.ts";
+import type { ConnectionFailed, EnvironmentError, RfaasError } from "../base/errors.ts";
 import { watchDescriptor } from "../control/watch-descriptor.ts";
 
 /** How a fabric names itself to the shim, and what it says of failures. */
 export interface LinkKind {
   readonly fabric: string;
   /** Why a link to or at `where` could not be set up. */
-  failed(where: string, state: LinkState, region: Region): ConnectionFailed;
+  failed(where: string, state: LinkState, region: Region): ConnectionFailed | EnvironmentError;
   /** Why the connection of a channel has ended. */
   lost(channel: number, state: LinkState): RfaasError;
 }

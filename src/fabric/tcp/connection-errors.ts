@@ -2,7 +2,8 @@
 import { getSystemErrorName } from "node:util";
 import type { LinkState } from "../../../ffi/link.ts";
 import { TCP_FAILURE, TCP_STAGE } from "../../../ffi/tcp/tcp.ts";
-import { ConnectionFailed, ConnectionLost } from "../../base/errors.ts";
+import { ConnectionFailed, ConnectionLost, EnvironmentError } from "../../base/errors.ts";
+import { shortage } from "../../base/shortage.ts";
 
 const STAGES: Record<number, string> = {
   [TCP_STAGE.resources]: "opening sockets",
@@ -27,8 +28,6 @@ const ADVICE: Record<string, string> = {
   ENETUNREACH: "no way leads to that address; check it with: ip route get",
   EADDRNOTAVAIL: "the address is none of this machine; check it with: ip address",
   ENOSYS: "what is to be encrypted needs libssl.so.3; install OpenSSL 3",
-  EMFILE: "raise the limit of open files with: ulimit -n 65536",
-  ENFILE: "raise the machine's limit with: sysctl fs.file-max",
 };
 
 /** What the kernel says where the other process has ended with something unread. */
@@ -51,11 +50,12 @@ export function connectionLost(worker: number, { failure, detail }: LinkState): 
   );
 }
 
-/** Why a link could not be set up. */
+/** Why a link could not be set up by `who`, which may lack something. */
 export function connectionFailed(
   where: string,
   { failure, detail, of }: LinkState,
-): ConnectionFailed {
+  who: string,
+): ConnectionFailed | EnvironmentError {
   if (failure === TCP_FAILURE.rejected)
     return new ConnectionFailed(
       `${where} refused the data connection: ${REJECTIONS[detail] ?? REJECTIONS[2]}`,
@@ -69,9 +69,10 @@ export function connectionFailed(
       `${where} did not show that it knows the lease's secret, so nothing is sent to it; take a new lease, and ask who answers at that address if that fails, too`,
     );
   const name = nameOf(detail);
-  return new ConnectionFailed(
-    `${STAGES[of] ?? "connecting"} for ${where} failed: ${name}; ${ADVICE[name] ?? "see: rfaas doctor"}`,
-  );
+  const what = `${STAGES[of] ?? "connecting"} for ${where} failed`;
+  const lacks = shortage(Object.assign(new Error(name), { code: name }), who);
+  if (lacks !== undefined) return new EnvironmentError(`${what}: ${lacks}`);
+  return new ConnectionFailed(`${what}: ${name}; ${ADVICE[name] ?? "see: rfaas doctor"}`);
 }
 
 function nameOf(errno: number): string {

@@ -4,12 +4,18 @@ import type { Region } from "../../../ffi/region.ts";
 import { FabricLink, type LinkKind } from "../link.ts";
 import { connectionFailed, connectionLost } from "./connection-errors.ts";
 
-const TCP: LinkKind = { fabric: "tcp", failed: connectionFailed, lost: connectionLost };
+const kindOf = (who: string): LinkKind => ({
+  fabric: "tcp",
+  failed: (where, state) => connectionFailed(where, state, who),
+  lost: connectionLost,
+});
+const CLIENT = kindOf("this program");
+const HOST = kindOf("the lease's host");
 
 /** As {@link FabricLink.connect}. */
 export const connectTcp = (region: Region, to: LinkTarget): Promise<FabricLink> =>
-  FabricLink.connect(TCP, region, to);
+  FabricLink.connect(CLIENT, region, to);
 
 /** As {@link FabricLink.listen}. */
 export const listenTcp = (region: Region, at: LinkEnd): Promise<FabricLink> =>
-  FabricLink.listen(TCP, region, at);
+  FabricLink.listen(HOST, region, at);
