@@ -13,8 +13,9 @@ const BY = KERNEL_CAN ? "kernel" : "libssl";
 console.warn(`connections are encrypted by: ${BY}`);
 
 describe(`encrypted by ${BY}`, () => {
-  // Where the kernel can, it is that of a guest, which is slow.
-  conformance(linked("encrypted tcp", ADDRESS, KERNEL_CAN ? 0.03 : 0.1));
+  const fabric = linked("encrypted tcp", ADDRESS, 0.1);
+  // A guest is slow; and a thread of its kernel cuts what has come into records, which may have to wait for a processor.
+  conformance(KERNEL_CAN ? { ...fabric, share: 0.01, losesWakeUps: true } : fabric);
 });
 
 test("the kernel encrypts each connection of a lease, the side way too, where it can, else libssl does", async () => {

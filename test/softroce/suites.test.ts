@@ -29,6 +29,17 @@ describe("one guest", () => {
     expect(counts.pass).toBeGreaterThan(0);
   });
 
+  inGuest("encrypts by its kernel what tcp carries, whoever lies in between", async () => {
+    const { output, ...counts } = await runSuiteInGuest(guest, [
+      "./test/fabric/tcp-encrypted.test.ts",
+      "./test/fabric/tcp-encrypted-hostile.test.ts",
+    ]);
+    if (counts.fail > 0 || counts.skip > 0) console.error(output);
+    expect(output).toContain("connections are encrypted by: kernel");
+    expect(counts).toEqual({ pass: counts.pass, fail: 0, skip: 0 });
+    expect(counts.pass).toBeGreaterThan(100);
+  });
+
   inGuest("runs the tests that set a machine's clock, and skips none of them", async () => {
     const env = { RFAAS_TEST_MAY_SET_CLOCK: "1" };
     const { output, ...counts } = await runSuiteInGuest(guest, ["./test/guest"], env);
