@@ -1,5 +1,7 @@
 /** The entry point of the library: connects a program to the node, or the nodes, that it names. */
 import { parseAddress } from "../control/address.ts";
+import { isExposed } from "../control/dial.ts";
+import { UsageError } from "../base/errors.ts";
 import { LOCAL_FABRIC } from "../fabric/registry.ts";
 import { requirePlatform } from "../base/process.ts";
 import { explained } from "../base/shortage.ts";
@@ -79,6 +81,11 @@ async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
       (manager ? await chooseNode(manager, tokenOf(options), patience) : undefined));
   if (named) {
     const address = parseAddress(named);
+    if (options.encrypt && isExposed(address, { insecure: options.insecure }))
+      throw new UsageError(
+        `the connection to ${named} would be in clear, and with it the secret by which a lease's data is encrypted; leave insecure (--insecure, RFAAS_INSECURE) out, or encrypt`,
+        { path: "encrypt" },
+      );
     const fabrics = new ClientFabrics(options, address.kind === "tcp");
     const connection = await NodeConnection.connect(
       address,

@@ -156,11 +156,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
     const asked = readFabric(options);
     const { offers: fabrics, withheld } = demandAsked(asked, surveyFabrics(asked));
-    // Checked before anything is started.
-    if (options.advertise !== undefined && isEverywhere(parseAddress(options.advertise)))
-      throw new UsageError(
-        `--advertise ${options.advertise} leads clients to no machine; give an address of this one`,
-      );
+    // Before anything is started.
+    requireSense(options);
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
@@ -219,6 +216,18 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       });
   },
 });
+
+/** Throws {@link UsageError} where options contradict each other, or what they are for. */
+function requireSense({ advertise, encrypt, insecure }: Options): void {
+  if (advertise !== undefined && isEverywhere(parseAddress(advertise)))
+    throw new UsageError(
+      `--advertise ${advertise} leads clients to no machine; give an address of this one`,
+    );
+  if (encrypt && insecure)
+    throw new UsageError(
+      "--insecure lets the secrets travel in clear by which --encrypt encrypts the data of leases; leave one out",
+    );
+}
 
 function listeningAddress({ listen }: Options): Address {
   const asked = listen === undefined ? defaultAddress() : parseAddress(listen);

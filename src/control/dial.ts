@@ -24,6 +24,10 @@ function isInClear({ secure, host }: TcpAddress, { insecure }: Dialled): boolean
   return secure === undefined && (isLoopback(host) || (insecure ?? isInsecure()));
 }
 
+/** Whether others could read what is said over a connection to the address. */
+export const isExposed = (address: Address, to: Dialled): boolean =>
+  address.kind !== "unix" && !isLoopback(address.host) && isInClear(address, to);
+
 /** What `RFAAS_INSECURE` says. */
 const isInsecure = (): boolean => ["1", "true"].includes(process.env["RFAAS_INSECURE"] ?? "");
 

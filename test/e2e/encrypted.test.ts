@@ -123,6 +123,17 @@ describe("what cannot be encrypted", () => {
     );
   });
 
+  test("is what who listens could decrypt: a secret in clear is refused on both sides", async () => {
+    const served = await rfaas(["serve", "--listen", "127.0.0.1:0", "--encrypt", "--insecure"]);
+    expect(served.stderr).toContain("--insecure lets the secrets travel in clear");
+    expect(served.exitCode).toBe(2);
+    // An address of documentation, which is not asked.
+    const args = ["invoke", `${GOOD}#echo`, "--json", "7", "--node", "192.0.2.1:7700"];
+    const invoked = await rfaas([...args, "--encrypt", "--insecure"]);
+    expect(invoked.stderr).toContain("the connection to 192.0.2.1:7700 would be in clear");
+    expect(invoked.exitCode).toBe(2);
+  });
+
   describe("without libssl", () => {
     /** The loader finds a file of its name that is no library. */
     const without = (): { LD_LIBRARY_PATH: string } => {
