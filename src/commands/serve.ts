@@ -7,7 +7,7 @@ import {
   isEverywhere,
   parseAddress,
 } from "../control/address.ts";
-import { OwnAddress } from "../control/reach.ts";
+import { OwnAddress } from "../control/reach/reach.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";

@@ -1,7 +1,7 @@
 /** The manager's port: a {@link Manager} whose peers come over TCP. */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../control/address.ts";
-import { reach } from "../control/reach.ts";
+import { reach } from "../control/reach/reach.ts";
 import { listenAt } from "./listener.ts";
 import { Manager, type ManagerOptions } from "./manager.ts";
 

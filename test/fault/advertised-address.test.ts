@@ -24,6 +24,11 @@ if (!canMakeNetworks) console.warn("skipped, needs root and ip: networks of thei
 const canDrop = canMakeNetworks && Bun.which("nft") !== null;
 if (!canDrop) console.warn("skipped, needs root and nft: a firewall that drops");
 
+/** Whether a node is found does not depend on TLS, for which nodes would need certificates. */
+const CLEAR = { ...process.env, RFAAS_INSECURE: "1" };
+const clearFor = (command: string): string[] =>
+  Bun.spawnSync([RFAAS, "help", command]).stdout.includes("--insecure") ? ["--insecure"] : [];
+
 let manager: Bun.Subprocess<"ignore", "ignore", "pipe"> | undefined;
 beforeAll(async () => {
   if (!canMakeNetworks) return;
@@ -42,9 +47,9 @@ beforeAll(async () => {
     [
       ...inside(MANAGER),
       ...[RFAAS, "manager", "--listen", `${MANAGER_AT}:7800`, "--state", scratch.join("state")],
-      ...["--http", `${MANAGER_AT}:7801`],
+      ...["--http", `${MANAGER_AT}:7801`, ...clearFor("manager")],
     ],
-    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+    { env: CLEAR, stdin: "ignore", stdout: "ignore", stderr: "pipe" },
   );
   const { value } = await manager.stderr.getReader().read();
   expect(new TextDecoder().decode(value)).toContain("managing at");
@@ -60,14 +65,18 @@ afterAll(async () => {
 const join = (listen: string, ...options: string[]): Promise<ServedNode> =>
   ServedNode.start(
     listen,
-    ["--manager", `${MANAGER_AT}:7800`, "--cores", "1", "--prewarm", "0", ...options],
-    inside(NODES),
+    [
+      ...["--manager", `${MANAGER_AT}:7800`, "--cores", "1", "--prewarm", "0"],
+      ...clearFor("serve"),
+      ...options,
+    ],
+    ["env", "RFAAS_INSECURE=1", ...inside(NODES)],
   );
 
 async function reachableOf(name: string): Promise<string | undefined> {
   const child = Bun.spawn(
     [...inside(MANAGER), RFAAS, "node", "ls", "--http", `http://${MANAGER_AT}:7801`, "--json"],
-    { stdin: "ignore", stderr: "ignore" },
+    { env: CLEAR, stdin: "ignore", stderr: "ignore" },
   );
   const { nodes } = JSON.parse(await child.stdout.text()) as {
     nodes: { name: string; reachable?: string }[];

@@ -9,7 +9,7 @@ import {
   type Reaching,
   leadsToItself,
   reach,
-} from "../../src/control/reach.ts";
+} from "../../src/control/reach/reach.ts";
 import { AddressCheck, problemOf } from "../../src/executor/accounts/address-check.ts";
 import { sortArrival } from "../../src/executor/admission/greetings.ts";
 import { listen } from "../../src/executor/admission/listen.ts";

@@ -1,7 +1,7 @@
 /** Warns of a node that clients are told to reach by the name of its machine, when the name does not lead to it. */
 import { hostname, networkInterfaces } from "node:os";
 import { type Address, foundAt, isEverywhere } from "../../control/address.ts";
-import { addressesOf, leadsToItself, plainAddress } from "../../control/reach.ts";
+import { addressesOf, leadsToItself, plainAddress } from "../../control/reach/reach.ts";
 import { log } from "../shared/log.ts";
 
 /** How long the name may take to be resolved. */

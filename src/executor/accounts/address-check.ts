@@ -1,6 +1,6 @@
 /** Whether clients find the node where it says: the manager looks for it there, and the node's log says what stands against it. */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
-import type { OwnAddress, Proof } from "../../control/reach.ts";
+import type { OwnAddress, Proof } from "../../control/reach/reach.ts";
 
 export interface AddressCheckOptions {
   own: OwnAddress;

@@ -4,7 +4,7 @@ import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent } from "../agent/agent.ts";
 import type { LeaseBill } from "../agent/lease-table.ts";
 import type { Doorkeeper } from "../admission/identity.ts";
-import type { OwnAddress } from "../../control/reach.ts";
+import type { OwnAddress } from "../../control/reach/reach.ts";
 import { AddressCheck } from "./address-check.ts";
 import { ManagerLink, type LinkOptions } from "./manager-link.ts";
 

@@ -6,7 +6,7 @@ import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
-import type { Proof } from "../../control/reach.ts";
+import type { Proof } from "../../control/reach/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
 import {
   type Announce,

@@ -12,7 +12,7 @@ import {
   type Reaching,
   leadsToItself,
   plainAddress,
-} from "../../control/reach.ts";
+} from "../../control/reach/reach.ts";
 
 /** `reach` of `control/`, unless a test has a network of its own. */
 export type Reach = (address: Address, proof: Proof, how: Reaching) => Promise<Found>;

@@ -14,7 +14,7 @@ import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { RemoteCounters } from "../ledger/remote-counters.ts";
 import type { UsageIntake } from "../ledger/usage-intake.ts";
 import { type Registry, type Session, nodeProblem } from "../nodes/registry.ts";
-import type { Proof } from "../../control/reach.ts";
+import type { Proof } from "../../control/reach/reach.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
 import type { AddressChecks } from "./address-checks.ts";
 import { type NodePeer, type NodeRole, type Peer, describePeer } from "./peer.ts";

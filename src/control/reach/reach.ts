@@ -5,8 +5,8 @@
 import { timingSafeEqual } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { BlockList, connect, isIP, isIPv6 } from "node:net";
-import { within } from "../base/waiting.ts";
-import type { Address } from "./address.ts";
+import { within } from "../../base/waiting.ts";
+import type { Address } from "../address.ts";
 
 /** What a node's manager has found at its address. A word that is not known here may come from a later version. */
 export type Reached =
