@@ -359,7 +359,7 @@ export class TokenRefused extends RfaasError {
   override readonly name = "TokenRefused";
   readonly code = "RFAAS_TOKEN";
   /** `outdated`: of a format that this version does not read. `refused`: by a peer, whose message says why. */
-  readonly reason: "malformed" | "outdated" | "foreign" | "expired" | "scope" | "refused";
+  readonly reason: "malformed" | "outdated" | "foreign" | "expired" | "used" | "scope" | "refused";
   constructor(reason: TokenRefused["reason"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;

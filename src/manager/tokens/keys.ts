@@ -5,21 +5,9 @@
  * `cluster-id` stays when the key is replaced.
  */
 import { type KeyObject, createPrivateKey, generateKeyPairSync, randomUUID } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  fstatSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
-import { reasonOf } from "../../base/system-errors.ts";
 import {
   CLUSTER_ID,
   publicKeyText,
@@ -27,7 +15,8 @@ import {
   requireEd25519,
 } from "../../protocol/token-key.ts";
 import { type Claims, type Scope, TokenSigner, TokenVerifier } from "../../protocol/token.ts";
-import { createStateDir, syncDirectory } from "../state/state.ts";
+import { publishOnce, readSecret, replaceFile, unusable } from "../state/files.ts";
+import { createStateDir } from "../state/state.ts";
 
 const PRIVATE_NAME = "token-key.pem";
 const PUBLIC_NAME = "token-key.pub";
@@ -58,9 +47,9 @@ export class TokenKeys {
     createStateDir(stateDir);
     const path = join(stateDir, PRIVATE_NAME);
     const cluster = clusterOf(stateDir);
-    if (!existsSync(path)) createKey(stateDir, path);
+    if (!existsSync(path)) createKey(path);
     const keys = new TokenKeys(readPrivateKey(path), cluster);
-    keys.#publish(join(stateDir, PUBLIC_NAME), stateDir);
+    keys.#publish(join(stateDir, PUBLIC_NAME));
     return keys;
   }
 
@@ -68,10 +57,9 @@ export class TokenKeys {
     return await this.#signer.sign(claims);
   }
 
-  #publish(path: string, stateDir: string): void {
+  #publish(path: string): void {
     if (existsSync(path) && readFileSync(path, "utf8") === this.publicKey) return;
-    const fresh = writeFresh(stateDir, this.publicKey, 0o644);
-    renameSync(fresh, path);
+    replaceFile(path, this.publicKey, 0o644);
   }
 }
 
@@ -135,10 +123,10 @@ export class NoTokens implements TokenCheck {
   }
 }
 
-/** The id of the state directory's cluster, which is made on first use. */
-function clusterOf(stateDir: string): string {
+/** The id of the state directory's cluster, which is made on first use. Throws {@link EnvironmentError}. */
+export function clusterOf(stateDir: string): string {
   const path = join(stateDir, CLUSTER_NAME);
-  if (!existsSync(path)) publishOnce(stateDir, path, `${randomUUID()}\n`, 0o644);
+  if (!existsSync(path)) publishOnce(path, `${randomUUID()}\n`, 0o644);
   let cluster: string;
   try {
     cluster = readFileSync(path, "utf8").trim();
@@ -151,44 +139,14 @@ function clusterOf(stateDir: string): string {
   );
 }
 
-function createKey(stateDir: string, path: string): void {
+function createKey(path: string): void {
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  publishOnce(stateDir, path, pem, 0o600);
-}
-
-/** Makes the file, whole and on disk, unless another process has made it first. */
-function publishOnce(stateDir: string, path: string, text: string, mode: number): void {
-  const fresh = writeFresh(stateDir, text, mode);
-  try {
-    // A rename would replace what another process has just made, and used.
-    linkSync(fresh, path);
-    syncDirectory(stateDir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unusable(path, error);
-  } finally {
-    rmSync(fresh, { force: true });
-  }
+  publishOnce(path, pem, 0o600);
 }
 
 function readPrivateKey(path: string): KeyObject {
-  let pem: string;
-  let mode: number;
-  try {
-    const file = openSync(path, "r");
-    try {
-      mode = fstatSync(file).mode;
-      pem = readFileSync(file, "utf8");
-    } finally {
-      closeSync(file);
-    }
-  } catch (error) {
-    throw unusable(path, error);
-  }
-  if ((mode & 0o077) !== 0)
-    throw new EnvironmentError(
-      `others may read or write the key ${path} (mode ${(mode & 0o777).toString(8)}); make a new one if they may have, else: chmod 600 ${path}`,
-    );
+  const pem = readSecret(path);
   let key: KeyObject;
   try {
     key = createPrivateKey(pem);
@@ -198,29 +156,4 @@ function readPrivateKey(path: string): KeyObject {
   }
   requireEd25519(key, path);
   return key;
-}
-
-/** A file of its own in the directory, on disk when this returns. */
-function writeFresh(stateDir: string, text: string, mode: number): string {
-  const path = join(stateDir, `.${randomUUID()}.new`);
-  try {
-    const file = openSync(path, "wx", mode);
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-  } catch (error) {
-    rmSync(path, { force: true });
-    throw unusable(path, error);
-  }
-  return path;
-}
-
-function unusable(path: string, error: unknown): EnvironmentError {
-  return new EnvironmentError(
-    `${path} cannot be used: ${reasonOf(error)}; see that its directory belongs to you and has room, or name another with --state DIR`,
-    { cause: error },
-  );
 }

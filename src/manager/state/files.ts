@@ -1,0 +1,93 @@
+/** Files of a state directory, made whole and on disk, also where several processes make one at once. */
+import { randomUUID } from "node:crypto";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { EnvironmentError } from "../../base/errors.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import { syncDirectory } from "./state.ts";
+
+/**
+ * Makes the file, unless another process has made it first. Returns whether this one has. Throws {@link EnvironmentError}.
+ */
+export function publishOnce(path: string, text: string, mode: number): boolean {
+  const fresh = writeFresh(path, text, mode);
+  try {
+    // A rename would replace what another process has just made, and used.
+    linkSync(fresh, path);
+    syncDirectory(dirname(path));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw unusable(path, error);
+  } finally {
+    rmSync(fresh, { force: true });
+  }
+}
+
+/** Makes the file, or puts this text in its place. Throws {@link EnvironmentError}. */
+export function replaceFile(path: string, text: string, mode: number): void {
+  const fresh = writeFresh(path, text, mode);
+  try {
+    renameSync(fresh, path);
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    throw unusable(path, error);
+  }
+}
+
+/** The text of a file that is its owner's alone. Throws {@link EnvironmentError} where others may read or write it. */
+export function readSecret(path: string): string {
+  let text: string;
+  let mode: number;
+  try {
+    const file = openSync(path, "r");
+    try {
+      mode = fstatSync(file).mode;
+      text = readFileSync(file, "utf8");
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    throw unusable(path, error);
+  }
+  if ((mode & 0o077) === 0) return text;
+  throw new EnvironmentError(
+    `others may read or write the key ${path} (mode ${(mode & 0o777).toString(8)}); make a new one if they may have, else: chmod 600 ${path}`,
+  );
+}
+
+/** What to say of a file that cannot be read or written. */
+export function unusable(path: string, error: unknown): EnvironmentError {
+  return new EnvironmentError(
+    `${path} cannot be used: ${reasonOf(error)}; see that its directory belongs to you and has room, or name another with --state DIR`,
+    { cause: error },
+  );
+}
+
+/** A file beside `path`, on disk when this returns. */
+function writeFresh(path: string, text: string, mode: number): string {
+  const fresh = join(dirname(path), `.${randomUUID()}.new`);
+  try {
+    const file = openSync(fresh, "wx", mode);
+    try {
+      writeSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    throw unusable(path, error);
+  }
+  return fresh;
+}
