@@ -15,6 +15,7 @@ import {
   readClusterOptions,
   tokenOf,
 } from "./cluster/open.ts";
+import { type Voucher, vouchedFor } from "./cluster/voucher.ts";
 import { ClientFabrics } from "./lease/attach.ts";
 import { NodeConnection } from "./node/connection.ts";
 import { startEmbeddedNode } from "./node/private-node.ts";
@@ -45,9 +46,9 @@ export async function invoker(options?: InvokerOptions | ClusterOptions): Promis
   return namesCluster(options) ? await explaining(openNodes(options)) : await openNode(options);
 }
 
-/** As {@link invoker}, for one node. */
-export async function openNode(options?: InvokerOptions): Promise<NodeInvoker> {
-  return await explaining(connectNode(options));
+/** As {@link invoker}, for one node; `voucher` says how it is known, where its manager has told. */
+export async function openNode(options?: InvokerOptions, voucher?: Voucher): Promise<NodeInvoker> {
+  return await explaining(connectNode(options, voucher));
 }
 
 async function explaining<Opened>(opening: Promise<Opened>): Promise<Opened> {
@@ -63,36 +64,39 @@ async function openNodes(given: ClusterOptions): Promise<Invoker> {
   const options = readClusterOptions(given);
   const { manager: _manager, nodes: _nodes, signal: _signal, ...each } = options;
   return await openCluster(options, {
-    connect: (node, signal) => openNode({ ...each, node, signal }),
+    connect: (node, signal, voucher) => openNode({ ...each, node, signal }, voucher),
     defaultMemoryBytes: DEFAULT_MEMORY_BYTES,
   });
 }
 
-async function connectNode(given: InvokerOptions = {}): Promise<NodeInvoker> {
+async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<NodeInvoker> {
   requirePlatform();
   const options = readOptions("invoker", InvokerOptions, given);
   const { signal } = options;
   throwIfAborted(signal);
   const patience = { timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS, signal };
   const manager = process.env["RFAAS_MANAGER"];
-  const named =
-    options.node ??
-    (process.env["RFAAS_NODE"] ||
-      (manager ? await chooseNode(manager, tokenOf(options), patience) : undefined));
+  const node = options.node ?? process.env["RFAAS_NODE"];
+  const named = node
+    ? { address: node, voucher: told }
+    : manager
+      ? await chooseNode(manager, tokenOf(options), patience, options.insecure)
+      : undefined;
   if (named) {
-    const address = parseAddress(named);
-    if (options.encrypt && isExposed(address, { insecure: options.insecure }))
+    const { address, voucher } = named;
+    const vouched = vouchedFor(parseAddress(address), voucher);
+    if (options.encrypt && isExposed(vouched, { insecure: options.insecure }))
       throw new UsageError(
-        `the connection to ${named} would be in clear, and with it the secret by which a lease's data is encrypted; leave insecure (--insecure, RFAAS_INSECURE) out, or encrypt`,
+        `the connection to ${address} would be in clear, and with it the secret by which a lease's data is encrypted; leave insecure (--insecure, RFAAS_INSECURE) out, or encrypt`,
         { path: "encrypt" },
       );
-    const fabrics = new ClientFabrics(options, address.kind === "tcp");
+    const fabrics = new ClientFabrics(options, vouched.kind === "tcp");
     const connection = await NodeConnection.connect(
-      address,
+      vouched,
       fabrics.names,
-      tokenOf(options),
+      voucher?.tokens === false ? null : tokenOf(options),
       patience,
-      { insecure: options.insecure },
+      { name: voucher?.name, insecure: options.insecure },
     );
     return new NodeInvoker(connection, undefined, fabrics);
   }

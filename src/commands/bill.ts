@@ -10,7 +10,7 @@ import { MOMENT_FORMS, formatBytes } from "../base/units.ts";
 import { moment, text, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, pathField, requireOneOf, stateField } from "./shared/fields.ts";
-import { type ManagerClient, managerAt, managerFields } from "./shared/manager-client.ts";
+import { type ManagerClient, managerAt, managerFields } from "./cluster/manager-client.ts";
 import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
 

@@ -1,8 +1,17 @@
 /** `rfaas manager`: the node registry, the ledger and their HTTP interface, until a signal ends it. */
+import { resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { readNodeList } from "../client/cluster/node-list.ts";
-import { formatAddress, foundAt, parseAddress } from "../control/address.ts";
+import {
+  type NetworkAddress,
+  formatAddress,
+  foundAt,
+  isLoopback,
+  parseAddress,
+} from "../control/address.ts";
 import { UsageError } from "../base/errors.ts";
+import { DEFAULT_CERTIFICATE_TTL_MS } from "../manager/enrolment/authority.ts";
+import type { Security, SecurityOptions } from "../manager/enrolment/security.ts";
 import { type HttpServer, startHttp } from "../manager/http/server.ts";
 import { CurrentKey } from "../manager/tokens/current-key.ts";
 import type { TokenCheck } from "../manager/tokens/keys.ts";
@@ -11,14 +20,20 @@ import { readPrices } from "../manager/ledger/prices.ts";
 import { Registry } from "../manager/nodes/registry.ts";
 import { RemoteCounters } from "../manager/ledger/remote-counters.ts";
 import { ManagerServer } from "../manager/server.ts";
+import { keepManagerAddress } from "../manager/state/manager-address.ts";
 import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state/state.ts";
 import { keepWishes } from "../manager/nodes/wishes.ts";
-import { tcpAddress } from "../options/fields.ts";
+import type { CredentialFiles } from "../trust/credentials.ts";
+import { duration, tcpAddress, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:7800";
+const MIN_CERTIFICATE_TTL_MS = 1_000;
+const MAX_CERTIFICATE_TTL_MS = 3650 * 86_400_000;
+const INSECURE =
+  "--insecure: what other machines say to this manager goes in clear, so others may read and change it on the way; tokens that come so are refused. Leave --insecure out wherever you can";
 
 export const manager = defineCommand({
   usage: "manager",
@@ -26,6 +41,11 @@ export const manager = defineCommand({
   description: `Knows which nodes there are, tells clients within a moment when one joins, fills up, drains or dies, and keeps the bills. It
 grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT. Where it has an RDMA
 device, nodes that have one add what leases use to its memory by remote atomics; others send messages.
+
+Other machines are spoken with by TLS 1.3. A manager that listens beyond loopback makes a certificate authority in its state directory at its
+first start, whose fingerprint its log has as a part of the manager's address: clients and nodes check by it with whom they speak. A
+node joins with a token that rfaas node join-token prints, gets a certificate of its own, and renews it by itself. The HTTP interface
+is HTTPS then; programs that know no fingerprints trust ca.pem of the state directory. --insecure does without all that.
 
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
 it serves every node and client that reaches its port, and takes changes over HTTP only from programs of its own user, over
@@ -36,11 +56,26 @@ loopback and through no proxy.`,
     ),
     http: Type.Optional(
       tcpAddress("HOST:PORT", {
-        description: "HOST:PORT of the HTTP interface",
+        description: "HOST:PORT of the HTTP interface; HTTPS beyond loopback",
         otherwise: "none",
       }),
     ),
-    ...stateField("where key and ledger are"),
+    insecure: Type.Optional(
+      truth({ description: "no TLS: other machines' connections are in clear" }),
+    ),
+    tlsCert: pathField("file", {
+      description: "the site's certificate for the manager, in PEM, with what leads to its CA",
+      otherwise: "one of the cluster's own authority",
+    }),
+    tlsKey: pathField("file", { description: "with --tls-cert: the key of that certificate" }),
+    certificateTtlMs: Type.Optional(
+      duration(MIN_CERTIFICATE_TTL_MS, MAX_CERTIFICATE_TTL_MS, {
+        description:
+          "how long certificates of nodes and of the manager are good; they are renewed in time",
+        default: DEFAULT_CERTIFICATE_TTL_MS,
+      }),
+    ),
+    ...stateField("where keys and ledger are"),
     nodes: pathField("file", {
       description: "nodes to expect, in JSON, also the original rFaaS's list of executors",
     }),
@@ -52,7 +87,8 @@ loopback and through no proxy.`,
     ["rfaas manager --nodes nodes.json --state /var/lib/rfaas", "with nodes that are expected"],
   ],
   async run(_args, options) {
-    const listen = formatAddress(parseAddress(options.listen ?? DEFAULT_LISTEN));
+    const listen = networkAddress(options.listen ?? DEFAULT_LISTEN);
+    const httpListen = options.http === undefined ? undefined : networkAddress(options.http);
     const registry = new Registry();
     const prices = options.prices === undefined ? undefined : readPrices(options.prices);
     const { state = defaultStateDir() } = options;
@@ -67,15 +103,26 @@ loopback and through no proxy.`,
       tokens,
       log: (level: "info" | "warn", message: string) => log[level](message),
     };
+    let security: Security | undefined;
     let server: ManagerServer | undefined;
     let http: HttpServer | undefined;
     try {
-      server = new ManagerServer(listen, shared);
-      if (options.http !== undefined)
+      const reached = [listen, ...(httpListen ? [httpListen] : [])];
+      if (reached.some(leavesMachine) && !options.insecure)
+        security = await openSecurity({
+          ...{ stateDir: state, listen: reached, log: shared.log, own: ownFiles(options) },
+          certificateTtlMs: options.certificateTtlMs,
+        });
+      server = new ManagerServer(formatAddress(listen), {
+        ...{ ...shared, authority: security?.authority },
+        accept: leavesMachine(listen) ? security?.accept : undefined,
+      });
+      if (httpListen)
         http = await startHttp({
           ...shared,
-          listen: formatAddress(parseAddress(options.http)),
+          listen: formatAddress(httpListen),
           server,
+          secureContext: leavesMachine(httpListen) ? security?.secureContext : undefined,
           ...(prices ? { prices } : {}),
         });
     } catch (error) {
@@ -85,13 +132,42 @@ loopback and through no proxy.`,
       throw error;
     }
     closeOnSignal(server, http, ledger);
-    announce(server, http, tokens, state);
+    announce(server, http, { security, tokens, state, listen });
     tokens.onChange(() => {
       log.info("there is a new key: nodes and clients need tokens that it has signed");
       server.reconnectAll();
     });
   },
 });
+
+/** Whether other machines reach what listens there. */
+const leavesMachine = ({ host }: NetworkAddress): boolean => !isLoopback(host);
+
+/** What TLS needs is loaded by a manager that has it. */
+async function openSecurity(options: SecurityOptions): Promise<Security> {
+  return await (await import("../manager/enrolment/security.ts")).Security.open(options);
+}
+
+function ownFiles({
+  tlsCert,
+  tlsKey,
+}: {
+  tlsCert?: string;
+  tlsKey?: string;
+}): CredentialFiles | undefined {
+  if (tlsCert !== undefined && tlsKey !== undefined)
+    return { certificate: resolve(tlsCert), key: resolve(tlsKey) };
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  throw new UsageError("--tls-cert and --tls-key belong together; give both, or neither");
+}
+
+function networkAddress(text: string): NetworkAddress {
+  const address = parseAddress(text);
+  if (address.kind !== "unix") return address;
+  throw new UsageError(
+    `a manager listens at HOST:PORT and not at ${text}; choose another --listen`,
+  );
+}
 
 function expectNodes(registry: Registry, path: string): void {
   for (const { name, address, cores = 0, memoryBytes = 0 } of readNodeList(path)) {
@@ -100,18 +176,36 @@ function expectNodes(registry: Registry, path: string): void {
   }
 }
 
+interface Announced {
+  security: Security | undefined;
+  tokens: TokenCheck;
+  state: string;
+  listen: NetworkAddress;
+}
+
 function announce(
   server: ManagerServer,
   http: HttpServer | undefined,
-  tokens: TokenCheck,
-  state: string,
+  { security, tokens, state, listen }: Announced,
 ): void {
   log.info(`managing at ${server.address}${http ? ` and ${http.url}` : ""}, state in ${state}`);
-  log.info(`add a node with: rfaas serve --manager ${foundAt(parseAddress(server.address))}`);
+  const listening = networkAddress(server.address);
+  if (security && leavesMachine(listen)) {
+    const address = security.addressOf(listening);
+    keepManagerAddress(state, address);
+    log.info(`reach it with: --manager '${address}'   or   RFAAS_MANAGER='${address}'`);
+    log.info(`add a node with what this prints: rfaas node join-token${stateFlag(state)}`);
+    const { of, fingerprint } = security.pin;
+    if (of === "ca") log.info(`or trust its CA everywhere: RFAAS_CA=${fingerprint}`);
+  } else log.info(`add a node with: rfaas serve --manager ${foundAt(listening)}`);
+  if (!security && leavesMachine(listen)) log.warn(INSECURE);
   log.info(RemoteCounters.describe());
   if (tokens.publicKey === null)
     log.info("there is no key: any program that reaches the port may be a node or a client");
 }
+
+const stateFlag = (state: string): string =>
+  state === defaultStateDir() ? "" : ` --state ${resolve(state)}`;
 
 function closeOnSignal(server: ManagerServer, http: HttpServer | undefined, ledger: Ledger): void {
   let signals = 0;

@@ -1,16 +1,18 @@
-/** `rfaas node`: empties nodes, brings them back, takes them out, by asking the manager. */
+/** `rfaas node`: lets nodes join; empties them, brings them back, takes them out, by asking the manager. */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ProtocolError, UsageError } from "../base/errors.ts";
 import { parseAddress, placeOf } from "../control/address.ts";
 import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/schemas.ts";
+import { defaultStateDir } from "../manager/state/state.ts";
 import { formatBytes } from "../base/units.ts";
 import { duration } from "../options/fields.ts";
 import { forget, knownNodesFile } from "../trust/remembered-keys.ts";
+import { DEFAULT_JOIN_TTL_MS, MAX_JOIN_TTL_MS, printJoinToken } from "./cluster/join-token.ts";
 import { defineCommand } from "./shared/command.ts";
-import { jsonField } from "./shared/fields.ts";
+import { jsonField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { type ManagerClient, managerAt, managerFields } from "./shared/manager-client.ts";
+import { type ManagerClient, managerAt, managerFields } from "./cluster/manager-client.ts";
 import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
 
@@ -23,30 +25,40 @@ const Options = Type.Object({
       default: DEFAULT_DRAIN_MS,
     }),
   ),
+  ttlMs: Type.Optional(
+    duration(1000, MAX_JOIN_TTL_MS, {
+      description: "for join-token: how long it may be used",
+      default: DEFAULT_JOIN_TTL_MS,
+    }),
+  ),
+  ...stateField("for join-token: the manager's state"),
   ...managerFields,
-  ...jsonField("for ls: one JSON object"),
+  ...jsonField("for ls and join-token: one JSON object"),
   ...progressFields,
 });
 type Options = Static<typeof Options>;
 
 const Nodes = Type.Object({ nodes: Type.Array(NodeStatus) });
 
-const VERBS = ["drain", "resume", "remove", "ls", "forget"] as const;
+const VERBS = ["drain", "resume", "remove", "ls", "forget", "join-token"] as const;
 type Verb = (typeof VERBS)[number];
 
 export const node = defineCommand({
-  usage: "node <drain|resume|remove|ls|forget> [name]",
-  summary: "empty, bring back, take out or list a cluster's nodes; forget a node's key",
-  description: `drain   grants no more leases on the node; those it has may go on until the deadline, and are ended then
-resume  lets it serve again
-remove  takes it out of the cluster; leases that it granted go on
-ls      lists all nodes, or one; "reachable" is whether the manager reaches it where clients are told that it is: yes, or the reason
-forget  forgets the key that was met at HOST:PORT, so that the next one that is met there is remembered
+  usage: "node <drain|resume|remove|ls|forget|join-token> [name]",
+  summary: "let in, empty, bring back, take out or list a cluster's nodes; forget a node's key",
+  description: `join-token  makes a token that lets one node join, once, and prints the command to type on the node's machine
+drain       grants no more leases on the node; those it has may go on until the deadline, and are ended then
+resume      lets it serve again
+remove      takes it out of the cluster; leases that it granted go on
+ls          lists all nodes, or one; "reachable" is whether the manager reaches it where clients are told that it is: yes, or the reason
+forget      forgets the key that was met at HOST:PORT, so that the next one that is met there is remembered
 
-All but forget ask the manager, whose HTTP interface must be on (rfaas manager --http HOST:PORT). Where the manager has a key, all but
-ls want a token with the scope admin. Keys are in $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
+join-token is for the manager's machine, where its state is. drain, resume, remove and ls ask the manager, whose HTTP interface must be on
+(rfaas manager --http HOST:PORT). Where the manager has a key, all but ls want a token with the scope admin. Keys that were met are in
+$XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
   options: Options,
   examples: [
+    ["rfaas node join-token", "prints the command by which another machine joins"],
     ["rfaas node ls --http http://10.0.0.1:7801", "who is there, and what is free"],
     ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
     ["rfaas node resume rack1-07", "afterwards"],
@@ -56,6 +68,8 @@ ls want a token with the scope admin. Keys are in $XDG_CONFIG_HOME/rfaas/known_n
   async run(args, options) {
     const { verb, name } = readArguments(args, options);
     if (verb === "forget") return forgetKey(name!);
+    if (verb === "join-token")
+      return printJoinToken({ ...options, state: options.state ?? defaultStateDir() });
     const manager = managerAt(options);
     if (!manager)
       throw new UsageError("node needs the manager's address; give --http URL or set RFAAS_HTTP");
@@ -81,10 +95,20 @@ function readArguments(
   const verb = VERBS.find((known) => known === word);
   if (!verb || rest.length > 0)
     throw new UsageError(`node takes ${VERBS.join(", ")} and a name; see: rfaas help node`);
-  if (verb !== "ls" && !name) throw new UsageError(`node ${verb} needs the name of a node`);
+  if (verb === "join-token" && name !== undefined)
+    throw new UsageError("node join-token takes no name: the node that joins has its own, --name");
+  if (verb !== "ls" && verb !== "join-token" && !name)
+    throw new UsageError(`node ${verb} needs the name of a node`);
   if (verb !== "drain" && options.deadlineMs !== undefined)
     throw new UsageError(`--deadline is for drain, not for ${verb}`);
-  if (verb !== "ls" && options.json) throw new UsageError(`--json is for ls, not for ${verb}`);
+  if (verb !== "join-token")
+    for (const [name, given] of [
+      ["ttl", options.ttlMs],
+      ["state", options.state],
+    ] as const)
+      if (given !== undefined) throw new UsageError(`--${name} is for join-token, not for ${verb}`);
+  if (verb !== "ls" && verb !== "join-token" && options.json)
+    throw new UsageError(`--json is for ls and join-token, not for ${verb}`);
   return { verb, name };
 }
 

@@ -1,6 +1,6 @@
 /** `rfaas ps`: the nodes of a cluster and the leases on them, or the leases of one node. */
 import { type Static, Type } from "@sinclair/typebox";
-import { type Address, formatAddress, parseAddress } from "../control/address.ts";
+import { type Address, parseAddress } from "../control/address.ts";
 import { ManagerSubscription } from "../client/cluster/manager-link.ts";
 import { ManagedClusterOptions } from "../client/options/connect-options.ts";
 import { NodeConnection } from "../client/node/connection.ts";
@@ -89,7 +89,7 @@ async function openSource(options: Options): Promise<Source> {
   const token = process.env["RFAAS_TOKEN"] || null;
   const manager =
     options.manager ?? (options.node === undefined ? inherited(Options, "manager") : undefined);
-  if (manager !== undefined) return await openManager(formatAddress(parseAddress(manager)), token);
+  if (manager !== undefined) return await openManager(parseAddress(manager), token, options);
   const { node = inherited(Options, "node") } = options;
   if (node !== undefined) return await openNode(parseAddress(node), token, options);
   throw new UsageError(
@@ -97,8 +97,13 @@ async function openSource(options: Options): Promise<Source> {
   );
 }
 
-async function openManager(address: string, token: string | null): Promise<Source> {
-  const subscription = await ManagerSubscription.connect(address, token);
+async function openManager(
+  address: Address,
+  token: string | null,
+  { insecure }: Options,
+): Promise<Source> {
+  const options = { insecure };
+  const subscription = await ManagerSubscription.connect(address, token, undefined, options);
   return {
     async look() {
       const leases = await subscription.leases();

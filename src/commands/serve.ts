@@ -24,10 +24,12 @@ import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
 import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect-options.ts";
-import { address, bytes, duration, readAs, truth, worded } from "../options/fields.ts";
-import { optionsFor } from "../options/flags.ts";
+import { address, bytes, duration, readAs, text, truth, worded } from "../options/fields.ts";
+import { inherited, optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
+import { drainOnSignal } from "./serving/drain-on-signal.ts";
+import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
 import { defineCommand } from "./shared/command.ts";
@@ -84,6 +86,13 @@ const Options = Type.Object({
       description: "HOST:PORT of the manager to join",
     }),
   ),
+  join: Type.Optional(
+    text("a join token", {
+      description: "the token that lets the node into the manager's cluster, at its first start",
+      variable: "RFAAS_JOIN_TOKEN",
+      placeholder: "token",
+    }),
+  ),
   name: Type.Optional(
     readAs(nodeName, {
       description: "the node's name in the cluster",
@@ -131,7 +140,9 @@ that was signed with the key of the manager, or of --token-key. With --allow-rem
 reaches the port runs functions as the node's user.
 
 With --manager the node tells a manager that it is there, what it has free and what its leases cost, and is drained and resumed
-from there. It grants leases itself, whether the manager runs or not. RFAAS_TOKEN is the node's own token, where one is asked for.
+from there. It grants leases itself, whether the manager runs or not. A manager on another machine lets it in once by a join token, as rfaas
+node join-token prints it; from then on the node has a certificate and, where the manager asks for one, a token of its own in its state
+directory, and renews them. To a manager on the same machine it shows RFAAS_TOKEN, where one is asked for.
 
 Functions come as packages: clients send what the node has not got, and it keeps them in a cache, which nodes of one user may
 share. With --watch, for development, leases of that file go over to what it has become whenever it, or what it imports, changes.
@@ -162,11 +173,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
     const listening = listeningAddress(options);
-    const { security, credentials } = await openSecurity(listening, {
-      ...options,
-      stateFolder: options.state ?? defaultStateDir(),
-      warn: (message) => log.warn(message),
-    });
+    const { membership, security, credentials } = await identityOf(options, name, listening);
     const packages = openPackages(options);
     const watched = watchedModule(options);
     const agent = new Agent({
@@ -205,7 +212,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
 
     if (options.manager !== undefined)
       bookkeeper = new Bookkeeper(agent, doorkeeper, {
-        manager: options.manager,
+        ...(membership ? linkOf(membership) : { manager: options.manager }),
+        insecure: options.insecure,
         name,
         address: options.advertise ?? foundAt(parseAddress(listener.address)),
         memoryBytes,
@@ -227,6 +235,20 @@ function requireSense({ advertise, encrypt, insecure }: Options): void {
     throw new UsageError(
       "--insecure lets the secrets travel in clear by which --encrypt encrypts the data of leases; leave one out",
     );
+}
+
+/** As whom the node speaks: as a member of its manager's cluster, or with a key of its own. */
+async function identityOf(options: Options, name: string, listening: Address) {
+  const { state: stateFolder = defaultStateDir(), join: joinToken = inherited(Options, "join") } =
+    options;
+  const membership = await joinCluster({ ...options, name, joinToken, stateFolder });
+  const opened = await openSecurity(listening, {
+    ...options,
+    ...(listening.kind !== "unix" && membership ? tlsFilesOf(membership) : {}),
+    stateFolder,
+    warn: (message) => log.warn(message),
+  });
+  return { membership, ...opened };
 }
 
 function listeningAddress({ listen }: Options): Address {
@@ -261,30 +283,6 @@ async function listenFor(
     await agent.drain(0);
     throw error;
   }
-}
-
-function drainOnSignal(
-  agent: Agent,
-  listener: Listener,
-  limitMs: number,
-  leave: () => Promise<void> | undefined,
-): void {
-  let signals = 0;
-  const onSignal = (signal: string) => {
-    if (++signals > 1) return agent.stop();
-    const leases = agent.leaseCount;
-    log.info(
-      `${signal}: ${leases === 0 ? "no leases, stopping" : `waiting for ${countOf(leases, "lease")}, at most ${limitMs / 1000} s; again to stop now`}`,
-    );
-    const drained = agent.drain(limitMs);
-    // The data of a lease that was granted a moment ago comes to the same port.
-    const closed = agent.attended().then(() => listener.stop());
-    void Promise.all([drained, closed])
-      .then(leave)
-      .then(() => process.exit(0));
-  };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
 }
 
 function nodeName(name: string, what = "--name"): string {

@@ -16,6 +16,9 @@ export interface TcpAddress {
   secure?: { pin?: Pin };
 }
 
+/** An address that other machines may reach. */
+export type NetworkAddress = TcpAddress;
+
 /** What the kernel takes as the path of a socket, in bytes. */
 export const MAX_SOCKET_PATH_BYTES = 107;
 const MAX_HOST_LENGTH = 253;

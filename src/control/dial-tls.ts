@@ -1,6 +1,6 @@
 /** A client's TLS connection over TCP. The peer is judged before a byte of ours is sent over it. */
 import { isIP } from "node:net";
-import { type DetailedPeerCertificate, type TLSSocket, connect } from "node:tls";
+import { connect } from "node:tls";
 import { PeerNotTrusted } from "../base/errors.ts";
 import { judge } from "../trust/judge.ts";
 import { pinnedCa } from "../trust/pinned-ca.ts";
@@ -8,6 +8,7 @@ import { meet } from "../trust/remembered-keys.ts";
 import { type TcpAddress, formatAddress, isLoopback, placeOf } from "./address.ts";
 import type { WireEvents } from "./connection.ts";
 import { type Acquaintance, type Dialling, overSocket } from "./dial-socket.ts";
+import { chainOf } from "../trust/peer-chain.ts";
 
 /** What must answer at an address. */
 export interface Role {
@@ -16,8 +17,6 @@ export interface Role {
   /** The name of the node, where its manager has told it. */
   name?: string | undefined;
 }
-
-const MAX_CHAIN = 16;
 
 /**
  * Connects to the address, whatever it says of TLS.
@@ -55,18 +54,4 @@ export function dialTls(
       return isLoopback(host) ? { by: "local" } : { by: "memory", key: verdict.key };
     },
   });
-}
-
-/** In DER, the peer's own certificate first; each but the last was, as it says, issued by the next. */
-function chainOf(socket: TLSSocket): Uint8Array[] {
-  const chain: Uint8Array[] = [];
-  const seen = new Set<string>();
-  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  // The last one names itself as its issuer; a peer without a certificate has an object without properties.
-  while (next?.raw && !seen.has(next.fingerprint256) && chain.length < MAX_CHAIN) {
-    seen.add(next.fingerprint256);
-    chain.push(next.raw);
-    next = next.issuerCertificate;
-  }
-  return chain;
 }

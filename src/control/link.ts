@@ -2,10 +2,12 @@
 import type { Vocabulary } from "../protocol/vocabulary.ts";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";
-import { dial } from "./dial.ts";
+import { type Dialled, dial } from "./dial.ts";
+import type { Acquaintance, Dialling } from "./dial-socket.ts";
 
 export interface LinkEvents<In> {
-  opened(): void;
+  /** `peer` says how the peer is known; left out, by a network of a test's own. */
+  opened(peer?: Acquaintance): void;
   message(message: In): void;
   /** It has ended, or the attempt failed; called once, and not before {@link dialLink} has returned. */
   closed(error?: Error): void;
@@ -25,26 +27,32 @@ export type Dial = <In extends { t: string }, Out extends { t: string }>(
   address: Address,
   vocabulary: Vocabulary<In>,
   events: LinkEvents<In>,
+  to?: Dialled,
 ) => Link<Out>;
 
-/** Connects over TCP, or to a socket of this machine. */
+/** Connects over TCP, TLS where it leaves the machine, or to a socket of this machine. */
 export const dialLink: Dial = <In extends { t: string }, Out extends { t: string }>(
   address: Address,
   vocabulary: Vocabulary<In>,
   events: LinkEvents<In>,
+  to: Dialled = {},
 ): Link<Out> => {
   const connection = new Connection<In, Out>(vocabulary, events);
   let waits = true;
-  const dialling = dial(address, {
-    opened: (wire) => {
-      waits = false;
-      connection.opened(wire);
-      events.opened();
+  const dialling: Dialling = dial(
+    address,
+    {
+      opened: (wire) => {
+        waits = false;
+        connection.opened(wire);
+        events.opened(dialling.acquaintance());
+      },
+      received: (bytes) => connection.received(bytes),
+      drained: () => connection.drained(),
+      close: (error) => connection.close(error),
     },
-    received: (bytes) => connection.received(bytes),
-    drained: () => connection.drained(),
-    close: (error) => connection.close(error),
-  });
+    to,
+  );
   const close = (error?: Error): void => {
     connection.close(error);
     if (waits) dialling.abort();

@@ -3,12 +3,16 @@
  * lease and sees no call.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
-import { Connection, type ConnectionEvents, type Wire } from "../control/connection.ts";
+import {
+  Connection,
+  type ConnectionEvents,
+  type Wire,
+  type WireEvents,
+} from "../control/connection.ts";
 import { isOneOf } from "../protocol/declare.ts";
 import {
   ALIVE_INTERVAL_MS,
-  type ManagerToClient,
-  type ManagerToNode,
+  type ManagerSays,
   type ToManager,
   type UsageReport,
   clientToManager,
@@ -21,8 +25,9 @@ import { type IntakeEvents, type LedgerSink, UsageIntake } from "./ledger/usage-
 import type { Registry } from "./nodes/registry.ts";
 import { AddressChecks, type Reach } from "./peers/address-checks.ts";
 import { ClientDesk } from "./peers/client-desk.ts";
+import { type Enrolling, NewcomerDesk } from "./peers/newcomer-desk.ts";
 import { NodeDesk } from "./peers/node-desk.ts";
-import { type Peer, type PeerConnection, isClient, isNode } from "./peers/peer.ts";
+import { type Peer, type PeerConnection, type Way, isClient, isNode } from "./peers/peer.ts";
 import { MAX_GREETING_BYTES, Reception } from "./peers/reception.ts";
 import type { TokenCheck } from "./tokens/keys.ts";
 
@@ -30,6 +35,8 @@ export interface ManagerOptions {
   registry: Registry;
   ledger: LedgerSink;
   tokens: TokenCheck;
+  /** Issues the certificates of nodes. Left out, no node can enrol. */
+  authority?: Enrolling | undefined;
   log(level: "info" | "warn", message: string): void;
   /** How it looks for a node at its address. Default: not at all. */
   reach?: Reach;
@@ -39,7 +46,7 @@ export interface ManagerOptions {
 
 const TICK_MS = 100;
 
-type PeerWire = Connection<ToManager, ManagerToNode | ManagerToClient>;
+type PeerWire = Connection<ToManager, ManagerSays>;
 
 export class Manager {
   readonly #reception: Reception;
@@ -51,7 +58,15 @@ export class Manager {
   readonly #clock: Clock;
   readonly #timers: Timer[];
 
-  constructor({ registry, ledger, tokens, log, reach, clock = SYSTEM_CLOCK }: ManagerOptions) {
+  constructor({
+    registry,
+    ledger,
+    tokens,
+    authority,
+    log,
+    reach,
+    clock = SYSTEM_CLOCK,
+  }: ManagerOptions) {
     this.#clock = clock;
     const ledgerEvents: IntakeEvents = {
       ledger(problem) {
@@ -68,6 +83,7 @@ export class Manager {
       {
         announced: (peer, announce) => nodes.announced(peer, announce),
         subscribed: (peer, viewer) => clients.subscribed(peer, viewer),
+        enrols: (peer, enrol) => newcomers.asked(peer, enrol),
         said: (peer, message) => this.#heard(peer, message),
         gone(peer) {
           if (isNode(peer)) nodes.gone(peer);
@@ -79,8 +95,10 @@ export class Manager {
     const books = { intake: this.#intake, counters: this.#counters };
     const checks = reach && new AddressChecks(reach, clock);
     const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, checks, log, clock }));
+    const newcomers = new NewcomerDesk({ reception: this.#reception, authority, log });
     const clients = (this.#clients = new ClientDesk({
       ...shared,
+      ca: authority?.fingerprint,
       leases: () => this.leases(),
       clock,
     }));
@@ -145,13 +163,9 @@ export class Manager {
 
   /**
    * A peer connects over `wire`, from an address, at one of ours. Returns the handler for the wire's events; undefined when there is
-   * no room for another peer.
+   * no room for another peer. `opened` names another wire, over the first one, to go on with.
    */
-  connect(
-    wire: Wire,
-    way: { reachedAt: string; comesFrom: string },
-  ):
-    { received(bytes: Uint8Array): void; drained(): void; close(error?: Error): void } | undefined {
+  connect(wire: Wire, way: Way): WireEvents | undefined {
     let connection: PeerWire | undefined;
     const open = (events: ConnectionEvents<ToManager>): PeerWire =>
       (connection = new Connection(toManagerVocabulary, events, MAX_GREETING_BYTES));
@@ -159,6 +173,7 @@ export class Manager {
     if (!peer || !connection) return undefined;
     connection.opened(wire);
     return {
+      opened: (other) => connection?.opened(other),
       received: (bytes) => {
         if (this.#reception.mayRead(peer, bytes.length)) connection?.received(bytes);
       },
@@ -168,10 +183,7 @@ export class Manager {
   }
 
   /** As {@link connect}, where whole messages come and go. */
-  meet(
-    open: (events: ConnectionEvents<ToManager>) => PeerConnection,
-    way: { reachedAt: string; comesFrom: string },
-  ): void {
+  meet(open: (events: ConnectionEvents<ToManager>) => PeerConnection, way: Way): void {
     this.#reception.connect(open, way);
   }
 

@@ -1,21 +1,45 @@
-/** The manager's port: a {@link Manager} whose peers come over TCP. */
+/** The manager's port: a {@link Manager} whose peers come over TCP, from other machines by TLS. */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
-import { formatAddress } from "../control/address.ts";
+import { type Address, formatAddress, isLoopback } from "../control/address.ts";
+import { beginsTls } from "../control/first-bytes.ts";
+import type { Wire, WireEvents } from "../control/connection.ts";
+import type { SecureWire } from "../control/secure-wire.ts";
 import { reach } from "../control/reach/reach.ts";
 import { listenAt } from "./listener.ts";
 import { Manager, type ManagerOptions } from "./manager.ts";
+import type { Way } from "./peers/peer.ts";
 
 /** The kernel notices within seconds that a peer's machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
+const PLAIN_REFUSED =
+  "this manager speaks TLS with other machines; give its address as rfaas://HOST:PORT?ca=sha256:.., as its log says it, and leave --insecure out";
+
+export interface ManagerServerOptions extends ManagerOptions {
+  /** TLS over a connection that comes. Left out, there is none, and all that comes is in clear. */
+  accept?: Accept | undefined;
+}
+
+/** The accepting end of TLS over a wire. */
+export type Accept = (raw: Wire, events: WireEvents) => SecureWire;
+
+interface Guest {
+  readonly way: Way;
+  readonly peer: NonNullable<ReturnType<Manager["connect"]>>;
+  /** Until they tell whether it is TLS. */
+  first: Uint8Array | undefined;
+  secure: SecureWire | undefined;
+}
 
 export class ManagerServer extends Manager {
   /** As a node or client would name it. */
   readonly address: string;
   readonly #listener: TCPSocketListener<undefined>;
+  readonly #accept: Accept | undefined;
 
   /** Listens at `address`, HOST:PORT. Throws as {@link listenAt} does. */
-  constructor(address: string, options: ManagerOptions) {
+  constructor(address: string, { accept, ...options }: ManagerServerOptions) {
     super({ reach, ...options });
+    this.#accept = accept;
     try {
       this.#listener = listenAt(address, this.#handler());
     } catch (error) {
@@ -23,7 +47,7 @@ export class ManagerServer extends Manager {
       throw error;
     }
     const { hostname, port } = this.#listener;
-    this.address = formatAddress({ kind: "tcp", host: hostname, port });
+    this.address = formatAddress({ kind: "tcp", host: hostname, port } satisfies Address);
   }
 
   /** Accepts no more, saves what has come, and closes all connections. */
@@ -33,29 +57,64 @@ export class ManagerServer extends Manager {
   }
 
   #handler(): SocketHandler<undefined> {
-    type Connected = ReturnType<Manager["connect"]>;
-    const peers = new WeakMap<Socket<undefined>, Connected>();
-    const close = (socket: Socket<undefined>, error?: Error) => peers.get(socket)?.close(error);
+    const guests = new WeakMap<Socket<undefined>, Guest>();
+    const close = (socket: Socket<undefined>, error?: Error): void => {
+      const guest = guests.get(socket);
+      if (guest?.secure) guest.secure.ended();
+      else guest?.peer.close(error);
+    };
     return {
       binaryType: "uint8array",
       open: (socket) => {
-        const way = { reachedAt: localAddress(socket), comesFrom: socket.remoteAddress };
+        const way: Way = { reachedAt: localAddress(socket), comesFrom: socket.remoteAddress };
         const peer = this.connect(socket, way);
         if (!peer) {
           socket.terminate();
           return;
         }
-        peers.set(socket, peer);
+        guests.set(socket, { way, peer, first: new Uint8Array(0), secure: undefined });
         socket.setKeepAlive(true, KEEP_ALIVE_MS);
         socket.setNoDelay(true);
       },
-      data: (socket, bytes) => peers.get(socket)?.received(bytes),
-      drain: (socket) => peers.get(socket)?.drained(),
+      data: (socket, bytes) => {
+        const guest = guests.get(socket);
+        if (!guest) return;
+        if (guest.first === undefined) return (guest.secure ?? guest.peer).received(bytes);
+        const come = Buffer.concat([guest.first, bytes]);
+        const isTls = beginsTls(come);
+        guest.first = isTls === undefined ? come : undefined;
+        if (isTls === undefined) return;
+        const accept = isTls ? this.#accept : undefined;
+        if (accept) guest.secure = secured(accept, socket, guest);
+        else this.#isPlain(guest);
+        (guest.secure ?? guest.peer).received(come);
+      },
+      drain: (socket) => {
+        const guest = guests.get(socket);
+        (guest?.secure ?? guest?.peer)?.drained();
+      },
       end: (socket) => close(socket),
       close: (socket) => close(socket),
       error: close,
     };
   }
+
+  #isPlain({ way }: Guest): void {
+    way.overheard = !isLoopback(way.comesFrom);
+    if (this.#accept && way.overheard) way.refused = PLAIN_REFUSED;
+  }
+}
+
+function secured(accept: Accept, raw: Wire, { way, peer }: Guest): SecureWire {
+  return accept(raw, {
+    opened: (wire) => {
+      way.secure = true;
+      peer.opened(wire);
+    },
+    received: (bytes) => peer.received(bytes),
+    drained: () => peer.drained(),
+    close: (error) => peer.close(error),
+  });
 }
 
 /** Without the form that IPv4 has on a socket of both families. */

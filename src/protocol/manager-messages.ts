@@ -40,6 +40,8 @@ const label = Type.String({ maxLength: 128 });
 const text = Type.String({ maxLength: 256 });
 const prose = Type.String({ maxLength: 4096 });
 const token = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()]);
+/** A certificate, or a request for one, as text. */
+const pem = Type.String({ maxLength: 8192 });
 const publicKey = Type.Union([Type.String({ maxLength: 1024 }), Type.Null()]);
 const cores = Type.Integer({ minimum: 0, maximum: MAX_NODE_CORES });
 const memory = Type.Number({ minimum: 0, maximum: MAX_NODE_MEMORY_BYTES });
@@ -125,6 +127,31 @@ export type Announce = FieldsOf<typeof Announce>;
 /** The first message of a client. The form of its first three fields is the same in all versions. */
 export const Subscribe = notice("subscribe", { protocol: count, version: label, token });
 
+/**
+ * The first message of a node that wants a certificate, over TLS. It shows that it may: once with a join token, and later with the
+ * certificate that it has. The form of its first three fields is the same in all versions.
+ */
+export const Enrol = notice("enrol", {
+  protocol: count,
+  version: label,
+  name: text,
+  /** For the key that the certificate is to be for, and signed with it (PKCS#10, PEM). */
+  request: pem,
+  joinToken: Type.Union([text, Type.Null()]),
+  /** One of this cluster's for the same key. */
+  certificate: Type.Union([pem, Type.Null()]),
+});
+export type Enrol = FieldsOf<typeof Enrol>;
+/** After it the manager ends the connection. */
+const Enrolled = notice("enrolled", {
+  certificate: pem,
+  /** That of the authority which has issued it. */
+  ca: pem,
+  /** What the node shows the manager from then on; null where the cluster asks for no tokens. */
+  token,
+});
+export type Enrolled = FieldsOf<typeof Enrolled>;
+
 const Capacity = notice("capacity", {
   freeCores: cores,
   freeMemoryBytes: memory,
@@ -195,7 +222,11 @@ const Drain = notice("drain", {
 const Resume = notice("resume", {});
 const Remove = notice("remove", {});
 
-const ManagerKey = notice("manager-key", { publicKey });
+const ManagerKey = notice("manager-key", {
+  publicKey,
+  /** The fingerprint of the authority that issues the certificates of nodes; left out where none does. */
+  ca: Type.Optional(Type.String({ pattern: "^sha256:[0-9a-f]{64}$" })),
+});
 const Nodes = notice("nodes", {
   nodes: Type.Array(NodeInfo, { maxItems: MAX_PART_ENTRIES }),
   /** Whether the list is complete with this part. */
@@ -217,7 +248,7 @@ export const nodeToManager = [
   Leaving,
 ] as const;
 export const clientToManager = [ListClusterLeases] as const;
-const greetings = [Announce, Subscribe] as const;
+const greetings = [Announce, Subscribe, Enrol] as const;
 export const managerToNode = [
   Accepted,
   Refused,
@@ -228,6 +259,8 @@ export const managerToNode = [
   Remove,
 ] as const;
 export const managerToClient = [ManagerKey, Refused, Alive, Nodes, NodesChanged] as const;
+/** To a node that enrols. */
+export const managerToNewcomer = [Enrolled, Refused] as const;
 
 const toManager = [...greetings, ...nodeToManager, ...clientToManager] as const;
 export type ToManager = Speech<typeof toManager, []>;
@@ -236,9 +269,13 @@ export type NodeSays = Speech<typeof nodeToManager, []>;
 export type ClientSays = Speech<typeof clientToManager, []>;
 export type ManagerToNode = Speech<typeof managerToNode, typeof nodeToManager>;
 export type ManagerToClient = Speech<typeof managerToClient, typeof clientToManager>;
+export type ManagerToNewcomer = Speech<typeof managerToNewcomer, []>;
+/** All that a manager may say. */
+export type ManagerSays = ManagerToNode | ManagerToClient | ManagerToNewcomer;
 export const toManagerVocabulary = vocabularyOf(toManager, []);
 export const managerToNodeVocabulary = vocabularyOf(managerToNode, nodeToManager);
 export const managerToClientVocabulary = vocabularyOf(managerToClient, clientToManager);
+export const managerToNewcomerVocabulary = vocabularyOf(managerToNewcomer, []);
 
 /** A list as it travels: in parts, one at least. */
 export function inParts<T>(list: readonly T[]): T[][] {

@@ -2,8 +2,9 @@
  * Makes keys and certificates. Bun makes none, so `@peculiar/x509` does; it takes 70 ms to load, and is loaded when one is made. All keys
  * are ECDSA's over P-256.
  */
-import { X509Certificate } from "node:crypto";
+import { X509Certificate, createPublicKey } from "node:crypto";
 import { isIP } from "node:net";
+import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 
 /** A private key and the certificates for it, its own first, in PEM. */
 export interface Credentials {
@@ -73,12 +74,13 @@ export async function certificateAuthority(
   return { key: await pemOf(x509, keys.privateKey), chain: certificate.toString("pem") };
 }
 
-/** A key, and the request by which its owner shows a CA that it has it, both in PEM. */
+/** A key, the `present` one or else a new one, and the request by which its owner shows a CA that it has it, both in PEM. */
 export async function signingRequest(
   commonName: string,
+  present?: string,
 ): Promise<{ key: string; request: string }> {
   const x509 = await library();
-  const keys = await newKeys();
+  const keys = present === undefined ? await newKeys() : await keysOf(x509, present);
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: nameOf(commonName),
     keys,
@@ -100,9 +102,7 @@ export async function issue(
   nowMs = Date.now(),
 ): Promise<string> {
   const x509 = await library();
-  const asked = readRequest(x509, request);
-  if (!(await asked.verify().catch(() => false)))
-    throw new TypeError("the request is not signed by the key that it is for");
+  const asked = await readRequest(x509, request);
   const publicKey = await asked.publicKey.export();
   const authority = new x509.X509Certificate(ca.chain);
   const certificate = await x509.X509CertificateGenerator.create({
@@ -120,13 +120,25 @@ export async function issue(
   return `${certificate.toString("pem")}\n${ca.chain}`;
 }
 
+/** The key that a request is for, whose owner has signed it. Rejects as {@link issue} does. */
+export async function requestedKey(request: string): Promise<Fingerprint> {
+  const { publicKey } = await readRequest(await library(), request);
+  return fingerprintOf(new Uint8Array(publicKey.rawData));
+}
+
 /** Until when, by the wall clock, the first certificate of a chain is valid, and since when. */
 export function validityOf(chain: string): { fromMs: number; untilMs: number } {
   const { validFrom, validTo } = new X509Certificate(chain);
   return { fromMs: Date.parse(validFrom), untilMs: Date.parse(validTo) };
 }
 
-function readRequest(x509: Library, request: string) {
+async function readRequest(x509: Library, request: string) {
+  const asked = parseRequest(x509, request);
+  if (await asked.verify().catch(() => false)) return asked;
+  throw new TypeError("the request is not signed by the key that it is for");
+}
+
+function parseRequest(x509: Library, request: string) {
   try {
     return new x509.Pkcs10CertificateRequest(request);
   } catch (cause) {
@@ -181,6 +193,15 @@ function serialNumber(): string {
 
 async function pemOf(x509: Library, key: CryptoKey): Promise<string> {
   return x509.PemConverter.encode(await crypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY");
+}
+
+async function keysOf(x509: Library, pem: string): Promise<CryptoKeyPair> {
+  const publicDer = createPublicKey(pem).export({ type: "spki", format: "der" });
+  const privateDer = x509.PemConverter.decodeFirst(pem);
+  return {
+    publicKey: await crypto.subtle.importKey("spki", publicDer, ALGORITHM, true, ["verify"]),
+    privateKey: await crypto.subtle.importKey("pkcs8", privateDer, ALGORITHM, true, ["sign"]),
+  };
 }
 
 async function privateKeyOf(x509: Library, pem: string): Promise<CryptoKey> {

@@ -302,13 +302,17 @@ describe("rfaas node", () => {
   });
 
   test.each<[string[], RegExp]>([
-    [[], /node takes drain, resume, remove, ls, forget and a name/],
+    [[], /node takes drain, resume, remove, ls, forget, join-token and a name/],
     [["stop", "n1"], /node takes drain/],
     [["drain"], /node drain needs the name of a node/],
     [["drain", "n1", "--deadline", "30"], /--deadline must be a duration/],
     [["resume", "n1", "--deadline", "30s"], /--deadline is for drain, not for resume/],
     [["drain", "n1", "--json"], /--json is for ls/],
     [["ls", "n1", "n2"], /node takes drain/],
+    [["join-token", "n1"], /node join-token takes no name/],
+    [["drain", "n1", "--ttl", "5m"], /--ttl is for join-token, not for drain/],
+    [["ls", "--state", "/tmp"], /--state is for join-token, not for ls/],
+    [["join-token", "--ttl", "90d"], /--ttl must be from 1s to 30d/],
     [["forget"], /forget needs the name/],
     [["forget", "n1"], /"n1" is no address: it has no port/],
     [["forget", "./node.sock"], /a socket such as .* has no key/],

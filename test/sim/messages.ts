@@ -1,9 +1,5 @@
 /** What the roles say to each other: with the manager the real messages, between clients and nodes what the lease protocol needs. */
-import type {
-  ManagerToClient,
-  ManagerToNode,
-  ToManager,
-} from "../../src/protocol/manager-messages.ts";
+import type { ManagerSays, ManagerToNode, ToManager } from "../../src/protocol/manager-messages.ts";
 
 export type ToNode =
   | {
@@ -33,7 +29,7 @@ export type ToHolder =
 /** Reports are saved: in which ledger is not said in truth, the witness reads it. */
 export type Saved = Extract<ManagerToNode, { t: "report-usage-reply" }> & { ledger: number };
 
-export type Message = ToNode | ToHolder | ToManager | ManagerToNode | ManagerToClient | Saved;
+export type Message = ToNode | ToHolder | ToManager | ManagerSays | Saved;
 
 /** The memory through which a client calls: no message is sent for a call. */
 export interface HostDoor {

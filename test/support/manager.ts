@@ -30,12 +30,16 @@ export class RunningManager implements AsyncDisposable {
     this.#child = this.#spawn();
   }
 
-  /** Starts one on a free port, with its state in `folder`. */
-  static async start(folder: string, args: readonly string[] = []): Promise<RunningManager> {
-    const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  /** Starts one on a free port of an address, with its state in `folder`. */
+  static async start(
+    folder: string,
+    args: readonly string[] = [],
+    hostname = "127.0.0.1",
+  ): Promise<RunningManager> {
+    const probe = Bun.listen({ hostname, port: 0, socket: { data() {} } });
     const { port } = probe;
     probe.stop(true);
-    const manager = new RunningManager(`127.0.0.1:${port}`, join(folder, "state"), args);
+    const manager = new RunningManager(`${hostname}:${port}`, join(folder, "state"), args);
     await manager.#serving();
     return manager;
   }
@@ -46,7 +50,17 @@ export class RunningManager implements AsyncDisposable {
 
   /** Its HTTP interface, if it was started with one. */
   get url(): string {
-    return /(http:\S+:\d+)/.exec(this.stderr)![1]!;
+    return /(https?:\S+:\d+)/.exec(this.stderr)![1]!;
+  }
+
+  /** As other machines are told to name it. */
+  get secureAddress(): string {
+    return /(rfaas:\/\/[^\s']+)/.exec(this.stderr)![1]!;
+  }
+
+  /** Of its CA. */
+  get ca(): string {
+    return /ca=(sha256:[0-9a-f]{64})/.exec(this.stderr)![1]!;
   }
 
   /** At once, as a loss of power does to a process. */

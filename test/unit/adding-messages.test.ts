@@ -34,6 +34,12 @@ const links: [name: string, messages: readonly Declared[], folders: string[]][] 
     ["src/executor/accounts/", "src/manager/"],
   ],
   [
+    "a node that enrols and manager",
+    // `refused` is said and heard as between a node that has joined and the manager.
+    [manager.Enrol, ...manager.managerToNewcomer.filter(({ name }) => name !== "refused")],
+    ["src/executor/membership/", "src/manager/"],
+  ],
+  [
     "client and manager",
     [manager.Subscribe, ...manager.clientToManager, ...manager.managerToClient],
     ["src/client/cluster/", "src/manager/"],

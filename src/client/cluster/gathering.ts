@@ -4,13 +4,7 @@
  */
 import { LAYOUT } from "../../../ffi/layout.ts";
 import type { Clock } from "../../base/clock.ts";
-import {
-  ConnectionFailed,
-  LeaseLost,
-  LeaseRefused,
-  NodeUnreachable,
-  type RfaasError,
-} from "../../base/errors.ts";
+import { ConnectionFailed, LeaseLost, LeaseRefused, type RfaasError } from "../../base/errors.ts";
 import {
   type Ask,
   MAX_LOOKS_AT_ONCE,
@@ -20,6 +14,7 @@ import {
 } from "../../lease/placement.ts";
 import { countOf, formatBytes } from "../../base/units.ts";
 import type { ClusterNode } from "./node.ts";
+import { isOfNode } from "./voucher.ts";
 import type { PartLease } from "../lease/part.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
 import type { Turn, Turns } from "./turns.ts";
@@ -295,7 +290,7 @@ export class Gathering<Module> {
 
   /** Another node may do better, unless the fault is the request's own. */
   #refused(error: unknown): void {
-    if (error instanceof LeaseRefused || error instanceof NodeUnreachable) return;
+    if (error instanceof LeaseRefused || isOfNode(error)) return;
     const mishap = error instanceof LeaseLost || error instanceof ConnectionFailed;
     if (!mishap || ++this.#mishaps >= MAX_MISHAPS) this.#fatal ??= error;
   }

@@ -9,8 +9,9 @@ import { Placement, type RandomSource } from "../../lease/placement.ts";
 import type { NodeInfo } from "../../protocol/manager-messages.ts";
 import type { ClusterView } from "./gathering.ts";
 import type { NodesChange } from "./manager-link.ts";
+import type { Voucher } from "./voucher.ts";
 import type { ListedNode } from "./node-list.ts";
-import { type ClusterNodeInfo, ClusterNode, type Connect } from "./node.ts";
+import { type ClusterNodeInfo, ClusterNode, type Connect, type ConnectedNode } from "./node.ts";
 import { Turns } from "./turns.ts";
 
 /** What tells a cluster which nodes there are: a manager's subscription. */
@@ -18,13 +19,15 @@ export interface NodeSource {
   /** Where it is. */
   readonly address: string;
   readonly nodes: ReadonlyMap<string, NodeInfo>;
+  /** How a node is known, where the source says it. */
+  vouchFor?(name: string): Voucher | undefined;
   onChange(listener: (change: NodesChange) => void): () => void;
   close(): void;
 }
 
 /** How it reaches nodes; chance and time are the machine's, unless a test has its own. */
 export interface KnownNodesContext {
-  connect: Connect;
+  connect(address: string, signal: AbortSignal, voucher?: Voucher): Promise<ConnectedNode>;
   random?: RandomSource;
   clock?: Clock;
 }
@@ -35,7 +38,7 @@ export class KnownNodes implements ClusterView {
   readonly turns = new Turns();
   readonly random: RandomSource;
   readonly clock: Clock;
-  readonly #connect: Connect;
+  readonly #connect: KnownNodesContext["connect"];
   readonly #source: NodeSource | undefined;
   readonly #unsubscribe: () => void;
   /** Nodes that the manager has dropped from its list; the client asks them for as long as they serve it. */
@@ -163,7 +166,9 @@ export class KnownNodes implements ClusterView {
     this.#instances.set(name, instance);
     if (node) this.#parted.delete(node);
     else {
-      node = new ClusterNode(known, this.#connect, (changed) => this.#know(changed), this.clock);
+      const connect: Connect = (at, signal) =>
+        this.#connect(at, signal, this.#source?.vouchFor?.(name));
+      node = new ClusterNode(known, connect, (changed) => this.#know(changed), this.clock);
       this.nodes.set(name, node);
     }
     this.#learn(known, node, startedAnew);

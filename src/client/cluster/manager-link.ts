@@ -4,8 +4,10 @@ import {
   EnvironmentError,
   LeaseRefused,
   NodeUnreachable,
+  PeerNotTrusted,
   type RfaasError,
 } from "../../base/errors.ts";
+import { type Acquaintance, mayBeTold } from "../../control/dial-socket.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
@@ -21,7 +23,9 @@ import {
   managerToClientVocabulary,
 } from "../../protocol/manager-messages.ts";
 import { shortage } from "../../base/shortage.ts";
+import { type Fingerprint, readFingerprint } from "../../trust/fingerprint.ts";
 import { VERSION } from "../../base/version.ts";
+import type { Voucher } from "./voucher.ts";
 import { DEFAULT_PATIENCE, untilAborted, within } from "../../base/waiting.ts";
 
 /** Which nodes are new or different, and the names of those that are gone. */
@@ -33,6 +37,8 @@ export interface NodesChange {
 /** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
 export interface SubscriptionOptions extends LastingOptions {
   dial?: Dial;
+  /** In clear, also to another machine. */
+  insecure?: boolean | undefined;
 }
 
 export class ManagerSubscription {
@@ -47,13 +53,15 @@ export class ManagerSubscription {
   /** A list that is not complete yet. */
   #coming: NodeInfo[] = [];
   #refusal: RfaasError | undefined;
+  #peer: Acquaintance | undefined;
+  #ca: Fingerprint | undefined;
   #connected = false;
   #closed = false;
 
   private constructor(
     address: Address,
     token: string | null,
-    { dial = dialLink, ...lasting }: SubscriptionOptions,
+    { dial = dialLink, insecure, ...lasting }: SubscriptionOptions,
   ) {
     this.address = formatAddress(address);
     this.#token = token;
@@ -67,10 +75,10 @@ export class ManagerSubscription {
     });
     const heard = answering(managerToClient, this.#handlers());
     this.#connection = new LastingConnection<ManagerToClient, ToManager>(
-      (events) => dial(address, managerToClientVocabulary, events),
+      (events) => dial(address, managerToClientVocabulary, events, { role: "manager", insecure }),
       MANAGER_SILENCE_MS,
       {
-        opened: () => this.#subscribe(),
+        opened: (peer) => this.#subscribe(peer),
         message: (message) => {
           if (!this.#requests.heard(message)) heard(message);
         },
@@ -116,6 +124,13 @@ export class ManagerSubscription {
     return this.#connected;
   }
 
+  /** How a node of this name is known: by a certificate for it, where the manager's authority issues some. */
+  vouchFor(name: string): Voucher | undefined {
+    const ca = this.#ca;
+    if (ca === undefined) return undefined;
+    return { name, ca, tokens: this.#peer === undefined || mayBeTold(this.#peer) };
+  }
+
   /** Calls `listener` at every change, after {@link nodes} has it. Returns a function that unsubscribes. */
   onChange(listener: (change: NodesChange) => void): () => void {
     this.#listeners.add(listener);
@@ -147,13 +162,14 @@ export class ManagerSubscription {
     this.close();
   }
 
-  #subscribe(): void {
+  #subscribe(peer: Acquaintance | undefined): void {
     this.#coming = [];
+    this.#peer = peer;
     this.#connection.send({
       t: "subscribe",
       protocol: MANAGER_PROTOCOL_VERSION,
       version: VERSION,
-      token: this.#token,
+      token: peer && !mayBeTold(peer) ? null : this.#token,
     });
   }
 
@@ -165,7 +181,7 @@ export class ManagerSubscription {
         if (last) this.#replace();
       },
       "nodes-changed": ({ nodes, gone }) => this.#change({ changed: nodes, gone }),
-      "manager-key": () => {},
+      "manager-key": ({ ca }) => void (this.#ca = readFingerprint(ca ?? "")),
       alive: () => {},
     };
   }
@@ -191,7 +207,8 @@ export class ManagerSubscription {
 
   #lost(reason: Error): void {
     this.#connected = false;
-    const error = this.#refusal ?? this.#unreachable(reason.message, reason);
+    const wrong = reason instanceof PeerNotTrusted ? reason : undefined;
+    const error = this.#refusal ?? wrong ?? this.#unreachable(reason.message, reason);
     this.#first.reject(error);
     this.#requests.end(error);
   }

@@ -1,6 +1,7 @@
 /** A node of a cluster as its client sees it: connected when it is first needed, and again when it is back after it was lost. */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
+import { isOfNode } from "./voucher.ts";
 import type { NodeStatus } from "../node/status.ts";
 import type { FabricName } from "../../fabric/registry.ts";
 import type { NodeState } from "../../protocol/manager-messages.ts";
@@ -233,7 +234,7 @@ export class ClusterNode {
     if (error instanceof LeaseRefused) {
       if (error.code === "RFAAS_NODE_DRAINING") this.info = { ...this.info, state: "draining" };
       if (PASSING.has(error.code)) return;
-    } else if (error instanceof NodeUnreachable) {
+    } else if (isOfNode(error)) {
       const {
         freeCores: _,
         freeMemoryBytes: __,

@@ -3,6 +3,7 @@ import { NodeUnreachable, UsageError } from "../../base/errors.ts";
 import { Placement } from "../../lease/placement.ts";
 import { Cluster, type ClusterContext } from "./cluster.ts";
 import { ManagerSubscription } from "./manager-link.ts";
+import type { Voucher } from "./voucher.ts";
 import { nodesFromAddresses, readNodeList } from "./node-list.ts";
 import {
   type ClusterOptions,
@@ -42,7 +43,10 @@ export async function openCluster(
   throwIfAborted(signal);
   if (options.manager !== undefined) {
     const patience = { timeoutMs, signal };
-    const source = await ManagerSubscription.connect(options.manager, tokenOf(options), patience);
+    const { manager, insecure } = options;
+    const source = await ManagerSubscription.connect(manager, tokenOf(options), patience, {
+      insecure,
+    });
     return new Cluster(source, context);
   }
   const { nodes } = options;
@@ -51,7 +55,7 @@ export async function openCluster(
 }
 
 /**
- * The address of one of a manager's nodes: of two that have a core free, chosen at random, the emptier one.
+ * The address of one of a manager's nodes, and how it is known: of two that have a core free, chosen at random, the emptier one.
  *
  * @throws {NodeUnreachable} the manager does not answer, or knows of no node that is up
  */
@@ -59,8 +63,9 @@ export async function chooseNode(
   manager: string,
   token: string | null,
   patience?: Patience,
-): Promise<string> {
-  using subscription = await ManagerSubscription.connect(manager, token, patience);
+  insecure?: boolean,
+): Promise<{ address: string; voucher: Voucher | undefined }> {
+  using subscription = await ManagerSubscription.connect(manager, token, patience, { insecure });
   const up = [...subscription.nodes.values()].filter(({ state }) => state === "up");
   const placement = new Placement(Math.random);
   for (const node of up) placement.learn({ ...node, open: true });
@@ -73,7 +78,7 @@ export async function chooseNode(
     held: new Set(),
   });
   const chosen = up.find(({ name }) => name === ask?.node) ?? up[0];
-  if (chosen) return chosen.address;
+  if (chosen) return { address: chosen.address, voucher: subscription.vouchFor(chosen.name) };
   throw new NodeUnreachable(
     manager,
     `the manager at ${manager} knows of no node that is up; start one with: rfaas serve --manager ${manager}`,

@@ -4,6 +4,7 @@ import type { StoredPackage } from "../../protocol/package-messages.ts";
 import type { Packages } from "../node/packages.ts";
 import type { PushOptions, WaitOptions } from "../options/allocate-options.ts";
 import type { ClusterNode } from "./node.ts";
+import { isOfNode } from "./voucher.ts";
 
 export class ClusterPackages implements Packages {
   readonly #nodes: () => readonly ClusterNode[];
@@ -56,7 +57,7 @@ export class ClusterPackages implements Packages {
     );
     const said = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
     const failed = answers.filter((answer) => answer.status === "rejected");
-    const own = failed.find(({ reason }) => !(reason instanceof NodeUnreachable));
+    const own = failed.find(({ reason }) => !isOfNode(reason));
     const fatal = own ?? (said.length === 0 ? failed[0] : undefined);
     if (fatal) throw fatal.reason;
     return said;

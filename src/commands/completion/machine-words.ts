@@ -35,7 +35,7 @@ async function clusterNodes(given: Offer["given"]): Promise<ClusterNode[]> {
     });
     return [...subscription.nodes.values()];
   }
-  const { managerAt, urlOf } = await import("../shared/manager-client.ts");
+  const { managerAt, urlOf } = await import("../cluster/manager-client.ts");
   const http = given.get("http");
   const token = given.get("token");
   const client = managerAt({

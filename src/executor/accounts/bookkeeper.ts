@@ -1,4 +1,5 @@
 /** Keeps the manager informed about a node: what is free, what leases cost; does what the manager asks. */
+import { type Address, parseAddress, placeOf } from "../../control/address.ts";
 import { machineId } from "../../control/machine.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent } from "../agent/agent.ts";
@@ -23,8 +24,12 @@ export type BookedNode = Pick<
 >;
 
 export interface BookkeeperOptions extends LinkOptions {
-  /** `HOST:PORT` or a socket path. */
-  manager: string;
+  /** `HOST:PORT`, `rfaas://..` or a socket path. */
+  manager: Address | string;
+  /** What the node shows the manager, where it has joined by certificate; left out, `RFAAS_TOKEN`. */
+  token?: () => string | null;
+  /** The manager does not take that. */
+  tokenRefused?(): void;
   /** Unique in the cluster. */
   name: string;
   /** Where clients find the node. */
@@ -38,6 +43,12 @@ export interface BookkeeperOptions extends LinkOptions {
   /** Tells this run of the node from earlier and later ones. Default: random. */
   instance?: string;
   log(level: "info" | "warn", message: string): void;
+}
+
+/** As messages name it. */
+function where(manager: Address | string): string {
+  const address = typeof manager === "string" ? parseAddress(manager) : manager;
+  return address.kind === "unix" ? address.path : placeOf(address);
 }
 
 export class Bookkeeper {
@@ -55,13 +66,13 @@ export class Bookkeeper {
   ) {
     const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, own, ...rest } =
       options;
-    const { instance = crypto.randomUUID(), ...link } = rest;
+    const { instance = crypto.randomUUID(), tokenRefused = () => {}, ...link } = rest;
     this.#name = name;
     this.#instance = instance;
     this.#check =
       own &&
       new AddressCheck({
-        ...{ own, address, manager, log, clock: rest.clock },
+        ...{ own, address, manager: where(manager), log, clock: rest.clock },
         ask: (proof) => this.#link.lookFor(proof),
       });
     this.#link = new ManagerLink({
@@ -86,6 +97,7 @@ export class Bookkeeper {
           if (agent.draining) log("info", "the manager lets this node grant leases again");
           agent.resume();
         },
+        tokenRefused,
         removed() {
           log("warn", "the manager has removed this node; it grants no more leases");
           agent.revoke(removalLimitMs);

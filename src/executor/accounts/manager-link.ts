@@ -5,6 +5,7 @@
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
+import { type Acquaintance, mayBeTold } from "../../control/dial-socket.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import type { Proof } from "../../control/reach/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
@@ -40,6 +41,8 @@ export interface ManagerLinkEvents {
   key(publicKey: string | null): void;
   /** The manager has accepted the node; `looks` when it looks for nodes at their addresses. Called again after each loss. */
   joined?(looks: boolean): void;
+  /** The manager does not take the node's token. */
+  tokenRefused?(): void;
   /** The manager cannot save bills (with the reason), or can again (null). */
   ledger?(problem: string | null): void;
   log(level: "info" | "warn", message: string): void;
@@ -51,11 +54,15 @@ export type NodeAnnouncement = Omit<Announce, "protocol" | "version" | "settling
 /** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
 export interface LinkOptions extends LastingOptions {
   dial?: Dial;
+  /** In clear, also to another machine. */
+  insecure?: boolean | undefined;
 }
 
 export interface ManagerLinkOptions extends LinkOptions {
   manager: Address | string;
   announce: NodeAnnouncement;
+  /** What the node shows now in place of the announcement's token, where it has something. */
+  token?: (() => string | null) | undefined;
   events: ManagerLinkEvents;
 }
 
@@ -72,6 +79,7 @@ const MAX_UNSAVED = 1_000_000;
 export class ManagerLink {
   readonly #name: string;
   readonly #announce: NodeAnnouncement;
+  readonly #token: (() => string | null) | undefined;
   readonly #events: ManagerLinkEvents;
   readonly #connection: LastingConnection<ManagerToNode, ToManager>;
   readonly #clock: Clock;
@@ -98,10 +106,19 @@ export class ManagerLink {
   #onSaved: (() => void) | undefined;
 
   /** Connects in the background, and again after each loss. Throws `UsageError` when `manager` is no address; never throws later. */
-  constructor({ manager, announce, events, dial = dialLink, ...lasting }: ManagerLinkOptions) {
+  constructor({
+    manager,
+    announce,
+    token,
+    events,
+    dial = dialLink,
+    insecure,
+    ...lasting
+  }: ManagerLinkOptions) {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
     this.#name = formatAddress(address);
     this.#announce = { ...announce, fabrics: [...announce.fabrics] };
+    this.#token = token;
     this.#events = events;
     this.#clock = lasting.clock ?? SYSTEM_CLOCK;
     const { cores: freeCores, memoryBytes: freeMemoryBytes } = announce;
@@ -110,10 +127,10 @@ export class ManagerLink {
     this.#adder = way && this.#newAdder(way.name, way.counters);
     const heard = answering(managerToNode, this.#handlers());
     this.#connection = new LastingConnection<ManagerToNode, ToManager>(
-      (link) => dial(address, managerToNodeVocabulary, link),
+      (link) => dial(address, managerToNodeVocabulary, link, { role: "manager", insecure }),
       MANAGER_SILENCE_MS,
       {
-        opened: () => this.#greet(),
+        opened: (peer) => this.#greet(peer),
         message: (message) => {
           if (!this.#requests.heard(message)) heard(message);
         },
@@ -198,13 +215,15 @@ export class ManagerLink {
     this.#connection.close();
   }
 
-  #greet(): void {
+  #greet(peer: Acquaintance | undefined): void {
     this.#refused = false;
+    const token = this.#token?.() ?? this.#announce.token;
     this.#connection.send({
       t: "announce",
       protocol: MANAGER_PROTOCOL_VERSION,
       version: VERSION,
       ...this.#announce,
+      token: peer && !mayBeTold(peer) ? null : token,
       settling: this.#settling,
     });
   }
@@ -215,8 +234,9 @@ export class ManagerLink {
         this.#welcomed(publicKey);
         if (!this.#settling && !this.#leaving) this.#events.joined?.(looks);
       },
-      refused: ({ message }) => {
+      refused: ({ code, message }) => {
         this.#refused = true;
+        if (code === "RFAAS_TOKEN") this.#events.tokenRefused?.();
         this.#complain(`the manager at ${this.#name} refuses this node: ${message}`);
       },
       ledger: ({ problem }) => this.#events.ledger?.(problem),

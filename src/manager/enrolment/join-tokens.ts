@@ -16,7 +16,7 @@ import {
   formatJoinToken,
   readJoinToken,
 } from "../../protocol/joining/join-token.ts";
-import { publishOnce, unusable } from "../state/files.ts";
+import { publishOnce, unusable } from "../../trust/files.ts";
 import { createStateDir } from "../state/state.ts";
 import { clusterOf } from "../tokens/keys.ts";
 

@@ -8,6 +8,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { hostname } from "node:os";
+import { isLoopback } from "../../control/address.ts";
 import { isOwnUserAt } from "../../control/local-peer.ts";
 import type { Scope } from "../../protocol/token.ts";
 import { HttpError, type Operation } from "./operation.ts";
@@ -21,8 +22,15 @@ export async function admit(
   { scope, method }: Pick<Operation, "scope" | "method">,
 ): Promise<Admitted | undefined> {
   if (scope === null) return undefined;
+  const token = bearer(request);
+  if (token !== null && isOverheard(request.socket))
+    throw new HttpError(
+      401,
+      "RFAAS_TOKEN",
+      "a token came in clear from another machine, where others may have read it; make another one, and show it over HTTPS",
+    );
   if (tokens.publicKey === null && method !== "GET") admitNeighbour(request, host);
-  const verdict = await tokens.check(bearer(request), scope);
+  const verdict = await tokens.check(token, scope);
   if (!("refused" in verdict)) return verdict;
   throw verdict.forbidden
     ? new HttpError(403, "RFAAS_TOKEN", verdict.refused)
@@ -51,6 +59,10 @@ function isOfOwnUser({ remoteAddress, remotePort, localAddress, localPort }: Soc
     { address: remoteAddress, port: remotePort },
     { address: localAddress, port: localPort },
   );
+}
+
+function isOverheard(socket: Socket & { encrypted?: boolean }): boolean {
+  return !socket.encrypted && !isLoopback(socket.remoteAddress ?? "");
 }
 
 /** Any other name may be a stranger's, who has it resolve to this machine (DNS rebinding). */

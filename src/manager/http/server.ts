@@ -1,6 +1,7 @@
 /** The manager's HTTP interface: finds the operation, asks who is calling, reads the body within bounds, and answers in JSON. */
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo, Server as NetServer, Socket } from "node:net";
+import type { SecureContext } from "node:tls";
 import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { formatAddress, parseAddress } from "../../control/address.ts";
 import { AddressInUse, EnvironmentError, RfaasError, UsageError } from "../../base/errors.ts";
@@ -22,17 +23,21 @@ const IDLE_MS = 5_000;
 /** How long a request may take to come, and an answer to be taken. */
 const SLOW_MS = 10_000;
 const MAX_HEADER_BYTES = 16 * 1024;
+/** How the runtime calls a request that does not come in time. */
+const LATE = "ERR_HTTP_REQUEST_TIMEOUT";
 
 export interface HttpOptions extends Omit<Manager, "prices"> {
   /** HOST:PORT; port 0 takes any. */
   listen: string;
   tokens: TokenCheck;
   prices?: Prices | undefined;
+  /** HTTPS with what this says for each connection; left out, HTTP. */
+  secureContext?: (() => SecureContext) | undefined;
   log(level: "info" | "warn", message: string): void;
 }
 
 export interface HttpServer {
-  /** `http://HOST:PORT`. */
+  /** `http://HOST:PORT`, or `https://HOST:PORT`. */
   readonly url: string;
   /** Accepts no more, and resolves when the requests under way are answered. */
   stop(): Promise<void>;
@@ -40,7 +45,7 @@ export interface HttpServer {
 
 /** Serves the interface. Rejects with {@link UsageError}, {@link AddressInUse} or {@link EnvironmentError}. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
-  const { listen, tokens, log, prices, ...manager } = options;
+  const { listen, tokens, log, prices, secureContext, ...manager } = options;
   const api = new Api({ ...manager, prices: prices ?? DEFAULT_PRICES }, tokens, log);
   const server = createServer({
     headersTimeout: IDLE_MS,
@@ -52,7 +57,13 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     requireHostHeader: false,
   });
   server.setTimeout(SLOW_MS);
-  const connections = new Connections(server);
+  const front: NetServer = secureContext
+    ? (await import("./tls-front.ts")).tlsFront({
+        ...{ http: server, secureContext, maxHandshakes: MAX_CONNECTIONS },
+        ...{ idleMs: IDLE_MS, slowMs: SLOW_MS, slowAnswer: unreadable(LATE) },
+      })
+    : server;
+  const connections = new Connections(server, front);
   server.on("request", (request, response) => void api.answer(request, response));
   server.on("checkExpectation", (_, response: ServerResponse) =>
     send(response, errorAnswer(417, "RFAAS_USAGE", "nothing is expected here; send no Expect")),
@@ -64,15 +75,15 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     if (socket.writable) socket.end(unreadable(error.code));
     else socket.destroy();
   });
-  await listenAt(server, listen);
-  const { address, port } = server.address() as AddressInfo;
+  await listenAt(front, listen);
+  const { address, port } = front.address() as AddressInfo;
   return {
-    url: `http://${formatAddress({ kind: "tcp", host: address, port })}`,
+    url: `${secureContext ? "https" : "http"}://${formatAddress({ kind: "tcp", host: address, port })}`,
     stop: async () => await connections.stop(),
   };
 }
 
-async function listenAt(server: Server, listen: string): Promise<void> {
+async function listenAt(server: NetServer, listen: string): Promise<void> {
   const address = parseAddress(listen);
   if (address.kind !== "tcp")
     throw new UsageError(`--http must be HOST:PORT, such as 127.0.0.1:7800; it is "${listen}"`);
@@ -93,12 +104,13 @@ async function listenAt(server: Server, listen: string): Promise<void> {
 
 /** Those that are open, with how many requests of each are under way, the last used last. */
 class Connections {
-  readonly #server: Server;
+  readonly #front: NetServer;
   readonly #open = new Map<Socket, number>();
   #stopping = false;
 
-  constructor(server: Server) {
-    this.#server = server;
+  /** Those of `server`, which come by `front`. */
+  constructor(server: Server, front: NetServer) {
+    this.#front = front;
     server.on("connection", (socket: Socket) => {
       if (this.#open.size >= MAX_CONNECTIONS && !this.#makeRoom()) return void socket.destroy();
       this.#open.set(socket, 0);
@@ -114,7 +126,7 @@ class Connections {
   async stop(): Promise<void> {
     this.#stopping = true;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#server.close(() => resolve());
+    this.#front.close(() => resolve());
     for (const [socket, requests] of this.#open) if (requests === 0) socket.destroy();
     await promise;
   }
@@ -215,7 +227,7 @@ function send(response: ServerResponse, answer: Answer | string): void {
 function unreadable(code: string | undefined): string {
   if (code === "HPE_HEADER_OVERFLOW")
     return rawAnswer(431, "RFAAS_TOO_LARGE", `the header is longer than ${MAX_HEADER_BYTES} bytes`);
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT")
+  if (code === LATE)
     return rawAnswer(408, "RFAAS_TIMEOUT", `no whole request came within ${SLOW_MS} ms`);
   return rawAnswer(400, "RFAAS_USAGE", "this is no request of HTTP/1.1; see GET /openapi.json");
 }

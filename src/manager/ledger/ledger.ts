@@ -12,7 +12,7 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { LedgerUnavailable } from "../../base/errors.ts";
 import type { Usage, UsageReport } from "../../protocol/manager-messages.ts";
-import { syncDirectory } from "../state/state.ts";
+import { syncDirectory } from "../../trust/files.ts";
 
 /** "rfaa": marks the file as a ledger. */
 const APPLICATION_ID = 0x72666161;

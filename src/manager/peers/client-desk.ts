@@ -19,6 +19,8 @@ export interface ClientDeskOptions {
   registry: Registry;
   tokens: TokenCheck;
   reception: Reception;
+  /** Of the certificate of the nodes' authority; undefined where there is none. */
+  ca: string | undefined;
   /** The newest report of each lease that goes on. */
   leases(): UsageReport[];
   clock: Clock;
@@ -47,9 +49,10 @@ export class ClientDesk {
 
   /** Admits a client, and sends it the list of nodes, now and at every change. */
   subscribed(peer: Peer, viewer: ClientRole["viewer"]): void {
-    const { reception, tokens } = this.#options;
+    const { reception, tokens, ca } = this.#options;
+    const { publicKey } = tokens;
     reception.greeted(peer, { kind: "client", viewer });
-    peer.connection.send({ t: "manager-key", publicKey: tokens.publicKey });
+    peer.connection.send({ t: "manager-key", publicKey, ...(ca === undefined ? {} : { ca }) });
     this.#subscribers.add(peer.connection);
   }
 

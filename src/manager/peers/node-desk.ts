@@ -231,7 +231,7 @@ export class NodeDesk {
     const { name, session } = node.role;
     const known = session === undefined ? undefined : registry.get(name);
     const offer = known
-      ? counters.offer(node, name, node.reachedAt, fabric, known.cores)
+      ? counters.offer(node, name, node.way.reachedAt, fabric, known.cores)
       : { reason: "the node is out of the cluster" };
     if ("reason" in offer) throw new RequestRefused("RFAAS_NO_COUNTERS", offer.reason);
     return offer;
@@ -246,7 +246,7 @@ export class NodeDesk {
       throw new RequestRefused("RFAAS_NOT_LOOKED", "the manager does not look at the address now");
     this.#looking.add(node);
     try {
-      const from = { comesFrom: node.comesFrom, known: tokens.publicKey !== null };
+      const from = { comesFrom: node.way.comesFrom, known: tokens.publicKey !== null };
       const reached = await checks.look(announced, proof, from);
       registry.looked(session!, reached);
       return { reached };

@@ -1,12 +1,12 @@
 /** A connection to the manager, and what its greeting has made of it. */
 import type { Connection } from "../../control/connection.ts";
-import type { ManagerToClient, ManagerToNode, ToManager } from "../../protocol/manager-messages.ts";
+import type { ManagerSays, ToManager } from "../../protocol/manager-messages.ts";
 import type { Session } from "../nodes/registry.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 
 /** What the manager needs of a connection, over any transport. */
 export type PeerConnection = Pick<
-  Connection<ToManager, ManagerToNode | ManagerToClient>,
+  Connection<ToManager, ManagerSays>,
   "send" | "close" | "trust" | "hold" | "resume"
 >;
 
@@ -26,13 +26,23 @@ export interface ClientRole {
   viewer: Viewer | { refused: string };
 }
 
+/** How a peer came. */
+export interface Way {
+  /** Our address that it connected to. */
+  reachedAt: string;
+  comesFrom: string;
+  /** It is TLS. */
+  secure?: boolean;
+  /** It leaves the machine in clear. */
+  overheard?: boolean;
+  /** Why a peer that came so is refused. */
+  refused?: string;
+}
+
 export interface Peer {
   readonly connection: PeerConnection;
   readonly connectedAtMs: number;
-  /** Our address that it connected to. */
-  readonly reachedAt: string;
-  /** The address that it came from. */
-  readonly comesFrom: string;
+  readonly way: Way;
   ungreetedBytes: number;
   /** Undefined until it has greeted. */
   role: NodeRole | ClientRole | undefined;

@@ -7,6 +7,7 @@ import type { ConnectionEvents } from "../../control/connection.ts";
 import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
 import {
   type Announce,
+  type Enrol,
   type Greeting,
   MANAGER_PROTOCOL_VERSION,
   type ToManager,
@@ -18,6 +19,7 @@ import {
   type NodeRole,
   type Peer,
   type PeerConnection,
+  type Way,
   describePeer,
 } from "./peer.ts";
 
@@ -31,6 +33,8 @@ const UNGREETED = { perPeer: 4_096, total: 8_192 };
 const MAX_CONNECTIONS = 32_768;
 /** The other descriptors are for the ledger and HTTP. */
 const CONNECTIONS_PER_DESCRIPTOR = 0.9;
+const OVERHEARD =
+  "a token came in clear from another machine, where others may have read it; make another one, and show it over TLS: give the manager's address as rfaas://HOST:PORT?ca=sha256:..";
 
 export interface ReceptionOptions {
   tokens: TokenCheck;
@@ -43,6 +47,8 @@ export interface ReceptionEvents {
   announced(peer: Peer, announce: Announce): void;
   /** A client subscribes to the list of nodes; {@link Reception.greeted} admits it. */
   subscribed(peer: Peer, viewer: ClientRole["viewer"]): void;
+  /** A node asks for a certificate, and has nothing else to say over this connection. */
+  enrols(peer: Peer, enrol: Enrol): Promise<void>;
   /** A peer that has greeted sends a message. */
   said(peer: Peer, message: ToManager): void;
   gone(peer: Peer): void;
@@ -68,7 +74,7 @@ export class Reception {
   /** Takes in a connection, which `open` makes of who hears it. Returns undefined when there is no room for another one. */
   connect(
     open: (events: ConnectionEvents<ToManager>) => PeerConnection,
-    way: { reachedAt: string; comesFrom: string },
+    way: Way,
   ): Peer | undefined {
     if (this.#peers.size >= this.#maxConnections && !this.#makeRoom()) return undefined;
     const events: ConnectionEvents<ToManager> = {
@@ -79,7 +85,7 @@ export class Reception {
     const peer: Peer = {
       connection,
       connectedAtMs: this.#options.clock.nowMs(),
-      ...way,
+      way,
       ungreetedBytes: 0,
       role: undefined,
     };
@@ -145,11 +151,11 @@ export class Reception {
 
   #heard(peer: Peer, message: ToManager): void {
     if (peer.role) return this.#events.said(peer, message);
-    if (message.t !== "announce" && message.t !== "subscribe")
+    if (message.t !== "announce" && message.t !== "subscribe" && message.t !== "enrol")
       return this.refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
     const { protocol, version } = message;
     if (protocol !== MANAGER_PROTOCOL_VERSION) {
-      const who = message.t === "announce" ? "node" : "client";
+      const who = message.t === "subscribe" ? "client" : "node";
       const older = protocol < MANAGER_PROTOCOL_VERSION ? who : "manager";
       return this.refuse(
         peer,
@@ -157,12 +163,18 @@ export class Reception {
         `the manager speaks protocol ${MANAGER_PROTOCOL_VERSION} (rfaas ${VERSION}), the ${who} ${protocol} (rfaas ${version}); update the ${older}`,
       );
     }
+    const { refused, overheard } = peer.way;
+    if (refused !== undefined) return this.refuse(peer, "RFAAS_TLS_REQUIRED", refused);
+    const secret = message.t === "enrol" ? message.joinToken : message.token;
+    if (secret !== null && overheard) return this.refuse(peer, "RFAAS_TOKEN", OVERHEARD);
     peer.connection.hold();
-    this.#admit(peer, message).catch((error: Error) => peer.connection.close(error));
+    const answered =
+      message.t === "enrol" ? this.#events.enrols(peer, message) : this.#admit(peer, message);
+    answered.catch((error: Error) => peer.connection.close(error));
   }
 
   /** Admits a peer by its token. Its further messages wait meanwhile. */
-  async #admit(peer: Peer, message: Greeting): Promise<void> {
+  async #admit(peer: Peer, message: Exclude<Greeting, { t: "enrol" }>): Promise<void> {
     const { tokens } = this.#options;
     const isNode = message.t === "announce";
     const [viewer, admitted] = await Promise.all([

@@ -1,5 +1,5 @@
 /** Where a manager keeps what it must find again: its key, its ledger, the nodes it was told of. */
-import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { EnvironmentError } from "../../base/errors.ts";
@@ -25,13 +25,3 @@ export function createStateDir(path: string): void {
 }
 
 export const ledgerPath = (stateDir: string): string => join(stateDir, "ledger.sqlite");
-
-/** A file made in the directory is still in it after a power failure, once this has returned. */
-export function syncDirectory(path: string): void {
-  const folder = openSync(path, "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
-}

@@ -15,7 +15,7 @@ import {
   requireEd25519,
 } from "../../protocol/token-key.ts";
 import { type Claims, type Scope, TokenSigner, TokenVerifier } from "../../protocol/token.ts";
-import { publishOnce, readSecret, replaceFile, unusable } from "../state/files.ts";
+import { publishOnce, readSecret, replaceFile, unusable } from "../../trust/files.ts";
 import { createStateDir } from "../state/state.ts";
 
 const PRIVATE_NAME = "token-key.pem";

@@ -1,13 +1,25 @@
 /** A manager's HTTP interface, as commands use it. */
 import { type Static, Type } from "@sinclair/typebox";
-import { NodeUnreachable, ProtocolError, TokenRefused, UsageError } from "../../base/errors.ts";
+import {
+  NodeUnreachable,
+  PeerNotTrusted,
+  ProtocolError,
+  RfaasError,
+  TokenRefused,
+  UsageError,
+} from "../../base/errors.ts";
+import { isLoopback } from "../../control/address.ts";
 import { readAs, text } from "../../options/fields.ts";
 import { inherited } from "../../options/flags.ts";
+import type { FetchTls } from "./manager-trust.ts";
 
 /** How long a manager may take to begin an answer, */
 const ANSWER_LIMIT_MS = 5_000;
 /** and how long to end it: a bill may be long. */
 const WHOLE_LIMIT_MS = 60_000;
+
+/** How the runtime calls certificates whose CA it does not know, or that are for another name. */
+const UNKNOWN_CA = /CERT|SELF_SIGNED|ISSUER/;
 
 /** The options of every command that asks a manager. */
 export const managerFields = {
@@ -36,15 +48,19 @@ export function managerAt({
   return http === undefined ? undefined : new ManagerClient(http, token);
 }
 
-/** `http://` may be left out. */
+/** The scheme may be left out: it is `https://`, and `http://` on this machine. */
 export function urlOf(text: string, what: string): URL {
-  const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
+  const hasScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
+  const whole = hasScheme ? text : `http://${text}`;
   if (!/^https?:/i.test(whole) || !URL.canParse(whole))
     throw new UsageError(
-      `${what} must be a URL such as http://10.0.0.1:7801; it is ${JSON.stringify(text)}`,
+      `${what} must be a URL such as https://10.0.0.1:7801; it is ${JSON.stringify(text)}`,
     );
-  return new URL(whole);
+  const url = new URL(whole);
+  return hasScheme || isHere(url) ? url : new URL(`https://${text}`);
 }
+
+const isHere = ({ hostname }: URL): boolean => isLoopback(hostname.replace(/^\[|\]$/g, ""));
 
 export class ManagerClient {
   readonly #url: URL;
@@ -74,17 +90,34 @@ export class ManagerClient {
     throw new ProtocolError(`the manager cannot answer: ${message}`);
   }
 
+  #requirePrivacy(): void {
+    if (this.#token === undefined || this.#url.protocol === "https:" || isHere(this.#url)) return;
+    throw new UsageError(
+      `the token was not sent: ${this.#url.origin} is in clear, and others may read it on the way; give --http https://${this.#url.host}`,
+    );
+  }
+
+  async #trust(signal: AbortSignal): Promise<FetchTls | undefined> {
+    if (this.#url.protocol !== "https:") return undefined;
+    const { pinOfUrl, trustAt } = await import("./manager-trust.ts");
+    const pin = pinOfUrl(this.#url);
+    return pin && (await trustAt(this.#url, pin, signal));
+  }
+
   async #exchange(
     method: string,
     path: string,
     body: unknown,
   ): Promise<{ status: number; text: string }> {
     const { origin } = this.#url;
+    this.#requirePrivacy();
     const limit = new AbortController();
     const hung = new Error(`it has not answered within ${ANSWER_LIMIT_MS / 1000} s`);
     let timer = setTimeout(() => limit.abort(hung), ANSWER_LIMIT_MS);
     try {
+      const tls = await this.#trust(limit.signal);
       const response = await fetch(new URL(path, this.#url), {
+        ...(tls ? { tls } : {}),
         method,
         headers: {
           ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
@@ -103,6 +136,13 @@ export class ManagerClient {
         throw new NodeUnreachable(
           origin,
           `the manager at ${origin} hangs: ${(limit.signal.reason as Error).message}; see its log, and whether it runs`,
+          { cause: error },
+        );
+      if (error instanceof RfaasError) throw error;
+      if (UNKNOWN_CA.test(String((error as { code?: unknown }).code)))
+        throw new PeerNotTrusted(
+          `the certificate at ${origin} is of no CA that this machine knows (${(error as Error).message}); pin the manager's, as its log has it: --http '${origin}?ca=sha256:..' or RFAAS_CA`,
+          { address: origin, seen: undefined },
           { cause: error },
         );
       throw new NodeUnreachable(

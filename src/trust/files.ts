@@ -1,4 +1,4 @@
-/** Files of a state directory, made whole and on disk, also where several processes make one at once. */
+/** Files of keys and certificates: made whole and on disk, also where several processes make one at once, and read with care. */
 import { randomUUID } from "node:crypto";
 import {
   closeSync,
@@ -12,9 +12,8 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { EnvironmentError } from "../../base/errors.ts";
-import { reasonOf } from "../../base/system-errors.ts";
-import { syncDirectory } from "./state.ts";
+import { EnvironmentError } from "../base/errors.ts";
+import { reasonOf } from "../base/system-errors.ts";
 
 /**
  * Makes the file, unless another process has made it first. Returns whether this one has. Throws {@link EnvironmentError}.
@@ -90,4 +89,14 @@ function writeFresh(path: string, text: string, mode: number): string {
     throw unusable(path, error);
   }
   return fresh;
+}
+
+/** A file made in the directory is still in it after a power failure, once this has returned. */
+export function syncDirectory(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }

@@ -1,0 +1,24 @@
+/** What a manager says of who its nodes are, and what follows for connecting to one. */
+import { NodeUnreachable, PeerNotTrusted } from "../../base/errors.ts";
+import { type Address, isLoopback } from "../../control/address.ts";
+import type { Fingerprint } from "../../trust/fingerprint.ts";
+
+export interface Voucher {
+  /** The node's name, for which its certificate must be, */
+  name: string;
+  /** and which must be of this authority. */
+  ca: Fingerprint;
+  /** Whether tokens may be shown to such a node: the manager itself is known well enough. */
+  tokens: boolean;
+}
+
+/** The address with whom to trust there, where that is said, and it does not say so itself. */
+export function vouchedFor(address: Address, voucher: Voucher | undefined): Address {
+  if (address.kind === "unix" || !voucher || address.secure?.pin) return address;
+  if (isLoopback(address.host) && !address.secure) return address;
+  return { ...address, secure: { pin: { of: "ca", fingerprint: voucher.ca } } };
+}
+
+/** Whether the error is that this one node cannot be reached: it does not answer, or another machine does in its place. */
+export const isOfNode = (error: unknown): error is NodeUnreachable | PeerNotTrusted =>
+  error instanceof NodeUnreachable || error instanceof PeerNotTrusted;

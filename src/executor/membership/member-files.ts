@@ -1,0 +1,118 @@
+/** What a member of a cluster keeps: its key, its certificate with that of the authority, and whom and what it told to get in. */
+import { X509Certificate } from "node:crypto";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type Static, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { type NetworkAddress, placeOf } from "../../control/address.ts";
+import type { Enrolled } from "../../protocol/manager-messages.ts";
+import { validityOf } from "../../trust/certificates.ts";
+import type { CredentialFiles } from "../../trust/credentials.ts";
+import type { Pin } from "../../trust/fingerprint.ts";
+import { readSecret, replaceFile, unusable } from "../../trust/files.ts";
+import { pinnedCa } from "../../trust/pinned-ca.ts";
+
+/** Key, certificate and the authority's certificate, in one file: they belong together. */
+const TLS = "tls.pem";
+const MEMBERSHIP = "membership.json";
+const PRIVATE_KEY = /-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----/s;
+
+/** What else is kept of a membership. */
+const Kept = Type.Object({
+  manager: Type.String(),
+  /** With whom the node trusted there as it joined. */
+  pin: Type.Object({
+    of: Type.Union([Type.Literal("ca"), Type.Literal("key")]),
+    fingerprint: Type.Unsafe<Pin["fingerprint"]>(Type.String({ pattern: "^sha256:[0-9a-f]{64}$" })),
+  }),
+  issuedAtMs: Type.Number(),
+  token: Type.Union([Type.String(), Type.Null()]),
+});
+type Kept = Static<typeof Kept>;
+
+/** A certificate of the cluster's authority, and what came with it. */
+export interface Certified {
+  /** In PEM, without the authority's. */
+  certificate: string;
+  token: string | null;
+  pin: Pin;
+  issuedAtMs: number;
+  untilMs: number;
+}
+
+export class MemberFiles {
+  readonly #folder: string;
+
+  /** Makes the folder where it is missing. Throws {@link EnvironmentError}. */
+  constructor(folder: string) {
+    this.#folder = folder;
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw unusable(folder, error);
+    }
+  }
+
+  /** The node's key and its certificates, for its listener. */
+  get tls(): CredentialFiles {
+    return { certificate: this.#path(TLS), key: this.#path(TLS) };
+  }
+
+  /** The node's key in PEM; undefined before it has one. */
+  key(): string | undefined {
+    return PRIVATE_KEY.exec(this.#read(TLS) ?? "")?.[0];
+  }
+
+  /** The membership in the cluster of this manager; why there is none, as a clause, where there is none. */
+  certified(manager: NetworkAddress, nowMs: number): Certified | string {
+    const chain = this.#read(TLS);
+    const kept = this.#kept();
+    if (chain === undefined || !kept) return "it has no certificate";
+    const pin = pinOf(manager);
+    if (kept.manager !== placeOf(manager))
+      return `it has one of the cluster of the manager at ${kept.manager}`;
+    if (pin && pin.fingerprint !== kept.pin.fingerprint)
+      return `it has joined when ${kept.pin.fingerprint} was pinned, and ${pin.fingerprint} is`;
+    const { untilMs } = validityOf(chain);
+    if (untilMs <= nowMs)
+      return `its certificate has expired at ${new Date(untilMs).toISOString()}`;
+    const certificate = new X509Certificate(chain).toString();
+    return { certificate, token: kept.token, pin: kept.pin, issuedAtMs: kept.issuedAtMs, untilMs };
+  }
+
+  /** Keeps what the manager has issued for the key. Throws {@link EnvironmentError}. */
+  keep(
+    manager: NetworkAddress,
+    { key, certificate, ca, token }: Enrolled & { key: string },
+    issuedAtMs: number,
+  ): Certified {
+    const pin = pinOf(manager)!;
+    const kept: Kept = { manager: placeOf(manager), pin, issuedAtMs, token };
+    const parts = [key, certificate, ca].map((pem) => pem.trim());
+    replaceFile(this.#path(TLS), `${parts.join("\n")}\n`, 0o600);
+    replaceFile(this.#path(MEMBERSHIP), `${JSON.stringify(kept)}\n`, 0o600);
+    return { certificate, token, pin, issuedAtMs, untilMs: validityOf(certificate).untilMs };
+  }
+
+  #kept(): Kept | undefined {
+    try {
+      const kept: unknown = JSON.parse(this.#read(MEMBERSHIP) ?? "null");
+      return Value.Check(Kept, kept) ? kept : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Undefined where there is no such file. */
+  #read(name: string): string | undefined {
+    const path = this.#path(name);
+    return existsSync(path) ? readSecret(path) : undefined;
+  }
+
+  #path(name: string): string {
+    return join(this.#folder, name);
+  }
+}
+
+/** With whom the address, or else the user, says to trust there. */
+const pinOf = ({ secure }: NetworkAddress): Pin | undefined => secure?.pin ?? pinnedCa();

@@ -1,0 +1,25 @@
+/** The token of a node that has enrolled: it lets the node announce itself for as long as its certificate is good. */
+import { randomUUID } from "node:crypto";
+import { MAX_USER_LENGTH } from "../../protocol/token.ts";
+import { TokenKeys } from "./keys.ts";
+
+const PREFIX = "node.";
+
+/** Null where the cluster has no key, and so asks for no tokens. Throws `EnvironmentError` when the key cannot be used. */
+export async function nodeToken(
+  stateDir: string,
+  name: string,
+  { nowMs, untilMs }: { nowMs: number; untilMs: number },
+): Promise<string | null> {
+  if (!TokenKeys.exist(stateDir)) return null;
+  return await TokenKeys.open(stateDir).sign({
+    id: randomUUID(),
+    // A name of a node may have what one of a user has not.
+    user: `${PREFIX}${name.replaceAll(":", "-")}`.slice(0, MAX_USER_LENGTH),
+    maxCores: null,
+    // Tokens count whole seconds.
+    expiresAtMs: Math.ceil(untilMs / 1000) * 1000,
+    scopes: ["node"],
+    issuedAtMs: Math.floor(nowMs / 1000) * 1000,
+  });
+}
