@@ -43,7 +43,7 @@ ${Object.keys(DEFAULT_PRICES).join(", ")}.`,
     ["rfaas bill", "everything, on the manager's machine"],
     ["rfaas bill --user ada --since 30d", "of one user, lately"],
     ["rfaas bill --since 2026-03-01 --until 2026-04-01 --csv", "of a month, for a spreadsheet"],
-    ["rfaas bill --http http://10.0.0.1:7801 --json", "from elsewhere"],
+    ["rfaas bill --http 10.0.0.1:7801 --json", "from elsewhere"],
   ],
   async run(_args, options) {
     requireOneOf(options, "json", "csv");

@@ -59,7 +59,7 @@ $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
   options: Options,
   examples: [
     ["rfaas node join-token", "prints the command by which another machine joins"],
-    ["rfaas node ls --http http://10.0.0.1:7801", "who is there, and what is free"],
+    ["rfaas node ls --http 10.0.0.1:7801", "who is there, and what is free"],
     ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
     ["rfaas node resume rack1-07", "afterwards"],
     ["rfaas node forget 10.0.0.5:7700", "its key was changed on purpose"],

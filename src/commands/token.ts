@@ -54,7 +54,10 @@ its user; one with read but without client, or with admin, shows those of all us
   options: Options,
   examples: [
     ["rfaas token create --user ada --max-cores 64", "for a user, for 30 days"],
-    ["rfaas token create --user rack1 --scope node --ttl never", "for nodes"],
+    [
+      "rfaas token create --user rack1 --scope node --ttl never",
+      "for nodes that join by no join token",
+    ],
     ["rfaas token create --user slurm --scope admin", "for a batch system"],
     ["rfaas token show $RFAAS_TOKEN", "whose it is, and until when"],
   ],

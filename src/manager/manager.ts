@@ -91,14 +91,14 @@ export class Manager {
         },
       },
     );
-    const shared = { registry, tokens, reception: this.#reception };
+    const ca = authority?.fingerprint;
+    const shared = { registry, tokens, reception: this.#reception, ca };
     const books = { intake: this.#intake, counters: this.#counters };
     const checks = reach && new AddressChecks(reach, clock);
     const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, checks, log, clock }));
     const newcomers = new NewcomerDesk({ reception: this.#reception, authority, log });
     const clients = (this.#clients = new ClientDesk({
       ...shared,
-      ca: authority?.fingerprint,
       leases: () => this.leases(),
       clock,
     }));

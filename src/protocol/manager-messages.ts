@@ -42,6 +42,7 @@ const prose = Type.String({ maxLength: 4096 });
 const token = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()]);
 /** A certificate, or a request for one, as text. */
 const pem = Type.String({ maxLength: 8192 });
+const fingerprint = Type.String({ pattern: "^sha256:[0-9a-f]{64}$" });
 const publicKey = Type.Union([Type.String({ maxLength: 1024 }), Type.Null()]);
 const cores = Type.Integer({ minimum: 0, maximum: MAX_NODE_CORES });
 const memory = Type.Number({ minimum: 0, maximum: MAX_NODE_MEMORY_BYTES });
@@ -210,6 +211,7 @@ const Accepted = notice("accepted", {
   publicKey,
   /** It looks for nodes at their addresses when they ask it to. */
   looks: Type.Optional(Type.Boolean()),
+  ca: Type.Optional(fingerprint),
 });
 const LedgerState = notice("ledger", {
   /** Why bills cannot be saved for now; null when they can. */
@@ -225,7 +227,7 @@ const Remove = notice("remove", {});
 const ManagerKey = notice("manager-key", {
   publicKey,
   /** The fingerprint of the authority that issues the certificates of nodes; left out where none does. */
-  ca: Type.Optional(Type.String({ pattern: "^sha256:[0-9a-f]{64}$" })),
+  ca: Type.Optional(fingerprint),
 });
 const Nodes = notice("nodes", {
   nodes: Type.Array(NodeInfo, { maxItems: MAX_PART_ENTRIES }),

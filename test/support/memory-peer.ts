@@ -1,6 +1,7 @@
 /** A peer of a manager, over memory: it says what it wants, sound or not, and hears all that comes back. */
 import type { Wire } from "../../src/control/connection.ts";
 import type { Manager } from "../../src/manager/manager.ts";
+import type { Way } from "../../src/manager/peers/peer.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 
 export class MemoryPeer {
@@ -9,7 +10,7 @@ export class MemoryPeer {
   /** Undefined when the manager has no room for it. */
   readonly #there: ReturnType<Manager["connect"]>;
 
-  constructor(manager: Manager, way = { reachedAt: "10.0.0.1", comesFrom: "10.0.0.2" }) {
+  constructor(manager: Manager, way: Way = { reachedAt: "10.0.0.1", comesFrom: "10.0.0.2" }) {
     const reader = new FrameReader();
     const wire: Wire = {
       write: (bytes) => {

@@ -1,5 +1,5 @@
 /** A client's subscription to a manager: which nodes there are, kept up to date; the last known list while there is no manager. */
-import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
+import { type Address, formatAddress, parseAddress, placeOf } from "../../control/address.ts";
 import {
   EnvironmentError,
   LeaseRefused,
@@ -44,6 +44,8 @@ export interface SubscriptionOptions extends LastingOptions {
 export class ManagerSubscription {
   /** As the manager was named. */
   readonly address: string;
+  /** As messages name it. */
+  readonly #place: string;
   readonly #token: string | null;
   readonly #connection: LastingConnection<ManagerToClient, ToManager>;
   readonly #nodes = new Map<string, NodeInfo>();
@@ -64,6 +66,7 @@ export class ManagerSubscription {
     { dial = dialLink, insecure, ...lasting }: SubscriptionOptions,
   ) {
     this.address = formatAddress(address);
+    this.#place = address.kind === "unix" ? address.path : placeOf(address);
     this.#token = token;
     this.#first.promise.catch(() => {});
     this.#requests = new Requests({
@@ -214,18 +217,18 @@ export class ManagerSubscription {
   }
 
   #refusedFor(code: string, message: string): LeaseRefused {
-    return new LeaseRefused(code, `the manager at ${this.address} refused this client: ${message}`);
+    return new LeaseRefused(code, `the manager at ${this.#place} refused this client: ${message}`);
   }
 
   #unreachable(reason: string, cause?: Error): RfaasError {
     const why = shortage(cause, "this program");
     if (why !== undefined)
-      return new EnvironmentError(`the manager at ${this.address} cannot be reached: ${why}`, {
+      return new EnvironmentError(`the manager at ${this.#place} cannot be reached: ${why}`, {
         cause,
       });
     return new NodeUnreachable(
       this.address,
-      `no manager answers at ${this.address} (${reason}); start one with: rfaas manager --listen ${this.address}`,
+      `no manager answers at ${this.#place} (${reason}); start one with: rfaas manager --listen ${this.#place}`,
       { cause },
     );
   }

@@ -1,5 +1,5 @@
 /** Keeps the manager informed about a node: what is free, what leases cost; does what the manager asks. */
-import { type Address, parseAddress, placeOf } from "../../control/address.ts";
+import { type Address, isLoopback, parseAddress, placeOf } from "../../control/address.ts";
 import { machineId } from "../../control/machine.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent } from "../agent/agent.ts";
@@ -51,6 +51,12 @@ function where(manager: Address | string): string {
   return address.kind === "unix" ? address.path : placeOf(address);
 }
 
+/** Whether clients find the node there without leaving the machine. */
+function isOfThisMachine(text: string): boolean {
+  const address = parseAddress(text);
+  return address.kind === "unix" || isLoopback(address.host);
+}
+
 export class Bookkeeper {
   /** A new one at each start: leases of different runs of a node are different leases. */
   readonly #instance: string;
@@ -98,6 +104,14 @@ export class Bookkeeper {
           agent.resume();
         },
         tokenRefused,
+        authority() {
+          // A member has one; and on this machine, none is asked for.
+          if (options.token || isOfThisMachine(address)) return;
+          log(
+            "warn",
+            `clients of other machines will not trust this node: it has not joined the cluster. Type on the manager's machine: rfaas node join-token, and start the node with what it prints`,
+          );
+        },
         removed() {
           log("warn", "the manager has removed this node; it grants no more leases");
           agent.revoke(removalLimitMs);

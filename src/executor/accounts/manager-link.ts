@@ -3,7 +3,7 @@
  * manager: without one it goes on serving, and keeps bills until a manager has confirmed them.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
-import { type Address, formatAddress, parseAddress } from "../../control/address.ts";
+import { type Address, parseAddress, placeOf } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Acquaintance, mayBeTold } from "../../control/dial-socket.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
@@ -41,6 +41,8 @@ export interface ManagerLinkEvents {
   key(publicKey: string | null): void;
   /** The manager has accepted the node; `looks` when it looks for nodes at their addresses. Called again after each loss. */
   joined?(looks: boolean): void;
+  /** Clients expect of the cluster's nodes certificates of this authority. */
+  authority?(fingerprint: string): void;
   /** The manager does not take the node's token. */
   tokenRefused?(): void;
   /** The manager cannot save bills (with the reason), or can again (null). */
@@ -116,7 +118,7 @@ export class ManagerLink {
     ...lasting
   }: ManagerLinkOptions) {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
-    this.#name = formatAddress(address);
+    this.#name = address.kind === "unix" ? address.path : placeOf(address);
     this.#announce = { ...announce, fabrics: [...announce.fabrics] };
     this.#token = token;
     this.#events = events;
@@ -230,7 +232,8 @@ export class ManagerLink {
 
   #handlers(): Handlers<typeof managerToNode> {
     return {
-      accepted: ({ publicKey, looks = false }) => {
+      accepted: ({ publicKey, ca, looks = false }) => {
+        if (ca !== undefined) this.#events.authority?.(ca);
         this.#welcomed(publicKey);
         if (!this.#settling && !this.#leaving) this.#events.joined?.(looks);
       },

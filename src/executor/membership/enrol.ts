@@ -81,5 +81,5 @@ function refusal(
 ): TokenRefused | UsageError | ProtocolError {
   const text = `the manager at ${shown} does not let this node join: ${message}`;
   if (code === "RFAAS_TOKEN") return new TokenRefused("refused", text);
-  return code === "RFAAS_PROTOCOL" ? new ProtocolError(text) : new UsageError(text);
+  return code === "RFAAS_USAGE" ? new UsageError(text) : new ProtocolError(text);
 }

@@ -27,6 +27,8 @@ export interface NodeDeskOptions {
   registry: Registry;
   tokens: TokenCheck;
   reception: Reception;
+  /** Of the certificate of the nodes' authority; undefined where there is none. */
+  ca: string | undefined;
   intake: UsageIntake;
   counters: RemoteCounters;
   /** Undefined where the manager has no network to look at. */
@@ -53,7 +55,7 @@ export class NodeDesk {
 
   /** Admits a node and tells it what operators asked of it while it was away, or refuses it with the reason. */
   announced(peer: Peer, announce: Announce): void {
-    const { registry, reception, tokens, intake } = this.#options;
+    const { registry, reception, tokens, intake, ca } = this.#options;
     const { name, instance, settling } = announce;
     const nowMs = this.#options.clock.nowMs();
     const role: NodeRole = {
@@ -72,8 +74,11 @@ export class NodeDesk {
     const node = reception.greeted(peer, role);
     if (role.session === undefined) this.#settle(node);
     else this.#join(node, role.session, replaced, announce);
-    const looks = this.#options.checks ? { looks: true } : {};
-    peer.connection.send({ t: "accepted", name, publicKey: tokens.publicKey, ...looks });
+    peer.connection.send({
+      ...{ t: "accepted", name, publicKey: tokens.publicKey },
+      ...(this.#options.checks ? { looks: true } : {}),
+      ...(ca === undefined ? {} : { ca }),
+    });
     const wish = settling ? undefined : this.#wishFor(name, nowMs);
     if (wish) peer.connection.send(wish);
     const { problem } = intake;
