@@ -158,6 +158,10 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     ["rfaas serve --cores 4 --memory 8GiB --listen /run/rfaas/node.sock", "with limits, elsewhere"],
     ["rfaas serve --watch fn.ts", "edit fn.ts while a program calls it"],
     ["rfaas serve --listen 10.0.0.5:7700 --allow-remote --fabric verbs", "for a cluster with RDMA"],
+    [
+      "rfaas serve --listen 0.0.0.0:7700 --manager 'rfaas://10.0.0.1:7800?ca=sha256:..' --join join-..",
+      "joins a cluster, as rfaas node join-token prints it",
+    ],
   ],
   async run(_args, options) {
     const limits = machineLimits();

@@ -89,7 +89,7 @@ export type InvokerOptions = Static<typeof InvokerOptions>;
 
 export const ManagedClusterOptions = Type.Object(
   {
-    /** `HOST:PORT` of the manager, which knows the nodes. */
+    /** `HOST:PORT` of the manager, which knows the nodes, or `rfaas://HOST:PORT?ca=sha256:HEX`, as its log says it. */
     manager: tcpAddress("HOST:PORT of a manager", { description: "HOST:PORT of the manager" }),
     ...connecting,
   },

@@ -1,5 +1,6 @@
 /** `rfaas node join-token`: makes a join token, and prints the command that uses it. */
 import { JoinTokens } from "../../manager/enrolment/join-tokens.ts";
+import { TokenKeys } from "../../manager/tokens/keys.ts";
 import { managerAddressIn } from "../../manager/state/manager-address.ts";
 import { formatDuration } from "../../base/units.ts";
 import { log } from "../shared/log.ts";
@@ -29,6 +30,10 @@ export function printJoinToken({
       ? `${JSON.stringify({ manager, joinToken, expiresAt })}\n`
       : `rfaas serve --listen 0.0.0.0:7700 --manager '${manager}' --join ${joinToken}\n`,
   );
+  if (!TokenKeys.exist(state))
+    log.info(
+      "this cluster has no key, so that its nodes serve clients of other machines only with --allow-remote; make a key and a token for each user with: rfaas token create",
+    );
   log.info(
     `type that on the machine that joins, within ${formatDuration(ttlMs)}; it is for one node`,
   );

@@ -25,6 +25,7 @@ export interface MembershipOptions {
 /** Of a certificate's life, after which there is to be another one. */
 const RENEWAL_AT = 2 / 3;
 const LOOKS_PER_LIFE = 30;
+const TOKEN_INTERVAL_MS = 5_000;
 const MIN_LOOK_MS = 100;
 /** A machine may have slept. */
 const MAX_LOOK_MS = 60_000;
@@ -38,6 +39,7 @@ export class Membership implements Disposable {
   #timer: Timer | undefined;
   #asking = false;
   #wantsToken = false;
+  #tokenAskedAtMs = Number.NEGATIVE_INFINITY;
   #complaint = "";
 
   private constructor(options: MembershipOptions, files: MemberFiles, certified: Certified) {
@@ -91,6 +93,10 @@ export class Membership implements Disposable {
   /** The manager does not take that: it has another key since. Another token is asked for, with the certificate. */
   tokenRefused(): void {
     this.#wantsToken = true;
+    const nowMs = this.#clock.nowMs();
+    // A manager that takes none of its own tokens is asked for another one now and then.
+    if (nowMs - this.#tokenAskedAtMs < TOKEN_INTERVAL_MS) return;
+    this.#tokenAskedAtMs = nowMs;
     void this.#look();
   }
 
