@@ -93,7 +93,10 @@ export function listenOver(
   order: ListenOrder,
   nonce: Uint8Array,
 ): Promise<Listener> {
-  const listening = fabricNamed(name)?.listen?.(region, order, nonce);
+  const fabric = fabricNamed(name);
+  if (fabric && order.encrypt && !fabric.encryption)
+    throw new ProtocolError(`the fabric ${name} encrypts nothing; update the older side`);
+  const listening = fabric?.listen?.(region, order, nonce);
   if (listening) return listening;
   throw new ProtocolError(`no client can connect over the fabric ${name}; update the older side`);
 }

@@ -19,6 +19,8 @@ import {
   offerFabrics,
   sharedFabrics,
 } from "../../src/fabric/registry.ts";
+import { ClientFabrics } from "../../src/client/lease/attach.ts";
+import type { GrantedLease } from "../../src/client/node/connection.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const names = fabrics.map(({ name }) => name);
@@ -252,6 +254,17 @@ describe("what a command line asks", () => {
   });
 });
 
+test("a client that wants encryption opens no grant of a node that knows of none", async () => {
+  const fabrics = new ClientFabrics({ fabric: "tcp", encrypt: true }, true);
+  expect(fabrics.encrypts("tcp")).toBe(true);
+  const granted = { slots: 8, polling: "hot", spinNs: 0, nonce: new Uint8Array(16) };
+  const grant = { granted, descriptors: [] } as unknown as GrantedLease;
+  const request = { workers: 1, memoryBytes: 4096, fabric: "tcp", encrypt: true };
+  const opened = fabrics.attach(request, grant, { address: "127.0.0.1", port: 1 });
+  const error: unknown = await opened.catch((error: unknown) => error);
+  expect(String(error)).toContain("the node encrypts no data, and the client wants that");
+});
+
 test("programs have an option for each fabric that has options, by its name", () => {
   const { fabric: _, encrypt: __, ...ofEach } = fabricFields;
   expect(Object.keys(ofEach)).toEqual([
@@ -260,9 +273,15 @@ test("programs have an option for each fabric that has options, by its name", ()
 });
 
 test("a host listens over no fabric that its node cannot have meant", () => {
-  const listen = (name: string) =>
+  const listen = (name: string, more = {}) =>
     // Refused before anything of the region is looked at.
-    listenOver(name, undefined as never, { address: "10.0.0.1", options: {} }, new Uint8Array(16));
+    listenOver(
+      name,
+      undefined as never,
+      { address: "10.0.0.1", options: {}, ...more },
+      new Uint8Array(16),
+    );
   expect(() => listen("shm")).toThrow("no client can connect over the fabric shm");
   expect(() => listen("pigeon")).toThrow("no client can connect over the fabric pigeon");
+  expect(() => listen("verbs", { encrypt: true })).toThrow("the fabric verbs encrypts nothing");
 });
