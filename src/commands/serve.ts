@@ -13,7 +13,6 @@ import { Agent } from "../executor/agent/agent.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
 import { planCpus } from "../executor/machine/cores.ts";
 import { Doorkeeper } from "../executor/admission/identity.ts";
-import { type Security, listen } from "../executor/admission/listen.ts";
 import { openSecurity } from "../executor/admission/security.ts";
 import { defaultOffer, excesses, machineLimits } from "../executor/machine/limits.ts";
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
@@ -24,12 +23,13 @@ import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
 import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect-options.ts";
-import { address, bytes, duration, readAs, text, truth, worded } from "../options/fields.ts";
+import { address, bytes, duration, readAs, text, truth, whole, worded } from "../options/fields.ts";
 import { inherited, optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
 import { drainOnSignal } from "./serving/drain-on-signal.ts";
 import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
+import { dataPortOf, listenFor } from "./serving/listening.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
 import { defineCommand } from "./shared/command.ts";
@@ -51,6 +51,12 @@ const Options = Type.Object({
     address({
       description: "socket path or HOST:PORT",
       otherwise: "a socket in $XDG_RUNTIME_DIR or /tmp",
+    }),
+  ),
+  dataPort: Type.Optional(
+    whole(1, 65_535, {
+      description: "a port beside that of --listen, to which clients bring the data of leases",
+      otherwise: "data comes to the port of --listen",
     }),
   ),
   polling: worded(polling, {
@@ -178,6 +184,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
     const listening = listeningAddress(options);
     const { membership, security, credentials } = await identityOf(options, name, listening);
+    const data = dataPortOf(options, listening, fabrics);
     const packages = openPackages(options);
     const watched = watchedModule(options);
     const agent = new Agent({
@@ -185,6 +192,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       ...{ fabrics, withheld },
       encrypt: asked.encrypt,
+      dataPort: options.dataPort,
       cpus: planCpus(cores, limits.cpus),
       memoryBytes,
       polling: options.polling ?? "adaptive",
@@ -193,7 +201,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       log: (level, message) => log[level](message),
     });
     const own = new OwnAddress();
-    const listener = await listenFor(agent, listening, security, own);
+    const listener = await listenFor(agent, listening, { security, own, data });
     let bookkeeper: Bookkeeper | undefined;
     drainOnSignal(agent, listener, drainMs, () => bookkeeper?.leave());
     const over = fabrics.map(({ description }) => description);
@@ -266,28 +274,6 @@ function listeningAddress({ listen }: Options): Address {
 /** Whether clients of other machines may lease here. */
 const servesOthers = ({ allowRemote = false, tokenKey, manager }: Options): boolean =>
   allowRemote || tokenKey !== undefined || manager !== undefined;
-
-type Listener = Awaited<ReturnType<typeof listen>>;
-
-async function listenFor(
-  agent: Agent,
-  address: Address,
-  security: Security,
-  own: OwnAddress,
-): Promise<Listener> {
-  try {
-    return await listen(
-      address,
-      (way) => agent.newClient(undefined, way),
-      (...connection) => agent.bring(...connection),
-      security,
-      (question) => own.answerTo(question),
-    );
-  } catch (error) {
-    await agent.drain(0);
-    throw error;
-  }
-}
 
 function nodeName(name: string, what = "--name"): string {
   if (name.length > MAX_NODE_NAME_CHARACTERS || !new RegExp(NODE_NAME_PATTERN).test(name))

@@ -57,6 +57,8 @@ export const Allocate = request(
     spinNs: index,
     /** Where the lease's host listens for its client, which shows the nonce; null where they share memory. */
     listening: Type.Union([Type.Object({ address: text, port: portNumber }), Type.Null()]),
+    /** The port for data, of the host where the client has reached the node. Left out where that is the node's own port, or none. */
+    dataPort: Type.Optional(portNumber),
     /** The host lets only a client in that encrypts. */
     encrypted: Type.Optional(Type.Boolean()),
     expiresInMs: Type.Number(),

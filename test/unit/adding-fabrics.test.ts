@@ -35,6 +35,7 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "bench/manager-load/roles.ts": [ADDRESS],
   "src/manager/server.ts": [ADDRESS],
   "src/manager/http/server.ts": [ADDRESS],
+  "src/executor/admission/data-port.ts": [/listenTcp/],
   "src/executor/admission/listen.ts": [ADDRESS, /\btcp (?:\?|&&)/, /if \(tcp\)/, /listenTcp/],
   "src/index.ts": [
     /export type \{ OfiOptions \} from "\.\/fabric\/ofi\/options\.ts"/,

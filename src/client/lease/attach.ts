@@ -82,7 +82,7 @@ export class ClientFabrics {
       shape,
       descriptors,
       listening,
-      reached,
+      reached: reached && { ...reached, port: granted.dataPort ?? reached.port },
       nonce,
       encrypted,
     });

@@ -145,7 +145,8 @@ export async function listen(
   return await listenUnix(address.path, socket);
 }
 
-function handOver(
+/** Whether the node knows the lease of the greeting, whose host has the connection then. */
+export function handOver(
   peer: Socket<undefined>,
   { nameOf }: Greeting,
   greeting: Uint8Array,
@@ -164,7 +165,12 @@ function descriptorOf(peer: Socket<undefined>): number {
   return (peer as Socket<undefined> & { fd: number }).fd;
 }
 
-function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<undefined>): Listener {
+/** `option` is the one that has chosen the port. */
+export function listenTcp(
+  address: Address & { kind: "tcp" },
+  socket: SocketHandler<undefined>,
+  option = "--listen",
+): Listener {
   try {
     const listener = Bun.listen({ hostname: address.host, port: address.port, socket });
     return {
@@ -174,11 +180,11 @@ function listenTcp(address: Address & { kind: "tcp" }, socket: SocketHandler<und
   } catch (cause) {
     const code = (cause as { code?: string }).code;
     if (code === "EADDRINUSE")
-      throw new AddressInUse(portInUse(formatAddress(address), address.port, "--listen"), {
+      throw new AddressInUse(portInUse(formatAddress(address), address.port, option), {
         cause,
       });
     throw new EnvironmentError(
-      `cannot listen on ${formatAddress(address)}: ${whyNotListening(cause, address.host)}; choose another --listen`,
+      `cannot listen on ${formatAddress(address)}: ${whyNotListening(cause, address.host)}; choose another ${option}`,
       { cause },
     );
   }

@@ -37,6 +37,8 @@ export interface AgentOptions {
   withheld?: readonly Withheld[] | undefined;
   /** Clients must encrypt what they send over a network. Default: those that want to. */
   encrypt?: boolean | undefined;
+  /** Where clients bring their data. Default: to the node's own port. */
+  dataPort?: number | undefined;
   packages: PackageStore;
   /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
@@ -107,6 +109,7 @@ export class Agent {
       ...{ book: this.#book, table: this.#leases, pool: this.#pool, kept: this.#kept },
       ...{ polling, fabrics, packages, log, clock },
       encrypt: options.encrypt ?? false,
+      dataPort: options.dataPort,
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),
     });

@@ -37,6 +37,8 @@ export interface GrantingOptions {
   fabrics: readonly FabricOffer[];
   /** Clients must encrypt what they send over a network. */
   encrypt: boolean;
+  /** Where clients bring their data, if not to the node's own port. */
+  dataPort: number | undefined;
   packages: PackageStore;
   /** A client has a lease of a package. */
   onPackage(client: Client, hash: string): void;
@@ -132,8 +134,10 @@ export class Granting {
       // The connections of a client end with its lease.
       const key = listen ? undefined : keepKey(client, request);
       taken = this.#resting(key) ?? (await this.#hostFor(shape));
+      const brings = listen?.address === "";
+      const dataPort = brings ? this.#options.dataPort : undefined;
       const notes = new LeaseNotes(
-        { client, request, answer, module: module.name, log },
+        { client, request, answer, module: module.name, dataPort, log },
         {
           ...{ prewarmed: taken.prewarmed, kept: taken.resting !== undefined },
           startedNs: started,

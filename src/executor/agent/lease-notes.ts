@@ -31,6 +31,8 @@ interface Ordered {
   answer: Answer<typeof Allocate>;
   /** What people call it. */
   module: string;
+  /** Where the client brings its data; undefined where that is the node's own port, or it brings none. */
+  dataPort: number | undefined;
   log(level: "info" | "warn", message: string): void;
 }
 
@@ -42,13 +44,19 @@ export class LeaseNotes implements LeaseEvents {
   readonly #request: Allocate;
   readonly #answer: Answer<typeof Allocate>;
   readonly #module: string;
+  readonly #dataPort: number | undefined;
   readonly #log: (level: "info" | "warn", message: string) => void;
   readonly #start: Start;
   readonly #besides: Besides;
   #news: News | undefined;
 
-  constructor({ client, request, answer, module, log }: Ordered, start: Start, besides: Besides) {
+  constructor(
+    { client, request, answer, module, dataPort, log }: Ordered,
+    start: Start,
+    besides: Besides,
+  ) {
     this.#client = client;
+    this.#dataPort = dataPort;
     this.#request = request;
     this.#answer = answer;
     this.#module = module;
@@ -75,6 +83,7 @@ export class LeaseNotes implements LeaseEvents {
       polling: lease.shape.polling,
       spinNs: lease.shape.spinNs,
       listening: lease.listeningAt,
+      ...(this.#dataPort === undefined ? {} : { dataPort: this.#dataPort }),
       ...(lease.encrypted ? { encrypted: true } : {}),
       expiresInMs: Math.min(ttlMs, rightLeftMs(this.#client.identity)),
       prewarmed,
