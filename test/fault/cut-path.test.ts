@@ -85,7 +85,8 @@ test.skipIf(lacking !== undefined)(
       stdin: "ignore",
       env: ENV,
     });
-    expect(ended.stderr.toString()).toBe("");
+    // It says that it meets the node for the first time, and nothing else.
+    expect(ended.stderr.toString()).toMatch(/^\S* ?the node at \S+ is new to you: .*\n*$/);
     expect(ended.stdout.toString()).toBe(PROGRAM);
   },
   LIMIT_MS,
