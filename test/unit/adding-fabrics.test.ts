@@ -33,6 +33,8 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "src/fabric/verbs/perftest.ts": [PROC],
   "bench/manager-load/manager-load.ts": [/"TcpExt:"/],
   "bench/manager-load/roles.ts": [ADDRESS],
+  "bench/peers/peers.ts": [/openRfaas\("(?:shm|tcp)"/],
+  "bench/peers/rfaas.ts": [/floorOf\("tcp"/],
   "src/manager/server.ts": [ADDRESS],
   "src/manager/http/server.ts": [ADDRESS],
   "src/executor/admission/data-port.ts": [/listenTcp/],
