@@ -73,7 +73,7 @@ function whatToDo(address: string, code: string | undefined): string {
   // Only silence has no code: a machine that is there and lets the packets through refuses at once.
   if (code === undefined)
     return "check the address, and whether a firewall drops what is sent to the port";
-  return `start one with: rfaas serve --listen ${address}`;
+  return `start one with: rfaas serve --listen ${address.replace(/^rfaas:\/\/|\?.*$/g, "")}`;
 }
 
 /** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */

@@ -66,18 +66,18 @@ export function listenForData(to: DataPort): Listener {
     data(peer, bytes) {
       const guest = guests.get(peer);
       if (!guest) return;
-      if (guest.lost) return guest.lost.secure?.received(bytes);
+      if (guest.lost) return (guest.lost.secure ?? guest.lost.connection).received(bytes);
       const come = (guest.first = Buffer.concat([guest.first, bytes]));
       const arrival = sortArrival(come, greetings);
       if (arrival.kind === "unknown") return;
-      settle(peer, guest);
       if (arrival.kind === "control" || arrival.kind === "tls") {
         const connection = refusing(to.controlPort);
         const secure = arrival.kind === "tls" ? security.accept?.(peer, connection) : undefined;
         guest.lost = { connection, secure };
         connection.opened(secure ?? peer);
-        return secure?.received(come);
+        return (secure ?? connection).received(come);
       }
+      settle(peer, guest);
       guests.delete(peer);
       if (arrival.kind === "look") return void peer.end(answerTo(arrival.question));
       if (arrival.kind === "data" && !handOver(peer, arrival.greeting, come, bring)) {
@@ -96,17 +96,18 @@ export function listenForData(to: DataPort): Listener {
   return listenTcp({ kind: "tcp", host, port }, socket, "--data-port");
 }
 
-/** A connection that says, once it is open, that it came to the wrong port, and ends. */
+/** A connection that answers the first message by saying that it came to the wrong port, and ends: what is sent to a closed one would undo the answer. */
 function refusing(controlPort: number): ClientConnection {
   const connection: ClientConnection = new Connection(clientVocabulary, {
-    message() {},
+    message() {
+      connection.send({
+        t: "refused",
+        code: "RFAAS_PROTOCOL",
+        message: `this port takes the data of leases alone; name port ${controlPort} of the node`,
+      });
+      connection.close();
+    },
     closed() {},
   });
-  connection.send({
-    t: "refused",
-    code: "RFAAS_PROTOCOL",
-    message: `this port takes the data of leases alone; name port ${controlPort} of the node`,
-  });
-  connection.close();
   return connection;
 }
