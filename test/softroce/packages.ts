@@ -15,6 +15,7 @@ const PACKAGES = [
   "ibverbs-providers",
   "libibverbs-dev",
   "librdmacm-dev",
+  "libfabric-dev",
   "perftest",
   "ibverbs-utils",
   "rdmacm-utils",
@@ -45,7 +46,12 @@ const PROGRAMS = [
 ];
 
 const LIBRARY_FOLDER = "/usr/lib/x86_64-linux-gnu";
-const LIBRARIES = ["libibverbs.so.1", "librdmacm.so.1", "libibverbs/librxe-rdmav*.so"];
+const LIBRARIES = [
+  "libibverbs.so.1",
+  "librdmacm.so.1",
+  "libibverbs/librxe-rdmav*.so",
+  "libfabric.so.1",
+];
 
 /** The administrator's programs are needed too, and are not on everybody's path. */
 const SEARCH_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;

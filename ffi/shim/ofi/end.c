@@ -15,6 +15,8 @@
 
 /* Receives and sends more than calls may be in flight. */
 enum { SPARE = 16 };
+/* How long an end is looked at before it is closed. */
+#define DRAIN_NS 2000000u
 
 static inline rfaas_ofi_work *take(rfaas_ofi_work **list) {
   rfaas_ofi_work *work = *list;
@@ -343,7 +345,16 @@ int rfaas_ofi_open_end(rfaas_ofi_end *end, struct fid_fabric *fabric, struct fi_
   return (int)end->failure ? end->detail : 0;
 }
 
+/* Takes what has come and will not be used: libfabric 1.17 crashes when it finds a message of an RDMA device as it closes an endpoint. */
+static void drain(rfaas_ofi_end *end) {
+  uint64_t until = rfaas_now_ns() + DRAIN_NS;
+  struct fi_cq_data_entry entry;
+  while (rfaas_now_ns() < until)
+    if (fi_cq_read(end->queue, &entry, 1) == -FI_EAVAIL) fi_cq_readerr(end->queue, &(struct fi_cq_err_entry){0}, 0);
+}
+
 void rfaas_ofi_close_end(rfaas_ofi_end *end) {
+  if (end->connected && end->ep) drain(end);
   if (end->memory) fi_close(&end->memory->fid);
   if (end->ep) fi_close(&end->ep->fid);
   if (end->slab) fi_close(&end->slab->fid);

@@ -42,6 +42,8 @@ static struct {
 static void open_library(void) {
   /* What watches all of the process's memory for caches of registrations changes functions of the C library; nothing here needs it. */
   setenv("FI_MR_CACHE_MONITOR", "disabled", 0);
+  /* An endpoint has one peer: for the hundreds that are expected by default some devices have no queues. */
+  setenv("FI_UNIVERSE_SIZE", "1", 0);
   rfaas_ofi_handlers *handlers = rfaas_ofi_keep_handlers();
   void *opened = dlopen("libfabric.so.1", RTLD_NOW);
   rfaas_ofi_restore_handlers(handlers);
