@@ -32,8 +32,14 @@ export const tcp: Fabric<typeof NAME> = {
   },
   listen: (region, { address, encrypt }, nonce) => listenTcp(region, { address, nonce, encrypt }),
   floor: async () => floor,
-  doctor: async () => [{ name: `fabric ${NAME}`, state: "ok", found: "sockets of the kernel" }],
+  doctor: async () => [{ name: `fabric ${NAME}`, state: "ok", found: examine() }],
 };
+
+function examine(): string {
+  const problem = encryptionProblem();
+  const encrypts = problem === null ? "OpenSSL encrypts where it is asked" : `in clear: ${problem}`;
+  return `sockets of the kernel; ${encrypts}`;
+}
 
 const offered: FabricOffer = {
   fabric: tcp,
