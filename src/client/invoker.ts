@@ -87,7 +87,7 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
     const vouched = vouchedFor(parseAddress(address), voucher);
     if (options.encrypt && isExposed(vouched, { insecure: options.insecure }))
       throw new UsageError(
-        `the connection to ${address} would be in clear, and with it the secret by which a lease's data is encrypted; leave insecure (--insecure, RFAAS_INSECURE) out, or encrypt`,
+        `the connection to ${address} would be in clear, and with it the secret by which a lease's data is encrypted; leave insecure (--insecure, RFAAS_INSECURE) or encrypt (--encrypt) out`,
         { path: "encrypt" },
       );
     const fabrics = new ClientFabrics(options, vouched.kind === "tcp");

@@ -1,5 +1,6 @@
 /** Leases whose data is encrypted: asked for by the program, demanded by the node, and refused where it cannot be. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import {
   FabricUnavailable,
@@ -11,6 +12,7 @@ import {
 import { Relay } from "../fabric/tcp-relay.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
 
 type Good = typeof import("../functions/good.ts");
 const GOOD = join(FUNCTIONS, "good.ts");
@@ -109,6 +111,31 @@ describe("the data of a lease over tcp", () => {
     await echoes(held, 100);
   });
 });
+
+const own = Object.values(networkInterfaces())
+  .flatMap((addresses) => addresses ?? [])
+  .find(({ family, internal }) => family === "IPv4" && !internal)?.address;
+if (own === undefined) console.warn("skipped, this machine is in no network: what leaves it");
+test.skipIf(own === undefined)(
+  "who listens at the network sees neither what is asked for nor what is called",
+  async () => {
+    const state = keep(new Scratch());
+    const args = ["--cores", "1", "--fabric", "tcp", "--encrypt", "--allow-remote"];
+    const node = keep(await ServedNode.start(`${own}:0`, [...args, "--state", state.path]));
+    await until(() => node.stderr.includes("?key=sha256:"), "it says by which key it is known");
+    const key = /\?(key=sha256:[0-9a-f]+)/.exec(node.stderr)![1]!;
+    const relay = keep(await Relay.open(node.port, own));
+    const rf = keep(await invoker({ node: `rfaas://${own}:${relay.port}?${key}` }));
+    const held = await take(rf);
+    expect(held.encrypted).toBe(true);
+    await echoes(held, 10_000);
+    // Two connections of data and one of control.
+    expect(relay.passages).toHaveLength(3);
+    for (const words of [WORDS, "allocate", "package:"])
+      expect(relay.seen.includes(words)).toBe(false);
+  },
+  LIMIT_MS,
+);
 
 describe("what cannot be encrypted", () => {
   test("is refused where RDMA is asked for, by name", async () => {

@@ -34,17 +34,17 @@ export class Relay implements Disposable {
     this.port = port;
   }
 
-  static async open(target: number): Promise<Relay> {
+  static async open(target: number, host = "127.0.0.1"): Promise<Relay> {
     const server = createServer({ noDelay: true, allowHalfOpen: true });
-    server.listen(0, "127.0.0.1");
+    server.listen(0, host);
     await once(server, "listening");
     const relay = new Relay(server, (server.address() as { port: number }).port);
-    server.on("connection", (socket) => relay.#accept(socket, target));
+    server.on("connection", (socket) => relay.#accept(socket, target, host));
     return relay;
   }
 
-  #accept(client: Socket, target: number): void {
-    const node = connect({ port: target, host: "127.0.0.1", noDelay: true, allowHalfOpen: true });
+  #accept(client: Socket, target: number, host: string): void {
+    const node = connect({ port: target, host, noDelay: true, allowHalfOpen: true });
     const now = Promise.resolve();
     const passage: Passage = {
       channel: -1,
