@@ -5,6 +5,7 @@ import {
   defaultAddress,
   foundAt,
   isEverywhere,
+  isLoopback,
   parseAddress,
 } from "../control/address.ts";
 import { OwnAddress } from "../control/reach/reach.ts";
@@ -192,6 +193,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       ...{ fabrics, withheld },
       encrypt: asked.encrypt,
+      networked: listening.kind !== "unix" && !isLoopback(listening.host),
       dataPort: options.dataPort,
       cpus: planCpus(cores, limits.cpus),
       memoryBytes,

@@ -1,6 +1,6 @@
 /** A client's TLS connection over TCP. The peer is judged before a byte of ours is sent over it. */
 import { isIP } from "node:net";
-import { connect } from "node:tls";
+import { type SecureContext, connect, createSecureContext } from "node:tls";
 import { PeerNotTrusted } from "../base/errors.ts";
 import { judge } from "../trust/judge.ts";
 import { pinnedCa } from "../trust/pinned-ca.ts";
@@ -33,7 +33,7 @@ export function dialTls(
   const socket = connect({
     host,
     port,
-    minVersion: "TLSv1.3",
+    secureContext: context(),
     // An address is no name to ask for.
     ...(isIP(host.split("%")[0]!) === 0 ? { servername: host } : {}),
     // What the runtime makes of the certificate does not count: `judge` knows whom we trust.
@@ -54,4 +54,11 @@ export function dialTls(
       return isLoopback(host) ? { by: "local" } : { by: "memory", key: verdict.key };
     },
   });
+}
+
+let shared: SecureContext | undefined;
+
+/** For all connections: one of each connection's own would load the CAs of the Web, which takes milliseconds. */
+function context(): SecureContext {
+  return (shared ??= createSecureContext({ minVersion: "TLSv1.3", ca: [] }));
 }

@@ -39,6 +39,8 @@ export interface AgentOptions {
   encrypt?: boolean | undefined;
   /** Where clients bring their data. Default: to the node's own port. */
   dataPort?: number | undefined;
+  /** Clients come over a network: hosts that wait load what their leases need. */
+  networked?: boolean | undefined;
   packages: PackageStore;
   /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
@@ -256,9 +258,16 @@ export class Agent {
 }
 
 /** Starts host processes, and adopts the processes that their functions leave behind. */
-function hostProcesses({ cpus, fabrics }: AgentOptions): (workers?: number) => LeaseHost {
+function hostProcesses({
+  cpus,
+  fabrics,
+  networked = false,
+}: AgentOptions): (workers?: number) => LeaseHost {
   adoptOrphans();
-  const prepared = namesOf(fabrics.filter(({ fabric }) => fabric.prepare));
+  // Loading a fabric takes 5 ms, which a lease would wait for, and 2 MB, which a host of shared memory does without.
+  const prepared = namesOf(
+    fabrics.filter(({ fabric }) => fabric.prepare || (networked && !fabric.sharesMemory)),
+  );
   return (workers) => {
     const threads = Math.min(workers ?? cpus.length, MAX_PREWARMED_WORKERS);
     return HostProcess.spawn(threads, workers === undefined, prepared);

@@ -29,7 +29,7 @@ export interface HostOptions {
   parentPid: number;
   /** Where the agent has opened the shim, as this process can open it. */
   shim: string;
-  /** Those that leases may use and that have something to prepare, by name. */
+  /** Those that leases may use and that are loaded or prepared before, by name. */
   fabrics: readonly string[];
 }
 
