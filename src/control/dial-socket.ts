@@ -27,6 +27,18 @@ export type Acquaintance = { by: "local" | "nothing" } | { by: "pin" | "memory";
 /** Whether a secret may be told to the peer. */
 export const mayBeTold = ({ by }: Acquaintance): boolean => by === "local" || by === "pin";
 
+/** Why a peer is told no secrets, as a clause; undefined when it may be. `place` is its `HOST:PORT`. */
+export function whyWithheld(
+  known: Acquaintance,
+  what: "node" | "manager",
+  place: string,
+): string | undefined {
+  if (mayBeTold(known)) return undefined;
+  return known.by === "memory"
+    ? `no token was sent, as the ${what}'s key ${known.key} is pinned nowhere; ask who runs the ${what} whether it is its key, then name it as rfaas://${place}?key=${known.key}`
+    : "no token was sent, as the connection is in clear; connect without --insecure";
+}
+
 /** When a socket is open for messages: on an event, once the peer has been looked at. `meet` throws where that must not be. */
 interface Opening {
   event: "connect" | "secureConnect";

@@ -30,6 +30,9 @@ class SecureCluster implements AsyncDisposable {
   readonly scratch = new Scratch();
   readonly #nodes: ServedNode[] = [];
   manager!: RunningManager;
+  /** What its log tells, at its first start. */
+  ca!: string;
+  secureAddress!: string;
   /** Those of the user ada, and of an administrator. */
   token!: string;
   admin!: string;
@@ -45,6 +48,8 @@ class SecureCluster implements AsyncDisposable {
       HOST,
     );
     await until(() => cluster.manager.stderr.includes("add a node"), "the manager tells its CA");
+    cluster.ca = cluster.manager.ca;
+    cluster.secureAddress = cluster.manager.secureAddress;
     return cluster;
   }
 
@@ -87,7 +92,7 @@ class SecureCluster implements AsyncDisposable {
 
   /** Runs a command as a client that pins the CA, unless `env` says otherwise. */
   async client(args: string[], env: Record<string, string> = {}): Promise<Finished> {
-    const own = { RFAAS_CA: this.manager.ca, RFAAS_TOKEN: this.token };
+    const own = { RFAAS_CA: this.ca, RFAAS_TOKEN: this.token };
     const home = { XDG_CONFIG_HOME: this.scratch.join("config") };
     return await rfaas(args, { env: { ...home, ...own, ...env }, limitMs: LIMIT_MS });
   }
@@ -124,16 +129,19 @@ secure("a cluster of several machines", () => {
     async () => {
       const { stdout } = await rfaas(["node", "join-token", "--state", cluster.state]);
       expect(stdout).toBe(
-        `rfaas serve --listen 0.0.0.0:7700 --manager '${cluster.manager.secureAddress}' --join ${/join-\S+/.exec(stdout)![0]}\n`,
+        `rfaas serve --listen 0.0.0.0:7700 --manager '${cluster.secureAddress}' --join ${/join-\S+/.exec(stdout)![0]}\n`,
       );
-      for (const manager of [cluster.manager.address, cluster.manager.secureAddress]) {
+      for (const manager of [cluster.manager.address, cluster.secureAddress]) {
         const { stdout, stderr } = await cluster.client(call(manager));
         expect([stdout, stderr]).toEqual(["42\n", ""]);
       }
-      // What pins by the address needs no variable.
+      // What pins by the address needs no variable, and one variable can name the manager.
       const alone = { RFAAS_CA: "" };
-      const { stdout: result } = await cluster.client(call(cluster.manager.secureAddress), alone);
+      const { stdout: result } = await cluster.client(call(cluster.secureAddress), alone);
       expect(result).toBe("42\n");
+      const [command, target, ...input] = call("").slice(0, -2) as [string, string, ...string[]];
+      const named = { ...alone, RFAAS_MANAGER: cluster.secureAddress };
+      expect((await cluster.client([command, target, ...input], named)).stdout).toBe("42\n");
       expect(existsSync(cluster.scratch.join("config"))).toBe(false);
     },
     LIMIT_MS,
@@ -144,7 +152,7 @@ secure("a cluster of several machines", () => {
     async () => {
       const [, port] = /:(\d+)$/.exec(cluster.manager.address)!;
       await using relay = await RecordingRelay.start(HOST!, { host: HOST!, port: Number(port) });
-      const address = `rfaas://${HOST}:${relay.port}?ca=${cluster.manager.ca}`;
+      const address = `rfaas://${HOST}:${relay.port}?ca=${cluster.ca}`;
       const { joinToken } = await cluster.joinToken();
       const far = await cluster.serve("far", "--manager", address, "--join", joinToken);
       await until(() => far.stderr.includes("knows this node"), "it is accepted");
@@ -163,7 +171,7 @@ secure("a cluster of several machines", () => {
         "remove",
         "far",
         "--http",
-        `${cluster.manager.url}?ca=${cluster.manager.ca}`,
+        `${cluster.manager.url}?ca=${cluster.ca}`,
         "--token",
         cluster.admin,
       ]);
@@ -189,7 +197,7 @@ secure("a cluster of several machines", () => {
       const node = await cluster.serve(
         "n9",
         "--manager",
-        cluster.manager.secureAddress,
+        cluster.secureAddress,
         "--join",
         joinToken,
       );
@@ -211,7 +219,7 @@ secure("a cluster of several machines", () => {
       expect(asNode.stderr).toContain("it is rfaas:manager, no node");
       await using _liar = await cluster.join("liar", "--advertise", place);
       await using rf = await invoker({
-        ...{ manager: cluster.manager.secureAddress, token: cluster.token },
+        ...{ manager: cluster.secureAddress, token: cluster.token },
       });
       await until(() => rf.nodes().some(({ name }) => name === "liar"), "the node is told of");
       await rf.status();
@@ -227,7 +235,7 @@ secure("a cluster of several machines", () => {
     "says what is wrong with a join token",
     async () => {
       const attempt = async (name: string, joinToken: string): Promise<string> => {
-        const manager = cluster.manager.secureAddress;
+        const manager = cluster.secureAddress;
         const args = cluster.serveArgs(name, "--manager", manager, "--join", joinToken);
         const { exitCode, stderr } = await rfaas(["serve", "--listen", `${HOST}:0`, ...args]);
         expect(exitCode).not.toBe(0);
@@ -280,11 +288,10 @@ secure("a cluster of several machines", () => {
       }
       await using node = await cluster.serve("again", "--manager", token.manager);
       await until(() => node.stderr.includes("knows this node"), "it is accepted again");
-      const { ca } = cluster.manager;
       await cluster.manager.kill();
       await cluster.manager.restart();
       await until(() => cluster.manager.stderr.includes("node again joined"), "the node is back");
-      expect(cluster.manager.ca).toBe(ca);
+      expect(cluster.manager.ca).toBe(cluster.ca);
       await until(() => cluster.manager.stderr.includes("node n1 joined"), "the other one, too");
       expect((await cluster.client(call(cluster.manager.address))).stdout).toBe("42\n");
     },
@@ -299,6 +306,27 @@ secure("a cluster of several machines", () => {
         expect([path, statSync(path).mode & 0o077]).toEqual([path, 0]);
       }
   });
+
+  test(
+    "remembers the manager for a client that pins nothing, over its restart, and sends it no token",
+    async () => {
+      const alone = { RFAAS_CA: "", XDG_CONFIG_HOME: cluster.scratch.join("met") };
+      const { address } = cluster.manager;
+      const first = await cluster.client(["ps", "--manager", address], alone);
+      expect(first.stderr).toContain(`the node at ${address} is new to you: its key sha256:`);
+      expect(first.stderr).toMatch(
+        /refused this client: no token was sent, as the manager's key sha256:\w+ is pinned nowhere; ask who runs the manager whether it is its key, then name it as rfaas:/,
+      );
+      await cluster.manager.kill();
+      await cluster.manager.restart();
+      const second = await cluster.client(["ps", "--manager", address], alone);
+      expect(second.stderr).not.toContain("new to you");
+      expect(second.stderr).toContain("is pinned nowhere");
+      const named = /name it as (rfaas:\S+)/.exec(second.stderr)![1]!;
+      expect((await cluster.client(["ps", "--manager", named], alone)).exitCode).toBe(0);
+    },
+    LIMIT_MS,
+  );
 
   test(
     "takes no plain connection from another machine, and says so",
@@ -317,7 +345,9 @@ secure("a cluster of several machines", () => {
   test(
     "is asked over HTTPS, by our commands and by others",
     async () => {
-      const { url, ca } = cluster.manager;
+      const { ca } = cluster;
+      await until(() => cluster.manager.stderr.includes("managing at"), "the manager serves");
+      const { url } = cluster.manager;
       expect(url).toStartWith("https://");
       for (const http of [`${url}?ca=${ca}`, url, url.replace("https://", "")]) {
         const env = { RFAAS_CA: http.includes("ca=") ? "" : ca, RFAAS_TOKEN: cluster.admin };
@@ -358,7 +388,7 @@ secure("certificates", () => {
         "the manager's, too",
       );
       await using rf = await invoker({
-        ...{ manager: cluster.manager.secureAddress, token: cluster.token },
+        ...{ manager: cluster.secureAddress, token: cluster.token },
       });
       await using lease = await rf.allocate("rfaas:echo");
       expect(lease.workers).toBe(1);
@@ -380,7 +410,7 @@ secure("certificates", () => {
       await until(() => cluster.manager.stderr.includes("there is a new key"), "the key counts");
       const accepted = () => node.stderr.split("knows this node").length - 1;
       await until(() => accepted() >= 2, "the node is accepted with a token");
-      await using rf = await invoker({ manager: cluster.manager.secureAddress, token });
+      await using rf = await invoker({ manager: cluster.secureAddress, token });
       await using lease = await rf.allocate("rfaas:echo");
       expect(lease.workers).toBe(1);
     },

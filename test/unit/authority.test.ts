@@ -188,6 +188,18 @@ describe("the manager's own certificate", () => {
     expect(certificate.checkIP("10.0.0.2")).toBeUndefined();
   });
 
+  test("is for the same key in each, also when the manager is started anew", async () => {
+    using scratch = new Scratch();
+    const keys = await Promise.all(
+      [0, 0, 0].map(async () => {
+        const authority = await Authority.open(scratch.path);
+        return new X509Certificate((await authority.managerCredentials([])).chain).publicKey;
+      }),
+    );
+    for (const key of keys) expect(key.equals(keys[0]!)).toBe(true);
+    expect(statSync(scratch.join("manager-key.pem")).mode & 0o777).toBe(0o600);
+  });
+
   test("is replaced when two thirds of its life are over", async () => {
     using scratch = new Scratch();
     const clock = new TestClock();

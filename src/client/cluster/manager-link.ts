@@ -7,7 +7,7 @@ import {
   PeerNotTrusted,
   type RfaasError,
 } from "../../base/errors.ts";
-import { type Acquaintance, mayBeTold } from "../../control/dial-socket.ts";
+import { type Acquaintance, mayBeTold, whyWithheld } from "../../control/dial-socket.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
@@ -217,7 +217,12 @@ export class ManagerSubscription {
   }
 
   #refusedFor(code: string, message: string): LeaseRefused {
-    return new LeaseRefused(code, `the manager at ${this.#place} refused this client: ${message}`);
+    const withheld =
+      code === "RFAAS_TOKEN" && this.#token !== null && this.#peer
+        ? whyWithheld(this.#peer, "manager", this.#place)
+        : undefined;
+    const why = withheld ?? message;
+    return new LeaseRefused(code, `the manager at ${this.#place} refused this client: ${why}`);
   }
 
   #unreachable(reason: string, cause?: Error): RfaasError {

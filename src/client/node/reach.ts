@@ -2,7 +2,7 @@
 import { type Address, formatAddress, placeOf } from "../../control/address.ts";
 import type { WireEvents } from "../../control/connection.ts";
 import { type Dialled, dial } from "../../control/dial.ts";
-import { mayBeTold } from "../../control/dial-socket.ts";
+import { whyWithheld } from "../../control/dial-socket.ts";
 import { type Patience, untilAborted, within } from "../../base/waiting.ts";
 import { notReached } from "./failures.ts";
 
@@ -36,10 +36,6 @@ export async function reach(
   }
   const known = dialling.acquaintance();
   const withheld =
-    address.kind === "unix" || mayBeTold(known)
-      ? undefined
-      : known.by === "memory"
-        ? `no token was sent, as the node's key ${known.key} is pinned nowhere; ask who runs the node whether it is its key, then name it as rfaas://${placeOf(address)}?key=${known.key}`
-        : "no token was sent, as the connection is in clear; connect without --insecure";
+    address.kind === "unix" ? undefined : whyWithheld(known, "node", placeOf(address));
   return { at: dialling.reached(), withheld };
 }

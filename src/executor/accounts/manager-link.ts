@@ -5,7 +5,7 @@
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, parseAddress, placeOf } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
-import { type Acquaintance, mayBeTold } from "../../control/dial-socket.ts";
+import { type Acquaintance, whyWithheld } from "../../control/dial-socket.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import type { Proof } from "../../control/reach/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
@@ -102,6 +102,8 @@ export class ManagerLink {
   #accepted = false;
   #settling = false;
   #refused = false;
+  /** Why the token that the node has was not sent, as a clause. */
+  #withheld: string | undefined;
   #complaint = "";
   #full = false;
   #leaving: Promise<void> | undefined;
@@ -220,12 +222,14 @@ export class ManagerLink {
   #greet(peer: Acquaintance | undefined): void {
     this.#refused = false;
     const token = this.#token?.() ?? this.#announce.token;
+    const withheld = peer && whyWithheld(peer, "manager", this.#name);
+    this.#withheld = token === null ? undefined : withheld;
     this.#connection.send({
       t: "announce",
       protocol: MANAGER_PROTOCOL_VERSION,
       version: VERSION,
       ...this.#announce,
-      token: peer && !mayBeTold(peer) ? null : token,
+      token: withheld === undefined ? token : null,
       settling: this.#settling,
     });
   }
@@ -240,7 +244,8 @@ export class ManagerLink {
       refused: ({ code, message }) => {
         this.#refused = true;
         if (code === "RFAAS_TOKEN") this.#events.tokenRefused?.();
-        this.#complain(`the manager at ${this.#name} refuses this node: ${message}`);
+        const why = code === "RFAAS_TOKEN" ? (this.#withheld ?? message) : message;
+        this.#complain(`the manager at ${this.#name} refuses this node: ${why}`);
       },
       ledger: ({ problem }) => this.#events.ledger?.(problem),
       drain: ({ deadlineMs }) => this.#events.drain(deadlineMs),

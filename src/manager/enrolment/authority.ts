@@ -30,6 +30,7 @@ import { JoinTokens } from "./join-tokens.ts";
 
 const SECRET_NAME = "ca-key.pem";
 const PUBLIC_NAME = "ca.pem";
+const MANAGER_KEY_NAME = "manager-key.pem";
 const DAY_MS = 86_400_000;
 const CA_LIFE_MS = 3650 * DAY_MS;
 /** How long a certificate is good where nothing else is asked for. */
@@ -45,6 +46,7 @@ export interface AuthorityOptions {
 export class Authority {
   /** Of its certificate, for those who pin it. */
   readonly fingerprint: Fingerprint;
+  readonly #stateDir: string;
   readonly #credentials: Credentials;
   readonly #certificate: X509Certificate;
   readonly #joinTokens: JoinTokens;
@@ -52,17 +54,18 @@ export class Authority {
   readonly #nodeToken: NonNullable<AuthorityOptions["nodeToken"]>;
 
   private constructor(
+    stateDir: string,
     credentials: Credentials,
-    joinTokens: JoinTokens,
     {
       certificateTtlMs = DEFAULT_CERTIFICATE_TTL_MS,
       nodeToken = async () => null,
     }: AuthorityOptions,
   ) {
+    this.#stateDir = stateDir;
     this.#credentials = credentials;
     this.#certificate = new X509Certificate(credentials.chain);
     this.fingerprint = fingerprintOf(this.#certificate.raw);
-    this.#joinTokens = joinTokens;
+    this.#joinTokens = new JoinTokens(stateDir);
     this.#certificateTtlMs = certificateTtlMs;
     this.#nodeToken = nodeToken;
   }
@@ -78,12 +81,15 @@ export class Authority {
     if (!existsSync(path)) await create(path, clusterOf(stateDir));
     const credentials = readCredentials(path);
     publish(join(stateDir, PUBLIC_NAME), credentials.chain);
-    return new Authority(credentials, new JoinTokens(stateDir), options);
+    return new Authority(stateDir, credentials, options);
   }
 
-  /** A new key and certificate of the manager, which is found under these names and addresses. */
+  /**
+   * The manager's key, which is made once, with a new certificate: it is found under these names and addresses. Clients that pin nothing
+   * know the manager by its key.
+   */
   async managerCredentials(hosts: readonly string[], nowMs = Date.now()): Promise<Credentials> {
-    const { key, request } = await signingRequest("rfaas manager");
+    const { key, request } = await signingRequest("rfaas manager", await this.#managerKey());
     const subject = { commonName: "rfaas manager", uri: MANAGER_URI, hosts };
     const validMs = this.#certificateTtlMs;
     return { key, chain: await issue(this.#credentials, request, { ...subject, validMs }, nowMs) };
@@ -112,6 +118,12 @@ export class Authority {
       ca: this.#certificate.toString(),
       token: await this.#nodeToken(name, { nowMs, untilMs: validityOf(chain).untilMs }),
     };
+  }
+
+  async #managerKey(): Promise<string> {
+    const path = join(this.#stateDir, MANAGER_KEY_NAME);
+    if (!existsSync(path)) publishOnce(path, (await signingRequest("rfaas manager")).key, 0o600);
+    return readSecret(path);
   }
 
   #requireOwn(pem: string, { name, key }: { name: string; key: string }, nowMs: number): void {
