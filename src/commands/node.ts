@@ -5,6 +5,7 @@ import { ProtocolError, UsageError } from "../base/errors.ts";
 import { parseAddress, placeOf } from "../control/address.ts";
 import { DEFAULT_DRAIN_MS, NodeStatus } from "../manager/http/schemas.ts";
 import { defaultStateDir } from "../manager/state/state.ts";
+import { NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../base/units.ts";
 import { duration } from "../options/fields.ts";
 import { forget, knownNodesFile } from "../trust/remembered-keys.ts";
@@ -46,7 +47,8 @@ type Verb = (typeof VERBS)[number];
 export const node = defineCommand({
   usage: "node <drain|resume|remove|ls|forget|join-token> [name]",
   summary: "let in, empty, bring back, take out or list a cluster's nodes; forget a node's key",
-  description: `join-token  makes a token that lets one node join, once, and prints the command to type on the node's machine
+  description: `join-token  makes a token that lets one node join, once, and prints the command to type on the node's machine; with a name it
+            is for the node of that name, also where another machine has joined by it
 drain       grants no more leases on the node; those it has may go on until the deadline, and are ended then
 resume      lets it serve again
 remove      takes it out of the cluster; leases that it granted go on
@@ -69,7 +71,7 @@ $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
     const { verb, name } = readArguments(args, options);
     if (verb === "forget") return forgetKey(name!);
     if (verb === "join-token")
-      return printJoinToken({ ...options, state: options.state ?? defaultStateDir() });
+      return printJoinToken({ ...options, name, state: options.state ?? defaultStateDir() });
     const manager = managerAt(options);
     if (!manager)
       throw new UsageError("node needs the manager's address; give --http URL or set RFAAS_HTTP");
@@ -95,8 +97,8 @@ function readArguments(
   const verb = VERBS.find((known) => known === word);
   if (!verb || rest.length > 0)
     throw new UsageError(`node takes ${VERBS.join(", ")} and a name; see: rfaas help node`);
-  if (verb === "join-token" && name !== undefined)
-    throw new UsageError("node join-token takes no name: the node that joins has its own, --name");
+  if (verb === "join-token" && name !== undefined && !new RegExp(NODE_NAME_PATTERN).test(name))
+    throw new UsageError(`a node's name is of letters, digits and . _ : -; it is "${name}"`);
   if (verb !== "ls" && verb !== "join-token" && !name)
     throw new UsageError(`node ${verb} needs the name of a node`);
   if (verb !== "drain" && options.deadlineMs !== undefined)

@@ -309,7 +309,7 @@ describe("rfaas node", () => {
     [["resume", "n1", "--deadline", "30s"], /--deadline is for drain, not for resume/],
     [["drain", "n1", "--json"], /--json is for ls/],
     [["ls", "n1", "n2"], /node takes drain/],
-    [["join-token", "n1"], /node join-token takes no name/],
+    [["join-token", "n 1"], /a node's name is of letters, digits/],
     [["drain", "n1", "--ttl", "5m"], /--ttl is for join-token, not for drain/],
     [["ls", "--state", "/tmp"], /--state is for join-token, not for ls/],
     [["join-token", "--ttl", "90d"], /--ttl must be from 1s to 30d/],

@@ -118,6 +118,29 @@ describe("a join token", () => {
     tokens.redeem(` ${token.toUpperCase()}\n`, N1, NOW);
   });
 
+  test("gives no name that another node has, unless it is for that name", () => {
+    using scratch = new Scratch();
+    const tokens = new JoinTokens(scratch.path);
+    const thief = { name: "n1", key: "key of a thief" };
+    tokens.redeem(tokens.create(HOUR, NOW), N1, NOW);
+    const token = tokens.create(HOUR, NOW);
+    const { reason, message } = refusal(() => tokens.redeem(token, thief, NOW));
+    expect(reason).toBe("refused");
+    expect(message).toBe(
+      "a node n1 has joined before, with another key; if this is that node, installed anew, make a token for it on the manager's machine: rfaas node join-token n1",
+    );
+    // It was not used up, and the node itself may join again.
+    tokens.redeem(token, N1, NOW);
+    const again = new JoinTokens(scratch.path).create(HOUR, NOW, "n1");
+    expect(refusal(() => tokens.redeem(again, N2, NOW)).message).toStartWith(
+      "the join token is for the node n1, and this one is called n2; start it with --name n1, or",
+    );
+    const anew = { name: "n1", key: "another key of n1" };
+    tokens.redeem(again, anew, NOW);
+    expect(refusal(() => tokens.redeem(tokens.create(HOUR, NOW), N1, NOW)).reason).toBe("refused");
+    tokens.redeem(tokens.create(HOUR, NOW), anew, NOW);
+  });
+
   test("is in no file, and its file is its owner's alone", () => {
     using scratch = new Scratch();
     const token = new JoinTokens(scratch.path).create(HOUR, NOW);

@@ -12,6 +12,8 @@ export const MAX_JOIN_TTL_MS = 30 * 86_400_000;
 export interface JoinTokenOptions {
   state: string;
   ttlMs?: number | undefined;
+  /** For a node of this name alone, which may have joined before. */
+  name?: string | undefined;
   json?: boolean | undefined;
 }
 
@@ -19,16 +21,17 @@ export interface JoinTokenOptions {
 export function printJoinToken({
   state,
   ttlMs = DEFAULT_JOIN_TTL_MS,
+  name,
   json,
 }: JoinTokenOptions): void {
   const manager = managerAddressIn(state);
   const nowMs = Date.now();
-  const joinToken = new JoinTokens(state).create(ttlMs, nowMs);
+  const joinToken = new JoinTokens(state).create(ttlMs, nowMs, name);
   const expiresAt = new Date(nowMs + ttlMs).toISOString();
   process.stdout.write(
     json
       ? `${JSON.stringify({ manager, joinToken, expiresAt })}\n`
-      : `rfaas serve --listen 0.0.0.0:7700 --manager '${manager}' --join ${joinToken}\n`,
+      : `rfaas serve --listen 0.0.0.0:7700 --manager '${manager}' --join ${joinToken}${name === undefined ? "" : ` --name ${name}`}\n`,
   );
   if (!TokenKeys.exist(state))
     log.info(

@@ -16,18 +16,24 @@ import {
   formatJoinToken,
   readJoinToken,
 } from "../../protocol/joining/join-token.ts";
-import { publishOnce, unusable } from "../../trust/files.ts";
+import { publishOnce, replaceFile, unusable } from "../../trust/files.ts";
 import { createStateDir } from "../state/state.ts";
 import { clusterOf } from "../tokens/keys.ts";
 
 const FOLDER = "join-tokens";
+/** The key of each node that has joined, by its name: a token for any name gives none of these to another key. */
+const MEMBERS = "members";
 /** For how long it is remembered that a token was used or has expired, rather than never made. */
 const MEMORY_MS = 30 * 86_400_000;
 
 const AGAIN = "make a new one on the manager's machine: rfaas node join-token";
 
 const time = Type.Integer({ minimum: 0, maximum: 8.64e15 });
-const Made = Type.Object({ expiresAtMs: time });
+const Made = Type.Object({
+  expiresAtMs: time,
+  /** Left out, the token is for a node of any name that is not taken. */
+  name: Type.Optional(Type.String()),
+});
 const Used = Type.Object({
   node: Type.String(),
   usedAtMs: time,
@@ -38,24 +44,31 @@ const Used = Type.Object({
 export class JoinTokens {
   readonly #stateDir: string;
   readonly #folder: string;
+  readonly #members: string;
 
   /** Those of a state directory, which is made where it is missing. Throws {@link EnvironmentError}. */
   constructor(stateDir: string) {
     createStateDir(stateDir);
     this.#stateDir = stateDir;
     this.#folder = join(stateDir, FOLDER);
-    try {
-      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw unusable(this.#folder, error);
-    }
+    this.#members = join(stateDir, MEMBERS);
+    for (const folder of [this.#folder, this.#members])
+      try {
+        mkdirSync(folder, { recursive: true, mode: 0o700 });
+      } catch (error) {
+        throw unusable(folder, error);
+      }
   }
 
-  /** A new token, for one node, good for `ttlMs`. Forgets those that are long over. Throws {@link EnvironmentError}. */
-  create(ttlMs: number, nowMs: number): string {
+  /**
+   * A new token, for one node, good for `ttlMs`. With the `name` of a node it lets that one in, also where another key has joined by the
+   * name. Forgets tokens that are long over. Throws {@link EnvironmentError}.
+   */
+  create(ttlMs: number, nowMs: number, name?: string): string {
     this.#forget(nowMs);
     const token = formatJoinToken(clusterOf(this.#stateDir), randomBytes(JOIN_SECRET_BYTES));
-    const made: Static<typeof Made> = { expiresAtMs: Math.ceil(nowMs + ttlMs) };
+    const expiresAtMs = Math.ceil(nowMs + ttlMs);
+    const made: Static<typeof Made> = { expiresAtMs, ...(name === undefined ? {} : { name }) };
     publishOnce(this.#path(readJoinToken(token).id, "made"), JSON.stringify(made), 0o600);
     return token;
   }
@@ -63,7 +76,7 @@ export class JoinTokens {
   /**
    * Lets the node of this name and key use the token. A node that has not heard the answer may ask again, with the same key.
    *
-   * @throws {TokenRefused} it is damaged, of another cluster, expired, was used, or was never made
+   * @throws {TokenRefused} it is damaged, of another cluster, for another name, expired, was used, or was never made; the name is taken
    */
   redeem(text: string, node: { name: string; key: string }, nowMs: number): void {
     const { tag, id } = readJoinToken(text);
@@ -82,8 +95,10 @@ export class JoinTokens {
         "expired",
         `the join token expired at ${new Date(made.expiresAtMs).toISOString()}; ${AGAIN}`,
       );
+    if (!before) this.#requireName(node, made.name);
     // Of several nodes at once, the first to make this file has used it.
-    if (!before && publishOnce(this.#path(id, "used"), JSON.stringify(used), 0o600)) return;
+    if (!before && publishOnce(this.#path(id, "used"), JSON.stringify(used), 0o600))
+      return this.#keepName(node, made.name !== undefined);
     const user = before ?? this.#read(id, "used", Used);
     if (user?.key === node.key && user.node === node.name) return;
     const by = user ? ` by the node ${user.node} at ${new Date(user.usedAtMs).toISOString()}` : "";
@@ -91,6 +106,38 @@ export class JoinTokens {
       "used",
       `the join token was used${by}, and lets in one node only; ${AGAIN}`,
     );
+  }
+
+  #requireName({ name, key }: { name: string; key: string }, tokenFor: string | undefined): void {
+    if (tokenFor !== undefined && tokenFor !== name)
+      throw new TokenRefused(
+        "refused",
+        `the join token is for the node ${tokenFor}, and this one is called ${name}; start it with --name ${tokenFor}, or ${AGAIN}`,
+      );
+    const taken = tokenFor === undefined ? this.#keyOf(name) : undefined;
+    if (taken !== undefined && taken !== key) throw nameTaken(name);
+  }
+
+  #keepName({ name, key }: { name: string; key: string }, replaces: boolean): void {
+    const path = this.#memberPath(name);
+    if (replaces) replaceFile(path, key, 0o600);
+    // Of two nodes of a new name at once, one has it.
+    else if (!publishOnce(path, key, 0o600) && this.#keyOf(name) !== key) throw nameTaken(name);
+  }
+
+  #keyOf(name: string): string | undefined {
+    const path = this.#memberPath(name);
+    try {
+      return readFileSync(path, "utf8").trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw unusable(path, error);
+    }
+  }
+
+  #memberPath(name: string): string {
+    // A name may be `..`.
+    return join(this.#members, `node-${encodeURIComponent(name)}`);
   }
 
   #path(id: string, what: "made" | "used"): string {
@@ -131,4 +178,11 @@ export class JoinTokens {
       for (const part of ["made", "used"] as const) rmSync(this.#path(id, part), { force: true });
     }
   }
+}
+
+function nameTaken(name: string): TokenRefused {
+  return new TokenRefused(
+    "refused",
+    `a node ${name} has joined before, with another key; if this is that node, installed anew, make a token for it on the manager's machine: rfaas node join-token ${name}`,
+  );
 }
