@@ -7,7 +7,7 @@ import {
   type Invoker,
   type Lease,
   invoker,
-} from "../support/library.ts";
+} from "../../src/index.ts";
 import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 

@@ -10,7 +10,7 @@ import {
   OutOfLeaseMemory,
   UsageError,
   invoker,
-} from "../support/library.ts";
+} from "../../src/index.ts";
 import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { until } from "../support/until.ts";

@@ -7,7 +7,7 @@ import {
   OutOfLeaseMemory,
   UsageError,
   invoker,
-} from "../support/library.ts";
+} from "../../src/index.ts";
 import { rdmaDevices } from "../../src/fabric/verbs/devices.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 
