@@ -50,7 +50,7 @@ export function dialTls(
           `what answers at ${shown} is not the ${role} that is pinned: ${verdict.reason}; nothing was sent to it: check the address and the fingerprint, and ask who runs that machine`,
           { address: shown, seen: verdict.key },
         );
-      meet(placeOf(address), verdict.key);
+      meet(placeOf(address), verdict.key, undefined, role);
       return isLoopback(host) ? { by: "local" } : { by: "memory", key: verdict.key };
     },
   });

@@ -24,15 +24,20 @@ export function knownNodesFile(): string {
  *
  * @throws {KeyChanged} it had another key before
  */
-export function meet(place: string, key: Fingerprint, file = knownNodesFile()): void {
+export function meet(
+  place: string,
+  key: Fingerprint,
+  file = knownNodesFile(),
+  what: "node" | "manager" = "node",
+): void {
   const before = read(file);
   const remembered = before.keys.get(place.toLowerCase());
-  if (remembered !== undefined) return compare(place, key, remembered, file);
+  if (remembered !== undefined) return compare(place, key, remembered, { file, what });
   if (!append(file, `${place.toLowerCase()} ${key}`, before.endsInLine)) return;
   // Of two programs that meet different keys there at once, the first to write is right.
   const first = read(file).keys.get(place.toLowerCase());
-  if (first !== undefined) compare(place, key, first, file);
-  tell(`the node at ${place} is new to you: its key ${key} is remembered in ${file}`);
+  if (first !== undefined) compare(place, key, first, { file, what });
+  tell(`the ${what} at ${place} is new to you: its key ${key} is remembered in ${file}`);
 }
 
 /** Forgets the key; returns it, or undefined where none was remembered. Throws as the file system does. */
@@ -43,10 +48,15 @@ export function forget(place: string, file = knownNodesFile()): Fingerprint | un
   return key;
 }
 
-function compare(place: string, seen: Fingerprint, remembered: Fingerprint, file: string): void {
+function compare(
+  place: string,
+  seen: Fingerprint,
+  remembered: Fingerprint,
+  { file, what }: { file: string; what: string },
+): void {
   if (seen === remembered) return;
   throw new KeyChanged(
-    `the node at ${place} has another key than before: ${seen}, and ${remembered} is remembered in ${file}; another machine may have taken its place, so nothing was sent to it: ask who runs it and, where the key was changed on purpose, forget the old one: rfaas node forget ${place}`,
+    `the ${what} at ${place} has another key than before: ${seen}, and ${remembered} is remembered in ${file}; another machine may have taken its place, so nothing was sent to it: ask who runs it and, where the key was changed on purpose, forget the old one: rfaas node forget ${place}`,
     { address: place, seen, remembered, file },
   );
 }

@@ -313,7 +313,7 @@ secure("a cluster of several machines", () => {
       const alone = { RFAAS_CA: "", XDG_CONFIG_HOME: cluster.scratch.join("met") };
       const { address } = cluster.manager;
       const first = await cluster.client(["ps", "--manager", address], alone);
-      expect(first.stderr).toContain(`the node at ${address} is new to you: its key sha256:`);
+      expect(first.stderr).toContain(`the manager at ${address} is new to you: its key sha256:`);
       expect(first.stderr).toMatch(
         /refused this client: no token was sent, as the manager's key sha256:\w+ is pinned nowhere; ask who runs the manager whether it is its key, then name it as rfaas:/,
       );
