@@ -418,6 +418,33 @@ secure("certificates", () => {
   );
 });
 
+secure("another authority", () => {
+  test(
+    "is made once the first one's files are gone: nodes join anew with their keys, and earlier pins are refused",
+    async () => {
+      await using cluster = await SecureCluster.start();
+      const node = await cluster.join("n1");
+      await node[Symbol.asyncDispose]();
+      for (const file of ["ca-key.pem", "ca.pem"]) rmSync(`${cluster.state}/${file}`);
+      await cluster.manager.kill();
+      await cluster.manager.restart();
+      await until(() => cluster.manager.stderr.includes("add a node"), "the manager tells its CA");
+      const old = await cluster.client(["ps", "--manager", cluster.manager.address]);
+      expect(old.stderr).toContain(`is the pinned CA ${cluster.ca}`);
+      cluster.ca = cluster.manager.ca;
+      cluster.secureAddress = cluster.manager.secureAddress;
+      const args = cluster.serveArgs("n1", "--manager", cluster.secureAddress);
+      const member = await rfaas(["serve", "--listen", `${HOST}:0`, ...args]);
+      expect(member.stderr).toContain("this node has not joined the cluster of the manager");
+      expect(member.exitCode).toBe(2);
+      await using _again = await cluster.join("n1");
+      const { stdout } = await cluster.client(["ps", "--manager", cluster.manager.address]);
+      expect(stdout).toContain("n1 ");
+    },
+    2 * LIMIT_MS,
+  );
+});
+
 test(
   "a cluster on one machine has no TLS, and no authority",
   async () => {
