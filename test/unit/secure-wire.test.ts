@@ -162,6 +162,33 @@ describe("a connection", () => {
     expect(ends[0]!.bytes).toBe(0);
   });
 
+  test("whose peer says no more is told what was said last, and is over", async () => {
+    const { port, ends } = listen(own);
+    const socket = tlsConnect({ host: "127.0.0.1", port, rejectUnauthorized: false });
+    await new Promise<void>((resolve) => socket.once("secureConnect", resolve));
+    let heard = "";
+    socket.on("data", (bytes) => void (heard += bytes.toString()));
+    await ends[0]!.open.promise;
+    ends[0]!.wire!.write(bytesOf("the last word"));
+    socket.end("and mine");
+    await ends[0]!.heard("and mine");
+    await ends[0]!.over.promise;
+    ends[0]!.wire!.end();
+    await new Promise<void>((resolve) => socket.once("close", resolve));
+    expect(heard).toBe("the last word");
+  });
+
+  test("to a peer that goes without a word is over", async () => {
+    const { port, ends } = listen(own);
+    const client = new End();
+    const dialling = dial(at(port, own), client);
+    await dialling.connected;
+    await ends[0]!.open.promise;
+    client.wire!.terminate();
+    await ends[0]!.over.promise;
+    expect(ends[0]!.wire!.write(bytesOf("x"))).toBe(0);
+  });
+
   test("is remembered where nothing is pinned, and no other key is taken there", async () => {
     const before = process.env["XDG_CONFIG_HOME"];
     const folder = mkdtempSync(join(tmpdir(), "rfaas-met-"));
