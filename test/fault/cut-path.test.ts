@@ -1,6 +1,7 @@
 /** A network that carries nothing any more: calls in flight end, and new leases are there when it is back. Needs root, for networks of its own. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { lacksProvider } from "../fabric/ofi-providers.ts";
 import { FUNCTIONS, RFAAS, ROOT, ServedNode } from "../support/executable.ts";
 import { NODE_HOST, TwoNetworks, lackingForNetworks } from "../support/networks.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -10,18 +11,22 @@ const LIMIT_MS = 120_000;
 /** Calls have two seconds; without a limit of our own the kernel would try for a quarter of an hour. */
 const ENDS_WITHIN_MS = 10_000;
 const NODE = `${NODE_HOST}:7700`;
+const OFI_NODE = `${NODE_HOST}:7702`;
 const scratch = new Scratch();
 // Neither side keeps anything in the user's own folders.
 const ENV = { ...process.env, HOME: scratch.path, RFAAS_EXECUTABLE: RFAAS };
 
 const lacking = lackingForNetworks();
 if (lacking) console.warn(`skipped, needs ${lacking}: networks that are cut`);
+const lacksOfi = lacksProvider("tcp");
+if (lacksOfi) console.warn(`skipped, ${lacksOfi}: cuts of libfabric`);
 
 const PROGRAM = `
 import { invoker } from ${JSON.stringify(join(ROOT, "src/index.ts"))};
 const say = (text) => process.stdout.write(text + "\\n");
-const rf = await invoker({ node: ${JSON.stringify(NODE)}, fabric: "tcp" });
-const lease = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB", workers: 3, polling: process.argv[2] });
+const [polling, fabric, node] = process.argv.slice(2);
+const rf = await invoker({ node, fabric });
+const lease = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB", workers: 3, polling });
 const input = lease.input(Uint8Array, 8);
 const output = lease.output(Uint8Array, 8);
 await lease.submit("echo", input, output);
@@ -49,7 +54,7 @@ say(JSON.stringify({ ends: all, tookMs: performance.now() - answeredAt }));
 await lease.release().catch(() => {});
 await rf.close();
 for await (const _ of console) break;
-const again = await invoker({ node: ${JSON.stringify(NODE)}, fabric: "tcp" });
+const again = await invoker({ node, fabric });
 const fresh = await again.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB" });
 say(String(await fresh.submit("echo", fresh.input(Uint8Array, 8), fresh.output(Uint8Array, 8))));
 await fresh.release();
@@ -58,15 +63,18 @@ await again.close();
 
 let networks: TwoNetworks;
 let node: ServedNode;
+let ofiNode: ServedNode | undefined;
 let program: string;
 beforeAll(async () => {
   if (lacking) return;
   networks = new TwoNetworks();
   program = scratch.file("client.ts", PROGRAM);
   node = await serve(NODE, "--fabric", "tcp", "--cores", "4");
+  if (!lacksOfi) ofiNode = await serve(OFI_NODE, "--fabric", "ofi:tcp", "--cores", "4");
 });
 afterAll(async () => {
   await node?.[Symbol.asyncDispose]();
+  await ofiNode?.[Symbol.asyncDispose]();
   networks?.[Symbol.dispose]();
   scratch[Symbol.dispose]();
 });
@@ -92,10 +100,15 @@ test.skipIf(lacking !== undefined)(
   LIMIT_MS,
 );
 
-test.skipIf(lacking !== undefined).each(["hot", "warm", "adaptive"])(
-  "a cut ends every call, and the network's return brings new leases (%s)",
-  async (polling) => {
-    const child = Bun.spawn([...networks.onClient, process.execPath, program, polling], {
+const CUTS = ["tcp", ...(lacksOfi ? [] : ["ofi:tcp"])].flatMap((fabric) =>
+  ["hot", "warm", "adaptive"].map((polling) => [polling, fabric] as const),
+);
+
+test.skipIf(lacking !== undefined).each(CUTS)(
+  "a cut ends every call, and the network's return brings new leases (%s, %s)",
+  async (polling, fabric) => {
+    const args = [program, polling, fabric, fabric === "tcp" ? NODE : OFI_NODE];
+    const child = Bun.spawn([...networks.onClient, process.execPath, ...args], {
       ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit" },
       env: ENV,
     });

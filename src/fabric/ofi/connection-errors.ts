@@ -1,4 +1,5 @@
 /** What failed connections over libfabric say. */
+import { constants } from "node:os";
 import type { LinkState } from "../../../ffi/link.ts";
 import { OFI_FAILURE, OFI_STAGE, ofiError } from "../../../ffi/ofi/ofi.ts";
 import type { Region } from "../../../ffi/region.ts";
@@ -43,11 +44,13 @@ const REJECTIONS: Record<number, string> = {
 export function connectionLost(worker: number, { failure, detail, of }: LinkState): ConnectionLost {
   const verb = failure === OFI_FAILURE.broken ? (WORK[of] ?? "operation") : "";
   const [what, advice] =
-    failure === OFI_FAILURE.broken
-      ? [`a ${verb} of libfabric failed (${ofiError(detail)})`, "take a new lease"]
-      : failure === OFI_FAILURE.protocol
-        ? ["the other side sent what no side may", "take a new lease"]
-        : ["the other side disconnected", "see the node's log; take a new lease"];
+    failure === OFI_FAILURE.broken && detail === constants.errno.ETIMEDOUT
+      ? ["the other side does not answer", "check the network with: ping; then take a new lease"]
+      : failure === OFI_FAILURE.broken
+        ? [`a ${verb} of libfabric failed (${ofiError(detail)})`, "take a new lease"]
+        : failure === OFI_FAILURE.protocol
+          ? ["the other side sent what no side may", "take a new lease"]
+          : ["the other side disconnected", "see the node's log; take a new lease"];
   return new ConnectionLost(
     worker,
     { verb, status: failure === OFI_FAILURE.broken ? detail : 0 },
