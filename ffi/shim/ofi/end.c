@@ -354,7 +354,8 @@ static void drain(rfaas_ofi_end *end) {
 }
 
 void rfaas_ofi_close_end(rfaas_ofi_end *end) {
-  if (end->connected && end->ep) drain(end);
+  /* A provider without a descriptor maps its peer's memory, which a peer in this process may have taken with it. */
+  if (end->connected && end->ep && end->queue_fd >= 0) drain(end);
   if (end->memory) fi_close(&end->memory->fid);
   if (end->ep) fi_close(&end->ep->fid);
   if (end->slab) fi_close(&end->slab->fid);
