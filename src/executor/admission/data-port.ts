@@ -96,18 +96,25 @@ export function listenForData(to: DataPort): Listener {
   return listenTcp({ kind: "tcp", host, port }, socket, "--data-port");
 }
 
-/** A connection that answers the first message by saying that it came to the wrong port, and ends: what is sent to a closed one would undo the answer. */
+/**
+ * A connection that answers the first message, or what is none, by saying that it came to the wrong port, and ends. Not before: what is sent
+ * to a closed one would undo the answer.
+ */
 function refusing(controlPort: number): ClientConnection {
+  const refuse = (): void =>
+    connection.send({
+      t: "refused",
+      code: "RFAAS_PROTOCOL",
+      message: `this port takes the data of leases alone; name port ${controlPort} of the node`,
+    });
   const connection: ClientConnection = new Connection(clientVocabulary, {
     message() {
-      connection.send({
-        t: "refused",
-        code: "RFAAS_PROTOCOL",
-        message: `this port takes the data of leases alone; name port ${controlPort} of the node`,
-      });
+      refuse();
       connection.close();
     },
-    closed() {},
+    closed(error) {
+      if (error) refuse();
+    },
   });
   return connection;
 }
