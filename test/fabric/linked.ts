@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { closeDescriptor } from "../../ffi/descriptors.ts";
+import type { OfiDevice } from "../../ffi/ofi/ofi.ts";
 import { Region } from "../../ffi/region.ts";
 import { WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import type { FabricLink } from "../../src/fabric/link.ts";
@@ -28,11 +29,18 @@ const WAYS: Record<string, Ways> = {
   },
 };
 
-/** `ofi:PROVIDER` is that of libfabric; with `+messages` all payloads travel in messages. */
+/**
+ * `ofi:PROVIDER` is that of libfabric; with `+messages` all payloads travel in messages, with `+native` one-sided operations are the
+ * provider's.
+ */
 function waysOf(name: string): Ways {
-  const [, provider, messages] = /^ofi:(\w+)(\+messages)?$/.exec(name) ?? [];
+  const [, provider, how] = /^ofi:(\w+)(\+messages|\+native)?$/.exec(name) ?? [];
   if (provider === undefined) return WAYS[name]!;
-  const device = { provider, messages: messages !== undefined };
+  const device: OfiDevice = {
+    provider,
+    messages: how === "+messages",
+    oneSided: how === "+native" ? "all" : undefined,
+  };
   return {
     listen: (region, at) => listenOfi(region, at, device),
     connect: (region, to) => connectOfi(region, to, device),
