@@ -1,4 +1,4 @@
-/** The providers of libfabric that leases can use, best first. What they can do is by their manual pages; `docs/guides/libfabric.md` says which were run. */
+/** The providers of libfabric that leases can use, best first. `docs/guides/libfabric.md` says which were run, and from where the rest is known. */
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { OfiDevice } from "../../../ffi/ofi/ofi.ts";
