@@ -128,10 +128,8 @@ export class ManagerSubscription {
   }
 
   /** How a node of this name is known: by a certificate for it, where the manager's authority issues some. */
-  vouchFor(name: string): Voucher | undefined {
-    const ca = this.#ca;
-    if (ca === undefined) return undefined;
-    return { name, ca, tokens: this.#peer === undefined || mayBeTold(this.#peer) };
+  vouchFor(name: string): Voucher {
+    return { name, ca: this.#ca, tokens: this.#peer === undefined || mayBeTold(this.#peer) };
   }
 
   /** Calls `listener` at every change, after {@link nodes} has it. Returns a function that unsubscribes. */

@@ -6,15 +6,18 @@ import type { Fingerprint } from "../../trust/fingerprint.ts";
 export interface Voucher {
   /** The node's name, for which its certificate must be, */
   name: string;
-  /** and which must be of this authority. */
-  ca: Fingerprint;
+  /** and which must be of this authority; undefined where the cluster has none. */
+  ca?: Fingerprint | undefined;
   /** Whether tokens may be shown to such a node: the manager itself is known well enough. */
   tokens: boolean;
 }
 
-/** The address with whom to trust there, where that is said, and it does not say so itself. */
+/**
+ * The address with whom to trust there. What a cluster's authority vouches for counts more than a pin in the address, which is the node's own
+ * word: by it, a node could pass for another one.
+ */
 export function vouchedFor(address: Address, voucher: Voucher | undefined): Address {
-  if (address.kind === "unix" || !voucher || address.secure?.pin) return address;
+  if (address.kind === "unix" || voucher?.ca === undefined) return address;
   if (isLoopback(address.host) && !address.secure) return address;
   return { ...address, secure: { pin: { of: "ca", fingerprint: voucher.ca } } };
 }

@@ -1,0 +1,63 @@
+/** What a manager says of its nodes: whom a client trusts at their addresses, and to whom it shows its token. */
+import { describe, expect, test } from "bun:test";
+import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
+import { vouchedFor } from "../../src/client/cluster/voucher.ts";
+import { formatAddress, parseAddress } from "../../src/control/address.ts";
+import type { Acquaintance } from "../../src/control/dial-socket.ts";
+import type { Dial } from "../../src/control/link.ts";
+import type { ManagerToClient } from "../../src/protocol/manager-messages.ts";
+
+const CA = `sha256:${"c".repeat(64)}` as const;
+const KEY = `sha256:${"e".repeat(64)}` as const;
+
+/** A subscription to a manager that is known so, and says that its nodes have certificates of `ca`. */
+async function subscribed(peer: Acquaintance, ca?: string): Promise<ManagerSubscription> {
+  const dial: Dial = (_, __, { opened, message }) => {
+    const say = (said: ManagerToClient): void => message(said as never);
+    queueMicrotask(() => {
+      opened(peer);
+      say({ t: "manager-key", publicKey: null, ...(ca === undefined ? {} : { ca }) });
+      say({ t: "nodes", nodes: [], last: true });
+    });
+    return { send() {}, close() {}, ref() {}, unref() {} };
+  };
+  return await ManagerSubscription.connect("10.0.0.1:7800", "token", undefined, { dial });
+}
+
+describe("a client's token", () => {
+  const strangers: Acquaintance[] = [{ by: "memory", key: KEY }, { by: "nothing" }];
+  for (const peer of strangers)
+    for (const ca of [CA, undefined])
+      test(`is for no node of a manager that is known by ${peer.by} and has ${ca ? "an" : "no"} authority`, async () => {
+        using manager = await subscribed(peer, ca);
+        expect(manager.vouchFor("node")).toEqual({ name: "node", ca, tokens: false });
+      });
+
+  test("is for the nodes of a manager that is pinned", async () => {
+    using manager = await subscribed({ by: "pin", key: KEY }, CA);
+    expect(manager.vouchFor("node")).toEqual({ name: "node", ca: CA, tokens: true });
+  });
+});
+
+describe("a node that a manager names", () => {
+  const trusted = (address: string, ca?: typeof CA) =>
+    formatAddress(vouchedFor(parseAddress(address), { name: "node", ca, tokens: true }));
+
+  test("is known by a certificate of the cluster's authority, whatever key it has announced", () => {
+    const vouched = `rfaas://10.0.0.5:7700?ca=${CA}`;
+    expect(trusted("10.0.0.5:7700", CA)).toBe(vouched);
+    expect(trusted(`rfaas://10.0.0.5:7700?key=${KEY}`, CA)).toBe(vouched);
+    expect(trusted(`rfaas://10.0.0.5:7700?ca=${KEY}`, CA)).toBe(vouched);
+  });
+
+  test("is known as it has announced where the cluster has no authority", () => {
+    const announced = `rfaas://10.0.0.5:7700?key=${KEY}`;
+    expect(trusted(announced)).toBe(announced);
+    expect(trusted("10.0.0.5:7700")).toBe("10.0.0.5:7700");
+  });
+
+  test("is spoken to in clear on this machine", () => {
+    expect(trusted("127.0.0.1:7700", CA)).toBe("127.0.0.1:7700");
+    expect(trusted("/run/node.sock", CA)).toBe("/run/node.sock");
+  });
+});
