@@ -9,7 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { EnvironmentError } from "../base/errors.ts";
@@ -79,7 +79,8 @@ function writeFresh(path: string, text: string, mode: number): string {
   try {
     const file = openSync(fresh, "wx", mode);
     try {
-      writeSync(file, text);
+      // All of it, or it throws: a disk that is full takes a part.
+      writeFileSync(file, text);
       fsyncSync(file);
     } finally {
       closeSync(file);
