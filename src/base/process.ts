@@ -162,10 +162,14 @@ export function bunEnvironment(): Record<string, string | undefined> {
   return { ...environment, BUN_BE_BUN: "1" };
 }
 
-/** The environment of a child: ours, without our token and without variables that make the executable run as another program. */
+/** What makes the executable run as another program, and our tokens. */
+const NOT_FOR_CHILDREN = ["BUN_OPTIONS", "BUN_BE_BUN", "RFAAS_TOKEN", "RFAAS_JOIN_TOKEN"];
+
+/** The environment of a child: ours, without our tokens and without variables that make the executable run as another program. */
 export function childEnvironment(): Record<string, string | undefined> {
-  const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, RFAAS_TOKEN: _token, ...rest } = process.env;
-  return withoutMark(rest);
+  const environment = withoutMark({ ...process.env });
+  for (const name of NOT_FOR_CHILDREN) delete environment[name];
+  return environment;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Which machines rfaas runs on, and the mark of processes that it starts. */
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { markOf, withMark, withoutMark } from "../../src/base/program/marker.ts";
+import { hostedEnvironment } from "../../src/base/process.ts";
 import { type Machine, platformPackage, platformRefusal } from "../../src/base/program/platform.ts";
 
 const GLIBC = "/lib64/ld-linux-x86-64.so.2";
@@ -45,4 +46,20 @@ test("a mark is read as it was written, and none is left in what children of oth
   expect(withoutMark(marked)).toEqual({ HOME: "/" });
   expect(markOf({ HOME: "/" })).toBeUndefined();
   expect(markOf({ RFAAS_CHILD: "" })).toBeUndefined();
+});
+
+describe("the environment of functions", () => {
+  const TOKENS = ["RFAAS_TOKEN", "RFAAS_JOIN_TOKEN"];
+  const before = { ...process.env };
+  afterEach(() => {
+    for (const name of TOKENS)
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+  });
+
+  test.each(TOKENS)("has not the node's %s", (name) => {
+    process.env[name] = "secret";
+    expect(hostedEnvironment()).not.toHaveProperty(name);
+    expect(hostedEnvironment()["PATH"]).toBe(before["PATH"]);
+  });
 });
