@@ -144,8 +144,13 @@ function textOf(path: string, what: string): string {
 function stampOf({ certificate, key }: CredentialFiles): string {
   return [certificate, key]
     .map((path) => {
-      const seen = statSync(path, { bigint: true, throwIfNoEntry: false });
-      return seen === undefined ? "-" : `${seen.ino} ${seen.size} ${seen.mtimeNs}`;
+      try {
+        const { ino, size, mtimeNs } = statSync(path, { bigint: true });
+        return `${ino} ${size} ${mtimeNs}`;
+      } catch (error) {
+        // What is wrong with it is told by who reads it.
+        return String((error as NodeJS.ErrnoException).code);
+      }
     })
     .join("; ");
 }

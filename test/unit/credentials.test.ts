@@ -1,6 +1,7 @@
 /** A server's key and certificate in files that are replaced, by a clock of the test's. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { EnvironmentError } from "../../src/base/errors.ts";
 import { FileCredentials } from "../../src/trust/credentials.ts";
 import { Scratch } from "../support/scratch.ts";
 import { nodeCredentials } from "../support/tls.ts";
@@ -30,6 +31,12 @@ async function put(made?: Awaited<ReturnType<typeof nodeCredentials>>) {
   writeFileSync(files.certificate, all.chain);
   writeFileSync(files.key, all.key, { mode: 0o600 });
   return all;
+}
+
+/** A link that leads to itself. */
+function circle(): void {
+  rmSync(files.key);
+  symlinkSync(files.key, files.key);
 }
 
 describe("credentials in files", () => {
@@ -68,6 +75,7 @@ describe("credentials in files", () => {
 
   test.each([
     ["are gone", () => rmSync(files.key)],
+    ["cannot be looked at", circle],
     ["are empty", () => writeFileSync(files.certificate, "")],
     ["do not belong together", () => writeFileSync(files.key, "-----BEGIN PRIVATE KEY-----")],
   ])("that %s leave the ones before in use, and it is said once", async (_, spoil) => {
@@ -81,10 +89,17 @@ describe("credentials in files", () => {
     expect(credentials.fingerprint).toBe(first.fingerprint);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain("the one before still is");
+    rmSync(files.key, { force: true });
     const second = await put();
     nowMs += 1000;
     credentials.context();
     expect(credentials.fingerprint).toBe(second.fingerprint);
+  });
+
+  test("that cannot be looked at are refused at the start", async () => {
+    await put();
+    circle();
+    expect(open).toThrow(EnvironmentError);
   });
 
   test("that have expired are refused at the start, and not taken later", async () => {
