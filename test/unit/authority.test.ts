@@ -137,6 +137,17 @@ describe("a node that shows a join token", () => {
 });
 
 describe("a node that has a certificate", () => {
+  test("gets none once another key has joined by its name", async () => {
+    using scratch = new Scratch();
+    const { authority, request, certificate } = await joined(scratch.path);
+    await authority.enrol(wanted("n1", request, { certificate }));
+    const anew = await signingRequest("n1");
+    const joinToken = new JoinTokens(scratch.path).create(HOUR, Date.now(), "n1");
+    await authority.enrol(wanted("n1", anew.request, { joinToken }));
+    const { message } = await refusal(authority.enrol(wanted("n1", request, { certificate })));
+    expect(message).toStartWith("a node n1 has joined before, with another key");
+  });
+
   test("gets another one for its key and name without a join token", async () => {
     using scratch = new Scratch();
     const { authority, key, certificate, ca } = await joined(scratch.path);

@@ -141,6 +141,30 @@ describe("a join token", () => {
     tokens.redeem(tokens.create(HOUR, NOW), anew, NOW);
   });
 
+  test("that was used is of no use to a node whose name another one has since", () => {
+    using scratch = new Scratch();
+    const tokens = new JoinTokens(scratch.path);
+    const token = tokens.create(HOUR, NOW);
+    tokens.redeem(token, N1, NOW);
+    tokens.redeem(tokens.create(HOUR, NOW, "n1"), { name: "n1", key: "another" }, NOW);
+    expect(refusal(() => tokens.redeem(token, N1, NOW)).message).toStartWith(
+      "a node n1 has joined before, with another key",
+    );
+  });
+
+  test("keeps the name for its node also where the manager ended as it was used", () => {
+    using scratch = new Scratch();
+    const tokens = new JoinTokens(scratch.path);
+    const token = tokens.create(HOUR, NOW);
+    tokens.redeem(token, N1, NOW);
+    rmSync(scratch.join("members/node-n1"));
+    tokens.redeem(token, N1, NOW);
+    const thief = { name: "n1", key: "key of a thief" };
+    expect(refusal(() => tokens.redeem(tokens.create(HOUR, NOW), thief, NOW)).reason).toBe(
+      "refused",
+    );
+  });
+
   test("is in no file, and its file is its owner's alone", () => {
     using scratch = new Scratch();
     const token = new JoinTokens(scratch.path).create(HOUR, NOW);

@@ -108,8 +108,11 @@ export class Authority {
       );
     const key = await keyAsked(request);
     if (joinToken !== null) this.#joinTokens.redeem(joinToken, { name, key }, nowMs);
-    else if (certificate !== null) this.#requireOwn(certificate, { name, key }, nowMs);
-    else throw new TokenRefused("refused", `the node ${name} has not joined this cluster; ${JOIN}`);
+    else if (certificate !== null) {
+      this.#requireOwn(certificate, { name, key }, nowMs);
+      this.#joinTokens.requireMember({ name, key });
+    } else
+      throw new TokenRefused("refused", `the node ${name} has not joined this cluster; ${JOIN}`);
     const commonName = name.slice(0, MAX_COMMON_NAME_CHARACTERS);
     const subject = { commonName, uri: nodeUri(name), validMs: this.#certificateTtlMs };
     const chain = await issue(this.#credentials, request, subject, nowMs);

@@ -100,12 +100,21 @@ export class JoinTokens {
     if (!before && publishOnce(this.#path(id, "used"), JSON.stringify(used), 0o600))
       return this.#keepName(node, made.name !== undefined);
     const user = before ?? this.#read(id, "used", Used);
-    if (user?.key === node.key && user.node === node.name) return;
+    if (user?.key === node.key && user.node === node.name) return this.requireMember(node);
     const by = user ? ` by the node ${user.node} at ${new Date(user.usedAtMs).toISOString()}` : "";
     throw new TokenRefused(
       "used",
       `the join token was used${by}, and lets in one node only; ${AGAIN}`,
     );
+  }
+
+  /**
+   * The name is still the node's: no other key has joined by it since.
+   *
+   * @throws {TokenRefused} another one has
+   */
+  requireMember(node: { name: string; key: string }): void {
+    this.#keepName(node, false);
   }
 
   #requireName({ name, key }: { name: string; key: string }, tokenFor: string | undefined): void {
