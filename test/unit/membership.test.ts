@@ -23,8 +23,11 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
 const stack: AsyncDisposableStack[] = [];
+const configHome = process.env["XDG_CONFIG_HOME"];
 afterEach(async () => {
   for (const one of stack.splice(0)) await one.disposeAsync();
+  if (configHome === undefined) delete process.env["XDG_CONFIG_HOME"];
+  else process.env["XDG_CONFIG_HOME"] = configHome;
 });
 
 /** A manager over TLS, and a folder for a node. */
@@ -32,6 +35,8 @@ async function cluster(host = "127.0.0.1") {
   const owned = new AsyncDisposableStack();
   stack.push(owned);
   const scratch = owned.use(new Scratch());
+  // Keys of managers that are met are this test's.
+  process.env["XDG_CONFIG_HOME"] = scratch.join("config");
   const state = scratch.join("manager");
   const listen: NetworkAddress = { kind: "tcp", host, port: 0 };
   const quiet = { log: () => {} };
@@ -58,7 +63,7 @@ async function cluster(host = "127.0.0.1") {
     return owned.use(membership);
   };
   const joinToken = () => new JoinTokens(state).create(HOUR, Date.now());
-  return { scratch, manager, folder, log, clock, open, joinToken, server };
+  return { manager, folder, log, clock, open, joinToken, server };
 }
 
 const certificateIn = (folder: string) =>
@@ -126,6 +131,37 @@ describe("a membership", () => {
     expect(certificateIn(folder).publicKey.equals(key)).toBe(true);
   });
 
+  test("is begun anew where its key or certificate is damaged, which is said in words", async () => {
+    const { open, joinToken, folder } = await cluster();
+    await open(joinToken());
+    const path = join(folder, "tls.pem");
+    const whole = readFileSync(path, "utf8");
+    const noKey = whole.replace(/(?<=-----BEGIN PRIVATE KEY-----)[^-]*/s, "\nAAAA\n");
+    for (const damaged of [
+      "",
+      "nonsense",
+      whole.replace(/(?<=CERTIFICATE-----)[^-]*/s, ""),
+      noKey,
+    ]) {
+      writeFileSync(path, damaged);
+      const error = (await open().catch((thrown: unknown) => thrown)) as Error;
+      expect(error).toBeInstanceOf(UsageError);
+      expect(error.message).toContain("(its key or its certificate is damaged); type on");
+    }
+    // Its name is the lost key's.
+    expect(await open(joinToken()).catch((thrown: unknown) => thrown)).toBeInstanceOf(TokenRefused);
+    writeFileSync(path, whole);
+    await open();
+  });
+
+  test("is taken up without a token also where the manager was not pinned, on the same machine", async () => {
+    const { open, joinToken, manager } = await cluster();
+    const bare = { ...manager, secure: {} };
+    await open(joinToken(), { manager: bare });
+    expect((await open(undefined, { manager: bare })).manager).toEqual(bare);
+    expect((await open()).manager).toEqual(manager);
+  });
+
   test("is not begun with a token that the manager refuses", async () => {
     const { open, joinToken, folder } = await cluster();
     await open(joinToken());
@@ -148,22 +184,15 @@ describe("a membership", () => {
   });
 
   test.skipIf(OTHER === undefined)("tells a token to no manager that is not pinned", async () => {
-    const { open, joinToken, manager, scratch } = await cluster(OTHER);
-    const before = process.env["XDG_CONFIG_HOME"];
-    process.env["XDG_CONFIG_HOME"] = scratch.join("config");
-    try {
-      const token = joinToken();
-      const error = await open(token, { manager: { ...manager, secure: {} } }).catch(
-        (thrown: unknown) => thrown,
-      );
-      expect(error).toBeInstanceOf(UsageError);
-      expect((error as Error).message).toContain("so the join token was not sent");
-      // It was not used.
-      await open(token);
-    } finally {
-      if (before === undefined) delete process.env["XDG_CONFIG_HOME"];
-      else process.env["XDG_CONFIG_HOME"] = before;
-    }
+    const { open, joinToken, manager } = await cluster(OTHER);
+    const token = joinToken();
+    const error = await open(token, { manager: { ...manager, secure: {} } }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(UsageError);
+    expect((error as Error).message).toContain("so the join token was not sent");
+    // It was not used.
+    await open(token);
   });
 });
 

@@ -1,5 +1,5 @@
 /** What a member of a cluster keeps: its key, its certificate with that of the authority, and whom and what it told to get in. */
-import { X509Certificate } from "node:crypto";
+import { X509Certificate, createPrivateKey } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
@@ -20,11 +20,15 @@ const PRIVATE_KEY = /-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----/s;
 /** What else is kept of a membership. */
 const Kept = Type.Object({
   manager: Type.String(),
-  /** With whom the node trusted there as it joined. */
-  pin: Type.Object({
-    of: Type.Union([Type.Literal("ca"), Type.Literal("key")]),
-    fingerprint: Type.Unsafe<Pin["fingerprint"]>(Type.String({ pattern: "^sha256:[0-9a-f]{64}$" })),
-  }),
+  /** With whom the node trusted there as it joined; left out, on its own machine. */
+  pin: Type.Optional(
+    Type.Object({
+      of: Type.Union([Type.Literal("ca"), Type.Literal("key")]),
+      fingerprint: Type.Unsafe<Pin["fingerprint"]>(
+        Type.String({ pattern: "^sha256:[0-9a-f]{64}$" }),
+      ),
+    }),
+  ),
   issuedAtMs: Type.Number(),
   token: Type.Union([Type.String(), Type.Null()]),
 });
@@ -35,7 +39,7 @@ export interface Certified {
   /** In PEM, without the authority's. */
   certificate: string;
   token: string | null;
-  pin: Pin;
+  pin: Pin | undefined;
   issuedAtMs: number;
   untilMs: number;
 }
@@ -58,9 +62,15 @@ export class MemberFiles {
     return { certificate: this.#path(TLS), key: this.#path(TLS) };
   }
 
-  /** The node's key in PEM; undefined before it has one. */
+  /** The node's key in PEM; undefined before it has one, and where what it has is damaged. */
   key(): string | undefined {
-    return PRIVATE_KEY.exec(this.#read(TLS) ?? "")?.[0];
+    const [pem] = PRIVATE_KEY.exec(this.#read(TLS) ?? "") ?? [];
+    try {
+      if (pem !== undefined) createPrivateKey(pem);
+      return pem;
+    } catch {
+      return undefined;
+    }
   }
 
   /** The membership in the cluster of this manager; why there is none, as a clause, where there is none. */
@@ -71,12 +81,13 @@ export class MemberFiles {
     const pin = pinOf(manager);
     if (kept.manager !== placeOf(manager))
       return `it has one of the cluster of the manager at ${kept.manager}`;
-    if (pin && pin.fingerprint !== kept.pin.fingerprint)
+    if (pin && kept.pin && pin.fingerprint !== kept.pin.fingerprint)
       return `it has joined when ${kept.pin.fingerprint} was pinned, and ${pin.fingerprint} is`;
-    const { untilMs } = validityOf(chain);
+    const read = readCertificate(chain);
+    if (!read || this.key() === undefined) return "its key or its certificate is damaged";
+    const { certificate, untilMs } = read;
     if (untilMs <= nowMs)
       return `its certificate has expired at ${new Date(untilMs).toISOString()}`;
-    const certificate = new X509Certificate(chain).toString();
     return { certificate, token: kept.token, pin: kept.pin, issuedAtMs: kept.issuedAtMs, untilMs };
   }
 
@@ -86,8 +97,8 @@ export class MemberFiles {
     { key, certificate, ca, token }: Enrolled & { key: string },
     issuedAtMs: number,
   ): Certified {
-    const pin = pinOf(manager)!;
-    const kept: Kept = { manager: placeOf(manager), pin, issuedAtMs, token };
+    const pin = pinOf(manager);
+    const kept: Kept = { manager: placeOf(manager), ...(pin ? { pin } : {}), issuedAtMs, token };
     const parts = [key, certificate, ca].map((pem) => pem.trim());
     replaceFile(this.#path(TLS), `${parts.join("\n")}\n`, 0o600);
     replaceFile(this.#path(MEMBERSHIP), `${JSON.stringify(kept)}\n`, 0o600);
@@ -111,6 +122,16 @@ export class MemberFiles {
 
   #path(name: string): string {
     return join(this.#folder, name);
+  }
+}
+
+/** The first certificate of a chain, in PEM, and until when it is good. */
+function readCertificate(chain: string): { certificate: string; untilMs: number } | undefined {
+  try {
+    const certificate = new X509Certificate(chain).toString();
+    return { certificate, untilMs: validityOf(certificate).untilMs };
+  } catch {
+    return undefined;
   }
 }
 
