@@ -46,6 +46,7 @@ export class SecureWire implements Wire {
       final: (done) => {
         this.#ending = true;
         this.#flush();
+        this.#linger();
         done();
       },
     });
@@ -58,10 +59,10 @@ export class SecureWire implements Wire {
     );
     this.#tls.on("secure", () => {
       this.#open = true;
-      events.opened(this);
+      this.#tell(() => events.opened(this));
     });
-    this.#tls.on("data", (bytes: Buffer) => events.received(bytes));
-    this.#tls.on("drain", () => this.#drained());
+    this.#tls.on("data", (bytes: Buffer) => this.#tell(() => events.received(bytes)));
+    this.#tls.on("drain", () => this.#tell(() => this.#drained()));
     this.#tls.on("end", () => this.#end());
     this.#tls.on("close", () => this.#end());
     this.#tls.on("error", () => this.terminate());
@@ -99,8 +100,7 @@ export class SecureWire implements Wire {
   end(): void {
     if (!this.#open) return this.terminate();
     this.#tls.end();
-    // What a peer does not read is not kept for it.
-    if (this.#unsentBytes > 0) setTimeout(() => this.terminate(), LINGER_MS).unref();
+    this.#linger();
   }
 
   terminate(): void {
@@ -115,6 +115,20 @@ export class SecureWire implements Wire {
 
   unref(): void {
     this.#raw.unref();
+  }
+
+  /** What a peer does not read is not kept for it. */
+  #linger(): void {
+    if (this.#unsentBytes > 0) setTimeout(() => this.terminate(), LINGER_MS).unref();
+  }
+
+  /** An error of who hears is the end of this connection, as on a socket of the runtime, and not of the program. */
+  #tell(what: () => void): void {
+    try {
+      what();
+    } catch (error) {
+      this.#events.close(error as Error);
+    }
   }
 
   /** Streams queue without a bound, so they get no more than fits. */

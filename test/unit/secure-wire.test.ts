@@ -26,6 +26,7 @@ class End implements WireEvents {
   wire: Wire | undefined;
   text = "";
   bytes = 0;
+  error: Error | undefined;
   readonly open = Promise.withResolvers<void>();
   readonly over = Promise.withResolvers<void>();
   onDrained = () => {};
@@ -42,7 +43,8 @@ class End implements WireEvents {
   drained(): void {
     this.onDrained();
   }
-  close(): void {
+  close(error?: Error): void {
+    this.error ??= error;
     this.over.resolve();
   }
   /** Resolves when it has received the text. */
@@ -112,6 +114,23 @@ describe("a connection", () => {
     expect(Buffer.concat(raw).includes("secret")).toBe(false);
     client.wire!.end();
     await server!.over.promise;
+  });
+
+  test("whose reader throws is closed with the error, and others go on", async () => {
+    const { port, ends } = listen(own);
+    const [client, other] = [new End(), new End()];
+    await dial(at(port, own), client).connected;
+    await dial(at(port, own), other).connected;
+    const [server] = ends;
+    server!.onReceived = () => {
+      throw new Error("a mistake of the reader");
+    };
+    client.wire!.write(bytesOf("a message"));
+    await server!.over.promise;
+    expect(server!.error?.message).toBe("a mistake of the reader");
+    other.wire!.write(bytesOf("another message"));
+    await ends[1]!.heard("another message");
+    for (const { wire } of [client, other]) wire!.terminate();
   });
 
   test("takes no more than a peer reads, and goes on when it reads", async () => {
