@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type Invoker, type Lease, WorkerLost, invoker } from "../../src/index.ts";
 import { greeting, REJECTION, RawSocket } from "../fabric/tcp-wire.ts";
 import { FUNCTIONS, RFAAS, ServedNode } from "../support/executable.ts";
+import { Scratch } from "../support/scratch.ts";
 
 type Good = typeof import("../functions/good.ts");
 const GOOD = join(FUNCTIONS, "good.ts");
@@ -129,7 +130,17 @@ describe("a lease over tcp", () => {
   test.skipIf(linkLocal.length === 0)(
     "is taken by an address that is known on one link alone",
     async () => {
-      const args = ["--fabric", "tcp", "--cores", "1", "--allow-remote"];
+      using scratch = new Scratch();
+      const args = ["--fabric", "tcp", "--cores", "1", "--allow-remote", "--state", scratch.path];
+      const before = process.env["XDG_CONFIG_HOME"];
+      // The node's key is met there, and another test's node may have the port later.
+      process.env["XDG_CONFIG_HOME"] = scratch.join("config");
+      using _ = {
+        [Symbol.dispose]() {
+          if (before === undefined) delete process.env["XDG_CONFIG_HOME"];
+          else process.env["XDG_CONFIG_HOME"] = before;
+        },
+      };
       await using other = await ServedNode.start(`[${linkLocal[0]!}]:0`, args);
       await using client = await invoker({ node: `[${linkLocal[0]!}]:${other.port}` });
       await using held = await client.allocate<Good>(GOOD, { memory: "1MiB" });
