@@ -100,6 +100,8 @@ function readAddress(text: string): Address | string {
     // Written so that it is read as a path without the scheme, too.
     return readPath(/\/|\.sock$/.test(path) ? path : `./${path}`);
   }
+  if (/^[^/?]+:\d+\/?\?/.test(text))
+    return `what follows ? is for ${SCHEME}; write ${SCHEME}${text}`;
   const isPath = text.includes("/") || text.endsWith(".sock") || text.startsWith("@");
   // A path could begin like this, but it is nearly always a scheme.
   const [, scheme, rest] = /^([^\\/]*?:)(.*)$/s.exec(text) ?? [];

@@ -97,6 +97,10 @@ describe("parseAddress", () => {
     [`${"a".repeat(254)}:80`, "no host's name"],
     ["＊:80", "no host's name"],
     ["tcp://host:1", 'nothing is reached by "tcp:"'],
+    [
+      `host:1?key=${FINGERPRINT}`,
+      `what follows ? is for rfaas://; write rfaas://host:1?key=${FINGERPRINT}`,
+    ],
     ["rfaas://host", "has no port"],
     ["rfaas://", "has no port"],
     ["rfaas:///run/node.sock", "has no port"],
