@@ -160,6 +160,22 @@ export function surveyFabrics(
   return survey;
 }
 
+/** Looks at all fabrics, at those that are not asked for, too. Those that are used only on request are offered where they are asked for. */
+export function surveyAll(options: FabricOptions): Survey {
+  const { fabric: wanted, ...rest } = options;
+  const named = askedFor(options);
+  const isAsked = (one: Fabric): boolean => wanted !== undefined && isWanted(one, wanted, named);
+  const asked = surveyFabrics(options, fabrics.filter(isAsked));
+  const others = surveyFabrics(
+    rest,
+    fabrics.filter((one) => !isAsked(one)),
+  );
+  return {
+    offers: [...asked.offers, ...others.offers],
+    withheld: [...asked.withheld, ...others.withheld],
+  };
+}
+
 /**
  * The survey, when this process can use what is asked for.
  *
@@ -249,6 +265,11 @@ export function explainNoFabric(
   if (reaching.length === 0)
     return `the client is on another machine, or in another network namespace of this one, and the node serves ${namesOf(offers).join(" and ")} alone, which reaches none; serve with --fabric ${namesBetweenMachines}`;
   const needed = reaching.flatMap(({ fabric: { needs } }) => needs ?? []).join(" or ");
+  const serving = theirs.filter((name) => fabricNamed(name)?.sharesMemory === false);
+  const remedy = [
+    ...(serving.length > 0 ? [`serve with --fabric ${serving.join(" or ")}`] : []),
+    `let the client use --fabric ${namesOf(reaching).join(" or ")}`,
+  ].join(", or ");
   const lacks = needed === "" ? "" : ` (it needs ${needed}; see: rfaas doctor)`;
-  return `the client is on another machine, or in another network namespace of this one, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; reach the node by HOST:PORT over another fabric, or serve with --fabric ${namesBetweenMachines}`;
+  return `the client is on another machine, or in another network namespace of this one, which the node reaches over ${namesOf(reaching).join(" or ")}${lacks}, and wants ${theirs.join(" or ")}; ${remedy}`;
 }

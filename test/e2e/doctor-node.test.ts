@@ -3,12 +3,15 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { invoker } from "../../src/index.ts";
 import { FrameReader, encodeFrame } from "../../src/protocol/frame.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
+import { lacksProvider } from "../fabric/ofi-providers.ts";
 import { RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
 const LIMIT_MS = 120_000;
+const lacksTcp = lacksProvider("tcp");
+if (lacksTcp !== undefined) console.error(`SKIPPED: the way over ofi:tcp: ${lacksTcp}`);
 const scratch = new Scratch();
 let node: ServedNode;
 let address: string;
@@ -96,6 +99,34 @@ test(
     expect(against("tcp")[0]!.fix).toBe("--fabric tcp");
     // Doing so helps.
     expect((await seen(socket, "--fabric", "tcp")).fabric).toBe("tcp");
+  },
+  LIMIT_MS,
+);
+
+test.skipIf(lacksTcp !== undefined)(
+  "a fabric that is used only on request is taken where it is asked for",
+  async () => {
+    await using ofi = await ServedNode.start("127.0.0.1:0", [
+      "--fabric",
+      "ofi:tcp",
+      "--cores",
+      "1",
+    ]);
+    const at = `127.0.0.1:${ofi.port}`;
+    for (const asked of [
+      ["--fabric", "ofi:tcp"],
+      ["--fabric", "ofi"],
+      ["--provider", "tcp"],
+    ]) {
+      const { exitCode, fabric } = await seen(at, ...asked);
+      expect([asked, exitCode, fabric]).toEqual([asked, 0, "ofi:tcp"]);
+    }
+    const { fabric, fabrics } = await seen(at);
+    expect(fabric).toBeNull();
+    const { obstacles } = fabrics.find(({ name }) => name === "ofi:tcp")!;
+    expect(obstacles).toEqual([
+      { reason: "here: ofi:tcp is used only when it is asked for", fix: "use --fabric ofi:tcp" },
+    ]);
   },
   LIMIT_MS,
 );

@@ -192,13 +192,16 @@ describe("what a process offers", () => {
       "the node serves shm and the client wants verbs; start the node with --fabric, or use another fabric",
     );
     expect(explainNoFabric([offerOf("shm"), offerOf("verbs")], ["shm"], false)).toBe(
-      "the client is on another machine, or in another network namespace of this one, which the node reaches over verbs (it needs an RDMA device; see: rfaas doctor), and wants shm; reach the node by HOST:PORT over another fabric, or serve with --fabric verbs or tcp",
+      "the client is on another machine, or in another network namespace of this one, which the node reaches over verbs (it needs an RDMA device; see: rfaas doctor), and wants shm; let the client use --fabric verbs",
     );
     expect(explainNoFabric([offerOf("shm")], ["shm", "verbs"], false)).toBe(
       "the client is on another machine, or in another network namespace of this one, and the node serves shm alone, which reaches none; serve with --fabric verbs or tcp",
     );
     expect(explainNoFabric([offerOf("tcp")], ["shm"], false)).toBe(
-      "the client is on another machine, or in another network namespace of this one, which the node reaches over tcp, and wants shm; reach the node by HOST:PORT over another fabric, or serve with --fabric verbs or tcp",
+      "the client is on another machine, or in another network namespace of this one, which the node reaches over tcp, and wants shm; let the client use --fabric tcp",
+    );
+    expect(explainNoFabric([offerOf("shm"), offerOf("ofi:tcp")], ["shm", "tcp"], false)).toEndWith(
+      "and wants shm or tcp; serve with --fabric tcp, or let the client use --fabric ofi:tcp",
     );
   });
 });

@@ -51,7 +51,7 @@ export class ClientFabrics {
     if (fabric) return fabric;
     throw new LeaseRefused(
       "RFAAS_NO_SHARED_FABRIC",
-      `the node at ${node} offers ${offered.join(" and ") || "no fabric"} to this client, which wants ${this.wanted ?? this.names.join(" or ")}; run rfaas doctor on both machines, and serve with --fabric ${namesBetweenMachines}`,
+      `the node at ${node} offers ${offered.join(" and ") || "no fabric"} to this client, which wants ${this.wanted ?? this.names.join(" or ")}; run rfaas doctor on both machines, and serve with --fabric ${this.wanted ?? namesBetweenMachines}`,
     );
   }
 

@@ -13,7 +13,7 @@ import {
   askedFor,
   considered,
   optionsOf,
-  surveyFabrics,
+  surveyAll,
 } from "../../fabric/registry.ts";
 import { flagsOf } from "../../options/flags.ts";
 import { GetStatus } from "../../protocol/messages.ts";
@@ -53,8 +53,7 @@ export async function examineWay(node: string, options: WayOptions): Promise<voi
 /** Asks both sides. */
 async function lookAt(node: string, asked: FabricOptions) {
   const address = parseAddress(node);
-  const { fabric: _, ...own } = asked;
-  const here = surveyFabrics(own);
+  const here = surveyAll(asked);
   const connection = await NodeConnection.connect(address, [], tokenOf({}));
   try {
     const { version, cores, memoryBytes } = connection.welcome;
