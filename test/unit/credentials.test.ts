@@ -1,6 +1,7 @@
 /** A server's key and certificate in files that are replaced, by a clock of the test's. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { EnvironmentError } from "../../src/base/errors.ts";
 import { FileCredentials } from "../../src/trust/credentials.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -38,6 +39,17 @@ function circle(): void {
   rmSync(files.key);
   symlinkSync(files.key, files.key);
 }
+
+test("a certificate that has no room leaves nothing behind", async () => {
+  const own = join(import.meta.dir, "../../src/trust/own-certificate.ts");
+  const script = `const { ownCertificate } = await import(${JSON.stringify(own)});
+    await ownCertificate(${JSON.stringify(scratch.join("state"))}).catch(({ code }) => console.log(code));`;
+  // Files may have no byte.
+  const shell = `trap '' XFSZ; ulimit -f 0; exec "$0" -e "$1"`;
+  const child = Bun.spawn(["sh", "-c", shell, process.execPath, script], { stdout: "pipe" });
+  expect(await child.stdout.text()).toBe("RFAAS_ENVIRONMENT\n");
+  expect(readdirSync(scratch.join("state"))).toEqual([]);
+});
 
 describe("credentials in files", () => {
   test("are looked at once a second, and the new ones are used", async () => {
