@@ -215,7 +215,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     );
     for (const excess of excesses({ cores, memoryBytes }, limits)) log.warn(excess);
     const reach = { serves: servesOthers(options), key: credentials?.fingerprint };
-    tellHowToReach(parseAddress(listener.address), { ...reach, insecure: options.insecure });
+    const { insecure, advertise } = options;
+    tellHowToReach(parseAddress(listener.address), { ...reach, insecure, advertise });
     void warnOfOwnName(parseAddress(listener.address), options);
 
     if (watched !== undefined)

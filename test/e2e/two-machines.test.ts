@@ -30,6 +30,15 @@ test(
   LIMIT_MS,
 );
 
+test("a node that is told where clients find it says that they reach it there", async () => {
+  using scratch = new Scratch();
+  const args = ["--allow-remote", "--advertise", "192.0.2.7:7700", "--state", scratch.path];
+  await using node = await ServedNode.start("0.0.0.0:0", args);
+  await until(() => node.stderr.includes("reach it with"), "it tells how it is reached");
+  expect(node.stderr).toMatch(/--node 'rfaas:\/\/192\.0\.2\.7:7700\?key=sha256:[0-9a-f]{64}'/);
+  expect(node.stderr).not.toContain("clients may not find");
+});
+
 test("a node advertises no address that stands for every one", async () => {
   for (const address of ["0.0.0.0:7700", "[::]:7700"]) {
     const args = ["serve", "--listen", "127.0.0.1:0", "--manager", "127.0.0.1:1"];

@@ -1,6 +1,13 @@
 /** The lines by which a node that has started says how clients reach it, and how safe that is. */
 import { isIPv6 } from "node:net";
-import { type Address, formatAddress, foundAt, isEverywhere } from "../../control/address.ts";
+import {
+  type Address,
+  formatAddress,
+  foundAt,
+  isEverywhere,
+  parseAddress,
+  placeOf,
+} from "../../control/address.ts";
 import type { Fingerprint } from "../../trust/fingerprint.ts";
 import { log } from "../shared/log.ts";
 
@@ -8,12 +15,18 @@ export interface Reachability {
   /** Clients of other machines, too. */
   serves: boolean | undefined;
   insecure: boolean | undefined;
+  /** Where clients find the node, where it is told. */
+  advertise: string | undefined;
   /** Of the node's key, where it has one. */
   key: Fingerprint | undefined;
 }
 
-export function tellHowToReach(listening: Address, { serves, insecure, key }: Reachability): void {
-  let shown = foundAt(listening);
+export function tellHowToReach(
+  listening: Address,
+  { serves, insecure, advertise, key }: Reachability,
+): void {
+  const told = advertise === undefined ? undefined : parseAddress(advertise);
+  let shown = told?.kind === "tcp" ? placeOf(told) : foundAt(listening);
   if (listening.kind === "tcp" && isEverywhere(listening) && !serves) {
     log.info(
       "clients of other machines are refused; serve them with --allow-remote, --token-key or --manager",

@@ -11,15 +11,16 @@ interface Serving {
   allowRemote?: boolean | undefined;
   tokenKey?: string | undefined;
   manager?: string | undefined;
+  advertise?: string | undefined;
 }
 
 /** What the name is for others this machine cannot know; a manager looks by itself at the address that it is told. */
 export async function warnOfOwnName(
   listening: Address,
-  { allowRemote, tokenKey, manager }: Serving,
+  { allowRemote, tokenKey, manager, advertise }: Serving,
 ): Promise<void> {
   const servesOthers = (allowRemote || tokenKey !== undefined) && manager === undefined;
-  if (!servesOthers || !isEverywhere(listening)) return;
+  if (!servesOthers || advertise !== undefined || !isEverywhere(listening)) return;
   const own = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
   const found = await addressesOf(hostname(), LIMIT_MS);
   const here = (one: string): boolean =>
