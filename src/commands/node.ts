@@ -100,7 +100,11 @@ function readArguments(
   if (verb === "join-token" && name !== undefined && !new RegExp(NODE_NAME_PATTERN).test(name))
     throw new UsageError(`a node's name is of letters, digits and . _ : -; it is "${name}"`);
   if (verb !== "ls" && verb !== "join-token" && !name)
-    throw new UsageError(`node ${verb} needs the name of a node`);
+    throw new UsageError(
+      verb === "forget"
+        ? "node forget needs the address of a node, HOST:PORT"
+        : `node ${verb} needs the name of a node`,
+    );
   if (verb !== "drain" && options.deadlineMs !== undefined)
     throw new UsageError(`--deadline is for drain, not for ${verb}`);
   if (verb !== "join-token")

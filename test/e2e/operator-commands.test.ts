@@ -305,6 +305,7 @@ describe("rfaas node", () => {
     [[], /node takes drain, resume, remove, ls, forget, join-token and a name/],
     [["stop", "n1"], /node takes drain/],
     [["drain"], /node drain needs the name of a node/],
+    [["forget"], /node forget needs the address of a node, HOST:PORT/],
     [["drain", "n1", "--deadline", "30"], /--deadline must be a duration/],
     [["resume", "n1", "--deadline", "30s"], /--deadline is for drain, not for resume/],
     [["drain", "n1", "--json"], /--json is for ls/],
@@ -313,7 +314,6 @@ describe("rfaas node", () => {
     [["drain", "n1", "--ttl", "5m"], /--ttl is for join-token, not for drain/],
     [["ls", "--state", "/tmp"], /--state is for join-token, not for ls/],
     [["join-token", "--ttl", "90d"], /--ttl must be from 1s to 30d/],
-    [["forget"], /forget needs the name/],
     [["forget", "n1"], /"n1" is no address: it has no port/],
     [["forget", "./node.sock"], /a socket such as .* has no key/],
     [
