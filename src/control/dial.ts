@@ -3,6 +3,7 @@
  * aborted, and keeps the program alive for minutes where the network drops its packets. What leaves the machine is TLS.
  */
 import { connect } from "node:net";
+import { reasonOf } from "../base/system-errors.ts";
 import { warnOnce } from "../base/warnings.ts";
 import { type Address, type TcpAddress, isLoopback } from "./address.ts";
 import type { Wire, WireEvents } from "./connection.ts";
@@ -27,6 +28,14 @@ function isInClear({ secure, host }: TcpAddress, { insecure }: Dialled): boolean
 /** Whether others could read what is said over a connection to the address. */
 export const isExposed = (address: Address, to: Dialled): boolean =>
   address.kind !== "unix" && !isLoopback(address.host) && isInClear(address, to);
+
+/** Why an attempt has failed, as a clause. The runtime's sockets say of a machine that cannot be reached that it refuses, too. */
+export function whyNotReached(address: Address, cause: unknown): string {
+  const refused = (cause as { code?: unknown }).code === "ECONNREFUSED";
+  return refused && address.kind !== "unix" && !isLoopback(address.host)
+    ? "no process listens there, or no way leads there (ECONNREFUSED)"
+    : reasonOf(cause);
+}
 
 /** What `RFAAS_INSECURE` says. */
 const isInsecure = (): boolean => ["1", "true"].includes(process.env["RFAAS_INSECURE"] ?? "");

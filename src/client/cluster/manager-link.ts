@@ -6,8 +6,10 @@ import {
   NodeUnreachable,
   PeerNotTrusted,
   type RfaasError,
+  UsageError,
 } from "../../base/errors.ts";
 import { type Acquaintance, mayBeTold, whyWithheld } from "../../control/dial-socket.ts";
+import { whyNotReached } from "../../control/dial.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
@@ -33,6 +35,9 @@ export interface NodesChange {
   changed: readonly NodeInfo[];
   gone: readonly string[];
 }
+
+/** Failures that have said of themselves what is wrong, and what to do. */
+const SAYS_ALL = [EnvironmentError, PeerNotTrusted, UsageError];
 
 /** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
 export interface SubscriptionOptions extends LastingOptions {
@@ -208,8 +213,9 @@ export class ManagerSubscription {
 
   #lost(reason: Error): void {
     this.#connected = false;
-    const wrong = reason instanceof PeerNotTrusted ? reason : undefined;
-    const error = this.#refusal ?? wrong ?? this.#unreachable(reason.message, reason);
+    const own = SAYS_ALL.some((kind) => reason instanceof kind) ? reason : undefined;
+    const why = whyNotReached(parseAddress(this.address), reason);
+    const error = this.#refusal ?? own ?? this.#unreachable(why, reason);
     this.#first.reject(error);
     this.#requests.end(error);
   }

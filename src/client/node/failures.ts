@@ -12,7 +12,8 @@ import {
   VersionMismatch,
 } from "../../base/errors.ts";
 import { shortage, shortageOfDescriptors } from "../../base/shortage.ts";
-import { reasonOf } from "../../base/system-errors.ts";
+import { type Address, formatAddress, isLoopback, placeOf } from "../../control/address.ts";
+import { whyNotReached } from "../../control/dial.ts";
 import { PACKAGE } from "../../package/contents/manifest.ts";
 import type { Failed } from "../../protocol/failed.ts";
 import type { Granted } from "../../protocol/lease-messages.ts";
@@ -38,8 +39,9 @@ export function refused(
 }
 
 /** Why no connection to the node could be made. */
-export function notReached(address: string, cause: Error): RfaasError {
+export function notReached(to: Address, cause: Error): RfaasError {
   if (cause instanceof RfaasError) return cause;
+  const address = formatAddress(to);
   const { code } = cause as NodeJS.ErrnoException;
   if (isNoTls(cause, code))
     return new NodeUnreachable(
@@ -58,7 +60,7 @@ export function notReached(address: string, cause: Error): RfaasError {
     return new EnvironmentError(`the node at ${address} cannot be reached: ${why}`, { cause });
   return new NodeUnreachable(
     address,
-    `no node answers at ${address} (${reasonOf(cause)}); ${whatToDo(address, code)}`,
+    `no node answers at ${address} (${whyNotReached(to, cause)}); ${whatToDo(to, code)}`,
     { cause },
   );
 }
@@ -68,12 +70,16 @@ function isNoTls({ message }: Error, code: string | undefined): boolean {
   return code?.startsWith("ERR_SSL_") === true || message.includes("before secure TLS");
 }
 
-function whatToDo(address: string, code: string | undefined): string {
+function whatToDo(address: Address, code: string | undefined): string {
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "check the name, or give the address";
   // Only silence has no code: a machine that is there and lets the packets through refuses at once.
   if (code === undefined)
     return "check the address, and whether a firewall drops what is sent to the port";
-  return `start one with: rfaas serve --listen ${address.replace(/^rfaas:\/\/|\?.*$/g, "")}`;
+  if (address.kind === "unix") return `start one with: rfaas serve --listen ${address.path}`;
+  const place = placeOf(address);
+  return isLoopback(address.host)
+    ? `start one with: rfaas serve --listen ${place}`
+    : `check the address, and start one there with: rfaas serve --listen ${place} --allow-remote`;
 }
 
 /** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */

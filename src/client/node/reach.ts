@@ -1,5 +1,5 @@
 /** A client's way to a node: connected in time, and known well enough to be told secrets, or not. */
-import { type Address, formatAddress, placeOf } from "../../control/address.ts";
+import { type Address, placeOf } from "../../control/address.ts";
 import type { WireEvents } from "../../control/connection.ts";
 import { type Dialled, dial } from "../../control/dial.ts";
 import { whyWithheld } from "../../control/dial-socket.ts";
@@ -32,7 +32,7 @@ export async function reach(
   } catch (cause) {
     dialling.abort();
     if (signal?.aborted) throw cause;
-    throw notReached(formatAddress(address), cause as Error);
+    throw notReached(address, cause as Error);
   }
   const known = dialling.acquaintance();
   const withheld =

@@ -1,7 +1,7 @@
 /** A node asks its manager for a certificate: one connection, one question. */
 import { type NetworkAddress, formatAddress, placeOf } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
-import { dial } from "../../control/dial.ts";
+import { dial, whyNotReached } from "../../control/dial.ts";
 import { mayBeTold } from "../../control/dial-socket.ts";
 import {
   NodeUnreachable,
@@ -10,7 +10,6 @@ import {
   TokenRefused,
   UsageError,
 } from "../../base/errors.ts";
-import { reasonOf } from "../../base/system-errors.ts";
 import { VERSION } from "../../base/version.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, within } from "../../base/waiting.ts";
 import {
@@ -50,7 +49,9 @@ export async function enrol(
   const late = () => unreachable(shown, `no answer within ${timeoutMs} ms`);
   try {
     await within(dialling.connected, timeoutMs, late).catch((cause: Error) => {
-      throw cause instanceof RfaasError ? cause : unreachable(shown, reasonOf(cause), cause);
+      throw cause instanceof RfaasError
+        ? cause
+        : unreachable(shown, whyNotReached(manager, cause), cause);
     });
     if (!mayBeTold(dialling.acquaintance()))
       throw new UsageError(
