@@ -113,6 +113,22 @@ describe("a served node", () => {
     });
   }
 
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(`lets leases end when ${signal} comes to all of its processes, as from a terminal`, async () => {
+      using scratch = new Scratch();
+      await using node = await ServedNode.start(scratch.join("node.sock"), [], ["setsid"]);
+      await using rf = await invoker({ node: node.address });
+      const lease = await rf.allocate(GOOD, { polling: "warm" });
+      const view = lease.input(Uint8Array, 8);
+      process.kill(-node.pid, signal);
+      await until(() => node.stderr.includes("waiting for 1 lease,"), "the node drains");
+      expect(lease.invoke("echo", view, view)).toBe(8);
+      await lease.release();
+      expect(await node.exited).toBe(0);
+      expect(node.stderr).not.toContain("WARN");
+    });
+  }
+
   test("lets leases end after the first signal, grants none, and ends them at the second", async () => {
     using scratch = new Scratch();
     const node = await ServedNode.start(scratch.join("node.sock"));

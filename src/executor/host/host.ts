@@ -64,6 +64,8 @@ async function startHost(options: HostOptions): Promise<void> {
   if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
   process.on("SIGCHLD", reapAdopted);
+  // A terminal and a service manager send these to the node's every process: the node decides what they mean, and ends its hosts itself.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
   const mailbox = new Mailbox();
   for (const name of options.fabrics) {
     const { fabricNamed } = await import("../../fabric/registry.ts");
