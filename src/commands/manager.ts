@@ -24,6 +24,7 @@ import { keepManagerAddress } from "../manager/state/manager-address.ts";
 import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state/state.ts";
 import { keepWishes } from "../manager/nodes/wishes.ts";
 import type { CredentialFiles } from "../trust/credentials.ts";
+import { whyOpenToOthers } from "../trust/files.ts";
 import { duration, tcpAddress, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
@@ -93,6 +94,8 @@ loopback and through no proxy.`,
     const prices = options.prices === undefined ? undefined : readPrices(options.prices);
     const { state = defaultStateDir() } = options;
     createStateDir(state);
+    const open = whyOpenToOthers(state);
+    if (open !== undefined) log.warn(open);
     keepWishes(registry, state, (message) => log.warn(message));
     if (options.nodes !== undefined) expectNodes(registry, options.nodes);
     const tokens = new CurrentKey(state, (message) => log.warn(message));

@@ -263,6 +263,10 @@ async function identityOf(options: Options, name: string, listening: Address) {
     stateFolder,
     warn: (message) => log.warn(message),
   });
+  if (membership || (opened.credentials && options.tlsCert === undefined)) {
+    const open = (await import("../trust/files.ts")).whyOpenToOthers(stateFolder);
+    if (open !== undefined) log.warn(open);
+  }
   return { membership, ...opened };
 }
 

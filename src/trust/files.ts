@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   writeFileSync,
+  statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { EnvironmentError } from "../base/errors.ts";
@@ -63,6 +64,16 @@ export function readSecret(path: string): string {
   throw new EnvironmentError(
     `others may read or write the key ${path} (mode ${(mode & 0o777).toString(8)}); make a new one if they may have, else: chmod 600 ${path}`,
   );
+}
+
+/** How others could put keys of their own into the folder, in words that end with what to do; undefined where they cannot. */
+export function whyOpenToOthers(folder: string): string | undefined {
+  const { uid, mode } = statSync(folder);
+  if (uid !== 0 && uid !== process.getuid!())
+    return `the state directory ${folder} belongs to another user (uid ${uid}), who can put other keys there; name one of your own with --state`;
+  if ((mode & 0o022) !== 0)
+    return `other users may write to the state directory ${folder} (mode ${(mode & 0o777).toString(8)}), and put other keys there; run: chmod 700 ${folder}`;
+  return undefined;
 }
 
 /** What to say of a file that cannot be read or written. */

@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EnvironmentError } from "../../src/base/errors.ts";
+import { parseAddress } from "../../src/control/address.ts";
+import { openSecurity } from "../../src/executor/admission/security.ts";
 import { FileCredentials } from "../../src/trust/credentials.ts";
 import { Scratch } from "../support/scratch.ts";
 import { nodeCredentials } from "../support/tls.ts";
@@ -136,4 +138,16 @@ describe("credentials in files", () => {
       `every user of this machine can read the key ${files.key}; run: chmod 600 ${files.key}`,
     ]);
   });
+});
+
+test("a key that a node has made for itself and that is damaged is told as that, with what to do", async () => {
+  const path = scratch.file("node-tls.pem", "damaged");
+  const opened = openSecurity(parseAddress("0.0.0.0:7700"), {
+    stateFolder: scratch.path,
+    warn: () => {},
+  });
+  await expect(opened).rejects.toBeInstanceOf(EnvironmentError);
+  await expect(opened).rejects.toThrow(
+    `the key and certificate that this node has made cannot be used: there is no certificate in ${path}; remove ${path}, and it makes new ones`,
+  );
 });

@@ -1,5 +1,5 @@
 /** With which key a node shows who it is, where clients come from other machines. */
-import { UsageError } from "../../base/errors.ts";
+import { EnvironmentError, UsageError } from "../../base/errors.ts";
 import { type Address, isLoopback } from "../../control/address.ts";
 import type { CredentialFiles, FileCredentials } from "../../trust/credentials.ts";
 import type { Security } from "./listen.ts";
@@ -29,6 +29,7 @@ export async function openSecurity(
       "--tls-cert and --tls-key belong together; name both files, or one that has both twice",
     );
   let files: CredentialFiles;
+  let areOwn = false;
   if (tlsCert !== undefined && tlsKey !== undefined) {
     if (listening.kind === "unix")
       throw new UsageError("--tls-cert is for a port; a socket is open to its owner alone");
@@ -38,10 +39,20 @@ export async function openSecurity(
   else {
     const { ownCertificate } = await import("../../trust/own-certificate.ts");
     files = await ownCertificate(stateFolder);
+    areOwn = true;
   }
   const { FileCredentials } = await import("../../trust/credentials.ts");
   const { SecureWire } = await import("../../control/secure-wire.ts");
-  const credentials = new FileCredentials(files, { warn });
+  let credentials: FileCredentials;
+  try {
+    credentials = new FileCredentials(files, { warn });
+  } catch (cause) {
+    if (!areOwn || !(cause instanceof UsageError)) throw cause;
+    throw new EnvironmentError(
+      `the key and certificate that this node has made cannot be used: ${cause.message.split("; ")[0]}; remove ${files.key}, and it makes new ones, which clients must then be told of`,
+      { cause },
+    );
+  }
   return {
     security: {
       insecure,
