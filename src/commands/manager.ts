@@ -65,7 +65,8 @@ loopback and through no proxy.`,
       truth({ description: "no TLS: other machines' connections are in clear" }),
     ),
     tlsCert: pathField("file", {
-      description: "the site's certificate for the manager, in PEM, with what leads to its CA",
+      description:
+        "the site's certificate for the manager, in PEM, with what leads to its CA, and the CA",
       otherwise: "one of the cluster's own authority",
     }),
     tlsKey: pathField("file", { description: "with --tls-cert: the key of that certificate" }),

@@ -80,7 +80,7 @@ const Options = Type.Object({
   ),
   tokenKey: pathField("file", { description: "public key that tokens must be signed with" }),
   tlsCert: pathField("file", {
-    description: "the node's own certificate, in PEM, with what leads to its CA",
+    description: "the node's own certificate, in PEM, with what leads to its CA, and the CA",
     otherwise: "one that it makes",
   }),
   tlsKey: pathField("file", { description: "with --tls-cert: its key" }),
