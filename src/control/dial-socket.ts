@@ -36,7 +36,7 @@ export function whyWithheld(
   if (mayBeTold(known)) return undefined;
   return known.by === "memory"
     ? `no token was sent, as the ${what}'s key ${known.key} is pinned nowhere; ask who runs the ${what} whether it is its key, then name it as rfaas://${place}?key=${known.key}`
-    : "no token was sent, as the connection is in clear; connect without --insecure";
+    : `no token was sent, as the connection is in clear; let the ${what} serve without --insecure, and connect without it`;
 }
 
 /** When a socket is open for messages: on an event, once the peer has been looked at. `meet` throws where that must not be. */

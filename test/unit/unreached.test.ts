@@ -3,6 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { EnvironmentError } from "../../src/base/errors.ts";
 import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import { notReached } from "../../src/client/node/failures.ts";
+import { whyWithheld } from "../../src/control/dial-socket.ts";
 import { parseAddress } from "../../src/control/address.ts";
 
 const before = process.env["RFAAS_CA"];
@@ -25,6 +26,12 @@ test("a machine that refuses may be one to which no way leads, and its node must
   );
   expect(refusedAt("/run/node.sock")).toBe(
     "no node answers at /run/node.sock (no process listens there (ECONNREFUSED)); start one with: rfaas serve --listen /run/node.sock",
+  );
+});
+
+test("a token that is withheld in clear is sent when neither side is insecure, since a node that is has no TLS", () => {
+  expect(whyWithheld({ by: "nothing" }, "node", "10.0.0.9:7700")).toBe(
+    "no token was sent, as the connection is in clear; let the node serve without --insecure, and connect without it",
   );
 });
 
