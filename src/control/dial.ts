@@ -31,8 +31,10 @@ export const isExposed = (address: Address, to: Dialled): boolean =>
 
 /** Why an attempt has failed, as a clause. The runtime's sockets say of a machine that cannot be reached that it refuses, too. */
 export function whyNotReached(address: Address, cause: unknown): string {
-  const refused = (cause as { code?: unknown }).code === "ECONNREFUSED";
-  return refused && address.kind !== "unix" && !isLoopback(address.host)
+  const { code } = cause as { code?: unknown };
+  if (code === "EINVAL" && address.kind !== "unix" && /^fe[89ab][^%]*$/i.test(address.host))
+    return "an address of one link needs the name of the interface, as in [fe80::1%eth0]:7700";
+  return code === "ECONNREFUSED" && address.kind !== "unix" && !isLoopback(address.host)
     ? "no process listens there, or no way leads there (ECONNREFUSED)"
     : reasonOf(cause);
 }

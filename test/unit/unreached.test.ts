@@ -12,9 +12,8 @@ afterEach(() => {
   else process.env["RFAAS_CA"] = before;
 });
 
-const refusedAt = (text: string): string =>
-  notReached(parseAddress(text), Object.assign(new Error("refused"), { code: "ECONNREFUSED" }))
-    .message;
+const refusedAt = (text: string, code = "ECONNREFUSED"): string =>
+  notReached(parseAddress(text), Object.assign(new Error("refused"), { code })).message;
 
 // The runtime gives both the same code.
 test("a machine that refuses may be one to which no way leads, and its node must serve others", () => {
@@ -26,6 +25,12 @@ test("a machine that refuses may be one to which no way leads, and its node must
   );
   expect(refusedAt("/run/node.sock")).toBe(
     "no node answers at /run/node.sock (no process listens there (ECONNREFUSED)); start one with: rfaas serve --listen /run/node.sock",
+  );
+});
+
+test("an address of one link is told what it lacks", () => {
+  expect(refusedAt("[fe80::1]:7700", "EINVAL")).toBe(
+    "no node answers at [fe80::1]:7700 (an address of one link needs the name of the interface, as in [fe80::1%eth0]:7700); check the address",
   );
 });
 

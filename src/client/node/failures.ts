@@ -71,6 +71,7 @@ function isNoTls({ message }: Error, code: string | undefined): boolean {
 }
 
 function whatToDo(address: Address, code: string | undefined): string {
+  if (code === "EINVAL") return "check the address";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "check the name, or give the address";
   // Only silence has no code: a machine that is there and lets the packets through refuses at once.
   if (code === undefined)
