@@ -30,7 +30,7 @@ const ADVICE: Record<number, string> = {
   [OFI_STAGE.provider]: "look for it with: rfaas doctor, fi_info",
   [OFI_STAGE.endpoint]: "lease fewer workers or slots, and see: fi_info -v",
   [OFI_STAGE.reach]:
-    "the provider's own connections use other ports: open them, and check with: fi_pingpong",
+    "ofi:shm reaches no other machine: take another fabric; of others, the provider's own connections use other ports: open them, and check with: fi_pingpong",
 };
 
 const REJECTIONS: Record<number, string> = {
