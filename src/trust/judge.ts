@@ -74,24 +74,27 @@ function whyNotUnder(
   const pinned = [leaf, ...others].find(({ raw }) => fingerprintOf(raw) === ca);
   if (!pinned) return `none of the certificates that it shows is the pinned CA ${ca}`;
   if (!pinned.ca) return `${ca}, which is pinned as a CA, is none; pin its key with ?key=`;
-  return whyNotLeading(leaf, pinned, others, nowMs);
+  return whyNotLeading(leaf, pinned, new Set(others), nowMs);
 }
 
-/** Why no signatures lead from a certificate to the CA, within the dates of each. */
+/**
+ * Why no signatures lead from a certificate to the CA, within the dates of each. What is tried leaves `others`: it leads to the CA or not by
+ * whichever way it was come to, and the ways through a chain that a stranger has made up may be thousands.
+ */
 function whyNotLeading(
   from: X509Certificate,
   ca: X509Certificate,
-  others: readonly X509Certificate[],
+  others: Set<X509Certificate>,
   nowMs: number,
 ): string | undefined {
   const outOfDate = whyOutOfDate(from, nowMs);
   if (outOfDate !== undefined || from === ca) return outOfDate;
   let reason = `the certificate ${subjectOf(from)} is not signed by the pinned CA`;
   for (const issuer of others) {
-    if (issuer === from || !isSignedBy(from, issuer)) continue;
+    if (!isSignedBy(from, issuer)) continue;
     if (issuer.ca) {
-      const rest = others.filter((other) => other !== issuer);
-      const why = whyNotLeading(issuer, ca, rest, nowMs);
+      others.delete(issuer);
+      const why = whyNotLeading(issuer, ca, others, nowMs);
       if (why === undefined) return undefined;
       reason = why;
     } else reason = `the certificate ${subjectOf(from)} is signed by ${subjectOf(issuer)}, no CA`;

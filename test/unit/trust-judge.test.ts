@@ -1,7 +1,7 @@
 /** Who is taken for whom: chains as a real library makes them, each with one thing wrong. */
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import {
   type Credentials,
@@ -16,6 +16,7 @@ import { type Expectation, MANAGER_URI, judge, keyOf, nodeUri } from "../../src/
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const HOST = "node1.example";
+const EC = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
 /** The certificates of a PEM, in DER. */
 function ders(pem: string): Uint8Array[] {
@@ -64,6 +65,24 @@ function reasonOf(chain: readonly Uint8Array[], expected: Expectation, nowMs?: n
 }
 
 describe("under a pinned CA", () => {
+  test("a chain whose certificates have all signed each other costs few looks at signatures", async () => {
+    const keys = await crypto.subtle.generateKey(EC, true, ["sign", "verify"]);
+    const made = Array.from({ length: 7 }, async (_, n) => {
+      const { rawData } = await x509.X509CertificateGenerator.createSelfSigned({
+        ...{ serialNumber: `0${n + 1}`, name: "CN=rfaas CA", keys, signingAlgorithm: EC },
+        notBefore: new Date(Date.now() - DAY_MS),
+        notAfter: new Date(Date.now() + DAY_MS),
+        extensions: [new x509.BasicConstraintsExtension(true, undefined, true)],
+      });
+      return new Uint8Array(rawData);
+    });
+    const chain = [...(await Promise.all(made)), ...ders(ca.chain)];
+    using looks = spyOn(X509Certificate.prototype, "verify");
+    expect(reasonOf(chain, expecting())).toContain("is not signed by the pinned CA");
+    expect(looks.mock.calls.length).toBeGreaterThan(0);
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(chain.length ** 2);
+  });
+
   test("a node that the CA has signed is trusted, by its name where that is known", async () => {
     const { chain } = await signed(nodeUri("node1"));
     const key = keyOf(new X509Certificate(chain[0]!));
