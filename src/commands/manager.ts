@@ -29,6 +29,7 @@ import { duration, tcpAddress, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
+import { printable } from "./shared/table.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:7800";
 const MIN_CERTIFICATE_TTL_MS = 1_000;
@@ -105,7 +106,8 @@ loopback and through no proxy.`,
       registry,
       ledger,
       tokens,
-      log: (level: "info" | "warn", message: string) => log[level](message),
+      // What peers have said may stand in it.
+      log: (level: "info" | "warn", message: string) => log[level](printable(message)),
     };
     let security: Security | undefined;
     let server: ManagerServer | undefined;

@@ -36,6 +36,7 @@ import { warnOfOwnName } from "./serving/own-name.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
+import { printable } from "./shared/table.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 
 const DEFAULT_DRAIN_MS = 30_000;
@@ -235,7 +236,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
         fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
         own,
-        log: (level, message) => log[level](message),
+        log: (level, message) => log[level](printable(message)),
       });
   },
 });

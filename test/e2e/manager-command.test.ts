@@ -9,6 +9,7 @@ import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { APART } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
+import { RawPeer } from "../support/raw-peer.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -36,6 +37,20 @@ test("a manager shows the nodes of its file, serves HTTP when asked, and ends at
   expect((await fetch(`${manager.url}/healthz`)).status).toBe(200);
   expect(await manager.end("SIGTERM")).toBe(EXIT.ok);
   await until(() => !client.connected, "the client notices");
+});
+
+test("what a stranger says reaches the terminal of a manager's log without what the terminal would obey", async () => {
+  await using manager = await RunningManager.start(scratch.path);
+  using stranger = await RawPeer.connect(manager.address);
+  stranger.send({
+    t: "subscribe",
+    protocol: 99,
+    version: "1\x1b]0;title\x07\nnode x left",
+    token: null,
+  });
+  await until(() => stranger.find("refused") !== undefined, "it is refused");
+  await until(() => manager.stderr.includes("protocol"), "it is logged");
+  expect(manager.stderr).toContain("1?]0;title??node x left");
 });
 
 test("a port that is taken is named in one line", async () => {

@@ -5,6 +5,7 @@ import { type NetworkAddress, isLoopback, parseAddress } from "../../control/add
 import type { BookkeeperOptions } from "../../executor/accounts/bookkeeper.ts";
 import type { Membership } from "../../executor/membership/membership.ts";
 import { log } from "../shared/log.ts";
+import { printable } from "../shared/table.ts";
 
 export interface JoiningOptions {
   manager?: string | undefined;
@@ -39,7 +40,7 @@ export async function joinCluster(options: JoiningOptions): Promise<Membership |
     ...{ manager: address, name, joinToken },
     // A name may be `..`.
     folder: join(stateFolder, `node-${encodeURIComponent(name)}`),
-    log: (level, message) => log[level](message),
+    log: (level, message) => log[level](printable(message)),
   });
 }
 
