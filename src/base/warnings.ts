@@ -15,6 +15,16 @@ export function showWarningsBy(other: Show): void {
   shows = other;
 }
 
+const unheard: Show = () => {};
+
+/** From then on no line is shown: a shell that completes a word drops them. */
+export function showNoWarnings(): void {
+  shows = unheard;
+}
+
+/** Whether a person may see the lines. */
+export const areWarningsShown = (): boolean => shows !== unheard;
+
 /** Warns of it once. */
 export function warnOnce(message: string, code: WarningCode = "RFAAS_PACKAGE_INCOMPLETE"): void {
   if (shown.has(message)) return;

@@ -9,7 +9,7 @@ import {
 } from "../base/errors.ts";
 import { enterRole } from "../base/process.ts";
 import { isSystemError, reasonOf } from "../base/system-errors.ts";
-import { showWarningsBy } from "../base/warnings.ts";
+import { showNoWarnings, showWarningsBy } from "../base/warnings.ts";
 import { type Command, type CommandTree, commandsOf } from "./shared/command.ts";
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
@@ -84,6 +84,7 @@ async function dispatch(argv: string[]): Promise<void> {
   }
   if (name === "__complete") {
     // No command line of its own: what it loads, a shell waits for.
+    showNoWarnings();
     const { complete } = await import("./completion/complete.ts");
     return await complete(rest, tree);
   }

@@ -5,9 +5,9 @@
 import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
-import { KeyChanged } from "../base/errors.ts";
+import { KeyChanged, PeerNotTrusted } from "../base/errors.ts";
 import { reasonOf } from "../base/system-errors.ts";
-import { tell, warnOnce } from "../base/warnings.ts";
+import { areWarningsShown, tell, warnOnce } from "../base/warnings.ts";
 import { type Fingerprint, readFingerprint } from "./fingerprint.ts";
 
 const FORGOTTEN = "forgotten";
@@ -23,6 +23,7 @@ export function knownNodesFile(): string {
  * Remembers the key of what answers at `place`, `HOST:PORT`, when it is met there first.
  *
  * @throws {KeyChanged} it had another key before
+ * @throws {PeerNotTrusted} it is new, and the user would not hear of it
  */
 export function meet(
   place: string,
@@ -33,6 +34,11 @@ export function meet(
   const before = read(file);
   const remembered = before.keys.get(place.toLowerCase());
   if (remembered !== undefined) return compare(place, key, remembered, { file, what });
+  if (!areWarningsShown())
+    throw new PeerNotTrusted(
+      `the ${what} at ${place} is new, which no line can say here; connect once by a command, such as rfaas ps`,
+      { address: place, seen: key },
+    );
   if (!append(file, `${place.toLowerCase()} ${key}`, before.endsInLine)) return;
   // Of two programs that meet different keys there at once, the first to write is right.
   const first = read(file).keys.get(place.toLowerCase());

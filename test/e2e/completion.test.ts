@@ -4,6 +4,7 @@ import { mkdirSync, symlinkSync } from "node:fs";
 import { RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { nodeAddress } from "../support/fabric.ts";
 import { RunningManager } from "../support/manager.ts";
+import { ownAddress } from "../support/own-address.ts";
 import { Scratch } from "../support/scratch.ts";
 import { TerminalProgram } from "../support/terminal.ts";
 import { until } from "../support/until.ts";
@@ -178,6 +179,24 @@ test("completes nodes of a manager by their names and addresses, over HTTP and w
     expect(await offeredSoon(shell, "rfaas ps --node ", by)).toContain(socket);
   }
 });
+
+const OTHER = ownAddress();
+if (OTHER === undefined) console.warn("skipped, needs a network: completion over TLS");
+test.skipIf(OTHER === undefined)(
+  "meets no manager for the first time, which would be said where nobody reads it",
+  async () => {
+    const executor = { node: "far", address: "10.0.0.7", port: 10005, cores: 4, memory: 1024 };
+    const nodes = scratch.file("nodes.json", JSON.stringify({ executors: [executor] }));
+    const args = ["--nodes", nodes];
+    await using manager = await RunningManager.start(scratch.join("far"), args, OTHER);
+    const by = { RFAAS_MANAGER: manager.address, XDG_CONFIG_HOME: scratch.join("config-far") };
+    const line = "rfaas node drain fa";
+    expect(await offered(FIRST_SHELL, line, by)).toEqual([]);
+    const met = await rfaas(["ps"], { env: env(by) });
+    expect(met.stderr).toContain(`the manager at ${manager.address} is new to you`);
+    expect(await offeredSoon(FIRST_SHELL, line, by)).toEqual(["far"]);
+  },
+);
 
 test("completes the packages of a node, and of the user's cache", async () => {
   const socket = nodeAddress(scratch.join("p.sock"));
