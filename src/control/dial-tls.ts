@@ -51,7 +51,9 @@ export function dialTls(
           { address: shown, seen: verdict.key },
         );
       meet(placeOf(address), verdict.key, undefined, role);
-      return isLoopback(host) ? { by: "local" } : { by: "memory", key: verdict.key };
+      // The name of this machine may lead to another one.
+      const isHere = isLoopback(host) && isLoopback(socket.remoteAddress ?? "");
+      return isHere ? { by: "local" } : { by: "memory", key: verdict.key };
     },
   });
 }

@@ -3,9 +3,10 @@
  * aborted, and keeps the program alive for minutes where the network drops its packets. What leaves the machine is TLS.
  */
 import { connect } from "node:net";
+import { PeerNotTrusted } from "../base/errors.ts";
 import { reasonOf } from "../base/system-errors.ts";
 import { warnOnce } from "../base/warnings.ts";
-import { type Address, type TcpAddress, isLoopback } from "./address.ts";
+import { type Address, type TcpAddress, isLoopback, placeOf } from "./address.ts";
 import type { Wire, WireEvents } from "./connection.ts";
 import { type Dialling, overSocket } from "./dial-socket.ts";
 import type { Role } from "./dial-tls.ts";
@@ -82,9 +83,20 @@ function dialTcp({ host, port }: TcpAddress, events: WireEvents): Dialling {
       `insecure: the connection to ${host} is in clear: other machines of the network can read and change what is said, and may answer in its place; no token is sent over it`,
       "RFAAS_SECURITY",
     );
-  return overSocket(connect({ host, port }), host, events, {
+  const socket = connect({ host, port });
+  return overSocket(socket, host, events, {
     event: "connect",
-    meet: () => ({ by: isLoopback(host) ? "local" : "nothing" }),
+    meet() {
+      if (!isLoopback(host)) return { by: "nothing" };
+      const { remoteAddress } = socket;
+      // It has ended already.
+      if (remoteAddress === undefined) return { by: "nothing" };
+      if (isLoopback(remoteAddress)) return { by: "local" };
+      throw new PeerNotTrusted(
+        `${host} leads to ${remoteAddress} here, another machine, so nothing was said to it in clear: name 127.0.0.1 or see to /etc/hosts`,
+        { address: placeOf({ kind: "tcp", host, port }), seen: undefined },
+      );
+    },
   });
 }
 
