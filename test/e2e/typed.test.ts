@@ -356,8 +356,8 @@ describe("the context of a call", () => {
     expect(known[1]).toMatchObject({ initialised: 1 });
     const leftMs = known[1]!.deadline!.getTime() - Date.now();
     expect(leftMs).toBeGreaterThan(0);
-    // A worker rounds up by a millisecond, and may have answered within it.
-    expect(leftMs).toBeLessThanOrEqual(60_001);
+    // A worker rounds up by a millisecond, and one on another machine knows the client's clock as late as the greeting came.
+    expect(leftMs).toBeLessThanOrEqual(60_050);
   });
 
   test("is of each worker once, in a broadcast", async () => {
