@@ -17,6 +17,8 @@ import { until } from "../support/until.ts";
 
 /** By token: who it is, and what for. */
 const TOKENS: Record<string, { user: string; seesAll: boolean; scopes: string[] }> = {
+  "node n1": { user: "node.n1", seesAll: false, scopes: ["node"] },
+  "node a:1": { user: "node.a-1", seesAll: false, scopes: ["node"] },
   node: { user: "ops", seesAll: false, scopes: ["node"] },
   ada: { user: "ada", seesAll: false, scopes: ["client", "read"] },
   root: { user: "root", seesAll: true, scopes: ["client", "read"] },
@@ -386,6 +388,17 @@ describe("a peer is refused", () => {
     expect(refusal(await node("n1", { token: "ada" }))).toBe("no token for node; get one");
     expect(refusal(await client("node"))).toBe("no token for client; get one");
     expect((await client("looks")).closed).toBe(false);
+  });
+
+  test("for the token that another node has got when it joined", async () => {
+    const { node } = cluster(CHECKED);
+    expect(refusal(await node("n2", { token: "node n1" }))).toBe(
+      "the token is that of node.n1, and not of the node n2; let the node join by its name (rfaas node join-token)",
+    );
+    expect((await node("n1", { token: "node n1" })).closed).toBe(false);
+    expect((await node("a:1", { token: "node a:1" })).closed).toBe(false);
+    // One that an operator has made is for any.
+    expect((await node("n2", { token: "node" })).closed).toBe(false);
   });
 
   test("when its token cannot be checked, and the manager goes on", async () => {

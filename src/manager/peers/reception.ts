@@ -14,6 +14,7 @@ import {
 } from "../../protocol/manager-messages.ts";
 import { VERSION } from "../../base/version.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
+import { isOfOtherNode } from "../tokens/node-token.ts";
 import {
   type ClientRole,
   type NodeRole,
@@ -186,6 +187,12 @@ export class Reception {
     // A token to look at the manager over HTTP lets a client look at it here, too.
     if ("refused" in admitted && (!viewer || "refused" in viewer))
       return this.refuse(peer, "RFAAS_TOKEN", admitted.refused);
+    if (isNode && !("refused" in admitted) && isOfOtherNode(admitted.user, message.name))
+      return this.refuse(
+        peer,
+        "RFAAS_TOKEN",
+        `the token is that of ${admitted.user}, and not of the node ${message.name}; let the node join by its name (rfaas node join-token)`,
+      );
     if (isNode) this.#events.announced(peer, message);
     else this.#events.subscribed(peer, viewer!);
     peer.connection.resume();

@@ -3,7 +3,16 @@ import { randomUUID } from "node:crypto";
 import { MAX_USER_LENGTH } from "../../protocol/token.ts";
 import { TokenKeys } from "./keys.ts";
 
+/** Begins the names of users that are nodes. */
 const PREFIX = "node.";
+
+/** As which user a node of this name has its token: a name of a node may have what one of a user has not. */
+const userOf = (name: string): string =>
+  `${PREFIX}${name.replaceAll(":", "-")}`.slice(0, MAX_USER_LENGTH);
+
+/** Whether a token of this user is one of another node than the one of this name. */
+export const isOfOtherNode = (user: string, name: string): boolean =>
+  user.startsWith(PREFIX) && user !== userOf(name);
 
 /** Null where the cluster has no key, and so asks for no tokens. Throws `EnvironmentError` when the key cannot be used. */
 export async function nodeToken(
@@ -14,8 +23,7 @@ export async function nodeToken(
   if (!TokenKeys.exist(stateDir)) return null;
   return await TokenKeys.open(stateDir).sign({
     id: randomUUID(),
-    // A name of a node may have what one of a user has not.
-    user: `${PREFIX}${name.replaceAll(":", "-")}`.slice(0, MAX_USER_LENGTH),
+    user: userOf(name),
     maxCores: null,
     // Tokens count whole seconds.
     expiresAtMs: Math.ceil(untilMs / 1000) * 1000,
