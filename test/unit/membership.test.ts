@@ -4,7 +4,8 @@ import { X509Certificate } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NetworkAddress } from "../../src/control/address.ts";
-import { TokenRefused, UsageError } from "../../src/base/errors.ts";
+import { ProtocolError, TokenRefused, UsageError } from "../../src/base/errors.ts";
+import { MemberFiles } from "../../src/executor/membership/member-files.ts";
 import { Membership } from "../../src/executor/membership/membership.ts";
 import { JoinTokens } from "../../src/manager/enrolment/join-tokens.ts";
 import { Security } from "../../src/manager/enrolment/security.ts";
@@ -15,6 +16,7 @@ import { FileCredentials } from "../../src/trust/credentials.ts";
 import { TestClock } from "../support/clock.ts";
 import { ownAddress } from "../support/own-address.ts";
 import { Scratch } from "../support/scratch.ts";
+import { nodeCredentials } from "../support/tls.ts";
 import { until } from "../support/until.ts";
 
 const OTHER = ownAddress();
@@ -152,6 +154,19 @@ describe("a membership", () => {
     expect(await open(joinToken()).catch((thrown: unknown) => thrown)).toBeInstanceOf(TokenRefused);
     writeFileSync(path, whole);
     await open();
+  });
+
+  test("is left as it is where what was issued is of no use", async () => {
+    const { open, joinToken, folder, manager } = await cluster();
+    await open(joinToken());
+    const path = join(folder, "tls.pem");
+    const whole = readFileSync(path, "utf8");
+    const files = new MemberFiles(folder);
+    const { chain } = await nodeCredentials();
+    const more = { t: "enrolled", key: files.key()!, ca: chain, token: null } as const;
+    for (const certificate of ["nonsense", chain])
+      expect(() => files.keep(manager, { ...more, certificate }, 0)).toThrow(ProtocolError);
+    expect(readFileSync(path, "utf8")).toBe(whole);
   });
 
   test("is taken up without a token also where the manager was not pinned, on the same machine", async () => {

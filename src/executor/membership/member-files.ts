@@ -4,6 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { ProtocolError } from "../../base/errors.ts";
 import { type NetworkAddress, placeOf } from "../../control/address.ts";
 import type { Enrolled } from "../../protocol/manager-messages.ts";
 import { validityOf } from "../../trust/certificates.ts";
@@ -91,18 +92,23 @@ export class MemberFiles {
     return { certificate, token: kept.token, pin: kept.pin, issuedAtMs: kept.issuedAtMs, untilMs };
   }
 
-  /** Keeps what the manager has issued for the key. Throws {@link EnvironmentError}. */
+  /** Keeps what the manager has issued for the key. Throws {@link EnvironmentError}, and {@link ProtocolError} where it is of no use. */
   keep(
     manager: NetworkAddress,
     { key, certificate, ca, token }: Enrolled & { key: string },
     issuedAtMs: number,
   ): Certified {
+    const read = readCertificate(certificate);
+    if (!read || !new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key)))
+      throw new ProtocolError(
+        `what the manager at ${placeOf(manager)} has issued is no certificate for this node's key; see its log, and update it`,
+      );
     const pin = pinOf(manager);
     const kept: Kept = { manager: placeOf(manager), ...(pin ? { pin } : {}), issuedAtMs, token };
     const parts = [key, certificate, ca].map((pem) => pem.trim());
     replaceFile(this.#path(TLS), `${parts.join("\n")}\n`, 0o600);
     replaceFile(this.#path(MEMBERSHIP), `${JSON.stringify(kept)}\n`, 0o600);
-    return { certificate, token, pin, issuedAtMs, untilMs: validityOf(certificate).untilMs };
+    return { certificate, token, pin, issuedAtMs, untilMs: read.untilMs };
   }
 
   #kept(): Kept | undefined {

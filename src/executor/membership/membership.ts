@@ -3,7 +3,7 @@
  * and its token. It joins once with a join token; from then on what it needs is in its folder, and it renews its certificate itself.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
-import { RfaasError, UsageError } from "../../base/errors.ts";
+import { UsageError } from "../../base/errors.ts";
 import { type NetworkAddress, placeOf } from "../../control/address.ts";
 import { signingRequest } from "../../trust/certificates.ts";
 import type { CredentialFiles } from "../../trust/credentials.ts";
@@ -136,9 +136,9 @@ export class Membership implements Disposable {
         `this node has another certificate, good until ${isoTime(this.#certified.untilMs)}`,
       );
     } catch (error) {
-      if (!(error instanceof RfaasError)) throw error;
+      // Whatever it is, leases go on.
       this.#complain(
-        `the node's certificate, good until ${isoTime(untilMs)}, could not be renewed: ${error.message}`,
+        `the node's certificate, good until ${isoTime(untilMs)}, could not be renewed: ${(error as Error).message}`,
       );
     } finally {
       this.#asking = false;
