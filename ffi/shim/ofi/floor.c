@@ -12,6 +12,9 @@ typedef struct {
   rfaas_ofi_end *end;
   uint8_t *memory; /* what a program writes and reads, registered */
   uint32_t bytes;
+  uint32_t part; /* of these, that is sent next */
+  uint32_t gone;
+  uint32_t landed; /* that have come */
   uint32_t rounds;
   int32_t cpu;
   int block;
@@ -40,30 +43,37 @@ static ssize_t look(side *s) {
     end->sends = work;
     return 0;
   }
-  memcpy(s->memory, work->memory + sizeof(rfaas_ofi_head), entry.len - sizeof(rfaas_ofi_head));
+  memcpy(s->memory + s->landed, work->memory + sizeof(rfaas_ofi_head), entry.len - sizeof(rfaas_ofi_head));
+  s->landed += (uint32_t)(entry.len - sizeof(rfaas_ofi_head));
   ssize_t failed = fi_recv(end->ep, work->memory, RFAAS_OFI_SAID + end->part_bytes, end->slab_description, FI_ADDR_UNSPEC, &work->context);
-  return failed ? failed : 1;
+  if (failed) return failed;
+  int whole = s->landed >= s->bytes;
+  if (whole) s->landed = 0;
+  return whole;
 }
 
-/* A head and the payload in one message, or the payload written to its place. */
+/* A head and the payload, or the next part of it, in one message, or the payload written to its place. */
 static ssize_t try_to_send(side *s) {
   rfaas_ofi_end *end = s->end;
   uint8_t small[sizeof(rfaas_ofi_head) + RFAAS_LINE];
-  uint32_t all = (uint32_t)sizeof(rfaas_ofi_head) + s->bytes;
+  int apart = end->writes && s->bytes > RFAAS_OFI_EAGER;
+  uint32_t left = s->bytes - s->gone, part = apart || left < end->their_part_bytes ? left : end->their_part_bytes;
+  uint32_t all = (uint32_t)sizeof(rfaas_ofi_head) + part;
+  s->part = part;
   if (all <= sizeof small && all <= end->inject_bytes) {
     memset(small, 0, sizeof(rfaas_ofi_head));
-    memcpy(small + sizeof(rfaas_ofi_head), s->memory, s->bytes);
+    memcpy(small + sizeof(rfaas_ofi_head), s->memory + s->gone, part);
     return fi_inject(end->ep, small, all, end->peer);
   }
   rfaas_ofi_work *work = end->sends;
   if (!work) return -FI_EAGAIN;
   work->kind = RFAAS_OFI_WORK_SEND;
   ssize_t failed;
-  if (s->bytes > RFAAS_OFI_EAGER) {
+  if (apart) {
     failed = fi_writedata(end->ep, s->memory, s->bytes, end->description, 0, end->peer, rfaas_ofi_remote(end, s->memory), end->remote_key,
                           &work->context);
   } else {
-    memcpy(work->memory + sizeof(rfaas_ofi_head), s->memory, s->bytes);
+    memcpy(work->memory + sizeof(rfaas_ofi_head), s->memory + s->gone, part);
     if (all <= end->inject_bytes) return fi_inject(end->ep, work->memory, all, end->peer);
     failed = fi_send(end->ep, work->memory, all, end->slab_description, end->peer, &work->context);
   }
@@ -73,10 +83,17 @@ static ssize_t try_to_send(side *s) {
 
 /* Returns 0 or a positive error. */
 static int send_one(side *s) {
-  ssize_t failed;
-  while ((failed = try_to_send(s)) == -FI_EAGAIN)
-    if (look(s) != 0) return EPROTO;
-  return (int)-failed;
+  s->gone = 0;
+  for (;;) {
+    ssize_t failed = try_to_send(s);
+    if (failed == -FI_EAGAIN) {
+      if (look(s) != 0) return EPROTO;
+      continue;
+    }
+    if (failed) return (int)-failed;
+    s->gone += s->part;
+    if (s->gone == s->bytes) return 0;
+  }
 }
 
 static int await_one(side *s) {
