@@ -78,7 +78,7 @@ int rfaas_ofi_next(rfaas_ofi_end *end, rfaas_ofi_seen *seen) {
       *seen = (rfaas_ofi_seen){.work = work, .bytes = (uint32_t)entry.len};
       return 1;
     }
-    if (work->kind == RFAAS_OFI_WORK_WRITE) end->under_way--;
+    if (work->kind == RFAAS_OFI_WORK_WRITE) work->written = NULL;
     if (work->kind == RFAAS_OFI_WORK_ONE_SIDED) end->one_sided_under_way--;
     give(&end->sends, work);
   }
@@ -120,7 +120,7 @@ static ssize_t write_apart(rfaas_ofi_end *end, const rfaas_ofi_outgoing *out) {
   ssize_t failed = fi_writedata(end->ep, out->payload, out->bytes, out->description, out->data, end->peer, out->to.address, out->to.key,
                                 &work->context);
   if (failed) give(&end->sends, work);
-  else end->under_way++;
+  else work->written = out->payload;
   return failed;
 }
 
@@ -296,6 +296,7 @@ static int open_messages(rfaas_ofi_end *end, uint32_t works, uint32_t receives) 
   end->messages = memory;
   end->works = calloc(works, sizeof *end->works);
   if (!end->works) return ENOMEM;
+  end->work_count = works;
   if (end->link->info->domain_attr->mr_mode & FI_MR_LOCAL) {
     int failed = rfaas_ofi_register(end, memory, end->message_bytes, FI_SEND | FI_RECV, &end->slab);
     if (failed) return failed;

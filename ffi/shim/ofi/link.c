@@ -158,20 +158,31 @@ rfaas_ofi_place rfaas_ofi_own_place(const rfaas_ofi_end *end, const rfaas_regist
   return (rfaas_ofi_place){.address = base + offset, .key = fi_mr_key(mr)};
 }
 
+/* Whether a call has yet to send what is in it. */
+static int is_used(const rfaas_ofi_end *end, const rfaas_registration *r) {
+  for (uint32_t i = 0; i < end->waiting; i++) {
+    const rfaas_ofi_outgoing *next = &end->kept[(end->first + i) % end->capacity];
+    if (next->bytes && (uint64_t)(next->payload - r->memory) < r->bytes) return 1;
+  }
+  for (uint32_t i = 0; i < end->work_count; i++) {
+    const uint8_t *written = end->works[i].written;
+    if (written && (uint64_t)(written - r->memory) < r->bytes) return 1;
+  }
+  return 0;
+}
+
 /* An end whose provider goes on with the memory, because the node has answered a call before it had its input, is cut off. */
 static void forget(rfaas_ofi_end *end, const rfaas_registration *r) {
   if (!end->owner || !end->ep) return;
   uint64_t until = rfaas_now_ns() + FORGET_NS;
   rfaas_ofi_client_look(end);
-  int uses = 0;
-  for (uint32_t i = 0; i < end->waiting; i++)
-    uses |= (uint64_t)(end->kept[(end->first + i) % end->capacity].payload - r->memory) < r->bytes;
-  while ((uses || end->under_way) && !__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE) && rfaas_now_ns() < until) {
+  while (is_used(end, r)) {
+    if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE) || rfaas_now_ns() > until) break;
     rfaas_ofi_client_look(end);
-    uses = uses && end->waiting;
   }
-  if (!uses && !end->under_way) return;
+  if (!is_used(end, r)) return;
   rfaas_ofi_fail(end, RFAAS_OFI_PROTOCOL, 0, 0);
+  end->owner->broken = 1;
   fi_close(&end->ep->fid);
   end->ep = NULL;
 }

@@ -154,6 +154,7 @@ typedef struct rfaas_ofi_work {
   struct fi_context2 context; /* the provider's */
   struct rfaas_ofi_work *next; /* of those that are free */
   uint8_t *memory; /* of one message */
+  const uint8_t *written; /* what a write under way has still to read, else NULL */
   uint32_t kind; /* enum rfaas_ofi_work_kind */
 } rfaas_ofi_work;
 
@@ -199,6 +200,7 @@ typedef struct {
   uint8_t *messages;
   size_t message_bytes;
   rfaas_ofi_work *works;
+  uint32_t work_count;
   rfaas_ofi_work *receives; /* those not posted */
   rfaas_ofi_work *sends; /* those that are free */
   fi_addr_t peer;
@@ -214,7 +216,6 @@ typedef struct {
   uint32_t one_sided; /* the provider reads and writes by itself */
   uint32_t atomic; /* and changes words */
   uint32_t connected;
-  uint32_t under_way; /* writes that have not completed */
   uint32_t one_sided_under_way;
   int32_t queue_fd; /* readable when there is something to do; -1 where the provider has none */
   int32_t wake_fd;
