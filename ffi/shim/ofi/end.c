@@ -70,6 +70,8 @@ int rfaas_ofi_next(rfaas_ofi_end *end, rfaas_ofi_seen *seen) {
     if (entry.flags & FI_REMOTE_CQ_DATA) {
       /* Where the provider takes a receive for it, that one is posted again. */
       if (work) rfaas_ofi_receive_again(end, work);
+      /* One that came with a message is a stranger's: a write needs a key. */
+      if (__builtin_expect((entry.flags & FI_RECV) != 0, 0)) continue;
       *seen = (rfaas_ofi_seen){.data = (uint32_t)entry.data};
       return 1;
     }

@@ -64,7 +64,7 @@ static int open_ends(rfaas_ofi_link *link, int32_t *stage) {
 
 static int describe(const rfaas_ofi_end *end, rfaas_ofi_address *out) {
   const struct fi_info *info = end->link->info;
-  size_t bytes = sizeof out->name;
+  size_t bytes = sizeof out->name - 1;
   int failed = fi_getname(&end->ep->fid, out->name, &bytes);
   if (failed) return -failed;
   out->name_bytes = (uint32_t)bytes;
@@ -76,8 +76,10 @@ static int describe(const rfaas_ofi_end *end, rfaas_ofi_address *out) {
   return 0;
 }
 
-static int reach(rfaas_ofi_end *end, const rfaas_ofi_address *theirs) {
-  if (theirs->name_bytes > sizeof theirs->name) return EPROTO;
+static int reach(rfaas_ofi_end *end, rfaas_ofi_address *theirs) {
+  /* Some names are text. */
+  if (theirs->name_bytes >= sizeof theirs->name) return EPROTO;
+  theirs->name[theirs->name_bytes] = 0;
   rfaas_ofi_handlers *handlers = rfaas_ofi_keep_handlers();
   int inserted = fi_av_insert(end->addresses, theirs->name, 1, &end->peer, 0, NULL);
   rfaas_ofi_restore_handlers(handlers);
@@ -87,7 +89,7 @@ static int reach(rfaas_ofi_end *end, const rfaas_ofi_address *theirs) {
   end->remote_key = theirs->key;
   end->writes = end->writes && theirs->writes;
   end->their_part_bytes = theirs->part_bytes < end->part_bytes ? theirs->part_bytes : end->part_bytes;
-  if (end->their_part_bytes < RFAAS_OFI_EAGER && end->longest >= RFAAS_OFI_SAID + RFAAS_OFI_EAGER) return EPROTO;
+  if (end->their_part_bytes < RFAAS_OFI_EAGER) return EPROTO;
   const char *letters = end->link->device.letters;
   end->one_sided = end->writes && strchr(letters, 'r');
   end->atomic = end->one_sided && strchr(letters, 'a') && (end->link->info->caps & FI_ATOMIC);

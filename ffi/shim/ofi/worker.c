@@ -69,14 +69,14 @@ static void take_request(rfaas_worker *w, const uint8_t *message, uint32_t bytes
     return hostile(w);
   rfaas_ofi_arrival *arrival = &end->arrival[slot];
   if (!arrival->headed) begin(w, &head, arrival);
-  rfaas_request *line = &w->slots[slot].request;
-  int in_line = (line->function & RFAAS_INPUT_INLINE) != 0;
+  /* By the head alone: the client may write to the slot's line whenever it likes. */
+  int in_line = (head.request.function & RFAAS_INPUT_INLINE) != 0;
   uint32_t part = bytes - said;
-  if (head.sequence != arrival->sequence || head.bytes != line->input_length || (uint64_t)head.at + part > head.bytes ||
-      (in_line ? head.bytes > RFAAS_INLINE_INPUT : (uint64_t)line->input_offset + head.bytes > w->arena_bytes))
+  if (head.sequence != arrival->sequence || (uint64_t)head.at + part > head.bytes ||
+      (in_line ? head.bytes > RFAAS_INLINE_INPUT : (uint64_t)head.request.input_offset + head.bytes > w->arena_bytes))
     return hostile(w);
   if (head.request.function & RFAAS_OUTPUT_OWN) memcpy(&arrival->place, message + sizeof head, sizeof arrival->place);
-  uint8_t *place = in_line ? line->payload : w->arena + line->input_offset;
+  uint8_t *place = in_line ? w->slots[slot].request.payload : w->arena + head.request.input_offset;
   if (part == 8) memcpy(place + head.at, message + said, 8);
   else memcpy(place + head.at, message + said, part);
   arrival->landed += part;
