@@ -9,7 +9,7 @@ const ADDRESS = "127.0.0.1";
 /** More than the kernel of a machine lets a connection hold. */
 const LARGE = 48 * 1024 * 1024;
 const SHAPE: Shape = { polling: "warm", slots: 8, arenaBytes: 2 * LARGE };
-/** Twice as long as a path may acknowledge nothing (RFAAS_TCP_DEAD_MS): it acknowledges, and has no room. */
+/** Twice as long as a path may acknowledge nothing (RFAAS_PATH_DEAD_MS): it acknowledges, and has no room. */
 const STALL_MS = 3000;
 
 /** What stalls is the subject: this waits for a time to be over. */

@@ -100,14 +100,16 @@ test.skipIf(lacking !== undefined)(
   LIMIT_MS,
 );
 
-const CUTS = ["tcp", ...(lacksOfi ? [] : ["ofi:tcp"])].flatMap((fabric) =>
+const FABRICS = ["tcp", ...(lacksOfi ? [] : ["ofi:tcp"])];
+const nodeOf = (fabric: string): string => (fabric === "tcp" ? NODE : OFI_NODE);
+const CUTS = FABRICS.flatMap((fabric) =>
   ["hot", "warm", "adaptive"].map((polling) => [polling, fabric] as const),
 );
 
 test.skipIf(lacking !== undefined).each(CUTS)(
   "a cut ends every call, and the network's return brings new leases (%s, %s)",
   async (polling, fabric) => {
-    const args = [program, polling, fabric, fabric === "tcp" ? NODE : OFI_NODE];
+    const args = [program, polling, fabric, nodeOf(fabric)];
     const child = Bun.spawn([...networks.onClient, process.execPath, ...args], {
       ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit" },
       env: ENV,
@@ -142,7 +144,8 @@ test.skipIf(lacking !== undefined).each(CUTS)(
 const IDLE_PROGRAM = `
 import { invoker } from ${JSON.stringify(join(ROOT, "src/index.ts"))};
 const say = (text) => process.stdout.write(text + "\\n");
-const rf = await invoker({ node: ${JSON.stringify(NODE)}, fabric: "tcp" });
+const [fabric, node] = process.argv.slice(2);
+const rf = await invoker({ node, fabric });
 const lease = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB" });
 let lost = 0;
 lease.on("lost", () => lost++);
@@ -167,11 +170,11 @@ await rf.close();
 /** Four times as long as calls in flight have. */
 const OUTAGE_MS = 8_000;
 
-test.skipIf(lacking !== undefined)(
-  "a lease without a call in flight outlives an outage, and a call that is made in one ends",
-  async () => {
-    const idle = scratch.file("idle.ts", IDLE_PROGRAM);
-    const child = Bun.spawn([...networks.onClient, process.execPath, idle], {
+test.skipIf(lacking !== undefined).each(FABRICS)(
+  "a lease without a call in flight outlives an outage, and a call that is made in one ends (%s)",
+  async (fabric) => {
+    const args = [scratch.file("idle.ts", IDLE_PROGRAM), fabric, nodeOf(fabric)];
+    const child = Bun.spawn([...networks.onClient, process.execPath, ...args], {
       ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit" },
       env: ENV,
     });

@@ -156,7 +156,7 @@ static void client_unpark(rfaas_client *c) { rfaas_ofi_unpark(c->end); }
 static int client_lost(rfaas_client *c) {
   rfaas_ofi_end *end = c->end;
   while (take_next(c));
-  if (!c->broken) rfaas_ofi_beat(end->link);
+  if (!c->broken && c->in_flight) rfaas_ofi_beat(end->link);
   if (__atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) c->broken = 1;
   return (int)c->broken;
 }

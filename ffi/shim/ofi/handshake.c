@@ -7,7 +7,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,14 +32,10 @@ static socklen_t size_of(const struct sockaddr_storage *address) {
   return address->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 }
 
-static void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
-
-static void tune(const rfaas_ofi_link *link) {
-  set(link->fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  set(link->fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(link->fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
-  set(link->fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  if (!link->listens) set(link->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, RFAAS_OFI_DEAD_MS);
+static void tune(int fd) {
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  rfaas_path_keep_alive(fd);
 }
 
 /* ---- the ends ---- */
@@ -213,7 +208,7 @@ int rfaas_ofi_connect(rfaas_ofi_link *link) {
   int32_t stage = RFAAS_OFI_CONNECT;
   int failed = dial(link, until);
   if (failed) return fail(link, failed, stage);
-  tune(link);
+  tune(link->fd);
   if ((failed = open_ends(link, &stage))) return fail(link, failed, stage);
   const rfaas_region *region = link->base.region;
   rfaas_ofi_greeting greeting = {.magic = RFAAS_OFI_MAGIC,
@@ -347,7 +342,7 @@ static int await_client(rfaas_ofi_link *link, rfaas_ofi_greeting *greeting) {
 /* Brings the client that has shown the secret to every end. Returns 0 or a positive errno. */
 static int bring_in(rfaas_ofi_link *link, const rfaas_ofi_greeting *greeting, int32_t *stage) {
   uint64_t until = rfaas_now_ns() + RFAAS_OFI_CONNECT_NS;
-  tune(link);
+  tune(link->fd);
   int failed = open_ends(link, stage);
   rfaas_ofi_welcome welcome = {.magic = RFAAS_OFI_MAGIC, .version = RFAAS_OFI_WIRE_VERSION, .rejection = failed ? RFAAS_OFI_RESOURCE : 0};
   int unsaid = rfaas_ofi_move(link, &welcome, sizeof welcome, 1, until);

@@ -54,7 +54,7 @@ static void wake_end(rfaas_ofi_end *end) {
   if (__atomic_exchange_n(&end->parked, 0, __ATOMIC_SEQ_CST)) rfaas_notify(end->notify_fd);
 }
 
-static void lose(rfaas_ofi_link *link, uint32_t failure, int32_t detail) {
+void rfaas_ofi_lose(rfaas_ofi_link *link, uint32_t failure, int32_t detail) {
   for (uint32_t i = 0; i < link->channels; i++) {
     rfaas_ofi_fail(&link->end[i], failure, detail, 0);
     wake_end(&link->end[i]);
@@ -67,9 +67,9 @@ static void lose(rfaas_ofi_link *link, uint32_t failure, int32_t detail) {
 static void ended(rfaas_ofi_link *link, int why) {
   socklen_t size = sizeof why;
   if (!why) getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &why, &size);
-  if (why == EPROTO) lose(link, RFAAS_OFI_PROTOCOL, 0);
-  else if (why && why != ECONNRESET) lose(link, RFAAS_OFI_BROKEN, why);
-  else lose(link, RFAAS_OFI_CLOSED, 0);
+  if (why == EPROTO) rfaas_ofi_lose(link, RFAAS_OFI_PROTOCOL, 0);
+  else if (why && why != ECONNRESET) rfaas_ofi_lose(link, RFAAS_OFI_BROKEN, why);
+  else rfaas_ofi_lose(link, RFAAS_OFI_CLOSED, 0);
 }
 
 /* The client's own thread reads its connection; the node's is read here. */
@@ -87,7 +87,7 @@ static void *attend(void *argument) {
   rfaas_ofi_link *link = argument;
   if (!(link->listens ? rfaas_ofi_admit(link) : rfaas_ofi_connect(link))) {
     if (link->fd >= 0) shutdown(link->fd, SHUT_RDWR);
-    if (__atomic_load_n(&link->failure, __ATOMIC_ACQUIRE)) lose(link, RFAAS_OFI_CLOSED, 0);
+    if (__atomic_load_n(&link->failure, __ATOMIC_ACQUIRE)) rfaas_ofi_lose(link, RFAAS_OFI_CLOSED, 0);
     return NULL;
   }
   watch(link, link->fd, EPOLLRDHUP | (link->listens ? EPOLLIN : 0u), ABOUT_CONNECTION);

@@ -77,7 +77,7 @@ struct rfaas_ofi_link {
   struct fi_info *found; /* a list, of which `info` is the first */
   struct fi_info *info;
   struct fid_fabric *fabric;
-  uint64_t beat_at_ns;
+  rfaas_path path; /* of a client */
   uint32_t failing;
   uint32_t failure; /* enum rfaas_ofi_failure */
   int32_t detail;
@@ -92,6 +92,8 @@ void rfaas_ofi_changed(rfaas_ofi_link *link);
 __attribute__((cold)) void rfaas_ofi_link_fail(rfaas_ofi_link *link, uint32_t failure, int32_t detail, int32_t of);
 /* The link's thread writes to the end's `notify_fd` when its queue has something, once. */
 void rfaas_ofi_watch(rfaas_ofi_end *end);
+/* Every end has failed. */
+__attribute__((cold)) void rfaas_ofi_lose(rfaas_ofi_link *link, uint32_t failure, int32_t detail);
 /* The link's thread wakes what is parked soon. */
 void rfaas_ofi_tick(rfaas_ofi_link *link);
 
@@ -111,7 +113,7 @@ int rfaas_ofi_begin_to_listen(rfaas_ofi_link *link, const struct sockaddr_storag
 
 /* Moves all `bytes`, or says why not: ECANCELED when the link is to stop, ETIMEDOUT after `until_ns` (0 for never). */
 int rfaas_ofi_move(rfaas_ofi_link *link, void *memory, size_t bytes, int there, uint64_t until_ns);
-/* On a client: shows whether the path stands, if it was not tried of late. */
+/* On a client that awaits an answer: shows whether the path stands, if it was not tried of late; every end fails where it does not. */
 void rfaas_ofi_beat(rfaas_ofi_link *link);
 /* On a node: does one thing that has been asked. Returns 0 or a positive errno. */
 int rfaas_ofi_serve(rfaas_ofi_link *link);

@@ -11,6 +11,7 @@
 
 #include "../core/endpoint.h"
 #include "../core/far-clock.h"
+#include "../core/path.h"
 
 extern const rfaas_fabric rfaas_ofi_fabric;
 
@@ -135,10 +136,6 @@ typedef struct {
 
 /* Looks before the slow path. */
 #define RFAAS_OFI_SPINS 64
-/* While an answer is awaited a client tries the path this often, and gives it up when the node's kernel has acknowledged nothing for so
- * long. */
-#define RFAAS_OFI_BEAT_NS 200000000u
-#define RFAAS_OFI_DEAD_MS 1500
 #define RFAAS_OFI_CONNECT_NS 10000000000u
 #define RFAAS_OFI_GREETING_NS 3000000000u
 /* Where the provider has nothing to wait for, a sleeper looks this often, and an event loop is woken this often. */
@@ -223,7 +220,6 @@ typedef struct {
   uint32_t parked;
   uint32_t greeted; /* HELLO has come */
   rfaas_far_clock clock;
-  uint64_t beat_at_ns;
   rfaas_ofi_arrival *arrival; /* by slot */
   uint64_t found_at; /* a request that was found and not yet accepted, while this is the next sequence */
   uint32_t found_slot;

@@ -23,6 +23,19 @@ typedef struct {
 } frame;
 _Static_assert(sizeof(frame) == 32, "a frame's head is 32 bytes");
 
+/* Whether it does; with `beats` it is tried, which is no good while a frame is being sent. */
+static int path_stands(rfaas_ofi_link *link, int beats) {
+  enum rfaas_path_state state = rfaas_path_look(&link->path, link->fd);
+  if (state == RFAAS_PATH_DEAD) rfaas_ofi_lose(link, RFAAS_OFI_BROKEN, ETIMEDOUT);
+  if (state != RFAAS_PATH_BEAT_DUE || !beats) return state != RFAAS_PATH_DEAD;
+  frame beat = {.operation = BEAT};
+  ssize_t sent = send(link->fd, &beat, sizeof beat, MSG_DONTWAIT | MSG_NOSIGNAL);
+  /* A part of a beat is no beat. */
+  if (sent > 0 && (size_t)sent < sizeof beat)
+    rfaas_ofi_move(link, (uint8_t *)&beat + sent, sizeof beat - (size_t)sent, 1, rfaas_now_ns() + 1000000000u);
+  return 1;
+}
+
 int rfaas_ofi_move(rfaas_ofi_link *link, void *memory, size_t bytes, int there, uint64_t until_ns) {
   uint8_t *at = memory;
   while (bytes) {
@@ -38,21 +51,12 @@ int rfaas_ofi_move(rfaas_ofi_link *link, void *memory, size_t bytes, int there, 
     if (until_ns && rfaas_now_ns() > until_ns) return ETIMEDOUT;
     struct pollfd fd = {.fd = link->fd, .events = there ? POLLOUT : POLLIN};
     poll(&fd, 1, SLEEP_MS);
-    if (!there && !link->listens && link->ready) rfaas_ofi_beat(link);
+    if (!link->listens && link->ready && !path_stands(link, !there)) return ETIMEDOUT;
   }
   return 0;
 }
 
-/* The kernel of the other side acknowledges it; where nothing is acknowledged in time, the connection breaks. */
-void rfaas_ofi_beat(rfaas_ofi_link *link) {
-  uint64_t now = rfaas_now_ns();
-  if (now - link->beat_at_ns < RFAAS_OFI_BEAT_NS) return;
-  link->beat_at_ns = now;
-  frame beat = {.operation = BEAT};
-  ssize_t sent = send(link->fd, &beat, sizeof beat, MSG_DONTWAIT | MSG_NOSIGNAL);
-  /* A part of a beat is no beat. */
-  if (sent > 0 && (size_t)sent < sizeof beat) rfaas_ofi_move(link, (uint8_t *)&beat + sent, sizeof beat - (size_t)sent, 1, now + 1000000000u);
-}
+void rfaas_ofi_beat(rfaas_ofi_link *link) { path_stands(link, 1); }
 
 /* By the provider itself, over the channel. */
 static int32_t by_provider(rfaas_client *c, uint32_t operation, uint32_t local_offset, uint32_t remote_offset, uint32_t bytes, uint64_t *words) {

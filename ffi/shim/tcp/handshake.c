@@ -33,11 +33,7 @@ static void set(int fd, int level, int option, int value) { setsockopt(fd, level
 /* No message waits for another to be acknowledged. Polling the device is refused to most users, which costs only time. */
 void rfaas_tcp_tune(int fd) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  /* What is idle outlives a short outage: only calls in flight have beats. */
-  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
-  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
-  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+  rfaas_path_keep_alive(fd);
   set(fd, SOL_SOCKET, SO_BUSY_POLL, 50);
 }
 

@@ -1,8 +1,6 @@
 /* The side way of a lease: one-sided operations and beats, which the node's link thread serves, so that no worker takes part. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 
 #include "link.h"
@@ -13,23 +11,10 @@ enum { LOOKS = 256 };
 
 rfaas_tcp_end *rfaas_tcp_side(rfaas_tcp_link *link) { return &link->end[link->channels]; }
 
-/* Whether the other side's kernel, which acknowledges whatever its processes do, has been silent for too long. */
-static int is_dead(rfaas_tcp_end *side, uint64_t now) {
-  int unseen = now - side->looked_at_ns > RFAAS_TCP_UNSEEN_NS;
-  side->looked_at_ns = now;
-  struct tcp_info info;
-  socklen_t size = sizeof info;
-  if (getsockopt(side->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
-  if (info.tcpi_unacked == 0 || unseen) side->unanswered_ns = now;
-  return now - side->unanswered_ns >= RFAAS_TCP_DEAD_MS * 1000000ull && info.tcpi_last_ack_recv >= RFAAS_TCP_DEAD_MS;
-}
-
 void rfaas_tcp_beat(rfaas_tcp_end *side) {
-  uint64_t now = rfaas_now_ns();
-  if (now - side->beat_at_ns < RFAAS_TCP_BEAT_NS && now - side->unanswered_ns < RFAAS_TCP_DEAD_MS * 1000000ull) return;
-  if (is_dead(side, now)) return rfaas_tcp_fail(side, RFAAS_TCP_BROKEN, ETIMEDOUT);
-  if (now - side->beat_at_ns < RFAAS_TCP_BEAT_NS || side->waiting) return;
-  side->beat_at_ns = now;
+  enum rfaas_path_state state = rfaas_path_look(&side->path, side->fd);
+  if (state == RFAAS_PATH_DEAD) return rfaas_tcp_fail(side, RFAAS_TCP_BROKEN, ETIMEDOUT);
+  if (state == RFAAS_PATH_STANDS || side->waiting) return;
   rfaas_tcp_frame frame = {.kind = RFAAS_TCP_BEAT};
   rfaas_tcp_send(side, &frame, sizeof frame, NULL, 0, 0);
 }

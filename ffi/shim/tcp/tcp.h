@@ -13,6 +13,7 @@
 
 #include "../core/endpoint.h"
 #include "../core/far-clock.h"
+#include "../core/path.h"
 
 extern const rfaas_fabric rfaas_tcp_fabric;
 
@@ -62,12 +63,6 @@ _Static_assert(sizeof(rfaas_tcp_frame) == 40 && offsetof(rfaas_tcp_frame, reques
 #define RFAAS_TCP_SPINS 16
 /* What one look takes in at most, but for a payload that is put in its place. */
 #define RFAAS_TCP_BUFFER (16u * 1024u)
-/* While an answer is awaited a client tries the path this often, by the side way, and gives it up when the node has acknowledged nothing
- * for so long: with the next look that is at most 2 s after the last sign of life. One that has not looked for RFAAS_TCP_UNSEEN_NS waits
- * anew. */
-#define RFAAS_TCP_BEAT_NS 200000000u
-#define RFAAS_TCP_DEAD_MS 1450u
-#define RFAAS_TCP_UNSEEN_NS 1000000000u
 /* Messages that follow each other so closely travel together: what was posted goes out before this side next asks the kernel for what
  * has come, when so many or so much wait, or, if nothing of that happens, after so long. */
 #define RFAAS_TCP_BURST_NS 10000u
@@ -126,9 +121,7 @@ typedef struct {
   rfaas_tcp_frame frame;
   uint64_t found_at; /* a request that was found and not yet accepted, while this is the next sequence */
   uint32_t found_slot;
-  uint64_t beat_at_ns; /* of a client's side way, as the next two */
-  uint64_t looked_at_ns;
-  uint64_t unanswered_ns; /* since when something is not acknowledged */
+  rfaas_path path; /* of a client's side way */
   uint64_t posted_ticks; /* when the last message was posted */
   uint64_t burst_ticks; /* RFAAS_TCP_BURST_NS */
 
@@ -178,8 +171,7 @@ void rfaas_tcp_park(rfaas_tcp_end *end);
 /* ---- the side way ---- */
 
 rfaas_tcp_end *rfaas_tcp_side(rfaas_tcp_link *link);
-/* Shows whether the path stands, if it was not tried of late; the side way breaks where it does not. For a client that awaits an answer:
- * a path that comes back before the next one has lost nothing. */
+/* Shows whether the path stands, if it was not tried of late; the side way breaks where it does not. For a client that awaits an answer. */
 void rfaas_tcp_beat(rfaas_tcp_end *side);
 /* On a node: does what has been asked, as far as it has arrived and there is room for the answers. */
 void rfaas_tcp_serve(rfaas_tcp_end *side, rfaas_region *region);
