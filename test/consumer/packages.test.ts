@@ -110,7 +110,7 @@ test("the licences and the list of contents have all that the executable bundles
   for (const name of [...bundled, ...Object.keys(packageJson.dependencies)]) {
     expect(listed).toContain(name);
     const folderOf = join(ROOT, "node_modules", name);
-    const file = ["LICENSE", "license", "LICENSE.md"].find((one) =>
+    const file = ["LICENSE", "license", "LICENSE.md", "LICENSE.txt"].find((one) =>
       existsSync(join(folderOf, one)),
     );
     expect(licences).toContain(readFileSync(join(folderOf, file!), "utf8").trim());
