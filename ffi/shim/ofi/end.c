@@ -313,8 +313,11 @@ static int open_messages(rfaas_ofi_end *end, uint32_t works, uint32_t receives) 
   return 0;
 }
 
-/* A write over TCP of which only a part has come when its connection ends is an error without a context, which ofi_rxm follows. */
-static int crashes_on_part_of_a_write(const struct fi_info *info) { return strncmp(info->fabric_attr->prov_name, "tcp;", 4) == 0; }
+/* A write of which only a part has come when its connection ends is an error without a context, which this provider follows. */
+static int crashes_on_part_of_a_write(const struct fi_info *info) {
+  static const char name[] = "tcp;ofi_rxm";
+  return strncmp(info->fabric_attr->prov_name, name, sizeof name - 1) == 0;
+}
 
 int rfaas_ofi_open_end(rfaas_ofi_end *end, struct fid_fabric *fabric, struct fi_info *info, int32_t *stage) {
   rfaas_region *region = end->link->base.region;
