@@ -128,10 +128,11 @@ static int ask(struct fi_info *hints, const char *node, struct fi_info **found) 
 int rfaas_ofi_find(const rfaas_ofi_device *device, const struct sockaddr *at, struct fi_info **found) {
   struct fi_info *hints = hints_for(device), *there;
   if (!hints) return ENOMEM;
-  if (strchr(device->letters, 'a')) hints->caps |= FI_ATOMIC;
-  int failed = ask(hints, NULL, found);
-  if (failed) {
-    hints->caps = FI_MSG;
+  /* The most first. */
+  const uint64_t wanted[] = {FI_MSG | FI_RMA | FI_ATOMIC, FI_MSG | FI_RMA, FI_MSG};
+  int failed = ENODATA;
+  for (int i = strchr(device->letters, 'a') ? 0 : 1; failed && i < 3; i++) {
+    hints->caps = wanted[i];
     failed = ask(hints, NULL, found);
   }
   char node[NI_MAXHOST];
