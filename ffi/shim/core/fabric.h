@@ -7,6 +7,9 @@
 #ifndef RFAAS_FABRIC_H
 #define RFAAS_FABRIC_H
 
+#include <pthread.h>
+#include <sys/socket.h>
+
 #include "rfaas.h"
 
 typedef struct rfaas_client rfaas_client;
@@ -126,5 +129,14 @@ int32_t rfaas_remote_in_place(rfaas_client *c, uint32_t operation, uint32_t loca
 
 /* One byte to a parked peer's event loop. A full or closed socket needs none. */
 void rfaas_notify(int32_t fd);
+
+/* ---- for links, in `link.c` ---- */
+
+/* `text` is a number, not a name. Returns 0 or EINVAL. */
+int rfaas_read_address(const char *text, uint16_t port, struct sockaddr_storage *out);
+/* Signals are for the program's own threads. Returns 0 or a positive errno. */
+int rfaas_start_thread(pthread_t *thread, void *(*run)(void *), void *argument);
+/* In the same time, however much of it is right. */
+int rfaas_is_secret(const uint8_t *expected, const uint8_t *shown, size_t bytes);
 
 #endif

@@ -1,7 +1,13 @@
 /* The connections of a lease, of any fabric. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "fabric.h"
 
@@ -63,3 +69,32 @@ RFAAS_EXPORT void rfaas_link_state(rfaas_link *link, int32_t channel, int32_t *o
 
 /* Disconnects and gives everything back. No endpoint may be in use, and the region must still be mapped. */
 RFAAS_EXPORT void rfaas_link_close(rfaas_link *link) { link->fabric->link->close(link); }
+
+/* ---- what several fabrics need for theirs ---- */
+
+int rfaas_read_address(const char *text, uint16_t port, struct sockaddr_storage *out) {
+  /* Knows the scope of a link-local address, too. */
+  struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM}, *found;
+  if (getaddrinfo(text, NULL, &hints, &found) != 0) return EINVAL;
+  memset(out, 0, sizeof *out);
+  memcpy(out, found->ai_addr, found->ai_addrlen);
+  freeaddrinfo(found);
+  if (out->ss_family == AF_INET) ((struct sockaddr_in *)out)->sin_port = htons(port);
+  else ((struct sockaddr_in6 *)out)->sin6_port = htons(port);
+  return 0;
+}
+
+int rfaas_start_thread(pthread_t *thread, void *(*run)(void *), void *argument) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int failed = pthread_create(thread, NULL, run, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return failed;
+}
+
+int rfaas_is_secret(const uint8_t *expected, const uint8_t *shown, size_t bytes) {
+  uint8_t differs = 0;
+  for (size_t i = 0; i < bytes; i++) differs |= (uint8_t)(expected[i] ^ shown[i]);
+  return differs == 0;
+}

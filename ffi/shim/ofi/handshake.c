@@ -6,7 +6,6 @@
 #ifdef RFAAS_WITH_OFI
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,18 +14,6 @@
 
 /* While both sides wait for the first messages they look this often. */
 #define LOOK_NS 20000u
-
-int rfaas_ofi_ip(const char *text, uint16_t port, struct sockaddr_storage *out) {
-  /* Knows the scope of a link-local address, too. */
-  struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM}, *found;
-  if (getaddrinfo(text, NULL, &hints, &found) != 0) return EINVAL;
-  memset(out, 0, sizeof *out);
-  memcpy(out, found->ai_addr, found->ai_addrlen);
-  freeaddrinfo(found);
-  if (out->ss_family == AF_INET) ((struct sockaddr_in *)out)->sin_port = htons(port);
-  else ((struct sockaddr_in6 *)out)->sin6_port = htons(port);
-  return 0;
-}
 
 static socklen_t size_of(const struct sockaddr_storage *address) {
   return address->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -272,16 +259,9 @@ void rfaas_ofi_let_in(rfaas_ofi_link *link, int fd, const uint8_t *said, uint32_
   if (place->read) memcpy(place->said, said, place->read);
 }
 
-/* In the same time, however much of it is right. */
-static int is_secret(const rfaas_ofi_link *link, const uint8_t *nonce) {
-  uint8_t differs = 0;
-  for (size_t i = 0; i < sizeof link->nonce; i++) differs |= (uint8_t)(link->nonce[i] ^ nonce[i]);
-  return differs == 0;
-}
-
 static uint16_t reason_to_reject(const rfaas_ofi_link *link, const rfaas_ofi_greeting *greeting) {
   if (greeting->version != RFAAS_OFI_WIRE_VERSION) return RFAAS_OFI_VERSION;
-  if (!is_secret(link, greeting->nonce)) return RFAAS_OFI_SECRET;
+  if (!rfaas_is_secret(link->nonce, greeting->nonce, sizeof link->nonce)) return RFAAS_OFI_SECRET;
   const rfaas_region *region = link->base.region;
   int same = greeting->total_bytes == region->mapped_bytes && greeting->slots == region->slots && greeting->channels == link->channels;
   return same ? 0 : RFAAS_OFI_MEMORY;

@@ -4,7 +4,6 @@
 
 #ifdef RFAAS_WITH_OFI
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -104,17 +103,6 @@ static void *attend(void *argument) {
       if (link->end[i].queue_fd < 0 || link->end[i].waiting) wake_end(&link->end[i]);
   }
   return NULL;
-}
-
-static int start_thread(rfaas_ofi_link *link) {
-  /* Signals are for the program's own threads. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int failed = pthread_create(&link->thread, NULL, attend, link);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  link->has_thread = !failed;
-  return failed;
 }
 
 /* ---- memory of the program's own ---- */
@@ -229,11 +217,12 @@ static rfaas_link *connect_link(rfaas_region *region, const rfaas_link_options *
   rfaas_ofi_link *link = new_link(region, options, 0);
   if (!link || link->failing) return (rfaas_link *)link;
   int stage = RFAAS_OFI_ADDRESS;
-  int failed = rfaas_ofi_ip(options->address, options->port, &link->to);
-  if (!failed && options->source[0]) failed = rfaas_ofi_ip(options->source, 0, &link->from);
+  int failed = rfaas_read_address(options->address, options->port, &link->to);
+  if (!failed && options->source[0]) failed = rfaas_read_address(options->source, 0, &link->from);
   if (!failed) {
     stage = RFAAS_OFI_RESOURCES;
-    failed = start_thread(link);
+    failed = rfaas_start_thread(&link->thread, attend, link);
+    link->has_thread = !failed;
   }
   if (failed) rfaas_ofi_link_fail(link, RFAAS_OFI_SETUP, failed, stage);
   return &link->base;
@@ -245,12 +234,13 @@ static rfaas_link *listen_at(rfaas_region *region, const rfaas_link_options *opt
   struct sockaddr_storage at;
   int stage = RFAAS_OFI_LISTEN;
   /* Without an address clients come through another port, and are brought here. */
-  int failed = options->address[0] ? rfaas_ofi_ip(options->address, 0, &at) : 0;
+  int failed = options->address[0] ? rfaas_read_address(options->address, 0, &at) : 0;
   if (!failed && options->address[0]) failed = rfaas_ofi_begin_to_listen(link, &at);
   if (!failed) {
     __atomic_store_n(&link->ready, 1, __ATOMIC_RELEASE);
     stage = RFAAS_OFI_RESOURCES;
-    failed = start_thread(link);
+    failed = rfaas_start_thread(&link->thread, attend, link);
+    link->has_thread = !failed;
   }
   if (failed) rfaas_ofi_link_fail(link, RFAAS_OFI_SETUP, failed, stage);
   return &link->base;

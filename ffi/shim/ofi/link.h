@@ -104,8 +104,6 @@ int rfaas_ofi_connect(rfaas_ofi_link *link);
 int rfaas_ofi_admit(rfaas_ofi_link *link);
 /* Someone is at the door, and has said `bytes` already. Takes the descriptor. */
 void rfaas_ofi_let_in(rfaas_ofi_link *link, int fd, const uint8_t *said, uint32_t bytes);
-/* `text` is a number, not a name. Returns 0 or EINVAL. */
-int rfaas_ofi_ip(const char *text, uint16_t port, struct sockaddr_storage *out);
 /* Opens the listener. Returns 0 or a positive errno. */
 int rfaas_ofi_begin_to_listen(rfaas_ofi_link *link, const struct sockaddr_storage *at);
 

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,18 +10,6 @@
 #include <unistd.h>
 
 #include "tls.h"
-
-int rfaas_tcp_address(const char *text, uint16_t port, struct sockaddr_storage *out) {
-  /* Knows the scope of a link-local address, too. */
-  struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM}, *found;
-  if (getaddrinfo(text, NULL, &hints, &found) != 0) return EINVAL;
-  memset(out, 0, sizeof *out);
-  memcpy(out, found->ai_addr, found->ai_addrlen);
-  freeaddrinfo(found);
-  if (out->ss_family == AF_INET) ((struct sockaddr_in *)out)->sin_port = htons(port);
-  else ((struct sockaddr_in6 *)out)->sin6_port = htons(port);
-  return 0;
-}
 
 static socklen_t size_of(const struct sockaddr_storage *address) {
   return address->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -207,18 +194,11 @@ void rfaas_tcp_accept(rfaas_tcp_link *link) {
   if (link->listener_fd >= 0) rfaas_tcp_watch_once(link, link->listener_fd, EPOLLIN, RFAAS_TCP_EVENT_LISTENER, 0);
 }
 
-/* In the same time, however much of it is right. */
-static int is_same(const uint8_t *expected, const uint8_t *shown, size_t bytes) {
-  uint8_t differs = 0;
-  for (size_t i = 0; i < bytes; i++) differs |= (uint8_t)(expected[i] ^ shown[i]);
-  return differs == 0;
-}
-
 static uint16_t reason_to_reject(const rfaas_tcp_link *link, const rfaas_tcp_greeting *greeting) {
   if (greeting->version != RFAAS_TCP_WIRE_VERSION) return RFAAS_TCP_VERSION;
   /* Of a lease that is not encrypted no id is known. */
   if (greeting->encrypted && !link->encrypts) return RFAAS_TCP_ENCRYPTION;
-  if (!is_same(greeting->encrypted ? link->id : link->nonce, greeting->nonce, sizeof link->nonce)) return RFAAS_TCP_SECRET;
+  if (!rfaas_is_secret(greeting->encrypted ? link->id : link->nonce, greeting->nonce, sizeof link->nonce)) return RFAAS_TCP_SECRET;
   if (greeting->encrypted != link->encrypts) return RFAAS_TCP_ENCRYPTION;
   if (greeting->channel > link->channels || link->end[greeting->channel].fd >= 0) return RFAAS_TCP_CHANNEL;
   const rfaas_region *region = link->base.region;

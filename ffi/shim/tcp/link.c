@@ -1,7 +1,6 @@
 /* The connections of one lease, set up and watched by a thread of their own, so that no event loop ever waits for the network. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -111,17 +110,6 @@ static void *attend(void *argument) {
   return NULL;
 }
 
-static int start_thread(rfaas_tcp_link *link) {
-  /* Signals are for the program's own threads. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int failed = pthread_create(&link->thread, NULL, attend, link);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  link->has_thread = !failed;
-  return failed;
-}
-
 /* ---- memory of the program's own: this process reads and writes it itself ---- */
 
 static int register_input(rfaas_link *link, rfaas_registration *registration) {
@@ -193,15 +181,16 @@ static rfaas_link *connect_link(rfaas_region *region, const rfaas_link_options *
   if (!link || link->failing) return (rfaas_link *)link;
   struct sockaddr_storage to, from;
   int stage = RFAAS_TCP_ADDRESS;
-  int failed = rfaas_tcp_address(options->address, options->port, &to);
-  if (!failed && options->source[0]) failed = rfaas_tcp_address(options->source, 0, &from);
+  int failed = rfaas_read_address(options->address, options->port, &to);
+  if (!failed && options->source[0]) failed = rfaas_read_address(options->source, 0, &from);
   if (!failed) {
     stage = RFAAS_TCP_CONNECT;
     failed = rfaas_tcp_begin_to_connect(link, &to, options->source[0] ? &from : NULL);
   }
   if (!failed) {
     stage = RFAAS_TCP_RESOURCES;
-    failed = start_thread(link);
+    failed = rfaas_start_thread(&link->thread, attend, link);
+    link->has_thread = !failed;
   }
   if (failed) rfaas_tcp_link_fail(link, RFAAS_TCP_SETUP, failed, stage);
   return &link->base;
@@ -213,12 +202,13 @@ static rfaas_link *listen_at(rfaas_region *region, const rfaas_link_options *opt
   struct sockaddr_storage at;
   int stage = RFAAS_TCP_LISTEN;
   /* Without an address clients come through another port, and are brought here. */
-  int failed = options->address[0] ? rfaas_tcp_address(options->address, 0, &at) : 0;
+  int failed = options->address[0] ? rfaas_read_address(options->address, 0, &at) : 0;
   if (!failed && options->address[0]) failed = rfaas_tcp_begin_to_listen(link, &at);
   if (!failed) {
     __atomic_store_n(&link->ready, 1, __ATOMIC_RELEASE);
     stage = RFAAS_TCP_RESOURCES;
-    failed = start_thread(link);
+    failed = rfaas_start_thread(&link->thread, attend, link);
+    link->has_thread = !failed;
   }
   if (failed) rfaas_tcp_link_fail(link, RFAAS_TCP_SETUP, failed, stage);
   return &link->base;

@@ -180,8 +180,6 @@ int32_t rfaas_tcp_one_sided(rfaas_client *c, uint32_t operation, uint32_t local_
 
 /* ---- connecting ---- */
 
-/* `text` is a number, not a name. Returns 0 or EINVAL. */
-int rfaas_tcp_address(const char *text, uint16_t port, struct sockaddr_storage *out);
 /* What every connection of a lease is set to. */
 void rfaas_tcp_tune(int fd);
 

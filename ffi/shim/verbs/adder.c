@@ -118,7 +118,7 @@ RFAAS_EXPORT double rfaas_adder_open(const char *address, uint32_t port, const u
   adder->results = page == MAP_FAILED ? NULL : page;
   int failed = rfaas_cm_open(&adder->cm, -1, -1);
   if (!failed && !adder->results) failed = ENOMEM;
-  if (!failed) failed = rfaas_cm_address(address, (uint16_t)port, &to);
+  if (!failed) failed = rfaas_read_address(address, (uint16_t)port, &to);
   if (!failed && verbs->rdma_create_id(adder->cm.events, &adder->id, NULL, RDMA_PS_TCP) != 0) failed = errno;
   if (!failed && verbs->rdma_resolve_addr(adder->id, NULL, (struct sockaddr *)&to, RFAAS_RESOLVE_TIMEOUT_MS) != 0) failed = errno;
   adder->cm.deadline_ns = rfaas_now_ns() + RFAAS_CONNECT_TIMEOUT_NS;

@@ -5,25 +5,13 @@
 #ifdef RFAAS_WITH_VERBS
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { READS_IN_FLIGHT = 8 };
-
-int rfaas_cm_address(const char *text, uint16_t port, struct sockaddr_storage *out) {
-  char service[8];
-  snprintf(service, sizeof service, "%u", port);
-  struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
-  if (getaddrinfo(text, service, &hints, &found) != 0) return EINVAL;
-  memcpy(out, found->ai_addr, found->ai_addrlen);
-  freeaddrinfo(found);
-  return 0;
-}
 
 uint8_t rfaas_cm_reads(struct ibv_context *context) {
   struct ibv_device_attr attributes;
@@ -123,12 +111,7 @@ static void *listen_to(void *argument) {
 }
 
 int rfaas_cm_run(rfaas_cm *cm) {
-  /* Signals are for the program's own threads. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int failed = pthread_create(&cm->thread, NULL, listen_to, cm);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int failed = rfaas_start_thread(&cm->thread, listen_to, cm);
   cm->has_thread = !failed;
   return failed;
 }

@@ -162,7 +162,7 @@ RFAAS_EXPORT double rfaas_counter_port_open(const char *address) {
   struct sockaddr_storage at;
   struct ibv_device_attr attributes;
   int failed = rfaas_cm_open(&port->cm, -1, -1);
-  if (!failed) failed = rfaas_cm_address(address, 0, &at);
+  if (!failed) failed = rfaas_read_address(address, 0, &at);
   if (!failed && verbs->rdma_create_id(port->cm.events, &port->listener, NULL, RDMA_PS_TCP) != 0) failed = errno;
   if (!failed && verbs->rdma_bind_addr(port->listener, (struct sockaddr *)&at) != 0) failed = errno;
   if (!failed && !(port->cm.released = port->listener->verbs)) failed = ENODEV;

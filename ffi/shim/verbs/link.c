@@ -110,8 +110,8 @@ static rfaas_link *connect_link(rfaas_region *region, const rfaas_link_options *
   struct sockaddr_storage from, to;
   /* Zero pages until they are needed. */
   link->rooms = calloc(region->arena_bytes / RFAAS_LINE / 8 + 1, 1);
-  int failed = link->rooms ? rfaas_cm_address(options->address, options->port, &to) : ENOMEM;
-  if (!failed && options->source[0]) failed = rfaas_cm_address(options->source, 0, &from);
+  int failed = link->rooms ? rfaas_read_address(options->address, options->port, &to) : ENOMEM;
+  if (!failed && options->source[0]) failed = rfaas_read_address(options->source, 0, &from);
   for (uint32_t i = 0; !failed && i < link->channels; i++) {
     struct rdma_cm_id *id;
     if (verbs->rdma_create_id(link->cm.events, &id, &link->end[i], RDMA_PS_TCP) != 0) failed = errno;
@@ -136,7 +136,7 @@ static rfaas_link *listen_at(rfaas_region *region, const rfaas_link_options *opt
   if (link->cm.failing) return &link->base;
   struct sockaddr_storage at;
   int stage = RFAAS_STAGE_LISTEN;
-  int failed = rfaas_cm_address(options->address, 0, &at);
+  int failed = rfaas_read_address(options->address, 0, &at);
   if (!failed && verbs->rdma_create_id(link->cm.events, &link->listener, NULL, RDMA_PS_TCP) != 0) failed = errno;
   if (!failed && verbs->rdma_bind_addr(link->listener, (struct sockaddr *)&at) != 0) failed = errno;
   if (!failed && !link->listener->verbs) failed = ENODEV;

@@ -227,8 +227,6 @@ enum rfaas_rejection {
   RFAAS_NO_RESOURCES = 5,
 };
 
-/* `text` is a number, not a name. Returns 0 or EINVAL. */
-int rfaas_cm_address(const char *text, uint16_t port, struct sockaddr_storage *out);
 /* Reads and atomic operations that a queue pair of the device may have in flight, at most what we ask for. */
 uint8_t rfaas_cm_reads(struct ibv_context *context);
 /* What both sides say when they connect; `data` must live until they have. */
