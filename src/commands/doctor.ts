@@ -10,7 +10,7 @@ import { type Advice, type Situation, adviceFor } from "../doctor/advice.ts";
 import { examine } from "../doctor/machine.ts";
 import { machineLimits } from "../executor/machine/limits.ts";
 import { fabrics } from "../fabric/registry.ts";
-import { UsageError } from "../base/errors.ts";
+import { LeaseRefused, UsageError } from "../base/errors.ts";
 import { address, truth } from "../options/fields.ts";
 import { flagsOf } from "../options/flags.ts";
 import { examineWay } from "./doctor/way.ts";
@@ -138,14 +138,17 @@ function programName(): string {
 }
 
 async function answeringManager(): Promise<string | undefined> {
-  const manager = process.env["RFAAS_MANAGER"] || USUAL_MANAGER;
+  const named = process.env["RFAAS_MANAGER"];
+  const manager = named || USUAL_MANAGER;
+  // Any user of the machine may have that port: a token goes where its owner sends it.
   const token = process.env["RFAAS_TOKEN"] || null;
   const patience = { timeoutMs: MANAGER_LIMIT_MS, signal: undefined };
   try {
-    (await ManagerSubscription.connect(manager, token, patience)).close();
+    (await ManagerSubscription.connect(manager, named ? token : null, patience)).close();
     return manager;
-  } catch {
-    return undefined;
+  } catch (error) {
+    // One that wants the token answers, too.
+    return !named && token !== null && error instanceof LeaseRefused ? manager : undefined;
   }
 }
 
