@@ -19,6 +19,7 @@ RFAAS_FIRST("2.3.3", dlinfo);
 RFAAS_FIRST("2.2.5", dlopen);
 RFAAS_FIRST("2.2.5", dlsym);
 RFAAS_FIRST("2.2.5", pthread_attr_setstacksize);
+RFAAS_FIRST("2.2.5", pthread_cancel);
 RFAAS_FIRST("2.2.5", pthread_create);
 RFAAS_FIRST("2.2.5", pthread_detach);
 RFAAS_FIRST("2.2.5", pthread_join);
