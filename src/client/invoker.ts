@@ -94,9 +94,9 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
     const connection = await NodeConnection.connect(
       vouched,
       fabrics.names,
-      voucher?.tokens === false ? null : tokenOf(options),
+      tokenOf(options),
       patience,
-      { name: voucher?.name, insecure: options.insecure },
+      { name: voucher?.name, insecure: options.insecure, withheld: voucher?.withheld },
     );
     return new NodeInvoker(connection, undefined, fabrics);
   }

@@ -2,10 +2,18 @@
 import { describe, expect, test } from "bun:test";
 import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import { vouchedFor } from "../../src/client/cluster/voucher.ts";
+import { NodeConnection } from "../../src/client/node/connection.ts";
+import { Connection } from "../../src/control/connection.ts";
 import { formatAddress, parseAddress } from "../../src/control/address.ts";
 import type { Acquaintance } from "../../src/control/dial-socket.ts";
 import type { Dial } from "../../src/control/link.ts";
 import type { ManagerToClient } from "../../src/protocol/manager-messages.ts";
+import {
+  type ClientMessage,
+  type NodeMessage,
+  clientVocabulary,
+} from "../../src/protocol/messages.ts";
+import { Scratch } from "../support/scratch.ts";
 
 const CA = `sha256:${"c".repeat(64)}` as const;
 const KEY = `sha256:${"e".repeat(64)}` as const;
@@ -30,18 +38,41 @@ describe("a client's token", () => {
     for (const ca of [CA, undefined])
       test(`is for no node of a manager that is known by ${peer.by} and has ${ca ? "an" : "no"} authority`, async () => {
         using manager = await subscribed(peer, ca);
-        expect(manager.vouchFor("node")).toEqual({ name: "node", ca, tokens: false });
+        const { withheld, ...voucher } = manager.vouchFor("node");
+        expect(voucher).toEqual({ name: "node", ca });
+        expect(withheld).toStartWith("no token was sent, as the ");
       });
 
   test("is for the nodes of a manager that is pinned", async () => {
     using manager = await subscribed({ by: "pin", key: KEY }, CA);
-    expect(manager.vouchFor("node")).toEqual({ name: "node", ca: CA, tokens: true });
+    expect(manager.vouchFor("node")).toEqual({ name: "node", ca: CA });
   });
+});
+
+test("a client that shows a node no token is told why, where the node wants one", async () => {
+  using scratch = new Scratch();
+  let token: unknown = "none came";
+  const node: Connection<ClientMessage, NodeMessage> = new Connection(clientVocabulary, {
+    message(hello) {
+      token = (hello as { token?: unknown }).token;
+      node.send({ t: "refused", code: "RFAAS_FORBIDDEN", message: "this node wants a token" });
+      node.close();
+    },
+    closed() {},
+  });
+  const path = scratch.join("node.sock");
+  using _ = Bun.listen({ unix: path, socket: node.handler() });
+  const withheld = "no token was sent, as the manager is a stranger";
+  const connecting = NodeConnection.connect(parseAddress(path), [], "token", undefined, {
+    withheld,
+  });
+  await expect(connecting).rejects.toThrow(`refused this client: ${withheld}`);
+  expect(token).toBeNull();
 });
 
 describe("a node that a manager names", () => {
   const trusted = (address: string, ca?: typeof CA) =>
-    formatAddress(vouchedFor(parseAddress(address), { name: "node", ca, tokens: true }));
+    formatAddress(vouchedFor(parseAddress(address), { name: "node", ca }));
 
   test("is known by a certificate of the cluster's authority, whatever key it has announced", () => {
     const vouched = `rfaas://10.0.0.5:7700?ca=${CA}`;

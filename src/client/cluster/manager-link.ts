@@ -134,7 +134,8 @@ export class ManagerSubscription {
 
   /** How a node of this name is known: by a certificate for it, where the manager's authority issues some. */
   vouchFor(name: string): Voucher {
-    return { name, ca: this.#ca, tokens: this.#peer === undefined || mayBeTold(this.#peer) };
+    const withheld = this.#peer && whyWithheld(this.#peer, "manager", this.#place);
+    return { name, ca: this.#ca, withheld };
   }
 
   /** Calls `listener` at every change, after {@link nodes} has it. Returns a function that unsubscribes. */

@@ -8,8 +8,8 @@ export interface Voucher {
   name: string;
   /** and which must be of this authority; undefined where the cluster has none. */
   ca?: Fingerprint | undefined;
-  /** Whether tokens may be shown to such a node: the manager itself is known well enough. */
-  tokens: boolean;
+  /** Why no token is shown to such a node, as a clause: the manager itself is not known well enough. */
+  withheld?: string | undefined;
 }
 
 /**

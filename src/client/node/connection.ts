@@ -94,7 +94,7 @@ export class NodeConnection {
   }
 
   /**
-   * Connects and greets.
+   * Connects and greets; `withheld` says why the node gets no token, whoever it is.
    *
    * @throws {NodeUnreachable} no node answers in time
    * @throws {PeerNotTrusted} another machine than the one that is pinned, or was met before, answers
@@ -105,12 +105,13 @@ export class NodeConnection {
     fabrics: readonly string[],
     token: string | null,
     patience = DEFAULT_PATIENCE,
-    to: Dialled = {},
+    to: Dialled & { withheld?: string | undefined } = {},
   ): Promise<NodeConnection> {
     const startedMs = performance.now();
     const node = new NodeConnection(formatAddress(address), fabrics, token);
-    const { at, withheld } = await reach(address, node.#connection, patience, to);
-    node.reached = at;
+    const reached = await reach(address, node.#connection, patience, to);
+    node.reached = reached.at;
+    const withheld = to.withheld ?? reached.withheld;
     if (withheld !== undefined && token !== null) {
       node.#token = null;
       node.#withheld = withheld;
