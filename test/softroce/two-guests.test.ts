@@ -96,12 +96,18 @@ describe("two guests", () => {
         return manager;
       };
       let manager = await startManager();
+      const { output: made } = await one.run(
+        "dist/rfaas node join-token --json --quiet --state /tmp/manager",
+      );
+      const join = JSON.parse(/^\{.*\}$/m.exec(made)![0]) as { manager: string; joinToken: string };
+      const { output: ca } = await one.run("cat /tmp/manager/ca.pem");
+      await two.run(`cat >/tmp/ca.pem <<'END'\n${ca}\nEND`);
       const member = two.start(
-        `dist/rfaas serve --listen /tmp/member.sock --cores 1 --name n1 --manager ${one.address}:7800`,
+        `dist/rfaas serve --listen /tmp/member.sock --cores 1 --name n1 --state /tmp/member --manager '${join.manager}' --join ${join.joinToken}`,
       );
       await waitFor(member, "serving");
       const client = two.start(
-        `node_modules/.bin/bun test/softroce/ledger-client.ts /tmp/member.sock http://${one.address}:7801 ${CALLS}`,
+        `env NODE_EXTRA_CA_CERTS=/tmp/ca.pem node_modules/.bin/bun test/softroce/ledger-client.ts /tmp/member.sock https://${one.address}:7801 ${CALLS}`,
       );
       const said = <T>(what: string): T =>
         JSON.parse(new RegExp(`^${what} (.*)$`, "m").exec(client.output)![1]!) as T;
