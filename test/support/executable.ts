@@ -73,12 +73,14 @@ export class ServedNode implements AsyncDisposable {
   readonly pid: number;
   stderr = "";
   readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  /** Resolves when all of its stderr has been read. */
+  readonly #heard: Promise<void>;
 
   private constructor(child: Bun.Subprocess<"ignore", "pipe", "pipe">, address: string) {
     this.#child = child;
     this.pid = child.pid;
     this.address = address;
-    void (async () => {
+    this.#heard = (async () => {
       for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))
         this.stderr += text;
     })();
@@ -102,8 +104,11 @@ export class ServedNode implements AsyncDisposable {
       stderr: "pipe",
     });
     const node = new ServedNode(child, address);
-    await until(() => {
-      if (child.exitCode !== null) throw new Error(`serve ended:\n${node.stderr}`);
+    await until(async () => {
+      if (child.exitCode !== null) {
+        await node.#heard;
+        throw new Error(`serve ended:\n${node.stderr}`);
+      }
       return node.stderr.includes("serving");
     }, "the node serves");
     return node;

@@ -22,6 +22,8 @@ export class RunningManager implements AsyncDisposable {
   stderr = "";
   readonly #args: readonly string[];
   #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
+  /** Resolves when all of its stderr has been read. */
+  #heard: Promise<void> = Promise.resolve();
 
   private constructor(address: string, state: string, args: readonly string[]) {
     this.address = address;
@@ -114,7 +116,7 @@ export class RunningManager implements AsyncDisposable {
       stdout: "ignore",
       stderr: "pipe",
     });
-    void (async () => {
+    this.#heard = (async () => {
       for await (const text of child.stderr.pipeThrough(new TextDecoderStream()))
         this.stderr += text;
     })();
@@ -122,8 +124,11 @@ export class RunningManager implements AsyncDisposable {
   }
 
   async #serving(): Promise<void> {
-    await until(() => {
-      if (this.#child.exitCode !== null) throw new Error(`manager ended:\n${this.stderr}`);
+    await until(async () => {
+      if (this.#child.exitCode !== null) {
+        await this.#heard;
+        throw new Error(`manager ended:\n${this.stderr}`);
+      }
       return this.stderr.includes("managing at");
     }, "the manager serves");
   }

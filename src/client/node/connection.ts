@@ -94,7 +94,7 @@ export class NodeConnection {
   }
 
   /**
-   * Connects and greets; `withheld` says why the node gets no token, whoever it is.
+   * Connects and greets; `withheld` says why the node gets no token.
    *
    * @throws {NodeUnreachable} no node answers in time
    * @throws {PeerNotTrusted} another machine than the one that is pinned, or was met before, answers
