@@ -86,9 +86,14 @@ async function countedByAtomics(): Promise<Counted> {
   const before = await byAtomics();
   call();
   let ledger: Usage | undefined;
+  // Each number is added by itself, calls before bytes.
   await until(
-    async () => (ledger = await usageInLedger())?.calls === called,
-    "the manager has all calls",
+    async () => {
+      ledger = await usageInLedger();
+      const bytes = called * (input.byteLength + output.byteLength);
+      return ledger?.calls === called && ledger.bytes === bytes;
+    },
+    "the manager has all calls, and their bytes",
     LIMIT_MS,
   );
   const usage = await lease.usage();
