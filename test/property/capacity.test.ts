@@ -98,9 +98,10 @@ test("a request is granted exactly when there is room, with what it asks for", (
             ...(cores > freeCores ? [cores] : []),
             ...(memoryBytes > capacity.freeMemoryBytes ? [memoryBytes] : []),
           ];
-          const named = /and (\d+) are asked for(?:, \d+ for each worker)?; (?:ask|release)/.exec(
-            answer,
-          )?.[1];
+          const named =
+            /and (\d+) (?:is|are) asked for(?:, \d+ for each worker)?; (?:ask|release)/.exec(
+              answer,
+            )?.[1];
           expect(lacking).toContain(Number(named));
         } else {
           expect(answer.cpus).toHaveLength(cores);
