@@ -25,10 +25,11 @@ async function runHost(): Promise<void> {
 }
 
 async function runScript(): Promise<void> {
-  const { findScript, startScript } = await import("./commands/run/script.ts");
-  const found = findScript(words);
+  const { findScript, startScript, takeSandbox } = await import("./commands/run/script.ts");
+  const own = takeSandbox(words);
+  const found = findScript(own);
   // Words behind the name of a missing script are the script's, and not for the command to judge.
-  if (!found) return await runCommandLine(["run", ...words.slice(0, words[0] === "--" ? 2 : 1)]);
+  if (!found) return await runCommandLine(["run", ...own.slice(0, own[0] === "--" ? 2 : 1)]);
   await startScript(found);
 }
 

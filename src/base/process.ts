@@ -1,4 +1,5 @@
 /** How this program starts itself again, as another role, and how it knows that it was started as one. */
+import { dirname, join } from "node:path";
 import { findShimBy } from "../../ffi/library.ts";
 import { EnvironmentError, EXIT, PlatformUnsupported, VersionMismatch } from "./errors.ts";
 import {
@@ -148,6 +149,12 @@ export function keepChild(child: { pid: number; exited: Promise<unknown> }): voi
   own.add(pid);
   const forget = () => void own.delete(pid);
   child.exited.then(forget, forget);
+}
+
+/** What {@link selfCommand} reads as it runs: files, and in a checkout its folder. */
+export function programPaths(): string[] {
+  const [program, main] = selfCommand([]);
+  return [program!, ...(main === undefined ? [] : [join(dirname(main), "..")])];
 }
 
 /** The command line that runs the Bun that is inside of us, in {@link bunEnvironment}. */

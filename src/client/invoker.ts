@@ -83,6 +83,11 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
       ? await chooseNode(manager, tokenOf(options), patience, options.insecure)
       : undefined;
   if (named) {
+    if (options.sandbox !== undefined)
+      throw new UsageError(
+        `sandbox is for a private node; the node ${named.address} has one of its own: leave sandbox (--sandbox) out`,
+        { path: "sandbox" },
+      );
     const { address, voucher } = named;
     const vouched = vouchedFor(parseAddress(address), voucher);
     if (options.encrypt && isExposed(vouched, { insecure: options.insecure }))
@@ -111,6 +116,7 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
         : { memoryBytes: parseBytes(options.memory, "memory") }),
       ...(options.prewarm === undefined ? {} : { prewarm: options.prewarm }),
       ...(options.keptHosts === undefined ? {} : { keptHosts: options.keptHosts }),
+      ...(options.sandbox === undefined ? {} : { sandbox: options.sandbox }),
     },
     patience,
   );

@@ -2,7 +2,6 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { MAX_ARENA_BYTES } from "../../ffi/layout.ts";
 import { UsageError } from "../base/errors.ts";
-import { nearNames } from "../base/near-names.ts";
 import { countOf, formatBytes } from "../base/units.ts";
 import type { LeaseEventOf } from "../client/events/lease-event.ts";
 import { invoker } from "../client/invoker.ts";
@@ -20,7 +19,7 @@ import { parseValue, readInput, readPipedValue } from "./shared/input.ts";
 import { toJson } from "./shared/json-values.ts";
 import { log } from "./shared/log.ts";
 import { Output } from "./shared/output.ts";
-import { splitTarget } from "./shared/target.ts";
+import { onlyFunction, splitTarget } from "./shared/target.ts";
 import { Progress, connecting, progressFields } from "./shared/progress.ts";
 
 /** Room for a result when `--output-size` says nothing: what came in, and this much at least. */
@@ -67,6 +66,9 @@ const Options = Type.Object({
       short: "n",
     }),
   ),
+  sandbox: worded(InvokerOptions.properties.sandbox, {
+    description: "what keeps the functions of a private node apart; none for nothing",
+  }),
   ...allocating,
   ...marked(SubmitOptions),
   insecure: InvokerOptions.properties.insecure,
@@ -280,21 +282,13 @@ async function takeLease(
           ? { node }
           : {};
   progress.step(connecting({ node, manager, nodes }));
-  const rf = stack.use(
-    await invoker({ ...fabric, ...where, ...(options.insecure ? { insecure: true } : {}) }),
-  );
+  const { insecure, sandbox } = options;
+  const more = { ...(insecure && { insecure }), ...(sandbox !== undefined && { sandbox }) };
+  const rf = stack.use(await invoker({ ...fabric, ...where, ...more }));
   progress.step(`bundling and loading ${module}`);
   // All on one node: the calls share one input.
   const lease = await rf.allocate(module, { ...allocation, nodes: 1 });
   progress.end();
   const kept = stack.move();
   return { lease, [Symbol.asyncDispose]: () => kept.disposeAsync() };
-}
-
-function onlyFunction(module: string, functions: readonly string[]): string {
-  if (functions.length === 1) return functions[0]!;
-  if (functions.includes("default")) return "default";
-  throw new UsageError(
-    `${module} has several functions (${nearNames("", functions)}); choose one: rfaas invoke ${module}#${functions[0]}`,
-  );
 }

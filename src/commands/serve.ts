@@ -33,6 +33,7 @@ import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
 import { dataPortOf, listenFor } from "./serving/listening.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
+import { openSandbox, sandboxFields } from "./serving/sandbox.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
@@ -133,6 +134,7 @@ const Options = Type.Object({
   watch: pathField("file", { description: "let leases of this module follow its changes" }),
   include: worded(include, { description: `with --watch: ${include.description}` }),
   external: worded(external, { description: `with --watch: ${external.description}` }),
+  ...sandboxFields,
   ...fabricFields,
 });
 type Options = Static<typeof Options>;
@@ -188,9 +190,10 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const { membership, security, credentials } = await identityOf(options, name, listening);
     const data = dataPortOf(options, listening, fabrics);
     const packages = openPackages(options);
+    const sandbox = openSandbox(options, servesOthers(options));
     const watched = watchedModule(options);
     const agent = new Agent({
-      packages,
+      ...{ packages, sandbox },
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       ...{ fabrics, withheld },
       encrypt: asked.encrypt,

@@ -10,7 +10,7 @@ export function flagSentence(field: TSchema): string {
   // A flag that is not given is off.
   const standard = field[Kind] === "Boolean" ? "" : flagDefault(field);
   const notes = [
-    field[Kind] === "Array" ? "repeatable" : boundsOf(field),
+    field[Kind] === "Array" || field["fromTexts"] !== undefined ? "repeatable" : boundsOf(field),
     standard === "" ? "" : `default: ${standard}`,
   ].filter((note) => note !== "");
   return `${field.description}${bareUnit(field)}${notes.length === 0 ? "" : ` (${notes.join("; ")})`}`;

@@ -13,6 +13,7 @@ import {
   parseMoment,
 } from "../base/units.ts";
 import { parseAddress } from "../control/address.ts";
+import { MAX_VARIABLES, environment } from "../protocol/fields.ts";
 
 const SIZE = "rfaas:Size";
 const SIGNAL = "rfaas:AbortSignal";
@@ -42,6 +43,9 @@ export interface About {
 
 /** Makes the value of a text. `what` names the option in the {@link UsageError} that it throws. */
 export type FromText = (text: string, what: string) => unknown;
+
+/** As {@link FromText}, of an option that is given once for each of its parts. */
+export type FromTexts = (texts: readonly string[], what: string) => unknown;
 
 /** The same option where another sentence says it better, or where another default holds. */
 export const worded = <Schema extends TSchema>(field: Schema, about: Partial<About>): Schema => ({
@@ -90,13 +94,13 @@ export const limit = (about: About) =>
   });
 
 /** A size such as `"2GiB"`, or bytes. */
-export const size = (maximum: number, most: string, about: About) =>
+export const size = (maximum: number, most: string, about: About, minimum = 1) =>
   Type.Unsafe<string | number>({
     [Kind]: SIZE,
-    maximum,
+    ...{ minimum, maximum },
     unit: "bytes",
-    errorMessage: `must be a size such as "512MiB" or 4096, at most ${most}`,
-    fromText: (text: string, what: string) => bytesOf(text, what, 1, maximum, most),
+    errorMessage: `must be a size such as "512MiB" or 4096, ${minimum === 1 ? "" : `at least ${formatBytes(minimum)} and `}at most ${most}`,
+    fromText: (text: string, what: string) => bytesOf(text, what, minimum, maximum, most),
     placeholder: "size",
     ...about,
   });
@@ -129,6 +133,16 @@ export const texts = (what: string, about: About) =>
       ...about,
     }),
   );
+
+/** Variables of an environment, by name; on a command line the option is given once for each, as `NAME=VALUE`. */
+export const variables = (about: About) =>
+  Type.Unsafe<Readonly<Record<string, string>>>({
+    ...environment,
+    errorMessage: `must be an object such as { LEVEL: "3" }: names of letters, digits and _, at most ${MAX_VARIABLES}, and texts`,
+    placeholder: "name=value",
+    fromTexts: variablesOf,
+    ...about,
+  });
 
 /** One of a few words. */
 export const choice = <const Word extends string>(words: readonly Word[], about: About) =>
@@ -189,10 +203,16 @@ export const signalField = {
 export const perhaps = <Schema extends TSchema>(schema: Schema) =>
   Type.Optional(Type.Unsafe<Static<Schema> | undefined>(schema));
 
-TypeRegistry.Set<TSchema & { maximum: number }>(SIZE, ({ maximum }, value) => {
+interface Bounds {
+  minimum: number;
+  maximum: number;
+}
+
+TypeRegistry.Set<TSchema & Bounds>(SIZE, ({ minimum, maximum }, value) => {
   if (typeof value !== "string" && !Number.isInteger(value)) return false;
   try {
-    return parseBytes(value as string | number, "it") <= maximum;
+    const bytes = parseBytes(value as string | number, "it");
+    return bytes >= minimum && bytes <= maximum;
   } catch {
     return false;
   }
@@ -244,6 +264,15 @@ function bytesOf(
     bytes < minimum ? `least ${formatBytes(minimum)}` : bytes > maximum ? `most ${most}` : "";
   if (bound !== "") throw new UsageError(`${what} is at ${bound}; it is ${JSON.stringify(text)}`);
   return bytes;
+}
+
+function variablesOf(texts: readonly string[], what: string): Record<string, string> {
+  const split = texts.map((text) => {
+    const at = text.indexOf("=");
+    if (at < 1) throw new UsageError(`${what} must be NAME=VALUE; it is ${JSON.stringify(text)}`);
+    return [text.slice(0, at), text.slice(at + 1)] as const;
+  });
+  return Object.fromEntries(split);
 }
 
 function addressOf(text: string, what: string): string {

@@ -6,7 +6,7 @@ import { Kind, OptionalKind, type Static, type TObject, type TSchema } from "@si
 import { Value } from "@sinclair/typebox/value";
 import { UsageError } from "../base/errors.ts";
 import { show } from "../base/show.ts";
-import type { FromText } from "./fields.ts";
+import type { FromText, FromTexts } from "./fields.ts";
 
 export interface Flag {
   /** The field's, as a program has it. */
@@ -90,6 +90,12 @@ function valueOf(flag: Flag, words: readonly (string | true)[]): unknown {
   const { field } = flag;
   if (field[Kind] === "Array")
     return words.map((word) => checked(field["items"] as TSchema, word, spelled(flag)));
+  const fromTexts = field["fromTexts"] as FromTexts | undefined;
+  if (fromTexts) {
+    const value = fromTexts(words.map(String), spelled(flag));
+    if (Value.Check(field, value)) return value;
+    throw new UsageError(`${spelled(flag)} ${String(field["errorMessage"])}; it is ${show(value)}`);
+  }
   if (words.length > 1) throw new UsageError(`${spelled(flag)} is given more than once`);
   return checked(field, words[0]!, spelled(flag));
 }

@@ -43,6 +43,7 @@ function copied(
     if (Array.isArray(value)) copy[name] = [...value];
     else if (isObjectSchema(part) && isRecord(value))
       copy[name] = copied(what, part, value, `${within}${name}.`);
+    else if (part[Kind] === "Record" && isRecord(value)) copy[name] = { ...value };
     else copy[name] = value;
   }
   for (const name of Object.keys(given))

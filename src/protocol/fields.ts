@@ -25,5 +25,18 @@ export const polling = Type.Union([
   Type.Literal("warm"),
   Type.Literal("adaptive"),
 ]);
+/** What a lease has besides its registered memory. */
+export const MIN_HEAP_BYTES = 32 * 1024 * 1024;
+export const MAX_HEAP_BYTES = 2 ** 50;
+export const heapBytes = Type.Integer({ minimum: MIN_HEAP_BYTES, maximum: MAX_HEAP_BYTES });
+/** What a shell takes as the name of a variable. */
+export const VARIABLE_NAME = "^[A-Za-z_][A-Za-z0-9_]*$";
+export const MAX_VARIABLES = 256;
+export const environment = Type.Record(
+  Type.String({ pattern: VARIABLE_NAME }),
+  // No text with an end within: the system would cut it there.
+  Type.String({ maxLength: 64 * 1024, pattern: "^[^\\0]*$" }),
+  { additionalProperties: false, maxProperties: MAX_VARIABLES },
+);
 /** The name of a fabric; the code that uses it knows which exist. */
 export const fabric = Type.String({ maxLength: 64 });

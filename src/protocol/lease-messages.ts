@@ -7,7 +7,9 @@ import {
   cores,
   cpus,
   duration,
+  environment,
   fabric,
+  heapBytes,
   index,
   polling,
   portNumber,
@@ -40,6 +42,16 @@ export const Allocate = request(
     waitMs: Type.Optional(duration),
     /** How long the host may wait for another lease of the module when this one is released. Left out, not at all. */
     keepWarmMs: Type.Optional(duration),
+    /** Its functions may open connections. */
+    network: Type.Optional(Type.Boolean()),
+    /** Its functions may start programs. */
+    processes: Type.Optional(Type.Boolean()),
+    /** Variables of the environment that its functions find besides the node's. */
+    env: Type.Optional(environment),
+    /** For all that it has besides its registered memory. Left out, the node's rule. */
+    heapBytes: Type.Optional(heapBytes),
+    /** The root of its file system, as the node's sandbox knows it. */
+    image: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
     fabric,
     /** What travels must be encrypted. Left out, where the node wants it. */
     encrypt: Type.Optional(Type.Boolean()),

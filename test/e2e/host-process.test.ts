@@ -4,6 +4,8 @@ import { readdirSync } from "node:fs";
 import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
+import { none } from "../../src/executor/sandbox/none/driver.ts";
+import { Sandbox } from "../../src/executor/sandbox/sandbox.ts";
 import { RFAAS } from "../support/executable.ts";
 
 const NONCE = new Uint8Array(16);
@@ -13,10 +15,13 @@ const MANY = 1000;
 
 const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
 
+const sandbox = new Sandbox({ driver: none, folder: "" });
+const WANTED = { threads: 1, fabrics: [], sandbox, terms: sandbox.closed };
+
 let host: HostProcess;
 beforeEach(async () => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
-  host = HostProcess.spawn(1, false, []);
+  host = HostProcess.spawn({ ...WANTED, waits: false });
   await host.ready;
 });
 afterEach(async () => {

@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
+import { none } from "../../src/executor/sandbox/none/driver.ts";
+import { Sandbox } from "../../src/executor/sandbox/sandbox.ts";
 import { RFAAS } from "../support/executable.ts";
 
 /** Page faults are counted, not timed: their number does not depend on how busy the machine is. */
@@ -23,6 +25,9 @@ function faultsOf(...command: string[]): number {
   return Math.min(...tries);
 }
 
+const sandbox = new Sandbox({ driver: none, folder: "" });
+const WANTED = { threads: 1, fabrics: [], sandbox, terms: sandbox.closed };
+
 const bare = faultsOf(process.execPath, "-e", "0");
 
 test("rfaas --version takes hardly more page faults than Bun with nothing to do", () => {
@@ -31,7 +36,7 @@ test("rfaas --version takes hardly more page faults than Bun with nothing to do"
 
 test("a host with one thread takes few page faults until it waits for a lease", async () => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
-  const host = HostProcess.spawn(1, true, []);
+  const host = HostProcess.spawn({ ...WANTED, waits: true });
   try {
     await host.ready;
     const faults = statField(readFileSync(`/proc/${host.pid}/stat`, "utf8"), MINOR_FAULTS);
@@ -46,7 +51,7 @@ test("a host with one thread takes few page faults until it waits for a lease", 
 /** What a host with one thread has open and mapped when it is ready. */
 async function heldBy(waits: boolean): Promise<{ descriptors: number; leases: string[] }> {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
-  const host = HostProcess.spawn(1, waits, []);
+  const host = HostProcess.spawn({ ...WANTED, waits });
   try {
     await host.ready;
     const mapped = readFileSync(`/proc/${host.pid}/maps`, "utf8").split("\n");

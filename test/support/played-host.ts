@@ -47,6 +47,10 @@ export class PlayedHost implements LeaseHost {
 
   async bring(): Promise<void> {}
 
+  async admit<Module>(module: Module): Promise<Module> {
+    return module;
+  }
+
   tell({ t }: { t: string }): void {
     this.told.push(t);
   }

@@ -19,6 +19,7 @@ import {
   texts,
   truth,
   whole,
+  variables,
   worded,
 } from "../../src/options/fields.ts";
 import {
@@ -55,6 +56,7 @@ describe("a text", () => {
     ["a socket", address(about), "./a.sock", "./a.sock"],
     ["a host and port", tcpAddress("HOST:PORT", about), "a:1", "a:1"],
     ["a date", moment(about), "2026-03-01", Date.UTC(2026, 2, 1)],
+    ["a variable", variables(about), "A=1=2", { A: "1=2" }],
     ["what a reader makes of it", readAs((text) => text.split(","), about), "a,b", ["a", "b"]],
   ])("is read as %s", (_, field, word, value) => {
     expect(valueOf(field, word)).toEqual(value);
@@ -63,6 +65,18 @@ describe("a text", () => {
   test("is one of a list, as often as it is given", () => {
     const field = texts("a pattern", about);
     expect([valueOf(field, "a"), valueOf(field, "a", "7")]).toEqual([["a"], ["a", "7"]]);
+  });
+
+  test("is one of several variables, each given by itself, and the library takes what they make", () => {
+    const schema = Type.Object({ at: Type.Optional(variables(about)) });
+    const options = readFlags(schema, { at: ["A=1", "B="] });
+    expect(options).toEqual({ at: { A: "1", B: "" } });
+    expect(readOptions("the call", schema, options)).toEqual(options);
+    const given = { A: "1" };
+    const taken = readOptions("the call", schema, { at: given });
+    given.A = "2";
+    expect(taken).toEqual({ at: { A: "1" } });
+    expect(flagSentence(variables(about))).toContain("repeatable");
   });
 
   test("gives a value that the library takes, too", () => {
@@ -101,6 +115,9 @@ describe("a text", () => {
       "cold",
       "--at must be hot, warm or adaptive; it is",
     ],
+    [size(4096, "4 KiB", about, 64), "63", '--at is at least 64 B; it is "63"'],
+    [variables(about), "LEVEL", '--at must be NAME=VALUE; it is "LEVEL"'],
+    [variables(about), "a b=1", "--at must be an object such as"],
     [address(about), "tcp://a:1", '--at: "tcp://a:1" is no address'],
     [tcpAddress("HOST:PORT", about), "./a.sock", "--at must be HOST:PORT; it is the path ./a.sock"],
     [moment(about), "5", "--at must be a date, a time such as"],

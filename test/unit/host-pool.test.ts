@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { TestClock } from "../support/clock.ts";
 import { HostPool, type PooledHost } from "../../src/executor/agent/host-pool.ts";
+import type { RoomTerms } from "../../src/executor/sandbox/driver.ts";
 
 class PlayedHost implements PooledHost {
   readonly #ready = Promise.withResolvers<void>();
@@ -24,12 +25,14 @@ class PlayedHost implements PooledHost {
 function playedPool(size: number) {
   const hosts: PlayedHost[] = [];
   const lines: string[] = [];
+  const started: (RoomTerms | undefined)[] = [];
   const clock = new TestClock();
   let broken: Error | undefined;
   const pool = new HostPool<PlayedHost>({
     size,
-    spawn() {
+    spawn(_, terms) {
       if (broken) throw broken;
+      started.push(terms);
       const host = new PlayedHost();
       hosts.push(host);
       return host;
@@ -41,6 +44,7 @@ function playedPool(size: number) {
     pool,
     hosts,
     lines,
+    started,
     breaks: (error: Error | undefined) => (broken = error),
     /** Lets time pass, and promises settle. */
     async pass(ms: number): Promise<void> {
@@ -61,6 +65,18 @@ test("keeps as many hosts as it should, and replaces those that are taken", asyn
   expect(pool.readyCount).toBe(1);
   await pass(25);
   expect(hosts).toHaveLength(3);
+});
+
+test("a lease with terms of its own gets a host that is started with them, and the waiting one stays", async () => {
+  const { pool, hosts, started, pass } = playedPool(1);
+  hosts[0]!.start();
+  await pass(0);
+  const terms = { network: true, processes: false, readPaths: [], env: {} };
+  const taking = pool.take(1, terms);
+  hosts[1]!.start();
+  expect(await taking).toMatchObject({ host: hosts[1], prewarmed: false });
+  expect(started).toEqual([undefined, terms]);
+  expect(pool.readyCount).toBe(1);
 });
 
 test("goes on after any number of hosts that did not start, ever more rarely, and says so", async () => {

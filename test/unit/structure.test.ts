@@ -63,7 +63,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   protocol: ["base"],
   trust: ["base"],
   control: ["ffi", "base", "protocol", "trust"],
-  options: ["base", "control"],
+  options: ["base", "control", "protocol"],
   codec: ["base"],
   schema: ["base", "codec"],
   library: ["base"],

@@ -56,7 +56,11 @@ export async function allocateLease<Module>(
     loadTimeoutMs: options.loadTimeoutMs ?? DEFAULT_LOAD_TIMEOUT_MS,
     ttlMs,
     budget: options.budget ?? {},
-    ...onlySet({ waitMs, keepWarmMs: options.keepWarmMs }),
+    ...onlySet({
+      ...{ waitMs, keepWarmMs: options.keepWarmMs, network: options.network },
+      ...{ processes: options.processes, env: options.env, image: options.image },
+      heapBytes: options.heap === undefined ? undefined : parseBytes(options.heap, "heap"),
+    }),
     fabric,
     ...(fabrics.encrypts(fabric) ? { encrypt: true } : {}),
   };
@@ -113,14 +117,14 @@ async function takeLease<Module>(
   return lease;
 }
 
-type Wishes = Pick<AllocateRequest, "waitMs" | "keepWarmMs">;
+type Wishes = Pick<
+  AllocateRequest,
+  "waitMs" | "keepWarmMs" | "network" | "processes" | "env" | "image" | "heapBytes"
+>;
 
-/** Those that are not 0: what an older node does not know is sent where it is asked for alone. */
-function onlySet(wishes: Record<keyof Wishes, number | undefined>): Wishes {
-  const set: Wishes = {};
-  if (wishes.waitMs) set.waitMs = wishes.waitMs;
-  if (wishes.keepWarmMs) set.keepWarmMs = wishes.keepWarmMs;
-  return set;
+/** Those that ask for something: what an older node does not know is sent where it is asked for alone. */
+function onlySet(wishes: { [Name in keyof Wishes]: Wishes[Name] | undefined }): Wishes {
+  return Object.fromEntries(Object.entries(wishes).filter(([, wish]) => wish));
 }
 
 /** Asks for the lease before any upload: a node that has the package in its cache needs none. */

@@ -27,6 +27,7 @@ export interface EmbeddedNodeOptions {
   /** Host processes kept ready; default 1. */
   prewarm?: number;
   keptHosts?: number;
+  sandbox?: string;
   fabric: FabricName;
   /** Options of the fabrics. */
   fabricOptions: FabricOptions;
@@ -54,7 +55,7 @@ export async function startEmbeddedNode(
   if (options.memoryBytes !== undefined) args.push("--memory", String(options.memoryBytes));
   if (options.prewarm !== undefined) args.push("--prewarm", String(options.prewarm));
   if (options.keptHosts !== undefined) args.push("--kept-hosts", String(options.keptHosts));
-
+  if (options.sandbox !== undefined) args.push("--sandbox", options.sandbox);
   args.push("--fabric", options.fabric);
   args.push(...flagsFor(options.fabric, options.fabricOptions));
 

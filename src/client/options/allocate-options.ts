@@ -5,6 +5,7 @@ import { MAX_LEASE_CORES } from "../../protocol/fields.ts";
 import type { LeaseEventOf } from "../events/lease-event.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
 import { MAX_LEASE_WORKERS } from "./call-options.ts";
+import { roomFields } from "./room-fields.ts";
 import {
   MAX_TIMER_MS,
   callback,
@@ -112,6 +113,7 @@ const leasing = {
       default: "64MiB",
     }),
   ),
+  ...roomFields,
   /**
    * How workers wait: `"hot"` spins (fastest, a full core), `"warm"` sleeps (no CPU, a wake-up per call), `"adaptive"` spins
    * through gaps that are short. Default: the node's.

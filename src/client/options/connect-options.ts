@@ -81,6 +81,18 @@ export const InvokerOptions = Type.Object(
         otherwise: "as many as cores",
       }),
     ),
+    /**
+     * Private node: what keeps functions apart from the rest of the machine: a sandbox as `rfaas serve --sandbox` has it, or `"none"`.
+     * Default: `$RFAAS_SANDBOX`, else the node's.
+     */
+    sandbox: Type.Optional(
+      text("the name of a sandbox, such as none", {
+        description: "what keeps the functions of a private node apart",
+        variable: "RFAAS_SANDBOX",
+        otherwise: "the node's",
+        placeholder: "name",
+      }),
+    ),
     ...connecting,
   },
   { title: "A node", call: "invoker(options)" },

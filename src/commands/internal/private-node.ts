@@ -10,6 +10,7 @@ import { offerFabrics } from "../../fabric/registry.ts";
 import { parseBytes } from "../../base/units.ts";
 import { InvokerOptions } from "../../client/options/connect-options.ts";
 import { whole } from "../../options/fields.ts";
+import { openPrivateSandbox, sandboxField } from "../serving/sandbox.ts";
 import { defineCommand } from "../shared/command.ts";
 import { log } from "../shared/log.ts";
 import { fabricFields, readFabric } from "../shared/fabric-options.ts";
@@ -31,6 +32,7 @@ export const privateNode = defineCommand({
     memory: InvokerOptions.properties.memory,
     prewarm: InvokerOptions.properties.prewarm,
     keptHosts: InvokerOptions.properties.keptHosts,
+    ...sandboxField,
     ...fabricFields,
   }),
   examples: [],
@@ -52,6 +54,7 @@ export const privateNode = defineCommand({
       prewarm: prewarm ?? 1,
       keptHosts,
       packages: new PackageStore(),
+      sandbox: openPrivateSandbox(options),
       identify: async () => OWNER,
       log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
     });

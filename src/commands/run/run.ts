@@ -5,6 +5,8 @@ import { Type } from "@sinclair/typebox";
 import { UsageError } from "../../base/errors.ts";
 import { nearest } from "../../base/near-names.ts";
 import { reasonOf } from "../../base/system-errors.ts";
+import { InvokerOptions } from "../../client/options/connect-options.ts";
+import { worded } from "../../options/fields.ts";
 import { defineCommand } from "../shared/command.ts";
 
 const SCRIPT = /\.[cm]?[jt]sx?$/;
@@ -20,7 +22,11 @@ The executable's own library is the one that scripts get, even where rfaas is in
 types may differ, is told on stderr. Threads (Worker) and processes of child_process.fork may import rfaas, too. A process that the
 script starts by process.execPath is rfaas: give it process.execArgv first. Neither .env nor bunfig.toml is read; process.loadEnvFile()
 reads .env. Packages that are missing are not fetched.`,
-  options: Type.Object({}),
+  options: Type.Object({
+    sandbox: worded(InvokerOptions.properties.sandbox, {
+      description: "before the script: what keeps the functions of its private nodes apart",
+    }),
+  }),
   examples: [
     ["rfaas run client.ts --rounds 3", "runs client.ts, which finds --rounds 3 in process.argv"],
     ["rfaas run - < client.ts", "a script on standard input"],

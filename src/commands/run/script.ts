@@ -18,6 +18,19 @@ const STDIN = "-";
 /** What the runtime imports as something else than code, and would seem to run. */
 const NO_SCRIPT = /\.(?:jsonc?|json5|toml|ya?ml|txt|md|html|xml|css|sh|sqlite|so|node|wasm|rfaas)$/;
 
+/**
+ * Takes `--sandbox NAME` from the front of the words behind `rfaas run`, for the private nodes of the script and of what it starts. What is
+ * wrong is left for the command to refuse.
+ */
+export function takeSandbox(words: readonly string[]): readonly string[] {
+  const [flag = "", value] = words;
+  const [, joined] = /^--sandbox=(.+)$/.exec(flag) ?? [];
+  const name = joined ?? (flag === "--sandbox" ? value : undefined);
+  if (name === undefined || name === "") return words;
+  process.env["RFAAS_SANDBOX"] = name;
+  return words.slice(joined === undefined ? 2 : 1);
+}
+
 /** The script that the words behind `rfaas run` name. Undefined when they name none that could be run: the command says why. */
 export function findScript(words: readonly string[]): Script | undefined {
   const [named, ...args] = words[0] === "--" ? words.slice(1) : words;

@@ -13,6 +13,7 @@ const ENVIRONMENT: readonly [string, string][] = [
     "the CA to trust at addresses that pin nothing: sha256:HEX, or its certificate's file",
   ],
   ["RFAAS_JOIN_TOKEN", "the token that lets a node join at its first start"],
+  ["RFAAS_SANDBOX", "what keeps functions of a node apart, as --sandbox names it"],
   ["RFAAS_INSECURE", "1: connect in clear to what is not on this machine, and send it no token"],
   ["RFAAS_LOG", "how much to log on stderr: silent, error, warn, info (default), debug, trace"],
   ["RFAAS_SHIM", "load the native shim from this path"],

@@ -3,6 +3,7 @@ import { LAYOUT } from "../../../ffi/layout.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { encryptionProblem } from "../../fabric/registry.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
 import type { Quota } from "./quota.ts";
 
@@ -20,6 +21,7 @@ export function refusalOf(
   offer: FabricOffer | undefined,
   identity: Identity,
   quota: Quota,
+  sandbox: Sandbox,
 ): Refusal | undefined {
   const { workers, slots, coresPerWorker = 1, fabric, mailbox } = request;
   if (workers > LAYOUT.maxWorkers)
@@ -41,6 +43,8 @@ export function refusalOf(
   if (clear !== null) return { code: "RFAAS_NO_SHARED_FABRIC", message: `on the node, ${clear}` };
   if (offer.fabric.sharesMemory && !mailbox)
     return { code: "RFAAS_PROTOCOL", message: "a lease over shared memory needs a mailbox" };
+  const closed = sandbox.refusal(request);
+  if (closed !== undefined) return { code: "RFAAS_NOT_ALLOWED", message: closed };
   if (rightLeftMs(identity) <= 0)
     return {
       code: "RFAAS_FORBIDDEN",

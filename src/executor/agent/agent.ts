@@ -17,6 +17,9 @@ import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import { Granting } from "./granting.ts";
 import { HostPool } from "./host-pool.ts";
+import type { RoomTerms } from "../sandbox/driver.ts";
+import { none } from "../sandbox/none/driver.ts";
+import { Sandbox } from "../sandbox/sandbox.ts";
 import { HostProcess, type LeaseHost } from "./host-process.ts";
 import { KeptHosts } from "./kept-hosts.ts";
 import { type LeaseBill, LeaseTable, type LeaseTableEvents } from "./lease-table.ts";
@@ -45,10 +48,12 @@ export interface AgentOptions {
   /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
   identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
+  /** How hosts are kept apart. Default: not at all. */
+  sandbox?: Sandbox | undefined;
   /** The machine's, unless a test has its own. */
   clock?: Clock;
-  /** Starts a host process, unless a test plays one. */
-  startHost?(): LeaseHost;
+  /** Starts a host process, to wait or for a lease of so many workers, unless a test plays one. */
+  startHost?(workers?: number, terms?: RoomTerms): LeaseHost;
 }
 
 /** What the agent reports to the node's bookkeeper. */
@@ -79,14 +84,15 @@ export class Agent {
 
   constructor(options: AgentOptions) {
     this.#survey = { offers: [...options.fabrics], withheld: [...(options.withheld ?? [])] };
-    const { clock = SYSTEM_CLOCK } = options;
+    const { clock = SYSTEM_CLOCK, sandbox = new Sandbox({ driver: none, folder: "" }) } = options;
+    const startHost = options.startHost ?? hostProcesses(options, sandbox);
     this.#clock = clock;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
     this.#packages = new PackageIntake(options.packages, options.log);
     this.#pool = new HostPool({
       size: options.prewarm,
-      spawn: options.startHost ?? hostProcesses(options),
+      spawn: startHost,
       log: options.log,
       clock,
     });
@@ -109,7 +115,7 @@ export class Agent {
     this.#leases = new LeaseTable(this.#book, packages, tableEvents, clock);
     this.#granting = new Granting({
       ...{ book: this.#book, table: this.#leases, pool: this.#pool, kept: this.#kept },
-      ...{ polling, fabrics, packages, log, clock },
+      ...{ polling, fabrics, packages, log, clock, sandbox },
       encrypt: options.encrypt ?? false,
       dataPort: options.dataPort,
       onPackage: (client, hash) => this.#packages.used(client, hash),
@@ -258,18 +264,18 @@ export class Agent {
 }
 
 /** Starts host processes, and adopts the processes that their functions leave behind. */
-function hostProcesses({
-  cpus,
-  fabrics,
-  networked = false,
-}: AgentOptions): (workers?: number) => LeaseHost {
+function hostProcesses(
+  { cpus, fabrics, networked = false }: AgentOptions,
+  sandbox: Sandbox,
+): (workers?: number, terms?: RoomTerms) => LeaseHost {
   adoptOrphans();
   // Loading a fabric takes 5 ms, which a lease would wait for, and 2 MB, which a host of shared memory does without.
   const prepared = namesOf(
     fabrics.filter(({ fabric }) => fabric.prepare || (networked && !fabric.sharesMemory)),
   );
-  return (workers) => {
+  return (workers, terms = sandbox.closed) => {
     const threads = Math.min(workers ?? cpus.length, MAX_PREWARMED_WORKERS);
-    return HostProcess.spawn(threads, workers === undefined, prepared);
+    const waits = workers === undefined;
+    return HostProcess.spawn({ threads, waits, fabrics: prepared, sandbox, terms });
   };
 }

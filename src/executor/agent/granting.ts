@@ -15,13 +15,15 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
+import type { PackageUse } from "../packages/cache.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { HostPool } from "./host-pool.ts";
 import type { LeaseHost } from "./host-process.ts";
 import { type KeptHosts, type RestingHost, keepKey } from "./kept-hosts.ts";
-import { LeaseMemory } from "./lease-memory.ts";
+import { LeaseMemory, shapeOf } from "./lease-memory.ts";
 import { LeaseNotes } from "./lease-notes.ts";
 import type { LeaseTable } from "./lease-table.ts";
 import { LeasedHost } from "./leased-host.ts";
@@ -32,6 +34,7 @@ export interface GrantingOptions {
   table: LeaseTable;
   pool: HostPool<LeaseHost>;
   kept: KeptHosts;
+  sandbox: Sandbox;
   /** For leases that do not say how to wait. */
   polling: Polling;
   fabrics: readonly FabricOffer[];
@@ -48,8 +51,6 @@ export interface GrantingOptions {
   clock: Clock;
 }
 
-/** Spin budgets when a lease names none: a little more than one wake-up takes; a waiting client blocks after the same time. */
-const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
 /** The longest time to load that a client can ask for. */
 const MAX_LOAD_MS = 600_000;
 /** A host may take this long to start, on a machine that swaps. */
@@ -115,11 +116,11 @@ export class Granting {
       throw error;
     }
     // After the booking: a full node refuses before it asks for a package.
-    const module = await findModule(packages, request.module);
-    if ("code" in module) {
+    const found = await findModule(packages, request.module);
+    if ("code" in found) {
       client.starting.delete(request.id);
       this.#takeBack(booked.lease, user, cores);
-      return answer.fail(module.code, module.message);
+      return answer.fail(found.code, found.message);
     }
     const hash = packageNamed(request.module);
     if (hash !== undefined) this.#options.onPackage(client, hash);
@@ -129,15 +130,15 @@ export class Granting {
     let taken: Taken | undefined;
     let lease: LeasedHost;
     try {
-      const shape = this.#shapeOf(request);
+      const shape = shapeOf(request, this.#options.polling);
       const listen = this.#listenFor(client, request);
       // The connections of a client end with its lease.
       const key = listen ? undefined : keepKey(client, request);
-      taken = this.#resting(key) ?? (await this.#hostFor(shape));
+      taken = this.#resting(key) ?? (await this.#hostFor(shape, request));
       const brings = listen?.address === "";
       const dataPort = brings ? this.#options.dataPort : undefined;
       const notes = new LeaseNotes(
-        { client, request, answer, module: module.name, dataPort, log },
+        { client, request, answer, module: found.name, dataPort, log },
         {
           ...{ prewarmed: taken.prewarmed, kept: taken.resting !== undefined },
           startedNs: started,
@@ -154,6 +155,7 @@ export class Granting {
       );
       const keep = key === undefined || !kept.open ? undefined : this.#keeper(key, request);
       const { host, memory, resting } = taken;
+      const module = await lodged(taken, found);
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
       const parts = { request, shape, module, listen, memory, host, resting, keep };
       lease = new LeasedHost({ ...own, ...parts }, notes);
@@ -161,7 +163,7 @@ export class Granting {
       client.starting.delete(request.id);
       taken?.host.kill();
       taken?.memory.close();
-      module.end();
+      found.end();
       this.#takeBack(booked.lease, user, cores);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
     }
@@ -200,7 +202,7 @@ export class Granting {
     if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
     const { identity } = client;
     const offer = this.#offerTo(client, request.fabric);
-    const refusal = refusalOf(request, offer, identity, this.#quota);
+    const refusal = refusalOf(request, offer, identity, this.#quota, this.#options.sandbox);
     if (refusal) throw new RequestRefused(refusal.code, refusal.message);
     const book = this.#book;
     const { workers, coresPerWorker = 1, memoryBytes, ttlMs, loadTimeoutMs } = request;
@@ -233,30 +235,18 @@ export class Granting {
     return order && { ...order, encrypt: encrypt || this.#options.encrypt };
   }
 
-  #shapeOf(request: Allocate): RegionShape {
-    const polling = request.polling ?? this.#options.polling;
-    const { workers, slots, memoryBytes: arenaBytes } = request;
-    return {
-      workers,
-      slots,
-      arenaBytes,
-      polling,
-      spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
-    };
-  }
-
   #resting(key: string | undefined): Taken | undefined {
     const resting = key === undefined ? undefined : this.#options.kept.take(key);
     return resting && { ...resting, prewarmed: false, resting };
   }
 
   /** A host that has loaded nothing. One that is kept goes where the machine has too little for another. */
-  async #hostFor(shape: RegionShape): Promise<Taken> {
-    const { pool, kept } = this.#options;
+  async #hostFor(shape: RegionShape, request: Allocate): Promise<Taken> {
+    const { pool, kept, sandbox } = this.#options;
     const memory = new LeaseMemory(shape);
     for (;;) {
       try {
-        return { memory, ...(await pool.take(shape.workers)) };
+        return { memory, ...(await pool.take(shape.workers, sandbox.termsFor(request))) };
       } catch (error) {
         const evicted = kept.evict();
         if (!evicted) {
@@ -281,6 +271,10 @@ export class Granting {
     this.#table.booked();
   }
 }
+
+/** The module as the host is to load it; one that rests has loaded it. */
+const lodged = async ({ host, resting }: Taken, found: PackageUse): Promise<PackageUse> =>
+  resting ? found : await host.admit(found);
 
 /** Cleans up after a lease that was revoked while its host was started. */
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];

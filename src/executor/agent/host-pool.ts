@@ -2,6 +2,7 @@
 
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { shortage } from "../../base/shortage.ts";
+import type { RoomTerms } from "../sandbox/driver.ts";
 
 /** A new spare is started this long after one was taken, so that its start does not disturb the lease's first calls. */
 const REFILL_DELAY_MS = 25;
@@ -23,8 +24,11 @@ export interface PooledHost {
 export interface HostPoolOptions<Host extends PooledHost> {
   /** How many hosts to keep waiting. */
   size: number;
-  /** Starts a host, to wait or for a lease of so many workers. Throws when the machine has no descriptors, processes or memory for it. */
-  spawn(workers?: number): Host;
+  /**
+   * Starts a host, to wait or for a lease of so many workers, which may have a room of its own terms. Throws when the machine has no
+   * descriptors, processes or memory for it.
+   */
+  spawn(workers?: number, terms?: RoomTerms): Host;
   log(level: "info" | "warn", message: string): void;
   clock?: Clock;
 }
@@ -51,8 +55,12 @@ export class HostPool<Host extends PooledHost> {
     return this.#ready.size;
   }
 
-  /** A host for one lease of so many workers: a waiting one, else one that is starting, else a new one. Rejects when it cannot start. */
-  async take(workers: number): Promise<{ host: Host; prewarmed: boolean }> {
+  /**
+   * A host for one lease of so many workers: a waiting one, else one that is starting, else a new one. Those that wait have the node's terms:
+   * a lease with terms of its own gets a new one. Rejects when it cannot start.
+   */
+  async take(workers: number, terms?: RoomTerms): Promise<{ host: Host; prewarmed: boolean }> {
+    if (terms) return await this.#fresh(workers, terms);
     const [waiting] = this.#ready.keys();
     const [starting] = this.#spares;
     const spare = waiting ?? starting;
@@ -61,7 +69,11 @@ export class HostPool<Host extends PooledHost> {
     if (prewarmed) this.#failures = 0;
     this.#later(() => this.#refill(), REFILL_DELAY_MS);
     if (spare && (await isReady(spare))) return { host: spare, prewarmed };
-    const host = this.#options.spawn(workers);
+    return await this.#fresh(workers);
+  }
+
+  async #fresh(workers: number, terms?: RoomTerms): Promise<{ host: Host; prewarmed: false }> {
+    const host = this.#options.spawn(workers, terms);
     await host.ready;
     return { host, prewarmed: false };
   }

@@ -1,6 +1,6 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
-import { readFileSync } from "node:fs";
-import type { Subprocess } from "bun";
+import { openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { closeDescriptor, duplicateDescriptor, sendDescriptors } from "../../../ffi/descriptors.ts";
 import { LAYOUT } from "../../../ffi/layout.ts";
 import { shimToInherit } from "../../../ffi/library.ts";
@@ -20,40 +20,31 @@ import {
 } from "../../protocol/host-messages.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
 import { describeExitCode } from "../../protocol/host-exit.ts";
-import { endOrphans } from "./orphans.ts";
-import { ENGINE_SETTINGS } from "../../base/machine/engine.ts";
-import { hostedEnvironment, keepChild, selfCommand } from "../../base/process.ts";
+import { programPaths, selfCommand } from "../../base/process.ts";
+import { type HostExit, type RoomTerms, type StartedHost } from "../sandbox/driver.ts";
+import { hostEnvironment } from "../sandbox/environment.ts";
+import type { Room } from "../sandbox/room.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
+import type { PackageUse } from "../packages/cache.ts";
 
-export interface HostExit {
-  exitCode: number | null;
-  signal: string | null;
-  /** All CPU time of its life, and of what it started, as the kernel counted it. */
-  cpuNs: number | undefined;
-}
+export type { HostExit };
 
-/** Bun's own copies of 0 to 2 aside, the control connection is the child's descriptor 3. */
-const CONTROL_FD = 3;
-/** And the shim, where it is no file, the next one. */
+/** The child's descriptor 3 is its control connection, and the shim, where it is no file or the child cannot see that, the next one. */
 const SHIM_FD = 4;
 
-/** How many threads native code starts, and where, follows from the cores of a lease, not from who started the node. */
-const THREADING_VARIABLES = [
-  "OMP_NUM_THREADS",
-  "OMP_THREAD_LIMIT",
-  "OMP_PLACES",
-  "OMP_PROC_BIND",
-  "GOMP_CPU_AFFINITY",
-  "KMP_AFFINITY",
-  "OPENBLAS_NUM_THREADS",
-  "GOTO_NUM_THREADS",
-  "MKL_NUM_THREADS",
-  "BLIS_NUM_THREADS",
-];
+/** The shim as a host in a room opens it: it may see no file of ours. */
+let shimFile: number | undefined;
 
-function hostEnvironment(): Record<string, string | undefined> {
-  const environment = hostedEnvironment();
-  for (const name of THREADING_VARIABLES) delete environment[name];
-  return { ...environment, ...ENGINE_SETTINGS };
+/** How a host is to be started. */
+export interface HostWanted {
+  /** So many threads wait for a lease. */
+  threads: number;
+  /** It is to wait for a lease, and has time to try one before it is ready. */
+  waits: boolean;
+  /** Fabrics that it loads before. */
+  fabrics: readonly string[];
+  sandbox: Sandbox;
+  terms: RoomTerms;
 }
 
 /** What the agent needs of a host: {@link HostProcess}, or what a test plays. */
@@ -63,6 +54,7 @@ export type LeaseHost = Pick<
   | "ready"
   | "exited"
   | "attend"
+  | "admit"
   | "mailboxName"
   | "tell"
   | "bring"
@@ -96,7 +88,6 @@ export function letGo(host: LeaseHost, disposes: boolean, clock: Clock): void {
 }
 
 export class HostProcess {
-  readonly pid: number;
   /** Resolves when the host waits for a lease; rejects when it dies before. */
   readonly ready: Promise<void>;
   /** Resolves when the process is gone, and all that it started. */
@@ -107,7 +98,10 @@ export class HostProcess {
   #bringing = 0;
   mailboxName: Uint8Array = new Uint8Array(0);
 
-  readonly #process: Subprocess;
+  readonly #process: StartedHost;
+  readonly #room: Room | undefined;
+  /** The folder of its packages, as it sees it. */
+  readonly #packages: string;
   readonly #connection: Connection<HostMessage, AgentMessage>;
   /** A host that dies leaves them unanswered: its exit says why. */
   readonly #requests = new Requests({
@@ -116,45 +110,48 @@ export class HostProcess {
   });
 
   private constructor(
-    process: Subprocess,
+    process: StartedHost,
+    { room, packages }: { room: Room | undefined; packages: string },
     connection: Connection<HostMessage, AgentMessage>,
     ready: Promise<void>,
     exited: Promise<HostExit>,
   ) {
     this.#process = process;
-    this.pid = process.pid;
+    this.#room = room;
+    this.#packages = packages;
     this.#connection = connection;
     this.ready = ready;
     this.exited = exited;
   }
 
-  /** `waits`: it is to wait for a lease, and has time to try one before it is ready. */
-  static spawn(threads: number, waits: boolean, fabrics: readonly string[]): HostProcess {
+  /** Throws when the machine has no descriptors, processes, memory or disk for it. */
+  static spawn({ threads, waits, fabrics, sandbox, terms }: HostWanted): HostProcess {
+    const { driver } = sandbox;
     const exit = Promise.withResolvers<HostExit>();
-    const shim = shimToInherit();
+    const shim = driver.rooms ? { fd: shimDescriptor() } : shimToInherit();
     const shimPath = "path" in shim ? shim.path : `/proc/self/fd/${SHIM_FD}`;
-    const child = Bun.spawn(
-      selfCommand([
-        ...["__host", String(threads), String(process.pid), shimPath],
-        ...[waits ? "waits" : "wanted", ...fabrics],
-      ]),
-      {
-        // Functions' output is not data: it goes to the node's log.
-        stdio: ["ignore", 2, 2, "pipe", ...("fd" in shim ? [shim.fd] : [])],
-        env: hostEnvironment(),
-        onExit: (ended, exitCode, signal) => {
-          const cpuTime = ended.resourceUsage()?.cpuTime.total;
-          void endOrphans().then((orphansNs) =>
-            exit.resolve({
-              exitCode,
-              signal: signal === null ? null : String(signal),
-              cpuNs: cpuTime === undefined ? undefined : 1000 * Number(cpuTime) + orphansNs,
-            }),
-          );
+    const room = sandbox.makeRoom();
+    const inside = room && (driver.inside?.(room.folders) ?? room.folders);
+    let child: StartedHost;
+    try {
+      child = driver.start({
+        command: (parentPid) =>
+          selfCommand([
+            ...["__host", String(threads), String(parentPid), shimPath],
+            ...[waits ? "waits" : "wanted", ...fabrics],
+          ]),
+        environment: hostEnvironment(terms.env, inside?.scratch),
+        descriptors: ["pipe", ...("fd" in shim ? [shim.fd] : [])],
+        ...{ terms, folders: room?.folders, program: room ? programPaths() : [] },
+        onExit: (how) => {
+          room?.remove();
+          exit.resolve(how);
         },
-      },
-    );
-    keepChild(child);
+      });
+    } catch (error) {
+      room?.remove();
+      throw error;
+    }
     const ready = Promise.withResolvers<void>();
     ready.promise.catch(() => {});
     let host: HostProcess;
@@ -170,7 +167,8 @@ export class HostProcess {
       // The agent cannot reach a host whose connection is lost, so it kills the host.
       closed: () => host.kill(),
     });
-    host = new HostProcess(child, connection, ready.promise, exit.promise);
+    const lodging = { room, packages: inside?.package ?? "" };
+    host = new HostProcess(child, lodging, connection, ready.promise, exit.promise);
     void exit.promise.then((how) => {
       host.#exit = how;
       host.#listener?.exited(how);
@@ -182,9 +180,21 @@ export class HostProcess {
       );
       connection.close();
     });
-    const control = child.stdio[CONTROL_FD] as unknown as number;
-    watchDescriptor(control, connection.handler()).catch((error: Error) => connection.close(error));
+    watchDescriptor(child.control, connection.handler()).catch((error: Error) =>
+      connection.close(error),
+    );
     return host;
+  }
+
+  /** As the agent sees it. Known once the host is ready. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** The module as the host is to load it: linked into its room, where it has one. */
+  async admit(module: PackageUse): Promise<PackageUse> {
+    const linked = await this.#room?.admit(module.path);
+    return linked === undefined ? module : { ...module, path: join(this.#packages, linked) };
   }
 
   /** From now on `listener` hears the host, in place of the one before. It hears of an exit that has been, too. */
@@ -269,6 +279,12 @@ export class HostProcess {
 
   /** Ends the process at once; {@link exited} tells when it is gone. */
   kill(): void {
-    this.#process.kill("SIGKILL");
+    this.#process.kill();
   }
+}
+
+/** Stays open: all hosts of the agent inherit it. */
+function shimDescriptor(): number {
+  const shim = shimToInherit();
+  return "fd" in shim ? shim.fd : (shimFile ??= openSync(shim.path, "r"));
 }

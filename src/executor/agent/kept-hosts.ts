@@ -47,8 +47,10 @@ export function keepKey({ identity, trusted }: Client, request: Allocate): strin
   // Without a name it may be another person each time.
   if (!request.keepWarmMs || identity.shared) return undefined;
   const { polling, spinNs } = request;
+  const { network = false, processes = false, env = {}, heapBytes, image } = request;
   const shape = [workers, coresPerWorker, memoryBytes, slots, polling, spinNs, fabric];
-  return JSON.stringify([identity.user, trusted, module, ...shape]);
+  const room = [network, processes, env, heapBytes, image];
+  return JSON.stringify([identity.user, trusted, module, ...shape, ...room]);
 }
 
 /** What becomes of a host that is to come to rest. */

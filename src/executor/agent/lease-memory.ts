@@ -4,12 +4,29 @@
  */
 import { fstatSync, writeSync } from "node:fs";
 import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
+import type { Polling } from "../../../ffi/layout.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
+import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { Resume } from "../../protocol/host-messages.ts";
 
 /** What the system counts files in, whatever their pages. */
 const BLOCK_BYTES = 512;
 const HUGE_PAGE_BYTES = 2 * 1024 * 1024;
+
+/** Spin budgets when a lease names none: a little more than one wake-up takes; a waiting client blocks after the same time. */
+const DEFAULT_SPIN_NS: Record<Polling, number> = { hot: 0, warm: 50_000, adaptive: 50_000 };
+/** The shape of a lease's memory, on a node whose workers wait as `usual` where the lease does not say. */
+export function shapeOf(request: Allocate, usual: Polling): RegionShape {
+  const { workers, slots, memoryBytes: arenaBytes } = request;
+  const polling = request.polling ?? usual;
+  return {
+    workers,
+    slots,
+    arenaBytes,
+    polling,
+    spinNs: request.spinNs ?? DEFAULT_SPIN_NS[polling],
+  };
+}
 
 interface Descriptors {
   memory: number;

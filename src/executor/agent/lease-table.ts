@@ -159,11 +159,17 @@ export class LeaseTable {
     let reloaded = 0;
     for (const { lease } of [...this.#leases.values()]) {
       if (lease.request.origin !== origin) continue;
-      const module = await findModule(this.#packages, `package:${hash}`);
-      if ("code" in module) continue;
+      const found = await findModule(this.#packages, `package:${hash}`);
+      if ("code" in found) continue;
+      const module = await lease.host.admit(found).catch((error: Error) => error);
       // The host of a lease that is over may be on its way to rest.
       if (!this.#leases.has(lease.id) || this.#book.state(lease.id)?.phase === "ended") {
-        module.end();
+        found.end();
+        continue;
+      }
+      if (module instanceof Error) {
+        found.end();
+        lease.end({ kind: "reload-failed", message: module.message });
         continue;
       }
       lease.reload(module);

@@ -144,8 +144,9 @@ export class LeasedHost {
       moduleName: this.#modules[0]!.name,
       lease: this.id,
       heapBytes:
+        this.request.heapBytes ??
         Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
-        HEAP_BYTES_PER_WORKER * this.shape.workers,
+          HEAP_BYTES_PER_WORKER * this.shape.workers,
       loadTimeoutMs: this.request.loadTimeoutMs,
       keepWarm: this.#keep !== undefined,
     };

@@ -1,0 +1,94 @@
+/**
+ * The seam of sandboxes: how the process of a lease, its host, is started, in which room, and how it is ended. A driver knows one way
+ * to make a room; the agent knows none.
+ */
+import type { Finding } from "../../base/finding.ts";
+
+/** What a room keeps its functions from. Any of several layers may hold a guard. */
+export const GUARDS = [
+  ...(["files", "processes", "sockets", "programs", "memory", "descriptors"] as const),
+] as const;
+export type Guard = (typeof GUARDS)[number];
+
+/** A room's terms: what one lease, or the node, allows in it. */
+export interface RoomTerms {
+  /** Functions may open connections. */
+  readonly network: boolean;
+  /** Functions may start programs. */
+  readonly processes: boolean;
+  /** What the operator lets functions read, besides their package and the system's libraries. */
+  readonly readPaths: readonly string[];
+  /** What the lease adds to the environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** The root of the file system, as the driver knows it. Left out, the system's own. */
+  readonly image?: string;
+  /** The user that the host runs as. Left out, the node's. */
+  readonly uid?: number;
+  /** For all that the lease has besides its registered memory. Left out, the node's rule. */
+  readonly heapBytes?: number;
+}
+
+/** The folders of a room, as the agent sees them. */
+export interface RoomFolders {
+  /** What the lease loads: the agent links its files into it; the host reads. */
+  readonly package: string;
+  /** The host's own: its HOME, and its TMPDIR. */
+  readonly scratch: string;
+}
+
+/** How a host ended. */
+export interface HostExit {
+  exitCode: number | null;
+  signal: string | null;
+  /** All CPU time of its life, and of what it started, as the kernel counted it. */
+  cpuNs: number | undefined;
+}
+
+export interface HostStart {
+  /**
+   * The host's command line. `parentPid` is the process with which the host is to end, as the host sees it, and which must be its parent;
+   * 0 where the driver sees to it that the host does not outlive the agent.
+   */
+  command(parentPid: number): readonly string[];
+  /** All of the host's environment. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The host's descriptors from 3 on: a socket whose other end the agent gets, or what the agent has open, which stays the agent's. */
+  readonly descriptors: readonly ("pipe" | number)[];
+  readonly terms: RoomTerms;
+  /** Undefined for a driver without {@link SandboxDriver.rooms}. */
+  readonly folders: RoomFolders | undefined;
+  /** Files and folders that the program itself is made of: the host must be able to read them. */
+  readonly program: readonly string[];
+  /** The host is gone, with all that it started. Called once. */
+  onExit(exit: HostExit): void;
+}
+
+export interface StartedHost {
+  /** The host's, as the agent sees it. Asked for after the host has said that it is ready. */
+  readonly pid: number;
+  /** The agent's end of the host's descriptor 3. */
+  readonly control: number;
+  /** Ends the host at once, also one that is being started; {@link HostStart.onExit} tells when it is gone. */
+  kill(): void;
+}
+
+export interface SandboxDriver {
+  /** As `--sandbox` names it. */
+  readonly name: string;
+  /** Its hosts have folders of their own. Without, they load packages where the node keeps them. */
+  readonly rooms: boolean;
+  /** Whether a lease may name the root of its file system. */
+  readonly images: boolean;
+  /** The folders of a room, as its host sees them. */
+  inside?(folders: RoomFolders): RoomFolders;
+  /** Why it cannot be used on this machine, and what would let it; undefined when it can. */
+  whyNot(): Finding | undefined;
+  /** The guards that it holds on this machine, each with the layer that does. */
+  guards(): ReadonlyMap<Guard, string>;
+  /**
+   * Starts a host.
+   *
+   * @throws when the machine has no descriptors, processes or memory for it
+   */
+  start(options: HostStart): StartedHost;
+}

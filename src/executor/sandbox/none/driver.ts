@@ -1,0 +1,15 @@
+/** No sandbox: a host is a child of the agent, and its functions have all that the node's user has. */
+import type { SandboxDriver } from "../driver.ts";
+import { startChild } from "../child.ts";
+
+export const none = {
+  name: "none",
+  rooms: false,
+  images: false,
+  whyNot: () => undefined,
+  guards: () => new Map(),
+  start: (host) => {
+    const child = startChild(host.command(process.pid), host);
+    return { pid: child.pid, control: child.control, kill: () => child.kill() };
+  },
+} as const satisfies SandboxDriver;

@@ -1,0 +1,19 @@
+/** The sandbox drivers, by name: the one place that lists them. */
+import type { SandboxDriver } from "./driver.ts";
+import { none } from "./none/driver.ts";
+
+export const DRIVERS = [none] as const satisfies readonly SandboxDriver[];
+
+export type SandboxName = (typeof DRIVERS)[number]["name"];
+
+/** For a node that is told no other. */
+export const DEFAULT_SANDBOX: SandboxName = "none";
+
+/** The variable that names a driver where no option does. */
+export const SANDBOX_VARIABLE = "RFAAS_SANDBOX";
+
+export const SANDBOX_NAMES: readonly SandboxName[] = DRIVERS.map(({ name }) => name);
+
+export function driverNamed(name: string): SandboxDriver | undefined {
+  return DRIVERS.find((driver) => driver.name === name);
+}

@@ -1,0 +1,148 @@
+/**
+ * The folders of hosts: each has one of its own, with the package that it loads and a scratch folder, from its start to its end. Those of
+ * a node that was killed are removed by the next one that has the same folder.
+ */
+import {
+  chmodSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { basename, dirname, join, relative } from "node:path";
+import { EnvironmentError } from "../../base/errors.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import type { RoomFolders } from "./driver.ts";
+
+/** So many files are linked before the agent looks at its clients again: less than a millisecond. */
+const LINKED_AT_ONCE = 64;
+
+/** A package in the cache: `HASH/root/`, and below it its files. */
+const IN_CACHE = /^(.*\/[0-9a-f]{64}\/root)\//;
+
+/** By this process. */
+let made = 0;
+
+export class Rooms {
+  readonly #folder: string;
+  readonly #owner = ownerName(process.pid);
+  #opened = false;
+
+  /** `folder` is made when the first room is. */
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Throws {@link EnvironmentError} where the folder cannot be had. */
+  make(): Room {
+    try {
+      if (!this.#opened) this.#open();
+      return new Room(join(this.#folder, `${this.#owner}-${made++}`));
+    } catch (cause) {
+      throw new EnvironmentError(
+        `no folder for a host can be made in ${this.#folder}: ${reasonOf(cause)}; let the node have a folder that it can write (rfaas serve --state DIR), with room`,
+        { cause },
+      );
+    }
+  }
+
+  #open(): void {
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    chmodSync(this.#folder, 0o700);
+    for (const name of readdirSync(this.#folder)) {
+      const [, owner, pid] = /^(.+-(\d+)-\d+)-\d+$/.exec(name) ?? [];
+      // A node of another machine may have the folder, too.
+      if (owner === undefined || !owner.startsWith(`${HOST}-`)) continue;
+      if (owner !== ownerName(Number(pid))) removeAll(join(this.#folder, name));
+    }
+    this.#opened = true;
+  }
+}
+
+export class Room {
+  readonly folders: RoomFolders;
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.folders = { package: join(folder, "package"), scratch: join(folder, "scratch") };
+    mkdirSync(folder, { mode: 0o700 });
+    for (const part of Object.values(this.folders)) mkdirSync(part, { mode: 0o700 });
+  }
+
+  /**
+   * Links a package of the cache into the room, and returns the path of the file at `path` below the room's folder for packages. A module
+   * that is in no package has none, and needs none.
+   */
+  async admit(path: string): Promise<string | undefined> {
+    const [, root] = IN_CACHE.exec(path) ?? [];
+    if (root === undefined) return undefined;
+    const own = join(basename(dirname(root)), "root");
+    await linkAll(root, join(this.folders.package, own));
+    return join(own, relative(root, path));
+  }
+
+  remove(): void {
+    removeAll(this.#folder);
+  }
+}
+
+async function linkAll(from: string, to: string): Promise<void> {
+  mkdirSync(to, { recursive: true, mode: 0o700 });
+  let linked = 0;
+  for (const entry of readdirSync(from, { recursive: true, withFileTypes: true })) {
+    const source = join(entry.parentPath, entry.name);
+    const target = join(to, relative(from, source));
+    if (entry.isDirectory()) mkdirSync(target, { recursive: true, mode: 0o700 });
+    else {
+      mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+      linkOrCopy(source, target);
+    }
+    if (++linked % LINKED_AT_ONCE === 0) await Bun.sleep(0);
+  }
+}
+
+/** Another build of a module may have files of the one before. */
+function linkOrCopy(source: string, target: string): void {
+  try {
+    linkSync(source, target);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    // Another file system, or one without links, or one link too many.
+    if (code !== "EXDEV" && code !== "EPERM" && code !== "EMLINK") throw error;
+    copyFileSync(source, target);
+  }
+}
+
+/** Also what functions have made unreadable. */
+function removeAll(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch {
+    openUp(folder);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function openUp(folder: string): void {
+  chmodSync(folder, 0o700);
+  for (const entry of readdirSync(folder, { withFileTypes: true }))
+    if (entry.isDirectory()) openUp(join(folder, entry.name));
+}
+
+const HOST = hostname();
+
+/** Names a process of this machine: its pid, and since when it runs, as pids come again. */
+function ownerName(pid: number): string | undefined {
+  try {
+    const line = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const started = line.slice(line.lastIndexOf(")") + 2).split(" ")[19];
+    return `${HOST}-${pid}-${started}`;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,79 @@
+/** How a node's hosts are kept apart: by which driver, and what leases may ask for. */
+import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { RoomTerms, SandboxDriver } from "./driver.ts";
+import { whyReserved } from "./environment.ts";
+import { type Room, Rooms } from "./room.ts";
+
+export interface SandboxOptions {
+  driver: SandboxDriver;
+  /** Where rooms are made. */
+  folder: string;
+  /** Leases may have the network. */
+  network?: boolean | undefined;
+  /** Leases may start programs. */
+  processes?: boolean | undefined;
+  readPaths?: readonly string[] | undefined;
+}
+
+/** What a lease may ask of its room. */
+export type RoomWishes = Pick<Allocate, "network" | "processes" | "env" | "heapBytes" | "image">;
+
+export class Sandbox {
+  readonly driver: SandboxDriver;
+  /** What leases that ask for nothing get. */
+  readonly closed: RoomTerms;
+  readonly #options: SandboxOptions;
+  readonly #rooms: Rooms;
+
+  constructor(options: SandboxOptions) {
+    this.driver = options.driver;
+    this.#options = options;
+    this.#rooms = new Rooms(options.folder);
+    const { readPaths = [] } = options;
+    this.closed = { network: false, processes: false, readPaths, env: {} };
+  }
+
+  /** The folders of a host; undefined where the driver has none. Throws {@link EnvironmentError}. */
+  makeRoom(): Room | undefined {
+    return this.driver.rooms ? this.#rooms.make() : undefined;
+  }
+
+  /** Why a lease cannot have the room that it asks for, and what would let it; undefined when it can. */
+  refusal({ network, processes, env = {}, image }: RoomWishes): string | undefined {
+    const { name, rooms, images } = this.driver;
+    for (const variable of Object.keys(env)) {
+      const why = whyReserved(variable);
+      if (why !== undefined) return `env: ${why}`;
+    }
+    if (image !== undefined && !images)
+      return `image: the node's sandbox, ${name}, has no images; leave image out, or let the node serve with one that has them (rfaas serve --sandbox podman)`;
+    // Without a room, functions have all this.
+    if (!rooms) return undefined;
+    if (network && !this.#options.network)
+      return "network: the node lets no function open connections; leave it out, or let the node serve with --allow-network";
+    if (processes && !this.#options.processes)
+      return "processes: the node lets no function start programs; leave it out, or let the node serve with --allow-processes";
+    return undefined;
+  }
+
+  /**
+   * The terms of a lease's room; undefined where they are those of a host that waits, which then is its host.
+   */
+  termsFor({
+    network = false,
+    processes = false,
+    env = {},
+    image,
+    heapBytes,
+  }: RoomWishes): RoomTerms | undefined {
+    const { rooms } = this.driver;
+    const own = rooms && (network || processes || image !== undefined);
+    if (!own && Object.keys(env).length === 0) return undefined;
+    return {
+      ...this.closed,
+      ...{ network, processes, env },
+      ...(image === undefined ? {} : { image }),
+      ...(heapBytes === undefined ? {} : { heapBytes }),
+    };
+  }
+}
