@@ -39,6 +39,8 @@ export const SYMBOLS = {
   rfaas_mailbox_receive: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
   rfaas_notify_pair: { args: ["ptr"], returns: "i32" },
   rfaas_duplicate: { args: ["i32"], returns: "i32" },
+  rfaas_peek: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  rfaas_accept_spoken: { args: ["i32"], returns: "i32" },
   rfaas_close: { args: ["i32"], returns: "i32" },
 
   rfaas_end_with_parent: { args: ["i32", "i32"], returns: "i32" },

@@ -95,6 +95,20 @@ export function peerUid(fd: number): number | undefined {
   return uid < 0 ? undefined : uid;
 }
 
+/** The first bytes that wait at a connected socket, `limit` at most, which stay there. */
+export function peekBytes(fd: number, limit: number): Uint8Array {
+  const bytes = new Uint8Array(new ArrayBuffer(limit));
+  return bytes.subarray(0, native().rfaas_peek(fd, bytes, limit));
+}
+
+/**
+ * Lets a TCP listener accept a connection when the peer has said something, or has been silent for about a second. Returns whether the
+ * kernel does so; without it, a connection is accepted before anything can have come.
+ */
+export function acceptSpoken(listener: number): boolean {
+  return native().rfaas_accept_spoken(listener) === 0;
+}
+
 /** One end of a TCP connection: a numeric address, without a scope. */
 export interface TcpEnd {
   address: string;

@@ -100,14 +100,16 @@ function dialTcp({ host, port }: TcpAddress, events: WireEvents): Dialling {
   });
 }
 
-/** What TLS needs is loaded by the first connection that has it. */
+/** What TLS needs, which the first connection loads that has it. */
+let tls: typeof import("./dial-tls.ts") | undefined;
+
 function dialSecurely(address: TcpAddress, events: WireEvents, to: Role): Dialling {
   let dialling: Dialling | undefined;
   let aborted = false;
   const begin = async (): Promise<void> => {
-    const { dialTls } = await import("./dial-tls.ts");
+    tls ??= await import("./dial-tls.ts");
     if (aborted) throw new Error("the attempt was aborted");
-    dialling = dialTls(address, events, to);
+    dialling = tls.dialTls(address, events, to);
     await dialling.connected;
   };
   return {

@@ -1,9 +1,9 @@
 /** The manager's port: a {@link Manager} whose peers come over TCP, from other machines by TLS. */
 import type { Socket, SocketHandler, TCPSocketListener } from "bun";
 import { type Address, formatAddress, isLoopback } from "../control/address.ts";
-import { beginsTls } from "../control/first-bytes.ts";
+import { beginsTls } from "../control/accept/first-bytes.ts";
 import type { Wire, WireEvents } from "../control/connection.ts";
-import type { SecureWire } from "../control/secure-wire.ts";
+import type { SecureWire } from "../control/accept/secure-wire.ts";
 import { reach } from "../control/reach/reach.ts";
 import { listenAt } from "./listener.ts";
 import { Manager, type ManagerOptions } from "./manager.ts";

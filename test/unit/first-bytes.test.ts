@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { connect } from "node:tls";
 import fc from "fast-check";
-import { beginsTls } from "../../src/control/first-bytes.ts";
+import { beginsTls } from "../../src/control/accept/first-bytes.ts";
 import { sortArrival } from "../../src/executor/admission/greetings.ts";
 import { tcp } from "../../src/fabric/tcp/fabric.ts";
 import { encodeFrame } from "../../src/protocol/frame.ts";

@@ -131,6 +131,19 @@ static int end_at(struct end *end, const char *address, uint32_t port) {
   return -EINVAL;
 }
 
+/* Copies what waits at a connected socket, at most `capacity` bytes of it, which stay there. Returns how many they are; 0 where there are
+ * none, or the peer has closed. */
+RFAAS_EXPORT int32_t rfaas_peek(int32_t fd, uint8_t *out, int32_t capacity) {
+  ssize_t waits = recv(fd, out, (size_t)capacity, MSG_PEEK | MSG_DONTWAIT);
+  return waits < 0 ? 0 : (int32_t)waits;
+}
+
+/* A TCP listener gets a connection when its peer has said something, or has been silent for about a second. Returns 0 or -errno. */
+RFAAS_EXPORT int32_t rfaas_accept_spoken(int32_t listener) {
+  int seconds = 1;
+  return setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds) == 0 ? 0 : -errno;
+}
+
 /* As rfaas_peer_uid, of a TCP connection of this process whose descriptor is not at hand: by the addresses of its ends, as text. */
 RFAAS_EXPORT double rfaas_peer_uid_at(const char *peer_address, uint32_t peer_port, const char *own_address, uint32_t own_port) {
   struct end peer, own;

@@ -1,7 +1,7 @@
 /** A port of its own for the data of leases, beside the node's: what clients of fabrics with a greeting bring comes there. */
 import type { Socket, SocketHandler } from "bun";
 import { Connection } from "../../control/connection.ts";
-import type { SecureWire } from "../../control/secure-wire.ts";
+import type { SecureWire } from "../../control/accept/secure-wire.ts";
 import { Ungreeted } from "../../control/ungreeted.ts";
 import { greetings } from "../../fabric/registry.ts";
 import { type ClientMessage, type NodeMessage, clientVocabulary } from "../../protocol/messages.ts";

@@ -1,5 +1,5 @@
 /** What comes to a node's port: control connections, plain and TLS, and those of fabrics whose data comes there, told apart by their first bytes. */
-import { beginsTls } from "../../control/first-bytes.ts";
+import { beginsTls } from "../../control/accept/first-bytes.ts";
 import { QUESTION } from "../../control/reach/reach.ts";
 import type { Greeting } from "../../fabric/fabric.ts";
 

@@ -1,10 +1,13 @@
 /** Where a node listens for clients: a Unix socket that only its owner may open, or a TCP port. */
+import { acceptSpoken, peekBytes } from "../../../ffi/system.ts";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import type { Socket, SocketHandler } from "bun";
+import type { Socket, SocketHandler, TCPSocketListener } from "bun";
 import { type Address, formatAddress, isLoopback } from "../../control/address.ts";
 import type { Connection, Wire, WireEvents } from "../../control/connection.ts";
-import type { SecureWire } from "../../control/secure-wire.ts";
+import { TELLING_BYTES, beginsTls } from "../../control/accept/first-bytes.ts";
+import type { SecureSocket } from "../../control/accept/secure-socket.ts";
+import type { SecureWire } from "../../control/accept/secure-wire.ts";
 import { AddressInUse, EnvironmentError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { portInUse, whyNotListening } from "../../control/port-holder.ts";
@@ -52,6 +55,8 @@ export interface Way {
 export interface Security {
   /** TLS over an accepted connection; without it the node takes none. */
   accept?: ((raw: Wire, events: WireEvents) => SecureWire) | undefined;
+  /** The same, sooner done, where nothing of the connection has been read. */
+  acceptUnread?: ((raw: Socket<undefined>, events: WireEvents) => SecureSocket) | undefined;
   /** Other machines may speak in clear. */
   insecure: boolean;
 }
@@ -66,7 +71,7 @@ export type AnswerTo = (question: Uint8Array) => Uint8Array | undefined;
 interface Guest {
   connection: ClientConnection;
   first: Uint8Array | undefined;
-  /** Where it is TLS. */
+  /** Where it is TLS, which its first bytes have told. */
   secure: SecureWire | undefined;
 }
 
@@ -92,8 +97,11 @@ export async function listen(
         reachedAt: tcp ? plainAddress(peer) : undefined,
         trusted: isOwnUser(descriptorOf(peer)),
         comesFrom: tcp ? peer.remoteAddress : undefined,
-        isExposed: () => tcp && !guest.secure && !isLoopback(peer.remoteAddress),
+        isExposed: () => tcp && !tls && !guest.secure && !isLoopback(peer.remoteAddress),
       });
+      if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
+      const tls = tcp ? takeTls(peer, connection, security) : undefined;
+      if (tls) return connection.opened(tls);
       const guest: Guest = {
         connection,
         first: tcp ? new Uint8Array(0) : undefined,
@@ -101,7 +109,6 @@ export async function listen(
       };
       guests.set(peer, guest);
       connection.opened(peer);
-      if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
     },
     data(peer, bytes) {
       const guest = guests.get(peer);
@@ -145,6 +152,16 @@ export async function listen(
   return await listenUnix(address.path, socket);
 }
 
+/** TLS over a connection that has just been accepted, where what waits there begins so. What is told in pieces is looked at as it comes. */
+function takeTls(
+  peer: Socket<undefined>,
+  events: WireEvents,
+  { acceptUnread }: Security,
+): SecureSocket | undefined {
+  if (!acceptUnread || !beginsTls(peekBytes(descriptorOf(peer), TELLING_BYTES))) return undefined;
+  return acceptUnread(peer, events);
+}
+
 /** Whether the node knows the lease of the greeting, whose host has the connection then. */
 export function handOver(
   peer: Socket<undefined>,
@@ -161,8 +178,8 @@ function plainAddress(peer: Socket<undefined>): string {
 }
 
 /** Bun has it, and does not declare it. */
-function descriptorOf(peer: Socket<undefined>): number {
-  return (peer as Socket<undefined> & { fd: number }).fd;
+function descriptorOf(socket: Socket<undefined> | TCPSocketListener<undefined>): number {
+  return (socket as unknown as { fd: number }).fd;
 }
 
 /** `option` is the one that has chosen the port. */
@@ -173,6 +190,8 @@ export function listenTcp(
 ): Listener {
   try {
     const listener = Bun.listen({ hostname: address.host, port: address.port, socket });
+    // Every client speaks first; what it has said tells how it is taken.
+    acceptSpoken(descriptorOf(listener));
     return {
       address: formatAddress({ ...address, port: listener.port }),
       stop: () => listener.stop(),

@@ -42,7 +42,8 @@ export async function openSecurity(
     areOwn = true;
   }
   const { FileCredentials } = await import("../../trust/credentials.ts");
-  const { SecureWire } = await import("../../control/secure-wire.ts");
+  const { SecureSocket } = await import("../../control/accept/secure-socket.ts");
+  const { SecureWire } = await import("../../control/accept/secure-wire.ts");
   let credentials: FileCredentials;
   try {
     credentials = new FileCredentials(files, { warn });
@@ -57,6 +58,7 @@ export async function openSecurity(
     security: {
       insecure,
       accept: (raw, events) => new SecureWire(raw, credentials.context(), events),
+      acceptUnread: (raw, events) => new SecureSocket(raw, credentials.context(), events),
     },
     credentials,
   };

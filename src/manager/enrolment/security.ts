@@ -8,7 +8,7 @@ import {
   formatAddress,
   parseAddress,
 } from "../../control/address.ts";
-import { SecureWire } from "../../control/secure-wire.ts";
+import { SecureWire } from "../../control/accept/secure-wire.ts";
 import { type CredentialFiles, FileCredentials } from "../../trust/credentials.ts";
 import { type Pin, fingerprintOf } from "../../trust/fingerprint.ts";
 import type { Accept } from "../server.ts";

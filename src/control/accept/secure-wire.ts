@@ -4,14 +4,14 @@
  */
 import { Duplex } from "node:stream";
 import { type SecureContext, TLSSocket, type TLSSocketOptions } from "node:tls";
-import type { Wire, WireEvents } from "./connection.ts";
+import type { Wire, WireEvents } from "../connection.ts";
 
 /** A client's part of the handshake has less, whatever it offers. */
 const MAX_HANDSHAKE_BYTES = 64 * 1024;
 /** While so much waits for the peer, the wire takes no more. */
 const MAX_UNSENT_BYTES = 256 * 1024;
 /** How long a peer may take to read what was said last. */
-const LINGER_MS = 2000;
+export const LINGER_MS = 2000;
 
 /**
  * Once the handshake is over, `events` get the wire for what is in clear; what is written before is dropped. A connection whose

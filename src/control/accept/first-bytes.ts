@@ -1,5 +1,7 @@
 /** What the first bytes of a connection tell of it, at a port that takes TLS and plain messages. */
 
+/** As many tell all of it. */
+export const TELLING_BYTES = 3;
 const HANDSHAKE = 0x16;
 const MAJOR = 3;
 
