@@ -125,6 +125,12 @@ const Options = Type.Object({
       default: DEFAULT_LIMIT_BYTES,
     }),
   ),
+  userCacheLimit: Type.Optional(
+    bytes(1, Number.MAX_SAFE_INTEGER, {
+      description: "for the packages of one user, but for the node's own",
+      otherwise: "half of --cache-limit",
+    }),
+  ),
   packageLimit: Type.Optional(
     bytes(1, Number.MAX_SAFE_INTEGER, {
       description: "for one package",
@@ -189,7 +195,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const listening = listeningAddress(options);
     const { membership, security, credentials } = await identityOf(options, name, listening);
     const data = dataPortOf(options, listening, fabrics);
-    const packages = openPackages(options);
+    const packages = openPackages(options, (message) => log.warn(message));
     const sandbox = openSandbox(options, servesOthers(options));
     const watched = watchedModule(options);
     const agent = new Agent({

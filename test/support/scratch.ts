@@ -1,7 +1,8 @@
 /** A folder for one test, gone after it. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeTree } from "../../src/executor/packages/sealing.ts";
 
 export class Scratch implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "rfaas-test-"));
@@ -18,6 +19,7 @@ export class Scratch implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    rmSync(this.path, { recursive: true, force: true });
+    // A cache of packages may lie in it, whose folders cannot be written.
+    removeTree(this.path);
   }
 }

@@ -14,6 +14,7 @@ import { dirname, join } from "node:path";
 import { EnvironmentError, PackageInvalid, PackageTooLarge } from "../../src/base/errors.ts";
 import type { IncomingPackage } from "../../src/executor/packages/incoming.ts";
 import { PackageCache, type PackageCacheOptions } from "../../src/executor/packages/cache.ts";
+import { OWN_USER, type PackageUser } from "../../src/executor/packages/space.ts";
 import { type Package, pack } from "../../src/package/contents/package.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -58,8 +59,12 @@ function missingBytes(made: Package, incoming: IncomingPackage): Uint8Array {
   );
 }
 
-async function store(cache: PackageCache, made: Package): Promise<IncomingPackage> {
-  const incoming = await cache.receive(made.hash, made.manifestBytes);
+async function store(
+  cache: PackageCache,
+  made: Package,
+  from?: PackageUser,
+): Promise<IncomingPackage> {
+  const incoming = await cache.receive(made.hash, made.manifestBytes, from);
   await incoming.write(missingBytes(made, incoming));
   incoming.finish();
   return incoming;
@@ -101,6 +106,26 @@ describe("a package", () => {
       modes.push(statSync(cache.use(made.hash)!.path).mode & 0o777);
     }
     expect(modes).toEqual([0o444, 0o555]);
+  });
+
+  test("is sealed once it is stored, whatever the umask, and can still be removed", async () => {
+    using caches = new Caches();
+    const former = process.umask(0o077);
+    try {
+      const cache = caches.open();
+      const made = await packageOf({ "fn.js": "code", "deep/er/a.bin": "more", empty: "" });
+      await store(cache, made);
+      const at = (path: string): number =>
+        statSync(join(cache.folder, "stored", made.hash, path)).mode & 0o777;
+      const folders = ["", "root", "root/deep", "root/deep/er"];
+      expect(folders.map(at)).toEqual(folders.map(() => 0o555));
+      const files = ["manifest", "sender", "root/fn.js", "root/empty", "root/deep/er/a.bin"];
+      expect(files.map(at)).toEqual(files.map(() => 0o444));
+      expect(cache.remove(made.hash)).toBe("removed");
+      expect(foldersIn(cache, "incoming")).toEqual([]);
+    } finally {
+      process.umask(former);
+    }
   });
 
   test("with files that another one has needs only the rest of its bytes", async () => {
@@ -239,6 +264,74 @@ describe("the cache", () => {
     expect(existsSync(uses[1]!.path)).toBe(true);
   });
 
+  const [ALICE, BOB] = ["alice", "bob"].map((name) => ({ name, shared: false })) as [
+    PackageUser,
+    PackageUser,
+  ];
+  const offer = async (cache: PackageCache, fill: string, from: PackageUser) => {
+    const made = await big(fill);
+    const incoming = await cache.receive(made.hash, made.manifestBytes, from);
+    return { made, incoming, bytes: missingBytes(made, incoming) };
+  };
+
+  test("is taken by no offer whose bytes do not come", async () => {
+    using caches = new Caches();
+    const cache = caches.open({ limitBytes: 3000, userLimitBytes: 3000 });
+    const kept = await big("z");
+    await store(cache, kept, BOB);
+    const offers = await Promise.all(["a", "b", "c", "d"].map((fill) => offer(cache, fill, ALICE)));
+    expect(cache.find(kept.hash)).toBeDefined();
+    await store(cache, await big("y"), BOB);
+    expect(cache.find(kept.hash)).toBeDefined();
+    // Bytes take as much as they are.
+    await offers[0]!.incoming.write(offers[0]!.bytes.subarray(0, 900));
+    expect(cache.find(kept.hash)).toBeDefined();
+    await offers[1]!.incoming.write(offers[1]!.bytes.subarray(0, 101));
+    expect(cache.find(kept.hash)).toBeUndefined();
+    for (const { incoming } of offers) incoming.abandon();
+    await store(cache, kept, BOB);
+    expect(cache.list()).toHaveLength(2);
+  });
+
+  test("gives one user a share of it, and makes room in that share alone", async () => {
+    using caches = new Caches();
+    const cache = caches.open({ limitBytes: 4000 });
+    const bobs = await big("z");
+    await store(cache, bobs, BOB);
+    const made: Package[] = [];
+    for (const fill of ["a", "b", "c"]) {
+      caches.nowMs += MINUTE_MS;
+      made.push(await big(fill));
+      await store(cache, made.at(-1)!, ALICE);
+    }
+    expect(made.map(({ hash }) => cache.find(hash) !== undefined)).toEqual([false, true, true]);
+    expect(cache.find(bobs.hash)).toBeDefined();
+    const uses = made.slice(1).map(({ hash }) => cache.use(hash)!);
+    const refused = offer(cache, "d", ALICE);
+    await expect(refused).rejects.toThrow(
+      /packages of alice may take 2\.0 KiB .*--user-cache-limit of rfaas serve/,
+    );
+    // The node's own user has the whole.
+    for (const fill of ["e", "f"]) await store(cache, await big(fill), OWN_USER);
+    for (const use of uses) use.end();
+  });
+
+  test("lets one of two uploads have the room that both began to fill", async () => {
+    using caches = new Caches();
+    const cache = caches.open({ limitBytes: 1500, userLimitBytes: 1500 });
+    const [first, second] = [await offer(cache, "a", ALICE), await offer(cache, "b", BOB)];
+    await first.incoming.write(first.bytes.subarray(0, 800));
+    await second.incoming.write(second.bytes.subarray(0, 600));
+    await expect(second.incoming.write(second.bytes.subarray(600))).rejects.toThrow(
+      PackageTooLarge,
+    );
+    second.incoming.abandon();
+    await first.incoming.write(first.bytes.subarray(800));
+    first.incoming.finish();
+    expect(cache.find(first.made.hash)).toBeDefined();
+    expect(foldersIn(cache, "incoming")).toEqual([]);
+  });
+
   test("forgets the marks of nodes that are gone", async () => {
     using caches = new Caches();
     const [cache, gone] = [caches.open(), caches.open()];
@@ -296,6 +389,18 @@ describe("the cache's folder", () => {
     const folder = open(scratch.join("deep/cache"));
     expect(statSync(folder).mode & 0o777).toBe(0o700);
     expect(statSync(dirname(folder)).mode & 0o777).toBe(0o700);
+  });
+
+  test("is closed to others where it was open, and the folder that was named stays as it is", () => {
+    using scratch = new Scratch();
+    const named = scratch.join("cache");
+    mkdirSync(join(named, "packages-1", "stored"), { recursive: true });
+    for (const path of ["", "packages-1", "packages-1/stored"]) chmodSync(join(named, path), 0o755);
+    const folder = open(named);
+    const modes = [named, folder, join(folder, "stored")].map(
+      (path) => statSync(path).mode & 0o777,
+    );
+    expect(modes).toEqual([0o755, 0o700, 0o700]);
   });
 
   test("is refused where others can write", () => {

@@ -7,6 +7,7 @@ import { PackageStore } from "../../executor/packages/store.ts";
 interface PackagesAsked {
   cache?: string | undefined;
   cacheLimit?: number | undefined;
+  userCacheLimit?: number | undefined;
   packageLimit?: number | undefined;
 }
 
@@ -16,11 +17,14 @@ interface WatchAsked {
   external?: readonly string[] | undefined;
 }
 
-export function openPackages({ cache, cacheLimit, packageLimit }: PackagesAsked): PackageStore {
+export function openPackages(asked: PackagesAsked, warn: (message: string) => void): PackageStore {
+  const { cache } = asked;
   const packages = new PackageStore({
     folder: cache === undefined ? undefined : resolve(cache),
-    limitBytes: cacheLimit,
-    packageLimitBytes: packageLimit,
+    limitBytes: asked.cacheLimit,
+    userLimitBytes: asked.userCacheLimit,
+    packageLimitBytes: asked.packageLimit,
+    warn,
   });
   // A folder that is named must be of use; without any other, the node can still serve what it has built in.
   if (cache !== undefined) void packages.folder;

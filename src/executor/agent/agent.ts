@@ -89,7 +89,7 @@ export class Agent {
     this.#clock = clock;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
-    this.#packages = new PackageIntake(options.packages, options.log);
+    this.#packages = new PackageIntake(options.packages, options.log, clock);
     this.#pool = new HostPool({
       size: options.prewarm,
       spawn: startHost,

@@ -18,6 +18,7 @@ import { Quota } from "../admission/quota.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
 import type { PackageUse } from "../packages/cache.ts";
+import { packageUser } from "../packages/intake.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { HostPool } from "./host-pool.ts";
@@ -116,7 +117,7 @@ export class Granting {
       throw error;
     }
     // After the booking: a full node refuses before it asks for a package.
-    const found = await findModule(packages, request.module);
+    const found = await findModule(packages, request.module, packageUser(client.identity));
     if ("code" in found) {
       client.starting.delete(request.id);
       this.#takeBack(booked.lease, user, cores);

@@ -6,6 +6,7 @@ import type { Due, LeaseBook } from "../../lease/book.ts";
 import { type EndReason, termEndNs } from "../../lease/lease.ts";
 import type { Leases } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
+import { packageUser } from "../packages/intake.ts";
 import { findModule } from "../packages/module-source.ts";
 import type { PackageStore } from "../packages/store.ts";
 import { listLeases } from "./lease-listing.ts";
@@ -157,9 +158,10 @@ export class LeaseTable {
   /** Reloads the leases of the module built from the file `origin` with a cached package. Returns how many leases that are. */
   async reload(origin: string, hash: string): Promise<number> {
     let reloaded = 0;
-    for (const { lease } of [...this.#leases.values()]) {
+    for (const { lease, client } of [...this.#leases.values()]) {
       if (lease.request.origin !== origin) continue;
-      const found = await findModule(this.#packages, `package:${hash}`);
+      const user = packageUser(client.identity);
+      const found = await findModule(this.#packages, `package:${hash}`, user);
       if ("code" in found) continue;
       const module = await lease.host.admit(found).catch((error: Error) => error);
       // The host of a lease that is over may be on its way to rest.

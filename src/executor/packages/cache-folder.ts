@@ -1,10 +1,11 @@
 /** Where a node keeps packages: a folder that only the node's own user can write. */
-import { lstatSync, mkdirSync, statSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, statSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { EnvironmentError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 
+const PRIVATE = 0o700;
 const WRITABLE_BY_OTHERS = 0o022;
 
 /**
@@ -35,13 +36,15 @@ export function openCacheFolder(named: string | undefined): string {
 
 function claim(folder: string): string {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(folder, { recursive: true, mode: PRIVATE });
     requireOurs(folder);
     const own = join(folder, "packages-1");
-    mkdirSync(own, { recursive: true, mode: 0o700 });
-    requireOurs(own);
-    for (const part of ["stored", "incoming", "users"])
-      mkdirSync(join(own, part), { recursive: true, mode: 0o700 });
+    for (const part of [own, ...["stored", "incoming", "users"].map((name) => join(own, name))]) {
+      mkdirSync(part, { recursive: true, mode: PRIVATE });
+      requireOurs(part);
+      // Packages are their users' alone, also where others may look into the folder that was named.
+      chmodSync(part, PRIVATE);
+    }
     return own;
   } catch (cause) {
     if (cause instanceof EnvironmentError) throw cause;

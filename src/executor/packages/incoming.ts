@@ -1,10 +1,34 @@
 /** An upload in progress: writes the missing files as their bytes come, and checks the hash of each at its end. */
 import { type Hash, createHash } from "node:crypto";
-import { copyFileSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { PackageInvalid } from "../../base/errors.ts";
 import type { Manifest, PackageFile } from "../../package/contents/manifest.ts";
+import { hasContent, removeTree, sealFolder, sealFolders } from "./sealing.ts";
+
+/** What the cache does for an upload. */
+export interface IncomingEvents {
+  /** Bytes have come, and are to be written. A failure refuses them. */
+  coming(bytes: number): void;
+  /** Called once, when all is here or nothing more will come. */
+  over(done: boolean): void;
+}
+
+/** An equal file of the cache. */
+export interface EqualFile {
+  path: string;
+  /** Another user has sent it: its bytes are read before it is taken. */
+  foreign: boolean;
+}
 
 export class IncomingPackage {
   readonly folder: string;
@@ -13,8 +37,11 @@ export class IncomingPackage {
   readonly missing: number[] = [];
   /** Bytes that have come and were written. */
   storedBytes = 0;
+  /** Files that the cache had. */
+  readonly linked: PackageFile[] = [];
   readonly #manifestBytes: Uint8Array;
-  readonly #onOver: (done: boolean) => void;
+  readonly #sender: string;
+  readonly #events: IncomingEvents;
   /** Files that are equal to one that is on its way. */
   readonly #copies = new Map<number, PackageFile[]>();
   /** Of {@link missing}. */
@@ -22,21 +49,22 @@ export class IncomingPackage {
   #file: { handle: FileHandle; hash: Hash; left: number } | undefined;
   #over = false;
 
-  /** `onOver` is called once, when all is here or nothing more will come. */
+  /** `sender` names who sends it. */
   constructor(
     folder: string,
-    manifest: Manifest,
-    manifestBytes: Uint8Array,
-    onOver: (done: boolean) => void,
+    manifest: { read: Manifest; bytes: Uint8Array },
+    sender: string,
+    events: IncomingEvents,
   ) {
     this.folder = folder;
-    this.manifest = manifest;
-    this.#manifestBytes = manifestBytes;
-    this.#onOver = onOver;
+    this.manifest = manifest.read;
+    this.#manifestBytes = manifest.bytes;
+    this.#sender = sender;
+    this.#events = events;
   }
 
   /** Takes over the files that the cache has; `source` finds an equal file. A failure ends the upload. Other work has its turn meanwhile. */
-  async begin(source: (file: PackageFile) => string | undefined): Promise<void> {
+  async begin(source: (file: PackageFile) => EqualFile | undefined): Promise<void> {
     try {
       await this.#takeUp(source);
     } catch (error) {
@@ -54,8 +82,10 @@ export class IncomingPackage {
    * Writes the next bytes, one call after another.
    *
    * @throws {PackageInvalid} a file does not have the hash that the manifest says, or there are too many bytes
+   * @throws {PackageTooLarge} there is no room for them
    */
   async write(bytes: Uint8Array): Promise<void> {
+    if (!this.#over) this.#events.coming(bytes.length);
     for (let at = 0; at < bytes.length;) {
       if (this.#over) return;
       if (this.complete)
@@ -78,8 +108,10 @@ export class IncomingPackage {
 
   /** All of it is here: it goes into the cache. When that fails it may be abandoned. */
   finish(): void {
-    writeFileSync(join(this.folder, "manifest"), this.#manifestBytes, { mode: 0o444 });
-    this.#onOver(true);
+    writeSealed(join(this.folder, "manifest"), this.#manifestBytes, 0o444);
+    writeSealed(join(this.folder, "sender"), this.#sender, 0o444);
+    sealFolders(join(this.folder, "root"));
+    this.#events.over(true);
     this.#over = true;
   }
 
@@ -88,18 +120,19 @@ export class IncomingPackage {
     if (this.#over) return;
     this.#over = true;
     void this.#file?.handle.close().catch(() => {});
-    rmSync(this.folder, { recursive: true, force: true });
-    this.#onOver(false);
+    removeTree(this.folder);
+    this.#events.over(false);
   }
 
   /** Moves the whole package to `place`; a package that is there already is equal, and may stay. */
   moveTo(place: string): void {
     try {
       renameSync(this.folder, place);
+      sealFolder(place);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
-      rmSync(this.folder, { recursive: true, force: true });
+      removeTree(this.folder);
     }
   }
 
@@ -107,7 +140,7 @@ export class IncomingPackage {
     return this.manifest.files[this.missing[this.#next]!]!;
   }
 
-  async #takeUp(source: (file: PackageFile) => string | undefined): Promise<void> {
+  async #takeUp(source: (file: PackageFile) => EqualFile | undefined): Promise<void> {
     mkdirSync(join(this.folder, "root"), { recursive: true, mode: 0o700 });
     const folders = new Set<string>();
     const coming = new Map<string, number>();
@@ -119,11 +152,10 @@ export class IncomingPackage {
       folders.add(folder);
       if (file.bytes === 0) {
         if (file.sha256 !== EMPTY_SHA256) throw wrongHash(file);
-        writeFileSync(place, "", { mode: modeOf(file) });
+        writeSealed(place, "", modeOf(file));
         continue;
       }
-      const from = source(file);
-      if (from !== undefined && shared(from, place)) continue;
+      if (await this.#linked(source(file), file, place)) continue;
       const key = `${file.sha256} ${file.executable} ${file.bytes}`;
       const first = coming.get(key);
       if (first === undefined) {
@@ -133,13 +165,28 @@ export class IncomingPackage {
     }
   }
 
+  /** Takes an equal file of the cache, if it is one indeed: a function may have changed what its user has sent. */
+  async #linked(from: EqualFile | undefined, file: PackageFile, place: string): Promise<boolean> {
+    if (!from || !shared(from.path, place, modeOf(file))) return false;
+    if (from.foreign && !(await hasContent(place, file.bytes, file.sha256))) {
+      rmSync(place, { force: true });
+      return false;
+    }
+    this.linked.push(file);
+    return true;
+  }
+
   async #endFile(handle: FileHandle, hash: Hash): Promise<void> {
     this.#file = undefined;
-    await handle.close();
     const described = this.#nextFile;
+    try {
+      await handle.chmod(modeOf(described));
+    } finally {
+      await handle.close();
+    }
     if (hash.digest("hex") !== described.sha256) throw wrongHash(described);
     for (const copy of this.#copies.get(this.missing[this.#next]!) ?? [])
-      if (!shared(this.#place(described), this.#place(copy)))
+      if (!shared(this.#place(described), this.#place(copy), modeOf(copy)))
         throw new Error(`${copy.path} cannot be made`);
     this.#next++;
   }
@@ -163,10 +210,11 @@ const modeOf = ({ executable }: PackageFile): number => (executable ? 0o555 : 0o
 const EXHAUSTED = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EROFS"]);
 
 /** Gives a file another place; a copy where the file system has no links. Another node may have removed it a moment ago. */
-function shared(from: string, to: string): boolean {
+function shared(from: string, to: string, mode: number): boolean {
   for (const give of [linkSync, copyFileSync]) {
     try {
       give(from, to);
+      if (give === copyFileSync) chmodSync(to, mode);
       return true;
     } catch (error) {
       const { code = "" } = error as NodeJS.ErrnoException;
@@ -175,6 +223,11 @@ function shared(from: string, to: string): boolean {
     }
   }
   return false;
+}
+
+function writeSealed(path: string, content: string | Uint8Array, mode: number): void {
+  writeFileSync(path, content, { mode });
+  chmodSync(path, mode);
 }
 
 function wrongHash({ path, sha256 }: PackageFile): PackageInvalid {

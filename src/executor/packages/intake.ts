@@ -1,4 +1,5 @@
 /** What clients say of packages: offers, the bytes of uploads, and questions about the cache. */
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { PackageInvalid, RfaasError } from "../../base/errors.ts";
 import { type Handlers, RequestRefused } from "../../control/requests.ts";
 import type { ReplyOf } from "../../protocol/declare.ts";
@@ -7,9 +8,10 @@ import type {
   PackageChunk,
   packageMessages,
 } from "../../protocol/package-messages.ts";
-import { shortage } from "../../base/shortage.ts";
 import { formatBytes } from "../../base/units.ts";
 import { type Identity, OWNER } from "../admission/identity.ts";
+import { explain } from "./refusals.ts";
+import { OWN_USER, type PackageUser } from "./space.ts";
 import type { PackageStore, Upload } from "./store.ts";
 
 /** A client that sends packages. */
@@ -25,8 +27,11 @@ interface Incoming {
   storedBytes: number;
   /** Bytes that have come and are not written yet. */
   waitingBytes: number;
-  /** One order after another. */
+  /** One order after another, and how many there are. */
   tail: Promise<void>;
+  orders: number;
+  /** Runs while the node waits for bytes. */
+  silent: Timer | undefined;
 }
 
 /** A client's uploads in progress, and its questions. */
@@ -40,6 +45,10 @@ interface Sender {
 
 /** At a time, of one client; and so many that are being removed. */
 const MAX_UPLOADS = 8;
+/** At a time, of all clients of one user that is not the node's own. */
+const MAX_UPLOADS_OF_USER = 64;
+/** How long a client may send none of the bytes that the node waits for. */
+const SILENCE_LIMIT_MS = 60_000;
 /** A client waits for acknowledgements; one that does not must not fill the node's memory. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
@@ -50,9 +59,18 @@ export class PackageIntake {
   /** By user, the packages that he has sent or used since the node was started. */
   readonly #known = new Map<string, Set<string>>();
 
-  constructor(store: PackageStore, log: (level: "info" | "warn", message: string) => void) {
+  /** By user, how many uploads are in progress. */
+  readonly #sending = new Map<string, number>();
+  readonly #clock: Clock;
+
+  constructor(
+    store: PackageStore,
+    log: (level: "info" | "warn", message: string) => void,
+    clock = SYSTEM_CLOCK,
+  ) {
     this.#store = store;
     this.#log = log;
+    this.#clock = clock;
   }
 
   /** Handles the messages of clients about packages. */
@@ -92,17 +110,24 @@ export class PackageIntake {
     manifest: Uint8Array,
   ): Promise<ReplyOf<typeof OfferPackage>> {
     const { uploads, leaving } = this.#of(client);
+    const from = packageUser(client.identity);
+    const sending = this.#sending.get(from.name) ?? 0;
     if (uploads.has(id) || uploads.size >= MAX_UPLOADS || leaving >= MAX_UPLOADS) {
       const message = `a client may send ${MAX_UPLOADS} packages at a time; wait for the others`;
       throw this.#refused(client, id, new PackageInvalid(message));
     }
+    if (from.name !== OWN_USER.name && sending >= MAX_UPLOADS_OF_USER) {
+      const message = `all clients of ${from.name} together may send ${MAX_UPLOADS_OF_USER} packages at a time; wait for the others`;
+      throw this.#explained(new PackageInvalid(message));
+    }
     const incoming: Incoming = {
       ...{ hash, startedNs: Bun.nanoseconds(), upload: undefined },
-      ...{ storedBytes: 0, waitingBytes: 0, tail: Promise.resolve() },
+      ...{ storedBytes: 0, waitingBytes: 0, tail: Promise.resolve(), orders: 0, silent: undefined },
     };
     uploads.set(id, incoming);
+    this.#sending.set(from.name, sending + 1);
     return await this.#order(client, id, incoming, async () => {
-      incoming.upload = await this.#store.receive(hash, manifest);
+      incoming.upload = await this.#store.receive(hash, manifest, from);
       const { missing } = incoming.upload;
       const stored = missing.length === 0;
       if (stored) await this.#finish(client, id, incoming);
@@ -117,7 +142,10 @@ export class PackageIntake {
   ): Promise<ReplyOf<typeof PackageChunk>> {
     const incoming = this.#of(client).uploads.get(id);
     // Chunks that were in flight when the node refused the upload.
-    if (!incoming) throw new PackageInvalid(`there is no upload ${id}; offer the package again`);
+    if (!incoming)
+      throw new PackageInvalid(
+        `there is no upload ${id}: it was withdrawn, or brought no bytes for ${SILENCE_LIMIT_MS / 1000} s; offer the package again`,
+      );
     incoming.waitingBytes += bytes.length;
     if (incoming.waitingBytes > MAX_WAITING_BYTES) {
       const message = "the package comes faster than it is written; wait for acknowledgements";
@@ -144,6 +172,8 @@ export class PackageIntake {
       if (this.#of(client).uploads.get(id) !== incoming)
         throw new PackageInvalid(`upload ${id} was withdrawn; offer the package again`, { cause });
     };
+    incoming.orders++;
+    incoming.silent?.clear();
     const done = incoming.tail.then(async () => {
       throwIfOver();
       try {
@@ -153,11 +183,24 @@ export class PackageIntake {
         throw this.#refused(client, id, error);
       }
     });
-    incoming.tail = done.then(
-      () => {},
-      () => {},
-    );
+    const after = (): void => {
+      if (--incoming.orders === 0) this.#listen(client, id, incoming);
+    };
+    incoming.tail = done.then(after, after);
     return done;
+  }
+
+  /** The node waits for bytes, and not for long. */
+  #listen(client: PackageClient, id: number, incoming: Incoming): void {
+    if (this.#of(client).uploads.get(id) !== incoming) return;
+    incoming.silent = this.#clock.after(SILENCE_LIMIT_MS, () => {
+      this.#log(
+        "warn",
+        `the upload of package ${incoming.upload?.name} by ${client.identity.user} was ended: no bytes came for ${SILENCE_LIMIT_MS / 1000} s`,
+      );
+      this.#drop(client, id);
+    });
+    incoming.silent.unref();
   }
 
   async #finish(client: PackageClient, id: number, incoming: Incoming): Promise<void> {
@@ -167,7 +210,7 @@ export class PackageIntake {
     if (this.#of(client).uploads.get(id) !== incoming) return;
     await upload.finish();
     incoming.upload = undefined;
-    if (this.#of(client).uploads.get(id) === incoming) this.#of(client).uploads.delete(id);
+    if (this.#of(client).uploads.get(id) === incoming) this.#over(client, id, incoming);
     this.used(client, hash);
     const ms = ((Bun.nanoseconds() - startedNs) / 1e6).toFixed(1);
     this.#log(
@@ -214,14 +257,23 @@ export class PackageIntake {
   #drop(client: PackageClient, id: number): void {
     const sender = this.#of(client);
     const incoming = sender.uploads.get(id);
-    sender.uploads.delete(id);
     if (!incoming) return;
+    this.#over(client, id, incoming);
     sender.leaving++;
     // An order in flight ends first: it must not write again what is removed here.
     void incoming.tail
       .then(() => incoming.upload?.abandon())
       .catch(() => {})
       .finally(() => sender.leaving--);
+  }
+
+  #over(client: PackageClient, id: number, incoming: Incoming): void {
+    this.#of(client).uploads.delete(id);
+    incoming.silent?.clear();
+    const { name } = packageUser(client.identity);
+    const left = this.#sending.get(name)! - 1;
+    if (left > 0) this.#sending.set(name, left);
+    else this.#sending.delete(name);
   }
 
   #of(client: PackageClient): Sender {
@@ -234,22 +286,8 @@ export class PackageIntake {
   }
 }
 
-function explain(error: unknown): { code: string; message: string } {
-  if (error instanceof RfaasError) return { code: String(error.code), message: error.message };
-  const { code, message } = error as NodeJS.ErrnoException;
-  const why = shortage(error, "the node");
-  if (why !== undefined && code !== "ENOSPC" && code !== "EDQUOT")
-    return {
-      code: "RFAAS_PACKAGE_CACHE_FAILED",
-      message: `the node cannot write its package cache: ${why}, or choose another folder with rfaas serve --cache DIR`,
-    };
-  if (why !== undefined)
-    return {
-      code: "RFAAS_PACKAGE_CACHE_FULL",
-      message: `the disk of the node's package cache is full (${code}); free some of it, or choose another one with rfaas serve --cache DIR`,
-    };
-  return {
-    code: "RFAAS_PACKAGE_CACHE_FAILED",
-    message: `the node cannot write its package cache (${message}); check the folder, or choose another one with rfaas serve --cache DIR`,
-  };
+/** Whose packages a client's are. */
+export function packageUser(identity: Identity): PackageUser {
+  if (identity === OWNER) return OWN_USER;
+  return { name: identity.user, shared: identity.shared ?? false };
 }

@@ -2,6 +2,7 @@
 import { BUILT_IN } from "../../library/format-names.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
 import type { PackageUse } from "./cache.ts";
+import type { PackageUser } from "./space.ts";
 import type { PackageStore } from "./store.ts";
 
 /** Why a module cannot be loaded. */
@@ -12,10 +13,11 @@ export interface NoModule {
 
 const NOTHING = (): void => {};
 
-/** The module's file, held in the cache until its use ends. */
+/** The module's file for a lease of a user, held in the cache until its use ends. */
 export async function findModule(
   packages: PackageStore,
   module: string,
+  user: PackageUser,
 ): Promise<PackageUse | NoModule> {
   if (module.startsWith(BUILT_IN)) return { path: module, name: module, end: NOTHING };
   const hash = packageNamed(module);
@@ -25,7 +27,7 @@ export async function findModule(
       message: `a module is rfaas:NAME or package:HASH; it is ${JSON.stringify(module.slice(0, 200))}`,
     };
   try {
-    const use = await packages.use(hash);
+    const use = await packages.use(hash, user);
     if (use) return use;
   } catch (error) {
     const { message } = error as Error;

@@ -6,6 +6,7 @@ import { type Built, buildPackage } from "../../package/builder.ts";
 import type { PackageOptions } from "../../package/options.ts";
 import { changedAfter, stampOf } from "../../package/bundle/stamp.ts";
 import { type Package, piecesOf } from "../../package/contents/package.ts";
+import { OWN_USER } from "./space.ts";
 import type { PackageStore } from "./store.ts";
 
 export interface ModuleWatchEvents {
@@ -118,7 +119,7 @@ export class ModuleWatch {
 async function store(packages: PackageStore, made: Package): Promise<void> {
   if (await packages.has(made.hash)) return;
   // Copies, since the thread takes the memory that it gets.
-  const upload = await packages.receive(made.hash, made.manifestBytes.slice());
+  const upload = await packages.receive(made.hash, made.manifestBytes.slice(), OWN_USER);
   try {
     for (const index of upload.missing)
       for await (const piece of piecesOf(made.contents.get(made.manifest.files[index]!.path)!))

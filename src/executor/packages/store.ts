@@ -11,13 +11,9 @@ import { shortageOfDescriptors } from "../../base/shortage.ts";
 import { startPackageThread } from "../../base/workers.ts";
 import { openCacheFolder } from "./cache-folder.ts";
 import { PackageCache, type PackageCacheOptions, type PackageUse } from "./cache.ts";
-import type {
-  FoundPackage,
-  PackageAnswer,
-  PackageOrderName,
-  PackageOrders,
-  Progress,
-} from "./orders.ts";
+import type { PackageAnswer, PackageOrderName, PackageOrders, Progress } from "./orders.ts";
+import { type FoundPackage, isForeign } from "./known.ts";
+import type { PackageUser } from "./space.ts";
 import { PackageUsers } from "./users.ts";
 
 /** What a thread opens for itself, and some files. */
@@ -51,12 +47,14 @@ export interface Upload {
 }
 
 export class PackageStore {
-  readonly #options: PackageThreadOptions;
+  readonly #options: PackageStoreOptions;
   readonly #found = new Map<string, FoundPackage>();
+  /** Those that were read for another user than their sender, and are as they were sent. */
+  readonly #checked = new Set<string>();
   #opened: { folder: string; users: PackageUsers; cache: PackageCache } | undefined;
   #thread: PackageThread | undefined;
 
-  constructor(options: PackageThreadOptions = {}) {
+  constructor(options: PackageStoreOptions = {}) {
     this.#options = options;
   }
 
@@ -65,14 +63,18 @@ export class PackageStore {
     return this.#open().folder;
   }
 
-  /** Holds a package for a lease; undefined when it is not here. */
-  async use(hash: string): Promise<PackageUse | undefined> {
+  /**
+   * Holds a package for a lease; undefined when it is not here. For another user than its sender, whose functions may have changed it,
+   * it is read once and compared with what was sent: from then on what holds functions off the cache is what keeps it.
+   */
+  async use(hash: string, user: PackageUser): Promise<PackageUse | undefined> {
     const { users } = this.#open();
     // First the mark, then the look: an evicting node looks at the marks after it has moved the package away.
     users.begin(hash);
     let found: FoundPackage | undefined;
     try {
       found = this.#here(hash) ?? (await this.#find(hash));
+      if (found && !(await this.#isSafe(hash, found, user))) found = undefined;
     } finally {
       if (!found) users.end(hash);
     }
@@ -96,13 +98,13 @@ export class PackageStore {
   }
 
   /**
-   * Makes room for a package, and links those of its files that the cache has.
+   * Links those of a package's files that the cache has; the others take room as they come.
    *
    * @throws {RfaasError} it is not sound, or too large
    */
-  async receive(hash: string, manifest: Uint8Array): Promise<Upload> {
+  async receive(hash: string, manifest: Uint8Array, from: PackageUser): Promise<Upload> {
     const thread = this.#running();
-    const order = { hash, manifest, held: this.#held() };
+    const order = { hash, manifest, held: this.#held(), from };
     const { upload, name, missing } = await thread.order("receive", order, [manifest]);
     return {
       name,
@@ -141,7 +143,8 @@ export class PackageStore {
     if (this.#thread && !this.#thread.ended) return this.#thread;
     const why = shortageOfDescriptors("the node", THREAD_DESCRIPTORS);
     if (why) throw new EnvironmentError(`the node cannot start its thread for packages: ${why}`);
-    return (this.#thread = new PackageThread({ ...this.#options, folder }));
+    const { warn: _, ...bounds } = this.#options;
+    return (this.#thread = new PackageThread({ ...bounds, folder }));
   }
 
   /** One that was here, and still is. */
@@ -163,6 +166,19 @@ export class PackageStore {
     return found ?? undefined;
   }
 
+  async #isSafe(hash: string, found: FoundPackage, user: PackageUser): Promise<boolean> {
+    if (!isForeign(found, user) || this.#checked.has(hash)) return true;
+    const safe = await this.#running().order("check", { hash, user });
+    if (safe) this.#checked.add(hash);
+    else {
+      this.#found.delete(hash);
+      this.#options.warn?.(
+        `package ${found.name} (${hash.slice(0, 12)}), sent by ${found.sender || "the node's own user"}, was changed in the cache, and is removed`,
+      );
+    }
+    return safe;
+  }
+
   #held(): string[] {
     return this.#open().users.held();
   }
@@ -179,8 +195,13 @@ export class PackageStore {
 
 export type PackageThreadOptions = Pick<
   PackageCacheOptions,
-  "folder" | "limitBytes" | "packageLimitBytes"
+  "folder" | "limitBytes" | "userLimitBytes" | "packageLimitBytes"
 >;
+
+export interface PackageStoreOptions extends PackageThreadOptions {
+  /** Told of what the node's operator should know. */
+  warn?: (message: string) => void;
+}
 
 /** The thread, with the orders that it has not answered. */
 class PackageThread {

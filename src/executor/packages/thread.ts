@@ -6,8 +6,8 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { RfaasError } from "../../base/errors.ts";
 import type { IncomingPackage } from "./incoming.ts";
 import { PackageCache } from "./cache.ts";
+import type { FoundPackage } from "./known.ts";
 import type {
-  FoundPackage,
   PackageAnswer,
   PackageOrder,
   PackageOrderName,
@@ -32,9 +32,9 @@ type Answers = {
 
 const answers: Answers = {
   find: ({ hash }) => find(hash),
-  async receive({ hash, manifest, held: now }) {
+  async receive({ hash, manifest, held: now, from }) {
     held = new Set(now);
-    const incoming = await cache.receive(hash, manifest);
+    const incoming = await cache.receive(hash, manifest, from);
     const upload = nextUpload++;
     uploads.set(upload, { hash, incoming });
     return { upload, name: incoming.manifest.name, missing: incoming.missing };
@@ -57,6 +57,7 @@ const answers: Answers = {
     uploads.delete(upload);
     return null;
   },
+  check: ({ hash, user }) => cache.isSafeFor(hash, user),
   list: () => cache.list().map(({ leases: _, ...stored }) => stored),
   remove({ hash, held: now }) {
     held = new Set(now);
