@@ -20,7 +20,7 @@ const LIMIT_MS = 60_000;
 
 process.env["RFAAS_EXECUTABLE"] = RFAAS;
 
-const here = (["ofi:tcp", "ofi:shm"] as const).filter((name) => {
+const here = (["ofi:tcp", "ofi:shm", "ofi:sockets"] as const).filter((name) => {
   const reason = lacksProvider(name.slice("ofi:".length));
   if (reason !== undefined) console.error(`SKIPPED: leases over ${name}: ${reason}`);
   return reason === undefined;

@@ -13,7 +13,7 @@ import { lacksProvider } from "./ofi-providers.ts";
 const ADDRESS = "127.0.0.1";
 const SMALL = 4096;
 /** Of each provider more bytes than it takes while the other side does not look. */
-const TOO_MUCH = { tcp: 48 * 1024 * 1024, udp: 1024 * 1024 };
+const TOO_MUCH = { tcp: 48 * 1024 * 1024, udp: 1024 * 1024, sockets: 48 * 1024 * 1024 };
 
 async function pair(provider: string, bytes: number) {
   const device = { provider };

@@ -5,7 +5,7 @@ import { conformance } from "./conformance.ts";
 import { linked } from "./linked.ts";
 import { lacksProvider } from "./ofi-providers.ts";
 
-for (const name of ["ofi:tcp", "ofi:shm", "ofi:shm+messages", "ofi:udp"]) {
+for (const name of ["ofi:tcp", "ofi:shm", "ofi:shm+messages", "ofi:udp", "ofi:sockets"]) {
   const reason = lacksProvider(/^ofi:(\w+)/.exec(name)![1]!);
   if (reason === undefined) conformance(linked(name, "127.0.0.1", 0.1));
   else

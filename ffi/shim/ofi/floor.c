@@ -83,6 +83,7 @@ static ssize_t try_to_send(side *s) {
 
 /* Returns 0 or a positive error. */
 static int send_one(side *s) {
+  rfaas_ofi_end *end = s->end;
   s->gone = 0;
   for (;;) {
     ssize_t failed = try_to_send(s);
@@ -92,6 +93,7 @@ static int send_one(side *s) {
     }
     if (failed) return (int)-failed;
     s->gone += s->part;
+    if (end->sends_at_looks) fi_cq_read(end->queue, NULL, 0);
     if (s->gone == s->bytes) return 0;
   }
 }

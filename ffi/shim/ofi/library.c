@@ -44,6 +44,8 @@ static void open_library(void) {
   setenv("FI_MR_CACHE_MONITOR", "disabled", 0);
   /* An endpoint has one peer: for the hundreds that are expected by default some devices have no queues. */
   setenv("FI_UNIVERSE_SIZE", "1", 0);
+  /* Milliseconds. The sender of a first message waits for its connection, by default for longer than two sides have to come together. */
+  setenv("FI_SOCKETS_CONN_TIMEOUT", "2000", 0);
   rfaas_ofi_handlers *handlers = rfaas_ofi_keep_handlers();
   void *opened = dlopen("libfabric.so.1", RTLD_NOW);
   rfaas_ofi_restore_handlers(handlers);

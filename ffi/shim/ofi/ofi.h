@@ -212,6 +212,7 @@ typedef struct {
   uint32_t their_part_bytes;
   uint32_t one_sided; /* the provider reads and writes by itself */
   uint32_t atomic; /* and changes words */
+  uint32_t sends_at_looks; /* what was handed over waits for a look at the queue */
   uint32_t connected;
   uint32_t one_sided_under_way;
   int32_t queue_fd; /* readable when there is something to do; -1 where the provider has none */

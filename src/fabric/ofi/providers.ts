@@ -50,4 +50,5 @@ export const OTHERS = [
   { name: "tcp" },
   { name: "shm" },
   { name: "udp" },
+  { name: "sockets" },
 ] as const satisfies readonly Provider[];
