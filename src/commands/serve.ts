@@ -2,7 +2,6 @@ import { hostname } from "node:os";
 import { type Static, Type } from "@sinclair/typebox";
 import {
   type Address,
-  defaultAddress,
   foundAt,
   isEverywhere,
   isLoopback,
@@ -30,7 +29,7 @@ import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
 import { drainOnSignal } from "./serving/drain-on-signal.ts";
 import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
-import { dataPortOf, listenFor } from "./serving/listening.ts";
+import { dataPortOf, listenFor, listeningAddress } from "./serving/listening.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
 import { openSandbox, sandboxFields } from "./serving/sandbox.ts";
@@ -278,14 +277,6 @@ async function identityOf(options: Options, name: string, listening: Address) {
     if (open !== undefined) log.warn(open);
   }
   return { membership, ...opened };
-}
-
-function listeningAddress({ listen }: Options): Address {
-  const asked = listen === undefined ? defaultAddress() : parseAddress(listen);
-  if (asked.kind === "unix" || !asked.secure) return asked;
-  throw new UsageError(
-    `--listen is HOST:PORT or a path; it is "${listen}", and other machines are spoken to by TLS anyway`,
-  );
 }
 
 /** Whether clients of other machines may lease here. */

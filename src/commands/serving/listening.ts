@@ -1,11 +1,20 @@
 /** Where a node listens: at one port or socket and, where it is asked to, for the data of leases at another port. */
 import { UsageError } from "../../base/errors.ts";
-import { type Address, parseAddress } from "../../control/address.ts";
+import { type Address, defaultAddress, parseAddress } from "../../control/address.ts";
 import type { OwnAddress } from "../../control/reach/reach.ts";
 import { type DataPort, listenForData } from "../../executor/admission/data-port.ts";
 import { type Listener, type Security, listen } from "../../executor/admission/listen.ts";
 import type { Agent } from "../../executor/agent/agent.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
+
+/** The address of `--listen`. Throws {@link UsageError} where it is none. */
+export function listeningAddress({ listen }: { listen?: string | undefined }): Address {
+  const asked = listen === undefined ? defaultAddress() : parseAddress(listen);
+  if (asked.kind === "unix" || !asked.secure) return asked;
+  throw new UsageError(
+    `--listen is HOST:PORT or a path; it is "${listen}", and other machines are spoken to by TLS anyway`,
+  );
+}
 
 /** The port of `--data-port`. Throws {@link UsageError} where no data can come to one. */
 export function dataPortOf(
