@@ -65,6 +65,11 @@ export const SYMBOLS = {
   rfaas_peer_uid: { args: ["i32"], returns: "f64" },
   rfaas_peer_uid_at: { args: ["ptr", "u32", "ptr", "u32"], returns: "f64" },
 
+  rfaas_room_start: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  rfaas_room_wait: { args: ["i32", "ptr"], returns: "i32" },
+  rfaas_room_signal: { args: ["i32", "i32"], returns: "i32" },
+  rfaas_seal: { args: ["u32"], returns: "i32" },
+
   rfaas_module_open: { args: ["ptr", "ptr", "u32", "i32"], returns: "f64" },
   rfaas_module_name: { args: ["ptr", "ptr"], returns: "i32" },
   rfaas_module_symbol: { args: ["ptr", "ptr"], returns: "f64" },

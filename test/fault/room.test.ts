@@ -1,0 +1,239 @@
+/**
+ * What a process in a room can do, by system calls. Each attempt is refused in a whole room, and made again in one that lacks a layer: there it
+ * succeeds, since a test that cannot fail is none, or another layer holds it. All of it is run once more as an ordinary user.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { accessSync, constants as access, readFileSync, readdirSync, statSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { type Layer, signalRoom, startInRoom, tryRoom } from "../../ffi/sandbox.ts";
+import { until } from "../support/until.ts";
+import { type Room, Rooms, resultsIn, without } from "./room/rooms.ts";
+
+const { EACCES, EINVAL, ENOSYS, EPERM, ESRCH, EXDEV } = constants.errno;
+const LIMIT_MS = 120_000;
+const IS_ROOT = process.getuid!() === 0;
+const PLAIN = { network: false, processes: false, folder: "/", rules: [] } as const;
+const { layers: given, landlockAbi } = tryRoom(PLAIN);
+/** Where a layer is missing, an attempt is held by the others alone. */
+const lacks = (...layers: Layer[]): boolean => layers.some((layer) => !given.has(layer));
+
+let rooms: Rooms;
+beforeAll(() => {
+  rooms = new Rooms();
+});
+afterAll(() => {
+  rooms[Symbol.dispose]();
+});
+
+const OPEN: Room = { layers: [], sealed: false };
+const UNSEALED: Room = { sealed: false };
+const WITHOUT_FILES: Room = { layers: without("files"), sealed: false };
+const WITHOUT_PROCESSES: Room = { layers: without("processes") };
+/** An ordinary user's room without a pid namespace is held by Landlock, and by the seal. */
+const SEAL_ALONE: Room = { layers: without("processes", "files") };
+const LANDLOCK_ALONE: Room = { layers: without("processes", "calls"), sealed: false };
+
+/** What an attempt gives in a whole room, and in others. */
+type Expected = [refused: number, ...others: [Room, ...gives: number[]][]];
+
+const FILES: Record<string, Expected> = {
+  "write-package": [EACCES, [WITHOUT_FILES, 0]],
+  "make-in-package": [EACCES, [WITHOUT_FILES, 0]],
+  "read-secret": [EACCES, [WITHOUT_FILES, 0]],
+  "write-secret": [EACCES, [WITHOUT_FILES, 0]],
+  "list-root": [EACCES, [WITHOUT_FILES, 0]],
+  "read-by-link": [EACCES, [WITHOUT_FILES, 0]],
+  "link-secret": [EXDEV, [WITHOUT_FILES, 0]],
+  // Before ABI 3 a file that may not be written can be cut off, by those who own it.
+  ...(landlockAbi >= 3 && { "truncate-secret": [EACCES, [WITHOUT_FILES, 0]] as Expected }),
+};
+const PROCESSES: Record<string, Expected> = {
+  "see-others": [ESRCH, [LANDLOCK_ALONE, EACCES], [OPEN, 0]],
+  "read-environment-of-other": [2, [LANDLOCK_ALONE, EACCES], [OPEN, 0]],
+  "signal-other": [ESRCH, [SEAL_ALONE, EPERM], [OPEN, 0]],
+  "limit-other": [ESRCH, [SEAL_ALONE, EPERM], [OPEN, 0]],
+  "trace-other": [EPERM, [UNSEALED, ESRCH], [LANDLOCK_ALONE, EPERM]],
+  "read-other": [EPERM, [OPEN, EINVAL, 0]],
+  "outlive-parent": [EPERM, [UNSEALED, 0]],
+};
+const SOCKETS: Record<string, Expected> = {
+  connect: [EPERM, [{ network: true }, 0]],
+  socket: [EPERM, [UNSEALED, 0], [{ network: true }, 0]],
+  "socket-datagram": [EPERM, [UNSEALED, 0], [{ network: true }, 0]],
+  "socket-route": [EPERM, [UNSEALED, 0], [{ network: true }, 0]],
+  "socket-unix": [EPERM, [UNSEALED, 0], [{ network: true }, EPERM]],
+  "connect-to-name": [EPERM, [OPEN, 0], [{ network: true }, EPERM]],
+  "pair-datagram": [EPERM, [UNSEALED, 0], [{ network: true }, EPERM]],
+};
+const PROGRAMS: Record<string, Expected> = {
+  fork: [EPERM, [UNSEALED, 0], [{ processes: true }, 0]],
+  execute: [EPERM, [UNSEALED, 0], [{ processes: true }, 0]],
+};
+const KERNEL: Record<string, Expected> = {
+  clone3: [ENOSYS, [UNSEALED, EINVAL], [{ processes: true }, ENOSYS]],
+  "clone-namespace": [EPERM, [{ processes: true, network: true }, EPERM], [OPEN, 0]],
+  namespace: [EPERM, [OPEN, EINVAL]],
+  keyring: [EPERM, [{ processes: true, network: true }, EPERM], [UNSEALED, 0]],
+  bpf: [EPERM, [UNSEALED, EINVAL, EPERM]],
+  perf: [EPERM],
+  mount: [EPERM],
+  "change-root": [EPERM],
+  "set-clock": [EPERM],
+  reboot: [EPERM],
+  "load-module": [EPERM],
+  "type-on-terminal": [EPERM],
+  "make-device": [EACCES],
+  ...(process.arch === "x64" && { x32: [EPERM, [UNSEALED, ENOSYS]] as Expected }),
+};
+
+/** What the tests of a layer say where this machine has none. */
+const tests = (...layers: Layer[]): typeof test | typeof test.skip => {
+  if (!lacks(...layers)) return test;
+  console.error(`SKIPPED: this kernel, or who runs this, gives a room no ${layers.join(", ")}`);
+  return test.skip;
+};
+
+describe("a room", () => {
+  test("reads its package and its own /proc, writes its scratch folder, and starts threads", async () => {
+    const may = [
+      ...[
+        "read-package",
+        "write-scratch",
+        "truncate-scratch",
+        "read-own-status",
+        "read-own-threads",
+      ],
+      ...["start-thread", "map-anonymous", "pair", "signal-own", "signal-thread", "limit-own"],
+    ];
+    for (const room of [{}, WITHOUT_PROCESSES, { network: true, processes: true }, OPEN]) {
+      const { results, end } = await rooms.try(room, ...may);
+      expect(results).toEqual(Object.fromEntries(may.map((name) => [name, 0])));
+      expect(end).toEqual({ exitCode: 0, signal: 0, cpuNs: expect.any(Number) });
+    }
+  });
+
+  test("has the descriptors that it was given, and one that its rules need without a /proc of its own", async () => {
+    expect((await rooms.try({}, "descriptors")).results).toEqual({ descriptors: 0 });
+    const { results } = await rooms.try({ layers: ["files"] }, "descriptors");
+    expect(results).toEqual({ descriptors: lacks("files") ? 0 : 1 });
+  });
+
+  test("is who it was outside, without capabilities, and has the first number of a namespace", async () => {
+    const { results, layers } = await rooms.try({}, "user", "first");
+    expect(results).toEqual({ user: process.getuid!(), first: lacks("processes") ? ESRCH : 0 });
+    // In a user namespace there is no root at all.
+    const { results: asked } = await rooms.try({}, "become-root");
+    expect(IS_ROOT ? [0] : [EPERM, EINVAL]).toContain(asked["become-root"]!);
+    expect(layers).toContain("capabilities");
+  });
+
+  test.skipIf(!IS_ROOT)("is a user of its own where root says which", async () => {
+    const room: Room = { uid: 54321, layers: [...without(), "uid"], required: ["uid"] };
+    const { results } = await rooms.try({ ...room, sealed: false }, "user", "become-root");
+    expect(results).toEqual({ user: 54321, "become-root": EPERM });
+  });
+
+  test("says which step failed", () => {
+    const none = { environment: {}, descriptors: [] };
+    expect(() => startInRoom(PLAIN, { ...none, command: ["/nowhere/at/all"] })).toThrow(
+      "starting failed: ENOENT",
+    );
+    const noProgram = { ...none, command: [import.meta.path] };
+    expect(() => startInRoom(PLAIN, noProgram)).toThrow("executing the program failed: EACCES");
+    const nowhere = { ...PLAIN, folder: "/nowhere" };
+    expect(() => startInRoom(nowhere, { ...none, command: ["/bin/true"] })).toThrow(
+      "entering the folder failed: ENOENT",
+    );
+  });
+
+  test("does not start without a layer that is required", () => {
+    const order = { ...PLAIN, layers: without("files"), required: ["files"] as const };
+    const program = { command: ["/bin/true"], environment: {}, descriptors: [] };
+    expect(() => startInRoom(order, program)).toThrow(
+      "making a room that has all layers that are required failed: EPERM",
+    );
+  });
+
+  test("that is tried leaves no descriptor and no child behind", () => {
+    const count = (): number => readdirSync("/proc/self/fd").length;
+    const children = (): string =>
+      readFileSync(`/proc/self/task/${process.pid}/children`, "latin1");
+    const before = [count(), children()];
+    for (let i = 0; i < 20; i++) tryRoom(PLAIN);
+    expect([count(), children()]).toEqual(before);
+  });
+
+  test("ends by a signal of ours, and of its own", async () => {
+    for (const room of [{}, WITHOUT_PROCESSES]) {
+      const { pid, output } = rooms.start(room, ["sleep"]);
+      await until(() => resultsIn(output)["sleeps"] === 0, "it sleeps");
+      signalRoom(pid, constants.signals.SIGTERM);
+      signalRoom(pid, constants.signals.SIGKILL);
+      expect([constants.signals.SIGKILL, constants.signals.SIGTERM]).toContain(
+        (await rooms.end(pid)).signal,
+      );
+    }
+    // The first process of a namespace cannot kill itself: the seal does.
+    const died = [constants.signals.SIGKILL, constants.signals.SIGSYS];
+    expect(died).toContain((await rooms.try({}, "die")).end.signal);
+    expect((await rooms.try(WITHOUT_PROCESSES, "die")).end.signal).toBe(constants.signals.SIGKILL);
+    expect((await rooms.try({}, "crash")).end.signal).toBe(constants.signals.SIGSEGV);
+  });
+});
+
+const GROUPS: [string, Record<string, Expected>, Layer[]][] = [
+  ["files", FILES, ["files"]],
+  ["other processes", PROCESSES, ["files", "processes", "calls"]],
+  ["sockets", SOCKETS, ["calls"]],
+  ["programs", PROGRAMS, ["calls"]],
+  ["the kernel", KERNEL, ["calls"]],
+];
+describe.each(GROUPS)("of %s", (_, group, layers) => {
+  tests(...layers)("a whole room refuses all", async () => {
+    const expected = Object.entries(group).map(([name, [refused]]) => [name, refused] as const);
+    const { results, end } = await rooms.try({}, ...Object.keys(group));
+    expect(results).toEqual(Object.fromEntries(expected));
+    expect(end.signal).toBe(0);
+  });
+
+  const others = Object.entries(group).flatMap(([name, [, ...rest]]) =>
+    rest.map(([room, ...gives]) => ({ name, room, gives })),
+  );
+  tests(...layers).each(others)(
+    "$name gives $gives in another room",
+    async ({ name, room, gives }) => {
+      const { results } = await rooms.try(room, name);
+      expect(gives).toContain(results[name]!);
+    },
+  );
+});
+
+const SELF = import.meta.path;
+const whyNot = notAsOther();
+/** Why these tests cannot be run as another user, if so. */
+function notAsOther(): string | undefined {
+  if (!IS_ROOT) return "it is one who runs this";
+  if (!Bun.which("setpriv")) return "setpriv is missing; apt-get install util-linux";
+  for (let folder = SELF; folder !== "/"; folder = join(folder, ".."))
+    if ((statSync(folder).mode & 0o005) !== 0o005 && folder !== SELF)
+      return `${folder} is closed to others`;
+  accessSync(SELF, access.R_OK);
+  return undefined;
+}
+if (whyNot !== undefined) console.error(`SKIPPED: rooms of an ordinary user: ${whyNot}`);
+
+test.skipIf(whyNot !== undefined)(
+  "all of this holds for an ordinary user, too",
+  async () => {
+    const nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    const child = Bun.spawn(
+      [...nobody, process.execPath, "test", "--timeout", String(LIMIT_MS), SELF],
+      { cwd: "/", env: { ...process.env, HOME: "/tmp" }, stdio: ["ignore", "ignore", "pipe"] },
+    );
+    const [said, exitCode] = await Promise.all([child.stderr.text(), child.exited]);
+    expect([exitCode, said.match(/^\(fail\) .*$/gm) ?? []]).toEqual([0, []]);
+    expect(Number(/^ (\d+) pass$/m.exec(said)?.[1])).toBeGreaterThan(40);
+  },
+  LIMIT_MS,
+);
