@@ -34,8 +34,10 @@ export const SYMBOLS = {
   rfaas_lease_usage: { args: ["ptr", "u32", "ptr"], returns: "void" },
   rfaas_lease_end: { args: ["ptr", "u32", "i32"], returns: "void" },
 
-  rfaas_mailbox_open: { args: ["ptr"], returns: "i32" },
-  rfaas_mailbox_send: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
+  rfaas_mailbox_open: { args: ["ptr", "ptr"], returns: "i32" },
+  rfaas_mailbox_pair: { args: ["ptr"], returns: "i32" },
+  rfaas_sender_open: { args: ["ptr"], returns: "i32" },
+  rfaas_mailbox_send: { args: ["i32", "ptr", "ptr", "ptr", "i32"], returns: "i32" },
   rfaas_mailbox_receive: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
   rfaas_notify_pair: { args: ["ptr"], returns: "i32" },
   rfaas_duplicate: { args: ["i32"], returns: "i32" },

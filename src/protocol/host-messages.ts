@@ -98,7 +98,7 @@ export const HostAbort = notice("host-abort", {
 export const Brought = notice("brought", { greeting: hex(64) });
 export const Detach = notice("detach", {});
 
-export const Ready = notice("ready", { protocol: count, mailbox: hex(5) });
+export const Ready = notice("ready", { protocol: count });
 export const ClientLost = notice("client-lost", { message: text });
 export const WorkerEnded = notice("worker-ended", { worker: index, message: text });
 export const HostLog = notice("host-log", { line: LogLine });

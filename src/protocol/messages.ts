@@ -11,7 +11,7 @@ import {
   request,
   vocabularyOf,
 } from "./declare.ts";
-import { count, index, text } from "./fields.ts";
+import { bytes, count, index, text } from "./fields.ts";
 import { leaseMessages, leaseNotices } from "./lease-messages.ts";
 import { packageMessages } from "./package-messages.ts";
 import { Usage } from "./usage.ts";
@@ -106,6 +106,8 @@ export const Welcome = notice("welcome", {
   memoryBytes: Type.Number(),
   /** Those that this client can use. */
   fabrics: Type.Array(text, { maxItems: 16 }),
+  /** The name of the socket that sends descriptors to the client's mailboxes. */
+  sender: Type.Optional(bytes(5)),
 });
 export type Welcome = FieldsOf<typeof Welcome>;
 /** The last message of a node that ends the connection. Its form is the same in all versions. */

@@ -14,8 +14,8 @@ interface Asked {
 
 export class PlayedHost implements LeaseHost {
   readonly pid = process.pid;
-  readonly #mailbox = new Mailbox();
-  readonly mailboxName = this.#mailbox.name;
+  readonly #mail = Mailbox.withSlot();
+  readonly mailbox = this.#mail.slot;
   readonly #ready = Promise.withResolvers<void>();
   readonly #exited = Promise.withResolvers<HostExit>();
   readonly ready = this.#ready.promise;
@@ -25,6 +25,7 @@ export class PlayedHost implements LeaseHost {
   readonly asked: Asked[] = [];
   readonly told: string[] = [];
   killed = false;
+  #closed = false;
 
   constructor(ready = true) {
     this.ready.catch(() => {});
@@ -85,7 +86,7 @@ export class PlayedHost implements LeaseHost {
   /** The descriptors that came with the last request of this name, to be closed. */
   received(name: string): number[] {
     const nonce = this.request(name).fields["nonce"] as string;
-    return this.#mailbox.receive(Uint8Array.fromHex(nonce)) ?? [];
+    return this.#mail.mailbox.receive(Uint8Array.fromHex(nonce)) ?? [];
   }
 
   /** How many there are. */
@@ -95,9 +96,16 @@ export class PlayedHost implements LeaseHost {
     return fds.length;
   }
 
+  #closeMail(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#mail.mailbox.close();
+    this.mailbox.close();
+  }
+
   /** Nothing can be sent to it. */
   closeMailbox(): void {
-    this.#mailbox.close();
+    this.#closeMail();
   }
 
   bytes = 8 * 2 ** 20;
@@ -121,7 +129,7 @@ export class PlayedHost implements LeaseHost {
 
   exit(exit: Partial<HostExit> = {}): void {
     this.#ready.reject(new Error("it is gone"));
-    this.#mailbox.close();
+    this.#closeMail();
     const how: HostExit = { exitCode: null, signal: "SIGKILL", cpuNs: 0, ...exit };
     this.#exited.resolve(how);
     void this.exited.then(() => this.#listener?.exited(how));

@@ -27,7 +27,8 @@ const USERS: Record<string, Identity> = {
 /** A client that has greeted, as the user whose name is its token. */
 class Client {
   readonly heard: Message[] = [];
-  readonly mailbox = new Mailbox();
+  readonly #mail = Mailbox.named();
+  readonly mailbox = this.#mail.mailbox;
   readonly #connection: ReturnType<Agent["newClient"]>;
   #nextId = 1;
 
@@ -62,7 +63,7 @@ class Client {
     return this.ask("allocate", {
       ...{ module: "rfaas:echo", workers: 1, memoryBytes: MIB, slots: 4, polling: null },
       ...{ spinNs: null, loadTimeoutMs: 5000, ttlMs: 3000, budget: {}, fabric: "shm" },
-      mailbox: this.mailbox.name,
+      mailbox: this.#mail.name,
       ...more,
     });
   }

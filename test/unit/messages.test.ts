@@ -138,7 +138,7 @@ const agent = [
   { t: "detach" },
 ];
 const host = [
-  { t: "ready", protocol: 1, mailbox: mailbox.toHex() },
+  { t: "ready", protocol: 1 },
   { t: "attach-reply", id: 1, exports: exported, loadNs: 0, port: null },
   { t: "reload-reply", id: 1 },
   { t: "rest-reply", id: 1, left: "a timer" },

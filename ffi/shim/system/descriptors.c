@@ -1,6 +1,7 @@
-/* File descriptors between processes. A receiver opens a mailbox: a datagram socket under a name the kernel picks, that is
- * in no file system. The sender needs the name and the nonce, both told over the control connection, so a stranger who
- * guesses the name cannot plant a descriptor. */
+/* File descriptors between processes. A receiver has a mailbox: a datagram socket. That of a host is one end of a pair, of which its
+ * agent has the other, so that it can be reached by no name. That of a client has a name that the kernel picks, in no file system,
+ * and is connected to the socket that its node sends from: the kernel lets no other one send to it. The sender says the nonce, told
+ * over the control connection, so that what is taken is what was announced. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -14,32 +15,71 @@
 #define NONCE_BYTES 16
 #define MAX_DESCRIPTORS (2 * RFAAS_MAX_WORKERS + 4)
 
-/* Writes the 5-byte abstract name. Returns the socket or -errno. */
-RFAAS_EXPORT int32_t rfaas_mailbox_open(uint8_t *name) {
-  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return -errno;
+#define NAME_BYTES 5
+
+static socklen_t address_of(struct sockaddr_un *address, const uint8_t *name) {
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  memcpy(address->sun_path + 1, name, NAME_BYTES);
+  return sizeof(sa_family_t) + 1 + NAME_BYTES;
+}
+
+/* Has the kernel pick a name. */
+static int take_name(int fd, uint8_t *name) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   socklen_t length = sizeof address;
   if (bind(fd, (struct sockaddr *)&address, sizeof(sa_family_t)) != 0 ||
-      getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
-    int failed = errno;
+      getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+    return -errno;
+  if (length != sizeof(sa_family_t) + 1 + NAME_BYTES) return -EPROTO;
+  memcpy(name, address.sun_path + 1, NAME_BYTES);
+  return 0;
+}
+
+static int datagram_socket(void) {
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  return fd < 0 ? -errno : fd;
+}
+
+/* Writes the 5-byte abstract name. Only `sender`, the name of a socket, can send to it; every socket where that is NULL. Returns the
+ * socket or -errno. */
+RFAAS_EXPORT int32_t rfaas_mailbox_open(uint8_t *name, const uint8_t *sender) {
+  int fd = datagram_socket();
+  if (fd < 0) return fd;
+  struct sockaddr_un address;
+  int failed = 0;
+  /* First the sender, then the name: it is open to others at no moment. */
+  if (sender && connect(fd, (struct sockaddr *)&address, address_of(&address, sender)) != 0) failed = -errno;
+  if (!failed) failed = take_name(fd, name);
+  if (!failed) return fd;
+  close(fd);
+  return failed;
+}
+
+/* A mailbox without a name, and what sends to it: nothing comes back. */
+RFAAS_EXPORT int32_t rfaas_mailbox_pair(int32_t *out) {
+  if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, out) != 0) return -errno;
+  shutdown(out[1], SHUT_RD);
+  return 0;
+}
+
+/* A socket that sends to mailboxes by name, and receives nothing. Writes its own name. Returns it or -errno. */
+RFAAS_EXPORT int32_t rfaas_sender_open(uint8_t *name) {
+  int fd = datagram_socket();
+  if (fd < 0) return fd;
+  int failed = take_name(fd, name);
+  if (failed) {
     close(fd);
-    return -failed;
+    return failed;
   }
-  if (length != sizeof(sa_family_t) + 6) {
-    close(fd);
-    return -EPROTO;
-  }
-  memcpy(name, address.sun_path + 1, 5);
+  shutdown(fd, SHUT_RD);
   return fd;
 }
 
-RFAAS_EXPORT int32_t rfaas_mailbox_send(const uint8_t *name, const uint8_t *nonce, const int32_t *fds, int32_t count) {
+/* Sends over `fd`: to the mailbox `name`, or to the other end of its pair where that is NULL. */
+RFAAS_EXPORT int32_t rfaas_mailbox_send(int32_t fd, const uint8_t *name, const uint8_t *nonce, const int32_t *fds, int32_t count) {
   if (count < 1 || count > (int32_t)MAX_DESCRIPTORS) return -EINVAL;
-  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return -errno;
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  memcpy(address.sun_path + 1, name, 5);
+  struct sockaddr_un address;
   uint8_t body[NONCE_BYTES];
   memcpy(body, nonce, sizeof body);
   struct iovec iov = {.iov_base = body, .iov_len = sizeof body};
@@ -48,8 +88,8 @@ RFAAS_EXPORT int32_t rfaas_mailbox_send(const uint8_t *name, const uint8_t *nonc
     uint8_t bytes[CMSG_SPACE(MAX_DESCRIPTORS * sizeof(int))];
   } control;
   memset(&control, 0, sizeof control);
-  struct msghdr message = {.msg_name = &address,
-                           .msg_namelen = sizeof(sa_family_t) + 6,
+  struct msghdr message = {.msg_name = name ? &address : NULL,
+                           .msg_namelen = name ? address_of(&address, name) : 0,
                            .msg_iov = &iov,
                            .msg_iovlen = 1,
                            .msg_control = control.bytes,
@@ -59,10 +99,7 @@ RFAAS_EXPORT int32_t rfaas_mailbox_send(const uint8_t *name, const uint8_t *nonc
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(count * sizeof(int));
   memcpy(CMSG_DATA(header), fds, count * sizeof(int));
-  ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
-  int failed = errno;
-  close(fd);
-  return sent == NONCE_BYTES ? 0 : -failed;
+  return sendmsg(fd, &message, MSG_NOSIGNAL) == NONCE_BYTES ? 0 : -errno;
 }
 
 /* Never blocks. Returns how many descriptors came with the right nonce, or -EAGAIN, or -EMFILE when this process has no room for

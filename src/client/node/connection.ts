@@ -169,10 +169,10 @@ export class NodeConnection {
     signal?: AbortSignal,
   ): Promise<GrantedLease> {
     this.#throwIfOver();
-    let mailbox: Mailbox | undefined;
+    let mail: ReturnType<typeof Mailbox.named> | undefined;
     try {
-      if (fabricNamed(request.fabric)?.sharesMemory) mailbox = new Mailbox();
-      const fields = { ...request, mailbox: mailbox?.name ?? null };
+      if (fabricNamed(request.fabric)?.sharesMemory) mail = Mailbox.named(this.welcome.sender);
+      const fields = { ...request, mailbox: mail?.name ?? null };
       const granted = await this.requests.ask(Allocate, fields, {
         signal,
         failure: (failed) => notGranted(failed, request.module, name),
@@ -181,9 +181,9 @@ export class NodeConnection {
         onAbandon: (id) => this.#tell({ t: "withdraw", request: id }),
         onLate: ({ lease }) => void this.release(lease),
       });
-      if (!mailbox) return { granted, descriptors: [] };
+      if (!mail) return { granted, descriptors: [] };
       try {
-        return { granted, descriptors: received(mailbox, granted, request.workers) };
+        return { granted, descriptors: received(mail.mailbox, granted, request.workers) };
       } catch (error) {
         await this.release(granted.lease);
         throw error;
@@ -191,7 +191,7 @@ export class NodeConnection {
     } catch (error) {
       throw explained(error, "no lease can be taken");
     } finally {
-      mailbox?.close();
+      mail?.mailbox.close();
     }
   }
 

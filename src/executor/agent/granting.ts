@@ -158,7 +158,8 @@ export class Granting {
       const { host, memory, resting } = taken;
       const module = await lodged(taken, found);
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
-      const parts = { request, shape, module, listen, memory, host, resting, keep };
+      const { sender } = client;
+      const parts = { request, shape, module, listen, memory, sender, host, resting, keep };
       lease = new LeasedHost({ ...own, ...parts }, notes);
     } catch (error) {
       client.starting.delete(request.id);

@@ -1,9 +1,13 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
-import { openSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { closeDescriptor, duplicateDescriptor, sendDescriptors } from "../../../ffi/descriptors.ts";
+import {
+  type MailSlot,
+  closeDescriptor,
+  duplicateDescriptor,
+  mailboxToInherit,
+} from "../../../ffi/descriptors.ts";
 import { LAYOUT } from "../../../ffi/layout.ts";
-import { shimToInherit } from "../../../ffi/library.ts";
 import { openPidfd } from "../../../ffi/system.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Connection } from "../../control/connection.ts";
@@ -24,16 +28,17 @@ import { programPaths, selfCommand } from "../../base/process.ts";
 import { type HostExit, type RoomTerms, type StartedHost } from "../sandbox/driver.ts";
 import { hostEnvironment } from "../sandbox/environment.ts";
 import type { Room } from "../sandbox/room.ts";
+import { shimFor } from "../sandbox/shim.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { PackageUse } from "../packages/cache.ts";
 
 export type { HostExit };
 
-/** The child's descriptor 3 is its control connection, and the shim, where it is no file or the child cannot see that, the next one. */
-const SHIM_FD = 4;
-
-/** The shim as a host in a room opens it: it may see no file of ours. */
-let shimFile: number | undefined;
+/**
+ * The child's descriptor 3 is its control connection, its mailbox the next one, and the shim, where it is no file or the child cannot
+ * see that, the last.
+ */
+const SHIM_FD = 5;
 
 /** How a host is to be started. */
 export interface HostWanted {
@@ -55,7 +60,7 @@ export type LeaseHost = Pick<
   | "exited"
   | "attend"
   | "admit"
-  | "mailboxName"
+  | "mailbox"
   | "tell"
   | "bring"
   | "ask"
@@ -96,7 +101,8 @@ export class HostProcess {
   #exit: HostExit | undefined;
   /** Connections that wait for room in its mailbox. */
   #bringing = 0;
-  mailboxName: Uint8Array = new Uint8Array(0);
+  /** Nothing else can send to its mailbox. */
+  readonly mailbox: MailSlot;
 
   readonly #process: StartedHost;
   readonly #room: Room | undefined;
@@ -113,6 +119,7 @@ export class HostProcess {
     process: StartedHost,
     { room, packages }: { room: Room | undefined; packages: string },
     connection: Connection<HostMessage, AgentMessage>,
+    mailbox: MailSlot,
     ready: Promise<void>,
     exited: Promise<HostExit>,
   ) {
@@ -120,6 +127,7 @@ export class HostProcess {
     this.#room = room;
     this.#packages = packages;
     this.#connection = connection;
+    this.mailbox = mailbox;
     this.ready = ready;
     this.exited = exited;
   }
@@ -128,10 +136,11 @@ export class HostProcess {
   static spawn({ threads, waits, fabrics, sandbox, terms }: HostWanted): HostProcess {
     const { driver } = sandbox;
     const exit = Promise.withResolvers<HostExit>();
-    const shim = driver.rooms ? { fd: shimDescriptor() } : shimToInherit();
+    const shim = shimFor(driver);
     const shimPath = "path" in shim ? shim.path : `/proc/self/fd/${SHIM_FD}`;
     const room = sandbox.makeRoom();
     const inside = room && (driver.inside?.(room.folders) ?? room.folders);
+    const { mailboxFd, slot } = mailboxToInherit();
     let child: StartedHost;
     try {
       child = driver.start({
@@ -141,7 +150,7 @@ export class HostProcess {
             ...[waits ? "waits" : "wanted", ...fabrics],
           ]),
         environment: hostEnvironment(terms.env, inside?.scratch),
-        descriptors: ["pipe", ...("fd" in shim ? [shim.fd] : [])],
+        descriptors: ["pipe", mailboxFd, ...("fd" in shim ? [shim.fd] : [])],
         ...{ terms, folders: room?.folders, program: room ? programPaths() : [] },
         onExit: (how) => {
           room?.remove();
@@ -149,8 +158,11 @@ export class HostProcess {
         },
       });
     } catch (error) {
+      slot.close();
       room?.remove();
       throw error;
+    } finally {
+      closeDescriptor(mailboxFd);
     }
     const ready = Promise.withResolvers<void>();
     ready.promise.catch(() => {});
@@ -161,16 +173,16 @@ export class HostProcess {
         if (message.t !== "ready") return host.#listener?.notice(message);
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
-        host.mailboxName = Uint8Array.fromHex(message.mailbox);
         ready.resolve();
       },
       // The agent cannot reach a host whose connection is lost, so it kills the host.
       closed: () => host.kill(),
     });
     const lodging = { room, packages: inside?.package ?? "" };
-    host = new HostProcess(child, lodging, connection, ready.promise, exit.promise);
+    host = new HostProcess(child, lodging, connection, slot, ready.promise, exit.promise);
     void exit.promise.then((how) => {
       host.#exit = how;
+      slot.close();
       host.#listener?.exited(how);
       const { exitCode, signal } = how;
       ready.reject(
@@ -238,7 +250,7 @@ export class HostProcess {
   /** False where the mailbox is full: some systems let it hold ten messages, and a lease has a connection for each worker. */
   #post(nonce: Uint8Array, descriptor: number): boolean {
     try {
-      sendDescriptors(this.mailboxName, nonce, [descriptor]);
+      this.mailbox.send(nonce, [descriptor]);
       return true;
     } catch {
       return false;
@@ -281,10 +293,4 @@ export class HostProcess {
   kill(): void {
     this.#process.kill();
   }
-}
-
-/** Stays open: all hosts of the agent inherit it. */
-function shimDescriptor(): number {
-  const shim = shimToInherit();
-  return "fd" in shim ? shim.fd : (shimFile ??= openSync(shim.path, "r"));
 }

@@ -79,7 +79,7 @@ export function bringToRest(
   };
   let memory: LeaseMemory;
   try {
-    memory = former.successor(host.mailboxName, nonce);
+    memory = former.successor(host.mailbox, nonce);
   } catch (error) {
     return leave(`too little memory for another lease (${(error as Error).message})`);
   }

@@ -3,7 +3,12 @@
  * client on this machine, and then closes its own descriptors. A host that is kept has them before there is a client.
  */
 import { fstatSync, writeSync } from "node:fs";
-import { closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
+import {
+  type MailSender,
+  type MailSlot,
+  closeDescriptor,
+  notifyPair,
+} from "../../../ffi/descriptors.ts";
 import type { Polling } from "../../../ffi/layout.ts";
 import { LeasePage, type RegionShape, createRegion } from "../../../ffi/region.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
@@ -66,13 +71,13 @@ export class LeaseMemory {
   }
 
   /** The host gets the memory, the client's notify socket, and both ends of each worker's. */
-  toHost(mailbox: Uint8Array, nonce: Uint8Array): void {
+  toHost(mailbox: MailSlot, nonce: Uint8Array): void {
     const { memory, client, workers } = this.#fds!;
-    sendDescriptors(mailbox, nonce, [memory, client[1], ...workers.flat()]);
+    mailbox.send(nonce, [memory, client[1], ...workers.flat()]);
   }
 
   /** Makes memory for the next lease and gives it to the host, to take the place of this one. Throws where it cannot be had. */
-  successor(mailbox: Uint8Array, nonce: Uint8Array): LeaseMemory {
+  successor(mailbox: MailSlot, nonce: Uint8Array): LeaseMemory {
     const next = new LeaseMemory(this.#shape);
     try {
       if (next.bytes !== this.bytes || next.pageBytes !== this.pageBytes)
@@ -86,14 +91,9 @@ export class LeaseMemory {
   }
 
   /** A client on this machine gets the memory, the host's pidfd, its notify socket and each worker's. */
-  toClient(mailbox: Uint8Array, nonce: Uint8Array, pidfd: number): void {
+  toClient(sender: MailSender, mailbox: Uint8Array, nonce: Uint8Array, pidfd: number): void {
     const { memory, client, workers } = this.#fds!;
-    sendDescriptors(mailbox, nonce, [
-      memory,
-      pidfd,
-      client[0],
-      ...workers.map(([, notify]) => notify),
-    ]);
+    sender.send(mailbox, nonce, [memory, pidfd, client[0], ...workers.map(([, notify]) => notify)]);
   }
 
   /** To a host at rest that has the memory: its workers resume, each as its order says. */

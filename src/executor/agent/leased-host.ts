@@ -1,5 +1,5 @@
 /** One granted lease on the node: its host, its client, and the effects of its life. */
-import { closeDescriptor } from "../../../ffi/descriptors.ts";
+import { type MailSender, closeDescriptor } from "../../../ffi/descriptors.ts";
 import type { RegionShape } from "../../../ffi/region.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { ListenOrder } from "../../fabric/fabric.ts";
@@ -59,6 +59,8 @@ export interface LeaseStart {
   /** How its host is to wait for its client, where that connects. */
   listen: ListenOrder | null;
   memory: LeaseMemory;
+  /** What its client takes descriptors from. */
+  sender: MailSender;
   host: LeaseHost;
   /** What is known of a host that has loaded the module for a former lease. */
   resting: RestingHost | undefined;
@@ -78,6 +80,7 @@ export class LeasedHost {
   readonly #book: LeaseBook;
   readonly #clock: Clock;
   readonly #memory: LeaseMemory;
+  readonly #sender: MailSender;
   readonly #meter: Meter;
   readonly #events: LeaseEvents;
   readonly #listen: ListenOrder | null;
@@ -117,6 +120,7 @@ export class LeasedHost {
     this.#modules = [module];
     this.#events = events;
     this.#memory = memory;
+    this.#sender = start.sender;
     this.#resting = start.resting;
     this.#keep = start.keep;
     const startedNs = start.resting?.descendantsNs ?? 0;
@@ -131,7 +135,7 @@ export class LeasedHost {
   /** Gives the host its memory and lets it load the module; one that has both serves at once, and fails as a lease in use does. */
   attach(): void {
     if (this.#resting) return this.#isLoaded({ ...this.#resting.loaded, loadNs: 0 });
-    this.#memory.toHost(this.host.mailboxName, this.nonce);
+    this.#memory.toHost(this.host.mailbox, this.nonce);
     const attach = {
       nonce: this.nonce.toHex(),
       listen: this.#listen && { fabric: this.request.fabric, ...this.#listen },
@@ -352,7 +356,7 @@ export class LeasedHost {
     let pidfd = -1;
     try {
       pidfd = this.host.openPidfd();
-      this.#memory.toClient(this.request.mailbox!, nonce, pidfd);
+      this.#memory.toClient(this.#sender, this.request.mailbox!, nonce, pidfd);
     } catch (error) {
       const why = shortage(error, "the node");
       if (why !== undefined) this.#events.denied(this, "RFAAS_NODE_FAILED", why);

@@ -1,4 +1,5 @@
 /** Where clients arrive: connections, greetings, and which clients the agent serves. */
+import { MailSender } from "../../../ffi/descriptors.ts";
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { Connection, type ConnectionEvents } from "../../control/connection.ts";
 import { machineId } from "../../control/machine.ts";
@@ -34,6 +35,8 @@ export interface Client {
   readonly machine: string;
   /** Our address that it connected to, if it came over TCP. */
   readonly reachedAt: string | undefined;
+  /** What sends it descriptors: one of its own, since a mailbox that is not emptied fills what sends to it. */
+  readonly sender: MailSender;
   /** Requests for leases that have no host yet, by their ids; one that was withdrawn is not among them. */
   readonly starting: Set<number>;
 }
@@ -138,6 +141,7 @@ export class Reception {
         silent.clear();
         this.#ungreeted.delete(connection);
         if (client) {
+          client.sender.close();
           this.#clients.delete(client);
           this.#events.gone(client);
         }
@@ -182,9 +186,13 @@ export class Reception {
       fabrics,
       machine: message.machine,
       reachedAt: way.reachedAt,
+      sender: new MailSender(),
       starting: new Set(),
     };
     this.#clients.add(client);
+    const sharesMemory = offer.some(
+      ({ fabric }) => fabric.sharesMemory && fabrics.includes(fabric.name),
+    );
     connection.send({
       t: "welcome",
       protocol: PROTOCOL_VERSION,
@@ -193,8 +201,18 @@ export class Reception {
       cores,
       memoryBytes,
       fabrics,
+      ...(sharesMemory ? nameOf(client.sender) : {}),
     });
     return client;
+  }
+}
+
+/** A node without descriptors says none: what it lacks is told with the lease that it cannot grant. */
+function nameOf(sender: MailSender): { sender?: Uint8Array } {
+  try {
+    return { sender: sender.name };
+  } catch {
+    return {};
   }
 }
 

@@ -19,6 +19,8 @@ import { rehearse } from "./rehearsal.ts";
 
 /** The connection to the agent. */
 const CONTROL_FD = 3;
+/** What the agent puts its descriptors into. */
+const MAILBOX_FD = 4;
 /** What a thread of Bun takes at its start. */
 const DESCRIPTORS_PER_THREAD = 6;
 
@@ -66,7 +68,7 @@ async function startHost(options: HostOptions): Promise<void> {
   process.on("SIGCHLD", reapAdopted);
   // A terminal and a service manager send these to the node's every process: the node decides what they mean, and ends its hosts itself.
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
-  const mailbox = new Mailbox();
+  const mailbox = Mailbox.inherited(MAILBOX_FD);
   for (const name of options.fabrics) {
     const { fabricNamed } = await import("../../fabric/registry.ts");
     fabricNamed(name)?.prepare?.();
@@ -77,7 +79,7 @@ async function startHost(options: HostOptions): Promise<void> {
   if (options.waits) await rehearse(prewarmed);
   const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS);
   await watchDescriptor(CONTROL_FD, agent.handler());
-  agent.send({ t: "ready", protocol: PROTOCOL_VERSION, mailbox: mailbox.name.toHex() });
+  agent.send({ t: "ready", protocol: PROTOCOL_VERSION });
 }
 
 function lacksDescriptors(count: number): boolean {

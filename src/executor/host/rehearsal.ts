@@ -4,7 +4,7 @@
  * workers' loops, after which their threads wait for a module again.
  */
 import { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
-import { Mailbox, closeDescriptor, notifyPair, sendDescriptors } from "../../../ffi/descriptors.ts";
+import { type MailSlot, Mailbox, closeDescriptor, notifyPair } from "../../../ffi/descriptors.ts";
 import { Region, createRegion } from "../../../ffi/region.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { FrameCutter, frameOf } from "../../protocol/frames/framing.ts";
@@ -32,7 +32,7 @@ interface Answered {
 export async function rehearse(threads: readonly Thread[]): Promise<void> {
   const workers = threads.length;
   if (workers === 0) return;
-  const mailbox = new Mailbox();
+  const { mailbox, slot } = Mailbox.withSlot();
   const over = Promise.withResolvers<void>();
   const answered = Promise.withResolvers<void>();
   const end = (parts: Parts): void => {
@@ -53,7 +53,7 @@ export async function rehearse(threads: readonly Thread[]): Promise<void> {
     },
   });
   const tell = (message: AgentMessage) => agent.write(frameOf(message, JSON_TEXT));
-  const client = new OwnClient(mailbox, workers);
+  const client = new OwnClient(slot, workers);
   try {
     tell({ t: "attach", id: 1, ...attachOf(client.nonce.toHex(), workers) });
     await answered.promise;
@@ -62,6 +62,7 @@ export async function rehearse(threads: readonly Thread[]): Promise<void> {
     await over.promise;
   } finally {
     client.close();
+    slot.close();
     link.terminate();
     agent.terminate();
   }
@@ -88,12 +89,12 @@ class OwnClient {
   readonly #endpoints: ClientEndpoint[] = [];
   readonly #notifyFds: number[] = [];
 
-  constructor(mailbox: Mailbox, workers: number) {
+  constructor(mailbox: MailSlot, workers: number) {
     const shape = { workers, slots: SLOTS, arenaBytes: ARENA_BYTES };
     const memory = createRegion({ ...shape, polling: "warm", spinNs: 0 });
     const [clientWatch, clientNotify] = notifyPair();
     const pairs = Array.from({ length: workers }, () => notifyPair());
-    sendDescriptors(mailbox.name, this.nonce, [memory, clientNotify, ...pairs.flat()]);
+    mailbox.send(this.nonce, [memory, clientNotify, ...pairs.flat()]);
     this.#region = Region.map(memory, workers, SLOTS);
     for (const [worker, [watch, notifyFd]] of pairs.entries()) {
       this.#endpoints.push(
