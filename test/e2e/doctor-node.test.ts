@@ -85,6 +85,13 @@ test(
   LIMIT_MS,
 );
 
+test("what stands against a fabric here and on the node alike is said once", async () => {
+  const { stdout } = await doctor(address);
+  expect(stdout).toMatch(
+    /^no {4}ofi:tcp +on both sides: .+\n +fix: on both sides: .+\n(?:no|also|take) /m,
+  );
+});
+
 test(
   "a node that serves one fabric says so, and one that it lacks makes no lease",
   async () => {

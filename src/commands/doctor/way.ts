@@ -129,8 +129,22 @@ function inWords(about: About, verdicts: readonly Verdict[]): string {
 }
 
 function line({ name, title, state, obstacles }: Verdict): string {
-  const told = obstacles.length === 0 ? [title] : obstacles.map(inLines);
+  const told = obstacles.length === 0 ? [title] : onBothSides(obstacles).map(inLines);
   return `${MARKS[state]}  ${name.padEnd(NAME_WIDTH)} ${told.join(`\n${INDENT}`)}\n`;
+}
+
+/** What stands against a fabric here and on the node alike is said once. */
+function onBothSides(obstacles: readonly Obstacle[]): readonly Obstacle[] {
+  const [here, there, ...more] = obstacles;
+  const reason = here?.reason.replace(/^here: /, "");
+  if (there === undefined || more.length > 0 || there.reason !== `on the node: ${reason}`)
+    return obstacles;
+  return [
+    {
+      reason: `on both sides: ${reason}`,
+      ...(here?.fix === undefined ? {} : { fix: `on both sides: ${here.fix}` }),
+    },
+  ];
 }
 
 /** What the node has said is foreign text. */
