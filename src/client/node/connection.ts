@@ -109,14 +109,16 @@ export class NodeConnection {
   ): Promise<NodeConnection> {
     const startedMs = performance.now();
     const node = new NodeConnection(formatAddress(address), fabrics, token);
-    const reached = await reach(address, node.#connection, patience, to);
-    node.reached = reached.at;
-    const withheld = to.withheld ?? reached.withheld;
-    if (withheld !== undefined && token !== null) {
-      node.#token = null;
-      node.#withheld = withheld;
-    }
-    return await node.#greet(patience, performance.now() - startedMs);
+    await reach(address, node.#connection, patience, to, (reached) => {
+      node.reached = reached.at;
+      const withheld = to.withheld ?? reached.withheld;
+      if (withheld !== undefined && token !== null) {
+        node.#token = null;
+        node.#withheld = withheld;
+      }
+      node.#greet();
+    });
+    return await node.#greeted(patience, performance.now() - startedMs);
   }
 
   /** Greets a node at the other end of a descriptor. `exited` rejects when its process ends. */
@@ -129,10 +131,11 @@ export class NodeConnection {
     const node = new NodeConnection("private", fabrics, null);
     exited.catch((error) => node.#end(error));
     await watchDescriptor(fd, node.#connection.handler());
-    return await node.#greet(patience, 0);
+    node.#greet();
+    return await node.#greeted(patience, 0);
   }
 
-  async #greet({ timeoutMs, signal }: Patience, passedMs: number): Promise<NodeConnection> {
+  #greet(): void {
     this.#connection.send({
       t: "hello",
       protocol: PROTOCOL_VERSION,
@@ -142,6 +145,10 @@ export class NodeConnection {
       machine: machineId(),
       token: this.#token,
     });
+  }
+
+  /** Resolves when the node has greeted. */
+  async #greeted({ timeoutMs, signal }: Patience, passedMs: number): Promise<NodeConnection> {
     const late = () =>
       new NodeUnreachable(
         this.address,

@@ -1,8 +1,8 @@
 /** A client's way to a node: connected in time, and known well enough to be told secrets, or not. */
 import { type Address, placeOf } from "../../control/address.ts";
-import type { WireEvents } from "../../control/connection.ts";
+import type { Wire, WireEvents } from "../../control/connection.ts";
 import { type Dialled, dial } from "../../control/dial.ts";
-import { whyWithheld } from "../../control/dial-socket.ts";
+import { type Dialling, whyWithheld } from "../../control/dial-socket.ts";
 import { type Patience, untilAborted, within } from "../../base/waiting.ts";
 import { notReached } from "./failures.ts";
 
@@ -14,7 +14,7 @@ export interface Reached {
 }
 
 /**
- * Connects to a node; `events` hear of it first.
+ * Connects to a node; `events` hear of it first, then `met`, at once: what it sends is on its way before anything else is done.
  *
  * @throws {NodeUnreachable} no node answers in time
  * @throws {PeerNotTrusted} another machine than the one that is meant answers
@@ -24,8 +24,22 @@ export async function reach(
   events: WireEvents,
   { timeoutMs, signal }: Patience,
   to: Dialled,
-): Promise<Reached> {
-  const dialling = dial(address, events, to);
+  met: (reached: Reached) => void,
+): Promise<void> {
+  const opened = (wire: Wire): void => {
+    events.opened(wire);
+    met(reachedBy(dialling, address));
+  };
+  const dialling = dial(
+    address,
+    {
+      opened,
+      received: (bytes) => events.received(bytes),
+      drained: () => events.drained(),
+      close: (error) => events.close(error),
+    },
+    to,
+  );
   const late = () => new Error(`no answer within ${timeoutMs} ms`);
   try {
     await untilAborted(within(dialling.connected, timeoutMs, late), signal);
@@ -34,6 +48,9 @@ export async function reach(
     if (signal?.aborted) throw cause;
     throw notReached(address, cause as Error);
   }
+}
+
+function reachedBy(dialling: Dialling, address: Address): Reached {
   const known = dialling.acquaintance();
   const withheld =
     address.kind === "unix" ? undefined : whyWithheld(known, "node", placeOf(address));
