@@ -144,4 +144,6 @@ export interface Listener {
   adopt(descriptor: number, greeting: Uint8Array): void;
   /** Why the channel is lost; undefined while it stands, or before the client has connected. */
   lost(channel: number): RfaasError | undefined;
+  /** Disconnects the client. No endpoint may be in use any more. */
+  close(): void;
 }

@@ -71,26 +71,27 @@ export class FabricLink {
     const [watchFd, notifyFd] = notifyPair();
     const opened = Promise.withResolvers<void>();
     let settled = false;
+    let begun: FabricLink | undefined;
     const look = (): void => {
-      if (settled) return begun.onWake();
-      const state = link.state();
+      if (settled) return begun?.onWake();
+      const state = link!.state();
       const failed = state.failure !== SOUND;
       settled = failed || state.ready;
       if (failed) opened.reject(kind.failed(where, state, region));
       else if (state.ready) opened.resolve();
     };
-    let socket: Socket<undefined> | undefined;
-    let link: Link;
+    let link: Link | undefined;
     try {
-      socket = await watchDescriptor(watchFd, { data: look });
+      // First: its thread connects while the event loop takes the socket.
       link = open(notifyFd);
+      const socket = await watchDescriptor(watchFd, { data: look });
+      begun = new FabricLink(kind, link, socket, notifyFd, opened.promise);
     } catch (error) {
-      if (socket) socket.end();
-      else closeDescriptor(watchFd);
+      link?.close();
+      closeDescriptor(watchFd);
       closeDescriptor(notifyFd);
       throw error;
     }
-    const begun = new FabricLink(kind, link, socket, notifyFd, opened.promise);
     look();
     return begun;
   }

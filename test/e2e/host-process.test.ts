@@ -1,6 +1,7 @@
 /** A host as its agent handles it, when the host, or the machine, is not well. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
@@ -45,3 +46,23 @@ test("a host that takes no connections makes its agent hold no more of them than
   expect(openDescriptors()).toBeLessThanOrEqual(before);
   for (const fd of pair) closeDescriptor(fd);
 });
+
+test("a host that has tried to wait for a client over a network keeps nothing of that", async () => {
+  const held = async (fabrics: readonly string[]): Promise<object> => {
+    const waiting = HostProcess.spawn(1, true, fabrics);
+    await waiting.ready;
+    const folder = `/proc/${waiting.pid}/fd`;
+    const all = readdirSync(folder);
+    const sockets = all.filter((fd) => isSocket(join(folder, fd)));
+    const kept = { descriptors: all.length, sockets: sockets.length };
+    waiting.kill();
+    await waiting.exited;
+    return kept;
+  };
+  const without = await held([]);
+  expect(await held(["tcp"])).toEqual(without);
+  // A node of another version may name one that this host does not have.
+  expect(await held(["none such"])).toEqual(without);
+});
+
+const isSocket = (path: string): boolean => readlinkSync(path).startsWith("socket:");

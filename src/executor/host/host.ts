@@ -15,7 +15,7 @@ import { PROTOCOL_VERSION } from "../../protocol/frames/framing.ts";
 import { linkToAgent } from "./agent-link.ts";
 import { startThread } from "./host-thread.ts";
 import { PROCESS_ENDS } from "./lease-parts.ts";
-import { rehearse } from "./rehearsal.ts";
+import { rehearse, rehearseListening } from "./rehearsal.ts";
 
 /** The connection to the agent. */
 const CONTROL_FD = 3;
@@ -76,7 +76,10 @@ async function startHost(options: HostOptions): Promise<void> {
   ticksPerNs();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
-  if (options.waits) await rehearse(prewarmed);
+  if (options.waits) {
+    if (options.fabrics.length > 0) await rehearseListening(options.fabrics);
+    await rehearse(prewarmed);
+  }
   const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS);
   await watchDescriptor(CONTROL_FD, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION });

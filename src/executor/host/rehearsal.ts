@@ -9,6 +9,7 @@ import { Region, createRegion } from "../../../ffi/region.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { FrameCutter, frameOf } from "../../protocol/frames/framing.ts";
 import { JSON_TEXT } from "../../protocol/frames/json-text.ts";
+import type { Listener } from "../../fabric/fabric.ts";
 import type { AgentMessage, Attach } from "../../protocol/host-messages.ts";
 import { UNPINNED } from "../machine/cores.ts";
 import { linkToAgent } from "./agent-link.ts";
@@ -80,6 +81,50 @@ function leave({ threads, region, clientFd, loopFds }: Parts): void {
   for (const thread of threads) thread.onReport = () => {};
   region.close();
   for (const fd of [clientFd, ...loopFds]) closeDescriptor(fd);
+}
+
+/**
+ * Waits for a client over each of the fabrics whose clients come through the node's port and that need no device, and turns a stranger
+ * away that is brought.
+ */
+export async function rehearseListening(fabrics: readonly string[]): Promise<void> {
+  const { fabricNamed, listenOver } = await import("../../fabric/registry.ts");
+  for (const name of fabrics) {
+    const { greeting, prepare } = fabricNamed(name) ?? {};
+    if (!greeting || prepare) continue;
+    const memory = createRegion({
+      ...{ workers: 1, slots: SLOTS, arenaBytes: ARENA_BYTES, polling: "warm", spinNs: 0 },
+    });
+    const region = Region.map(memory, 1, SLOTS);
+    closeDescriptor(memory);
+    const nonce = crypto.getRandomValues(new Uint8Array(16));
+    let listener: Listener | undefined;
+    try {
+      listener = await listenOver(name, region, { address: "", options: {} }, nonce);
+      await listener.ready;
+      bringStranger(listener, nonce, greeting.bytes);
+    } catch {
+      // A lease that needs it hears why.
+    } finally {
+      listener?.close();
+      region.close();
+    }
+  }
+}
+
+/** As the agent brings a connection, and the lease takes it. */
+function bringStranger(listener: Listener, nonce: Uint8Array, bytes: number): void {
+  const mailbox = new Mailbox();
+  const pair = notifyPair();
+  try {
+    sendDescriptors(mailbox.name, nonce, [pair[0]]);
+    const [descriptor] = mailbox.receive(Uint8Array.fromHex(nonce.toHex())) ?? [];
+    const greeting = new Uint8Array(bytes).toHex();
+    if (descriptor !== undefined) listener.adopt(descriptor, Uint8Array.fromHex(greeting));
+  } finally {
+    for (const fd of pair) closeDescriptor(fd);
+    mailbox.close();
+  }
 }
 
 /** The other end of the lease's memory, which it makes and sends as an agent does. */
