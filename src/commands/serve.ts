@@ -202,7 +202,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       ...{ fabrics, withheld },
       encrypt: asked.encrypt,
-      networked: listening.kind !== "unix" && !isLoopback(listening.host),
+      // With a certificate it may be reached through a tunnel, wherever it listens.
+      networked: Boolean(credentials) || (listening.kind !== "unix" && !isLoopback(listening.host)),
       dataPort: options.dataPort,
       cpus: planCpus(cores, limits.cpus),
       memoryBytes,
