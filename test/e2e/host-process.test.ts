@@ -49,7 +49,7 @@ test("a host that takes no connections makes its agent hold no more of them than
 
 test("a host that has tried to wait for a client over a network keeps nothing of that", async () => {
   const held = async (fabrics: readonly string[]): Promise<object> => {
-    const waiting = HostProcess.spawn(1, true, fabrics);
+    const waiting = HostProcess.spawn({ ...WANTED, waits: true, fabrics });
     await waiting.ready;
     const folder = `/proc/${waiting.pid}/fd`;
     const all = readdirSync(folder);

@@ -1,5 +1,4 @@
 /** A client's control connection to one node: greeting, leases, and notices that leases have ended. */
-import { Mailbox } from "../../../ffi/descriptors.ts";
 import { type Address, formatAddress } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
 import type { Dialled } from "../../control/dial.ts";
@@ -24,8 +23,9 @@ import {
 } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
-import { closed, ended, leaseFailure, notGranted, received, refused } from "./failures.ts";
+import { closed, ended, leaseFailure, notGranted, refused } from "./failures.ts";
 import type { LeaseListener } from "./lease-listener.ts";
+import { openMailbox, received } from "./mailbox.ts";
 import { type Reached, reach } from "./reach.ts";
 import { PackageSender } from "./upload.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
@@ -176,9 +176,9 @@ export class NodeConnection {
     signal?: AbortSignal,
   ): Promise<GrantedLease> {
     this.#throwIfOver();
-    let mail: ReturnType<typeof Mailbox.named> | undefined;
+    let mail: ReturnType<typeof openMailbox> | undefined;
     try {
-      if (fabricNamed(request.fabric)?.sharesMemory) mail = Mailbox.named(this.welcome.sender);
+      if (fabricNamed(request.fabric)?.sharesMemory) mail = openMailbox(this.welcome.sender);
       const fields = { ...request, mailbox: mail?.name ?? null };
       const granted = await this.requests.ask(Allocate, fields, {
         signal,

@@ -1,5 +1,4 @@
 /** Turns failures between a client and its node into the errors that a program gets. */
-import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import {
   EnvironmentError,
   LeaseLost,
@@ -16,7 +15,6 @@ import { type Address, formatAddress, isLoopback, placeOf } from "../../control/
 import { whyNotReached } from "../../control/dial.ts";
 import { PACKAGE } from "../../package/contents/manifest.ts";
 import type { Failed } from "../../protocol/failed.ts";
-import type { Granted } from "../../protocol/lease-messages.ts";
 import { withAuthorPaths } from "../failures/author-paths.ts";
 import { remoteCause } from "../failures/remote-error.ts";
 
@@ -81,17 +79,6 @@ function whatToDo(address: Address, code: string | undefined): string {
   return isLoopback(address.host)
     ? `start one with: rfaas serve --listen ${place}`
     : `check the address, and start one there with: rfaas serve --listen ${place} --allow-remote`;
-}
-
-/** The descriptors of a lease, which the node sent before the grant. Throws {@link LeaseRefused}, or `NativeError`. */
-export function received(mailbox: Mailbox, { nonce }: Granted, workers: number): number[] {
-  const descriptors = mailbox.receive(nonce);
-  if (descriptors?.length === 3 + workers) return descriptors;
-  for (const fd of descriptors ?? []) closeDescriptor(fd);
-  throw new LeaseRefused(
-    "RFAAS_NO_SHARED_FABRIC",
-    "the node granted the lease but its memory did not arrive; client and node must share a network namespace",
-  );
 }
 
 export const closed = () =>

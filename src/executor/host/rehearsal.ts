@@ -114,16 +114,17 @@ export async function rehearseListening(fabrics: readonly string[]): Promise<voi
 
 /** As the agent brings a connection, and the lease takes it. */
 function bringStranger(listener: Listener, nonce: Uint8Array, bytes: number): void {
-  const mailbox = new Mailbox();
+  const { mailbox, slot } = Mailbox.withSlot();
   const pair = notifyPair();
   try {
-    sendDescriptors(mailbox.name, nonce, [pair[0]]);
+    slot.send(nonce, [pair[0]]);
     const [descriptor] = mailbox.receive(Uint8Array.fromHex(nonce.toHex())) ?? [];
     const greeting = new Uint8Array(bytes).toHex();
     if (descriptor !== undefined) listener.adopt(descriptor, Uint8Array.fromHex(greeting));
   } finally {
     for (const fd of pair) closeDescriptor(fd);
     mailbox.close();
+    slot.close();
   }
 }
 
