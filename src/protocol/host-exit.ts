@@ -20,3 +20,10 @@ export function describeExitCode(code: number): string {
     return "could not start for want of memory, threads or disk; see the node's log";
   return `exited with code ${code}`;
 }
+
+/** What a host process did that ended before it was ready. */
+export function describeHostEnd(end: { exitCode: number | null; signal: string | null }): string {
+  if (end.signal === null) return describeExitCode(end.exitCode ?? 0);
+  const shortage = ", as when it gets no threads or memory (ulimit -u, pids.max, ulimit -v)";
+  return `was killed by ${end.signal}${end.signal === "SIGABRT" ? shortage : ""}`;
+}

@@ -9,19 +9,19 @@ import { Scratch } from "../support/scratch.ts";
 
 const SUITE = "bookworm";
 /** Not XDG_CACHE_HOME, which is a test run's own. */
-const KEPT = join(homedir(), ".cache", "rfaas-test", `debian-${SUITE}`);
+export const KEPT_DEBIAN = join(homedir(), ".cache", "rfaas-test", `debian-${SUITE}`);
 const MAKE_LIMIT_MS = 600_000;
 
 /** Why there is no clean Debian here, or null when there is one. */
 export async function prepareDebian(): Promise<string | null> {
-  if (existsSync(KEPT)) return null;
+  if (existsSync(KEPT_DEBIAN)) return null;
   if (process.getuid?.() !== 0) return "only root can make one and change its root to it";
   const debootstrap = Bun.which("debootstrap", {
     PATH: `${process.env["PATH"]}:/usr/sbin:/sbin`,
   });
   if (!debootstrap) return "no debootstrap; run: apt-get install debootstrap";
-  mkdirSync(join(KEPT, ".."), { recursive: true });
-  const fresh = mkdtempSync(`${KEPT}-`);
+  mkdirSync(join(KEPT_DEBIAN, ".."), { recursive: true });
+  const fresh = mkdtempSync(`${KEPT_DEBIAN}-`);
   // What it mounts is seen by nothing else, and gone with it.
   const command = ["unshare", "--mount", debootstrap, "--variant=minbase", SUITE, fresh];
   const making = Bun.spawn(command, {
@@ -34,7 +34,7 @@ export async function prepareDebian(): Promise<string | null> {
   try {
     if ((await making.exited) !== 0)
       return `debootstrap failed; Debian's archive may not be reachable:\n${said.slice(-2000)}`;
-    renameSync(fresh, KEPT);
+    renameSync(fresh, KEPT_DEBIAN);
     return null;
   } finally {
     rmSync(fresh, { recursive: true, force: true });
@@ -70,7 +70,12 @@ export class CleanDebian implements Disposable {
   /** Runs a script of sh to its end, without a network unless it is asked for. */
   async run(script: string, { network = false, limitMs = 120_000 } = {}): Promise<Ran> {
     const apart = ["--mount", "--pid", "--fork", "--kill-child", ...(network ? [] : ["--net"])];
-    const layer = [KEPT, this.changes, this.#scratch.join("work"), this.#scratch.join("root")];
+    const layer = [
+      KEPT_DEBIAN,
+      this.changes,
+      this.#scratch.join("work"),
+      this.#scratch.join("root"),
+    ];
     const child = Bun.spawn(["unshare", ...apart, "sh", "-c", ENTER, "sh", ...layer, script], {
       stdin: "ignore",
       stdout: "pipe",

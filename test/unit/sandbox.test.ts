@@ -82,9 +82,18 @@ describe("what a lease asks of its room", () => {
     expect(sandbox({ network: true }).refusal({ network: true })).toBeUndefined();
     expect(sandbox({ processes: true }).refusal({ processes: true })).toBeUndefined();
     expect(sandbox({ network: true }).refusal({ processes: true })).toContain("--allow-processes");
-    const images = sandbox({ driver: { ...WITH_ROOMS, images: true } });
-    expect(images.refusal({ image: "debian" })).toBeUndefined();
     expect(sandbox().refusal({ env: { LEVEL: "3" }, heapBytes: 2 ** 26 })).toBeUndefined();
+  });
+
+  test("is the network, where clients are to connect to a host of a network of its own", () => {
+    const apart = sandbox({ driver: { ...WITH_ROOMS, ownNetwork: true } });
+    const asked = { fabric: "verbs", network: false } as Parameters<Sandbox["whyUnreached"]>[0];
+    expect(apart.whyUnreached(asked, "10.0.0.5")).toContain("network: true");
+    // Through the node's own port, or over shared memory.
+    expect(apart.whyUnreached(asked, "")).toBeUndefined();
+    expect(apart.whyUnreached(asked, undefined)).toBeUndefined();
+    expect(apart.whyUnreached({ ...asked, network: true }, "10.0.0.5")).toBeUndefined();
+    expect(sandbox().whyUnreached(asked, "10.0.0.5")).toBeUndefined();
   });
 
   test("is what functions have anyway, where there are no rooms", () => {
@@ -107,7 +116,12 @@ describe("what a lease asks of its room", () => {
     expect(node.termsFor({ network: true, heapBytes: 2 ** 26 })).toEqual({
       ...{ network: true, processes: false, readPaths: ["/data"], env: {}, heapBytes: 2 ** 26 },
     });
-    expect(node.termsFor({ image: "debian" })?.image).toBe("debian");
+    const images = sandbox({ driver: { ...WITH_ROOMS, images: "named" } });
+    expect(images.refusal({ image: "debian" })).toBeUndefined();
+    expect(images.termsFor({ image: "debian" })?.image).toBe("debian");
+    expect(images.refusal({ image: "dir:/etc" })).toContain("--images");
+    const folders = sandbox({ driver: { ...WITH_ROOMS, images: "folders" } });
+    expect(folders.refusal({ image: "debian" })).toContain("--images");
   });
 });
 

@@ -8,7 +8,7 @@ import { runHost } from "../../executor/host/host.ts";
 export async function runHostProcess(words: readonly string[]): Promise<void> {
   const [workers, parent, shim, why, ...fabrics] = words;
   const [prewarmedWorkers, parentPid] = [Number(workers), Number(parent)];
-  if (shim === undefined || why === undefined || !(prewarmedWorkers >= 0) || !(parentPid > 0)) {
+  if (shim === undefined || why === undefined || !(prewarmedWorkers >= 0) || !(parentPid >= 0)) {
     console.error("__host is started by a node, and by nothing else; see: rfaas help serve");
     process.exit(EXIT.usage);
   }

@@ -13,6 +13,7 @@ import { Sandbox } from "../../executor/sandbox/sandbox.ts";
 import { defaultStateDir } from "../../manager/state/state.ts";
 import { choice, texts, truth } from "../../options/fields.ts";
 import { inherited } from "../../options/flags.ts";
+import { pathField } from "../shared/fields.ts";
 import { log } from "../shared/log.ts";
 
 /** For every node. */
@@ -42,6 +43,10 @@ export const sandboxFields = {
       placeholder: "path",
     }),
   ),
+  images: pathField("folder", {
+    description:
+      "leases may name an entry of this folder as their image: the root of a system, or its file",
+  }),
   requireIsolation: Type.Optional(
     truth({ description: "serve only where the sandbox holds every guard on this machine" }),
   ),
@@ -76,6 +81,7 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
   return new Sandbox({
     ...{ driver, folder: roomsFolder(asked.state), network: asked.allowNetwork },
     processes: asked.allowProcesses,
+    images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
   });
 }

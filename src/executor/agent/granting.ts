@@ -206,6 +206,11 @@ export class Granting {
     const offer = this.#offerTo(client, request.fabric);
     const refusal = refusalOf(request, offer, identity, this.#quota, this.#options.sandbox);
     if (refusal) throw new RequestRefused(refusal.code, refusal.message);
+    const unreached = this.#options.sandbox.whyUnreached(
+      request,
+      this.#listenFor(client, request)?.address,
+    );
+    if (unreached !== undefined) throw new RequestRefused("RFAAS_NO_SHARED_FABRIC", unreached);
     const book = this.#book;
     const { workers, coresPerWorker = 1, memoryBytes, ttlMs, loadTimeoutMs } = request;
     const leftMs = rightLeftMs(identity);

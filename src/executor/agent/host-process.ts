@@ -23,9 +23,9 @@ import {
   hostVocabulary,
 } from "../../protocol/host-messages.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
-import { describeExitCode } from "../../protocol/host-exit.ts";
+import { describeHostEnd } from "../../protocol/host-exit.ts";
 import { programPaths, selfCommand } from "../../base/process.ts";
-import { type HostExit, type RoomTerms, type StartedHost } from "../sandbox/driver.ts";
+import type { HostExit, RoomFolders, RoomTerms, StartedHost } from "../sandbox/driver.ts";
 import { hostEnvironment } from "../sandbox/environment.ts";
 import type { Room } from "../sandbox/room.ts";
 import { shimFor } from "../sandbox/shim.ts";
@@ -138,11 +138,13 @@ export class HostProcess {
     const exit = Promise.withResolvers<HostExit>();
     const shim = shimFor(driver);
     const shimPath = "path" in shim ? shim.path : `/proc/self/fd/${SHIM_FD}`;
-    const room = sandbox.makeRoom();
-    const inside = room && (driver.inside?.(room.folders) ?? room.folders);
     const { mailboxFd, slot } = mailboxToInherit();
+    let room: Room | undefined;
+    let inside: RoomFolders | undefined;
     let child: StartedHost;
     try {
+      room = sandbox.makeRoom();
+      inside = room && (driver.inside?.(room.folders) ?? room.folders);
       child = driver.start({
         command: (parentPid) =>
           selfCommand([
@@ -184,10 +186,9 @@ export class HostProcess {
       host.#exit = how;
       slot.close();
       host.#listener?.exited(how);
-      const { exitCode, signal } = how;
       ready.reject(
         new Error(
-          `the host process did not start: it ${signal === null ? describeExitCode(exitCode ?? 0) : `was killed by ${signal}${signal === "SIGABRT" ? ", as when it gets no threads or memory (ulimit -u, pids.max, ulimit -v)" : ""}`}`,
+          `the host process did not start: it ${driver.explain?.(how, terms) ?? describeHostEnd(how)}`,
         ),
       );
       connection.close();
@@ -218,6 +219,7 @@ export class HostProcess {
 
   /** Sends a notice, which has no answer. */
   tell(notice: MessageOf<typeof HostAbort | typeof Detach>): void {
+    if (notice.t === "detach") this.#process.meter?.();
     this.#connection.send(notice);
   }
 

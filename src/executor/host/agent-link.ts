@@ -19,11 +19,15 @@ const fromAgent: Hearing<AgentMessage> = {
 type Asked = Extract<(typeof agentMessages)[number], Request>["name"];
 const ASKED = { attach: true, reload: true, rest: true } satisfies Record<Asked, true>;
 
-/** A connection whose messages reach threads that wait for a lease. Its socket is still to be opened. */
+/**
+ * A connection whose messages reach threads that wait for a lease. Its socket is still to be opened. When it ends, the agent is dead, or kills
+ * this process: what is to be done then, `closed` does.
+ */
 export function linkToAgent(
   prewarmed: readonly Thread[],
   mailbox: Mailbox,
   end: LeaseEnd,
+  closed: () => void = () => {},
 ): AgentLink {
   let taking: Promise<HostedLease> | undefined;
   let lease: HostedLease | undefined;
@@ -52,8 +56,7 @@ export function linkToAgent(
   });
   const agent: AgentLink = new Connection(fromAgent, {
     message: (message) => heard(message),
-    // The agent is dead, or kills this process: first kill the processes that functions have started.
-    closed: () => {},
+    closed,
   });
   return agent;
 }

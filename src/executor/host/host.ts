@@ -3,7 +3,7 @@
  * lease's memory, confines itself, and lets each worker load the module. User code never runs on this main thread, which
  * stays free to stop a worker that does not stop by itself.
  */
-import { endWithParent, reapAdopted } from "../../../ffi/children.ts";
+import { adoptOrphans, endWithParent, reapAdopted } from "../../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { inheritShim } from "../../../ffi/library.ts";
 import { forbidPrivileges, standFirst, ticksPerNs } from "../../../ffi/system.ts";
@@ -28,6 +28,7 @@ export interface HostOptions {
   prewarmedWorkers: number;
   /** It is to wait for a lease, and has time to try one; else one waits for it. */
   waits: boolean;
+  /** The process that it is to end with; 0 where its sandbox ends it. */
   parentPid: number;
   /** Where the agent has opened the shim, as this process can open it. */
   shim: string;
@@ -63,7 +64,8 @@ async function startHost(options: HostOptions): Promise<void> {
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
   // All else is done while the threads start, which have been given the environment.
   forgetEngineSettings();
-  if (!endWithParent(options.parentPid)) process.exit(0);
+  if (options.parentPid === 0) adoptOrphans();
+  else if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
   process.on("SIGCHLD", reapAdopted);
   // A terminal and a service manager send these to the node's every process: the node decides what they mean, and ends its hosts itself.
@@ -80,7 +82,9 @@ async function startHost(options: HostOptions): Promise<void> {
     if (options.fabrics.length > 0) await rehearseListening(options.fabrics);
     await rehearse(prewarmed);
   }
-  const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS);
+  // Without a parent to end with, this process is the first of its room: all others end with it.
+  const closed = options.parentPid === 0 ? () => process.exit(0) : undefined;
+  const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS, closed);
   await watchDescriptor(CONTROL_FD, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION });
 }

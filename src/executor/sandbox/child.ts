@@ -1,19 +1,31 @@
 /** A child process of the agent, which is a host or starts one. */
+import { constants } from "node:os";
 import { keepChild } from "../../base/process.ts";
-import type { HostExit, HostStart } from "./driver.ts";
+import type { HostStart } from "./driver.ts";
 import { endOrphans } from "./orphans.ts";
 
 export interface Child {
   pid: number;
-  /** The agent's end of its descriptor 3. */
-  control: number;
+  /** The agent's end of each of its descriptors from 3 on, where that is a pipe. */
+  ends: readonly (number | undefined)[];
   kill(): void;
 }
 
-/** Starts it with the host's descriptors and environment. The host's `onExit` hears of its end, when all that it has started is gone, too. */
+export interface ChildStart extends Pick<HostStart, "descriptors" | "environment" | "onExit"> {
+  /** It starts the host, and exits as the host does: with 128 and the number of the signal that has killed it. */
+  wraps?: boolean;
+}
+
+/** What a shell adds to the number of a signal. */
+const SIGNALLED = 128;
+
+/** Bun's own copies of 0 to 2 aside, a child's first descriptor. */
+const FIRST_FD = 3;
+
+/** Starts it with the host's descriptors and environment. `onExit` hears of its end, when all that it has started is gone, too. */
 export function startChild(
   command: readonly string[],
-  { descriptors, environment, onExit }: Pick<HostStart, "descriptors" | "environment" | "onExit">,
+  { descriptors, environment, onExit, wraps = false }: ChildStart,
 ): Child {
   const child = Bun.spawn([...command], {
     // Functions' output is not data: it goes to the node's log.
@@ -21,23 +33,25 @@ export function startChild(
     env: { ...environment },
     onExit: (ended, exitCode, signal) => {
       const cpuTime = ended.resourceUsage()?.cpuTime.total;
-      void endOrphans().then((orphansNs) => {
-        const exit: HostExit = {
-          exitCode,
-          signal: signal === null ? null : String(signal),
+      const died = signal === null ? null : String(signal);
+      void endOrphans().then((orphansNs) =>
+        onExit({
+          ...(wraps && died === null ? asWrapped(exitCode) : { exitCode, signal: died }),
           cpuNs: cpuTime === undefined ? undefined : 1000 * Number(cpuTime) + orphansNs,
-        };
-        onExit(exit);
-      });
+        }),
+      );
     },
   });
   keepChild(child);
   return {
     pid: child.pid,
-    control: child.stdio[CONTROL_FD] as unknown as number,
+    ends: child.stdio.slice(FIRST_FD).map((end) => (typeof end === "number" ? end : undefined)),
     kill: () => child.kill("SIGKILL"),
   };
 }
 
-/** Bun's own copies of 0 to 2 aside, the control connection is the child's first descriptor. */
-const CONTROL_FD = 3;
+function asWrapped(exitCode: number | null): { exitCode: number | null; signal: string | null } {
+  const number = (exitCode ?? 0) - SIGNALLED;
+  const [signal] = Object.entries(constants.signals).find(([, of]) => of === number) ?? [];
+  return signal === undefined ? { exitCode, signal: null } : { exitCode: null, signal };
+}

@@ -20,7 +20,7 @@ export interface RoomTerms {
   readonly readPaths: readonly string[];
   /** What the lease adds to the environment. */
   readonly env: Readonly<Record<string, string>>;
-  /** The root of the file system, as the driver knows it. Left out, the system's own. */
+  /** The root of the file system: a path, or what the driver's own program calls it. Left out, the node's own. */
   readonly image?: string;
   /** The user that the host runs as. Left out, the node's. */
   readonly uid?: number;
@@ -68,6 +68,8 @@ export interface StartedHost {
   readonly pid: number;
   /** The agent's end of the host's descriptor 3. */
   readonly control: number;
+  /** Takes note of the CPU time that the host has used, where its end does not tell it. */
+  meter?(): void;
   /** Ends the host at once, also one that is being started; {@link HostStart.onExit} tells when it is gone. */
   kill(): void;
 }
@@ -77,14 +79,21 @@ export interface SandboxDriver {
   readonly name: string;
   /** Its hosts have folders of their own. Without, they load packages where the node keeps them. */
   readonly rooms: boolean;
-  /** Whether a lease may name the root of its file system. */
-  readonly images: boolean;
+  /**
+   * What a lease may name as the root of its file system: `"folders"` of the operator's, `"named"` images that the driver's own program knows,
+   * too, or nothing.
+   */
+  readonly images: "none" | "folders" | "named";
+  /** Its hosts have a network of their own, with nothing in it, unless their terms give them the node's. */
+  readonly ownNetwork?: boolean;
   /** The folders of a room, as its host sees them. */
   inside?(folders: RoomFolders): RoomFolders;
   /** Why it cannot be used on this machine, and what would let it; undefined when it can. */
   whyNot(): Finding | undefined;
   /** The guards that it holds on this machine, each with the layer that does. */
   guards(): ReadonlyMap<Guard, string>;
+  /** What the end of a host means that was never ready, if the driver knows more of it; after "the host process did not start: it ..". */
+  explain?(exit: HostExit, terms: RoomTerms): string | undefined;
   /**
    * Starts a host.
    *

@@ -1,8 +1,10 @@
 /** The sandbox drivers, by name: the one place that lists them. */
 import type { SandboxDriver } from "./driver.ts";
+import { bwrap } from "./bwrap/driver.ts";
 import { none } from "./none/driver.ts";
+import { podman } from "./podman/driver.ts";
 
-export const DRIVERS = [none] as const satisfies readonly SandboxDriver[];
+export const DRIVERS = [bwrap, none, podman] as const satisfies readonly SandboxDriver[];
 
 export type SandboxName = (typeof DRIVERS)[number]["name"];
 

@@ -2,6 +2,7 @@
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { RoomTerms, SandboxDriver } from "./driver.ts";
 import { whyReserved } from "./environment.ts";
+import { imageNamed } from "./images.ts";
 import { type Room, Rooms } from "./room.ts";
 
 export interface SandboxOptions {
@@ -13,6 +14,8 @@ export interface SandboxOptions {
   /** Leases may start programs. */
   processes?: boolean | undefined;
   readPaths?: readonly string[] | undefined;
+  /** A folder whose entries leases may name as images. */
+  images?: string | undefined;
 }
 
 /** What a lease may ask of its room. */
@@ -45,8 +48,12 @@ export class Sandbox {
       const why = whyReserved(variable);
       if (why !== undefined) return `env: ${why}`;
     }
-    if (image !== undefined && !images)
+    if (image !== undefined && images === "none")
       return `image: the node's sandbox, ${name}, has no images; leave image out, or let the node serve with one that has them (rfaas serve --sandbox podman)`;
+    if (image !== undefined && imageNamed(image, images, this.#options.images) === undefined)
+      return images === "named"
+        ? `image: ${JSON.stringify(image)} is no name of an image, such as debian:12, nor an entry of the node's folder of images; correct it, or let the node serve with --images`
+        : `image: the node has no image ${JSON.stringify(image)}; name an entry of its folder of images (rfaas serve --images)`;
     // Without a room, functions have all this.
     if (!rooms) return undefined;
     if (network && !this.#options.network)
@@ -54,6 +61,14 @@ export class Sandbox {
     if (processes && !this.#options.processes)
       return "processes: the node lets no function start programs; leave it out, or let the node serve with --allow-processes";
     return undefined;
+  }
+
+  /**
+   * Why a host cannot be reached that listens for its client at `address` itself, in place of the node; undefined when it can, or need not.
+   */
+  whyUnreached({ network, fabric }: Allocate, address: string | undefined): string | undefined {
+    if (!this.driver.ownNetwork || network || !address) return undefined;
+    return `over ${fabric} the client would connect to the lease's own process, which has no network in a room of ${this.driver.name}; lease with network: true, or over tcp through a port of the node (rfaas serve --listen HOST:PORT)`;
   }
 
   /**
@@ -66,13 +81,13 @@ export class Sandbox {
     image,
     heapBytes,
   }: RoomWishes): RoomTerms | undefined {
-    const { rooms } = this.driver;
+    const { rooms, images } = this.driver;
     const own = rooms && (network || processes || image !== undefined);
     if (!own && Object.keys(env).length === 0) return undefined;
     return {
       ...this.closed,
       ...{ network, processes, env },
-      ...(image === undefined ? {} : { image }),
+      ...(image === undefined ? {} : { image: imageNamed(image, images, this.#options.images)! }),
       ...(heapBytes === undefined ? {} : { heapBytes }),
     };
   }

@@ -5,11 +5,11 @@ import { startChild } from "../child.ts";
 export const none = {
   name: "none",
   rooms: false,
-  images: false,
+  images: "none",
   whyNot: () => undefined,
   guards: () => new Map(),
   start: (host) => {
     const child = startChild(host.command(process.pid), host);
-    return { pid: child.pid, control: child.control, kill: () => child.kill() };
+    return { pid: child.pid, control: child.ends[0]!, kill: () => child.kill() };
   },
 } as const satisfies SandboxDriver;

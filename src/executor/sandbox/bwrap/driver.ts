@@ -1,0 +1,79 @@
+/**
+ * A room by bubblewrap: a tree of mounts that shows the system's programs and libraries, the package and a scratch folder, and process,
+ * network and IPC namespaces of its own. The host is the first process of its namespace: when it ends, the kernel ends all others.
+ */
+import { readSync } from "node:fs";
+import { closeDescriptor } from "../../../../ffi/descriptors.ts";
+import type { Finding } from "../../../base/finding.ts";
+import { startChild } from "../child.ts";
+import { inOurs } from "../containers/inside.ts";
+import type { Guard, SandboxDriver } from "../driver.ts";
+import { CLOSED, bwrapLine } from "./line.ts";
+
+const GUARDS: readonly (readonly [Guard, string])[] = [
+  ["files", "mount namespace"],
+  ["processes", "pid namespace"],
+  ["sockets", "network namespace"],
+];
+
+const FIRST_FD = 3;
+
+export const bwrap = {
+  name: "bwrap",
+  rooms: true,
+  ownNetwork: true,
+  images: "folders",
+  inside: inOurs,
+  whyNot,
+  guards: () => new Map(GUARDS),
+  start(host) {
+    const info = FIRST_FD + host.descriptors.length;
+    const child = startChild(bwrapLine(Bun.which("bwrap")!, info, host), {
+      ...host,
+      descriptors: [...host.descriptors, "pipe"],
+      wraps: true,
+    });
+    const told = child.ends[info - FIRST_FD]!;
+    let pid: number | undefined;
+    return {
+      control: child.ends[0]!,
+      get pid() {
+        return (pid ??= pidIn(told));
+      },
+      kill() {
+        // It ends with the process that has started it, which may not have done so yet.
+        child.kill();
+      },
+    };
+  },
+} as const satisfies SandboxDriver;
+
+/** What bwrap says of the host that it has started. */
+function pidIn(told: number): number {
+  const bytes = new Uint8Array(1024);
+  const text = new TextDecoder().decode(bytes.subarray(0, readSync(told, bytes)));
+  closeDescriptor(told);
+  return Number((JSON.parse(text) as { "child-pid": number })["child-pid"]);
+}
+
+/** Tried: whether there are namespaces for this user is known to the kernel alone. */
+function whyNot(): Finding | undefined {
+  const lacks = (found: string, fix: string): Finding => ({
+    name: "bwrap",
+    state: "off",
+    found,
+    fix,
+  });
+  const program = Bun.which("bwrap");
+  if (program === null) return lacks("bubblewrap is not installed", "apt-get install bubblewrap");
+  const tried = Bun.spawnSync(
+    [program, ...CLOSED, "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  if (tried.exitCode === 0) return undefined;
+  const said = tried.stderr.toString().trim().split("\n").at(-1);
+  return lacks(
+    `bubblewrap makes no namespaces here (${said})`,
+    "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000",
+  );
+}

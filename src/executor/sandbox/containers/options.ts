@@ -1,0 +1,46 @@
+/** Options that the engines of containers have in common. */
+import { readFileSync } from "node:fs";
+import type { Bind } from "./inside.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** `--mount` takes a line of comma-separated values. */
+export function mountOption({ from, to, writable }: Bind): string[] {
+  const fields = ["type=bind", `source=${from}`, `target=${to}`, ...(writable ? [] : ["readonly"])];
+  return ["--mount", fields.map(quoted).join(",")];
+}
+
+const quoted = (field: string): string =>
+  /[",\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
+
+/** By name alone: the engine takes the values from its own environment, and no command line shows them. Of HOME it needs its own. */
+export const variablesAsOptions = (environment: Environment): string[] =>
+  Object.entries(environment)
+    .filter(([, value]) => value !== undefined)
+    .flatMap(([name, value]) => ["--env", name === "HOME" ? `${name}=${value}` : name]);
+
+/** Of the engine's own process: what it needs of the node's, and the host's, which it passes on. */
+export const engineEnvironment = (environment: Environment): Environment => ({
+  ...process.env,
+  ...environment,
+  HOME: process.env["HOME"],
+});
+
+/** To which podman lowers its own limit of descriptors, and so what it can give; that of processes it lowers to what the system has. */
+const MOST_FILES = 1_048_576;
+
+/** The node's own limits: an engine would set others, which it may not be allowed to. */
+export function limitsAsOptions(
+  limits = readFileSync("/proc/self/limits", "latin1"),
+  mostProcesses = Number(readFileSync("/proc/sys/kernel/pid_max", "latin1")),
+): string[] {
+  return [
+    ["nofile", /^Max open files +(\S+) +(\S+)/m, MOST_FILES] as const,
+    ["nproc", /^Max processes +(\S+) +(\S+)/m, Math.min(MOST_FILES, mostProcesses)] as const,
+  ].flatMap(([name, line, most]) => {
+    const [, soft, hard] = line.exec(limits) ?? [];
+    if (soft === undefined || hard === undefined) return [];
+    const bound = (text: string) => (text === "unlimited" ? most : Math.min(most, Number(text)));
+    return ["--ulimit", `${name}=${bound(soft)}:${bound(hard)}`];
+  });
+}

@@ -1,0 +1,55 @@
+/** The command line of podman for a host. */
+import { isAbsolute } from "node:path";
+import { ownSystem, shownFor } from "../containers/inside.ts";
+import { limitsAsOptions, mountOption, variablesAsOptions } from "../containers/options.ts";
+import type { HostStart } from "../driver.ts";
+
+/** How podman is called on this machine. */
+export interface Podman {
+  program: string;
+  /** No systemd manages cgroups here. */
+  cgroupfs: boolean;
+  /** Of the runtimes the one that starts fastest is there. */
+  crun: boolean;
+}
+
+/** What is a container's own: its name, where podman writes the pids of the host and of its monitor, and a folder to be its root. */
+export interface Container {
+  name: string;
+  hostPidFile: string;
+  monitorPidFile: string;
+  /** For a host without an image: it has the links of the node's own system. */
+  root: string;
+}
+
+export function podmanLine(
+  { program, cgroupfs, crun }: Podman,
+  { name, hostPidFile, monitorPidFile, root }: Container,
+  start: HostStart,
+): string[] {
+  const { image, network, uid = 0 } = start.terms;
+  const { command, binds } = shownFor(start);
+  // A container has a /sys of its own.
+  const own = ownSystem().binds.filter(({ to }) => !to.startsWith("/sys/"));
+  const system = image === undefined ? own : [];
+  const files =
+    image === undefined
+      ? ["--rootfs", root]
+      : isAbsolute(image)
+        ? // A layer above it takes the places of what is mounted.
+          ["--rootfs", `${image}:O`]
+        : [image];
+  return [
+    ...[program, ...(crun ? ["--runtime", "crun"] : [])],
+    ...(cgroupfs ? ["--cgroup-manager", "cgroupfs"] : []),
+    ...["run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=false"],
+    ...["--pidfile", hostPidFile, "--conmon-pidfile", monitorPidFile],
+    ...["--preserve-fds", String(start.descriptors.length), "--log-driver", "none"],
+    ...["--network", network ? "host" : "none", "--user", `${uid}:${uid}`, "--cap-drop", "all"],
+    ...["--security-opt", "no-new-privileges", "--security-opt", "label=disable"],
+    ...["--read-only", "--read-only-tmpfs=false", "--workdir", "/"],
+    ...[...limitsAsOptions(), ...[...system, ...binds].flatMap(mountOption)],
+    ...[...variablesAsOptions(start.environment), "--entrypoint", ""],
+    ...[...files, ...command],
+  ];
+}

@@ -1,0 +1,178 @@
+/** The command lines by which hosts are started in containers. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { bwrapLine } from "../../src/executor/sandbox/bwrap/line.ts";
+import { limitsAsOptions, mountOption } from "../../src/executor/sandbox/containers/options.ts";
+import type { HostStart, RoomTerms } from "../../src/executor/sandbox/driver.ts";
+import { imageNamed } from "../../src/executor/sandbox/images.ts";
+import { podmanLine } from "../../src/executor/sandbox/podman/line.ts";
+import { Scratch } from "../support/scratch.ts";
+
+const scratch = new Scratch();
+beforeAll(() => {
+  for (const name of ["image", "image/usr", "image/proc", "image/tmp", "image/opt"])
+    mkdirSync(scratch.join(name));
+  symlinkSync("usr/bin", scratch.join("image/bin"));
+});
+afterAll(() => scratch[Symbol.dispose]());
+
+const CLOSED: RoomTerms = { network: false, processes: false, readPaths: [], env: {} };
+const hostIn = (terms: Partial<RoomTerms> = {}): HostStart => ({
+  command: (parentPid) => ["/opt/rfaas/rfaas", "__host", "1", String(parentPid), "/proc/self/fd/5"],
+  environment: { HOME: "/.rfaas/scratch", LEVEL: "secret", UNSET: undefined },
+  descriptors: ["pipe", 17, 18],
+  terms: { ...CLOSED, ...terms },
+  folders: { package: "/state/rooms/a-1/package", scratch: "/state/rooms/a-1/scratch" },
+  program: ["/opt/rfaas/rfaas"],
+  onExit() {},
+});
+
+/** The words that follow each occurrence of an option. */
+const after = (line: readonly string[], option: string, count = 1): string[] =>
+  line.flatMap((word, at) =>
+    word === option ? [line.slice(at + 1, at + 1 + count).join(" ")] : [],
+  );
+
+describe("bubblewrap's", () => {
+  const line = (terms?: Partial<RoomTerms>) => bwrapLine("/usr/bin/bwrap", 6, hostIn(terms));
+
+  test("makes a closed room that ends with the agent, and runs the program from its own place there", () => {
+    const words = line();
+    for (const option of ["pid", "ipc", "uts", "net"])
+      expect(words).toContain(`--unshare-${option}`);
+    expect(words).toEqual(
+      expect.arrayContaining(["--die-with-parent", "--as-pid-1", "--new-session"]),
+    );
+    expect(after(words, "--cap-drop")).toEqual(["ALL"]);
+    expect(after(words, "--info-fd")).toEqual(["6"]);
+    // The host has no parent that it sees.
+    const own = ["/.rfaas/program0/rfaas", "__host", "1", "0", "/proc/self/fd/5"];
+    expect(words.slice(words.indexOf("--") + 1)).toEqual(own);
+  });
+
+  test("shows package and system to be read, and lets scratch alone be written", () => {
+    const words = line({ readPaths: ["/data"] });
+    expect(after(words, "--bind", 2)).toEqual([
+      "/state/rooms/a-1/scratch /.rfaas/scratch",
+      "/state/rooms/a-1/scratch /tmp",
+    ]);
+    const read = after(words, "--ro-bind", 2);
+    expect(read).toContain("/state/rooms/a-1/package /.rfaas/package");
+    expect(read).toContain("/opt/rfaas/rfaas /.rfaas/program0/rfaas");
+    expect(read).toContain("/usr /usr");
+    expect(read).toContain("/data /data");
+    expect(read).toContain("/proc/sys /proc/sys");
+    for (const shown of read) expect(shown).not.toMatch(/^\/(?:root|home|var|run|etc|proc)? /);
+    expect(after(words, "--remount-ro")).toEqual(["/"]);
+  });
+
+  test("leaves the network alone where the lease has it", () => {
+    expect(line({ network: true })).not.toContain("--unshare-net");
+    expect(line()).not.toContain("/dev/infiniband");
+  });
+
+  test("takes another system's folders and links, and none of what is each container's own", () => {
+    const image = scratch.join("image");
+    const words = line({ image });
+    const read = after(words, "--ro-bind", 2).filter((shown) => shown.startsWith(image));
+    expect(read.toSorted()).toEqual([`${image}/opt /opt`, `${image}/usr /usr`]);
+    expect(after(words, "--symlink", 2)).toEqual(["usr/bin /bin"]);
+    expect(after(words, "--ro-bind", 2)).not.toContain("/usr /usr");
+  });
+});
+
+const CONTAINER = {
+  name: "rfaas-a-1",
+  hostPidFile: "/state/rooms/a-1/pid",
+  monitorPidFile: "/state/rooms/a-1/monitor",
+  root: "/state/rooms/a-1/root",
+};
+
+describe("podman's", () => {
+  const line = (terms?: Partial<RoomTerms>, machine = { cgroupfs: true, crun: true }) =>
+    podmanLine({ program: "/usr/bin/podman", ...machine }, CONTAINER, hostIn(terms));
+
+  test("makes a container without network and privileges, which gets the host's descriptors", () => {
+    const words = line();
+    expect(after(words, "--network")).toEqual(["none"]);
+    expect(after(words, "--cap-drop")).toEqual(["all"]);
+    expect(after(words, "--security-opt")).toEqual(["no-new-privileges", "label=disable"]);
+    expect(after(words, "--preserve-fds")).toEqual(["3"]);
+    expect(after(words, "--pull")).toEqual(["never"]);
+    expect(after(words, "--pidfile")).toEqual([CONTAINER.hostPidFile]);
+    expect(words).toEqual(expect.arrayContaining(["--rm", "--read-only"]));
+    expect(after(words, "--runtime")).toEqual(["crun"]);
+    expect(after(words, "--cgroup-manager")).toEqual(["cgroupfs"]);
+    expect(after(line({}, { cgroupfs: false, crun: false }), "--runtime")).toEqual([]);
+    expect(after(line({ network: true }), "--network")).toEqual(["host"]);
+    expect(after(line({ uid: 4711 }), "--user")).toEqual(["4711:4711"]);
+  });
+
+  test("names variables without their values, which any user could read there", () => {
+    const words = line();
+    expect(after(words, "--env")).toEqual(["HOME=/.rfaas/scratch", "LEVEL"]);
+    expect(words.join(" ")).not.toContain("secret");
+  });
+
+  test("runs the node's own system from a root of links, another one from a layer above it, or an image", () => {
+    expect(after(line(), "--rootfs")).toEqual([CONTAINER.root]);
+    expect(line().join(" ")).toContain("--mount type=bind,source=/usr,target=/usr,readonly");
+    const layered = line({ image: "/images/debian" });
+    expect(after(layered, "--rootfs")).toEqual(["/images/debian:O"]);
+    const named = line({ image: "debian:12" });
+    expect(named).not.toContain("--rootfs");
+    expect(named.slice(named.indexOf("debian:12"))).toEqual([
+      ...["debian:12", "/.rfaas/program0/rfaas", "__host", "1", "0", "/proc/self/fd/5"],
+    ]);
+    expect(named.join(" ")).not.toContain("source=/usr,");
+  });
+});
+
+test("a path with a comma is one field of a mount", () => {
+  expect(mountOption({ from: '/a,b"c', to: "/d", writable: true })).toEqual([
+    "--mount",
+    'type=bind,"source=/a,b""c",target=/d',
+  ]);
+});
+
+test("limits are the node's own, no higher than the engine can give", () => {
+  const limits = (files: string, processes: string) =>
+    limitsAsOptions(
+      `Limit  Soft  Hard  Units\nMax processes   ${processes}   processes\nMax open files   ${files}   files\n`,
+      32_768,
+    );
+  expect(limits("1024 20000", "96364 unlimited")).toEqual([
+    ...["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=32768:32768"],
+  ]);
+  expect(limits("unlimited unlimited", "100 100")).toEqual([
+    ...["--ulimit", "nofile=1048576:1048576", "--ulimit", "nproc=100:100"],
+  ]);
+  expect(limitsAsOptions()).toHaveLength(existsSync("/proc/self/limits") ? 4 : 0);
+});
+
+describe("the name of an image", () => {
+  test.each([
+    ["debian", "debian"],
+    ["debian:12", "debian:12"],
+    ["registry.example:5000/a/b-c:1.0", "registry.example:5000/a/b-c:1.0"],
+    [`a@sha256:${"0".repeat(64)}`, `a@sha256:${"0".repeat(64)}`],
+  ])("is one that an engine has: %s", (name, image) => {
+    expect(imageNamed(name, "named", undefined)).toBe(image);
+    expect(imageNamed(name, "folders", undefined)).toBeUndefined();
+  });
+
+  test.each([
+    ...["/", "/etc", "../etc", "..", ".", "--privileged", "-v", "dir:/etc", "dir:etc"],
+    ...["oci-archive:x", "docker-archive:x.tar", "docker://debian", "containers-storage:x", "a b"],
+    ...["", "a:", "A/../b", "http://a/b"],
+  ])("is no path, option or place: %s", (name) => {
+    expect(imageNamed(name, "named", undefined)).toBeUndefined();
+    expect(imageNamed(name, "named", scratch.path)).toBeUndefined();
+  });
+
+  test("is an entry of the operator's folder before all else", () => {
+    expect(imageNamed("image", "folders", scratch.path)).toBe(scratch.join("image"));
+    expect(imageNamed("image", "named", scratch.path)).toBe(scratch.join("image"));
+    expect(imageNamed("other", "folders", scratch.path)).toBeUndefined();
+  });
+});
