@@ -32,7 +32,7 @@ import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
 import { dataPortOf, listenFor, listeningAddress } from "./serving/listening.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
-import { openSandbox, sandboxFields } from "./serving/sandbox.ts";
+import { openSandbox, sandboxFields, usableInRooms } from "./serving/sandbox.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
@@ -185,9 +185,11 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const memoryBytes =
       options.memory === undefined ? usual.memoryBytes : parseBytes(options.memory, "--memory");
     const asked = readFabric(options);
-    const { offers: fabrics, withheld } = demandAsked(asked, surveyFabrics(asked));
     // Before anything is started.
     requireSense(options);
+    const sandbox = openSandbox(options, servesOthers(options));
+    const survey = usableInRooms(surveyFabrics(asked), sandbox, options);
+    const { offers: fabrics, withheld } = demandAsked(asked, survey);
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
@@ -195,7 +197,6 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const { membership, security, credentials } = await identityOf(options, name, listening);
     const data = dataPortOf(options, listening, fabrics);
     const packages = openPackages(options, (message) => log.warn(message));
-    const sandbox = openSandbox(options, servesOthers(options));
     const watched = watchedModule(options);
     const agent = new Agent({
       ...{ packages, sandbox },

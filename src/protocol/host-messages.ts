@@ -102,10 +102,19 @@ export const Ready = notice("ready", { protocol: count });
 export const ClientLost = notice("client-lost", { message: text });
 export const WorkerEnded = notice("worker-ended", { worker: index, message: text });
 export const HostLog = notice("host-log", { line: LogLine });
+/** A function has met a rule of its room. */
+export const Denied = notice("denied", { rule: text });
 export const HostProgress = notice("host-progress", { report: ProgressReport });
 
 export const agentMessages = [Attach, Reload, Rest, HostAbort, Brought, Detach] as const;
-export const hostMessages = [Ready, ClientLost, WorkerEnded, HostLog, HostProgress] as const;
+export const hostMessages = [
+  Ready,
+  ClientLost,
+  WorkerEnded,
+  HostLog,
+  Denied,
+  HostProgress,
+] as const;
 
 export type AgentMessage = Speech<typeof agentMessages, typeof hostMessages>;
 export type HostMessage = Speech<typeof hostMessages, typeof agentMessages>;

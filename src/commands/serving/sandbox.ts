@@ -1,7 +1,7 @@
 /** How a node keeps its functions apart, as the command line has it. */
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { EnvironmentError } from "../../base/errors.ts";
+import { EnvironmentError, FabricUnavailable } from "../../base/errors.ts";
 import { GUARDS, type SandboxDriver } from "../../executor/sandbox/driver.ts";
 import {
   DEFAULT_SANDBOX,
@@ -10,6 +10,7 @@ import {
   driverNamed,
 } from "../../executor/sandbox/registry.ts";
 import { Sandbox } from "../../executor/sandbox/sandbox.ts";
+import type { Survey, Withheld } from "../../fabric/registry.ts";
 import { defaultStateDir } from "../../manager/state/state.ts";
 import { choice, texts, truth } from "../../options/fields.ts";
 import { inherited } from "../../options/flags.ts";
@@ -84,6 +85,28 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
     images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
   });
+}
+
+/** What of a survey the hosts of a node can use: in sealed rooms without network, no fabric that opens sockets late. */
+export function usableInRooms(
+  survey: Survey,
+  sandbox: Sandbox,
+  { allowNetwork }: SandboxAsked,
+): Survey {
+  if (!sandbox.driver.seals || allowNetwork) return survey;
+  const late = survey.offers.filter(({ fabric }) => fabric.connectsLate !== undefined);
+  return {
+    offers: survey.offers.filter((offer) => !late.includes(offer)),
+    withheld: [
+      ...survey.withheld,
+      ...late.map(({ fabric }) => ({
+        fabric: fabric as Withheld["fabric"],
+        lacks: new FabricUnavailable(
+          `over ${fabric.name} a host ${fabric.connectsLate} when its client connects, which the sandbox ${sandbox.driver.name} does not let it; serve with --allow-network, or with another --fabric`,
+        ),
+      })),
+    ],
+  };
 }
 
 /** The sandbox of a private node, whose client may have what its own user has. */

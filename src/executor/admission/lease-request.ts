@@ -43,6 +43,12 @@ export function refusalOf(
   if (clear !== null) return { code: "RFAAS_NO_SHARED_FABRIC", message: `on the node, ${clear}` };
   if (offer.fabric.sharesMemory && !mailbox)
     return { code: "RFAAS_PROTOCOL", message: "a lease over shared memory needs a mailbox" };
+  const { connectsLate } = offer.fabric;
+  if (connectsLate !== undefined && sandbox.driver.seals && !request.network)
+    return {
+      code: "RFAAS_NOT_ALLOWED",
+      message: `network: over ${fabric} a host ${connectsLate} when its client connects, which a room without network does not let it; take another fabric, or let the lease have network: true`,
+    };
   const closed = sandbox.refusal(request);
   if (closed !== undefined) return { code: "RFAAS_NOT_ALLOWED", message: closed };
   if (rightLeftMs(identity) <= 0)

@@ -24,6 +24,7 @@ import {
 } from "../../protocol/host-messages.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
 import { describeHostEnd } from "../../protocol/host-exit.ts";
+import { freedomsOf } from "../host/seal.ts";
 import { programPaths, selfCommand } from "../../base/process.ts";
 import type { HostExit, RoomFolders, RoomTerms, StartedHost } from "../sandbox/driver.ts";
 import { hostEnvironment } from "../sandbox/environment.ts";
@@ -149,7 +150,8 @@ export class HostProcess {
         command: (parentPid) =>
           selfCommand([
             ...["__host", String(threads), String(parentPid), shimPath],
-            ...[waits ? "waits" : "wanted", ...fabrics],
+            ...[waits ? "waits" : "wanted", freedomsOf(driver.seals ? terms : undefined)],
+            ...fabrics,
           ]),
         environment: hostEnvironment(terms.env, inside?.scratch),
         descriptors: ["pipe", mailboxFd, ...("fd" in shim ? [shim.fd] : [])],

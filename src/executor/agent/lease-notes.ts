@@ -12,6 +12,7 @@ import { rightLeftMs } from "../admission/identity.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { LeaseEvents, LeasedHost } from "./leased-host.ts";
 import { News } from "../host/news.ts";
+import { RULES, type Rule } from "../results/denied.ts";
 import type { Client } from "./reception.ts";
 
 /** How the lease came to have a host. */
@@ -49,6 +50,8 @@ export class LeaseNotes implements LeaseEvents {
   readonly #start: Start;
   readonly #besides: Besides;
   #news: News | undefined;
+  /** Rules that its functions have met. */
+  readonly #ruled = new Set<Rule>();
 
   constructor(
     { client, request, answer, module, dataPort, log }: Ordered,
@@ -125,6 +128,14 @@ export class LeaseNotes implements LeaseEvents {
 
   progressed(lease: LeasedHost, report: ProgressReport): void {
     this.#newsOf(lease).progressed(report);
+  }
+
+  ruled(lease: LeasedHost, said: string): void {
+    const rule = RULES.find((one) => one === said);
+    if (rule === undefined || this.#ruled.has(rule)) return;
+    this.#ruled.add(rule);
+    const { user } = this.#client.identity;
+    this.#log("warn", `lease ${lease.id} of ${user}: its room has refused its functions ${rule}`);
   }
 
   notKept(lease: LeasedHost, left: string): void {

@@ -35,6 +35,8 @@ export interface LeaseEvents {
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
   progressed(lease: LeasedHost, report: ProgressReport): void;
+  /** A function has met a rule of its room; as its host says. */
+  ruled(lease: LeasedHost, rule: string): void;
   /** Its host, which was to be kept, is not, since this was found to be left. */
   notKept(lease: LeasedHost, left: string): void;
   /** The host is gone or rests, the share is free and the bill is final; called once, last. */
@@ -241,6 +243,8 @@ export class LeasedHost {
         return this.#events.workerLost(this, message.worker, message.message);
       case "host-log":
         return this.#news.logged(message.line);
+      case "denied":
+        return this.#events.ruled(this, message.rule);
       case "host-progress":
         return this.#events.progressed(this, message.report);
     }

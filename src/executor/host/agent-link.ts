@@ -1,5 +1,6 @@
 /** What a host hears of its agent, and does: it takes a lease, and later ones where it is kept. */
 import type { Mailbox } from "../../../ffi/descriptors.ts";
+import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
 import { Connection, type Hearing } from "../../control/connection.ts";
 import { type Handlers, answeringTo } from "../../control/requests.ts";
 import type { Request } from "../../protocol/declare.ts";
@@ -7,7 +8,7 @@ import { JSON_TEXT } from "../../protocol/frames/json-text.ts";
 import type { AgentMessage, HostMessage, agentMessages } from "../../protocol/host-messages.ts";
 import type { Thread } from "./host-thread.ts";
 import { HostedLease } from "./hosted-lease.ts";
-import type { LeaseEnd } from "./lease-parts.ts";
+import { type LeaseEnd, takeParts } from "./lease-parts.ts";
 
 export type AgentLink = Connection<AgentMessage, HostMessage>;
 
@@ -27,13 +28,15 @@ export function linkToAgent(
   prewarmed: readonly Thread[],
   mailbox: Mailbox,
   end: LeaseEnd,
+  sealedTo?: RoomFreedoms,
   closed: () => void = () => {},
 ): AgentLink {
   let taking: Promise<HostedLease> | undefined;
   let lease: HostedLease | undefined;
   const handlers: Handlers<typeof agentMessages> = {
     attach: (attach, _, answer) => {
-      taking = HostedLease.take(agent, attach, mailbox, prewarmed, end);
+      const parts = takeParts(attach, mailbox, prewarmed, sealedTo);
+      taking = HostedLease.take(agent, attach, parts, end);
       void taking.then((taken) => {
         lease = taken;
         return taken.serve(answer);

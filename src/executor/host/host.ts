@@ -6,6 +6,7 @@
 import { adoptOrphans, endWithParent, reapAdopted } from "../../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { inheritShim } from "../../../ffi/library.ts";
+import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
 import { forbidPrivileges, standFirst, ticksPerNs } from "../../../ffi/system.ts";
 import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
@@ -30,6 +31,8 @@ export interface HostOptions {
   waits: boolean;
   /** The process that it is to end with; 0 where its sandbox ends it. */
   parentPid: number;
+  /** What its functions may do, where it takes the rest away; else its sandbox does, or nothing. */
+  sealedTo: RoomFreedoms | undefined;
   /** Where the agent has opened the shim, as this process can open it. */
   shim: string;
   /** Those that leases may use and that are loaded or prepared before, by name. */
@@ -84,7 +87,7 @@ async function startHost(options: HostOptions): Promise<void> {
   }
   // Without a parent to end with, this process is the first of its room: all others end with it.
   const closed = options.parentPid === 0 ? () => process.exit(0) : undefined;
-  const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS, closed);
+  const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS, options.sealedTo, closed);
   await watchDescriptor(CONTROL_FD, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION });
 }

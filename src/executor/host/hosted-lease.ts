@@ -2,7 +2,7 @@
  * The lease of a host: its memory, its threads, and the connection to its client. `host-machine.ts` decides about its workers; this
  * file carries the decisions out.
  */
-import { type Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
+import { closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { END } from "../../../ffi/layout.ts";
 import { freeEngineThreads } from "../../../ffi/system.ts";
 import { WorkerControl } from "../../../ffi/worker-endpoint.ts";
@@ -38,7 +38,7 @@ import {
   startHostState,
 } from "./host-machine.ts";
 import { type Thread, startThread } from "./host-thread.ts";
-import { type LeaseEnd, type Parts, descriptorsOf, takeParts } from "./lease-parts.ts";
+import { type LeaseEnd, type Parts, descriptorsOf } from "./lease-parts.ts";
 import { News } from "./news.ts";
 import { Resting } from "./resting.ts";
 
@@ -73,18 +73,14 @@ export class HostedLease {
   /** Of a host at rest: what the agent has asked of the next lease, of which no worker has spoken yet. */
   #early: (() => void)[] | undefined;
 
-  /**
-   * Lets the workers load the module, maps the lease's memory meanwhile, and begins to listen for its client; the agent hears why
-   * when that cannot be done.
-   */
+  /** Begins to listen for its client, with parts whose workers load the module; the agent hears why when that cannot be done. */
   static async take(
     agent: Connection<AgentMessage, HostMessage>,
     attach: Attach,
-    mailbox: Mailbox,
-    prewarmed: readonly Thread[],
+    parts: Promise<Parts>,
     end: LeaseEnd,
   ): Promise<HostedLease> {
-    return new HostedLease(agent, attach, await takeParts(attach, mailbox, prewarmed), end);
+    return new HostedLease(agent, attach, await parts, end);
   }
 
   private constructor(
@@ -261,6 +257,8 @@ export class HostedLease {
     switch (report.t) {
       case "log":
         return this.#news.logged(report.line);
+      case "denied":
+        return void this.#agent.offer({ t: "denied", rule: report.rule });
       case "progress":
         return this.#news.progressed(report.report);
       case "stopped":
@@ -365,13 +363,13 @@ export class HostedLease {
   #startAgain(worker: number, build: Build): void {
     this.#rests?.spoil();
     const fresh = startThread(worker);
-    const { threads, masks } = this.#parts;
+    const { threads, masks, sealedTo: room } = this.#parts;
     threads[worker] = fresh;
     const { coresPerWorker: cores, loadTimeoutMs } = this.#attach;
     this.#limit(worker, loadTimeoutMs);
     // What a thread that replaces another was in the middle of is not known: its host is not kept.
     void fresh.ready.then(
-      () => fresh.load({ ...build, cores, keepWarm: false }, masks[worker] ?? []),
+      () => fresh.load({ ...build, cores, keepWarm: false, room }, masks[worker] ?? []),
       () => {},
     );
     this.#begin(fresh, worker);

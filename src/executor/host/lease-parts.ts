@@ -1,6 +1,7 @@
 /** What a host puts together for its lease: threads that load the module, memory, descriptors, and the way to the client. */
 import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import { Region } from "../../../ffi/region.ts";
+import { type RoomFreedoms, sealRoom } from "../../../ffi/sandbox.ts";
 import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
 import type { Listener } from "../../fabric/fabric.ts";
 import type { Attach } from "../../protocol/host-messages.ts";
@@ -17,6 +18,8 @@ export interface Parts {
   /** For each worker the two ends of its notify socket. */
   loopFds: readonly number[];
   threads: Thread[];
+  /** What functions may do, where the host has given up the rest. */
+  sealedTo: RoomFreedoms | undefined;
   /** The CPUs of each worker. */
   masks: readonly (readonly number[])[];
   /** Ends threads that the lease has no use for. */
@@ -36,11 +39,15 @@ export interface LeaseEnd {
 
 export const PROCESS_ENDS: LeaseEnd = { stopped: "end", over: () => process.exit(0) };
 
-/** Lets the workers load the module and maps the lease's memory meanwhile. */
+/**
+ * Lets the workers load the module and maps the lease's memory meanwhile. Before they load it, the host gives up what its functions may
+ * not do, if anything: by then it listens for its client, where one is to connect.
+ */
 export async function takeParts(
   attach: Attach,
   mailbox: Mailbox,
   prewarmed: readonly Thread[],
+  sealedTo?: RoomFreedoms,
 ): Promise<Parts> {
   const threads = Array.from(
     { length: attach.workers },
@@ -54,21 +61,31 @@ export async function takeParts(
   setNativeEnvironment("OMP_NUM_THREADS", String(cores));
   const masks = workerCpus(cpus, cores);
   const traces = attach.keepWarm ? await processTraces() : undefined;
+  const listening = sealedTo && attach.listen ? await takePlaces(attach, mailbox) : undefined;
+  if (sealedTo) sealRoom(sealedTo);
   threads.forEach((thread, i) => {
     const { module: path, moduleName: name, keepWarm } = attach;
-    thread.load({ path, name, cores, keepWarm }, masks[i] ?? []);
+    thread.load({ path, name, cores, keepWarm, room: sealedTo }, masks[i] ?? []);
   });
-  const { memoryFd, clientFd, loopFds } = descriptorsOf(attach.nonce, attach.workers, mailbox);
+  const places = listening ?? (await takePlaces(attach, mailbox));
   // Connections of the client, or the memory of another lease, may come later.
   if (!traces && !attach.listen) mailbox.close();
+  const endSpares = () =>
+    Promise.all(prewarmed.slice(attach.workers).map((spare) => spare.terminate()));
+  return { ...places, sealedTo, threads, masks, endSpares, startedNs, mailbox, traces };
+}
+
+/** The lease's memory, and the ways to its client. */
+async function takePlaces(
+  attach: Attach,
+  mailbox: Mailbox,
+): Promise<Pick<Parts, "region" | "link" | "clientFd" | "loopFds">> {
+  const { memoryFd, ...ways } = descriptorsOf(attach.nonce, attach.workers, mailbox);
   const region = Region.map(memoryFd, attach.workers, attach.slots);
   closeDescriptor(memoryFd);
   const { listen, nonce } = attach;
   const link = listen ? await waitForClient(listen, region, Uint8Array.fromHex(nonce)) : undefined;
-  const endSpares = () =>
-    Promise.all(prewarmed.slice(attach.workers).map((spare) => spare.terminate()));
-  const places = { region, link, clientFd, loopFds };
-  return { ...places, threads, masks, endSpares, startedNs, mailbox, traces };
+  return { region, link, ...ways };
 }
 
 /** Loaded for a host that may be kept, and for no other. */

@@ -4,6 +4,7 @@ import { compiled } from "../../base/program/compiled.ts";
 import { InvalidValue } from "../../base/errors.ts";
 import { describeBuildError } from "../../package/bundle/build-error.ts";
 import { type ErrorRecord, MAX_CAUSES } from "../../base/error/record.ts";
+import { denialOf } from "./denied.ts";
 import { detailsOf } from "./error-details.ts";
 import { ResultKept } from "./kept-results.ts";
 import { withPackagePaths } from "./package-paths.ts";
@@ -54,8 +55,7 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
   const { retryable, cause } = thrown as { [Property in keyof ErrorRecord]?: unknown };
   const record: ErrorRecord = {
     name: cut(textOf(thrown.name), 100),
-    message: cut(withPackagePaths(textOf(thrown.message)), MAX_TEXT),
-    ...codeOf(thrown),
+    ...withDenial(thrown, cut(withPackagePaths(textOf(thrown.message)), MAX_TEXT)),
     ...(typeof thrown.stack === "string"
       ? { stack: cut(withPackagePaths(withoutOwnFrames(thrown.stack)), MAX_TEXT) }
       : {}),
@@ -65,6 +65,12 @@ function describe(thrown: unknown, depth: number, left: { records: number }): Er
   if (told !== undefined) record.cause = told;
   const own = ownFields(thrown);
   return { ...record, ...(own ?? partsOf(thrown, further)) };
+}
+
+function withDenial(thrown: Error, message: string): Pick<ErrorRecord, "message" | "code"> {
+  const denial = denialOf(thrown);
+  if (denial === undefined) return { message, ...codeOf(thrown) };
+  return { message: `${message}; ${denial}`, code: "RFAAS_NOT_ALLOWED" };
 }
 
 /** The thrower's objects are printed rather than asked for their text: they may do anything. */

@@ -86,6 +86,8 @@ export interface SandboxDriver {
   readonly images: "none" | "folders" | "named";
   /** Its hosts have a network of their own, with nothing in it, unless their terms give them the node's. */
   readonly ownNetwork?: boolean;
+  /** The host takes away from itself, before it loads a module, the system calls that its terms do not allow. */
+  readonly seals?: boolean;
   /** The folders of a room, as its host sees them. */
   inside?(folders: RoomFolders): RoomFolders;
   /** Why it cannot be used on this machine, and what would let it; undefined when it can. */

@@ -3,8 +3,9 @@ import type { SandboxDriver } from "./driver.ts";
 import { bwrap } from "./bwrap/driver.ts";
 import { none } from "./none/driver.ts";
 import { podman } from "./podman/driver.ts";
+import { byProcess } from "./process/driver.ts";
 
-export const DRIVERS = [bwrap, none, podman] as const satisfies readonly SandboxDriver[];
+export const DRIVERS = [byProcess, bwrap, podman, none] as const satisfies readonly SandboxDriver[];
 
 export type SandboxName = (typeof DRIVERS)[number]["name"];
 

@@ -2,6 +2,7 @@
 import type { ErrorRecord } from "../../protocol/failed.ts";
 import type { Resume } from "../../protocol/host-messages.ts";
 import type { Exports } from "../../protocol/module-report.ts";
+import type { Freedoms, Rule } from "../results/denied.ts";
 import type { Report } from "./reporting.ts";
 
 /** The caller no longer waits for this call. An asynchronous function is told so. */
@@ -46,6 +47,8 @@ export interface LoadOrder {
   cores: number;
   /** It may be asked to rest, and then what the module has left behind. */
   keepWarm: boolean;
+  /** What its functions may do, where it is in a room. */
+  room: Freedoms | undefined;
 }
 
 /** Main thread to worker, second: run this lease's calls. */
@@ -81,6 +84,8 @@ export type WorkerReport =
   | { t: "at-rest"; left: string | null }
   /** It runs calls of the next lease from then on. */
   | { t: "resumed"; resume: Resume }
+  /** A function has met this rule of its room for the first time. */
+  | { t: "denied"; rule: Rule }
   | Report;
 
 /**

@@ -14,6 +14,7 @@ import type { Hooks } from "../../function/define-hooks.ts";
 import type { Exports } from "../../protocol/module-report.ts";
 import { WorkerScope } from "./call-context.ts";
 import { toErrorRecord } from "../results/error-record.ts";
+import { enterRoom } from "../results/denied.ts";
 import { LoadFailure, type LoadedModule } from "../modules/loaded-module.ts";
 import { loadModule } from "../modules/loader.ts";
 import { confineToThread } from "./confine.ts";
@@ -68,10 +69,15 @@ report({ t: "ready", thread: thisThread() });
 function load(order: LoadOrder): void {
   clearTimeout(idle);
   const traces = order.keepWarm ? new ThreadTraces() : undefined;
+  const { room } = order;
+  const enter = (): void => {
+    if (room) enterRoom(room, (rule) => report({ t: "denied", rule }));
+  };
+  enter();
   tellCores(order.cores);
   const loading = loadModule(order.path, order.name);
   loading.catch(() => {});
-  perform = (attach: AttachWorker) => void serve(attach, order, loading, traces);
+  perform = (attach: AttachWorker) => void serve(attach, order, loading, traces, enter);
 }
 
 /** What it is told about its calls. */
@@ -93,6 +99,7 @@ async function serve(
   { name, cores }: LoadOrder,
   loading: Promise<LoadedModule>,
   traces: ThreadTraces | undefined,
+  enterRoomAgain: () => void,
 ): Promise<void> {
   const orders = new Orders();
   // The lease may be over before the module has loaded, and a call be aborted.
@@ -191,6 +198,7 @@ async function serve(
     const { resume } = order;
     report({ t: "resumed", resume });
     loaded.kept?.renew();
+    enterRoomAgain();
     restrictThread(resume.mask);
     scope.lease = resume.lease;
     scope.cold = false;

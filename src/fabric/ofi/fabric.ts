@@ -44,6 +44,7 @@ function fabricOf(provider: Provider, onRequest: boolean): Fabric<string, OfiOpt
     name,
     family: NAME,
     onRequest,
+    connectsLate: "opens libfabric's endpoints",
     title: `libfabric's ${provider.name}`,
     sharesMemory: false,
     needs,

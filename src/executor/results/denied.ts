@@ -1,0 +1,72 @@
+/**
+ * What a room does not let its functions do: systems and the engine tell of it in many ways, and none of them says that the function is in
+ * a room, nor what would let it.
+ */
+
+/** What a room may forbid. */
+export const RULES = ["network", "programs", "files", "calls"] as const;
+export type Rule = (typeof RULES)[number];
+
+export interface Freedoms {
+  network: boolean;
+  processes: boolean;
+}
+
+const WORDS: Record<Rule, string> = {
+  network:
+    "its room has no network: take the lease with network: true, of a node that serves with --allow-network",
+  programs:
+    "its room starts no programs: take the lease with processes: true, of a node that serves with --allow-processes",
+  files:
+    "its room lets it read its package and the system's libraries, and write in its scratch folder ($TMPDIR): let the node serve with --allow-read PATH to let it read more",
+  calls: "its room has no such system call: rfaas serve --sandbox none forbids none",
+};
+
+const OF_SOCKETS = /^(?:socket|connect|bind|listen|getaddrinfo|query\w+)$/;
+/** The engine says of any socket that it cannot open that no one listens, and of any name that it cannot ask for it. */
+const UNREACHED = ["EPERM", "EACCES", "ECONNREFUSED", "EAI_AGAIN", "ENOTFOUND"];
+const OF_ADDRESSES = /^(?:https?|wss?):/;
+const OF_PROGRAMS = /^(?:posix_spawn|spawn|exec|fork)/;
+
+let room: Freedoms | undefined;
+let tell: (rule: Rule) => void = () => {};
+const told = new Set<Rule>();
+
+/** From now on this thread's errors are those of functions in a room; `denied` hears of each rule once. */
+export function enterRoom(freedoms: Freedoms, denied: (rule: Rule) => void): void {
+  room = freedoms;
+  tell = denied;
+  told.clear();
+}
+
+/** Which rule of the room an error comes of, in words; undefined where it comes of none. */
+export function denialOf(error: Error): string | undefined {
+  const rule = room && ruleBehind(error as Failure, room);
+  if (rule === undefined) return undefined;
+  if (!told.has(rule)) {
+    told.add(rule);
+    tell(rule);
+  }
+  return WORDS[rule];
+}
+
+type Failure = Error & { code?: unknown; syscall?: unknown; path?: unknown };
+
+function ruleBehind(
+  { message, code, syscall, path }: Failure,
+  freedoms: Freedoms,
+): Rule | undefined {
+  const call = typeof syscall === "string" ? syscall : "";
+  if (!freedoms.network && isOfNetwork(String(message), code, call, path)) return "network";
+  if (code !== "EPERM" && code !== "EACCES") return undefined;
+  if (OF_PROGRAMS.test(call)) return freedoms.processes ? "files" : "programs";
+  if (call === "") return undefined;
+  return code === "EACCES" && typeof path === "string" ? "files" : "calls";
+}
+
+function isOfNetwork(message: string, code: unknown, call: string, path: unknown): boolean {
+  if (OF_SOCKETS.test(call)) return UNREACHED.includes(String(code));
+  if (code === "EPERM" && call === "")
+    return OF_ADDRESSES.test(String(path)) || message.startsWith("WebSocket connection");
+  return message.startsWith("Failed to listen at ");
+}

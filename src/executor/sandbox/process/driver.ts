@@ -1,0 +1,86 @@
+/**
+ * A room by the kernel's own means: Landlock, namespaces and no capabilities before the host is executed, and a filter of system calls
+ * that the host puts on before it loads a module. It needs no root, and no program.
+ */
+import { openSync } from "node:fs";
+import { constants } from "node:os";
+import { closeDescriptor, notifyPair } from "../../../../ffi/descriptors.ts";
+import { type Layer, startInRoom } from "../../../../ffi/sandbox.ts";
+import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
+import { Watched } from "./end.ts";
+import { guardsOf, roomHere } from "./guards.ts";
+import { rulesFor } from "./paths.ts";
+
+/** The agent's own standard error, to which functions' output goes: it is not data. */
+const LOG_FD = 2;
+
+export const byProcess = {
+  name: "process",
+  rooms: true,
+  images: "none",
+  seals: true,
+  whyNot() {
+    try {
+      roomHere();
+      return undefined;
+    } catch (error) {
+      return { name: "rooms", state: "missing", found: (error as Error).message };
+    }
+  },
+  guards: () => guardsOf(roomHere()),
+  start,
+} as const satisfies SandboxDriver;
+
+function start(host: HostStart): StartedHost {
+  const { terms, folders, environment } = host;
+  const layers: Layer[] = [...roomHere().layers];
+  if (terms.uid !== undefined) layers.push("uid");
+  const descriptors = new Descriptors(host.descriptors);
+  try {
+    const child = startInRoom(
+      {
+        ...{ network: terms.network, processes: terms.processes, uid: terms.uid ?? 0, layers },
+        // It has all that rooms get on this machine: a limit that was reached since must not make one without.
+        required: layers.filter((layer) => layer !== "ports" || !terms.network),
+        ...{ folder: folders!.scratch, rules: rulesFor(host) },
+      },
+      {
+        // The first process of a namespace sees no parent: the kernel ends it with the agent.
+        command: host.command(layers.includes("processes") ? 0 : process.pid),
+        ...{ environment, descriptors: descriptors.given },
+      },
+    );
+    const watched = new Watched(child);
+    void watched.ended.then(host.onExit);
+    return {
+      pid: child.pid,
+      control: descriptors.control,
+      kill: () => watched.signal(constants.signals.SIGKILL),
+    };
+  } catch (error) {
+    closeDescriptor(descriptors.control);
+    throw error;
+  } finally {
+    descriptors.close();
+  }
+}
+
+/** What a host is given, of which the agent keeps an end of the first. */
+class Descriptors {
+  readonly control: number;
+  readonly given: readonly number[];
+  readonly #opened: number[];
+
+  constructor([, ...others]: HostStart["descriptors"]) {
+    const nothing = openSync("/dev/null", "r");
+    const [own, its] = notifyPair();
+    this.control = own;
+    this.#opened = [nothing, its];
+    this.given = [nothing, LOG_FD, LOG_FD, its, ...others.map(Number)];
+  }
+
+  /** The host has its own copies. */
+  close(): void {
+    for (const fd of this.#opened) closeDescriptor(fd);
+  }
+}

@@ -1,0 +1,33 @@
+/** Which guards rooms of this machine's kernel hold, and by which layer. */
+import { type RoomReport, tryRoom } from "../../../../ffi/sandbox.ts";
+import type { Guard } from "../driver.ts";
+
+let tried: RoomReport | undefined;
+
+/** What a room gets here, which is found out once, by one. Throws `NativeError` where none can be started at all. */
+export function roomHere(): RoomReport {
+  return (tried ??= tryRoom({ network: false, processes: false, folder: "/", rules: [] }));
+}
+
+/** The guards of rooms that are reported as this one, each with the layers that hold it. */
+export function guardsOf({ layers, landlockAbi }: RoomReport): Map<Guard, string> {
+  const landlock = `Landlock (ABI ${landlockAbi})`;
+  const guards = new Map<Guard, string>();
+  const held = (guard: Guard, ...by: (string | false)[]): void => {
+    const names = by.filter((name) => name !== false);
+    if (names.length > 0) guards.set(guard, names.join(" and "));
+  };
+  held("files", layers.has("files") && landlock);
+  // Without a namespace, Landlock hides what other processes have in /proc, and it or the seal keeps signals in.
+  const bounded = layers.has("scopes") ? landlock : layers.has("calls") && `${landlock}, seccomp`;
+  held(
+    "processes",
+    layers.has("processes") ? "pid namespace" : layers.has("files") && bounded,
+    layers.has("processes") && layers.has("scopes") && landlock,
+  );
+  held("sockets", layers.has("calls") && "seccomp", layers.has("ports") && landlock);
+  held("programs", layers.has("calls") && "seccomp");
+  held("memory", "RLIMIT_DATA");
+  held("descriptors", "close_range");
+  return guards;
+}
