@@ -56,9 +56,10 @@ RFAAS_EXPORT int32_t rfaas_mailbox_open(uint8_t *name, const uint8_t *sender) {
   return failed;
 }
 
-/* A mailbox without a name, and what sends to it: nothing comes back. */
+/* A mailbox without a name, and what sends to it: nothing comes back. Its messages are a connection's: who has an end of a pair for datagrams
+ * may send to any service of the machine that takes those, which a room must not. */
 RFAAS_EXPORT int32_t rfaas_mailbox_pair(int32_t *out) {
-  if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, out) != 0) return -errno;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, out) != 0) return -errno;
   shutdown(out[1], SHUT_RD);
   return 0;
 }
@@ -116,6 +117,7 @@ RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t got = recvmsg(mailbox, &message, MSG_CMSG_CLOEXEC);
     if (got < 0) return -errno;
+    if (got == 0) return -EAGAIN; /* its sender is gone */
     int ours = got == NONCE_BYTES && memcmp(body, nonce, NONCE_BYTES) == 0;
     /* There is room in `control` for all that a sender may send: the kernel found none in the table of descriptors. */
     int cut = (message.msg_flags & MSG_CTRUNC) != 0;

@@ -35,7 +35,6 @@ export interface LeaseEvents {
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
   progressed(lease: LeasedHost, report: ProgressReport): void;
-  /** A function has met a rule of its room; as its host says. */
   ruled(lease: LeasedHost, rule: string): void;
   /** Its host, which was to be kept, is not, since this was found to be left. */
   notKept(lease: LeasedHost, left: string): void;
