@@ -5,6 +5,7 @@ import { LAYOUT } from "../../ffi/layout.ts";
 import { native, shimPath } from "../../ffi/library.ts";
 import { memlockLimitBytes, ticksInvariant } from "../../ffi/system.ts";
 import { type MachineLimits, WANTED_TASKS, machineLimits } from "../executor/machine/limits.ts";
+import { roomFindings } from "../executor/sandbox/process/findings.ts";
 import type { Finding } from "../base/finding.ts";
 import { fabrics } from "../fabric/registry.ts";
 import { formatBytes } from "../base/units.ts";
@@ -33,6 +34,7 @@ export async function examine(trying: (fabric: string) => void = () => {}): Prom
     hugePages(),
     sharedMemoryFolder(),
     temp(),
+    ...rooms(),
   ];
 }
 
@@ -166,6 +168,15 @@ function sharedMemoryFolder(): Finding {
     state: "ok",
     found: `${found}; not used: leases live in anonymous memory`,
   };
+}
+
+/** What the sandbox of a node is made of. */
+function rooms(): Finding[] {
+  try {
+    return roomFindings();
+  } catch (error) {
+    return [{ name: "rooms", state: "off", found: (error as Error).message }];
+  }
 }
 
 function temp(): Finding {

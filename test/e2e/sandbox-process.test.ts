@@ -276,6 +276,14 @@ test("a node says which layer holds each guard", async () => {
     expect(said).toMatch(new RegExp(`\\b${guard} by \\S`));
 });
 
+test("a node that must hold all guards does not serve without one", async () => {
+  const { exitCode, stderr } = await rfaas(["serve", "--sandbox", "none", "--require-isolation"]);
+  expect(exitCode).not.toBe(0);
+  expect(stderr).toContain(
+    "nothing in the sandbox none guards files, processes, sockets, programs, memory, descriptors on this machine",
+  );
+});
+
 test("a private node is one, too", async () => {
   await using rf = await invoker({ sandbox: "process" });
   await using held = await rf.allocate<Reaches>(REACHES, { memory: "1MiB" });

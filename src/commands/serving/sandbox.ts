@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { EnvironmentError, FabricUnavailable } from "../../base/errors.ts";
-import { GUARDS, type SandboxDriver } from "../../executor/sandbox/driver.ts";
+import { GUARDS, type Guard, type SandboxDriver } from "../../executor/sandbox/driver.ts";
 import {
   DEFAULT_SANDBOX,
   SANDBOX_NAMES,
@@ -49,7 +49,10 @@ export const sandboxFields = {
       "leases may name an entry of this folder as their image: the root of a system, or its file",
   }),
   requireIsolation: Type.Optional(
-    truth({ description: "serve only where the sandbox holds every guard on this machine" }),
+    truth({
+      description: "serve only where the sandbox holds every guard on this machine",
+      otherwise: "for clients of other users, in rooms",
+    }),
   ),
 };
 
@@ -65,9 +68,11 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
   const driver = usable(asked.sandbox ?? inherited(Fields, "sandbox") ?? DEFAULT_SANDBOX);
   const guards = driver.guards();
   const missing = GUARDS.filter((guard) => !guards.has(guard));
-  if (asked.requireIsolation && missing.length > 0)
+  // A node that is told to have no sandbox is warned of below.
+  const required = asked.requireIsolation ?? (shared && driver.rooms);
+  if (required && missing.length > 0)
     throw new EnvironmentError(
-      `--require-isolation: nothing in the sandbox ${driver.name} guards ${missing.join(", ")} on this machine; serve with another --sandbox, or see what this machine lacks: rfaas doctor`,
+      `--require-isolation: nothing in the sandbox ${driver.name} guards ${missing.join(", ")} on this machine${remedies(driver, missing)}; serve with another --sandbox, or see what this machine lacks: rfaas doctor`,
     );
   if (guards.size > 0)
     log.info(
@@ -85,6 +90,11 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
     images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
   });
+}
+
+function remedies({ wouldHold }: SandboxDriver, missing: readonly Guard[]): string {
+  const named = missing.flatMap((guard) => wouldHold?.[guard] ?? []);
+  return named.length === 0 ? "" : `, which ${[...new Set(named)].join(", and ")} would`;
 }
 
 /** What of a survey the hosts of a node can use: in sealed rooms without network, no fabric that opens sockets late. */

@@ -96,6 +96,8 @@ export interface SandboxDriver {
   guards(): ReadonlyMap<Guard, string>;
   /** What the end of a host means that was never ready, if the driver knows more of it; after "the host process did not start: it ..". */
   explain?(exit: HostExit, terms: RoomTerms): string | undefined;
+  /** What of this machine would let it hold a guard that it does not hold. */
+  readonly wouldHold?: Readonly<Partial<Record<Guard, string>>>;
   /**
    * Starts a host.
    *

@@ -8,7 +8,7 @@ import { closeDescriptor, notifyPair } from "../../../../ffi/descriptors.ts";
 import { type Layer, startInRoom } from "../../../../ffi/sandbox.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { Watched } from "./end.ts";
-import { guardsOf, roomHere } from "./guards.ts";
+import { WOULD_HOLD, guardsOf, roomHere } from "./guards.ts";
 import { rulesFor } from "./paths.ts";
 
 /** The agent's own standard error, to which functions' output goes: it is not data. */
@@ -28,6 +28,7 @@ export const byProcess = {
     }
   },
   guards: () => guardsOf(roomHere()),
+  wouldHold: WOULD_HOLD,
   start,
 } as const satisfies SandboxDriver;
 

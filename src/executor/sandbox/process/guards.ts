@@ -9,6 +9,14 @@ export function roomHere(): RoomReport {
   return (tried ??= tryRoom({ network: false, processes: false, folder: "/", rules: [] }));
 }
 
+/** What lets a room hold a guard. */
+export const WOULD_HOLD: Partial<Record<Guard, string>> = {
+  files: "Landlock (Linux 5.13)",
+  processes: "a pid namespace or Landlock (Linux 6.12)",
+  sockets: "seccomp",
+  programs: "seccomp",
+};
+
 /** The guards of rooms that are reported as this one, each with the layers that hold it. */
 export function guardsOf({ layers, landlockAbi }: RoomReport): Map<Guard, string> {
   const landlock = `Landlock (ABI ${landlockAbi})`;

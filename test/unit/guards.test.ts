@@ -1,0 +1,49 @@
+/** Which guards a room holds by which of its layers, and what is said of those that a kernel lacks. */
+import { expect, test } from "bun:test";
+import { LAYERS, type Layer } from "../../ffi/sandbox.ts";
+import { GUARDS, type Guard } from "../../src/executor/sandbox/driver.ts";
+import { roomFindings } from "../../src/executor/sandbox/process/findings.ts";
+import { WOULD_HOLD, guardsOf } from "../../src/executor/sandbox/process/guards.ts";
+
+const room = (landlockAbi: number, ...without: Layer[]) => ({
+  landlockAbi,
+  layers: new Set(LAYERS.filter((layer) => !without.includes(layer))),
+});
+const missing = (report: ReturnType<typeof room>): Guard[] => {
+  const held = guardsOf(report);
+  return GUARDS.filter((guard) => !held.has(guard));
+};
+
+test("a whole room holds all guards, and so does one of Linux 6.1, which has fewer layers", () => {
+  expect(missing(room(7))).toEqual([]);
+  expect(missing(room(2, "ports", "scopes"))).toEqual([]);
+});
+
+test("without a namespace Landlock holds other processes, with the seal where it is old", () => {
+  expect(guardsOf(room(7, "processes", "user", "ipc")).get("processes")).toBe("Landlock (ABI 7)");
+  const old = room(2, "processes", "user", "ipc", "scopes", "ports");
+  expect(guardsOf(old).get("processes")).toBe("Landlock (ABI 2), seccomp");
+  expect(missing(old)).toEqual([]);
+});
+
+test("a guard that no layer holds is missing, and what would hold it is named", () => {
+  const open: [Guard[], ...Layer[]][] = [
+    [["files"], "files", "ports", "scopes"],
+    [["sockets", "programs"], "calls", "ports"],
+    [["files", "processes"], "files", "ports", "scopes", "processes"],
+  ];
+  for (const [guards, ...without] of open) {
+    expect(missing(room(0, ...without))).toEqual(guards);
+    for (const guard of guards) expect(WOULD_HOLD[guard]).toBeTruthy();
+  }
+});
+
+test("doctor says of each feature that is missing how to get it, and that the others are there", () => {
+  expect(roomFindings(room(7)).map(({ state }) => state)).toEqual(["ok", "ok", "ok"]);
+  const none = roomFindings({ landlockAbi: 0, layers: new Set() });
+  expect(none.map(({ name }) => name)).toEqual(["Landlock", "namespaces", "seccomp"]);
+  for (const { state, fix } of none) expect([state, fix]).toEqual(["off", expect.any(String)]);
+  // Old rules with a namespace are enough, and without are not.
+  expect(roomFindings(room(2, "ports", "scopes"))[0]!.state).toBe("ok");
+  expect(roomFindings(room(2, "ports", "scopes", "processes"))[0]!.fix).toContain("6.12");
+});
