@@ -46,3 +46,39 @@ export function hasChildren(): boolean {
 export function descendantsTimeNs(pid: number): number {
   return native().rfaas_descendants_time(pid);
 }
+
+/** What a process and its descendants have, as the kernel counts it. */
+export interface TreeUsage {
+  processes: number;
+  threads: number;
+  /** Memory that they have written and that no file backs, swapped out or not. */
+  privateBytes: number;
+  /** Pages that they have mapped of files in memory: a lease's own, and others. */
+  sharedBytes: number;
+}
+
+/**
+ * What a process and its descendants have; undefined once it is gone. A page that several have mapped counts for each of them, or with
+ * `exact` by its share, which takes ten times as long.
+ */
+export function treeUsage(pid: number, exact = false): TreeUsage | undefined {
+  const found = new Float64Array(new ArrayBuffer(4 * 8));
+  if (native().rfaas_tree_usage(pid, exact ? 1 : 0, found) === 0) return undefined;
+  const [processes, threads, privateBytes, sharedBytes] = found as unknown as number[];
+  return {
+    ...{ processes: processes!, threads: threads! },
+    ...{ privateBytes: privateBytes!, sharedBytes: sharedBytes! },
+  };
+}
+
+/** Kills what a process has started and what that has; not the process. */
+export function killDescendants(pid: number): void {
+  native().rfaas_kill_descendants(pid);
+}
+
+/** Takes CPUs that are not among `cpus` from all that a process has started. Returns how many threads had any. */
+export function restrictDescendants(pid: number, cpus: readonly number[]): number {
+  const list = new Int32Array(new ArrayBuffer(4 * Math.max(1, cpus.length)));
+  list.set(cpus);
+  return native().rfaas_restrict_descendants(pid, list, cpus.length);
+}

@@ -48,6 +48,7 @@ export const END = {
   revoked: 7,
   overBudget: 8,
   disconnected: 9,
+  overLimit: 10,
 } as const;
 
 /** How a worker waits for its next call. `enum rfaas_polling`. */

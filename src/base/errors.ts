@@ -6,6 +6,7 @@ import { EXIT } from "./error/exit-codes.ts";
 import { RfaasError } from "./error/rfaas-error.ts";
 
 export { EXIT, RfaasError };
+export { ConnectionLost, OutOfMemory, WorkerLost } from "./error/loss.ts";
 export { KeyChanged, PeerNotTrusted } from "./error/trust.ts";
 
 /**
@@ -228,53 +229,6 @@ export class DeadlineExceeded extends RfaasError {
   }
   override get exitCode(): number {
     return EXIT.timeout;
-  }
-}
-
-/**
- * The worker, its host process or the node died while the call was in flight, or before it. Its effects are unknown. What to do:
- * call again where that does no harm (`retries`), and take a new lease when all workers are lost.
- */
-export class WorkerLost extends RfaasError {
-  override readonly name: string = "WorkerLost";
-  readonly code: string = "RFAAS_WORKER_LOST";
-  readonly worker: number;
-  /** What killed the worker's process, such as `"SIGSEGV"`; undefined when it ended otherwise. */
-  readonly signal: string | undefined;
-  constructor(
-    worker: number,
-    message: string,
-    options: ErrorOptions & { signal?: string | undefined } = {},
-  ) {
-    super(message, options);
-    this.worker = worker;
-    this.signal = options.signal;
-  }
-  override get exitCode(): number {
-    return EXIT.leaseLost;
-  }
-}
-
-/**
- * The RDMA connection to a worker ended: retries were exhausted, the node died, the link or the device went away. What to do: as
- * for {@link WorkerLost}; `rfaas doctor` looks at the device.
- */
-export class ConnectionLost extends WorkerLost {
-  override readonly name = "ConnectionLost";
-  override readonly code = "RFAAS_CONNECTION_LOST";
-  /** Which operation failed; empty when none did. */
-  readonly verb: string;
-  /** The status of its completion (`enum ibv_wc_status`); 0 when there was none. */
-  readonly status: number;
-  constructor(
-    worker: number,
-    { verb, status }: { verb: string; status: number },
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(worker, message, options);
-    this.verb = verb;
-    this.status = status;
   }
 }
 

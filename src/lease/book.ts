@@ -167,6 +167,10 @@ export function describeEnd(reason: EndReason): string {
       return "the node took it back";
     case "over-budget":
       return "its budget is spent";
+    case "over-limit":
+      return reason.what === "heap"
+        ? "it was out of memory"
+        : "it had more processes and threads than it may";
     case "connection-lost":
     case "reload-failed":
       return reason.message;

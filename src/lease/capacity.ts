@@ -37,11 +37,11 @@ export class Capacity {
     if (cores > this.totalCores)
       return `the node has ${this.totalCores} ${this.totalCores === 1 ? "core" : "cores"} for leases and ${asked}; ask for fewer workers, or serve with --cores ${cores} (a private node: invoker({ cores: ${cores} }))`;
     if (memoryBytes > this.totalMemoryBytes)
-      return `the node has ${this.totalMemoryBytes} bytes for leases and ${memoryBytes} are asked for; ask for less memory, or serve with more --memory (a private node: invoker({ memory }))`;
+      return `the node has ${this.totalMemoryBytes} bytes for leases and ${memoryBytes} are asked for; ask for less memory or heap, or serve with more --memory (a private node: invoker({ memory }))`;
     if (cores > this.#freeCpus.length)
       return `${this.#freeCpus.length} of ${this.totalCores} cores are free and ${asked}; release another lease or try again later`;
     if (memoryBytes > this.#freeMemoryBytes)
-      return `${this.#freeMemoryBytes} of ${this.totalMemoryBytes} bytes are free and ${memoryBytes} are asked for; release another lease or ask for less memory`;
+      return `${this.#freeMemoryBytes} of ${this.totalMemoryBytes} bytes are free and ${memoryBytes} are asked for; release another lease or ask for less memory or heap`;
     this.#freeMemoryBytes -= memoryBytes;
     const cpus = Array.from({ length: workers }, () => this.#takeNear(coresPerWorker)).flat();
     return { cpus, memoryBytes };

@@ -35,6 +35,14 @@ interface Active {
   redeemed: boolean;
 }
 
+/** A bound of the node that a lease has crossed. */
+export interface Excess {
+  /** Memory besides the registered one, in bytes; or processes and threads. */
+  what: "heap" | "tasks";
+  used: number;
+  bound: number;
+}
+
 /** Why a lease ended. */
 export type EndReason =
   | { kind: "released" }
@@ -44,6 +52,7 @@ export type EndReason =
   | { kind: "unredeemed" }
   | { kind: "revoked" }
   | { kind: "over-budget" }
+  | ({ kind: "over-limit" } & Excess)
   | { kind: "connection-lost"; message: string }
   | { kind: "load-failed" }
   | { kind: "load-timeout" }

@@ -16,6 +16,7 @@ import {
   sequence,
   text,
 } from "./fields.ts";
+import { Excess } from "./ends/excess.ts";
 import { Exports, LogLine, ProgressReport } from "./module-report.ts";
 import { Usage } from "./usage.ts";
 
@@ -77,6 +78,8 @@ export const Allocate = request(
     prewarmed: Type.Boolean(),
     /** Its host had loaded the module for a former lease. */
     kept: Type.Optional(Type.Boolean()),
+    /** What it may have besides its registered memory. */
+    heapBytes: Type.Optional(Type.Number({ minimum: 0 })),
     grantNs: Type.Number(),
     spawnNs: Type.Number(),
     loadNs: Type.Number(),
@@ -112,6 +115,8 @@ export const Lost = notice("lost", {
   message: text,
   /** The signal that killed the lease's host, such as SIGSEGV. */
   signal: Type.Optional(text),
+  /** The bound of the node that it has crossed. */
+  excess: Type.Optional(Excess),
 });
 export const WorkerLost = notice("worker-lost", { lease: count, worker: index, message: text });
 export const Revoking = notice("revoking", {

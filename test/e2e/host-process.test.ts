@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
+import { WatchLimiter } from "../../src/executor/limits/watch.ts";
 import { none } from "../../src/executor/sandbox/none/driver.ts";
 import { Sandbox } from "../../src/executor/sandbox/sandbox.ts";
 import { RFAAS } from "../support/executable.ts";
@@ -17,7 +18,13 @@ const MANY = 1000;
 const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
 
 const sandbox = new Sandbox({ driver: none, folder: "" });
-const WANTED = { threads: 1, fabrics: [], sandbox, terms: sandbox.closed };
+const WANTED = {
+  threads: 1,
+  fabrics: [],
+  sandbox,
+  terms: sandbox.closed,
+  limiter: new WatchLimiter(),
+};
 
 let host: HostProcess;
 beforeEach(async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
+import { WatchLimiter } from "../../src/executor/limits/watch.ts";
 import { none } from "../../src/executor/sandbox/none/driver.ts";
 import { Sandbox } from "../../src/executor/sandbox/sandbox.ts";
 import { RFAAS } from "../support/executable.ts";
@@ -26,7 +27,13 @@ function faultsOf(...command: string[]): number {
 }
 
 const sandbox = new Sandbox({ driver: none, folder: "" });
-const WANTED = { threads: 1, fabrics: [], sandbox, terms: sandbox.closed };
+const WANTED = {
+  threads: 1,
+  fabrics: [],
+  sandbox,
+  terms: sandbox.closed,
+  limiter: new WatchLimiter(),
+};
 
 const bare = faultsOf(process.execPath, "-e", "0");
 

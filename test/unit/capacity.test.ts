@@ -106,7 +106,7 @@ describe("Capacity refuses, in words,", () => {
       () => new Capacity([1, 0], 100),
       1,
       101,
-      "the node has 100 bytes for leases and 101 are asked for; ask for less memory, or serve with more --memory (a private node: invoker({ memory }))",
+      "the node has 100 bytes for leases and 101 are asked for; ask for less memory or heap, or serve with more --memory (a private node: invoker({ memory }))",
     ],
     [
       "more workers than are free now",
@@ -120,7 +120,7 @@ describe("Capacity refuses, in words,", () => {
       () => afterTaking(1, 60),
       1,
       41,
-      "40 of 100 bytes are free and 41 are asked for; release another lease or ask for less memory",
+      "40 of 100 bytes are free and 41 are asked for; release another lease or ask for less memory or heap",
     ],
   ];
 

@@ -30,6 +30,11 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   [new api.DeadlineExceeded(250), EXIT.timeout, { deadlineMs: 250 }],
   [new api.WorkerLost(3, "m"), EXIT.leaseLost, { worker: 3 }],
   [
+    new api.OutOfMemory(1, { heapBytes: 64, usedBytes: 65 }, "m"),
+    EXIT.leaseLost,
+    { worker: 1, heapBytes: 64, usedBytes: 65 },
+  ],
+  [
     new api.ConnectionLost(2, { verb: "receive", status: 12 }, "m"),
     EXIT.leaseLost,
     { worker: 2, verb: "receive", status: 12 },
@@ -88,7 +93,7 @@ describe("the exported errors", () => {
   });
 
   test("each say in their description why they are raised and what to do", () => {
-    const source = ["errors.ts", "error/trust.ts"]
+    const source = ["errors.ts", "error/loss.ts", "error/trust.ts"]
       .map((path) => readFileSync(join(import.meta.dir, "../../src/base", path), "utf8"))
       .join("\n");
     const told = new Map(

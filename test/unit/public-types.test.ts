@@ -109,7 +109,7 @@ test("the types of the library are followed into the files that declare them", (
     "src/client/options/call-options.ts SubmitOptions",
     "src/client/memory/registrations.ts Registration",
     "src/client/functions/struct-function.ts StructSlot",
-    "src/base/errors.ts WorkerLost",
+    "src/base/errors.ts LeaseLost",
   ];
   expect(found.filter((name) => !PUBLIC.has(name))).toEqual([]);
   expect(PUBLIC.size).toBeGreaterThan(80);

@@ -6,7 +6,7 @@ import {
   remoteCause,
 } from "../../src/client/failures/remote-error.ts";
 import { FunctionError, InvalidValue } from "../../src/base/errors.ts";
-import { HOST_EXIT } from "../../src/protocol/host-exit.ts";
+import { HOST_EXIT } from "../../src/protocol/ends/host-exit.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 

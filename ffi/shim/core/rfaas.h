@@ -48,6 +48,7 @@ enum rfaas_end {
   RFAAS_END_REVOKED = 7,
   RFAAS_END_OVER_BUDGET = 8,
   RFAAS_END_DISCONNECTED = 9,
+  RFAAS_END_OVER_LIMIT = 10,
 };
 
 enum rfaas_polling { RFAAS_HOT = 0, RFAAS_WARM = 1, RFAAS_ADAPTIVE = 2 };

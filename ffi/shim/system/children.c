@@ -21,22 +21,15 @@
 #include <unistd.h>
 
 #include "../core/rfaas.h"
+#include "tree.h"
 
-#define MAX_CHILDREN 1024
-/* Trees that are deeper than this are looked at no further. */
-#define MAX_DEPTH 64
+#define MAX_CHILDREN RFAAS_MAX_CHILDREN
+#define MAX_DEPTH RFAAS_MAX_DEPTH
 /* How long to wait for a process that even the kernel cannot kill at once, since it waits for a device. */
 #define MAX_TRIES 10000
 
-struct stat_line {
-  char state;
-  int parent;
-  unsigned long user, system;
-  long children_user, children_system;
-};
-
 /* Returns whether the process is there. Its name may hold anything, also a parenthesis. */
-static int read_stat(int pid, struct stat_line *out) {
+int rfaas_read_stat(int pid, struct stat_line *out) {
   char path[64], line[1024];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -67,14 +60,14 @@ static int search_children(int parent, int *out, int capacity) {
   for (struct dirent *entry; count < capacity && (entry = readdir(all));) {
     struct stat_line stat;
     int pid = atoi(entry->d_name);
-    if (pid > 0 && read_stat(pid, &stat) && stat.parent == parent) out[count++] = pid;
+    if (pid > 0 && rfaas_read_stat(pid, &stat) && stat.parent == parent) out[count++] = pid;
   }
   closedir(all);
   return count;
 }
 
 /* Children of all threads of a process, zombies among them. */
-static int children_of(int parent, int *out, int capacity) {
+int rfaas_children_of(int parent, int *out, int capacity) {
   char path[600];
   snprintf(path, sizeof path, "/proc/%d/task", parent);
   DIR *tasks = opendir(path);
@@ -95,11 +88,11 @@ static int children_of(int parent, int *out, int capacity) {
 
 static double tree_ticks(int pid, int depth) {
   int children[MAX_CHILDREN];
-  int count = children_of(pid, children, MAX_CHILDREN);
+  int count = rfaas_children_of(pid, children, MAX_CHILDREN);
   double ticks = 0;
   for (int i = 0; i < count; i++) {
     struct stat_line stat;
-    if (!read_stat(children[i], &stat)) continue;
+    if (!rfaas_read_stat(children[i], &stat)) continue;
     ticks += (double)(stat.user + stat.system) + (double)(stat.children_user + stat.children_system);
     if (depth < MAX_DEPTH) ticks += tree_ticks(children[i], depth + 1);
   }
@@ -109,7 +102,7 @@ static double tree_ticks(int pid, int depth) {
 /* CPU time of what a process has started, nanoseconds: of those that it has waited for, and of those that live. */
 RFAAS_EXPORT double rfaas_descendants_time(int32_t pid) {
   struct stat_line stat;
-  if (!read_stat(pid, &stat)) return 0;
+  if (!rfaas_read_stat(pid, &stat)) return 0;
   double ticks = (double)(stat.children_user + stat.children_system) + tree_ticks(pid, 0);
   return ticks * 1e9 / (double)sysconf(_SC_CLK_TCK);
 }
@@ -161,7 +154,7 @@ RFAAS_EXPORT int32_t rfaas_end_children(const int32_t *keep, int32_t count, doub
   for (int round = 0; round < 8; round++) {
     int *children = looks[round % 2];
     int left = 0;
-    int found = children_of(getpid(), children, MAX_CHILDREN);
+    int found = rfaas_children_of(getpid(), children, MAX_CHILDREN);
     for (int i = 0; i < found; i++) {
       int pid = children[i];
       if (is_among(pid, keep, count)) continue;

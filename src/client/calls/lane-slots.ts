@@ -192,7 +192,7 @@ export abstract class LaneSlots {
     const cause = this.endpoint.ended();
     const [reason, detail] = cause[0] === END.alive ? this.owner.ended() : cause;
     const known = reason === END.alive ? this.owner.disconnected(this.index) : undefined;
-    const error = known ?? workerLoss(this.number, reason, detail);
+    const error = known ?? workerLoss(this.number, reason, detail, this.owner.heapBytes);
     this.lose(error);
     return error;
   }

@@ -1,5 +1,11 @@
 /** The error that many calls end with, of a map or a batch. */
-import { ConnectionLost, LeaseLost, RfaasError, WorkerLost } from "../../base/errors.ts";
+import {
+  ConnectionLost,
+  LeaseLost,
+  OutOfMemory,
+  RfaasError,
+  WorkerLost,
+} from "../../base/errors.ts";
 
 /** It says which input it belongs to. Errors that many calls share, those of a loss, are left as they are and become its cause. */
 export function ofInput(error: unknown, index: number): unknown {
@@ -11,6 +17,8 @@ function ownError(error: RfaasError): RfaasError {
   const options = { cause: error };
   if (error instanceof ConnectionLost)
     return new ConnectionLost(error.worker, error, error.message, options);
+  if (error instanceof OutOfMemory)
+    return new OutOfMemory(error.worker, error, error.message, options);
   if (error instanceof WorkerLost) return new WorkerLost(error.worker, error.message, options);
   if (error instanceof LeaseLost) return new LeaseLost(error.message, options);
   return error;

@@ -2,7 +2,8 @@
 import { constants } from "node:os";
 import { END } from "../../../ffi/layout.ts";
 import { FunctionError, InvalidValue } from "../../base/errors.ts";
-import { describeExitCode } from "../../protocol/host-exit.ts";
+import { describeExcess, unpackExcess } from "../../protocol/ends/excess.ts";
+import { describeExitCode } from "../../protocol/ends/host-exit.ts";
 import { type ErrorRecord, MAX_CAUSES } from "../../base/error/record.ts";
 import { withAuthorPaths } from "./author-paths.ts";
 
@@ -149,6 +150,8 @@ export function describeEnd(reason: number, detail: number): string {
       return "the node took the lease back";
     case END.overBudget:
       return "the lease's budget is spent";
+    case END.overLimit:
+      return describeExcess(unpackExcess(detail, 0));
     case END.disconnected:
       return "the node has no connection to this program any more: it was closed, or the program did not read it for long";
     case END.workerFailed:

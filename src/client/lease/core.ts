@@ -33,6 +33,7 @@ export function coreOf(
   const owner = {
     numbering,
     reactor,
+    heapBytes: granted.heapBytes ?? 0,
     abort: (worker: number, slot: number, sequence: number, gently: boolean) =>
       node.abort(granted.lease, worker, slot, sequence, gently),
     ended: () => attachment.region.ended(),

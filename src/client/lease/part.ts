@@ -16,6 +16,7 @@ import type { Reactor } from "../calls/reactor.ts";
 import type { WorkerLane } from "../calls/worker-lane.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
 import { describeEnd } from "../failures/remote-error.ts";
+import { type LossCause, lossFor } from "../failures/worker-loss.ts";
 import {
   type CallableOf,
   type FunctionOf,
@@ -310,11 +311,11 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   }
 
   /** The node says that the lease is over. */
-  lose(message: string, signal?: string): void {
+  lose(message: string, cause: LossCause = {}): void {
     this.#end ??= "lost";
     this.term.end({ type: "lost", message });
     for (const lane of this.#lanes)
-      lane.lose(new WorkerLost(lane.number, `${message}; take a new lease`, { signal }));
+      lane.lose(lossFor(lane.number, `${message}; take a new lease`, cause));
   }
 
   /** The connection to the node has ended. The node may have written the cause into the lease's memory before. */

@@ -278,7 +278,7 @@ export class NodeConnection {
       refused: ({ code, message }) =>
         this.#end(refused(this.address, code, message, this.#withheld)),
       draining: () => void (this.draining = true),
-      lost: ({ lease, message, signal }) => listeners.get(lease)?.lost(message, signal),
+      lost: ({ lease, message, ...cause }) => listeners.get(lease)?.lost(message, cause),
       "worker-lost": ({ lease, worker, message }) =>
         listeners.get(lease)?.workerLost(worker, message),
       revoking: ({ lease, deadlineInMs, message }) =>

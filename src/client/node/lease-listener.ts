@@ -1,9 +1,10 @@
 /** Messages that reach a lease over its node's control connection. */
+import type { LossCause } from "../failures/worker-loss.ts";
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 
 /** A lease implements this to receive the node's messages about it. */
 export interface LeaseListener {
-  lost(message: string, signal?: string): void;
+  lost(message: string, cause: LossCause): void;
   /** The connection to the node has ended, and with it every lease that was taken over it. */
   disconnected(message: string): void;
   workerLost(worker: number, message: string): void;

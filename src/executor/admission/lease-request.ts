@@ -3,6 +3,7 @@ import { LAYOUT } from "../../../ffi/layout.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { encryptionProblem } from "../../fabric/registry.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
+import { defaultHeapBytes } from "../limits/bounds.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
 import type { Quota } from "./quota.ts";
@@ -10,6 +11,16 @@ import type { Quota } from "./quota.ts";
 export interface Refusal {
   code: string;
   message: string;
+}
+
+/** What a lease takes of the memory that the node leases: a heap that it does not ask for is a bound, and nothing is set aside for it. */
+export function leasedBytes({ memoryBytes, heapBytes = 0 }: Allocate): number {
+  return memoryBytes + heapBytes;
+}
+
+/** What a lease may have besides its registered memory. */
+export function heapOf({ heapBytes, memoryBytes, workers }: Allocate): number {
+  return heapBytes ?? defaultHeapBytes(memoryBytes, workers);
 }
 
 /**

@@ -15,6 +15,8 @@ import { fabricsFor } from "../admission/fabrics-for.ts";
 import type { Identity } from "../admission/identity.ts";
 import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
+import type { Limiter } from "../limits/limiter.ts";
+import { WatchLimiter } from "../limits/watch.ts";
 import { Granting } from "./granting.ts";
 import { HostPool } from "./host-pool.ts";
 import type { RoomTerms } from "../sandbox/driver.ts";
@@ -52,6 +54,8 @@ export interface AgentOptions {
   sandbox?: Sandbox | undefined;
   /** The machine's, unless a test has its own. */
   clock?: Clock;
+  /** What bounds hosts. Default: the agent looks at them. */
+  limiter?: Limiter | undefined;
   /** Starts a host process, to wait or for a lease of so many workers, unless a test plays one. */
   startHost?(workers?: number, terms?: RoomTerms): LeaseHost;
 }
@@ -265,7 +269,7 @@ export class Agent {
 
 /** Starts host processes, and adopts the processes that their functions leave behind. */
 function hostProcesses(
-  { cpus, fabrics, networked = false }: AgentOptions,
+  { cpus, fabrics, networked = false, limiter = new WatchLimiter() }: AgentOptions,
   sandbox: Sandbox,
 ): (workers?: number, terms?: RoomTerms) => LeaseHost {
   adoptOrphans();
@@ -276,6 +280,6 @@ function hostProcesses(
   return (workers, terms = sandbox.closed) => {
     const threads = Math.min(workers ?? cpus.length, MAX_PREWARMED_WORKERS);
     const waits = workers === undefined;
-    return HostProcess.spawn({ threads, waits, fabrics: prepared, sandbox, terms });
+    return HostProcess.spawn({ threads, waits, fabrics: prepared, sandbox, terms, limiter });
   };
 }

@@ -13,7 +13,7 @@ import { packageNamed } from "../../package/contents/manifest.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import { rightLeftMs } from "../admission/identity.ts";
-import { refusalOf } from "../admission/lease-request.ts";
+import { leasedBytes, refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
@@ -185,8 +185,9 @@ export class Granting {
   }
 
   /** How long the request may wait for room; what the node can never hold does not wait. */
-  #waitMs({ waitMs = 0, workers, coresPerWorker = 1, memoryBytes }: Allocate): number {
-    return this.#book.canEverHold(workers * coresPerWorker, memoryBytes) ? waitMs : 0;
+  #waitMs(request: Allocate): number {
+    const { waitMs = 0, workers, coresPerWorker = 1 } = request;
+    return this.#book.canEverHold(workers * coresPerWorker, leasedBytes(request)) ? waitMs : 0;
   }
 
   /** There may be room for requests that wait. */
@@ -212,11 +213,11 @@ export class Granting {
     );
     if (unreached !== undefined) throw new RequestRefused("RFAAS_NO_SHARED_FABRIC", unreached);
     const book = this.#book;
-    const { workers, coresPerWorker = 1, memoryBytes, ttlMs, loadTimeoutMs } = request;
+    const { workers, coresPerWorker = 1, ttlMs, loadTimeoutMs } = request;
     const leftMs = rightLeftMs(identity);
     const booked = book.request(
       {
-        ...{ workers, coresPerWorker, memoryBytes },
+        ...{ workers, coresPerWorker, memoryBytes: leasedBytes(request) },
         ttlNs: ttlMs * 1e6,
         // The host enforces the limit itself, with a better error; but the node must not depend on its host.
         loadLimitNs: Math.min(loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS,

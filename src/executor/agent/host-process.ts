@@ -9,7 +9,6 @@ import {
 } from "../../../ffi/descriptors.ts";
 import { LAYOUT } from "../../../ffi/layout.ts";
 import { openPidfd } from "../../../ffi/system.ts";
-import type { Clock } from "../../base/clock.ts";
 import { Connection } from "../../control/connection.ts";
 import { type AskOptions, Requests } from "../../control/requests.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
@@ -23,7 +22,7 @@ import {
   hostVocabulary,
 } from "../../protocol/host-messages.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
-import { describeHostEnd } from "../../protocol/host-exit.ts";
+import { describeHostEnd } from "../../protocol/ends/host-exit.ts";
 import { freedomsOf } from "../host/seal.ts";
 import { programPaths, selfCommand } from "../../base/process.ts";
 import type { HostExit, RoomFolders, RoomTerms, StartedHost } from "../sandbox/driver.ts";
@@ -31,6 +30,7 @@ import { hostEnvironment } from "../sandbox/environment.ts";
 import type { Room } from "../sandbox/room.ts";
 import { shimFor } from "../sandbox/shim.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
+import type { Held, Limiter } from "../limits/limiter.ts";
 import type { PackageUse } from "../packages/cache.ts";
 
 export type { HostExit };
@@ -51,6 +51,7 @@ export interface HostWanted {
   fabrics: readonly string[];
   sandbox: Sandbox;
   terms: RoomTerms;
+  limiter: Limiter;
 }
 
 /** What the agent needs of a host: {@link HostProcess}, or what a test plays. */
@@ -69,7 +70,7 @@ export type LeaseHost = Pick<
   | "kill"
   | "privateBytes"
   | "isAlive"
->;
+> & { readonly held?: Held };
 
 /** What hears a host: its lease, or what keeps it. */
 export interface HostListener {
@@ -81,23 +82,13 @@ export interface HostListener {
 /** How often the agent tries to bring a host a connection, and the pause between. */
 const BRING_TRIES = 1000;
 const BRING_PAUSE_MS = 5;
-/** How long a host that is let go may take to exit. */
-const DETACH_LIMIT_MS = 100;
-/** The same when its module has a `dispose`: the workers bound that themselves. */
-const DISPOSE_LIMIT_MS = 2500;
-
-/** Lets a host finish its output and its module's `dispose`, then end; kills it when that takes too long. */
-export function letGo(host: LeaseHost, disposes: boolean, clock: Clock): void {
-  host.tell({ t: "detach" });
-  const overdue = clock.after(disposes ? DISPOSE_LIMIT_MS : DETACH_LIMIT_MS, () => host.kill());
-  void host.exited.then(() => overdue.clear());
-}
-
 export class HostProcess {
   /** Resolves when the host waits for a lease; rejects when it dies before. */
   readonly ready: Promise<void>;
   /** Resolves when the process is gone, and all that it started. */
   readonly exited: Promise<HostExit>;
+  /** What bounds its memory and its processes. */
+  held?: Held;
   #listener: HostListener | undefined;
   #exit: HostExit | undefined;
   /** Connections that wait for room in its mailbox. */
@@ -134,7 +125,7 @@ export class HostProcess {
   }
 
   /** Throws when the machine has no descriptors, processes, memory or disk for it. */
-  static spawn({ threads, waits, fabrics, sandbox, terms }: HostWanted): HostProcess {
+  static spawn({ threads, waits, fabrics, sandbox, terms, limiter }: HostWanted): HostProcess {
     const { driver } = sandbox;
     const exit = Promise.withResolvers<HostExit>();
     const shim = shimFor(driver);
@@ -143,6 +134,7 @@ export class HostProcess {
     let room: Room | undefined;
     let inside: RoomFolders | undefined;
     let child: StartedHost;
+    let held: Held | undefined;
     try {
       room = sandbox.makeRoom();
       inside = room && (driver.inside?.(room.folders) ?? room.folders);
@@ -158,7 +150,9 @@ export class HostProcess {
         ...{ terms, folders: room?.folders, program: room ? programPaths() : [] },
         onExit: (how) => {
           room?.remove();
-          exit.resolve(how);
+          const excess = held?.postMortem();
+          held?.close();
+          exit.resolve({ ...how, excess });
         },
       });
     } catch (error) {
@@ -177,7 +171,8 @@ export class HostProcess {
         if (message.t !== "ready") return host.#listener?.notice(message);
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
-        ready.resolve();
+        held = host.held = limiter.hold(host.pid);
+        void held.ready.then(ready.resolve);
       },
       // The agent cannot reach a host whose connection is lost, so it kills the host.
       closed: () => host.kill(),

@@ -7,7 +7,8 @@ import { Keeping } from "../../lease/keeping.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { ReplyOf } from "../../protocol/declare.ts";
 import { type Loaded, Rest } from "../../protocol/host-messages.ts";
-import { type LeaseHost, letGo } from "./host-process.ts";
+import type { LeaseHost } from "./host-process.ts";
+import { letGo } from "./let-go.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import type { Client } from "./reception.ts";
 

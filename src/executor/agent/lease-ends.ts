@@ -3,7 +3,8 @@ import { constants } from "node:os";
 import { END } from "../../../ffi/layout.ts";
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
-import { describeExitCode } from "../../protocol/host-exit.ts";
+import { describeExcess, packExcess } from "../../protocol/ends/excess.ts";
+import { describeExitCode } from "../../protocol/ends/host-exit.ts";
 
 /** The end as the lease's memory tells it: one of `END`, and a number with details. */
 export interface End {
@@ -23,6 +24,7 @@ const ENDS: Partial<Record<EndReason["kind"], number>> = {
 };
 
 export function endOf(reason: EndReason): End {
+  if (reason.kind === "over-limit") return { reason: END.overLimit, detail: packExcess(reason) };
   if (reason.kind !== "host-died") return { reason: ENDS[reason.kind] ?? END.released, detail: 0 };
   const { exitCode, signal } = reason;
   if (signal === null) return { reason: END.exited, detail: exitCode ?? 0 };
@@ -38,6 +40,8 @@ export function lossOf(reason: EndReason): string {
       return "the node stopped before the lease was released";
     case "connection-lost":
       return reason.message;
+    case "over-limit":
+      return `the node ended the lease: ${describeExcess(reason)}`;
     default:
       return `the lease is over: ${describeEnd(reason)}`;
   }
@@ -51,6 +55,11 @@ export function denialOf(reason: EndReason): { code: string; message: string } {
         code: "RFAAS_MODULE_TIMEOUT",
         message:
           "the module did not finish loading in time; look for a top-level await or loop that never ends",
+      };
+    case "over-limit":
+      return {
+        code: "RFAAS_OUT_OF_MEMORY",
+        message: `the module was not loaded: ${describeExcess(reason)}`,
       };
     case "host-died": {
       const message = `the host process died while it loaded the module: ${describeExit(reason)}`;

@@ -3,12 +3,14 @@ import { countOf } from "../../base/units.ts";
 import type { Clock } from "../../base/clock.ts";
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
-import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { FieldsOf } from "../../protocol/declare.ts";
+import type { Allocate, Lost } from "../../protocol/lease-messages.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
 import type { Answer } from "../../control/requests.ts";
 import type { Loaded } from "../../protocol/host-messages.ts";
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import { rightLeftMs } from "../admission/identity.ts";
+import { lossOf } from "./lease-ends.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { LeaseEvents, LeasedHost } from "./leased-host.ts";
 import { News } from "../host/news.ts";
@@ -91,6 +93,7 @@ export class LeaseNotes implements LeaseEvents {
       expiresInMs: Math.min(ttlMs, rightLeftMs(this.#client.identity)),
       prewarmed,
       kept,
+      heapBytes: lease.heapBytes,
       grantNs: this.#start.clock.nowNs() - startedNs,
       spawnNs: hostReadyNs - startedNs,
       loadNs,
@@ -109,10 +112,10 @@ export class LeaseNotes implements LeaseEvents {
     this.#besides.revoking(lease, deadlineNs);
   }
 
-  lost(lease: LeasedHost, message: string, signal?: string): void {
+  lost(lease: LeasedHost, reason: EndReason): void {
+    const message = lossOf(reason);
     this.#log("warn", `lease ${lease.id} lost: ${message}`);
-    const how = signal === undefined ? {} : { signal };
-    this.#client.connection.send({ t: "lost", lease: lease.id, message, ...how });
+    this.#client.connection.send({ t: "lost", lease: lease.id, message, ...causeOf(reason) });
   }
 
   workerLost(lease: LeasedHost, worker: number, message: string): void {
@@ -157,6 +160,14 @@ export class LeaseNotes implements LeaseEvents {
       whenRoom: (listener) => connection.whenRoom(listener),
     }));
   }
+}
+
+/** What a program can tell apart: the signal that killed the host, or the bound that was crossed. */
+function causeOf(reason: EndReason): Pick<FieldsOf<typeof Lost>, "signal" | "excess"> {
+  if (reason.kind === "host-died" && reason.signal !== null) return { signal: reason.signal };
+  if (reason.kind !== "over-limit") return {};
+  const { what, used, bound } = reason;
+  return { excess: { what, used, bound } };
 }
 
 /** A function's text on one line. */

@@ -15,10 +15,13 @@ import type { Usage } from "../../protocol/usage.ts";
 import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
 import { type ClaimedCpus, claimCpus, workerCpus } from "../machine/cores.ts";
-import { type HostExit, type LeaseHost, letGo } from "./host-process.ts";
+import type { HostExit, LeaseHost } from "./host-process.ts";
+import { letGo } from "./let-go.ts";
 import { type RestingHost, bringToRest } from "./kept-hosts.ts";
-import { denialOf, endOf, lossOf } from "./lease-ends.ts";
+import { denialOf, endOf } from "./lease-ends.ts";
+import { LeaseWatch } from "../limits/lease-watch.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
+import { heapOf } from "../admission/lease-request.ts";
 import { Meter, isSpent } from "./meter.ts";
 import { News } from "../host/news.ts";
 import type { PackageUse } from "../packages/cache.ts";
@@ -27,8 +30,7 @@ import type { PackageUse } from "../packages/cache.ts";
 export interface LeaseEvents {
   granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void;
   denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
-  /** `signal`: the signal that killed its host. */
-  lost(lease: LeasedHost, message: string, signal?: string): void;
+  lost(lease: LeasedHost, reason: EndReason): void;
   workerLost(lease: LeasedHost, worker: number, message: string): void;
   /** The node revokes it, with this deadline. */
   revoking(lease: LeasedHost, deadlineNs: number): void;
@@ -41,10 +43,6 @@ export interface LeaseEvents {
   /** The host is gone or rests, the share is free and the bill is final; called once, last. */
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
-
-/** A lease's heap may grow to its memory, and to this at least, and by so much more for each worker: imports need room. */
-const MIN_HEAP_BYTES = 512 * 1024 * 1024;
-const HEAP_BYTES_PER_WORKER = 32 * 1024 * 1024;
 
 /** How many lines of a loading module the agent keeps until its client can receive them. */
 const MAX_EARLY_LINES = 200;
@@ -76,6 +74,8 @@ export class LeasedHost {
   readonly share: Share;
   readonly shape: RegionShape;
   readonly host: LeaseHost;
+  /** What it may have besides its registered memory. */
+  readonly heapBytes: number;
   /** By the wall clock, for the bill. */
   readonly startedAtMs: number;
   readonly #book: LeaseBook;
@@ -83,6 +83,7 @@ export class LeasedHost {
   readonly #memory: LeaseMemory;
   readonly #sender: MailSender;
   readonly #meter: Meter;
+  readonly #watch: LeaseWatch | undefined;
   readonly #events: LeaseEvents;
   readonly #listen: ListenOrder | null;
   /** The module that its workers load; while they go over to another one, both. */
@@ -117,6 +118,7 @@ export class LeasedHost {
     this.host = host;
     this.#clock = clock;
     this.startedAtMs = clock.wallMs();
+    this.heapBytes = heapOf(request);
     this.#listen = listen;
     this.#modules = [module];
     this.#events = events;
@@ -131,6 +133,7 @@ export class LeasedHost {
       notice: (notice) => this.#heard(notice),
       exited: (exit) => this.#died(exit),
     });
+    this.#watch = LeaseWatch.of(this, memory.bytes, clock);
   }
 
   /** Gives the host its memory and lets it load the module; one that has both serves at once, and fails as a lease in use does. */
@@ -148,10 +151,7 @@ export class LeasedHost {
       module: this.#modules[0]!.path,
       moduleName: this.#modules[0]!.name,
       lease: this.id,
-      heapBytes:
-        this.request.heapBytes ??
-        Math.max(MIN_HEAP_BYTES, this.request.memoryBytes) +
-          HEAP_BYTES_PER_WORKER * this.shape.workers,
+      heapBytes: this.heapBytes,
       loadTimeoutMs: this.request.loadTimeoutMs,
       keepWarm: this.#keep !== undefined,
     };
@@ -269,10 +269,10 @@ export class LeasedHost {
     this.#onTold();
   }
 
-  #died({ exitCode, signal, cpuNs }: HostExit): void {
+  #died({ exitCode, signal, cpuNs, excess }: HostExit): void {
     this.#cpuNs = cpuNs;
     this.#left.resolve(null);
-    this.end({ kind: "host-died", exitCode, signal });
+    this.end(excess ? { kind: "over-limit", ...excess } : { kind: "host-died", exitCode, signal });
   }
 
   #finish(resting: RestingHost | null): void {
@@ -281,6 +281,7 @@ export class LeasedHost {
     const usage = this.#meter.read(state, this.#clock.nowNs(), this.#cpuNs);
     this.#tellEarlyLines();
     this.#claimed.release();
+    this.#watch?.stop();
     this.#memory.close();
     for (const module of this.#modules) module.end();
     this.#book.free(this.id);
@@ -394,7 +395,6 @@ export class LeasedHost {
     }
     // A host that has lost its client has already told the client why.
     if (reason.kind !== "connection-lost") this.#writeEnd(reason);
-    const signal = reason.kind === "host-died" ? (reason.signal ?? undefined) : undefined;
-    this.#events.lost(this, lossOf(reason), signal);
+    this.#events.lost(this, reason);
   }
 }

@@ -11,7 +11,7 @@ import { forbidPrivileges, standFirst, ticksPerNs } from "../../../ffi/system.ts
 import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
-import { HOST_EXIT } from "../../protocol/host-exit.ts";
+import { HOST_EXIT } from "../../protocol/ends/host-exit.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frames/framing.ts";
 import { linkToAgent } from "./agent-link.ts";
 import { startThread } from "./host-thread.ts";

@@ -10,7 +10,7 @@ import type { RfaasError } from "../../base/errors.ts";
 import type { Connection } from "../../control/connection.ts";
 import type { Answer } from "../../control/requests.ts";
 import type { Listener } from "../../fabric/fabric.ts";
-import { HOST_EXIT } from "../../protocol/host-exit.ts";
+import { HOST_EXIT } from "../../protocol/ends/host-exit.ts";
 import type {
   AgentMessage,
   Attach,

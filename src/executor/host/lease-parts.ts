@@ -39,6 +39,9 @@ export interface LeaseEnd {
 
 export const PROCESS_ENDS: LeaseEnd = { stopped: "end", over: () => process.exit(0) };
 
+/** The agent ends a lease that crosses its heap; this stops native memory that grows faster than the agent looks. */
+const DATA_PER_HEAP = 1.25;
+
 /**
  * Lets the workers load the module and maps the lease's memory meanwhile. Before they load it, the host gives up what its functions may
  * not do, if anything: by then it listens for its client, where one is to connect.
@@ -56,7 +59,7 @@ export async function takeParts(
   const startedNs = Bun.nanoseconds();
   // The bound counts from what the process has with all of its threads, and before any user code.
   await Promise.all(threads.map((thread) => thread.ready));
-  confine(attach.heapBytes);
+  confine(DATA_PER_HEAP * attach.heapBytes);
   const { cpus, coresPerWorker: cores } = attach;
   setNativeEnvironment("OMP_NUM_THREADS", String(cores));
   const masks = workerCpus(cpus, cores);

@@ -3,6 +3,7 @@
  * to make a room; the agent knows none.
  */
 import type { Finding } from "../../base/finding.ts";
+import type { Excess } from "../../lease/lease.ts";
 
 /** What a room keeps its functions from. Any of several layers may hold a guard. */
 export const GUARDS = [
@@ -42,6 +43,8 @@ export interface HostExit {
   signal: string | null;
   /** All CPU time of its life, and of what it started, as the kernel counted it. */
   cpuNs: number | undefined;
+  /** The bound for which the kernel has ended it. */
+  excess?: Excess | undefined;
 }
 
 export interface HostStart {

@@ -1,0 +1,67 @@
+/** Looks at the host of a lease as long as the lease lives, and ends the lease when it has crossed a bound. */
+import { killDescendants, restrictDescendants } from "../../../ffi/children.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
+import type { Excess } from "../../lease/lease.ts";
+import { tasksFor } from "./bounds.ts";
+import type { Held } from "./limiter.ts";
+
+/** A process that has widened its own CPUs gets the lease's back so often. */
+const RESTRICT_INTERVAL_MS = 250;
+
+/** What is watched of a lease. */
+export interface WatchedLease {
+  readonly host: { readonly pid: number; readonly held?: Held };
+  readonly heapBytes: number;
+  /** Where its children may run; a negative one is any. */
+  readonly cpus: readonly number[];
+  end(reason: { kind: "over-limit" } & Excess): void;
+}
+
+export class LeaseWatch {
+  readonly #lease: WatchedLease;
+  readonly #held: Held;
+  readonly #clock: Clock;
+  readonly #restrict: Timer | undefined;
+  #next: Timer | undefined;
+
+  /** Bounds the lease's host, whose registered memory has so many bytes, and looks at it from now on. Undefined where nothing holds it. */
+  static of(lease: WatchedLease, registeredBytes: number, clock: Clock): LeaseWatch | undefined {
+    const { held } = lease.host;
+    if (!held) return undefined;
+    held.begin({ heapBytes: lease.heapBytes, registeredBytes, tasks: tasksFor(lease.cpus.length) });
+    return new LeaseWatch(lease, held, clock);
+  }
+
+  private constructor(lease: WatchedLease, held: Held, clock: Clock) {
+    this.#lease = lease;
+    this.#held = held;
+    this.#clock = clock;
+    const cpus = lease.cpus.filter((cpu) => cpu >= 0);
+    if (cpus.length > 0)
+      this.#restrict = clock.every(RESTRICT_INTERVAL_MS, () =>
+        restrictDescendants(lease.host.pid, cpus),
+      );
+    this.#restrict?.unref();
+    this.#look();
+  }
+
+  /** The lease is over. */
+  stop(): void {
+    this.#next?.clear();
+    this.#restrict?.clear();
+  }
+
+  #look(): void {
+    const { excess, pauseMs } = this.#held.look();
+    if (!excess) {
+      this.#next = this.#clock.after(pauseMs, () => this.#look());
+      this.#next.unref();
+      return;
+    }
+    this.stop();
+    // In this order: a function that saw its children die would answer its caller.
+    this.#lease.end({ kind: "over-limit", ...excess });
+    // They would go on until the agent has become their parent.
+    killDescendants(this.#lease.host.pid);
+  }
+}

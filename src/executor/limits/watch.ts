@@ -1,0 +1,88 @@
+/**
+ * Bounds hosts by looking at them, where no control group can be had: the agent reads what the kernel says of a host and of all that it has
+ * started, the more often the nearer it is to its bound, and ends the lease that has crossed it. Of native memory, RLIMIT_DATA stops the
+ * rest (`takeParts` in `host/lease-parts.ts`); the engine's own is reserved beforehand, so that limit does not see it grow.
+ */
+import { type TreeUsage, treeUsage } from "../../../ffi/children.ts";
+import type { Excess } from "../../lease/lease.ts";
+import type { Bounds } from "./bounds.ts";
+import type { Held, Limiter, Look } from "./limiter.ts";
+
+/** Memory is not written faster than this by one process: the next look is due before it can have crossed its bound. */
+const BYTES_PER_MS = 4 * 2 ** 20;
+const MAX_WRITERS = 8;
+const MIN_PAUSE_MS = 1;
+const MAX_PAUSE_MS = 200;
+
+/** What a process and its descendants have; undefined once it is gone. With `exact`, pages that several have count once. */
+export type Measure = (pid: number, exact: boolean) => TreeUsage | undefined;
+
+export class WatchLimiter implements Limiter {
+  readonly name = "watch";
+  readonly #measure: Measure;
+
+  constructor(measure: Measure = treeUsage) {
+    this.#measure = measure;
+  }
+
+  hold(pid: number): Held {
+    return new WatchedHost(pid, this.#measure);
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** Memory that is not the lease's registered memory: of shared pages the process may have mapped no more than that. */
+const heapOf = ({ privateBytes, sharedBytes }: TreeUsage, registeredBytes: number): number =>
+  privateBytes + Math.max(0, sharedBytes - registeredBytes);
+
+export class WatchedHost implements Held {
+  readonly ready = Promise.resolve();
+  readonly #pid: number;
+  readonly #measure: Measure;
+  #bounds: Bounds | undefined;
+  /** What it had before its first lease. */
+  #bareBytes: number | undefined;
+
+  constructor(pid: number, measure: Measure) {
+    this.#pid = pid;
+    this.#measure = measure;
+  }
+
+  begin(bounds: Bounds): void {
+    this.#bounds = bounds;
+    if (this.#bareBytes !== undefined) return;
+    const usage = this.#measure(this.#pid, false);
+    this.#bareBytes = usage && heapOf(usage, bounds.registeredBytes);
+  }
+
+  look(): Look {
+    const bounds = this.#bounds;
+    const usage = bounds && this.#measure(this.#pid, false);
+    if (!usage) return { pauseMs: MAX_PAUSE_MS };
+    const { tasks, heapBytes } = bounds;
+    if (usage.threads > tasks)
+      return {
+        excess: { what: "tasks", used: usage.threads, bound: tasks },
+        pauseMs: MAX_PAUSE_MS,
+      };
+    let usedBytes = this.#heapBytes(usage, bounds);
+    // Children that were forked share most pages with their parent.
+    const exact = usedBytes > heapBytes && usage.processes > 1 && this.#measure(this.#pid, true);
+    if (exact) usedBytes = this.#heapBytes(exact, bounds);
+    const excess: Excess | undefined =
+      usedBytes > heapBytes ? { what: "heap", used: usedBytes, bound: heapBytes } : undefined;
+    // Several processes write at a time, and take the CPUs from who looks.
+    const bytesPerMs = BYTES_PER_MS * Math.min(usage.processes, MAX_WRITERS);
+    const soonMs = Math.floor((heapBytes - usedBytes) / bytesPerMs);
+    return { excess, pauseMs: Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, soonMs)) };
+  }
+
+  #heapBytes(usage: TreeUsage, { registeredBytes }: Bounds): number {
+    return Math.max(0, heapOf(usage, registeredBytes) - (this.#bareBytes ?? 0));
+  }
+
+  postMortem(): undefined {}
+
+  close(): void {}
+}

@@ -1,0 +1,154 @@
+/** What a lease may have of memory, processes and threads, by what the kernel says: played, and of real processes. */
+import { expect, test } from "bun:test";
+import { type TreeUsage, killDescendants, treeUsage } from "../../ffi/children.ts";
+import { defaultHeapBytes, tasksFor } from "../../src/executor/limits/bounds.ts";
+import { LeaseWatch } from "../../src/executor/limits/lease-watch.ts";
+import { WatchLimiter } from "../../src/executor/limits/watch.ts";
+import type { Excess } from "../../src/lease/lease.ts";
+import { describeExcess, packExcess, unpackExcess } from "../../src/protocol/ends/excess.ts";
+import { TestClock } from "../support/clock.ts";
+import { until } from "../support/until.ts";
+
+const MIB = 2 ** 20;
+
+/** A host of 10 MiB with a lease of 16 MiB of memory and 48 MiB of heap. `exact` is what several looks count once. */
+function watched() {
+  const clock = new TestClock();
+  const usage: TreeUsage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const exact: Partial<TreeUsage> = {};
+  const asked = { looks: 0, exact: 0 };
+  const limiter = new WatchLimiter((_, exactly) => {
+    asked[exactly ? "exact" : "looks"]++;
+    return exactly ? { ...usage, ...exact } : { ...usage };
+  });
+  const held = limiter.hold(1);
+  const ends: Excess[] = [];
+  const lease = {
+    // Processes have other numbers: it has no descendants.
+    host: { pid: 2 ** 30, held },
+    ...{ heapBytes: 48 * MIB, cpus: [-1] },
+    end: ({ what, used, bound }: Excess) => void ends.push({ what, used, bound }),
+  };
+  const begin = () => LeaseWatch.of(lease, 16 * MIB, clock)!;
+  return { clock, usage, exact, asked, ends, begin };
+}
+
+test("a lease ends when it has more than its heap besides what its host had before, and its registered memory", () => {
+  const { clock, usage, ends, begin } = watched();
+  begin();
+  usage.privateBytes = 58 * MIB;
+  usage.sharedBytes = 16 * MIB;
+  clock.pass(1000);
+  expect(ends).toEqual([]);
+  usage.privateBytes += 1;
+  clock.pass(200);
+  expect(ends).toEqual([{ what: "heap", used: 48 * MIB + 1, bound: 48 * MIB }]);
+  expect(clock.waiting).toBe(0);
+});
+
+test("files in memory count beyond the size of the registered memory", () => {
+  const { clock, usage, ends, begin } = watched();
+  begin();
+  usage.sharedBytes = 65 * MIB;
+  clock.pass(200);
+  expect(ends).toMatchObject([{ what: "heap", used: 49 * MIB }]);
+});
+
+test("the nearer a lease is to its heap, the sooner is the next look, and one that writes 4 GiB a second is seen as it crosses", () => {
+  const { clock, usage, asked, ends, begin } = watched();
+  begin();
+  clock.pass(1000);
+  const idle = asked.looks;
+  for (let ms = 0; ends.length === 0; ms++) {
+    usage.privateBytes += 4 * MIB;
+    clock.pass(1);
+    expect(ms).toBeLessThan(100);
+  }
+  expect(ends[0]!.used).toBeLessThanOrEqual(48 * MIB + 2 * 4 * MIB);
+  expect(idle).toBeLessThan(1000 / 10);
+});
+
+test("pages that several processes share count once, which is asked for only where it matters", () => {
+  const { clock, usage, exact, asked, ends, begin } = watched();
+  begin();
+  usage.processes = 5;
+  usage.privateBytes = 30 * MIB;
+  clock.pass(100);
+  expect(asked.exact).toBe(0);
+  usage.privateBytes = 100 * MIB;
+  exact.privateBytes = 40 * MIB;
+  clock.pass(100);
+  expect(asked.exact).toBeGreaterThan(0);
+  expect(ends).toEqual([]);
+  exact.privateBytes = 60 * MIB;
+  clock.pass(100);
+  expect(ends).toMatchObject([{ what: "heap", used: 50 * MIB }]);
+});
+
+test("what a kept host has after its first lease is no new allowance", () => {
+  const { clock, usage, ends, begin } = watched();
+  begin().stop();
+  usage.privateBytes = 50 * MIB;
+  begin();
+  usage.privateBytes = 60 * MIB;
+  clock.pass(200);
+  expect(ends).toMatchObject([{ what: "heap", used: 50 * MIB }]);
+});
+
+test("a lease with more processes and threads than it may have ends with their number", () => {
+  const { clock, usage, ends, begin } = watched();
+  begin();
+  usage.threads = tasksFor(1) + 1;
+  clock.pass(200);
+  expect(ends).toEqual([{ what: "tasks", used: tasksFor(1) + 1, bound: tasksFor(1) }]);
+});
+
+test("a lease that is over is looked at no more", () => {
+  const { clock, asked, begin } = watched();
+  const watch = begin();
+  watch.stop();
+  const { looks } = asked;
+  clock.pass(10_000);
+  expect(asked.looks).toBe(looks);
+  expect(clock.waiting).toBe(0);
+});
+
+test("a heap that is not asked for is as large as the memory, half a gigabyte at least, and more with more workers", () => {
+  expect(defaultHeapBytes(1, 1)).toBe(544 * MIB);
+  expect(defaultHeapBytes(1024 * MIB, 4)).toBe(1152 * MIB);
+});
+
+test("what a lease had travels as one number, and reads as a sentence", () => {
+  const heap: Excess = { what: "heap", used: 50 * MIB, bound: 48 * MIB };
+  expect(unpackExcess(packExcess(heap), 48 * MIB)).toEqual(heap);
+  expect(describeExcess(heap)).toContain("it had 50 MiB, and its heap is 48 MiB");
+  const tasks: Excess = { what: "tasks", used: 700, bound: 576 };
+  expect(unpackExcess(packExcess(tasks), 0)).toEqual({ ...tasks, bound: 0 });
+  expect(describeExcess(tasks)).toContain("it had 700 processes and threads, and may have 576");
+  expect(packExcess({ ...heap, used: 2 ** 52 })).toBe(2 ** 31 - 1);
+});
+
+test("the kernel is asked for a process and all that it has started, which can be killed and the process left", async () => {
+  const hold = `const held = Buffer.alloc(${32 * MIB}, 1); console.log("up"); setInterval(() => held, 1e6)`;
+  const start = `Bun.spawn([process.execPath, "-e", ${JSON.stringify(hold)}], { stdout: "inherit" }); setInterval(() => {}, 1e6)`;
+  const child = Bun.spawn([process.execPath, "-e", start], { stdout: "pipe" });
+  try {
+    await child.stdout.getReader().read();
+    const both = treeUsage(child.pid)!;
+    expect(both.processes).toBe(2);
+    expect(both.threads).toBeGreaterThan(2);
+    expect(both.privateBytes).toBeGreaterThan(32 * MIB);
+    const shared = treeUsage(child.pid, true)!;
+    expect(shared.privateBytes).toBeGreaterThan(32 * MIB);
+    expect(shared.privateBytes).toBeLessThanOrEqual(both.privateBytes + MIB);
+    killDescendants(child.pid);
+    await until(() => treeUsage(child.pid)!.privateBytes < 32 * MIB, "the memory is given back");
+    expect(child.killed).toBe(false);
+    expect(child.exitCode).toBeNull();
+  } finally {
+    killDescendants(child.pid);
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+  expect(treeUsage(child.pid)).toBeUndefined();
+});
