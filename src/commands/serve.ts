@@ -10,6 +10,7 @@ import {
 import { OwnAddress } from "../control/reach/reach.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
+import { limiterFor } from "../executor/limits/registry.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
 import { planCpus } from "../executor/machine/cores.ts";
 import { Doorkeeper } from "../executor/admission/identity.ts";
@@ -199,7 +200,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const packages = openPackages(options, (message) => log.warn(message));
     const watched = watchedModule(options);
     const agent = new Agent({
-      ...{ packages, sandbox },
+      ...{ packages, sandbox, limiter: limiterFor() },
       identify: (token, trusted) => doorkeeper.identify(token, trusted),
       ...{ fabrics, withheld },
       encrypt: asked.encrypt,

@@ -49,6 +49,7 @@ export const Attach = request(
     moduleName: text,
     /** Names the lease, in what functions are told. */
     lease: count,
+    /** Private memory that the process may add, by its own limit: more than the node lets it have, by which the node ends the lease. */
     heapBytes: Type.Number(),
     loadTimeoutMs: count,
     /** The host may be asked to {@link Rest}. */

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { type TreeUsage, killDescendants, treeUsage } from "../../ffi/children.ts";
 import { defaultHeapBytes, tasksFor } from "../../src/executor/limits/bounds.ts";
 import { LeaseWatch } from "../../src/executor/limits/lease-watch.ts";
+import { limiterFor } from "../../src/executor/limits/registry.ts";
 import { WatchLimiter } from "../../src/executor/limits/watch.ts";
 import type { Excess } from "../../src/lease/lease.ts";
 import { describeExcess, packExcess, unpackExcess } from "../../src/protocol/ends/excess.ts";
@@ -151,4 +152,13 @@ test("the kernel is asked for a process and all that it has started, which can b
     await child.exited;
   }
   expect(treeUsage(child.pid)).toBeUndefined();
+});
+
+test("a node watches where nothing else is said, and the superuser asks for control groups", () => {
+  expect(limiterFor(undefined, true).name).toBe("watch");
+  expect(limiterFor("", true).name).toBe("watch");
+  expect(limiterFor("watch", false).name).toBe("watch");
+  expect(() => limiterFor("docker", true)).toThrow(
+    'RFAAS_LIMITS is "docker"; let it be watch or cgroup',
+  );
 });

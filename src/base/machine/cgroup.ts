@@ -56,6 +56,8 @@ export function parseCpuList(list: string): number[] {
 /** A control group, and those that hold it. */
 export interface Group {
   version: 1 | 2;
+  /** What is bounded in its hierarchy; of the second version, the group itself says. */
+  controllers: readonly string[];
   /** From the process's own group to the top of the mount. */
   folders: string[];
 }
@@ -77,7 +79,7 @@ export function groups(root: string): Group[] {
         (version === 2 || controllers.some((name) => mount.controllers.includes(name))),
     );
     const mount = fitting.find(({ top }) => isBeneath(path, top)) ?? fitting[0];
-    if (mount) found.push({ version, folders: foldersOf(path, mount) });
+    if (mount) found.push({ version, controllers, folders: foldersOf(path, mount) });
   }
   return found;
 }

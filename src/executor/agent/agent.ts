@@ -81,6 +81,7 @@ export class Agent {
   readonly #packages: PackageIntake;
   readonly #leases: LeaseTable;
   readonly #granting: Granting;
+  readonly #limiter: Limiter;
   #events: AgentEvents | undefined;
   #stopping = false;
   #onIdle: (() => void) | undefined;
@@ -89,7 +90,8 @@ export class Agent {
   constructor(options: AgentOptions) {
     this.#survey = { offers: [...options.fabrics], withheld: [...(options.withheld ?? [])] };
     const { clock = SYSTEM_CLOCK, sandbox = new Sandbox({ driver: none, folder: "" }) } = options;
-    const startHost = options.startHost ?? hostProcesses(options, sandbox);
+    this.#limiter = options.limiter ?? new WatchLimiter();
+    const startHost = options.startHost ?? hostProcesses(options, sandbox, this.#limiter);
     this.#clock = clock;
     this.#capacity = new Capacity(options.cpus, options.memoryBytes);
     this.#book = new LeaseBook(this.#capacity);
@@ -173,6 +175,7 @@ export class Agent {
     if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     this.#leases.rest();
     await Promise.all([this.#pool.close(), this.#kept.close()]);
+    await this.#limiter.close();
   }
 
   /** Resolves when no client of a present lease has yet to connect its data. */
@@ -269,8 +272,9 @@ export class Agent {
 
 /** Starts host processes, and adopts the processes that their functions leave behind. */
 function hostProcesses(
-  { cpus, fabrics, networked = false, limiter = new WatchLimiter() }: AgentOptions,
+  { cpus, fabrics, networked = false }: AgentOptions,
   sandbox: Sandbox,
+  limiter: Limiter,
 ): (workers?: number, terms?: RoomTerms) => LeaseHost {
   adoptOrphans();
   // Loading a fabric takes 5 ms, which a lease would wait for, and 2 MB, which a host of shared memory does without.

@@ -151,7 +151,7 @@ export class LeasedHost {
       module: this.#modules[0]!.path,
       moduleName: this.#modules[0]!.name,
       lease: this.id,
-      heapBytes: this.heapBytes,
+      heapBytes: this.heapBytes + this.request.memoryBytes,
       loadTimeoutMs: this.request.loadTimeoutMs,
       keepWarm: this.#keep !== undefined,
     };
