@@ -6,7 +6,7 @@ import { UsageError } from "../base/errors.ts";
 import { TokenKeys } from "../manager/tokens/keys.ts";
 import { defaultStateDir } from "../manager/state/state.ts";
 import { LAST_MS, type Scope, SCOPES, UserName, readClaims } from "../protocol/token.ts";
-import { parseDuration } from "../base/units.ts";
+import { parseBytes, parseDuration } from "../base/units.ts";
 import { readAs, whole } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { stateField } from "./shared/fields.ts";
@@ -21,6 +21,13 @@ const Options = Type.Object({
   ),
   maxCores: Type.Optional(
     whole(1, 0xffffffff, { description: "cores to lease at once", otherwise: "no limit" }),
+  ),
+  maxMemory: Type.Optional(
+    readAs(parseBytes, {
+      description: "memory to lease at once, heaps included, such as 64GiB",
+      otherwise: "no limit",
+      placeholder: "size",
+    }),
   ),
   ttl: Type.Optional(
     readAs(ttlMs, {
@@ -72,6 +79,7 @@ its user; one with read but without client, or with admin, shows those of all us
 async function create({
   user = userName("", "--user"),
   maxCores,
+  maxMemory,
   ttl = ttlMs(DEFAULT_TTL, "--ttl"),
   scope = scopesOf(DEFAULT_SCOPES, "--scope"),
   state = defaultStateDir(),
@@ -85,6 +93,7 @@ async function create({
     id: randomUUID(),
     user,
     maxCores: maxCores ?? null,
+    ...(maxMemory === undefined ? {} : { maxMemoryBytes: maxMemory }),
     // Tokens count whole seconds; rounding up keeps a token valid for at least the requested time.
     expiresAtMs: ttl === null ? null : Math.ceil((nowMs + ttl) / 1000) * 1000,
     scopes: scope,

@@ -64,6 +64,8 @@ const Payload = Type.Object(
     /** Names with a space between them (RFC 8693). */
     scope: Type.String({ pattern: `^(?:${NAMES})(?: (?:${NAMES}))*$` }),
     max_cores: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffffffff })),
+    /** Bytes. */
+    max_memory: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
     /** The key of the token's holder (RFC 7800). */
     cnf: Type.Optional(Type.Object({ jwk: HolderKey }, { additionalProperties: false })),
   },
@@ -78,6 +80,8 @@ export interface Claims {
   user: string;
   /** How many cores at a time; null for no limit. */
   maxCores: number | null;
+  /** How much memory of a node at a time, heaps included; left out, without limit. */
+  maxMemoryBytes?: number;
   /** A whole second; null for never. */
   expiresAtMs: number | null;
   scopes: Scope[];
@@ -98,7 +102,7 @@ export interface ShownClaims extends Claims {
 /** How {@link Claims} name what a payload says. */
 const NAMES_OF_CLAIMS: Record<string, string> = {
   ...{ jti: "id", sub: "user", aud: "cluster", iat: "issuedAtMs", exp: "expiresAtMs" },
-  ...{ scope: "scopes", max_cores: "maxCores", cnf: "holderKey" },
+  ...{ scope: "scopes", max_cores: "maxCores", max_memory: "maxMemoryBytes", cnf: "holderKey" },
 };
 
 /** Compiled when the first token comes: most programs that load this never see one. */
@@ -221,26 +225,25 @@ async function keyIdOf({ key }: ClusterKey): Promise<string> {
 }
 
 function payloadOf(claims: Claims, cluster: string): Payload {
-  const { id, user, maxCores, expiresAtMs, scopes, issuedAtMs, holderKey } = claims;
+  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey } = claims;
   return {
-    jti: id,
-    sub: user,
-    aud: cluster,
-    iat: issuedAtMs / 1000,
+    ...{ jti: claims.id, sub: claims.user, aud: cluster, iat: claims.issuedAtMs / 1000 },
     ...(expiresAtMs === null ? {} : { exp: expiresAtMs / 1000 }),
-    scope: scopes.join(" "),
+    scope: claims.scopes.join(" "),
     ...(maxCores === null ? {} : { max_cores: maxCores }),
+    ...(maxMemoryBytes === undefined ? {} : { max_memory: maxMemoryBytes }),
     ...(holderKey ? { cnf: { jwk: holderKey } } : {}),
   };
 }
 
 function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
-  const { jti, sub, aud, iat, exp, scope, max_cores, cnf } = payload;
+  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, cnf } = payload;
   return {
     id: jti,
     user: sub,
     cluster: aud,
     maxCores: max_cores ?? null,
+    ...(max_memory === undefined ? {} : { maxMemoryBytes: max_memory }),
     expiresAtMs: exp === undefined ? null : exp * 1000,
     scopes: scope.split(" ") as Scope[],
     issuedAtMs: iat * 1000,

@@ -101,13 +101,19 @@ describe("rfaas token", () => {
     using scratch = new Scratch();
     const env = { XDG_STATE_HOME: scratch.path };
     const args = ["token", "create", "--user", "ada", "--max-cores", "64", "--ttl", "2h"];
+    args.push("--max-memory", "64GiB");
     const first = await rfaas(args, env);
     expect([first.exitCode, first.stderr]).toEqual([0, expect.stringContaining("a new key")]);
     expect(first.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
     const key = readFileSync(scratch.join("rfaas/token-key.pub"), "utf8");
     const tokens = new TokenVerifier(readPublicKey(key, "the key"));
     const claims = await tokens.verify(first.stdout.trim(), Date.now(), "client");
-    expect(claims).toMatchObject({ user: "ada", maxCores: 64, scopes: ["client", "read"] });
+    expect(claims).toMatchObject({
+      user: "ada",
+      maxMemoryBytes: 2 ** 36,
+      maxCores: 64,
+      scopes: ["client", "read"],
+    });
     // In whole seconds, and no shorter than was asked for.
     expect([7_200_000, 7_201_000]).toContain(claims.expiresAtMs! - claims.issuedAtMs);
 
@@ -138,6 +144,7 @@ describe("rfaas token", () => {
     [["create", "--user", "a", "--ttl", "soon"], /--ttl must be a duration/],
     [["create", "--user", "a", "--ttl", "0s"], /--ttl must be a finite duration above 0/],
     [["create", "--user", "a", "--max-cores", "0"], /--max-cores must be a whole number/],
+    [["create", "--user", "a", "--max-memory", "much"], /--max-memory must be a size/],
     [["create", "--user", "a", "--scope", "root"], /--scope is a list of client, node/],
     [["create", "--user", "a", "more"], /token takes create or show/],
     [["show"], /needs a token/],

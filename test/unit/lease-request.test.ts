@@ -10,7 +10,7 @@ import type { Allocate } from "../../src/protocol/lease-messages.ts";
 
 const [SHM] = offerFabrics({ fabric: "shm" });
 const CLOSED = new Sandbox({ driver: none, folder: "" });
-const ADA: Identity = { user: "ada", maxCores: 4, untilMs: null };
+const ADA: Identity = { user: "ada", maxCores: 4, maxMemoryBytes: 2 ** 30, untilMs: null };
 const REQUEST: Allocate = {
   ...{ module: "rfaas:echo", workers: 2, memoryBytes: 4096, slots: 64, polling: null },
   ...{ spinNs: null, loadTimeoutMs: 1000, ttlMs: 1000, budget: {}, fabric: "shm" },
@@ -27,6 +27,7 @@ test.each<[string, Partial<Allocate>, string, string]>([
   ["more slots than a worker has", { slots: 2 ** 20 }, "RFAAS_USAGE", "must be a power of two"],
   ["no mailbox", { mailbox: null }, "RFAAS_PROTOCOL", "needs a mailbox"],
   ["an image where there is no room", { image: "debian" }, "RFAAS_NOT_ALLOWED", "--sandbox podman"],
+  ["more memory than the token", { heapBytes: 2 ** 31 }, "RFAAS_TOKEN_LIMIT", "good for 1 GiB"],
   ["more cores than the token", { coresPerWorker: 3 }, "RFAAS_TOKEN_LIMIT", "good for 4 cores"],
 ])("a request with %s is refused", (_, more, code, why) => {
   const refused = refusalOf({ ...REQUEST, ...more }, SHM, ADA, new Quota(), CLOSED);

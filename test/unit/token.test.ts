@@ -87,6 +87,13 @@ describe("a token", () => {
     expect(await verifier.verify(text, Number.MAX_SAFE_INTEGER)).toEqual(free);
   });
 
+  test("keeps its limit of memory, in bytes", async () => {
+    const bound: Claims = { ...claims, maxMemoryBytes: 2 ** 36 };
+    const text = await cluster.token(bound);
+    expect(decoded(text.split(".")[1]!)["max_memory"]).toBe(2 ** 36);
+    expect(await verifier.verify(text, NOW)).toEqual(bound);
+  });
+
   test("keeps the key of its holder", async () => {
     const bound: Claims = { ...claims, holderKey };
     const text = await cluster.token(bound);

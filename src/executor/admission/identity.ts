@@ -11,6 +11,8 @@ export interface Identity {
   user: string;
   /** On this node, at a time; null for no bound. */
   maxCores: number | null;
+  /** Likewise of memory, heaps included; left out for no bound. */
+  maxMemoryBytes?: number | undefined;
   /** By the wall clock, until when; null for no end. */
   untilMs: number | null;
   /** It stands for several people. */
@@ -80,12 +82,12 @@ export class Doorkeeper {
         ? OWNER
         : { refused: "this node wants a token; set RFAAS_TOKEN, see: rfaas help token" };
     try {
-      const { user, maxCores, expiresAtMs } = await this.#tokens.verify(
+      const { user, maxCores, maxMemoryBytes, expiresAtMs } = await this.#tokens.verify(
         token,
         Date.now(),
         "client",
       );
-      return { user, maxCores, untilMs: expiresAtMs };
+      return { user, maxCores, maxMemoryBytes, untilMs: expiresAtMs };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message };

@@ -6,7 +6,7 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import { defaultHeapBytes } from "../limits/bounds.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
-import type { Quota } from "./quota.ts";
+import type { Held, Quota } from "./quota.ts";
 
 export interface Refusal {
   code: string;
@@ -23,6 +23,12 @@ export function heapOf({ heapBytes, memoryBytes, workers }: Allocate): number {
   return heapBytes ?? defaultHeapBytes(memoryBytes, workers);
 }
 
+/** What it takes of its user's quota. */
+export function heldBy(request: Allocate): Held {
+  const { workers, coresPerWorker = 1, memoryBytes } = request;
+  return { cores: workers * coresPerWorker, memoryBytes: memoryBytes + heapOf(request) };
+}
+
 /**
  * Why `identity` cannot have the lease; undefined when only the node's capacity decides. `offer` is of the fabric that the request
  * names, and undefined when the node does not serve it to this client.
@@ -34,7 +40,7 @@ export function refusalOf(
   quota: Quota,
   sandbox: Sandbox,
 ): Refusal | undefined {
-  const { workers, slots, coresPerWorker = 1, fabric, mailbox } = request;
+  const { workers, slots, fabric, mailbox } = request;
   if (workers > LAYOUT.maxWorkers)
     return {
       code: "RFAAS_NODE_FULL",
@@ -67,6 +73,6 @@ export function refusalOf(
       code: "RFAAS_FORBIDDEN",
       message: `the token of ${identity.user} has expired; connect again with a new one (rfaas token create --user ${identity.user})`,
     };
-  const overQuota = quota.refusal(identity, workers * coresPerWorker);
+  const overQuota = quota.refusal(identity, heldBy(request));
   return overQuota === null ? undefined : { code: "RFAAS_TOKEN_LIMIT", message: overQuota };
 }

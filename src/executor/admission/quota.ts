@@ -1,29 +1,47 @@
-/** How many cores each user holds on this node, against the limit in the user's token. */
-import { countOf } from "../../base/units.ts";
+/** How many cores and how much memory each user holds on this node, against the limits in the user's token. */
+import { countOf, formatBytes } from "../../base/units.ts";
 import type { Identity } from "./identity.ts";
+
+/** What a lease takes of its user's quota. */
+export interface Held {
+  cores: number;
+  /** Its registered memory and its heap. */
+  memoryBytes: number;
+}
+
+const NOTHING: Held = { cores: 0, memoryBytes: 0 };
 
 export class Quota {
   /** By user, as long as the capacity is taken. */
-  readonly #held = new Map<string, number>();
+  readonly #held = new Map<string, Held>();
 
-  /** Why `cores` more are not for this user, or null. */
-  refusal({ user, maxCores }: Identity, cores: number): string | null {
+  /** Why so much more is not for this user, or null. */
+  refusal({ user, maxCores, maxMemoryBytes }: Identity, wanted: Held): string | null {
     const held = this.#heldBy(user);
-    if (maxCores === null || held + cores <= maxCores) return null;
-    return `the token of ${user} is good for ${countOf(maxCores, "core")} at a time on this node, ${held} are leased and ${cores} are asked for; release some, or ask for a token with more`;
+    if (maxCores !== null && held.cores + wanted.cores > maxCores)
+      return `the token of ${user} is good for ${countOf(maxCores, "core")} at a time on this node, ${held.cores} are leased and ${wanted.cores} are asked for; release some, or ask for a token with more`;
+    if (maxMemoryBytes !== undefined && held.memoryBytes + wanted.memoryBytes > maxMemoryBytes)
+      return `the token of ${user} is good for ${formatBytes(maxMemoryBytes)} of memory at a time on this node, ${formatBytes(held.memoryBytes)} are leased and ${formatBytes(wanted.memoryBytes)} are asked for, the heap included; ask for less heap or memory, or for a token with more`;
+    return null;
   }
 
-  take(user: string, cores: number): void {
-    this.#held.set(user, this.#heldBy(user) + cores);
+  take(user: string, more: Held): void {
+    const { cores, memoryBytes } = this.#heldBy(user);
+    this.#held.set(user, {
+      cores: cores + more.cores,
+      memoryBytes: memoryBytes + more.memoryBytes,
+    });
   }
 
-  giveBack(user: string, cores: number): void {
-    const left = this.#heldBy(user) - cores;
-    if (left > 0) this.#held.set(user, left);
+  giveBack(user: string, less: Held): void {
+    const held = this.#heldBy(user);
+    const cores = held.cores - less.cores;
+    const memoryBytes = held.memoryBytes - less.memoryBytes;
+    if (cores > 0) this.#held.set(user, { cores, memoryBytes });
     else this.#held.delete(user);
   }
 
-  #heldBy(user: string): number {
-    return this.#held.get(user) ?? 0;
+  #heldBy(user: string): Held {
+    return this.#held.get(user) ?? NOTHING;
   }
 }

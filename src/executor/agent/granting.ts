@@ -13,7 +13,7 @@ import { packageNamed } from "../../package/contents/manifest.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import { rightLeftMs } from "../admission/identity.ts";
-import { leasedBytes, refusalOf } from "../admission/lease-request.ts";
+import { heldBy, leasedBytes, refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
@@ -104,7 +104,6 @@ export class Granting {
     if (client.starting.has(request.id)) return;
     const { packages, kept, log } = this.#options;
     const { user } = client.identity;
-    const cores = request.workers * (request.coresPerWorker ?? 1);
     client.starting.add(request.id);
     let booked: Booked;
     try {
@@ -120,7 +119,7 @@ export class Granting {
     const found = await findModule(packages, request.module, packageUser(client.identity));
     if ("code" in found) {
       client.starting.delete(request.id);
-      this.#takeBack(booked.lease, user, cores);
+      this.#takeBack(booked.lease, user, request);
       return answer.fail(found.code, found.message);
     }
     const hash = packageNamed(request.module);
@@ -149,7 +148,7 @@ export class Granting {
           granted: (lease) => this.#table.granted(lease),
           revoking: () => this.#table.revoking(),
           finished: (lease, usage, reason) => {
-            this.#quota.giveBack(user, cores);
+            this.#quota.giveBack(user, heldBy(request));
             this.#table.finished(lease, usage, reason);
           },
         },
@@ -166,7 +165,7 @@ export class Granting {
       taken?.host.kill();
       taken?.memory.close();
       found.end();
-      this.#takeBack(booked.lease, user, cores);
+      this.#takeBack(booked.lease, user, request);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
     }
     this.#table.add(lease, client, request.id);
@@ -228,7 +227,7 @@ export class Granting {
     );
     if (typeof booked === "string")
       throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
-    this.#quota.take(identity.user, workers * coresPerWorker);
+    this.#quota.take(identity.user, heldBy(request));
     return booked;
   }
 
@@ -271,11 +270,11 @@ export class Granting {
   }
 
   /** The node could not start a host for it. */
-  #takeBack(id: number, user: string, cores: number): void {
+  #takeBack(id: number, user: string, request: Allocate): void {
     const reason: EndReason = { kind: "load-failed" };
     this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
     this.#book.free(id);
-    this.#quota.giveBack(user, cores);
+    this.#quota.giveBack(user, heldBy(request));
     this.#table.booked();
   }
 }
