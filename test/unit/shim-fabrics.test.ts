@@ -18,7 +18,7 @@ const fabrics = folders.filter((folder) => !SHARED.includes(folder));
 
 /** What the system's own names have in them. */
 const SYSTEM =
-  /\b(?:fi_shm|dev\/shm|RDMA_PS_TCP|IPPROTO_TCP|TCP_ESTABLISHED|TCP_INFO|TCP_NODELAY|TCP_KEEPIDLE|TCP_KEEPINTVL|TCP_KEEPCNT|netinet\/tcp\.h|tcp_info|TCP connection|peer_over_tcp|tcp;ofi_rxm)\b/g;
+  /\b(?:fi_shm|dev\/shm|RDMA_PS_TCP|IPPROTO_TCP|TCP_ESTABLISHED|TCP_INFO|TCP_NODELAY|TCP_KEEPIDLE|TCP_KEEPINTVL|TCP_KEEPCNT|TCP_DEFER_ACCEPT|netinet\/tcp\.h|tcp_info|TCP connection|TCP listener|peer_over_tcp|tcp;ofi_rxm)\b/g;
 
 /** The lines outside the fabric's folder that name it, as `path: line`; comments are among them. */
 function mentions(fabric: string): string[] {

@@ -68,7 +68,7 @@ export class Sandbox {
    */
   whyUnreached({ network, fabric }: Allocate, address: string | undefined): string | undefined {
     if (!this.driver.ownNetwork || network || !address) return undefined;
-    return `over ${fabric} the client would connect to the lease's own process, which has no network in a room of ${this.driver.name}; lease with network: true, or over tcp through a port of the node (rfaas serve --listen HOST:PORT)`;
+    return `over ${fabric} the client would connect to the lease's own process, which has no network in a room of ${this.driver.name}; lease with network: true, or through a port of the node (rfaas serve --listen HOST:PORT)`;
   }
 
   /**
