@@ -1,6 +1,7 @@
 /** The command lines by which hosts are started in containers. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { apptainerEnvironment, apptainerLine } from "../../src/executor/sandbox/apptainer/line.ts";
 import { bwrapLine } from "../../src/executor/sandbox/bwrap/line.ts";
 import { limitsAsOptions, mountOption } from "../../src/executor/sandbox/containers/options.ts";
 import type { HostStart, RoomTerms } from "../../src/executor/sandbox/driver.ts";
@@ -34,7 +35,7 @@ const after = (line: readonly string[], option: string, count = 1): string[] =>
   );
 
 describe("bubblewrap's", () => {
-  const line = (terms?: Partial<RoomTerms>) => bwrapLine("/usr/bin/bwrap", 6, hostIn(terms));
+  const line = (terms?: Partial<RoomTerms>) => bwrapLine("/usr/bin/bwrap", hostIn(terms));
 
   test("makes a closed room that ends with the agent, and runs the program from its own place there", () => {
     const words = line();
@@ -44,7 +45,6 @@ describe("bubblewrap's", () => {
       expect.arrayContaining(["--die-with-parent", "--as-pid-1", "--new-session"]),
     );
     expect(after(words, "--cap-drop")).toEqual(["ALL"]);
-    expect(after(words, "--info-fd")).toEqual(["6"]);
     // The host has no parent that it sees.
     const own = ["/.rfaas/program0/rfaas", "__host", "1", "0", "/proc/self/fd/5"];
     expect(words.slice(words.indexOf("--") + 1)).toEqual(own);
@@ -125,6 +125,54 @@ describe("podman's", () => {
       ...["debian:12", "/.rfaas/program0/rfaas", "__host", "1", "0", "/proc/self/fd/5"],
     ]);
     expect(named.join(" ")).not.toContain("source=/usr,");
+  });
+});
+
+describe("Apptainer's", () => {
+  const line = (terms?: Partial<RoomTerms>) =>
+    apptainerLine("/usr/bin/apptainer", "/state/rooms/a-1/root", hostIn(terms));
+
+  test("makes a container of namespaces that shows what the room has, and nothing of the site's", () => {
+    const words = line({ readPaths: ["/a:b,c"] });
+    const closed = [
+      "--containall",
+      "--cleanenv",
+      "--no-home",
+      "--no-privs",
+      "--no-init",
+      "--no-eval",
+    ];
+    expect(words).toEqual(expect.arrayContaining(["exec", ...closed]));
+    expect(after(words, "--network")).toEqual(["none"]);
+    expect(after(words, "--no-mount")[0]!.split(",")).toContain("bind-paths");
+    const binds = after(words, "--bind");
+    expect(binds).toContain("/state/rooms/a-1/package:/.rfaas/package:ro");
+    expect(binds).toContain("/usr:/usr:ro");
+    expect(binds).toContain("/a\\:b\\,c:/a\\:b\\,c:ro");
+    expect(binds.filter((bind) => bind.endsWith(":rw"))).toEqual([
+      "/state/rooms/a-1/scratch:/.rfaas/scratch:rw",
+      "/state/rooms/a-1/scratch:/tmp:rw",
+    ]);
+    expect(words.slice(words.indexOf("--pwd"))).toEqual([
+      ...["--pwd", "/", "/state/rooms/a-1/root", "/.rfaas/program0/rfaas", "__host", "1", "0"],
+      "/proc/self/fd/5",
+    ]);
+  });
+
+  test("runs a file of the operator's, with the network where the lease has it", () => {
+    const words = line({ image: "/images/solver.sif", network: true });
+    expect(words).toContain("/images/solver.sif");
+    expect(words).not.toContain("--net");
+    expect(after(words, "--bind")).not.toContain("/usr:/usr:ro");
+  });
+
+  test("shows no variable: they come by the environment, under names of Apptainer's", () => {
+    const own = { HOME: "/.rfaas/scratch", LEVEL: "secret" };
+    expect(line().join(" ")).not.toContain("secret");
+    expect(apptainerEnvironment(own, { PATH: "/bin", HOME: "/root", TOKEN: "t" })).toEqual({
+      ...{ PATH: "/bin", HOME: "/root" },
+      ...{ APPTAINERENV_HOME: "/.rfaas/scratch", APPTAINERENV_LEVEL: "secret" },
+    });
   });
 });
 

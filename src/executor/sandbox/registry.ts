@@ -1,11 +1,18 @@
 /** The sandbox drivers, by name: the one place that lists them. */
 import type { SandboxDriver } from "./driver.ts";
+import { apptainer } from "./apptainer/driver.ts";
 import { bwrap } from "./bwrap/driver.ts";
 import { none } from "./none/driver.ts";
 import { podman } from "./podman/driver.ts";
 import { byProcess } from "./process/driver.ts";
 
-export const DRIVERS = [byProcess, bwrap, podman, none] as const satisfies readonly SandboxDriver[];
+export const DRIVERS = [
+  byProcess,
+  bwrap,
+  podman,
+  apptainer,
+  none,
+] as const satisfies readonly SandboxDriver[];
 
 export type SandboxName = (typeof DRIVERS)[number]["name"];
 

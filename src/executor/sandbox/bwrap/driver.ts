@@ -2,10 +2,9 @@
  * A room by bubblewrap: a tree of mounts that shows the system's programs and libraries, the package and a scratch folder, and process,
  * network and IPC namespaces of its own. The host is the first process of its namespace: when it ends, the kernel ends all others.
  */
-import { readSync } from "node:fs";
-import { closeDescriptor } from "../../../../ffi/descriptors.ts";
 import type { Finding } from "../../../base/finding.ts";
 import { startChild } from "../child.ts";
+import { firstProcessUnder } from "../containers/first-process.ts";
 import { inOurs } from "../containers/inside.ts";
 import type { Guard, SandboxDriver } from "../driver.ts";
 import { CLOSED, bwrapLine } from "./line.ts";
@@ -16,8 +15,6 @@ const GUARDS: readonly (readonly [Guard, string])[] = [
   ["sockets", "network namespace"],
 ];
 
-const FIRST_FD = 3;
-
 export const bwrap = {
   name: "bwrap",
   rooms: true,
@@ -27,34 +24,18 @@ export const bwrap = {
   whyNot,
   guards: () => new Map(GUARDS),
   start(host) {
-    const info = FIRST_FD + host.descriptors.length;
-    const child = startChild(bwrapLine(Bun.which("bwrap")!, info, host), {
-      ...host,
-      descriptors: [...host.descriptors, "pipe"],
-      wraps: true,
-    });
-    const told = child.ends[info - FIRST_FD]!;
+    const child = startChild(bwrapLine(Bun.which("bwrap")!, host), { ...host, wraps: true });
     let pid: number | undefined;
     return {
       control: child.ends[0]!,
       get pid() {
-        return (pid ??= pidIn(told));
+        return (pid ??= firstProcessUnder(child.pid)!);
       },
-      kill() {
-        // It ends with the process that has started it, which may not have done so yet.
-        child.kill();
-      },
+      // The host ends with the process that has started it, which may not have done so yet.
+      kill: () => child.kill(),
     };
   },
 } as const satisfies SandboxDriver;
-
-/** What bwrap says of the host that it has started. */
-function pidIn(told: number): number {
-  const bytes = new Uint8Array(1024);
-  const text = new TextDecoder().decode(bytes.subarray(0, readSync(told, bytes)));
-  closeDescriptor(told);
-  return Number((JSON.parse(text) as { "child-pid": number })["child-pid"]);
-}
 
 /** Tried: whether there are namespaces for this user is known to the kernel alone. */
 function whyNot(): Finding | undefined {

@@ -31,13 +31,13 @@ function kernelShut(): string[] {
   ];
 }
 
-/** `program` is bwrap; the descriptor `info` hears the host's pid. */
-export function bwrapLine(program: string, info: number, start: HostStart): string[] {
+/** `program` is bwrap. */
+export function bwrapLine(program: string, start: HostStart): string[] {
   const { command, binds } = shownFor(start);
   const { network, image } = start.terms;
   const system = image === undefined ? ownSystem() : systemIn(image);
   return [
-    ...[program, ...CLOSED, ...(network ? [] : ["--unshare-net"]), "--info-fd", String(info)],
+    ...[program, ...CLOSED, ...(network ? [] : ["--unshare-net"])],
     ...system.links.flatMap(({ at, to }) => ["--symlink", to, at]),
     ...[...system.binds, ...binds].flatMap(({ from, to, writable }) => [
       writable ? "--bind" : "--ro-bind",

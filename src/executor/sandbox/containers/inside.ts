@@ -1,5 +1,5 @@
 /** What a container shows of the node: the program, the room's folders, and the node's own system where no image is named. */
-import { existsSync, lstatSync, readlinkSync, readdirSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readlinkSync, readdirSync, symlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { HostStart, RoomFolders } from "../driver.ts";
 
@@ -77,6 +77,12 @@ export function ownSystem(): { binds: Bind[]; links: Link[] } {
     existsSync(path),
   );
   return { ...shown, binds: [...shown.binds, ...more.map((path) => ({ from: path, to: path }))] };
+}
+
+/** Makes a folder that is the root of a container with the node's own system: it has the links, and places for what is mounted are made there. */
+export function makeRoot(root: string): void {
+  mkdirSync(root, { mode: 0o755 });
+  for (const { at, to } of ownSystem().links) symlinkSync(to, join(root, at));
 }
 
 /** A system that lies in a folder, but for what every container has of its own. */

@@ -2,14 +2,15 @@
  * A room by podman: a container without network, capabilities and programs of its own beside the host. Podman hands the host its
  * descriptors. It is no child of the agent's: a monitor of podman's is its parent, which the agent adopts, and waits for.
  */
-import { existsSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { descendantsTimeNs } from "../../../../ffi/children.ts";
 import { cpuTimeNs } from "../../../../ffi/system.ts";
 import type { Finding } from "../../../base/finding.ts";
 import { keepChild } from "../../../base/process.ts";
 import { startChild } from "../child.ts";
-import { inOurs, ownSystem } from "../containers/inside.ts";
+import { isFirstOfNamespace, runs } from "../containers/first-process.ts";
+import { inOurs, makeRoot } from "../containers/inside.ts";
 import { engineEnvironment } from "../containers/options.ts";
 import type { Guard, HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { endOrphans } from "../orphans.ts";
@@ -115,12 +116,6 @@ class PodmanHost implements StartedHost {
   }
 }
 
-/** The links of the node's own system. */
-function makeRoot(root: string): void {
-  mkdirSync(root, { mode: 0o755 });
-  for (const { at, to } of ownSystem().links) symlinkSync(to, join(root, at));
-}
-
 /** One that was ended while podman made it. */
 async function removeContainer({ program }: Podman, name: string): Promise<void> {
   const command = [program, "rm", "--force", "--ignore", "--time", "0", name];
@@ -134,20 +129,6 @@ function pidIn(file: string): number | undefined {
     return Number(readFileSync(file, "latin1")) || undefined;
   } catch {
     return undefined;
-  }
-}
-
-function isFirstOfNamespace(pid: number): boolean {
-  return /^NSpid:\t\d+.*\t1$/m.test(statusOf(pid));
-}
-
-const runs = (pid: number): boolean => /^State:\t[^ZX]/m.test(statusOf(pid));
-
-function statusOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, "latin1");
-  } catch {
-    return "";
   }
 }
 

@@ -1,0 +1,50 @@
+/**
+ * A room by Apptainer, as centres have it: a container of namespaces without privileges. The host inherits its descriptors, and ends with
+ * Apptainer's own process, which is its parent.
+ */
+import { dirname, join } from "node:path";
+import type { Finding } from "../../../base/finding.ts";
+import { startChild } from "../child.ts";
+import { firstProcessUnder } from "../containers/first-process.ts";
+import { inOurs, makeRoot } from "../containers/inside.ts";
+import type { Guard, SandboxDriver } from "../driver.ts";
+import { apptainerEnvironment, apptainerLine } from "./line.ts";
+
+const GUARDS: readonly (readonly [Guard, string])[] = [
+  ["files", "container"],
+  ["processes", "pid namespace"],
+  ["sockets", "network namespace"],
+];
+
+export const apptainer = {
+  name: "apptainer",
+  rooms: true,
+  ownNetwork: true,
+  images: "folders",
+  inside: inOurs,
+  whyNot,
+  guards: () => new Map(GUARDS),
+  start(host) {
+    const root = join(dirname(host.folders!.scratch), "root");
+    if (host.terms.image === undefined) makeRoot(root);
+    const child = startChild(apptainerLine(Bun.which("apptainer")!, root, host), {
+      ...host,
+      environment: apptainerEnvironment(host.environment, process.env),
+      wraps: true,
+    });
+    let pid: number | undefined;
+    return {
+      control: child.ends[0]!,
+      get pid() {
+        return (pid ??= firstProcessUnder(child.pid)!);
+      },
+      kill: () => child.kill(),
+    };
+  },
+} as const satisfies SandboxDriver;
+
+function whyNot(): Finding | undefined {
+  if (Bun.which("apptainer") !== null) return undefined;
+  const found = "Apptainer is not installed";
+  return { name: "apptainer", state: "off", found, fix: "apt-get install apptainer" };
+}
