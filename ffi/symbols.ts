@@ -63,6 +63,8 @@ export const SYMBOLS = {
   rfaas_cpu_time: { args: ["i32"], returns: "f64" },
   rfaas_affinity: { args: ["ptr", "i32"], returns: "i32" },
   rfaas_forbid_privileges: { args: [], returns: "i32" },
+  rfaas_hide: { args: [], returns: "i32" },
+  rfaas_forget: { args: ["ptr"], returns: "i32" },
   rfaas_stand_first: { args: [], returns: "i32" },
   rfaas_thread: { args: [], returns: "i32" },
   rfaas_confine: { args: ["f64"], returns: "i32" },

@@ -66,6 +66,19 @@ export function forbidPrivileges(): void {
   check("forbidding new privileges", native().rfaas_forbid_privileges());
 }
 
+/** No other process of this user can read this one's memory from now on, or take its descriptors. What it starts is as others are. */
+export function hideProcess(): void {
+  check("hiding the process", native().rfaas_hide());
+}
+
+/**
+ * Overwrites a secret in the arguments and the environment that this process was started with, which the system shows to other
+ * processes of the user, arguments to all. Variables that JavaScript has read keep what they have. Returns how often it was there.
+ */
+export function forgetSecret(secret: string): number {
+  return check("forgetting a secret", native().rfaas_forget(Buffer.from(`${secret}\0`)));
+}
+
 /** This process dumps no core, and is first in line for the kernel's out-of-memory killer: what it holds is a tenant's, or nothing. */
 export function standFirst(): void {
   check("turning core dumps off", native().rfaas_stand_first());

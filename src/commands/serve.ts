@@ -32,6 +32,7 @@ import { drainOnSignal } from "./serving/drain-on-signal.ts";
 import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
 import { dataPortOf, listenFor, listeningAddress } from "./serving/listening.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
+import { keepSecrets } from "./serving/secrets.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
 import { openSandbox, sandboxFields, usableInRooms } from "./serving/sandbox.ts";
 import { defineCommand } from "./shared/command.ts";
@@ -180,6 +181,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     ],
   ],
   async run(_args, options) {
+    const { token, joinToken } = keepSecrets(options.join ?? inherited(Options, "join"));
     const limits = machineLimits();
     const usual = defaultOffer(limits);
     const { cores = usual.cores, drainMs = DEFAULT_DRAIN_MS } = options;
@@ -195,7 +197,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
     const listening = listeningAddress(options);
-    const { membership, security, credentials } = await identityOf(options, name, listening);
+    const named = { ...options, name, joinToken };
+    const { membership, security, credentials } = await identityOf(named, listening);
     const data = dataPortOf(options, listening, fabrics);
     const packages = openPackages(options, (message) => log.warn(message));
     const watched = watchedModule(options);
@@ -240,6 +243,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     if (options.manager !== undefined)
       bookkeeper = new Bookkeeper(agent, doorkeeper, {
         ...(membership ? linkOf(membership) : { manager: options.manager }),
+        givenToken: token,
         insecure: options.insecure,
         name,
         address: options.advertise ?? foundAt(parseAddress(listener.address)),
@@ -264,11 +268,12 @@ function requireSense({ advertise, encrypt, insecure }: Options): void {
     );
 }
 
+type Named = Options & { name: string; joinToken: string | undefined };
+
 /** As whom the node speaks: as a member of its manager's cluster, or with a key of its own. */
-async function identityOf(options: Options, name: string, listening: Address) {
-  const { state: stateFolder = defaultStateDir(), join: joinToken = inherited(Options, "join") } =
-    options;
-  const membership = await joinCluster({ ...options, name, joinToken, stateFolder });
+async function identityOf(options: Named, listening: Address) {
+  const { state: stateFolder = defaultStateDir() } = options;
+  const membership = await joinCluster({ ...options, stateFolder });
   const opened = await openSecurity(listening, {
     ...options,
     ...(listening.kind !== "unix" && membership ? tlsFilesOf(membership) : {}),

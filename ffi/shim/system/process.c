@@ -119,6 +119,47 @@ RFAAS_EXPORT int32_t rfaas_affinity(int32_t *out, int32_t capacity) {
 /* Set-user-id programs grant no privileges. An attribute of the thread, inherited by threads that it starts: call it before. */
 RFAAS_EXPORT int32_t rfaas_forbid_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno; }
 
+/* No other process of this user reads this one's memory, or gets its descriptors; a core dump has neither. A program that it executes
+ * is again as others are. */
+RFAAS_EXPORT int32_t rfaas_hide(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : -errno; }
+
+/* Where the kernel reads the arguments and the environment of this process from, one behind the other. */
+static int given_words(char **begin, char **end) {
+  char text[2048];
+  int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  ssize_t length = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (length <= 0) return -EIO;
+  text[length] = 0;
+  /* The name of the program, in parentheses, may have spaces. */
+  char *field = strrchr(text, ')');
+  unsigned long found[4]; /* fields 48 to 51: both ends of both */
+  for (int number = 2; field && number < 48; number++) field = strchr(field + 1, ' ');
+  if (!field || sscanf(field, "%lu %lu %lu %lu", &found[0], &found[1], &found[2], &found[3]) != 4) return -EIO;
+  if (found[0] == 0 || found[1] < found[0] || found[2] < found[1] || found[3] < found[2]) return -EIO;
+  *begin = (char *)found[0];
+  *end = (char *)found[3];
+  return 0;
+}
+
+/* Overwrites a secret in the arguments and the environment that this process was started with, which the system shows to others.
+ * Returns how often it was there, or -errno. */
+RFAAS_EXPORT int32_t rfaas_forget(const char *secret) {
+  size_t length = strlen(secret);
+  char *at, *end;
+  if (length == 0) return -EINVAL;
+  int failed = given_words(&at, &end);
+  if (failed) return failed;
+  int32_t count = 0;
+  while ((at = memmem(at, (size_t)(end - at), secret, length))) {
+    memset(at, '*', length);
+    at += length;
+    count++;
+  }
+  return count;
+}
+
 /* Of a process that runs a tenant's code, or waits to: no core dump, and first in line for the kernel's out-of-memory killer. */
 RFAAS_EXPORT int32_t rfaas_stand_first(void) {
   struct rlimit core = {0, 0};

@@ -1,5 +1,6 @@
 import { Type } from "@sinclair/typebox";
 import { endWithParent } from "../../../ffi/children.ts";
+import { hideProcess } from "../../../ffi/system.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { Agent } from "../../executor/agent/agent.ts";
 import { PackageStore } from "../../executor/packages/store.ts";
@@ -41,6 +42,7 @@ export const privateNode = defineCommand({
     const { parent, cores, memory, prewarm, keptHosts } = options;
     const asked = readFabric(options);
     if (!endWithParent(parent, GRACE_MS)) process.exit(0);
+    hideProcess();
     // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
     process.on("SIGINT", () => {});
     const limits = machineLimits();

@@ -30,6 +30,8 @@ export interface BookkeeperOptions extends LinkOptions {
   token?: () => string | null;
   /** The manager does not take that. */
   tokenRefused?(): void;
+  /** What the node shows while it has none by certificate. Default: `RFAAS_TOKEN`. */
+  givenToken?: string | null;
   /** Unique in the cluster. */
   name: string;
   /** Where clients find the node. */
@@ -72,7 +74,8 @@ export class Bookkeeper {
   ) {
     const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, own, ...rest } =
       options;
-    const { instance = crypto.randomUUID(), tokenRefused = () => {}, ...link } = rest;
+    const { instance = crypto.randomUUID(), tokenRefused = () => {}, ...others } = rest;
+    const { givenToken = process.env["RFAAS_TOKEN"] || null, ...link } = others;
     this.#name = name;
     this.#instance = instance;
     this.#check =
@@ -92,7 +95,7 @@ export class Bookkeeper {
         memoryBytes,
         fabrics,
         machine: machineId(),
-        token: process.env["RFAAS_TOKEN"] || null,
+        token: givenToken,
       },
       events: {
         drain(deadlineMs) {
