@@ -227,9 +227,11 @@ int rfaas_ofi_sleep(rfaas_ofi_end *end, uint64_t ns) {
 }
 
 void rfaas_ofi_park(rfaas_ofi_end *end) {
-  __atomic_store_n(&end->parked, 1, __ATOMIC_SEQ_CST);
+  /* Told now: what waits may be gone at a look before the tick. */
+  int ticks = end->queue_fd < 0 || end->waiting;
+  __atomic_store_n(&end->parked, ticks ? RFAAS_OFI_PARKED_FOR_TICK : RFAAS_OFI_PARKED, __ATOMIC_SEQ_CST);
   if (!__atomic_load_n(&end->connected, __ATOMIC_ACQUIRE)) return; /* the link's thread wakes it then */
-  if (end->queue_fd < 0 || end->waiting) rfaas_ofi_tick(end->link);
+  if (ticks) rfaas_ofi_tick(end->link);
   else if (may_sleep(end)) rfaas_ofi_watch(end);
   else {
     rfaas_ofi_unpark(end);

@@ -100,7 +100,7 @@ static void *attend(void *argument) {
       else wake_end(&link->end[seen[i].data.u32]);
     }
     for (uint32_t i = 0; ticks && i < link->channels; i++)
-      if (link->end[i].queue_fd < 0 || link->end[i].waiting) wake_end(&link->end[i]);
+      if (__atomic_load_n(&link->end[i].parked, __ATOMIC_SEQ_CST) == RFAAS_OFI_PARKED_FOR_TICK) wake_end(&link->end[i]);
   }
   return NULL;
 }

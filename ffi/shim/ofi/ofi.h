@@ -182,6 +182,9 @@ typedef struct {
   rfaas_ofi_place place; /* of a request: where its output goes */
 } rfaas_ofi_arrival;
 
+/* What wakes a parked end: its queue, or the next tick. */
+enum rfaas_ofi_parked { RFAAS_OFI_PARKED = 1, RFAAS_OFI_PARKED_FOR_TICK = 2 };
+
 typedef struct {
   rfaas_ofi_link *link;
   rfaas_client *owner; /* on a client */
@@ -218,7 +221,7 @@ typedef struct {
   int32_t queue_fd; /* readable when there is something to do; -1 where the provider has none */
   int32_t wake_fd;
   int32_t notify_fd;
-  uint32_t parked;
+  uint32_t parked; /* 0 or enum rfaas_ofi_parked */
   uint32_t greeted; /* HELLO has come */
   rfaas_far_clock clock;
   rfaas_ofi_arrival *arrival; /* by slot */
