@@ -1,12 +1,6 @@
 import { hostname } from "node:os";
 import { type Static, Type } from "@sinclair/typebox";
-import {
-  type Address,
-  foundAt,
-  isEverywhere,
-  isLoopback,
-  parseAddress,
-} from "../control/address.ts";
+import { type Address, foundAt, isLoopback, parseAddress } from "../control/address.ts";
 import { OwnAddress } from "../control/reach/reach.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
@@ -15,7 +9,12 @@ import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
 import { planCpus } from "../executor/machine/cores.ts";
 import { Doorkeeper } from "../executor/admission/identity.ts";
 import { openSecurity } from "../executor/admission/security.ts";
-import { defaultOffer, excesses, machineLimits } from "../executor/machine/limits.ts";
+import {
+  type MachineLimits,
+  defaultOffer,
+  excesses,
+  machineLimits,
+} from "../executor/machine/limits.ts";
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
@@ -34,6 +33,7 @@ import { dataPortOf, listenFor, listeningAddress } from "./serving/listening.ts"
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { keepSecrets } from "./serving/secrets.ts";
 import { warnOfOwnName } from "./serving/own-name.ts";
+import { requireSense } from "./serving/sense.ts";
 import { openSandbox, sandboxFields, usableInRooms } from "./serving/sandbox.ts";
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
@@ -225,9 +225,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     log.info(
       `serving ${countOf(cores, "core")} and ${formatBytes(memoryBytes)} at ${listener.address} over ${over.join(" and ")}`,
     );
-    log.info(
-      `cores: ${options.cores === undefined ? limits.cores.from : "as --cores says"}; memory: ${options.memory === undefined ? `half of ${formatBytes(limits.memoryBytes.value)}, ${limits.memoryBytes.from}` : "as --memory says"}`,
-    );
+    log.info(`${whyCores(options, limits)}; ${whyMemory(options, limits)}`);
     for (const excess of excesses({ cores, memoryBytes }, limits)) log.warn(excess);
     const reach = { serves: servesOthers(options), key: credentials?.fingerprint };
     const { insecure, advertise } = options;
@@ -256,17 +254,11 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
   },
 });
 
-/** Throws {@link UsageError} where options contradict each other, or what they are for. */
-function requireSense({ advertise, encrypt, insecure }: Options): void {
-  if (advertise !== undefined && isEverywhere(parseAddress(advertise)))
-    throw new UsageError(
-      `--advertise ${advertise} leads clients to no machine; give an address of this one`,
-    );
-  if (encrypt && insecure)
-    throw new UsageError(
-      "--insecure lets the secrets travel in clear by which --encrypt encrypts the data of leases; leave one out",
-    );
-}
+const whyCores = ({ cores }: Options, limits: MachineLimits): string =>
+  `cores: ${cores === undefined ? limits.cores.from : "as --cores says"}`;
+
+const whyMemory = ({ memory }: Options, { memoryBytes: { value, from } }: MachineLimits): string =>
+  `memory: ${memory === undefined ? `half of ${formatBytes(value)}, ${from}` : "as --memory says"}`;
 
 type Named = Options & { name: string; joinToken: string | undefined };
 
