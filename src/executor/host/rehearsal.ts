@@ -123,7 +123,6 @@ function bringStranger(listener: Listener, nonce: Uint8Array, bytes: number): vo
     if (descriptor !== undefined) listener.adopt(descriptor, Uint8Array.fromHex(greeting));
   } finally {
     for (const fd of pair) closeDescriptor(fd);
-    slot.close();
     mailbox.close();
     slot.close();
   }
