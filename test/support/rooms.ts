@@ -164,6 +164,22 @@ export function testRooms(start: (args: readonly string[]) => Promise<RoomedNode
   );
 
   test(
+    "functions start programs where node and lease say so, and else none",
+    async () => {
+      await using served = await start([]);
+      await using rf = await connected(served.node);
+      const refused = await rf.allocate(MODULE, { processes: true }).catch((error) => error);
+      expect(refused).toMatchObject({ code: "RFAAS_NOT_ALLOWED" });
+      expect(refused.message).toContain("--allow-processes");
+      await using lease = await rf.allocate<Room>(MODULE);
+      const seconds = 2 * 86_400 + process.pid;
+      await expect(ask(lease, "leave", { seconds })).rejects.toThrow();
+      expect(runsWith(String(seconds))).toBe(false);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "a room ends with its lease, and all that its functions have started, and leaves nothing behind",
     async () => {
       await using served = await start(["--allow-processes"]);

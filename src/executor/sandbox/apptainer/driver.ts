@@ -13,13 +13,16 @@ import { apptainerEnvironment, apptainerLine } from "./line.ts";
 const GUARDS: readonly (readonly [Guard, string])[] = [
   ["files", "container"],
   ["processes", "pid namespace"],
-  ["sockets", "network namespace"],
+  ["sockets", "network namespace and seccomp"],
+  ["programs", "seccomp"],
+  ["descriptors", "close-on-exec"],
 ];
 
 export const apptainer = {
   name: "apptainer",
   rooms: true,
   ownNetwork: true,
+  seals: true,
   images: "folders",
   inside: inOurs,
   whyNot,

@@ -12,13 +12,16 @@ import { CLOSED, bwrapLine } from "./line.ts";
 const GUARDS: readonly (readonly [Guard, string])[] = [
   ["files", "mount namespace"],
   ["processes", "pid namespace"],
-  ["sockets", "network namespace"],
+  ["sockets", "network namespace and seccomp"],
+  ["programs", "seccomp"],
+  ["descriptors", "close-on-exec"],
 ];
 
 export const bwrap = {
   name: "bwrap",
   rooms: true,
   ownNetwork: true,
+  seals: true,
   images: "folders",
   inside: inOurs,
   whyNot,

@@ -19,7 +19,9 @@ import { type Container, type Podman, podmanLine } from "./line.ts";
 const GUARDS: readonly (readonly [Guard, string])[] = [
   ["files", "container"],
   ["processes", "pid namespace"],
-  ["sockets", "network namespace"],
+  ["sockets", "network namespace and seccomp"],
+  ["programs", "seccomp"],
+  ["descriptors", "close-on-exec"],
 ];
 
 /** Exit codes of podman's own. */
@@ -34,6 +36,7 @@ export const podman = {
   name: "podman",
   rooms: true,
   ownNetwork: true,
+  seals: true,
   images: "named",
   inside: inOurs,
   whyNot,
