@@ -38,7 +38,7 @@ import { openSandbox, sandboxFields, usableInRooms } from "./serving/sandbox.ts"
 import { defineCommand } from "./shared/command.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
-import { printable } from "./shared/table.ts";
+import { logLine } from "./shared/table.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
 
 const DEFAULT_DRAIN_MS = 30_000;
@@ -200,7 +200,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const named = { ...options, name, joinToken };
     const { membership, security, credentials } = await identityOf(named, listening);
     const data = dataPortOf(options, listening, fabrics);
-    const packages = openPackages(options, (message) => log.warn(message));
+    const packages = openPackages(options, (message) => log.warn(logLine(message)));
     const watched = watchedModule(options);
     const agent = new Agent({
       ...{ packages, sandbox, limiter: limiterFor() },
@@ -215,7 +215,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       polling: options.polling ?? "adaptive",
       prewarm: options.prewarm ?? 1,
       keptHosts: options.keptHosts,
-      log: (level, message) => log[level](message),
+      log: (level, message) => log[level](logLine(message)),
     });
     const own = new OwnAddress();
     const listener = await listenFor(agent, listening, { security, own, data });
@@ -235,7 +235,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     if (watched !== undefined)
       new ModuleWatch(watched, optionsFor(PackageOptions, options), packages, {
         built: (hash) => agent.reload(watched, hash),
-        log: (level, message) => log[level](message),
+        log: (level, message) => log[level](logLine(message)),
       }).start();
 
     if (options.manager !== undefined)
@@ -249,7 +249,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
         fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
         own,
-        log: (level, message) => log[level](printable(message)),
+        log: (level, message) => log[level](logLine(message)),
       });
   },
 });

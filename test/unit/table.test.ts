@@ -1,6 +1,6 @@
 /** Tables of commands, as a terminal shows them. */
 import { expect, test } from "bun:test";
-import { padded, printable, table } from "../../src/commands/shared/table.ts";
+import { logLine, padded, printable, table } from "../../src/commands/shared/table.ts";
 
 test("columns of text begin, and columns of numbers end, at one place of a terminal", () => {
   const rows = [
@@ -30,4 +30,10 @@ test("what is wider than its place is left as it is", () => {
 
 test("text of others moves no cursor", () => {
   expect(printable("a\u001b[31m\u202eb\n")).toBe("a?[31m?b?");
+});
+
+test("a line of a log that foreign text is in stays one line, without what a terminal obeys", () => {
+  expect(logLine("hello\nℹ lease 999 granted\x1b[2J\r\u009b1m\u202ereversed\u2028next")).toBe(
+    "hello\\nℹ lease 999 granted\\u001b[2J\\u000d\\u009b1m\\u202ereversed\\u2028next",
+  );
 });

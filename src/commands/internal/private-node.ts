@@ -14,6 +14,7 @@ import { whole } from "../../options/fields.ts";
 import { openPrivateSandbox, sandboxField } from "../serving/sandbox.ts";
 import { defineCommand } from "../shared/command.ts";
 import { log } from "../shared/log.ts";
+import { logLine } from "../shared/table.ts";
 import { fabricFields, readFabric } from "../shared/fabric-options.ts";
 
 /**
@@ -58,7 +59,8 @@ export const privateNode = defineCommand({
       packages: new PackageStore(),
       sandbox: openPrivateSandbox(options),
       identify: async () => OWNER,
-      log: (level, message) => (level === "warn" ? log.debug(message) : log.verbose(message)),
+      log: (level, message) =>
+        level === "warn" ? log.debug(logLine(message)) : log.verbose(logLine(message)),
     });
     const client = agent.newClient(() => {
       agent.stop();
