@@ -18,6 +18,7 @@ const SUITES = [
   "model",
   "fabric",
   "fault",
+  "escape",
   "e2e",
   "e2e-tcp",
   "consumer",
