@@ -312,8 +312,12 @@ export class EnvironmentError extends RfaasError {
 export class TokenRefused extends RfaasError {
   override readonly name = "TokenRefused";
   readonly code = "RFAAS_TOKEN";
-  /** `outdated`: of a format that this version does not read. `refused`: by a peer, whose message says why. */
-  readonly reason: "malformed" | "outdated" | "foreign" | "expired" | "used" | "scope" | "refused";
+  /**
+   * `outdated`: of a format that this version does not read. `unproven`: without a proof that its holder shows it, here and for this once.
+   * `refused`: by a peer, whose message says why.
+   */
+  readonly reason:
+    "malformed" | "outdated" | "foreign" | "expired" | "used" | "scope" | "unproven" | "refused";
   constructor(reason: TokenRefused["reason"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;

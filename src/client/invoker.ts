@@ -15,7 +15,7 @@ import {
   readClusterOptions,
   tokenOf,
 } from "./cluster/open.ts";
-import { type Voucher, vouchedFor } from "./cluster/voucher.ts";
+import { type Voucher, vouchedFor, whyUnvouched } from "./cluster/voucher.ts";
 import { ClientFabrics } from "./lease/attach.ts";
 import { NodeConnection } from "./node/connection.ts";
 import { startEmbeddedNode } from "./node/private-node.ts";
@@ -101,7 +101,11 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
       fabrics.names,
       tokenOf(options),
       patience,
-      { name: voucher?.name, insecure: options.insecure, withheld: voucher?.withheld },
+      {
+        name: voucher?.name,
+        insecure: options.insecure,
+        withhold: (known) => whyUnvouched(parseAddress(address), voucher, known),
+      },
     );
     return new NodeInvoker(connection, undefined, fabrics);
   }

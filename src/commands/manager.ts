@@ -121,14 +121,14 @@ loopback and through no proxy.`,
         });
       server = new ManagerServer(formatAddress(listen), {
         ...{ ...shared, authority: security?.authority },
-        accept: leavesMachine(listen) ? security?.accept : undefined,
+        ...securityAt(listen, security),
       });
       if (httpListen)
         http = await startHttp({
           ...shared,
           listen: formatAddress(httpListen),
           server,
-          secureContext: leavesMachine(httpListen) ? security?.secureContext : undefined,
+          ...securityAt(httpListen, security),
           ...(prices ? { prices } : {}),
         });
     } catch (error) {
@@ -148,6 +148,16 @@ loopback and through no proxy.`,
 
 /** Whether other machines reach what listens there. */
 const leavesMachine = ({ host }: NetworkAddress): boolean => !isLoopback(host);
+
+/** How what listens there speaks TLS: not at all where its connections do not leave the machine. */
+function securityAt(
+  address: NetworkAddress,
+  security: Security | undefined,
+): Partial<Pick<Security, "accept" | "secureContext" | "known">> {
+  if (!security || !leavesMachine(address)) return {};
+  const { accept, secureContext, known } = security;
+  return { accept, secureContext, known };
+}
 
 /** What TLS needs is loaded by a manager that has it. */
 async function openSecurity(options: SecurityOptions): Promise<Security> {

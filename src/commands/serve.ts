@@ -194,7 +194,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const survey = usableInRooms(surveyFabrics(asked), sandbox, options);
     const { offers: fabrics, withheld } = demandAsked(asked, survey);
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
-    const doorkeeper = new Doorkeeper(options.allowRemote ?? false);
+    const doorkeeper = new Doorkeeper(options.allowRemote ?? false, options.name ?? hostname());
     if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
     const listening = listeningAddress(options);
     const named = { ...options, name, joinToken };
@@ -204,7 +204,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const watched = watchedModule(options);
     const agent = new Agent({
       ...{ packages, sandbox, limiter: limiterFor() },
-      identify: (token, trusted) => doorkeeper.identify(token, trusted),
+      identify: (token, by) => doorkeeper.identify(token, by),
       ...{ fabrics, withheld },
       encrypt: asked.encrypt,
       // With a certificate it may be reached through a tunnel, wherever it listens.

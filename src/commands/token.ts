@@ -5,9 +5,10 @@ import { Value } from "@sinclair/typebox/value";
 import { UsageError } from "../base/errors.ts";
 import { TokenKeys } from "../manager/tokens/keys.ts";
 import { defaultStateDir } from "../manager/state/state.ts";
-import { LAST_MS, type Scope, SCOPES, UserName, readClaims } from "../protocol/token.ts";
+import { Credential, NewHolder } from "../protocol/holder/credential.ts";
+import { LAST_MS, type Scope, SCOPES, TokenNode, UserName, readClaims } from "../protocol/token.ts";
 import { parseBytes, parseDuration } from "../base/units.ts";
-import { readAs, whole } from "../options/fields.ts";
+import { readAs, truth, whole } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
@@ -44,6 +45,16 @@ const Options = Type.Object({
       listOf: SCOPES,
     }),
   ),
+  node: Type.Optional(
+    readAs(nodeName, {
+      description: "the only node that it is for",
+      otherwise: "any; a token of the scope node names one",
+      placeholder: "name",
+    }),
+  ),
+  bearer: Type.Optional(
+    truth({ description: "without a key: for programs that can prove none, such as curl" }),
+  ),
   ...stateField("where the key is"),
 });
 type Options = Static<typeof Options>;
@@ -55,17 +66,20 @@ export const token = defineCommand({
 show    prints what a token says, given as an argument or in RFAAS_TOKEN, without checking who says it
 
 A token is a JWS, signed with EdDSA, and valid in one cluster. Nodes check it with the manager's public key, without asking the
-manager. A token is a secret: any holder acts as its user until it expires. Its scopes are client (take leases), node (join as a
+manager. What is printed is the token with a private key, TOKEN.KEY: a secret, for RFAAS_TOKEN. Nodes and managers are shown the token and,
+for each connection, a proof of the key that counts there alone, so that none of them can use it. With --bearer there is no key: any
+holder acts as its user until it expires, and it is sent only over loopback and to what is pinned. Its scopes are client (take leases), node (join as a
 node), read (look at the manager) and admin (look, and change). A token with client and read shows only the leases and the bill of
 its user; one with read but without client, or with admin, shows those of all users.`,
   options: Options,
   examples: [
     ["rfaas token create --user ada --max-cores 64", "for a user, for 30 days"],
     [
-      "rfaas token create --user rack1 --scope node --ttl never",
-      "for nodes that join by no join token",
+      "rfaas token create --user rack1 --scope node --node rack1 --ttl never",
+      "for a node that joins by no join token",
     ],
     ["rfaas token create --user slurm --scope admin", "for a batch system"],
+    ["rfaas token create --user grafana --scope read --bearer", "for a program that uses HTTP"],
     ["rfaas token show $RFAAS_TOKEN", "whose it is, and until when"],
   ],
   async run(args, options) {
@@ -82,13 +96,20 @@ async function create({
   maxMemory,
   ttl = ttlMs(DEFAULT_TTL, "--ttl"),
   scope = scopesOf(DEFAULT_SCOPES, "--scope"),
+  node,
+  bearer = false,
   state = defaultStateDir(),
 }: Options): Promise<void> {
+  if (scope.includes("node") && node === undefined)
+    throw new UsageError(
+      "a token of the scope node is for one node alone; name it with --node, or let the node join: rfaas node join-token",
+    );
   const nowMs = Date.now();
   if (!TokenKeys.exist(state))
     log.info(
       `a new key is made in ${state}; a manager that runs there asks for tokens from here on`,
     );
+  const holder = bearer ? undefined : new NewHolder();
   const signed = await TokenKeys.open(state).sign({
     id: randomUUID(),
     user,
@@ -98,13 +119,15 @@ async function create({
     expiresAtMs: ttl === null ? null : Math.ceil((nowMs + ttl) / 1000) * 1000,
     scopes: scope,
     issuedAtMs: Math.floor(nowMs / 1000) * 1000,
+    ...(node === undefined ? {} : { node }),
+    ...(holder ? { holderKey: holder.holderKey } : {}),
   });
-  process.stdout.write(`${signed}\n`);
+  process.stdout.write(`${holder ? holder.with(signed) : signed}\n`);
 }
 
 function show(given: string | undefined): void {
   if (!given) throw new UsageError("token show needs a token, as an argument or in RFAAS_TOKEN");
-  const { issuedAtMs, expiresAtMs, ...claims } = readClaims(given);
+  const { issuedAtMs, expiresAtMs, ...claims } = readClaims(Credential.read(given).token);
   const shown = {
     ...claims,
     issuedAt: isoTime(issuedAtMs),
@@ -117,6 +140,13 @@ function userName(text: string, what: string): string {
   if (Value.Check(UserName, text)) return text;
   throw new UsageError(
     `${what} must be a name of up to 64 letters, digits and . _ @ + -; it is ${JSON.stringify(text)}`,
+  );
+}
+
+function nodeName(text: string, what: string): string {
+  if (Value.Check(TokenNode, text)) return text;
+  throw new UsageError(
+    `${what} must be a node's name, of up to 128 letters, digits or . _ : -; it is ${JSON.stringify(text)}`,
   );
 }
 

@@ -6,12 +6,18 @@ import type { Wire, WireEvents } from "./connection.ts";
 /** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
 
+/** A peer over a network, as the kernel knows it. */
+export interface Reached {
+  address: string;
+  port: number;
+}
+
 /** An attempt to connect. */
 export interface Dialling {
   /** Resolves once the connection is open; `events` hear of it first. Rejects when the attempt fails. */
   readonly connected: Promise<void>;
   /** What it has reached, once connected, where that is over a network. */
-  reached(): { address: string; port: number } | undefined;
+  reached(): Reached | undefined;
   /** How the peer is known, once connected. */
   acquaintance(): Acquaintance;
   /** Aborts the attempt, or closes the connection that has come of it. */
@@ -22,7 +28,9 @@ export interface Dialling {
  * Why a peer is taken for the one that is meant: it is on this machine, it has the pinned key or a certificate of the pinned CA, it has
  * the key that was met there before, or there is no reason. Secrets are for the first two.
  */
-export type Acquaintance = { by: "local" | "nothing" } | { by: "pin" | "memory"; key: Fingerprint };
+export type Acquaintance =
+  /** `key` where it is TLS. */
+  { by: "local" | "nothing"; key?: Fingerprint } | { by: "pin" | "memory"; key: Fingerprint };
 
 /** Whether a secret may be told to the peer. */
 export const mayBeTold = ({ by }: Acquaintance): boolean => by === "local" || by === "pin";

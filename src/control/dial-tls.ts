@@ -53,7 +53,7 @@ export function dialTls(
       meet(placeOf(address), verdict.key, undefined, role);
       // The name of this machine may lead to another one.
       const isHere = isLoopback(host) && isLoopback(socket.remoteAddress ?? "");
-      return isHere ? { by: "local" } : { by: "memory", key: verdict.key };
+      return { by: isHere ? "local" : "memory", key: verdict.key };
     },
   });
 }

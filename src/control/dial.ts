@@ -80,7 +80,7 @@ function dialUnix(path: string, events: WireEvents): Dialling {
 function dialTcp({ host, port }: TcpAddress, events: WireEvents): Dialling {
   if (!isLoopback(host))
     warnOnce(
-      `insecure: the connection to ${host} is in clear: other machines of the network can read and change what is said, and may answer in its place; no token is sent over it`,
+      `insecure: the connection to ${host} is in clear: other machines of the network can read and change what is said, and may answer in its place; no bearer token is sent over it`,
       "RFAAS_SECURITY",
     );
   const socket = connect({ host, port });

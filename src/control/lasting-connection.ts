@@ -1,11 +1,11 @@
 /** A control connection that reconnects in the background until it is closed. */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../base/clock.ts";
-import type { Acquaintance } from "./dial-socket.ts";
+import type { Acquaintance, Reached } from "./dial-socket.ts";
 import type { Link, LinkEvents } from "./link.ts";
 
 export interface LastingEvents<In> {
-  /** Connected, perhaps again: the moment to greet. `peer` is as {@link LinkEvents.opened} says. */
-  opened(peer?: Acquaintance): void;
+  /** Connected, perhaps again: the moment to greet. `peer` and `reached` are as {@link LinkEvents.opened} says. */
+  opened(peer?: Acquaintance, reached?: Reached): void;
   message(message: In): void;
   /** The connection ended, or an attempt failed; the next attempt follows soon. */
   lost(reason: Error): void;
@@ -98,10 +98,10 @@ export class LastingConnection<In, Out> {
     this.#quietTicks = 0;
     this.#taken = false;
     const link: Link<Out> = this.#connect({
-      opened: (peer) => {
+      opened: (peer, reached) => {
         if (this.#link !== link) return;
         this.#applyHold();
-        this.#events.opened(peer);
+        this.#events.opened(peer, reached);
       },
       message: (message) => {
         if (this.#link !== link) return;

@@ -3,11 +3,11 @@ import type { Vocabulary } from "../protocol/vocabulary.ts";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";
 import { type Dialled, dial } from "./dial.ts";
-import type { Acquaintance, Dialling } from "./dial-socket.ts";
+import type { Acquaintance, Dialling, Reached } from "./dial-socket.ts";
 
 export interface LinkEvents<In> {
-  /** `peer` says how the peer is known; left out, by a network of a test's own. */
-  opened(peer?: Acquaintance): void;
+  /** `peer` says how the peer is known, and `reached` where it is; left out, by a network of a test's own. */
+  opened(peer?: Acquaintance, reached?: Reached): void;
   message(message: In): void;
   /** It has ended, or the attempt failed; called once, and not before {@link dialLink} has returned. */
   closed(error?: Error): void;
@@ -45,7 +45,7 @@ export const dialLink: Dial = <In extends { t: string }, Out extends { t: string
       opened: (wire) => {
         waits = false;
         connection.opened(wire);
-        events.opened(dialling.acquaintance());
+        events.opened(dialling.acquaintance(), dialling.reached());
       },
       received: (bytes) => connection.received(bytes),
       drained: () => connection.drained(),

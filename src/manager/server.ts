@@ -4,10 +4,13 @@ import { type Address, formatAddress, isLoopback } from "../control/address.ts";
 import { beginsTls } from "../control/accept/first-bytes.ts";
 import type { Wire, WireEvents } from "../control/connection.ts";
 import type { SecureWire } from "../control/accept/secure-wire.ts";
+import { endPlace } from "../control/identity/ends.ts";
 import { reach } from "../control/reach/reach.ts";
+import type { OwnEnd } from "../protocol/holder/proof.ts";
 import { listenAt } from "./listener.ts";
 import { Manager, type ManagerOptions } from "./manager.ts";
 import type { Way } from "./peers/peer.ts";
+import type { KnownEnd } from "./tokens/known-end.ts";
 
 /** The kernel notices within seconds that a peer's machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
@@ -17,6 +20,8 @@ const PLAIN_REFUSED =
 export interface ManagerServerOptions extends ManagerOptions {
   /** TLS over a connection that comes. Left out, there is none, and all that comes is in clear. */
   accept?: Accept | undefined;
+  /** How proofs of peers that come by TLS name this end. */
+  known?: KnownEnd | undefined;
 }
 
 /** The accepting end of TLS over a wire. */
@@ -35,11 +40,13 @@ export class ManagerServer extends Manager {
   readonly address: string;
   readonly #listener: TCPSocketListener<undefined>;
   readonly #accept: Accept | undefined;
+  readonly #known: KnownEnd | undefined;
 
   /** Listens at `address`, HOST:PORT. Throws as {@link listenAt} does. */
-  constructor(address: string, { accept, ...options }: ManagerServerOptions) {
+  constructor(address: string, { accept, known, ...options }: ManagerServerOptions) {
     super({ reach, ...options });
     this.#accept = accept;
+    this.#known = known;
     try {
       this.#listener = listenAt(address, this.#handler());
     } catch (error) {
@@ -87,6 +94,7 @@ export class ManagerServer extends Manager {
         const accept = isTls ? this.#accept : undefined;
         if (accept) guest.secure = secured(accept, socket, guest);
         else this.#isPlain(guest);
+        guest.way.end = this.#endOf(socket, accept !== undefined);
         (guest.secure ?? guest.peer).received(come);
       },
       drain: (socket) => {
@@ -97,6 +105,13 @@ export class ManagerServer extends Manager {
       close: (socket) => close(socket),
       error: close,
     };
+  }
+
+  #endOf({ localAddress, localPort }: Socket<undefined>, isTls: boolean): OwnEnd {
+    const seen = endPlace({ address: localAddress, port: localPort });
+    const known = isTls ? this.#known : undefined;
+    if (!known) return { places: [seen], key: null };
+    return { places: [seen, ...known.places], key: known.key(), sharesKey: known.sharesKey };
   }
 
   #isPlain({ way }: Guest): void {

@@ -13,6 +13,7 @@ import {
   vocabularyOf,
 } from "./declare.ts";
 import { bytes, count, index } from "./fields.ts";
+import { Challenge, Prove } from "./messages.ts";
 import { Usage } from "./usage.ts";
 
 /** Raised when a message changes in a way that an older peer would misread. */
@@ -252,6 +253,7 @@ export const nodeToManager = [
 export const clientToManager = [ListClusterLeases] as const;
 const greetings = [Announce, Subscribe, Enrol] as const;
 export const managerToNode = [
+  Challenge,
   Accepted,
   Refused,
   Alive,
@@ -260,11 +262,18 @@ export const managerToNode = [
   Resume,
   Remove,
 ] as const;
-export const managerToClient = [ManagerKey, Refused, Alive, Nodes, NodesChanged] as const;
+export const managerToClient = [
+  Challenge,
+  ManagerKey,
+  Refused,
+  Alive,
+  Nodes,
+  NodesChanged,
+] as const;
 /** To a node that enrols. */
 export const managerToNewcomer = [Enrolled, Refused] as const;
 
-const toManager = [...greetings, ...nodeToManager, ...clientToManager] as const;
+const toManager = [...greetings, Prove, ...nodeToManager, ...clientToManager] as const;
 export type ToManager = Speech<typeof toManager, []>;
 export type Greeting = Speech<typeof greetings, []>;
 export type NodeSays = Speech<typeof nodeToManager, []>;

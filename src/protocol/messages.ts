@@ -73,6 +73,10 @@ export const Hello = notice("hello", {
   token: Type.Optional(Type.Union([Type.String({ maxLength: 4096 }), Type.Null()])),
 });
 export type Hello = FieldsOf<typeof Hello>;
+/** The node wants the holder of the token to prove that it is it, once, and welcomes or refuses the client then. */
+export const Challenge = notice("challenge", { nonce: text });
+/** As `holder/proof.ts` makes it, for the nonce. */
+export const Prove = notice("prove", { proof: Type.String({ maxLength: 4096 }) });
 
 /** Why a node does not serve a fabric to a client: a clause, and what to do about it where something can be done. */
 const WithheldFabric = Type.Object({ name: text, reason: text, fix: Type.Optional(text) });
@@ -121,8 +125,8 @@ export const greetedMessages = [
   GetStatus,
   ListLeases,
 ] as const;
-export const clientMessages = [Hello, ...greetedMessages] as const;
-export const nodeMessages = [Welcome, Refused, Draining, ...leaseNotices] as const;
+export const clientMessages = [Hello, Prove, ...greetedMessages] as const;
+export const nodeMessages = [Challenge, Welcome, Refused, Draining, ...leaseNotices] as const;
 
 export type ClientMessage = Speech<typeof clientMessages, typeof nodeMessages>;
 export type NodeMessage = Speech<typeof nodeMessages, typeof clientMessages>;

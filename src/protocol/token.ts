@@ -3,7 +3,7 @@
  * cluster checks them by itself.
  *
  * A token is a JWS (RFC 7515) that is signed with EdDSA, and its claims are those of a JWT (RFC 7519), each in the one form that
- * {@link Payload} describes. A token is a secret: nothing here puts one, or a part of one, into an error.
+ * {@link Payload} describes. A token without its holder's key (`cnf`) is a secret: nothing here puts one, or a part of one, into an error.
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
@@ -15,6 +15,8 @@ const OUTDATED_PREFIX = "rfaas1.";
 const ALGORITHM = "EdDSA";
 /** Tells our tokens from other things that are signed with the same key. */
 const TOKEN_TYPE = "rfaas+jwt";
+/** That of a token with a holder's key: what does not ask for a proof does not read it. */
+const BOUND_TYPE = "rfaas-bound+jwt";
 /** Longer than the longest token; checked before anything is decoded. */
 export const MAX_TOKEN_BYTES = 2048;
 export const MAX_USER_LENGTH = 64;
@@ -37,6 +39,13 @@ export const UserName = Type.String({
   pattern: "^[A-Za-z0-9][A-Za-z0-9._@+-]*$",
 });
 
+/** The name of a node, as its token has it. */
+export const TokenNode = Type.String({
+  minLength: 1,
+  maxLength: 128,
+  pattern: "^[A-Za-z0-9._:-]+$",
+});
+
 /** A public Ed25519 key as a JWK (RFC 8037). */
 export const HolderKey = Type.Object(
   {
@@ -49,7 +58,11 @@ export const HolderKey = Type.Object(
 export type HolderKey = Static<typeof HolderKey>;
 
 const Header = Type.Object(
-  { alg: Type.Literal(ALGORITHM), typ: Type.Literal(TOKEN_TYPE), kid: Type.String() },
+  {
+    alg: Type.Literal(ALGORITHM),
+    typ: Type.Union([Type.Literal(TOKEN_TYPE), Type.Literal(BOUND_TYPE)]),
+    kid: Type.String(),
+  },
   { additionalProperties: false },
 );
 
@@ -66,6 +79,7 @@ const Payload = Type.Object(
     max_cores: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffffffff })),
     /** Bytes. */
     max_memory: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+    node: Type.Optional(TokenNode),
     /** The key of the token's holder (RFC 7800). */
     cnf: Type.Optional(Type.Object({ jwk: HolderKey }, { additionalProperties: false })),
   },
@@ -89,6 +103,8 @@ export interface Claims {
   issuedAtMs: number;
   /** The key whose owner alone may use the token; left out, every bearer of the token may. */
   holderKey?: HolderKey;
+  /** The node that it is for: a node's token announces this one alone, and a user's takes leases of it alone. Left out, any of the cluster. */
+  node?: string;
 }
 
 /** What a token shows without its key. */
@@ -102,7 +118,8 @@ export interface ShownClaims extends Claims {
 /** How {@link Claims} name what a payload says. */
 const NAMES_OF_CLAIMS: Record<string, string> = {
   ...{ jti: "id", sub: "user", aud: "cluster", iat: "issuedAtMs", exp: "expiresAtMs" },
-  ...{ scope: "scopes", max_cores: "maxCores", max_memory: "maxMemoryBytes", cnf: "holderKey" },
+  ...{ scope: "scopes", max_cores: "maxCores", max_memory: "maxMemoryBytes" },
+  ...{ cnf: "holderKey", node: "node" },
 };
 
 /** Compiled when the first token comes: most programs that load this never see one. */
@@ -130,7 +147,8 @@ export class TokenSigner {
         `a token cannot say this: ${NAMES_OF_CLAIMS[wrong.name] ?? wrong.name}: ${wrong.message}; correct it and sign again`,
       );
     const { CompactSign } = await import("jose/jws/compact/sign");
-    const header = { alg: ALGORITHM, typ: TOKEN_TYPE, kid: await keyIdOf(this.#key) };
+    const typ = claims.holderKey ? BOUND_TYPE : TOKEN_TYPE;
+    const header = { alg: ALGORITHM, typ, kid: await keyIdOf(this.#key) };
     return await new CompactSign(new TextEncoder().encode(JSON.stringify(payload)))
       .setProtectedHeader(header)
       .sign(key);
@@ -148,9 +166,15 @@ export class TokenVerifier {
     this.#keyId = keyIdOf(key);
   }
 
+  /** Whose tokens it checks. */
+  get cluster(): string {
+    return this.#key.cluster;
+  }
+
   /**
    * The claims of the token, after checking that the key's owner signed it for this cluster, that it is not expired at `nowMs`, and
-   * that it has the `scope`, where one is given. A token with the scope `admin` has `read` too.
+   * that it has the `scope`, where one is given. A token with the scope `admin` has `read` too. Where the claims have a `holderKey`, the
+   * token counts for nothing without a proof, which `holder/proof.ts` checks.
    *
    * Rejects with {@link TokenRefused}, which has the reason and what to do.
    */
@@ -204,6 +228,8 @@ export function readClaims(token: string): ShownClaims {
   if (token.length > MAX_TOKEN_BYTES)
     throw malformed(`it is longer than ${MAX_TOKEN_BYTES} characters`);
   const [header, payload, signature, ...more] = token.split(".");
+  if (more.length === 1)
+    throw malformed("its private key came with it, which an earlier rfaas sends; update that one");
   if (!header || !payload || !signature || more.length > 0)
     throw malformed("it does not have the form HEADER.CLAIMS.SIGNATURE");
   if (fromBase64Url(signature)?.length !== SIGNATURE_BYTES)
@@ -214,7 +240,10 @@ export function readClaims(token: string): ShownClaims {
   const said = fromJson(payload, "claims");
   const wrong = wrongWith(said);
   if (wrong) throw malformed(`its claims are wrong at ${wrong.name}`);
-  return { ...claimsOf(said as Payload), keyId: head.kid };
+  const claims = claimsOf(said as Payload);
+  if ((head.typ === BOUND_TYPE) !== (claims.holderKey !== undefined))
+    throw malformed("its header and its claims disagree on whether it has a holder's key");
+  return { ...claims, keyId: head.kid };
 }
 
 /** The thumbprint of the public key (RFC 7638). */
@@ -225,19 +254,20 @@ async function keyIdOf({ key }: ClusterKey): Promise<string> {
 }
 
 function payloadOf(claims: Claims, cluster: string): Payload {
-  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey } = claims;
+  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey, node } = claims;
   return {
     ...{ jti: claims.id, sub: claims.user, aud: cluster, iat: claims.issuedAtMs / 1000 },
     ...(expiresAtMs === null ? {} : { exp: expiresAtMs / 1000 }),
     scope: claims.scopes.join(" "),
     ...(maxCores === null ? {} : { max_cores: maxCores }),
     ...(maxMemoryBytes === undefined ? {} : { max_memory: maxMemoryBytes }),
+    ...(node === undefined ? {} : { node }),
     ...(holderKey ? { cnf: { jwk: holderKey } } : {}),
   };
 }
 
 function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
-  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, cnf } = payload;
+  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, node, cnf } = payload;
   return {
     id: jti,
     user: sub,
@@ -247,6 +277,7 @@ function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
     expiresAtMs: exp === undefined ? null : exp * 1000,
     scopes: scope.split(" ") as Scope[],
     issuedAtMs: iat * 1000,
+    ...(node === undefined ? {} : { node }),
     ...(cnf ? { holderKey: cnf.jwk } : {}),
   };
 }

@@ -191,11 +191,13 @@ test("a key that is made while the manager runs counts at once", async () => {
     });
   expect((await nodes()).status).toBe(200);
   using client = await ManagerSubscription.connect(manager.address);
-  const made = await rfaas(["token", "create", "--user", "ada", "--state", manager.state]);
-  const token = made.stdout.trim();
+  const create = ["token", "create", "--user", "ada", "--state", manager.state];
+  const token = (await rfaas(create)).stdout.trim();
+  const bearer = (await rfaas([...create, "--bearer"])).stdout.trim();
   await until(() => manager.stderr.includes("there is a new key"), "the manager has the key");
   expect((await nodes()).status).toBe(401);
-  expect((await nodes(token)).status).toBe(200);
+  expect((await nodes(token)).status).toBe(401);
+  expect((await nodes(bearer)).status).toBe(200);
   await until(() => !client.connected, "who has no token is out");
   expect(ManagerSubscription.connect(manager.address)).rejects.toThrow("token is needed");
   using admitted = await ManagerSubscription.connect(manager.address, token);

@@ -258,7 +258,7 @@ describe("a subscription", () => {
       publicKey: "k",
       check: async (token) =>
         token === "good"
-          ? { user: "ada", maxCores: null, seesAll: true }
+          ? { user: "ada", maxCores: null, seesAll: true, node: "n1" }
           : { refused: "wrong token; get one" },
     };
     newServer("127.0.0.1:0", ledger, tokens);
@@ -293,7 +293,7 @@ describe("a subscription", () => {
     goes.die();
     await until(() => server.connectionCount === 1, "one has gone");
     expect(registry.size).toBe(0);
-    verdict.resolve({ user: "rack", maxCores: null, seesAll: true });
+    verdict.resolve({ user: "rack", maxCores: null, seesAll: true, node: "n1" });
     await until(() => registry.get("n1")?.freeCores === 3, "what it has free was heard");
     expect(stays.heard[0]).toMatchObject({ t: "accepted", name: "n1", publicKey: "k" });
     expect(registry.get("n2")).toBeUndefined();
@@ -304,7 +304,8 @@ describe("a subscription", () => {
     const cluster = new SigningCluster();
     newServer("127.0.0.1:0", ledger, new SignedTokens(cluster.publicKey));
     const token = (user: string, ...scopes: Scope[]) => cluster.token({ user, scopes });
-    const node = newNode("n1", { token: await token("rack", "node") });
+    const rack = await cluster.token({ user: "rack", scopes: ["node"], node: "n1" });
+    const node = newNode("n1", { token: rack });
     await until(() => node.told.some((line) => line.startsWith("key")), "the node is in");
     node.link.usage([bill(1, 1, { user: "alice" }), bill(2, 1, { user: "bob" })]);
     const seen = async (user: string, ...scopes: Scope[]): Promise<string[]> => {

@@ -9,6 +9,7 @@ import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import { ledgerPath } from "../../src/manager/state/state.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
+import { Credential } from "../../src/protocol/holder/credential.ts";
 import { readPublicKey } from "../../src/protocol/token-key.ts";
 import { TokenVerifier } from "../../src/protocol/token.ts";
 import { ROOT } from "../support/executable.ts";
@@ -104,10 +105,12 @@ describe("rfaas token", () => {
     args.push("--max-memory", "64GiB");
     const first = await rfaas(args, env);
     expect([first.exitCode, first.stderr]).toEqual([0, expect.stringContaining("a new key")]);
-    expect(first.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+    expect(first.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\.[\w-]{43}\n$/);
+    const { token, isBound } = Credential.read(first.stdout.trim());
+    expect(isBound).toBe(true);
     const key = readFileSync(scratch.join("rfaas/token-key.pub"), "utf8");
     const tokens = new TokenVerifier(readPublicKey(key, "the key"));
-    const claims = await tokens.verify(first.stdout.trim(), Date.now(), "client");
+    const claims = await tokens.verify(token, Date.now(), "client");
     expect(claims).toMatchObject({
       user: "ada",
       maxMemoryBytes: 2 ** 36,
@@ -117,22 +120,42 @@ describe("rfaas token", () => {
     // In whole seconds, and no shorter than was asked for.
     expect([7_200_000, 7_201_000]).toContain(claims.expiresAtMs! - claims.issuedAtMs);
 
-    const second = await rfaas(["token", "create", "--user", "ada", "--ttl", "never"], env);
+    const bearer = ["token", "create", "--user", "ada", "--ttl", "never", "--bearer"];
+    const second = await rfaas(bearer, env);
     expect([second.exitCode, second.stderr]).toEqual([0, ""]);
     const free = await tokens.verify(second.stdout.trim(), Date.now());
     expect(free).toMatchObject({ maxCores: null, expiresAtMs: null });
     expect(free.id).not.toBe(claims.id);
+    expect([claims, free].map(({ holderKey }) => holderKey !== undefined)).toEqual([true, false]);
   });
 
   test("show prints what a token says", async () => {
     using scratch = new Scratch();
-    const make = ["token", "create", "--user", "7", "--scope", "admin, node", "--ttl", "1d"];
+    const make = [
+      "token",
+      "create",
+      "--user",
+      "7",
+      "--scope",
+      "admin, node",
+      "--ttl",
+      "1d",
+      "--node",
+      "n:1",
+    ];
     const { stdout } = await rfaas([...make, "--state", scratch.path]);
     const shown = await rfaas(["token", "show", stdout.trim()]);
     const cluster = readFileSync(scratch.join("cluster-id"), "utf8").trim();
     expect(JSON.parse(shown.stdout)).toMatchObject({
-      ...{ user: "7", scopes: ["admin", "node"], cluster, keyId: expect.stringMatching(/^.{43}$/) },
+      ...{
+        user: "7",
+        scopes: ["admin", "node"],
+        node: "n:1",
+        cluster,
+        keyId: expect.stringMatching(/^.{43}$/),
+      },
     });
+    expect(shown.stdout).not.toContain(stdout.trim().split(".")[3]);
     const fromEnvironment = await rfaas(["token", "show"], { RFAAS_TOKEN: stdout.trim() });
     expect(fromEnvironment.stdout).toBe(shown.stdout);
   });
@@ -146,6 +169,8 @@ describe("rfaas token", () => {
     [["create", "--user", "a", "--max-cores", "0"], /--max-cores must be a whole number/],
     [["create", "--user", "a", "--max-memory", "much"], /--max-memory must be a size/],
     [["create", "--user", "a", "--scope", "root"], /--scope is a list of client, node/],
+    [["create", "--user", "a", "--scope", "node"], /for one node alone; name it with --node/],
+    [["create", "--user", "a", "--node", "a/b"], /--node must be a node's name/],
     [["create", "--user", "a", "more"], /token takes create or show/],
     [["show"], /needs a token/],
   ])("%j is refused", async (args, reason) => {

@@ -57,9 +57,9 @@ class SecureCluster implements AsyncDisposable {
     return this.scratch.join("state");
   }
 
-  async createToken(user: string, scope: string): Promise<string> {
+  async createToken(user: string, scope: string, ...more: string[]): Promise<string> {
     const args = ["token", "create", "--user", user, "--scope", scope, "--state", this.state];
-    return (await rfaas(args)).stdout.trim();
+    return (await rfaas([...args, ...more])).stdout.trim();
   }
 
   async joinToken(...args: string[]): Promise<JoinToken> {
@@ -308,9 +308,11 @@ secure("a cluster of several machines", () => {
   });
 
   test(
-    "remembers the manager for a client that pins nothing, over its restart, and sends it no token",
+    "remembers the manager for a client that pins nothing, over its restart, and sends it no bearer token",
     async () => {
-      const alone = { RFAAS_CA: "", XDG_CONFIG_HOME: cluster.scratch.join("met") };
+      const own = { RFAAS_CA: "", XDG_CONFIG_HOME: cluster.scratch.join("met") };
+      const bearer = await cluster.createToken("ada", "client,read", "--bearer");
+      const alone = { ...own, RFAAS_TOKEN: bearer };
       const { address } = cluster.manager;
       const first = await cluster.client(["ps", "--manager", address], alone);
       expect(first.stderr).toContain(`the manager at ${address} is new to you: its key sha256:`);
@@ -324,6 +326,8 @@ secure("a cluster of several machines", () => {
       expect(second.stderr).toContain("is pinned nowhere");
       const named = /name it as (rfaas:\S+)/.exec(second.stderr)![1]!;
       expect((await cluster.client(["ps", "--manager", named], alone)).exitCode).toBe(0);
+      // One with a key is of no use to who is shown it.
+      expect((await cluster.client(["ps", "--manager", address], own)).exitCode).toBe(0);
     },
     LIMIT_MS,
   );
@@ -360,11 +364,14 @@ secure("a cluster of several machines", () => {
       expect(unknown.stderr).toContain("is of no CA that this machine knows");
       const stranger = await cluster.client(["node", "ls", "--http", `${url}?ca=${STRANGER}`]);
       expect(stranger.stderr).toContain("is not the manager that is pinned");
-      const plain = await cluster.client(["node", "ls", "--http", url.replace("https", "http")]);
+      const bearer = await cluster.createToken("root", "admin", "--bearer");
+      const plain = await cluster.client(["node", "ls", "--http", url.replace("https", "http")], {
+        RFAAS_TOKEN: bearer,
+      });
       expect(plain.stderr).toContain("the token was not sent: ");
       const curl = ["curl", "-sS", "--cacert", `${cluster.state}/ca.pem`];
       const asked = Bun.spawn(
-        [...curl, "-H", `Authorization: Bearer ${cluster.admin}`, `${url}/v1/nodes`],
+        [...curl, "-H", `Authorization: Bearer ${bearer}`, `${url}/v1/nodes`],
         {
           stdout: "pipe",
         },

@@ -48,6 +48,18 @@ class Fixture implements Disposable {
 }
 
 describe("the ledger", () => {
+  test("keeps a lease for the node and the user that it was first of, whatever others report", () => {
+    using f = new Fixture();
+    f.ledger.record([report("a/1", { calls: 1 })]);
+    f.ledger.record([
+      ended("a/1", { calls: 1e9 }, { node: "n2" }),
+      ended("a/1", { calls: 1e9 }, { user: "bob" }),
+    ]);
+    f.ledger.record([report("a/1", { calls: 2 })]);
+    expect(f.ledger.live()).toEqual([report("a/1", { calls: 2 })]);
+    expect(f.ledger.bill().map(({ user, calls }) => [user, calls])).toEqual([["ada", 2n]]);
+  });
+
   test("bills what was reported, by user, over a restart", () => {
     using f = new Fixture();
     const usage = { allocationCoreNs: 5, executionNs: 4, pollingNs: 3, calls: 2, bytes: 1 };

@@ -16,15 +16,16 @@ import { RawPeer } from "../support/raw-peer.ts";
 import { until } from "../support/until.ts";
 
 /** By token: who it is, and what for. */
-const TOKENS: Record<string, { user: string; seesAll: boolean; scopes: string[] }> = {
-  "node n1": { user: "node.n1", seesAll: false, scopes: ["node"] },
-  "node a:1": { user: "node.a-1", seesAll: false, scopes: ["node"] },
-  node: { user: "ops", seesAll: false, scopes: ["node"] },
-  ada: { user: "ada", seesAll: false, scopes: ["client", "read"] },
-  root: { user: "root", seesAll: true, scopes: ["client", "read"] },
-  looks: { user: "eve", seesAll: false, scopes: ["read"] },
-  blind: { user: "blind", seesAll: false, scopes: ["client"] },
-};
+const TOKENS: Record<string, { user: string; seesAll: boolean; scopes: string[]; node?: string }> =
+  {
+    "node n1": { user: "node.n1", seesAll: false, scopes: ["node"], node: "n1" },
+    "node a:1": { user: "node.a-1", seesAll: false, scopes: ["node"], node: "a:1" },
+    "any node": { user: "ops", seesAll: false, scopes: ["node"] },
+    ada: { user: "ada", seesAll: false, scopes: ["client", "read"] },
+    root: { user: "root", seesAll: true, scopes: ["client", "read"] },
+    looks: { user: "eve", seesAll: false, scopes: ["read"] },
+    blind: { user: "blind", seesAll: false, scopes: ["client"] },
+  };
 const CHECKED: TokenCheck = {
   publicKey: "the key",
   async check(token, scope) {
@@ -329,7 +330,7 @@ describe("a client", () => {
 
   test("sees the leases that its token shows, and goes on without any", async () => {
     const { saved, node, client, comes } = cluster(CHECKED);
-    const peer = await node("n1", { token: "node" });
+    const peer = await node("n1", { token: "node n1" });
     peer.send(report(1, bill(1), bill(2, { user: "bob" })));
     await comes(() => saved.length === 2, "the leases are known");
     const listed = async (token: string): Promise<unknown> => {
@@ -393,12 +394,17 @@ describe("a peer is refused", () => {
   test("for the token that another node has got when it joined", async () => {
     const { node } = cluster(CHECKED);
     expect(refusal(await node("n2", { token: "node n1" }))).toBe(
-      "the token is that of node.n1, and not of the node n2; let the node join by its name (rfaas node join-token)",
+      "the token of node.n1 is that of the node n1, and not of the node n2; let the node join by its name (rfaas node join-token), or make it a token: rfaas token create --scope node --node n2",
     );
     expect((await node("n1", { token: "node n1" })).closed).toBe(false);
     expect((await node("a:1", { token: "node a:1" })).closed).toBe(false);
-    // One that an operator has made is for any.
-    expect((await node("n2", { token: "node" })).closed).toBe(false);
+  });
+
+  test("for a node's token that names no node", async () => {
+    const { node } = cluster(CHECKED);
+    expect(refusal(await node("n1", { token: "any node" }))).toContain(
+      "the token of ops is for no node, and not of the node n1",
+    );
   });
 
   test("when its token cannot be checked, and the manager goes on", async () => {

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import type { Wire } from "../../src/control/connection.ts";
 import { parseAddress } from "../../src/control/address.ts";
-import { type Reached, reach } from "../../src/client/node/reach.ts";
+import { type Met, reach } from "../../src/client/node/reach.ts";
 
 test("what a client says first is on its way as the connection opens", async () => {
   const heard = Promise.withResolvers<string>();
@@ -14,7 +14,7 @@ test("what a client says first is on its way as the connection opens", async () 
   const address = parseAddress(`127.0.0.1:${listener.port}`);
   const order: string[] = [];
   let wire: Wire | undefined;
-  let met: Reached | undefined;
+  let met: Met | undefined;
   const events = {
     opened(opened: Wire) {
       order.push("opened");
@@ -31,10 +31,11 @@ test("what a client says first is on its way as the connection opens", async () 
   });
   order.push("reached");
   expect(order).toEqual(["opened", "met", "reached"]);
-  expect(met).toEqual({
+  expect(met).toMatchObject({
     at: { address: "127.0.0.1", port: listener.port },
-    withheld: undefined,
+    end: { places: [`127.0.0.1:${listener.port}`], key: null },
   });
+  expect(met!.withheld).toBeUndefined();
   expect(await heard.promise).toBe("hello");
   wire!.terminate();
 });

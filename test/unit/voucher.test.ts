@@ -64,7 +64,7 @@ test("a client that shows a node no token is told why, where the node wants one"
   using _ = Bun.listen({ unix: path, socket: node.handler() });
   const withheld = "no token was sent, as the manager is a stranger";
   const connecting = NodeConnection.connect(parseAddress(path), [], "token", undefined, {
-    withheld,
+    withhold: () => withheld,
   });
   await expect(connecting).rejects.toThrow(`refused this client: ${withheld}`);
   expect(token).toBeNull();

@@ -8,9 +8,11 @@ import {
   type RfaasError,
   UsageError,
 } from "../../base/errors.ts";
-import { type Acquaintance, mayBeTold, whyWithheld } from "../../control/dial-socket.ts";
+import { type Acquaintance, type Reached, whyWithheld } from "../../control/dial-socket.ts";
 import { whyNotReached } from "../../control/dial.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
+import { peerEnd } from "../../control/identity/ends.ts";
+import { Showing } from "../../control/identity/showing.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
 import {
@@ -24,6 +26,7 @@ import {
   managerToClient,
   managerToClientVocabulary,
 } from "../../protocol/manager-messages.ts";
+import { Credential } from "../../protocol/holder/credential.ts";
 import { shortage } from "../../base/shortage.ts";
 import { type Fingerprint, readFingerprint } from "../../trust/fingerprint.ts";
 import { VERSION } from "../../base/version.ts";
@@ -51,7 +54,9 @@ export class ManagerSubscription {
   readonly address: string;
   /** As messages name it. */
   readonly #place: string;
-  readonly #token: string | null;
+  readonly #address: Address;
+  readonly #credential: Credential | undefined;
+  #showing = Showing.nothing();
   readonly #connection: LastingConnection<ManagerToClient, ToManager>;
   readonly #nodes = new Map<string, NodeInfo>();
   readonly #listeners = new Set<(change: NodesChange) => void>();
@@ -70,9 +75,10 @@ export class ManagerSubscription {
     token: string | null,
     { dial = dialLink, insecure, ...lasting }: SubscriptionOptions,
   ) {
+    this.#address = address;
     this.address = formatAddress(address);
     this.#place = address.kind === "unix" ? address.path : placeOf(address);
-    this.#token = token;
+    this.#credential = Credential.of(token);
     this.#first.promise.catch(() => {});
     this.#requests = new Requests({
       // The table sends only messages that a client may send.
@@ -86,7 +92,7 @@ export class ManagerSubscription {
       (events) => dial(address, managerToClientVocabulary, events, { role: "manager", insecure }),
       MANAGER_SILENCE_MS,
       {
-        opened: (peer) => this.#subscribe(peer),
+        opened: (peer, reached) => this.#subscribe(peer, reached),
         message: (message) => {
           if (!this.#requests.heard(message)) heard(message);
         },
@@ -100,7 +106,8 @@ export class ManagerSubscription {
    * Subscribes; resolves when the list of nodes has come, and waits no longer than `patience` says. From then on the subscription
    * updates the list in the background, and does not keep the process alive.
    *
-   * @throws {NodeUnreachable} when no manager answers, {@link LeaseRefused} when it refuses this client.
+   * @throws {NodeUnreachable} when no manager answers, {@link LeaseRefused} when it refuses this client, {@link TokenRefused} for a
+   * token that cannot be shown.
    */
   static async connect(
     manager: Address | string,
@@ -169,20 +176,28 @@ export class ManagerSubscription {
     this.close();
   }
 
-  #subscribe(peer: Acquaintance | undefined): void {
+  #subscribe(peer: Acquaintance | undefined, reached: Reached | undefined): void {
     this.#coming = [];
     this.#peer = peer;
+    const withheld = peer && whyWithheld(peer, "manager", this.#place);
+    const end = peerEnd(this.#address, peer, reached);
+    this.#showing = new Showing(this.#credential, end, withheld);
     this.#connection.send({
       t: "subscribe",
       protocol: MANAGER_PROTOCOL_VERSION,
       version: VERSION,
-      token: peer && !mayBeTold(peer) ? null : this.#token,
+      token: this.#showing.token,
     });
   }
 
   #handlers(): Handlers<typeof managerToClient> {
     return {
       refused: ({ code, message }) => void (this.#refusal = this.#refusedFor(code, message)),
+      challenge: ({ nonce }) =>
+        void this.#showing.proof(nonce).then(
+          (proof) => this.#connection.send({ t: "prove", proof }),
+          (error: RfaasError) => this.#refuse(error),
+        ),
       nodes: ({ nodes, last }) => {
         this.#coming.push(...nodes);
         if (last) this.#replace();
@@ -221,12 +236,13 @@ export class ManagerSubscription {
     this.#requests.end(error);
   }
 
+  #refuse(error: RfaasError): void {
+    this.#refusal = error;
+    this.#first.reject(error);
+  }
+
   #refusedFor(code: string, message: string): LeaseRefused {
-    const withheld =
-      code === "RFAAS_TOKEN" && this.#token !== null && this.#peer
-        ? whyWithheld(this.#peer, "manager", this.#place)
-        : undefined;
-    const why = withheld ?? message;
+    const why = (code === "RFAAS_TOKEN" ? this.#showing.withheld : undefined) ?? message;
     return new LeaseRefused(code, `the manager at ${this.#place} refused this client: ${why}`);
   }
 

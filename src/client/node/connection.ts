@@ -3,6 +3,7 @@ import { type Address, formatAddress } from "../../control/address.ts";
 import { Connection } from "../../control/connection.ts";
 import type { Dialled } from "../../control/dial.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
+import type { Acquaintance } from "../../control/dial-socket.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { fabricNamed } from "../../fabric/registry.ts";
 import { explained } from "../../base/shortage.ts";
@@ -21,12 +22,14 @@ import {
   nodeMessages,
   nodeVocabulary,
 } from "../../protocol/messages.ts";
+import { Credential } from "../../protocol/holder/credential.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
 import { closed, ended, leaseFailure, notGranted, refused } from "./failures.ts";
 import type { LeaseListener } from "./lease-listener.ts";
 import { openMailbox, received } from "./mailbox.ts";
-import { type Reached, reach } from "./reach.ts";
+import { type Met, reach } from "./reach.ts";
+import { Showing } from "../../control/identity/showing.ts";
 import { PackageSender } from "./upload.ts";
 import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
 
@@ -52,7 +55,7 @@ export class NodeConnection {
   /** Set when the node says that it stops; its leases stay usable until it ends them. */
   draining = false;
   /** Where it was reached, over a network. */
-  reached: Reached["at"];
+  reached: Met["at"];
   /** What the node said of itself. */
   welcome!: Welcome;
   readonly #connection: Connection<NodeMessage, ClientMessage>;
@@ -61,15 +64,12 @@ export class NodeConnection {
   readonly #heard = answering(nodeMessages, this.#handlers());
   readonly #closed = Promise.withResolvers<void>();
   readonly #fabrics: readonly string[];
-  #token: string | null;
-  /** Why the token was not sent, as a clause. */
-  #withheld: string | undefined;
+  #showing = Showing.nothing();
   #over: RfaasError | undefined;
 
-  private constructor(address: string, fabrics: readonly string[], token: string | null) {
+  private constructor(address: string, fabrics: readonly string[]) {
     this.address = address;
     this.#fabrics = fabrics;
-    this.#token = token;
     this.#welcome.promise.catch(() => {});
     this.requests = new Requests({
       send: (message) => {
@@ -94,31 +94,33 @@ export class NodeConnection {
   }
 
   /**
-   * Connects and greets; `withheld` says why the node gets no token.
+   * Connects and greets. `withhold` says why a node that is so known gets no bearer token, beside that it is not known well enough.
    *
    * @throws {NodeUnreachable} no node answers in time
    * @throws {PeerNotTrusted} another machine than the one that is pinned, or was met before, answers
    * @throws {LeaseRefused} the node does not serve this client
+   * @throws {TokenRefused} the token is none that can be shown
    */
   static async connect(
     address: Address,
     fabrics: readonly string[],
     token: string | null,
     patience = DEFAULT_PATIENCE,
-    to: Dialled & { withheld?: string | undefined } = {},
+    to: Dialled & { withhold?: (known: Acquaintance) => string | undefined } = {},
   ): Promise<NodeConnection> {
     const startedMs = performance.now();
-    const node = new NodeConnection(formatAddress(address), fabrics, token);
-    await reach(address, node.#connection, patience, to, (reached) => {
-      node.reached = reached.at;
-      const withheld = to.withheld ?? reached.withheld;
-      if (withheld !== undefined && token !== null) {
-        node.#token = null;
-        node.#withheld = withheld;
-      }
+    const credential = Credential.of(token);
+    const node = new NodeConnection(formatAddress(address), fabrics);
+    let known: Acquaintance | undefined;
+    await reach(address, node.#connection, patience, to, (met) => {
+      node.reached = met.at;
+      ({ known } = met);
+      node.#showing = new Showing(credential, met.end, to.withhold?.(known) ?? met.withheld);
       node.#greet();
     });
-    return await node.#greeted(patience, performance.now() - startedMs);
+    const greeted = await node.#greeted(patience, performance.now() - startedMs);
+    if (known?.by === "local") node.#showing.warnOfOwner(node.address);
+    return greeted;
   }
 
   /** Greets a node at the other end of a descriptor. `exited` rejects when its process ends. */
@@ -128,7 +130,7 @@ export class NodeConnection {
     exited: Promise<never>,
     patience: Patience,
   ): Promise<NodeConnection> {
-    const node = new NodeConnection("private", fabrics, null);
+    const node = new NodeConnection("private", fabrics);
     exited.catch((error) => node.#end(error));
     await watchDescriptor(fd, node.#connection.handler());
     node.#greet();
@@ -143,7 +145,7 @@ export class NodeConnection {
       pid: process.pid,
       fabrics: [...this.#fabrics],
       machine: machineId(),
-      token: this.#token,
+      token: this.#showing.token,
     });
   }
 
@@ -274,9 +276,14 @@ export class NodeConnection {
   #handlers(): Handlers<typeof nodeMessages> {
     const listeners = this.#listeners;
     return {
+      challenge: ({ nonce }) =>
+        void this.#showing.proof(nonce).then(
+          (proof) => this.#tell({ t: "prove", proof }),
+          (error: RfaasError) => this.#end(error),
+        ),
       welcome: (welcome) => this.#welcome.resolve(welcome),
       refused: ({ code, message }) =>
-        this.#end(refused(this.address, code, message, this.#withheld)),
+        this.#end(refused(this.address, code, message, this.#showing.withheld)),
       draining: () => void (this.draining = true),
       lost: ({ lease, message, ...cause }) => listeners.get(lease)?.lost(message, cause),
       "worker-lost": ({ lease, worker, message }) =>

@@ -2,15 +2,24 @@
 import { type Address, placeOf } from "../../control/address.ts";
 import type { Wire, WireEvents } from "../../control/connection.ts";
 import { type Dialled, dial } from "../../control/dial.ts";
-import { type Dialling, whyWithheld } from "../../control/dial-socket.ts";
+import {
+  type Acquaintance,
+  type Dialling,
+  type Reached,
+  whyWithheld,
+} from "../../control/dial-socket.ts";
+import { type PeerEnd, peerEnd } from "../../control/identity/ends.ts";
 import { type Patience, untilAborted, within } from "../../base/waiting.ts";
 import { notReached } from "./failures.ts";
 
-export interface Reached {
+export interface Met {
   /** Where it was reached, over a network. */
-  at: { address: string; port: number } | undefined;
+  at: Reached | undefined;
+  known: Acquaintance;
   /** Why it is told no secrets, as a clause; undefined when it may be. */
   withheld: string | undefined;
+  /** As proofs name it. */
+  end: PeerEnd;
 }
 
 /**
@@ -24,11 +33,11 @@ export async function reach(
   events: WireEvents,
   { timeoutMs, signal }: Patience,
   to: Dialled,
-  met: (reached: Reached) => void,
+  met: (met: Met) => void,
 ): Promise<void> {
   const opened = (wire: Wire): void => {
     events.opened(wire);
-    met(reachedBy(dialling, address));
+    met(metBy(dialling, address));
   };
   const dialling = dial(
     address,
@@ -50,9 +59,10 @@ export async function reach(
   }
 }
 
-function reachedBy(dialling: Dialling, address: Address): Reached {
+function metBy(dialling: Dialling, address: Address): Met {
   const known = dialling.acquaintance();
   const withheld =
     address.kind === "unix" ? undefined : whyWithheld(known, "node", placeOf(address));
-  return { at: dialling.reached(), withheld };
+  const at = dialling.reached();
+  return { at, known, withheld, end: peerEnd(address, known, at) };
 }

@@ -9,7 +9,9 @@ import {
   UsageError,
 } from "../../base/errors.ts";
 import { isLoopback } from "../../control/address.ts";
+import { Showing } from "../../control/identity/showing.ts";
 import { readAs, text } from "../../options/fields.ts";
+import { Credential } from "../../protocol/holder/credential.ts";
 import { inherited } from "../../options/flags.ts";
 import type { FetchTls } from "./manager-trust.ts";
 
@@ -62,13 +64,21 @@ export function urlOf(text: string, what: string): URL {
 
 const isHere = ({ hostname }: URL): boolean => isLoopback(hostname.replace(/^\[|\]$/g, ""));
 
+interface Counterpart {
+  url: URL;
+  tls?: FetchTls;
+  /** With a token that wants a proof. */
+  showing?: Showing;
+}
+
 export class ManagerClient {
   readonly #url: URL;
-  readonly #token: string | undefined;
+  readonly #credential: Credential | undefined;
 
+  /** Throws {@link TokenRefused} where the token is none that can be shown. */
   constructor(url: URL, token?: string) {
     this.#url = url;
-    this.#token = token;
+    this.#credential = Credential.of(token);
   }
 
   /**
@@ -91,17 +101,62 @@ export class ManagerClient {
   }
 
   #requirePrivacy(): void {
-    if (this.#token === undefined || this.#url.protocol === "https:" || isHere(this.#url)) return;
+    if (!this.#credential || this.#credential.isBound) return;
+    if (this.#url.protocol === "https:" || isHere(this.#url)) return;
     throw new UsageError(
       `the token was not sent: ${this.#url.origin} is in clear, and others may read it on the way; give --http https://${this.#url.host}`,
     );
   }
 
-  async #trust(signal: AbortSignal): Promise<FetchTls | undefined> {
-    if (this.#url.protocol !== "https:") return undefined;
-    const { pinOfUrl, trustAt } = await import("./manager-trust.ts");
-    const pin = pinOfUrl(this.#url);
-    return pin && (await trustAt(this.#url, pin, signal));
+  /** Who is asked, and how to ask it. */
+  async #meet(signal: AbortSignal): Promise<Counterpart> {
+    const url = this.#url;
+    const isBound = this.#credential?.isBound ?? false;
+    if (url.protocol !== "https:" && !isBound) return { url };
+    const { endOf, pinOfUrl, settled, trustAt, whoAnswers } = await import("./manager-trust.ts");
+    const pin = url.protocol === "https:" ? pinOfUrl(url) : undefined;
+    if (!pin && !isBound) return { url };
+    const answering = await whoAnswers(url, signal);
+    return {
+      url: settled(url, answering),
+      ...(pin ? { tls: trustAt(url, pin, answering) } : {}),
+      ...(isBound
+        ? { showing: new Showing(this.#credential, endOf(url, answering), undefined) }
+        : {}),
+    };
+  }
+
+  /** Asks, and once more with a proof where one is wanted. */
+  async #fetch(
+    { url, tls, showing }: Counterpart,
+    method: string,
+    path: string,
+    more: RequestInit,
+  ): Promise<Response> {
+    const { token } = this.#credential ?? {};
+    const target = new URL(path, url);
+    const ask = async (headers: Record<string, string>): Promise<Response> =>
+      await fetch(target, {
+        ...more,
+        ...(tls ? { tls } : {}),
+        method,
+        headers: {
+          ...(token === undefined
+            ? {}
+            : { authorization: `${showing ? "Rfaas" : "Bearer"} ${token}` }),
+          ...(more.body === undefined ? {} : { "content-type": "application/json" }),
+          ...headers,
+        },
+        // Redirects are refused: the token is for this manager, not for another server.
+        redirect: "manual",
+      });
+    const response = await ask({});
+    const wanted = response.status === 401 ? response.headers.get("www-authenticate") : null;
+    const nonce = /^Rfaas nonce="([\w-]+)"$/.exec(wanted ?? "")?.[1];
+    if (!showing || nonce === undefined) return response;
+    await response.arrayBuffer();
+    const request = `${method} ${target.href.slice(target.origin.length)}`;
+    return await ask({ "rfaas-nonce": nonce, "rfaas-proof": await showing.proof(nonce, request) });
   }
 
   async #exchange(
@@ -115,16 +170,8 @@ export class ManagerClient {
     const hung = new Error(`it has not answered within ${ANSWER_LIMIT_MS / 1000} s`);
     let timer = setTimeout(() => limit.abort(hung), ANSWER_LIMIT_MS);
     try {
-      const tls = await this.#trust(limit.signal);
-      const response = await fetch(new URL(path, this.#url), {
-        ...(tls ? { tls } : {}),
-        method,
-        headers: {
-          ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
-          ...(body === undefined ? {} : { "content-type": "application/json" }),
-        },
-        // Redirects are refused: the token is for this manager, not for another server.
-        redirect: "manual",
+      const counterpart = await this.#meet(limit.signal);
+      const response = await this.#fetch(counterpart, method, path, {
         signal: limit.signal,
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });

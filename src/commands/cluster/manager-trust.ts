@@ -4,12 +4,14 @@
  * the public CAs count.
  */
 import { X509Certificate } from "node:crypto";
-import { isIP } from "node:net";
-import { type TLSSocket, connect } from "node:tls";
+import { connect, isIP } from "node:net";
+import { TLSSocket, connect as connectTls } from "node:tls";
 import { PeerNotTrusted, UsageError } from "../../base/errors.ts";
+import type { Address } from "../../control/address.ts";
+import { type PeerEnd, peerEnd } from "../../control/identity/ends.ts";
 import { chainOf } from "../../trust/peer-chain.ts";
 import { type Pin, fingerprintOf, readFingerprint } from "../../trust/fingerprint.ts";
-import { type Expectation, judge } from "../../trust/judge.ts";
+import { type Expectation, judge, keyOf } from "../../trust/judge.ts";
 import { pinnedCa } from "../../trust/pinned-ca.ts";
 
 /** What `fetch` takes as its option `tls`. */
@@ -34,9 +36,8 @@ export function pinOfUrl(url: URL): Pin | undefined {
  *
  * @throws {PeerNotTrusted} it is not the manager that is pinned; nothing was sent to it
  */
-export async function trustAt(url: URL, pin: Pin, signal: AbortSignal): Promise<FetchTls> {
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  const chain = await chainAt(host, Number(url.port || 443), signal);
+export function trustAt(url: URL, pin: Pin, { chain }: Answering): FetchTls {
+  const host = hostOf(url);
   const expected: Expectation = { role: "manager", host, pin };
   requireTrusted(url, chain, expected);
   const ca = chain.find((der) => fingerprintOf(der) === pin.fingerprint)!;
@@ -63,13 +64,29 @@ function requireTrusted(url: URL, chain: readonly Uint8Array[], expected: Expect
   );
 }
 
-async function chainAt(host: string, port: number, signal: AbortSignal): Promise<Uint8Array[]> {
-  const shown = Promise.withResolvers<Uint8Array[]>();
-  const socket: TLSSocket = connect({
-    ...{ host, port, minVersion: "TLSv1.3", rejectUnauthorized: false },
-    ...(isIP(host) === 0 ? { servername: host } : {}),
+/** What answers at a URL: where, and over HTTPS with which certificates, the peer's own first. */
+export interface Answering {
+  address: string;
+  port: number;
+  chain: Uint8Array[];
+}
+
+/** Who would answer a request to the URL now. Rejects with the signal's reason, or why no connection can be made. */
+export async function whoAnswers(url: URL, signal: AbortSignal): Promise<Answering> {
+  const host = hostOf(url);
+  const isTls = url.protocol === "https:";
+  const port = Number(url.port || (isTls ? 443 : 80));
+  const shown = Promise.withResolvers<Answering>();
+  const socket = isTls
+    ? connectTls({
+        ...{ host, port, minVersion: "TLSv1.3", rejectUnauthorized: false },
+        ...(isIP(host) === 0 ? { servername: host } : {}),
+      })
+    : connect({ host, port });
+  socket.on(isTls ? "secureConnect" : "connect", () => {
+    const chain = socket instanceof TLSSocket ? chainOf(socket) : [];
+    shown.resolve({ address: socket.remoteAddress ?? "", port, chain });
   });
-  socket.on("secureConnect", () => shown.resolve(chainOf(socket)));
   socket.on("error", shown.reject);
   socket.on("close", () => shown.reject(new Error("it closed the connection")));
   const abort = (): void => shown.reject(signal.reason);
@@ -81,3 +98,20 @@ async function chainAt(host: string, port: number, signal: AbortSignal): Promise
     socket.destroy();
   }
 }
+
+/** How proofs name it. */
+export function endOf(url: URL, { address, port, chain: [leaf] }: Answering): PeerEnd {
+  const key = leaf ? keyOf(new X509Certificate(leaf)) : undefined;
+  const dialled: Address = { kind: "tcp", host: hostOf(url), port };
+  return peerEnd(dialled, { by: "nothing", ...(key ? { key } : {}) }, { address, port });
+}
+
+/** The URL that leads where it led before, in clear: its name may lead to several places. */
+export function settled(url: URL, { address }: Answering): URL {
+  if (url.protocol === "https:") return url;
+  const there = new URL(url);
+  there.hostname = address.includes(":") ? `[${address}]` : address;
+  return there;
+}
+
+const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, "");

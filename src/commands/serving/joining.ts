@@ -45,9 +45,12 @@ export async function joinCluster(options: JoiningOptions): Promise<Membership |
 }
 
 /** With which key and certificate a member serves. */
-export const tlsFilesOf = ({ tls }: Membership): { tlsCert: string; tlsKey: string } => ({
+export const tlsFilesOf = ({
+  tls,
+}: Membership): { tlsCert: string; tlsKey: string; isMember: true } => ({
   tlsCert: tls.certificate,
   tlsKey: tls.key,
+  isMember: true,
 });
 
 /** How a member speaks with its manager. */

@@ -5,7 +5,9 @@
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, parseAddress, placeOf } from "../../control/address.ts";
 import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
-import { type Acquaintance, whyWithheld } from "../../control/dial-socket.ts";
+import { type Acquaintance, type Reached, whyWithheld } from "../../control/dial-socket.ts";
+import { peerEnd } from "../../control/identity/ends.ts";
+import { Showing } from "../../control/identity/showing.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
 import type { Proof } from "../../control/reach/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
@@ -26,6 +28,7 @@ import {
   managerToNode,
   managerToNodeVocabulary,
 } from "../../protocol/manager-messages.ts";
+import { Credential } from "../../protocol/holder/credential.ts";
 import { VERSION } from "../../base/version.ts";
 import type { OneSidedCounters } from "../../fabric/counters.ts";
 import { counting } from "../../fabric/registry.ts";
@@ -102,14 +105,15 @@ export class ManagerLink {
   #accepted = false;
   #settling = false;
   #refused = false;
-  /** Why the token that the node has was not sent, as a clause. */
-  #withheld: string | undefined;
+  readonly #address: Address;
+  readonly #credential: Credential | undefined;
+  #showing = Showing.nothing();
   #complaint = "";
   #full = false;
   #leaving: Promise<void> | undefined;
   #onSaved: (() => void) | undefined;
 
-  /** Connects in the background, and again after each loss. Throws `UsageError` when `manager` is no address; never throws later. */
+  /** Connects in the background, and again after each loss. Throws `UsageError` when `manager` is no address, and `TokenRefused`; never throws later. */
   constructor({
     manager,
     announce,
@@ -120,6 +124,8 @@ export class ManagerLink {
     ...lasting
   }: ManagerLinkOptions) {
     const address = typeof manager === "string" ? parseAddress(manager) : manager;
+    this.#address = address;
+    this.#credential = Credential.of(announce.token);
     this.#name = address.kind === "unix" ? address.path : placeOf(address);
     this.#announce = { ...announce, fabrics: [...announce.fabrics] };
     this.#token = token;
@@ -134,7 +140,7 @@ export class ManagerLink {
       (link) => dial(address, managerToNodeVocabulary, link, { role: "manager", insecure }),
       MANAGER_SILENCE_MS,
       {
-        opened: (peer) => this.#greet(peer),
+        opened: (peer, reached) => this.#greet(peer, reached),
         message: (message) => {
           if (!this.#requests.heard(message)) heard(message);
         },
@@ -219,17 +225,17 @@ export class ManagerLink {
     this.#connection.close();
   }
 
-  #greet(peer: Acquaintance | undefined): void {
+  #greet(peer: Acquaintance | undefined, reached: Reached | undefined): void {
     this.#refused = false;
-    const token = this.#token?.() ?? this.#announce.token;
+    const own = Credential.of(this.#token?.() ?? null) ?? this.#credential;
     const withheld = peer && whyWithheld(peer, "manager", this.#name);
-    this.#withheld = token === null ? undefined : withheld;
+    this.#showing = new Showing(own, peerEnd(this.#address, peer, reached), withheld);
     this.#connection.send({
       t: "announce",
       protocol: MANAGER_PROTOCOL_VERSION,
       version: VERSION,
       ...this.#announce,
-      token: withheld === undefined ? token : null,
+      token: this.#showing.token,
       settling: this.#settling,
     });
   }
@@ -244,9 +250,14 @@ export class ManagerLink {
       refused: ({ code, message }) => {
         this.#refused = true;
         if (code === "RFAAS_TOKEN") this.#events.tokenRefused?.();
-        const why = code === "RFAAS_TOKEN" ? (this.#withheld ?? message) : message;
+        const why = code === "RFAAS_TOKEN" ? (this.#showing.withheld ?? message) : message;
         this.#complain(`the manager at ${this.#name} refuses this node: ${why}`);
       },
+      challenge: ({ nonce }) =>
+        void this.#showing.proof(nonce).then(
+          (proof) => this.#connection.send({ t: "prove", proof }),
+          (error: Error) => this.#complain(error.message),
+        ),
       ledger: ({ problem }) => this.#events.ledger?.(problem),
       drain: ({ deadlineMs }) => this.#events.drain(deadlineMs),
       resume: () => this.#events.resume(),

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
+import { type OwnEnd, checkProof, newNonce } from "../../protocol/holder/proof.ts";
 import { readPublicKey } from "../../protocol/token-key.ts";
 import { TokenVerifier } from "../../protocol/token.ts";
 
@@ -34,13 +35,25 @@ function ownName(): string {
   return username === "unknown" ? `uid-${uid}` : username;
 }
 
+/** How a client that shows a token has come. */
+export interface Arrived {
+  /** In a way that is open to the node's own user alone. */
+  trusted: boolean;
+  /** The node's end of the connection. */
+  end: OwnEnd;
+  /** Has the client prove that it holds the key of its token; rejects when it does not answer. */
+  prove(nonce: string): Promise<string>;
+}
+
 export class Doorkeeper {
   readonly #allowRemote: boolean;
+  readonly #name: string;
   #tokens: TokenVerifier | undefined;
 
-  /** `allowRemote` admits every client that reaches the port, as long as the node has no key. */
-  constructor(allowRemote: boolean) {
+  /** `allowRemote` admits every client that reaches the port, as long as the node has no key; `name` is that of the node. */
+  constructor(allowRemote: boolean, name = "") {
     this.#allowRemote = allowRemote;
+    this.#name = name;
   }
 
   /**
@@ -66,8 +79,9 @@ export class Doorkeeper {
     this.useKey(text, path);
   }
 
-  /** Who a client is: by its token or, for a `trusted` client, by its connection. */
-  async identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }> {
+  /** Who a client is: by its token or, for a trusted client, by its connection. */
+  async identify(token: string | null, by: Arrived): Promise<Identity | { refused: string }> {
+    const { trusted } = by;
     if (!this.#tokens) {
       if (trusted) return OWNER;
       return this.#allowRemote
@@ -82,11 +96,20 @@ export class Doorkeeper {
         ? OWNER
         : { refused: "this node wants a token; set RFAAS_TOKEN, see: rfaas help token" };
     try {
-      const { user, maxCores, maxMemoryBytes, expiresAtMs } = await this.#tokens.verify(
-        token,
-        Date.now(),
-        "client",
-      );
+      const tokens = this.#tokens;
+      const claims = await tokens.verify(token, Date.now(), "client");
+      const { user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, node = this.#name } = claims;
+      if (node !== this.#name)
+        throw new TokenRefused(
+          "foreign",
+          `the token of ${user} is for the node ${node} and not for ${this.#name}; ask this cluster's administrator for one (rfaas token create)`,
+        );
+      if (holderKey) {
+        const nonce = newNonce();
+        const proof = await by.prove(nonce);
+        const shown = { token, cluster: tokens.cluster, holderKey };
+        await checkProof(proof, shown, { ...by.end, nonce });
+      }
       return { user, maxCores, maxMemoryBytes, untilMs: expiresAtMs };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;

@@ -14,8 +14,10 @@ import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { isOwnUser } from "../../control/local-peer.ts";
 import type { Greeting } from "../../fabric/fabric.ts";
 import { greetings } from "../../fabric/registry.ts";
+import type { OwnEnd } from "../../protocol/holder/proof.ts";
 import type { ClientMessage, NodeMessage } from "../../protocol/messages.ts";
 import { sortArrival } from "./greetings.ts";
+import { ownEnd } from "./own-end.ts";
 
 /** TCP keep-alive: the kernel detects a peer whose machine has vanished. */
 const KEEP_ALIVE_MS = 10_000;
@@ -49,6 +51,8 @@ export interface Way {
   comesFrom: string | undefined;
   /** Whether other machines can read what it says; known once it has said something. */
   isExposed(): boolean;
+  /** This end of the connection; known once the client has said something. */
+  end(): OwnEnd;
 }
 
 /** How a listener protects what clients of other machines say. */
@@ -57,8 +61,14 @@ export interface Security {
   accept?: ((raw: Wire, events: WireEvents) => SecureWire) | undefined;
   /** The same, sooner done, where nothing of the connection has been read. */
   acceptUnread?: ((raw: Socket<undefined>, events: WireEvents) => SecureSocket) | undefined;
+  /** The fingerprint of the key that a connection is met with which is taken now. */
+  key?: (() => string) | undefined;
+  /** Other nodes may have that key, too. */
+  sharesKey?: boolean | undefined;
   /** Other machines may speak in clear. */
   insecure: boolean;
+  /** Addresses by which clients may know the node, beside those that the kernel knows. */
+  knownAs?: readonly string[] | undefined;
 }
 
 /** Takes a connection for data over, if the node knows the lease; the descriptor stays the caller's. Returns whether it does. */
@@ -73,6 +83,7 @@ interface Guest {
   first: Uint8Array | undefined;
   /** Where it is TLS, which its first bytes have told. */
   secure: SecureWire | undefined;
+  key: string | null;
 }
 
 /** Listens at `address`. Throws {@link AddressInUse} when another node does, {@link EnvironmentError} when it cannot be done. */
@@ -93,19 +104,23 @@ export async function listen(
     binaryType: "uint8array",
     open(peer) {
       const tcp = address.kind === "tcp";
+      const local = { address: peer.localAddress, port: peer.localPort };
       const connection = accept({
         reachedAt: tcp ? plainAddress(peer) : undefined,
         trusted: isOwnUser(descriptorOf(peer)),
         comesFrom: tcp ? peer.remoteAddress : undefined,
         isExposed: () => tcp && !tls && !guest.secure && !isLoopback(peer.remoteAddress),
+        end: () => ownEnd(address, local, tls ? keyThen : guest.key, security),
       });
       if (tcp) peer.setKeepAlive(true, KEEP_ALIVE_MS);
       const tls = tcp ? takeTls(peer, connection, security) : undefined;
+      const keyThen = (tls && security.key?.()) ?? null;
       if (tls) return connection.opened(tls);
       const guest: Guest = {
         connection,
         first: tcp ? new Uint8Array(0) : undefined,
         secure: undefined,
+        key: null,
       };
       guests.set(peer, guest);
       connection.opened(peer);
@@ -121,6 +136,7 @@ export async function listen(
       if (arrival.kind === "unknown") return;
       if (arrival.kind === "tls" && security.accept) {
         guest.secure = security.accept(peer, connection);
+        guest.key = security.key?.() ?? null;
         connection.opened(guest.secure);
         return guest.secure.received(come);
       }

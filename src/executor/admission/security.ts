@@ -1,6 +1,6 @@
 /** With which key a node shows who it is, where clients come from other machines. */
 import { EnvironmentError, UsageError } from "../../base/errors.ts";
-import { type Address, isLoopback } from "../../control/address.ts";
+import { type Address, isLoopback, parseAddress, placeOf } from "../../control/address.ts";
 import type { CredentialFiles, FileCredentials } from "../../trust/credentials.ts";
 import type { Security } from "./listen.ts";
 
@@ -9,6 +9,10 @@ export interface SecurityOptions {
   tlsCert?: string | undefined;
   tlsKey?: string | undefined;
   insecure?: boolean | undefined;
+  /** Where clients find the node, when it is not where it listens. */
+  advertise?: string | undefined;
+  /** The two files are the node's own, as a member of its cluster: no other node has that key. */
+  isMember?: boolean | undefined;
   /** Where the node keeps what it makes for itself. */
   stateFolder: string;
   warn(message: string): void;
@@ -22,7 +26,15 @@ export interface SecurityOptions {
  */
 export async function openSecurity(
   listening: Address,
-  { tlsCert, tlsKey, insecure = false, stateFolder, warn }: SecurityOptions,
+  {
+    tlsCert,
+    tlsKey,
+    insecure = false,
+    advertise,
+    isMember = false,
+    stateFolder,
+    warn,
+  }: SecurityOptions,
 ): Promise<{ security: Security; credentials?: FileCredentials }> {
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new UsageError(
@@ -57,6 +69,12 @@ export async function openSecurity(
   return {
     security: {
       insecure,
+      key: () => credentials.fingerprint,
+      // A site may have given one certificate to many nodes.
+      sharesKey: tlsCert !== undefined && !isMember,
+      knownAs: [listening, ...(advertise === undefined ? [] : [parseAddress(advertise)])].flatMap(
+        (one) => (one.kind === "unix" ? [] : [placeOf(one)]),
+      ),
       accept: (raw, events) => new SecureWire(raw, credentials.context(), events),
       acceptUnread: (raw, events) => new SecureSocket(raw, credentials.context(), events),
     },

@@ -12,7 +12,7 @@ import { LeaseBook } from "../../lease/book.ts";
 import { Capacity } from "../../lease/capacity.ts";
 import { type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
 import { fabricsFor } from "../admission/fabrics-for.ts";
-import type { Identity } from "../admission/identity.ts";
+import type { Arrived, Identity } from "../admission/identity.ts";
 import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { Limiter } from "../limits/limiter.ts";
@@ -47,8 +47,8 @@ export interface AgentOptions {
   /** Clients come over a network: hosts that wait load what their leases need. */
   networked?: boolean | undefined;
   packages: PackageStore;
-  /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
-  identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
+  /** Who a client is, by its token and how it came. */
+  identify(token: string | null, by: Arrived): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
   /** How hosts are kept apart. Default: not at all. */
   sandbox?: Sandbox | undefined;

@@ -16,7 +16,9 @@ import {
 } from "../../protocol/messages.ts";
 import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
 import { VERSION } from "../../base/version.ts";
-import type { Identity } from "../admission/identity.ts";
+import type { Arrived, Identity } from "../admission/identity.ts";
+import { isBound } from "../../protocol/holder/credential.ts";
+import type { OwnEnd } from "../../protocol/holder/proof.ts";
 
 export type ClientConnection = Connection<ClientMessage, NodeMessage>;
 
@@ -50,14 +52,18 @@ export interface ClientWay {
   comesFrom?: string | undefined;
   /** Whether other machines can read what it says. Default: they cannot. */
   isExposed?(): boolean;
+  /** The node's end of it. Default: one that no proof is for. */
+  end?(): OwnEnd;
 }
+
+const NO_END: OwnEnd = { places: [], key: null };
 
 export interface ReceptionOptions {
   cores: number;
   memoryBytes: number;
   fabrics: readonly FabricOffer[];
-  /** Who a client is; `trusted` when it connected in a way that is open to the node's own user alone. */
-  identify(token: string | null, trusted: boolean): Promise<Identity | { refused: string }>;
+  /** Who a client is, by its token and how it came. */
+  identify(token: string | null, by: Arrived): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
   /** Default: the machine's. */
   clock?: Clock;
@@ -68,7 +74,7 @@ export interface ReceptionEvents {
   gone(client: Client): void;
 }
 
-/** Timeout of a client's greeting. */
+/** Timeout of a client's greeting, and of its proof. */
 const GREETING_LIMIT_MS = 5_000;
 /** Longer than any greeting. */
 const MAX_GREETING_BYTES = 8 * 1024;
@@ -110,14 +116,30 @@ export class Reception {
   newClient(onClosed: () => void, way: ClientWay): ClientConnection {
     let client: Client | undefined;
     let over = false;
+    let hasGreeted = false;
+    /** Hears the proof that the client is asked for. */
+    let proven: ((proof: string) => void) | undefined;
+    const prove = (nonce: string): Promise<string> => {
+      const proof = Promise.withResolvers<string>();
+      proven = proof.resolve;
+      silent = this.#clock.after(GREETING_LIMIT_MS, () =>
+        refuse(connection, "RFAAS_PROTOCOL", `no proof within ${GREETING_LIMIT_MS} ms`),
+      );
+      connection.send({ t: "challenge", nonce });
+      connection.resume();
+      return proof.promise;
+    };
     const greeted = async (message: Hello): Promise<void> => {
-      if (client || !speaksOurs(connection, message)) return;
+      if (hasGreeted || !speaksOurs(connection, message)) return;
+      hasGreeted = true;
       silent.clear();
-      if (typeof message.token === "string" && way.isExposed?.())
+      const { token = null } = message;
+      if (token !== null && way.isExposed?.() && !isBound(token))
         return refuse(connection, "RFAAS_FORBIDDEN", TOKEN_EXPOSED);
       connection.hold();
-      const trusted = way.trusted ?? true;
-      const identity = await this.#options.identify(message.token ?? null, trusted);
+      const end = way.end?.() ?? NO_END;
+      const by: Arrived = { trusted: way.trusted ?? true, end, prove };
+      const identity = await this.#options.identify(token, by);
       if (over) return;
       client = this.#greet(connection, way, message, identity);
       if (!client) return;
@@ -129,6 +151,15 @@ export class Reception {
       message: (message) => {
         if (message.t === "hello")
           greeted(message).catch((error: Error) => connection.close(error));
+        else if (message.t === "prove" && proven) {
+          const heard = proven;
+          // Each nonce is good for one answer.
+          proven = undefined;
+          silent.clear();
+          connection.hold();
+          heard(message.proof);
+        } else if (message.t === "prove")
+          refuse(connection, "RFAAS_PROTOCOL", "no proof was asked for");
         else if (client) this.#events.message(client, message);
         else refuse(connection, "RFAAS_PROTOCOL", "the first message must be a hello");
       },
@@ -153,7 +184,7 @@ export class Reception {
       events,
       MAX_GREETING_BYTES,
     );
-    const silent = this.#clock.after(GREETING_LIMIT_MS, () => {
+    let silent = this.#clock.after(GREETING_LIMIT_MS, () => {
       if (!client) refuse(connection, "RFAAS_PROTOCOL", `no hello within ${GREETING_LIMIT_MS} ms`);
     });
     const goes = this.#ungreeted.add(connection, way.comesFrom ?? "");

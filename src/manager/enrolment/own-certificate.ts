@@ -1,8 +1,11 @@
 /** The manager's own certificate, which the cluster's authority issues: another one before each has expired, for connections from then on. */
+import { X509Certificate } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
 import { type SecureContext, createSecureContext } from "node:tls";
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { validityOf } from "../../trust/certificates.ts";
+import type { Fingerprint } from "../../trust/fingerprint.ts";
+import { keyOf } from "../../trust/judge.ts";
 import type { Authority } from "./authority.ts";
 
 /** Looks at least so often whether it is time: a machine may have slept. */
@@ -25,17 +28,20 @@ export class OwnCertificate implements Disposable {
   readonly #clock: Clock;
   readonly #timer: Timer;
   #context: SecureContext;
+  /** The fingerprint of its key, which stays. */
+  readonly key: Fingerprint;
   #renewAtMs: number;
   #busy = false;
 
   private constructor(
     authority: Authority,
     options: OwnCertificateOptions,
-    { context, renewAtMs, lifeMs }: Issued,
+    { context, key, renewAtMs, lifeMs }: Issued,
   ) {
     this.#authority = authority;
     this.#options = options;
     this.#context = context;
+    this.key = key;
     this.#renewAtMs = renewAtMs;
     const lookMs = Math.max(MIN_LOOK_MS, Math.min(MAX_LOOK_MS, lifeMs / LOOKS_PER_LIFE));
     this.#clock = options.clock ?? SYSTEM_CLOCK;
@@ -76,6 +82,7 @@ export class OwnCertificate implements Disposable {
 }
 
 interface Issued {
+  key: Fingerprint;
   context: SecureContext;
   renewAtMs: number;
   lifeMs: number;
@@ -89,7 +96,8 @@ async function issued(
   const { key, chain } = await authority.managerCredentials(namesOfThisMachine(listen), nowMs);
   const lifeMs = validityOf(chain).untilMs - nowMs;
   const context = createSecureContext({ key, cert: chain, minVersion: "TLSv1.3" });
-  return { context, renewAtMs: nowMs + lifeMs * RENEWAL_AT, lifeMs };
+  const ownKey = keyOf(new X509Certificate(chain));
+  return { context, key: ownKey, renewAtMs: nowMs + lifeMs * RENEWAL_AT, lifeMs };
 }
 
 /** By which clients that know only names, such as curl, may have found the manager. */

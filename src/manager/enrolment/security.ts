@@ -12,6 +12,7 @@ import { SecureWire } from "../../control/accept/secure-wire.ts";
 import { type CredentialFiles, FileCredentials } from "../../trust/credentials.ts";
 import { type Pin, fingerprintOf } from "../../trust/fingerprint.ts";
 import type { Accept } from "../server.ts";
+import type { KnownEnd } from "../tokens/known-end.ts";
 import { nodeToken } from "../tokens/node-token.ts";
 import { Authority } from "./authority.ts";
 import { OwnCertificate } from "./own-certificate.ts";
@@ -34,6 +35,8 @@ export class Security implements Disposable {
   readonly pin: Pin;
   /** What a connection that comes now is met with. */
   readonly secureContext: () => SecureContext;
+  /** How proofs name the manager. No other server is to have its key, so that the key is enough. */
+  readonly known: KnownEnd;
   readonly #issued: OwnCertificate | undefined;
 
   private constructor(
@@ -45,10 +48,12 @@ export class Security implements Disposable {
       this.#issued = met;
       this.pin = { of: "ca", fingerprint: authority.fingerprint };
       this.secureContext = () => met.context;
+      this.known = { key: () => met.key, sharesKey: false, places: [] };
     } else {
       const { credentials, files } = met;
       this.pin = caIn(files.certificate) ?? { of: "key", fingerprint: credentials.fingerprint };
       this.secureContext = () => credentials.context();
+      this.known = { key: () => credentials.fingerprint, sharesKey: false, places: [] };
     }
   }
 

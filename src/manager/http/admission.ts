@@ -10,27 +10,35 @@ import type { Socket } from "node:net";
 import { hostname } from "node:os";
 import { isLoopback } from "../../control/address.ts";
 import { isOwnUserAt } from "../../control/local-peer.ts";
+import { isBound } from "../../protocol/holder/credential.ts";
 import type { Scope } from "../../protocol/token.ts";
 import { HttpError, type Operation } from "./operation.ts";
+import type { RequestProofs } from "./proofs.ts";
 import type { Admitted, TokenCheck } from "../tokens/keys.ts";
+
+/** What decides. */
+export interface Admission {
+  tokens: TokenCheck;
+  proofs: RequestProofs;
+}
 
 /** Throws {@link HttpError} unless the request may do what it asks for. */
 export async function admit(
   request: IncomingMessage,
   host: string,
-  tokens: TokenCheck,
+  { tokens, proofs }: Admission,
   { scope, method }: Pick<Operation, "scope" | "method">,
 ): Promise<Admitted | undefined> {
   if (scope === null) return undefined;
-  const token = bearer(request);
-  if (token !== null && isOverheard(request.socket))
+  const token = shown(request);
+  if (token !== null && isOverheard(request.socket) && !isBound(token))
     throw new HttpError(
       401,
       "RFAAS_TOKEN",
       "a token came in clear from another machine, where others may have read it; make another one, and show it over HTTPS",
     );
   if (tokens.publicKey === null && method !== "GET") admitNeighbour(request, host);
-  const verdict = await tokens.check(token, scope);
+  const verdict = await tokens.check(token, scope, proofs.of(request));
   if (!("refused" in verdict)) return verdict;
   throw verdict.forbidden
     ? new HttpError(403, "RFAAS_TOKEN", verdict.refused)
@@ -85,8 +93,9 @@ function isOfPage(header: string): boolean {
   return header === "origin" || header === "referer" || header === "sec-fetch-site";
 }
 
-function bearer({ headers }: IncomingMessage): string | null {
-  return /^bearer +(\S+) *$/i.exec(headers.authorization ?? "")?.[1] ?? null;
+/** The token of a bearer, or one that comes with a proof. */
+function shown({ headers }: IncomingMessage): string | null {
+  return /^(?:bearer|rfaas) +(\S+) *$/i.exec(headers.authorization ?? "")?.[1] ?? null;
 }
 
 function challenge(scope: Scope): Record<string, string> {

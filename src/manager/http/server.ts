@@ -5,13 +5,15 @@ import type { SecureContext } from "node:tls";
 import { portInUse, whyNotListening } from "../../control/port-holder.ts";
 import { formatAddress, parseAddress } from "../../control/address.ts";
 import { AddressInUse, EnvironmentError, RfaasError, UsageError } from "../../base/errors.ts";
-import { admit } from "./admission.ts";
+import { type Admission, admit } from "./admission.ts";
 import { toJson } from "../ledger/bill.ts";
 import { DEFAULT_PRICES, type Prices } from "../ledger/prices.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
+import type { KnownEnd } from "../tokens/known-end.ts";
 import { openApi } from "./openapi.ts";
 import { type Answer, HttpError, type Manager } from "./operation.ts";
 import { readBody, readTarget } from "./request.ts";
+import { RequestProofs } from "./proofs.ts";
 import { allow, find } from "./router.ts";
 
 export { MAX_BODY_BYTES } from "./request.ts";
@@ -33,6 +35,8 @@ export interface HttpOptions extends Omit<Manager, "prices"> {
   prices?: Prices | undefined;
   /** HTTPS with what this says for each connection; left out, HTTP. */
   secureContext?: (() => SecureContext) | undefined;
+  /** How proofs name this end of HTTPS. */
+  known?: KnownEnd | undefined;
   log(level: "info" | "warn", message: string): void;
 }
 
@@ -45,8 +49,9 @@ export interface HttpServer {
 
 /** Serves the interface. Rejects with {@link UsageError}, {@link AddressInUse} or {@link EnvironmentError}. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
-  const { listen, tokens, log, prices, secureContext, ...manager } = options;
-  const api = new Api({ ...manager, prices: prices ?? DEFAULT_PRICES }, tokens, log);
+  const { listen, tokens, log, prices, secureContext, known, ...manager } = options;
+  const by = { tokens, proofs: new RequestProofs(known) };
+  const api = new Api({ ...manager, prices: prices ?? DEFAULT_PRICES }, by, log);
   const server = createServer({
     headersTimeout: IDLE_MS,
     requestTimeout: SLOW_MS,
@@ -152,13 +157,13 @@ class Connections {
 
 class Api {
   readonly #manager: Manager;
-  readonly #tokens: TokenCheck;
+  readonly #by: Admission;
   readonly #log: HttpOptions["log"];
   readonly #openApi = toJson(openApi());
 
-  constructor(manager: Manager, tokens: TokenCheck, log: HttpOptions["log"]) {
+  constructor(manager: Manager, by: Admission, log: HttpOptions["log"]) {
     this.#manager = manager;
-    this.#tokens = tokens;
+    this.#by = by;
     this.#log = log;
   }
 
@@ -181,7 +186,7 @@ class Api {
       return this.#openApi;
     }
     const { operation, name } = find(method, path);
-    const viewer = await admit(request, host, this.#tokens, operation);
+    const viewer = await admit(request, host, this.#by, operation);
     const body = operation.method === "GET" ? {} : await readBody(request);
     return operation.run(this.#manager, { name, query, body, viewer });
   }

@@ -5,7 +5,7 @@
  * Once {@link Ledger.record} has returned, its batch survives the death of this process at any moment (it is in the kernel's
  * page cache, in a write-ahead log whose frames are checksummed). A batch in which a lease ends survives a power failure as well:
  * it is on the disk before `record` returns, and with it all that was recorded before. Running totals recorded since then may be
- * lost with the power; the node's next report brings them back. A batch is recorded whole or not at all.
+ * lost with the power; the node's next report brings them back. A lease stays that of its first node and user, whatever others report. A batch is recorded whole or not at all.
  */
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { existsSync } from "node:fs";
@@ -57,7 +57,8 @@ const UPSERT = `
     workers = max(workers, excluded.workers),
     ended_at_ms = coalesce(ended_at_ms, excluded.ended_at_ms),
     reason = coalesce(reason, excluded.reason),
-    ${COLUMNS.map((column) => `${column} = max(${column}, excluded.${column})`).join(", ")}`;
+    ${COLUMNS.map((column) => `${column} = max(${column}, excluded.${column})`).join(", ")}
+  WHERE node = excluded.node AND user = excluded.user`;
 
 const BILL = `
   SELECT user, count(*) AS leases, sum(ended_at_ms IS NULL) AS live,

@@ -2,6 +2,7 @@
 import type { Connection } from "../../control/connection.ts";
 import type { ManagerSays, ToManager } from "../../protocol/manager-messages.ts";
 import type { Session } from "../nodes/registry.ts";
+import type { OwnEnd } from "../../protocol/holder/proof.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 
 /** What the manager needs of a connection, over any transport. */
@@ -33,6 +34,8 @@ export interface Way {
   comesFrom: string;
   /** It is TLS. */
   secure?: boolean;
+  /** Our end of it, once the peer has said something. Left out, one that no proof is for. */
+  end?: OwnEnd;
   /** It leaves the machine in clear. */
   overheard?: boolean;
   /** Why a peer that came so is refused. */
@@ -44,6 +47,8 @@ export interface Peer {
   readonly connectedAtMs: number;
   readonly way: Way;
   ungreetedBytes: number;
+  /** Hears the proof that the peer was asked for. */
+  proven?: ((proof: string) => void) | undefined;
   /** Undefined until it has greeted. */
   role: NodeRole | ClientRole | undefined;
 }

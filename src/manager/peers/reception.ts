@@ -13,8 +13,9 @@ import {
   type ToManager,
 } from "../../protocol/manager-messages.ts";
 import { VERSION } from "../../base/version.ts";
-import type { TokenCheck } from "../tokens/keys.ts";
-import { isOfOtherNode } from "../tokens/node-token.ts";
+import { isBound } from "../../protocol/holder/credential.ts";
+import { checkProof, newNonce } from "../../protocol/holder/proof.ts";
+import type { Proving, TokenCheck } from "../tokens/keys.ts";
 import {
   type ClientRole,
   type NodeRole,
@@ -34,6 +35,7 @@ const UNGREETED = { perPeer: 4_096, total: 8_192 };
 const MAX_CONNECTIONS = 32_768;
 /** The other descriptors are for the ledger and HTTP. */
 const CONNECTIONS_PER_DESCRIPTOR = 0.9;
+const NO_END = { places: [], key: null };
 const OVERHEARD =
   "a token came in clear from another machine, where others may have read it; make another one, and show it over TLS: give the manager's address as rfaas://HOST:PORT?ca=sha256:..";
 
@@ -152,6 +154,13 @@ export class Reception {
 
   #heard(peer: Peer, message: ToManager): void {
     if (peer.role) return this.#events.said(peer, message);
+    if (message.t === "prove" && peer.proven) {
+      const heard = peer.proven;
+      // Each nonce is good for one answer.
+      peer.proven = undefined;
+      peer.connection.hold();
+      return heard(message.proof);
+    }
     if (message.t !== "announce" && message.t !== "subscribe" && message.t !== "enrol")
       return this.refuse(peer, "RFAAS_PROTOCOL", "the first message must be a greeting");
     const { protocol, version } = message;
@@ -167,31 +176,54 @@ export class Reception {
     const { refused, overheard } = peer.way;
     if (refused !== undefined) return this.refuse(peer, "RFAAS_TLS_REQUIRED", refused);
     const secret = message.t === "enrol" ? message.joinToken : message.token;
-    if (secret !== null && overheard) return this.refuse(peer, "RFAAS_TOKEN", OVERHEARD);
+    if (secret !== null && overheard && !isBound(secret))
+      return this.refuse(peer, "RFAAS_TOKEN", OVERHEARD);
     peer.connection.hold();
     const answered =
       message.t === "enrol" ? this.#events.enrols(peer, message) : this.#admit(peer, message);
     answered.catch((error: Error) => peer.connection.close(error));
   }
 
+  /** Has the peer prove that it holds the key of its token, once, whatever is asked of the token. */
+  #provingOf(peer: Peer): Proving {
+    let proved: Promise<void> | undefined;
+    const prove: Proving = async (shown) => {
+      const nonce = newNonce();
+      const proof = await new Promise<string>((resolve) => {
+        peer.proven = resolve;
+        peer.connection.send({ t: "challenge", nonce });
+        peer.connection.resume();
+      });
+      await checkProof(proof, shown, { ...(peer.way.end ?? NO_END), nonce });
+    };
+    return (shown) => (proved ??= prove(shown));
+  }
+
   /** Admits a peer by its token. Its further messages wait meanwhile. */
   async #admit(peer: Peer, message: Exclude<Greeting, { t: "enrol" }>): Promise<void> {
     const { tokens } = this.#options;
     const isNode = message.t === "announce";
+    const proving = this.#provingOf(peer);
     const [viewer, admitted] = await Promise.all([
-      isNode ? undefined : tokens.check(message.token, "read"),
-      tokens.check(message.token, isNode ? "node" : "client"),
+      isNode ? undefined : tokens.check(message.token, "read", proving),
+      tokens.check(message.token, isNode ? "node" : "client", proving),
     ]);
     // It may have gone, or another key counts.
     if (!this.#peers.has(peer)) return;
     // A token to look at the manager over HTTP lets a client look at it here, too.
     if ("refused" in admitted && (!viewer || "refused" in viewer))
       return this.refuse(peer, "RFAAS_TOKEN", admitted.refused);
-    if (isNode && !("refused" in admitted) && isOfOtherNode(admitted.user, message.name))
+    // Who steals a node's token gets no further than its name.
+    if (
+      isNode &&
+      tokens.publicKey !== null &&
+      !("refused" in admitted) &&
+      admitted.node !== message.name
+    )
       return this.refuse(
         peer,
         "RFAAS_TOKEN",
-        `the token is that of ${admitted.user}, and not of the node ${message.name}; let the node join by its name (rfaas node join-token)`,
+        `the token of ${admitted.user} is ${admitted.node === undefined ? "for no node" : `that of the node ${admitted.node}`}, and not of the node ${message.name}; let the node join by its name (rfaas node join-token), or make it a token: rfaas token create --scope node --node ${message.name}`,
       );
     if (isNode) this.#events.announced(peer, message);
     else this.#events.subscribed(peer, viewer!);

@@ -4,6 +4,7 @@ import type { Scope } from "../../protocol/token.ts";
 import {
   type Admitted,
   NoTokens,
+  type Proving,
   type Refused,
   SignedTokens,
   type TokenCheck,
@@ -37,8 +38,8 @@ export class CurrentKey implements TokenCheck, Disposable {
     return this.#tokens.publicKey;
   }
 
-  check(token: string | null, scope: Scope): Promise<Admitted | Refused> {
-    return this.#tokens.check(token, scope);
+  check(token: string | null, scope: Scope, proving?: Proving): Promise<Admitted | Refused> {
+    return this.#tokens.check(token, scope, proving);
   }
 
   /** Calls `listener` when another key counts. */

@@ -14,7 +14,14 @@ import {
   readPublicKey,
   requireEd25519,
 } from "../../protocol/token-key.ts";
-import { type Claims, type Scope, TokenSigner, TokenVerifier } from "../../protocol/token.ts";
+import type { ShownToken } from "../../protocol/holder/proof.ts";
+import {
+  type Claims,
+  type HolderKey,
+  type Scope,
+  TokenSigner,
+  TokenVerifier,
+} from "../../protocol/token.ts";
 import { publishOnce, readSecret, replaceFile, unusable } from "../../trust/files.ts";
 import { createStateDir } from "../state/state.ts";
 
@@ -68,7 +75,12 @@ export interface Admitted {
   maxCores: number | null;
   /** Whether it may look at the leases and bills of others, too: a user's token, which takes leases, may not. */
   seesAll: boolean;
+  /** The only node that it is for; left out, any. */
+  node?: string | undefined;
 }
+
+/** Has who shows a token with a holder's key prove that it is the holder. Rejects with {@link TokenRefused} where it is not. */
+export type Proving = (shown: ShownToken & { holderKey: HolderKey }) => Promise<void>;
 
 export interface Refused {
   /** The reason, and what to do. */
@@ -81,7 +93,8 @@ export interface Refused {
 export interface TokenCheck {
   /** As nodes read it; null where no tokens are asked for. */
   readonly publicKey: string | null;
-  check(token: string | null, scope: Scope): Promise<Admitted | Refused>;
+  /** Without `proving` it takes bearer tokens alone. */
+  check(token: string | null, scope: Scope, proving?: Proving): Promise<Admitted | Refused>;
 }
 
 /** Admits those who show a token that was signed with the key, for its cluster. */
@@ -97,21 +110,35 @@ export class SignedTokens implements TokenCheck {
     this.#now = now;
   }
 
-  async check(token: string | null, scope: Scope): Promise<Admitted | Refused> {
+  async check(
+    token: string | null,
+    scope: Scope,
+    proving: Proving = noProof,
+  ): Promise<Admitted | Refused> {
     if (!token)
       return {
         refused:
           "a token is needed; ask this cluster's administrator for one (rfaas token create) and set RFAAS_TOKEN",
       };
     try {
-      const { user, maxCores, scopes } = await this.#verifier.verify(token, this.#now(), scope);
-      return { user, maxCores, seesAll: scopes.includes("admin") || !scopes.includes("client") };
+      const claims = await this.#verifier.verify(token, this.#now(), scope);
+      const { user, maxCores, scopes, node, holderKey } = claims;
+      if (holderKey) await proving({ token, cluster: this.#verifier.cluster, holderKey });
+      const seesAll = scopes.includes("admin") || !scopes.includes("client");
+      return { user, maxCores, seesAll, ...(node === undefined ? {} : { node }) };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message, forbidden: error.reason === "scope" };
     }
   }
 }
+
+const noProof: Proving = async () => {
+  throw new TokenRefused(
+    "unproven",
+    "the token counts for its holder alone, who has shown no proof; use the text that rfaas token create has printed, whole, with an rfaas of this version",
+  );
+};
 
 /** Admits every client, anonymously: for a manager or node without a key. */
 export class NoTokens implements TokenCheck {

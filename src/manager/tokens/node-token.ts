@@ -10,10 +10,6 @@ const PREFIX = "node.";
 const userOf = (name: string): string =>
   `${PREFIX}${name.replaceAll(":", "-")}`.slice(0, MAX_USER_LENGTH);
 
-/** Whether a token of this user is one of another node than the one of this name. */
-export const isOfOtherNode = (user: string, name: string): boolean =>
-  user.startsWith(PREFIX) && user !== userOf(name);
-
 /** Null where the cluster has no key, and so asks for no tokens. Throws `EnvironmentError` when the key cannot be used. */
 export async function nodeToken(
   stateDir: string,
@@ -29,5 +25,6 @@ export async function nodeToken(
     expiresAtMs: Math.ceil(untilMs / 1000) * 1000,
     scopes: ["node"],
     issuedAtMs: Math.floor(nowMs / 1000) * 1000,
+    node: name,
   });
 }
