@@ -1,7 +1,7 @@
 /** What a manager says of its nodes: whom a client trusts at their addresses, and to whom it shows its token. */
 import { describe, expect, test } from "bun:test";
 import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
-import { vouchedFor } from "../../src/client/cluster/voucher.ts";
+import { vouchedFor, whyUnvouched } from "../../src/client/cluster/voucher.ts";
 import { NodeConnection } from "../../src/client/node/connection.ts";
 import { Connection } from "../../src/control/connection.ts";
 import { formatAddress, parseAddress } from "../../src/control/address.ts";
@@ -90,5 +90,38 @@ describe("a node that a manager names", () => {
   test("is spoken to in clear on this machine", () => {
     expect(trusted("127.0.0.1:7700", CA)).toBe("127.0.0.1:7700");
     expect(trusted("/run/node.sock", CA)).toBe("/run/node.sock");
+  });
+});
+
+describe("a bearer token", () => {
+  const whyNot = (address: string, by: Acquaintance, more: { ca?: typeof CA; withheld?: string }) =>
+    whyUnvouched(parseAddress(address), { name: "node", ...more }, by);
+  const pinned: Acquaintance = { by: "pin", key: KEY };
+
+  test("is for no node that a manager has merely named, wherever that is", () => {
+    for (const [address, known] of [
+      ["127.0.0.1:7700", { by: "local" }],
+      ["/run/node.sock", { by: "local" }],
+      ["rfaas://127.0.0.1:7700", { by: "local", key: KEY }],
+      // Its own word.
+      [`rfaas://10.0.0.5:7700?key=${KEY}`, pinned],
+      ["10.0.0.5:7700", { by: "memory", key: KEY }],
+      ["10.0.0.5:7700", { by: "nothing" }],
+    ] as const)
+      expect(whyNot(address, known, {})).toContain("only the manager has named");
+    expect(whyNot("127.0.0.1:7700", { by: "local" }, { ca: CA })).toContain("only the manager");
+  });
+
+  test("is for one whose certificate is of the manager's authority, or of the user's", () => {
+    expect(whyNot("10.0.0.5:7700", pinned, { ca: CA })).toBeUndefined();
+    expect(whyNot(`rfaas://10.0.0.5:7700?key=${KEY}`, pinned, { ca: CA })).toBeUndefined();
+    expect(whyNot("10.0.0.5:7700", pinned, {})).toBeUndefined();
+    const withheld = "no token was sent, as the manager is a stranger";
+    expect(whyNot("10.0.0.5:7700", pinned, { ca: CA, withheld })).toBe(withheld);
+  });
+
+  test("is for a node that the user has named", () => {
+    const local: Acquaintance = { by: "local" };
+    expect(whyUnvouched(parseAddress("127.0.0.1:7700"), undefined, local)).toBeUndefined();
   });
 });
