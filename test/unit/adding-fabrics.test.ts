@@ -24,6 +24,8 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "src/client/invoker.ts": [ADDRESS],
   "src/client/options/connect-options.ts": [/tcpAddress/],
   "src/options/fields.ts": [/tcpAddress/],
+  "src/commands/cluster/manager-trust.ts": [ADDRESS],
+  "src/control/identity/ends.ts": [ADDRESS],
   "src/control/address.ts": [ADDRESS, /TcpAddress/],
   "src/control/dial.ts": [ADDRESS, /dialTcp/, /TcpAddress/],
   "src/control/dial-tls.ts": [/TcpAddress/],

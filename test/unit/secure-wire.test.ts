@@ -246,7 +246,7 @@ describe.each(ENDS)("$Secure.name", ({ Secure: each, unreadBytes }) => {
         const { port } = listen(own);
         const dialling = dial(parseAddress(`rfaas://127.0.0.1:${port}`), new End());
         await dialling.connected;
-        expect(dialling.acquaintance()).toEqual({ by: "local" });
+        expect(dialling.acquaintance()).toEqual({ by: "local", key: own.fingerprint });
         dialling.abort();
         servers.pop()!.stop();
         const secureContext = createSecureContext({ key: other.key, cert: other.chain });
