@@ -230,16 +230,6 @@ export const prints = defineFunction(byName, (text, { log }) => {
   fs.writeSync(2, `${text}\n`);
   return text;
 });
-export const floods = defineFunction(byName, (mebibytes) => {
-  const line = `${"x".repeat((1 << 20) - 1)}\n`;
-  for (let i = 0; i < Number(mebibytes); i++) fs.writeSync(2, line);
-  return "reached";
-});
-export const logs = defineFunction(byName, (lines, { log }) => {
-  for (let i = 0; i < Number(lines); i++) log.info("y".repeat(4096), { i });
-  return "reached";
-});
-
 export const opens = defineFunction(byName, (count) => {
   const opened: number[] = [];
   try {
