@@ -13,7 +13,9 @@ withDevice("a room over verbs", () => {
   process.env["RFAAS_EXECUTABLE"] = RFAAS;
 
   test("runs calls of several workers, small and large, and refuses what others do", async () => {
-    await using rf = await invoker({ sandbox: "process", fabric: "verbs" });
+    await using rf = await invoker({
+      ...{ sandbox: "process", fabric: "verbs", connectTimeoutMs: 60_000 },
+    });
     for (const polling of ["hot", "adaptive"] as const) {
       await using held = await rf.allocate<Good>(join(FUNCTIONS, "good.ts"), {
         ...{ memory: "4MiB", workers: 2, polling },
@@ -31,7 +33,7 @@ withDevice("a room over verbs", () => {
     }
     await using held = await rf.allocate<Reaches>(join(FUNCTIONS, "reaches.ts"));
     for (const name of ["runs", "connectsTo", "reads"] as const)
-      await expect(held.function(name)("/etc/shadow")).rejects.toMatchObject({
+      await expect(held.function(name)("/etc")).rejects.toMatchObject({
         code: "RFAAS_NOT_ALLOWED",
       });
     expect(await held.function("starts")("")).toBe("started");
