@@ -7,6 +7,7 @@ import { buildExecutable } from "../build/executable.ts";
 
 const PARTS: Record<string, string[]> = {
   "calls of all kinds for ten minutes": ["test/torture/run.ts", "--seconds", "600"],
+  "a lease beside attempts to get out of a room": ["test/escape/neighbours.ts"],
   "ten thousand seeds of the simulator": ["test/sim/run.ts", "--seeds", "10000"],
 };
 

@@ -4,7 +4,7 @@
  */
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Invoker, type Lease, invoker } from "../../src/index.ts";
+import { type Invoker, type Lease, type TypedFunction, invoker } from "../../src/index.ts";
 import { compiler } from "../../ffi/build.ts";
 import { run } from "../support/compilers.ts";
 import { RFAAS, ServedNode } from "../support/executable.ts";
@@ -62,7 +62,7 @@ export class Stage implements AsyncDisposable {
   }
 
   /** A client's connection of its own. */
-  async client(node: ServedNode): Promise<Invoker> {
+  async client(node: { address: string }): Promise<Invoker> {
     const rf = await invoker({ node: node.address });
     this.#opened.push({ [Symbol.asyncDispose]: () => rf.close() });
     return rf;
@@ -143,6 +143,7 @@ export class Stage implements AsyncDisposable {
   }
 
   #victim!: Lease<Victim>;
+  #timed: TypedFunction<number, number> | undefined;
 
   async #lease(): Promise<Record<string, string>> {
     const rf = await this.client(this.node);
@@ -151,6 +152,14 @@ export class Stage implements AsyncDisposable {
     const victimFile = await this.#victim.function("keep")(VICTIM_SECRET + SECRET);
     await until(async () => (await rf.status()).prewarmedHosts === 1, "a host waits", LIMIT_MS);
     return { victimFile, victim: String(this.#victim.hostPid) };
+  }
+
+  /** How long a call of the victim's takes, in nanoseconds. */
+  async timed(work: number): Promise<number> {
+    const call = (this.#timed ??= this.#victim.function("work"));
+    const began = Bun.nanoseconds();
+    await call(work);
+    return Bun.nanoseconds() - began;
   }
 
   /** Runs attempts while the victim computes. Fails when one of its answers is wrong, or does not come. */

@@ -1,6 +1,6 @@
 /** Trying attempts, and naming what came of each. */
 import { join } from "node:path";
-import { type Lease, RfaasError } from "../../src/index.ts";
+import { type Invoker, type Lease, RfaasError } from "../../src/index.ts";
 import type { ServedNode } from "../support/executable.ts";
 import type { Attempt } from "./attempt.ts";
 import { FUNCTIONS, type Stage } from "./stage.ts";
@@ -35,13 +35,20 @@ export async function onLease<T>(
   return await run(lease);
 }
 
+/** What an attacker has to know. */
+export interface Known {
+  readonly facts: Readonly<Record<string, string>>;
+  readonly library: string;
+  client(node: { address: string }): Promise<Invoker>;
+}
+
 /** Tries one attempt after another, all of one kind on one lease, and on another one where that was lost. */
 export class Attacker implements AsyncDisposable {
-  readonly #stage: Stage;
-  readonly #node: ServedNode;
+  readonly #stage: Known;
+  readonly #node: { address: string };
   readonly #leases = new Map<Kind, Promise<Lease>>();
 
-  constructor(stage: Stage, node: ServedNode) {
+  constructor(stage: Known, node: { address: string }) {
     this.#stage = stage;
     this.#node = node;
   }
