@@ -67,7 +67,8 @@ int rfaas_ofi_next(rfaas_ofi_end *end, rfaas_ofi_seen *seen) {
   ssize_t count;
   while ((count = fi_cq_read(end->queue, &entry, 1)) == 1) {
     rfaas_ofi_work *work = entry.op_context;
-    if (entry.flags & FI_REMOTE_CQ_DATA) {
+    /* Some providers say of our own writes, too, what they bring. */
+    if ((entry.flags & FI_REMOTE_CQ_DATA) && (!work || work->kind == RFAAS_OFI_WORK_RECEIVE)) {
       /* Where the provider takes a receive for it, that one is posted again. */
       if (work) rfaas_ofi_receive_again(end, work);
       /* One that came with a message is a stranger's: a write needs a key. */

@@ -37,7 +37,7 @@ static ssize_t look(side *s) {
   if (count == -FI_EAGAIN) return 0;
   if (count != 1) return count < 0 ? count : -EIO;
   rfaas_ofi_work *work = entry.op_context;
-  if (entry.flags & FI_REMOTE_CQ_DATA) return 1;
+  if ((entry.flags & FI_REMOTE_CQ_DATA) && (!work || work->kind == RFAAS_OFI_WORK_RECEIVE)) return 1;
   if (work->kind != RFAAS_OFI_WORK_RECEIVE) {
     work->next = end->sends;
     end->sends = work;
