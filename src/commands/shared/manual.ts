@@ -14,6 +14,7 @@ const ENVIRONMENT: readonly [string, string][] = [
   ],
   ["RFAAS_JOIN_TOKEN", "the token that lets a node join at its first start"],
   ["RFAAS_SANDBOX", "what keeps functions of a node apart, as --sandbox names it"],
+  ["RFAAS_LIMITS", "how a node bounds the memory of hosts: watch, or cgroup for control groups"],
   ["RFAAS_INSECURE", "1: connect in clear to what is not on this machine, and send it no token"],
   ["RFAAS_LOG", "how much to log on stderr: silent, error, warn, info (default), debug, trace"],
   ["RFAAS_SHIM", "load the native shim from this path"],
