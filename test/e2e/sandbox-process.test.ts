@@ -167,7 +167,7 @@ describe("a room with more freedom", () => {
   test("reads what the operator lets it", async () => {
     await using held = await take({});
     expect(await held.function("reads")(scratch.join("readable"))).toBe("for all");
-    await expect(held.function("writes")(scratch.join("readable"))).rejects.toThrow("EACCES");
+    await expect(held.function("writes")(scratch.join("readable"))).rejects.toThrow(/EROFS|EACCES/);
   });
 
   test("connects with network, and starts no program", async () => {

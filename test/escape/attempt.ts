@@ -14,13 +14,11 @@ export interface Attempt {
   control: readonly string[];
   /** Only root succeeds in the control. */
   asRoot?: true;
-  /** Which ABI of Landlock holds it: with an older one it is expected to succeed. */
-  landlockAbi?: number;
   /** Why a room does not hold it yet: then it is expected to succeed, so that this line goes when it does not. */
   notYet?: string;
 }
 
-type More = Partial<Pick<Attempt, "control" | "asRoot" | "landlockAbi" | "notYet">>;
+type More = Partial<Pick<Attempt, "control" | "asRoot" | "notYet">>;
 
 /** A row of a table. */
 export const row =

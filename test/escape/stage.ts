@@ -35,8 +35,6 @@ export class Stage implements AsyncDisposable {
   readonly scratch = new Scratch();
   /** Which guards the room holds, as its node says. */
   guards!: ReadonlySet<string>;
-  /** Of the kernel, where the room is made of Landlock. */
-  landlockAbi = Infinity;
   library!: string;
   facts!: Readonly<Record<string, string>>;
   node!: ServedNode;
@@ -85,8 +83,6 @@ export class Stage implements AsyncDisposable {
     this.control = await start("control", [...other, "--sandbox", "none"]);
     this.#opened.push(this.control);
     this.guards = guardsOf(this.node);
-    const abi = /Landlock \(ABI (\d+)\)/.exec(this.node.stderr)?.[1];
-    if (abi !== undefined) this.landlockAbi = Number(abi);
     for (const place of [state, cache]) writeFileSync(join(place, "decoy"), SECRET);
     mkdirSync(join(cache, "decoy-tree"));
     const victim = await this.#lease();

@@ -10,7 +10,7 @@ import { type Layer, signalRoom, startInRoom, tryRoom } from "../../ffi/sandbox.
 import { until } from "../support/until.ts";
 import { type Room, Rooms, resultsIn, without } from "./room/rooms.ts";
 
-const { EACCES, EINVAL, ENOSYS, EPERM, ESRCH, EXDEV } = constants.errno;
+const { EACCES, EINVAL, ENOSYS, EPERM, EROFS, ESRCH, EXDEV } = constants.errno;
 const LIMIT_MS = 120_000;
 const IS_ROOT = process.getuid!() === 0;
 const PLAIN = { network: false, processes: false, folder: "/", rules: [] } as const;
@@ -37,16 +37,24 @@ const LANDLOCK_ALONE: Room = { layers: without("processes", "calls"), sealed: fa
 /** What an attempt gives in a whole room, and in others. */
 type Expected = [refused: number, ...others: [Room, ...gives: number[]][]];
 
+/** A room with a mount namespace can only read what its rules do not let it write. */
+const UNWRITABLE = lacks("processes") ? EACCES : EROFS;
 const FILES: Record<string, Expected> = {
-  "write-package": [EACCES, [WITHOUT_FILES, 0]],
-  "make-in-package": [EACCES, [WITHOUT_FILES, 0]],
+  "write-package": [UNWRITABLE, [WITHOUT_FILES, 0]],
+  "make-in-package": [UNWRITABLE, [WITHOUT_FILES, 0]],
   "read-secret": [EACCES, [WITHOUT_FILES, 0]],
-  "write-secret": [EACCES, [WITHOUT_FILES, 0]],
+  "write-secret": [UNWRITABLE, [WITHOUT_FILES, 0]],
   "list-root": [EACCES, [WITHOUT_FILES, 0]],
   "read-by-link": [EACCES, [WITHOUT_FILES, 0]],
   "link-secret": [EXDEV, [WITHOUT_FILES, 0]],
-  // Before ABI 3 a file that may not be written can be cut off, by those who own it.
-  ...(landlockAbi >= 3 && { "truncate-secret": [EACCES, [WITHOUT_FILES, 0]] as Expected }),
+  // Without mounts of its own, a file that may not be written can be cut off before ABI 3, by those who own it.
+  ...((!lacks("processes") || landlockAbi >= 3) && {
+    "truncate-secret": [UNWRITABLE, [WITHOUT_FILES, 0]] as Expected,
+  }),
+  // No rule of Landlock is about modes.
+  ...(!lacks("processes") && {
+    "chmod-secret": [EROFS, [WITHOUT_FILES, 0], [LANDLOCK_ALONE, 0]] as Expected,
+  }),
 };
 const PROCESSES: Record<string, Expected> = {
   "see-others": [ESRCH, [LANDLOCK_ALONE, EACCES], [OPEN, 0]],
@@ -101,6 +109,7 @@ describe("a room", () => {
         "read-package",
         "write-scratch",
         "truncate-scratch",
+        "chmod-scratch",
         "read-own-status",
         "read-own-threads",
       ],

@@ -28,6 +28,7 @@ const SHAPES: [Rule, Error][] = [
   ["network", failure({ code: "EPERM" }, "WebSocket connection to 'ws://h' failed")],
   ["network", failure({}, "Failed to listen at 127.0.0.1")],
   ["files", failure({ code: "EACCES", syscall: "open", path: "/etc/shadow" })],
+  ["files", failure({ code: "EROFS", syscall: "chmod", path: "/etc/passwd" })],
   ["calls", failure({ code: "EPERM", syscall: "kill" })],
 ];
 test("each shape in which an error is thrown has its rule", () => {

@@ -23,11 +23,14 @@
 
 #include "sandbox.h"
 
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
 
-enum { MAX_ARGUMENTS = 256, MAX_VARIABLES = 1024, MAX_RULES = 256, MAX_DESCRIPTORS = 32, STACK_BYTES = 64 * 1024 };
+enum { MAX_ARGUMENTS = 256, MAX_VARIABLES = 1024, MAX_RULES = 256, MAX_DESCRIPTORS = 32, MAX_WRITABLE = 8, STACK_BYTES = 64 * 1024 };
 /* Signals as the kernel counts them; the C library keeps two for itself, which its own functions leave out. */
 enum { SIGNALS = 64, MASK_BYTES = SIGNALS / 8 };
 
@@ -43,6 +46,9 @@ struct room {
   const int32_t *descriptors;
   char *argv[MAX_ARGUMENTS + 1], *envp[MAX_VARIABLES + 1];
   const char *folder;
+  /* What its rules let it write, of which it has mounts of its own. */
+  const char *writable[MAX_WRITABLE];
+  int writables;
   struct rfaas_rules rules;
   int program, parent;
   uint64_t namespaces;
@@ -65,6 +71,17 @@ static int write_text(const char *path, const char *text) {
   return written == (long)strlen(text);
 }
 
+/* Of the calls that change modes, times and labels of files Landlock knows none: the mounts refuse them, but those of what may be written.
+ * A kernel before 5.12 has not got the request. */
+static void close_mounts(const struct room *room) {
+  enum { OF_ALL = 0x8000, READ_ONLY = 1 };
+  const struct { uint64_t set, clear, propagation, namespace; } closed = {.set = READ_ONLY}, open = {.clear = READ_ONLY};
+  for (int i = 0; i < room->writables; i++)
+    if (syscall(SYS_mount, room->writable[i], room->writable[i], NULL, MS_BIND, NULL) != 0) return;
+  if (syscall(SYS_mount_setattr, AT_FDCWD, "/", OF_ALL, &closed, sizeof closed) != 0) return;
+  for (int i = 0; i < room->writables; i++) syscall(SYS_mount_setattr, AT_FDCWD, room->writable[i], 0, &open, sizeof open);
+}
+
 /* A user of an own namespace is who it was outside, and no one else. */
 static int enter_namespaces(struct room *room) {
   if (room->namespaces & CLONE_NEWUSER) {
@@ -81,6 +98,7 @@ static int enter_namespaces(struct room *room) {
   if (room->namespaces & CLONE_NEWPID) {
     /* What is mounted outside later is seen inside, not the other way round. */
     if (syscall(SYS_mount, "none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return 0;
+    if (room->layers & RFAAS_LAYER_FILES) close_mounts(room);
     if (syscall(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) return 0;
     room->outcome->layers |= RFAAS_LAYER_PROCESSES;
   }
@@ -281,9 +299,10 @@ RFAAS_EXPORT int32_t rfaas_room_start(const int32_t *order, const char *strings,
   if (room.outcome == MAP_FAILED) return -errno;
   room.parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
   room.rules = rfaas_rules_begin(room.layers, room.terms);
-  for (int i = 0; i < rules && room.rules.fd >= 0; i++) {
+  for (int i = 0; i < rules; i++) {
     const char *rule = next(&strings);
-    int path = open(rule + 1, O_PATH | O_CLOEXEC);
+    if ((rule[0] == 'w' || rule[0] == 'p') && room.writables < MAX_WRITABLE) room.writable[room.writables++] = rule + 1;
+    int path = room.rules.fd < 0 ? -1 : open(rule + 1, O_PATH | O_CLOEXEC);
     if (path < 0) continue;
     rfaas_rules_permit(&room.rules, rule[0], path);
     close(path);

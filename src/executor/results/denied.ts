@@ -58,6 +58,8 @@ function ruleBehind(
 ): Rule | undefined {
   const call = typeof syscall === "string" ? syscall : "";
   if (!freedoms.network && isOfNetwork(String(message), code, call, path)) return "network";
+  // What it may not write is on mounts that can only be read, where a room has mounts of its own.
+  if (code === "EROFS" && call !== "") return "files";
   if (code !== "EPERM" && code !== "EACCES") return undefined;
   if (OF_PROGRAMS.test(call)) return freedoms.processes ? "files" : "programs";
   if (call === "") return undefined;

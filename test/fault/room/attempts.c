@@ -163,6 +163,8 @@ static int attempt(const char *name) {
   if (IS("read-secret")) return opens(secret, O_RDONLY);
   if (IS("write-secret")) return opens(secret, O_WRONLY);
   if (IS("truncate-secret")) return truncate(secret, 0) == 0 ? 0 : errno;
+  if (IS("chmod-scratch")) return chmod(in(folder, "scratch/fresh"), 0600) == 0 ? 0 : errno;
+  if (IS("chmod-secret")) return chmod(secret, 0644) == 0 ? 0 : errno;
   if (IS("list-root")) return opendir("/") ? 0 : errno;
   if (IS("read-by-link")) {
     (void)!symlink(secret, in(folder, "scratch/link"));
