@@ -35,6 +35,7 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
   "src/fabric/ofi/providers.ts": [PROVIDER],
   "src/fabric/verbs/perftest.ts": [PROC],
   "bench/handshake.ts": [/"shm"/, /"tcp"/, /"tcp, TLS"/, /bothMs\(shm/, /above shm/],
+  "bench/libfabric/libfabric.ts": [/--provider shm/, /default: "shm"/, /as "ofi:shm"/],
   "bench/manager-load/manager-load.ts": [/"TcpExt:"/],
   "bench/manager-load/roles.ts": [ADDRESS],
   "bench/peers/peers.ts": [/openRfaas\("(?:shm|tcp)"/],
