@@ -101,8 +101,11 @@ export class Reactor {
     this.#source.park();
     // An answer may have come before the workers knew that we sleep.
     if (this.#source.harvest(false) === 0 && this.#watched > 0) {
-      // The timer also keeps the process alive until the call ends.
-      const check = setInterval(() => this.#source.endStranded() && this.rouse(), CHECK_MS);
+      // The timer also keeps the process alive until the call ends. Over a network its look may take an answer in before the fabric
+      // tells of it, so it looks for what has come as well.
+      const check = setInterval(() => {
+        if (this.#source.endStranded() || this.#source.harvest(false) > 0) this.rouse();
+      }, CHECK_MS);
       await new Promise<void>((resolve) => (this.#wake = resolve));
       clearInterval(check);
     }
