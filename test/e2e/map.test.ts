@@ -334,16 +334,16 @@ describe("map", () => {
       expect(next).toBe(count);
     };
     await run(100_000);
+    // What an input leaves behind is left in every window; what a compiler or collector takes, and tests before this one left, is not.
     const grown: { heap: number; resident: number }[] = [];
-    for (let window = 0; window < 4; window++) {
+    const steady = () => grown.some(({ heap, resident }) => heap < MIB && resident < 8 * MIB);
+    for (let window = 0; window < 12 && !steady(); window++) {
       const before = measure();
       await run(250_000);
       const after = measure();
       grown.push({ heap: after.heapUsed - before.heapUsed, resident: after.rss - before.rss });
     }
-    // What an input leaves behind is left in every window; what a compiler or collector takes is not.
-    expect(Math.min(...grown.map(({ heap }) => heap))).toBeLessThan(MIB);
-    expect(Math.min(...grown.map(({ resident }) => resident))).toBeLessThan(8 * MIB);
+    expect(steady() ? "steady" : grown).toBe("steady");
   }, 120_000);
 });
 
