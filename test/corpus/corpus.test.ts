@@ -23,6 +23,8 @@ interface Case {
   imports: string;
   value: string;
   expected: unknown;
+  /** Where the node's rule is too little. */
+  heap?: string;
 }
 
 /** Modules by name; those of `LOCAL` import packages that are written here. */
@@ -81,6 +83,8 @@ const CASES: Record<string, Case> = {
     imports: 'import { PGlite } from "@electric-sql/pglite"; const db = new PGlite();',
     value: '(await db.query("select 1 + 1 as x")).rows',
     expected: [{ x: 2 }],
+    // A database unpacked into memory, compiled.
+    heap: "2GiB",
   },
   "@resvg/resvg-wasm": {
     imports:
@@ -256,10 +260,11 @@ describe.skipIf(!registry)("the corpus of packages", () => {
 
   test.each(Object.entries(CASES))(
     "%s runs",
-    async (name, { expected }) => {
+    async (name, { expected, heap }) => {
       await using lease = await rf.allocate(built.get(name)!, {
         workers: 1,
         loadTimeoutMs: 100_000,
+        ...(heap === undefined ? {} : { heap }),
       });
       const output = lease.output(Uint8Array, 65_536);
       const written = await lease.submit("say", lease.input(Uint8Array, 1), output);
