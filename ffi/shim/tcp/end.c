@@ -48,7 +48,8 @@ static int take_in(rfaas_tcp_end *end, uint32_t lacking) {
   if (got == 0) rfaas_tcp_fail(end, RFAAS_TCP_CLOSED, 0);
   else if (errno != EAGAIN && errno != EINTR) rfaas_tcp_broken(end, errno);
   /* Nothing more to work on: the other side gets what this one has. */
-  if (__builtin_expect(__atomic_load_n(&end->waiting, __ATOMIC_RELAXED) != 0, 0)) rfaas_tcp_let_go(end);
+  if (__builtin_expect(__atomic_load_n(&end->waiting, __ATOMIC_RELAXED) && !__atomic_load_n(&end->blocked, __ATOMIC_RELAXED), 0))
+    rfaas_tcp_let_go(end);
   return 0;
 }
 
@@ -173,18 +174,7 @@ over:
 
 void rfaas_tcp_let_go(rfaas_tcp_end *end) {
   pthread_mutex_lock(&end->lock);
-  if (end->waiting && rfaas_tcp_flush(end)) {
-    end->minded = RFAAS_TCP_MINDED;
-    rfaas_tcp_let_go_soon(end->link);
-  }
-  pthread_mutex_unlock(&end->lock);
-}
-
-void rfaas_tcp_take_over(rfaas_tcp_end *end) {
-  pthread_mutex_lock(&end->lock);
-  if (end->minded) end->minded--;
-  if (end->waiting && end->minded) rfaas_tcp_let_go_soon(end->link);
-  else if (end->waiting && rfaas_tcp_flush(end)) rfaas_tcp_watch(end);
+  if (end->waiting && !end->blocked && rfaas_tcp_flush(end)) rfaas_tcp_watch(end);
   pthread_mutex_unlock(&end->lock);
 }
 
@@ -224,19 +214,7 @@ void rfaas_tcp_forget(rfaas_tcp_end *end, const uint8_t *memory, uint64_t bytes)
   pthread_mutex_unlock(&end->lock);
 }
 
-/* Before this side stops to poll: the link's thread goes on with what the kernel has no room for. With the lock. */
-static void leave(rfaas_tcp_end *end) {
-  if (end->waiting) rfaas_tcp_flush(end);
-  end->minded = 0;
-  if (end->waiting || end->parked) rfaas_tcp_watch(end);
-}
-
 int rfaas_tcp_sleep(rfaas_tcp_end *end, uint64_t ns) {
-  if (__atomic_load_n(&end->waiting, __ATOMIC_RELAXED)) {
-    pthread_mutex_lock(&end->lock);
-    leave(end);
-    pthread_mutex_unlock(&end->lock);
-  }
   int dead = __atomic_load_n(&end->failure, __ATOMIC_ACQUIRE) != 0;
   struct pollfd fds[] = {{.fd = dead ? -1 : __atomic_load_n(&end->fd, __ATOMIC_ACQUIRE), .events = POLLIN},
                          {.fd = end->wake_fd, .events = POLLIN}};
@@ -251,7 +229,8 @@ int rfaas_tcp_sleep(rfaas_tcp_end *end, uint64_t ns) {
 
 void rfaas_tcp_park(rfaas_tcp_end *end) {
   pthread_mutex_lock(&end->lock);
+  if (!end->blocked) rfaas_tcp_flush(end);
   end->parked = 1;
-  leave(end);
+  rfaas_tcp_watch(end);
   pthread_mutex_unlock(&end->lock);
 }

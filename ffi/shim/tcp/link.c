@@ -44,7 +44,7 @@ static int is_served(const rfaas_tcp_end *end) { return end->link->listens && en
 void rfaas_tcp_watch(rfaas_tcp_end *end) {
   if (end->fd < 0 || __atomic_load_n(&end->failure, __ATOMIC_ACQUIRE)) return;
   int hears = end->parked || (is_served(end) && end->waiting < end->capacity);
-  uint32_t events = EPOLLRDHUP | (hears ? EPOLLIN : 0u) | (end->waiting && !end->minded ? EPOLLOUT : 0u);
+  uint32_t events = EPOLLRDHUP | (hears ? EPOLLIN : 0u) | (end->waiting ? EPOLLOUT : 0u);
   rfaas_tcp_watch_once(end->link, end->fd, events, RFAAS_TCP_EVENT_END, end->index);
 }
 
@@ -59,7 +59,7 @@ static void ended(rfaas_tcp_end *end) {
 
 static void look_at(rfaas_tcp_end *end, uint32_t events) {
   pthread_mutex_lock(&end->lock);
-  if ((events & EPOLLOUT) && !end->minded) rfaas_tcp_flush(end);
+  if (events & EPOLLOUT) rfaas_tcp_flush(end);
   pthread_mutex_unlock(&end->lock);
   if (is_served(end)) rfaas_tcp_serve(end, end->link->base.region);
   pthread_mutex_lock(&end->lock);
@@ -84,7 +84,7 @@ static void let_go_of_all(rfaas_tcp_link *link) {
   uint64_t count;
   (void)!read(link->timer_fd, &count, sizeof count);
   __atomic_store_n(&link->timing, 0, __ATOMIC_RELEASE);
-  for (uint32_t i = 0; i <= link->channels; i++) rfaas_tcp_take_over(&link->end[i]);
+  for (uint32_t i = 0; i <= link->channels; i++) rfaas_tcp_let_go(&link->end[i]);
 }
 
 static void *attend(void *argument) {

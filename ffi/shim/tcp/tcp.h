@@ -69,8 +69,6 @@ _Static_assert(sizeof(rfaas_tcp_frame) == 40 && offsetof(rfaas_tcp_frame, reques
 #define RFAAS_TCP_HELD 16u
 #define RFAAS_TCP_HELD_BYTES 2048u
 #define RFAAS_TCP_HOLD_NS 500000
-/* The link's thread goes on with what waits after so many of those without a look of the poller. */
-#define RFAAS_TCP_MINDED 2u
 #define RFAAS_TCP_CONNECT_NS 10000000000u
 #define RFAAS_TCP_GREETING_NS 3000000000u
 
@@ -134,8 +132,7 @@ typedef struct {
   uint32_t first;
   uint32_t waiting; /* how many are in it; also read without the lock */
   uint32_t sent; /* bytes of the first */
-  uint32_t blocked; /* the kernel has no room: the poller or the link's thread goes on */
-  uint32_t minded; /* the poller does, until the link's thread has found so often that it has not */
+  uint32_t blocked; /* the kernel has no room: the link's thread goes on */
   uint32_t parked; /* a byte goes to `notify_fd` when something arrives */
 
   /* First failure wins; `failure` is stored last. */
@@ -155,11 +152,8 @@ __attribute__((cold)) void rfaas_tcp_cut_off(rfaas_tcp_end *end);
 /* Sends, or keeps what the kernel has no room for: never waits. Heads are copied; the payload must stay. With `held` a small message
  * waits for others to go with, if the last was posted a moment ago. */
 void rfaas_tcp_send(rfaas_tcp_end *end, const void *head, uint32_t head_bytes, const uint8_t *payload, uint32_t bytes, int held);
-/* What waits goes out, as far as there is room; by who polls. Two threads that wait for one socket's lock hinder each other, and a
- * poller and the link's thread may have one core between them. */
+/* What is held goes out. */
 void rfaas_tcp_let_go(rfaas_tcp_end *end);
-/* The link's thread goes on with what waits, if the poller does not. */
-void rfaas_tcp_take_over(rfaas_tcp_end *end);
 /* Goes on with what was kept; with the lock. Returns whether some is left. */
 int rfaas_tcp_flush(rfaas_tcp_end *end);
 /* Whether `end->frame` is a frame whose payload has not been taken in whole. Takes what has arrived. */
