@@ -55,7 +55,7 @@ class End implements WireEvents {
   }
 }
 
-/** The accepting ends, and what the kernel holds of what each has taken while nobody reads. */
+/** The accepting ends, and what the kernel holds of what each has taken while nothing reads it. */
 const ENDS = [
   { Secure: SecureWire, unreadBytes: 1024 * 1024 },
   { Secure: SecureSocket, unreadBytes: 32 * 1024 * 1024 },
