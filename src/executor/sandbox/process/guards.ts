@@ -35,7 +35,8 @@ export function guardsOf({ layers, landlockAbi }: RoomReport): Map<Guard, string
   );
   held("sockets", layers.has("calls") && "seccomp", layers.has("ports") && landlock);
   held("programs", layers.has("calls") && "seccomp");
-  held("memory", "RLIMIT_DATA");
+  // RLIMIT_DATA alone does not see a heap of JavaScript grow: Bun has reserved it before.
+  held("memory", "the node's watch", "RLIMIT_DATA");
   held("descriptors", "close_range");
   return guards;
 }
