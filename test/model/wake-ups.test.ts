@@ -3,39 +3,13 @@
  * the model, spin tries all of it. What is left out of the protocol must be found to matter.
  */
 import { afterAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
-import { compiler } from "../../ffi/build.ts";
-import { run } from "../support/compilers.ts";
 import { Scratch } from "../support/scratch.ts";
-
-const MODEL = join(import.meta.dir, "wake-ups.pml");
-const there = Bun.which("spin") !== null;
-if (!there) console.error("SKIPPED: the model of wake-ups: no spin; apt-get install spin");
+import { spinIsThere, tried } from "./tried.ts";
 
 const scratch = new Scratch();
 afterAll(() => scratch[Symbol.dispose]());
 
-interface Outcome {
-  errors: number;
-  /** How many states of the model were tried. */
-  states: number;
-}
-
-/** Tries all of the model, or until something fails in it. */
-function tried(...macros: string[]): Outcome {
-  const folder = scratch.join(["model", ...macros].join("-"));
-  run(["mkdir", folder], "/");
-  run(["spin", "-a", ...macros.map((macro) => `-D${macro}`), MODEL], folder);
-  run([compiler()!, "-O2", "-DSAFETY", "-w", "-o", "pan", "pan.c"], folder);
-  const said = Bun.spawnSync(["./pan", "-m100000"], { cwd: folder }).stdout.toString();
-  const [, errors] = /errors: (\d+)/.exec(said) ?? [];
-  const [, states] = /^\s*(\d+) states, stored/m.exec(said) ?? [];
-  if (errors === undefined || states === undefined || /search depth too small/.test(said))
-    throw new Error(said);
-  return { errors: Number(errors), states: Number(states) };
-}
-
-describe.skipIf(!there)("a side that sleeps", () => {
+describe.skipIf(!spinIsThere())("a side that sleeps", () => {
   test.each<string[]>([
     ["posts with a fence"],
     ["posts without", "UNFENCED"],
@@ -47,7 +21,7 @@ describe.skipIf(!there)("a side that sleeps", () => {
       "TIMEOUTS",
     ],
   ])("misses no post: %s", (_, ...macros) => {
-    const { errors, states } = tried(...macros);
+    const { errors, states } = tried(scratch, "wake-ups.pml", ...macros);
     expect(errors).toBe(0);
     expect(states).toBeGreaterThan(10_000);
   });
@@ -60,6 +34,6 @@ describe.skipIf(!there)("a side that sleeps", () => {
     ["the order of the last posts and the withdrawal", "UNFENCED", "EARLY_WITHDRAWAL"],
     ["a barrier that it has promised", "UNFENCED", "LYING_SLEEPER"],
   ])("may sleep through a post without %s", (_, ...macros) => {
-    expect(tried(...macros).errors).toBeGreaterThan(0);
+    expect(tried(scratch, "wake-ups.pml", ...macros).errors).toBeGreaterThan(0);
   });
 });
