@@ -27,6 +27,7 @@ import type { CredentialFiles } from "../trust/credentials.ts";
 import { whyOpenToOthers } from "../trust/files.ts";
 import { duration, tcpAddress, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
+import { keepSecrets } from "./serving/secrets.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
 import { printable } from "./shared/table.ts";
@@ -90,6 +91,7 @@ loopback and through no proxy.`,
     ["rfaas manager --nodes nodes.json --state /var/lib/rfaas", "with nodes that are expected"],
   ],
   async run(_args, options) {
+    keepSecrets();
     const listen = networkAddress(options.listen ?? DEFAULT_LISTEN);
     const httpListen = options.http === undefined ? undefined : networkAddress(options.http);
     const registry = new Registry();

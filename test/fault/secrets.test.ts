@@ -80,5 +80,41 @@ test.skipIf(process.getuid?.() !== 0)(
   LIMIT_MS,
 );
 
+test.skipIf(process.getuid?.() !== 0)(
+  "nor those of a manager, which has the key of its cluster",
+  async () => {
+    using scratch = new Scratch();
+    chownSync(scratch.path, USER, USER);
+    const as = ["setpriv", "--reuid", `${USER}`, "--regid", `${USER}`, "--clear-groups"];
+    const manager = Bun.spawn(
+      [
+        ...[...as, RFAAS, "manager", "--listen", "127.0.0.1:0"],
+        ...["--state", scratch.join("state")],
+      ],
+      {
+        cwd: "/",
+        env: { ...process.env, HOME: scratch.path, RFAAS_TOKEN: TOKEN },
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
+    try {
+      let said = "";
+      for await (const text of manager.stderr.pipeThrough(new TextDecoderStream()))
+        if ((said += text).includes("managing at")) break;
+      expect(said).toContain("managing at");
+      for (const name of ["environ", "maps", "mem"]) {
+        const looked = Bun.spawnSync([...as, "head", "-c", "1", `/proc/${manager.pid}/${name}`]);
+        expect(looked.exitCode).not.toBe(0);
+      }
+      // What root sees of it has no token, either.
+      expect(shown(manager.pid)).toContain("RFAAS_TOKEN=****");
+    } finally {
+      manager.kill();
+      await manager.exited;
+    }
+  },
+  LIMIT_MS,
+);
+
 if (process.getuid?.() !== 0)
   console.error("SKIPPED: a node of another user than the test's: starting one needs root");

@@ -1,4 +1,4 @@
-/** Secrets that a node is given: it keeps them, and no process of its user finds them in what the system shows of it. */
+/** Secrets that a node or a manager has: it keeps them, and no process of its user finds them in what the system shows of it. */
 import { forgetSecret, hideProcess } from "../../../ffi/system.ts";
 
 /** A shorter one could be a part of another word. */
@@ -9,8 +9,8 @@ export interface NodeSecrets {
   joinToken: string | undefined;
 }
 
-/** Takes the node's secrets out of its environment and its arguments. From then on other processes cannot read its memory, either. */
-export function keepSecrets(joinToken: string | undefined): NodeSecrets {
+/** Takes secrets out of the environment and the arguments. From then on other processes cannot read the memory, either. */
+export function keepSecrets(joinToken?: string): NodeSecrets {
   hideProcess();
   const token = process.env["RFAAS_TOKEN"] || null;
   for (const name of ["RFAAS_TOKEN", "RFAAS_JOIN_TOKEN"]) delete process.env[name];
