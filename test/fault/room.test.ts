@@ -91,6 +91,8 @@ const KERNEL: Record<string, Expected> = {
   reboot: [EPERM],
   "load-module": [EPERM],
   "type-on-terminal": [EPERM],
+  // No rule of Landlock is about it.
+  "watch-folder": [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
   "make-device": [EACCES],
   ...(process.arch === "x64" && { x32: [EPERM, [UNSEALED, ENOSYS]] as Expected }),
 };

@@ -30,6 +30,7 @@ const SHAPES: [Rule, Error][] = [
   ["files", failure({ code: "EACCES", syscall: "open", path: "/etc/shadow" })],
   ["files", failure({ code: "EROFS", syscall: "chmod", path: "/etc/passwd" })],
   ["calls", failure({ code: "EPERM", syscall: "kill" })],
+  ["calls", failure({ code: "EPERM", syscall: "watch", path: "/usr" })],
 ];
 test("each shape in which an error is thrown has its rule", () => {
   for (const [rule, error] of SHAPES)

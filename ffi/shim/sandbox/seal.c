@@ -47,8 +47,10 @@ static const uint32_t DENIED[] = {
   SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_reboot, SYS_kexec_load, SYS_kexec_file_load, SYS_clock_settime,
   SYS_settimeofday, SYS_adjtimex, SYS_clock_adjtime, SYS_swapon, SYS_swapoff, SYS_acct, SYS_syslog, SYS_sethostname, SYS_setdomainname,
   SYS_vhangup, SYS_lookup_dcookie, SYS_nfsservctl, SYS_personality,
+  /* changes of folders, whose names no other rule keeps from who does not open them */
+  SYS_inotify_init1, SYS_inotify_add_watch,
 #ifdef __x86_64__
-  SYS_iopl, SYS_ioperm, SYS_modify_ldt, SYS_uselib, SYS_create_module, SYS_get_kernel_syms, SYS_query_module, SYS__sysctl,
+  SYS_inotify_init, SYS_iopl, SYS_ioperm, SYS_modify_ldt, SYS_uselib, SYS_create_module, SYS_get_kernel_syms, SYS_query_module, SYS__sysctl,
 #endif
 };
 /* Who may have no network gets no new socket, and lets none that it has go elsewhere: a connection can be taken back and made anew. */

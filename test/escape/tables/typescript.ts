@@ -15,9 +15,7 @@ const FILES: Attempt[] = [
   ].map((name) => file(name, CLOSED)),
   file("opensDatabase", ["SQLITE_CANTOPEN"]),
   file("importsModule", ["ERR_MODULE_NOT_FOUND", ...CLOSED]),
-  file("watchesFolder", ["EPERM", "EACCES", "ENOENT"], {
-    notYet: "no rule of Landlock covers inotify",
-  }),
+  file("watchesFolder", ["EPERM"]),
   ...["changesOwnModule", "replacesOwnModule"].map((name) =>
     file(name, [...CLOSED, "EPERM", "EXDEV"]),
   ),
