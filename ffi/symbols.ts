@@ -59,7 +59,7 @@ export const SYMBOLS = {
   rfaas_set_affinity: { args: ["i32", "ptr", "i32"], returns: "i32" },
   rfaas_free_engine_threads: { args: [], returns: "void" },
   rfaas_set_environment: { args: ["ptr", "ptr"], returns: "i32" },
-  rfaas_claim_cpu: { args: ["i32"], returns: "i32" },
+  rfaas_claim_cpu: { args: ["i32", "buffer"], returns: "i32" },
   rfaas_cpu_time: { args: ["i32"], returns: "f64" },
   rfaas_affinity: { args: ["ptr", "i32"], returns: "i32" },
   rfaas_forbid_privileges: { args: [], returns: "i32" },

@@ -47,10 +47,25 @@ export function cpuTimeNs(pid: number): number | undefined {
   return ns < 0 ? undefined : ns;
 }
 
-/** Claims a CPU among all nodes of this machine, until the descriptor is closed. Null when another has it. */
-export function claimCpu(cpu: number): number | null {
-  const fd = native().rfaas_claim_cpu(cpu);
-  return fd < 0 ? null : fd;
+const NO_NAME = -2;
+
+/** What has come of a claim to a CPU. */
+export interface CpuClaim {
+  /** Another node has it, or this process has no descriptor left to claim it with. */
+  taken: boolean;
+  /** Holds it against all other nodes of this machine until it is closed; -1 where it is not held. */
+  fd: number;
+  /** Another user holds a name of it and does not run there, which does not count. -1 is one of whom the kernel says nothing. */
+  stranger?: { uid: number; pid: number };
+}
+
+/** Claims a CPU among all nodes of this machine. */
+export function claimCpu(cpu: number): CpuClaim {
+  const out = new Int32Array(new ArrayBuffer(8));
+  const fd = native().rfaas_claim_cpu(cpu, out);
+  const [uid, pid] = out as unknown as [number, number];
+  const claim = { taken: fd < 0 && fd !== NO_NAME, fd: Math.max(fd, -1) };
+  return pid === -1 ? claim : { ...claim, stranger: { uid, pid } };
 }
 
 /** CPUs that this process may use, ascending. Respects taskset, numactl and batch systems. */

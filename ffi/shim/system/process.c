@@ -83,19 +83,6 @@ RFAAS_EXPORT int32_t rfaas_set_environment(const char *name, const char *value) 
   return (value ? setenv(name, value, 1) : unsetenv(name)) == 0 ? 0 : -errno;
 }
 
-/* Claims a CPU among all nodes of this machine: a name that one process can hold, and that its death gives back. Returns a
- * descriptor to close, or -EADDRINUSE. */
-RFAAS_EXPORT int32_t rfaas_claim_cpu(int32_t cpu) {
-  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "rfaas-cpu-%d", cpu);
-  if (bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0) return fd;
-  int failed = errno;
-  close(fd);
-  return -failed;
-}
-
 /* CPU time that another process of ours has used, nanoseconds, or -errno once it is gone. */
 RFAAS_EXPORT double rfaas_cpu_time(int32_t pid) {
   clockid_t clock;

@@ -15,6 +15,7 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { heldBy, leasedBytes, refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
+import { CpuClaims } from "../machine/cores.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
 import type { PackageUse } from "../packages/cache.ts";
@@ -76,6 +77,7 @@ export class Granting {
   readonly #table: LeaseTable;
   readonly #clock: Clock;
   readonly #quota = new Quota();
+  readonly #claims: CpuClaims;
   readonly #line: WaitingLine<Booked>;
   #refusal: string | null = null;
 
@@ -85,6 +87,7 @@ export class Granting {
     this.#table = options.table;
     this.#clock = options.clock;
     this.#line = new WaitingLine(options.clock);
+    this.#claims = new CpuClaims((message) => options.log("warn", message));
   }
 
   /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
@@ -159,7 +162,7 @@ export class Granting {
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
       const { sender } = client;
       const parts = { request, shape, module, listen, memory, sender, host, resting, keep };
-      lease = new LeasedHost({ ...own, ...parts }, notes);
+      lease = new LeasedHost({ ...own, ...parts, claims: this.#claims }, notes);
     } catch (error) {
       client.starting.delete(request.id);
       taken?.host.kill();

@@ -14,7 +14,7 @@ import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
-import { type ClaimedCpus, claimCpus, workerCpus } from "../machine/cores.ts";
+import { type ClaimedCpus, type CpuClaims, workerCpus } from "../machine/cores.ts";
 import type { HostExit, LeaseHost } from "./host-process.ts";
 import { letGo } from "./let-go.ts";
 import { type RestingHost, bringToRest } from "./kept-hosts.ts";
@@ -44,7 +44,7 @@ export interface LeaseEvents {
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
 
-/** How many lines of a loading module the agent keeps until its client can receive them. */
+/** Lines of a loading module that the agent keeps for its client. */
 const MAX_EARLY_LINES = 200;
 
 /** What a lease begins with. */
@@ -65,6 +65,7 @@ export interface LeaseStart {
   resting: RestingHost | undefined;
   /** Takes the host over when the lease is released; undefined where it is not to be kept. */
   keep: ((resting: RestingHost) => void) | undefined;
+  claims: CpuClaims;
   clock: Clock;
 }
 
@@ -74,7 +75,6 @@ export class LeasedHost {
   readonly share: Share;
   readonly shape: RegionShape;
   readonly host: LeaseHost;
-  /** What it may have besides its registered memory. */
   readonly heapBytes: number;
   /** By the wall clock, for the bill. */
   readonly startedAtMs: number;
@@ -128,7 +128,7 @@ export class LeasedHost {
     this.#keep = start.keep;
     const startedNs = start.resting?.descendantsNs ?? 0;
     this.#meter = new Meter(memory.page, host.pid, shape.workers, share.cpus.length, startedNs);
-    this.#claimed = claimCpus(share.cpus);
+    this.#claimed = start.claims.claim(share.cpus);
     host.attend({
       notice: (notice) => this.#heard(notice),
       exited: (exit) => this.#died(exit),
@@ -202,7 +202,7 @@ export class LeasedHost {
   }
 
   /** Where the workers are pinned. */
-  get cpus(): readonly number[] {
+  get cpus(): number[] {
     return this.#claimed.cpus;
   }
 
@@ -379,8 +379,8 @@ export class LeasedHost {
   }
 
   #resume(): void {
-    const { cpus } = this.#claimed;
-    const order = { lease: this.id, cpus, loadTimeoutMs: this.request.loadTimeoutMs };
+    const { id: lease, cpus } = this;
+    const order = { lease, cpus, loadTimeoutMs: this.request.loadTimeoutMs };
     this.#memory.resume(workerCpus(cpus, this.coresPerWorker).map((mask) => ({ ...order, mask })));
   }
 

@@ -21,14 +21,42 @@ export interface ClaimedCpus {
   release(): void;
 }
 
-export function claimCpus(wanted: readonly number[]): ClaimedCpus {
-  const claims = wanted.map((cpu) => (cpu === UNPINNED ? null : claimCpu(cpu)));
-  return {
-    cpus: wanted.map((cpu, i) => (claims[i] === null ? UNPINNED : cpu)),
-    release() {
-      for (const fd of claims) if (fd !== null && fd !== undefined) closeDescriptor(fd);
-    },
-  };
+/** A node's claims to CPUs. */
+export class CpuClaims {
+  readonly #log: (message: string) => void;
+  readonly #told = new Set<number>();
+
+  /** `log` hears of another user who holds names of CPUs for nothing, once of each. */
+  constructor(log: (message: string) => void) {
+    this.#log = log;
+  }
+
+  claim(wanted: readonly number[]): ClaimedCpus {
+    const held: number[] = [];
+    const cpus = wanted.map((cpu) => {
+      if (cpu === UNPINNED) return UNPINNED;
+      const { taken, fd, stranger } = claimCpu(cpu);
+      if (fd >= 0) held.push(fd);
+      if (stranger) this.#tell(cpu, stranger);
+      return taken ? UNPINNED : cpu;
+    });
+    return {
+      cpus,
+      release() {
+        for (const fd of held.splice(0)) closeDescriptor(fd);
+      },
+    };
+  }
+
+  #tell(cpu: number, { uid, pid }: { uid: number; pid: number }): void {
+    if (this.#told.has(uid)) return;
+    this.#told.add(uid);
+    const who = uid < 0 ? "another user" : `user ${uid}`;
+    const by = pid > 0 ? ` (process ${pid})` : "";
+    this.#log(
+      `${who}${by} claims CPU ${cpu} and does not run there, so workers are pinned to it all the same; see what that process is for`,
+    );
+  }
 }
 
 /**
