@@ -22,7 +22,13 @@ afterEach(() => enterRoom({ network: true, processes: true }, () => {}));
 const SHAPES: [Rule, Error][] = [
   ["programs", failure({ code: "EPERM", syscall: "posix_spawn", path: "/bin/true" })],
   ["programs", failure({ code: "EPERM", syscall: "spawnSync /bin/sh", path: "/bin/sh" })],
+  [
+    "programs",
+    failure({ exitCode: 1, stderr: Buffer.from("bun: Operation not permitted: /bin/ls\n") }),
+  ],
   ["network", failure({ code: "ECONNREFUSED", syscall: "connect" })],
+  ["network", failure({ code: "ECONNREFUSED", path: "http://localhost:9/" })],
+  ["network", failure({ code: "ERR_SYSTEM_ERROR" }, "getifaddrs returned an error")],
   ["network", failure({ code: "EAI_AGAIN", syscall: "getaddrinfo" })],
   ["network", failure({ code: "EPERM", path: "http://127.0.0.1:1/" })],
   ["network", failure({ code: "EPERM" }, "WebSocket connection to 'ws://h' failed")],
@@ -47,7 +53,8 @@ test("with the freedom that an error is about, it is what it says", () => {
 
 test("other errors, and those that a function makes, come of no rule", () => {
   const ENOENT = failure({ code: "ENOENT", syscall: "open", path: "/nowhere" });
-  for (const error of [ENOENT, new Error("EPERM"), failure({ code: "EPERM" })])
+  const complained = failure({ exitCode: 1, stderr: Buffer.from("ls: cannot open\n") });
+  for (const error of [ENOENT, new Error("EPERM"), failure({ code: "EPERM" }), complained])
     expect(ruleOf(error)).toBeUndefined();
 });
 

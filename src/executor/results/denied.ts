@@ -27,6 +27,10 @@ const OF_SOCKETS = /^(?:socket|connect|bind|listen|getaddrinfo|query\w+)$/;
 const UNREACHED = ["EPERM", "EACCES", "ECONNREFUSED", "EAI_AGAIN", "ENOTFOUND"];
 const OF_ADDRESSES = /^(?:https?|wss?):/;
 const OF_PROGRAMS = /^(?:posix_spawn|spawn|exec|fork)/;
+/** `os.networkInterfaces()` asks the kernel by a socket. */
+const OF_INTERFACES = /\bgetifaddrs returned an error$/;
+/** `Bun.$` throws the error of a program that failed, whether or not it has started it. */
+const OF_SHELL = /^bun: Operation not permitted: /m;
 
 let room: Freedoms | undefined;
 let tell: (rule: Rule) => void = () => {};
@@ -50,13 +54,14 @@ export function denialOf(error: Error): string | undefined {
   return WORDS[rule];
 }
 
-type Failure = Error & { code?: unknown; syscall?: unknown; path?: unknown };
+type Failure = Error & { code?: unknown; syscall?: unknown; path?: unknown; stderr?: unknown };
 
 function ruleBehind(
-  { message, code, syscall, path }: Failure,
+  { message, code, syscall, path, stderr }: Failure,
   freedoms: Freedoms,
 ): Rule | undefined {
   const call = typeof syscall === "string" ? syscall : "";
+  if (!freedoms.processes && OF_SHELL.test(textIn(stderr))) return "programs";
   if (!freedoms.network && isOfNetwork(String(message), code, call, path)) return "network";
   // What it may not write is on mounts that can only be read, where a room has mounts of its own.
   if (code === "EROFS" && call !== "") return "files";
@@ -68,7 +73,13 @@ function ruleBehind(
 
 function isOfNetwork(message: string, code: unknown, call: string, path: unknown): boolean {
   if (OF_SOCKETS.test(call)) return UNREACHED.includes(String(code));
-  if (code === "EPERM" && call === "")
-    return OF_ADDRESSES.test(String(path)) || message.startsWith("WebSocket connection");
-  return message.startsWith("Failed to listen at ");
+  // `fetch` names a host that it cannot reach with the one code, an address with the other.
+  if (call === "" && OF_ADDRESSES.test(String(path)))
+    return code === "EPERM" || code === "ECONNREFUSED";
+  if (code === "EPERM" && call === "") return message.startsWith("WebSocket connection");
+  return message.startsWith("Failed to listen at ") || OF_INTERFACES.test(message);
 }
+
+/** Of what a program has said, which may be long. */
+const textIn = (said: unknown): string =>
+  said instanceof Uint8Array ? new TextDecoder().decode(said.subarray(0, 4096)) : "";
