@@ -2,7 +2,7 @@
  * Where the libraries lie that a library needs, besides those of the system: in the folders that its linker has named, and beside
  * it. The client brings them along; the node opens them first, so that the loader need not find them.
  */
-import { realpathSync, statSync } from "node:fs";
+import { closeSync, openSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { SharedLibrary } from "./elf.ts";
 import { readLibraryFile } from "./library-file.ts";
@@ -67,5 +67,15 @@ function locate(name: string, from: string, searchPaths: readonly string[]): str
   return places
     .filter((place) => !SYSTEM_FOLDER.test(place))
     .map((place) => join(place, file))
-    .find((path) => statSync(path, { throwIfNoEntry: false })?.isFile());
+    .find((path) => statSync(path, { throwIfNoEntry: false })?.isFile() && opens(path));
+}
+
+/** Whether it can be read: the room of a function shows more files than it lets be read. */
+function opens(path: string): boolean {
+  try {
+    closeSync(openSync(path, "r"));
+    return true;
+  } catch {
+    return false;
+  }
 }
