@@ -28,7 +28,7 @@ import { programPaths, selfCommand } from "../../base/process.ts";
 import type { HostExit, RoomFolders, RoomTerms, StartedHost } from "../sandbox/driver.ts";
 import { hostEnvironment } from "../sandbox/environment.ts";
 import type { Room } from "../sandbox/room.ts";
-import { shimFor } from "../sandbox/shim.ts";
+import { shimFiles, shimFor } from "../sandbox/shim.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Held, Limiter } from "../limits/limiter.ts";
 import type { PackageUse } from "../packages/cache.ts";
@@ -147,7 +147,11 @@ export class HostProcess {
           ]),
         environment: hostEnvironment(terms.env, inside?.scratch),
         descriptors: ["pipe", mailboxFd, ...("fd" in shim ? [shim.fd] : [])],
-        ...{ terms, folders: room?.folders, program: room ? programPaths() : [] },
+        ...{
+          terms,
+          folders: room?.folders,
+          program: room ? [...programPaths(), ...shimFiles()] : [],
+        },
         onExit: (how) => {
           room?.remove();
           const excess = held?.postMortem();

@@ -6,6 +6,12 @@ import type { SandboxDriver } from "./driver.ts";
 /** One for all hosts. */
 let opened: number | undefined;
 
+/** Files that a host must be able to read to open the shim that it inherits: one in memory has none. */
+export function shimFiles(): string[] {
+  const shim = shimToInherit();
+  return "path" in shim ? [shim.path] : [];
+}
+
 export function shimFor({ rooms }: Pick<SandboxDriver, "rooms">): ReturnType<typeof shimToInherit> {
   const shim = shimToInherit();
   if (!rooms || "fd" in shim) return shim;
