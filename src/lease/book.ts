@@ -143,11 +143,12 @@ export class LeaseBook {
   }
 }
 
-/** Core-nanoseconds that a lease of `cores` is billed for: from when its workers were ready until it ended, or until now. */
-export function allocatedCoreNs(state: LeaseState, cores: number, nowNs: number): number {
-  if (state.phase === "granted" || state.activeAtNs === undefined) return 0;
-  const untilNs = state.phase === "ended" ? state.endedAtNs : nowNs;
-  return cores * Math.max(0, untilNs - state.activeAtNs);
+/**
+ * Core-nanoseconds that a lease of `cores` is billed for until now: from when it took them, while it loads, and while its host ends.
+ * Ask last when the cores are free.
+ */
+export function allocatedCoreNs({ grantedAtNs }: LeaseState, cores: number, nowNs: number): number {
+  return cores * Math.max(0, nowNs - grantedAtNs);
 }
 
 /** A lease's end in words, for the client and for the bill. */

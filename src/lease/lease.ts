@@ -13,7 +13,7 @@ export type LeaseState =
   | {
       phase: "ended";
       grantedAtNs: number;
-      /** Undefined when it ended before its workers were ready: nothing is billed. */
+      /** Undefined when it ended before its workers were ready. */
       activeAtNs: number | undefined;
       endedAtNs: number;
       reason: EndReason;
@@ -78,7 +78,7 @@ export type LeaseEffect =
 export const REDEEM_LIMIT_NS = 10e9;
 
 /**
- * `loadLimitNs` is how long its workers may take to be ready: that time is not billed. `untilNs` is when its client's right to it
+ * `loadLimitNs` is how long its workers may take to be ready. `untilNs` is when its client's right to it
  * ends, however often the client renews it.
  */
 export function grantLease(

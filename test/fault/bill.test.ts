@@ -92,6 +92,31 @@ describe("a bill", () => {
     expect(rows.reduce((sum, { calls }) => sum + calls, 0)).toBeGreaterThanOrEqual(4 * CALLS);
   });
 
+  test("has what a module computes while it loads, though it then fails", async () => {
+    using scratch = new Scratch();
+    await using manager = await RunningManager.start(scratch.path);
+    await using node = await ServedNode.start(scratch.join("node.sock"), [
+      ...["--manager", manager.address, "--cores", "2", "--name", "n1"],
+    ]);
+    await using rf = await invoker({ node: node.address });
+    const module = scratch.file(
+      "computes-and-fails.ts",
+      `const usedMs = () => Object.values(process.cpuUsage()).reduce((a, b) => a + b) / 1000;
+      const before = usedMs();
+      while (usedMs() - before < 400);
+      throw new Error("what was computed");
+      export function echo(): number { return 0; }`,
+    );
+    const options = { workers: 2, memory: "256KiB", polling: "warm" } as const;
+    await expect(rf.allocate(module, options)).rejects.toThrow("what was computed");
+    await until(() => manager.rows().some((row) => row.reason !== null), "the settled bill");
+    const [row] = manager.rows();
+    expect(row!.reason).toBe("load-failed");
+    expect(row!.execution_ns).toBeGreaterThan(400e6);
+    // No worker uses more CPU time than its core was held.
+    expect(row!.allocation_core_ns).toBeGreaterThan(400e6);
+  });
+
   test("survives its manager, killed 100 times while leases come, call and go", async () => {
     using scratch = new Scratch();
     await using manager = await RunningManager.start(scratch.path);

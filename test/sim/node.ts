@@ -357,6 +357,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#unsettled.add(witness);
     this.#leases.set(lease.id, lease);
     this.#timers.schedule();
+    this.#timers.startMeters();
     this.#events?.capacity();
     this.#startHost(lease);
   }
@@ -443,7 +444,6 @@ export class ExecutorNode extends Actor implements BookedNode {
     const expiresInMs = state.ttlNs / MS;
     client.send({ t: "granted", id: request, lease: id, host, expiresInMs });
     this.#timers.schedule();
-    this.#timers.startMeters();
   }
 
   #announceLoss({ id, request, client, announced }: NodeLease): void {
@@ -469,7 +469,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     const { id, client, witness, host } = lease;
     const state = this.#book.state(id)!;
     if (state.phase !== "ended") return;
-    witness.gone(host.calls);
+    witness.gone(host.calls, this.#clock.nowNs());
     this.#bill(lease, { atMs: this.#clock.wallMs(), reason: state.reason.kind });
     this.#book.free(id);
     this.#witness.give(witness);
@@ -496,8 +496,7 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   #readMeters(): void {
     for (const lease of this.#leases.values()) {
-      const phase = this.#book.state(lease.id)?.phase;
-      if (phase !== "active" && phase !== "revoking") continue;
+      if (this.#book.state(lease.id)?.phase === "ended") continue;
       const { allocationCoreNs } = this.#usage(lease);
       if (allocationCoreNs >= lease.budgetCoreNs) this.#end(lease, { kind: "over-budget" });
       else this.#bill(lease, undefined);

@@ -14,7 +14,7 @@ import {
 import type { LedgerModel } from "./ledger.ts";
 import { MS, S, violated } from "./world.ts";
 
-/** A lease whose module is not loaded by then must end: it is neither renewed nor billed. */
+/** A lease whose module is not loaded by then must end: it is not renewed. */
 export const LOAD_LIMIT_NS = 3 * S;
 /** How late a lease may end after its time, by its node's own clock. */
 const LATENESS_LIMIT_NS = 20 * MS;
@@ -31,6 +31,8 @@ export class LeaseWitness {
   #redeemed = false;
   #deadlineNs = Infinity;
   #endedAtNs: number | undefined;
+  /** When its cores were free. */
+  #goneAtNs: number | undefined;
   /** What the host had executed when it was gone. */
   #calls: number | undefined;
   #orphaned = false;
@@ -67,6 +69,7 @@ export class LeaseWitness {
   orphan(atNs: number): void {
     this.#orphaned = true;
     this.#endedAtNs ??= atNs;
+    this.#goneAtNs ??= atNs;
   }
 
   get calls(): number | undefined {
@@ -107,10 +110,11 @@ export class LeaseWitness {
   }
 
   /** Its host is gone. */
-  gone(calls: number): void {
+  gone(calls: number, atNs: number): void {
     if (!this.over) violated(`lease ${this.key} has lost its host and goes on`);
     if (this.finished) violated(`lease ${this.key} gives its capacity back twice`);
     this.#calls = calls;
+    this.#goneAtNs = atNs;
   }
 
   /** Whether it has outlived its time; `awakeSinceNs` is when its node last could not run. */
@@ -123,8 +127,7 @@ export class LeaseWitness {
 
   /** What it costs, by its node's clock. */
   allocationCoreNs(nowNs: number): number {
-    if (this.#activeAtNs === undefined) return 0;
-    return this.share.cpus.length * ((this.#endedAtNs ?? nowNs) - this.#activeAtNs);
+    return this.share.cpus.length * ((this.#goneAtNs ?? nowNs) - this.#grantedAtNs);
   }
 
   #dueNs(): number {

@@ -13,6 +13,7 @@ export interface LedgerRow {
   ended_at_ms: number | null;
   reason: string | null;
   allocation_core_ns: number;
+  execution_ns: number;
   calls: number;
 }
 

@@ -244,6 +244,53 @@ describe("a lease", () => {
     });
   });
 
+  test("is billed from when its cores are taken until they are free, also while it loads and its host ends", () => {
+    const { clock, hosts, client, bills } = node();
+    const ada = client();
+    const answer = ada.allocate({ workers: 2 });
+    clock.pass(1000);
+    expect(bills.at(-1)).toMatchObject({ usage: { allocationCoreNs: 2e9 }, ended: undefined });
+    const listed = ada.ask("list-leases")()!["shown"];
+    expect(listed).toMatchObject([{ phase: "loading", usage: { allocationCoreNs: 2e9 } }]);
+    hosts[0]!.load();
+    drainMicrotasks();
+    ada.ask("release", { lease: answer()!["lease"] });
+    clock.pass(50);
+    gone(hosts[0]!, { exitCode: 0, signal: null });
+    expect(bills.at(-1)).toMatchObject({ usage: { allocationCoreNs: 2.1e9 } });
+    const { startedAtMs, ended } = bills.at(-1)!;
+    expect(ended!.atMs - startedAtMs).toBe(1050);
+  });
+
+  test.each<[string, (host: PlayedHost) => void, string]>([
+    [
+      "whose module fails",
+      (host) => host.request("attach").refuse("RFAAS_MODULE_FAILED", "it threw"),
+      "load-failed",
+    ],
+    ["whose host dies while it loads", (host) => host.exit({ signal: "SIGKILL" }), "host-died"],
+  ])("%s is billed for what it held", (_, fail, reason) => {
+    const { clock, hosts, client, bills } = node();
+    client().allocate();
+    clock.pass(700);
+    fail(hosts[0]!);
+    drainMicrotasks();
+    gone(hosts[0]!);
+    const usage = { allocationCoreNs: 0.7e9 };
+    expect(bills.at(-1)).toMatchObject({ usage, ended: { reason } });
+  });
+
+  test("whose budget is spent while it loads is denied, and its client hears that loading counts", () => {
+    const { clock, hosts, client } = node();
+    const answer = client().allocate({ budget: { allocationCoreNs: 150e6 } });
+    clock.pass(200);
+    expect(hosts[0]!.killed).toBe(true);
+    expect(answer()).toMatchObject({
+      code: "RFAAS_NODE_LOST",
+      message: expect.stringContaining("its budget was spent while its module loaded"),
+    });
+  });
+
   test("tells its client of workers that are lost, lines and progress, those of its start after the grant", () => {
     const { hosts, client } = node();
     const ada = client();

@@ -148,7 +148,7 @@ export class Granting {
           ...{ hostReadyNs: this.#clock.nowNs(), clock: this.#clock },
         },
         {
-          granted: (lease) => this.#table.granted(lease),
+          granted: () => this.#table.granted(),
           revoking: () => this.#table.revoking(),
           finished: (lease, usage, reason) => {
             this.#quota.giveBack(user, heldBy(request));

@@ -61,6 +61,12 @@ export function denialOf(reason: EndReason): { code: string; message: string } {
         code: "RFAAS_OUT_OF_MEMORY",
         message: `the module was not loaded: ${describeExcess(reason)}`,
       };
+    case "over-budget":
+      return {
+        code: "RFAAS_NODE_LOST",
+        message:
+          "no lease: its budget was spent while its module loaded, which counts; give it a larger budget, or let the module load less",
+      };
     case "host-died": {
       const message = `the host process died while it loaded the module: ${describeExit(reason)}`;
       return { code: "RFAAS_MODULE_FAILED", message };

@@ -200,12 +200,13 @@ export class LeaseTable {
   add(lease: LeasedHost, client: Client, request: number): void {
     const [attended, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     this.#leases.set(lease.id, { lease, client, request, attended, over });
+    const bounded = Object.keys(lease.request.budget).length > 0;
+    if (this.#events.billsWanted() || bounded) this.#timers.startMeters();
   }
 
   /** Its client has it. */
-  granted({ request: { budget } }: LeasedHost): void {
+  granted(): void {
     this.#timers.schedule();
-    if (this.#events.billsWanted() || Object.keys(budget).length > 0) this.#timers.startMeters();
   }
 
   revoking(): void {
@@ -230,8 +231,7 @@ export class LeaseTable {
 
   #readMeters(): void {
     for (const leased of this.#leases.values()) {
-      const phase = this.#book.state(leased.lease.id)?.phase;
-      if (phase !== "active" && phase !== "revoking") continue;
+      if (this.#book.state(leased.lease.id)?.phase === "ended") continue;
       this.#bill(leased, leased.lease.usage(), undefined);
     }
   }

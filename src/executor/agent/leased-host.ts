@@ -117,7 +117,7 @@ export class LeasedHost {
     this.shape = shape;
     this.host = host;
     this.#clock = clock;
-    this.startedAtMs = clock.wallMs();
+    this.startedAtMs = clock.wallMs() - (clock.nowNs() - this.#state.grantedAtNs) / 1e6;
     this.heapBytes = heapOf(request);
     this.#listen = listen;
     this.#modules = [module];
@@ -138,6 +138,7 @@ export class LeasedHost {
 
   /** Gives the host its memory and lets it load the module; one that has both serves at once, and fails as a lease in use does. */
   attach(): void {
+    this.#meter.begin();
     if (this.#resting) return this.#isLoaded({ ...this.#resting.loaded, loadNs: 0 });
     this.#memory.toHost(this.host.mailbox, this.nonce);
     const attach = {
@@ -228,7 +229,6 @@ export class LeasedHost {
 
   #isLoaded(loaded: Loaded): void {
     this.#loaded = loaded;
-    this.#meter.begin();
     // The workers wake while the client hears of the grant and maps its memory.
     if (this.#resting) this.#resume();
     this.advance({ kind: "loaded", atNs: this.#clock.nowNs() });

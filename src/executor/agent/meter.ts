@@ -18,7 +18,7 @@ export class Meter {
   readonly #cores: number;
   #descendantsNs = 0;
   #lookedAtNs = -Infinity;
-  /** The CPU time of the host, and of what it started for former leases, when the lease became active. */
+  /** The CPU time of the host, and of what it started for former leases, when it was given to the lease. */
   #cpuBeforeNs: number | undefined;
   #cpuNs = 0;
   #usage: Usage = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
@@ -33,9 +33,10 @@ export class Meter {
     this.#cores = cores;
   }
 
-  /** The lease has become active: from now on its host's CPU time counts. */
+  /** The host is about to load the module, or to go on with calls: from now on its CPU time counts. */
   begin(): void {
-    this.#cpuBeforeNs = (cpuTimeNs(this.#pid) ?? 0) + this.#descendantsNs;
+    const hostNs = cpuTimeNs(this.#pid);
+    this.#cpuBeforeNs = hostNs === undefined ? undefined : hostNs + this.#descendantsNs;
   }
 
   /** The host goes on without the lease. Returns the CPU time of what it has started so far. */
