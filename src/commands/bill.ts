@@ -16,6 +16,9 @@ import { printable, table } from "./shared/table.ts";
 
 const Options = Type.Object({
   user: Type.Optional(text("a name", { description: "this user alone", placeholder: "name" })),
+  project: Type.Optional(
+    text("a name", { description: "this project alone", placeholder: "name" }),
+  ),
   sinceMs: Type.Optional(moment({ description: MOMENT_FORMS })),
   untilMs: Type.Optional(
     moment({ description: "likewise; leases that start then are not counted" }),
@@ -32,8 +35,10 @@ type Options = Static<typeof Options>;
 export const bill = defineCommand({
   usage: "bill",
   summary: "say what users owe",
-  description: `A line for each user: the leases that started in the period, what they used, and what that costs. A lease counts whole in the
-period in which it started, so that periods side by side bill each lease once; what leases that go on have used still rises.
+  description: `A line for each user, and for each project of the user: the leases that started in the period, what they used, and what that
+costs. A lease counts whole in the period in which it started, so that periods side by side bill each lease once; what leases that go on
+have used still rises. Leases whose node is lost are counted as presumed: they have ended as it seems, with what the node had said last.
+When the node comes back, or starts again, its word takes the place of that.
 
 Reads the ledger in the manager's state directory, also while the manager runs, or asks the manager, which shows a user his own bill
 alone. --prices is a JSON file of
@@ -57,8 +62,8 @@ ${Object.keys(DEFAULT_PRICES).join(", ")}.`,
 });
 
 async function findBill(options: Options): Promise<Bill> {
-  const { user, sinceMs, untilMs } = options;
-  const query = { user, sinceMs, untilMs };
+  const { user, project, sinceMs, untilMs } = options;
+  const query = { user, project, sinceMs, untilMs };
   const prices = options.prices === undefined ? undefined : readPrices(options.prices);
   const manager = options.state === undefined ? managerAt(options) : undefined;
   if (manager) return await askBill(manager, query, prices);
@@ -69,17 +74,19 @@ async function findBill(options: Options): Promise<Bill> {
 
 interface Query {
   user: string | undefined;
+  project: string | undefined;
   sinceMs: number | undefined;
   untilMs: number | undefined;
 }
 
 async function askBill(
   manager: ManagerClient,
-  { user, sinceMs, untilMs }: Query,
+  { user, project, sinceMs, untilMs }: Query,
   prices: Prices | undefined,
 ): Promise<Bill> {
   const query = new URLSearchParams();
   if (user !== undefined) query.set("user", user);
+  if (project !== undefined) query.set("project", project);
   // A duration is of this machine's clock, and the manager may be asked a moment later.
   if (sinceMs !== undefined) query.set("since", isoTime(sinceMs));
   if (untilMs !== undefined) query.set("until", isoTime(untilMs));
@@ -123,10 +130,10 @@ function parseExactly(json: string): unknown {
 }
 
 function csv({ rows, prices }: Bill): string {
-  const header = ["user", "leases", "live", ...COUNTERS, "cost", "currency"];
+  const header = ["user", "project", "leases", "live", "presumed", ...COUNTERS, "cost", "currency"];
   const lines = rows.map((row) => [
-    quoted(row.user),
-    ...[row.leases, row.live, ...COUNTERS.map((name) => row[name]), row.cost],
+    ...[quoted(row.user), quoted(row.project ?? "")],
+    ...[row.leases, row.live, row.presumed, ...COUNTERS.map((name) => row[name]), row.cost],
     quoted(prices.currency),
   ]);
   return [header, ...lines].map((cells) => `${cells.join(",")}\n`).join("");
@@ -138,10 +145,16 @@ function quoted(text: string): string {
 
 function forPeople({ rows, prices, total }: Bill): string {
   const cost = `cost[${printable(prices.currency)}]`;
-  const header = ["user", "leases", "live", "held[core-s]", "running[s]", "polling[s]", "calls"];
+  // Most clusters have none of these.
+  const projects = rows.some(({ project }) => project !== null);
+  const presumed = rows.some((row) => row.presumed > 0);
+  const counted = ["leases", "live", ...(presumed ? ["presumed"] : [])];
+  const used = ["held[core-s]", "running[s]", "polling[s]", "calls"];
+  const header = ["user", ...(projects ? ["project"] : []), ...counted, ...used];
   const lines = rows.map((row) => [
     printable(row.user),
-    ...[row.leases, row.live].map(String),
+    ...(projects ? [printable(row.project ?? "-")] : []),
+    ...[row.leases, row.live, ...(presumed ? [row.presumed] : [])].map(String),
     ...[row.allocationCoreNs, row.executionNs, row.pollingNs].map(seconds),
     String(row.calls),
     formatBytes(Number(row.bytes)),

@@ -35,6 +35,8 @@ import { printable } from "./shared/table.ts";
 const DEFAULT_LISTEN = "127.0.0.1:7800";
 const MIN_CERTIFICATE_TTL_MS = 1_000;
 const MAX_CERTIFICATE_TTL_MS = 3650 * 86_400_000;
+const DEFAULT_NODE_GRACE_MS = 60_000;
+const MAX_NODE_GRACE_MS = 30 * 86_400_000;
 const INSECURE =
   "--insecure: what other machines say to this manager goes in clear, so others may read and change it on the way; tokens that come so are refused. Leave --insecure out wherever you can";
 
@@ -79,6 +81,13 @@ loopback and through no proxy.`,
         default: DEFAULT_CERTIFICATE_TTL_MS,
       }),
     ),
+    nodeGraceMs: Type.Optional(
+      duration(1_000, MAX_NODE_GRACE_MS, {
+        description:
+          "how long a node may be away before its leases end in the ledger, with what it has said of them",
+        default: DEFAULT_NODE_GRACE_MS,
+      }),
+    ),
     ...stateField("where keys and ledger are"),
     nodes: pathField("file", {
       description: "nodes to expect, in JSON, also the original rFaaS's list of executors",
@@ -121,8 +130,9 @@ loopback and through no proxy.`,
           ...{ stateDir: state, listen: reached, log: shared.log, own: ownFiles(options) },
           certificateTtlMs: options.certificateTtlMs,
         });
+      const { nodeGraceMs: graceMs = DEFAULT_NODE_GRACE_MS } = options;
       server = new ManagerServer(formatAddress(listen), {
-        ...{ ...shared, authority: security?.authority },
+        ...{ ...shared, authority: security?.authority, lost: { ledger, graceMs } },
         ...securityAt(listen, security),
       });
       if (httpListen)

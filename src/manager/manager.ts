@@ -19,6 +19,7 @@ import {
   nodeToManager,
   toManagerVocabulary,
 } from "../protocol/manager-messages.ts";
+import { LostLeases, type OpenLeases } from "./ledger/lost-leases.ts";
 import type { NodeLedger } from "./ledger/node-ledger.ts";
 import { RemoteCounters } from "./ledger/remote-counters.ts";
 import { type IntakeEvents, type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
@@ -38,6 +39,8 @@ export interface ManagerOptions {
   /** Issues the certificates of nodes. Left out, no node can enrol. */
   authority?: Enrolling | undefined;
   log(level: "info" | "warn", message: string): void;
+  /** Where leases of lost nodes end, and after how long. Default: nowhere. */
+  lost?: { ledger: OpenLeases; graceMs: number } | undefined;
   /** How it looks for a node at its address. Default: not at all. */
   reach?: Reach;
   /** The clock that measures silence. Default: the machine's. */
@@ -54,6 +57,7 @@ export class Manager {
   readonly #clients: ClientDesk;
   readonly #intake: UsageIntake;
   readonly #counters: RemoteCounters;
+  readonly #lost: LostLeases | undefined;
   readonly #unlisten: () => void;
   readonly #clock: Clock;
   readonly #timers: Timer[];
@@ -64,6 +68,7 @@ export class Manager {
     tokens,
     authority,
     log,
+    lost,
     reach,
     clock = SYSTEM_CLOCK,
   }: ManagerOptions) {
@@ -93,7 +98,8 @@ export class Manager {
     );
     const ca = authority?.fingerprint;
     const shared = { registry, tokens, reception: this.#reception, ca };
-    const books = { intake: this.#intake, counters: this.#counters };
+    this.#lost = lost && new LostLeases({ ...lost, log }, clock);
+    const books = { intake: this.#intake, counters: this.#counters, lost: this.#lost };
     const checks = reach && new AddressChecks(reach, clock);
     const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, checks, log, clock }));
     const newcomers = new NewcomerDesk({ reception: this.#reception, authority, log });
@@ -200,6 +206,7 @@ export class Manager {
   #tick(): void {
     const nowMs = this.#clock.nowMs();
     this.#nodes.tick(nowMs);
+    this.#lost?.tick(nowMs);
     this.#reception.tick(nowMs);
   }
 }

@@ -68,6 +68,8 @@ export const UsageReport = Type.Object({
   workers: count,
   /** Left out, 1. */
   coresPerWorker: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_NODE_CORES })),
+  /** What it is for, as its token or its client says; left out, nothing in particular. */
+  project: Type.Optional(label),
   startedAtMs: time,
   /** Null while the lease goes on. */
   endedAtMs: Type.Union([time, Type.Null()]),

@@ -219,8 +219,8 @@ describe("rfaas bill", () => {
       expect(json.stdout).toContain(`"executionNs":${2n ** 54n + 1n},`);
       const csv = await rfaas(["bill", "--csv", "--since", "1h", ...way]);
       expect(csv.stdout.split("\n")).toEqual([
-        "user,leases,live,allocationCoreNs,executionNs,pollingNs,calls,bytes,cost,currency",
-        expect.stringMatching(/^bob,1,1,1000000000,500000000,0,1000000,1073741824,0\.\d+,EUR$/),
+        "user,project,leases,live,presumed,allocationCoreNs,executionNs,pollingNs,calls,bytes,cost,currency",
+        expect.stringMatching(/^bob,,1,1,0,1000000000,500000000,0,1000000,1073741824,0\.\d+,EUR$/),
         "",
       ]);
     }
@@ -252,7 +252,7 @@ describe("rfaas bill", () => {
     await using cluster = await Cluster.start();
     cluster.ledger.record([report("1", 'a "b", c', 1000), report("2", "\u001b[2Jx", 1000)]);
     const csv = await rfaas(["bill", "--csv", "--state", cluster.state]);
-    expect(csv.stdout).toContain('\n"a ""b"", c",1,');
+    expect(csv.stdout).toContain('\n"a ""b"", c",,1,');
     const people = await rfaas(["bill", "--state", cluster.state]);
     expect(people.stdout).not.toContain("\u001b");
   });

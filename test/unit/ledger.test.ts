@@ -67,11 +67,11 @@ describe("the ledger", () => {
     f.reopen();
     expect(f.ledger.bill()).toEqual([
       {
-        ...{ user: "ada", leases: 2, live: 0 },
+        ...{ user: "ada", project: null, leases: 2, live: 0, presumed: 0 },
         ...{ allocationCoreNs: 10n, executionNs: 8n, pollingNs: 6n, calls: 4n, bytes: 2n },
       },
       {
-        ...{ user: "bob", leases: 1, live: 0 },
+        ...{ user: "bob", project: null, leases: 1, live: 0, presumed: 0 },
         ...{ allocationCoreNs: 5n, executionNs: 4n, pollingNs: 3n, calls: 2n, bytes: 1n },
       },
     ]);
@@ -105,6 +105,76 @@ describe("the ledger", () => {
     expect(db.query("SELECT ended_at_ms, reason FROM lease_usage").all()).toEqual([
       { ended_at_ms: 5000, reason: "expired" },
     ]);
+  });
+
+  test("marks an end that is presumed, at the moment of the last report, until the node says more", () => {
+    using f = new Fixture();
+    const used = { allocationCoreNs: 8e9, calls: 5 };
+    f.ledger.record([
+      report("a", used, { coresPerWorker: 2, startedAtMs: 1000 }),
+      ended("over", { calls: 1 }),
+    ]);
+    f.ledger.presumeEnded(["a", "over", "unknown"]);
+    const row = () => {
+      using db = new Database(f.path, { readonly: true });
+      return db.query("SELECT ended_at_ms, reason, presumed FROM lease_usage").get();
+    };
+    // Two workers of two cores each had been held for two seconds.
+    expect(row()).toEqual({ ended_at_ms: 3000, reason: "node-lost", presumed: 1 });
+    expect(f.ledger.bill()).toMatchObject([{ leases: 2, live: 0, presumed: 1, calls: 6n }]);
+    // It was only away, and goes on.
+    f.ledger.record([report("a", { ...used, calls: 7 }, { coresPerWorker: 2 })]);
+    expect(row()).toEqual({ ended_at_ms: null, reason: null, presumed: 0 });
+    f.ledger.presumeEnded(["a"]);
+    f.ledger.record([ended("a", { ...used, calls: 9 }, { coresPerWorker: 2, endedAtMs: 4000 })]);
+    expect(row()).toEqual({ ended_at_ms: 4000, reason: "released", presumed: 0 });
+    f.ledger.presumeEnded(["a"]);
+    expect(row()).toEqual({ ended_at_ms: 4000, reason: "released", presumed: 0 });
+    expect(f.ledger.bill()).toMatchObject([{ leases: 2, live: 0, presumed: 0, calls: 10n }]);
+  });
+
+  test("bills each project of a user apart, and one alone when asked to", () => {
+    using f = new Fixture();
+    f.ledger.record([
+      ended("a", { calls: 1 }, { project: "climate" }),
+      ended("b", { calls: 2 }, { project: "climate" }),
+      ended("c", { calls: 4 }, { project: "genome" }),
+      ended("d", { calls: 8 }),
+      ended("e", { calls: 16 }, { project: "climate", user: "bob" }),
+    ]);
+    const rows = (query = {}) =>
+      f.ledger.bill(query).map(({ user, project, calls }) => [user, project, Number(calls)]);
+    expect(rows()).toEqual([
+      ["ada", null, 8],
+      ["ada", "climate", 3],
+      ["ada", "genome", 4],
+      ["bob", "climate", 16],
+    ]);
+    expect(rows({ project: "climate" })).toEqual([
+      ["ada", "climate", 3],
+      ["bob", "climate", 16],
+    ]);
+    // Its first report says what a lease is for.
+    f.ledger.record([ended("c", { calls: 4 }, { project: "climate" })]);
+    expect(rows({ user: "ada", project: "genome" })).toEqual([["ada", "genome", 4]]);
+  });
+
+  test("of the layout before projects is brought up to date, with all that it has", () => {
+    using f = new Fixture();
+    f.ledger.record([ended("a", { calls: 3 }), report("b", { calls: 4 })]);
+    f.ledger.close();
+    {
+      using db = new Database(f.path);
+      for (const column of ["project", "presumed", "cores_per_worker"])
+        db.run(`ALTER TABLE lease_usage DROP COLUMN ${column}`);
+      db.run("PRAGMA user_version = 1");
+    }
+    expect(() => Ledger.openToRead(f.path)).toThrow(/has the older layout 1 .* brings it up/);
+    f.reopen();
+    expect(f.ledger.bill()).toMatchObject([{ project: null, leases: 2, live: 1, calls: 7n }]);
+    f.ledger.record([ended("b", { calls: 5 })]);
+    expect(f.ledger.bill()).toMatchObject([{ leases: 2, live: 0, calls: 8n }]);
+    expect(Ledger.openToRead(f.path).bill()).toHaveLength(1);
   });
 
   test("shows the leases that go on, with their latest report", () => {

@@ -222,26 +222,30 @@ describe("leases and bills", () => {
       each.millionCalls +
       each.gib;
     expect<unknown>(body.rows).toEqual([
-      { user: "ada", leases: 1, live: 1, ...LEASE.usage, cost },
-      { user: "bob", leases: 1, live: 1, ...LEASE.usage, cost },
+      { user: "ada", project: null, leases: 1, live: 1, presumed: 0, ...LEASE.usage, cost },
+      { user: "bob", project: null, leases: 1, live: 1, presumed: 0, ...LEASE.usage, cost },
     ]);
     expect(body.total).toBeCloseTo(2 * cost, 12);
     expect(Value.Check(Bill, body)).toBe(true);
   });
 
-  test("are of a user and a period", async () => {
+  test("are of a user, a project and a period", async () => {
     await using f = await Fixture.start();
     f.ledger.record([LEASE, { ...LEASE, lease: "i/2", user: "bob", startedAtMs: Date.now() }]);
     const users = async (query: string): Promise<string[]> =>
       (await f.ask("GET", `/v1/bill?${query}`)).body.rows.map(({ user }) => user);
     expect(await users("user=bob")).toEqual(["bob"]);
+    f.ledger.record([{ ...LEASE, lease: "i/3", user: "eve", project: "climate" }]);
+    expect(await users("project=climate")).toEqual(["eve"]);
+    expect(await users("project=climate&user=bob")).toEqual([]);
+    f.ledger.record([{ ...LEASE, lease: "i/4", user: "eve", project: "genome" }]);
+    expect(await users("user=eve")).toEqual(["eve", "eve"]);
     expect(await users("since=1h")).toEqual(["bob"]);
-    expect(await users("until=2026-01-02")).toEqual(["ada"]);
-    expect(await users("since=2026-01-01T00:00:00Z&until=2026-01-01T00:00:01Z")).toEqual(["ada"]);
-    expect(await users(`since=${encodeURIComponent("2026-01-01T02:00:00+02:00")}`)).toEqual([
-      "ada",
-      "bob",
-    ]);
+    const old = ["ada", "eve", "eve"];
+    expect(await users("until=2026-01-02")).toEqual(old);
+    expect(await users("since=2026-01-01T00:00:00Z&until=2026-01-01T00:00:01Z")).toEqual(old);
+    const since = encodeURIComponent("2026-01-01T02:00:00+02:00");
+    expect(await users(`since=${since}`)).toEqual(["ada", "bob", "eve", "eve"]);
   });
 
   test("keep all digits of large sums", async () => {

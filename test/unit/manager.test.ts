@@ -1,5 +1,6 @@
 /** The manager of a cluster, with peers over memory, a time that the test lets pass, and the real registry, ledger intake and tokens. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Manager, type ManagerOptions } from "../../src/manager/manager.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import { ManagerServer } from "../../src/manager/server.ts";
@@ -13,6 +14,7 @@ import {
 import { TestClock } from "../support/clock.ts";
 import { MemoryPeer } from "../support/memory-peer.ts";
 import { RawPeer } from "../support/raw-peer.ts";
+import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
 /** By token: who it is, and what for. */
@@ -44,20 +46,24 @@ afterEach(() => {
   for (const manager of running.splice(0)) manager.close();
 });
 
-function cluster(tokens: TokenCheck = OPEN, more: Pick<ManagerOptions, "reach"> = {}) {
+function cluster(
+  tokens: TokenCheck = OPEN,
+  more: Partial<Pick<ManagerOptions, "reach" | "ledger" | "lost">> = {},
+) {
   const clock = new TestClock();
   const registry = new Registry();
   const saved: UsageReport[] = [];
   const log: string[] = [];
   const disk = { full: false };
   const manager = new Manager({
-    ...{ registry, tokens, clock, ...more },
+    ...{ registry, tokens, clock },
     ledger: {
       record(reports) {
         if (disk.full) throw new Error("the disk is full (ENOSPC)");
         saved.push(...reports);
       },
     },
+    ...more,
     log: (level, message) => log.push(`${level}: ${message}`),
   });
   running.push(manager);
@@ -541,5 +547,109 @@ describe("the address of a node", () => {
     expect(n1.find("accepted")).not.toHaveProperty("looks");
     n1.send({ t: "check-address", id: 1, ...question });
     await comes(() => n1.find("failed") !== undefined, "it is told");
+  });
+});
+
+describe("leases of a node that is lost", () => {
+  const GRACE_MS = 60_000;
+  class Books implements Disposable {
+    readonly #scratch = new Scratch();
+    readonly ledger = Ledger.open(this.#scratch.join("ledger.sqlite"));
+    readonly options = { ledger: this.ledger, lost: { ledger: this.ledger, graceMs: GRACE_MS } };
+
+    /** Leases, those that go on, and those whose end is presumed. */
+    get counts(): number[] {
+      return this.ledger
+        .bill()
+        .flatMap(({ leases, live, presumed, calls }) => [leases, live, presumed, Number(calls)]);
+    }
+
+    [Symbol.dispose](): void {
+      this.ledger.close();
+      this.#scratch[Symbol.dispose]();
+    }
+  }
+  const used = (calls: number): Partial<UsageReport> => ({
+    usage: { allocationCoreNs: 1e9, executionNs: 0, pollingNs: 0, calls, bytes: 0 },
+  });
+
+  test("end in the ledger after the grace, with what it said last, and the log says so", async () => {
+    using books = new Books();
+    const { node, clock, log } = cluster(OPEN, books.options);
+    const peer = await node();
+    peer.send(report(1, bill(1, used(10)), bill(2, { ...used(20), endedAtMs: 9 })));
+    clock.pass(100);
+    peer.leave();
+    clock.pass(GRACE_MS - 200);
+    expect(books.counts).toEqual([2, 1, 0, 30]);
+    clock.pass(500);
+    expect(books.counts).toEqual([2, 0, 1, 30]);
+    expect(log.at(-1)).toMatch(/^warn: node n1 has been away for 60 s: 1 lease of it ended/);
+  });
+
+  test("go on while it is there, however long, and while it only settles", async () => {
+    using books = new Books();
+    const { node, clock } = cluster(OPEN, books.options);
+    const peer = await node();
+    peer.send(report(1, bill(1, used(10))));
+    for (let ms = 0; ms < 3 * GRACE_MS; ms += 1000) {
+      clock.pass(1000);
+      peer.send(capacity(8));
+    }
+    expect(books.counts).toEqual([1, 1, 0, 10]);
+    peer.leave();
+    const settling = await node("n1", { settling: true });
+    for (let ms = 0; ms < 3 * GRACE_MS; ms += 1000) {
+      clock.pass(1000);
+      settling.send(report(ms + 2));
+    }
+    expect(books.counts).toEqual([1, 1, 0, 10]);
+  });
+
+  test("go on when it was away for longer, as it says when it is back", async () => {
+    using books = new Books();
+    const { node, clock } = cluster(OPEN, books.options);
+    const peer = await node();
+    peer.send(report(1, bill(1, used(10))));
+    clock.pass(100);
+    peer.leave();
+    clock.pass(2 * GRACE_MS);
+    expect(books.counts).toEqual([1, 0, 1, 10]);
+    const back = await node();
+    back.send(report(1, bill(1, used(50))));
+    clock.pass(100);
+    expect(books.counts).toEqual([1, 1, 0, 50]);
+    back.send(report(2, bill(1, { ...used(60), endedAtMs: 99, reason: "released" })));
+    clock.pass(100);
+    expect(books.counts).toEqual([1, 0, 0, 60]);
+  });
+
+  test("end though another run of the node is there, and are corrected by what that one hands in", async () => {
+    using books = new Books();
+    const { node, clock } = cluster(OPEN, books.options);
+    const peer = await node();
+    peer.send(report(1, bill(1, used(10))));
+    clock.pass(100);
+    peer.leave();
+    const next = await node("n1", { instance: "n1-second" });
+    for (let ms = 0; ms < GRACE_MS + 1000; ms += 1000) {
+      clock.pass(1000);
+      next.send(capacity(8));
+    }
+    expect(books.counts).toEqual([1, 0, 1, 10]);
+    const settling = await node("n1", { settling: true });
+    settling.send(report(1, bill(1, { ...used(12), endedAtMs: 50, reason: "node-lost" })));
+    clock.pass(100);
+    expect(books.counts).toEqual([1, 0, 0, 12]);
+  });
+
+  test("end when it does not come to a manager that has started since", async () => {
+    using books = new Books();
+    books.ledger.record([bill(1, used(10))]);
+    const { clock } = cluster(OPEN, books.options);
+    clock.pass(GRACE_MS - 1000);
+    expect(books.counts).toEqual([1, 1, 0, 10]);
+    clock.pass(2000);
+    expect(books.counts).toEqual([1, 0, 1, 10]);
   });
 });

@@ -99,7 +99,6 @@ const LONG: Readonly<Record<string, string>> = {
   "src/client/lease/lease.ts": "the interface that programs see, most of it docstrings",
   "src/client/functions/value-function.ts":
     "a call on a value, awaited and on the spot, shares its state",
-  "src/manager/ledger/ledger.ts": "the SQL of one schema",
   "bench/scenarios/latency.ts": "a scenario is one file: options, columns, run",
   "src/client/cluster/gathering.ts": "one state machine",
   "bench/scenarios/throughput.ts": "a scenario is one file: options, columns, run",

@@ -98,10 +98,11 @@ export const OPERATIONS: readonly Operation[] = [
       "what users owe for the leases that started in a period; a token that takes leases shows its user's",
     query: BillQuery,
     answers: { 200: Bill },
-    run: ({ ledger, prices }, { query: { user, since, until }, viewer }) => ({
+    run: ({ ledger, prices }, { query: { user, project, since, until }, viewer }) => ({
       status: 200,
       body: billOf(ledger, prices, {
         user: billedFor(viewer, user),
+        project,
         sinceMs: momentOf(since, "since"),
         untilMs: momentOf(until, "until"),
       }),

@@ -58,6 +58,7 @@ const moment = Type.String({
 export const BillQuery = Type.Object(
   {
     user: Type.Optional(Type.String({ maxLength: 256 })),
+    project: Type.Optional(Type.String({ maxLength: 256 })),
     since: Type.Optional(moment),
     until: Type.Optional(moment),
   },

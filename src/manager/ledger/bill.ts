@@ -12,8 +12,14 @@ export const Bill = Type.Object({
   rows: Type.Array(
     Type.Object({
       user: Type.String(),
+      project: Type.Union([Type.String(), Type.Null()]),
       leases: Type.Integer({ minimum: 0 }),
       live: Type.Integer({ minimum: 0, description: "leases that have not ended" }),
+      presumed: Type.Integer({
+        minimum: 0,
+        description:
+          "leases that have ended with their node, as it seems: their sums are what it had said last",
+      }),
       allocationCoreNs: bigCount,
       executionNs: bigCount,
       pollingNs: bigCount,

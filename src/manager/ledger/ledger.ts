@@ -11,78 +11,47 @@ import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { LedgerUnavailable } from "../../base/errors.ts";
-import type { Usage, UsageReport } from "../../protocol/manager-messages.ts";
+import type { UsageReport } from "../../protocol/manager-messages.ts";
 import { syncDirectory } from "../../trust/files.ts";
+import {
+  BILL,
+  BUSY_TIMEOUT_MS,
+  COUNTERS,
+  COUNTER_NAMES,
+  type Counter,
+  LIVE,
+  PRESUME_END,
+  SUM_UNIT,
+  UPSERT,
+  checkKind,
+  damaged,
+  prepare,
+} from "./schema.ts";
 
-/** "rfaa": marks the file as a ledger. */
-const APPLICATION_ID = 0x72666161;
-const SCHEMA_VERSION = 1;
-/** How long to wait for another process, such as a backup, that holds the file. */
-const BUSY_TIMEOUT_MS = 5000;
-/** Sums are taken in two parts: 2^63 ns are only 292 core-years. */
-const SUM_UNIT = 1_000_000_000n;
 const MAX_INTEGER = 2n ** 63n - 1n;
-
-const COUNTERS = {
-  allocationCoreNs: "allocation_core_ns",
-  executionNs: "execution_ns",
-  pollingNs: "polling_ns",
-  calls: "calls",
-  bytes: "bytes",
-} as const satisfies Record<keyof Usage, string>;
-type Counter = keyof typeof COUNTERS;
-const COUNTER_NAMES = Object.keys(COUNTERS) as Counter[];
-const COLUMNS = Object.values(COUNTERS);
-
-const CREATE = `
-  CREATE TABLE lease_usage (
-    lease TEXT PRIMARY KEY,
-    node TEXT NOT NULL,
-    user TEXT NOT NULL,
-    workers INTEGER NOT NULL,
-    started_at_ms INTEGER NOT NULL,
-    ended_at_ms INTEGER,
-    reason TEXT,
-    ${COLUMNS.map((column) => `${column} INTEGER NOT NULL CHECK (${column} >= 0)`).join(", ")}
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX lease_usage_by_start ON lease_usage (started_at_ms);
-  CREATE INDEX lease_usage_live ON lease_usage (lease) WHERE ended_at_ms IS NULL;
-  PRAGMA application_id = ${APPLICATION_ID};
-  PRAGMA user_version = ${SCHEMA_VERSION};`;
-
-const UPSERT = `
-  INSERT INTO lease_usage (lease, node, user, workers, started_at_ms, ended_at_ms, reason, ${COLUMNS.join(", ")})
-  VALUES ($lease, $node, $user, $workers, $startedAtMs, $endedAtMs, $reason, ${COUNTER_NAMES.map((name) => `$${name}`).join(", ")})
-  ON CONFLICT (lease) DO UPDATE SET
-    workers = max(workers, excluded.workers),
-    ended_at_ms = coalesce(ended_at_ms, excluded.ended_at_ms),
-    reason = coalesce(reason, excluded.reason),
-    ${COLUMNS.map((column) => `${column} = max(${column}, excluded.${column})`).join(", ")}
-  WHERE node = excluded.node AND user = excluded.user`;
-
-const BILL = `
-  SELECT user, count(*) AS leases, sum(ended_at_ms IS NULL) AS live,
-    ${COLUMNS.map((column) => `sum(${column} / ${SUM_UNIT}) AS ${column}_high, sum(${column} % ${SUM_UNIT}) AS ${column}_low`).join(", ")}
-  FROM lease_usage
-  WHERE started_at_ms >= $since AND started_at_ms < $until AND ($user IS NULL OR user = $user)
-  GROUP BY user ORDER BY user`;
-
-const LIVE = `SELECT * FROM lease_usage WHERE ended_at_ms IS NULL ORDER BY started_at_ms, lease`;
+/** Why a lease ended whose node has died with it, or was lost. */
+export const NODE_LOST = "node-lost";
 
 export interface BillQuery {
   user?: string | undefined;
+  /** Of this project alone. */
+  project?: string | undefined;
   /** Leases that started at this moment or later. */
   sinceMs?: number | undefined;
   /** Leases that started before this moment. */
   untilMs?: number | undefined;
 }
 
-/** What one user's leases used. Exact: a sum over many leases is soon more than a number holds. */
+/** What one user's leases used for one project. Exact: a sum over many leases is soon more than a number holds. */
 export interface BillRow extends Record<Counter, bigint> {
   user: string;
+  /** Null for leases of none. */
+  project: string | null;
   leases: number;
   /** Of these, how many have not ended; what they used may still rise. */
   live: number;
+  /** Of these, how many have an end that is presumed: their node is lost, and what they used since it reported last is unknown. */
+  presumed: number;
 }
 
 type Row = Record<string, string | number | null>;
@@ -170,17 +139,18 @@ export class Ledger implements Disposable {
   }
 
   /**
-   * A row for each user. A lease counts whole in the period in which it started, so that periods side by side bill each once.
+   * A row for each user and project. A lease counts whole in the period in which it started, so that periods side by side bill each once.
    *
    * @throws {LedgerUnavailable}
    */
-  bill({ user, sinceMs, untilMs }: BillQuery = {}): BillRow[] {
+  bill({ user, project, sinceMs, untilMs }: BillQuery = {}): BillRow[] {
     return guarded(this.#path, "read", () =>
       this.#db
         .query<BigRow, [Parameters]>(BILL)
         .safeIntegers(true)
         .all({
           user: user ?? null,
+          project: project ?? null,
           since: sinceMs ?? 0,
           until: untilMs ?? Number.MAX_SAFE_INTEGER,
         })
@@ -191,6 +161,24 @@ export class Ledger implements Disposable {
   /** The latest report of every lease that has not ended. */
   live(): UsageReport[] {
     return guarded(this.#path, "read", () => this.#db.query<Row, []>(LIVE).all().map(toReport));
+  }
+
+  /**
+   * Ends leases that no node reports any more, with what is known of them: marked, so that a report which comes all the same
+   * takes the place of the end.
+   *
+   * @throws {LedgerUnavailable}
+   */
+  presumeEnded(leases: readonly string[]): void {
+    guarded(this.#path, "written", () => {
+      this.#setDurable(true);
+      const presume = this.#db.query<unknown, [Parameters]>(PRESUME_END);
+      this.#db
+        .transaction(() => {
+          for (const lease of leases) presume.run({ lease, reason: NODE_LOST });
+        })
+        .immediate();
+    });
   }
 
   close(): void {
@@ -208,46 +196,12 @@ export class Ledger implements Disposable {
   }
 }
 
-function prepare(db: Database, path: string): void {
-  db.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-  const mode = pragma(db, "journal_mode = WAL");
-  if (mode !== "wal")
-    throw new LedgerUnavailable(
-      `the ledger ${path} cannot have a write-ahead log where it is; put the state directory on a local disk (--state DIR)`,
-    );
-  db.transaction(() => {
-    if (isEmpty(db)) db.run(CREATE);
-  }).immediate();
-  checkKind(db, path);
-  const state = pragma(db, "integrity_check(1)");
-  if (state !== "ok") throw damaged(path, String(state));
-}
-
-function checkKind(db: Database, path: string): void {
-  if (pragma(db, "application_id") !== APPLICATION_ID)
-    throw new LedgerUnavailable(
-      `${path} is another program's database; move it away, or name another state directory with --state DIR`,
-    );
-  const version = Number(pragma(db, "user_version"));
-  if (version !== SCHEMA_VERSION)
-    throw new LedgerUnavailable(
-      `the ledger ${path} has the layout ${version} and this version of rfaas knows ${SCHEMA_VERSION}; use the rfaas that wrote it, or a newer one`,
-    );
-}
-
-function isEmpty(db: Database): boolean {
-  return db.query("SELECT 1 FROM sqlite_schema LIMIT 1").get() === null;
-}
-
-function pragma(db: Database, what: string): unknown {
-  return db.query<Record<string, unknown>, []>(`PRAGMA ${what}`).values()[0]?.[0];
-}
-
-function parameters({ usage, coresPerWorker: _, ...report }: UsageReport): Parameters {
-  const { startedAtMs, endedAtMs } = report;
+function parameters(report: UsageReport): Parameters {
+  const { lease, node, user, workers, coresPerWorker = 1, project = null } = report;
+  const { startedAtMs, endedAtMs, reason, usage } = report;
   const counters = COUNTER_NAMES.map((name) => [name, whole(usage[name])]);
   return {
-    ...report,
+    ...{ lease, node, user, workers, coresPerWorker, project, reason },
     startedAtMs: whole(startedAtMs),
     endedAtMs: endedAtMs === null ? null : whole(endedAtMs),
     ...Object.fromEntries(counters),
@@ -261,10 +215,13 @@ function whole(value: number): bigint {
 }
 
 function toReport(row: Row): UsageReport {
-  const { lease, node, user, workers, started_at_ms, ended_at_ms, reason } = row;
+  const { lease, node, user, workers, started_at_ms, ended_at_ms, reason, project } = row;
+  const coresPerWorker = row["cores_per_worker"];
   const usage = Object.fromEntries(COUNTER_NAMES.map((name) => [name, row[COUNTERS[name]]]));
   return {
     ...{ lease, node, user, workers, startedAtMs: started_at_ms, endedAtMs: ended_at_ms, reason },
+    ...(coresPerWorker === 1 ? {} : { coresPerWorker }),
+    ...(project === null ? {} : { project }),
     usage,
   } as UsageReport;
 }
@@ -279,8 +236,10 @@ function toBillRow(row: BigRow): BillRow {
   ) as Record<Counter, bigint>;
   return {
     user: row["user"] as string,
+    project: row["project"] as string | null,
     leases: Number(row["leases"]),
     live: Number(row["live"]),
+    presumed: Number(row["presumed"]),
     ...sums,
   };
 }
@@ -306,11 +265,4 @@ function remedy(code: string): string {
     return "nothing that was recorded is lost; make room on its disk, or see whether the disk fails";
   if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return "another process holds it; end that one";
   return "see that the file and its directory belong to you and can be written, or name another with --state DIR";
-}
-
-function damaged(path: string, what: string, cause?: unknown): LedgerUnavailable {
-  return new LedgerUnavailable(
-    `the ledger ${path} is damaged: ${what}; stop the manager, keep a copy of the file and its -wal, then restore a backup or move it away`,
-    { cause },
-  );
 }

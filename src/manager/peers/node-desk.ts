@@ -10,6 +10,7 @@ import {
   type UsageReport,
   nodeToManager,
 } from "../../protocol/manager-messages.ts";
+import type { LostLeases } from "../ledger/lost-leases.ts";
 import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { RemoteCounters } from "../ledger/remote-counters.ts";
 import type { UsageIntake } from "../ledger/usage-intake.ts";
@@ -31,6 +32,8 @@ export interface NodeDeskOptions {
   ca: string | undefined;
   intake: UsageIntake;
   counters: RemoteCounters;
+  /** Undefined where leases of lost nodes do not end. */
+  lost: LostLeases | undefined;
   /** Undefined where the manager has no network to look at. */
   checks: AddressChecks | undefined;
   log(level: "info" | "warn", message: string): void;
@@ -72,6 +75,7 @@ export class NodeDesk {
       ({ session: role.session, replaced } = answer);
     }
     const node = reception.greeted(peer, role);
+    this.#options.lost?.came(instance);
     if (role.session === undefined) this.#settle(node);
     else this.#join(node, role.session, replaced, announce);
     peer.connection.send({
@@ -95,9 +99,10 @@ export class NodeDesk {
   }
 
   gone(node: NodePeer): void {
-    const { registry, intake, counters, log } = this.#options;
-    const { name, session } = node.role;
+    const { registry, intake, counters, lost, log } = this.#options;
+    const { name, instance, session } = node.role;
     this.#settling.delete(node);
+    lost?.went(instance);
     counters.forget(node);
     const there = registry.sessionOf(name);
     if (session === undefined) {
