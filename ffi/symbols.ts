@@ -62,6 +62,7 @@ export const SYMBOLS = {
   rfaas_claim_cpu: { args: ["i32", "buffer"], returns: "i32" },
   rfaas_cpu_time: { args: ["i32"], returns: "f64" },
   rfaas_affinity: { args: ["ptr", "i32"], returns: "i32" },
+  rfaas_outlast_signals: { args: [], returns: "i32" },
   rfaas_forbid_privileges: { args: [], returns: "i32" },
   rfaas_hide: { args: [], returns: "i32" },
   rfaas_forget: { args: ["ptr"], returns: "i32" },

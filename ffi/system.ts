@@ -81,6 +81,14 @@ export function forbidPrivileges(): void {
   check("forbidding new privileges", native().rfaas_forbid_privileges());
 }
 
+/**
+ * SIGTERM, SIGINT and SIGHUP do nothing to this process from now on, however busy its threads are. What it starts has the defaults. A
+ * listener of the runtime for one of them takes its place.
+ */
+export function outlastSignals(): void {
+  check("catching signals", native().rfaas_outlast_signals());
+}
+
 /** No other process of this user can read this one's memory from now on, or take its descriptors. What it starts is as others are. */
 export function hideProcess(): void {
   check("hiding the process", native().rfaas_hide());

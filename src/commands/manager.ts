@@ -16,7 +16,7 @@ import { type HttpServer, startHttp } from "../manager/http/server.ts";
 import { CurrentKey } from "../manager/tokens/current-key.ts";
 import type { TokenCheck } from "../manager/tokens/keys.ts";
 import { Ledger } from "../manager/ledger/ledger.ts";
-import { readPrices } from "../manager/ledger/prices.ts";
+import { type Prices, readPrices } from "../manager/ledger/prices.ts";
 import { Registry } from "../manager/nodes/registry.ts";
 import { RemoteCounters } from "../manager/ledger/remote-counters.ts";
 import { ManagerServer } from "../manager/server.ts";
@@ -30,6 +30,7 @@ import { defineCommand } from "./shared/command.ts";
 import { keepSecrets } from "./serving/secrets.ts";
 import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
+import { type Reloadable, reloadOnHangup } from "./shared/reload.ts";
 import { printable } from "./shared/table.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:7800";
@@ -44,8 +45,10 @@ export const manager = defineCommand({
   usage: "manager",
   summary: "run a cluster's manager",
   description: `Knows which nodes there are, tells clients within a moment when one joins, fills up, drains or dies, and keeps the bills. It
-grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT. Where it has an RDMA
-device, nodes that have one add what leases use to its memory by remote atomics; others send messages.
+grants no leases: nodes do, and they and their clients go on without it. Runs until SIGTERM or SIGINT. SIGHUP ends nothing: it reads the
+files of --nodes, --prices, --tls-cert and --tls-key and the key for tokens again, and keeps what it had where one is wrong; nodes that are
+not in the list any more stay until rfaas node remove. Where it has an RDMA device, nodes that have one add what leases use to its
+memory by remote atomics; others send messages.
 
 Other machines are spoken with by TLS 1.3. A manager that listens beyond loopback makes a certificate authority in its state directory at its
 first start, whose fingerprint its log has as a part of the manager's address: clients and nodes check by it with whom they speak. A
@@ -104,14 +107,21 @@ loopback and through no proxy.`,
     const listen = networkAddress(options.listen ?? DEFAULT_LISTEN);
     const httpListen = options.http === undefined ? undefined : networkAddress(options.http);
     const registry = new Registry();
-    const prices = options.prices === undefined ? undefined : readPrices(options.prices);
+    const files: Reloadable[] = [];
+    reloadOnHangup(files);
+    const prices = pricesOf(options, files);
     const { state = defaultStateDir() } = options;
     createStateDir(state);
     const open = whyOpenToOthers(state);
     if (open !== undefined) log.warn(open);
     keepWishes(registry, state, (message) => log.warn(message));
-    if (options.nodes !== undefined) expectNodes(registry, options.nodes);
+    const { nodes } = options;
+    if (nodes !== undefined) {
+      expectNodes(registry, nodes);
+      files.push({ what: "the nodes of --nodes", read: () => expectNodes(registry, nodes) });
+    }
     const tokens = new CurrentKey(state, (message) => log.warn(message));
+    files.push({ what: "the keys of tokens", read: () => tokens.readAgain() });
     const ledger = Ledger.open(ledgerPath(state));
     const shared = {
       registry,
@@ -131,6 +141,8 @@ loopback and through no proxy.`,
           certificateTtlMs: options.certificateTtlMs,
         });
       const { nodeGraceMs: graceMs = DEFAULT_NODE_GRACE_MS } = options;
+      if (security?.readAgain)
+        files.push({ what: "key and certificate", read: security.readAgain });
       server = new ManagerServer(formatAddress(listen), {
         ...{ ...shared, authority: security?.authority, lost: { ledger, graceMs } },
         ...securityAt(listen, security),
@@ -195,6 +207,20 @@ function networkAddress(text: string): NetworkAddress {
   throw new UsageError(
     `a manager listens at HOST:PORT and not at ${text}; choose another --listen`,
   );
+}
+
+/** Those of --prices, in an object that they are read into again. */
+function pricesOf(
+  { prices: path }: { prices?: string | undefined },
+  files: Reloadable[],
+): Prices | undefined {
+  if (path === undefined) return undefined;
+  const prices = readPrices(path);
+  files.push({
+    what: "the prices of --prices",
+    read: () => void Object.assign(prices, readPrices(path)),
+  });
+  return prices;
 }
 
 function expectNodes(registry: Registry, path: string): void {

@@ -7,7 +7,6 @@ import { Agent } from "../executor/agent/agent.ts";
 import { limiterFor } from "../executor/limits/registry.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
 import { planCpus } from "../executor/machine/cores.ts";
-import { Doorkeeper } from "../executor/admission/identity.ts";
 import { openSecurity } from "../executor/admission/security.ts";
 import {
   type MachineLimits,
@@ -27,6 +26,7 @@ import { address, bytes, duration, readAs, text, truth, whole, worded } from "..
 import { inherited, optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
+import { openDoor } from "./serving/doorkeeper.ts";
 import { drainOnSignal } from "./serving/drain-on-signal.ts";
 import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
 import { dataPortOf, listenFor, listeningAddress } from "./serving/listening.ts";
@@ -40,6 +40,7 @@ import { pathField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
 import { logLine } from "./shared/table.ts";
 import { fabricFields, readFabric } from "./shared/fabric-options.ts";
+import { type Reloadable, reloadOnHangup } from "./shared/reload.ts";
 
 const DEFAULT_DRAIN_MS = 30_000;
 const MAX_DRAIN_MS = 86_400_000;
@@ -150,7 +151,8 @@ export const serve = defineCommand({
   usage: "serve",
   summary: "run an executor node",
   description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of the lease holders. Runs until
-SIGTERM or SIGINT, then grants no more leases, waits for the present ones, and exits; a second signal ends them at once.
+SIGTERM or SIGINT, then grants no more leases, waits for the present ones, and exits; a second signal ends them at once. SIGHUP ends
+nothing: it reads the files of --token-key, --tls-cert and --tls-key again, and keeps what it had where one is wrong.
 
 Over the socket only its owner may connect. Over TCP, the node serves programs of the same user over loopback, and clients with a token
 that was signed with the key of the manager, or of --token-key. With --allow-remote and no key it trusts the network: any client that
@@ -181,6 +183,8 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     ],
   ],
   async run(_args, options) {
+    const files: Reloadable[] = [];
+    reloadOnHangup(files);
     const { token, joinToken } = keepSecrets(options.join ?? inherited(Options, "join"));
     const limits = machineLimits();
     const usual = defaultOffer(limits);
@@ -194,11 +198,12 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const survey = usableInRooms(surveyFabrics(asked), sandbox, options);
     const { offers: fabrics, withheld } = demandAsked(asked, survey);
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
-    const doorkeeper = new Doorkeeper(options.allowRemote ?? false, options.name ?? hostname());
-    if (options.tokenKey !== undefined) doorkeeper.readKey(options.tokenKey);
+    const doorkeeper = openDoor(options, files);
     const listening = listeningAddress(options);
     const named = { ...options, name, joinToken };
     const { membership, security, credentials } = await identityOf(named, listening);
+    if (credentials)
+      files.push({ what: "key and certificate", read: () => credentials.readAgain() });
     const data = dataPortOf(options, listening, fabrics);
     const packages = openPackages(options, (message) => log.warn(logLine(message)));
     const watched = watchedModule(options);

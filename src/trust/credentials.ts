@@ -74,6 +74,14 @@ export class FileCredentials {
     return this.#read.context;
   }
 
+  /** Reads the files for the next connection, and throws as the constructor does where they cannot be used; those before stay then. */
+  readAgain(): void {
+    const stamp = stampOf(this.#files);
+    this.#read = read(this.#files, this.#now());
+    this.#stamp = stamp;
+    this.#wrong = undefined;
+  }
+
   #look(nowMs: number): void {
     const stamp = stampOf(this.#files);
     if (stamp === this.#stamp) return;

@@ -3,38 +3,19 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { invoker } from "../../src/index.ts";
-import { podman } from "../../src/executor/sandbox/podman/driver.ts";
 import { KEPT_DEBIAN, prepareDebian } from "../packaging/clean-debian.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { onOneMachine } from "../support/fabric.ts";
+import { whyNoPodman, withPodman } from "../support/podman.ts";
 import { ask, roomedNode, testRooms } from "../support/rooms.ts";
 
 type Room = typeof import("../functions/room.ts");
 const MODULE = join(FUNCTIONS, "room.ts");
 
-/**
- * Where a tree of cgroup v2 is mounted beside those of v1, as on machines between the two, podman takes it for the one to use, and fails: the
- * node gets namespaces of mounts without it.
- */
-const BESIDE = "/sys/fs/cgroup/unified";
-const within = existsSync(BESIDE)
-  ? [
-      ...["unshare", "--mount", "--propagation", "private", "sh", "-c"],
-      ...[`umount ${BESIDE} && exec "$@"`, "sh"],
-    ]
-  : [];
-
-function whyNot(): string | undefined {
-  const lack = podman.whyNot();
-  if (lack) return `${lack.found}; run: ${lack.fix}`;
-  if (within.length === 0 || process.getuid?.() === 0) return undefined;
-  return `only root can take ${BESIDE} away`;
-}
-
-const lack = whyNot();
+const lack = whyNoPodman();
 if (lack !== undefined) console.error(`SKIPPED: rooms by podman: ${lack}`);
 
-const start = (args: readonly string[]) => roomedNode([...args, "--sandbox", "podman"], within);
+const start = (args: readonly string[]) => roomedNode([...args, "--sandbox", "podman"], withPodman);
 const containers = (): string[] =>
   Bun.spawnSync(["podman", "ps", "--all", "--format", "{{.Names}}"])
     .stdout.toString()

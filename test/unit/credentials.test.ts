@@ -71,6 +71,21 @@ describe("credentials in files", () => {
     expect(warnings).toEqual([]);
   });
 
+  test("are read at once where that is asked for, and stay where they are wrong", async () => {
+    const first = await put();
+    const credentials = open();
+    writeFileSync(files.key, "no key");
+    expect(() => credentials.readAgain()).toThrow("there is no key in");
+    expect(credentials.fingerprint).toBe(first.fingerprint);
+    const second = await put();
+    credentials.readAgain();
+    expect(credentials.fingerprint).toBe(second.fingerprint);
+    const context = credentials.context();
+    nowMs += 1000;
+    expect(credentials.context()).toBe(context);
+    expect(warnings).toEqual([]);
+  });
+
   test("that are replaced one after the other are used when both are there", async () => {
     const first = await put();
     const credentials = open();

@@ -178,10 +178,13 @@ static int place_descriptors(const struct room *room, int own_proc) {
   return keep - 1;
 }
 
-/* A program begins without handlers; a signal that is ignored here would be ignored there. */
+/* A program begins without handlers; a signal that is ignored here is ignored there, as these are until a host catches them. */
 static void forget_signals(void) {
-  uint64_t none[8] = {0};
-  for (int signal = 1; signal <= SIGNALS; signal++) syscall(SYS_rt_sigaction, signal, none, NULL, MASK_BYTES);
+  uint64_t none[8] = {0}, ignored[8] = {(uintptr_t)SIG_IGN};
+  for (int signal = 1; signal <= SIGNALS; signal++) {
+    int of_jobs = signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+    syscall(SYS_rt_sigaction, signal, of_jobs ? ignored : none, NULL, MASK_BYTES);
+  }
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, none, NULL, MASK_BYTES);
 }
 

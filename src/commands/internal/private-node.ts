@@ -1,6 +1,6 @@
 import { Type } from "@sinclair/typebox";
 import { endWithParent } from "../../../ffi/children.ts";
-import { hideProcess } from "../../../ffi/system.ts";
+import { hideProcess, outlastSignals } from "../../../ffi/system.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { Agent } from "../../executor/agent/agent.ts";
 import { PackageStore } from "../../executor/packages/store.ts";
@@ -44,8 +44,8 @@ export const privateNode = defineCommand({
     const asked = readFabric(options);
     if (!endWithParent(parent, GRACE_MS)) process.exit(0);
     hideProcess();
-    // Ctrl-C reaches the whole group: the client decides what it means, and we end with it.
-    process.on("SIGINT", () => {});
+    // Ctrl-C, a batch system and a terminal that closes reach the whole group: the client decides what they mean, and we end with it.
+    outlastSignals();
     const limits = machineLimits();
     const usual = defaultOffer(limits);
     const agent = new Agent({

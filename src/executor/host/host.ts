@@ -7,7 +7,7 @@ import { adoptOrphans, endWithParent, reapAdopted } from "../../../ffi/children.
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import { inheritShim } from "../../../ffi/library.ts";
 import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
-import { forbidPrivileges, standFirst, ticksPerNs } from "../../../ffi/system.ts";
+import { forbidPrivileges, outlastSignals, standFirst, ticksPerNs } from "../../../ffi/system.ts";
 import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
@@ -53,6 +53,8 @@ export async function runHost(options: HostOptions): Promise<void> {
 
 async function startHost(options: HostOptions): Promise<void> {
   inheritShim(options.shim);
+  // First of all: batch systems, service managers and terminals send these to a node's every process, also to one that has just begun.
+  outlastSignals();
   // The exit code tells the agent why the host ended; 0 means that the agent left first.
   process.on("uncaughtException", (error) => {
     console.error(error);
@@ -71,8 +73,6 @@ async function startHost(options: HostOptions): Promise<void> {
   else if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
   process.on("SIGCHLD", reapAdopted);
-  // A terminal and a service manager send these to the node's every process: the node decides what they mean, and ends its hosts itself.
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
   const mailbox = Mailbox.inherited(MAILBOX_FD);
   for (const name of options.fabrics) {
     const { fabricNamed } = await import("../../fabric/registry.ts");

@@ -12,12 +12,18 @@ export interface Child {
 }
 
 export interface ChildStart extends Pick<HostStart, "descriptors" | "environment" | "onExit"> {
-  /** It starts the host, and exits as the host does: with 128 and the number of the signal that has killed it. */
+  /**
+   * It starts the host, and exits as the host does: with 128 and the number of the signal that has killed it. It ignores the signals that
+   * the host outlasts, as well as its own handlers let it.
+   */
   wraps?: boolean;
 }
 
 /** What a shell adds to the number of a signal. */
 const SIGNALLED = 128;
+
+/** The host has them ignored, too, until it catches them. */
+const DEAF = ["/bin/sh", "-c", 'trap "" TERM INT HUP; exec "$@"', "sh"];
 
 /** Bun's own copies of 0 to 2 aside, a child's first descriptor. */
 const FIRST_FD = 3;
@@ -27,7 +33,9 @@ export function startChild(
   command: readonly string[],
   { descriptors, environment, onExit, wraps = false }: ChildStart,
 ): Child {
-  const child = Bun.spawn([...command], {
+  const child = Bun.spawn(wraps ? [...DEAF, ...command] : [...command], {
+    // A session of its own: a terminal's and a batch system's signals to the node's group are for the agent.
+    detached: true,
     // Functions' output is not data: it goes to the node's log.
     stdio: ["ignore", 2, 2, ...descriptors],
     env: { ...environment },

@@ -37,6 +37,8 @@ export class Security implements Disposable {
   readonly secureContext: () => SecureContext;
   /** How proofs name the manager. No other server is to have its key, so that the key is enough. */
   readonly known: KnownEnd;
+  /** Reads the site's files again; throws, and keeps what it has, where they cannot be used. Left out, there are none. */
+  readonly readAgain: (() => void) | undefined;
   readonly #issued: OwnCertificate | undefined;
 
   private constructor(
@@ -46,11 +48,13 @@ export class Security implements Disposable {
     this.authority = authority;
     if (met instanceof OwnCertificate) {
       this.#issued = met;
+      this.readAgain = undefined;
       this.pin = { of: "ca", fingerprint: authority.fingerprint };
       this.secureContext = () => met.context;
       this.known = { key: () => met.key, sharesKey: false, places: [] };
     } else {
       const { credentials, files } = met;
+      this.readAgain = () => credentials.readAgain();
       this.pin = caIn(files.certificate) ?? { of: "key", fingerprint: credentials.fingerprint };
       this.secureContext = () => credentials.context();
       this.known = { key: () => credentials.fingerprint, sharesKey: false, places: [] };

@@ -47,6 +47,11 @@ export class CurrentKey implements TokenCheck, Disposable {
     this.#onChange = listener;
   }
 
+  /** Looks at once. Throws {@link EnvironmentError} where the key cannot be used; the one before stays then. */
+  readAgain(): void {
+    this.#look();
+  }
+
   [Symbol.dispose](): void {
     this.#watcher.close();
   }

@@ -42,7 +42,8 @@ export function podmanLine(
   return [
     ...[program, ...(crun ? ["--runtime", "crun"] : [])],
     ...(cgroupfs ? ["--cgroup-manager", "cgroupfs"] : []),
-    ...["run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=false"],
+    // Signals that it gets it passes on, to a host that outlasts them; else they would end it.
+    ...["run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=true"],
     ...["--pidfile", hostPidFile, "--conmon-pidfile", monitorPidFile],
     ...["--preserve-fds", String(start.descriptors.length), "--log-driver", "none"],
     ...["--network", network ? "host" : "none", "--user", `${uid}:${uid}`, "--cap-drop", "all"],
