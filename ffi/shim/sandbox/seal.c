@@ -143,15 +143,19 @@ static void filter_pairs(struct program *program) {
   deny(program);
 }
 
+/* By these a process dies that has no handler for them, and a library that sends itself one counts on it. */
+static const uint32_t DEADLY[] = {SIGKILL, SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
+
 /* The first process of a pid namespace does not die by a signal of its own; that it wants to is what else it cannot say. */
 static void filter_suicide(struct program *program) {
-  only_for(program, SYS_kill, 6);
-  load_argument(program, 1);
-  add(program, BPF_JMP | BPF_JEQ | BPF_K, SIGKILL, 0, 3);
+  enum { DEADLY_COUNT = COUNT(DEADLY) };
+  only_for(program, SYS_kill, DEADLY_COUNT + 5);
   load_argument(program, 0);
-  only_for(program, 1, 1);
-  answer(program, SECCOMP_RET_KILL_PROCESS);
+  only_for(program, 1, DEADLY_COUNT + 1);
+  load_argument(program, 1);
+  for (int i = 0; i < DEADLY_COUNT; i++) add(program, BPF_JMP | BPF_JEQ | BPF_K, DEADLY[i], (int)(DEADLY_COUNT - i), 0);
   allow(program);
+  answer(program, SECCOMP_RET_KILL_PROCESS);
 }
 
 /* No signals but to itself. */
