@@ -54,6 +54,8 @@ export interface Fabric<Name extends string = string, Options extends object = o
   };
   /** What a host does when its client connects, after its module has loaded, and a room without network forbids: a verb and its object. */
   readonly connectsLate?: string;
+  /** What a host does then that no room lets it: a verb and its object. */
+  readonly outsideRooms?: string;
   /** In a host: loads ahead of time what the first lease needs. Never throws. */
   prepare?(): void;
   /** In a host: begins to listen for the client of a lease. Only where the client connects. */

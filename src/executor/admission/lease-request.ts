@@ -60,7 +60,12 @@ export function refusalOf(
   if (clear !== null) return { code: "RFAAS_NO_SHARED_FABRIC", message: `on the node, ${clear}` };
   if (offer.fabric.sharesMemory && !mailbox)
     return { code: "RFAAS_PROTOCOL", message: "a lease over shared memory needs a mailbox" };
-  const { connectsLate } = offer.fabric;
+  const { connectsLate, outsideRooms } = offer.fabric;
+  if (outsideRooms !== undefined && sandbox.driver.seals)
+    return {
+      code: "RFAAS_NOT_ALLOWED",
+      message: `over ${fabric} a host ${outsideRooms}, which no room lets it; take another fabric, or a node without rooms (rfaas serve --sandbox none)`,
+    };
   if (connectsLate !== undefined && sandbox.driver.seals && !request.network)
     return {
       code: "RFAAS_NOT_ALLOWED",

@@ -39,12 +39,13 @@ export const ofiOthers = OTHERS.map((provider) => fabricOf(provider, true)) as u
 
 function fabricOf(provider: Provider, onRequest: boolean): Fabric<string, OfiOptions> {
   const name = `${NAME}:${provider.name}`;
-  const { needs } = provider;
+  const { needs, outsideRooms } = provider;
   const fabric: Fabric<string, OfiOptions> = {
     name,
     family: NAME,
     onRequest,
     connectsLate: "opens libfabric's endpoints",
+    ...(outsideRooms === undefined ? {} : { outsideRooms }),
     title: `libfabric's ${provider.name}`,
     sharesMemory: false,
     needs,

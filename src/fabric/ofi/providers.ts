@@ -8,6 +8,8 @@ export interface Provider {
   readonly name: string;
   /** What a machine must have, such as `a Slingshot network card`; undefined where it needs no device of its own. */
   readonly needs?: string;
+  /** What it does that no room lets a host do: a verb and its object. */
+  readonly outsideRooms?: string;
   /** What its devices do without the other side's processor. */
   readonly oneSided?: OfiDevice["oneSided"];
   /** Of this machine, without a word to libfabric: opening it takes time that other machines need not spend. */
@@ -48,7 +50,7 @@ export const HARDWARE = [
 export const OTHERS = [
   { name: "verbs", needs: "an RDMA device", oneSided: "transfers" },
   { name: "tcp" },
-  { name: "shm" },
+  { name: "shm", outsideRooms: "makes files in /dev/shm" },
   { name: "udp" },
   { name: "sockets" },
 ] as const satisfies readonly Provider[];

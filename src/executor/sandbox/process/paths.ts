@@ -1,4 +1,5 @@
 /** What a host in a room may reach of the file system, besides its own folders and what the operator allows. */
+import { readdirSync } from "node:fs";
 import type { RoomRule } from "../../../../ffi/sandbox.ts";
 import type { HostStart } from "../driver.ts";
 
@@ -17,7 +18,11 @@ const MACHINE = [
 ];
 const DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 /** Of fabrics: a lease over RDMA goes on to ask its device after the room is sealed. */
-const FABRIC_DEVICES = ["/dev/infiniband"];
+const OF_FABRICS = /^(?:infiniband|cxi\d+|hfi1(?:_\d+)?)$/;
+const fabricDevices = (): string[] =>
+  readdirSync("/dev")
+    .filter((name) => OF_FABRICS.test(name))
+    .map((name) => `/dev/${name}`);
 /** The kernel executes it with every program that is linked dynamically. */
 const LOADERS = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
@@ -29,7 +34,7 @@ export function rulesFor({ terms, folders, program }: HostStart): RoomRule[] {
   return [
     ...LIBRARIES.map(rule(runs ? "readAndExecute" : "read")),
     ...[...SETTINGS, ...MACHINE].map(rule("read")),
-    ...[...DEVICES, ...FABRIC_DEVICES].map(rule("device")),
+    ...[...DEVICES, ...fabricDevices()].map(rule("device")),
     ...[...LOADERS, ...program].map(rule("readAndExecute")),
     ...terms.readPaths.map(rule(runs ? "readAndExecute" : "read")),
     rule(runs ? "readAndExecute" : "read")(folders!.package),
