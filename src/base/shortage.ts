@@ -55,10 +55,14 @@ export function explained(error: unknown, what: string): unknown {
   return why === undefined ? error : new EnvironmentError(`${what}: ${why}`, { cause: error });
 }
 
-const refusal = (error: unknown): string | undefined =>
-  error instanceof NativeError
-    ? `${error.message}; rfaas doctor says what this machine lacks`
-    : undefined;
+const refusal = (error: unknown): string | undefined => {
+  if (!(error instanceof NativeError)) return undefined;
+  const remedy =
+    error.code === "EPERM"
+      ? "the kernel, or a sandbox around this program, forbids it: functions in rooms have leases with network: true, over fabrics that share no memory, and those of a node with --sandbox none have all"
+      : "rfaas doctor says what this machine lacks";
+  return `${error.message}; ${remedy}`;
+};
 
 /**
  * Bun ends the whole program when it cannot get a descriptor for itself, so code that makes it open some asks here first.

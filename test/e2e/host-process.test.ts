@@ -17,7 +17,7 @@ const MANY = 1000;
 
 const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
 
-const sandbox = new Sandbox({ driver: none, folder: "" });
+const sandbox = new Sandbox({ driver: none, folders: [] });
 const WANTED = {
   threads: 1,
   fabrics: [],

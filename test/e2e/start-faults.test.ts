@@ -26,7 +26,7 @@ function faultsOf(...command: string[]): number {
   return Math.min(...tries);
 }
 
-const sandbox = new Sandbox({ driver: none, folder: "" });
+const sandbox = new Sandbox({ driver: none, folders: [] });
 const WANTED = {
   threads: 1,
   fabrics: [],

@@ -9,7 +9,7 @@ import { offerFabrics } from "../../src/fabric/registry.ts";
 import type { Allocate } from "../../src/protocol/lease-messages.ts";
 
 const [SHM] = offerFabrics({ fabric: "shm" });
-const CLOSED = new Sandbox({ driver: none, folder: "" });
+const CLOSED = new Sandbox({ driver: none, folders: [] });
 const ADA: Identity = { user: "ada", maxCores: 4, maxMemoryBytes: 2 ** 30, untilMs: null };
 const REQUEST: Allocate = {
   ...{ module: "rfaas:echo", workers: 2, memoryBytes: 4096, slots: 64, polling: null },

@@ -64,7 +64,7 @@ describe("the registry", () => {
 
 const WITH_ROOMS: SandboxDriver = { ...driverNamed("none")!, name: "cellar", rooms: true };
 const sandbox = (more: Partial<SandboxOptions> = {}): Sandbox =>
-  new Sandbox({ driver: WITH_ROOMS, folder: "/nowhere", ...more });
+  new Sandbox({ driver: WITH_ROOMS, folders: ["/nowhere"], ...more });
 
 describe("what a lease asks of its room", () => {
   test.each<[string, Parameters<Sandbox["refusal"]>[0], string]>([
@@ -154,7 +154,7 @@ describe("the folders of a room", () => {
 
   test("are the node's user's alone, and go with their host, whatever functions leave in them", () => {
     const folder = join(scratchFolder(), "rooms");
-    const rooms = new Rooms(folder);
+    const rooms = new Rooms([folder]);
     const [first, second] = [rooms.make(), rooms.make()];
     expect(statSync(folder).mode & 0o777).toBe(0o700);
     for (const path of Object.values(first.folders))
@@ -170,7 +170,7 @@ describe("the folders of a room", () => {
   });
 
   test("get the files of a package as links, below its hash, and of another build as well", async () => {
-    const room = new Rooms(join(scratchFolder(), "rooms")).make();
+    const room = new Rooms([join(scratchFolder(), "rooms")]).make();
     const entry = packaged();
     const linked = await room.admit(entry);
     expect(linked).toBe(`${HASH}/root/entry.ts`);
@@ -188,12 +188,12 @@ describe("the folders of a room", () => {
 
   test("of a node that is gone are removed by the next one, and those of a node that lives are not", () => {
     const folder = scratchFolder();
-    const living = new Rooms(folder).make();
+    const living = new Rooms([folder]).make();
     const dead = `${hostname()}-${2 ** 22 + 5}-17-0`;
     const elsewhere = `another.machine-${2 ** 22 + 5}-17-0`;
     const reused = `${hostname()}-${process.pid}-17-0`;
     for (const name of [dead, elsewhere, reused]) mkdirSync(join(folder, name));
-    new Rooms(folder).make().remove();
+    new Rooms([folder]).make().remove();
     const left = readdirSync(folder);
     expect(left).toContain(elsewhere);
     expect(left).not.toContain(dead);
@@ -201,10 +201,20 @@ describe("the folders of a room", () => {
     expect(existsSync(living.folders.scratch)).toBe(true);
   });
 
+  test("are made in the next place where one cannot be had", () => {
+    const file = join(scratchFolder(), "file");
+    writeFileSync(file, "");
+    const other = join(scratchFolder(), "other");
+    const rooms = new Rooms([join(file, "rooms"), other]);
+    for (const room of [rooms.make(), rooms.make()])
+      expect(room.folders.scratch.startsWith(`${other}/`)).toBe(true);
+    expect(statSync(other).mode & 0o777).toBe(0o700);
+  });
+
   test("that cannot be made are told with what to do", () => {
     const file = join(scratchFolder(), "file");
     writeFileSync(file, "");
-    expect(() => new Rooms(join(file, "rooms")).make()).toThrow(EnvironmentError);
-    expect(() => new Rooms(join(file, "rooms")).make()).toThrow("--state DIR");
+    expect(() => new Rooms([join(file, "rooms")]).make()).toThrow(EnvironmentError);
+    expect(() => new Rooms([join(file, "rooms")]).make()).toThrow("--state DIR");
   });
 });

@@ -1,12 +1,16 @@
 /** How a node keeps its functions apart, as the command line has it. */
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { EnvironmentError, FabricUnavailable } from "../../base/errors.ts";
+import { EnvironmentError, FabricUnavailable, UsageError } from "../../base/errors.ts";
+import type { Finding } from "../../base/finding.ts";
 import { GUARDS, type Guard, type SandboxDriver } from "../../executor/sandbox/driver.ts";
+import { none } from "../../executor/sandbox/none/driver.ts";
 import {
   DEFAULT_SANDBOX,
   SANDBOX_NAMES,
   SANDBOX_VARIABLE,
+  type SandboxName,
   driverNamed,
 } from "../../executor/sandbox/registry.ts";
 import { Sandbox } from "../../executor/sandbox/sandbox.ts";
@@ -51,8 +55,11 @@ export const sandboxFields = {
   requireIsolation: Type.Optional(
     truth({
       description: "serve only where the sandbox holds every guard on this machine",
-      otherwise: "for clients of other users, in rooms",
+      otherwise: "with --allow-remote, --token-key or --manager",
     }),
+  ),
+  noRequireIsolation: Type.Optional(
+    truth({ description: "serve others where the sandbox does not hold every guard, too" }),
   ),
 };
 
@@ -60,36 +67,79 @@ const Fields = Type.Object(sandboxFields);
 type SandboxAsked = Static<typeof Fields> & { state?: string | undefined };
 
 /**
- * The sandbox of a node. `shared`: it serves clients that are not its own user's.
+ * The sandbox of a node. `shared`: it serves clients of other machines.
  *
  * @throws {EnvironmentError} it cannot be had on this machine, or holds too little
  */
 export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
-  const driver = usable(asked.sandbox ?? inherited(Fields, "sandbox") ?? DEFAULT_SANDBOX);
+  const { requireIsolation, noRequireIsolation = false } = asked;
+  if (requireIsolation && noRequireIsolation)
+    throw new UsageError("--require-isolation and --no-require-isolation exclude each other");
+  const chosen = choose(asked);
+  const { driver } = chosen;
   const guards = driver.guards();
   const missing = GUARDS.filter((guard) => !guards.has(guard));
-  // A node that is told to have no sandbox is warned of below.
-  const required = asked.requireIsolation ?? (shared && driver.rooms);
-  if (required && missing.length > 0)
-    throw new EnvironmentError(
-      `--require-isolation: nothing in the sandbox ${driver.name} guards ${missing.join(", ")} on this machine${remedies(driver, missing)}; serve with another --sandbox, or see what this machine lacks: rfaas doctor`,
-    );
+  const required = requireIsolation ?? (shared && !noRequireIsolation);
+  if (required && missing.length > 0) throw lacksIsolation(chosen, missing);
   if (guards.size > 0)
     log.info(
       `sandbox ${driver.name}: ${GUARDS.flatMap((guard) => (guards.has(guard) ? [`${guard} by ${guards.get(guard)}`] : [])).join(", ")}`,
     );
-  if (shared && missing.length > 0)
-    log.warn(
-      driver.rooms
-        ? `the sandbox ${driver.name} does not guard ${missing.join(", ")} on this machine: functions of one user can reach those of another; see: rfaas doctor`
-        : "there is no sandbox: functions of every client have all that this node's user has, its files and its other functions among them; serve with --sandbox, or serve only those whom you trust",
-    );
+  const weakness = weaknessOf(chosen, missing);
+  // Who names none for his own functions has said so.
+  if (weakness !== undefined && (shared || driver.rooms || chosen.lack)) log.warn(weakness);
   return new Sandbox({
-    ...{ driver, folder: roomsFolder(asked.state), network: asked.allowNetwork },
+    ...{ driver, folders: roomsFolders(asked.state), network: asked.allowNetwork },
     processes: asked.allowProcesses,
     images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
   });
+}
+
+interface Chosen {
+  driver: SandboxDriver;
+  /** Why the default cannot be had, for which `driver` stands in. */
+  lack?: Finding;
+}
+
+/** What is named must do. The default gives way to no sandbox where the machine has none of what it is made of. */
+function choose(asked: { sandbox?: SandboxName | undefined }): Chosen {
+  const named = asked.sandbox ?? inherited(Fields, "sandbox");
+  const driver = driverNamed(named ?? DEFAULT_SANDBOX)!;
+  const lack = driver.whyNot();
+  if (!lack) return { driver };
+  if (named === undefined) return { driver: none, lack };
+  throw new EnvironmentError(
+    `the sandbox ${named} cannot be had: ${lack.found}; ${lack.fix === undefined ? "choose another --sandbox" : `run: ${lack.fix}`}`,
+  );
+}
+
+function lacksIsolation({ driver, lack }: Chosen, missing: readonly Guard[]): EnvironmentError {
+  const required =
+    "a node that serves others (--allow-remote, --token-key, --manager), or has --require-isolation, needs every guard";
+  const found = lack
+    ? `the sandbox ${DEFAULT_SANDBOX} cannot be had: ${lack.found}`
+    : driver.rooms
+      ? `nothing in the sandbox ${driver.name} guards ${missing.join(", ")} on this machine${remedies(driver, missing)}`
+      : `the sandbox ${driver.name} guards nothing`;
+  const remedy =
+    driver.rooms || lack
+      ? "serve with another --sandbox, or see what this machine lacks: rfaas doctor"
+      : `leave --sandbox ${driver.name} (${SANDBOX_VARIABLE}) out`;
+  return new EnvironmentError(
+    `${required}: ${found}; ${remedy}; or, if all of its clients may have what this node's user has, --no-require-isolation`,
+  );
+}
+
+/** What functions can reach for want of guards; undefined when nothing is missing. */
+function weaknessOf({ driver, lack }: Chosen, missing: readonly Guard[]): string | undefined {
+  if (missing.length === 0) return undefined;
+  if (driver.rooms)
+    return `the sandbox ${driver.name} does not guard ${missing.join(", ")} on this machine: functions of one lease can reach those of another; see: rfaas doctor`;
+  const why = lack
+    ? `the sandbox ${DEFAULT_SANDBOX} cannot be had, ${lack.found}`
+    : "none is asked for";
+  return `there is no sandbox (${why}): functions of every client have all that this node's user has, its files and its other functions among them; serve with --sandbox, or serve only those whom you trust`;
 }
 
 function remedies({ wouldHold }: SandboxDriver, missing: readonly Guard[]): string {
@@ -100,40 +150,43 @@ function remedies({ wouldHold }: SandboxDriver, missing: readonly Guard[]): stri
 /** What of a survey the hosts of a node can use: in sealed rooms without network, no fabric that opens sockets late. */
 export function usableInRooms(
   survey: Survey,
-  sandbox: Sandbox,
-  { allowNetwork }: SandboxAsked,
+  { driver }: Sandbox,
+  { allowNetwork = false }: SandboxAsked,
 ): Survey {
-  if (!sandbox.driver.seals || allowNetwork) return survey;
-  const late = survey.offers.filter(({ fabric }) => fabric.connectsLate !== undefined);
-  return {
-    offers: survey.offers.filter((offer) => !late.includes(offer)),
-    withheld: [
-      ...survey.withheld,
-      ...late.map(({ fabric }) => ({
-        fabric: fabric as Withheld["fabric"],
+  if (!driver.seals) return survey;
+  const offers: Survey["offers"] = [];
+  const withheld: Withheld[] = [];
+  for (const offer of survey.offers) {
+    const { name, connectsLate, outsideRooms } = offer.fabric;
+    const [what, flag] =
+      outsideRooms !== undefined
+        ? [outsideRooms, "--sandbox none"]
+        : [!allowNetwork && connectsLate, "--allow-network"];
+    if (!what) offers.push(offer);
+    else
+      withheld.push({
+        fabric: offer.fabric as Withheld["fabric"],
         lacks: new FabricUnavailable(
-          `over ${fabric.name} a host ${fabric.connectsLate} when its client connects, which the sandbox ${sandbox.driver.name} does not let it; serve with --allow-network, or with another --fabric`,
+          `over ${name} a host ${what} when its client connects, which the sandbox ${driver.name} does not let it; serve with ${flag}, or with another --fabric`,
         ),
-      })),
-    ],
-  };
+      });
+  }
+  return { offers, withheld: [...survey.withheld, ...withheld] };
 }
 
 /** The sandbox of a private node, whose client may have what its own user has. */
-export function openPrivateSandbox({ sandbox }: Static<typeof Fields>): Sandbox {
-  const driver = usable(sandbox ?? inherited(Fields, "sandbox") ?? DEFAULT_SANDBOX);
-  const folder = roomsFolder(undefined);
-  return new Sandbox({ driver, folder, network: true, processes: true });
+export function openPrivateSandbox(asked: Static<typeof Fields>): Sandbox {
+  const chosen = choose(asked);
+  const { driver } = chosen;
+  const missing = GUARDS.filter((guard) => !driver.guards().has(guard));
+  const weakness = weaknessOf(chosen, missing);
+  if (weakness !== undefined && (driver.rooms || chosen.lack)) log.debug(weakness);
+  return new Sandbox({ driver, folders: roomsFolders(undefined), network: true, processes: true });
 }
 
-function usable(name: string): SandboxDriver {
-  const driver = driverNamed(name)!;
-  const lack = driver.whyNot();
-  if (!lack) return driver;
-  throw new EnvironmentError(
-    `the sandbox ${name} cannot be had: ${lack.found}; ${lack.fix === undefined ? "choose another --sandbox" : `run: ${lack.fix}`}`,
-  );
+/** Where rooms may be made, the best place first. A user's own folder may be one that can only be read. */
+function roomsFolders(state: string | undefined): string[] {
+  if (state !== undefined) return [join(resolve(state), "rooms")];
+  const user = process.getuid?.() ?? 0;
+  return [join(defaultStateDir(), "rooms"), join(tmpdir(), `rfaas-rooms-${user}`)];
 }
-
-const roomsFolder = (state: string | undefined): string =>
-  join(resolve(state ?? defaultStateDir()), "rooms");

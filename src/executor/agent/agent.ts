@@ -89,7 +89,7 @@ export class Agent {
 
   constructor(options: AgentOptions) {
     this.#survey = { offers: [...options.fabrics], withheld: [...(options.withheld ?? [])] };
-    const { clock = SYSTEM_CLOCK, sandbox = new Sandbox({ driver: none, folder: "" }) } = options;
+    const { clock = SYSTEM_CLOCK, sandbox = new Sandbox({ driver: none, folders: [] }) } = options;
     this.#limiter = options.limiter ?? new WatchLimiter();
     const startHost = options.startHost ?? hostProcesses(options, sandbox, this.#limiter);
     this.#clock = clock;

@@ -18,7 +18,7 @@ const WORDS: Record<Rule, string> = {
   programs:
     "its room starts no programs: take the lease with processes: true, of a node that serves with --allow-processes",
   files:
-    "its room lets it read its package and the system's libraries, and write in its scratch folder ($TMPDIR): let the node serve with --allow-read PATH to let it read more",
+    "its room lets it read its package and the system's libraries, and write in its scratch folder ($TMPDIR): let the node serve with --allow-read PATH to let it read more, or a private node have no room (--sandbox none)",
   calls: "its room has no such system call: rfaas serve --sandbox none forbids none",
 };
 

@@ -6,6 +6,7 @@ import {
   chmodSync,
   copyFileSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readdirSync,
@@ -27,38 +28,56 @@ const IN_CACHE = /^(.*\/[0-9a-f]{64}\/root)\//;
 let made = 0;
 
 export class Rooms {
-  readonly #folder: string;
+  readonly #places: readonly string[];
   readonly #owner = ownerName(process.pid);
-  #opened = false;
+  /** The place that is used. */
+  #folder: string | undefined;
 
-  /** `folder` is made when the first room is. */
-  constructor(folder: string) {
-    this.#folder = folder;
+  /** The first of these folders that can be had is made when the first room is. */
+  constructor(places: readonly string[]) {
+    this.#places = places;
   }
 
-  /** Throws {@link EnvironmentError} where the folder cannot be had. */
+  /** Throws {@link EnvironmentError} where no folder can be had. */
   make(): Room {
+    if (this.#folder !== undefined) return this.#makeIn(this.#folder);
+    let first: unknown;
+    for (const place of this.#places) {
+      try {
+        const room = this.#makeIn(place);
+        this.#folder = place;
+        return room;
+      } catch (error) {
+        first ??= error;
+      }
+    }
+    throw first;
+  }
+
+  #makeIn(folder: string): Room {
     try {
-      if (!this.#opened) this.#open();
-      return new Room(join(this.#folder, `${this.#owner}-${made++}`));
+      if (this.#folder === undefined) open(folder);
+      return new Room(join(folder, `${this.#owner}-${made++}`));
     } catch (cause) {
       throw new EnvironmentError(
-        `no folder for a host can be made in ${this.#folder}: ${reasonOf(cause)}; let the node have a folder that it can write (rfaas serve --state DIR), with room`,
+        `no folder for a host can be made in ${folder}: ${reasonOf(cause)}; let the node have a folder that it can write (rfaas serve --state DIR), with room`,
         { cause },
       );
     }
   }
+}
 
-  #open(): void {
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    chmodSync(this.#folder, 0o700);
-    for (const name of readdirSync(this.#folder)) {
-      const [, owner, pid] = /^(.+-(\d+)-\d+)-\d+$/.exec(name) ?? [];
-      // A node of another machine may have the folder, too.
-      if (owner === undefined || !owner.startsWith(`${HOST}-`)) continue;
-      if (owner !== ownerName(Number(pid))) removeAll(join(this.#folder, name));
-    }
-    this.#opened = true;
+/** Removes what nodes of this machine have left there that were killed. */
+function open(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // That of another user it may not, nor what a link of another one leads to.
+  if (lstatSync(folder).uid !== process.getuid!()) throw new Error("it belongs to another user");
+  chmodSync(folder, 0o700);
+  for (const name of readdirSync(folder)) {
+    const [, owner, pid] = /^(.+-(\d+)-\d+)-\d+$/.exec(name) ?? [];
+    // A node of another machine may have the folder, too.
+    if (owner === undefined || !owner.startsWith(`${HOST}-`)) continue;
+    if (owner !== ownerName(Number(pid))) removeAll(join(folder, name));
   }
 }
 

@@ -7,8 +7,8 @@ import { type Room, Rooms } from "./room.ts";
 
 export interface SandboxOptions {
   driver: SandboxDriver;
-  /** Where rooms are made. */
-  folder: string;
+  /** Where rooms are made: in the first of these that can be had. */
+  folders: readonly string[];
   /** Leases may have the network. */
   network?: boolean | undefined;
   /** Leases may start programs. */
@@ -31,7 +31,7 @@ export class Sandbox {
   constructor(options: SandboxOptions) {
     this.driver = options.driver;
     this.#options = options;
-    this.#rooms = new Rooms(options.folder);
+    this.#rooms = new Rooms(options.folders);
     const { readPaths = [] } = options;
     this.closed = { network: false, processes: false, readPaths, env: {} };
   }
