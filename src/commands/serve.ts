@@ -156,7 +156,11 @@ nothing: it reads the files of --token-key, --tls-cert and --tls-key again, and 
 
 Over the socket only its owner may connect. Over TCP, the node serves programs of the same user over loopback, and clients with a token
 that was signed with the key of the manager, or of --token-key. With --allow-remote and no key it trusts the network: any client that
-reaches the port runs functions as the node's user.
+reaches the port runs functions here.
+
+Functions run in rooms (--sandbox): they read their package and the system's libraries, write in a scratch folder, and have the network or
+start programs where a lease asks for that and --allow-network or --allow-processes allows it. A node that serves others does not start
+where a guard of its sandbox is missing, unless it is told to by --no-require-isolation.
 
 With --manager the node tells a manager that it is there, what it has free and what its leases cost, and is drained and resumed
 from there. It grants leases itself, whether the manager runs or not. A manager on another machine lets it in once by a join token, as rfaas

@@ -267,7 +267,8 @@ exec ${RFAAS} "$@"
     chmodSync(failing, 0o755);
     process.env["RFAAS_EXECUTABLE"] = failing;
     try {
-      await using own = await invoker({ cores: 1, prewarm: 1 });
+      // What it is started by writes a file, and starts a program.
+      await using own = await invoker({ cores: 1, prewarm: 1, sandbox: "none" });
       await until(
         async () => (await own.status()).prewarmedHosts === 1,
         "a host waits, after four that failed",

@@ -25,7 +25,8 @@ afterAll(async () => {
   scratch[Symbol.dispose]();
 });
 
-const allocate = (options: object) => rf.allocate<Cores>(CORES, { memory: "1MiB", ...options });
+const allocate = (options: object) =>
+  rf.allocate<Cores>(CORES, { memory: "1MiB", processes: true, ...options });
 
 async function ask(lease: Lease<Cores>, name: "cores" | "thread", worker = 0) {
   const output = lease.output(Uint8Array, 1024);
@@ -186,7 +187,9 @@ describe("the cores of a lease", () => {
   });
 
   test("are asked for on the command line", async () => {
-    const done = await rfaas(["invoke", `${CORES}#cores`, "--cores-per-worker", "2"]);
+    const done = await rfaas([
+      ...["invoke", `${CORES}#cores`, "--cores-per-worker", "2", "--processes"],
+    ]);
     expect(done.stderr).not.toContain("error");
     expect(JSON.parse(done.stdout)).toMatchObject({ context: 2, navigator: 2, openMp: "2" });
     const wrong = await rfaas(["invoke", `${CORES}#cores`, "--cores-per-worker", "0"]);

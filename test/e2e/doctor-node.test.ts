@@ -114,10 +114,7 @@ test.skipIf(lacksTcp !== undefined)(
   "a fabric that is used only on request is taken where it is asked for",
   async () => {
     await using ofi = await ServedNode.start("127.0.0.1:0", [
-      "--fabric",
-      "ofi:tcp",
-      "--cores",
-      "1",
+      ...["--fabric", "ofi:tcp", "--cores", "1", "--allow-network"],
     ]);
     const at = `127.0.0.1:${ofi.port}`;
     for (const asked of [

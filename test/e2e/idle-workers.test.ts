@@ -14,7 +14,8 @@ process.env["RFAAS_EXECUTABLE"] = RFAAS;
 describe.each(["warm", "adaptive"] as const)("an idle worker that is %s", (polling) => {
   test("runs the timers of its module in time, and takes the calls that come then", async () => {
     using scratch = new Scratch();
-    await using rf = await invoker({ cores: 1 });
+    // Its module writes files here.
+    await using rf = await invoker({ cores: 1, sandbox: "none" });
     await using lease = await rf.allocate<Beats>(join(FUNCTIONS, "beats.ts"), { polling });
     const path = new TextEncoder().encode(scratch.join("in-time"));
     const input = lease.input(Uint8Array, path.length);

@@ -499,7 +499,7 @@ export const double = defineFunction({ input: Type.Number(), output: Type.Any() 
   ].join(" ");
 });`,
     );
-    const { stdout } = await run(bun(complete), { MODULE: own });
+    const { stdout } = await run(bun(complete), { MODULE: own, RFAAS_SANDBOX: "none" });
     expect(stdout).toBe("unset unset unset 8 0 42\n");
   },
   LIMIT_MS,

@@ -175,6 +175,7 @@ describe("a host that is kept", () => {
 });
 
 describe("a host is not kept", () => {
+  const OPEN = { network: true, processes: true };
   const LEAVES = [
     ["timer", "a timer"],
     ["sleep", "a timer"],
@@ -191,10 +192,12 @@ describe("a host is not kept", () => {
 
   test("when functions have left something behind, and the log says what", async () => {
     using scratch = new Scratch();
-    await using served = await ServedNode.start(scratch.join("node.sock"), ["--prewarm", "0"]);
+    await using served = await ServedNode.start(scratch.join("node.sock"), [
+      ...["--prewarm", "0", "--allow-network", "--allow-processes"],
+    ]);
     await using rf = await invoker({ node: served.address });
     for (const [name, what] of LEAVES) {
-      const host = await leave(rf, name);
+      const host = await leave(rf, name, OPEN);
       expect([name, await kept(rf), alive(host)]).toEqual([name, 0, false]);
       await until(() => served.stderr.includes(`not kept, since functions left ${what}`), what);
       served.stderr = "";
@@ -228,7 +231,7 @@ describe("a host is not kept", () => {
         url.endsWith("never") ? new Promise<Response>(() => {}) : new Response("here"),
     });
     const fetching = async (name: "fetches" | "connects" | "asks") => {
-      await using lease = await take(rf);
+      await using lease = await take(rf, OPEN);
       const input = lease.input(Uint16Array, 1).fill(server.port!);
       await lease.submit(name, input, lease.output(Uint8Array, 8));
       return lease.hostPid;
@@ -256,9 +259,9 @@ describe("a host is not kept", () => {
 
   test("but is when they have tidied up", async () => {
     await using rf = await node();
-    const host = await leave(rf, "tidy");
+    const host = await leave(rf, "tidy", OPEN);
     expect(await kept(rf)).toBe(1);
-    expect(await leave(rf, "tidy")).toBe(host);
+    expect(await leave(rf, "tidy", OPEN)).toBe(host);
   });
 });
 

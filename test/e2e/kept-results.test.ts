@@ -137,7 +137,9 @@ test("what is abandoned is not kept, whenever that was", async () => {
 }, 120_000);
 
 test("those of a worker that is restarted are lost with it, which their callers hear", async () => {
-  await using held = await rf.allocate<typeof import("../functions/loads.ts")>(
+  // Its module writes a file here.
+  await using open = await invoker({ cores: 1, sandbox: "none" });
+  await using held = await open.allocate<typeof import("../functions/loads.ts")>(
     join(FUNCTIONS, "loads.ts"),
   );
   const loads = join(tmpdir(), `rfaas-loads-${held.hostPid}`);

@@ -693,10 +693,10 @@ ${gives('[process.env.NODE_ENV ?? null, process.env["NODE_ENV"] ?? null, Bun.env
     expect(builds[2]).toEqual(builds[0]!);
 
     for (const mode of ["production", "test"]) {
-      const env = { NODE_ENV: mode, WHO: "node" };
-      const here = await runHere(`${folder}/fn.tsx`, env);
-      const child = Bun.spawn([RFAAS, "invoke", `${scratch.join("0.rfaas")}#say`], {
-        env: { ...process.env, ...env },
+      const here = await runHere(`${folder}/fn.tsx`, { NODE_ENV: mode, WHO: "node" });
+      const package0 = `${scratch.join("0.rfaas")}#say`;
+      const child = Bun.spawn([RFAAS, "invoke", package0, "--env", "WHO=node"], {
+        env: { ...process.env, NODE_ENV: mode },
         stdio: ["ignore", "pipe", 2],
       });
       expect(JSON.parse(await child.stdout.text())).toEqual(here);

@@ -30,7 +30,11 @@ describe.each(here)("a lease over %s", (fabric: FabricName) => {
   let node: ServedNode;
   let rf: Invoker;
   beforeAll(async () => {
-    node = await ServedNode.start("127.0.0.1:0", ["--fabric", fabric, "--cores", "8"]);
+    node = await ServedNode.start("127.0.0.1:0", [
+      ...["--fabric", fabric, "--cores", "8", "--allow-network"],
+      // It has files in /dev/shm.
+      ...(fabric === "ofi:shm" ? ["--sandbox", "none"] : []),
+    ]);
     rf = await invoker({ node: `127.0.0.1:${node.port}`, fabric });
   });
   afterAll(async () => {
@@ -38,7 +42,7 @@ describe.each(here)("a lease over %s", (fabric: FabricName) => {
     await node[Symbol.asyncDispose]();
   });
   const take = (options: object = {}): Promise<Lease<Good>> =>
-    rf.allocate<Good>(GOOD, { memory: "1MiB", ...options });
+    rf.allocate<Good>(GOOD, { memory: "1MiB", network: true, ...options });
 
   for (const polling of ["hot", "warm", "adaptive"] as const)
     test(
@@ -108,7 +112,7 @@ describe.each(here)("a lease over %s", (fabric: FabricName) => {
   test("is taken by the name of the family, and by no client that did not ask for it", async () => {
     const address = `127.0.0.1:${node.port}`;
     await using family = await invoker({ node: address, fabric: "ofi" });
-    await using held = await family.allocate<Good>(GOOD, { memory: "1MiB" });
+    await using held = await family.allocate<Good>(GOOD, { memory: "1MiB", network: true });
     expect(held.fabric).toBe(fabric);
     const refused = await invoker({ node: address }).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(LeaseRefused);

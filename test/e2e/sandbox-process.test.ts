@@ -226,6 +226,21 @@ describe.skipIf(lacking !== undefined)("over libfabric, whose sockets are opened
     );
   });
 
+  test.skipIf(lacksProvider("shm") !== undefined)(
+    "a provider that no room lets work is refused, whatever the room allows",
+    async () => {
+      const asked = ["--fabric", "ofi:shm", "--allow-network"];
+      const { exitCode, stderr } = await rfaas(["serve", ...SANDBOX, ...asked]);
+      expect(exitCode).not.toBe(0);
+      expect(stderr).toContain("makes files in /dev/shm");
+      expect(stderr).toContain("--sandbox none");
+      await using rf = await invoker({ fabric: "ofi:shm", sandbox: "process" });
+      await expect(
+        rf.allocate<Reaches>(REACHES, { memory: "1MiB", network: true }),
+      ).rejects.toMatchObject({ code: "RFAAS_NOT_ALLOWED" });
+    },
+  );
+
   test("a lease with network runs calls, and one without is refused", async () => {
     const { node } = await serve(["--fabric", "ofi:tcp", "--allow-network"]);
     const rf = await invoker({ node: `127.0.0.1:${node.port}`, fabric: "ofi:tcp" });
@@ -276,16 +291,34 @@ test("a node says which layer holds each guard", async () => {
     expect(said).toMatch(new RegExp(`\\b${guard} by \\S`));
 });
 
-test("a node that must hold all guards does not serve without one", async () => {
-  const { exitCode, stderr } = await rfaas(["serve", "--sandbox", "none", "--require-isolation"]);
-  expect(exitCode).not.toBe(0);
-  expect(stderr).toContain(
-    "nothing in the sandbox none guards files, processes, sockets, programs, memory, descriptors on this machine",
-  );
+test.each(["--require-isolation", "--allow-remote"])(
+  "a node without guards does not serve with %s",
+  async (flag) => {
+    const { exitCode, stderr } = await rfaas([
+      ...["serve", "--listen", "127.0.0.1:0", "--sandbox", "none", flag],
+    ]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("needs every guard: the sandbox none guards nothing");
+    for (const remedy of ["leave --sandbox none", "--no-require-isolation"])
+      expect(stderr).toContain(remedy);
+  },
+);
+
+test("a node without guards serves others when its operator says so, and warns", async () => {
+  await using node = await ServedNode.start("127.0.0.1:0", [
+    ...["--sandbox", "none", "--allow-remote", "--no-require-isolation", "--cores", "1"],
+  ]);
+  expect(node.stderr).toContain("there is no sandbox (none is asked for)");
 });
 
-test("a private node is one, too", async () => {
-  await using rf = await invoker({ sandbox: "process" });
+test("what excludes each other is said", async () => {
+  const flags = ["--require-isolation", "--no-require-isolation"];
+  const { exitCode, stderr } = await rfaas(["serve", ...flags]);
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining("exclude each other")]);
+});
+
+test("a private node is one, too, where it is told nothing", async () => {
+  await using rf = await invoker();
   await using held = await rf.allocate<Reaches>(REACHES, { memory: "1MiB" });
   await expect(held.function("reads")("/etc/shadow")).rejects.toThrow("EACCES");
 });

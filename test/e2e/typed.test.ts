@@ -493,7 +493,9 @@ describe("hooks", () => {
         return state.get("ready");
       });`,
     );
-    const held = await rf.allocate(module, { workers: 2, memory: "1MiB" });
+    // It writes a file here.
+    await using open = await invoker({ cores: 2, sandbox: "none" });
+    const held = await open.allocate(module, { workers: 2, memory: "1MiB" });
     expect(held.functions).toEqual(["call"]);
     expect((await Bun.file(mark).text()).trim().split("\n").sort()).toEqual(["init 0", "init 1"]);
     const call = held.function("call");

@@ -44,13 +44,17 @@ async function begin(
 }
 
 const take = (rf: Invoker, options: object = {}): Promise<Lease<Starts>> =>
-  rf.allocate<Starts>(STARTS, { memory: "1MiB", polling: "warm", ...options });
+  rf.allocate<Starts>(STARTS, { memory: "1MiB", polling: "warm", processes: true, ...options });
 
 describe("what a function has started", () => {
-  test.each(Object.keys(KINDS))(
-    "ends with its lease: %s",
-    async (kind) => {
-      await using rf = await invoker({ cores: 1, prewarm: 0 });
+  // Without a room no namespace ends them: the node does.
+  const EACH = Object.keys(KINDS).flatMap((kind) =>
+    (["process", "none"] as const).map((sandbox) => [kind, sandbox] as const),
+  );
+  test.each(EACH)(
+    "ends with its lease: %s (sandbox %s)",
+    async (kind, sandbox) => {
+      await using rf = await invoker({ cores: 1, prewarm: 0, sandbox });
       const lease = await take(rf);
       const mark = await begin(lease, "start", kind);
       const { freeCores } = await rf.status();
@@ -85,7 +89,9 @@ describe("what a function has started", () => {
   test(
     "ends when the node is killed",
     async () => {
-      const node = await ServedNode.start(scratch.join("killed.sock"), ["--cores", "2"]);
+      const node = await ServedNode.start(scratch.join("killed.sock"), [
+        ...["--cores", "2", "--allow-processes"],
+      ]);
       await using rf = await invoker({ node: node.address });
       const lease = await take(rf);
       const quiet = await begin(lease, "start", "a family");
@@ -101,7 +107,9 @@ describe("what a function has started", () => {
   test(
     "ends when the node is killed while the host is stopped",
     async () => {
-      const node = await ServedNode.start(scratch.join("stopped.sock"), ["--cores", "1"]);
+      const node = await ServedNode.start(scratch.join("stopped.sock"), [
+        ...["--cores", "1", "--allow-processes"],
+      ]);
       await using rf = await invoker({ node: node.address });
       const lease = await take(rf);
       const mark = await begin(lease, "start", "stopped");
@@ -120,7 +128,7 @@ describe("what a function has started", () => {
         "client.ts",
         `import { invoker } from "${join(import.meta.dir, "../../src/index.ts")}";
         const rf = await invoker({ cores: 1, prewarm: 0 });
-        const lease = await rf.allocate(${JSON.stringify(STARTS)}, { memory: "1MiB" });
+        const lease = await rf.allocate(${JSON.stringify(STARTS)}, { memory: "1MiB", processes: true });
         const text = new TextEncoder().encode("a daemon, forked twice\\n" + process.argv[2]);
         const input = lease.input(Uint8Array, text.length);
         input.set(text);

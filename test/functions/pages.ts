@@ -11,10 +11,10 @@ export function pass(input: Bytes, output: Bytes): number {
   return output.length;
 }
 
-/** Writes the process's number and how many minor faults the worker's thread has taken. */
+/** Writes how many minor faults the worker's thread has taken. */
 export function faults(_: Bytes, output: Bytes): number {
   const stat = readFileSync("/proc/thread-self/stat", "utf8");
   const minorFaults = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[7]);
-  new Float64Array(output.buffer, output.byteOffset, 2).set([process.pid, minorFaults]);
-  return 16;
+  new Float64Array(output.buffer, output.byteOffset, 1)[0] = minorFaults;
+  return 8;
 }

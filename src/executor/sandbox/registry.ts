@@ -17,7 +17,7 @@ export const DRIVERS = [
 export type SandboxName = (typeof DRIVERS)[number]["name"];
 
 /** For a node that is told no other. */
-export const DEFAULT_SANDBOX: SandboxName = "none";
+export const DEFAULT_SANDBOX: SandboxName = "process";
 
 /** The variable that names a driver where no option does. */
 export const SANDBOX_VARIABLE = "RFAAS_SANDBOX";
