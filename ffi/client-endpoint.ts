@@ -147,6 +147,15 @@ export class ClientEndpoint {
     return this.#shim.rfaas_lost(this.#handle) !== 0;
   }
 
+  /**
+   * Of a worker that is lost, the {@link sequence} of the last call that it has begun, where both sides map the same memory; calls begin in
+   * the order in which they were posted. Waits up to `limitMs` for a process that is being ended. Undefined where it is not known.
+   */
+  lastBegun(limitMs: number): number | undefined {
+    const sequence = this.#shim.rfaas_begun(this.#handle, limitMs);
+    return sequence < 0 ? undefined : sequence;
+  }
+
   /** `[reason, detail]` of the worker alone, `reason` being one of `END`. */
   ended(): [reason: number, detail: number] {
     return [

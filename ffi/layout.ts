@@ -34,6 +34,7 @@ export const STATUS = {
   ringFull: -5,
   badRequest: -6,
   badResponse: -7,
+  notBegun: -8,
 } as const;
 
 /** Why a lease or a worker ended. `enum rfaas_end`. */

@@ -67,6 +67,18 @@ export class WorkerControl {
     return native().rfaas_worker_runs(this.handle as Pointer, slot, sequence) !== 0;
   }
 
+  /** From now on no call begins: those that wait and those that come end as {@link STATUS}.notBegun. */
+  close(): void {
+    native().rfaas_worker_close(this.handle as Pointer, this.#loopFd);
+  }
+
+  /** The sequences of the calls that have begun and are not answered, of a worker with so many slots. */
+  active(slots: number): Float64Array {
+    const sequences = new Float64Array(new ArrayBuffer(8 * slots));
+    const count = native().rfaas_worker_active(this.handle as Pointer, sequences);
+    return sequences.subarray(0, count);
+  }
+
   /** After the thread's end: calls that it had begun end as lost, queued calls wait for the next thread. */
   abortCalls(): void {
     native().rfaas_worker_abort_calls(this.handle as Pointer);

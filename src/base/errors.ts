@@ -3,6 +3,7 @@
  * and data fields for both. {@link exitCode} says how a command ends.
  */
 import { EXIT } from "./error/exit-codes.ts";
+import type { Fate } from "./error/loss.ts";
 import { RfaasError } from "./error/rfaas-error.ts";
 
 export { EXIT, RfaasError };
@@ -261,10 +262,19 @@ export class FabricUnavailable extends RfaasError {
   }
 }
 
-/** The lease was released, or its last node went away: no more calls can be made on it. What to do: take a new lease. */
+/**
+ * The lease was released, is being taken back, or its last node went away: no more calls can be made on it. `mayHaveRun` is false where
+ * it is known that the function of the call has not run. What to do: take a new lease.
+ */
 export class LeaseLost extends RfaasError {
   override readonly name = "LeaseLost";
   readonly code = "RFAAS_LEASE_LOST";
+  /** False where it is known that the function of the call has not run: calling again repeats nothing. */
+  readonly mayHaveRun: boolean;
+  constructor(message: string, options: ErrorOptions & Fate = {}) {
+    super(message, options);
+    this.mayHaveRun = options.mayHaveRun ?? true;
+  }
   override get exitCode(): number {
     return EXIT.leaseLost;
   }

@@ -97,6 +97,8 @@ export const HostAbort = notice("host-abort", {
 });
 /** A connection of the lease's client has come to the node's port: its descriptor is in the mailbox, with the lease's nonce. */
 export const Brought = notice("brought", { greeting: hex(64) });
+/** The lease ends then, however it is used. */
+export const EndsIn = notice("ends-in", { leftMs: Type.Number() });
 export const Detach = notice("detach", {});
 
 export const Ready = notice("ready", { protocol: count });
@@ -107,7 +109,7 @@ export const HostLog = notice("host-log", { line: LogLine });
 export const Denied = notice("denied", { rule: text });
 export const HostProgress = notice("host-progress", { report: ProgressReport });
 
-export const agentMessages = [Attach, Reload, Rest, HostAbort, Brought, Detach] as const;
+export const agentMessages = [Attach, Reload, Rest, HostAbort, Brought, EndsIn, Detach] as const;
 export const hostMessages = [
   Ready,
   ClientLost,

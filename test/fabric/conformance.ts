@@ -5,7 +5,13 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import type { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { type Polling, REMOTE, STATUS, TIMED } from "../../ffi/layout.ts";
-import { FUNCTION_MASK, IDLE, STOPPED, type WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
+import {
+  FUNCTION_MASK,
+  IDLE,
+  STOPPED,
+  type WorkerControl,
+  type WorkerEndpoint,
+} from "../../ffi/worker-endpoint.ts";
 import { batches } from "./conformance-batches.ts";
 import { payloads } from "./conformance-payloads.ts";
 import { BRIEFLY, OUTPUT_AT, next, result, until } from "./conformance-steps.ts";
@@ -29,6 +35,8 @@ export interface LocalPair extends AsyncDisposable {
   beginAt(sequence: number): void;
   /** Asks the worker to stop, as its host would. */
   stop(): void;
+  /** The worker's control, which its host has. */
+  control: WorkerControl;
 }
 
 /** An endpoint whose worker echoes in a process of its own, pausing at random. */
@@ -443,6 +451,26 @@ export function conformance(fabric: Fabric): void {
         expect(new Uint32Array(clientArena, OUTPUT_AT, 1)[0]).toBe(i);
       }
       expect(new BigUint64Array(workerArena, counter, 1)[0]).toBe(100n);
+    });
+
+    test("a worker that is closed begins no call, says so of those that wait and come, and ends those that run", async () => {
+      const { client, worker, control } = await open({ polling: "warm" });
+      const running = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      const waiting = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      const slot = next(worker);
+      expect([slot, [...control.active(8)]]).toEqual([running, [client.sequence(running)]]);
+      control.close();
+      // A thread that replaces the worker's tells how many functions there are.
+      worker.setFunctionCount(4);
+      expect(worker.turn(slot, 4, BRIEFLY)).toBe(IDLE);
+      const coming = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
+      const ended = until(() => {
+        worker.turn(-1, 0, BRIEFLY);
+        return client.test(coming);
+      }, STATUS.pending);
+      expect(ended).toBe(STATUS.notBegun);
+      expect([result(client, running), result(client, waiting)]).toEqual([4, STATUS.notBegun]);
+      expect([...control.active(8)]).toEqual([]);
     });
 
     test("a sleeping worker that is told to stop says so", async () => {

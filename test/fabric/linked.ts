@@ -86,6 +86,7 @@ export function linked(name: string, address: string, share: number): Fabric {
           control.beginAt(sequence);
         },
         stop: () => control.stop(),
+        control,
         async [Symbol.asyncDispose]() {
           client.close();
           connected.close();

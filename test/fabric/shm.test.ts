@@ -41,6 +41,7 @@ const shm: Fabric = {
         control.beginAt(sequence);
       },
       stop: () => control.stop(),
+      control,
       async [Symbol.asyncDispose]() {
         client.close();
         here.close();

@@ -620,7 +620,7 @@ describe("a host that is to be kept", () => {
     const { client, host, lease } = leased(KEEP);
     agent.revoke(10_000);
     client.ask("release", { lease });
-    expect(host.told).toEqual(["detach"]);
+    expect(host.told).toEqual(["ends-in", "detach"]);
   });
 
   test("is not kept where its client connects, though that has a mailbox", () => {

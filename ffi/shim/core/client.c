@@ -87,7 +87,8 @@ static int32_t post(rfaas_client *c, uint32_t function, uint32_t input_offset, u
 }
 
 static int may_answer(int32_t status) {
-  return status == RFAAS_FUNCTION_ERROR || status == RFAAS_DEADLINE || status == RFAAS_WORKER_LOST || status == RFAAS_BAD_REQUEST;
+  return status == RFAAS_FUNCTION_ERROR || status == RFAAS_DEADLINE || status == RFAAS_WORKER_LOST || status == RFAAS_BAD_REQUEST ||
+         status == RFAAS_NOT_BEGUN;
 }
 
 /* Takes the result out of a response and gives the slot back. */
@@ -292,6 +293,7 @@ RFAAS_EXPORT double rfaas_client_open(rfaas_region *region, uint32_t worker, int
   c->region = region;
   c->lease = region->page;
   c->page = rfaas_channel_at(region->page, worker, slots);
+  c->usage = &region->page->usage[worker];
   c->slots = rfaas_slots_of(c->page);
   c->sleeper = &region->page->client;
   __atomic_store_n(&c->sleeper->barriers, (uint32_t)rfaas_can_make_barriers(), __ATOMIC_RELEASE);

@@ -98,6 +98,7 @@ struct rfaas_client {
   void *end; /* the fabric's */
   rfaas_sleeper *sleeper; /* where the client says that it sleeps */
   rfaas_poster poster;
+  const rfaas_usage *usage; /* of the worker */
   rfaas_client_slot slot[];
 };
 
@@ -139,7 +140,7 @@ struct rfaas_worker {
   uint32_t inline_output;
   uint32_t mask;
   uint32_t hint;
-  uint32_t function_count;
+  uint32_t function_count; /* of those that calls may begin */
   uint32_t polling;
   uint32_t stop;
   uint32_t turns;
@@ -151,6 +152,8 @@ struct rfaas_worker {
   rfaas_usage *usage;
   rfaas_region *region;
   rfaas_sleeps sleeps;
+  uint32_t functions; /* of the module */
+  uint32_t closed; /* calls begin no more */
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };
 

@@ -34,6 +34,7 @@ enum rfaas_status {
   RFAAS_RING_FULL = -5,
   RFAAS_BAD_REQUEST = -6,
   RFAAS_BAD_RESPONSE = -7,
+  RFAAS_NOT_BEGUN = -8, /* the lease ends too soon for it */
 };
 
 /* Why a lease or one of its workers ended. Written once, by the agent or the host, never by user code's caller. */
@@ -143,6 +144,7 @@ typedef struct __attribute__((aligned(64))) {
   uint64_t bytes; /* of inputs and outputs */
   uint64_t polled_ticks; /* in waits that were long enough to be looked at twice */
   uint32_t running; /* slot + 1 of the call now in user code */
+  uint64_t begun; /* the sequence of the last call that user code was given: calls begin in their order */
 } rfaas_usage;
 
 /* The first pages of a lease's region; behind them lie its channels, one for each worker, and the arena. Their offsets follow from

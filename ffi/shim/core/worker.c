@@ -15,11 +15,14 @@ enum { IDLE = -1, STOPPED = -2 };
  * what they take. */
 #ifdef RFAAS_UNCOUNTED
 static inline void add(uint64_t *count, uint64_t more) { (void)count, (void)more; }
-static inline void begins(rfaas_usage *usage, uint32_t slot) { (void)usage, (void)slot; }
+static inline void begins(rfaas_usage *usage, uint32_t slot, uint64_t sequence) { (void)usage, (void)slot, (void)sequence; }
 static inline void ends(rfaas_usage *usage, uint32_t slot) { (void)usage, (void)slot; }
 #else
 static inline void add(uint64_t *count, uint64_t more) { __atomic_store_n(count, *count + more, __ATOMIC_RELAXED); }
-static inline void begins(rfaas_usage *usage, uint32_t slot) { __atomic_store_n(&usage->running, slot + 1, __ATOMIC_RELEASE); }
+static inline void begins(rfaas_usage *usage, uint32_t slot, uint64_t sequence) {
+  __atomic_store_n(&usage->begun, sequence, __ATOMIC_RELAXED);
+  __atomic_store_n(&usage->running, slot + 1, __ATOMIC_RELEASE);
+}
 static inline void ends(rfaas_usage *usage, uint32_t slot) {
   if (usage->running == slot + 1) __atomic_store_n(&usage->running, 0, __ATOMIC_RELEASE);
 }
@@ -62,11 +65,11 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
   int sound = (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
               (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes &&
-              (r->function & RFAAS_FUNCTION_MASK) < w->function_count &&
+              (r->function & RFAAS_FUNCTION_MASK) < __atomic_load_n(&w->function_count, __ATOMIC_RELAXED) &&
               (!(r->function & RFAAS_INPUT_INLINE) || r->input_length <= RFAAS_INLINE_INPUT) &&
               (!(r->function & RFAAS_OUTPUT_INLINE) || r->output_capacity <= w->inline_output);
   if (__builtin_expect(!sound, 0)) {
-    answer(w, slot, RFAAS_BAD_REQUEST, 0);
+    answer(w, slot, __atomic_load_n(&w->closed, __ATOMIC_ACQUIRE) ? RFAAS_NOT_BEGUN : RFAAS_BAD_REQUEST, 0);
     return 0;
   }
   if (__builtin_expect(r->deadline_ms != 0, 0) && w->ops->left_ms(w, r) <= 0) {
@@ -75,7 +78,7 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   }
   /* After the sequence: another thread that sees it active knows which call that is. */
   __atomic_store_n(&local->active, 1, __ATOMIC_RELEASE);
-  begins(w->usage, slot);
+  begins(w->usage, slot, sequence);
   return 1;
 }
 
@@ -247,7 +250,7 @@ RFAAS_EXPORT int32_t rfaas_worker_renew(rfaas_worker *w, rfaas_region *region, u
   double opened = rfaas_worker_open(region, worker, notify_fd, NULL);
   if (opened == 0) return -ENOMEM;
   rfaas_worker *fresh = (rfaas_worker *)(uintptr_t)opened;
-  fresh->function_count = w->function_count;
+  fresh->function_count = fresh->functions = w->functions;
   memcpy(w, fresh, sizeof *w + region->slots * sizeof(rfaas_worker_slot));
   free(fresh);
   return 0;
@@ -260,7 +263,10 @@ RFAAS_EXPORT void rfaas_worker_begin_at(rfaas_worker *w, double sequence) { w->e
 RFAAS_EXPORT void rfaas_worker_patience(rfaas_worker *w, uint32_t posts) { w->poster.patience = posts; }
 RFAAS_EXPORT uint32_t rfaas_worker_declared(rfaas_worker *w) { return w->poster.declared; }
 
-RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) { w->function_count = count; }
+RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) {
+  w->functions = count;
+  if (!w->closed) w->function_count = count;
+}
 RFAAS_EXPORT double rfaas_worker_slots(rfaas_worker *w) { return (double)(uintptr_t)w->slot; }
 RFAAS_EXPORT uint32_t rfaas_worker_slot_stride(void) { return sizeof(rfaas_worker_slot); }
 
@@ -268,6 +274,22 @@ RFAAS_EXPORT uint32_t rfaas_worker_slot_stride(void) { return sizeof(rfaas_worke
 RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
   __atomic_store_n(&w->stop, 1, __ATOMIC_SEQ_CST);
   w->ops->rouse(w, loop_fd);
+}
+
+/* From now on no call begins: those that wait, and come, are answered as such. Without a function that may be called, none is sound. */
+RFAAS_EXPORT void rfaas_worker_close(rfaas_worker *w, int32_t loop_fd) {
+  __atomic_store_n(&w->closed, 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&w->function_count, 0, __ATOMIC_RELEASE);
+  w->ops->rouse(w, loop_fd);
+}
+
+/* The sequences of the calls that have begun and are not answered, for `out` with a place for each slot. Returns how many. */
+RFAAS_EXPORT int32_t rfaas_worker_active(rfaas_worker *w, double *out) {
+  int32_t count = 0;
+  for (uint32_t slot = 0; slot <= w->mask; slot++)
+    if (__atomic_load_n(&w->slot[slot].active, __ATOMIC_ACQUIRE))
+      out[count++] = (double)__atomic_load_n(&w->slot[slot].sequence, __ATOMIC_RELAXED);
+  return count;
 }
 
 static int begun(rfaas_worker *w, uint32_t slot, double sequence) {

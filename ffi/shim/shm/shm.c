@@ -55,6 +55,15 @@ RFAAS_EXPORT int32_t rfaas_rouse(rfaas_client *c) {
   return 1;
 }
 
+/* The sequence of the last call that the worker has begun, once it begins no more: its thread is gone or, for which this waits, its process.
+ * -1 where that is not known. */
+RFAAS_EXPORT double rfaas_begun(rfaas_client *c, uint32_t limit_ms) {
+  struct pollfd host = {.fd = c->host_pidfd, .events = POLLIN};
+  if (host.fd < 0) return -1;
+  if (!__atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE) && poll(&host, 1, (int)limit_ms) != 1) return -1;
+  return (double)__atomic_load_n(&c->usage->begun, __ATOMIC_ACQUIRE);
+}
+
 const rfaas_client_ops rfaas_shm_client_ops = {client_post, client_poll,   client_spin, client_wait,
                                                client_park, client_unpark, client_lost, rfaas_remote_in_place};
 

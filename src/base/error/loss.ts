@@ -2,9 +2,16 @@
 import { EXIT } from "./exit-codes.ts";
 import { RfaasError } from "./rfaas-error.ts";
 
+/** Of a call that a loss has ended. */
+export interface Fate {
+  /** Default true: it is not known that the function has not run. */
+  mayHaveRun?: boolean | undefined;
+}
+
 /**
- * The worker, its host process or the node died while the call was in flight, or before it. Its effects are unknown. What to do:
- * call again where that does no harm (`retries`), and take a new lease when all workers are lost.
+ * The worker, its host process or the node died while the call was in flight, or before it. `mayHaveRun` is false where it is known that
+ * the function has not run; else its effects are unknown. What to do: call again where that does no harm (`retries`), and take a new
+ * lease when all workers are lost.
  */
 export class WorkerLost extends RfaasError {
   override readonly name: string = "WorkerLost";
@@ -12,13 +19,16 @@ export class WorkerLost extends RfaasError {
   readonly worker: number;
   /** What killed the worker's process, such as `"SIGSEGV"`; undefined when it ended otherwise. */
   readonly signal: string | undefined;
+  /** False where it is known that the function of the call has not run: calling again repeats nothing. */
+  readonly mayHaveRun: boolean;
   constructor(
     worker: number,
     message: string,
-    options: ErrorOptions & { signal?: string | undefined } = {},
+    options: ErrorOptions & Fate & { signal?: string | undefined } = {},
   ) {
     super(message, options);
     this.worker = worker;
+    this.mayHaveRun = options.mayHaveRun ?? true;
     this.signal = options.signal;
   }
   override get exitCode(): number {
@@ -41,7 +51,7 @@ export class OutOfMemory extends WorkerLost {
     worker: number,
     { heapBytes, usedBytes }: { heapBytes: number; usedBytes: number },
     message: string,
-    options?: ErrorOptions,
+    options?: ErrorOptions & Fate,
   ) {
     super(worker, message, options);
     this.heapBytes = heapBytes;
@@ -64,7 +74,7 @@ export class ConnectionLost extends WorkerLost {
     worker: number,
     { verb, status }: { verb: string; status: number },
     message: string,
-    options?: ErrorOptions,
+    options?: ErrorOptions & Fate,
   ) {
     super(worker, message, options);
     this.verb = verb;

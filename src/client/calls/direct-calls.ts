@@ -1,5 +1,6 @@
 /** Calls on buffers of a lease, with a fast path for a call that uses the same buffers as the one before. */
 import { STATUS } from "../../../ffi/layout.ts";
+import { fatesOf } from "../failures/fate.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
 import type { InvokeOptions, SubmitOptions } from "../options/call-options.ts";
 import type { Call } from "./call.ts";
@@ -170,7 +171,9 @@ export class DirectCalls {
     if (result === STATUS.ringFull) return retry().get();
     const slot = lane.endpoint.lastSlot();
     if (result === STATUS.deadline) this.#abandon(lane, slot);
-    throw lane.errorFor(result, slot, deadlineMs);
+    const error = lane.errorFor(result, slot, deadlineMs);
+    // Of a worker that goes on, the call had begun.
+    throw result === STATUS.workerLost && lane.lost ? fatesOf(error, lane.endpoint)(slot) : error;
   }
 
   #abandon(lane: WorkerLane, slot: number): void {

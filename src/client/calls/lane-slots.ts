@@ -4,9 +4,10 @@
  */
 import type { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
 import { END, STATUS } from "../../../ffi/layout.ts";
-import { DeadlineExceeded, ProtocolError, type RfaasError } from "../../base/errors.ts";
+import { DeadlineExceeded, LeaseLost, ProtocolError, type RfaasError } from "../../base/errors.ts";
 import { notify } from "../../base/notify.ts";
 import type { ProgressReport } from "../../protocol/module-report.ts";
+import { notRun } from "../failures/fate.ts";
 import { functionErrorFrom } from "../failures/remote-error.ts";
 import { workerLoss, workerRestarted } from "../failures/worker-loss.ts";
 import type { BatchFlight } from "./batch-flight.ts";
@@ -175,6 +176,12 @@ export abstract class LaneSlots {
         return new DeadlineExceeded(deadlineMs);
       case STATUS.workerLost:
         return this.workerLost();
+      case STATUS.notBegun:
+        return notRun(
+          new LeaseLost(
+            "the node takes the lease back too soon for the call to end; take a new lease",
+          ),
+        );
       case STATUS.badRequest:
         return new ProtocolError(
           "the worker refused the request as out of bounds; this is a defect of rfaas, please report it",

@@ -1,6 +1,7 @@
 /** A client's way to one worker: the calls in its slots, and behind them the calls that wait for one; how to wait for a call. */
 import { STATUS } from "../../../ffi/layout.ts";
 import { DeadlineExceeded, QueueFull, type RfaasError } from "../../base/errors.ts";
+import { fatesOf, notRun } from "../failures/fate.ts";
 import type { BatchFlight, BatchLane } from "./batch-flight.ts";
 import type { Call, CallDriver, Flight } from "./call.ts";
 import { lateness, leftOf } from "./deadline.ts";
@@ -53,7 +54,7 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
   /** Posts the call, or lets it wait for a slot. Returns whether it has to wait. Throws {@link QueueFull}. */
   submit(call: Flight): boolean {
     if (this.lost) {
-      call.endAttempt(0, this.lost);
+      call.endAttempt(0, notRun(this.lost));
       return false;
     }
     if (this.#queued === 0 && this.#post(call)) {
@@ -71,7 +72,7 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
 
   /** As {@link submit}, before all that wait. Directly after a call has ended, its slot is free. */
   submitFirst(call: Flight): void {
-    if (this.lost) return call.endAttempt(0, this.lost);
+    if (this.lost) return call.endAttempt(0, notRun(this.lost));
     if (!this.#post(call)) this.#urgent.add(call);
     this.#heedDeadline(call);
   }
@@ -86,7 +87,7 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
   /** Posts the call if a slot is free. */
   trySubmit(call: Flight): boolean {
     if (this.lost) {
-      call.endAttempt(0, this.lost);
+      call.endAttempt(0, notRun(this.lost));
       return true;
     }
     if (this.#queued > 0) return false;
@@ -152,24 +153,29 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
     this.pump();
   }
 
-  /** The worker is lost: calls with an answer get it, all others end with `error`. A later report may name a better cause. */
+  /**
+   * The worker is lost: calls with an answer get it, all others end with `error`, or with what says that they did not run. A later report may
+   * name a better cause.
+   */
   lose(error: RfaasError): void {
     const known = this.lost !== undefined;
     this.lost = error;
     if (known) return;
     this.harvest();
     const { calls, batches, rows } = this.flights;
-    const unanswered = [...calls, ...this.#urgent, ...this.#queue];
-    const lostRows = batches.map((batch, slot) => ({ batch, row: rows[slot]! }));
+    const fateOf = fatesOf(error, this.endpoint);
+    const lostRows = batches.map(
+      (batch, slot) => batch && { batch, row: rows[slot]!, error: fateOf(slot) },
+    );
+    const posted = calls.map((call, slot) => call && { call, error: fateOf(slot) });
+    const waiting = [...this.#urgent, ...this.#queue];
     this.flights.clear();
     this.#urgent.clear();
     this.#queue.clear();
-    for (const { batch, row } of lostRows) batch?.failed(row, error, this);
-    for (const call of unanswered) {
-      if (call === undefined) continue;
-      call.slot = -1;
-      call.endAttempt(0, error);
-    }
+    for (const lost of lostRows) lost?.batch.failed(lost.row, lost.error, this);
+    for (const lost of posted) if (lost) endLost(lost.call, lost.error);
+    const spared = waiting.length > 0 ? notRun(error) : error;
+    for (const call of waiting) endLost(call, spared);
     for (const batch of this.#batches) batch.fill(this, true);
   }
 
@@ -270,4 +276,9 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
     }
     Bun.sleepSync(STUCK_RING_POLL_MS);
   }
+}
+
+function endLost(call: Flight, error: RfaasError): void {
+  call.slot = -1;
+  call.endAttempt(0, error);
 }

@@ -12,6 +12,7 @@ import {
 } from "../../lease/term.ts";
 import type { LogLine } from "../../protocol/module-report.ts";
 import type { Usage } from "../../protocol/usage.ts";
+import { notRun } from "../failures/fate.ts";
 import { EventHub } from "../events/event-hub.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
 
@@ -78,7 +79,7 @@ export class LeaseTerm {
       leftMs > 0
         ? "take a new lease, or call with a deadlineMs or durationMs that is shorter"
         : "take a new lease";
-    return new LeaseLost(`the node ${when}${need}; ${advice}`);
+    return notRun(new LeaseLost(`the node ${when}${need}; ${advice}`));
   }
 
   async renew(ttlMs: number | null): Promise<void> {

@@ -16,6 +16,7 @@ import type { FieldsOf, MessageOf, ReplyOf, Request } from "../../protocol/decla
 import {
   type AgentMessage,
   type Detach,
+  type EndsIn,
   type HostAbort,
   type HostMessage,
   type HostNotice,
@@ -219,7 +220,7 @@ export class HostProcess {
   }
 
   /** Sends a notice, which has no answer. */
-  tell(notice: MessageOf<typeof HostAbort | typeof Detach>): void {
+  tell(notice: MessageOf<typeof HostAbort | typeof EndsIn | typeof Detach>): void {
     if (notice.t === "detach") this.#process.meter?.();
     this.#connection.send(notice);
   }

@@ -109,6 +109,7 @@ export class LeaseNotes implements LeaseEvents {
     const deadlineInMs = Math.max(0, (deadlineNs - this.#start.clock.nowNs()) / 1e6);
     const message = "the node wants its cores back";
     this.#client.connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
+    lease.host.tell({ t: "ends-in", leftMs: deadlineInMs });
     this.#besides.revoking(lease, deadlineNs);
   }
 

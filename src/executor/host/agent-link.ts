@@ -49,6 +49,7 @@ export function linkToAgent(
       if (lease) lease.stop();
       else process.exit(0);
     },
+    "ends-in": ({ leftMs }) => void lease?.endsIn(leftMs),
     brought: ({ greeting }) => lease?.brought(Uint8Array.fromHex(greeting)),
     "host-abort": ({ worker, slot, sequence, gently }) =>
       lease?.abort(worker, slot, sequence, gently),

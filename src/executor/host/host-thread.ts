@@ -66,3 +66,11 @@ export function startThread(index: number): Thread {
   });
   return thread;
 }
+
+/** Tells a thread something as soon as it listens; a thread that never does reports its end. */
+export function whenReady(thread: Thread, order: HostOrder): void {
+  void thread.ready.then(
+    () => thread.post(order),
+    () => {},
+  );
+}

@@ -24,7 +24,6 @@ import type { Exports } from "../../protocol/module-report.ts";
 import { workerCpus } from "../machine/cores.ts";
 import type {
   AttachWorker,
-  HostOrder,
   StopOrder,
   WorkerOrder,
   WorkerReport,
@@ -37,7 +36,8 @@ import {
   advanceHost,
   startHostState,
 } from "./host-machine.ts";
-import { type Thread, startThread } from "./host-thread.ts";
+import { type Thread, startThread, whenReady } from "./host-thread.ts";
+import type { Intake } from "./intake.ts";
 import { type LeaseEnd, type Parts, descriptorsOf } from "./lease-parts.ts";
 import { News } from "./news.ts";
 import { Resting } from "./resting.ts";
@@ -60,6 +60,8 @@ export class HostedLease {
   readonly #parts: Parts;
   readonly #news: News;
   readonly #rests: Resting | undefined;
+  /** Once the lease is being taken back. */
+  #intake: Intake | undefined;
   readonly #controls: readonly WorkerControl[];
   readonly #exports: (Exports | undefined)[] = [];
   /** What each worker does for a limited time. */
@@ -154,6 +156,13 @@ export class HostedLease {
     this.#tell({ kind: "reload", build: { path, name } });
   }
 
+  /** The lease ends then: calls that would not end before are not begun. No host that starts waits for the code of that. */
+  async endsIn(leftMs: number): Promise<void> {
+    const atMs = performance.now() + leftMs;
+    const { Intake } = await import("./intake.ts");
+    (this.#intake ??= new Intake(this.#controls, this.#attach.slots)).endsAt(atMs);
+  }
+
   /** Lets the workers come to an end, then ends the process. The agent kills it when that takes too long. */
   stop(): void {
     this.#stopAll(this.#end.stopped);
@@ -185,6 +194,8 @@ export class HostedLease {
         control.renew(region, worker, wakeFd, parts.clientFd);
         this.#order(worker, { next: { watchFd: duplicateDescriptor(watchFd) } });
       }
+      this.#intake?.stop();
+      this.#intake = undefined;
       this.#early = [];
     } catch (error) {
       return `too little memory for another lease (${(error as Error).message})`;
@@ -386,12 +397,4 @@ export class HostedLease {
     this.#controls[worker]!.lose(END.workerFailed, 0);
     this.#agent.send({ t: "worker-ended", worker, message: why });
   }
-}
-
-/** Tells a thread something as soon as it listens; a thread that never does reports its end. */
-function whenReady(thread: Thread, order: HostOrder): void {
-  void thread.ready.then(
-    () => thread.post(order),
-    () => {},
-  );
 }

@@ -1,0 +1,45 @@
+/** What may have become of the calls that a loss has ended: they may have run, or they did not. */
+import {
+  ConnectionLost,
+  LeaseLost,
+  OutOfMemory,
+  type RfaasError,
+  WorkerLost,
+} from "../../base/errors.ts";
+
+/** How long a loss waits for the end of a process that is being killed: until then it may begin calls. */
+const DYING_MS = 500;
+
+/** The error of a loss for a call that has not run. */
+export function notRun<Loss extends RfaasError>(loss: Loss): Loss;
+export function notRun(loss: RfaasError): RfaasError {
+  const message = `${loss.message}; this call did not run`;
+  const fate = { mayHaveRun: false };
+  if (loss instanceof OutOfMemory) return new OutOfMemory(loss.worker, loss, message, fate);
+  if (loss instanceof ConnectionLost) return new ConnectionLost(loss.worker, loss, message, fate);
+  if (loss instanceof WorkerLost)
+    return new WorkerLost(loss.worker, message, { ...fate, signal: loss.signal });
+  return loss instanceof LeaseLost ? new LeaseLost(message, fate) : loss;
+}
+
+/** What a lost worker's calls need of its endpoint. */
+interface Ended {
+  lastBegun(limitMs: number): number | undefined;
+  sequence(slot: number): number;
+}
+
+/**
+ * The error of each slot's call of a worker that is lost: where both sides map the same memory it is known which calls have begun, and else
+ * any that was posted may have run. A lease that is released lets its host end in its own time, so it is not waited for.
+ */
+export function fatesOf(loss: RfaasError, ended: Ended): (slot: number) => RfaasError {
+  let begun: number | undefined;
+  let asked = false;
+  let spared: RfaasError | undefined;
+  return (slot) => {
+    if (!asked) begun = ended.lastBegun(loss instanceof LeaseLost ? 0 : DYING_MS);
+    asked = true;
+    if (begun === undefined || ended.sequence(slot) <= begun) return loss;
+    return (spared ??= notRun(loss));
+  };
+}

@@ -1,0 +1,146 @@
+/** What the end of a lease says of each call: it has a result, it may have run, or it did not. The functions count their runs themselves. */
+import { afterAll, describe, expect, test } from "bun:test";
+import { type FabricName, type Invoker, type Lease, invoker } from "../../src/index.ts";
+import {
+  EFFECTS,
+  type Effects,
+  type Outcomes,
+  callAll,
+  effectsIn,
+  tellFile,
+} from "../support/effects.ts";
+import { ServedNode } from "../support/executable.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
+
+const LIMIT_MS = 60_000;
+const CALLS = 40;
+const CALL_MS = 100;
+/** Fewer than there are calls: the others wait in the client. */
+const SLOTS = 16;
+
+const scratch = new Scratch();
+afterAll(() => scratch[Symbol.dispose]());
+let nodes = 0;
+
+interface Held {
+  node: ServedNode;
+  rf: Invoker;
+  lease: Lease<Effects>;
+}
+
+/** The outcomes of calls whose lease is ended by `end` once some have run. */
+async function endedBy(
+  fabric: FabricName,
+  args: readonly string[],
+  end: (held: Held) => unknown,
+): Promise<{ outcomes: Outcomes; effects: number[]; held: Held }> {
+  const file = scratch.join(`effects-${nodes++}`);
+  // Functions write to a file of the test's.
+  const node = await ServedNode.start("127.0.0.1:0", [
+    "--sandbox",
+    "none",
+    "--cores",
+    "1",
+    ...args,
+  ]);
+  const rf = await invoker({ node: `127.0.0.1:${node.port}`, fabric });
+  try {
+    const lease = await rf.allocate<Effects>(EFFECTS, { slots: SLOTS, polling: "warm" });
+    await tellFile(lease, file);
+    const all = callAll(lease, "effect", CALLS, CALL_MS);
+    await until(() => effectsIn(file).length >= 3, "some calls have run");
+    const held = { node, rf, lease };
+    await end(held);
+    const outcomes = await all;
+    return { outcomes, effects: effectsIn(file), held };
+  } finally {
+    await rf.close().catch(() => {});
+    await node[Symbol.asyncDispose]();
+  }
+}
+
+/** Each call has one outcome, no more than one effect, and the effect that the outcome allows. */
+function expectTold({ ran, mayHaveRun, didNotRun, others }: Outcomes, effects: number[]): void {
+  expect(others).toEqual([]);
+  expect(ran.length + mayHaveRun.length + didNotRun.length).toBe(CALLS);
+  expect(new Set(effects).size).toBe(effects.length);
+  expect(ran.filter((call) => !effects.includes(call))).toEqual([]);
+  expect(didNotRun.filter((call) => effects.includes(call))).toEqual([]);
+}
+
+const ENDS: [string, (held: Held) => unknown][] = [
+  ["its host is killed", ({ lease }) => process.kill(lease.hostPid, "SIGKILL")],
+  ["its host crashes", ({ lease }) => process.kill(lease.hostPid, "SIGSEGV")],
+  ["its node is killed", ({ node }) => node.kill("SIGKILL")],
+  [
+    "its node is told twice to stop",
+    async ({ node }) => {
+      node.kill("SIGTERM");
+      await until(() => node.stderr.includes("waiting for 1 lease"), "the node drains");
+      node.kill("SIGTERM");
+    },
+  ],
+];
+
+describe.each(ENDS)("when %s", (_, end) => {
+  test(
+    "over shm, of one call at most it is not known whether it has run",
+    async () => {
+      const { outcomes, effects } = await endedBy("shm", [], end);
+      expectTold(outcomes, effects);
+      expect(outcomes.ran.length).toBeGreaterThan(0);
+      expect(outcomes.didNotRun.length).toBeGreaterThan(CALLS / 2);
+      expect(outcomes.mayHaveRun.length).toBeLessThanOrEqual(1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "over tcp, of calls that were not sent it is known that they did not run",
+    async () => {
+      const { outcomes, effects } = await endedBy("tcp", [], end);
+      expectTold(outcomes, effects);
+      expect(outcomes.didNotRun.length).toBeGreaterThanOrEqual(CALLS - SLOTS - effects.length);
+      expect(outcomes.mayHaveRun.length).toBeLessThanOrEqual(SLOTS);
+    },
+    LIMIT_MS,
+  );
+});
+
+describe.each(["shm", "tcp"] as const)("over %s", (fabric) => {
+  test(
+    "when the node is told to stop, every call ends before the deadline: it has a result, or it did not run",
+    async () => {
+      let deadline: Date | undefined;
+      const { outcomes, effects } = await endedBy(
+        fabric,
+        ["--drain", "1500ms"],
+        ({ node, lease }) => {
+          lease.on("revoking", (event) => (deadline = event.deadline));
+          node.kill("SIGTERM");
+        },
+      );
+      expectTold(outcomes, effects);
+      expect(deadline).toBeDefined();
+      expect([outcomes.mayHaveRun, outcomes.ran.length > 3]).toEqual([[], true]);
+      expect(outcomes.ran.toSorted()).toEqual(effects.toSorted());
+      for (const { message } of outcomes.errors)
+        expect(message).toMatch(/takes the lease back .*; this call did not run$/);
+    },
+    LIMIT_MS,
+  );
+
+  test.each<[string, (held: Held) => unknown]>([
+    ["lease is released", ({ lease }) => lease.release()],
+    ["invoker is closed", ({ rf }) => rf.close()],
+  ])(
+    "when the %s during calls, each of them ends, and those that waited did not run",
+    async (_, end) => {
+      const { outcomes, effects } = await endedBy(fabric, [], end);
+      expectTold(outcomes, effects);
+      expect(outcomes.didNotRun.length).toBeGreaterThanOrEqual(CALLS - SLOTS - effects.length);
+    },
+    LIMIT_MS,
+  );
+});
