@@ -36,6 +36,32 @@ export function native(input: Uint8Array): number {
   return 0;
 }
 
+/** Mappings of its own, which the engine does not know of either. */
+export function mappings(input: Uint8Array): number {
+  const { symbols } = dlopen("libc.so.6", {
+    mmap: { args: ["u64", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" },
+    memset: { args: ["ptr", "i32", "u64"], returns: "ptr" },
+  });
+  const [READ_WRITE, PRIVATE_ANONYMOUS] = [3, 0x22];
+  for (let taken = 0; taken < most(input); taken += 4) {
+    const piece = symbols.mmap(0, 4 * MIB, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
+    if (!piece || piece >= 2 ** 63) throw new Error("mmap has no memory");
+    symbols.memset(piece, 1, 4 * MIB);
+  }
+  return 0;
+}
+
+/** The memory of a module of WebAssembly, which grows. */
+export function memories(input: Uint8Array): number {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65_536 });
+  const pages = MIB / 65_536;
+  for (let taken = 0; taken < most(input); taken++) {
+    const before = memory.grow(pages) * 65_536;
+    new Uint8Array(memory.buffer, before).fill(1);
+  }
+  return 0;
+}
+
 /** Several programs, none of which has much: each keeps the end of what it has read, and waits for more. */
 export async function children(input: Uint8Array): Promise<number> {
   const bytes = Math.ceil(most(input) / 8) * MIB;

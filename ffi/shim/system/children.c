@@ -43,13 +43,29 @@ int rfaas_read_stat(int pid, struct stat_line *out) {
                          &out->system, &out->children_user, &out->children_system) == 6;
 }
 
-static int add_children_of_task(const char *path, int *out, int capacity) {
-  FILE *file = fopen(path, "re");
-  if (!file) return -1;
-  int count = 0, pid;
-  while (count < capacity && fscanf(file, "%d", &pid) == 1) out[count++] = pid;
-  fclose(file);
+/* The file ends with a space, which ends the last number. */
+static int read_children(const char *path, int *out, int capacity) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  char text[4096];
+  int count = 0, pid = 0;
+  for (ssize_t length; count < capacity && (length = read(fd, text, sizeof text)) > 0;)
+    for (ssize_t i = 0; i < length && count < capacity; i++) {
+      if (text[i] >= '0' && text[i] <= '9') {
+        pid = 10 * pid + text[i] - '0';
+      } else if (pid > 0) {
+        out[count++] = pid;
+        pid = 0;
+      }
+    }
+  close(fd);
   return count;
+}
+
+int rfaas_children_of_thread(int thread, int *out, int capacity) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/task/%d/children", thread, thread);
+  return read_children(path, out, capacity);
 }
 
 /* Where the kernel lists no children, all processes are asked who their parent is. */
@@ -77,7 +93,7 @@ int rfaas_children_of(int parent, int *out, int capacity) {
     if (task->d_name[0] == '.') continue;
     snprintf(path, sizeof path, "/proc/%d/task/%s/children", parent, task->d_name);
     asked = 1;
-    int found = add_children_of_task(path, out + count, capacity - count);
+    int found = read_children(path, out + count, capacity - count);
     if (found < 0) continue;
     listed = 1;
     count += found;
@@ -183,7 +199,7 @@ RFAAS_EXPORT void rfaas_reap_adopted(void) {
   char path[64];
   int children[MAX_CHILDREN];
   snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
-  int count = add_children_of_task(path, children, MAX_CHILDREN);
+  int count = read_children(path, children, MAX_CHILDREN);
   for (int i = 0; i < count; i++) waitpid(children[i], NULL, WNOHANG | __WALL);
 }
 

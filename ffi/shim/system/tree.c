@@ -21,6 +21,17 @@
 
 enum { PROCESSES, THREADS, PRIVATE_BYTES, SHARED_BYTES };
 
+/* More processes than any lease may have, whatever its cores. */
+#define MAX_MEMBERS 4096
+
+/* One process of a tree. */
+struct member {
+  int pid;
+  /* Where its stack begins: that of no other program, but of copies that a process has made of itself. */
+  unsigned long stack;
+  double private, shared;
+};
+
 /* The number after a name at the start of a line; 0 where there is none. */
 static double field(const char *text, const char *name) {
   size_t length = strlen(name);
@@ -30,7 +41,9 @@ static double field(const char *text, const char *name) {
 }
 
 /* Returns whether there is such a file. */
-static int read_text(const char *path, char *out, size_t capacity) {
+static int read_text(int pid, const char *name, char *out, size_t capacity) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   size_t length = 0;
@@ -44,60 +57,113 @@ static int read_text(const char *path, char *out, size_t capacity) {
 /* A process that was started without a copy of its parent's memory, and has not yet become another program, has none of its own. */
 static int shares_memory(int pid, int parent) { return parent > 0 && syscall(SYS_kcmp, parent, pid, SAME_MEMORY, 0, 0) == 0; }
 
-/* Adds what one process has. With `exact`, a page that several have mapped counts by its share, which takes longer to find out. */
-static void add_process(int pid, int parent, int exact, double *out) {
-  char path[64], text[4096];
-  snprintf(path, sizeof path, "/proc/%d/status", pid);
-  if (!read_text(path, text, sizeof text)) return;
-  double threads = field(text, "Threads:");
-  out[PROCESSES]++;
-  out[THREADS] += threads;
-  if (shares_memory(pid, parent)) return;
-  double private = field(text, "RssAnon:") + field(text, "VmSwap:"), shared = field(text, "RssShmem:");
-  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-  /* Linux before 5.9 does not tell the kinds of memory apart there. */
-  if (exact && read_text(path, text, sizeof text) && strstr(text, "Pss_Anon:")) {
-    private = field(text, "Pss_Anon:") + field(text, "SwapPss:");
-    shared = field(text, "Pss_Shmem:");
+/* The processes of a tree from its root on, each before its children. Adds up how many there are, and their threads. */
+static int members_of(int root, struct member *members, double *out) {
+  int count = 0, listed = 1;
+  int parents[MAX_MEMBERS];
+  members[0].pid = root;
+  parents[0] = 0;
+  /* Those that end meanwhile leave their places to others. */
+  for (int at = 0; at < listed; at++) {
+    int pid = members[at].pid, parent = parents[at];
+    char text[4096];
+    if (!read_text(pid, "status", text, sizeof text)) continue;
+    struct member member = {.pid = pid};
+    double threads = field(text, "Threads:");
+    out[PROCESSES]++;
+    out[THREADS] += threads;
+    if (!shares_memory(pid, parent)) {
+      member.private = 1024 * (field(text, "RssAnon:") + field(text, "VmSwap:"));
+      member.shared = 1024 * field(text, "RssShmem:");
+    }
+    members[count++] = member;
+    int children[RFAAS_MAX_CHILDREN];
+    int more = threads == 1 ? rfaas_children_of_thread(pid, children, RFAAS_MAX_CHILDREN) : -1;
+    if (more < 0) more = rfaas_children_of(pid, children, RFAAS_MAX_CHILDREN);
+    for (int i = 0; i < more && listed < MAX_MEMBERS; i++, listed++) {
+      members[listed].pid = children[i];
+      parents[listed] = pid;
+    }
   }
-  out[PRIVATE_BYTES] += 1024 * private;
-  out[SHARED_BYTES] += 1024 * shared;
+  return count;
 }
 
-static void add_tree(int pid, int parent, int depth, int exact, double *out) {
-  add_process(pid, parent, exact, out);
-  int children[RFAAS_MAX_CHILDREN];
-  int count = depth < RFAAS_MAX_DEPTH ? rfaas_children_of(pid, children, RFAAS_MAX_CHILDREN) : 0;
-  for (int i = 0; i < count; i++) add_tree(children[i], pid, depth + 1, exact, out);
+/* Fields 23 to 28 of the line are its size, its pages, their limit, where its code begins and ends, and where its stack does. */
+static unsigned long stack_of(int pid) {
+  char line[1024];
+  unsigned long stack = 0;
+  const char *after = read_text(pid, "stat", line, sizeof line) ? strrchr(line, ')') : NULL;
+  if (after) sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %*u %*d %*u %*u %*u %lu", &stack);
+  return stack;
 }
 
-/* Processes, threads, private bytes and bytes of memory files that a process and its descendants have. Returns 0 where there is none. */
-RFAAS_EXPORT int32_t rfaas_tree_usage(int32_t pid, int32_t exact, double *out) {
-  memset(out, 0, 4 * sizeof *out);
-  add_tree(pid, 0, 0, exact, out);
-  return out[PROCESSES] > 0;
+/* What a process has, where a page that several have mapped counts by its share. Linux before 5.9 does not tell the kinds of memory apart there. */
+static void count_shares(struct member *member) {
+  char text[4096];
+  if (!read_text(member->pid, "smaps_rollup", text, sizeof text) || !strstr(text, "Pss_Anon:")) return;
+  member->private = 1024 * (field(text, "Pss_Anon:") + field(text, "SwapPss:"));
+  member->shared = 1024 * field(text, "Pss_Shmem:");
 }
 
-/* Only the child of `parent` is hit, not another process that has got its number. */
-static void kill_child(int pid, int parent) {
-  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-  if (fd < 0) return;
-  struct stat_line stat;
-  if (rfaas_read_stat(pid, &stat) && stat.parent == parent) syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
-  close(fd);
-}
-
-static void kill_descendants(int pid, int depth) {
-  int children[RFAAS_MAX_CHILDREN];
-  int count = depth < RFAAS_MAX_DEPTH ? rfaas_children_of(pid, children, RFAAS_MAX_CHILDREN) : 0;
+/* Only copies of a process share what they have written, and only those that have mapped a file in memory share its pages: it takes a while
+ * to find out how much of either, and a lease that is to end goes on growing meanwhile. */
+static void count_all_shares(struct member *members, int count) {
+  int sharers = 0;
   for (int i = 0; i < count; i++) {
-    kill_child(children[i], pid);
-    kill_descendants(children[i], depth + 1);
+    members[i].stack = stack_of(members[i].pid);
+    sharers += members[i].shared > 0;
+  }
+  for (int i = 0; i < count; i++) {
+    int shares = sharers > 1 && members[i].shared > 0;
+    for (int other = 0; other < count && !shares; other++) shares = other != i && members[other].stack == members[i].stack;
+    if (shares && members[i].private + members[i].shared > 0) count_shares(&members[i]);
   }
 }
 
-/* Kills the descendants of a process that are there; what is started meanwhile is for who ends the process. */
-RFAAS_EXPORT void rfaas_kill_descendants(int32_t pid) { kill_descendants(pid, 0); }
+/* Processes, threads, private bytes and bytes of memory files that a process and its descendants have; with `exact`, pages that several
+ * share count once. Returns 0 where there is none. */
+RFAAS_EXPORT int32_t rfaas_tree_usage(int32_t pid, int32_t exact, double *out) {
+  struct member members[MAX_MEMBERS];
+  memset(out, 0, 4 * sizeof *out);
+  int count = members_of(pid, members, out);
+  if (exact) count_all_shares(members, count);
+  for (int i = 0; i < count; i++) {
+    out[PRIVATE_BYTES] += members[i].private;
+    out[SHARED_BYTES] += members[i].shared;
+  }
+  return count > 0;
+}
+
+/* A process that is a child of `parent`, not another one that has got its number. Returns -errno. */
+static int open_child(int pid, int parent) {
+  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (fd < 0) return -errno;
+  struct stat_line stat;
+  if (rfaas_read_stat(pid, &stat) && stat.parent == parent) return fd;
+  close(fd);
+  return -ESRCH;
+}
+
+/* Kills the descendants of a process that are there; what is started meanwhile is for who ends the process. All are found before the
+ * first dies: its children get another parent. */
+RFAAS_EXPORT void rfaas_kill_descendants(int32_t pid) {
+  int pids[MAX_MEMBERS], opened[MAX_MEMBERS], count = 1;
+  pids[0] = pid;
+  for (int at = 0; at < count; at++) {
+    int children[RFAAS_MAX_CHILDREN];
+    int more = rfaas_children_of(pids[at], children, RFAAS_MAX_CHILDREN);
+    for (int i = 0; i < more && count < MAX_MEMBERS; i++) {
+      int child = open_child(children[i], pids[at]);
+      if (child < 0) continue;
+      pids[count] = children[i];
+      opened[count++] = child;
+    }
+  }
+  for (int i = 1; i < count; i++) {
+    syscall(SYS_pidfd_send_signal, opened[i], SIGKILL, NULL, 0);
+    close(opened[i]);
+  }
+}
 
 /* Restricts each thread of a process to CPUs of the set. Returns how many had others. */
 static int32_t restrict_process(int pid, const cpu_set_t *allowed) {

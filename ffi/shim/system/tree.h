@@ -19,4 +19,7 @@ int rfaas_read_stat(int pid, struct stat_line *out);
 /* Children of all threads of a process, zombies among them. Returns how many. */
 int rfaas_children_of(int parent, int *out, int capacity);
 
+/* Those of one thread, by its number. Returns -1 where the kernel lists none, or the thread is gone. */
+int rfaas_children_of_thread(int thread, int *out, int capacity);
+
 #endif

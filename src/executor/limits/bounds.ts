@@ -8,6 +8,8 @@ export interface Bounds {
   registeredBytes: number;
   /** Processes and threads, those of the host among them. */
   tasks: number;
+  /** Those that it computes on at a time. */
+  cores: number;
 }
 
 const MIB = 1024 * 1024;

@@ -28,7 +28,8 @@ export class LeaseWatch {
   static of(lease: WatchedLease, registeredBytes: number, clock: Clock): LeaseWatch | undefined {
     const { held } = lease.host;
     if (!held) return undefined;
-    held.begin({ heapBytes: lease.heapBytes, registeredBytes, tasks: tasksFor(lease.cpus.length) });
+    const cores = lease.cpus.length;
+    held.begin({ heapBytes: lease.heapBytes, registeredBytes, tasks: tasksFor(cores), cores });
     return new LeaseWatch(lease, held, clock);
   }
 

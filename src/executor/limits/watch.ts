@@ -8,9 +8,15 @@ import type { Excess } from "../../lease/lease.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Held, Limiter, Look } from "./limiter.ts";
 
-/** Memory is not written faster than this by one process: the next look is due before it can have crossed its bound. */
+/** Memory is not written faster than this on one core, and not on more than so many at a time. */
 const BYTES_PER_MS = 4 * 2 ** 20;
 const MAX_WRITERS = 8;
+/** A lease ends before it has so much more than its heap and its registered memory together... */
+const OVERSHOOT = 1 / 4;
+/** ...of which looking and ending take their part. */
+const OVERSHOOT_OF_PAUSE = OVERSHOOT / 2;
+/** After it has crossed its bound, the next look is due at the latest. */
+const MAX_LATE_MS = 40;
 const MIN_PAUSE_MS = 1;
 const MAX_PAUSE_MS = 200;
 
@@ -72,10 +78,17 @@ export class WatchedHost implements Held {
     if (exact) usedBytes = this.#heapBytes(exact, bounds);
     const excess: Excess | undefined =
       usedBytes > heapBytes ? { what: "heap", used: usedBytes, bound: heapBytes } : undefined;
-    // Several processes write at a time, and take the CPUs from who looks.
-    const bytesPerMs = BYTES_PER_MS * Math.min(usage.processes, MAX_WRITERS);
-    const soonMs = Math.floor((heapBytes - usedBytes) / bytesPerMs);
-    return { excess, pauseMs: Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, soonMs)) };
+    return { excess, pauseMs: this.#pauseMs(usedBytes, bounds) };
+  }
+
+  /** However fast it writes from now on, at the next look it has crossed its bound by little, and not for long. */
+  #pauseMs(usedBytes: number, bounds: Bounds): number {
+    const { heapBytes, registeredBytes, cores } = bounds;
+    const bytesPerMs = BYTES_PER_MS * Math.min(MAX_WRITERS, cores);
+    const lateMs = (OVERSHOOT_OF_PAUSE * (heapBytes + registeredBytes)) / bytesPerMs;
+    const crossesMs = Math.max(0, heapBytes - usedBytes) / bytesPerMs;
+    const pauseMs = Math.floor(crossesMs + Math.min(MAX_LATE_MS, lateMs));
+    return Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, pauseMs));
   }
 
   #heapBytes(usage: TreeUsage, { registeredBytes }: Bounds): number {
