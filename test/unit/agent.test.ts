@@ -1,5 +1,5 @@
 /** The agent of a node, with clients over memory, hosts that the test plays, and a time that it lets pass. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, test, spyOn } from "bun:test";
 import { drainMicrotasks } from "bun:jsc";
 import { readSync } from "node:fs";
 import { Mailbox, closeDescriptor } from "../../ffi/descriptors.ts";
@@ -510,6 +510,19 @@ describe("a host that is to be kept", () => {
     expect(hosts).toHaveLength(1);
     expect(host.asked.map(({ name }) => name)).toEqual(["attach", "rest"]);
     expect(ada.ask("get-status")()).toMatchObject({ leases: 1, keptHosts: 0 });
+  });
+
+  test("has nothing that waits for its end for each lease that it has served", () => {
+    const { host, ada } = rested();
+    const waiting = spyOn(host.exited, "then");
+    for (let i = 0; i < 10; i++) {
+      const { lease } = ada.allocate(KEEP)() as { lease: number };
+      ada.ask("release", { lease });
+      host.request("rest").reply({ left: null });
+      drainMicrotasks();
+    }
+    expect(host.asked.filter(({ name }) => name === "rest")).toHaveLength(11);
+    expect(waiting).not.toHaveBeenCalled();
   });
 
   test("serves leases of its user, module and shape alone, that ask for it", () => {

@@ -62,6 +62,19 @@ interface Rests {
   left(what: string): void;
 }
 
+/** The next lease's memory of hosts that are to come to rest: it goes where they die before. */
+const offers = new WeakMap<LeaseHost, { memory: LeaseMemory | undefined }>();
+
+/** A host outlives its leases, so its end is waited for once: what waits for it for each lease would gather. */
+function offerOf(host: LeaseHost): { memory: LeaseMemory | undefined } {
+  const known = offers.get(host);
+  if (known) return known;
+  const offer: { memory: LeaseMemory | undefined } = { memory: undefined };
+  offers.set(host, offer);
+  void host.exited.then(() => offer.memory?.close());
+  return offer;
+}
+
 /**
  * Lets a host whose lease is over go over to memory for a next lease, in place of the `former`. It is let go, or ended by force, where that
  * cannot be.
@@ -84,23 +97,23 @@ export function bringToRest(
   } catch (error) {
     return leave(`too little memory for another lease (${(error as Error).message})`);
   }
+  const offer = offerOf(host);
+  offer.memory = memory;
   let ending = false;
   const overdue = clock.after(REST_LIMIT_MS, () => {
     ending = true;
     if (disposes) letGo(host, disposes, clock);
     else host.kill();
   });
-  let rests = false;
   const rested = ({ left }: ReplyOf<typeof Rest>): void => {
     // It is killed, or told to end.
     if (ending) return;
     overdue.clear();
     if (left !== null) return leave(left);
-    rests = true;
+    offer.memory = undefined;
     then.rested(memory);
   };
   host.ask(Rest, { nonce: nonce.toHex() }, { onReply: rested }).catch(() => host.kill());
-  void host.exited.then(() => rests || memory.close());
 }
 
 export class KeptHosts {
