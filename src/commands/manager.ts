@@ -40,6 +40,8 @@ const DEFAULT_NODE_GRACE_MS = 60_000;
 const MAX_NODE_GRACE_MS = 30 * 86_400_000;
 const INSECURE =
   "--insecure: what other machines say to this manager goes in clear, so others may read and change it on the way; tokens that come so are refused. Leave --insecure out wherever you can";
+const POLLING_IS_CHEAP =
+  "--prices: a second of polling costs less than one of execution, and functions in native code can say that they polled while they computed; let both cost the same where you do not trust them";
 
 export const manager = defineCommand({
   usage: "manager",
@@ -215,11 +217,13 @@ function pricesOf(
   files: Reloadable[],
 ): Prices | undefined {
   if (path === undefined) return undefined;
-  const prices = readPrices(path);
-  files.push({
-    what: "the prices of --prices",
-    read: () => void Object.assign(prices, readPrices(path)),
-  });
+  const read = (): Prices => {
+    const prices = readPrices(path);
+    if (prices.pollingSecond < prices.executionSecond) log.warn(POLLING_IS_CHEAP);
+    return prices;
+  };
+  const prices = read();
+  files.push({ what: "the prices of --prices", read: () => void Object.assign(prices, read()) });
   return prices;
 }
 

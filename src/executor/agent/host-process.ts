@@ -174,6 +174,8 @@ export class HostProcess {
       message(message) {
         if (host.#requests.heard(message)) return;
         if (message.t !== "ready") return host.#listener?.notice(message);
+        // A function that speaks in its host's place: it would be held anew, without its lease's bounds.
+        if (held) return;
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
         held = host.held = limiter.hold(host.pid);

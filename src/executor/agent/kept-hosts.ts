@@ -8,6 +8,7 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { ReplyOf } from "../../protocol/declare.ts";
 import { type Loaded, Rest } from "../../protocol/host-messages.ts";
 import type { LeaseHost } from "./host-process.ts";
+import { RestWatch } from "../limits/rest-watch.ts";
 import { letGo } from "./let-go.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import type { Client } from "./reception.ts";
@@ -120,6 +121,7 @@ export class KeptHosts {
   readonly #options: KeptHostsOptions;
   readonly #keeping: Keeping<RestingHost>;
   readonly #ending = new Set<Promise<unknown>>();
+  readonly #watches = new Map<RestingHost, RestWatch>();
   #open = true;
   #timer: Timer | undefined;
   /** How many there were when {@link KeptHostsOptions.changed} was called last. */
@@ -149,6 +151,7 @@ export class KeptHosts {
       },
       exited: () => {
         this.#keeping.forget(resting);
+        this.#unwatch(resting);
         memory.close();
         this.#schedule();
       },
@@ -156,6 +159,13 @@ export class KeptHosts {
     if (!this.#open) return this.#end([resting]);
     const untilNs = this.#options.clock.nowNs() + keepMs * 1e6;
     const memoryBytes = host.privateBytes() + memory.takenBytes;
+    const watch = new RestWatch(host, this.#options.clock, (why) => {
+      this.#options.log("warn", `a kept host is ended: while it had no lease, it ${why}`);
+      this.#keeping.forget(resting);
+      host.kill();
+      this.#schedule();
+    });
+    this.#watches.set(resting, watch);
     const keep = { host: resting, key, memoryBytes, untilNs };
     this.#end(this.#keeping.keep(keep, this.#options.roomBytes()));
   }
@@ -165,6 +175,7 @@ export class KeptHosts {
     const nowNs = this.#options.clock.nowNs();
     let taken = this.#keeping.take(key, nowNs);
     while (taken && !taken.host.isAlive()) taken = this.#keeping.take(key, nowNs);
+    if (taken) this.#unwatch(taken);
     this.#schedule();
     return taken;
   }
@@ -199,13 +210,20 @@ export class KeptHosts {
   }
 
   #end(all: readonly RestingHost[]): void {
-    for (const { host, loaded, memory } of all) {
+    for (const resting of all) {
+      const { host, loaded, memory } = resting;
+      this.#unwatch(resting);
       memory.close();
       letGo(host, loaded.disposes ?? false, this.#options.clock);
       this.#ending.add(host.exited);
       void host.exited.then(() => this.#ending.delete(host.exited));
     }
     this.#schedule();
+  }
+
+  #unwatch(resting: RestingHost): void {
+    this.#watches.get(resting)?.stop();
+    this.#watches.delete(resting);
   }
 
   /** How many there are, and how long, may have changed. */

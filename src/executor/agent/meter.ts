@@ -1,6 +1,7 @@
 /**
  * A lease's usage. The agent measures time itself: the cores held by its own clock, CPU time by the kernel's count. Calls, bytes and
- * the part of the CPU time that was polling are counted by the host, which the agent cannot check.
+ * the part of the CPU time that was polling are counted by the host. The agent cannot check them: nothing that the host says lowers what it
+ * has measured, and what it says of polling is bounded by that.
  */
 import { descendantsTimeNs } from "../../../ffi/children.ts";
 import { LeasePage } from "../../../ffi/region.ts";
@@ -12,11 +13,13 @@ import type { Usage } from "../../protocol/usage.ts";
 const LOOK_INTERVAL_NS = 500e6;
 
 export class Meter {
-  readonly #page: LeasePage;
+  readonly #page: Pick<LeasePage, "counts">;
   readonly #pid: number;
   readonly #workers: number;
   readonly #cores: number;
   #descendantsNs = 0;
+  /** The CPU time of what the host had started for former leases. */
+  readonly #formerNs: number;
   #lookedAtNs = -Infinity;
   /** The CPU time of the host, and of what it started for former leases, when it was given to the lease. */
   #cpuBeforeNs: number | undefined;
@@ -25,8 +28,15 @@ export class Meter {
   #seenCalls = 0;
 
   /** `descendantsNs` is the CPU time of what the host has started for former leases. */
-  constructor(page: LeasePage, pid: number, workers: number, cores: number, descendantsNs: number) {
+  constructor(
+    page: Pick<LeasePage, "counts">,
+    pid: number,
+    workers: number,
+    cores: number,
+    descendantsNs: number,
+  ) {
     this.#descendantsNs = descendantsNs;
+    this.#formerNs = descendantsNs;
     this.#page = page;
     this.#pid = pid;
     this.#workers = workers;
@@ -52,7 +62,7 @@ export class Meter {
       this.#cpuNs = Math.max(this.#cpuNs, cpuNs - this.#cpuBeforeNs);
     const { calls, bytes, polledNs } = this.#page.counts(this.#workers);
     const known = this.#usage;
-    const pollingNs = Math.max(known.pollingNs, Math.min(polledNs, this.#cpuNs));
+    const pollingNs = Math.max(known.pollingNs, Math.min(polledNs, this.#pollableNs(state, nowNs)));
     this.#usage = {
       allocationCoreNs: Math.round(allocatedCoreNs(state, this.#cores, nowNs)),
       executionNs: Math.max(known.executionNs, Math.round(this.#cpuNs - pollingNs)),
@@ -61,6 +71,12 @@ export class Meter {
       bytes: Math.max(known.bytes, Math.min(bytes, Number.MAX_SAFE_INTEGER)),
     };
     return this.#usage;
+  }
+
+  /** What can have been polling, whatever the host says: its own CPU time, and no more than a thread for each worker can have used. */
+  #pollableNs(state: LeaseState, nowNs: number): number {
+    const ownNs = this.#cpuNs - (this.#descendantsNs - this.#formerNs);
+    return Math.max(0, Math.min(ownNs, allocatedCoreNs(state, this.#workers, nowNs)));
   }
 
   /** Reads the host's own CPU time each time, that of its child processes at intervals, as that takes longer. */
