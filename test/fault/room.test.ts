@@ -91,6 +91,9 @@ const KERNEL: Record<string, Expected> = {
   reboot: [EPERM],
   "load-module": [EPERM],
   "type-on-terminal": [EPERM],
+  // What connects to other nodes has its leases' memory there.
+  "memory-file": [EPERM, [UNSEALED, 0], [{ network: true }, 0], [{ processes: true }, EPERM]],
+  segment: [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
   // No rule of Landlock is about it.
   "watch-folder": [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
   "make-device": [EACCES],
@@ -115,7 +118,7 @@ describe("a room", () => {
         "read-own-status",
         "read-own-threads",
       ],
-      ...["start-thread", "map-anonymous", "pair", "signal-own", "signal-thread", "limit-own"],
+      ...["start-thread", "pair", "signal-own", "signal-thread", "limit-own"],
     ];
     for (const room of [{}, WITHOUT_PROCESSES, { network: true, processes: true }, OPEN]) {
       const { results, end } = await rooms.try(room, ...may);

@@ -29,7 +29,8 @@
 
 /* Since Linux 5.1 a call has the same number everywhere; the headers of older systems know fewer. */
 enum { PIDFD_SEND_SIGNAL = 424, IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER, OPEN_TREE, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, FSPICK,
-       CLONE3 = 435, PIDFD_GETFD = 438, PROCESS_MADVISE = 440, MOUNT_SETATTR = 442, QUOTACTL_FD = 443, PROCESS_MRELEASE = 448, OPEN_TREE_ATTR = 467 };
+       CLONE3 = 435, PIDFD_GETFD = 438, PROCESS_MADVISE = 440, MOUNT_SETATTR = 442, QUOTACTL_FD = 443, MEMFD_SECRET = 447, PROCESS_MRELEASE = 448,
+       OPEN_TREE_ATTR = 467 };
 
 /* Never a tenant's. */
 static const uint32_t DENIED[] = {
@@ -47,6 +48,8 @@ static const uint32_t DENIED[] = {
   SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_reboot, SYS_kexec_load, SYS_kexec_file_load, SYS_clock_settime,
   SYS_settimeofday, SYS_adjtimex, SYS_clock_adjtime, SYS_swapon, SYS_swapoff, SYS_acct, SYS_syslog, SYS_sethostname, SYS_setdomainname,
   SYS_vhangup, SYS_lookup_dcookie, SYS_nfsservctl, SYS_personality,
+  /* memory that is there while no process has mapped it, and then counts for none */
+  MEMFD_SECRET, SYS_shmget, SYS_msgget,
   /* changes of folders, whose names no other rule keeps from who does not open them */
   SYS_inotify_init1, SYS_inotify_add_watch,
 #ifdef __x86_64__
@@ -55,6 +58,8 @@ static const uint32_t DENIED[] = {
 };
 /* Who may have no network gets no new socket, and lets none that it has go elsewhere: a connection can be taken back and made anew. */
 static const uint32_t OF_NETWORK[] = {SYS_socket, SYS_connect, SYS_bind, SYS_listen};
+/* The same; but who connects to other nodes has the memory of its leases in such files. */
+static const uint32_t OF_MEMORY[] = {SYS_memfd_create};
 /* Who may start no processes executes none, and has none to signal but itself. */
 static const uint32_t OF_PROCESSES[] = {
   SYS_execve, SYS_execveat,
@@ -222,7 +227,10 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
 #endif
   deny_all(p, DENIED, COUNT(DENIED));
   if (terms & RFAAS_TERM_NETWORK) filter_sockets(p);
-  else deny_all(p, OF_NETWORK, COUNT(OF_NETWORK));
+  else {
+    deny_all(p, OF_NETWORK, COUNT(OF_NETWORK));
+    deny_all(p, OF_MEMORY, COUNT(OF_MEMORY));
+  }
   filter_pairs(p);
   filter_clone(p, terms);
   int first = getpid() == 1;

@@ -6,6 +6,10 @@
 #include <linux/capability.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -148,6 +152,50 @@ static int segments(void) {
 }
 #endif
 
+/* Memory that no process has mapped, nor a descriptor of: only the queue of a socket keeps it. */
+enum { HOARD = 1 << 20 };
+static int hoard_in_socket(void) {
+  int pair[2], fd = (int)syscall(SYS_memfd_create, "hoard", 0);
+  if (fd < 0) return errno;
+  int failed = made(fallocate(fd, 0, 0, HOARD));
+  if (!failed && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0) failed = errno;
+  if (!failed) {
+    char control[CMSG_SPACE(sizeof fd)] = {0}, byte = 0;
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    *header = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd)};
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    failed = sendmsg(pair[0], &message, 0) < 0 ? errno : 0;
+    close(pair[0]);
+    close(pair[1]);
+  }
+  close(fd);
+  return failed;
+}
+static int hoard_in_segment(void) {
+  int id = shmget(IPC_PRIVATE, HOARD, IPC_CREAT | 0600);
+  if (id < 0) return errno;
+  void *at = shmat(id, NULL, 0);
+  if (at != (void *)-1) {
+    memset(at, 1, HOARD);
+    shmdt(at);
+  }
+  shmctl(id, IPC_RMID, NULL);
+  return at == (void *)-1 ? errno : 0;
+}
+static int hoard_in_queue(void) {
+  struct {
+    long type;
+    char text[1024];
+  } message = {.type = 1};
+  int id = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+  if (id < 0) return errno;
+  int failed = made(msgsnd(id, &message, sizeof message.text, IPC_NOWAIT));
+  msgctl(id, IPC_RMID, NULL);
+  return failed;
+}
+
 const struct attempt kernel_attempts[] = {
   {"mount", mount_over}, {"bind-outside", bind_outside}, {"clone-tree", clone_tree}, {"open-system", open_system},
   {"change-root", change_root}, {"pivot-root", pivot_root}, {"user-namespace", user_namespace},
@@ -157,7 +205,8 @@ const struct attempt kernel_attempts[] = {
   {"unload-module", unload_module}, {"boot-kernel", boot_kernel}, {"restart", restart}, {"set-clock", set_clock},
   {"name-host", name_host}, {"swap", swap}, {"quota", quota}, {"kernel-log", kernel_log},
   {"address-layout", address_layout}, {"regain", regain}, {"become-other", become_other},
-  {"type-on-terminal", type_on_terminal},
+  {"type-on-terminal", type_on_terminal}, {"hoard-in-socket", hoard_in_socket}, {"hoard-in-segment", hoard_in_segment},
+  {"hoard-in-queue", hoard_in_queue},
 #ifdef __x86_64__
   {"other-table", other_table}, {"old-table", old_table}, {"ports", ports}, {"segments", segments},
 #endif

@@ -60,7 +60,7 @@ const PROCESSES: Attempt[] = [
   ...["trace", "seize", "vm-read", "vm-write", "compare", "move-pages", "outlive"].map((name) =>
     process_(name, DENIED),
   ),
-  process_("shared-segment", ["ENOENT"]),
+  process_("shared-segment", DENIED),
   process_("message-queue", ["ENOENT"]),
   process_("real-time", DENIED, ROOT),
 ];
@@ -95,6 +95,7 @@ const KERNEL: Attempt[] = [
   ...[
     ...["mount", "bind-outside", "clone-tree", "open-system", "user-namespace"],
     ...["clone-namespace", "count-events", "handle-faults", "keyring", "read-keys"],
+    ...["hoard-in-socket", "hoard-in-segment", "hoard-in-queue"],
     ...["address-layout", ...(process.arch === "x64" ? ["segments"] : [])],
   ].map((name) => kernel(name, DENIED)),
   ...["change-root", "join-namespace", "load-program", "set-clock", "name-host"].map((name) =>

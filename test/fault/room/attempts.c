@@ -21,6 +21,7 @@
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -235,7 +236,11 @@ static int attempt(const char *name) {
   if (IS("user")) return (int)getuid();
   if (IS("first")) return getpid() == 1 ? 0 : ESRCH;
   if (IS("descriptors")) return descriptors_besides(3);
-  if (IS("map-anonymous")) {
+  if (IS("segment")) {
+    int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+    return id < 0 ? errno : shmctl(id, IPC_RMID, NULL) == 0 ? 0 : errno;
+  }
+  if (IS("memory-file")) {
     int fd = memfd_create("anonymous", MFD_CLOEXEC);
     if (fd < 0) return errno;
     close(fd);
