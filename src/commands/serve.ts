@@ -17,7 +17,7 @@ import {
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
-import { defaultStateDir } from "../manager/state/state.ts";
+import { defaultStateDir, journalsPath } from "../manager/state/state.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
@@ -91,7 +91,7 @@ const Options = Type.Object({
   insecure: Type.Optional(
     truth({ description: "control connections of other machines may be in clear" }),
   ),
-  ...stateField("where the node keeps its key"),
+  ...stateField("where the node keeps its key, and bills that no manager has taken"),
   manager: Type.Optional(
     worded(ManagedClusterOptions.properties.manager, {
       description: "HOST:PORT of the manager to join",
@@ -258,6 +258,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
         fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
         own,
+        journals: journalsPath(options.state),
         log: (level, message) => log[level](logLine(message)),
       });
   },

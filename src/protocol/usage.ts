@@ -25,3 +25,6 @@ export const USAGE_COUNTERS = [
   "calls",
   "bytes",
 ] as const satisfies readonly (keyof Usage)[];
+
+/** Why a lease ended whose node has died, or was lost, as its bill says. */
+export const NODE_LOST = "node-lost";

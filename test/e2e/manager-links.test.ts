@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import { LeaseRefused, NodeUnreachable, UsageError } from "../../src/base/errors.ts";
-import { ManagerLink, type ManagerLinkEvents } from "../../src/executor/accounts/manager-link.ts";
+import type { ManagerLinkEvents } from "../../src/executor/accounts/link-options.ts";
+import { ManagerLink } from "../../src/executor/accounts/manager-link.ts";
 import {
   type Admitted,
   NoTokens,

@@ -14,6 +14,7 @@ export interface LedgerRow {
   reason: string | null;
   allocation_core_ns: number;
   execution_ns: number;
+  presumed: number;
   calls: number;
 }
 

@@ -1,11 +1,19 @@
 /** A node's books, with a manager and a time that the test plays: what it is told, and what it hears. */
 import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import type { AgentEvents } from "../../src/executor/agent/agent.ts";
 import type { LeaseBill } from "../../src/executor/agent/lease-table.ts";
-import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
-import type { ManagerToNode, ToManager } from "../../src/protocol/manager-messages.ts";
+import {
+  type BookedNode,
+  Bookkeeper,
+  type BookkeeperOptions,
+} from "../../src/executor/accounts/bookkeeper.ts";
+import { headOf, lineOf, parse } from "../../src/executor/accounts/journal-file.ts";
+import type { ManagerToNode, ToManager, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { TestClock } from "../support/clock.ts";
 import { DialledLinks } from "../support/dialled.ts";
+import { Scratch } from "../support/scratch.ts";
 
 type Accepted = Extract<ManagerToNode, { t: "accepted" }>;
 const ACCEPTED: Accepted = { t: "accepted", name: "node-1", publicKey: null };
@@ -47,7 +55,7 @@ function bill(lease: number, allocationCoreNs: number, ended = false): LeaseBill
   };
 }
 
-function books() {
+function books(more: Partial<BookkeeperOptions> = {}) {
   const clock = new TestClock();
   const links = new DialledLinks<ManagerToNode, ToManager>();
   const node = new NotingNode();
@@ -68,6 +76,7 @@ function books() {
       random: () => 1,
       dial: links.dial,
       log: (level, message) => lines.push(`${level}: ${message}`),
+      ...more,
     },
   );
   /** What the manager was sent since this was asked last, of one kind. */
@@ -159,6 +168,77 @@ describe("a node says to its manager", () => {
     accept();
     clock.pass(0);
     expect(reports()).toMatchObject([{ coreNs: 10, ended: true }]);
+  });
+});
+
+describe("the journal", () => {
+  const read = (folder: string): UsageReport[] =>
+    readdirSync(folder).flatMap((name) => parse(readFileSync(join(folder, name), "utf8"))!.reports);
+
+  test("has the last word of a lease until the manager has it, and sums while there is no manager", () => {
+    using scratch = new Scratch();
+    const journals = scratch.join("bills");
+    const { clock, links, reports, accept, tell } = books({ journals });
+    tell(bill(1, 10));
+    clock.pass(0);
+    expect(read(journals)).toMatchObject([{ usage: { allocationCoreNs: 10 }, endedAtMs: null }]);
+    accept();
+    links.last.say({ t: "report-usage-reply", id: 1 });
+    // A manager that is there knows it as well.
+    tell(bill(1, 15));
+    clock.pass(500);
+    links.last.say({ t: "report-usage-reply", id: 2 });
+    expect(read(journals)).toMatchObject([{ usage: { allocationCoreNs: 10 } }]);
+    tell(bill(1, 20, true));
+    clock.pass(100);
+    expect(reports().at(-1)).toMatchObject({ batch: 3, coreNs: 20, ended: true });
+    expect(read(journals)).toMatchObject([{ usage: { allocationCoreNs: 20 }, endedAtMs: 9 }]);
+    links.last.say({ t: "report-usage-reply", id: 3 });
+    expect(read(journals)).toEqual([]);
+  });
+
+  test("stays with what the manager has not taken when the node leaves, which says where", async () => {
+    using scratch = new Scratch();
+    const journals = scratch.join("bills");
+    const { clock, tell, keeper, lines } = books({ journals });
+    tell(bill(1, 10, true));
+    clock.pass(0);
+    const left = keeper.leave();
+    clock.pass(6000);
+    await left;
+    expect(read(journals)).toHaveLength(1);
+    expect(lines.at(-1)).toMatch(/^info: 1 bill kept in .*node-1\.first-life\.bills until/);
+  });
+
+  test("of an earlier run is handed in as that run's, which is out of the cluster, and goes when the manager has it", async () => {
+    using scratch = new Scratch();
+    const usage = bill(7, 30, true).usage;
+    const lost: UsageReport = {
+      ...{ lease: "killed/7", node: "node-1", user: "ada", workers: 2, startedAtMs: 5 },
+      ...{ endedAtMs: 9, reason: "released", usage },
+    };
+    const head = headOf({ node: "node-1", manager: "manager:1", instance: "killed" });
+    // Its process had our number at another time.
+    const lines = [{ ...head, processStart: "1" }, lost].map(lineOf).join("");
+    const path = scratch.file("node-1.killed.bills", lines);
+    const { clock, links, lines: log } = books({ journals: scratch.path });
+    const [former, own] = links.all;
+    for (const link of [former!, own!]) {
+      link.open();
+      link.say(ACCEPTED);
+    }
+    expect(own!.sent[0]).toMatchObject({ instance: "first-life", settling: false });
+    expect(former!.sent).toMatchObject([
+      { t: "announce", name: "node-1", instance: "killed", settling: true },
+      { t: "capacity" },
+      { t: "report-usage", id: 1, reports: [lost] },
+    ]);
+    expect(existsSync(path)).toBe(true);
+    former!.say({ t: "report-usage-reply", id: 1 });
+    clock.pass(0);
+    expect(former!.sent.at(-1)).toEqual({ t: "leaving" });
+    expect(existsSync(path)).toBe(false);
+    expect(log.at(-1)).toBe("info: 1 bill that an earlier run of this node had left handed in");
   });
 });
 

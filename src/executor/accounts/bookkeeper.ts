@@ -5,9 +5,14 @@ import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent } from "../agent/agent.ts";
 import type { LeaseBill } from "../agent/lease-table.ts";
 import type { Doorkeeper } from "../admission/identity.ts";
+import { SYSTEM_CLOCK } from "../../base/clock.ts";
+import { countOf } from "../../base/units.ts";
 import type { OwnAddress } from "../../control/reach/reach.ts";
 import { AddressCheck } from "./address-check.ts";
-import { ManagerLink, type LinkOptions } from "./manager-link.ts";
+import { BillJournal } from "./journal.ts";
+import { type LeftBills, leftBills } from "./left-bills.ts";
+import type { LinkOptions, ManagerLinkOptions } from "./link-options.ts";
+import { ManagerLink } from "./manager-link.ts";
 
 /** The node whose books are kept. */
 export type BookedNode = Pick<
@@ -42,6 +47,8 @@ export interface BookkeeperOptions extends LinkOptions {
   removalLimitMs: number;
   /** What answers at the node's port when the manager looks for it there. Default: the manager is not asked to look. */
   own?: OwnAddress | undefined;
+  /** Where bills are kept that no manager has taken yet. Default: in memory alone. */
+  journals?: string | undefined;
   /** Tells this run of the node from earlier and later ones. Default: random. */
   instance?: string;
   log(level: "info" | "warn", message: string): void;
@@ -63,8 +70,11 @@ export class Bookkeeper {
   /** A new one at each start: leases of different runs of a node are different leases. */
   readonly #instance: string;
   readonly #name: string;
+  readonly #log: BookkeeperOptions["log"];
   readonly #link: ManagerLink;
   readonly #check: AddressCheck | undefined;
+  readonly #journal: BillJournal | undefined;
+  readonly #stops = new AbortController();
 
   /** Throws {@link UsageError} when `manager` is no address. */
   constructor(
@@ -74,9 +84,10 @@ export class Bookkeeper {
   ) {
     const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, own, ...rest } =
       options;
-    const { instance = crypto.randomUUID(), tokenRefused = () => {}, ...others } = rest;
+    const { instance = crypto.randomUUID(), tokenRefused = () => {}, journals, ...others } = rest;
     const { givenToken = process.env["RFAAS_TOKEN"] || null, ...link } = others;
     this.#name = name;
+    this.#log = log;
     this.#instance = instance;
     this.#check =
       own &&
@@ -84,20 +95,23 @@ export class Bookkeeper {
         ...{ own, address, manager: where(manager), log, clock: rest.clock },
         ask: (proof) => this.#link.lookFor(proof),
       });
+    const shared = { ...link, manager };
+    const announce = {
+      ...{ name, instance, address, cores: agent.cores, memoryBytes, fabrics },
+      ...{ machine: machineId(), token: givenToken },
+    };
+    const of = { node: name, manager: where(manager) };
+    if (journals !== undefined) {
+      for (const left of leftBills(journals, of, log))
+        void this.#handIn(left, { ...shared, announce }, log);
+      const clock = rest.clock ?? SYSTEM_CLOCK;
+      this.#journal = new BillJournal({ folder: journals, of: { ...of, instance }, log, clock });
+    }
     this.#link = new ManagerLink({
-      ...link,
-      manager,
-      announce: {
-        name,
-        instance: this.#instance,
-        address,
-        cores: agent.cores,
-        memoryBytes,
-        fabrics,
-        machine: machineId(),
-        token: givenToken,
-      },
+      ...shared,
+      announce,
       events: {
+        saved: (report) => this.#journal?.taken(report),
         drain(deadlineMs) {
           log("info", `the manager drains this node: leases end within ${deadlineMs / 1000} s`);
           agent.revoke(deadlineMs);
@@ -141,7 +155,12 @@ export class Bookkeeper {
     tellCapacity();
     agent.watch({
       capacity: tellCapacity,
-      usage: (bill) => this.#link.usage([this.#report(bill)]),
+      usage: (bill) => {
+        const report = this.#report(bill);
+        // What goes on, the manager knows as well as the journal, as long as it is there.
+        this.#journal?.note(report, report.endedAtMs !== null || !this.#link.connected);
+        this.#link.usage([report]);
+      },
     });
   }
 
@@ -154,6 +173,39 @@ export class Bookkeeper {
   async leave(): Promise<void> {
     this.#check?.close();
     await this.#link.leave();
+    this.#stops.abort();
+    this.#journal?.close();
+    const kept = this.#journal?.size ?? 0;
+    if (kept > 0)
+      this.#log(
+        "info",
+        `${countOf(kept, "bill")} kept in ${this.#journal!.path} until this node starts again`,
+      );
+  }
+
+  /** What an earlier run has left goes in as that run, which is out of the cluster. */
+  async #handIn(
+    { instance, reports, done }: LeftBills,
+    { announce, ...options }: Omit<ManagerLinkOptions, "events">,
+    log: BookkeeperOptions["log"],
+  ): Promise<void> {
+    const ignored = (): void => {};
+    const events = {
+      drain: ignored,
+      resume: ignored,
+      removed: ignored,
+      key: ignored,
+      log: ignored,
+    };
+    const link = new ManagerLink({ ...options, announce: { ...announce, instance }, events });
+    link.usage(reports);
+    await link.leave(this.#stops.signal);
+    if (link.unsavedCount > 0) return;
+    done();
+    log(
+      "info",
+      `${countOf(reports.length, "bill")} that an earlier run of this node had left handed in`,
+    );
   }
 
   #report(bill: LeaseBill): UsageReport {

@@ -4,15 +4,14 @@
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { type Address, parseAddress, placeOf } from "../../control/address.ts";
-import { LastingConnection, type LastingOptions } from "../../control/lasting-connection.ts";
+import { LastingConnection } from "../../control/lasting-connection.ts";
 import { type Acquaintance, type Reached, whyWithheld } from "../../control/dial-socket.ts";
 import { peerEnd } from "../../control/identity/ends.ts";
 import { Showing } from "../../control/identity/showing.ts";
-import { type Dial, dialLink } from "../../control/link.ts";
+import { dialLink } from "../../control/link.ts";
 import type { Proof } from "../../control/reach/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
 import {
-  type Announce,
   BindRow,
   CheckAddress,
   type Capacity,
@@ -33,43 +32,7 @@ import { VERSION } from "../../base/version.ts";
 import type { OneSidedCounters } from "../../fabric/counters.ts";
 import { counting } from "../../fabric/registry.ts";
 import { LedgerAdder, type LedgerAdderEvents } from "./ledger-adder.ts";
-
-export interface ManagerLinkEvents {
-  /** The manager drains the node; its leases may go on for `deadlineMs`. May come again with another deadline. */
-  drain(deadlineMs: number): void;
-  resume(): void;
-  /** The manager has removed the node. The link only hands in bills from now on, until {@link ManagerLink.leave}. */
-  removed(): void;
-  /** The key that checks the tokens of clients; null when the cluster asks for no tokens. */
-  key(publicKey: string | null): void;
-  /** The manager has accepted the node; `looks` when it looks for nodes at their addresses. Called again after each loss. */
-  joined?(looks: boolean): void;
-  /** Clients expect of the cluster's nodes certificates of this authority. */
-  authority?(fingerprint: string): void;
-  /** The manager does not take the node's token. */
-  tokenRefused?(): void;
-  /** The manager cannot save bills (with the reason), or can again (null). */
-  ledger?(problem: string | null): void;
-  log(level: "info" | "warn", message: string): void;
-}
-
-/** What a node announces. */
-export type NodeAnnouncement = Omit<Announce, "protocol" | "version" | "settling">;
-
-/** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
-export interface LinkOptions extends LastingOptions {
-  dial?: Dial;
-  /** In clear, also to another machine. */
-  insecure?: boolean | undefined;
-}
-
-export interface ManagerLinkOptions extends LinkOptions {
-  manager: Address | string;
-  announce: NodeAnnouncement;
-  /** What the node shows now in place of the announcement's token, where it has something. */
-  token?: (() => string | null) | undefined;
-  events: ManagerLinkEvents;
-}
+import type { ManagerLinkEvents, ManagerLinkOptions, NodeAnnouncement } from "./link-options.ts";
 
 /** How long a change of capacity waits, to be sent together with others. */
 const GATHER_MS = 10;
@@ -198,20 +161,25 @@ export class ManagerLink {
     if (this.#unsaved.size > 0) this.#scheduleFlush();
   }
 
-  /** Hands in the remaining bills, leaves the cluster, and ends. Waits a bounded time for the manager; never rejects. */
-  leave(): Promise<void> {
-    return (this.#leaving ??= this.#leave());
+  /**
+   * Hands in the remaining bills, leaves the cluster, and ends. Waits a bounded time for the manager, or until it is told to `giveUp`;
+   * never rejects.
+   */
+  leave(giveUp?: AbortSignal): Promise<void> {
+    return (this.#leaving ??= this.#leave(giveUp));
   }
 
-  async #leave(): Promise<void> {
+  async #leave(giveUp: AbortSignal | undefined): Promise<void> {
     this.#settling ||= !this.#accepted;
     this.#adder?.close();
     if (this.#unsaved.size > 0) {
       const saved = new Promise<void>((resolve) => (this.#onSaved = resolve));
-      const limit = this.#clock.after(LEAVE_LIMIT_MS, () => this.#onSaved?.());
+      const enough = (): void => this.#onSaved?.();
+      const limit = giveUp ? undefined : this.#clock.after(LEAVE_LIMIT_MS, enough);
+      giveUp?.addEventListener("abort", enough);
       this.#flush();
-      await saved;
-      limit.clear();
+      if (!giveUp?.aborted) await saved;
+      limit?.clear();
     }
     if (this.#unsaved.size > 0)
       this.#events.log(
@@ -378,6 +346,7 @@ export class ManagerLink {
     for (const report of reports) {
       if (this.#unsaved.get(report.lease) === report) this.#unsaved.delete(report.lease);
       if (this.#living.has(report.lease)) this.#adder?.begin(report.lease);
+      this.#events.saved?.(report);
     }
     if (this.#unsaved.size === 0) return this.#onSaved?.();
     if (this.#leaving || reports.length === MAX_PART_ENTRIES) this.#flush();

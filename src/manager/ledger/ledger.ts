@@ -12,6 +12,7 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { LedgerUnavailable } from "../../base/errors.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
+import { NODE_LOST } from "../../protocol/usage.ts";
 import { syncDirectory } from "../../trust/files.ts";
 import {
   BILL,
@@ -29,8 +30,6 @@ import {
 } from "./schema.ts";
 
 const MAX_INTEGER = 2n ** 63n - 1n;
-/** Why a lease ended whose node has died with it, or was lost. */
-export const NODE_LOST = "node-lost";
 
 export interface BillQuery {
   user?: string | undefined;

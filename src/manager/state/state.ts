@@ -25,3 +25,6 @@ export function createStateDir(path: string): void {
 }
 
 export const ledgerPath = (stateDir: string): string => join(stateDir, "ledger.sqlite");
+
+/** Where a node keeps bills that no manager has taken. */
+export const journalsPath = (stateDir = defaultStateDir()): string => join(stateDir, "bills");

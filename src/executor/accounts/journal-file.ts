@@ -1,0 +1,90 @@
+/**
+ * How a journal of bills lies on disk: a line for its run of the node, then one for each report, each with a checksum before it. What a
+ * kill or a loss of power has left of a line is recognised, and skipped.
+ */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { type Static, Type } from "@sinclair/typebox";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
+import { distance, machineId } from "../../control/machine.ts";
+import { UsageReport } from "../../protocol/manager-messages.ts";
+
+/** The end of the name of each journal. */
+export const SUFFIX = ".bills";
+/** Of one that is being written to take the place of another. */
+export const NEXT_SUFFIX = ".next";
+
+/** Whose bills they are, and for which manager. */
+const Head = Type.Object({
+  format: Type.Literal("rfaas-bills-1"),
+  node: Type.String(),
+  manager: Type.String(),
+  instance: Type.String(),
+  /** By these a later run knows whether the one that wrote it is over. */
+  host: Type.String(),
+  machine: Type.String(),
+  pid: Type.Integer({ minimum: 1 }),
+  processStart: Type.String(),
+});
+export type Head = Static<typeof Head>;
+
+/** The head of a journal of this process. */
+export function headOf(own: Pick<Head, "node" | "manager" | "instance">): Head {
+  return {
+    ...{ format: "rfaas-bills-1", ...own, host: hostname(), machine: machineId() },
+    ...{ pid: process.pid, processStart: startOf(process.pid) ?? "" },
+  };
+}
+
+/** Whether the process that wrote it is over; undefined for one of another machine, of which nothing is known here. */
+export function isOver({ host, machine, pid, processStart }: Head): boolean | undefined {
+  if (distance(machine, machineId()) !== "machine") return startOf(pid) !== processStart;
+  // The machine has started again since.
+  return host === hostname() ? true : undefined;
+}
+
+export const lineOf = (value: Head | UsageReport): string => {
+  const text = JSON.stringify(value);
+  return `${checksum(text)} ${text}\n`;
+};
+
+/** What a journal says; undefined where it has no head that can be read. */
+export function parse(
+  text: string,
+): { head: Head; reports: UsageReport[]; damaged: number } | undefined {
+  const checks = { head: TypeCompiler.Compile(Head), report: TypeCompiler.Compile(UsageReport) };
+  const [first, ...lines] = text.split("\n");
+  const head = valueOf(first!);
+  if (lines.length === 0 || !checks.head.Check(head)) return undefined;
+  // What follows the last line break is nothing, or a line that was never finished.
+  let damaged = lines.pop() === "" ? 0 : 1;
+  const newest = new Map<string, UsageReport>();
+  for (const line of lines) {
+    const report = valueOf(line);
+    if (checks.report.Check(report) && report.node === head.node) newest.set(report.lease, report);
+    else damaged++;
+  }
+  return { head, reports: [...newest.values()], damaged };
+}
+
+function valueOf(line: string): unknown {
+  const text = line.slice(9);
+  if (line.slice(0, 9) !== `${checksum(text)} `) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const checksum = (text: string): string => Bun.hash.crc32(text).toString(16).padStart(8, "0");
+
+/** Since when a process runs, in the kernel's count: its number comes again. */
+function startOf(pid: number): string | undefined {
+  try {
+    const line = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return line.slice(line.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,87 @@
+/** Bills that earlier runs of a node have left in their journals: of leases that were over, and of such as ended with the node. */
+import { readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { countOf } from "../../base/units.ts";
+import { reasonOf } from "../../base/system-errors.ts";
+import type { UsageReport } from "../../protocol/manager-messages.ts";
+import { NODE_LOST } from "../../protocol/usage.ts";
+import { NEXT_SUFFIX, SUFFIX, isOver, parse } from "./journal-file.ts";
+
+export interface LeftBills {
+  /** The run that has left them. */
+  instance: string;
+  /** The last report of each of its leases. */
+  reports: UsageReport[];
+  /** The manager has them: takes the journal away. */
+  done(): void;
+}
+
+/** More than a journal ever has. */
+const MAX_BYTES = 2 ** 28;
+
+/** What runs of this node that are over have left for this manager. Never throws: what cannot be read stays, and is logged. */
+export function leftBills(
+  folder: string,
+  own: { node: string; manager: string },
+  log: (level: "info" | "warn", message: string) => void,
+): LeftBills[] {
+  const left: LeftBills[] = [];
+  for (const name of namesIn(folder)) {
+    const path = join(folder, name);
+    try {
+      const found = readLeft(path, own, log);
+      if (found) left.push(found);
+    } catch (error) {
+      log("warn", `the journal of bills ${path} cannot be read: ${reasonOf(error)}; it stays`);
+    }
+  }
+  return left;
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).filter((name) => name.endsWith(SUFFIX));
+  } catch {
+    // No node has written any.
+    return [];
+  }
+}
+
+function readLeft(
+  path: string,
+  own: { node: string; manager: string },
+  log: (level: "info" | "warn", message: string) => void,
+): LeftBills | undefined {
+  if (statSync(path).size > MAX_BYTES) throw new Error("it is larger than any");
+  const journal = parse(readFileSync(path, "utf8"));
+  if (!journal) {
+    log("warn", `${path} is no journal of bills, or its begin is damaged; it stays`);
+    return undefined;
+  }
+  const { head, reports, damaged } = journal;
+  if (head.node !== own.node || !isOver(head)) return undefined;
+  if (damaged > 0)
+    log("warn", `${countOf(damaged, "damaged line")} of the journal of bills ${path} skipped`);
+  if (head.manager !== own.manager) {
+    if (reports.length > 0)
+      log(
+        "info",
+        `an earlier run of this node has left bills for the manager at ${head.manager} in ${path}; they are handed in by a node that starts with that address`,
+      );
+    return undefined;
+  }
+  const done = (): void => {
+    for (const file of [path, `${path}${NEXT_SUFFIX}`]) rmSync(file, { force: true });
+  };
+  if (reports.length > 0) return { instance: head.instance, reports: reports.map(ended), done };
+  done();
+  return undefined;
+}
+
+/** A lease that went on has ended with its node: when its cores had been held for as long as it says. */
+function ended(report: UsageReport): UsageReport {
+  if (report.endedAtMs !== null) return report;
+  const { startedAtMs, workers, coresPerWorker = 1, usage } = report;
+  const heldMs = usage.allocationCoreNs / (workers * coresPerWorker) / 1e6;
+  return { ...report, endedAtMs: startedAtMs + heldMs, reason: NODE_LOST };
+}
