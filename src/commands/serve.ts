@@ -1,13 +1,12 @@
 import { hostname } from "node:os";
 import { type Static, Type } from "@sinclair/typebox";
-import { type Address, foundAt, isLoopback, parseAddress } from "../control/address.ts";
+import { foundAt, isLoopback, parseAddress } from "../control/address.ts";
 import { OwnAddress } from "../control/reach/reach.ts";
 import { UsageError } from "../base/errors.ts";
 import { Agent } from "../executor/agent/agent.ts";
 import { limiterFor } from "../executor/limits/registry.ts";
 import { Bookkeeper } from "../executor/accounts/bookkeeper.ts";
 import { planCpus } from "../executor/machine/cores.ts";
-import { openSecurity } from "../executor/admission/security.ts";
 import {
   type MachineLimits,
   defaultOffer,
@@ -17,7 +16,7 @@ import {
 import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/packages/cache.ts";
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
-import { defaultStateDir, journalsPath } from "../manager/state/state.ts";
+import { journalsPath } from "../manager/state/state.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
@@ -28,7 +27,8 @@ import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
 import { openDoor } from "./serving/doorkeeper.ts";
 import { drainOnSignal } from "./serving/drain-on-signal.ts";
-import { joinCluster, linkOf, tlsFilesOf } from "./serving/joining.ts";
+import { identityOf } from "./serving/identity.ts";
+import { linkOf } from "./serving/joining.ts";
 import { dataPortOf, listenFor, listeningAddress } from "./serving/listening.ts";
 import { openPackages, watchedModule } from "./serving/packages.ts";
 import { keepSecrets } from "./serving/secrets.ts";
@@ -269,25 +269,6 @@ const whyCores = ({ cores }: Options, limits: MachineLimits): string =>
 
 const whyMemory = ({ memory }: Options, { memoryBytes: { value, from } }: MachineLimits): string =>
   `memory: ${memory === undefined ? `half of ${formatBytes(value)}, ${from}` : "as --memory says"}`;
-
-type Named = Options & { name: string; joinToken: string | undefined };
-
-/** As whom the node speaks: as a member of its manager's cluster, or with a key of its own. */
-async function identityOf(options: Named, listening: Address) {
-  const { state: stateFolder = defaultStateDir() } = options;
-  const membership = await joinCluster({ ...options, stateFolder });
-  const opened = await openSecurity(listening, {
-    ...options,
-    ...(listening.kind !== "unix" && membership ? tlsFilesOf(membership) : {}),
-    stateFolder,
-    warn: (message) => log.warn(message),
-  });
-  if (membership || (opened.credentials && options.tlsCert === undefined)) {
-    const open = (await import("../trust/files.ts")).whyOpenToOthers(stateFolder);
-    if (open !== undefined) log.warn(open);
-  }
-  return { membership, ...opened };
-}
 
 /** Whether clients of other machines may lease here. */
 const servesOthers = ({ allowRemote = false, tokenKey, manager }: Options): boolean =>

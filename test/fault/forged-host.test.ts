@@ -49,7 +49,7 @@ test(
       };
       const sandbox = new Sandbox({
         driver: saying(...said, { t: "client-lost", message: "-" }),
-        folder: "",
+        folders: [],
       });
       const host = HostProcess.spawn({
         ...{ threads: 1, waits: true, fabrics: [], sandbox, terms: sandbox.closed, limiter },
