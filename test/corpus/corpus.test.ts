@@ -25,6 +25,8 @@ interface Case {
   expected: unknown;
   /** Where the node's rule is too little. */
   heap?: string;
+  /** It starts programs. */
+  processes?: boolean;
 }
 
 /** Modules by name; those of `LOCAL` import packages that are written here. */
@@ -72,6 +74,7 @@ const CASES: Record<string, Case> = {
     imports: 'import { transform } from "esbuild-wasm";',
     value: '(await transform("let a: number = 1", { loader: "ts" })).code',
     expected: "let a = 1;\n",
+    processes: true,
   },
   "web-tree-sitter": {
     imports:
@@ -230,7 +233,9 @@ describe.skipIf(!registry)("the corpus of packages", () => {
       const path = `${project}/${fileOf(name)}.ts`;
       await Bun.write(path, `${imports}\n${gives(value)}`);
     }
-    node = await ServedNode.start(scratch.join("node.sock"), ["--cache", scratch.join("cache")]);
+    node = await ServedNode.start(scratch.join("node.sock"), [
+      ...["--cache", scratch.join("cache"), "--allow-processes"],
+    ]);
     rf = await invoker({ node: node.address });
   }, 600_000);
   afterAll(async () => {
@@ -260,11 +265,12 @@ describe.skipIf(!registry)("the corpus of packages", () => {
 
   test.each(Object.entries(CASES))(
     "%s runs",
-    async (name, { expected, heap }) => {
+    async (name, { expected, heap, processes }) => {
       await using lease = await rf.allocate(built.get(name)!, {
         workers: 1,
         loadTimeoutMs: 100_000,
         ...(heap === undefined ? {} : { heap }),
+        ...(processes === undefined ? {} : { processes }),
       });
       const output = lease.output(Uint8Array, 65_536);
       const written = await lease.submit("say", lease.input(Uint8Array, 1), output);

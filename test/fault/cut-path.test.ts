@@ -149,7 +149,7 @@ const say = (text) => process.stdout.write(text + "\\n");
 const [fabric, node] = process.argv.slice(2);
 const rf = await invoker({ node, fabric });
 const network = fabric !== "tcp";
-const lease = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB" });
+const lease = await rf.allocate(${JSON.stringify(join(FUNCTIONS, "good.ts"))}, { memory: "1MiB", network });
 let lost = 0;
 lease.on("lost", () => lost++);
 const [input, output] = [lease.input(Uint8Array, 8), lease.output(Uint8Array, 8)];

@@ -248,9 +248,8 @@ export const posts = () => (all.forEach((one) => postMessage(one)), 0);`;
   });
 
   for (const [name, signal] of [
-    ["kills", /signal 9/],
-    // In a room, where it is the first process, it is killed for that.
-    ["crashes", /signal (?:9|11)/],
+    ["kills", "9"],
+    ["crashes", "11"],
   ] as const) {
     test(`by a signal (${name}) ends its lease with WorkerLost, and nothing else`, async () => {
       await using other = await badLease();
@@ -258,7 +257,7 @@ export const posts = () => (all.forEach((one) => postMessage(one)), 0);`;
       const { lease, input, output } = held;
       const error = caught(() => lease.invoke(name, input, output));
       expect(error).toBeInstanceOf(WorkerLost);
-      expect(error.message).toMatch(signal);
+      expect(error.message).toContain(`signal ${signal}`);
       expect(() => lease.invoke("fine", input, output)).toThrow(WorkerLost);
       await expect(lease.submit("fine", input, output).then()).rejects.toThrow(WorkerLost);
       expect(other.lease.invoke("fine", other.input, other.output)).toBe(0);

@@ -151,16 +151,25 @@ static void filter_pairs(struct program *program) {
 /* By these a process dies that has no handler for them, and a library that sends itself one counts on it. */
 static const uint32_t DEADLY[] = {SIGKILL, SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
 
-/* The first process of a pid namespace does not die by a signal of its own; that it wants to is what else it cannot say. */
-static void filter_suicide(struct program *program) {
+/* The first process of a pid namespace does not die by a signal of its own, but by the trap in its place, whose handler then says by
+ * which it wanted to: RFAAS_ROOM_DIED and the signal's number are its exit code. Where it is blocked, the trap itself kills. */
+static void filter_suicide(struct program *program, uint32_t call, int signal_argument) {
   enum { DEADLY_COUNT = COUNT(DEADLY) };
-  only_for(program, SYS_kill, DEADLY_COUNT + 5);
+  only_for(program, call, 2 * DEADLY_COUNT + 4);
   load_argument(program, 0);
-  only_for(program, 1, DEADLY_COUNT + 1);
-  load_argument(program, 1);
-  for (int i = 0; i < DEADLY_COUNT; i++) add(program, BPF_JMP | BPF_JEQ | BPF_K, DEADLY[i], (int)(DEADLY_COUNT - i), 0);
+  only_for(program, 1, 2 * DEADLY_COUNT + 1);
+  load_argument(program, signal_argument);
+  for (int i = 0; i < DEADLY_COUNT; i++) {
+    only_for(program, DEADLY[i], 1);
+    answer(program, SECCOMP_RET_TRAP | DEADLY[i]);
+  }
   allow(program);
-  answer(program, SECCOMP_RET_KILL_PROCESS);
+}
+
+static void die_of(int number, siginfo_t *info, void *context) {
+  (void)number, (void)context;
+  enum { BY_FILTER = 1 };
+  if (info->si_code == BY_FILTER) syscall(SYS_exit_group, RFAAS_ROOM_DIED + info->si_errno);
 }
 
 /* No signals but to itself. */
@@ -242,7 +251,12 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
       filter_limits(p);
     }
   }
-  if (first) filter_suicide(p);
+  if (first) {
+    filter_suicide(p, SYS_kill, 1);
+    filter_suicide(p, SYS_tgkill, 2);
+    const struct sigaction dying = {.sa_sigaction = die_of, .sa_flags = SA_SIGINFO};
+    if (sigaction(SIGSYS, &dying, NULL) != 0) return -errno;
+  }
   filter_terminals(p);
   allow(p);
   if (p->count == MAX_STEPS) return -E2BIG;

@@ -6,6 +6,9 @@ import { watchDescriptor } from "../../../control/watch-descriptor.ts";
 import type { HostExit } from "../driver.ts";
 import { endOrphans } from "../orphans.ts";
 
+/** With a signal's number, the exit code of one that has sent itself that signal. `RFAAS_ROOM_DIED`. */
+const DIED = 128;
+
 /** How often a process is looked at that the event loop cannot watch. */
 const LOOK_MS = 5;
 
@@ -41,10 +44,15 @@ export class Watched {
 
   #exitOf({ exitCode, signal, cpuNs }: RoomEnd, orphansNs: number): HostExit {
     const cpu = { cpuNs: cpuNs + orphansNs };
-    if (signal === 0) return { exitCode, signal: null, ...cpu };
-    // The first process of a namespace cannot kill itself: its seal does, when it asks for that.
-    const asked = signal === constants.signals.SIGSYS && this.#process.layers.has("processes");
-    return { exitCode: null, signal: asked ? "SIGKILL" : nameOf(signal), ...cpu };
+    // The first process of a namespace cannot kill itself: its seal lets it exit, or does, when it asks for that.
+    const first = this.#process.layers.has("processes");
+    const asked = first ? exitCode - DIED : 0;
+    if (signal === 0)
+      return asked > 0
+        ? { exitCode: null, signal: nameOf(asked), ...cpu }
+        : { exitCode, signal: null, ...cpu };
+    const trapped = first && signal === constants.signals.SIGSYS;
+    return { exitCode: null, signal: trapped ? "SIGKILL" : nameOf(signal), ...cpu };
   }
 }
 

@@ -19,10 +19,15 @@ const MACHINE = [
 const DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 /** Of fabrics: a lease over RDMA goes on to ask its device after the room is sealed. */
 const OF_FABRICS = /^(?:infiniband|cxi\d+|hfi1(?:_\d+)?)$/;
-const fabricDevices = (): string[] =>
-  readdirSync("/dev")
-    .filter((name) => OF_FABRICS.test(name))
-    .map((name) => `/dev/${name}`);
+function fabricDevices(): string[] {
+  try {
+    const names = readdirSync("/dev").filter((name) => OF_FABRICS.test(name));
+    return names.map((name) => `/dev/${name}`);
+  } catch {
+    // A room within a room sees no more than that one.
+    return [];
+  }
+}
 /** The kernel executes it with every program that is linked dynamically. */
 const LOADERS = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
