@@ -81,7 +81,8 @@ export class Manager {
       },
     };
     this.#intake = new UsageIntake(ledger, ledgerEvents, clock);
-    const usage = (reports: UsageReport[]) => this.#intake.add(reports, () => {});
+    const usage = (reports: readonly UsageReport[]) =>
+      this.#intake.add(this.#nodes.plausible(reports), () => {});
     this.#counters = new RemoteCounters({ usage, log }, clock);
     this.#reception = new Reception(
       { tokens, log, clock },

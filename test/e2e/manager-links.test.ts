@@ -101,20 +101,22 @@ const capacity = (freeCores: number, draining = false) => ({
   draining,
 });
 
+const BEGAN_MS = Date.now() - 60_000;
+
 function bill(number: number, calls: number, more: Partial<UsageReport> = {}): UsageReport {
   return {
     lease: `n1-first/${number}`,
     node: "n1",
     user: "ada",
     workers: 2,
-    startedAtMs: 1_700_000_000_000,
+    startedAtMs: BEGAN_MS,
     endedAtMs: null,
     reason: null,
     usage: { allocationCoreNs: calls * 10, executionNs: calls, pollingNs: 0, calls, bytes: calls },
     ...more,
   };
 }
-const ended = { endedAtMs: 1_700_000_001_000, reason: "released" };
+const ended = { endedAtMs: BEGAN_MS + 1000, reason: "released" };
 
 interface Node {
   link: ManagerLink;

@@ -98,9 +98,11 @@ const subscribe = (token: string | null = null): object => ({
 const capacity = (freeCores: number): object => ({
   ...{ t: "capacity", freeCores, freeMemoryBytes: 1000, leases: 1, draining: false },
 });
+/** The clock of the tests begins here. */
+const BEGAN_MS = Date.UTC(2026, 0, 1);
 const bill = (lease: number, more: Partial<UsageReport> = {}): UsageReport => ({
   ...{ lease: `n1-first/${lease}`, node: "n1", user: "ada", workers: 1, coresPerWorker: 1 },
-  ...{ startedAtMs: 5, endedAtMs: null, reason: null },
+  ...{ startedAtMs: BEGAN_MS + 5, endedAtMs: null, reason: null },
   usage: { allocationCoreNs: lease, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 },
   ...more,
 });
@@ -209,7 +211,7 @@ describe("bills", () => {
     expect(peer.find("report-usage-reply")).toEqual({ t: "report-usage-reply", id: 7 });
     expect(saved).toEqual([bill(1), bill(2)]);
     expect(manager.leases()).toEqual([bill(1), bill(2)]);
-    const ended = bill(1, { endedAtMs: 9, reason: "released" });
+    const ended = bill(1, { endedAtMs: BEGAN_MS + 9, reason: "released" });
     peer.send(report(8, ended));
     await comes(() => saved.length === 3, "the end is saved");
     expect(manager.leases()).toEqual([bill(2)]);
@@ -269,7 +271,7 @@ describe("bills", () => {
     await node("n1", { instance: "second" });
     const settling = await node("n1", { settling: true });
     expect(settling.find("accepted")).toMatchObject({ name: "n1" });
-    settling.send(report(1, bill(1, { endedAtMs: 9 })));
+    settling.send(report(1, bill(1, { endedAtMs: BEGAN_MS + 9 })));
     await comes(() => saved.length === 1, "the bill is saved");
     settling.send({ t: "leaving" });
     expect(settling.closed).toBe(true);
@@ -577,7 +579,7 @@ describe("leases of a node that is lost", () => {
     using books = new Books();
     const { node, clock, log } = cluster(OPEN, books.options);
     const peer = await node();
-    peer.send(report(1, bill(1, used(10)), bill(2, { ...used(20), endedAtMs: 9 })));
+    peer.send(report(1, bill(1, used(10)), bill(2, { ...used(20), endedAtMs: BEGAN_MS + 9 })));
     clock.pass(100);
     peer.leave();
     clock.pass(GRACE_MS - 200);
@@ -619,7 +621,7 @@ describe("leases of a node that is lost", () => {
     back.send(report(1, bill(1, used(50))));
     clock.pass(100);
     expect(books.counts).toEqual([1, 1, 0, 50]);
-    back.send(report(2, bill(1, { ...used(60), endedAtMs: 99, reason: "released" })));
+    back.send(report(2, bill(1, { ...used(60), endedAtMs: BEGAN_MS + 99, reason: "released" })));
     clock.pass(100);
     expect(books.counts).toEqual([1, 0, 0, 60]);
   });
@@ -638,7 +640,9 @@ describe("leases of a node that is lost", () => {
     }
     expect(books.counts).toEqual([1, 0, 1, 10]);
     const settling = await node("n1", { settling: true });
-    settling.send(report(1, bill(1, { ...used(12), endedAtMs: 50, reason: "node-lost" })));
+    settling.send(
+      report(1, bill(1, { ...used(12), endedAtMs: BEGAN_MS + 50, reason: "node-lost" })),
+    );
     clock.pass(100);
     expect(books.counts).toEqual([1, 0, 0, 12]);
   });

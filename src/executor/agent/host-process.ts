@@ -174,8 +174,7 @@ export class HostProcess {
       message(message) {
         if (host.#requests.heard(message)) return;
         if (message.t !== "ready") return host.#listener?.notice(message);
-        // A function that speaks in its host's place: it would be held anew, without its lease's bounds.
-        if (held) return;
+        if (held) return; // A function's word: it would be held anew, without its lease's bounds.
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
         held = host.held = limiter.hold(host.pid);

@@ -13,6 +13,7 @@ import {
 import type { LostLeases } from "../ledger/lost-leases.ts";
 import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { RemoteCounters } from "../ledger/remote-counters.ts";
+import { Plausible } from "../ledger/plausible.ts";
 import type { UsageIntake } from "../ledger/usage-intake.ts";
 import { type Registry, type Session, nodeProblem } from "../nodes/registry.ts";
 import type { Proof } from "../../control/reach/reach.ts";
@@ -47,6 +48,7 @@ export class NodeDesk {
   readonly #settling = new Set<NodePeer>();
   /** Nodes that wait for what the manager finds at their address. */
   readonly #looking = new Set<NodePeer>();
+  readonly #plausible: Plausible;
   readonly #answer = answering<typeof nodeToManager, NodePeer>(nodeToManager, this.#handlers(), {
     // The table answers what nodes ask, and nothing else.
     send: (answer, { connection }) => connection.send(answer as ManagerToNode),
@@ -54,15 +56,25 @@ export class NodeDesk {
 
   constructor(options: NodeDeskOptions) {
     this.#options = options;
+    this.#plausible = new Plausible(options.log, options.clock);
+  }
+
+  /** What counters of a node's memory say, as far as that can be. */
+  plausible(reports: readonly UsageReport[]): UsageReport[] {
+    return reports.filter((report) => {
+      const cores = this.#options.registry.get(report.node)?.cores;
+      const [instance] = report.lease.split("/");
+      return cores !== undefined && this.#plausible.of(instance!, cores, [report]).length > 0;
+    });
   }
 
   /** Admits a node and tells it what operators asked of it while it was away, or refuses it with the reason. */
   announced(peer: Peer, announce: Announce): void {
     const { registry, reception, tokens, intake, ca } = this.#options;
-    const { name, instance, settling } = announce;
+    const { name, instance, cores, settling } = announce;
     const nowMs = this.#options.clock.nowMs();
     const role: NodeRole = {
-      ...{ kind: "node", name, instance, session: undefined },
+      ...{ kind: "node", name, instance, cores, session: undefined },
       ...{ heardAtMs: nowMs, usageMessages: 0 },
     };
     let replaced: Session | undefined;
@@ -233,7 +245,7 @@ export class NodeDesk {
     role.usageMessages++;
     for (const { lease, endedAtMs } of reports)
       if (endedAtMs !== null) counters.unbind(node, lease);
-    intake.add(reports, saved);
+    intake.add(this.#plausible.of(role.instance, role.cores, reports), saved);
   }
 
   #offerCounters(node: NodePeer, fabric: string): CountersOffer {

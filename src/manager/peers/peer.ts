@@ -15,6 +15,8 @@ export interface NodeRole {
   kind: "node";
   name: string;
   instance: string;
+  /** As it has announced. */
+  cores: number;
   /** Undefined for a node that is out of the cluster and only settles its bills. */
   session: Session | undefined;
   heardAtMs: number;
