@@ -8,6 +8,7 @@ import {
   type LeaseEffect,
   type LeaseEvent,
   type LeaseState,
+  type Revoker,
   advanceLease,
   dueAtNs,
   grantLease,
@@ -121,11 +122,11 @@ export class LeaseBook {
   }
 
   /** The batch system reclaims the node: the book grants no more leases, and present ones end at `deadlineNs`. */
-  drain(atNs: number, deadlineNs: number): Due[] {
+  drain(atNs: number, deadlineNs: number, by?: Revoker): Due[] {
     this.draining = true;
     return [...this.#entries.keys()].map((lease) => ({
       lease,
-      effects: this.advance(lease, { kind: "revoked", atNs, deadlineNs }),
+      effects: this.advance(lease, { kind: "revoked", atNs, deadlineNs, by }),
     }));
   }
 
@@ -151,6 +152,18 @@ export function allocatedCoreNs({ grantedAtNs }: LeaseState, cores: number, nowN
   return cores * Math.max(0, nowNs - grantedAtNs);
 }
 
+/** Why a node takes leases back, in words. */
+export function describeRevoker(by: Revoker): string {
+  switch (by) {
+    case "stopping":
+      return "it was told to stop";
+    case "drained":
+      return "an operator has drained it";
+    case "removed":
+      return "an operator has removed it from its cluster";
+  }
+}
+
 /** A lease's end in words, for the client and for the bill. */
 export function describeEnd(reason: EndReason): string {
   switch (reason.kind) {
@@ -165,7 +178,7 @@ export function describeEnd(reason: EndReason): string {
     case "unredeemed":
       return "its client never said that it uses it";
     case "revoked":
-      return "the node took it back";
+      return `the node took it back${reason.by === undefined ? "" : `: ${describeRevoker(reason.by)}`}`;
     case "over-budget":
       return "its budget is spent";
     case "over-limit":

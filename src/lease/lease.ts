@@ -33,7 +33,12 @@ interface Active {
   activeAtNs: number;
   /** Whether the client has said that it uses the lease. */
   redeemed: boolean;
+  /** Why the node takes it back, where it does. */
+  revokedBy?: Revoker | undefined;
 }
+
+/** Why a node takes its leases back: it was told to stop, an operator has drained it, or has removed it from its cluster. */
+export type Revoker = "stopping" | "drained" | "removed";
 
 /** A bound of the node that a lease has crossed. */
 export interface Excess {
@@ -50,7 +55,7 @@ export type EndReason =
   | { kind: "expired" }
   | { kind: "token-expired" }
   | { kind: "unredeemed" }
-  | { kind: "revoked" }
+  | { kind: "revoked"; by?: Revoker | undefined }
   | { kind: "over-budget" }
   | ({ kind: "over-limit" } & Excess)
   | { kind: "connection-lost"; message: string }
@@ -65,7 +70,7 @@ export type LeaseEvent =
   | { kind: "redeemed"; atNs: number }
   /** The client asks for `ttlNs` from now on, or has been seen to call, which is as good. */
   | { kind: "renewed"; atNs: number; ttlNs?: number }
-  | { kind: "revoked"; atNs: number; deadlineNs: number }
+  | { kind: "revoked"; atNs: number; deadlineNs: number; by?: Revoker | undefined }
   /** Time has passed; the caller sends it at {@link dueAtNs}. */
   | { kind: "time"; atNs: number }
   | { kind: "ended"; atNs: number; reason: EndReason };
@@ -118,7 +123,8 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
   if (event.kind === "ended") return endLease(state, event.atNs, event.reason);
   if (state.phase === "granted") {
     const { grantedAtNs, ttlNs, untilNs } = state;
-    if (event.kind === "revoked") return endLease(state, event.atNs, { kind: "revoked" });
+    if (event.kind === "revoked")
+      return endLease(state, event.atNs, { kind: "revoked", by: event.by });
     if (event.kind === "time" && event.atNs >= state.loadByNs)
       return endLease(state, event.atNs, { kind: "load-timeout" });
     if (event.kind !== "loaded") return [state, []];
@@ -148,10 +154,19 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
       return [{ ...state, ttlNs, expiresAtNs }, []];
     }
     case "revoked":
-      return [revokedTerm(state, event.deadlineNs), ["announce-revocation"]];
+      return [revokedState(state, event), ["announce-revocation"]];
     case "time":
       return endIfDue(state, event.atNs);
   }
+}
+
+/** Of several revocations the first deadline counts, and the reason for it. */
+function revokedState(
+  state: LeaseState & { phase: "active" | "revoking" },
+  { deadlineNs, by }: Extract<LeaseEvent, { kind: "revoked" }>,
+): LeaseState {
+  const counts = state.phase === "active" || deadlineNs < state.deadlineNs;
+  return { ...revokedTerm(state, deadlineNs), revokedBy: counts ? by : state.revokedBy };
 }
 
 function endIfDue(
@@ -159,7 +174,7 @@ function endIfDue(
   atNs: number,
 ): [LeaseState, LeaseEffect[]] {
   if (state.phase === "revoking" && atNs >= state.deadlineNs)
-    return endLease(state, atNs, { kind: "revoked" });
+    return endLease(state, atNs, { kind: "revoked", by: state.revokedBy });
   if (!state.redeemed && atNs >= state.activeAtNs + REDEEM_LIMIT_NS)
     return endLease(state, atNs, { kind: "unredeemed" });
   if (atNs >= state.expiresAtNs)

@@ -447,7 +447,7 @@ describe("a request that waits for room", () => {
     drainMicrotasks();
     expect(short()).toMatchObject({ t: "failed", code: "RFAAS_NODE_FULL" });
     expect(long()).toBeUndefined();
-    agent.revoke(1000);
+    agent.revoke(1000, "drained");
     drainMicrotasks();
     expect(long()).toMatchObject({ t: "failed", code: "RFAAS_NODE_DRAINING" });
   });
@@ -616,7 +616,7 @@ describe("a host that is to be kept", () => {
     expect(timed.host.killed).toBe(true);
 
     const drained = rested();
-    drained.agent.revoke(1000);
+    drained.agent.revoke(1000, "drained");
     expect(drained.host.told).toEqual(["detach"]);
   });
 
@@ -631,7 +631,7 @@ describe("a host that is to be kept", () => {
   test("is not kept once the node drains", () => {
     const { agent, leased } = node();
     const { client, host, lease } = leased(KEEP);
-    agent.revoke(10_000);
+    agent.revoke(10_000, "drained");
     client.ask("release", { lease });
     expect(host.told).toEqual(["ends-in", "detach"]);
   });
@@ -751,7 +751,7 @@ describe("a node", () => {
 
   test("that is wanted back and then not serves again", () => {
     const { agent, client } = node();
-    agent.revoke(1000);
+    agent.revoke(1000, "drained");
     agent.resume();
     expect(client().allocate()()).toBeUndefined();
     expect(agent.leaseCount).toBe(1);

@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 import { END } from "../../../ffi/layout.ts";
 import { FunctionError, InvalidValue } from "../../base/errors.ts";
+import { describeExpired, describeRevoked } from "../../protocol/ends/end-detail.ts";
 import { describeExcess, unpackExcess } from "../../protocol/ends/excess.ts";
 import { describeExitCode } from "../../protocol/ends/host-exit.ts";
 import { type ErrorRecord, MAX_CAUSES } from "../../base/error/record.ts";
@@ -145,9 +146,9 @@ export function describeEnd(reason: number, detail: number): string {
     case END.nodeStopped:
       return "the node stopped";
     case END.expired:
-      return "the lease expired: it was neither renewed nor used in time, or its token has ended";
+      return describeExpired(detail);
     case END.revoked:
-      return "the node took the lease back";
+      return describeRevoked(detail);
     case END.overBudget:
       return "the lease's budget is spent";
     case END.overLimit:

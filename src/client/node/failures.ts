@@ -108,10 +108,12 @@ export function leaseFailure({ code, message }: Failed): RfaasError {
 /** The connection ended by itself. What never greeted may be another program than rfaas. */
 export function ended(address: string, greeted: boolean, error?: Error): NodeUnreachable {
   const why = error ? `: ${error.message}` : "";
+  // A node that stops says so first.
+  const silently = ": the node was killed or has crashed, or something between cut the connection";
   if (greeted)
     return new NodeUnreachable(
       address,
-      `the connection to the node at ${address} ended${why}; see the node's log, and connect again`,
+      `the connection to the node at ${address} ended${why || silently}; see the node's log, and connect again`,
     );
   return new NodeUnreachable(
     address,

@@ -114,7 +114,7 @@ export class Bookkeeper {
         saved: (report) => this.#journal?.taken(report),
         drain(deadlineMs) {
           log("info", `the manager drains this node: leases end within ${deadlineMs / 1000} s`);
-          agent.revoke(deadlineMs);
+          agent.revoke(deadlineMs, "drained");
         },
         resume() {
           if (agent.draining) log("info", "the manager lets this node grant leases again");
@@ -131,7 +131,7 @@ export class Bookkeeper {
         },
         removed() {
           log("warn", "the manager has removed this node; it grants no more leases");
-          agent.revoke(removalLimitMs);
+          agent.revoke(removalLimitMs, "removed");
         },
         joined: (looks) => this.#check?.joined(looks),
         key(publicKey) {

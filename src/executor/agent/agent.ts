@@ -10,6 +10,7 @@ import type { FabricOffer } from "../../fabric/fabric.ts";
 import { type Survey, type Withheld, namesOf } from "../../fabric/registry.ts";
 import { LeaseBook } from "../../lease/book.ts";
 import { Capacity } from "../../lease/capacity.ts";
+import type { Revoker } from "../../lease/lease.ts";
 import { type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
 import { fabricsFor } from "../admission/fabrics-for.ts";
 import type { Arrived, Identity } from "../admission/identity.ts";
@@ -171,7 +172,7 @@ export class Agent {
   /** Grants no more leases, waits at most `limitMs` for present ones to end, then ends them. Resolves when all hosts have exited. */
   async drain(limitMs: number): Promise<void> {
     this.#stopping = true;
-    this.revoke(limitMs);
+    this.revoke(limitMs, "stopping");
     if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     this.#leases.rest();
     await Promise.all([this.#pool.close(), this.#kept.close()]);
@@ -183,10 +184,10 @@ export class Agent {
     return this.#leases.attended();
   }
 
-  /** Grants no more leases, and takes the present ones back when `limitMs` have passed. */
-  revoke(limitMs: number): void {
+  /** Grants no more leases, and takes the present ones back when `limitMs` have passed, since `by` is so. */
+  revoke(limitMs: number, by: Revoker): void {
     const now = this.#clock.nowNs();
-    const due = this.#book.drain(now, now + limitMs * 1e6);
+    const due = this.#book.drain(now, now + limitMs * 1e6, by);
     this.#granting.serve();
     this.#kept.drain();
     this.#reception.tellAll({ t: "draining" });

@@ -4,6 +4,7 @@ import { END } from "../../../ffi/layout.ts";
 import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
 import { describeExcess, packExcess } from "../../protocol/ends/excess.ts";
+import { EXPIRED, REVOKED } from "../../protocol/ends/end-detail.ts";
 import { describeExitCode } from "../../protocol/ends/host-exit.ts";
 
 /** The end as the lease's memory tells it: one of `END`, and a number with details. */
@@ -12,23 +13,38 @@ export interface End {
   detail: number;
 }
 
-const ENDS: Partial<Record<EndReason["kind"], number>> = {
-  expired: END.expired,
-  "token-expired": END.expired,
-  unredeemed: END.expired,
-  revoked: END.revoked,
-  "reload-failed": END.revoked,
-  "over-budget": END.overBudget,
-  "client-gone": END.disconnected,
-  "node-stopped": END.nodeStopped,
-};
-
 export function endOf(reason: EndReason): End {
-  if (reason.kind === "over-limit") return { reason: END.overLimit, detail: packExcess(reason) };
-  if (reason.kind !== "host-died") return { reason: ENDS[reason.kind] ?? END.released, detail: 0 };
-  const { exitCode, signal } = reason;
-  if (signal === null) return { reason: END.exited, detail: exitCode ?? 0 };
-  return { reason: END.signalled, detail: constants.signals[signal as NodeJS.Signals] ?? 0 };
+  const end = (of: number, detail = 0): End => ({ reason: of, detail });
+  switch (reason.kind) {
+    case "released":
+    case "load-failed":
+    case "load-timeout":
+      return end(END.released);
+    case "client-gone":
+    case "connection-lost":
+      return end(END.disconnected);
+    case "expired":
+      return end(END.expired);
+    case "token-expired":
+      return end(END.expired, EXPIRED.token);
+    case "unredeemed":
+      return end(END.expired, EXPIRED.unredeemed);
+    case "revoked":
+      return end(END.revoked, reason.by && REVOKED[reason.by]);
+    case "reload-failed":
+      return end(END.revoked, REVOKED.reloadFailed);
+    case "over-budget":
+      return end(END.overBudget);
+    case "node-stopped":
+      return end(END.nodeStopped);
+    case "over-limit":
+      return end(END.overLimit, packExcess(reason));
+    case "host-died": {
+      const { exitCode, signal } = reason;
+      if (signal === null) return end(END.exited, exitCode ?? 0);
+      return end(END.signalled, constants.signals[signal as NodeJS.Signals]);
+    }
+  }
 }
 
 /** The message to the client of a granted lease. */
@@ -58,7 +74,7 @@ export function denialOf(reason: EndReason): { code: string; message: string } {
       };
     case "over-limit":
       return {
-        code: "RFAAS_OUT_OF_MEMORY",
+        code: reason.what === "heap" ? "RFAAS_OUT_OF_MEMORY" : "RFAAS_MODULE_FAILED",
         message: `the module was not loaded: ${describeExcess(reason)}`,
       };
     case "over-budget":

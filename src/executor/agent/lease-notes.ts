@@ -1,8 +1,8 @@
 /** The messages about a lease to its client and to the node's log. */
 import { countOf } from "../../base/units.ts";
 import type { Clock } from "../../base/clock.ts";
-import { describeEnd } from "../../lease/book.ts";
-import type { EndReason } from "../../lease/lease.ts";
+import { describeEnd, describeRevoker } from "../../lease/book.ts";
+import type { EndReason, LeaseState } from "../../lease/lease.ts";
 import type { FieldsOf } from "../../protocol/declare.ts";
 import type { Allocate, Lost } from "../../protocol/lease-messages.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
@@ -105,12 +105,15 @@ export class LeaseNotes implements LeaseEvents {
     this.#answer.fail(code, message, error);
   }
 
-  revoking(lease: LeasedHost, deadlineNs: number): void {
+  revoking(lease: LeasedHost, state: LeaseState): void {
+    if (state.phase !== "revoking") return;
+    const { deadlineNs, revokedBy: by } = state;
     const deadlineInMs = Math.max(0, (deadlineNs - this.#start.clock.nowNs()) / 1e6);
-    const message = "the node wants its cores back";
+    const why = by === undefined ? "" : `: ${describeRevoker(by)}`;
+    const message = `the node wants its cores back${why}`;
     this.#client.connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
     lease.host.tell({ t: "ends-in", leftMs: deadlineInMs });
-    this.#besides.revoking(lease, deadlineNs);
+    this.#besides.revoking(lease, state);
   }
 
   lost(lease: LeasedHost, reason: EndReason): void {

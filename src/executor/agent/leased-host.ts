@@ -32,8 +32,8 @@ export interface LeaseEvents {
   denied(lease: LeasedHost, code: string, message: string, error?: ErrorRecord): void;
   lost(lease: LeasedHost, reason: EndReason): void;
   workerLost(lease: LeasedHost, worker: number, message: string): void;
-  /** The node revokes it, with this deadline. */
-  revoking(lease: LeasedHost, deadlineNs: number): void;
+  /** The node revokes it, as its state says. */
+  revoking(lease: LeasedHost, state: LeaseState): void;
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
   progressed(lease: LeasedHost, report: ProgressReport): void;
@@ -306,11 +306,8 @@ export class LeasedHost {
     switch (effect) {
       case "announce-grant":
         return this.#handOver();
-      case "announce-revocation": {
-        const state = this.#state;
-        if (state.phase === "revoking") this.#events.revoking(this, state.deadlineNs);
-        return;
-      }
+      case "announce-revocation":
+        return this.#events.revoking(this, this.#state);
       case "announce-loss":
         return this.#announceLoss();
       case "stop-host":
