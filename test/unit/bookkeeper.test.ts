@@ -13,6 +13,7 @@ import { headOf, lineOf, parse } from "../../src/executor/accounts/journal-file.
 import type { ManagerToNode, ToManager, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { TestClock } from "../support/clock.ts";
 import { DialledLinks } from "../support/dialled.ts";
+import { closedFilesOf } from "../support/open-files.ts";
 import { Scratch } from "../support/scratch.ts";
 
 type Accepted = Extract<ManagerToNode, { t: "accepted" }>;
@@ -49,6 +50,7 @@ function bill(lease: number, allocationCoreNs: number, ended = false): LeaseBill
     user: "ada",
     workers: 2,
     coresPerWorker: 1,
+    project: undefined,
     startedAtMs: 5,
     usage: { allocationCoreNs, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 },
     ended: ended ? { atMs: 9, reason: "released" } : undefined,
@@ -172,13 +174,23 @@ describe("a node says to its manager", () => {
 });
 
 describe("the journal", () => {
+  /** It ends, and closes its file. */
+  const end = async (
+    { keeper, clock }: Pick<ReturnType<typeof books>, "keeper" | "clock">,
+    folder: string,
+  ): Promise<void> => {
+    const left = keeper.leave();
+    clock.pass(6000);
+    await left;
+    await closedFilesOf(folder);
+  };
   const read = (folder: string): UsageReport[] =>
     readdirSync(folder).flatMap((name) => parse(readFileSync(join(folder, name), "utf8"))!.reports);
 
-  test("has the last word of a lease until the manager has it, and sums while there is no manager", () => {
+  test("has the last word of a lease until the manager has it, and sums while there is no manager", async () => {
     using scratch = new Scratch();
     const journals = scratch.join("bills");
-    const { clock, links, reports, accept, tell } = books({ journals });
+    const { clock, links, reports, accept, tell, keeper } = books({ journals });
     tell(bill(1, 10));
     clock.pass(0);
     expect(read(journals)).toMatchObject([{ usage: { allocationCoreNs: 10 }, endedAtMs: null }]);
@@ -195,6 +207,8 @@ describe("the journal", () => {
     expect(read(journals)).toMatchObject([{ usage: { allocationCoreNs: 20 }, endedAtMs: 9 }]);
     links.last.say({ t: "report-usage-reply", id: 3 });
     expect(read(journals)).toEqual([]);
+    await end({ keeper, clock }, journals);
+    expect(readdirSync(journals)).toEqual([]);
   });
 
   test("stays with what the manager has not taken when the node leaves, which says where", async () => {
@@ -203,9 +217,7 @@ describe("the journal", () => {
     const { clock, tell, keeper, lines } = books({ journals });
     tell(bill(1, 10, true));
     clock.pass(0);
-    const left = keeper.leave();
-    clock.pass(6000);
-    await left;
+    await end({ keeper, clock }, journals);
     expect(read(journals)).toHaveLength(1);
     expect(lines.at(-1)).toMatch(/^info: 1 bill kept in .*node-1\.first-life\.bills until/);
   });

@@ -15,6 +15,7 @@ import { BillJournal } from "../../src/executor/accounts/journal.ts";
 import { leftBills } from "../../src/executor/accounts/left-bills.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import { TestClock } from "../support/clock.ts";
+import { closedFilesOf } from "../support/open-files.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
@@ -31,7 +32,7 @@ function report(lease: number, calls: number, more: Partial<UsageReport> = {}): 
 const ended = (lease: number, calls: number): UsageReport =>
   report(lease, calls, { endedAtMs: 5000, reason: "released" });
 
-class Fixture implements Disposable {
+class Fixture implements AsyncDisposable {
   readonly #scratch = new Scratch();
   readonly folder = this.#scratch.join("bills");
   readonly clock = new TestClock();
@@ -56,8 +57,9 @@ class Fixture implements Disposable {
     return parse(readFileSync(this.journal.path, "utf8"))!.reports;
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.journal.close();
+    await closedFilesOf(this.folder);
     this.#scratch[Symbol.dispose]();
   }
 }
@@ -79,7 +81,7 @@ function leftBy(folder: string, reports: readonly UsageReport[], of: object = OF
 
 describe("the journal of bills", () => {
   test("has the newest report of each lease, until the manager has taken the last one", async () => {
-    using f = new Fixture();
+    await using f = new Fixture();
     await f.note(report(1, 1), report(2, 1), report(1, 5));
     expect(f.written).toEqual([report(1, 5), report(2, 1)]);
     f.journal.taken(report(1, 5));
@@ -95,8 +97,8 @@ describe("the journal of bills", () => {
     expect(statSync(f.journal.path).mode & 0o777).toBe(0o600);
   });
 
-  test("writes what does not press within a second", () => {
-    using f = new Fixture();
+  test("writes what does not press within a second", async () => {
+    await using f = new Fixture();
     f.journal.note(report(1, 1), false);
     f.clock.pass(900);
     expect(existsSync(f.journal.path)).toBe(false);
@@ -106,12 +108,12 @@ describe("the journal of bills", () => {
   });
 
   test("goes away with its node, unless it holds what the manager has not taken", async () => {
-    using f = new Fixture();
+    await using f = new Fixture();
     await f.note(ended(1, 1), ended(2, 2));
     f.journal.taken(ended(1, 1));
     f.journal.close();
     expect(f.written).toContainEqual(ended(2, 2));
-    using g = new Fixture();
+    await using g = new Fixture();
     await g.note(ended(1, 1));
     g.journal.taken(ended(1, 1));
     g.journal.close();
@@ -119,7 +121,7 @@ describe("the journal of bills", () => {
   });
 
   test("stays small, whatever is reported, and loses nothing when it is written anew", async () => {
-    using f = new Fixture();
+    await using f = new Fixture();
     for (let calls = 1; calls <= 400; calls++) {
       await f.note(...Array.from({ length: 20 }, (_, lease) => report(lease + 1, calls)));
       if (calls % 20 > 0) continue;
@@ -136,7 +138,7 @@ describe("the journal of bills", () => {
   });
 
   test("holds no more bills than it may, the newest ones, and says so once", async () => {
-    using f = new Fixture(undefined, 3);
+    await using f = new Fixture(undefined, 3);
     await f.note(...[1, 2, 3, 4, 5].map((lease) => ended(lease, lease)));
     expect(f.journal.size).toBe(3);
     expect(f.lines).toEqual([expect.stringContaining("no more than 3 of them")]);
@@ -146,7 +148,7 @@ describe("the journal of bills", () => {
   test("that cannot be made costs nothing but itself, and says why and what to do", async () => {
     using scratch = new Scratch();
     const file = scratch.file("no-folder", "");
-    using f = new Fixture(join(file, "bills"));
+    await using f = new Fixture(join(file, "bills"));
     await f.note(ended(1, 1));
     await f.note(ended(2, 1));
     f.clock.pass(5000);
@@ -170,7 +172,7 @@ test.skipIf(!asRoot)(
     const run = (...command: string[]) => Bun.spawnSync(command).exitCode;
     expect(run("mount", "-t", "tmpfs", "-o", "size=64k", "rfaas-test", small)).toBe(0);
     try {
-      using f = new Fixture(small);
+      await using f = new Fixture(small);
       await f.note(ended(1, 1));
       // All but a part of a page.
       writeFileSync(join(small, "filler"), new Uint8Array(56 * 1024));
@@ -214,7 +216,7 @@ describe("what a killed node has left", () => {
   });
 
   test("is not of a run that lives, of another node, or for another manager, of which the log hears", async () => {
-    using f = new Fixture();
+    await using f = new Fixture();
     await f.note(ended(1, 1));
     expect(found(f.folder)).toEqual([]);
     leftBy(f.folder, [ended(1, 1)], { ...OF, instance: "other", node: "n2" });
