@@ -7,6 +7,7 @@ import { TokenKeys } from "../manager/tokens/keys.ts";
 import { defaultStateDir } from "../manager/state/state.ts";
 import { Credential, NewHolder } from "../protocol/holder/credential.ts";
 import { LAST_MS, type Scope, SCOPES, TokenNode, UserName, readClaims } from "../protocol/token.ts";
+import { project } from "../protocol/fields.ts";
 import { parseBytes, parseDuration } from "../base/units.ts";
 import { readAs, truth, whole } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
@@ -52,6 +53,13 @@ const Options = Type.Object({
       placeholder: "name",
     }),
   ),
+  project: Type.Optional(
+    readAs(projectName, {
+      description: "what its leases are for, as on the bill",
+      otherwise: "what their client says",
+      placeholder: "name",
+    }),
+  ),
   bearer: Type.Optional(
     truth({ description: "without a key: for programs that can prove none, such as curl" }),
   ),
@@ -68,9 +76,11 @@ show    prints what a token says, given as an argument or in RFAAS_TOKEN, withou
 A token is a JWS, signed with EdDSA, and valid in one cluster. Nodes check it with the manager's public key, without asking the
 manager. What is printed is the token with a private key, TOKEN.KEY: a secret, for RFAAS_TOKEN. Nodes and managers are shown the token and,
 for each connection, a proof of the key that counts there alone, so that none of them can use it. With --bearer there is no key: any
-holder acts as its user until it expires, and it is sent only over loopback and to what is pinned. Its scopes are client (take leases), node (join as a
-node), read (look at the manager) and admin (look, and change). A token with client and read shows only the leases and the bill of
-its user; one with read but without client, or with admin, shows those of all users.`,
+holder acts as its user until it expires, and it is sent only over loopback and to what is pinned. Its scopes are client (take leases), bill (see its user's
+bill), node (join as a node), read (look at the manager) and admin (look, and change). A token with client and read shows only the leases
+and the bill of its user; one with read but without client, or with admin, shows those of all users.
+
+With --project, its leases are that project's on the bill, and no other's; without, their client may name one.`,
   options: Options,
   examples: [
     ["rfaas token create --user ada --max-cores 64", "for a user, for 30 days"],
@@ -78,6 +88,7 @@ its user; one with read but without client, or with admin, shows those of all us
       "rfaas token create --user rack1 --scope node --node rack1 --ttl never",
       "for a node that joins by no join token",
     ],
+    ["rfaas token create --user ada --project climate", "likewise, for one project"],
     ["rfaas token create --user slurm --scope admin", "for a batch system"],
     ["rfaas token create --user grafana --scope read --bearer", "for a program that uses HTTP"],
     ["rfaas token show $RFAAS_TOKEN", "whose it is, and until when"],
@@ -97,6 +108,7 @@ async function create({
   ttl = ttlMs(DEFAULT_TTL, "--ttl"),
   scope = scopesOf(DEFAULT_SCOPES, "--scope"),
   node,
+  project,
   bearer = false,
   state = defaultStateDir(),
 }: Options): Promise<void> {
@@ -120,6 +132,7 @@ async function create({
     scopes: scope,
     issuedAtMs: Math.floor(nowMs / 1000) * 1000,
     ...(node === undefined ? {} : { node }),
+    ...(project === undefined ? {} : { project }),
     ...(holder ? { holderKey: holder.holderKey } : {}),
   });
   process.stdout.write(`${holder ? holder.with(signed) : signed}\n`);
@@ -140,6 +153,13 @@ function userName(text: string, what: string): string {
   if (Value.Check(UserName, text)) return text;
   throw new UsageError(
     `${what} must be a name of up to 64 letters, digits and . _ @ + -; it is ${JSON.stringify(text)}`,
+  );
+}
+
+function projectName(text: string, what: string): string {
+  if (Value.Check(project, text)) return text;
+  throw new UsageError(
+    `${what} must be a project's name, of up to 64 letters, digits and . _ @ + -; it is ${JSON.stringify(text)}`,
   );
 }
 

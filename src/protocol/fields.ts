@@ -38,5 +38,8 @@ export const environment = Type.Record(
   Type.String({ maxLength: 64 * 1024, pattern: "^[^\\0]*$" }),
   { additionalProperties: false, maxProperties: MAX_VARIABLES },
 );
+/** What a lease is for, as it stands on a bill. */
+export const PROJECT_NAME = "^[A-Za-z0-9][A-Za-z0-9._@+-]*$";
+export const project = Type.String({ minLength: 1, maxLength: 64, pattern: PROJECT_NAME });
 /** The name of a fabric; the code that uses it knows which exist. */
 export const fabric = Type.String({ maxLength: 64 });

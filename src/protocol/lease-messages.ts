@@ -13,6 +13,7 @@ import {
   index,
   polling,
   portNumber,
+  project,
   sequence,
   text,
 } from "./fields.ts";
@@ -51,6 +52,8 @@ export const Allocate = request(
     env: Type.Optional(environment),
     /** For all that it has besides its registered memory. Left out, the node's rule. */
     heapBytes: Type.Optional(heapBytes),
+    /** What it is for, on the bill. Left out, what its token says. */
+    project: Type.Optional(project),
     /** The root of its file system, as the node's sandbox knows it. */
     image: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
     fabric,

@@ -8,6 +8,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { TokenRefused } from "../base/errors.ts";
+import { project } from "./fields.ts";
 import type { ClusterKey } from "./token-key.ts";
 
 /** The prefix of tokens of the older format, before JWS. */
@@ -27,9 +28,17 @@ export const LAST_MS = 8.64e15;
 /** Whole seconds since 1970. */
 const seconds = Type.Integer({ minimum: 0, maximum: LAST_MS / 1000 });
 
-/** What a token is good for: `client` leases, `node` registers as one, `read` looks at the manager, `admin` looks and changes. */
-export type Scope = "client" | "node" | "read" | "admin";
-export const SCOPES: readonly Scope[] = ["client", "node", "read", "admin"];
+/**
+ * What a token is good for: `client` leases, `bill` sees its user's bill, `node` registers as one, `read` looks at the manager, `admin`
+ * looks and changes.
+ */
+export type Scope = "client" | "bill" | "node" | "read" | "admin";
+export const SCOPES: readonly Scope[] = ["client", "bill", "node", "read", "admin"];
+/** What a scope permits besides itself. */
+const COVERS: Partial<Record<Scope, readonly Scope[]>> = {
+  read: ["bill"],
+  admin: ["read", "bill"],
+};
 const NAMES = SCOPES.join("|");
 
 /** The name of a user, as it stands on a bill. */
@@ -80,6 +89,7 @@ const Payload = Type.Object(
     /** Bytes. */
     max_memory: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
     node: Type.Optional(TokenNode),
+    project: Type.Optional(project),
     /** The key of the token's holder (RFC 7800). */
     cnf: Type.Optional(Type.Object({ jwk: HolderKey }, { additionalProperties: false })),
   },
@@ -105,6 +115,8 @@ export interface Claims {
   holderKey?: HolderKey;
   /** The node that it is for: a node's token announces this one alone, and a user's takes leases of it alone. Left out, any of the cluster. */
   node?: string;
+  /** What its leases are for, on the bill. Left out, what their client says. */
+  project?: string;
 }
 
 /** What a token shows without its key. */
@@ -119,7 +131,7 @@ export interface ShownClaims extends Claims {
 const NAMES_OF_CLAIMS: Record<string, string> = {
   ...{ jti: "id", sub: "user", aud: "cluster", iat: "issuedAtMs", exp: "expiresAtMs" },
   ...{ scope: "scopes", max_cores: "maxCores", max_memory: "maxMemoryBytes" },
-  ...{ cnf: "holderKey", node: "node" },
+  ...{ cnf: "holderKey", node: "node", project: "project" },
 };
 
 /** Compiled when the first token comes: most programs that load this never see one. */
@@ -173,7 +185,7 @@ export class TokenVerifier {
 
   /**
    * The claims of the token, after checking that the key's owner signed it for this cluster, that it is not expired at `nowMs`, and
-   * that it has the `scope`, where one is given. A token with the scope `admin` has `read` too. Where the claims have a `holderKey`, the
+   * that it has the `scope`, where one is given. A token with the scope `admin` has `read` too, and one with `read` has `bill`. Where the claims have a `holderKey`, the
    * token counts for nothing without a proof, which `holder/proof.ts` checks.
    *
    * Rejects with {@link TokenRefused}, which has the reason and what to do.
@@ -254,7 +266,7 @@ async function keyIdOf({ key }: ClusterKey): Promise<string> {
 }
 
 function payloadOf(claims: Claims, cluster: string): Payload {
-  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey, node } = claims;
+  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey, node, project } = claims;
   return {
     ...{ jti: claims.id, sub: claims.user, aud: cluster, iat: claims.issuedAtMs / 1000 },
     ...(expiresAtMs === null ? {} : { exp: expiresAtMs / 1000 }),
@@ -262,12 +274,13 @@ function payloadOf(claims: Claims, cluster: string): Payload {
     ...(maxCores === null ? {} : { max_cores: maxCores }),
     ...(maxMemoryBytes === undefined ? {} : { max_memory: maxMemoryBytes }),
     ...(node === undefined ? {} : { node }),
+    ...(project === undefined ? {} : { project }),
     ...(holderKey ? { cnf: { jwk: holderKey } } : {}),
   };
 }
 
 function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
-  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, node, cnf } = payload;
+  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, node, project, cnf } = payload;
   return {
     id: jti,
     user: sub,
@@ -278,6 +291,7 @@ function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
     scopes: scope.split(" ") as Scope[],
     issuedAtMs: iat * 1000,
     ...(node === undefined ? {} : { node }),
+    ...(project === undefined ? {} : { project }),
     ...(cnf ? { holderKey: cnf.jwk } : {}),
   };
 }
@@ -295,7 +309,7 @@ function wrongWith(payload: unknown): { name: string; message: string } | undefi
 }
 
 function permits(scopes: readonly Scope[], scope: Scope): boolean {
-  return scopes.includes(scope) || (scope === "read" && scopes.includes("admin"));
+  return scopes.some((one) => one === scope || COVERS[one]?.includes(scope));
 }
 
 function fromJson(part: string, what: string): unknown {

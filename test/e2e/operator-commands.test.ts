@@ -102,7 +102,7 @@ describe("rfaas token", () => {
     using scratch = new Scratch();
     const env = { XDG_STATE_HOME: scratch.path };
     const args = ["token", "create", "--user", "ada", "--max-cores", "64", "--ttl", "2h"];
-    args.push("--max-memory", "64GiB");
+    args.push("--max-memory", "64GiB", "--project", "climate");
     const first = await rfaas(args, env);
     expect([first.exitCode, first.stderr]).toEqual([0, expect.stringContaining("a new key")]);
     expect(first.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\.[\w-]{43}\n$/);
@@ -115,6 +115,7 @@ describe("rfaas token", () => {
       user: "ada",
       maxMemoryBytes: 2 ** 36,
       maxCores: 64,
+      project: "climate",
       scopes: ["client", "read"],
     });
     // In whole seconds, and no shorter than was asked for.
@@ -168,7 +169,8 @@ describe("rfaas token", () => {
     [["create", "--user", "a", "--ttl", "0s"], /--ttl must be a finite duration above 0/],
     [["create", "--user", "a", "--max-cores", "0"], /--max-cores must be a whole number/],
     [["create", "--user", "a", "--max-memory", "much"], /--max-memory must be a size/],
-    [["create", "--user", "a", "--scope", "root"], /--scope is a list of client, node/],
+    [["create", "--user", "a", "--project", "a b"], /--project must be a project's name/],
+    [["create", "--user", "a", "--scope", "root"], /--scope is a list of client, bill, node/],
     [["create", "--user", "a", "--scope", "node"], /for one node alone; name it with --node/],
     [["create", "--user", "a", "--node", "a/b"], /--node must be a node's name/],
     [["create", "--user", "a", "more"], /token takes create or show/],
@@ -229,6 +231,46 @@ describe("rfaas bill", () => {
     expect(JSON.parse(ever.stdout).rows).toHaveLength(2);
     const asked = await rfaas(["bill", "--until", "1970-01-02", "--json"], env);
     expect(JSON.parse(asked.stdout).rows).toMatchObject([{ user: "ada", leases: 3 }]);
+  });
+
+  test("has projects apart, and ends that are presumed, where there are any", async () => {
+    await using cluster = await Cluster.start();
+    cluster.ledger.record([
+      report("1", "ada", 1000),
+      { ...report("2", "ada", 1000), project: "climate" },
+      { ...report("3", "bob", 1000), project: "climate" },
+    ]);
+    cluster.ledger.presumeEnded(["2"]);
+    const token = await cluster.token("read");
+    for (const way of [
+      ["--state", cluster.state],
+      ["--http", cluster.url, "--token", token],
+    ]) {
+      const people = await rfaas(["bill", ...way]);
+      expect(people.stdout).toMatch(/^user +project +leases +live +presumed +held/);
+      expect(people.stdout).toMatch(/^ada +- +1 +1 +0 /m);
+      expect(people.stdout).toMatch(/^ada +climate +1 +0 +1 /m);
+      const csv = await rfaas(["bill", "--csv", "--project", "climate", ...way]);
+      expect(csv.stdout.split("\n").slice(1)).toEqual([
+        expect.stringMatching(/^ada,climate,1,0,1,/),
+        expect.stringMatching(/^bob,climate,1,1,0,/),
+        "",
+      ]);
+    }
+  });
+
+  test("is a user's own with the scope bill, which shows nothing else", async () => {
+    await using cluster = await Cluster.start();
+    cluster.ledger.record([report("1", "ada", 1000), report("2", "bob", 1000)]);
+    const token = await cluster.token("bill");
+    const ask = (...args: string[]) => rfaas([...args, "--http", cluster.url, "--token", token]);
+    const own = await ask("bill", "--json");
+    expect(JSON.parse(own.stdout).rows).toMatchObject([{ user: "ada", leases: 1 }]);
+    const other = await ask("bill", "--user", "bob");
+    expect([other.exitCode, other.stderr]).toEqual([1, expect.stringContaining("no bill but")]);
+    const nodes = await ask("node", "ls");
+    expect(nodes.exitCode).toBe(1);
+    expect(nodes.stderr).toContain("is for bill and not for read; ask for one with --scope read");
   });
 
   test("takes prices of one's own", async () => {

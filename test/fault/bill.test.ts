@@ -107,11 +107,11 @@ describe("a bill", () => {
       throw new Error("what was computed");
       export function echo(): number { return 0; }`,
     );
-    const options = { workers: 2, memory: "256KiB", polling: "warm" } as const;
+    const options = { workers: 2, memory: "256KiB", polling: "warm", project: "climate" } as const;
     await expect(rf.allocate(module, options)).rejects.toThrow("what was computed");
     await until(() => manager.rows().some((row) => row.reason !== null), "the settled bill");
     const [row] = manager.rows();
-    expect(row!.reason).toBe("load-failed");
+    expect([row!.reason, row!.project]).toEqual(["load-failed", "climate"]);
     expect(row!.execution_ns).toBeGreaterThan(400e6);
     // No worker uses more CPU time than its core was held.
     expect(row!.allocation_core_ns).toBeGreaterThan(400e6);

@@ -491,7 +491,8 @@ export class ExecutorNode extends Actor implements BookedNode {
   #bill(lease: NodeLease, ended: LeaseBill["ended"]): void {
     const { id, user, workers, coresPerWorker, startedAtMs } = lease;
     const usage = this.#usage(lease);
-    this.#events?.usage({ lease: id, user, workers, coresPerWorker, startedAtMs, usage, ended });
+    const whose = { lease: id, user, project: undefined };
+    this.#events?.usage({ ...whose, workers, coresPerWorker, startedAtMs, usage, ended });
   }
 
   #readMeters(): void {

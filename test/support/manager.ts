@@ -15,6 +15,7 @@ export interface LedgerRow {
   allocation_core_ns: number;
   execution_ns: number;
   presumed: number;
+  project: string | null;
   calls: number;
 }
 

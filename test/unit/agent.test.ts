@@ -21,6 +21,7 @@ const MIB = 2 ** 20;
 const USERS: Record<string, Identity> = {
   ada: { user: "ada", maxCores: null, untilMs: null },
   bob: { user: "bob", maxCores: 1, untilMs: null },
+  cleo: { user: "cleo", maxCores: null, untilMs: null, project: "climate" },
   late: { user: "late", maxCores: null, untilMs: 0 },
 };
 
@@ -342,6 +343,26 @@ describe("a request is denied", () => {
     expect(client().allocate(more)()).toMatchObject({ t: "failed", code });
     expect(agent.free).toEqual({ cores: 4, memoryBytes: 64 * MIB });
     expect(agent.leaseCount).toBe(0);
+  });
+
+  test("for another project than that of its token, which is billed, as is what a client names by itself", () => {
+    const { client, hosts, bills } = node();
+    const cleo = client("cleo");
+    expect(cleo.allocate({ project: "genome" })()).toMatchObject({
+      code: "RFAAS_FORBIDDEN",
+      message: expect.stringMatching(/is for the project climate and not for genome; .*--project/),
+    });
+    for (const [who, more, project] of [
+      [cleo, {}, "climate"],
+      [cleo, { project: "climate" }, "climate"],
+      [client("ada"), { project: "genome" }, "genome"],
+      [client("ada"), {}, undefined],
+    ] as const) {
+      who.allocate(more);
+      gone(hosts.at(-1)!);
+      expect(bills.at(-1)).toMatchObject({ user: who === cleo ? "cleo" : "ada" });
+      expect(bills.at(-1)!.project).toBe(project);
+    }
   });
 
   test("by a token that is not good for it", () => {

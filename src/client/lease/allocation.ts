@@ -59,6 +59,7 @@ export async function allocateLease<Module>(
     ...onlySet({
       ...{ waitMs, keepWarmMs: options.keepWarmMs, network: options.network },
       ...{ processes: options.processes, env: options.env, image: options.image },
+      project: options.project,
       heapBytes: options.heap === undefined ? undefined : parseBytes(options.heap, "heap"),
     }),
     fabric,
@@ -119,7 +120,7 @@ async function takeLease<Module>(
 
 type Wishes = Pick<
   AllocateRequest,
-  "waitMs" | "keepWarmMs" | "network" | "processes" | "env" | "image" | "heapBytes"
+  "waitMs" | "keepWarmMs" | "network" | "processes" | "env" | "image" | "heapBytes" | "project"
 >;
 
 /** Those that ask for something: what an older node does not know is sent where it is asked for alone. */

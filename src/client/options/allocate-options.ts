@@ -1,7 +1,7 @@
 /** What a program can ask of a lease: when it takes it, when it renews it, and of the package that its module becomes. */
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/layout.ts";
-import { MAX_LEASE_CORES } from "../../protocol/fields.ts";
+import { MAX_LEASE_CORES, PROJECT_NAME } from "../../protocol/fields.ts";
 import type { LeaseEventOf } from "../events/lease-event.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
 import { MAX_LEASE_WORKERS } from "./call-options.ts";
@@ -103,6 +103,19 @@ const leasing = {
       description:
         "cores of each worker, for the threads and processes that functions start; billed",
       default: 1,
+      flag: true,
+    }),
+  ),
+  /** What the lease is for, on the bill of its user: up to 64 letters, digits and `. _ @ + -`. Default: what the token says, or nothing. */
+  project: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 64,
+      pattern: PROJECT_NAME,
+      description: "what the lease is for, on its user's bill",
+      otherwise: "what the token says, or nothing",
+      errorMessage: "must be a name of up to 64 letters, digits and . _ @ + -",
+      placeholder: "name",
       flag: true,
     }),
   ),

@@ -209,13 +209,14 @@ export class Bookkeeper {
   }
 
   #report(bill: LeaseBill): UsageReport {
-    const { lease, user, workers, coresPerWorker, startedAtMs, usage, ended } = bill;
+    const { lease, user, workers, coresPerWorker, project, startedAtMs, usage, ended } = bill;
     return {
       lease: `${this.#instance}/${lease}`,
       node: this.#name,
       user,
       workers,
       ...(coresPerWorker === 1 ? {} : { coresPerWorker }),
+      ...(project === undefined ? {} : { project }),
       startedAtMs,
       endedAtMs: ended?.atMs ?? null,
       reason: ended?.reason ?? null,

@@ -16,6 +16,8 @@ export interface Identity {
   maxMemoryBytes?: number | undefined;
   /** By the wall clock, until when; null for no end. */
   untilMs: number | null;
+  /** What its leases are for; left out, what their client says. */
+  project?: string | undefined;
   /** It stands for several people. */
   readonly shared?: true;
 }
@@ -98,7 +100,8 @@ export class Doorkeeper {
     try {
       const tokens = this.#tokens;
       const claims = await tokens.verify(token, Date.now(), "client");
-      const { user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, node = this.#name } = claims;
+      const { user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, project } = claims;
+      const { node = this.#name } = claims;
       if (node !== this.#name)
         throw new TokenRefused(
           "foreign",
@@ -110,7 +113,7 @@ export class Doorkeeper {
         const shown = { token, cluster: tokens.cluster, holderKey };
         await checkProof(proof, shown, { ...by.end, nonce });
       }
-      return { user, maxCores, maxMemoryBytes, untilMs: expiresAtMs };
+      return { user, maxCores, maxMemoryBytes, untilMs: expiresAtMs, project };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message };

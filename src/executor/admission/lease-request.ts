@@ -78,6 +78,12 @@ export function refusalOf(
       code: "RFAAS_FORBIDDEN",
       message: `the token of ${identity.user} has expired; connect again with a new one (rfaas token create --user ${identity.user})`,
     };
+  const { project } = identity;
+  if (project !== undefined && (request.project ?? project) !== project)
+    return {
+      code: "RFAAS_FORBIDDEN",
+      message: `the token of ${identity.user} is for the project ${project} and not for ${request.project}; leave project out, or use a token for it (rfaas token create --user ${identity.user} --project ${request.project})`,
+    };
   const overQuota = quota.refusal(identity, heldBy(request));
   return overQuota === null ? undefined : { code: "RFAAS_TOKEN_LIMIT", message: overQuota };
 }

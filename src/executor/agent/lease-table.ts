@@ -20,6 +20,8 @@ export interface LeaseBill {
   user: string;
   workers: number;
   coresPerWorker: number;
+  /** What it is for; undefined for nothing in particular. */
+  project: string | undefined;
   startedAtMs: number;
   usage: Usage;
   /** Undefined while the lease goes on. */
@@ -242,6 +244,7 @@ export class LeaseTable {
       user: client.identity.user,
       workers: lease.shape.workers,
       coresPerWorker: lease.coresPerWorker,
+      project: client.identity.project ?? lease.request.project,
       startedAtMs: lease.startedAtMs,
       usage,
       ended,

@@ -93,9 +93,9 @@ export const OPERATIONS: readonly Operation[] = [
     }),
   }),
   operation({
-    ...{ method: "GET", path: "/v1/bill", id: "getBill", scope: "read" },
+    ...{ method: "GET", path: "/v1/bill", id: "getBill", scope: "bill" },
     summary:
-      "what users owe for the leases that started in a period; a token that takes leases shows its user's",
+      "what users owe for the leases that started in a period; a token that takes leases, or has the scope bill alone, shows its user's",
     query: BillQuery,
     answers: { 200: Bill },
     run: ({ ledger, prices }, { query: { user, project, since, until }, viewer }) => ({

@@ -73,7 +73,7 @@ export class TokenKeys {
 export interface Admitted {
   user: string;
   maxCores: number | null;
-  /** Whether it may look at the leases and bills of others, too: a user's token, which takes leases, may not. */
+  /** Whether it may look at the leases and bills of others, too: one that takes leases, or has only `bill`, may not. */
   seesAll: boolean;
   /** The only node that it is for; left out, any. */
   node?: string | undefined;
@@ -124,7 +124,8 @@ export class SignedTokens implements TokenCheck {
       const claims = await this.#verifier.verify(token, this.#now(), scope);
       const { user, maxCores, scopes, node, holderKey } = claims;
       if (holderKey) await proving({ token, cluster: this.#verifier.cluster, holderKey });
-      const seesAll = scopes.includes("admin") || !scopes.includes("client");
+      const looks = scopes.includes("read") && !scopes.includes("client");
+      const seesAll = scopes.includes("admin") || looks;
       return { user, maxCores, seesAll, ...(node === undefined ? {} : { node }) };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
