@@ -22,7 +22,7 @@ export const LAYER = {
   processes: 32,
   /** A namespace of System V's IPC and of POSIX's message queues. */
   ipc: 64,
-  /** A user of its own. */
+  /** It can become another user, by {@link becomeUser}: it keeps what it needs for that, and root's uid until then. */
   uid: 128,
   /** The kernel filters system calls, so the room can be sealed. */
   calls: 256,
@@ -53,16 +53,17 @@ export interface RoomRule {
 }
 
 export interface RoomOrder extends RoomFreedoms {
-  /** Layers to try. By default all that the machine may have; `uid` only with {@link uid}. */
+  /** Layers to try. By default all that the machine may have, but for `uid`. */
   layers?: readonly Layer[];
   /** Those without which it must not start. */
   required?: readonly Layer[];
-  uid?: number;
   /** A descriptor of the `cgroup.procs` of the cgroup that it is to be in. */
   cgroup?: number;
-  /** Where it begins. */
+  /** Where it begins, as the room sees it. */
   folder: string;
-  /** Paths that are not there are left out. */
+  /** A folder that the room sees at another place, of its own: it may have no way to where that is. It needs the layer `processes`. */
+  placed?: { folder: string; at: string };
+  /** Paths, as this process sees them. Those that are not there are left out. */
   rules: readonly RoomRule[];
 }
 
@@ -107,7 +108,7 @@ const STEPS = [
   "entering the folder",
   "executing the program",
 ];
-const ORDER_NUMBERS = 9;
+const ORDER_NUMBERS = 8;
 const REPORT = { layers: 0, abi: 1, pidfd: 2, step: 3 };
 
 /** Tries a room without starting a program in it. Throws {@link NativeError}. */
@@ -127,11 +128,10 @@ function begin(order: RoomOrder, program: RoomProgram | undefined): RoomProcess 
     value === undefined ? [] : [`${name}=${value}`],
   );
   const rules = order.rules.map(({ permits, path }) => PERMITS[permits] + path);
-  const wanted = order.layers ?? LAYERS.filter((layer) => layer !== "uid" || order.uid);
+  const wanted = order.layers ?? LAYERS.filter((layer) => layer !== "uid");
   const numbers = Int32Array.from([
     bitsOf(wanted),
     bitsOf(order.required ?? []),
-    order.uid ?? 0,
     termsOf(order),
     order.cgroup ?? -1,
     command.length,
@@ -140,7 +140,8 @@ function begin(order: RoomOrder, program: RoomProgram | undefined): RoomProcess 
     descriptors.length,
     ...descriptors,
   ]);
-  const strings = [...command, ...variables, order.folder, ...rules];
+  const { folder, placed = NOWHERE } = order;
+  const strings = [...command, ...variables, folder, placed.folder, placed.at, ...rules];
   if (strings.some((string) => string.includes("\0"))) throw new NativeError("starting", -22);
   const report = new Int32Array(new ArrayBuffer(4 * ORDER_NUMBERS));
   const pid = native().rfaas_room_start(
@@ -158,6 +159,7 @@ function begin(order: RoomOrder, program: RoomProgram | undefined): RoomProcess 
   };
 }
 
+const NOWHERE = { folder: "", at: "" };
 const NONE: RoomProgram = { command: [], environment: {}, descriptors: [] };
 
 const bitsOf = (layers: readonly Layer[]): number =>
@@ -185,4 +187,12 @@ export function signalRoom(pid: number, signal: number): void {
  */
 export function sealRoom(freedoms: RoomFreedoms): void {
   check("sealing the room", native().rfaas_seal(termsOf(freedoms)));
+}
+
+/**
+ * Makes this process, with all of its threads, one of the user and the group `id`, who has at most `tasks` threads on this machine. It must
+ * have been started with the layer `uid`, or the capabilities SETUID and SETGID. Throws {@link NativeError}, after which it may be either.
+ */
+export function becomeUser(id: number, tasks: number): void {
+  check(`becoming the user ${id}`, native().rfaas_become(id, tasks));
 }

@@ -67,6 +67,13 @@ export type Attach = FieldsOf<typeof Attach>;
 export type Loaded = ReplyOf<typeof Attach>;
 
 /**
+ * Before {@link Attach}, where the node gives each user a uid: the host becomes that user, all of whose processes have so many threads at
+ * most. One that cannot ends.
+ */
+export const Become = notice("become", { uid: count, tasks: count });
+export type Become = FieldsOf<typeof Become>;
+
+/**
  * Every worker goes over to another build of its module, when the calls that it runs have ended. Answered when all have gone over
  * to the newest build.
  */
@@ -109,7 +116,9 @@ export const HostLog = notice("host-log", { line: LogLine });
 export const Denied = notice("denied", { rule: text });
 export const HostProgress = notice("host-progress", { report: ProgressReport });
 
-export const agentMessages = [Attach, Reload, Rest, HostAbort, Brought, EndsIn, Detach] as const;
+export const agentMessages = [
+  ...[Attach, Reload, Rest, HostAbort, Brought, EndsIn, Detach, Become],
+] as const;
 export const hostMessages = [
   Ready,
   ClientLost,

@@ -3,10 +3,19 @@
  * succeeds, since a test that cannot fail is none, or another layer holds it. All of it is run once more as an ordinary user.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { accessSync, constants as access, readFileSync, readdirSync, statSync } from "node:fs";
+import {
+  accessSync,
+  constants as access,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+} from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { type Layer, signalRoom, startInRoom, tryRoom } from "../../ffi/sandbox.ts";
+import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 import { type Room, Rooms, resultsIn, without } from "./room/rooms.ts";
 
@@ -142,11 +151,36 @@ describe("a room", () => {
     expect(layers).toContain("capabilities");
   });
 
-  test.skipIf(!IS_ROOT)("is a user of its own where root says which", async () => {
-    const room: Room = { uid: 54321, layers: [...without(), "uid"], required: ["uid"] };
-    const { results } = await rooms.try({ ...room, sealed: false }, "user", "become-root");
-    expect(results).toEqual({ user: 54321, "become-root": EPERM });
-  });
+  test.skipIf(!IS_ROOT)(
+    "becomes another user with all of its threads, and no one again",
+    async () => {
+      const room: Room = { layers: [...without(), "uid"], required: ["uid", "capabilities"] };
+      const order = ["user", "become-other", "user-of-all", "become-root", "start-thread"];
+      const { results } = await rooms.try(room, ...order);
+      expect(results).toEqual({
+        ...{ user: 0, "become-other": 0, "user-of-all": 54321 },
+        ...{ "become-root": EPERM, "start-thread": 0 },
+      });
+      const { results: kept } = await rooms.try({}, "become-other", "user");
+      expect(kept).toEqual({ "become-other": EPERM, user: 0 });
+    },
+  );
+
+  test.skipIf(!IS_ROOT || lacks("processes"))(
+    "finds its folder at a place of its own",
+    async () => {
+      using scratch = new Scratch();
+      const at = scratch.join("place");
+      mkdirSync(at);
+      const placed = { folder: rooms.folder, at };
+      const order: Room = { placed, folder: join(at, "scratch") };
+      const names = ["write-here", "write-package-here", "write-scratch"];
+      const { results } = await rooms.try(order, ...names);
+      expect(results).toEqual({ "write-here": 0, "write-package-here": EROFS, "write-scratch": 0 });
+      expect(readdirSync(at)).toEqual([]);
+      expect(existsSync(join(rooms.folder, "scratch/here"))).toBe(true);
+    },
+  );
 
   test("says which step failed", () => {
     const none = { environment: {}, descriptors: [] };

@@ -42,10 +42,12 @@ struct outcome {
 
 struct room {
   uint32_t layers, required, terms;
-  int32_t uid, cgroup, count;
+  int32_t cgroup, count;
   const int32_t *descriptors;
   char *argv[MAX_ARGUMENTS + 1], *envp[MAX_VARIABLES + 1];
   const char *folder;
+  /* A folder of which it sees no other place than this one; none where both are empty. */
+  const char *placed, *place;
   /* What its rules let it write, of which it has mounts of its own. */
   const char *writable[MAX_WRITABLE];
   int writables;
@@ -99,6 +101,8 @@ static int enter_namespaces(struct room *room) {
     /* What is mounted outside later is seen inside, not the other way round. */
     if (syscall(SYS_mount, "none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return 0;
     if (room->layers & RFAAS_LAYER_FILES) close_mounts(room);
+    /* With what the mounts beneath it allow. */
+    if (room->place[0] && syscall(SYS_mount, room->placed, room->place, NULL, MS_BIND | MS_REC, NULL) != 0) return 0;
     if (syscall(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) return 0;
     room->outcome->layers |= RFAAS_LAYER_PROCESSES;
   }
@@ -128,35 +132,35 @@ static int permit_proc(struct room *room) {
   return own;
 }
 
-static int has_capabilities(void) {
+/* Those of the calling thread, in its user namespace, as bits. */
+struct capabilities { uint64_t effective, permitted; };
+
+static struct capabilities own_capabilities(void) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2] = {{0}};
-  if (syscall(SYS_capget, &header, data) != 0) return 1;
-  return (data[0].permitted | data[1].permitted | data[0].effective | data[1].effective) != 0;
+  struct capabilities all = {~0ull, ~0ull};
+  if (syscall(SYS_capget, &header, data) != 0) return all;
+  struct capabilities own = {data[0].effective | (uint64_t)data[1].effective << 32, data[0].permitted | (uint64_t)data[1].permitted << 32};
+  return own;
 }
 
-/* Of the calling thread, in its user namespace. */
-static int may(int capability) {
-  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  struct __user_cap_data_struct data[2] = {{0}};
-  if (syscall(SYS_capget, &header, data) != 0) return 0;
-  return (data[capability / 32].effective >> (capability % 32)) & 1;
-}
+static int may(int capability) { return (own_capabilities().effective >> capability) & 1; }
 
-/* The C library's own functions would tell all threads of a process, which are not the child's. */
-static int become(int32_t uid) {
-  return syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, uid, uid, uid) == 0 && syscall(SYS_setresuid, uid, uid, uid) == 0;
-}
-
+/* All of them, but for those by which it becomes another user, if it is to. */
 static void drop_capabilities(struct room *room) {
-  for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  const uint64_t becoming = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
+  uint64_t kept = room->layers & RFAAS_LAYER_UID ? becoming & own_capabilities().permitted : 0;
+  for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+    if (!(kept >> capability & 1)) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  if (room->layers & RFAAS_LAYER_UID && room->uid > 0 && become(room->uid)) room->outcome->layers |= RFAAS_LAYER_UID;
+  /* It has no group then but its own. */
+  if (kept == becoming && syscall(SYS_setgroups, 0, NULL) == 0) room->outcome->layers |= RFAAS_LAYER_UID;
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  struct __user_cap_data_struct none[2] = {{0}};
-  syscall(SYS_capset, &header, none);
+  struct __user_cap_data_struct left[2] = {{.effective = (uint32_t)kept, .permitted = (uint32_t)kept}, {0}};
+  syscall(SYS_capset, &header, left);
   /* Those that a program would give, no_new_privs takes away. */
-  if (!has_capabilities()) room->outcome->layers |= RFAAS_LAYER_CAPABILITIES;
+  struct capabilities own = own_capabilities();
+  if (((own.permitted | own.effective) & ~kept) == 0) room->outcome->layers |= RFAAS_LAYER_CAPABILITIES;
 }
 
 /* Puts its descriptors at 0, 1, ... and closes all others, but for two that it keeps behind them: its folder of /proc and its program,
@@ -223,8 +227,8 @@ static int live_in(void *argument) {
   if (program < 0) return stop(room, RFAAS_STEP_DESCRIPTORS);
   forget_signals();
   syscall(SYS_execve, room->argv[0], room->argv, room->envp);
-  /* A user of its own may not reach it by its name. */
-  if (errno == EACCES && room->uid > 0) syscall(SYS_execveat, program, "", room->argv, room->envp, AT_EMPTY_PATH);
+  /* Without capabilities it may not reach it by its name. */
+  if (errno == EACCES) syscall(SYS_execveat, program, "", room->argv, room->envp, AT_EMPTY_PATH);
   return stop(room, RFAAS_STEP_EXEC);
 }
 
@@ -282,7 +286,7 @@ static char *next(const char **strings) {
 }
 
 /* Starts a program in a room, as `order` has it (enum rfaas_room_order): in `strings` its command line, its environment, the folder in which it begins,
- * and its rules follow each other. Without a command line the room is tried, and ends. A rule for a path that is not there is left out.
+ * a folder and the place where the room sees it, or nothing twice, and its rules follow each other. Without a command line the room is tried, and ends. A rule for a path that is not there is left out.
  * Returns the process's number, or -errno, and writes `report` (enum rfaas_room_report). */
 RFAAS_EXPORT int32_t rfaas_room_start(const int32_t *order, const char *strings, int32_t *report) {
   struct room room = {.layers = (uint32_t)order[RFAAS_ORDER_LAYERS], .required = (uint32_t)order[RFAAS_ORDER_REQUIRED]};
@@ -292,12 +296,13 @@ RFAAS_EXPORT int32_t rfaas_room_start(const int32_t *order, const char *strings,
   room.count = order[RFAAS_ORDER_DESCRIPTORS];
   if (arguments > MAX_ARGUMENTS || variables > MAX_VARIABLES || rules > MAX_RULES || room.count > MAX_DESCRIPTORS) return -E2BIG;
   room.terms = (uint32_t)order[RFAAS_ORDER_TERMS];
-  room.uid = order[RFAAS_ORDER_UID];
   room.cgroup = order[RFAAS_ORDER_CGROUP];
   room.descriptors = order + RFAAS_ORDER_COUNT;
   for (int i = 0; i < arguments; i++) room.argv[i] = next(&strings);
   for (int i = 0; i < variables; i++) room.envp[i] = next(&strings);
   room.folder = next(&strings);
+  room.placed = next(&strings);
+  room.place = next(&strings);
   room.outcome = mmap(NULL, sizeof *room.outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (room.outcome == MAP_FAILED) return -errno;
   room.parent = (int)syscall(SYS_pidfd_open, getpid(), 0);

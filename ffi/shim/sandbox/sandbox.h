@@ -1,5 +1,5 @@
-/* A room: a process that has lost what a tenant's code must not have, before any of that code is loaded. `room.c` starts it, and
- * `seal.c` closes it for all of its threads. */
+/* A room: a process that has lost what a tenant's code must not have, before any of that code is loaded. `room.c` starts it,
+ * `user.c` makes it another user, and `seal.c` closes it for all of its threads. */
 #ifndef RFAAS_SANDBOX_H
 #define RFAAS_SANDBOX_H
 
@@ -14,7 +14,7 @@ enum rfaas_layer {
   RFAAS_LAYER_USER = 16,         /* a user namespace, which an ordinary user needs for the next two */
   RFAAS_LAYER_PROCESSES = 32,    /* a pid namespace, with a /proc of its own */
   RFAAS_LAYER_IPC = 64,          /* an ipc namespace */
-  RFAAS_LAYER_UID = 128,         /* a user of its own */
+  RFAAS_LAYER_UID = 128,         /* it can become another user: it keeps what it needs for that alone */
   RFAAS_LAYER_CALLS = 256,       /* seccomp: it can be sealed */
 };
 
@@ -22,12 +22,11 @@ enum rfaas_layer {
 enum rfaas_room_order {
   RFAAS_ORDER_LAYERS,      /* which layers to try */
   RFAAS_ORDER_REQUIRED,    /* without which it must not start */
-  RFAAS_ORDER_UID,         /* with RFAAS_LAYER_UID; its group, too */
   RFAAS_ORDER_TERMS,       /* bits of enum rfaas_term */
   RFAAS_ORDER_CGROUP,      /* a descriptor of the `cgroup.procs` that it enters, or -1 */
   RFAAS_ORDER_ARGUMENTS,   /* how many strings are its command line */
   RFAAS_ORDER_VARIABLES,   /* how many follow, which are its environment */
-  RFAAS_ORDER_RULES,       /* how many follow after its folder: a letter, then a path */
+  RFAAS_ORDER_RULES,       /* how many follow after its folders: a letter, then a path */
   RFAAS_ORDER_DESCRIPTORS, /* how many numbers follow, which are its descriptors 0, 1, ... */
   RFAAS_ORDER_COUNT,
 };

@@ -16,10 +16,11 @@ import {
 import { Sandbox } from "../../executor/sandbox/sandbox.ts";
 import type { Survey, Withheld } from "../../fabric/registry.ts";
 import { defaultStateDir } from "../../manager/state/state.ts";
-import { choice, texts, truth } from "../../options/fields.ts";
+import { choice, readAs, texts, truth } from "../../options/fields.ts";
 import { inherited } from "../../options/flags.ts";
 import { pathField } from "../shared/fields.ts";
 import { log } from "../shared/log.ts";
+import { openUsers, readRange } from "./users.ts";
 
 /** For every node. */
 export const sandboxField = {
@@ -52,6 +53,14 @@ export const sandboxFields = {
     description:
       "leases may name an entry of this folder as their image: the root of a system, or its file",
   }),
+  uidRange: Type.Optional(
+    readAs(readRange, {
+      description:
+        "with root: each user's functions run as a user of the machine of their own, one of these",
+      otherwise: "all run as the node's user",
+      placeholder: "from-to",
+    }),
+  ),
   requireIsolation: Type.Optional(
     truth({
       description: "serve only where the sandbox holds every guard on this machine",
@@ -93,6 +102,7 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
     processes: asked.allowProcesses,
     images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
+    users: asked.uidRange && openUsers(asked.uidRange, driver),
   });
 }
 

@@ -103,9 +103,9 @@ export class Agent {
       log: options.log,
       clock,
     });
-    const { polling, fabrics, packages, log } = options;
+    const { polling, fabrics, packages, log, keptHosts = options.cpus.length } = options;
     this.#kept = new KeptHosts({
-      limit: options.keptHosts ?? options.cpus.length,
+      limit: keptHosts,
       roomBytes: () => this.#book.freeMemoryBytes,
       changed: () => this.#events?.capacity(),
       ...{ log, clock },
@@ -123,6 +123,7 @@ export class Agent {
     this.#granting = new Granting({
       ...{ book: this.#book, table: this.#leases, pool: this.#pool, kept: this.#kept },
       ...{ polling, fabrics, packages, log, clock, sandbox },
+      mostHosts: options.cpus.length + keptHosts,
       encrypt: options.encrypt ?? false,
       dataPort: options.dataPort,
       onPackage: (client, hash) => this.#packages.used(client, hash),

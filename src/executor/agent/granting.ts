@@ -12,6 +12,7 @@ import type { EndReason, LeaseEffect } from "../../lease/lease.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
+import { type HostUser, HostUsers } from "../admission/host-users.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { heldBy, leasedBytes, refusalOf } from "../admission/lease-request.ts";
 import { Quota } from "../admission/quota.ts";
@@ -37,6 +38,8 @@ export interface GrantingOptions {
   pool: HostPool<LeaseHost>;
   kept: KeptHosts;
   sandbox: Sandbox;
+  /** How many hosts of leases, and kept ones, the node has at a time, at most. */
+  mostHosts: number;
   /** For leases that do not say how to wait. */
   polling: Polling;
   fabrics: readonly FabricOffer[];
@@ -61,6 +64,8 @@ const START_LIMIT_NS = 20e9;
 interface Booked {
   lease: number;
   share: Share;
+  /** Whom its host becomes; undefined where hosts stay the node's. */
+  hostUser: HostUser | undefined;
 }
 
 interface Taken {
@@ -78,6 +83,7 @@ export class Granting {
   readonly #clock: Clock;
   readonly #quota = new Quota();
   readonly #claims: CpuClaims;
+  readonly #users: HostUsers;
   readonly #line: WaitingLine<Booked>;
   #refusal: string | null = null;
 
@@ -88,6 +94,12 @@ export class Granting {
     this.#clock = options.clock;
     this.#line = new WaitingLine(options.clock);
     this.#claims = new CpuClaims((message) => options.log("warn", message));
+    const { kept, sandbox, mostHosts } = options;
+    this.#users = new HostUsers({
+      ...{ users: sandbox.users, mostHosts },
+      evict: () => kept.evict(),
+      freed: () => this.#line.serve(),
+    });
   }
 
   /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
@@ -110,6 +122,7 @@ export class Granting {
     client.starting.add(request.id);
     let booked: Booked;
     try {
+      await this.#users.makeWayFor(client.identity);
       const waitMs = this.#waitMs(request);
       booked = await this.#line.turn({ client, user, request: request.id, waitMs }, () =>
         this.#take(client, request),
@@ -122,7 +135,7 @@ export class Granting {
     const found = await findModule(packages, request.module, packageUser(client.identity));
     if ("code" in found) {
       client.starting.delete(request.id);
-      this.#takeBack(booked.lease, user, request);
+      this.#takeBack(booked, user, request);
       return answer.fail(found.code, found.message);
     }
     const hash = packageNamed(request.module);
@@ -138,6 +151,7 @@ export class Granting {
       // The connections of a client end with its lease.
       const key = listen ? undefined : keepKey(client, request);
       taken = this.#resting(key) ?? (await this.#hostFor(shape, request));
+      booked.hostUser?.isOf(taken.host, taken.resting !== undefined);
       const brings = listen?.address === "";
       const dataPort = brings ? this.#options.dataPort : undefined;
       const notes = new LeaseNotes(
@@ -158,7 +172,7 @@ export class Granting {
       );
       const keep = key === undefined || !kept.open ? undefined : this.#keeper(key, request);
       const { host, memory, resting } = taken;
-      const module = await lodged(taken, found);
+      const module = await lodged(taken, found, booked.hostUser);
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
       const { sender } = client;
       const parts = { request, shape, module, listen, memory, sender, host, resting, keep };
@@ -168,7 +182,7 @@ export class Granting {
       taken?.host.kill();
       taken?.memory.close();
       found.end();
-      this.#takeBack(booked.lease, user, request);
+      this.#takeBack(booked, user, request);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
     }
     this.#table.add(lease, client, request.id);
@@ -217,6 +231,7 @@ export class Granting {
     const book = this.#book;
     const { workers, coresPerWorker = 1, ttlMs, loadTimeoutMs } = request;
     const leftMs = rightLeftMs(identity);
+    const hostUser = this.#users.holdFor(identity);
     const booked = book.request(
       {
         ...{ workers, coresPerWorker, memoryBytes: leasedBytes(request) },
@@ -228,10 +243,12 @@ export class Granting {
       },
       this.#clock.nowNs(),
     );
-    if (typeof booked === "string")
+    if (typeof booked === "string") {
+      hostUser?.release();
       throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
+    }
     this.#quota.take(identity.user, heldBy(request));
-    return booked;
+    return { ...booked, hostUser };
   }
 
   #offerTo({ fabrics }: Client, name: string): FabricOffer | undefined {
@@ -273,7 +290,8 @@ export class Granting {
   }
 
   /** The node could not start a host for it. */
-  #takeBack(id: number, user: string, request: Allocate): void {
+  #takeBack({ lease: id, hostUser }: Booked, user: string, request: Allocate): void {
+    hostUser?.release();
     const reason: EndReason = { kind: "load-failed" };
     this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
     this.#book.free(id);
@@ -283,8 +301,11 @@ export class Granting {
 }
 
 /** The module as the host is to load it; one that rests has loaded it. */
-const lodged = async ({ host, resting }: Taken, found: PackageUse): Promise<PackageUse> =>
-  resting ? found : await host.admit(found);
+const lodged = async (
+  { host, resting }: Taken,
+  found: PackageUse,
+  hostUser: HostUser | undefined,
+): Promise<PackageUse> => (resting ? found : await host.admit(found, hostUser?.becomes));
 
 /** Cleans up after a lease that was revoked while its host was started. */
 const ENDED_EARLY: readonly LeaseEffect[] = ["announce-loss", "stop-host", "return-capacity"];

@@ -16,6 +16,7 @@ import type { FieldsOf, MessageOf, ReplyOf, Request } from "../../protocol/decla
 import {
   type AgentMessage,
   type Detach,
+  type Become,
   type EndsIn,
   type HostAbort,
   type HostMessage,
@@ -138,7 +139,7 @@ export class HostProcess {
     let held: Held | undefined;
     try {
       room = sandbox.makeRoom();
-      inside = room && (driver.inside?.(room.folders) ?? room.folders);
+      inside = room && (driver.inside?.(room.folders, terms) ?? room.folders);
       child = driver.start({
         command: (parentPid) =>
           selfCommand([
@@ -207,8 +208,12 @@ export class HostProcess {
     return this.#process.pid;
   }
 
-  /** The module as the host is to load it: linked into its room, where it has one. */
-  async admit(module: PackageUse): Promise<PackageUse> {
+  /** The module as the host is to load it: linked into its room, where it has one. Before that, the host becomes its user, if any. */
+  async admit(module: PackageUse, user?: Become): Promise<PackageUse> {
+    if (user) {
+      this.#room?.giveTo(user.uid);
+      this.tell({ t: "become", ...user });
+    }
     const linked = await this.#room?.admit(module.path);
     return linked === undefined ? module : { ...module, path: join(this.#packages, linked) };
   }
@@ -221,7 +226,7 @@ export class HostProcess {
   }
 
   /** Sends a notice, which has no answer. */
-  tell(notice: MessageOf<typeof HostAbort | typeof EndsIn | typeof Detach>): void {
+  tell(notice: MessageOf<typeof HostAbort | typeof EndsIn | typeof Detach | typeof Become>): void {
     if (notice.t === "detach") this.#process.meter?.();
     this.#connection.send(notice);
   }

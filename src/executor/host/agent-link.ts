@@ -1,6 +1,6 @@
 /** What a host hears of its agent, and does: it takes a lease, and later ones where it is kept. */
 import type { Mailbox } from "../../../ffi/descriptors.ts";
-import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
+import { type RoomFreedoms, becomeUser } from "../../../ffi/sandbox.ts";
 import { Connection, type Hearing } from "../../control/connection.ts";
 import { type Handlers, answeringTo } from "../../control/requests.ts";
 import type { Request } from "../../protocol/declare.ts";
@@ -34,6 +34,7 @@ export function linkToAgent(
   let taking: Promise<HostedLease> | undefined;
   let lease: HostedLease | undefined;
   const handlers: Handlers<typeof agentMessages> = {
+    become: ({ uid, tasks }) => becomeUser(uid, tasks),
     attach: (attach, _, answer) => {
       const parts = takeParts(attach, mailbox, prewarmed, sealedTo);
       taking = HostedLease.take(agent, attach, parts, end);

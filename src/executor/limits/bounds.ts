@@ -27,3 +27,8 @@ export function defaultHeapBytes(memoryBytes: number, workers: number): number {
 export function tasksFor(cores: number): number {
   return TASKS + TASKS_PER_CORE * cores;
 }
+
+/** Those of all hosts of one user, where the user is one of the machine's: what so many leases of a core each could have. */
+export function userTasksFor(leases: number): number {
+  return leases * tasksFor(1);
+}

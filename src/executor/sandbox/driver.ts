@@ -23,8 +23,8 @@ export interface RoomTerms {
   readonly env: Readonly<Record<string, string>>;
   /** The root of the file system: a path, or what the driver's own program calls it. Left out, the node's own. */
   readonly image?: string;
-  /** The user that the host runs as. Left out, the node's. */
-  readonly uid?: number;
+  /** The host is to become another user when its lease begins, and keeps the right to until then. */
+  readonly becomesUser?: true;
   /** For all that the lease has besides its registered memory. Left out, the node's rule. */
   readonly heapBytes?: number;
 }
@@ -91,8 +91,12 @@ export interface SandboxDriver {
   readonly ownNetwork?: boolean;
   /** The host takes away from itself, before it loads a module, the system calls that its terms do not allow. */
   readonly seals?: boolean;
-  /** The folders of a room, as its host sees them. */
-  inside?(folders: RoomFolders): RoomFolders;
+  /** The folders of a room of these terms, as its host sees them. */
+  inside?(folders: RoomFolders, terms: RoomTerms): RoomFolders;
+  /** Its hosts can become other users, whom all else of a room lets reach its folders. */
+  readonly users?: true;
+  /** Why they cannot on this machine, with root; undefined when they can. Throws {@link EnvironmentError} as well. */
+  whyNoUsers?(): string | undefined;
   /** Why it cannot be used on this machine, and what would let it; undefined when it can. */
   whyNot(): Finding | undefined;
   /** The guards that it holds on this machine, each with the layer that does. */

@@ -4,6 +4,7 @@
  */
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
   linkSync,
   lstatSync,
@@ -30,12 +31,17 @@ let made = 0;
 export class Rooms {
   readonly #places: readonly string[];
   readonly #owner = ownerName(process.pid);
+  readonly #passable: boolean;
   /** The place that is used. */
   #folder: string | undefined;
 
-  /** The first of these folders that can be had is made when the first room is. */
-  constructor(places: readonly string[]) {
+  /**
+   * The first of these folders that can be had is made when the first room is. `passable`: hosts are other users, who find their own
+   * folders without a way through this one.
+   */
+  constructor(places: readonly string[], passable = false) {
     this.#places = places;
+    this.#passable = passable;
   }
 
   /** Throws {@link EnvironmentError} where no folder can be had. */
@@ -57,7 +63,7 @@ export class Rooms {
   #makeIn(folder: string): Room {
     try {
       if (this.#folder === undefined) open(folder);
-      return new Room(join(folder, `${this.#owner}-${made++}`));
+      return new Room(join(folder, `${this.#owner}-${made++}`), this.#passable);
     } catch (cause) {
       throw new EnvironmentError(
         `no folder for a host can be made in ${folder}: ${reasonOf(cause)}; let the node have a folder that it can write (rfaas serve --state DIR), with room`,
@@ -84,12 +90,20 @@ function open(folder: string): void {
 export class Room {
   readonly folders: RoomFolders;
   readonly #folder: string;
+  readonly #mode: number;
 
-  constructor(folder: string) {
+  constructor(folder: string, passable = false) {
     this.#folder = folder;
+    this.#mode = passable ? 0o755 : 0o700;
     this.folders = { package: join(folder, "package"), scratch: join(folder, "scratch") };
-    mkdirSync(folder, { mode: 0o700 });
-    for (const part of Object.values(this.folders)) mkdirSync(part, { mode: 0o700 });
+    makeFolder(folder, this.#mode);
+    makeFolder(this.folders.package, this.#mode);
+    mkdirSync(this.folders.scratch, { mode: 0o700 });
+  }
+
+  /** The scratch folder is a user's from now on, and the group's of the same number. All else stays the node's, to be read. */
+  giveTo(uid: number): void {
+    chownSync(this.folders.scratch, uid, uid);
   }
 
   /**
@@ -100,7 +114,7 @@ export class Room {
     const [, root] = IN_CACHE.exec(path) ?? [];
     if (root === undefined) return undefined;
     const own = join(basename(dirname(root)), "root");
-    await linkAll(root, join(this.folders.package, own));
+    await linkAll(root, join(this.folders.package, own), this.#mode);
     return join(own, relative(root, path));
   }
 
@@ -109,17 +123,21 @@ export class Room {
   }
 }
 
-async function linkAll(from: string, to: string): Promise<void> {
-  mkdirSync(to, { recursive: true, mode: 0o700 });
+/** Whatever the node's umask is. */
+function makeFolder(path: string, mode: number): void {
+  if (mkdirSync(path, { recursive: true, mode }) !== undefined) chmodSync(path, mode);
+}
+
+async function linkAll(from: string, to: string, mode: number): Promise<void> {
+  makeFolder(dirname(to), mode);
+  makeFolder(to, mode);
   let linked = 0;
   for (const entry of readdirSync(from, { recursive: true, withFileTypes: true })) {
     const source = join(entry.parentPath, entry.name);
     const target = join(to, relative(from, source));
-    if (entry.isDirectory()) mkdirSync(target, { recursive: true, mode: 0o700 });
-    else {
-      mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
-      linkOrCopy(source, target);
-    }
+    // A folder comes before what is in it.
+    if (entry.isDirectory()) makeFolder(target, mode);
+    else linkOrCopy(source, target);
     if (++linked % LINKED_AT_ONCE === 0) await Bun.sleep(0);
   }
 }

@@ -4,6 +4,7 @@ import type { RoomTerms, SandboxDriver } from "./driver.ts";
 import { whyReserved } from "./environment.ts";
 import { imageNamed } from "./images.ts";
 import { type Room, Rooms } from "./room.ts";
+import type { Users } from "./users/range.ts";
 
 export interface SandboxOptions {
   driver: SandboxDriver;
@@ -16,6 +17,8 @@ export interface SandboxOptions {
   readPaths?: readonly string[] | undefined;
   /** A folder whose entries leases may name as images. */
   images?: string | undefined;
+  /** Hosts become users of the machine of which each user of the node has one. Left out, they are the node's user. */
+  users?: Users | undefined;
 }
 
 /** What a lease may ask of its room. */
@@ -25,15 +28,18 @@ export class Sandbox {
   readonly driver: SandboxDriver;
   /** What leases that ask for nothing get. */
   readonly closed: RoomTerms;
+  readonly users: Users | undefined;
   readonly #options: SandboxOptions;
   readonly #rooms: Rooms;
 
   constructor(options: SandboxOptions) {
     this.driver = options.driver;
     this.#options = options;
-    this.#rooms = new Rooms(options.folders);
-    const { readPaths = [] } = options;
-    this.closed = { network: false, processes: false, readPaths, env: {} };
+    const { readPaths = [], users } = options;
+    this.users = users;
+    this.#rooms = new Rooms(options.folders, users !== undefined);
+    const closed = { network: false, processes: false, readPaths, env: {} };
+    this.closed = users ? { ...closed, becomesUser: true } : closed;
   }
 
   /** The folders of a host; undefined where the driver has none. Throws {@link EnvironmentError}. */

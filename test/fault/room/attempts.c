@@ -33,6 +33,7 @@
 static const char *folder, *secret;
 static int other, port;
 static char **names;
+static void *shim;
 static int given;
 
 static char *in(const char *directory, const char *name) {
@@ -162,6 +163,24 @@ static int descriptors_besides(int most) {
   return count;
 }
 
+/* The user that all threads are, or -1. */
+static int user_of_all(void) {
+  DIR *all = opendir("/proc/self/task");
+  if (!all) return -1;
+  int user = -2;
+  char path[64], line[256];
+  for (struct dirent *entry; (entry = readdir(all));) {
+    if (atoi(entry->d_name) == 0) continue;
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", atoi(entry->d_name));
+    FILE *status = fopen(path, "r");
+    for (int uid; status && fgets(line, sizeof line, status);)
+      if (sscanf(line, "Uid: %d", &uid) == 1) user = user == -2 || user == uid ? uid : -1;
+    if (status) fclose(status);
+  }
+  closedir(all);
+  return user;
+}
+
 static int attempt(const char *name) {
 #define IS(text) (strcmp(name, text) == 0)
   if (IS("read-package")) return opens(in(folder, "package/module"), O_RDONLY);
@@ -233,7 +252,14 @@ static int attempt(const char *name) {
   if (IS("x32")) return calls(0x40000000 + SYS_getpid, 0, 0, 0, 0, 0);
 #endif
   if (IS("become-root")) return setuid(0) == 0 && geteuid() == 0 ? 0 : errno ? errno : EPERM;
+  if (IS("become-other")) {
+    int32_t (*become)(uint32_t, uint32_t) = (int32_t(*)(uint32_t, uint32_t))dlsym(shim, "rfaas_become");
+    return -become(54321, 100);
+  }
   if (IS("user")) return (int)getuid();
+  if (IS("user-of-all")) return user_of_all();
+  if (IS("write-here")) return opens("here", O_WRONLY | O_CREAT);
+  if (IS("write-package-here")) return opens("../package/module", O_WRONLY);
   if (IS("first")) return getpid() == 1 ? 0 : ESRCH;
   if (IS("descriptors")) return descriptors_besides(3);
   if (IS("segment")) {
@@ -282,9 +308,9 @@ int main(int argc, char **argv) {
   pthread_barrier_init(&sealed, NULL, 2);
   pthread_t thread;
   if (pthread_create(&thread, NULL, try_all, NULL) != 0) return 3;
+  shim = dlopen(argv[1], RTLD_NOW);
+  if (!shim) return fprintf(stderr, "%s\n", dlerror()), 4;
   if (terms >= 0) {
-    void *shim = dlopen(argv[1], RTLD_NOW);
-    if (!shim) return fprintf(stderr, "%s\n", dlerror()), 4;
     int32_t (*seal)(uint32_t) = (int32_t(*)(uint32_t))dlsym(shim, "rfaas_seal");
     int failed = seal((uint32_t)terms);
     if (failed != 0) return fprintf(stderr, "seal: %d\n", failed), 5;

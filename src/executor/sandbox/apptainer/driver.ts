@@ -5,18 +5,11 @@
 import { dirname, join } from "node:path";
 import type { Finding } from "../../../base/finding.ts";
 import { startChild } from "../child.ts";
+import { containerGuards } from "../containers/guards.ts";
 import { firstProcessUnder } from "../containers/first-process.ts";
 import { inOurs, makeRoot } from "../containers/inside.ts";
-import type { Guard, SandboxDriver } from "../driver.ts";
+import type { SandboxDriver } from "../driver.ts";
 import { apptainerEnvironment, apptainerLine } from "./line.ts";
-
-const GUARDS: readonly (readonly [Guard, string])[] = [
-  ["files", "container"],
-  ["processes", "pid namespace"],
-  ["sockets", "network namespace and seccomp"],
-  ["programs", "seccomp"],
-  ["descriptors", "close-on-exec"],
-];
 
 export const apptainer = {
   name: "apptainer",
@@ -26,7 +19,7 @@ export const apptainer = {
   images: "folders",
   inside: inOurs,
   whyNot,
-  guards: () => new Map(GUARDS),
+  guards: () => containerGuards("container"),
   start(host) {
     const root = join(dirname(host.folders!.scratch), "root");
     if (host.terms.image === undefined) makeRoot(root);

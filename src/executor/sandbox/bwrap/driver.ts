@@ -4,28 +4,22 @@
  */
 import type { Finding } from "../../../base/finding.ts";
 import { startChild } from "../child.ts";
+import { containerGuards } from "../containers/guards.ts";
 import { firstProcessUnder } from "../containers/first-process.ts";
 import { inOurs } from "../containers/inside.ts";
-import type { Guard, SandboxDriver } from "../driver.ts";
-import { CLOSED, bwrapLine } from "./line.ts";
-
-const GUARDS: readonly (readonly [Guard, string])[] = [
-  ["files", "mount namespace"],
-  ["processes", "pid namespace"],
-  ["sockets", "network namespace and seccomp"],
-  ["programs", "seccomp"],
-  ["descriptors", "close-on-exec"],
-];
+import type { SandboxDriver } from "../driver.ts";
+import { CLOSED, OWN_USERS, bwrapLine } from "./line.ts";
 
 export const bwrap = {
   name: "bwrap",
   rooms: true,
   ownNetwork: true,
   seals: true,
+  users: true,
   images: "folders",
   inside: inOurs,
   whyNot,
-  guards: () => new Map(GUARDS),
+  guards: () => containerGuards("mount namespace"),
   start(host) {
     const child = startChild(bwrapLine(Bun.which("bwrap")!, host), { ...host, wraps: true });
     let pid: number | undefined;
@@ -51,7 +45,7 @@ function whyNot(): Finding | undefined {
   const program = Bun.which("bwrap");
   if (program === null) return lacks("bubblewrap is not installed", "apt-get install bubblewrap");
   const tried = Bun.spawnSync(
-    [program, ...CLOSED, "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"],
+    [program, ...CLOSED, ...OWN_USERS, "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"],
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   if (tried.exitCode === 0) return undefined;

@@ -1,19 +1,17 @@
 /** The command line of bubblewrap for a host. */
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import { BECOMING } from "../containers/options.ts";
 import type { HostStart } from "../driver.ts";
-import { ownSystem, shownFor, systemIn } from "../containers/inside.ts";
+import { type Bind, ownSystem, shownFor, systemIn } from "../containers/inside.ts";
 
 /** Namespaces of its own, without any privilege, in a session of its own, which ends with the agent. */
 export const CLOSED = [
-  ...[
-    "--unshare-user-try",
-    "--unshare-pid",
-    "--unshare-ipc",
-    "--unshare-uts",
-    "--unshare-cgroup-try",
-  ],
+  ...["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"],
   ...["--cap-drop", "ALL", "--as-pid-1", "--die-with-parent", "--new-session"],
 ];
+/** Without root it takes a user namespace to have others; in one there are no other users. */
+export const OWN_USERS = ["--unshare-user-try"];
 
 /** Of /proc, what changes the machine: root may write it even without any privilege, since it is root's. */
 const READ_ONLY = [
@@ -31,19 +29,33 @@ function kernelShut(): string[] {
   ];
 }
 
+/** The folders that lead to what is mounted bwrap would make for itself alone, and a host may be another user. */
+function mounts(binds: readonly Bind[]): string[] {
+  const made = new Set<string>();
+  const leading = (path: string): string[] => {
+    const folder = dirname(path);
+    if (folder === "/" || made.has(folder)) return [];
+    made.add(folder);
+    return [...leading(folder), "--dir", folder];
+  };
+  return binds.flatMap(({ from, to, writable }) => [
+    ...leading(to),
+    ...[writable ? "--bind" : "--ro-bind", from, to],
+  ]);
+}
+
 /** `program` is bwrap. */
 export function bwrapLine(program: string, start: HostStart): string[] {
   const { command, binds } = shownFor(start);
-  const { network, image } = start.terms;
+  const { network, image, becomesUser } = start.terms;
+  const users = becomesUser
+    ? BECOMING.flatMap((capability) => ["--cap-add", `CAP_${capability}`])
+    : OWN_USERS;
   const system = image === undefined ? ownSystem() : systemIn(image);
   return [
-    ...[program, ...CLOSED, ...(network ? [] : ["--unshare-net"])],
+    ...[program, ...CLOSED, ...users, ...(network ? [] : ["--unshare-net"])],
     ...system.links.flatMap(({ at, to }) => ["--symlink", to, at]),
-    ...[...system.binds, ...binds].flatMap(({ from, to, writable }) => [
-      writable ? "--bind" : "--ro-bind",
-      from,
-      to,
-    ]),
+    ...mounts([...system.binds, ...binds]),
     ...["--proc", "/proc", ...kernelShut(), "--dev", "/dev"],
     ...(image === undefined ? [] : ["--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]),
     // Where a host has the network, it may have devices that go there.

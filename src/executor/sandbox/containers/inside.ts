@@ -1,5 +1,13 @@
 /** What a container shows of the node: the program, the room's folders, and the node's own system where no image is named. */
-import { existsSync, lstatSync, mkdirSync, readlinkSync, readdirSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  readdirSync,
+  symlinkSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import type { HostStart, RoomFolders } from "../driver.ts";
 
@@ -81,7 +89,9 @@ export function ownSystem(): { binds: Bind[]; links: Link[] } {
 
 /** Makes a folder that is the root of a container with the node's own system: it has the links, and places for what is mounted are made there. */
 export function makeRoot(root: string): void {
-  mkdirSync(root, { mode: 0o755 });
+  mkdirSync(root);
+  // Whatever the node's umask is: its host may be another user.
+  chmodSync(root, 0o755);
   for (const { at, to } of ownSystem().links) symlinkSync(to, join(root, at));
 }
 

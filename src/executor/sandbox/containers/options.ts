@@ -2,6 +2,9 @@
 import { readFileSync } from "node:fs";
 import type { Bind } from "./inside.ts";
 
+/** The capabilities by which a host becomes another user. */
+export const BECOMING = ["SETUID", "SETGID"];
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** `--mount` takes a line of comma-separated values. */

@@ -10,19 +10,12 @@ import type { Finding } from "../../../base/finding.ts";
 import { keepChild } from "../../../base/process.ts";
 import { startChild } from "../child.ts";
 import { isFirstOfNamespace, runs } from "../containers/first-process.ts";
+import { containerGuards } from "../containers/guards.ts";
 import { inOurs, makeRoot } from "../containers/inside.ts";
 import { engineEnvironment } from "../containers/options.ts";
-import type { Guard, HostStart, SandboxDriver, StartedHost } from "../driver.ts";
+import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { endOrphans } from "../orphans.ts";
 import { type Container, type Podman, podmanLine } from "./line.ts";
-
-const GUARDS: readonly (readonly [Guard, string])[] = [
-  ["files", "container"],
-  ["processes", "pid namespace"],
-  ["sockets", "network namespace and seccomp"],
-  ["programs", "seccomp"],
-  ["descriptors", "close-on-exec"],
-];
 
 /** Exit codes of podman's own. */
 const NOT_MADE = 125;
@@ -37,10 +30,11 @@ export const podman = {
   rooms: true,
   ownNetwork: true,
   seals: true,
+  users: true,
   images: "named",
   inside: inOurs,
   whyNot,
-  guards: () => new Map(GUARDS),
+  guards: () => containerGuards("container"),
   explain: ({ exitCode }, { image }) => {
     if (exitCode === NOT_MADE)
       return `got no container of podman's${image === undefined ? "" : `; does the node have the image? Bring it there: podman pull ${image}`}`;

@@ -1,7 +1,12 @@
 /** The command line of podman for a host. */
 import { isAbsolute } from "node:path";
 import { ownSystem, shownFor } from "../containers/inside.ts";
-import { limitsAsOptions, mountOption, variablesAsOptions } from "../containers/options.ts";
+import {
+  BECOMING,
+  limitsAsOptions,
+  mountOption,
+  variablesAsOptions,
+} from "../containers/options.ts";
 import type { HostStart } from "../driver.ts";
 
 /** How podman is called on this machine. */
@@ -27,7 +32,7 @@ export function podmanLine(
   { name, hostPidFile, monitorPidFile, root }: Container,
   start: HostStart,
 ): string[] {
-  const { image, network, uid = 0 } = start.terms;
+  const { image, network, becomesUser } = start.terms;
   const { command, binds } = shownFor(start);
   // A container has a /sys of its own.
   const own = ownSystem().binds.filter(({ to }) => !to.startsWith("/sys/"));
@@ -46,7 +51,8 @@ export function podmanLine(
     ...["run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=true"],
     ...["--pidfile", hostPidFile, "--conmon-pidfile", monitorPidFile],
     ...["--preserve-fds", String(start.descriptors.length), "--log-driver", "none"],
-    ...["--network", network ? "host" : "none", "--user", `${uid}:${uid}`, "--cap-drop", "all"],
+    ...["--network", network ? "host" : "none", "--user", "0:0", "--cap-drop", "all"],
+    ...(becomesUser ? BECOMING : []).flatMap((capability) => ["--cap-add", capability]),
     ...["--security-opt", "no-new-privileges", "--security-opt", "label=disable"],
     ...["--read-only", "--read-only-tmpfs=false", "--workdir", "/"],
     ...[...limitsAsOptions(), ...[...system, ...binds].flatMap(mountOption)],

@@ -5,11 +5,12 @@
 import { openSync } from "node:fs";
 import { constants } from "node:os";
 import { closeDescriptor, notifyPair } from "../../../../ffi/descriptors.ts";
-import { type Layer, startInRoom } from "../../../../ffi/sandbox.ts";
+import { type Layer, startInRoom, tryRoom } from "../../../../ffi/sandbox.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { Watched } from "./end.ts";
-import { WOULD_HOLD, guardsOf, roomHere } from "./guards.ts";
+import { CLOSED_ROOM, WOULD_HOLD, guardsOf, roomHere } from "./guards.ts";
 import { rulesFor } from "./paths.ts";
+import { foldersAtPlace, makePlace, placed } from "./place.ts";
 
 /** The agent's own standard error, to which functions' output goes: it is not data. */
 const LOG_FD = 2;
@@ -22,6 +23,9 @@ export const byProcess = {
   get seals() {
     return roomHere().layers.has("calls");
   },
+  users: true,
+  whyNoUsers,
+  inside: (folders, { becomesUser }) => (becomesUser ? foldersAtPlace : folders),
   whyNot() {
     try {
       roomHere();
@@ -35,18 +39,32 @@ export const byProcess = {
   start,
 } as const satisfies SandboxDriver;
 
+/** Each needs mounts of its own, and the rights to become one. */
+function whyNoUsers(): string | undefined {
+  makePlace();
+  const layers = [...roomHere().layers, "uid"] as const;
+  const { layers: took } = tryRoom({ ...CLOSED_ROOM, layers });
+  const lacking = (["processes", "uid"] as const).filter((layer) => !took.has(layer));
+  return lacking.length === 0
+    ? undefined
+    : "this machine does not let a room have mounts of its own, or become another user; start the node with the capabilities SYS_ADMIN, SETUID, SETGID and CHOWN";
+}
+
 function start(host: HostStart): StartedHost {
   const { terms, folders, environment } = host;
   const layers: Layer[] = [...roomHere().layers];
-  if (terms.uid !== undefined) layers.push("uid");
+  const place = terms.becomesUser ? placed(folders!) : undefined;
+  if (place) layers.push("uid");
   const descriptors = new Descriptors(host.descriptors);
   try {
     const child = startInRoom(
       {
-        ...{ network: terms.network, processes: terms.processes, uid: terms.uid ?? 0, layers },
+        ...{ network: terms.network, processes: terms.processes, layers },
         // It has all that rooms get on this machine: a limit that was reached since must not make one without.
         required: layers.filter((layer) => layer !== "ports" || !terms.network),
-        ...{ folder: folders!.scratch, rules: rulesFor(host) },
+        folder: (place ? foldersAtPlace : folders!).scratch,
+        ...(place ? { placed: place } : {}),
+        rules: rulesFor(host),
       },
       {
         // The first process of a namespace sees no parent: the kernel ends it with the agent.

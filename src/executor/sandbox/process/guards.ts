@@ -4,9 +4,12 @@ import type { Guard } from "../driver.ts";
 
 let tried: RoomReport | undefined;
 
+/** One in which nothing is started. */
+export const CLOSED_ROOM = { network: false, processes: false, folder: "/", rules: [] };
+
 /** What a room gets here, which is found out once, by one. Throws `NativeError` where none can be started at all. */
 export function roomHere(): RoomReport {
-  return (tried ??= tryRoom({ network: false, processes: false, folder: "/", rules: [] }));
+  return (tried ??= tryRoom(CLOSED_ROOM));
 }
 
 /** What lets a room hold a guard. */
