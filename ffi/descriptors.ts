@@ -125,6 +125,17 @@ function send(
   );
 }
 
+/**
+ * The descriptors that who listens at the socket `path` hands over with `nonce`, as {@link MailSlot.send} does on a connection. Waits ten
+ * seconds for them. They are the caller's to close. Throws `NativeError`.
+ */
+export function takeHanded(path: string, nonce: Uint8Array, count: number): number[] {
+  const fds = new Int32Array(new ArrayBuffer(4 * count));
+  const text = Buffer.from(`${path}\0`);
+  const taken = native().rfaas_handed_take(text, nonce, fds, count);
+  return [...fds.subarray(0, check("taking descriptors from the agent", taken))];
+}
+
 /** A connected pair of sockets: bytes written to the second wake the event loop that watches the first. */
 export function notifyPair(): [watch: number, notify: number] {
   const fds = new Int32Array(new ArrayBuffer(8));

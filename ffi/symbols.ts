@@ -39,6 +39,7 @@ export const SYMBOLS = {
   rfaas_sender_open: { args: ["ptr"], returns: "i32" },
   rfaas_mailbox_send: { args: ["i32", "ptr", "ptr", "ptr", "i32"], returns: "i32" },
   rfaas_mailbox_receive: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
+  rfaas_handed_take: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
   rfaas_notify_pair: { args: ["ptr"], returns: "i32" },
   rfaas_duplicate: { args: ["i32"], returns: "i32" },
   rfaas_peek: { args: ["i32", "ptr", "i32"], returns: "i32" },
@@ -70,6 +71,7 @@ export const SYMBOLS = {
   rfaas_thread: { args: [], returns: "i32" },
   rfaas_confine: { args: ["f64"], returns: "i32" },
   rfaas_memlock_limit: { args: [], returns: "f64" },
+  rfaas_peer_process: { args: ["i32", "ptr"], returns: "i32" },
   rfaas_peer_uid: { args: ["i32"], returns: "f64" },
   rfaas_peer_uid_at: { args: ["ptr", "u32", "ptr", "u32"], returns: "f64" },
 

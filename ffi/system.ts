@@ -122,6 +122,13 @@ export function memlockLimitBytes(): number {
   return check("reading the memlock limit", native().rfaas_memlock_limit());
 }
 
+/** The process and the user at the other end of a connected Unix socket, as this process sees them. Throws {@link NativeError}. */
+export function peerOf(fd: number): { pid: number; uid: number } {
+  const out = new Int32Array(new ArrayBuffer(8));
+  check("asking who is at a socket", native().rfaas_peer_process(fd, out));
+  return { pid: out[0]!, uid: out[1]! >>> 0 };
+}
+
 /**
  * The user who opened the other end of a connected socket: of a Unix socket, or of TCP over loopback in this network namespace.
  * Undefined where the kernel does not vouch for one. One that has no number in this user namespace has the kernel's overflow id.

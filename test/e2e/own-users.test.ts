@@ -1,9 +1,10 @@
 /** A node of root's that gives each of its users a user of the machine (`--uid-range`), by each sandbox that can. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, type Lease, invoker } from "../../src/index.ts";
 import { driverNamed } from "../../src/executor/sandbox/registry.ts";
+import { type Docker, openDocker, whyNoDocker } from "../support/docker.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { alive } from "../support/processes.ts";
 import { whyNoPodman, withPodman } from "../support/podman.ts";
@@ -38,11 +39,21 @@ async function serve(
       ...["--state", scratch.join(`state-${name}`), "--fabric", "shm", "--allow-processes"],
       ...["--token-key", scratch.file(`key-${name}`, cluster.publicKey), ...args],
     ],
-    sandbox === "podman" ? withPodman : [],
+    within(sandbox),
   );
 }
 
+let docker: Docker | undefined;
+afterAll(async () => await docker?.[Symbol.asyncDispose](), LIMIT_MS);
+
+/** What comes before a node's command. */
+function within(sandbox: string): readonly string[] {
+  if (sandbox === "docker") return docker!.within;
+  return sandbox === "podman" ? withPodman : [];
+}
+
 function whyNot(sandbox: string): string | undefined {
+  if (sandbox === "docker") return whyNoDocker();
   if (sandbox === "podman") return whyNoPodman();
   const lack = driverNamed(sandbox)!.whyNot();
   return lack && `${lack.found}; run: ${lack.fix}`;
@@ -62,30 +73,7 @@ async function userOf(lease: Lease<User>): Promise<number> {
   return ids[0]!;
 }
 
-/** Hosts of a node that have become users. */
-const hostsOf = (node: ServedNode): number[] =>
-  readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      const [, uid] = /^Uid:\s+(\d+)/m.exec(statusOf(pid)) ?? [];
-      return Number(uid) >= FROM && isBelow(pid, node.pid);
-    });
-
-function isBelow(pid: number, ancestor: number): boolean {
-  const parent = Number(/^PPid:\s+(\d+)/m.exec(statusOf(pid))?.[1] ?? 0);
-  return parent > 1 && (parent === ancestor || isBelow(parent, ancestor));
-}
-
-function statusOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, "latin1");
-  } catch {
-    return "";
-  }
-}
-
-describe.each(["process", "bwrap", "podman"])("by the sandbox %s", (sandbox) => {
+describe.each(["process", "bwrap", "podman", "docker"])("by the sandbox %s", (sandbox) => {
   const lack = whyNot(sandbox);
   if (lack !== undefined) console.error(`SKIPPED: users by ${sandbox}: ${lack}`);
   const usable = test.skipIf(!IS_ROOT || lack !== undefined);
@@ -94,6 +82,7 @@ describe.each(["process", "bwrap", "podman"])("by the sandbox %s", (sandbox) => 
   let bob: Invoker;
   beforeAll(async () => {
     if (!IS_ROOT || lack !== undefined) return;
+    if (sandbox === "docker") docker = await openDocker();
     node = await serve(sandbox, 8);
     [ada, bob] = [await as(node, "ada"), await as(node, "bob")];
   }, LIMIT_MS);
@@ -147,8 +136,9 @@ describe.each(["process", "bwrap", "podman"])("by the sandbox %s", (sandbox) => 
       // Where a room lets it make one at all.
       await held.function("segment")("make");
       await held.function("litters")(mark);
+      const { hostPid } = held;
       await held.release();
-      await until(() => hostsOf(node).length === 0, "the host is gone", LIMIT_MS);
+      await until(() => !alive(hostPid!), "the host is gone", LIMIT_MS);
       for (const folder of ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock"])
         expect([folder, existsSync(join(folder, mark))]).toEqual([folder, false]);
       expect(readFileSync("/proc/sysvipc/shm", "latin1")).not.toContain(` ${uid} `);
@@ -166,11 +156,10 @@ describe.each(["process", "bwrap", "podman"])("by the sandbox %s", (sandbox) => 
     async () => {
       const dying = await serve(sandbox, 8);
       const rf = await as(dying, "ada");
-      await take(rf);
-      const hosts = hostsOf(dying);
-      expect(hosts.length).toBeGreaterThan(0);
+      const hosts = [await take(rf), await take(rf)].map(({ hostPid }) => hostPid!);
+      expect(hosts.map(alive)).toEqual([true, true]);
       dying.kill("SIGKILL");
-      await until(() => hosts.every((pid) => !alive(pid)), "the hosts are gone", LIMIT_MS);
+      await until(() => !hosts.some(alive), "the hosts are gone", LIMIT_MS);
       await rf.close().catch(() => {});
     },
     LIMIT_MS,

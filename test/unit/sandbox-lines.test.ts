@@ -1,12 +1,14 @@
 /** The command lines by which hosts are started in containers. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, symlinkSync } from "node:fs";
 import { apptainerEnvironment, apptainerLine } from "../../src/executor/sandbox/apptainer/line.ts";
 import { bwrapLine } from "../../src/executor/sandbox/bwrap/line.ts";
 import { limitsAsOptions, mountOption } from "../../src/executor/sandbox/containers/options.ts";
+import { dockerLine } from "../../src/executor/sandbox/docker/line.ts";
 import type { HostStart, RoomTerms } from "../../src/executor/sandbox/driver.ts";
 import { imageNamed } from "../../src/executor/sandbox/images.ts";
 import { podmanLine } from "../../src/executor/sandbox/podman/line.ts";
+import { sarusLine } from "../../src/executor/sandbox/sarus/line.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const scratch = new Scratch();
@@ -174,6 +176,119 @@ describe("Apptainer's", () => {
       ...{ APPTAINERENV_HOME: "/.rfaas/scratch", APPTAINERENV_LEVEL: "secret" },
     });
   });
+});
+
+/** As Docker and Sarus have it: without descriptors, which the host is handed. */
+const handedIn = (terms: Partial<RoomTerms> = {}, folders = "/state/rooms/a-1"): HostStart => ({
+  ...hostIn(terms),
+  command: (parentPid) => [
+    "/opt/rfaas/rfaas",
+    "__host",
+    String(parentPid),
+    "handed:/.rfaas/handed",
+  ],
+  folders: {
+    package: `${folders}/package`,
+    scratch: `${folders}/scratch`,
+    handed: `${folders}/handed`,
+  },
+});
+const HOST = ["/.rfaas/program0/rfaas", "__host", "0", "handed:/.rfaas/handed"];
+
+describe("Docker's", () => {
+  const line = (terms?: Partial<RoomTerms>, folders?: string) =>
+    dockerLine("/usr/bin/docker", "rfaas-a-1", "1000:100", handedIn(terms, folders));
+
+  test("is this, for a lease with an image", () => {
+    expect(line({ image: "debian:12" })).toEqual([
+      ...["/usr/bin/docker", "run", "--rm", "--name", "rfaas-a-1", "--pull", "never"],
+      ...["--sig-proxy=false", "--log-driver", "none", "--network", "none", "--ipc", "none"],
+      ...["--user", "1000:100", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
+      ...["--read-only", "--workdir", "/", ...limitsAsOptions()],
+      "--mount",
+      "type=bind,source=/opt/rfaas/rfaas,target=/.rfaas/program0/rfaas,readonly",
+      "--mount",
+      "type=bind,source=/state/rooms/a-1/package,target=/.rfaas/package,readonly",
+      ...["--mount", "type=bind,source=/state/rooms/a-1/scratch,target=/.rfaas/scratch"],
+      ...["--mount", "type=bind,source=/state/rooms/a-1/scratch,target=/tmp"],
+      ...["--mount", "type=bind,source=/state/rooms/a-1/handed,target=/.rfaas/handed,readonly"],
+      ...["--env", "HOME=/.rfaas/scratch", "--env", "LEVEL", "--entrypoint", ""],
+      ...["--", "debian:12", ...HOST],
+    ]);
+  });
+
+  test("shows the node's own system where there is no image, its links as mounts, to be read", () => {
+    const words = line({ readPaths: ["/data"] });
+    expect(words.slice(words.indexOf("--"))).toEqual(["--", "rfaas-empty:1", ...HOST]);
+    const mounts = after(words, "--mount");
+    expect(mounts).toContain("type=bind,source=/usr,target=/usr,readonly");
+    expect(mounts).toContain("type=bind,source=/data,target=/data,readonly");
+    const loaders = mounts.filter((mount) => mount.includes("target=/lib,"));
+    expect(loaders).toEqual([`type=bind,source=${realpathSync("/lib")},target=/lib,readonly`]);
+    expect(mounts.filter((mount) => !mount.endsWith(",readonly"))).toEqual([
+      "type=bind,source=/state/rooms/a-1/scratch,target=/.rfaas/scratch",
+      "type=bind,source=/state/rooms/a-1/scratch,target=/tmp",
+    ]);
+  });
+
+  test("takes no word of a lease's or of a path for an option or for more than it is", () => {
+    // Names of images are checked before, too.
+    const words = line({ image: "--privileged" }, '/my state,readonly=false/-v "x"');
+    expect(words.slice(words.indexOf("--"))).toEqual(["--", "--privileged", ...HOST]);
+    expect(after(words, "--mount")).toContain(
+      'type=bind,"source=/my state,readonly=false/-v ""x""/package",target=/.rfaas/package,readonly',
+    );
+    expect(after(line({ network: true }), "--network")).toEqual(["host"]);
+    expect(after(line({ becomesUser: true }), "--cap-add")).toEqual(["SETUID", "SETGID"]);
+    expect(words.join(" ")).not.toContain("secret");
+  });
+});
+
+describe("Sarus's", () => {
+  const line = (terms?: Partial<RoomTerms>, folders?: string) =>
+    sarusLine("/usr/bin/sarus", "rfaas-a-1", handedIn(terms, folders));
+
+  test("is this, for a lease with an image", () => {
+    expect(line({ image: "debian:12" }, "/my state/-a")).toEqual([
+      ...["/usr/bin/sarus", "run", "--name", "rfaas-a-1", "--pid=private", "--workdir=/"],
+      "--entrypoint",
+      "--mount=type=bind,source=/opt/rfaas/rfaas,destination=/.rfaas/program0/rfaas,readonly",
+      "--mount=type=bind,source=/my state/-a/package,destination=/.rfaas/package,readonly",
+      "--mount=type=bind,source=/my state/-a/scratch,destination=/.rfaas/scratch",
+      "--mount=type=bind,source=/my state/-a/scratch,destination=/tmp",
+      "--mount=type=bind,source=/my state/-a/handed,destination=/.rfaas/handed,readonly",
+      ...["debian:12", ...HOST],
+    ]);
+  });
+
+  test("shows the node's own system where there is no image", () => {
+    const words = line();
+    expect(words).toContain("--mount=type=bind,source=/usr,destination=/usr,readonly");
+    expect(words.slice(-1 - HOST.length)).toEqual(["rfaas-empty:1", ...HOST]);
+  });
+
+  test("is refused for a path that Sarus would read as more than a path", () => {
+    for (const odd of ["/a,readonly=false", '/a"b', "/a\\b", "/a\nb"])
+      expect(() => line({ image: "debian:12" }, odd)).toThrow("Sarus cannot show the path");
+  });
+});
+
+test("names of images are those of a registry where the engine has no folders", () => {
+  expect(imageNamed("debian:12", "names", "/")).toBe("debian:12");
+  expect(imageNamed("usr", "named", "/")).toBe("/usr");
+  // No entry of the folder.
+  expect(imageNamed("usr", "names", "/")).toBe("usr");
+  for (const odd of [
+    "--privileged",
+    "-v",
+    "a b",
+    "a,b",
+    "dir:/etc",
+    "docker-archive:x",
+    "/usr",
+    "UP//x",
+  ])
+    expect([odd, imageNamed(odd, "names", "/")]).toEqual([odd, undefined]);
 });
 
 test("a path with a comma is one field of a mount", () => {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -135,6 +136,23 @@ RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce
     for (int i = 0; i < count; i++) close(received[i]);
     if (ours && cut) return -EMFILE;
   }
+}
+
+/* Connects to the socket at `path`, and waits for what its listener sends over it with `nonce`. Returns how many descriptors came, or
+ * -errno. */
+RFAAS_EXPORT int32_t rfaas_handed_take(const char *path, const uint8_t *nonce, int32_t *fds, int32_t capacity) {
+  const struct timeval limit = {.tv_sec = 10};
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
+  strcpy(address.sun_path, path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  int32_t taken = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+                      setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
+                    ? rfaas_mailbox_receive(fd, nonce, fds, capacity)
+                    : -errno;
+  close(fd);
+  return taken;
 }
 
 /* A connected pair: one end waits in an event loop, the other is written by `rfaas_notify`. */

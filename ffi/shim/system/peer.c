@@ -167,3 +167,14 @@ RFAAS_EXPORT double rfaas_peer_uid(int32_t fd) {
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return -errno;
   return peer.uid;
 }
+
+/* The process and the user that opened the other end of a connected Unix socket, as this one sees them; a process that it does not see is 0.
+ * Returns 0 or -errno. */
+RFAAS_EXPORT int32_t rfaas_peer_process(int32_t fd, int32_t *out) {
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return -errno;
+  out[0] = peer.pid;
+  out[1] = (int32_t)peer.uid;
+  return 0;
+}

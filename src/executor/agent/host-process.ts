@@ -24,6 +24,7 @@ import {
   hostVocabulary,
 } from "../../protocol/host-messages.ts";
 import { PROTOCOL_VERSION } from "../../protocol/frame.ts";
+import { handedIn } from "../../protocol/handed.ts";
 import { describeHostEnd } from "../../protocol/ends/host-exit.ts";
 import { freedomsOf } from "../host/seal.ts";
 import { programPaths, selfCommand } from "../../base/process.ts";
@@ -141,9 +142,10 @@ export class HostProcess {
       room = sandbox.makeRoom();
       inside = room && (driver.inside?.(room.folders, terms) ?? room.folders);
       child = driver.start({
-        command: (parentPid) =>
+        command: (parentPid, handed) =>
           selfCommand([
-            ...["__host", String(threads), String(parentPid), shimPath],
+            ...["__host", String(threads), String(parentPid)],
+            handed === undefined ? shimPath : handedIn(handed),
             ...[waits ? "waits" : "wanted", freedomsOf(driver.seals ? terms : undefined)],
             ...fabrics,
           ]),

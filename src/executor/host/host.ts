@@ -5,8 +5,8 @@
  */
 import { adoptOrphans, endWithParent, reapAdopted } from "../../../ffi/children.ts";
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
-import { inheritShim } from "../../../ffi/library.ts";
 import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
+import { inheritShim } from "../../../ffi/library.ts";
 import { forbidPrivileges, outlastSignals, standFirst, ticksPerNs } from "../../../ffi/system.ts";
 import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
@@ -18,10 +18,8 @@ import { startThread } from "./host-thread.ts";
 import { PROCESS_ENDS } from "./lease-parts.ts";
 import { rehearse, rehearseListening } from "./rehearsal.ts";
 
-/** The connection to the agent. */
-const CONTROL_FD = 3;
-/** What the agent puts its descriptors into. */
-const MAILBOX_FD = 4;
+/** The connection to the agent, and what the agent puts its descriptors into, as a process inherits them. */
+const INHERITED = { control: 3, mailbox: 4 };
 /** What a thread of Bun takes at its start. */
 const DESCRIPTORS_PER_THREAD = 6;
 
@@ -33,13 +31,13 @@ export interface HostOptions {
   parentPid: number;
   /** What its functions may do, where it takes the rest away; else its sandbox does, or nothing. */
   sealedTo: RoomFreedoms | undefined;
-  /** Where the agent has opened the shim, as this process can open it. */
+  /** Where the agent has opened the shim, as this process can open it, or where it hands over what a process else inherits. */
   shim: string;
   /** Those that leases may use and that are loaded or prepared before, by name. */
   fabrics: readonly string[];
 }
 
-/** Runs a host until its agent goes away. The agent is at the other end of {@link CONTROL_FD}. */
+/** Runs a host until its agent goes away. */
 export async function runHost(options: HostOptions): Promise<void> {
   try {
     await startHost(options);
@@ -52,7 +50,7 @@ export async function runHost(options: HostOptions): Promise<void> {
 }
 
 async function startHost(options: HostOptions): Promise<void> {
-  inheritShim(options.shim);
+  const inherited = await openInherited(options.shim);
   // First of all: batch systems, service managers and terminals send these to a node's every process, also to one that has just begun.
   outlastSignals();
   // The exit code tells the agent why the host ended; 0 means that the agent left first.
@@ -64,7 +62,7 @@ async function startHost(options: HostOptions): Promise<void> {
   forbidPrivileges();
   hideEngineSettings();
   // Bun itself ends the program where a thread gets none.
-  if (lacksDescriptors(DESCRIPTORS_PER_THREAD * (1 + options.prewarmedWorkers)))
+  if (lacksDescriptors(inherited.control, DESCRIPTORS_PER_THREAD * (1 + options.prewarmedWorkers)))
     process.exit(HOST_EXIT.noDescriptors);
   const prewarmed = Array.from({ length: options.prewarmedWorkers }, (_, i) => startThread(i));
   // All else is done while the threads start, which have been given the environment.
@@ -73,7 +71,7 @@ async function startHost(options: HostOptions): Promise<void> {
   else if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
   process.on("SIGCHLD", reapAdopted);
-  const mailbox = Mailbox.inherited(MAILBOX_FD);
+  const mailbox = Mailbox.inherited(inherited.mailbox);
   for (const name of options.fabrics) {
     const { fabricNamed } = await import("../../fabric/registry.ts");
     fabricNamed(name)?.prepare?.();
@@ -88,14 +86,21 @@ async function startHost(options: HostOptions): Promise<void> {
   // Without a parent to end with, this process is the first of its room: all others end with it.
   const closed = options.parentPid === 0 ? () => process.exit(0) : undefined;
   const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS, options.sealedTo, closed);
-  await watchDescriptor(CONTROL_FD, agent.handler());
+  await watchDescriptor(inherited.control, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION });
 }
 
-function lacksDescriptors(count: number): boolean {
+async function openInherited(shim: string): Promise<{ control: number; mailbox: number }> {
+  // As `protocol/handed.ts` marks it, which other hosts do not load.
+  if (shim.startsWith("handed:")) return (await import("./handed.ts")).takeFromAgent(shim);
+  inheritShim(shim);
+  return INHERITED;
+}
+
+function lacksDescriptors(of: number, count: number): boolean {
   const opened: number[] = [];
   try {
-    while (opened.length < count) opened.push(duplicateDescriptor(CONTROL_FD));
+    while (opened.length < count) opened.push(duplicateDescriptor(of));
     return false;
   } catch {
     return true;

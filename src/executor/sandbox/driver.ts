@@ -35,6 +35,8 @@ export interface RoomFolders {
   readonly package: string;
   /** The host's own: its HOME, and its TMPDIR. */
   readonly scratch: string;
+  /** Where the agent hands the host what it does not inherit, if it does not. */
+  readonly handed?: string;
 }
 
 /** How a host ended. */
@@ -50,9 +52,10 @@ export interface HostExit {
 export interface HostStart {
   /**
    * The host's command line. `parentPid` is the process with which the host is to end, as the host sees it, and which must be its parent;
-   * 0 where the driver sees to it that the host does not outlive the agent.
+   * 0 where the driver sees to it that the host does not outlive the agent. `handed` is the folder in which the host finds its descriptors
+   * and the shim (`containers/handed.ts`), as it sees that, where it inherits none.
    */
-  command(parentPid: number): readonly string[];
+  command(parentPid: number, handed?: string): readonly string[];
   /** All of the host's environment. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** The host's descriptors from 3 on: a socket whose other end the agent gets, or what the agent has open, which stays the agent's. */
@@ -83,10 +86,10 @@ export interface SandboxDriver {
   /** Its hosts have folders of their own. Without, they load packages where the node keeps them. */
   readonly rooms: boolean;
   /**
-   * What a lease may name as the root of its file system: `"folders"` of the operator's, `"named"` images that the driver's own program knows,
-   * too, or nothing.
+   * What a lease may name as the root of its file system: `"folders"` of the operator's, `"names"` of images that the driver's own program
+   * knows, `"named"` for both, or nothing.
    */
-  readonly images: "none" | "folders" | "named";
+  readonly images: "none" | "folders" | "names" | "named";
   /** Its hosts have a network of their own, with nothing in it, unless their terms give them the node's. */
   readonly ownNetwork?: boolean;
   /** The host takes away from itself, before it loads a module, the system calls that its terms do not allow. */

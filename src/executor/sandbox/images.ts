@@ -28,10 +28,10 @@ export function imageNamed(
   kinds: SandboxDriver["images"],
   folder: string | undefined,
 ): string | undefined {
-  if (folder !== undefined && ENTRY.test(name)) {
+  if (kinds !== "names" && folder !== undefined && ENTRY.test(name)) {
     const path = join(folder, name);
     if (existsSync(path)) return path;
   }
-  if (kinds !== "named" || !REFERENCE.test(name)) return undefined;
+  if (!kinds.startsWith("name") || !REFERENCE.test(name)) return undefined;
   return PLACES.includes(name.split(":")[0]!.toLowerCase()) ? undefined : name;
 }

@@ -2,15 +2,19 @@
 import type { SandboxDriver } from "./driver.ts";
 import { apptainer } from "./apptainer/driver.ts";
 import { bwrap } from "./bwrap/driver.ts";
+import { docker } from "./docker/driver.ts";
 import { none } from "./none/driver.ts";
 import { podman } from "./podman/driver.ts";
 import { byProcess } from "./process/driver.ts";
+import { sarus } from "./sarus/driver.ts";
 
 export const DRIVERS = [
   byProcess,
   bwrap,
   podman,
+  docker,
   apptainer,
+  sarus,
   none,
 ] as const satisfies readonly SandboxDriver[];
 

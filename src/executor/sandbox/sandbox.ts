@@ -57,8 +57,8 @@ export class Sandbox {
     if (image !== undefined && images === "none")
       return `image: the node's sandbox, ${name}, has no images; leave image out, or let the node serve with one that has them (rfaas serve --sandbox podman)`;
     if (image !== undefined && imageNamed(image, images, this.#options.images) === undefined)
-      return images === "named"
-        ? `image: ${JSON.stringify(image)} is no name of an image, such as debian:12, nor an entry of the node's folder of images; correct it, or let the node serve with --images`
+      return images !== "folders"
+        ? `image: ${JSON.stringify(image)} is no name of an image, such as debian:12${images === "named" ? ", nor an entry of the node's folder of images; correct it, or let the node serve with --images" : "; correct it"}`
         : `image: the node has no image ${JSON.stringify(image)}; name an entry of its folder of images (rfaas serve --images)`;
     // Without a room, functions have all this.
     if (!rooms) return undefined;

@@ -1,5 +1,5 @@
 /** The command line of Apptainer for a host. */
-import { type Bind, ownSystem, shownFor } from "../containers/inside.ts";
+import { type Bind, ownSystem, shownFor, withoutSys } from "../containers/inside.ts";
 import type { HostStart } from "../driver.ts";
 
 /** Of what the site's configuration mounts into every container, nothing. */
@@ -9,8 +9,7 @@ const NOT_MOUNTED = "hostfs,bind-paths,home,cwd,tmp";
 export function apptainerLine(program: string, root: string, start: HostStart): string[] {
   const { image, network } = start.terms;
   const { command, binds } = shownFor(start);
-  // A container has a /sys of its own.
-  const own = ownSystem().binds.filter(({ to }) => !to.startsWith("/sys/"));
+  const own = withoutSys(ownSystem().binds);
   return [
     ...[program, "--silent", "exec", "--containall", "--cleanenv", "--no-home", "--no-privs"],
     ...["--no-init", "--no-eval", "--no-mount", NOT_MOUNTED],

@@ -2,7 +2,7 @@
 import type { Guard } from "../driver.ts";
 
 /** `files` is the layer by which a room sees no files but its own. */
-export const containerGuards = (files: string): ReadonlyMap<Guard, string> =>
+export const containerGuards = (files: string): Map<Guard, string> =>
   new Map<Guard, string>([
     ["files", files],
     ["processes", "pid namespace"],

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readlinkSync,
   readdirSync,
+  realpathSync,
   symlinkSync,
 } from "node:fs";
 import { basename, join } from "node:path";
@@ -13,6 +14,8 @@ import type { HostStart, RoomFolders } from "../driver.ts";
 
 /** What is ours lies there, whatever system is around it. */
 const OURS = "/.rfaas";
+/** Where a host finds what it is handed. */
+export const HANDED_FOLDER = `${OURS}/handed`;
 const IN_OURS: RoomFolders = { package: `${OURS}/package`, scratch: `${OURS}/scratch` };
 
 /** The folders of a system that programs and libraries are in; some are links to others. */
@@ -65,7 +68,7 @@ export function shownFor({ command, program, folders, terms }: HostStart): Shown
     const home = moved.find(({ from }) => word === from || word.startsWith(`${from}/`));
     return home ? `${home.to}${word.slice(home.from.length)}` : word;
   });
-  const { package: linked, scratch } = folders!;
+  const { package: linked, scratch, handed } = folders!;
   return {
     command: words,
     binds: [
@@ -73,6 +76,7 @@ export function shownFor({ command, program, folders, terms }: HostStart): Shown
       { from: linked, to: IN_OURS.package },
       { from: scratch, to: IN_OURS.scratch, writable: true },
       { from: scratch, to: "/tmp", writable: true },
+      ...(handed === undefined ? [] : [{ from: handed, to: HANDED_FOLDER }]),
       ...terms.readPaths.map((path) => ({ from: path, to: path })),
     ],
   };
@@ -86,6 +90,17 @@ export function ownSystem(): { binds: Bind[]; links: Link[] } {
   );
   return { ...shown, binds: [...shown.binds, ...more.map((path) => ({ from: path, to: path }))] };
 }
+
+/** The same for an engine that makes places for mounts, and nothing else: what is a link on the node is a mount there. */
+export function systemBinds(): Bind[] {
+  const { binds, links } = ownSystem();
+  const linked = links.map(({ at }) => ({ from: realpathSync(at), to: at }));
+  return withoutSys([...binds, ...linked]);
+}
+
+/** A container has a `/sys` of its own. */
+export const withoutSys = (binds: readonly Bind[]): Bind[] =>
+  binds.filter(({ to }) => !to.startsWith("/sys/"));
 
 /** Makes a folder that is the root of a container with the node's own system: it has the links, and places for what is mounted are made there. */
 export function makeRoot(root: string): void {

@@ -1,5 +1,6 @@
 /** Options that the engines of containers have in common. */
 import { readFileSync } from "node:fs";
+import type { SandboxDriver } from "../driver.ts";
 import type { Bind } from "./inside.ts";
 
 /** The capabilities by which a host becomes another user. */
@@ -15,6 +16,21 @@ export function mountOption({ from, to, writable }: Bind): string[] {
 
 const quoted = (field: string): string =>
   /[",\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
+
+/** Exit codes of an engine's own. */
+const NOT_MADE = 125;
+const NOT_RUN = 127;
+
+/** What the end of a host means that an engine has not started. */
+export const explainEngine =
+  (engine: string, program: string): NonNullable<SandboxDriver["explain"]> =>
+  ({ exitCode }, { image }) => {
+    if (exitCode === NOT_MADE)
+      return `got no container of ${engine}${image === undefined ? "" : `; does the node have the image? Bring it there: ${program} pull ${image}`}`;
+    return exitCode === NOT_RUN && image !== undefined
+      ? `does not run in the image ${image}, which must be a Linux of glibc 2.27 or later; name another image`
+      : undefined;
+  };
 
 /** By name alone: the engine takes the values from its own environment, and no command line shows them. Of HOME it needs its own. */
 export const variablesAsOptions = (environment: Environment): string[] =>

@@ -3,23 +3,16 @@
  * descriptors. It is no child of the agent's: a monitor of podman's is its parent, which the agent adopts, and waits for.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { descendantsTimeNs } from "../../../../ffi/children.ts";
-import { cpuTimeNs } from "../../../../ffi/system.ts";
+import { dirname, join } from "node:path";
 import type { Finding } from "../../../base/finding.ts";
-import { keepChild } from "../../../base/process.ts";
-import { startChild } from "../child.ts";
-import { isFirstOfNamespace, runs } from "../containers/first-process.ts";
+import { EngineHost, containerName } from "../containers/engine-host.ts";
+import { runs } from "../containers/first-process.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { inOurs, makeRoot } from "../containers/inside.ts";
-import { engineEnvironment } from "../containers/options.ts";
+import { explainEngine } from "../containers/options.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { endOrphans } from "../orphans.ts";
 import { type Container, type Podman, podmanLine } from "./line.ts";
-
-/** Exit codes of podman's own. */
-const NOT_MADE = 125;
-const NOT_RUN = 127;
 
 /** The monitor cleans up after its container. */
 const MONITOR_LIMIT_MS = 5000;
@@ -35,90 +28,39 @@ export const podman = {
   inside: inOurs,
   whyNot,
   guards: () => containerGuards("container"),
-  explain: ({ exitCode }, { image }) => {
-    if (exitCode === NOT_MADE)
-      return `got no container of podman's${image === undefined ? "" : `; does the node have the image? Bring it there: podman pull ${image}`}`;
-    return exitCode === NOT_RUN && image !== undefined
-      ? `does not run in the image ${image}, which must be a Linux of glibc 2.27 or later; name another image`
-      : undefined;
-  },
-  start: (host) => new PodmanHost(host),
+  explain: explainEngine("podman", "podman"),
+  start,
 } as const satisfies SandboxDriver;
 
-class PodmanHost implements StartedHost {
-  readonly control: number;
-  readonly #container: Container;
-  readonly #podman = findPodman()!;
-  readonly #kill: () => void;
-  #pid: number | undefined;
-  #cpuNs: number | undefined;
-  #killed = false;
-
-  constructor(start: HostStart) {
-    const room = dirname(start.folders!.scratch);
-    this.#container = {
-      name: `rfaas-${basename(room)}`,
-      hostPidFile: join(room, "pid"),
-      monitorPidFile: join(room, "monitor"),
-      root: join(room, "root"),
-    };
-    if (start.terms.image === undefined) makeRoot(this.#container.root);
-    const child = startChild(podmanLine(this.#podman, this.#container, start), {
-      descriptors: start.descriptors,
-      environment: engineEnvironment(start.environment),
-      wraps: true,
-      onExit: (exit) => {
-        void this.#gone().then(() => start.onExit({ ...exit, cpuNs: this.#cpuNs }));
-      },
-    });
-    this.control = child.ends[0]!;
-    this.#kill = child.kill;
-  }
-
-  get pid(): number {
-    return (this.#pid ??= pidIn(this.#container.hostPidFile)!);
-  }
-
-  /** Podman's own CPU time is not the host's, and that of the host is known to its monitor alone once it has ended. */
-  meter(): void {
-    const pid = (this.#pid ??= pidIn(this.#container.hostPidFile));
-    const hostNs = pid === undefined ? undefined : cpuTimeNs(pid);
-    if (hostNs !== undefined)
-      this.#cpuNs = Math.max(this.#cpuNs ?? 0, hostNs + descendantsTimeNs(pid!));
-  }
-
-  kill(): void {
-    this.meter();
-    this.#killed = true;
-    const pid = (this.#pid ??= pidIn(this.#container.hostPidFile));
-    if (pid === undefined) return this.#kill();
-    // The pid may be another process's by now.
-    if (!isFirstOfNamespace(pid)) return;
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // It is gone.
-    }
-  }
-
-  /** Waits for the monitor, which podman does not. */
-  async #gone(): Promise<void> {
-    const { name, hostPidFile, monitorPidFile } = this.#container;
-    if (this.#killed && !existsSync(hostPidFile)) await removeContainer(this.#podman, name);
-    const monitor = pidIn(monitorPidFile);
-    if (monitor === undefined) return;
-    const endMs = performance.now() + MONITOR_LIMIT_MS;
-    while (runs(monitor) && performance.now() < endMs) await Bun.sleep(MONITOR_PAUSE_MS);
-    await endOrphans();
-  }
+function start(host: HostStart): StartedHost {
+  const found = findPodman()!;
+  const room = dirname(host.folders!.scratch);
+  const container: Container = {
+    name: containerName(host),
+    hostPidFile: join(room, "pid"),
+    monitorPidFile: join(room, "monitor"),
+    root: join(room, "root"),
+  };
+  if (host.terms.image === undefined) makeRoot(container.root);
+  return new EngineHost(
+    {
+      line: podmanLine(found, container, host),
+      descriptors: host.descriptors,
+      findPid: () => pidIn(container.hostPidFile),
+      remove: [found.program, "rm", "--force", "--ignore", "--time", "0", container.name],
+      gone: () => monitorGone(container),
+    },
+    host,
+  );
 }
 
-/** One that was ended while podman made it. */
-async function removeContainer({ program }: Podman, name: string): Promise<void> {
-  const command = [program, "rm", "--force", "--ignore", "--time", "0", name];
-  const child = Bun.spawn(command, { stdio: ["ignore", "ignore", "ignore"] });
-  keepChild(child);
-  await child.exited;
+/** Podman does not wait for its monitor. */
+async function monitorGone({ monitorPidFile }: Container): Promise<void> {
+  const monitor = pidIn(monitorPidFile);
+  if (monitor === undefined) return;
+  const endMs = performance.now() + MONITOR_LIMIT_MS;
+  while (runs(monitor) && performance.now() < endMs) await Bun.sleep(MONITOR_PAUSE_MS);
+  await endOrphans();
 }
 
 function pidIn(file: string): number | undefined {

@@ -1,6 +1,6 @@
 /** The command line of podman for a host. */
 import { isAbsolute } from "node:path";
-import { ownSystem, shownFor } from "../containers/inside.ts";
+import { ownSystem, shownFor, withoutSys } from "../containers/inside.ts";
 import {
   BECOMING,
   limitsAsOptions,
@@ -34,8 +34,7 @@ export function podmanLine(
 ): string[] {
   const { image, network, becomesUser } = start.terms;
   const { command, binds } = shownFor(start);
-  // A container has a /sys of its own.
-  const own = ownSystem().binds.filter(({ to }) => !to.startsWith("/sys/"));
+  const own = withoutSys(ownSystem().binds);
   const system = image === undefined ? own : [];
   const files =
     image === undefined

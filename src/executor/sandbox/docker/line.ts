@@ -1,0 +1,34 @@
+/** The command line of Docker for a host. */
+import { shownFor, systemBinds } from "../containers/inside.ts";
+import {
+  BECOMING,
+  limitsAsOptions,
+  mountOption,
+  variablesAsOptions,
+} from "../containers/options.ts";
+import type { HostStart } from "../driver.ts";
+
+/** An image without files, around which a lease without an image sees the node's own system. */
+export const EMPTY_IMAGE = "rfaas-empty:1";
+
+/** `user` is who the host runs as, as `UID:GID`; it finds its descriptors where `start` hands them over. */
+export function dockerLine(
+  program: string,
+  name: string,
+  user: string,
+  start: HostStart,
+): string[] {
+  const { image, network, becomesUser } = start.terms;
+  const { command, binds } = shownFor(start);
+  const system = image === undefined ? systemBinds() : [];
+  return [
+    ...[program, "run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=false"],
+    ...["--log-driver", "none", "--network", network ? "host" : "none", "--ipc", "none"],
+    ...["--user", user, "--cap-drop", "ALL"],
+    ...(becomesUser ? BECOMING : []).flatMap((capability) => ["--cap-add", capability]),
+    ...["--security-opt", "no-new-privileges", "--read-only", "--workdir", "/"],
+    ...[...limitsAsOptions(), ...[...system, ...binds].flatMap(mountOption)],
+    ...[...variablesAsOptions(start.environment), "--entrypoint", ""],
+    ...["--", image ?? EMPTY_IMAGE, ...command],
+  ];
+}
