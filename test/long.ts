@@ -1,13 +1,18 @@
 /**
- * What takes longer than anyone waits for before a commit: `npm run test:long`, about half an hour. Prints what each part came to,
+ * What takes longer than anyone waits for before a commit: `npm run test:long`, about an hour. Prints what each part came to,
  * and exits with 1 when one failed.
  */
 import { join } from "node:path";
 import { buildExecutable } from "../build/executable.ts";
 
+/** A container costs a tenth of a second. */
+const FEW = ["--leases", "300"];
 const PARTS: Record<string, string[]> = {
   "calls of all kinds for ten minutes": ["test/torture/run.ts", "--seconds", "600"],
   "a lease beside attempts to get out of a room": ["test/escape/neighbours.ts"],
+  "ten thousand leases in a row": ["test/turnover/run.ts"],
+  "leases in rooms of bubblewrap": ["test/turnover/run.ts", "--sandbox", "bwrap", ...FEW],
+  "leases in rooms of podman": ["test/turnover/run.ts", "--sandbox", "podman", ...FEW],
   "ten thousand seeds of the simulator": ["test/sim/run.ts", "--seeds", "10000"],
 };
 

@@ -16,9 +16,11 @@ export interface Attempt {
   asRoot?: true;
   /** Why a room does not hold it yet: then it is expected to succeed, so that this line goes when it does not. */
   notYet?: string;
+  /** Why it harms nothing in a container, where it succeeds. */
+  containersOwn?: string;
 }
 
-type More = Partial<Pick<Attempt, "control" | "asRoot" | "notYet">>;
+type More = Partial<Pick<Attempt, "control" | "asRoot" | "notYet" | "containersOwn">>;
 
 /** A row of a table. */
 export const row =

@@ -40,6 +40,24 @@ describe("one guest", () => {
     expect(counts.pass).toBeGreaterThan(100);
   });
 
+  inGuest(
+    "bounds hosts by control groups of version 2, root's and an ordinary user's",
+    async () => {
+      const mount = "mkdir -p /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup";
+      expect(await guest.run(mount)).toEqual({ exitCode: 0, output: "" });
+      const some = "as (objects|children) |bounded by the kernel|leaves no group";
+      const { output, ...counts } = await runSuiteInGuest(guest, [
+        "./test/e2e/heap-cgroup.test.ts",
+        ...["--test-name-pattern", `'${some}'`],
+      ]);
+      await guest.run("umount --lazy /sys/fs/cgroup");
+      if (counts.fail > 0 || counts.skip > 0) console.error(output);
+      expect(output).toContain("control groups of version 2");
+      expect(output).not.toContain("SKIPPED");
+      expect(counts).toEqual({ pass: 8, fail: 0, skip: 0 });
+    },
+  );
+
   inGuest("runs the tests that set a machine's clock, and skips none of them", async () => {
     const env = { RFAAS_TEST_MAY_SET_CLOCK: "1" };
     const { output, ...counts } = await runSuiteInGuest(guest, ["./test/guest"], env);

@@ -29,7 +29,7 @@ const FILES: Attempt[] = [
   file("by-other-root", HIDDEN),
   file("by-other-folder", HIDDEN),
   file("make-device", SEALED, ROOT),
-  file("shared-memory-file", CLOSED),
+  file("shared-memory-file", CLOSED, { containersOwn: "a container has a /dev/shm of its own" }),
   file("core-pattern", CLOSED, ROOT),
   file("system-setting", CLOSED, ROOT),
   file("watch-all", DENIED, ROOT),
