@@ -16,6 +16,7 @@ const MIB = 2 ** 20;
 const MEMORY = 16 * MIB;
 const HEAP = 48 * MIB;
 const MOST = 1.25 * (MEMORY + HEAP);
+const WAYS = ["objects", "typedArrays", "native", "mappings", "memories", "children"] as const;
 const PROPER = { memory: MEMORY, heap: HEAP, polling: "warm" } as const;
 
 let rf: Invoker;
@@ -56,7 +57,7 @@ async function eater(options: object = {}) {
 }
 
 describe("a lease that takes more than its heap", () => {
-  for (const name of ["objects", "typedArrays", "native", "children"] as const) {
+  for (const name of WAYS) {
     test(`as ${name} ends with OutOfMemory within a quarter of its bounds, and its neighbour computes on`, async () => {
       await using neighbour = await rf.allocate<Functions>(EATS, { memory: "1MiB" });
       const [question, answer] = [neighbour.input(Uint8Array, 8), neighbour.output(Uint8Array, 8)];
