@@ -82,3 +82,20 @@ export function restrictDescendants(pid: number, cpus: readonly number[]): numbe
   list.set(cpus);
   return native().rfaas_restrict_descendants(pid, list, cpus.length);
 }
+
+/**
+ * Puts each thread of a host where it may run: those of a worker, and what they have started, on the worker's own CPUs, the engine's on `all`,
+ * and others on no more than these. A worker with an empty mask may run on all. Returns how many threads were moved.
+ */
+export function placeThreads(
+  pid: number,
+  all: readonly number[],
+  masks: readonly (readonly number[])[],
+): number {
+  const list = new Int32Array(new ArrayBuffer(4 * Math.max(1, all.length)));
+  list.set(all);
+  const flat = masks.flatMap((mask) => [mask.length, ...mask]);
+  const each = new Int32Array(new ArrayBuffer(4 * Math.max(1, flat.length)));
+  each.set(flat);
+  return native().rfaas_place_threads(pid, list, all.length, each, masks.length);
+}

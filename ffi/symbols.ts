@@ -54,6 +54,7 @@ export const SYMBOLS = {
   rfaas_descendants_time: { args: ["i32"], returns: "f64" },
   rfaas_tree_usage: { args: ["i32", "i32", "ptr"], returns: "i32" },
   rfaas_kill_descendants: { args: ["i32"], returns: "void" },
+  rfaas_place_threads: { args: ["i32", "buffer", "i32", "buffer", "i32"], returns: "i32" },
   rfaas_restrict_descendants: { args: ["i32", "ptr", "i32"], returns: "i32" },
   rfaas_pidfd_open: { args: ["i32"], returns: "i32" },
   rfaas_pin_thread: { args: ["i32"], returns: "i32" },

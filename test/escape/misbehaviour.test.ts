@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Lease, RfaasError } from "../../src/index.ts";
+import { PROTOCOL_VERSION } from "../../src/protocol/frame.ts";
 import { JSON_TEXT } from "../../src/protocol/frames/json-text.ts";
 import { frameOf } from "../../src/protocol/frames/framing.ts";
 import { buildLibrary } from "../support/compilers.ts";
@@ -111,6 +112,7 @@ describe("words that are not the function's to say", () => {
     ["that its client is lost", { t: "client-lost", message: "forged" }],
     ["that its worker has ended", { t: "worker-ended", worker: 0, message: "forged" }],
     ["that another lease's worker has ended", { t: "worker-ended", worker: 99, message: "forged" }],
+    ["that it is ready once more", { t: "ready", protocol: PROTOCOL_VERSION }],
     ["what no host says", { t: "usage", lease: 1, usage: { allocationCoreNs: 0 } }],
     ["an answer to no question", { t: "attach-reply", id: 1, exports: { functions: ["forged"] } }],
     ["no object", []],

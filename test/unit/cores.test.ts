@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { UNPINNED, planCpus, workerCpus } from "../../src/executor/machine/cores.ts";
+import { UNPINNED, leaseCpus, planCpus, workerCpus } from "../../src/executor/machine/cores.ts";
 
 describe("planCpus", () => {
   test("takes the last usable CPUs first and leaves the first one alone", () => {
@@ -62,5 +62,16 @@ describe("workerCpus", () => {
 
   test("of one core are that one, or none in particular", () => {
     expect(workerCpus([3, UNPINNED], 1, () => [0, 3])).toEqual([[3], []]);
+  });
+});
+
+describe("leaseCpus", () => {
+  test("are those of all workers, and the one that no lease has", () => {
+    expect(leaseCpus([[7], [6]], [0, 1, 6, 7])).toEqual([7, 6, 0]);
+    expect(leaseCpus([[1, 0]], [0, 1])).toEqual([1, 0]);
+  });
+
+  test("are all where a worker has none of its own", () => {
+    expect(leaseCpus([[7], []], [0, 6, 7])).toEqual([0, 6, 7]);
   });
 });

@@ -27,7 +27,7 @@ function watched() {
   const lease = {
     // Processes have other numbers: it has no descendants.
     host: { pid: 2 ** 30, held },
-    ...{ heapBytes: 48 * MIB, cpus: [-1] },
+    ...{ heapBytes: 48 * MIB, cpus: [-1], coresPerWorker: 1 },
     end: ({ what, used, bound }: Excess) => void ends.push({ what, used, bound }),
   };
   const begin = () => LeaseWatch.of(lease, 16 * MIB, clock)!;

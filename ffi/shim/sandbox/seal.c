@@ -95,6 +95,13 @@ static void allow(struct program *program) { answer(program, SECCOMP_RET_ALLOW);
 static void only_for(struct program *program, uint32_t value, int steps) { add(program, BPF_JMP | BPF_JEQ | BPF_K, value, 0, steps); }
 static void only_with(struct program *program, uint32_t bits, int steps) { add(program, BPF_JMP | BPF_JSET | BPF_K, bits, 0, steps); }
 
+/* Threads were put on their CPUs before: who asks for others is told that it has them, since libraries that bind their threads give up
+ * where they may not, and keeps those of the lease. */
+static void filter_placing(struct program *program) {
+  only_for(program, SYS_sched_setaffinity, 1);
+  answer(program, SECCOMP_RET_ERRNO | 0);
+}
+
 static void deny_all(struct program *program, const uint32_t *calls, size_t count) {
   for (size_t i = 0; i < count; i++) {
     only_for(program, calls[i], 1);
@@ -241,6 +248,7 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
     deny_all(p, OF_MEMORY, COUNT(OF_MEMORY));
   }
   filter_pairs(p);
+  filter_placing(p);
   filter_clone(p, terms);
   int first = getpid() == 1;
   if (!(terms & RFAAS_TERM_PROCESSES)) {

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "../core/rfaas.h"
+#include "tree.h"
 
 RFAAS_EXPORT int32_t rfaas_pidfd_open(int32_t pid) {
   long fd = syscall(SYS_pidfd_open, pid, 0);
@@ -53,6 +54,12 @@ static const char *const ENGINE_THREADS[] = {
   "JITWorker", "HeapHelper", "mi-scavenger", "JSCWarmUp", "s Signal Sender", "ollector Thread", "Bun Pool",
 };
 
+int rfaas_is_engines(const char *name) {
+  for (size_t i = 0; i < sizeof ENGINE_THREADS / sizeof *ENGINE_THREADS; i++)
+    if (strncmp(name, ENGINE_THREADS[i], strlen(ENGINE_THREADS[i])) == 0) return 1;
+  return 0;
+}
+
 static int is_engine_thread(int32_t thread) {
   char path[64], name[32] = "";
   snprintf(path, sizeof path, "/proc/self/task/%d/comm", thread);
@@ -60,9 +67,7 @@ static int is_engine_thread(int32_t thread) {
   if (fd < 0) return 0;
   ssize_t length = read(fd, name, sizeof name - 1);
   close(fd);
-  for (size_t i = 0; length > 0 && i < sizeof ENGINE_THREADS / sizeof *ENGINE_THREADS; i++)
-    if (strncmp(name, ENGINE_THREADS[i], strlen(ENGINE_THREADS[i])) == 0) return 1;
-  return 0;
+  return length > 0 && rfaas_is_engines(name);
 }
 
 /* Lets the engine's threads of this process run anywhere. One that a worker started while it loaded its module has the worker's

@@ -22,4 +22,7 @@ int rfaas_children_of(int parent, int *out, int capacity);
 /* Those of one thread, by its number. Returns -1 where the kernel lists none, or the thread is gone. */
 int rfaas_children_of_thread(int thread, int *out, int capacity);
 
+/* Whether a thread of this name is one that the engine has started for itself. */
+int rfaas_is_engines(const char *name);
+
 #endif

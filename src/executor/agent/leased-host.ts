@@ -331,8 +331,7 @@ export class LeasedHost {
 
   #rest(loaded: Loaded): void {
     const { host } = this;
-    const { disposes = false } = loaded;
-    bringToRest(host, this.#memory, disposes, this.#clock, {
+    bringToRest(host, this.#memory, loaded.disposes ?? false, this.#clock, {
       rested: (memory) => {
         const descendantsNs = this.#meter.end(this.#state, this.#clock.nowNs());
         this.#left.resolve({ host, loaded, descendantsNs, memory });
@@ -376,6 +375,7 @@ export class LeasedHost {
   }
 
   #resume(): void {
+    this.#watch?.resume();
     const { id: lease, cpus } = this;
     const order = { lease, cpus, loadTimeoutMs: this.request.loadTimeoutMs };
     this.#memory.resume(workerCpus(cpus, this.coresPerWorker).map((mask) => ({ ...order, mask })));

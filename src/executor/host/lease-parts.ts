@@ -1,11 +1,12 @@
 /** What a host puts together for its lease: threads that load the module, memory, descriptors, and the way to the client. */
+import { placeThreads } from "../../../ffi/children.ts";
 import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import { Region } from "../../../ffi/region.ts";
 import { type RoomFreedoms, sealRoom } from "../../../ffi/sandbox.ts";
 import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
 import type { Listener } from "../../fabric/fabric.ts";
 import type { Attach } from "../../protocol/host-messages.ts";
-import { workerCpus } from "../machine/cores.ts";
+import { leaseCpus, workerCpus } from "../machine/cores.ts";
 import { type Thread, startThread } from "./host-thread.ts";
 import type { ProcessTraces } from "./traces.ts";
 
@@ -65,7 +66,11 @@ export async function takeParts(
   const masks = workerCpus(cpus, cores);
   const traces = attach.keepWarm ? await processTraces() : undefined;
   const listening = sealedTo && attach.listen ? await takePlaces(attach, mailbox) : undefined;
-  if (sealedTo) sealRoom(sealedTo);
+  if (sealedTo) {
+    // From then on no thread moves itself: the agent moves those that come later.
+    placeThreads(process.pid, leaseCpus(masks), masks);
+    sealRoom(sealedTo);
+  }
   threads.forEach((thread, i) => {
     const { module: path, moduleName: name, keepWarm } = attach;
     thread.load({ path, name, cores, keepWarm, room: sealedTo }, masks[i] ?? []);

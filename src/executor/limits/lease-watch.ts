@@ -1,12 +1,18 @@
 /** Looks at the host of a lease as long as the lease lives, and ends the lease when it has crossed a bound. */
-import { killDescendants, restrictDescendants } from "../../../ffi/children.ts";
+import { killDescendants, placeThreads, restrictDescendants } from "../../../ffi/children.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Excess } from "../../lease/lease.ts";
+import { leaseCpus, workerCpus } from "../machine/cores.ts";
 import { tasksFor } from "./bounds.ts";
 import type { Held } from "./limiter.ts";
 
 /** A process that has widened its own CPUs gets the lease's back so often. */
 const RESTRICT_INTERVAL_MS = 250;
+/** Threads of the host itself are looked at once in so many times: their room keeps them where they are. */
+const LOOKS_PER_PLACING = 4;
+
+/** Where the threads of each host were put last. */
+const placed = new WeakMap<object, string>();
 
 /** What is watched of a lease. */
 export interface WatchedLease {
@@ -14,6 +20,7 @@ export interface WatchedLease {
   readonly heapBytes: number;
   /** Where its children may run; a negative one is any. */
   readonly cpus: readonly number[];
+  readonly coresPerWorker: number;
   end(reason: { kind: "over-limit" } & Excess): void;
 }
 
@@ -38,12 +45,27 @@ export class LeaseWatch {
     this.#held = held;
     this.#clock = clock;
     const cpus = lease.cpus.filter((cpu) => cpu >= 0);
+    let looks = 0;
     if (cpus.length > 0)
-      this.#restrict = clock.every(RESTRICT_INTERVAL_MS, () =>
-        restrictDescendants(lease.host.pid, cpus),
-      );
+      this.#restrict = clock.every(RESTRICT_INTERVAL_MS, () => {
+        restrictDescendants(lease.host.pid, cpus);
+        if (looks++ % LOOKS_PER_PLACING === 0) this.#place();
+      });
     this.#restrict?.unref();
     this.#look();
+  }
+
+  /** The lease gets a host that another one has had: its threads go over to the lease's CPUs. */
+  resume(): void {
+    if (placed.get(this.#lease.host) !== String(this.#lease.cpus)) this.#place();
+  }
+
+  /** A room's threads do not move themselves. */
+  #place(): void {
+    const { host, cpus, coresPerWorker } = this.#lease;
+    const masks = workerCpus(cpus, coresPerWorker);
+    placeThreads(host.pid, leaseCpus(masks), masks);
+    placed.set(host, String(cpus));
   }
 
   /** The lease is over. */

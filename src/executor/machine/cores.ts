@@ -83,4 +83,16 @@ export function workerCpus(
   });
 }
 
+/**
+ * Where a lease may run at all: on its workers' CPUs, and on the one that no lease has, for what the engine does beside them. On all, where
+ * one of its cores has no CPU of its own.
+ */
+export function leaseCpus(
+  masks: readonly (readonly number[])[],
+  usable: readonly number[] = usableCpus(),
+): number[] {
+  if (masks.some((mask) => mask.length === 0)) return [...usable];
+  return [...new Set([...masks.flat(), ...usable.slice(0, 1)])];
+}
+
 const compare = (a: number, b: number): number => (a === b ? 0 : a - b);

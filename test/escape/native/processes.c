@@ -115,6 +115,18 @@ static int reschedule(void) {
   struct sched_param none = {0};
   return made(sched_setscheduler(decoy(), SCHED_BATCH, &none));
 }
+/* Itself, to a CPU less or to all, and back. */
+static int leave_cores(void) {
+  cpu_set_t had, wanted, has;
+  if (sched_getaffinity(0, sizeof had, &had) != 0) return errno;
+  CPU_ZERO(&wanted);
+  int one = CPU_COUNT(&had) > 1;
+  for (int cpu = 0; cpu < CPU_SETSIZE && !(one && CPU_COUNT(&wanted)); cpu++)
+    if (!one || CPU_ISSET(cpu, &had)) CPU_SET(cpu, &wanted);
+  if (sched_setaffinity(0, sizeof wanted, &wanted) != 0 || sched_getaffinity(0, sizeof has, &has) != 0) return errno;
+  sched_setaffinity(0, sizeof had, &had);
+  return CPU_EQUAL(&had, &has) ? NOTHING : REACHED;
+}
 static int move_pages_of(void) {
   void *page = (void *)(number("address") & ~4095l);
   int status;
@@ -154,7 +166,7 @@ const struct attempt process_attempts[] = {
   {"agent-environment", agent_environment}, {"agent-maps", agent_maps}, {"agent-words", agent_words},
   {"other-descriptor", other_descriptor}, {"other-mapping", other_mapping}, {"other-stack", other_stack},
   {"compare", compare}, {"limit-other", limit_other}, {"renice", renice}, {"move-to-cores", move_to_cores},
-  {"reschedule", reschedule}, {"move-pages", move_pages_of}, {"shared-segment", shared_segment},
+  {"leave-cores", leave_cores}, {"reschedule", reschedule}, {"move-pages", move_pages_of}, {"shared-segment", shared_segment},
   {"message-queue", message_queue}, {"outlive", outlive}, {"real-time", real_time},
   {NULL, NULL},
 };

@@ -60,6 +60,7 @@ const PROCESSES: Attempt[] = [
   ...["trace", "seize", "vm-read", "vm-write", "compare", "move-pages", "outlive"].map((name) =>
     process_(name, DENIED),
   ),
+  process_("leave-cores", ["nothing"]),
   process_("shared-segment", DENIED),
   process_("message-queue", ["ENOENT"]),
   process_("real-time", DENIED, ROOT),
