@@ -69,7 +69,8 @@ async function hotCall(node: Invoker): Promise<Swept> {
     ...{ bytes: BYTES, name: FUNCTION, copies: true, ratePerS: 0, delays },
     ...{ warmUpMs: floor.warmUpMs(BYTES), callerOf: undefined },
   });
-  placeClient(lease.cpus, cpus);
+  const { warning } = placeClient(lease.cpus, cpus);
+  if (warning !== undefined) throw new Error(`${warning}; end other nodes of this machine`);
   client.warmUp();
   client.window(ticks);
   return sweptSummary(ticks, delays.calls.took, 1 / ticksPerNs());
