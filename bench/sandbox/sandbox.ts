@@ -1,5 +1,5 @@
 /**
- * What a room costs a lease and its calls: `bun bench/sandbox.ts [--beside none] [--sandbox process] [--seconds 60] [--measure hot,waiting,new] [--json]`.
+ * What a room costs a lease and its calls: `bun bench/sandbox/sandbox.ts [--beside none] [--sandbox process] [--seconds 60] [--measure hot,waiting,new] [--json]`.
  *
  * There are private nodes with one sandbox and with the other, and another one with the first, which shows what is noise. Leases of all of them
  * take turns, one at a time, so the worker has the same core; the client has another. A hot call is measured in a short window on each
@@ -7,16 +7,16 @@
  * and on a new one. Medians are of pairs that follow each other. It runs from the sources, unless `RFAAS_EXECUTABLE` names an executable.
  */
 import { parseArgs } from "node:util";
-import { ticksPerNs } from "../ffi/system.ts";
-import { LOCAL_FABRIC } from "../src/fabric/registry.ts";
-import { type Invoker, type InvokerOptions, invoker } from "../src/index.ts";
-import { EchoClient } from "./clients/echo-client.ts";
-import { environment } from "./environment.ts";
-import { floorOf } from "./floor.ts";
-import { busyUsers } from "./machine/busy.ts";
-import { benchCpus, placeClient } from "./placement.ts";
-import { median, quartiles } from "./statistics.ts";
-import { type Swept, compareAtEqualDelay, delaysOf, sweptSummary } from "./sweep.ts";
+import { ticksPerNs } from "../../ffi/system.ts";
+import { LOCAL_FABRIC } from "../../src/fabric/registry.ts";
+import { type Invoker, type InvokerOptions, invoker } from "../../src/index.ts";
+import { EchoClient } from "../clients/echo-client.ts";
+import { environment } from "../environment.ts";
+import { floorOf } from "../floor.ts";
+import { busyUsers } from "../machine/busy.ts";
+import { benchCpus, placeClient } from "../placement.ts";
+import { median, quartiles } from "../statistics.ts";
+import { type Swept, compareAtEqualDelay, delaysOf, sweptSummary } from "../sweep.ts";
 
 const MODULE = "rfaas:paced";
 const FUNCTION = "pacedEcho";
