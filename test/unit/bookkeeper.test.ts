@@ -229,7 +229,8 @@ describe("the journal", () => {
       ...{ lease: "killed/7", node: "node-1", user: "ada", workers: 2, startedAtMs: 5 },
       ...{ endedAtMs: 9, reason: "released", usage },
     };
-    const head = headOf({ node: "node-1", manager: "manager:1", instance: "killed" });
+    const of = { node: "node-1", manager: "manager:1", instance: "killed" };
+    const head = headOf({ ...of, cores: 64 });
     // Its process had our number at another time.
     const lines = [{ ...head, processStart: "1" }, lost].map(lineOf).join("");
     const path = scratch.file("node-1.killed.bills", lines);
@@ -241,7 +242,8 @@ describe("the journal", () => {
     }
     expect(own!.sent[0]).toMatchObject({ instance: "first-life", settling: false });
     expect(former!.sent).toMatchObject([
-      { t: "announce", name: "node-1", instance: "killed", settling: true },
+      // With the cores that it had: the manager takes no bill of more.
+      { t: "announce", name: "node-1", instance: "killed", cores: 64, settling: true },
       { t: "capacity" },
       { t: "report-usage", id: 1, reports: [lost] },
     ]);

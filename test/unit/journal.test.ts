@@ -19,7 +19,7 @@ import { closedFilesOf } from "../support/open-files.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
-const OF = { node: "n1", manager: "manager:1", instance: "first" };
+const OF = { node: "n1", manager: "manager:1", instance: "first", cores: 8 };
 
 function report(lease: number, calls: number, more: Partial<UsageReport> = {}): UsageReport {
   return {

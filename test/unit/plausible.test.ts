@@ -67,7 +67,7 @@ describe("the bills of a node", () => {
     for (let i = 0; i < 2; i++)
       expect(plausible.of("run", CORES, [bill(), forged])).toEqual([bill()]);
     expect(log).toEqual([
-      "a bill of node n1 for lease run/2 of bob is not taken: no worker answers so many calls; see whether the clock of that machine is right, and who has the node's token",
+      "a bill of node n1 for lease run/2 of bob, over 14400 core seconds, is not taken: no worker answers so many calls; see whether the clock of that machine is right, and who has the node's token",
     ]);
   });
 

@@ -105,7 +105,12 @@ export class Bookkeeper {
       for (const left of leftBills(journals, of, log))
         void this.#handIn(left, { ...shared, announce }, log);
       const clock = rest.clock ?? SYSTEM_CLOCK;
-      this.#journal = new BillJournal({ folder: journals, of: { ...of, instance }, log, clock });
+      this.#journal = new BillJournal({
+        folder: journals,
+        of: { ...of, instance, cores: agent.cores },
+        log,
+        clock,
+      });
     }
     this.#link = new ManagerLink({
       ...shared,
@@ -185,7 +190,7 @@ export class Bookkeeper {
 
   /** What an earlier run has left goes in as that run, which is out of the cluster. */
   async #handIn(
-    { instance, reports, done }: LeftBills,
+    { instance, cores, reports, done }: LeftBills,
     { announce, ...options }: Omit<ManagerLinkOptions, "events">,
     log: BookkeeperOptions["log"],
   ): Promise<void> {
@@ -197,7 +202,11 @@ export class Bookkeeper {
       key: ignored,
       log: ignored,
     };
-    const link = new ManagerLink({ ...options, announce: { ...announce, instance }, events });
+    const link = new ManagerLink({
+      ...options,
+      announce: { ...announce, instance, cores },
+      events,
+    });
     link.usage(reports);
     await link.leave(this.#stops.signal);
     if (link.unsavedCount > 0) return;

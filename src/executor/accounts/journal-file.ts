@@ -20,6 +20,8 @@ const Head = Type.Object({
   node: Type.String(),
   manager: Type.String(),
   instance: Type.String(),
+  /** How many the run leased, by which the manager knows what it can have billed. */
+  cores: Type.Integer({ minimum: 1 }),
   /** By these a later run knows whether the one that wrote it is over. */
   host: Type.String(),
   machine: Type.String(),
@@ -29,7 +31,7 @@ const Head = Type.Object({
 export type Head = Static<typeof Head>;
 
 /** The head of a journal of this process. */
-export function headOf(own: Pick<Head, "node" | "manager" | "instance">): Head {
+export function headOf(own: Pick<Head, "node" | "manager" | "instance" | "cores">): Head {
   return {
     ...{ format: "rfaas-bills-1", ...own, host: hostname(), machine: machineId() },
     ...{ pid: process.pid, processStart: startOf(process.pid) ?? "" },

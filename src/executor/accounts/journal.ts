@@ -25,7 +25,7 @@ import { type Head, NEXT_SUFFIX, SUFFIX, headOf, lineOf } from "./journal-file.t
 export interface JournalOptions {
   /** Made where it is not there. */
   folder: string;
-  of: Pick<Head, "node" | "manager" | "instance">;
+  of: Pick<Head, "node" | "manager" | "instance" | "cores">;
   log(level: "info" | "warn", message: string): void;
   clock: Clock;
   /** How many bills it holds. Default: 100,000, which take some 70 MB at most. */

@@ -10,6 +10,8 @@ import { NEXT_SUFFIX, SUFFIX, isOver, parse } from "./journal-file.ts";
 export interface LeftBills {
   /** The run that has left them. */
   instance: string;
+  /** How many it leased: this one may have fewer. */
+  cores: number;
   /** The last report of each of its leases. */
   reports: UsageReport[];
   /** The manager has them: takes the journal away. */
@@ -73,7 +75,8 @@ function readLeft(
   const done = (): void => {
     for (const file of [path, `${path}${NEXT_SUFFIX}`]) rmSync(file, { force: true });
   };
-  if (reports.length > 0) return { instance: head.instance, reports: reports.map(ended), done };
+  const { instance, cores } = head;
+  if (reports.length > 0) return { instance, cores, reports: reports.map(ended), done };
   done();
   return undefined;
 }

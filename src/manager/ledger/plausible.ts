@@ -80,13 +80,13 @@ export class Plausible {
     });
   }
 
-  #tell({ lease, node, user }: UsageReport, why: string): void {
+  #tell({ lease, node, user, usage }: UsageReport, why: string): void {
     if (this.#told.has(lease)) return;
     if (this.#told.size === MAX_TOLD) this.#told.clear();
     this.#told.add(lease);
     this.#log(
       "warn",
-      `a bill of node ${node} for lease ${lease} of ${user} is not taken: ${why}; see whether the clock of that machine is right, and who has the node's token`,
+      `a bill of node ${node} for lease ${lease} of ${user}, over ${Math.round(usage.allocationCoreNs / 1e9)} core seconds, is not taken: ${why}; see whether the clock of that machine is right, and who has the node's token`,
     );
   }
 }
