@@ -685,6 +685,20 @@ describe("a host that is to be kept", () => {
     expect(changes()).toBe(before + 1);
   });
 
+  test("that computes while it is kept is ended, and the log says so", () => {
+    const { agent, clock, host, log } = rested();
+    // It is played in this process.
+    const before = process.cpuUsage().user;
+    while (process.cpuUsage().user - before < 400_000) for (let i = 0; i < 1e6; i++);
+    clock.pass(500);
+    expect(host.killed).toBe(true);
+    expect(log.at(-1)).toMatch(
+      /^warn: a kept host is ended: while it had no lease, it has computed for \d+ ms$/,
+    );
+    expect(agent.keptHosts).toBe(0);
+    gone(host);
+  });
+
   test("that dies while it is kept is forgotten", () => {
     const { host, hosts, ada } = rested();
     gone(host);
