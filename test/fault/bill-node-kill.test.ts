@@ -44,7 +44,17 @@ class Cluster implements AsyncDisposable {
 
   async startNode(): Promise<void> {
     // Functions write to a file outside of any room.
-    const args = ["--cores", "4", "--name", "n1", "--state", this.#state, "--sandbox", "none"];
+    const args = [
+      "--cores",
+      "4",
+      "--name",
+      "n1",
+      "--state",
+      this.#state,
+      "--sandbox",
+      "none",
+      "--no-require-isolation",
+    ];
     const socket = this.#scratch.join(`node-${++this.#starts}.sock`);
     this.#node = await ServedNode.start(socket, ["--manager", this.manager.address, ...args]);
     this.#rf = await invoker({ node: this.#node.address });
