@@ -6,15 +6,14 @@ const MEMORY_BYTES = 5 * 2 ** 20;
 /** Of the looks, before memory counts: what loads and first runs code. */
 const WARM_UP = 0.2;
 
-/** Of descriptors and the like, in words; none where nothing has. Threads of a pool come and go. */
+/** Of descriptors and the like, in words: what is never as few again as it was. Threads of a pool come and go. */
 export function grown(looks: readonly TurnoverLook[]): string[] {
-  const [first, last] = [looks[0]!, looks.at(-1)!];
+  const half = Math.ceil(looks.length / 2);
   return (["node", "client"] as const).flatMap((side) =>
-    Object.entries(first[side]).flatMap(([name, before]) => {
-      const after = last[side][name as keyof TurnoverLook["node"]];
-      return name !== "threads" && after > before
-        ? [`${side}: ${name} from ${before} to ${after}`]
-        : [];
+    Object.keys(looks[0]![side]).flatMap((name) => {
+      const counts = looks.map((look) => look[side][name as keyof TurnoverLook["node"]]);
+      const [most, least] = [Math.max(...counts.slice(0, half)), Math.min(...counts.slice(half))];
+      return name !== "threads" && least > most ? [`${side}: ${name} ${counts.join(", ")}`] : [];
     }),
   );
 }

@@ -1,6 +1,6 @@
 /**
  * `bun test/turnover/run.ts [--leases 10000] [--sandbox process] [--kind NAME].. [--json]`: takes so many leases in a row, and exits with 1
- * when node or client hold more of anything at the end than after the first part of them, or grow by more than 5 MiB. `RFAAS_LIMITS` says what
+ * when node or client hold more of anything in all of the second half than ever in the first, or grow by more than 5 MiB. `RFAAS_LIMITS` says what
  * bounds the hosts. With `--json` it tells what it has counted, and leaves memory out of it, for which few leases are too few.
  */
 import { parseArgs } from "node:util";

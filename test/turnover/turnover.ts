@@ -150,6 +150,8 @@ export async function turnover(options: TurnoverOptions): Promise<TurnoverResult
   const looks: TurnoverLook[] = [];
   const look = async (done: number): Promise<void> => {
     await atRest(rf, node);
+    // What it has said would grow here.
+    node.stderr = "";
     Bun.gc(true);
     const found = {
       leases: done,
