@@ -62,7 +62,13 @@ export type EndReason =
   | { kind: "load-failed" }
   | { kind: "load-timeout" }
   | { kind: "reload-failed"; message: string }
-  | { kind: "host-died"; exitCode: number | null; signal: string | null }
+  | {
+      kind: "host-died";
+      exitCode: number | null;
+      signal: string | null;
+      /** Of one that was killed: whether the kernel may have done so for lack of memory. Default true. */
+      starved?: boolean;
+    }
   | { kind: "node-stopped" };
 
 export type LeaseEvent =

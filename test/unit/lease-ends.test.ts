@@ -1,7 +1,9 @@
 /** Every end of a lease: what its client is told by a message, what a caller finds that blocks, and what a client hears that has no lease yet. */
 import { expect, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { workerLoss } from "../../src/client/failures/worker-loss.ts";
 import { denialOf, endOf, lossOf } from "../../src/executor/agent/lease-ends.ts";
+import { hasEndedProcesses } from "../../src/executor/machine/oom-kills.ts";
 import type { EndReason } from "../../src/lease/lease.ts";
 import { HOST_EXIT } from "../../src/protocol/ends/host-exit.ts";
 
@@ -175,8 +177,18 @@ const ENDS: Record<EndReason["kind"], [EndReason, Told][]> = {
     [
       { kind: "host-died", exitCode: null, signal: "SIGKILL" },
       {
-        loss: /killed by SIGKILL, from outside or by the kernel for lack of memory$/,
-        blocked: /killed by signal 9 \(SIGKILL\), from outside or for lack of memory;/,
+        loss: /killed by SIGKILL, by its own functions, another process, or the kernel for lack of memory$/,
+        blocked:
+          /killed by signal 9 \(SIGKILL\), by its own functions, another process, or for lack/,
+        denied: "RFAAS_MODULE_FAILED",
+      },
+    ],
+    [
+      { kind: "host-died", exitCode: null, signal: "SIGKILL", starved: false },
+      {
+        loss: /killed by SIGKILL, by its own functions or another process, and not for lack of memory$/,
+        blocked:
+          /killed by signal 9 \(SIGKILL\), by its own functions, another process, or for lack/,
         denied: "RFAAS_MODULE_FAILED",
       },
     ],
@@ -216,6 +228,16 @@ test("no two ends that a program can tell apart are one in the lease's memory", 
   const kept = Object.values(ENDS)
     .flat()
     .filter(([, { loss }]) => loss)
+    // Whether the kernel has killed it, the memory does not tell.
+    .filter(([reason]) => !("starved" in reason))
     .map(([reason]) => JSON.stringify(endOf(reason)));
   expect(new Set(kept).size).toBe(kept.length);
 });
+
+test.skipIf(!existsSync("/proc/vmstat"))(
+  "what the kernel has ended for lack of memory counts once",
+  () => {
+    hasEndedProcesses();
+    expect(hasEndedProcesses()).toBe(false);
+  },
+);

@@ -176,7 +176,7 @@ describe("describeEnd", () => {
 
   test("says who may have sent a SIGKILL, and what a crash may have been", () => {
     expect(describeEnd(END.signalled, 9)).toContain(
-      "signal 9 (SIGKILL), from outside or for lack of memory",
+      "signal 9 (SIGKILL), by its own functions, another process, or for lack of memory",
     );
     expect(describeEnd(END.signalled, 11)).toContain("signal 11 (SIGSEGV): a crash in native code");
   });

@@ -142,7 +142,7 @@ export function describeEnd(reason: number, detail: number): string {
     case END.exited:
       return `its host process ${describeExitCode(detail)}`;
     case END.signalled:
-      return `its host process was killed by signal ${detail} (${signalName(detail) ?? "unknown"})${detail === 9 ? ", from outside or for lack of memory" : ": a crash in native code, or more memory than the lease has"}`;
+      return `its host process was killed by signal ${detail} (${signalName(detail) ?? "unknown"})${detail === 9 ? ", by its own functions, another process, or for lack of memory" : ": a crash in native code, or more memory than the lease has"}`;
     case END.nodeStopped:
       return "the node stopped";
     case END.expired:

@@ -92,9 +92,15 @@ export function denialOf(reason: EndReason): { code: string; message: string } {
   }
 }
 
-function describeExit({ exitCode, signal }: Extract<EndReason, { kind: "host-died" }>): string {
+function describeExit({
+  exitCode,
+  signal,
+  starved = true,
+}: Extract<EndReason, { kind: "host-died" }>): string {
   if (signal === null) return `it ${describeExitCode(exitCode ?? 0)}`;
   if (signal === "SIGKILL")
-    return "killed by SIGKILL, from outside or by the kernel for lack of memory";
+    return starved
+      ? "killed by SIGKILL, by its own functions, another process, or the kernel for lack of memory"
+      : "killed by SIGKILL, by its own functions or another process, and not for lack of memory";
   return `killed by ${signal}: a crash in native code, or more memory than the lease has`;
 }

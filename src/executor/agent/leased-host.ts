@@ -15,6 +15,7 @@ import type { Usage } from "../../protocol/usage.ts";
 import type { RequestRefused } from "../../control/requests.ts";
 import { shortage } from "../../base/shortage.ts";
 import { type ClaimedCpus, type CpuClaims, workerCpus } from "../machine/cores.ts";
+import { hasEndedProcesses } from "../machine/oom-kills.ts";
 import type { HostExit, LeaseHost } from "./host-process.ts";
 import { letGo } from "./let-go.ts";
 import { type RestingHost, bringToRest } from "./kept-hosts.ts";
@@ -272,7 +273,9 @@ export class LeasedHost {
   #died({ exitCode, signal, cpuNs, excess }: HostExit): void {
     this.#cpuNs = cpuNs;
     this.#left.resolve(null);
-    this.end(excess ? { kind: "over-limit", ...excess } : { kind: "host-died", exitCode, signal });
+    if (excess) return this.end({ kind: "over-limit", ...excess });
+    const starved = signal === "SIGKILL" && hasEndedProcesses();
+    this.end({ kind: "host-died", exitCode, signal, starved });
   }
 
   #finish(resting: RestingHost | null): void {
