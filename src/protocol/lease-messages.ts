@@ -98,9 +98,16 @@ export const Redeem = notice("redeem", { lease: count });
 export const Renew = request(
   "renew",
   { lease: count, ttlMs: Type.Union([duration, Type.Null()]) },
-  { expiresInMs: Type.Number() },
+  /** What it has cost so far, should the node be lost; left out where the node does not say. */
+  { expiresInMs: Type.Number(), usage: Type.Optional(Usage) },
 );
-export const GetUsage = request("get-usage", { lease: count }, { usage: Usage });
+/** Of a lease that is over, the last sums are `final`; a node keeps them for a while. */
+export const GetUsage = request(
+  "get-usage",
+  { lease: count },
+  { usage: Usage, final: Type.Optional(Type.Boolean()) },
+);
+export type UsageReply = ReplyOf<typeof GetUsage>;
 /** Answered when the lease is over. */
 export const Release = request("release", { lease: count }, {});
 /** Aborts a call: tells its function that the caller no longer waits. */

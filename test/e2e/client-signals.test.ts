@@ -4,7 +4,6 @@ import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type Invoker,
-  LeaseLost,
   LeaseRefused,
   NodeUnreachable,
   type UploadProgress,
@@ -439,18 +438,20 @@ describe("a connection that is closed", () => {
 });
 
 describe("a lease that is over", () => {
-  test("says why it ended to whoever renews it, asks what it cost, or calls", async () => {
+  test("says why it ended to whoever renews it or calls, and what it has cost if it was lost", async () => {
     const lost = await rf.allocate(GOOD, { polling: "warm" });
     const [input, output] = [lost.input(Uint8Array, 8), lost.output(Uint8Array, 8)];
     const ended = Promise.withResolvers<void>();
     lost.on("lost", () => ended.resolve());
     process.kill(lost.hostPid, "SIGKILL");
     await ended.promise;
-    for (const call of [() => lost.renew(), () => lost.usage()])
-      expect(await rejection(call())).toMatchObject({
-        code: "RFAAS_LEASE_LOST",
-        message: expect.stringContaining("killed by SIGKILL"),
-      });
+    expect(await rejection(lost.renew())).toMatchObject({
+      code: "RFAAS_LEASE_LOST",
+      message: expect.stringContaining("killed by SIGKILL"),
+    });
+    const cost = await lost.usage();
+    expect(cost).toMatchObject({ state: "final", calls: 0 });
+    expect(cost.allocationCoreNs).toBeGreaterThan(0);
     expect(() => lost.invoke("echo", input, output)).toThrow("killed by SIGKILL");
     await lost.release();
     expect(await rejection(lost.renew())).toMatchObject({
@@ -464,8 +465,8 @@ describe("a lease that is over", () => {
         message: "the lease was released; take a new lease",
       });
     const spent = await rf.allocate(GOOD, { polling: "warm", budget: { calls: 0 } });
-    await until(async () => (await rejection(spent.usage())) instanceof LeaseLost, "it is spent");
-    expect(await rejection(spent.usage())).toMatchObject({
+    await until(async () => (await spent.usage()).state === "final", "it is spent");
+    expect(await rejection(spent.renew())).toMatchObject({
       message: expect.stringContaining("budget is spent"),
     });
     await spent.release();

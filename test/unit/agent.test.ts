@@ -201,10 +201,6 @@ describe("a lease", () => {
       t: "failed",
       code: "RFAAS_LEASE_LOST",
     });
-    expect(client.ask("get-usage", { lease })()).toMatchObject({
-      t: "failed",
-      code: "RFAAS_LEASE_LOST",
-    });
   });
 
   test("ends with its client, and with its host, which is told with what killed it", () => {
@@ -230,6 +226,21 @@ describe("a lease", () => {
       message: expect.stringContaining("budget"),
     });
   });
+
+  test.each([1, 3])(
+    "of %p workers is billed its budget, and at most a look's cores more",
+    (workers) => {
+      const { clock, leased, bills } = node();
+      const budget = { allocationCoreNs: 1e9 };
+      const { host } = leased({ workers, budget });
+      while (!host.killed) clock.pass(1);
+      gone(host);
+      const { usage, ended } = bills.at(-1)!;
+      expect(ended).toMatchObject({ reason: "over-budget" });
+      expect(usage.allocationCoreNs).toBeGreaterThanOrEqual(budget.allocationCoreNs);
+      expect(usage.allocationCoreNs).toBeLessThanOrEqual(budget.allocationCoreNs + workers * 101e6);
+    },
+  );
 
   test("is billed while it goes on, by what the agent's own clock says", () => {
     const { clock, leased, bills } = node();
@@ -317,6 +328,28 @@ describe("a lease", () => {
     ]);
     host!.say({ t: "client-lost", message: "the way to it is lost" });
     expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "the way to it is lost" });
+  });
+
+  test("that is over is still known by its last sums, once its host is gone, to its own client alone", () => {
+    const { clock, leased, client, bills } = node();
+    const { client: ada, host, lease } = leased({ ttlMs: 3000 });
+    clock.pass(1000);
+    expect(ada.ask("renew", { lease, ttlMs: null })()).toMatchObject({
+      usage: { allocationCoreNs: 1e9 },
+    });
+    clock.pass(3001);
+    expect(host.killed).toBe(true);
+    const answer = ada.ask("get-usage", { lease });
+    clock.pass(50);
+    expect(answer()).toBeUndefined();
+    gone(host);
+    expect(answer()).toMatchObject({ final: true, usage: bills.at(-1)!.usage });
+    expect(ada.ask("get-usage", { lease })()).toMatchObject({ final: true });
+    for (const [who, which] of [
+      [client("bob"), lease],
+      [ada, lease + 1],
+    ] as const)
+      expect(who.ask("get-usage", { lease: which })()).toMatchObject({ code: "RFAAS_LEASE_LOST" });
   });
 
   test("has its calls aborted by its own client alone", () => {

@@ -1,6 +1,8 @@
 /** A lease's term as its holder sees it, in a time that the test lets pass. */
 import { expect, test } from "bun:test";
 import { LeaseTerm, type TermNode } from "../../src/client/lease/term.ts";
+import { LeaseLost } from "../../src/base/errors.ts";
+import type { UsageReply } from "../../src/protocol/lease-messages.ts";
 import { untilAborted } from "../../src/base/waiting.ts";
 import { TestClock } from "../support/clock.ts";
 
@@ -10,6 +12,8 @@ function held(ttlMs = 3000) {
   const clock = new TestClock();
   const asked: (number | null)[] = [];
   const answers: PromiseWithResolvers<void>[] = [];
+  /** What the node answers to those who ask what it has cost; then it is lost. */
+  const usages: UsageReply[] = [];
   const node: TermNode = {
     renew(_, ttl, signal) {
       asked.push(ttl);
@@ -17,7 +21,7 @@ function held(ttlMs = 3000) {
       answers.push(answer);
       return untilAborted(answer.promise, signal);
     },
-    usage: async () => NO_USAGE,
+    usage: async () => usages.shift() ?? Promise.reject(new LeaseLost("the connection was lost")),
   };
   const term = new LeaseTerm(node, 7, ttlMs, ttlMs, clock);
   const leftMs = (): number => term.expiresAt.getTime() - clock.wallMs();
@@ -26,7 +30,7 @@ function held(ttlMs = 3000) {
     term.renewed(expiresInMs);
     answers.shift()?.resolve();
   };
-  return { clock, asked, term, leftMs, renewed };
+  return { clock, asked, term, leftMs, renewed, usages };
 }
 
 test("a lease is renewed three times in its time to live, until it is over", () => {
@@ -105,4 +109,28 @@ test("of several ends the first one counts, and whoever reads later still hears 
   const events: string[] = [];
   for await (const { type } of term.events()) events.push(type);
   expect(events).toEqual(["lost"]);
+});
+
+test("what it has cost is live, then final where the node says so, or what it had said last where it is lost", async () => {
+  const { term, usages } = held();
+  usages.push({ usage: { ...NO_USAGE, calls: 3 } });
+  expect(await term.usage()).toEqual({ ...NO_USAGE, calls: 3, state: "live" });
+  term.end({ type: "lost", message: "its host died" });
+  usages.push({ usage: { ...NO_USAGE, calls: 5 }, final: true });
+  expect(await term.usage()).toEqual({ ...NO_USAGE, calls: 5, state: "final" });
+  expect(await term.usage()).toEqual({ ...NO_USAGE, calls: 5, state: "last-known" });
+});
+
+test("what a renewal has said of its cost is known when the node is lost; without it, the loss is told", async () => {
+  const told = held();
+  told.term.renewed(3000, { ...NO_USAGE, calls: 7 });
+  told.term.end({ type: "lost", message: "the node is gone" });
+  expect(await told.term.usage()).toEqual({ ...NO_USAGE, calls: 7, state: "last-known" });
+  const untold = held();
+  untold.term.end({ type: "lost", message: "the node is gone" });
+  await expect(untold.term.usage()).rejects.toThrow("the node is gone");
+  const released = held();
+  released.term.renewed(3000, NO_USAGE);
+  released.term.end({ type: "released" });
+  await expect(released.term.usage()).rejects.toThrow("the lease was released");
 });

@@ -88,7 +88,7 @@ async function takeLease<Module>(
     lost: (message, how) => tell((opened) => opened.lose(message, how)),
     disconnected: (message) => tell((opened) => opened.disconnected(message)),
     workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
-    renewed: (expiresInMs) => tell((opened) => opened.term.renewed(expiresInMs)),
+    renewed: (inMs, usage) => tell((opened) => opened.term.renewed(inMs, usage)),
     revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
     logged: (line) => tell((opened) => opened.logged(line)),
     progressed: (report) => lease?.progressed(report),

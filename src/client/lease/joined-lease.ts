@@ -1,7 +1,6 @@
 /** Joins parts on several nodes into one lease: routes each call to a part, and reports a part's events as the lease's. */
 import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
-import type { Usage } from "../../protocol/usage.ts";
 import { requirePairs } from "../batches/batches.ts";
 import { JoinedBatch } from "../batches/joined-batch.ts";
 import type { CallBatch } from "../batches/public-batch.ts";
@@ -25,6 +24,7 @@ import {
 } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
 import type { Lease, LeasePart, NameOf } from "./lease.ts";
+import { type LeaseUsage, sumOf } from "./lease-usage.ts";
 import type { PartLease } from "./part.ts";
 import { releaseAll } from "./release-all.ts";
 import type { RemoteRegion } from "./remote-region.ts";
@@ -101,9 +101,11 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     await this.#fromAll((part) => part.renew(options));
   }
 
-  async usage(options?: WaitOptions): Promise<Usage> {
-    const all = await this.#fromAll((part) => part.usage(options));
-    return all.reduce(sumOf);
+  async usage(options?: WaitOptions): Promise<LeaseUsage> {
+    const all = await this.#fromAll((part) => part.usage(options), this.#parts);
+    const sum = sumOf(all);
+    // Of a lost part nothing may be known.
+    return all.length === this.#parts.length ? sum : { ...sum, state: "last-known" };
   }
 
   on<Type extends LeaseEvent["type"]>(
@@ -269,8 +271,10 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   }
 
   /** The answers of the remaining parts; ignores a part that is lost meanwhile unless it was the last. */
-  async #fromAll<Said>(ask: (part: PartLease<Module>) => Promise<Said>): Promise<Said[]> {
-    const asked = this.#left;
+  async #fromAll<Said>(
+    ask: (part: PartLease<Module>) => Promise<Said>,
+    asked: readonly PartLease<Module>[] = this.#left,
+  ): Promise<Said[]> {
     const answers = await Promise.allSettled(asked.map(ask));
     const failed = answers.find(
       (answer, i) => answer.status === "rejected" && asked[i]!.state !== "lost",
@@ -301,10 +305,4 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     this.#over = true;
     this.#hub.tell(last);
   }
-}
-
-function sumOf(a: Usage, b: Usage): Usage {
-  const sum = { ...a };
-  for (const name of Object.keys(sum) as (keyof Usage)[]) sum[name] += b[name];
-  return sum;
 }

@@ -4,7 +4,6 @@ import type { AnyDefinition, FunctionKindName } from "../../function/define-func
 import type { FunctionNames } from "../../function/names.ts";
 import type { FabricName } from "../../fabric/registry.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
-import type { Usage } from "../../protocol/usage.ts";
 import type { CallBatch } from "../batches/public-batch.ts";
 import type { PublicCall } from "../calls/public-call.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
@@ -21,6 +20,7 @@ import type {
   SubmitManyOptions,
   SubmitOptions,
 } from "../options/call-options.ts";
+import type { LeaseUsage } from "./lease-usage.ts";
 import type { RemoteRegion } from "./remote-region.ts";
 
 /** Any name when the module's type is not given, else the names of its raw functions. */
@@ -138,11 +138,14 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
   renew(options?: RenewOptions): Promise<void>;
 
   /**
-   * What the lease has cost so far, as the nodes count it: the sum over the parts that are not lost.
+   * What the lease has cost so far, as the nodes count it: the sum over its parts, in nanoseconds, calls and bytes. Of a lease that is
+   * lost, the last sums: `state` is `"final"` where the node has said them, and `"last-known"` where it is lost, too.
    *
-   * @throws {LeaseLost} the lease is over
+   *     const { calls, executionNs, state } = await lease.usage();
+   *
+   * @throws {LeaseLost} the lease was released, or nothing is known of what it has cost
    */
-  usage(options?: WaitOptions): Promise<Usage>;
+  usage(options?: WaitOptions): Promise<LeaseUsage>;
 
   /**
    * Calls `listener` when it happens: `"renewed"`, `"revoking"` (with the deadline), `"worker-lost"`, `"part-lost"`, `"log"`,

@@ -6,7 +6,6 @@ import type { Attachment } from "../../fabric/attachment.ts";
 import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FabricName } from "../../fabric/registry.ts";
 import type { FunctionDescription, LogLine, ProgressReport } from "../../protocol/module-report.ts";
-import type { Usage } from "../../protocol/usage.ts";
 import { NO_OPTIONS } from "../calls/deadline.ts";
 import { Batches } from "../batches/batches.ts";
 import type { Batch } from "../batches/batch.ts";
@@ -43,6 +42,7 @@ import {
 import { readOptions } from "../../options/read.ts";
 import { type Grant, coreOf } from "./core.ts";
 import type { Lease, LeasePart, LeasePhases, NameOf } from "./lease.ts";
+import type { LeaseUsage } from "./lease-usage.ts";
 import { type PartPlace, viewOf } from "./part-view.ts";
 import { MappedRegion, type RemoteRegion } from "./remote-region.ts";
 import { LeaseTerm } from "./term.ts";
@@ -168,7 +168,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     await untilAborted(this.term.renew(ttlMs ?? null), signal);
   }
 
-  async usage(options?: WaitOptions): Promise<Usage> {
+  async usage(options?: WaitOptions): Promise<LeaseUsage> {
     const { signal } = readOptions("usage", WaitOptions, options);
     return await this.term.usage(signal);
   }

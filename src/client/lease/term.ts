@@ -11,15 +11,17 @@ import {
   revokedAtNs,
 } from "../../lease/term.ts";
 import type { LogLine } from "../../protocol/module-report.ts";
+import type { UsageReply } from "../../protocol/lease-messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { notRun } from "../failures/fate.ts";
 import { EventHub } from "../events/event-hub.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
+import type { LeaseUsage } from "./lease-usage.ts";
 
 /** What the term needs of the node. */
 export interface TermNode {
   renew(lease: number, ttlMs: number | null, signal?: AbortSignal): Promise<void>;
-  usage(lease: number, signal?: AbortSignal): Promise<Usage>;
+  usage(lease: number, signal?: AbortSignal): Promise<UsageReply>;
 }
 
 export class LeaseTerm {
@@ -38,6 +40,8 @@ export class LeaseTerm {
   /** Aborts pending renewals when the lease is over. */
   readonly #ending = new AbortController();
   #over: LeaseEvent | undefined;
+  /** What the node has said last of what the lease has cost. */
+  #last: Usage | undefined;
 
   constructor(
     node: TermNode,
@@ -91,13 +95,17 @@ export class LeaseTerm {
     await this.#node.renew(this.#lease, ttlMs, this.#ending.signal);
   }
 
-  async usage(signal?: AbortSignal): Promise<Usage> {
-    if (this.#over) throw this.#overError();
+  async usage(signal?: AbortSignal): Promise<LeaseUsage> {
+    if (this.#released) throw this.#overError();
     try {
-      return await this.#node.usage(this.#lease, signal);
+      const { usage, final = false } = await this.#node.usage(this.#lease, signal);
+      this.#last = usage;
+      return { ...usage, state: final ? "final" : "live" };
     } catch (error) {
-      // The node knows only that the lease is over, and the connection to it may be what was lost.
-      throw this.#over && !signal?.aborted ? this.#overError() : error;
+      if (!this.#over || signal?.aborted) throw error;
+      // The connection to the node may be what was lost.
+      if (this.#released || !this.#last) throw this.#overError();
+      return { ...this.#last, state: "last-known" };
     }
   }
 
@@ -114,7 +122,8 @@ export class LeaseTerm {
 
   // ---- the node's messages ----
 
-  renewed(expiresInMs: number): void {
+  renewed(expiresInMs: number, usage?: Usage): void {
+    this.#last = usage ?? this.#last;
     this.#advance({ kind: "renewed", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
     this.#hub.tell({ type: "renewed", part: this.part, expiresAt: this.expiresAt });
   }
@@ -177,6 +186,10 @@ export class LeaseTerm {
 
   #wallClock(atNs: number): Date {
     return new Date(this.#clock.wallMs() + (atNs - this.#clock.nowNs()) / 1e6);
+  }
+
+  get #released(): boolean {
+    return this.#over?.type === "released";
   }
 
   #overError(): LeaseLost {

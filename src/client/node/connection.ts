@@ -9,7 +9,14 @@ import { fabricNamed } from "../../fabric/registry.ts";
 import { explained } from "../../base/shortage.ts";
 import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
 import { machineId } from "../../control/machine.ts";
-import { Allocate, GetUsage, type Granted, Release, Renew } from "../../protocol/lease-messages.ts";
+import {
+  Allocate,
+  GetUsage,
+  type Granted,
+  Release,
+  Renew,
+  type UsageReply,
+} from "../../protocol/lease-messages.ts";
 import {
   type ClientMessage,
   GetStatus,
@@ -23,7 +30,6 @@ import {
   nodeVocabulary,
 } from "../../protocol/messages.ts";
 import { Credential } from "../../protocol/holder/credential.ts";
-import type { Usage } from "../../protocol/usage.ts";
 import { VERSION } from "../../base/version.ts";
 import { closed, ended, leaseFailure, notGranted, refused } from "./failures.ts";
 import type { LeaseListener } from "./lease-listener.ts";
@@ -231,15 +237,16 @@ export class NodeConnection {
         holds: false,
         signal,
         failure: leaseFailure,
-        onReply: ({ expiresInMs }) => this.#listeners.get(lease)?.renewed(expiresInMs),
+        onReply: ({ expiresInMs, usage }) =>
+          this.#listeners.get(lease)?.renewed(expiresInMs, usage),
       },
     );
   }
 
-  /** What a lease has cost so far. Rejects with {@link LeaseLost} when it is over. */
-  async usage(lease: number, signal?: AbortSignal): Promise<Usage> {
+  /** What a lease has cost so far, or in all. Rejects with {@link LeaseLost} when the node does not know it any more. */
+  async usage(lease: number, signal?: AbortSignal): Promise<UsageReply> {
     const options = { signal, failure: leaseFailure };
-    return (await this.requests.ask(GetUsage, { lease }, options)).usage;
+    return await this.requests.ask(GetUsage, { lease }, options);
   }
 
   /** Has the node tell a call's function that its caller no longer waits. */

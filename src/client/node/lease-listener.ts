@@ -1,6 +1,7 @@
 /** Messages that reach a lease over its node's control connection. */
 import type { LossCause } from "../failures/worker-loss.ts";
 import type { LogLine, ProgressReport } from "../../protocol/module-report.ts";
+import type { Usage } from "../../protocol/usage.ts";
 
 /** A lease implements this to receive the node's messages about it. */
 export interface LeaseListener {
@@ -8,7 +9,7 @@ export interface LeaseListener {
   /** The connection to the node has ended, and with it every lease that was taken over it. */
   disconnected(message: string): void;
   workerLost(worker: number, message: string): void;
-  renewed(expiresInMs: number): void;
+  renewed(expiresInMs: number, usage?: Usage): void;
   revoking(deadlineInMs: number, message: string): void;
   logged(line: LogLine): void;
   progressed(report: ProgressReport): void;

@@ -180,7 +180,10 @@ const leasing = {
       default: DEFAULT_TTL_MS,
     }),
   ),
-  /** Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. */
+  /**
+   * Ends the lease when one of these is reached, such as `{ allocationCoreNs: 3600e9 }` for one core-hour. The node looks every 100 ms
+   * (at the CPU time of processes that functions have started every 500 ms), so the lease may use what it uses in that time more.
+   */
   budget: Type.Optional(Budget),
   ...PackageOptions.properties,
   ...uploading,

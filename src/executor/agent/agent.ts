@@ -255,8 +255,8 @@ export class Agent {
         return {};
       },
       redeem: ({ lease }, client) => leases.redeem(client, lease),
-      renew: ({ lease, ttlMs }, client) => ({ expiresInMs: leases.renew(client, lease, ttlMs) }),
-      "get-usage": ({ lease }, client) => ({ usage: leases.usage(client, lease) }),
+      renew: ({ lease, ttlMs }, client) => leases.renew(client, lease, ttlMs),
+      "get-usage": ({ lease }, client) => leases.usage(client, lease),
       abort: ({ lease, worker, slot, sequence, gently = false }, client) =>
         leases.of(client, lease)?.abort(worker, slot, sequence, gently),
       "get-status": ({ fabrics = false }, { machine }) => ({

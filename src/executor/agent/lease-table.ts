@@ -4,6 +4,8 @@ import type { Clock } from "../../base/clock.ts";
 import { LeaseLost } from "../../base/errors.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
 import { type EndReason, termEndNs } from "../../lease/lease.ts";
+import type { ReplyOf } from "../../protocol/declare.ts";
+import type { Renew, UsageReply } from "../../protocol/lease-messages.ts";
 import type { Leases } from "../../protocol/messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import { packageUser } from "../packages/intake.ts";
@@ -39,6 +41,9 @@ export interface LeaseTableEvents {
   idle(): void;
 }
 
+/** Of one client. */
+const MAX_FINAL = 256;
+
 /** What the table knows of a lease besides its host. */
 interface Leased {
   lease: LeasedHost;
@@ -58,6 +63,8 @@ export class LeaseTable {
   readonly #clock: Clock;
   readonly #leases = new Map<number, Leased>();
   readonly #timers: LeaseTimers;
+  /** What leases that are over have used, the last of each client: who has lost one may ask what it cost. */
+  readonly #final = new WeakMap<Client, Map<number, Usage>>();
 
   constructor(book: LeaseBook, packages: PackageStore, events: LeaseTableEvents, clock: Clock) {
     this.#book = book;
@@ -111,8 +118,8 @@ export class LeaseTable {
     this.#timers.schedule();
   }
 
-  /** For how long the lease goes on from now. Throws {@link LeaseLost} when it is over. */
-  renew(client: Client, id: number, ttlMs: number | null): number {
+  /** For how long the lease goes on from now, and what it has used. Throws {@link LeaseLost} when it is over. */
+  renew(client: Client, id: number, ttlMs: number | null): ReplyOf<typeof Renew> {
     const lease = this.of(client, id);
     const atNs = this.#clock.nowNs();
     lease?.advance({
@@ -120,16 +127,25 @@ export class LeaseTable {
       ...(ttlMs === null ? {} : { ttlNs: ttlMs * 1e6 }),
     });
     const state = lease && this.#book.state(id);
-    if (state?.phase !== "active" && state?.phase !== "revoking") throw leaseOver();
+    if (!lease || (state?.phase !== "active" && state?.phase !== "revoking")) throw leaseOver();
     this.#timers.schedule();
-    return (termEndNs(state) - atNs) / 1e6;
+    return { expiresInMs: (termEndNs(state) - atNs) / 1e6, usage: lease.usage() };
   }
 
-  /** What a lease has used so far. Throws {@link LeaseLost} when it is over. */
-  usage(client: Client, id: number): Usage {
-    const lease = this.of(client, id);
-    if (!lease) throw leaseOver();
-    return lease.usage();
+  /**
+   * What a lease has used so far, or in all, when it is over. Rejects with {@link LeaseLost} when the client has had no such lease, or
+   * many others since.
+   */
+  async usage(client: Client, id: number): Promise<UsageReply> {
+    const leased = this.#leases.get(id);
+    if (leased?.client === client) {
+      if (this.#book.state(id)?.phase !== "ended") return { usage: leased.lease.usage() };
+      // What its host computes until it is gone is on the bill.
+      await leased.over.promise;
+    }
+    const usage = this.#final.get(client)?.get(id);
+    if (!usage) throw leaseOver();
+    return { usage, final: true };
   }
 
   /** The lease, if it is of this client. */
@@ -218,6 +234,7 @@ export class LeaseTable {
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
     const leased = this.#leases.get(lease.id)!;
     this.#leases.delete(lease.id);
+    this.#keepFinal(leased.client, lease.id, usage);
     this.#bill(leased, usage, { atMs: this.#clock.wallMs(), reason: reason.kind });
     leased.attended.resolve();
     leased.over.resolve();
@@ -236,6 +253,13 @@ export class LeaseTable {
       if (this.#book.state(leased.lease.id)?.phase === "ended") continue;
       this.#bill(leased, leased.lease.usage(), undefined);
     }
+  }
+
+  #keepFinal(client: Client, lease: number, usage: Usage): void {
+    const kept = this.#final.get(client) ?? new Map<number, Usage>();
+    this.#final.set(client, kept.set(lease, usage));
+    const [oldest] = kept.keys();
+    if (kept.size > MAX_FINAL) kept.delete(oldest!);
   }
 
   #bill({ lease, client }: Leased, usage: Usage, ended: LeaseBill["ended"]): void {
