@@ -7,6 +7,7 @@ import { bwrap } from "../../src/executor/sandbox/bwrap/driver.ts";
 import type { SandboxName } from "../../src/executor/sandbox/registry.ts";
 import { type Lease, invoker } from "../../src/index.ts";
 import { FUNCTIONS, RFAAS, ROOT, ServedNode } from "../support/executable.ts";
+import { type Docker, openDocker, whyNoDocker } from "../support/docker.ts";
 import { withPodman, whyNoPodman } from "../support/podman.ts";
 import { alive, descendants, marked } from "../support/processes.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -22,15 +23,22 @@ const JOBS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 const lacks: Partial<Record<SandboxName, string | undefined>> = {
   bwrap: bwrap.whyNot()?.found,
   podman: whyNoPodman(),
+  docker: whyNoDocker(),
 };
 
 const scratch = new Scratch();
-afterAll(() => scratch[Symbol.dispose]());
+let docker: Docker | undefined;
+afterAll(async () => {
+  await docker?.[Symbol.asyncDispose]();
+  scratch[Symbol.dispose]();
+});
 let nodes = 0;
 
 /** A node that leads a group of its own. */
 async function serve(sandbox: SandboxName): Promise<ServedNode> {
   const name = `node-${nodes++}`;
+  if (sandbox === "docker") docker ??= await openDocker();
+  const around = sandbox === "podman" ? withPodman : sandbox === "docker" ? docker!.within : [];
   return await ServedNode.start(
     scratch.join(`${name}.sock`),
     [
@@ -38,7 +46,7 @@ async function serve(sandbox: SandboxName): Promise<ServedNode> {
       // Without a room, a host that has just begun, to wait for a lease, dies of what it does not catch yet.
       ...(sandbox === "none" ? ["--prewarm", "0"] : ["--allow-processes"]),
     ],
-    ["setsid", ...(sandbox === "podman" ? withPodman : [])],
+    ["setsid", ...around],
   );
 }
 
@@ -70,66 +78,69 @@ function unusual(pid: number): string[] {
   });
 }
 
-describe.each(["none", "process", "bwrap", "podman"] as const)("a node of %s", (sandbox) => {
-  const lack = lacks[sandbox];
-  if (lack !== undefined) console.error(`SKIPPED: signals to a node of ${sandbox}: ${lack}`);
+describe.each(["none", "process", "bwrap", "podman", "docker"] as const)(
+  "a node of %s",
+  (sandbox) => {
+    const lack = lacks[sandbox];
+    if (lack !== undefined) console.error(`SKIPPED: signals to a node of ${sandbox}: ${lack}`);
 
-  test.skipIf(lack !== undefined).each([
-    ["its group", toGroup],
-    ["each of its processes", toEach],
-  ] as const)(
-    "whose signals come to %s loses no lease and no call, and drains",
-    async (_, send) => {
-      await using node = await serve(sandbox);
-      await using rf = await invoker({ node: node.address });
-      const lease = await rf.allocate<Signals>(MODULE, {
-        workers: 2,
-        processes: sandbox !== "none",
-      });
-      const lost: unknown[] = [];
-      const deadlines: Date[] = [];
-      lease.on("lost", (error) => lost.push(error));
-      lease.on("revoking", ({ deadline }) => deadlines.push(deadline));
-      const nothing = lease.output(Uint8Array, 4);
-      for (const worker of [0, 1])
-        await lease.submit("listens", numberIn(lease, 0), nothing, { worker });
-      const running = [0, 1].map((worker) =>
-        lease.submit("later", numberIn(lease, CALL_MS), lease.output(Uint32Array, 1), { worker }),
-      );
-      send(node.pid, "SIGHUP");
-      send(node.pid, "SIGHUP");
-      await until(() => node.stderr.includes("SIGHUP"), "the node has heard of it");
-      expect(deadlines).toEqual([]);
-      send(node.pid, "SIGTERM");
-      await until(() => deadlines.length > 0, "the lease hears when it ends");
-      expect(await Promise.all(running)).toEqual([4, 4]);
-      const again = lease.output(Uint32Array, 1);
-      lease.invoke("later", numberIn(lease, 1), again);
-      expect([again[0], lost]).toEqual([1, []]);
-      await lease.release();
-      expect(await node.exited).toBe(0);
-      expect(node.stderr).not.toMatch(/lost|died|a host that/);
-    },
-    LIMIT_MS,
-  );
+    test.skipIf(lack !== undefined).each([
+      ["its group", toGroup],
+      ["each of its processes", toEach],
+    ] as const)(
+      "whose signals come to %s loses no lease and no call, and drains",
+      async (_, send) => {
+        await using node = await serve(sandbox);
+        await using rf = await invoker({ node: node.address });
+        const lease = await rf.allocate<Signals>(MODULE, {
+          workers: 2,
+          processes: sandbox !== "none",
+        });
+        const lost: unknown[] = [];
+        const deadlines: Date[] = [];
+        lease.on("lost", (error) => lost.push(error));
+        lease.on("revoking", ({ deadline }) => deadlines.push(deadline));
+        const nothing = lease.output(Uint8Array, 4);
+        for (const worker of [0, 1])
+          await lease.submit("listens", numberIn(lease, 0), nothing, { worker });
+        const running = [0, 1].map((worker) =>
+          lease.submit("later", numberIn(lease, CALL_MS), lease.output(Uint32Array, 1), { worker }),
+        );
+        send(node.pid, "SIGHUP");
+        send(node.pid, "SIGHUP");
+        await until(() => node.stderr.includes("SIGHUP"), "the node has heard of it");
+        expect(deadlines).toEqual([]);
+        send(node.pid, "SIGTERM");
+        await until(() => deadlines.length > 0, "the lease hears when it ends");
+        expect(await Promise.all(running)).toEqual([4, 4]);
+        const again = lease.output(Uint32Array, 1);
+        lease.invoke("later", numberIn(lease, 1), again);
+        expect([again[0], lost]).toEqual([1, []]);
+        await lease.release();
+        expect(await node.exited).toBe(0);
+        expect(node.stderr).not.toMatch(/lost|died|a host that/);
+      },
+      LIMIT_MS,
+    );
 
-  test.skipIf(lack !== undefined)(
-    "has hosts in sessions of their own, which catch the signals; what functions start has the defaults",
-    async () => {
-      await using node = await serve(sandbox);
-      await using rf = await invoker({ node: node.address });
-      const processes = sandbox !== "none";
-      await using lease = await rf.allocate<Signals>(MODULE, { processes });
-      const mark = 100_000 + process.pid;
-      await lease.submit("sleeper", numberIn(lease, mark), lease.output(Uint8Array, 1));
-      await until(() => marked(String(mark)).length === 1, "a function's program runs");
-      expect(unusual(lease.hostPid).toSorted()).toEqual(JOBS.map((name) => `SigCgt ${name}`));
-      expect(unusual(marked(String(mark))[0]!)).toEqual([]);
-      expect(groupOf(lease.hostPid)).not.toBe(groupOf(node.pid));
-    },
-    LIMIT_MS,
-  );
-});
+    test.skipIf(lack !== undefined)(
+      "has hosts in sessions of their own, which catch the signals; what functions start has the defaults",
+      async () => {
+        await using node = await serve(sandbox);
+        await using rf = await invoker({ node: node.address });
+        const processes = sandbox !== "none";
+        await using lease = await rf.allocate<Signals>(MODULE, { processes });
+        const mark = 100_000 + process.pid;
+        await lease.submit("sleeper", numberIn(lease, mark), lease.output(Uint8Array, 1));
+        await until(() => marked(String(mark)).length === 1, "a function's program runs");
+        expect(unusual(lease.hostPid).toSorted()).toEqual(JOBS.map((name) => `SigCgt ${name}`));
+        expect(unusual(marked(String(mark))[0]!)).toEqual([]);
+        expect(groupOf(lease.hostPid)).not.toBe(groupOf(node.pid));
+      },
+      LIMIT_MS,
+    );
+  },
+);
 
 const groupOf = (pid: number): string => {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1");

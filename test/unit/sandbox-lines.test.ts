@@ -202,7 +202,7 @@ describe("Docker's", () => {
   test("is this, for a lease with an image", () => {
     expect(line({ image: "debian:12" })).toEqual([
       ...["/usr/bin/docker", "run", "--rm", "--name", "rfaas-a-1", "--pull", "never"],
-      ...["--sig-proxy=false", "--log-driver", "none", "--network", "none", "--ipc", "none"],
+      ...["--sig-proxy=true", "--log-driver", "none", "--network", "none", "--ipc", "none"],
       ...["--user", "1000:100", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
       ...["--read-only", "--workdir", "/", ...limitsAsOptions()],
       "--mount",

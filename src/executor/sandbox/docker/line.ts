@@ -22,7 +22,8 @@ export function dockerLine(
   const { command, binds } = shownFor(start);
   const system = image === undefined ? systemBinds() : [];
   return [
-    ...[program, "run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=false"],
+    // Signals that it gets it passes on, to a host that outlasts them; else they would end it.
+    ...[program, "run", "--rm", "--name", name, "--pull", "never", "--sig-proxy=true"],
     ...["--log-driver", "none", "--network", network ? "host" : "none", "--ipc", "none"],
     ...["--user", user, "--cap-drop", "ALL"],
     ...(becomesUser ? BECOMING : []).flatMap((capability) => ["--cap-add", capability]),
