@@ -179,51 +179,46 @@ static void die_of(int number, siginfo_t *info, void *context) {
   if (info->si_code == BY_FILTER) syscall(SYS_exit_group, RFAAS_ROOM_DIED + info->si_errno);
 }
 
-/* No signals but to itself. */
-static void filter_signals(struct program *program) {
-  deny_all(program, OF_SIGNALS, COUNT(OF_SIGNALS));
-  uint32_t own = (uint32_t)getpid();
-  for (size_t i = 0; i < COUNT(SIGNALLING); i++) {
-    only_for(program, SIGNALLING[i], 6);
-    load_argument(program, 0);
-    only_for(program, own, 1);
+/* The call is allowed with these values of one of its arguments alone, */
+static void allow_only(struct program *program, uint32_t call, int argument, const uint32_t *values, int count) {
+  only_for(program, call, 2 * count + 2);
+  load_argument(program, argument);
+  for (int i = 0; i < count; i++) {
+    only_for(program, values[i], 1);
     allow(program);
-    only_for(program, 0, 1);
-    allow(program);
-    deny(program);
   }
+  deny(program);
 }
 
-/* Limits of another process of the same user; its own it may lower. */
-static void filter_limits(struct program *program) {
-  uint32_t own = (uint32_t)getpid();
-  only_for(program, SYS_prlimit64, 6);
-  load_argument(program, 0);
-  only_for(program, own, 1);
+/* or with all but these. */
+static void deny_only(struct program *program, uint32_t call, int argument, const uint32_t *values, int count) {
+  only_for(program, call, 2 * count + 2);
+  load_argument(program, argument);
+  for (int i = 0; i < count; i++) {
+    only_for(program, values[i], 1);
+    deny(program);
+  }
   allow(program);
-  only_for(program, 0, 1);
-  allow(program);
-  deny(program);
+}
+
+/* No signals but to itself, and no limits but its own, which it may lower. */
+static void filter_others(struct program *program) {
+  deny_all(program, OF_SIGNALS, COUNT(OF_SIGNALS));
+  const uint32_t itself[] = {(uint32_t)getpid(), 0};
+  for (size_t i = 0; i < COUNT(SIGNALLING); i++) allow_only(program, SIGNALLING[i], 0, itself, COUNT(itself));
+  allow_only(program, SYS_prlimit64, 0, itself, COUNT(itself));
 }
 
 static void filter_attributes(struct program *program) {
-  only_for(program, SYS_prctl, 4);
-  load_argument(program, 0);
-  only_for(program, PR_SET_PDEATHSIG, 1);
-  deny(program);
-  allow(program);
+  const uint32_t denied[] = {PR_SET_PDEATHSIG};
+  deny_only(program, SYS_prctl, 0, denied, COUNT(denied));
 }
 
 /* What a terminal takes as typed. */
 static void filter_terminals(struct program *program) {
   enum { FAKE_INPUT = 0x5412, OF_CONSOLE = 0x541c };
-  only_for(program, SYS_ioctl, 6);
-  load_argument(program, 1);
-  only_for(program, FAKE_INPUT, 1);
-  deny(program);
-  only_for(program, OF_CONSOLE, 1);
-  deny(program);
-  allow(program);
+  const uint32_t denied[] = {FAKE_INPUT, OF_CONSOLE};
+  deny_only(program, SYS_ioctl, 1, denied, COUNT(denied));
 }
 
 /* Seals this process, and all that it starts, to what `terms` (enum rfaas_term) allow. Returns 0 or -errno. */
@@ -254,10 +249,7 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
   if (!(terms & RFAAS_TERM_PROCESSES)) {
     deny_all(p, OF_PROCESSES, COUNT(OF_PROCESSES));
     filter_attributes(p);
-    if (!first) {
-      filter_signals(p);
-      filter_limits(p);
-    }
+    if (!first) filter_others(p);
   }
   if (first) {
     filter_suicide(p, SYS_kill, 1);

@@ -4,10 +4,9 @@
  */
 import { dirname, join } from "node:path";
 import type { Finding } from "../../../base/finding.ts";
-import { startChild } from "../child.ts";
 import { containerGuards } from "../containers/guards.ts";
-import { firstProcessUnder } from "../containers/first-process.ts";
 import { inOurs, makeRoot } from "../containers/inside.ts";
+import { startWrapped } from "../containers/wrapped-host.ts";
 import type { SandboxDriver } from "../driver.ts";
 import { apptainerEnvironment, apptainerLine } from "./line.ts";
 
@@ -23,19 +22,9 @@ export const apptainer = {
   start(host) {
     const root = join(dirname(host.folders!.scratch), "root");
     if (host.terms.image === undefined) makeRoot(root);
-    const child = startChild(apptainerLine(Bun.which("apptainer")!, root, host), {
-      ...host,
-      environment: apptainerEnvironment(host.environment, process.env),
-      wraps: true,
-    });
-    let pid: number | undefined;
-    return {
-      control: child.ends[0]!,
-      get pid() {
-        return (pid ??= firstProcessUnder(child.pid)!);
-      },
-      kill: () => child.kill(),
-    };
+    const environment = apptainerEnvironment(host.environment, process.env);
+    const line = apptainerLine(Bun.which("apptainer")!, root, host);
+    return startWrapped(line, { ...host, environment });
   },
 } as const satisfies SandboxDriver;
 

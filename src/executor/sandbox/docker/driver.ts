@@ -6,6 +6,7 @@ import type { Finding } from "../../../base/finding.ts";
 import { startHanded } from "../containers/engine-host.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { inOurs } from "../containers/inside.ts";
+import { lackIfFails, lackOf, lastLineOf } from "../containers/lack.ts";
 import { explainEngine } from "../containers/options.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { EMPTY_IMAGE, dockerLine } from "./line.ts";
@@ -52,18 +53,15 @@ const EMPTY_ARCHIVE = new Uint8Array(1024);
 const run = (command: string[], stdin: Uint8Array | "ignore" = "ignore") =>
   Bun.spawnSync(command, { stdio: [stdin, "ignore", "pipe"] });
 
-const lastLineOf = (said: Uint8Array): string =>
-  new TextDecoder().decode(said).trim().split("\n").at(-1)!;
-
 function whyNot(): Finding | undefined {
-  const lacks = (found: string, fix: string): Finding => ({
-    ...{ name: "docker", state: "off" },
-    ...{ found, fix },
-  });
+  const name = "docker";
   const program = Bun.which("docker");
-  if (program === null) return lacks("Docker is not installed", "apt-get install docker.io");
-  const { exitCode, stderr } = run([program, "version", "--format", "{{.Server.Version}}"]);
-  return exitCode === 0
-    ? undefined
-    : lacks(`Docker's service does not answer (${lastLineOf(stderr)})`, "docker version");
+  if (program === null)
+    return lackOf({
+      ...{ name, found: "Docker is not installed" },
+      fix: "apt-get install docker.io",
+    });
+  return lackIfFails([program, "version", "--format", "{{.Server.Version}}"], {
+    ...{ name, found: "Docker's service does not answer", fix: "docker version" },
+  });
 }

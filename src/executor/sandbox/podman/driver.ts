@@ -9,6 +9,7 @@ import { EngineHost, containerName } from "../containers/engine-host.ts";
 import { runs } from "../containers/first-process.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { inOurs, makeRoot } from "../containers/inside.ts";
+import { lackIfFails, lackOf } from "../containers/lack.ts";
 import { explainEngine } from "../containers/options.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { endOrphans } from "../orphans.ts";
@@ -79,18 +80,14 @@ function findPodman(): Podman | undefined {
 }
 
 function whyNot(): Finding | undefined {
-  const lacks = (found: string, fix: string): Finding => ({
-    name: "podman",
-    state: "off",
-    found,
-    fix,
-  });
+  const name = "podman";
   const found = findPodman();
-  if (!found) return lacks("podman is not installed", "apt-get install podman crun");
-  const tried = Bun.spawnSync([found.program, "info", "--format", "{{.Host.OCIRuntime.Name}}"], {
-    stdio: ["ignore", "ignore", "pipe"],
+  if (!found)
+    return lackOf({
+      ...{ name, found: "podman is not installed" },
+      fix: "apt-get install podman crun",
+    });
+  return lackIfFails([found.program, "info", "--format", "{{.Host.OCIRuntime.Name}}"], {
+    ...{ name, found: "podman does not run here", fix: "podman info" },
   });
-  if (tried.exitCode === 0) return undefined;
-  const said = tried.stderr.toString().trim().split("\n").at(-1);
-  return lacks(`podman does not run here (${said})`, "podman info");
 }
