@@ -22,6 +22,9 @@ const MIB = 2 ** 20;
 const [MEMORY, HEAP] = [16 * MIB, 48 * MIB];
 const MOST = 1.25 * (MEMORY + HEAP);
 const NOBODY = 65_534;
+/** In a guest, modules load slowly. */
+const LOAD_LIMIT_MS = 100_000;
+const SMALL = { memory: "1MiB", loadTimeoutMs: LOAD_LIMIT_MS } as const;
 const WAYS = ["objects", "typedArrays", "native", "mappings", "memories", "children"] as const;
 
 /** Why a node of this user cannot be tried, if so. */
@@ -86,9 +89,9 @@ function bounds(user: number): void {
 
   for (const name of WAYS) {
     test(`memory taken as ${name} never exceeds the bounds, and the lease ends with OutOfMemory`, async () => {
-      await using neighbour = await rf.allocate<Functions>(EATS, { memory: "1MiB" });
+      await using neighbour = await rf.allocate<Functions>(EATS, SMALL);
       await using lease = await rf.allocate<Functions>(EATS, {
-        ...{ memory: MEMORY, heap: HEAP, polling: "warm" },
+        ...{ memory: MEMORY, heap: HEAP, polling: "warm", loadTimeoutMs: LOAD_LIMIT_MS },
       });
       const group = groupOf(lease.hostPid, "memory");
       const bareBytes = figure(group, "memory.usage_in_bytes", "memory.current")!;
@@ -131,7 +134,7 @@ function bounds(user: number): void {
   }
 
   test("processes and threads of a lease are bounded by the kernel", async () => {
-    await using lease = await rf.allocate<Functions>(EATS, { memory: "1MiB" });
+    await using lease = await rf.allocate<Functions>(EATS, SMALL);
     expect(figure(groupOf(lease.hostPid, "pids"), "pids.max")).toBe(tasksFor(1));
   });
 

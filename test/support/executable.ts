@@ -7,6 +7,9 @@ export const ROOT = join(import.meta.dir, "..", "..");
 export const RFAAS = join(ROOT, "dist", "rfaas");
 export const FUNCTIONS = join(ROOT, "test", "functions");
 
+/** In a guest on a busy machine a node takes a while. */
+const START_LIMIT_MS = 100_000;
+
 export interface Finished {
   exitCode: number | null;
   signal: string | null;
@@ -104,13 +107,17 @@ export class ServedNode implements AsyncDisposable {
       stderr: "pipe",
     });
     const node = new ServedNode(child, address);
-    await until(async () => {
-      if (child.exitCode !== null) {
-        await node.#heard;
-        throw new Error(`serve ended:\n${node.stderr}`);
-      }
-      return node.stderr.includes("serving");
-    }, "the node serves");
+    await until(
+      async () => {
+        if (child.exitCode !== null) {
+          await node.#heard;
+          throw new Error(`serve ended:\n${node.stderr}`);
+        }
+        return node.stderr.includes("serving");
+      },
+      "the node serves",
+      START_LIMIT_MS,
+    );
     return node;
   }
 

@@ -14,6 +14,9 @@ import { groups } from "../../src/base/machine/cgroup.ts";
 const CONTROLLERS = ["memory", "pids"] as const;
 export type Controller = (typeof CONTROLLERS)[number];
 
+const REMOVE_TRIES = 500;
+const REMOVE_PAUSE_MS = 20;
+
 let made = 0;
 
 export class OwnGroups implements Disposable {
@@ -74,7 +77,15 @@ export class OwnGroups implements Disposable {
 function removeAll(folder: string): void {
   for (const entry of readdirSync(folder, { withFileTypes: true }))
     if (entry.isDirectory()) removeAll(join(folder, entry.name));
-  rmdirSync(folder);
+  // The kernel keeps a group for as long as the last of its processes dies.
+  for (let tries = 0; ; tries++) {
+    try {
+      return rmdirSync(folder);
+    } catch (error) {
+      if (tries === REMOVE_TRIES) throw error;
+      Bun.sleepSync(REMOVE_PAUSE_MS);
+    }
+  }
 }
 
 /** The group of a process in which that is bounded. */
