@@ -174,6 +174,9 @@ export async function turnover(options: TurnoverOptions): Promise<TurnoverResult
     }
     await look(i);
   }
+  // One that is killed leaves its groups to the next node.
+  node.kill("SIGTERM");
+  await node.exited;
   return { looks, kinds: counts };
 }
 
