@@ -143,6 +143,18 @@ export function notifyPair(): [watch: number, notify: number] {
   return [fds[0]!, fds[1]!];
 }
 
+/** A pipe: its end to read, which waits for nothing, and its end to write. Both are closed where a program is executed. */
+export function outputPipe(): [read: number, write: number] {
+  const fds = new Int32Array(new ArrayBuffer(8));
+  check("opening a pipe", native().rfaas_output_pipe(fds));
+  return [fds[0]!, fds[1]!];
+}
+
+/** Whether a descriptor would take some bytes at once: the pipe behind it has room, or is gone. */
+export function canBeWritten(fd: number): boolean {
+  return native().rfaas_can_be_written(fd) !== 0;
+}
+
 /** Another descriptor of the same thing. */
 export function duplicateDescriptor(fd: number): number {
   return check("duplicating a descriptor", native().rfaas_duplicate(fd));

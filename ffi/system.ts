@@ -107,6 +107,11 @@ export function standFirst(): void {
   check("turning core dumps off", native().rfaas_stand_first());
 }
 
+/** What native code prints by the C library leaves this process with each line, though its standard output is no terminal. */
+export function printLines(): void {
+  native().rfaas_print_lines();
+}
+
 /** The calling thread, for {@link restrictThread}. */
 export function thisThread(): number {
   return native().rfaas_thread();

@@ -6,6 +6,7 @@ import { closeDescriptor, notifyPair } from "../../ffi/descriptors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
 import { WatchLimiter } from "../../src/executor/limits/watch.ts";
+import { readerOf } from "../../src/executor/output/bounded-log.ts";
 import { none } from "../../src/executor/sandbox/none/driver.ts";
 import { Sandbox } from "../../src/executor/sandbox/sandbox.ts";
 import { RFAAS } from "../support/executable.ts";
@@ -24,6 +25,7 @@ const WANTED = {
   sandbox,
   terms: sandbox.closed,
   limiter: new WatchLimiter(),
+  reader: readerOf(() => {}),
 };
 
 let host: HostProcess;

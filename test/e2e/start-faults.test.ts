@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
 import { WatchLimiter } from "../../src/executor/limits/watch.ts";
+import { readerOf } from "../../src/executor/output/bounded-log.ts";
 import { none } from "../../src/executor/sandbox/none/driver.ts";
 import { Sandbox } from "../../src/executor/sandbox/sandbox.ts";
 import { RFAAS } from "../support/executable.ts";
@@ -33,6 +34,7 @@ const WANTED = {
   sandbox,
   terms: sandbox.closed,
   limiter: new WatchLimiter(),
+  reader: readerOf(() => {}),
 };
 
 const bare = faultsOf(process.execPath, "-e", "0");

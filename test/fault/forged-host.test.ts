@@ -4,6 +4,7 @@ import { cpuTimeNs } from "../../ffi/system.ts";
 import { HostProcess } from "../../src/executor/agent/host-process.ts";
 import type { Held, Limiter } from "../../src/executor/limits/limiter.ts";
 import { RestWatch } from "../../src/executor/limits/rest-watch.ts";
+import { readerOf } from "../../src/executor/output/bounded-log.ts";
 import { startChild } from "../../src/executor/sandbox/child.ts";
 import type { SandboxDriver } from "../../src/executor/sandbox/driver.ts";
 import { none } from "../../src/executor/sandbox/none/driver.ts";
@@ -53,6 +54,7 @@ test(
       });
       const host = HostProcess.spawn({
         ...{ threads: 1, waits: true, fabrics: [], sandbox, terms: sandbox.closed, limiter },
+        reader: readerOf(() => {}),
       });
       host.attend({ notice: ({ t }) => heard.push(t), exited() {} });
       await host.ready;

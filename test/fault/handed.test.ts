@@ -31,7 +31,7 @@ beforeEach(() => {
   const shim = shimFor({ rooms: true }) as { fd: number };
   handed = new Handed({
     command: (parentPid, at) => ["host", String(parentPid), String(at)],
-    ...{ environment: {}, descriptors: ["pipe", mailboxFd, shim.fd], program: [] },
+    ...{ environment: {}, output: 2, descriptors: ["pipe", mailboxFd, shim.fd], program: [] },
     terms: { network: false, processes: false, readPaths: [], env: {} },
     folders: { package: folder("package"), scratch: folder("scratch") },
     onExit() {},

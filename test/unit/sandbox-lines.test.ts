@@ -23,6 +23,7 @@ const CLOSED: RoomTerms = { network: false, processes: false, readPaths: [], env
 const hostIn = (terms: Partial<RoomTerms> = {}): HostStart => ({
   command: (parentPid) => ["/opt/rfaas/rfaas", "__host", "1", String(parentPid), "/proc/self/fd/5"],
   environment: { HOME: "/.rfaas/scratch", LEVEL: "secret", UNSET: undefined },
+  output: 2,
   descriptors: ["pipe", 17, 18],
   terms: { ...CLOSED, ...terms },
   folders: { package: "/state/rooms/a-1/package", scratch: "/state/rooms/a-1/scratch" },

@@ -33,7 +33,9 @@ test("text of others moves no cursor", () => {
 });
 
 test("a line of a log that foreign text is in stays one line, without what a terminal obeys", () => {
-  expect(logLine("hello\nℹ lease 999 granted\x1b[2J\r\u009b1m\u202ereversed\u2028next")).toBe(
-    "hello\\nℹ lease 999 granted\\u001b[2J\\u000d\\u009b1m\\u202ereversed\\u2028next",
+  expect(
+    logLine("hello\nℹ lease 999 granted\x1b[2J\r\u009b1m\u202ereversed\u2028next\tin a column"),
+  ).toBe(
+    "hello\\nℹ lease 999 granted\\u001b[2J\\u000d\\u009b1m\\u202ereversed\\u2028next\tin a column",
   );
 });

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -162,6 +163,18 @@ RFAAS_EXPORT int32_t rfaas_notify_pair(int32_t *out) {
 
 void rfaas_notify(int32_t fd) {
   if (fd >= 0) (void)!send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* A pipe, of which the end to read waits for nothing. Returns 0 or -errno. */
+RFAAS_EXPORT int32_t rfaas_output_pipe(int32_t *fds) {
+  if (pipe2(fds, O_CLOEXEC) != 0) return -errno;
+  return fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+/* Whether a write of some bytes would not wait. */
+RFAAS_EXPORT int32_t rfaas_can_be_written(int32_t fd) {
+  struct pollfd written = {.fd = fd, .events = POLLOUT};
+  return poll(&written, 1, 0) != 0;
 }
 
 RFAAS_EXPORT int32_t rfaas_duplicate(int32_t fd) {

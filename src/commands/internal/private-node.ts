@@ -1,8 +1,10 @@
 import { Type } from "@sinclair/typebox";
 import { endWithParent } from "../../../ffi/children.ts";
+import { canBeWritten } from "../../../ffi/descriptors.ts";
 import { hideProcess, outlastSignals } from "../../../ffi/system.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
 import { Agent } from "../../executor/agent/agent.ts";
+import { readerOf } from "../../executor/output/bounded-log.ts";
 import { PackageStore } from "../../executor/packages/store.ts";
 import { OWNER } from "../../executor/admission/identity.ts";
 import { planCpus } from "../../executor/machine/cores.ts";
@@ -22,6 +24,8 @@ import { fabricFields, readFabric } from "../shared/fabric-options.ts";
  * has this long to end, from the end of their connection on.
  */
 const GRACE_MS = 5000;
+
+const STDERR_FD = 2;
 
 /** A node for one client, which started it and is at the other end of descriptor 3. */
 export const privateNode = defineCommand({
@@ -61,6 +65,11 @@ export const privateNode = defineCommand({
       identify: async () => OWNER,
       log: (level, message) =>
         level === "warn" ? log.debug(logLine(message)) : log.verbose(logLine(message)),
+      // Its client's program is whose functions these are: they print where it does.
+      output: readerOf(
+        (text) => void process.stderr.write(`${logLine(text)}\n`),
+        () => canBeWritten(STDERR_FD),
+      ),
     });
     const client = agent.newClient(() => {
       agent.stop();

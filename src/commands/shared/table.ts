@@ -19,7 +19,7 @@ export function padded(text: string, width: number, at: "start" | "end" = "end")
 
 /** Foreign text as one line of a log, which it can neither end nor colour: what a terminal would obey is written as an escape. */
 export function logLine(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
+  return text.replace(/(?!\t)[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
     character === "\n" ? "\\n" : `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`,
   );
 }

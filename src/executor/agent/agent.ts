@@ -14,6 +14,8 @@ import type { Revoker } from "../../lease/lease.ts";
 import { type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
 import { fabricsFor } from "../admission/fabrics-for.ts";
 import type { Arrived, Identity } from "../admission/identity.ts";
+import { readerOf } from "../output/bounded-log.ts";
+import type { OutputReader } from "../output/line-cutter.ts";
 import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { Limiter } from "../limits/limiter.ts";
@@ -51,6 +53,8 @@ export interface AgentOptions {
   /** Who a client is, by its token and how it came. */
   identify(token: string | null, by: Arrived): Promise<Identity | { refused: string }>;
   log(level: "info" | "warn", message: string): void;
+  /** Where what functions print goes. Default: to the log, so much a second of each lease. */
+  output?: OutputReader | undefined;
   /** How hosts are kept apart. Default: not at all. */
   sandbox?: Sandbox | undefined;
   /** The machine's, unless a test has its own. */
@@ -125,7 +129,7 @@ export class Agent {
       ...{ polling, fabrics, packages, log, clock, sandbox },
       mostHosts: options.cpus.length + keptHosts,
       encrypt: options.encrypt ?? false,
-      dataPort: options.dataPort,
+      ...{ dataPort: options.dataPort, output: options.output },
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),
     });
@@ -274,7 +278,7 @@ export class Agent {
 
 /** Starts host processes, and adopts the processes that their functions leave behind. */
 function hostProcesses(
-  { cpus, fabrics, networked = false }: AgentOptions,
+  { cpus, fabrics, networked = false, log, output }: AgentOptions,
   sandbox: Sandbox,
   limiter: Limiter,
 ): (workers?: number, terms?: RoomTerms) => LeaseHost {
@@ -283,9 +287,12 @@ function hostProcesses(
   const prepared = namesOf(
     fabrics.filter(({ fabric }) => fabric.prepare || (networked && !fabric.sharesMemory)),
   );
+  // Its own errors: no function has run there.
+  const reader = output ?? readerOf((text) => log("warn", `a host without a lease: ${text}`));
   return (workers, terms = sandbox.closed) => {
     const threads = Math.min(workers ?? cpus.length, MAX_PREWARMED_WORKERS);
     const waits = workers === undefined;
-    return HostProcess.spawn({ threads, waits, fabrics: prepared, sandbox, terms, limiter });
+    const own = { threads, waits, fabrics: prepared };
+    return HostProcess.spawn({ ...own, sandbox, terms, limiter, reader });
   };
 }

@@ -19,6 +19,7 @@ import { Quota } from "../admission/quota.ts";
 import { CpuClaims } from "../machine/cores.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
+import type { OutputReader } from "../output/line-cutter.ts";
 import type { PackageUse } from "../packages/cache.ts";
 import { packageUser } from "../packages/intake.ts";
 import { findModule } from "../packages/module-source.ts";
@@ -53,6 +54,8 @@ export interface GrantingOptions {
   /** Whether a client is still connected. */
   isThere(client: Client): boolean;
   log(level: "info" | "warn", message: string): void;
+  /** Where what functions print goes in the place of the log. */
+  output: OutputReader | undefined;
   clock: Clock;
 }
 
@@ -117,7 +120,7 @@ export class Granting {
     const started = this.#clock.nowNs();
     // A request that the client repeats is one request, and has one answer.
     if (client.starting.has(request.id)) return;
-    const { packages, kept, log } = this.#options;
+    const { packages, kept, log, output } = this.#options;
     const { user } = client.identity;
     client.starting.add(request.id);
     let booked: Booked;
@@ -155,7 +158,7 @@ export class Granting {
       const brings = listen?.address === "";
       const dataPort = brings ? this.#options.dataPort : undefined;
       const notes = new LeaseNotes(
-        { client, request, answer, module: found.name, dataPort, log },
+        { lease: booked.lease, client, request, answer, module: found.name, dataPort, log, output },
         {
           ...{ prewarmed: taken.prewarmed, kept: taken.resting !== undefined },
           startedNs: started,

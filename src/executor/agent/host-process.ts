@@ -1,5 +1,4 @@
 /** A host as its agent sees it: a child process, its control connection, and how it ended. */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type MailSlot,
@@ -34,6 +33,9 @@ import type { Room } from "../sandbox/room.ts";
 import { shimFiles, shimFor } from "../sandbox/shim.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Held, Limiter } from "../limits/limiter.ts";
+import { hasMemory, privateBytesOf } from "../machine/process.ts";
+import { HostOutput } from "../output/host-output.ts";
+import type { OutputReader } from "../output/line-cutter.ts";
 import type { PackageUse } from "../packages/cache.ts";
 
 export type { HostExit };
@@ -55,6 +57,8 @@ export interface HostWanted {
   sandbox: Sandbox;
   terms: RoomTerms;
   limiter: Limiter;
+  /** Hears what it prints, until a lease does. */
+  reader: OutputReader;
 }
 
 /** What the agent needs of a host: {@link HostProcess}, or what a test plays. */
@@ -80,11 +84,12 @@ export interface HostListener {
   /** Every notice after `ready`. */
   notice(notice: HostNotice): void;
   exited(exit: HostExit): void;
+  /** What it prints from then on. Default: the reader before goes on. */
+  readonly reader?: OutputReader;
 }
 
 /** How often the agent tries to bring a host a connection, and the pause between. */
-const BRING_TRIES = 1000;
-const BRING_PAUSE_MS = 5;
+const BRING = { tries: 1000, pauseMs: 5 };
 export class HostProcess {
   /** Resolves when the host waits for a lease; rejects when it dies before. */
   readonly ready: Promise<void>;
@@ -101,6 +106,7 @@ export class HostProcess {
 
   readonly #process: StartedHost;
   readonly #room: Room | undefined;
+  readonly #output: HostOutput;
   /** The folder of its packages, as it sees it. */
   readonly #packages: string;
   readonly #connection: Connection<HostMessage, AgentMessage>;
@@ -112,7 +118,7 @@ export class HostProcess {
 
   private constructor(
     process: StartedHost,
-    { room, packages }: { room: Room | undefined; packages: string },
+    { room, packages, output }: { room: Room | undefined; packages: string; output: HostOutput },
     connection: Connection<HostMessage, AgentMessage>,
     mailbox: MailSlot,
     ready: Promise<void>,
@@ -121,6 +127,7 @@ export class HostProcess {
     this.#process = process;
     this.#room = room;
     this.#packages = packages;
+    this.#output = output;
     this.#connection = connection;
     this.mailbox = mailbox;
     this.ready = ready;
@@ -128,17 +135,20 @@ export class HostProcess {
   }
 
   /** Throws when the machine has no descriptors, processes, memory or disk for it. */
-  static spawn({ threads, waits, fabrics, sandbox, terms, limiter }: HostWanted): HostProcess {
+  static spawn(wanted: HostWanted): HostProcess {
+    const { threads, waits, fabrics, sandbox, terms, limiter } = wanted;
     const { driver } = sandbox;
     const exit = Promise.withResolvers<HostExit>();
     const shim = shimFor(driver);
     const shimPath = "path" in shim ? shim.path : `/proc/self/fd/${SHIM_FD}`;
     const { mailboxFd, slot } = mailboxToInherit();
+    let output: HostOutput | undefined;
     let room: Room | undefined;
     let inside: RoomFolders | undefined;
     let child: StartedHost;
     let held: Held | undefined;
     try {
+      output = new HostOutput(wanted.reader);
       room = sandbox.makeRoom();
       inside = room && (driver.inside?.(room.folders, terms) ?? room.folders);
       child = driver.start({
@@ -151,20 +161,20 @@ export class HostProcess {
           ]),
         environment: hostEnvironment(terms.env, inside?.scratch),
         descriptors: ["pipe", mailboxFd, ...("fd" in shim ? [shim.fd] : [])],
-        ...{
-          terms,
-          folders: room?.folders,
-          program: room ? [...programPaths(), ...shimFiles()] : [],
-        },
+        output: output.descriptor,
+        ...{ terms, folders: room?.folders },
+        program: room ? [...programPaths(), ...shimFiles()] : [],
         onExit: (how) => {
           room?.remove();
           const excess = held?.postMortem();
           held?.close();
-          exit.resolve({ ...how, excess });
+          void output!.end().then(() => exit.resolve({ ...how, excess }));
         },
       });
+      output.begin();
     } catch (error) {
       slot.close();
+      output?.abandon();
       room?.remove();
       throw error;
     } finally {
@@ -186,17 +196,14 @@ export class HostProcess {
       // The agent cannot reach a host whose connection is lost, so it kills the host.
       closed: () => host.kill(),
     });
-    const lodging = { room, packages: inside?.package ?? "" };
+    const lodging = { room, packages: inside?.package ?? "", output };
     host = new HostProcess(child, lodging, connection, slot, ready.promise, exit.promise);
     void exit.promise.then((how) => {
       host.#exit = how;
       slot.close();
       host.#listener?.exited(how);
-      ready.reject(
-        new Error(
-          `the host process did not start: it ${driver.explain?.(how, terms) ?? describeHostEnd(how)}`,
-        ),
-      );
+      const why = driver.explain?.(how, terms) ?? describeHostEnd(how);
+      ready.reject(new Error(`the host process did not start: it ${why}`));
       connection.close();
     });
     watchDescriptor(child.control, connection.handler()).catch((error: Error) =>
@@ -223,6 +230,7 @@ export class HostProcess {
   /** From now on `listener` hears the host, in place of the one before. It hears of an exit that has been, too. */
   attend(listener: HostListener): void {
     this.#listener = listener;
+    if (listener.reader) this.#output.reader = listener.reader;
     const exit = this.#exit;
     if (exit) queueMicrotask(() => listener.exited(exit));
   }
@@ -249,8 +257,8 @@ export class HostProcess {
     this.#bringing++;
     try {
       for (let tries = 0; !this.#post(nonce, descriptor); tries++) {
-        if (tries === BRING_TRIES || this.#exit) return;
-        await Bun.sleep(BRING_PAUSE_MS);
+        if (tries === BRING.tries || this.#exit) return;
+        await Bun.sleep(BRING.pauseMs);
       }
       this.#connection.send({ t: "brought", greeting: greeting.toHex() });
     } finally {
@@ -279,21 +287,12 @@ export class HostProcess {
 
   /** Memory that it shares with no other process; 0 where the system does not say. */
   privateBytes(): number {
-    try {
-      const status = readFileSync(`/proc/${this.pid}/status`, "latin1");
-      return Number(/^RssAnon:\s*(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
-    } catch {
-      return 0;
-    }
+    return privateBytesOf(this.pid);
   }
 
-  /** Whether it lives, also before the news of its end has come: memory is what a process that dies gives up first. */
+  /** Whether it lives, also before the news of its end has come. */
   isAlive(): boolean {
-    try {
-      return !readFileSync(`/proc/${this.pid}/statm`, "latin1").startsWith("0 ");
-    } catch {
-      return false;
-    }
+    return hasMemory(this.pid);
   }
 
   /** A descriptor that becomes readable when the process ends; the caller closes it. */

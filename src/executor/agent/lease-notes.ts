@@ -1,4 +1,5 @@
 /** The messages about a lease to its client and to the node's log. */
+import { canBeWritten } from "../../../ffi/descriptors.ts";
 import { countOf } from "../../base/units.ts";
 import type { Clock } from "../../base/clock.ts";
 import { describeEnd, describeRevoker } from "../../lease/book.ts";
@@ -14,8 +15,13 @@ import { lossOf } from "./lease-ends.ts";
 import type { Usage } from "../../protocol/usage.ts";
 import type { LeaseEvents, LeasedHost } from "./leased-host.ts";
 import { News } from "../host/news.ts";
+import { BoundedLog } from "../output/bounded-log.ts";
+import type { OutputReader } from "../output/line-cutter.ts";
 import { RULES, type Rule } from "../results/denied.ts";
 import type { Client } from "./reception.ts";
+
+/** The agent's standard error, to which its log goes. */
+const LOG_FD = 2;
 
 /** How the lease came to have a host. */
 interface Start {
@@ -28,6 +34,7 @@ interface Start {
 
 /** Whose lease it is. */
 interface Ordered {
+  lease: number;
   client: Client;
   request: Allocate;
   /** To the request. */
@@ -37,6 +44,8 @@ interface Ordered {
   /** Where the client brings its data; undefined where that is the node's own port, or it brings none. */
   dataPort: number | undefined;
   log(level: "info" | "warn", message: string): void;
+  /** Where what its functions print goes in the place of the log. */
+  output: OutputReader | undefined;
 }
 
 /** Further listeners, called besides. */
@@ -51,12 +60,15 @@ export class LeaseNotes implements LeaseEvents {
   readonly #log: (level: "info" | "warn", message: string) => void;
   readonly #start: Start;
   readonly #besides: Besides;
+  readonly reader: OutputReader;
+  /** What its functions say in the log; undefined where that has no bound. */
+  readonly #bounded: BoundedLog | undefined;
   #news: News | undefined;
   /** Rules that its functions have met. */
   readonly #ruled = new Set<Rule>();
 
   constructor(
-    { client, request, answer, module, dataPort, log }: Ordered,
+    { lease, client, request, answer, module, dataPort, log, output }: Ordered,
     start: Start,
     besides: Besides,
   ) {
@@ -68,6 +80,14 @@ export class LeaseNotes implements LeaseEvents {
     this.#log = log;
     this.#start = start;
     this.#besides = besides;
+    const name = `lease ${lease} of ${client.identity.user}`;
+    const way = {
+      hasRoom: () => canBeWritten(LOG_FD),
+      printed: (text: string) => log("info", `${name} prints: ${text}`),
+      missing: (text: string) => log("warn", `${name}: ${text}`),
+    };
+    this.#bounded = output ? undefined : new BoundedLog(way, start.clock);
+    this.reader = output ?? this.#bounded!;
   }
 
   granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void {
@@ -129,7 +149,8 @@ export class LeaseNotes implements LeaseEvents {
 
   logged(lease: LeasedHost, line: LogLine): void {
     const serious = line.level === "warn" || line.level === "error";
-    this.#log(serious ? "warn" : "info", describeLine(lease.id, line));
+    const text = describeLine(lease.id, line);
+    if (this.#bounded?.admits(text.length) ?? true) this.#log(serious ? "warn" : "info", text);
     this.#newsOf(lease).logged(line);
   }
 
@@ -150,6 +171,7 @@ export class LeaseNotes implements LeaseEvents {
   }
 
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
+    this.#bounded?.tell();
     this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
     // The client withdrew its request before the lease was granted.
     this.#answer.fail("RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);

@@ -24,7 +24,8 @@ import { LeaseWatch } from "../limits/lease-watch.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import { heapOf } from "../admission/lease-request.ts";
 import { Meter, isSpent } from "./meter.ts";
-import { News } from "../host/news.ts";
+import { EarlyLines } from "../host/early-lines.ts";
+import type { OutputReader } from "../output/line-cutter.ts";
 import type { PackageUse } from "../packages/cache.ts";
 
 /** What the agent hears of a lease. */
@@ -39,14 +40,13 @@ export interface LeaseEvents {
   logged(lease: LeasedHost, line: LogLine): void;
   progressed(lease: LeasedHost, report: ProgressReport): void;
   ruled(lease: LeasedHost, rule: string): void;
+  /** Hears what its functions print. */
+  readonly reader: OutputReader;
   /** Its host, which was to be kept, is not, since this was found to be left. */
   notKept(lease: LeasedHost, left: string): void;
   /** The host is gone or rests, the share is free and the bill is final; called once, last. */
   finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
 }
-
-/** Lines of a loading module that the agent keeps for its client. */
-const MAX_EARLY_LINES = 200;
 
 /** What a lease begins with. */
 export interface LeaseStart {
@@ -99,13 +99,7 @@ export class LeasedHost {
   readonly #left = Promise.withResolvers<RestingHost | null>();
   #loaded: Loaded | undefined;
   #cpuNs: number | undefined;
-  #early: LogLine[] | undefined = [];
-  #onTold: () => void = () => {};
-  readonly #news = new News({
-    log: (line) => this.#logged(line),
-    progress: () => false,
-    whenRoom: (listener) => (this.#onTold = listener),
-  });
+  readonly #lines: EarlyLines;
 
   constructor(
     { book, id, request, share, shape, module, listen, memory, host, clock, ...start }: LeaseStart,
@@ -123,6 +117,7 @@ export class LeasedHost {
     this.#listen = listen;
     this.#modules = [module];
     this.#events = events;
+    this.#lines = new EarlyLines((line) => events.logged(this, line));
     this.#memory = memory;
     this.#sender = start.sender;
     this.#resting = start.resting;
@@ -133,6 +128,7 @@ export class LeasedHost {
     host.attend({
       notice: (notice) => this.#heard(notice),
       exited: (exit) => this.#died(exit),
+      reader: events.reader,
     });
     this.#watch = LeaseWatch.of(this, memory.bytes, clock);
   }
@@ -160,7 +156,7 @@ export class LeasedHost {
     this.host
       .ask(Attach, attach, { onReply: (loaded) => this.#isLoaded(loaded) })
       .catch((error: RequestRefused) => {
-        this.#tellEarlyLines();
+        this.#lines.tell();
         this.#events.denied(this, error.code, error.message, error.record);
         this.end({ kind: "load-failed" });
       });
@@ -242,7 +238,7 @@ export class LeasedHost {
       case "worker-ended":
         return this.#events.workerLost(this, message.worker, message.message);
       case "host-log":
-        return this.#news.logged(message.line);
+        return this.#lines.logged(message.line);
       case "denied":
         return this.#events.ruled(this, message.rule);
       case "host-progress":
@@ -250,24 +246,9 @@ export class LeasedHost {
     }
   }
 
-  /** Keeps a line until the client has the lease. Returns false when there is no room for another one. */
-  #logged(line: LogLine): boolean {
-    if (!this.#early) this.#events.logged(this, line);
-    else if (this.#early.length >= MAX_EARLY_LINES) return false;
-    else this.#early.push(line);
-    return true;
-  }
-
   #grant(nonce: Uint8Array): void {
     this.#events.granted(this, nonce, this.#loaded!);
-    this.#tellEarlyLines();
-  }
-
-  #tellEarlyLines(): void {
-    const early = this.#early ?? [];
-    this.#early = undefined;
-    for (const line of early) this.#events.logged(this, line);
-    this.#onTold();
+    this.#lines.tell();
   }
 
   #died({ exitCode, signal, cpuNs, excess }: HostExit): void {
@@ -282,7 +263,7 @@ export class LeasedHost {
     const state = this.#state;
     if (state.phase !== "ended") return;
     const usage = this.#meter.read(state, this.#clock.nowNs(), this.#cpuNs);
-    this.#tellEarlyLines();
+    this.#lines.tell();
     this.#claimed.release();
     this.#watch?.stop();
     this.#memory.close();

@@ -7,7 +7,13 @@ import { adoptOrphans, endWithParent, reapAdopted } from "../../../ffi/children.
 import { Mailbox, closeDescriptor, duplicateDescriptor } from "../../../ffi/descriptors.ts";
 import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
 import { inheritShim } from "../../../ffi/library.ts";
-import { forbidPrivileges, outlastSignals, standFirst, ticksPerNs } from "../../../ffi/system.ts";
+import {
+  forbidPrivileges,
+  outlastSignals,
+  printLines,
+  standFirst,
+  ticksPerNs,
+} from "../../../ffi/system.ts";
 import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
@@ -70,6 +76,7 @@ async function startHost(options: HostOptions): Promise<void> {
   if (options.parentPid === 0) adoptOrphans();
   else if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
+  printLines();
   process.on("SIGCHLD", reapAdopted);
   const mailbox = Mailbox.inherited(inherited.mailbox);
   for (const name of options.fabrics) {

@@ -11,7 +11,10 @@ export interface Child {
   kill(): void;
 }
 
-export interface ChildStart extends Pick<HostStart, "descriptors" | "environment" | "onExit"> {
+export interface ChildStart extends Pick<
+  HostStart,
+  "descriptors" | "output" | "environment" | "onExit"
+> {
   /**
    * It starts the host, and exits as the host does: with 128 and the number of the signal that has killed it. It ignores the signals that
    * the host outlasts, as well as its own handlers let it.
@@ -31,13 +34,12 @@ const FIRST_FD = 3;
 /** Starts it with the host's descriptors and environment. `onExit` hears of its end, when all that it has started is gone, too. */
 export function startChild(
   command: readonly string[],
-  { descriptors, environment, onExit, wraps = false }: ChildStart,
+  { descriptors, output, environment, onExit, wraps = false }: ChildStart,
 ): Child {
   const child = Bun.spawn(wraps ? [...DEAF, ...command] : [...command], {
     // A session of its own: a terminal's and a batch system's signals to the node's group are for the agent.
     detached: true,
-    // Functions' output is not data: it goes to the node's log.
-    stdio: ["ignore", 2, 2, ...descriptors],
+    stdio: ["ignore", output, output, ...descriptors],
     env: { ...environment },
     onExit: (ended, exitCode, signal) => {
       const cpuTime = ended.resourceUsage()?.cpuTime.total;

@@ -60,6 +60,8 @@ export interface HostStart {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** The host's descriptors from 3 on: a socket whose other end the agent gets, or what the agent has open, which stays the agent's. */
   readonly descriptors: readonly ("pipe" | number)[];
+  /** The host's descriptors 1 and 2, which stay the agent's: what functions print is not data. */
+  readonly output: number;
   readonly terms: RoomTerms;
   /** Undefined for a driver without {@link SandboxDriver.rooms}. */
   readonly folders: RoomFolders | undefined;

@@ -32,10 +32,10 @@ export class EngineHost implements StartedHost {
   #killed = false;
 
   /** `control` is the agent's end of the host's connection, where the engine passes no descriptors on. */
-  constructor(engine: Engine, { environment, onExit }: HostStart, control?: number) {
+  constructor(engine: Engine, { environment, output, onExit }: HostStart, control?: number) {
     this.#engine = engine;
     const child = startChild(engine.line, {
-      descriptors: engine.descriptors,
+      ...{ descriptors: engine.descriptors, output },
       environment: engineEnvironment(environment),
       wraps: true,
       onExit: (exit) => {

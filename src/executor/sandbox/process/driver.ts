@@ -12,9 +12,6 @@ import { CLOSED_ROOM, WOULD_HOLD, guardsOf, roomHere } from "./guards.ts";
 import { rulesFor } from "./paths.ts";
 import { foldersAtPlace, makePlace, placed } from "./place.ts";
 
-/** The agent's own standard error, to which functions' output goes: it is not data. */
-const LOG_FD = 2;
-
 export const byProcess = {
   name: "process",
   rooms: true,
@@ -55,7 +52,7 @@ function start(host: HostStart): StartedHost {
   const layers: Layer[] = [...roomHere().layers];
   const place = terms.becomesUser ? placed(folders!) : undefined;
   if (place) layers.push("uid");
-  const descriptors = new Descriptors(host.descriptors);
+  const descriptors = new Descriptors(host);
   try {
     const child = startInRoom(
       {
@@ -93,12 +90,12 @@ class Descriptors {
   readonly given: readonly number[];
   readonly #opened: number[];
 
-  constructor([, ...others]: HostStart["descriptors"]) {
+  constructor({ descriptors: [, ...others], output }: HostStart) {
     const nothing = openSync("/dev/null", "r");
     const [own, its] = notifyPair();
     this.control = own;
     this.#opened = [nothing, its];
-    this.given = [nothing, LOG_FD, LOG_FD, its, ...others.map(Number)];
+    this.given = [nothing, output, output, its, ...others.map(Number)];
   }
 
   /** The host has its own copies. */
