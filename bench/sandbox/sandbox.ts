@@ -52,7 +52,7 @@ async function open(prewarm: number): Promise<Nodes> {
   const nodes: Partial<Nodes> = {};
   for (const side of SIDES) {
     const sandbox = sandboxOf(side) as NonNullable<InvokerOptions["sandbox"]>;
-    nodes[side] = ending.use(await invoker({ prewarm, sandbox, fabric: "shm" }));
+    nodes[side] = ending.use(await invoker({ prewarm, sandbox }));
   }
   return nodes as Nodes;
 }
