@@ -63,6 +63,16 @@ export class MailSlot {
     send(this.#fd, null, nonce, fds);
   }
 
+  /** As {@link send}. False where the mailbox is full: some systems let it hold ten messages, and a lease has a connection for each worker. */
+  offer(nonce: Uint8Array, fds: readonly number[]): boolean {
+    try {
+      this.send(nonce, fds);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   close(): void {
     if (this.#fd >= 0) native().rfaas_close(this.#fd);
     this.#fd = -1;

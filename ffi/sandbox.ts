@@ -57,6 +57,11 @@ export interface RoomOrder extends RoomFreedoms {
   layers?: readonly Layer[];
   /** Those without which it must not start. */
   required?: readonly Layer[];
+  /**
+   * Its folder is a file system in memory of its own, of so many bytes at most, of the kernel's choice with 0; where it has a mount namespace,
+   * and else as it is.
+   */
+  scratchBytes?: number | undefined;
   /** A descriptor of the `cgroup.procs` of the cgroup that it is to be in. */
   cgroup?: number;
   /** Where it begins, as the room sees it. */
@@ -108,7 +113,8 @@ const STEPS = [
   "entering the folder",
   "executing the program",
 ];
-const ORDER_NUMBERS = 8;
+const MIB = 1024 * 1024;
+const ORDER_NUMBERS = 9;
 const REPORT = { layers: 0, abi: 1, pidfd: 2, step: 3 };
 
 /** Tries a room without starting a program in it. Throws {@link NativeError}. */
@@ -133,6 +139,7 @@ function begin(order: RoomOrder, program: RoomProgram | undefined): RoomProcess 
     bitsOf(wanted),
     bitsOf(order.required ?? []),
     termsOf(order),
+    order.scratchBytes === undefined ? -1 : Math.ceil(order.scratchBytes / MIB),
     order.cgroup ?? -1,
     command.length,
     variables.length,

@@ -46,6 +46,8 @@ export interface Excess {
   what: "heap" | "tasks";
   used: number;
   bound: number;
+  /** Of a heap: what of it were files in memory, in its scratch folder. */
+  files?: number;
 }
 
 /** Why a lease ended. */

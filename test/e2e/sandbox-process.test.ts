@@ -1,7 +1,7 @@
 /** Leases in rooms of the kernel's own making, over each fabric that this machine has: what their functions can do, and what they cannot. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { tryRoom } from "../../ffi/sandbox.ts";
 import { type FabricName, type Invoker, type Lease, invoker } from "../../src/index.ts";
 import { lacksProvider } from "../fabric/ofi-providers.ts";
@@ -77,10 +77,13 @@ describe.each(FABRICS)("a room whose lease is over %s", (fabric) => {
   test("has a scratch folder that its functions write, and that goes with it", async () => {
     const held = await rf.allocate<Reaches>(REACHES, { memory: "1MiB" });
     const path = await held.function("keeps")("a file");
-    expect(readFileSync(path, "utf8")).toBe("kept");
+    expect(readFileSync(`/proc/${held.hostPid}/root${path}`, "utf8")).toBe("kept");
     expect(path.startsWith(join(state, "rooms"))).toBe(true);
+    // With mounts of its own, a room has it in memory, and the node's disk nothing.
+    expect(existsSync(path)).toBe(!layers.has("processes"));
+    expect(existsSync(dirname(path))).toBe(true);
     await held.release();
-    await until(() => !existsSync(path), "the folder is gone", LIMIT_MS);
+    await until(() => !existsSync(dirname(path)), "the folder is gone", LIMIT_MS);
   });
 
   test("starts threads, and sees its own environment and processes", async () => {
@@ -268,9 +271,9 @@ test(
     expect(hosts.length).toBeGreaterThan(0);
     node.kill("SIGKILL");
     await until(() => hosts.every((pid) => !alive(pid)), "the hosts are gone", LIMIT_MS);
-    expect(existsSync(path)).toBe(true);
+    expect(existsSync(dirname(path))).toBe(true);
     const next = await ServedNode.start("127.0.0.1:0", [...SANDBOX, "--state", state]);
-    await until(() => !existsSync(path), "the next one has removed the room", LIMIT_MS);
+    await until(() => !existsSync(dirname(path)), "the next one has removed the room", LIMIT_MS);
     await next[Symbol.asyncDispose]();
   },
   LIMIT_MS,

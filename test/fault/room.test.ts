@@ -136,6 +136,22 @@ describe("a room", () => {
     }
   });
 
+  tests("processes")(
+    "may have its scratch folder in memory, bounded, and nothing of it outside",
+    async () => {
+      for (const room of [{}, { processes: true }, { layers: without("files"), sealed: false }]) {
+        const bounded = { ...room, scratchBytes: 4 << 20 };
+        const { results, end } = await rooms.try(bounded, "write-scratch", "fill-scratch");
+        expect(results).toEqual({ "write-scratch": 0, "fill-scratch": constants.errno.ENOSPC });
+        expect(end.exitCode).toBe(0);
+        expect(readdirSync(join(rooms.folder, "scratch"))).not.toContain("filled");
+        const unbounded = await rooms.try({ ...room, scratchBytes: 0 }, "fill-scratch");
+        expect(unbounded.results).toEqual({ "fill-scratch": 0 });
+        expect(readdirSync(join(rooms.folder, "scratch"))).not.toContain("filled");
+      }
+    },
+  );
+
   test("has the descriptors that it was given, and one that its rules need without a /proc of its own", async () => {
     expect((await rooms.try({}, "descriptors")).results).toEqual({ descriptors: 0 });
     const { results } = await rooms.try({ layers: ["files"] }, "descriptors");

@@ -1,5 +1,14 @@
 /** What a function finds in its room, and what it can do there. */
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 
@@ -63,6 +72,16 @@ export async function reach(input: Bytes, output: Bytes): Promise<number> {
     socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "failed"));
   });
   return write(output, { code });
+}
+
+/** Writes a file of so many bytes to its scratch folder, in the place of the one before. */
+export function fill(input: Bytes, output: Bytes): number {
+  const { mebibytes } = read<{ mebibytes: number }>(input);
+  const file = openSync(`${process.env["TMPDIR"]}/filled`, "w");
+  const piece = new Uint8Array(1 << 20).fill(1);
+  for (let i = 0; i < mebibytes; i++) writeSync(file, piece);
+  closeSync(file);
+  return write(output, {});
 }
 
 /** Leaves a process behind that is known by how long it sleeps, and has a session of its own. */

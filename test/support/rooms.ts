@@ -1,9 +1,9 @@
 /** What holds of every sandbox that has rooms: calls, what functions see, how a room ends. Each driver's own test runs these. */
 import { expect, test } from "bun:test";
-import { readFileSync, readdirSync } from "node:fs";
+import { lstatSync, readFileSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type Lease, LeaseRefused, WorkerLost, invoker } from "../../src/index.ts";
+import { type Lease, LeaseRefused, OutOfMemory, WorkerLost, invoker } from "../../src/index.ts";
 import { FUNCTIONS, ServedNode } from "./executable.ts";
 import { Scratch } from "./scratch.ts";
 import { until } from "./until.ts";
@@ -48,7 +48,7 @@ const connected = (node: ServedNode) => invoker({ node: node.address, fabric: "s
 /** Calls a function on JSON. */
 export async function ask(
   lease: Lease<Room>,
-  name: "look" | "reach" | "leave",
+  name: "look" | "reach" | "leave" | "fill",
   value: object,
 ): Promise<Record<string, unknown>> {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
@@ -58,6 +58,13 @@ export async function ask(
   const written = await lease.submit(name, input, output);
   return JSON.parse(new TextDecoder().decode(output.subarray(0, written)));
 }
+
+/** Of the files in a folder; links to a package in the cache are of that. */
+const bytesBelow = (folder: string): number =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" }).reduce((sum, name) => {
+    const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
+    return sum + (stat?.isFile() && stat.nlink === 1 ? stat.size : 0);
+  }, 0);
 
 const runsWith = (word: string): boolean =>
   readdirSync("/proc").some((pid) => {
@@ -131,6 +138,29 @@ export function testRooms(start: (args: readonly string[]) => Promise<RoomedNode
       const names = seen["environment"] as string[];
       expect(names.filter((name) => ![...own, ...engines].includes(name))).toEqual([]);
       expect(seen["home"]).toBe("/.rfaas/scratch");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "a lease that fills its scratch folder beyond its heap ends, and is told so, and the node's disk has nothing of it",
+    async () => {
+      await using served = await start([]);
+      await using rf = await connected(served.node);
+      const bounds = { memory: "1MiB", heap: "64MiB" } as const;
+      await using other = await rf.allocate<Room>(MODULE, bounds);
+      await using lease = await rf.allocate<Room>(MODULE, bounds);
+      await ask(lease, "fill", { mebibytes: 16 });
+      await ask(lease, "fill", { mebibytes: 16 });
+      expect(bytesBelow(served.scratch.join("state/rooms"))).toBeLessThan(16 << 20);
+      const ended = await ask(lease, "fill", { mebibytes: 4096 }).catch((error) => error);
+      expect(ended).toBeInstanceOf(OutOfMemory);
+      expect(ended.message).toContain("its heap is 64 MiB");
+      await until(
+        () => /MiB of it files in its scratch folder/.test(served.node.stderr),
+        "it is said",
+      );
+      await ask(other, "fill", { mebibytes: 16 });
     },
     LIMIT_MS,
   );

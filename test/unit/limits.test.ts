@@ -4,6 +4,7 @@ import { type TreeUsage, killDescendants, treeUsage } from "../../ffi/children.t
 import { defaultHeapBytes, tasksFor } from "../../src/executor/limits/bounds.ts";
 import { LeaseWatch } from "../../src/executor/limits/lease-watch.ts";
 import { limiterFor } from "../../src/executor/limits/registry.ts";
+import { filesInMemory } from "../../src/executor/limits/scratch.ts";
 import { WatchLimiter } from "../../src/executor/limits/watch.ts";
 import type { Excess } from "../../src/lease/lease.ts";
 import { describeExcess, packExcess, unpackExcess } from "../../src/protocol/ends/excess.ts";
@@ -53,6 +54,24 @@ test("files in memory count beyond the size of the registered memory", () => {
   usage.sharedBytes = 65 * MIB;
   clock.pass(200);
   expect(ends).toMatchObject([{ what: "heap", used: 49 * MIB }]);
+});
+
+test("files in its scratch folder count with all else, and the end says how much they were", () => {
+  let files = 0;
+  const usage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const held = new WatchLimiter(() => ({ ...usage })).hold(1, () => files);
+  held.begin({ heapBytes: 48 * MIB, registeredBytes: 0, tasks: 10, cores: 1 });
+  usage.privateBytes = 30 * MIB;
+  files = 28 * MIB;
+  expect(held.look().excess).toBeUndefined();
+  files = 29 * MIB;
+  const { excess } = held.look();
+  expect(excess).toEqual({ what: "heap", used: 49 * MIB, bound: 48 * MIB, files });
+  expect(describeExcess(excess!)).toContain("49 MiB (29 MiB of it files in its scratch folder)");
+});
+
+test("places in memory are those that a process has of its own", () => {
+  expect(filesInMemory(process.pid, ["/dev/shm", "/nowhere"])()).toBe(0);
 });
 
 test("the nearer a lease is to its heap, the sooner is the next look, and one that writes 4 GiB a second is seen as it crosses", () => {

@@ -55,10 +55,9 @@ describe("bubblewrap's", () => {
 
   test("shows package and system to be read, and lets scratch alone be written", () => {
     const words = line({ readPaths: ["/data"] });
-    expect(after(words, "--bind", 2)).toEqual([
-      "/state/rooms/a-1/scratch /.rfaas/scratch",
-      "/state/rooms/a-1/scratch /tmp",
-    ]);
+    expect(words).not.toContain("--bind");
+    expect(after(words, "--tmpfs")).toEqual(["/.rfaas/scratch"]);
+    expect(after(words, "--symlink", 2)).toContain("/.rfaas/scratch /tmp");
     const read = after(words, "--ro-bind", 2);
     expect(read).toContain("/state/rooms/a-1/package /.rfaas/package");
     expect(read).toContain("/opt/rfaas/rfaas /.rfaas/program0/rfaas");
@@ -67,6 +66,13 @@ describe("bubblewrap's", () => {
     expect(read).toContain("/proc/sys /proc/sys");
     for (const shown of read) expect(shown).not.toMatch(/^\/(?:root|home|var|run|etc|proc)? /);
     expect(after(words, "--remount-ro")).toEqual(["/"]);
+  });
+
+  test("bounds the scratch folder of a lease that says what it may have", () => {
+    expect(line({ heapBytes: 1 << 26 }).join(" ")).toContain(
+      "--size 67108864 --tmpfs /.rfaas/scratch",
+    );
+    expect(line()).not.toContain("--size");
   });
 
   test("leaves the network alone where the lease has it", () => {
@@ -79,7 +85,7 @@ describe("bubblewrap's", () => {
     const words = line({ image });
     const read = after(words, "--ro-bind", 2).filter((shown) => shown.startsWith(image));
     expect(read.toSorted()).toEqual([`${image}/opt /opt`, `${image}/usr /usr`]);
-    expect(after(words, "--symlink", 2)).toEqual(["usr/bin /bin"]);
+    expect(after(words, "--symlink", 2)).toEqual(["usr/bin /bin", "/.rfaas/scratch /tmp"]);
     expect(after(words, "--ro-bind", 2)).not.toContain("/usr /usr");
   });
 });
@@ -109,6 +115,18 @@ describe("podman's", () => {
     expect(after(line({}, { cgroupfs: false, crun: false }), "--runtime")).toEqual([]);
     expect(after(line({ network: true }), "--network")).toEqual(["host"]);
     expect(after(words, "--cap-add")).toEqual([]);
+  });
+
+  test("has scratch in memory, bounded for a lease that says what it may have, and /tmp where an image has one", () => {
+    const memory = (terms?: Partial<RoomTerms>) =>
+      after(line(terms), "--mount").filter((mount) => mount.startsWith("type=tmpfs"));
+    expect(memory()).toEqual(["type=tmpfs,target=/.rfaas/scratch,tmpfs-mode=1777,exec"]);
+    const sized = memory({ image: "debian:12", heapBytes: 1 << 26 });
+    expect(sized.map((mount) => /target=([^,]+).*tmpfs-size=(\d+)/.exec(mount)?.slice(1))).toEqual([
+      ["/.rfaas/scratch", "67108864"],
+      ["/tmp", "67108864"],
+    ]);
+    expect(line().join(" ")).not.toContain("source=/state/rooms/a-1/scratch");
   });
 
   test("names variables without their values, which any user could read there", () => {

@@ -42,12 +42,13 @@ struct outcome {
 
 struct room {
   uint32_t layers, required, terms;
-  int32_t cgroup, count;
+  int32_t cgroup, count, scratch;
   const int32_t *descriptors;
   char *argv[MAX_ARGUMENTS + 1], *envp[MAX_VARIABLES + 1];
   const char *folder;
   /* A folder of which it sees no other place than this one; none where both are empty. */
   const char *placed, *place;
+  char scratch_rule; /* that for the folder in memory: the first by which it may write */
   /* What its rules let it write, of which it has mounts of its own. */
   const char *writable[MAX_WRITABLE];
   int writables;
@@ -84,6 +85,20 @@ static void close_mounts(const struct room *room) {
   for (int i = 0; i < room->writables; i++) syscall(SYS_mount_setattr, AT_FDCWD, room->writable[i], 0, &open, sizeof open);
 }
 
+/* Its folder becomes a file system of its own in memory, which ends with its namespace, and what the rule for the folder permits is for that: a
+ * rule is for what lies there when it is made. Without it, the folder stays what it is. */
+static void make_scratch(struct room *room) {
+  char options[96];
+  /* Who will be its user is not known yet; no one else has a way to it. */
+  int length = snprintf(options, sizeof options, "mode=%s", room->layers & RFAAS_LAYER_UID ? "1777" : "700");
+  if (room->scratch > 0) snprintf(options + length, sizeof options - (size_t)length, ",size=%dm", room->scratch);
+  if (syscall(SYS_mount, "scratch", room->folder, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0) return;
+  int folder = room->rules.fd < 0 ? -1 : (int)syscall(SYS_openat, AT_FDCWD, room->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  if (room->scratch_rule) rfaas_rules_permit(&room->rules, room->scratch_rule, folder);
+  syscall(SYS_close, folder);
+}
+
 /* A user of an own namespace is who it was outside, and no one else. */
 static int enter_namespaces(struct room *room) {
   if (room->namespaces & CLONE_NEWUSER) {
@@ -103,6 +118,7 @@ static int enter_namespaces(struct room *room) {
     if (room->layers & RFAAS_LAYER_FILES) close_mounts(room);
     /* With what the mounts beneath it allow. */
     if (room->place[0] && syscall(SYS_mount, room->placed, room->place, NULL, MS_BIND | MS_REC, NULL) != 0) return 0;
+    if (room->scratch >= 0) make_scratch(room);
     if (syscall(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) return 0;
     room->outcome->layers |= RFAAS_LAYER_PROCESSES;
   }
@@ -297,6 +313,7 @@ RFAAS_EXPORT int32_t rfaas_room_start(const int32_t *order, const char *strings,
   if (arguments > MAX_ARGUMENTS || variables > MAX_VARIABLES || rules > MAX_RULES || room.count > MAX_DESCRIPTORS) return -E2BIG;
   room.terms = (uint32_t)order[RFAAS_ORDER_TERMS];
   room.cgroup = order[RFAAS_ORDER_CGROUP];
+  room.scratch = order[RFAAS_ORDER_SCRATCH];
   room.descriptors = order + RFAAS_ORDER_COUNT;
   for (int i = 0; i < arguments; i++) room.argv[i] = next(&strings);
   for (int i = 0; i < variables; i++) room.envp[i] = next(&strings);
@@ -309,7 +326,10 @@ RFAAS_EXPORT int32_t rfaas_room_start(const int32_t *order, const char *strings,
   room.rules = rfaas_rules_begin(room.layers, room.terms);
   for (int i = 0; i < rules; i++) {
     const char *rule = next(&strings);
-    if ((rule[0] == 'w' || rule[0] == 'p') && room.writables < MAX_WRITABLE) room.writable[room.writables++] = rule + 1;
+    if ((rule[0] == 'w' || rule[0] == 'p') && room.writables < MAX_WRITABLE) {
+      if (room.writables == 0) room.scratch_rule = rule[0];
+      room.writable[room.writables++] = rule + 1;
+    }
     int path = room.rules.fd < 0 ? -1 : open(rule + 1, O_PATH | O_CLOEXEC);
     if (path < 0) continue;
     rfaas_rules_permit(&room.rules, rule[0], path);

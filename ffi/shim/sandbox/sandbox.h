@@ -23,6 +23,7 @@ enum rfaas_room_order {
   RFAAS_ORDER_LAYERS,      /* which layers to try */
   RFAAS_ORDER_REQUIRED,    /* without which it must not start */
   RFAAS_ORDER_TERMS,       /* bits of enum rfaas_term */
+  RFAAS_ORDER_SCRATCH,     /* its folder is a file system in memory of so many MiB, or of the kernel's choice with 0, in a mount namespace; or -1 */
   RFAAS_ORDER_CGROUP,      /* a descriptor of the `cgroup.procs` that it enters, or -1 */
   RFAAS_ORDER_ARGUMENTS,   /* how many strings are its command line */
   RFAAS_ORDER_VARIABLES,   /* how many follow, which are its environment */

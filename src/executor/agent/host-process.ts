@@ -33,6 +33,7 @@ import type { Room } from "../sandbox/room.ts";
 import { shimFiles, shimFor } from "../sandbox/shim.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Held, Limiter } from "../limits/limiter.ts";
+import { filesInMemory } from "../limits/scratch.ts";
 import { hasMemory, privateBytesOf } from "../machine/process.ts";
 import { HostOutput } from "../output/host-output.ts";
 import type { OutputReader } from "../output/line-cutter.ts";
@@ -190,7 +191,8 @@ export class HostProcess {
         if (held) return; // A function's word: it would be held anew, without its lease's bounds.
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
-        held = host.held = limiter.hold(host.pid);
+        const files = filesInMemory(host.pid, inside && driver.inMemory?.(inside));
+        held = host.held = limiter.hold(host.pid, files);
         void held.ready.then(ready.resolve);
       },
       // The agent cannot reach a host whose connection is lost, so it kills the host.
@@ -256,7 +258,7 @@ export class HostProcess {
     }
     this.#bringing++;
     try {
-      for (let tries = 0; !this.#post(nonce, descriptor); tries++) {
+      for (let tries = 0; !this.mailbox.offer(nonce, [descriptor]); tries++) {
         if (tries === BRING.tries || this.#exit) return;
         await Bun.sleep(BRING.pauseMs);
       }
@@ -264,16 +266,6 @@ export class HostProcess {
     } finally {
       this.#bringing--;
       closeDescriptor(descriptor);
-    }
-  }
-
-  /** False where the mailbox is full: some systems let it hold ten messages, and a lease has a connection for each worker. */
-  #post(nonce: Uint8Array, descriptor: number): boolean {
-    try {
-      this.mailbox.send(nonce, [descriptor]);
-      return true;
-    } catch {
-      return false;
     }
   }
 

@@ -192,8 +192,8 @@ export class LeaseNotes implements LeaseEvents {
 function causeOf(reason: EndReason): Pick<FieldsOf<typeof Lost>, "signal" | "excess"> {
   if (reason.kind === "host-died" && reason.signal !== null) return { signal: reason.signal };
   if (reason.kind !== "over-limit") return {};
-  const { what, used, bound } = reason;
-  return { excess: { what, used, bound } };
+  const { what, used, bound, files = 0 } = reason;
+  return { excess: { what, used, bound, ...(files > 0 && { files }) } };
 }
 
 /** A function's text on one line. */

@@ -7,6 +7,7 @@ import { type TreeUsage, treeUsage } from "../../../ffi/children.ts";
 import type { Excess } from "../../lease/lease.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Held, Limiter, Look } from "./limiter.ts";
+import type { FileBytes } from "./scratch.ts";
 
 /** Memory is not written faster than this on one core, and not on more than so many at a time. */
 const BYTES_PER_MS = 4 * 2 ** 20;
@@ -31,8 +32,8 @@ export class WatchLimiter implements Limiter {
     this.#measure = measure;
   }
 
-  hold(pid: number): Held {
-    return new WatchedHost(pid, this.#measure);
+  hold(pid: number, files?: FileBytes): Held {
+    return new WatchedHost(pid, this.#measure, files);
   }
 
   async close(): Promise<void> {}
@@ -46,12 +47,14 @@ export class WatchedHost implements Held {
   readonly ready = Promise.resolve();
   readonly #pid: number;
   readonly #measure: Measure;
+  readonly #files: FileBytes;
   #bounds: Bounds | undefined;
   /** What it had before its first lease. */
   #bareBytes: number | undefined;
 
-  constructor(pid: number, measure: Measure) {
+  constructor(pid: number, measure: Measure, files: FileBytes = () => 0) {
     this.#pid = pid;
+    this.#files = files;
     this.#measure = measure;
   }
 
@@ -72,12 +75,15 @@ export class WatchedHost implements Held {
         excess: { what: "tasks", used: usage.threads, bound: tasks },
         pauseMs: MAX_PAUSE_MS,
       };
-    let usedBytes = this.#heapBytes(usage, bounds);
+    const files = this.#files();
+    let usedBytes = this.#heapBytes(usage, bounds) + files;
     // Children that were forked share most pages with their parent.
     const exact = usedBytes > heapBytes && usage.processes > 1 && this.#measure(this.#pid, true);
-    if (exact) usedBytes = this.#heapBytes(exact, bounds);
+    if (exact) usedBytes = this.#heapBytes(exact, bounds) + files;
     const excess: Excess | undefined =
-      usedBytes > heapBytes ? { what: "heap", used: usedBytes, bound: heapBytes } : undefined;
+      usedBytes > heapBytes
+        ? { what: "heap", used: usedBytes, bound: heapBytes, ...(files > 0 && { files }) }
+        : undefined;
     return { excess, pauseMs: this.#pauseMs(usedBytes, bounds) };
   }
 

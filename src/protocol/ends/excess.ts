@@ -6,17 +6,20 @@ export const Excess = Type.Object({
   what: Type.Union([Type.Literal("heap"), Type.Literal("tasks")]),
   used: Type.Number({ minimum: 0 }),
   bound: Type.Number({ minimum: 0 }),
+  /** Of a heap: what of it were files in memory, in its scratch folder. */
+  files: Type.Optional(Type.Number({ minimum: 0 })),
 });
 export type Excess = Static<typeof Excess>;
 
 /** What was crossed, and what to do. A `bound` of 0 is not known. */
-export function describeExcess({ what, used, bound }: Excess): string {
+export function describeExcess({ what, used, bound, files = 0 }: Excess): string {
   if (what === "tasks") {
     const most = bound === 0 ? "more than a lease may" : `and may have ${bound}`;
     return `it had ${used} processes and threads, ${most}; let its functions start fewer`;
   }
   const most = bound === 0 ? "" : `, and its heap is ${mebibytes(bound)}`;
-  return `out of memory: besides its registered memory it had ${mebibytes(used)}${most}; keep less, or ask for a larger heap`;
+  const inFiles = files === 0 ? "" : ` (${mebibytes(files)} of it files in its scratch folder)`;
+  return `out of memory: besides its registered memory it had ${mebibytes(used)}${inFiles}${most}; keep less, or ask for a larger heap`;
 }
 
 /**

@@ -251,6 +251,29 @@ export const fills = defineFunction(byName, (mebibytes) => {
     fs.unlinkSync(path);
   }
 });
+/** As {@link fills}, by files of which only descriptors are left. */
+export const fillsUnseen = defineFunction(byName, (mebibytes) => {
+  const piece = Buffer.alloc(1 << 20, 1);
+  const held: number[] = [];
+  for (let i = 0; i < Number(mebibytes); i += 16) {
+    const path = join(tmpdir(), `escape-unseen-${process.pid}`);
+    held.push(fs.openSync(path, "w"));
+    fs.unlinkSync(path);
+    for (let j = 0; j < 16; j++) fs.writeSync(held.at(-1)!, piece);
+  }
+  for (const fd of held) fs.closeSync(fd);
+  return "reached";
+});
+/** Files that have nothing in them: what they cost is the kernel's. */
+export const scatters = defineFunction(byName, (count) => {
+  const folder = fs.mkdtempSync(join(tmpdir(), "escape-scattered-"));
+  try {
+    for (let i = 0; i < Number(count); i++) fs.closeSync(fs.openSync(join(folder, String(i)), "w"));
+    return "reached";
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
 export const eats = defineFunction(byName, (mebibytes) => {
   const held: Uint8Array[] = [];
   for (let i = 0; i < Number(mebibytes); i += 16) held.push(new Uint8Array(16 << 20).fill(1));

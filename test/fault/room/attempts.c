@@ -187,6 +187,14 @@ static int attempt(const char *name) {
   if (IS("write-package")) return opens(in(folder, "package/module"), O_WRONLY);
   if (IS("make-in-package")) return opens(in(folder, "package/fresh"), O_WRONLY | O_CREAT);
   if (IS("write-scratch")) return opens(in(folder, "scratch/fresh"), O_RDWR | O_CREAT);
+  if (IS("fill-scratch")) {
+    static char piece[1 << 20];
+    int file = open(in(folder, "scratch/filled"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (file < 0) return errno;
+    for (int i = 0; i < 8; i++)
+      if (write(file, piece, sizeof piece) != sizeof piece) return errno;
+    return 0;
+  }
   if (IS("truncate-scratch")) return truncate(in(folder, "scratch/fresh"), 0) == 0 ? 0 : errno;
   if (IS("make-device")) return mknod(in(folder, "scratch/device"), S_IFCHR | 0600, 0x103) == 0 ? 0 : errno;
   if (IS("read-secret")) return opens(secret, O_RDONLY);

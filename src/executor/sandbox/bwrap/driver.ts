@@ -18,10 +18,14 @@ export const bwrap = {
   users: true,
   images: "folders",
   inside: inOurs,
+  inMemory: ({ scratch }) => [scratch, "/dev"],
   whyNot,
   guards: () => containerGuards("mount namespace"),
   start: (host) => startWrapped(bwrapLine(Bun.which("bwrap")!, host), host),
 } as const satisfies SandboxDriver;
+
+/** A version before 0.7 cannot bound what is in memory. */
+const SIZED = ["--size", "4096", "--tmpfs", "/tmp"];
 
 /** Tried: whether there are namespaces for this user is known to the kernel alone. */
 function whyNot(): Finding | undefined {
@@ -33,7 +37,18 @@ function whyNot(): Finding | undefined {
       fix: "apt-get install bubblewrap",
     });
   return lackIfFails(
-    [program, ...CLOSED, ...OWN_USERS, "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"],
+    [
+      program,
+      ...CLOSED,
+      ...OWN_USERS,
+      "--unshare-net",
+      "--ro-bind",
+      "/",
+      "/",
+      ...SIZED,
+      "--",
+      "/bin/true",
+    ],
     {
       ...{ name, found: "bubblewrap makes no namespaces here" },
       fix: "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000",

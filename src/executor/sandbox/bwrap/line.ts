@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { BECOMING } from "../containers/options.ts";
-import type { HostStart } from "../driver.ts";
-import { type Bind, ownSystem, shownFor, systemIn } from "../containers/inside.ts";
+import type { HostStart, RoomTerms } from "../driver.ts";
+import { type Bind, SCRATCH_IN_OURS, ownSystem, shownFor, systemIn } from "../containers/inside.ts";
 
 /** Namespaces of its own, without any privilege, in a session of its own, which ends with the agent. */
 export const CLOSED = [
@@ -38,10 +38,24 @@ function mounts(binds: readonly Bind[]): string[] {
     made.add(folder);
     return [...leading(folder), "--dir", folder];
   };
-  return binds.flatMap(({ from, to, writable }) => [
-    ...leading(to),
-    ...[writable ? "--bind" : "--ro-bind", from, to],
-  ]);
+  return binds.flatMap(({ from, to }) => [...leading(to), "--ro-bind", from, to]);
+}
+
+/**
+ * The scratch folder, which is the one for temporary files, too. What the lease may have is known of a host that is started for it; who will be
+ * the user of one that waits is not.
+ */
+function scratchInMemory({ heapBytes, becomesUser }: RoomTerms): string[] {
+  const size = heapBytes === undefined ? [] : ["--size", String(heapBytes)];
+  return [
+    ...size,
+    ...(becomesUser ? ["--perms", "1777"] : []),
+    "--tmpfs",
+    SCRATCH_IN_OURS,
+    "--symlink",
+    SCRATCH_IN_OURS,
+    "/tmp",
+  ];
 }
 
 /** `program` is bwrap. */
@@ -55,7 +69,8 @@ export function bwrapLine(program: string, start: HostStart): string[] {
   return [
     ...[program, ...CLOSED, ...users, ...(network ? [] : ["--unshare-net"])],
     ...system.links.flatMap(({ at, to }) => ["--symlink", to, at]),
-    ...mounts([...system.binds, ...binds]),
+    ...mounts([...system.binds, ...binds.filter(({ writable }) => !writable)]),
+    ...scratchInMemory(start.terms),
     ...["--proc", "/proc", ...kernelShut(), "--dev", "/dev"],
     ...(image === undefined ? [] : ["--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]),
     // Where a host has the network, it may have devices that go there.

@@ -57,6 +57,9 @@ export interface Shown {
   binds: readonly Bind[];
 }
 
+/** Where a container's scratch folder is in memory, and what it has there besides: it is bounded with the lease's heap. */
+export const SCRATCH_IN_OURS = IN_OURS.scratch;
+
 /** The room's folders, as a host in a container sees them. */
 export const inOurs = (): RoomFolders => IN_OURS;
 

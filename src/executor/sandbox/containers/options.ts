@@ -14,6 +14,12 @@ export function mountOption({ from, to, writable }: Bind): string[] {
   return ["--mount", fields.map(quoted).join(",")];
 }
 
+/** A file system in memory, of so many bytes at most, or of the kernel's choice. */
+export function memoryOption(target: string, bytes: number | undefined): string[] {
+  const size = bytes === undefined ? "" : `,tmpfs-size=${bytes}`;
+  return ["--mount", `type=tmpfs,target=${target},tmpfs-mode=1777,exec${size}`];
+}
+
 const quoted = (field: string): string =>
   /[",\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 

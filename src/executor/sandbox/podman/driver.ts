@@ -2,13 +2,13 @@
  * A room by podman: a container without network, capabilities and programs of its own beside the host. Podman hands the host its
  * descriptors. It is no child of the agent's: a monitor of podman's is its parent, which the agent adopts, and waits for.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Finding } from "../../../base/finding.ts";
 import { EngineHost, containerName } from "../containers/engine-host.ts";
 import { runs } from "../containers/first-process.ts";
 import { containerGuards } from "../containers/guards.ts";
-import { inOurs, makeRoot } from "../containers/inside.ts";
+import { SCRATCH_IN_OURS, inOurs, makeRoot } from "../containers/inside.ts";
 import { lackIfFails, lackOf } from "../containers/lack.ts";
 import { explainEngine } from "../containers/options.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
@@ -27,6 +27,7 @@ export const podman = {
   users: true,
   images: "named",
   inside: inOurs,
+  inMemory: ({ scratch }) => [scratch, "/tmp", "/dev", "/dev/shm"],
   whyNot,
   guards: () => containerGuards("container"),
   explain: explainEngine("podman", "podman"),
@@ -42,7 +43,10 @@ function start(host: HostStart): StartedHost {
     monitorPidFile: join(room, "monitor"),
     root: join(room, "root"),
   };
-  if (host.terms.image === undefined) makeRoot(container.root);
+  if (host.terms.image === undefined) {
+    makeRoot(container.root);
+    symlinkSync(SCRATCH_IN_OURS, join(container.root, "tmp"));
+  }
   return new EngineHost(
     {
       line: podmanLine(found, container, host),

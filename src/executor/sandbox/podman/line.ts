@@ -1,9 +1,10 @@
 /** The command line of podman for a host. */
 import { isAbsolute } from "node:path";
-import { ownSystem, shownFor, withoutSys } from "../containers/inside.ts";
+import { SCRATCH_IN_OURS, ownSystem, shownFor, withoutSys } from "../containers/inside.ts";
 import {
   BECOMING,
   limitsAsOptions,
+  memoryOption,
   mountOption,
   variablesAsOptions,
 } from "../containers/options.ts";
@@ -32,7 +33,7 @@ export function podmanLine(
   { name, hostPidFile, monitorPidFile, root }: Container,
   start: HostStart,
 ): string[] {
-  const { image, network, becomesUser } = start.terms;
+  const { image, network, heapBytes, becomesUser } = start.terms;
   const { command, binds } = shownFor(start);
   const own = withoutSys(ownSystem().binds);
   const system = image === undefined ? own : [];
@@ -54,7 +55,14 @@ export function podmanLine(
     ...(becomesUser ? BECOMING : []).flatMap((capability) => ["--cap-add", capability]),
     ...["--security-opt", "no-new-privileges", "--security-opt", "label=disable"],
     ...["--read-only", "--read-only-tmpfs=false", "--workdir", "/"],
-    ...[...limitsAsOptions(), ...[...system, ...binds].flatMap(mountOption)],
+    ...[
+      ...limitsAsOptions(),
+      ...[...system, ...binds.filter(({ writable }) => !writable)].flatMap(mountOption),
+    ],
+    // The root of the node's own system has a link to the first in the place of the second.
+    ...[SCRATCH_IN_OURS, ...(image === undefined ? [] : ["/tmp"])].flatMap((place) =>
+      memoryOption(place, heapBytes),
+    ),
     ...[...variablesAsOptions(start.environment), "--entrypoint", ""],
     ...[...files, ...command],
   ];

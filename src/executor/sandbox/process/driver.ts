@@ -33,6 +33,7 @@ export const byProcess = {
   },
   guards: () => guardsOf(roomHere()),
   wouldHold: WOULD_HOLD,
+  inMemory: ({ scratch }) => (roomHere().layers.has("processes") ? [scratch] : []),
   start,
 } as const satisfies SandboxDriver;
 
@@ -62,6 +63,8 @@ function start(host: HostStart): StartedHost {
         folder: (place ? foldersAtPlace : folders!).scratch,
         ...(place ? { placed: place } : {}),
         rules: rulesFor(host),
+        // What the lease may have is known of a host that is started for it; the agent looks at all.
+        scratchBytes: terms.heapBytes ?? 0,
       },
       {
         // The first process of a namespace sees no parent: the kernel ends it with the agent.
