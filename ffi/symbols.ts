@@ -73,7 +73,7 @@ export const SYMBOLS = {
   rfaas_stand_first: { args: [], returns: "i32" },
   rfaas_print_lines: { args: [], returns: "void" },
   rfaas_thread: { args: [], returns: "i32" },
-  rfaas_confine: { args: ["f64"], returns: "i32" },
+  rfaas_confine: { args: ["f64", "u32"], returns: "i32" },
   rfaas_memlock_limit: { args: [], returns: "f64" },
   rfaas_peer_process: { args: ["i32", "ptr"], returns: "i32" },
   rfaas_peer_uid: { args: ["i32"], returns: "f64" },

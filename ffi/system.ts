@@ -117,9 +117,9 @@ export function thisThread(): number {
   return native().rfaas_thread();
 }
 
-/** Bounds this process's private memory to its present size plus `bytes`. */
-export function confine(bytes: number): void {
-  check("confining the host process", native().rfaas_confine(bytes));
+/** Bounds this process's private memory to its present size plus `bytes`, and its descriptors to `files`; each process that it starts has these, too. */
+export function confine(bytes: number, files: number): void {
+  check("confining the host process", native().rfaas_confine(bytes, files));
 }
 
 /** The locked-memory limit in bytes; Infinity when there is none. */

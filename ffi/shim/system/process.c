@@ -182,17 +182,21 @@ static long data_pages(void) {
   return sscanf(text, "%*s %*s %*s %*s %*s %ld", &pages) == 1 ? pages : -EIO;
 }
 
+static int32_t at_most(int resource, rlim_t most) {
+  struct rlimit limit;
+  if (getrlimit(resource, &limit) != 0) return -errno;
+  if (most > limit.rlim_max) most = limit.rlim_max; /* RLIM_INFINITY is the largest */
+  limit.rlim_cur = limit.rlim_max = most;
+  return setrlimit(resource, &limit) == 0 ? 0 : -errno;
+}
+
 /* Bounds private writable memory (the JavaScript heap, native allocations; not the lease's shared region) to what the process
- * has now plus `bytes`, or to less where it is bounded already. */
-RFAAS_EXPORT int32_t rfaas_confine(double bytes) {
+ * has now plus `bytes`, and its descriptors to `files`, or to less where they are bounded already. What it starts inherits that. */
+RFAAS_EXPORT int32_t rfaas_confine(double bytes, uint32_t files) {
   long pages = data_pages();
   if (pages < 0) return (int32_t)pages;
-  struct rlimit data;
-  if (getrlimit(RLIMIT_DATA, &data) != 0) return -errno;
-  rlim_t most = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)bytes;
-  if (most > data.rlim_max) most = data.rlim_max; /* RLIM_INFINITY is the largest */
-  data.rlim_cur = data.rlim_max = most;
-  return setrlimit(RLIMIT_DATA, &data) == 0 ? 0 : -errno;
+  int32_t failed = at_most(RLIMIT_DATA, (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)bytes);
+  return failed ? failed : at_most(RLIMIT_NOFILE, files);
 }
 
 RFAAS_EXPORT double rfaas_memlock_limit(void) {

@@ -42,6 +42,9 @@ export const PROCESS_ENDS: LeaseEnd = { stopped: "end", over: () => process.exit
 
 /** The agent ends a lease that crosses its heap; this stops native memory that grows faster than the agent looks. */
 const DATA_PER_HEAP = 1.25;
+/** Descriptors of each process of a lease; workers have event loops and connections. */
+const FILES = 4096;
+const FILES_PER_WORKER = 64;
 
 /**
  * Lets the workers load the module and maps the lease's memory meanwhile. Before they load it, the host gives up what its functions may
@@ -60,7 +63,7 @@ export async function takeParts(
   const startedNs = Bun.nanoseconds();
   // The bound counts from what the process has with all of its threads, and before any user code.
   await Promise.all(threads.map((thread) => thread.ready));
-  confine(DATA_PER_HEAP * attach.heapBytes);
+  confine(DATA_PER_HEAP * attach.heapBytes, FILES + FILES_PER_WORKER * attach.workers);
   const { cpus, coresPerWorker: cores } = attach;
   setNativeEnvironment("OMP_NUM_THREADS", String(cores));
   const masks = workerCpus(cpus, cores);
