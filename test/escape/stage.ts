@@ -2,8 +2,8 @@
  * The stage of the attempts: a node with a sandbox, one without for the controls, a victim's lease on the former, and a decoy beside
  * them, which is a process of the same user with a secret. All attempts are told the same facts.
  */
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { type Invoker, type Lease, type TypedFunction, invoker } from "../../src/index.ts";
 import { compiler } from "../../ffi/build.ts";
 import { run } from "../support/compilers.ts";
@@ -30,14 +30,6 @@ const guardsOf = (node: ServedNode): Set<string> =>
       ([, guard]) => guard!,
     ),
   );
-
-/** Of a file of a room, as its node sees it: a container has other paths. */
-function pathOf(name: string, rooms: string): string | undefined {
-  if (!existsSync(rooms)) return undefined;
-  const found = readdirSync(rooms, { recursive: true, encoding: "utf8" });
-  const path = found.find((each) => basename(each) === name);
-  return path === undefined ? undefined : join(rooms, path);
-}
 
 export class Stage implements AsyncDisposable {
   readonly scratch = new Scratch();
@@ -93,7 +85,7 @@ export class Stage implements AsyncDisposable {
     this.guards = guardsOf(this.node);
     for (const place of [state, cache]) writeFileSync(join(place, "decoy"), SECRET);
     mkdirSync(join(cache, "decoy-tree"));
-    const victim = await this.#lease(join(state, "rooms"));
+    const victim = await this.#lease();
     const reversedVictimSecret = VICTIM_SECRET.split("").reverse().join("");
     this.facts = {
       ...{ outside, state, cache, secret: SECRET, reversedVictimSecret, ...decoy, ...victim },
@@ -149,12 +141,13 @@ export class Stage implements AsyncDisposable {
   #victim!: Lease<Victim>;
   #timed: TypedFunction<number, number> | undefined;
 
-  async #lease(rooms: string): Promise<Record<string, string>> {
+  async #lease(): Promise<Record<string, string>> {
     const rf = await this.client(this.node);
     const options = { memory: "1MiB", polling: "warm" } as const;
     this.#victim = await rf.allocate<Victim>(join(FUNCTIONS, "victim.ts"), options);
     const kept = await this.#victim.function("keep")(VICTIM_SECRET + SECRET);
-    const victimFile = pathOf(basename(kept), rooms) ?? kept;
+    // Its scratch folder may be in memory, in mounts of its own.
+    const victimFile = `/proc/${this.#victim.hostPid}/root${kept}`;
     await until(async () => (await rf.status()).prewarmedHosts === 1, "a host waits", LIMIT_MS);
     return { victimFile, victim: String(this.#victim.hostPid) };
   }
