@@ -131,7 +131,8 @@ export function testRooms(start: (args: readonly string[]) => Promise<RoomedNode
       for (const what of forbidden) expect([what, seen[what]]).toEqual([what, denied]);
       // What is undefined does not travel: these were no errors.
       expect([seen["scratch"], seen["temporary"]]).toEqual([undefined, undefined]);
-      expect(seen["shared"]).toEqual(expect.arrayContaining(["planted", "planted-too"]));
+      // Where it is not the same folder, /tmp is another one in memory.
+      expect(seen["shared"]).toContain("planted");
       expect(seen).toMatchObject({ noNewPrivileges: "1", capabilities: "0000000000000000" });
       const own = ["HOME", "LANG", "NODE_ENV", "OMP_NUM_THREADS", "PATH", "TMPDIR", "TZ"];
       const engines = ["HOSTNAME", "PWD", "TERM", "container"];

@@ -49,6 +49,7 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
     /export type \{ VerbsOptions \} from "\.\/fabric\/verbs\/options\.ts"/,
   ],
   "src/doctor/machine.ts": [/"\/dev\/shm"/],
+  "src/executor/sandbox/docker/driver.ts": [/"\/dev\/shm"/],
   "src/executor/sandbox/podman/driver.ts": [/"\/dev\/shm"/],
 };
 

@@ -228,9 +228,9 @@ describe("Docker's", () => {
       "type=bind,source=/opt/rfaas/rfaas,target=/.rfaas/program0/rfaas,readonly",
       "--mount",
       "type=bind,source=/state/rooms/a-1/package,target=/.rfaas/package,readonly",
-      ...["--mount", "type=bind,source=/state/rooms/a-1/scratch,target=/.rfaas/scratch"],
-      ...["--mount", "type=bind,source=/state/rooms/a-1/scratch,target=/tmp"],
       ...["--mount", "type=bind,source=/state/rooms/a-1/handed,target=/.rfaas/handed,readonly"],
+      ...["--tmpfs", "/.rfaas/scratch:rw,exec,nosuid,nodev,mode=1777"],
+      ...["--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777"],
       ...["--env", "HOME=/.rfaas/scratch", "--env", "LEVEL", "--entrypoint", ""],
       ...["--", "debian:12", ...HOST],
     ]);
@@ -244,10 +244,13 @@ describe("Docker's", () => {
     expect(mounts).toContain("type=bind,source=/data,target=/data,readonly");
     const loaders = mounts.filter((mount) => mount.includes("target=/lib,"));
     expect(loaders).toEqual([`type=bind,source=${realpathSync("/lib")},target=/lib,readonly`]);
-    expect(mounts.filter((mount) => !mount.endsWith(",readonly"))).toEqual([
-      "type=bind,source=/state/rooms/a-1/scratch,target=/.rfaas/scratch",
-      "type=bind,source=/state/rooms/a-1/scratch,target=/tmp",
-    ]);
+    expect(mounts.filter((mount) => !mount.endsWith(",readonly"))).toEqual([]);
+    const inMemory = after(line({ heapBytes: 64 << 20 }), "--tmpfs");
+    expect(inMemory).toEqual(
+      ["/.rfaas/scratch", "/tmp"].map(
+        (place) => `${place}:rw,exec,nosuid,nodev,mode=1777,size=67108864`,
+      ),
+    );
   });
 
   test("takes no word of a lease's or of a path for an option or for more than it is", () => {

@@ -19,6 +19,7 @@ export const docker = {
   users: true,
   images: "names",
   inside: inOurs,
+  inMemory: ({ scratch }) => [scratch, "/tmp", "/dev", "/dev/shm"],
   whyNot,
   guards: () => containerGuards("container"),
   explain: explainEngine("Docker", "docker"),

@@ -1,5 +1,5 @@
 /** The command line of Docker for a host. */
-import { shownFor, systemBinds } from "../containers/inside.ts";
+import { SCRATCH_IN_OURS, shownFor, systemBinds } from "../containers/inside.ts";
 import {
   BECOMING,
   limitsAsOptions,
@@ -18,7 +18,7 @@ export function dockerLine(
   user: string,
   start: HostStart,
 ): string[] {
-  const { image, network, becomesUser } = start.terms;
+  const { image, network, heapBytes, becomesUser } = start.terms;
   const { command, binds } = shownFor(start);
   const system = image === undefined ? systemBinds() : [];
   return [
@@ -28,8 +28,16 @@ export function dockerLine(
     ...["--user", user, "--cap-drop", "ALL"],
     ...(becomesUser ? BECOMING : []).flatMap((capability) => ["--cap-add", capability]),
     ...["--security-opt", "no-new-privileges", "--read-only", "--workdir", "/"],
-    ...[...limitsAsOptions(), ...[...system, ...binds].flatMap(mountOption)],
+    ...limitsAsOptions(),
+    ...[...system, ...binds.filter(({ writable }) => !writable)].flatMap(mountOption),
+    ...[SCRATCH_IN_OURS, "/tmp"].flatMap((place) => inMemory(place, heapBytes)),
     ...[...variablesAsOptions(start.environment), "--entrypoint", ""],
     ...["--", image ?? EMPTY_IMAGE, ...command],
   ];
+}
+
+/** `--mount` of Docker's has no way to let programs be executed there. */
+function inMemory(place: string, bytes: number | undefined): string[] {
+  const size = bytes === undefined ? "" : `,size=${bytes}`;
+  return ["--tmpfs", `${place}:rw,exec,nosuid,nodev,mode=1777${size}`];
 }
