@@ -5,7 +5,7 @@
 
 /** In the order of `rfaas_layout` in `ffi/shim/core/region.c`. */
 export const LAYOUT = {
-  version: 5,
+  version: 6,
   requestBytes: 64,
   responseBytes: 64,
   slotBytes: 256,

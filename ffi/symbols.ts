@@ -123,7 +123,7 @@ export const SYMBOLS = {
   rfaas_worker_declared: { args: ["ptr"], returns: "u32" },
   rfaas_worker_close: { args: ["ptr", "i32"], returns: "void" },
   rfaas_worker_active: { args: ["ptr", "ptr"], returns: "i32" },
-  rfaas_worker_functions: { args: ["ptr", "u32"], returns: "void" },
+  rfaas_worker_functions: { args: ["ptr", "u32", "u32"], returns: "void" },
   rfaas_worker_slots: { args: ["ptr"], returns: "f64" },
   rfaas_worker_slot_stride: { args: [], returns: "u32" },
   rfaas_worker_turn: { args: ["ptr", "i32", "u32", "u32"], returns: "i32" },

@@ -138,8 +138,9 @@ export class WorkerEndpoint {
     return viewAt(this.#slots, 4 * slot * this.slotWords + SCRATCH_OUTPUT, length);
   }
 
-  setFunctionCount(count: number): void {
-    this.#shim.rfaas_worker_functions(this.#handle, count);
+  /** `named` of them are the module's: those behind may be called when no call begins any more. */
+  setFunctionCount(count: number, named = count): void {
+    this.#shim.rfaas_worker_functions(this.#handle, count, named);
   }
 
   /**

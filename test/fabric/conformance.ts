@@ -460,8 +460,8 @@ export function conformance(fabric: Fabric): void {
       const slot = next(worker);
       expect([slot, [...control.active(8)]]).toEqual([running, [client.sequence(running)]]);
       control.close();
-      // A thread that replaces the worker's tells how many functions there are.
-      worker.setFunctionCount(4);
+      // A thread that replaces the worker's tells how many functions there are. The last one is not the module's.
+      worker.setFunctionCount(4, 3);
       expect(worker.turn(slot, 4, BRIEFLY)).toBe(IDLE);
       const coming = client.post(0, 0, 4, OUTPUT_AT, 4, 0);
       const ended = until(() => {
@@ -471,6 +471,10 @@ export function conformance(fabric: Fabric): void {
       expect(ended).toBe(STATUS.notBegun);
       expect([result(client, running), result(client, waiting)]).toEqual([4, STATUS.notBegun]);
       expect([...control.active(8)]).toEqual([]);
+      const handingOut = client.post(3, 0, 4, OUTPUT_AT, 4, 0);
+      const handed = next(worker);
+      expect(worker.turn(handed, 4, BRIEFLY)).toBe(IDLE);
+      expect(result(client, handingOut)).toBe(4);
     });
 
     test("a sleeping worker that is told to stop says so", async () => {

@@ -150,3 +150,28 @@ describe.each(["shm", "tcp"] as const)("over %s", (fabric) => {
     LIMIT_MS,
   );
 });
+
+test(
+  "a map over two nodes of which one is told to stop goes on with the other: each input has one result and one effect",
+  async () => {
+    const file = scratch.join("effects-of-map");
+    const args = ["--sandbox", "none", "--cores", "1", "--drain", "1500ms"];
+    await using first = await ServedNode.start("127.0.0.1:0", args);
+    await using second = await ServedNode.start("127.0.0.1:0", args);
+    const nodes = [first, second].map(({ port }, i) => ({
+      ...{ name: `node-${i}`, address: `127.0.0.1:${port}` },
+    }));
+    const list = scratch.file("nodes-of-map.json", JSON.stringify({ nodes }));
+    await using rf = await invoker({ nodes: list });
+    await using lease = await rf.allocate<Effects>(EFFECTS, { workers: 2, polling: "warm" });
+    expect(lease.parts).toHaveLength(2);
+    await tellFile(lease, file);
+    const inputs = Array.from({ length: CALLS }, (_, i) => new Uint32Array([i, CALL_MS]));
+    let results = 0;
+    for await (const _ of lease.map("effect", inputs, { concurrency: 4 }))
+      if (++results === 4) first.kill("SIGTERM");
+    expect(results).toBe(CALLS);
+    expect(effectsIn(file).toSorted((a, b) => a - b)).toEqual(inputs.map((_, i) => i));
+  },
+  LIMIT_MS,
+);

@@ -20,10 +20,11 @@ export interface Outcomes {
 /** Lets the functions of the lease write to `file`. */
 export async function tellFile(lease: Lease<Effects>, file: string): Promise<void> {
   const bytes = new TextEncoder().encode(file);
-  const input = lease.input(Uint8Array, bytes.length);
-  input.set(bytes);
-  for (let worker = 0; worker < lease.workers; worker++)
-    await lease.submit("tell", input, lease.output(Uint8Array, 1), { worker });
+  for (let worker = 0; worker < lease.workers; worker++) {
+    const input = lease.input(Uint8Array, bytes.length, { worker });
+    input.set(bytes);
+    await lease.submit("tell", input, lease.output(Uint8Array, 1, { worker }), { worker });
+  }
 }
 
 /** Submits calls, numbered from 0, of so many milliseconds each; resolves when all have ended. */

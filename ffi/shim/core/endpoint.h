@@ -152,7 +152,7 @@ struct rfaas_worker {
   rfaas_usage *usage;
   rfaas_region *region;
   rfaas_sleeps sleeps;
-  uint32_t functions; /* of the module */
+  uint32_t functions, named; /* all of them, and those of the module */
   uint32_t closed; /* calls begin no more */
   rfaas_worker_slot slot[] __attribute__((aligned(64)));
 };

@@ -11,7 +11,7 @@
 
 #define RFAAS_EXPORT __attribute__((visibility("default")))
 #define RFAAS_MAGIC 0x53416672u /* "rfAS" */
-#define RFAAS_LAYOUT_VERSION 5u
+#define RFAAS_LAYOUT_VERSION 6u
 
 #define RFAAS_LINE 64u
 #define RFAAS_PAGE 4096u

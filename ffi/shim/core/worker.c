@@ -51,6 +51,18 @@ static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t l
   return status;
 }
 
+static inline int sound(const rfaas_worker *w, const rfaas_request *r, uint32_t functions) {
+  return (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
+         (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes && (r->function & RFAAS_FUNCTION_MASK) < functions &&
+         (!(r->function & RFAAS_INPUT_INLINE) || r->input_length <= RFAAS_INLINE_INPUT) &&
+         (!(r->function & RFAAS_OUTPUT_INLINE) || r->output_capacity <= w->inline_output);
+}
+
+/* Where calls begin no more, a function without a name still hands out the results of those that have run. */
+static __attribute__((noinline, cold)) int ends_what_began(const rfaas_worker *w, const rfaas_request *r) {
+  return __atomic_load_n(&w->closed, __ATOMIC_ACQUIRE) && (r->function & RFAAS_FUNCTION_MASK) >= w->named && sound(w, r, w->functions);
+}
+
 /* Copies the request, then checks the copy: the peer can go on writing the original. Returns 0 when it was refused. */
 static int accept_request(rfaas_worker *w, uint32_t slot) {
   rfaas_worker_slot *local = &w->slot[slot];
@@ -63,12 +75,7 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   r->sequence = (uint32_t)sequence;
   w->hint = (slot + 1) & w->mask;
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
-  int sound = (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
-              (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes &&
-              (r->function & RFAAS_FUNCTION_MASK) < __atomic_load_n(&w->function_count, __ATOMIC_RELAXED) &&
-              (!(r->function & RFAAS_INPUT_INLINE) || r->input_length <= RFAAS_INLINE_INPUT) &&
-              (!(r->function & RFAAS_OUTPUT_INLINE) || r->output_capacity <= w->inline_output);
-  if (__builtin_expect(!sound, 0)) {
+  if (__builtin_expect(!sound(w, r, __atomic_load_n(&w->function_count, __ATOMIC_RELAXED)), 0) && !ends_what_began(w, r)) {
     answer(w, slot, __atomic_load_n(&w->closed, __ATOMIC_ACQUIRE) ? RFAAS_NOT_BEGUN : RFAAS_BAD_REQUEST, 0);
     return 0;
   }
@@ -251,6 +258,7 @@ RFAAS_EXPORT int32_t rfaas_worker_renew(rfaas_worker *w, rfaas_region *region, u
   if (opened == 0) return -ENOMEM;
   rfaas_worker *fresh = (rfaas_worker *)(uintptr_t)opened;
   fresh->function_count = fresh->functions = w->functions;
+  fresh->named = w->named;
   memcpy(w, fresh, sizeof *w + region->slots * sizeof(rfaas_worker_slot));
   free(fresh);
   return 0;
@@ -263,8 +271,10 @@ RFAAS_EXPORT void rfaas_worker_begin_at(rfaas_worker *w, double sequence) { w->e
 RFAAS_EXPORT void rfaas_worker_patience(rfaas_worker *w, uint32_t posts) { w->poster.patience = posts; }
 RFAAS_EXPORT uint32_t rfaas_worker_declared(rfaas_worker *w) { return w->poster.declared; }
 
-RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count) {
+/* `named` of them are the module's; what lies behind these is ours. */
+RFAAS_EXPORT void rfaas_worker_functions(rfaas_worker *w, uint32_t count, uint32_t named) {
   w->functions = count;
+  w->named = named;
   if (!w->closed) w->function_count = count;
 }
 RFAAS_EXPORT double rfaas_worker_slots(rfaas_worker *w) { return (double)(uintptr_t)w->slot; }
@@ -276,7 +286,8 @@ RFAAS_EXPORT void rfaas_worker_stop(rfaas_worker *w, int32_t loop_fd) {
   w->ops->rouse(w, loop_fd);
 }
 
-/* From now on no call begins: those that wait, and come, are answered as such. Without a function that may be called, none is sound. */
+/* From now on no call of the module's functions begins: those that wait, and come, are answered as such. Without a function that may be called,
+ * none is sound. */
 RFAAS_EXPORT void rfaas_worker_close(rfaas_worker *w, int32_t loop_fd) {
   __atomic_store_n(&w->closed, 1, __ATOMIC_RELEASE);
   __atomic_store_n(&w->function_count, 0, __ATOMIC_RELEASE);

@@ -4,12 +4,13 @@
  */
 import { POSTING_WORDS } from "../../../ffi/client-endpoint.ts";
 import { STATUS, attemptBits } from "../../../ffi/layout.ts";
-import { DeadlineExceeded } from "../../base/errors.ts";
+import { DeadlineExceeded, RfaasError } from "../../base/errors.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 import type { BatchFlight, BatchLane } from "../calls/batch-flight.ts";
 import type { Posted } from "../calls/call.ts";
 import { tooLong, wholeDeadline } from "../calls/deadline.ts";
 import type { LeaseCore } from "../calls/submission.ts";
+import { mayHaveRun, notRun } from "../failures/fate.ts";
 import { mayRunAgain } from "../failures/retry.ts";
 import type { SubmitManyOptions } from "../options/call-options.ts";
 import { type Bytes, PromisedBatch } from "./promised-batch.ts";
@@ -198,7 +199,7 @@ export class Batch extends PromisedBatch implements BatchFlight {
       this.#enlist();
       this.#watch();
       this.#home.reactor.rouse();
-    } else this.#fail(row, error);
+    } else this.#fail(row, this.#attempts?.[row] ? mayHaveRun(error) : error);
   }
 
   abandoned(row: number, abandoned: Posted, reason: unknown, lane: BatchLane): void {
@@ -313,8 +314,10 @@ export class Batch extends PromisedBatch implements BatchFlight {
     const again = this.#again.splice(0);
     const first = this.#next;
     this.#next = this.size;
-    for (const { row } of again) this.#fail(row, error);
-    for (let row = first; row < this.size; row++) this.#fail(row, error);
+    for (const { row } of again) this.#fail(row, mayHaveRun(error));
+    if (first === this.size) return;
+    const unposted = error instanceof RfaasError ? notRun(error) : error;
+    for (let row = first; row < this.size; row++) this.#fail(row, unposted);
   }
 
   #endIfLost(): void {

@@ -1,5 +1,6 @@
 /** A call in flight: a promise that its caller can also block on. */
 import { TIMED, attemptBits } from "../../../ffi/layout.ts";
+import { mayHaveRun, saysNotRun } from "../failures/fate.ts";
 import type { LeaseBuffer, LeaseMemory, MemoryUse } from "../memory/lease-memory.ts";
 import type { CallProgress } from "../options/call-options.ts";
 import type { Place } from "../memory/place.ts";
@@ -70,6 +71,8 @@ class Details {
   attempt = 0;
   /** Starts another attempt after a failure; returns whether it did. */
   retry: ((call: Call, error: unknown) => boolean) | undefined;
+  /** Whether an attempt that has failed may have run. */
+  mayHaveRun = false;
   submittedNs = 0;
   queuedSinceNs = 0;
   /** Whether the event loop follows it. */
@@ -241,7 +244,10 @@ export class Call implements PublicCall, Flight, MemoryUse {
   }
 
   endAttempt(bytes: number, error?: unknown): void {
-    if (error === undefined || !this.#details.retry?.(this, error)) this.end(bytes, error);
+    const { retry, mayHaveRun: before } = this.#details;
+    if (error === undefined || retry === undefined) return this.end(bytes, error);
+    this.details.mayHaveRun ||= !saysNotRun(error);
+    if (!retry(this, error)) this.end(bytes, before ? mayHaveRun(error) : error);
   }
 
   end(bytes: number, error?: unknown): void {

@@ -10,16 +10,37 @@ import {
 /** How long a loss waits for the end of a process that is being killed: until then it may begin calls. */
 const DYING_MS = 500;
 
+/** Of each error that says so: the same without a word of the call's fate. */
+const unsaid = new WeakMap<object, RfaasError>();
+
 /** The error of a loss for a call that has not run. */
 export function notRun<Loss extends RfaasError>(loss: Loss): Loss;
 export function notRun(loss: RfaasError): RfaasError {
-  const message = `${loss.message}; this call did not run`;
-  const fate = { mayHaveRun: false };
+  const told = withFate(loss, `${loss.message}; this call did not run`, { mayHaveRun: false });
+  if (told) unsaid.set(told, unsaid.get(loss) ?? loss);
+  return told ?? loss;
+}
+
+/** Whether an error says of its call that it has not run. */
+export function saysNotRun(error: unknown): boolean {
+  return error instanceof Error && unsaid.has(error);
+}
+
+/** The error of an attempt for a call of which an earlier attempt, or a part, may have run. */
+export function mayHaveRun(error: unknown): unknown {
+  return error instanceof Error ? (unsaid.get(error) ?? error) : error;
+}
+
+function withFate(
+  loss: RfaasError,
+  message: string,
+  fate: { mayHaveRun: boolean },
+): RfaasError | undefined {
   if (loss instanceof OutOfMemory) return new OutOfMemory(loss.worker, loss, message, fate);
   if (loss instanceof ConnectionLost) return new ConnectionLost(loss.worker, loss, message, fate);
   if (loss instanceof WorkerLost)
     return new WorkerLost(loss.worker, message, { ...fate, signal: loss.signal });
-  return loss instanceof LeaseLost ? new LeaseLost(message, fate) : loss;
+  return loss instanceof LeaseLost ? new LeaseLost(message, fate) : undefined;
 }
 
 /** What a lost worker's calls need of its endpoint. */

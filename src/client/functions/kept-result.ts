@@ -6,6 +6,7 @@
  */
 import { FunctionError, OutOfLeaseMemory, ProtocolError, WorkerLost } from "../../base/errors.ts";
 import type { Call } from "../calls/call.ts";
+import { mayHaveRun } from "../failures/fate.ts";
 import type { SubmitOptions } from "../options/call-options.ts";
 import type { LeaseMemory } from "../memory/lease-memory.ts";
 import type { ResultWaits } from "../failures/remote-error.ts";
@@ -119,9 +120,9 @@ export class KeptResult {
       }
   }
 
-  /** All that the hidden function throws is that it has no such result. */
+  /** All that the hidden function throws is that it has no such result. The call itself has run, whatever becomes of its result. */
   #reasonOf(error: unknown): unknown {
-    if (!(error instanceof FunctionError)) return error;
+    if (!(error instanceof FunctionError)) return mayHaveRun(error);
     const { worker } = this.#began;
     return new WorkerLost(
       worker,

@@ -5,6 +5,7 @@ import {
   type ValueBroadcastOptions,
   checkSubmitOptions,
 } from "../options/call-options.ts";
+import { mayHaveRun, saysNotRun } from "../failures/fate.ts";
 import { noSuchWorker } from "../failures/no-such-worker.ts";
 import { type ManyCalls, mapOf } from "../map/values.ts";
 
@@ -57,12 +58,14 @@ export class Members<Of extends Handle> {
   readonly call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
     if (options !== undefined) checkSubmitOptions(options);
     const began = performance.now();
+    let ran = false;
     for (let left = options?.retries ?? 0; ; left--)
       try {
         return await this.#attempt(value, withinDeadline(options, performance.now() - began));
       } catch (error) {
         const elsewhere = options?.worker === undefined && this.#all.some(({ lost }) => !lost);
-        if (left <= 0 || !isLoss(error) || !elsewhere) throw error;
+        if (left <= 0 || !isLoss(error) || !elsewhere) throw ran ? mayHaveRun(error) : error;
+        ran ||= !saysNotRun(error);
       }
   };
 

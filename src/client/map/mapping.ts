@@ -2,7 +2,8 @@
  * Many calls as one asynchronous iteration: inputs are taken while there is room, calls are kept in flight on all workers, results
  * come in order or as they finish. Written by hand, since a generator would cost more than a call.
  */
-import { OutOfLeaseMemory } from "../../base/errors.ts";
+import { LeaseLost, OutOfLeaseMemory } from "../../base/errors.ts";
+import { mayHaveRun, saysNotRun } from "../failures/fate.ts";
 import { ofInput } from "../failures/of-input.ts";
 import { type MapItem, newItem, settled } from "./item.ts";
 import type { Source } from "./options.ts";
@@ -112,13 +113,16 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
       if (this.#inFlight === 0) this.#onDrained?.();
       return;
     }
-    if (error === undefined) this.#read(item, station, bytes);
-    else if (item.attempt < terms.retries && !station.abandoned && mayRunAgain(error)) {
-      item.attempt++;
-      item.failedOn = station.lane;
-      this.#again.push(item);
-    } else this.#fail(item, error, false);
-    stations.giveBack(station);
+    if (error instanceof LeaseLost && saysNotRun(error)) this.#moveOn(item, station, error);
+    else {
+      if (error === undefined) this.#read(item, station, bytes);
+      else if (item.attempt < terms.retries && !station.abandoned && mayRunAgain(error)) {
+        item.attempt++;
+        item.failedOn = station.lane;
+        this.#again.push(item);
+      } else this.#fail(item, error, false);
+      stations.giveBack(station);
+    }
     if (this.#waiters.length > 0) this.#progress();
   }
 
@@ -200,12 +204,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     const refused = lease.term.endsSoon
       ? lease.term.refusal(terms.durationMs || terms.deadlineMs)
       : undefined;
-    if (refused) {
-      stations.giveBack(station);
-      if (stations.leave(lease, refused) && item.home === undefined) this.#again.unshift(item);
-      else this.#fail(item, refused, false);
-      return;
-    }
+    if (refused) return this.#moveOn(item, station, refused);
     try {
       this.#shape.load(item.value, station);
     } catch (error) {
@@ -232,6 +231,14 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     this.#fail(this.#newItem(undefined as Value, running), stations.loss, true);
   }
 
+  /** The lease begins no more calls: another one takes the item, which has not been tried, or it fails. */
+  #moveOn(item: MapItem<Value, Result>, station: Station<Value, Result>, why: LeaseLost): void {
+    const { stations } = this.#running!;
+    stations.giveBack(station);
+    if (stations.leave(station.lease, why) && item.home === undefined) this.#again.unshift(item);
+    else this.#fail(item, why, false);
+  }
+
   // ---- from calls to results ----
 
   #read(item: MapItem<Value, Result>, station: Station<Value, Result>, bytes: number): void {
@@ -246,7 +253,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   #fail(item: MapItem<Value, Result>, error: unknown, fatal: boolean): void {
     item.failed = true;
     item.fatal = fatal;
-    item.error = error;
+    item.error = item.attempt > 0 ? mayHaveRun(error) : error;
     this.#finish(item);
   }
 

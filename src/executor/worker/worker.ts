@@ -133,7 +133,7 @@ async function serve(
 
   traces?.loaded();
   const endpoint = new WorkerEndpoint(attach.handle, slots);
-  endpoint.setFunctionCount(loaded.functions.length);
+  endpoint.setFunctionCount(loaded.functions.length, loaded.exports.functions.length);
   const server = new CallServer(
     endpoint,
     loaded.functions,

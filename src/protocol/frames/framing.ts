@@ -14,7 +14,7 @@ export interface Packing {
 }
 
 /** Raised when a message of clients, nodes or hosts changes in a way that an older peer would misread. */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 /** A frame is a few hundred bytes; an error record or a long list of functions may be more. */
 export const MAX_FRAME_BYTES = 4 * 1024 * 1024;

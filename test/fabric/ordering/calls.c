@@ -15,7 +15,7 @@ int32_t rfaas_region_create(uint32_t workers, uint32_t slots, double arena_bytes
 double rfaas_region_map(int32_t fd, uint32_t workers, uint32_t slots);
 double rfaas_client_open(rfaas_region *region, uint32_t worker, int32_t host_pidfd, int32_t notify_fd, rfaas_link *link);
 double rfaas_worker_open(rfaas_region *region, uint32_t worker, int32_t notify_fd, rfaas_link *link);
-void rfaas_worker_functions(rfaas_worker *w, uint32_t count);
+void rfaas_worker_functions(rfaas_worker *w, uint32_t count, uint32_t named);
 int32_t rfaas_worker_turn(rfaas_worker *w, int32_t slot, uint32_t length, uint32_t async_calls);
 int32_t rfaas_worker_begun(rfaas_worker *w, uint32_t slot, double sequence);
 int32_t rfaas_worker_runs(rfaas_worker *w, uint32_t slot, double sequence);
@@ -108,7 +108,7 @@ int main(void) {
     close(fd);
     client = (rfaas_client *)(uintptr_t)rfaas_client_open(region, 0, -1, -1, NULL);
     worker = (rfaas_worker *)(uintptr_t)rfaas_worker_open(region, 0, -1, NULL);
-    rfaas_worker_functions(worker, 1);
+    rfaas_worker_functions(worker, 1, 1);
     over = 0;
     pthread_t server, observer;
     pthread_create(&server, NULL, serve, NULL);
