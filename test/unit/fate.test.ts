@@ -6,6 +6,7 @@ import {
   ProtocolError,
   WorkerLost,
 } from "../../src/base/errors.ts";
+import { ofInput } from "../../src/client/failures/of-input.ts";
 import { mayHaveRun, notRun, saysNotRun } from "../../src/client/failures/fate.ts";
 
 const LOSSES = [
@@ -29,6 +30,12 @@ describe("the error of a loss", () => {
       expect(mayHaveRun(told)).toBe(loss);
       expect(mayHaveRun(notRun(told))).toBe(loss);
       expect([loss.mayHaveRun, mayHaveRun(loss)]).toEqual([true, loss]);
+      for (const error of [told, loss]) {
+        const { name, message, mayHaveRun: may } = error;
+        const found = ofInput(error, 3);
+        expect(found).toMatchObject({ name, message, mayHaveRun: may, index: 3, cause: error });
+        if ("signal" in error) expect(found).toHaveProperty("signal", error.signal);
+      }
     },
   );
 

@@ -14,12 +14,13 @@ export function ofInput(error: unknown, index: number): unknown {
 }
 
 function ownError(error: RfaasError): RfaasError {
-  const options = { cause: error };
+  if (!(error instanceof WorkerLost || error instanceof LeaseLost)) return error;
+  const options = { cause: error, mayHaveRun: error.mayHaveRun };
   if (error instanceof ConnectionLost)
     return new ConnectionLost(error.worker, error, error.message, options);
   if (error instanceof OutOfMemory)
     return new OutOfMemory(error.worker, error, error.message, options);
-  if (error instanceof WorkerLost) return new WorkerLost(error.worker, error.message, options);
-  if (error instanceof LeaseLost) return new LeaseLost(error.message, options);
-  return error;
+  return error instanceof WorkerLost
+    ? new WorkerLost(error.worker, error.message, { ...options, signal: error.signal })
+    : new LeaseLost(error.message, options);
 }
