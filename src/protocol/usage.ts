@@ -26,5 +26,22 @@ export const USAGE_COUNTERS = [
   "bytes",
 ] as const satisfies readonly (keyof Usage)[];
 
+/** No call takes less. */
+const CALL_NS = 10;
+/** An input and an output, each as long as memory of a lease can be. */
+const CALL_BYTES = 2 * 2 ** 32;
+
+/**
+ * Calls and bytes as far as workers can have them that were there for so many nanoseconds together. A host writes these counts where its
+ * functions can, too: one that is beyond belief is lowered to the most there can be, so that it costs its lease no bill.
+ */
+export function possibleCounts(
+  { calls, bytes }: Pick<Usage, "calls" | "bytes">,
+  workerNs: number,
+): Pick<Usage, "calls" | "bytes"> {
+  const possibleCalls = Math.min(calls, Math.floor(workerNs / CALL_NS));
+  return { calls: possibleCalls, bytes: Math.min(bytes, possibleCalls * CALL_BYTES) };
+}
+
 /** Why a lease ended whose node has died, or was lost, as its bill says. */
 export const NODE_LOST = "node-lost";

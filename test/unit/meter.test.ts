@@ -5,7 +5,7 @@ import type { WorkerCounts } from "../../ffi/region.ts";
 import { cpuTimeNs } from "../../ffi/system.ts";
 import { Meter } from "../../src/executor/agent/meter.ts";
 import type { LeaseState } from "../../src/lease/lease.ts";
-import type { Usage } from "../../src/protocol/usage.ts";
+import { type Usage, possibleCounts } from "../../src/protocol/usage.ts";
 import { until } from "../support/until.ts";
 
 const LIMIT_MS = 60_000;
@@ -32,6 +32,7 @@ const FORGED: [what: string, says: Partial<WorkerCounts>][] = [
   ["that it has done nothing", { calls: 0, bytes: 0, polledNs: 0 }],
   ["that it has polled less than before", { polledNs: 1 }],
   ["that it has undone calls", { calls: 3, bytes: -1e9 }],
+  ["that it has answered calls without end", { calls: 2 ** 53, bytes: 2 ** 63 }],
 ];
 
 const ACTIVE: LeaseState = {
@@ -97,6 +98,9 @@ describe("a host", () => {
         expect([what, wrong]).toEqual([what, []]);
         expect(usage.executionNs + usage.pollingNs).toBeGreaterThanOrEqual(kernelNs - 1);
         expect(usage.allocationCoreNs).toBe(CORES * LONG_NS);
+        // No manager takes more for possible.
+        const { calls, bytes } = usage;
+        expect(possibleCounts(usage, WORKERS * LONG_NS)).toEqual({ calls, bytes });
         before = usage;
       }
     },

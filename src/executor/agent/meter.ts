@@ -1,14 +1,14 @@
 /**
  * A lease's usage. The agent measures time itself: the cores held by its own clock, CPU time by the kernel's count. Calls, bytes and
  * the part of the CPU time that was polling are counted by the host. The agent cannot check them: nothing that the host says lowers what it
- * has measured, and what it says of polling is bounded by that.
+ * has measured, and what it says is bounded by that.
  */
 import { descendantsTimeNs } from "../../../ffi/children.ts";
 import { LeasePage } from "../../../ffi/region.ts";
 import { cpuTimeNs } from "../../../ffi/system.ts";
 import { allocatedCoreNs } from "../../lease/book.ts";
 import type { LeaseState } from "../../lease/lease.ts";
-import type { Usage } from "../../protocol/usage.ts";
+import { type Usage, possibleCounts } from "../../protocol/usage.ts";
 
 const LOOK_INTERVAL_NS = 500e6;
 
@@ -62,13 +62,14 @@ export class Meter {
       this.#cpuNs = Math.max(this.#cpuNs, cpuNs - this.#cpuBeforeNs);
     const { calls, bytes, polledNs } = this.#page.counts(this.#workers);
     const known = this.#usage;
+    const possible = possibleCounts({ calls, bytes }, allocatedCoreNs(state, this.#workers, nowNs));
     const pollingNs = Math.max(known.pollingNs, Math.min(polledNs, this.#pollableNs(state, nowNs)));
     this.#usage = {
       allocationCoreNs: Math.round(allocatedCoreNs(state, this.#cores, nowNs)),
       executionNs: Math.max(known.executionNs, Math.round(this.#cpuNs - pollingNs)),
       pollingNs: Math.round(pollingNs),
-      calls: Math.max(known.calls, Math.min(calls, Number.MAX_SAFE_INTEGER)),
-      bytes: Math.max(known.bytes, Math.min(bytes, Number.MAX_SAFE_INTEGER)),
+      calls: Math.max(known.calls, possible.calls),
+      bytes: Math.max(known.bytes, possible.bytes),
     };
     return this.#usage;
   }
