@@ -1,55 +1,82 @@
 /**
  * What a node can have billed at all. The manager grants no lease, so it takes a node's word for whose it was and what it used: who has stolen
- * a node's token, or its machine, could bill any sum with one message. These bounds leave what cores and clocks allow.
+ * a node's token, or its machine, could bill any sum with one message. These bounds leave what cores allow.
+ *
+ * How long cores were held comes from a clock that nothing sets. The times of begin and end come from one that is wrong on some machines, and
+ * is put right while leases go on: they bound no sum, and those that cannot be are put right here.
  */
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { MAX_NODE_CORES, type UsageReport } from "../../protocol/manager-messages.ts";
+import { possibleCounts } from "../../protocol/usage.ts";
 
 const HOUR_MS = 3_600_000;
-/** Clocks of machines differ, and are set while leases go on. */
+/** Clocks of machines differ by less, unless one is wrong. */
 const CLOCKS_DIFFER_MS = HOUR_MS;
-/** No call takes less. */
-const CALL_NS = 10;
-/** No lease lasts longer. */
+/** What was measured a moment later, or from another begin. */
+const MEASURED_APART_NS = 1e6 * HOUR_MS;
+/** A longer lease is billed for so long. */
 const MAX_LEASE_MS = 400 * 24 * HOUR_MS;
 const MAX_RUNS = 16_384;
 /** Of one run, that are remembered. */
 const MAX_LEASES = 4_096;
 const MAX_TOLD = 1_024;
-/** An input and an output, each as long as memory of a lease can be. */
-const CALL_BYTES = 2 * 2 ** 32;
 
-/** Why a node with so many cores can have no such bill at this time; undefined when it can. */
-export function whyImplausible(
-  report: UsageReport,
-  cores: number,
-  nowMs: number,
-): string | undefined {
-  const { workers, coresPerWorker = 1, startedAtMs, endedAtMs, usage } = report;
-  const held = workers * coresPerWorker;
+/** Why a node with so many cores can have no such bill; undefined when it can. */
+export function whyImplausible(report: UsageReport, cores: number): string | undefined {
+  const { usage } = report;
+  const held = heldCores(report);
   if (held > cores) return `it has ${held} cores, and the node ${cores}`;
-  if (startedAtMs > nowMs + CLOCKS_DIFFER_MS) return "it has not begun yet";
-  if (startedAtMs < nowMs - MAX_LEASE_MS) return "it began too long ago";
-  if ((endedAtMs ?? 0) > nowMs + CLOCKS_DIFFER_MS) return "it has not ended yet";
-  const lastedNs = 1e6 * (Math.max(0, (endedAtMs ?? nowMs) - startedAtMs) + CLOCKS_DIFFER_MS);
-  if (usage.allocationCoreNs > held * lastedNs) return "it held its cores for longer than it was";
   // Children, and threads of the engine, may run on others than the lease's.
+  const lastedNs = usage.allocationCoreNs / held + MEASURED_APART_NS;
   if (usage.executionNs + usage.pollingNs > MAX_NODE_CORES * lastedNs)
     return "no machine has that much CPU time";
-  if (usage.calls > (workers * lastedNs) / CALL_NS) return "no worker answers so many calls";
-  if (usage.bytes > usage.calls * CALL_BYTES) return "no call has so many bytes";
   return undefined;
 }
+
+/** The bill as it can be, and what of it could not. */
+export function putRight(
+  report: UsageReport,
+  nowMs: number,
+): { report: UsageReport; wrong: string[] } {
+  const wrong: string[] = [];
+  const held = heldCores(report);
+  const usage = { ...report.usage };
+  const mostNs = held * MAX_LEASE_MS * 1e6;
+  if (usage.allocationCoreNs > mostNs) {
+    usage.allocationCoreNs = mostNs;
+    wrong.push("a lease is billed for 400 days at most");
+  }
+  const heldMs = usage.allocationCoreNs / held / 1e6;
+  const workerNs = report.workers * (1e6 * heldMs + MEASURED_APART_NS);
+  const counts = possibleCounts(usage, workerNs);
+  if (counts.calls < usage.calls || counts.bytes < usage.bytes)
+    wrong.push("its workers cannot have answered so many calls, or so many bytes");
+  Object.assign(usage, counts);
+  let { startedAtMs, endedAtMs } = report;
+  const cannotBe = (atMs: number): boolean =>
+    atMs > nowMs + CLOCKS_DIFFER_MS || atMs < nowMs - MAX_LEASE_MS - CLOCKS_DIFFER_MS;
+  if (endedAtMs !== null && cannotBe(endedAtMs)) endedAtMs = nowMs;
+  const untilMs = endedAtMs ?? nowMs;
+  // Who claims that cores were held for long claims that for a time that is past.
+  if (cannotBe(startedAtMs) || startedAtMs + heldMs > untilMs + CLOCKS_DIFFER_MS)
+    startedAtMs = untilMs - heldMs;
+  if (startedAtMs !== report.startedAtMs || endedAtMs !== report.endedAtMs)
+    wrong.push("its begin and end are of a clock that is wrong");
+  return { report: { ...report, startedAtMs, endedAtMs, usage }, wrong };
+}
+
+const heldCores = ({ workers, coresPerWorker = 1 }: UsageReport): number =>
+  workers * coresPerWorker;
 
 /** What the leases of one run of a node have held together. */
 interface Run {
   heldCoreNs: number;
-  earliestMs: number;
+  heardAtMs: number;
   /** What each has held so far: of those that were reported last. */
   byLease: Map<string, number>;
 }
 
-/** Keeps bills that cannot be out of the ledger, and says so. */
+/** Keeps bills that cannot be out of the ledger, puts right what can be, and says so. */
 export class Plausible {
   readonly #log: (level: "warn", message: string) => void;
   readonly #clock: Pick<Clock, "wallMs">;
@@ -73,47 +100,50 @@ export class Plausible {
     this.#runs.delete(instance);
     this.#runs.set(instance, run);
     if (this.#runs.size > MAX_RUNS) this.#runs.delete(this.#runs.keys().next().value!);
-    return reports.filter((report) => {
-      const why = whyImplausible(report, cores, nowMs) ?? whyTogether(run, report, cores, nowMs);
-      if (why !== undefined) this.#tell(report, why);
-      return why === undefined;
-    });
+    const possible: UsageReport[] = [];
+    for (const told of reports) {
+      const { report, wrong } = putRight(told, nowMs);
+      const why = whyImplausible(report, cores) ?? whyTogether(run, report, cores, nowMs);
+      if (why === undefined) possible.push(report);
+      if (why !== undefined) this.#tell(told, `is not taken: ${why}`);
+      else if (wrong.length > 0) this.#tell(told, `is taken as it can be: ${wrong.join("; ")}`);
+    }
+    return possible;
   }
 
-  #tell({ lease, node, user, usage }: UsageReport, why: string): void {
+  #tell({ lease, node, user, usage }: UsageReport, what: string): void {
     if (this.#told.has(lease)) return;
     if (this.#told.size === MAX_TOLD) this.#told.clear();
     this.#told.add(lease);
     this.#log(
       "warn",
-      `a bill of node ${node} for lease ${lease} of ${user}, over ${Math.round(usage.allocationCoreNs / 1e9)} core seconds, is not taken: ${why}; see whether the clock of that machine is right, and who has the node's token`,
+      `a bill of node ${node} for lease ${lease} of ${user}, over ${Math.round(usage.allocationCoreNs / 1e9)} core seconds, ${what}; see whether the clock of that machine is right, and who has the node's token`,
     );
   }
 }
 
 const newRun = (nowMs: number): Run => ({
   heldCoreNs: 0,
-  earliestMs: nowMs,
+  heardAtMs: nowMs,
   byLease: new Map(),
 });
 
 /** Takes a report into what its run has held, where there is room for it. */
 function whyTogether(
   run: Run,
-  { lease, startedAtMs, usage }: UsageReport,
+  { lease, usage }: UsageReport,
   cores: number,
   nowMs: number,
 ): string | undefined {
   const before = run.byLease.get(lease) ?? 0;
   const held = Math.max(before, usage.allocationCoreNs);
   const heldCoreNs = run.heldCoreNs + held - before;
-  const earliestMs = Math.min(run.earliestMs, startedAtMs);
-  // An old lease whose report comes once more counts twice.
-  const most = 2 * cores * 1e6 * (nowMs - earliestMs + CLOCKS_DIFFER_MS);
+  // It may have gone without a manager for long. An old lease whose report comes once more counts twice.
+  const most = 2 * cores * 1e6 * (Math.max(0, nowMs - run.heardAtMs) + MAX_LEASE_MS);
   if (heldCoreNs > most) return "its node's leases have held more cores than the node has";
   run.byLease.delete(lease);
   run.byLease.set(lease, held);
   if (run.byLease.size > MAX_LEASES) run.byLease.delete(run.byLease.keys().next().value!);
-  Object.assign(run, { heldCoreNs, earliestMs });
+  run.heldCoreNs = heldCoreNs;
   return undefined;
 }
