@@ -1,11 +1,14 @@
 /** The journal of bills that no manager has taken: what a killed process has left of it, damage, bounds and a full disk. */
 import { describe, expect, test } from "bun:test";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   rmSync,
+  rmdirSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -158,6 +161,32 @@ describe("the journal of bills", () => {
     expect(f.lines.at(-1)).toMatch(/^info: .* can be written again$/);
     expect(f.written).toHaveLength(2);
   });
+});
+
+test("a journal that cannot be synced is written anew, with all that comes meanwhile", async () => {
+  await using f = new Fixture();
+  mkdirSync(f.folder);
+  // Takes what is written, and cannot be synced.
+  expect(Bun.spawnSync(["mkfifo", f.journal.path]).exitCode).toBe(0);
+  const reader = openSync(f.journal.path, "r+");
+  const next = `${f.journal.path}.next`;
+  mkdirSync(next);
+  await f.note(ended(1, 1));
+  await until(() => f.lines.length > 0, "the sync fails");
+  expect(f.lines).toEqual([expect.stringMatching(/^warn: .*cannot be written, .*--state$/)]);
+  // Nor can another file be written.
+  f.clock.pass(3000);
+  await f.note(ended(2, 2));
+  f.clock.pass(3000);
+  expect(f.lines).toHaveLength(1);
+  rmdirSync(next);
+  f.clock.pass(1000);
+  await until(() => f.lines.length > 1, "it is written anew");
+  expect(f.lines.at(-1)).toMatch(/^info: .* can be written again$/);
+  expect(f.written).toEqual([ended(1, 1), ended(2, 2)]);
+  await f.note(ended(3, 3));
+  expect(f.written).toHaveLength(3);
+  closeSync(reader);
 });
 
 // Only root can mount.

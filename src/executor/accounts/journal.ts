@@ -56,6 +56,8 @@ export class BillJournal {
   #later: Timer | undefined;
   #wantsSync = false;
   #syncing = false;
+  /** The last one has failed. */
+  #syncFails = false;
   /** Descriptors to be closed once no sync runs: it may be one of theirs. */
   #past: number[] = [];
   /** Leases with newer reports than a file that is about to take this one's place. */
@@ -85,9 +87,10 @@ export class BillJournal {
     this.#open.set(lease, report);
     this.#dirty.add(lease);
     this.#since?.add(lease);
-    if (!presses) return this.#flushLater();
-    this.#wantsSync = true;
-    if (this.#flushes || this.#complaint !== "") return;
+    this.#wantsSync ||= presses;
+    // What could not be written is tried again from time to time, and not with each bill.
+    if (!presses || this.#complaint !== "") return this.#flushLater();
+    if (this.#flushes) return;
     this.#flushes = true;
     // With all that comes in the same turn.
     queueMicrotask(() => this.#flush());
@@ -148,7 +151,7 @@ export class BillJournal {
 
   #flush(): void {
     this.#flushes = false;
-    if (this.#closed || this.#dirty.size === 0) return;
+    if (this.#closed || (this.#dirty.size === 0 && !this.#syncFails)) return;
     try {
       this.#fd ??= this.#make(this.path);
       const lines = this.#linesOf(this.#dirty);
@@ -159,9 +162,9 @@ export class BillJournal {
       this.#complain(error);
       return this.#flushLater();
     }
-    if (this.#complaint !== "")
-      this.#options.log("info", `the journal of bills ${this.path} can be written again`);
-    this.#complaint = "";
+    // What of the file is on disk is unknown then, and the kernel does not try that again.
+    if (this.#syncFails) return this.#compact();
+    this.#recovered();
     if (this.#wantsSync) this.#sync();
     if (this.#bytes > Math.max(COMPACT_BYTES, PAST_FACTOR * this.#openBytes)) this.#compact();
   }
@@ -198,9 +201,18 @@ export class BillJournal {
     fdatasync(this.#fd, (error) => {
       this.#syncing = false;
       this.#closePast();
-      if (error) this.#complain(error);
-      else if (this.#wantsSync && !this.#closed) this.#sync();
+      if (error) return this.#syncFailed(error);
+      if (this.#syncFails) this.#recovered();
+      this.#syncFails = false;
+      if (this.#wantsSync && !this.#closed) this.#sync();
     });
+  }
+
+  /** All that is open goes to a new file a moment later. */
+  #syncFailed(error: Error): void {
+    this.#complain(error);
+    this.#syncFails = this.#wantsSync = true;
+    if (!this.#closed) this.#flushLater();
   }
 
   #closePast(fd?: number): void {
@@ -222,8 +234,7 @@ export class BillJournal {
       bytes = this.#headBytes + Buffer.byteLength(lines);
     } catch {
       // The file that is there goes on, until there is room for two.
-      rmSync(next, { force: true });
-      this.#openBytes = before;
+      this.#notCompacted(next, before);
       return;
     } finally {
       this.#bytes = before;
@@ -243,11 +254,26 @@ export class BillJournal {
         this.#wantsSync = true;
         this.#sync();
       } catch {
-        rmSync(next, { force: true });
-        this.#openBytes = this.#bytes;
+        this.#notCompacted(next, this.#bytes);
       }
       this.#closePast(fd);
     });
+  }
+
+  #notCompacted(next: string, bytes: number): void {
+    this.#openBytes = bytes;
+    try {
+      rmSync(next, { force: true });
+    } catch {
+      // The next one is written over it.
+    }
+    if (this.#syncFails && !this.#closed) this.#flushLater();
+  }
+
+  #recovered(): void {
+    if (this.#complaint !== "")
+      this.#options.log("info", `the journal of bills ${this.path} can be written again`);
+    this.#complaint = "";
   }
 
   /** Logs a repeated failure once. */
