@@ -227,11 +227,14 @@ function pricesOf(
   return prices;
 }
 
+/** All that the file names, or none of them. */
 function expectNodes(registry: Registry, path: string): void {
-  for (const { name, address, cores = 0, memoryBytes = 0 } of readNodeList(path)) {
-    const problem = registry.expect({ name, address, cores, memoryBytes });
-    if (problem) throw new UsageError(`${path} has a node ${name} that cannot be: ${problem}`);
-  }
+  const nodes = readNodeList(path).map(({ name, address, cores = 0, memoryBytes = 0 }) => ({
+    ...{ name, address, cores, memoryBytes },
+  }));
+  const wrong = registry.expectAll(nodes);
+  if (!wrong) return;
+  throw new UsageError(`${path} has a node ${wrong.name} that cannot be: ${wrong.problem}`);
 }
 
 interface Announced {

@@ -305,6 +305,23 @@ describe("an expected node", () => {
     expect(registry.get("n1")).toMatchObject({ cores: 8, state: "up" });
   });
 
+  test("is not named with others of which one cannot be, nor are they", () => {
+    registry.expect(expected());
+    const moved = { ...expected(), address: "10.0.0.7:1" };
+    const wrong = { ...expected("n3"), cores: 1e9 };
+    changes = [];
+    expect(registry.expectAll([moved, expected("n2"), wrong])).toEqual({
+      name: "n3",
+      problem: expect.stringContaining("1 to 1024 cores"),
+    });
+    expect([registry.nodes().length, registry.get("n1")?.address]).toEqual([1, "10.0.0.9:1"]);
+    const many = Array.from({ length: MAX_NODES }, (_, i) => expected(`many${i}`));
+    expect(registry.expectAll(many)?.problem).toContain("takes no more");
+    expect([registry.size, changes]).toEqual([1, []]);
+    expect(registry.expectAll([moved, expected("n2")])).toBeUndefined();
+    expect([registry.size, registry.get("n1")?.address]).toEqual([2, "10.0.0.7:1"]);
+  });
+
   test("may have a size that nobody knows yet", () => {
     expect(registry.expect({ ...expected(), cores: 0, memoryBytes: 0 })).toBeUndefined();
     expect(registry.expect({ ...expected(), cores: 1e9 })).toContain("1 to 1024 cores");

@@ -153,17 +153,25 @@ export class Registry {
 
   /** Names a node, before or after it connects: it is shown, and remembered when it goes. Returns why that cannot be. */
   expect(node: ExpectedNode): string | undefined {
-    const cores = node.cores === 0 ? 1 : node.cores;
-    const problem = nodeProblem({ ...node, cores }) ?? this.#fullFor(node.name);
-    if (problem) return problem;
-    const entry = this.#entries.get(node.name);
-    const expected = { ...node };
-    if (!entry) {
-      this.#entries.set(node.name, newEntry(expected));
-      this.#changed(node.name);
-    } else {
-      entry.expected = expected;
-      if (entry.session === undefined) this.#update(entry, absent(entry, entry.info.state));
+    return this.expectAll([node])?.problem;
+  }
+
+  /** Names nodes: all of them, or none. Returns which cannot be, and why. */
+  expectAll(nodes: readonly ExpectedNode[]): { name: string; problem: string } | undefined {
+    const added = new Set<string>();
+    for (const { name, cores, ...rest } of nodes) {
+      const sized = { name, ...rest, cores: cores === 0 ? 1 : cores };
+      const problem = nodeProblem(sized) ?? this.#fullFor(name, added.size);
+      if (problem) return { name, problem };
+      if (!this.#entries.has(name)) added.add(name);
+    }
+    for (const node of nodes) {
+      const entry = this.#entries.get(node.name) ?? newEntry({ ...node });
+      const isNew = added.delete(node.name);
+      entry.expected = { ...node };
+      this.#entries.set(node.name, entry);
+      if (isNew) this.#changed(node.name);
+      else if (entry.session === undefined) this.#update(entry, absent(entry, entry.info.state));
     }
     this.#onWish();
     return undefined;
@@ -317,8 +325,8 @@ export class Registry {
     return silent;
   }
 
-  #fullFor(name: string): string | undefined {
-    if (this.#entries.has(name) || this.#entries.size < MAX_NODES) return undefined;
+  #fullFor(name: string, added = 0): string | undefined {
+    if (this.#entries.has(name) || this.#entries.size + added < MAX_NODES) return undefined;
     return `the manager knows ${MAX_NODES} nodes and takes no more; remove some, or start another manager`;
   }
 
