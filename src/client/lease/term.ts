@@ -42,6 +42,8 @@ export class LeaseTerm {
   #over: LeaseEvent | undefined;
   /** What the node has said last of what the lease has cost. */
   #last: Usage | undefined;
+  /** Nothing can add to that: the lease has ended. */
+  #lastIsFinal = false;
 
   constructor(
     node: TermNode,
@@ -100,12 +102,13 @@ export class LeaseTerm {
     try {
       const { usage, final = false } = await this.#node.usage(this.#lease, signal);
       this.#last = usage;
+      this.#lastIsFinal = final;
       return { ...usage, state: final ? "final" : "live" };
     } catch (error) {
       if (!this.#over || signal?.aborted) throw error;
       // The connection to the node may be what was lost.
       if (this.#released || !this.#last) throw this.#overError();
-      return { ...this.#last, state: "last-known" };
+      return { ...this.#last, state: this.#lastIsFinal ? "final" : "last-known" };
     }
   }
 
@@ -123,7 +126,7 @@ export class LeaseTerm {
   // ---- the node's messages ----
 
   renewed(expiresInMs: number, usage?: Usage): void {
-    this.#last = usage ?? this.#last;
+    if (!this.#lastIsFinal) this.#last = usage ?? this.#last;
     this.#advance({ kind: "renewed", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
     this.#hub.tell({ type: "renewed", part: this.part, expiresAt: this.expiresAt });
   }
