@@ -185,7 +185,9 @@ describe("the journal", () => {
     await closedFilesOf(folder);
   };
   const read = (folder: string): UsageReport[] =>
-    readdirSync(folder).flatMap((name) => parse(readFileSync(join(folder, name), "utf8"))!.reports);
+    readdirSync(folder)
+      .filter((name) => name.endsWith(".bills"))
+      .flatMap((name) => parse(readFileSync(join(folder, name), "utf8"))!.reports);
 
   test("has the last word of a lease until the manager has it, and sums while there is no manager", async () => {
     using scratch = new Scratch();

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { parse } from "../../src/executor/accounts/journal-file.ts";
+import { headOf, lineOf, parse } from "../../src/executor/accounts/journal-file.ts";
 import { BillJournal } from "../../src/executor/accounts/journal.ts";
 import { leftBills } from "../../src/executor/accounts/left-bills.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
@@ -34,6 +34,10 @@ function report(lease: number, calls: number, more: Partial<UsageReport> = {}): 
 }
 const ended = (lease: number, calls: number): UsageReport =>
   report(lease, calls, { endedAtMs: 5000, reason: "released" });
+
+/** Without the locks beside them. */
+const journalsIn = (folder: string): string[] =>
+  readdirSync(folder).filter((name) => name.endsWith(".bills"));
 
 class Fixture implements AsyncDisposable {
   readonly #scratch = new Scratch();
@@ -137,7 +141,7 @@ describe("the journal of bills", () => {
     await until(() => statSync(f.journal.path).size < 2 ** 20, "it is written anew");
     expect(f.written).toHaveLength(20);
     expect(f.written[0]).toEqual(report(1, 400));
-    expect(readdirSync(f.folder)).toHaveLength(1);
+    expect(journalsIn(f.folder)).toHaveLength(1);
   });
 
   test("holds no more bills than it may, the newest ones, and says so once", async () => {
@@ -239,6 +243,7 @@ describe("what a killed node has left", () => {
       ended(2, 4),
       report(3, 5, { coresPerWorker: 3, endedAtMs: 2000, reason: "node-lost" }),
     ]);
+    left!.stays();
     expect(found(scratch.path)).toHaveLength(1);
     left!.done();
     expect(readdirSync(scratch.path)).toEqual([]);
@@ -252,15 +257,50 @@ describe("what a killed node has left", () => {
     leftBy(f.folder, [ended(1, 1)], { ...OF, instance: "moved", manager: "elsewhere:1" });
     const lines: string[] = [];
     expect(found(f.folder, lines)).toEqual([]);
-    expect(lines).toEqual([expect.stringMatching(/^info: .*bills for the manager at elsewhere:1/)]);
-    expect(readdirSync(f.folder)).toHaveLength(3);
+    expect(lines.toSorted()).toEqual([
+      expect.stringMatching(/^info: an earlier run .*bills for the manager at elsewhere:1/),
+      expect.stringMatching(/^info: the journal of bills .*first\.bills stays: .* goes on$/),
+    ]);
+    expect(journalsIn(f.folder)).toHaveLength(3);
+  });
+
+  test("is its own while it lives, to processes that count others and machines that are called otherwise, and no longer", async () => {
+    await using f = new Fixture();
+    await f.note(ended(1, 1));
+    const path = join(f.folder, "n1.first.bills");
+    const { head, reports } = parse(readFileSync(path, "utf8"))!;
+    expect(head.locked).toBe(true);
+    const elsewhere = { ...head, host: "another", machine: "another", processStart: "1" };
+    writeFileSync(path, [elsewhere, ...reports].map(lineOf).join(""));
+    expect(found(f.folder)).toEqual([]);
+    f.journal.close();
+    await closedFilesOf(f.folder);
+    expect(readdirSync(f.folder)).toEqual(["n1.first.bills"]);
+    const [left] = found(f.folder);
+    // Nor do two runs hand it in.
+    expect(found(f.folder)).toEqual([]);
+    left!.done();
+    expect(readdirSync(f.folder)).toEqual([]);
+  });
+
+  test("where files cannot be locked, stays on a machine that is called otherwise, and the log says why", () => {
+    using scratch = new Scratch();
+    const head = headOf(OF);
+    const unlocked = { ...head, processStart: "1", machine: "another" };
+    const name = (host: string) => ({ ...unlocked, host });
+    const path = scratch.file("n1.first.bills", lineOf(name("another")) + lineOf(ended(1, 1)));
+    const lines: string[] = [];
+    expect(found(scratch.path, lines)).toEqual([]);
+    expect(lines).toEqual([expect.stringMatching(/^info: .* stays: .* a machine called another/)]);
+    writeFileSync(path, lineOf(name(head.host)) + lineOf(ended(1, 1)));
+    expect(found(scratch.path)).toHaveLength(1);
   });
 
   test("is read up to where it was cut off, at any byte, and what is damaged is skipped with a word", () => {
     using scratch = new Scratch();
     const all = [ended(1, 1), ended(2, 2), ended(3, 3)];
     leftBy(scratch.path, all);
-    const path = join(scratch.path, readdirSync(scratch.path)[0]!);
+    const path = join(scratch.path, journalsIn(scratch.path)[0]!);
     const whole = readFileSync(path, "utf8");
     const ends = [...whole.matchAll(/\n/g)].map(({ index }) => index + 1);
     for (let length = 0; length < whole.length; length++) {
@@ -274,7 +314,9 @@ describe("what a killed node has left", () => {
     }
     writeFileSync(path, `${whole.slice(0, ends[1]! + 30)}X${whole.slice(ends[1]! + 31)}torn`);
     const lines: string[] = [];
-    expect(found(scratch.path, lines)[0]!.reports).toEqual([ended(1, 1), ended(3, 3)]);
+    const [left] = found(scratch.path, lines);
+    expect(left!.reports).toEqual([ended(1, 1), ended(3, 3)]);
+    left!.stays();
     expect(lines).toEqual([expect.stringMatching(/^warn: 2 damaged lines of .* skipped$/)]);
     writeFileSync(path, "what is this?");
     expect(found(scratch.path, lines)).toEqual([]);

@@ -190,7 +190,7 @@ export class Bookkeeper {
 
   /** What an earlier run has left goes in as that run, which is out of the cluster. */
   async #handIn(
-    { instance, cores, reports, done }: LeftBills,
+    { instance, cores, reports, done, stays }: LeftBills,
     { announce, ...options }: Omit<ManagerLinkOptions, "events">,
     log: BookkeeperOptions["log"],
   ): Promise<void> {
@@ -209,7 +209,7 @@ export class Bookkeeper {
     });
     link.usage(reports);
     await link.leave(this.#stops.signal);
-    if (link.unsavedCount > 0) return;
+    if (link.unsavedCount > 0) return stays();
     done();
     log(
       "info",

@@ -2,12 +2,14 @@
  * How a journal of bills lies on disk: a line for its run of the node, then one for each report, each with a checksum before it. What a
  * kill or a loss of power has left of a line is recognised, and skipped.
  */
-import { readFileSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
+import { dirname } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { distance, machineId } from "../../control/machine.ts";
 import { UsageReport } from "../../protocol/manager-messages.ts";
+import { syncDirectory } from "../../trust/files.ts";
 
 /** The end of the name of each journal. */
 export const SUFFIX = ".bills";
@@ -22,7 +24,9 @@ const Head = Type.Object({
   instance: Type.String(),
   /** How many the run leased, by which the manager knows what it can have billed. */
   cores: Type.Integer({ minimum: 1 }),
-  /** By these a later run knows whether the one that wrote it is over. */
+  /** Its run holds the lock beside it for as long as it lives; left out, where files cannot be locked. */
+  locked: Type.Optional(Type.Literal(true)),
+  /** By these a later run knows, where there is no lock, whether the one that wrote it is over. */
   host: Type.String(),
   machine: Type.String(),
   pid: Type.Integer({ minimum: 1 }),
@@ -31,14 +35,16 @@ const Head = Type.Object({
 export type Head = Static<typeof Head>;
 
 /** The head of a journal of this process. */
-export function headOf(own: Pick<Head, "node" | "manager" | "instance" | "cores">): Head {
+export function headOf(
+  own: Pick<Head, "node" | "manager" | "instance" | "cores" | "locked">,
+): Head {
   return {
     ...{ format: "rfaas-bills-1", ...own, host: hostname(), machine: machineId() },
     ...{ pid: process.pid, processStart: startOf(process.pid) ?? "" },
   };
 }
 
-/** Whether the process that wrote it is over; undefined for one of another machine, of which nothing is known here. */
+/** Whether the process that wrote it, without a lock, is over; undefined for one of another machine, of which nothing is known here. */
 export function isOver({ host, machine, pid, processStart }: Head): boolean | undefined {
   if (distance(machine, machineId()) !== "machine") return startOf(pid) !== processStart;
   // The machine has started again since.
@@ -67,6 +73,31 @@ export function parse(
     else damaged++;
   }
   return { head, reports: [...newest.values()], damaged };
+}
+
+/** An open file that begins with a head, in a folder that is there. Throws what the system says. */
+export function makeJournal(path: string, head: string): number {
+  const { O_CREAT, O_WRONLY, O_TRUNC, O_APPEND } = constants;
+  const fd = openSync(path, O_CREAT | O_WRONLY | O_TRUNC | O_APPEND, 0o600);
+  try {
+    append(fd, head, 0);
+    syncDirectory(dirname(path));
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** All of it, or nothing: a disk that is full takes a part. */
+export function append(fd: number, text: string, end: number): void {
+  const bytes = Buffer.from(text);
+  try {
+    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
+  } catch (error) {
+    ftruncateSync(fd, end);
+    throw error;
+  }
 }
 
 function valueOf(line: string): unknown {

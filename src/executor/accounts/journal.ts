@@ -5,22 +5,27 @@
  */
 import {
   closeSync,
-  constants,
   fdatasync,
   fdatasyncSync,
   ftruncateSync,
   mkdirSync,
-  openSync,
   renameSync,
   rmSync,
-  writeSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
-import { syncDirectory } from "../../trust/files.ts";
-import { type Head, NEXT_SUFFIX, SUFFIX, headOf, lineOf } from "./journal-file.ts";
+import {
+  type Head,
+  NEXT_SUFFIX,
+  SUFFIX,
+  append,
+  headOf,
+  lineOf,
+  makeJournal,
+} from "./journal-file.ts";
+import { JournalLock } from "./journal-lock.ts";
 
 export interface JournalOptions {
   /** Made where it is not there. */
@@ -42,8 +47,10 @@ const PAST_FACTOR = 2;
 export class BillJournal {
   readonly path: string;
   readonly #options: JournalOptions;
-  readonly #head: string;
-  readonly #headBytes: number;
+  /** Known once its file is made, as is the lock beside it. */
+  #head = "";
+  #headBytes = 0;
+  #lock: JournalLock | undefined;
   /** The newest report of each lease that the manager has not taken whole, the oldest lease first. */
   readonly #open = new Map<string, UsageReport>();
   /** Leases whose newest report is not in the file. */
@@ -70,8 +77,6 @@ export class BillJournal {
   constructor(options: JournalOptions) {
     this.#options = options;
     this.path = join(options.folder, `${options.of.node}.${options.of.instance}${SUFFIX}`);
-    this.#head = lineOf(headOf(options.of));
-    this.#headBytes = Buffer.byteLength(this.#head);
   }
 
   /** How many bills the manager has not taken. */
@@ -116,14 +121,16 @@ export class BillJournal {
     this.#flush();
     this.#closed = true;
     this.#later?.clear();
-    if (this.#fd === undefined) return;
     try {
+      if (this.#fd === undefined) return;
       if (this.#open.size > 0) fdatasyncSync(this.#fd);
       else rmSync(this.path, { force: true });
+      this.#closePast(this.#fd);
     } catch (error) {
       this.#complain(error);
+    } finally {
+      this.#lock?.release({ remove: true });
     }
-    this.#closePast(this.#fd);
   }
 
   /** The oldest bill gives way: it is in memory all the same. */
@@ -153,7 +160,7 @@ export class BillJournal {
     this.#flushes = false;
     if (this.#closed || (this.#dirty.size === 0 && !this.#syncFails)) return;
     try {
-      this.#fd ??= this.#make(this.path);
+      this.#fd ??= this.#begin();
       const lines = this.#linesOf(this.#dirty);
       append(this.#fd, lines, this.#bytes);
       this.#bytes += Buffer.byteLength(lines);
@@ -178,17 +185,21 @@ export class BillJournal {
     return lines;
   }
 
-  #make(path: string): number {
-    mkdirSync(this.#options.folder, { recursive: true, mode: 0o700 });
-    const { O_CREAT, O_WRONLY, O_TRUNC, O_APPEND } = constants;
-    const fd = openSync(path, O_CREAT | O_WRONLY | O_TRUNC | O_APPEND, 0o600);
+  #begin(): number {
+    const { folder, of } = this.#options;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     try {
-      append(fd, this.#head, 0);
-      syncDirectory(dirname(path));
-    } catch (error) {
-      closeSync(fd);
-      throw error;
+      this.#lock ??= JournalLock.take(this.path);
+    } catch {
+      // A later run judges by its process then.
     }
+    this.#head = lineOf(headOf(this.#lock ? { ...of, locked: true } : of));
+    this.#headBytes = Buffer.byteLength(this.#head);
+    return this.#make(this.path);
+  }
+
+  #make(path: string): number {
+    const fd = makeJournal(path, this.#head);
     this.#bytes = this.#headBytes;
     return fd;
   }
@@ -285,16 +296,5 @@ export class BillJournal {
       "warn",
       `the journal of bills ${this.path} cannot be written, so bills that no manager has taken are lost if this node is killed: ${why}; see to that, or name another directory with --state`,
     );
-  }
-}
-
-/** All of it, or nothing: a disk that is full takes a part. */
-function append(fd: number, text: string, end: number): void {
-  const bytes = Buffer.from(text);
-  try {
-    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
-  } catch (error) {
-    ftruncateSync(fd, end);
-    throw error;
   }
 }

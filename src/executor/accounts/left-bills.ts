@@ -5,7 +5,8 @@ import { countOf } from "../../base/units.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import { NODE_LOST } from "../../protocol/usage.ts";
-import { NEXT_SUFFIX, SUFFIX, isOver, parse } from "./journal-file.ts";
+import { type Head, NEXT_SUFFIX, SUFFIX, isOver, parse } from "./journal-file.ts";
+import { JournalLock } from "./journal-lock.ts";
 
 export interface LeftBills {
   /** The run that has left them. */
@@ -16,6 +17,8 @@ export interface LeftBills {
   reports: UsageReport[];
   /** The manager has them: takes the journal away. */
   done(): void;
+  /** It does not: the journal stays, for another run. */
+  stays(): void;
 }
 
 /** More than a journal ever has. */
@@ -60,8 +63,32 @@ function readLeft(
     log("warn", `${path} is no journal of bills, or its begin is damaged; it stays`);
     return undefined;
   }
-  const { head, reports, damaged } = journal;
-  if (head.node !== own.node || !isOver(head)) return undefined;
+  const { head } = journal;
+  if (head.node !== own.node) return undefined;
+  const lock = head.locked ? JournalLock.take(path) : undefined;
+  const over = head.locked ? lock !== undefined : isOver(head);
+  if (!over) {
+    log("info", `the journal of bills ${path} stays: ${whyLeft(head, over)}`);
+    return undefined;
+  }
+  const left = leftIn(path, journal, own, log, lock);
+  if (!left) lock?.release();
+  return left;
+}
+
+/** Why it is not known to be of a run that is over. */
+function whyLeft({ host }: Head, over: boolean | undefined): string {
+  if (over === false) return "the run of this node that writes it goes on";
+  return `it is of a run on a machine called ${host}, and nothing here says whether that is over; a node of this name hands it in on a machine that is called so`;
+}
+
+function leftIn(
+  path: string,
+  { head, reports, damaged }: NonNullable<ReturnType<typeof parse>>,
+  own: { node: string; manager: string },
+  log: (level: "info" | "warn", message: string) => void,
+  lock: JournalLock | undefined,
+): LeftBills | undefined {
   if (damaged > 0)
     log("warn", `${countOf(damaged, "damaged line")} of the journal of bills ${path} skipped`);
   if (head.manager !== own.manager) {
@@ -74,9 +101,11 @@ function readLeft(
   }
   const done = (): void => {
     for (const file of [path, `${path}${NEXT_SUFFIX}`]) rmSync(file, { force: true });
+    lock?.release({ remove: true });
   };
+  const stays = (): void => lock?.release();
   const { instance, cores } = head;
-  if (reports.length > 0) return { instance, cores, reports: reports.map(ended), done };
+  if (reports.length > 0) return { instance, cores, reports: reports.map(ended), done, stays };
   done();
   return undefined;
 }
