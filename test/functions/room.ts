@@ -61,6 +61,12 @@ export function look(input: Bytes, output: Bytes): number {
   });
 }
 
+/** What it finds of variables. */
+export function variables(input: Bytes, output: Bytes): number {
+  const { names } = read<{ names: string[] }>(input);
+  return write(output, Object.fromEntries(names.map((name) => [name, process.env[name]])));
+}
+
 /** Whether a port of this machine answers. */
 export async function reach(input: Bytes, output: Bytes): Promise<number> {
   const { port } = read<{ port: number }>(input);

@@ -48,7 +48,7 @@ const connected = (node: ServedNode) => invoker({ node: node.address, fabric: "s
 /** Calls a function on JSON. */
 export async function ask(
   lease: Lease<Room>,
-  name: "look" | "reach" | "leave" | "fill",
+  name: "look" | "variables" | "reach" | "leave" | "fill",
   value: object,
 ): Promise<Record<string, unknown>> {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
@@ -139,6 +139,22 @@ export function testRooms(start: (args: readonly string[]) => Promise<RoomedNode
       const names = seen["environment"] as string[];
       expect(names.filter((name) => ![...own, ...engines].includes(name))).toEqual([]);
       expect(seen["home"]).toBe("/.rfaas/scratch");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "functions find the variables of their lease as they are, and what makes their room heeds none of them",
+    async () => {
+      await using served = await start([]);
+      await using rf = await connected(served.node);
+      const env = {
+        ...{ CONTAINERS_CONF: "/nowhere/conf", CONTAINERS_STORAGE_CONF: "/nowhere/storage" },
+        ...{ DOCKER_HOST: "tcp://198.51.100.1:1", DOCKER_CONFIG: "/nowhere", PATH: "/nowhere" },
+        ...{ XDG_RUNTIME_DIR: "/nowhere", LEVEL: ` "3" # 'é' $HOME\\n=`, EMPTY: "" },
+      };
+      await using lease = await rf.allocate<Room>(MODULE, { env });
+      expect(await ask(lease, "variables", { names: Object.keys(env) })).toEqual(env);
     },
     LIMIT_MS,
   );

@@ -129,9 +129,11 @@ describe("podman's", () => {
     expect(line().join(" ")).not.toContain("source=/state/rooms/a-1/scratch");
   });
 
-  test("names variables without their values, which any user could read there", () => {
+  test("names the file of the variables, and none of their values, which any user could read there", () => {
     const words = line();
-    expect(after(words, "--env")).toEqual(["HOME=/.rfaas/scratch", "LEVEL"]);
+    expect(after(words, "--env-file")).toEqual(["/state/rooms/a-1/environment"]);
+    expect(words).not.toContain("--env");
+    expect(words).toContain("--http-proxy=false");
     expect(words.join(" ")).not.toContain("secret");
   });
 
@@ -231,7 +233,7 @@ describe("Docker's", () => {
       ...["--mount", "type=bind,source=/state/rooms/a-1/handed,target=/.rfaas/handed,readonly"],
       ...["--tmpfs", "/.rfaas/scratch:rw,exec,nosuid,nodev,mode=1777"],
       ...["--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777"],
-      ...["--env", "HOME=/.rfaas/scratch", "--env", "LEVEL", "--entrypoint", ""],
+      ...["--env-file", "/state/rooms/a-1/environment", "--entrypoint", ""],
       ...["--", "debian:12", ...HOST],
     ]);
   });

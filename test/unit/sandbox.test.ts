@@ -85,6 +85,17 @@ describe("what a lease asks of its room", () => {
     expect(sandbox().refusal({ env: { LEVEL: "3" }, heapBytes: 2 ** 26 })).toBeUndefined();
   });
 
+  test("is refused where the engine of containers would take a variable for another one", () => {
+    const contained = sandbox({ driver: driverNamed("podman")! });
+    expect(contained.refusal({ env: { LEVEL: ' "a=b" # c\rd' } })).toBeUndefined();
+    expect(contained.refusal({ env: { LEVEL: "3\nPATH=/evil" } })).toContain(
+      "env: LEVEL has a line",
+    );
+    expect(contained.refusal({ env: { LEVEL: "3\r" } })).toContain("env: LEVEL has a line");
+    expect(contained.refusal({ env: { LEVEL: "é".repeat(40_000) } })).toContain("longer than");
+    expect(sandbox().refusal({ env: { LEVEL: "3\n4" } })).toBeUndefined();
+  });
+
   test("is the network, where clients are to connect to a host of a network of its own", () => {
     const apart = sandbox({ driver: { ...WITH_ROOMS, ownNetwork: true } });
     const asked = { fabric: "verbs", network: false } as Parameters<Sandbox["whyUnreached"]>[0];

@@ -106,6 +106,8 @@ export interface SandboxDriver {
   inMemory?(inside: RoomFolders): readonly string[];
   /** Why it cannot be used on this machine, and what would let it; undefined when it can. */
   whyNot(): Finding | undefined;
+  /** Why it cannot give a host this variable; undefined when it can. Left out, it gives every one. */
+  whyNotPassed?(name: string, value: string): string | undefined;
   /** The guards that it holds on this machine, each with the layer that does. */
   guards(): ReadonlyMap<Guard, string>;
   /** What the end of a host means that was never ready, if the driver knows more of it; after "the host process did not start: it ..". */

@@ -50,8 +50,8 @@ export class Sandbox {
   /** Why a lease cannot have the room that it asks for, and what would let it; undefined when it can. */
   refusal({ network, processes, env = {}, image }: RoomWishes): string | undefined {
     const { name, rooms, images } = this.driver;
-    for (const variable of Object.keys(env)) {
-      const why = whyReserved(variable);
+    for (const [variable, value] of Object.entries(env)) {
+      const why = whyReserved(variable) ?? this.driver.whyNotPassed?.(variable, value);
       if (why !== undefined) return `env: ${why}`;
     }
     if (image !== undefined && images === "none")

@@ -8,11 +8,12 @@ import { startChild } from "../child.ts";
 import type { HostStart, StartedHost } from "../driver.ts";
 import { isFirstOfNamespace } from "./first-process.ts";
 import { Handed } from "./handed.ts";
-import { engineEnvironment } from "./options.ts";
 
 export interface Engine {
   /** Runs the container, and exits as the host does. */
   readonly line: readonly string[];
+  /** All that this process finds in its environment. */
+  readonly environment: HostStart["environment"];
   /** What that process passes on. */
   readonly descriptors: HostStart["descriptors"];
   /** The host's pid, once it is known. */
@@ -32,11 +33,10 @@ export class EngineHost implements StartedHost {
   #killed = false;
 
   /** `control` is the agent's end of the host's connection, where the engine passes no descriptors on. */
-  constructor(engine: Engine, { environment, output, onExit }: HostStart, control?: number) {
+  constructor(engine: Engine, { output, onExit }: HostStart, control?: number) {
     this.#engine = engine;
     const child = startChild(engine.line, {
-      ...{ descriptors: engine.descriptors, output },
-      environment: engineEnvironment(environment),
+      ...{ descriptors: engine.descriptors, environment: engine.environment, output },
       wraps: true,
       onExit: (exit) => {
         void this.#gone().then(() => onExit({ ...exit, cpuNs: this.#cpuNs }));
@@ -86,7 +86,7 @@ export class EngineHost implements StartedHost {
 /** Starts a host in a container whose engine passes no descriptors on: it is handed them. `engineOf` is given the container's name. */
 export function startHanded(
   host: HostStart,
-  engineOf: (host: HostStart, name: string) => Pick<Engine, "line" | "remove">,
+  engineOf: (host: HostStart, name: string) => Pick<Engine, "line" | "environment" | "remove">,
 ): StartedHost {
   const handed = new Handed(host);
   try {

@@ -6,8 +6,6 @@ import type { Bind } from "./inside.ts";
 /** The capabilities by which a host becomes another user. */
 export const BECOMING = ["SETUID", "SETGID"];
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
 /** `--mount` takes a line of comma-separated values. */
 export function mountOption({ from, to, writable }: Bind): string[] {
   const fields = ["type=bind", `source=${from}`, `target=${to}`, ...(writable ? [] : ["readonly"])];
@@ -37,19 +35,6 @@ export const explainEngine =
       ? `does not run in the image ${image}, which must be a Linux of glibc 2.27 or later; name another image`
       : undefined;
   };
-
-/** By name alone: the engine takes the values from its own environment, and no command line shows them. Of HOME it needs its own. */
-export const variablesAsOptions = (environment: Environment): string[] =>
-  Object.entries(environment)
-    .filter(([, value]) => value !== undefined)
-    .flatMap(([name, value]) => ["--env", name === "HOME" ? `${name}=${value}` : name]);
-
-/** Of the engine's own process: what it needs of the node's, and the host's, which it passes on. */
-export const engineEnvironment = (environment: Environment): Environment => ({
-  ...process.env,
-  ...environment,
-  HOME: process.env["HOME"],
-});
 
 /** To which podman lowers its own limit of descriptors, and so what it can give; that of processes it lowers to what the system has. */
 const MOST_FILES = 1_048_576;

@@ -3,7 +3,9 @@
  * passes no descriptors on: the host is handed them (`containers/handed.ts`). `docker run` stays as long as the container does.
  */
 import type { Finding } from "../../../base/finding.ts";
+import { childEnvironment } from "../../../base/process.ts";
 import { startHanded } from "../containers/engine-host.ts";
+import { whyNotInFile, writeEnvironment } from "../containers/environment.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { inOurs } from "../containers/inside.ts";
 import { lackIfFails, lackOf, lastLineOf } from "../containers/lack.ts";
@@ -21,6 +23,7 @@ export const docker = {
   inside: inOurs,
   inMemory: ({ scratch }) => [scratch, "/tmp", "/dev", "/dev/shm"],
   whyNot,
+  whyNotPassed: whyNotInFile,
   guards: () => containerGuards("container"),
   explain: explainEngine("Docker", "docker"),
   start,
@@ -29,9 +32,11 @@ export const docker = {
 function start(host: HostStart): StartedHost {
   const program = Bun.which("docker")!;
   if (host.terms.image === undefined) makeEmptyImage(program);
+  writeEnvironment(host);
   const user = `${process.getuid!()}:${process.getgid!()}`;
   return startHanded(host, (handed, name) => ({
     line: dockerLine(program, name, user, handed),
+    environment: childEnvironment(),
     remove: [program, "rm", "--force", name],
   }));
 }

@@ -1,17 +1,13 @@
 /** The command line of Docker for a host. */
 import { SCRATCH_IN_OURS, shownFor, systemBinds } from "../containers/inside.ts";
-import {
-  BECOMING,
-  limitsAsOptions,
-  mountOption,
-  variablesAsOptions,
-} from "../containers/options.ts";
+import { environmentOption } from "../containers/environment.ts";
+import { BECOMING, limitsAsOptions, mountOption } from "../containers/options.ts";
 import type { HostStart } from "../driver.ts";
 
 /** An image without files, around which a lease without an image sees the node's own system. */
 export const EMPTY_IMAGE = "rfaas-empty:1";
 
-/** `user` is who the host runs as, as `UID:GID`; it finds its descriptors where `start` hands them over. */
+/** `user` is who the host runs as, as `UID:GID`; it finds its descriptors where `start` hands them over, and Docker its variables in their file. */
 export function dockerLine(
   program: string,
   name: string,
@@ -31,7 +27,7 @@ export function dockerLine(
     ...limitsAsOptions(),
     ...[...system, ...binds.filter(({ writable }) => !writable)].flatMap(mountOption),
     ...[SCRATCH_IN_OURS, "/tmp"].flatMap((place) => inMemory(place, heapBytes)),
-    ...[...variablesAsOptions(start.environment), "--entrypoint", ""],
+    ...[...environmentOption(start), "--entrypoint", ""],
     ...["--", image ?? EMPTY_IMAGE, ...command],
   ];
 }

@@ -5,7 +5,9 @@
 import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Finding } from "../../../base/finding.ts";
+import { childEnvironment } from "../../../base/process.ts";
 import { EngineHost, containerName } from "../containers/engine-host.ts";
+import { whyNotInFile, writeEnvironment } from "../containers/environment.ts";
 import { runs } from "../containers/first-process.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { SCRATCH_IN_OURS, inOurs, makeRoot } from "../containers/inside.ts";
@@ -29,6 +31,7 @@ export const podman = {
   inside: inOurs,
   inMemory: ({ scratch }) => [scratch, "/tmp", "/dev", "/dev/shm"],
   whyNot,
+  whyNotPassed: whyNotInFile,
   guards: () => containerGuards("container"),
   explain: explainEngine("podman", "podman"),
   start,
@@ -47,9 +50,11 @@ function start(host: HostStart): StartedHost {
     makeRoot(container.root);
     symlinkSync(SCRATCH_IN_OURS, join(container.root, "tmp"));
   }
+  writeEnvironment(host);
   return new EngineHost(
     {
       line: podmanLine(found, container, host),
+      environment: childEnvironment(),
       descriptors: host.descriptors,
       findPid: () => pidIn(container.hostPidFile),
       remove: [found.program, "rm", "--force", "--ignore", "--time", "0", container.name],

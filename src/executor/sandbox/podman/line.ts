@@ -1,13 +1,8 @@
 /** The command line of podman for a host. */
 import { isAbsolute } from "node:path";
 import { SCRATCH_IN_OURS, ownSystem, shownFor, withoutSys } from "../containers/inside.ts";
-import {
-  BECOMING,
-  limitsAsOptions,
-  memoryOption,
-  mountOption,
-  variablesAsOptions,
-} from "../containers/options.ts";
+import { environmentOption } from "../containers/environment.ts";
+import { BECOMING, limitsAsOptions, memoryOption, mountOption } from "../containers/options.ts";
 import type { HostStart } from "../driver.ts";
 
 /** How podman is called on this machine. */
@@ -63,7 +58,8 @@ export function podmanLine(
     ...[SCRATCH_IN_OURS, ...(image === undefined ? [] : ["/tmp"])].flatMap((place) =>
       memoryOption(place, heapBytes),
     ),
-    ...[...variablesAsOptions(start.environment), "--entrypoint", ""],
+    // Of the node's own variables podman would pass on those of proxies, with their passwords.
+    ...["--http-proxy=false", ...environmentOption(start), "--entrypoint", ""],
     ...[...files, ...command],
   ];
 }

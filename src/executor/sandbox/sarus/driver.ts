@@ -24,6 +24,8 @@ function start(host: HostStart): StartedHost {
   const program = Bun.which("sarus")!;
   return startHanded(host, (handed, name) => ({
     line: sarusLine(program, name, handed),
+    // It passes on all that it finds, so it finds nothing of the node's. A program with root's rights that any user may start trusts none of it.
+    environment: handed.environment,
     remove: [program, "kill", name],
   }));
 }
