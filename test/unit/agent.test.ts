@@ -330,6 +330,29 @@ describe("a lease", () => {
     expect(ada.heard.at(-1)).toMatchObject({ t: "lost", lease, message: "the way to it is lost" });
   });
 
+  test("hears nothing of workers and slots that it does not have, which a function might make up", () => {
+    const { log, leased } = node();
+    const { client, host } = leased({ workers: 2 });
+    const line = {
+      worker: 2,
+      level: "info",
+      message: "a",
+      data: null,
+      atMs: 1,
+      dropped: 0,
+    } as const;
+    const report = { sequence: 1, fraction: 0.5, message: null, dropped: 0 };
+    const before = [client.heard.length, log.length];
+    host.say({ t: "host-log", line });
+    host.say({ t: "host-progress", report: { ...report, worker: 2, slot: 0 } });
+    host.say({ t: "host-progress", report: { ...report, worker: 0, slot: 4 } });
+    host.say({ t: "worker-ended", worker: 2, message: "it broke" });
+    expect([client.heard.length, log.length]).toEqual(before);
+    host.say({ t: "host-log", line: { ...line, worker: 1 } });
+    host.say({ t: "host-progress", report: { ...report, worker: 1, slot: 3 } });
+    expect(client.heard.slice(-2).map(({ t }) => t)).toEqual(["log", "progress"]);
+  });
+
   test("that is over is still known by its last sums, once its host is gone, to its own client alone", () => {
     const { clock, leased, client, bills } = node();
     const { client: ada, host, lease } = leased({ ttlMs: 3000 });

@@ -232,6 +232,7 @@ export class LeasedHost {
   }
 
   #heard(message: HostNotice): void {
+    if (isOfAnother(message, this.shape)) return;
     switch (message.t) {
       case "client-lost":
         return this.end({ kind: "connection-lost", message: message.message });
@@ -377,5 +378,19 @@ export class LeasedHost {
     // A host that has lost its client has already told the client why.
     if (reason.kind !== "connection-lost") this.#writeEnd(reason);
     this.#events.lost(this, reason);
+  }
+}
+
+/** Whether a notice is of a worker or a slot that the lease does not have. It may be a function's word, and what is heard is kept for each. */
+function isOfAnother(message: HostNotice, { workers, slots }: RegionShape): boolean {
+  switch (message.t) {
+    case "worker-ended":
+      return message.worker >= workers;
+    case "host-log":
+      return message.line.worker >= workers;
+    case "host-progress":
+      return message.report.worker >= workers || message.report.slot >= slots;
+    default:
+      return false;
   }
 }
