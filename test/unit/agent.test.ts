@@ -755,6 +755,26 @@ describe("a host that is to be kept", () => {
     gone(host);
   });
 
+  test("says nothing to the node's log while it is kept, and its leases say so much a second", () => {
+    const line = {
+      worker: 0,
+      level: "warn",
+      message: "a",
+      data: null,
+      atMs: 1,
+      dropped: 0,
+    } as const;
+    const { host, log } = rested();
+    const before = log.length;
+    host.say({ t: "host-log", line });
+    host.say({ t: "worker-ended", worker: 0, message: "it broke" });
+    expect(log).toHaveLength(before);
+    const { leased, log: other } = node();
+    const { host: busy } = leased();
+    for (let i = 0; i < 1000; i++) busy.say({ t: "worker-ended", worker: 0, message: "it broke" });
+    expect(other.filter((said) => said.includes("it broke"))).toHaveLength(200);
+  });
+
   test("that dies while it is kept is forgotten", () => {
     const { host, hosts, ada } = rested();
     gone(host);

@@ -145,10 +145,8 @@ export class KeptHosts {
   keep(resting: RestingHost, key: string, keepMs: number): void {
     const { host, memory } = resting;
     host.attend({
-      notice: (notice) => {
-        if (notice.t === "host-log")
-          this.#options.log("info", `a kept host: ${JSON.stringify(notice.line.message)}`);
-      },
+      // It has no lease: what it says is no one's, and the log has no bound for it.
+      notice() {},
       exited: () => {
         this.#keeping.forget(resting);
         this.#unwatch(resting);

@@ -143,7 +143,9 @@ export class LeaseNotes implements LeaseEvents {
   }
 
   workerLost(lease: LeasedHost, worker: number, message: string): void {
-    this.#log("warn", `lease ${lease.id}, worker ${worker}: ${message}`);
+    const text = `lease ${lease.id}, worker ${worker}: ${message}`;
+    // A host may say so of one worker without end.
+    if (this.#bounded?.admits(text.length) ?? true) this.#log("warn", text);
     this.#client.connection.send({ t: "worker-lost", lease: lease.id, worker, message });
   }
 
