@@ -163,7 +163,7 @@ describe("the folders of a room", () => {
     return join(root, "entry.ts");
   }
 
-  test("are the node's user's alone, and go with their host, whatever functions leave in them", () => {
+  test("are the node's user's alone, and go with their host, whatever functions leave in them", async () => {
     const folder = join(scratchFolder(), "rooms");
     const rooms = new Rooms([folder]);
     const [first, second] = [rooms.make(), rooms.make()];
@@ -174,9 +174,9 @@ describe("the folders of a room", () => {
     mkdirSync(join(shut, "in"), { recursive: true });
     writeFileSync(join(shut, "in", "file"), "");
     chmodSync(shut, 0);
-    first.remove();
+    await first.remove();
     expect(readdirSync(folder)).toHaveLength(1);
-    second.remove();
+    await second.remove();
     expect(readdirSync(folder)).toEqual([]);
   });
 
@@ -193,18 +193,20 @@ describe("the folders of a room", () => {
     // Once more is no fault: another build may have the same files.
     expect(await room.admit(entry)).toBe(linked!);
     expect(await room.admit("rfaas:echo")).toBeUndefined();
-    room.remove();
+    await room.remove();
     expect(existsSync(entry)).toBe(true);
   });
 
-  test("of a node that is gone are removed by the next one, and those of a node that lives are not", () => {
+  test("of a node that is gone are removed by the next one, and those of a node that lives are not", async () => {
     const folder = scratchFolder();
     const living = new Rooms([folder]).make();
     const dead = `${hostname()}-${2 ** 22 + 5}-17-0`;
     const elsewhere = `another.machine-${2 ** 22 + 5}-17-0`;
     const reused = `${hostname()}-${process.pid}-17-0`;
     for (const name of [dead, elsewhere, reused]) mkdirSync(join(folder, name));
-    new Rooms([folder]).make().remove();
+    const next = new Rooms([folder]);
+    next.make();
+    await next.finish();
     const left = readdirSync(folder);
     expect(left).toContain(elsewhere);
     expect(left).not.toContain(dead);

@@ -103,6 +103,7 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
     images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
     users: asked.uidRange && openUsers(asked.uidRange, driver),
+    warn,
   });
 }
 
@@ -191,8 +192,11 @@ export function openPrivateSandbox(asked: Static<typeof Fields>): Sandbox {
   const missing = GUARDS.filter((guard) => !driver.guards().has(guard));
   const weakness = weaknessOf(chosen, missing);
   if (weakness !== undefined && (driver.rooms || chosen.lack)) log.debug(weakness);
-  return new Sandbox({ driver, folders: roomsFolders(undefined), network: true, processes: true });
+  const open = { network: true, processes: true };
+  return new Sandbox({ driver, folders: roomsFolders(undefined), ...open, warn });
 }
+
+const warn = (message: string): void => log.warn(message);
 
 /** Where rooms may be made, the best place first. A user's own folder may be one that can only be read. */
 function roomsFolders(state: string | undefined): string[] {

@@ -87,6 +87,7 @@ export class Agent {
   readonly #leases: LeaseTable;
   readonly #granting: Granting;
   readonly #limiter: Limiter;
+  readonly #sandbox: Sandbox;
   #events: AgentEvents | undefined;
   #stopping = false;
   #onIdle: (() => void) | undefined;
@@ -95,6 +96,7 @@ export class Agent {
   constructor(options: AgentOptions) {
     this.#survey = { offers: [...options.fabrics], withheld: [...(options.withheld ?? [])] };
     const { clock = SYSTEM_CLOCK, sandbox = new Sandbox({ driver: none, folders: [] }) } = options;
+    this.#sandbox = sandbox;
     this.#limiter = options.limiter ?? new WatchLimiter();
     const startHost = options.startHost ?? hostProcesses(options, sandbox, this.#limiter);
     this.#clock = clock;
@@ -181,7 +183,7 @@ export class Agent {
     if (this.#book.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     this.#leases.rest();
     await Promise.all([this.#pool.close(), this.#kept.close()]);
-    await this.#limiter.close();
+    await Promise.all([this.#limiter.close(), this.#sandbox.finish()]);
   }
 
   /** Resolves when no client of a present lease has yet to connect its data. */

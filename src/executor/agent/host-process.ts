@@ -166,17 +166,17 @@ export class HostProcess {
         ...{ terms, folders: room?.folders },
         program: room ? [...programPaths(), ...shimFiles()] : [],
         onExit: (how) => {
-          room?.remove();
           const excess = held?.postMortem();
           held?.close();
-          void output!.end().then(() => exit.resolve({ ...how, excess }));
+          const heard = output!.end().then(() => exit.resolve({ ...how, excess }));
+          void heard.then(() => room?.remove());
         },
       });
       output.begin();
     } catch (error) {
       slot.close();
       output?.abandon();
-      room?.remove();
+      void room?.remove();
       throw error;
     } finally {
       closeDescriptor(mailboxFd);

@@ -11,13 +11,13 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
-  rmSync,
 } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { EnvironmentError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import type { RoomFolders } from "./driver.ts";
+import { Removals } from "./removals.ts";
 
 /** So many files are linked before the agent looks at its clients again: less than a millisecond. */
 const LINKED_AT_ONCE = 64;
@@ -32,16 +32,23 @@ export class Rooms {
   readonly #places: readonly string[];
   readonly #owner = ownerName(process.pid);
   readonly #passable: boolean;
+  readonly #removals: Removals;
   /** The place that is used. */
   #folder: string | undefined;
 
   /**
    * The first of these folders that can be had is made when the first room is. `passable`: hosts are other users, who find their own
-   * folders without a way through this one.
+   * folders without a way through this one. `warn` hears what to do of what cannot be removed.
    */
-  constructor(places: readonly string[], passable = false) {
+  constructor(places: readonly string[], passable = false, warn?: (message: string) => void) {
     this.#places = places;
     this.#passable = passable;
+    this.#removals = new Removals(warn);
+  }
+
+  /** Resolves when the folders of all rooms that are over are removed, or that takes too long. */
+  finish(): Promise<void> {
+    return this.#removals.finish();
   }
 
   /** Throws {@link EnvironmentError} where no folder can be had. */
@@ -62,8 +69,9 @@ export class Rooms {
 
   #makeIn(folder: string): Room {
     try {
-      if (this.#folder === undefined) open(folder);
-      return new Room(join(folder, `${this.#owner}-${made++}`), this.#passable);
+      if (this.#folder === undefined)
+        for (const left of open(folder)) void this.#removals.remove(left);
+      return new Room(join(folder, `${this.#owner}-${made++}`), this.#passable, this.#removals);
     } catch (cause) {
       throw new EnvironmentError(
         `no folder for a host can be made in ${folder}: ${reasonOf(cause)}; let the node have a folder that it can write (rfaas serve --state DIR), with room`,
@@ -73,27 +81,29 @@ export class Rooms {
   }
 }
 
-/** Removes what nodes of this machine have left there that were killed. */
-function open(folder: string): void {
+/** Makes the folder, and returns what nodes of this machine have left there that were killed. */
+function open(folder: string): string[] {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   // That of another user it may not, nor what a link of another one leads to.
   if (lstatSync(folder).uid !== process.getuid!()) throw new Error("it belongs to another user");
   chmodSync(folder, 0o700);
-  for (const name of readdirSync(folder)) {
+  return readdirSync(folder).flatMap((name) => {
     const [, owner, pid] = /^(.+-(\d+)-\d+)-\d+$/.exec(name) ?? [];
     // A node of another machine may have the folder, too.
-    if (owner === undefined || !owner.startsWith(`${HOST}-`)) continue;
-    if (owner !== ownerName(Number(pid))) removeAll(join(folder, name));
-  }
+    if (owner === undefined || !owner.startsWith(`${HOST}-`)) return [];
+    return owner === ownerName(Number(pid)) ? [] : [join(folder, name)];
+  });
 }
 
 export class Room {
   readonly folders: RoomFolders;
   readonly #folder: string;
   readonly #mode: number;
+  readonly #removals: Removals;
 
-  constructor(folder: string, passable = false) {
+  constructor(folder: string, passable: boolean, removals: Removals) {
     this.#folder = folder;
+    this.#removals = removals;
     this.#mode = passable ? 0o755 : 0o700;
     this.folders = { package: join(folder, "package"), scratch: join(folder, "scratch") };
     makeFolder(folder, this.#mode);
@@ -118,8 +128,9 @@ export class Room {
     return join(own, relative(root, path));
   }
 
-  remove(): void {
-    removeAll(this.#folder);
+  /** Resolves when it is removed, or cannot be. Never rejects. */
+  remove(): Promise<void> {
+    return this.#removals.remove(this.#folder);
   }
 }
 
@@ -153,22 +164,6 @@ function linkOrCopy(source: string, target: string): void {
     if (code !== "EXDEV" && code !== "EPERM" && code !== "EMLINK") throw error;
     copyFileSync(source, target);
   }
-}
-
-/** Also what functions have made unreadable. */
-function removeAll(folder: string): void {
-  try {
-    rmSync(folder, { recursive: true, force: true });
-  } catch {
-    openUp(folder);
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function openUp(folder: string): void {
-  chmodSync(folder, 0o700);
-  for (const entry of readdirSync(folder, { withFileTypes: true }))
-    if (entry.isDirectory()) openUp(join(folder, entry.name));
 }
 
 const HOST = hostname();

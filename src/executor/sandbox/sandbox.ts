@@ -19,6 +19,8 @@ export interface SandboxOptions {
   images?: string | undefined;
   /** Hosts become users of the machine of which each user of the node has one. Left out, they are the node's user. */
   users?: Users | undefined;
+  /** Hears what to do of folders that cannot be removed. */
+  warn?: (message: string) => void;
 }
 
 /** What a lease may ask of its room. */
@@ -35,9 +37,9 @@ export class Sandbox {
   constructor(options: SandboxOptions) {
     this.driver = options.driver;
     this.#options = options;
-    const { readPaths = [], users } = options;
+    const { readPaths = [], users, warn } = options;
     this.users = users;
-    this.#rooms = new Rooms(options.folders, users !== undefined);
+    this.#rooms = new Rooms(options.folders, users !== undefined, warn);
     const closed = { network: false, processes: false, readPaths, env: {} };
     this.closed = users ? { ...closed, becomesUser: true } : closed;
   }
@@ -45,6 +47,11 @@ export class Sandbox {
   /** The folders of a host; undefined where the driver has none. Throws {@link EnvironmentError}. */
   makeRoom(): Room | undefined {
     return this.driver.rooms ? this.#rooms.make() : undefined;
+  }
+
+  /** The node ends: resolves when the folders of hosts that are gone are removed, or that takes too long. */
+  finish(): Promise<void> {
+    return this.#rooms.finish();
   }
 
   /** Why a lease cannot have the room that it asks for, and what would let it; undefined when it can. */
