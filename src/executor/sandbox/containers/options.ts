@@ -22,15 +22,22 @@ const quoted = (field: string): string =>
   /[",\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 
 /** Exit codes of an engine's own. */
-const NOT_MADE = 125;
+export const NOT_MADE = 125;
 const NOT_RUN = 127;
 
-/** What the end of a host means that an engine has not started. */
+/** What the end of a host means that an engine has not started. `empty` is the image, if any, that stands in where a lease names none. */
 export const explainEngine =
-  (engine: string, program: string): NonNullable<SandboxDriver["explain"]> =>
+  (engine: string, program: string, empty?: string): NonNullable<SandboxDriver["explain"]> =>
   ({ exitCode }, { image }) => {
-    if (exitCode === NOT_MADE)
-      return `got no container of ${engine}${image === undefined ? "" : `; does the node have the image? Bring it there: ${program} pull ${image}`}`;
+    if (exitCode === NOT_MADE) {
+      const why =
+        image !== undefined
+          ? `; does the node have the image? Bring it there: ${program} pull ${image}`
+          : empty === undefined
+            ? ""
+            : `; its image ${empty} may be gone, and is made anew for the next host: try again`;
+      return `got no container of ${engine}${why}`;
+    }
     return exitCode === NOT_RUN && image !== undefined
       ? `does not run in the image ${image}, which must be a Linux of glibc 2.27 or later; name another image`
       : undefined;

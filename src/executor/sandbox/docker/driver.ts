@@ -9,7 +9,7 @@ import { whyNotInFile, writeEnvironment } from "../containers/environment.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { inOurs } from "../containers/inside.ts";
 import { lackIfFails, lackOf, lastLineOf } from "../containers/lack.ts";
-import { explainEngine } from "../containers/options.ts";
+import { NOT_MADE, explainEngine } from "../containers/options.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
 import { EMPTY_IMAGE, dockerLine } from "./line.ts";
 
@@ -25,16 +25,20 @@ export const docker = {
   whyNot,
   whyNotPassed: whyNotInFile,
   guards: () => containerGuards("container"),
-  explain: explainEngine("Docker", "docker"),
+  explain: explainEngine("Docker", "docker", EMPTY_IMAGE),
   start,
 } as const satisfies SandboxDriver;
 
 function start(host: HostStart): StartedHost {
   const program = Bun.which("docker")!;
   if (host.terms.image === undefined) makeEmptyImage(program);
+  const onExit: HostStart["onExit"] = (exit) => {
+    if (exit.exitCode === NOT_MADE && host.terms.image === undefined) hasEmptyImage = false;
+    host.onExit(exit);
+  };
   writeEnvironment(host);
   const user = `${process.getuid!()}:${process.getgid!()}`;
-  return startHanded(host, (handed, name) => ({
+  return startHanded({ ...host, onExit }, (handed, name) => ({
     line: dockerLine(program, name, user, handed),
     environment: childEnvironment(),
     remove: [program, "rm", "--force", name],
@@ -43,7 +47,7 @@ function start(host: HostStart): StartedHost {
 
 let hasEmptyImage = false;
 
-/** Once for a node, at its first host: Docker has no container without an image. */
+/** At the first host of a node, and where Docker may have lost it since: it has no container without an image. */
 function makeEmptyImage(program: string): void {
   hasEmptyImage ||= run([program, "image", "inspect", EMPTY_IMAGE]).exitCode === 0;
   if (hasEmptyImage) return;

@@ -1,9 +1,14 @@
-/** What an engine of containers finds in its own environment, and what it is told of the host's: real starts, of an engine that writes it down. */
+/** What engines of containers are started with: real starts, of an engine that a test wrote. */
 import { afterEach, beforeEach, expect, mock, spyOn, test } from "bun:test";
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { closeDescriptor, mailboxToInherit } from "../../ffi/descriptors.ts";
 import { docker } from "../../src/executor/sandbox/docker/driver.ts";
-import type { HostStart, SandboxDriver } from "../../src/executor/sandbox/driver.ts";
+import type {
+  HostExit,
+  HostStart,
+  RoomTerms,
+  SandboxDriver,
+} from "../../src/executor/sandbox/driver.ts";
 import { podman } from "../../src/executor/sandbox/podman/driver.ts";
 import { sarus } from "../../src/executor/sandbox/sarus/driver.ts";
 import { shimFor } from "../../src/executor/sandbox/shim.ts";
@@ -22,14 +27,17 @@ const HOSTILE = {
 const NODES = { RFAAS_TOKEN: "a token", NODES_OWN: "a secret" };
 
 let scratch: Scratch;
+/** Writes down what it finds and is told. */
+const WRITES = `/usr/bin/env > "$0.found"; printf '%s\\n' "$@" > "$0.told"`;
+function engine(name: string, program: string): void {
+  writeFileSync(scratch.join(`bin/${name}`), `#!/bin/sh\n${program}\n`);
+  chmodSync(scratch.join(`bin/${name}`), 0o755);
+}
+
 beforeEach(() => {
   scratch = new Scratch();
-  for (const name of ["bin", "room", "room/package", "room/scratch"]) mkdirSync(scratch.join(name));
-  const writes = `#!/bin/sh\n/usr/bin/env > ${scratch.join("found")}\nprintf '%s\\n' "$@" > ${scratch.join("told")}\n`;
-  for (const name of ["podman", "docker", "sarus"]) {
-    writeFileSync(scratch.join(`bin/${name}`), writes);
-    chmodSync(scratch.join(`bin/${name}`), 0o755);
-  }
+  mkdirSync(scratch.join("bin"));
+  for (const name of ["podman", "docker", "sarus"]) engine(name, WRITES);
   Object.assign(process.env, NODES);
   spyOn(Bun, "which").mockImplementation((name) => scratch.join(`bin/${name}`));
 });
@@ -39,33 +47,41 @@ afterEach(() => {
   scratch[Symbol.dispose]();
 });
 
-/** Starts a host with the driver, and returns what its engine found and was told once that has exited. */
-async function started(driver: SandboxDriver) {
+/** Starts a host with the driver, and returns how that ended. */
+async function started(driver: SandboxDriver, terms: Partial<RoomTerms> = {}): Promise<HostExit> {
+  rmSync(scratch.join("room"), { recursive: true, force: true });
+  for (const name of ["room", "room/package", "room/scratch"]) mkdirSync(scratch.join(name));
   const { mailboxFd, slot } = mailboxToInherit();
   const shim = shimFor({ rooms: true }) as { fd: number };
-  const { promise: exited, resolve } = Promise.withResolvers<unknown>();
+  const { promise: exited, resolve } = Promise.withResolvers<HostExit>();
   const host: HostStart = {
     command: () => ["/rfaas", "__host"],
     environment: { HOME: "/.rfaas/scratch", LEVEL: '"3" # 4', UNSET: undefined, ...HOSTILE },
     ...{ output: 2, descriptors: ["pipe", mailboxFd, shim.fd], program: [], onExit: resolve },
-    terms: { network: false, processes: false, readPaths: [], env: HOSTILE, image: "debian:12" },
+    terms: { network: false, processes: false, readPaths: [], env: HOSTILE, ...terms },
     folders: { package: scratch.join("room/package"), scratch: scratch.join("room/scratch") },
   };
   try {
     closeDescriptor(driver.start(host).control);
-    await exited;
+    return await exited;
   } finally {
     closeDescriptor(mailboxFd);
     slot.close();
   }
-  const lines = (name: string): string[] => readFileSync(scratch.join(name), "utf8").split("\n");
+}
+
+/** What its engine found and was told, once it has exited. */
+async function noted(driver: SandboxDriver) {
+  await started(driver, { image: "debian:12" });
+  const lines = (name: string): string[] =>
+    readFileSync(scratch.join(`bin/${driver.name}.${name}`), "utf8").split("\n");
   return { found: lines("found"), told: lines("told") };
 }
 
 test.each([podman, docker])(
   "$name runs in the node's environment, and reads the host's from a file",
   async (driver) => {
-    const { found, told } = await started(driver);
+    const { found, told } = await noted(driver);
     for (const [name, value] of Object.entries(HOSTILE))
       expect(found).not.toContain(`${name}=${value}`);
     expect(found).toContain("NODES_OWN=a secret");
@@ -82,9 +98,28 @@ test.each([podman, docker])(
 );
 
 test("Sarus, which passes its environment on, finds the host's in it, and nothing of the node's", async () => {
-  const { found, told } = await started(sarus);
+  const { found, told } = await noted(sarus);
   expect(found).toEqual(expect.arrayContaining(["HOME=/.rfaas/scratch", 'LEVEL="3" # 4']));
   expect(found.join("\n")).not.toContain("a secret");
   expect(found.join("\n")).not.toContain("a token");
   expect(told.join("\n")).not.toContain("198.51.100.1");
+});
+
+test("Docker's empty image is made anew where it is gone, and a lease that got no container hears of it", async () => {
+  const image = scratch.join("image");
+  engine(
+    "docker",
+    `case "$1 $2" in
+      "image inspect") test -e ${image} ;;
+      "import -") touch ${image} ;;
+      *) test -e ${image} || exit 125 ;;
+    esac`,
+  );
+  expect(await started(docker)).toMatchObject({ exitCode: 0 });
+  rmSync(image);
+  const refused = await started(docker);
+  expect(refused).toMatchObject({ exitCode: 125 });
+  const terms = { network: false, processes: false, readPaths: [], env: {} };
+  expect(docker.explain(refused, terms)).toContain("its image rfaas-empty:1 may be gone");
+  expect(await started(docker)).toMatchObject({ exitCode: 0 });
 });
