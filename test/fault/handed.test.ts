@@ -1,8 +1,8 @@
 /** Descriptors that are handed to a host over a socket, since its engine passes none on: who gets them, and who does not. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { closeDescriptor, mailboxToInherit } from "../../ffi/descriptors.ts";
+import { MailSlot, closeDescriptor, mailboxToInherit } from "../../ffi/descriptors.ts";
 import { shimPath } from "../../ffi/library.ts";
 import { watchDescriptor } from "../../src/control/watch-descriptor.ts";
 import { Handed } from "../../src/executor/sandbox/containers/handed.ts";
@@ -80,6 +80,27 @@ test.skipIf(!able)(
     const stranger = takes([]);
     expect(await stranger.stderr.text()).toContain("taking descriptors from the agent failed");
     expect(await stranger.exited).not.toBe(0);
+    expect(handed.pid).toBeUndefined();
+    const line = said();
+    const child = takes(FIRST);
+    expect(await line).toBe("2 descriptors\n");
+    await child.exited;
+  },
+  LIMIT_MS,
+);
+
+test.skipIf(!able)(
+  "a host to which they cannot be sent gets none, and harms nothing: the next one gets them",
+  async () => {
+    const sends = spyOn(MailSlot.prototype, "send").mockImplementation(() => {
+      throw new Error("EPIPE");
+    });
+    try {
+      expect(await takes(FIRST).exited).not.toBe(0);
+      expect(sends).toHaveBeenCalled();
+    } finally {
+      sends.mockRestore();
+    }
     expect(handed.pid).toBeUndefined();
     const line = said();
     const child = takes(FIRST);

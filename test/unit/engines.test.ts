@@ -1,6 +1,14 @@
 /** What engines of containers are started with: real starts, of an engine that a test wrote. */
 import { afterEach, beforeEach, expect, mock, spyOn, test } from "bun:test";
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { closeDescriptor, mailboxToInherit } from "../../ffi/descriptors.ts";
 import { docker } from "../../src/executor/sandbox/docker/driver.ts";
 import type {
@@ -122,4 +130,15 @@ test("Docker's empty image is made anew where it is gone, and a lease that got n
   const terms = { network: false, processes: false, readPaths: [], env: {} };
   expect(docker.explain(refused, terms)).toContain("its image rfaas-empty:1 may be gone");
   expect(await started(docker)).toMatchObject({ exitCode: 0 });
+});
+
+test("a host that cannot be handed its descriptors, for want of them, leaves none open", async () => {
+  const open = (): number => readdirSync("/proc/self/fd").length;
+  await started(docker, { image: "debian:12" });
+  const before = open();
+  spyOn(Bun, "listen").mockImplementation(() => {
+    throw new Error("EMFILE");
+  });
+  await expect(started(docker, { image: "debian:12" })).rejects.toThrow("EMFILE");
+  expect(open()).toBe(before);
 });

@@ -29,7 +29,7 @@ export class Handed {
   readonly start: HostStart;
   readonly #folder: string;
   readonly #listener: { stop(force: boolean): void };
-  #descriptors: number[];
+  #descriptors: number[] = [];
   #pid: number | undefined;
 
   /** Throws when the machine has no descriptors or disk for it. */
@@ -46,11 +46,17 @@ export class Handed {
     copyFileSync(`/proc/self/fd/${shim}`, join(this.#folder, HANDED.shim));
     const [own, its] = notifyPair();
     this.control = own;
-    this.#descriptors = [its, duplicateDescriptor(mailbox)];
-    this.#listener = Bun.listen({
-      unix: join(this.#folder, HANDED.socket),
-      socket: { open: (socket) => this.#met(socket as unknown as Connected), data() {} },
-    });
+    this.#descriptors.push(its);
+    try {
+      this.#descriptors.push(duplicateDescriptor(mailbox));
+      this.#listener = Bun.listen({
+        unix: join(this.#folder, HANDED.socket),
+        socket: { open: (socket) => this.#met(socket as unknown as Connected), data() {} },
+      });
+    } catch (error) {
+      for (const fd of [own, ...this.#descriptors]) closeDescriptor(fd);
+      throw error;
+    }
   }
 
   /** Of the host, as the agent sees it, once it has its descriptors. */
@@ -67,11 +73,21 @@ export class Handed {
   }
 
   #met(socket: Connected): void {
-    const peer = peerOf(socket.fd);
-    const isHost = peer.uid === process.getuid!() && isFirstOfNamespace(peer.pid);
-    if (!isHost || this.#descriptors.length === 0) return socket.terminate();
-    this.#pid = peer.pid;
-    new MailSlot(socket.fd).send(HANDED_NONCE, this.#descriptors);
+    const pid = this.#descriptors.length === 0 ? undefined : hostAt(socket.fd);
+    // One that is gone again has got nothing.
+    if (pid === undefined || !new MailSlot(socket.fd).offer(HANDED_NONCE, this.#descriptors))
+      return socket.terminate();
+    this.#pid = pid;
     this.close();
+  }
+}
+
+/** The host's pid, where it is the host that is at the other end. */
+function hostAt(fd: number): number | undefined {
+  try {
+    const { pid, uid } = peerOf(fd);
+    return uid === process.getuid!() && isFirstOfNamespace(pid) ? pid : undefined;
+  } catch {
+    return undefined;
   }
 }
