@@ -103,6 +103,9 @@ const KERNEL: Record<string, Expected> = {
   // What connects to other nodes has its leases' memory there.
   "memory-file": [EPERM, [UNSEALED, 0], [{ network: true }, 0], [{ processes: true }, EPERM]],
   segment: [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
+  semaphores: [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
+  // To Landlock such a queue is a file to which no rule leads.
+  "named-queue": [EPERM, [WITHOUT_FILES, 0], [{ processes: true, network: true }, EPERM]],
   // No rule of Landlock is about it.
   "watch-folder": [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
   "make-device": [EACCES],

@@ -49,7 +49,7 @@ static const uint32_t DENIED[] = {
   SYS_settimeofday, SYS_adjtimex, SYS_clock_adjtime, SYS_swapon, SYS_swapoff, SYS_acct, SYS_syslog, SYS_sethostname, SYS_setdomainname,
   SYS_vhangup, SYS_lookup_dcookie, SYS_nfsservctl, SYS_personality,
   /* memory that is there while no process has mapped it, and then counts for none */
-  MEMFD_SECRET, SYS_shmget, SYS_msgget,
+  MEMFD_SECRET, SYS_shmget, SYS_msgget, SYS_semget, SYS_mq_open,
   /* changes of folders, whose names no other rule keeps from who does not open them */
   SYS_inotify_init1, SYS_inotify_add_watch,
 #ifdef __x86_64__

@@ -5,9 +5,11 @@
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/perf_event.h>
+#include <mqueue.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/mount.h>
@@ -184,6 +186,20 @@ static int hoard_in_segment(void) {
   shmctl(id, IPC_RMID, NULL);
   return at == (void *)-1 ? errno : 0;
 }
+/* One set has up to 32,000 of 64 bytes each. */
+static int hoard_in_semaphores(void) {
+  int id = semget(IPC_PRIVATE, 250, IPC_CREAT | 0600);
+  return id < 0 ? errno : made(semctl(id, 0, IPC_RMID));
+}
+static int hoard_in_named_queue(void) {
+  char name[64];
+  snprintf(name, sizeof name, "/escape-hoard-%d", (int)getpid());
+  mqd_t queue = mq_open(name, O_WRONLY | O_CREAT, 0600, NULL);
+  if (queue == (mqd_t)-1) return errno;
+  mq_unlink(name);
+  mq_close(queue);
+  return 0;
+}
 static int hoard_in_queue(void) {
   struct {
     long type;
@@ -206,7 +222,7 @@ const struct attempt kernel_attempts[] = {
   {"name-host", name_host}, {"swap", swap}, {"quota", quota}, {"kernel-log", kernel_log},
   {"address-layout", address_layout}, {"regain", regain}, {"become-other", become_other},
   {"type-on-terminal", type_on_terminal}, {"hoard-in-socket", hoard_in_socket}, {"hoard-in-segment", hoard_in_segment},
-  {"hoard-in-queue", hoard_in_queue},
+  {"hoard-in-queue", hoard_in_queue}, {"hoard-in-semaphores", hoard_in_semaphores}, {"hoard-in-named-queue", hoard_in_named_queue},
 #ifdef __x86_64__
   {"other-table", other_table}, {"old-table", old_table}, {"ports", ports}, {"segments", segments},
 #endif

@@ -62,7 +62,7 @@ const PROCESSES: Attempt[] = [
   ),
   process_("leave-cores", ["nothing"]),
   process_("shared-segment", DENIED),
-  process_("message-queue", ["ENOENT"]),
+  process_("message-queue", HIDDEN),
   process_("real-time", DENIED, ROOT),
 ];
 
@@ -97,6 +97,7 @@ const KERNEL: Attempt[] = [
     ...["mount", "bind-outside", "clone-tree", "open-system", "user-namespace"],
     ...["clone-namespace", "count-events", "handle-faults", "keyring", "read-keys"],
     ...["hoard-in-socket", "hoard-in-segment", "hoard-in-queue"],
+    ...["hoard-in-semaphores", "hoard-in-named-queue"],
     ...["address-layout", ...(process.arch === "x64" ? ["segments"] : [])],
   ].map((name) => kernel(name, DENIED)),
   ...["change-root", "join-namespace", "load-program", "set-clock", "name-host"].map((name) =>

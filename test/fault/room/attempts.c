@@ -21,6 +21,7 @@
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -273,6 +274,17 @@ static int attempt(const char *name) {
   if (IS("segment")) {
     int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
     return id < 0 ? errno : shmctl(id, IPC_RMID, NULL) == 0 ? 0 : errno;
+  }
+  if (IS("semaphores")) {
+    int id = semget(IPC_PRIVATE, 250, IPC_CREAT | 0600);
+    return id < 0 ? errno : semctl(id, 0, IPC_RMID) == 0 ? 0 : errno;
+  }
+  if (IS("named-queue")) {
+    const char *name = "rfaas-test-room";
+    int queue = (int)syscall(SYS_mq_open, name, O_WRONLY | O_CREAT, 0600, NULL);
+    if (queue < 0) return errno;
+    close(queue);
+    return calls(SYS_mq_unlink, (long)name, 0, 0, 0, 0);
   }
   if (IS("memory-file")) {
     int fd = memfd_create("anonymous", MFD_CLOEXEC);
