@@ -51,7 +51,7 @@ export function descendantsTimeNs(pid: number): number {
 export interface TreeUsage {
   processes: number;
   threads: number;
-  /** Memory that they have written and that no file backs, swapped out or not. */
+  /** Memory that they have written and that no file backs, swapped out or not, and the kernel's page tables of all that they have mapped. */
   privateBytes: number;
   /** Pages that they have mapped of files in memory: a lease's own, and others. */
   sharedBytes: number;

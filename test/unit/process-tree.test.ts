@@ -10,12 +10,13 @@ import { until } from "../support/until.ts";
 const MIB = 2 ** 20;
 const HELD = 16 * MIB;
 const COUNT = 100;
-/** Takes memory, and then starts others: `copies` of itself that write nothing, or a `chain` of programs each of which starts the next. */
+/** Takes memory, and then starts others: `copies` of itself that write nothing, or a `chain` of programs each of which starts the next; or reads memory that is not there, which takes page tables alone. */
 const SOURCE = `
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 int main(int count, char **words) {
   (void)count;
@@ -27,6 +28,13 @@ int main(int count, char **words) {
     snprintf(rest, sizeof rest, "%d", left - 1);
     if (left > 1 && fork() == 0) execl(words[0], words[0], "chain", rest, NULL);
     if (left == 1 && write(1, "up\\n", 3) != 3) return 1;
+  } else if (strcmp(words[1], "tables") == 0) {
+    size_t step = 2 * ${MIB}, length = left * step;
+    volatile char *none = mmap(NULL, length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (none == MAP_FAILED || madvise((void *)none, length, MADV_NOHUGEPAGE) != 0) return 2;
+    for (size_t at = 0; at < length; at += step) (void)none[at];
+    if (fork() == 0) pause();
+    if (write(1, "up\\n", 3) != 3) return 1;
   } else {
     for (int i = 0; i < left; i++)
       if (fork() == 0) pause();
@@ -44,8 +52,8 @@ beforeAll(() => {
 });
 afterAll(() => scratch[Symbol.dispose]());
 
-async function started(kind: string, count: number) {
-  const child = Bun.spawn([program, kind, String(count)], { stdout: "pipe" });
+async function started(kind: string, count: number, by: readonly string[] = []) {
+  const child = Bun.spawn([...by, program, kind, String(count)], { stdout: "pipe" });
   await child.stdout.getReader().read();
   return {
     pid: child.pid,
@@ -64,6 +72,26 @@ test("pages that a process shares with copies of itself count once where that is
   expect(each.privateBytes).toBeGreaterThanOrEqual(9 * HELD);
   expect(once.privateBytes).toBeGreaterThanOrEqual(HELD);
   expect(once.privateBytes).toBeLessThan(1.5 * HELD);
+});
+
+test("page tables count, of which memory that was only read has all that it costs", async () => {
+  const tables = 4096;
+  await using tree = await started("tables", tables);
+  for (const exact of [false, true]) {
+    const { privateBytes } = treeUsage(tree.pid, exact)!;
+    expect(privateBytes).toBeGreaterThanOrEqual(tables * 4096);
+    expect(privateBytes).toBeLessThan(2 * tables * 4096 + 8 * MIB);
+  }
+});
+
+const hasGroups = process.getuid!() === 0 && Bun.which("setpriv") !== null;
+if (!hasGroups) console.error("SKIPPED: hundreds of groups: they need root, and setpriv");
+test.skipIf(!hasGroups)("a user of hundreds of groups hides nothing of a process", async () => {
+  const groups = Array.from({ length: 900 }, (_, i) => 1_000_000_000 + i).join(",");
+  await using tree = await started("copies", 2, ["setpriv", "--groups", groups]);
+  const { processes, threads, privateBytes } = treeUsage(tree.pid)!;
+  expect([processes, threads]).toEqual([3, 3]);
+  expect(privateBytes).toBeGreaterThanOrEqual(3 * HELD);
 });
 
 test("programs that start each other count, however long their chain is", async () => {

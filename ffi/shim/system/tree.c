@@ -18,7 +18,6 @@
 /* From linux/kcmp.h, which not every system has. */
 #define SAME_MEMORY 1
 
-
 enum { PROCESSES, THREADS, PRIVATE_BYTES, SHARED_BYTES };
 
 /* More processes than any lease may have, whatever its cores. */
@@ -29,16 +28,9 @@ struct member {
   int pid;
   /* Where its stack begins: that of no other program, but of copies that a process has made of itself. */
   unsigned long stack;
-  double private, shared;
+  /* Its page tables are the kernel's, and no two processes share them. */
+  double private, shared, tables;
 };
-
-/* The number after a name at the start of a line; 0 where there is none. */
-static double field(const char *text, const char *name) {
-  size_t length = strlen(name);
-  for (const char *at = text; (at = strstr(at, name)); at += length)
-    if (at == text || at[-1] == '\n') return strtod(at + length, NULL);
-  return 0;
-}
 
 /* Returns whether there is such a file. */
 static int read_text(int pid, const char *name, char *out, size_t capacity) {
@@ -54,6 +46,47 @@ static int read_text(int pid, const char *name, char *out, size_t capacity) {
   return length > 0;
 }
 
+/* A line of a file, and the number in it, which is 0 where there is no such line. */
+struct field {
+  const char *name;
+  double value;
+};
+
+static void take_line(const char *line, struct field *fields, int count) {
+  for (int i = 0; i < count; i++) {
+    size_t length = strlen(fields[i].name);
+    if (strncmp(line, fields[i].name, length) == 0) fields[i].value = strtod(line + length, NULL);
+  }
+}
+
+/* Lines may be of any length: that of a user's groups is. Returns whether there is such a file. */
+static int read_fields(int pid, const char *name, struct field *fields, int count) {
+  char path[64], text[4096];
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  size_t kept = 0;
+  ssize_t more;
+  int any = 0, cut = 0;
+  while ((more = read(fd, text + kept, sizeof text - kept)) > 0) {
+    any = 1;
+    kept += (size_t)more;
+    char *line = text;
+    for (char *end; (end = memchr(line, '\n', kept - (size_t)(line - text))); line = end + 1) {
+      *end = 0;
+      if (!cut) take_line(line, fields, count);
+      cut = 0;
+    }
+    kept -= (size_t)(line - text);
+    memmove(text, line, kept);
+    if (kept < sizeof text) continue;
+    cut = 1;
+    kept = 0;
+  }
+  close(fd);
+  return any;
+}
+
 /* A process that was started without a copy of its parent's memory, and has not yet become another program, has none of its own. */
 static int shares_memory(int pid, int parent) { return parent > 0 && syscall(SYS_kcmp, parent, pid, SAME_MEMORY, 0, 0) == 0; }
 
@@ -66,15 +99,18 @@ static int members_of(int root, struct member *members, double *out) {
   /* Those that end meanwhile leave their places to others. */
   for (int at = 0; at < listed; at++) {
     int pid = members[at].pid, parent = parents[at];
-    char text[4096];
-    if (!read_text(pid, "status", text, sizeof text)) continue;
+    /* Linux before 4.15 has the tables of tables apart. */
+    enum { TASKS, ANONYMOUS, SWAPPED, SHARED, TABLES, UPPER_TABLES, FIELDS };
+    struct field fields[FIELDS] = {{"Threads:", 0}, {"RssAnon:", 0}, {"VmSwap:", 0}, {"RssShmem:", 0}, {"VmPTE:", 0}, {"VmPMD:", 0}};
+    if (!read_fields(pid, "status", fields, FIELDS)) continue;
     struct member member = {.pid = pid};
-    double threads = field(text, "Threads:");
+    double threads = fields[TASKS].value;
     out[PROCESSES]++;
     out[THREADS] += threads;
     if (!shares_memory(pid, parent)) {
-      member.private = 1024 * (field(text, "RssAnon:") + field(text, "VmSwap:"));
-      member.shared = 1024 * field(text, "RssShmem:");
+      member.private = 1024 * (fields[ANONYMOUS].value + fields[SWAPPED].value);
+      member.shared = 1024 * fields[SHARED].value;
+      member.tables = 1024 * (fields[TABLES].value + fields[UPPER_TABLES].value);
     }
     members[count++] = member;
     int children[RFAAS_MAX_CHILDREN];
@@ -99,10 +135,11 @@ static unsigned long stack_of(int pid) {
 
 /* What a process has, where a page that several have mapped counts by its share. Linux before 5.9 does not tell the kinds of memory apart there. */
 static void count_shares(struct member *member) {
-  char text[4096];
-  if (!read_text(member->pid, "smaps_rollup", text, sizeof text) || !strstr(text, "Pss_Anon:")) return;
-  member->private = 1024 * (field(text, "Pss_Anon:") + field(text, "SwapPss:"));
-  member->shared = 1024 * field(text, "Pss_Shmem:");
+  enum { ANONYMOUS, SWAPPED, SHARED, FIELDS };
+  struct field fields[FIELDS] = {{"Pss_Anon:", -1}, {"SwapPss:", 0}, {"Pss_Shmem:", 0}};
+  if (!read_fields(member->pid, "smaps_rollup", fields, FIELDS) || fields[ANONYMOUS].value < 0) return;
+  member->private = 1024 * (fields[ANONYMOUS].value + fields[SWAPPED].value);
+  member->shared = 1024 * fields[SHARED].value;
 }
 
 /* Only copies of a process share what they have written, and only those that have mapped a file in memory share its pages: it takes a while
@@ -128,7 +165,7 @@ RFAAS_EXPORT int32_t rfaas_tree_usage(int32_t pid, int32_t exact, double *out) {
   int count = members_of(pid, members, out);
   if (exact) count_all_shares(members, count);
   for (int i = 0; i < count; i++) {
-    out[PRIVATE_BYTES] += members[i].private;
+    out[PRIVATE_BYTES] += members[i].private + members[i].tables;
     out[SHARED_BYTES] += members[i].shared;
   }
   return count > 0;
