@@ -10,7 +10,7 @@ import { until } from "../support/until.ts";
 const MIB = 2 ** 20;
 const HELD = 16 * MIB;
 const COUNT = 100;
-/** Takes memory, and then starts others: `copies` of itself that write nothing, or a `chain` of programs each of which starts the next; or reads memory that is not there, which takes page tables alone. */
+/** Takes memory, and then starts others: `copies` of itself that write nothing, `many` smaller ones, or a `chain` of programs each of which starts the next; or reads memory that is not there, which takes page tables alone. */
 const SOURCE = `
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -92,6 +92,16 @@ test.skipIf(!hasGroups)("a user of hundreds of groups hides nothing of a process
   const { processes, threads, privateBytes } = treeUsage(tree.pid)!;
   expect([processes, threads]).toEqual([3, 3]);
   expect(privateBytes).toBeGreaterThanOrEqual(3 * HELD);
+});
+
+test("all children of a process count and are killed, more than a thousand of them", async () => {
+  const children = 1500;
+  await using tree = await started("many", children);
+  for (const exact of [false, true])
+    expect(treeUsage(tree.pid, exact)!.processes).toBe(1 + children);
+  expect(marked(program)).toHaveLength(1 + children);
+  killDescendants(tree.pid);
+  await until(() => marked(program).length === 1, "all but the first are gone");
 });
 
 test("programs that start each other count, however long their chain is", async () => {

@@ -1,9 +1,7 @@
-/* The descendants of a process: finds them, counts their CPU time, and kills them. A subreaper becomes the parent of all
+/* The descendants of a process: counts their CPU time, and kills them. A subreaper becomes the parent of all
  * descendants whose own parents are gone, so a process that forks twice or leaves its session does not escape. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -23,95 +21,21 @@
 #include "../core/rfaas.h"
 #include "tree.h"
 
-#define MAX_CHILDREN RFAAS_MAX_CHILDREN
-#define MAX_DEPTH RFAAS_MAX_DEPTH
+/* So many are killed at a time. */
+#define MAX_CHILDREN 1024
 /* How long to wait for a process that even the kernel cannot kill at once, since it waits for a device. */
 #define MAX_TRIES 10000
 
-/* Returns whether the process is there. Its name may hold anything, also a parenthesis. */
-int rfaas_read_stat(int pid, struct stat_line *out) {
-  char path[64], line[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  ssize_t length = read(fd, line, sizeof line - 1);
-  close(fd);
-  if (length <= 0) return 0;
-  line[length] = 0;
-  const char *after = strrchr(line, ')');
-  return after && sscanf(after + 2, "%c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &out->state, &out->parent, &out->user,
-                         &out->system, &out->children_user, &out->children_system) == 6;
-}
-
-/* The file ends with a space, which ends the last number. */
-static int read_children(const char *path, int *out, int capacity) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  char text[4096];
-  int count = 0, pid = 0;
-  for (ssize_t length; count < capacity && (length = read(fd, text, sizeof text)) > 0;)
-    for (ssize_t i = 0; i < length && count < capacity; i++) {
-      if (text[i] >= '0' && text[i] <= '9') {
-        pid = 10 * pid + text[i] - '0';
-      } else if (pid > 0) {
-        out[count++] = pid;
-        pid = 0;
-      }
-    }
-  close(fd);
-  return count;
-}
-
-int rfaas_children_of_thread(int thread, int *out, int capacity) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/task/%d/children", thread, thread);
-  return read_children(path, out, capacity);
-}
-
-/* Where the kernel lists no children, all processes are asked who their parent is. */
-static int search_children(int parent, int *out, int capacity) {
-  DIR *all = opendir("/proc");
-  if (!all) return 0;
-  int count = 0;
-  for (struct dirent *entry; count < capacity && (entry = readdir(all));) {
-    struct stat_line stat;
-    int pid = atoi(entry->d_name);
-    if (pid > 0 && rfaas_read_stat(pid, &stat) && stat.parent == parent) out[count++] = pid;
-  }
-  closedir(all);
-  return count;
-}
-
-/* Children of all threads of a process, zombies among them. */
-int rfaas_children_of(int parent, int *out, int capacity) {
-  char path[600];
-  snprintf(path, sizeof path, "/proc/%d/task", parent);
-  DIR *tasks = opendir(path);
-  if (!tasks) return 0;
-  int count = 0, listed = 0, asked = 0;
-  for (struct dirent *task; count < capacity && (task = readdir(tasks));) {
-    if (task->d_name[0] == '.') continue;
-    snprintf(path, sizeof path, "/proc/%d/task/%s/children", parent, task->d_name);
-    asked = 1;
-    int found = read_children(path, out + count, capacity - count);
-    if (found < 0) continue;
-    listed = 1;
-    count += found;
-  }
-  closedir(tasks);
-  return asked && !listed ? search_children(parent, out, capacity) : count;
-}
-
-static double tree_ticks(int pid, int depth) {
-  int children[MAX_CHILDREN];
-  int count = rfaas_children_of(pid, children, MAX_CHILDREN);
+static double tree_ticks(int root) {
+  struct tree tree = rfaas_tree_of(root);
   double ticks = 0;
-  for (int i = 0; i < count; i++) {
+  for (int at = 0; at < tree.count; at++) {
     struct stat_line stat;
-    if (!rfaas_read_stat(children[i], &stat)) continue;
-    ticks += (double)(stat.user + stat.system) + (double)(stat.children_user + stat.children_system);
-    if (depth < MAX_DEPTH) ticks += tree_ticks(children[i], depth + 1);
+    rfaas_tree_grow(&tree, tree.all[at].pid, 0);
+    if (at > 0 && rfaas_read_stat(tree.all[at].pid, &stat))
+      ticks += (double)(stat.user + stat.system) + (double)(stat.children_user + stat.children_system);
   }
+  rfaas_tree_free(&tree);
   return ticks;
 }
 
@@ -119,7 +43,7 @@ static double tree_ticks(int pid, int depth) {
 RFAAS_EXPORT double rfaas_descendants_time(int32_t pid) {
   struct stat_line stat;
   if (!rfaas_read_stat(pid, &stat)) return 0;
-  double ticks = (double)(stat.children_user + stat.children_system) + tree_ticks(pid, 0);
+  double ticks = (double)(stat.children_user + stat.children_system) + tree_ticks(pid);
   return ticks * 1e9 / (double)sysconf(_SC_CLK_TCK);
 }
 
@@ -196,10 +120,8 @@ RFAAS_EXPORT int32_t rfaas_has_children(void) {
 /* Waits for the dead among the children that this process has adopted: those of its first thread, which starts none itself. Their
  * CPU time becomes ours. */
 RFAAS_EXPORT void rfaas_reap_adopted(void) {
-  char path[64];
   int children[MAX_CHILDREN];
-  snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
-  int count = read_children(path, children, MAX_CHILDREN);
+  int count = rfaas_children_of_thread(getpid(), children, MAX_CHILDREN);
   for (int i = 0; i < count; i++) waitpid(children[i], NULL, WNOHANG | __WALL);
 }
 

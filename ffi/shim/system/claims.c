@@ -71,8 +71,7 @@ static int thread_runs_on(int pid, int thread, int32_t cpu) {
   return after && after[1] == ' ' && after[2] == 'R';
 }
 
-/* Whether a process, or one that it has started, does. */
-static int runs_on(int pid, int32_t cpu, int depth) {
+static int process_runs_on(int pid, int32_t cpu) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/task", pid);
   DIR *tasks = opendir(path);
@@ -83,9 +82,18 @@ static int runs_on(int pid, int32_t cpu, int depth) {
     runs = thread > 0 && thread_runs_on(pid, thread, cpu);
   }
   closedir(tasks);
-  int children[RFAAS_MAX_CHILDREN];
-  int count = runs || depth == RFAAS_MAX_DEPTH ? 0 : rfaas_children_of(pid, children, RFAAS_MAX_CHILDREN);
-  for (int i = 0; !runs && i < count; i++) runs = runs_on(children[i], cpu, depth + 1);
+  return runs;
+}
+
+/* Whether a process, or one that it has started, does. */
+static int runs_on(int pid, int32_t cpu) {
+  struct tree tree = rfaas_tree_of(pid);
+  int runs = 0;
+  for (int at = 0; !runs && at < tree.count; at++) {
+    runs = process_runs_on(tree.all[at].pid, cpu);
+    rfaas_tree_grow(&tree, tree.all[at].pid, 0);
+  }
+  rfaas_tree_free(&tree);
   return runs;
 }
 
@@ -100,7 +108,7 @@ RFAAS_EXPORT int32_t rfaas_claim_cpu(int32_t cpu, int32_t *out) {
     socklen_t length = name_of(cpu, number, &address);
     if (fd < 0 && (fd = take_name(&address, length)) >= 0) continue;
     if (!holder_of(&address, length, &holder)) continue;
-    taken = holder.uid == geteuid() || holder.uid == 0 || (holder.pid > 0 && runs_on(holder.pid, cpu, 0));
+    taken = holder.uid == geteuid() || holder.uid == 0 || (holder.pid > 0 && runs_on(holder.pid, cpu));
     if (taken) continue;
     out[STRANGER] = (int32_t)holder.uid;
     out[STRANGERS_PROCESS] = holder.pid;

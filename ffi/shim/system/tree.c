@@ -1,10 +1,8 @@
 /* What a process and its descendants hold of the machine, and their end. The agent asks, of a host: it reads what the kernel says of
  * them, never what they say themselves. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +18,6 @@
 
 enum { PROCESSES, THREADS, PRIVATE_BYTES, SHARED_BYTES };
 
-/* More processes than any lease may have, whatever its cores. */
-#define MAX_MEMBERS 4096
-
 /* One process of a tree. */
 struct member {
   int pid;
@@ -31,20 +26,6 @@ struct member {
   /* Its page tables are the kernel's, and no two processes share them. */
   double private, shared, tables;
 };
-
-/* Returns whether there is such a file. */
-static int read_text(int pid, const char *name, char *out, size_t capacity) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  size_t length = 0;
-  ssize_t more;
-  while (length < capacity - 1 && (more = read(fd, out + length, capacity - 1 - length)) > 0) length += (size_t)more;
-  close(fd);
-  out[length] = 0;
-  return length > 0;
-}
 
 /* A line of a file, and the number in it, which is 0 where there is no such line. */
 struct field {
@@ -90,45 +71,49 @@ static int read_fields(int pid, const char *name, struct field *fields, int coun
 /* A process that was started without a copy of its parent's memory, and has not yet become another program, has none of its own. */
 static int shares_memory(int pid, int parent) { return parent > 0 && syscall(SYS_kcmp, parent, pid, SAME_MEMORY, 0, 0) == 0; }
 
-/* The processes of a tree from its root on, each before its children. Adds up how many there are, and their threads. */
-static int members_of(int root, struct member *members, double *out) {
-  int count = 0, listed = 1;
-  int parents[MAX_MEMBERS];
-  members[0].pid = root;
-  parents[0] = 0;
-  /* Those that end meanwhile leave their places to others. */
-  for (int at = 0; at < listed; at++) {
-    int pid = members[at].pid, parent = parents[at];
-    /* Linux before 4.15 has the tables of tables apart. */
-    enum { TASKS, ANONYMOUS, SWAPPED, SHARED, TABLES, UPPER_TABLES, FIELDS };
-    struct field fields[FIELDS] = {{"Threads:", 0}, {"RssAnon:", 0}, {"VmSwap:", 0}, {"RssShmem:", 0}, {"VmPTE:", 0}, {"VmPMD:", 0}};
-    if (!read_fields(pid, "status", fields, FIELDS)) continue;
-    struct member member = {.pid = pid};
-    double threads = fields[TASKS].value;
-    out[PROCESSES]++;
-    out[THREADS] += threads;
-    if (!shares_memory(pid, parent)) {
-      member.private = 1024 * (fields[ANONYMOUS].value + fields[SWAPPED].value);
-      member.shared = 1024 * fields[SHARED].value;
-      member.tables = 1024 * (fields[TABLES].value + fields[UPPER_TABLES].value);
-    }
-    members[count++] = member;
-    int children[RFAAS_MAX_CHILDREN];
-    int more = threads == 1 ? rfaas_children_of_thread(pid, children, RFAAS_MAX_CHILDREN) : -1;
-    if (more < 0) more = rfaas_children_of(pid, children, RFAAS_MAX_CHILDREN);
-    for (int i = 0; i < more && listed < MAX_MEMBERS; i++, listed++) {
-      members[listed].pid = children[i];
-      parents[listed] = pid;
-    }
+/* What a process has. One that is gone has nothing. Counts it, and its threads, which it returns. */
+static int measure(struct member *member, int is_root, double *out) {
+  /* Linux before 4.15 has the tables of tables apart. */
+  enum { PARENT, TASKS, ANONYMOUS, SWAPPED, SHARED, TABLES, UPPER_TABLES, FIELDS };
+  struct field fields[FIELDS] = {{"PPid:", 0}, {"Threads:", 0}, {"RssAnon:", 0}, {"VmSwap:", 0}, {"RssShmem:", 0}, {"VmPTE:", 0}, {"VmPMD:", 0}};
+  if (!read_fields(member->pid, "status", fields, FIELDS)) return 0;
+  out[PROCESSES]++;
+  out[THREADS] += fields[TASKS].value;
+  if (is_root || !shares_memory(member->pid, (int)fields[PARENT].value)) {
+    member->private = 1024 * (fields[ANONYMOUS].value + fields[SWAPPED].value);
+    member->shared = 1024 * fields[SHARED].value;
+    member->tables = 1024 * (fields[TABLES].value + fields[UPPER_TABLES].value);
   }
-  return count;
+  return (int)fields[TASKS].value;
+}
+
+/* The processes of a tree from its root on, each before its children; to be freed. */
+static struct member *members_of(int root, int *count, double *out) {
+  struct tree tree = rfaas_tree_of(root);
+  struct member *members = NULL;
+  *count = 0;
+  /* Those that end meanwhile leave their places to others. */
+  for (int at = 0, room = 0; at < tree.count; at++) {
+    if (*count == room) {
+      struct member *more = realloc(members, (size_t)(room = room ? 2 * room : 16) * sizeof *members);
+      if (!more) break;
+      members = more;
+    }
+    struct member member = {.pid = tree.all[at].pid};
+    int threads = measure(&member, at == 0, out);
+    if (threads == 0) continue;
+    members[(*count)++] = member;
+    rfaas_tree_grow(&tree, member.pid, threads == 1);
+  }
+  rfaas_tree_free(&tree);
+  return members;
 }
 
 /* Fields 23 to 28 of the line are its size, its pages, their limit, where its code begins and ends, and where its stack does. */
 static unsigned long stack_of(int pid) {
   char line[1024];
   unsigned long stack = 0;
-  const char *after = read_text(pid, "stat", line, sizeof line) ? strrchr(line, ')') : NULL;
+  const char *after = rfaas_read_text(pid, "stat", line, sizeof line) ? strrchr(line, ')') : NULL;
   if (after) sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %*u %*d %*u %*u %*u %lu", &stack);
   return stack;
 }
@@ -160,124 +145,57 @@ static void count_all_shares(struct member *members, int count) {
 /* Processes, threads, private bytes and bytes of memory files that a process and its descendants have; with `exact`, pages that several
  * share count once. Returns 0 where there is none. */
 RFAAS_EXPORT int32_t rfaas_tree_usage(int32_t pid, int32_t exact, double *out) {
-  struct member members[MAX_MEMBERS];
+  int count;
   memset(out, 0, 4 * sizeof *out);
-  int count = members_of(pid, members, out);
+  struct member *members = members_of(pid, &count, out);
   if (exact) count_all_shares(members, count);
   for (int i = 0; i < count; i++) {
     out[PRIVATE_BYTES] += members[i].private + members[i].tables;
     out[SHARED_BYTES] += members[i].shared;
   }
+  free(members);
   return count > 0;
 }
 
-/* A process that is a child of `parent`, not another one that has got its number. Returns -errno. */
-static int open_child(int pid, int parent) {
-  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-  if (fd < 0) return -errno;
+/* A process, not another one that has got its number since. */
+static void kill_process(const struct process *process) {
   struct stat_line stat;
-  if (rfaas_read_stat(pid, &stat) && stat.parent == parent) return fd;
-  close(fd);
-  return -ESRCH;
+  int fd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+  int out_of_descriptors = fd < 0 && errno != ESRCH;
+  int same = rfaas_read_stat(process->pid, &stat) && stat.started == process->started;
+  if (same && fd >= 0) syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+  if (same && out_of_descriptors) kill(process->pid, SIGKILL);
+  if (fd >= 0) close(fd);
 }
 
-/* Kills the descendants of a process that are there; what is started meanwhile is for who ends the process. All are found before the
- * first dies: its children get another parent. */
+/* All are found before the first dies: its children get another parent. Kills those that are not among the `killed`, a bit for each. Returns how many. */
+static int kill_found(int root, unsigned char *killed) {
+  struct tree tree = rfaas_tree_of(root);
+  int fresh = 0;
+  for (int at = 0; at < tree.count; at++) {
+    struct process *process = &tree.all[at];
+    struct stat_line stat;
+    if (at > 0 && (!rfaas_read_stat(process->pid, &stat) || stat.parent != process->parent)) continue;
+    if (at > 0) process->started = stat.started;
+    rfaas_tree_grow(&tree, process->pid, 0);
+  }
+  for (int at = 1; at < tree.count; at++) {
+    const struct process *process = &tree.all[at];
+    unsigned char bit = (unsigned char)(1 << (process->pid & 7)), *place = &killed[process->pid >> 3];
+    if (process->started == 0 || *place & bit) continue;
+    *place |= bit;
+    fresh++;
+    kill_process(process);
+  }
+  rfaas_tree_free(&tree);
+  return fresh;
+}
+
+/* Kills the descendants of a process, and looks again as long as there are others; what starts processes faster than that is for who ends
+ * the process. */
 RFAAS_EXPORT void rfaas_kill_descendants(int32_t pid) {
-  int pids[MAX_MEMBERS], opened[MAX_MEMBERS], count = 1;
-  pids[0] = pid;
-  for (int at = 0; at < count; at++) {
-    int children[RFAAS_MAX_CHILDREN];
-    int more = rfaas_children_of(pids[at], children, RFAAS_MAX_CHILDREN);
-    for (int i = 0; i < more && count < MAX_MEMBERS; i++) {
-      int child = open_child(children[i], pids[at]);
-      if (child < 0) continue;
-      pids[count] = children[i];
-      opened[count++] = child;
-    }
-  }
-  for (int i = 1; i < count; i++) {
-    syscall(SYS_pidfd_send_signal, opened[i], SIGKILL, NULL, 0);
-    close(opened[i]);
-  }
-}
-
-static int set_of(cpu_set_t *set, const int32_t *cpus, int32_t count) {
-  CPU_ZERO(set);
-  for (int32_t i = 0; i < count; i++)
-    if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_SET(cpus[i], set);
-  return CPU_COUNT(set);
-}
-
-/* Restricts each thread of a process to CPUs of the set. Returns how many had others. */
-static int32_t restrict_process(int pid, const cpu_set_t *allowed) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/task", pid);
-  DIR *tasks = opendir(path);
-  if (!tasks) return 0;
-  int32_t changed = 0;
-  for (struct dirent *task; (task = readdir(tasks));) {
-    int thread = atoi(task->d_name);
-    cpu_set_t has, both;
-    if (thread <= 0 || sched_getaffinity(thread, sizeof has, &has) != 0) continue;
-    CPU_AND(&both, &has, allowed);
-    if (!CPU_EQUAL(&both, &has) && sched_setaffinity(thread, sizeof *allowed, allowed) == 0) changed++;
-  }
-  closedir(tasks);
-  return changed;
-}
-
-static int32_t restrict_descendants(int pid, int depth, const cpu_set_t *allowed) {
-  int children[RFAAS_MAX_CHILDREN];
-  int count = depth < RFAAS_MAX_DEPTH ? rfaas_children_of(pid, children, RFAAS_MAX_CHILDREN) : 0;
-  int32_t changed = 0;
-  for (int i = 0; i < count; i++) changed += restrict_process(children[i], allowed) + restrict_descendants(children[i], depth + 1, allowed);
-  return changed;
-}
-
-/* Takes CPUs that are not among these from the descendants of a process. Returns how many threads had any. */
-RFAAS_EXPORT int32_t rfaas_restrict_descendants(int32_t pid, const int32_t *cpus, int32_t count) {
-  cpu_set_t allowed;
-  return set_of(&allowed, cpus, count) > 0 ? restrict_descendants(pid, 0, &allowed) : 0;
-}
-
-/* Which worker a thread is, or has been started by, as it inherits the name; -1 for another one, -2 for one of the engine's own. */
-enum { OTHER = -1, ENGINES = -2 };
-static int worker_of(int pid, int thread) {
-  static const char WORKER[] = "rfaas-worker-";
-  char file[64], name[32];
-  snprintf(file, sizeof file, "task/%d/comm", thread);
-  if (!read_text(pid, file, name, sizeof name)) return OTHER;
-  if (strncmp(name, WORKER, sizeof WORKER - 1) == 0) return atoi(name + sizeof WORKER - 1);
-  return rfaas_is_engines(name) ? ENGINES : OTHER;
-}
-
-/* Puts each thread of a host where it may run: a worker's on the worker's own CPUs, the engine's on all of the lease, others on no more
- * than these. A name can be forged, but none of it leads elsewhere. `masks` has for each worker how many CPUs it has, and these; a worker
- * without any may run on all. Returns how many were moved. */
-RFAAS_EXPORT int32_t rfaas_place_threads(int32_t pid, const int32_t *all, int32_t count, const int32_t *masks, int32_t workers) {
-  cpu_set_t lease;
-  if (set_of(&lease, all, count) == 0) return 0;
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/task", pid);
-  DIR *tasks = opendir(path);
-  if (!tasks) return 0;
-  int32_t moved = 0;
-  for (struct dirent *task; (task = readdir(tasks));) {
-    int thread = atoi(task->d_name);
-    cpu_set_t has, to;
-    if (thread <= 0 || sched_getaffinity(thread, sizeof has, &has) != 0) continue;
-    int worker = worker_of(pid, thread);
-    to = lease;
-    if (worker == OTHER) CPU_AND(&to, &has, &lease);
-    if (worker >= 0 && worker < workers) {
-      const int32_t *mask = masks;
-      for (int i = 0; i < worker; i++) mask += 1 + *mask;
-      if (set_of(&to, mask + 1, *mask) == 0) to = lease;
-    }
-    if (CPU_COUNT(&to) == 0) to = lease;
-    if (!CPU_EQUAL(&to, &has) && sched_setaffinity(thread, sizeof to, &to) == 0) moved++;
-  }
-  closedir(tasks);
-  return moved;
+  enum { MAX_PIDS = 1 << 22, MAX_ROUNDS = 16 };
+  unsigned char *killed = calloc(MAX_PIDS / 8, 1);
+  for (int round = 0; killed && round < MAX_ROUNDS && kill_found(pid, killed) > 0; round++) continue;
+  free(killed);
 }
