@@ -3,6 +3,8 @@ import { check } from "./errors.ts";
 import { native } from "./library.ts";
 
 const GONE = -3;
+/** The agent does nothing else meanwhile. */
+const EXACT_MS = 50;
 
 /**
  * This process, and all processes that it has started, end when `parentPid` has, at the latest `graceMs` later; until then it is the parent
@@ -59,11 +61,11 @@ export interface TreeUsage {
 
 /**
  * What a process and its descendants have; undefined once it is gone. A page that several have mapped counts for each of them, or with
- * `exact` by its share, which takes ten times as long.
+ * `exact` by its share, which takes ten times as long. Processes whose shares are not known after `exactMs` count in full.
  */
-export function treeUsage(pid: number, exact = false): TreeUsage | undefined {
+export function treeUsage(pid: number, exact = false, exactMs = EXACT_MS): TreeUsage | undefined {
   const found = new Float64Array(new ArrayBuffer(4 * 8));
-  if (native().rfaas_tree_usage(pid, exact ? 1 : 0, found) === 0) return undefined;
+  if (native().rfaas_tree_usage(pid, exact ? 1e3 * exactMs : -1, found) === 0) return undefined;
   const [processes, threads, privateBytes, sharedBytes] = found as unknown as number[];
   return {
     ...{ processes: processes!, threads: threads! },

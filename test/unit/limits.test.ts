@@ -105,6 +105,25 @@ test("pages that several processes share count once, which is asked for only whe
   expect(ends).toMatchObject([{ what: "heap", used: 50 * MIB }]);
 });
 
+test("the looks at a lease of many processes take the agent a tenth of its time at most", () => {
+  let nowMs = 0;
+  const usage = { processes: 500, threads: 500, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const measure = (_: number, exact: boolean): TreeUsage => {
+    nowMs += exact ? 50 : 3;
+    return exact ? { ...usage, privateBytes: 40 * MIB } : usage;
+  };
+  const held = new WatchLimiter(measure, () => nowMs).hold(1);
+  held.begin({ heapBytes: 48 * MIB, registeredBytes: 0, tasks: 1000, cores: 8 });
+  expect(held.look().pauseMs).toBeGreaterThanOrEqual(30);
+  usage.privateBytes = 500 * MIB;
+  const { excess, pauseMs } = held.look();
+  expect(excess).toBeUndefined();
+  expect(pauseMs).toBeGreaterThanOrEqual(530);
+  usage.processes = 1;
+  usage.privateBytes = 40 * MIB;
+  expect(held.look().pauseMs).toBeLessThan(30);
+});
+
 test("what a kept host has after its first lease is no new allowance", () => {
   const { clock, usage, ends, begin } = watched();
   begin().stop();

@@ -74,6 +74,11 @@ test("pages that a process shares with copies of itself count once where that is
   expect(once.privateBytes).toBeLessThan(1.5 * HELD);
 });
 
+test("copies that there was no time to measure count in full", async () => {
+  await using tree = await started("copies", 8);
+  expect(treeUsage(tree.pid, true, 0)!.privateBytes).toBeGreaterThanOrEqual(9 * HELD);
+});
+
 test("page tables count, of which memory that was only read has all that it costs", async () => {
   const tables = 4096;
   await using tree = await started("tables", tables);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/rfaas.h"
@@ -127,28 +128,35 @@ static void count_shares(struct member *member) {
   member->shared = 1024 * fields[SHARED].value;
 }
 
+static double now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
+}
+
 /* Only copies of a process share what they have written, and only those that have mapped a file in memory share its pages: it takes a while
- * to find out how much of either, and a lease that is to end goes on growing meanwhile. */
-static void count_all_shares(struct member *members, int count) {
+ * to find out how much of either, and a lease that is to end goes on growing meanwhile. Those that are left when the time is over count in full. */
+static void count_all_shares(struct member *members, int count, int32_t most_us) {
+  double until_ns = now_ns() + 1e3 * most_us;
   int sharers = 0;
   for (int i = 0; i < count; i++) {
     members[i].stack = stack_of(members[i].pid);
     sharers += members[i].shared > 0;
   }
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; i < count && now_ns() < until_ns; i++) {
     int shares = sharers > 1 && members[i].shared > 0;
     for (int other = 0; other < count && !shares; other++) shares = other != i && members[other].stack == members[i].stack;
     if (shares && members[i].private + members[i].shared > 0) count_shares(&members[i]);
   }
 }
 
-/* Processes, threads, private bytes and bytes of memory files that a process and its descendants have; with `exact`, pages that several
- * share count once. Returns 0 where there is none. */
-RFAAS_EXPORT int32_t rfaas_tree_usage(int32_t pid, int32_t exact, double *out) {
+/* Processes, threads, private bytes and bytes of memory files that a process and its descendants have; pages that several
+ * share count once as far as that is found out in so many microseconds; not at all with -1. Returns 0 where there is none. */
+RFAAS_EXPORT int32_t rfaas_tree_usage(int32_t pid, int32_t exact_us, double *out) {
   int count;
   memset(out, 0, 4 * sizeof *out);
   struct member *members = members_of(pid, &count, out);
-  if (exact) count_all_shares(members, count);
+  if (exact_us >= 0) count_all_shares(members, count, exact_us);
   for (int i = 0; i < count; i++) {
     out[PRIVATE_BYTES] += members[i].private + members[i].tables;
     out[SHARED_BYTES] += members[i].shared;

@@ -20,6 +20,8 @@ const OVERSHOOT_OF_PAUSE = OVERSHOOT / 2;
 const MAX_LATE_MS = 40;
 const MIN_PAUSE_MS = 1;
 const MAX_PAUSE_MS = 200;
+/** A pause is so many times as long as the look before it: the looks at one lease take no more of the agent's time, however many processes it has. */
+const PAUSE_PER_LOOK = 10;
 
 /** What a process and its descendants have; undefined once it is gone. With `exact`, pages that several have count once. */
 export type Measure = (pid: number, exact: boolean) => TreeUsage | undefined;
@@ -28,12 +30,15 @@ export class WatchLimiter implements Limiter {
   readonly name = "watch";
   readonly #measure: Measure;
 
-  constructor(measure: Measure = treeUsage) {
+  readonly #nowMs: () => number;
+
+  constructor(measure: Measure = treeUsage, nowMs = () => performance.now()) {
     this.#measure = measure;
+    this.#nowMs = nowMs;
   }
 
   hold(pid: number, files?: FileBytes): Held {
-    return new WatchedHost(pid, this.#measure, files);
+    return new WatchedHost(pid, this.#measure, this.#nowMs, files);
   }
 
   async close(): Promise<void> {}
@@ -47,13 +52,15 @@ export class WatchedHost implements Held {
   readonly ready = Promise.resolve();
   readonly #pid: number;
   readonly #measure: Measure;
+  readonly #nowMs: () => number;
   readonly #files: FileBytes;
   #bounds: Bounds | undefined;
   /** What it had before its first lease. */
   #bareBytes: number | undefined;
 
-  constructor(pid: number, measure: Measure, files: FileBytes = () => 0) {
+  constructor(pid: number, measure: Measure, nowMs: () => number, files: FileBytes = () => 0) {
     this.#pid = pid;
+    this.#nowMs = nowMs;
     this.#files = files;
     this.#measure = measure;
   }
@@ -67,6 +74,7 @@ export class WatchedHost implements Held {
 
   look(): Look {
     const bounds = this.#bounds;
+    const beganMs = this.#nowMs();
     const usage = bounds && this.#measure(this.#pid, false);
     if (!usage) return { pauseMs: MAX_PAUSE_MS };
     const { tasks, heapBytes } = bounds;
@@ -84,7 +92,10 @@ export class WatchedHost implements Held {
       usedBytes > heapBytes
         ? { what: "heap", used: usedBytes, bound: heapBytes, ...(files > 0 && { files }) }
         : undefined;
-    return { excess, pauseMs: this.#pauseMs(usedBytes, bounds) };
+    const pauseMs = this.#pauseMs(usedBytes, bounds);
+    // A look at a host alone takes no time of note, and is not to wait because the agent has had to.
+    const leastMs = usage.processes > 1 ? PAUSE_PER_LOOK * (this.#nowMs() - beganMs) : 0;
+    return { excess, pauseMs: Math.max(pauseMs, leastMs) };
   }
 
   /** However fast it writes from now on, at the next look it has crossed its bound by little, and not for long. */
