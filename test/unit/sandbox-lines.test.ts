@@ -5,8 +5,9 @@ import { apptainerEnvironment, apptainerLine } from "../../src/executor/sandbox/
 import { bwrapLine } from "../../src/executor/sandbox/bwrap/line.ts";
 import { limitsAsOptions, mountOption } from "../../src/executor/sandbox/containers/options.ts";
 import { dockerLine } from "../../src/executor/sandbox/docker/line.ts";
-import type { HostStart, RoomTerms } from "../../src/executor/sandbox/driver.ts";
+import type { HostStart, RoomTerms, SandboxDriver } from "../../src/executor/sandbox/driver.ts";
 import { imageNamed } from "../../src/executor/sandbox/images.ts";
+import { DRIVERS } from "../../src/executor/sandbox/registry.ts";
 import { podmanLine } from "../../src/executor/sandbox/podman/line.ts";
 import { sarusLine } from "../../src/executor/sandbox/sarus/line.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -197,6 +198,21 @@ describe("Apptainer's", () => {
       ...{ APPTAINERENV_HOME: "/.rfaas/scratch", APPTAINERENV_LEVEL: "secret" },
     });
   });
+});
+
+test("where scratch is a folder of the disk, no file system in memory is at its place, and the others are counted", () => {
+  const inside = { package: "/.rfaas/package", scratch: "/.rfaas/scratch" };
+  const drivers = DRIVERS.filter(({ images }) => images !== "none");
+  const onDisk = drivers.flatMap((driver: SandboxDriver) => {
+    const places = driver.inMemory?.(inside);
+    expect([driver.name, places]).toEqual([driver.name, expect.arrayContaining(["/dev"])]);
+    return places!.includes(inside.scratch) ? [] : [{ name: driver.name, places: places! }];
+  });
+  expect(onDisk.map(({ name }) => name)).toEqual(["apptainer", "sarus"]);
+  for (const { places } of onDisk) {
+    expect(places).not.toContain("/tmp");
+    expect(places).toContain("/dev/shm");
+  }
 });
 
 /** As Docker and Sarus have it: without descriptors, which the host is handed. */

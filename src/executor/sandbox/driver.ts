@@ -102,7 +102,7 @@ export interface SandboxDriver {
   readonly users?: true;
   /** Why they cannot on this machine, with root; undefined when they can. Throws {@link EnvironmentError} as well. */
   whyNoUsers?(): string | undefined;
-  /** File systems in memory that each host has of its own, its scratch folder first, as the host sees them. Left out, it has none. */
+  /** File systems in memory that each host has of its own, its scratch folder first where that is one, as the host sees them. Left out, it has none. */
   inMemory?(inside: RoomFolders): readonly string[];
   /** Why it cannot be used on this machine, and what would let it; undefined when it can. */
   whyNot(): Finding | undefined;

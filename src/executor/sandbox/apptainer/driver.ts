@@ -17,6 +17,8 @@ export const apptainer = {
   seals: true,
   images: "folders",
   inside: inOurs,
+  // Scratch and /tmp are a folder of the node's disk.
+  inMemory: () => ["/dev", "/dev/shm"],
   whyNot,
   guards: () => containerGuards("container"),
   start(host) {

@@ -15,6 +15,8 @@ export const sarus = {
   seals: true,
   images: "names",
   inside: inOurs,
+  // What is written to the root goes to a layer in memory; scratch and /tmp are a folder of the node's disk.
+  inMemory: () => ["/", "/dev", "/dev/shm"],
   whyNot,
   guards: () => containerGuards("container").set("sockets", "seccomp"),
   start,
