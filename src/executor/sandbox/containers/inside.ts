@@ -57,7 +57,7 @@ export interface Shown {
   binds: readonly Bind[];
 }
 
-/** Where a container's scratch folder is in memory, and what it has there besides: it is bounded with the lease's heap. */
+/** Where a container has its scratch folder. */
 export const SCRATCH_IN_OURS = IN_OURS.scratch;
 
 /** The room's folders, as a host in a container sees them. */
