@@ -73,6 +73,8 @@ describe("what a lease asks of its room", () => {
     ["an image", { image: "debian" }, "--sandbox podman"],
     ["a variable of the loader", { env: { LD_PRELOAD: "/evil.so" } }, "LD_PRELOAD"],
     ["a variable of the engine", { env: { BUN_OPTIONS: "--eval" } }, "BUN_OPTIONS"],
+    ["a variable of the C library", { env: { GCONV_PATH: "/evil" } }, "GCONV_PATH"],
+    ["a variable of the shell", { env: { PS4: "$(evil)", SHELLOPTS: "xtrace" } }, "SHELLOPTS"],
     ["a variable of the node", { env: { RFAAS_SHIM: "/evil.so" } }, "RFAAS_SHIM"],
   ])("is refused where the node does not give it: %s", (_, wishes, names) => {
     expect(sandbox().refusal(wishes)).toContain(names);

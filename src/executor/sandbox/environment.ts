@@ -5,8 +5,12 @@ import { hostedEnvironment } from "../../base/process.ts";
 /** Of the node's own, in a room. */
 const PASSED_ON = ["PATH", "LANG", "TZ", "NODE_ENV", "OMP_NUM_THREADS"];
 
-/** What says how a process, its loader or its engine starts is the node's to say. */
-const RESERVED = /^(?:BUN_|JSC_|RFAAS_|LD_|GLIBC_TUNABLES$)/;
+/**
+ * What says how a process, its loader, its C library, its engine or the shell that starts it begin is the node's to say: a shell that is bash
+ * runs commands that two of these let it find, and that shell is not in a room.
+ */
+const RESERVED =
+  /^(?:BUN_|JSC_|RFAAS_|LD_|GLIBC_TUNABLES$|GCONV_PATH$|SHELLOPTS$|BASHOPTS$|BASH_ENV$)/;
 
 /** How many threads native code starts, and where, follows from the cores of a lease, not from who started the node. */
 const THREADING_VARIABLES = [
