@@ -41,6 +41,7 @@ const WITHOUT_FILES: Room = { layers: without("files"), sealed: false };
 const WITHOUT_PROCESSES: Room = { layers: without("processes") };
 /** An ordinary user's room without a pid namespace is held by Landlock, and by the seal. */
 const SEAL_ALONE: Room = { layers: without("processes", "files") };
+const SEAL_OF_PROGRAMS: Room = { ...SEAL_ALONE, processes: true };
 const LANDLOCK_ALONE: Room = { layers: without("processes", "calls"), sealed: false };
 
 /** What an attempt gives in a whole room, and in others. */
@@ -69,7 +70,16 @@ const PROCESSES: Record<string, Expected> = {
   "see-others": [ESRCH, [LANDLOCK_ALONE, EACCES], [OPEN, 0]],
   "read-environment-of-other": [2, [LANDLOCK_ALONE, EACCES], [OPEN, 0]],
   "signal-other": [ESRCH, [SEAL_ALONE, EPERM], [OPEN, 0]],
-  "limit-other": [ESRCH, [SEAL_ALONE, EPERM], [OPEN, 0]],
+  "limit-other": [ESRCH, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
+  // The call takes a number of the room's, or none at all.
+  ...Object.fromEntries(
+    ["renice-other", "reschedule-other", "attributes-other", "disk-of-other"].map((name) => [
+      name,
+      [ESRCH, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]] as Expected,
+    ]),
+  ),
+  "own-descriptor-for-other": [ESRCH, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
+  "own-socket-for-other": [EPERM, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
   "trace-other": [EPERM, [UNSEALED, ESRCH], [LANDLOCK_ALONE, EPERM]],
   "read-other": [EPERM, [OPEN, EINVAL, 0]],
   "outlive-parent": [EPERM, [UNSEALED, 0]],
@@ -85,6 +95,8 @@ const SOCKETS: Record<string, Expected> = {
 };
 const PROGRAMS: Record<string, Expected> = {
   fork: [EPERM, [UNSEALED, 0], [{ processes: true }, 0]],
+  // It would be a child of the agent, and of no lease.
+  sibling: [EPERM, [OPEN, 0], [SEAL_OF_PROGRAMS, EPERM], [{ processes: true }, EPERM]],
   execute: [EPERM, [UNSEALED, 0], [{ processes: true }, 0]],
 };
 const KERNEL: Record<string, Expected> = {
@@ -131,12 +143,23 @@ describe("a room", () => {
         "read-own-threads",
       ],
       ...["start-thread", "pair", "signal-own", "signal-thread", "limit-own"],
+      ...["renice-own", "reschedule-own"],
     ];
     for (const room of [{}, WITHOUT_PROCESSES, { network: true, processes: true }, OPEN]) {
       const { results, end } = await rooms.try(room, ...may);
       expect(results).toEqual(Object.fromEntries(may.map((name) => [name, 0])));
       expect(end).toEqual({ exitCode: 0, signal: 0, cpuNs: expect.any(Number) });
     }
+  });
+
+  tests("calls")("without a pid namespace has no priority of a whole user to set", async () => {
+    const names = ["renice-user", "own-signal"];
+    for (const room of [SEAL_ALONE, SEAL_OF_PROGRAMS])
+      expect((await rooms.try(room, ...names)).results).toEqual({
+        "renice-user": EPERM,
+        "own-signal": EPERM,
+      });
+    expect((await rooms.try(OPEN, "own-signal")).results).toEqual({ "own-signal": 0 });
   });
 
   tests("processes")(

@@ -3,6 +3,7 @@
  * see: it is said to be missing, and the C library then uses `clone`. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -68,6 +69,8 @@ static const uint32_t OF_PROCESSES[] = {
 #endif
 };
 static const uint32_t OF_SIGNALS[] = {PIDFD_SEND_SIGNAL, SYS_tkill};
+/* What one process can do to another of its user, whose number comes first. */
+static const uint32_t OF_ONE[] = {SYS_prlimit64, SYS_sched_setscheduler, SYS_sched_setparam, SYS_sched_setattr};
 static const uint32_t SIGNALLING[] = {SYS_kill, SYS_tgkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -109,14 +112,14 @@ static void deny_all(struct program *program, const uint32_t *calls, size_t coun
   }
 }
 
-/* Threads, without which the engine aborts, and no processes; or any but in a namespace of its own. */
+/* Threads, without which the engine aborts, and no processes; or any but in a namespace of its own, or as a child of another than itself. */
 static void filter_clone(struct program *program, uint32_t terms) {
   only_for(program, CLONE3, 1);
   answer(program, SECCOMP_RET_ERRNO | ENOSYS);
   int processes = (terms & RFAAS_TERM_PROCESSES) != 0;
   only_for(program, SYS_clone, processes ? 4 : 6);
   load_argument(program, 0);
-  only_with(program, NAMESPACES, 1);
+  only_with(program, NAMESPACES | CLONE_PARENT, 1);
   deny(program);
   if (!processes) {
     add(program, BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 1, 0);
@@ -201,12 +204,34 @@ static void deny_only(struct program *program, uint32_t call, int argument, cons
   allow(program);
 }
 
-/* No signals but to itself, and no limits but its own, which it may lower. */
-static void filter_others(struct program *program) {
-  deny_all(program, OF_SIGNALS, COUNT(OF_SIGNALS));
+/* The same, where the argument before says whose number this is: of a process, which is `kind`, not of a group or a user. */
+static void allow_own(struct program *program, uint32_t call, uint32_t kind, const uint32_t *own, int count) {
+  only_for(program, call, 2 * count + 5);
+  load_argument(program, 0);
+  add(program, BPF_JMP | BPF_JEQ | BPF_K, kind, 1, 0);
+  deny(program);
+  load_argument(program, 1);
+  for (int i = 0; i < count; i++) {
+    only_for(program, own[i], 1);
+    allow(program);
+  }
+  deny(program);
+}
+
+/* Of processes that it sees, since it has no namespace of its own: no limits but its own, which it may lower, no priorities, and no signals
+ * that the kernel would send in its name. Landlock knows of none of these but signals, and of those from ABI 6 on: without programs, it
+ * signals itself alone. */
+static void filter_others(struct program *program, uint32_t terms) {
+  enum { OF_PROCESS = 0 /* PRIO_PROCESS */, IO_OF_PROCESS = 1 /* IOPRIO_WHO_PROCESS */ };
   const uint32_t itself[] = {(uint32_t)getpid(), 0};
+  const uint32_t by_owner[] = {F_SETOWN, F_SETSIG, F_SETOWN_EX};
+  for (size_t i = 0; i < COUNT(OF_ONE); i++) allow_only(program, OF_ONE[i], 0, itself, COUNT(itself));
+  allow_own(program, SYS_setpriority, OF_PROCESS, itself, COUNT(itself));
+  allow_own(program, SYS_ioprio_set, IO_OF_PROCESS, itself, COUNT(itself));
+  deny_only(program, SYS_fcntl, 1, by_owner, COUNT(by_owner));
+  if (terms & RFAAS_TERM_PROCESSES) return;
+  deny_all(program, OF_SIGNALS, COUNT(OF_SIGNALS));
   for (size_t i = 0; i < COUNT(SIGNALLING); i++) allow_only(program, SIGNALLING[i], 0, itself, COUNT(itself));
-  allow_only(program, SYS_prlimit64, 0, itself, COUNT(itself));
 }
 
 static void filter_attributes(struct program *program) {
@@ -214,10 +239,10 @@ static void filter_attributes(struct program *program) {
   deny_only(program, SYS_prctl, 0, denied, COUNT(denied));
 }
 
-/* What a terminal takes as typed. */
-static void filter_terminals(struct program *program) {
-  enum { FAKE_INPUT = 0x5412, OF_CONSOLE = 0x541c };
-  const uint32_t denied[] = {FAKE_INPUT, OF_CONSOLE};
+/* What a terminal takes as typed, and whom a socket signals. */
+static void filter_devices(struct program *program) {
+  enum { FAKE_INPUT = 0x5412, OF_CONSOLE = 0x541c, OWNER = 0x8901 /* FIOSETOWN */, OWNING_GROUP = 0x8902 /* SIOCSPGRP */ };
+  const uint32_t denied[] = {FAKE_INPUT, OF_CONSOLE, OWNER, OWNING_GROUP};
   deny_only(program, SYS_ioctl, 1, denied, COUNT(denied));
 }
 
@@ -249,15 +274,15 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
   if (!(terms & RFAAS_TERM_PROCESSES)) {
     deny_all(p, OF_PROCESSES, COUNT(OF_PROCESSES));
     filter_attributes(p);
-    if (!first) filter_others(p);
   }
+  if (!first) filter_others(p, terms);
   if (first) {
     filter_suicide(p, SYS_kill, 1);
     filter_suicide(p, SYS_tgkill, 2);
     const struct sigaction dying = {.sa_sigaction = die_of, .sa_flags = SA_SIGINFO};
     if (sigaction(SIGSYS, &dying, NULL) != 0) return -errno;
   }
-  filter_terminals(p);
+  filter_devices(p);
   allow(p);
   if (p->count == MAX_STEPS) return -E2BIG;
   const struct sock_fprog filter = {.len = p->count, .filter = p->steps};

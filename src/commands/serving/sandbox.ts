@@ -86,7 +86,7 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
     throw new UsageError("--require-isolation and --no-require-isolation exclude each other");
   const chosen = choose(asked);
   const { driver } = chosen;
-  const guards = driver.guards();
+  const guards = driver.guards({ processes: asked.allowProcesses });
   const missing = GUARDS.filter((guard) => !guards.has(guard));
   const required = requireIsolation ?? (shared && !noRequireIsolation);
   if (required && missing.length > 0) throw lacksIsolation(chosen, missing);
@@ -189,7 +189,8 @@ export function usableInRooms(
 export function openPrivateSandbox(asked: Static<typeof Fields>): Sandbox {
   const chosen = choose(asked);
   const { driver } = chosen;
-  const missing = GUARDS.filter((guard) => !driver.guards().has(guard));
+  const guards = driver.guards({ processes: true });
+  const missing = GUARDS.filter((guard) => !guards.has(guard));
   const weakness = weaknessOf(chosen, missing);
   if (weakness !== undefined && (driver.rooms || chosen.lack)) log.debug(weakness);
   const open = { network: true, processes: true };

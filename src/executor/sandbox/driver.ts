@@ -11,6 +11,11 @@ export const GUARDS = [
 ] as const;
 export type Guard = (typeof GUARDS)[number];
 
+/** What a node lets leases ask for. By default nothing. */
+export interface Freedoms {
+  readonly processes?: boolean | undefined;
+}
+
 /** A room's terms: what one lease, or the node, allows in it. */
 export interface RoomTerms {
   /** Functions may open connections. */
@@ -108,8 +113,8 @@ export interface SandboxDriver {
   whyNot(): Finding | undefined;
   /** Why it cannot give a host this variable; undefined when it can. Left out, it gives every one. */
   whyNotPassed?(name: string, value: string): string | undefined;
-  /** The guards that it holds on this machine, each with the layer that does. */
-  guards(): ReadonlyMap<Guard, string>;
+  /** The guards that it holds on this machine where leases may have this, each with the layer that does. */
+  guards(allowed?: Freedoms): ReadonlyMap<Guard, string>;
   /** What the end of a host means that was never ready, if the driver knows more of it; after "the host process did not start: it ..". */
   explain?(exit: HostExit, terms: RoomTerms): string | undefined;
   /** What of this machine would let it hold a guard that it does not hold. */

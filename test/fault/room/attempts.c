@@ -140,6 +140,16 @@ static int calls(long number, long a, long b, long c, long d, long e) {
   return result < 0 ? errno : 0;
 }
 
+/* For the other process, or a signal that has its number. */
+static int with_pair(long call, int request) {
+  int ends[2], to = request == F_SETSIG ? SIGURG : other;
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return errno;
+  int failed = calls(call, ends[0], request, request == 0x8901 ? (long)&to : to, 0, 0);
+  close(ends[0]);
+  close(ends[1]);
+  return failed;
+}
+
 /* How many processes, besides itself, it sees. */
 static int watches(const char *path) {
   int fd = inotify_init1(IN_CLOEXEC);
@@ -220,6 +230,21 @@ static int attempt(const char *name) {
   if (IS("signal-all")) return kill(-1, SIGURG) == 0 ? 0 : errno;
   if (IS("limit-other")) return calls(SYS_prlimit64, other, RLIMIT_NOFILE, 0, (long)&(struct rlimit){0}, 0);
   if (IS("limit-own")) return calls(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&(struct rlimit){0}, 0);
+  if (IS("renice-other")) return calls(SYS_setpriority, PRIO_PROCESS, other, 1, 0, 0);
+  if (IS("renice-user")) return calls(SYS_setpriority, PRIO_USER, 0, 0, 0, 0);
+  if (IS("renice-own")) return calls(SYS_setpriority, PRIO_PROCESS, 0, 1, 0, 0);
+  if (IS("reschedule-other")) return calls(SYS_sched_setscheduler, other, SCHED_BATCH, (long)&(struct sched_param){0}, 0, 0);
+  if (IS("reschedule-own")) return calls(SYS_sched_setscheduler, 0, SCHED_BATCH, (long)&(struct sched_param){0}, 0, 0);
+  if (IS("attributes-other")) return calls(SYS_sched_setattr, other, (long)&(uint32_t[14]){48, SCHED_BATCH, 0, 0, 1}, 0, 0, 0);
+  if (IS("disk-of-other")) return calls(SYS_ioprio_set, 1, other, 2 << 13 | 4, 0, 0);
+  if (IS("own-descriptor-for-other")) return with_pair(SYS_fcntl, F_SETOWN);
+  if (IS("own-socket-for-other")) return with_pair(SYS_ioctl, 0x8901);
+  if (IS("own-signal")) return with_pair(SYS_fcntl, F_SETSIG);
+  if (IS("sibling")) {
+    long child = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (child == 0) _exit(0);
+    return child < 0 ? errno : 0;
+  }
   if (IS("trace-other")) return ptrace(PTRACE_ATTACH, other, 0, 0) == 0 ? 0 : errno;
   if (IS("read-other")) return calls(SYS_process_vm_readv, other, 0, 0, 0, 0);
   if (IS("outlive-parent")) return prctl(PR_SET_PDEATHSIG, 0) == 0 ? 0 : errno;

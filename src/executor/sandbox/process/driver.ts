@@ -31,7 +31,7 @@ export const byProcess = {
       return { name: "rooms", state: "missing", found: (error as Error).message };
     }
   },
-  guards: () => guardsOf(roomHere()),
+  guards: (allowed) => guardsOf(roomHere(), allowed),
   wouldHold: WOULD_HOLD,
   inMemory: ({ scratch }) => (roomHere().layers.has("processes") ? [scratch] : []),
   start,

@@ -1,6 +1,6 @@
 /** Which guards rooms of this machine's kernel hold, and by which layer. */
 import { type RoomReport, tryRoom } from "../../../../ffi/sandbox.ts";
-import type { Guard } from "../driver.ts";
+import type { Freedoms, Guard } from "../driver.ts";
 
 let tried: RoomReport | undefined;
 
@@ -20,8 +20,11 @@ export const WOULD_HOLD: Partial<Record<Guard, string>> = {
   programs: "seccomp",
 };
 
-/** The guards of rooms that are reported as this one, each with the layers that hold it. */
-export function guardsOf({ layers, landlockAbi }: RoomReport): Map<Guard, string> {
+/** The guards of rooms that are reported as this one, and in which programs may run with `processes`, each with the layers that hold it. */
+export function guardsOf(
+  { layers, landlockAbi }: RoomReport,
+  { processes = false }: Freedoms = {},
+): Map<Guard, string> {
   const landlock = `Landlock (ABI ${landlockAbi})`;
   const guards = new Map<Guard, string>();
   const held = (guard: Guard, ...by: (string | false)[]): void => {
@@ -29,11 +32,13 @@ export function guardsOf({ layers, landlockAbi }: RoomReport): Map<Guard, string
     if (names.length > 0) guards.set(guard, names.join(" and "));
   };
   held("files", layers.has("files") && landlock);
-  // Without a namespace, Landlock hides what other processes have in /proc, and it or the seal keeps signals in.
-  const bounded = layers.has("scopes") ? landlock : layers.has("calls") && `${landlock}, seccomp`;
+  // Without a namespace, Landlock hides what other processes have in /proc, and the seal is for all else. It cannot tell a program's own
+  // children, so signals to others are kept in by Landlock there.
+  const bounded =
+    layers.has("files") && layers.has("calls") && (layers.has("scopes") || !processes);
   held(
     "processes",
-    layers.has("processes") ? "pid namespace" : layers.has("files") && bounded,
+    layers.has("processes") ? "pid namespace" : bounded && `${landlock}, seccomp`,
     layers.has("processes") && layers.has("scopes") && landlock,
   );
   held("sockets", layers.has("calls") && "seccomp", layers.has("ports") && landlock);
