@@ -26,6 +26,10 @@ export const LAYER = {
   uid: 128,
   /** The kernel filters system calls, so the room can be sealed. */
   calls: 256,
+  /** Mounts of its own, of which it can only read those that its rules do not let it write. With `files` and `processes` alone. */
+  mounts: 512,
+  /** Its folder is a file system in memory, which is asked for by `scratchBytes`. With `processes` alone. */
+  scratch: 1024,
 } as const;
 export type Layer = keyof typeof LAYER;
 export const LAYERS = Object.keys(LAYER) as readonly Layer[];

@@ -167,7 +167,8 @@ describe("a room", () => {
     async () => {
       for (const room of [{}, { processes: true }, { layers: without("files"), sealed: false }]) {
         const bounded = { ...room, scratchBytes: 4 << 20 };
-        const { results, end } = await rooms.try(bounded, "write-scratch", "fill-scratch");
+        const { results, end, layers } = await rooms.try(bounded, "write-scratch", "fill-scratch");
+        expect(layers).toContain("scratch");
         expect(results).toEqual({ "write-scratch": 0, "fill-scratch": constants.errno.ENOSPC });
         expect(end.exitCode).toBe(0);
         expect(readdirSync(join(rooms.folder, "scratch"))).not.toContain("filled");
@@ -177,6 +178,19 @@ describe("a room", () => {
       }
     },
   );
+
+  test("says whether its scratch folder is in memory, and is none where that is required and cannot be", async () => {
+    const elsewhere = { ...WITHOUT_PROCESSES, scratchBytes: 0 };
+    expect((await rooms.try(elsewhere, "write-scratch")).layers).not.toContain("scratch");
+    expect((await rooms.try({}, "write-scratch")).layers).not.toContain("scratch");
+    expect(() => tryRoom({ ...PLAIN, ...elsewhere, required: ["scratch"] })).toThrow(
+      "making a room that has all layers that are required failed: EPERM",
+    );
+    const { layers } = tryRoom({ ...PLAIN, folder: "/dev", scratchBytes: 0 });
+    expect(layers.has("scratch")).toBe(!lacks("processes"));
+    // Before Linux 5.12 no tree of mounts can be closed at once.
+    if (lacks("processes", "files")) expect(layers).not.toContain("mounts");
+  });
 
   test("has the descriptors that it was given, and one that its rules need without a /proc of its own", async () => {
     expect((await rooms.try({}, "descriptors")).results).toEqual({ descriptors: 0 });

@@ -75,28 +75,32 @@ static int write_text(const char *path, const char *text) {
 }
 
 /* Of the calls that change modes, times and labels of files Landlock knows none: the mounts refuse them, but those of what may be written.
- * A kernel before 5.12 has not got the request. */
-static void close_mounts(const struct room *room) {
+ * A kernel before 5.12 has not got the request. A path that is not there needs no mount. */
+static int close_mounts(const struct room *room) {
   enum { OF_ALL = 0x8000, READ_ONLY = 1 };
   const struct { uint64_t set, clear, propagation, namespace; } closed = {.set = READ_ONLY}, open = {.clear = READ_ONLY};
   for (int i = 0; i < room->writables; i++)
-    if (syscall(SYS_mount, room->writable[i], room->writable[i], NULL, MS_BIND, NULL) != 0) return;
-  if (syscall(SYS_mount_setattr, AT_FDCWD, "/", OF_ALL, &closed, sizeof closed) != 0) return;
-  for (int i = 0; i < room->writables; i++) syscall(SYS_mount_setattr, AT_FDCWD, room->writable[i], 0, &open, sizeof open);
+    if (syscall(SYS_mount, room->writable[i], room->writable[i], NULL, MS_BIND, NULL) != 0 && errno != ENOENT) return 0;
+  if (syscall(SYS_mount_setattr, AT_FDCWD, "/", OF_ALL, &closed, sizeof closed) != 0) return 0;
+  for (int i = 0; i < room->writables; i++)
+    if (syscall(SYS_mount_setattr, AT_FDCWD, room->writable[i], 0, &open, sizeof open) != 0 && errno != ENOENT) return 0;
+  return 1;
 }
 
 /* Its folder becomes a file system of its own in memory, which ends with its namespace, and what the rule for the folder permits is for that: a
- * rule is for what lies there when it is made. Without it, the folder stays what it is. */
-static void make_scratch(struct room *room) {
+ * rule is for what lies there when it is made. Without it, the folder stays what it is. Returns whether it may be written. */
+static int make_scratch(struct room *room) {
   char options[96];
   /* Who will be its user is not known yet; no one else has a way to it. */
   int length = snprintf(options, sizeof options, "mode=%s", room->layers & RFAAS_LAYER_UID ? "1777" : "700");
   if (room->scratch > 0) snprintf(options + length, sizeof options - (size_t)length, ",size=%dm", room->scratch);
-  if (syscall(SYS_mount, "scratch", room->folder, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0) return;
-  int folder = room->rules.fd < 0 ? -1 : (int)syscall(SYS_openat, AT_FDCWD, room->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;
-  if (room->scratch_rule) rfaas_rules_permit(&room->rules, room->scratch_rule, folder);
+  if (syscall(SYS_mount, "scratch", room->folder, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0) return 0;
+  if (room->rules.fd < 0 || !room->scratch_rule) return 1;
+  int folder = (int)syscall(SYS_openat, AT_FDCWD, room->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return 0;
+  int failed = rfaas_rules_permit(&room->rules, room->scratch_rule, folder);
   syscall(SYS_close, folder);
+  return failed == 0;
 }
 
 /* A user of an own namespace is who it was outside, and no one else. */
@@ -115,10 +119,10 @@ static int enter_namespaces(struct room *room) {
   if (room->namespaces & CLONE_NEWPID) {
     /* What is mounted outside later is seen inside, not the other way round. */
     if (syscall(SYS_mount, "none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return 0;
-    if (room->layers & RFAAS_LAYER_FILES) close_mounts(room);
+    if (room->layers & RFAAS_LAYER_FILES && close_mounts(room)) room->outcome->layers |= RFAAS_LAYER_MOUNTS;
     /* With what the mounts beneath it allow. */
     if (room->place[0] && syscall(SYS_mount, room->placed, room->place, NULL, MS_BIND | MS_REC, NULL) != 0) return 0;
-    if (room->scratch >= 0) make_scratch(room);
+    if (room->scratch >= 0 && make_scratch(room)) room->outcome->layers |= RFAAS_LAYER_SCRATCH;
     if (syscall(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) return 0;
     room->outcome->layers |= RFAAS_LAYER_PROCESSES;
   }

@@ -16,6 +16,8 @@ enum rfaas_layer {
   RFAAS_LAYER_IPC = 64,          /* an ipc namespace */
   RFAAS_LAYER_UID = 128,         /* it can become another user: it keeps what it needs for that alone */
   RFAAS_LAYER_CALLS = 256,       /* seccomp: it can be sealed */
+  RFAAS_LAYER_MOUNTS = 512,      /* mounts of its own: those that its rules do not let it write can only be read */
+  RFAAS_LAYER_SCRATCH = 1024,    /* its folder is a file system in memory, where that is asked for */
 };
 
 /* What the room was to be, at their places among the numbers that `rfaas_room_start` gets. */

@@ -33,7 +33,7 @@ export const byProcess = {
   },
   guards: (allowed) => guardsOf(roomHere(), allowed),
   wouldHold: WOULD_HOLD,
-  inMemory: ({ scratch }) => (roomHere().layers.has("processes") ? [scratch] : []),
+  inMemory: ({ scratch }) => (roomHere().layers.has("scratch") ? [scratch] : []),
   start,
 } as const satisfies SandboxDriver;
 

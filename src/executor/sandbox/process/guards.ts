@@ -4,8 +4,11 @@ import type { Freedoms, Guard } from "../driver.ts";
 
 let tried: RoomReport | undefined;
 
-/** One in which nothing is started. */
-export const CLOSED_ROOM = { network: false, processes: false, folder: "/", rules: [] };
+/** One in which nothing is started. Its folder is one that every machine has. */
+export const CLOSED_ROOM = {
+  ...{ network: false, processes: false },
+  ...{ folder: "/dev", scratchBytes: 0, rules: [] },
+};
 
 /** What a room gets here, which is found out once, by one. Throws `NativeError` where none can be started at all. */
 export function roomHere(): RoomReport {
