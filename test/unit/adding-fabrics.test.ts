@@ -49,8 +49,10 @@ const ALLOWED: Readonly<Record<string, readonly RegExp[]>> = {
     /export type \{ VerbsOptions \} from "\.\/fabric\/verbs\/options\.ts"/,
   ],
   "src/doctor/machine.ts": [/"\/dev\/shm"/],
+  "src/executor/sandbox/apptainer/driver.ts": [/"\/dev\/shm"/],
   "src/executor/sandbox/docker/driver.ts": [/"\/dev\/shm"/],
   "src/executor/sandbox/podman/driver.ts": [/"\/dev\/shm"/],
+  "src/executor/sandbox/sarus/driver.ts": [/"\/dev\/shm"/],
 };
 
 const sources = ["src", "bench"].flatMap((folder) =>
