@@ -82,6 +82,7 @@ const PROCESSES: Record<string, Expected> = {
   "own-socket-for-other": [EPERM, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
   "trace-other": [EPERM, [UNSEALED, ESRCH], [LANDLOCK_ALONE, EPERM]],
   "read-other": [EPERM, [OPEN, EINVAL, 0]],
+  hide: [EPERM, [UNSEALED, 0], [{ processes: true, network: true }, EPERM]],
   "outlive-parent": [EPERM, [UNSEALED, 0]],
 };
 const SOCKETS: Record<string, Expected> = {

@@ -234,9 +234,19 @@ static void filter_others(struct program *program, uint32_t terms) {
   for (size_t i = 0; i < COUNT(SIGNALLING); i++) allow_only(program, SIGNALLING[i], 0, itself, COUNT(itself));
 }
 
-static void filter_attributes(struct program *program) {
-  const uint32_t denied[] = {PR_SET_PDEATHSIG};
-  deny_only(program, SYS_prctl, 0, denied, COUNT(denied));
+/* It stays as it is to who looks at it: what it has of memory and files is no longer to be seen of a process that hides. Programs which
+ * do that to guard a secret are told that they have, since some give up where they may not. */
+static void filter_attributes(struct program *program, uint32_t terms) {
+  int processes = (terms & RFAAS_TERM_PROCESSES) != 0;
+  only_for(program, SYS_prctl, processes ? 4 : 6);
+  load_argument(program, 0);
+  only_for(program, PR_SET_DUMPABLE, 1);
+  answer(program, SECCOMP_RET_ERRNO | 0);
+  if (!processes) {
+    only_for(program, PR_SET_PDEATHSIG, 1);
+    deny(program);
+  }
+  allow(program);
 }
 
 /* What a terminal takes as typed, and whom a socket signals. */
@@ -271,10 +281,8 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
   filter_placing(p);
   filter_clone(p, terms);
   int first = getpid() == 1;
-  if (!(terms & RFAAS_TERM_PROCESSES)) {
-    deny_all(p, OF_PROCESSES, COUNT(OF_PROCESSES));
-    filter_attributes(p);
-  }
+  if (!(terms & RFAAS_TERM_PROCESSES)) deny_all(p, OF_PROCESSES, COUNT(OF_PROCESSES));
+  filter_attributes(p, terms);
   if (!first) filter_others(p, terms);
   if (first) {
     filter_suicide(p, SYS_kill, 1);

@@ -32,8 +32,13 @@ function ownPlaces(pid: number, places: readonly string[]): string[] {
 }
 
 function deviceOf(path: string): number | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  return stat?.isDirectory() ? stat.dev : undefined;
+  try {
+    const stat = lstatSync(path);
+    return stat.isDirectory() ? stat.dev : undefined;
+  } catch {
+    // It is not there, or may not be looked at: a process is another user's.
+    return undefined;
+  }
 }
 
 function bytesIn(place: string): number {

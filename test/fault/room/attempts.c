@@ -248,6 +248,7 @@ static int attempt(const char *name) {
   if (IS("trace-other")) return ptrace(PTRACE_ATTACH, other, 0, 0) == 0 ? 0 : errno;
   if (IS("read-other")) return calls(SYS_process_vm_readv, other, 0, 0, 0, 0);
   if (IS("outlive-parent")) return prctl(PR_SET_PDEATHSIG, 0) == 0 ? 0 : errno;
+  if (IS("hide")) return prctl(PR_SET_DUMPABLE, 0) != 0 ? errno : prctl(PR_GET_DUMPABLE) == 0 ? 0 : EPERM;
   if (IS("connect")) return connects();
   if (IS("bind")) return binds(port + 1);
   if (IS("bind-anywhere")) return binds(0);
