@@ -11,6 +11,7 @@ import { Watched } from "./end.ts";
 import { CLOSED_ROOM, WOULD_HOLD, guardsOf, roomHere } from "./guards.ts";
 import { rulesFor } from "./paths.ts";
 import { foldersAtPlace, makePlace, placed } from "./place.ts";
+import { lackingRights } from "./rights.ts";
 
 export const byProcess = {
   name: "process",
@@ -39,13 +40,16 @@ export const byProcess = {
 
 /** Each needs mounts of its own, and the rights to become one. */
 function whyNoUsers(): string | undefined {
+  const rights = lackingRights();
+  if (rights.length > 0)
+    return `the node lacks the capabilities ${rights.join(", ")}, by which it makes hosts of other users, looks at them and ends them; start it with these`;
   makePlace();
   const layers = [...roomHere().layers, "uid"] as const;
   const { layers: took } = tryRoom({ ...CLOSED_ROOM, layers });
   const lacking = (["processes", "uid"] as const).filter((layer) => !took.has(layer));
   return lacking.length === 0
     ? undefined
-    : "this machine does not let a room have mounts of its own, or become another user; start the node with the capabilities SYS_ADMIN, SETUID, SETGID and CHOWN";
+    : "this machine does not let a room have mounts of its own, or become another user; see which namespaces and mounts it allows: rfaas doctor";
 }
 
 function start(host: HostStart): StartedHost {
