@@ -112,6 +112,21 @@ describe("a claim to a CPU", () => {
     expect(claimed(CPU)).toEqual({ taken: true, fd: -1 });
   });
 
+  test("holds it however often others look: no look takes a place in its queue that the next one needs", async () => {
+    const first = claimCpu(CPU);
+    for (let i = 0; i < 150; i++) expect(claimCpu(CPU)).toEqual({ taken: true, fd: -1 });
+    closeDescriptor(first.fd);
+    expect(claimed(CPU).taken).toBe(false);
+  });
+
+  asStranger("of another user is passed over however often that is looked at", async () => {
+    await using _squatter = await holder(CPU);
+    for (let i = 0; i < 150; i++) {
+      const { taken, stranger } = claimed(CPU);
+      expect([taken, stranger?.uid]).toEqual([false, STRANGER]);
+    }
+  });
+
   asStranger("of another user who does not run there is passed over", async () => {
     const squatter = await holder(CPU);
     const { pid } = squatter;
