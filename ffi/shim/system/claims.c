@@ -48,7 +48,7 @@ static int take_name(const struct sockaddr_un *address, socklen_t length) {
 }
 
 /* As <linux/unix_diag.h> has them; headers before Linux 5.3 know no users there. */
-enum { LISTENING = 1 << 10 /* TCP_LISTEN */, NAME = 0, SHOW_NAME = 1, OWNER = 7, SHOW_OWNER = 0x40 };
+enum { LISTENING = 1 << 10 /* as the kernel counts states */, NAME = 0, SHOW_NAME = 1, OWNER = 7, SHOW_OWNER = 0x40 };
 
 /* Whether the kernel's words about a socket are about this name; then who has made it. */
 static int is_named(const struct nlmsghdr *message, const struct sockaddr_un *address, socklen_t length, uid_t *owner) {
