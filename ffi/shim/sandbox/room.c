@@ -119,7 +119,7 @@ static int enter_namespaces(struct room *room) {
   if (room->namespaces & CLONE_NEWPID) {
     /* What is mounted outside later is seen inside, not the other way round. */
     if (syscall(SYS_mount, "none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return 0;
-    if (room->layers & RFAAS_LAYER_FILES && close_mounts(room)) room->outcome->layers |= RFAAS_LAYER_MOUNTS;
+    if (room->rules.fd >= 0 && close_mounts(room)) room->outcome->layers |= RFAAS_LAYER_MOUNTS;
     /* With what the mounts beneath it allow. */
     if (room->place[0] && syscall(SYS_mount, room->placed, room->place, NULL, MS_BIND | MS_REC, NULL) != 0) return 0;
     if (room->scratch >= 0 && make_scratch(room)) room->outcome->layers |= RFAAS_LAYER_SCRATCH;
