@@ -8,6 +8,7 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import type { ReplyOf } from "../../protocol/declare.ts";
 import { type Loaded, Rest } from "../../protocol/host-messages.ts";
 import type { LeaseHost } from "./host-process.ts";
+import { BoundedLog } from "../output/bounded-log.ts";
 import { RestWatch } from "../limits/rest-watch.ts";
 import { letGo } from "./let-go.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
@@ -144,9 +145,16 @@ export class KeptHosts {
   /** Keeps a host, or ends it where there is no room. */
   keep(resting: RestingHost, key: string, keepMs: number): void {
     const { host, memory } = resting;
+    const { log, clock } = this.#options;
+    const missing = (text: string) => log("warn", `a kept host: ${text}`);
+    const bounded = new BoundedLog({ hasRoom: () => true, printed() {}, missing }, clock);
     host.attend({
-      // It has no lease: what it says is no one's, and the log has no bound for it.
-      notice() {},
+      // What its module says as it is disposed of, too.
+      notice: (notice) => {
+        if (notice.t !== "host-log") return;
+        const text = `a kept host: ${JSON.stringify(notice.line.message)}`;
+        if (bounded.admits(text.length)) log("info", text);
+      },
       exited: () => {
         this.#keeping.forget(resting);
         this.#unwatch(resting);
