@@ -4,7 +4,13 @@
  */
 import type { ClientEndpoint } from "../../../ffi/client-endpoint.ts";
 import { END, STATUS } from "../../../ffi/layout.ts";
-import { DeadlineExceeded, LeaseLost, ProtocolError, type RfaasError } from "../../base/errors.ts";
+import {
+  ConnectionLost,
+  DeadlineExceeded,
+  LeaseLost,
+  ProtocolError,
+  type RfaasError,
+} from "../../base/errors.ts";
 import { notify } from "../../base/notify.ts";
 import type { ProgressReport } from "../../protocol/module-report.ts";
 import { notRun } from "../failures/fate.ts";
@@ -199,7 +205,9 @@ export abstract class LaneSlots {
     const cause = this.endpoint.ended();
     const [reason, detail] = cause[0] === END.alive ? this.owner.ended() : cause;
     const known = reason === END.alive ? this.owner.disconnected(this.index) : undefined;
-    const error = known ?? workerLoss(this.number, reason, detail, this.owner.heapBytes);
+    const error =
+      (known && numbered(known, this)) ??
+      workerLoss(this.number, reason, detail, this.owner.heapBytes);
     this.lose(error);
     return error;
   }
@@ -207,3 +215,13 @@ export abstract class LaneSlots {
 
 /** The time that is left after queueing, as the endpoint takes it. */
 const wholeMs = (leftMs: number): number => (leftMs === Infinity ? 0 : Math.ceil(leftMs));
+
+/** A part's connection knows the number that its worker has there, and a program the one in its lease. */
+function numbered(
+  error: RfaasError,
+  { index, number }: { index: number; number: number },
+): RfaasError {
+  if (index === number || !(error instanceof ConnectionLost)) return error;
+  const message = error.message.replace(`worker ${index} `, `worker ${number} `);
+  return new ConnectionLost(number, error, message, { cause: error.cause });
+}
