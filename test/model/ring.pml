@@ -32,7 +32,7 @@ bool skipped, waiting[2], ended, released;
 /* What a side has stored and the other does not see yet. */
 chan stored[2] = [ROOM] of { mtype, byte, byte };
 
-/* What nobody sees but the assertions. */
+/* What the assertions alone look at. */
 bool may_write[SLOTS], answered[CALLS + 2];
 bool died[2];
 
