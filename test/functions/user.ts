@@ -1,7 +1,7 @@
 /** Which user of the machine a function is, and what it could leave behind as one. */
 import { dlopen } from "bun:ffi";
 import { execFileSync } from "node:child_process";
-import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Type, defineFunction } from "rfaas/function";
 
@@ -15,9 +15,16 @@ export const is = defineFunction(
     output: Type.Object({ ids: numbers, rights: Type.Array(Type.String()) }),
   },
   () => {
-    const all = readdirSync("/proc/self/task").map((thread) =>
-      readFileSync(`/proc/self/task/${thread}/status`, "latin1"),
-    );
+    const all = readdirSync("/proc/self/task").flatMap((thread) => {
+      const path = `/proc/self/task/${thread}/status`;
+      try {
+        return [readFileSync(path, "latin1")];
+      } catch (error) {
+        // It has ended meanwhile.
+        if (existsSync(path)) throw error;
+        return [];
+      }
+    });
     const each = (pattern: RegExp): string[] =>
       all.flatMap((status) =>
         [...status.matchAll(pattern)].flatMap(([, words]) => words!.split(/\s+/)),

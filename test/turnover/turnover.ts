@@ -17,7 +17,8 @@ type Leased = Lease<Functions>;
 
 const MODULE = join(import.meta.dir, "functions.ts");
 const SETTLED_MS = 60_000;
-const SIZE = { memory: "256KiB", slots: 4, polling: "warm" } as const;
+/** Waits for room: what its client has left may end a moment later. */
+const SIZE = { memory: "256KiB", slots: 4, polling: "warm", wait: true } as const;
 
 export interface TurnoverOptions {
   leases: number;
