@@ -117,7 +117,10 @@ A terminal and /dev/null are not read, nor is anything for a function on bytes o
       throw new UsageError(
         "invoke needs a module, such as fn.ts or fn.ts#name; see: rfaas help invoke",
       );
-    if (more.length > 0) throw new UsageError(`invoke takes one module; "${more[0]}" is too many`);
+    if (more.length > 0)
+      throw new UsageError(
+        `invoke takes one module; "${more[0]}" is too many; give the function's input with --json or --input`,
+      );
     const [module, named] = splitTarget(target);
     using progress = Progress.of(options);
     // Read here, because the library reads these variables as well but cannot name the wrong one.

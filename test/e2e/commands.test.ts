@@ -86,7 +86,7 @@ describe("rfaas", () => {
     [["ps"], "give --manager or --node, or set RFAAS_MANAGER or RFAAS_NODE"],
     [["serve", "extra"], 'takes no argument "extra"'],
     [["invoke"], "invoke needs a module"],
-    [["invoke", "a.ts", "b.ts"], "is too many"],
+    [["invoke", "a.ts", "b.ts"], "is too many; give the function's input with --json or --input"],
     [["invoke", "a.ts", "--json", "{not json"], "--json is not JSON"],
     [["invoke", "a.ts", "--json", "1", "--input", "x"], "exclude each other"],
     [["invoke", "a.ts", "-n", "0"], "whole number from 1"],
