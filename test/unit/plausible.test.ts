@@ -104,7 +104,7 @@ describe("the bills of a node", () => {
     const { log, plausible } = began();
     const forged = bill({ executionNs: 1e20 }, { lease: "run/2", user: "bob" });
     for (let i = 0; i < 2; i++)
-      expect(plausible.of("run", CORES, [bill(), forged])).toEqual([bill()]);
+      expect(plausible.of("n1", CORES, [bill(), forged])).toEqual([bill()]);
     expect(log).toEqual([
       "a bill of node n1 for lease run/2 of bob, over 14400 core seconds, is not taken: no machine has that much CPU time; see whether the clock of that machine is right, and who has the node's token",
     ]);
@@ -114,7 +114,7 @@ describe("the bills of a node", () => {
     const { log, plausible } = began();
     const ahead = bill({}, { endedAtMs: NOW_MS + 2 * HOUR_MS });
     for (let i = 0; i < 2; i++)
-      expect(plausible.of("run", CORES, [ahead])).toEqual([{ ...ahead, endedAtMs: NOW_MS }]);
+      expect(plausible.of("n1", CORES, [ahead])).toEqual([{ ...ahead, endedAtMs: NOW_MS }]);
     expect(log).toEqual([expect.stringMatching(/is taken as it can be: its begin and end are/)]);
   });
 
@@ -124,12 +124,23 @@ describe("the bills of a node", () => {
       bill({ allocationCoreNs: 4 * 400 * DAY_MS * 1e6 }, { lease: `run/${lease}` });
     // Two leases at a time fill it.
     for (let again = 0; again < 10; again++)
-      expect(plausible.of("run", CORES, [days(1), days(2)])).toHaveLength(2);
+      expect(plausible.of("n1", CORES, [days(1), days(2)])).toHaveLength(2);
     expect(log).toEqual([expect.any(String), expect.any(String)]);
     const many = Array.from({ length: 100 }, (_, i) => days(i));
-    expect(plausible.of("run", CORES, many)).toHaveLength(4);
+    expect(plausible.of("n1", CORES, many)).toHaveLength(4);
     expect(log.at(-1)).toContain("its node's leases have held more cores than the node has");
-    // Another run of a node has its own.
-    expect(plausible.of("other", CORES, [days(1)])).toHaveLength(1);
+  });
+
+  test("are no more for a node that was announced as several runs, which have the same cores", () => {
+    const { plausible } = began();
+    const run = (number: number): UsageReport =>
+      bill({ allocationCoreNs: 4 * 400 * DAY_MS * 1e6 }, { lease: `run${number}/0` });
+    const taken = Array.from({ length: 100 }, (_, i) => plausible.of("n1", CORES, [run(i)]));
+    expect(taken.flat()).toHaveLength(4);
+    // One that says it has fewer cores by now takes nothing away, and gives nothing.
+    expect(plausible.of("n1", CORES / 2, [run(0)])).toHaveLength(1);
+    expect(plausible.of("n1", CORES / 2, [run(101)])).toEqual([]);
+    // Another node has its own.
+    expect(plausible.of("n2", CORES, [run(1)])).toHaveLength(1);
   });
 });

@@ -16,8 +16,8 @@ const CLOCKS_DIFFER_MS = HOUR_MS;
 const MEASURED_APART_NS = 1e6 * HOUR_MS;
 /** A longer lease is billed for so long. */
 const MAX_LEASE_MS = 400 * 24 * HOUR_MS;
-const MAX_RUNS = 16_384;
-/** Of one run, that are remembered. */
+const MAX_NODES = 16_384;
+/** Of one node, that are remembered. */
 const MAX_LEASES = 4_096;
 const MAX_TOLD = 1_024;
 
@@ -68,10 +68,12 @@ export function putRight(
 const heldCores = ({ workers, coresPerWorker = 1 }: UsageReport): number =>
   workers * coresPerWorker;
 
-/** What the leases of one run of a node have held together. */
-interface Run {
+/** What the leases of a node have held together, in all runs that were announced by its name: they have the same cores. */
+interface Sums {
   heldCoreNs: number;
   heardAtMs: number;
+  /** The most that a run had. */
+  cores: number;
   /** What each has held so far: of those that were reported last. */
   byLease: Map<string, number>;
 }
@@ -80,7 +82,7 @@ interface Run {
 export class Plausible {
   readonly #log: (level: "warn", message: string) => void;
   readonly #clock: Pick<Clock, "wallMs">;
-  readonly #runs = new Map<string, Run>();
+  readonly #nodes = new Map<string, Sums>();
   /** Leases of which it was said, the last ones. */
   readonly #told = new Set<string>();
 
@@ -92,18 +94,19 @@ export class Plausible {
     this.#clock = clock;
   }
 
-  /** Those that a run of a node, with so many cores, can have. */
-  of(instance: string, cores: number, reports: readonly UsageReport[]): UsageReport[] {
+  /** Those that a node of this name, in a run with so many cores, can have. */
+  of(node: string, cores: number, reports: readonly UsageReport[]): UsageReport[] {
     const nowMs = this.#clock.wallMs();
-    const run = this.#runs.get(instance) ?? newRun(nowMs);
+    const sums = this.#nodes.get(node) ?? newSums(nowMs);
+    sums.cores = Math.max(sums.cores, cores);
     // The last one that has reported goes last.
-    this.#runs.delete(instance);
-    this.#runs.set(instance, run);
-    if (this.#runs.size > MAX_RUNS) this.#runs.delete(this.#runs.keys().next().value!);
+    this.#nodes.delete(node);
+    this.#nodes.set(node, sums);
+    if (this.#nodes.size > MAX_NODES) this.#nodes.delete(this.#nodes.keys().next().value!);
     const possible: UsageReport[] = [];
     for (const told of reports) {
       const { report, wrong } = putRight(told, nowMs);
-      const why = whyImplausible(report, cores) ?? whyTogether(run, report, cores, nowMs);
+      const why = whyImplausible(report, cores) ?? whyTogether(sums, report, nowMs);
       if (why === undefined) possible.push(report);
       if (why !== undefined) this.#tell(told, `is not taken: ${why}`);
       else if (wrong.length > 0) this.#tell(told, `is taken as it can be: ${wrong.join("; ")}`);
@@ -122,28 +125,28 @@ export class Plausible {
   }
 }
 
-const newRun = (nowMs: number): Run => ({
+const newSums = (nowMs: number): Sums => ({
   heldCoreNs: 0,
+  cores: 0,
   heardAtMs: nowMs,
   byLease: new Map(),
 });
 
-/** Takes a report into what its run has held, where there is room for it. */
+/** Takes a report into what its node has held, where there is room for it. */
 function whyTogether(
-  run: Run,
+  sums: Sums,
   { lease, usage }: UsageReport,
-  cores: number,
   nowMs: number,
 ): string | undefined {
-  const before = run.byLease.get(lease) ?? 0;
+  const before = sums.byLease.get(lease) ?? 0;
   const held = Math.max(before, usage.allocationCoreNs);
-  const heldCoreNs = run.heldCoreNs + held - before;
+  const heldCoreNs = sums.heldCoreNs + held - before;
   // It may have gone without a manager for long. An old lease whose report comes once more counts twice.
-  const most = 2 * cores * 1e6 * (Math.max(0, nowMs - run.heardAtMs) + MAX_LEASE_MS);
+  const most = 2 * sums.cores * 1e6 * (Math.max(0, nowMs - sums.heardAtMs) + MAX_LEASE_MS);
   if (heldCoreNs > most) return "its node's leases have held more cores than the node has";
-  run.byLease.delete(lease);
-  run.byLease.set(lease, held);
-  if (run.byLease.size > MAX_LEASES) run.byLease.delete(run.byLease.keys().next().value!);
-  run.heldCoreNs = heldCoreNs;
+  sums.byLease.delete(lease);
+  sums.byLease.set(lease, held);
+  if (sums.byLease.size > MAX_LEASES) sums.byLease.delete(sums.byLease.keys().next().value!);
+  sums.heldCoreNs = heldCoreNs;
   return undefined;
 }

@@ -63,8 +63,7 @@ export class NodeDesk {
   plausible(reports: readonly UsageReport[]): UsageReport[] {
     return reports.filter((report) => {
       const cores = this.#options.registry.get(report.node)?.cores;
-      const [instance] = report.lease.split("/");
-      return cores !== undefined && this.#plausible.of(instance!, cores, [report]).length > 0;
+      return cores !== undefined && this.#plausible.of(report.node, cores, [report]).length > 0;
     });
   }
 
@@ -245,7 +244,7 @@ export class NodeDesk {
     role.usageMessages++;
     for (const { lease, endedAtMs } of reports)
       if (endedAtMs !== null) counters.unbind(node, lease);
-    intake.add(this.#plausible.of(role.instance, role.cores, reports), saved);
+    intake.add(this.#plausible.of(role.name, role.cores, reports), saved);
   }
 
   #offerCounters(node: NodePeer, fabric: string): CountersOffer {
