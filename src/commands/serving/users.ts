@@ -4,6 +4,7 @@ import { countOf } from "../../base/units.ts";
 import type { SandboxDriver } from "../../executor/sandbox/driver.ts";
 import { DRIVERS } from "../../executor/sandbox/registry.ts";
 import { accountsHere, clashesOf } from "../../executor/sandbox/users/accounts.ts";
+import { whyNoRights } from "../../executor/sandbox/users/rights.ts";
 import { type UidRange, Users } from "../../executor/sandbox/users/range.ts";
 import { log } from "../shared/log.ts";
 
@@ -40,7 +41,7 @@ export function openUsers(range: UidRange, driver: SandboxDriver): Users {
       `${named}: hosts of the sandbox ${driver.name} cannot become other users; serve with --sandbox ${others.join(" or ")}`,
     );
   }
-  const lack = driver.whyNoUsers?.();
+  const lack = whyNoRights(driver.usersTake) ?? driver.whyNoUsers?.();
   if (lack !== undefined) throw new EnvironmentError(`${named}: ${lack}`);
   const clashes = clashesOf(range, accountsHere());
   if (clashes.length > 0)

@@ -4,6 +4,7 @@
  */
 import type { Finding } from "../../base/finding.ts";
 import type { Excess } from "../../lease/lease.ts";
+import type { Right } from "./users/rights.ts";
 
 /** What a room keeps its functions from. Any of several layers may hold a guard. */
 export const GUARDS = [
@@ -105,7 +106,9 @@ export interface SandboxDriver {
   inside?(folders: RoomFolders, terms: RoomTerms): RoomFolders;
   /** Its hosts can become other users, whom all else of a room lets reach its folders. */
   readonly users?: true;
-  /** Why they cannot on this machine, with root; undefined when they can. Throws {@link EnvironmentError} as well. */
+  /** The capabilities that this takes besides those of the agent itself. */
+  readonly usersTake?: readonly Right[];
+  /** Why they cannot on this machine, with root and these; undefined when they can. Throws {@link EnvironmentError} as well. */
   whyNoUsers?(): string | undefined;
   /** File systems in memory that each host has of its own, its scratch folder first where that is one, as the host sees them. Left out, it has none. */
   inMemory?(inside: RoomFolders): readonly string[];

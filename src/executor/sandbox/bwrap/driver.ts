@@ -16,6 +16,7 @@ export const bwrap = {
   ownNetwork: true,
   seals: true,
   users: true,
+  usersTake: ["SETGID", "SETUID", "SYS_ADMIN"],
   images: "folders",
   inside: inOurs,
   inMemory: ({ scratch }) => [scratch, "/dev"],

@@ -11,7 +11,6 @@ import { Watched } from "./end.ts";
 import { CLOSED_ROOM, WOULD_HOLD, guardsOf, roomHere } from "./guards.ts";
 import { rulesFor } from "./paths.ts";
 import { foldersAtPlace, makePlace, placed } from "./place.ts";
-import { lackingRights } from "./rights.ts";
 
 export const byProcess = {
   name: "process",
@@ -22,6 +21,7 @@ export const byProcess = {
     return roomHere().layers.has("calls");
   },
   users: true,
+  usersTake: ["SETGID", "SETUID", "SYS_ADMIN"],
   whyNoUsers,
   inside: (folders, { becomesUser }) => (becomesUser ? foldersAtPlace : folders),
   whyNot() {
@@ -38,11 +38,8 @@ export const byProcess = {
   start,
 } as const satisfies SandboxDriver;
 
-/** Each needs mounts of its own, and the rights to become one. */
+/** Each needs mounts of its own. */
 function whyNoUsers(): string | undefined {
-  const rights = lackingRights();
-  if (rights.length > 0)
-    return `the node lacks the capabilities ${rights.join(", ")}, by which it makes hosts of other users, looks at them and ends them; start it with these`;
   makePlace();
   const layers = [...roomHere().layers, "uid"] as const;
   const { layers: took } = tryRoom({ ...CLOSED_ROOM, layers });
