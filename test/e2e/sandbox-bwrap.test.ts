@@ -1,6 +1,6 @@
 /** Rooms by bubblewrap: real ones. */
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { LeaseRefused, invoker } from "../../src/index.ts";
 import { bwrap } from "../../src/executor/sandbox/bwrap/driver.ts";
@@ -13,6 +13,9 @@ type Room = typeof import("../functions/room.ts");
 const MODULE = join(FUNCTIONS, "room.ts");
 const lack = bwrap.whyNot();
 if (lack) console.error(`SKIPPED: rooms by bubblewrap: ${lack.found}; run: ${lack.fix}`);
+
+const ofProcess = (pid: number | string, name: string): string =>
+  readFileSync(`/proc/${pid}/${name}`, "latin1");
 
 const start = (args: readonly string[]) => roomedNode([...args, "--sandbox", "bwrap"]);
 
@@ -49,6 +52,11 @@ if (!lack)
         expect(await ask(open, "reach", { port: listener.port })).toEqual({ code: null });
         const { environment } = await ask(open, "look", { secrets: [] });
         expect(environment).toContain("LEVEL");
+        // What has made the room is outside of it, and the node's user.
+        const [, bwrapPid] = /^PPid:\t(\d+)/m.exec(ofProcess(open.hostPid, "status"))!;
+        expect(ofProcess(bwrapPid!, "comm")).toBe("bwrap\n");
+        expect(ofProcess(bwrapPid!, "environ")).toMatch(/^(?:PWD=[^\0]*\0)?$/);
+        expect(ofProcess(open.hostPid, "environ")).toContain("LEVEL=3");
       } finally {
         listener.stop(true);
       }

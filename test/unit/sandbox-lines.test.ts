@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, realpathSync, symlinkSync } from "node:fs";
 import { apptainerEnvironment, apptainerLine } from "../../src/executor/sandbox/apptainer/line.ts";
-import { bwrapLine } from "../../src/executor/sandbox/bwrap/line.ts";
+import { bwrapLine, bwrapVariables } from "../../src/executor/sandbox/bwrap/line.ts";
 import { limitsAsOptions, mountOption } from "../../src/executor/sandbox/containers/options.ts";
 import { dockerLine } from "../../src/executor/sandbox/docker/line.ts";
 import type { HostStart, RoomTerms, SandboxDriver } from "../../src/executor/sandbox/driver.ts";
@@ -39,7 +39,17 @@ const after = (line: readonly string[], option: string, count = 1): string[] =>
   );
 
 describe("bubblewrap's", () => {
-  const line = (terms?: Partial<RoomTerms>) => bwrapLine("/usr/bin/bwrap", hostIn(terms));
+  const line = (terms?: Partial<RoomTerms>) => bwrapLine("/usr/bin/bwrap", 6, hostIn(terms));
+
+  test("shows no variable: they come by a descriptor, and none is bwrap's own", () => {
+    expect(after(line(), "--args")).toEqual(["6"]);
+    expect(line()).toContain("--clearenv");
+    expect(line().join(" ")).not.toContain("secret");
+    const { environment } = hostIn();
+    expect(bwrapVariables(environment)).toBe(
+      "--setenv\0HOME\0/.rfaas/scratch\0--setenv\0LEVEL\0secret\0",
+    );
+  });
 
   test("makes a closed room that ends with the agent, and runs the program from its own place there", () => {
     const words = line();

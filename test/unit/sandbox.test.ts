@@ -93,6 +93,7 @@ describe("what a lease asks of its room", () => {
     expect(contained.refusal({ env: { LEVEL: "3\nPATH=/evil" } })).toContain(
       "env: LEVEL has a line",
     );
+    expect(contained.refusal({ env: { NVIDIA_VISIBLE_DEVICES: "all" } })).toContain("hooks");
     expect(contained.refusal({ env: { LEVEL: "3\r" } })).toContain("env: LEVEL has a line");
     expect(contained.refusal({ env: { LEVEL: "é".repeat(40_000) } })).toContain("longer than");
     expect(sandbox().refusal({ env: { LEVEL: "3\n4" } })).toBeUndefined();

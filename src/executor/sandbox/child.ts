@@ -29,7 +29,7 @@ const SIGNALLED = 128;
 const DEAF = ["/bin/sh", "-c", 'trap "" TERM INT HUP; exec "$@"', "sh"];
 
 /** Bun's own copies of 0 to 2 aside, a child's first descriptor. */
-const FIRST_FD = 3;
+export const FIRST_FD = 3;
 
 /** Starts it with the host's descriptors and environment. `onExit` hears of its end, when all that it has started is gone, too. */
 export function startChild(

@@ -58,8 +58,18 @@ function scratchInMemory({ heapBytes, becomesUser }: RoomTerms): string[] {
   ];
 }
 
-/** `program` is bwrap. */
-export function bwrapLine(program: string, start: HostStart): string[] {
+/**
+ * What bwrap reads of a descriptor: the host's variables, of which bwrap itself finds none, and no command line shows a value.
+ */
+export const bwrapVariables = (environment: HostStart["environment"]): string =>
+  Object.entries(environment)
+    .filter(([, value]) => value !== undefined)
+    .flatMap(([name, value]) => ["--setenv", name, value])
+    .map((word) => `${word}\0`)
+    .join("");
+
+/** `program` is bwrap, which reads the host's variables at its descriptor `variables`. */
+export function bwrapLine(program: string, variables: number, start: HostStart): string[] {
   const { command, binds } = shownFor(start);
   const { network, image, becomesUser } = start.terms;
   const users = becomesUser
@@ -68,6 +78,7 @@ export function bwrapLine(program: string, start: HostStart): string[] {
   const system = image === undefined ? ownSystem() : systemIn(image);
   return [
     ...[program, ...CLOSED, ...users, ...(network ? [] : ["--unshare-net"])],
+    ...["--clearenv", "--args", String(variables)],
     ...system.links.flatMap(({ at, to }) => ["--symlink", to, at]),
     ...mounts([...system.binds, ...binds.filter(({ writable }) => !writable)]),
     ...scratchInMemory(start.terms),

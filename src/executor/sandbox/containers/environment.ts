@@ -10,8 +10,20 @@ import type { HostStart } from "../driver.ts";
 /** Engines read a file by lines of at most so many bytes, and know no way to quote. */
 const LINE_BYTES = 64 * 1024 - 2;
 
+/** By these, hooks that sites give their engines show a container devices and libraries of the machine's. */
+const OF_HOOKS = /^(?:NVIDIA_|HABANA_|SARUS_|SLURM_|(?:AMD|CUDA|ROCR)_VISIBLE_DEVICES$|PMI_|PMIX_)/;
+
+/** Why no container can have this variable; undefined when it can. */
+export function whyOfHooks(name: string): string | undefined {
+  return OF_HOOKS.test(name)
+    ? `${name} tells hooks of the node's engine of containers which devices a room has, which is for the node to say; choose another name`
+    : undefined;
+}
+
 /** Why an engine cannot be told this variable; undefined when it can. */
 export function whyNotInFile(name: string, value: string): string | undefined {
+  const why = whyOfHooks(name);
+  if (why !== undefined) return why;
   if (/\n|\r$/.test(value))
     return `${name} has a line break, and the node's engine of containers takes a variable as one line; leave it out, or write it another way`;
   return Buffer.byteLength(`${name}=${value}`) > LINE_BYTES

@@ -4,6 +4,7 @@
  */
 import type { Finding } from "../../../base/finding.ts";
 import { startHanded } from "../containers/engine-host.ts";
+import { whyOfHooks } from "../containers/environment.ts";
 import { containerGuards } from "../containers/guards.ts";
 import { inOurs } from "../containers/inside.ts";
 import type { HostStart, SandboxDriver, StartedHost } from "../driver.ts";
@@ -18,6 +19,7 @@ export const sarus = {
   // What is written to the root goes to a layer in memory; scratch and /tmp are a folder of the node's disk.
   inMemory: () => ["/", "/dev", "/dev/shm"],
   whyNot,
+  whyNotPassed: whyOfHooks,
   guards: () => containerGuards("container").set("sockets", "seccomp"),
   start,
 } as const satisfies SandboxDriver;
