@@ -1,4 +1,5 @@
 /** Kills the processes that a process has started, orphans included, and counts their CPU time. */
+import type { Pointer } from "bun:ffi";
 import { check } from "./errors.ts";
 import { native } from "./library.ts";
 
@@ -100,4 +101,33 @@ export function placeThreads(
   const each = new Int32Array(new ArrayBuffer(4 * Math.max(1, flat.length)));
   each.set(flat);
   return native().rfaas_place_threads(pid, list, all.length, each, masks.length);
+}
+
+/** A look at what a folder of the disk holds, which takes as long as that has files: it goes on in a thread of its own. */
+export class FolderLook {
+  #look: number;
+
+  /**
+   * Of a folder, and of what a process and its descendants have open there that has lost its name. Ends when it has found `mostBytes`; each file costs
+   * `perFile` bytes besides its blocks. A machine without a thread for it finds nothing.
+   */
+  constructor(folder: string, pid: number, perFile: number, mostBytes: number) {
+    const path = new TextEncoder().encode(`${folder}\0`);
+    this.#look = native().rfaas_folder_look(path, pid, perFile, mostBytes);
+  }
+
+  /** The result, once, for which it waits so long; undefined while there is none, and for ever where no thread could be had. */
+  take(waitUs: number): { bytes: number; tookMs: number } | undefined {
+    if (this.#look === 0) return undefined;
+    const found = new Float64Array(new ArrayBuffer(2 * 8));
+    if (native().rfaas_folder_take(this.#look as Pointer, waitUs, found) === 0) return undefined;
+    this.#look = 0;
+    return { bytes: found[0]!, tookMs: found[1]! / 1e3 };
+  }
+
+  /** Nobody takes the result. */
+  abandon(): void {
+    if (this.#look !== 0) native().rfaas_folder_abandon(this.#look as Pointer);
+    this.#look = 0;
+  }
 }

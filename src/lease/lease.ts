@@ -46,7 +46,7 @@ export interface Excess {
   what: "heap" | "tasks";
   used: number;
   bound: number;
-  /** Of a heap: what of it were files in memory, in its scratch folder. */
+  /** Of a heap: what of it were files, in its scratch folder. */
   files?: number;
 }
 

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { compiler } from "../../ffi/build.ts";
 import { run } from "../support/compilers.ts";
 import { RFAAS, ROOT, ServedNode } from "../support/executable.ts";
+import { onOneMachine } from "../support/fabric.ts";
+import { roomedNode, testFullScratch } from "../support/rooms.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const LIMIT_MS = 60_000;
@@ -84,6 +86,10 @@ test(
     expect(invoke([WITHOUT, "namespaces", "--"])).toMatchObject({ exitCode: 0, stdout: "B" });
   },
   LIMIT_MS,
+);
+
+onOneMachine("hosts share memory with their client").describe("without mounts of its own", () =>
+  testFullScratch((args) => roomedNode(args, [WITHOUT, "namespaces", "--"]), false),
 );
 
 test(

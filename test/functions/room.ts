@@ -80,10 +80,12 @@ export async function reach(input: Bytes, output: Bytes): Promise<number> {
   return write(output, { code });
 }
 
-/** Writes a file of so many bytes to its scratch folder, in the place of the one before. */
+/** Writes a file of so many bytes to its scratch folder, in the place of the one before; a `nameless` one is there as long as it is open. */
 export function fill(input: Bytes, output: Bytes): number {
-  const { mebibytes } = read<{ mebibytes: number }>(input);
-  const file = openSync(`${process.env["TMPDIR"]}/filled`, "w");
+  const { mebibytes, nameless } = read<{ mebibytes: number; nameless?: boolean }>(input);
+  const path = `${process.env["TMPDIR"]}/filled`;
+  const file = openSync(path, "w");
+  if (nameless) rmSync(path);
   const piece = new Uint8Array(1 << 20).fill(1);
   for (let i = 0; i < mebibytes; i++) writeSync(file, piece);
   closeSync(file);

@@ -159,28 +159,7 @@ export function testRooms(start: (args: readonly string[]) => Promise<RoomedNode
     LIMIT_MS,
   );
 
-  test(
-    "a lease that fills its scratch folder beyond its heap ends, and is told so, and the node's disk has nothing of it",
-    async () => {
-      await using served = await start([]);
-      await using rf = await connected(served.node);
-      const bounds = { memory: "1MiB", heap: "64MiB" } as const;
-      await using other = await rf.allocate<Room>(MODULE, bounds);
-      await using lease = await rf.allocate<Room>(MODULE, bounds);
-      await ask(lease, "fill", { mebibytes: 16 });
-      await ask(lease, "fill", { mebibytes: 16 });
-      expect(bytesBelow(served.scratch.join("state/rooms"))).toBeLessThan(16 << 20);
-      const ended = await ask(lease, "fill", { mebibytes: 4096 }).catch((error) => error);
-      expect(ended).toBeInstanceOf(OutOfMemory);
-      expect(ended.message).toContain("its heap is 64 MiB");
-      await until(
-        () => /MiB of it files in its scratch folder/.test(served.node.stderr),
-        "it is said",
-      );
-      await ask(other, "fill", { mebibytes: 16 });
-    },
-    LIMIT_MS,
-  );
+  testFullScratch(start, true);
 
   test(
     "functions have the network where node and lease say so, and else none",
@@ -281,6 +260,40 @@ export function testRooms(start: (args: readonly string[]) => Promise<RoomedNode
         }
       }, "the host is gone");
       await rf.close().catch(() => {});
+    },
+    LIMIT_MS,
+  );
+}
+
+/** `inMemory`: scratch folders are file systems in memory, and the node's disk has nothing of them. */
+export function testFullScratch(
+  start: (args: readonly string[]) => Promise<RoomedNode>,
+  inMemory: boolean,
+): void {
+  test(
+    "a lease that fills its scratch folder beyond its heap ends, and is told so",
+    async () => {
+      await using served = await start([]);
+      await using rf = await connected(served.node);
+      const bounds = { memory: "1MiB", heap: "64MiB" } as const;
+      await using other = await rf.allocate<Room>(MODULE, bounds);
+      for (const nameless of [false, true]) {
+        await using lease = await rf.allocate<Room>(MODULE, bounds);
+        await ask(lease, "fill", { mebibytes: 16, nameless });
+        await ask(lease, "fill", { mebibytes: 16 });
+        const onDisk = bytesBelow(served.scratch.join("state/rooms"));
+        expect(onDisk >= 16 << 20).toBe(!inMemory);
+        const said = served.node.stderr.length;
+        const more = { mebibytes: 16_384, nameless };
+        const ended = await ask(lease, "fill", more).catch((error) => error);
+        expect(ended).toBeInstanceOf(OutOfMemory);
+        expect(ended.message).toContain("its heap is 64 MiB");
+        await until(
+          () => /MiB of it files in its scratch folder/.test(served.node.stderr.slice(said)),
+          "it is said",
+        );
+      }
+      await ask(other, "fill", { mebibytes: 16 });
     },
     LIMIT_MS,
   );

@@ -8,7 +8,7 @@ export class Scratch implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "rfaas-test-"));
 
   /** Writes a file and returns its path. */
-  file(name: string, text: string): string {
+  file(name: string, text: string | Uint8Array): string {
     const path = join(this.path, name);
     writeFileSync(path, text);
     return path;

@@ -1,14 +1,25 @@
 /** What a lease may have of memory, processes and threads, by what the kernel says: played, and of real processes. */
 import { expect, test } from "bun:test";
+import {
+  chmodSync,
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+} from "node:fs";
 import { type TreeUsage, killDescendants, treeUsage } from "../../ffi/children.ts";
 import { defaultHeapBytes, tasksFor } from "../../src/executor/limits/bounds.ts";
 import { LeaseWatch } from "../../src/executor/limits/lease-watch.ts";
 import { limiterFor } from "../../src/executor/limits/registry.ts";
-import { filesInMemory } from "../../src/executor/limits/scratch.ts";
+import { NO_FILES, filesOf } from "../../src/executor/limits/scratch.ts";
 import { WatchLimiter } from "../../src/executor/limits/watch.ts";
 import type { Excess } from "../../src/lease/lease.ts";
 import { describeExcess, packExcess, unpackExcess } from "../../src/protocol/ends/excess.ts";
 import { TestClock } from "../support/clock.ts";
+import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
 const MIB = 2 ** 20;
@@ -59,7 +70,10 @@ test("files in memory count beyond the size of the registered memory", () => {
 test("files in its scratch folder count with all else, and the end says how much they were", () => {
   let files = 0;
   const usage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
-  const held = new WatchLimiter(() => ({ ...usage })).hold(1, () => files);
+  const held = new WatchLimiter(() => ({ ...usage })).hold(1, {
+    ...NO_FILES,
+    memoryBytes: () => files,
+  });
   held.begin({ heapBytes: 48 * MIB, registeredBytes: 0, tasks: 10, cores: 1 });
   usage.privateBytes = 30 * MIB;
   files = 28 * MIB;
@@ -71,9 +85,72 @@ test("files in its scratch folder count with all else, and the end says how much
 });
 
 test("places in memory are those that a process has of its own", () => {
-  expect(filesInMemory(process.pid, ["/dev/shm", "/nowhere"])()).toBe(0);
+  const inMemory = (places: string[]) => filesOf(process.pid, { inMemory: places }).memoryBytes();
+  expect(inMemory(["/dev/shm", "/nowhere"])).toBe(0);
   // Whatever keeps it from looking at one ends no lease.
-  expect(filesInMemory(process.pid, [`/${"x".repeat(300)}`])()).toBe(0);
+  expect(inMemory([`/${"x".repeat(300)}`])).toBe(0);
+});
+
+/** Looks until the folder of a process has so much, by what the agent has found. */
+async function foundIn(folder: string, atLeast: number, most = 2 ** 40): Promise<number> {
+  const files = filesOf(process.pid, { onDisk: folder });
+  try {
+    let found = 0;
+    await until(() => (found = files.diskBytes(most)) >= atLeast, "a look has found it");
+    return found;
+  } finally {
+    files.close();
+  }
+}
+
+test("a folder on the disk has the blocks of all that is below it, by whichever names, and of what is open without one", async () => {
+  using scratch = new Scratch();
+  const full = Buffer.alloc(MIB, 1);
+  mkdirSync(scratch.join("inner/deep"), { recursive: true });
+  scratch.file("inner/deep/full", full);
+  linkSync(scratch.join("inner/deep/full"), scratch.join("inner/again"));
+  symlinkSync("/usr", scratch.join("elsewhere"));
+  truncateSync(scratch.file("sparse", ""), 512 * MIB);
+  const open = openSync(scratch.file("unnamed", full), "r");
+  rmSync(scratch.join("unnamed"));
+  try {
+    const found = await foundIn(scratch.path, 2 * MIB);
+    expect(found).toBeLessThan(2.1 * MIB);
+    // It is told as soon as it is more than may be.
+    expect(await foundIn(scratch.path, 1, 1000)).toBeLessThan(1.1 * MIB);
+  } finally {
+    closeSync(open);
+  }
+});
+
+test("files cost more than their blocks, and none can be hidden in a folder that may not be read, or is nested too deep", async () => {
+  using scratch = new Scratch();
+  mkdirSync(scratch.join("empty"));
+  mkdirSync(scratch.join("closed"));
+  for (let i = 0; i < 600; i++) scratch.file(`empty/${i}`, "");
+  expect(await foundIn(scratch.path, 600 * 1024)).toBeLessThan(3 * MIB);
+  scratch.file("closed/full", Buffer.alloc(4 * MIB, 1));
+  chmodSync(scratch.join("closed"), 0);
+  expect(await foundIn(scratch.path, 4 * MIB)).toBeGreaterThan(4 * MIB);
+  mkdirSync(scratch.join("d/".repeat(80)), { recursive: true });
+  expect(await foundIn(scratch.path, 8 * MIB, 8 * MIB)).toBeGreaterThan(8 * MIB);
+});
+
+test("files on the disk count with all else where the agent watches, and alone where a control group bounds memory", async () => {
+  using scratch = new Scratch();
+  scratch.file("full", Buffer.alloc(3 * MIB, 1));
+  const usage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const files = filesOf(process.pid, { onDisk: scratch.path });
+  const held = new WatchLimiter(() => usage).hold(process.pid, files);
+  held.begin({ heapBytes: 4 * MIB, registeredBytes: 0, tasks: 10, cores: 1 });
+  await until(() => files.diskBytes(MIB) > 0, "a look has ended");
+  expect(held.look().excess).toBeUndefined();
+  usage.privateBytes = 12 * MIB;
+  let excess: Excess | undefined;
+  await until(() => (excess = held.look().excess) !== undefined, "both are more than the heap");
+  expect(excess).toMatchObject({ what: "heap", bound: 4 * MIB });
+  expect(excess!.files).toBeGreaterThanOrEqual(3 * MIB);
+  held.close();
 });
 
 test("the nearer a lease is to its heap, the sooner is the next look, and one that writes 4 GiB a second is seen as it crosses", () => {

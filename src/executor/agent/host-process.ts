@@ -33,7 +33,7 @@ import type { Room } from "../sandbox/room.ts";
 import { shimFiles, shimFor } from "../sandbox/shim.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Held, Limiter } from "../limits/limiter.ts";
-import { filesInMemory } from "../limits/scratch.ts";
+import { filesOf } from "../limits/scratch.ts";
 import { hasMemory, privateBytesOf } from "../machine/process.ts";
 import { HostOutput } from "../output/host-output.ts";
 import type { OutputReader } from "../output/line-cutter.ts";
@@ -191,7 +191,7 @@ export class HostProcess {
         if (held) return; // A function's word: it would be held anew, without its lease's bounds.
         if (message.protocol !== PROTOCOL_VERSION)
           return ready.reject(new Error("the host is of another version"));
-        const files = filesInMemory(host.pid, inside && driver.inMemory?.(inside));
+        const files = filesOf(host.pid, sandbox.filePlaces(room?.folders, inside));
         held = host.held = limiter.hold(host.pid, files);
         void held.ready.then(ready.resolve);
       },

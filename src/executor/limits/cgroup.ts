@@ -17,6 +17,7 @@ import { type Group, groups, number, readText } from "../../base/machine/cgroup.
 import type { Excess } from "../../lease/lease.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Held, Limiter, Look } from "./limiter.ts";
+import { type HostFiles, NO_FILES } from "./scratch.ts";
 
 /** The kernel has ended a process of the group already: this only finds out. */
 const PAUSE_MS = 25;
@@ -90,11 +91,11 @@ export class CgroupLimiter implements Limiter {
     return undefined;
   }
 
-  hold(pid: number): Held {
+  hold(pid: number, files: HostFiles = NO_FILES): Held {
     const name = `host-${this.#made++}`;
-    const { files, memory, tasks } = this.#place;
-    const place = { files, memory: join(memory, name), tasks: tasks && join(tasks, name) };
-    return new GroupedHost(pid, place, (removed) => {
+    const { memory, tasks } = this.#place;
+    const place = { ...this.#place, memory: join(memory, name), tasks: tasks && join(tasks, name) };
+    return new GroupedHost(pid, place, files, (removed) => {
       this.#closing.add(removed);
       void removed.then(() => this.#closing.delete(removed));
     });
@@ -113,12 +114,19 @@ const foldersOf = ({ memory, tasks }: Place): string[] => [
 class GroupedHost implements Held {
   readonly ready: Promise<void>;
   readonly #place: Place;
+  readonly #files: HostFiles;
   readonly #removing: (removed: Promise<void>) => void;
   #bounds: Bounds | undefined;
   #bareBytes: number | undefined;
 
-  constructor(pid: number, place: Place, removing: (removed: Promise<void>) => void) {
+  constructor(
+    pid: number,
+    place: Place,
+    files: HostFiles,
+    removing: (removed: Promise<void>) => void,
+  ) {
     this.#place = place;
+    this.#files = files;
     this.#removing = removing;
     this.ready = this.#enter(pid);
   }
@@ -152,7 +160,15 @@ class GroupedHost implements Held {
   }
 
   look(): Look {
-    return { excess: this.postMortem(), pauseMs: PAUSE_MS };
+    return { excess: this.postMortem() ?? this.#filesExcess(), pauseMs: PAUSE_MS };
+  }
+
+  /** What it has in memory, its files there among it, is in the group; what is on the disk is not. */
+  #filesExcess(): Excess | undefined {
+    if (!this.#bounds) return undefined;
+    const { heapBytes: bound } = this.#bounds;
+    const files = this.#files.diskBytes(bound);
+    return files > bound ? { what: "heap", used: files, bound, files } : undefined;
   }
 
   postMortem(): Excess | undefined {
@@ -170,6 +186,7 @@ class GroupedHost implements Held {
   }
 
   close(): void {
+    this.#files.close();
     const entered = this.ready;
     const folders = foldersOf(this.#place);
     this.#removing(entered.then(() => Promise.all(folders.map(remove))).then(() => {}));

@@ -1,12 +1,12 @@
 /** How the memory and the processes of hosts are bounded: one interface, by what the machine allows. */
 import type { Excess } from "../../lease/lease.ts";
 import type { Bounds } from "./bounds.ts";
-import type { FileBytes } from "./scratch.ts";
+import type { HostFiles } from "./scratch.ts";
 
 export interface Limiter {
   readonly name: "cgroup2" | "cgroup1" | "watch";
-  /** Takes a host in that has just been started, before it has loaded anything, with its files in memory. Never throws. */
-  hold(pid: number, files?: FileBytes): Held;
+  /** Takes a host in that has just been started, before it has loaded anything, with its files. Never throws. */
+  hold(pid: number, files?: HostFiles): Held;
   /** The node ends: takes away what it has made on the machine. */
   close(): Promise<void>;
 }

@@ -1,21 +1,48 @@
-/** What a host has of files in memory of its own: its scratch folder, and what its room has of the kind besides. */
-import { type StatsFs, lstatSync, statfsSync } from "node:fs";
-
-/** What a file costs the kernel besides its pages: some 1 KiB, and its name. */
-const BYTES_PER_FILE = 2048;
-
-/** The bytes of one host's files. */
-export type FileBytes = () => number;
-
 /**
- * Of a process whose room has file systems in memory at these paths, as it sees them. A place that the agent has under the same name is
- * no host's own, and does not count.
+ * What a host has of files of its own: in memory, where its room has mounts, and in a scratch folder of the node's disk, where it has none. `heap`
+ * bounds both.
  */
-export function filesInMemory(pid: number, places: readonly string[] = []): FileBytes {
+import { type StatsFs, lstatSync, statfsSync } from "node:fs";
+import { FolderLook } from "../../../ffi/children.ts";
+
+/** What a file costs the kernel, or the disk, besides its pages or blocks: some 1 KiB, and its name. */
+const BYTES_PER_FILE = 2048;
+/** So long the agent waits for a look at a folder: most hold a few files. */
+const WAIT_US = 300;
+/** A pause is so many times as long as the look before it. */
+const PAUSE_PER_LOOK = 10;
+
+/** One host's files. */
+export interface HostFiles {
+  /** Of all file systems in memory that it has of its own. */
+  memoryBytes(): number;
+  /** In its folder on the disk, as far as looks have got; these stop at `mostBytes`. 0 where it has none. */
+  diskBytes(mostBytes: number): number;
+  /** The host is gone. */
+  close(): void;
+}
+
+export const NO_FILES: HostFiles = { memoryBytes: () => 0, diskBytes: () => 0, close() {} };
+
+/** Where a host has its files. */
+export interface FilePlaces {
+  /** File systems in memory that it has of its own, as it sees them. */
+  inMemory?: readonly string[] | undefined;
+  /** A folder of the node's disk, as the agent sees it. */
+  onDisk?: string | undefined;
+}
+
+/** Of a process. A place in memory that the agent has under the same name is no host's own, and does not count. */
+export function filesOf(pid: number, { inMemory = [], onDisk }: FilePlaces): HostFiles {
   let own: readonly string[] | undefined;
-  return () => {
-    own ??= ownPlaces(pid, places);
-    return own.reduce((sum, place) => sum + bytesIn(place), 0);
+  const disk = onDisk === undefined ? undefined : new DiskFiles(pid, onDisk);
+  return {
+    memoryBytes() {
+      own ??= ownPlaces(pid, inMemory);
+      return own.reduce((sum, place) => sum + bytesIn(place), 0);
+    },
+    diskBytes: (mostBytes) => disk?.bytes(mostBytes) ?? 0,
+    close: () => disk?.close(),
   };
 }
 
@@ -48,5 +75,34 @@ function bytesIn(place: string): number {
   } catch {
     // Its host is gone.
     return 0;
+  }
+}
+
+/** The looks at one folder, of which one goes on at a time. */
+class DiskFiles {
+  readonly #pid: number;
+  readonly #folder: string;
+  #look: FolderLook | undefined;
+  #bytes = 0;
+  #nextMs = 0;
+
+  constructor(pid: number, folder: string) {
+    this.#pid = pid;
+    this.#folder = folder;
+  }
+
+  bytes(mostBytes: number): number {
+    const nowMs = performance.now();
+    if (!this.#look && nowMs >= this.#nextMs)
+      this.#look = new FolderLook(this.#folder, this.#pid, BYTES_PER_FILE, mostBytes);
+    const found = this.#look?.take(WAIT_US);
+    if (!found) return this.#bytes;
+    this.#look = undefined;
+    this.#nextMs = performance.now() + PAUSE_PER_LOOK * found.tookMs;
+    return (this.#bytes = found.bytes);
+  }
+
+  close(): void {
+    this.#look?.abandon();
   }
 }

@@ -7,7 +7,7 @@ import { type TreeUsage, treeUsage } from "../../../ffi/children.ts";
 import type { Excess } from "../../lease/lease.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Held, Limiter, Look } from "./limiter.ts";
-import type { FileBytes } from "./scratch.ts";
+import { type HostFiles, NO_FILES } from "./scratch.ts";
 
 /** Memory is not written faster than this on one core, and not on more than so many at a time. */
 const BYTES_PER_MS = 4 * 2 ** 20;
@@ -37,7 +37,7 @@ export class WatchLimiter implements Limiter {
     this.#nowMs = nowMs;
   }
 
-  hold(pid: number, files?: FileBytes): Held {
+  hold(pid: number, files?: HostFiles): Held {
     return new WatchedHost(pid, this.#measure, this.#nowMs, files);
   }
 
@@ -53,12 +53,12 @@ export class WatchedHost implements Held {
   readonly #pid: number;
   readonly #measure: Measure;
   readonly #nowMs: () => number;
-  readonly #files: FileBytes;
+  readonly #files: HostFiles;
   #bounds: Bounds | undefined;
   /** What it had before its first lease. */
   #bareBytes: number | undefined;
 
-  constructor(pid: number, measure: Measure, nowMs: () => number, files: FileBytes = () => 0) {
+  constructor(pid: number, measure: Measure, nowMs: () => number, files: HostFiles = NO_FILES) {
     this.#pid = pid;
     this.#nowMs = nowMs;
     this.#files = files;
@@ -83,7 +83,8 @@ export class WatchedHost implements Held {
         excess: { what: "tasks", used: usage.threads, bound: tasks },
         pauseMs: MAX_PAUSE_MS,
       };
-    const files = this.#files();
+    const disk = this.#files.diskBytes(heapBytes);
+    const files = this.#files.memoryBytes() + disk;
     let usedBytes = this.#heapBytes(usage, bounds) + files;
     // Children that were forked share most pages with their parent.
     const exact = usedBytes > heapBytes && usage.processes > 1 && this.#measure(this.#pid, true);
@@ -94,7 +95,8 @@ export class WatchedHost implements Held {
         : undefined;
     const pauseMs = this.#pauseMs(usedBytes, bounds);
     // A look at a host alone takes no time of note, and is not to wait because the agent has had to.
-    const leastMs = usage.processes > 1 ? PAUSE_PER_LOOK * (this.#nowMs() - beganMs) : 0;
+    const leastMs =
+      usage.processes > 1 || disk > 0 ? PAUSE_PER_LOOK * (this.#nowMs() - beganMs) : 0;
     return { excess, pauseMs: Math.max(pauseMs, leastMs) };
   }
 
@@ -114,5 +116,7 @@ export class WatchedHost implements Held {
 
   postMortem(): undefined {}
 
-  close(): void {}
+  close(): void {
+    this.#files.close();
+  }
 }

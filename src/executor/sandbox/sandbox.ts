@@ -1,6 +1,6 @@
 /** How a node's hosts are kept apart: by which driver, and what leases may ask for. */
 import type { Allocate } from "../../protocol/lease-messages.ts";
-import type { RoomTerms, SandboxDriver } from "./driver.ts";
+import type { RoomFolders, RoomTerms, SandboxDriver } from "./driver.ts";
 import { whyReserved } from "./environment.ts";
 import { imageNamed } from "./images.ts";
 import { type Room, Rooms } from "./room.ts";
@@ -47,6 +47,15 @@ export class Sandbox {
   /** The folders of a host; undefined where the driver has none. Throws {@link EnvironmentError}. */
   makeRoom(): Room | undefined {
     return this.driver.rooms ? this.#rooms.make() : undefined;
+  }
+
+  /** Where a host has files of its own: with these folders, as it sees them. */
+  filePlaces(
+    folders: RoomFolders | undefined,
+    inside: RoomFolders | undefined,
+  ): { inMemory: readonly string[]; onDisk: string | undefined } {
+    const inMemory = (inside && this.driver.inMemory?.(inside)) ?? [];
+    return { inMemory, onDisk: inMemory.includes(inside?.scratch!) ? undefined : folders?.scratch };
   }
 
   /** The node ends: resolves when the folders of hosts that are gone are removed, or that takes too long. */

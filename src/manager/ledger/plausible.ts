@@ -133,11 +133,7 @@ const newSums = (nowMs: number): Sums => ({
 });
 
 /** Takes a report into what its node has held, where there is room for it. */
-function whyTogether(
-  sums: Sums,
-  { lease, usage }: UsageReport,
-  nowMs: number,
-): string | undefined {
+function whyTogether(sums: Sums, { lease, usage }: UsageReport, nowMs: number): string | undefined {
   const before = sums.byLease.get(lease) ?? 0;
   const held = Math.max(before, usage.allocationCoreNs);
   const heldCoreNs = sums.heldCoreNs + held - before;

@@ -6,7 +6,7 @@ export const Excess = Type.Object({
   what: Type.Union([Type.Literal("heap"), Type.Literal("tasks")]),
   used: Type.Number({ minimum: 0 }),
   bound: Type.Number({ minimum: 0 }),
-  /** Of a heap: what of it were files in memory, in its scratch folder. */
+  /** Of a heap: what of it were files, in its scratch folder. */
   files: Type.Optional(Type.Number({ minimum: 0 })),
 });
 export type Excess = Static<typeof Excess>;
