@@ -93,9 +93,9 @@ class DiskFiles {
 
   bytes(mostBytes: number): number {
     const nowMs = performance.now();
-    if (!this.#look && nowMs >= this.#nextMs)
-      this.#look = new FolderLook(this.#folder, this.#pid, BYTES_PER_FILE, mostBytes);
-    const found = this.#look?.take(WAIT_US);
+    const begins = !this.#look && nowMs >= this.#nextMs;
+    if (begins) this.#look = new FolderLook(this.#folder, this.#pid, BYTES_PER_FILE, mostBytes);
+    const found = this.#look?.take(begins ? WAIT_US : 0);
     if (!found) return this.#bytes;
     this.#look = undefined;
     this.#nextMs = performance.now() + PAUSE_PER_LOOK * found.tookMs;

@@ -26,19 +26,25 @@ const PAUSE_PER_LOOK = 10;
 /** What a process and its descendants have; undefined once it is gone. With `exact`, pages that several have count once. */
 export type Measure = (pid: number, exact: boolean) => TreeUsage | undefined;
 
+/** Of this thread: where others have the CPUs, a look that takes long has not cost the agent more, and is not to make the next one late. */
+const ownCpuMs = (): number => {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+};
+
 export class WatchLimiter implements Limiter {
   readonly name = "watch";
   readonly #measure: Measure;
 
-  readonly #nowMs: () => number;
+  readonly #cpuMs: () => number;
 
-  constructor(measure: Measure = treeUsage, nowMs = () => performance.now()) {
+  constructor(measure: Measure = treeUsage, cpuMs = ownCpuMs) {
     this.#measure = measure;
-    this.#nowMs = nowMs;
+    this.#cpuMs = cpuMs;
   }
 
   hold(pid: number, files?: HostFiles): Held {
-    return new WatchedHost(pid, this.#measure, this.#nowMs, files);
+    return new WatchedHost(pid, this.#measure, this.#cpuMs, files);
   }
 
   async close(): Promise<void> {}
@@ -52,15 +58,15 @@ export class WatchedHost implements Held {
   readonly ready = Promise.resolve();
   readonly #pid: number;
   readonly #measure: Measure;
-  readonly #nowMs: () => number;
+  readonly #cpuMs: () => number;
   readonly #files: HostFiles;
   #bounds: Bounds | undefined;
   /** What it had before its first lease. */
   #bareBytes: number | undefined;
 
-  constructor(pid: number, measure: Measure, nowMs: () => number, files: HostFiles = NO_FILES) {
+  constructor(pid: number, measure: Measure, cpuMs: () => number, files: HostFiles = NO_FILES) {
     this.#pid = pid;
-    this.#nowMs = nowMs;
+    this.#cpuMs = cpuMs;
     this.#files = files;
     this.#measure = measure;
   }
@@ -74,7 +80,7 @@ export class WatchedHost implements Held {
 
   look(): Look {
     const bounds = this.#bounds;
-    const beganMs = this.#nowMs();
+    const beganMs = this.#cpuMs();
     const usage = bounds && this.#measure(this.#pid, false);
     if (!usage) return { pauseMs: MAX_PAUSE_MS };
     const { tasks, heapBytes } = bounds;
@@ -94,9 +100,8 @@ export class WatchedHost implements Held {
         ? { what: "heap", used: usedBytes, bound: heapBytes, ...(files > 0 && { files }) }
         : undefined;
     const pauseMs = this.#pauseMs(usedBytes, bounds);
-    // A look at a host alone takes no time of note, and is not to wait because the agent has had to.
-    const leastMs =
-      usage.processes > 1 || disk > 0 ? PAUSE_PER_LOOK * (this.#nowMs() - beganMs) : 0;
+    // A look at a host alone takes no time of note.
+    const leastMs = usage.processes > 1 ? PAUSE_PER_LOOK * (this.#cpuMs() - beganMs) : 0;
     return { excess, pauseMs: Math.max(pauseMs, leastMs) };
   }
 
