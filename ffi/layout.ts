@@ -50,6 +50,7 @@ export const END = {
   overBudget: 8,
   disconnected: 9,
   overLimit: 10,
+  unresponsive: 11,
 } as const;
 
 /** How a worker waits for its next call. `enum rfaas_polling`. */

@@ -39,10 +39,25 @@ export interface WorkerCounts {
   running: number;
 }
 
-/** The first pages of a region, where an agent writes why a lease ended, and reads its usage. */
+/** What a host has answered to the question whether it is there. */
+export interface HostBeat {
+  /** It has a thread that answers. */
+  beats: boolean;
+  /** All that was asked has been answered. */
+  answered: boolean;
+  /** Calls that had begun and were not answered, as it answered last. */
+  active: number;
+  /** Workers in user code at this moment. */
+  running: number;
+  /** Changes when calls begin or end. */
+  moved: number;
+}
+
+/** The first pages of a region, where an agent writes why a lease ended, reads its usage, and asks whether its host is there. */
 export class LeasePage {
   readonly #address: Pointer;
   readonly #counts = new Float64Array(new ArrayBuffer(32));
+  readonly #beat = new Float64Array(new ArrayBuffer(48));
   #open = true;
 
   constructor(fd: number) {
@@ -65,6 +80,21 @@ export class LeasePage {
       number,
     ];
     return { calls, bytes, polledNs, running };
+  }
+
+  /** Asks the host of `workers` workers whether it is there, and does not wait for the answer; without `ask`, what it has answered so far. */
+  beat(workers: number, ask: boolean): HostBeat {
+    if (!this.#open) throw new RangeError("the lease's memory is closed");
+    native().rfaas_lease_beat(this.#address, workers, ask ? 1 : 0, this.#beat);
+    const [asked, answered, beats, active, moved, running] = this.#beat as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { beats: beats !== 0, answered: asked === answered, active, running, moved };
   }
 
   close(): void {

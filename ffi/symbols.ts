@@ -33,6 +33,7 @@ export const SYMBOLS = {
   rfaas_lease_unmap: { args: ["ptr"], returns: "void" },
   rfaas_lease_usage: { args: ["ptr", "u32", "ptr"], returns: "void" },
   rfaas_lease_end: { args: ["ptr", "u32", "i32"], returns: "void" },
+  rfaas_lease_beat: { args: ["ptr", "u32", "u32", "ptr"], returns: "void" },
 
   rfaas_mailbox_open: { args: ["ptr", "ptr"], returns: "i32" },
   rfaas_mailbox_pair: { args: ["ptr"], returns: "i32" },
@@ -141,6 +142,9 @@ export const SYMBOLS = {
   rfaas_worker_runs: { args: ["ptr", "u32", "f64"], returns: "i32" },
   rfaas_worker_abort_calls: { args: ["ptr"], returns: "void" },
   rfaas_worker_lose: { args: ["ptr", "u32", "i32"], returns: "void" },
+  rfaas_beat_start: { args: [], returns: "f64" },
+  rfaas_beat_pause: { args: ["ptr"], returns: "void" },
+  rfaas_beat_answer_for: { args: ["ptr", "ptr", "ptr", "u32"], returns: "void" },
 
   rfaas_link_connect: {
     args: ["ptr", "ptr", "ptr", "ptr", "u32", "ptr", "i32", "u32", "u32", "ptr"],

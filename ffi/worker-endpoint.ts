@@ -95,6 +95,30 @@ export class WorkerControl {
   }
 }
 
+/** A thread of the host that answers its agent's question whether the host is there. It lives as long as the process. */
+export class HostBeat {
+  readonly #handle: Pointer;
+
+  /** Throws `NativeError`. */
+  constructor() {
+    const started = native().rfaas_beat_start();
+    this.#handle = check("starting the thread that answers the agent", started) as Pointer;
+  }
+
+  /** Answers in the memory of `region` from now on, for the calls of its workers. Looks at no memory while `prepare` runs. */
+  answerFor(region: Region, workers: readonly WorkerControl[], prepare = (): void => {}): void {
+    const handles = new Float64Array(new ArrayBuffer(8 * workers.length));
+    for (const [index, { handle }] of workers.entries()) handles[index] = handle;
+    native().rfaas_beat_pause(this.#handle);
+    try {
+      prepare();
+    } finally {
+      const at = region.handle as Pointer;
+      native().rfaas_beat_answer_for(this.#handle, at, handles, workers.length);
+    }
+  }
+}
+
 /** The worker thread's side. */
 export class WorkerEndpoint {
   /** Answers `slot` (unless -1) with `length` bytes and finds the next request: a slot, {@link IDLE} or {@link STOPPED}. */

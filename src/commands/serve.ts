@@ -17,6 +17,11 @@ import { DEFAULT_LIMIT_BYTES, DEFAULT_PACKAGE_LIMIT_BYTES } from "../executor/pa
 import { ModuleWatch } from "../executor/packages/module-watch.ts";
 import { demandAsked, namesOf, surveyFabrics } from "../fabric/registry.ts";
 import { journalsPath } from "../manager/state/state.ts";
+import {
+  DEFAULT_HOST_TIMEOUT_MS,
+  MAX_HOST_TIMEOUT_MS,
+  MIN_HOST_TIMEOUT_MS,
+} from "../protocol/fields.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
@@ -72,6 +77,13 @@ const Options = Type.Object({
   keptHosts: worded(keptHosts, {
     description: "host processes to keep with their module, for leases that ask for it, at most",
   }),
+  hostTimeoutMs: Type.Optional(
+    duration(MIN_HOST_TIMEOUT_MS, MAX_HOST_TIMEOUT_MS, {
+      description:
+        "how long a host may be stopped, or give no sign of life in calls, on leases that do not say",
+      default: DEFAULT_HOST_TIMEOUT_MS,
+    }),
+  ),
   drainMs: Type.Optional(
     duration(0, MAX_DRAIN_MS, {
       description: "how long leases may go on after the first signal",
@@ -224,6 +236,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       polling: options.polling ?? "adaptive",
       prewarm: options.prewarm ?? 1,
       keptHosts: options.keptHosts,
+      hostTimeoutMs: options.hostTimeoutMs,
       log: (level, message) => log[level](logLine(message)),
     });
     const own = new OwnAddress();

@@ -194,6 +194,10 @@ export function describeEnd(reason: EndReason): string {
       return "its module did not finish loading in time";
     case "host-died":
       return "its host process died";
+    case "host-unresponsive":
+      return reason.stopped
+        ? "its host process was stopped"
+        : "its host process gave no sign of life";
     case "node-stopped":
       return "the node stopped";
   }

@@ -71,6 +71,8 @@ export type EndReason =
       /** Of one that was killed: whether the kernel may have done so for lack of memory. Default true. */
       starved?: boolean;
     }
+  /** It was stopped, or has not answered its agent while calls were in flight. */
+  | { kind: "host-unresponsive"; stopped: boolean; forMs: number }
   | { kind: "node-stopped" };
 
 export type LeaseEvent =

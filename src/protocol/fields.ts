@@ -16,6 +16,14 @@ export const hex = (length: number) => Type.String({ pattern: `^[0-9a-f]{${2 * l
 /** A day: a lease is renewed, not long, and a request asks again. */
 export const MAX_DURATION_MS = 86_400_000;
 export const duration = Type.Integer({ minimum: 1, maximum: MAX_DURATION_MS });
+/** How long a host may be silent. */
+export const MIN_HOST_TIMEOUT_MS = 100;
+export const MAX_HOST_TIMEOUT_MS = 3_600_000;
+export const DEFAULT_HOST_TIMEOUT_MS = 2000;
+export const hostTimeout = Type.Integer({
+  minimum: MIN_HOST_TIMEOUT_MS,
+  maximum: MAX_HOST_TIMEOUT_MS,
+});
 export const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
 export const cores = Type.Integer({ minimum: 1, maximum: MAX_LEASE_CORES });
 /** Those of one worker side by side; negative where it is not pinned. */

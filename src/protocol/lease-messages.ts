@@ -10,6 +10,7 @@ import {
   environment,
   fabric,
   heapBytes,
+  hostTimeout,
   index,
   polling,
   portNumber,
@@ -42,6 +43,8 @@ export const Allocate = request(
     budget: Type.Partial(Usage),
     /** How long the request may wait for room, in line with others. Left out, not at all. */
     waitMs: Type.Optional(duration),
+    /** How long its host may be stopped, or give no sign of life while calls are in flight. Left out, the node's rule. */
+    hostTimeoutMs: Type.Optional(hostTimeout),
     /** How long the host may wait for another lease of the module when this one is released. Left out, not at all. */
     keepWarmMs: Type.Optional(duration),
     /** Its functions may open connections. */

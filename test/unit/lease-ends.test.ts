@@ -91,6 +91,24 @@ const ENDS: Record<EndReason["kind"], [EndReason, Told][]> = {
       },
     ],
   ],
+  "host-unresponsive": [
+    [
+      { kind: "host-unresponsive", stopped: true, forMs: 2000 },
+      {
+        loss: /its host process was stopped by a signal .* for the 2000 ms that hostTimeoutMs/,
+        blocked: /its host process was stopped by a signal .* for the 2000 ms that hostTimeoutMs/,
+        denied: "RFAAS_MODULE_FAILED",
+      },
+    ],
+    [
+      { kind: "host-unresponsive", stopped: false, forMs: 500 },
+      {
+        loss: /its host process gave no sign of life for the 500 ms .* with calls in flight/,
+        blocked: /its host process gave no sign of life for the 500 ms .* with calls in flight/,
+        denied: "RFAAS_MODULE_FAILED",
+      },
+    ],
+  ],
   "over-budget": [
     [
       { kind: "over-budget" },

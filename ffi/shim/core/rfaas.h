@@ -50,6 +50,7 @@ enum rfaas_end {
   RFAAS_END_OVER_BUDGET = 8,
   RFAAS_END_DISCONNECTED = 9,
   RFAAS_END_OVER_LIMIT = 10,
+  RFAAS_END_UNRESPONSIVE = 11,
 };
 
 enum rfaas_polling { RFAAS_HOT = 0, RFAAS_WARM = 1, RFAAS_ADAPTIVE = 2 };
@@ -169,7 +170,14 @@ typedef struct {
   };
   rfaas_sleeper client;
   rfaas_usage usage[RFAAS_MAX_WORKERS];
-  uint8_t pad[2 * RFAAS_PAGE - (3 + RFAAS_MAX_WORKERS) * RFAAS_LINE];
+  /* The agent asks the host whether it is there: `system/beat.c`. */
+  struct __attribute__((aligned(64))) {
+    uint32_t asked;
+    uint32_t answered;
+    uint32_t beats; /* the host has a thread that answers */
+    uint32_t active; /* calls that had begun and were not answered, when it answered last */
+  };
+  uint8_t pad[2 * RFAAS_PAGE - (4 + RFAAS_MAX_WORKERS) * RFAAS_LINE];
 } rfaas_lease_page;
 
 _Static_assert(sizeof(rfaas_request) == RFAAS_LINE, "a request is one line");

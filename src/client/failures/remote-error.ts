@@ -4,6 +4,7 @@ import { END } from "../../../ffi/layout.ts";
 import { FunctionError, InvalidValue } from "../../base/errors.ts";
 import { describeExpired, describeRevoked } from "../../protocol/ends/end-detail.ts";
 import { describeExcess, unpackExcess } from "../../protocol/ends/excess.ts";
+import { describeUnresponsive, unpackUnresponsive } from "../../protocol/ends/unresponsive.ts";
 import { describeExitCode } from "../../protocol/ends/host-exit.ts";
 import { type ErrorRecord, MAX_CAUSES } from "../../base/error/record.ts";
 import { withAuthorPaths } from "./author-paths.ts";
@@ -153,6 +154,8 @@ export function describeEnd(reason: number, detail: number): string {
       return "the lease's budget is spent";
     case END.overLimit:
       return describeExcess(unpackExcess(detail, 0));
+    case END.unresponsive:
+      return describeUnresponsive(...unpackUnresponsive(detail));
     case END.disconnected:
       return "the node has no connection to this program any more: it was closed, or the program did not read it for long";
     case END.workerFailed:

@@ -59,7 +59,7 @@ export async function allocateLease<Module>(
     ...onlySet({
       ...{ waitMs, keepWarmMs: options.keepWarmMs, network: options.network },
       ...{ processes: options.processes, env: options.env, image: options.image },
-      project: options.project,
+      ...{ project: options.project, hostTimeoutMs: options.hostTimeoutMs },
       heapBytes: options.heap === undefined ? undefined : parseBytes(options.heap, "heap"),
     }),
     fabric,
@@ -120,7 +120,15 @@ async function takeLease<Module>(
 
 type Wishes = Pick<
   AllocateRequest,
-  "waitMs" | "keepWarmMs" | "network" | "processes" | "env" | "image" | "heapBytes" | "project"
+  | "waitMs"
+  | "keepWarmMs"
+  | "network"
+  | "processes"
+  | "env"
+  | "image"
+  | "heapBytes"
+  | "project"
+  | "hostTimeoutMs"
 >;
 
 /** Those that ask for something: what an older node does not know is sent where it is asked for alone. */

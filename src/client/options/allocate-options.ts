@@ -1,7 +1,12 @@
 /** What a program can ask of a lease: when it takes it, when it renews it, and of the package that its module becomes. */
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/layout.ts";
-import { MAX_LEASE_CORES, PROJECT_NAME } from "../../protocol/fields.ts";
+import {
+  MAX_HOST_TIMEOUT_MS,
+  MAX_LEASE_CORES,
+  MIN_HOST_TIMEOUT_MS,
+  PROJECT_NAME,
+} from "../../protocol/fields.ts";
 import type { LeaseEventOf } from "../events/lease-event.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
 import { MAX_LEASE_WORKERS } from "./call-options.ts";
@@ -103,6 +108,17 @@ const leasing = {
       description:
         "cores of each worker, for the threads and processes that functions start; billed",
       default: 1,
+      flag: true,
+    }),
+  ),
+  /**
+   * How long the process that runs the workers may be stopped, or give no sign of life while calls are in flight, until the node ends it and
+   * those calls with it. A function that computes for long is no reason: a thread of its own answers. Default: the node's, 2 s.
+   */
+  hostTimeoutMs: Type.Optional(
+    milliseconds(MIN_HOST_TIMEOUT_MS, MAX_HOST_TIMEOUT_MS, {
+      description: "how long its process may be stopped, or give no sign of life in calls",
+      otherwise: "the node's",
       flag: true,
     }),
   ),

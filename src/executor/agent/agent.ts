@@ -20,7 +20,7 @@ import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { Limiter } from "../limits/limiter.ts";
 import { WatchLimiter } from "../limits/watch.ts";
-import { Granting } from "./granting.ts";
+import { Granting, type GrantingOptions } from "./granting.ts";
 import { HostPool } from "./host-pool.ts";
 import type { RoomTerms } from "../sandbox/driver.ts";
 import { none } from "../sandbox/none/driver.ts";
@@ -30,7 +30,7 @@ import { KeptHosts } from "./kept-hosts.ts";
 import { type LeaseBill, LeaseTable, type LeaseTableEvents } from "./lease-table.ts";
 import { type Client, type ClientConnection, type ClientWay, Reception } from "./reception.ts";
 
-export interface AgentOptions {
+export interface AgentOptions extends Pick<GrantingOptions, "hostTimeoutMs"> {
   /** CPUs to lease; -1 stands for a core that workers are not pinned to. */
   cpus: readonly number[];
   memoryBytes: number;
@@ -130,7 +130,7 @@ export class Agent {
       ...{ book: this.#book, table: this.#leases, pool: this.#pool, kept: this.#kept },
       ...{ polling, fabrics, packages, log, clock, sandbox },
       mostHosts: options.cpus.length + keptHosts,
-      encrypt: options.encrypt ?? false,
+      ...{ encrypt: options.encrypt ?? false, hostTimeoutMs: options.hostTimeoutMs },
       ...{ dataPort: options.dataPort, output: options.output },
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),

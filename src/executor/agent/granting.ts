@@ -44,6 +44,8 @@ export interface GrantingOptions {
   /** For leases that do not say how to wait. */
   polling: Polling;
   fabrics: readonly FabricOffer[];
+  /** How long a host may be stopped, or give no sign of life while calls are in flight, where its lease does not say. Default 2 s. */
+  hostTimeoutMs?: number | undefined;
   /** Clients must encrypt what they send over a network. */
   encrypt: boolean;
   /** Where clients bring their data, if not to the node's own port. */
@@ -179,7 +181,8 @@ export class Granting {
       const own = { book: this.#book, clock: this.#clock, id: booked.lease, share: booked.share };
       const { sender } = client;
       const parts = { request, shape, module, listen, memory, sender, host, resting, keep };
-      lease = new LeasedHost({ ...own, ...parts, claims: this.#claims }, notes);
+      const { hostTimeoutMs } = this.#options;
+      lease = new LeasedHost({ ...own, ...parts, hostTimeoutMs, claims: this.#claims }, notes);
     } catch (error) {
       client.starting.delete(request.id);
       taken?.host.kill();

@@ -5,6 +5,7 @@ import { describeEnd } from "../../lease/book.ts";
 import type { EndReason } from "../../lease/lease.ts";
 import { describeExcess, packExcess } from "../../protocol/ends/excess.ts";
 import { EXPIRED, REVOKED } from "../../protocol/ends/end-detail.ts";
+import { describeUnresponsive, packUnresponsive } from "../../protocol/ends/unresponsive.ts";
 import { describeExitCode } from "../../protocol/ends/host-exit.ts";
 
 /** The end as the lease's memory tells it: one of `END`, and a number with details. */
@@ -39,6 +40,8 @@ export function endOf(reason: EndReason): End {
       return end(END.nodeStopped);
     case "over-limit":
       return end(END.overLimit, packExcess(reason));
+    case "host-unresponsive":
+      return end(END.unresponsive, packUnresponsive(reason.stopped, reason.forMs));
     case "host-died": {
       const { exitCode, signal } = reason;
       if (signal === null) return end(END.exited, exitCode ?? 0);
@@ -58,6 +61,8 @@ export function lossOf(reason: EndReason): string {
       return reason.message;
     case "over-limit":
       return `the node ended the lease: ${describeExcess(reason)}`;
+    case "host-unresponsive":
+      return `the node ended the lease: ${describeUnresponsive(reason.stopped, reason.forMs)}`;
     default:
       return `the lease is over: ${describeEnd(reason)}`;
   }
@@ -87,6 +92,11 @@ export function denialOf(reason: EndReason): { code: string; message: string } {
       const message = `the host process died while it loaded the module: ${describeExit(reason)}`;
       return { code: "RFAAS_MODULE_FAILED", message };
     }
+    case "host-unresponsive":
+      return {
+        code: "RFAAS_MODULE_FAILED",
+        message: `the module was not loaded: ${describeUnresponsive(reason.stopped, reason.forMs)}`,
+      };
     default:
       return { code: "RFAAS_NODE_LOST", message: `no lease: ${describeEnd(reason)}` };
   }

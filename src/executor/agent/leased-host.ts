@@ -20,6 +20,7 @@ import type { HostExit, LeaseHost } from "./host-process.ts";
 import { letGo } from "./let-go.ts";
 import { type RestingHost, bringToRest } from "./kept-hosts.ts";
 import { denialOf, endOf } from "./lease-ends.ts";
+import { HostWatch } from "../limits/host-watch.ts";
 import { LeaseWatch } from "../limits/lease-watch.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import { heapOf } from "../admission/lease-request.ts";
@@ -67,6 +68,8 @@ export interface LeaseStart {
   /** Takes the host over when the lease is released; undefined where it is not to be kept. */
   keep: ((resting: RestingHost) => void) | undefined;
   claims: CpuClaims;
+  /** How long its host may be stopped, or give no sign of life while calls are in flight, where the request does not say. */
+  hostTimeoutMs: number | undefined;
   clock: Clock;
 }
 
@@ -85,6 +88,7 @@ export class LeasedHost {
   readonly #sender: MailSender;
   readonly #meter: Meter;
   readonly #watch: LeaseWatch | undefined;
+  readonly #hostWatch: HostWatch;
   readonly #events: LeaseEvents;
   readonly #listen: ListenOrder | null;
   /** The module that its workers load; while they go over to another one, both. */
@@ -131,6 +135,7 @@ export class LeasedHost {
       reader: events.reader,
     });
     this.#watch = LeaseWatch.of(this, memory.bytes, clock);
+    this.#hostWatch = new HostWatch(this, memory.page, start.hostTimeoutMs, clock);
   }
 
   /** Gives the host its memory and lets it load the module; one that has both serves at once, and fails as a lease in use does. */
@@ -308,6 +313,7 @@ export class LeasedHost {
   #stopHost(): void {
     const state = this.#state;
     if (state.phase !== "ended") return;
+    this.#hostWatch.stop();
     this.#writeEnd(state.reason);
     if (state.reason.kind !== "released") return this.host.kill();
     if (this.#keep && this.#loaded && !this.#book.draining) return this.#rest(this.#loaded);
@@ -343,14 +349,10 @@ export class LeasedHost {
       pidfd = this.host.openPidfd();
       this.#memory.toClient(this.#sender, this.request.mailbox!, nonce, pidfd);
     } catch (error) {
-      const why = shortage(error, "the node");
-      if (why !== undefined) this.#events.denied(this, "RFAAS_NODE_FAILED", why);
-      else
-        this.#events.denied(
-          this,
-          "RFAAS_NO_SHARED_FABRIC",
-          `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`,
-        );
+      const short = shortage(error, "the node");
+      const unreached = `the client cannot be reached over shared memory (${(error as Error).message}); run it on this machine, in the same network namespace`;
+      const code = short === undefined ? "RFAAS_NO_SHARED_FABRIC" : "RFAAS_NODE_FAILED";
+      this.#events.denied(this, code, short ?? unreached);
       return this.end({ kind: "load-failed" });
     } finally {
       if (pidfd >= 0) closeDescriptor(pidfd);

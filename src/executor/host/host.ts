@@ -14,6 +14,7 @@ import {
   standFirst,
   ticksPerNs,
 } from "../../../ffi/system.ts";
+import { HostBeat } from "../../../ffi/worker-endpoint.ts";
 import { forgetEngineSettings, hideEngineSettings } from "../../base/machine/engine.ts";
 import { shortage } from "../../base/shortage.ts";
 import { watchDescriptor } from "../../control/watch-descriptor.ts";
@@ -77,6 +78,7 @@ async function startHost(options: HostOptions): Promise<void> {
   else if (!endWithParent(options.parentPid)) process.exit(0);
   standFirst();
   printLines();
+  const beat = new HostBeat();
   process.on("SIGCHLD", reapAdopted);
   const mailbox = Mailbox.inherited(inherited.mailbox);
   for (const name of options.fabrics) {
@@ -92,7 +94,13 @@ async function startHost(options: HostOptions): Promise<void> {
   }
   // Without a parent to end with, this process is the first of its room: all others end with it.
   const closed = options.parentPid === 0 ? () => process.exit(0) : undefined;
-  const agent = linkToAgent(prewarmed, mailbox, PROCESS_ENDS, options.sealedTo, closed);
+  const agent = linkToAgent(
+    prewarmed,
+    mailbox,
+    { ...PROCESS_ENDS, beat },
+    options.sealedTo,
+    closed,
+  );
   await watchDescriptor(inherited.control, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION });
 }

@@ -106,6 +106,7 @@ export class HostedLease {
       (_, worker) =>
         new WorkerControl(region, worker, loopFds[2 * worker + 1]!, link?.link ?? { clientFd }),
     );
+    end.beat?.answerFor(region, this.#controls);
     this.#rests = traces && new Resting(attach.workers, traces);
     const granted: Build = { path: attach.module, name: attach.moduleName };
     this.#state = startHostState(attach.workers, granted, link === undefined);
@@ -187,7 +188,7 @@ export class HostedLease {
     try {
       const { memoryFd, ...fds } = descriptorsOf(nonce, this.#attach.workers, parts.mailbox);
       Object.assign(parts, fds satisfies Partial<Parts>);
-      region.refill(memoryFd);
+      this.#end.beat!.answerFor(region, this.#controls, () => region.refill(memoryFd));
       closeDescriptor(memoryFd);
       for (const [worker, control] of this.#controls.entries()) {
         const [watchFd, wakeFd] = parts.loopFds.slice(2 * worker) as [number, number];
@@ -245,9 +246,7 @@ export class HostedLease {
   #begin(thread: Thread, worker: number): void {
     const { slots, workers, polling, lease } = this.#attach;
     const attach: AttachWorker = {
-      handle: this.#controls[worker]!.handle,
-      region: this.#parts.region.handle,
-      slots,
+      ...{ handle: this.#controls[worker]!.handle, region: this.#parts.region.handle, slots },
       hot: polling === "hot",
       lease,
       worker,

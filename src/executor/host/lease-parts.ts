@@ -4,6 +4,7 @@ import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import { Region } from "../../../ffi/region.ts";
 import { type RoomFreedoms, sealRoom } from "../../../ffi/sandbox.ts";
 import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
+import type { HostBeat } from "../../../ffi/worker-endpoint.ts";
 import type { Listener } from "../../fabric/fabric.ts";
 import type { Attach } from "../../protocol/host-messages.ts";
 import { leaseCpus, workerCpus } from "../machine/cores.ts";
@@ -34,6 +35,8 @@ export interface Parts {
 /** What workers and their process do when the lease is over. */
 export interface LeaseEnd {
   stopped: "end" | "wait";
+  /** Tells the agent that the process is there. */
+  beat?: HostBeat;
   /** All workers have come to it. */
   over(parts: Parts): void;
 }

@@ -19,3 +19,14 @@ export function hasMemory(pid: number): boolean {
     return false;
   }
 }
+
+/** Whether a process is stopped, by a signal or by a debugger. */
+export function isStopped(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // Its name, before, may have any characters.
+    return /^[Tt]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false;
+  }
+}
