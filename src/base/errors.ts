@@ -87,6 +87,15 @@ export class AddressInUse extends RfaasError {
 }
 
 /**
+ * Another process that runs keeps its state in this directory. What to do: end that one, which the message names, or name another
+ * directory.
+ */
+export class StateInUse extends RfaasError {
+  override readonly name = "StateInUse";
+  readonly code = "RFAAS_STATE_IN_USE";
+}
+
+/**
  * The function module could not be found, parsed or evaluated. `cause` is the module's own error. What to do: correct the module.
  */
 export class ModuleLoadError extends RfaasError {

@@ -25,6 +25,7 @@ import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state/st
 import { keepWishes } from "../manager/nodes/wishes.ts";
 import type { CredentialFiles } from "../trust/credentials.ts";
 import { whyOpenToOthers } from "../trust/files.ts";
+import { takeState } from "../trust/state-lock.ts";
 import { duration, tcpAddress, truth } from "../options/fields.ts";
 import { defineCommand } from "./shared/command.ts";
 import { keepSecrets } from "./serving/secrets.ts";
@@ -116,6 +117,8 @@ loopback and through no proxy.`,
     createStateDir(state);
     const open = whyOpenToOthers(state);
     if (open !== undefined) log.warn(open);
+    // For as long as this process lives.
+    takeState(state, "manager");
     keepWishes(registry, state, (message) => log.warn(message));
     const { nodes } = options;
     if (nodes !== undefined) {

@@ -62,6 +62,19 @@ test("a port that is taken is named in one line", async () => {
   expect(stderr).toContain(`${manager.address} is in use by process`);
 });
 
+test("one state directory has one manager: a second one is told which process it is, and starts once that is killed", async () => {
+  await using manager = await RunningManager.start(scratch.path);
+  const args = ["manager", "--listen", "127.0.0.1:0", "--state", manager.state];
+  const { exitCode, stderr } = await rfaas(args);
+  expect(exitCode).toBe(EXIT.failed);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
+  expect(stderr).toContain(
+    `another manager keeps its state in ${manager.state}: process ${manager.pid} on `,
+  );
+  await manager.kill();
+  await manager.restart();
+});
+
 test.each<[string, string[], number, string]>([
   ["a state directory that cannot be", ["--state", "/proc/none"], EXIT.failed, "--state DIR"],
   ["an address that is none", ["--listen", "nowhere"], EXIT.usage, '"nowhere" is no address'],

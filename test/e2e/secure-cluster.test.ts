@@ -298,6 +298,19 @@ secure("a cluster of several machines", () => {
     2 * LIMIT_MS,
   );
 
+  test(
+    "starts no second node with the key and certificate of one that runs",
+    async () => {
+      const args = cluster.serveArgs("n1", "--manager", cluster.secureAddress);
+      const second = await rfaas(["serve", "--listen", `${HOST}:0`, ...args]);
+      expect(second.exitCode).toBe(1);
+      expect(second.stderr).toContain(
+        `another node keeps its state in ${cluster.stateOf("n1")}/node-n1: process ${node.pid} on `,
+      );
+    },
+    LIMIT_MS,
+  );
+
   test("keeps what is secret for its owner alone", () => {
     for (const folder of [cluster.state, cluster.stateOf("n1")])
       for (const file of readdirSync(folder, { recursive: true, withFileTypes: true })) {

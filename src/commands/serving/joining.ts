@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UsageError } from "../../base/errors.ts";
 import { type NetworkAddress, isLoopback, parseAddress } from "../../control/address.ts";
 import type { BookkeeperOptions } from "../../executor/accounts/bookkeeper.ts";
+import { createStateDir } from "../../manager/state/state.ts";
 import type { Membership } from "../../executor/membership/membership.ts";
 import { log } from "../shared/log.ts";
 import { printable } from "../shared/table.ts";
@@ -21,7 +22,7 @@ export interface JoiningOptions {
  * Joins, or takes up what the node has got when it joined; undefined where the node speaks with its manager without TLS: on one machine,
  * or with `--insecure`.
  *
- * Throws {@link UsageError}, and what `Membership.open` throws.
+ * Throws {@link UsageError}, `StateInUse` where another process is this node, and what `Membership.open` throws.
  */
 export async function joinCluster(options: JoiningOptions): Promise<Membership | undefined> {
   const { manager, name, joinToken, insecure, tlsCert, stateFolder } = options;
@@ -36,10 +37,13 @@ export async function joinCluster(options: JoiningOptions): Promise<Membership |
       "--tls-cert is for a node without a manager: one of a cluster has a certificate of the cluster's authority; leave it out",
     );
   const { Membership } = await import("../../executor/membership/membership.ts");
+  // A name may be `..`.
+  const folder = join(stateFolder, `node-${encodeURIComponent(name)}`);
+  createStateDir(folder);
+  // For as long as this process lives: the manager takes two runs with one key for one node.
+  (await import("../../trust/state-lock.ts")).takeState(folder, "node");
   return await Membership.open({
-    ...{ manager: address, name, joinToken },
-    // A name may be `..`.
-    folder: join(stateFolder, `node-${encodeURIComponent(name)}`),
+    ...{ manager: address, name, joinToken, folder },
     log: (level, message) => log[level](printable(message)),
   });
 }

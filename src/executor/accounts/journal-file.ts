@@ -9,6 +9,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { distance, machineId } from "../../control/machine.ts";
 import { UsageReport } from "../../protocol/manager-messages.ts";
+import { FileLock } from "../../trust/file-lock.ts";
 import { syncDirectory } from "../../trust/files.ts";
 
 /** The end of the name of each journal. */
@@ -74,6 +75,9 @@ export function parse(
   }
   return { head, reports: [...newest.values()], damaged };
 }
+
+/** The lock that a run holds beside its journal. Throws where files cannot be locked. */
+export const takeLock = (journal: string): FileLock | undefined => FileLock.take(`${journal}.lock`);
 
 /** An open file that begins with a head, in a folder that is there. Throws what the system says. */
 export function makeJournal(path: string, head: string): number {

@@ -24,8 +24,8 @@ import {
   headOf,
   lineOf,
   makeJournal,
+  takeLock,
 } from "./journal-file.ts";
-import { JournalLock } from "./journal-lock.ts";
 
 export interface JournalOptions {
   /** Made where it is not there. */
@@ -50,7 +50,7 @@ export class BillJournal {
   /** Known once its file is made, as is the lock beside it. */
   #head = "";
   #headBytes = 0;
-  #lock: JournalLock | undefined;
+  #lock: ReturnType<typeof takeLock>;
   /** The newest report of each lease that the manager has not taken whole, the oldest lease first. */
   readonly #open = new Map<string, UsageReport>();
   /** Leases whose newest report is not in the file. */
@@ -189,7 +189,7 @@ export class BillJournal {
     const { folder, of } = this.#options;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     try {
-      this.#lock ??= JournalLock.take(this.path);
+      this.#lock ??= takeLock(this.path);
     } catch {
       // A later run judges by its process then.
     }

@@ -5,8 +5,8 @@ import { countOf } from "../../base/units.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import { NODE_LOST } from "../../protocol/usage.ts";
-import { type Head, NEXT_SUFFIX, SUFFIX, isOver, parse } from "./journal-file.ts";
-import { JournalLock } from "./journal-lock.ts";
+import type { FileLock } from "../../trust/file-lock.ts";
+import { type Head, NEXT_SUFFIX, SUFFIX, isOver, parse, takeLock } from "./journal-file.ts";
 
 export interface LeftBills {
   /** The run that has left them. */
@@ -65,7 +65,7 @@ function readLeft(
   }
   const { head } = journal;
   if (head.node !== own.node) return undefined;
-  const lock = head.locked ? JournalLock.take(path) : undefined;
+  const lock = head.locked ? takeLock(path) : undefined;
   const over = head.locked ? lock !== undefined : isOver(head);
   if (!over) {
     log("info", `the journal of bills ${path} stays: ${whyLeft(head, over)}`);
@@ -87,7 +87,7 @@ function leftIn(
   { head, reports, damaged }: NonNullable<ReturnType<typeof parse>>,
   own: { node: string; manager: string },
   log: (level: "info" | "warn", message: string) => void,
-  lock: JournalLock | undefined,
+  lock: FileLock | undefined,
 ): LeftBills | undefined {
   if (damaged > 0)
     log("warn", `${countOf(damaged, "damaged line")} of the journal of bills ${path} skipped`);
