@@ -41,22 +41,23 @@ type Options = Static<typeof Options>;
 
 const Nodes = Type.Object({ nodes: Type.Array(NodeStatus) });
 
-const VERBS = ["drain", "resume", "remove", "ls", "forget", "join-token"] as const;
+const VERBS = ["drain", "resume", "remove", "readmit", "ls", "forget", "join-token"] as const;
 type Verb = (typeof VERBS)[number];
 
 export const node = defineCommand({
-  usage: "node <drain|resume|remove|ls|forget|join-token> [name]",
+  usage: "node <drain|resume|remove|readmit|ls|forget|join-token> [name]",
   summary: "let in, empty, bring back, take out or list a cluster's nodes; forget a node's key",
   description: `join-token  makes a token that lets one node join, once, and prints the command to type on the node's machine; with a name it
             is for the node of that name, also where another machine has joined by it
 drain       grants no more leases on the node; those it has may go on until the deadline, and are ended then
 resume      lets it serve again
-remove      takes it out of the cluster; leases that it granted go on
+remove      takes it out of the cluster; leases that it granted go on. It stays out, when it starts again, too
+readmit     lets a node come again that was taken out
 ls          lists all nodes, or one; "reachable" is whether the manager reaches it where clients are told that it is: yes, or the reason
 forget      forgets the key that was met at HOST:PORT, so that the next one that is met there is remembered
 
-join-token is for the manager's machine, where its state is. drain, resume, remove and ls ask the manager, whose HTTP interface must be on
-(rfaas manager --http HOST:PORT). Where the manager has a key, all but ls want a token with the scope admin. Keys that were met are in
+drain, resume, remove, readmit and ls take the name of the node, or the address at which it is found. They ask the manager, whose HTTP interface
+must be on (rfaas manager --http HOST:PORT). join-token is for the manager's machine, where its state is. Where the manager has a key, all but ls want a token with the scope admin. Keys that were met are in
 $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
   options: Options,
   examples: [
@@ -64,6 +65,7 @@ $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
     ["rfaas node ls --http 10.0.0.1:7801", "who is there, and what is free"],
     ["rfaas node drain rack1-07 --deadline 5m", "before its machine is needed for other things"],
     ["rfaas node resume rack1-07", "afterwards"],
+    ["rfaas node readmit 10.0.0.5:7700", "brings back what rfaas node remove has taken out"],
     ["rfaas node forget 10.0.0.5:7700", "its key was changed on purpose"],
   ],
   completes: ([, name]) => (name === undefined ? "node" : undefined),
@@ -81,7 +83,10 @@ $XDG_CONFIG_HOME/rfaas/known_nodes, or ~/.config/rfaas/known_nodes.`,
     const path = `/v1/nodes/${encodeURIComponent(name!)}`;
     if (verb === "remove") {
       await manager.ask("DELETE", path);
-      log.info(`${name} is out of the cluster`);
+      log.info(`${name} is out of the cluster; let it come again with: rfaas node readmit ${name}`);
+    } else if (verb === "readmit") {
+      await manager.ask("POST", `${path}/readmit`);
+      log.info(`${name} may come again`);
     } else if (verb === "resume") {
       await manager.ask("POST", `${path}/resume`);
       log.info(`${name} may serve again`);
@@ -103,7 +108,7 @@ function readArguments(
     throw new UsageError(
       verb === "forget"
         ? "node forget needs the address of a node, HOST:PORT"
-        : `node ${verb} needs the name of a node`,
+        : `node ${verb} needs the name or the address of a node`,
     );
   if (verb !== "drain" && options.deadlineMs !== undefined)
     throw new UsageError(`--deadline is for drain, not for ${verb}`);
@@ -143,7 +148,8 @@ async function list(
   progress: Progress,
 ): Promise<void> {
   const nodes = parseNodes(await manager.ask("GET", "/v1/nodes"));
-  const shown = name === undefined ? nodes : nodes.filter((one) => one.name === name);
+  const shown =
+    name === undefined ? nodes : nodes.filter((one) => [one.name, one.address].includes(name));
   if (name !== undefined && shown.length === 0)
     throw new UsageError(`there is no node ${JSON.stringify(name)}; see: rfaas node ls`);
   progress.end();

@@ -153,6 +153,11 @@ export class Manager {
     return this.#nodes.remove(name);
   }
 
+  /** Lets a node come again that was taken out, by its name or where it was found. Returns its name; undefined when none was. */
+  readmit(text: string): string | undefined {
+    return this.#nodes.readmit(text);
+  }
+
   /** Another key counts: all that are connected come again, with a token that is signed by it. */
   reconnectAll(): void {
     this.#reception.closeAll();

@@ -49,6 +49,10 @@ const cores = Type.Integer({ minimum: 0, maximum: MAX_NODE_CORES });
 const memory = Type.Number({ minimum: 0, maximum: MAX_NODE_MEMORY_BYTES });
 const time = Type.Number({ minimum: 0, maximum: 8.64e15 });
 const fabrics = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 16 });
+/** Which messages, beyond those of the first version of this protocol, the sender takes. */
+const can = Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 }));
+/** What a node may say of itself in `can`. */
+export const NODE_CAN = ["readmit"] as const;
 
 /** The name of a node, unique in its cluster. */
 export const NodeName = Type.String({
@@ -126,6 +130,7 @@ export const Announce = notice("announce", {
   token,
   /** The node has left the cluster, and only hands in bills. */
   settling: Type.Boolean(),
+  can,
 });
 export type Announce = FieldsOf<typeof Announce>;
 /** The first message of a client. The form of its first three fields is the same in all versions. */
@@ -226,6 +231,8 @@ const Drain = notice("drain", {
 });
 const Resume = notice("resume", {});
 const Remove = notice("remove", {});
+/** The node that was removed may come again: the manager ends the connection, and it announces itself anew. To nodes that can hear of it. */
+const Readmit = notice("readmit", {});
 
 const ManagerKey = notice("manager-key", {
   publicKey,
@@ -263,6 +270,7 @@ export const managerToNode = [
   Drain,
   Resume,
   Remove,
+  Readmit,
 ] as const;
 export const managerToClient = [
   Challenge,

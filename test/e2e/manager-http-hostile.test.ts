@@ -47,7 +47,13 @@ afterAll(async () => {
 
 function start(tokens: TokenCheck): Promise<HttpServer> {
   const server: NodeControl = {
-    ...{ drain: () => false, resume: () => false, remove: () => false, leases: () => LEASES },
+    ...{
+      drain: () => false,
+      resume: () => false,
+      remove: () => false,
+      readmit: () => undefined,
+      leases: () => LEASES,
+    },
     ledgerOf: () => ({ ledger: "messages", ledgerAdds: 0, usageMessages: 0 }),
   };
   const log = (_: string, message: string): void => void logged.push(message);

@@ -64,6 +64,7 @@ class Cluster implements AsyncDisposable {
       },
       resume: (name) => this.registry.resume(name),
       remove: (name) => this.registry.remove(name),
+      readmit: (text) => this.registry.readmit(text),
       leases: () => [],
       ledgerOf: () => TOLD,
     },
@@ -350,6 +351,9 @@ describe("rfaas node", () => {
       2,
       expect.stringContaining('there is no node "n1"'),
     ]);
+
+    const back = await rfaas(["node", "readmit", "n1"], env);
+    expect([back.exitCode, back.stderr]).toEqual([0, expect.stringContaining("n1 may come again")]);
   });
 
   test("says why the manager will not", async () => {
@@ -376,9 +380,9 @@ describe("rfaas node", () => {
   });
 
   test.each<[string[], RegExp]>([
-    [[], /node takes drain, resume, remove, ls, forget, join-token and a name/],
+    [[], /node takes drain, resume, remove, readmit, ls, forget, join-token and a name/],
     [["stop", "n1"], /node takes drain/],
-    [["drain"], /node drain needs the name of a node/],
+    [["drain"], /node drain needs the name or the address of a node/],
     [["forget"], /node forget needs the address of a node, HOST:PORT/],
     [["drain", "n1", "--deadline", "30"], /--deadline must be a duration/],
     [["resume", "n1", "--deadline", "30s"], /--deadline is for drain, not for resume/],

@@ -288,6 +288,18 @@ describe("a manager", () => {
     expect(told("announce")).toMatchObject([{ settling: true }]);
   });
 
+  test("that lets a removed node come again hears it announce itself, and it grants leases again", () => {
+    const { clock, links, node, told, accept } = books();
+    accept();
+    links.last.say({ t: "remove" });
+    links.last.say({ t: "readmit" });
+    links.last.breakOff();
+    clock.pass(50);
+    links.last.open();
+    expect(told("announce")).toMatchObject([{ settling: false, can: ["readmit"] }]);
+    expect(node.asked).toEqual(["revoke 700", "resume"]);
+  });
+
   test("that refuses the node is complained of once, however often it does", () => {
     const { clock, links, lines } = books();
     for (let i = 0; i < 3; i++) {

@@ -32,6 +32,11 @@ const LEASE: UsageReport = {
 
 const TOLD: NodeLedger = { ledger: "verbs", ledgerAdds: 7, usageMessages: 2 };
 
+const ANNOUNCED = {
+  ...{ name: "n1", address: "10.0.0.1:7700", cores: 1, memoryBytes: 1 },
+  ...{ instance: "i", fabrics: [], machine: "m", version: "1" },
+};
+
 /** What the server does to the nodes that are connected; here none is. */
 class Control implements NodeControl {
   readonly drains: [name: string, deadlineMs: number][] = [];
@@ -48,6 +53,9 @@ class Control implements NodeControl {
   }
   remove(name: string): boolean {
     return this.#registry.remove(name);
+  }
+  readmit(text: string): string | undefined {
+    return this.#registry.readmit(text);
   }
   ledgerOf(): NodeLedger {
     return TOLD;
@@ -182,6 +190,41 @@ describe("nodes", () => {
     expect<unknown>((await f.ask("GET", "/v1/nodes")).body).toEqual({ nodes: [] });
   });
 
+  test("are found by their address, as anyone writes it, where it is that of one node", async () => {
+    await using f = await Fixture.start();
+    const at = (text: string, what = ""): string => `/v1/nodes/${encodeURIComponent(text)}${what}`;
+    for (const [name, address] of [
+      ["n1", "[fe80::1]:7700"],
+      ["n2", "/run/rfaas.sock"],
+      ["n3", "/run/rfaas.sock"],
+    ] as const)
+      await f.ask("POST", "/v1/nodes", { body: { name, address } });
+    expect((await f.ask("GET", at("[fe80::1]:7700"))).body.name).toBe("n1");
+    expect((await f.ask("POST", at("[fe80::1]:7700", "/drain"))).status).toBe(202);
+    expect(f.control.drains.map(([name]) => name)).toEqual(["n1"]);
+    const two = await f.ask("DELETE", at("unix:/run/rfaas.sock"));
+    expect([two.status, two.body.error.code]).toEqual([409, "RFAAS_USAGE"]);
+    expect(two.body.error.message).toContain("n2, n3");
+    expect((await f.ask("DELETE", at("rfaas://[fe80::1]:7700"))).status).toBe(404);
+  });
+
+  test("that were taken out come again once they are let, by name or address", async () => {
+    await using f = await Fixture.start();
+    const node = { name: "n1", address: "10.0.0.1:7700" };
+    for (const called of ["n1", "10.0.0.1:7700"]) {
+      expect((await f.ask("POST", "/v1/nodes", { body: node })).status).toBe(201);
+      expect((await f.ask("DELETE", `/v1/nodes/${called}`)).status).toBe(204);
+      const again = f.registry.announce(ANNOUNCED, 0);
+      expect(again).toMatchObject({ kind: "refused", code: "RFAAS_NODE_REMOVED" });
+      expect((await f.ask("POST", `/v1/nodes/${called}/readmit`)).status).toBe(204);
+    }
+    expect((await f.ask("POST", "/v1/nodes/n1/readmit")).status).toBe(404);
+    await f.ask("POST", "/v1/nodes", { body: node });
+    await f.ask("DELETE", "/v1/nodes/n1");
+    expect((await f.ask("POST", "/v1/nodes", { body: node })).status).toBe(201);
+    expect(f.registry.announce(ANNOUNCED, 0).kind).toBe("accepted");
+  });
+
   test("may be named in the path, with characters that need escapes", async () => {
     await using f = await Fixture.start();
     const path = `/v1/nodes/${encodeURIComponent("rack:1.a")}`;
@@ -195,6 +238,7 @@ describe("nodes", () => {
     ["DELETE", "/v1/nodes/none"],
     ["POST", "/v1/nodes/none/drain"],
     ["POST", "/v1/nodes/none/resume"],
+    ["POST", "/v1/nodes/none/readmit"],
     ["GET", "/"],
     ["GET", "/v1"],
     ["GET", "/v1/nodes/"],

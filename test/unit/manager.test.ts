@@ -189,6 +189,38 @@ describe("a node", () => {
     expect(none).toEqual([false, false, false]);
   });
 
+  test("that was taken out stays out, whenever it comes, until it is let in, and is told so where it can hear it", async () => {
+    const { registry, manager, node } = cluster();
+    const [hears, deaf] = [await node("n1", { can: ["readmit"] }), await node("n2")];
+    for (const name of ["n1", "n2"]) manager.remove(name);
+    expect(refusal(await node("n1"))).toContain("rfaas node readmit n1");
+    const next = new Registry();
+    for (const wish of registry.wishes(0)) next.restore(wish, 0);
+    const described = { name: "n1", address: "n1:7000", cores: 1, memoryBytes: 1 };
+    expect(next.expectAll([described])).toBeUndefined();
+    expect([next.get("n1"), next.readmit("n1:7000")]).toEqual([undefined, "n1"]);
+    for (const name of ["n1", "n2"]) expect(manager.readmit(name)).toBe(name);
+    expect(hears.heard.at(-1)).toEqual({ t: "readmit" });
+    expect(hears.closed).toBe(true);
+    expect(deaf.heard.at(-1)).toEqual({ t: "remove" });
+    await node("n1");
+    expect(registry.get("n1")).toMatchObject({ state: "up" });
+    expect(manager.readmit("n1")).toBeUndefined();
+  });
+
+  test("is the one that a list knows by its address alone, before and after it has come", async () => {
+    const { registry, node } = cluster();
+    const listed = { name: "n1:7000", address: "n1:7000", cores: 4, memoryBytes: 1 };
+    registry.expect(listed);
+    registry.drain("n1:7000", 1000, 0);
+    const peer = await node();
+    registry.expect(listed);
+    expect(registry.nodes()).toMatchObject([{ name: "n1", state: "draining", cores: 8 }]);
+    peer.leave();
+    expect(registry.nodes()).toMatchObject([{ name: "n1", state: "down" }]);
+    expect(registry.isExpected("n1")).toBe(true);
+  });
+
   test("hears when it comes what was wished while it was away", async () => {
     const { clock, manager, node } = cluster();
     (await node()).leave();

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from "bun:test";
+import type { Session } from "../../src/manager/nodes/known/entry.ts";
+import type { Announcement } from "../../src/manager/nodes/known/node.ts";
 import {
-  type Announcement,
   FORGET_AFTER_MS,
   MAX_NODES,
   NODE_SILENCE_MS,
   Registry,
-  type Session,
 } from "../../src/manager/nodes/registry.ts";
 import type { NodeState } from "../../src/protocol/manager-messages.ts";
 
@@ -81,7 +81,7 @@ describe("what was wished of nodes", () => {
     expect(told).toBe(3);
     registry.remove("n1");
     expect(told).toBe(4);
-    expect(registry.wishes(3)).toEqual([]);
+    expect(registry.wishes(3)).toMatchObject([{ name: "n1", removedAt: "10.0.0.9:1" }]);
   });
 
   test("is known to the next registry: expected, to be emptied by then, or to serve", () => {

@@ -48,6 +48,7 @@ const ROUTES: Record<string, Role[]> = {
   "DELETE /v1/nodes/{name}": CHANGE,
   "POST /v1/nodes/{name}/drain": CHANGE,
   "POST /v1/nodes/{name}/resume": CHANGE,
+  "POST /v1/nodes/{name}/readmit": CHANGE,
   "GET /v1/leases": LOOK,
   "GET /v1/bill": BILL,
   "GET /healthz": roles,
@@ -81,6 +82,7 @@ beforeAll(async () => {
     ...{ listen: "127.0.0.1:0", registry, ledger, tokens, log() {} },
     server: {
       ...{ drain: () => false, resume: () => false, remove: () => false },
+      readmit: () => undefined,
       leases: () => REPORTS,
       ledgerOf: () => ({ ledger: "messages", ledgerAdds: 0, usageMessages: 0 }),
     },

@@ -138,6 +138,10 @@ export class Bookkeeper {
           log("warn", "the manager has removed this node; it grants no more leases");
           agent.revoke(removalLimitMs, "removed");
         },
+        readmitted() {
+          log("info", "the manager has this node in the cluster again");
+          agent.resume();
+        },
         joined: (looks) => this.#check?.joined(looks),
         key(publicKey) {
           if (publicKey !== null) doorkeeper.useKey(publicKey, "the manager's key");

@@ -10,6 +10,8 @@ export interface ManagerLinkEvents {
   resume(): void;
   /** The manager has removed the node. The link only hands in bills from now on, until {@link ManagerLink.leave}. */
   removed(): void;
+  /** It may come again: the link announces the node anew, over the next connection. */
+  readmitted?(): void;
   /** The key that checks the tokens of clients; null when the cluster asks for no tokens. */
   key(publicKey: string | null): void;
   /** The manager has accepted the node; `looks` when it looks for nodes at their addresses. Called again after each loss. */
@@ -26,7 +28,7 @@ export interface ManagerLinkEvents {
 }
 
 /** What a node announces. */
-export type NodeAnnouncement = Omit<Announce, "protocol" | "version" | "settling">;
+export type NodeAnnouncement = Omit<Announce, "protocol" | "version" | "settling" | "can">;
 
 /** How it reaches its manager; by the machine's network and clock, unless a test has its own. */
 export interface LinkOptions extends LastingOptions {

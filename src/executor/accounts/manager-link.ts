@@ -21,6 +21,7 @@ import {
   MANAGER_SILENCE_MS,
   MAX_PART_ENTRIES,
   type ManagerToNode,
+  NODE_CAN,
   ReportUsage,
   type ToManager,
   type UsageReport,
@@ -205,6 +206,7 @@ export class ManagerLink {
       ...this.#announce,
       token: this.#showing.token,
       settling: this.#settling,
+      can: [...NODE_CAN],
     });
   }
 
@@ -234,6 +236,10 @@ export class ManagerLink {
         this.#adder?.stop();
         this.#tellLiving();
         this.#events.removed();
+      },
+      readmit: () => {
+        this.#settling = this.#leaving !== undefined;
+        this.#events.readmitted?.();
       },
       alive: () => {},
     };

@@ -16,6 +16,7 @@ export interface NodeControl {
   drain(name: string, deadlineMs: number): boolean;
   resume(name: string): boolean;
   remove(name: string): boolean;
+  readmit(text: string): string | undefined;
   /** The newest report of each lease that goes on. */
   leases(): UsageReport[];
 }
@@ -67,7 +68,7 @@ export interface RawInput {
 
 export interface Operation {
   method: Method;
-  /** With `{name}` for the name of a node. */
+  /** With `{name}` for the name of a node, or where it is found. */
   path: string;
   id: string;
   summary: string;

@@ -45,7 +45,10 @@ export const OPERATIONS: readonly Operation[] = [
     ...{ method: "GET", path: "/v1/nodes/{name}", id: "getNode", scope: "read" },
     summary: "one node",
     answers: { 200: NodeStatus },
-    run: (manager, { name }) => ({ status: 200, body: nodeCalled(manager, name) }),
+    run: (manager, { name }) => ({
+      status: 200,
+      body: nodeCalled(manager, nameOf(manager.registry, name)),
+    }),
   }),
   operation({
     ...{ method: "POST", path: "/v1/nodes/{name}", id: "addNamedNode", scope: "admin" },
@@ -58,9 +61,23 @@ export const OPERATIONS: readonly Operation[] = [
     ...{ method: "DELETE", path: "/v1/nodes/{name}", id: "removeNode", scope: "admin" },
     summary: "take a node out of the cluster",
     answers: { 204: null },
-    run({ server }, { name }) {
-      if (!server.remove(name)) throw noNode(name);
+    run({ registry, server }, { name }) {
+      if (!server.remove(nameOf(registry, name))) throw noNode(name);
       return { status: 204 };
+    },
+  }),
+  operation({
+    ...{ method: "POST", path: "/v1/nodes/{name}/readmit", id: "readmitNode", scope: "admin" },
+    summary: "let a node come again that was taken out of the cluster",
+    answers: { 204: null },
+    run({ server }, { name }) {
+      if (server.readmit(name) !== undefined) return { status: 204 };
+      const shown = JSON.stringify(name.slice(0, 128));
+      throw new HttpError(
+        404,
+        "RFAAS_NOT_FOUND",
+        `no node ${shown} was taken out, and one that runs comes by itself; see GET /v1/nodes`,
+      );
     },
   }),
   operation({
@@ -68,7 +85,8 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "grant no more leases on a node, and end those it has by the deadline",
     body: Drain,
     answers: { 202: NodeStatus },
-    run(manager, { name, body }) {
+    run(manager, { name: asked, body }) {
+      const name = nameOf(manager.registry, asked);
       if (!manager.server.drain(name, body.deadlineMs ?? DEFAULT_DRAIN_MS)) throw noNode(name);
       return { status: 202, body: nodeCalled(manager, name) };
     },
@@ -77,7 +95,8 @@ export const OPERATIONS: readonly Operation[] = [
     ...{ method: "POST", path: "/v1/nodes/{name}/resume", id: "resumeNode", scope: "admin" },
     summary: "let a node serve again",
     answers: { 202: NodeStatus },
-    run(manager, { name }) {
+    run(manager, { name: asked }) {
+      const name = nameOf(manager.registry, asked);
       if (!manager.server.resume(name)) throw noNode(name);
       return { status: 202, body: nodeCalled(manager, name) };
     },
@@ -137,7 +156,9 @@ function expectNode(
   manager: Manager,
   { name, address, cores = 0, memory = 0 }: Static<typeof NewNode>,
 ): Answer {
-  const { registry } = manager;
+  const { registry, server } = manager;
+  // Who names a node here means it, taken out or not.
+  server.readmit(name);
   const known = registry.get(name) !== undefined;
   const problem = registry.expect({ name, address, cores, memoryBytes: memory });
   if (problem) throw new HttpError(503, "RFAAS_FULL", problem);
@@ -152,6 +173,17 @@ function nodeCalled(manager: Manager, name: string): NodeStatus {
   const node = manager.registry.get(name);
   if (!node) throw noNode(name);
   return statusOf(manager, node);
+}
+
+/** Of the node that is called so, or is found there. Where there is none, the text itself. */
+function nameOf(registry: Manager["registry"], text: string): string {
+  const [name = text, ...others] = registry.find(text);
+  if (others.length === 0) return name;
+  throw new HttpError(
+    409,
+    "RFAAS_USAGE",
+    `at ${text} are ${[name, ...others].join(", ")}: nodes of several machines; say which by its name`,
+  );
 }
 
 function statusOf({ server }: Manager, node: NodeInfo): NodeStatus {

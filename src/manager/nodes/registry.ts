@@ -2,14 +2,23 @@
  * Who is in the cluster: nodes that are expected, there, draining or lost, and what they have free. Pure: it is told what happens
  * and at what time, and tells its listeners what changed.
  */
+import type { NodeInfo } from "../../protocol/manager-messages.ts";
 import {
-  type Capacity,
-  MAX_NODE_CORES,
-  MAX_NODE_MEMORY_BYTES,
-  MAX_NODE_NAME_CHARACTERS,
-  NODE_NAME_PATTERN,
-  type NodeInfo,
-} from "../../protocol/manager-messages.ts";
+  type Entry,
+  type Session,
+  absent,
+  newEntry,
+  presentState,
+  withoutKept,
+} from "./known/entry.ts";
+import {
+  type Announcement,
+  type CapacityReport,
+  type ExpectedNode,
+  type NodeWish,
+  nodeProblem,
+  normalAddress,
+} from "./known/node.ts";
 
 /** The manager takes a node for dead that is silent for this long. */
 export const NODE_SILENCE_MS = 2_000;
@@ -20,74 +29,16 @@ export const MAX_NODES = 16_384;
 /** Between two ticks; when more has passed, the manager itself did not run, and no node is to blame. */
 const MAX_TICK_MS = 250;
 
-/** A node that is named to the manager before it connects. */
-export interface ExpectedNode {
-  name: string;
-  /** Where its agent will listen; empty when that is not known. */
-  address: string;
-  /** 0 when they are not known, as for its memory; the node tells when it comes. */
-  cores: number;
-  memoryBytes: number;
-}
-
-/** What a node says of itself when it connects. */
-export interface Announcement extends ExpectedNode {
-  instance: string;
-  fabrics: readonly string[];
-  machine: string;
-  version: string;
-}
-
-/** What a node says from time to time. */
-export type CapacityReport = Omit<Capacity, "t">;
-
-/** The operator's wishes for a node, in contrast to the node's own reports. */
-export interface NodeWish {
-  name: string;
-  /** Undefined for a node that registered by itself. */
-  expected: ExpectedNode | undefined;
-  /** Time left until it must be empty; undefined when it may serve. */
-  drainLeftMs: number | undefined;
-  /** It was told to serve again, and may not have heard it. */
-  resumed: boolean;
-}
-
-/** One connection of a node, known by a number that is never used again. */
-export type Session = number;
-
 export type AnnounceAnswer =
   | { kind: "accepted"; session: Session; replaced: Session | undefined }
   | { kind: "refused"; code: string; message: string };
-
-interface Entry {
-  info: NodeInfo;
-  expected: ExpectedNode | undefined;
-  session: Session | undefined;
-  heardAtMs: number;
-  downSinceMs: number;
-  /** The deadline of the manager's drain. */
-  drainUntilMs: number | undefined;
-  /** It was told to serve again, or would have been if it had been there. */
-  resumed: boolean;
-  /** The node itself says that it drains. */
-  drains: boolean;
-}
-
-/** Why a node that is there cannot be called or sized like this; undefined when it can. */
-export function nodeProblem({ name, cores, memoryBytes }: ExpectedNode): string | undefined {
-  if (name.length > MAX_NODE_NAME_CHARACTERS || !new RegExp(NODE_NAME_PATTERN).test(name))
-    return `a node's name is 1 to ${MAX_NODE_NAME_CHARACTERS} letters, digits or . _ : - and not ${JSON.stringify(name.slice(0, 40))}; choose another --name`;
-  if (!Number.isInteger(cores) || cores < 1 || cores > MAX_NODE_CORES)
-    return `a node has 1 to ${MAX_NODE_CORES} cores and not ${cores}; choose another --cores`;
-  if (!(memoryBytes >= 0 && memoryBytes <= MAX_NODE_MEMORY_BYTES))
-    return `a node has up to ${MAX_NODE_MEMORY_BYTES} bytes of memory and not ${memoryBytes}; choose another --memory`;
-  return undefined;
-}
 
 export class Registry {
   readonly #entries = new Map<string, Entry>();
   readonly #bySession = new Map<Session, Entry>();
   readonly #listeners = new Set<(name: string) => void>();
+  /** Where the nodes were found that were taken out. */
+  readonly #removed = new Map<string, string>();
   #onWish: () => void = () => {};
   #nextSession = 1;
   #lastTickMs: number | undefined;
@@ -105,7 +56,8 @@ export class Registry {
 
   /** The operators' wishes, which must survive a restart of the manager. */
   wishes(nowMs: number): NodeWish[] {
-    return [...this.#entries]
+    const out = [...this.#removed].map(([name, removedAt]) => ({ ...NO_WISH, name, removedAt }));
+    const wishes: NodeWish[] = [...this.#entries]
       .filter(([, entry]) => entry.expected ?? entry.drainUntilMs ?? entry.resumed)
       .map(([name, { expected, resumed }]) => ({
         name,
@@ -113,10 +65,12 @@ export class Registry {
         drainLeftMs: this.drainLeftMs(name, nowMs),
         resumed,
       }));
+    return [...wishes, ...out];
   }
 
   /** Restores a wish from before a restart of the manager. Leaves out a name that it cannot take. */
-  restore({ name, expected, drainLeftMs, resumed }: NodeWish, nowMs: number): void {
+  restore({ name, expected, drainLeftMs, resumed, removedAt }: NodeWish, nowMs: number): void {
+    if (removedAt !== undefined) return void this.#removed.set(name, removedAt);
     const sized = { name, address: "", cores: 1, memoryBytes: 0 };
     if (nodeProblem(sized) ?? this.#fullFor(name) ?? this.#entries.has(name)) return;
     const entry = newEntry(expected);
@@ -137,6 +91,14 @@ export class Registry {
     return this.#entries.get(name)?.info;
   }
 
+  /** The names of the nodes that are called so, or are found at this address: one, unless nodes of two machines have one address. */
+  find(text: string): string[] {
+    if (this.#entries.has(text)) return [text];
+    const address = normalAddress(text);
+    const there = this.nodes().filter((node) => normalAddress(node.address) === address);
+    return address === undefined ? [] : there.map(({ name }) => name);
+  }
+
   /** All nodes, in the order in which they were first heard of. */
   nodes(): NodeInfo[] {
     return [...this.#entries.values()].map(({ info }) => info);
@@ -153,19 +115,23 @@ export class Registry {
 
   /** Names a node, before or after it connects: it is shown, and remembered when it goes. Returns why that cannot be. */
   expect(node: ExpectedNode): string | undefined {
+    this.#removed.delete(node.name);
     return this.expectAll([node])?.problem;
   }
 
-  /** Names nodes: all of them, or none. Returns which cannot be, and why. */
+  /** Names nodes: all of them but those that were taken out, or none. Returns which cannot be, and why. */
   expectAll(nodes: readonly ExpectedNode[]): { name: string; problem: string } | undefined {
     const added = new Set<string>();
-    for (const { name, cores, ...rest } of nodes) {
+    const named = nodes
+      .map((node) => ({ ...node, name: this.#calledAt(node) ?? node.name }))
+      .filter(({ name }) => !this.#removed.has(name));
+    for (const { name, cores, ...rest } of named) {
       const sized = { name, ...rest, cores: cores === 0 ? 1 : cores };
       const problem = nodeProblem(sized) ?? this.#fullFor(name, added.size);
       if (problem) return { name, problem };
       if (!this.#entries.has(name)) added.add(name);
     }
-    for (const node of nodes) {
+    for (const node of named) {
       const entry = this.#entries.get(node.name) ?? newEntry({ ...node });
       const isNew = added.delete(node.name);
       entry.expected = { ...node };
@@ -181,6 +147,9 @@ export class Registry {
   announce(node: Announcement, nowMs: number): AnnounceAnswer {
     const problem = nodeProblem(node) ?? this.#fullFor(node.name);
     if (problem) return { kind: "refused", code: "RFAAS_USAGE", message: problem };
+    if (this.#removed.has(node.name))
+      return { kind: "refused", code: "RFAAS_NODE_REMOVED", message: whyOut(node.name) };
+    this.#takeUp(node);
     const known = this.#entries.get(node.name);
     if (known?.session !== undefined && known.info.instance !== node.instance)
       return {
@@ -296,9 +265,21 @@ export class Registry {
     const entry = this.#entries.get(name);
     if (!entry) return false;
     if (entry.session !== undefined) this.#detach(entry.session);
+    if (this.#removed.size >= MAX_NODES) this.#removed.delete(this.#removed.keys().next().value!);
+    this.#removed.set(name, entry.info.address);
     this.#forget(name);
     this.#onWish();
     return true;
+  }
+
+  /** Lets a node come again that was taken out, by its name or where it was found. Returns its name; undefined when none was. */
+  readmit(text: string): string | undefined {
+    const at = [...this.#removed].find(([, address]) => address === normalAddress(text));
+    const name = this.#removed.has(text) ? text : at?.[0];
+    if (name === undefined) return undefined;
+    this.#removed.delete(name);
+    this.#onWish();
+    return name;
   }
 
   /**
@@ -323,6 +304,21 @@ export class Registry {
     }
     for (const session of silent) this.lost(session, nowMs);
     return silent;
+  }
+
+  /** How the node calls itself that a list knows by its address alone; undefined where that is not known. */
+  #calledAt({ name, address }: ExpectedNode): string | undefined {
+    return name === address ? this.find(address)[0] : undefined;
+  }
+
+  /** What a list says of an address is for the node that announces itself there, by whatever name. */
+  #takeUp({ name, address }: Announcement): void {
+    const listed = this.#entries.get(normalAddress(address) ?? "");
+    if (!listed?.expected || listed.session !== undefined || this.#entries.has(name)) return;
+    this.#forget(listed.expected.name);
+    listed.expected = { ...listed.expected, name };
+    this.#entries.set(name, listed);
+    this.#onWish();
   }
 
   #fullFor(name: string, added = 0): string | undefined {
@@ -355,46 +351,7 @@ export class Registry {
   }
 }
 
-function newEntry(expected: ExpectedNode | undefined): Entry {
-  const entry: Entry = {
-    info: {
-      name: "",
-      instance: "",
-      address: "",
-      cores: 0,
-      memoryBytes: 0,
-      freeCores: 0,
-      freeMemoryBytes: 0,
-      leases: 0,
-      fabrics: [],
-      machine: "",
-      version: "",
-      state: "expected",
-    },
-    expected,
-    session: undefined,
-    heardAtMs: 0,
-    downSinceMs: 0,
-    drainUntilMs: undefined,
-    resumed: false,
-    drains: false,
-  };
-  if (expected) entry.info = absent(entry, "expected");
-  return entry;
-}
+const NO_WISH = { expected: undefined, drainLeftMs: undefined, resumed: false };
 
-/** A node that is not connected has nothing free; the rest of its entry is what the operator said of it in advance. */
-function absent({ info, expected }: Entry, state: NodeInfo["state"]): NodeInfo {
-  const { reachable: _, ...last } = withoutKept(info);
-  const known = { ...last, ...expected };
-  return { ...known, freeCores: 0, freeMemoryBytes: 0, leases: 0, state };
-}
-
-/** What it keeps is what it has said last, and nothing when it is not there. */
-function withoutKept({ keptHosts: _, ...info }: NodeInfo): NodeInfo {
-  return info;
-}
-
-function presentState({ drains, drainUntilMs }: Entry): NodeInfo["state"] {
-  return drains || drainUntilMs !== undefined ? "draining" : "up";
-}
+const whyOut = (name: string): string =>
+  `the node ${name} was taken out of the cluster; let it come again with: rfaas node readmit ${name}`;

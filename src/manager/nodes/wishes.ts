@@ -29,10 +29,12 @@ const Wish = Type.Object({
   drainUntilMs: Type.Union([Type.Number(), Type.Null()]),
   /** It was told to serve again, and may not have heard it. */
   resumed: Type.Boolean(),
+  /** It was taken out of the cluster, and where it was found. */
+  removedAt: Type.Optional(Type.String()),
 });
 const Wishes = Type.Object({
   version: Type.Literal(1),
-  nodes: Type.Array(Wish, { maxItems: MAX_NODES }),
+  nodes: Type.Array(Wish, { maxItems: 2 * MAX_NODES }),
 });
 
 /**
@@ -48,9 +50,9 @@ export function keepWishes(
 ): void {
   const path = join(stateDir, FILE_NAME);
   const nowMs = performance.now();
-  for (const { name, expected, drainUntilMs, resumed } of read(path).nodes) {
+  for (const { expected, drainUntilMs, ...wish } of read(path).nodes) {
     const drainLeftMs = drainUntilMs === null ? undefined : Math.max(0, drainUntilMs - Date.now());
-    registry.restore({ name, expected: expected ?? undefined, drainLeftMs, resumed }, nowMs);
+    registry.restore({ ...wish, expected: expected ?? undefined, drainLeftMs }, nowMs);
   }
   registry.onWish(() => {
     try {
@@ -79,14 +81,11 @@ function read(path: string): Static<typeof Wishes> {
 }
 
 function write(path: string, registry: Registry): void {
-  const nodes = registry
-    .wishes(performance.now())
-    .map(({ name, expected, drainLeftMs, resumed }) => ({
-      name,
-      expected: expected ?? null,
-      drainUntilMs: drainLeftMs === undefined ? null : Math.round(Date.now() + drainLeftMs),
-      resumed,
-    }));
+  const nodes = registry.wishes(performance.now()).map(({ expected, drainLeftMs, ...wish }) => ({
+    ...wish,
+    expected: expected ?? null,
+    drainUntilMs: drainLeftMs === undefined ? null : Math.round(Date.now() + drainLeftMs),
+  }));
   const fresh = `${path}.${process.pid}.new`;
   try {
     writeFileSync(fresh, JSON.stringify({ version: 1, nodes }, null, 1), {

@@ -15,7 +15,9 @@ import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { RemoteCounters } from "../ledger/remote-counters.ts";
 import { Plausible } from "../ledger/plausible.ts";
 import type { UsageIntake } from "../ledger/usage-intake.ts";
-import { type Registry, type Session, nodeProblem } from "../nodes/registry.ts";
+import type { Session } from "../nodes/known/entry.ts";
+import { nodeProblem } from "../nodes/known/node.ts";
+import type { Registry } from "../nodes/registry.ts";
 import type { Proof } from "../../control/reach/reach.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
 import type { AddressChecks } from "./address-checks.ts";
@@ -74,7 +76,7 @@ export class NodeDesk {
     const nowMs = this.#options.clock.nowMs();
     const role: NodeRole = {
       ...{ kind: "node", name, instance, cores, session: undefined },
-      ...{ heardAtMs: nowMs, usageMessages: 0 },
+      ...{ heardAtMs: nowMs, usageMessages: 0, can: announce.can ?? [] },
     };
     let replaced: Session | undefined;
     if (settling) {
@@ -146,6 +148,17 @@ export class NodeDesk {
     if (node) this.#settle(node);
     node?.connection.send({ t: "remove" });
     return known;
+  }
+
+  /** Lets a node come again that was taken out, by its name or where it was found. Returns its name; undefined when none was. */
+  readmit(text: string): string | undefined {
+    const name = this.#options.registry.readmit(text);
+    for (const { role, connection } of this.#settling) {
+      if (role.name !== name || !role.can.includes("readmit")) continue;
+      connection.send({ t: "readmit" });
+      connection.close();
+    }
+    return name;
   }
 
   /** How the usage of a node's leases comes in. */

@@ -1,7 +1,7 @@
 /** A connection to the manager, and what its greeting has made of it. */
 import type { Connection } from "../../control/connection.ts";
 import type { ManagerSays, ToManager } from "../../protocol/manager-messages.ts";
-import type { Session } from "../nodes/registry.ts";
+import type { Session } from "../nodes/known/entry.ts";
 import type { OwnEnd } from "../../protocol/holder/proof.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 
@@ -21,6 +21,8 @@ export interface NodeRole {
   session: Session | undefined;
   heardAtMs: number;
   usageMessages: number;
+  /** Which messages it takes that not every node does. */
+  can: readonly string[];
 }
 
 export interface ClientRole {
