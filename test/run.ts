@@ -14,6 +14,7 @@ const ROOT = join(import.meta.dir, "..");
 const SUITES = [
   "unit",
   "property",
+  "fuzz",
   "sim",
   "model",
   "fabric",

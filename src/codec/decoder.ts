@@ -303,18 +303,24 @@ export class Decoder implements ShapeSource {
     }
   }
 
-  /** MessagePack's time stamp, in its three lengths. */
   #date(length: number): Date {
+    const date = new Date(this.#milliseconds(length));
+    // Beyond the calendar.
+    return Number.isNaN(date.getTime()) ? damaged() : date;
+  }
+
+  /** MessagePack's time stamp, in its three lengths. */
+  #milliseconds(length: number): number {
     const at = this.#take(length);
     const view = this.words;
-    if (length === 4) return new Date(1000 * view.getUint32(at));
+    if (length === 4) return 1000 * view.getUint32(at);
     if (length === 8) {
       const high = view.getUint32(at);
       const seconds = (high & 3) * 2 ** 32 + view.getUint32(at + 4);
-      return new Date(1000 * seconds + (high >>> 2) / 1e6);
+      return 1000 * seconds + (high >>> 2) / 1e6;
     }
     if (length !== 12) damaged();
-    return new Date(1000 * Number(view.getBigInt64(at + 4)) + view.getUint32(at) / 1e6);
+    return 1000 * Number(view.getBigInt64(at + 4)) + view.getUint32(at) / 1e6;
   }
 
   #typedArray(length: number): unknown {

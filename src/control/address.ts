@@ -98,7 +98,8 @@ function readAddress(text: string): Address | string {
   if (text.startsWith("unix:")) {
     const path = text.replace(/^unix:(\/\/)?/, "");
     // Written so that it is read as a path without the scheme, too.
-    return readPath(/\/|\.sock$/.test(path) ? path : `./${path}`);
+    const isPlain = /\/|\.sock$/.test(path) && path === path.trimStart();
+    return readPath(isPlain ? path : `./${path}`);
   }
   if (/^[^/?]+:\d+\/?\?/.test(text))
     return `what follows ? is for ${SCHEME}; write ${SCHEME}${text}`;

@@ -358,7 +358,8 @@ function countSymbols(memory: Memory, tags: Map<number, number>): number {
 /** Strings of the string table. Together they are no longer than the file, or reading a hostile one would take for ever. */
 class Names {
   readonly #strings: Uint8Array;
-  readonly #decoder = new TextDecoder();
+  /** A byte order mark is a part of a name like any other. */
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #left: number;
   constructor(strings: DataView, fileBytes: number) {
     this.#strings = new Uint8Array(strings.buffer, strings.byteOffset, strings.byteLength);

@@ -1,9 +1,9 @@
 /**
- * What a WebAssembly module needs and offers, with the types that `WebAssembly.Module` does not tell. The bytes must have been
- * compiled before: they are known to be well formed.
+ * What a WebAssembly module needs and offers, with the types that `WebAssembly.Module` does not tell. The bytes may be anything: each
+ * number is checked against those that are left. Whether they are a sound module is for who compiles them to say.
  */
 
-/** The module uses what functions cannot be called with; the message says what to do. */
+/** The module is damaged, or uses what functions cannot be called with; the message says what to do. */
 export class WasmError extends Error {
   override readonly name = "WasmError";
 }
@@ -45,12 +45,18 @@ const VALUE_TYPES: Record<number, string> = {
   0x70: "funcref",
   0x6f: "externref",
 };
-const PREAMBLE_BYTES = 8;
+const PREAMBLE = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
+/** Of a number: 64 bits, seven at a time. */
+const MAX_LEB_BYTES = 10;
+/** A byte order mark is a part of a name like any other. */
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Reads the types of a compiled module's exports and its memories. Throws {@link WasmError}. */
 export function readWasm(bytes: Uint8Array): WasmInterface {
+  if (PREAMBLE.some((byte, i) => bytes[i] !== byte))
+    throw new WasmError("is no WebAssembly module of version 1; build it for wasm32");
   const sections = new Map<number, Reader>();
-  const all = new Reader(bytes.subarray(PREAMBLE_BYTES));
+  const all = new Reader(bytes.subarray(PREAMBLE.length));
   while (!all.atEnd) {
     const id = all.byte();
     const content = all.take(all.u32());
@@ -88,14 +94,17 @@ export function readWasm(bytes: Uint8Array): WasmInterface {
     const name = reader.name();
     const kind = reader.byte();
     const index = reader.u32();
-    if (kind === KIND.function) functions.set(name, types[functionTypes[index]!]!);
+    if (kind === KIND.function)
+      functions.set(name, types[functionTypes[index] ?? NaN] ?? damaged());
   });
   return { memories, imports, functions };
 }
 
 function list<T>(section: Reader | undefined, item: (reader: Reader) => T): T[] {
-  if (!section) return [];
-  return Array.from({ length: section.u32() }, () => item(section));
+  const items: T[] = [];
+  // An item takes a byte at least, so there are no more than bytes.
+  for (let left = section?.u32() ?? 0; left > 0; left--) items.push(item(section!));
+  return items;
 }
 
 function functionType(reader: Reader): string {
@@ -136,25 +145,36 @@ class Reader {
   }
 
   byte(): number {
-    return this.#bytes[this.#at++]!;
+    return this.#bytes[this.#at++] ?? damaged();
   }
 
   /** LEB128; of a 64-bit memory's limits it may be more than 32 bits. */
   u32(): number {
     let value = 0;
-    for (let scale = 1; ; scale *= 128) {
+    for (let i = 0, scale = 1; i < MAX_LEB_BYTES; i++, scale *= 128) {
       const byte = this.byte();
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) return value;
     }
+    return damaged();
   }
 
   take(length: number): Uint8Array {
+    if (length > this.#bytes.length - this.#at) damaged();
     this.#at += length;
     return this.#bytes.subarray(this.#at - length, this.#at);
   }
 
   name(): string {
-    return new TextDecoder().decode(this.take(this.u32()));
+    const bytes = this.take(this.u32());
+    try {
+      return utf8.decode(bytes);
+    } catch {
+      return damaged();
+    }
   }
+}
+
+function damaged(): never {
+  throw new WasmError("is damaged; build it again, or copy it whole");
 }

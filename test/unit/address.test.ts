@@ -63,6 +63,8 @@ describe("parseAddress", () => {
     ["unix:///run/rfaas.sock", "/run/rfaas.sock"],
     ["unix:node.sock", "node.sock"],
     ["unix:node", "./node"],
+    // Without it, what is written of it would have a space around it.
+    ["unix: /node.sock", "./ /node.sock"],
     ["./tcp:odd/node.sock", "./tcp:odd/node.sock"],
     [`/${"x".repeat(106)}`, `/${"x".repeat(106)}`],
   ])("takes %p as the socket path %p", (text, path) => {

@@ -234,6 +234,10 @@ describe("bytes that no encoder has written", () => {
     ["a set that is none", [0xc7, 1, 2, 0x80]],
     ["maps in maps without an end", new Array(2000).fill([0xc9, 0, 0, 0x40, 0, 1, 0x81]).flat()],
     ["a date of five bytes", [0xc7, 5, 0xff, 0, 0, 0, 0, 0]],
+    [
+      "a date beyond the calendar",
+      [0xc7, 12, 0xff, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    ],
     ["more than one value", [0x01, 0x02]],
     ["arrays in arrays without an end", new Array(2000).fill(0x91)],
   ])("are refused: %s", (_, bytes) => {

@@ -106,6 +106,13 @@ describe("the functions of a library", () => {
     expect(readLibraryFile(buildLibrary(scratch, "marks", source, flags)).functions).toEqual(["f"]);
   });
 
+  test("keep a byte order mark that begins their names", () => {
+    const source = `unsigned marked(void *i, unsigned n, void *o) __asm__("\ufeffmarked");
+      unsigned marked(void *i, unsigned n, void *o) { return n; }`;
+    const { functions } = readLibraryFile(buildLibrary(scratch, "marked", source));
+    expect(functions).toEqual(["\ufeffmarked"]);
+  });
+
   test("may be none", () => {
     const path = buildLibrary(
       scratch,

@@ -6,7 +6,7 @@ import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync 
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { TypeCompiler } from "@sinclair/typebox/compiler";
+import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { distance, machineId } from "../../control/machine.ts";
 import { UsageReport } from "../../protocol/manager-messages.ts";
 import { FileLock } from "../../trust/file-lock.ts";
@@ -35,6 +35,11 @@ const Head = Type.Object({
 });
 export type Head = Static<typeof Head>;
 
+/** Compiled when the first journal is read: most starts of a node find none. */
+let compiled: { head: TypeCheck<typeof Head>; report: TypeCheck<typeof UsageReport> } | undefined;
+const checks = () =>
+  (compiled ??= { head: TypeCompiler.Compile(Head), report: TypeCompiler.Compile(UsageReport) });
+
 /** The head of a journal of this process. */
 export function headOf(
   own: Pick<Head, "node" | "manager" | "instance" | "cores" | "locked">,
@@ -61,16 +66,16 @@ export const lineOf = (value: Head | UsageReport): string => {
 export function parse(
   text: string,
 ): { head: Head; reports: UsageReport[]; damaged: number } | undefined {
-  const checks = { head: TypeCompiler.Compile(Head), report: TypeCompiler.Compile(UsageReport) };
+  const { head: isHead, report: isReport } = checks();
   const [first, ...lines] = text.split("\n");
   const head = valueOf(first!);
-  if (lines.length === 0 || !checks.head.Check(head)) return undefined;
+  if (lines.length === 0 || !isHead.Check(head)) return undefined;
   // What follows the last line break is nothing, or a line that was never finished.
   let damaged = lines.pop() === "" ? 0 : 1;
   const newest = new Map<string, UsageReport>();
   for (const line of lines) {
     const report = valueOf(line);
-    if (checks.report.Check(report) && report.node === head.node) newest.set(report.lease, report);
+    if (isReport.Check(report) && report.node === head.node) newest.set(report.lease, report);
     else damaged++;
   }
   return { head, reports: [...newest.values()], damaged };
