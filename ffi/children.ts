@@ -50,6 +50,34 @@ export function descendantsTimeNs(pid: number): number {
   return native().rfaas_descendants_time(pid);
 }
 
+/** One of the descendants of a process, or that process, whose own CPU time is left out. */
+export interface DescendantTime {
+  /** Names it, also when its number comes again. */
+  id: string;
+  ownNs: number;
+  /** Of those that it has started and waited for. */
+  waitedNs: number;
+}
+
+const NUMBERS_EACH = 4;
+const SPARE = 16;
+
+/** CPU time of each process that another one of this user has started, to the hundredth of a second; none once that is gone. */
+export function descendantTimes(pid: number): DescendantTime[] {
+  for (let most = SPARE; ; ) {
+    const found = new Float64Array(new ArrayBuffer(8 * NUMBERS_EACH * most));
+    const count = native().rfaas_descendants_times(pid, found, most);
+    if (count > most) {
+      most = count + SPARE;
+      continue;
+    }
+    return Array.from({ length: count }, (_, i) => {
+      const [number, started, ownNs, waitedNs] = found.subarray(NUMBERS_EACH * i);
+      return { id: `${number}-${started}`, ownNs: ownNs!, waitedNs: waitedNs! };
+    });
+  }
+}
+
 /** What a process and its descendants have, as the kernel counts it. */
 export interface TreeUsage {
   processes: number;

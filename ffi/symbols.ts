@@ -55,6 +55,7 @@ export const SYMBOLS = {
   rfaas_reap_adopted: { args: [], returns: "void" },
   rfaas_has_children: { args: [], returns: "i32" },
   rfaas_descendants_time: { args: ["i32"], returns: "f64" },
+  rfaas_descendants_times: { args: ["i32", "ptr", "i32"], returns: "i32" },
   rfaas_tree_usage: { args: ["i32", "i32", "ptr"], returns: "i32" },
   rfaas_kill_descendants: { args: ["i32"], returns: "void" },
   rfaas_folder_look: { args: ["ptr", "i32", "f64", "f64"], returns: "f64" },

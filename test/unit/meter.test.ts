@@ -1,11 +1,15 @@
 /** What a host says of its lease's use, forged: none of it lowers what the agent itself has measured. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { descendantsTimeNs } from "../../ffi/children.ts";
+import { compiler } from "../../ffi/build.ts";
+import { type DescendantTime, descendantTimes, descendantsTimeNs } from "../../ffi/children.ts";
 import type { WorkerCounts } from "../../ffi/region.ts";
 import { cpuTimeNs } from "../../ffi/system.ts";
+import { Descendants } from "../../src/executor/agent/descendants.ts";
 import { Meter } from "../../src/executor/agent/meter.ts";
 import type { LeaseState } from "../../src/lease/lease.ts";
 import { type Usage, possibleCounts } from "../../src/protocol/usage.ts";
+import { run } from "../support/compilers.ts";
+import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
 const LIMIT_MS = 60_000;
@@ -71,6 +75,94 @@ async function metered(own: number, childs = 0) {
     },
   };
 }
+
+/** Starts a child that computes until it has used `argv[1]` ms and ends at the next line, then another one. With `ignore`, it waits for none. */
+const STARTS = `
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+int main(int count, char **words) {
+  int ignores = strcmp(words[2], "ignore") == 0;
+  (void)count;
+  if (ignores) signal(SIGCHLD, SIG_IGN);
+  for (int round = 0; round < 2; round++) {
+    int lines[2];
+    char line[2];
+    if (pipe(lines) != 0) return 1;
+    pid_t child = fork();
+    if (child == 0) {
+      close(lines[1]);
+      while (clock() * 1000.0 / CLOCKS_PER_SEC < atof(words[1])) continue;
+      return read(lines[0], line, 1) < 0;
+    }
+    close(lines[0]);
+    if (read(0, line, 1) != 1) return 0;
+    close(lines[1]);
+    if (!ignores) waitpid(child, NULL, 0);
+  }
+  pause();
+}`;
+const scratch = new Scratch();
+afterAll(() => scratch[Symbol.dispose]());
+
+test.each(["ignore", "wait"])(
+  "the bill has what each child has computed once, where their parent is to %s",
+  async (how) => {
+    const program = scratch.join("starts");
+    run([compiler()!, "-O1", "-o", program, scratch.file("starts.c", STARTS)], "/");
+    const child = Bun.spawn([program, String(BUSY_NS / 1e6), how], { stdin: "pipe" });
+    started.push(child);
+    const meter = new Meter({ counts: () => HONEST }, child.pid, WORKERS, CORES, 0);
+    meter.begin();
+    let nowNs = 0;
+    const read = (): number => {
+      const { executionNs, pollingNs } = meter.read(ACTIVE, (nowNs += SECOND_NS));
+      return executionNs + pollingNs;
+    };
+    for (const round of [1, 2]) {
+      await until(
+        () => descendantsTimeNs(child.pid) >= (how === "wait" ? round : 1) * 0.9 * BUSY_NS,
+        "it has computed",
+      );
+      read();
+      const before = descendantTimes(child.pid).at(-1)!.id;
+      child.stdin.write("\n");
+      child.stdin.flush();
+      await until(() => !descendantTimes(child.pid).some(({ id }) => id === before), "it is gone");
+      for (let looks = 0; looks < 3; looks++) read();
+    }
+    expect(read()).toBeGreaterThanOrEqual(1.7 * BUSY_NS);
+    expect(read()).toBeLessThan(2.3 * BUSY_NS);
+  },
+  LIMIT_MS,
+);
+
+test("a look that misses a process, or the sum of its parent, bills nothing twice", () => {
+  let looks: DescendantTime[] = [];
+  const all = new Descendants(1, () => looks);
+  const look = (...now: [id: string, ownNs: number, waitedNs: number][]): number => {
+    looks = now.map(([id, ownNs, waitedNs]) => ({ id, ownNs, waitedNs }));
+    return (all.readNs() ?? 0) + all.lostNs;
+  };
+  expect(look(["host", 0, 0], ["a", SECOND_NS, 0])).toBe(SECOND_NS);
+  // Not listed once.
+  expect(look(["host", 0, 0])).toBe(0);
+  expect(look(["host", 0, 0], ["a", 2 * SECOND_NS, 0])).toBe(2 * SECOND_NS);
+  expect(all.lostNs).toBe(0);
+  // It is waited for after its parent was read.
+  look(["host", 0, 0]);
+  expect(look(["host", 0, 2 * SECOND_NS])).toBe(2 * SECOND_NS);
+  expect([all.lostNs, all.startedNs]).toEqual([0, 2 * SECOND_NS]);
+  // No one waits for it.
+  look(["host", 0, 2 * SECOND_NS], ["b", SECOND_NS, SECOND_NS]);
+  look(["host", 0, 2 * SECOND_NS]);
+  expect(look(["host", 0, 2 * SECOND_NS])).toBe(4 * SECOND_NS);
+  expect([all.lostNs, look()]).toEqual([2 * SECOND_NS, 2 * SECOND_NS]);
+});
 
 describe("a host", () => {
   test(

@@ -3,12 +3,12 @@
  * the part of the CPU time that was polling are counted by the host. The agent cannot check them: nothing that the host says lowers what it
  * has measured, and what it says is bounded by that.
  */
-import { descendantsTimeNs } from "../../../ffi/children.ts";
 import { LeasePage } from "../../../ffi/region.ts";
 import { cpuTimeNs } from "../../../ffi/system.ts";
 import { allocatedCoreNs } from "../../lease/book.ts";
 import type { LeaseState } from "../../lease/lease.ts";
 import { type Usage, possibleCounts } from "../../protocol/usage.ts";
+import { Descendants } from "./descendants.ts";
 
 const LOOK_INTERVAL_NS = 500e6;
 
@@ -17,6 +17,7 @@ export class Meter {
   readonly #pid: number;
   readonly #workers: number;
   readonly #cores: number;
+  readonly #descendants: Descendants;
   #descendantsNs = 0;
   /** The CPU time of what the host had started for former leases. */
   readonly #formerNs: number;
@@ -35,6 +36,7 @@ export class Meter {
     cores: number,
     descendantsNs: number,
   ) {
+    this.#descendants = new Descendants(pid);
     this.#descendantsNs = descendantsNs;
     this.#formerNs = descendantsNs;
     this.#page = page;
@@ -59,7 +61,7 @@ export class Meter {
   /** Counters so far; they never fall. `cpuNs` is the host's whole CPU time, and that of what it started, once it has ended. */
   read(state: LeaseState, nowNs: number, cpuNs = this.#cpuTimeNs(nowNs)): Usage {
     if (this.#cpuBeforeNs !== undefined && cpuNs !== undefined)
-      this.#cpuNs = Math.max(this.#cpuNs, cpuNs - this.#cpuBeforeNs);
+      this.#cpuNs = Math.max(this.#cpuNs, cpuNs + this.#descendants.lostNs - this.#cpuBeforeNs);
     const { calls, bytes, polledNs } = this.#page.counts(this.#workers);
     const known = this.#usage;
     const possible = possibleCounts({ calls, bytes }, allocatedCoreNs(state, this.#workers, nowNs));
@@ -76,7 +78,7 @@ export class Meter {
 
   /** What can have been polling, whatever the host says: its own CPU time, and no more than a thread for each worker can have used. */
   #pollableNs(state: LeaseState, nowNs: number): number {
-    const ownNs = this.#cpuNs - (this.#descendantsNs - this.#formerNs);
+    const ownNs = this.#cpuNs - Math.max(0, this.#descendants.startedNs - this.#formerNs);
     return Math.max(0, Math.min(ownNs, allocatedCoreNs(state, this.#workers, nowNs)));
   }
 
@@ -85,7 +87,8 @@ export class Meter {
     const hostNs = cpuTimeNs(this.#pid);
     if (nowNs - this.#lookedAtNs >= LOOK_INTERVAL_NS) {
       this.#lookedAtNs = nowNs;
-      this.#descendantsNs = Math.max(this.#descendantsNs, descendantsTimeNs(this.#pid));
+      // It falls by what is lost, and by nothing else.
+      this.#descendantsNs = this.#descendants.readNs() ?? this.#descendantsNs;
     }
     return hostNs === undefined ? undefined : hostNs + this.#descendantsNs;
   }
