@@ -1,5 +1,6 @@
 /** Functions and modules that misbehave: each failure is explained to its caller, and everything else keeps working. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import {
   DeadlineExceeded,
@@ -47,6 +48,33 @@ function caught(run: () => unknown): Error {
   }
   throw new Error("nothing was thrown");
 }
+
+test("a worker that is given up is told to be lost when its thread is gone, so that what has not run by then never does", async () => {
+  using scratch = new Scratch();
+  const module = scratch.file(
+    "late.ts",
+    `import { existsSync, writeFileSync } from "node:fs";
+    const before = process.env.TMPDIR + "/loaded";
+    if (existsSync(before)) Bun.sleepSync(1200);
+    writeFileSync(before, "");
+    export const fine = () => 0;
+    export const spins = () => { for (;;); };`,
+  );
+  await using lease = await rf.allocate(module, { memory: "1MiB", loadTimeoutMs: 600 });
+  const view = lease.output(Uint8Array, 8);
+  const threads = (): string[] =>
+    readdirSync(`/proc/${lease.hostPid}/task`).map((id) =>
+      readFileSync(`/proc/${lease.hostPid}/task/${id}/comm`, "latin1").trim(),
+    );
+  expect(threads()).toContain("rfaas-worker-0");
+  const stuck = lease.submit("spins", view, view, { deadlineMs: 50 });
+  await expect(stuck).rejects.toThrow(DeadlineExceeded);
+  const lost = await lease.submit("fine", view, view).catch((error: unknown) => error);
+  expect(threads()).not.toContain("rfaas-worker-0");
+  expect(lost).toBeInstanceOf(WorkerLost);
+  expect(lost).toMatchObject({ mayHaveRun: false });
+  expect((lost as Error).message).toContain("did not load again within 600 ms");
+});
 
 describe("a function that throws", () => {
   test("reaches the caller as FunctionError with its name, message, code and stack", async () => {

@@ -1,8 +1,12 @@
 /** A thread of a host, which waits for a lease or runs one of its workers. */
 import { restrictThread } from "../../../ffi/system.ts";
 import { startFunctionWorker } from "../../base/workers.ts";
+import { HOST_EXIT } from "../../protocol/ends/host-exit.ts";
 import type { ErrorRecord } from "../../protocol/failed.ts";
 import type { HostOrder, LoadOrder, Signed, WorkerReport } from "../worker/thread-messages.ts";
+
+/** How long a thread may take to die before the whole host does. */
+const TERMINATE_LIMIT_MS = 2000;
 
 export interface Thread {
   ready: Promise<void>;
@@ -65,6 +69,18 @@ export function startThread(index: number): Thread {
     gone.resolve();
   });
   return thread;
+}
+
+/** Resolves when the thread of a worker is gone, and runs no call any more. One that cannot be stopped ends the host, and so the lease. */
+export async function endThread(thread: Thread, worker: number): Promise<void> {
+  const overdue = setTimeout(() => {
+    console.error(
+      `worker ${worker} is stuck in native code or WebAssembly and cannot be stopped; ending its lease`,
+    );
+    process.exit(HOST_EXIT.stuck);
+  }, TERMINATE_LIMIT_MS);
+  await thread.terminate();
+  clearTimeout(overdue);
 }
 
 /** Tells a thread something as soon as it listens; a thread that never does reports its end. */

@@ -10,7 +10,6 @@ import type { RfaasError } from "../../base/errors.ts";
 import type { Connection } from "../../control/connection.ts";
 import type { Answer } from "../../control/requests.ts";
 import type { Listener } from "../../fabric/fabric.ts";
-import { HOST_EXIT } from "../../protocol/ends/host-exit.ts";
 import type {
   AgentMessage,
   Attach,
@@ -36,7 +35,7 @@ import {
   advanceHost,
   startHostState,
 } from "./host-machine.ts";
-import { type Thread, startThread, whenReady } from "./host-thread.ts";
+import { type Thread, endThread, startThread, whenReady } from "./host-thread.ts";
 import type { Intake } from "./intake.ts";
 import { type LeaseEnd, type Parts, descriptorsOf } from "./lease-parts.ts";
 import { News } from "./news.ts";
@@ -48,8 +47,6 @@ const BUSY_GRACE_MS = 50;
 const PENDING_GRACE_MS = 2000;
 /** Threads that no worker needs end this long after the grant: their end takes a processor for milliseconds. */
 const SPARES_END_AFTER_MS = 50;
-/** How long a thread may take to die before the whole host does. */
-const TERMINATE_LIMIT_MS = 2000;
 /** How long calls may keep their worker from going over to another build of its module. */
 const RELOAD_GRACE_MS = 10_000;
 
@@ -319,7 +316,7 @@ export class HostedLease {
       case "start-thread":
         return this.#startAgain(effect.worker, effect.build);
       case "lose":
-        return this.#lose(effect.worker, effect.why);
+        return void this.#lose(effect.worker, effect.why);
       case "exit":
         return this.#end.over(this.#parts);
     }
@@ -358,14 +355,7 @@ export class HostedLease {
   async #endThread(worker: number, abort: boolean): Promise<void> {
     const control = this.#controls[worker]!;
     if (abort) control.stop();
-    const overdue = setTimeout(() => {
-      console.error(
-        `worker ${worker} is stuck in native code or WebAssembly and cannot be stopped; ending its lease`,
-      );
-      process.exit(HOST_EXIT.stuck);
-    }, TERMINATE_LIMIT_MS);
-    await this.#parts.threads[worker]!.terminate();
-    clearTimeout(overdue);
+    await endThread(this.#parts.threads[worker]!, worker);
     if (abort) control.abortCalls();
     this.#tell({ kind: "ended", worker });
   }
@@ -386,13 +376,14 @@ export class HostedLease {
   }
 
   /** No thread will answer calls of this worker again. */
-  #lose(worker: number, why: string): void {
+  async #lose(worker: number, why: string): Promise<void> {
     // The next lease would wait for it: a host is kept whole or not at all.
     if (this.#rests?.active) {
       console.error(`worker ${worker} of a host that rests is lost, so the host ends: ${why}`);
       process.exit(0);
     }
-    void this.#parts.threads[worker]!.terminate();
+    // Until it is gone it may begin calls, which would be told to have not run.
+    await endThread(this.#parts.threads[worker]!, worker);
     this.#controls[worker]!.lose(END.workerFailed, 0);
     this.#agent.send({ t: "worker-ended", worker, message: why });
   }
