@@ -153,7 +153,7 @@ export class FolderLook {
     return { bytes: found[0]!, tookMs: found[1]! / 1e3 };
   }
 
-  /** Nobody takes the result. */
+  /** The result is left. */
   abandon(): void {
     if (this.#look !== 0) native().rfaas_folder_abandon(this.#look as Pointer);
     this.#look = 0;

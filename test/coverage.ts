@@ -11,16 +11,12 @@ const SUITES = ["test/unit", "test/property"];
 
 /** By part, its files. Those that only move processes, threads and descriptors are proven by the suites that have some. */
 const PARTS: Readonly<Record<string, readonly string[]>> = {
-  agent: [
-    "agent.ts",
-    "granting.ts",
-    "leased-host.ts",
-    "lease-*.ts",
-    "host-pool.ts",
-    "meter.ts",
-  ].map((name) => `src/executor/agent/${name}`),
+  agent: ["agent.ts", "granting.ts", "leased-host.ts", "lease-*.ts", "host-pool.ts"].map(
+    (name) => `src/executor/agent/${name}`,
+  ),
   host: ["src/executor/host/host-machine.ts", "src/executor/host/news.ts"],
   reception: ["src/executor/agent/reception.ts", "src/manager/peers/reception.ts"],
+  metering: ["src/executor/metering/*.ts"],
   bookkeeper: ["src/executor/accounts/*.ts"],
   "manager server": ["src/manager/*.ts", "src/manager/peers/*.ts"],
   http: ["src/manager/http/*.ts"],

@@ -4,8 +4,8 @@ import { compiler } from "../../ffi/build.ts";
 import { type DescendantTime, descendantTimes, descendantsTimeNs } from "../../ffi/children.ts";
 import type { WorkerCounts } from "../../ffi/region.ts";
 import { cpuTimeNs } from "../../ffi/system.ts";
-import { Descendants } from "../../src/executor/agent/descendants.ts";
-import { Meter } from "../../src/executor/agent/meter.ts";
+import { Descendants } from "../../src/executor/metering/descendants.ts";
+import { Meter } from "../../src/executor/metering/meter.ts";
 import type { LeaseState } from "../../src/lease/lease.ts";
 import { type Usage, possibleCounts } from "../../src/protocol/usage.ts";
 import { run } from "../support/compilers.ts";
@@ -130,8 +130,8 @@ test.each(["ignore", "wait"])(
       );
       read();
       const before = descendantTimes(child.pid).at(-1)!.id;
-      child.stdin.write("\n");
-      child.stdin.flush();
+      void child.stdin.write("\n");
+      void child.stdin.flush();
       await until(() => !descendantTimes(child.pid).some(({ id }) => id === before), "it is gone");
       for (let looks = 0; looks < 3; looks++) read();
     }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 const SHIM = join(import.meta.dir, "..", "..", "ffi", "shim");
 const REGISTRY = "core/fabrics.c";
 /** What every fabric shares. */
-const SHARED = ["core", "sandbox", "system"];
+const SHARED = ["core", "processes", "sandbox", "system"];
 
 const sources = new Map(
   readdirSync(SHIM, { recursive: true, encoding: "utf8" })

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "../core/rfaas.h"
-#include "tree.h"
+#include "../processes/tree.h"
 
 /* A stranger who holds all of a CPU's names keeps nodes of one user from knowing of each other there, and from nothing else. */
 enum { NAMES = 4, QUEUE = 64 };

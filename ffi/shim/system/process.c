@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "../core/rfaas.h"
-#include "tree.h"
+#include "../processes/tree.h"
 
 RFAAS_EXPORT int32_t rfaas_pidfd_open(int32_t pid) {
   long fd = syscall(SYS_pidfd_open, pid, 0);

@@ -24,7 +24,7 @@ import { HostWatch } from "../limits/host-watch.ts";
 import { LeaseWatch } from "../limits/lease-watch.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import { heapOf } from "../admission/lease-request.ts";
-import { Meter, isSpent } from "./meter.ts";
+import { Meter, isSpent } from "../metering/meter.ts";
 import { EarlyLines } from "../host/early-lines.ts";
 import type { OutputReader } from "../output/line-cutter.ts";
 import type { PackageUse } from "../packages/cache.ts";

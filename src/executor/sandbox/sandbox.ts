@@ -55,7 +55,8 @@ export class Sandbox {
     inside: RoomFolders | undefined,
   ): { inMemory: readonly string[]; onDisk: string | undefined } {
     const inMemory = (inside && this.driver.inMemory?.(inside)) ?? [];
-    return { inMemory, onDisk: inMemory.includes(inside?.scratch!) ? undefined : folders?.scratch };
+    const scratchInMemory = inside !== undefined && inMemory.includes(inside.scratch);
+    return { inMemory, onDisk: scratchInMemory ? undefined : folders?.scratch };
   }
 
   /** The node ends: resolves when the folders of hosts that are gone are removed, or that takes too long. */
