@@ -152,6 +152,27 @@ describe.each(["shm", "tcp"] as const)("over %s", (fabric) => {
 });
 
 test(
+  "what is called on a lease that was released did not run",
+  async () => {
+    await using rf = await invoker({ cores: 1 });
+    const lease = await rf.allocate<Effects>(EFFECTS);
+    const view = lease.input(Uint8Array, 8);
+    const out = lease.output(Uint8Array, 8);
+    await lease.release();
+    const ways = [
+      () => lease.invoke("effect" as never, view, out),
+      () => lease.submit("effect" as never, view, out),
+      () => lease.input(Uint8Array, 8),
+    ];
+    for (const way of ways) {
+      const error = await Promise.try(way).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: "RFAAS_LEASE_LOST", mayHaveRun: false });
+    }
+  },
+  LIMIT_MS,
+);
+
+test(
   "a map over two nodes of which one is told to stop goes on with the other: each input has one result and one effect",
   async () => {
     const file = scratch.join("effects-of-map");

@@ -10,7 +10,7 @@ import type { BatchFlight, BatchLane } from "../calls/batch-flight.ts";
 import type { Posted } from "../calls/call.ts";
 import { tooLong, wholeDeadline } from "../calls/deadline.ts";
 import type { LeaseCore } from "../calls/submission.ts";
-import { mayHaveRun, notRun } from "../failures/fate.ts";
+import { mayHaveRun, notRun, saysNotRun } from "../failures/fate.ts";
 import { mayRunAgain } from "../failures/retry.ts";
 import type { SubmitManyOptions } from "../options/call-options.ts";
 import { type Bytes, PromisedBatch } from "./promised-batch.ts";
@@ -48,6 +48,8 @@ export class Batch extends PromisedBatch implements BatchFlight {
   #sorted = true;
   /** Attempts that have failed, by row. */
   readonly #attempts: Uint16Array | undefined;
+  /** Of which an attempt may have run. */
+  readonly #ran: Uint8Array | undefined;
   readonly #again: Again[] = [];
   /** One row with its number of attempts. */
   #single: Uint32Array<ArrayBuffer> | undefined;
@@ -79,6 +81,7 @@ export class Batch extends PromisedBatch implements BatchFlight {
     this.#retries = retries;
     this.#bytes = new Int32Array(new ArrayBuffer(4 * table.size));
     this.#attempts = retries > 0 ? new Uint16Array(table.size) : undefined;
+    this.#ran = this.#attempts && new Uint8Array(table.size);
     this.#left = table.size;
   }
 
@@ -195,11 +198,12 @@ export class Batch extends PromisedBatch implements BatchFlight {
   failed(row: number, error: unknown, { index }: Pick<BatchLane, "index">): void {
     if (this.#mayTryAgain(row, error)) {
       this.#attempts![row]!++;
+      this.#ran![row] ||= Number(!saysNotRun(error));
       this.#again.push({ row, failedOn: index });
       this.#enlist();
       this.#watch();
       this.#home.reactor.rouse();
-    } else this.#fail(row, this.#attempts?.[row] ? mayHaveRun(error) : error);
+    } else this.#fail(row, this.#ran?.[row] ? mayHaveRun(error) : error);
   }
 
   abandoned(row: number, abandoned: Posted, reason: unknown, lane: BatchLane): void {
@@ -314,9 +318,9 @@ export class Batch extends PromisedBatch implements BatchFlight {
     const again = this.#again.splice(0);
     const first = this.#next;
     this.#next = this.size;
-    for (const { row } of again) this.#fail(row, mayHaveRun(error));
-    if (first === this.size) return;
     const unposted = error instanceof RfaasError ? notRun(error) : error;
+    for (const { row } of again) this.#fail(row, this.#ran![row] ? mayHaveRun(error) : unposted);
+    if (first === this.size) return;
     for (let row = first; row < this.size; row++) this.#fail(row, unposted);
   }
 

@@ -1,5 +1,6 @@
 /** The functions of a lease's module, by name. */
 import { LeaseLost, NoSuchFunction, UsageError } from "../../base/errors.ts";
+import { leaseReleased } from "../failures/fate.ts";
 import type { FunctionKindName } from "../../function/define-function.ts";
 import { kindNamed } from "../../kinds/registry.ts";
 import type { Exports, FunctionDescription } from "../../protocol/module-report.ts";
@@ -78,7 +79,7 @@ export class FunctionTable {
   }
 
   #throwIfClosed(): void {
-    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
+    if (this.#closed) throw leaseReleased();
   }
 
   #noSuchFunction(name: string): NoSuchFunction {

@@ -21,6 +21,14 @@ export function notRun(loss: RfaasError): RfaasError {
   return told ?? loss;
 }
 
+/** The error of what is asked of a lease that the program has released: a call of it never runs. */
+export function leaseReleased(): LeaseLost {
+  const message = "the lease was released; take a new one";
+  const told = new LeaseLost(message, { mayHaveRun: false });
+  unsaid.set(told, new LeaseLost(message));
+  return told;
+}
+
 /** Whether an error says of its call that it has not run. */
 export function saysNotRun(error: unknown): boolean {
   return error instanceof Error && unsaid.has(error);

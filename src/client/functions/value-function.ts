@@ -6,6 +6,7 @@ import {
   ProtocolError,
   UsageError,
 } from "../../base/errors.ts";
+import { leaseReleased } from "../failures/fate.ts";
 import type { ByValue } from "../../kinds/kind.ts";
 import { isThenable } from "../../schema/checker.ts";
 import { Refusal, TooLarge, messageOf } from "../../codec/refusal.ts";
@@ -279,8 +280,7 @@ class ValueCalls {
   }
 
   #send(bytes: Bytes, length: number, buffers: CallBuffers): void {
-    if (buffers.input.buffer.detached)
-      throw new LeaseLost("the lease was released; take a new one");
+    if (buffers.input.buffer.detached) throw leaseReleased();
     if (bytes !== buffers.input) buffers.input.set(bytes.subarray(0, length));
     if (buffers.sent.length !== length) buffers.sent = buffers.input.subarray(0, length);
   }

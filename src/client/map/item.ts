@@ -8,6 +8,8 @@ export interface MapItem<Value, Result> {
   readonly value: Value;
   /** Attempts that have failed. */
   attempt: number;
+  /** One of them may have run. */
+  ran: boolean;
   /** The worker of the attempt that failed last. */
   failedOn: WorkerLane | undefined;
   /** Where its buffers lie, once it is known that this matters. */
@@ -26,6 +28,7 @@ export const newItem = <Value, Result>(index: number, value: Value): MapItem<Val
   index,
   value,
   attempt: 0,
+  ran: false,
   failedOn: undefined,
   home: undefined,
   startedNs: 0,

@@ -118,6 +118,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
       if (error === undefined) this.#read(item, station, bytes);
       else if (item.attempt < terms.retries && !station.abandoned && mayRunAgain(error)) {
         item.attempt++;
+        item.ran ||= !saysNotRun(error);
         item.failedOn = station.lane;
         this.#again.push(item);
       } else this.#fail(item, error, false);
@@ -253,7 +254,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   #fail(item: MapItem<Value, Result>, error: unknown, fatal: boolean): void {
     item.failed = true;
     item.fatal = fatal;
-    item.error = item.attempt > 0 ? mayHaveRun(error) : error;
+    item.error = item.ran ? mayHaveRun(error) : error;
     this.#finish(item);
   }
 

@@ -1,5 +1,6 @@
 /** A place that one call of a map at a time can be in: on a worker, with buffers that are used again. */
-import { LeaseLost, UsageError } from "../../base/errors.ts";
+import { UsageError } from "../../base/errors.ts";
+import { leaseReleased } from "../failures/fate.ts";
 import type { Flight, Posted } from "../calls/call.ts";
 import type {
   LeaseBuffer,
@@ -190,7 +191,7 @@ export class Station<Value, Result> implements Flight {
         "an input must be a typed array, or a pair of buffers of the lease; give write and read for other values",
       );
     const { buffer, byteOffset, length } = this.input!;
-    if (buffer.detached) throw new LeaseLost("the lease was released; take a new one");
+    if (buffer.detached) throw leaseReleased();
     const type = value.constructor as TypedArrayClass<TypedArray>;
     return new type(buffer, byteOffset, Math.floor(length / type.BYTES_PER_ELEMENT));
   }

@@ -6,6 +6,7 @@
  */
 import { HEADED } from "../../../ffi/layout.ts";
 import { LeaseLost, OutOfLeaseMemory, UsageError } from "../../base/errors.ts";
+import { leaseReleased } from "../failures/fate.ts";
 import type { MemoryPin } from "../../fabric/memory-pin.ts";
 import { TYPED_ARRAYS } from "../../codec/wire.ts";
 import { Arena } from "./arena.ts";
@@ -159,7 +160,7 @@ export class LeaseMemory {
     }
     const registered = this.#registrations.find(view);
     if (registered !== undefined) return registered;
-    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
+    if (this.#closed) throw leaseReleased();
     throw new UsageError(
       `${what} is not in the lease's memory; allocate it with lease.input or lease.output, or register it with lease.register`,
     );
@@ -291,7 +292,7 @@ export class LeaseMemory {
   }
 
   #throwIfClosed(): void {
-    if (this.#closed) throw new LeaseLost("the lease was released; take a new one");
+    if (this.#closed) throw leaseReleased();
   }
 }
 
