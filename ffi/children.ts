@@ -64,7 +64,7 @@ const SPARE = 16;
 
 /** CPU time of each process that another one of this user has started, to the hundredth of a second; none once that is gone. */
 export function descendantTimes(pid: number): DescendantTime[] {
-  for (let most = SPARE; ; ) {
+  for (let most = SPARE; ;) {
     const found = new Float64Array(new ArrayBuffer(8 * NUMBERS_EACH * most));
     const count = native().rfaas_descendants_times(pid, found, most);
     if (count > most) {

@@ -159,13 +159,13 @@ test(
     const view = lease.input(Uint8Array, 8);
     const out = lease.output(Uint8Array, 8);
     await lease.release();
-    const ways = [
+    const ways: (() => unknown)[] = [
       () => lease.invoke("effect" as never, view, out),
       () => lease.submit("effect" as never, view, out),
       () => lease.input(Uint8Array, 8),
     ];
     for (const way of ways) {
-      const error = await Promise.try(way).catch((thrown: unknown) => thrown);
+      const error = await Promise.try(async () => await way()).catch((thrown: unknown) => thrown);
       expect(error).toMatchObject({ code: "RFAAS_LEASE_LOST", mayHaveRun: false });
     }
   },

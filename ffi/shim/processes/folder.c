@@ -116,7 +116,7 @@ static void count_open(struct look *look, int pid) {
 
 static void count_all(struct look *look) {
   struct stat own;
-  int fd = openat(AT_FDCWD, look->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = openat(AT_FDCWD, look->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0 || status_of(fd, "", &own, AT_EMPTY_PATH) != 0) {
     if (fd >= 0) close(fd);
     return;

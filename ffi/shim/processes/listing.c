@@ -13,21 +13,6 @@
 /* More than any lease may have, whatever its cores. */
 enum { MAX_PROCESSES = 1 << 17 };
 
-/* Returns whether the process is there. Its name may hold anything, also a parenthesis. */
-int rfaas_read_stat(int pid, struct stat_line *out) {
-  char path[64], line[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  ssize_t length = read(fd, line, sizeof line - 1);
-  close(fd);
-  if (length <= 0) return 0;
-  line[length] = 0;
-  const char *after = strrchr(line, ')');
-  return after && sscanf(after + 2, "%c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld %*d %*d %*d %*d %llu", &out->state,
-                         &out->parent, &out->user, &out->system, &out->children_user, &out->children_system, &out->started) == 7;
-}
-
 /* Returns whether there is such a file. */
 int rfaas_read_text(int pid, const char *name, char *out, size_t capacity) {
   char path[64];
@@ -40,6 +25,14 @@ int rfaas_read_text(int pid, const char *name, char *out, size_t capacity) {
   close(fd);
   out[length] = 0;
   return length > 0;
+}
+
+/* Returns whether the process is there. Its name may hold anything, also a parenthesis. */
+int rfaas_read_stat(int pid, struct stat_line *out) {
+  char line[1024];
+  const char *after = rfaas_read_text(pid, "stat", line, sizeof line) ? strrchr(line, ')') : NULL;
+  return after && sscanf(after + 2, "%c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld %*d %*d %*d %*d %llu", &out->state,
+                         &out->parent, &out->user, &out->system, &out->children_user, &out->children_system, &out->started) == 7;
 }
 
 /* The file ends with a space, which ends the last number. */

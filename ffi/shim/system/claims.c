@@ -118,15 +118,9 @@ static int holder_of(const struct sockaddr_un *address, socklen_t length, struct
 static int thread_runs_on(int pid, int thread, int32_t cpu) {
   cpu_set_t may;
   if (sched_getaffinity(thread, sizeof may, &may) != 0 || CPU_COUNT(&may) != 1 || !CPU_ISSET(cpu, &may)) return 0;
-  char path[64], line[1024];
-  snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, thread);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  ssize_t length = read(fd, line, sizeof line - 1);
-  close(fd);
-  if (length <= 0) return 0;
-  line[length] = 0;
-  const char *after = strrchr(line, ')');
+  char name[64], line[1024];
+  snprintf(name, sizeof name, "task/%d/stat", thread);
+  const char *after = rfaas_read_text(pid, name, line, sizeof line) ? strrchr(line, ')') : NULL;
   return after && after[1] == ' ' && after[2] == 'R';
 }
 
