@@ -1,5 +1,5 @@
 /** The functions of a lease's module, by name. */
-import { LeaseLost, NoSuchFunction, UsageError } from "../../base/errors.ts";
+import { NoSuchFunction, UsageError } from "../../base/errors.ts";
 import { leaseReleased } from "../failures/fate.ts";
 import type { FunctionKindName } from "../../function/define-function.ts";
 import { kindNamed } from "../../kinds/registry.ts";

@@ -5,7 +5,7 @@
  * to that allocation alone. A piece is given to others only when no call can read or write it any more.
  */
 import { HEADED } from "../../../ffi/layout.ts";
-import { LeaseLost, OutOfLeaseMemory, UsageError } from "../../base/errors.ts";
+import { OutOfLeaseMemory, UsageError } from "../../base/errors.ts";
 import { leaseReleased } from "../failures/fate.ts";
 import type { MemoryPin } from "../../fabric/memory-pin.ts";
 import { TYPED_ARRAYS } from "../../codec/wire.ts";
