@@ -5,8 +5,7 @@
  * to that allocation alone. A piece is given to others only when no call can read or write it any more.
  */
 import { HEADED } from "../../../ffi/layout.ts";
-import { OutOfLeaseMemory, UsageError } from "../../base/errors.ts";
-import { leaseReleased } from "../failures/fate.ts";
+import { LeaseLost, OutOfLeaseMemory, UsageError } from "../../base/errors.ts";
 import type { MemoryPin } from "../../fabric/memory-pin.ts";
 import { TYPED_ARRAYS } from "../../codec/wire.ts";
 import { Arena } from "./arena.ts";
@@ -160,7 +159,7 @@ export class LeaseMemory {
     }
     const registered = this.#registrations.find(view);
     if (registered !== undefined) return registered;
-    if (this.#closed) throw leaseReleased();
+    if (this.#closed) throw released();
     throw new UsageError(
       `${what} is not in the lease's memory; allocate it with lease.input or lease.output, or register it with lease.register`,
     );
@@ -292,7 +291,7 @@ export class LeaseMemory {
   }
 
   #throwIfClosed(): void {
-    if (this.#closed) throw leaseReleased();
+    if (this.#closed) throw released();
   }
 }
 
@@ -316,3 +315,7 @@ function throwIfTransferred({ buffer }: LeaseBuffer, what: string): void {
       `${what} was transferred, so the lease has it no longer; allocate another, and pass a copy on`,
     );
 }
+
+/** No call of it has run. */
+const released = (): LeaseLost =>
+  new LeaseLost("the lease was released; take a new one", { mayHaveRun: false });
