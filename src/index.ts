@@ -31,6 +31,8 @@ export type {
 export type { ClusterNodeInfo } from "./client/cluster/node.ts";
 export type { PlacementPolicy } from "./lease/placement.ts";
 export type { Lease, LeasePart, LeasePhases, NameOf } from "./client/lease/lease.ts";
+export type { Pool, PoolFunction } from "./client/pool/pool.ts";
+export type { PoolOptions } from "./client/options/pool-options.ts";
 export type { LeaseUsage } from "./client/lease/lease-usage.ts";
 export type { LeaseEvent, LeaseEventOf } from "./client/events/lease-event.ts";
 export type { Registration } from "./client/memory/registrations.ts";

@@ -107,7 +107,9 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
         withhold: (known) => whyUnvouched(parseAddress(address), voucher, known),
       },
     );
-    return new NodeInvoker(connection, undefined, fabrics);
+    return new NodeInvoker(connection, undefined, fabrics, (node, until) =>
+      openNode({ ...options, node, signal: until }, voucher),
+    );
   }
   const fabrics = new ClientFabrics(options, false);
   const embedded = await startEmbeddedNode(

@@ -6,10 +6,13 @@ import { notify } from "../base/notify.ts";
 import { LinkedSignal, untilAborted } from "../base/waiting.ts";
 import type { FabricName } from "../fabric/registry.ts";
 import type { Invoker } from "./cluster/invoker.ts";
-import type { ClusterNodeInfo } from "./cluster/node.ts";
+import type { ClusterNodeInfo, Connect } from "./cluster/node.ts";
+import { OneNode } from "./cluster/one-node.ts";
 import { requireListener } from "./events/lease-event.ts";
 import { allocateLease } from "./lease/allocation.ts";
 import type { ClientFabrics } from "./lease/attach.ts";
+import { Healing } from "./lease/healing.ts";
+import { JoinedLease } from "./lease/joined-lease.ts";
 import type { Lease } from "./lease/lease.ts";
 import type { PartLease } from "./lease/part.ts";
 import { releaseAll } from "./lease/release-all.ts";
@@ -24,6 +27,9 @@ import {
   DEFAULT_WAIT_TIMEOUT_MS,
   WaitOptions,
 } from "./options/allocate-options.ts";
+import { PoolOptions } from "./options/pool-options.ts";
+import type { Pool } from "./pool/pool.ts";
+import { WorkerPool } from "./pool/worker-pool.ts";
 import { readOptions } from "../options/read.ts";
 import { MAX_DURATION_MS } from "../protocol/fields.ts";
 
@@ -41,16 +47,20 @@ export class NodeInvoker implements Invoker {
   readonly #allocations = new Set<Promise<AsyncDisposable>>();
   readonly #listeners = new Set<(nodes: readonly ClusterNodeInfo[]) => void>();
   readonly #ended = new AbortController();
+  readonly #oneNode: OneNode;
   readonly #gate = new Gate(MAX_ASKED_AT_ONCE);
   #status: NodeStatus | undefined;
   #packages: Packages | undefined;
   #closed: Promise<void> | undefined;
 
+  /** `again` connects to the node once more, when the connection has ended. */
   constructor(
     connection: NodeConnection,
     embedded: EmbeddedNode | undefined,
     fabrics: ClientFabrics,
+    again?: Connect,
   ) {
+    this.#oneNode = new OneNode(this, () => connection.over, again);
     this.#fabrics = fabrics;
     this.#connection = connection;
     this.#embedded = embedded;
@@ -113,7 +123,12 @@ export class NodeInvoker implements Invoker {
     const lease = await this.take<Module>(module, options);
     const { address } = this;
     lease.join({ part: 0, firstWorker: 0, node: address, address });
-    return lease;
+    if (options?.onLoss !== "replace") return lease;
+    const healing = new Healing(this.#oneNode.replacing<Module>(module, { ...options }));
+    const healed = new JoinedLease([lease], healing);
+    this.#leases.add(healed);
+    healed.afterRelease(() => this.#leases.delete(healed));
+    return healed;
   }
 
   /** A lease that has not been told yet of which lease it is a part. */
@@ -148,6 +163,13 @@ export class NodeInvoker implements Invoker {
     } finally {
       this.#allocations.delete(allocation);
     }
+  }
+
+  async pool<Module = unknown>(module: string | URL, options?: PoolOptions): Promise<Pool<Module>> {
+    const read = readOptions("pool", PoolOptions, options);
+    const pool = await WorkerPool.open((each) => this.allocate(module, each), read);
+    // The module's type says what its functions take and return.
+    return pool as unknown as Pool<Module>;
   }
 
   get packages(): Packages {
@@ -219,6 +241,7 @@ export class NodeInvoker implements Invoker {
     try {
       await releaseAll(this.#leases);
     } finally {
+      await this.#oneNode.close(closedError());
       await this.#connection.close(closedError());
       await this.#embedded?.ended();
       this.#listeners.clear();

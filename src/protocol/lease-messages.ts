@@ -130,6 +130,8 @@ export const Lost = notice("lost", {
   signal: Type.Optional(text),
   /** The bound of the node that it has crossed. */
   excess: Type.Optional(Excess),
+  /** Its client's own wish or right has ended it, and would end another one: nothing is to take its place. */
+  final: Type.Optional(Type.Boolean()),
 });
 export const WorkerLost = notice("worker-lost", { lease: count, worker: index, message: text });
 export const Revoking = notice("revoking", {

@@ -173,6 +173,7 @@ describe("a kind that handles have never seen", () => {
     const leases = [dead, leaseOf((n) => n + 1), leaseOf((n) => n + 1)];
     using joined = joinHandles(
       leases.map((host, i) => ({
+        part: host,
         handle: handleOf(host),
         workers: 1,
         firstWorker: i,

@@ -43,3 +43,14 @@ export function lateness(
   if (leftMs <= 0) return new DeadlineExceeded(deadlineMs);
   return leftMs < durationMs ? tooLong(durationMs, leftMs, deadlineMs) : undefined;
 }
+
+/** A deadline covers all attempts. */
+export function withinDeadline(
+  options: SubmitOptions | undefined,
+  passedMs: number,
+): SubmitOptions | undefined {
+  if (options?.deadlineMs === undefined) return options;
+  const leftMs = options.deadlineMs - passedMs;
+  if (leftMs <= 0) throw new DeadlineExceeded(options.deadlineMs);
+  return { ...options, deadlineMs: leftMs };
+}

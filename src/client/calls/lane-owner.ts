@@ -6,6 +6,8 @@ export interface LaneOwner {
   /** The lease's workers are numbered over all of its parts. */
   readonly numbering: { readonly firstWorker: number };
   reactor: Reactor;
+  /** A worker is lost, and its calls have ended. */
+  lost(): void;
   /** What the lease may have besides its registered memory; 0 where its node does not say. */
   readonly heapBytes: number;
   /** Tells the node that the caller no longer waits for a call. */

@@ -8,7 +8,7 @@ import type { LeaseBuffer, LeaseMemory } from "../memory/lease-memory.ts";
 import { type SubmitOptions, checkSubmitOptions } from "../options/call-options.ts";
 import { Picking } from "./picking.ts";
 import type { Reactor } from "./reactor.ts";
-import { mayRunAgain } from "../failures/retry.ts";
+import { mayRunAgain, mayTryAgain } from "../failures/retry.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
 
@@ -29,6 +29,8 @@ export interface LeaseCore {
   readonly memory: LeaseMemory;
   readonly reactor: Reactor;
   readonly term: CallTerm;
+  /** Hears each time that a worker is lost, as far as this client knows. */
+  readonly losses: { heard?: () => void };
 }
 
 export class Submission {
@@ -125,14 +127,17 @@ export class Submission {
     return call;
   }
 
-  #apply(call: Call, { durationMs, retries, timings, signal, onProgress }: SubmitOptions): void {
+  #apply(call: Call, options: SubmitOptions): void {
+    const { durationMs, retries, idempotent = false, timings, signal, onProgress } = options;
     const { details } = call;
     details.onProgress = onProgress;
     details.submittedNs = details.queuedSinceNs = Bun.nanoseconds();
     details.durationMs = durationMs ?? 0;
     const left = retries ?? 0;
-    if (left > 0)
-      details.retry = (failed, error) => failed.attempt < left && this.#again(failed, error);
+    if (left > 0 || idempotent)
+      details.retry = (failed, error) =>
+        mayTryAgain(failed.attempt, { retries: left, idempotent }, error) &&
+        this.#again(failed, error);
     if (timings) details.timings = { queuedNs: 0, movedNs: 0, foundNs: 0, ranNs: 0, returnedNs: 0 };
     if (signal?.aborted) call.end(0, reasonOf(signal));
   }

@@ -177,6 +177,7 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
     const spared = waiting.length > 0 ? notRun(error) : error;
     for (const call of waiting) endLost(call, spared);
     for (const batch of this.#batches) batch.fill(this, true);
+    this.owner.lost();
   }
 
   enlist(batch: BatchFlight): void {

@@ -6,10 +6,11 @@ import { LeaseRefused } from "../../base/errors.ts";
 import { parseBytes } from "../../base/units.ts";
 import { throwIfAborted, untilAborted } from "../../base/waiting.ts";
 import type { ClusterNodeInfo } from "./node.ts";
-import { type Gathered, Gathering } from "./gathering.ts";
+import { type Gathered, Gathering, type GatheringOptions } from "./gathering.ts";
 import type { Invoker } from "./invoker.ts";
 import { KnownNodes, type KnownNodesContext, type NodeSource } from "./known-nodes.ts";
 import { requireListener } from "../events/lease-event.ts";
+import { Healing, type Replace } from "../lease/healing.ts";
 import { JoinedLease } from "../lease/joined-lease.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { PartLease } from "../lease/part.ts";
@@ -24,6 +25,9 @@ import {
   WaitOptions,
 } from "../options/allocate-options.ts";
 import { readOptions } from "../../options/read.ts";
+import { PoolOptions } from "../options/pool-options.ts";
+import type { Pool } from "../pool/pool.ts";
+import { WorkerPool } from "../pool/worker-pool.ts";
 import { releaseAll } from "../lease/release-all.ts";
 
 /** What the caller tells a cluster. */
@@ -90,29 +94,58 @@ export class Cluster implements Invoker {
       memory = this.#defaultMemoryBytes,
       loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS,
       coresPerWorker = 1,
+      onLoss = "end",
       signal,
-      ...lease
+      ...wishes
     } = readOptions("allocate", AllocateOptions, options);
     if (this.#closed) throw closedError();
-    const gathering = new Gathering<Module>(this.#known, module, {
-      workers,
-      memoryBytes: parseBytes(memory, "memory"),
-      placement,
-      maxNodes: nodes,
-      wait,
-      timeoutMs,
-      signal,
-      lease: { ...lease, coresPerWorker, loadTimeoutMs },
-    }).run();
+    const gather = (of: number, until: AbortSignal | undefined, mayWait = wait) =>
+      this.#gather<Module>(module, {
+        workers: of,
+        memoryBytes: parseBytes(memory, "memory"),
+        placement,
+        maxNodes: nodes,
+        wait: mayWait,
+        timeoutMs,
+        signal: until,
+        lease: { ...wishes, coresPerWorker, loadTimeoutMs },
+      });
+    const replace: Replace<Module> = async (lost, until) =>
+      (await gather(lost, until, true)).map(({ lease, node }) => ({
+        ...{ lease, node: node.name, address: node.info.address },
+      }));
+    const gathered = await gather(workers, signal);
+    const lease = this.#join(gathered, onLoss === "replace" ? new Healing(replace) : undefined);
+    this.#leases.add(lease);
+    lease.afterRelease(() => this.#leases.delete(lease));
+    return lease;
+  }
+
+  /** As its own {@link Gathering} has it; the nodes look again at what they have free when a part of it ends. */
+  async #gather<Module>(
+    module: string | URL,
+    options: GatheringOptions,
+  ): Promise<Gathered<Module>[]> {
+    const gathering = new Gathering<Module>(this.#known, module, options).run();
     this.#gatherings.add(gathering);
     try {
-      const lease = this.#join(await gathering);
-      this.#leases.add(lease);
-      lease.afterRelease(() => this.#leases.delete(lease));
-      return lease;
+      const gathered = await gathering;
+      for (const { lease, node } of gathered) {
+        // Freed room, and the death of a node, are news to waiting requests.
+        lease.afterRelease(() => (this.#closed ? undefined : node.look()));
+        lease.on("lost", () => void node.look());
+      }
+      return gathered;
     } finally {
       this.#gatherings.delete(gathering);
     }
+  }
+
+  async pool<Module = unknown>(module: string | URL, options?: PoolOptions): Promise<Pool<Module>> {
+    const read = readOptions("pool", PoolOptions, options);
+    const pool = await WorkerPool.open((each) => this.allocate(module, each), read);
+    // The module's type says what its functions take and return.
+    return pool as unknown as Pool<Module>;
   }
 
   close(): Promise<void> {
@@ -134,17 +167,17 @@ export class Cluster implements Invoker {
   }
 
   /** One lease of all parts. A single one is that lease: its calls go no longer way. */
-  #join<Module>(gathered: readonly Gathered<Module>[]): PartLease<Module> | JoinedLease<Module> {
+  #join<Module>(
+    gathered: readonly Gathered<Module>[],
+    healing: Healing<Module> | undefined,
+  ): PartLease<Module> | JoinedLease<Module> {
     let firstWorker = 0;
     for (const [part, { lease, node }] of gathered.entries()) {
       lease.join({ part, firstWorker, node: node.name, address: node.info.address });
       firstWorker += lease.workers;
-      // Freed room, and the death of a node, are news to waiting requests.
-      lease.afterRelease(() => (this.#closed ? undefined : node.look()));
-      lease.on("lost", () => void node.look());
     }
     const parts = gathered.map(({ lease }) => lease);
-    return parts.length === 1 ? parts[0]! : new JoinedLease(parts);
+    return parts.length === 1 && !healing ? parts[0]! : new JoinedLease(parts, healing);
   }
 }
 

@@ -2,6 +2,8 @@
 import type { Lease } from "../lease/lease.ts";
 import type { Packages } from "../node/packages.ts";
 import type { NodeStatus } from "../node/status.ts";
+import type { PoolOptions } from "../options/pool-options.ts";
+import type { Pool } from "../pool/pool.ts";
 import type { AllocateOptions, WaitOptions } from "../options/allocate-options.ts";
 import type { ClusterNodeInfo } from "./node.ts";
 
@@ -65,6 +67,19 @@ export interface Invoker extends AsyncDisposable {
     module: string | URL,
     options?: AllocateOptions,
   ): Promise<Lease<Module>>;
+
+  /**
+   * Workers for `module` that grow with the queue of calls and shrink when idle, between `min` and `max`: for services, whose load is not known
+   * beforehand. What is lost is replaced.
+   *
+   * @example
+   * ```ts
+   * await using pool = await rf.pool<typeof import("./fn.ts")>("./fn.ts", { min: 1, max: 8 });
+   * const price = pool.function("price");
+   * ```
+   * @throws whatever {@link allocate} throws, for the first workers
+   */
+  pool<Module = unknown>(module: string | URL, options?: PoolOptions): Promise<Pool<Module>>;
 
   /** Ends requests that wait, releases every lease, then ends the connections and, if it is private, the node. */
   close(): Promise<void>;

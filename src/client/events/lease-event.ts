@@ -23,6 +23,15 @@ export type LeaseEvent =
     }
   /** All workers of a part are gone; those of others go on. */
   | { type: "part-lost"; part: number; message: string }
+  /** Others have the places and the numbers of workers that were lost, or are taken back; `cold`: as new ones, without their state. */
+  | {
+      type: "replaced";
+      part: number;
+      firstWorker: number;
+      workers: number;
+      node: string;
+      cold: boolean;
+    }
   /** The last part is gone. */
   | { type: "lost"; part: number; message: string }
   | { type: "released" };
@@ -33,6 +42,7 @@ export const EVENT_TYPES = [
   "revoking",
   "worker-lost",
   "part-lost",
+  "replaced",
   "log",
   "lost",
   "released",

@@ -8,6 +8,8 @@ import { describeEnd, signalName } from "./remote-error.ts";
 export interface LossCause {
   signal?: string | undefined;
   excess?: Excess | undefined;
+  /** Another lease in its place would end as it did. */
+  final?: boolean | undefined;
 }
 
 /** `reason` is one of `END`, `detail` an exit code, a signal's number, or what was used. */

@@ -1,7 +1,7 @@
 /** The handles that callers get: one for each way in which kinds of functions pass values. */
 import type { Passing } from "../../kinds/kind.ts";
 import type { FunctionHost } from "./host.ts";
-import { type Handle, type Lent, Members } from "./members.ts";
+import { type Handle, type Joining, type Lent, Members } from "./members.ts";
 import { joinInPlace, openInPlace } from "./struct-function.ts";
 import { joinByValue, openByValue } from "./value-function.ts";
 
@@ -28,6 +28,6 @@ export function openHandle(name: string, passing: Passing, host: FunctionHost): 
 }
 
 /** The handles of one function on several parts, as one. */
-export function joinHandles(lent: readonly Lent[]): Handle {
-  return opened.get(lent[0]!.handle)!.join(new Members(lent) as Members<never>);
+export function joinHandles(lent: readonly Lent[], joining?: Joining): Handle {
+  return opened.get(lent[0]!.handle)!.join(new Members(lent, joining) as Members<never>);
 }

@@ -1,5 +1,5 @@
 /** A function of a lease with several parts: each call goes to the part with the fewest calls for each of its workers. */
-import { DeadlineExceeded, LeaseLost, WorkerLost } from "../../base/errors.ts";
+import { LeaseLost, WorkerLost } from "../../base/errors.ts";
 import {
   type SubmitOptions,
   type ValueBroadcastOptions,
@@ -7,7 +7,9 @@ import {
 } from "../options/call-options.ts";
 import { mayHaveRun, saysNotRun } from "../failures/fate.ts";
 import { noSuchWorker } from "../failures/no-such-worker.ts";
-import { type ManyCalls, mapOf } from "../map/values.ts";
+import { isLoss } from "../failures/retry.ts";
+import { withinDeadline } from "../calls/deadline.ts";
+import { type ManyCalls, broadcastOf, mapOf } from "../map/values.ts";
 
 /** What handles of all kinds have in common. */
 export interface Handle extends Disposable, Pick<ManyCalls<never, unknown>, "broadcast"> {
@@ -16,12 +18,25 @@ export interface Handle extends Disposable, Pick<ManyCalls<never, unknown>, "bro
 
 /** The handle of one part. */
 export interface Lent<Of extends Handle = Handle> {
+  /** Which part that is. */
+  readonly part: unknown;
   readonly handle: Of;
   readonly workers: number;
   readonly firstWorker: number;
   readonly slots: number;
   /** Whether all of its workers are lost. */
   isOver(): boolean;
+}
+
+/** Parts that come in the place of others. */
+export interface Joining {
+  /** Whether what is lost will be replaced, and whether there is something to replace. */
+  readonly open: boolean;
+  readonly pending: boolean;
+  /** Waits for the next ones, as long as the call may take. Throws why there are none. */
+  healed(options: SubmitOptions | undefined): Promise<SubmitOptions | undefined>;
+  /** Calls `listener` with a part that has come, if any, and with the one whose place it has, if any. */
+  onJoined(listener: (lent: Lent | undefined, instead: unknown) => void): () => void;
 }
 
 interface Member<Of extends Handle> extends Lent<Of> {
@@ -31,12 +46,18 @@ interface Member<Of extends Handle> extends Lent<Of> {
 }
 
 export class Members<Of extends Handle> {
-  readonly #all: readonly Member<Of>[];
+  readonly #all: Member<Of>[];
   readonly #workers: number;
+  readonly #joining: Joining | undefined;
+  readonly #endJoining: (() => void) | undefined;
   readonly map: ManyCalls<unknown, unknown>["map"];
   #turn = 0;
 
-  constructor(lent: readonly Lent<Of>[]) {
+  constructor(lent: readonly Lent<Of>[], joining?: Joining) {
+    this.#joining = joining;
+    this.#endJoining = joining?.onJoined((one, instead) =>
+      this.#joined(one as Lent<Of> | undefined, instead),
+    );
     this.#all = lent.map((one) => ({ ...one, calls: 0, lost: false }));
     this.#workers = lent.reduce((sum, { workers }) => sum + workers, 0);
     this.map = mapOf(this.call, {
@@ -58,14 +79,17 @@ export class Members<Of extends Handle> {
   readonly call = async (value: unknown, options?: SubmitOptions): Promise<unknown> => {
     if (options !== undefined) checkSubmitOptions(options);
     const began = performance.now();
+    const leftOptions = () => withinDeadline(options, performance.now() - began);
     let ran = false;
-    for (let left = options?.retries ?? 0; ; left--)
+    for (let left = options?.retries ?? 0; ;)
       try {
-        return await this.#attempt(value, withinDeadline(options, performance.now() - began));
+        if (this.#isGone(options?.worker)) await this.#joining?.healed(leftOptions());
+        return await this.#attempt(value, leftOptions());
       } catch (error) {
-        const elsewhere = options?.worker === undefined && this.#all.some(({ lost }) => !lost);
-        if (left <= 0 || !isLoss(error) || !elsewhere) throw ran ? mayHaveRun(error) : error;
+        const again = isLoss(error) && (options?.idempotent === true || left-- > 0);
+        if (!again || !this.#hasOther(options)) throw ran ? mayHaveRun(error) : error;
         ran ||= !saysNotRun(error);
+        if (this.#isRefusal(error)) await this.#joining?.healed(leftOptions());
       }
   };
 
@@ -84,11 +108,45 @@ export class Members<Of extends Handle> {
     value: unknown,
     options?: ValueBroadcastOptions,
   ): Promise<PromiseSettledResult<unknown>[]> => {
+    if (this.#joining) {
+      const all = broadcastOf(this.call, { workers: this.#workers, firstWorker: 0 });
+      return await all(value as never, options);
+    }
     const each = this.#all.map(({ handle }) => handle.broadcast(value as never, options));
     return (await Promise.all(each)).flat();
   };
 
-  readonly dispose = (): void => this.#all.forEach(({ handle }) => handle[Symbol.dispose]());
+  readonly dispose = (): void => {
+    this.#endJoining?.();
+    for (const { handle } of this.#all) handle[Symbol.dispose]();
+  };
+
+  /** Whether the call must wait for a part that comes. */
+  #isGone(worker: number | undefined): boolean {
+    if (!this.#joining?.open) return false;
+    if (worker === undefined) return this.#all.every((member) => member.isOver());
+    return this.#memberOf(worker).isOver();
+  }
+
+  /** Whether a call of a lost part can be made elsewhere, or where a part comes in its place. */
+  #hasOther(options: SubmitOptions | undefined): boolean {
+    if (options?.worker === undefined && this.#all.some(({ lost }) => !lost)) return true;
+    return this.#joining?.open === true && options?.idempotent === true;
+  }
+
+  /** A part that is about to be taken back has refused the call, and would refuse it again. */
+  #isRefusal(error: unknown): boolean {
+    return this.#joining?.pending === true && error instanceof LeaseLost && saysNotRun(error);
+  }
+
+  /** The views of a struct that was taken of the first stay its program's; other handles give back what they have. */
+  #joined(one: Lent<Of> | undefined, instead: unknown): void {
+    const at = this.#all.findIndex(({ part }) => part === instead);
+    const come = one ? [{ ...one, calls: 0, lost: false }] : [];
+    if (at < 0) return void this.#all.push(...come);
+    const [former] = this.#all.splice(at, 1, ...come);
+    if (!("slot" in former!.handle)) former!.handle[Symbol.dispose]();
+  }
 
   async #attempt(value: unknown, options: SubmitOptions | undefined): Promise<unknown> {
     const member = this.#next(options?.worker);
@@ -116,7 +174,7 @@ export class Members<Of extends Handle> {
   }
 
   #memberOf(worker: number): Member<Of> {
-    const member = this.#all.find(
+    const member = this.#all.findLast(
       ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
     );
     if (member) return member;
@@ -127,19 +185,4 @@ export class Members<Of extends Handle> {
 /** One lost worker is not the loss of its part; the end of a part's lease is. */
 function isOver(member: Lent, error: unknown): boolean {
   return error instanceof LeaseLost || (error instanceof WorkerLost && member.isOver());
-}
-
-function isLoss(error: unknown): boolean {
-  return error instanceof WorkerLost || error instanceof LeaseLost;
-}
-
-/** A deadline covers all attempts. */
-function withinDeadline(
-  options: SubmitOptions | undefined,
-  passedMs: number,
-): SubmitOptions | undefined {
-  if (options?.deadlineMs === undefined) return options;
-  const leftMs = options.deadlineMs - passedMs;
-  if (leftMs <= 0) throw new DeadlineExceeded(options.deadlineMs);
-  return { ...options, deadlineMs: leftMs };
 }

@@ -30,9 +30,11 @@ export function coreOf(
     unpark: () => lanes.forEach((lane) => lane.endpoint.unpark()),
     endStranded: () => lanes.filter((lane) => lane.endStranded()).length > 0,
   });
+  const losses: LeaseCore["losses"] = {};
   const owner = {
     numbering,
     reactor,
+    lost: () => losses.heard?.(),
     heapBytes: granted.heapBytes ?? 0,
     abort: (worker: number, slot: number, sequence: number, gently: boolean) =>
       node.abort(granted.lease, worker, slot, sequence, gently),
@@ -44,6 +46,7 @@ export function coreOf(
   );
   return {
     lanes,
+    losses,
     slots: granted.slots,
     functions: new FunctionTable(module, granted.exports),
     memory: new LeaseMemory(attachment.region, attachment),

@@ -1,15 +1,20 @@
 /** Joins parts on several nodes into one lease: routes each call to a part, and reports a part's events as the lease's. */
+import { LeaseLost } from "../../base/errors.ts";
 import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
 import { requirePairs } from "../batches/batches.ts";
 import { JoinedBatch } from "../batches/joined-batch.ts";
 import type { CallBatch } from "../batches/public-batch.ts";
 import type { Call } from "../calls/call.ts";
+import type { PublicCall } from "../calls/public-call.ts";
 import { EventHub } from "../events/event-hub.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
+import { notRun } from "../failures/fate.ts";
 import { joinHandles } from "../functions/handles.ts";
+import type { Lent } from "../functions/members.ts";
 import type { CallableOf, FunctionOf, TypedNameOf } from "../functions/typed-function.ts";
 import type { BroadcastResult } from "../map/broadcast.ts";
+import { LiveCores } from "../map/live-cores.ts";
 import { type MapMethod, mapMethod } from "../map/map.ts";
 import type { MapInput } from "../map/options.ts";
 import type { LeaseBuffer, TypedArray, TypedArrayClass } from "../memory/lease-memory.ts";
@@ -23,37 +28,106 @@ import {
   type SubmitOptions,
 } from "../options/call-options.ts";
 import { readOptions } from "../../options/read.ts";
+import { HealedCall } from "./healed-call.ts";
+import { type Found, type Healed, type Healing, isGone } from "./healing.ts";
 import type { Lease, LeasePart, NameOf } from "./lease.ts";
-import { type LeaseUsage, sumOf } from "./lease-usage.ts";
+import type { LeaseUsage } from "./lease-usage.ts";
+import { cpusOf } from "./part-view.ts";
 import type { PartLease } from "./part.ts";
 import { releaseAll } from "./release-all.ts";
 import type { RemoteRegion } from "./remote-region.ts";
 import { Routing } from "./routing.ts";
+import { LiveHandles, Succession } from "./succession.ts";
 
 /** Its methods are described where {@link Lease} is. */
-export class JoinedLease<Module = unknown> implements Lease<Module> {
-  readonly parts: readonly LeasePart[];
+export class JoinedLease<Module = unknown> implements Lease<Module>, Healed<Module> {
   readonly map: MapMethod<NameOf<Module>, MapInput>;
-  readonly cpus: readonly number[];
   readonly workers: number;
-  readonly #parts: readonly PartLease<Module>[];
-  readonly #first: PartLease<Module>;
+  /** Those that others have the places of are no more among them. */
+  readonly #parts: PartLease<Module>[];
+  readonly #cores: LiveCores;
+  readonly #healing: Healing<Module> | undefined;
+  readonly #succession: Succession<Module>;
   readonly #routing: Routing<PartLease<Module>>;
   readonly #hub = new EventHub();
   #over = false;
   readonly #afterRelease: (() => unknown)[] = [];
   #released: Promise<void> | undefined;
 
-  /** Of parts that know their places, at least two. */
-  constructor(parts: readonly PartLease<Module>[]) {
-    this.#parts = parts;
-    this.#first = parts[0]!;
-    this.parts = Object.freeze(parts.flatMap((part) => part.parts));
-    this.cpus = Object.freeze(parts.flatMap(({ cpus }) => cpus));
+  /** Of parts that know their places: at least two, or one with `healing`, which replaces what is lost. */
+  constructor(parts: readonly PartLease<Module>[], healing?: Healing<Module>) {
+    this.#parts = [...parts];
+    this.#healing = healing;
     this.workers = parts.reduce((sum, { workers }) => sum + workers, 0);
-    this.#routing = new Routing(parts);
-    this.map = mapMethod(parts.map(({ core }) => core));
+    this.#routing = new Routing(this.#parts);
+    const cores = parts.map(({ core }) => core);
+    this.#cores = new LiveCores(cores, healing);
+    this.#succession = new Succession((...pair) => this.#routing.route(...pair, undefined));
+    this.map = mapMethod(this.#cores.all, healing && this.#cores);
     for (const part of parts) this.#follow(part);
+    healing?.attend(this);
+    for (const part of parts) healing?.watch(part);
+  }
+
+  get #first(): PartLease<Module> {
+    return this.#parts[0]!;
+  }
+
+  get parts(): readonly LeasePart[] {
+    return Object.freeze(this.#parts.flatMap((part) => part.parts));
+  }
+
+  get cpus(): readonly number[] {
+    return cpusOf(this.#parts, (worker) => this.holderOf(worker));
+  }
+
+  // ---- for what heals it ----
+
+  holderOf(worker: number): PartLease<Module> {
+    return this.#routing.partOf(worker);
+  }
+
+  seat(found: readonly Found<Module>[], firstWorker: number): void {
+    const count = found.reduce((sum, { lease }) => sum + lease.workers, 0);
+    const holders = Array.from({ length: count }, (_, i) => this.holderOf(firstWorker + i));
+    // One that has other workers stays.
+    const formers = [...new Set(holders)].filter((part) => isGone(part) || part.state !== "up");
+    let worker = firstWorker;
+    for (const { lease: part, node, address } of found) {
+      const former = formers.shift();
+      const place = former ? this.#parts.indexOf(former) : this.#parts.length;
+      part.join({ part: place, firstWorker: worker, node, address });
+      this.#parts[place] = part;
+      this.#come(part, former);
+      this.#hub.tell({
+        ...{ type: "replaced", part: place, firstWorker: worker, workers: part.workers, node },
+        cold: !part.phases.kept,
+      });
+      worker += part.workers;
+    }
+    // Fewer parts may have as many workers.
+    for (const former of formers) this.#part(former);
+  }
+
+  #come(part: PartLease<Module>, former: PartLease<Module> | undefined): void {
+    if (former) this.#routing.leave(former);
+    this.#succession.follows(part, former, this.#parts);
+    this.#follow(part);
+    this.#healing!.watch(part);
+    this.#cores.joined(part.core, former?.core);
+  }
+
+  #part(former: PartLease<Module>): void {
+    this.#parts.splice(this.#parts.indexOf(former), 1);
+    this.#routing.leave(former);
+    this.#succession.follows(undefined, former, this.#parts);
+    this.#cores.joined(undefined, former.core);
+    for (const [part, lease] of this.#parts.entries())
+      lease.join({ ...lease.parts[0]!, part, firstWorker: lease.firstWorker });
+  }
+
+  giveUp(message: string): void {
+    this.#end({ type: "lost", part: 0, message });
   }
 
   /** Registers `then`, which the lease calls and awaits once the nodes have all parts back. */
@@ -103,9 +177,8 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
 
   async usage(options?: WaitOptions): Promise<LeaseUsage> {
     const all = await this.#fromAll((part) => part.usage(options), this.#parts);
-    const sum = sumOf(all);
     // Of a lost part nothing may be known.
-    return all.length === this.#parts.length ? sum : { ...sum, state: "last-known" };
+    return await this.#succession.withFormer(all, all.length === this.#parts.length);
   }
 
   on<Type extends LeaseEvent["type"]>(
@@ -153,7 +226,9 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   }
 
   free(buffer: LeaseBuffer): void {
-    (this.#routing.homeOf(buffer) ?? this.#first).free(buffer);
+    const home = this.#routing.homeOf(buffer) ?? this.#succession.homeOf(buffer) ?? this.#first;
+    home.free(buffer);
+    if (this.#healing) for (const { core } of this.#parts) core.memory.disown(buffer.buffer);
   }
 
   kindOf(name: string): "raw" | FunctionKindName {
@@ -173,14 +248,18 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   ): FunctionOf<NoInfer<M>, Name>;
   function(name: string, options?: { definition: AnyDefinition }): unknown {
     readOptions("function", FunctionOptions, options);
+    const lend = (part: PartLease<Module>): Lent => ({
+      part,
+      workers: part.workers,
+      firstWorker: part.firstWorker,
+      slots: part.core.slots,
+      isOver: () => part.isOver(),
+      handle: options ? part.function(name, options) : part.function<unknown>(name),
+    });
+    const lent = this.#parts.map(lend);
     return joinHandles(
-      this.#parts.map((part) => ({
-        workers: part.workers,
-        firstWorker: part.firstWorker,
-        slots: part.core.slots,
-        isOver: () => part.isOver(),
-        handle: options ? part.function(name, options) : part.function<unknown>(name),
-      })),
+      lent,
+      this.#healing && new LiveHandles(this.#healing, this.#succession, lend),
     );
   }
 
@@ -199,9 +278,15 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     input: LeaseBuffer,
     output: LeaseBuffer,
     options?: SubmitOptions,
-  ): Call {
+  ): PublicCall {
     const part = this.#routing.route(input, output, options?.worker);
-    return part.submit(name, input, output, options);
+    if (this.#healing === undefined || !(options?.idempotent || isGone(part, options?.worker)))
+      return part.submit(name, input, output, options);
+    const attempt = (left: SubmitOptions | undefined): PublicCall | undefined => {
+      const there = this.#routing.route(input, output, left?.worker);
+      return isGone(there, left?.worker) ? undefined : there.submit(name, input, output, left);
+    };
+    return new HealedCall(attempt, this.#healing, options);
   }
 
   trySubmit(
@@ -237,8 +322,12 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     input: TypedArray,
     options?: BroadcastOptions,
   ): Promise<BroadcastResult[]> {
-    const each = this.#parts.map((part) => part.broadcast(name, input, options));
-    return (await Promise.all(each)).flat();
+    const each = this.#parts.map(async (part) => {
+      const results = await part.broadcast(name, input, options);
+      // Of a worker that was replaced alone, the other part has the number.
+      return results.filter(({ worker }) => this.holderOf(worker) === part);
+    });
+    return (await Promise.all(each)).flat().toSorted((a, b) => a.worker - b.worker);
   }
 
   release(): Promise<void> {
@@ -252,7 +341,7 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   async #release(): Promise<void> {
     this.#end({ type: "released" });
     try {
-      await releaseAll(this.#parts);
+      await releaseAll([...this.#parts, ...this.#succession.former]);
     } finally {
       await Promise.all(this.#afterRelease.map((then) => then()));
     }
@@ -294,7 +383,8 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
     part.on("worker-lost", forward);
     part.on("log", forward);
     part.on("lost", (event) => {
-      if (this.#parts.some(({ state }) => state !== "lost"))
+      if (!this.#parts.includes(part)) return;
+      if (this.#healing?.open || this.#parts.some(({ state }) => state !== "lost"))
         forward({ ...event, type: "part-lost" });
       else this.#end(event);
     });
@@ -303,6 +393,8 @@ export class JoinedLease<Module = unknown> implements Lease<Module> {
   #end(last: LeaseEvent): void {
     if (this.#over) return;
     this.#over = true;
+    const why = last.type === "lost" ? last.message : "the lease was released";
+    this.#healing?.end(notRun(new LeaseLost(`${why}; take a new lease`)));
     this.#hub.tell(last);
   }
 }

@@ -32,3 +32,15 @@ export function viewOf(part: Omit<LeasePart, "node" | "address">, place: PartPla
     },
   });
 }
+
+/** The CPUs of a lease's workers: each of its parts has those of the workers whose numbers it holds. */
+export function cpusOf<Part extends Pick<LeasePart, "cpus" | "firstWorker" | "workers">>(
+  parts: readonly Part[],
+  holderOf: (worker: number) => Part,
+): readonly number[] {
+  const of = (part: Part): number[] => {
+    const cores = part.cpus.length / part.workers;
+    return part.cpus.filter((_, i) => holderOf(part.firstWorker + Math.floor(i / cores)) === part);
+  };
+  return Object.freeze(parts.flatMap(of));
+}

@@ -131,6 +131,16 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     for (const line of early) this.logged(line);
   }
 
+  /** Others have its place: says which of them gets a call that a handle of its own still makes. */
+  successor: ((input: LeaseBuffer, output: LeaseBuffer) => PartLease<Module>) | undefined;
+  /** What has ended it would end others in its place. */
+  endsForGood = false;
+
+  /** Gives the workers back, and keeps the memory for the program's buffers until the release. */
+  forgo(): void {
+    void this.#node.release(this.#id, UNREACHABLE_RELEASE_MS).catch(() => {});
+  }
+
   /** Registers `then`, which the part calls and awaits once the node has the workers and the memory back. */
   afterRelease(then: () => unknown): void {
     this.#afterRelease.push(then);
@@ -263,8 +273,10 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
       firstWorker: this.firstWorker,
       slots: this.core.slots,
       nextWorker: () => this.submission.pick(undefined).number,
-      invoke: (input, output, options) => this.invoke(hidden, input, output, options),
-      submit: (input, output, options) => this.submit(hidden, input, output, options),
+      invoke: (input, output, options) =>
+        (this.successor?.(input, output) ?? this).invoke(hidden, input, output, options),
+      submit: (input, output, options) =>
+        (this.successor?.(input, output) ?? this).submit(hidden, input, output, options),
       fetch: (input, output, options) => this.submission.submitFirst(FETCH, input, output, options),
       onOver: (listener) => {
         const ends = [this.on("lost", listener), this.on("released", listener)];
@@ -313,6 +325,7 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   /** The node says that the lease is over. */
   lose(message: string, cause: LossCause = {}): void {
     this.#end ??= "lost";
+    this.endsForGood ||= cause.final ?? false;
     this.term.end({ type: "lost", message });
     for (const lane of this.#lanes)
       lane.lose(lossFor(lane.number, `${message}; take a new lease`, cause));

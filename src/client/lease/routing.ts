@@ -19,6 +19,8 @@ export class Routing<Part extends RoutedPart> {
   readonly #workers: number;
   /** By the buffer of a view. Registered memory may lie with every part, and is not here. */
   readonly #homes = new WeakMap<ArrayBufferLike, Part>();
+  /** Parts that others have the places of. */
+  readonly #left = new Set<Part>();
   #turn = 0;
 
   constructor(parts: readonly Part[]) {
@@ -32,14 +34,21 @@ export class Routing<Part extends RoutedPart> {
     return view;
   }
 
-  /** Where a buffer was allocated, if it was. */
+  /** Others have the place of a part: its buffers lie with none. */
+  leave(part: Part): void {
+    this.#left.add(part);
+  }
+
+  /** Where a buffer was allocated, if it was; what lay with a part that was replaced is taken over where it is used. */
   homeOf(view: LeaseBuffer): Part | undefined {
-    return ArrayBuffer.isView(view) ? this.#homes.get(view.buffer) : undefined;
+    const home = ArrayBuffer.isView(view) ? this.#homes.get(view.buffer) : undefined;
+    return home !== undefined && this.#left.size > 0 && this.#left.has(home) ? undefined : home;
   }
 
   /** The part that has the worker. Throws {@link UsageError}. */
   partOf(worker: number): Part {
-    const part = this.#parts.find(
+    // A part that replaces one worker of another has its number.
+    const part = this.#parts.findLast(
       ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
     );
     if (part) return part;

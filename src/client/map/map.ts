@@ -1,5 +1,6 @@
 /** The implementation of `map`, for a lease and for several parts. */
 import type { MapInput, MapResult, Settled, Source } from "./options.ts";
+import type { JoiningCores } from "./live-cores.ts";
 import { type MapShape, codecShape, rawShape } from "./shape.ts";
 import { Mapping } from "./mapping.ts";
 import { CodecMapOptions, RawMapOptions } from "../options/call-options.ts";
@@ -34,9 +35,10 @@ export interface MapMethod<Name extends string, Inputs extends MapInput> {
 /** What only values that are neither buffers nor typed arrays need. */
 const CODEC = ["write", "read", "inputBytes"] as const;
 
-/** The `map` over the workers of these leases. */
+/** The `map` over the workers of these leases; those that come later `joining` tells of. */
 export function mapMethod<Name extends string, Inputs extends MapInput>(
   leases: readonly LeaseCore[],
+  joining?: JoiningCores,
 ): MapMethod<Name, Inputs> {
   const map = (
     name: Name,
@@ -49,11 +51,11 @@ export function mapMethod<Name extends string, Inputs extends MapInput>(
         unknown,
         unknown
       >;
-      return new Mapping(leases, name, values, codecShape(options), options);
+      return new Mapping({ leases, joining }, name, values, codecShape(options), options);
     }
     const options = readOptions("map", RawMapOptions, given);
     const shape = rawShape<MapInput>(options.outputBytes) as MapShape<unknown, unknown>;
-    return new Mapping(leases, name, values, shape, options);
+    return new Mapping({ leases, joining }, name, values, shape, options);
   };
   return map as MapMethod<Name, Inputs>;
 }

@@ -6,13 +6,14 @@ import { LeaseLost, OutOfLeaseMemory } from "../../base/errors.ts";
 import { mayHaveRun, saysNotRun } from "../failures/fate.ts";
 import { ofInput } from "../failures/of-input.ts";
 import { type MapItem, newItem, settled } from "./item.ts";
+import { Followed, type JoiningCores } from "./live-cores.ts";
 import type { Source } from "./options.ts";
 import type { MapShape } from "./shape.ts";
 import { Pace, busiestOf, harvestAll } from "./pace.ts";
 import { type Running, run } from "./running.ts";
 import type { Station } from "./station.ts";
 import type { MapOptions } from "../options/call-options.ts";
-import { mayRunAgain } from "../failures/retry.ts";
+import { mayTryAgain } from "../failures/retry.ts";
 import type { LeaseCore } from "../calls/submission.ts";
 import { LIKELY } from "../calls/worker-lane.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
@@ -28,6 +29,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   undefined
 > {
   readonly #leases: readonly LeaseCore[];
+  readonly #joining: JoiningCores | undefined;
   readonly #name: string;
   readonly #values: Source<Value>;
   readonly #shape: MapShape<Value, Result>;
@@ -49,20 +51,22 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
   #waiters: PromiseWithResolvers<Step<Yielded>>[] = [];
   /** Set while calls are started or harvested: calls that end meanwhile are handled afterwards. */
   #busy = false;
-  #following = false;
-  #givingWay = false;
+  readonly #followed: Followed;
   readonly #pace = new Pace();
   #onDrained: (() => void) | undefined;
   #endHearing: () => void = () => {};
+  #endJoining: (() => void) | undefined;
 
   constructor(
-    leases: readonly LeaseCore[],
+    { leases, joining }: { leases: readonly LeaseCore[]; joining?: JoiningCores | undefined },
     name: string,
     values: Source<Value>,
     shape: MapShape<Value, Result>,
     options: MapOptions,
   ) {
     this.#leases = leases;
+    this.#joining = joining;
+    this.#followed = new Followed(leases);
     this.#name = name;
     this.#values = values;
     this.#shape = shape;
@@ -83,7 +87,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
         this.#over = true;
         return Promise.reject(error);
       }
-    if (this.#waiters.length === 0 && !this.#givingWay) {
+    if (this.#waiters.length === 0 && !this.#pace.givesWay) {
       this.#fill(running);
       if (running.items.first?.done !== true) this.#look(running);
       const { first } = running.items;
@@ -116,7 +120,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     if (error instanceof LeaseLost && saysNotRun(error)) this.#moveOn(item, station, error);
     else {
       if (error === undefined) this.#read(item, station, bytes);
-      else if (item.attempt < terms.retries && !station.abandoned && mayRunAgain(error)) {
+      else if (!station.abandoned && mayTryAgain(item.attempt, terms, error)) {
         item.attempt++;
         item.ran ||= !saysNotRun(error);
         item.failedOn = station.lane;
@@ -136,6 +140,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     });
     this.#running = running;
     if (signal) this.#endHearing = onAbort(signal, () => this.#aborted());
+    this.#endJoining = this.#joining?.onJoined((...change) => this.#joined(...change));
     this.#pace.turned();
     return running;
   }
@@ -150,6 +155,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     for (;;) {
       const again = this.#again[0];
       const loss = again?.home && stations.lossAt(again.home);
+      if (loss !== undefined && this.#joining?.open) break;
       if (again !== undefined && loss !== undefined) {
         this.#again.shift();
         this.#fail(again, loss, false);
@@ -166,7 +172,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
       }
       this.#start(item, station, running);
     }
-    if (stations.size === 0) this.#strand(running);
+    if (stations.size === 0 && !this.#joining?.open) this.#strand(running);
     this.#busy = false;
   }
 
@@ -193,14 +199,10 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     { stations, terms, deadlines }: Running<Value, Result>,
   ): void {
     const { lease } = station;
-    if (this.#leases.length > 1 && item.home === undefined) {
-      const home = this.#shape.homeOf?.(item.value, this.#leases);
-      if (home !== undefined) item.home = home;
-      if (home !== undefined && home !== lease) {
-        stations.giveBack(station);
-        this.#again.unshift(item);
-        return;
-      }
+    if (this.#leases.length > 1) item.home ??= this.#shape.homeOf?.(item.value, this.#leases);
+    if (item.home !== undefined && item.home !== lease) {
+      stations.giveBack(station);
+      return void this.#again.unshift(item);
     }
     const refused = lease.term.endsSoon
       ? lease.term.refusal(terms.durationMs || terms.deadlineMs)
@@ -221,6 +223,15 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
     } catch (error) {
       station.end(0, error);
     }
+  }
+
+  /** Workers have come in the place of others; or none will come any more. */
+  #joined(core?: LeaseCore, former?: LeaseCore): void {
+    if (this.#over) return;
+    if (core) this.#running!.stations.join(core, this.#name);
+    for (const item of this.#again) if (item.home === former) item.home = undefined;
+    this.#followed.joined(core, former);
+    this.#progress();
   }
 
   /** No worker takes calls any more: what is left cannot be done. */
@@ -294,7 +305,7 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
 
   #progress(): void {
     const running = this.#running;
-    if (running === undefined || this.#busy || this.#givingWay || this.#over) return;
+    if (running === undefined || this.#busy || this.#pace.givesWay || this.#over) return;
     this.#fill(running);
     const { items, source } = running;
     while (this.#waiters.length > 0) {
@@ -305,27 +316,11 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
       this.#fill(running);
     }
     if (this.#waiters.length > 0 && source.exhausted && this.#ahead === 0) void this.#close();
-    this.#follow(this.#waiters.length > 0 && this.#inFlight > 0);
-  }
-
-  #follow(wanted: boolean): void {
-    if (wanted === this.#following) return;
-    this.#following = wanted;
-    for (const { reactor } of this.#leases) {
-      if (wanted) reactor.follow();
-      else reactor.rest();
-    }
+    this.#followed.set(this.#waiters.length > 0 && this.#inFlight > 0);
   }
 
   #mustGiveWay(): boolean {
-    if (!this.#pace.isLong) return false;
-    this.#givingWay = true;
-    setImmediate(() => {
-      this.#givingWay = false;
-      this.#pace.turned();
-      this.#progress();
-    });
-    return true;
+    return this.#pace.mustGiveWay(() => this.#progress());
   }
 
   /** Returns whether calls are in flight afterwards. */
@@ -378,13 +373,14 @@ export class Mapping<Value, Result, Yielded = Result> implements AsyncIterableIt
       this.#abandon(({ slot }) => slot < 0);
       if (this.#inFlight > 0) {
         const drained = new Promise<void>((resolve) => (this.#onDrained = resolve));
-        this.#follow(true);
+        this.#followed.set(true);
         await drained;
       }
       await closed;
     } finally {
-      this.#follow(false);
+      this.#followed.set(false);
       deadlines.close();
+      this.#endJoining?.();
       this.#endHearing();
       stations.close();
     }

@@ -36,6 +36,7 @@ export interface MapTerms {
   readonly deadlineMs: number;
   readonly durationMs: number;
   readonly retries: number;
+  readonly idempotent: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -45,6 +46,7 @@ const CALLS_PER_WORKER = 64;
 /** Of options that were checked, for workers with so many slots each. */
 export function termsOf(options: MapOptions, slots: readonly number[]): MapTerms {
   const { concurrency, ordered = true, settled = false, retries = 0, durationMs = 0 } = options;
+  const { idempotent = false } = options;
   const sum = (of: (slots: number) => number) => slots.reduce((all, each) => all + of(each), 0);
   return {
     concurrency: Math.min(
@@ -56,6 +58,7 @@ export function termsOf(options: MapOptions, slots: readonly number[]): MapTerms
     deadlineMs: wholeDeadline(options.deadlineMs),
     durationMs,
     retries,
+    idempotent,
     signal: options.signal,
   };
 }

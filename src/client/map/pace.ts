@@ -25,10 +25,20 @@ export class Pace {
     this.#turnedNs = Bun.nanoseconds();
   }
 
-  /** Whether timers and sockets have waited long enough for a turn of the event loop. */
-  get isLong(): boolean {
+  /** A turn of the event loop has begun that nothing goes before. */
+  givesWay = false;
+
+  /** Whether timers and sockets have waited long enough for a turn of the event loop: `then` goes on after that. */
+  mustGiveWay(then: () => void): boolean {
     if (this.#yielded % RESULTS_PER_CLOCK !== 0) return false;
-    return Bun.nanoseconds() - this.#turnedNs >= GIVE_WAY_NS;
+    if (Bun.nanoseconds() - this.#turnedNs < GIVE_WAY_NS) return false;
+    this.givesWay = true;
+    setImmediate(() => {
+      this.givesWay = false;
+      this.turned();
+      then();
+    });
+    return true;
   }
 
   /** Whether the results since the last look came fast. */

@@ -19,6 +19,7 @@ export class Stations<Value, Result> {
   readonly #left = new Map<LeaseCore, unknown>();
   readonly #owner: StationOwner<Value, Result>;
   readonly #limits: { deadlineMs: number; durationMs: number };
+  readonly #concurrency: number;
   readonly #places: Place[];
   readonly #all = new Set<Station<Value, Result>>();
   readonly #free: Ring<Station<Value, Result>>;
@@ -32,6 +33,7 @@ export class Stations<Value, Result> {
   ) {
     this.#owner = owner;
     this.#limits = terms;
+    this.#concurrency = terms.concurrency;
     const width = Math.max(...leases.map(({ lanes }) => lanes.length));
     this.#places = Array.from({ length: width }, (_, i) =>
       leases.flatMap((lease) => {
@@ -112,6 +114,13 @@ export class Stations<Value, Result> {
       else this.#free.push(station);
     }
     return this.#places.some(({ lane }) => lane.lost === undefined);
+  }
+
+  /** Workers have come: stations go there, as many as were lost with others. */
+  join(lease: LeaseCore, name: string): void {
+    const fn = lease.functions.indexOf(name);
+    for (const lane of lease.lanes) this.#places.push({ lease, lane, fn, count: 0 });
+    while (this.#all.size < this.#concurrency && this.#add(undefined));
   }
 
   close(): void {

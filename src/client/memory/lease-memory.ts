@@ -10,6 +10,7 @@ import type { MemoryPin } from "../../fabric/memory-pin.ts";
 import { TYPED_ARRAYS } from "../../codec/wire.ts";
 import { Arena } from "./arena.ts";
 import { CallRoom } from "./call-room.ts";
+import { Heritage } from "./heritage.ts";
 import { show } from "../../base/show.ts";
 import { Place, lengthOf } from "./place.ts";
 import { type LocatedPair, RecentPairs } from "./recent-pairs.ts";
@@ -68,6 +69,7 @@ export class LeaseMemory {
   /** By the buffer that the program has. */
   readonly #allocated = new Map<ArrayBufferLike, Place>();
   readonly #recent = new RecentPairs((input, output) => this.#locate(input, output));
+  readonly #heritage = new Heritage((view) => this.#registrations.add(view));
   #abandoned: { use: MemoryUse; runs: StillRuns }[] = [];
   #closed = false;
 
@@ -133,6 +135,21 @@ export class LeaseMemory {
     if (place.calls === 0) this.#release(place.offset);
   }
 
+  /** Whether the program, or a handle of it, has memory of this. */
+  get isUsed(): boolean {
+    return this.#allocated.size > 0;
+  }
+
+  /** Calls may use what was allocated in a memory that calls no longer reach: it is copied, as memory of the program's own is. */
+  inherit(former: LeaseMemory): void {
+    this.#heritage.add(former);
+  }
+
+  /** What was taken over of this buffer of a former memory is free for others. */
+  disown(buffer: ArrayBufferLike): void {
+    this.#heritage.disown(buffer);
+  }
+
   /** Whether a view was allocated here, and not freed. */
   has(view: LeaseBuffer): boolean {
     return !this.#closed && this.#allocated.has(view.buffer);
@@ -157,7 +174,9 @@ export class LeaseMemory {
       if (lengthOf(view) === 0) throwIfTransferred(view, what);
       return allocated;
     }
-    const registered = this.#registrations.find(view);
+    const registered =
+      this.#registrations.find(view) ??
+      (!this.#closed && this.#heritage.takeOver(view) ? this.#registrations.find(view) : undefined);
     if (registered !== undefined) return registered;
     if (this.#closed) throw released();
     throw new UsageError(

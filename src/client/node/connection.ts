@@ -272,6 +272,11 @@ export class NodeConnection {
     await this.#closed.promise;
   }
 
+  /** Why it has ended, if it has. */
+  get over(): RfaasError | undefined {
+    return this.#over;
+  }
+
   #throwIfOver(): void {
     if (this.#over) throw this.#over;
   }

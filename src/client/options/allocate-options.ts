@@ -1,15 +1,11 @@
 /** What a program can ask of a lease: when it takes it, when it renews it, and of the package that its module becomes. */
 import { type Static, Type } from "@sinclair/typebox";
 import { LAYOUT, MAX_ARENA_BYTES, POLLING, type Polling } from "../../../ffi/layout.ts";
-import {
-  MAX_HOST_TIMEOUT_MS,
-  MAX_LEASE_CORES,
-  MIN_HOST_TIMEOUT_MS,
-  PROJECT_NAME,
-} from "../../protocol/fields.ts";
+import { MAX_LEASE_CORES, PROJECT_NAME } from "../../protocol/fields.ts";
 import type { LeaseEventOf } from "../events/lease-event.ts";
 import type { UploadProgress } from "../events/upload-progress.ts";
 import { MAX_LEASE_WORKERS } from "./call-options.ts";
+import { hostFields, lossFields } from "./loss-fields.ts";
 import { roomFields } from "./room-fields.ts";
 import {
   MAX_TIMER_MS,
@@ -111,17 +107,7 @@ const leasing = {
       flag: true,
     }),
   ),
-  /**
-   * How long the process that runs the workers may be stopped, or give no sign of life while calls are in flight, until the node ends it and
-   * those calls with it. A function that computes for long is no reason: a thread of its own answers. Default: the node's, 2 s.
-   */
-  hostTimeoutMs: Type.Optional(
-    milliseconds(MIN_HOST_TIMEOUT_MS, MAX_HOST_TIMEOUT_MS, {
-      description: "how long its process may be stopped, or give no sign of life in calls",
-      otherwise: "the node's",
-      flag: true,
-    }),
-  ),
+  ...hostFields,
   /** What the lease is for, on the bill of its user: up to 64 letters, digits and `. _ @ + -`. Default: what the token says, or nothing. */
   project: Type.Optional(
     Type.String({
@@ -244,6 +230,7 @@ export const AllocateOptions = Type.Object(
         otherwise: "for a cluster, and not for a single node",
       }),
     ),
+    ...lossFields,
     /** How long to wait for room. Loading the module comes on top. Default 30 s. */
     timeoutMs: Type.Optional(
       milliseconds(0, MAX_TIMER_MS, {

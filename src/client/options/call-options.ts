@@ -79,6 +79,20 @@ const repeating = {
   ),
 };
 
+const healing = {
+  /**
+   * The call may run more than once: when its worker is lost, before or after it has run, it is made again by another one, and on a lease that
+   * replaces what it loses (`onLoss: "replace"`) it waits for that. Losses do not count as `retries`. Default false.
+   */
+  idempotent: Type.Optional(
+    truth({
+      description: "make the call again when its worker is lost",
+      default: false,
+      flag: true,
+    }),
+  ),
+};
+
 const ending = {
   /**
    * Aborts the call: it ends at once, with the signal's reason, and its function is told. A function that ignores the abort keeps
@@ -116,6 +130,7 @@ const submitting = {
     truth({ description: "tell where the time of the call went", default: false, flag: true }),
   ),
   ...repeating,
+  ...healing,
   ...reporting,
 };
 
@@ -147,6 +162,7 @@ const room = (description: string, otherwise?: string) =>
 const mapping = {
   ...timing,
   ...repeating,
+  ...healing,
   ...ending,
   /** Calls in flight on all workers together. Default: 64 per worker, or its slots. Fewer where the lease's memory holds no more. */
   concurrency: Type.Optional(

@@ -190,8 +190,12 @@ export class LeaseNotes implements LeaseEvents {
   }
 }
 
+/** Ends that another lease in its place would have as well. */
+const FINAL: ReadonlySet<EndReason["kind"]> = new Set(["over-budget", "token-expired"]);
+
 /** What a program can tell apart: the signal that killed the host, or the bound that was crossed. */
-function causeOf(reason: EndReason): Pick<FieldsOf<typeof Lost>, "signal" | "excess"> {
+function causeOf(reason: EndReason): Pick<FieldsOf<typeof Lost>, "signal" | "excess" | "final"> {
+  if (FINAL.has(reason.kind)) return { final: true };
   if (reason.kind === "host-died" && reason.signal !== null) return { signal: reason.signal };
   if (reason.kind !== "over-limit") return {};
   const { what, used, bound, files = 0 } = reason;
