@@ -9,6 +9,7 @@ import { buildExecutable } from "../build/executable.ts";
 const FEW = ["--leases", "300"];
 const PARTS: Record<string, string[]> = {
   "calls of all kinds for ten minutes": ["test/torture/run.ts", "--seconds", "600"],
+  "a billion hot calls on one lease": ["test/hot/run.ts"],
   "a lease beside attempts to get out of a room": ["test/escape/neighbours.ts"],
   "ten thousand leases in a row": ["test/turnover/run.ts"],
   "leases in rooms of bubblewrap": ["test/turnover/run.ts", "--sandbox", "bwrap", ...FEW],
