@@ -126,5 +126,7 @@ async function connectNode(given: InvokerOptions = {}, told?: Voucher): Promise<
     },
     patience,
   );
-  return new NodeInvoker(embedded.connection, embedded, fabrics);
+  return new NodeInvoker(embedded.connection, embedded, fabrics, (_, until) =>
+    openNode({ ...options, signal: until }),
+  );
 }

@@ -53,14 +53,14 @@ export class NodeInvoker implements Invoker {
   #packages: Packages | undefined;
   #closed: Promise<void> | undefined;
 
-  /** `again` connects to the node once more, when the connection has ended. */
+  /** `again` connects to the node once more, or starts a private one anew, when the connection has ended. */
   constructor(
     connection: NodeConnection,
     embedded: EmbeddedNode | undefined,
     fabrics: ClientFabrics,
-    again?: Connect,
+    again: Connect,
   ) {
-    this.#oneNode = new OneNode(this, () => connection.over, again);
+    this.#oneNode = new OneNode(this, () => connection.over !== undefined, again);
     this.#fabrics = fabrics;
     this.#connection = connection;
     this.#embedded = embedded;

@@ -5,7 +5,6 @@ import {
   type FabricName,
   type Lease,
   type LeaseEventOf,
-  LeaseLost,
   WorkerLost,
   invoker,
 } from "../../src/index.ts";
@@ -76,10 +75,10 @@ describe.each(FABRICS)("over %s, a lease that replaces its workers", (fabric) =>
     "ends calls in flight with what may have happened, and makes those again that may run twice",
     async () => {
       await using rf = await invoker({ cores: 1, fabric });
-      await using lease = await rf.allocate<Heals>(HEALS, { onLoss: "replace" });
+      await using lease = await rf.allocate<Heals>(HEALS, { slots: 128, onLoss: "replace" });
       const { id } = await lease.function("where")(null);
       const input = lease.input(Float64Array, 1).fill(id);
-      const calls = [1, 2, 3].map(() =>
+      const calls = Array.from({ length: 100 }, () =>
         lease.submit("elsewhere", input, lease.output(Uint8Array, 8)),
       );
       const outputs = [1, 2, 3].map(() => lease.output(Float64Array, 1));
@@ -259,20 +258,18 @@ test(
 );
 
 test(
-  "a private node that is gone ends the lease, and calls that wait with it",
+  "a private node that is gone is started again",
   async () => {
     await using rf = await invoker({ cores: 1 });
     await using lease = await rf.allocate<Heals>(HEALS, { onLoss: "replace" });
     const where = lease.function("where");
     await where(null);
     const status = await Bun.file(`/proc/${lease.hostPid}/status`).text();
-    const lost = Promise.withResolvers<LeaseEventOf<"lost">>();
-    lease.on("lost", lost.resolve);
+    const replaced = Promise.withResolvers<LeaseEventOf<"replaced">>();
+    lease.on("replaced", replaced.resolve);
     process.kill(Number(/^PPid:\s*(\d+)/m.exec(status)![1]), "SIGKILL");
-    expect((await lost.promise).message).toContain("cannot be replaced");
-    const error = await where(null).catch((caught: unknown) => caught);
-    expect(error instanceof LeaseLost || error instanceof WorkerLost).toBe(true);
-    await until(() => lease.parts[0]!.state === "lost", "the part says so");
+    expect((await replaced.promise).cold).toBe(true);
+    expect((await where(null)).cold).toBe(true);
   },
   LIMIT_MS,
 );
@@ -289,6 +286,39 @@ test(
     const where = lease.function("where");
     for (let calls = 0; calls < 10; calls++) await where(null);
     expect((await lost.promise).message).toContain("its budget is spent");
+  },
+  LIMIT_MS,
+);
+
+test(
+  "a single worker that is lost is replaced, and the others of its process stay as they are",
+  async () => {
+    await using rf = await invoker({ cores: 4 });
+    await using lease = await rf.allocate<Heals>(HEALS, { workers: 2, onLoss: "replace" });
+    const where = lease.function("where");
+    const of = async (worker: number): Promise<number> => (await where(null, { worker })).id;
+    const before = [await of(0), await of(1)];
+    const replaced = Promise.withResolvers<LeaseEventOf<"replaced">>();
+    const end = lease.on("replaced", replaced.resolve);
+    const [input, output] = [lease.input(Float64Array, 1).fill(7), lease.output(Float64Array, 1)];
+    await lease.submit("breaks", input, output, { worker: 1 });
+    expect(await replaced.promise).toMatchObject({ firstWorker: 1, workers: 1 });
+    end();
+    expect(await of(0)).toBe(before[0]!);
+    expect(await of(1)).not.toBe(before[1]!);
+    expect([lease.workers, lease.cpus.length]).toEqual([2, 2]);
+    const broadcast = await lease.broadcast("sum", Float64Array.of(1, 2));
+    expect(broadcast.map(({ worker, status }) => [worker, status])).toEqual([
+      [0, "fulfilled"],
+      [1, "fulfilled"],
+    ]);
+    await lose(lease, 0);
+    expect(await of(0)).not.toBe(before[0]!);
+    for (const worker of [0, undefined]) {
+      output[0] = 0;
+      await lease.submit("sum", input, output, worker === undefined ? {} : { worker });
+      expect(output[0]).toBe(7);
+    }
   },
   LIMIT_MS,
 );

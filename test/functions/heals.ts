@@ -44,3 +44,11 @@ export const kills = defineFunction({ input: Type.Null(), output: Type.Null() },
   process.kill(process.pid, "SIGKILL");
   return null;
 });
+
+/** Its worker ends soon after, and the other workers of its process go on. */
+export const breaks: RawFunction = () => {
+  setTimeout(() => {
+    throw new Error("the worker breaks");
+  }, 1);
+  return 0;
+};

@@ -3,7 +3,6 @@
  * makes another one, so that leases heal when the node is started again.
  */
 import { parseBytes } from "../../base/units.ts";
-import type { RfaasError } from "../../base/errors.ts";
 import type { Replace } from "../lease/healing.ts";
 import {
   type AllocateOptions,
@@ -22,14 +21,14 @@ export interface OwnNode extends ConnectedNode {
 
 export class OneNode {
   readonly #node: OwnNode;
-  readonly #whyOver: () => RfaasError | undefined;
-  readonly #again: Connect | undefined;
+  readonly #isOver: () => boolean;
+  readonly #again: Connect;
   #known: KnownNodes | undefined;
 
-  /** `whyOver`: why the node's connection has ended, if it has; `again` makes another one, where there can be one. */
-  constructor(node: OwnNode, whyOver: () => RfaasError | undefined, again: Connect | undefined) {
+  /** `isOver`: whether the node's connection has ended; `again` makes another one. */
+  constructor(node: OwnNode, isOver: () => boolean, again: Connect) {
     this.#node = node;
-    this.#whyOver = whyOver;
+    this.#isOver = isOver;
     this.#again = again;
   }
 
@@ -38,8 +37,6 @@ export class OneNode {
     const { timeoutMs = DEFAULT_WAIT_TIMEOUT_MS, memory = DEFAULT_MEMORY_BYTES } = options;
     const { loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS, signal: _, workers: __, ...wishes } = options;
     return async (workers, signal) => {
-      const over = this.#again ? undefined : this.#whyOver();
-      if (over) throw new NodeOver(over);
       const gathered = await new Gathering<Module>(this.#nodes, module, {
         ...{ workers, memoryBytes: parseBytes(memory, "memory"), placement: "pack", maxNodes: 1 },
         ...{ wait: true, timeoutMs, signal, lease: { ...wishes, loadTimeoutMs } },
@@ -66,15 +63,7 @@ export class OneNode {
       close: async () => {},
     };
     return (this.#known ??= new KnownNodes([{ name: address, address }], {
-      connect: async (at, signal) =>
-        this.#again && this.#whyOver() ? await this.#again(at, signal) : own,
+      connect: async (at, signal) => (this.#isOver() ? await this.#again(at, signal) : own),
     }));
-  }
-}
-
-/** The node will not be back: a lease gives up what it has lost there. */
-class NodeOver extends Error {
-  constructor(cause: RfaasError) {
-    super(cause.message, { cause });
   }
 }
