@@ -87,6 +87,14 @@ export class AddressInUse extends RfaasError {
 }
 
 /**
+ * The manager's registry does not answer, or refuses. Nodes, leases and calls go on without it. What to do: see whether it runs.
+ */
+export class RegistryUnavailable extends RfaasError {
+  override readonly name = "RegistryUnavailable";
+  readonly code = "RFAAS_REGISTRY";
+}
+
+/**
  * Another process that runs keeps its state in this directory. What to do: end that one, which the message names, or name another
  * directory.
  */

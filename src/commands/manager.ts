@@ -2,31 +2,32 @@
 import { resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { readNodeList } from "../client/cluster/node-list.ts";
-import {
-  type NetworkAddress,
-  formatAddress,
-  foundAt,
-  isLoopback,
-  parseAddress,
-} from "../control/address.ts";
+import { formatAddress } from "../control/address.ts";
 import { UsageError } from "../base/errors.ts";
 import { DEFAULT_CERTIFICATE_TTL_MS } from "../manager/enrolment/authority.ts";
 import type { Security, SecurityOptions } from "../manager/enrolment/security.ts";
-import { type HttpServer, startHttp } from "../manager/http/server.ts";
+import { startHttp } from "../manager/http/server.ts";
 import { CurrentKey } from "../manager/tokens/current-key.ts";
-import type { TokenCheck } from "../manager/tokens/keys.ts";
+import { clusterOf } from "../manager/tokens/keys.ts";
 import { Ledger } from "../manager/ledger/ledger.ts";
 import { type Prices, readPrices } from "../manager/ledger/prices.ts";
 import { Registry } from "../manager/nodes/registry.ts";
-import { RemoteCounters } from "../manager/ledger/remote-counters.ts";
 import { ManagerServer } from "../manager/server.ts";
 import { keepManagerAddress } from "../manager/state/manager-address.ts";
 import { createStateDir, defaultStateDir, ledgerPath } from "../manager/state/state.ts";
-import { keepWishes } from "../manager/nodes/wishes.ts";
 import type { CredentialFiles } from "../trust/credentials.ts";
 import { whyOpenToOthers } from "../trust/files.ts";
 import { takeState } from "../trust/state-lock.ts";
 import { duration, tcpAddress, truth } from "../options/fields.ts";
+import { inherited } from "../options/flags.ts";
+import {
+  announce,
+  leavesMachine,
+  networkAddress,
+  reachedAt,
+  securityAt,
+} from "./managing/announce.ts";
+import { SharedState, registryFields } from "./managing/shared-state.ts";
 import { defineCommand } from "./shared/command.ts";
 import { keepSecrets } from "./serving/secrets.ts";
 import { pathField, stateField } from "./shared/fields.ts";
@@ -39,10 +40,10 @@ const MIN_CERTIFICATE_TTL_MS = 1_000;
 const MAX_CERTIFICATE_TTL_MS = 3650 * 86_400_000;
 const DEFAULT_NODE_GRACE_MS = 60_000;
 const MAX_NODE_GRACE_MS = 30 * 86_400_000;
-const INSECURE =
-  "--insecure: what other machines say to this manager goes in clear, so others may read and change it on the way; tokens that come so are refused. Leave --insecure out wherever you can";
 const POLLING_IS_CHEAP =
   "--prices: a second of polling costs less than one of execution, and functions in native code can say that they polled while they computed; let both cost the same where you do not trust them";
+
+const RegistryOptions = Type.Object(registryFields);
 
 export const manager = defineCommand({
   usage: "manager",
@@ -57,6 +58,9 @@ Other machines are spoken with by TLS 1.3. A manager that listens beyond loopbac
 first start, whose fingerprint its log has as a part of the manager's address: clients and nodes check by it with whom they speak. A
 node joins with a token that rfaas node join-token prints, gets a certificate of its own, and renews it by itself. The HTTP interface
 is HTTPS then; programs that know no fingerprints trust ca.pem of the state directory. --insecure does without all that.
+
+With --registry, managers share an etcd: one leads, the others stand by, and one of these takes over within seconds when it dies. They share
+nodes, wishes, join tokens and final bills; give each the same cluster-id, token-key.pem and ca-key.pem. An etcd that is down stops no lease.
 
 With a key in its state directory (rfaas token create makes one, at any time) it asks nodes and clients for tokens. Without one
 it serves every node and client that reaches its port, and takes changes over HTTP only from programs of its own user, over
@@ -99,98 +103,123 @@ loopback and through no proxy.`,
       description: "nodes to expect, in JSON, also the original rFaaS's list of executors",
     }),
     prices: pathField("file", { description: "JSON file of prices; see: rfaas help bill" }),
+    ...registryFields,
   }),
   examples: [
     ["rfaas manager", "on this machine alone"],
     ["rfaas manager --listen 10.0.0.1:7800 --http 10.0.0.1:7801", "for a cluster"],
+    ["rfaas manager --registry etcd://10.0.0.1:2379", "the first, and the second, of two"],
     ["rfaas manager --nodes nodes.json --state /var/lib/rfaas", "with nodes that are expected"],
   ],
   async run(_args, options) {
-    keepSecrets();
+    const { registryUrl, registryPassword } = registryOf(options);
     const listen = networkAddress(options.listen ?? DEFAULT_LISTEN);
     const httpListen = options.http === undefined ? undefined : networkAddress(options.http);
     const registry = new Registry();
     const files: Reloadable[] = [];
     reloadOnHangup(files);
     const prices = pricesOf(options, files);
-    const { state = defaultStateDir() } = options;
+    const {
+      nodes,
+      state = defaultStateDir(),
+      nodeGraceMs: graceMs = DEFAULT_NODE_GRACE_MS,
+    } = options;
+    if (nodes !== undefined) readNodeList(nodes);
     createStateDir(state);
     const open = whyOpenToOthers(state);
     if (open !== undefined) log.warn(open);
     // For as long as this process lives.
     takeState(state, "manager");
-    keepWishes(registry, state, (message) => log.warn(message));
-    const { nodes } = options;
-    if (nodes !== undefined) {
-      expectNodes(registry, nodes);
-      files.push({ what: "the nodes of --nodes", read: () => expectNodes(registry, nodes) });
-    }
-    const tokens = new CurrentKey(state, (message) => log.warn(message));
-    files.push({ what: "the keys of tokens", read: () => tokens.readAgain() });
     const ledger = Ledger.open(ledgerPath(state));
-    const shared = {
-      registry,
-      ledger,
-      tokens,
-      // What peers have said may stand in it.
-      log: (level: "info" | "warn", message: string) => log[level](printable(message)),
-    };
-    let security: Security | undefined;
-    let server: ManagerServer | undefined;
-    let http: HttpServer | undefined;
+    const closing: (() => unknown)[] = [() => ledger.close()];
     try {
+      const shared = await SharedState.open({
+        ...{ stateDir: state, registryPassword, ledger, registry },
+        flags: { ...options, registry: registryUrl },
+        expect: () => nodes !== undefined && expectNodes(registry, nodes),
+      });
+      closing.unshift(() => shared.end());
+      if (nodes !== undefined)
+        files.push({ what: "the nodes of --nodes", read: () => shared.expectAgain() });
+      const tokens = new CurrentKey(state, (message) => log.warn(message));
+      closing.unshift(() => tokens[Symbol.dispose]());
+      files.push({ what: "the keys of tokens", read: () => tokens.readAgain() });
+      const common = {
+        ...{ registry, tokens, standsBy: shared.standsBy },
+        // What peers have said may stand in it.
+        log: (level: "info" | "warn", message: string) => log[level](printable(message)),
+      };
       const reached = [listen, ...(httpListen ? [httpListen] : [])];
-      if (reached.some(leavesMachine) && !options.insecure)
-        security = await openSecurity({
-          ...{ stateDir: state, listen: reached, log: shared.log, own: ownFiles(options) },
-          certificateTtlMs: options.certificateTtlMs,
-        });
-      const { nodeGraceMs: graceMs = DEFAULT_NODE_GRACE_MS } = options;
-      if (security?.readAgain)
-        files.push({ what: "key and certificate", read: security.readAgain });
-      server = new ManagerServer(formatAddress(listen), {
-        ...{ ...shared, authority: security?.authority, lost: { ledger, graceMs } },
+      const security = await openSecurity(options, files, {
+        ...{ stateDir: state, listen: reached, log: common.log },
+      });
+      const server = new ManagerServer(formatAddress(listen), {
+        ...{ ...common, ledger: shared.sink, lost: { ledger: shared.open, graceMs } },
+        authority: shared.enrolling(security?.authority),
         ...securityAt(listen, security),
       });
-      if (httpListen)
-        http = await startHttp({
-          ...shared,
-          listen: formatAddress(httpListen),
-          server,
-          ...securityAt(httpListen, security),
-          ...(prices ? { prices } : {}),
-        });
+      closing.unshift(() => server.close());
+      const http = httpListen
+        ? await startHttp({
+            ...{
+              ...common,
+              ledger,
+              server,
+              role: shared.role,
+              settle: shared.settle,
+              listen: formatAddress(httpListen),
+            },
+            ...securityAt(httpListen, security),
+            ...(prices ? { prices } : {}),
+          })
+        : undefined;
+      if (http) closing.splice(1, 0, () => http.stop());
+      const own = security?.authority.fingerprint ?? null;
+      await shared.begin(
+        server,
+        { address: reachedAt(server, security), http: http?.url ?? null },
+        () => ({ cluster: clusterOf(state), ca: own, tokenKey: tokens.publicKey }),
+        (addresses) => {
+          if (security && leavesMachine(listen)) keepManagerAddress(state, addresses.join(","));
+        },
+      );
+      closeOnSignal(closing);
+      announce(server, http, { security, tokens, state, listen });
+      tokens.onChange(() => {
+        log.info("there is a new key: nodes and clients need tokens that it has signed");
+        server.reconnectAll();
+      });
     } catch (error) {
-      tokens[Symbol.dispose]();
-      server?.close();
-      ledger.close();
+      for (const close of closing) await close();
       throw error;
     }
-    closeOnSignal(server, http, ledger);
-    announce(server, http, { security, tokens, state, listen });
-    tokens.onChange(() => {
-      log.info("there is a new key: nodes and clients need tokens that it has signed");
-      server.reconnectAll();
-    });
   },
 });
 
-/** Whether other machines reach what listens there. */
-const leavesMachine = ({ host }: NetworkAddress): boolean => !isLoopback(host);
-
-/** How what listens there speaks TLS: not at all where its connections do not leave the machine. */
-function securityAt(
-  address: NetworkAddress,
-  security: Security | undefined,
-): Partial<Pick<Security, "accept" | "secureContext" | "known">> {
-  if (!security || !leavesMachine(address)) return {};
-  const { accept, secureContext, known } = security;
-  return { accept, secureContext, known };
+/** TLS, where other machines reach the manager; what it needs is loaded then. */
+async function openSecurity(
+  options: Parameters<typeof ownFiles>[0] &
+    Pick<SecurityOptions, "certificateTtlMs"> & { insecure?: boolean },
+  files: Reloadable[],
+  more: Omit<SecurityOptions, "own">,
+): Promise<Security | undefined> {
+  if (!more.listen.some(leavesMachine) || options.insecure) return undefined;
+  const { certificateTtlMs } = options;
+  const { Security: Opened } = await import("../manager/enrolment/security.ts");
+  const security = await Opened.open({ ...more, own: ownFiles(options), certificateTtlMs });
+  if (security.readAgain) files.push({ what: "key and certificate", read: security.readAgain });
+  return security;
 }
 
-/** What TLS needs is loaded by a manager that has it. */
-async function openSecurity(options: SecurityOptions): Promise<Security> {
-  return await (await import("../manager/enrolment/security.ts")).Security.open(options);
+/** What managers share; a password in the URL stays in this process. */
+function registryOf({ registry }: { registry?: string }): {
+  registryUrl: string | undefined;
+  registryPassword: string | undefined;
+} {
+  const registryUrl = registry ?? inherited(RegistryOptions, "registry");
+  const password = /^etcd:\/\/[^@/]*:([^@/]*)@/.exec(registryUrl ?? "")?.[1];
+  const { registryPassword } = keepSecrets(undefined, ...(password ? [password] : []));
+  return { registryUrl, registryPassword };
 }
 
 function ownFiles({
@@ -204,14 +233,6 @@ function ownFiles({
     return { certificate: resolve(tlsCert), key: resolve(tlsKey) };
   if (tlsCert === undefined && tlsKey === undefined) return undefined;
   throw new UsageError("--tls-cert and --tls-key belong together; give both, or neither");
-}
-
-function networkAddress(text: string): NetworkAddress {
-  const address = parseAddress(text);
-  if (address.kind !== "unix") return address;
-  throw new UsageError(
-    `a manager listens at HOST:PORT and not at ${text}; choose another --listen`,
-  );
 }
 
 /** Those of --prices, in an object that they are read into again. */
@@ -240,45 +261,12 @@ function expectNodes(registry: Registry, path: string): void {
   throw new UsageError(`${path} has a node ${wrong.name} that cannot be: ${wrong.problem}`);
 }
 
-interface Announced {
-  security: Security | undefined;
-  tokens: TokenCheck;
-  state: string;
-  listen: NetworkAddress;
-}
-
-function announce(
-  server: ManagerServer,
-  http: HttpServer | undefined,
-  { security, tokens, state, listen }: Announced,
-): void {
-  log.info(`managing at ${server.address}${http ? ` and ${http.url}` : ""}, state in ${state}`);
-  const listening = networkAddress(server.address);
-  if (security && leavesMachine(listen)) {
-    const address = security.addressOf(listening);
-    keepManagerAddress(state, address);
-    log.info(`reach it with: --manager '${address}'   or   RFAAS_MANAGER='${address}'`);
-    log.info(`add a node with what this prints: rfaas node join-token${stateFlag(state)}`);
-    const { of, fingerprint } = security.pin;
-    if (of === "ca") log.info(`or trust its CA everywhere: RFAAS_CA=${fingerprint}`);
-  } else log.info(`add a node with: rfaas serve --manager ${foundAt(listening)}`);
-  if (!security && leavesMachine(listen)) log.warn(INSECURE);
-  log.info(RemoteCounters.describe());
-  if (tokens.publicKey === null)
-    log.info("there is no key: any program that reaches the port may be a node or a client");
-}
-
-const stateFlag = (state: string): string =>
-  state === defaultStateDir() ? "" : ` --state ${resolve(state)}`;
-
-function closeOnSignal(server: ManagerServer, http: HttpServer | undefined, ledger: Ledger): void {
+function closeOnSignal(closing: readonly (() => unknown)[]): void {
   let signals = 0;
   const onSignal = async (signal: string) => {
     if (++signals > 1) process.exit(0);
     log.info(`${signal}: stopping`);
-    server.close();
-    await http?.stop();
-    ledger.close();
+    for (const close of closing) await close();
     process.exit(0);
   };
   process.on("SIGTERM", (signal) => void onSignal(signal));

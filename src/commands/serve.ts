@@ -106,7 +106,7 @@ const Options = Type.Object({
   ...stateField("where the node keeps its key, and bills that no manager has taken"),
   manager: Type.Optional(
     worded(ManagedClusterOptions.properties.manager, {
-      description: "HOST:PORT of the manager to join",
+      description: "HOST:PORT of the manager to join, or of several with commas between",
     }),
   ),
   join: Type.Optional(

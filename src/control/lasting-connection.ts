@@ -16,6 +16,8 @@ export interface LastingOptions {
   clock?: Clock;
   /** At random among [0, 1). */
   random?: () => number;
+  /** The longest pause between two attempts. Default: 2 s. */
+  maxDelayMs?: number | undefined;
 }
 
 const FIRST_DELAY_MS = 50;
@@ -36,6 +38,7 @@ export class LastingConnection<In, Out> {
   readonly #ticker: Timer;
   #link: Link<Out> | undefined;
   #retry: Timer | undefined;
+  readonly #maxDelayMs: number;
   #delayMs = FIRST_DELAY_MS;
   #patienceTicks = FIRST_PATIENCE_TICKS;
   #taken = false;
@@ -52,8 +55,9 @@ export class LastingConnection<In, Out> {
     connect: (events: LinkEvents<In>) => Link<Out>,
     silenceMs: number,
     events: LastingEvents<In>,
-    { clock = SYSTEM_CLOCK, random = Math.random }: LastingOptions = {},
+    { clock = SYSTEM_CLOCK, random = Math.random, maxDelayMs = MAX_DELAY_MS }: LastingOptions = {},
   ) {
+    this.#maxDelayMs = maxDelayMs;
     this.#connect = connect;
     this.#events = events;
     this.#silenceTicks = Math.max(1, Math.ceil(silenceMs / TICK_MS));
@@ -118,7 +122,7 @@ export class LastingConnection<In, Out> {
     this.#link = undefined;
     // Random, so that peers that lost one manager do not all reconnect at once.
     const delayMs = this.#delayMs * (0.5 + this.#random() / 2);
-    this.#delayMs = Math.min(MAX_DELAY_MS, this.#delayMs * 2);
+    this.#delayMs = Math.min(this.#maxDelayMs, this.#delayMs * 2);
     this.#retry = this.#clock.after(delayMs, () => this.#open());
     this.#applyHold();
     this.#events.lost(reason);

@@ -43,6 +43,8 @@ export interface ManagerOptions {
   lost?: { ledger: OpenLeases; graceMs: number } | undefined;
   /** How it looks for a node at its address. Default: not at all. */
   reach?: Reach;
+  /** Why it turns all peers away, as it stands by for another manager; undefined when it leads. Default: it leads. */
+  standsBy?: () => string | undefined;
   /** The clock that measures silence. Default: the machine's. */
   clock?: Clock;
 }
@@ -60,6 +62,7 @@ export class Manager {
   readonly #lost: LostLeases | undefined;
   readonly #unlisten: () => void;
   readonly #clock: Clock;
+  readonly #standsBy: () => string | undefined;
   readonly #timers: Timer[];
 
   constructor({
@@ -70,9 +73,11 @@ export class Manager {
     log,
     lost,
     reach,
+    standsBy = () => undefined,
     clock = SYSTEM_CLOCK,
   }: ManagerOptions) {
     this.#clock = clock;
+    this.#standsBy = standsBy;
     const ledgerEvents: IntakeEvents = {
       ledger(problem) {
         if (problem === null) log("info", "the ledger can be written again");
@@ -85,7 +90,7 @@ export class Manager {
       this.#intake.add(this.#nodes.plausible(reports), () => {});
     this.#counters = new RemoteCounters({ usage, log }, clock);
     this.#reception = new Reception(
-      { tokens, log, clock },
+      { tokens, standsBy, log, clock },
       {
         announced: (peer, announce) => nodes.announced(peer, announce),
         subscribed: (peer, viewer) => clients.subscribed(peer, viewer),
@@ -158,6 +163,22 @@ export class Manager {
     return this.#nodes.readmit(text);
   }
 
+  /** Why it stands by for another manager; undefined when it leads. */
+  get standsBy(): string | undefined {
+    return this.#standsBy();
+  }
+
+  /** It leads from now on: nodes that led a life without it have as long to come as after a start. */
+  takeOver(): void {
+    this.#intake.forgetAll();
+    this.#lost?.beginAnew(this.#clock.nowMs());
+  }
+
+  /** It does not lead any more: all that are connected look for the one that does. */
+  stepDown(): void {
+    this.#reception.closeAll();
+  }
+
   /** Another key counts: all that are connected come again, with a token that is signed by it. */
   reconnectAll(): void {
     this.#reception.closeAll();
@@ -211,8 +232,10 @@ export class Manager {
 
   #tick(): void {
     const nowMs = this.#clock.nowMs();
-    this.#nodes.tick(nowMs);
-    this.#lost?.tick(nowMs);
+    if (this.#standsBy() === undefined) {
+      this.#nodes.tick(nowMs);
+      this.#lost?.tick(nowMs);
+    }
     this.#reception.tick(nowMs);
   }
 }

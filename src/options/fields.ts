@@ -161,6 +161,10 @@ export const address = (about: About) =>
 export const tcpAddress = (what: string, about: About) =>
   text(what, { placeholder: "address", ...readBy(tcpAddressOf), ...about });
 
+/** As {@link tcpAddress}, of one or several with commas between. */
+export const tcpAddresses = (what: string, about: About) =>
+  text(what, { placeholder: "address", ...readBy(tcpAddressesOf), ...about });
+
 /** Milliseconds since 1970; as text a date, a time, or how long ago it was. */
 export const moment = (about: About) =>
   Type.Integer({
@@ -288,5 +292,10 @@ function addressOf(text: string, what: string): string {
 function tcpAddressOf(text: string, what: string): string {
   const { kind } = parseAddress(addressOf(text, what));
   if (kind === "unix") throw new UsageError(`${what} must be HOST:PORT; it is the path ${text}`);
+  return text;
+}
+
+function tcpAddressesOf(text: string, what: string): string {
+  for (const one of text.split(",")) tcpAddressOf(one, what);
   return text;
 }

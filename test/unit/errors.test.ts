@@ -49,6 +49,7 @@ const RAISED: readonly [error: Raised, exit: number, fields: Record<string, unkn
   [new api.TokenRefused("expired", "m"), EXIT.failed, { reason: "expired" }],
   [new api.LedgerUnavailable("m"), EXIT.failed, {}],
   [new api.StateInUse("m"), EXIT.failed, {}],
+  [new api.RegistryUnavailable("m"), EXIT.failed, {}],
   [new api.PackageInvalid("m"), EXIT.failed, {}],
   [new api.PackageTooLarge("m"), EXIT.failed, {}],
   [new api.PackageUnknown("ab12", "m"), EXIT.failed, { hash: "ab12" }],

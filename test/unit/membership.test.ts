@@ -56,7 +56,7 @@ async function cluster(host = "127.0.0.1") {
   const folder = scratch.join("node");
   const clock = new TestClock();
   const open = async (joinToken?: string, more: object = {}): Promise<Membership> => {
-    const options = { manager, name: "n1", joinToken, folder, clock };
+    const options = { managers: [manager], name: "n1", joinToken, folder, clock };
     const membership = await Membership.open({
       ...options,
       log: (level, message) => log.push(`${level}: ${message}`),
@@ -83,7 +83,7 @@ describe("a membership", () => {
     for (const file of ["tls.pem", "membership.json"])
       expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600);
     const again = await open();
-    expect(again.manager).toEqual(first.manager);
+    expect(again.managers).toEqual(first.managers);
     expect(log.length).toBe(1);
     // What the listener reads is whole.
     const served = new FileCredentials(again.tls, { warn: () => {} });
@@ -95,8 +95,8 @@ describe("a membership", () => {
     const token = joinToken();
     await open(token);
     const bare = { ...manager, secure: {} };
-    const again = await open(token, { manager: bare });
-    expect(again.manager).toEqual(manager);
+    const again = await open(token, { managers: [bare] });
+    expect(again.managers).toEqual([manager]);
   });
 
   test("is asked for in words where there is none", async () => {
@@ -113,11 +113,11 @@ describe("a membership", () => {
     await open(joinToken());
     const why = async (more: object): Promise<string> =>
       ((await open(undefined, more).catch((thrown: unknown) => thrown)) as Error).message;
-    expect(await why({ manager: { ...manager, port: 1 } })).toContain(
+    expect(await why({ managers: [{ ...manager, port: 1 }] })).toContain(
       "(it has one of the cluster of",
     );
     const pin = { of: "ca", fingerprint: `sha256:${"0".repeat(64)}` };
-    expect(await why({ manager: { ...manager, secure: { pin } } })).toContain(
+    expect(await why({ managers: [{ ...manager, secure: { pin } }] })).toContain(
       "(it has joined when",
     );
     const later = Object.assign(new TestClock(), { wallMs: () => Date.now() + 91 * DAY });
@@ -172,9 +172,9 @@ describe("a membership", () => {
   test("is taken up without a token also where the manager was not pinned, on the same machine", async () => {
     const { open, joinToken, manager } = await cluster();
     const bare = { ...manager, secure: {} };
-    await open(joinToken(), { manager: bare });
-    expect((await open(undefined, { manager: bare })).manager).toEqual(bare);
-    expect((await open()).manager).toEqual(manager);
+    await open(joinToken(), { managers: [bare] });
+    expect((await open(undefined, { managers: [bare] })).managers).toEqual([bare]);
+    expect((await open()).managers).toEqual([manager]);
   });
 
   test("is not begun with a token that the manager refuses", async () => {
@@ -201,7 +201,7 @@ describe("a membership", () => {
   test.skipIf(OTHER === undefined)("tells a token to no manager that is not pinned", async () => {
     const { open, joinToken, manager } = await cluster(OTHER);
     const token = joinToken();
-    const error = await open(token, { manager: { ...manager, secure: {} } }).catch(
+    const error = await open(token, { managers: [{ ...manager, secure: {} }] }).catch(
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(UsageError);

@@ -112,6 +112,7 @@ const LONG: Readonly<Record<string, string>> = {
   "src/executor/accounts/manager-link.ts": "one state machine",
   "src/manager/nodes/registry.ts": "one state machine",
   "src/protocol/manager-messages.ts": "all that a manager, its nodes and its clients say",
+  "src/options/fields.ts": "every kind of option, for who makes one",
   "src/fabric/verbs/devices.ts": "what /sys/class/infiniband says, in one reader",
   "src/protocol/token.ts": "one format, written and read",
   "src/base/errors.ts": "every error, for the reader who looks one up",

@@ -1,5 +1,5 @@
 /** A client's subscription to a manager: which nodes there are, kept up to date; the last known list while there is no manager. */
-import { type Address, formatAddress, parseAddress, placeOf } from "../../control/address.ts";
+import type { Address } from "../../control/address.ts";
 import {
   EnvironmentError,
   LeaseRefused,
@@ -14,6 +14,7 @@ import { LastingConnection, type LastingOptions } from "../../control/lasting-co
 import { peerEnd } from "../../control/identity/ends.ts";
 import { Showing } from "../../control/identity/showing.ts";
 import { type Dial, dialLink } from "../../control/link.ts";
+import { Managers } from "../../control/managers.ts";
 import { type Handlers, Requests, answering } from "../../control/requests.ts";
 import {
   ListClusterLeases,
@@ -39,6 +40,8 @@ export interface NodesChange {
   gone: readonly string[];
 }
 
+const NOT_LEADER = "RFAAS_NOT_LEADER";
+
 /** Failures that have said of themselves what is wrong, and what to do. */
 const SAYS_ALL = [EnvironmentError, PeerNotTrusted, UsageError];
 
@@ -50,11 +53,11 @@ export interface SubscriptionOptions extends LastingOptions {
 }
 
 export class ManagerSubscription {
-  /** As the manager was named. */
+  /** As the managers were named. */
   readonly address: string;
-  /** As messages name it. */
-  readonly #place: string;
-  readonly #address: Address;
+  readonly #managers: Managers;
+  /** How many have not answered, one after the other. */
+  #unanswered = 0;
   readonly #credential: Credential | undefined;
   #showing = Showing.nothing();
   readonly #connection: LastingConnection<ManagerToClient, ToManager>;
@@ -71,13 +74,12 @@ export class ManagerSubscription {
   #closed = false;
 
   private constructor(
-    address: Address,
+    managers: Managers,
     token: string | null,
     { dial = dialLink, insecure, ...lasting }: SubscriptionOptions,
   ) {
-    this.#address = address;
-    this.address = formatAddress(address);
-    this.#place = address.kind === "unix" ? address.path : placeOf(address);
+    this.#managers = managers;
+    this.address = managers.addresses;
     this.#credential = Credential.of(token);
     this.#first.promise.catch(() => {});
     this.#requests = new Requests({
@@ -89,7 +91,8 @@ export class ManagerSubscription {
     });
     const heard = answering(managerToClient, this.#handlers());
     this.#connection = new LastingConnection<ManagerToClient, ToManager>(
-      (events) => dial(address, managerToClientVocabulary, events, { role: "manager", insecure }),
+      (events) =>
+        dial(managers.current, managerToClientVocabulary, events, { role: "manager", insecure }),
       MANAGER_SILENCE_MS,
       {
         opened: (peer, reached) => this.#subscribe(peer, reached),
@@ -98,7 +101,7 @@ export class ManagerSubscription {
         },
         lost: (reason) => this.#lost(reason),
       },
-      lasting,
+      { maxDelayMs: managers.maxDelayMs, ...lasting },
     );
   }
 
@@ -110,15 +113,15 @@ export class ManagerSubscription {
    * token that cannot be shown.
    */
   static async connect(
-    manager: Address | string,
+    manager: Address | readonly Address[] | string,
     token: string | null = null,
     { timeoutMs, signal } = DEFAULT_PATIENCE,
     options: SubscriptionOptions = {},
   ): Promise<ManagerSubscription> {
-    const address = typeof manager === "string" ? parseAddress(manager) : manager;
-    const subscription = new ManagerSubscription(address, token, options);
+    const subscription = new ManagerSubscription(new Managers(manager), token, options);
     try {
-      const late = () => subscription.#unreachable(`no answer within ${timeoutMs} ms`);
+      const late = () =>
+        subscription.#refusal ?? subscription.#unreachable(`no answer within ${timeoutMs} ms`);
       const first = within(subscription.#first.promise, timeoutMs, late, undefined, options.clock);
       await untilAborted(first, signal);
       subscription.#connection.hold(false);
@@ -141,7 +144,7 @@ export class ManagerSubscription {
 
   /** How a node of this name is known: by a certificate for it, where the manager's authority issues some. */
   vouchFor(name: string): Voucher {
-    const withheld = this.#peer && whyWithheld(this.#peer, "manager", this.#place);
+    const withheld = this.#peer && whyWithheld(this.#peer, "manager", this.#managers.place);
     return { name, ca: this.#ca, withheld };
   }
 
@@ -179,8 +182,8 @@ export class ManagerSubscription {
   #subscribe(peer: Acquaintance | undefined, reached: Reached | undefined): void {
     this.#coming = [];
     this.#peer = peer;
-    const withheld = peer && whyWithheld(peer, "manager", this.#place);
-    const end = peerEnd(this.#address, peer, reached);
+    const withheld = peer && whyWithheld(peer, "manager", this.#managers.place);
+    const end = peerEnd(this.#managers.current, peer, reached);
     this.#showing = new Showing(this.#credential, end, withheld);
     this.#connection.send({
       t: "subscribe",
@@ -230,10 +233,15 @@ export class ManagerSubscription {
   #lost(reason: Error): void {
     this.#connected = false;
     const own = SAYS_ALL.some((kind) => reason instanceof kind) ? reason : undefined;
-    const why = whyNotReached(parseAddress(this.address), reason);
-    const error = this.#refusal ?? own ?? this.#unreachable(why, reason);
-    this.#first.reject(error);
+    const why = whyNotReached(this.#managers.current, reason);
+    const refusal = this.#refusal;
+    const error = refusal ?? own ?? this.#unreachable(why, reason);
     this.#requests.end(error);
+    this.#managers.next();
+    this.#unanswered = refusal ? 0 : this.#unanswered + 1;
+    // One that stands by says that another one leads, or soon does.
+    if (refusal?.code === NOT_LEADER) return void (this.#refusal = undefined);
+    if (refusal ?? own ?? this.#unanswered >= this.#managers.count) this.#first.reject(error);
   }
 
   #refuse(error: RfaasError): void {
@@ -243,18 +251,24 @@ export class ManagerSubscription {
 
   #refusedFor(code: string, message: string): LeaseRefused {
     const why = (code === "RFAAS_TOKEN" ? this.#showing.withheld : undefined) ?? message;
-    return new LeaseRefused(code, `the manager at ${this.#place} refused this client: ${why}`);
+    return new LeaseRefused(
+      code,
+      `the manager at ${this.#managers.place} refused this client: ${why}`,
+    );
   }
 
   #unreachable(reason: string, cause?: Error): RfaasError {
     const why = shortage(cause, "this program");
     if (why !== undefined)
-      return new EnvironmentError(`the manager at ${this.#place} cannot be reached: ${why}`, {
-        cause,
-      });
+      return new EnvironmentError(
+        `the manager at ${this.#managers.places} cannot be reached: ${why}`,
+        {
+          cause,
+        },
+      );
     return new NodeUnreachable(
       this.address,
-      `no manager answers at ${this.#place} (${reason}); start one with: rfaas manager --listen ${this.#place}`,
+      `no manager answers at ${this.#managers.places} (${reason}); start one with: rfaas manager --listen ${this.#managers.places}`,
       { cause },
     );
   }

@@ -8,7 +8,7 @@ import {
   milliseconds,
   signalField,
   size,
-  tcpAddress,
+  tcpAddresses,
   text,
   texts,
   truth,
@@ -101,8 +101,13 @@ export type InvokerOptions = Static<typeof InvokerOptions>;
 
 export const ManagedClusterOptions = Type.Object(
   {
-    /** `HOST:PORT` of the manager, which knows the nodes, or `rfaas://HOST:PORT?ca=sha256:HEX`, as its log says it. */
-    manager: tcpAddress("HOST:PORT of a manager", { description: "HOST:PORT of the manager" }),
+    /**
+     * `HOST:PORT` of the manager, which knows the nodes, or `rfaas://HOST:PORT?ca=sha256:HEX`, as its log says it. Where one stands by
+     * for another, both, with a comma between: the one that leads is followed.
+     */
+    manager: tcpAddresses("HOST:PORT of a manager, or of several with commas between", {
+      description: "HOST:PORT of the manager, or of several with commas between",
+    }),
     ...connecting,
   },
   { title: "A cluster with a manager", call: "invoker(options)" },

@@ -26,8 +26,8 @@ const UNKNOWN_CA = /CERT|SELF_SIGNED|ISSUER/;
 /** The options of every command that asks a manager. */
 export const managerFields = {
   http: Type.Optional(
-    readAs(urlOf, {
-      description: "the manager's HTTP interface",
+    readAs(urlsOf, {
+      description: "the manager's HTTP interface, or those of several with commas between",
       variable: "RFAAS_HTTP",
       placeholder: "url",
     }),
@@ -50,8 +50,13 @@ export function managerAt({
   return http === undefined ? undefined : new ManagerClient(http, token);
 }
 
+/** Of one manager, or of several with commas between. */
+export function urlsOf(text: string, what: string): URL[] {
+  return text.split(",").map((one) => urlOf(one, what));
+}
+
 /** The scheme may be left out: it is `https://`, and `http://` on this machine. */
-export function urlOf(text: string, what: string): URL {
+function urlOf(text: string, what: string): URL {
   const hasScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
   const whole = hasScheme ? text : `http://${text}`;
   if (!/^https?:/i.test(whole) || !URL.canParse(whole))
@@ -72,12 +77,15 @@ interface Counterpart {
 }
 
 export class ManagerClient {
-  readonly #url: URL;
+  readonly #urls: readonly URL[];
+  /** The one that is asked. */
+  #url: URL;
   readonly #credential: Credential | undefined;
 
-  /** Throws {@link TokenRefused} where the token is none that can be shown. */
-  constructor(url: URL, token?: string) {
-    this.#url = url;
+  /** Of one manager, or of several, of which one leads. Throws {@link TokenRefused} where the token is none that can be shown. */
+  constructor(urls: URL | readonly URL[], token?: string) {
+    this.#urls = [urls].flat();
+    this.#url = this.#urls[0]!;
     this.#credential = Credential.of(token);
   }
 
@@ -88,15 +96,29 @@ export class ManagerClient {
    * {@link ProtocolError} for any other unexpected answer.
    */
   async ask(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<string> {
+    const others = this.#urls.filter((url) => url !== this.#url);
+    for (const other of others)
+      try {
+        return await this.#askOne(method, path, body);
+      } catch (error) {
+        // What may have been done is not asked for again elsewhere: only who does not answer, or stands by, has done nothing.
+        if (!(error instanceof NodeUnreachable || error instanceof StandsBy)) throw error;
+        this.#url = other;
+      }
+    return await this.#askOne(method, path, body);
+  }
+
+  async #askOne(method: string, path: string, body: unknown): Promise<string> {
     const { status, text } = await this.#exchange(method, path, body);
     if (status < 300) return text;
-    const message = messageIn(text);
+    const { message, code } = errorIn(text);
     if (message === undefined)
       throw new ProtocolError(
         `${this.#url.origin} answered ${status} and no reason; is it the --http address of an rfaas manager?`,
       );
     if (status === 401 || status === 403) throw new TokenRefused("refused", message);
     if (status < 500) throw new UsageError(message);
+    if (code === "RFAAS_NOT_LEADER") throw new StandsBy(message);
     throw new ProtocolError(`the manager cannot answer: ${message}`);
   }
 
@@ -203,11 +225,14 @@ export class ManagerClient {
   }
 }
 
-function messageIn(text: string): string | undefined {
+/** The manager leaves it to another one. */
+class StandsBy extends ProtocolError {}
+
+function errorIn(text: string): { message?: string; code?: unknown } {
   try {
-    const { error } = JSON.parse(text) as { error?: { message?: unknown } };
-    return typeof error?.message === "string" ? error.message : undefined;
+    const { error } = JSON.parse(text) as { error?: { message?: unknown; code?: unknown } };
+    return typeof error?.message === "string" ? { message: error.message, code: error.code } : {};
   } catch {
-    return undefined;
+    return {};
   }
 }

@@ -35,11 +35,11 @@ async function clusterNodes(given: Offer["given"]): Promise<ClusterNode[]> {
     });
     return [...subscription.nodes.values()];
   }
-  const { managerAt, urlOf } = await import("../cluster/manager-client.ts");
+  const { managerAt, urlsOf } = await import("../cluster/manager-client.ts");
   const http = given.get("http");
   const token = given.get("token");
   const client = managerAt({
-    ...(http ? { http: urlOf(http, "--http") } : {}),
+    ...(http ? { http: urlsOf(http, "--http") } : {}),
     ...(token ? { token } : {}),
   });
   if (!client) return [];

@@ -1,7 +1,8 @@
 /** How `rfaas serve` takes part in the cluster of a manager on another machine. */
 import { join } from "node:path";
 import { UsageError } from "../../base/errors.ts";
-import { type NetworkAddress, isLoopback, parseAddress } from "../../control/address.ts";
+import { type NetworkAddress, isLoopback } from "../../control/address.ts";
+import { parseManagers } from "../../control/managers.ts";
 import type { BookkeeperOptions } from "../../executor/accounts/bookkeeper.ts";
 import { createStateDir } from "../../manager/state/state.ts";
 import type { Membership } from "../../executor/membership/membership.ts";
@@ -30,8 +31,10 @@ export async function joinCluster(options: JoiningOptions): Promise<Membership |
     if (joinToken === undefined) return undefined;
     throw new UsageError("a join token is for a cluster; name its manager with --manager");
   }
-  const address = parseAddress(manager);
-  if (address.kind === "unix" || isPlain(address, insecure)) return undefined;
+  const managers = parseManagers(manager)
+    .filter((address) => address.kind !== "unix")
+    .filter((address) => !isPlain(address, insecure));
+  if (managers.length === 0) return undefined;
   if (tlsCert !== undefined)
     throw new UsageError(
       "--tls-cert is for a node without a manager: one of a cluster has a certificate of the cluster's authority; leave it out",
@@ -43,7 +46,7 @@ export async function joinCluster(options: JoiningOptions): Promise<Membership |
   // For as long as this process lives: the manager takes two runs with one key for one node.
   (await import("../../trust/state-lock.ts")).takeState(folder, "node");
   return await Membership.open({
-    ...{ manager: address, name, joinToken, folder },
+    ...{ managers, name, joinToken, folder },
     log: (level, message) => log[level](printable(message)),
   });
 }
@@ -61,7 +64,7 @@ export const tlsFilesOf = ({
 export const linkOf = (
   membership: Membership,
 ): Pick<BookkeeperOptions, "manager" | "token" | "tokenRefused"> => ({
-  manager: membership.manager,
+  manager: membership.managers,
   token: membership.token,
   tokenRefused: () => membership.tokenRefused(),
 });

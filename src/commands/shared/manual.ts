@@ -5,7 +5,10 @@ import { type Command, nameOf } from "./command.ts";
 
 const ENVIRONMENT: readonly [string, string][] = [
   ["RFAAS_NODE", "the node to use where --node is not given"],
-  ["RFAAS_MANAGER", "the manager whose nodes to use where none is named"],
+  [
+    "RFAAS_MANAGER",
+    "the manager whose nodes to use where none is named; several with commas between",
+  ],
   ["RFAAS_HTTP", "the manager's HTTP interface, for node and bill"],
   ["RFAAS_TOKEN", "the token to show to nodes and to the manager"],
   [
@@ -13,6 +16,8 @@ const ENVIRONMENT: readonly [string, string][] = [
     "the CA to trust at addresses that pin nothing: sha256:HEX, or its certificate's file",
   ],
   ["RFAAS_JOIN_TOKEN", "the token that lets a node join at its first start"],
+  ["RFAAS_REGISTRY", "where a manager keeps what it shares with others, as --registry has it"],
+  ["RFAAS_REGISTRY_PASSWORD", "the password of the user in --registry"],
   ["RFAAS_SANDBOX", "what keeps functions of a node apart, as --sandbox names it"],
   ["RFAAS_LIMITS", "how a node bounds the memory of hosts: watch, or cgroup for control groups"],
   ["RFAAS_INSECURE", "1: connect in clear to what is not on this machine, and send it no token"],

@@ -1,6 +1,7 @@
 /** Keeps the manager informed about a node: what is free, what leases cost; does what the manager asks. */
-import { type Address, isLoopback, parseAddress, placeOf } from "../../control/address.ts";
+import { type Address, isLoopback, parseAddress } from "../../control/address.ts";
 import { machineId } from "../../control/machine.ts";
+import { Managers } from "../../control/managers.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
 import type { Agent } from "../agent/agent.ts";
 import type { LeaseBill } from "../agent/lease-table.ts";
@@ -29,8 +30,8 @@ export type BookedNode = Pick<
 >;
 
 export interface BookkeeperOptions extends LinkOptions {
-  /** `HOST:PORT`, `rfaas://..` or a socket path. */
-  manager: Address | string;
+  /** `HOST:PORT`, `rfaas://..` or a socket path; of several managers, all with commas between. */
+  manager: Address | readonly Address[] | string;
   /** What the node shows the manager, where it has joined by certificate; left out, `RFAAS_TOKEN`. */
   token?: () => string | null;
   /** The manager does not take that. */
@@ -52,12 +53,6 @@ export interface BookkeeperOptions extends LinkOptions {
   /** Tells this run of the node from earlier and later ones. Default: random. */
   instance?: string;
   log(level: "info" | "warn", message: string): void;
-}
-
-/** As messages name it. */
-function where(manager: Address | string): string {
-  const address = typeof manager === "string" ? parseAddress(manager) : manager;
-  return address.kind === "unix" ? address.path : placeOf(address);
 }
 
 /** Whether clients find the node there without leaving the machine. */
@@ -86,13 +81,14 @@ export class Bookkeeper {
       options;
     const { instance = crypto.randomUUID(), tokenRefused = () => {}, journals, ...others } = rest;
     const { givenToken = process.env["RFAAS_TOKEN"] || null, ...link } = others;
+    const managers = new Managers(manager).places;
     this.#name = name;
     this.#log = log;
     this.#instance = instance;
     this.#check =
       own &&
       new AddressCheck({
-        ...{ own, address, manager: where(manager), log, clock: rest.clock },
+        ...{ own, address, manager: managers, log, clock: rest.clock },
         ask: (proof) => this.#link.lookFor(proof),
       });
     const shared = { ...link, manager };
@@ -100,7 +96,7 @@ export class Bookkeeper {
       ...{ name, instance, address, cores: agent.cores, memoryBytes, fabrics },
       ...{ machine: machineId(), token: givenToken },
     };
-    const of = { node: name, manager: where(manager) };
+    const of = { node: name, manager: managers };
     if (journals !== undefined) {
       for (const left of leftBills(journals, of, log))
         void this.#handIn(left, { ...shared, announce }, log);

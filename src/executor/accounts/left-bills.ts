@@ -91,7 +91,9 @@ function leftIn(
 ): LeftBills | undefined {
   if (damaged > 0)
     log("warn", `${countOf(damaged, "damaged line")} of the journal of bills ${path} skipped`);
-  if (head.manager !== own.manager) {
+  const managers = own.manager.split(",");
+  // One of several is enough: each has what any of them takes.
+  if (!head.manager.split(",").some((one) => managers.includes(one))) {
     if (reports.length > 0)
       log(
         "info",

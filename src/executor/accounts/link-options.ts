@@ -38,7 +38,7 @@ export interface LinkOptions extends LastingOptions {
 }
 
 export interface ManagerLinkOptions extends LinkOptions {
-  manager: Address | string;
+  manager: Address | readonly Address[] | string;
   announce: NodeAnnouncement;
   /** What the node shows now in place of the announcement's token, where it has something. */
   token?: (() => string | null) | undefined;

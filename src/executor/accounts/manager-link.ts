@@ -3,12 +3,12 @@
  * manager: without one it goes on serving, and keeps bills until a manager has confirmed them.
  */
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
-import { type Address, parseAddress, placeOf } from "../../control/address.ts";
 import { LastingConnection } from "../../control/lasting-connection.ts";
 import { type Acquaintance, type Reached, whyWithheld } from "../../control/dial-socket.ts";
 import { peerEnd } from "../../control/identity/ends.ts";
 import { Showing } from "../../control/identity/showing.ts";
 import { dialLink } from "../../control/link.ts";
+import { Managers } from "../../control/managers.ts";
 import type { Proof } from "../../control/reach/reach.ts";
 import { type Handlers, RequestRefused, Requests, answering } from "../../control/requests.ts";
 import {
@@ -46,7 +46,7 @@ const LEAVE_LIMIT_MS = 5_000;
 const MAX_UNSAVED = 1_000_000;
 
 export class ManagerLink {
-  readonly #name: string;
+  readonly #managers: Managers;
   readonly #announce: NodeAnnouncement;
   readonly #token: (() => string | null) | undefined;
   readonly #events: ManagerLinkEvents;
@@ -69,7 +69,6 @@ export class ManagerLink {
   #accepted = false;
   #settling = false;
   #refused = false;
-  readonly #address: Address;
   readonly #credential: Credential | undefined;
   #showing = Showing.nothing();
   #complaint = "";
@@ -87,10 +86,8 @@ export class ManagerLink {
     insecure,
     ...lasting
   }: ManagerLinkOptions) {
-    const address = typeof manager === "string" ? parseAddress(manager) : manager;
-    this.#address = address;
+    const managers = (this.#managers = new Managers(manager));
     this.#credential = Credential.of(announce.token);
-    this.#name = address.kind === "unix" ? address.path : placeOf(address);
     this.#announce = { ...announce, fabrics: [...announce.fabrics] };
     this.#token = token;
     this.#events = events;
@@ -101,7 +98,8 @@ export class ManagerLink {
     this.#adder = way && this.#newAdder(way.name, way.counters);
     const heard = answering(managerToNode, this.#handlers());
     this.#connection = new LastingConnection<ManagerToNode, ToManager>(
-      (link) => dial(address, managerToNodeVocabulary, link, { role: "manager", insecure }),
+      (link) =>
+        dial(managers.current, managerToNodeVocabulary, link, { role: "manager", insecure }),
       MANAGER_SILENCE_MS,
       {
         opened: (peer, reached) => this.#greet(peer, reached),
@@ -110,7 +108,7 @@ export class ManagerLink {
         },
         lost: (reason) => this.#lost(reason),
       },
-      lasting,
+      { maxDelayMs: managers.maxDelayMs, ...lasting },
     );
     this.#requests = new Requests({
       // The table sends only what a node may say.
@@ -185,7 +183,7 @@ export class ManagerLink {
     if (this.#unsaved.size > 0)
       this.#events.log(
         "warn",
-        `${this.#unsaved.size} bills could not be handed in to the manager at ${this.#name}`,
+        `${this.#unsaved.size} bills could not be handed in to the manager at ${this.#managers.places}`,
       );
     for (const timer of [this.#capacityTimer, this.#flushTimer, this.#heartbeat]) timer?.clear();
     if (this.#accepted) this.#connection.send({ t: "leaving" });
@@ -197,8 +195,8 @@ export class ManagerLink {
   #greet(peer: Acquaintance | undefined, reached: Reached | undefined): void {
     this.#refused = false;
     const own = Credential.of(this.#token?.() ?? null) ?? this.#credential;
-    const withheld = peer && whyWithheld(peer, "manager", this.#name);
-    this.#showing = new Showing(own, peerEnd(this.#address, peer, reached), withheld);
+    const withheld = peer && whyWithheld(peer, "manager", this.#managers.place);
+    this.#showing = new Showing(own, peerEnd(this.#managers.current, peer, reached), withheld);
     this.#connection.send({
       t: "announce",
       protocol: MANAGER_PROTOCOL_VERSION,
@@ -219,9 +217,11 @@ export class ManagerLink {
       },
       refused: ({ code, message }) => {
         this.#refused = true;
+        // One of several stands by, and the next one is asked.
+        if (code === "RFAAS_NOT_LEADER" && this.#managers.count > 1) return;
         if (code === "RFAAS_TOKEN") this.#events.tokenRefused?.();
         const why = code === "RFAAS_TOKEN" ? (this.#showing.withheld ?? message) : message;
-        this.#complain(`the manager at ${this.#name} refuses this node: ${why}`);
+        this.#complain(`the manager at ${this.#managers.place} refuses this node: ${why}`);
       },
       challenge: ({ nonce }) =>
         void this.#showing.proof(nonce).then(
@@ -249,7 +249,7 @@ export class ManagerLink {
     this.#accepted = true;
     this.#complaint = "";
     this.#connection.accepted();
-    this.#events.log("info", `the manager at ${this.#name} knows this node`);
+    this.#events.log("info", `the manager at ${this.#managers.place} knows this node`);
     this.#events.key(publicKey);
     this.#sendCapacity();
     this.#tellLiving();
@@ -297,8 +297,9 @@ export class ManagerLink {
     if (this.#leaving) this.#settling = true;
     if (!this.#refused)
       this.#complain(
-        `no connection to the manager at ${this.#name} (${reason.message}); leases and calls go on, and it is tried again`,
+        `no connection to the manager at ${this.#managers.place} (${reason.message}); leases and calls go on, and it is tried again`,
       );
+    this.#managers.next();
   }
 
   /** Logs a repeated failure once. */
@@ -366,7 +367,7 @@ export class ManagerLink {
       if (!this.#full)
         this.#events.log(
           "warn",
-          `more than ${MAX_UNSAVED} bills wait for the manager at ${this.#name}; the oldest are lost`,
+          `more than ${MAX_UNSAVED} bills wait for the manager at ${this.#managers.places}; the oldest are lost`,
         );
       this.#full = true;
     }

@@ -68,6 +68,22 @@ export async function enrol(
   }
 }
 
+/** Asks one after another until one answers that leads. Resolves with which one that was, and rejects as {@link enrol} does. */
+export async function enrolAtAny(
+  managers: readonly NetworkAddress[],
+  asked: Omit<Enrol, "protocol" | "version">,
+): Promise<Enrolled & { manager: NetworkAddress }> {
+  let failure: unknown;
+  for (const manager of managers)
+    try {
+      return { manager, ...(await enrol(manager, asked)) };
+    } catch (error) {
+      if (!(error instanceof NodeUnreachable)) throw error;
+      failure = error;
+    }
+  throw failure;
+}
+
 function unreachable(shown: string, reason: string, cause?: Error): NodeUnreachable {
   return new NodeUnreachable(
     shown,
@@ -79,8 +95,10 @@ function unreachable(shown: string, reason: string, cause?: Error): NodeUnreacha
 function refusal(
   shown: string,
   { code, message }: { code: string; message: string },
-): TokenRefused | UsageError | ProtocolError {
+): TokenRefused | UsageError | ProtocolError | NodeUnreachable {
   const text = `the manager at ${shown} does not let this node join: ${message}`;
+  // Another one may lead.
+  if (code === "RFAAS_NOT_LEADER") return new NodeUnreachable(shown, text);
   if (code === "RFAAS_TOKEN") return new TokenRefused("refused", text);
   return code === "RFAAS_USAGE" ? new UsageError(text) : new ProtocolError(text);
 }

@@ -74,14 +74,14 @@ export class MemberFiles {
     }
   }
 
-  /** The membership in the cluster of this manager; why there is none, as a clause, where there is none. */
-  certified(manager: NetworkAddress, nowMs: number): Certified | string {
+  /** The membership in the cluster of these managers; why there is none, as a clause, where there is none. */
+  certified(managers: readonly NetworkAddress[], nowMs: number): Certified | string {
     const chain = this.#read(TLS);
     const kept = this.#kept();
     if (chain === undefined || !kept) return "it has no certificate";
-    const pin = pinOf(manager);
-    if (kept.manager !== placeOf(manager))
-      return `it has one of the cluster of the manager at ${kept.manager}`;
+    const manager = managers.find((one) => placeOf(one) === kept.manager);
+    const pin = manager && pinOf(manager);
+    if (!manager) return `it has one of the cluster of the manager at ${kept.manager}`;
     if (pin && kept.pin && pin.fingerprint !== kept.pin.fingerprint)
       return `it has joined when ${kept.pin.fingerprint} was pinned, and ${pin.fingerprint} is`;
     const read = readCertificate(chain);

@@ -7,12 +7,12 @@ import { UsageError } from "../../base/errors.ts";
 import { type NetworkAddress, placeOf } from "../../control/address.ts";
 import { signingRequest } from "../../trust/certificates.ts";
 import type { CredentialFiles } from "../../trust/credentials.ts";
-import { enrol } from "./enrol.ts";
+import { enrolAtAny } from "./enrol.ts";
 import { type Certified, MemberFiles } from "./member-files.ts";
 
 export interface MembershipOptions {
-  /** Dialled by TLS. */
-  manager: NetworkAddress;
+  /** One, or several of one cluster. Dialled by TLS. */
+  managers: readonly NetworkAddress[];
   /** The node's name in the cluster. */
   name: string;
   joinToken: string | undefined;
@@ -34,7 +34,7 @@ export class Membership implements Disposable {
   readonly #options: MembershipOptions;
   readonly #files: MemberFiles;
   readonly #clock: Clock;
-  readonly #manager: NetworkAddress;
+  readonly #managers: readonly NetworkAddress[];
   #certified: Certified;
   #timer: Timer | undefined;
   #asking = false;
@@ -47,7 +47,7 @@ export class Membership implements Disposable {
     this.#files = files;
     this.#certified = certified;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
-    this.#manager = pinned(options.manager, certified);
+    this.#managers = options.managers.map((manager) => pinned(manager, certified));
     this.#plan();
   }
 
@@ -61,17 +61,18 @@ export class Membership implements Disposable {
    * @throws {EnvironmentError} the folder cannot be used
    */
   static async open(options: MembershipOptions): Promise<Membership> {
-    const { manager, name, joinToken, folder, log, clock = SYSTEM_CLOCK } = options;
+    const { managers, name, joinToken, folder, log, clock = SYSTEM_CLOCK } = options;
     const files = new MemberFiles(folder);
-    const place = placeOf(manager);
-    const kept = files.certified(manager, clock.wallMs());
+    const place = managers.map(placeOf).join(", ");
+    const kept = files.certified(managers, clock.wallMs());
     if (typeof kept === "object") return new Membership(options, files, kept);
     if (joinToken === undefined)
       throw new UsageError(
         `this node has not joined the cluster of the manager at ${place} (${kept}); type on the manager's machine: rfaas node join-token, and start the node with what it prints`,
       );
     const { key, request } = await signingRequest(name, files.key());
-    const enrolled = await enrol(manager, { name, request, joinToken, certificate: null });
+    const asked = { name, request, joinToken, certificate: null };
+    const { manager, ...enrolled } = await enrolAtAny(managers, asked);
     const certified = files.keep(manager, { key, ...enrolled }, clock.wallMs());
     log("info", `this node has joined the cluster of the manager at ${place} as ${name}`);
     return new Membership(options, files, certified);
@@ -82,9 +83,9 @@ export class Membership implements Disposable {
     return this.#files.tls;
   }
 
-  /** The manager's address with whom to trust there. */
-  get manager(): NetworkAddress {
-    return this.#manager;
+  /** The managers' addresses with whom to trust there. */
+  get managers(): readonly NetworkAddress[] {
+    return this.#managers;
   }
 
   /** What the node shows the manager; null where the cluster asks for no tokens. */
@@ -125,8 +126,8 @@ export class Membership implements Disposable {
     try {
       const { key, request } = await signingRequest(name, this.#files.key());
       const { certificate } = this.#certified;
-      const manager = this.#manager;
-      const enrolled = await enrol(manager, { name, request, joinToken: null, certificate });
+      const asked = { name, request, joinToken: null, certificate };
+      const { manager, ...enrolled } = await enrolAtAny(this.#managers, asked);
       this.#certified = this.#files.keep(manager, { key, ...enrolled }, this.#clock.wallMs());
       this.#wantsToken = false;
       this.#complaint = "";

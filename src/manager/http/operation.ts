@@ -21,11 +21,24 @@ export interface NodeControl {
   leases(): UsageReport[];
 }
 
+/** Whether this manager acts for its cluster. */
+export interface ManagerRole {
+  /** Why it does not; undefined when it does. */
+  standsBy: string | undefined;
+  leader?: string | undefined;
+  /** Of what managers share; left out where there is nothing. */
+  registry?: string | undefined;
+}
+
 export interface Manager {
   registry: Registry;
   ledger: Pick<Ledger, "bill" | "failure">;
   server: NodeControl;
   prices: Prices;
+  /** Resolves once what was changed is known to managers that share it. Left out, there are none. */
+  settle?: (() => Promise<void>) | undefined;
+  /** Left out, it is the only one. */
+  role?: (() => ManagerRole) | undefined;
 }
 
 /** A request that is answered with an error: `message` says what is wrong and what to do. */

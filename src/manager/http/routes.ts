@@ -131,11 +131,17 @@ export const OPERATIONS: readonly Operation[] = [
     ...{ method: "GET", path: "/healthz", id: "getHealth", scope: null },
     summary: "whether the manager can do its work",
     answers: { 200: Health, 503: Health },
-    run({ registry, ledger }) {
+    run({ registry, ledger, role }) {
       const { failure } = ledger;
-      const status = failure ? "degraded" : "ok";
-      const health = { status, version: VERSION, nodes: registry.size };
-      return { status: failure ? 503 : 200, body: { ...health, ledger: failure?.code ?? "ok" } };
+      const { standsBy, leader, registry: shared } = role?.() ?? { standsBy: undefined };
+      const fails = failure !== null || (shared ?? "ok") !== "ok";
+      const health = {
+        ...{ status: fails ? "degraded" : "ok", version: VERSION, nodes: registry.size },
+        ...{ ledger: failure?.code ?? "ok", role: standsBy === undefined ? "leader" : "standby" },
+        ...(leader === undefined ? {} : { leader }),
+        ...(shared === undefined ? {} : { registry: shared }),
+      };
+      return { status: fails ? 503 : 200, body: health };
     },
   }),
 ];

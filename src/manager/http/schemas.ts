@@ -69,6 +69,13 @@ export const Health = Type.Object({
   version: Type.String(),
   nodes: Type.Integer({ minimum: 0 }),
   ledger: Type.String({ description: "ok, or the code of what is wrong" }),
+  role: Type.Union([Type.Literal("leader"), Type.Literal("standby")], {
+    description: "whether this manager acts for the cluster, or stands by for the one that does",
+  }),
+  leader: Type.Optional(Type.String({ description: "where the one is that does" })),
+  registry: Type.Optional(
+    Type.String({ description: "of managers that share one: ok, or what is wrong" }),
+  ),
 });
 
 /** Schemas that get a name in the description. */

@@ -186,9 +186,15 @@ class Api {
       return this.#openApi;
     }
     const { operation, name } = find(method, path);
+    const standsBy = this.#manager.role?.().standsBy;
+    // Whether it lives is asked of any.
+    if (standsBy !== undefined && operation.scope !== null)
+      throw new HttpError(503, "RFAAS_NOT_LEADER", standsBy);
     const viewer = await admit(request, host, this.#by, operation);
     const body = operation.method === "GET" ? {} : await readBody(request);
-    return operation.run(this.#manager, { name, query, body, viewer });
+    const answer = operation.run(this.#manager, { name, query, body, viewer });
+    if (operation.method !== "GET") await this.#manager.settle?.();
+    return answer;
   }
 
   #failed(error: unknown, request: IncomingMessage): Answer {

@@ -21,6 +21,7 @@ import {
   COUNTER_NAMES,
   type Counter,
   LIVE,
+  NOTES,
   PRESUME_END,
   SUM_UNIT,
   UPSERT,
@@ -162,6 +163,16 @@ export class Ledger implements Disposable {
     return guarded(this.#path, "read", () => this.#db.query<Row, []>(LIVE).all().map(toReport));
   }
 
+  /** What is known of a lease; undefined where nothing is. Throws {@link LedgerUnavailable}. */
+  get(lease: string): UsageReport | undefined {
+    return guarded(this.#path, "read", () => {
+      const row = this.#db
+        .query<Row, [string]>("SELECT * FROM lease_usage WHERE lease = ?")
+        .get(lease);
+      return row ? toReport(row) : undefined;
+    });
+  }
+
   /**
    * Ends leases that no node reports any more, with what is known of them: marked, so that a report which comes all the same
    * takes the place of the end.
@@ -177,6 +188,24 @@ export class Ledger implements Disposable {
           for (const lease of leases) presume.run({ lease, reason: NODE_LOST });
         })
         .immediate();
+    });
+  }
+
+  /** What was noted under this name; undefined where nothing was. Throws {@link LedgerUnavailable}. */
+  recall(name: string): string | undefined {
+    return guarded(this.#path, "read", () => {
+      this.#db.run(NOTES);
+      return this.#db
+        .query<{ text: string }, [string]>("SELECT text FROM notes WHERE name = ?")
+        .get(name)?.text;
+    });
+  }
+
+  /** Notes beside the bills, as durable as these. Throws {@link LedgerUnavailable}. */
+  remember(name: string, text: string): void {
+    guarded(this.#path, "written", () => {
+      this.#db.run(NOTES);
+      this.#db.run("INSERT OR REPLACE INTO notes (name, text) VALUES (?, ?)", [name, text]);
     });
   }
 

@@ -53,6 +53,12 @@ export class LostLeases {
     this.#dueMs = Math.min(this.#dueMs, nowMs + this.#options.graceMs);
   }
 
+  /** Nodes have not been able to come until now: all are away since now. */
+  beginAnew(nowMs: number): void {
+    this.#awaySinceMs.clear();
+    this.#dueMs = nowMs;
+  }
+
   /** Ends the leases whose time has come. Never throws. */
   tick(nowMs: number): void {
     const { ledger, graceMs, log } = this.#options;

@@ -69,6 +69,10 @@ export const BILL = `
     AND ($project IS NULL OR project = $project)
   GROUP BY user, project ORDER BY user, project`;
 
+/** What the manager notes beside the bills. A version that knows none of them leaves them as they are. */
+export const NOTES =
+  "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT";
+
 export const LIVE = `SELECT * FROM lease_usage WHERE ended_at_ms IS NULL ORDER BY started_at_ms, lease`;
 
 /** How long the cores of a lease had been held when its node reported last. */

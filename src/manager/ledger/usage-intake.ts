@@ -8,6 +8,8 @@ import type { UsageReport } from "../../protocol/manager-messages.ts";
 /** Where bills are kept. `record` throws when it cannot keep them; it may be given the same report again. */
 export interface LedgerSink {
   record(reports: readonly UsageReport[]): void;
+  /** Resolves once another manager will have these last bills, too. Rejects where that cannot be: their nodes hand them in again. Left out, there is none. */
+  keep?(ended: readonly UsageReport[]): Promise<void>;
 }
 
 export interface IntakeEvents {
@@ -88,6 +90,11 @@ export class UsageIntake {
     this.#living.delete(node);
   }
 
+  /** What nodes have said of leases that go on is of a time before: they say it again. */
+  forgetAll(): void {
+    this.#living.clear();
+  }
+
   #show(reports: readonly UsageReport[]): void {
     for (const report of reports) {
       let leases = this.#living.get(report.node);
@@ -108,7 +115,12 @@ export class UsageIntake {
     }
     this.#retryTimer?.clear();
     this.#became(null);
-    for (const { saved } of batches) saved();
+    const saved = (): void => {
+      for (const batch of batches) batch.saved();
+    };
+    const ended = batches.flatMap(({ reports }) => reports.filter((one) => one.endedAtMs !== null));
+    if (!this.#ledger.keep || ended.length === 0) saved();
+    else this.#ledger.keep(ended).then(saved, () => {});
     return true;
   }
 

@@ -24,6 +24,8 @@ import {
 export const NODE_SILENCE_MS = 2_000;
 /** How long a lost node is remembered, unless it is expected. */
 export const FORGET_AFTER_MS = 60_000;
+/** For how long a node is taken for there that another manager has seen last: it looks for this one meanwhile. */
+const PRESUMED_MS = 10_000;
 /** Names that are remembered at most. */
 export const MAX_NODES = 16_384;
 /** Between two ticks; when more has passed, the manager itself did not run, and no node is to blame. */
@@ -52,6 +54,24 @@ export class Registry {
   /** Calls `listener` whenever {@link wishes} may have changed. */
   onWish(listener: () => void): void {
     this.#onWish = listener;
+  }
+
+  /** Forgets all, as at a start: another manager has been told meanwhile. */
+  beginAnew(): void {
+    this.#bySession.clear();
+    this.#removed.clear();
+    for (const name of [...this.#entries.keys()]) this.#forget(name);
+  }
+
+  /** Takes these for there, as another manager has seen them, until they come or a while has passed. */
+  presume(nodes: readonly NodeInfo[], nowMs: number): void {
+    for (const info of nodes) {
+      if (this.#removed.has(info.name) || this.#fullFor(info.name)) continue;
+      const entry = this.#entries.get(info.name) ?? newEntry(undefined);
+      entry.presumedUntilMs = nowMs + PRESUMED_MS;
+      this.#entries.set(info.name, entry);
+      this.#update(entry, { ...info, state: presentState(entry) });
+    }
   }
 
   /** The operators' wishes, which must survive a restart of the manager. */
@@ -162,6 +182,7 @@ export class Registry {
     if (replaced !== undefined) this.#bySession.delete(replaced);
     const session = this.#nextSession++;
     entry.session = session;
+    entry.presumedUntilMs = undefined;
     entry.heardAtMs = nowMs;
     entry.drains = false;
     this.#entries.set(node.name, entry);
@@ -291,6 +312,11 @@ export class Registry {
     this.#lastTickMs = nowMs;
     const silent: Session[] = [];
     for (const entry of this.#entries.values()) {
+      if (entry.presumedUntilMs !== undefined && nowMs >= entry.presumedUntilMs) {
+        entry.presumedUntilMs = undefined;
+        entry.downSinceMs = nowMs;
+        this.#update(entry, absent(entry, "down"));
+      }
       if (entry.session !== undefined) {
         // Never into the future: a message since the last tick does not get older by it.
         entry.heardAtMs = Math.min(nowMs, entry.heardAtMs + missedMs);

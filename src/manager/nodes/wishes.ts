@@ -38,23 +38,27 @@ const Wishes = Type.Object({
 });
 
 /**
- * Restores the stored wishes to the registry, and from then on stores each new one. The manager follows a wish that it cannot store,
- * too; `onProblem` hears of it.
+ * Restores the stored wishes to a registry that has none.
  *
  * @throws {EnvironmentError} the file is damaged
  */
-export function keepWishes(
-  registry: Registry,
-  stateDir: string,
-  onProblem: (message: string) => void,
-): void {
-  const path = join(stateDir, FILE_NAME);
+export function restoreWishes(registry: Registry, stateDir: string): void {
   const nowMs = performance.now();
-  for (const { expected, drainUntilMs, ...wish } of read(path).nodes) {
+  for (const { expected, drainUntilMs, ...wish } of read(join(stateDir, FILE_NAME)).nodes) {
     const drainLeftMs = drainUntilMs === null ? undefined : Math.max(0, drainUntilMs - Date.now());
     registry.restore({ ...wish, expected: expected ?? undefined, drainLeftMs }, nowMs);
   }
+}
+
+/** Stores each new wish while `leads`. The manager follows one that it cannot store, too; `onProblem` hears of it. */
+export function keepWishes(
+  registry: Registry,
+  stateDir: string,
+  { leads, onProblem }: { leads(): boolean; onProblem(message: string): void },
+): void {
+  const path = join(stateDir, FILE_NAME);
   registry.onWish(() => {
+    if (!leads()) return;
     try {
       write(path, registry);
     } catch (error) {

@@ -41,6 +41,8 @@ const OVERHEARD =
 
 export interface ReceptionOptions {
   tokens: TokenCheck;
+  /** Why this manager turns all peers away, as it stands by for another; undefined when it leads. */
+  standsBy(): string | undefined;
   log(level: "info" | "warn", message: string): void;
   clock: Clock;
 }
@@ -117,6 +119,12 @@ export class Reception {
     peer.connection.close();
   }
 
+  /** As {@link refuse}, of one that finds another manager by itself. */
+  turnAway({ connection }: Peer, message: string): void {
+    connection.send({ t: "refused", code: "RFAAS_NOT_LEADER", message });
+    connection.close();
+  }
+
   /** Ends connections that have not greeted in time. */
   tick(nowMs: number): void {
     for (const peer of this.#ungreeted) {
@@ -173,6 +181,8 @@ export class Reception {
         `the manager speaks protocol ${MANAGER_PROTOCOL_VERSION} (rfaas ${VERSION}), the ${who} ${protocol} (rfaas ${version}); update the ${older}`,
       );
     }
+    const standsBy = this.#options.standsBy();
+    if (standsBy !== undefined) return this.turnAway(peer, standsBy);
     const { refused, overheard } = peer.way;
     if (refused !== undefined) return this.refuse(peer, "RFAAS_TLS_REQUIRED", refused);
     const secret = message.t === "enrol" ? message.joinToken : message.token;
@@ -208,8 +218,8 @@ export class Reception {
       isNode ? undefined : tokens.check(message.token, "read", proving),
       tokens.check(message.token, isNode ? "node" : "client", proving),
     ]);
-    // It may have gone, or another key counts.
-    if (!this.#peers.has(peer)) return;
+    // It may have gone, or another key counts, or another manager leads.
+    if (!this.#peers.has(peer) || this.#options.standsBy() !== undefined) return;
     // A token to look at the manager over HTTP lets a client look at it here, too.
     if ("refused" in admitted && (!viewer || "refused" in viewer))
       return this.refuse(peer, "RFAAS_TOKEN", admitted.refused);

@@ -10,6 +10,8 @@ export interface Entry {
   expected: ExpectedNode | undefined;
   session: Session | undefined;
   heardAtMs: number;
+  /** Taken for there until then, on another manager's word. */
+  presumedUntilMs: number | undefined;
   downSinceMs: number;
   /** The deadline of the manager's drain. */
   drainUntilMs: number | undefined;
@@ -38,6 +40,7 @@ export function newEntry(expected: ExpectedNode | undefined): Entry {
     expected,
     session: undefined,
     heardAtMs: 0,
+    presumedUntilMs: undefined,
     downSinceMs: 0,
     drainUntilMs: undefined,
     resumed: false,

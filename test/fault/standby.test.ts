@@ -1,0 +1,228 @@
+/** A manager that leads, and one that stands by for it, over an etcd of their own: what becomes of leases, calls and bills when one dies. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { type Invoker, invoker } from "../../src/index.ts";
+import { FUNCTIONS, ServedNode, rfaas } from "../support/executable.ts";
+import { RunningEtcd, whyNoEtcd } from "../support/etcd.ts";
+import { RunningManager } from "../support/manager.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
+
+type Good = typeof import("../functions/good.ts");
+
+const MODULE = join(FUNCTIONS, "good.ts");
+const LIMIT_MS = 120_000;
+const why = whyNoEtcd();
+if (why !== undefined) console.warn(`skipped: ${why}`);
+
+interface Health {
+  status: string;
+  role: string;
+  leader?: string;
+  registry: string;
+}
+
+const healthOf = async (manager: RunningManager): Promise<Health> =>
+  (await (await fetch(`${manager.url}/healthz`)).json()) as Health;
+const leads = async (manager: RunningManager): Promise<boolean> =>
+  (await healthOf(manager)).role === "leader";
+
+/** What users owe, in the ledger of a manager: each ended lease, with what it used. */
+const billIn = (manager: RunningManager): string[] =>
+  manager
+    .rows()
+    .map(({ lease, user, ended_at_ms, calls, allocation_core_ns: held, presumed }) =>
+      JSON.stringify({ lease, user, ended_at_ms, calls, held, presumed }),
+    )
+    .toSorted();
+
+describe.skipIf(why !== undefined)("of two managers", () => {
+  let scratch: Scratch;
+  let owned: AsyncDisposableStack;
+  let etcd: RunningEtcd;
+  let first: RunningManager;
+  let second: RunningManager;
+  let both: string;
+
+  const manager = async (name: string): Promise<RunningManager> =>
+    owned.use(
+      await RunningManager.start(scratch.join(name), [
+        ...["--http", "127.0.0.1:0", "--registry", `${etcd.url}/cluster`],
+      ]),
+    );
+  const node = async (name: string): Promise<ServedNode> => {
+    const served = owned.use(
+      await ServedNode.start(scratch.join(`${name}.sock`), [
+        ...["--manager", both, "--cores", "4", "--name", name, "--prewarm", "1"],
+        ...["--state", scratch.join(`of-${name}`)],
+      ]),
+    );
+    await until(() => served.stderr.includes("knows this node"), `${name} is known`);
+    return served;
+  };
+
+  beforeEach(async () => {
+    scratch = new Scratch();
+    owned = new AsyncDisposableStack();
+    etcd = owned.use(await RunningEtcd.start(scratch.join("etcd")));
+    first = await manager("a");
+    await until(() => leads(first), "the first one leads");
+    second = await manager("b");
+    both = `${first.address},${second.address}`;
+  });
+  afterEach(async () => {
+    await owned.disposeAsync();
+    scratch[Symbol.dispose]();
+  });
+
+  test(
+    "the one that stands by takes over from one that is killed: no call and no lease fails, and both have each bill, once",
+    async () => {
+      await node("n1");
+      await node("n2");
+      const CALLS = 10_000;
+      const LEASES = 200;
+      await using rf = await invoker({ manager: both });
+      await using lease = await rf.allocate<Good>(MODULE, { memory: "1MiB" });
+      const input = lease.input(Uint8Array, 8).fill(1);
+      const output = lease.output(Uint8Array, 8);
+      let calls = 0;
+      let taken = 0;
+      let over = false;
+      const call = async (): Promise<void> => {
+        for (; calls < CALLS || !over; calls++) {
+          expect(lease.invoke("echo", input, output)).toBe(8);
+          // Others of this program get their turn.
+          if (calls % 20 === 0) await Bun.sleep(1);
+        }
+      };
+      const takeFrom = async (client: Invoker): Promise<void> => {
+        // A host that is kept is no matter here, and its lease begins sooner.
+        const one = await client.allocate<Good>(MODULE, { memory: "256KiB", keepWarmMs: 60_000 });
+        expect(one.invoke("echo", one.input(Uint8Array, 8), one.output(Uint8Array, 8))).toBe(8);
+        await one.release();
+        taken++;
+      };
+      const take = async (): Promise<void> => {
+        while (taken < LEASES || !over) await takeFrom(rf);
+      };
+      /** Programs that come while nobody leads. */
+      const come = async (): Promise<void> => {
+        for (let i = 0; i < 5; i++) {
+          await using client = await invoker({ manager: both, connectTimeoutMs: 30_000 });
+          await takeFrom(client);
+        }
+      };
+      const calling = call();
+      const taking = Promise.all([take(), take(), take(), take()]);
+      await until(() => taken > LEASES / 4, "leases are taken");
+      const killed = { calls, taken };
+      await first.kill();
+      const coming = come();
+      await until(() => leads(second), "the second one leads");
+      await coming;
+      const atTakeOver = { calls, taken };
+      // It goes on with who leads now.
+      const more = taken + 20;
+      await until(() => taken > more, "leases are taken afterwards");
+      over = true;
+      await Promise.all([calling, taking]);
+      await lease.release();
+      expect(calls).toBeGreaterThanOrEqual(CALLS);
+      expect(taken).toBeGreaterThanOrEqual(LEASES);
+      expect(atTakeOver.calls).toBeGreaterThan(killed.calls);
+      expect(atTakeOver.taken).toBeGreaterThan(killed.taken);
+      const ended = (of: RunningManager): boolean =>
+        of.rows().length === taken + 1 && of.rows().every((row) => row.ended_at_ms !== null);
+      await until(() => ended(second), "the second one has all bills");
+      const sum = second.rows().reduce((total, row) => total + row.calls, 0);
+      expect(sum).toBe(calls + taken);
+      await first.restart();
+      await until(
+        () => billIn(first).join() === billIn(second).join(),
+        "the first one has them, too",
+      );
+      expect(await healthOf(first)).toMatchObject({ role: "standby", leader: second.address });
+
+      // A ledger is a copy: what is lost of it comes of etcd again, of single bills and of those that were put together.
+      await until(
+        async () => (await etcd.keys("/cluster/past/")).length > 0,
+        "bills are put together",
+      );
+      await first.end("SIGTERM");
+      for (const suffix of ["", "-wal", "-shm"])
+        rmSync(join(first.state, `ledger.sqlite${suffix}`), { force: true });
+      await first.restart();
+      await until(() => billIn(first).join() === billIn(second).join(), "it is made anew");
+      expect((await etcd.keys("/cluster/bills/")).length).toBeLessThan(taken + 1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "one that stood still has stopped to lead by the time that another one begins, and what it was told is known there",
+    async () => {
+      const served = await node("n1");
+      const at = (of: RunningManager, ...args: string[]) =>
+        rfaas(["node", ...args, "--http", of.url]);
+      expect((await at(second, "ls")).stderr).toContain(`the leader, it is at ${first.address}`);
+      const either = ["--http", `${second.url},${first.url}`];
+      expect((await rfaas(["node", "drain", served.address, ...either])).exitCode).toBe(0);
+      await until(() => served.stderr.includes("drains this node"), "it drains");
+      // Of the next round, which is what `kill -9` may lose.
+      await until(
+        async () => (await etcd.keys("/cluster/files/")).length === 2,
+        "the node and the wish are kept",
+      );
+      process.kill(first.pid, "SIGSTOP");
+      await until(() => leads(second), "the second one leads");
+      expect((await at(second, "ls")).stdout).toMatch(/n1 +draining/);
+      process.kill(first.pid, "SIGCONT");
+      // The first thing that it answers.
+      expect((await at(first, "ls")).stderr).toContain("the leader");
+      await until(
+        async () => (await healthOf(first)).leader === second.address,
+        "it knows who leads",
+      );
+      expect((await rfaas(["node", "resume", "n1", ...either])).exitCode).toBe(0);
+      await until(() => served.stderr.includes("grant leases again"), "it is resumed");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "neither leads while etcd is down: leases and calls go on, and bills are handed in once it is back",
+    async () => {
+      await node("n1");
+      await using rf = await invoker({ manager: both });
+      await using lease = await rf.allocate<Good>(MODULE, { memory: "256KiB" });
+      const input = lease.input(Uint8Array, 8).fill(1);
+      const output = lease.output(Uint8Array, 8);
+      await etcd.kill();
+      await until(async () => !(await leads(first)), "nobody leads");
+      await until(async () => (await healthOf(second)).registry !== "ok", "the other one says so");
+      for (const one of [first, second])
+        expect(await healthOf(one)).toMatchObject({
+          status: "degraded",
+          role: "standby",
+          registry: expect.stringContaining("etcd at http://127.0.0.1:"),
+        });
+      expect(lease.invoke("echo", input, output)).toBe(8);
+      const another = await rf.allocate<Good>(MODULE, { memory: "256KiB" });
+      await another.release();
+      expect(lease.invoke("echo", input, output)).toBe(8);
+      await lease.release();
+      expect([...first.rows(), ...second.rows()].filter((row) => row.ended_at_ms !== null)).toEqual(
+        [],
+      );
+      await etcd.restart();
+      await until(async () => (await leads(first)) || (await leads(second)), "one leads again");
+      const ended = (of: RunningManager): boolean =>
+        of.rows().filter((row) => row.ended_at_ms !== null).length === 2;
+      await until(() => ended(first) && ended(second), "both have the bills");
+      expect(billIn(first)).toEqual(billIn(second));
+    },
+    LIMIT_MS,
+  );
+});
