@@ -186,6 +186,26 @@ describe("what functions have done is on the bill, once, when", () => {
   );
 
   test(
+    "the node dies as soon as its client has a lease, whether the manager is there or not",
+    async () => {
+      await using cluster = await Cluster.start();
+      await cluster.startNode();
+      await cluster.used(0);
+      await cluster.killNode();
+      await cluster.manager.kill();
+      await cluster.startNode();
+      await cluster.used(0);
+      await cluster.killNode();
+      await cluster.manager.restart();
+      await cluster.startNode();
+      await until(() => cluster.manager.rows().filter(isOver).length === 2, "both are billed");
+      await cluster.stopNode();
+      expect(cluster.bill()).toEqual({ leases: 2, live: 0, presumed: 0, calls: 0 });
+    },
+    4 * LIMIT_MS,
+  );
+
+  test(
     "the manager has got a bill and not said so: it stands still, then dies, before and after its node",
     async () => {
       await using cluster = await Cluster.start();

@@ -84,17 +84,21 @@ export class BillJournal {
     return this.#open.size;
   }
 
-  /** The newest report of a lease. One that `presses` is written at once and synced, others within a second. */
+  /**
+   * The newest report of a lease. One that `presses` is written at once and synced, the first of a lease is written at once, which the
+   * process's death does not undo, and others within a second.
+   */
   note(report: UsageReport, presses: boolean): void {
     const { lease } = report;
     if (this.#closed) return;
-    if (!this.#open.has(lease)) this.#makeRoom();
+    const isFirst = !this.#open.has(lease);
+    if (isFirst) this.#makeRoom();
     this.#open.set(lease, report);
     this.#dirty.add(lease);
     this.#since?.add(lease);
     this.#wantsSync ||= presses;
     // What could not be written is tried again from time to time, and not with each bill.
-    if (!presses || this.#complaint !== "") return this.#flushLater();
+    if (!(presses || isFirst) || this.#complaint !== "") return this.#flushLater();
     if (this.#flushes) return;
     this.#flushes = true;
     // With all that comes in the same turn.

@@ -217,9 +217,13 @@ export class LeaseTable {
   /** A lease has a host, and was asked for with this id. */
   add(lease: LeasedHost, client: Client, request: number): void {
     const [attended, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    this.#leases.set(lease.id, { lease, client, request, attended, over });
+    const leased = { lease, client, request, attended, over };
+    this.#leases.set(lease.id, leased);
     const bounded = Object.keys(lease.request.budget).length > 0;
-    if (this.#events.billsWanted() || bounded) this.#timers.startMeters();
+    const billed = this.#events.billsWanted();
+    if (billed || bounded) this.#timers.startMeters();
+    // It is on the bill however soon the node dies.
+    if (billed) this.#bill(leased, lease.usage(), undefined);
   }
 
   /** Its client has it. */
