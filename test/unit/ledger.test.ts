@@ -133,6 +133,26 @@ describe("the ledger", () => {
     expect(f.ledger.bill()).toMatchObject([{ leases: 2, live: 0, presumed: 0, calls: 10n }]);
   });
 
+  test("holds a lease for as long as its cores were, though what its killed node has left is older than what was heard", () => {
+    using f = new Fixture();
+    const [heard, left] = [{ allocationCoreNs: 4e9 }, { allocationCoreNs: 1e9 }];
+    const lost = { endedAtMs: 1500, reason: "node-lost" };
+    f.ledger.record([report("open", heard), report("presumed", heard), report("newer", left)]);
+    f.ledger.presumeEnded(["presumed"]);
+    f.ledger.record([
+      ended("open", left, lost),
+      ended("presumed", left, lost),
+      ended("newer", heard, { ...lost, endedAtMs: 3000 }),
+    ]);
+    using db = new Database(f.path, { readonly: true });
+    const rows = db
+      .query("SELECT ended_at_ms, allocation_core_ns, presumed FROM lease_usage")
+      .all();
+    // Two workers of one core each had been held for two seconds.
+    const row = { ended_at_ms: 3000, allocation_core_ns: 4e9, presumed: 0 };
+    expect(rows).toEqual([row, row, row]);
+  });
+
   test("bills each project of a user apart, and one alone when asked to", () => {
     using f = new Fixture();
     f.ledger.record([

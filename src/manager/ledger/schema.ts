@@ -2,6 +2,7 @@
 import type { Database } from "bun:sqlite";
 import { LedgerUnavailable } from "../../base/errors.ts";
 import type { Usage } from "../../protocol/manager-messages.ts";
+import { NODE_LOST } from "../../protocol/usage.ts";
 
 /** "rfaa": marks the file as a ledger. */
 const APPLICATION_ID = 0x72666161;
@@ -49,13 +50,18 @@ const UPGRADES: Readonly<Record<number, string>> = {
     ALTER TABLE lease_usage ADD COLUMN presumed INTEGER NOT NULL DEFAULT 0;`,
 };
 
+/** What a node that was killed has left may be older than what the manager had heard: the lease was held as long as its cores. */
+const ENDED = `iif(excluded.reason = '${NODE_LOST}', max(excluded.ended_at_ms,
+  started_at_ms + max(allocation_core_ns, excluded.allocation_core_ns) / (max(workers, 1) * max(cores_per_worker, 1)) / 1000000),
+  excluded.ended_at_ms)`;
+
 /** A presumed end is none: what the node says of the lease takes its place. */
 export const UPSERT = `
   INSERT INTO lease_usage (lease, node, user, workers, cores_per_worker, project, started_at_ms, ended_at_ms, reason, ${COLUMNS.join(", ")})
   VALUES ($lease, $node, $user, $workers, $coresPerWorker, $project, $startedAtMs, $endedAtMs, $reason, ${COUNTER_NAMES.map((name) => `$${name}`).join(", ")})
   ON CONFLICT (lease) DO UPDATE SET
     workers = max(workers, excluded.workers),
-    ended_at_ms = iif(presumed, excluded.ended_at_ms, coalesce(ended_at_ms, excluded.ended_at_ms)),
+    ended_at_ms = iif(presumed, ${ENDED}, coalesce(ended_at_ms, ${ENDED})),
     reason = iif(presumed, excluded.reason, coalesce(reason, excluded.reason)),
     presumed = 0,
     ${COLUMNS.map((column) => `${column} = max(${column}, excluded.${column})`).join(", ")}
