@@ -151,6 +151,33 @@ describe.each(["shm", "tcp"] as const)("over %s", (fabric) => {
   );
 });
 
+test.each(["shm", "tcp"] as const)(
+  "over %s, calls that are found too late to begin are on no bill",
+  async (fabric) => {
+    const file = scratch.join(`effects-${nodes++}`);
+    await using node = await ServedNode.start("127.0.0.1:0", ["--sandbox", "none", "--cores", "1"]);
+    await using rf = await invoker({ node: `127.0.0.1:${node.port}`, fabric });
+    await using lease = await rf.allocate<Effects>(EFFECTS, { polling: "warm" });
+    await tellFile(lease, file);
+    const { calls: before } = await lease.usage();
+    const call = (number: number, ms: number, options = {}) => {
+      const input = lease.input(Uint32Array, 2);
+      input.set([number, ms]);
+      return lease.submit("effect", input, lease.output(Uint8Array, 1), options);
+    };
+    const long = call(0, 200);
+    const late = Array.from({ length: 5 }, (_, i) => call(i + 1, 0, { deadlineMs: 20 }));
+    const ends = await Promise.allSettled(late);
+    expect(ends.map(({ status }) => status)).toEqual(Array(5).fill("rejected"));
+    await long;
+    await call(6, 0);
+    const ran = effectsIn(file);
+    expect(ran).toEqual([0, 6]);
+    expect((await lease.usage()).calls - before).toBe(ran.length);
+  },
+  LIMIT_MS,
+);
+
 test(
   "what is called on a lease that was released did not run",
   async () => {

@@ -51,6 +51,15 @@ static int32_t answer(rfaas_worker *w, uint32_t slot, int32_t status, uint32_t l
   return status;
 }
 
+/* A call that no function is given is on no bill. */
+static __attribute__((noinline, cold)) void refuse(rfaas_worker *w, uint32_t slot, int32_t status) {
+  if (w->slot[slot].request.function & RFAAS_TIMED) {
+    w->slots[slot].timing.ticks_per_ns = rfaas_ticks_per_ns();
+    w->slots[slot].timing.finished_ticks = rfaas_now_ticks();
+  }
+  RFAAS_OF_WORKER(w, post, slot, status, 0);
+}
+
 static inline int sound(const rfaas_worker *w, const rfaas_request *r, uint32_t functions) {
   return (uint64_t)r->input_offset + r->input_length <= w->arena_bytes &&
          (uint64_t)r->output_offset + r->output_capacity <= w->arena_bytes && (r->function & RFAAS_FUNCTION_MASK) < functions &&
@@ -76,11 +85,11 @@ static int accept_request(rfaas_worker *w, uint32_t slot) {
   w->hint = (slot + 1) & w->mask;
   if (r->function & RFAAS_TIMED) w->slots[slot].timing.found_ticks = rfaas_now_ticks();
   if (__builtin_expect(!sound(w, r, __atomic_load_n(&w->function_count, __ATOMIC_RELAXED)), 0) && !ends_what_began(w, r)) {
-    answer(w, slot, __atomic_load_n(&w->closed, __ATOMIC_ACQUIRE) ? RFAAS_NOT_BEGUN : RFAAS_BAD_REQUEST, 0);
+    refuse(w, slot, __atomic_load_n(&w->closed, __ATOMIC_ACQUIRE) ? RFAAS_NOT_BEGUN : RFAAS_BAD_REQUEST);
     return 0;
   }
   if (__builtin_expect(r->deadline_ms != 0, 0) && w->ops->left_ms(w, r) <= 0) {
-    answer(w, slot, RFAAS_DEADLINE, 0);
+    refuse(w, slot, RFAAS_DEADLINE);
     return 0;
   }
   /* After the sequence: another thread that sees it active knows which call that is. */
