@@ -23,21 +23,30 @@ export function takeState(folder: string, who: string): FileLock {
   let lock: FileLock | undefined;
   try {
     lock = FileLock.take(path);
-    if (lock)
-      writeFileSync(holderPath(folder, who), `process ${process.pid} on ${hostname()}\n`, {
-        mode: 0o600,
-      });
   } catch (error) {
-    lock?.release();
     throw new EnvironmentError(
       `the state directory ${folder} cannot be locked: ${reasonOf(error)}; see that it belongs to you and has room, or name another on a local disk with --state DIR`,
       { cause: error },
     );
   }
-  if (lock) return lock;
+  if (lock) {
+    tellHolder(folder, who);
+    return lock;
+  }
   throw new StateInUse(
     `another ${who} keeps its state in ${folder}${holderOf(folder, who)}; end that one, or name another directory with --state DIR`,
   );
+}
+
+/** The lock holds without it, such as on a disk that has become full. */
+function tellHolder(folder: string, who: string): void {
+  try {
+    writeFileSync(holderPath(folder, who), `process ${process.pid} on ${hostname()}\n`, {
+      mode: 0o600,
+    });
+  } catch {
+    // The next process is refused without a name.
+  }
 }
 
 const holderPath = (folder: string, who: string): string => join(folder, `${who}.holder`);

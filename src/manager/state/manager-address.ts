@@ -1,14 +1,16 @@
 /** Where a manager is reached that other machines may reach, with whom to trust there: kept for those who make join tokens. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { EnvironmentError } from "../../base/errors.ts";
 import { replaceFile, unusable } from "../../trust/files.ts";
 
 const NAME = "manager-address";
 
-/** Throws {@link EnvironmentError}. */
+/** Writes nothing where it is kept already: a manager starts again on a disk that is full. Throws {@link EnvironmentError}. */
 export function keepManagerAddress(stateDir: string, address: string): void {
-  replaceFile(join(stateDir, NAME), `${address}\n`, 0o644);
+  const path = join(stateDir, NAME);
+  if (existsSync(path) && readFileSync(path, "utf8").trim() === address) return;
+  replaceFile(path, `${address}\n`, 0o644);
 }
 
 /** As the manager that last ran with this state was reached, `rfaas://..`. Throws {@link EnvironmentError}. */
