@@ -19,6 +19,8 @@ const SUITES = [
   "model",
   "fabric",
   "fault",
+  "upgrade",
+  "chaos",
   "escape",
   "e2e",
   "e2e-tcp",

@@ -91,21 +91,25 @@ export class ServedNode implements AsyncDisposable {
 
   /**
    * `listen` may be the path of a socket: {@link address} says where the node is. `within` is what comes before the command,
-   * such as `ip netns exec NAME`.
+   * such as `ip netns exec NAME`; `executable` another version's.
    */
   static async start(
     listen: string,
     args: readonly string[] = [],
     within: readonly string[] = [],
+    executable = RFAAS,
   ): Promise<ServedNode> {
     const address = nodeAddress(listen);
     const over = APART && !args.includes("--fabric") ? ["--fabric", FABRIC] : [];
-    const child = Bun.spawn([...within, RFAAS, "serve", "--listen", address, ...over, ...args], {
-      cwd: "/",
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-    });
+    const child = Bun.spawn(
+      [...within, executable, "serve", "--listen", address, ...over, ...args],
+      {
+        cwd: "/",
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+      },
+    );
     const node = new ServedNode(child, address);
     await until(
       async () => {

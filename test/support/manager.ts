@@ -24,11 +24,13 @@ export class RunningManager implements AsyncDisposable {
   readonly state: string;
   stderr = "";
   readonly #args: readonly string[];
+  #executable: string;
   #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
   /** Resolves when all of its stderr has been read. */
   #heard: Promise<void> = Promise.resolve();
 
-  private constructor(address: string, state: string, args: readonly string[]) {
+  private constructor(address: string, state: string, args: readonly string[], executable: string) {
+    this.#executable = executable;
     this.address = address;
     this.state = state;
     this.#args = args;
@@ -40,11 +42,17 @@ export class RunningManager implements AsyncDisposable {
     folder: string,
     args: readonly string[] = [],
     hostname = "127.0.0.1",
+    executable = RFAAS,
   ): Promise<RunningManager> {
     const probe = Bun.listen({ hostname, port: 0, socket: { data() {} } });
     const { port } = probe;
     probe.stop(true);
-    const manager = new RunningManager(`${hostname}:${port}`, join(folder, "state"), args);
+    const manager = new RunningManager(
+      `${hostname}:${port}`,
+      join(folder, "state"),
+      args,
+      executable,
+    );
     await manager.#serving();
     return manager;
   }
@@ -79,8 +87,9 @@ export class RunningManager implements AsyncDisposable {
     return await this.#child.exited;
   }
 
-  /** Starts it again at the same place, with the same state. */
-  async restart(): Promise<void> {
+  /** Starts it again at the same place, with the same state; of another version where one is named. */
+  async restart(executable = this.#executable): Promise<void> {
+    this.#executable = executable;
     this.#child = this.#spawn();
     await this.#serving();
   }
@@ -112,7 +121,7 @@ export class RunningManager implements AsyncDisposable {
 
   #spawn(): Bun.Subprocess<"ignore", "ignore", "pipe"> {
     this.stderr = "";
-    const command = [RFAAS, "manager", "--listen", this.address, "--state", this.state];
+    const command = [this.#executable, "manager", "--listen", this.address, "--state", this.state];
     const child = Bun.spawn([...command, ...this.#args], {
       cwd: "/",
       stdin: "ignore",

@@ -1,0 +1,353 @@
+/** What must hold of every history, whatever the faults were: a pure function of it. */
+import type {
+  Billed,
+  CallEnded,
+  CallMade,
+  Fault,
+  Happened,
+  History,
+  LeaseAsked,
+  LeaseOver,
+  LeaseTaken,
+  Started,
+} from "./history.ts";
+
+export const RULES = [
+  "every call has an outcome",
+  "a call has one outcome",
+  "a call runs at most once",
+  "a result means that the function ran",
+  "a result is the function's answer",
+  "what did not run has no effect",
+  "errors are explained",
+  "effects are of calls",
+  "a lease is on the bill",
+  "a bill is final",
+  "a lease is billed once on each node",
+  "a bill has the calls that ran",
+  "a bill has the cores that were held",
+  "everything ends when it is told to",
+  "nothing ends by itself",
+  "clients get on when all is well",
+  "nothing is left",
+] as const;
+export type Rule = (typeof RULES)[number];
+
+export interface Violation {
+  rule: Rule;
+  what: string;
+  /** When, and of which client and call, where it is of one. */
+  t: number;
+  client?: number;
+  call?: number;
+}
+
+/** Why a client may get no lease, or lose one, while there are faults: all that is not in this list is a fault of rfaas. */
+const EXPLAINED_ERRORS = [
+  /^RFAAS_(?:LEASE_LOST|WORKER_LOST|CONNECTION_LOST|NODE_UNREACHABLE|CONNECTION_FAILED|DEADLINE_EXCEEDED)$/,
+  /^RFAAS_(?:CLUSTER_FULL|NODE_FULL|NODE_DRAINING|INVOKER_CLOSED)$/,
+  /^ABORTED$/,
+];
+
+/** Versions with known faults: their nodes write a lease down only within its first second, and bill calls that were refused. */
+const WRITES_LATE = ["3f577d1"];
+const COUNTS_REFUSED = ["3f577d1"];
+
+/** Who is killed writes no more; by so much later its end is known, and a node that runs has looked at its leases meanwhile. */
+const DEATH_MS = 2500;
+
+/**
+ * How far the bill may differ from what a client sees: a client hears of the grant, and of the end, later than its node, and more so on a
+ * machine that is busy. A node looks ten times a second.
+ */
+const HELD_TOLERANCE_MS = 500;
+
+/** What is told of faults of the run: a host that was killed, a disk that is full, descriptors that are missing. */
+const EXPLAINED_BY_WORDS: Readonly<Record<string, RegExp>> = {
+  RFAAS_MODULE_FAILED:
+    /^the host process died while it loaded the module: killed by SIG|its host process was stopped by a signal/,
+  RFAAS_NODE_REFUSES: /: the manager cannot keep the bill \(/,
+  RFAAS_ENVIRONMENT: /no file descriptors left \(EMFILE\)/,
+};
+
+/** What does not start on a full disk says so, and is started again. */
+const NO_ROOM =
+  /ERROR\s+(?:EnvironmentError|LedgerUnavailable): .*(?:\(ENOSPC\)|make room on its disk)/;
+
+interface Facts {
+  calls: Map<string, CallMade>;
+  ends: Map<string, CallEnded[]>;
+  effects: Map<string, number>;
+  effectsOf: Map<string, number>;
+  /** By lease: how many calls had a result, and when the last effect. */
+  resultsOf: Map<string, number>;
+  lastEffect: Map<string, number>;
+  asked: Map<string, LeaseAsked>;
+  taken: Map<string, LeaseTaken>;
+  over: Map<string, LeaseOver>;
+  bills: Map<string, Billed[]>;
+  killed: Set<number>;
+  /** When nodes were killed. */
+  deaths: Map<string, number[]>;
+  /** When their disks were full. */
+  full: Map<string, [from: number, to: number][]>;
+  starts: Map<string, Started[]>;
+  calmAt: number;
+}
+
+const keyOf = ({ client, call }: { client: number; call: number }): string => `${client}.${call}`;
+
+function add<Key, Value>(map: Map<Key, Value[]>, key: Key, value: Value): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}
+
+function factsOf(history: History): Facts {
+  const facts: Facts = {
+    ...{ calls: new Map(), ends: new Map(), effects: new Map(), effectsOf: new Map() },
+    ...{ resultsOf: new Map(), lastEffect: new Map() },
+    ...{ asked: new Map(), taken: new Map(), over: new Map(), bills: new Map() },
+    ...{ killed: new Set(), deaths: new Map(), full: new Map(), starts: new Map() },
+    calmAt: Infinity,
+  };
+  for (const each of history) note(facts, each);
+  for (const [key, count] of facts.effects) {
+    const project = facts.calls.get(key)?.project;
+    if (project !== undefined)
+      facts.effectsOf.set(project, (facts.effectsOf.get(project) ?? 0) + count);
+  }
+  for (const [key, ends] of facts.ends) {
+    const project = facts.calls.get(key)?.project;
+    if (project === undefined) continue;
+    const results = ends.filter(({ outcome }) => outcome === "result");
+    if (results.length === 0 || !facts.effects.has(key)) continue;
+    facts.resultsOf.set(project, (facts.resultsOf.get(project) ?? 0) + 1);
+  }
+  return facts;
+}
+
+function note(facts: Facts, each: Happened): void {
+  switch (each.e) {
+    case "call":
+      return void facts.calls.set(keyOf(each), each);
+    case "end":
+      return add(facts.ends, keyOf(each), each);
+    case "effect": {
+      const project = facts.calls.get(keyOf(each))?.project ?? "";
+      facts.lastEffect.set(project, Math.max(facts.lastEffect.get(project) ?? 0, each.t));
+      return void facts.effects.set(keyOf(each), (facts.effects.get(keyOf(each)) ?? 0) + 1);
+    }
+    case "ask":
+      return void facts.asked.set(each.project, each);
+    case "lease":
+      return void facts.taken.set(each.project, each);
+    case "lease-over":
+      return void facts.over.set(each.project, each);
+    case "bill":
+      return add(facts.bills, each.project, each);
+    case "exit":
+      if (each.client !== undefined && (each.signal !== null || each.code !== 0))
+        facts.killed.add(each.client);
+      if (each.signal === "SIGKILL") add(facts.deaths, each.who, each.t);
+      return;
+    case "start":
+      return add(facts.starts, each.who, each);
+    case "fault":
+      return noteFull(facts, each);
+    case "calm":
+      facts.calmAt = each.t;
+  }
+}
+
+function noteFull({ full }: Facts, { t, fault, target }: Fault): void {
+  const node = target.replace("disk of ", "");
+  if (fault === "full disk") add(full, node, [t, Infinity]);
+  if (fault === "disk has room") full.get(node)!.at(-1)![1] = t;
+}
+
+/** What is wrong with a history; nothing is where all rules hold. */
+export function check(history: History): Violation[] {
+  const facts = factsOf(history);
+  return [
+    ...callsOf(facts),
+    ...effectsOf(history, facts),
+    ...billsOf(facts),
+    ...processesOf(history, facts),
+  ];
+}
+
+function callsOf({ calls, ends, effects, killed }: Facts): Violation[] {
+  const violations: Violation[] = [];
+  for (const [key, made] of calls) {
+    const { t, client, call, kind, project, idempotent = false } = made;
+    const say = (rule: Rule, what: string): void => {
+      const of = `call ${call} of client ${client} (${kind}, lease ${project}) ${what}`;
+      violations.push({ rule, what: of, t, client, call });
+    };
+    const told = ends.get(key) ?? [];
+    const ran = effects.get(key) ?? 0;
+    if (told.length === 0 && !killed.has(client)) say("every call has an outcome", "has none");
+    if (told.length > 1)
+      say("a call has one outcome", `has ${told.map(({ outcome }) => outcome).join(" and ")}`);
+    if (ran > 1 && !idempotent) say("a call runs at most once", `ran ${ran} times`);
+    for (const { outcome, right, code, message } of told) {
+      if (outcome === "result" && ran === 0)
+        say("a result means that the function ran", "has a result and no effect");
+      if (outcome === "result" && right !== true)
+        say("a result is the function's answer", "has another answer");
+      if (outcome === "did-not-run" && ran > 0 && !idempotent)
+        say("what did not run has no effect", `did not run (${message}), and ran ${ran} times`);
+      if (outcome === "unexplained" || (code !== undefined && !isExplained(code, message)))
+        say("errors are explained", `ended with ${code}: ${message}`);
+    }
+  }
+  return violations;
+}
+
+const isExplained = (code: string, message = ""): boolean =>
+  EXPLAINED_ERRORS.some((known) => known.test(code)) ||
+  (EXPLAINED_BY_WORDS[code]?.test(message) ?? false);
+
+function effectsOf(history: History, { calls, effects }: Facts): Violation[] {
+  const unknown: Violation[] = [];
+  for (const key of effects.keys())
+    if (!calls.has(key))
+      unknown.push({ rule: "effects are of calls", what: `nobody has made call ${key}`, t: 0 });
+  for (const each of history)
+    if (each.e === "no-lease" && !isExplained(each.code, each.message))
+      unknown.push({
+        ...{ rule: "errors are explained", t: each.t },
+        what: `${each.by} got no lease ${each.project}: ${each.code}: ${each.message}`,
+      });
+  return unknown;
+}
+
+function billsOf(facts: Facts): Violation[] {
+  const violations: Violation[] = [];
+  for (const [project, { t, parts }] of facts.taken) {
+    const bills = facts.bills.get(project) ?? [];
+    for (const node of new Set(parts.map((part) => part.node)))
+      if (!bills.some((bill) => bill.node === node) && !isExcused(facts, node, t - DEATH_MS))
+        violations.push({
+          ...{ rule: "a lease is on the bill", t },
+          what: `lease ${project} on ${node} is on no bill`,
+        });
+  }
+  for (const [project, bills] of facts.bills) violations.push(...billOf(project, bills, facts));
+  return violations;
+}
+
+const versionOf = ({ starts }: Facts, node: string, t: number): string =>
+  starts.get(node)?.findLast((start) => start.t <= t)?.version ?? "";
+
+/** Whether a lease on the node that began at `t` may be lost with its node: it could not, or this version does not, write it down. */
+function isExcused(facts: Facts, node: string, t: number): boolean {
+  const { deaths, full } = facts;
+  const death = deaths.get(node)?.find((at) => at >= t);
+  if (death === undefined) return false;
+  if (WRITES_LATE.includes(versionOf(facts, node, t)) && death - t < DEATH_MS) return true;
+  return full.get(node)?.some(([from, to]) => from <= death && t <= to + DEATH_MS) ?? false;
+}
+
+function billOf(project: string, bills: readonly Billed[], facts: Facts): Violation[] {
+  const [{ t }] = bills as [Billed];
+  const found: Violation[] = [];
+  const say = (rule: Rule, what: string): void =>
+    void found.push({ rule, what: `lease ${project}: ${what}`, t });
+  const taken = facts.taken.get(project);
+  for (const { node, startedAtMs, endedAtMs, presumed, reason } of bills) {
+    if (endedAtMs === null) say("a bill is final", `on ${node} it has no end`);
+    if (presumed && !isExcused(facts, node, startedAtMs))
+      say("a bill is final", `on ${node} it is presumed (${reason})`);
+  }
+  for (const { node } of taken?.parts ?? []) {
+    const parts = taken!.parts.filter((part) => part.node === node).length;
+    const billed = bills.filter((bill) => bill.node === node && bill.calls > 0).length;
+    if (billed > parts)
+      say("a lease is billed once on each node", `${billed} bills with calls on ${node}`);
+  }
+  const ran = facts.effectsOf.get(project) ?? 0;
+  const answered = facts.resultsOf.get(project) ?? 0;
+  const counted = bills.reduce((sum, { calls }) => sum + calls, 0);
+  const died = bills.some(({ node, endedAtMs }) =>
+    facts.deaths.get(node)?.some((at) => endedAtMs === null || Math.abs(at - endedAtMs) < DEATH_MS),
+  );
+  const most = bills.some(({ node, startedAtMs }) =>
+    COUNTS_REFUSED.includes(versionOf(facts, node, startedAtMs)),
+  )
+    ? Infinity
+    : ran;
+  // Calls that were cut have begun, and are not counted.
+  if (counted > most || (counted < answered && !died))
+    say(
+      "a bill has the calls that ran",
+      `${ran} ran, ${answered} had results, ${counted} are billed`,
+    );
+  found.push(...heldOf(project, bills, facts));
+  return found;
+}
+
+/** Cores are held from between the request and the grant to between the last result and the end. */
+function heldOf(project: string, bills: readonly Billed[], facts: Facts): Violation[] {
+  const found: Violation[] = [];
+  for (const { t, node, startedAtMs, endedAtMs, workers, coreNs } of bills) {
+    if (endedAtMs === null) continue;
+    const heldMs = coreNs / 1e6;
+    const spanMs = workers * (endedAtMs - startedAtMs);
+    if (Math.abs(heldMs - spanMs) > workers * HELD_TOLERANCE_MS)
+      found.push({
+        ...{ rule: "a bill has the cores that were held", t },
+        what: `lease ${project} on ${node} is billed ${heldMs.toFixed(0)} ms, and lasted ${spanMs} ms`,
+      });
+    const say = (what: string): void =>
+      void found.push({
+        ...{ rule: "a bill has the cores that were held", t },
+        what: `lease ${project} on ${node} ${what}`,
+      });
+    const asked = facts.asked.get(project);
+    if (asked && startedAtMs < asked.t - HELD_TOLERANCE_MS)
+      say(`began ${asked.t - startedAtMs} ms before it was asked for`);
+    const [over, last] = [facts.over.get(project), facts.lastEffect.get(project)];
+    // Over a network that is cut, a node hears of a release when it misses its client.
+    const near = facts.taken
+      .get(project)
+      ?.parts.some((part) => part.node === node && part.fabric === "shm");
+    if (near && over?.how === "released" && endedAtMs > over.t + HELD_TOLERANCE_MS)
+      say(`ended ${endedAtMs - over.t} ms after its release`);
+    if (bills.length === 1 && last !== undefined && last > endedAtMs + HELD_TOLERANCE_MS)
+      say(`ended ${last - endedAtMs} ms before its last call began`);
+  }
+  return found;
+}
+
+function processesOf(history: History, { calmAt }: Facts): Violation[] {
+  const found: Violation[] = [];
+  const results = new Set<number>();
+  const done = new Map<number, number>();
+  for (const each of history) {
+    const { t } = each;
+    if (each.e === "stuck")
+      found.push({
+        rule: "everything ends when it is told to",
+        what: `${each.who}: ${each.what}`,
+        t,
+      });
+    if (each.e === "exit" && each.code === 1 && NO_ROOM.test(each.log ?? "")) continue;
+    if (each.e === "exit" && (!each.meant || (each.client !== undefined && each.code)))
+      found.push({
+        ...{ rule: "nothing ends by itself", t },
+        what: `${each.who} ended with ${each.signal ?? each.code}: ${each.log ?? ""}`,
+      });
+    if (each.e === "left") found.push({ rule: "nothing is left", what: each.what, t });
+    if (each.e === "end" && each.outcome === "result" && t > calmAt) results.add(each.client);
+    if (each.e === "done") done.set(each.client, t);
+  }
+  for (const [client, t] of done)
+    if (!results.has(client))
+      found.push({
+        ...{ rule: "clients get on when all is well", t, client },
+        what: `client ${client} got no result when there were no faults any more`,
+      });
+  return found;
+}

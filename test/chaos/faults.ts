@@ -1,0 +1,324 @@
+/** What happens to the processes of a run. Each fault picks whom it meets, and leaves it as one who runs. */
+import { readFileSync, readdirSync } from "node:fs";
+import type { Random } from "../sim/random.ts";
+import { type Actor, signalTo } from "./actor.ts";
+import { type Cluster, DRAIN_MS, NODES_AT_HOME } from "./cluster.ts";
+
+/** A node that is told to stop waits for its leases, then ends. */
+const END_LIMIT_MS = DRAIN_MS + 20_000;
+
+const START_TRIES = 20;
+const START_PAUSE_MS = 500;
+
+export interface FaultContext {
+  cluster: Cluster;
+  random: Random;
+  /** Which version the next one that starts is. */
+  version(who: "manager" | "node" | "client"): string;
+  note(fault: string, target: string, detail?: string): void;
+  /** Keeps other faults from it until `work` is done. */
+  alone(target: string, work: () => Promise<void>): Promise<void>;
+}
+
+type FaultRun = (context: FaultContext) => Promise<void>;
+
+const pause = (random: Random): Promise<void> => Bun.sleep(random.between(20, 1500));
+
+/** A node that nothing else is done to. */
+async function onNode(
+  { cluster, random, alone }: FaultContext,
+  run: (node: Actor, i: number) => Promise<void>,
+): Promise<void> {
+  const i = random.between(0, cluster.nodes.length - 1);
+  const node = cluster.nodes[i]!;
+  await alone(node.name, () => run(node, i));
+}
+
+async function restartNode(context: FaultContext, i: number): Promise<void> {
+  const { cluster, random, version } = context;
+  await pause(random);
+  await untilStarted(cluster.nodes[i]!, () => cluster.startNode(i, version("node")));
+}
+
+async function restartManager({ cluster, random, version }: FaultContext): Promise<void> {
+  await pause(random);
+  await untilStarted(cluster.manager, () => cluster.startManager(version("manager")));
+}
+
+/** As a service manager does it: what does not start, since its disk is full, is started again. */
+async function untilStarted(actor: Actor, start: () => Promise<void>): Promise<void> {
+  for (let tries = 0; tries < START_TRIES; tries++) {
+    await start();
+    if (actor.running) return;
+    await Bun.sleep(START_PAUSE_MS);
+  }
+}
+
+/** It was told to stop: it must, and starts again. */
+async function endsAndRestarts(context: FaultContext, node: Actor, i: number): Promise<void> {
+  if (!(await node.endsWithin(END_LIMIT_MS))) {
+    context.cluster.journal.say({ e: "stuck", who: node.name, what: "did not end when told to" });
+    await node.kill();
+  }
+  await restartNode(context, i);
+}
+
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/** One of the processes that a node has started. */
+const hostOf = (node: Actor, random: Random): number | undefined => {
+  const hosts = node.processes.slice(1);
+  return hosts.length === 0 ? undefined : random.pick(hosts);
+};
+
+const client = ({ cluster, random }: FaultContext): Actor | undefined => {
+  const running = cluster.clients.filter((each) => each.running);
+  return running.length === 0 ? undefined : random.pick(running);
+};
+
+/** Holds processes still for a while. */
+async function stopped(pids: readonly number[], random: Random): Promise<void> {
+  for (const pid of pids) signalTo(pid, "SIGSTOP");
+  await Bun.sleep(random.between(50, 3000));
+  for (const pid of pids) signalTo(pid, "SIGCONT");
+}
+
+/** So many descriptors more than it has, for a while. */
+async function starved(pid: number, random: Random): Promise<void> {
+  const open = readdirSync(`/proc/${pid}/fd`).length;
+  const before = /^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, "utf8"))![1];
+  const limit = (soft: string): unknown =>
+    Bun.spawnSync(["prlimit", "--pid", String(pid), `--nofile=${soft}:`]);
+  limit(String(open + random.between(0, 6)));
+  await Bun.sleep(random.between(200, 3000));
+  limit(before!);
+}
+
+export const FAULTS: Readonly<Record<string, readonly [weight: number, run: FaultRun]>> = {
+  "kill host": [
+    12,
+    (context) =>
+      onNode(context, async (node) => {
+        const host = hostOf(node, context.random);
+        if (host === undefined) return;
+        context.note("kill host", node.name, `pid ${host}`);
+        signalTo(host, "SIGKILL");
+      }),
+  ],
+  "stop host": [
+    8,
+    (context) =>
+      onNode(context, async (node) => {
+        const host = hostOf(node, context.random);
+        if (host === undefined) return;
+        context.note("stop host", node.name, `pid ${host}`);
+        await stopped([host], context.random);
+      }),
+  ],
+  "signal host": [
+    6,
+    (context) =>
+      onNode(context, async (node) => {
+        const [host, signal] = [hostOf(node, context.random), context.random.pick(SIGNALS)];
+        if (host === undefined) return;
+        context.note("signal host", node.name, `${signal} to ${host}`);
+        signalTo(host, signal);
+      }),
+  ],
+  "kill node": [
+    6,
+    (context) =>
+      onNode(context, async (node, i) => {
+        context.note("kill node", node.name);
+        await node.kill();
+        await restartNode(context, i);
+      }),
+  ],
+  "stop node": [
+    5,
+    (context) =>
+      onNode(context, async (node) => {
+        context.note("stop node", node.name);
+        await stopped(context.random.chance(0.5) ? node.processes : [node.pid], context.random);
+      }),
+  ],
+  "end node": [
+    3,
+    (context) =>
+      onNode(context, async (node, i) => {
+        const signal = context.random.pick(["SIGTERM", "SIGINT"] as const);
+        context.note("end node", node.name, signal);
+        node.expectEnd();
+        node.signal(signal);
+        if (context.random.chance(0.3)) {
+          await pause(context.random);
+          node.signal(signal);
+        }
+        await endsAndRestarts(context, node, i);
+      }),
+  ],
+  "signal node's group": [
+    3,
+    (context) =>
+      onNode(context, async (node, i) => {
+        context.note("signal node's group", node.name);
+        node.expectEnd();
+        if (context.random.chance(0.5)) node.signalGroup("SIGTERM");
+        else node.signalEach("SIGTERM");
+        await endsAndRestarts(context, node, i);
+      }),
+  ],
+  "hang up": [
+    3,
+    async (context) => {
+      const { cluster, random } = context;
+      const actor = random.pick([cluster.manager, ...cluster.nodes]);
+      await context.alone(actor.name, async () => {
+        context.note("hang up", actor.name);
+        actor.signalEach("SIGHUP");
+      });
+    },
+  ],
+  "kill manager": [
+    4,
+    (context) =>
+      context.alone("manager", async () => {
+        context.note("kill manager", "manager");
+        await context.cluster.manager.kill();
+        await restartManager(context);
+      }),
+  ],
+  "end manager": [
+    2,
+    (context) =>
+      context.alone("manager", async () => {
+        context.note("end manager", "manager");
+        const { cluster } = context;
+        if (!(await cluster.manager.end("SIGTERM", END_LIMIT_MS))) {
+          cluster.journal.say({ e: "stuck", who: "manager", what: "did not end when told to" });
+          await cluster.manager.kill();
+        }
+        await restartManager(context);
+      }),
+  ],
+  "stop manager": [
+    2,
+    (context) =>
+      context.alone("manager", async () => {
+        context.note("stop manager", "manager");
+        await stopped([context.cluster.manager.pid], context.random);
+      }),
+  ],
+  "kill client": [
+    6,
+    async (context) => {
+      const actor = client(context);
+      if (actor === undefined) return;
+      await context.alone(actor.name, async () => {
+        context.note("kill client", actor.name);
+        await actor.kill();
+      });
+    },
+  ],
+  "stop client": [
+    6,
+    async (context) => {
+      const actor = client(context);
+      if (actor === undefined) return;
+      await context.alone(actor.name, async () => {
+        context.note("stop client", actor.name);
+        await stopped([actor.pid], context.random);
+      });
+    },
+  ],
+  "end client": [
+    3,
+    async (context) => {
+      const actor = client(context);
+      if (actor === undefined) return;
+      await context.alone(actor.name, async () => {
+        const signal = context.random.pick(SIGNALS);
+        context.note("end client", actor.name, signal);
+        actor.expectEnd();
+        actor.signalGroup(signal);
+        await actor.endsWithin(END_LIMIT_MS);
+      });
+    },
+  ],
+  partition: [
+    5,
+    async (context) => {
+      const { cluster, random } = context;
+      const i = random.between(NODES_AT_HOME, cluster.nodes.length - 1);
+      const cable = `cable of n${i}`;
+      await context.alone(cable, async () => {
+        context.note("partition", cable);
+        cluster.networks.cut(i - NODES_AT_HOME);
+        await Bun.sleep(random.between(100, 8000));
+        cluster.networks.mend(i - NODES_AT_HOME);
+      });
+    },
+  ],
+  "full disk": [
+    3,
+    async (context) => {
+      const { cluster, random } = context;
+      const [name, disk] = random.pick(Object.entries(cluster.disks));
+      await context.alone(`disk of ${name}`, async () => {
+        context.note("full disk", `disk of ${name}`);
+        disk.fill();
+        await Bun.sleep(random.between(100, 4000));
+        disk.empty();
+        cluster.journal.say({ e: "fault", fault: "disk has room", target: `disk of ${name}` });
+      });
+    },
+  ],
+  "frozen disk": [
+    3,
+    async (context) => {
+      const { cluster, random } = context;
+      const [name, disk] = random.pick(Object.entries(cluster.disks));
+      if (!disk.freezes) return;
+      // A process that waits for its disk cannot be killed.
+      await context.alone(name, () =>
+        context.alone(`disk of ${name}`, async () => {
+          context.note("frozen disk", `disk of ${name}`);
+          disk.freeze();
+          await Bun.sleep(random.between(50, 2500));
+          disk.thaw();
+        }),
+      );
+    },
+  ],
+  "no descriptors": [
+    3,
+    async (context) => {
+      const { cluster, random } = context;
+      const actor = random.pick([cluster.manager, ...cluster.nodes, ...cluster.clients]);
+      await context.alone(actor.name, async () => {
+        if (!actor.running) return;
+        context.note("no descriptors", actor.name);
+        await starved(actor.pid, random).catch(() => {});
+      });
+    },
+  ],
+  drain: [
+    4,
+    (context) =>
+      onNode(context, async (node) => {
+        const { cluster, random, version } = context;
+        const deadline = random.pick(["0.2s", "1s", "3s"]);
+        const name = version("client");
+        const refused = await cluster.operate(name, ["drain", node.name, "--deadline", deadline]);
+        context.note("drain", node.name, refused ?? deadline);
+        await Bun.sleep(random.between(100, 3000));
+        // A manager that is away is asked again.
+        for (let tries = 0; tries < 20; tries++) {
+          const failed = await cluster.operate(name, ["resume", node.name]);
+          if (failed === undefined) return context.note("resume", node.name);
+          await Bun.sleep(500);
+        }
+        cluster.journal.say({ e: "stuck", who: node.name, what: "could not be resumed" });
+      }),
+  ],
+};

@@ -1,0 +1,109 @@
+/** A history as a page that one can read: what broke which rule, and a line of time with faults, processes and the calls that they met. */
+import type { Violation } from "./checker.ts";
+import type { Happened, History } from "./history.ts";
+
+/** Around a violation, so much is shown. */
+const AROUND_MS = 2000;
+/** Of one violation, and in all. */
+const MAX_LINES = 200;
+const MAX_VIOLATIONS = 40;
+
+const escape = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+/** An event in words; undefined of what is told by another one. */
+function wordsOf(each: Happened): string | undefined {
+  switch (each.e) {
+    case "client":
+      return `client ${each.client} begins: ${each.kind}, version ${each.version}`;
+    case "ask":
+      return `asks for ${each.workers} workers as ${each.project}`;
+    case "lease":
+      return `has ${each.project}: ${each.parts.map(({ node, workers, fabric }) => `${workers} of ${node} by ${fabric}`).join(", ")}`;
+    case "no-lease":
+      return `gets no lease ${each.project}: ${each.code}: ${each.message}`;
+    case "lease-over":
+      return `${each.project} is over: ${each.how}`;
+    case "call":
+      return `call ${each.call} (${each.kind}) on ${each.project}${each.idempotent ? ", may run again" : ""}`;
+    case "end":
+      return `call ${each.call}: ${each.outcome}${each.right === false ? ", wrong" : ""} ${each.code ?? ""} ${each.message ?? ""}`;
+    case "effect":
+      return `call ${each.call} of client ${each.client} runs`;
+    case "done":
+      return `client ${each.client} is done`;
+    case "exit":
+      return `${each.who} ends${each.meant ? "" : " by itself"}: ${each.signal ?? each.code}`;
+    case "fault":
+      return `${each.fault}: ${each.target} ${each.detail ?? ""}`;
+    case "start":
+      return `${each.who} starts, version ${each.version}`;
+    case "calm":
+      return "no more faults";
+    case "stuck":
+      return `${each.who} is stuck: ${each.what}`;
+    case "bill":
+      return `bill of ${each.project} on ${each.node}: ${each.calls} calls, ${(each.coreNs / 1e6).toFixed(0)} ms, ${each.reason}${each.presumed ? ", presumed" : ""}`;
+    case "left":
+      return `left: ${each.what}`;
+  }
+}
+
+/** What belongs to a violation: all of its call, of its lease and of its client around it, and faults and starts. */
+function around(history: History, violation: Violation): Happened[] {
+  const { t, client, call, what } = violation;
+  const project = /\bc\d+-\d+\b/.exec(what)?.[0];
+  const nodes = new Set(
+    history.flatMap((each) =>
+      each.e === "lease" && each.project === project ? each.parts.map(({ node }) => node) : [],
+    ),
+  );
+  const times = history
+    .filter(
+      (each) =>
+        call !== undefined &&
+        "call" in each &&
+        each.call === call &&
+        "client" in each &&
+        each.client === client,
+    )
+    .map((each) => each.t);
+  const [from, to] = [Math.min(t, ...times) - AROUND_MS, Math.max(t, ...times) + AROUND_MS];
+  return history.filter((each) => {
+    if ("project" in each && each.project === project && each.e !== "call") return true;
+    if (each.t < from || each.t > to) return false;
+    if (each.e === "call" || each.e === "end" || each.e === "effect")
+      return each.client === client && each.call === call;
+    if (each.e === "fault")
+      return nodes.size === 0 || !/^n\d/.test(each.target) || nodes.has(each.target);
+    return each.e === "start" || each.e === "exit" || each.e === "stuck";
+  });
+}
+
+const STYLE = `body { font: 14px sans-serif; margin: 2em; max-width: 110em } table { border-collapse: collapse }
+td { padding: 1px 8px; vertical-align: top; font-family: monospace; white-space: pre-wrap } .fault td { background: #fde8d8 }
+.bill td { background: #e8f0fd } .end td { background: #e8f8e8 } .here td { font-weight: bold } h2 { font-size: 1.1em; margin-top: 2em }`;
+
+/** The page, in HTML. */
+export function pageOf(history: History, violations: readonly Violation[], title: string): string {
+  const start = history[0]?.t ?? 0;
+  const row = (each: Happened): string => {
+    const words = wordsOf(each);
+    return words === undefined
+      ? ""
+      : `<tr class="${each.e}"><td>${((each.t - start) / 1000).toFixed(3)}</td><td>${escape(each.by)}</td><td>${escape(words)}</td></tr>`;
+  };
+  const sections = violations.slice(0, MAX_VIOLATIONS).map((violation, i) => {
+    const lines = around(history, violation).slice(0, MAX_LINES).map(row).join("\n");
+    const at = ((violation.t - start) / 1000).toFixed(3);
+    return `<h2 id="v${i}">${i + 1}. ${escape(violation.rule)}</h2><p>at ${at} s: ${escape(violation.what)}</p><table>${lines}</table>`;
+  });
+  const faults = history.filter(({ e }) => e === "fault" || e === "start" || e === "calm");
+  const list = violations.map(({ rule }) => rule);
+  const counts = [...new Set(list)].map(
+    (rule) => `<li>${escape(rule)}: broken ${list.filter((one) => one === rule).length} times</li>`,
+  );
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${escape(title)}</title><style>${STYLE}</style>
+<h1>${escape(title)}</h1><ul>${counts.join("")}</ul>${sections.join("\n")}
+<h2>All faults</h2><table>${faults.map(row).join("\n")}</table></html>\n`;
+}

@@ -1,0 +1,200 @@
+/** One run: a cluster under faults for a time, then in calm until everything has ended, and the history of it. */
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { join } from "node:path";
+import { ledgerPath } from "../../src/manager/state/state.ts";
+import { Random } from "../sim/random.ts";
+import type { LedgerRow } from "../support/manager.ts";
+import { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
+import { CLIENTS, Cluster, type Executables } from "./cluster.ts";
+import { FAULTS, type FaultContext } from "./faults.ts";
+import { type Happened, parseHistory } from "./history.ts";
+import { leftovers } from "./leftovers.ts";
+
+export interface ChaosOptions {
+  seed: number;
+  /** Of faults by chance. Default: none. */
+  seconds?: number;
+  executables: Executables;
+  /** Those faults alone. */
+  faults?: readonly string[] | undefined;
+  /** What is done instead of faults by chance. */
+  script?: ((context: FaultContext) => Promise<void>) | undefined;
+  /** Where histories and logs go besides. */
+  keep?: string | undefined;
+  onFault?: ((count: number, what: string) => void) | undefined;
+}
+
+/** A fault comes after such a pause, whatever the one before it still does. */
+const PAUSE_MS = [100, 900] as const;
+/** What clients have to do once more when all is well. */
+const CALM_MS = 3000;
+const CLIENTS_END_LIMIT_MS = 60_000;
+const BILLS_LIMIT_MS = 30_000;
+const END_LIMIT_MS = 30_000;
+
+export async function chaos(
+  options: ChaosOptions,
+): Promise<{ history: Happened[]; faults: number }> {
+  using scratch = new Scratch();
+  try {
+    return await new Run(scratch, options).toEnd();
+  } finally {
+    if (options.keep !== undefined) {
+      mkdirSync(options.keep, { recursive: true });
+      Bun.spawnSync(["cp", "-r", scratch.join("history"), scratch.join("logs"), options.keep]);
+    }
+  }
+}
+
+class Run {
+  readonly #scratch: Scratch;
+  readonly #options: ChaosOptions;
+  readonly #random: Random;
+  readonly #busy = new Set<string>();
+  readonly #working = new Set<Promise<void>>();
+  #faults = 0;
+  #managers: string;
+  #cluster!: Cluster;
+
+  constructor(scratch: Scratch, options: ChaosOptions) {
+    this.#scratch = scratch;
+    this.#options = options;
+    this.#random = new Random(options.seed);
+    this.#managers = Object.keys(options.executables)[0]!;
+  }
+
+  async toEnd(): Promise<{ history: Happened[]; faults: number }> {
+    const { executables } = this.#options;
+    const [version] = Object.keys(executables);
+    const cluster = await Cluster.start({
+      ...{ scratch: this.#scratch, executables, version: version! },
+    });
+    this.#cluster = cluster;
+    let history: Happened[];
+    try {
+      for (let i = 0; i < CLIENTS; i++) await this.#startClient();
+      await this.#harm();
+      await this.#calmDown();
+      await this.#endAll();
+      history = this.#read();
+      for (const what of await leftovers(cluster, this.#scratch))
+        history.push({ t: Date.now(), by: "conductor", e: "left", what });
+    } finally {
+      await cluster[Symbol.asyncDispose]();
+    }
+    return { history, faults: this.#faults };
+  }
+
+  async #startClient(): Promise<void> {
+    await this.#cluster.startClient(this.#version("client"), this.#random.between(0, 2 ** 31));
+  }
+
+  /** Whoever starts may be of either version; the manager, whose ledger follows its version, goes over to the last one and stays there. */
+  #version(who: "manager" | "node" | "client"): string {
+    const { versions } = this.#cluster;
+    if (who !== "manager") return this.#random.pick(versions);
+    if (this.#random.chance(0.5)) this.#managers = versions.at(-1)!;
+    return this.#managers;
+  }
+
+  /** Faults, one after another and beside each other, until the time is over; whoever was killed gets a successor. */
+  async #harm(): Promise<void> {
+    const { seconds = 0, script, faults = Object.keys(FAULTS) } = this.#options;
+    const names = faults.flatMap((name) => Array.from({ length: FAULTS[name]![0] }, () => name));
+    const end = performance.now() + 1000 * seconds;
+    const context = this.#context();
+    await script?.(context);
+    while (performance.now() < end) {
+      await Bun.sleep(this.#random.between(...PAUSE_MS));
+      const name = this.#random.pick(names);
+      const work = FAULTS[name]![1](context).finally(() => this.#working.delete(work));
+      this.#working.add(work);
+      work.catch((error: unknown) => {
+        this.#cluster.journal.say({ e: "stuck", who: name, what: String(error) });
+      });
+      const running = this.#cluster.clients.filter((each) => each.running).length;
+      if (running < CLIENTS) await this.#startClient();
+    }
+    await Promise.allSettled(this.#working);
+  }
+
+  #context(): FaultContext {
+    const { journal } = this.#cluster;
+    return {
+      ...{ cluster: this.#cluster, random: this.#random },
+      version: (who) => this.#version(who),
+      note: (fault, target, detail) => {
+        this.#faults++;
+        journal.say({ e: "fault", fault, target, ...(detail === undefined ? {} : { detail }) });
+        this.#options.onFault?.(this.#faults, `${fault} ${target} ${detail ?? ""}`);
+      },
+      alone: async (target, work) => {
+        if (this.#busy.has(target)) return;
+        this.#busy.add(target);
+        try {
+          await work();
+        } finally {
+          this.#busy.delete(target);
+        }
+      },
+    };
+  }
+
+  /** All must come right by itself now: calls end, clients end, bills are complete. */
+  async #calmDown(): Promise<void> {
+    const { journal, clients, folder } = this.#cluster;
+    journal.say({ e: "calm" });
+    await Bun.sleep(CALM_MS);
+    writeFileSync(join(folder, "stop"), "");
+    for (const client of clients) client.expectEnd();
+    await Promise.all(
+      clients.map(async (client) => {
+        if (await client.endsWithin(CLIENTS_END_LIMIT_MS)) return;
+        journal.say({ e: "stuck", who: client.name, what: "does not end" });
+        await client.kill();
+      }),
+    );
+    await until(() => this.#rows().every(isOver), "all bills are final", BILLS_LIMIT_MS).catch(
+      () => {},
+    );
+  }
+
+  async #endAll(): Promise<void> {
+    const { journal, nodes, manager } = this.#cluster;
+    for (const actor of [...nodes, manager])
+      if (!(await actor.end("SIGTERM", END_LIMIT_MS)))
+        journal.say({ e: "stuck", who: actor.name, what: "did not end when told to" });
+    await this.#cluster.endCollector();
+    for (const row of this.#rows())
+      journal.say({
+        ...{ e: "bill", project: row.project ?? "", lease: row.lease, node: row.node },
+        ...{ user: row.user, workers: row.workers, startedAtMs: row.started_at_ms },
+        ...{ endedAtMs: row.ended_at_ms, reason: row.reason, presumed: row.presumed === 1 },
+        ...{ coreNs: row.allocation_core_ns, calls: row.calls },
+      });
+  }
+
+  #rows(): (LedgerRow & { node: string; started_at_ms: number })[] {
+    const db = new Database(ledgerPath(this.#cluster.ledger), { readonly: true });
+    try {
+      return db
+        .query<LedgerRow & { node: string; started_at_ms: number }, []>("SELECT * FROM lease_usage")
+        .all();
+    } finally {
+      db.close();
+    }
+  }
+
+  #read(): Happened[] {
+    const { folder } = this.#cluster;
+    return readdirSync(folder)
+      .filter((name) => name.endsWith(".jsonl"))
+      .flatMap((name) => parseHistory(readFileSync(join(folder, name), "utf8")))
+      .toSorted((a, b) => a.t - b.t);
+  }
+}
+
+const isOver = ({ ended_at_ms, presumed }: LedgerRow): boolean =>
+  ended_at_ms !== null && presumed === 0;
