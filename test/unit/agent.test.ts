@@ -274,6 +274,23 @@ describe("a lease", () => {
     expect(ended!.atMs - startedAtMs).toBe(1050);
   });
 
+  test("ends on the bill when its cores are free, however long the cache of packages takes for its module then", () => {
+    const packages = new PackageStore();
+    const { clock, bills, leased } = node({ packages });
+    packages.use = async () => ({
+      ...{ path: "/fn.js", name: "fn.ts" },
+      // A disk that does not answer for a while.
+      end: () => clock.pass(1500),
+    });
+    const { client, host, lease } = leased({ module: `package:${"0".repeat(64)}` });
+    clock.pass(1000);
+    client.ask("release", { lease });
+    gone(host, { exitCode: 0, signal: null });
+    const { startedAtMs, ended, usage } = bills.at(-1)!;
+    expect(usage.allocationCoreNs).toBe(1e9);
+    expect(ended!.atMs - startedAtMs).toBe(1000);
+  });
+
   test.each<[string, (host: PlayedHost) => void, string]>([
     [
       "whose module fails",

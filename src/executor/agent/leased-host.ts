@@ -273,10 +273,11 @@ export class LeasedHost {
     this.#claimed.release();
     this.#watch?.stop();
     this.#memory.close();
-    for (const module of this.#modules) module.end();
     this.#book.free(this.id);
     if (resting) this.#keep!(resting);
     this.#events.finished(this, usage, state.reason);
+    // Last: it writes to a disk, for which the cores would wait, and the bill would end later than they were held.
+    for (const module of this.#modules) module.end();
   }
 
   get #state(): LeaseState {
