@@ -1,6 +1,7 @@
-/** Frames of MessagePack, which most connections speak: without record extensions, so that any language can read it. */
+/** Frames of MessagePack, which most connections speak: without extensions, so that any language can read it. */
 import { Packr } from "msgpackr/pack";
 import { FrameCutter, MAX_FRAME_BYTES, type Packing, frameOf } from "./frames/framing.ts";
+import { isPlain } from "./frames/plain-message-pack.ts";
 
 export { MAX_FRAME_BYTES, PROTOCOL_VERSION } from "./frames/framing.ts";
 
@@ -9,7 +10,10 @@ const packr = new Packr({ useRecords: false });
 export const MESSAGE_PACK: Packing = {
   name: "MessagePack",
   pack: (message) => packr.pack(message),
-  unpack: (body) => packr.unpack(body),
+  unpack(body) {
+    if (!isPlain(body)) throw new TypeError("it is not plain MessagePack");
+    return packr.unpack(body);
+  },
 };
 
 /** One message as the bytes of a frame, in memory of its own. */

@@ -36,7 +36,13 @@ export const TARGETS: Readonly<Record<string, Target>> = {
     sources: ["src/client/failures/remote-error.ts"],
     except: ["record: ErrorRecord, causes = MAX_CAUSES"],
   },
-  frames: { sources: ["src/protocol/frames/framing.ts", "src/control/accept/first-bytes.ts"] },
+  frames: {
+    sources: [
+      "src/protocol/frames/framing.ts",
+      "src/protocol/frames/plain-message-pack.ts",
+      "src/control/accept/first-bytes.ts",
+    ],
+  },
   http: {
     sources: [
       "src/manager/http/request.ts",

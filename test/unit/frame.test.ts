@@ -132,6 +132,26 @@ describe("FrameReader", () => {
   });
 });
 
+describe("a frame of MessagePack", () => {
+  test("has undefined as a property, of its extensions alone", () => {
+    expect(read(encodeFrame({ a: undefined }))).toEqual([{ a: undefined }]);
+  });
+
+  test.each<[string, number[]]>([
+    ["an error", [0xd4, 0x65, 0x92, 0xa5, ...Buffer.from("Error"), 0xa1, 0x6d]],
+    ["an expression", [0xd4, 0x78, 0x92, 0xa1, 0x61, 0xa0]],
+    ["a set", [0xd4, 0x73, 0x90]],
+    ["a record of the sender's own", [0xd4, 0x72, 0x40, 0x91, 0xa1, 0x61, 1]],
+    ["a record with a number of two bytes", [0xd5, 0x72, 0x41, 1, 0x91, 0xa1, 0x61, 1]],
+    ["texts in a bundle", [0xc7, 4, 0x62, 0, 0, 0, 1, 1]],
+    ["a date", [0xd6, 0xff, 0, 0, 0, 1]],
+    ["bytes behind its value", [1, 1]],
+    ["a list of more than it has", [0xdd, 0xff, 0xff, 0xff, 0xff, 1]],
+  ])("is refused with %s in it", (_, body) => {
+    expect(() => read(frameOf(body))).toThrow(ProtocolError);
+  });
+});
+
 describe("a frame of JSON", () => {
   const cut = (bytes: Uint8Array): unknown[] => new FrameCutter(JSON_TEXT).push(bytes);
 
