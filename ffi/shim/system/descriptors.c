@@ -105,6 +105,12 @@ RFAAS_EXPORT int32_t rfaas_mailbox_send(int32_t fd, const uint8_t *name, const u
   return sendmsg(fd, &message, MSG_NOSIGNAL) == NONCE_BYTES ? 0 : -errno;
 }
 
+/* Whether the one who sends over it is gone. */
+static int is_over(int32_t mailbox) {
+  struct pollfd hung_up = {.fd = mailbox, .events = POLLRDHUP};
+  return poll(&hung_up, 1, 0) == 1;
+}
+
 /* Never blocks. Returns how many descriptors came with the right nonce, or -EAGAIN, or -EMFILE when this process has no room for
  * them. Closes all other descriptors. */
 RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce, int32_t *fds, int32_t capacity) {
@@ -119,7 +125,6 @@ RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t got = recvmsg(mailbox, &message, MSG_CMSG_CLOEXEC);
     if (got < 0) return -errno;
-    if (got == 0) return -EAGAIN; /* its sender is gone */
     int ours = got == NONCE_BYTES && memcmp(body, nonce, NONCE_BYTES) == 0;
     /* There is room in `control` for all that a sender may send: the kernel found none in the table of descriptors. */
     int cut = (message.msg_flags & MSG_CTRUNC) != 0;
@@ -130,6 +135,8 @@ RFAAS_EXPORT int32_t rfaas_mailbox_receive(int32_t mailbox, const uint8_t *nonce
       count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
       received = (int *)CMSG_DATA(header);
     }
+    /* A message may be empty, and have descriptors all the same. */
+    if (got == 0 && count == 0 && is_over(mailbox)) return -EAGAIN;
     if (ours && !cut && count > 0 && count <= capacity) {
       memcpy(fds, received, count * sizeof(int));
       return count;

@@ -36,9 +36,11 @@ static ssize_t transmit(rfaas_tcp_end *end, struct iovec *pieces, int count) {
 static int take_in(rfaas_tcp_end *end, uint32_t lacking) {
   int fd = __atomic_load_n(&end->fd, __ATOMIC_ACQUIRE);
   if (fd < 0) return 0;
-  struct iovec into[2] = {{.iov_base = end->place + end->landed, .iov_len = lacking},
-                          {.iov_base = end->buffer + end->filled, .iov_len = sizeof end->buffer - end->filled}};
-  ssize_t got = lacking ? receive(end, fd, into, 2) : receive(end, fd, into + 1, 1);
+  struct iovec into[2];
+  int count = 0;
+  if (lacking) into[count++] = (struct iovec){.iov_base = end->place + end->landed, .iov_len = lacking};
+  into[count++] = (struct iovec){.iov_base = end->buffer + end->filled, .iov_len = sizeof end->buffer - end->filled};
+  ssize_t got = receive(end, fd, into, count);
   if (got > 0) {
     uint32_t landed = (size_t)got < lacking ? (uint32_t)got : lacking;
     end->landed += landed;
