@@ -58,25 +58,22 @@ function around(history: History, violation: Violation): Happened[] {
       each.e === "lease" && each.project === project ? each.parts.map(({ node }) => node) : [],
     ),
   );
-  const times = history
-    .filter(
-      (each) =>
-        call !== undefined &&
-        "call" in each &&
-        each.call === call &&
-        "client" in each &&
-        each.client === client,
-    )
-    .map((each) => each.t);
-  const [from, to] = [Math.min(t, ...times) - AROUND_MS, Math.max(t, ...times) + AROUND_MS];
+  const isOf = (each: Happened): boolean =>
+    call !== undefined
+      ? "call" in each && each.call === call && "client" in each && each.client === client
+      : project !== undefined && "project" in each && each.project === project && each.e !== "bill";
+  const times = history.filter(isOf).map((each) => each.t);
+  // A bill comes last, and is of an earlier time.
+  const at = times.length > 0 ? times : [t];
+  const [from, to] = [Math.min(...at) - AROUND_MS, Math.max(...at) + AROUND_MS];
   return history.filter((each) => {
     if ("project" in each && each.project === project && each.e !== "call") return true;
     if (each.t < from || each.t > to) return false;
     if (each.e === "call" || each.e === "end" || each.e === "effect")
       return each.client === client && each.call === call;
-    if (each.e === "fault")
-      return nodes.size === 0 || !/^n\d/.test(each.target) || nodes.has(each.target);
-    return each.e === "start" || each.e === "exit" || each.e === "stuck";
+    const who = each.e === "fault" ? each.target : "who" in each ? each.who : "";
+    const node = /\bn\d+$/.exec(who)?.[0];
+    return who !== "" && (node === undefined || nodes.size === 0 || nodes.has(node));
   });
 }
 
