@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { RFAAS } from "../support/executable.ts";
 import { PREVIOUS, lackingForPrevious, previousExecutable } from "../support/previous.ts";
 import { check } from "./checker.ts";
-import { lackingForRun } from "./network.ts";
+import { lackingForRun } from "./machine/network.ts";
 import { pageOf } from "./page.ts";
 import { chaos } from "./run-chaos.ts";
 

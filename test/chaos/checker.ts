@@ -1,16 +1,6 @@
 /** What must hold of every history, whatever the faults were: a pure function of it. */
-import type {
-  Billed,
-  CallEnded,
-  CallMade,
-  Fault,
-  Happened,
-  History,
-  LeaseAsked,
-  LeaseOver,
-  LeaseTaken,
-  Started,
-} from "./history.ts";
+import { type Facts, factsOf, versionOf } from "./facts.ts";
+import type { Billed, CallEnded, History } from "./history.ts";
 
 export const RULES = [
   "every call has an outcome",
@@ -76,98 +66,6 @@ const EXPLAINED_BY_WORDS: Readonly<Record<string, RegExp>> = {
 const NO_ROOM =
   /ERROR\s+(?:EnvironmentError|LedgerUnavailable): .*(?:\(ENOSPC\)|make room on its disk)/;
 
-interface Facts {
-  calls: Map<string, CallMade>;
-  ends: Map<string, CallEnded[]>;
-  effects: Map<string, number>;
-  effectsOf: Map<string, number>;
-  /** By lease: how many calls had a result, and when the last effect. */
-  resultsOf: Map<string, number>;
-  lastEffect: Map<string, number>;
-  asked: Map<string, LeaseAsked>;
-  taken: Map<string, LeaseTaken>;
-  over: Map<string, LeaseOver>;
-  bills: Map<string, Billed[]>;
-  killed: Set<number>;
-  /** When nodes were killed. */
-  deaths: Map<string, number[]>;
-  /** When their disks were full. */
-  full: Map<string, [from: number, to: number][]>;
-  starts: Map<string, Started[]>;
-  calmAt: number;
-}
-
-const keyOf = ({ client, call }: { client: number; call: number }): string => `${client}.${call}`;
-
-function add<Key, Value>(map: Map<Key, Value[]>, key: Key, value: Value): void {
-  const list = map.get(key);
-  if (list) list.push(value);
-  else map.set(key, [value]);
-}
-
-function factsOf(history: History): Facts {
-  const facts: Facts = {
-    ...{ calls: new Map(), ends: new Map(), effects: new Map(), effectsOf: new Map() },
-    ...{ resultsOf: new Map(), lastEffect: new Map() },
-    ...{ asked: new Map(), taken: new Map(), over: new Map(), bills: new Map() },
-    ...{ killed: new Set(), deaths: new Map(), full: new Map(), starts: new Map() },
-    calmAt: Infinity,
-  };
-  for (const each of history) note(facts, each);
-  for (const [key, count] of facts.effects) {
-    const project = facts.calls.get(key)?.project;
-    if (project !== undefined)
-      facts.effectsOf.set(project, (facts.effectsOf.get(project) ?? 0) + count);
-  }
-  for (const [key, ends] of facts.ends) {
-    const project = facts.calls.get(key)?.project;
-    if (project === undefined) continue;
-    const results = ends.filter(({ outcome }) => outcome === "result");
-    if (results.length === 0 || !facts.effects.has(key)) continue;
-    facts.resultsOf.set(project, (facts.resultsOf.get(project) ?? 0) + 1);
-  }
-  return facts;
-}
-
-function note(facts: Facts, each: Happened): void {
-  switch (each.e) {
-    case "call":
-      return void facts.calls.set(keyOf(each), each);
-    case "end":
-      return add(facts.ends, keyOf(each), each);
-    case "effect": {
-      const project = facts.calls.get(keyOf(each))?.project ?? "";
-      facts.lastEffect.set(project, Math.max(facts.lastEffect.get(project) ?? 0, each.t));
-      return void facts.effects.set(keyOf(each), (facts.effects.get(keyOf(each)) ?? 0) + 1);
-    }
-    case "ask":
-      return void facts.asked.set(each.project, each);
-    case "lease":
-      return void facts.taken.set(each.project, each);
-    case "lease-over":
-      return void facts.over.set(each.project, each);
-    case "bill":
-      return add(facts.bills, each.project, each);
-    case "exit":
-      if (each.client !== undefined && (each.signal !== null || each.code !== 0))
-        facts.killed.add(each.client);
-      if (each.signal === "SIGKILL") add(facts.deaths, each.who, each.t);
-      return;
-    case "start":
-      return add(facts.starts, each.who, each);
-    case "fault":
-      return noteFull(facts, each);
-    case "calm":
-      facts.calmAt = each.t;
-  }
-}
-
-function noteFull({ full }: Facts, { t, fault, target }: Fault): void {
-  const node = target.replace("disk of ", "");
-  if (fault === "full disk") add(full, node, [t, Infinity]);
-  if (fault === "disk has room") full.get(node)!.at(-1)![1] = t;
-}
-
 /** What is wrong with a history; nothing is where all rules hold. */
 export function check(history: History): Violation[] {
   const facts = factsOf(history);
@@ -179,11 +77,13 @@ export function check(history: History): Violation[] {
   ];
 }
 
+type Say = (rule: Rule, what: string) => void;
+
 function callsOf({ calls, ends, effects, killed }: Facts): Violation[] {
   const violations: Violation[] = [];
   for (const [key, made] of calls) {
     const { t, client, call, kind, project, idempotent = false } = made;
-    const say = (rule: Rule, what: string): void => {
+    const say: Say = (rule, what) => {
       const of = `call ${call} of client ${client} (${kind}, lease ${project}) ${what}`;
       violations.push({ rule, what: of, t, client, call });
     };
@@ -193,18 +93,24 @@ function callsOf({ calls, ends, effects, killed }: Facts): Violation[] {
     if (told.length > 1)
       say("a call has one outcome", `has ${told.map(({ outcome }) => outcome).join(" and ")}`);
     if (ran > 1 && !idempotent) say("a call runs at most once", `ran ${ran} times`);
-    for (const { outcome, right, code, message } of told) {
-      if (outcome === "result" && ran === 0)
-        say("a result means that the function ran", "has a result and no effect");
-      if (outcome === "result" && right !== true)
-        say("a result is the function's answer", "has another answer");
-      if (outcome === "did-not-run" && ran > 0 && !idempotent)
-        say("what did not run has no effect", `did not run (${message}), and ran ${ran} times`);
-      if (outcome === "unexplained" || (code !== undefined && !isExplained(code, message)))
-        say("errors are explained", `ended with ${code}: ${message}`);
+    for (const end of told) {
+      if (end.outcome === "result") resultOf(end, ran, say);
+      else failureOf(end, idempotent ? 0 : ran, say);
     }
   }
   return violations;
+}
+
+function resultOf({ right }: CallEnded, ran: number, say: Say): void {
+  if (ran === 0) say("a result means that the function ran", "has a result and no effect");
+  if (right !== true) say("a result is the function's answer", "has another answer");
+}
+
+function failureOf({ outcome, code, message }: CallEnded, ran: number, say: Say): void {
+  if (outcome === "did-not-run" && ran > 0)
+    say("what did not run has no effect", `did not run (${message}), and ran ${ran} times`);
+  if (outcome === "unexplained" || (code !== undefined && !isExplained(code, message)))
+    say("errors are explained", `ended with ${code}: ${message}`);
 }
 
 const isExplained = (code: string, message = ""): boolean =>
@@ -239,9 +145,6 @@ function billsOf(facts: Facts): Violation[] {
   for (const [project, bills] of facts.bills) violations.push(...billOf(project, bills, facts));
   return violations;
 }
-
-const versionOf = ({ starts }: Facts, node: string, t: number): string =>
-  starts.get(node)?.findLast((start) => start.t <= t)?.version ?? "";
 
 /** Whether a lease on the node that began at `t` may be lost with its node: it could not, or this version does not, write it down. */
 function isExcused(facts: Facts, node: string, t: number): boolean {

@@ -3,12 +3,12 @@ import { copyFileSync, cpSync, linkSync, mkdirSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { rfaas } from "../support/executable.ts";
 import type { Scratch } from "../support/scratch.ts";
-import { Actor } from "./actor.ts";
-import type { ClientConfig } from "./client.ts";
-import { Disk } from "./disks.ts";
+import { Actor } from "./machine/actor.ts";
+import type { ClientConfig } from "./clients/client.ts";
+import { Disk } from "./machine/disks.ts";
 import { Journal } from "./journal.ts";
-import { KINDS } from "./kinds.ts";
-import { HOME, Networks } from "./network.ts";
+import { KINDS } from "./clients/kinds.ts";
+import { HOME, Networks } from "./machine/network.ts";
 
 export const NODES_AT_HOME = 2;
 export const NODES_AWAY = 2;
@@ -105,7 +105,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #begin(version: string): Promise<void> {
-    const collector = [import.meta.dir, "collector.ts"].join("/");
+    const collector = join(import.meta.dir, "machine", "collector.ts");
     const effects = join(this.folder, "effects.jsonl");
     const command = [process.execPath, collector, HOME, String(COLLECTOR_PORT), effects];
     await this.#collector.start([...this.networks.home, ...command]);
@@ -190,7 +190,7 @@ export class Cluster implements AsyncDisposable {
       },
     });
     this.clients.push(actor);
-    const program = join(import.meta.dir, "client.ts");
+    const program = join(import.meta.dir, "clients", "client.ts");
     const command = [this.#executables[version]!, "run", program, JSON.stringify(config)];
     await actor.start([...this.networks.home, ...command]);
     return actor;

@@ -1,98 +1,20 @@
 /** What happens to the processes of a run. Each fault picks whom it meets, and leaves it as one who runs. */
-import { readFileSync, readdirSync } from "node:fs";
-import type { Random } from "../sim/random.ts";
-import { type Actor, signalTo } from "./actor.ts";
-import { type Cluster, DRAIN_MS, NODES_AT_HOME } from "./cluster.ts";
-
-/** A node that is told to stop waits for its leases, then ends. */
-const END_LIMIT_MS = DRAIN_MS + 20_000;
-
-const START_TRIES = 20;
-const START_PAUSE_MS = 500;
-
-export interface FaultContext {
-  cluster: Cluster;
-  random: Random;
-  /** Which version the next one that starts is. */
-  version(who: "manager" | "node" | "client"): string;
-  note(fault: string, target: string, detail?: string): void;
-  /** Keeps other faults from it until `work` is done. */
-  alone(target: string, work: () => Promise<void>): Promise<void>;
-}
-
-type FaultRun = (context: FaultContext) => Promise<void>;
-
-const pause = (random: Random): Promise<void> => Bun.sleep(random.between(20, 1500));
-
-/** A node that nothing else is done to. */
-async function onNode(
-  { cluster, random, alone }: FaultContext,
-  run: (node: Actor, i: number) => Promise<void>,
-): Promise<void> {
-  const i = random.between(0, cluster.nodes.length - 1);
-  const node = cluster.nodes[i]!;
-  await alone(node.name, () => run(node, i));
-}
-
-async function restartNode(context: FaultContext, i: number): Promise<void> {
-  const { cluster, random, version } = context;
-  await pause(random);
-  await untilStarted(cluster.nodes[i]!, () => cluster.startNode(i, version("node")));
-}
-
-async function restartManager({ cluster, random, version }: FaultContext): Promise<void> {
-  await pause(random);
-  await untilStarted(cluster.manager, () => cluster.startManager(version("manager")));
-}
-
-/** As a service manager does it: what does not start, since its disk is full, is started again. */
-async function untilStarted(actor: Actor, start: () => Promise<void>): Promise<void> {
-  for (let tries = 0; tries < START_TRIES; tries++) {
-    await start();
-    if (actor.running) return;
-    await Bun.sleep(START_PAUSE_MS);
-  }
-}
-
-/** It was told to stop: it must, and starts again. */
-async function endsAndRestarts(context: FaultContext, node: Actor, i: number): Promise<void> {
-  if (!(await node.endsWithin(END_LIMIT_MS))) {
-    context.cluster.journal.say({ e: "stuck", who: node.name, what: "did not end when told to" });
-    await node.kill();
-  }
-  await restartNode(context, i);
-}
-
-const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
-
-/** One of the processes that a node has started. */
-const hostOf = (node: Actor, random: Random): number | undefined => {
-  const hosts = node.processes.slice(1);
-  return hosts.length === 0 ? undefined : random.pick(hosts);
-};
-
-const client = ({ cluster, random }: FaultContext): Actor | undefined => {
-  const running = cluster.clients.filter((each) => each.running);
-  return running.length === 0 ? undefined : random.pick(running);
-};
-
-/** Holds processes still for a while. */
-async function stopped(pids: readonly number[], random: Random): Promise<void> {
-  for (const pid of pids) signalTo(pid, "SIGSTOP");
-  await Bun.sleep(random.between(50, 3000));
-  for (const pid of pids) signalTo(pid, "SIGCONT");
-}
-
-/** So many descriptors more than it has, for a while. */
-async function starved(pid: number, random: Random): Promise<void> {
-  const open = readdirSync(`/proc/${pid}/fd`).length;
-  const before = /^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, "utf8"))![1];
-  const limit = (soft: string): unknown =>
-    Bun.spawnSync(["prlimit", "--pid", String(pid), `--nofile=${soft}:`]);
-  limit(String(open + random.between(0, 6)));
-  await Bun.sleep(random.between(200, 3000));
-  limit(before!);
-}
+import { signalTo } from "./machine/actor.ts";
+import { NODES_AT_HOME } from "./cluster.ts";
+import {
+  type FaultRun,
+  END_LIMIT_MS,
+  pause,
+  onNode,
+  restartNode,
+  restartManager,
+  endsAndRestarts,
+  SIGNALS,
+  hostOf,
+  client,
+  stopped,
+  starved,
+} from "./steps.ts";
 
 export const FAULTS: Readonly<Record<string, readonly [weight: number, run: FaultRun]>> = {
   "kill host": [

@@ -8,7 +8,8 @@ import type { LedgerRow } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 import { CLIENTS, Cluster, type Executables } from "./cluster.ts";
-import { FAULTS, type FaultContext } from "./faults.ts";
+import { FAULTS } from "./faults.ts";
+import type { FaultContext } from "./steps.ts";
 import { type Happened, parseHistory } from "./history.ts";
 import { leftovers } from "./leftovers.ts";
 

@@ -11,7 +11,7 @@ import { RFAAS } from "../support/executable.ts";
 import { chaos } from "./run-chaos.ts";
 import { check } from "./checker.ts";
 import { pageOf } from "./page.ts";
-import { lackingForRun } from "./network.ts";
+import { lackingForRun } from "./machine/network.ts";
 
 const { values } = parseArgs({
   options: {

@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { check } from "../chaos/checker.ts";
 import { DRAIN_MS } from "../chaos/cluster.ts";
-import type { FaultContext } from "../chaos/faults.ts";
-import { lackingForRun } from "../chaos/network.ts";
+import type { FaultContext } from "../chaos/steps.ts";
+import { lackingForRun } from "../chaos/machine/network.ts";
 import { chaos } from "../chaos/run-chaos.ts";
 import { RFAAS } from "../support/executable.ts";
 import { PREVIOUS, lackingForPrevious, previousExecutable } from "../support/previous.ts";

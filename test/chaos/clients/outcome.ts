@@ -1,5 +1,5 @@
 /** What the error of a call says of the call. */
-import type { Outcome } from "./history.ts";
+import type { Outcome } from "../history.ts";
 
 /** Aborted by its caller, and told so by this reason. */
 export const ABORTED = new Error("this client has aborted the call");

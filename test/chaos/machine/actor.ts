@@ -1,9 +1,9 @@
 /** A process of a run: started, killed, stopped, and started again, each end of it written down. */
 import { closeSync, openSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { alive, descendants } from "../support/processes.ts";
-import { until } from "../support/until.ts";
-import type { Journal } from "./journal.ts";
+import { alive, descendants } from "../../support/processes.ts";
+import { until } from "../../support/until.ts";
+import type { Journal } from "../journal.ts";
 
 const START_LIMIT_MS = 60_000;
 /** How much of its log is told of a process that ended by itself. */

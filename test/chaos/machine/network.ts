@@ -2,7 +2,7 @@
  * The networks of a run: one for the manager, the clients and two nodes, which share memory with their clients, and one each for two nodes
  * elsewhere. All are of the run's own, and gone after it with all that listens in them.
  */
-import { lackingForNetworks } from "../support/networks.ts";
+import { lackingForNetworks } from "../../support/networks.ts";
 
 export const HOME = "10.78.0.1";
 const HOME_BITS = `${HOME}/24`;

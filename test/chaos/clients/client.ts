@@ -5,12 +5,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, type Lease, invoker } from "rfaas";
-import { Random } from "../sim/random.ts";
-import { Journal } from "./journal.ts";
+import { Random } from "../../sim/random.ts";
+import { Journal } from "../journal.ts";
 import { KINDS, type Session } from "./kinds.ts";
 import { outcomeOf } from "./outcome.ts";
 
-type Functions = typeof import("./functions/functions.ts");
+type Functions = typeof import("../functions/functions.ts");
 
 export interface ClientConfig {
   client: number;

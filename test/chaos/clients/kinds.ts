@@ -1,10 +1,10 @@
 /** How clients of a run call: one kind for each way that the library has. A round is some calls, all of which have ended when it has. */
 import type { AllocateOptions, Lease } from "rfaas";
-import type { Random } from "../sim/random.ts";
-import { answerTo } from "./functions/answer.ts";
+import type { Random } from "../../sim/random.ts";
+import { answerTo } from "../functions/answer.ts";
 import { ABORTED } from "./outcome.ts";
 
-type Functions = typeof import("./functions/functions.ts");
+type Functions = typeof import("../functions/functions.ts");
 
 /** A lease, and where its client writes down what becomes of calls. */
 export interface Session {
