@@ -103,6 +103,7 @@ const LONG: Readonly<Record<string, string>> = {
   "src/client/cluster/gathering.ts": "one state machine",
   "bench/scenarios/throughput.ts": "a scenario is one file: options, columns, run",
   "src/executor/agent/leased-host.ts": "one state machine",
+  "src/executor/accounts/journal.ts": "when one file is made, written, synced and written anew",
   "src/executor/agent/granting.ts": "the steps of one grant, in their order",
   "src/executor/host/hosted-lease.ts": "what the host's machine orders, in one place",
   "src/client/node/connection.ts": "all that a client and a node say to each other",
