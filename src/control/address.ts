@@ -26,6 +26,9 @@ const SCHEME = "rfaas://";
 /** Characters that a terminal does not show. */
 const UNSEEN = /[\p{Cc}\p{Cf}]/u;
 const HOST_NAME = /^[A-Za-z0-9_](?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*\.?$/;
+const IN_ASCII = /^[\x21-\x7e]+$/;
+/** A name outside ASCII: of other characters in it, what makes the name would take what follows for a path, and drop it. */
+const FOR_DNS = /^[\w.\u{80}-\u{10ffff}-]+$/u;
 
 /** Where `rfaas serve` listens, and `--node` looks, when nothing else is said. */
 export function defaultAddress(): Address {
@@ -171,8 +174,10 @@ function readPlainHost(host: string, text: string): Host {
   }
   if (/^[\d.]+$/.test(host))
     return isIPv4(host) ? { host } : { wrong: `"${host}" is no IPv4 address` };
-  const ascii = /^[\x21-\x7e]+$/.test(host) ? host : domainToASCII(host);
-  return ascii.length <= MAX_HOST_LENGTH && HOST_NAME.test(ascii)
+  const ascii = IN_ASCII.test(host) ? host : FOR_DNS.test(host) ? domainToASCII(host) : "";
+  // What it became would be read as a scheme.
+  const isScheme = ascii !== host && ascii === "unix";
+  return !isScheme && ascii.length <= MAX_HOST_LENGTH && HOST_NAME.test(ascii)
     ? { host: ascii }
     : { wrong: `"${host}" is no host's name` };
 }

@@ -125,6 +125,10 @@ describe("parseAddress", () => {
     ["unix:", "names no file"],
     ["unix://node.sock", "a path from the root"],
     ["unix:tcp:node.sock", "begin the path with ./"],
+    // Of these, the one that makes names for DNS would keep what is before the \\ and the #, or make a scheme.
+    ["node\\ë:80", "no host's name"],
+    ["node#ë:80", "no host's name"],
+    ["ｕｎｉｘ:80", "no host's name"],
     ["unix:@node.sock", "has no owner"],
     ["@node", "has no owner"],
     ["/", "names no file"],
