@@ -112,21 +112,22 @@ function compilerFor(architecture: string): string {
 }
 
 /**
- * Compiles the shim whose sources lie in `folder` to the library `out`, with macros that are defined besides. Throws with the
- * compiler's output on failure.
+ * Compiles the shim whose sources lie in `folder` to the library `out`, with macros that are defined and flags that are given besides.
+ * Throws with the compiler's output on failure.
  */
 export function compileShim(
   folder: string,
   out: string,
   architecture: string = process.arch,
   defined: readonly string[] = [],
+  besides: readonly string[] = [],
 ): void {
   const cc = compilerFor(architecture);
   // Written beside and renamed, so that a running program keeps the library it has mapped.
   const fresh = `${out}.${process.pid}`;
   const first = ["-include", join(folder, FIRST_HEADER), ...defined.map((name) => `-D${name}`)];
   const run = Bun.spawnSync(
-    [cc, ...FLAGS, ...first, ...WARNINGS, "-o", fresh, ...unitsOf(folder)],
+    [cc, ...FLAGS, ...first, ...WARNINGS, ...besides, "-o", fresh, ...unitsOf(folder)],
     {
       stderr: "pipe",
     },
