@@ -344,7 +344,15 @@ export class TokenRefused extends RfaasError {
    * `refused`: by a peer, whose message says why.
    */
   readonly reason:
-    "malformed" | "outdated" | "foreign" | "expired" | "used" | "scope" | "unproven" | "refused";
+    | "malformed"
+    | "outdated"
+    | "foreign"
+    | "expired"
+    | "revoked"
+    | "used"
+    | "scope"
+    | "unproven"
+    | "refused";
   constructor(reason: TokenRefused["reason"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;

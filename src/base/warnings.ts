@@ -4,7 +4,7 @@
  */
 
 type Show = (message: string, level: "info" | "warn") => void;
-type WarningCode = "RFAAS_PACKAGE_INCOMPLETE" | "RFAAS_SECURITY";
+type WarningCode = "RFAAS_PACKAGE_INCOMPLETE" | "RFAAS_SECURITY" | "RFAAS_TOKEN";
 
 let shows: Show | undefined;
 const shown = new Set<string>();

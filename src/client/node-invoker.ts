@@ -45,6 +45,7 @@ export class NodeInvoker implements Invoker {
   readonly #fabrics: ClientFabrics;
   readonly #leases = new Set<AsyncDisposable>();
   readonly #allocations = new Set<Promise<AsyncDisposable>>();
+  readonly #onClosed: () => void;
   readonly #listeners = new Set<(nodes: readonly ClusterNodeInfo[]) => void>();
   readonly #ended = new AbortController();
   readonly #oneNode: OneNode;
@@ -59,8 +60,10 @@ export class NodeInvoker implements Invoker {
     embedded: EmbeddedNode | undefined,
     fabrics: ClientFabrics,
     again: Connect,
+    onClosed: () => void = () => {},
   ) {
     this.#oneNode = new OneNode(this, () => connection.over !== undefined, again);
+    this.#onClosed = onClosed;
     this.#fabrics = fabrics;
     this.#connection = connection;
     this.#embedded = embedded;
@@ -243,6 +246,7 @@ export class NodeInvoker implements Invoker {
     } finally {
       await this.#oneNode.close(closedError());
       await this.#connection.close(closedError());
+      this.#onClosed();
       await this.#embedded?.ended();
       this.#listeners.clear();
     }

@@ -9,6 +9,8 @@ import type { Security, SecurityOptions } from "../manager/enrolment/security.ts
 import { startHttp } from "../manager/http/server.ts";
 import { CurrentKey } from "../manager/tokens/current-key.ts";
 import { clusterOf } from "../manager/tokens/keys.ts";
+import { userLimits } from "../manager/quotas/user-limits.ts";
+import { TokenTables, renewOwn } from "../manager/tokens/tables.ts";
 import { Ledger } from "../manager/ledger/ledger.ts";
 import { type Prices, readPrices } from "../manager/ledger/prices.ts";
 import { Registry } from "../manager/nodes/registry.ts";
@@ -28,6 +30,7 @@ import {
   securityAt,
 } from "./managing/announce.ts";
 import { SharedState, registryFields } from "./managing/shared-state.ts";
+import { tellRevoked } from "./cluster/issued-tokens.ts";
 import { defineCommand } from "./shared/command.ts";
 import { keepSecrets } from "./serving/secrets.ts";
 import { pathField, stateField } from "./shared/fields.ts";
@@ -141,11 +144,15 @@ loopback and through no proxy.`,
       closing.unshift(() => shared.end());
       if (nodes !== undefined)
         files.push({ what: "the nodes of --nodes", read: () => shared.expectAgain() });
-      const tokens = new CurrentKey(state, (message) => log.warn(message));
+      const warn = (message: string): void => log.warn(message);
+      const tables = TokenTables.open(state, warn);
+      const limits = userLimits(state).watch(warn);
+      const { revocations } = tables;
+      const tokens = new CurrentKey(state, warn, revocations);
       closing.unshift(() => tokens[Symbol.dispose]());
       files.push({ what: "the keys of tokens", read: () => tokens.readAgain() });
       const common = {
-        ...{ registry, tokens, standsBy: shared.standsBy },
+        ...{ registry, tokens, standsBy: shared.standsBy, revocations },
         // What peers have said may stand in it.
         log: (level: "info" | "warn", message: string) => log[level](printable(message)),
       };
@@ -156,6 +163,11 @@ loopback and through no proxy.`,
       const server = new ManagerServer(formatAddress(listen), {
         ...{ ...common, ledger: shared.sink, lost: { ledger: shared.open, graceMs } },
         authority: shared.enrolling(security?.authority),
+        renewToken: (claims) => renewOwn(state, claims),
+        quotas: {
+          ...{ limits, graceMs },
+          usedCoreNs: (user, sinceMs) => ledger.usedCoreNs(user, sinceMs),
+        },
         ...securityAt(listen, security),
       });
       closing.unshift(() => server.close());
@@ -165,6 +177,7 @@ loopback and through no proxy.`,
               ...common,
               ledger,
               server,
+              ...{ issued: tables, limits },
               role: shared.role,
               settle: shared.settle,
               listen: formatAddress(httpListen),
@@ -186,9 +199,12 @@ loopback and through no proxy.`,
       closeOnSignal(closing);
       announce(server, http, { security, tokens, state, listen });
       tokens.onChange(() => {
-        log.info("there is a new key: nodes and clients need tokens that it has signed");
+        log.info(
+          "there is a new key: nodes and clients need tokens that it has signed, or that a key has which it replaces and which still counts",
+        );
         server.reconnectAll();
       });
+      tables.onRevoked(() => tellRevoked(server));
     } catch (error) {
       for (const close of closing) await close();
       throw error;

@@ -23,6 +23,7 @@ import {
   MIN_HOST_TIMEOUT_MS,
 } from "../protocol/fields.ts";
 import { MAX_NODE_NAME_CHARACTERS, NODE_NAME_PATTERN } from "../protocol/manager-messages.ts";
+import type { Revocation } from "../protocol/tokens/revocation.ts";
 import { countOf, formatBytes, parseBytes } from "../base/units.ts";
 import { AllocateOptions } from "../client/options/allocate-options.ts";
 import { InvokerOptions, ManagedClusterOptions } from "../client/options/connect-options.ts";
@@ -30,7 +31,7 @@ import { address, bytes, duration, readAs, text, truth, whole, worded } from "..
 import { inherited, optionsFor } from "../options/flags.ts";
 import { PackageOptions } from "../package/options.ts";
 import { tellHowToReach } from "./serving/how-to-reach.ts";
-import { openDoor } from "./serving/doorkeeper.ts";
+import { openDoor, readRevoked } from "./serving/doorkeeper.ts";
 import { drainOnSignal } from "./serving/drain-on-signal.ts";
 import { identityOf } from "./serving/identity.ts";
 import { linkOf } from "./serving/joining.ts";
@@ -95,6 +96,11 @@ const Options = Type.Object({
     truth({ description: "without a key: serve every client that reaches the port" }),
   ),
   tokenKey: pathField("file", { description: "public key that tokens must be signed with" }),
+  revokedTokens: pathField("file", {
+    description:
+      "with --token-key: tokens that were revoked, as a state directory has them in revoked-tokens.json",
+    otherwise: "none, or those that the manager says",
+  }),
   tlsCert: pathField("file", {
     description: "the node's own certificate, in PEM, with what leads to its CA, and the CA",
     otherwise: "one that it makes",
@@ -164,7 +170,7 @@ export const serve = defineCommand({
   summary: "run an executor node",
   description: `Owns cores and memory of this machine, grants leases on them, and runs the functions of the lease holders. Runs until
 SIGTERM or SIGINT, then grants no more leases, waits for the present ones, and exits; a second signal ends them at once. SIGHUP ends
-nothing: it reads the files of --token-key, --tls-cert and --tls-key again, and keeps what it had where one is wrong.
+nothing: it reads the files of --token-key, --revoked-tokens, --tls-cert and --tls-key again, and keeps what it had where one is wrong.
 
 Over the socket only its owner may connect. Over TCP, the node serves programs of the same user over loopback, and clients with a token
 that was signed with the key of the manager, or of --token-key. With --allow-remote and no key it trusts the network: any client that
@@ -215,6 +221,10 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
     const { offers: fabrics, withheld } = demandAsked(asked, survey);
     const name = options.manager === undefined ? "" : (options.name ?? nodeName(hostname()));
     const doorkeeper = openDoor(options, files);
+    const revoke = (tokens: Iterable<Revocation>): void => {
+      doorkeeper.useRevocations(tokens);
+      agent.revokeTokens((identity) => doorkeeper.revocationOf(identity));
+    };
     const listening = listeningAddress(options);
     const named = { ...options, name, joinToken };
     const { membership, security, credentials } = await identityOf(named, listening);
@@ -239,6 +249,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       hostTimeoutMs: options.hostTimeoutMs,
       log: (level, message) => log[level](logLine(message)),
     });
+    readRevoked(options, files, revoke);
     const own = new OwnAddress();
     const listener = await listenFor(agent, listening, { security, own, data });
     let bookkeeper: Bookkeeper | undefined;
@@ -271,6 +282,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
         fabrics: namesOf(fabrics),
         removalLimitMs: drainMs,
         own,
+        ...{ revoked: revoke, quota: agent.quota },
         journals: journalsPath(options.state),
         log: (level, message) => log[level](logLine(message)),
       });

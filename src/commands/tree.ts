@@ -17,6 +17,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   manager: async () => (await import("./manager.ts")).manager,
   node: async () => (await import("./node.ts")).node,
   token: async () => (await import("./token.ts")).token,
+  user: async () => (await import("./user.ts")).user,
   ps: async () => (await import("./ps.ts")).ps,
   bill: async () => (await import("./bill.ts")).bill,
   package: async () => (await import("./package.ts")).packageCommand,

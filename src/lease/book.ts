@@ -161,7 +161,22 @@ export function describeRevoker(by: Revoker): string {
       return "an operator has drained it";
     case "removed":
       return "an operator has removed it from its cluster";
+    case "token-revoked":
+      return "the token that it was taken with was revoked";
+    case "over-quota":
+      return "the core-hours of its user are used up (rfaas user show)";
+    case "token-expires":
+      return "the token that it was taken with expires";
   }
+}
+
+/** What a client hears when its lease is to end. */
+export function describeRevoking(by: Revoker | undefined): string {
+  if (by === "token-expires")
+    return `the lease ends: ${describeRevoker(by)}; show a newer one of the same user and key (tokenFile, renewToken)`;
+  if (by === "token-revoked" || by === "over-quota")
+    return `the lease ends: ${describeRevoker(by)}`;
+  return `the node wants its cores back${by === undefined ? "" : `: ${describeRevoker(by)}`}`;
 }
 
 /** A lease's end in words, for the client and for the bill. */

@@ -35,10 +35,16 @@ interface Active {
   redeemed: boolean;
   /** Why the node takes it back, where it does. */
   revokedBy?: Revoker | undefined;
+  /** While its client's right ends first: a revocation that counts should the right be renewed. */
+  laterRevocation?: { deadlineNs: number; by: Revoker | undefined } | undefined;
 }
 
-/** Why a node takes its leases back: it was told to stop, an operator has drained it, or has removed it from its cluster. */
-export type Revoker = "stopping" | "drained" | "removed";
+/**
+ * Why a node takes leases back: it was told to stop, an operator has drained it, or has removed it from its cluster; or those of one user:
+ * their token was revoked, or expires and can be renewed until then, or their core-hours are used up.
+ */
+export type Revoker =
+  "stopping" | "drained" | "removed" | "token-revoked" | "token-expires" | "over-quota";
 
 /** A bound of the node that a lease has crossed. */
 export interface Excess {
@@ -81,13 +87,23 @@ export type LeaseEvent =
   /** The client asks for `ttlNs` from now on, or has been seen to call, which is as good. */
   | { kind: "renewed"; atNs: number; ttlNs?: number }
   | { kind: "revoked"; atNs: number; deadlineNs: number; by?: Revoker | undefined }
+  /** Its client's right to it ends then, and no sooner. */
+  | { kind: "extended"; atNs: number; untilNs: number }
   /** Time has passed; the caller sends it at {@link dueAtNs}. */
   | { kind: "time"; atNs: number }
   | { kind: "ended"; atNs: number; reason: EndReason };
 
 /** What the caller must do, in order. */
 export type LeaseEffect =
-  "announce-grant" | "announce-revocation" | "stop-host" | "announce-loss" | "return-capacity";
+  | "announce-grant"
+  | "announce-revocation"
+  | "announce-extension"
+  | "stop-host"
+  | "announce-loss"
+  | "return-capacity";
+
+/** So long before its client's right ends, a lease hears of that; of a lease with less time, a third of it before. */
+export const RIGHT_WARNING_NS = 60e9;
 
 /** A client that has not confirmed its lease by then loses it, however often it renews. */
 export const REDEEM_LIMIT_NS = 10e9;
@@ -119,11 +135,17 @@ export function revokedTerm<T extends Term>(
   return { ...term, phase: "revoking", deadlineNs: first };
 }
 
+/** When a lease hears that its client's right to it ends. */
+function warnAtNs({ phase, untilNs, activeAtNs }: Term & Active): number {
+  if (phase === "revoking" || untilNs === Infinity) return Infinity;
+  return untilNs - Math.min(RIGHT_WARNING_NS, Math.max(0, untilNs - activeAtNs) / 3);
+}
+
 /** When the lease must hear of the time, or undefined. */
 export function dueAtNs(state: LeaseState): number | undefined {
   if (state.phase === "ended") return undefined;
   if (state.phase === "granted") return state.loadByNs;
-  const endNs = termEndNs(state);
+  const endNs = Math.min(termEndNs(state), warnAtNs(state));
   return state.redeemed ? endNs : Math.min(endNs, state.activeAtNs + REDEEM_LIMIT_NS);
 }
 
@@ -137,6 +159,7 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
       return endLease(state, event.atNs, { kind: "revoked", by: event.by });
     if (event.kind === "time" && event.atNs >= state.loadByNs)
       return endLease(state, event.atNs, { kind: "load-timeout" });
+    if (event.kind === "extended") return [{ ...state, untilNs: event.untilNs }, []];
     if (event.kind !== "loaded") return [state, []];
     const { atNs } = event;
     return [
@@ -165,6 +188,8 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
     }
     case "revoked":
       return [revokedState(state, event), ["announce-revocation"]];
+    case "extended":
+      return extended(state, event);
     case "time":
       return endIfDue(state, event.atNs);
   }
@@ -173,10 +198,37 @@ export function advanceLease(state: LeaseState, event: LeaseEvent): [LeaseState,
 /** Of several revocations the first deadline counts, and the reason for it. */
 function revokedState(
   state: LeaseState & { phase: "active" | "revoking" },
-  { deadlineNs, by }: Extract<LeaseEvent, { kind: "revoked" }>,
+  { deadlineNs, by }: { deadlineNs: number; by?: Revoker | undefined },
 ): LeaseState {
+  // A revocation stays when the right that ends before it is renewed.
+  if (state.revokedBy === "token-expires" && state.phase === "revoking") {
+    const { laterRevocation: later } = state;
+    if (deadlineNs >= state.deadlineNs)
+      return later && later.deadlineNs <= deadlineNs
+        ? state
+        : { ...state, laterRevocation: { deadlineNs, by } };
+  }
   const counts = state.phase === "active" || deadlineNs < state.deadlineNs;
   return { ...revokedTerm(state, deadlineNs), revokedBy: counts ? by : state.revokedBy };
+}
+
+/** The client has a right for longer: a lease that was to end for want of it goes on, unless it is revoked besides. */
+function extended(
+  state: LeaseState & { phase: "active" | "revoking" },
+  { atNs, untilNs }: Extract<LeaseEvent, { kind: "extended" }>,
+): [LeaseState, LeaseEffect[]] {
+  const { ttlNs, laterRevocation: later } = state;
+  const expiresAtNs = Math.min(Math.max(state.expiresAtNs, atNs + ttlNs), untilNs);
+  const renewed = { ...state, untilNs, expiresAtNs };
+  if (state.phase === "active" || state.revokedBy !== "token-expires")
+    return [renewed, ["announce-extension"]];
+  const { deadlineNs: _, ...term } = { ...renewed, phase: "revoking" as const, deadlineNs: 0 };
+  const active = {
+    ...{ ...term, phase: "active" as const },
+    ...{ revokedBy: undefined, laterRevocation: undefined },
+  };
+  if (!later) return [active, ["announce-extension"]];
+  return [revokedState(active, later), ["announce-extension", "announce-revocation"]];
 }
 
 function endIfDue(
@@ -184,11 +236,24 @@ function endIfDue(
   atNs: number,
 ): [LeaseState, LeaseEffect[]] {
   if (state.phase === "revoking" && atNs >= state.deadlineNs)
-    return endLease(state, atNs, { kind: "revoked", by: state.revokedBy });
+    return endLease(
+      state,
+      atNs,
+      state.revokedBy === "token-expires"
+        ? { kind: "token-expired" }
+        : { kind: "revoked", by: state.revokedBy },
+    );
   if (!state.redeemed && atNs >= state.activeAtNs + REDEEM_LIMIT_NS)
     return endLease(state, atNs, { kind: "unredeemed" });
-  if (atNs >= state.expiresAtNs)
-    return endLease(state, atNs, { kind: atNs >= state.untilNs ? "token-expired" : "expired" });
+  const rightEnds = state.expiresAtNs >= state.untilNs;
+  if (atNs >= state.expiresAtNs && (!rightEnds || state.phase === "revoking"))
+    return endLease(state, atNs, { kind: rightEnds ? "token-expired" : "expired" });
+  // Also one that is late: no lease ends for want of a right without having heard of it.
+  if (atNs >= warnAtNs(state))
+    return [
+      revokedState(state, { deadlineNs: state.untilNs, by: "token-expires" }),
+      ["announce-revocation"],
+    ];
   return [state, []];
 }
 

@@ -13,6 +13,8 @@ export type HeldEvent =
   | { kind: "asked"; ttlNs: number }
   /** The node takes the lease back in so long, however often it is renewed. */
   | { kind: "revoked"; atNs: number; leftNs: number }
+  /** The node takes back what it has said of a revocation, and the lease goes on for so long. */
+  | { kind: "extended"; atNs: number; leftNs: number }
   /** However it came: released, lost, over. */
   | { kind: "over" };
 
@@ -35,6 +37,8 @@ export function advanceHeld(state: HeldState, event: HeldEvent): HeldState {
       return { ...state, ttlNs: event.ttlNs };
     case "revoked":
       return revokedTerm(state, event.atNs + event.leftNs);
+    case "extended":
+      return { phase: "active", ttlNs: state.ttlNs, expiresAtNs: event.atNs + event.leftNs };
     case "over":
       return { phase: "over" };
   }

@@ -25,17 +25,25 @@ import { RemoteCounters } from "./ledger/remote-counters.ts";
 import { type IntakeEvents, type LedgerSink, UsageIntake } from "./ledger/usage-intake.ts";
 import type { Registry } from "./nodes/registry.ts";
 import { AddressChecks, type Reach } from "./peers/address-checks.ts";
-import { ClientDesk } from "./peers/client-desk.ts";
+import { ClientDesk, type RenewToken } from "./peers/client-desk.ts";
 import { type Enrolling, NewcomerDesk } from "./peers/newcomer-desk.ts";
 import { NodeDesk } from "./peers/node-desk.ts";
 import { type Peer, type PeerConnection, type Way, isClient, isNode } from "./peers/peer.ts";
 import { MAX_GREETING_BYTES, Reception } from "./peers/reception.ts";
+import { Revocations } from "../protocol/tokens/revocation.ts";
+import { QuotaDesk, type QuotaDeskOptions } from "./peers/quota-desk.ts";
 import type { TokenCheck } from "./tokens/keys.ts";
 
 export interface ManagerOptions {
   registry: Registry;
   ledger: LedgerSink;
   tokens: TokenCheck;
+  /** Which tokens count no more. Default: none. */
+  revocations?: Revocations | undefined;
+  /** What users may hold in the whole cluster. Default: each node counts for itself. */
+  quotas?: QuotaDeskOptions | undefined;
+  /** Signs newer tokens for clients that may have them. Default: nothing does. */
+  renewToken?: RenewToken | undefined;
   /** Issues the certificates of nodes. Left out, no node can enrol. */
   authority?: Enrolling | undefined;
   log(level: "info" | "warn", message: string): void;
@@ -63,12 +71,18 @@ export class Manager {
   readonly #unlisten: () => void;
   readonly #clock: Clock;
   readonly #standsBy: () => string | undefined;
+  readonly #revocations: Revocations;
+  /** Undefined where each node counts for itself. */
+  readonly quotas: QuotaDesk | undefined;
   readonly #timers: Timer[];
 
   constructor({
     registry,
     ledger,
     tokens,
+    revocations = new Revocations(),
+    renewToken,
+    quotas,
     authority,
     log,
     lost,
@@ -78,6 +92,7 @@ export class Manager {
   }: ManagerOptions) {
     this.#clock = clock;
     this.#standsBy = standsBy;
+    this.#revocations = revocations;
     const ledgerEvents: IntakeEvents = {
       ledger(problem) {
         if (problem === null) log("info", "the ledger can be written again");
@@ -107,12 +122,16 @@ export class Manager {
     this.#lost = lost && new LostLeases({ ...lost, log }, clock);
     const books = { intake: this.#intake, counters: this.#counters, lost: this.#lost };
     const checks = reach && new AddressChecks(reach, clock);
-    const nodes = (this.#nodes = new NodeDesk({ ...shared, ...books, checks, log, clock }));
+    this.quotas = quotas && new QuotaDesk(quotas, clock);
+    const revoked = () => revocations.entries(clock.wallMs());
+    const nodes = (this.#nodes = new NodeDesk({
+      ...{ ...shared, ...books, checks, revoked, log, clock, quotas: this.quotas },
+    }));
     const newcomers = new NewcomerDesk({ reception: this.#reception, authority, log });
     const clients = (this.#clients = new ClientDesk({
       ...shared,
       leases: () => this.leases(),
-      clock,
+      ...{ renewToken, clock },
     }));
     this.#unlisten = registry.onChange((name) => {
       const state = registry.get(name)?.state;
@@ -179,6 +198,16 @@ export class Manager {
     this.#reception.closeAll();
   }
 
+  /**
+   * Other tokens are revoked than before: nodes hear of it, and who has shown one that is loses the connection. Returns how many nodes were
+   * told, and the names of those whose version does not hear of it.
+   */
+  tellRevoked(): { told: number; deaf: string[] } {
+    const told = this.#nodes.tellRevoked();
+    this.#reception.dropRevoked(this.#revocations);
+    return told;
+  }
+
   /** Another key counts: all that are connected come again, with a token that is signed by it. */
   reconnectAll(): void {
     this.#reception.closeAll();
@@ -188,6 +217,7 @@ export class Manager {
   close(): void {
     for (const timer of this.#timers) timer.clear();
     this.#counters.close();
+    this.quotas?.close();
     this.#intake.flush();
     this.#unlisten();
     this.#clients.close();

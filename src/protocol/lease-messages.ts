@@ -94,6 +94,16 @@ export const Allocate = request(
 export type Allocate = FieldsOf<typeof Allocate>;
 export type Granted = ReplyOf<typeof Allocate>;
 
+/**
+ * The client has a newer token of the same user, which counts for its leases from now on. The node asks for the proof of its holder before
+ * it answers. To a node that can hear it.
+ */
+export const RenewToken = request(
+  "renew-token",
+  { token: Type.String({ maxLength: 4096 }) },
+  /** For how long the token counts; null without end. */
+  { expiresInMs: Type.Union([Type.Number(), Type.Null()]) },
+);
 /** The client withdraws the request for a lease that has this id. */
 export const Withdraw = notice("withdraw", { request: count });
 /** The client has mapped or connected to the lease's memory and uses it. */
@@ -138,11 +148,24 @@ export const Revoking = notice("revoking", {
   lease: count,
   deadlineInMs: Type.Number(),
   message: text,
+  /** Why, in one word; left out, as by a node that does not say. */
+  cause: Type.Optional(Type.String({ maxLength: 64 })),
 });
+/** What was said of a revocation counts no more. To a client that has renewed its token. */
+export const GoesOn = notice("goes-on", { lease: count, expiresInMs: Type.Number() });
 export const Logged = notice("log", { lease: count, line: LogLine });
 export const Progressed = notice("progress", { lease: count, report: ProgressReport });
 
 /** What a client says to a node of leases. */
-export const leaseMessages = [Allocate, Withdraw, Redeem, Renew, GetUsage, Release, Abort] as const;
+export const leaseMessages = [
+  Allocate,
+  Withdraw,
+  Redeem,
+  Renew,
+  GetUsage,
+  Release,
+  Abort,
+  RenewToken,
+] as const;
 /** What a node says to a client of its leases, unasked. */
-export const leaseNotices = [Lost, WorkerLost, Revoking, Logged, Progressed] as const;
+export const leaseNotices = [Lost, WorkerLost, Revoking, GoesOn, Logged, Progressed] as const;

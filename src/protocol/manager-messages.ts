@@ -13,6 +13,9 @@ import {
   vocabularyOf,
 } from "./declare.ts";
 import { bytes, count, index } from "./fields.ts";
+import { UserLimits, UserWord } from "./tokens/limits.ts";
+import { UserName } from "./tokens/names.ts";
+import { Revocation } from "./tokens/revocation.ts";
 import { Challenge, Prove } from "./messages.ts";
 import { Usage } from "./usage.ts";
 
@@ -52,7 +55,7 @@ const fabrics = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 16 });
 /** Which messages, beyond those of the first version of this protocol, the sender takes. */
 const can = Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 }));
 /** What a node may say of itself in `can`. */
-export const NODE_CAN = ["readmit"] as const;
+export const NODE_CAN = ["readmit", "revoked", "quotas"] as const;
 
 /** The name of a node, unique in its cluster. */
 export const NodeName = Type.String({
@@ -201,6 +204,34 @@ export const CheckAddress = request(
   { question: bytes(16), answer: bytes(16) },
   { reached: label },
 );
+const held = { lease: count, user: UserName, cores, memoryBytes: memory };
+
+/**
+ * The node has booked a lease for a user who has a limit, and asks whether that may hold so much more in the cluster. Failed with
+ * RFAAS_TOKEN_LIMIT where not.
+ */
+export const Reserve = request(
+  "reserve",
+  /** `limits` are those of the token. */
+  { ...held, limits: UserLimits },
+  {},
+);
+/** A lease that was reserved is over, or was not granted. */
+export const Unreserve = notice("unreserve", { lease: count });
+/** All leases of the node, in parts. They take the place of those that the manager knew of. */
+export const Holdings = notice("holdings", {
+  leases: Type.Array(Type.Object(held), { maxItems: MAX_PART_ENTRIES }),
+  first: Type.Boolean(),
+});
+
+/** In parts; those that are not named are as they were, unless it is the first. */
+export const QuotaWord = notice("quota", {
+  nodes: count,
+  rank: index,
+  first: Type.Boolean(),
+  users: Type.Array(UserWord, { maxItems: MAX_PART_ENTRIES }),
+});
+export type QuotaWord = Omit<MessageOf<typeof QuotaWord>, "t">;
 const Leaving = notice("leaving", {});
 
 /** The newest report of each lease that goes on, of those that the client may see. */
@@ -208,6 +239,13 @@ export const ListClusterLeases = request(
   "list-leases",
   {},
   { leases: Type.Array(UsageReport, { maxItems: MAX_PART_ENTRIES }), last: Type.Boolean() },
+);
+
+/** A token like the one that the client has shown, for as long again. Only of a manager that has said that it gives one. */
+export const RenewTokenHere = request(
+  "renew-token",
+  {},
+  { token: Type.String({ maxLength: 8192 }) },
 );
 
 /** The last message of a manager that ends the connection. Its form is the same in all versions. */
@@ -220,6 +258,8 @@ const Accepted = notice("accepted", {
   /** It looks for nodes at their addresses when they ask it to. */
   looks: Type.Optional(Type.Boolean()),
   ca: Type.Optional(fingerprint),
+  /** What the node may ask, beyond what every manager answers. */
+  can,
 });
 const LedgerState = notice("ledger", {
   /** Why bills cannot be saved for now; null when they can. */
@@ -228,6 +268,13 @@ const LedgerState = notice("ledger", {
 const Drain = notice("drain", {
   /** From now; then leases that are left are ended. */
   deadlineMs: Type.Number({ minimum: 0, maximum: 0xffffffff }),
+});
+/** All tokens that were revoked, in parts; they take the place of those that the node had. To nodes that can hear of it. */
+const Revoked = notice("revoked", {
+  tokens: Type.Array(Revocation, { maxItems: MAX_PART_ENTRIES }),
+  /** Whether a list begins, and whether it is complete, with this part. */
+  first: Type.Boolean(),
+  last: Type.Boolean(),
 });
 const Resume = notice("resume", {});
 const Remove = notice("remove", {});
@@ -238,6 +285,8 @@ const ManagerKey = notice("manager-key", {
   publicKey,
   /** The fingerprint of the authority that issues the certificates of nodes; left out where none does. */
   ca: Type.Optional(fingerprint),
+  /** What this client may ask, beyond what every manager answers. */
+  can,
 });
 const Nodes = notice("nodes", {
   nodes: Type.Array(NodeInfo, { maxItems: MAX_PART_ENTRIES }),
@@ -257,9 +306,12 @@ export const nodeToManager = [
   GetCounters,
   BindRow,
   CheckAddress,
+  Reserve,
+  Unreserve,
+  Holdings,
   Leaving,
 ] as const;
-export const clientToManager = [ListClusterLeases] as const;
+export const clientToManager = [ListClusterLeases, RenewTokenHere] as const;
 const greetings = [Announce, Subscribe, Enrol] as const;
 export const managerToNode = [
   Challenge,
@@ -271,6 +323,8 @@ export const managerToNode = [
   Resume,
   Remove,
   Readmit,
+  Revoked,
+  QuotaWord,
 ] as const;
 export const managerToClient = [
   Challenge,

@@ -80,6 +80,9 @@ export const Prove = notice("prove", { proof: Type.String({ maxLength: 4096 }) }
 
 /** Why a node does not serve a fabric to a client: a clause, and what to do about it where something can be done. */
 const WithheldFabric = Type.Object({ name: text, reason: text, fix: Type.Optional(text) });
+/** What a node of this version may say of itself in `can`. */
+export const SERVES = ["renew-token"] as const;
+
 /** What a node serves to the client that asks, and what not. */
 export const NodeFabrics = Type.Object({
   offered: Type.Array(text, { maxItems: 16 }),
@@ -112,6 +115,8 @@ export const Welcome = notice("welcome", {
   fabrics: Type.Array(text, { maxItems: 16 }),
   /** The name of the socket that sends descriptors to the client's mailboxes. */
   sender: Type.Optional(bytes(5)),
+  /** Which messages it takes that not every node of this protocol does. */
+  can: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 })),
 });
 export type Welcome = FieldsOf<typeof Welcome>;
 /** The last message of a node that ends the connection. Its form is the same in all versions. */

@@ -1,7 +1,8 @@
 /**
  * A cluster's key for tokens: an Ed25519 key and the name of the cluster that signs with it.
  *
- * The public half travels as text: a line that names the cluster, then the key in PEM. Readers of PEM skip what stands before it.
+ * The public half travels as text: a line that names the cluster, then the key in PEM. Readers of PEM skip what stands before it. Keys that
+ * the cluster has replaced, and that count until a time, follow in the same form; a reader of one key reads the present one.
  */
 import { type KeyObject, createPublicKey } from "node:crypto";
 import { EnvironmentError } from "../base/errors.ts";
@@ -12,18 +13,48 @@ export interface ClusterKey {
   readonly key: KeyObject;
 }
 
+/** A key by which tokens are checked. */
+export interface RingKey extends ClusterKey {
+  /** Of one that was replaced: until when it counts, by the wall clock. Left out or null, for ever. */
+  readonly untilMs?: number | null;
+}
+
+/** As many replaced keys may count at a time: the text must fit into a message. */
+export const MAX_FORMER_KEYS = 3;
+
 /** What the id of a cluster is made of. */
 export const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
 const ADVICE = "use the token-key.pub of the manager's state directory";
 
-/** The public half of a key as text, for {@link readPublicKey}. */
-export function publicKeyText({ cluster, key }: ClusterKey): string {
-  const publicKey = key.type === "private" ? createPublicKey(key) : key;
-  return `Cluster: ${cluster}\n${publicKey.export({ type: "spki", format: "pem" })}`;
+/** The public halves of keys as text, the present one first, for {@link readPublicKeys}. */
+export function publicKeyText(...keys: RingKey[]): string {
+  return keys.map(textOf).join("");
 }
 
-/** What {@link publicKeyText} has written; `from` names it. Throws {@link EnvironmentError}. */
+function textOf({ cluster, key, untilMs = null }: RingKey): string {
+  const publicKey = key.type === "private" ? createPublicKey(key) : key;
+  const until = untilMs === null ? "" : `Until: ${untilMs}\n`;
+  return `Cluster: ${cluster}\n${until}${publicKey.export({ type: "spki", format: "pem" })}`;
+}
+
+/** All keys of what {@link publicKeyText} has written; `from` names it. Throws {@link EnvironmentError}. */
+export function readPublicKeys(text: string, from: string): [RingKey, ...RingKey[]] {
+  const [first = text, ...former] = text.match(/[^]*?-----END PUBLIC KEY-----/g) ?? [];
+  return [
+    readPublicKey(first, from),
+    ...former.slice(0, MAX_FORMER_KEYS).map((one): RingKey => {
+      const until = Number(/^Until: (\d+)$/m.exec(one)?.[1] ?? Number.NaN);
+      if (Number.isNaN(until))
+        throw new EnvironmentError(
+          `${from} does not say until when a replaced key counts; ${ADVICE}`,
+        );
+      return { ...readPublicKey(one, from), untilMs: until };
+    }),
+  ];
+}
+
+/** The present key of what {@link publicKeyText} has written; `from` names it. Throws {@link EnvironmentError}. */
 export function readPublicKey(text: string, from: string): ClusterKey {
   let key: KeyObject;
   try {

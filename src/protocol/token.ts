@@ -9,7 +9,10 @@ import { type Static, Type } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { TokenRefused } from "../base/errors.ts";
 import { project } from "./fields.ts";
-import type { ClusterKey } from "./token-key.ts";
+import type { ClusterKey, RingKey } from "./token-key.ts";
+import { LAST_MS, MAX_USER_LENGTH, TokenId, UserName, isoTime } from "./tokens/names.ts";
+
+export { LAST_MS, MAX_USER_LENGTH, TokenId, UserName };
 
 /** The prefix of tokens of the older format, before JWS. */
 const OUTDATED_PREFIX = "rfaas1.";
@@ -20,20 +23,17 @@ const TOKEN_TYPE = "rfaas+jwt";
 const BOUND_TYPE = "rfaas-bound+jwt";
 /** Longer than the longest token; checked before anything is decoded. */
 export const MAX_TOKEN_BYTES = 2048;
-export const MAX_USER_LENGTH = 64;
 const SIGNATURE_BYTES = 64;
-/** The last moment that a calendar knows. */
-export const LAST_MS = 8.64e15;
 
 /** Whole seconds since 1970. */
 const seconds = Type.Integer({ minimum: 0, maximum: LAST_MS / 1000 });
 
 /**
  * What a token is good for: `client` leases, `bill` sees its user's bill, `node` registers as one, `read` looks at the manager, `admin`
- * looks and changes.
+ * looks and changes, `renew` gets one like itself of the manager before it expires.
  */
-export type Scope = "client" | "bill" | "node" | "read" | "admin";
-export const SCOPES: readonly Scope[] = ["client", "bill", "node", "read", "admin"];
+export type Scope = "client" | "bill" | "node" | "read" | "admin" | "renew";
+export const SCOPES: readonly Scope[] = ["client", "bill", "node", "read", "admin", "renew"];
 /** What a scope permits besides itself. */
 const COVERS: Partial<Record<Scope, readonly Scope[]>> = {
   read: ["bill"],
@@ -41,12 +41,18 @@ const COVERS: Partial<Record<Scope, readonly Scope[]>> = {
 };
 const NAMES = SCOPES.join("|");
 
-/** The name of a user, as it stands on a bill. */
-export const UserName = Type.String({
-  minLength: 1,
-  maxLength: MAX_USER_LENGTH,
-  pattern: "^[A-Za-z0-9][A-Za-z0-9._@+-]*$",
-});
+export const CORE_HOURS_PATTERN = "^[0-9]{1,12}(?:\\.[0-9]{1,6})?/(?:day|month)$";
+/** What leases may cost in a day or a month, as cores held. */
+export interface CoreHours {
+  hours: number;
+  period: "day" | "month";
+}
+export const formatCoreHours = ({ hours, period }: CoreHours): string => `${hours}/${period}`;
+/** Of a text that fits {@link CORE_HOURS_PATTERN}. */
+export function readCoreHours(text: string): CoreHours {
+  const [hours, period] = text.split("/");
+  return { hours: Number(hours), period: period as CoreHours["period"] };
+}
 
 /** The name of a node, as its token has it. */
 export const TokenNode = Type.String({
@@ -78,7 +84,7 @@ const Header = Type.Object(
 /** A claim that is not known here may be a limit, so a token that has one is refused. */
 const Payload = Type.Object(
   {
-    jti: Type.String({ minLength: 1, maxLength: 64 }),
+    jti: TokenId,
     sub: UserName,
     aud: Type.String(),
     iat: seconds,
@@ -88,6 +94,9 @@ const Payload = Type.Object(
     max_cores: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffffffff })),
     /** Bytes. */
     max_memory: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+    max_leases: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffffffff })),
+    /** `100/month` or `2.5/day`. */
+    core_hours: Type.Optional(Type.String({ pattern: CORE_HOURS_PATTERN, maxLength: 32 })),
     node: Type.Optional(TokenNode),
     project: Type.Optional(project),
     /** The key of the token's holder (RFC 7800). */
@@ -106,6 +115,10 @@ export interface Claims {
   maxCores: number | null;
   /** How much memory of a node at a time, heaps included; left out, without limit. */
   maxMemoryBytes?: number;
+  /** How many leases at a time; left out, without limit. */
+  maxLeases?: number;
+  /** What leases may cost in a period; left out, without limit. */
+  coreHours?: CoreHours;
   /** A whole second; null for never. */
   expiresAtMs: number | null;
   scopes: Scope[];
@@ -131,6 +144,7 @@ export interface ShownClaims extends Claims {
 const NAMES_OF_CLAIMS: Record<string, string> = {
   ...{ jti: "id", sub: "user", aud: "cluster", iat: "issuedAtMs", exp: "expiresAtMs" },
   ...{ scope: "scopes", max_cores: "maxCores", max_memory: "maxMemoryBytes" },
+  ...{ max_leases: "maxLeases", core_hours: "coreHours" },
   ...{ cnf: "holderKey", node: "node", project: "project" },
 };
 
@@ -169,40 +183,48 @@ export class TokenSigner {
 
 /** Checks the tokens of a cluster. */
 export class TokenVerifier {
-  readonly #key: ClusterKey;
-  readonly #keyId: Promise<string>;
+  readonly #keys: readonly RingKey[];
+  readonly #keyIds: Promise<string[]>;
 
-  /** `key` is the public one. */
-  constructor(key: ClusterKey) {
-    this.#key = key;
-    this.#keyId = keyIdOf(key);
+  /** The public keys that count, of one cluster, the present one first. */
+  constructor(...keys: [RingKey, ...RingKey[]]) {
+    this.#keys = keys;
+    this.#keyIds = Promise.all(keys.map(keyIdOf));
   }
 
   /** Whose tokens it checks. */
   get cluster(): string {
-    return this.#key.cluster;
+    return this.#keys[0]!.cluster;
   }
 
   /**
    * The claims of the token, after checking that the key's owner signed it for this cluster, that it is not expired at `nowMs`, and
    * that it has the `scope`, where one is given. A token with the scope `admin` has `read` too, and one with `read` has `bill`. Where the claims have a `holderKey`, the
-   * token counts for nothing without a proof, which `holder/proof.ts` checks.
+   * token counts for nothing without a proof, which `holder/proof.ts` checks. A token of a former key expires with that key at the latest.
    *
    * Rejects with {@link TokenRefused}, which has the reason and what to do.
    */
   async verify(token: string, nowMs: number, scope?: Scope): Promise<Claims> {
-    const { cluster, keyId, ...claims } = readClaims(token);
-    if (keyId !== (await this.#keyId) || !(await this.#isSigned(token)))
+    const { cluster, keyId, ...shown } = readClaims(token);
+    const signer = this.#keys[(await this.#keyIds).indexOf(keyId)];
+    if (!signer || !(await isSigned(token, signer)))
       throw new TokenRefused(
         "foreign",
         "the token was not signed with this manager's key, or was altered; ask this cluster's administrator for one (rfaas token create)",
       );
-    const { user, expiresAtMs, scopes } = claims;
-    if (cluster !== this.#key.cluster)
+    const { user, scopes } = shown;
+    if (cluster !== signer.cluster)
       throw new TokenRefused(
         "foreign",
         `the token of ${user} is for another cluster (${cluster}); ask this cluster's administrator for one (rfaas token create)`,
       );
+    const { untilMs = null } = signer;
+    if (untilMs !== null && untilMs <= nowMs)
+      throw new TokenRefused(
+        "expired",
+        `the token of ${user} was signed with a key that this cluster has replaced, and that counted until ${isoTime(untilMs)}; ask for a new one (rfaas token create --user ${user})`,
+      );
+    const expiresAtMs = earlier(shown.expiresAtMs, untilMs);
     if (expiresAtMs !== null && expiresAtMs <= nowMs)
       throw new TokenRefused(
         "expired",
@@ -213,22 +235,26 @@ export class TokenVerifier {
         "scope",
         `the token of ${user} is for ${scopes.join(", ")} and not for ${scope}; ask for one with --scope ${scope}`,
       );
-    return claims;
-  }
-
-  async #isSigned(token: string): Promise<boolean> {
-    const { compactVerify } = await import("jose/jws/compact/verify");
-    try {
-      await compactVerify(token, this.#key.key, { algorithms: [ALGORITHM] });
-      return true;
-    } catch (error) {
-      // Its message and its cause may quote the token.
-      if ((error as { code?: unknown }).code === "ERR_JWS_SIGNATURE_VERIFICATION_FAILED")
-        return false;
-      throw malformed("it is no JWS that is signed with EdDSA");
-    }
+    return { ...shown, expiresAtMs };
   }
 }
+
+async function isSigned(token: string, { key }: ClusterKey): Promise<boolean> {
+  const { compactVerify } = await import("jose/jws/compact/verify");
+  try {
+    await compactVerify(token, key, { algorithms: [ALGORITHM] });
+    return true;
+  } catch (error) {
+    // Its message and its cause may quote the token.
+    if ((error as { code?: unknown }).code === "ERR_JWS_SIGNATURE_VERIFICATION_FAILED")
+      return false;
+    throw malformed("it is no JWS that is signed with EdDSA");
+  }
+}
+
+/** The earlier of two moments, of which null is never. */
+const earlier = (one: number | null, other: number | null): number | null =>
+  one === null ? other : other === null ? one : Math.min(one, other);
 
 /** The claims of the token, without a check of its signature: to be shown, never to be acted on. Throws {@link TokenRefused}. */
 export function readClaims(token: string): ShownClaims {
@@ -259,7 +285,7 @@ export function readClaims(token: string): ShownClaims {
 }
 
 /** The thumbprint of the public key (RFC 7638). */
-async function keyIdOf({ key }: ClusterKey): Promise<string> {
+export async function keyIdOf({ key }: ClusterKey): Promise<string> {
   const { calculateJwkThumbprint } = await import("jose/jwk/thumbprint");
   const { kty, crv, x } = key.export({ format: "jwk" });
   return await calculateJwkThumbprint({ kty, crv, x } as HolderKey);
@@ -273,6 +299,8 @@ function payloadOf(claims: Claims, cluster: string): Payload {
     scope: claims.scopes.join(" "),
     ...(maxCores === null ? {} : { max_cores: maxCores }),
     ...(maxMemoryBytes === undefined ? {} : { max_memory: maxMemoryBytes }),
+    ...(claims.maxLeases === undefined ? {} : { max_leases: claims.maxLeases }),
+    ...(claims.coreHours ? { core_hours: formatCoreHours(claims.coreHours) } : {}),
     ...(node === undefined ? {} : { node }),
     ...(project === undefined ? {} : { project }),
     ...(holderKey ? { cnf: { jwk: holderKey } } : {}),
@@ -290,6 +318,8 @@ function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
     expiresAtMs: exp === undefined ? null : exp * 1000,
     scopes: scope.split(" ") as Scope[],
     issuedAtMs: iat * 1000,
+    ...(payload.max_leases === undefined ? {} : { maxLeases: payload.max_leases }),
+    ...(payload.core_hours === undefined ? {} : { coreHours: readCoreHours(payload.core_hours) }),
     ...(node === undefined ? {} : { node }),
     ...(project === undefined ? {} : { project }),
     ...(cnf ? { holderKey: cnf.jwk } : {}),
@@ -333,13 +363,4 @@ function malformed(why: string): TokenRefused {
     "malformed",
     `the token is malformed: ${why}; copy it whole, as rfaas token create printed it`,
   );
-}
-
-function isoTime(ms: number): string {
-  const utc = new Intl.DateTimeFormat("sv-SE", {
-    timeZone: "UTC",
-    dateStyle: "short",
-    timeStyle: "medium",
-  });
-  return `${utc.format(ms)} UTC`;
 }

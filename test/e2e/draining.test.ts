@@ -28,7 +28,7 @@ async function drainingNode() {
   const address = parseAddress(`127.0.0.1:${node.port}`);
   const connection = await NodeConnection.connect(address, ["tcp"], null);
   const grant = await connection.allocate(REQUEST, "rfaas:echo", {
-    ...{ lost() {}, disconnected() {}, workerLost() {}, renewed() {}, revoking() {} },
+    ...{ lost() {}, disconnected() {}, workerLost() {}, renewed() {}, revoking() {}, goesOn() {} },
     ...{ logged() {}, progressed() {} },
   });
   node.kill("SIGTERM");

@@ -13,7 +13,7 @@ import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import type { Scope } from "../../src/protocol/token.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
-import { SigningCluster } from "../support/tokens.ts";
+import { NO_LIMITS, NONE_ISSUED, SigningCluster } from "../support/tokens.ts";
 import { until } from "../support/until.ts";
 
 const cluster = new SigningCluster();
@@ -57,7 +57,16 @@ function start(tokens: TokenCheck): Promise<HttpServer> {
     ledgerOf: () => ({ ledger: "messages", ledgerAdds: 0, usageMessages: 0 }),
   };
   const log = (_: string, message: string): void => void logged.push(message);
-  return startHttp({ listen: "127.0.0.1:0", registry, ledger, tokens, server, log });
+  return startHttp({
+    listen: "127.0.0.1:0",
+    registry,
+    ledger,
+    tokens,
+    server,
+    issued: NONE_ISSUED,
+    limits: NO_LIMITS,
+    log,
+  });
 }
 
 interface Heard {

@@ -15,6 +15,7 @@ import { TokenVerifier } from "../../src/protocol/token.ts";
 import { ROOT } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
+import { NO_LIMITS, NONE_ISSUED } from "../support/tokens.ts";
 
 interface Ended {
   exitCode: number;
@@ -57,6 +58,8 @@ class Cluster implements AsyncDisposable {
     registry: this.registry,
     ledger: this.ledger,
     tokens: new SignedTokens(this.keys.publicKey),
+    issued: NONE_ISSUED,
+    limits: NO_LIMITS,
     server: {
       drain: (name, deadlineMs) => {
         this.drains.push(deadlineMs);

@@ -232,6 +232,7 @@ describe("a served node", () => {
         workerLost() {},
         renewed() {},
         revoking() {},
+        goesOn() {},
         logged() {},
         progressed() {},
       },

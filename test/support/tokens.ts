@@ -1,6 +1,8 @@
 /** A cluster that signs tokens, without a manager. */
 import { type KeyObject, generateKeyPairSync } from "node:crypto";
 import { publicKeyText } from "../../src/protocol/token-key.ts";
+import { UsageError } from "../../src/base/errors.ts";
+import type { TokenTables } from "../../src/manager/tokens/tables.ts";
 import { type Claims, TokenSigner } from "../../src/protocol/token.ts";
 
 export class SigningCluster {
@@ -31,3 +33,14 @@ export class SigningCluster {
     });
   }
 }
+
+/** A manager's table of users, of whom none has a limit. */
+export const NO_LIMITS = { all: () => new Map<string, never>(), change: async () => {} };
+
+/** The tables of a manager that has issued no token. */
+export const NONE_ISSUED: Pick<TokenTables, "list" | "revoke"> = {
+  list: () => [],
+  revoke: async () => {
+    throw new UsageError("there is no such token");
+  },
+};

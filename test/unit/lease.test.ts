@@ -5,6 +5,7 @@ import {
   type LeaseEvent,
   type LeaseState,
   REDEEM_LIMIT_NS,
+  RIGHT_WARNING_NS,
   advanceLease,
   dueAtNs,
   grantLease,
@@ -47,6 +48,8 @@ describe("a lease whose client's right ends", () => {
     let state = redeemed;
     for (let atNs = 1e9; atNs < UNTIL_NS; atNs += 1e9)
       [state] = advanceLease(state, { kind: "renewed", atNs, ttlNs: 1e15 });
+    expect(dueAtNs(state)).toBeLessThan(UNTIL_NS);
+    [state] = atDue(state);
     expect(dueAtNs(state)).toBe(UNTIL_NS);
     const [over, effects] = atDue(state);
     expect(over).toMatchObject({ phase: "ended", reason: { kind: "token-expired" } });
@@ -54,7 +57,8 @@ describe("a lease whose client's right ends", () => {
   });
 
   test("expires before that when nobody renews it", () => {
-    expect(atDue(redeemed)[0]).toMatchObject({ phase: "ended", reason: { kind: "expired" } });
+    const [warned] = atDue(redeemed);
+    expect(atDue(warned)[0]).toMatchObject({ phase: "ended", reason: { kind: "expired" } });
   });
 });
 
@@ -234,5 +238,63 @@ describe("every history of three events", () => {
         ends === 1 ? "return-capacity" : loaded ? "announce-grant" : undefined,
       );
     }
+  });
+});
+
+describe("a lease that hears of the end of its client's right", () => {
+  const UNTIL_NS = 200e9;
+  const bounded = (): LeaseState =>
+    [LOADED, { kind: "redeemed", atNs: 21 } as const].reduce<LeaseState>(
+      (state, event) => advanceLease(state, event)[0],
+      grantLease(10, 1000e9, LOAD_LIMIT_NS, UNTIL_NS),
+    );
+  const warned = (): LeaseState => atDue(bounded())[0];
+
+  test("does so before it ends, however late", () => {
+    const state = bounded();
+    expect(dueAtNs(state)).toBe(UNTIL_NS - RIGHT_WARNING_NS);
+    for (const atNs of [UNTIL_NS - RIGHT_WARNING_NS, UNTIL_NS, 10 * UNTIL_NS]) {
+      const [next, effects] = advanceLease(state, { kind: "time", atNs });
+      expect(next).toMatchObject({
+        phase: "revoking",
+        deadlineNs: UNTIL_NS,
+        revokedBy: "token-expires",
+      });
+      expect(effects).toEqual(["announce-revocation"]);
+    }
+    const [over, effects] = atDue(warned());
+    expect(over).toMatchObject({ phase: "ended", reason: { kind: "token-expired" } });
+    expect(effects[0]).toBe("announce-loss");
+  });
+
+  test("goes on when the right is renewed, before the warning and after", () => {
+    const longer = { kind: "extended", atNs: 190e9, untilNs: 900e9 } as const;
+    for (const state of [bounded(), warned()]) {
+      const [next, effects] = advanceLease(state, longer);
+      expect(effects).toEqual(["announce-extension"]);
+      expect(next).toMatchObject({ phase: "active", untilNs: 900e9, expiresAtNs: 900e9 });
+      expect(dueAtNs(next)).toBe(900e9 - RIGHT_WARNING_NS);
+    }
+    const loading = grantLease(10, TTL_NS, LOAD_LIMIT_NS, UNTIL_NS);
+    expect(advanceLease(loading, longer)[0]).toMatchObject({ phase: "granted", untilNs: 900e9 });
+  });
+
+  test("ends by a revocation that came meanwhile, though the right is renewed", () => {
+    const drained = { kind: "revoked", atNs: 150e9, deadlineNs: 300e9, by: "drained" } as const;
+    const [both] = advanceLease(warned(), drained);
+    expect(both).toMatchObject({ phase: "revoking", deadlineNs: UNTIL_NS });
+    const longer = { kind: "extended", atNs: 190e9, untilNs: 900e9 } as const;
+    const [next, effects] = advanceLease(both, longer);
+    expect(effects).toEqual(["announce-extension", "announce-revocation"]);
+    expect(next).toMatchObject({ phase: "revoking", deadlineNs: 300e9, revokedBy: "drained" });
+    expect(atDue(next)[0]).toMatchObject({ reason: { kind: "revoked", by: "drained" } });
+  });
+
+  test("ends by a revocation that is sooner, whatever the right", () => {
+    const soon = { kind: "revoked", atNs: 150e9, deadlineNs: 160e9, by: "drained" } as const;
+    const [next] = advanceLease(warned(), soon);
+    expect(next).toMatchObject({ deadlineNs: 160e9, revokedBy: "drained" });
+    const longer = { kind: "extended", atNs: 155e9, untilNs: 900e9 } as const;
+    expect(advanceLease(next, longer)[0]).toMatchObject({ phase: "revoking", deadlineNs: 160e9 });
   });
 });

@@ -17,7 +17,7 @@ import { Registry } from "../../src/manager/nodes/registry.ts";
 import type { NodeInfo, UsageReport } from "../../src/protocol/manager-messages.ts";
 import type { Scope } from "../../src/protocol/token.ts";
 import { Scratch } from "../support/scratch.ts";
-import { SigningCluster } from "../support/tokens.ts";
+import { NO_LIMITS, NONE_ISSUED, SigningCluster } from "../support/tokens.ts";
 
 const cluster = new SigningCluster();
 const tokenFor = (scopes: Scope[], expiresAtMs: number | null = null): Promise<string> =>
@@ -114,6 +114,8 @@ class Fixture implements AsyncDisposable {
       listen,
       registry: this.registry,
       server: this.control,
+      issued: NONE_ISSUED,
+      limits: NO_LIMITS,
       ledger: {
         bill: (query) => {
           if (this.failLedger) throw failing;

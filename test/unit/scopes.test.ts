@@ -7,6 +7,8 @@ import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { Manager } from "../../src/manager/manager.ts";
 import { Registry } from "../../src/manager/nodes/registry.ts";
 import { SignedTokens } from "../../src/manager/tokens/keys.ts";
+import { userLimits } from "../../src/manager/quotas/user-limits.ts";
+import { TokenTables } from "../../src/manager/tokens/tables.ts";
 import { MANAGER_PROTOCOL_VERSION, type UsageReport } from "../../src/protocol/manager-messages.ts";
 import { SCOPES, type Scope } from "../../src/protocol/token.ts";
 import { MemoryPeer } from "../support/memory-peer.ts";
@@ -25,6 +27,7 @@ const ROLES = {
   node: ["node"],
   read: ["read"],
   admin: ["admin"],
+  renew: ["renew"],
   "client,read": ["client", "read"],
   "client,bill": ["client", "bill"],
   "read,admin": ["read", "admin"],
@@ -51,6 +54,12 @@ const ROUTES: Record<string, Role[]> = {
   "POST /v1/nodes/{name}/readmit": CHANGE,
   "GET /v1/leases": LOOK,
   "GET /v1/bill": BILL,
+  "GET /v1/tokens": LOOK,
+  "POST /v1/tokens/{name}/revoke": CHANGE,
+  "POST /v1/users/{name}/revoke": CHANGE,
+  "GET /v1/users": LOOK,
+  "GET /v1/users/{name}": LOOK,
+  "POST /v1/users/{name}": CHANGE,
   "GET /healthz": roles,
 };
 
@@ -63,6 +72,7 @@ const REPORTS = [report("1", "ada"), report("2", "bob")];
 
 const scratch = new Scratch();
 const ledger = Ledger.open(scratch.join("ledger.sqlite"));
+const tables = TokenTables.open(scratch.join("state"));
 const registry = new Registry();
 const manager = new Manager({ registry, ledger, tokens, log() {} });
 const signed = new Map<Role, string | null>();
@@ -79,7 +89,15 @@ beforeAll(async () => {
     );
   }
   http = await startHttp({
-    ...{ listen: "127.0.0.1:0", registry, ledger, tokens, log() {} },
+    ...{
+      listen: "127.0.0.1:0",
+      registry,
+      ledger,
+      tokens,
+      issued: tables,
+      limits: userLimits(scratch.join("state")),
+      log() {},
+    },
     server: {
       ...{ drain: () => false, resume: () => false, remove: () => false },
       readmit: () => undefined,

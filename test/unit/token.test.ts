@@ -380,6 +380,7 @@ describe("checking tokens", () => {
     expect(tokens.publicKey).toBe(cluster.publicKey);
     expect(await tokens.check(token, "read")).toEqual({
       ...{ user: "ada", maxCores: 16, seesAll: false },
+      token: expect.objectContaining({ user: "ada", maxCores: 16 }),
     });
     expect(await tokens.check(token, "admin")).toMatchObject({ forbidden: true });
     for (const missing of [null, ""])

@@ -33,6 +33,8 @@ import { releaseAll } from "../lease/release-all.ts";
 /** What the caller tells a cluster. */
 export interface ClusterContext extends KnownNodesContext {
   defaultMemoryBytes: number;
+  /** Called when the cluster was closed. */
+  closed?(): void;
 }
 
 /** Its methods are described where {@link Invoker} is. */
@@ -43,11 +45,13 @@ export class Cluster implements Invoker {
   readonly #known: KnownNodes;
   readonly #leases = new Set<AsyncDisposable>();
   readonly #gatherings = new Set<Promise<unknown>>();
+  readonly #onClosed: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
   /** Of the nodes of a list, or of those that a manager knows. */
   constructor(nodes: readonly ListedNode[] | NodeSource, context: ClusterContext) {
     this.#defaultMemoryBytes = context.defaultMemoryBytes;
+    this.#onClosed = context.closed && (() => context.closed?.());
     const known = new KnownNodes(nodes, context);
     this.#known = known;
     this.packages = new ClusterPackages(() => known.open());
@@ -163,6 +167,7 @@ export class Cluster implements Invoker {
       await releaseAll(this.#leases);
     } finally {
       await this.#known.disconnect();
+      this.#onClosed?.();
     }
   }
 

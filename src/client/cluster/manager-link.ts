@@ -22,6 +22,7 @@ import {
   MANAGER_SILENCE_MS,
   type ManagerToClient,
   type NodeInfo,
+  RenewTokenHere,
   type ToManager,
   type UsageReport,
   managerToClient,
@@ -58,7 +59,9 @@ export class ManagerSubscription {
   readonly #managers: Managers;
   /** How many have not answered, one after the other. */
   #unanswered = 0;
-  readonly #credential: Credential | undefined;
+  #credential: Credential | undefined;
+  /** Which messages the manager takes that not every one does. */
+  #can: readonly string[] = [];
   #showing = Showing.nothing();
   readonly #connection: LastingConnection<ManagerToClient, ToManager>;
   readonly #nodes = new Map<string, NodeInfo>();
@@ -166,6 +169,22 @@ export class ManagerSubscription {
     return leases;
   }
 
+  /** Shows this token when it connects again. Throws `TokenRefused` for one that cannot be shown. */
+  useToken(token: string): void {
+    this.#credential = Credential.read(token);
+  }
+
+  /**
+   * A newer token of the same user and key, without that key, for one with the scope `renew`; undefined where the manager gives none, or is
+   * not there.
+   *
+   * @throws {LeaseRefused} it is not to be renewed any more
+   */
+  async renewToken(): Promise<string | undefined> {
+    if (!this.#connected || !this.#can.includes("renew-token")) return undefined;
+    return (await this.#requests.ask(RenewTokenHere, {}, { holds: false })).token;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -206,7 +225,10 @@ export class ManagerSubscription {
         if (last) this.#replace();
       },
       "nodes-changed": ({ nodes, gone }) => this.#change({ changed: nodes, gone }),
-      "manager-key": ({ ca }) => void (this.#ca = readFingerprint(ca ?? "")),
+      "manager-key": ({ ca, can = [] }) => {
+        this.#ca = readFingerprint(ca ?? "");
+        this.#can = can;
+      },
       alive: () => {},
     };
   }

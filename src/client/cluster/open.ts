@@ -3,6 +3,7 @@ import { NodeUnreachable, UsageError } from "../../base/errors.ts";
 import { Placement } from "../../lease/placement.ts";
 import { Cluster, type ClusterContext } from "./cluster.ts";
 import { ManagerSubscription } from "./manager-link.ts";
+import type { TokenSource } from "../tokens/token-source.ts";
 import type { Voucher } from "./voucher.ts";
 import { nodesFromAddresses, readNodeList } from "./node-list.ts";
 import {
@@ -37,6 +38,7 @@ export function readClusterOptions(options: ClusterOptions): ClusterOptions {
  */
 export async function openCluster(
   options: ClusterOptions,
+  tokens: TokenSource,
   context: ClusterContext,
 ): Promise<Cluster> {
   const { signal, connectTimeoutMs: timeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
@@ -44,9 +46,9 @@ export async function openCluster(
   if (options.manager !== undefined) {
     const patience = { timeoutMs, signal };
     const { manager, insecure } = options;
-    const source = await ManagerSubscription.connect(manager, tokenOf(options), patience, {
-      insecure,
-    });
+    const source = await ManagerSubscription.connect(manager, tokens.text, patience, { insecure });
+    tokens.onNewer((text) => source.useToken(text));
+    tokens.askManager(() => source.renewToken());
     return new Cluster(source, context);
   }
   const { nodes } = options;
@@ -84,6 +86,3 @@ export async function chooseNode(
     `the manager at ${manager} knows of no node that is up; start one with: rfaas serve --manager ${manager}`,
   );
 }
-
-export const tokenOf = (options: { token?: string | undefined }): string | null =>
-  options.token ?? (process.env["RFAAS_TOKEN"] || null);

@@ -7,8 +7,12 @@ import type { LogLevel } from "../../function/context.ts";
 /** What happens to a lease; `part` is a place in {@link Lease.parts}. The last event is `lost` or `released`. */
 export type LeaseEvent =
   | { type: "renewed"; part: number; expiresAt: Date }
-  /** The node wants its cores back: the part ends at `deadline`, calls that run then are aborted. */
-  | { type: "revoking"; part: number; deadline: Date; message: string }
+  /**
+   * The part ends at `deadline`, calls that run then are aborted: the node wants its cores back, or the token was revoked or expires.
+   * `cause` says which in one word: `"stopping"`, `"drained"`, `"removed"`, `"token-revoked"`, `"token-expires"`; left out by a node that
+   * does not say. After `"token-expires"`, a newer token lets it go on, as `renewed` tells.
+   */
+  | { type: "revoking"; part: number; deadline: Date; message: string; cause?: string }
   | { type: "worker-lost"; part: number; worker: number; message: string }
   /** A function has written a line with `ctx.log`; `dropped` lines of its worker before it were too many to be sent. */
   | {

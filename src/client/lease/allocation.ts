@@ -89,7 +89,9 @@ async function takeLease<Module>(
     disconnected: (message) => tell((opened) => opened.disconnected(message)),
     workerLost: (worker, message) => tell((opened) => opened.loseWorker(worker, message)),
     renewed: (inMs, usage) => tell((opened) => opened.term.renewed(inMs, usage)),
-    revoking: (inMs, message) => tell((opened) => opened.term.revoking(inMs, message)),
+    revoking: (inMs, message, cause) =>
+      tell((opened) => opened.term.revoking(inMs, message, cause)),
+    goesOn: (inMs) => tell((opened) => opened.term.goesOn(inMs)),
     logged: (line) => tell((opened) => opened.logged(line)),
     progressed: (report) => lease?.progressed(report),
   };

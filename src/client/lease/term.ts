@@ -131,7 +131,13 @@ export class LeaseTerm {
     this.#hub.tell({ type: "renewed", part: this.part, expiresAt: this.expiresAt });
   }
 
-  revoking(deadlineInMs: number, message: string): void {
+  goesOn(expiresInMs: number): void {
+    this.#advance({ kind: "extended", atNs: this.#clock.nowNs(), leftNs: expiresInMs * 1e6 });
+    this.#revokedAtNs = Infinity;
+    this.#hub.tell({ type: "renewed", part: this.part, expiresAt: this.expiresAt });
+  }
+
+  revoking(deadlineInMs: number, message: string, cause?: string): void {
     const atNs = this.#clock.nowNs();
     const leftNs = deadlineInMs * 1e6;
     this.#advance({ kind: "revoked", atNs, leftNs });
@@ -141,6 +147,7 @@ export class LeaseTerm {
       part: this.part,
       deadline: this.#wallClock(atNs + leftNs),
       message,
+      ...(cause === undefined ? {} : { cause }),
     });
   }
 

@@ -15,6 +15,7 @@ import {
   type Granted,
   Release,
   Renew,
+  RenewToken,
   type UsageReply,
 } from "../../protocol/lease-messages.ts";
 import {
@@ -64,6 +65,8 @@ export class NodeConnection {
   reached: Met["at"];
   /** What the node said of itself. */
   welcome!: Welcome;
+  /** Hears that leases end with the token that was shown. */
+  onTokenExpires: () => void = () => {};
   readonly #connection: Connection<NodeMessage, ClientMessage>;
   readonly #welcome = Promise.withResolvers<Welcome>();
   readonly #listeners = new Map<number, LeaseListener>();
@@ -224,6 +227,18 @@ export class NodeConnection {
   }
 
   /**
+   * Shows a newer token of the same user and key, by which leases go on. Resolves at once where the node takes none, or is not to see it.
+   *
+   * @throws {LeaseRefused} the node does not take it
+   */
+  async renewToken(text: string): Promise<void> {
+    if (this.#over || !this.welcome.can?.includes("renew-token")) return;
+    this.#showing = this.#showing.renewed(Credential.read(text));
+    const { token } = this.#showing;
+    if (token !== null) await this.requests.ask(RenewToken, { token }, { holds: false });
+  }
+
+  /**
    * Asks for another `ttlMs`, or as much as before; the node's reply reaches the lease's listener as {@link LeaseListener.renewed}.
    *
    * @throws {LeaseLost} the lease is over
@@ -300,8 +315,11 @@ export class NodeConnection {
       lost: ({ lease, message, ...cause }) => listeners.get(lease)?.lost(message, cause),
       "worker-lost": ({ lease, worker, message }) =>
         listeners.get(lease)?.workerLost(worker, message),
-      revoking: ({ lease, deadlineInMs, message }) =>
-        listeners.get(lease)?.revoking(deadlineInMs, message),
+      revoking: ({ lease, deadlineInMs, message, cause }) => {
+        listeners.get(lease)?.revoking(deadlineInMs, message, cause);
+        if (cause === "token-expires") this.onTokenExpires();
+      },
+      "goes-on": ({ lease, expiresInMs }) => listeners.get(lease)?.goesOn(expiresInMs),
       log: ({ lease, line }) => listeners.get(lease)?.logged(line),
       progress: ({ lease, report }) => listeners.get(lease)?.progressed(report),
     };

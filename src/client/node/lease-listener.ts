@@ -10,7 +10,10 @@ export interface LeaseListener {
   disconnected(message: string): void;
   workerLost(worker: number, message: string): void;
   renewed(expiresInMs: number, usage?: Usage): void;
-  revoking(deadlineInMs: number, message: string): void;
+  /** `cause`: why, in one word, where the node says it. */
+  revoking(deadlineInMs: number, message: string, cause?: string): void;
+  /** What was said of a revocation counts no more. */
+  goesOn(expiresInMs: number): void;
   logged(line: LogLine): void;
   progressed(report: ProgressReport): void;
 }

@@ -5,6 +5,7 @@ import { fabricFields } from "../../fabric/registry.ts";
 import {
   MAX_TIMER_MS,
   address,
+  callback,
   milliseconds,
   signalField,
   size,
@@ -26,6 +27,20 @@ const connecting = {
     text("a token, as rfaas token create prints it", {
       description: "who asks, where the node or its manager wants to know",
       variable: "RFAAS_TOKEN",
+    }),
+  ),
+  /** A file with such a token, read again when it changes: leases go on by a newer one of the same user and key. Default: `$RFAAS_TOKEN_FILE`. */
+  tokenFile: Type.Optional(
+    text("a file", {
+      description: "a file with such a token, read again when it changes",
+      variable: "RFAAS_TOKEN_FILE",
+      placeholder: "file",
+    }),
+  ),
+  /** Gives a newer token of the same user and key, asked for before the present one expires. */
+  renewToken: Type.Optional(
+    callback<() => string | Promise<string>>({
+      description: "gives a newer token before the present one expires",
     }),
   ),
   /** How long a node or a manager may take to be reached and to greet. Default 10 s. */

@@ -2,7 +2,7 @@
 import { type Probed, probe } from "../../../bench/clients/probe.ts";
 import { EXIT, ProtocolError, RfaasError, exitCode } from "../../base/errors.ts";
 import { countOf, formatBytes } from "../../base/units.ts";
-import { tokenOf } from "../../client/cluster/open.ts";
+import { TokenSource } from "../../client/tokens/token-source.ts";
 import { openNode } from "../../client/invoker.ts";
 import { NodeConnection } from "../../client/node/connection.ts";
 import { parseAddress } from "../../control/address.ts";
@@ -54,7 +54,8 @@ export async function examineWay(node: string, options: WayOptions): Promise<voi
 async function lookAt(node: string, asked: FabricOptions) {
   const address = parseAddress(node);
   const here = surveyAll(asked);
-  const connection = await NodeConnection.connect(address, [], tokenOf({}));
+  using tokens = new TokenSource({});
+  const connection = await NodeConnection.connect(address, [], tokens.text);
   try {
     const { version, cores, memoryBytes } = connection.welcome;
     const status = await connection.requests.ask(GetStatus, { fabrics: true });

@@ -9,16 +9,24 @@ export class Showing {
   readonly token: string | null;
   /** Why a token that the client has is not shown, as a clause. */
   readonly withheld: string | undefined;
+  /** Why no bearer token is shown. */
+  readonly #unsafe: string | undefined;
   readonly #end: PeerEnd;
   /** Until a proof was made: a peer that asks for more would gather them. */
   #holder: Credential | undefined;
 
   /** `withheld` says why the peer is to get no bearer token; one with a holder's key is of no use to it. */
   constructor(credential: Credential | undefined, end: PeerEnd, withheld: string | undefined) {
+    this.#unsafe = withheld;
     this.withheld = credential && !credential.isBound ? withheld : undefined;
     this.token = credential && this.withheld === undefined ? credential.token : null;
     this.#end = end;
     this.#holder = credential?.isBound ? credential : undefined;
+  }
+
+  /** Another credential, to the same peer. */
+  renewed(credential: Credential): Showing {
+    return new Showing(credential, this.#end, this.#unsafe);
   }
 
   /** To one that cannot be anyone else. */

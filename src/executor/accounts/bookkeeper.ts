@@ -3,6 +3,8 @@ import { type Address, isLoopback, parseAddress } from "../../control/address.ts
 import { machineId } from "../../control/machine.ts";
 import { Managers } from "../../control/managers.ts";
 import type { UsageReport } from "../../protocol/manager-messages.ts";
+import type { ClusterQuota } from "../admission/cluster-quota.ts";
+import type { Revocation } from "../../protocol/tokens/revocation.ts";
 import type { Agent } from "../agent/agent.ts";
 import type { LeaseBill } from "../agent/lease-table.ts";
 import type { Doorkeeper } from "../admission/identity.ts";
@@ -36,6 +38,10 @@ export interface BookkeeperOptions extends LinkOptions {
   token?: () => string | null;
   /** The manager does not take that. */
   tokenRefused?(): void;
+  /** What users hold here. Default: the manager is not asked. */
+  quota?: Pick<ClusterQuota, "counts" | "word">;
+  /** Hears which tokens count no more. */
+  revoked?(tokens: readonly Revocation[]): void;
   /** What the node shows while it has none by certificate. Default: `RFAAS_TOKEN`. */
   givenToken?: string | null;
   /** Unique in the cluster. */
@@ -79,6 +85,7 @@ export class Bookkeeper {
   ) {
     const { manager, name, address, memoryBytes, fabrics, removalLimitMs, log, own, ...rest } =
       options;
+    const { revoked, quota } = options;
     const { instance = crypto.randomUUID(), tokenRefused = () => {}, journals, ...others } = rest;
     const { givenToken = process.env["RFAAS_TOKEN"] || null, ...link } = others;
     const managers = new Managers(manager).places;
@@ -142,6 +149,9 @@ export class Bookkeeper {
         key(publicKey) {
           if (publicKey !== null) doorkeeper.useKey(publicKey, "the manager's key");
         },
+        revoked: (tokens) => revoked?.(tokens),
+        quotas: (counts) => quota?.counts(counts),
+        quota: (word) => quota?.word(word),
         ledger(problem) {
           agent.refuse(
             problem === null

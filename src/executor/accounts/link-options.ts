@@ -2,6 +2,9 @@
 import type { Address } from "../../control/address.ts";
 import type { LastingOptions } from "../../control/lasting-connection.ts";
 import type { Dial } from "../../control/link.ts";
+import type { QuotaWord } from "../../protocol/manager-messages.ts";
+import type { QuotaManager } from "../admission/cluster-quota.ts";
+import type { Revocation } from "../../protocol/tokens/revocation.ts";
 import type { Announce, UsageReport } from "../../protocol/manager-messages.ts";
 
 export interface ManagerLinkEvents {
@@ -14,6 +17,12 @@ export interface ManagerLinkEvents {
   readmitted?(): void;
   /** The key that checks the tokens of clients; null when the cluster asks for no tokens. */
   key(publicKey: string | null): void;
+  /** Which tokens count no more; all that there are. */
+  revoked?(tokens: readonly Revocation[]): void;
+  /** The manager counts what users hold from now on; undefined when it is away. */
+  quotas?(manager: QuotaManager | undefined): void;
+  /** What it says of users. */
+  quota?(word: QuotaWord): void;
   /** The manager has accepted the node; `looks` when it looks for nodes at their addresses. Called again after each loss. */
   joined?(looks: boolean): void;
   /** Clients expect of the cluster's nodes certificates of this authority. */

@@ -28,10 +28,12 @@ import {
   managerToNode,
   managerToNodeVocabulary,
 } from "../../protocol/manager-messages.ts";
+import type { Revocation } from "../../protocol/tokens/revocation.ts";
 import { Credential } from "../../protocol/holder/credential.ts";
 import { VERSION } from "../../base/version.ts";
 import type { OneSidedCounters } from "../../fabric/counters.ts";
 import { counting } from "../../fabric/registry.ts";
+import { quotasBy } from "./quota-link.ts";
 import { LedgerAdder, type LedgerAdderEvents } from "./ledger-adder.ts";
 import type { ManagerLinkEvents, ManagerLinkOptions, NodeAnnouncement } from "./link-options.ts";
 
@@ -71,6 +73,7 @@ export class ManagerLink {
   #refused = false;
   readonly #credential: Credential | undefined;
   #showing = Showing.nothing();
+  #revoked: readonly Revocation[] = [];
   #complaint = "";
   #full = false;
   #leaving: Promise<void> | undefined;
@@ -210,9 +213,11 @@ export class ManagerLink {
 
   #handlers(): Handlers<typeof managerToNode> {
     return {
-      accepted: ({ publicKey, ca, looks = false }) => {
+      accepted: ({ publicKey, ca, looks = false, can = [] }) => {
         if (ca !== undefined) this.#events.authority?.(ca);
         this.#welcomed(publicKey);
+        if (can.includes("quotas"))
+          this.#events.quotas?.(quotasBy(this.#requests, this.#connection));
         if (!this.#settling && !this.#leaving) this.#events.joined?.(looks);
       },
       refused: ({ code, message }) => {
@@ -231,6 +236,11 @@ export class ManagerLink {
       ledger: ({ problem }) => this.#events.ledger?.(problem),
       drain: ({ deadlineMs }) => this.#events.drain(deadlineMs),
       resume: () => this.#events.resume(),
+      quota: (word) => this.#events.quota?.(word),
+      revoked: ({ tokens, first, last }) => {
+        this.#revoked = first ? [...tokens] : [...this.#revoked, ...tokens];
+        if (last) this.#events.revoked?.(this.#revoked);
+      },
       remove: () => {
         this.#settling = true;
         this.#adder?.stop();
@@ -291,6 +301,7 @@ export class ManagerLink {
 
   #lost(reason: Error): void {
     this.#accepted = false;
+    this.#events.quotas?.(undefined);
     this.#adder?.stop();
     this.#requests.end(reason);
     // Another node may have taken the name meanwhile; our bills are still ours.

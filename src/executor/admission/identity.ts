@@ -4,8 +4,14 @@ import { userInfo } from "node:os";
 import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
 import { reasonOf } from "../../base/system-errors.ts";
 import { type OwnEnd, checkProof, newNonce } from "../../protocol/holder/proof.ts";
-import { readPublicKey } from "../../protocol/token-key.ts";
-import { TokenVerifier } from "../../protocol/token.ts";
+import {
+  type Revocation,
+  Revocations,
+  type TokenMark,
+  describeRevocation,
+} from "../../protocol/tokens/revocation.ts";
+import { readPublicKeys } from "../../protocol/token-key.ts";
+import { type CoreHours, TokenVerifier } from "../../protocol/token.ts";
 
 /** Who pays for a lease. */
 export interface Identity {
@@ -14,10 +20,15 @@ export interface Identity {
   maxCores: number | null;
   /** Likewise of memory, heaps included; left out for no bound. */
   maxMemoryBytes?: number | undefined;
+  /** Likewise of leases, and what those may cost in a period. */
+  maxLeases?: number | undefined;
+  coreHours?: CoreHours | undefined;
   /** By the wall clock, until when; null for no end. */
   untilMs: number | null;
   /** What its leases are for; left out, what their client says. */
   project?: string | undefined;
+  /** What it was shown by; left out, how it came. */
+  token?: (TokenMark & { holder: string | undefined }) | undefined;
   /** It stands for several people. */
   readonly shared?: true;
 }
@@ -25,6 +36,19 @@ export interface Identity {
 /** For how long a user may still hold leases. */
 export function rightLeftMs({ untilMs }: Identity): number {
   return untilMs === null ? Infinity : untilMs - Date.now();
+}
+
+/** Why one who was let in before cannot go on as another; undefined where it is the same holder of a token, for the same project. */
+export function whyAnother(before: Identity, now: Identity): string | undefined {
+  if (!before.token || !now.token)
+    return "this connection was let in without a token; connect again with one";
+  if (before.user !== now.user)
+    return `the token is of ${now.user} and the leases are of ${before.user}; show one of the same user`;
+  if (before.token.holder !== now.token.holder)
+    return `the token of ${now.user} has another key than the one before; renew it with the same one (rfaas token renew), or connect again`;
+  if (before.project !== now.project)
+    return `the token of ${now.user} is for ${now.project === undefined ? "no project" : `the project ${now.project}`}, unlike the one before; show one for the same`;
+  return undefined;
 }
 
 /** The user that the node runs as, over its Unix socket or over loopback. */
@@ -50,6 +74,7 @@ export interface Arrived {
 export class Doorkeeper {
   readonly #allowRemote: boolean;
   readonly #name: string;
+  readonly #revocations = new Revocations();
   #tokens: TokenVerifier | undefined;
 
   /** `allowRemote` admits every client that reaches the port, as long as the node has no key; `name` is that of the node. */
@@ -64,7 +89,17 @@ export class Doorkeeper {
    * `text` is the key as its cluster writes it; `from` names it.
    */
   useKey(text: string, from: string): void {
-    this.#tokens = new TokenVerifier(readPublicKey(text, from));
+    this.#tokens = new TokenVerifier(...readPublicKeys(text, from));
+  }
+
+  /** These tokens, and no others, count no more though they are signed. */
+  useRevocations(tokens: Iterable<Revocation>): void {
+    this.#revocations.replace(tokens);
+  }
+
+  /** By which entry a client's token counts no more; undefined when it does, or the client has shown none. */
+  revocationOf({ token }: Identity): Revocation | undefined {
+    return token && this.#revocations.of(token);
   }
 
   /** As {@link useKey}, from a file. */
@@ -100,7 +135,9 @@ export class Doorkeeper {
     try {
       const tokens = this.#tokens;
       const claims = await tokens.verify(token, Date.now(), "client");
-      const { user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, project } = claims;
+      const { id, user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, project } = claims;
+      const revoked = this.#revocations.of(claims);
+      if (revoked) throw new TokenRefused("revoked", describeRevocation(revoked));
       const { node = this.#name } = claims;
       if (node !== this.#name)
         throw new TokenRefused(
@@ -113,7 +150,10 @@ export class Doorkeeper {
         const shown = { token, cluster: tokens.cluster, holderKey };
         await checkProof(proof, shown, { ...by.end, nonce });
       }
-      return { user, maxCores, maxMemoryBytes, untilMs: expiresAtMs, project };
+      const mark = { id, user, issuedAtMs: claims.issuedAtMs, holder: holderKey?.x };
+      const { maxLeases, coreHours } = claims;
+      const limits = { maxCores, maxMemoryBytes, maxLeases, coreHours };
+      return { user, ...limits, untilMs: expiresAtMs, project, token: mark };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message };

@@ -6,7 +6,8 @@ import type { Allocate } from "../../protocol/lease-messages.ts";
 import { defaultHeapBytes } from "../limits/bounds.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { type Identity, rightLeftMs } from "./identity.ts";
-import type { Held, Quota } from "./quota.ts";
+import type { ClusterQuota } from "./cluster-quota.ts";
+import type { Held } from "./quota.ts";
 
 export interface Refusal {
   code: string;
@@ -37,7 +38,7 @@ export function refusalOf(
   request: Allocate,
   offer: FabricOffer | undefined,
   identity: Identity,
-  quota: Quota,
+  quota: Pick<ClusterQuota, "refusal">,
   sandbox: Sandbox,
 ): Refusal | undefined {
   const { workers, slots, fabric, mailbox } = request;

@@ -5,22 +5,24 @@
 import { adoptOrphans } from "../../../ffi/children.ts";
 import type { Polling } from "../../../ffi/layout.ts";
 import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
-import { type Handlers, answering } from "../../control/requests.ts";
+import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { type Survey, type Withheld, namesOf } from "../../fabric/registry.ts";
 import { LeaseBook } from "../../lease/book.ts";
 import { Capacity } from "../../lease/capacity.ts";
 import type { Revoker } from "../../lease/lease.ts";
+import { type Revocation, describeRevocation } from "../../protocol/tokens/revocation.ts";
 import { type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
+import type { ClusterQuota } from "../admission/cluster-quota.ts";
 import { fabricsFor } from "../admission/fabrics-for.ts";
-import type { Arrived, Identity } from "../admission/identity.ts";
+import { type Arrived, type Identity, rightLeftMs, whyAnother } from "../admission/identity.ts";
 import { readerOf } from "../output/bounded-log.ts";
 import type { OutputReader } from "../output/line-cutter.ts";
 import { PackageIntake } from "../packages/intake.ts";
 import type { PackageStore } from "../packages/store.ts";
 import type { Limiter } from "../limits/limiter.ts";
 import { WatchLimiter } from "../limits/watch.ts";
-import { Granting, type GrantingOptions } from "./granting.ts";
+import { Granting, type GrantingOptions, rightEndNs } from "./granting.ts";
 import { HostPool } from "./host-pool.ts";
 import type { RoomTerms } from "../sandbox/driver.ts";
 import { none } from "../sandbox/none/driver.ts";
@@ -135,6 +137,10 @@ export class Agent {
       onPackage: (client, hash) => this.#packages.used(client, hash),
       isThere: (client) => this.#reception.has(client),
     });
+    this.#granting.quota.onSpent((user, inMs) => {
+      for (const client of this.#reception.clients())
+        if (client.identity.user === user) this.#leases.revoke(client, inMs, "over-quota");
+    });
     const heard = answering(greetedMessages, this.#handlers(), {
       // Answers are what a node says.
       send: (answer, client) => client.connection.send(answer as NodeMessage),
@@ -202,6 +208,21 @@ export class Agent {
     this.#events?.capacity();
   }
 
+  /** What users may hold, which a manager may count. */
+  get quota(): ClusterQuota {
+    return this.#granting.quota;
+  }
+
+  /** Takes leases back whose client has shown a token that counts no more, as `of` says, and grants that client no other. */
+  revokeTokens(of: (identity: Identity) => Revocation | undefined): void {
+    for (const client of this.#reception.clients()) {
+      if (client.revoked) continue;
+      client.revoked = of(client.identity);
+      if (client.revoked) this.#leases.revoke(client, client.revoked.graceMs, "token-revoked");
+    }
+    this.#granting.serve();
+  }
+
   /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
   refuse(reason: string | null): void {
     this.#granting.refuse(reason);
@@ -247,6 +268,23 @@ export class Agent {
     return this.#leases.bring(name, descriptor, greeting);
   }
 
+  /** Lets another token of the same holder count for the client's leases. Returns for how long; null without end. */
+  async #renewToken(client: Client, token: string): Promise<number | null> {
+    const identity = await client.identifyAgain(token);
+    const refused =
+      "refused" in identity
+        ? identity.refused
+        : client.revoked
+          ? describeRevocation(client.revoked)
+          : whyAnother(client.identity, identity);
+    if ("refused" in identity || refused !== undefined)
+      throw new RequestRefused("RFAAS_FORBIDDEN", refused!);
+    client.identity = identity;
+    this.#leases.extend(client, rightEndNs(client, this.#clock));
+    const leftMs = rightLeftMs(identity);
+    return leftMs === Infinity ? null : leftMs;
+  }
+
   #handlers(): Handlers<typeof greetedMessages, Client> {
     const leases = this.#leases;
     return {
@@ -263,6 +301,9 @@ export class Agent {
       redeem: ({ lease }, client) => leases.redeem(client, lease),
       renew: ({ lease, ttlMs }, client) => leases.renew(client, lease, ttlMs),
       "get-usage": ({ lease }, client) => leases.usage(client, lease),
+      "renew-token": async ({ token }, client) => ({
+        expiresInMs: await this.#renewToken(client, token),
+      }),
       abort: ({ lease, worker, slot, sequence, gently = false }, client) =>
         leases.of(client, lease)?.abort(worker, slot, sequence, gently),
       "get-status": ({ fabrics = false }, { machine }) => ({

@@ -10,12 +10,13 @@ import type { LeaseBook } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect } from "../../lease/lease.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
+import { describeRevocation } from "../../protocol/tokens/revocation.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import { type HostUser, HostUsers } from "../admission/host-users.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { heldBy, leasedBytes, refusalOf } from "../admission/lease-request.ts";
-import { Quota } from "../admission/quota.ts";
+import { ClusterQuota } from "../admission/cluster-quota.ts";
 import { CpuClaims } from "../machine/cores.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
@@ -86,7 +87,8 @@ export class Granting {
   readonly #book: LeaseBook;
   readonly #table: LeaseTable;
   readonly #clock: Clock;
-  readonly #quota = new Quota();
+  /** What users may hold. */
+  readonly quota: ClusterQuota;
   readonly #claims: CpuClaims;
   readonly #users: HostUsers;
   readonly #line: WaitingLine<Booked>;
@@ -97,6 +99,7 @@ export class Granting {
     this.#book = options.book;
     this.#table = options.table;
     this.#clock = options.clock;
+    this.quota = new ClusterQuota(options.clock);
     this.#line = new WaitingLine(options.clock);
     this.#claims = new CpuClaims((message) => options.log("warn", message));
     const { kept, sandbox, mostHosts } = options;
@@ -122,8 +125,9 @@ export class Granting {
     const started = this.#clock.nowNs();
     // A request that the client repeats is one request, and has one answer.
     if (client.starting.has(request.id)) return;
-    const { packages, kept, log, output } = this.#options;
-    const { user } = client.identity;
+    const { kept, log, output } = this.#options;
+    const { identity } = client;
+    const { user } = identity;
     client.starting.add(request.id);
     let booked: Booked;
     try {
@@ -137,12 +141,8 @@ export class Granting {
       throw error;
     }
     // After the booking: a full node refuses before it asks for a package.
-    const found = await findModule(packages, request.module, packageUser(client.identity));
-    if ("code" in found) {
-      client.starting.delete(request.id);
-      this.#takeBack(booked, user, request);
-      return answer.fail(found.code, found.message);
-    }
+    const found = await this.#moduleFor(client, request, booked, answer);
+    if (!found) return;
     const hash = packageNamed(request.module);
     if (hash !== undefined) this.#options.onPackage(client, hash);
     this.#options.kept.fit();
@@ -170,7 +170,7 @@ export class Granting {
           granted: () => this.#table.granted(),
           revoking: () => this.#table.revoking(),
           finished: (lease, usage, reason) => {
-            this.#quota.giveBack(user, heldBy(request));
+            this.quota.giveBack(booked.lease);
             this.#table.finished(lease, usage, reason);
           },
         },
@@ -188,7 +188,7 @@ export class Granting {
       taken?.host.kill();
       taken?.memory.close();
       found.end();
-      this.#takeBack(booked, user, request);
+      this.#takeBack(booked);
       return answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
     }
     this.#table.add(lease, client, request.id);
@@ -198,12 +198,35 @@ export class Granting {
     // The client may have disconnected, or withdrawn its request, while a host was started.
     if (!this.#options.isThere(client)) return lease.end({ kind: "client-gone" });
     if (!wanted) return lease.end({ kind: "released" });
+    if (client.revoked) return lease.end({ kind: "revoked", by: "token-revoked" });
+    if (client.identity !== identity) this.#table.extend(client, rightEndNs(client, this.#clock));
     try {
       lease.attach();
     } catch (error) {
       answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
       lease.end({ kind: "load-failed" });
     }
+  }
+
+  /** The module, where there is one, and the user may hold as much in the whole cluster; else answers why not, and takes the share back. */
+  async #moduleFor(
+    client: Client,
+    request: MessageOf<typeof Allocate>,
+    booked: Booked,
+    answer: Answer<typeof Allocate>,
+  ): Promise<PackageUse | undefined> {
+    const { identity, starting } = client;
+    const [found, over] = await Promise.all([
+      findModule(this.#options.packages, request.module, packageUser(identity)),
+      this.quota.reserve(booked.lease, identity),
+    ]);
+    if (over === null && !("code" in found)) return found;
+    starting.delete(request.id);
+    this.#takeBack(booked);
+    if (!("code" in found)) found.end();
+    if (over !== null) answer.fail("RFAAS_TOKEN_LIMIT", over);
+    else if ("code" in found) answer.fail(found.code, found.message);
+    return undefined;
   }
 
   /** How long the request may wait for room; what the node can never hold does not wait. */
@@ -225,9 +248,10 @@ export class Granting {
   /** Takes a share of the node's capacity and of the user's quota. Throws {@link RequestRefused}. */
   #take(client: Client, request: Allocate): Booked {
     if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
-    const { identity } = client;
+    const { identity, revoked } = client;
+    if (revoked) throw new RequestRefused("RFAAS_FORBIDDEN", describeRevocation(revoked));
     const offer = this.#offerTo(client, request.fabric);
-    const refusal = refusalOf(request, offer, identity, this.#quota, this.#options.sandbox);
+    const refusal = refusalOf(request, offer, identity, this.quota, this.#options.sandbox);
     if (refusal) throw new RequestRefused(refusal.code, refusal.message);
     const unreached = this.#options.sandbox.whyUnreached(
       request,
@@ -236,7 +260,6 @@ export class Granting {
     if (unreached !== undefined) throw new RequestRefused("RFAAS_NO_SHARED_FABRIC", unreached);
     const book = this.#book;
     const { workers, coresPerWorker = 1, ttlMs, loadTimeoutMs } = request;
-    const leftMs = rightLeftMs(identity);
     const hostUser = this.#users.holdFor(identity);
     const booked = book.request(
       {
@@ -245,7 +268,7 @@ export class Granting {
         // The host enforces the limit itself, with a better error; but the node must not depend on its host.
         loadLimitNs: Math.min(loadTimeoutMs, MAX_LOAD_MS) * 1e6 + START_LIMIT_NS,
         // Counted from a moment after the remaining time was read: a lease does not end before its token.
-        untilNs: this.#clock.nowNs() + leftMs * 1e6,
+        untilNs: rightEndNs(client, this.#clock),
       },
       this.#clock.nowNs(),
     );
@@ -253,7 +276,7 @@ export class Granting {
       hostUser?.release();
       throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
     }
-    this.#quota.take(identity.user, heldBy(request));
+    this.quota.take(booked.lease, identity.user, heldBy(request));
     return { ...booked, hostUser };
   }
 
@@ -296,15 +319,19 @@ export class Granting {
   }
 
   /** The node could not start a host for it. */
-  #takeBack({ lease: id, hostUser }: Booked, user: string, request: Allocate): void {
+  #takeBack({ lease: id, hostUser }: Booked): void {
     hostUser?.release();
     const reason: EndReason = { kind: "load-failed" };
     this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
     this.#book.free(id);
-    this.#quota.giveBack(user, heldBy(request));
+    this.quota.giveBack(id);
     this.#table.booked();
   }
 }
+
+/** When the client's right to its leases ends, by the clock. */
+export const rightEndNs = ({ identity }: Client, clock: Clock): number =>
+  clock.nowNs() + rightLeftMs(identity) * 1e6;
 
 /** The module as the host is to load it; one that rests has loaded it. */
 const lodged = async (

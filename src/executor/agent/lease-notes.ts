@@ -2,7 +2,7 @@
 import { canBeWritten } from "../../../ffi/descriptors.ts";
 import { countOf } from "../../base/units.ts";
 import type { Clock } from "../../base/clock.ts";
-import { describeEnd, describeRevoker } from "../../lease/book.ts";
+import { describeEnd, describeRevoking } from "../../lease/book.ts";
 import type { EndReason, LeaseState } from "../../lease/lease.ts";
 import type { FieldsOf } from "../../protocol/declare.ts";
 import type { Allocate, Lost } from "../../protocol/lease-messages.ts";
@@ -129,11 +129,20 @@ export class LeaseNotes implements LeaseEvents {
     if (state.phase !== "revoking") return;
     const { deadlineNs, revokedBy: by } = state;
     const deadlineInMs = Math.max(0, (deadlineNs - this.#start.clock.nowNs()) / 1e6);
-    const why = by === undefined ? "" : `: ${describeRevoker(by)}`;
-    const message = `the node wants its cores back${why}`;
-    this.#client.connection.send({ t: "revoking", lease: lease.id, deadlineInMs, message });
-    lease.host.tell({ t: "ends-in", leftMs: deadlineInMs });
+    const message = describeRevoking(by);
+    this.#client.connection.send({
+      ...{ t: "revoking", lease: lease.id, deadlineInMs, message },
+      ...(by === undefined ? {} : { cause: by }),
+    });
+    // A worker that begins no more calls cannot be told to go on, as it may when the token is renewed.
+    if (by !== "token-expires") lease.host.tell({ t: "ends-in", leftMs: deadlineInMs });
     this.#besides.revoking(lease, state);
+  }
+
+  extended(lease: LeasedHost, state: LeaseState): void {
+    if (state.phase !== "active" && state.phase !== "revoking") return;
+    const expiresInMs = Math.max(0, (state.expiresAtNs - this.#start.clock.nowNs()) / 1e6);
+    this.#client.connection.send({ t: "goes-on", lease: lease.id, expiresInMs });
   }
 
   lost(lease: LeasedHost, reason: EndReason): void {

@@ -3,7 +3,7 @@ import { timingSafeEqual } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
 import { LeaseLost } from "../../base/errors.ts";
 import type { Due, LeaseBook } from "../../lease/book.ts";
-import { type EndReason, termEndNs } from "../../lease/lease.ts";
+import { type EndReason, type Revoker, termEndNs } from "../../lease/lease.ts";
 import type { ReplyOf } from "../../protocol/declare.ts";
 import type { Renew, UsageReply } from "../../protocol/lease-messages.ts";
 import type { Leases } from "../../protocol/messages.ts";
@@ -41,6 +41,8 @@ export interface LeaseTableEvents {
   idle(): void;
 }
 
+/** Two deadlines for one reason that are no further apart are one. */
+const SAME_DEADLINE_NS = 2e9;
 /** Of one client. */
 const MAX_FINAL = 256;
 
@@ -166,6 +168,30 @@ export class LeaseTable {
   gone(client: Client): void {
     for (const leased of this.#leases.values())
       if (leased.client === client) leased.lease.end({ kind: "client-gone" });
+  }
+
+  /** Takes the leases of a client back when `graceMs` have passed, since `by` is so. */
+  revoke(client: Client, graceMs: number, by: Revoker): void {
+    const atNs = this.#clock.nowNs();
+    const revoked = { kind: "revoked", atNs, deadlineNs: atNs + graceMs * 1e6, by } as const;
+    for (const { lease, client: its } of this.#leases.values())
+      if (its === client && !this.#endsThen(lease.id, revoked)) lease.advance(revoked);
+    this.#timers.schedule();
+  }
+
+  /** Whether its client has heard so: what is said again and again for the same reason is said once. */
+  #endsThen(id: number, { deadlineNs, by }: { deadlineNs: number; by: Revoker }): boolean {
+    const state = this.#book.state(id);
+    if (state?.phase !== "revoking" || state.revokedBy !== by) return false;
+    return state.deadlineNs <= deadlineNs + SAME_DEADLINE_NS;
+  }
+
+  /** The right of a client to its leases goes on until then. */
+  extend(client: Client, untilNs: number): void {
+    const event = { kind: "extended", atNs: this.#clock.nowNs(), untilNs } as const;
+    for (const leased of this.#leases.values())
+      if (leased.client === client) leased.lease.advance(event);
+    this.#timers.schedule();
   }
 
   /** Ends all leases. */

@@ -37,6 +37,8 @@ export interface LeaseEvents {
   workerLost(lease: LeasedHost, worker: number, message: string): void;
   /** The node revokes it, as its state says. */
   revoking(lease: LeasedHost, state: LeaseState): void;
+  /** Its client's right goes on for longer, as its state says. */
+  extended(lease: LeasedHost, state: LeaseState): void;
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
   progressed(lease: LeasedHost, report: ProgressReport): void;
@@ -299,6 +301,8 @@ export class LeasedHost {
         return this.#handOver();
       case "announce-revocation":
         return this.#events.revoking(this, this.#state);
+      case "announce-extension":
+        return this.#events.extended(this, this.#state);
       case "announce-loss":
         return this.#announceLoss();
       case "stop-host":

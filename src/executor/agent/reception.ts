@@ -11,12 +11,14 @@ import {
   type Hello,
   type NodeMessage,
   PROTOCOL_VERSION,
+  SERVES,
   clientVocabulary,
   type greetedMessages,
 } from "../../protocol/messages.ts";
 import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Arrived, Identity } from "../admission/identity.ts";
+import type { Revocation } from "../../protocol/tokens/revocation.ts";
 import { isBound } from "../../protocol/holder/credential.ts";
 import type { OwnEnd } from "../../protocol/holder/proof.ts";
 
@@ -28,7 +30,11 @@ export type GreetedMessage = MessageOf<(typeof greetedMessages)[number]>;
 /** An admitted client. */
 export interface Client {
   readonly connection: ClientConnection;
-  readonly identity: Identity;
+  identity: Identity;
+  /** Its token counts no more. */
+  revoked?: Revocation | undefined;
+  /** Who it is by another token, which it proves to hold. */
+  identifyAgain(token: string): Promise<Identity | { refused: string }>;
   /** It connected in a way that is open to the node's own user alone. */
   readonly trusted: boolean;
   /** Those of the node's fabrics that it can use. */
@@ -103,6 +109,10 @@ export class Reception {
     this.#ungreeted = new Ungreeted({ perPeer: Math.ceil(total / 2), total });
   }
 
+  clients(): Iterable<Client> {
+    return this.#clients;
+  }
+
   /** Whether it is still connected. */
   has(client: Client): boolean {
     return this.#clients.has(client);
@@ -129,6 +139,20 @@ export class Reception {
       connection.resume();
       return proof.promise;
     };
+    const by = (): Arrived => ({
+      trusted: way.trusted ?? true,
+      end: way.end?.() ?? NO_END,
+      prove,
+    });
+    const identifyAgain: Client["identifyAgain"] = async (token) => {
+      if (way.isExposed?.() && !isBound(token)) return { refused: TOKEN_EXPOSED };
+      connection.hold();
+      try {
+        return await this.#options.identify(token, by());
+      } finally {
+        if (!over) connection.resume();
+      }
+    };
     const greeted = async (message: Hello): Promise<void> => {
       if (hasGreeted || !speaksOurs(connection, message)) return;
       hasGreeted = true;
@@ -137,11 +161,9 @@ export class Reception {
       if (token !== null && way.isExposed?.() && !isBound(token))
         return refuse(connection, "RFAAS_FORBIDDEN", TOKEN_EXPOSED);
       connection.hold();
-      const end = way.end?.() ?? NO_END;
-      const by: Arrived = { trusted: way.trusted ?? true, end, prove };
-      const identity = await this.#options.identify(token, by);
+      const identity = await this.#options.identify(token, by());
       if (over) return;
-      client = this.#greet(connection, way, message, identity);
+      client = this.#greet(connection, way, message, { identity, identifyAgain });
       if (!client) return;
       this.#ungreeted.delete(connection);
       connection.trust();
@@ -197,7 +219,10 @@ export class Reception {
     connection: ClientConnection,
     way: ClientWay,
     message: Hello,
-    identity: Identity | { refused: string },
+    {
+      identity,
+      identifyAgain,
+    }: Pick<Client, "identifyAgain"> & { identity: Identity | { refused: string } },
   ): Client | undefined {
     const { fabrics: offer, cores, memoryBytes } = this.#options;
     if ("refused" in identity) return refuse(connection, "RFAAS_FORBIDDEN", identity.refused);
@@ -212,7 +237,7 @@ export class Reception {
       );
     const client: Client = {
       connection,
-      identity,
+      ...{ identity, identifyAgain },
       trusted: way.trusted ?? true,
       fabrics,
       machine: message.machine,
@@ -233,6 +258,7 @@ export class Reception {
       memoryBytes,
       fabrics,
       ...(sharesMemory ? nameOf(client.sender) : {}),
+      can: [...SERVES],
     });
     return client;
   }

@@ -13,7 +13,7 @@ const MEANINGS: Record<number, string> = {
   400: "the request is wrong; `path` names the field",
   401: "a token is needed, or this one is not good",
   403: "the token is not for this",
-  404: "there is no such node",
+  404: "there is none of that name",
   413: "the body is too large",
   503: "not at present",
 };

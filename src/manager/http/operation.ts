@@ -7,6 +7,10 @@ import type { Ledger } from "../ledger/ledger.ts";
 import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { Prices } from "../ledger/prices.ts";
 import type { Registry } from "../nodes/registry.ts";
+import type { UserLimits } from "../../protocol/tokens/limits.ts";
+import type { QuotaDesk } from "../peers/quota-desk.ts";
+import type { Records } from "../state/records.ts";
+import type { TokenTables } from "../tokens/tables.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 import { Nothing } from "./schemas.ts";
 
@@ -19,6 +23,8 @@ export interface NodeControl {
   readmit(text: string): string | undefined;
   /** The newest report of each lease that goes on. */
   leases(): UsageReport[];
+  /** What users hold; left out, that is not counted. */
+  readonly quotas?: Pick<QuotaDesk, "statusOf" | "quotas"> | undefined;
 }
 
 /** Whether this manager acts for its cluster. */
@@ -34,6 +40,10 @@ export interface Manager {
   registry: Registry;
   ledger: Pick<Ledger, "bill" | "failure">;
   server: NodeControl;
+  /** What was issued and revoked. */
+  issued: Pick<TokenTables, "list" | "revoke">;
+  /** What users may hold. */
+  limits: Pick<Records<UserLimits>, "all" | "change">;
   prices: Prices;
   /** Resolves once what was changed is known to managers that share it. Left out, there are none. */
   settle?: (() => Promise<void>) | undefined;
@@ -91,7 +101,7 @@ export interface Operation {
   body: TObject | undefined;
   /** What comes back when it goes well, by status. */
   answers: Record<number, TSchema | null>;
-  run(manager: Manager, input: RawInput): Answer;
+  run(manager: Manager, input: RawInput): Answer | Promise<Answer>;
 }
 
 interface Specification<Query extends TObject, Body extends TObject> extends Omit<
@@ -108,7 +118,7 @@ interface Specification<Query extends TObject, Body extends TObject> extends Omi
       body: Static<Body>;
       viewer: Viewer | undefined;
     },
-  ): Answer;
+  ): Answer | Promise<Answer>;
 }
 
 /** An operation whose query and body are checked before it runs. */

@@ -23,6 +23,8 @@ import {
   NewNode,
   NodeStatus,
 } from "./schemas.ts";
+import { TOKEN_OPERATIONS } from "./token-routes.ts";
+import { USER_OPERATIONS } from "./user-routes.ts";
 
 export const OPERATIONS: readonly Operation[] = [
   operation({
@@ -127,6 +129,8 @@ export const OPERATIONS: readonly Operation[] = [
       }),
     }),
   }),
+  ...TOKEN_OPERATIONS,
+  ...USER_OPERATIONS,
   operation({
     ...{ method: "GET", path: "/healthz", id: "getHealth", scope: null },
     summary: "whether the manager can do its work",

@@ -192,7 +192,7 @@ class Api {
       throw new HttpError(503, "RFAAS_NOT_LEADER", standsBy);
     const viewer = await admit(request, host, this.#by, operation);
     const body = operation.method === "GET" ? {} : await readBody(request);
-    const answer = operation.run(this.#manager, { name, query, body, viewer });
+    const answer = await operation.run(this.#manager, { name, query, body, viewer });
     if (operation.method !== "GET") await this.#manager.settle?.();
     return answer;
   }

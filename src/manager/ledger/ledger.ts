@@ -25,6 +25,7 @@ import {
   PRESUME_END,
   SUM_UNIT,
   UPSERT,
+  USED_SINCE,
   checkKind,
   damaged,
   prepare,
@@ -156,6 +157,14 @@ export class Ledger implements Disposable {
         })
         .map(toBillRow),
     );
+  }
+
+  /** What leases of a user have cost in core-nanoseconds since then, also those that began before. Throws {@link LedgerUnavailable}. */
+  usedCoreNs(user: string, sinceMs: number): number {
+    return guarded(this.#path, "read", () => {
+      const query = this.#db.query<{ seconds: number | null }, [Parameters]>(USED_SINCE);
+      return (query.get({ user, since: Math.floor(sinceMs) })?.seconds ?? 0) * 1e9;
+    });
   }
 
   /** The latest report of every lease that has not ended. */

@@ -79,6 +79,14 @@ export const BILL = `
 export const NOTES =
   "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT";
 
+/** What lies in the period of leases that began before it is left out: a lease costs its cores, times how long it has had them. */
+export const USED_SINCE = `
+  SELECT sum(max(0, allocation_core_ns - workers * cores_per_worker * max(0, $since - started_at_ms) * 1000000) / 1e9) AS seconds
+  FROM lease_usage WHERE user = $user AND (ended_at_ms IS NULL OR ended_at_ms > $since)`;
+
+/** An earlier version keeps it up as well, so it is no other layout. */
+const BY_USER = `CREATE INDEX IF NOT EXISTS lease_usage_by_user ON lease_usage (user, ended_at_ms)`;
+
 export const LIVE = `SELECT * FROM lease_usage WHERE ended_at_ms IS NULL ORDER BY started_at_ms, lease`;
 
 /** How long the cores of a lease had been held when its node reported last. */
@@ -102,6 +110,7 @@ export function prepare(db: Database, path: string): void {
       db.run(`${UPGRADES[version] ?? ""} PRAGMA user_version = ${version};`);
   }).immediate();
   checkKind(db, path);
+  db.run(BY_USER);
   const state = pragma(db, "integrity_check(1)");
   if (state !== "ok") throw damaged(path, String(state));
 }

@@ -1,4 +1,5 @@
 /** The clients that have subscribed: which nodes there are, and the leases that they may see. */
+import { TokenRefused } from "../../base/errors.ts";
 import type { Clock } from "../../base/clock.ts";
 import { type Handlers, RequestRefused, answering } from "../../control/requests.ts";
 import {
@@ -8,6 +9,7 @@ import {
   clientToManager,
   inParts,
 } from "../../protocol/manager-messages.ts";
+import { type Claims, readClaims } from "../../protocol/token.ts";
 import { Subscribers } from "../nodes/subscribers.ts";
 import type { Registry } from "../nodes/registry.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
@@ -23,8 +25,13 @@ export interface ClientDeskOptions {
   ca: string | undefined;
   /** The newest report of each lease that goes on. */
   leases(): UsageReport[];
+  /** Signs a token like one that a client has. Left out, there is nothing to sign with. */
+  renewToken?: RenewToken | undefined;
   clock: Clock;
 }
+
+/** A token that says the same for as long again. Rejects with `TokenRefused` for one that may not be renewed. */
+export type RenewToken = (claims: Claims) => Promise<string>;
 
 export class ClientDesk {
   readonly #options: ClientDeskOptions;
@@ -52,7 +59,12 @@ export class ClientDesk {
     const { reception, tokens, ca } = this.#options;
     const { publicKey } = tokens;
     reception.greeted(peer, { kind: "client", viewer });
-    peer.connection.send({ t: "manager-key", publicKey, ...(ca === undefined ? {} : { ca }) });
+    const renews = this.#options.renewToken && peer.token?.scopes.includes("renew");
+    peer.connection.send({
+      ...{ t: "manager-key", publicKey },
+      ...(ca === undefined ? {} : { ca }),
+      ...(renews ? { can: ["renew-token"] } : {}),
+    });
     this.#subscribers.add(peer.connection);
   }
 
@@ -77,6 +89,22 @@ export class ClientDesk {
         const parts = inParts(leasesFor(viewer, leases()));
         for (const [i, part] of parts.entries())
           answer.send({ leases: part, last: i === parts.length - 1 });
+      },
+      "renew-token": async (_, client) => {
+        const { renewToken } = this.#options;
+        if (!renewToken || !client.token)
+          throw new RequestRefused(
+            "RFAAS_TOKEN",
+            "this manager asks for no tokens; use it without",
+          );
+        try {
+          const token = await renewToken(client.token);
+          client.token = readClaims(token);
+          return { token };
+        } catch (error) {
+          if (!(error instanceof TokenRefused)) throw error;
+          throw new RequestRefused("RFAAS_TOKEN", error.message);
+        }
       },
     };
   }

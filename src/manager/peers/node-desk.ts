@@ -8,8 +8,10 @@ import {
   type ManagerToNode,
   type NodeSays,
   type UsageReport,
+  inParts,
   nodeToManager,
 } from "../../protocol/manager-messages.ts";
+import type { Revocation } from "../../protocol/tokens/revocation.ts";
 import type { LostLeases } from "../ledger/lost-leases.ts";
 import type { NodeLedger } from "../ledger/node-ledger.ts";
 import type { RemoteCounters } from "../ledger/remote-counters.ts";
@@ -22,6 +24,7 @@ import type { Proof } from "../../control/reach/reach.ts";
 import type { TokenCheck } from "../tokens/keys.ts";
 import type { AddressChecks } from "./address-checks.ts";
 import { type NodePeer, type NodeRole, type Peer, describePeer } from "./peer.ts";
+import { COUNTS_QUOTAS, type QuotaDesk } from "./quota-desk.ts";
 import type { Reception } from "./reception.ts";
 
 /** A node that has only bills to hand in may think for so long. */
@@ -39,6 +42,10 @@ export interface NodeDeskOptions {
   lost: LostLeases | undefined;
   /** Undefined where the manager has no network to look at. */
   checks: AddressChecks | undefined;
+  /** Undefined where no user has a limit that the manager keeps. */
+  quotas: QuotaDesk | undefined;
+  /** Which tokens count no more. */
+  revoked(): Revocation[];
   log(level: "info" | "warn", message: string): void;
   clock: Clock;
 }
@@ -94,8 +101,11 @@ export class NodeDesk {
     peer.connection.send({
       ...{ t: "accepted", name, publicKey: tokens.publicKey },
       ...(this.#options.checks ? { looks: true } : {}),
+      ...(this.#options.quotas && !settling ? { can: [COUNTS_QUOTAS] } : {}),
       ...(ca === undefined ? {} : { ca }),
     });
+    this.#tellRevoked(node);
+    if (!settling) this.#options.quotas?.joined(node);
     const wish = settling ? undefined : this.#wishFor(name, nowMs);
     if (wish) peer.connection.send(wish);
     const { problem } = intake;
@@ -117,6 +127,7 @@ export class NodeDesk {
     this.#settling.delete(node);
     lost?.went(instance);
     counters.forget(node);
+    this.#options.quotas?.gone(node);
     const there = registry.sessionOf(name);
     if (session === undefined) {
       if (there === undefined) intake.forget(name);
@@ -170,6 +181,20 @@ export class NodeDesk {
     return { ledger: fabric, ledgerAdds: rises, usageMessages };
   }
 
+  /** Says which tokens count no more, to all nodes that can hear it. Returns how many these are, and the names of the others. */
+  tellRevoked(): { told: number; deaf: string[] } {
+    const deaf = [...this.#nodes.values()].filter((node) => !this.#tellRevoked(node));
+    return { told: this.#nodes.size - deaf.length, deaf: deaf.map(({ role }) => role.name) };
+  }
+
+  #tellRevoked({ role, connection }: NodePeer): boolean {
+    if (!role.can.includes("revoked")) return false;
+    const parts = inParts(this.#options.revoked());
+    for (const [i, tokens] of parts.entries())
+      connection.send({ t: "revoked", tokens, first: i === 0, last: i === parts.length - 1 });
+    return true;
+  }
+
   /** Nodes keep their bills while the ledger cannot be written, for a `problem`; null when it can be again. */
   tellLedger(problem: string | null): void {
     for (const { connection } of this.#nodes.values()) connection.send({ t: "ledger", problem });
@@ -203,6 +228,9 @@ export class NodeDesk {
         throw new RequestRefused("RFAAS_NO_COUNTERS", `lease ${lease} can have no row of counters`);
       },
       "check-address": (proof, node) => this.#look(node, proof),
+      reserve: (asked, node) => this.#options.quotas?.reserve(node, asked) ?? {},
+      unreserve: ({ lease }, node) => this.#options.quotas?.unreserve(node, lease),
+      holdings: (held, node) => this.#options.quotas?.holds(node, held),
       leaving: (_, { role: { name, session }, connection }) => {
         const { registry, log } = this.#options;
         if (session !== undefined) {
@@ -257,7 +285,9 @@ export class NodeDesk {
     role.usageMessages++;
     for (const { lease, endedAtMs } of reports)
       if (endedAtMs !== null) counters.unbind(node, lease);
-    intake.add(this.#plausible.of(role.name, role.cores, reports), saved);
+    const plausible = this.#plausible.of(role.name, role.cores, reports);
+    if (role.session !== undefined) this.#options.quotas?.reported(node, plausible);
+    intake.add(plausible, saved);
   }
 
   #offerCounters(node: NodePeer, fabric: string): CountersOffer {

@@ -3,6 +3,7 @@ import type { Connection } from "../../control/connection.ts";
 import type { ManagerSays, ToManager } from "../../protocol/manager-messages.ts";
 import type { Session } from "../nodes/known/entry.ts";
 import type { OwnEnd } from "../../protocol/holder/proof.ts";
+import type { Claims } from "../../protocol/token.ts";
 import type { Viewer } from "../tokens/viewer.ts";
 
 /** What the manager needs of a connection, over any transport. */
@@ -51,6 +52,8 @@ export interface Peer {
   readonly connectedAtMs: number;
   readonly way: Way;
   ungreetedBytes: number;
+  /** What it has shown. */
+  token?: Claims | undefined;
   /** Hears the proof that the peer was asked for. */
   proven?: ((proof: string) => void) | undefined;
   /** Undefined until it has greeted. */

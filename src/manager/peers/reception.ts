@@ -15,6 +15,7 @@ import {
 import { VERSION } from "../../base/version.ts";
 import { isBound } from "../../protocol/holder/credential.ts";
 import { checkProof, newNonce } from "../../protocol/holder/proof.ts";
+import { type Revocations, describeRevocation } from "../../protocol/tokens/revocation.ts";
 import type { Proving, TokenCheck } from "../tokens/keys.ts";
 import {
   type ClientRole,
@@ -133,6 +134,14 @@ export class Reception {
     }
   }
 
+  /** Ends the connections of those whose token was revoked. */
+  dropRevoked(revocations: Revocations): void {
+    for (const peer of [...this.#peers]) {
+      const revoked = peer.token && revocations.of(peer.token);
+      if (revoked) this.refuse(peer, "RFAAS_TOKEN", describeRevocation(revoked));
+    }
+  }
+
   sayAlive(): void {
     for (const { role, connection } of this.#peers) if (role) connection.send({ t: "alive" });
   }
@@ -235,6 +244,7 @@ export class Reception {
         "RFAAS_TOKEN",
         `the token of ${admitted.user} is ${admitted.node === undefined ? "for no node" : `that of the node ${admitted.node}`}, and not of the node ${message.name}; let the node join by its name (rfaas node join-token), or make it a token: rfaas token create --scope node --node ${message.name}`,
       );
+    for (const one of [viewer, admitted]) if (one && !("refused" in one)) peer.token = one.token;
     if (isNode) this.#events.announced(peer, message);
     else this.#events.subscribed(peer, viewer!);
     peer.connection.resume();

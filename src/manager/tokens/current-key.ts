@@ -1,5 +1,6 @@
 /** The key of a state directory as it is now: one that is made or replaced while the manager runs counts from then on. */
 import { type FSWatcher, watch } from "node:fs";
+import { Revocations } from "../../protocol/tokens/revocation.ts";
 import type { Scope } from "../../protocol/token.ts";
 import {
   type Admitted,
@@ -14,17 +15,23 @@ import {
 export class CurrentKey implements TokenCheck, Disposable {
   readonly #stateDir: string;
   readonly #watcher: FSWatcher;
+  readonly #revocations: Revocations;
   #tokens: TokenCheck;
   #onChange: () => void = () => {};
 
   /**
-   * `onProblem` hears of a new key that cannot be used; the one before stays.
+   * `onProblem` hears of a new key that cannot be used; the one before stays. Tokens that `revocations` have are refused.
    *
    * @throws {EnvironmentError} the key that there is cannot be used
    */
-  constructor(stateDir: string, onProblem: (message: string) => void) {
+  constructor(
+    stateDir: string,
+    onProblem: (message: string) => void,
+    revocations: Revocations = new Revocations(),
+  ) {
     this.#stateDir = stateDir;
-    this.#tokens = read(stateDir);
+    this.#revocations = revocations;
+    this.#tokens = read(stateDir, revocations);
     this.#watcher = watch(stateDir, () => {
       try {
         this.#look();
@@ -59,15 +66,15 @@ export class CurrentKey implements TokenCheck, Disposable {
   #look(): void {
     // Removing the key file must not open the manager: the last key counts until the manager stops.
     if (!TokenKeys.exist(this.#stateDir)) return;
-    const tokens = read(this.#stateDir);
+    const tokens = read(this.#stateDir, this.#revocations);
     if (tokens.publicKey === this.#tokens.publicKey) return;
     this.#tokens = tokens;
     this.#onChange();
   }
 }
 
-function read(stateDir: string): TokenCheck {
+function read(stateDir: string, revocations: Revocations): TokenCheck {
   return TokenKeys.exist(stateDir)
-    ? new SignedTokens(TokenKeys.open(stateDir).publicKey)
+    ? new SignedTokens(TokenKeys.open(stateDir).publicKey, Date.now, revocations)
     : new NoTokens();
 }

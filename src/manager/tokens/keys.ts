@@ -2,7 +2,7 @@
  * The manager's Ed25519 key pair and the id of its cluster, and checking tokens with them.
  *
  * `token-key.pem` in the state directory signs, and is its owner's alone; `token-key.pub` verifies, and may be given to every node.
- * `cluster-id` stays when the key is replaced.
+ * `cluster-id` stays when the key is replaced. Keys that were replaced and still count for a while are in `former-token-keys.json`.
  */
 import { type KeyObject, createPrivateKey, generateKeyPairSync, randomUUID } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
@@ -10,34 +10,80 @@ import { join } from "node:path";
 import { EnvironmentError, TokenRefused } from "../../base/errors.ts";
 import {
   CLUSTER_ID,
+  MAX_FORMER_KEYS,
+  type RingKey,
   publicKeyText,
   readPublicKey,
+  readPublicKeys,
   requireEd25519,
 } from "../../protocol/token-key.ts";
 import type { ShownToken } from "../../protocol/holder/proof.ts";
 import {
   type Claims,
   type HolderKey,
+  LAST_MS,
   type Scope,
   TokenSigner,
   TokenVerifier,
+  keyIdOf,
 } from "../../protocol/token.ts";
+import { Type } from "@sinclair/typebox";
+import { Revocations, describeRevocation } from "../../protocol/tokens/revocation.ts";
 import { publishOnce, readSecret, replaceFile, unusable } from "../../trust/files.ts";
+import { FileRecords } from "../state/records.ts";
 import { createStateDir } from "../state/state.ts";
 
 const PRIVATE_NAME = "token-key.pem";
 const PUBLIC_NAME = "token-key.pub";
 const CLUSTER_NAME = "cluster-id";
+const FORMER_NAME = "former-token-keys.json";
+
+/** By its id. */
+const FormerKey = Type.Object({
+  publicKey: Type.String({ maxLength: 1024 }),
+  untilMs: Type.Number({ minimum: 0, maximum: LAST_MS }),
+});
 
 /** The key pair of a state directory. */
 export class TokenKeys {
   readonly #signer: TokenSigner;
-  /** With the name of its cluster, as nodes read it. */
+  /** With the name of its cluster and the keys that it has replaced, as nodes read it. */
   readonly publicKey: string;
+  readonly cluster: string;
 
-  private constructor(key: KeyObject, cluster: string) {
+  private constructor(key: KeyObject, cluster: string, former: readonly RingKey[]) {
     this.#signer = new TokenSigner({ key, cluster });
-    this.publicKey = publicKeyText({ key, cluster });
+    const own = publicKeyText({ key, cluster });
+    // A key that is being replaced is among them already.
+    const others = former.filter((one) => publicKeyText({ ...one, untilMs: null }) !== own);
+    this.publicKey = publicKeyText({ key, cluster }, ...others);
+    this.cluster = cluster;
+  }
+
+  /**
+   * Makes a new key, which signs from now on. The present one verifies until `untilMs`, and so do those that were replaced before, until their
+   * times.
+   *
+   * @throws {EnvironmentError} as {@link TokenKeys.open}, or when too many keys would count
+   */
+  static async rotate(stateDir: string, untilMs: number, nowMs: number): Promise<TokenKeys> {
+    const [present] = readPublicKeys(TokenKeys.open(stateDir).publicKey, "the key");
+    using former = new FileRecords(join(stateDir, FORMER_NAME), FormerKey);
+    const changes = new Map<string, { publicKey: string; untilMs: number } | undefined>();
+    let counting = 0;
+    for (const [id, key] of former.all())
+      if (key.untilMs <= nowMs) changes.set(id, undefined);
+      else counting++;
+    if (counting >= MAX_FORMER_KEYS)
+      throw new EnvironmentError(
+        `${counting} keys that were replaced still count, which is as many as nodes keep; wait until one does not (rfaas token list), or move ${join(stateDir, FORMER_NAME)} away, which ends them`,
+      );
+    if (untilMs > nowMs)
+      changes.set(await keyIdOf(present), { publicKey: publicKeyText(present), untilMs });
+    // In this order: at no moment is a token refused that is to be taken.
+    await former.change(changes);
+    replaceFile(join(stateDir, PRIVATE_NAME), newKey(), 0o600);
+    return TokenKeys.open(stateDir);
   }
 
   /** Whether the directory has a key pair: a manager without one is open to all. */
@@ -55,7 +101,7 @@ export class TokenKeys {
     const path = join(stateDir, PRIVATE_NAME);
     const cluster = clusterOf(stateDir);
     if (!existsSync(path)) createKey(path);
-    const keys = new TokenKeys(readPrivateKey(path), cluster);
+    const keys = new TokenKeys(readPrivateKey(path), cluster, formerKeys(stateDir));
     keys.#publish(join(stateDir, PUBLIC_NAME));
     return keys;
   }
@@ -73,6 +119,8 @@ export class TokenKeys {
 export interface Admitted {
   user: string;
   maxCores: number | null;
+  /** Undefined where no tokens are asked for. */
+  token?: Claims | undefined;
   /** Whether it may look at the leases and bills of others, too: one that takes leases, or has only `bill`, may not. */
   seesAll: boolean;
   /** The only node that it is for; left out, any. */
@@ -102,12 +150,18 @@ export class SignedTokens implements TokenCheck {
   readonly publicKey: string;
   readonly #verifier: TokenVerifier;
   readonly #now: () => number;
+  readonly #revocations: Revocations;
 
   /** Throws {@link EnvironmentError} when `publicKey` is not what {@link TokenKeys} says. */
-  constructor(publicKey: string, now: () => number = Date.now) {
+  constructor(
+    publicKey: string,
+    now: () => number = Date.now,
+    revocations: Revocations = new Revocations(),
+  ) {
     this.publicKey = publicKey;
-    this.#verifier = new TokenVerifier(readPublicKey(publicKey, "the public key for tokens"));
+    this.#verifier = new TokenVerifier(...readPublicKeys(publicKey, "the public key for tokens"));
     this.#now = now;
+    this.#revocations = revocations;
   }
 
   async check(
@@ -123,10 +177,12 @@ export class SignedTokens implements TokenCheck {
     try {
       const claims = await this.#verifier.verify(token, this.#now(), scope);
       const { user, maxCores, scopes, node, holderKey } = claims;
+      const revoked = this.#revocations.of(claims);
+      if (revoked) throw new TokenRefused("revoked", describeRevocation(revoked));
       if (holderKey) await proving({ token, cluster: this.#verifier.cluster, holderKey });
       const looks = scopes.includes("read") && !scopes.includes("client");
       const seesAll = scopes.includes("admin") || looks;
-      return { user, maxCores, seesAll, ...(node === undefined ? {} : { node }) };
+      return { user, maxCores, token: claims, seesAll, ...(node === undefined ? {} : { node }) };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message, forbidden: error.reason === "scope" };
@@ -167,10 +223,22 @@ export function clusterOf(stateDir: string): string {
   );
 }
 
+/** Those that were replaced, the last one first; not all of them may still count. */
+function formerKeys(stateDir: string): RingKey[] {
+  using former = new FileRecords(join(stateDir, FORMER_NAME), FormerKey);
+  return [...former.all().values()]
+    .toSorted((one, other) => other.untilMs - one.untilMs)
+    .slice(0, MAX_FORMER_KEYS)
+    .map(({ publicKey, untilMs }) => ({ ...readPublicKey(publicKey, FORMER_NAME), untilMs }));
+}
+
 function createKey(path: string): void {
+  publishOnce(path, newKey(), 0o600);
+}
+
+function newKey(): string {
   const { privateKey } = generateKeyPairSync("ed25519");
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  publishOnce(path, pem, 0o600);
+  return privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }
 
 function readPrivateKey(path: string): KeyObject {

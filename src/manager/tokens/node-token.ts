@@ -1,7 +1,7 @@
 /** The token of a node that has enrolled: it lets the node announce itself for as long as its certificate is good. */
-import { randomUUID } from "node:crypto";
 import { MAX_USER_LENGTH } from "../../protocol/token.ts";
 import { TokenKeys } from "./keys.ts";
+import { issueToken } from "./tables.ts";
 
 /** Begins the names of users that are nodes. */
 const PREFIX = "node.";
@@ -14,17 +14,19 @@ const userOf = (name: string): string =>
 export async function nodeToken(
   stateDir: string,
   name: string,
-  { nowMs, untilMs }: { nowMs: number; untilMs: number },
+  { untilMs }: { untilMs: number },
 ): Promise<string | null> {
   if (!TokenKeys.exist(stateDir)) return null;
-  return await TokenKeys.open(stateDir).sign({
-    id: randomUUID(),
-    user: userOf(name),
-    maxCores: null,
-    // Tokens count whole seconds.
-    expiresAtMs: Math.ceil(untilMs / 1000) * 1000,
-    scopes: ["node"],
-    issuedAtMs: Math.floor(nowMs / 1000) * 1000,
-    node: name,
-  });
+  return await issueToken(
+    stateDir,
+    {
+      user: userOf(name),
+      maxCores: null,
+      // Tokens count whole seconds.
+      expiresAtMs: Math.ceil(untilMs / 1000) * 1000,
+      scopes: ["node"],
+      node: name,
+    },
+    `of the node ${name}, by its certificate`,
+  );
 }

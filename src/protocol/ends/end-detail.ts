@@ -3,7 +3,15 @@
 /** Beside an end by time. */
 export const EXPIRED = { token: 1, unredeemed: 2 } as const;
 /** Beside an end that the node wanted. */
-export const REVOKED = { stopping: 1, drained: 2, removed: 3, reloadFailed: 4 } as const;
+export const REVOKED = {
+  stopping: 1,
+  drained: 2,
+  removed: 3,
+  reloadFailed: 4,
+  "token-revoked": 5,
+  "token-expires": 6,
+  "over-quota": 7,
+} as const;
 
 export function describeExpired(detail: number): string {
   if (detail === EXPIRED.token) return "the token that the lease was taken with has expired";
@@ -22,6 +30,12 @@ export function describeRevoked(detail: number): string {
       return "the node took the lease back: an operator has removed it from its cluster";
     case REVOKED.reloadFailed:
       return "the node ended the lease: another build of its module could not be loaded";
+    case REVOKED["over-quota"]:
+      return "the node took the lease back: the core-hours of its user are used up";
+    case REVOKED["token-expires"]:
+      return "the node took the lease back: the token that it was taken with has expired";
+    case REVOKED["token-revoked"]:
+      return "the node took the lease back: the token that it was taken with was revoked";
     default:
       return "the node took the lease back";
   }
