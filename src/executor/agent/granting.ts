@@ -193,12 +193,7 @@ export class Granting {
     }
     this.#table.add(lease, client, request.id);
     const wanted = client.starting.delete(request.id);
-    // The node may have been told to drain while a host was started.
-    if (this.#book.state(lease.id)?.phase === "ended") return lease.perform(ENDED_EARLY);
-    // The client may have disconnected, or withdrawn its request, while a host was started.
-    if (!this.#options.isThere(client)) return lease.end({ kind: "client-gone" });
-    if (!wanted) return lease.end({ kind: "released" });
-    if (client.revoked) return lease.end({ kind: "revoked", by: "token-revoked" });
+    if (this.#endsUnused(lease, client, wanted)) return;
     if (client.identity !== identity) this.#table.extend(client, rightEndNs(client, this.#clock));
     try {
       lease.attach();
@@ -206,6 +201,17 @@ export class Granting {
       answer.fail("RFAAS_NODE_FAILED", explainFailure(error));
       lease.end({ kind: "load-failed" });
     }
+  }
+
+  /** Whether it ends before anybody has it, for what has happened while a host was started. */
+  #endsUnused(lease: LeasedHost, client: Client, wanted: boolean): boolean {
+    // The node was told to drain.
+    if (this.#book.state(lease.id)?.phase === "ended") lease.perform(ENDED_EARLY);
+    else if (!this.#options.isThere(client)) lease.end({ kind: "client-gone" });
+    else if (!wanted) lease.end({ kind: "released" });
+    else if (client.revoked) lease.end({ kind: "revoked", by: "token-revoked" });
+    else return false;
+    return true;
   }
 
   /** The module, where there is one, and the user may hold as much in the whole cluster; else answers why not, and takes the share back. */
