@@ -24,7 +24,11 @@ const { values } = parseArgs({
 });
 const [kills, calls] = [Number(values.kills), Number(values.calls)];
 
-await using rf = await invoker({ cores: 2, prewarm: 1, fabric: values.fabric as FabricName });
+await using rf = await invoker({
+  ...{ cores: 2, prewarm: 1, fabric: values.fabric as FabricName },
+  // In a guest on a busy machine a node takes a while.
+  connectTimeoutMs: 60_000,
+});
 await using lease = await rf.allocate<typeof import("./functions.ts")>(FUNCTIONS, {
   ...{ slots: 128, memory: "16MiB", onLoss: "replace", polling: "adaptive" },
 });
