@@ -218,8 +218,10 @@ export class EtcdState implements ClusterState {
     await this.#bills!.follow();
     const [leader] = (await this.#etcd.range(this.#key("leader"))).keys;
     this.#leadership.saw(leader && readRecord(leader.value, LeaderRecord));
+    // Nodes are not to be told of one whose certificates do not count.
+    if (this.#unfit !== undefined) return;
     await this.#managers!.meet(this.#clock.wallMs());
-    if (!leader && this.#unfit === undefined && !this.#ended) await this.#campaign();
+    if (!leader && !this.#ended) await this.#campaign();
   }
 
   async #lead(leads: Condition): Promise<void> {
