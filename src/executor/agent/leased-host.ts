@@ -37,7 +37,6 @@ export interface LeaseEvents {
   workerLost(lease: LeasedHost, worker: number, message: string): void;
   /** The node revokes it, as its state says. */
   revoking(lease: LeasedHost, state: LeaseState): void;
-  /** Its client's right goes on for longer, as its state says. */
   extended(lease: LeasedHost, state: LeaseState): void;
   /** A function has written a line, after the client has the lease. */
   logged(lease: LeasedHost, line: LogLine): void;
@@ -375,9 +374,8 @@ export class LeasedHost {
 
   #announceLoss(): void {
     const state = this.#state;
-    if (state.phase !== "ended") return;
+    if (state.phase !== "ended" || state.reason.kind === "load-failed") return;
     const { reason, activeAtNs } = state;
-    if (reason.kind === "load-failed") return;
     if (activeAtNs === undefined) {
       const { code, message } = denialOf(reason);
       return this.#events.denied(this, code, message);
@@ -397,7 +395,6 @@ function isOfAnother(message: HostNotice, { workers, slots }: RegionShape): bool
       return message.line.worker >= workers;
     case "host-progress":
       return message.report.worker >= workers || message.report.slot >= slots;
-    default:
-      return false;
   }
+  return false;
 }
