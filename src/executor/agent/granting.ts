@@ -203,7 +203,7 @@ export class Granting {
     }
   }
 
-  /** Whether it ends before anybody has it, for what has happened while a host was started. */
+  /** Whether it ends before its client has it, for what has happened while a host was started. */
   #endsUnused(lease: LeasedHost, client: Client, wanted: boolean): boolean {
     // The node was told to drain.
     if (this.#book.state(lease.id)?.phase === "ended") lease.perform(ENDED_EARLY);
