@@ -47,6 +47,8 @@ const POLLING_IS_CHEAP =
   "--prices: a second of polling costs less than one of execution, and functions in native code can say that they polled while they computed; let both cost the same where you do not trust them";
 
 const RegistryOptions = Type.Object(registryFields);
+/** The first one of a text of keys. */
+const PRESENT_KEY = /^[^]*?-----END PUBLIC KEY-----/;
 
 export const manager = defineCommand({
   usage: "manager",
@@ -191,7 +193,11 @@ loopback and through no proxy.`,
       await shared.begin(
         server,
         { address: reachedAt(server, security), http: http?.url ?? null },
-        () => ({ cluster: clusterOf(state), ca: own, tokenKey: tokens.publicKey }),
+        // Keys that were replaced follow the present one, and are in a file that managers share.
+        () => ({
+          ...{ cluster: clusterOf(state), ca: own },
+          tokenKey: tokens.publicKey?.match(PRESENT_KEY)?.[0] ?? null,
+        }),
         (addresses) => {
           if (security && leavesMachine(listen)) keepManagerAddress(state, addresses.join(","));
         },
