@@ -120,6 +120,8 @@ const LONG: Readonly<Record<string, string>> = {
   "src/protocol/manager-messages.ts": "all that a manager, its nodes and its clients say",
   "src/options/fields.ts": "every kind of option, for who makes one",
   "src/manager/peers/node-desk.ts": "all that a node and its manager say to each other",
+  "src/commands/serve.ts": "one command: its options, its manual, and the parts that it joins",
+  "src/commands/token.ts": "one command: its options, its manual, and its verbs",
   "src/fabric/verbs/devices.ts": "what /sys/class/infiniband says, in one reader",
   "src/protocol/token.ts": "one format, written and read",
   "src/base/errors.ts": "every error, for the reader who looks one up",
