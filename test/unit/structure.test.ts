@@ -103,8 +103,6 @@ const LONG: Readonly<Record<string, string>> = {
   "src/client/cluster/gathering.ts": "one state machine",
   "bench/scenarios/throughput.ts": "a scenario is one file: options, columns, run",
   "src/executor/agent/agent.ts": "what a node is told and asked, each a line or two",
-  "src/commands/serve.ts": "the flags of a node, and what it is made of",
-  "src/commands/token.ts": "one command of several actions, each with its flags",
   "src/executor/agent/leased-host.ts": "one state machine",
   "src/executor/accounts/journal.ts": "when one file is made, written, synced and written anew",
   "src/executor/agent/lease-table.ts": "every request about a lease that is held, each a few lines",
