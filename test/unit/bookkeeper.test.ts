@@ -296,7 +296,8 @@ describe("a manager", () => {
     links.last.breakOff();
     clock.pass(50);
     links.last.open();
-    expect(told("announce")).toMatchObject([{ settling: false, can: ["readmit"] }]);
+    const can: unknown = expect.arrayContaining(["readmit"]);
+    expect(told("announce")).toMatchObject([{ settling: false, can }]);
     expect(node.asked).toEqual(["revoke 700", "resume"]);
   });
 

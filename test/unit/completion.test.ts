@@ -100,7 +100,7 @@ describe("a further command", () => {
 
   test("has the words of a list, behind those that are written", async () => {
     expect(await words("token", "create", "--scope", "")).toEqual([...SCOPES]);
-    expect(await words("token", "create", "--scope", "client,re")).toEqual(["client,read"]);
+    expect(await words("token", "create", "--scope", "client,rea")).toEqual(["client,read"]);
     expect(await words("token", "create", "--scope=client,")).toEqual(
       SCOPES.filter((scope) => scope !== "client").map((scope) => `--scope=client,${scope}`),
     );
