@@ -78,7 +78,7 @@ const PROCESSES: Record<string, Expected> = {
       [ESRCH, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]] as Expected,
     ]),
   ),
-  "own-descriptor-for-other": [ESRCH, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
+  "own-descriptor-for-other": [EPERM, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
   "own-socket-for-other": [EPERM, [SEAL_ALONE, EPERM], [SEAL_OF_PROGRAMS, EPERM], [OPEN, 0]],
   "trace-other": [EPERM, [UNSEALED, ESRCH], [LANDLOCK_ALONE, EPERM]],
   "read-other": [EPERM, [OPEN, EINVAL, 0]],
@@ -92,6 +92,7 @@ const SOCKETS: Record<string, Expected> = {
   "socket-route": [EPERM, [UNSEALED, 0], [{ network: true }, 0]],
   "socket-unix": [EPERM, [UNSEALED, 0], [{ network: true }, EPERM]],
   "connect-to-name": [EPERM, [OPEN, 0], [{ network: true }, EPERM]],
+  pair: [EPERM, [UNSEALED, 0], [{ network: true }, 0], [{ processes: true }, 0]],
   "pair-datagram": [EPERM, [UNSEALED, 0], [{ network: true }, EPERM]],
 };
 const PROGRAMS: Record<string, Expected> = {
@@ -143,7 +144,7 @@ describe("a room", () => {
         "read-own-status",
         "read-own-threads",
       ],
-      ...["start-thread", "pair", "signal-own", "signal-thread", "limit-own"],
+      ...["start-thread", "signal-own", "signal-thread", "limit-own"],
       ...["renice-own", "reschedule-own"],
     ];
     for (const room of [{}, WITHOUT_PROCESSES, { network: true, processes: true }, OPEN]) {

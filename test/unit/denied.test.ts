@@ -21,6 +21,7 @@ afterEach(() => enterRoom({ network: true, processes: true }, () => {}));
 
 const SHAPES: [Rule, Error][] = [
   ["programs", failure({ code: "EPERM", syscall: "posix_spawn", path: "/bin/true" })],
+  ["programs", failure({ code: "EPERM", syscall: "socketpair", path: "/bin/sh" })],
   ["programs", failure({ code: "EPERM", syscall: "spawnSync /bin/sh", path: "/bin/sh" })],
   [
     "programs",

@@ -7,6 +7,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -49,8 +50,8 @@ static const uint32_t DENIED[] = {
   SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_reboot, SYS_kexec_load, SYS_kexec_file_load, SYS_clock_settime,
   SYS_settimeofday, SYS_adjtimex, SYS_clock_adjtime, SYS_swapon, SYS_swapoff, SYS_acct, SYS_syslog, SYS_sethostname, SYS_setdomainname,
   SYS_vhangup, SYS_lookup_dcookie, SYS_nfsservctl, SYS_personality,
-  /* memory that is there while no process has mapped it, and then counts for none */
-  MEMFD_SECRET, SYS_shmget, SYS_msgget, SYS_semget, SYS_mq_open,
+  /* memory that is there while no process has mapped it, and then counts for none: a pipe can keep a huge page by a piece of it */
+  MEMFD_SECRET, SYS_shmget, SYS_msgget, SYS_semget, SYS_mq_open, SYS_vmsplice,
   /* changes of folders, whose names no other rule keeps from who does not open them */
   SYS_inotify_init1, SYS_inotify_add_watch,
 #ifdef __x86_64__
@@ -61,6 +62,8 @@ static const uint32_t DENIED[] = {
 static const uint32_t OF_NETWORK[] = {SYS_socket, SYS_connect, SYS_bind, SYS_listen};
 /* The same; but who connects to other nodes has the memory of its leases in such files. */
 static const uint32_t OF_MEMORY[] = {SYS_memfd_create};
+/* The kernel's memory holds what was sent and not received: who has neither processes nor the network has no one to send to. */
+static const uint32_t OF_PAIRS[] = {SYS_socketpair};
 /* Who may start no processes executes none, and has none to signal but itself. */
 static const uint32_t OF_PROCESSES[] = {
   SYS_execve, SYS_execveat,
@@ -128,17 +131,23 @@ static void filter_clone(struct program *program, uint32_t terms) {
   allow(program);
 }
 
-/* Internet sockets, and the questions to the kernel that names of hosts need. A socket of the machine's own reaches its services by a path. */
+/* Streams and datagrams of the Internet, and the questions to the kernel that names of hosts need: the agent can ask what these hold.
+ * A socket of the machine's own reaches its services by a path. */
 static void filter_sockets(struct program *program) {
-  only_for(program, SYS_socket, 10);
+  only_for(program, SYS_socket, 15);
   load_argument(program, 0);
-  only_for(program, AF_INET, 1);
+  add(program, BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 5, 0);
+  add(program, BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 4, 0);
+  only_for(program, AF_NETLINK, 10);
+  load_argument(program, 2);
+  only_for(program, 0, 8);
   allow(program);
-  only_for(program, AF_INET6, 1);
-  allow(program);
-  only_for(program, AF_NETLINK, 3);
   load_argument(program, 2);
   only_for(program, 0, 1);
+  allow(program);
+  only_for(program, IPPROTO_TCP, 1);
+  allow(program);
+  only_for(program, IPPROTO_UDP, 1);
   allow(program);
   deny(program);
 }
@@ -224,14 +233,19 @@ static void allow_own(struct program *program, uint32_t call, uint32_t kind, con
 static void filter_others(struct program *program, uint32_t terms) {
   enum { OF_PROCESS = 0 /* PRIO_PROCESS */, IO_OF_PROCESS = 1 /* IOPRIO_WHO_PROCESS */ };
   const uint32_t itself[] = {(uint32_t)getpid(), 0};
-  const uint32_t by_owner[] = {F_SETOWN, F_SETSIG, F_SETOWN_EX};
   for (size_t i = 0; i < COUNT(OF_ONE); i++) allow_only(program, OF_ONE[i], 0, itself, COUNT(itself));
   allow_own(program, SYS_setpriority, OF_PROCESS, itself, COUNT(itself));
   allow_own(program, SYS_ioprio_set, IO_OF_PROCESS, itself, COUNT(itself));
-  deny_only(program, SYS_fcntl, 1, by_owner, COUNT(by_owner));
   if (terms & RFAAS_TERM_PROCESSES) return;
   deny_all(program, OF_SIGNALS, COUNT(OF_SIGNALS));
   for (size_t i = 0; i < COUNT(SIGNALLING); i++) allow_only(program, SIGNALLING[i], 0, itself, COUNT(itself));
+}
+
+/* Pipes keep the size that they have, since all of a user share what the kernel gives for larger ones; and where it sees others, it has no signals
+ * sent to them. */
+static void filter_descriptors(struct program *program, int sees_others) {
+  const uint32_t denied[] = {F_SETPIPE_SZ, F_SETOWN, F_SETSIG, F_SETOWN_EX};
+  deny_only(program, SYS_fcntl, 1, denied, sees_others ? COUNT(denied) : 1);
 }
 
 /* It stays as it is to who looks at it: what it has of memory and files is no longer to be seen of a process that hides. Programs which
@@ -277,12 +291,14 @@ RFAAS_EXPORT int32_t rfaas_seal(uint32_t terms) {
     deny_all(p, OF_NETWORK, COUNT(OF_NETWORK));
     deny_all(p, OF_MEMORY, COUNT(OF_MEMORY));
   }
-  filter_pairs(p);
+  if (terms & (RFAAS_TERM_NETWORK | RFAAS_TERM_PROCESSES)) filter_pairs(p);
+  else deny_all(p, OF_PAIRS, COUNT(OF_PAIRS));
   filter_placing(p);
   filter_clone(p, terms);
   int first = getpid() == 1;
   if (!(terms & RFAAS_TERM_PROCESSES)) deny_all(p, OF_PROCESSES, COUNT(OF_PROCESSES));
   filter_attributes(p, terms);
+  filter_descriptors(p, !first);
   if (!first) filter_others(p, terms);
   if (first) {
     filter_suicide(p, SYS_kill, 1);

@@ -26,7 +26,8 @@ const OF_SOCKETS = /^(?:socket|connect|bind|listen|getaddrinfo|query\w+)$/;
 /** The engine says of any socket that it cannot open that no one listens, and of any name that it cannot ask for it. */
 const UNREACHED = ["EPERM", "EACCES", "ECONNREFUSED", "EAI_AGAIN", "ENOTFOUND"];
 const OF_ADDRESSES = /^(?:https?|wss?):/;
-const OF_PROGRAMS = /^(?:posix_spawn|spawn|exec|fork)/;
+/** A pipe to a program is a pair of sockets. */
+const OF_PROGRAMS = /^(?:posix_spawn|spawn|exec|fork|socketpair)/;
 /** `os.networkInterfaces()` asks the kernel by a socket. */
 const OF_INTERFACES = /\bgetifaddrs returned an error$/;
 /** `Bun.$` throws the error of a program that failed, whether or not it has started it. */

@@ -2,6 +2,12 @@
  * was asked. */
 #include "escape.h"
 
+#include <fcntl.h>
+
+#include <sys/uio.h>
+
+#include <sys/mman.h>
+
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/perf_event.h>
@@ -175,6 +181,35 @@ static int hoard_in_socket(void) {
   close(fd);
   return failed;
 }
+static int hoard_in_pair(void) {
+  int pair[2];
+  char data[1 << 14] = {0};
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return errno;
+  int failed = send(pair[0], data, sizeof data, MSG_DONTWAIT) == sizeof data ? 0 : errno;
+  close(pair[0]);
+  close(pair[1]);
+  return failed;
+}
+static int in_pipe(int (*fill)(int)) {
+  int pipe_[2];
+  if (pipe(pipe_) != 0) return errno;
+  int failed = fill(pipe_[1]);
+  close(pipe_[0]);
+  close(pipe_[1]);
+  return failed;
+}
+static int enlarges(int fd) { return fcntl(fd, F_SETPIPE_SZ, HOARD) < 0 ? errno : 0; }
+static int enlarge_pipe(void) { return in_pipe(enlarges); }
+/* The page is in the pipe alone when its process has mapped it no longer. */
+static int splices(int fd) {
+  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (page == MAP_FAILED) return errno;
+  struct iovec data = {page, 4096};
+  int failed = vmsplice(fd, &data, 1, SPLICE_F_NONBLOCK) < 0 ? errno : 0;
+  munmap(page, 4096);
+  return failed;
+}
+static int hoard_in_pipe(void) { return in_pipe(splices); }
 static int hoard_in_segment(void) {
   int id = shmget(IPC_PRIVATE, HOARD, IPC_CREAT | 0600);
   if (id < 0) return errno;
@@ -222,6 +257,7 @@ const struct attempt kernel_attempts[] = {
   {"name-host", name_host}, {"swap", swap}, {"quota", quota}, {"kernel-log", kernel_log},
   {"address-layout", address_layout}, {"regain", regain}, {"become-other", become_other},
   {"type-on-terminal", type_on_terminal}, {"hoard-in-socket", hoard_in_socket}, {"hoard-in-segment", hoard_in_segment},
+  {"hoard-in-pair", hoard_in_pair}, {"hoard-in-pipe", hoard_in_pipe}, {"enlarge-pipe", enlarge_pipe},
   {"hoard-in-queue", hoard_in_queue}, {"hoard-in-semaphores", hoard_in_semaphores}, {"hoard-in-named-queue", hoard_in_named_queue},
 #ifdef __x86_64__
   {"other-table", other_table}, {"old-table", old_table}, {"ports", ports}, {"segments", segments},

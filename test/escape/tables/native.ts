@@ -97,6 +97,7 @@ const KERNEL: Attempt[] = [
     ...["mount", "bind-outside", "clone-tree", "open-system", "user-namespace"],
     ...["clone-namespace", "count-events", "handle-faults", "keyring", "read-keys"],
     ...["hoard-in-socket", "hoard-in-segment", "hoard-in-queue"],
+    ...["hoard-in-pair", "hoard-in-pipe", "enlarge-pipe"],
     ...["hoard-in-semaphores", "hoard-in-named-queue"],
     ...["address-layout", ...(process.arch === "x64" ? ["segments"] : [])],
   ].map((name) => kernel(name, DENIED)),
