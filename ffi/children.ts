@@ -86,6 +86,8 @@ export interface TreeUsage {
   privateBytes: number;
   /** Pages that they have mapped of files in memory: a lease's own, and others. */
   sharedBytes: number;
+  /** Descriptors that they have open; before Linux 6.2 no more than so many. */
+  descriptors: number;
 }
 
 /**
@@ -93,11 +95,11 @@ export interface TreeUsage {
  * `exact` by its share, which takes ten times as long. Processes whose shares are not known after `exactMs` count in full.
  */
 export function treeUsage(pid: number, exact = false, exactMs = EXACT_MS): TreeUsage | undefined {
-  const found = new Float64Array(new ArrayBuffer(4 * 8));
+  const found = new Float64Array(new ArrayBuffer(5 * 8));
   if (native().rfaas_tree_usage(pid, exact ? 1e3 * exactMs : -1, found) === 0) return undefined;
-  const [processes, threads, privateBytes, sharedBytes] = found as unknown as number[];
+  const [processes, threads, privateBytes, sharedBytes, descriptors] = found;
   return {
-    ...{ processes: processes!, threads: threads! },
+    ...{ processes: processes!, threads: threads!, descriptors: descriptors! },
     ...{ privateBytes: privateBytes!, sharedBytes: sharedBytes! },
   };
 }
@@ -131,31 +133,73 @@ export function placeThreads(
   return native().rfaas_place_threads(pid, list, all.length, each, masks.length);
 }
 
-/** A look at what a folder of the disk holds, which takes as long as that has files: it goes on in a thread of its own. */
-export class FolderLook {
+const LOOK_NUMBERS = 3;
+
+/** What takes as long as there is to see goes on in a thread of its own. A machine without a thread for it finds nothing. */
+class Look {
   #look: number;
 
-  /**
-   * Of a folder, and of what a process and its descendants have open there that has lost its name. Ends when it has found `mostBytes`; each file costs
-   * `perFile` bytes besides its blocks. A machine without a thread for it finds nothing.
-   */
-  constructor(folder: string, pid: number, perFile: number, mostBytes: number) {
-    const path = new TextEncoder().encode(`${folder}\0`);
-    this.#look = native().rfaas_folder_look(path, pid, perFile, mostBytes);
+  protected constructor(look: number) {
+    this.#look = look;
   }
 
   /** The result, once, for which it waits so long; undefined while there is none, and for ever where no thread could be had. */
-  take(waitUs: number): { bytes: number; tookMs: number } | undefined {
+  protected found(waitUs: number): { numbers: Float64Array; tookMs: number } | undefined {
     if (this.#look === 0) return undefined;
-    const found = new Float64Array(new ArrayBuffer(2 * 8));
-    if (native().rfaas_folder_take(this.#look as Pointer, waitUs, found) === 0) return undefined;
+    const numbers = new Float64Array(new ArrayBuffer(8 * (LOOK_NUMBERS + 1)));
+    if (native().rfaas_look_take(this.#look as Pointer, waitUs, numbers) === 0) return undefined;
     this.#look = 0;
-    return { bytes: found[0]!, tookMs: found[1]! / 1e3 };
+    return { numbers, tookMs: numbers[LOOK_NUMBERS]! / 1e3 };
   }
 
   /** The result is left. */
   abandon(): void {
-    if (this.#look !== 0) native().rfaas_folder_abandon(this.#look as Pointer);
+    if (this.#look !== 0) native().rfaas_look_abandon(this.#look as Pointer);
     this.#look = 0;
+  }
+}
+
+/** A look at what a folder of the disk holds. */
+export class FolderLook extends Look {
+  /**
+   * Of a folder, and of what a process and its descendants have open there that has lost its name. Ends when it has found `mostBytes`; each file costs
+   * `perFile` bytes besides its blocks.
+   */
+  constructor(folder: string, pid: number, perFile: number, mostBytes: number) {
+    const path = new TextEncoder().encode(`${folder}\0`);
+    super(native().rfaas_folder_look(path, pid, perFile, mostBytes));
+  }
+
+  take(waitUs: number): { bytes: number; tookMs: number } | undefined {
+    const found = this.found(waitUs);
+    return found && { bytes: found.numbers[0]!, tookMs: found.tookMs };
+  }
+}
+
+/** What the kernel's memory holds for a process and its descendants, in bytes. */
+export interface SocketUsage {
+  /** Sent to their sockets, and not received. */
+  heldBytes: number;
+  /** The same, of sockets that no process has open while some are on their way between theirs: theirs, or another's of the same user. */
+  inFlightBytes: number;
+  /** At most, for what their epoll instances watch. */
+  watchBytes: number;
+}
+
+/** A look at what sockets hold. */
+export class SocketLook extends Look {
+  /** Of a process and its descendants. Sums up to `leastBytes` are not looked into; epoll instances are where they may be `many`. */
+  constructor(pid: number, leastBytes: number, many: boolean) {
+    super(native().rfaas_sockets_look(pid, leastBytes, many ? 1 : 0));
+  }
+
+  take(waitUs: number): (SocketUsage & { tookMs: number }) | undefined {
+    const found = this.found(waitUs);
+    if (!found) return undefined;
+    const [heldBytes, inFlightBytes, watchBytes] = found.numbers;
+    return {
+      ...{ heldBytes: heldBytes!, inFlightBytes: inFlightBytes! },
+      ...{ watchBytes: watchBytes!, tookMs: found.tookMs },
+    };
   }
 }

@@ -54,6 +54,8 @@ export interface Excess {
   bound: number;
   /** Of a heap: what of it were files, in its scratch folder. */
   files?: number;
+  /** Of a heap: what of it the kernel held for its sockets and other descriptors. */
+  sockets?: number;
 }
 
 /** Why a lease ended. */

@@ -48,7 +48,7 @@ const ENDED = ["OutOfMemory", "WorkerLost", "LeaseLost", "FunctionError"];
 const TAKEN: [what: string, call: string, much: number, little: number, held: string[]][] = [
   ["memory", "eats", 4096, 16, ENDED],
   ["threads", "threads", 5000, 8, [...ENDED, "refused"]],
-  ["descriptors", "opens", 5000, 3000, ["EMFILE"]],
+  ["descriptors", "opens", 5000, 900, ["EMFILE"]],
   ["its scratch folder", "fills", 4096, 64, ENDED],
   ["its scratch folder by files that have no name", "fillsUnseen", 4096, 64, ENDED],
   ["its scratch folder by small files", "scatters", 400_000, 1000, ENDED],

@@ -23,11 +23,15 @@ import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
 const MIB = 2 ** 20;
+const BARE: TreeUsage = {
+  ...{ processes: 1, threads: 8, descriptors: 20 },
+  ...{ privateBytes: 10 * MIB, sharedBytes: 0 },
+};
 
 /** A host of 10 MiB with a lease of 16 MiB of memory and 48 MiB of heap. `exact` is what several looks count once. */
 function watched() {
   const clock = new TestClock();
-  const usage: TreeUsage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const usage: TreeUsage = { ...BARE };
   const exact: Partial<TreeUsage> = {};
   const asked = { looks: 0, exact: 0 };
   const limiter = new WatchLimiter((_, exactly) => {
@@ -69,7 +73,7 @@ test("files in memory count beyond the size of the registered memory", () => {
 
 test("files in its scratch folder count with all else, and the end says how much they were", () => {
   let files = 0;
-  const usage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const usage = { ...BARE };
   const held = new WatchLimiter(() => ({ ...usage })).hold(1, {
     ...NO_FILES,
     memoryBytes: () => files,
@@ -139,7 +143,7 @@ test("files cost more than their blocks, and none can be hidden in a folder that
 test("files on the disk count with all else where the agent watches, and alone where a control group bounds memory", async () => {
   using scratch = new Scratch();
   scratch.file("full", Buffer.alloc(3 * MIB, 1));
-  const usage = { processes: 1, threads: 8, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const usage = { ...BARE };
   const files = filesOf(process.pid, { onDisk: scratch.path });
   const held = new WatchLimiter(() => usage).hold(process.pid, files);
   held.begin({ heapBytes: 4 * MIB, registeredBytes: 0, tasks: 10, cores: 1 });
@@ -186,7 +190,7 @@ test("pages that several processes share count once, which is asked for only whe
 
 test("the looks at a lease of many processes take the agent a tenth of its time at most", () => {
   let nowMs = 0;
-  const usage = { processes: 500, threads: 500, privateBytes: 10 * MIB, sharedBytes: 0 };
+  const usage = { ...BARE, processes: 500, threads: 500 };
   const measure = (_: number, exact: boolean): TreeUsage => {
     nowMs += exact ? 50 : 3;
     return exact ? { ...usage, privateBytes: 40 * MIB } : usage;

@@ -4,33 +4,26 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../core/rfaas.h"
+#include "look.h"
 #include "tree.h"
 
 /* Each level takes a descriptor. What nests deeper counts as a folder that is full. */
-enum { MAX_DEPTH = 64, STACK_SIZE = 256 * 1024, BLOCK = 512 };
-enum { RUNS, DONE, ABANDONED };
-/* What rfaas_folder_take writes. */
-enum { BYTES, TOOK_US };
+enum { MAX_DEPTH = 64, BLOCK = 512 };
 
-struct look {
-  _Atomic uint32_t state;
+struct folder_look {
+  struct look look;
   int pid;
   /* What a file costs besides its blocks; and where to stop. */
   double per_file, most;
-  double bytes, took_us;
+  double bytes;
   dev_t device;
   /* Those that have lost their names and were counted. */
   ino_t *nameless;
@@ -41,12 +34,6 @@ struct look {
 /* By the call itself: until glibc 2.33, fstatat is no function of libc.so.6. */
 static int status_of(int folder, const char *name, struct stat *out, int flags) {
   return (int)syscall(SYS_newfstatat, folder, name, out, flags);
-}
-
-static double now_us(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return 1e6 * (double)now.tv_sec + (double)now.tv_nsec / 1e3;
 }
 
 /* Functions may have taken the right to read it away from the node's user, whose it is. A link in its place is not followed. */
@@ -64,7 +51,7 @@ static int open_folder(int parent, const char *name) {
 }
 
 /* Takes the descriptor. */
-static void count_folder(struct look *look, int fd, int depth) {
+static void count_folder(struct folder_look *look, int fd, int depth) {
   DIR *entries = fdopendir(fd);
   if (!entries) {
     close(fd);
@@ -85,7 +72,7 @@ static void count_folder(struct look *look, int fd, int depth) {
   closedir(entries);
 }
 
-static int is_counted(struct look *look, ino_t file) {
+static int is_counted(struct folder_look *look, ino_t file) {
   for (int i = 0; i < look->count; i++)
     if (look->nameless[i] == file) return 1;
   if (look->count == look->room) {
@@ -100,7 +87,7 @@ static int is_counted(struct look *look, ino_t file) {
 }
 
 /* What a process has open of the folder's file system and no name leads to. */
-static void count_open(struct look *look, int pid) {
+static void count_open(struct folder_look *look, int pid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd", pid);
   DIR *entries = opendir(path);
@@ -114,7 +101,7 @@ static void count_open(struct look *look, int pid) {
   closedir(entries);
 }
 
-static void count_all(struct look *look) {
+static void count_all(struct folder_look *look) {
   struct stat own;
   int fd = openat(AT_FDCWD, look->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0 || status_of(fd, "", &own, AT_EMPTY_PATH) != 0) {
@@ -131,59 +118,22 @@ static void count_all(struct look *look) {
   rfaas_tree_free(&tree);
 }
 
-static void forget(struct look *look) {
-  free(look->nameless);
-  free(look);
-}
-
-static void *run(void *argument) {
-  struct look *look = argument;
-  double began_us = now_us();
+static void work(struct look *base) {
+  struct folder_look *look = (struct folder_look *)base;
   count_all(look);
-  look->took_us = now_us() - began_us;
-  if (atomic_exchange(&look->state, DONE) == ABANDONED) forget(look);
-  else syscall(SYS_futex, &look->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-  return NULL;
+  base->found[0] = look->bytes;
+  free(look->nameless);
 }
 
 /* Begins a look at a folder, and at what a process and its descendants have open, up to so many bytes; each file costs `per_file` besides its blocks.
- * Returns what the result is to be taken from, or 0 where the machine has no thread or memory for it. */
+ * Returns what the bytes are to be taken from, or 0 where the machine has no thread or memory for it. */
 RFAAS_EXPORT double rfaas_folder_look(const char *folder, int32_t pid, double per_file, double most) {
   size_t length = strlen(folder) + 1;
-  struct look *look = calloc(1, sizeof *look + length);
+  struct folder_look *look = calloc(1, sizeof *look + length);
   if (!look) return 0;
   memcpy(look->folder, folder, length);
   look->pid = pid;
   look->per_file = per_file;
   look->most = most;
-  pthread_t thread;
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, STACK_SIZE);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int failed = pthread_create(&thread, &attributes, run, look);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  if (!failed) return (double)(uintptr_t)look;
-  forget(look);
-  return 0;
-}
-
-/* Takes the result, for which it waits so many microseconds at most: the bytes, and how long the look took. Returns 0 while there is none. */
-RFAAS_EXPORT int32_t rfaas_folder_take(struct look *look, int32_t wait_us, double *out) {
-  const struct timespec most = {.tv_nsec = 1000L * wait_us};
-  if (atomic_load(&look->state) == RUNS) syscall(SYS_futex, &look->state, FUTEX_WAIT_PRIVATE, RUNS, &most, NULL, 0);
-  if (atomic_load(&look->state) == RUNS) return 0;
-  out[BYTES] = look->bytes;
-  out[TOOK_US] = look->took_us;
-  forget(look);
-  return 1;
-}
-
-/* No one takes the result. */
-RFAAS_EXPORT void rfaas_folder_abandon(struct look *look) {
-  if (atomic_exchange(&look->state, ABANDONED) == DONE) forget(look);
+  return rfaas_look_begin(&look->look, work);
 }

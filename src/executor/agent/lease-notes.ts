@@ -207,8 +207,9 @@ function causeOf(reason: EndReason): Pick<FieldsOf<typeof Lost>, "signal" | "exc
   if (FINAL.has(reason.kind)) return { final: true };
   if (reason.kind === "host-died" && reason.signal !== null) return { signal: reason.signal };
   if (reason.kind !== "over-limit") return {};
-  const { what, used, bound, files = 0 } = reason;
-  return { excess: { what, used, bound, ...(files > 0 && { files }) } };
+  const { what, used, bound, files = 0, sockets = 0 } = reason;
+  const parts = { ...(files > 0 && { files }), ...(sockets > 0 && { sockets }) };
+  return { excess: { what, used, bound, ...parts } };
 }
 
 /** A function's text on one line. */

@@ -45,8 +45,8 @@ export const PROCESS_ENDS: LeaseEnd = { stopped: "end", over: () => process.exit
 
 /** The agent ends a lease that crosses its heap; this stops native memory that grows faster than the agent looks. */
 const DATA_PER_HEAP = 1.25;
-/** Descriptors of each process of a lease; workers have event loops and connections. */
-const FILES = 4096;
+/** Descriptors of each process of a lease, as many as shells allow; workers have event loops and connections. Some cost the kernel much. */
+const FILES = 1024;
 const FILES_PER_WORKER = 64;
 
 /**

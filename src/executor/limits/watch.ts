@@ -8,6 +8,7 @@ import type { Excess } from "../../lease/lease.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Held, Limiter, Look } from "./limiter.ts";
 import { type HostFiles, NO_FILES } from "./scratch.ts";
+import { type HostSockets, SocketLooks } from "./sockets.ts";
 
 /** Memory is not written faster than this on one core, and not on more than so many at a time. */
 const BYTES_PER_MS = 4 * 2 ** 20;
@@ -20,6 +21,8 @@ const OVERSHOOT_OF_PAUSE = OVERSHOOT / 2;
 const MAX_LATE_MS = 40;
 const MIN_PAUSE_MS = 1;
 const MAX_PAUSE_MS = 200;
+/** While it is being found out what sockets hold. */
+const LOOKING_PAUSE_MS = 2;
 /** A pause is so many times as long as the look before it: the looks at one lease take no more of the agent's time, however many processes it has. */
 const PAUSE_PER_LOOK = 10;
 
@@ -37,14 +40,20 @@ export class WatchLimiter implements Limiter {
   readonly #measure: Measure;
 
   readonly #cpuMs: () => number;
+  readonly #socketsOf: (pid: number) => HostSockets;
 
-  constructor(measure: Measure = treeUsage, cpuMs = ownCpuMs) {
+  constructor(
+    measure: Measure = treeUsage,
+    cpuMs = ownCpuMs,
+    socketsOf = (pid: number): HostSockets => new SocketLooks(pid),
+  ) {
     this.#measure = measure;
     this.#cpuMs = cpuMs;
+    this.#socketsOf = socketsOf;
   }
 
   hold(pid: number, files?: HostFiles): Held {
-    return new WatchedHost(pid, this.#measure, this.#cpuMs, files);
+    return new WatchedHost(pid, this.#measure, this.#cpuMs, files, this.#socketsOf(pid));
   }
 
   async close(): Promise<void> {}
@@ -60,12 +69,21 @@ export class WatchedHost implements Held {
   readonly #measure: Measure;
   readonly #cpuMs: () => number;
   readonly #files: HostFiles;
+  readonly #sockets: HostSockets;
   #bounds: Bounds | undefined;
   /** What it had before its first lease. */
   #bareBytes: number | undefined;
+  #bareDescriptors = 0;
 
-  constructor(pid: number, measure: Measure, cpuMs: () => number, files: HostFiles = NO_FILES) {
+  constructor(
+    pid: number,
+    measure: Measure,
+    cpuMs: () => number,
+    files: HostFiles = NO_FILES,
+    sockets: HostSockets = new SocketLooks(pid),
+  ) {
     this.#pid = pid;
+    this.#sockets = sockets;
     this.#cpuMs = cpuMs;
     this.#files = files;
     this.#measure = measure;
@@ -76,6 +94,7 @@ export class WatchedHost implements Held {
     if (this.#bareBytes !== undefined) return;
     const usage = this.#measure(this.#pid, false);
     this.#bareBytes = usage && heapOf(usage, bounds.registeredBytes);
+    this.#bareDescriptors = usage?.descriptors ?? 0;
   }
 
   look(): Look {
@@ -91,15 +110,21 @@ export class WatchedHost implements Held {
       };
     const disk = this.#files.diskBytes(heapBytes);
     const files = this.#files.memoryBytes() + disk;
-    let usedBytes = this.#heapBytes(usage, bounds) + files;
+    const sockets = this.#socketBytes(usage, bounds);
+    let usedBytes = this.#heapBytes(usage, bounds) + files + sockets;
     // Children that were forked share most pages with their parent.
     const exact = usedBytes > heapBytes && usage.processes > 1 && this.#measure(this.#pid, true);
-    if (exact) usedBytes = this.#heapBytes(exact, bounds) + files;
+    if (exact) usedBytes = this.#heapBytes(exact, bounds) + files + sockets;
     const excess: Excess | undefined =
       usedBytes > heapBytes
-        ? { what: "heap", used: usedBytes, bound: heapBytes, ...(files > 0 && { files }) }
+        ? {
+            ...{ what: "heap", used: usedBytes, bound: heapBytes },
+            ...(files > 0 && { files }),
+            ...(sockets > 0 && { sockets }),
+          }
         : undefined;
-    const pauseMs = this.#pauseMs(usedBytes, bounds);
+    const mostMs = this.#sockets.isLooking ? LOOKING_PAUSE_MS : MAX_PAUSE_MS;
+    const pauseMs = Math.min(mostMs, this.#pauseMs(usedBytes, bounds));
     // A look at a host alone takes no time of note.
     const leastMs = usage.processes > 1 ? PAUSE_PER_LOOK * (this.#cpuMs() - beganMs) : 0;
     return { excess, pauseMs: Math.max(pauseMs, leastMs) };
@@ -119,9 +144,15 @@ export class WatchedHost implements Held {
     return Math.max(0, heapOf(usage, registeredBytes) - (this.#bareBytes ?? 0));
   }
 
+  #socketBytes({ descriptors }: TreeUsage, { heapBytes, registeredBytes }: Bounds): number {
+    const matterBytes = OVERSHOOT_OF_PAUSE * (heapBytes + registeredBytes);
+    return this.#sockets.bytes(descriptors - this.#bareDescriptors, matterBytes);
+  }
+
   postMortem(): undefined {}
 
   close(): void {
     this.#files.close();
+    this.#sockets.close();
   }
 }

@@ -8,18 +8,24 @@ export const Excess = Type.Object({
   bound: Type.Number({ minimum: 0 }),
   /** Of a heap: what of it were files, in its scratch folder. */
   files: Type.Optional(Type.Number({ minimum: 0 })),
+  /** Of a heap: what of it the kernel held for its sockets and other descriptors. */
+  sockets: Type.Optional(Type.Number({ minimum: 0 })),
 });
 export type Excess = Static<typeof Excess>;
 
 /** What was crossed, and what to do. A `bound` of 0 is not known. */
-export function describeExcess({ what, used, bound, files = 0 }: Excess): string {
+export function describeExcess({ what, used, bound, files = 0, sockets = 0 }: Excess): string {
   if (what === "tasks") {
     const most = bound === 0 ? "more than a lease may" : `and may have ${bound}`;
     return `it had ${used} processes and threads, ${most}; let its functions start fewer`;
   }
   const most = bound === 0 ? "" : `, and its heap is ${mebibytes(bound)}`;
-  const inFiles = files === 0 ? "" : ` (${mebibytes(files)} of it files in its scratch folder)`;
-  return `out of memory: besides its registered memory it had ${mebibytes(used)}${inFiles}${most}; keep less, or ask for a larger heap`;
+  const parts = [
+    ...(files === 0 ? [] : [`${mebibytes(files)} of it files in its scratch folder`]),
+    ...(sockets === 0 ? [] : [`${mebibytes(sockets)} of it data in its sockets`]),
+  ];
+  const ofIt = parts.length === 0 ? "" : ` (${parts.join(", ")})`;
+  return `out of memory: besides its registered memory it had ${mebibytes(used)}${ofIt}${most}; keep less, or ask for a larger heap`;
 }
 
 /**
