@@ -249,8 +249,8 @@ static void discount(struct sockets_look *look, int pid, const char *name, const
   (void)pid, (void)name, (void)more;
   uint32_t inode;
   if (!inode_of(what, &inode)) return;
-  for (int i = 0; i < look->count; i++)
-    if (look->all[i].inode == inode) look->all[i].is_counted = 1;
+  struct one *one = look->count > 0 ? bsearch(&inode, look->all, (size_t)look->count, sizeof *one, by_inode) : NULL;
+  if (one) one->is_counted = 1;
 }
 
 /* Sockets that no process has open are on their way from one to another. Whose they are is not known, but only of who lets descriptors wait. */
@@ -294,6 +294,8 @@ static void work(struct look *base) {
       if (watches > look->least) base->found[WATCHES] += watches;
       rfaas_tree_grow(&tree, pid, 0);
     }
+    /* The inode comes first in each. */
+    if (look->count > 0) qsort(look->all, (size_t)look->count, sizeof *look->all, by_inode);
     if (look->open > 0) qsort(look->inodes, (size_t)look->open, sizeof *look->inodes, by_inode);
     count_held(look);
     uint32_t uid = uid_of(look->pid);

@@ -14,6 +14,8 @@ const LEAST_PART = 1 / 8;
 const WAIT_US = 300;
 /** A pause is so many times as long as the look before it. */
 const PAUSE_PER_LOOK = 10;
+/** Where others have the CPUs, a look takes long, and two are needed to see what is in flight. */
+const MAX_PAUSE_MS = 500;
 
 export interface HostSockets {
   /** As far as looks have got, where so many descriptors besides those of a bare host could hold `matterBytes`. */
@@ -55,7 +57,7 @@ export class SocketLooks implements HostSockets {
     const found = this.#look?.take(begins ? WAIT_US : 0);
     if (!found) return this.#bytes;
     this.#look = undefined;
-    this.#nextMs = performance.now() + PAUSE_PER_LOOK * found.tookMs;
+    this.#nextMs = performance.now() + Math.min(MAX_PAUSE_MS, PAUSE_PER_LOOK * found.tookMs);
     // Who passes a descriptor on does not leave it waiting: what is still there at the next look may be counted as its own.
     const inFlight = Math.min(found.inFlightBytes, this.#last.inFlightBytes);
     this.#last = found;
