@@ -32,6 +32,9 @@
 #define RFAAS_LOOP_TURN_NS 10000000u
 /* Calls that follow each other at once between two looks at the clock. */
 #define RFAAS_TURNS_PER_CHECK 16u
+/* Of so many calls, the wait before one is measured however short. It divides no number of
+ * calls that go out together. */
+#define RFAAS_TURNS_PER_SAMPLE 17u
 /* With asynchronous functions in flight a worker that may spin does so only this long between turns of its event loop. */
 #define RFAAS_BUSY_TURN_NS 10000u
 /* Twelve days: far less than half of what 32 bits of milliseconds can tell apart. */

@@ -143,7 +143,7 @@ typedef struct {
 typedef struct __attribute__((aligned(64))) {
   uint64_t calls;
   uint64_t bytes; /* of inputs and outputs */
-  uint64_t polled_ticks; /* in waits that were long enough to be looked at twice */
+  uint64_t polled_ticks; /* in waits: those that are too short to look twice at the clock by samples */
   uint32_t running; /* slot + 1 of the call now in user code */
   uint64_t begun; /* the sequence of the last call that user code was given: calls begin in their order */
 } rfaas_usage;

@@ -62,7 +62,9 @@ const Budget = Type.Object(
     /** Cores held, times how long. */
     allocationCoreNs: Type.Optional(nanoseconds("cores held, times how long")),
     /** CPU time that was not polling. */
-    executionNs: Type.Optional(nanoseconds("CPU time that was not polling")),
+    executionNs: Type.Optional(
+      nanoseconds("CPU time that was not polling; short polls are told by samples"),
+    ),
     /** CPU time that workers spent polling for the next call. */
     pollingNs: Type.Optional(nanoseconds("CPU time that was polling")),
     calls: Type.Optional(whole(0, MAX_COUNTER, { description: "calls" })),
