@@ -3,7 +3,7 @@ import { EnvironmentError, TokenRefused } from "../../../src/base/errors.ts";
 import { Credential, NewHolder, isBound } from "../../../src/protocol/holder/credential.ts";
 import { type Occasion, checkProof, signProof } from "../../../src/protocol/holder/proof.ts";
 import { formatJoinToken, readJoinToken } from "../../../src/protocol/joining/join-token.ts";
-import { publicKeyText, readPublicKey } from "../../../src/protocol/token-key.ts";
+import { publicKeyText, readPublicKey, readPublicKeys } from "../../../src/protocol/token-key.ts";
 import { SCOPES, TokenSigner, TokenVerifier, readClaims } from "../../../src/protocol/token.ts";
 import type { Subject } from "../engine/fuzzer.ts";
 import { bytesOf, must, outcome, same, textOf } from "./outcome.ts";
@@ -14,8 +14,14 @@ const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"
 const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
 const cluster = "test";
 const signer = new TokenSigner({ cluster, key });
-const verifier = new TokenVerifier(readPublicKey(publicKeyText({ cluster, key }), "it"));
 const NOW = 1e12;
+const own = readPublicKey(publicKeyText({ cluster, key }), "it");
+const present = { cluster, key: generateKeyPairSync("ed25519").publicKey };
+/** By the present key, and by one that was replaced and counts still, or no more. */
+const verifiers = [
+  new TokenVerifier(own),
+  ...[2 * NOW, NOW / 2].map((untilMs) => new TokenVerifier(present, { ...own, untilMs })),
+];
 const holder = new NewHolder();
 const claims = {
   ...{ id: "1", user: "ada", maxCores: null, expiresAtMs: null, scopes: ["client" as const] },
@@ -25,8 +31,9 @@ const token = await signer.sign(claims);
 const bound = await signer.sign({ ...claims, holderKey: holder.holderKey });
 const full = await signer.sign({
   ...{ ...claims, maxCores: 5, maxMemoryBytes: 5, node: "n:1", project: "p", expiresAtMs: 5e11 },
-  scopes: ["read", "node"],
+  ...{ scopes: ["read", "node"], maxLeases: 5, coreHours: { hours: 5, period: "day" } },
 });
+const lasting = await signer.sign({ ...claims, expiresAtMs: 3 * NOW });
 const occasion: Occasion = { nonce: "nonce", places: ["h:1"], key: null };
 const proof = await signProof(key, { token, cluster }, occasion);
 const jwk = key.export({ format: "jwk" });
@@ -79,9 +86,11 @@ export const subject: Subject = {
     ...[
       publicKeyText({ cluster, key }),
       publicKeyText({ cluster: " ", key }),
+      publicKeyText({ cluster, key }, { cluster, key: present.key, untilMs: 5 }),
+      publicKeyText({ cluster, key }, { cluster, key: present.key }),
       `Cluster: x\n${String(other)}`,
     ].map((text) => Uint8Array.from([3, ...bytesOf(text)])),
-    ...[token, bound, full].map((text) => Uint8Array.from([1, ...bytesOf(plain(text))])),
+    ...[token, bound, full, lasting].map((text) => Uint8Array.from([1, ...bytesOf(plain(text))])),
     Uint8Array.from([1, ...bytesOf(plain(token).replace("rfaas+jwt", "rfaas-bound+jwt"))]),
     Uint8Array.from([1, ...bytesOf(plain(token).replace('"client"', '"read read"'))]),
     Uint8Array.from([0, ...bytesOf("x".repeat(2100))]),
@@ -95,9 +104,10 @@ export const subject: Subject = {
     const mode = input[0]! & 3;
     const text = textOf(input.subarray(1));
     if (mode === 3) {
-      const read = outcome(() => readPublicKey(text, "it"), EnvironmentError);
-      if (read)
-        same(readPublicKey(publicKeyText(read), "it").cluster, read.cluster, "other cluster");
+      const read = outcome(() => readPublicKeys(text, "it"), EnvironmentError);
+      if (!read) return;
+      const said = (keys: typeof read) => keys.map(({ cluster: of, untilMs }) => [of, untilMs]);
+      same(said(readPublicKeys(publicKeyText(...read), "it")), said(read), "other keys");
       return;
     }
     if (mode === 2) {
@@ -113,8 +123,9 @@ export const subject: Subject = {
     const read = outcome(() => readClaims(said), TokenRefused);
     must(isBound(said) === (read?.holderKey !== undefined), "is bound otherwise");
     if (!read) return;
-    for (const scope of [undefined, "client", "bill"] as const)
-      await refused(verifier.verify(said, NOW, scope));
+    for (const verifier of verifiers)
+      for (const scope of [undefined, "client", "bill"] as const)
+        await refused(verifier.verify(said, NOW, scope));
     const again = await signer.sign(read);
     const { keyId: _, cluster: __, ...same1 } = readClaims(again);
     const { keyId: ___, cluster: ____, ...same2 } = read;
