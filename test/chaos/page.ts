@@ -77,9 +77,10 @@ function around(history: History, violation: Violation): Happened[] {
   });
 }
 
-const STYLE = `body { font: 14px sans-serif; margin: 2em; max-width: 110em } table { border-collapse: collapse }
-td { padding: 1px 8px; vertical-align: top; font-family: monospace; white-space: pre-wrap } .fault td { background: #fde8d8 }
-.bill td { background: #e8f0fd } .end td { background: #e8f8e8 } .here td { font-weight: bold } h2 { font-size: 1.1em; margin-top: 2em }`;
+const STYLE = `:root { color-scheme: light dark } body { font: 14px sans-serif; margin: 1em; max-width: 110em } table { border-collapse: collapse }
+td { padding: 1px 8px 1px 0; vertical-align: top; font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere } td:nth-child(-n+2) { overflow-wrap: normal }
+.fault td { background: light-dark(#fde8d8, #54331c) } .bill td { background: light-dark(#e8f0fd, #1f3354) } .end td { background: light-dark(#e8f8e8, #1d4020) }
+h2 { font-size: 1.1em; margin-top: 2em }`;
 
 /** The page, in HTML. */
 export function pageOf(history: History, violations: readonly Violation[], title: string): string {
@@ -98,9 +99,9 @@ export function pageOf(history: History, violations: readonly Violation[], title
   const faults = history.filter(({ e }) => e === "fault" || e === "start" || e === "calm");
   const list = violations.map(({ rule }) => rule);
   const counts = [...new Set(list)].map(
-    (rule) => `<li>${escape(rule)}: broken ${list.filter((one) => one === rule).length} times</li>`,
+    (rule) => `<li>${escape(rule)}: ${list.filter((one) => one === rule).length}</li>`,
   );
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${escape(title)}</title><style>${STYLE}</style>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escape(title)}</title><style>${STYLE}</style>
 <h1>${escape(title)}</h1><ul>${counts.join("")}</ul>${sections.join("\n")}
 <h2>All faults</h2><table>${faults.map(row).join("\n")}</table></html>\n`;
 }
