@@ -166,7 +166,7 @@ describe("rfaas token", () => {
   });
 
   test.each<[string[], RegExp]>([
-    [[], /token takes create or show/],
+    [[], /token takes create, show, renew, list, revoke, rotate/],
     [["create"], /--user must be a name/],
     [["create", "--user", "a b"], /--user must be a name/],
     [["create", "--user", "a", "--ttl", "soon"], /--ttl must be a duration/],
@@ -177,7 +177,7 @@ describe("rfaas token", () => {
     [["create", "--user", "a", "--scope", "root"], /--scope is a list of client, bill, node/],
     [["create", "--user", "a", "--scope", "node"], /for one node alone; name it with --node/],
     [["create", "--user", "a", "--node", "a/b"], /--node must be a node's name/],
-    [["create", "--user", "a", "more"], /token takes create or show/],
+    [["create", "--user", "a", "more"], /token takes create, show, renew, list, revoke, rotate/],
     [["show"], /needs a token/],
   ])("%j is refused", async (args, reason) => {
     using scratch = new Scratch();

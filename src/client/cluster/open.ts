@@ -12,7 +12,14 @@ import {
   ManagedClusterOptions,
 } from "../options/connect-options.ts";
 import { readOptions } from "../../options/read.ts";
-import { DEFAULT_CONNECT_TIMEOUT_MS, type Patience, throwIfAborted } from "../../base/waiting.ts";
+import {
+  DEFAULT_CONNECT_TIMEOUT_MS,
+  type Patience,
+  throwIfAborted,
+  untilAborted,
+} from "../../base/waiting.ts";
+import { SYSTEM_CLOCK } from "../../base/clock.ts";
+import type { NodeInfo } from "../../protocol/manager-messages.ts";
 
 /** Whether options ask for a cluster: a key without a value does not. */
 export function namesCluster(options: unknown): options is ClusterOptions {
@@ -56,6 +63,9 @@ export async function openCluster(
   return new Cluster(listed, context);
 }
 
+/** A manager that has just started, or taken over, hears of its nodes within this time. */
+const NODES_LIMIT_MS = 5_000;
+
 /**
  * The address of one of a manager's nodes, and how it is known: of two that have a core free, chosen at random, the emptier one.
  *
@@ -68,7 +78,7 @@ export async function chooseNode(
   insecure?: boolean,
 ): Promise<{ address: string; voucher: Voucher | undefined }> {
   using subscription = await ManagerSubscription.connect(manager, token, patience, { insecure });
-  const up = [...subscription.nodes.values()].filter(({ state }) => state === "up");
+  const up = await nodesUp(subscription, patience?.signal);
   const placement = new Placement(Math.random);
   for (const node of up) placement.learn({ ...node, open: true });
   const [ask] = placement.plan({
@@ -85,4 +95,24 @@ export async function chooseNode(
     manager,
     `the manager at ${manager} knows of no node that is up; start one with: rfaas serve --manager ${manager}`,
   );
+}
+
+/** The nodes that are up; none where no node has come in time. */
+async function nodesUp(
+  subscription: ManagerSubscription,
+  signal: AbortSignal | undefined,
+): Promise<NodeInfo[]> {
+  const up = (): NodeInfo[] =>
+    [...subscription.nodes.values()].filter(({ state }) => state === "up");
+  if (up().length > 0) return up();
+  const come = Promise.withResolvers<void>();
+  const forget = subscription.onChange(() => up().length > 0 && come.resolve());
+  const timer = SYSTEM_CLOCK.after(NODES_LIMIT_MS, () => come.resolve());
+  try {
+    await untilAborted(come.promise, signal);
+  } finally {
+    timer.clear();
+    forget();
+  }
+  return up();
 }
