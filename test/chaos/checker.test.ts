@@ -207,6 +207,17 @@ describe("no rule is broken by", () => {
         bill({ presumed: true, reason: "node-lost" }),
       ),
     ],
+    [
+      "one that ends with what the manager, which stood still, had heard last",
+      instead(
+        (each) => isBill(each) || (each.e === "effect" && each.call === 2) || isEnd(2)(each),
+        ...[{ ...effect(2), t: 1900 }, end(2, { t: 1910 })],
+        { ...at(1110), e: "fault", fault: "full disk", target: "disk of n0" },
+        exit("n0", { t: 2000, signal: "SIGKILL", code: null }),
+        { ...at(2500), e: "fault", fault: "disk has room", target: "disk of n0" },
+        bill({ presumed: true, reason: "node-lost", endedAtMs: 1110, coreNs: 1e8, calls: 0 }),
+      ),
+    ],
   ];
   test.each(allowed)("%s", (_, history) => {
     expect(check(history)).toEqual([]);
