@@ -11,6 +11,7 @@ const ENVIRONMENT: readonly [string, string][] = [
   ],
   ["RFAAS_HTTP", "the manager's HTTP interface, for node and bill"],
   ["RFAAS_TOKEN", "the token to show to nodes and to the manager"],
+  ["RFAAS_TOKEN_FILE", "a file with such a token, read again when it changes"],
   [
     "RFAAS_CA",
     "the CA to trust at addresses that pin nothing: sha256:HEX, or its certificate's file",
