@@ -16,8 +16,8 @@ export const FABRIC: FabricName = found?.name ?? LOCAL_FABRIC;
 /** Whether tests run as between two machines. */
 export const APART = found !== undefined && !found.sharesMemory;
 
-/** The name of the error that calls end with whose worker's process was killed: from afar its end looks like the network's. */
-export const KILLED = APART ? "ConnectionLost" : "WorkerLost";
+/** The name of the error that calls end with whose worker's process was killed: from afar its end looks like the network's, until the node has told of it. */
+export const KILLED = APART ? /ConnectionLost|WorkerLost/ : /WorkerLost/;
 
 /** A command line of rfaas; one that calls functions does so over the fabric of the tests, if it names none. */
 export function withFabric(args: readonly string[]): string[] {
