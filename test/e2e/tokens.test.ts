@@ -209,7 +209,7 @@ describe("a lease whose token expires", () => {
       const held = await hold({ tokenFile: file });
       await until(() => held.of("revoking") !== undefined, "it is warned", 30_000);
       const expiresAt = (held.of("revoking") as { deadline: Date }).deadline.getTime();
-      // What whoever has the key prints without the holder's: the program has that.
+      // It is printed without its holder's key, which the program has.
       const [newer] = /^[^.]+\.[^.]+\.[^.]+/.exec(await token("renew", text, "--ttl", "1h"))!;
       writeFileSync(`${file}.new`, newer);
       renameSync(`${file}.new`, file);
