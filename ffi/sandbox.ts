@@ -192,12 +192,15 @@ export function signalRoom(pid: number, signal: number): void {
   native().rfaas_room_signal(pid, signal);
 }
 
+/** `first` is what a host does without before a lease comes. */
+const SEAL_PARTS = { first: 1, rest: 2, all: 3 } as const;
+
 /**
  * Takes away from this process, all of its threads and all that it starts, what a tenant's code must not do by system calls. They fail
  * with EPERM. Throws {@link NativeError} where the kernel filters none.
  */
-export function sealRoom(freedoms: RoomFreedoms): void {
-  check("sealing the room", native().rfaas_seal(termsOf(freedoms)));
+export function sealRoom(freedoms: RoomFreedoms, part: keyof typeof SEAL_PARTS): void {
+  check("sealing the room", native().rfaas_seal(termsOf(freedoms), SEAL_PARTS[part]));
 }
 
 /**

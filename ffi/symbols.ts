@@ -88,7 +88,7 @@ export const SYMBOLS = {
   rfaas_room_start: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
   rfaas_room_wait: { args: ["i32", "ptr"], returns: "i32" },
   rfaas_room_signal: { args: ["i32", "i32"], returns: "i32" },
-  rfaas_seal: { args: ["u32"], returns: "i32" },
+  rfaas_seal: { args: ["u32", "u32"], returns: "i32" },
   rfaas_become: { args: ["u32", "u32"], returns: "i32" },
 
   rfaas_module_open: { args: ["ptr", "ptr", "u32", "i32"], returns: "f64" },

@@ -37,6 +37,9 @@ enum rfaas_room_order {
 /* What a room's code may do, as `rfaas_seal` gets it, too. */
 enum rfaas_term { RFAAS_TERM_NETWORK = 1, RFAAS_TERM_PROCESSES = 2 };
 
+/* What `rfaas_seal` takes away before a lease comes, and when it has. */
+enum rfaas_seal_part { RFAAS_SEAL_FIRST = 1, RFAAS_SEAL_REST = 2 };
+
 /* With a signal's number, the exit code of the first process of a namespace that has sent itself that signal. As of a shell. */
 enum { RFAAS_ROOM_DIED = 128 };
 

@@ -1,6 +1,6 @@
 /** What a host hears of its agent, and does: it takes a lease, and later ones where it is kept. */
 import type { Mailbox } from "../../../ffi/descriptors.ts";
-import { type RoomFreedoms, becomeUser } from "../../../ffi/sandbox.ts";
+import { becomeUser } from "../../../ffi/sandbox.ts";
 import { Connection, type Hearing } from "../../control/connection.ts";
 import { type Handlers, answeringTo } from "../../control/requests.ts";
 import type { Request } from "../../protocol/declare.ts";
@@ -9,6 +9,7 @@ import type { AgentMessage, HostMessage, agentMessages } from "../../protocol/ho
 import type { Thread } from "./host-thread.ts";
 import { HostedLease } from "./hosted-lease.ts";
 import { type LeaseEnd, takeParts } from "./lease-parts.ts";
+import type { Seal } from "./seal.ts";
 
 export type AgentLink = Connection<AgentMessage, HostMessage>;
 
@@ -28,7 +29,7 @@ export function linkToAgent(
   prewarmed: readonly Thread[],
   mailbox: Mailbox,
   end: LeaseEnd,
-  sealedTo?: RoomFreedoms,
+  seal?: Seal,
   closed: () => void = () => {},
 ): AgentLink {
   let taking: Promise<HostedLease> | undefined;
@@ -36,7 +37,7 @@ export function linkToAgent(
   const handlers: Handlers<typeof agentMessages> = {
     become: ({ uid, tasks }) => becomeUser(uid, tasks),
     attach: (attach, _, answer) => {
-      const parts = takeParts(attach, mailbox, prewarmed, sealedTo);
+      const parts = takeParts(attach, mailbox, prewarmed, seal);
       taking = HostedLease.take(agent, attach, parts, end);
       void taking.then((taken) => {
         lease = taken;

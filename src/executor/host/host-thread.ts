@@ -15,10 +15,12 @@ export interface Thread {
   /** Why it ended, once it has: an uncaught error, or an exit. */
   ended: Promise<ErrorRecord>;
   /**
-   * Lets it load a module, once it is ready, on the given CPUs, with all that it starts from then on: a library may start its threads
-   * when it is loaded. Anywhere without any.
+   * Puts it, once it is ready, on these CPUs, with all that it starts from then on: a library may start its threads when it is loaded.
+   * It may run anywhere without any. In a sealed room it stays where it is.
    */
-  load(order: LoadOrder, cpus: readonly number[]): void;
+  place(cpus: readonly number[]): void;
+  /** Lets it load a module, once it is ready. */
+  load(order: LoadOrder): void;
   post(order: HostOrder): void;
   /** Resolves when the thread is gone. */
   terminate(): Promise<void>;
@@ -40,11 +42,11 @@ export function startThread(index: number): Thread {
       ready.resolve();
     },
     ended: ended.promise,
-    load(order, cpus) {
+    place(cpus) {
       // While it sleeps: a thread that moves itself waits for the other CPU.
       if (cpus.length > 0) restrictThread(cpus, id);
-      worker.postMessage(order);
     },
+    load: (order) => worker.postMessage(order),
     post: (order) => worker.postMessage(order),
     terminate() {
       worker.terminate();

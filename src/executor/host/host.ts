@@ -24,6 +24,7 @@ import { linkToAgent } from "./agent-link.ts";
 import { startThread } from "./host-thread.ts";
 import { PROCESS_ENDS } from "./lease-parts.ts";
 import { rehearse, rehearseListening } from "./rehearsal.ts";
+import { Seal } from "./seal.ts";
 
 /** The connection to the agent, and what the agent puts its descriptors into, as a process inherits them. */
 const INHERITED = { control: 3, mailbox: 4 };
@@ -88,19 +89,15 @@ async function startHost(options: HostOptions): Promise<void> {
   ticksPerNs();
   await Promise.all(prewarmed.map((thread) => thread.ready));
 
+  const seal = options.sealedTo && new Seal(options.sealedTo);
   if (options.waits) {
     if (options.fabrics.length > 0) await rehearseListening(options.fabrics);
     await rehearse(prewarmed);
+    seal?.begin();
   }
   // Without a parent to end with, this process is the first of its room: all others end with it.
   const closed = options.parentPid === 0 ? () => process.exit(0) : undefined;
-  const agent = linkToAgent(
-    prewarmed,
-    mailbox,
-    { ...PROCESS_ENDS, beat },
-    options.sealedTo,
-    closed,
-  );
+  const agent = linkToAgent(prewarmed, mailbox, { ...PROCESS_ENDS, beat }, seal, closed);
   await watchDescriptor(inherited.control, agent.handler());
   agent.send({ t: "ready", protocol: PROTOCOL_VERSION });
 }

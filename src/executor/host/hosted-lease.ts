@@ -369,7 +369,10 @@ export class HostedLease {
     this.#limit(worker, loadTimeoutMs);
     // What a thread that replaces another was in the middle of is not known: its host is not kept.
     void fresh.ready.then(
-      () => fresh.load({ ...build, cores, keepWarm: false, room }, masks[worker] ?? []),
+      () => {
+        fresh.place(masks[worker] ?? []);
+        fresh.load({ ...build, cores, keepWarm: false, room });
+      },
       () => {},
     );
     this.#begin(fresh, worker);

@@ -1,14 +1,14 @@
 /** What a host puts together for its lease: threads that load the module, memory, descriptors, and the way to the client. */
-import { placeThreads } from "../../../ffi/children.ts";
 import { type Mailbox, closeDescriptor } from "../../../ffi/descriptors.ts";
 import { Region } from "../../../ffi/region.ts";
-import { type RoomFreedoms, sealRoom } from "../../../ffi/sandbox.ts";
+import type { RoomFreedoms } from "../../../ffi/sandbox.ts";
 import { confine, setNativeEnvironment } from "../../../ffi/system.ts";
 import type { HostBeat } from "../../../ffi/worker-endpoint.ts";
 import type { Listener } from "../../fabric/fabric.ts";
 import type { Attach } from "../../protocol/host-messages.ts";
-import { leaseCpus, workerCpus } from "../machine/cores.ts";
+import { workerCpus } from "../machine/cores.ts";
 import { type Thread, startThread } from "./host-thread.ts";
+import type { Seal } from "./seal.ts";
 import type { ProcessTraces } from "./traces.ts";
 
 /** What a lease begins with. */
@@ -57,7 +57,7 @@ export async function takeParts(
   attach: Attach,
   mailbox: Mailbox,
   prewarmed: readonly Thread[],
-  sealedTo?: RoomFreedoms,
+  seal?: Seal,
 ): Promise<Parts> {
   const threads = Array.from(
     { length: attach.workers },
@@ -71,16 +71,13 @@ export async function takeParts(
   setNativeEnvironment("OMP_NUM_THREADS", String(cores));
   const masks = workerCpus(cpus, cores);
   const traces = attach.keepWarm ? await processTraces() : undefined;
-  const listening = sealedTo && attach.listen ? await takePlaces(attach, mailbox) : undefined;
-  if (sealedTo) {
-    // From then on no thread moves itself: the agent moves those that come later.
-    placeThreads(process.pid, leaseCpus(masks), masks);
-    sealRoom(sealedTo);
-  }
-  threads.forEach((thread, i) => {
-    const { module: path, moduleName: name, keepWarm } = attach;
-    thread.load({ path, name, cores, keepWarm, room: sealedTo }, masks[i] ?? []);
-  });
+  const listening = seal && attach.listen ? await takePlaces(attach, mailbox) : undefined;
+  threads.forEach((thread, i) => thread.place(masks[i] ?? []));
+  // From then on no thread moves itself: the agent moves the others, and those that come later.
+  seal?.finish();
+  const sealedTo = seal?.freedoms;
+  const { module: path, moduleName: name, keepWarm } = attach;
+  for (const thread of threads) thread.load({ path, name, cores, keepWarm, room: sealedTo });
   const places = listening ?? (await takePlaces(attach, mailbox));
   // Connections of the client, or the memory of another lease, may come later.
   if (!traces && !attach.listen) mailbox.close();

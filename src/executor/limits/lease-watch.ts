@@ -10,6 +10,8 @@ import type { Held } from "./limiter.ts";
 const RESTRICT_INTERVAL_MS = 250;
 /** Threads of the host itself are looked at once in so many times: their room keeps them where they are. */
 const LOOKS_PER_PLACING = 4;
+/** They are placed first when the lease has most likely begun: it would wait for that. Workers have their places before. */
+const FIRST_PLACING_MS = 25;
 
 /** Where the threads of each host were put last. */
 const placed = new WeakMap<object, string>();
@@ -29,6 +31,7 @@ export class LeaseWatch {
   readonly #held: Held;
   readonly #clock: Clock;
   readonly #restrict: Timer | undefined;
+  readonly #placing: Timer | undefined;
   #next: Timer | undefined;
 
   /** Bounds the lease's host, whose registered memory has so many bytes, and looks at it from now on. Undefined where nothing holds it. */
@@ -46,11 +49,14 @@ export class LeaseWatch {
     this.#clock = clock;
     const cpus = lease.cpus.filter((cpu) => cpu >= 0);
     let looks = 0;
-    if (cpus.length > 0)
+    if (cpus.length > 0) {
+      this.#placing = clock.after(FIRST_PLACING_MS, () => this.#place());
       this.#restrict = clock.every(RESTRICT_INTERVAL_MS, () => {
         restrictDescendants(lease.host.pid, cpus);
-        if (looks++ % LOOKS_PER_PLACING === 0) this.#place();
+        if (++looks % LOOKS_PER_PLACING === 0) this.#place();
       });
+    }
+    this.#placing?.unref();
     this.#restrict?.unref();
     this.#look();
   }
@@ -71,6 +77,7 @@ export class LeaseWatch {
   /** The lease is over. */
   stop(): void {
     this.#next?.clear();
+    this.#placing?.clear();
     this.#restrict?.clear();
   }
 

@@ -357,9 +357,11 @@ int main(int argc, char **argv) {
   shim = dlopen(argv[1], RTLD_NOW);
   if (!shim) return fprintf(stderr, "%s\n", dlerror()), 4;
   if (terms >= 0) {
-    int32_t (*seal)(uint32_t) = (int32_t(*)(uint32_t))dlsym(shim, "rfaas_seal");
-    int failed = seal((uint32_t)terms);
-    if (failed != 0) return fprintf(stderr, "seal: %d\n", failed), 5;
+    int32_t (*seal)(uint32_t, uint32_t) = (int32_t(*)(uint32_t, uint32_t))dlsym(shim, "rfaas_seal");
+    for (uint32_t part = 1; part <= 2; part++) {
+      int failed = seal((uint32_t)terms, part);
+      if (failed != 0) return fprintf(stderr, "seal: %d\n", failed), 5;
+    }
   }
   pthread_barrier_wait(&sealed);
   pthread_join(thread, NULL);
