@@ -182,6 +182,9 @@ test(
       }
     })();
     expect(error).toBeInstanceOf(WorkerLost);
+    expect((error as WorkerLost).message).toEndWith(
+      "call again: others take its place; this call did not run",
+    );
     const calls = [lease.submit("sum", input, output), where(null)] as const;
     expect(await calls[0]).toBe(8);
     expect((await calls[1]).cold).toBe(false);
@@ -275,7 +278,7 @@ test(
 );
 
 test(
-  "a lease whose budget is spent ends, and nothing takes its place",
+  "a lease whose budget is spent ends, nothing takes its place, and its calls are told to take another one",
   async () => {
     await using rf = await invoker({ cores: 1 });
     await using lease = await rf.allocate<Heals>(HEALS, {
@@ -286,6 +289,8 @@ test(
     const where = lease.function("where");
     for (let calls = 0; calls < 10; calls++) await where(null);
     expect((await lost.promise).message).toContain("its budget is spent");
+    const end = await where(null).catch((error: Error) => error.message);
+    expect(end).toContain("take a new lease");
   },
   LIMIT_MS,
 );

@@ -1,13 +1,13 @@
 /** What a worker's lane needs of its lease. */
 import type { RfaasError } from "../../base/errors.ts";
+import type { Losses } from "../failures/advice.ts";
 import type { Reactor } from "./reactor.ts";
 
 export interface LaneOwner {
   /** The lease's workers are numbered over all of its parts. */
   readonly numbering: { readonly firstWorker: number };
   reactor: Reactor;
-  /** A worker is lost, and its calls have ended. */
-  lost(): void;
+  readonly losses: Losses;
   /** What the lease may have besides its registered memory; 0 where its node does not say. */
   readonly heapBytes: number;
   /** Tells the node that the caller no longer waits for a call. */

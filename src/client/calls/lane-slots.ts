@@ -13,6 +13,7 @@ import {
 } from "../../base/errors.ts";
 import { notify } from "../../base/notify.ts";
 import type { ProgressReport } from "../../protocol/module-report.ts";
+import { adviceFor } from "../failures/advice.ts";
 import { notRun } from "../failures/fate.ts";
 import { functionErrorFrom } from "../failures/remote-error.ts";
 import { workerLoss, workerRestarted } from "../failures/worker-loss.ts";
@@ -185,7 +186,7 @@ export abstract class LaneSlots {
       case STATUS.notBegun:
         return notRun(
           new LeaseLost(
-            "the node takes the lease back too soon for the call to end; take a new lease",
+            `the node takes the lease back too soon for the call to end; ${adviceFor(this.owner.losses)}`,
           ),
         );
       case STATUS.badRequest:
@@ -209,7 +210,7 @@ export abstract class LaneSlots {
       (known && numbered(known, this)) ??
       workerLoss(this.number, reason, detail, this.owner.heapBytes);
     this.lose(error);
-    return error;
+    return this.lost!;
   }
 }
 

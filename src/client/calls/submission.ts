@@ -8,6 +8,7 @@ import type { LeaseBuffer, LeaseMemory } from "../memory/lease-memory.ts";
 import { type SubmitOptions, checkSubmitOptions } from "../options/call-options.ts";
 import { Picking } from "./picking.ts";
 import type { Reactor } from "./reactor.ts";
+import type { Losses } from "../failures/advice.ts";
 import { mayRunAgain, mayTryAgain } from "../failures/retry.ts";
 import { onAbort, reasonOf } from "../../base/waiting.ts";
 import type { WorkerLane } from "./worker-lane.ts";
@@ -29,8 +30,7 @@ export interface LeaseCore {
   readonly memory: LeaseMemory;
   readonly reactor: Reactor;
   readonly term: CallTerm;
-  /** Hears each time that a worker is lost, as far as this client knows. */
-  readonly losses: { heard?: () => void };
+  readonly losses: Losses;
 }
 
 export class Submission {

@@ -1,6 +1,7 @@
 /** A client's way to one worker: the calls in its slots, and behind them the calls that wait for one; how to wait for a call. */
 import { STATUS } from "../../../ffi/layout.ts";
 import { DeadlineExceeded, QueueFull, type RfaasError } from "../../base/errors.ts";
+import { advised } from "../failures/advice.ts";
 import { fatesOf, notRun } from "../failures/fate.ts";
 import type { BatchFlight, BatchLane } from "./batch-flight.ts";
 import type { Call, CallDriver, Flight } from "./call.ts";
@@ -157,9 +158,9 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
    * The worker is lost: calls with an answer get it, all others end with `error`, or with what says that they did not run. A later report may
    * name a better cause.
    */
-  lose(error: RfaasError): void {
+  lose(loss: RfaasError): void {
     const known = this.lost !== undefined;
-    this.lost = error;
+    const error = (this.lost = advised(loss, this.owner.losses));
     if (known) return;
     this.harvest();
     const { calls, batches, rows } = this.flights;
@@ -177,7 +178,7 @@ export class WorkerLane extends LaneSlots implements CallDriver, BatchLane {
     const spared = waiting.length > 0 ? notRun(error) : error;
     for (const call of waiting) endLost(call, spared);
     for (const batch of this.#batches) batch.fill(this, true);
-    this.owner.lost();
+    this.owner.losses.heard?.();
   }
 
   enlist(batch: BatchFlight): void {

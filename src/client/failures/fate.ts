@@ -29,6 +29,14 @@ export function leaseReleased(): LeaseLost {
   return told;
 }
 
+/** The same loss in other words. */
+export function reworded<Loss extends RfaasError>(loss: Loss, message: string): Loss;
+export function reworded(loss: RfaasError, message: string): RfaasError {
+  const { cause } = loss;
+  const { mayHaveRun: fate = true } = loss as { mayHaveRun?: boolean };
+  return withFate(loss, message, { mayHaveRun: fate, cause }) ?? loss;
+}
+
 /** Whether an error says of its call that it has not run. */
 export function saysNotRun(error: unknown): boolean {
   return error instanceof Error && unsaid.has(error);
@@ -42,7 +50,7 @@ export function mayHaveRun(error: unknown): unknown {
 function withFate(
   loss: RfaasError,
   message: string,
-  fate: { mayHaveRun: boolean },
+  fate: ErrorOptions & { mayHaveRun: boolean },
 ): RfaasError | undefined {
   if (loss instanceof OutOfMemory) return new OutOfMemory(loss.worker, loss, message, fate);
   if (loss instanceof ConnectionLost) return new ConnectionLost(loss.worker, loss, message, fate);

@@ -1,4 +1,5 @@
 /** Builds from a grant and its memory what calls need: a lane for each worker, memory, and the reactor that completes calls. */
+import { SYSTEM_CLOCK } from "../../base/clock.ts";
 import type { Attachment } from "../../fabric/attachment.ts";
 import type { Granted } from "../../protocol/lease-messages.ts";
 import { FunctionTable } from "../calls/function-table.ts";
@@ -34,7 +35,7 @@ export function coreOf(
   const owner = {
     numbering,
     reactor,
-    lost: () => losses.heard?.(),
+    losses,
     heapBytes: granted.heapBytes ?? 0,
     abort: (worker: number, slot: number, sequence: number, gently: boolean) =>
       node.abort(granted.lease, worker, slot, sequence, gently),
@@ -51,6 +52,6 @@ export function coreOf(
     functions: new FunctionTable(module, granted.exports),
     memory: new LeaseMemory(attachment.region, attachment),
     reactor,
-    term: new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs),
+    term: new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs, SYSTEM_CLOCK, losses),
   };
 }

@@ -74,7 +74,7 @@ export class Healing<Module = unknown> {
   /** Replaces what this part loses. */
   watch(part: PartLease<Module>): void {
     const look = (): void => this.#look(part);
-    part.core.losses.heard = look;
+    Object.assign(part.core.losses, { heard: look, heals: () => this.open && !part.endsForGood });
     part.on("lost", ({ message }) => (part.endsForGood ? this.#lease!.giveUp(message) : look()));
     part.on("revoking", look);
     // It may have been lost before.

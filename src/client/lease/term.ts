@@ -13,6 +13,7 @@ import {
 import type { LogLine } from "../../protocol/module-report.ts";
 import type { UsageReply } from "../../protocol/lease-messages.ts";
 import type { Usage } from "../../protocol/usage.ts";
+import { type Losses, adviceFor } from "../failures/advice.ts";
 import { notRun } from "../failures/fate.ts";
 import { EventHub } from "../events/event-hub.ts";
 import type { LeaseEvent, LeaseEventOf } from "../events/lease-event.ts";
@@ -31,6 +32,7 @@ export class LeaseTerm {
   readonly #lease: number;
   readonly #hub = new EventHub();
   readonly #clock: Clock;
+  readonly #losses: Losses;
   #state: HeldState;
   /** When the lease ends, by the node's last message. */
   #untilNs: number;
@@ -51,7 +53,9 @@ export class LeaseTerm {
     ttlMs: number,
     expiresInMs: number,
     clock: Clock = SYSTEM_CLOCK,
+    losses: Losses = {},
   ) {
+    this.#losses = losses;
     this.#node = node;
     this.#lease = lease;
     this.#clock = clock;
@@ -81,11 +85,9 @@ export class LeaseTerm {
     if (leftMs > 0 && needMs <= leftMs) return undefined;
     const when = leftMs > 0 ? `takes the lease back in ${leftMs} ms` : `has taken the lease back`;
     const need = leftMs > 0 ? `, and the call may take ${needMs} ms` : "";
-    const advice =
-      leftMs > 0
-        ? "take a new lease, or call with a deadlineMs or durationMs that is shorter"
-        : "take a new lease";
-    return notRun(new LeaseLost(`the node ${when}${need}; ${advice}`));
+    const shorter = leftMs > 0 ? ", or call with a deadlineMs or durationMs that is shorter" : "";
+    const advice = adviceFor(this.#losses);
+    return notRun(new LeaseLost(`the node ${when}${need}; ${advice}${shorter}`));
   }
 
   async renew(ttlMs: number | null): Promise<void> {
@@ -204,7 +206,7 @@ export class LeaseTerm {
 
   #overError(): LeaseLost {
     const why = this.#over?.type === "lost" ? this.#over.message : "the lease was released";
-    return new LeaseLost(`${why}; take a new lease`);
+    return new LeaseLost(`${why}; ${adviceFor(this.#losses)}`);
   }
 }
 
