@@ -207,6 +207,17 @@ describe("submitMany", () => {
     expect(outputs.map(([worker]) => worker)).toEqual(new Array(40).fill(1));
   });
 
+  test.each(Object.entries(WAYS))(
+    "makes calls of a lost worker again by the others where all are idempotent, by %s",
+    async (_, ended) => {
+      await using held = await rf.allocate<Flaky>(FLAKY, { memory: "1MiB", workers: 2, slots: 4 });
+      const { inputs, outputs } = buffers(held, 40);
+      const batch = held.submitMany("endsWorker", inputs, outputs, { idempotent: true });
+      expect([...(await ended(batch))]).toEqual(new Array(40).fill(4));
+      expect(outputs.map(([worker]) => worker)).toEqual(new Array(40).fill(1));
+    },
+  );
+
   test("tells calls of a lost worker that may not be repeated, and makes the others", async () => {
     await using held = await rf.allocate<Flaky>(FLAKY, { memory: "1MiB", workers: 2, slots: 4 });
     const { inputs, outputs } = buffers(held, 40);

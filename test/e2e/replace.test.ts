@@ -2,6 +2,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import {
+  DeadlineExceeded,
   type FabricName,
   type Lease,
   type LeaseEventOf,
@@ -101,6 +102,38 @@ describe.each(FABRICS)("over %s, a lease that replaces its workers", (fabric) =>
   );
 
   test(
+    "ends the calls of a batch on lost workers, or makes them again where they may run twice",
+    async () => {
+      await using rf = await invoker({ cores: 1, fabric });
+      await using lease = await rf.allocate<Heals>(HEALS, {
+        ...{ slots: 16, memory: MEMORY, onLoss: "replace" },
+      });
+      const { id } = await lease.function("where")(null);
+      const input = lease.input(Float64Array, 1).fill(id);
+      const inputs = Array.from({ length: 40 }, () => input);
+      const room = () => inputs.map(() => lease.output(Float64Array, 1));
+      const ended = lease.submitMany("elsewhere", inputs, room(), { settled: true });
+      const outputs = room();
+      const again = lease.submitMany("elsewhere", inputs, outputs, { idempotent: true });
+      const late = lease.submitMany("elsewhere", inputs, room(), {
+        ...{ idempotent: true, deadlineMs: 1, settled: true },
+      });
+      expect([...(await late)]).toEqual(inputs.map(() => -1));
+      expect(late.failures[0]!.error).toBeInstanceOf(DeadlineExceeded);
+      await lose(lease);
+      expect([...(await ended)]).toEqual(inputs.map(() => -1));
+      for (const { error } of ended.failures) {
+        expect(error).toBeInstanceOf(WorkerLost);
+        expect((error as WorkerLost).message).toContain("call again: others take its place");
+      }
+      expect([...(await again)]).toEqual(inputs.map(() => 8));
+      expect([again.done, again.ended, again.failures.length]).toEqual([true, 40, 0]);
+      expect(outputs.map(([echoed]) => echoed)).toEqual(inputs.map(() => id));
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "goes on with the buffers, handles and views that the program has",
     async () => {
       await using rf = await invoker({ cores: 1, fabric });
@@ -186,8 +219,11 @@ test(
       "call again: others take its place; this call did not run",
     );
     const calls = [lease.submit("sum", input, output), where(null)] as const;
+    const batch = lease.submitMany("sum", [input], [lease.output(Float64Array, 1)]);
+    expect(() => batch.get()).toThrow("await it");
     expect(await calls[0]).toBe(8);
     expect((await calls[1]).cold).toBe(false);
+    expect([...(await batch)]).toEqual([8]);
   },
   LIMIT_MS,
 );

@@ -11,7 +11,7 @@ import type { Posted } from "../calls/call.ts";
 import { tooLong, wholeDeadline } from "../calls/deadline.ts";
 import type { LeaseCore } from "../calls/submission.ts";
 import { mayHaveRun, notRun, saysNotRun } from "../failures/fate.ts";
-import { mayRunAgain } from "../failures/retry.ts";
+import { mayTryAgain } from "../failures/retry.ts";
 import type { SubmitManyOptions } from "../options/call-options.ts";
 import { type Bytes, PromisedBatch } from "./promised-batch.ts";
 import type { CallFailure } from "./public-batch.ts";
@@ -42,7 +42,7 @@ export class Batch extends PromisedBatch implements BatchFlight {
   readonly #table: BatchTable;
   readonly #lanes: readonly BatchLane[];
   readonly #durationMs: number;
-  readonly #retries: number;
+  readonly #repeats: { readonly retries: number; readonly idempotent: boolean };
   readonly #bytes: Bytes;
   readonly #failures: CallFailure[] = [];
   #sorted = true;
@@ -71,16 +71,16 @@ export class Batch extends PromisedBatch implements BatchFlight {
     lanes: readonly BatchLane[],
     options: SubmitManyOptions,
   ) {
-    const { durationMs = 0, retries = 0, settled = false } = options;
+    const { durationMs = 0, retries = 0, idempotent = false, settled = false } = options;
     super(settled);
     this.#home = home;
     this.#table = table;
     this.#lanes = lanes;
     this.deadlineMs = wholeDeadline(options.deadlineMs);
     this.#durationMs = durationMs;
-    this.#retries = retries;
+    this.#repeats = { retries, idempotent };
     this.#bytes = new Int32Array(new ArrayBuffer(4 * table.size));
-    this.#attempts = retries > 0 ? new Uint16Array(table.size) : undefined;
+    this.#attempts = retries > 0 || idempotent ? new Uint16Array(table.size) : undefined;
     this.#ran = this.#attempts && new Uint8Array(table.size);
     this.#left = table.size;
   }
@@ -266,8 +266,7 @@ export class Batch extends PromisedBatch implements BatchFlight {
     const attempts = this.#attempts;
     return (
       attempts !== undefined &&
-      attempts[row]! < this.#retries &&
-      mayRunAgain(error) &&
+      mayTryAgain(attempts[row]!, this.#repeats, error) &&
       !this.#home.term.refusal(this.#durationMs) &&
       this.#lanes.some(({ lost }) => lost === undefined)
     );

@@ -2,8 +2,6 @@
 import { LeaseLost } from "../../base/errors.ts";
 import type { AnyDefinition, FunctionKindName } from "../../function/define-function.ts";
 import type { FunctionDescription } from "../../protocol/module-report.ts";
-import { requirePairs } from "../batches/batches.ts";
-import { JoinedBatch } from "../batches/joined-batch.ts";
 import type { CallBatch } from "../batches/public-batch.ts";
 import type { Call } from "../calls/call.ts";
 import type { PublicCall } from "../calls/public-call.ts";
@@ -32,6 +30,7 @@ import { HealedCall } from "./healed-call.ts";
 import { type Found, type Healed, type Healing, isGone } from "./healing.ts";
 import type { Lease, LeasePart, NameOf } from "./lease.ts";
 import type { LeaseUsage } from "./lease-usage.ts";
+import { beginMany } from "./many-calls.ts";
 import { cpusOf } from "./part-view.ts";
 import type { PartLease } from "./part.ts";
 import { releaseAll } from "./release-all.ts";
@@ -305,16 +304,7 @@ export class JoinedLease<Module = unknown> implements Lease<Module>, Healed<Modu
     outputs: readonly LeaseBuffer[],
     options?: SubmitManyOptions,
   ): CallBatch {
-    requirePairs(inputs, outputs);
-    // A getter of the program's must not throw once calls are in flight.
-    const { settled = false } = options ?? {};
-    const groups = this.#routing.routeMany(inputs, outputs, options?.worker);
-    const prepared = groups.map(({ part, rows }) => {
-      const of = (all: readonly LeaseBuffer[]): LeaseBuffer[] => rows.map((row) => all[row]!);
-      return { begin: part.prepareMany(name, of(inputs), of(outputs), options, rows), rows };
-    });
-    const members = prepared.map(({ begin, rows }) => ({ batch: begin(), rows }));
-    return new JoinedBatch(members, settled);
+    return beginMany(this.#routing, this.#healing, name, inputs, outputs, options);
   }
 
   async broadcast(

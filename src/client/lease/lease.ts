@@ -310,7 +310,7 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
    * Calls that are submitted meanwhile do not wait for them.
    *
    * `deadlineMs` is that of the whole batch: calls that have not ended by then fail with it. `signal` ends all that have not ended.
-   * Calls that wait when a worker is lost go to the others; those in flight there as far as `retries` allows.
+   * Calls that wait when a worker is lost go to the others; those in flight there as far as `retries` allows, or `idempotent`.
    *
    * Calls whose buffers are the same as those of the batch before need not be asked where they lie: use buffers again.
    *

@@ -147,7 +147,7 @@ const settling = {
 };
 
 export const SubmitManyOptions = Type.Object(
-  { ...timing, ...placing, ...ending, ...repeating, ...settling },
+  { ...timing, ...placing, ...ending, ...repeating, ...healing, ...settling },
   {
     title: "Many calls in flight",
     call: "lease.submitMany(name, inputs, outputs, options)",
