@@ -186,6 +186,15 @@ export interface SocketUsage {
   watchBytes: number;
 }
 
+/** Without these modules the kernel does not tell what sockets hold; `sockets.c` states their numbers. */
+const TELLING = { unix_diag: 1, netlink_diag: 2, tcp_diag: 4, udp_diag: 8 } as const;
+
+/** The modules that this kernel has not and cannot load, for which {@link SocketLook} finds less than there is. */
+export function missingSocketModules(): string[] {
+  const untold = native().rfaas_sockets_untold();
+  return Object.entries(TELLING).flatMap(([module, bit]) => (untold & bit ? [module] : []));
+}
+
 /** A look at what sockets hold. */
 export class SocketLook extends Look {
   /** Of a process and its descendants. Sums up to `leastBytes` are not looked into; epoll instances are where they may be `many`. */

@@ -59,6 +59,7 @@ export const SYMBOLS = {
   rfaas_tree_usage: { args: ["i32", "i32", "ptr"], returns: "i32" },
   rfaas_kill_descendants: { args: ["i32"], returns: "void" },
   rfaas_folder_look: { args: ["ptr", "i32", "f64", "f64"], returns: "f64" },
+  rfaas_sockets_untold: { args: [], returns: "i32" },
   rfaas_sockets_look: { args: ["i32", "f64", "i32"], returns: "f64" },
   rfaas_look_take: { args: ["ptr", "i32", "ptr"], returns: "i32" },
   rfaas_look_abandon: { args: ["ptr"], returns: "void" },

@@ -5,6 +5,7 @@ import { LAYOUT } from "../../ffi/layout.ts";
 import { native, shimPath } from "../../ffi/library.ts";
 import { memlockLimitBytes, ticksInvariant } from "../../ffi/system.ts";
 import { type MachineLimits, WANTED_TASKS, machineLimits } from "../executor/machine/limits.ts";
+import { whyUncounted } from "../executor/limits/sockets.ts";
 import { roomFindings } from "../executor/sandbox/process/findings.ts";
 import type { Finding } from "../base/finding.ts";
 import { fabrics } from "../fabric/registry.ts";
@@ -173,10 +174,18 @@ function sharedMemoryFolder(): Finding {
 /** What the sandbox of a node is made of. */
 function rooms(): Finding[] {
   try {
-    return roomFindings();
+    return [...roomFindings(), socketMemory()];
   } catch (error) {
     return [{ name: "rooms", state: "off", found: (error as Error).message }];
   }
+}
+
+/** Whether sockets count towards a lease's `heap`. */
+function socketMemory(): Finding {
+  const name = "sockets";
+  const lack = whyUncounted();
+  if (lack) return { name, state: "off", ...lack };
+  return { name, state: "ok", found: "the kernel tells what they hold, which counts as heap" };
 }
 
 function temp(): Finding {

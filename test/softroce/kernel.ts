@@ -25,7 +25,9 @@ const XZ = Buffer.from("\xfd7zXZ\0", "latin1");
 const MODULES = {
   base: ["virtio_pci", "virtio_console", "9pnet_virtio", "9p"],
   network: [
-    ...["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe", "tcp_diag"],
+    ...["virtio_net", "crc32_generic", "ib_uverbs", "rdma_ucm", "rdma_rxe"],
+    // By which the kernel tells of sockets: other machines load them when they are asked for.
+    ...["unix_diag", "netlink_diag", "tcp_diag", "udp_diag"],
     // With the cipher, so that the kernel can encrypt what TCP carries.
     ...["tls", "gcm", "ctr", "ghash_generic", "aes_generic"],
     // For cables that lose packets and take their time.

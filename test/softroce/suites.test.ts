@@ -58,6 +58,28 @@ describe("one guest", () => {
     },
   );
 
+  inGuest(
+    "does not let others' functions have sockets where the kernel does not tell what they hold",
+    async () => {
+      const serve = (...flags: string[]) =>
+        guest.run(
+          `timeout -s INT 20 dist/rfaas serve --port 0 --require-isolation ${flags.join(" ")} 2>&1`,
+        );
+      await guest.run("rmmod udp_diag");
+      try {
+        const refused = await serve("--allow-network");
+        expect(refused.exitCode).not.toBe(0);
+        expect(refused.output).toContain("guards memory");
+        expect(refused.output).toContain("modprobe -a udp_diag");
+        const { output } = await guest.run("dist/rfaas doctor 2>&1");
+        expect(output).toContain("for want of udp_diag");
+      } finally {
+        await guest.run("insmod /.guest/modules/network/udp_diag.ko");
+      }
+      expect((await guest.run("dist/rfaas doctor 2>&1")).output).toContain("which counts as heap");
+    },
+  );
+
   inGuest("runs the tests that set a machine's clock, and skips none of them", async () => {
     const env = { RFAAS_TEST_MAY_SET_CLOCK: "1" };
     const { output, ...counts } = await runSuiteInGuest(guest, ["./test/guest"], env);

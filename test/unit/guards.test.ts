@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { LAYERS, type Layer } from "../../ffi/sandbox.ts";
 import { GUARDS, type Guard } from "../../src/executor/sandbox/driver.ts";
+import { guardingOf } from "../../src/executor/sandbox/guarding.ts";
 import { roomFindings } from "../../src/executor/sandbox/process/findings.ts";
 import { WOULD_HOLD, guardsOf } from "../../src/executor/sandbox/process/guards.ts";
 
@@ -51,4 +52,17 @@ test("doctor says of each feature that is missing how to get it, and that the ot
   // Old rules with a namespace are enough, and without are not.
   expect(roomFindings(room(2, "ports", "scopes"))[0]!.state).toBe("ok");
   expect(roomFindings(room(2, "ports", "scopes", "processes"))[0]!.fix).toContain("6.12");
+});
+
+test("memory is not guarded where leases have sockets and the kernel does not tell what these hold", () => {
+  const driver = { guards: () => guardsOf(room(7)) };
+  const lack = { found: "no unix_diag", fix: "modprobe -a unix_diag" };
+  for (const freedoms of [{ network: true }, { processes: true }]) {
+    const { held, missing, remedies } = guardingOf(driver, freedoms, lack);
+    expect(missing).toEqual(["memory"]);
+    expect(held.size).toBe(GUARDS.length - 1);
+    expect(remedies.join()).toContain(lack.fix);
+    expect(guardingOf(driver, freedoms, undefined).missing).toEqual([]);
+  }
+  expect(guardingOf(driver, {}, lack).missing).toEqual([]);
 });

@@ -33,6 +33,8 @@ enum { LISTENS = 10 /* a state */, ANSWER_BYTES = 32 * 1024, PATIENCE_S = 1 };
 enum { BYTES_PER_WATCH = 200 };
 /* What a look finds. */
 enum { HELD, IN_FLIGHT, WATCHES };
+/* Kinds of sockets. `ffi/children.ts` states the same numbers, and a module of the kernel for each. */
+enum { UNTOLD_UNIX = 1, UNTOLD_NETLINK = 2, UNTOLD_STREAMS = 4, UNTOLD_DATAGRAMS = 8 };
 
 /* A socket that holds something, or takes connections. Those that no one has accepted, or has closed already, have no inode. */
 struct one {
@@ -123,20 +125,21 @@ static int take_answer(struct sockets_look *look, const struct nlmsghdr *message
   return 1;
 }
 
-/* All sockets of a kind. A kernel without such answers has none. */
-static void ask(struct sockets_look *look, int fd, const void *question, size_t bytes) {
+/* All sockets of a kind. Returns whether the kernel tells of them. */
+static int ask(struct sockets_look *look, int fd, const void *question, size_t bytes) {
   char answers[ANSWER_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
   struct nlmsghdr head = {.nlmsg_len = (uint32_t)NLMSG_LENGTH(bytes), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP};
   memcpy(answers, &head, sizeof head);
   memcpy(answers + NLMSG_HDRLEN, question, bytes);
-  if (send(fd, answers, head.nlmsg_len, 0) < 0) return;
+  if (send(fd, answers, head.nlmsg_len, 0) < 0) return 0;
   for (;;) {
     ssize_t got = recv(fd, answers, sizeof answers, 0);
-    if (got <= 0) return;
+    if (got <= 0) return 0;
     size_t left = (size_t)got;
     for (const struct nlmsghdr *message = (const void *)answers; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR) return;
-      if (message->nlmsg_type == SOCK_DIAG_BY_FAMILY && !take_answer(look, message)) return;
+      if (message->nlmsg_type == NLMSG_ERROR) return 0;
+      if (message->nlmsg_type == NLMSG_DONE) return 1;
+      if (message->nlmsg_type == SOCK_DIAG_BY_FAMILY && !take_answer(look, message)) return 1;
     }
   }
 }
@@ -155,23 +158,33 @@ static void enter_network(int pid) {
   close(fd);
 }
 
-static void ask_all(struct sockets_look *look) {
-  enter_network(look->pid);
+/* Returns of which the kernel does not tell: bits of UNTOLD_*. */
+static int ask_all(struct sockets_look *look) {
   int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-  if (fd < 0) return;
+  if (fd < 0) return UNTOLD_UNIX | UNTOLD_NETLINK | UNTOLD_STREAMS | UNTOLD_DATAGRAMS;
+  int untold = 0;
   const struct timeval patience = {.tv_sec = PATIENCE_S};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   const struct unix_diag_req pairs = {.sdiag_family = AF_UNIX, .udiag_states = ~0u, .udiag_show = UDIAG_SHOW_MEMINFO | SHOW_UNIX_UID};
-  ask(look, fd, &pairs, sizeof pairs);
+  if (!ask(look, fd, &pairs, sizeof pairs)) untold |= UNTOLD_UNIX;
   const struct netlink_question questions = {.family = AF_NETLINK, .protocol = OF_ALL_PROTOCOLS, .show = SHOW_NETLINK_MEMORY};
-  ask(look, fd, &questions, sizeof questions);
+  if (!ask(look, fd, &questions, sizeof questions)) untold |= UNTOLD_NETLINK;
   static const uint8_t FAMILIES[] = {AF_INET, AF_INET6}, PROTOCOLS[] = {IPPROTO_TCP, IPPROTO_UDP};
   for (size_t i = 0; i < 4; i++) {
     const struct inet_diag_req_v2 network = {
       .sdiag_family = FAMILIES[i / 2], .sdiag_protocol = PROTOCOLS[i % 2], .idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1), .idiag_states = ~0u};
-    ask(look, fd, &network, sizeof network);
+    if (!ask(look, fd, &network, sizeof network)) untold |= i % 2 ? UNTOLD_DATAGRAMS : UNTOLD_STREAMS;
   }
   close(fd);
+  return untold;
+}
+
+/* Of which kinds of sockets this kernel does not tell what they hold: a bit each. */
+RFAAS_EXPORT int32_t rfaas_sockets_untold(void) {
+  struct sockets_look look = {.pid = 0};
+  int untold = ask_all(&look);
+  free(look.all);
+  return untold;
 }
 
 /* What `visit` does to each descriptor of a process, whose link says what it is. */
@@ -281,6 +294,7 @@ static uint32_t uid_of(int pid) {
 /* Whose they are is asked only where all together hold what would matter. */
 static void work(struct look *base) {
   struct sockets_look *look = (struct sockets_look *)base;
+  enter_network(look->pid);
   ask_all(look);
   double all = 0, others = 0;
   for (int i = 0; i < look->count; i++) all += look->all[i].bytes;

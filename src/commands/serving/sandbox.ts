@@ -4,7 +4,8 @@ import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { EnvironmentError, FabricUnavailable, UsageError } from "../../base/errors.ts";
 import type { Finding } from "../../base/finding.ts";
-import { GUARDS, type Guard, type SandboxDriver } from "../../executor/sandbox/driver.ts";
+import { GUARDS, type SandboxDriver } from "../../executor/sandbox/driver.ts";
+import { type Guarding, guardingOf } from "../../executor/sandbox/guarding.ts";
 import { none } from "../../executor/sandbox/none/driver.ts";
 import {
   DEFAULT_SANDBOX,
@@ -86,20 +87,20 @@ export function openSandbox(asked: SandboxAsked, shared: boolean): Sandbox {
     throw new UsageError("--require-isolation and --no-require-isolation exclude each other");
   const chosen = choose(asked);
   const { driver } = chosen;
-  const guards = driver.guards({ processes: asked.allowProcesses });
-  const missing = GUARDS.filter((guard) => !guards.has(guard));
+  const allowed = { network: asked.allowNetwork, processes: asked.allowProcesses };
+  const guarding = guardingOf(driver, allowed);
+  const { held } = guarding;
   const required = requireIsolation ?? (shared && !noRequireIsolation);
-  if (required && missing.length > 0) throw lacksIsolation(chosen, missing);
-  if (guards.size > 0)
+  if (required && guarding.missing.length > 0) throw lacksIsolation(chosen, guarding);
+  if (held.size > 0)
     log.info(
-      `sandbox ${driver.name}: ${GUARDS.flatMap((guard) => (guards.has(guard) ? [`${guard} by ${guards.get(guard)}`] : [])).join(", ")}`,
+      `sandbox ${driver.name}: ${GUARDS.flatMap((guard) => (held.has(guard) ? [`${guard} by ${held.get(guard)}`] : [])).join(", ")}`,
     );
-  const weakness = weaknessOf(chosen, missing);
+  const weakness = weaknessOf(chosen, guarding);
   // Who names none for his own functions has said so.
   if (weakness !== undefined && (shared || driver.rooms || chosen.lack)) log.warn(weakness);
   return new Sandbox({
-    ...{ driver, folders: roomsFolders(asked.state), network: asked.allowNetwork },
-    processes: asked.allowProcesses,
+    ...{ driver, folders: roomsFolders(asked.state), ...allowed },
     images: asked.images === undefined ? undefined : resolve(asked.images),
     readPaths: asked.allowRead?.map((path) => resolve(path)),
     users: asked.uidRange && openUsers(asked.uidRange, driver),
@@ -125,13 +126,16 @@ function choose(asked: { sandbox?: SandboxName | undefined }): Chosen {
   );
 }
 
-function lacksIsolation({ driver, lack }: Chosen, missing: readonly Guard[]): EnvironmentError {
+function lacksIsolation(
+  { driver, lack }: Chosen,
+  { missing, remedies }: Guarding,
+): EnvironmentError {
   const required =
     "a node that serves others (--allow-remote, --token-key, --manager), or has --require-isolation, needs every guard";
   const found = lack
     ? `the sandbox ${DEFAULT_SANDBOX} cannot be had: ${lack.found}`
     : driver.rooms
-      ? `nothing in the sandbox ${driver.name} guards ${missing.join(", ")} on this machine${remedies(driver, missing)}`
+      ? `nothing in the sandbox ${driver.name} guards ${missing.join(", ")} on this machine${remedies.length > 0 ? `, which ${remedies.join(", and ")} would` : ""}`
       : `the sandbox ${driver.name} guards nothing`;
   const remedy =
     driver.rooms || lack
@@ -143,19 +147,16 @@ function lacksIsolation({ driver, lack }: Chosen, missing: readonly Guard[]): En
 }
 
 /** What functions can reach for want of guards; undefined when nothing is missing. */
-function weaknessOf({ driver, lack }: Chosen, missing: readonly Guard[]): string | undefined {
+function weaknessOf({ driver, lack }: Chosen, { missing }: Guarding): string | undefined {
   if (missing.length === 0) return undefined;
+  if (driver.rooms && missing.every((guard) => guard === "memory"))
+    return `the sandbox ${driver.name} does not guard memory on this machine: leases with network or processes can have more than their heap; see: rfaas doctor`;
   if (driver.rooms)
     return `the sandbox ${driver.name} does not guard ${missing.join(", ")} on this machine: functions of one lease can reach those of another; see: rfaas doctor`;
   const why = lack
     ? `the sandbox ${DEFAULT_SANDBOX} cannot be had, ${lack.found}`
     : "none is asked for";
   return `there is no sandbox (${why}): functions of every client have all that this node's user has, its files and its other functions among them; serve with --sandbox, or serve only those whom you trust`;
-}
-
-function remedies({ wouldHold }: SandboxDriver, missing: readonly Guard[]): string {
-  const named = missing.flatMap((guard) => wouldHold?.[guard] ?? []);
-  return named.length === 0 ? "" : `, which ${[...new Set(named)].join(", and ")} would`;
 }
 
 /** What of a survey the hosts of a node can use: in sealed rooms without network, no fabric that opens sockets late. */
@@ -189,11 +190,9 @@ export function usableInRooms(
 export function openPrivateSandbox(asked: Static<typeof Fields>): Sandbox {
   const chosen = choose(asked);
   const { driver } = chosen;
-  const guards = driver.guards({ processes: true });
-  const missing = GUARDS.filter((guard) => !guards.has(guard));
-  const weakness = weaknessOf(chosen, missing);
-  if (weakness !== undefined && (driver.rooms || chosen.lack)) log.debug(weakness);
   const open = { network: true, processes: true };
+  const weakness = weaknessOf(chosen, guardingOf(driver, open));
+  if (weakness !== undefined && (driver.rooms || chosen.lack)) log.debug(weakness);
   return new Sandbox({ driver, folders: roomsFolders(undefined), ...open, warn });
 }
 

@@ -2,7 +2,7 @@
  * What a host and all that it has started have of the kernel's memory by their descriptors, which no process's own memory shows: what was sent
  * to their sockets and not received, and what epoll instances watch. The agent looks only where there are descriptors enough for that to matter.
  */
-import { SocketLook, type SocketUsage } from "../../../ffi/children.ts";
+import { SocketLook, type SocketUsage, missingSocketModules } from "../../../ffi/children.ts";
 
 /** What a socket holds at most, where a system lets it hold much. */
 const BYTES_PER_SOCKET = 8 * 2 ** 20;
@@ -16,6 +16,21 @@ const WAIT_US = 300;
 const PAUSE_PER_LOOK = 10;
 /** Where others have the CPUs, a look takes long, and two are needed to see what is in flight. */
 const MAX_PAUSE_MS = 500;
+
+let untold: string | undefined;
+
+/**
+ * Why not all that sockets hold can be counted on this machine; undefined where it can. A lease that has sockets is not held to its `heap`
+ * then, whatever else bounds it.
+ */
+export function whyUncounted(): { found: string; fix: string } | undefined {
+  untold ??= missingSocketModules().join(" ");
+  if (untold === "") return undefined;
+  return {
+    found: `the kernel does not tell what sockets hold, for want of ${untold}: leases with network or processes can have more memory than their heap`,
+    fix: `modprobe -a ${untold}`,
+  };
+}
 
 export interface HostSockets {
   /** As far as looks have got, where so many descriptors besides those of a bare host could hold `matterBytes`. */

@@ -14,6 +14,7 @@ export type Guard = (typeof GUARDS)[number];
 
 /** What a node lets leases ask for. By default nothing. */
 export interface Freedoms {
+  readonly network?: boolean | undefined;
   readonly processes?: boolean | undefined;
 }
 
