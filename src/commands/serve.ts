@@ -250,6 +250,7 @@ have it, and over TCP through the node's own port where not. With --encrypt, ove
       log: (level, message) => log[level](logLine(message)),
     });
     readRevoked(options, files, revoke);
+    doorkeeper.onKeys(() => void agent.useKeys((identity) => doorkeeper.keyUntilMs(identity)));
     const own = new OwnAddress();
     const listener = await listenFor(agent, listening, { security, own, data });
     let bookkeeper: Bookkeeper | undefined;

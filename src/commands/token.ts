@@ -121,7 +121,8 @@ renew   prints a newer token of the same id, user, key and limits as one that th
         holder's key is in it where it was in the one that is given, and a program that has a key adds it to a token without
 list    lists the tokens that were issued and have not expired: whose they are, what for, until when; never the tokens themselves
 revoke  lets one count no more, named by its id or by itself, or with --user all of a user that were issued until now
-rotate  lets a new key sign; tokens of the former one count for as long as --overlap says, and not longer than they say themselves
+rotate  lets a new key sign; tokens of the former one count for as long as --overlap says, and not longer than they say themselves. Leases that
+        were taken with them end then, after "revoking"; with --overlap 0s within 30 s, as those of a token that is revoked
 
 list and revoke ask the manager where --http or RFAAS_HTTP names one, for which they want a token with the scope admin, and use the state directory
 otherwise, also while its manager runs. The manager tells its nodes at once what was revoked, and those that were away when they come back. They

@@ -192,6 +192,12 @@ export class TokenVerifier {
     this.#keyIds = Promise.all(keys.map(keyIdOf));
   }
 
+  /** Until when tokens of the key with this id count at most; null for no end, undefined for a key that is none of these. */
+  async untilOf(keyId: string): Promise<number | null | undefined> {
+    const key = this.#keys[(await this.#keyIds).indexOf(keyId)];
+    return key && (key.untilMs ?? null);
+  }
+
   /** Whose tokens it checks. */
   get cluster(): string {
     return this.#keys[0]!.cluster;

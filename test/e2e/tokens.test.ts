@@ -288,3 +288,70 @@ test(
   },
   LIMIT_MS,
 );
+
+describe("a lease whose token's key is replaced", () => {
+  /** A node without a manager, whose key and tokens lie in a directory of its own. */
+  async function alone(name: string) {
+    const state = scratch.join(name);
+    const command = async (...args: string[]): Promise<string> =>
+      (await rfaas(["token", ...args, "--state", state])).stdout.trim();
+    const first = await command("create", "--user", "ada");
+    const served = await ServedNode.start("127.0.0.1:0", [
+      ...["--token-key", `${state}/token-key.pub`, "--cores", "2", "--prewarm", "0"],
+      ...["--state", scratch.join(`${name}-node`)],
+    ]);
+    // The file of the public key is written by whoever uses the key.
+    const reload = async (): Promise<void> => {
+      await command("list");
+      process.kill(served.pid, "SIGHUP");
+    };
+    return { command, first, served, reload };
+  }
+
+  test(
+    "ends when its overlap does, after it has said so",
+    async () => {
+      const { command, first, served, reload } = await alone("overlap");
+      await using _ = served;
+      await using rf = await invoker({ node: placeOf(served), token: first });
+      await using lease = await rf.allocate<Good>(GOOD, { memory: "1MiB" });
+      const events: LeaseEvent[] = [];
+      for (const type of ["revoking", "lost"] as const)
+        lease.on(type, (event) => void events.push(event));
+      await command("rotate", "--overlap", "8s");
+      await reload();
+      await until(() => events.length === 2, "it ends", 30_000);
+      expect(events).toMatchObject([
+        { type: "revoking", cause: "token-expires" },
+        { type: "lost", message: expect.stringContaining("has expired") },
+      ]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "without overlap is revoked: warned at once, of an end that is near, and its program gets no other",
+    async () => {
+      const { command, first, served, reload } = await alone("no-overlap");
+      await using _ = served;
+      await using rf = await invoker({ node: placeOf(served), token: first });
+      await using lease = await rf.allocate<Good>(GOOD, { memory: "1MiB" });
+      const events: LeaseEvent[] = [];
+      for (const type of ["revoking", "lost"] as const)
+        lease.on(type, (event) => void events.push(event));
+      await command("rotate", "--overlap", "0s");
+      await reload();
+      await until(() => events.length > 0, "it is warned");
+      expect(events[0]).toMatchObject({ type: "revoking", cause: "token-revoked" });
+      const why = "signed with a key that this cluster has replaced";
+      expect(rf.allocate(GOOD, { memory: "1MiB" })).rejects.toThrow(why);
+      const second = await command("create", "--user", "ada");
+      await using other = await invoker({ node: placeOf(served), token: second });
+      await using fresh = await other.allocate<Good>(GOOD, { memory: "1MiB" });
+      const [ends, goesOn] = [lease, fresh].map(({ parts }) => parts[0]!);
+      expect([ends!.state, goesOn!.state]).toEqual(["revoking", "up"]);
+      expect(ends!.expiresAt.getTime()).toBeLessThan(Date.now() + 30_500);
+    },
+    LIMIT_MS,
+  );
+});

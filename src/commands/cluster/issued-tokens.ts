@@ -7,6 +7,7 @@ import type { Manager } from "../../manager/manager.ts";
 import { type KnownToken, ListedToken, TokenTables } from "../../manager/tokens/tables.ts";
 import { TokenKeys } from "../../manager/tokens/keys.ts";
 import { Credential } from "../../protocol/holder/credential.ts";
+import { DEFAULT_GRACE_MS } from "../../protocol/tokens/revocation.ts";
 import { readClaims } from "../../protocol/token.ts";
 import { log } from "../shared/log.ts";
 import { printable, table } from "../shared/table.ts";
@@ -79,7 +80,7 @@ export async function rotateKey(state: string, overlapMs: number): Promise<void>
   await TokenKeys.rotate(state, nowMs + overlapMs, nowMs);
   log.info(
     overlapMs === 0
-      ? "a new key signs, and tokens of the former one are refused from now on: make new ones"
+      ? `a new key signs, and tokens of the former one are refused from now on: make new ones. Their leases end within ${DEFAULT_GRACE_MS / 1000} s of when their node hears of it; a node whose own token (RFAAS_TOKEN) is of the former key hears of it when it is started with a new one`
       : `a new key signs; tokens of the former one count until ${new Date(nowMs + overlapMs).toISOString()} at most: make new ones in time`,
   );
 }

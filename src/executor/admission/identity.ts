@@ -11,7 +11,7 @@ import {
   describeRevocation,
 } from "../../protocol/tokens/revocation.ts";
 import { readPublicKeys } from "../../protocol/token-key.ts";
-import { type CoreHours, TokenVerifier } from "../../protocol/token.ts";
+import { type CoreHours, TokenVerifier, readClaims } from "../../protocol/token.ts";
 
 /** Who pays for a lease. */
 export interface Identity {
@@ -28,7 +28,7 @@ export interface Identity {
   /** What its leases are for; left out, what their client says. */
   project?: string | undefined;
   /** What it was shown by; left out, how it came. */
-  token?: (TokenMark & { holder: string | undefined }) | undefined;
+  token?: (TokenMark & { holder: string | undefined; keyId: string }) | undefined;
   /** It stands for several people. */
   readonly shared?: true;
 }
@@ -76,6 +76,8 @@ export class Doorkeeper {
   readonly #name: string;
   readonly #revocations = new Revocations();
   #tokens: TokenVerifier | undefined;
+  #onKeys: (() => void) | undefined;
+  #keys = "";
 
   /** `allowRemote` admits every client that reaches the port, as long as the node has no key; `name` is that of the node. */
   constructor(allowRemote: boolean, name = "") {
@@ -89,7 +91,23 @@ export class Doorkeeper {
    * `text` is the key as its cluster writes it; `from` names it.
    */
   useKey(text: string, from: string): void {
+    // A manager says it again each time that it is connected to.
+    if (text === this.#keys) return;
     this.#tokens = new TokenVerifier(...readPublicKeys(text, from));
+    this.#keys = text;
+    this.#onKeys?.();
+  }
+
+  /** Calls `listener` when other keys count than before: who was let in may not be any more, or not as long, as {@link keyUntilMs} says. */
+  onKeys(listener: () => void): void {
+    this.#onKeys = listener;
+  }
+
+  /** Until when the key counts that has signed a client's token; null for no end, undefined for one that counts no more. */
+  async keyUntilMs({ token }: Identity): Promise<number | null | undefined> {
+    if (!token || !this.#tokens) return null;
+    const untilMs = await this.#tokens.untilOf(token.keyId);
+    return untilMs != null && untilMs <= Date.now() ? undefined : untilMs;
   }
 
   /** These tokens, and no others, count no more though they are signed. */
@@ -150,7 +168,11 @@ export class Doorkeeper {
         const shown = { token, cluster: tokens.cluster, holderKey };
         await checkProof(proof, shown, { ...by.end, nonce });
       }
-      const mark = { id, user, issuedAtMs: claims.issuedAtMs, holder: holderKey?.x };
+      // Meanwhile other keys, or other revocations, may have come.
+      if (this.#tokens !== tokens || this.#revocations.of(claims))
+        return await this.identify(token, by);
+      const { keyId } = readClaims(token);
+      const mark = { id, user, issuedAtMs: claims.issuedAtMs, holder: holderKey?.x, keyId };
       const { maxLeases, coreHours } = claims;
       const limits = { maxCores, maxMemoryBytes, maxLeases, coreHours };
       return { user, ...limits, untilMs: expiresAtMs, project, token: mark };

@@ -11,7 +11,12 @@ import { type Survey, type Withheld, namesOf } from "../../fabric/registry.ts";
 import { LeaseBook } from "../../lease/book.ts";
 import { Capacity } from "../../lease/capacity.ts";
 import type { Revoker } from "../../lease/lease.ts";
-import { type Revocation, describeRevocation } from "../../protocol/tokens/revocation.ts";
+import {
+  DEFAULT_GRACE_MS,
+  type Revocation,
+  describeReplacedKey,
+  describeRevocation,
+} from "../../protocol/tokens/revocation.ts";
 import { type NodeMessage, greetedMessages } from "../../protocol/messages.ts";
 import type { ClusterQuota } from "../admission/cluster-quota.ts";
 import { fabricsFor } from "../admission/fabrics-for.ts";
@@ -216,11 +221,35 @@ export class Agent {
   /** Takes leases back whose client has shown a token that counts no more, as `of` says, and grants that client no other. */
   revokeTokens(of: (identity: Identity) => Revocation | undefined): void {
     for (const client of this.#reception.clients()) {
-      if (client.revoked) continue;
-      client.revoked = of(client.identity);
-      if (client.revoked) this.#leases.revoke(client, client.revoked.graceMs, "token-revoked");
+      const entry = of(client.identity);
+      if (entry) this.#revokeToken(client, describeRevocation(entry), entry.graceMs);
     }
     this.#granting.serve();
+  }
+
+  /** As {@link revokeTokens}, of clients whose token was signed by a key that counts no more, or not as long, as `untilMsOf` says: null for no end. */
+  async useKeys(
+    untilMsOf: (identity: Identity) => Promise<number | null | undefined>,
+  ): Promise<void> {
+    for (const client of this.#reception.clients()) {
+      const { identity } = client;
+      const untilMs = await untilMsOf(identity);
+      // It may have shown another token meanwhile.
+      if (client.identity !== identity) continue;
+      if (untilMs === undefined)
+        this.#revokeToken(client, describeReplacedKey(identity.user), DEFAULT_GRACE_MS);
+      else if (untilMs !== null && (identity.untilMs === null || untilMs < identity.untilMs)) {
+        client.identity = { ...identity, untilMs };
+        this.#leases.extend(client, rightEndNs(client, this.#clock));
+      }
+    }
+    this.#granting.serve();
+  }
+
+  #revokeToken(client: Client, why: string, graceMs: number): void {
+    if (client.revoked) return;
+    client.revoked = { why, graceMs };
+    this.#leases.revoke(client, graceMs, "token-revoked");
   }
 
   /** Grants no more leases for a `reason`, or with null grants them again. Present leases go on. */
@@ -275,7 +304,7 @@ export class Agent {
       "refused" in identity
         ? identity.refused
         : client.revoked
-          ? describeRevocation(client.revoked)
+          ? client.revoked.why
           : whyAnother(client.identity, identity);
     if ("refused" in identity || refused !== undefined)
       throw new RequestRefused("RFAAS_FORBIDDEN", refused!);

@@ -10,7 +10,6 @@ import type { LeaseBook } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect } from "../../lease/lease.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
-import { describeRevocation } from "../../protocol/tokens/revocation.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
 import { type HostUser, HostUsers } from "../admission/host-users.ts";
@@ -255,7 +254,7 @@ export class Granting {
   #take(client: Client, request: Allocate): Booked {
     if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
     const { identity, revoked } = client;
-    if (revoked) throw new RequestRefused("RFAAS_FORBIDDEN", describeRevocation(revoked));
+    if (revoked) throw new RequestRefused("RFAAS_FORBIDDEN", revoked.why);
     const offer = this.#offerTo(client, request.fabric);
     const refusal = refusalOf(request, offer, identity, this.quota, this.#options.sandbox);
     if (refusal) throw new RequestRefused(refusal.code, refusal.message);

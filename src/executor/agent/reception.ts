@@ -18,7 +18,6 @@ import {
 import { Ungreeted, descriptorLimit } from "../../control/ungreeted.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Arrived, Identity } from "../admission/identity.ts";
-import type { Revocation } from "../../protocol/tokens/revocation.ts";
 import { isBound } from "../../protocol/holder/credential.ts";
 import type { OwnEnd } from "../../protocol/holder/proof.ts";
 
@@ -31,8 +30,8 @@ export type GreetedMessage = MessageOf<(typeof greetedMessages)[number]>;
 export interface Client {
   readonly connection: ClientConnection;
   identity: Identity;
-  /** Its token counts no more. */
-  revoked?: Revocation | undefined;
+  /** Its token counts no more, since so it is; its leases may go on for so long from when the node heard of it. */
+  revoked?: { why: string; graceMs: number } | undefined;
   /** Who it is by another token, which it proves to hold. */
   identifyAgain(token: string): Promise<Identity | { refused: string }>;
   /** It connected in a way that is open to the node's own user alone. */

@@ -74,3 +74,8 @@ export class Revocations {
 export function describeRevocation({ user, atMs }: Revocation): string {
   return `the token of ${user} was revoked at ${isoTime(atMs)}; ask this cluster's administrator for a new one (rfaas token create --user ${user})`;
 }
+
+/** The same of a token whose key has been replaced, and counts no more. */
+export function describeReplacedKey(user: string): string {
+  return `the token of ${user} was signed with a key that this cluster has replaced; ask this cluster's administrator for a new one (rfaas token create --user ${user})`;
+}
