@@ -1,10 +1,10 @@
 /**
- * What a room costs a lease and its calls: `bun bench/sandbox/sandbox.ts [--beside none] [--sandbox process] [--seconds 60] [--measure hot,waiting,new] [--json]`.
+ * What a room costs a lease and its calls: `bun bench/sandbox/sandbox.ts [--beside none] [--sandbox process] [--seconds 60] [--measure hot,waiting,new] [--module FILE] [--json]`.
  *
  * There are private nodes with one sandbox and with the other, and another one with the first, which shows what is noise. Leases of all of them
  * take turns, one at a time, so the worker has the same core; the client has another. A hot call is measured in a short window on each
  * lease, since a mapping keeps its level, through the same delays before each store (`sweep.ts`). A lease is timed on a host that waits
- * and on a new one. Medians are of pairs that follow each other. It runs from the sources, unless `RFAAS_EXECUTABLE` names an executable.
+ * and on a new one, of a module that is part of the node, or of `--module`, whose package is linked into the room. Medians are of pairs that follow each other. It runs from the sources, unless `RFAAS_EXECUTABLE` names an executable.
  */
 import { parseArgs } from "node:util";
 import { ticksPerNs } from "../../ffi/system.ts";
@@ -35,6 +35,7 @@ const { values } = parseArgs({
     sandbox: { type: "string", default: "process" },
     seconds: { type: "string", default: "60" },
     measure: { type: "string", default: ALL.join() },
+    module: { type: "string", default: MODULE },
     json: { type: "boolean", default: false },
   },
 });
@@ -81,7 +82,7 @@ async function leaseMs(node: Invoker, waits: boolean): Promise<number> {
   while (waits && (await node.status()).prewarmedHosts === 0) await Bun.sleep(5);
   await Bun.sleep(REST_MS);
   const startedMs = performance.now();
-  await using lease = await node.allocate(MODULE, { polling: "warm", memory: "64KiB" });
+  await using lease = await node.allocate(values.module, { polling: "warm", memory: "64KiB" });
   const tookMs = performance.now() - startedMs;
   if (lease.phases.prewarmed !== waits) throw new Error("the lease got a host of another kind");
   return tookMs;
