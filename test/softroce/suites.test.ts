@@ -63,7 +63,7 @@ describe("one guest", () => {
     async () => {
       const serve = (...flags: string[]) =>
         guest.run(
-          `timeout -s INT 20 dist/rfaas serve --port 0 --require-isolation ${flags.join(" ")} 2>&1`,
+          `timeout -s INT 20 dist/rfaas serve --listen /tmp/no-diag.sock --require-isolation ${flags.join(" ")} 2>&1`,
         );
       await guest.run("rmmod udp_diag");
       try {

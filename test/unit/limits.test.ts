@@ -6,6 +6,7 @@ import {
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -265,6 +266,8 @@ test("the kernel is asked for a process and all that it has started, which can b
     expect(shared.privateBytes).toBeLessThanOrEqual(both.privateBytes + MIB);
     killDescendants(child.pid);
     await until(() => treeUsage(child.pid)!.privateBytes < 32 * MIB, "the memory is given back");
+    const open = () => readdirSync(`/proc/${child.pid}/fd`).length;
+    expect([open(), treeUsage(child.pid)!.descriptors]).toEqual([open(), open()]);
     expect(child.killed).toBe(false);
     expect(child.exitCode).toBeNull();
   } finally {

@@ -1,6 +1,7 @@
 /* What a process and its descendants hold of the machine, and their end. The agent asks, of a host: it reads what the kernel says of
  * them, never what they say themselves. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -73,24 +74,30 @@ static int read_fields(int pid, const char *name, struct field *fields, int coun
 /* A process that was started without a copy of its parent's memory, and has not yet become another program, has none of its own. */
 static int shares_memory(int pid, int parent) { return parent > 0 && syscall(SYS_kcmp, parent, pid, SAME_MEMORY, 0, 0) == 0; }
 
-/* How many it has open. Linux before 6.2 does not say, but what its table of them has room for. */
-static double descriptors_of(int pid, double room) {
+/* How many it has open. Linux before 6.2 does not say: there they are counted. What its table of them has room for is more, from the start. */
+static double descriptors_of(int pid) {
   char path[64];
   struct stat found;
   snprintf(path, sizeof path, "/proc/%d/fd", pid);
   /* By the call itself: until glibc 2.33, stat is no function of libc.so.6. */
-  return syscall(SYS_newfstatat, AT_FDCWD, path, &found, 0) == 0 && found.st_size > 0 ? (double)found.st_size : room;
+  if (syscall(SYS_newfstatat, AT_FDCWD, path, &found, 0) == 0 && found.st_size > 0) return (double)found.st_size;
+  DIR *entries = opendir(path);
+  if (!entries) return 0;
+  double count = 0;
+  for (struct dirent *entry; (entry = readdir(entries));) count += entry->d_name[0] != '.';
+  closedir(entries);
+  return count;
 }
 
 /* What a process has. One that is gone has nothing. Counts it, and its threads, which it returns. */
 static int measure(struct member *member, int is_root, double *out) {
   /* Linux before 4.15 has the tables of tables apart. */
-  enum { PARENT, TASKS, ANONYMOUS, SWAPPED, SHARED, TABLES, UPPER_TABLES, ROOM, FIELDS };
-  struct field fields[FIELDS] = {{"PPid:", 0}, {"Threads:", 0}, {"RssAnon:", 0}, {"VmSwap:", 0}, {"RssShmem:", 0}, {"VmPTE:", 0}, {"VmPMD:", 0}, {"FDSize:", 0}};
+  enum { PARENT, TASKS, ANONYMOUS, SWAPPED, SHARED, TABLES, UPPER_TABLES, FIELDS };
+  struct field fields[FIELDS] = {{"PPid:", 0}, {"Threads:", 0}, {"RssAnon:", 0}, {"VmSwap:", 0}, {"RssShmem:", 0}, {"VmPTE:", 0}, {"VmPMD:", 0}};
   if (!read_fields(member->pid, "status", fields, FIELDS)) return 0;
   out[PROCESSES]++;
   out[THREADS] += fields[TASKS].value;
-  out[DESCRIPTORS] += descriptors_of(member->pid, fields[ROOM].value);
+  out[DESCRIPTORS] += descriptors_of(member->pid);
   if (is_root || !shares_memory(member->pid, (int)fields[PARENT].value)) {
     member->private = 1024 * (fields[ANONYMOUS].value + fields[SWAPPED].value);
     member->shared = 1024 * fields[SHARED].value;
