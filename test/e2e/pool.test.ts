@@ -4,12 +4,14 @@ import { join } from "node:path";
 import {
   DeadlineExceeded,
   LeaseLost,
+  LeaseRefused,
   type Pool,
   type PoolOptions,
   QueueFull,
   UsageError,
   invoker,
 } from "../../src/index.ts";
+import { WorkerPool } from "../../src/client/pool/worker-pool.ts";
 import { FUNCTIONS } from "../support/executable.ts";
 import { until } from "../support/until.ts";
 
@@ -162,6 +164,46 @@ describe("a pool", () => {
       await rf.close();
       for (const end of await calls)
         if (end.status === "rejected") expect(end.reason).toBeInstanceOf(LeaseLost);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "ends calls that wait for workers that it never had when its invoker is closed, and those that come then",
+    async () => {
+      const rf = await invoker({ cores: 1 });
+      await using _ = await rf.allocate<Heals>(HEALS, { memory: "1MiB" });
+      const pool = await rf.pool<Heals>(HEALS, { min: 0, max: 2, memory: "1MiB" });
+      const slow = pool.function("slow");
+      const waiting = [slow(1), slow(2)].map((call) => call.catch((error: unknown) => error));
+      // It has asked for workers, which there is no room for, and goes on to ask.
+      await until(() => pool.queued === 2, "both wait");
+      await rf.close();
+      for (const error of [
+        ...(await Promise.all(waiting)),
+        await slow(3).catch((e: unknown) => e),
+      ]) {
+        expect(error).toBeInstanceOf(LeaseLost);
+        expect((error as LeaseLost).mayHaveRun).toBe(false);
+      }
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "ends calls for which it is refused workers, and waits on where there is no room alone",
+    async () => {
+      const refused = (code: string) => new LeaseRefused(code, "no");
+      const codes = ["RFAAS_NODE_FULL", "RFAAS_CLUSTER_FULL", "RFAAS_FORBIDDEN"];
+      const pool = await WorkerPool.open(
+        async () => {
+          throw refused(codes.shift()!);
+        },
+        { min: 0, max: 1 },
+      );
+      const call = pool.function("slow")(1);
+      expect(await call.catch((error: unknown) => error)).toEqual(refused("RFAAS_FORBIDDEN"));
+      expect(codes).toEqual([]);
     },
     LIMIT_MS,
   );

@@ -40,8 +40,11 @@ const MAX_PAUSE_MS = 5000;
 /** Workers that live for so long have not come in vain. */
 const SOON_MS = 500;
 
+/** Of requests to an invoker that is closed: no other one will end otherwise. */
+export const CLOSED: ReadonlySet<string> = new Set([
+  ...["RFAAS_CLUSTER_CLOSED", "RFAAS_INVOKER_CLOSED"],
+]);
 /** Errors with which a request ends that another may end without. */
-const CLOSED = new Set(["RFAAS_CLUSTER_CLOSED", "RFAAS_INVOKER_CLOSED"]);
 const mayPass = (error: unknown): boolean =>
   (error instanceof LeaseRefused && !CLOSED.has(error.code)) ||
   error instanceof NodeUnreachable ||

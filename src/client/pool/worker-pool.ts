@@ -1,9 +1,10 @@
 /** Workers that come and go with the calls there are: leases of one worker each, taken while calls wait, given back when idle. */
-import { LeaseLost, LeaseRefused, QueueFull, UsageError } from "../../base/errors.ts";
+import { LeaseLost, QueueFull, UsageError } from "../../base/errors.ts";
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { withinDeadline } from "../calls/deadline.ts";
 import { withinCall } from "../calls/within-call.ts";
 import { notRun } from "../failures/fate.ts";
+import { CLOSED } from "../lease/healing.ts";
 import type { Lease } from "../lease/lease.ts";
 import { releaseAll } from "../lease/release-all.ts";
 import { type ManyCalls, mapOf } from "../map/values.ts";
@@ -16,6 +17,9 @@ import { type Call, Member } from "./member.ts";
 const GROW_AFTER_MS = 10;
 /** After a request for more has failed. */
 const RETRY_MS = 500;
+
+/** With these a request ends that another may not end with. */
+const NO_ROOM = new Set(["RFAAS_CLUSTER_FULL", "RFAAS_NODE_FULL", "RFAAS_NODE_DRAINING"]);
 
 interface Waiting {
   sinceMs: number;
@@ -229,10 +233,12 @@ export class WorkerPool {
     this.#lookSoon();
   }
 
-  /** Calls wait on, unless nothing will come for them. */
+  /** Calls wait on for room, or for the workers that there are; with neither they end, and say why. */
   #notGrown(error: unknown): void {
     this.#notBeforeMs = this.#clock.nowMs() + RETRY_MS;
-    if (this.#members.size === 0 && !(error instanceof LeaseRefused)) this.#fail(error);
+    const { code } = error as { code?: string };
+    if (CLOSED.has(code!)) this.#fail(closedWithIt(error));
+    else if (this.#members.size === 0 && !NO_ROOM.has(code!)) this.#fail(error);
     this.#lookSoon();
   }
 
@@ -269,4 +275,6 @@ export class WorkerPool {
   }
 }
 
+const closedWithIt = (cause: unknown) =>
+  notRun(new LeaseLost("the pool's invoker was closed; open another one", { cause }));
 const closedError = () => notRun(new LeaseLost("the pool was closed; open another one"));
