@@ -1,8 +1,11 @@
 /** A manager that leads, and one that stands by for it, over an etcd of their own: what becomes of leases, calls and bills when one dies. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { rmSync } from "node:fs";
+import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Invoker, invoker } from "../../src/index.ts";
+import { EtcdState } from "../../src/manager/cluster-state/etcd/etcd.ts";
+import { readPlace } from "../../src/manager/cluster-state/etcd/place.ts";
+import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { FUNCTIONS, ServedNode, rfaas } from "../support/executable.ts";
 import { RunningEtcd, whyNoEtcd } from "../support/etcd.ts";
 import { RunningManager } from "../support/manager.ts";
@@ -145,17 +148,38 @@ describe.skipIf(why !== undefined)("of two managers", () => {
       );
       expect(await healthOf(first)).toMatchObject({ role: "standby", leader: second.address });
 
-      // A ledger is a copy: what is lost of it comes of etcd again, of single bills and of those that were put together.
+      // What both have is in etcd no more, but for the last hundreds.
       await until(
-        async () => (await etcd.keys("/cluster/past/")).length > 0,
+        async () => (await etcd.keys("/cluster/past/")).join().endsWith("2"),
         "bills are put together",
       );
+      await until(
+        async () => (await etcd.keys("/cluster/past/")).length === 1,
+        "what both have is removed",
+      );
+      expect((await etcd.keys("/cluster/bills/")).length).toBeLessThan(taken + 1 - 99);
+
+      // A ledger that is lost has what is there, says what it lacks, and is a copy of the other one.
+      const ledgerOf = (of: RunningManager, suffix: string): string =>
+        join(of.state, `ledger.sqlite${suffix}`);
+      const remove = (of: RunningManager): void => {
+        for (const suffix of ["", "-wal", "-shm"]) rmSync(ledgerOf(of, suffix), { force: true });
+      };
       await first.end("SIGTERM");
-      for (const suffix of ["", "-wal", "-shm"])
-        rmSync(join(first.state, `ledger.sqlite${suffix}`), { force: true });
+      remove(first);
       await first.restart();
-      await until(() => billIn(first).join() === billIn(second).join(), "it is made anew");
-      expect((await etcd.keys("/cluster/bills/")).length).toBeLessThan(taken + 1);
+      await until(
+        () => first.stderr.includes("this ledger lacks the bills of 99 leases"),
+        "it says so",
+      );
+      const whole = billIn(second);
+      expect(whole).toEqual(expect.arrayContaining(billIn(first)));
+      await Promise.all([first.end("SIGTERM"), second.end("SIGTERM")]);
+      remove(first);
+      copyFileSync(ledgerOf(second, ""), ledgerOf(first, ""));
+      await Promise.all([first.restart(), second.restart()]);
+      await until(async () => (await leads(first)) || (await leads(second)), "one leads again");
+      expect([billIn(first), billIn(second)]).toEqual([whole, whole]);
     },
     LIMIT_MS,
   );
@@ -226,3 +250,52 @@ describe.skipIf(why !== undefined)("of two managers", () => {
     LIMIT_MS,
   );
 });
+
+test.skipIf(why !== undefined)(
+  "a bill that a node reports again, as it was before, stays in etcd as the ledger has it; a node that comes back takes the place of its presumed end",
+  async () => {
+    using scratch = new Scratch();
+    await using etcd = await RunningEtcd.start(scratch.join("etcd"));
+    using ledger = Ledger.open(scratch.join("ledger.sqlite"));
+    const billOf = (lease: string) => ledger.get(lease);
+    const options = { stateDir: scratch.path, notes: ledger, billOf };
+    const state = await EtcdState.open(readPlace(`${etcd.url}/cluster`, {}), options);
+    const identity = { cluster: "c", ca: null, tokenKey: null };
+    const events = { standing() {}, bills() {}, managers() {}, log() {} };
+    await state.begin({ address: "127.0.0.1:1", http: null }, () => identity, events);
+    try {
+      await until(() => state.standing.leads, "it leads");
+      const usage = { executionNs: 0, pollingNs: 0, bytes: 0 };
+      const bill = (lease: string, calls: number, endedAtMs: number | null) => ({
+        ...{ lease, node: "n1", user: "ada", workers: 1, startedAtMs: 1000, endedAtMs },
+        ...{
+          reason: endedAtMs === null ? null : "released",
+          usage: { ...usage, allocationCoreNs: 1e9, calls },
+        },
+      });
+      const report = async (lease: string, calls: number, endedAtMs: number) => {
+        ledger.record([bill(lease, calls, endedAtMs)]);
+        await state.keep([bill(lease, calls, endedAtMs)]);
+      };
+      await report("i/1", 9, 3000);
+      await report("i/1", 5, 2000);
+      await state.keep([bill("i/1", 5, 2000), bill("i/1", 5, 2000)]);
+      ledger.record([bill("i/2", 5, null)]);
+      ledger.presumeEnded(["i/2"]);
+      state.keepLater([ledger.get("i/2")!]);
+      await report("i/2", 9, 3000);
+      await until(async () => {
+        // Of a later round.
+        state.keepLater([ledger.get("i/3") ?? bill("i/3", 0, 2000)]);
+        return (await etcd.keys("/cluster/bills/i/3")).length > 0;
+      }, "what was to be kept later is kept");
+      for (const lease of ["i/1", "i/2"])
+        expect(JSON.parse(await etcd.value(`/cluster/bills/${lease}`))).toEqual(
+          bill(lease, 9, 3000),
+        );
+    } finally {
+      await state.end();
+    }
+  },
+  LIMIT_MS,
+);

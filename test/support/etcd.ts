@@ -80,6 +80,14 @@ export class RunningEtcd implements AsyncDisposable {
     return kvs.map(({ key }) => atob(key));
   }
 
+  /** The value of a key, as text. */
+  async value(key: string): Promise<string> {
+    const { kvs } = (await this.ask("kv/range", { key: btoa(key) })) as {
+      kvs: { value: string }[];
+    };
+    return atob(kvs[0]!.value);
+  }
+
   /** From now on asks for passwords: this user's, who may do what is under `prefix`, and root's. */
   async protect(user: string, password: string, prefix: string): Promise<void> {
     for (const [name, word] of [

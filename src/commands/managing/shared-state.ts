@@ -79,7 +79,8 @@ export class SharedState {
   /** Throws what `clusterStateAt` throws. */
   static async open(options: SharedStateOptions): Promise<SharedState> {
     const { stateDir, flags, registryPassword, ledger } = options;
-    const more = { stateDir, notes: ledger, registryPassword };
+    const billOf = (lease: string) => ledger.get(lease);
+    const more = { stateDir, notes: ledger, billOf, registryPassword };
     return new SharedState(await clusterStateAt(flags.registry, { ...flags, ...more }), options);
   }
 
@@ -138,7 +139,7 @@ export class SharedState {
         ledger.presumeEnded(leases);
         if (!this.shares) return;
         const ended = leases.map((lease) => ledger.get(lease)).filter((one) => one !== undefined);
-        this.#state.keepLater(ended.map((one) => ({ ...one, presumed: true })));
+        this.#state.keepLater(ended);
       },
     };
   }

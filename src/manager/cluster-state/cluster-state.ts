@@ -67,5 +67,7 @@ export interface ClusterState {
 export interface StateOptions {
   stateDir: string;
   /** What was kept of the way through what is shared, beside the bills themselves. */
+  /** What the ledger of this manager has of a lease: what was reported twice, in any order, is there once. */
+  billOf(lease: string): FinalBill | undefined;
   notes: { recall(name: string): string | undefined; remember(name: string, text: string): void };
 }

@@ -172,13 +172,14 @@ export class Ledger implements Disposable {
     return guarded(this.#path, "read", () => this.#db.query<Row, []>(LIVE).all().map(toReport));
   }
 
-  /** What is known of a lease; undefined where nothing is. Throws {@link LedgerUnavailable}. */
-  get(lease: string): UsageReport | undefined {
+  /** What is known of a lease, and whether its end is presumed; undefined where nothing is. Throws {@link LedgerUnavailable}. */
+  get(lease: string): (UsageReport & { presumed?: true }) | undefined {
     return guarded(this.#path, "read", () => {
       const row = this.#db
         .query<Row, [string]>("SELECT * FROM lease_usage WHERE lease = ?")
         .get(lease);
-      return row ? toReport(row) : undefined;
+      if (!row) return undefined;
+      return { ...toReport(row), ...(row["presumed"] ? { presumed: true } : {}) };
     });
   }
 

@@ -1,6 +1,7 @@
 /**
  * The last bill of each lease, in etcd: written by the leader before its node hears that it is kept, read by every manager into its own
- * ledger. Bills that are some seconds old are put together in records of a hundred, which stay: a ledger that is lost is made anew of them.
+ * ledger. Bills that are some seconds old are put together in records of a hundred, and a record goes once the ledgers of all managers have it; the
+ * last one stays, since the next one's number follows its.
  */
 import { gunzipSync, gzipSync } from "node:zlib";
 import { Value } from "@sinclair/typebox/value";
@@ -32,26 +33,41 @@ const Position = Type.Object({
 });
 const BEGIN = { store: "", after: 0, record: 0 };
 
+export interface BillEvents {
+  /** Puts bills into the ledger. Throws where it cannot. */
+  record(bills: readonly FinalBill[]): void;
+  warn(message: string): void;
+}
+
 export class BillLog {
   readonly #etcd: Etcd;
   readonly #prefix: string;
   readonly #notes: StateOptions["notes"];
-  readonly #record: (bills: readonly FinalBill[]) => void;
+  readonly #record: BillEvents["record"];
+  readonly #warn: BillEvents["warn"];
   #position: typeof BEGIN | undefined;
   /** Revisions that were seen, and when: those of some time ago may be compacted. */
   #seen: { revision: number; atMs: number } | undefined;
   #compactTo = 0;
+  /** Records up to this one are gone. */
+  #forgotten = 0;
 
   constructor(
     etcd: Etcd,
     prefix: string,
     notes: StateOptions["notes"],
-    record: (bills: readonly FinalBill[]) => void,
+    { record, warn }: BillEvents,
   ) {
     this.#etcd = etcd;
     this.#prefix = prefix;
     this.#notes = notes;
     this.#record = record;
+    this.#warn = warn;
+  }
+
+  /** The last record that the ledger has, with all before it. */
+  get stored(): number {
+    return this.#position?.record ?? 0;
   }
 
   /** Resolves once the bills are in etcd, to whether they are: not where the condition does not hold. */
@@ -73,18 +89,24 @@ export class BillLog {
   async follow(): Promise<void> {
     const { store, revision } = await this.#etcd.range(`${this.#prefix}/past/`);
     let position = (this.#position ??= this.#recalled());
+    const isNew = position.store === "";
     // Another etcd, or one that was brought back from a backup.
-    if (position.store !== store || position.after > revision) position = { ...BEGIN, store };
+    const isOther = !isNew && (position.store !== store || position.after > revision);
+    if (isNew || isOther) position = { ...BEGIN, store };
     const { keys, revision: after } = await this.#etcd.range(`${this.#prefix}/bills/`, {
       prefix: true,
       after: position.after,
     });
     if (keys.length > 0) this.#record(keys.flatMap(({ value }) => readBills(`[${value}]`)));
     // After the single ones: those that are put together meanwhile are in a record.
-    const record = await this.#readRecords(position.record);
-    const isNew = keys.length > 0 || record !== position.record || position.after === 0;
+    const { last: record, missing } = await this.#readRecords(position.record);
+    if (missing > 0 && !isOther)
+      this.#warn(
+        `this ledger lacks the bills of ${missing * BILLS_A_RECORD} leases, which etcd has no more since the ledgers of the other managers have them: stop both managers, copy ledger.sqlite from the other's state directory to this one's, and start them; leases go on meanwhile`,
+      );
+    const isMore = keys.length > 0 || record !== position.record || position.after === 0;
     this.#position = { store, after, record };
-    if (isNew) this.#notes.remember(NOTE, JSON.stringify(this.#position));
+    if (isMore) this.#notes.remember(NOTE, JSON.stringify(this.#position));
   }
 
   /** Puts bills together that are old enough. */
@@ -112,6 +134,19 @@ export class BillLog {
     this.#notes.remember(NOTE, JSON.stringify(this.#position));
   }
 
+  /** Removes records that all managers have, up to this one. */
+  async forget(leads: Condition, upTo: number): Promise<void> {
+    const to = Math.min(upTo, this.stored - 1);
+    if (to <= this.#forgotten) return;
+    const { keys } = await this.#etcd.range(`${this.#prefix}/past/`, {
+      ...{ prefix: true, limit: MAX_OPERATIONS, keysOnly: true, order: { by: "KEY" } },
+    });
+    const old = keys.filter(({ key }) => numberOf(key) <= to);
+    const removals = old.map(({ key }) => ({ del: key }));
+    if (old.length > 0 && (await this.#etcd.transact([leads], removals)) === undefined) return;
+    if (old.length < MAX_OPERATIONS) this.#forgotten = to;
+  }
+
   async #lastRecord(): Promise<number> {
     const order = { by: "KEY", descend: true } as const;
     const { keys } = await this.#etcd.range(`${this.#prefix}/past/`, {
@@ -120,15 +155,17 @@ export class BillLog {
     return keys[0] ? numberOf(keys[0].key) : 0;
   }
 
-  /** Resolves to the last one that was read. */
-  async #readRecords(after: number): Promise<number> {
+  /** Resolves to the last one that there is, and how many since `after` are gone. */
+  async #readRecords(after: number): Promise<{ last: number; missing: number }> {
     const last = await this.#lastRecord();
     let done = after;
+    let missing = 0;
     while (done < last) {
       const upTo = Math.min(last, done + RECORDS_A_TIME);
       const bills: FinalBill[] = [];
       for (let n = done + 1; n <= upTo; n++) {
         const [found] = (await this.#etcd.range(this.#recordKey(n))).keys;
+        if (!found) missing++;
         if (!found) continue;
         const text = gunzipSync(found.value, { maxOutputLength: MAX_UNPACKED_BYTES }).toString();
         bills.push(...readBills(text));
@@ -136,7 +173,7 @@ export class BillLog {
       this.#record(bills);
       done = upTo;
     }
-    return last;
+    return { last, missing };
   }
 
   #recalled(): typeof BEGIN {

@@ -30,6 +30,8 @@ export interface RangeOptions {
   /** Those that have changed since. */
   after?: number;
   limit?: number;
+  /** Without values. */
+  keysOnly?: boolean;
   order?: { by: "KEY" | "MOD"; descend?: boolean };
 }
 
@@ -60,12 +62,14 @@ export class Etcd {
   }
 
   /** Rejects, as all methods do, with {@link RegistryUnavailable}. */
-  async range(key: string, { prefix, after, limit, order }: RangeOptions = {}): Promise<Found> {
+  async range(key: string, options: RangeOptions = {}): Promise<Found> {
+    const { prefix, after, limit, keysOnly, order } = options;
     const answer = await this.#ask<{ header: Header; kvs?: RawKey[] }>("kv/range", {
       key: encoded(key),
       ...(prefix ? { range_end: encoded(endOf(key)) } : {}),
       ...(after === undefined ? {} : { min_mod_revision: String(after + 1) }),
       ...(limit === undefined ? {} : { limit: String(limit) }),
+      ...(keysOnly ? { keys_only: true } : {}),
       ...(order ? { sort_target: order.by, sort_order: order.descend ? "DESCEND" : "ASCEND" } : {}),
     });
     const { revision = "0", cluster_id: store = "" } = answer.header;

@@ -116,7 +116,10 @@ export class EtcdState implements ClusterState {
     const { stateDir, notes } = this.#options;
     const warn = (message: string): void => events.log("warn", message);
     this.#files = new FileMirror(this.#etcd, `${this.#prefix}/files/`, stateDir, warn);
-    this.#bills = new BillLog(this.#etcd, this.#prefix, notes, (bills) => events.bills(bills));
+    this.#bills = new BillLog(this.#etcd, this.#prefix, notes, {
+      record: (bills) => events.bills(bills),
+      warn,
+    });
     this.#managers = new KnownManagers(this.#etcd, this.#key("managers/"), at.address, events);
     this.#timers = [
       this.#clock.every(TICK_MS, () => this.#tick()),
@@ -134,7 +137,7 @@ export class EtcdState implements ClusterState {
   async keep(bills: readonly FinalBill[]): Promise<void> {
     const leads = this.#leads();
     if (!leads) throw new RegistryUnavailable(`this manager does not lead: ${NO_LEADER}`);
-    if (await this.#bills!.keep(bills, leads)) return;
+    if (await this.#bills!.keep(this.#known(bills), leads)) return;
     this.#leadership.lost();
     this.#tick();
     throw new RegistryUnavailable("another manager leads by now; nodes hand their bills in there");
@@ -153,6 +156,13 @@ export class EtcdState implements ClusterState {
     this.#tick();
     // Without it, others wait until it is over.
     if (lease !== undefined) await this.#etcd.revokeLease(lease).catch(() => {});
+  }
+
+  /** Bills as the ledger has them by now: a report may be older than one before it, and its node may have come back since an end was presumed. */
+  #known(bills: readonly FinalBill[]): FinalBill[] {
+    // Each once: a transaction takes a key once.
+    const known = new Map(bills.map((bill) => [bill.lease, bill]));
+    return [...known].map(([lease, bill]) => this.#options.billOf(lease) ?? bill);
   }
 
   /** The condition of all that only the leader may write; undefined where it is not this one. */
@@ -220,16 +230,17 @@ export class EtcdState implements ClusterState {
     this.#leadership.saw(leader && readRecord(leader.value, LeaderRecord));
     // Nodes are not to be told of one whose certificates do not count.
     if (this.#unfit !== undefined) return;
-    await this.#managers!.meet(this.#clock.wallMs());
+    await this.#managers!.meet(this.#clock.wallMs(), this.#bills!.stored);
     if (!leader && !this.#ended) await this.#campaign();
   }
 
   async #lead(leads: Condition): Promise<void> {
     const later = this.#later.length;
-    if (later > 0 && (await this.#bills!.keep(this.#later.slice(0, later), leads)))
+    if (later > 0 && (await this.#bills!.keep(this.#known(this.#later.slice(0, later)), leads)))
       this.#later.splice(0, later);
     await this.#bills!.compact(leads, this.#clock.nowMs());
-    await this.#managers!.meet(this.#clock.wallMs());
+    const all = await this.#managers!.meet(this.#clock.wallMs(), this.#bills!.stored);
+    await this.#bills!.forget(leads, all);
   }
 
   async #campaign(): Promise<void> {

@@ -14,7 +14,12 @@ export const SharedIdentity = Type.Object({
   tokenKey: nullable,
 });
 export const LeaderRecord = Type.Object({ address: Type.String(), http: nullable });
-export const PresentManager = Type.Object({ address: Type.String(), atMs: Type.Number() });
+export const PresentManager = Type.Object({
+  address: Type.String(),
+  atMs: Type.Number(),
+  /** The last record of bills that its ledger has; left out by a manager that does not say so. */
+  stored: Type.Optional(Type.Number()),
+});
 
 /** Undefined where it is something else: who can write to etcd may write anything. */
 export function readRecord<Schema extends TSchema>(
