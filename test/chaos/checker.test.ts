@@ -137,6 +137,33 @@ const BROKEN: readonly (readonly [Rule, string, readonly Happened[]])[] = [
     instead(isBill, bill({ startedAtMs: 10, coreNs: 2e9 })),
   ],
   [
+    "managers have the same bills",
+    "one has another number of calls",
+    instead(isBill, bill({ ledger: "manager" }), bill({ ledger: "standby", calls: 1 })),
+  ],
+  [
+    "managers have the same bills",
+    "one lacks a lease",
+    instead(
+      isBill,
+      ...[bill({ ledger: "manager" }), bill({ ledger: "manager", lease: "i/2", calls: 0 })],
+      bill({ ledger: "standby" }),
+    ),
+  ],
+  [
+    "managers have the same bills",
+    "etcd has one that no ledger has",
+    instead(isBill, bill({ ledger: "manager" }), bill({ ledger: "etcd", lease: "i/2" })),
+  ],
+  [
+    "a lease is on the bill",
+    "the bill lacks a part that has come in the place of another",
+    plus({
+      ...{ ...at(1400), e: "replaced", project: "c1-1" },
+      part: { node: "n1", workers: 1, fabric: "tcp" },
+    }),
+  ],
+  [
     "everything ends when it is told to",
     "a client hangs",
     plus({ ...at(2000), e: "stuck", who: "client-2", what: "does not end" }),
@@ -175,6 +202,28 @@ describe("a history", () => {
 
 describe("no rule is broken by", () => {
   const allowed: readonly (readonly [string, readonly Happened[]])[] = [
+    [
+      "two ledgers that have the same bills, of which etcd has some no more",
+      instead(
+        isBill,
+        ...["manager", "standby"].flatMap((ledger) => [
+          bill({ ledger }),
+          bill({ ledger, lease: "i/2", calls: 0 }),
+        ]),
+        bill({ ledger: "etcd" }),
+      ),
+    ],
+    [
+      "a part in the place of a lost one, on the same node, with bills of both",
+      instead(
+        isBill,
+        {
+          ...{ ...at(1400), e: "replaced", project: "c1-1" },
+          part: { node: "n0", workers: 1, fabric: "shm" },
+        },
+        ...[bill({ calls: 1 }), bill({ lease: "i/2", calls: 1 })],
+      ),
+    ],
     [
       "a killed client, whose calls have no outcome",
       instead(

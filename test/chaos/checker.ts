@@ -1,6 +1,6 @@
 /** What must hold of every history, whatever the faults were: a pure function of it. */
 import { type Facts, factsOf, versionOf } from "./facts.ts";
-import type { Billed, CallEnded, History } from "./history.ts";
+import { type Billed, type CallEnded, ETCD, type History } from "./history.ts";
 
 export const RULES = [
   "every call has an outcome",
@@ -16,6 +16,7 @@ export const RULES = [
   "a lease is billed once on each node",
   "a bill has the calls that ran",
   "a bill has the cores that were held",
+  "managers have the same bills",
   "everything ends when it is told to",
   "nothing ends by itself",
   "clients get on when all is well",
@@ -135,15 +136,30 @@ function billsOf(facts: Facts): Violation[] {
   const violations: Violation[] = [];
   for (const [project, { t, parts }] of facts.taken) {
     const bills = facts.bills.get(project) ?? [];
-    for (const node of new Set(parts.map((part) => part.node)))
-      if (!bills.some((bill) => bill.node === node) && !isExcused(facts, node, t - DEATH_MS))
+    for (const [node, since = t] of new Map(parts.map((part) => [part.node, part.t])))
+      if (!bills.some((bill) => bill.node === node) && !isExcused(facts, node, since - DEATH_MS))
         violations.push({
           ...{ rule: "a lease is on the bill", t },
           what: `lease ${project} on ${node} is on no bill`,
         });
   }
+  violations.push(...copiesOf(facts));
   for (const [project, bills] of facts.bills) violations.push(...billOf(project, bills, facts));
   return violations;
+}
+
+/** What etcd still has is in each ledger, and each ledger has the same. */
+function copiesOf({ copies }: Facts): Violation[] {
+  const [[first, own] = ["", new Map<string, string>()], ...others] = copies;
+  return others.flatMap(([name, copy]) => {
+    const leases = new Set([...(name === ETCD ? [] : own.keys()), ...copy.keys()]);
+    return [...leases]
+      .filter((lease) => own.get(lease) !== copy.get(lease))
+      .map((lease) => ({
+        ...({ rule: "managers have the same bills", t: 0 } as const),
+        what: `of lease ${lease} ${first} has ${own.get(lease)} and ${name} ${copy.get(lease)}`,
+      }));
+  });
 }
 
 /** Whether a lease on the node that began at `t` may be lost with its node: it could not, or this version does not, write it down. */

@@ -1,27 +1,37 @@
 /** The processes of a run: a manager, nodes at home and away, and clients, with files and networks of the run's own. */
-import { copyFileSync, cpSync, linkSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, linkSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { rfaas } from "../support/executable.ts";
 import type { Scratch } from "../support/scratch.ts";
+import { until } from "../support/until.ts";
 import { Actor } from "./machine/actor.ts";
 import type { ClientConfig } from "./clients/client.ts";
 import { Disk } from "./machine/disks.ts";
+import type { EtcdBill } from "./machine/etcd-bills.ts";
 import { Journal } from "./journal.ts";
-import { KINDS } from "./clients/kinds.ts";
+import { KINDS, NEW_KINDS } from "./clients/kinds.ts";
 import { HOME, Networks } from "./machine/network.ts";
 
 export const NODES_AT_HOME = 2;
 export const NODES_AWAY = 2;
 const NODES = NODES_AT_HOME + NODES_AWAY;
 export const CLIENTS = 12;
-const MANAGER_PORT = 7800;
-const HTTP_PORT = 7801;
+/** The first of each manager's two ports: of nodes and clients, and of HTTP. */
+const MANAGER_PORTS = [7800, 7810];
+const MANAGERS = ["manager", "standby"];
+const ETCD_PORT = 2379;
+const ETCD_PREFIX = "/chaos";
+/** What the second manager has of the first before it starts. */
+const SHARED_FILES = ["cluster-id", "ca-key.pem", "token-key.pem"];
 const FIRST_NODE_PORT = 7700;
 const COLLECTOR_PORT = 7900;
 /** Longer than a node that is killed takes to come back. */
 const NODE_GRACE = "5s";
 export const DRAIN_MS = 2000;
 const USERS = ["ada", "bo", "cy"];
+/** What managers that share an etcd say of themselves. */
+const LEADS = "leads from now on";
+const STANDS_BY = "stands by: ";
 
 /** The executables that take part, by the version that they are. */
 export type Executables = Readonly<Record<string, string>>;
@@ -31,13 +41,17 @@ export interface ClusterOptions {
   executables: Executables;
   /** Of all. */
   version: string;
+  /** A second manager stands by, over an etcd of the run's own. */
+  standby: boolean;
 }
 
 export class Cluster implements AsyncDisposable {
   readonly folder: string;
   readonly journal: Journal;
   readonly networks: Networks;
-  readonly manager: Actor;
+  /** One, or two that share the etcd. */
+  readonly managers: readonly Actor[];
+  readonly etcd: Actor | undefined;
   readonly nodes: readonly Actor[];
   readonly clients: Actor[] = [];
   readonly versions: readonly string[];
@@ -51,7 +65,7 @@ export class Cluster implements AsyncDisposable {
   readonly #module: string;
   #clients = 0;
 
-  private constructor({ scratch, executables }: ClusterOptions) {
+  private constructor({ scratch, executables, standby }: ClusterOptions) {
     this.folder = scratch.join("history");
     const folders = ["exe", "functions", "logs", "disks"];
     for (const name of [this.folder, ...folders.map((each) => scratch.join(each))]) mkdirSync(name);
@@ -82,10 +96,11 @@ export class Cluster implements AsyncDisposable {
         journal: this.journal,
       });
     };
-    this.manager = actor("manager", "managing at");
+    this.managers = MANAGERS.slice(0, standby ? 2 : 1).map((name) => actor(name, "managing at"));
+    this.etcd = standby ? actor("etcd", "ready to serve client requests") : undefined;
     this.nodes = Array.from({ length: NODES }, (_, i) => actor(`n${i}`, "serving "));
     this.#collector = actor("collector", "collecting");
-    const names = [this.manager, ...this.nodes].map(({ name }) => name);
+    const names = [...this.managers, ...this.nodes].map(({ name }) => name);
     this.disks = Object.fromEntries(
       names.map((name) => [name, new Disk(scratch.join(`disks/${name}`))]),
     );
@@ -112,7 +127,16 @@ export class Cluster implements AsyncDisposable {
     for (const user of USERS)
       this.#secrets.users.push(await this.#createToken(version, user, "client,read"));
     this.#secrets.admin = await this.#createToken(version, "root", "admin");
-    await this.startManager(version);
+    if (this.etcd) await this.startEtcd();
+    await this.startManager(0, version);
+    if (this.etcd) {
+      const [own, others] = [this.ledgers[0]!, this.ledgers[1]!];
+      mkdirSync(others, { mode: 0o700 });
+      for (const file of SHARED_FILES) copyFileSync(join(own, file), join(others, file));
+      await this.startManager(1, version);
+      const address = join(own, "manager-address");
+      await until(() => readFileSync(address, "utf8").includes(","), "nodes are told of both");
+    }
     for (const [i] of this.nodes.entries()) {
       const token = await this.#tool(version, ["node", "join-token", "--json", ...this.#state]);
       const { manager, joinToken } = JSON.parse(token) as { manager: string; joinToken: string };
@@ -123,12 +147,12 @@ export class Cluster implements AsyncDisposable {
   }
 
   get #state(): string[] {
-    return ["--state", this.ledger];
+    return ["--state", this.ledgers[0]!];
   }
 
-  /** The manager's state. */
-  get ledger(): string {
-    return join(this.disks["manager"]!.path, "state");
+  /** Each manager's state. */
+  get ledgers(): string[] {
+    return this.managers.map(({ name }) => join(this.disks[name]!.path, "state"));
   }
 
   async #createToken(version: string, user: string, scope: string): Promise<string> {
@@ -143,13 +167,36 @@ export class Cluster implements AsyncDisposable {
     return stdout;
   }
 
-  async startManager(version: string): Promise<void> {
-    this.journal.say({ e: "start", who: "manager", version });
-    const args = ["--listen", `${HOME}:${MANAGER_PORT}`, "--http", `${HOME}:${HTTP_PORT}`];
-    await this.manager.start([
-      ...[...this.networks.home, this.#executables[version]!, "manager", ...this.#state, ...args],
-      ...["--node-grace", NODE_GRACE],
+  async startManager(i: number, version: string): Promise<void> {
+    const actor = this.managers[i]!;
+    this.journal.say({ e: "start", who: actor.name, version });
+    const port = MANAGER_PORTS[i]!;
+    const args = ["--listen", `${HOME}:${port}`, "--http", `${HOME}:${port + 1}`];
+    await actor.start([
+      ...[...this.networks.home, this.#executables[version]!, "manager"],
+      ...["--state", this.ledgers[i]!, ...args, "--node-grace", NODE_GRACE],
+      ...(this.etcd ? ["--registry", `etcd://${HOME}:${ETCD_PORT}${ETCD_PREFIX}`] : []),
     ]);
+  }
+
+  async startEtcd(): Promise<void> {
+    const url = (port: number): string => `http://${HOME}:${port}`;
+    await this.etcd!.start([
+      ...[...this.networks.home, "etcd", "--data-dir", this.#scratch.join("disks/etcd")],
+      ...["--listen-client-urls", url(ETCD_PORT), "--advertise-client-urls", url(ETCD_PORT)],
+      ...["--listen-peer-urls", url(ETCD_PORT + 1)],
+      ...["--initial-advertise-peer-urls", url(ETCD_PORT + 1)],
+      ...["--initial-cluster", `default=${url(ETCD_PORT + 1)}`],
+    ]);
+  }
+
+  /** Which of the managers says last that it leads, and how often one has begun to; undefined where none does, or the only one does not say so. */
+  leader(): { actor: Actor | undefined; terms: number } {
+    const said = this.managers.map((actor) => ({ actor, ...actor.lastSaid(LEADS, STANDS_BY) }));
+    return {
+      actor: said.find(({ last }) => last === LEADS)?.actor,
+      terms: said.reduce((sum, { count }) => sum + count, 0),
+    };
   }
 
   isAway(node: number): boolean {
@@ -173,13 +220,15 @@ export class Cluster implements AsyncDisposable {
     ]);
   }
 
-  /** One more client, of the kind whose turn it is; its place is taken by the next one of the same kind when it ends. */
-  async startClient(version: string, seed: number): Promise<Actor> {
+  /** One more client, of the kind whose turn it is: of this version, where the one before has not got it. */
+  async startClient(given: string, seed: number): Promise<Actor> {
     const names = Object.keys(KINDS);
+    const kind = names[this.#clients % names.length]!;
     const client = ++this.#clients;
+    const version = Object.hasOwn(NEW_KINDS, kind) ? this.versions.at(-1)! : given;
     const config: ClientConfig = {
       ...{ client, version, seed, folder: this.folder, module: this.#module },
-      ...{ kind: names[client % names.length]!, manager: this.#secrets.ca },
+      ...{ kind, manager: this.#secrets.ca },
     };
     const name = `client-${client}`;
     const actor = new Actor({
@@ -199,7 +248,9 @@ export class Cluster implements AsyncDisposable {
   /** As a batch system takes a node and gives it back; returns what the command has said where it failed. */
   async operate(version: string, args: readonly string[]): Promise<string | undefined> {
     const [command, ...rest] = [...this.networks.home, this.#executables[version]!, "node"];
-    const http = ["--http", `https://${HOME}:${HTTP_PORT}${/\?ca=\S+/.exec(this.#secrets.ca)![0]}`];
+    const pin = /\?ca=[^,\s]+/.exec(this.#secrets.ca)![0];
+    const urls = this.managers.map((_, i) => `https://${HOME}:${MANAGER_PORTS[i]! + 1}${pin}`);
+    const http = ["--http", urls.join(",")];
     const env = { ...placesOf(this.#scratch.join("client")), RFAAS_TOKEN: this.#secrets.admin };
     const { exitCode, stderr } = await rfaas([...rest, ...args, ...http], {
       ...{ executable: command!, env },
@@ -207,17 +258,28 @@ export class Cluster implements AsyncDisposable {
     return exitCode === 0 ? undefined : stderr;
   }
 
-  /** All that the run has started and that runs. */
-  get actors(): Actor[] {
-    return [this.manager, ...this.nodes, ...this.clients];
+  /** What etcd still has of bills, of each lease what was written last. */
+  async billsInEtcd(): Promise<EtcdBill[]> {
+    const program = join(import.meta.dir, "machine", "etcd-bills.ts");
+    const args = [process.execPath, program, `http://${HOME}:${ETCD_PORT}`, ETCD_PREFIX];
+    const child = Bun.spawn([...this.networks.home, ...args], { stdout: "pipe" });
+    const text = await new Response(child.stdout).text();
+    return text === "" ? [] : (JSON.parse(text) as EtcdBill[]);
   }
 
-  async endCollector(): Promise<void> {
+  /** All that the run has started and that runs. */
+  get actors(): Actor[] {
+    return [...this.managers, ...this.nodes, ...this.clients];
+  }
+
+  async endOthers(): Promise<void> {
     await this.#collector.kill();
+    await this.etcd?.kill();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const actor of [...this.actors, this.#collector]) await actor.kill();
+    for (const actor of this.actors) await actor.kill();
+    await this.endOthers();
     for (const disk of Object.values(this.disks)) disk[Symbol.dispose]();
     this.networks[Symbol.dispose]();
   }

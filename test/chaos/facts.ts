@@ -23,7 +23,10 @@ export interface Facts {
   asked: Map<string, LeaseAsked>;
   taken: Map<string, LeaseTaken>;
   over: Map<string, LeaseOver>;
+  /** Of one manager. */
   bills: Map<string, Billed[]>;
+  /** By manager, where there are several, and what etcd has: what is on the bill of each lease, in words. */
+  copies: Map<string, Map<string, string>>;
   killed: Set<number>;
   /** When nodes were killed. */
   deaths: Map<string, number[]>;
@@ -46,7 +49,7 @@ export function factsOf(history: History): Facts {
   const facts: Facts = {
     ...{ calls: new Map(), ends: new Map(), effects: new Map(), effectsOf: new Map() },
     ...{ resultsOf: new Map(), lastEffect: new Map() },
-    ...{ asked: new Map(), taken: new Map(), over: new Map(), bills: new Map() },
+    ...{ asked: new Map(), taken: new Map(), over: new Map(), bills: new Map(), copies: new Map() },
     ...{ killed: new Set(), deaths: new Map(), full: new Map(), starts: new Map() },
     calmAt: Infinity,
   };
@@ -80,11 +83,13 @@ function note(facts: Facts, each: Happened): void {
     case "ask":
       return void facts.asked.set(each.project, each);
     case "lease":
-      return void facts.taken.set(each.project, each);
+      return void facts.taken.set(each.project, { ...each, parts: [...each.parts] });
+    case "replaced":
+      return void facts.taken.get(each.project)?.parts.push({ ...each.part, t: each.t });
     case "lease-over":
       return void facts.over.set(each.project, each);
     case "bill":
-      return add(facts.bills, each.project, each);
+      return noteBill(facts, each);
     case "exit":
       if (each.client !== undefined && (each.signal !== null || each.code !== 0))
         facts.killed.add(each.client);
@@ -97,6 +102,16 @@ function note(facts: Facts, each: Happened): void {
     case "calm":
       facts.calmAt = each.t;
   }
+}
+
+function noteBill({ bills, copies }: Facts, bill: Billed): void {
+  const { ledger = "", lease, user, endedAtMs, presumed, coreNs, calls } = bill;
+  if (copies.size === 0) copies.set(ledger, new Map());
+  const copy = copies.get(ledger) ?? new Map<string, string>();
+  copies.set(ledger, copy);
+  copy.set(lease, JSON.stringify({ user, endedAtMs, presumed, coreNs, calls }));
+  // The others have the same.
+  if (copies.keys().next().value === ledger) add(bills, bill.project, bill);
 }
 
 function noteFull({ full }: Facts, { t, fault, target }: Fault): void {

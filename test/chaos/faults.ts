@@ -8,6 +8,10 @@ import {
   onNode,
   restartNode,
   restartManager,
+  onManager,
+  onEtcd,
+  untilStarted,
+  TAKE_OVER_MS,
   endsAndRestarts,
   SIGNALS,
   hostOf,
@@ -94,7 +98,7 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
     3,
     async (context) => {
       const { cluster, random } = context;
-      const actor = random.pick([cluster.manager, ...cluster.nodes]);
+      const actor = random.pick([...cluster.managers, ...cluster.nodes]);
       await context.alone(actor.name, async () => {
         context.note("hang up", actor.name);
         actor.signalEach("SIGHUP");
@@ -104,31 +108,51 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
   "kill manager": [
     4,
     (context) =>
-      context.alone("manager", async () => {
-        context.note("kill manager", "manager");
-        await context.cluster.manager.kill();
-        await restartManager(context);
+      onManager(context, async (manager, i, leads) => {
+        context.note("kill manager", manager.name, leads);
+        await manager.kill();
+        await restartManager(context, i);
       }),
   ],
   "end manager": [
     2,
     (context) =>
-      context.alone("manager", async () => {
-        context.note("end manager", "manager");
-        const { cluster } = context;
-        if (!(await cluster.manager.end("SIGTERM", END_LIMIT_MS))) {
-          cluster.journal.say({ e: "stuck", who: "manager", what: "did not end when told to" });
-          await cluster.manager.kill();
+      onManager(context, async (manager, i, leads) => {
+        context.note("end manager", manager.name, leads);
+        if (!(await manager.end("SIGTERM", END_LIMIT_MS))) {
+          context.cluster.journal.say({
+            ...{ e: "stuck", who: manager.name, what: "did not end when told to" },
+          });
+          await manager.kill();
         }
-        await restartManager(context);
+        await restartManager(context, i);
       }),
   ],
   "stop manager": [
+    3,
+    (context) =>
+      onManager(context, async (manager, _, leads) => {
+        context.note("stop manager", manager.name, leads);
+        const mostMs = context.cluster.etcd ? 2 * TAKE_OVER_MS : undefined;
+        await stopped([manager.pid], context.random, mostMs);
+      }),
+  ],
+  "kill etcd": [
     2,
     (context) =>
-      context.alone("manager", async () => {
-        context.note("stop manager", "manager");
-        await stopped([context.cluster.manager.pid], context.random);
+      onEtcd(context, async (etcd) => {
+        context.note("kill etcd", etcd.name);
+        await etcd.kill();
+        await pause(context.random);
+        await untilStarted(etcd, () => context.cluster.startEtcd());
+      }),
+  ],
+  "stop etcd": [
+    2,
+    (context) =>
+      onEtcd(context, async (etcd) => {
+        context.note("stop etcd", etcd.name);
+        await stopped([etcd.pid], context.random, TAKE_OVER_MS);
       }),
   ],
   "kill client": [
@@ -216,7 +240,7 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
     3,
     async (context) => {
       const { cluster, random } = context;
-      const actor = random.pick([cluster.manager, ...cluster.nodes, ...cluster.clients]);
+      const actor = random.pick([...cluster.managers, ...cluster.nodes, ...cluster.clients]);
       await context.alone(actor.name, async () => {
         if (!actor.running) return;
         context.note("no descriptors", actor.name);

@@ -32,12 +32,21 @@ export interface LeasePartSeen {
   node: string;
   workers: number;
   fabric: string;
+  /** When it came, where it took the place of another one. */
+  t?: number;
 }
 
 export interface LeaseTaken extends Said {
   e: "lease";
   project: string;
   parts: LeasePartSeen[];
+}
+
+/** A part that has come in the place of workers that were lost. */
+export interface PartReplaced extends Said {
+  e: "replaced";
+  project: string;
+  part: LeasePartSeen;
 }
 
 /** No lease came of it. */
@@ -108,6 +117,12 @@ export interface Fault extends Said {
   detail?: string;
 }
 
+/** How often a manager has begun to lead, in all. */
+export interface Takeovers extends Said {
+  e: "takeovers";
+  count: number;
+}
+
 /** A node or a manager starts, of this version. */
 export interface Started extends Said {
   e: "start";
@@ -127,9 +142,14 @@ export interface Stuck extends Said {
   what: string;
 }
 
-/** What the ledger has of a lease at the end. */
+/** Where bills are besides ledgers. */
+export const ETCD = "etcd";
+
+/** What a ledger has of a lease at the end. */
 export interface Billed extends Said {
   e: "bill";
+  /** Of which manager, or {@link ETCD}; left out where there is one manager alone. */
+  ledger?: string;
   project: string;
   lease: string;
   node: string;
@@ -153,6 +173,7 @@ export type Happened =
   | ClientStarted
   | LeaseAsked
   | LeaseTaken
+  | PartReplaced
   | LeaseRefused
   | LeaseOver
   | CallMade
@@ -161,6 +182,7 @@ export type Happened =
   | Effect
   | Exited
   | Fault
+  | Takeovers
   | Started
   | Calm
   | Stuck

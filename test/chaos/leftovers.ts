@@ -45,7 +45,9 @@ const linesOf = (path: string): string[] => readFileSync(path, "utf8").trim().sp
 
 /** What is in the folders for what lasts no longer than its process. */
 function filesOf(scratch: Scratch): string[] {
-  const roles = readdirSync(scratch.path).filter((name) => /^(?:n\d+|client|manager)$/.test(name));
+  const roles = readdirSync(scratch.path).filter((name) =>
+    /^(?:n\d+|client|manager|standby)$/.test(name),
+  );
   return roles.flatMap((role) =>
     ["tmp", "run"].flatMap((place) => {
       const folder = scratch.join(`${role}/${place}`);

@@ -20,6 +20,10 @@ function wordsOf(each: Happened): string | undefined {
       return `asks for ${each.workers} workers as ${each.project}`;
     case "lease":
       return `has ${each.project}: ${each.parts.map(({ node, workers, fabric }) => `${workers} of ${node} by ${fabric}`).join(", ")}`;
+    case "replaced":
+      return `${each.project} has ${each.part.workers} of ${each.part.node} by ${each.part.fabric} in the place of lost ones`;
+    case "takeovers":
+      return `a manager has begun to lead ${each.count} times`;
     case "no-lease":
       return `gets no lease ${each.project}: ${each.code}: ${each.message}`;
     case "lease-over":

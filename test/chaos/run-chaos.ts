@@ -1,5 +1,5 @@
 /** One run: a cluster under faults for a time, then in calm until everything has ended, and the history of it. */
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { ledgerPath } from "../../src/manager/state/state.ts";
@@ -7,10 +7,11 @@ import { Random } from "../sim/random.ts";
 import type { LedgerRow } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
+import type { Actor } from "./machine/actor.ts";
 import { CLIENTS, Cluster, type Executables } from "./cluster.ts";
 import { FAULTS } from "./faults.ts";
 import type { FaultContext } from "./steps.ts";
-import { type Happened, parseHistory } from "./history.ts";
+import { ETCD, type Happened, parseHistory } from "./history.ts";
 import { leftovers } from "./leftovers.ts";
 
 export interface ChaosOptions {
@@ -18,6 +19,8 @@ export interface ChaosOptions {
   /** Of faults by chance. Default: none. */
   seconds?: number;
   executables: Executables;
+  /** A second manager stands by, over an etcd. Default: there is one manager. */
+  standby?: boolean;
   /** Those faults alone. */
   faults?: readonly string[] | undefined;
   /** What is done instead of faults by chance. */
@@ -29,8 +32,8 @@ export interface ChaosOptions {
 
 /** A fault comes after such a pause, whatever the one before it still does. */
 const PAUSE_MS = [100, 900] as const;
-/** What clients have to do once more when all is well. */
-const CALM_MS = 3000;
+/** Until each client has a result once more when all is well: there are fewer cores than they would like, and who was cut off asks again late. */
+const CALM_LIMIT_MS = 30_000;
 const CLIENTS_END_LIMIT_MS = 60_000;
 const BILLS_LIMIT_MS = 30_000;
 const END_LIMIT_MS = 30_000;
@@ -67,10 +70,10 @@ class Run {
   }
 
   async toEnd(): Promise<{ history: Happened[]; faults: number }> {
-    const { executables } = this.#options;
+    const { executables, standby = false } = this.#options;
     const [version] = Object.keys(executables);
     const cluster = await Cluster.start({
-      ...{ scratch: this.#scratch, executables, version: version! },
+      ...{ scratch: this.#scratch, executables, version: version!, standby },
     });
     this.#cluster = cluster;
     let history: Happened[];
@@ -147,7 +150,18 @@ class Run {
   async #calmDown(): Promise<void> {
     const { journal, clients, folder } = this.#cluster;
     journal.say({ e: "calm" });
-    await Bun.sleep(CALM_MS);
+    const waiting = new Set(clients.filter(({ running }) => running));
+    const hears = new Results(folder);
+    // Who does not get on is the checker's to find.
+    await until(
+      () => {
+        for (const client of waiting)
+          if (!client.running || hears.isThere(client.name)) waiting.delete(client);
+        return waiting.size === 0;
+      },
+      "each client has a result",
+      CALM_LIMIT_MS,
+    ).catch(() => {});
     writeFileSync(join(folder, "stop"), "");
     for (const client of clients) client.expectEnd();
     await Promise.all(
@@ -157,35 +171,50 @@ class Run {
         await client.kill();
       }),
     );
-    await until(() => this.#rows().every(isOver), "all bills are final", BILLS_LIMIT_MS).catch(
-      () => {},
-    );
+    await this.#settled(isOver);
+  }
+
+  /** Waits until all ledgers have the same bills, of which that holds; what does not come is the checker's to find. */
+  async #settled(holds: (row: Row) => boolean): Promise<void> {
+    const same = (): boolean => {
+      const [first, ...others] = this.#cluster.ledgers.map(rowsOf);
+      const own = JSON.stringify(first!.map(inWords));
+      return (
+        first!.every(holds) && others.every((rows) => JSON.stringify(rows.map(inWords)) === own)
+      );
+    };
+    await until(same, "all bills are final", BILLS_LIMIT_MS).catch(() => {});
   }
 
   async #endAll(): Promise<void> {
-    const { journal, nodes, manager } = this.#cluster;
-    for (const actor of [...nodes, manager])
-      if (!(await actor.end("SIGTERM", END_LIMIT_MS)))
-        journal.say({ e: "stuck", who: actor.name, what: "did not end when told to" });
-    await this.#cluster.endCollector();
-    for (const row of this.#rows())
+    const { journal, nodes, managers, ledgers, etcd } = this.#cluster;
+    const end = async (actor: Actor): Promise<void> => {
+      if (await actor.end("SIGTERM", END_LIMIT_MS)) return;
+      journal.say({ e: "stuck", who: actor.name, what: "did not end when told to" });
+    };
+    for (const node of nodes) await end(node);
+    // Their last words are at all managers, too.
+    await this.#settled(() => true);
+    const inEtcd = etcd ? await this.#cluster.billsInEtcd() : [];
+    for (const manager of managers) await end(manager);
+    await this.#cluster.endOthers();
+    for (const [i, path] of ledgers.entries())
+      for (const row of rowsOf(path))
+        journal.say({
+          ...(etcd ? { ledger: managers[i]!.name } : {}),
+          ...{ e: "bill", project: row.project ?? "", lease: row.lease, node: row.node },
+          ...{ user: row.user, workers: row.workers, startedAtMs: row.started_at_ms },
+          ...{ endedAtMs: row.ended_at_ms, reason: row.reason, presumed: row.presumed === 1 },
+          ...{ coreNs: row.allocation_core_ns, calls: row.calls },
+        });
+    for (const { usage, project = "", presumed = false, ...bill } of inEtcd)
       journal.say({
-        ...{ e: "bill", project: row.project ?? "", lease: row.lease, node: row.node },
-        ...{ user: row.user, workers: row.workers, startedAtMs: row.started_at_ms },
-        ...{ endedAtMs: row.ended_at_ms, reason: row.reason, presumed: row.presumed === 1 },
-        ...{ coreNs: row.allocation_core_ns, calls: row.calls },
+        ...{ e: "bill", ledger: ETCD, ...bill, project, presumed },
+        // As a ledger has them.
+        endedAtMs: bill.endedAtMs === null ? null : Math.floor(bill.endedAtMs),
+        ...{ coreNs: Math.floor(usage.allocationCoreNs), calls: usage.calls },
       });
-  }
-
-  #rows(): (LedgerRow & { node: string; started_at_ms: number })[] {
-    const db = new Database(ledgerPath(this.#cluster.ledger), { readonly: true });
-    try {
-      return db
-        .query<LedgerRow & { node: string; started_at_ms: number }, []>("SELECT * FROM lease_usage")
-        .all();
-    } finally {
-      db.close();
-    }
+    journal.say({ e: "takeovers", count: this.#cluster.leader().terms });
   }
 
   #read(): Happened[] {
@@ -199,3 +228,35 @@ class Run {
 
 const isOver = ({ ended_at_ms, presumed }: LedgerRow): boolean =>
   ended_at_ms !== null && presumed === 0;
+
+type Row = LedgerRow & { node: string; started_at_ms: number };
+
+function rowsOf(state: string): Row[] {
+  const db = new Database(ledgerPath(state), { readonly: true });
+  try {
+    return db.query<Row, []>("SELECT * FROM lease_usage ORDER BY lease").all();
+  } finally {
+    db.close();
+  }
+}
+
+const inWords = ({ lease, ended_at_ms, presumed, calls, allocation_core_ns: held }: Row): string =>
+  JSON.stringify({ lease, ended_at_ms, presumed, calls, held });
+
+/** What clients write down from now on. */
+class Results {
+  readonly #folder: string;
+  readonly #from = new Map<string, number>();
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    for (const name of readdirSync(folder)) this.#from.set(name, statSync(join(folder, name)).size);
+  }
+
+  isThere(client: string): boolean {
+    const name = `${client}.jsonl`;
+    const path = join(this.#folder, name);
+    const from = this.#from.get(name) ?? 0;
+    return existsSync(path) && readFileSync(path).subarray(from).includes('"outcome":"result"');
+  }
+}

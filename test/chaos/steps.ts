@@ -7,6 +7,8 @@ import { type Cluster, DRAIN_MS } from "./cluster.ts";
 /** A node that is told to stop waits for its leases, then ends. */
 export const END_LIMIT_MS = DRAIN_MS + 20_000;
 
+/** Longer than the lease of one that leads. */
+export const TAKE_OVER_MS = 6000;
 export const START_TRIES = 20;
 export const START_PAUSE_MS = 500;
 
@@ -34,15 +36,37 @@ export async function onNode(
   await alone(node.name, () => run(node, i));
 }
 
+/** Where there is one. */
+export async function onEtcd(
+  { cluster: { etcd }, alone }: FaultContext,
+  run: (etcd: Actor) => Promise<void>,
+): Promise<void> {
+  if (etcd) await alone(etcd.name, () => run(etcd));
+}
+
 export async function restartNode(context: FaultContext, i: number): Promise<void> {
   const { cluster, random, version } = context;
   await pause(random);
   await untilStarted(cluster.nodes[i]!, () => cluster.startNode(i, version("node")));
 }
 
-export async function restartManager({ cluster, random, version }: FaultContext): Promise<void> {
+/** Where another one stands by, it has time to take over, or not. */
+export async function restartManager(context: FaultContext, i: number): Promise<void> {
+  const { cluster, random, version } = context;
   await pause(random);
-  await untilStarted(cluster.manager, () => cluster.startManager(version("manager")));
+  if (cluster.etcd && random.chance(0.5)) await Bun.sleep(TAKE_OVER_MS);
+  await untilStarted(cluster.managers[i]!, () => cluster.startManager(i, version("manager")));
+}
+
+/** A manager that nothing else is done to: mostly the one that leads. */
+export async function onManager(
+  { cluster, random, alone }: FaultContext,
+  run: (manager: Actor, i: number, leads: string) => Promise<void>,
+): Promise<void> {
+  const { actor } = cluster.leader();
+  const manager = (random.chance(0.7) ? actor : undefined) ?? random.pick(cluster.managers);
+  const leads = manager === actor ? "which leads" : "";
+  await alone(manager.name, () => run(manager, cluster.managers.indexOf(manager), leads));
 }
 
 /** As a service manager does it: what does not start, since its disk is full, is started again. */
@@ -81,9 +105,13 @@ export const client = ({ cluster, random }: FaultContext): Actor | undefined => 
 };
 
 /** Holds processes still for a while. */
-export async function stopped(pids: readonly number[], random: Random): Promise<void> {
+export async function stopped(
+  pids: readonly number[],
+  random: Random,
+  mostMs = 3000,
+): Promise<void> {
   for (const pid of pids) signalTo(pid, "SIGSTOP");
-  await Bun.sleep(random.between(50, 3000));
+  await Bun.sleep(random.between(50, mostMs));
   for (const pid of pids) signalTo(pid, "SIGCONT");
 }
 

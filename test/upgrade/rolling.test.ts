@@ -24,8 +24,8 @@ if (lackingPrevious !== undefined)
 async function upgradeAll({ cluster, note }: FaultContext): Promise<void> {
   await Bun.sleep(LOAD_MS);
   note("upgrade", "manager");
-  expect(await cluster.manager.end("SIGTERM", END_LIMIT_MS)).toBe(true);
-  await cluster.startManager("this");
+  expect(await cluster.managers[0]!.end("SIGTERM", END_LIMIT_MS)).toBe(true);
+  await cluster.startManager(0, "this");
   for (const [i, node] of cluster.nodes.entries()) {
     await Bun.sleep(LOAD_MS);
     note("upgrade", node.name);

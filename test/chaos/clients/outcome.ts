@@ -5,7 +5,12 @@ import type { Outcome } from "../history.ts";
 export const ABORTED = new Error("this client has aborted the call");
 
 /** Refused by the client before anything was sent. */
-const NOT_MADE = ["RFAAS_OUT_OF_LEASE_MEMORY", "RFAAS_QUEUE_FULL"];
+const NOT_MADE = [
+  ...["RFAAS_OUT_OF_LEASE_MEMORY", "RFAAS_QUEUE_FULL"],
+  // Of a pool, which has no worker for the call.
+  ...["RFAAS_NODE_UNREACHABLE", "RFAAS_CONNECTION_FAILED", "RFAAS_CLUSTER_FULL"],
+  ...["RFAAS_MODULE_FAILED", "RFAAS_NODE_REFUSES", "RFAAS_ENVIRONMENT"],
+];
 
 export function outcomeOf(error: unknown): { outcome: Outcome; code?: string; message?: string } {
   if (error === ABORTED) return { outcome: "may-have-run", code: "ABORTED" };

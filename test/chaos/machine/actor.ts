@@ -1,5 +1,5 @@
 /** A process of a run: started, killed, stopped, and started again, each end of it written down. */
-import { closeSync, openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { alive, descendants } from "../../support/processes.ts";
 import { until } from "../../support/until.ts";
@@ -25,6 +25,8 @@ export class Actor {
   readonly #options: ActorOptions;
   #child: Bun.Subprocess | undefined;
   #meant = false;
+  /** Where what this process says begins in the log. */
+  #from = 0;
   #exit: Promise<void> = Promise.resolve();
 
   constructor(options: ActorOptions) {
@@ -57,7 +59,7 @@ export class Actor {
   async start(command: readonly string[]): Promise<void> {
     const { env, folder, journal, name, ready, client } = this.#options;
     const file = openSync(this.log, "a");
-    const from = statSync(this.log).size;
+    const from = (this.#from = statSync(this.log).size);
     this.#meant = false;
     const child = Bun.spawn([...command], {
       ...{ cwd: folder, env: { ...process.env, ...env }, detached: true },
@@ -83,6 +85,18 @@ export class Actor {
     if (ready === undefined) return;
     const said = (): string => readFileSync(this.log).subarray(from).toString();
     await until(() => !this.running || said().includes(ready), `${name} is there`, START_LIMIT_MS);
+  }
+
+  /** Which of these words its log has last, and how often it has the first. A new process has said nothing yet. */
+  lastSaid(first: string, other: string): { last: string | undefined; count: number } {
+    const text = existsSync(this.log) ? readFileSync(this.log, "utf8") : "";
+    const [at, otherAt] = [text.lastIndexOf(first), text.lastIndexOf(other)];
+    const last = Math.max(at, otherAt);
+    const isOfThis = this.running && last >= this.#from;
+    return {
+      last: isOfThis ? (last === at ? first : other) : undefined,
+      count: text.split(first).length - 1,
+    };
   }
 
   /** It may end now, in any way. */
