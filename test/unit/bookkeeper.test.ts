@@ -26,6 +26,7 @@ class NotingNode implements BookedNode {
   free = { cores: 8, memoryBytes: 1000 };
   leaseCount = 0;
   keptHosts = 0;
+  waiting = 0;
   draining = false;
   events: AgentEvents | undefined;
   revoke(limitMs: number): void {
@@ -299,6 +300,21 @@ describe("a manager", () => {
     const can: unknown = expect.arrayContaining(["readmit"]);
     expect(told("announce")).toMatchObject([{ settling: false, can }]);
     expect(node.asked).toEqual(["revoke 700", "resume"]);
+  });
+
+  test("that is started anew after its ledger failed has the node grant leases again", () => {
+    const { clock, links, node, accept } = books();
+    accept();
+    links.last.say({ t: "ledger", problem: "no space left" });
+    links.last.breakOff();
+    clock.pass(50);
+    accept();
+    links.last.say({ t: "ledger", problem: "no space left" });
+    expect(node.asked).toMatchObject([
+      expect.stringContaining("no space left"),
+      "refuse null",
+      expect.stringContaining("no space left"),
+    ]);
   });
 
   test("that refuses the node is complained of once, however often it does", () => {

@@ -76,6 +76,8 @@ export class ManagerLink {
   #revoked: readonly Revocation[] = [];
   #complaint = "";
   #full = false;
+  /** The manager has said that it cannot save bills, and not yet that it can. */
+  #ledgerFails = false;
   #leaving: Promise<void> | undefined;
   #onSaved: (() => void) | undefined;
 
@@ -216,6 +218,8 @@ export class ManagerLink {
       accepted: ({ publicKey, ca, looks = false, can = [] }) => {
         if (ca !== undefined) this.#events.authority?.(ca);
         this.#welcomed(publicKey);
+        // One that was started anew saves bills; if not, it says so next.
+        if (this.#ledgerFails) this.#ledger(null);
         if (can.includes("quotas"))
           this.#events.quotas?.(quotasBy(this.#requests, this.#connection));
         if (!this.#settling && !this.#leaving) this.#events.joined?.(looks);
@@ -233,7 +237,7 @@ export class ManagerLink {
           (proof) => this.#connection.send({ t: "prove", proof }),
           (error: Error) => this.#complain(error.message),
         ),
-      ledger: ({ problem }) => this.#events.ledger?.(problem),
+      ledger: ({ problem }) => this.#ledger(problem),
       drain: ({ deadlineMs }) => this.#events.drain(deadlineMs),
       resume: () => this.#events.resume(),
       quota: (word) => this.#events.quota?.(word),
@@ -253,6 +257,11 @@ export class ManagerLink {
       },
       alive: () => {},
     };
+  }
+
+  #ledger(problem: string | null): void {
+    this.#ledgerFails = problem !== null;
+    this.#events.ledger?.(problem);
   }
 
   #welcomed(publicKey: string | null): void {
