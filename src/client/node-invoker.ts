@@ -6,8 +6,8 @@ import { notify } from "../base/notify.ts";
 import { LinkedSignal, untilAborted } from "../base/waiting.ts";
 import type { FabricName } from "../fabric/registry.ts";
 import type { Invoker } from "./cluster/invoker.ts";
-import type { ClusterNodeInfo, Connect } from "./cluster/node.ts";
 import { OneNode } from "./cluster/one-node.ts";
+import type { ClusterNodeInfo, Connect, WantedRoom } from "./cluster/node.ts";
 import { requireListener } from "./events/lease-event.ts";
 import { allocateLease } from "./lease/allocation.ts";
 import type { ClientFabrics } from "./lease/attach.ts";
@@ -90,8 +90,11 @@ export class NodeInvoker implements Invoker {
       leases,
       prewarmedHosts,
       keptHosts = 0,
+      line,
     } = await this.#connection.status(signal);
-    const status = { freeCores, freeMemoryBytes, leases, prewarmedHosts, keptHosts };
+    const { waiting = 0, longestWaitMs = 0 } = line ?? {};
+    const free = { freeCores, freeMemoryBytes };
+    const status = { ...free, leases, prewarmedHosts, keptHosts, waiting, longestWaitMs };
     const isNews = !Bun.deepEquals(this.#status, status);
     this.#status = status;
     if (isNews) for (const listener of [...this.#listeners]) notify(listener, this.nodes());
@@ -138,6 +141,7 @@ export class NodeInvoker implements Invoker {
   async take<Module = unknown>(
     module: string | URL,
     options?: AllocateOptions,
+    offer?: number,
   ): Promise<PartLease<Module>> {
     const read = readOptions("allocate", AllocateOptions, options);
     if (this.#closed) throw closedError();
@@ -153,8 +157,7 @@ export class NodeInvoker implements Invoker {
         connection: this.#connection,
         fabrics: this.#fabrics,
         fabric: this.fabric,
-        signal,
-        waitMs,
+        ...{ signal, waitMs, offer },
       }),
     );
     this.#allocations.add(allocation);
@@ -173,6 +176,31 @@ export class NodeInvoker implements Invoker {
     const pool = await WorkerPool.open((each) => this.allocate(module, each), read);
     // The module's type says what its functions take and return.
     return pool as unknown as Pool<Module>;
+  }
+
+  get hasLine(): boolean {
+    return this.#connection.hasLine;
+  }
+
+  /** Waits in the node's line until it has offered all that is wanted. */
+  async waitInLine(wanted: WantedRoom, signal: AbortSignal): Promise<void> {
+    const connection = this.#connection;
+    const { recalled, offered, atLeast, isPart, memoryBytes, heapBytes, ...rest } = wanted;
+    await connection.waitInLine(
+      {
+        ...rest,
+        ...(atLeast > 1 ? { atLeast } : {}),
+        ...(isPart ? { isPart } : {}),
+        memoryBytes: this.#fabrics.memoryFor(this.fabric, memoryBytes) + heapBytes,
+        waitMs: Math.min(wanted.waitMs, MAX_DURATION_MS),
+      },
+      {
+        recalled,
+        offered: ({ offer, workers }) =>
+          offered({ number: offer, workers, pass: () => connection.pass(offer) }),
+      },
+      signal,
+    );
   }
 
   get packages(): Packages {
@@ -200,7 +228,7 @@ export class NodeInvoker implements Invoker {
    * Lets the request wait in the node's line for as long as the options say, and asks a node again that has no line, or too long a one.
    * Of those that wait so many are asked for at a time, as each has a descriptor open.
    */
-  async #inTime<Granted>(
+  async #inTime<Granted extends { waited: number }>(
     options: AllocateOptions,
     signal: AbortSignal,
     ask: (waitMs: number) => Promise<Granted>,
@@ -212,7 +240,11 @@ export class NodeInvoker implements Invoker {
     using _ = await this.#gate.enter(leftMs(), signal);
     for (let backOffMs = MIN_BACK_OFF_MS; ; backOffMs = Math.min(MAX_BACK_OFF_MS, 2 * backOffMs)) {
       try {
-        return await ask(Math.min(leftMs(), MAX_DURATION_MS));
+        const beforeMs = performance.now() - startedMs;
+        const granted = await ask(Math.min(leftMs(), MAX_DURATION_MS));
+        // Behind other requests of this program, or at a node whose line was too long.
+        if (beforeMs >= 1) granted.waited += beforeMs;
+        return granted;
       } catch (error) {
         const isFull = error instanceof LeaseRefused && error.code === "RFAAS_NODE_FULL";
         if (!isFull) throw error;

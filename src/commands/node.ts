@@ -177,6 +177,7 @@ function forPeople(nodes: readonly NodeStatus[]): string {
     "free/memory",
     "leases",
     "kept",
+    "waiting",
     "reachable",
     "fabrics",
   ];
@@ -186,6 +187,7 @@ function forPeople(nodes: readonly NodeStatus[]): string {
     `${formatBytes(one.freeMemoryBytes)}/${formatBytes(one.memoryBytes)}`,
     String(one.leases),
     String(one.keptHosts ?? "-"),
+    String(one.waiting ?? "-"),
     printable(one.reachable ?? "-"),
     printable(one.fabrics.join(",")),
   ]);

@@ -5,7 +5,7 @@ import { ManagerSubscription } from "../client/cluster/manager-link.ts";
 import { ManagedClusterOptions } from "../client/options/connect-options.ts";
 import { NodeConnection } from "../client/node/connection.ts";
 import { UsageError } from "../base/errors.ts";
-import type { Leases } from "../protocol/messages.ts";
+import type { Leases, LineState } from "../protocol/messages.ts";
 import type { NodeInfo, UsageReport } from "../protocol/manager-messages.ts";
 import { formatBytes } from "../base/units.ts";
 import { address, truth, worded } from "../options/fields.ts";
@@ -41,7 +41,7 @@ const CLEAR = "\x1b[2J\x1b[H";
 export const ps = defineCommand({
   usage: "ps",
   summary: "list a cluster's nodes and leases, or those of one node",
-  description: `Asks the manager which nodes there are, what they have free, how many hosts they keep with their module for another lease, and which
+  description: `Asks the manager which nodes there are, what they have free, how many hosts they keep with their module for another lease, how many requests wait for room, and which
 leases run on them: whose they are, how many workers and cores they have, what they have used. A lease's numbers are at most a
 fraction of a second old. Where tokens are asked for, it shows the leases of the token's user, and with the scope admin all.
 
@@ -125,12 +125,12 @@ async function openNode(
   const { cores, memoryBytes, version } = connection.welcome;
   return {
     async look() {
-      const { draining, freeCores, freeMemoryBytes, total, shown, keptHosts } =
+      const { draining, freeCores, freeMemoryBytes, total, shown, keptHosts, line } =
         await connection.leases();
       const state = draining ? "draining" : "up";
       const node = {
         ...{ address: connection.address, state, version, cores, memoryBytes },
-        ...{ freeCores, freeMemoryBytes, leases: total, keptHosts },
+        ...{ freeCores, freeMemoryBytes, leases: total, keptHosts, line },
       };
       return { value: { node, leases: shown }, text: nodePage(node, shown, Date.now()) };
     },
@@ -179,6 +179,7 @@ export function page(
     formatBytes(node.freeMemoryBytes),
     String(node.leases),
     String(node.keptHosts ?? "-"),
+    String(node.waiting ?? "-"),
   ]);
   const leaseRows = leases.map(
     ({ lease, node, user, workers, coresPerWorker = 1, startedAtMs, usage }) => [
@@ -189,7 +190,10 @@ export function page(
   );
   return [
     table(
-      [["node", "state", "address", "free/cores", "free memory", "leases", "kept"], ...nodeRows],
+      [
+        ["node", "state", "address", "free/cores", "free memory", "leases", "kept", "waiting"],
+        ...nodeRows,
+      ],
       3,
     ),
     "\n",
@@ -208,6 +212,7 @@ interface NodeSeen {
   leases: number;
   /** An older node does not say. */
   keptHosts: number | undefined;
+  line: LineState | undefined;
 }
 
 /** Both tables of one node as text. */
@@ -238,7 +243,20 @@ function nodePage(node: NodeSeen, leases: Leases["shown"], nowMs: number): strin
       : table([["lease", "user", "module", "state", ...NUMBERS], ...rows], 4),
     hidden > 0 && rows.length > 0 ? `and ${hidden} of other users\n` : "",
     node.keptHosts ? `hosts kept for another lease: ${node.keptHosts}\n` : "",
+    node.line ? lineOf(node.line) : "",
   ].join("");
+}
+
+/** How many wait for room, and have waited. */
+function lineOf({ waiting, longestWaitMs, served, waitedMs }: LineState): string {
+  const now =
+    waiting === 0 ? [] : [`${waiting} wait for room, the longest for ${seconds(longestWaitMs)} s`];
+  const before =
+    served === 0
+      ? []
+      : [`${served} have waited before, ${seconds(waitedMs / served)} s on average`];
+  const all = [...now, ...before];
+  return all.length === 0 ? "" : `${all.join("; ")}\n`;
 }
 
 const NUMBERS = ["workers", "cores", "age[s]", "calls", "running[s]", "polling[s]"];

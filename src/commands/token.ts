@@ -10,6 +10,7 @@ import { Credential, NewHolder } from "../protocol/holder/credential.ts";
 import { readPublicKeys } from "../protocol/token-key.ts";
 import {
   LAST_MS,
+  MAX_WEIGHT,
   SCOPES,
   type Scope,
   TokenNode,
@@ -54,6 +55,12 @@ const Options = Type.Object({
       description: "what its user's leases may cost, such as 100/month or 8/day",
       otherwise: "no limit",
       placeholder: "n/period",
+    }),
+  ),
+  weight: Type.Optional(
+    whole(1, MAX_WEIGHT, {
+      description: "the user's share of a node that others wait for, too, against theirs",
+      otherwise: "1",
     }),
   ),
   ttl: Type.Optional(
@@ -136,6 +143,9 @@ holder acts as its user until it expires, and it is sent only over loopback and 
 bill), node (join as a node), read (look at the manager) and admin (look, and change), and renew: a program with it gets a newer one of the manager by itself, until it is revoked. A token with client and read shows only the leases
 and the bill of its user; one with read but without client, or with admin, shows those of all users.
 
+With --weight, its user has a larger share of a node where several users wait for room: of two with the weights 1 and 3 one has a fourth
+of its cores and the other three. A node of an earlier rfaas refuses a token that has a weight.
+
 With --project, its leases are that project's on the bill, and no other's; without, their client may name one.`,
   options: Options,
   examples: [
@@ -190,6 +200,7 @@ async function create({
   maxMemory,
   maxLeases,
   coreHours,
+  weight,
   ttl = ttlMs(DEFAULT_TTL, "--ttl"),
   scope = scopesOf(DEFAULT_SCOPES, "--scope"),
   node,
@@ -213,7 +224,7 @@ async function create({
   const claims = {
     user,
     maxCores: maxCores ?? null,
-    ...onlyGiven({ maxMemoryBytes: maxMemory, maxLeases, coreHours, node, project }),
+    ...onlyGiven({ maxMemoryBytes: maxMemory, maxLeases, coreHours, node, project, weight }),
     // Tokens count whole seconds; rounding up keeps a token valid for at least the requested time.
     expiresAtMs: ttl === null ? null : Math.ceil((nowMs + ttl) / 1000) * 1000,
     scopes: scope,

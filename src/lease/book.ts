@@ -14,6 +14,9 @@ import {
   grantLease,
 } from "./lease.ts";
 
+/** Why a node that drains grants nothing. */
+export const DRAINING = "the node is draining and grants no leases; use another node";
+
 interface Entry {
   state: LeaseState;
   share: Share;
@@ -69,7 +72,7 @@ export class LeaseBook {
     },
     atNs: number,
   ): { lease: number; share: Share } | string {
-    if (this.draining) return "the node is draining and grants no leases; use another node";
+    if (this.draining) return DRAINING;
     const { workers, memoryBytes, coresPerWorker } = wanted;
     const share = this.#capacity.take(workers, memoryBytes, coresPerWorker);
     if (typeof share === "string") return share;
@@ -77,6 +80,29 @@ export class LeaseBook {
     const { ttlNs, loadLimitNs, untilNs } = wanted;
     this.#entries.set(lease, { state: grantLease(atNs, ttlNs, loadLimitNs, untilNs), share });
     return { lease, share };
+  }
+
+  /** Sets room aside for as many of the workers as there is room for; undefined when that is for fewer than `atLeast`. */
+  hold({
+    workers,
+    atLeast,
+    coresPerWorker,
+    memoryBytes,
+  }: {
+    workers: number;
+    atLeast: number;
+    coresPerWorker: number;
+    memoryBytes: number;
+  }): { workers: number; share: Share } | undefined {
+    const most = Math.min(workers, Math.floor(this.freeCores / coresPerWorker));
+    if (most < atLeast) return undefined;
+    const share = this.#capacity.take(most, memoryBytes, coresPerWorker);
+    return typeof share === "string" ? undefined : { workers: most, share };
+  }
+
+  /** Room that was set aside is free again. */
+  letGo(share: Share): void {
+    this.#capacity.give(share);
   }
 
   /** The state of a lease; undefined once its capacity has come back. */

@@ -1,19 +1,44 @@
 /**
- * Those that wait for room on a node, in fair order: users take turns, and each user's own go in the order of their arrival. The first
- * in line is served before all others, so that small requests do not starve a large one.
+ * Those that wait for room on a node, in fair order: the user comes first who has had the least for its weight (`shares.ts`), and each
+ * user's own go by their age. The first in line is served before all others, so that small requests do not starve a large one. Pure: the
+ * time comes with each question.
  */
+import { Shares } from "./shares.ts";
+
+/** Who waits, and since when. */
+export interface Arrival {
+  user: string;
+  /** Against other users. */
+  weight: number;
+  /** Since when the request waits, wherever it did before. */
+  sinceNs: number;
+}
+
+/** Who is to be served next. */
+export interface First<Waiting> {
+  readonly waiting: Waiting;
+  readonly user: string;
+  /** What the user has had, for its weight. */
+  readonly hadNs: number;
+}
+
+interface Place<Waiting> {
+  readonly waiting: Waiting;
+  readonly sinceNs: number;
+}
+
 export class Line<Waiting> {
-  /** By user; the user whose turn it is comes first. None is empty. */
-  readonly #users = new Map<string, Waiting[]>();
+  readonly shares: Shares;
+  /** By user, the oldest first. None is empty. */
+  readonly #users = new Map<string, Place<Waiting>[]>();
   #size = 0;
+
+  constructor(shares = new Shares()) {
+    this.shares = shares;
+  }
 
   get size(): number {
     return this.#size;
-  }
-
-  get first(): Waiting | undefined {
-    for (const [first] of this.#users.values()) return first;
-    return undefined;
   }
 
   /** How many of a user's wait. */
@@ -21,35 +46,65 @@ export class Line<Waiting> {
     return this.#users.get(user)?.length ?? 0;
   }
 
-  add(user: string, waiting: Waiting): void {
-    const own = this.#users.get(user);
-    if (own) own.push(waiting);
-    else this.#users.set(user, [waiting]);
-    this.#size++;
+  /** Who is to be served next. */
+  first(nowNs: number): First<Waiting> | undefined {
+    let first: First<Waiting> | undefined;
+    let sinceNs = 0;
+    for (const [user, [oldest]] of this.#users) {
+      const hadNs = this.shares.had(user, nowNs);
+      if (first && (hadNs > first.hadNs || (hadNs === first.hadNs && oldest!.sinceNs >= sinceNs)))
+        continue;
+      first = { waiting: oldest!.waiting, user, hadNs };
+      ({ sinceNs } = oldest!);
+    }
+    return first;
   }
 
-  /** The first in line is served, or leaves: it is another user's turn. */
-  shift(): void {
-    for (const [user, own] of this.#users) {
-      own.shift();
-      this.#size--;
-      this.#users.delete(user);
-      if (own.length > 0) this.#users.set(user, own);
-      return;
-    }
+  /** Since when the oldest of those that match waits; undefined when there is none. */
+  oldestOf(matches: (waiting: Waiting) => boolean): number | undefined {
+    let oldest = Infinity;
+    for (const own of this.#users.values())
+      for (const { waiting, sinceNs } of own)
+        if (matches(waiting)) oldest = Math.min(oldest, sinceNs);
+    return oldest === Infinity ? undefined : oldest;
+  }
+
+  add(waiting: Waiting, { user, weight, sinceNs }: Arrival, nowNs: number): void {
+    const place = { waiting, sinceNs };
+    const own = this.#users.get(user);
+    if (own) {
+      // Mostly it is the youngest.
+      let at = own.length;
+      while (at > 0 && own[at - 1]!.sinceNs > sinceNs) at--;
+      own.splice(at, 0, place);
+    } else this.#users.set(user, [place]);
+    this.#size++;
+    this.shares.wait(user, weight, nowNs);
+  }
+
+  /** The {@link first} leaves the line: it was served, or refused. */
+  shift({ user }: First<Waiting>, nowNs: number): void {
+    const own = this.#users.get(user)!;
+    own.shift();
+    this.#left(user, own, 1, nowNs);
   }
 
   /** Those that match leave, wherever they are. Returns them. */
-  remove(matches: (waiting: Waiting) => boolean): Waiting[] {
+  remove(matches: (waiting: Waiting) => boolean, nowNs: number): Waiting[] {
     const removed: Waiting[] = [];
     for (const [user, own] of this.#users) {
-      const left = own.filter((waiting) => !matches(waiting));
+      const left = own.filter(({ waiting }) => !matches(waiting));
       if (left.length === own.length) continue;
-      removed.push(...own.filter(matches));
-      if (left.length > 0) this.#users.set(user, left);
-      else this.#users.delete(user);
+      removed.push(...own.flatMap(({ waiting }) => (matches(waiting) ? [waiting] : [])));
+      this.#left(user, left, own.length - left.length, nowNs);
     }
-    this.#size -= removed.length;
     return removed;
+  }
+
+  #left(user: string, left: Place<Waiting>[], count: number, nowNs: number): void {
+    if (left.length > 0) this.#users.set(user, left);
+    else this.#users.delete(user);
+    this.#size -= count;
+    for (let i = 0; i < count; i++) this.shares.leave(user, nowNs);
   }
 }

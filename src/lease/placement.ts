@@ -31,6 +31,8 @@ export interface Wanted {
   maxWorkersPerLease: number;
   /** Nodes on which leases are held already; they count among `maxNodes`. */
   held: ReadonlySet<string>;
+  /** Nodes that are not asked. Default: none. */
+  except?: ReadonlySet<string>;
 }
 
 /** One lease to ask a node for. */
@@ -160,10 +162,11 @@ export class Placement {
     return free;
   }
 
-  #rooms({ memoryBytes, maxWorkersPerLease, coresPerWorker = 1 }: Wanted): Room[] {
+  #rooms({ memoryBytes, maxWorkersPerLease, coresPerWorker = 1, except }: Wanted): Room[] {
     const rooms: Room[] = [];
     for (const { known, reservedCores, reservedMemoryBytes, refused } of this.#entries.values()) {
       if (!known.open || refused || known.freeCores === undefined) continue;
+      if (except?.has(known.name)) continue;
       const memory = (known.freeMemoryBytes ?? Infinity) - reservedMemoryBytes;
       const leases = memoryBytes > 0 ? Math.max(0, Math.floor(memory / memoryBytes)) : Infinity;
       const byCores = Math.floor((known.freeCores - reservedCores) / coresPerWorker);

@@ -45,6 +45,8 @@ export const Allocate = request(
     waitMs: Type.Optional(duration),
     /** How long its host may be stopped, or give no sign of life while calls are in flight. Left out, the node's rule. */
     hostTimeoutMs: Type.Optional(hostTimeout),
+    /** What this node has offered the client that the lease takes, by the id of its place in line. Left out, nothing. */
+    offer: Type.Optional(count),
     /** How long the host may wait for another lease of the module when this one is released. Left out, not at all. */
     keepWarmMs: Type.Optional(duration),
     /** Its functions may open connections. */
@@ -86,6 +88,8 @@ export const Allocate = request(
     kept: Type.Optional(Type.Boolean()),
     /** What it may have besides its registered memory. */
     heapBytes: Type.Optional(Type.Number({ minimum: 0 })),
+    /** How long the request has waited for room here. Left out, not at all. */
+    waitedMs: Type.Optional(Type.Number({ minimum: 0 })),
     grantNs: Type.Number(),
     spawnNs: Type.Number(),
     loadNs: Type.Number(),
@@ -104,7 +108,46 @@ export const RenewToken = request(
   /** For how long the token counts; null without end. */
   { expiresInMs: Type.Union([Type.Number(), Type.Null()]) },
 );
-/** The client withdraws the request for a lease that has this id. */
+
+/**
+ * The client waits for room, here and at other nodes: a place in the node's line. The reply is an offer, which comes when it is the client's
+ * turn: it takes it ({@link Allocate}), or passes ({@link Withdraw}) as it was served elsewhere. An offer of fewer workers than it wants grows:
+ * the place stays, and the reply comes again. A place ends with its connection. Only to nodes that say that they {@link LINE | can}.
+ */
+export const WaitInLine = request(
+  "wait-in-line",
+  {
+    /** Left out, any number of them from 1 on will do. */
+    atLeast: Type.Optional(count),
+    workers: count,
+    coresPerWorker: cores,
+    /** Of a lease, with the heap that it asks for. */
+    memoryBytes: Type.Number({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+    waitMs: duration,
+    /** How long the client waits already: it keeps its place among its user's requests where it joins the line anew. */
+    waitedMs: Type.Number({ minimum: 0 }),
+    /** How long the client may hold the offer. */
+    holdMs: duration,
+    /** The client needs more than this node may offer, all at once. */
+    isPart: Type.Optional(Type.Boolean()),
+  },
+  {
+    /** The id of the place. */
+    offer: count,
+    /** All together. */
+    workers: count,
+    holdMs: Type.Number({ minimum: 0 }),
+    last: Type.Boolean(),
+  },
+);
+export type WaitInLine = FieldsOf<typeof WaitInLine>;
+export type Offered = ReplyOf<typeof WaitInLine>;
+/** An older request needs the offer that the client holds for a part of its own. The client gives it back, unless it has all parts. */
+export const Recall = notice("recall", { offer: count });
+/** What a node says in its greeting that it can: {@link WaitInLine}. */
+export const LINE = "line";
+
+/** The client withdraws the request for a lease, or gives up the place in line or the offer, that has this id. */
 export const Withdraw = notice("withdraw", { request: count });
 /** The client has mapped or connected to the lease's memory and uses it. */
 export const Redeem = notice("redeem", { lease: count });
@@ -159,6 +202,7 @@ export const Progressed = notice("progress", { lease: count, report: ProgressRep
 /** What a client says to a node of leases. */
 export const leaseMessages = [
   Allocate,
+  WaitInLine,
   Withdraw,
   Redeem,
   Renew,
@@ -168,4 +212,12 @@ export const leaseMessages = [
   RenewToken,
 ] as const;
 /** What a node says to a client of its leases, unasked. */
-export const leaseNotices = [Lost, WorkerLost, Revoking, GoesOn, Logged, Progressed] as const;
+export const leaseNotices = [
+  Lost,
+  WorkerLost,
+  Revoking,
+  GoesOn,
+  Recall,
+  Logged,
+  Progressed,
+] as const;

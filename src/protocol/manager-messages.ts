@@ -109,6 +109,8 @@ export const NodeInfo = Type.Object({
   leases: index,
   /** Hosts that wait for another lease of their module; left out where the node does not say. */
   keptHosts: Type.Optional(index),
+  /** Requests that wait for room there; left out where the node does not say. */
+  waiting: Type.Optional(index),
   fabrics,
   machine: label,
   version: label,
@@ -169,6 +171,7 @@ const Capacity = notice("capacity", {
   freeMemoryBytes: memory,
   leases: index,
   keptHosts: Type.Optional(index),
+  waiting: Type.Optional(index),
   draining: Type.Boolean(),
 });
 export type Capacity = FieldsOf<typeof Capacity>;

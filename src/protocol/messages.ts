@@ -46,6 +46,20 @@ export const ListedLease = Type.Object({
 });
 export type ListedLease = Static<typeof ListedLease>;
 
+/** Those that wait for room on a node. */
+export const LineState = Type.Object({
+  waiting: index,
+  /** The time of the one who waits longest; 0 when none does. */
+  longestWaitMs: Type.Number({ minimum: 0 }),
+  /** Room that is offered, and not yet taken. */
+  offers: index,
+  /** How many have waited and were served, since the node was started, */
+  served: index,
+  /** and for how long, all together. */
+  waitedMs: Type.Number({ minimum: 0 }),
+});
+export type LineState = Static<typeof LineState>;
+
 export const ListLeases = request(
   "list-leases",
   {},
@@ -57,6 +71,7 @@ export const ListLeases = request(
     total: index,
     /** Hosts that wait for another lease of their module. */
     keptHosts: Type.Optional(index),
+    line: Type.Optional(LineState),
     shown: Type.Array(ListedLease, { maxItems: MAX_LISTED }),
   },
 );
@@ -100,6 +115,7 @@ export const GetStatus = request(
     leases: index,
     prewarmedHosts: index,
     keptHosts: Type.Optional(index),
+    line: Type.Optional(LineState),
     fabrics: Type.Optional(NodeFabrics),
   },
 );

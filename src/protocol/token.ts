@@ -23,6 +23,8 @@ const TOKEN_TYPE = "rfaas+jwt";
 const BOUND_TYPE = "rfaas-bound+jwt";
 /** Longer than the longest token; checked before anything is decoded. */
 export const MAX_TOKEN_BYTES = 2048;
+/** The largest share of a user who waits with others. */
+export const MAX_WEIGHT = 1_000_000;
 const SIGNATURE_BYTES = 64;
 
 /** Whole seconds since 1970. */
@@ -97,6 +99,7 @@ const Payload = Type.Object(
     max_leases: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffffffff })),
     /** `100/month` or `2.5/day`. */
     core_hours: Type.Optional(Type.String({ pattern: CORE_HOURS_PATTERN, maxLength: 32 })),
+    weight: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_WEIGHT })),
     node: Type.Optional(TokenNode),
     project: Type.Optional(project),
     /** The key of the token's holder (RFC 7800). */
@@ -130,6 +133,8 @@ export interface Claims {
   node?: string;
   /** What its leases are for, on the bill. Left out, what their client says. */
   project?: string;
+  /** Its user's share of a node that others wait for, too, against theirs. Left out, 1. */
+  weight?: number;
 }
 
 /** What a token shows without its key. */
@@ -145,7 +150,7 @@ const NAMES_OF_CLAIMS: Record<string, string> = {
   ...{ jti: "id", sub: "user", aud: "cluster", iat: "issuedAtMs", exp: "expiresAtMs" },
   ...{ scope: "scopes", max_cores: "maxCores", max_memory: "maxMemoryBytes" },
   ...{ max_leases: "maxLeases", core_hours: "coreHours" },
-  ...{ cnf: "holderKey", node: "node", project: "project" },
+  ...{ cnf: "holderKey", node: "node", project: "project", weight: "weight" },
 };
 
 /** Compiled when the first token comes: most programs that load this never see one. */
@@ -298,7 +303,7 @@ export async function keyIdOf({ key }: ClusterKey): Promise<string> {
 }
 
 function payloadOf(claims: Claims, cluster: string): Payload {
-  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey, node, project } = claims;
+  const { maxCores, maxMemoryBytes, expiresAtMs, holderKey, node, project, weight } = claims;
   return {
     ...{ jti: claims.id, sub: claims.user, aud: cluster, iat: claims.issuedAtMs / 1000 },
     ...(expiresAtMs === null ? {} : { exp: expiresAtMs / 1000 }),
@@ -309,12 +314,14 @@ function payloadOf(claims: Claims, cluster: string): Payload {
     ...(claims.coreHours ? { core_hours: formatCoreHours(claims.coreHours) } : {}),
     ...(node === undefined ? {} : { node }),
     ...(project === undefined ? {} : { project }),
+    ...(weight === undefined ? {} : { weight }),
     ...(holderKey ? { cnf: { jwk: holderKey } } : {}),
   };
 }
 
 function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
-  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, node, project, cnf } = payload;
+  const { jti, sub, aud, iat, exp, scope, max_cores, max_memory, node, project, weight, cnf } =
+    payload;
   return {
     id: jti,
     user: sub,
@@ -328,6 +335,7 @@ function claimsOf(payload: Payload): Omit<ShownClaims, "keyId"> {
     ...(payload.core_hours === undefined ? {} : { coreHours: readCoreHours(payload.core_hours) }),
     ...(node === undefined ? {} : { node }),
     ...(project === undefined ? {} : { project }),
+    ...(weight === undefined ? {} : { weight }),
     ...(cnf ? { holderKey: cnf.jwk } : {}),
   };
 }

@@ -1,10 +1,22 @@
 /** Bugs that are built in on purpose, around the code under test: a simulator that does not find them finds nothing. */
+import { MAX_HOLD_MS, WaitingLine } from "../../src/executor/admission/waiting-line.ts";
 import { type Due, LeaseBook } from "../../src/lease/book.ts";
 import { Capacity, type Share } from "../../src/lease/capacity.ts";
 import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import { LedgerModel } from "./ledger.ts";
 
-export const BUGS = ["double-credit", "double-settlement", "no-expiry", "no-load-limit"] as const;
+export const BUGS = [
+  "double-credit",
+  "double-settlement",
+  "no-expiry",
+  "no-load-limit",
+  "no-hold-limit",
+  "no-weights",
+  "passed-offer-lost",
+  "place-outlives-client",
+  "youngest-first",
+  "sleeping-line",
+] as const;
 export type Bug = (typeof BUGS)[number];
 
 export function newBook(bug: Bug | undefined, cpus: readonly number[], bytes: number): LeaseBook {
@@ -16,6 +28,95 @@ export function newBook(bug: Bug | undefined, cpus: readonly number[], bytes: nu
 
 export function newLedger(bug: Bug | undefined, number: number): LedgerModel {
   return bug === "double-settlement" ? new DoubleSettlement(number) : new LedgerModel(number);
+}
+
+export function newLine(
+  bug: Bug | undefined,
+  ...args: ConstructorParameters<typeof WaitingLine>
+): WaitingLine {
+  switch (bug) {
+    case "no-hold-limit":
+      return new NoHoldLimit(...args);
+    case "no-weights":
+      return new NoWeights(...args);
+    case "passed-offer-lost":
+      return new PassedOfferLost(...args);
+    case "place-outlives-client":
+      return new PlaceOutlivesClient(...args);
+    case "youngest-first":
+      return new YoungestFirst(...args);
+    case "sleeping-line":
+      return new SleepingLine(...args);
+    default:
+      return new WaitingLine(...args);
+  }
+}
+
+type PlaceArgs = Parameters<WaitingLine["place"]>;
+
+/** Holds an offer for as long as anybody may. */
+class NoHoldLimit extends WaitingLine {
+  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
+    return super.place(asking, { ...wanted, holdMs: MAX_HOLD_MS });
+  }
+}
+
+/** Takes all users for equal. */
+class NoWeights extends WaitingLine {
+  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
+    return super.place({ ...asking, weight: 1 }, wanted);
+  }
+}
+
+/** Hears nothing of it when a client passes. */
+class PassedOfferLost extends WaitingLine {
+  readonly #offered = new Map<object, Set<number>>();
+
+  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
+    const { client, request } = asking;
+    const offered = (workers: number, holdMs: number): void => {
+      this.#offered.set(client, (this.#offered.get(client) ?? new Set<number>()).add(request));
+      wanted.offered(workers, holdMs);
+    };
+    return super.place(asking, { ...wanted, offered });
+  }
+
+  override leave(client: object, request?: number): void {
+    if (request === undefined || !this.#offered.get(client)?.has(request))
+      super.leave(client, request);
+  }
+}
+
+/** Keeps the places of clients that are gone. */
+class PlaceOutlivesClient extends WaitingLine {
+  override leave(client: object, request?: number): void {
+    if (request !== undefined) super.leave(client, request);
+  }
+}
+
+/** Takes who has waited long for who has just come. */
+class YoungestFirst extends WaitingLine {
+  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
+    return super.place(asking, { ...wanted, waitedMs: 0 });
+  }
+}
+
+/** Serves those that come, and wakes nobody later. */
+class SleepingLine extends WaitingLine {
+  #comes = false;
+
+  override place(...args: PlaceArgs): Promise<void> {
+    this.#comes = true;
+    try {
+      return super.place(...args);
+    } finally {
+      this.#comes = false;
+    }
+  }
+
+  override serve(): void {
+    if (this.#comes) super.serve();
+  }
 }
 
 /** Gives the share of a lease back twice. */

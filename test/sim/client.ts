@@ -22,6 +22,8 @@ const RETRY_NS = 200 * MS;
 const CONNECT_TIMEOUT_MS = 60_000;
 /** A module that is not loaded by then never will be. */
 const LOAD_TIMEOUT_MS = 3_000;
+/** How long a group may wait for others like it. */
+export const GROUP_LIMIT_MS = 30_000;
 
 export type Manners =
   /** Redeems, renews, calls, releases. */
@@ -33,20 +35,33 @@ export type Manners =
   /** Takes a lease and forgets it, with its connection open. */
   | "forgets"
   /** Holds its leases until everybody is told to release. */
-  | "keeps";
+  | "keeps"
+  /** Neither takes what it is offered nor passes it. */
+  | "ignores-offers";
 
-const TREATMENT: Record<Manners, { redeems: boolean; renews: boolean; calls: boolean }> = {
-  good: { redeems: true, renews: true, calls: true },
-  "calls-only": { redeems: true, renews: false, calls: true },
-  "never-redeems": { redeems: false, renews: true, calls: false },
-  forgets: { redeems: true, renews: false, calls: false },
-  keeps: { redeems: true, renews: true, calls: true },
+interface Treatment {
+  redeems: boolean;
+  renews: boolean;
+  calls: boolean;
+  hearsOffers: boolean;
+}
+
+const GOOD: Treatment = { redeems: true, renews: true, calls: true, hearsOffers: true };
+const TREATMENT: Record<Manners, Treatment> = {
+  good: GOOD,
+  "calls-only": { ...GOOD, renews: false },
+  "never-redeems": { ...GOOD, redeems: false, calls: false },
+  forgets: { ...GOOD, renews: false, calls: false },
+  keeps: GOOD,
+  "ignores-offers": { ...GOOD, hearsOffers: false },
 };
 
 type Outcome = "granted" | "failed" | "died";
 
 export class Client extends Actor implements LinkOwner {
   readonly actor = this;
+  readonly user: string;
+  readonly weight: number;
   clock: ActorClock;
   readonly #manager: ManagerProcess;
   readonly #subscribes: boolean;
@@ -69,9 +84,16 @@ export class Client extends Actor implements LinkOwner {
     nodes: readonly ExecutorNode[],
     byName: ReadonlyMap<string, ExecutorNode>,
     manager: ManagerProcess,
-    { subscribes, busyUntilNs }: { subscribes: boolean; busyUntilNs: number },
+    {
+      subscribes,
+      busyUntilNs,
+      user,
+      weight,
+    }: { subscribes: boolean; busyUntilNs: number; user: string; weight: number },
   ) {
     super(world, name);
+    this.user = user;
+    this.weight = weight;
     this.clock = new ActorClock(world, this);
     this.#nodes = nodes;
     this.#byName = byName;
@@ -102,6 +124,33 @@ export class Client extends Actor implements LinkOwner {
     if (this.alive) for (const lease of [...this.#held]) this.#giveBack(lease);
   }
 
+  /**
+   * Wants so many workers of these nodes at once, uses them for a while and gives them back. Whether nobody is in its way for good: the
+   * simulation ends if it does not get them.
+   */
+  wantGroup(nodes: readonly ExecutorNode[], workers: number, done: () => void): void {
+    const { random } = this.world;
+    const known = this.#knowing(nodes.map(({ name }) => ({ name, address: name })));
+    this.#manners = "good";
+    const options: GatheringOptions = {
+      ...{ workers, memoryBytes: 0, wait: true, placement: "spread", maxNodes: Infinity },
+      ...{ timeoutMs: GROUP_LIMIT_MS, signal: undefined },
+      lease: { coresPerWorker: 1, ttlMs: 60_000, loadTimeoutMs: LOAD_TIMEOUT_MS },
+    };
+    const before = new Set(this.#held);
+    this.#inThisLife(
+      new Gathering(known, "a-module", options).run(),
+      () => {
+        const mine = [...this.#held].filter((lease) => !before.has(lease));
+        this.after(random.between(10 * MS, 300 * MS), "is done with a group", () => {
+          for (const lease of mine) this.#giveBack(lease);
+          done();
+        });
+      },
+      (error) => violated(`${this.name} has not got its group: ${(error as Error).message}`),
+    );
+  }
+
   accepted(socket: Socket): SocketEvents {
     return {
       received: () => violated(`${this.name} was called by ${socket.peer?.owner.name}`),
@@ -111,7 +160,7 @@ export class Client extends Actor implements LinkOwner {
 
   // ---- what its connections to nodes ask it ----
 
-  treat(): { redeems: boolean; renews: boolean } {
+  treat(): Treatment {
     return TREATMENT[this.#manners];
   }
 
@@ -177,8 +226,12 @@ export class Client extends Actor implements LinkOwner {
   }
 
   #know(nodes: ConstructorParameters<typeof KnownNodes>[0]): void {
+    this.#known = this.#knowing(nodes);
+  }
+
+  #knowing(nodes: ConstructorParameters<typeof KnownNodes>[0]): KnownNodes {
     const { world } = this;
-    this.#known = new KnownNodes(nodes, {
+    return new KnownNodes(nodes, {
       clock: this.clock,
       random: () => world.random.fraction(),
       connect: async (address, signal) => {
@@ -227,7 +280,7 @@ export class Client extends Actor implements LinkOwner {
   #chooseManners(): Manners {
     const { random } = this.world;
     if (random.chance(0.65)) return "good";
-    return random.pick(["calls-only", "never-redeems", "forgets", "keeps"]);
+    return random.pick(["calls-only", "never-redeems", "forgets", "keeps", "ignores-offers"]);
   }
 
   #satisfied(holdNs: number): void {

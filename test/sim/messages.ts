@@ -9,6 +9,23 @@ export type ToNode =
       coresPerWorker: number;
       memoryBytes: number;
       ttlMs: number;
+      user: string;
+      weight: number;
+      offer: number | undefined;
+    }
+  | {
+      t: "wait-in-line";
+      id: number;
+      workers: number;
+      atLeast: number;
+      coresPerWorker: number;
+      memoryBytes: number;
+      waitMs: number;
+      waitedMs: number;
+      holdMs: number;
+      isPart: boolean;
+      user: string;
+      weight: number;
     }
   /** The client does not want it any more. */
   | { t: "withdraw"; id: number }
@@ -20,6 +37,8 @@ export type ToNode =
 export type ToHolder =
   | { t: "granted"; id: number; lease: number; host: HostDoor; expiresInMs: number }
   | { t: "denied"; id: number; code: string; message: string }
+  | { t: "offered"; id: number; workers: number; last: boolean }
+  | { t: "recall"; id: number }
   | { t: "renewed"; lease: number; expiresInMs: number }
   | { t: "revoking"; lease: number; deadlineInMs: number }
   | { t: "lost"; lease: number; message: string }

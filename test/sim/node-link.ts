@@ -2,7 +2,7 @@
 import { LeaseLost, LeaseRefused, NodeUnreachable } from "../../src/base/errors.ts";
 import { untilAborted } from "../../src/base/waiting.ts";
 import type { Clock } from "../../src/base/clock.ts";
-import type { ConnectedNode } from "../../src/client/cluster/node.ts";
+import type { ConnectedNode, WantedRoom } from "../../src/client/cluster/node.ts";
 import type { NodeStatus } from "../../src/client/node/status.ts";
 import type { AllocateOptions } from "../../src/client/options/allocate-options.ts";
 import type { Actor } from "./actor.ts";
@@ -17,11 +17,16 @@ export interface LinkOwner {
   readonly actor: Actor;
   readonly clock: Clock;
   /** A lease was granted: how it is to be treated. */
-  treat(): { redeems: boolean; renews: boolean };
+  treat(): { redeems: boolean; renews: boolean; hearsOffers: boolean };
   /** It is held from now on, or not any more. */
   held(lease: HeldLease, node: ExecutorNode): void;
   over(lease: HeldLease): void;
+  /** On whose behalf it asks, and the user's share against others. */
+  readonly user: string;
+  readonly weight: number;
 }
+
+const NO_LINE = { waiting: 0, longestWaitMs: 0 };
 
 interface Asked {
   answer: PromiseWithResolvers<HeldLease>;
@@ -31,10 +36,14 @@ interface Asked {
 
 export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
   readonly cores: number;
+  readonly hasLine: boolean;
   readonly #owner: LinkOwner;
   readonly #node: ExecutorNode;
   readonly #socket: Socket;
   readonly #asked = new Map<number, Asked>();
+  readonly #places = new Map<number, PromiseWithResolvers<void> & { wanted: WantedRoom }>();
+  /** What is to be done when the node wants an offer back. */
+  readonly #recalls = new Map<number, () => void>();
   readonly #looks = new Map<number, PromiseWithResolvers<NodeStatus>>();
   readonly #leases = new Map<number, HeldLease>();
   readonly #opened = Promise.withResolvers<void>();
@@ -43,6 +52,7 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
 
   constructor({ network }: World, owner: LinkOwner, node: ExecutorNode) {
     this.cores = node.cores;
+    this.hasLine = node.hasLine;
     this.#owner = owner;
     this.#node = node;
     this.#socket = network.connect(owner.actor, node, {
@@ -72,14 +82,33 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
     return answer.promise;
   }
 
-  async take(_module: string | URL, options: AllocateOptions): Promise<HeldLease> {
+  async waitInLine(wanted: WantedRoom, signal: AbortSignal): Promise<void> {
+    if (this.#lost) throw this.#unreachable();
+    const { recalled: _, offered: __, heapBytes: ___, ...asked } = wanted;
+    const { user, weight } = this.#owner;
+    const id = this.#nextId++;
+    const answer = Promise.withResolvers<void>();
+    this.#places.set(id, { ...answer, wanted });
+    this.#socket.send({ t: "wait-in-line", id, ...asked, user, weight });
+    try {
+      await untilAborted(answer.promise, signal);
+    } catch (error) {
+      if (this.#places.delete(id)) this.#pass(id);
+      throw error;
+    }
+  }
+
+  async take(_module: string | URL, options: AllocateOptions, offer?: number): Promise<HeldLease> {
     if (this.#lost) throw this.#unreachable();
     const { workers = 1, coresPerWorker = 1, memory, ttlMs = 0, signal } = options;
     const id = this.#nextId++;
     const answer = Promise.withResolvers<HeldLease>();
     this.#asked.set(id, { answer, workers, ttlMs });
     const memoryBytes = Number(memory);
-    this.#socket.send({ t: "allocate", id, workers, coresPerWorker, memoryBytes, ttlMs });
+    const { user, weight } = this.#owner;
+    const asked = { workers, coresPerWorker, memoryBytes, ttlMs, user, weight, offer };
+    if (offer !== undefined) this.#recalls.delete(offer);
+    this.#socket.send({ t: "allocate", id, ...asked });
     try {
       return await untilAborted(answer.promise, signal, (late) => late.release());
     } catch (error) {
@@ -104,10 +133,24 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
           code === "RFAAS_NODE_LOST" ? new LeaseLost(message) : new LeaseRefused(code, message);
         this.#asked.get(id)?.answer.reject(error);
         this.#asked.delete(id);
+        this.#places.get(id)?.reject(error);
+        this.#places.delete(id);
         return;
       }
+      case "offered": {
+        const { id, workers, last } = said;
+        const place = this.#places.get(id);
+        if (!place || !this.#owner.treat().hearsOffers) return;
+        this.#recalls.set(id, place.wanted.recalled);
+        place.wanted.offered({ number: id, workers, pass: () => this.#pass(id) });
+        if (!last) return;
+        this.#places.delete(id);
+        return place.resolve();
+      }
+      case "recall":
+        return this.#recalls.get(said.id)?.();
       case "status":
-        this.#looks.get(said.id)?.resolve({ ...said, prewarmedHosts: 0, keptHosts: 0 });
+        this.#looks.get(said.id)?.resolve({ ...said, prewarmedHosts: 0, keptHosts: 0, ...NO_LINE });
         this.#looks.delete(said.id);
         return;
       case "renewed":
@@ -145,6 +188,11 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
     answer.resolve(held);
   }
 
+  #pass(place: number): void {
+    this.#recalls.delete(place);
+    this.#socket.send({ t: "withdraw", id: place });
+  }
+
   #send(message: Message): void {
     this.#socket.send(message);
   }
@@ -156,9 +204,12 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
     this.#opened.reject(this.#unreachable());
     this.#opened.promise.catch(() => {});
     for (const { answer } of this.#asked.values()) answer.reject(this.#unreachable());
+    for (const place of this.#places.values()) place.reject(this.#unreachable());
     for (const look of this.#looks.values()) look.reject(this.#unreachable());
     this.#asked.clear();
     this.#looks.clear();
+    this.#places.clear();
+    this.#recalls.clear();
     for (const lease of this.#leases.values()) lease.lose("the connection to the node was lost");
     this.#leases.clear();
   }

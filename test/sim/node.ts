@@ -6,7 +6,10 @@ import type { AgentEvents } from "../../src/executor/agent/agent.ts";
 import type { LeaseBill } from "../../src/executor/agent/lease-table.ts";
 import { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
 import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
-import { type LeaseBook, allocatedCoreNs, describeEnd } from "../../src/lease/book.ts";
+import { RequestRefused } from "../../src/control/requests.ts";
+import type { WaitingLine } from "../../src/executor/admission/waiting-line.ts";
+import type { Use } from "../../src/lease/shares.ts";
+import { DRAINING, type LeaseBook, allocatedCoreNs, describeEnd } from "../../src/lease/book.ts";
 import {
   type EndReason,
   type LeaseEffect,
@@ -15,13 +18,14 @@ import {
 } from "../../src/lease/lease.ts";
 import type { Usage } from "../../src/protocol/usage.ts";
 import { Actor } from "./actor.ts";
-import { newBook } from "./bugs.ts";
+import { newBook, newLine } from "./bugs.ts";
 import { ActorClock } from "./clock.ts";
 import { type Listener, dialOver } from "./dial.ts";
 import { Host } from "./host.ts";
 import type { ManagerProcess } from "./manager.ts";
 import type { ToNode } from "./messages.ts";
 import type { Socket, SocketEvents } from "./network.ts";
+import { LineWitness, type PlaceSeen, type UseSeen } from "./line-witness.ts";
 import { CoresWitness, LOAD_LIMIT_NS, LeaseWitness } from "./witness.ts";
 import { MS, S, US, type World } from "./world.ts";
 
@@ -32,6 +36,8 @@ export interface HostTroubles {
   hungLoad: number;
   /** That a lease has a budget, which it will likely exceed. */
   budget: number;
+  /** That a node is of a former version. */
+  former: number;
 }
 
 interface NodeLease {
@@ -44,6 +50,8 @@ interface NodeLease {
   coresPerWorker: number;
   host: Host;
   witness: LeaseWitness;
+  use: Use;
+  seenUse: UseSeen;
   startedAtMs: number;
   budgetCoreNs: number;
   announced: boolean;
@@ -60,9 +68,12 @@ export class ExecutorNode extends Actor implements BookedNode {
   readonly cores: number;
   readonly memoryBytes: number;
   readonly #cpus: readonly number[];
-  readonly #troubles: HostTroubles;
+  #troubles: HostTroubles;
   readonly #manager: ManagerProcess;
   readonly #witness: CoresWitness;
+  readonly #lineWitness: LineWitness;
+  /** One of a former version has none. */
+  readonly hasLine: boolean;
   readonly #leases = new Map<number, NodeLease>();
   /** Leases of this life whose last bill no manager has confirmed. */
   readonly #unsettled = new Set<LeaseWitness>();
@@ -70,6 +81,7 @@ export class ExecutorNode extends Actor implements BookedNode {
   #book: LeaseBook;
   #clock: ActorClock;
   #timers: LeaseTimers;
+  #line: WaitingLine;
   #keeper: Bookkeeper | undefined;
   #events: AgentEvents | undefined;
   #refusal: string | null = null;
@@ -91,9 +103,12 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#troubles = troubles;
     this.#manager = manager;
     this.#witness = new CoresWitness(name, cpus, memoryBytes);
+    this.#lineWitness = new LineWitness(name);
+    this.hasLine = troubles.former === 0 || !world.random.chance(troubles.former);
     this.#clock = new ActorClock(world, this);
     this.#book = newBook(world.bug, cpus, memoryBytes);
     this.#timers = this.#newTimers();
+    this.#line = this.#newLine();
   }
 
   get instance(): string {
@@ -116,8 +131,22 @@ export class ExecutorNode extends Actor implements BookedNode {
     return 0;
   }
 
+  get waiting(): number {
+    return this.#line.size;
+  }
+
+  /** Its hosts start, load and go on from now on. */
+  behave(): void {
+    this.#troubles = { slowStart: 0, failedLoad: 0, hungLoad: 0, budget: 0, former: 0 };
+  }
+
   get leaving(): boolean {
     return this.#leaving;
+  }
+
+  /** It grants no leases, as the manager cannot keep the bill. */
+  get refuses(): boolean {
+    return this.#refusal !== null;
   }
 
   /** Everything is handed in. */
@@ -132,7 +161,7 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   /** Throws when what the node believes and what is true differ. */
   check(): void {
-    if (this.alive) this.#witness.check(this.#book);
+    if (this.alive) this.#witness.check(this.#book, this.#lineWitness, this.#clock.nowNs());
   }
 
   /** Throws when a lease has outlived its time. */
@@ -141,6 +170,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     const now = this.#clock.nowNs();
     const awakeSince = this.#clock.at(Math.max(0, this.pausedUntilNs));
     for (const { witness } of this.#leases.values()) witness.inspect(now, awakeSince);
+    this.#lineWitness.inspect(now, awakeSince);
   }
 
   watch(events: AgentEvents): void {
@@ -149,6 +179,7 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   refuse(reason: string | null): void {
     this.#refusal = reason;
+    this.#line.serve();
   }
 
   /** The node is wanted back. */
@@ -159,8 +190,9 @@ export class ExecutorNode extends Actor implements BookedNode {
     const atNs = this.#clock.nowNs();
     const deadlineNs = atNs + deadlineMs * MS;
     const event: LeaseEvent = { kind: "revoked", atNs, deadlineNs };
-    for (const { lease, effects } of this.#book.drain(atNs, deadlineNs))
-      this.#do(this.#leases.get(lease)!, event, effects);
+    const due = this.#book.drain(atNs, deadlineNs);
+    this.#line.serve();
+    for (const { lease, effects } of due) this.#do(this.#leases.get(lease)!, event, effects);
     this.#timers.schedule();
     this.#events?.capacity();
   }
@@ -179,6 +211,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#leaving = true;
     this.#book.draining = true;
     this.#witness.drained = true;
+    this.#line.serve();
     for (const lease of this.#leases.values()) this.#end(lease, { kind: "node-stopped" });
     this.#goWhenEmpty();
   }
@@ -196,6 +229,9 @@ export class ExecutorNode extends Actor implements BookedNode {
     return {
       received: (message) => this.#received(socket, message as ToNode),
       lost: () => {
+        this.#lineWitness.left(socket, this.#clock.nowNs());
+        this.#line.leave(socket);
+        this.#lineWitness.checkLeft(socket);
         for (const lease of this.#leases.values())
           if (lease.client === socket) this.#end(lease, { kind: "client-gone" });
       },
@@ -208,6 +244,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#clock = new ActorClock(world, this);
     this.#book = newBook(world.bug, this.#cpus, memoryBytes);
     this.#timers = this.#newTimers();
+    this.#line = this.#newLine();
     this.#refusal = null;
     this.#leaving = false;
     world.network.poweredOn(this);
@@ -232,6 +269,7 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   protected died(): void {
     this.#witness.reset();
+    this.#lineWitness.reset();
     const atNs = this.#clock.nowNs();
     for (const { host } of this.#leases.values()) host.gone = true;
     for (const witness of this.#unsettled) witness.orphan(atNs);
@@ -291,7 +329,12 @@ export class ExecutorNode extends Actor implements BookedNode {
     switch (said.t) {
       case "allocate":
         return this.#allocate(socket, said);
+      case "wait-in-line":
+        return this.#waitInLine(socket, said);
       case "withdraw":
+        this.#lineWitness.left(socket, atNs, said.id);
+        this.#line.leave(socket, said.id);
+        this.#lineWitness.checkLeft(socket, said.id);
         for (const lease of this.#leases.values())
           if (lease.client === socket && lease.request === said.id)
             this.#end(lease, { kind: "released" });
@@ -320,10 +363,81 @@ export class ExecutorNode extends Actor implements BookedNode {
     }
   }
 
+  #newLine(): WaitingLine {
+    const { book, clock } = { book: this.#book, clock: this.#clock };
+    return newLine(
+      this.world.bug,
+      clock,
+      (share) => {
+        this.#lineWitness.letGo(share, clock.nowNs());
+        book.letGo(share);
+      },
+      () => this.#events?.capacity(),
+    );
+  }
+
+  #waitInLine(client: Socket, asked: Extract<ToNode, { t: "wait-in-line" }>): void {
+    const { id, workers, atLeast, coresPerWorker, memoryBytes, waitMs, waitedMs } = asked;
+    const { holdMs, isPart, user, weight } = asked;
+    const deny = ({ code, message }: RequestRefused) =>
+      client.send({ t: "denied", id, code: String(code), message });
+    if (!this.#book.canEverHold(atLeast * coresPerWorker, memoryBytes))
+      return deny(new RequestRefused("RFAAS_NODE_FULL", "the node never has so much"));
+    const nowNs = this.#clock.nowNs();
+    const sinceNs = nowNs - waitedMs * MS;
+    const wanted = { workers, atLeast, coresPerWorker, memoryBytes };
+    const untilNs = nowNs + waitMs * MS;
+    const whose = { client, id, user, weight, sinceNs };
+    const place: PlaceSeen = { ...whose, ...wanted, holdMs, untilNs };
+    const line = this.#line;
+    const book = this.#book;
+    const clock = this.#clock;
+    this.#lineWitness.joins(place, nowNs);
+    line
+      .place(
+        { client, user, weight, request: id, waitMs },
+        {
+          ...{ ...wanted, waitedMs, holdMs, isPart },
+          recall: () => client.send({ t: "recall", id }),
+          hold: (room) => {
+            if (this.#refusal !== null)
+              throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
+            if (book.draining) throw new RequestRefused("RFAAS_NODE_DRAINING", DRAINING);
+            const held = book.hold(room);
+            if (held) this.#lineWitness.offered(place, held, clock.nowNs());
+            return held;
+          },
+          offered: (offered) =>
+            client.send({ t: "offered", id, workers: offered, last: offered === workers }),
+        },
+      )
+      .catch((error: RequestRefused) => {
+        if (!(error instanceof RequestRefused)) throw error;
+        if (line !== this.#line) return;
+        this.#lineWitness.leaves(place, clock.nowNs());
+        deny(error);
+      })
+      .catch((error: unknown) => this.world.failed(error));
+  }
+
   #allocate(client: Socket, asked: Extract<ToNode, { t: "allocate" }>): void {
-    const { id, workers, coresPerWorker, memoryBytes, ttlMs } = asked;
-    const deny = (code: string, message: string) => client.send({ t: "denied", id, code, message });
-    if (this.#refusal !== null) return deny("RFAAS_NODE_REFUSES", this.#refusal);
+    const { id, workers, coresPerWorker, memoryBytes, offer, user, weight } = asked;
+    if (offer !== undefined) this.#lineWitness.left(client, this.#clock.nowNs(), offer);
+    this.#line
+      .turn(
+        { client, user, weight, request: id, waitMs: 0 },
+        { cores: workers * coresPerWorker, memoryBytes, offer },
+        () => this.#grantTo(client, asked),
+      )
+      .catch((error: unknown) => {
+        if (!(error instanceof RequestRefused)) return this.world.failed(error);
+        client.send({ t: "denied", id, code: error.code, message: error.message });
+      });
+  }
+
+  #grantTo(client: Socket, asked: Extract<ToNode, { t: "allocate" }>): void {
+    const { id, workers, coresPerWorker, memoryBytes, ttlMs, user, weight } = asked;
+    if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
     const grantedAtNs = this.#clock.nowNs();
     const ttlNs = ttlMs * MS;
     const granted = this.#book.request(
@@ -331,9 +445,8 @@ export class ExecutorNode extends Actor implements BookedNode {
       grantedAtNs,
     );
     if (typeof granted === "string")
-      return deny(this.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", granted);
-    const user = client.peer!.owner.name;
-    this.world.trace.note(this.name, "grants to", user);
+      throw new RequestRefused(this.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", granted);
+    this.world.trace.note(this.name, "grants to", client.peer!.owner.name);
     const key = `${this.instance}/${granted.lease}`;
     const witness = new LeaseWitness(key, user, granted.share, { grantedAtNs, ttlNs });
     const { random } = this.world;
@@ -347,6 +460,8 @@ export class ExecutorNode extends Actor implements BookedNode {
       coresPerWorker,
       host: new Host(),
       witness,
+      use: this.#line.take({ user, weight }, workers * coresPerWorker),
+      seenUse: this.#lineWitness.takes({ user, weight }, workers * coresPerWorker, grantedAtNs),
       startedAtMs: this.#clock.wallMs(),
       budgetCoreNs: budgeted ? workers * random.between(1 * MS, 3 * S) : Infinity,
       announced: false,
@@ -473,10 +588,13 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#bill(lease, { atMs: this.#clock.wallMs(), reason: state.reason.kind });
     this.#book.free(id);
     this.#witness.give(witness);
+    this.#line.give(lease.use);
+    this.#lineWitness.gives(lease.seenUse, this.#clock.nowNs());
     this.#leases.delete(id);
     // A second notice of the same exit must do nothing.
     this.#book.free(id);
     client.send({ t: "released", lease: id });
+    this.#line.serve();
     this.#events?.capacity();
     if (this.#book.size === 0) this.#timers.rest();
     this.#goWhenEmpty();

@@ -6,7 +6,7 @@ import { drainMicrotasks } from "bun:jsc";
 import { UNPINNED } from "../../src/executor/machine/cores.ts";
 import type { Actor } from "./actor.ts";
 import type { Bug } from "./bugs.ts";
-import { Client } from "./client.ts";
+import { Client, GROUP_LIMIT_MS } from "./client.ts";
 import { Faults, type Roles } from "./faults.ts";
 import { ManagerProcess } from "./manager.ts";
 import { Network } from "./network.ts";
@@ -108,6 +108,7 @@ class Simulation {
       for (const client of this.#roles.clients) client.releaseAll();
       this.#passUntil(BUSY_NS + SETTLE_NS + RELEASE_NS);
       this.#checkEmpty();
+      this.#gatherGroups();
       return this.#outcome();
     } catch (error) {
       const { trace } = this.#world;
@@ -182,6 +183,7 @@ class Simulation {
       if (node.free.cores !== node.cores || node.free.memoryBytes !== node.memoryBytes)
         violated(`${node.name} has not got everything back`);
       if (!node.settled) violated(`${node.name} has not handed in its bills`);
+      if (node.refuses) violated(`${node.name} grants no leases, and the ledger can be written`);
       const info = manager.node(node.name);
       if (info?.state !== "up" || info.instance !== node.instance)
         violated(`${node.name} is up, and the manager believes that it is ${info?.state}`);
@@ -192,6 +194,26 @@ class Simulation {
     witness.checkRows(manager.ledger, manager.ledger.keys());
     witness.checkTotals(manager.ledger, manager.ledger.users());
     witness.checkSettled(manager.ledger);
+  }
+
+  /** Several that each want more than half of some nodes, all at once, get it one after the other. */
+  #gatherGroups(): void {
+    const { random, schedule } = this.#world;
+    const nodes = this.#roles.nodes.filter((node) => node.alive && !node.paused && node.hasLine);
+    const clients = this.#roles.clients.filter((client) => client.alive);
+    const some = nodes.slice(0, random.between(2, 6));
+    const cores = some.reduce((sum, node) => sum + node.cores, 0);
+    if (some.length < 2 || cores < 3) return;
+    for (const node of some) node.behave();
+    const wanting = clients.slice(0, random.between(2, 5));
+    let left = wanting.length;
+    for (const client of wanting)
+      client.after(random.between(0, 20 * MS), "wants a group", () =>
+        client.wantGroup(some, random.between(Math.ceil(cores / 2) + 1, cores), () => left--),
+      );
+    const untilNs = schedule.nowNs + GROUP_LIMIT_MS * MS + 1 * S;
+    while (left > 0 && schedule.nowNs < untilNs) this.#passUntil(schedule.nowNs + 100 * MS);
+    if (left > 0) violated(`${left} groups have not ended`);
   }
 
   #outcome(): Outcome {
@@ -216,7 +238,10 @@ function createRoles(world: World, nodeCount: number, clientCount: number): Role
     failedLoad: sometimes(0.2),
     hungLoad: sometimes(0.1),
     budget: sometimes(0.3),
+    former: sometimes(0.3),
   };
+  const users = random.between(1, clientCount);
+  const weights = Array.from({ length: users }, () => random.between(1, 4));
   const nodes = Array.from({ length: nodeCount }, (_, i) => {
     const cores = random.between(1, MAX_NODE_CORES);
     const unpinned = random.chance(0.2) ? random.between(0, cores) : 0;
@@ -232,7 +257,9 @@ function createRoles(world: World, nodeCount: number, clientCount: number): Role
   const known = nodes.slice(0, random.between(Math.ceil(nodeCount / 10), nodeCount));
   const clients = Array.from({ length: clientCount }, (_, i) => {
     const subscribes = i < subscribers;
-    const options = { subscribes, busyUntilNs: BUSY_NS };
+    const number = i % users;
+    const whose = { user: `user-${number}`, weight: weights[number]! };
+    const options = { subscribes, busyUntilNs: BUSY_NS, ...whose };
     return new Client(world, `client-${i}`, known, byName, manager, options);
   });
   return { nodes, clients, manager };

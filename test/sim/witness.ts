@@ -12,6 +12,7 @@ import {
   REDEEM_LIMIT_NS,
 } from "../../src/lease/lease.ts";
 import type { LedgerModel } from "./ledger.ts";
+import type { LineWitness } from "./line-witness.ts";
 import { MS, S, violated } from "./world.ts";
 
 /** A lease whose module is not loaded by then must end: it is not renewed. */
@@ -207,15 +208,19 @@ export class CoresWitness {
     this.#takenBytes = 0;
   }
 
-  check(book: LeaseBook): void {
-    if (book.freeCores + this.#takenCores !== this.#cpus.length)
+  /** `line` has what is offered, and not taken. */
+  check(book: LeaseBook, line: LineWitness, nowNs: number): void {
+    const { freeCores, freeMemoryBytes } = book;
+    const { heldCores, heldBytes } = line;
+    if (freeCores + this.#takenCores + heldCores !== this.#cpus.length)
       violated(
-        `${this.name} has ${this.#cpus.length} cores: ${book.freeCores} free and ${this.#takenCores} taken`,
+        `${this.name} has ${this.#cpus.length} cores: ${freeCores} free, ${this.#takenCores} taken and ${heldCores} offered`,
       );
-    if (book.freeMemoryBytes + this.#takenBytes !== this.#memoryBytes)
+    if (freeMemoryBytes + this.#takenBytes + heldBytes !== this.#memoryBytes)
       violated(
-        `${this.name} has ${this.#memoryBytes} bytes: ${book.freeMemoryBytes} free and ${this.#takenBytes} taken`,
+        `${this.name} has ${this.#memoryBytes} bytes: ${freeMemoryBytes} free, ${this.#takenBytes} taken and ${heldBytes} offered`,
       );
+    line.check(freeCores, freeMemoryBytes, nowNs);
   }
 }
 

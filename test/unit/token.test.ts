@@ -94,6 +94,14 @@ describe("a token", () => {
     expect(await verifier.verify(text, NOW)).toEqual(bound);
   });
 
+  test("keeps its user's weight, which is 1 at least", async () => {
+    const heavy: Claims = { ...claims, weight: 3 };
+    const text = await cluster.token(heavy);
+    expect(decoded(text.split(".")[1]!)["weight"]).toBe(3);
+    expect(await verifier.verify(text, NOW)).toEqual(heavy);
+    expect(cluster.token({ ...claims, weight: 0 })).rejects.toThrow("weight");
+  });
+
   test("keeps the key of its holder", async () => {
     const bound: Claims = { ...claims, holderKey };
     const text = await cluster.token(bound);

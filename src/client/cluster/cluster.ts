@@ -70,10 +70,11 @@ export class Cluster implements Invoker {
     const up = this.nodes().filter(({ state }) => state === "up");
     const vain = up.length === 0 ? this.#known.hopeless() : undefined;
     if (vain) throw vain;
-    const sum = { freeCores: 0, freeMemoryBytes: 0, leases: 0, prewarmedHosts: 0, keptHosts: 0 };
+    const free = { freeCores: 0, freeMemoryBytes: 0 };
+    const all = { ...free, leases: 0, prewarmedHosts: 0, keptHosts: 0, waiting: 0 };
     for (const node of up)
-      for (const name of Object.keys(sum) as (keyof NodeStatus)[]) sum[name] += node[name] ?? 0;
-    return sum;
+      for (const name of Object.keys(all) as (keyof typeof all)[]) all[name] += node[name] ?? 0;
+    return { ...all, longestWaitMs: Math.max(0, ...up.map((node) => node.longestWaitMs ?? 0)) };
   }
 
   nodes(): ClusterNodeInfo[] {
@@ -130,11 +131,13 @@ export class Cluster implements Invoker {
     module: string | URL,
     options: GatheringOptions,
   ): Promise<Gathered<Module>[]> {
-    const gathering = new Gathering<Module>(this.#known, module, options).run();
+    const request = new Gathering<Module>(this.#known, module, options);
+    const gathering = request.run();
     this.#gatherings.add(gathering);
     try {
       const gathered = await gathering;
       for (const { lease, node } of gathered) {
+        lease.waited = request.waitedMs;
         // Freed room, and the death of a node, are news to waiting requests.
         lease.afterRelease(() => (this.#closed ? undefined : node.look()));
         lease.on("lost", () => void node.look());

@@ -12,11 +12,13 @@ import {
   type PlacementPolicy,
   type Wanted,
 } from "../../lease/placement.ts";
-import { countOf, formatBytes } from "../../base/units.ts";
+import { parseBytes } from "../../base/units.ts";
+import { clusterFull } from "./full.ts";
 import type { ClusterNode } from "./node.ts";
 import { isOfNode } from "./voucher.ts";
 import type { PartLease } from "../lease/part.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
+import { Places, type TakenOffer } from "./places.ts";
 import type { Turn, Turns } from "./turns.ts";
 import { LinkedSignal, throwIfAborted, untilAborted } from "../../base/waiting.ts";
 
@@ -64,7 +66,6 @@ const HOLD_MS = 500;
 const MAX_MISHAPS = 3;
 /** How long a request waits for a node to take leases back before it continues. */
 const GIVE_BACK_LIMIT_MS = 2000;
-const SHOWN_NODES = 8;
 
 const workersOf = (asks: readonly Ask[]): number =>
   asks.reduce((sum, { workers }) => sum + workers, 0);
@@ -90,6 +91,8 @@ export class Gathering<Module> {
   #looked = false;
   #letGoAtMs = Infinity;
   #holdAgainAtMs = 0;
+  #waitedMs = 0;
+  readonly #places: Places;
 
   constructor(cluster: ClusterView, module: string | URL, options: GatheringOptions) {
     this.#cluster = cluster;
@@ -97,6 +100,19 @@ export class Gathering<Module> {
     this.#startedMs = cluster.clock.nowMs();
     this.#module = module;
     this.#options = options;
+    const { memoryBytes, maxNodes, timeoutMs, lease } = options;
+    this.#places = new Places({
+      ...{ nodes: cluster.nodes, random: () => cluster.random(), clock: cluster.clock },
+      ...{ maxNodes, maxWorkersPerLease: LAYOUT.maxWorkers, coresPerWorker: this.#coresPerWorker },
+      ...{ memoryBytes, heapBytes: lease.heap === undefined ? 0 : parseBytes(lease.heap, "heap") },
+      ...{ startedMs: this.#startedMs, timeoutMs },
+      refused: (error) => this.#refused(error),
+    });
+  }
+
+  /** How long it has waited for room so far. */
+  get waitedMs(): number {
+    return this.#waitedMs;
   }
 
   /** All leases, in the order in which they were granted. When it throws, nothing is held. */
@@ -112,6 +128,7 @@ export class Gathering<Module> {
       await this.#giveBack();
       throw error;
     } finally {
+      this.#places.end();
       turn.leave();
     }
   }
@@ -124,24 +141,36 @@ export class Gathering<Module> {
     return this.#gathered.reduce((left, { lease }) => left - lease.workers, this.#options.workers);
   }
 
+  /** Workers for which there is neither a lease nor an offer. */
+  get #unmet(): number {
+    return Math.max(0, this.#missing - this.#places.offered);
+  }
+
   async #gather(turn: Turn): Promise<Gathered<Module>[]> {
     while (this.#missing > 0 && !this.#over) {
+      if (this.#fatal !== undefined) throw this.#fatal;
       // Where leases end sooner than others open, there may always be room, and never be all.
       if (this.#losses > 0 && this.#leftMs <= 0) throw this.#full();
+      if (this.#unmet === 0) {
+        await this.#askAll(this.#places.take(this.#missing));
+        continue;
+      }
       if (!turn.first) {
         await this.#queue(turn);
         continue;
       }
       await this.#lookAtUnknown();
+      if (this.#unmet === 0) continue;
       const asks = this.#cluster.placement.plan(this.#wanted());
-      if (workersOf(asks) === this.#missing) {
+      if (workersOf(asks) === this.#unmet) {
         // What is planned is reserved: others may plan with the rest.
-        const asked = this.#askAll(asks);
+        const asked = this.#askAll([...this.#places.take(this.#missing), ...asks]);
         turn.pause();
         await asked;
         turn.resume();
       } else if (!this.#looked) await this.#lookAgain();
-      else if (asks.length > 0 && this.#mayHold) await this.#askAll(asks);
+      else if (this.#mayHold && asks.some((ask) => this.#hasNoLine(ask)))
+        await this.#askAll(asks.filter((ask) => this.#hasNoLine(ask)));
       else {
         turn.wait();
         await this.#waitForRoom();
@@ -150,6 +179,11 @@ export class Gathering<Module> {
     }
     this.#done = true;
     return this.#gathered;
+  }
+
+  /** A node of a former version: a part there can only be held as a lease. */
+  #hasNoLine({ node }: Ask): boolean {
+    return this.#cluster.nodes.get(node)?.hasLine === false;
   }
 
   get #leftMs(): number {
@@ -165,23 +199,31 @@ export class Gathering<Module> {
   #wanted(): Wanted {
     const { memoryBytes, placement, maxNodes } = this.#options;
     return {
-      workers: this.#missing,
+      workers: this.#unmet,
       coresPerWorker: this.#coresPerWorker,
       memoryBytes,
       placement,
       maxNodes,
       maxWorkersPerLease: LAYOUT.maxWorkers,
-      held: new Set(this.#gathered.map(({ node }) => node.name)),
+      held: new Set([...this.#gathered.map(({ node }) => node.name), ...this.#places.offering]),
+      except: this.#places.names,
     };
   }
 
-  /** A request that is not first gives back what it holds: the first may need exactly that. */
+  /**
+   * A request that is not first gives back the leases that it holds: the first may need exactly that. It waits at the nodes, too, once an
+   * earlier one does, and leaves the search for room elsewhere to that one.
+   */
   async #queue(turn: Turn): Promise<void> {
     await this.#giveBack();
     if (turn.first) return;
-    const { wait } = this.#options;
-    if (!wait && turn.behindWaiting) throw this.#full();
-    await this.#until(turn.comes(!wait));
+    const { behindWaiting } = turn;
+    if (!this.#options.wait && behindWaiting) throw this.#full();
+    const stands = behindWaiting || this.#places.size > 0;
+    if (stands) this.#places.fill(this.#missing);
+    if (this.#unmet === 0) return;
+    const wait = () => this.#until(Promise.race([turn.comes(!stands), this.#places.changed()]));
+    await (stands ? this.#waiting(wait) : wait());
   }
 
   /** The request waits for a node that has failed before only where the other nodes do not suffice. */
@@ -191,7 +233,7 @@ export class Gathering<Module> {
     for (;;) {
       const unknown = placement.toLookAt(this.#wanted()).flatMap((name) => nodes.get(name) ?? []);
       if (unknown.length === 0 || this.#over) return;
-      const enough = workersOf(placement.plan(this.#wanted())) === this.#missing;
+      const enough = workersOf(placement.plan(this.#wanted())) === this.#unmet;
       const awaited = unknown.filter((node) => !enough || node.problem === undefined);
       const looks = unknown.map((node) => ({ node, look: node.look() }));
       if (awaited.length === 0) return;
@@ -215,16 +257,40 @@ export class Gathering<Module> {
     if (hopeless) throw hopeless;
     if (!this.#options.wait) throw this.#full();
     const now = this.#clock.nowMs();
-    const { random } = this.#cluster;
+    const { random, nodes } = this.#cluster;
     if (this.#gathered.length > 0 && now >= this.#letGoAtMs) {
       this.#holdAgainAtMs = now + HOLD_MS * (1 + random());
       await this.#giveBack();
     }
-    const quiet = await this.#until(this.#cluster.news(), this.#backOffMs * (0.5 + random() / 2));
+    const places = this.#places;
+    places.fill(this.#missing);
+    if (this.#unmet === 0) return;
+    // A line tells when there is room; for nodes without one, or whose parts do not make a whole, the request looks from time to time.
+    const mustLook =
+      places.size === 0 ||
+      places.offersAreWhole ||
+      [...nodes.values()].some((node) => node.open && node.hasLine === false);
+    const limitMs =
+      mustLook || places.isShort
+        ? this.#backOffMs * (0.5 + random() / 2)
+        : this.#gathered.length > 0
+          ? Math.max(1, this.#letGoAtMs - now)
+          : Infinity;
+    const change = Promise.race([this.#cluster.news(), places.changed()]);
+    const quiet = await this.#waiting(() => this.#until(change, limitMs));
     if (!quiet) return;
     this.#backOffMs = Math.min(MAX_BACK_OFF_MS, this.#backOffMs * 2);
-    this.#looked = false;
-    for (const node of this.#cluster.nodes.values()) node.reconsider();
+    if (mustLook) this.#looked = false;
+    for (const node of nodes.values()) node.reconsider();
+  }
+
+  async #waiting<T>(wait: () => Promise<T>): Promise<T> {
+    const sinceMs = this.#clock.nowMs();
+    try {
+      return await wait();
+    } finally {
+      this.#waitedMs += this.#clock.nowMs() - sinceMs;
+    }
   }
 
   /** Waits for `change`, at most `limitMs`; returns whether it did not come. Throws when the time for the request is up. */
@@ -241,7 +307,7 @@ export class Gathering<Module> {
     }
   }
 
-  async #askAll(asks: readonly Ask[]): Promise<void> {
+  async #askAll(asks: readonly (Ask & Partial<TakenOffer>)[]): Promise<void> {
     const { placement } = this.#cluster;
     const { memoryBytes } = this.#options;
     for (const ask of asks) placement.reserve(ask, memoryBytes, this.#coresPerWorker);
@@ -251,19 +317,19 @@ export class Gathering<Module> {
       this.#letGoAtMs = this.#clock.nowMs() + HOLD_MS * (1 + this.#cluster.random());
   }
 
-  async #ask(ask: Ask): Promise<void> {
+  async #ask(ask: Ask & Partial<TakenOffer>): Promise<void> {
     const { nodes, placement } = this.#cluster;
     const { memoryBytes } = this.#options;
     const node = nodes.get(ask.node);
     const settle = () => placement.settle(ask, memoryBytes, this.#coresPerWorker);
     if (!node) return settle();
     try {
-      const lease = await node.allocate<Module>(this.#module, {
-        ...this.#options.lease,
-        memory: memoryBytes,
-        workers: ask.workers,
-        signal: this.#stopped.signal,
-      });
+      const { workers, offer } = ask;
+      const lease = await node.allocate<Module>(
+        this.#module,
+        { ...this.#options.lease, memory: memoryBytes, workers, signal: this.#stopped.signal },
+        offer,
+      );
       // What the node has free after the grant it says itself; until then the reservation stands for it.
       void node.look().finally(settle);
       if (this.#over) await lease.release();
@@ -271,6 +337,10 @@ export class Gathering<Module> {
     } catch (error) {
       this.#refused(error);
       placement.refuse(node.name);
+      if (ask.offer) {
+        ask.offer.pass();
+        this.#places.avoid(node.name);
+      }
       if (node.open) await node.look();
       settle();
     }
@@ -313,28 +383,10 @@ export class Gathering<Module> {
   }
 
   #full(): RfaasError {
-    const all = [...this.#cluster.nodes.values()];
     const { workers, memoryBytes, timeoutMs, wait } = this.#options;
-    const free = this.#cluster.placement.freeCores();
-    const shown = all.slice(0, SHOWN_NODES).map(({ name, info, problem }) => {
-      if (problem || info.state !== "up")
-        return `${name} ${problem ? "cannot be used" : `is ${info.state}`}`;
-      return `${name} has ${info.freeCores === undefined ? "? cores" : countOf(info.freeCores, "core")} and ${formatBytes(info.freeMemoryBytes ?? 0)}`;
+    return clusterFull(this.#cluster, {
+      ...{ workers, memoryBytes, coresPerWorker: this.#coresPerWorker, losses: this.#losses },
+      waitedMs: wait ? timeoutMs : undefined,
     });
-    const rest =
-      all.length > SHOWN_NODES ? ` and ${countOf(all.length - SHOWN_NODES, "more node")}` : "";
-    const waited = wait ? ` within ${timeoutMs} ms` : "";
-    const lost =
-      this.#losses === 0
-        ? ""
-        : `; ${countOf(this.#losses, "lease")} that it had ${this.#losses === 1 ? "was" : "were"} lost while it waited for the others: renew them, or choose a longer ttlMs`;
-    const unusable = all.find((node) => node.problem);
-    const problem = unusable?.problem;
-    const why = problem ? `; ${unusable!.name}: ${problem.message}` : "";
-    return new LeaseRefused(
-      "RFAAS_CLUSTER_FULL",
-      `the cluster had no room${waited} for ${countOf(workers, "worker")}${this.#coresPerWorker === 1 ? "" : ` of ${this.#coresPerWorker} cores`} in leases of ${formatBytes(memoryBytes)}: ${free === 1 ? "1 core is" : `${free} cores are`} free (${shown.join(", ") || "no node is known"}${rest})${why}${lost}; ask for less, wait longer with timeoutMs, or add nodes`,
-      problem ? { cause: problem } : {},
-    );
   }
 }

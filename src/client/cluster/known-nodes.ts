@@ -146,7 +146,7 @@ export class KnownNodes implements ClusterView {
       "instance" in info
         ? info
         : { freeCores: undefined, freeMemoryBytes: undefined, leases: undefined, ...info };
-    const { keptHosts } = info;
+    const { keptHosts, waiting } = info;
     const known: ClusterNodeInfo = {
       name,
       address,
@@ -157,6 +157,7 @@ export class KnownNodes implements ClusterView {
       ...(freeMemoryBytes === undefined ? {} : { freeMemoryBytes }),
       ...(leases === undefined ? {} : { leases }),
       ...(keptHosts === undefined ? {} : { keptHosts }),
+      ...(waiting === undefined ? {} : { waiting }),
     };
     let node = this.nodes.get(name);
     // The node has reached this client before it has reached its manager.

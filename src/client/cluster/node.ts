@@ -27,6 +27,41 @@ export interface ClusterNodeInfo {
   /** Host processes that wait for a lease. */
   prewarmedHosts?: number;
   keptHosts?: number;
+  /** Requests that wait for room. */
+  waiting?: number;
+  /** The wait of the one that waits longest. */
+  longestWaitMs?: number;
+}
+
+/** Room that a request waits for at a node. */
+export interface WantedRoom {
+  workers: number;
+  /** Fewer are of no use. */
+  atLeast: number;
+  coresPerWorker: number;
+  /** Registered memory of a lease. */
+  memoryBytes: number;
+  /** The heap that it asks for. */
+  heapBytes: number;
+  waitMs: number;
+  /** How long it has waited already, wherever. */
+  waitedMs: number;
+  /** How long it may hold what it is offered. */
+  holdMs: number;
+  /** It needs more than one offer at once. */
+  isPart: boolean;
+  /** The node offers so much, all together; again, when there is more. */
+  offered(offer: RoomOffer): void;
+  /** The node wants the offer back. */
+  recalled(): void;
+}
+
+/** Room that a node has set aside. */
+export interface RoomOffer {
+  readonly number: number;
+  readonly workers: number;
+  /** Gives it back. */
+  pass(): void;
 }
 
 /** A connection to a node, as a cluster uses it. */
@@ -34,8 +69,16 @@ export interface ConnectedNode {
   readonly cores: number;
   readonly packages: Packages;
   status(): Promise<NodeStatus>;
-  /** A part that has not joined a lease. */
-  take<Module>(module: string | URL, options: AllocateOptions): Promise<PartLease<Module>>;
+  /** A part that has not joined a lease; it takes the offer of this number. */
+  take<Module>(
+    module: string | URL,
+    options: AllocateOptions,
+    offer?: number,
+  ): Promise<PartLease<Module>>;
+  /** Whether the node lets clients wait in line; one of a former version does not. */
+  readonly hasLine?: boolean;
+  /** Resolves once all is offered; the signal ends the wait. */
+  waitInLine?(wanted: WantedRoom, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -61,6 +104,10 @@ export class ClusterNode {
   info: ClusterNodeInfo;
   /** Whether it has ever answered this client. */
   reached = false;
+  /** Whether it lets clients wait in line; undefined until it is connected. */
+  hasLine: boolean | undefined;
+  /** Which connection an offer came over: its number counts there alone. */
+  readonly #offeredBy = new WeakMap<RoomOffer, ConnectedNode>();
   readonly #connect: Connect;
   readonly #changed: (node: ClusterNode) => void;
   readonly #clock: Clock;
@@ -121,7 +168,7 @@ export class ClusterNode {
   /** Asks the node what it has free. Returns whether the node answered; then {@link info} is fresh. */
   async look(): Promise<boolean> {
     try {
-      const { freeCores, freeMemoryBytes, leases, prewarmedHosts, keptHosts, cores } =
+      const { freeCores, freeMemoryBytes, leases, prewarmedHosts, keptHosts, cores, ...line } =
         await new Limit(LOOK_LIMIT_MS, this.#clock).bound(this.#status(), () =>
           this.#unanswered(LOOK_LIMIT_MS),
         );
@@ -135,6 +182,8 @@ export class ClusterNode {
         leases,
         prewarmedHosts,
         ...(keptHosts === undefined ? {} : { keptHosts }),
+        waiting: line.waiting,
+        longestWaitMs: line.longestWaitMs,
         state: state === "draining" ? state : "up",
       };
       return true;
@@ -154,6 +203,7 @@ export class ClusterNode {
   async allocate<Module>(
     module: string | URL,
     options: AllocateOptions & { loadTimeoutMs: number },
+    offer?: RoomOffer,
   ): Promise<PartLease<Module>> {
     const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
     const limit = new Limit(limitMs, this.#clock);
@@ -165,9 +215,11 @@ export class ClusterNode {
     const overdue = new AbortController();
     using stop = new LinkedSignal(options.signal, overdue.signal);
     const { signal } = stop;
-    const granted = this.#invoker().then((node) =>
-      node.take<Module>(module, { ...options, onProgress, signal }),
-    );
+    const granted = this.#invoker().then((node) => {
+      const isOwn = offer && this.#offeredBy.get(offer) === node;
+      const all = { ...options, onProgress, signal };
+      return node.take<Module>(module, all, isOwn ? offer.number : undefined);
+    });
     try {
       const lease = await untilAborted(
         limit.bound(granted, () => this.#unanswered(limitMs)),
@@ -180,6 +232,28 @@ export class ClusterNode {
       granted.then((late) => late.release()).catch(() => {});
       this.#failed(error);
       this.#changed(this);
+      throw error;
+    }
+  }
+
+  /** Waits in the node's line until it has offered all that is wanted. Returns false at once where it has no line. */
+  async waitInLine(wanted: WantedRoom, signal: AbortSignal): Promise<boolean> {
+    try {
+      const node = await this.#invoker();
+      if (!node.hasLine || !node.waitInLine) return false;
+      signal.throwIfAborted();
+      const offered = (offer: RoomOffer): void => {
+        this.#offeredBy.set(offer, node);
+        this.#works();
+        wanted.offered(offer);
+      };
+      await node.waitInLine({ ...wanted, offered }, signal);
+      return true;
+    } catch (error) {
+      if (!signal.aborted) {
+        this.#failed(error);
+        this.#changed(this);
+      }
       throw error;
     }
   }
@@ -219,7 +293,10 @@ export class ClusterNode {
   #invoker(): Promise<ConnectedNode> {
     if (this.#connection) return this.#connection;
     const connection = this.#connect(this.info.address, this.#ended.signal);
-    connection.catch(() => this.#drop());
+    connection.then(
+      ({ hasLine = false }) => void (this.hasLine = hasLine),
+      () => this.#drop(),
+    );
     this.#connection = connection;
     return connection;
   }
@@ -241,6 +318,8 @@ export class ClusterNode {
         leases: ___,
         prewarmedHosts: ____,
         keptHosts: _____,
+        waiting: ______,
+        longestWaitMs: _______,
         ...rest
       } = this.info;
       this.info = { ...rest, state: "down" };

@@ -59,7 +59,9 @@ export class OneNode {
       cores: node.cores,
       packages: node.packages,
       status: () => node.status(),
-      take: (module, options) => node.take(module, options),
+      take: (module, options, offer) => node.take(module, options, offer),
+      hasLine: node.hasLine ?? false,
+      waitInLine: async (wanted, signal) => await node.waitInLine?.(wanted, signal),
       close: async () => {},
     };
     return (this.#known ??= new KnownNodes([{ name: address, address }], {

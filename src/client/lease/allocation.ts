@@ -27,6 +27,8 @@ export interface AllocationContext {
   signal: AbortSignal;
   /** How long the node may let the request wait for room. Default: not at all. */
   waitMs?: number;
+  /** The node's offer that the lease takes. Default: none. */
+  offer?: number | undefined;
 }
 
 /** For one lease: a full cache may evict what was just sent. */
@@ -40,7 +42,7 @@ export async function allocateLease<Module>(
   options: AllocateOptions,
   context: AllocationContext,
 ): Promise<PartLease<Module>> {
-  const { fabrics, fabric, signal, waitMs = 0 } = context;
+  const { fabrics, fabric, signal, waitMs = 0, offer } = context;
   const { ttlMs = DEFAULT_TTL_MS, memory = DEFAULT_MEMORY_BYTES } = options;
   signal.throwIfAborted();
   const source = await untilAborted(findModule(module, options), signal);
@@ -59,7 +61,7 @@ export async function allocateLease<Module>(
     ...onlySet({
       ...{ waitMs, keepWarmMs: options.keepWarmMs, network: options.network },
       ...{ processes: options.processes, env: options.env, image: options.image },
-      ...{ project: options.project, hostTimeoutMs: options.hostTimeoutMs },
+      ...{ project: options.project, hostTimeoutMs: options.hostTimeoutMs, offer },
       heapBytes: options.heap === undefined ? undefined : parseBytes(options.heap, "heap"),
     }),
     fabric,
@@ -123,6 +125,7 @@ async function takeLease<Module>(
 type Wishes = Pick<
   AllocateRequest,
   | "waitMs"
+  | "offer"
   | "keepWarmMs"
   | "network"
   | "processes"

@@ -154,6 +154,10 @@ export class JoinedLease<Module = unknown> implements Lease<Module>, Healed<Modu
     return this.#first.phases;
   }
 
+  get waited() {
+    return this.#first.waited;
+  }
+
   get hostPid() {
     return this.#first.hostPid;
   }
@@ -255,11 +259,8 @@ export class JoinedLease<Module = unknown> implements Lease<Module>, Healed<Modu
       isOver: () => part.isOver(),
       handle: options ? part.function(name, options) : part.function<unknown>(name),
     });
-    const lent = this.#parts.map(lend);
-    return joinHandles(
-      lent,
-      this.#healing && new LiveHandles(this.#healing, this.#succession, lend),
-    );
+    const live = this.#healing && new LiveHandles(this.#healing, this.#succession, lend);
+    return joinHandles(this.#parts.map(lend), live);
   }
 
   invoke(
@@ -365,9 +366,7 @@ export class JoinedLease<Module = unknown> implements Lease<Module>, Healed<Modu
   }
 
   #follow(part: PartLease<Module>): void {
-    const forward = (event: LeaseEvent) => {
-      if (!this.#over) this.#hub.tell(event);
-    };
+    const forward = (event: LeaseEvent) => void (this.#over || this.#hub.tell(event));
     part.on("renewed", forward);
     part.on("revoking", forward);
     part.on("worker-lost", forward);

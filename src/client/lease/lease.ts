@@ -94,6 +94,8 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
   readonly coresPerWorker: number;
   /** The times that the first part took to set up. */
   readonly phases: LeasePhases;
+  /** How long the request waited for room before it was granted, in milliseconds; 0 where there was room at once. */
+  readonly waited: number;
   /** The process that runs the workers of the first part. */
   readonly hostPid: number;
   /** The functions that can be called. */

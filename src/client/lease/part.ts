@@ -56,6 +56,8 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
   readonly coresPerWorker: number;
   readonly phases: LeasePhases;
   readonly hostPid: number;
+  /** Set again by who has waited for it elsewhere, too. */
+  waited: number;
   readonly map: MapMethod<NameOf<Module>, MapInput>;
   readonly term: LeaseTerm;
   readonly #node: NodeConnection;
@@ -86,14 +88,10 @@ export class PartLease<Module = unknown> extends DirectCalls implements Lease<Mo
     this.polling = granted.polling;
     this.cpus = Object.freeze(granted.cpus);
     this.coresPerWorker = granted.cpus.length / attachment.endpoints.length;
-    this.phases = Object.freeze({
-      spawnNs: granted.spawnNs,
-      loadNs: granted.loadNs,
-      grantNs: granted.grantNs,
-      prewarmed: granted.prewarmed,
-      kept: granted.kept ?? false,
-    });
+    const { spawnNs, loadNs, grantNs, prewarmed, kept = false, waitedMs = 0 } = granted;
+    this.phases = Object.freeze({ spawnNs, loadNs, grantNs, prewarmed, kept });
     this.hostPid = granted.hostPid;
+    this.waited = waitedMs;
     this.#attachment = attachment;
     this.term = core.term;
     this.#memory = core.memory;

@@ -13,10 +13,13 @@ import {
   Allocate,
   GetUsage,
   type Granted,
+  LINE,
+  type Offered,
   Release,
   Renew,
   RenewToken,
   type UsageReply,
+  WaitInLine,
 } from "../../protocol/lease-messages.ts";
 import {
   type ClientMessage,
@@ -70,6 +73,8 @@ export class NodeConnection {
   readonly #connection: Connection<NodeMessage, ClientMessage>;
   readonly #welcome = Promise.withResolvers<Welcome>();
   readonly #listeners = new Map<number, LeaseListener>();
+  /** What is to be done when the node wants an offer back, by its number. */
+  readonly #recalls = new Map<number, () => void>();
   readonly #heard = answering(nodeMessages, this.#handlers());
   readonly #closed = Promise.withResolvers<void>();
   readonly #fabrics: readonly string[];
@@ -191,6 +196,7 @@ export class NodeConnection {
     try {
       if (fabricNamed(request.fabric)?.sharesMemory) mail = openMailbox(this.welcome.sender);
       const fields = { ...request, mailbox: mail?.name ?? null };
+      if (request.offer !== undefined) this.#recalls.delete(request.offer);
       const granted = await this.requests.ask(Allocate, fields, {
         signal,
         failure: (failed) => notGranted(failed, request.module, name),
@@ -211,6 +217,33 @@ export class NodeConnection {
     } finally {
       mail?.mailbox.close();
     }
+  }
+
+  /** Whether the node lets clients {@link waitInLine}. */
+  get hasLine(): boolean {
+    return this.welcome.can?.includes(LINE) ?? false;
+  }
+
+  /** Waits in the node's line until it has offered all that is wanted; the node may want it back until it is taken. */
+  async waitInLine(
+    wanted: WaitInLine,
+    { offered, recalled }: { offered: (offer: Offered) => void; recalled: () => void },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.requests.ask(WaitInLine, wanted, {
+      signal,
+      onReply: (offer) => {
+        this.#recalls.set(offer.offer, recalled);
+        offered(offer);
+      },
+      onAbandon: (id) => this.pass(id),
+    });
+  }
+
+  /** Gives an offer back, or a place in line up. */
+  pass(place: number): void {
+    this.#recalls.delete(place);
+    this.#tell({ t: "withdraw", request: place });
   }
 
   /** Releases a lease and waits at most `limitMs` for the node's acknowledgement. */
@@ -320,6 +353,7 @@ export class NodeConnection {
         if (cause === "token-expires") this.onTokenExpires();
       },
       "goes-on": ({ lease, expiresInMs }) => listeners.get(lease)?.goesOn(expiresInMs),
+      recall: ({ offer }) => this.#recalls.get(offer)?.(),
       log: ({ lease, line }) => listeners.get(lease)?.logged(line),
       progress: ({ lease, report }) => listeners.get(lease)?.progressed(report),
     };

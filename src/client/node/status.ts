@@ -6,4 +6,8 @@ export interface NodeStatus {
   prewarmedHosts: number;
   /** Hosts that wait for another lease of their module (`keepWarmMs`). */
   keptHosts: number;
+  /** Requests that wait for room; 0 where the node does not say. */
+  waiting: number;
+  /** How long the one that waits longest has waited, in milliseconds; 0 when none waits. */
+  longestWaitMs: number;
 }

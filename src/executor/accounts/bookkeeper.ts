@@ -24,6 +24,7 @@ export type BookedNode = Pick<
   | "free"
   | "leaseCount"
   | "keptHosts"
+  | "waiting"
   | "draining"
   | "revoke"
   | "resume"
@@ -164,8 +165,9 @@ export class Bookkeeper {
     });
     const tellCapacity = (): void => {
       const { cores, memoryBytes: freeMemoryBytes } = agent.free;
-      const { leaseCount: leases, keptHosts, draining } = agent;
-      this.#link.capacity({ freeCores: cores, freeMemoryBytes, leases, keptHosts, draining });
+      const { leaseCount: leases, keptHosts, waiting, draining } = agent;
+      const free = { freeCores: cores, freeMemoryBytes };
+      this.#link.capacity({ ...free, leases, keptHosts, waiting, draining });
     };
     tellCapacity();
     agent.watch({

@@ -25,6 +25,8 @@ export interface Identity {
   coreHours?: CoreHours | undefined;
   /** By the wall clock, until when; null for no end. */
   untilMs: number | null;
+  /** Its share of the node while others wait, too, against theirs; left out, 1. */
+  weight?: number | undefined;
   /** What its leases are for; left out, what their client says. */
   project?: string | undefined;
   /** What it was shown by; left out, how it came. */
@@ -153,7 +155,8 @@ export class Doorkeeper {
     try {
       const tokens = this.#tokens;
       const claims = await tokens.verify(token, Date.now(), "client");
-      const { id, user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, project } = claims;
+      const { id, user, maxCores, maxMemoryBytes, expiresAtMs, holderKey, project, weight } =
+        claims;
       const revoked = this.#revocations.of(claims);
       if (revoked) throw new TokenRefused("revoked", describeRevocation(revoked));
       const { node = this.#name } = claims;
@@ -175,7 +178,7 @@ export class Doorkeeper {
       const mark = { id, user, issuedAtMs: claims.issuedAtMs, holder: holderKey?.x, keyId };
       const { maxLeases, coreHours } = claims;
       const limits = { maxCores, maxMemoryBytes, maxLeases, coreHours };
-      return { user, ...limits, untilMs: expiresAtMs, project, token: mark };
+      return { user, ...limits, untilMs: expiresAtMs, project, weight, token: mark };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
       return { refused: error.message };

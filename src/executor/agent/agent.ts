@@ -140,6 +140,7 @@ export class Agent {
       ...{ encrypt: options.encrypt ?? false, hostTimeoutMs: options.hostTimeoutMs },
       ...{ dataPort: options.dataPort, output: options.output },
       onPackage: (client, hash) => this.#packages.used(client, hash),
+      lineChanged: () => this.#events?.capacity(),
       isThere: (client) => this.#reception.has(client),
     });
     this.#granting.quota.onSpent((user, inMs) => {
@@ -284,6 +285,11 @@ export class Agent {
     return this.#kept.size;
   }
 
+  /** How many requests wait for room. */
+  get waiting(): number {
+    return this.#granting.lineState().waiting;
+  }
+
   /** A connection for one client; its handler goes to the socket. */
   newClient(onClosed: () => void = () => {}, way: ClientWay = {}): ClientConnection {
     return this.#reception.newClient(onClosed, way);
@@ -319,6 +325,8 @@ export class Agent {
     return {
       ...this.#packages.handlers,
       allocate: (request, client, answer) => this.#granting.allocate(client, request, answer),
+      "wait-in-line": (request, client, answer) =>
+        this.#granting.waitInLine(client, request, answer),
       withdraw: ({ request }, client) => {
         this.#granting.withdraw(client, request);
         leases.withdraw(client, request);
@@ -341,9 +349,14 @@ export class Agent {
         leases: this.#book.size,
         prewarmedHosts: this.#pool.readyCount,
         keptHosts: this.keptHosts,
+        line: this.#granting.lineState(),
         ...(fabrics ? { fabrics: fabricsFor(this.#survey, machine) } : {}),
       }),
-      "list-leases": (_, client) => ({ ...leases.list(client), keptHosts: this.keptHosts }),
+      "list-leases": (_, client) => ({
+        ...leases.list(client),
+        keptHosts: this.keptHosts,
+        line: this.#granting.lineState(),
+      }),
     };
   }
 }

@@ -9,15 +9,18 @@ import type { FabricOffer, ListenOrder } from "../../fabric/fabric.ts";
 import type { LeaseBook } from "../../lease/book.ts";
 import type { Share } from "../../lease/capacity.ts";
 import type { EndReason, LeaseEffect } from "../../lease/lease.ts";
+import type { Use } from "../../lease/shares.ts";
 import { packageNamed } from "../../package/contents/manifest.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
-import type { Allocate } from "../../protocol/lease-messages.ts";
+import type { Allocate, WaitInLine } from "../../protocol/lease-messages.ts";
+import type { LineState } from "../../protocol/messages.ts";
 import { type HostUser, HostUsers } from "../admission/host-users.ts";
 import { rightLeftMs } from "../admission/identity.ts";
 import { heldBy, leasedBytes, refusalOf } from "../admission/lease-request.ts";
 import { ClusterQuota } from "../admission/cluster-quota.ts";
 import { CpuClaims } from "../machine/cores.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
+import { Places } from "../admission/places.ts";
 import { WaitingLine } from "../admission/waiting-line.ts";
 import type { OutputReader } from "../output/line-cutter.ts";
 import type { PackageUse } from "../packages/cache.ts";
@@ -53,6 +56,8 @@ export interface GrantingOptions {
   packages: PackageStore;
   /** A client has a lease of a package. */
   onPackage(client: Client, hash: string): void;
+  /** More or fewer wait for room, or are offered some. */
+  lineChanged(): void;
   /** Whether a client is still connected. */
   isThere(client: Client): boolean;
   log(level: "info" | "warn", message: string): void;
@@ -71,6 +76,8 @@ interface Booked {
   share: Share;
   /** Whom its host becomes; undefined where hosts stay the node's. */
   hostUser: HostUser | undefined;
+  /** What counts against its user while others wait. */
+  use: Use;
 }
 
 interface Taken {
@@ -90,7 +97,8 @@ export class Granting {
   readonly quota: ClusterQuota;
   readonly #claims: CpuClaims;
   readonly #users: HostUsers;
-  readonly #line: WaitingLine<Booked>;
+  readonly #line: WaitingLine;
+  readonly #places: Places;
   #refusal: string | null = null;
 
   constructor(options: GrantingOptions) {
@@ -99,7 +107,12 @@ export class Granting {
     this.#table = options.table;
     this.#clock = options.clock;
     this.quota = new ClusterQuota(options.clock);
-    this.#line = new WaitingLine(options.clock);
+    this.#line = new WaitingLine(
+      options.clock,
+      (share) => this.#book.letGo(share),
+      options.lineChanged,
+    );
+    this.#places = new Places(this.#line, this.#book, this.quota, () => this.#refusal);
     this.#claims = new CpuClaims((message) => options.log("warn", message));
     const { kept, sandbox, mostHosts } = options;
     this.#users = new HostUsers({
@@ -126,15 +139,11 @@ export class Granting {
     if (client.starting.has(request.id)) return;
     const { kept, log, output } = this.#options;
     const { identity } = client;
-    const { user } = identity;
     client.starting.add(request.id);
     let booked: Booked;
+    let waitedMs: number;
     try {
-      await this.#users.makeWayFor(client.identity);
-      const waitMs = this.#waitMs(request);
-      booked = await this.#line.turn({ client, user, request: request.id, waitMs }, () =>
-        this.#take(client, request),
-      );
+      ({ booked, waitedMs } = await this.#turn(client, request));
     } catch (error) {
       client.starting.delete(request.id);
       throw error;
@@ -163,13 +172,14 @@ export class Granting {
         {
           ...{ prewarmed: taken.prewarmed, kept: taken.resting !== undefined },
           startedNs: started,
-          ...{ hostReadyNs: this.#clock.nowNs(), clock: this.#clock },
+          ...{ hostReadyNs: this.#clock.nowNs(), clock: this.#clock, waitedMs },
         },
         {
           granted: () => this.#table.granted(),
           revoking: () => this.#table.revoking(),
           finished: (lease, usage, reason) => {
             this.quota.giveBack(booked.lease);
+            this.#line.give(booked.use);
             this.#table.finished(lease, usage, reason);
           },
         },
@@ -234,6 +244,36 @@ export class Granting {
     return undefined;
   }
 
+  /** Books at once, or when it is the request's turn. Rejects with {@link RequestRefused}. */
+  async #turn(
+    client: Client,
+    request: MessageOf<typeof Allocate>,
+  ): Promise<{ booked: Booked; waitedMs: number }> {
+    const { user, weight } = client.identity;
+    await this.#users.makeWayFor(client.identity);
+    const { workers, coresPerWorker = 1, offer } = request;
+    return await this.#line.turn(
+      { client, user, weight, request: request.id, waitMs: this.#waitMs(request) },
+      { cores: workers * coresPerWorker, memoryBytes: leasedBytes(request), offer },
+      () => this.#take(client, request),
+    );
+  }
+
+  /** Offers the client room when it is its turn. Rejects with {@link RequestRefused} when it waits in vain. */
+  waitInLine(
+    client: Client,
+    request: MessageOf<typeof WaitInLine>,
+    answer: Answer<typeof WaitInLine>,
+  ): Promise<void> {
+    const recall = () => client.connection.send({ t: "recall", offer: request.id });
+    return this.#places.wait(client, request, answer, recall);
+  }
+
+  /** Those that wait for room. */
+  lineState(): LineState {
+    return this.#line.state();
+  }
+
   /** How long the request may wait for room; what the node can never hold does not wait. */
   #waitMs(request: Allocate): number {
     const { waitMs = 0, workers, coresPerWorker = 1 } = request;
@@ -282,7 +322,8 @@ export class Granting {
       throw new RequestRefused(book.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", booked);
     }
     this.quota.take(booked.lease, identity.user, heldBy(request));
-    return { ...booked, hostUser };
+    const use = this.#line.take(identity, workers * coresPerWorker);
+    return { ...booked, hostUser, use };
   }
 
   #offerTo({ fabrics }: Client, name: string): FabricOffer | undefined {
@@ -324,12 +365,13 @@ export class Granting {
   }
 
   /** The node could not start a host for it. */
-  #takeBack({ lease: id, hostUser }: Booked): void {
+  #takeBack({ lease: id, hostUser, use }: Booked): void {
     hostUser?.release();
     const reason: EndReason = { kind: "load-failed" };
     this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
     this.#book.free(id);
     this.quota.giveBack(id);
+    this.#line.give(use);
     this.#table.booked();
   }
 }

@@ -29,6 +29,8 @@ interface Start {
   kept: boolean;
   startedNs: number;
   hostReadyNs: number;
+  /** How long the request waited for room. */
+  waitedMs: number;
   clock: Clock;
 }
 
@@ -93,7 +95,7 @@ export class LeaseNotes implements LeaseEvents {
   granted(lease: LeasedHost, nonce: Uint8Array, loaded: Loaded): void {
     const { exports, loadNs } = loaded;
     const { workers, slots, ttlMs } = this.#request;
-    const { prewarmed, kept, startedNs, hostReadyNs } = this.#start;
+    const { prewarmed, kept, startedNs, hostReadyNs, waitedMs } = this.#start;
     this.#log(
       "info",
       `lease ${lease.id} granted: ${countOf(workers, "worker")} for ${this.#module}`,
@@ -114,6 +116,7 @@ export class LeaseNotes implements LeaseEvents {
       prewarmed,
       kept,
       heapBytes: lease.heapBytes,
+      ...(waitedMs === 0 ? {} : { waitedMs }),
       grantNs: this.#start.clock.nowNs() - startedNs,
       spawnNs: hostReadyNs - startedNs,
       loadNs,

@@ -6,6 +6,7 @@ import { machineId } from "../../control/machine.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { explainNoFabric, sharedFabrics } from "../../fabric/registry.ts";
 import type { MessageOf } from "../../protocol/declare.ts";
+import { LINE } from "../../protocol/lease-messages.ts";
 import {
   type ClientMessage,
   type Hello,
@@ -257,7 +258,7 @@ export class Reception {
       memoryBytes,
       fabrics,
       ...(sharesMemory ? nameOf(client.sender) : {}),
-      can: [...SERVES],
+      can: [...SERVES, LINE],
     });
     return client;
   }

@@ -214,9 +214,11 @@ export class Registry {
     entry.heardAtMs = nowMs;
     entry.drains = capacity.draining;
     const { info } = entry;
+    const { keptHosts, waiting } = capacity;
     this.#update(entry, {
       ...withoutKept(info),
-      ...(capacity.keptHosts === undefined ? {} : { keptHosts: capacity.keptHosts }),
+      ...(keptHosts === undefined ? {} : { keptHosts }),
+      ...(waiting === undefined ? {} : { waiting }),
       freeCores: Math.min(capacity.freeCores, info.cores),
       freeMemoryBytes: Math.min(capacity.freeMemoryBytes, info.memoryBytes),
       leases: capacity.leases,

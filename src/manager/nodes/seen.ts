@@ -60,7 +60,7 @@ export function keepSeen(
 }
 
 /** What is free changes with each lease. */
-function withoutMoment({ keptHosts: _, reachable: __, ...node }: NodeInfo): NodeInfo {
+function withoutMoment({ keptHosts: _, reachable: __, waiting: ___, ...node }: NodeInfo): NodeInfo {
   const { cores: freeCores, memoryBytes: freeMemoryBytes } = node;
   return { ...node, freeCores, freeMemoryBytes, leases: 0, state: "up" };
 }

@@ -1,0 +1,230 @@
+/** Who waits for room at one node and what it has offered: a second, plainer account of the order in which it serves. */
+import type { Share } from "../../src/lease/capacity.ts";
+import type { Socket } from "./network.ts";
+import { MS, violated } from "./world.ts";
+
+/** A place in line as its client has asked for it. */
+export interface PlaceSeen {
+  client: Socket;
+  id: number;
+  user: string;
+  weight: number;
+  sinceNs: number;
+  /** That it was not offered yet. */
+  workers: number;
+  atLeast: number;
+  coresPerWorker: number;
+  memoryBytes: number;
+  holdMs: number;
+  /** By when it is refused. */
+  untilNs: number;
+  /** By when it has taken what it was offered, or passed. */
+  heldUntilNs?: number;
+}
+
+/** A part of what a place was offered. */
+interface OfferSeen {
+  place: PlaceSeen;
+  share: Share;
+  use: UseSeen;
+}
+
+/** Cores of a user, and how long requests had waited when it got them. */
+export interface UseSeen {
+  user: string;
+  cores: number;
+  fromNs: number;
+  /** It may not use them yet, and they count as little. */
+  offered: boolean;
+}
+
+interface UserSeen {
+  weight: number;
+  /** Of uses that are over, for its weight. */
+  hadNs: number;
+  uses: Set<UseSeen>;
+}
+
+/** How late an offer or a place may end after its bound, by its node's own clock. */
+const LATENESS_LIMIT_NS = 20 * MS;
+/** As the node has it, or else two that come free together would go to one user. */
+const LEAST_NS = 10 * MS;
+const MOST_LEAD_NS = 600e9;
+/** Of core-nanoseconds: these are sums of large numbers. */
+const ROUNDING = 1e3;
+
+export class LineWitness {
+  readonly name: string;
+  readonly #places = new Set<PlaceSeen>();
+  readonly #offers = new Set<OfferSeen>();
+  readonly #users = new Map<string, UserSeen>();
+  #floorNs = 0;
+  #contendedNs = 0;
+  #seenNs = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  get heldCores(): number {
+    let cores = 0;
+    for (const { share } of this.#offers) cores += share.cpus.length;
+    return cores;
+  }
+
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const { share } of this.#offers) bytes += share.memoryBytes;
+    return bytes;
+  }
+
+  /** The agent is dead. */
+  reset(): void {
+    this.#places.clear();
+    this.#offers.clear();
+    this.#users.clear();
+    this.#floorNs = 0;
+  }
+
+  joins(place: PlaceSeen, nowNs: number): void {
+    this.#tick(nowNs);
+    const others = this.#waits(place.user);
+    const user = this.#user(place.user);
+    user.weight = place.weight;
+    if (!others) {
+      const had = this.#had(user);
+      const most = this.#floorNs + MOST_LEAD_NS / user.weight;
+      user.hadNs += Math.min(Math.max(had, this.#floorNs), most) - had;
+    }
+    this.#places.add(place);
+  }
+
+  /** It was refused, or its time is over, or its client has left it. */
+  leaves(place: PlaceSeen, nowNs: number): void {
+    this.#tick(nowNs);
+    this.#places.delete(place);
+  }
+
+  offered(
+    place: PlaceSeen,
+    { share, workers }: { share: Share; workers: number },
+    nowNs: number,
+  ): void {
+    this.#tick(nowNs);
+    if (!place.client.open) violated(`${this.name} offers room to a client that is gone`);
+    if (!this.#places.has(place)) violated(`${this.name} offers room to one who does not wait`);
+    const own = this.#user(place.user);
+    const had = this.#had(own);
+    for (const other of this.#places) {
+      // Its refusal is under way.
+      if (other.untilNs <= nowNs) continue;
+      if (other.user === place.user) {
+        if (other.sinceNs < place.sinceNs)
+          violated(`${this.name} serves a request of ${place.user} before an older one`);
+      } else if (this.#had(this.#user(other.user)) + ROUNDING < had)
+        violated(`${this.name} serves ${place.user}, and it is the turn of ${other.user}`);
+    }
+    this.#floorNs = Math.max(this.#floorNs, had);
+    const use = this.takes(place, share.cpus.length, nowNs, true);
+    this.#offers.add({ place, share, use });
+    place.heldUntilNs ??= nowNs + place.holdMs * MS;
+    place.workers -= workers;
+    place.atLeast = 1;
+    place.memoryBytes = 0;
+    if (place.workers === 0) this.#places.delete(place);
+  }
+
+  /** A user has cores. */
+  takes(
+    { user, weight }: Pick<PlaceSeen, "user" | "weight">,
+    cores: number,
+    nowNs: number,
+    offered = false,
+  ): UseSeen {
+    this.#tick(nowNs);
+    const use = { user, cores, offered, fromNs: this.#contendedNs };
+    const own = this.#user(user);
+    // One that comes anew is not behind.
+    if (own.uses.size === 0 && !this.#waits(user)) own.hadNs = Math.max(own.hadNs, this.#floorNs);
+    own.weight = weight;
+    own.uses.add(use);
+    return use;
+  }
+
+  gives(use: UseSeen, nowNs: number): void {
+    this.#tick(nowNs);
+    const user = this.#user(use.user);
+    if (!user.uses.delete(use)) return;
+    user.hadNs += ((this.#contendedNs - use.fromNs) * use.cores) / user.weight;
+  }
+
+  /** The node says that the room is free again. */
+  letGo(share: Share, nowNs: number): void {
+    const offer = [...this.#offers].find((one) => one.share === share);
+    if (!offer) violated(`${this.name} lets room go that it had offered to nobody`);
+    this.#offers.delete(offer);
+    this.#places.delete(offer.place);
+    this.gives(offer.use, nowNs);
+  }
+
+  /** The client is gone, or does not want this any more. */
+  left(client: Socket, nowNs: number, id?: number): void {
+    for (const place of this.#places)
+      if (place.client === client && (id === undefined || place.id === id))
+        this.leaves(place, nowNs);
+  }
+
+  /** The client is gone, or has passed this offer: nothing is held for it. */
+  checkLeft(client: Socket, id?: number): void {
+    for (const { place } of this.#offers)
+      if (place.client === client && (id === undefined || place.id === id))
+        violated(`${this.name} still holds room for one who has passed`);
+  }
+
+  /** Whether an offer is held, or a place kept, for longer than its client may; `awakeSinceNs` is when the node last could not run. */
+  inspect(nowNs: number, awakeSinceNs: number): void {
+    for (const { place } of this.#offers)
+      if (nowNs > Math.max(place.heldUntilNs!, awakeSinceNs) + LATENESS_LIMIT_NS)
+        violated(`${this.name} holds room for ${place.user} beyond its bound`);
+    for (const { untilNs, user } of this.#places)
+      if (nowNs > Math.max(untilNs, awakeSinceNs) + LATENESS_LIMIT_NS)
+        violated(`${this.name} keeps a place of ${user} beyond its time`);
+  }
+
+  /** None wait while there is room for whichever of them is first. */
+  check(freeCores: number, freeBytes: number, nowNs: number): void {
+    let waiting = 0;
+    for (const { atLeast, coresPerWorker, memoryBytes, untilNs } of this.#places) {
+      // One whose time is over may still be first: timers are a little late.
+      if (atLeast * coresPerWorker > freeCores || memoryBytes > freeBytes) return;
+      if (untilNs > nowNs) waiting++;
+    }
+    if (waiting > 0) violated(`${this.name} has ${freeCores} cores free, and ${waiting} wait`);
+  }
+
+  #waits(user: string): boolean {
+    for (const place of this.#places) if (place.user === user) return true;
+    return false;
+  }
+
+  #had({ hadNs, uses, weight }: UserSeen): number {
+    let coreNs = 0;
+    for (const { cores, offered, fromNs } of uses)
+      coreNs += cores * (offered ? LEAST_NS : Math.max(LEAST_NS, this.#contendedNs - fromNs));
+    return hadNs + coreNs / weight;
+  }
+
+  #user(name: string): UserSeen {
+    let user = this.#users.get(name);
+    if (!user) {
+      user = { weight: 1, hadNs: this.#floorNs, uses: new Set() };
+      this.#users.set(name, user);
+    }
+    return user;
+  }
+
+  #tick(nowNs: number): void {
+    if (this.#places.size > 0) this.#contendedNs += nowNs - this.#seenNs;
+    this.#seenNs = nowNs;
+  }
+}
