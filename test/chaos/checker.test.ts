@@ -257,6 +257,25 @@ describe("no rule is broken by", () => {
       ),
     ],
     [
+      "a pool's worker on a node that died with a full disk, and is on no bill",
+      instead(
+        (each) => isBill(each) || each.e === "lease",
+        { ...at(1100), e: "lease", project: "c1-1", parts: [] },
+        { ...at(1400), e: "fault", fault: "full disk", target: "disk of n1" },
+        exit("n1", { t: 1900, signal: "SIGKILL", code: null }),
+        bill({ calls: 1 }),
+      ),
+    ],
+    [
+      "a bill of a node that was killed, which had noted it a second before",
+      instead(
+        (each) => isBill(each) || (each.e === "effect" && each.call === 2) || isEnd(2)(each),
+        ...[{ ...effect(2), t: 1900 }, end(2, { t: 1910 })],
+        exit("n0", { t: 2000, signal: "SIGKILL", code: null }),
+        bill({ reason: "node-lost", endedAtMs: 1010, coreNs: 0, calls: 0 }),
+      ),
+    ],
+    [
       "one that ends with what the manager, which stood still, had heard last",
       instead(
         (each) => isBill(each) || (each.e === "effect" && each.call === 2) || isEnd(2)(each),

@@ -55,10 +55,13 @@ const DEATH_MS = 2500;
  */
 const HELD_TOLERANCE_MS = 500;
 
+/** The bill of a node that was killed is what it had noted last. */
+const NOTED_MS = 1000;
+
 /** What is told of faults of the run: a host that was killed, a disk that is full, descriptors that are missing. */
 const EXPLAINED_BY_WORDS: Readonly<Record<string, RegExp>> = {
   RFAAS_MODULE_FAILED:
-    /^the host process died while it loaded the module: killed by SIG|its host process was stopped by a signal/,
+    /^the host process died while it loaded the module: killed by SIG|its host process was stopped by a signal|: EMFILE reading file: /,
   RFAAS_NODE_REFUSES: /: the manager cannot keep the bill \(/,
   RFAAS_ENVIRONMENT: /no file descriptors left \(EMFILE\)/,
 };
@@ -191,9 +194,12 @@ function billOf(project: string, bills: readonly Billed[], facts: Facts): Violat
   const ran = facts.effectsOf.get(project) ?? 0;
   const answered = facts.resultsOf.get(project) ?? 0;
   const counted = bills.reduce((sum, { calls }) => sum + calls, 0);
-  const died = bills.some(({ node, endedAtMs }) =>
-    facts.deaths.get(node)?.some((at) => endedAtMs === null || Math.abs(at - endedAtMs) < DEATH_MS),
-  );
+  const died =
+    bills.some(({ node, endedAtMs }) =>
+      facts.deaths
+        .get(node)
+        ?.some((at) => endedAtMs === null || Math.abs(at - endedAtMs) < DEATH_MS),
+    ) || mayLackBills(project, facts);
   const most = bills.some(({ node, startedAtMs }) =>
     WITH_FAULTS.includes(versionOf(facts, node, startedAtMs)),
   )
@@ -209,10 +215,29 @@ function billOf(project: string, bills: readonly Billed[], facts: Facts): Violat
   return found;
 }
 
+/** Whether a node that died in its time could not write down what it had of it. Where a pool has its workers is not known. */
+function mayLackBills(project: string, { taken, asked, over, deaths, full }: Facts): boolean {
+  const [from, to] = [asked.get(project)?.t ?? 0, over.get(project)?.t ?? Infinity];
+  const parts = taken.get(project)?.parts ?? [];
+  const nodes = parts.length > 0 ? parts.map(({ node }) => node) : [...full.keys()];
+  return nodes.some((node) =>
+    deaths
+      .get(node)
+      ?.some(
+        (at) => (at >= from && at <= to + DEATH_MS && full.get(node)?.some(wasAt(at))) ?? false,
+      ),
+  );
+}
+
+const wasAt =
+  (at: number) =>
+  ([from, to]: readonly [number, number]): boolean =>
+    from <= at && at <= to + DEATH_MS;
+
 /** Cores are held from between the request and the grant to between the last result and the end. */
 function heldOf(project: string, bills: readonly Billed[], facts: Facts): Violation[] {
   const found: Violation[] = [];
-  for (const { t, node, startedAtMs, endedAtMs, workers, coreNs, presumed } of bills) {
+  for (const { t, node, startedAtMs, endedAtMs, reason, workers, coreNs, presumed } of bills) {
     if (endedAtMs === null) continue;
     const heldMs = coreNs / 1e6;
     const spanMs = workers * (endedAtMs - startedAtMs);
@@ -239,7 +264,8 @@ function heldOf(project: string, bills: readonly Billed[], facts: Facts): Violat
       say(`ended ${endedAtMs - over.t} ms after its release`);
     // A presumed one has what the manager heard last, which may have stood still since.
     const isWhole = bills.length === 1 && !presumed;
-    if (isWhole && last !== undefined && last > endedAtMs + HELD_TOLERANCE_MS)
+    const notedMs = reason === "node-lost" ? NOTED_MS : 0;
+    if (isWhole && last !== undefined && last > endedAtMs + notedMs + HELD_TOLERANCE_MS)
       say(`ended ${last - endedAtMs} ms before its last call began`);
   }
   return found;

@@ -8,6 +8,7 @@ import { Actor } from "./machine/actor.ts";
 import type { ClientConfig } from "./clients/client.ts";
 import { Disk } from "./machine/disks.ts";
 import type { EtcdBill } from "./machine/etcd-bills.ts";
+import { startOfMachineMs } from "./functions/clock.ts";
 import { Journal } from "./journal.ts";
 import { KINDS, NEW_KINDS } from "./clients/kinds.ts";
 import { HOME, Networks } from "./machine/network.ts";
@@ -43,6 +44,8 @@ export interface ClusterOptions {
   version: string;
   /** A second manager stands by, over an etcd of the run's own. */
   standby: boolean;
+  /** The machine's clock is set in the run. */
+  setsClock: boolean;
 }
 
 export class Cluster implements AsyncDisposable {
@@ -63,9 +66,10 @@ export class Cluster implements AsyncDisposable {
     ...{ ca: "", admin: "", users: [], joins: [] },
   };
   readonly #module: string;
+  readonly #machineStartedMs: number | undefined;
   #clients = 0;
 
-  private constructor({ scratch, executables, standby }: ClusterOptions) {
+  private constructor({ scratch, executables, standby, setsClock }: ClusterOptions) {
     this.folder = scratch.join("history");
     const folders = ["exe", "functions", "logs", "disks"];
     for (const name of [this.folder, ...folders.map((each) => scratch.join(each))]) mkdirSync(name);
@@ -76,7 +80,8 @@ export class Cluster implements AsyncDisposable {
       linkOrCopy(path, own);
       this.#executables[version] = own;
     }
-    this.journal = new Journal(this.folder, "conductor");
+    this.#machineStartedMs = setsClock ? startOfMachineMs() : undefined;
+    this.journal = new Journal(this.folder, "conductor", this.#machineStartedMs);
     this.networks = new Networks(NODES_AWAY);
     const sources = join(import.meta.dir, "functions");
     cpSync(sources, scratch.join("functions"), { recursive: true });
@@ -85,6 +90,7 @@ export class Cluster implements AsyncDisposable {
     writeFileSync(
       scratch.join("functions/place.ts"),
       `export const EFFECTS: string = ${JSON.stringify(effects)};
+       export const MACHINE_STARTED_MS: number | undefined = ${this.#machineStartedMs};
        export const COLLECTOR = { hostname: "${HOME}", port: ${COLLECTOR_PORT} };`,
     );
     this.#module = scratch.join("functions/functions.ts");
@@ -228,7 +234,7 @@ export class Cluster implements AsyncDisposable {
     const version = Object.hasOwn(NEW_KINDS, kind) ? this.versions.at(-1)! : given;
     const config: ClientConfig = {
       ...{ client, version, seed, folder: this.folder, module: this.#module },
-      ...{ kind, manager: this.#secrets.ca },
+      ...{ kind, manager: this.#secrets.ca, machineStartedMs: this.#machineStartedMs },
     };
     const name = `client-${client}`;
     const actor = new Actor({

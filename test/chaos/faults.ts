@@ -20,6 +20,8 @@ import {
   starved,
 } from "./steps.ts";
 
+const RESUME_TRIES = 100;
+
 export const FAULTS: Readonly<Record<string, readonly [weight: number, run: FaultRun]>> = {
   "kill host": [
     12,
@@ -258,8 +260,8 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
         const refused = await cluster.operate(name, ["drain", node.name, "--deadline", deadline]);
         context.note("drain", node.name, refused ?? deadline);
         await Bun.sleep(random.between(100, 3000));
-        // A manager that is away is asked again.
-        for (let tries = 0; tries < 20; tries++) {
+        // A manager that is away is asked again; of two, none leads as long as the etcd is away, and a while after each death.
+        for (let tries = 0; tries < RESUME_TRIES; tries++) {
           const failed = await cluster.operate(name, ["resume", node.name]);
           if (failed === undefined) return context.note("resume", node.name);
           await Bun.sleep(500);
@@ -268,3 +270,42 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
       }),
   ],
 };
+
+/** What takes a machine of the run's own. */
+export const MACHINE_FAULTS: typeof FAULTS = {
+  "slow cable": [
+    6,
+    async ({ cluster, random, alone, note }) => {
+      const i = random.between(NODES_AT_HOME, cluster.nodes.length - 1);
+      const cable = `cable of n${i}`;
+      await alone(`delay on the ${cable}`, async () => {
+        const [delayMs, jitterMs] = [random.between(5, 300), random.between(1, 50)];
+        note("slow cable", cable, `${delayMs} ms, more or less ${jitterMs}`);
+        cluster.networks.slow(i - NODES_AT_HOME, delayMs, jitterMs);
+        await Bun.sleep(random.between(500, 5000));
+        cluster.networks.hasten(i - NODES_AT_HOME);
+      });
+    },
+  ],
+  "clock jumps": [
+    6,
+    async ({ random, alone, note }) => {
+      await alone("clock", async () => {
+        const jumpMs = random.pick([-1, 1]) * random.between(60_000, MOST_JUMP_MS);
+        note("clock jumps", "clock", `by ${Math.round(jumpMs / 60_000)} minutes`);
+        setClock(jumpMs);
+        await Bun.sleep(random.between(100, 4000));
+        note("clock jumps", "clock", "back");
+        setClock(-jumpMs);
+      });
+    },
+  ],
+};
+
+const MOST_JUMP_MS = 6 * 3_600_000;
+
+function setClock(byMs: number): void {
+  const at = ((Date.now() + byMs) / 1000).toFixed(3);
+  const { success, stderr } = Bun.spawnSync(["date", "-s", `@${at}`]);
+  if (!success) throw new Error(`the clock cannot be set: ${stderr.toString()}`);
+}

@@ -9,7 +9,7 @@ import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 import type { Actor } from "./machine/actor.ts";
 import { CLIENTS, Cluster, type Executables } from "./cluster.ts";
-import { FAULTS } from "./faults.ts";
+import { FAULTS, MACHINE_FAULTS } from "./faults.ts";
 import type { FaultContext } from "./steps.ts";
 import { ETCD, type Happened, parseHistory } from "./history.ts";
 import { leftovers } from "./leftovers.ts";
@@ -21,6 +21,10 @@ export interface ChaosOptions {
   executables: Executables;
   /** A second manager stands by, over an etcd. Default: there is one manager. */
   standby?: boolean;
+  /** Someone sets the machine's clock, which is not to be done to one that is not thrown away. Default: no. */
+  setsClock?: boolean;
+  /** Clients at a time. Default: 12. */
+  clients?: number;
   /** Those faults alone. */
   faults?: readonly string[] | undefined;
   /** What is done instead of faults by chance. */
@@ -59,6 +63,7 @@ class Run {
   readonly #busy = new Set<string>();
   readonly #working = new Set<Promise<void>>();
   #faults = 0;
+  readonly #clients: number;
   #managers: string;
   #cluster!: Cluster;
 
@@ -67,24 +72,25 @@ class Run {
     this.#options = options;
     this.#random = new Random(options.seed);
     this.#managers = Object.keys(options.executables)[0]!;
+    this.#clients = options.clients ?? CLIENTS;
   }
 
   async toEnd(): Promise<{ history: Happened[]; faults: number }> {
-    const { executables, standby = false } = this.#options;
+    const { executables, standby = false, setsClock = false } = this.#options;
     const [version] = Object.keys(executables);
     const cluster = await Cluster.start({
-      ...{ scratch: this.#scratch, executables, version: version!, standby },
+      ...{ scratch: this.#scratch, executables, version: version!, standby, setsClock },
     });
     this.#cluster = cluster;
     let history: Happened[];
     try {
-      for (let i = 0; i < CLIENTS; i++) await this.#startClient();
+      for (let i = 0; i < this.#clients; i++) await this.#startClient();
       await this.#harm();
       await this.#calmDown();
       await this.#endAll();
       history = this.#read();
       for (const what of await leftovers(cluster, this.#scratch))
-        history.push({ t: Date.now(), by: "conductor", e: "left", what });
+        history.push({ t: history.at(-1)?.t ?? 0, by: "conductor", e: "left", what });
     } finally {
       await cluster[Symbol.asyncDispose]();
     }
@@ -106,20 +112,20 @@ class Run {
   /** Faults, one after another and beside each other, until the time is over; whoever was killed gets a successor. */
   async #harm(): Promise<void> {
     const { seconds = 0, script, faults = Object.keys(FAULTS) } = this.#options;
-    const names = faults.flatMap((name) => Array.from({ length: FAULTS[name]![0] }, () => name));
+    const names = faults.flatMap((name) => Array.from({ length: kindOf(name)[0] }, () => name));
     const end = performance.now() + 1000 * seconds;
     const context = this.#context();
     await script?.(context);
     while (performance.now() < end) {
       await Bun.sleep(this.#random.between(...PAUSE_MS));
       const name = this.#random.pick(names);
-      const work = FAULTS[name]![1](context).finally(() => this.#working.delete(work));
+      const work = kindOf(name)[1](context).finally(() => this.#working.delete(work));
       this.#working.add(work);
       work.catch((error: unknown) => {
         this.#cluster.journal.say({ e: "stuck", who: name, what: String(error) });
       });
       const running = this.#cluster.clients.filter((each) => each.running).length;
-      if (running < CLIENTS) await this.#startClient();
+      if (running < this.#clients) await this.#startClient();
     }
     await Promise.allSettled(this.#working);
   }
@@ -228,6 +234,8 @@ class Run {
 
 const isOver = ({ ended_at_ms, presumed }: LedgerRow): boolean =>
   ended_at_ms !== null && presumed === 0;
+
+const kindOf = (name: string) => (FAULTS[name] ?? MACHINE_FAULTS[name])!;
 
 type Row = LedgerRow & { node: string; started_at_ms: number };
 

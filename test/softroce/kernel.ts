@@ -32,6 +32,8 @@ const MODULES = {
     ...["tls", "gcm", "ctr", "ghash_generic", "aes_generic"],
     // For cables that lose packets and take their time.
     "sch_netem",
+    // For networks within a guest, and what cuts them.
+    ...["veth", "bridge", "nf_tables"],
   ],
 } as const;
 

@@ -21,11 +21,13 @@ export interface ClientConfig {
   /** Where the history goes, and where the file `stop` is. */
   folder: string;
   module: string;
+  /** Where the machine's clock is set in the run. */
+  machineStartedMs?: number | undefined;
 }
 
 const config = JSON.parse(process.argv[2]!) as ClientConfig;
 const { client } = config;
-const journal = new Journal(config.folder, `client-${client}`);
+const journal = new Journal(config.folder, `client-${client}`, config.machineStartedMs);
 const random = new Random(config.seed);
 const kind = KINDS[config.kind]!;
 const stopping = (): boolean => existsSync(join(config.folder, "stop"));

@@ -2,12 +2,15 @@
 import { appendFileSync } from "node:fs";
 import { Type, defineFunction, struct } from "rfaas/function";
 import { answerTo } from "./answer.ts";
-import { COLLECTOR, EFFECTS } from "./place.ts";
+import { clockSince } from "./clock.ts";
+import { COLLECTOR, EFFECTS, MACHINE_STARTED_MS } from "./place.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+const now = clockSince(MACHINE_STARTED_MS);
+
 const said = (client: number, call: number): string =>
-  `${JSON.stringify({ t: Date.now(), by: "function", e: "effect", client, call })}\n`;
+  `${JSON.stringify({ t: now(), by: "function", e: "effect", client, call })}\n`;
 
 /** Lines are short enough for the kernel to append each as a whole. */
 const toFile = (client: number, call: number): void => appendFileSync(EFFECTS, said(client, call));

@@ -66,6 +66,16 @@ export class Networks implements Disposable {
     run([...this.away(i), "nft", "delete", "table", "inet", "chaos"]);
   }
 
+  /** Each packet from there takes so long, give or take, and no shorter one overtakes it. */
+  slow(i: number, delayMs: number, jitterMs: number): void {
+    const delay = ["delay", `${delayMs}ms`, `${jitterMs}ms`];
+    run([...this.away(i), "tc", "qdisc", "add", "dev", "eth0", "root", "netem", ...delay]);
+  }
+
+  hasten(i: number): void {
+    run([...this.away(i), "tc", "qdisc", "del", "dev", "eth0", "root"]);
+  }
+
   /** What listens in any of them, as `ss` says it. */
   listening(): string[] {
     return [this.#home, ...this.#away].flatMap((name) =>
