@@ -25,6 +25,7 @@ const ETCD_PREFIX = "/chaos";
 /** What the second manager has of the first before it starts. */
 const SHARED_FILES = ["cluster-id", "ca-key.pem", "token-key.pem"];
 const FIRST_NODE_PORT = 7700;
+const START_TRIES = 5;
 const COLLECTOR_PORT = 7900;
 /** Longer than a node that is killed takes to come back. */
 const NODE_GRACE = "5s";
@@ -148,7 +149,9 @@ export class Cluster implements AsyncDisposable {
       const { manager, joinToken } = JSON.parse(token) as { manager: string; joinToken: string };
       this.#secrets.ca = manager;
       this.#secrets.joins.push(joinToken);
-      await this.startNode(i, version);
+      // A machine may be so slow at first that the manager does not wait for the greeting.
+      for (let tries = 0; tries < START_TRIES && !this.nodes[i]!.running; tries++)
+        await this.startNode(i, version);
     }
   }
 

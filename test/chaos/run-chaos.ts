@@ -23,6 +23,8 @@ export interface ChaosOptions {
   standby?: boolean;
   /** Someone sets the machine's clock, which is not to be done to one that is not thrown away. Default: no. */
   setsClock?: boolean;
+  /** How many times longer than others the machine takes for all. Default: 1. */
+  slowness?: number;
   /** Clients at a time. Default: 12. */
   clients?: number;
   /** Those faults alone. */
@@ -64,6 +66,7 @@ class Run {
   readonly #working = new Set<Promise<void>>();
   #faults = 0;
   readonly #clients: number;
+  readonly #slowness: number;
   #managers: string;
   #cluster!: Cluster;
 
@@ -73,6 +76,7 @@ class Run {
     this.#random = new Random(options.seed);
     this.#managers = Object.keys(options.executables)[0]!;
     this.#clients = options.clients ?? CLIENTS;
+    this.#slowness = options.slowness ?? 1;
   }
 
   async toEnd(): Promise<{ history: Happened[]; faults: number }> {
@@ -166,13 +170,13 @@ class Run {
         return waiting.size === 0;
       },
       "each client has a result",
-      CALM_LIMIT_MS,
+      CALM_LIMIT_MS * this.#slowness,
     ).catch(() => {});
     writeFileSync(join(folder, "stop"), "");
     for (const client of clients) client.expectEnd();
     await Promise.all(
       clients.map(async (client) => {
-        if (await client.endsWithin(CLIENTS_END_LIMIT_MS)) return;
+        if (await client.endsWithin(CLIENTS_END_LIMIT_MS * this.#slowness)) return;
         journal.say({ e: "stuck", who: client.name, what: "does not end" });
         await client.kill();
       }),
@@ -189,13 +193,13 @@ class Run {
         first!.every(holds) && others.every((rows) => JSON.stringify(rows.map(inWords)) === own)
       );
     };
-    await until(same, "all bills are final", BILLS_LIMIT_MS).catch(() => {});
+    await until(same, "all bills are final", BILLS_LIMIT_MS * this.#slowness).catch(() => {});
   }
 
   async #endAll(): Promise<void> {
     const { journal, nodes, managers, ledgers, etcd } = this.#cluster;
     const end = async (actor: Actor): Promise<void> => {
-      if (await actor.end("SIGTERM", END_LIMIT_MS)) return;
+      if (await actor.end("SIGTERM", END_LIMIT_MS * this.#slowness)) return;
       journal.say({ e: "stuck", who: actor.name, what: "did not end when told to" });
     };
     for (const node of nodes) await end(node);

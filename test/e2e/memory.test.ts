@@ -29,6 +29,13 @@ for (const fabric of FABRICS) {
     const lease = (memory = "1MiB"): Promise<Lease<Good>> =>
       rf.allocate<Good>(GOOD, { memory, loadTimeoutMs: 60_000 });
 
+    test("of a lease that was released is freed without harm, as in the end of a call that the release has ended", async () => {
+      await using held = await lease();
+      const buffers = [held.input(Uint8Array, 8), held.output(Uint8Array, 8)];
+      await held.release();
+      for (const buffer of buffers) expect(() => held.free(buffer)).not.toThrow();
+    });
+
     describe("a remote region", () => {
       test("is written, read, and seen by functions", async () => {
         await using held = await lease();

@@ -6,6 +6,7 @@ import {
   type FabricName,
   type Lease,
   type LeaseEventOf,
+  LeaseLost,
   WorkerLost,
   invoker,
 } from "../../src/index.ts";
@@ -224,6 +225,31 @@ test(
     expect(await calls[0]).toBe(8);
     expect((await calls[1]).cold).toBe(false);
     expect([...(await batch)]).toEqual([8]);
+  },
+  LIMIT_MS,
+);
+
+test(
+  "a call that waits for new workers ends when its lease is released, and its buffers are freed without harm",
+  async () => {
+    const node = await serve(addressOf("a"), 1);
+    await using rf = await invoker({ node: node.address });
+    const lease = await rf.allocate<Heals>(HEALS, { memory: MEMORY, onLoss: "replace" });
+    const [input, output] = [lease.input(Float64Array, 1), lease.output(Float64Array, 1)];
+    const lost = Promise.withResolvers();
+    lease.on("part-lost", lost.resolve);
+    node.kill("SIGKILL");
+    await lost.promise;
+    const calls = [
+      lease.submit("sum", input, output),
+      lease.submitMany("sum", [input], [output]),
+    ].map((call) => Promise.resolve(call).catch((error: unknown) => error));
+    await lease.release();
+    for (const error of await Promise.all(calls)) {
+      expect(error).toBeInstanceOf(LeaseLost);
+      expect((error as LeaseLost).mayHaveRun).toBe(false);
+    }
+    for (const buffer of [input, output]) expect(() => lease.free(buffer)).not.toThrow();
   },
   LIMIT_MS,
 );

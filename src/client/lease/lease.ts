@@ -225,7 +225,7 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
 
   /**
    * Gives a buffer back to the lease's memory, and makes it empty. Calls in flight may still use it: others get the memory when
-   * they have ended.
+   * they have ended. Of a lease that was released, which has given back all, it does nothing.
    *
    * @throws {UsageError} it is not what {@link input} or {@link output} returned, or was freed before
    */

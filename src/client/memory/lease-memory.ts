@@ -121,6 +121,8 @@ export class LeaseMemory {
    */
   free(view: LeaseBuffer): void {
     requireView(view, "the buffer");
+    // With the lease went all of its memory; who frees in the end of a call is told of that by the call.
+    if (this.#closed) return;
     const place = this.#allocated.get(view.buffer);
     if (place === undefined || (lengthOf(view) > 0 && view.byteOffset > 0))
       throw new UsageError(
