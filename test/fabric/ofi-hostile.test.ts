@@ -144,3 +144,27 @@ describe.skipIf(reason !== undefined)("a node over libfabric lets in", () => {
     await raw.end();
   });
 });
+
+// A provider may take seconds to open, the first time that a process asks it; a node waits for a greeting for three.
+test.skipIf(reason !== undefined)("a client greets before it opens its provider", async () => {
+  const heard = Promise.withResolvers<string>();
+  using node = Bun.listen({
+    ...{ hostname: ADDRESS, port: 0 },
+    socket: {
+      data: (_, bytes) => heard.resolve(bytes.toString("latin1", 0, MAGIC.length)),
+      close: () => heard.resolve("nothing"),
+    },
+  });
+  const here = mapOf(SHAPE);
+  const to = { address: ADDRESS, port: node.port, nonce: new Uint8Array(16), source: "" };
+  const client = await connectOfi(here, to, { provider: "nonesuch" });
+  try {
+    expect(await client.ready.catch((error: Error) => error.message)).toContain(
+      "asking libfabric for the provider",
+    );
+    expect(await heard.promise).toBe(MAGIC);
+  } finally {
+    client.close();
+    here.close();
+  }
+});

@@ -196,7 +196,6 @@ int rfaas_ofi_connect(rfaas_ofi_link *link) {
   int failed = dial(link, until);
   if (failed) return fail(link, failed, stage);
   tune(link->fd);
-  if ((failed = open_ends(link, &stage))) return fail(link, failed, stage);
   const rfaas_region *region = link->base.region;
   rfaas_ofi_greeting greeting = {.magic = RFAAS_OFI_MAGIC,
                                  .version = RFAAS_OFI_WIRE_VERSION,
@@ -206,9 +205,11 @@ int rfaas_ofi_connect(rfaas_ofi_link *link) {
                                  .slots = region->slots};
   memcpy(greeting.nonce, link->nonce, sizeof greeting.nonce);
   rfaas_ofi_welcome welcome;
+  /* First of all: a node does not wait for a greeting as long as a provider may take to open an end. */
+  if ((failed = rfaas_ofi_move(link, &greeting, sizeof greeting, 1, until))) return fail(link, failed, stage);
+  if ((failed = open_ends(link, &stage))) return fail(link, failed, stage);
   stage = RFAAS_OFI_CONNECT;
-  failed = rfaas_ofi_move(link, &greeting, sizeof greeting, 1, until);
-  if (!failed) failed = rfaas_ofi_move(link, &welcome, sizeof welcome, 0, until);
+  failed = rfaas_ofi_move(link, &welcome, sizeof welcome, 0, until);
   if (failed) return fail(link, failed, stage);
   if (welcome.magic != RFAAS_OFI_MAGIC || welcome.version != RFAAS_OFI_WIRE_VERSION) welcome.rejection = RFAAS_OFI_VERSION;
   if (welcome.rejection) {
