@@ -1,6 +1,6 @@
 /** The .deb, the .rpm and the tarball: the same bytes each time, complete, and with the executable as it was built. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { OLDEST_GLIBC } from "../../build/pack/system/glibc.ts";
 import { deb } from "../../build/pack/system/deb.ts";
 import { rpm } from "../../build/pack/system/rpm.ts";
@@ -40,6 +40,23 @@ function expectManualAndCompletion(root: string, zshFolder: string): void {
     expect(existsSync(`${root}/share/${path}`) ? "there" : path).toBe("there");
 }
 
+/** Of two services, which systemd reads without a warning. */
+function expectUnits(root: string): void {
+  const units = ["manager", "node"].map((role) => {
+    const text = readFileSync(`${root}/lib/systemd/system/rfaas-${role}.service`, "utf8");
+    // Where systemd looks for the program, the package is not installed.
+    const unit = scratch.join(`rfaas-${role}.service`);
+    writeFileSync(unit, text.replace("=/usr/bin/rfaas ", `=${RFAAS} `));
+    expect(text).toContain("ExecStart=/usr/bin/rfaas ");
+    return unit;
+  });
+  if (!Bun.which("systemd-analyze"))
+    return console.error("SKIPPED: systemd reads no units: missing systemd-analyze");
+  const run = Bun.spawnSync(["systemd-analyze", "verify", "--man=no", ...units]);
+  expect(run.stderr.toString()).toBe("");
+  expect(run.exitCode).toBe(0);
+}
+
 const linesOf = (text: string): string[] => text.trimEnd().split("\n");
 
 describe("the .deb", () => {
@@ -58,9 +75,10 @@ describe("the .deb", () => {
     LIMIT_MS,
   );
 
-  test("has an executable that is not stripped", () => {
+  test("has an executable that is not stripped, and services", () => {
     expectOurs(scratch.join("deb-files/usr/bin/rfaas"));
     expectManualAndCompletion(scratch.join("deb-files/usr"), "vendor-completions");
+    expectUnits(scratch.join("deb-files/usr"));
   });
 
   test("says what it is and what it needs", () => {
@@ -121,12 +139,13 @@ describe.skipIf(rpmMissing.length > 0)("the .rpm", () => {
     LIMIT_MS,
   );
 
-  test("has an executable that rpmbuild has not stripped", () => {
+  test("has an executable that rpmbuild has not stripped, and services", () => {
     const folder = scratch.join("rpm-files");
     mkdirSync(folder);
     output(["sh", "-c", 'rpm2cpio "$1" | cpio -idm --quiet', "sh", path], folder);
     expectOurs(`${folder}/usr/bin/rfaas`);
     expectManualAndCompletion(`${folder}/usr`, "site-functions");
+    expectUnits(`${folder}/usr`);
   });
 
   test("says what it is and what it needs, and nothing of the machine that made it", () => {

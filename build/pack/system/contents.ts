@@ -6,6 +6,7 @@ import { visibleCommands } from "../../../src/commands/tree.ts";
 import type { Platform } from "../../target/platform.ts";
 import { type PackedFile, textFile } from "../archive.ts";
 import type { Packing } from "../artefact.ts";
+import { filled } from "./template.ts";
 
 /** As gzip -n makes it: with neither name nor time. */
 export const gzipped = (text: string): Uint8Array<ArrayBuffer> =>
@@ -19,6 +20,12 @@ export const ARCHITECTURES: Readonly<Record<Platform, { deb: string; machine: st
   "linux-x64": { deb: "amd64", machine: "x86_64" },
   "linux-arm64": { deb: "arm64", machine: "aarch64" },
 };
+
+/** Services of systemd's, for packages of the system: they name the executable by its path there. */
+export const units = (): PackedFile[] =>
+  ["rfaas-manager", "rfaas-node"].map((name) =>
+    textFile(`lib/systemd/system/${name}.service`, filled(`systemd/${name}.service`, {})),
+  );
 
 /** `zshFolder` is where the system's zsh looks for completions, below `share/`. */
 export async function contentsOf(

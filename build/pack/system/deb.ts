@@ -9,7 +9,7 @@ import type { Platform } from "../../target/platform.ts";
 import { type PackedFile, tarOf, textFile } from "../archive.ts";
 import type { Artefact, Packing } from "../artefact.ts";
 import { licences } from "../licences.ts";
-import { ARCHITECTURES, contentsOf, gzipped, systemVersion } from "./contents.ts";
+import { ARCHITECTURES, contentsOf, gzipped, systemVersion, units } from "./contents.ts";
 import { OLDEST_GLIBC } from "./glibc.ts";
 import { filled } from "./template.ts";
 
@@ -25,6 +25,7 @@ async function make(packing: Packing, platform: Platform): Promise<string> {
   const architecture = ARCHITECTURES[platform].deb;
   const files = [
     ...(await contentsOf(packing, platform, "zsh/vendor-completions")),
+    ...units(),
     textFile("share/doc/rfaas/copyright", licences()),
     { path: "share/doc/rfaas/NEWS.gz", mode: 0o644, bytes: gzipped(news()) },
   ];

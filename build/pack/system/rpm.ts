@@ -8,7 +8,7 @@ import type { Platform } from "../../target/platform.ts";
 import { textFile } from "../archive.ts";
 import type { Artefact, Packing } from "../artefact.ts";
 import { licences } from "../licences.ts";
-import { ARCHITECTURES, contentsOf, systemVersion } from "./contents.ts";
+import { ARCHITECTURES, contentsOf, systemVersion, units } from "./contents.ts";
 import { OLDEST_GLIBC } from "./glibc.ts";
 import { filled } from "./template.ts";
 
@@ -32,6 +32,7 @@ async function make(packing: Packing, platform: Platform): Promise<string> {
   const root = join(top, "files");
   const files = [
     ...(await contentsOf(packing, platform, "zsh/site-functions")),
+    ...units(),
     textFile("share/licenses/rfaas/LICENSE", licences()),
   ];
   for (const { path, mode, bytes } of files) {
