@@ -121,7 +121,7 @@ export class LeaseMemory {
    */
   free(view: LeaseBuffer): void {
     requireView(view, "the buffer");
-    // With the lease went all of its memory; who frees in the end of a call is told of that by the call.
+    // All of its memory went with the lease; a caller that frees when its call has ended hears of that from the call.
     if (this.#closed) return;
     const place = this.#allocated.get(view.buffer);
     if (place === undefined || (lengthOf(view) > 0 && view.byteOffset > 0))
