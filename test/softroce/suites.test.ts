@@ -1,16 +1,30 @@
 /** What needs an RDMA device runs in one guest that has one: the suite of test/rdma, and what changes the machine itself. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { EndlessEnd } from "../rdma/endless-client.ts";
 import type { GuestProcess } from "./commands.ts";
 import { Guest } from "./guest.ts";
 import { runSuiteInGuest } from "./suite.ts";
 import { guestTest, waitFor } from "./guest-test.ts";
+import {
+  FINDING,
+  LOOK_FOR_LEAKS,
+  NO_LEAKS,
+  SHIM,
+  WITHOUT_LONG_TESTS,
+  compileSanitized,
+  lacksSanitizers,
+  sanitizedBy,
+} from "../support/sanitizers.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(600_000);
 
 /** A device that goes flushes its queues, and one side may close before the other has heard of the removal. */
 const LOST_WITH_DEVICE = /device was removed|the other side disconnected/;
+/** A guest sees this repository alone. */
+const SANITIZED = join(SHIM, "..", "build", "sanitized", "librfaas.so");
 const INVOKE = "dist/rfaas invoke test/functions/good.ts#echo --json 7";
 
 describe("one guest", () => {
@@ -28,6 +42,26 @@ describe("one guest", () => {
     expect(counts).toEqual({ pass: counts.pass, fail: 0, skip: 0 });
     expect(counts.pass).toBeGreaterThan(0);
   });
+
+  const SANITIZED_SUITES = "passes the suites of verbs with sanitizers, and nothing is found";
+  if (lacksSanitizers !== undefined)
+    test.skip(`${SANITIZED_SUITES}, because ${lacksSanitizers}`, () => {});
+  else
+    inGuest(SANITIZED_SUITES, async () => {
+      mkdirSync(dirname(SANITIZED), { recursive: true });
+      compileSanitized(SHIM, SANITIZED);
+      const names = ["conformance", "hostile", "receives", "counters"];
+      const words = [
+        ...[...LOOK_FOR_LEAKS, ...WITHOUT_LONG_TESTS.map((word) => `'${word}'`)],
+        ...names.map((name) => `./test/rdma/${name}.test.ts`),
+      ];
+      const { output, ...counts } = await runSuiteInGuest(guest, words, sanitizedBy(SANITIZED));
+      if (counts.fail > 0 || counts.skip > 0 || FINDING.test(output)) console.error(output);
+      expect(output).not.toMatch(FINDING);
+      expect(counts).toEqual({ pass: counts.pass, fail: 0, skip: 0 });
+      expect(counts.pass).toBeGreaterThan(90);
+      expect(output).toContain(NO_LEAKS);
+    });
 
   inGuest("encrypts by its kernel what tcp carries, whoever lies in between", async () => {
     const { output, ...counts } = await runSuiteInGuest(guest, [
