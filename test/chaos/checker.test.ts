@@ -257,6 +257,29 @@ describe("no rule is broken by", () => {
       ),
     ],
     [
+      "a bill of a node where there was no lease in the end, with calls on another one whose disk was full when it died",
+      instead(
+        (each) =>
+          isBill(each) ||
+          each.e === "lease-over" ||
+          (each.e === "effect" && each.call === 2) ||
+          isEnd(2)(each),
+        ...[{ ...effect(2), t: 4900 }, end(2, { t: 4910 })],
+        { ...at(1110), e: "fault", fault: "full disk", target: "disk of n0" },
+        exit("n0", { t: 5000, signal: "SIGKILL", code: null }),
+        bill({ node: "n1", endedAtMs: 1040, coreNs: 3e7, calls: 0 }),
+      ),
+    ],
+    [
+      "what an earlier manager has of a node that was killed, as long as it does",
+      instead(
+        isBill,
+        { ...at(890), e: "start", who: "manager", version: "3f577d1" },
+        exit("n0", { t: 2000, signal: "SIGKILL", code: null }),
+        bill({ reason: "node-lost", coreNs: 1.8e9 }),
+      ),
+    ],
+    [
       "a pool's worker on a node that died with a full disk, and is on no bill",
       instead(
         (each) => isBill(each) || each.e === "lease",

@@ -42,7 +42,8 @@ const EXPLAINED_ERRORS = [
 
 /**
  * Versions with known faults: their nodes write a lease down only within its first second, bill calls that were refused, and end a lease later
- * than its cores were free when the disk of their cache does not answer.
+ * than its cores were free when the disk of their cache does not answer; to their ledgers a lease ends with its node's death by what that had
+ * noted, and its cores as the manager had heard.
  */
 const WITH_FAULTS = ["3f577d1"];
 
@@ -236,39 +237,64 @@ const wasAt =
 
 /** Cores are held from between the request and the grant to between the last result and the end. */
 function heldOf(project: string, bills: readonly Billed[], facts: Facts): Violation[] {
-  const found: Violation[] = [];
-  for (const { t, node, startedAtMs, endedAtMs, reason, workers, coreNs, presumed } of bills) {
-    if (endedAtMs === null) continue;
-    const heldMs = coreNs / 1e6;
-    const spanMs = workers * (endedAtMs - startedAtMs);
-    const isLate = WITH_FAULTS.includes(versionOf(facts, node, startedAtMs)) && heldMs < spanMs;
-    if (!isLate && Math.abs(heldMs - spanMs) > workers * HELD_TOLERANCE_MS)
-      found.push({
-        ...{ rule: "a bill has the cores that were held", t },
-        what: `lease ${project} on ${node} is billed ${heldMs.toFixed(0)} ms, and lasted ${spanMs} ms`,
-      });
-    const say = (what: string): void =>
-      void found.push({
-        ...{ rule: "a bill has the cores that were held", t },
-        what: `lease ${project} on ${node} ${what}`,
-      });
-    const asked = facts.asked.get(project);
-    if (asked && startedAtMs < asked.t - HELD_TOLERANCE_MS)
-      say(`began ${asked.t - startedAtMs} ms before it was asked for`);
-    const [over, last] = [facts.over.get(project), facts.lastEffect.get(project)];
-    // Over a network that is cut, a node hears of a release when it misses its client.
-    const near = facts.taken
-      .get(project)
-      ?.parts.some((part) => part.node === node && part.fabric === "shm");
-    if (near && over?.how === "released" && endedAtMs > over.t + HELD_TOLERANCE_MS)
-      say(`ended ${endedAtMs - over.t} ms after its release`);
-    // A presumed one has what the manager heard last, which may have stood still since.
-    const isWhole = bills.length === 1 && !presumed;
-    const notedMs = reason === "node-lost" ? NOTED_MS : 0;
-    if (isWhole && last !== undefined && last > endedAtMs + notedMs + HELD_TOLERANCE_MS)
-      say(`ended ${last - endedAtMs} ms before its last call began`);
-  }
-  return found;
+  return bills.flatMap((bill) => {
+    if (bill.endedAtMs === null) return [];
+    const { t, node } = bill;
+    const found = [
+      unlikeItsTime(bill, bill.endedAtMs, facts),
+      beginsEarly(bill, facts.asked.get(project)),
+      endsLate(bill, bill.endedAtMs, facts),
+      bills.length === 1 ? endsEarly(bill, bill.endedAtMs, facts) : undefined,
+    ];
+    return found.flatMap((what) =>
+      what === undefined
+        ? []
+        : [
+            {
+              ...({ rule: "a bill has the cores that were held", t } as const),
+              what: `lease ${project} on ${node} ${what}`,
+            },
+          ],
+    );
+  });
+}
+
+function unlikeItsTime(bill: Billed, endedAtMs: number, facts: Facts): string | undefined {
+  const { node, startedAtMs, reason, workers, coreNs } = bill;
+  const heldMs = coreNs / 1e6;
+  const spanMs = workers * (endedAtMs - startedAtMs);
+  if (WITH_FAULTS.includes(versionOf(facts, node, startedAtMs)) && heldMs < spanMs)
+    return undefined;
+  if (reason === "node-lost" && WITH_FAULTS.includes(versionOf(facts, "manager", endedAtMs)))
+    return undefined;
+  if (Math.abs(heldMs - spanMs) <= workers * HELD_TOLERANCE_MS) return undefined;
+  return `is billed ${heldMs.toFixed(0)} ms, and lasted ${spanMs} ms`;
+}
+
+function beginsEarly({ startedAtMs }: Billed, asked: { t: number } | undefined) {
+  if (asked === undefined || startedAtMs >= asked.t - HELD_TOLERANCE_MS) return undefined;
+  return `began ${asked.t - startedAtMs} ms before it was asked for`;
+}
+
+/** Over a network that is cut, a node hears of a release when it misses its client. */
+function endsLate({ project, node }: Billed, endedAtMs: number, { taken, over }: Facts) {
+  const parts = taken.get(project)?.parts ?? [];
+  const released = over.get(project);
+  if (released?.how !== "released" || endedAtMs <= released.t + HELD_TOLERANCE_MS) return undefined;
+  if (!parts.some((part) => part.node === node && part.fabric === "shm")) return undefined;
+  return `ended ${endedAtMs - released.t} ms after its release`;
+}
+
+/** The only bill of a lease; where a part on another node is on none, its calls may have been there. */
+function endsEarly(bill: Billed, endedAtMs: number, { taken, lastEffect }: Facts) {
+  const { project, node, reason, presumed } = bill;
+  const last = lastEffect.get(project);
+  // A presumed one has what the manager heard last, which may have stood still since.
+  if (presumed || last === undefined) return undefined;
+  if (taken.get(project)?.parts.some((part) => part.node !== node)) return undefined;
+  const notedMs = reason === "node-lost" ? NOTED_MS : 0;
+  if (last <= endedAtMs + notedMs + HELD_TOLERANCE_MS) return undefined;
+  return `ended ${last - endedAtMs} ms before its last call began`;
 }
 
 function processesOf(history: History, { calmAt }: Facts): Violation[] {

@@ -13,9 +13,8 @@ import { Journal } from "./journal.ts";
 import { KINDS, NEW_KINDS } from "./clients/kinds.ts";
 import { HOME, Networks } from "./machine/network.ts";
 
-export const NODES_AT_HOME = 2;
-export const NODES_AWAY = 2;
-const NODES = NODES_AT_HOME + NODES_AWAY;
+/** Nodes at home, and as many away. */
+const NODES_EACH = 2;
 export const CLIENTS = 12;
 /** The first of each manager's two ports: of nodes and clients, and of HTTP. */
 const MANAGER_PORTS = [7800, 7810];
@@ -47,6 +46,8 @@ export interface ClusterOptions {
   standby: boolean;
   /** The machine's clock is set in the run. */
   setsClock: boolean;
+  /** How many times longer than others the machine takes for all: it has half of the nodes then. */
+  slowness: number;
 }
 
 export class Cluster implements AsyncDisposable {
@@ -56,7 +57,9 @@ export class Cluster implements AsyncDisposable {
   /** One, or two that share the etcd. */
   readonly managers: readonly Actor[];
   readonly etcd: Actor | undefined;
+  /** First those at home, of which there are so many. */
   readonly nodes: readonly Actor[];
+  readonly nodesAtHome: number;
   readonly clients: Actor[] = [];
   readonly versions: readonly string[];
   readonly #executables: Record<string, string> = {};
@@ -70,7 +73,9 @@ export class Cluster implements AsyncDisposable {
   readonly #machineStartedMs: number | undefined;
   #clients = 0;
 
-  private constructor({ scratch, executables, standby, setsClock }: ClusterOptions) {
+  private constructor(options: ClusterOptions) {
+    const { scratch, executables, standby, setsClock, slowness } = options;
+    this.nodesAtHome = slowness > 1 ? 1 : NODES_EACH;
     this.folder = scratch.join("history");
     const folders = ["exe", "functions", "logs", "disks"];
     for (const name of [this.folder, ...folders.map((each) => scratch.join(each))]) mkdirSync(name);
@@ -83,7 +88,7 @@ export class Cluster implements AsyncDisposable {
     }
     this.#machineStartedMs = setsClock ? startOfMachineMs() : undefined;
     this.journal = new Journal(this.folder, "conductor", this.#machineStartedMs);
-    this.networks = new Networks(NODES_AWAY);
+    this.networks = new Networks(this.nodesAtHome);
     const sources = join(import.meta.dir, "functions");
     cpSync(sources, scratch.join("functions"), { recursive: true });
     const effects = join(this.folder, "effects.jsonl");
@@ -98,14 +103,14 @@ export class Cluster implements AsyncDisposable {
     const actor = (name: string, ready: string): Actor => {
       const env = placesOf(scratch.join(name));
       return new Actor({
-        ...{ name, env, ready },
+        ...{ name, env, ready, slowness },
         folder: scratch.join("logs"),
         journal: this.journal,
       });
     };
     this.managers = MANAGERS.slice(0, standby ? 2 : 1).map((name) => actor(name, "managing at"));
     this.etcd = standby ? actor("etcd", "ready to serve client requests") : undefined;
-    this.nodes = Array.from({ length: NODES }, (_, i) => actor(`n${i}`, "serving "));
+    this.nodes = Array.from({ length: 2 * this.nodesAtHome }, (_, i) => actor(`n${i}`, "serving "));
     this.#collector = actor("collector", "collecting");
     const names = [...this.managers, ...this.nodes].map(({ name }) => name);
     this.disks = Object.fromEntries(
@@ -209,14 +214,14 @@ export class Cluster implements AsyncDisposable {
   }
 
   isAway(node: number): boolean {
-    return node >= NODES_AT_HOME;
+    return node >= this.nodesAtHome;
   }
 
   async startNode(node: number, version: string): Promise<void> {
     this.journal.say({ e: "start", who: `n${node}`, version });
     const away = this.isAway(node);
-    const host = away ? this.networks.addressAway(node - NODES_AT_HOME) : HOME;
-    const network = away ? this.networks.away(node - NODES_AT_HOME) : this.networks.home;
+    const host = away ? this.networks.addressAway(node - this.nodesAtHome) : HOME;
+    const network = away ? this.networks.away(node - this.nodesAtHome) : this.networks.home;
     const disk = this.disks[`n${node}`]!.path;
     await this.nodes[node]!.start([
       ...[...network, this.#executables[version]!, "serve", "--name", `n${node}`],

@@ -1,6 +1,5 @@
 /** What happens to the processes of a run. Each fault picks whom it meets, and leaves it as one who runs. */
 import { signalTo } from "./machine/actor.ts";
-import { NODES_AT_HOME } from "./cluster.ts";
 import {
   type FaultRun,
   END_LIMIT_MS,
@@ -197,13 +196,13 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
     5,
     async (context) => {
       const { cluster, random } = context;
-      const i = random.between(NODES_AT_HOME, cluster.nodes.length - 1);
+      const i = random.between(cluster.nodesAtHome, cluster.nodes.length - 1);
       const cable = `cable of n${i}`;
       await context.alone(cable, async () => {
         context.note("partition", cable);
-        cluster.networks.cut(i - NODES_AT_HOME);
+        cluster.networks.cut(i - cluster.nodesAtHome);
         await Bun.sleep(random.between(100, 8000));
-        cluster.networks.mend(i - NODES_AT_HOME);
+        cluster.networks.mend(i - cluster.nodesAtHome);
       });
     },
   ],
@@ -276,14 +275,14 @@ export const MACHINE_FAULTS: typeof FAULTS = {
   "slow cable": [
     6,
     async ({ cluster, random, alone, note }) => {
-      const i = random.between(NODES_AT_HOME, cluster.nodes.length - 1);
+      const i = random.between(cluster.nodesAtHome, cluster.nodes.length - 1);
       const cable = `cable of n${i}`;
       await alone(`delay on the ${cable}`, async () => {
         const [delayMs, jitterMs] = [random.between(5, 300), random.between(1, 50)];
         note("slow cable", cable, `${delayMs} ms, more or less ${jitterMs}`);
-        cluster.networks.slow(i - NODES_AT_HOME, delayMs, jitterMs);
+        cluster.networks.slow(i - cluster.nodesAtHome, delayMs, jitterMs);
         await Bun.sleep(random.between(500, 5000));
-        cluster.networks.hasten(i - NODES_AT_HOME);
+        cluster.networks.hasten(i - cluster.nodesAtHome);
       });
     },
   ],

@@ -84,6 +84,7 @@ class Run {
     const [version] = Object.keys(executables);
     const cluster = await Cluster.start({
       ...{ scratch: this.#scratch, executables, version: version!, standby, setsClock },
+      slowness: this.#slowness,
     });
     this.#cluster = cluster;
     let history: Happened[];

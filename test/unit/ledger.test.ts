@@ -48,6 +48,26 @@ class Fixture implements Disposable {
 }
 
 describe("the ledger", () => {
+  test("has the bills of other managers as these have them, unless it knows the end that they presume", () => {
+    using f = new Fixture();
+    f.ledger.record([report("a/1", { calls: 9 }), report("a/2", { calls: 9 })]);
+    f.ledger.record([ended("a/3", { calls: 9 })]);
+    const settled = ["a/1", "a/2", "a/3", "a/4"].map((lease) => ended(lease, { calls: 5 }));
+    f.ledger.adopt(
+      settled.map((bill) => (bill.lease === "a/1" ? bill : { ...bill, presumed: true as const })),
+    );
+    expect(["a/1", "a/2", "a/3", "a/4"].map((lease) => f.ledger.get(lease))).toEqual([
+      settled[0],
+      { ...settled[1]!, presumed: true },
+      ended("a/3", { calls: 9 }),
+      { ...settled[3]!, presumed: true },
+    ]);
+    f.ledger.record([ended("a/2", { calls: 7 })]);
+    expect(f.ledger.get("a/2")).toEqual(ended("a/2", { calls: 7 }));
+    f.ledger.adopt([ended("a/2", { calls: 6 })]);
+    expect(f.ledger.get("a/2")).toEqual(ended("a/2", { calls: 6 }));
+  });
+
   test("keeps a lease for the node and the user that it was first of, whatever others report", () => {
     using f = new Fixture();
     f.ledger.record([report("a/1", { calls: 1 })]);

@@ -191,13 +191,10 @@ export class SharedState {
   }
 }
 
-/** Bills that another manager has taken. */
+/** Bills that another manager has taken. One that goes on again after its end was presumed is a report as any. */
 function take(ledger: Ledger, bills: readonly FinalBill[]): void {
-  const presumed = bills.filter((bill) => bill.presumed).map(({ lease }) => lease);
+  ledger.adopt(bills.filter(({ endedAtMs }) => endedAtMs !== null));
   ledger.record(
-    bills.map(({ presumed: isPresumed, ...bill }) =>
-      isPresumed ? { ...bill, endedAtMs: null, reason: null } : bill,
-    ),
+    bills.filter(({ endedAtMs }) => endedAtMs === null).map(({ presumed: _, ...report }) => report),
   );
-  if (presumed.length > 0) ledger.presumeEnded(presumed);
 }

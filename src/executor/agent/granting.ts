@@ -177,10 +177,10 @@ export class Granting {
         {
           granted: () => this.#table.granted(),
           revoking: () => this.#table.revoking(),
-          finished: (lease, usage, reason) => {
+          finished: (...end) => {
             this.quota.giveBack(booked.lease);
             this.#line.give(booked.use);
-            this.#table.finished(lease, usage, reason);
+            this.#table.finished(...end);
           },
         },
       );

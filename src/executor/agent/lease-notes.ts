@@ -184,12 +184,12 @@ export class LeaseNotes implements LeaseEvents {
     this.#log("info", `lease ${lease.id}: its host is not kept, since functions left ${left}`);
   }
 
-  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason, atMs: number): void {
     this.#bounded?.tell();
     this.#log("info", `lease ${lease.id} ended: ${describeEnd(reason)}`);
     // The client withdrew its request before the lease was granted.
     this.#answer.fail("RFAAS_NODE_LOST", `no lease: ${describeEnd(reason)}`);
-    this.#besides.finished(lease, usage, reason);
+    this.#besides.finished(lease, usage, reason, atMs);
   }
 
   #newsOf({ id: lease }: LeasedHost): News {

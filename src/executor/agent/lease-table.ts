@@ -261,11 +261,11 @@ export class LeaseTable {
     this.#timers.schedule();
   }
 
-  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void {
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason, atMs: number): void {
     const leased = this.#leases.get(lease.id)!;
     this.#leases.delete(lease.id);
     this.#keepFinal(leased.client, lease.id, usage);
-    this.#bill(leased, usage, { atMs: this.#clock.wallMs(), reason: reason.kind });
+    this.#bill(leased, usage, { atMs, reason: reason.kind });
     leased.attended.resolve();
     leased.over.resolve();
     this.#changed();

@@ -46,8 +46,8 @@ export interface LeaseEvents {
   readonly reader: OutputReader;
   /** Its host, which was to be kept, is not, since this was found to be left. */
   notKept(lease: LeasedHost, left: string): void;
-  /** The host is gone or rests, the share is free and the bill is final; called once, last. */
-  finished(lease: LeasedHost, usage: Usage, reason: EndReason): void;
+  /** The host is gone or rests, the share is free and the bill is final, as of `atMs`; called once, last. */
+  finished(lease: LeasedHost, usage: Usage, reason: EndReason, atMs: number): void;
 }
 
 /** What a lease begins with. */
@@ -150,8 +150,7 @@ export class LeasedHost {
       workers: this.shape.workers,
       coresPerWorker: this.coresPerWorker,
       cpus: this.#claimed.cpus,
-      slots: this.shape.slots,
-      polling: this.shape.polling,
+      ...{ slots: this.shape.slots, polling: this.shape.polling },
       module: this.#modules[0]!.path,
       moduleName: this.#modules[0]!.name,
       lease: this.id,
@@ -269,14 +268,15 @@ export class LeasedHost {
   #finish(resting: RestingHost | null): void {
     const state = this.#state;
     if (state.phase !== "ended") return;
-    const usage = this.#meter.read(state, this.#clock.nowNs(), this.#cpuNs);
+    const [nowNs, atMs] = [this.#clock.nowNs(), this.#clock.wallMs()];
+    const usage = this.#meter.read(state, nowNs, this.#cpuNs);
     this.#lines.tell();
     this.#claimed.release();
     this.#watch?.stop();
     this.#memory.close();
     this.#book.free(this.id);
     if (resting) this.#keep!(resting);
-    this.#events.finished(this, usage, state.reason);
+    this.#events.finished(this, usage, state.reason, atMs);
     // Last: it writes to a disk, for which the cores would wait, and the bill would end later than they were held.
     for (const module of this.#modules) module.end();
   }

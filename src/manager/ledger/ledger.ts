@@ -15,6 +15,7 @@ import type { UsageReport } from "../../protocol/manager-messages.ts";
 import { NODE_LOST } from "../../protocol/usage.ts";
 import { syncDirectory } from "../../trust/files.ts";
 import {
+  ADOPT,
   BILL,
   BUSY_TIMEOUT_MS,
   COUNTERS,
@@ -137,6 +138,26 @@ export class Ledger implements Disposable {
       if (error instanceof LedgerUnavailable) this.#failure = error;
       throw error;
     }
+  }
+
+  /**
+   * Takes over last bills as other managers have them, in the place of what was recorded of these leases: all of them, or nothing. What this manager
+   * has heard while they ran may be of a later moment, and is not on the bill that was settled.
+   *
+   * @throws {LedgerUnavailable}
+   */
+  adopt(bills: readonly (UsageReport & { presumed?: true })[]): void {
+    if (bills.length === 0) return;
+    guarded(this.#path, "written", () => {
+      this.#setDurable(true);
+      const adopt = this.#db.query<unknown, [Parameters]>(ADOPT);
+      this.#db
+        .transaction(() => {
+          for (const { presumed = false, ...bill } of bills)
+            adopt.run({ ...parameters(bill), presumed: Number(presumed) });
+        })
+        .immediate();
+    });
   }
 
   /**

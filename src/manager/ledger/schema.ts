@@ -67,6 +67,14 @@ export const UPSERT = `
     ${COLUMNS.map((column) => `${column} = max(${column}, excluded.${column})`).join(", ")}
   WHERE node = excluded.node AND user = excluded.user`;
 
+/** What managers have agreed on, whatever this one had heard besides; an end that is presumed is not agreed on where this one knows better. */
+export const ADOPT = `
+  INSERT INTO lease_usage (lease, node, user, workers, cores_per_worker, project, started_at_ms, ended_at_ms, reason, presumed, ${COLUMNS.join(", ")})
+  VALUES ($lease, $node, $user, $workers, $coresPerWorker, $project, $startedAtMs, $endedAtMs, $reason, $presumed, ${COUNTER_NAMES.map((name) => `$${name}`).join(", ")})
+  ON CONFLICT (lease) DO UPDATE SET
+    ${["node", "user", "workers", "cores_per_worker", "project", "started_at_ms", "ended_at_ms", "reason", "presumed", ...COLUMNS].map((column) => `${column} = excluded.${column}`).join(", ")}
+  WHERE presumed OR ended_at_ms IS NULL OR NOT excluded.presumed`;
+
 export const BILL = `
   SELECT user, project, count(*) AS leases, sum(ended_at_ms IS NULL) AS live, sum(presumed) AS presumed,
     ${COLUMNS.map((column) => `sum(${column} / ${SUM_UNIT}) AS ${column}_high, sum(${column} % ${SUM_UNIT}) AS ${column}_low`).join(", ")}

@@ -17,6 +17,8 @@ export interface ActorOptions {
   /** What its log says when it is there. */
   ready?: string | undefined;
   client?: number;
+  /** How many times longer than others the machine takes to start it. Default: 1. */
+  slowness?: number;
 }
 
 export class Actor {
@@ -57,7 +59,7 @@ export class Actor {
 
   /** In a session of its own, so that a signal can go to its group. */
   async start(command: readonly string[]): Promise<void> {
-    const { env, folder, journal, name, ready, client } = this.#options;
+    const { env, folder, journal, name, ready, client, slowness = 1 } = this.#options;
     const file = openSync(this.log, "a");
     const from = (this.#from = statSync(this.log).size);
     this.#meant = false;
@@ -84,7 +86,11 @@ export class Actor {
     })();
     if (ready === undefined) return;
     const said = (): string => readFileSync(this.log).subarray(from).toString();
-    await until(() => !this.running || said().includes(ready), `${name} is there`, START_LIMIT_MS);
+    await until(
+      () => !this.running || said().includes(ready),
+      `${name} is there`,
+      START_LIMIT_MS * slowness,
+    );
   }
 
   /** Which of these words its log has last, and how often it has the first. A new process has said nothing yet. */
