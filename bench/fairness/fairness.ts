@@ -18,7 +18,7 @@ const SOURCES = join(import.meta.dir, "..", "..");
 const { RFAAS_EXECUTABLE } = process.env;
 const RFAAS = RFAAS_EXECUTABLE
   ? [RFAAS_EXECUTABLE]
-  : [process.execPath, join(SOURCES, "src", "main.ts")];
+  : [process.argv[0]!, join(SOURCES, "src", "main.ts")];
 /** Processes are started and connected by then. */
 const READY_MS = 2_000;
 const START_LIMIT_MS = 60_000;
@@ -118,7 +118,7 @@ await Promise.all(
 
 async function ask(task: Task): Promise<Got[]> {
   const answer = Promise.withResolvers<Got[]>();
-  const child: Subprocess = Bun.spawn([process.execPath, join(import.meta.dir, "client.ts")], {
+  const child: Subprocess = Bun.spawn([process.argv[0]!, join(import.meta.dir, "client.ts")], {
     stdio: ["ignore", "inherit", "inherit"],
     ipc: (message: Got[] | { failed: string }) => {
       if ("failed" in message) answer.reject(new Error(message.failed));
