@@ -329,9 +329,9 @@ describe("rfaas node", () => {
     const listed = await rfaas(["node", "ls"], env);
     expect(listed.stdout.split("\n")).toEqual([
       expect.stringMatching(
-        /^name +state +address +free\/cores +free\/memory +leases +kept +reachable +fabrics$/,
+        /^name +state +address +free\/cores +free\/memory +leases +kept +waiting +reachable +fabrics$/,
       ),
-      expect.stringMatching(/^n1 +expected +10\.0\.0\.1:7700 +0\/8 +0 B\/8 GiB +0 +- +-$/),
+      expect.stringMatching(/^n1 +expected +10\.0\.0\.1:7700 +0\/8 +0 B\/8 GiB +0 +- +- +-$/),
       expect.stringMatching(/^n2 /),
       "",
     ]);
