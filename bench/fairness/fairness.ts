@@ -40,7 +40,7 @@ const clients = Number(values.clients);
 const weights = values.weights.split(",").map(Number);
 const workers = values.workers.split(",").map(Number);
 
-using ending = new DisposableStack();
+await using ending = new AsyncDisposableStack();
 const folder = mkdtempSync(join(tmpdir(), "rfaas-fairness-"));
 ending.defer(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -55,7 +55,10 @@ async function run(...args: string[]): Promise<string> {
 async function start(pattern: RegExp, args: string[], token?: string): Promise<string> {
   const env = { ...process.env, ...(token === undefined ? {} : { RFAAS_TOKEN: token }) };
   const child = Bun.spawn([...RFAAS, ...args], { stdout: "ignore", stderr: "pipe", env });
-  ending.defer(() => child.kill());
+  ending.defer(async () => {
+    child.kill();
+    await child.exited;
+  });
   const found = Promise.withResolvers<string>();
   const late = setTimeout(() => found.reject(new Error("it does not start")), START_LIMIT_MS);
   void (async () => {
