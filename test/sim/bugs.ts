@@ -1,156 +1,81 @@
-/** Bugs that are built in on purpose, around the code under test: a simulator that does not find them finds nothing. */
-import { MAX_HOLD_MS, WaitingLine } from "../../src/executor/admission/waiting-line.ts";
-import { type Due, LeaseBook } from "../../src/lease/book.ts";
-import { Capacity, type Share } from "../../src/lease/capacity.ts";
-import type { UsageReport } from "../../src/protocol/manager-messages.ts";
+/**
+ * Bugs that are built in on purpose, each a wrong turn of one real part: a simulator that does not find them finds nothing. `README.md`
+ * has them in a table.
+ */
+import { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
+import type { BookedNode } from "../../src/executor/accounts/bookkeeper.ts";
+import { WaitingLine } from "../../src/executor/admission/waiting-line.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import { LeaseBook } from "../../src/lease/book.ts";
+import { Capacity } from "../../src/lease/capacity.ts";
+import { Registry } from "../../src/manager/nodes/registry.ts";
+import { BOOKED, LEDGERS, REGISTRIES, never } from "./bugs/accounts.ts";
+import { BOOKS, CAPACITIES, TIMERS } from "./bugs/leases.ts";
+import { LINES } from "./bugs/lines.ts";
 import { LedgerModel } from "./ledger.ts";
 
-export const BUGS = [
-  "double-credit",
-  "double-settlement",
-  "no-expiry",
-  "no-load-limit",
-  "no-hold-limit",
-  "no-weights",
-  "passed-offer-lost",
-  "place-outlives-client",
-  "youngest-first",
-  "sleeping-line",
-] as const;
-export type Bug = (typeof BUGS)[number];
+/** What hides a bug of these names is in the clock, or in the manager's sink of bills. */
+const OTHERS = ["acknowledged-unkept", "sent-once"] as const;
+
+export type Bug =
+  | keyof typeof LINES
+  | keyof typeof CAPACITIES
+  | keyof typeof BOOKS
+  | keyof typeof TIMERS
+  | keyof typeof LEDGERS
+  | keyof typeof REGISTRIES
+  | keyof typeof BOOKED
+  | (typeof OTHERS)[number];
+
+// The parts name theirs; there is no other list of them.
+export const BUGS = [LINES, CAPACITIES, BOOKS, TIMERS, LEDGERS, REGISTRIES, BOOKED]
+  .flatMap((part) => Object.keys(part) as Bug[])
+  .concat(OTHERS)
+  .toSorted();
+
+/** What stands in for a part under this bug; undefined when the part is right. */
+function wrong<Part>(parts: Readonly<Record<string, Part>>, bug: Bug | undefined) {
+  return bug !== undefined && bug in parts ? parts[bug] : undefined;
+}
 
 export function newBook(bug: Bug | undefined, cpus: readonly number[], bytes: number): LeaseBook {
-  const capacity =
-    bug === "double-credit" ? new DoubleCredit(cpus, bytes) : new Capacity(cpus, bytes);
-  if (bug === "no-load-limit") return new NoLoadLimit(capacity);
-  return bug === "no-expiry" ? new NoExpiry(capacity) : new LeaseBook(capacity);
+  const capacity = new (wrong<typeof Capacity>(CAPACITIES, bug) ?? Capacity)(cpus, bytes);
+  return new (wrong<typeof LeaseBook>(BOOKS, bug) ?? LeaseBook)(capacity);
+}
+
+export function newTimers(
+  bug: Bug | undefined,
+  ...args: ConstructorParameters<typeof LeaseTimers>
+): LeaseTimers {
+  return new (wrong<typeof LeaseTimers>(TIMERS, bug) ?? LeaseTimers)(...args);
 }
 
 export function newLedger(bug: Bug | undefined, number: number): LedgerModel {
-  return bug === "double-settlement" ? new DoubleSettlement(number) : new LedgerModel(number);
+  return new (wrong<typeof LedgerModel>(LEDGERS, bug) ?? LedgerModel)(number);
 }
 
 export function newLine(
   bug: Bug | undefined,
   ...args: ConstructorParameters<typeof WaitingLine>
 ): WaitingLine {
-  switch (bug) {
-    case "no-hold-limit":
-      return new NoHoldLimit(...args);
-    case "no-weights":
-      return new NoWeights(...args);
-    case "passed-offer-lost":
-      return new PassedOfferLost(...args);
-    case "place-outlives-client":
-      return new PlaceOutlivesClient(...args);
-    case "youngest-first":
-      return new YoungestFirst(...args);
-    case "sleeping-line":
-      return new SleepingLine(...args);
-    default:
-      return new WaitingLine(...args);
-  }
+  return new (wrong<typeof WaitingLine>(LINES, bug) ?? WaitingLine)(...args);
 }
 
-type PlaceArgs = Parameters<WaitingLine["place"]>;
-
-/** Holds an offer for as long as anybody may. */
-class NoHoldLimit extends WaitingLine {
-  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
-    return super.place(asking, { ...wanted, holdMs: MAX_HOLD_MS });
-  }
+export function newRegistry(bug: Bug | undefined): Registry {
+  return new (wrong<typeof Registry>(REGISTRIES, bug) ?? Registry)();
 }
 
-/** Takes all users for equal. */
-class NoWeights extends WaitingLine {
-  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
-    return super.place({ ...asking, weight: 1 }, wanted);
-  }
+/** A node as its bookkeeper has it. */
+export function bookedBy(bug: Bug | undefined, node: BookedNode): BookedNode {
+  return wrong(BOOKED, bug)?.(node) ?? node;
 }
 
-/** Hears nothing of it when a client passes. */
-class PassedOfferLost extends WaitingLine {
-  readonly #offered = new Map<object, Set<number>>();
-
-  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
-    const { client, request } = asking;
-    const offered = (workers: number, holdMs: number): void => {
-      this.#offered.set(client, (this.#offered.get(client) ?? new Set<number>()).add(request));
-      wanted.offered(workers, holdMs);
-    };
-    return super.place(asking, { ...wanted, offered });
-  }
-
-  override leave(client: object, request?: number): void {
-    if (request === undefined || !this.#offered.get(client)?.has(request))
-      super.leave(client, request);
-  }
+/** What a bookkeeper keeps time by: without the timeout of its requests it sends no report again. */
+export function keeperClock(bug: Bug | undefined, clock: Clock): Clock {
+  return bug === "sent-once" ? never(clock, 1_000) : clock;
 }
 
-/** Keeps the places of clients that are gone. */
-class PlaceOutlivesClient extends WaitingLine {
-  override leave(client: object, request?: number): void {
-    if (request !== undefined) super.leave(client, request);
-  }
-}
-
-/** Takes who has waited long for who has just come. */
-class YoungestFirst extends WaitingLine {
-  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
-    return super.place(asking, { ...wanted, waitedMs: 0 });
-  }
-}
-
-/** Serves those that come, and wakes nobody later. */
-class SleepingLine extends WaitingLine {
-  #comes = false;
-
-  override place(...args: PlaceArgs): Promise<void> {
-    this.#comes = true;
-    try {
-      return super.place(...args);
-    } finally {
-      this.#comes = false;
-    }
-  }
-
-  override serve(): void {
-    if (this.#comes) super.serve();
-  }
-}
-
-/** Gives the share of a lease back twice. */
-class DoubleCredit extends Capacity {
-  override give(share: Share): void {
-    super.give(share);
-    super.give(share);
-  }
-}
-
-/** Counts a final report again when it comes again. */
-class DoubleSettlement extends LedgerModel {
-  override record(report: UsageReport): void {
-    const again = report.endedAtMs !== null && this.row(report.lease)?.endedAtMs != null;
-    super.record(report);
-    if (again) this.owes(report.user, report.usage.allocationCoreNs);
-  }
-}
-
-/** Never ends a lease whose time is over. */
-class NoLoadLimit extends LeaseBook {
-  override request(
-    ...[wanted, atNs]: Parameters<LeaseBook["request"]>
-  ): ReturnType<LeaseBook["request"]> {
-    return super.request({ ...wanted, loadLimitNs: Number.MAX_SAFE_INTEGER }, atNs);
-  }
-}
-
-class NoExpiry extends LeaseBook {
-  override passTime(): Due[] {
-    return [];
-  }
-
-  override nextDueNs(): number {
-    return Infinity;
-  }
+/** Whether the manager takes bills for kept that the disk has no room for. */
+export function acknowledgesUnkept(bug: Bug | undefined): boolean {
+  return bug === "acknowledged-unkept";
 }

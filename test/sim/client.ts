@@ -64,7 +64,7 @@ export class Client extends Actor implements LinkOwner {
   readonly weight: number;
   clock: ActorClock;
   readonly #manager: ManagerProcess;
-  readonly #subscribes: boolean;
+  readonly subscribes: boolean;
   readonly #busyUntilNs: number;
   readonly #nodes: readonly ExecutorNode[];
   readonly #byName: ReadonlyMap<string, ExecutorNode>;
@@ -98,7 +98,7 @@ export class Client extends Actor implements LinkOwner {
     this.#nodes = nodes;
     this.#byName = byName;
     this.#manager = manager;
-    this.#subscribes = subscribes;
+    this.subscribes = subscribes;
     this.#busyUntilNs = busyUntilNs;
   }
 
@@ -109,7 +109,7 @@ export class Client extends Actor implements LinkOwner {
 
   /** Throws unless it knows exactly what the manager knows. */
   checkView(): void {
-    if (!this.alive || !this.#subscribes) return;
+    if (!this.alive || !this.subscribes) return;
     const nodes = this.#manager.nodes();
     const view = this.#subscription?.nodes;
     if (nodes.length !== view?.size)
@@ -189,7 +189,7 @@ export class Client extends Actor implements LinkOwner {
     this.#held.clear();
     this.#known = undefined;
     this.#subscription = undefined;
-    if (this.#subscribes) this.#subscribe();
+    if (this.subscribes) this.#subscribe();
     else
       this.#know(
         this.#nodes.map(({ name, cores, memoryBytes }) => ({

@@ -1,6 +1,6 @@
 /** What a process of the simulation keeps time by: its machine's own clock, which starts anywhere and is a little fast or slow. */
 import type { Clock, Timer } from "../../src/base/clock.ts";
-import type { Actor } from "./actor.ts";
+import type { Actor, Task } from "./actor.ts";
 import { MS, S, type World } from "./world.ts";
 
 /** An event loop has other things to do. */
@@ -11,6 +11,10 @@ export class ActorClock implements Clock {
   readonly #actor: Actor;
   readonly #offsetNs: number;
   readonly #rate: number;
+  /** How many timers go off again and again. */
+  periodic = 0;
+  /** When those were set that go off once, and have not. */
+  readonly #pending = new Map<Task, number>();
 
   constructor(world: World, actor: Actor) {
     this.#world = world;
@@ -39,8 +43,23 @@ export class ActorClock implements Clock {
 
   after(delayMs: number, run: () => void): Timer {
     const lateNs = this.#world.random.between(0, MOST_LATE_NS);
-    const task = this.#actor.after(this.#virtualNs(delayMs) + lateNs, "has a timer", run);
-    return { clear: () => task.clear(), ref() {}, unref() {} };
+    const task = this.#actor.after(this.#virtualNs(delayMs) + lateNs, "has a timer", () => {
+      this.#pending.delete(task);
+      run();
+    });
+    this.#pending.set(task, this.#world.schedule.nowNs);
+    const clear = (): void => {
+      this.#pending.delete(task);
+      task.clear();
+    };
+    return { clear, ref() {}, unref() {} };
+  }
+
+  /** How many timers were set before that moment of the simulation, and are still to go off. Periodic ones do not count. */
+  pendingSince(virtualNs: number): number {
+    let count = 0;
+    for (const setAtNs of this.#pending.values()) if (setAtNs < virtualNs) count++;
+    return count;
   }
 
   every(intervalMs: number, run: () => void): Timer {
@@ -52,7 +71,14 @@ export class ActorClock implements Clock {
         run();
       });
     let task = next();
-    return { clear: () => task.clear(), ref() {}, unref() {} };
+    let cleared = false;
+    this.periodic++;
+    const clear = (): void => {
+      task.clear();
+      if (!cleared) this.periodic--;
+      cleared = true;
+    };
+    return { clear, ref() {}, unref() {} };
   }
 
   /** How long it takes in the simulation until the clock has gone on by so much, and not less. */

@@ -1,11 +1,11 @@
 /** The manager's process: the real {@link Manager}, with a ledger of the simulation. */
 import type { ConnectionEvents } from "../../src/control/connection.ts";
 import { Manager } from "../../src/manager/manager.ts";
-import { Registry } from "../../src/manager/nodes/registry.ts";
+import type { Registry } from "../../src/manager/nodes/registry.ts";
 import type { PeerConnection } from "../../src/manager/peers/peer.ts";
 import type { NodeInfo, ToManager, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { Actor } from "./actor.ts";
-import { newLedger } from "./bugs.ts";
+import { acknowledgesUnkept, newLedger, newRegistry } from "./bugs.ts";
 import { ActorClock } from "./clock.ts";
 import type { LedgerModel } from "./ledger.ts";
 import type { Message } from "./messages.ts";
@@ -14,13 +14,14 @@ import type { World } from "./world.ts";
 
 export class ManagerProcess extends Actor {
   ledger: LedgerModel;
-  #registry = new Registry();
+  #registry: Registry;
   #manager: Manager | undefined;
   #keepsLedger = true;
 
   constructor(world: World) {
     super(world, "manager");
     this.ledger = newLedger(world.bug, 1);
+    this.#registry = newRegistry(world.bug);
   }
 
   node(name: string): NodeInfo | undefined {
@@ -62,7 +63,7 @@ export class ManagerProcess extends Actor {
     if (!this.#keepsLedger) this.ledger = newLedger(world.bug, this.ledger.number + 1);
     this.#keepsLedger = true;
     world.network.poweredOn(this);
-    this.#registry = new Registry();
+    this.#registry = newRegistry(world.bug);
     this.#manager = new Manager({
       registry: this.#registry,
       ledger: { record: (reports) => this.#record(reports) },
@@ -82,13 +83,19 @@ export class ManagerProcess extends Actor {
   #record(reports: readonly UsageReport[]): void {
     const { ledger } = this;
     const { witness } = this.world;
+    if (ledger.full && acknowledgesUnkept(this.world.bug)) return;
     if (ledger.full) throw new Error("no space left on device");
     for (const report of reports) ledger.record(report);
-    witness.checkRows(
-      ledger,
-      reports.map(({ lease }) => lease),
-    );
-    witness.checkTotals(ledger, new Set(reports.map(({ user }) => user)));
+    try {
+      witness.checkRows(
+        ledger,
+        reports.map(({ lease }) => lease),
+      );
+      witness.checkTotals(ledger, new Set(reports.map(({ user }) => user)));
+    } catch (error) {
+      // The manager would take it for a disk that fails.
+      this.world.failed(error);
+    }
   }
 }
 

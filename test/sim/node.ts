@@ -4,7 +4,7 @@
  */
 import type { AgentEvents } from "../../src/executor/agent/agent.ts";
 import type { LeaseBill } from "../../src/executor/agent/lease-table.ts";
-import { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
+import type { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
 import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
 import { RequestRefused } from "../../src/control/requests.ts";
 import type { WaitingLine } from "../../src/executor/admission/waiting-line.ts";
@@ -18,7 +18,7 @@ import {
 } from "../../src/lease/lease.ts";
 import type { Usage } from "../../src/protocol/usage.ts";
 import { Actor } from "./actor.ts";
-import { newBook, newLine } from "./bugs.ts";
+import { bookedBy, keeperClock, newBook, newLine, newTimers } from "./bugs.ts";
 import { ActorClock } from "./clock.ts";
 import { type Listener, dialOver } from "./dial.ts";
 import { Host } from "./host.ts";
@@ -135,6 +135,20 @@ export class ExecutorNode extends Actor implements BookedNode {
     return this.#line.size;
   }
 
+  /** What it holds for those that it has offered it to. */
+  get offers(): number {
+    return this.#line.state().offers;
+  }
+
+  /** Host processes that run. */
+  get hostCount(): number {
+    return this.#witness.hostCount;
+  }
+
+  get clock(): ActorClock {
+    return this.#clock;
+  }
+
   /** Its hosts start, load and go on from now on. */
   behave(): void {
     this.#troubles = { slowStart: 0, failedLoad: 0, hungLoad: 0, budget: 0, former: 0 };
@@ -190,6 +204,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     const atNs = this.#clock.nowNs();
     const deadlineNs = atNs + deadlineMs * MS;
     const event: LeaseEvent = { kind: "revoked", atNs, deadlineNs };
+    for (const { witness } of this.#leases.values()) witness.wantedBack(atNs, deadlineNs);
     const due = this.#book.drain(atNs, deadlineNs);
     this.#line.serve();
     for (const { lease, effects } of due) this.#do(this.#leases.get(lease)!, event, effects);
@@ -249,7 +264,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#leaving = false;
     world.network.poweredOn(this);
     this.#keeper = new Bookkeeper(
-      this,
+      bookedBy(world.bug, this),
       { useKey() {} },
       {
         manager: "manager:1",
@@ -259,7 +274,7 @@ export class ExecutorNode extends Actor implements BookedNode {
         fabrics: [],
         removalLimitMs: REMOVAL_LIMIT_MS,
         instance: this.instance,
-        clock: this.#clock,
+        clock: keeperClock(world.bug, this.#clock),
         random: () => world.random.fraction(),
         dial: dialOver(world, this, this.#manager, this.#listener()),
         log: (_, message) => world.trace.note(name, message),
@@ -279,7 +294,8 @@ export class ExecutorNode extends Actor implements BookedNode {
   }
 
   #newTimers(): LeaseTimers {
-    return new LeaseTimers(
+    return newTimers(
+      this.world.bug,
       this.#book,
       {
         lease: (id) => {
@@ -446,6 +462,7 @@ export class ExecutorNode extends Actor implements BookedNode {
     );
     if (typeof granted === "string")
       throw new RequestRefused(this.draining ? "RFAAS_NODE_DRAINING" : "RFAAS_NODE_FULL", granted);
+    if (asked.offer === undefined) this.#lineWitness.checkPassed(grantedAtNs);
     this.world.trace.note(this.name, "grants to", client.peer!.owner.name);
     const key = `${this.instance}/${granted.lease}`;
     const witness = new LeaseWitness(key, user, granted.share, { grantedAtNs, ttlNs });

@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { BUGS, type Bug } from "./bugs.ts";
 
-export const USAGE = `npm run sim -- [--seeds 1000] [--from 1] [--nodes 100] [--clients 50] [--jobs N] [--bug ${BUGS.join("|")}]
+export const USAGE = `npm run sim -- [--seeds 1000] [--from 1] [--nodes 100] [--clients 50] [--jobs N] [--bug NAME]
 npm run sim -- --seed 1234 [--trace]`;
 
 export interface Size {

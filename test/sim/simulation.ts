@@ -8,6 +8,7 @@ import type { Actor } from "./actor.ts";
 import type { Bug } from "./bugs.ts";
 import { Client, GROUP_LIMIT_MS } from "./client.ts";
 import { Faults, type Roles } from "./faults.ts";
+import { RELEASE_NS, SETTLE_NS, checkEnded, checkNothingLeft } from "./liveness.ts";
 import { ManagerProcess } from "./manager.ts";
 import { Network } from "./network.ts";
 import { ExecutorNode, type HostTroubles } from "./node.ts";
@@ -19,10 +20,6 @@ import { MS, S, type World, violated } from "./world.ts";
 
 /** Faults, and clients that want more, until then. */
 const BUSY_NS = 8 * S;
-/** The longest that anything may take to end by itself: a partition's silence, then 10 s for a lease that is never redeemed. */
-const SETTLE_NS = 16 * S;
-/** From when everybody has released to when everything is back. */
-const RELEASE_NS = 4 * S;
 const INSPECTION_NS = 200 * MS;
 /** The network and all nodes get so many steps; more would be a storm. */
 const MAX_STEPS = 1_000_000;
@@ -48,17 +45,27 @@ export interface Outcome {
   died: number;
 }
 
+/** What goes on: things fail, or nothing does any more and all must end. */
+export type Phase = "faults" | "liveness";
+
 /** A broken invariant, with what is needed to see it again. */
 export class SimulationFailure extends Error {
   override name = "SimulationFailure";
   readonly seed: number;
   readonly step: number;
+  readonly phase: Phase;
   readonly reason: string;
 
-  constructor(seed: number, step: number, reason: string, last: readonly string[], cause: unknown) {
+  constructor(
+    { seed, step, phase }: { seed: number; step: number; phase: Phase },
+    reason: string,
+    last: readonly string[],
+    cause: unknown,
+  ) {
     super(`seed ${seed}, step ${step}: ${reason}\n${last.join("\n")}`, { cause });
     this.seed = seed;
     this.step = step;
+    this.phase = phase;
     this.reason = reason;
   }
 }
@@ -77,6 +84,7 @@ class Simulation {
   /** Roles that are no nodes. */
   readonly #others: ReadonlySet<string>;
   #steps = 0;
+  #phase: Phase = "faults";
   #error: unknown;
 
   constructor({ seed, nodes = 100, clients = 50, bug, trace }: SimulationOptions) {
@@ -102,19 +110,27 @@ class Simulation {
     try {
       this.#start();
       this.#passUntil(BUSY_NS);
+      this.#phase = "liveness";
       this.#faults.end();
       this.#passUntil(BUSY_NS + SETTLE_NS);
-      this.#checkSettled();
-      for (const client of this.#roles.clients) client.releaseAll();
-      this.#passUntil(BUSY_NS + SETTLE_NS + RELEASE_NS);
-      this.#checkEmpty();
+      checkEnded(this.#roles);
+      this.#releaseAll();
       this.#gatherGroups();
+      this.#releaseAll();
       return this.#outcome();
     } catch (error) {
       const { trace } = this.#world;
       const reason = (error as Error).message;
-      throw new SimulationFailure(this.#seed, this.#steps, reason, trace.last(), error);
+      const where = { seed: this.#seed, step: this.#steps, phase: this.#phase };
+      throw new SimulationFailure(where, reason, trace.last(), error);
     }
+  }
+
+  /** Everybody gives back what is left: then there must be nothing. */
+  #releaseAll(): void {
+    for (const client of this.#roles.clients) client.releaseAll();
+    this.#passUntil(this.#world.schedule.nowNs + RELEASE_NS);
+    checkNothingLeft(this.#world, this.#roles);
   }
 
   #start(): void {
@@ -156,44 +172,6 @@ class Simulation {
       for (const node of this.#roles.nodes) node.inspect();
       this.#inspectFrom(atNs + INSPECTION_NS);
     });
-  }
-
-  /** Nothing goes wrong any more, and everything had its time. */
-  #checkSettled(): void {
-    const { nodes, clients } = this.#roles;
-    for (const { name, requests } of clients)
-      if (requests.open > 0) violated(`a request of ${name} has not ended`);
-    const alive = new Set(nodes.flatMap((node) => node.leaseNames()));
-    const held = new Set(clients.flatMap((client) => client.leaseNames()));
-    for (const name of alive) if (!held.has(name)) violated(`nobody holds ${name}, which is alive`);
-    for (const name of held) if (!alive.has(name)) violated(`${name} is held and is not alive`);
-  }
-
-  /** Everybody has released what was left. */
-  #checkEmpty(): void {
-    const { nodes, clients, manager } = this.#roles;
-    const { witness } = this.#world;
-    for (const node of nodes) {
-      if (!node.alive) {
-        if (manager.node(node.name)?.state === "up")
-          violated(`${node.name} is dead, and the manager believes that it is up`);
-        continue;
-      }
-      if (node.leaseCount > 0) violated(`${node.name} still has ${node.leaseCount} leases`);
-      if (node.free.cores !== node.cores || node.free.memoryBytes !== node.memoryBytes)
-        violated(`${node.name} has not got everything back`);
-      if (!node.settled) violated(`${node.name} has not handed in its bills`);
-      if (node.refuses) violated(`${node.name} grants no leases, and the ledger can be written`);
-      const info = manager.node(node.name);
-      if (info?.state !== "up" || info.instance !== node.instance)
-        violated(`${node.name} is up, and the manager believes that it is ${info?.state}`);
-      if (info.freeCores !== node.cores)
-        violated(`${node.name} is free, and the manager knows of ${info.freeCores} cores`);
-    }
-    for (const client of clients) client.checkView();
-    witness.checkRows(manager.ledger, manager.ledger.keys());
-    witness.checkTotals(manager.ledger, manager.ledger.users());
-    witness.checkSettled(manager.ledger);
   }
 
   /** Several that each want more than half of some nodes, all at once, get it one after the other. */

@@ -110,6 +110,12 @@ export class LeaseWitness {
     }
   }
 
+  /** Its node wants it back by then; one that cannot be used yet, at once. */
+  wantedBack(atNs: number, deadlineNs: number): void {
+    const byNs = this.#activeAtNs === undefined ? atNs : deadlineNs;
+    this.#deadlineNs = Math.min(this.#deadlineNs, byNs);
+  }
+
   /** Its host is gone. */
   gone(calls: number, atNs: number): void {
     if (!this.over) violated(`lease ${this.key} has lost its host and goes on`);
@@ -132,7 +138,8 @@ export class LeaseWitness {
   }
 
   #dueNs(): number {
-    if (this.#activeAtNs === undefined) return this.#grantedAtNs + LOAD_LIMIT_NS;
+    if (this.#activeAtNs === undefined)
+      return Math.min(this.#grantedAtNs + LOAD_LIMIT_NS, this.#deadlineNs);
     const unredeemed = this.#redeemed ? Infinity : this.#activeAtNs + REDEEM_LIMIT_NS;
     return Math.min(this.#expiresAtNs, unredeemed, this.#deadlineNs);
   }
@@ -165,6 +172,7 @@ export class CoresWitness {
   readonly #memoryBytes: number;
   /** By host processes that may still run. */
   readonly #running = new Map<number, LeaseWitness>();
+  readonly #hosts = new Set<LeaseWitness>();
   #takenCores = 0;
   #takenBytes = 0;
 
@@ -174,10 +182,16 @@ export class CoresWitness {
     this.#memoryBytes = memoryBytes;
   }
 
+  /** Host processes that may still run. */
+  get hostCount(): number {
+    return this.#hosts.size;
+  }
+
   /** A lease gets cores, and a host process that uses them. */
   take(lease: LeaseWitness): void {
     const { cpus, memoryBytes } = lease.share;
     if (this.drained) violated(`${this.name} drains and grants ${lease.key}`);
+    this.#hosts.add(lease);
     this.#takenCores += cpus.length;
     this.#takenBytes += memoryBytes;
     for (const cpu of cpus) {
@@ -191,6 +205,7 @@ export class CoresWitness {
 
   /** The host process of a lease is gone. */
   stopped(lease: LeaseWitness): void {
+    this.#hosts.delete(lease);
     for (const cpu of lease.share.cpus) if (cpu !== UNPINNED) this.#running.delete(cpu);
   }
 
@@ -204,6 +219,7 @@ export class CoresWitness {
   reset(): void {
     this.drained = false;
     this.#running.clear();
+    this.#hosts.clear();
     this.#takenCores = 0;
     this.#takenBytes = 0;
   }
