@@ -22,7 +22,11 @@ export class ShimUnavailable extends Error {
   readonly code = "RFAAS_SHIM_UNAVAILABLE";
 }
 
+/** Which the runtime does not name. */
+const ETOOMANYREFS = 109;
+
 function systemErrorName(negativeErrno: number): string {
+  if (negativeErrno === -ETOOMANYREFS) return "ETOOMANYREFS";
   try {
     // Loaded when something has failed: every host would take a millisecond for it.
     const { getSystemErrorName } = require("node:util") as typeof import("node:util");

@@ -12,6 +12,10 @@ const SHORTAGES: Record<string, readonly [problem: (who: string) => string, reme
     () => "the machine has no file descriptors left",
     "raise fs.file-max, or end programs that are not needed",
   ],
+  ETOOMANYREFS: [
+    (who) => `the user of ${who} has too many descriptors on their way between its processes`,
+    "end those of its programs that let them wait, or raise its limit (ulimit -n)",
+  ],
   EAGAIN: [
     (who) => `${who} may start no more processes or threads`,
     "raise the limit of its user (ulimit -u) or of its cgroup (pids.max), or end some",

@@ -18,6 +18,11 @@ describe("a failure for want of something", () => {
       new NativeError("creating the lease's memory", -27),
       "(EFBIG); raise its limit (ulimit -f unlimited)",
     ],
+    [
+      "what the runtime has no name for",
+      new NativeError("sending descriptors", -109),
+      "too many descriptors on their way between its processes (ETOOMANYREFS)",
+    ],
     ["a number of the system", failed("ERR_SYSTEM_ERROR", 24), "no file descriptors left (EMFILE)"],
     ["a negative number", failed("ERR_SYSTEM_ERROR", -12), "the node gets no more memory (ENOMEM)"],
     ["a message alone", new Error("EMFILE: failed to open root directory: /x"), "(EMFILE)"],
