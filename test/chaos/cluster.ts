@@ -71,10 +71,12 @@ export class Cluster implements AsyncDisposable {
   };
   readonly #module: string;
   readonly #machineStartedMs: number | undefined;
+  readonly #slowness: number;
   #clients = 0;
 
   private constructor(options: ClusterOptions) {
     const { scratch, executables, standby, setsClock, slowness } = options;
+    this.#slowness = slowness;
     this.nodesAtHome = slowness > 1 ? 1 : NODES_EACH;
     this.folder = scratch.join("history");
     const folders = ["exe", "functions", "logs", "disks"];
@@ -243,6 +245,7 @@ export class Cluster implements AsyncDisposable {
     const config: ClientConfig = {
       ...{ client, version, seed, folder: this.folder, module: this.#module },
       ...{ kind, manager: this.#secrets.ca, machineStartedMs: this.#machineStartedMs },
+      slowness: this.#slowness,
     };
     const name = `client-${client}`;
     const actor = new Actor({

@@ -10,7 +10,7 @@ import { RFAAS } from "../support/executable.ts";
 
 const SECONDS = Number(process.env["RFAAS_TEST_CHAOS_SECONDS"] ?? 30);
 const LIMIT_MS = 600_000 + 1000 * SECONDS;
-const CLIENTS = 5;
+const CLIENTS = 4;
 /** An emulated processor that is busy. */
 const SLOWNESS = 6;
 const FAULTS = [
@@ -19,6 +19,9 @@ const FAULTS = [
 ];
 /** What lasts by the clock is not what it seems; cores that are held are compared with what has passed. */
 const BY_CLOCK = "a bill has the cores that were held";
+
+/** What is shown of a history that breaks a rule. */
+const TELLING = ["fault", "start", "exit", "calm", "client", "ask", "lease", "no-lease", "stuck"];
 
 const maySetClock = process.env["RFAAS_TEST_MAY_SET_CLOCK"] === "1";
 if (!maySetClock) console.error("skipped: this machine's clock is not for tests to set");
@@ -45,6 +48,8 @@ test.skipIf(!maySetClock)(
         broken.push(`lease ${lease} is billed ${coreNs / 1e6} ms in a run of ${lastedMs} ms`);
     const jumps = history.filter((each) => each.e === "fault" && each.fault === "clock jumps");
     console.error(`seed ${seed}: ${faults} faults, ${jumps.length} of them of the clock`);
+    if (broken.length > 0)
+      for (const each of history) if (TELLING.includes(each.e)) console.error(JSON.stringify(each));
     expect(broken).toEqual([]);
     expect(jumps.length).toBeGreaterThan(3);
     expect(history.filter(({ e }) => e === "end").length).toBeGreaterThan(50);

@@ -21,6 +21,8 @@ export interface ClientConfig {
   /** Where the history goes, and where the file `stop` is. */
   folder: string;
   module: string;
+  /** How many times longer than others the machine takes for all. */
+  slowness: number;
   /** Where the machine's clock is set in the run. */
   machineStartedMs?: number | undefined;
 }
@@ -54,7 +56,7 @@ const callingAs = (project: string): Calling => ({
 /** What every lease of a client asks for. */
 const usual = (project: string) => ({
   ...{ memory: "1MiB", slots: 16, network: true, project, polling: "warm" as const },
-  ...{ ttlMs: random.pick([3000, 10_000, 60_000]), timeoutMs: 5000 },
+  ...{ ttlMs: random.pick([3000, 10_000, 60_000]), timeoutMs: 5000 * config.slowness },
 });
 
 const refused = (project: string, error: unknown): void => {
@@ -147,7 +149,10 @@ async function oneLease(rf: Invoker): Promise<"closed" | "open"> {
 
 /** Leases of one invoker. */
 async function leasesInTurn(): Promise<void> {
-  await using rf = await invoker({ manager: config.manager, connectTimeoutMs: 5000 });
+  await using rf = await invoker({
+    manager: config.manager,
+    connectTimeoutMs: 5000 * config.slowness,
+  });
   const most = random.between(1, 6);
   for (let i = 0; i < most && !stopping(); i++) if ((await oneLease(rf)) === "closed") return;
 }
