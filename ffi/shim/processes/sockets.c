@@ -138,7 +138,8 @@ static int ask(struct sockets_look *look, int fd, const void *question, size_t b
     size_t left = (size_t)got;
     for (const struct nlmsghdr *message = (const void *)answers; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
       if (message->nlmsg_type == NLMSG_ERROR) return 0;
-      if (message->nlmsg_type == NLMSG_DONE) return 1;
+      /* It ends with an error where the module of a protocol is missing. */
+      if (message->nlmsg_type == NLMSG_DONE) return message->nlmsg_len < NLMSG_LENGTH(sizeof(int)) || *(const int *)NLMSG_DATA(message) >= 0;
       if (message->nlmsg_type == SOCK_DIAG_BY_FAMILY && !take_answer(look, message)) return 1;
     }
   }
