@@ -131,7 +131,7 @@ test("ps shows the nodes and the leases that there are, and goes on showing them
   const kept = APART ? 0 : 1;
   await until(async () => (await shown()).nodes[0]?.keptHosts === kept, "the host is kept");
   expect((await rfaas(["ps"], { env })).stdout).toMatch(
-    new RegExp(`^rack1-07 .* 0 +${kept}$`, "m"),
+    new RegExp(`^rack1-07 .* 0 +${kept} +0$`, "m"),
   );
   await using _ = await rf.allocate(join(FUNCTIONS, "good.ts"), { workers: 2, memory: "1MiB" });
   await until(async () => (await shown()).leases.length === 1, "the lease is there");
