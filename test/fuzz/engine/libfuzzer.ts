@@ -87,7 +87,7 @@ export class FuzzedShim implements Disposable {
       ...[`-max_len=${MAX_BYTES}`, "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"],
       `-artifact_prefix=${this.#scratch.path}/`,
     ]);
-    if (done.failed) return { ...done, failure: done.text.slice(-4000) };
+    if (done.failed) return { ...done, failure: failureIn(done.text) };
     if (save) await this.#save(target, program, corpus);
     return { ...done, failure: undefined };
   }
@@ -97,7 +97,7 @@ export class FuzzedShim implements Disposable {
     const file = this.#scratch.join("input");
     writeFileSync(file, input);
     const { failed, text } = await this.#start([await this.#program(target), file]);
-    return failed ? text.slice(-4000) : undefined;
+    return failed ? failureIn(text) : undefined;
   }
 
   /** Keeps those that reach something that the shorter ones do not. */
@@ -161,4 +161,10 @@ export class FuzzedShim implements Disposable {
       input: /^Base64: (\S*)$/m.exec(text)?.[1],
     };
   }
+}
+
+/** From what is wrong on: after where it happened comes the input, which can be long. */
+function failureIn(text: string): string {
+  const at = text.search(/^.*(?:runtime error:|ERROR:)/m);
+  return at < 0 ? text.slice(-4000) : text.slice(at, at + 6000);
 }
