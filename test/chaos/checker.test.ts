@@ -25,6 +25,8 @@ const exit = (who: string, more = {}): Happened => ({
   ...more,
 });
 
+const NO_DESCRIPTORS = "error: bun ran out of file descriptors (ProcessFdQuotaExceeded)";
+
 /** Two calls on a lease, after the last fault. */
 const SOUND: readonly Happened[] = [
   { ...at(900), e: "start", who: "n0", version: "this" },
@@ -287,6 +289,29 @@ describe("no rule is broken by", () => {
         { ...at(1400), e: "fault", fault: "full disk", target: "disk of n1" },
         exit("n1", { t: 1900, signal: "SIGKILL", code: null }),
         bill({ calls: 1 }),
+      ),
+    ],
+    [
+      "a lease that is on no bill, as its node of an earlier version was killed right after",
+      instead(
+        (each) => isBill(each) || each.e === "start",
+        { ...at(900), e: "start", who: "n0", version: "3f577d1" },
+        exit("n0", { t: 2000, signal: "SIGKILL", code: null }),
+      ),
+    ],
+    [
+      "a lease that is on no bill, as its node's disk did not answer until it was killed",
+      instead(
+        isBill,
+        { ...at(1050), e: "fault", fault: "frozen disk", target: "disk of n0" },
+        exit("n0", { t: 2000, signal: "SIGKILL", code: null }),
+      ),
+    ],
+    [
+      "a client whose runtime has no descriptors for its modules",
+      instead(
+        (each) => isEnd(1)(each) || each.e === "exit" || each.e === "done",
+        exit("client-1", { client: 1, code: 1, meant: false, log: NO_DESCRIPTORS }),
       ),
     ],
     [

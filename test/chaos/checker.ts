@@ -1,6 +1,6 @@
 /** What must hold of every history, whatever the faults were: a pure function of it. */
 import { type Facts, factsOf, versionOf } from "./facts.ts";
-import { type Billed, type CallEnded, ETCD, type History } from "./history.ts";
+import { type Billed, type CallEnded, ETCD, type Exited, type History } from "./history.ts";
 
 export const RULES = [
   "every call has an outcome",
@@ -70,6 +70,12 @@ const EXPLAINED_BY_WORDS: Readonly<Record<string, RegExp>> = {
 /** What does not start on a full disk says so, and is started again. */
 const NO_ROOM =
   /ERROR\s+(?:EnvironmentError|LedgerUnavailable): .*(?:\(ENOSPC\)|make room on its disk)/;
+
+/** The runtime itself ends a program that gets no descriptor to read its modules. */
+const NO_DESCRIPTORS = /bun ran out of file descriptors/;
+
+const isExplainedEnd = ({ client, log = "" }: Exited): boolean =>
+  NO_ROOM.test(log) || (client !== undefined && NO_DESCRIPTORS.test(log));
 
 /** What is wrong with a history; nothing is where all rules hold. */
 export function check(history: History): Violation[] {
@@ -141,7 +147,7 @@ function billsOf(facts: Facts): Violation[] {
   for (const [project, { t, parts }] of facts.taken) {
     const bills = facts.bills.get(project) ?? [];
     for (const [node, since = t] of new Map(parts.map((part) => [part.node, part.t])))
-      if (!bills.some((bill) => bill.node === node) && !isExcused(facts, node, since - DEATH_MS))
+      if (!bills.some((bill) => bill.node === node) && !isExcused(facts, node, since, DEATH_MS))
         violations.push({
           ...{ rule: "a lease is on the bill", t },
           what: `lease ${project} on ${node} is on no bill`,
@@ -166,13 +172,18 @@ function copiesOf({ copies }: Facts): Violation[] {
   });
 }
 
-/** Whether a lease on the node that began at `t` may be lost with its node: it could not, or this version does not, write it down. */
-function isExcused(facts: Facts, node: string, t: number): boolean {
+/**
+ * Whether a lease on the node that began at `t`, or so much earlier, may be lost with its node: it could not, or this version does not, write
+ * it down.
+ */
+function isExcused(facts: Facts, node: string, t: number, earlierMs = 0): boolean {
   const { deaths, full } = facts;
-  const death = deaths.get(node)?.find((at) => at >= t);
+  const death = deaths.get(node)?.find((at) => at >= t - earlierMs);
   if (death === undefined) return false;
-  if (WITH_FAULTS.includes(versionOf(facts, node, t)) && death - t < DEATH_MS) return true;
-  return full.get(node)?.some(([from, to]) => from <= death && t <= to + DEATH_MS) ?? false;
+  if (WITH_FAULTS.includes(versionOf(facts, node, death)) && death - t < DEATH_MS) return true;
+  return (
+    full.get(node)?.some(([from, to]) => from <= death && t - earlierMs <= to + DEATH_MS) ?? false
+  );
 }
 
 function billOf(project: string, bills: readonly Billed[], facts: Facts): Violation[] {
@@ -309,7 +320,7 @@ function processesOf(history: History, { calmAt }: Facts): Violation[] {
         what: `${each.who}: ${each.what}`,
         t,
       });
-    if (each.e === "exit" && each.code === 1 && NO_ROOM.test(each.log ?? "")) continue;
+    if (each.e === "exit" && each.code === 1 && isExplainedEnd(each)) continue;
     if (each.e === "exit" && (!each.meant || (each.client !== undefined && each.code)))
       found.push({
         ...{ rule: "nothing ends by itself", t },

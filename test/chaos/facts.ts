@@ -1,15 +1,16 @@
 /** A history by what it is about: calls, leases, bills, nodes. */
-import type {
-  Billed,
-  CallEnded,
-  CallMade,
-  Fault,
-  Happened,
-  History,
-  LeaseAsked,
-  LeaseOver,
-  LeaseTaken,
-  Started,
+import {
+  FROZEN_MS,
+  type Billed,
+  type CallEnded,
+  type CallMade,
+  type Fault,
+  type Happened,
+  type History,
+  type LeaseAsked,
+  type LeaseOver,
+  type LeaseTaken,
+  type Started,
 } from "./history.ts";
 
 export interface Facts {
@@ -30,7 +31,7 @@ export interface Facts {
   killed: Set<number>;
   /** When nodes were killed. */
   deaths: Map<string, number[]>;
-  /** When their disks were full. */
+  /** When their disks were full, or did not answer. */
   full: Map<string, [from: number, to: number][]>;
   starts: Map<string, Started[]>;
   calmAt: number;
@@ -117,6 +118,7 @@ function noteBill({ bills, copies }: Facts, bill: Billed): void {
 function noteFull({ full }: Facts, { t, fault, target }: Fault): void {
   const node = target.replace("disk of ", "");
   if (fault === "full disk") add(full, node, [t, Infinity]);
+  if (fault === "frozen disk") add(full, node, [t, t + FROZEN_MS]);
   if (fault === "disk has room") full.get(node)!.at(-1)![1] = t;
 }
 

@@ -1,4 +1,5 @@
 /** What happens to the processes of a run. Each fault picks whom it meets, and leaves it as one who runs. */
+import { FROZEN_MS } from "./history.ts";
 import { signalTo } from "./machine/actor.ts";
 import {
   type FaultRun,
@@ -231,7 +232,7 @@ export const FAULTS: Readonly<Record<string, readonly [weight: number, run: Faul
         context.alone(`disk of ${name}`, async () => {
           context.note("frozen disk", `disk of ${name}`);
           disk.freeze();
-          await Bun.sleep(random.between(50, 2500));
+          await Bun.sleep(random.between(50, FROZEN_MS));
           disk.thaw();
         }),
       );

@@ -57,6 +57,9 @@ export interface LeaseRefused extends Said {
   message: string;
 }
 
+/** For so long a disk does not answer, at most. */
+export const FROZEN_MS = 2500;
+
 /** What the client has done with it last; `usage` are the calls that the node has told of it, where it did. */
 export interface LeaseOver extends Said {
   e: "lease-over";
