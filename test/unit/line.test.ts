@@ -260,6 +260,24 @@ describe("a place in line", () => {
     expect(await take(ada, 1)).toBe(FULL);
   });
 
+  test("of one client come in the order in which it has sent them, though the node reads them at once", () => {
+    const { waiting, place } = node(2);
+    const [holder, ada] = [{}, {}];
+    const held = place(holder, "ada", { workers: 2 });
+    // Sent 2 ms after the first, which was on its way for so long.
+    const large = place(ada, "ada", { workers: 2, isPart: true, waitedMs: 13 });
+    const small = place(ada, "ada", { waitedMs: 15 });
+    waiting.leave(holder, held.id);
+    expect([large.offered, small.offered]).toEqual([2, 0]);
+    // One that has waited for long elsewhere is older.
+    const free = node(1);
+    const one = free.place(holder, "ada");
+    const young = free.place(ada, "ada", { waitedMs: 13 });
+    const old = free.place(ada, "ada", { waitedMs: 1000 });
+    free.waiting.leave(holder, one.id);
+    expect([young.offered, old.offered]).toEqual([0, 1]);
+  });
+
   test("of an older request that needs several parts gets those that a younger one holds", () => {
     const { clock, place } = node(1);
     const young = place({}, "ada", { isPart: true, holdMs: 10_000 });

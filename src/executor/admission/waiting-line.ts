@@ -83,6 +83,8 @@ const MAX_WAITING_OF_USER = 4096;
 export const MAX_HOLD_MS = 60_000;
 /** No request has waited for longer. */
 const MAX_WAITED_MS = 86_400_000;
+/** How long a message may be on its way to count as one that came at once. */
+const TOGETHER_NS = 100e6;
 
 export class WaitingLine {
   readonly #line = new Line<Waiting>();
@@ -91,6 +93,8 @@ export class WaitingLine {
   readonly #clock: Clock;
   readonly #letGoOf: (share: Share) => void;
   readonly #onChange: () => void;
+  /** Since when the last request of each client waits. */
+  readonly #sinceNs = new WeakMap<object, number>();
   #served = 0;
   #waitedMs = 0;
   #serving = false;
@@ -251,7 +255,7 @@ export class WaitingLine {
         ),
       );
     const nowNs = this.#clock.nowNs();
-    const sinceNs = nowNs - Math.min(waitedMs, MAX_WAITED_MS) * 1e6;
+    const sinceNs = this.#inOrder(client, nowNs - Math.min(waitedMs, MAX_WAITED_MS) * 1e6);
     const timer = this.#clock.after(waitMs, () => {
       if (line.remove((one) => one === waiting, this.#clock.nowNs()).length === 0) return;
       const message = `the node had no room within ${waitMs} ms; release another lease, or wait longer`;
@@ -266,6 +270,17 @@ export class WaitingLine {
     };
     line.add(waiting, { user, weight, sinceNs }, nowNs);
     this.#onChange();
+  }
+
+  /**
+   * What a client has sent one after the other comes at once where one of both was busy, and its last request would seem to be the oldest:
+   * those that began together stay as they were sent.
+   */
+  #inOrder(client: object, sinceNs: number): number {
+    const formerNs = this.#sinceNs.get(client) ?? -Infinity;
+    const inOrderNs = formerNs - sinceNs < TOGETHER_NS ? Math.max(formerNs, sinceNs) : sinceNs;
+    this.#sinceNs.set(client, inOrderNs);
+    return inOrderNs;
   }
 
   #remove(client: object, request?: number): Waiting[] {
