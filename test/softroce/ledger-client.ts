@@ -56,13 +56,19 @@ async function usageInLedger(): Promise<Usage | undefined> {
   return answer?.leases?.[0]?.usage;
 }
 
-/** The lease's row is in use: what it uses does not come by message any more. */
+/** The lease's row is in use: what it uses does not come by message any more, and the last one, which is slower than an add, has come. */
 async function byAtomics(): Promise<NodeStatus> {
   let found: NodeStatus | undefined;
   await until(
     async () => {
+      const former = found;
       found = await status();
-      return found?.ledger === "verbs" && found.ledgerAdds > 0;
+      if (found?.ledger !== "verbs" || former?.ledger !== "verbs") return false;
+      return (
+        former.ledgerAdds > 0 &&
+        found.ledgerAdds > former.ledgerAdds &&
+        found.usageMessages === former.usageMessages
+      );
     },
     "the node adds to the ledger over verbs",
     LIMIT_MS,
