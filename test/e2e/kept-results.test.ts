@@ -25,8 +25,9 @@ beforeAll(async () => {
   rf = await invoker({ cores: 2 });
 });
 afterAll(() => rf.close());
+/** With room for results that the engine has not collected yet. */
 const lease = (memory: string, workers = 1): Promise<Lease<Module>> =>
-  rf.allocate<Module>(MODULE, { memory, workers });
+  rf.allocate<Module>(MODULE, { memory, workers, heap: "1GiB" });
 
 function expectBlob(got: Uint8Array, mark: number, bytes: number): void {
   if (got.length === bytes && got[0] === (mark & 255) && got[bytes - 1] === (mark & 255)) return;
