@@ -300,7 +300,7 @@ describe("a lease whose token's key is replaced", () => {
       ...["--token-key", `${state}/token-key.pub`, "--cores", "2", "--prewarm", "0"],
       ...["--state", scratch.join(`${name}-node`)],
     ]);
-    // The file of the public key is written by whoever uses the key.
+    // A command that uses the key writes the file of the public key.
     const reload = async (): Promise<void> => {
       await command("list");
       process.kill(served.pid, "SIGHUP");

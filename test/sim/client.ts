@@ -125,7 +125,7 @@ export class Client extends Actor implements LinkOwner {
   }
 
   /**
-   * Wants so many workers of these nodes at once, uses them for a while and gives them back. Whether nobody is in its way for good: the
+   * Wants so many workers of these nodes at once, uses them for a while and gives them back. Whether no other is in its way for ever: the
    * simulation ends if it does not get them.
    */
   wantGroup(nodes: readonly ExecutorNode[], workers: number, done: () => void): void {

@@ -202,7 +202,7 @@ export class LineWitness {
     if (waiting > 0) violated(`${this.name} has ${freeCores} cores free, and ${waiting} wait`);
   }
 
-  /** Somebody has got room that was not offered to it: then nobody waits. */
+  /** A client has got room that was not offered to it: then no client waits. */
   checkPassed(nowNs: number): void {
     for (const { untilNs, user } of this.#places)
       if (untilNs > nowNs) violated(`${this.name} grants a lease past ${user}, who waits in line`);

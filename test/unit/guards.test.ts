@@ -1,5 +1,5 @@
 /** Which guards a room holds by which of its layers, and what is said of those that a kernel lacks. */
-import { expect, test } from "bun:test";
+import { expect, mock, test } from "bun:test";
 import { LAYERS, type Layer } from "../../ffi/sandbox.ts";
 import { GUARDS, type Guard } from "../../src/executor/sandbox/driver.ts";
 import { guardingOf } from "../../src/executor/sandbox/guarding.ts";
@@ -58,11 +58,13 @@ test("memory is not guarded where leases have sockets and the kernel does not te
   const driver = { guards: () => guardsOf(room(7)) };
   const lack = { found: "no unix_diag", fix: "modprobe -a unix_diag" };
   for (const freedoms of [{ network: true }, { processes: true }]) {
-    const { held, missing, remedies } = guardingOf(driver, freedoms, lack);
+    const { held, missing, remedies } = guardingOf(driver, freedoms, () => lack);
     expect(missing).toEqual(["memory"]);
     expect(held.size).toBe(GUARDS.length - 1);
     expect(remedies.join()).toContain(lack.fix);
-    expect(guardingOf(driver, freedoms, undefined).missing).toEqual([]);
+    expect(guardingOf(driver, freedoms, () => undefined).missing).toEqual([]);
   }
-  expect(guardingOf(driver, {}, lack).missing).toEqual([]);
+  const asked = mock(() => lack);
+  expect(guardingOf(driver, {}, asked).missing).toEqual([]);
+  expect(asked).not.toHaveBeenCalled();
 });

@@ -10,16 +10,17 @@ export interface Guarding {
   remedies: readonly string[];
 }
 
-/** On this machine, where leases may have such freedoms. */
+/** On this machine, where leases may have such freedoms. `lackOf` says why sockets cannot be counted; it asks the kernel for all that there are. */
 export function guardingOf(
   { guards, wouldHold }: Pick<SandboxDriver, "guards" | "wouldHold">,
   freedoms: Freedoms,
-  uncounted = whyUncounted(),
+  lackOf = whyUncounted,
 ): Guarding {
   const held = new Map(guards(freedoms));
   const would: Partial<Record<Guard, string>> = { ...wouldHold };
   // Without these a function gets no sockets but its host's own.
-  if (uncounted && (freedoms.network || freedoms.processes)) {
+  const uncounted = freedoms.network || freedoms.processes ? lackOf() : undefined;
+  if (uncounted) {
     held.delete("memory");
     would.memory = `the kernel's modules (${uncounted.fix})`;
   }

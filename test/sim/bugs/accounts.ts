@@ -76,7 +76,7 @@ function between(node: BookedNode, own: Partial<BookedNode>): BookedNode {
 
 /** What a bookkeeper makes of its node. */
 export const BOOKED = {
-  /** Refuses leases for good once the ledger could not be written. */
+  /** The node refuses leases for ever once the ledger could not be written. */
   "refuses-for-good": (node: BookedNode) =>
     between(node, {
       refuse(reason) {

@@ -77,7 +77,7 @@ class DrainGrants extends LeaseBook {
   }
 }
 
-/** Drains for good. */
+/** The node drains for ever. */
 class NeverResumes extends LeaseBook {
   override resume(): void {}
 }

@@ -72,7 +72,7 @@ class YoungestFirst extends WaitingLine {
   }
 }
 
-/** Serves those that come, and wakes nobody later. */
+/** The line serves requests that come, and wakes none later. */
 class SleepingLine extends WaitingLine {
   #comes = false;
 
@@ -90,7 +90,7 @@ class SleepingLine extends WaitingLine {
   }
 }
 
-/** Grants what there is room for at once, whoever waits. */
+/** The node grants at once what there is room for, past requests that wait. */
 class JumpsTheLine extends WaitingLine {
   override turn<Booked>(...[asking, claimed, book]: TurnArgs<Booked>): Turn<Booked> {
     if (claimed.offer !== undefined) return super.turn(asking, claimed, book);
@@ -98,7 +98,7 @@ class JumpsTheLine extends WaitingLine {
   }
 }
 
-/** Offers nobody what a client has left of its offer. */
+/** The node offers no client what another has left of its offer. */
 class LeftoverIdle extends WaitingLine {
   #turns = false;
 
