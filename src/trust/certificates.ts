@@ -25,8 +25,8 @@ export interface Subject {
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const SERIAL_BYTES = 16;
-/** The clocks of two machines differ. */
-const BACKDATED_MS = 60 * 60 * 1000;
+/** The clocks of two machines differ, by the time zone where one takes local time for UTC. */
+const BACKDATED_MS = 24 * 60 * 60 * 1000;
 
 type Library = typeof import("@peculiar/x509");
 
