@@ -55,3 +55,30 @@ export const SYSTEM_CLOCK: Clock = {
   after: (delayMs, run) => new LoopTimer(setTimeout(run, Math.min(delayMs, MAX_DELAY_MS))),
   every: (intervalMs, run) => new LoopTimer(setInterval(run, Math.min(intervalMs, MAX_DELAY_MS))),
 };
+
+/** How far a clock that is slewed may run from the monotonic one. */
+const MAX_DRIFT_MS = 10;
+
+/**
+ * Wall time to the microsecond: of two moments the later one has the larger number, unless the clock was set. `random` says where in its
+ * millisecond it begins, so that no two programs' moments are the same.
+ */
+export class FineWallTime {
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  #offsetMs = Infinity;
+
+  constructor(clock: Clock, random: () => number = Math.random) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** Milliseconds since 1970. */
+  nowMs(): number {
+    const nowMs = this.#clock.nowMs();
+    const offsetMs = this.#clock.wallMs() - nowMs;
+    if (!(Math.abs(offsetMs - this.#offsetMs) <= MAX_DRIFT_MS))
+      this.#offsetMs = offsetMs + this.#random();
+    return nowMs + this.#offsetMs;
+  }
+}

@@ -20,6 +20,15 @@ export interface First<Waiting> {
   readonly user: string;
   /** What the user has had, for its weight. */
   readonly hadNs: number;
+  /** It is the user's turn, too. */
+  readonly inTurn: boolean;
+}
+
+/** Who waits longest. */
+export interface Oldest<Waiting> {
+  readonly waiting: Waiting;
+  readonly user: string;
+  readonly sinceNs: number;
 }
 
 interface Place<Waiting> {
@@ -31,6 +40,7 @@ export class Line<Waiting> {
   readonly shares: Shares;
   /** By user, the oldest first. None is empty. */
   readonly #users = new Map<string, Place<Waiting>[]>();
+  #preferred: { readonly waiting: Waiting; readonly user: string } | undefined;
   #size = 0;
 
   constructor(shares = new Shares()) {
@@ -46,27 +56,37 @@ export class Line<Waiting> {
     return this.#users.get(user)?.length ?? 0;
   }
 
+  /** This one is served next, whosever turn it is. */
+  prefer({ waiting, user }: Oldest<Waiting>): void {
+    this.#preferred = { waiting, user };
+  }
+
   /** Who is to be served next. */
   first(nowNs: number): First<Waiting> | undefined {
+    if (this.#preferred) {
+      const hadNs = this.shares.had(this.#preferred.user, nowNs);
+      return { ...this.#preferred, hadNs, inTurn: false };
+    }
     let first: First<Waiting> | undefined;
     let sinceNs = 0;
     for (const [user, [oldest]] of this.#users) {
       const hadNs = this.shares.had(user, nowNs);
       if (first && (hadNs > first.hadNs || (hadNs === first.hadNs && oldest!.sinceNs >= sinceNs)))
         continue;
-      first = { waiting: oldest!.waiting, user, hadNs };
+      first = { waiting: oldest!.waiting, user, hadNs, inTurn: true };
       ({ sinceNs } = oldest!);
     }
     return first;
   }
 
-  /** Since when the oldest of those that match waits; undefined when there is none. */
-  oldestOf(matches: (waiting: Waiting) => boolean): number | undefined {
-    let oldest = Infinity;
-    for (const own of this.#users.values())
+  /** The oldest of those that match. */
+  oldestOf(matches: (waiting: Waiting) => boolean): Oldest<Waiting> | undefined {
+    let oldest: Oldest<Waiting> | undefined;
+    for (const [user, own] of this.#users)
       for (const { waiting, sinceNs } of own)
-        if (matches(waiting)) oldest = Math.min(oldest, sinceNs);
-    return oldest === Infinity ? undefined : oldest;
+        if (matches(waiting) && (!oldest || sinceNs < oldest.sinceNs))
+          oldest = { waiting, user, sinceNs };
+    return oldest;
   }
 
   add(waiting: Waiting, { user, weight, sinceNs }: Arrival, nowNs: number): void {
@@ -82,15 +102,26 @@ export class Line<Waiting> {
     this.shares.wait(user, weight, nowNs);
   }
 
+  /** The {@link first} has got something: from now on it waits for its turn. */
+  served({ hadNs, inTurn }: First<Waiting>): void {
+    if (inTurn) this.shares.serve(hadNs);
+    else this.#preferred = undefined;
+  }
+
   /** The {@link first} leaves the line: it was served, or refused. */
-  shift({ user }: First<Waiting>, nowNs: number): void {
+  shift({ waiting, user, inTurn }: First<Waiting>, nowNs: number): void {
+    if (!inTurn) this.#preferred = undefined;
     const own = this.#users.get(user)!;
-    own.shift();
+    own.splice(
+      own.findIndex((place) => place.waiting === waiting),
+      1,
+    );
     this.#left(user, own, 1, nowNs);
   }
 
   /** Those that match leave, wherever they are. Returns them. */
   remove(matches: (waiting: Waiting) => boolean, nowNs: number): Waiting[] {
+    if (this.#preferred && matches(this.#preferred.waiting)) this.#preferred = undefined;
     const removed: Waiting[] = [];
     for (const [user, own] of this.#users) {
       const left = own.filter(({ waiting }) => !matches(waiting));

@@ -12,8 +12,10 @@ export interface Offer<Holder> {
   readonly shares: Share[];
   /** What its user has meanwhile, of each share. */
   readonly uses: Use[];
-  /** Since when its request waits. */
+  /** Since when its request waits, */
   readonly sinceNs: number;
+  /** and as it is compared with others. */
+  readonly orderNs: number;
   /** It is a part of what its holder needs at once, and is held until the others are there. */
   readonly isPart: boolean;
   readonly madeAtNs: number;
@@ -56,7 +58,7 @@ export class Offers<Holder> {
     const all = [...this.#offers].filter(
       (offer) =>
         offer.isPart &&
-        offer.sinceNs > sinceNs &&
+        offer.orderNs > sinceNs &&
         nowNs - offer.madeAtNs >= RECALL_AFTER_NS &&
         !this.#recalled.has(offer),
     );

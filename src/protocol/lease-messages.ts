@@ -126,6 +126,8 @@ export const WaitInLine = request(
     waitMs: duration,
     /** How long the client waits already: it keeps its place among its user's requests where it joins the line anew. */
     waitedMs: Type.Number({ minimum: 0 }),
+    /** When the request began, by the client's clock: by it, all nodes have requests in one order. */
+    beganAtMs: Type.Optional(Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     /** How long the client may hold the offer. */
     holdMs: duration,
     /** The client needs more than this node may offer, all at once. */

@@ -9,7 +9,14 @@ export interface PlaceSeen {
   id: number;
   user: string;
   weight: number;
-  sinceNs: number;
+  /** When it came, by the one clock of the simulation, */
+  atNs: number;
+  /** how long its client had waited then, */
+  waitedMs: number;
+  /** and since when, by its own word. */
+  beganAtMs: number;
+  /** It is one of several parts that its client needs at once. */
+  isPart: boolean;
   /** That it was not offered yet. */
   workers: number;
   atLeast: number;
@@ -20,6 +27,8 @@ export interface PlaceSeen {
   untilNs: number;
   /** By when it has taken what it was offered, or passed. */
   heldUntilNs?: number;
+  /** Since when it waits, to compare it with others. */
+  orderNs?: number;
 }
 
 /** A part of what a place was offered. */
@@ -50,6 +59,12 @@ const LATENESS_LIMIT_NS = 20 * MS;
 /** As the node has it, or else two that come free together would go to one user. */
 const LEAST_NS = 10 * MS;
 const MOST_LEAD_NS = 600e9;
+/** What a client says may be so far from what the node has seen. */
+const MOST_SKEW_NS = 5_000 * MS;
+/** How differently clocks of the simulation go. */
+const DRIFT_NS = 20 * MS;
+/** What a client has asked for so soon after something else that it may be a network's or a timer's doing. */
+const TOGETHER_NS = 100 * MS;
 /** Of core-nanoseconds: these are sums of large numbers. */
 const ROUNDING = 1e3;
 
@@ -58,6 +73,10 @@ export class LineWitness {
   readonly #places = new Set<PlaceSeen>();
   readonly #offers = new Set<OfferSeen>();
   readonly #users = new Map<string, UserSeen>();
+  /** Since when the last request of each client waits. */
+  readonly #lastSinceNs = new WeakMap<Socket, number>();
+  /** For whom something is wanted back. */
+  #preferred: PlaceSeen | undefined;
   #floorNs = 0;
   #contendedNs = 0;
   #seenNs = 0;
@@ -83,6 +102,7 @@ export class LineWitness {
     this.#places.clear();
     this.#offers.clear();
     this.#users.clear();
+    this.#preferred = undefined;
     this.#floorNs = 0;
   }
 
@@ -96,13 +116,20 @@ export class LineWitness {
       const most = this.#floorNs + MOST_LEAD_NS / user.weight;
       user.hadNs += Math.min(Math.max(had, this.#floorNs), most) - had;
     }
+    place.orderNs = this.#orderOf(place);
     this.#places.add(place);
+  }
+
+  /** Offers that younger requests hold a part by are wanted back for the oldest that waits for one. */
+  recalls(): void {
+    const parts = [...this.#places].filter(({ isPart }) => isPart);
+    this.#preferred = parts.toSorted((one, other) => one.orderNs! - other.orderNs!)[0];
   }
 
   /** It was refused, or its time is over, or its client has left it. */
   leaves(place: PlaceSeen, nowNs: number): void {
     this.#tick(nowNs);
-    this.#places.delete(place);
+    this.#forget(place);
   }
 
   offered(
@@ -115,23 +142,29 @@ export class LineWitness {
     if (!this.#places.has(place)) violated(`${this.name} offers room to one who does not wait`);
     const own = this.#user(place.user);
     const had = this.#had(own);
+    const preferred = this.#preferred;
     for (const other of this.#places) {
       // Its refusal is under way.
-      if (other.untilNs <= nowNs) continue;
+      if (other.untilNs <= nowNs || preferred === place) continue;
+      if (preferred === other)
+        violated(`${this.name} offers ${place.user} what it wanted back for ${other.user}`);
+      // It has the turn once its time is over.
+      if (preferred) continue;
       if (other.user === place.user) {
-        if (other.sinceNs < place.sinceNs)
+        if (isOlder(other, place))
           violated(`${this.name} serves a request of ${place.user} before an older one`);
       } else if (this.#had(this.#user(other.user)) + ROUNDING < had)
         violated(`${this.name} serves ${place.user}, and it is the turn of ${other.user}`);
     }
-    this.#floorNs = Math.max(this.#floorNs, had);
+    if (preferred !== place) this.#floorNs = Math.max(this.#floorNs, had);
+    else this.#preferred = undefined;
     const use = this.takes(place, share.cpus.length, nowNs, true);
     this.#offers.add({ place, share, use });
     place.heldUntilNs ??= nowNs + place.holdMs * MS;
     place.workers -= workers;
     place.atLeast = 1;
     place.memoryBytes = 0;
-    if (place.workers === 0) this.#places.delete(place);
+    if (place.workers === 0) this.#forget(place);
   }
 
   /** A user has cores. */
@@ -163,7 +196,7 @@ export class LineWitness {
     const offer = [...this.#offers].find((one) => one.share === share);
     if (!offer) violated(`${this.name} lets room go that it had offered to nobody`);
     this.#offers.delete(offer);
-    this.#places.delete(offer.place);
+    this.#forget(offer.place);
     this.gives(offer.use, nowNs);
   }
 
@@ -208,6 +241,22 @@ export class LineWitness {
       if (untilNs > nowNs) violated(`${this.name} grants a lease past ${user}, who waits in line`);
   }
 
+  #forget(place: PlaceSeen): void {
+    this.#places.delete(place);
+    if (this.#preferred === place) this.#preferred = undefined;
+  }
+
+  #orderOf(place: PlaceSeen): number {
+    if (isBelieved(place)) return place.beganAtMs * MS;
+    // What a client sends one after the other it gets in that order.
+    const { client, atNs, waitedMs } = place;
+    const sinceNs = atNs - waitedMs * MS;
+    const lastNs = this.#lastSinceNs.get(client) ?? -Infinity;
+    const orderNs = lastNs - sinceNs < TOGETHER_NS ? Math.max(lastNs, sinceNs) : sinceNs;
+    this.#lastSinceNs.set(client, orderNs);
+    return orderNs;
+  }
+
   #waits(user: string): boolean {
     for (const place of this.#places) if (place.user === user) return true;
     return false;
@@ -234,3 +283,9 @@ export class LineWitness {
     this.#seenNs = nowNs;
   }
 }
+
+const isBelieved = ({ atNs, waitedMs, beganAtMs }: PlaceSeen): boolean =>
+  Math.abs(beganAtMs * MS - (atNs - waitedMs * MS)) <= MOST_SKEW_NS;
+
+const isOlder = (one: PlaceSeen, other: PlaceSeen): boolean =>
+  one.orderNs! < other.orderNs! - (isBelieved(one) && isBelieved(other) ? 0 : DRIFT_NS);

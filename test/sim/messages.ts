@@ -22,6 +22,7 @@ export type ToNode =
       memoryBytes: number;
       waitMs: number;
       waitedMs: number;
+      beganAtMs: number;
       holdMs: number;
       isPart: boolean;
       user: string;

@@ -394,17 +394,17 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   #waitInLine(client: Socket, asked: Extract<ToNode, { t: "wait-in-line" }>): void {
     const { id, workers, atLeast, coresPerWorker, memoryBytes, waitMs, waitedMs } = asked;
-    const { holdMs, isPart, user, weight } = asked;
+    const { holdMs, isPart, user, weight, beganAtMs } = asked;
     const deny = ({ code, message }: RequestRefused) =>
       client.send({ t: "denied", id, code: String(code), message });
     if (!this.#book.canEverHold(atLeast * coresPerWorker, memoryBytes))
       return deny(new RequestRefused("RFAAS_NODE_FULL", "the node never has so much"));
     const nowNs = this.#clock.nowNs();
-    const sinceNs = nowNs - waitedMs * MS;
     const wanted = { workers, atLeast, coresPerWorker, memoryBytes };
     const untilNs = nowNs + waitMs * MS;
-    const whose = { client, id, user, weight, sinceNs };
-    const place: PlaceSeen = { ...whose, ...wanted, holdMs, untilNs };
+    const whose = { client, id, user, weight };
+    const age = { waitedMs, beganAtMs, atNs: this.world.schedule.nowNs };
+    const place: PlaceSeen = { ...whose, ...wanted, ...age, holdMs, isPart, untilNs };
     const line = this.#line;
     const book = this.#book;
     const clock = this.#clock;
@@ -413,8 +413,11 @@ export class ExecutorNode extends Actor implements BookedNode {
       .place(
         { client, user, weight, request: id, waitMs },
         {
-          ...{ ...wanted, waitedMs, holdMs, isPart },
-          recall: () => client.send({ t: "recall", id }),
+          ...{ ...wanted, waitedMs, beganAtMs, holdMs, isPart },
+          recall: () => {
+            this.#lineWitness.recalls();
+            client.send({ t: "recall", id });
+          },
           hold: (room) => {
             if (this.#refusal !== null)
               throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);

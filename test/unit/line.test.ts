@@ -17,7 +17,7 @@ function line() {
     const first = all.first(nowNs);
     if (!first) return undefined;
     const use = all.shares.take({ user: first.user, weight: 1, cores: 1 }, nowNs);
-    all.shares.serve(first.hadNs);
+    all.served(first);
     all.shift(first, nowNs);
     nowNs += forNs;
     all.shares.give(use, nowNs);
@@ -71,7 +71,7 @@ describe("those that wait for room", () => {
         { user: first.user, weight: first.user === "bob" ? 3 : 1, cores: 1 },
         nowNs,
       );
-      all.shares.serve(first.hadNs);
+      all.served(first);
       all.shift(first, nowNs);
       // Bob's leases are short.
       const forNs = first.user === "bob" ? S / 10 : S;
@@ -107,7 +107,7 @@ describe("those that wait for room", () => {
     const served = Array.from({ length: 4 }, () => {
       const first = all.first(100)!;
       all.shares.take({ user: first.user, weight: 1, cores: 1 }, 100);
-      all.shares.serve(first.hadNs);
+      all.served(first);
       all.shift(first, 100);
       return first.waiting;
     });
@@ -137,16 +137,22 @@ function node(cores: number) {
   const place = (
     client: object,
     user: string,
-    more: { workers?: number; waitedMs?: number; holdMs?: number; isPart?: boolean } = {},
+    more: {
+      workers?: number;
+      waitedMs?: number;
+      beganAtMs?: number;
+      holdMs?: number;
+      isPart?: boolean;
+    } = {},
   ) => {
     const wanted = { workers: 1, atLeast: 1, coresPerWorker: 1, memoryBytes: 1, ...more };
     const seen = { offered: 0, failed: "", recalls: 0, id: ++request };
-    const { waitedMs = 0, holdMs = 1000, isPart = false } = more;
+    const { waitedMs = 0, beganAtMs, holdMs = 1000, isPart = false } = more;
     waiting
       .place(
         { client, user, request: seen.id, waitMs: 60_000 },
         {
-          ...{ ...wanted, waitedMs, holdMs, isPart },
+          ...{ ...wanted, waitedMs, beganAtMs, holdMs, isPart },
           hold: (room) => book.hold(room),
           offered: (workers) => (seen.offered = workers),
           recall: () => seen.recalls++,
@@ -288,6 +294,48 @@ describe("a place in line", () => {
     expect(young.recalls).toBe(1);
     clock.pass(1000);
     expect(young.recalls).toBe(1);
+  });
+
+  test("gets what was wanted back for it, though it is the turn of another user", () => {
+    const { clock, waiting, place, book } = node(2);
+    const [ada, young] = [{}, {}];
+    const had = place(ada, "ada", { holdMs: 10_000 });
+    // It has other cores, too.
+    waiting.take({ user: "ada" }, 8);
+    const part = place(young, "bob", { isPart: true, holdMs: 10_000 });
+    const old = place({}, "ada", { isPart: true, waitedMs: 5000, holdMs: 10_000 });
+    const others = [place({}, "bob"), place({}, "bob", { isPart: true })];
+    clock.pass(1000);
+    expect([part.recalls, book.freeCores]).toEqual([1, 0]);
+    waiting.leave(young, part.id);
+    clock.pass(0);
+    expect([old.offered, ...others.map(({ offered }) => offered)]).toEqual([1, 0, 0]);
+    // What was not wanted back goes by turns.
+    waiting.leave(ada, had.id);
+    clock.pass(0);
+    expect(others.map(({ offered }) => offered)).toEqual([1, 0]);
+  });
+
+  test("is as old at each node as its client says, however long its messages were on their way", () => {
+    const nodes = [node(1), node(1)];
+    const now = nodes[0]!.clock.wallMs();
+    const old = { isPart: true, beganAtMs: now - 300.25, waitedMs: 300, holdMs: 10_000 };
+    const young = { ...old, beganAtMs: now - 300.125 };
+    // At the second node, what the older one has sent comes last.
+    const held = [nodes[0]!.place({}, "ada", old), nodes[1]!.place({}, "ada", young)];
+    nodes[0]!.place({}, "ada", young);
+    nodes[1]!.place({}, "ada", { ...old, waitedMs: 298 });
+    for (const { clock } of nodes) clock.pass(1000);
+    expect(held.map(({ recalls }) => recalls)).toEqual([0, 1]);
+  });
+
+  test("is as old as it has waited where its client's clock is off by much", () => {
+    const { clock, place } = node(1);
+    const now = clock.wallMs();
+    const old = place({}, "ada", { isPart: true, waitedMs: 5000, holdMs: 10_000 });
+    place({}, "ada", { isPart: true, waitedMs: 300, beganAtMs: now - 86_400_000 });
+    clock.pass(1000);
+    expect(old.recalls).toBe(0);
   });
 
   test("of a younger one does not", () => {

@@ -35,6 +35,8 @@ export interface ClusterView {
   review(): void;
   /** Resolves at the next news of any node. */
   news(): Promise<void>;
+  /** The wall time of a request that begins now: later ones have a larger one, to the microsecond. */
+  began(): number;
   /** Aborted when the cluster is closed. */
   readonly closed: AbortSignal;
 }
@@ -105,7 +107,7 @@ export class Gathering<Module> {
       ...{ nodes: cluster.nodes, random: () => cluster.random(), clock: cluster.clock },
       ...{ maxNodes, maxWorkersPerLease: LAYOUT.maxWorkers, coresPerWorker: this.#coresPerWorker },
       ...{ memoryBytes, heapBytes: lease.heap === undefined ? 0 : parseBytes(lease.heap, "heap") },
-      ...{ startedMs: this.#startedMs, timeoutMs },
+      ...{ startedMs: this.#startedMs, beganAtMs: cluster.began(), timeoutMs },
       refused: (error) => this.#refused(error),
     });
   }

@@ -2,7 +2,7 @@
  * What a client knows of the nodes of a cluster: by its list or its manager, and by what they said themselves. Requests plan on it
  * (`gathering.ts`).
  */
-import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
+import { type Clock, FineWallTime, SYSTEM_CLOCK } from "../../base/clock.ts";
 import type { RfaasError } from "../../base/errors.ts";
 import { notify } from "../../base/notify.ts";
 import { Placement, type RandomSource } from "../../lease/placement.ts";
@@ -38,6 +38,7 @@ export class KnownNodes implements ClusterView {
   readonly turns = new Turns();
   readonly random: RandomSource;
   readonly clock: Clock;
+  readonly #wallTime: FineWallTime;
   readonly #connect: KnownNodesContext["connect"];
   readonly #source: NodeSource | undefined;
   readonly #unsubscribe: () => void;
@@ -59,6 +60,7 @@ export class KnownNodes implements ClusterView {
     this.#connect = connect;
     this.random = random;
     this.clock = clock;
+    this.#wallTime = new FineWallTime(clock, random);
     this.placement = new Placement(random);
     if ("onChange" in nodes) {
       this.#source = nodes;
@@ -92,6 +94,11 @@ export class KnownNodes implements ClusterView {
   onChange(listener: (nodes: readonly ClusterNodeInfo[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** The wall time of a request that begins now. */
+  began(): number {
+    return this.#wallTime.nowMs();
   }
 
   /** Aborted when the cluster is closed. */

@@ -44,8 +44,10 @@ export interface WantedRoom {
   /** The heap that it asks for. */
   heapBytes: number;
   waitMs: number;
-  /** How long it has waited already, wherever. */
+  /** How long it has waited already, wherever, */
   waitedMs: number;
+  /** and since when, by the machine's clock. */
+  beganAtMs: number;
   /** How long it may hold what it is offered. */
   holdMs: number;
   /** It needs more than one offer at once. */

@@ -20,6 +20,8 @@ export interface PlacesOptions {
   maxNodes: number;
   maxWorkersPerLease: number;
   startedMs: number;
+  /** By the wall clock. */
+  beganAtMs: number;
   timeoutMs: number;
   /** A node does not let it wait; throws when another would not either. */
   refused(error: unknown): void;
@@ -118,6 +120,8 @@ export class Places {
 
   /** Joins lines for `workers`, of which some may be offered already. */
   fill(workers: number): void {
+    // Nodes were asked for less, and would offer less: the request has given leases back, or lost them.
+    if (workers > this.#wanted) this.#leaveAll();
     this.#wanted = workers;
     const count = this.#linesMissing;
     if (count <= 0 || this.#over) return;
@@ -172,7 +176,7 @@ export class Places {
 
   async #standAt(node: ClusterNode): Promise<void> {
     const { clock, startedMs, timeoutMs, coresPerWorker, maxNodes } = this.#options;
-    const { memoryBytes, heapBytes } = this.#options;
+    const { memoryBytes, heapBytes, beganAtMs } = this.#options;
     const workers = Math.min(this.#options.maxWorkersPerLease, this.#wanted - this.offered);
     const atLeast = Math.ceil(workers / maxNodes) || 1;
     const waitedMs = clock.nowMs() - startedMs;
@@ -185,7 +189,8 @@ export class Places {
     try {
       const hasLine = await node.waitInLine(
         {
-          ...{ workers, atLeast, coresPerWorker, memoryBytes, heapBytes, waitedMs, isPart },
+          ...{ workers, atLeast, coresPerWorker, memoryBytes, heapBytes, isPart },
+          ...{ waitedMs, beganAtMs },
           ...{ waitMs: leftMs, holdMs: GRACE_MS + (isPart ? MAX_HOLD_MS : 0) },
           offered: (offer) => {
             if (isOver()) return;

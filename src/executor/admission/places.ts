@@ -36,7 +36,7 @@ export class Places {
     recall: () => void,
   ): Promise<void> {
     const { id, atLeast = 1, coresPerWorker, memoryBytes } = request;
-    const { waitMs, waitedMs, holdMs, isPart = false } = request;
+    const { waitMs, waitedMs, beganAtMs, holdMs, isPart = false } = request;
     if (!this.#book.canEverHold(atLeast * coresPerWorker, memoryBytes))
       throw new RequestRefused(
         FULL,
@@ -47,7 +47,7 @@ export class Places {
     await this.#line.place(
       { client, user, weight, request: id, waitMs },
       {
-        ...{ workers, atLeast, coresPerWorker, memoryBytes, waitedMs, holdMs, isPart },
+        ...{ workers, atLeast, coresPerWorker, memoryBytes, waitedMs, beganAtMs, holdMs, isPart },
         hold: (room) => this.#hold(client, room),
         offered: (offered, forMs) =>
           answer.send({ offer: id, workers: offered, holdMs: forMs, last: offered === workers }),

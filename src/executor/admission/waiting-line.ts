@@ -2,7 +2,7 @@
  * Requests for leases that wait for room, in fair order (`lease/line.ts`), each for its own time; and places of clients that wait at
  * several nodes, which are offered the room when it is their turn, and take it or pass.
  */
-import type { Clock, Timer } from "../../base/clock.ts";
+import { type Clock, FineWallTime, type Timer } from "../../base/clock.ts";
 import { RequestRefused } from "../../control/requests.ts";
 import type { Share } from "../../lease/capacity.ts";
 import { Line } from "../../lease/line.ts";
@@ -39,8 +39,10 @@ export interface WantedRoom {
 
 /** A place in line. */
 export interface WantedPlace extends WantedRoom {
-  /** How long its client has waited for it already. */
+  /** How long its client has waited for it already, */
   waitedMs: number;
+  /** and since when, by the client's clock. */
+  beganAtMs?: number | undefined;
   /** How long the client may think about an offer. */
   holdMs: number;
   /** The client needs more than one offer at once. */
@@ -57,6 +59,13 @@ export interface WantedPlace extends WantedRoom {
 export interface Held {
   workers: number;
   share: Share;
+}
+
+/** How old a request is. */
+interface Age {
+  sinceNs: number;
+  /** As {@link sinceNs}, to compare it with others. */
+  orderNs: number;
 }
 
 /** What a request that was first in line has got. */
@@ -83,6 +92,8 @@ const MAX_WAITING_OF_USER = 4096;
 export const MAX_HOLD_MS = 60_000;
 /** No request has waited for longer. */
 const MAX_WAITED_MS = 86_400_000;
+/** A client whose clock is further off is not believed. */
+const MAX_SKEW_NS = 5e9;
 /** How long a message may be on its way to count as one that came at once. */
 const TOGETHER_NS = 100e6;
 
@@ -91,6 +102,7 @@ export class WaitingLine {
   readonly #offers = new Offers<object>();
   readonly #timers = new Map<Offer<object>, Timer[]>();
   readonly #clock: Clock;
+  readonly #wallTime: FineWallTime;
   readonly #letGoOf: (share: Share) => void;
   readonly #onChange: () => void;
   /** Since when the last request of each client waits. */
@@ -102,6 +114,7 @@ export class WaitingLine {
   /** `letGo` frees room that was set aside; `onChange` hears when there are more or fewer that wait, or offers. */
   constructor(clock: Clock, letGo: (share: Share) => void, onChange: () => void = () => {}) {
     this.#clock = clock;
+    this.#wallTime = new FineWallTime(clock, () => 0);
     this.#letGoOf = letGo;
     this.#onChange = onChange;
   }
@@ -111,10 +124,10 @@ export class WaitingLine {
   }
 
   state(): LineState {
-    const oldestNs = this.#line.oldestOf(() => true);
+    const oldest = this.#line.oldestOf(() => true);
     return {
       waiting: this.#line.size,
-      longestWaitMs: oldestNs === undefined ? 0 : this.#msSince(oldestNs),
+      longestWaitMs: oldest ? this.#msSince(oldest.waiting.sinceNs) : 0,
       offers: this.#offers.size,
       served: this.#served,
       waitedMs: this.#waitedMs,
@@ -141,7 +154,7 @@ export class WaitingLine {
       if (claimed.offer !== undefined) this.serve();
     }
     const turn = Promise.withResolvers<{ booked: Booked; waitedMs: number }>();
-    this.#add(asking, { isPart: false, waitedMs: 0 }, turn.reject, (sinceNs) => {
+    this.#add(asking, { isPart: false, waitedMs: 0 }, turn.reject, ({ sinceNs }) => {
       turn.resolve(this.#counted(book(), this.#msSince(sinceNs)));
       return "all";
     });
@@ -154,10 +167,10 @@ export class WaitingLine {
     const { coresPerWorker, holdMs } = wanted;
     const room = { ...wanted };
     let offer: Offer<object> | undefined;
-    this.#add(asking, wanted, over.reject, (sinceNs) => {
+    this.#add(asking, wanted, over.reject, (age) => {
       const held = wanted.hold(room);
       if (!held) return "none";
-      offer ??= this.#offer(asking, wanted, sinceNs);
+      offer ??= this.#offer(asking, wanted, age);
       offer.shares.push(held.share);
       offer.uses.push(this.take(asking, held.workers * coresPerWorker, true));
       room.workers -= held.workers;
@@ -225,7 +238,7 @@ export class WaitingLine {
       this.#recall();
       return false;
     }
-    if (served !== "refused") this.#line.shares.serve(first.hadNs);
+    if (served !== "refused") this.#line.served(first);
     if (served !== "some") {
       waiting.timer.clear();
       this.#line.shift(first, this.#clock.nowNs());
@@ -242,9 +255,9 @@ export class WaitingLine {
 
   #add(
     { client, user, weight = 1, request, waitMs }: Asking,
-    { isPart, waitedMs }: Pick<WantedPlace, "isPart" | "waitedMs">,
+    { isPart, ...wanted }: Pick<WantedPlace, "isPart" | "waitedMs" | "beganAtMs">,
     reject: (error: Error) => void,
-    serve: (sinceNs: number) => Served,
+    serve: (age: Age) => Served,
   ): void {
     const line = this.#line;
     if (waitMs === 0 || line.size >= MAX_WAITING || line.sizeOf(user) >= MAX_WAITING_OF_USER)
@@ -254,8 +267,7 @@ export class WaitingLine {
           `others wait for room before this request (${line.size}); let it wait, or try again later`,
         ),
       );
-    const nowNs = this.#clock.nowNs();
-    const sinceNs = this.#inOrder(client, nowNs - Math.min(waitedMs, MAX_WAITED_MS) * 1e6);
+    const age = this.#ageOf(client, wanted);
     const timer = this.#clock.after(waitMs, () => {
       if (line.remove((one) => one === waiting, this.#clock.nowNs()).length === 0) return;
       const message = `the node had no room within ${waitMs} ms; release another lease, or wait longer`;
@@ -264,12 +276,28 @@ export class WaitingLine {
       // The next in line may need less.
       this.serve();
     });
+    const { sinceNs } = age;
     const waiting: Waiting = {
       ...{ client, request, sinceNs, isPart, reject, timer },
-      serve: () => serve(sinceNs),
+      serve: () => serve(age),
     };
-    line.add(waiting, { user, weight, sinceNs }, nowNs);
+    line.add(waiting, { user, weight, sinceNs: age.orderNs }, this.#clock.nowNs());
     this.#onChange();
+  }
+
+  /**
+   * By when requests began all nodes have them in one order, however long their messages were on their way. Two that each hold at one node
+   * what the other needs would else both be the older one where they wait.
+   */
+  #ageOf(
+    client: object,
+    { waitedMs, beganAtMs }: Pick<WantedPlace, "waitedMs" | "beganAtMs">,
+  ): Age {
+    const nowNs = this.#clock.nowNs();
+    const sinceNs = nowNs - Math.min(waitedMs, MAX_WAITED_MS) * 1e6;
+    const beganNs = nowNs - (this.#wallTime.nowMs() - (beganAtMs ?? Infinity)) * 1e6;
+    const isBelieved = Math.abs(beganNs - sinceNs) <= MAX_SKEW_NS;
+    return { sinceNs, orderNs: isBelieved ? beganNs : this.#inOrder(client, sinceNs) };
   }
 
   /**
@@ -295,10 +323,10 @@ export class WaitingLine {
   #offer(
     { client, request }: Asking,
     { holdMs, isPart, recall }: WantedPlace,
-    sinceNs: number,
+    age: Age,
   ): Offer<object> {
     const offer: Offer<object> = {
-      ...{ holder: client, number: request, shares: [], uses: [], sinceNs, isPart, recall },
+      ...{ holder: client, number: request, shares: [], uses: [], ...age, isPart, recall },
       madeAtNs: this.#clock.nowNs(),
     };
     this.#offers.add(offer);
@@ -334,12 +362,17 @@ export class WaitingLine {
     return enough ? this.#msSince(sinceNs) : undefined;
   }
 
-  /** There is no room: if a request waits that needs several parts at once, younger ones that hold a part of theirs give it back. */
+  /**
+   * There is no room: if a request waits that needs several parts at once, younger ones that hold a part of theirs give it back. It is for that
+   * request: by turns, which are each node's own, they could get each other's parts for ever.
+   */
   #recall(): void {
     if (this.#offers.size === 0) return;
-    const sinceNs = this.#line.oldestOf(({ isPart }) => isPart);
-    if (sinceNs === undefined) return;
-    for (const offer of this.#offers.toRecall(sinceNs, this.#clock.nowNs())) offer.recall();
+    const oldest = this.#line.oldestOf(({ isPart }) => isPart);
+    if (!oldest) return;
+    const recalled = this.#offers.toRecall(oldest.sinceNs, this.#clock.nowNs());
+    if (recalled.length > 0) this.#line.prefer(oldest);
+    for (const offer of recalled) offer.recall();
   }
 
   #msSince(sinceNs: number): number {

@@ -68,7 +68,7 @@ class PlaceOutlivesClient extends WaitingLine {
 /** Takes who has waited long for who has just come. */
 class YoungestFirst extends WaitingLine {
   override place(...[asking, wanted]: PlaceArgs): Promise<void> {
-    return super.place(asking, { ...wanted, waitedMs: 0 });
+    return super.place(asking, { ...wanted, waitedMs: 0, beganAtMs: undefined });
   }
 }
 
