@@ -8,6 +8,7 @@ import {
   processEntry,
   sleepsOf,
 } from "../../bench/machine/processes.ts";
+import { until } from "../support/until.ts";
 
 /** Its last words hold the words of the list that follows. */
 const NAME = "a) S 1 (b";
@@ -37,7 +38,7 @@ describe("a process", () => {
       expect(cost[key]).toBeGreaterThan(0);
     const { privateBytes, pssBytes } = memoryOf(child.pid)!;
     expect(pssBytes).toBeGreaterThanOrEqual(privateBytes);
-    expect(sleepsOf(child.pid)).toBeGreaterThan(0);
+    await until(() => (sleepsOf(child.pid) ?? 0) > 0, "it waits for its input");
     child.kill();
   });
 
