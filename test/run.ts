@@ -2,7 +2,7 @@
  * The whole suite: `npm test`, or a part of it by name: `bun test/run.ts unit fabric`.
  *
  * Types and formatting first, then the executable that later suites run, then the suites one after another: those that pin
- * cores and time wake-ups must not run beside others.
+ * cores and time wake-ups must not run beside others. Those that only compute run two at a time, last.
  */
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -30,6 +30,8 @@ const SUITES = [
   "arm64",
   "softroce",
 ];
+/** Suites in which nothing depends on how long something takes. */
+const TOGETHER = new Set(["property", "sim", "model", "consumer", "corpus", "packaging", "arm64"]);
 /** A test that takes longer hangs. Guests boot first, and what runs in them is translated, as is another processor's code. */
 const TEST_LIMIT_MS = 60_000;
 const TRANSLATED_TEST_LIMIT_MS = 600_000;
@@ -60,12 +62,17 @@ const total: Counts = { pass: 0, fail: 0, skip: 0 };
 /** What the failed suites printed of their failures, shown again last: the rest is long. */
 const failures: string[] = [];
 let broken = false;
-for (const suite of chosen.length > 0 ? chosen : SUITES) {
-  if (!existsSync(join(ROOT, "test", OVER[suite]?.folder ?? suite))) continue;
-  const counts = await runSuite(suite);
-  if (counts === null) broken = true;
-  else for (const key of ["pass", "fail", "skip"] as const) total[key] += counts[key];
-}
+const suites = (chosen.length > 0 ? chosen : SUITES).filter((suite) =>
+  existsSync(join(ROOT, "test", OVER[suite]?.folder ?? suite)),
+);
+await runAll(
+  suites.filter((suite) => !TOGETHER.has(suite)),
+  1,
+);
+await runAll(
+  suites.filter((suite) => TOGETHER.has(suite)),
+  2,
+);
 if (failures.length > 0) console.error(`\n=== failed\n${failures.join("\n")}`);
 console.log(`${total.pass} passed, ${total.fail} failed, ${total.skip} skipped`);
 if (broken || total.fail > 0 || total.pass === 0) process.exit(1);
@@ -82,9 +89,22 @@ async function step(name: string, args: string[]): Promise<void> {
   if ((await child.exited) !== 0) fail(`${name} failed`);
 }
 
-/** Counts of one suite, or null when it broke off. */
-async function runSuite(suite: string): Promise<Counts | null> {
-  console.error(`=== ${suite}`);
+/** Runs suites, so many at a time, and adds up what comes of them. */
+async function runAll(names: readonly string[], atATime: number): Promise<void> {
+  const left = names.values();
+  const lane = async (): Promise<void> => {
+    for (const suite of left) {
+      const counts = await runSuite(suite, atATime > 1);
+      if (counts === null) broken = true;
+      else for (const key of ["pass", "fail", "skip"] as const) total[key] += counts[key];
+    }
+  };
+  await Promise.all(Array.from({ length: atATime }, lane));
+}
+
+/** Counts of one suite, or null when it broke off. What one prints `besideOthers` is shown when it is over. */
+async function runSuite(suite: string, besideOthers: boolean): Promise<Counts | null> {
+  if (!besideOthers) console.error(`=== ${suite}`);
   if (suite === "softroce") {
     const reason = await prepareGuests();
     if (reason) {
@@ -106,16 +126,18 @@ async function runSuite(suite: string): Promise<Counts | null> {
         ...(OVER[suite] && { RFAAS_TEST_FABRIC: OVER[suite].fabric }),
       },
       stdin: "ignore",
-      stdout: 2,
+      stdout: besideOthers ? "pipe" : 2,
       stderr: "pipe",
     },
   );
+  const said = child.stdout instanceof ReadableStream ? child.stdout.text() : "";
   let output = "";
   const decoder = new TextDecoder();
   for await (const bytes of child.stderr) {
-    process.stderr.write(bytes);
+    if (!besideOthers) process.stderr.write(bytes);
     output += decoder.decode(bytes, { stream: true });
   }
+  if (besideOthers) process.stderr.write(`=== ${suite}\n${await said}${output}`);
   const exitCode = await child.exited;
   const count = (word: string): number =>
     Number(new RegExp(`^ (\\d+) ${word}$`, "m").exec(output)?.[1] ?? 0);

@@ -76,9 +76,18 @@ export class FineWallTime {
   /** Milliseconds since 1970. */
   nowMs(): number {
     const nowMs = this.#clock.nowMs();
+    return nowMs + this.#offset(nowMs);
+  }
+
+  /** What the clock's monotonic time was then. */
+  monotonicMs(wallMs: number): number {
+    return wallMs - this.#offset(this.#clock.nowMs());
+  }
+
+  #offset(nowMs: number): number {
     const offsetMs = this.#clock.wallMs() - nowMs;
     if (!(Math.abs(offsetMs - this.#offsetMs) <= MAX_DRIFT_MS))
       this.#offsetMs = offsetMs + this.#random();
-    return nowMs + this.#offsetMs;
+    return this.#offsetMs;
   }
 }

@@ -10,8 +10,8 @@ export interface Arrival {
   user: string;
   /** Against other users. */
   weight: number;
-  /** Since when the request waits, wherever it did before. */
-  sinceNs: number;
+  /** When the request began, wherever it has waited before; by any clock. */
+  beganMs: number;
 }
 
 /** Who is to be served next. */
@@ -28,12 +28,12 @@ export interface First<Waiting> {
 export interface Oldest<Waiting> {
   readonly waiting: Waiting;
   readonly user: string;
-  readonly sinceNs: number;
+  readonly beganMs: number;
 }
 
 interface Place<Waiting> {
   readonly waiting: Waiting;
-  readonly sinceNs: number;
+  readonly beganMs: number;
 }
 
 export class Line<Waiting> {
@@ -68,13 +68,13 @@ export class Line<Waiting> {
       return { ...this.#preferred, hadNs, inTurn: false };
     }
     let first: First<Waiting> | undefined;
-    let sinceNs = 0;
+    let beganMs = 0;
     for (const [user, [oldest]] of this.#users) {
       const hadNs = this.shares.had(user, nowNs);
-      if (first && (hadNs > first.hadNs || (hadNs === first.hadNs && oldest!.sinceNs >= sinceNs)))
+      if (first && (hadNs > first.hadNs || (hadNs === first.hadNs && oldest!.beganMs >= beganMs)))
         continue;
       first = { waiting: oldest!.waiting, user, hadNs, inTurn: true };
-      ({ sinceNs } = oldest!);
+      ({ beganMs } = oldest!);
     }
     return first;
   }
@@ -83,19 +83,19 @@ export class Line<Waiting> {
   oldestOf(matches: (waiting: Waiting) => boolean): Oldest<Waiting> | undefined {
     let oldest: Oldest<Waiting> | undefined;
     for (const [user, own] of this.#users)
-      for (const { waiting, sinceNs } of own)
-        if (matches(waiting) && (!oldest || sinceNs < oldest.sinceNs))
-          oldest = { waiting, user, sinceNs };
+      for (const { waiting, beganMs } of own)
+        if (matches(waiting) && (!oldest || beganMs < oldest.beganMs))
+          oldest = { waiting, user, beganMs };
     return oldest;
   }
 
-  add(waiting: Waiting, { user, weight, sinceNs }: Arrival, nowNs: number): void {
-    const place = { waiting, sinceNs };
+  add(waiting: Waiting, { user, weight, beganMs }: Arrival, nowNs: number): void {
+    const place = { waiting, beganMs };
     const own = this.#users.get(user);
     if (own) {
       // Mostly it is the youngest.
       let at = own.length;
-      while (at > 0 && own[at - 1]!.sinceNs > sinceNs) at--;
+      while (at > 0 && own[at - 1]!.beganMs > beganMs) at--;
       own.splice(at, 0, place);
     } else this.#users.set(user, [place]);
     this.#size++;

@@ -14,8 +14,8 @@ export interface Offer<Holder> {
   readonly uses: Use[];
   /** Since when its request waits, */
   readonly sinceNs: number;
-  /** and as it is compared with others. */
-  readonly orderNs: number;
+  /** and when that began, to compare it with others. */
+  readonly beganMs: number;
   /** It is a part of what its holder needs at once, and is held until the others are there. */
   readonly isPart: boolean;
   readonly madeAtNs: number;
@@ -52,13 +52,13 @@ export class Offers<Holder> {
 
   /**
    * Of two requests that need several parts at once the older one gets them: these offers, which are parts of younger ones than a request
-   * that waits since `sinceNs` for another part. Each is named once.
+   * that began at `beganMs` and waits for another part. Each is named once.
    */
-  toRecall(sinceNs: number, nowNs: number): Offer<Holder>[] {
+  toRecall(beganMs: number, nowNs: number): Offer<Holder>[] {
     const all = [...this.#offers].filter(
       (offer) =>
         offer.isPart &&
-        offer.orderNs > sinceNs &&
+        offer.beganMs > beganMs &&
         nowNs - offer.madeAtNs >= RECALL_AFTER_NS &&
         !this.#recalled.has(offer),
     );

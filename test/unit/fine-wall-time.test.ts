@@ -33,7 +33,9 @@ test("programs that begin in the same millisecond have numbers of their own", ()
 test("a clock that is set counts from then on", () => {
   const { at, clock } = machine();
   const wall = new FineWallTime(clock, () => 0);
-  wall.nowMs();
+  const before = wall.nowMs();
+  expect(wall.monotonicMs(before)).toBeCloseTo(at.ms, 3);
   at.setByMs = -3_600_000;
   expect(wall.nowMs()).toBe(clock.wallMs());
+  expect(wall.monotonicMs(clock.wallMs())).toBeCloseTo(at.ms, 3);
 });

@@ -25,8 +25,8 @@ function line() {
   };
   return {
     all,
-    join: (user: string, waiting: string, weight = 1, sinceNs = nowNs++) =>
-      all.add(waiting, { user, weight, sinceNs }, nowNs),
+    join: (user: string, waiting: string, weight = 1, beganMs = nowNs++) =>
+      all.add(waiting, { user, weight, beganMs }, nowNs),
     pass: (ns: number) => (nowNs += ns),
     serve,
     served: (count: number, forNs?: number) => Array.from({ length: count }, () => serve(forNs)),

@@ -64,8 +64,8 @@ export interface Held {
 /** How old a request is. */
 interface Age {
   sinceNs: number;
-  /** As {@link sinceNs}, to compare it with others. */
-  orderNs: number;
+  /** When it began, by the monotonic clock, to compare it with others. */
+  beganMs: number;
 }
 
 /** What a request that was first in line has got. */
@@ -93,9 +93,9 @@ export const MAX_HOLD_MS = 60_000;
 /** No request has waited for longer. */
 const MAX_WAITED_MS = 86_400_000;
 /** A client whose clock is further off is not believed. */
-const MAX_SKEW_NS = 5e9;
+const MAX_SKEW_MS = 5_000;
 /** How long a message may be on its way to count as one that came at once. */
-const TOGETHER_NS = 100e6;
+const TOGETHER_MS = 100;
 
 export class WaitingLine {
   readonly #line = new Line<Waiting>();
@@ -105,8 +105,8 @@ export class WaitingLine {
   readonly #wallTime: FineWallTime;
   readonly #letGoOf: (share: Share) => void;
   readonly #onChange: () => void;
-  /** Since when the last request of each client waits. */
-  readonly #sinceNs = new WeakMap<object, number>();
+  /** When the last request of each client began that is not believed. */
+  readonly #formerMs = new WeakMap<object, number>();
   #served = 0;
   #waitedMs = 0;
   #serving = false;
@@ -281,7 +281,7 @@ export class WaitingLine {
       ...{ client, request, sinceNs, isPart, reject, timer },
       serve: () => serve(age),
     };
-    line.add(waiting, { user, weight, sinceNs: age.orderNs }, this.#clock.nowNs());
+    line.add(waiting, { user, weight, beganMs: age.beganMs }, this.#clock.nowNs());
     this.#onChange();
   }
 
@@ -293,22 +293,25 @@ export class WaitingLine {
     client: object,
     { waitedMs, beganAtMs }: Pick<WantedPlace, "waitedMs" | "beganAtMs">,
   ): Age {
-    const nowNs = this.#clock.nowNs();
-    const sinceNs = nowNs - Math.min(waitedMs, MAX_WAITED_MS) * 1e6;
-    const beganNs = nowNs - (this.#wallTime.nowMs() - (beganAtMs ?? Infinity)) * 1e6;
-    const isBelieved = Math.abs(beganNs - sinceNs) <= MAX_SKEW_NS;
-    return { sinceNs, orderNs: isBelieved ? beganNs : this.#inOrder(client, sinceNs) };
+    const waited = Math.min(waitedMs, MAX_WAITED_MS);
+    const seenMs = this.#clock.nowMs() - waited;
+    const saidMs = beganAtMs === undefined ? Infinity : this.#wallTime.monotonicMs(beganAtMs);
+    const isBelieved = Math.abs(saidMs - seenMs) <= MAX_SKEW_MS;
+    return {
+      sinceNs: this.#clock.nowNs() - waited * 1e6,
+      beganMs: isBelieved ? saidMs : this.#inOrder(client, seenMs),
+    };
   }
 
   /**
    * What a client has sent one after the other comes at once where one of both was busy, and its last request would seem to be the oldest:
    * those that began together stay as they were sent.
    */
-  #inOrder(client: object, sinceNs: number): number {
-    const formerNs = this.#sinceNs.get(client) ?? -Infinity;
-    const inOrderNs = formerNs - sinceNs < TOGETHER_NS ? Math.max(formerNs, sinceNs) : sinceNs;
-    this.#sinceNs.set(client, inOrderNs);
-    return inOrderNs;
+  #inOrder(client: object, seenMs: number): number {
+    const formerMs = this.#formerMs.get(client) ?? -Infinity;
+    const inOrderMs = formerMs - seenMs < TOGETHER_MS ? Math.max(formerMs, seenMs) : seenMs;
+    this.#formerMs.set(client, inOrderMs);
+    return inOrderMs;
   }
 
   #remove(client: object, request?: number): Waiting[] {
@@ -370,7 +373,7 @@ export class WaitingLine {
     if (this.#offers.size === 0) return;
     const oldest = this.#line.oldestOf(({ isPart }) => isPart);
     if (!oldest) return;
-    const recalled = this.#offers.toRecall(oldest.sinceNs, this.#clock.nowNs());
+    const recalled = this.#offers.toRecall(oldest.beganMs, this.#clock.nowNs());
     if (recalled.length > 0) this.#line.prefer(oldest);
     for (const offer of recalled) offer.recall();
   }
