@@ -59,6 +59,20 @@ describe("a pool", () => {
   );
 
   test(
+    "grows for calls that come while it waits to shrink",
+    () =>
+      pooled({ min: 0, max: 2, idleMs: 600_000 }, async (pool) => {
+        const slow = pool.function("slow");
+        // Its one worker is one more than it needs.
+        expect(await slow(1)).toBe(2);
+        const calls = Array.from({ length: 100 }, (_, n) => slow(n));
+        await until(() => pool.workers === 2, "a second worker has come");
+        expect(await Promise.all(calls)).toEqual(doubled(100));
+      }),
+    LIMIT_MS,
+  );
+
+  test(
     "refuses calls beyond its queue, or lets them wait where it is told to",
     async () => {
       await pooled({ max: 1, maxQueued: 2 }, async (pool) => {

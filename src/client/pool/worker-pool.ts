@@ -40,6 +40,7 @@ export class WorkerPool {
   #coming = 0;
   #notBeforeMs = 0;
   #look: Timer | undefined;
+  #lookAtMs = 0;
   #closing = false;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -186,13 +187,18 @@ export class WorkerPool {
     else if (member.calls === 0) this.#lookSoon();
   }
 
-  /** One timer at a time: to grow while calls wait, to shrink while workers are idle. */
+  /** One timer at a time: to grow while calls wait, and sooner for that; to shrink while workers are idle. */
   #lookSoon(): void {
-    if (this.#look || this.#closing) return;
+    if (this.#closing) return;
     const grows = this.#queue.size > 0 && this.#hasRoom;
     const shrinks = this.#members.size > this.#options.min;
     if (!grows && !shrinks) return;
-    this.#look = this.#clock.after(grows ? GROW_AFTER_MS : this.#options.idleMs, () => {
+    const inMs = grows ? GROW_AFTER_MS : this.#options.idleMs;
+    const atMs = this.#clock.nowMs() + inMs;
+    if (this.#look && this.#lookAtMs <= atMs) return;
+    this.#look?.clear();
+    this.#lookAtMs = atMs;
+    this.#look = this.#clock.after(inMs, () => {
       this.#look = undefined;
       this.#growForThoseThatWait();
       this.#shrink();
