@@ -169,6 +169,40 @@ describe("a pool", () => {
   );
 
   test(
+    "that is closed before its first worker has come ends when that has made the calls",
+    async () => {
+      await using rf = await invoker({ cores: 1 });
+      const pool = await rf.pool<Heals>(HEALS, { min: 0, max: 1, memory: "1MiB" });
+      const calls = [1, 2].map((n) => pool.function("slow")(n));
+      await pool.close();
+      expect(await Promise.all(calls)).toEqual([2, 4]);
+      expect((await rf.status()).leases).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "that is closed while it gets no worker ends with the deadlines of its calls, or when there is room for them",
+    async () => {
+      await using rf = await invoker({ cores: 1 });
+      const held = await rf.allocate<Heals>(HEALS, { memory: "1MiB" });
+      const open = () => rf.pool<Heals>(HEALS, { min: 0, max: 1, memory: "1MiB" });
+      const [late, patient] = [await open(), await open()];
+      const lateCall = late
+        .function("slow")(1, { deadlineMs: 100 })
+        .catch((e: unknown) => e);
+      const patientCall = patient.function("slow")(2);
+      const closed = patient.close();
+      await late.close();
+      expect(await lateCall).toBeInstanceOf(DeadlineExceeded);
+      await held.release();
+      await closed;
+      expect(await patientCall).toBe(4);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "ends with its invoker, and so do calls that wait",
     async () => {
       const rf = await invoker({ cores: 1 });

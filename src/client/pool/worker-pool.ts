@@ -37,7 +37,7 @@ export class WorkerPool {
   readonly #members = new Set<Member>();
   readonly #queue = new Set<Waiting>();
   /** Leases that were asked for. */
-  #coming = 0;
+  readonly #coming = new Set<Promise<void>>();
   #notBeforeMs = 0;
   #look: Timer | undefined;
   #lookAtMs = 0;
@@ -164,6 +164,7 @@ export class WorkerPool {
           },
           () => {},
         );
+      this.#endIfDrained();
       throw error;
     }
   }
@@ -183,13 +184,23 @@ export class WorkerPool {
   #ended(member: Member): void {
     if (member.calls === 0) member.idleSinceMs = this.#clock.nowMs();
     this.#serve();
-    if (this.#closing && this.#queue.size === 0 && this.inFlight === 0) this.#drained?.();
-    else if (member.calls === 0) this.#lookSoon();
+    this.#endIfDrained();
+    if (member.calls === 0) this.#lookSoon();
+  }
+
+  #endIfDrained(): void {
+    if (this.#closing && this.#isDrained) this.#drained?.();
+  }
+
+  /** No call waits, and none is in flight. */
+  get #isDrained(): boolean {
+    return this.#queue.size === 0 && this.inFlight === 0;
   }
 
   /** One timer at a time: to grow while calls wait, and sooner for that; to shrink while workers are idle. */
   #lookSoon(): void {
-    if (this.#closing) return;
+    // While it closes, calls that wait still need workers.
+    if (this.#closing && this.#queue.size === 0) return;
     const grows = this.#queue.size > 0 && this.#hasRoom;
     const shrinks = this.#members.size > this.#options.min;
     if (!grows && !shrinks) return;
@@ -208,7 +219,7 @@ export class WorkerPool {
   }
 
   get #hasRoom(): boolean {
-    return this.#members.size + this.#coming < this.#options.max;
+    return this.#members.size + this.#coming.size < this.#options.max;
   }
 
   #growForThoseThatWait(): void {
@@ -216,27 +227,31 @@ export class WorkerPool {
     if (nowMs < this.#notBeforeMs) return;
     const late = this.#queue.values().filter(({ sinceMs }) => nowMs - sinceMs >= GROW_AFTER_MS);
     const wanted = Math.ceil(late.reduce((sum) => sum + 1, 0) / this.#options.concurrency);
-    for (let more = wanted - this.#coming; more > 0 && this.#hasRoom; more--)
+    for (let more = wanted - this.#coming.size; more > 0 && this.#hasRoom; more--)
       void this.#grow().catch((error: unknown) => this.#notGrown(error));
   }
 
   async #grow(signal?: AbortSignal): Promise<void> {
-    this.#coming++;
+    const joined = this.#join(signal);
+    this.#coming.add(joined);
     try {
-      const lease = await this.#take(signal);
-      if (this.#closed) return await lease.release();
-      const member = new Member(lease, this.#clock.nowMs());
-      this.#members.add(member);
-      member.onChange(
-        () => this.#serve(),
-        () => this.#gone(member),
-      );
+      await joined;
     } finally {
-      this.#coming--;
+      this.#coming.delete(joined);
     }
     this.#serve();
     // It may have come too late for any.
     this.#lookSoon();
+  }
+
+  /** One more lease is the pool's. */
+  async #join(signal: AbortSignal | undefined): Promise<void> {
+    const member = new Member(await this.#take(signal), this.#clock.nowMs());
+    this.#members.add(member);
+    member.onChange(
+      () => this.#serve(),
+      () => this.#gone(member),
+    );
   }
 
   /** Calls wait on for room, or for the workers that there are; with neither they end, and say why. */
@@ -250,7 +265,7 @@ export class WorkerPool {
 
   #gone(member: Member): void {
     this.#members.delete(member);
-    if (this.#members.size + this.#coming === 0)
+    if (this.#members.size + this.#coming.size === 0)
       this.#fail(notRun(new LeaseLost("all workers of the pool are gone; take a new pool")));
     else this.#lookSoon();
   }
@@ -258,6 +273,7 @@ export class WorkerPool {
   #fail(error: unknown): void {
     for (const waiting of this.#queue) waiting.failed(error);
     this.#queue.clear();
+    this.#endIfDrained();
   }
 
   #shrink(): void {
@@ -273,9 +289,9 @@ export class WorkerPool {
 
   async #close(): Promise<void> {
     this.#closing = true;
+    if (!this.#isDrained) await new Promise<void>((resolve) => (this.#drained = resolve));
     this.#look?.clear();
-    if (this.#queue.size > 0 || this.inFlight > 0)
-      await new Promise<void>((resolve) => (this.#drained = resolve));
+    await Promise.allSettled(this.#coming);
     await releaseAll([...this.#members].map((member) => member.lease));
     this.#members.clear();
   }
