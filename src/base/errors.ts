@@ -64,6 +64,16 @@ export class NodeUnreachable extends RfaasError {
   }
 }
 
+/** A limit of the user's own that a lease would cross (`RFAAS_TOKEN_LIMIT`). */
+export interface LimitReached {
+  /** Whether it is the user's other leases that leave too little: when they end, there is room. Else no wait helps. */
+  readonly passes: boolean;
+  /** Whether the limit counts over all nodes of the cluster; else on the node that says it. */
+  readonly shared: boolean;
+  /** How many cores the user may hold at a time, where those are limited. */
+  readonly cores?: number | undefined;
+}
+
 /**
  * The node or the cluster answered, and refused: it is full, draining, or cannot serve this client; or the invoker was closed.
  * `code` says which. What to do: wait or ask for less when it is full, and otherwise what the message says.
@@ -71,9 +81,16 @@ export class NodeUnreachable extends RfaasError {
 export class LeaseRefused extends RfaasError {
   override readonly name = "LeaseRefused";
   readonly code: string;
-  constructor(code: string, message: string, options?: ErrorOptions) {
+  /** Of `RFAAS_TOKEN_LIMIT`: what limit it is; undefined where the node does not say. */
+  readonly limit: LimitReached | undefined;
+  constructor(
+    code: string,
+    message: string,
+    { limit, ...options }: ErrorOptions & { limit?: LimitReached | undefined } = {},
+  ) {
     super(message, options);
     this.code = code;
+    this.limit = limit;
   }
   override get exitCode(): number {
     return EXIT.noExecutor;

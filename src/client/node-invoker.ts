@@ -1,9 +1,8 @@
 /** A connection to one node, from which leases of one part are taken. */
 import { LeaseRefused, UsageError } from "../base/errors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
-import { parseBytes } from "../base/units.ts";
 import { notify } from "../base/notify.ts";
-import { LinkedSignal, untilAborted } from "../base/waiting.ts";
+import { LinkedSignal } from "../base/waiting.ts";
 import type { FabricName } from "../fabric/registry.ts";
 import type { Invoker } from "./cluster/invoker.ts";
 import { OneNode } from "./cluster/one-node.ts";
@@ -17,27 +16,16 @@ import type { Lease } from "./lease/lease.ts";
 import type { PartLease } from "./lease/part.ts";
 import { releaseAll } from "./lease/release-all.ts";
 import type { NodeConnection } from "./node/connection.ts";
-import { Gate } from "./node/gate.ts";
 import { NodePackages, type Packages } from "./node/packages.ts";
 import type { EmbeddedNode } from "./node/private-node.ts";
+import { RoomWait } from "./node/room-wait.ts";
 import type { NodeStatus } from "./node/status.ts";
-import {
-  AllocateOptions,
-  DEFAULT_MEMORY_BYTES,
-  DEFAULT_WAIT_TIMEOUT_MS,
-  WaitOptions,
-} from "./options/allocate-options.ts";
+import { AllocateOptions, WaitOptions } from "./options/allocate-options.ts";
 import { PoolOptions } from "./options/pool-options.ts";
 import type { Pool } from "./pool/pool.ts";
 import { WorkerPool } from "./pool/worker-pool.ts";
 import { readOptions } from "../options/read.ts";
 import { MAX_DURATION_MS } from "../protocol/fields.ts";
-
-/** Between two requests to a node that is full: twice as long each time. */
-const MIN_BACK_OFF_MS = 10;
-const MAX_BACK_OFF_MS = 1000;
-/** Of requests that wait for room. */
-const MAX_ASKED_AT_ONCE = 64;
 
 export class NodeInvoker implements Invoker {
   readonly #connection: NodeConnection;
@@ -49,7 +37,7 @@ export class NodeInvoker implements Invoker {
   readonly #listeners = new Set<(nodes: readonly ClusterNodeInfo[]) => void>();
   readonly #ended = new AbortController();
   readonly #oneNode: OneNode;
-  readonly #gate = new Gate(MAX_ASKED_AT_ONCE);
+  readonly #room: RoomWait;
   #status: NodeStatus | undefined;
   #packages: Packages | undefined;
   #closed: Promise<void> | undefined;
@@ -66,6 +54,7 @@ export class NodeInvoker implements Invoker {
     this.#onClosed = onClosed;
     this.#fabrics = fabrics;
     this.#connection = connection;
+    this.#room = new RoomWait(connection.welcome);
     this.#embedded = embedded;
   }
 
@@ -152,7 +141,7 @@ export class NodeInvoker implements Invoker {
       );
     using stop = new LinkedSignal(read.signal, this.#ended.signal);
     const { signal } = stop;
-    const allocation = this.#inTime(read, signal, (waitMs) =>
+    const allocation = this.#room.inTime(read, signal, (waitMs) =>
       allocateLease<Module>(module, read, {
         connection: this.#connection,
         fabrics: this.#fabrics,
@@ -164,7 +153,11 @@ export class NodeInvoker implements Invoker {
     try {
       const lease = await allocation;
       this.#leases.add(lease);
-      lease.afterRelease(() => this.#leases.delete(lease));
+      lease.afterRelease(() => {
+        this.#leases.delete(lease);
+        this.#room.released();
+      });
+      lease.on("lost", () => this.#room.released());
       return lease;
     } finally {
       this.#allocations.delete(allocation);
@@ -222,52 +215,6 @@ export class NodeInvoker implements Invoker {
       if (error instanceof LeaseRefused) return undefined;
       throw error;
     }
-  }
-
-  /**
-   * Lets the request wait in the node's line for as long as the options say, and asks a node again that has no line, or too long a one.
-   * Of those that wait so many are asked for at a time, as each has a descriptor open.
-   */
-  async #inTime<Granted extends { waited: number }>(
-    options: AllocateOptions,
-    signal: AbortSignal,
-    ask: (waitMs: number) => Promise<Granted>,
-  ): Promise<Granted> {
-    const { wait = false, timeoutMs = DEFAULT_WAIT_TIMEOUT_MS } = options;
-    if (!wait || !this.#canEverHold(options)) return await ask(0);
-    const startedMs = performance.now();
-    const leftMs = () => Math.max(0, Math.ceil(startedMs + timeoutMs - performance.now()));
-    using _ = await this.#gate.enter(leftMs(), signal);
-    for (let backOffMs = MIN_BACK_OFF_MS; ; backOffMs = Math.min(MAX_BACK_OFF_MS, 2 * backOffMs)) {
-      try {
-        const beforeMs = performance.now() - startedMs;
-        const granted = await ask(Math.min(leftMs(), MAX_DURATION_MS));
-        // Behind other requests of this program, or at a node whose line was too long.
-        if (beforeMs >= 1) granted.waited += beforeMs;
-        return granted;
-      } catch (error) {
-        const isFull = error instanceof LeaseRefused && error.code === "RFAAS_NODE_FULL";
-        if (!isFull) throw error;
-        // The node knows only of the time that was left when it was asked, if it was asked to wait at all.
-        if (leftMs() === 0)
-          throw new LeaseRefused(
-            "RFAAS_NODE_FULL",
-            `the node had no room within ${timeoutMs} ms; release another lease, or wait longer with timeoutMs`,
-            { cause: error },
-          );
-        await untilAborted(Bun.sleep(Math.min(backOffMs, leftMs())), signal);
-      }
-    }
-  }
-
-  /** Whether waiting can help: the node refuses at once what it can never hold. */
-  #canEverHold({
-    workers = 1,
-    coresPerWorker = 1,
-    memory = DEFAULT_MEMORY_BYTES,
-  }: AllocateOptions): boolean {
-    const { cores, memoryBytes } = this.#connection.welcome;
-    return workers * coresPerWorker <= cores && parseBytes(memory, "memory") <= memoryBytes;
   }
 
   async #close(): Promise<void> {

@@ -3,7 +3,7 @@
  * found by the id of their request, never by their order.
  */
 import { type Clock, SYSTEM_CLOCK } from "../base/clock.ts";
-import { RfaasError } from "../base/errors.ts";
+import { type LimitReached, RfaasError } from "../base/errors.ts";
 import { reasonOf, onAbort } from "../base/waiting.ts";
 import type { Declared, FieldsOf, MessageOf, ReplyOf, Request } from "../protocol/declare.ts";
 import type { ErrorRecord, Failed } from "../protocol/failed.ts";
@@ -53,14 +53,20 @@ export class RequestRefused extends RfaasError {
   readonly code: string;
   /** The thrown error, where it came from a function's module. */
   readonly record: ErrorRecord | undefined;
+  /** Of RFAAS_TOKEN_LIMIT, where the peer says it. */
+  readonly limit: LimitReached | undefined;
   constructor(
     code: string,
     message: string,
-    options: ErrorOptions & { record?: ErrorRecord | undefined } = {},
+    options: ErrorOptions & {
+      record?: ErrorRecord | undefined;
+      limit?: LimitReached | undefined;
+    } = {},
   ) {
     super(message, options);
     this.code = code;
     this.record = options.record;
+    this.limit = options.limit;
   }
 }
 
@@ -180,14 +186,14 @@ export class Requests {
   }
 }
 
-const refused = ({ code, message, error: record }: Failed): RequestRefused =>
-  new RequestRefused(code, message, { record });
+const refused = ({ code, message, error: record, limit }: Failed): RequestRefused =>
+  new RequestRefused(code, message, { record, limit });
 
 /** The way to answer one request: once, at any time. What comes after that is dropped. */
 export interface Answer<Asked extends Request> {
   /** Of a reply in parts, each part. */
   send(reply: ReplyOf<Asked>): void;
-  fail(code: string, message: string, error?: ErrorRecord): void;
+  fail(code: string, message: string, error?: ErrorRecord, limit?: LimitReached): void;
 }
 
 /**
@@ -239,8 +245,8 @@ export function answeringTo<const Messages extends readonly Declared[], From = v
     const fail = (error: unknown): void => {
       const why = error instanceof RfaasError ? error : explain?.(error);
       if (!why) throw error;
-      const record = error instanceof RequestRefused ? error.record : undefined;
-      answer.fail(String(why.code), why.message, record);
+      const { record, limit } = error instanceof RequestRefused ? error : {};
+      answer.fail(String(why.code), why.message, record, limit);
     };
     try {
       const reply = handle(message, from, answer);
@@ -270,10 +276,11 @@ class OneAnswer implements Answer<Request> {
     this.#send({ t: `${this.#name}-reply`, id: this.#id, ...reply });
   }
 
-  fail(code: string, message: string, error?: ErrorRecord): void {
+  fail(code: string, message: string, error?: ErrorRecord, limit?: LimitReached): void {
     if (!this.#open) return;
     this.#open = false;
-    const failed = { t: "failed", id: this.#id, code, message, ...(error ? { error } : {}) };
+    const more = { ...(error ? { error } : {}), ...(limit ? { limit } : {}) };
+    const failed = { t: "failed", id: this.#id, code, message, ...more };
     this.#send(failed);
   }
 }

@@ -83,6 +83,29 @@ export function crossed(limits: Limits, held: Holding, wanted: Holding): Crossed
   return undefined;
 }
 
+/** A limit that so much more would cross. */
+export interface Reached {
+  /** What is held beside it leaves too little; else it is too much by itself, or there will be no more. */
+  passes: boolean;
+  /** It counts over all nodes of the cluster. */
+  shared: boolean;
+  /** How many cores the user may hold at a time, where those are limited. */
+  cores?: number | undefined;
+}
+
+/** Why a user may not hold so much more, and what limit that is, where it is known. */
+export interface OverLimit {
+  why: string;
+  limit?: Reached | undefined;
+}
+
+/** What to say of limits that `wanted` crosses beside what is held. */
+export function reached(limits: Limits, wanted: Holding, shared: boolean): Reached {
+  const { maxCores } = limits;
+  const passes = crossed(limits, NOTHING, wanted) === undefined;
+  return { passes, shared, ...(maxCores === undefined ? {} : { cores: maxCores }) };
+}
+
 /** The share of one of several nodes, by its place among them: the shares of all are the whole. */
 export function shareOf(whole: number, { nodes, rank }: Place): number {
   const each = Math.floor(whole / nodes);

@@ -28,6 +28,13 @@ const errorRecord = (causes: number): TSchema =>
 export const ErrorRecord = Type.Unsafe<ErrorData>(errorRecord(MAX_CAUSES));
 export type ErrorRecord = ErrorData;
 
+/** What limit of its user a lease would cross (`LimitReached`). */
+const Limit = Type.Object({
+  passes: Type.Boolean(),
+  shared: Type.Boolean(),
+  cores: Type.Optional(Type.Number({ minimum: 0 })),
+});
+
 /** The answer to the request with this id: it failed, and why. */
 export const Failed = Type.Object({
   t: Type.Literal("failed"),
@@ -36,5 +43,7 @@ export const Failed = Type.Object({
   message: text,
   /** The thrown error, where it came from a user's function. */
   error: Type.Optional(ErrorRecord),
+  /** Of RFAAS_TOKEN_LIMIT; left out by a node or a manager that does not say. */
+  limit: Type.Optional(Limit),
 });
 export type Failed = Static<typeof Failed>;

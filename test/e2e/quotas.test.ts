@@ -1,12 +1,21 @@
 /** What users may hold over a cluster, with a real manager, nodes and clients: kept while the manager is there, and while it is away. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { type Invoker, type Lease, type LeaseEvent, invoker } from "../../src/index.ts";
+import {
+  type AllocateOptions,
+  type Invoker,
+  type Lease,
+  type LeaseEvent,
+  type LeaseRefused,
+  invoker,
+} from "../../src/index.ts";
 import { FUNCTIONS, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { RunningManager } from "../support/manager.ts";
 import { Scratch } from "../support/scratch.ts";
 import { until } from "../support/until.ts";
 
+type Heals = typeof import("../functions/heals.ts");
 const GOOD = `${FUNCTIONS}/good.ts`;
+const HEALS = `${FUNCTIONS}/heals.ts`;
 const LIMIT_MS = 120_000;
 const NODES = ["n1", "n2", "n3"];
 
@@ -50,8 +59,8 @@ afterAll(async () => {
   scratch[Symbol.dispose]();
 });
 
-const take = (rf: Invoker, workers = 1, timeoutMs = 2_000): Promise<Lease> =>
-  rf.allocate(GOOD, { workers, memory: "1MiB", polling: "warm", timeoutMs });
+const take = (rf: Invoker, workers = 1, more: AllocateOptions = { wait: false }): Promise<Lease> =>
+  rf.allocate(GOOD, { workers, memory: "1MiB", polling: "warm", ...more });
 const placeOf = ({ stderr }: ServedNode): string => / at (127\.0\.0\.1:\d+) /.exec(stderr)![1]!;
 
 test(
@@ -74,6 +83,82 @@ test(
     );
     expect(again!.workers).toBe(1);
     await again!.release();
+  },
+  LIMIT_MS,
+);
+
+test(
+  "a request waits for its user's other leases, leaves room to others meanwhile, and says so when its time is up",
+  async () => {
+    const text = await token("--user", "dora", "--max-cores", "2");
+    await using rf = await invoker({ manager: manager.address, token: text });
+    await using other = await invoker({ node: placeOf(nodes[0]!), token: text });
+    await using frank = await invoker({
+      manager: manager.address,
+      token: await token("--user", "frank"),
+    });
+    const held = await take(other, 2);
+    const timely = await take(rf, 1, { timeoutMs: 500 }).catch((error: LeaseRefused) => error);
+    expect(timely).toMatchObject({ code: "RFAAS_TOKEN_LIMIT", limit: { passes: true, cores: 2 } });
+    expect((timely as LeaseRefused).message).toMatch(
+      /within 500 ms: .*dora may hold 2 cores .*2 cores are held \(n1: 2 cores\).*release some/,
+    );
+    // Over a list, and at one node, it is the same.
+    const places = nodes.map(placeOf);
+    await using listed = await invoker({ nodes: places, token: text });
+    await using single = await invoker({ node: places[1]!, token: text });
+    for (const one of [listed, single])
+      await expect(take(one, 1, { wait: true, timeoutMs: 300 })).rejects.toMatchObject({
+        code: "RFAAS_TOKEN_LIMIT",
+        message: expect.stringContaining("within 300 ms"),
+      });
+    const waiting = [rf, listed, single].map((one) =>
+      take(one, one === rf ? 2 : 1, { wait: true, timeoutMs: LIMIT_MS }),
+    );
+    // All of the cores that dora may not have.
+    const rest = await take(frank, 4, { timeoutMs: LIMIT_MS });
+    await rest.release();
+    await held.release();
+    const granted: Lease[] = [];
+    for (const one of waiting)
+      void one.then(async (lease) => {
+        granted.push(lease);
+        expect(lease.waited).toBeGreaterThan(0);
+        await lease.release();
+      });
+    await Promise.all(waiting);
+    await until(() => granted.length === 3, "each has had its turn");
+    await expect(take(rf, 3, { timeoutMs: LIMIT_MS })).rejects.toThrow("dora may hold 2 cores");
+  },
+  LIMIT_MS,
+);
+
+test(
+  "pools grow, and leases heal, once their user's limit has room",
+  async () => {
+    const text = await token("--user", "gus", "--max-cores", "2");
+    await using rf = await invoker({ manager: manager.address, token: text });
+    await using other = await invoker({ manager: manager.address, token: text });
+    const held = await take(other, 2);
+    await using pool = await rf.pool<Heals>(HEALS, { min: 0, max: 2, memory: "1MiB" });
+    const first = pool.function("slow")(1);
+    // Nobody holds a worker for it, and it waits.
+    await until(async () => pool.queued === 1, "it is in the pool's queue");
+    await held.release();
+    expect(await first).toBe(2);
+    const slow = pool.function("slow");
+    await until(async () => {
+      await Promise.all(Array.from({ length: 4 }, (_, n) => slow(n)));
+      return pool.workers === 2;
+    }, "the pool has all that its user may hold");
+    await pool.close();
+
+    await using healed = await take(rf, 2, { onLoss: "replace", timeoutMs: 1_000 });
+    const back = Promise.withResolvers<void>();
+    healed.on("replaced", () => back.resolve());
+    process.kill(healed.parts[0]!.hostPid, "SIGKILL");
+    await back.promise;
+    expect(healed.workers).toBe(2);
   },
   LIMIT_MS,
 );

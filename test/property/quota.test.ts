@@ -59,8 +59,8 @@ test("no user ever holds more than its quota, whatever comes and goes, and wheth
           for (const { id, quota: own } of nodes) {
             const link: QuotaManager = {
               reserve: async (one, limits) => {
-                const why = fresh.reserve(id, one, limits, WALL_MS);
-                if (why !== null) throw new RequestRefused("RFAAS_TOKEN_LIMIT", why);
+                const over = fresh.reserve(id, one, limits, WALL_MS);
+                if (over) throw new RequestRefused("RFAAS_TOKEN_LIMIT", over.why);
               },
               holds: (one) => fresh.holds(id, [one], true),
               unreserve: (one) => fresh.unreserve(id, one),

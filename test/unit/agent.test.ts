@@ -442,9 +442,14 @@ describe("a request is denied", () => {
     const { agent, client, hosts } = node();
     expect(client("late").allocate()()).toMatchObject({ code: "RFAAS_FORBIDDEN" });
     const bob = client("bob");
-    expect(bob.allocate({ workers: 2 })()).toMatchObject({ code: "RFAAS_TOKEN_LIMIT" });
+    const limit = { shared: false, cores: 1 };
+    expect(bob.allocate({ workers: 2 })()).toMatchObject({
+      ...{ code: "RFAAS_TOKEN_LIMIT", limit: { ...limit, passes: false } },
+    });
     const first = bob.allocate();
-    expect(bob.allocate()()).toMatchObject({ code: "RFAAS_TOKEN_LIMIT" });
+    expect(bob.allocate()()).toMatchObject({
+      ...{ code: "RFAAS_TOKEN_LIMIT", limit: { ...limit, passes: true } },
+    });
     hosts[0]!.load();
     drainMicrotasks();
     bob.ask("release", { lease: first()!["lease"] });

@@ -80,7 +80,7 @@ describe("a manager", () => {
     const { reserve, quotas } = managing();
     const claims = { maxCores: 1 };
     expect(reserve("n1", held(1), claims)).toBeNull();
-    const why = reserve("n2", held(7), claims);
+    const why = reserve("n2", held(7), claims)?.why;
     expect(why).toContain("ada may hold 1 core at a time in this cluster, by the token");
     expect(why).toContain("1 core is held (n1: 1 core), and 1 core is asked for");
     expect(why).toContain("release some, or ask for a token with more");
@@ -88,15 +88,32 @@ describe("a manager", () => {
     expect(reserve("n2", held(7), claims)).toBeNull();
   });
 
+  test("says whether it is other leases that leave too little, or no wait helps", () => {
+    const { reserve, spent } = managing({ ada: { coreHours: { hours: 1, period: "month" } } });
+    const claims = { maxCores: 2, maxMemoryBytes: 200 * MIB };
+    expect(reserve("n1", held(1, 3), claims)?.limit).toEqual({
+      ...{ passes: false, shared: true, cores: 2 },
+    });
+    expect(reserve("n1", held(1, 1, "ada", 201), claims)?.limit?.passes).toBe(false);
+    expect(reserve("n1", held(1, 1), claims)).toBeNull();
+    expect(reserve("n2", held(1, 2), claims)?.limit?.passes).toBe(true);
+    expect(reserve("n2", held(1, 1, "ada", 199), claims)?.limit?.passes).toBe(true);
+    spent.coreNs = CORE_HOUR_NS;
+    expect(reserve("n2", held(1, 2), claims)).toEqual({
+      why: expect.stringContaining("core-hours"),
+      limit: { passes: false, shared: true },
+    });
+  });
+
   test("keeps the limits of its table besides, of memory and of leases", () => {
     const { reserve, table } = managing({ ada: { maxMemoryBytes: 100 * MIB, maxLeases: 5 } });
     expect(reserve("n1", held(1))).toBeNull();
-    expect(reserve("n2", held(1))).toContain(
+    expect(reserve("n2", held(1))?.why).toContain(
       "may hold 100 MiB at a time in this cluster, by the manager's table: 64 MiB are held (n1: 64 MiB)",
     );
-    expect(reserve("n2", held(1))).toContain("rfaas user set ada --max-memory");
+    expect(reserve("n2", held(1))?.why).toContain("rfaas user set ada --max-memory");
     table.set("ada", { maxLeases: 1 });
-    expect(reserve("n2", held(1))).toContain("may hold 1 lease");
+    expect(reserve("n2", held(1))?.why).toContain("may hold 1 lease");
     table.delete("ada");
     expect(reserve("n2", held(1))).toBeNull();
   });
@@ -138,7 +155,7 @@ describe("a manager", () => {
       spentInMs: 0,
       why: expect.stringContaining("2.00 of the 2 core-hours of this month; wait until 2026-04-01"),
     });
-    expect(reserve("n2", held(2))).toContain("rfaas user set ada --core-hours");
+    expect(reserve("n2", held(2))?.why).toContain("rfaas user set ada --core-hours");
   });
 
   test("gives nodes allowances that add up to the quota with what is held", () => {
@@ -172,7 +189,7 @@ describe("a node", () => {
     const { quota } = node();
     expect(quota.refusal(ada, wanted(4))).toBeNull();
     quota.take(1, "ada", wanted(4));
-    expect(quota.refusal(ada, wanted(1))).toContain("at a time on this node");
+    expect(quota.refusal(ada, wanted(1))?.why).toContain("at a time on this node");
     quota.giveBack(1);
     expect(quota.refusal(ada, wanted(4))).toBeNull();
   });
@@ -202,7 +219,7 @@ describe("a node", () => {
       },
     });
     quota.counts(failing("RFAAS_TOKEN_LIMIT"));
-    expect(await quota.reserve(1, ada)).toBe("ada may hold less");
+    expect((await quota.reserve(1, ada))?.why).toBe("ada may hold less");
     quota.counts(failing("RFAAS_INTERNAL"));
     expect(await quota.reserve(1, ada)).toBeNull();
   });
@@ -215,16 +232,34 @@ describe("a node", () => {
     expect(quota.refusal(ada, wanted(4))).toBeNull();
     quota.counts(undefined);
     expect(quota.refusal(ada, wanted(3))).toBeNull();
-    expect(quota.refusal(ada, wanted(4))).toContain(
+    expect(quota.refusal(ada, wanted(4))?.why).toContain(
       "ada may hold 4 cores at a time in this cluster, and while its manager is away 3 cores of that on this node",
     );
+  });
+
+  test("says that what is too much for it alone while the manager is away passes, unless it is too much anyhow", () => {
+    const { quota } = node();
+    quota.word({ ...word, users: [] });
+    expect(quota.refusal(ada, wanted(3))?.limit).toMatchObject({ passes: true, shared: false });
+    expect(quota.refusal(ada, wanted(5))?.limit).toMatchObject({ passes: false, shared: true });
+  });
+
+  test("hands on what the manager says of a limit, and of one of the version before that it does not", async () => {
+    const { quota, manager } = node();
+    quota.word({ ...word, users: [] });
+    quota.take(1, "ada", wanted(1));
+    for (const limit of [{ passes: true, shared: true, cores: 4 }, undefined]) {
+      const over = new RequestRefused("RFAAS_TOKEN_LIMIT", "ada may hold less", { limit });
+      quota.counts({ ...manager, reserve: () => Promise.reject(over) });
+      expect(await quota.reserve(1, ada)).toEqual({ why: "ada may hold less", limit });
+    }
   });
 
   test("keeps to its share for a user of whom the manager has said nothing", () => {
     const { quota } = node();
     quota.word({ ...word, users: [] });
     expect(quota.refusal(ada, wanted(2))).toBeNull();
-    expect(quota.refusal(ada, wanted(3))).toContain("2 cores of that on this node");
+    expect(quota.refusal(ada, wanted(3))?.why).toContain("2 cores of that on this node");
     expect(quota.refusal({ user: "eve", maxCores: null, untilMs: null }, wanted(99))).toBeNull();
   });
 
@@ -243,7 +278,7 @@ describe("a node", () => {
     expect(ended[0]![0]).toBe("ada");
     expect(ended[0]![1]).toBeLessThanOrEqual(30_000);
     clock.pass(60_000);
-    expect(quota.refusal({ ...ada, maxCores: null }, wanted(1))).toContain("used up");
+    expect(quota.refusal({ ...ada, maxCores: null }, wanted(1))?.why).toContain("used up");
   });
 });
 

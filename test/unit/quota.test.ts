@@ -10,7 +10,7 @@ test("a token is good for so many cores at a time, whichever leases have them", 
   expect(quota.refusal(ada, held(4))).toBeNull();
   quota.take("ada", held(3));
   expect(quota.refusal(ada, held(1))).toBeNull();
-  expect(quota.refusal(ada, held(2))).toContain(
+  expect(quota.refusal(ada, held(2))?.why).toContain(
     "good for 4 cores at a time on this node, 3 are leased",
   );
   quota.giveBack("ada", held(3));
@@ -21,7 +21,7 @@ test("a token is good for so much memory at a time, whichever leases have it, an
   const quota = new Quota();
   quota.take("ada", held(1, 600));
   expect(quota.refusal(ada, held(1, 424))).toBeNull();
-  expect(quota.refusal(ada, held(1, 425))).toContain(
+  expect(quota.refusal(ada, held(1, 425))?.why).toContain(
     "good for 1 GiB of memory at a time on this node, 600 MiB are leased and 425 MiB are asked for",
   );
   expect(quota.refusal({ ...ada, user: "bob" }, held(1, 1024))).toBeNull();

@@ -139,8 +139,14 @@ export class Cluster implements Invoker {
       for (const { lease, node } of gathered) {
         lease.waited = request.waitedMs;
         // Freed room, and the death of a node, are news to waiting requests.
-        lease.afterRelease(() => (this.#closed ? undefined : node.look()));
-        lease.on("lost", () => void node.look());
+        lease.afterRelease(() => {
+          this.#known.ownLimit.released();
+          return this.#closed ? undefined : node.look();
+        });
+        lease.on("lost", () => {
+          this.#known.ownLimit.released();
+          void node.look();
+        });
       }
       return gathered;
     } finally {

@@ -4,42 +4,22 @@
  */
 import { LAYOUT } from "../../../ffi/layout.ts";
 import type { Clock } from "../../base/clock.ts";
-import { ConnectionFailed, LeaseLost, LeaseRefused, type RfaasError } from "../../base/errors.ts";
+import type { RfaasError } from "../../base/errors.ts";
 import {
   type Ask,
   MAX_LOOKS_AT_ONCE,
-  type Placement,
   type PlacementPolicy,
   type Wanted,
 } from "../../lease/placement.ts";
 import { parseBytes } from "../../base/units.ts";
-import { clusterFull } from "./full.ts";
+import type { KnownNodes } from "./known-nodes.ts";
 import type { ClusterNode } from "./node.ts";
-import { isOfNode } from "./voucher.ts";
 import type { PartLease } from "../lease/part.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
 import { Places, type TakenOffer } from "./places.ts";
-import type { Turn, Turns } from "./turns.ts";
+import { Refusals } from "./refusals.ts";
+import type { Turn } from "./turns.ts";
 import { LinkedSignal, throwIfAborted, untilAborted } from "../../base/waiting.ts";
-
-/** What a request needs of its cluster. */
-export interface ClusterView {
-  readonly nodes: ReadonlyMap<string, ClusterNode>;
-  readonly placement: Placement;
-  readonly turns: Turns;
-  readonly random: () => number;
-  readonly clock: Clock;
-  /** Why waiting cannot help; undefined when it may. */
-  hopeless(): RfaasError | undefined;
-  /** Brings the plan's knowledge up to date: a pause of a node may be over. */
-  review(): void;
-  /** Resolves at the next news of any node. */
-  news(): Promise<void>;
-  /** The wall time of a request that begins now: later ones have a larger one, to the microsecond. */
-  began(): number;
-  /** Aborted when the cluster is closed. */
-  readonly closed: AbortSignal;
-}
 
 export interface GatheringOptions {
   workers: number;
@@ -64,8 +44,6 @@ const MIN_BACK_OFF_MS = 10;
 const MAX_BACK_OFF_MS = 1000;
 /** Two clients that each hold what the other waits for give it back after this time, randomized up to twice as long. */
 const HOLD_MS = 500;
-/** The request fails when this many leases have failed to open: then the module or the network is at fault. */
-const MAX_MISHAPS = 3;
 /** How long a request waits for a node to take leases back before it continues. */
 const GIVE_BACK_LIMIT_MS = 2000;
 
@@ -73,7 +51,7 @@ const workersOf = (asks: readonly Ask[]): number =>
   asks.reduce((sum, { workers }) => sum + workers, 0);
 
 export class Gathering<Module> {
-  readonly #cluster: ClusterView;
+  readonly #cluster: KnownNodes;
   readonly #module: string | URL;
   readonly #options: GatheringOptions;
   readonly #clock: Clock;
@@ -84,8 +62,6 @@ export class Gathering<Module> {
   readonly #stopped = new AbortController();
   /** Set when the caller has taken over the gathered leases. */
   #done = false;
-  #fatal: unknown;
-  #mishaps = 0;
   /** Leases that were lost while others were awaited. */
   #losses = 0;
   #backOffMs = MIN_BACK_OFF_MS;
@@ -95,21 +71,23 @@ export class Gathering<Module> {
   #holdAgainAtMs = 0;
   #waitedMs = 0;
   readonly #places: Places;
+  readonly #refusals: Refusals;
 
-  constructor(cluster: ClusterView, module: string | URL, options: GatheringOptions) {
+  constructor(cluster: KnownNodes, module: string | URL, options: GatheringOptions) {
     this.#cluster = cluster;
     this.#clock = cluster.clock;
     this.#startedMs = cluster.clock.nowMs();
     this.#module = module;
     this.#options = options;
-    const { memoryBytes, maxNodes, timeoutMs, lease } = options;
+    const { workers, memoryBytes, maxNodes, timeoutMs, lease } = options;
     this.#places = new Places({
       ...{ nodes: cluster.nodes, random: () => cluster.random(), clock: cluster.clock },
       ...{ maxNodes, maxWorkersPerLease: LAYOUT.maxWorkers, coresPerWorker: this.#coresPerWorker },
       ...{ memoryBytes, heapBytes: lease.heap === undefined ? 0 : parseBytes(lease.heap, "heap") },
       ...{ startedMs: this.#startedMs, beganAtMs: cluster.began(), timeoutMs },
-      refused: (error) => this.#refused(error),
+      refused: (error, node) => this.#refusals.heard(error, node),
     });
+    this.#refusals = new Refusals(cluster, workers, this.#coresPerWorker, memoryBytes);
   }
 
   /** How long it has waited for room so far. */
@@ -150,9 +128,13 @@ export class Gathering<Module> {
 
   async #gather(turn: Turn): Promise<Gathered<Module>[]> {
     while (this.#missing > 0 && !this.#over) {
-      if (this.#fatal !== undefined) throw this.#fatal;
+      this.#refusals.throwFatal();
       // Where leases end sooner than others open, there may always be room, and never be all.
       if (this.#losses > 0 && this.#leftMs <= 0) throw this.#full();
+      if (this.#isAtLimit) {
+        await this.#waitForOwnLeases(turn);
+        continue;
+      }
       if (this.#unmet === 0) {
         await this.#askAll(this.#places.take(this.#missing));
         continue;
@@ -167,7 +149,8 @@ export class Gathering<Module> {
       if (workersOf(asks) === this.#unmet) {
         // What is planned is reserved: others may plan with the rest.
         const asked = this.#askAll([...this.#places.take(this.#missing), ...asks]);
-        turn.pause();
+        // What the user may hold cannot be reserved: a smaller request would take it from this one, again and again.
+        if (!this.#cluster.ownLimit.why) turn.pause();
         await asked;
         turn.resume();
       } else if (!this.#looked) await this.#lookAgain();
@@ -180,7 +163,27 @@ export class Gathering<Module> {
       }
     }
     this.#done = true;
+    this.#cluster.ownLimit.passed();
     return this.#gathered;
+  }
+
+  /** A request that does not wait asks once, whatever others have heard. */
+  get #isAtLimit(): boolean {
+    const mayRest = this.#options.wait || this.#refusals.saidLimit;
+    return mayRest && this.#cluster.ownLimit.restMs > 0;
+  }
+
+  /** Waits for the user's other leases to end, without what others could use meanwhile. */
+  async #waitForOwnLeases(turn: Turn): Promise<void> {
+    const { ownLimit } = this.#cluster;
+    this.#places.leaveAll();
+    if (this.#gathered.length > 0) ownLimit.hadParts();
+    await this.#giveBack();
+    if (!this.#options.wait) throw this.#full();
+    turn.wait();
+    await this.#waiting(() => this.#until(ownLimit.freed(), ownLimit.restMs));
+    turn.resume();
+    this.#looked = false;
   }
 
   /** A node of a former version: a part there can only be held as a lease. */
@@ -221,6 +224,13 @@ export class Gathering<Module> {
     if (turn.first) return;
     const { behindWaiting } = turn;
     if (!this.#options.wait && behindWaiting) throw this.#full();
+    const { ownLimit } = this.#cluster;
+    if (ownLimit.why) {
+      // The first one asks for all of them.
+      this.#places.leaveAll();
+      const change = Promise.race([turn.comes(false), ownLimit.freed()]);
+      return void (await this.#waiting(() => this.#until(change)));
+    }
     const stands = behindWaiting || this.#places.size > 0;
     if (stands) this.#places.fill(this.#missing);
     if (this.#unmet === 0) return;
@@ -257,6 +267,7 @@ export class Gathering<Module> {
   async #waitForRoom(): Promise<void> {
     const hopeless = this.#cluster.hopeless();
     if (hopeless) throw hopeless;
+    this.#cluster.ownLimit.passed();
     if (!this.#options.wait) throw this.#full();
     const now = this.#clock.nowMs();
     const { random, nodes } = this.#cluster;
@@ -278,12 +289,19 @@ export class Gathering<Module> {
         : this.#gathered.length > 0
           ? Math.max(1, this.#letGoAtMs - now)
           : Infinity;
-    const change = Promise.race([this.#cluster.news(), places.changed()]);
+    const released = this.#refusals.limited.length > 0 ? [this.#released()] : [];
+    const change = Promise.race([this.#cluster.news(), places.changed(), ...released]);
     const quiet = await this.#waiting(() => this.#until(change, limitMs));
     if (!quiet) return;
     this.#backOffMs = Math.min(MAX_BACK_OFF_MS, this.#backOffMs * 2);
     if (mustLook) this.#looked = false;
     for (const node of nodes.values()) node.reconsider();
+  }
+
+  /** This program has given a lease back: nodes where the user held too much may be asked at once. */
+  async #released(): Promise<void> {
+    await this.#cluster.ownLimit.freed();
+    for (const node of this.#refusals.limited) this.#places.mayJoin(node);
   }
 
   async #waiting<T>(wait: () => Promise<T>): Promise<T> {
@@ -314,7 +332,7 @@ export class Gathering<Module> {
     const { memoryBytes } = this.#options;
     for (const ask of asks) placement.reserve(ask, memoryBytes, this.#coresPerWorker);
     await Promise.all(asks.map((ask) => this.#ask(ask)));
-    if (this.#fatal !== undefined) throw this.#fatal;
+    this.#refusals.throwFatal();
     if (this.#letGoAtMs === Infinity && this.#gathered.length > 0)
       this.#letGoAtMs = this.#clock.nowMs() + HOLD_MS * (1 + this.#cluster.random());
   }
@@ -334,15 +352,14 @@ export class Gathering<Module> {
       );
       // What the node has free after the grant it says itself; until then the reservation stands for it.
       void node.look().finally(settle);
+      this.#refusals.granted(node.name);
       if (this.#over) await lease.release();
       else this.#keep({ node, lease });
     } catch (error) {
-      this.#refused(error);
-      placement.refuse(node.name);
-      if (ask.offer) {
-        ask.offer.pass();
-        this.#places.avoid(node.name);
-      }
+      const of = this.#refusals.heard(error, node.name);
+      if (of !== "cluster") placement.refuse(node.name);
+      ask.offer?.pass();
+      if (ask.offer || of === "limit") this.#places.avoid(node.name, error);
       if (node.open) await node.look();
       settle();
     }
@@ -358,13 +375,6 @@ export class Gathering<Module> {
       this.#losses++;
       void one.lease.release();
     });
-  }
-
-  /** Another node may do better, unless the fault is the request's own. */
-  #refused(error: unknown): void {
-    if (error instanceof LeaseRefused || isOfNode(error)) return;
-    const mishap = error instanceof LeaseLost || error instanceof ConnectionFailed;
-    if (!mishap || ++this.#mishaps >= MAX_MISHAPS) this.#fatal ??= error;
   }
 
   async #giveBack(): Promise<void> {
@@ -385,10 +395,6 @@ export class Gathering<Module> {
   }
 
   #full(): RfaasError {
-    const { workers, memoryBytes, timeoutMs, wait } = this.#options;
-    return clusterFull(this.#cluster, {
-      ...{ workers, memoryBytes, coresPerWorker: this.#coresPerWorker, losses: this.#losses },
-      waitedMs: wait ? timeoutMs : undefined,
-    });
+    return this.#refusals.full(this.#options, this.#losses);
   }
 }

@@ -7,11 +7,11 @@ import type { RfaasError } from "../../base/errors.ts";
 import { notify } from "../../base/notify.ts";
 import { Placement, type RandomSource } from "../../lease/placement.ts";
 import type { NodeInfo } from "../../protocol/manager-messages.ts";
-import type { ClusterView } from "./gathering.ts";
 import type { NodesChange } from "./manager-link.ts";
 import type { Voucher } from "./voucher.ts";
 import type { ListedNode } from "./node-list.ts";
 import { type ClusterNodeInfo, ClusterNode, type Connect, type ConnectedNode } from "./node.ts";
+import { OwnLimit } from "./own-limit.ts";
 import { Turns } from "./turns.ts";
 
 /** What tells a cluster which nodes there are: a manager's subscription. */
@@ -32,10 +32,11 @@ export interface KnownNodesContext {
   clock?: Clock;
 }
 
-export class KnownNodes implements ClusterView {
+export class KnownNodes {
   readonly nodes = new Map<string, ClusterNode>();
   readonly placement: Placement;
   readonly turns = new Turns();
+  readonly ownLimit: OwnLimit;
   readonly random: RandomSource;
   readonly clock: Clock;
   readonly #wallTime: FineWallTime;
@@ -61,6 +62,7 @@ export class KnownNodes implements ClusterView {
     this.random = random;
     this.clock = clock;
     this.#wallTime = new FineWallTime(clock, random);
+    this.ownLimit = new OwnLimit(clock);
     this.placement = new Placement(random);
     if ("onChange" in nodes) {
       this.#source = nodes;
@@ -96,7 +98,7 @@ export class KnownNodes implements ClusterView {
     return () => this.#listeners.delete(listener);
   }
 
-  /** The wall time of a request that begins now. */
+  /** The wall time of a request that begins now: later ones have a larger one, to the microsecond. */
   began(): number {
     return this.#wallTime.nowMs();
   }
@@ -201,10 +203,12 @@ export class KnownNodes implements ClusterView {
     if (news) this.#tell();
   }
 
+  /** Brings the plan's knowledge up to date: a pause of a node may be over. */
   review(): void {
     for (const node of this.nodes.values()) this.#know(node);
   }
 
+  /** Why waiting cannot help; undefined when it may. */
   hopeless(): RfaasError | undefined {
     const all = [...this.nodes.values()];
     const listed = this.#source === undefined;

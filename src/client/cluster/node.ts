@@ -312,7 +312,9 @@ export class ClusterNode {
   #failed(error: unknown): void {
     if (error instanceof LeaseRefused) {
       if (error.code === "RFAAS_NODE_DRAINING") this.info = { ...this.info, state: "draining" };
-      if (PASSING.has(error.code)) return;
+      const { limit } = error;
+      // It is of the user, and not of the node.
+      if (PASSING.has(error.code) || limit?.passes || limit?.shared) return;
     } else if (isOfNode(error)) {
       const {
         freeCores: _,

@@ -5,6 +5,7 @@
  * never end.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
+import { LeaseRefused } from "../../base/errors.ts";
 import type { ClusterNode, RoomOffer } from "./node.ts";
 
 /** A request as nodes hear of it. */
@@ -24,7 +25,7 @@ export interface PlacesOptions {
   beganAtMs: number;
   timeoutMs: number;
   /** A node does not let it wait; throws when another would not either. */
-  refused(error: unknown): void;
+  refused(error: unknown, node: string): void;
 }
 
 /** What a node has offered, and is taken with a lease. */
@@ -46,6 +47,8 @@ const GRACE_MS = 2_000;
 const REST_MS = 100;
 /** And in which the request was refused; twice as long each time. */
 const MAX_REST_MS = 5_000;
+/** Where the user's own leases are too many there. */
+const MAX_REST_AT_LIMIT_MS = 1_000;
 
 /** A place in a node's line. */
 interface Place {
@@ -121,7 +124,7 @@ export class Places {
   /** Joins lines for `workers`, of which some may be offered already. */
   fill(workers: number): void {
     // Nodes were asked for less, and would offer less: the request has given leases back, or lost them.
-    if (workers > this.#wanted) this.#leaveAll();
+    if (workers > this.#wanted) this.leaveAll();
     this.#wanted = workers;
     const count = this.#linesMissing;
     if (count <= 0 || this.#over) return;
@@ -141,21 +144,37 @@ export class Places {
       // Its place ends with the offer.
       this.#places.delete(name);
     }
-    this.#leaveAll();
+    this.leaveAll();
     return taken;
   }
 
-  /** An offer of the node could not be taken: its line is not joined for a while. */
-  avoid(name: string): void {
+  /** The node has refused, or its offer could not be taken: it is left alone for a while. */
+  avoid(name: string, why: unknown): void {
+    // The user's other leases may end at any time, and no line tells.
+    const ofUser = why instanceof LeaseRefused && why.limit?.passes;
+    const mostMs = ofUser ? MAX_REST_AT_LIMIT_MS : MAX_REST_MS;
     const refusals = this.#refusals.get(name) ?? 0;
     this.#refusals.set(name, refusals + 1);
-    this.#rest(name, Math.min(MAX_REST_MS, REST_MS * 2 ** refusals));
+    this.#rest(name, Math.min(mostMs, REST_MS * 2 ** refusals));
+  }
+
+  /** The node's line may be joined again. */
+  mayJoin(name: string): void {
+    this.#resting.get(name)?.clear();
+    this.#resting.delete(name);
+    this.#refusals.delete(name);
+  }
+
+  /** Leaves all lines for now, and passes all offers. */
+  leaveAll(): void {
+    this.#stopHolding();
+    for (const place of this.#places.values()) this.#leave(place);
   }
 
   /** Leaves all lines, and passes all offers. */
   end(): void {
     this.#over = true;
-    this.#leaveAll();
+    this.leaveAll();
     for (const timer of this.#resting.values()) timer.clear();
     this.#resting.clear();
   }
@@ -213,8 +232,8 @@ export class Places {
       // The request has left the line, or has taken what it was offered.
       if (isOver()) return;
       this.#leave(place);
-      this.avoid(node.name);
-      this.#options.refused(error);
+      this.avoid(node.name, error);
+      this.#options.refused(error, node.name);
     }
     this.#tell();
   }
@@ -241,11 +260,6 @@ export class Places {
     this.#places.delete(node.name);
     stop.abort();
     offer?.pass();
-  }
-
-  #leaveAll(): void {
-    this.#stopHolding();
-    for (const place of this.#places.values()) this.#leave(place);
   }
 
   #stopHolding(): void {

@@ -91,7 +91,7 @@ export class NodeConnection {
         // The table sends only messages that a client may send.
         this.#connection.send(message as ClientMessage);
       },
-      failure: ({ code, message }) => new LeaseRefused(code, message),
+      failure: ({ code, message, limit }) => new LeaseRefused(code, message, { limit }),
       onWaiting: (waiting) => {
         // An idle connection does not keep the program alive.
         if (waiting) this.#connection.ref();

@@ -86,7 +86,7 @@ export const closed = () =>
 
 /** Why a node has not granted a lease of the module, which its user calls `name`. */
 export function notGranted(
-  { code, message, error }: Failed,
+  { code, message, error, limit }: Failed,
   module: string,
   name: string,
 ): RfaasError {
@@ -95,7 +95,7 @@ export function notGranted(
   if (code === "RFAAS_USAGE") return new UsageError(message);
   if (code === "RFAAS_NODE_LOST") return new LeaseLost(message);
   if (!code.startsWith("RFAAS_MODULE") && code !== "RFAAS_NO_FUNCTIONS")
-    return new LeaseRefused(code, `the node refused the lease: ${message}`);
+    return new LeaseRefused(code, `the node refused the lease: ${message}`, { limit });
   const cause = error ? { cause: remoteCause(error) } : {};
   return new ModuleLoadError(code, name, withAuthorPaths(message), cause);
 }

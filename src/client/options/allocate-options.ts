@@ -225,10 +225,13 @@ export const AllocateOptions = Type.Object(
         errorMessage: "must be a whole number from 1",
       }),
     ),
-    /** Whether to wait for room. Default: a cluster is waited for, a single node is not. */
+    /**
+     * Whether to wait for room; also where other leases of the user use up what it may hold. What can never be granted is refused at once.
+     * Default: a cluster is waited for, a single node is not.
+     */
     wait: Type.Optional(
       truth({
-        description: "wait while there is no room",
+        description: "wait while there is no room, or other leases use up the user's limit",
         otherwise: "for a cluster, and not for a single node",
       }),
     ),

@@ -1,5 +1,5 @@
 /** Workers that come and go with the calls there are: leases of one worker each, taken while calls wait, given back when idle. */
-import { LeaseLost, QueueFull, UsageError } from "../../base/errors.ts";
+import { LeaseLost, type LeaseRefused, QueueFull, UsageError } from "../../base/errors.ts";
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
 import { withinDeadline } from "../calls/deadline.ts";
 import { withinCall } from "../calls/within-call.ts";
@@ -257,9 +257,10 @@ export class WorkerPool {
   /** Calls wait on for room, or for the workers that there are; with neither they end, and say why. */
   #notGrown(error: unknown): void {
     this.#notBeforeMs = this.#clock.nowMs() + RETRY_MS;
-    const { code } = error as { code?: string };
+    const { code, limit } = error as Partial<LeaseRefused>;
+    const mayPass = NO_ROOM.has(code!) || limit?.passes;
     if (CLOSED.has(code!)) this.#fail(closedWithIt(error));
-    else if (this.#members.size === 0 && !NO_ROOM.has(code!)) this.#fail(error);
+    else if (this.#members.size === 0 && !mayPass) this.#fail(error);
     this.#lookSoon();
   }
 

@@ -10,6 +10,7 @@ import {
   type Holding,
   type Limits,
   NOTHING,
+  type OverLimit,
   type Place,
   SPENT_GRACE_MS,
   allowanceOf,
@@ -18,6 +19,7 @@ import {
   lastsMs,
   minus,
   plus,
+  reached,
   strictest,
 } from "../../lease/quota.ts";
 import type { UserWord } from "../../protocol/tokens/limits.ts";
@@ -92,15 +94,19 @@ export class ClusterQuota {
   }
 
   /** Why so much more is not for this user, or null; {@link reserve} asks the manager besides. */
-  refusal(identity: Identity, wanted: Held): string | null {
+  refusal(identity: Identity, wanted: Held): OverLimit | null {
     if (!this.#place) return this.#own.refusal(identity, wanted);
     const word = this.#words.get(identity.user);
-    if (word?.spentInMs === 0) return word.why ?? `${identity.user} has no core-hours left`;
+    if (word?.spentInMs === 0) {
+      const why = word.why ?? `${identity.user} has no core-hours left`;
+      // While the manager is away it is this node's share that is used up.
+      return { why, limit: { passes: false, shared: this.#manager !== undefined } };
+    }
     return this.#manager ? null : this.#awayRefusal(identity, wanted);
   }
 
   /** Asks the manager for a lease that is taken, where its user has a limit. Resolves to why it may not be held, or null. */
-  async reserve(lease: number, identity: Identity): Promise<string | null> {
+  async reserve(lease: number, identity: Identity): Promise<OverLimit | null> {
     const held = this.#leases.get(lease);
     const manager = this.#manager;
     if (!held || !manager) return null;
@@ -114,9 +120,9 @@ export class ClusterQuota {
       return null;
     } catch (error) {
       if (error instanceof RequestRefused && error.code === "RFAAS_TOKEN_LIMIT")
-        return error.message;
+        return { why: error.message, limit: error.limit };
       // It has gone, or hangs. What is asked for is among what is held.
-      return this.#awayRefusal(identity, { cores: 0, memoryBytes: 0 }, 0);
+      return this.#awayRefusal(identity, held, true);
     }
   }
 
@@ -146,18 +152,21 @@ export class ClusterQuota {
   }
 
   /** Each node keeps to what the manager has last said that it may let the user hold. Of a user that it has said nothing of, to its share. */
-  #awayRefusal(identity: Identity, wanted: Held, leases = 1): string | null {
+  #awayRefusal(identity: Identity, lease: Held, isHeld = false): OverLimit | null {
     const { user } = identity;
+    const { cores, memoryBytes } = lease;
+    const wanted = { cores, memoryBytes, leases: 1 };
     const word = this.#words.get(user);
     const claims = limitsOf(identity);
     const limits = strictest(word?.limits ?? {}, claims);
     const none = { here: NOTHING, everywhere: NOTHING };
     const allowance = strictest(word?.allowance ?? {}, allowanceOf(claims, none, this.#place!));
-    const over = crossed(word ? word.allowance : allowance, this.#heldBy(user), {
-      ...wanted,
-      leases,
-    });
-    return over ? describeAway(user, over, limits) : null;
+    const more = isHeld ? NOTHING : wanted;
+    const over = crossed(word ? word.allowance : allowance, this.#heldBy(user), more);
+    if (!over) return null;
+    const limit = reached(limits, wanted, false);
+    // More than the whole is given by no node, and when the manager is back neither.
+    return { why: describeAway(user, over, limits), limit: { ...limit, shared: !limit.passes } };
   }
 
   #heldBy(user: string): Holding {

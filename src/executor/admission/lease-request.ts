@@ -1,5 +1,6 @@
 /** Which requests for a lease a node refuses regardless of its free capacity. */
 import { LAYOUT } from "../../../ffi/layout.ts";
+import type { LimitReached } from "../../base/errors.ts";
 import type { FabricOffer } from "../../fabric/fabric.ts";
 import { encryptionProblem } from "../../fabric/registry.ts";
 import type { Allocate } from "../../protocol/lease-messages.ts";
@@ -12,6 +13,7 @@ import type { Held } from "./quota.ts";
 export interface Refusal {
   code: string;
   message: string;
+  limit?: LimitReached | undefined;
 }
 
 /** What a lease takes of the memory that the node leases: a heap that it does not ask for is a bound, and nothing is set aside for it. */
@@ -85,6 +87,6 @@ export function refusalOf(
       code: "RFAAS_FORBIDDEN",
       message: `the token of ${identity.user} is for the project ${project} and not for ${request.project}; leave project out, or use a token for it (rfaas token create --user ${identity.user} --project ${request.project})`,
     };
-  const overQuota = quota.refusal(identity, heldBy(request));
-  return overQuota === null ? undefined : { code: "RFAAS_TOKEN_LIMIT", message: overQuota };
+  const over = quota.refusal(identity, heldBy(request));
+  return over ? { code: "RFAAS_TOKEN_LIMIT", message: over.why, limit: over.limit } : undefined;
 }

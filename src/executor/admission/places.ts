@@ -62,8 +62,8 @@ export class Places {
     if (this.#book.draining) throw new RequestRefused("RFAAS_NODE_DRAINING", DRAINING);
     const { atLeast, coresPerWorker, memoryBytes } = room;
     const cores = atLeast * coresPerWorker;
-    const refusal = this.#quota.refusal(identity, { cores, memoryBytes });
-    if (refusal !== null) throw new RequestRefused("RFAAS_TOKEN_LIMIT", refusal);
+    const over = this.#quota.refusal(identity, { cores, memoryBytes });
+    if (over) throw new RequestRefused("RFAAS_TOKEN_LIMIT", over.why, { limit: over.limit });
     return this.#book.hold(room);
   }
 }

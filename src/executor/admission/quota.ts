@@ -1,4 +1,5 @@
 /** How many cores and how much memory each user holds on this node, against the limits in the user's token. */
+import { NOTHING as NO_LEASES, type OverLimit, reached } from "../../lease/quota.ts";
 import { countOf, formatBytes } from "../../base/units.ts";
 import type { Identity } from "./identity.ts";
 
@@ -16,12 +17,24 @@ export class Quota {
   readonly #held = new Map<string, Held>();
 
   /** Why so much more is not for this user, or null. */
-  refusal({ user, maxCores, maxMemoryBytes }: Identity, wanted: Held): string | null {
+  refusal({ user, maxCores, maxMemoryBytes }: Identity, wanted: Held): OverLimit | null {
     const held = this.#heldBy(user);
+    const limits = {
+      ...(maxCores === null ? {} : { maxCores }),
+      ...(maxMemoryBytes === undefined ? {} : { maxMemoryBytes }),
+    };
+    const over = (why: string): OverLimit => ({
+      why,
+      limit: reached(limits, { ...NO_LEASES, ...wanted }, false),
+    });
     if (maxCores !== null && held.cores + wanted.cores > maxCores)
-      return `the token of ${user} is good for ${countOf(maxCores, "core")} at a time on this node, ${held.cores} are leased and ${wanted.cores} are asked for; release some, or ask for a token with more`;
+      return over(
+        `the token of ${user} is good for ${countOf(maxCores, "core")} at a time on this node, ${held.cores} are leased and ${wanted.cores} are asked for; release some, or ask for a token with more`,
+      );
     if (maxMemoryBytes !== undefined && held.memoryBytes + wanted.memoryBytes > maxMemoryBytes)
-      return `the token of ${user} is good for ${formatBytes(maxMemoryBytes)} of memory at a time on this node, ${formatBytes(held.memoryBytes)} are leased and ${formatBytes(wanted.memoryBytes)} are asked for, the heap included; ask for less heap or memory, or for a token with more`;
+      return over(
+        `the token of ${user} is good for ${formatBytes(maxMemoryBytes)} of memory at a time on this node, ${formatBytes(held.memoryBytes)} are leased and ${formatBytes(wanted.memoryBytes)} are asked for, the heap included; ask for less heap or memory, or for a token with more`,
+      );
     return null;
   }
 

@@ -235,11 +235,11 @@ export class Granting {
       findModule(this.#options.packages, request.module, packageUser(identity)),
       this.quota.reserve(booked.lease, identity),
     ]);
-    if (over === null && !("code" in found)) return found;
+    if (!over && !("code" in found)) return found;
     starting.delete(request.id);
     this.#takeBack(booked);
     if (!("code" in found)) found.end();
-    if (over !== null) answer.fail("RFAAS_TOKEN_LIMIT", over);
+    if (over) answer.fail("RFAAS_TOKEN_LIMIT", over.why, undefined, over.limit);
     else if ("code" in found) answer.fail(found.code, found.message);
     return undefined;
   }
@@ -297,7 +297,7 @@ export class Granting {
     if (revoked) throw new RequestRefused("RFAAS_FORBIDDEN", revoked.why);
     const offer = this.#offerTo(client, request.fabric);
     const refusal = refusalOf(request, offer, identity, this.quota, this.#options.sandbox);
-    if (refusal) throw new RequestRefused(refusal.code, refusal.message);
+    if (refusal) throw new RequestRefused(refusal.code, refusal.message, { limit: refusal.limit });
     const unreached = this.#options.sandbox.whyUnreached(
       request,
       this.#listenFor(client, request)?.address,

@@ -65,8 +65,8 @@ export class QuotaDesk {
 
   /** Throws {@link RequestRefused}. */
   reserve({ role }: NodePeer, { limits, ...held }: MessageOf<typeof Reserve>): object {
-    const why = this.quotas.reserve(role.instance, held, limits, this.#clock.wallMs());
-    if (why !== null) throw new RequestRefused("RFAAS_TOKEN_LIMIT", why);
+    const over = this.quotas.reserve(role.instance, held, limits, this.#clock.wallMs());
+    if (over) throw new RequestRefused("RFAAS_TOKEN_LIMIT", over.why, { limit: over.limit });
     this.#tellSoon();
     return {};
   }

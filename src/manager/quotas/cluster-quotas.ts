@@ -9,6 +9,7 @@ import {
   type Holding,
   type Limits,
   NOTHING,
+  type OverLimit,
   type Period,
   SPENT_GRACE_MS,
   allowanceOf,
@@ -17,6 +18,7 @@ import {
   lastsMs,
   minus,
   plus,
+  reached,
   strictest,
 } from "../../lease/quota.ts";
 import type { UserWord } from "../../protocol/tokens/limits.ts";
@@ -95,17 +97,21 @@ export class ClusterQuotas {
   }
 
   /** Books a lease for its user. Returns why that may not be, or null. */
-  reserve(instance: string, held: Held, claims: Limits, wallMs: number): string | null {
+  reserve(instance: string, held: Held, claims: Limits, wallMs: number): OverLimit | null {
     const node = this.#nodes.get(instance);
-    if (!node) return "the node is not in the cluster; take another one";
+    if (!node) return { why: "the node is not in the cluster; take another one" };
     this.#drop(node, held.lease);
     const { user } = held;
     if (isLimited(claims)) this.#claims.set(user, claims);
     const limits = this.#limitsOf(user, claims);
-    const over = crossed(limits, this.#totalOf(user), holdingOf(held));
-    if (over) return this.#refusal(user, over, claims);
+    // First what no wait helps with.
     const spent = this.#spentIn(user, limits, wallMs);
-    if (spent && spent.inMs === 0) return spent.why;
+    if (spent && spent.inMs === 0)
+      return { why: spent.why, limit: { passes: false, shared: true } };
+    const wanted = holdingOf(held);
+    const over = crossed(limits, this.#totalOf(user), wanted);
+    if (over)
+      return { why: this.#refusal(user, over, claims), limit: reached(limits, wanted, true) };
     this.#keep(node, held);
     return null;
   }
