@@ -290,34 +290,39 @@ test(
 );
 
 describe("a lease whose token's key is replaced", () => {
-  /** A node without a manager, whose key and tokens lie in a directory of its own. */
+  /** A lease of a node without a manager, whose key and tokens lie in a directory of its own. */
   async function alone(name: string) {
+    await using made = new AsyncDisposableStack();
     const state = scratch.join(name);
     const command = async (...args: string[]): Promise<string> =>
       (await rfaas(["token", ...args, "--state", state])).stdout.trim();
     const first = await command("create", "--user", "ada");
-    const served = await ServedNode.start("127.0.0.1:0", [
-      ...["--token-key", `${state}/token-key.pub`, "--cores", "2", "--prewarm", "0"],
-      ...["--state", scratch.join(`${name}-node`)],
-    ]);
+    const served = made.use(
+      await ServedNode.start("127.0.0.1:0", [
+        ...["--token-key", `${state}/token-key.pub`, "--cores", "2", "--prewarm", "0"],
+        ...["--state", scratch.join(`${name}-node`)],
+      ]),
+    );
     // A command that uses the key writes the file of the public key.
     const reload = async (): Promise<void> => {
       await command("list");
       process.kill(served.pid, "SIGHUP");
     };
-    return { command, first, served, reload };
+    const rf = made.use(await invoker({ node: placeOf(served), token: first }));
+    const lease = made.use(await rf.allocate<Good>(GOOD, { memory: "1MiB" }));
+    const events: LeaseEvent[] = [];
+    for (const type of ["revoking", "lost"] as const)
+      lease.on(type, (event) => void events.push(event));
+    const all = made.move();
+    const end = () => all.disposeAsync();
+    return { command, served, reload, rf, lease, events, [Symbol.asyncDispose]: end };
   }
 
   test(
     "ends when its overlap does, after it has said so",
     async () => {
-      const { command, first, served, reload } = await alone("overlap");
-      await using _ = served;
-      await using rf = await invoker({ node: placeOf(served), token: first });
-      await using lease = await rf.allocate<Good>(GOOD, { memory: "1MiB" });
-      const events: LeaseEvent[] = [];
-      for (const type of ["revoking", "lost"] as const)
-        lease.on(type, (event) => void events.push(event));
+      await using made = await alone("overlap");
+      const { command, reload, events } = made;
       await command("rotate", "--overlap", "8s");
       await reload();
       await until(() => events.length === 2, "it ends", 30_000);
@@ -332,13 +337,8 @@ describe("a lease whose token's key is replaced", () => {
   test(
     "without overlap is revoked: warned at once, of an end that is near, and its program gets no other",
     async () => {
-      const { command, first, served, reload } = await alone("no-overlap");
-      await using _ = served;
-      await using rf = await invoker({ node: placeOf(served), token: first });
-      await using lease = await rf.allocate<Good>(GOOD, { memory: "1MiB" });
-      const events: LeaseEvent[] = [];
-      for (const type of ["revoking", "lost"] as const)
-        lease.on(type, (event) => void events.push(event));
+      await using made = await alone("no-overlap");
+      const { command, served, reload, rf, lease, events } = made;
       await command("rotate", "--overlap", "0s");
       await reload();
       await until(() => events.length > 0, "it is warned");
