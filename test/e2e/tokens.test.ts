@@ -270,6 +270,37 @@ describe("a lease whose token expires", () => {
 });
 
 test(
+  "tokens that are made at once, where there is neither key nor folder yet, are all of one key, which a manager that starts then asks for",
+  async () => {
+    using folder = new Scratch();
+    const state = folder.join("state");
+    const users = ["ada", "bob", "carol", "dora"];
+    const started = RunningManager.start(folder.path);
+    const made = await Promise.all(
+      users.map((user) => rfaas(["token", "create", "--user", user, "--state", state])),
+    );
+    await using together = await started;
+    expect(made.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0, 0]);
+    expect(made.map(({ stderr }) => stderr).join("")).not.toMatch(/ERROR|\n +at /);
+    const { stdout } = await rfaas(["token", "list", "--json", "--state", state]);
+    const { tokens } = JSON.parse(stdout) as { tokens: { user: string }[] };
+    expect(tokens.map(({ user }) => user).toSorted()).toEqual(users);
+    for (const one of made) {
+      await using rf = await invoker({ manager: together.address, token: one.stdout.trim() });
+      expect(rf.nodes()).toEqual([]);
+    }
+    // It has begun without a key, or with it.
+    await until(async () => {
+      const open = await invoker({ manager: together.address }).catch((error: Error) => error);
+      if (open instanceof Error) return open.message.includes("a token is needed");
+      await open.close();
+      return false;
+    }, "it asks for tokens");
+  },
+  LIMIT_MS,
+);
+
+test(
   "a key that is replaced verifies for the overlap, on nodes, too, and leases go on",
   async () => {
     const before = await token("create", "--user", "carol");
