@@ -189,12 +189,7 @@ export class WorkerPool {
   }
 
   #endIfDrained(): void {
-    if (this.#closing && this.#isDrained) this.#drained?.();
-  }
-
-  /** No call waits, and none is in flight. */
-  get #isDrained(): boolean {
-    return this.#queue.size === 0 && this.inFlight === 0;
+    if (this.#closing && this.#queue.size === 0 && this.inFlight === 0) this.#drained?.();
   }
 
   /** One timer at a time: to grow while calls wait, and sooner for that; to shrink while workers are idle. */
@@ -290,7 +285,9 @@ export class WorkerPool {
 
   async #close(): Promise<void> {
     this.#closing = true;
-    if (!this.#isDrained) await new Promise<void>((resolve) => (this.#drained = resolve));
+    const drained = new Promise<void>((resolve) => (this.#drained = resolve));
+    this.#endIfDrained();
+    await drained;
     this.#look?.clear();
     await Promise.allSettled(this.#coming);
     await releaseAll([...this.#members].map((member) => member.lease));
