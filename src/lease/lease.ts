@@ -35,7 +35,7 @@ interface Active {
   redeemed: boolean;
   /** Why the node takes it back, where it does. */
   revokedBy?: Revoker | undefined;
-  /** While its client's right ends first: a revocation that counts should the right be renewed. */
+  /** While its client's right ends first: the revocation that counts should the right be renewed. */
   laterRevocation?: { deadlineNs: number; by: Revoker | undefined } | undefined;
 }
 
@@ -137,9 +137,11 @@ export function revokedTerm<T extends Term>(
   return { ...term, phase: "revoking", deadlineNs: first };
 }
 
-/** When a lease hears that its client's right to it ends. */
-function warnAtNs({ phase, untilNs, activeAtNs }: Term & Active): number {
-  if (phase === "revoking" || untilNs === Infinity) return Infinity;
+/** When a lease hears that its client's right to it ends, unless it has heard of an end before. */
+function warnAtNs(state: Term & Active): number {
+  const { untilNs, activeAtNs } = state;
+  if (untilNs === Infinity) return Infinity;
+  if (state.phase === "revoking" && state.deadlineNs <= untilNs) return Infinity;
   return untilNs - Math.min(RIGHT_WARNING_NS, Math.max(0, untilNs - activeAtNs) / 3);
 }
 
@@ -211,7 +213,9 @@ function revokedState(
         : { ...state, laterRevocation: { deadlineNs, by } };
   }
   const counts = state.phase === "active" || deadlineNs < state.deadlineNs;
-  return { ...revokedTerm(state, deadlineNs), revokedBy: counts ? by : state.revokedBy };
+  const revoked = { ...revokedTerm(state, deadlineNs), revokedBy: counts ? by : state.revokedBy };
+  if (by !== "token-expires" || state.phase === "active" || !counts) return revoked;
+  return { ...revoked, laterRevocation: { deadlineNs: state.deadlineNs, by: state.revokedBy } };
 }
 
 /** The client has a right for longer: a lease that was to end for want of it goes on, unless it is revoked besides. */
@@ -222,8 +226,9 @@ function extended(
   const { ttlNs, laterRevocation: later } = state;
   const expiresAtNs = Math.min(Math.max(state.expiresAtNs, atNs + ttlNs), untilNs);
   const renewed = { ...state, untilNs, expiresAtNs };
-  if (state.phase === "active" || state.revokedBy !== "token-expires")
-    return [renewed, ["announce-extension"]];
+  if (state.phase === "active") return [renewed, ["announce-extension"]];
+  // It ends as its client knows.
+  if (state.revokedBy !== "token-expires") return [renewed, []];
   const { deadlineNs: _, ...term } = { ...renewed, phase: "revoking" as const, deadlineNs: 0 };
   const active = {
     ...{ ...term, phase: "active" as const },
@@ -247,9 +252,8 @@ function endIfDue(
     );
   if (!state.redeemed && atNs >= state.activeAtNs + REDEEM_LIMIT_NS)
     return endLease(state, atNs, { kind: "unredeemed" });
-  const rightEnds = state.expiresAtNs >= state.untilNs;
-  if (atNs >= state.expiresAtNs && (!rightEnds || state.phase === "revoking"))
-    return endLease(state, atNs, { kind: rightEnds ? "token-expired" : "expired" });
+  if (atNs >= state.expiresAtNs && state.expiresAtNs < state.untilNs)
+    return endLease(state, atNs, { kind: "expired" });
   // Also one that is late: no lease ends for want of a right without having heard of it.
   if (atNs >= warnAtNs(state))
     return [

@@ -295,6 +295,26 @@ describe("a lease that hears of the end of its client's right", () => {
     const [next] = advanceLease(warned(), soon);
     expect(next).toMatchObject({ deadlineNs: 160e9, revokedBy: "drained" });
     const longer = { kind: "extended", atNs: 155e9, untilNs: 900e9 } as const;
-    expect(advanceLease(next, longer)[0]).toMatchObject({ phase: "revoking", deadlineNs: 160e9 });
+    const [still, effects] = advanceLease(next, longer);
+    expect(still).toMatchObject({ phase: "revoking", deadlineNs: 160e9 });
+    // Its client would take that for the end of the revocation.
+    expect(effects).toEqual([]);
+  });
+
+  test("does so where it is to end later for another reason, which counts once the right is renewed", () => {
+    const drained = { kind: "revoked", atNs: 100e9, deadlineNs: 300e9, by: "drained" } as const;
+    const [told] = advanceLease(bounded(), drained);
+    expect(dueAtNs(told)).toBe(UNTIL_NS - RIGHT_WARNING_NS);
+    for (const atNs of [UNTIL_NS - RIGHT_WARNING_NS, UNTIL_NS, 250e9]) {
+      const [next, effects] = advanceLease(told, { kind: "time", atNs });
+      expect(next).toMatchObject({ deadlineNs: UNTIL_NS, revokedBy: "token-expires" });
+      expect(effects).toEqual(["announce-revocation"]);
+      expect(atDue(next)[0]).toMatchObject({ reason: { kind: "token-expired" } });
+      const longer = { kind: "extended", atNs: 190e9, untilNs: 900e9 } as const;
+      const [goesOn, more] = advanceLease(next, longer);
+      expect(more).toEqual(["announce-extension", "announce-revocation"]);
+      expect(goesOn).toMatchObject({ deadlineNs: 300e9, revokedBy: "drained" });
+      expect(atDue(goesOn)[0]).toMatchObject({ reason: { kind: "revoked", by: "drained" } });
+    }
   });
 });
