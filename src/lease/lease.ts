@@ -89,7 +89,7 @@ export type LeaseEvent =
   /** The client asks for `ttlNs` from now on, or has been seen to call, which is as good. */
   | { kind: "renewed"; atNs: number; ttlNs?: number }
   | { kind: "revoked"; atNs: number; deadlineNs: number; by?: Revoker | undefined }
-  /** Its client's right to it ends then, and no sooner. */
+  /** Its client's right to it ends then: a newer token counts for longer, the key of the present one for less. */
   | { kind: "extended"; atNs: number; untilNs: number }
   /** Time has passed; the caller sends it at {@link dueAtNs}. */
   | { kind: "time"; atNs: number }
@@ -218,7 +218,7 @@ function revokedState(
   return { ...revoked, laterRevocation: { deadlineNs: state.deadlineNs, by: state.revokedBy } };
 }
 
-/** The client has a right for longer: a lease that was to end for want of it goes on, unless it is revoked besides. */
+/** The client's right ends at another time, mostly later: a lease that was to end for want of it goes on, unless it is revoked besides. */
 function extended(
   state: LeaseState & { phase: "active" | "revoking" },
   { atNs, untilNs }: Extract<LeaseEvent, { kind: "extended" }>,
@@ -226,7 +226,9 @@ function extended(
   const { ttlNs, laterRevocation: later } = state;
   const expiresAtNs = Math.min(Math.max(state.expiresAtNs, atNs + ttlNs), untilNs);
   const renewed = { ...state, untilNs, expiresAtNs };
-  if (state.phase === "active") return [renewed, ["announce-extension"]];
+  // Of an end that is sooner, it hears in time.
+  if (state.phase === "active")
+    return [renewed, untilNs < state.untilNs ? [] : ["announce-extension"]];
   // It ends as its client knows.
   if (state.revokedBy !== "token-expires") return [renewed, []];
   const { deadlineNs: _, ...term } = { ...renewed, phase: "revoking" as const, deadlineNs: 0 };

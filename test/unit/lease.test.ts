@@ -279,6 +279,14 @@ describe("a lease that hears of the end of its client's right", () => {
     expect(advanceLease(loading, longer)[0]).toMatchObject({ phase: "granted", untilNs: 900e9 });
   });
 
+  test("hears so in time where it ends sooner than was said, and is not told that it goes on", () => {
+    const sooner = { kind: "extended", atNs: 50e9, untilNs: 150e9 } as const;
+    const [next, effects] = advanceLease(bounded(), sooner);
+    expect(effects).toEqual([]);
+    expect(dueAtNs(next)).toBe(150e9 - (150e9 - 20) / 3);
+    expect(atDue(next)[1]).toEqual(["announce-revocation"]);
+  });
+
   test("ends by a revocation that came meanwhile, though the right is renewed", () => {
     const drained = { kind: "revoked", atNs: 150e9, deadlineNs: 300e9, by: "drained" } as const;
     const [both] = advanceLease(warned(), drained);
