@@ -10,6 +10,7 @@ import { readAs } from "../options/fields.ts";
 import { UserName } from "../protocol/token.ts";
 import { coreHoursOf } from "./cluster/core-hours.ts";
 import { type ManagerClient, managerAt, managerFields } from "./cluster/manager-client.ts";
+import { requireManagerState } from "./cluster/manager-state.ts";
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, requireOneOf, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
@@ -62,18 +63,19 @@ knows the limits alone.`,
     const manager = state === undefined ? managerAt(options) : undefined;
     const at = { manager, state: state ?? defaultStateDir() };
     const named = verb === "list" ? name === undefined : name !== undefined;
-    if (!named || rest.length > 0) throw new UsageError(USAGE);
-    if (verb === "list") return print(await usersAt(at), options.json ?? false);
+    if (!VERBS.includes(verb!) || !named || rest.length > 0) throw new UsageError(USAGE);
     if (name !== undefined && !Value.Check(UserName, name))
       throw new UsageError(
         `a user's name is of letters, digits and . _ @ + -; it is ${JSON.stringify(name)}`,
       );
+    if (!manager) requireManagerState(at.state);
+    if (verb === "list") return print(await usersAt(at), options.json ?? false);
     if (verb === "show") return print([await userAt(at, name!)], options.json ?? false);
-    if (verb !== "set") throw new UsageError(USAGE);
     await set(at, name!, options);
   },
 });
 
+const VERBS: readonly string[] = ["set", "list", "show"];
 const USAGE = "user takes set NAME, list or show NAME; see: rfaas help user";
 
 interface Where {

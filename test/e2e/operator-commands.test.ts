@@ -179,6 +179,9 @@ describe("rfaas token", () => {
     [["create", "--user", "a", "--node", "a/b"], /--node must be a node's name/],
     [["create", "--user", "a", "more"], /token takes create, show, renew, list, revoke, rotate/],
     [["show"], /needs a token/],
+    [["list"], /there is no manager's state in .*; name its directory with --state DIR/],
+    [["revoke", "--user", "a"], /there is no manager's state in/],
+    [["revoke", "4a2273e2"], /there is no manager's state in/],
   ])("%j is refused", async (args, reason) => {
     using scratch = new Scratch();
     const { exitCode, stdout, stderr } = await rfaas(["token", ...args], {
@@ -189,6 +192,19 @@ describe("rfaas token", () => {
     expect(existsSync(scratch.join("rfaas"))).toBe(false);
   });
 
+  test("revoke says of a user without a token in the list that the name may be wrong, and of others nothing", async () => {
+    using scratch = new Scratch();
+    const inState = (...args: string[]) => rfaas(["token", ...args, "--state", scratch.path]);
+    await inState("create", "--user", "ada");
+    const [adda, ada] = [
+      await inState("revoke", "--user", "adda"),
+      await inState("revoke", "--user", "ada"),
+    ];
+    expect([adda.exitCode, ada.exitCode]).toEqual([0, 0]);
+    expect(adda.stderr).toContain("no token of adda is in the list");
+    expect(ada.stderr).not.toContain("in the list");
+  });
+
   test.each([
     ["eyJzZWNyZXQ.c2VjcmV0.c2VjcmV0", "TokenRefused: the token is malformed"],
     ["rfaas1.c2VjcmV0.c2VjcmV0", "TokenRefused: the token was made by an earlier rfaas"],
@@ -197,6 +213,23 @@ describe("rfaas token", () => {
     expect(exitCode).toBe(1);
     expect(stderr).toContain(says);
     expect(stderr).not.toContain("c2VjcmV0");
+  });
+});
+
+describe("rfaas user", () => {
+  test.each<[string[], RegExp]>([
+    [[], /user takes set NAME, list or show NAME/],
+    [["frees", "ada"], /user takes set NAME, list or show NAME/],
+    [["list"], /there is no manager's state in .*; name its directory with --state DIR/],
+    [["show", "ada"], /there is no manager's state in/],
+    [["set", "ada", "--max-cores", "1"], /there is no manager's state in/],
+  ])("%j is refused where no manager is, and makes nothing there", async (args, reason) => {
+    using scratch = new Scratch();
+    const env = { XDG_STATE_HOME: scratch.path };
+    const { exitCode, stdout, stderr } = await rfaas(["user", ...args], env);
+    expect([exitCode, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(reason);
+    expect(existsSync(scratch.join("rfaas"))).toBe(false);
   });
 });
 

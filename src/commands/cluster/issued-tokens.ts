@@ -12,6 +12,7 @@ import { readClaims } from "../../protocol/token.ts";
 import { log } from "../shared/log.ts";
 import { printable, table } from "../shared/table.ts";
 import type { ManagerClient } from "./manager-client.ts";
+import { requireManagerState } from "./manager-state.ts";
 
 const Tokens = Type.Object({ tokens: Type.Array(ListedToken) });
 
@@ -54,6 +55,10 @@ export async function revokeTokens(
       "token revoke takes the id of a token (rfaas token list), the token itself, or --user NAME for all of a user; give one of them",
     );
   const { id, known } = token === undefined ? {} : named(token);
+  if (user !== undefined && (await tokensOf({ manager, state }, user)).length === 0)
+    log.warn(
+      `no token of ${user} is in the list (rfaas token list): see whether the name is right; any that an earlier rfaas has made are revoked`,
+    );
   if (manager) {
     const path =
       id === undefined
@@ -61,6 +66,7 @@ export async function revokeTokens(
         : `/v1/tokens/${encodeURIComponent(id)}/revoke`;
     await manager.ask("POST", path, { graceMs, ...(known ? { known } : {}) });
   } else {
+    requireManagerState(state);
     using tables = TokenTables.open(state);
     await tables.revoke(id === undefined ? { user: user! } : { id }, graceMs, known);
   }
@@ -97,6 +103,7 @@ async function tokensOf(
   user: string | undefined,
 ): Promise<ListedToken[]> {
   if (!manager) {
+    requireManagerState(state);
     using tables = TokenTables.open(state);
     return tables.list(user);
   }
