@@ -49,7 +49,7 @@ export interface HostBeat {
   active: number;
   /** Workers in user code at this moment. */
   running: number;
-  /** Changes when calls begin or end. */
+  /** Changes when calls begin or end, and while a call waits for long whose client maps this memory. */
   moved: number;
 }
 

@@ -14,9 +14,9 @@ export interface HostLook {
   beats: boolean;
   /** All questions have been answered. */
   answered: boolean;
-  /** Calls are in flight, as far as can be seen: in user code, or begun and pending as it answered last. */
+  /** Calls are in flight, as far as can be seen: in user code, begun and pending as it answered last, or asked after by their client. */
   inFlight: number;
-  /** Changes when calls begin or end. */
+  /** Changes when calls begin or end, or wait for long. */
   moved: number;
 }
 

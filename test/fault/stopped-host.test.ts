@@ -98,29 +98,72 @@ test(
 test.skipIf(!freezes)(
   "a host that is frozen, as no signal does it, is lost with the calls that it has begun",
   async () => {
-    const group = join(FREEZER, `rfaas-test-${process.pid}`);
-    mkdirSync(group);
-    try {
-      await using rf = await invoker({ cores: 1 });
-      await using lease = await rf.allocate(PENDS, { hostTimeoutMs: HOST_TIMEOUT_MS });
-      const calls = [begun(lease), begun(lease)];
-      // Not before they have begun: a host that is idle is not asked.
-      await lease.submit("fine", lease.input(Uint8Array, 8), lease.output(Uint8Array, 8));
-      const ends = endsOf(calls);
-      writeFileSync(join(group, "cgroup.procs"), String(lease.hostPid));
-      writeFileSync(join(group, "cgroup.freeze"), "1");
-      const silent = lostWith(/gave no sign of life for the 400 ms/);
-      expect((await ends).filter((end) => !silent(end))).toEqual([]);
-      await lease.release();
-    } finally {
-      await until(() => removed(group), "the group is empty");
-    }
+    await using frozen = new Frozen();
+    await using rf = await invoker({ cores: 1 });
+    await using lease = await rf.allocate(PENDS, { hostTimeoutMs: HOST_TIMEOUT_MS });
+    const calls = [begun(lease), begun(lease)];
+    await lease.submit("fine", lease.input(Uint8Array, 8), lease.output(Uint8Array, 8));
+    const ends = endsOf(calls);
+    frozen.take(lease.hostPid);
+    const silent = lostWith(/gave no sign of life for the 400 ms/);
+    expect((await ends).filter((end) => !silent(end))).toEqual([]);
+    await lease.release();
+  },
+  LIMIT_MS,
+);
+
+test.skipIf(!freezes).each(FABRICS)(
+  "over %s, a host that was frozen while it was idle is lost with the call that comes then",
+  async (fabric) => {
+    await using frozen = new Frozen();
+    await using rf = await invoker({ cores: 1, fabric });
+    await using lease = await rf.allocate(PENDS, { hostTimeoutMs: HOST_TIMEOUT_MS });
+    frozen.take(lease.hostPid);
+    const error = await lease
+      .submit("fine", lease.input(Uint8Array, 8), lease.output(Uint8Array, 8))
+      .catch((caught: unknown) => caught);
+    expect(String(error)).toContain("gave no sign of life for the 400 ms");
+    expect((error as WorkerLost).mayHaveRun).toBe(fabric !== "shm");
+    await lease.release();
+  },
+  LIMIT_MS,
+);
+
+test.skipIf(!freezes)(
+  "a host that was frozen while it was idle ends a call on the spot",
+  async () => {
+    await using frozen = new Frozen();
+    await using rf = await invoker({ cores: 1 });
+    await using lease = await rf.allocate(PENDS, { hostTimeoutMs: HOST_TIMEOUT_MS });
+    const [input, output] = [lease.input(Uint8Array, 8), lease.output(Uint8Array, 8)];
+    frozen.take(lease.hostPid);
+    expect(() => lease.invoke("fine", input, output)).toThrow("gave no sign of life");
+    await lease.release();
   },
   LIMIT_MS,
 );
 
 const begun = (lease: Lease): PromiseLike<number> =>
   lease.submit("never", lease.input(Uint8Array, 8), lease.output(Uint8Array, 8));
+
+/** A control group whose processes stand still. */
+class Frozen implements AsyncDisposable {
+  readonly #group = join(FREEZER, `rfaas-test-${process.pid}`);
+
+  constructor() {
+    mkdirSync(this.#group);
+  }
+
+  take(pid: number): void {
+    writeFileSync(join(this.#group, "cgroup.procs"), String(pid));
+    writeFileSync(join(this.#group, "cgroup.freeze"), "1");
+  }
+
+  /** Waits until those that were in it are gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await until(() => removed(this.#group), "the group is empty");
+  }
+}
 
 function removed(group: string): boolean {
   try {

@@ -85,4 +85,23 @@ describe("a watch", () => {
     expect(ended).toEqual([{ kind: "host-unresponsive", stopped: false, forMs: 400 }]);
     expect(clock.waiting).toBe(0);
   });
+
+  test("asks an idle host once when its client asks after the lease", () => {
+    const clock = new TestClock();
+    let asked = 0;
+    const page = {
+      beat(_: number, ask: boolean) {
+        if (ask) asked++;
+        return { beats: true, answered: true, active: 0, running: 0, moved: 0 };
+      },
+    };
+    const lease = { host: { pid: 0 }, shape: { workers: 1 }, request: {}, end: () => {} };
+    const watch = new HostWatch(lease, page, 400, clock, () => false);
+    clock.pass(1000);
+    expect(asked).toBe(0);
+    watch.want();
+    clock.pass(1000);
+    expect(asked).toBe(1);
+    watch.stop();
+  });
 });

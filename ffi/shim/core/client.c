@@ -150,8 +150,9 @@ int32_t rfaas_client_finish(rfaas_client *c, uint32_t slot, const rfaas_response
 
 /* ---- slow paths ---- */
 
-/* Whether the worker can still answer. */
+/* Whether the worker can still answer. Who asks has a call that waits, of which the agent hears so. */
 static int lost(rfaas_client *c) {
+  __atomic_fetch_add(&c->lease->waits, 1, __ATOMIC_RELAXED);
   return __atomic_load_n(&c->page->ended, __ATOMIC_ACQUIRE) || __atomic_load_n(&c->lease->ended, __ATOMIC_ACQUIRE) ||
          c->ops->lost(c);
 }

@@ -176,6 +176,7 @@ typedef struct {
     uint32_t answered;
     uint32_t beats; /* the host has a thread that answers */
     uint32_t active; /* calls that had begun and were not answered, when it answered last */
+    uint32_t waits; /* the client adds to it while a call waits for long, begun or not */
   };
   uint8_t pad[2 * RFAAS_PAGE - (4 + RFAAS_MAX_WORKERS) * RFAAS_LINE];
 } rfaas_lease_page;

@@ -2,7 +2,7 @@
  * else answers. It sleeps until it is asked, so idle hosts do not wake, and no call knows of it. A function that computes without end keeps
  * its own thread busy, and not this one: only a host that is stopped, frozen or without any processor leaves a question open.
  *
- * Agent and host are of one version; clients neither read nor write these words. */
+ * Agent and host are of one version; of these words a client knows `waits` alone. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
@@ -106,7 +106,7 @@ RFAAS_EXPORT void rfaas_beat_answer_for(rfaas_beat *beat, rfaas_region *region, 
 }
 
 /* As the agent. `out` has: what is asked, what is answered, whether there is a thread that answers, the calls that it has seen in flight;
- * a number that changes when calls begin or end, and the workers in user code now. With `ask` there is one question more. */
+ * a number that changes when calls begin, end or wait for long, and the workers in user code now. With `ask` there is one question more. */
 RFAAS_EXPORT void rfaas_lease_beat(rfaas_lease_page *page, uint32_t workers, uint32_t ask, double *out) {
   if (ask) {
     __atomic_add_fetch(&page->asked, 1, __ATOMIC_SEQ_CST);
@@ -116,7 +116,8 @@ RFAAS_EXPORT void rfaas_lease_beat(rfaas_lease_page *page, uint32_t workers, uin
   out[1] = __atomic_load_n(&page->answered, __ATOMIC_ACQUIRE);
   out[2] = __atomic_load_n(&page->beats, __ATOMIC_ACQUIRE);
   out[3] = __atomic_load_n(&page->active, __ATOMIC_RELAXED);
-  out[4] = out[5] = 0;
+  out[4] = __atomic_load_n(&page->waits, __ATOMIC_RELAXED);
+  out[5] = 0;
   for (uint32_t worker = 0; worker < workers && worker < RFAAS_MAX_WORKERS; worker++) {
     const rfaas_usage *usage = &page->usage[worker];
     out[4] += (double)__atomic_load_n(&usage->begun, __ATOMIC_RELAXED) + (double)__atomic_load_n(&usage->calls, __ATOMIC_RELAXED);

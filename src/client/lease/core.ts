@@ -19,26 +19,35 @@ export interface Grant {
   readonly attachment: Attachment;
 }
 
+/** Looks of a reactor that sleeps, four a second, between two questions to the node. */
+const LOOKS_PER_QUESTION = 4;
+
 /** The core of a lease; `numbering` gives the number of its first worker. */
 export function coreOf(
   { node, module, granted, ttlMs, attachment }: Grant,
   numbering: { readonly firstWorker: number },
 ): LeaseCore & { term: LeaseTerm } {
+  const { lease, expiresInMs } = granted;
+  const losses: LeaseCore["losses"] = {};
+  const term = new LeaseTerm(node, lease, ttlMs, expiresInMs, SYSTEM_CLOCK, losses);
+  const waitsOn = askingAfter(term);
   const reactor = new Reactor({
     harvest: (quickly) =>
       lanes.reduce((ended, lane) => ended + lane.harvest(quickly ? LIKELY : undefined), 0),
     park: () => lanes.forEach((lane) => lane.endpoint.park()),
     unpark: () => lanes.forEach((lane) => lane.endpoint.unpark()),
-    endStranded: () => lanes.filter((lane) => lane.endStranded()).length > 0,
+    endStranded: () => {
+      waitsOn();
+      return lanes.filter((lane) => lane.endStranded()).length > 0;
+    },
   });
-  const losses: LeaseCore["losses"] = {};
   const owner = {
     numbering,
     reactor,
     losses,
     heapBytes: granted.heapBytes ?? 0,
     abort: (worker: number, slot: number, sequence: number, gently: boolean) =>
-      node.abort(granted.lease, worker, slot, sequence, gently),
+      node.abort(lease, worker, slot, sequence, gently),
     ended: () => attachment.region.ended(),
     disconnected: (worker: number) => attachment.lost(worker),
   };
@@ -52,6 +61,23 @@ export function coreOf(
     functions: new FunctionTable(module, granted.exports),
     memory: new LeaseMemory(attachment.region, attachment),
     reactor,
-    term: new LeaseTerm(node, granted.lease, ttlMs, granted.expiresInMs, SYSTEM_CLOCK, losses),
+    term,
+  };
+}
+
+/**
+ * A call waits: from time to time the node is asked what the lease has cost so far. It looks whether the host is there then, which it does
+ * not see of calls that wait in a network; and the answer is known should the node be lost.
+ */
+function askingAfter(term: LeaseTerm): () => void {
+  let looks = 0;
+  let asks = false;
+  return () => {
+    if (asks || ++looks % LOOKS_PER_QUESTION !== 0) return;
+    asks = true;
+    term
+      .usage()
+      .catch(() => {})
+      .finally(() => (asks = false));
   };
 }

@@ -130,6 +130,7 @@ export class LeaseTable {
     });
     const state = lease && this.#book.state(id);
     if (!lease || (state?.phase !== "active" && state?.phase !== "revoking")) throw leaseOver();
+    lease.hostWatch.want();
     this.#timers.schedule();
     return { expiresInMs: (termEndNs(state) - atNs) / 1e6, usage: lease.usage() };
   }
@@ -141,6 +142,7 @@ export class LeaseTable {
   async usage(client: Client, id: number): Promise<UsageReply> {
     const leased = this.#leases.get(id);
     if (leased?.client === client) {
+      leased.lease.hostWatch.want();
       if (this.#book.state(id)?.phase !== "ended") return { usage: leased.lease.usage() };
       // What its host computes until it is gone is on the bill.
       await leased.over.promise;

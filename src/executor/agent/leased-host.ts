@@ -89,7 +89,7 @@ export class LeasedHost {
   readonly #sender: MailSender;
   readonly #meter: Meter;
   readonly #watch: LeaseWatch | undefined;
-  readonly #hostWatch: HostWatch;
+  readonly hostWatch: HostWatch;
   readonly #events: LeaseEvents;
   readonly #listen: ListenOrder | null;
   /** The module that its workers load; while they go over to another one, both. */
@@ -136,7 +136,7 @@ export class LeasedHost {
       reader: events.reader,
     });
     this.#watch = LeaseWatch.of(this, memory.bytes, clock);
-    this.#hostWatch = new HostWatch(this, memory.page, start.hostTimeoutMs, clock);
+    this.hostWatch = new HostWatch(this, memory.page, start.hostTimeoutMs, clock);
   }
 
   /** Gives the host its memory and lets it load the module; one that has both serves at once, and fails as a lease in use does. */
@@ -317,7 +317,7 @@ export class LeasedHost {
   #stopHost(): void {
     const state = this.#state;
     if (state.phase !== "ended") return;
-    this.#hostWatch.stop();
+    this.hostWatch.stop();
     this.#writeEnd(state.reason);
     if (state.reason.kind !== "released") return this.host.kill();
     if (this.#keep && this.#loaded && !this.#book.draining) return this.#rest(this.#loaded);

@@ -16,6 +16,8 @@ export interface WatchedHost {
 export class HostWatch {
   readonly #timer: Timer;
   #state: Liveness = ALIVE;
+  /** Its client has asked after the lease since the last look. */
+  #wanted = false;
 
   /** The host may be stopped, or leave a question open, for as long as the lease's request says, or else for `usualMs`. */
   constructor(
@@ -29,7 +31,8 @@ export class HostWatch {
     const { hostTimeoutMs: timeoutMs = usualMs } = lease.request;
     this.#timer = clock.every(timeoutMs / LOOKS_PER_TIMEOUT, () => {
       const { beats, answered, active, running, moved } = page.beat(workers, false);
-      const inFlight = active + running;
+      const inFlight = active + running + (this.#wanted ? 1 : 0);
+      this.#wanted = false;
       const look = { stopped: stopped(lease.host.pid), beats, answered, inFlight, moved };
       const [state, verdict] = lookAt(this.#state, look);
       this.#state = state;
@@ -43,6 +46,11 @@ export class HostWatch {
       });
     });
     this.#timer.unref();
+  }
+
+  /** Its client asks after the lease: calls may wait that the host has not begun, since it is not there any more. */
+  want(): void {
+    this.#wanted = true;
   }
 
   /** The lease is over. */
