@@ -1,5 +1,6 @@
 /** A connection to one node, from which leases of one part are taken. */
-import { LeaseRefused, UsageError } from "../base/errors.ts";
+import { SYSTEM_CLOCK } from "../base/clock.ts";
+import { LeaseRefused, NodeUnreachable, UsageError } from "../base/errors.ts";
 import { LAYOUT } from "../../ffi/layout.ts";
 import { notify } from "../base/notify.ts";
 import { LinkedSignal } from "../base/waiting.ts";
@@ -18,9 +19,15 @@ import { releaseAll } from "./lease/release-all.ts";
 import type { NodeConnection } from "./node/connection.ts";
 import { NodePackages, type Packages } from "./node/packages.ts";
 import type { EmbeddedNode } from "./node/private-node.ts";
+import { GRANT_LIMIT_MS, takenWithin } from "./node/grant-limit.ts";
 import { RoomWait } from "./node/room-wait.ts";
 import type { NodeStatus } from "./node/status.ts";
-import { AllocateOptions, WaitOptions } from "./options/allocate-options.ts";
+import {
+  AllocateOptions,
+  DEFAULT_LOAD_TIMEOUT_MS,
+  DEFAULT_WAIT_TIMEOUT_MS,
+  WaitOptions,
+} from "./options/allocate-options.ts";
 import { PoolOptions } from "./options/pool-options.ts";
 import type { Pool } from "./pool/pool.ts";
 import { WorkerPool } from "./pool/worker-pool.ts";
@@ -115,11 +122,22 @@ export class NodeInvoker implements Invoker {
     module: string | URL,
     options?: AllocateOptions,
   ): Promise<Lease<Module>> {
-    const lease = await this.take<Module>(module, options);
+    const read = readOptions("allocate", AllocateOptions, options);
+    const { wait = false, timeoutMs = DEFAULT_WAIT_TIMEOUT_MS } = read;
+    const { loadTimeoutMs = DEFAULT_LOAD_TIMEOUT_MS } = read;
     const { address } = this;
+    const limitMs = (wait ? timeoutMs : 0) + loadTimeoutMs + GRANT_LIMIT_MS;
+    const late = () =>
+      new NodeUnreachable(
+        address,
+        `the node at ${address} did not answer within ${limitMs} ms; see its log, and whether its network is there`,
+      );
+    const lease = await takenWithin(limitMs, SYSTEM_CLOCK, read, late, (bounded) =>
+      this.take<Module>(module, { ...read, ...bounded }),
+    );
     lease.join({ part: 0, firstWorker: 0, node: address, address });
-    if (options?.onLoss !== "replace") return lease;
-    const healing = new Healing(this.#oneNode.replacing<Module>(module, { ...options }));
+    if (read.onLoss !== "replace") return lease;
+    const healing = new Healing(this.#oneNode.replacing<Module>(module, { ...read }));
     const healed = new JoinedLease([lease], healing);
     this.#leases.add(healed);
     healed.afterRelease(() => this.#leases.delete(healed));

@@ -226,3 +226,59 @@ test.skipIf(lacking !== undefined).each(FABRICS)(
   },
   2 * LIMIT_MS,
 );
+
+const REQUESTS = `
+import { invoker } from ${JSON.stringify(join(ROOT, "src/index.ts"))};
+const say = (text) => process.stdout.write(text + "\\n");
+const module = ${JSON.stringify(join(FUNCTIONS, "good.ts"))};
+const [node] = process.argv.slice(2);
+const options = { memory: "1MiB", wait: true, timeoutMs: 1_000, loadTimeoutMs: 1_000 };
+const all = [await invoker({ node, fabric: "tcp" }), await invoker({ nodes: [node], fabric: "tcp" })];
+for (const rf of all) await (await rf.allocate(module, options)).release();
+say("ready");
+const told = console[Symbol.asyncIterator]();
+await told.next();
+const ends = all.map((rf) => rf.allocate(module, options).then(() => "granted", (error) => error.code + " " + error.message));
+say(JSON.stringify(await Promise.all(ends)));
+await told.next();
+await using again = await invoker({ node, fabric: "tcp" });
+await (await again.allocate(module, options)).release();
+say("granted");
+await Promise.all(all.map((rf) => rf.close()));
+process.exit(0);
+`;
+
+test.skipIf(lacking !== undefined)(
+  "a request for a lease ends in its time, though the network has gone as it was sent, at one node and of a list",
+  async () => {
+    const args = [scratch.file("requests.ts", REQUESTS), NODE];
+    const child = Bun.spawn([...networks.onClient, process.execPath, ...args], {
+      ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit" },
+      env: ENV,
+    });
+    let said = "";
+    void (async () => {
+      for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) said += part;
+    })();
+    const tell = async (): Promise<void> => {
+      await child.stdin.write("go on\n");
+      await child.stdin.flush();
+    };
+    await until(() => said.includes("ready\n"), "it has had leases", LIMIT_MS);
+    // What it sends is never acknowledged: the kernel would try for a quarter of an hour.
+    networks.cut();
+    try {
+      await tell();
+      await until(() => said.includes("]\n"), "both have ended", LIMIT_MS);
+    } finally {
+      networks.mend();
+    }
+    const [one, list] = JSON.parse(said.split("\n")[1]!) as string[];
+    expect(one).toMatch(/^RFAAS_NODE_UNREACHABLE .* did not answer within 7000 ms/);
+    expect(list).toMatch(/^RFAAS_CLUSTER_FULL .* did not answer within 6000 ms/);
+    await tell();
+    await until(() => said.endsWith("granted\n"), "it has another one", LIMIT_MS);
+    expect(await child.exited).toBe(0);
+  },
+  2 * LIMIT_MS,
+);

@@ -44,6 +44,8 @@ const MIN_BACK_OFF_MS = 10;
 const MAX_BACK_OFF_MS = 1000;
 /** Two clients that each hold what the other waits for give it back after this time, randomized up to twice as long. */
 const HOLD_MS = 500;
+/** When its time is up, a request may still try other nodes than those that have refused it. */
+const OVERTIME_MS = 1000;
 /** How long a request waits for a node to take leases back before it continues. */
 const GIVE_BACK_LIMIT_MS = 2000;
 
@@ -129,8 +131,8 @@ export class Gathering<Module> {
   async #gather(turn: Turn): Promise<Gathered<Module>[]> {
     while (this.#missing > 0 && !this.#over) {
       this.#refusals.throwFatal();
-      // Where leases end sooner than others open, there may always be room, and never be all.
-      if (this.#losses > 0 && this.#leftMs <= 0) throw this.#full();
+      // Where leases end sooner than others open, or nodes have gone without a word, there may always seem to be room.
+      if (this.#leftMs <= (this.#losses > 0 ? 0 : -OVERTIME_MS)) throw this.#full();
       if (this.#isAtLimit) {
         await this.#waitForOwnLeases(turn);
         continue;
@@ -169,8 +171,7 @@ export class Gathering<Module> {
 
   /** A request that does not wait asks once, whatever others have heard. */
   get #isAtLimit(): boolean {
-    const mayRest = this.#options.wait || this.#refusals.saidLimit;
-    return mayRest && this.#cluster.ownLimit.restMs > 0;
+    return (this.#options.wait || this.#refusals.saidLimit) && this.#cluster.ownLimit.restMs > 0;
   }
 
   /** Waits for the user's other leases to end, without what others could use meanwhile. */
@@ -224,11 +225,10 @@ export class Gathering<Module> {
     if (turn.first) return;
     const { behindWaiting } = turn;
     if (!this.#options.wait && behindWaiting) throw this.#full();
-    const { ownLimit } = this.#cluster;
-    if (ownLimit.why) {
+    if (this.#cluster.ownLimit.why) {
       // The first one asks for all of them.
       this.#places.leaveAll();
-      const change = Promise.race([turn.comes(false), ownLimit.freed()]);
+      const change = Promise.race([turn.comes(false), this.#cluster.ownLimit.freed()]);
       return void (await this.#waiting(() => this.#until(change)));
     }
     const stands = behindWaiting || this.#places.size > 0;

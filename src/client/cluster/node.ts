@@ -1,5 +1,5 @@
 /** A node of a cluster as its client sees it: connected when it is first needed, and again when it is back after it was lost. */
-import { type Clock, SYSTEM_CLOCK, type Timer } from "../../base/clock.ts";
+import { type Clock, SYSTEM_CLOCK } from "../../base/clock.ts";
 import { LeaseRefused, NodeUnreachable, type RfaasError } from "../../base/errors.ts";
 import { isOfNode } from "./voucher.ts";
 import type { NodeStatus } from "../node/status.ts";
@@ -8,7 +8,7 @@ import type { NodeState } from "../../protocol/manager-messages.ts";
 import type { PartLease } from "../lease/part.ts";
 import type { Packages } from "../node/packages.ts";
 import type { AllocateOptions } from "../options/allocate-options.ts";
-import { LinkedSignal, untilAborted } from "../../base/waiting.ts";
+import { GRANT_LIMIT_MS, Limit, takenWithin } from "../node/grant-limit.ts";
 
 /** What is known of a node; what is not known is left out. */
 export interface ClusterNodeInfo {
@@ -89,8 +89,6 @@ export type Connect = (address: string, signal: AbortSignal) => Promise<Connecte
 
 /** A node that does not say what it has free within this time is taken for dead, for now. */
 const LOOK_LIMIT_MS = 2000;
-/** What a grant may take besides loading the module. */
-const GRANT_LIMIT_MS = 5000;
 /** Back-off before the next attempt at a node that does not answer or refuses this client; doubles each time. */
 const MIN_RETRY_MS = 50;
 const MAX_RETRY_MS = 5000;
@@ -208,30 +206,17 @@ export class ClusterNode {
     offer?: RoomOffer,
   ): Promise<PartLease<Module>> {
     const limitMs = options.loadTimeoutMs + GRANT_LIMIT_MS;
-    const limit = new Limit(limitMs, this.#clock);
-    // An upload may take any time as long as it makes progress.
-    const onProgress: AllocateOptions["onProgress"] = (progress) => {
-      limit.extend();
-      options.onProgress?.(progress);
-    };
-    const overdue = new AbortController();
-    using stop = new LinkedSignal(options.signal, overdue.signal);
-    const { signal } = stop;
-    const granted = this.#invoker().then((node) => {
-      const isOwn = offer && this.#offeredBy.get(offer) === node;
-      const all = { ...options, onProgress, signal };
-      return node.take<Module>(module, all, isOwn ? offer.number : undefined);
-    });
+    const late = () => this.#unanswered(limitMs);
     try {
-      const lease = await untilAborted(
-        limit.bound(granted, () => this.#unanswered(limitMs)),
-        signal,
-      );
+      const lease = await takenWithin(limitMs, this.#clock, options, late, async (bounded) => {
+        const node = await this.#invoker();
+        const isOwn = offer && this.#offeredBy.get(offer) === node;
+        const all = { ...options, ...bounded };
+        return await node.take<Module>(module, all, isOwn ? offer.number : undefined);
+      });
       this.#works();
       return lease;
     } catch (error) {
-      overdue.abort(error);
-      granted.then((late) => late.release()).catch(() => {});
       this.#failed(error);
       this.#changed(this);
       throw error;
@@ -344,39 +329,5 @@ export class ClusterNode {
       this.info.address,
       `the node ${this.name} at ${this.info.address} did not answer within ${limitMs} ms; see its log`,
     );
-  }
-}
-
-/** A timeout that progress restarts. */
-class Limit {
-  readonly #limitMs: number;
-  readonly #overdue = Promise.withResolvers<never>();
-  #late: () => Error = () => new Error("overdue");
-  readonly #clock: Clock;
-  #timer: Timer | undefined;
-  #over = false;
-
-  constructor(limitMs: number, clock: Clock) {
-    this.#limitMs = limitMs;
-    this.#clock = clock;
-  }
-
-  /** Restarts the timeout. */
-  extend(): void {
-    this.#timer?.clear();
-    if (this.#over) return;
-    this.#timer = this.#clock.after(this.#limitMs, () => this.#overdue.reject(this.#late()));
-  }
-
-  /** The promise's value, or the error that `late` makes when the time is up. */
-  async bound<T>(promise: Promise<T>, late: () => Error): Promise<T> {
-    this.#late = late;
-    this.extend();
-    try {
-      return await Promise.race([promise, this.#overdue.promise]);
-    } finally {
-      this.#timer?.clear();
-      this.#over = true;
-    }
   }
 }

@@ -236,7 +236,10 @@ export const AllocateOptions = Type.Object(
       }),
     ),
     ...lossFields,
-    /** How long to wait for room. Loading the module comes on top. Default 30 s. */
+    /**
+     * How long to wait for room. Loading the module (`loadTimeoutMs`) comes on top, and a few seconds for all else: then a request ends, also where
+     * nodes or networks have gone without a word. An upload may take longer, while it makes progress. Default 30 s.
+     */
     timeoutMs: Type.Optional(
       milliseconds(0, MAX_TIMER_MS, {
         description: "how long to wait for room",
