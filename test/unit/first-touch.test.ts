@@ -8,7 +8,7 @@ import { Region, createRegion } from "../../ffi/region.ts";
 import { IDLE, WorkerControl, WorkerEndpoint } from "../../ffi/worker-endpoint.ts";
 import { ClientEndpoint } from "../../ffi/client-endpoint.ts";
 import { FirstTouch } from "../../src/fabric/shm/first-touch.ts";
-import { PAGE, hasHugePages, mappedPages } from "../support/pages.ts";
+import { PAGE, hasHugePages, mappedPagesAt } from "../support/pages.ts";
 import { until } from "../support/until.ts";
 
 const SLOTS = 16;
@@ -47,7 +47,7 @@ function close(): void {
 }
 
 const arenaOf = (region: Region): number => native().rfaas_region_arena(region.handle as Pointer);
-const mappedBy = (region: Region): number => mappedPages("self", arenaOf(region));
+const mappedBy = (region: Region): number => mappedPagesAt(arenaOf(region));
 const touchPiece = (): boolean => native().rfaas_touch_piece(host.handle as Pointer) !== 0;
 const blocksOf = (): number => (512 * fstatSync(fd).blocks) / PAGE;
 /** Pages of the file that have memory, beside the control pages: of those, records of errors have some and are not mapped. */
