@@ -61,7 +61,11 @@ export function announce(
     log.info(`add a node with what this prints: rfaas node join-token${stateFlag(state)}`);
     const { of, fingerprint } = security.pin;
     if (of === "ca") log.info(`or trust its CA everywhere: RFAAS_CA=${fingerprint}`);
-  } else log.info(`add a node with: rfaas serve --manager ${foundAt(listening)}`);
+  } else {
+    const needed = tokens.publicKey === null ? "" : ", with a token for it: rfaas token create";
+    const scope = needed && ` --scope node --node NAME${stateFlag(state)}`;
+    log.info(`add a node with: rfaas serve --manager ${foundAt(listening)}${needed}${scope}`);
+  }
   if (!security && leavesMachine(listen)) log.warn(INSECURE);
   log.info(RemoteCounters.describe());
   if (tokens.publicKey === null)

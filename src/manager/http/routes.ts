@@ -78,7 +78,7 @@ export const OPERATIONS: readonly Operation[] = [
       throw new HttpError(
         404,
         "RFAAS_NOT_FOUND",
-        `no node ${shown} was taken out, and one that runs comes by itself; see GET /v1/nodes`,
+        `no node ${shown} was taken out, and one that runs comes by itself; see rfaas node ls (GET /v1/nodes)`,
       );
     },
   }),
@@ -202,7 +202,7 @@ function statusOf({ server }: Manager, node: NodeInfo): NodeStatus {
 
 function noNode(name: string): HttpError {
   const shown = JSON.stringify(name.slice(0, 128));
-  return new HttpError(404, "RFAAS_NOT_FOUND", `there is no node ${shown}; see GET /v1/nodes`);
+  return new HttpError(404, "RFAAS_NOT_FOUND", `there is no node ${shown}; see rfaas node ls (GET /v1/nodes)`);
 }
 
 function momentOf(text: string | undefined, field: string): number | undefined {
