@@ -169,6 +169,7 @@ loopback and through no proxy.`,
         quotas: {
           ...{ limits, graceMs },
           usedCoreNs: (user, sinceMs) => ledger.usedCoreNs(user, sinceMs),
+          open: () => shared.open.live(),
         },
         ...securityAt(listen, security),
       });

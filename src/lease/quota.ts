@@ -61,6 +61,16 @@ export function strictest(one: Limits, other: Limits): Limits {
   return coreHours ? { ...limits, coreHours } : limits;
 }
 
+/** Those of `one` that `other` does not keep already. */
+export function stricterThan(other: Limits, one: Limits): Limits {
+  const limits: Limits = {};
+  for (const [name] of DIMENSIONS) {
+    const limit = one[name];
+    if (limit !== undefined && limit < (other[name] ?? Infinity)) limits[name] = limit;
+  }
+  return limits;
+}
+
 export const isLimited = (limits: Limits): boolean =>
   limits.coreHours !== undefined || DIMENSIONS.some(([name]) => limits[name] !== undefined);
 

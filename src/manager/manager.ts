@@ -191,6 +191,7 @@ export class Manager {
   takeOver(): void {
     this.#intake.forgetAll();
     this.#lost?.beginAnew(this.#clock.nowMs());
+    this.quotas?.beginAnew();
   }
 
   /** It does not lead any more: all that are connected look for the one that does. */

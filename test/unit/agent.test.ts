@@ -172,6 +172,27 @@ describe("a lease", () => {
     });
   });
 
+  test("that still loads goes on while its user has core-hours, however few, and then hears of it", () => {
+    const { agent, hosts, client } = node();
+    const ada = client();
+    const answer = ada.allocate();
+    const spent = (spentInMs: number): void => {
+      const limits = { coreHours: { hours: 1, period: "day" as const } };
+      const users = [{ user: "ada", limits, allowance: {}, spentInMs, why: "none are left" }];
+      agent.quota.word({ nodes: 1, rank: 0, first: true, users });
+    };
+    spent(20_000);
+    hosts[0]!.load();
+    drainMicrotasks();
+    expect(answer()).toMatchObject({ t: "allocate-reply" });
+    spent(19_000);
+    expect(ada.heard.at(-1)).toMatchObject({ t: "revoking", cause: "over-quota" });
+    const late = ada.allocate();
+    spent(0);
+    drainMicrotasks();
+    expect(late()).toMatchObject({ t: "failed" });
+  });
+
   test("that is released and whose host does not go is ended by force", () => {
     const { clock, leased } = node();
     const { client, host, lease } = leased();

@@ -13,12 +13,16 @@ import {
   shareOf,
   strictest,
 } from "../../src/lease/quota.ts";
+import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import { Ledger } from "../../src/manager/ledger/ledger.ts";
-import { ClusterQuotas, type Held, periodAt } from "../../src/manager/quotas/cluster-quotas.ts";
+import { QuotaDesk } from "../../src/manager/peers/quota-desk.ts";
+import { ClusterQuotas, type Held } from "../../src/manager/quotas/cluster-quotas.ts";
+import { periodAt } from "../../src/manager/quotas/period.ts";
 import { TestClock } from "../support/clock.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const MIB = 2 ** 20;
+const NO_USAGE = { allocationCoreNs: 0, executionNs: 0, pollingNs: 0, calls: 0, bytes: 0 };
 const WALL_MS = Date.UTC(2026, 2, 10, 12);
 const held = (lease: number, cores = 1, user = "ada", mib = 64): Held => ({
   ...{ lease, user, cores, memoryBytes: mib * MIB },
@@ -142,6 +146,35 @@ describe("a manager", () => {
     expect(reserve("n2", held(1), { maxCores: 1 })).toBeNull();
   });
 
+  test("that starts counts by its ledger what nodes hold that have not come, until they say it themselves or their leases are over", () => {
+    const report = (lease: string, node: string, endedAtMs: number | null = null): UsageReport => ({
+      ...{ lease, node, user: "ada", workers: 2, coresPerWorker: 2, startedAtMs: 0, endedAtMs },
+      ...{ reason: null, usage: { ...NO_USAGE } },
+    });
+    const clock = new TestClock();
+    const limits = { all: () => new Map([["ada", { maxCores: 9 }]]), onChange() {} };
+    const open = () => [report("n1-i/1", "n1"), report("n1-i/2", "n1"), report("n2-i/7", "n2")];
+    const options = { limits, usedCoreNs: () => 0, open, graceMs: 60_000 };
+    const { quotas } = new QuotaDesk(options, clock);
+    const cores = () => quotas.holdingOf("ada").total.cores;
+    expect(cores()).toBe(12);
+    quotas.came("n1-i", "n1");
+    expect([cores(), quotas.placeOf("n1-i")]).toEqual([12, { nodes: 1, rank: 0 }]);
+    quotas.holds("n1-i", [held(2, 4)]);
+    expect(cores()).toBe(8);
+    clock.pass(61_000);
+    expect(cores()).toBe(4);
+  });
+
+  test("that cannot read its ledger starts all the same", () => {
+    const limits = { all: () => new Map(), onChange() {} };
+    const open = () => {
+      throw new Error("the disk fails");
+    };
+    const options = { limits, usedCoreNs: () => 0, open, graceMs: 60_000 };
+    expect(new QuotaDesk(options, new TestClock()).quotas.users()).toEqual([]);
+  });
+
   test("refuses when core-hours are used up, and says until when", () => {
     const limits: Limits = { coreHours: { hours: 2, period: "month" } };
     const { reserve, spent, quotas } = managing({ ada: limits });
@@ -156,6 +189,23 @@ describe("a manager", () => {
       why: expect.stringContaining("2.00 of the 2 core-hours of this month; wait until 2026-04-01"),
     });
     expect(reserve("n2", held(2))?.why).toContain("rfaas user set ada --core-hours");
+  });
+
+  test("tells nodes of users who have no limit any more, once, and of limits that only their tokens have", () => {
+    const { quotas, reserve, table } = managing({ ada: { maxCores: 1 } });
+    expect(quotas.users()).toEqual(["ada"]);
+    table.delete("ada");
+    quotas.limitsChanged();
+    expect(quotas.takeChanged()).toEqual(["ada"]);
+    expect(quotas.wordFor("n1-i", "ada", WALL_MS)).toEqual({
+      ...{ user: "ada", limits: {}, allowance: {} },
+    });
+    quotas.limitsChanged();
+    expect(quotas.takeChanged()).toEqual([]);
+    // What is refused tells of a limit, too.
+    expect(reserve("n1", held(1, 2, "bob"), { maxCores: 1 })).not.toBeNull();
+    expect(quotas.takeChanged()).toEqual(["bob"]);
+    expect(quotas.wordFor("n2-i", "bob", WALL_MS)!.limits).toEqual({ maxCores: 1 });
   });
 
   test("gives nodes allowances that add up to the quota with what is held", () => {
@@ -263,13 +313,64 @@ describe("a node", () => {
     expect(quota.refusal({ user: "eve", maxCores: null, untilMs: null }, wanted(99))).toBeNull();
   });
 
+  test("keeps to its share of what the token says besides the manager's word", () => {
+    const { quota } = node();
+    const users = [{ user: "ada", limits: { maxLeases: 9 }, allowance: { maxLeases: 9 } }];
+    quota.word({ ...word, users });
+    expect(quota.refusal(ada, wanted(2))).toBeNull();
+    expect(quota.refusal(ada, wanted(3))?.why).toContain("2 cores of that on this node");
+  });
+
+  test("forgets the limits of a user who has none any more", async () => {
+    const { quota, manager, said } = node();
+    const eve: Identity = { user: "eve", maxCores: null, untilMs: null };
+    const why = "eve has no core-hours left";
+    const limits: Limits = { coreHours: { hours: 1, period: "day" } };
+    quota.word({ ...word, users: [{ user: "eve", limits, allowance: {}, spentInMs: 0, why }] });
+    expect(quota.refusal(eve, wanted(1))?.why).toBe(why);
+    quota.word({ ...word, first: false, users: [{ user: "eve", limits: {}, allowance: {} }] });
+    expect(quota.refusal(eve, wanted(1))).toBeNull();
+    quota.counts(manager);
+    quota.take(1, "eve", wanted(1));
+    expect(await quota.reserve(1, eve)).toBeNull();
+    expect(said).toEqual([[], ["holds", 1]]);
+  });
+
+  test("tells a slow manager of what it has given by itself, which that may yet refuse", async () => {
+    const { quota, manager, said } = node();
+    quota.word({ ...word, users: [] });
+    let fail = (_: Error): void => {};
+    quota.counts({ ...manager, reserve: () => new Promise((_, reject) => (fail = reject)) });
+    for (const lease of [1, 2]) {
+      quota.take(lease, "ada", wanted(1));
+      const reserved = quota.reserve(lease, ada);
+      // The second one ends meanwhile.
+      if (lease === 2) quota.giveBack(lease);
+      fail(new Error("no answer within 250 ms"));
+      expect(await reserved).toBeNull();
+    }
+    expect(said).toEqual([[], ["holds", 1], ["unreserve", 2]]);
+  });
+
+  test("goes by the token when its manager is lost before it has said what the node may give", async () => {
+    const { quota, manager } = node();
+    quota.counts({
+      ...manager,
+      reserve: () => Promise.reject(new Error("the connection is lost")),
+    });
+    expect(quota.refusal(ada, wanted(5))?.why).toContain("at a time on this node");
+    quota.take(1, "ada", wanted(4));
+    expect(await quota.reserve(1, ada)).toBeNull();
+  });
+
   test("ends leases whose share of core-hours is used up while the manager is away", () => {
     const { quota, clock, manager } = node();
     const ended: [string, number][] = [];
     quota.onSpent((user, inMs) => ended.push([user, inMs]));
     quota.counts(manager);
     quota.take(1, "ada", wanted(2));
-    const users = [{ user: "ada", limits: {}, allowance: {}, leftCoreNs: 2 * 60e9 }];
+    const limits: Limits = { coreHours: { hours: 1, period: "day" } };
+    const users = [{ user: "ada", limits, allowance: {}, leftCoreNs: 2 * 60e9 }];
     quota.word({ ...word, users });
     quota.counts(undefined);
     clock.pass(29_000);

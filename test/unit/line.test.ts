@@ -132,7 +132,13 @@ function node(cores: number) {
       1000,
     ),
   );
-  const waiting = new WaitingLine(clock, (share) => book.letGo(share));
+  /** What was free when it has told of a change last. */
+  const told = { free: cores };
+  const waiting = new WaitingLine(
+    clock,
+    (share) => book.letGo(share),
+    () => (told.free = book.freeCores),
+  );
   let request = 0;
   const place = (
     client: object,
@@ -162,7 +168,7 @@ function node(cores: number) {
     clock.pass(0);
     return seen;
   };
-  return { clock, book, waiting, place };
+  return { clock, book, waiting, place, told };
 }
 
 describe("a place in line", () => {
@@ -200,6 +206,19 @@ describe("a place in line", () => {
     all.shares.give(offered, pass(0));
     all.shares.give(used, pass(0));
     expect(all.first(pass(0))?.waiting).toBe("b");
+  });
+
+  test("is told to be free when its client takes the offer and is refused", async () => {
+    const { waiting, place, book, told } = node(2);
+    const ada = {};
+    const { id } = place(ada, "ada", { workers: 2 });
+    expect([book.freeCores, told.free]).toEqual([0, 0]);
+    const asking = { client: ada, user: "ada", request: 9, waitMs: 0 };
+    const taken = waiting.turn(asking, { cores: 2, memoryBytes: 1, offer: id }, () => {
+      throw new RequestRefused("RFAAS_TOKEN_LIMIT", "ada may hold less");
+    });
+    await expect(taken).rejects.toThrow("ada may hold less");
+    expect([book.freeCores, told.free]).toEqual([2, 2]);
   });
 
   test("goes to the next when its client passes, leaves, or says nothing until the bound", () => {

@@ -20,6 +20,7 @@ import {
   minus,
   plus,
   reached,
+  stricterThan,
   strictest,
 } from "../../lease/quota.ts";
 import type { UserWord } from "../../protocol/tokens/limits.ts";
@@ -85,7 +86,9 @@ export class ClusterQuota {
     this.#spend();
     if (first) this.#words.clear();
     for (const word of users) {
-      this.#words.set(word.user, { ...word });
+      // One who has no limit any more.
+      if (isLimited(word.limits)) this.#words.set(word.user, { ...word });
+      else this.#words.delete(word.user);
       this.#since.delete(word.user);
       if (word.spentInMs !== undefined && this.#held.has(word.user))
         this.#onSpent(word.user, word.spentInMs);
@@ -95,14 +98,13 @@ export class ClusterQuota {
 
   /** Why so much more is not for this user, or null; {@link reserve} asks the manager besides. */
   refusal(identity: Identity, wanted: Held): OverLimit | null {
-    if (!this.#place) return this.#own.refusal(identity, wanted);
     const word = this.#words.get(identity.user);
     if (word?.spentInMs === 0) {
       const why = word.why ?? `${identity.user} has no core-hours left`;
       // While the manager is away it is this node's share that is used up.
       return { why, limit: { passes: false, shared: this.#manager !== undefined } };
     }
-    return this.#manager ? null : this.#awayRefusal(identity, wanted);
+    return this.#manager && this.#place ? null : this.#awayRefusal(identity, wanted);
   }
 
   /** Asks the manager for a lease that is taken, where its user has a limit. Resolves to why it may not be held, or null. */
@@ -122,7 +124,10 @@ export class ClusterQuota {
       if (error instanceof RequestRefused && error.code === "RFAAS_TOKEN_LIMIT")
         return { why: error.message, limit: error.limit };
       // It has gone, or hangs. What is asked for is among what is held.
-      return this.#awayRefusal(identity, held, true);
+      const over = this.#awayRefusal(identity, held, true);
+      // One that is slow may yet say no, to what is held now.
+      if (!over && this.#leases.get(lease) === held) this.#manager?.holds(held);
+      return over;
     }
   }
 
@@ -151,18 +156,21 @@ export class ClusterQuota {
     return isLimited(limitsOf(identity)) || this.#words.has(identity.user);
   }
 
-  /** Each node keeps to what the manager has last said that it may let the user hold. Of a user that it has said nothing of, to its share. */
+  /** Each node keeps to what the manager has last said that it may let the user hold; of what the token says besides, to its share. */
   #awayRefusal(identity: Identity, lease: Held, isHeld = false): OverLimit | null {
     const { user } = identity;
     const { cores, memoryBytes } = lease;
+    // It has never heard what it may give.
+    if (!this.#place)
+      return this.#own.refusal(identity, isHeld ? { cores: 0, memoryBytes: 0 } : lease);
     const wanted = { cores, memoryBytes, leases: 1 };
-    const word = this.#words.get(user);
+    const { limits: known = {}, allowance: told = {} } = this.#words.get(user) ?? {};
     const claims = limitsOf(identity);
-    const limits = strictest(word?.limits ?? {}, claims);
+    const limits = strictest(known, claims);
     const none = { here: NOTHING, everywhere: NOTHING };
-    const allowance = strictest(word?.allowance ?? {}, allowanceOf(claims, none, this.#place!));
+    const own = allowanceOf(stricterThan(known, claims), none, this.#place);
     const more = isHeld ? NOTHING : wanted;
-    const over = crossed(word ? word.allowance : allowance, this.#heldBy(user), more);
+    const over = crossed(strictest(told, own), this.#heldBy(user), more);
     if (!over) return null;
     const limit = reached(limits, wanted, false);
     // More than the whole is given by no node, and when the manager is back neither.

@@ -150,8 +150,11 @@ export class WaitingLine {
     } catch (error) {
       if (asking.waitMs === 0 || !isFull(error)) throw error;
     } finally {
-      // It may have taken less than it was offered.
-      if (claimed.offer !== undefined) this.serve();
+      // It may have taken less than it was offered, or nothing, where it was refused.
+      if (claimed.offer !== undefined) {
+        this.#onChange();
+        this.serve();
+      }
     }
     const turn = Promise.withResolvers<{ booked: Booked; waitedMs: number }>();
     this.#add(asking, { isPart: false, waitedMs: 0 }, turn.reject, ({ sinceNs }) => {

@@ -181,9 +181,13 @@ export class LeaseTable {
     this.#timers.schedule();
   }
 
-  /** Whether its client has heard so: what is said again and again for the same reason is said once. */
-  #endsThen(id: number, { deadlineNs, by }: { deadlineNs: number; by: Revoker }): boolean {
+  /** Whether its client has heard so: what is said again and again for the same reason is said once. While a lease still loads its client does not hear of it. */
+  #endsThen(
+    id: number,
+    { atNs, deadlineNs, by }: { atNs: number; deadlineNs: number; by: Revoker },
+  ): boolean {
     const state = this.#book.state(id);
+    if (state?.phase === "granted") return by === "over-quota" && deadlineNs > atNs;
     if (state?.phase !== "revoking" || state.revokedBy !== by) return false;
     return state.deadlineNs <= deadlineNs + SAME_DEADLINE_NS;
   }

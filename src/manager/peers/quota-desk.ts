@@ -14,6 +14,8 @@ export interface QuotaDeskOptions {
   limits: Pick<Records<UserLimits>, "all" | "onChange">;
   /** What leases of a user have cost since then, by the ledger. */
   usedCoreNs(user: string, sinceMs: number): number;
+  /** The latest report of every lease that has not ended, by the ledger. Throws when that cannot be used. Default: none. */
+  open?(): readonly UsageReport[];
   /** For how long leases of a node that is away count. */
   graceMs: number;
 }
@@ -29,12 +31,14 @@ export class QuotaDesk {
   readonly quotas: ClusterQuotas;
   readonly #clock: Clock;
   readonly #limits: QuotaDeskOptions["limits"];
+  readonly #open: () => readonly UsageReport[];
   readonly #nodes = new Map<string, NodePeer>();
   readonly #ticks: Timer;
   #gathering: Timer | undefined;
 
-  constructor({ limits, usedCoreNs, graceMs }: QuotaDeskOptions, clock: Clock) {
+  constructor({ limits, usedCoreNs, open = () => [], graceMs }: QuotaDeskOptions, clock: Clock) {
     this.#clock = clock;
+    this.#open = open;
     this.#limits = limits;
     this.quotas = new ClusterQuotas({ limits: () => limits.all(), usedCoreNs }, graceMs);
     limits.onChange(() => {
@@ -42,6 +46,15 @@ export class QuotaDesk {
       this.#tellSoon();
     });
     this.#ticks = clock.every(SPENDING_MS, () => this.#tick());
+    this.beginAnew();
+  }
+
+  /** It counts from now on: what nodes hold that have not come yet is by the ledger, as far as that knows it. Memory is not in it. */
+  beginAnew(): void {
+    for (const [instance, reports] of Map.groupBy(this.#openReports(), instanceOf)) {
+      const leases = reports.map(heldBy);
+      this.quotas.presume(instance, reports[0]!.node, leases, this.#clock.nowMs());
+    }
   }
 
   /** A node has come. */
@@ -84,11 +97,10 @@ export class QuotaDesk {
   /** What a node of an earlier rfaas leases counts by its bills, which have no memory in them. */
   reported({ role }: NodePeer, reports: readonly UsageReport[]): void {
     if (role.can.includes(COUNTS_QUOTAS)) return;
-    for (const { lease, user, workers, coresPerWorker = 1, endedAtMs } of reports) {
-      const number = Number(lease.slice(lease.lastIndexOf("/") + 1));
-      const held: Held = { lease: number, user, cores: workers * coresPerWorker, memoryBytes: 0 };
-      if (endedAtMs === null) this.quotas.holds(role.instance, [held], true);
-      else this.quotas.unreserve(role.instance, number);
+    for (const report of reports) {
+      const held = heldBy(report);
+      if (report.endedAtMs === null) this.quotas.holds(role.instance, [held], true);
+      else this.quotas.unreserve(role.instance, held.lease);
     }
     this.#tellSoon();
   }
@@ -109,6 +121,15 @@ export class QuotaDesk {
   close(): void {
     this.#ticks.clear();
     this.#gathering?.clear();
+  }
+
+  #openReports(): readonly UsageReport[] {
+    try {
+      return this.#open();
+    } catch {
+      // The ledger's own state says so to operators and nodes.
+      return [];
+    }
   }
 
   #tick(): void {
@@ -140,3 +161,11 @@ export class QuotaDesk {
     }
   }
 }
+
+const instanceOf = ({ lease }: UsageReport): string => lease.slice(0, lease.lastIndexOf("/"));
+
+/** As far as a bill says it. */
+const heldBy = ({ lease, user, workers, coresPerWorker = 1 }: UsageReport): Held => ({
+  lease: Number(lease.slice(lease.lastIndexOf("/") + 1)),
+  ...{ user, cores: workers * coresPerWorker, memoryBytes: 0 },
+});

@@ -10,7 +10,7 @@ import {
   type Limits,
   NOTHING,
   type OverLimit,
-  type Period,
+  type Place,
   SPENT_GRACE_MS,
   allowanceOf,
   crossed,
@@ -22,6 +22,7 @@ import {
   strictest,
 } from "../../lease/quota.ts";
 import type { UserWord } from "../../protocol/tokens/limits.ts";
+import { periodAt } from "./period.ts";
 
 /** A lease of a node, as far as quotas go. */
 export interface Held {
@@ -62,12 +63,16 @@ export class ClusterQuotas {
   readonly #graceMs: number;
   /** By the instance of the node. */
   readonly #nodes = new Map<string, Node>();
+  /** Of those that are there; undefined when others may be. */
+  #places: Map<string, Place> | undefined;
   /** What tokens say, by user, as last seen. */
   readonly #claims = new Map<string, Limits>();
   /** By user, over all nodes. */
   readonly #totals = new Map<string, Holding>();
   /** Users of whom nodes are to hear. */
   readonly #changed = new Set<string>();
+  /** Users of whom nodes have heard that they have a limit. */
+  readonly #told = new Set<string>();
 
   /** Leases of a node that is away count for `graceMs`. */
   constructor(sources: QuotaSources, graceMs: number) {
@@ -79,12 +84,21 @@ export class ClusterQuotas {
   came(instance: string, name: string, counts = true): void {
     const leases = this.#nodes.get(instance)?.leases ?? new Map<number, Held>();
     this.#nodes.set(instance, { name, counts, leases, awaySinceMs: undefined });
+    this.#places = undefined;
     this.#allChanged();
+  }
+
+  /** What a run of a node holds by the ledger, which this manager has not met: it counts as that of one that is away since now. */
+  presume(instance: string, name: string, leases: readonly Held[], nowMs: number): void {
+    if (this.#nodes.has(instance)) return;
+    this.#nodes.set(instance, { name, counts: true, leases: new Map(), awaySinceMs: nowMs });
+    this.holds(instance, leases);
   }
 
   went(instance: string, nowMs: number): void {
     const node = this.#nodes.get(instance);
     if (node) node.awaySinceMs = nowMs;
+    this.#places = undefined;
     this.#allChanged();
   }
 
@@ -102,7 +116,7 @@ export class ClusterQuotas {
     if (!node) return { why: "the node is not in the cluster; take another one" };
     this.#drop(node, held.lease);
     const { user } = held;
-    if (isLimited(claims)) this.#claims.set(user, claims);
+    this.#learn(user, claims);
     const limits = this.#limitsOf(user, claims);
     // First what no wait helps with.
     const spent = this.#spentIn(user, limits, wallMs);
@@ -137,16 +151,21 @@ export class ClusterQuotas {
 
   /** Users of whom there is something new since this was asked last. Those with core-hours change by themselves. */
   takeChanged(): string[] {
-    const changed = [...this.#changed].filter((user) => isLimited(this.#limitsOf(user)));
+    const changed = [...this.#changed].filter((user) => {
+      if (!isLimited(this.#limitsOf(user))) return this.#told.delete(user);
+      this.#told.add(user);
+      return true;
+    });
     this.#changed.clear();
     return changed;
   }
 
-  /** Those who have a limit, and hold something or are in the table. */
+  /** Of whom a node is to hear that comes: those who have a limit, and hold something or are in the table. */
   users(): string[] {
-    return [...new Set([...this.#sources.limits().keys(), ...this.#totals.keys()])].filter((user) =>
-      isLimited(this.#limitsOf(user)),
-    );
+    const known = new Set([...this.#sources.limits().keys(), ...this.#totals.keys()]);
+    const limited = [...known].filter((user) => isLimited(this.#limitsOf(user)));
+    for (const user of limited) this.#told.add(user);
+    return limited;
   }
 
   /** Users with core-hours that hold something. */
@@ -164,11 +183,15 @@ export class ClusterQuotas {
   }
 
   /** Which of the nodes that are there a run of one is; undefined for another. */
-  placeOf(instance: string): { nodes: number; rank: number } | undefined {
-    const there = [...this.#nodes].filter(([, node]) => node.counts && !node.awaySinceMs);
-    const inOrder = there.toSorted(([, one], [, other]) => (one.name < other.name ? -1 : 1));
-    const rank = inOrder.findIndex(([id]) => id === instance);
-    return rank < 0 ? undefined : { nodes: inOrder.length, rank };
+  placeOf(instance: string): Place | undefined {
+    return (this.#places ??= this.#order()).get(instance);
+  }
+
+  #order(): Map<string, Place> {
+    const there = [...this.#nodes]
+      .filter(([, node]) => node.counts && node.awaySinceMs === undefined)
+      .toSorted(([, one], [, other]) => (one.name < other.name ? -1 : 1));
+    return new Map(there.map(([id], rank) => [id, { nodes: there.length, rank }]));
   }
 
   /** What a node is told of a user. */
@@ -237,6 +260,13 @@ export class ClusterQuotas {
     return `${user} may hold ${amount(limit)} at a time in this cluster, by ${byToken ? "the token" : "the manager's table"}: ${amount(held)} ${held === 1 ? "is" : "are"} held${places}, and ${amount(wanted)} ${wanted === 1 ? "is" : "are"} asked for; release some, or ${ask}`;
   }
 
+  /** What a token says, nodes are to keep, too, while there is no manager. */
+  #learn(user: string, claims: Limits): void {
+    if (!isLimited(claims) || Bun.deepEquals(this.#claims.get(user), claims)) return;
+    this.#claims.set(user, claims);
+    this.#changed.add(user);
+  }
+
   #keep(node: Node, held: Held): void {
     this.#drop(node, held.lease);
     node.leases.set(held.lease, held);
@@ -259,7 +289,7 @@ export class ClusterQuotas {
   }
 
   #allChanged(): void {
-    for (const user of this.users()) this.#changed.add(user);
+    for (const user of [...this.users(), ...this.#told]) this.#changed.add(user);
   }
 }
 
@@ -267,13 +297,4 @@ function sumOf({ leases }: Node, user: string): Holding {
   let sum = NOTHING;
   for (const held of leases.values()) if (held.user === user) sum = plus(sum, holdingOf(held));
   return sum;
-}
-
-/** When the period began that `wallMs` is in, and when the next one does. In UTC, as bills are. */
-export function periodAt(period: Period, wallMs: number): { fromMs: number; untilMs: number } {
-  const at = new Date(wallMs);
-  const [year, month, day] = [at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate()];
-  return period === "day"
-    ? { fromMs: Date.UTC(year, month, day), untilMs: Date.UTC(year, month, day + 1) }
-    : { fromMs: Date.UTC(year, month), untilMs: Date.UTC(year, month + 1) };
 }
