@@ -17,7 +17,7 @@ import type { UsageReport } from "../../src/protocol/manager-messages.ts";
 import { Ledger } from "../../src/manager/ledger/ledger.ts";
 import { QuotaDesk } from "../../src/manager/peers/quota-desk.ts";
 import { ClusterQuotas, type Held } from "../../src/manager/quotas/cluster-quotas.ts";
-import { periodAt } from "../../src/manager/quotas/period.ts";
+import { periodAt } from "../../src/manager/quotas/core-hours.ts";
 import { TestClock } from "../support/clock.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -189,6 +189,27 @@ describe("a manager", () => {
       why: expect.stringContaining("2.00 of the 2 core-hours of this month; wait until 2026-04-01"),
     });
     expect(reserve("n2", held(2))?.why).toContain("rfaas user set ada --core-hours");
+  });
+
+  test("keeps the core-hours of a token and those of the table, whichever are used up first", () => {
+    const day: Limits = { coreHours: { hours: 8, period: "day" } };
+    const month: Limits = { coreHours: { hours: 100, period: "month" } };
+    for (const [table, claims] of [
+      [day, month],
+      [month, day],
+    ] as const) {
+      const { reserve, spent } = managing({ ada: table });
+      spent.coreNs = 7 * CORE_HOUR_NS;
+      expect(reserve("n1", held(1, 4), claims)).toBeNull();
+      spent.coreNs = 8 * CORE_HOUR_NS;
+      expect(reserve("n1", held(2, 4), claims)?.why).toContain(
+        "8.00 of the 8 core-hours of this day",
+      );
+    }
+    const { reserve, spent } = managing({ ada: month });
+    spent.coreNs = 100 * CORE_HOUR_NS;
+    const large: Limits = { coreHours: { hours: 500, period: "day" } };
+    expect(reserve("n1", held(1, 4), large)?.why).toContain("core-hours of this month");
   });
 
   test("tells nodes of users who have no limit any more, once, and of limits that only their tokens have", () => {

@@ -202,7 +202,11 @@ function statusOf({ server }: Manager, node: NodeInfo): NodeStatus {
 
 function noNode(name: string): HttpError {
   const shown = JSON.stringify(name.slice(0, 128));
-  return new HttpError(404, "RFAAS_NOT_FOUND", `there is no node ${shown}; see rfaas node ls (GET /v1/nodes)`);
+  return new HttpError(
+    404,
+    "RFAAS_NOT_FOUND",
+    `there is no node ${shown}; see rfaas node ls (GET /v1/nodes)`,
+  );
 }
 
 function momentOf(text: string | undefined, field: string): number | undefined {

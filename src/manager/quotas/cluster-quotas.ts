@@ -15,14 +15,13 @@ import {
   allowanceOf,
   crossed,
   isLimited,
-  lastsMs,
   minus,
   plus,
   reached,
   strictest,
 } from "../../lease/quota.ts";
 import type { UserWord } from "../../protocol/tokens/limits.ts";
-import { periodAt } from "./period.ts";
+import { type CoreHours, type Spent, periodAt, spentOf } from "./core-hours.ts";
 
 /** A lease of a node, as far as quotas go. */
 export interface Held {
@@ -119,7 +118,7 @@ export class ClusterQuotas {
     this.#learn(user, claims);
     const limits = this.#limitsOf(user, claims);
     // First what no wait helps with.
-    const spent = this.#spentIn(user, limits, wallMs);
+    const spent = this.#spentIn(user, wallMs, claims);
     if (spent && spent.inMs === 0)
       return { why: spent.why, limit: { passes: false, shared: true } };
     const wanted = holdingOf(held);
@@ -201,7 +200,7 @@ export class ClusterQuotas {
     if (!place || !node) return undefined;
     const limits = this.#limitsOf(user);
     const held = { here: sumOf(node, user), everywhere: this.#totalOf(user) };
-    const spent = this.#spentIn(user, limits, wallMs);
+    const spent = this.#spentIn(user, wallMs);
     return {
       ...{ user, limits, allowance: allowanceOf(limits, held, place) },
       ...(spent ? { leftCoreNs: spent.leftCoreNs / place.nodes } : {}),
@@ -221,20 +220,18 @@ export class ClusterQuotas {
     return this.#limitsOf(user);
   }
 
-  #spentIn(
-    user: string,
-    { coreHours }: Limits,
-    wallMs: number,
-  ): { leftCoreNs: number; inMs: number; why: string } | undefined {
-    if (!coreHours) return undefined;
-    const { hours, period } = coreHours;
-    const { fromMs, untilMs } = periodAt(period, wallMs);
-    const used = this.#sources.usedCoreNs(user, fromMs);
-    const leftCoreNs = Math.max(0, hours * CORE_HOUR_NS - used);
-    const inMs = leftCoreNs === 0 ? 0 : lastsMs(leftCoreNs, this.#totalOf(user).cores);
-    const until = new Date(untilMs).toISOString().slice(0, 10);
-    const why = `${user} has used ${(used / CORE_HOUR_NS).toFixed(2)} of the ${hours} core-hours of this ${period}; wait until ${until} (UTC), or ask for more (rfaas user set ${user} --core-hours)`;
-    return { leftCoreNs, inMs, why };
+  /** Of the core-hours by the table and by the token, those that are used up first: a day's may be, long before a month's. */
+  #spentIn(user: string, wallMs: number, claims = this.#claims.get(user) ?? {}): Spent | undefined {
+    const table = this.#sources.limits().get(user) ?? {};
+    const byTable = table.coreHours && this.#spent(user, table.coreHours, wallMs);
+    const byToken = claims.coreHours && this.#spent(user, claims.coreHours, wallMs);
+    if (!byTable || !byToken) return byTable ?? byToken;
+    return byToken.leftCoreNs < byTable.leftCoreNs ? byToken : byTable;
+  }
+
+  #spent(user: string, coreHours: CoreHours, wallMs: number): Spent {
+    const used = (sinceMs: number) => this.#sources.usedCoreNs(user, sinceMs);
+    return spentOf(user, coreHours, { used, cores: this.#totalOf(user).cores }, wallMs);
   }
 
   #limitsOf(user: string, claims = this.#claims.get(user) ?? {}): Limits {
