@@ -7,6 +7,7 @@ import { KnownNodes } from "../../src/client/cluster/known-nodes.ts";
 import { ManagerSubscription } from "../../src/client/cluster/manager-link.ts";
 import type { ConnectedNode } from "../../src/client/cluster/node.ts";
 import { RfaasError } from "../../src/base/errors.ts";
+import type { Limits } from "../../src/lease/quota.ts";
 import { Actor } from "./actor.ts";
 import { ActorClock } from "./clock.ts";
 import { dialOver } from "./dial.ts";
@@ -36,6 +37,8 @@ export type Manners =
   | "forgets"
   /** Holds its leases until everybody is told to release. */
   | "keeps"
+  /** The same, whatever the node wants back. */
+  | "clings"
   /** Neither takes what it is offered nor passes it. */
   | "ignores-offers";
 
@@ -53,6 +56,7 @@ const TREATMENT: Record<Manners, Treatment> = {
   "never-redeems": { ...GOOD, redeems: false, calls: false },
   forgets: { ...GOOD, renews: false, calls: false },
   keeps: GOOD,
+  clings: GOOD,
   "ignores-offers": { ...GOOD, hearsOffers: false },
 };
 
@@ -62,6 +66,7 @@ export class Client extends Actor implements LinkOwner {
   readonly actor = this;
   readonly user: string;
   readonly weight: number;
+  readonly claims: Limits;
   clock: ActorClock;
   readonly #manager: ManagerProcess;
   readonly subscribes: boolean;
@@ -89,11 +94,19 @@ export class Client extends Actor implements LinkOwner {
       busyUntilNs,
       user,
       weight,
-    }: { subscribes: boolean; busyUntilNs: number; user: string; weight: number },
+      claims,
+    }: {
+      subscribes: boolean;
+      busyUntilNs: number;
+      user: string;
+      weight: number;
+      claims: Limits;
+    },
   ) {
     super(world, name);
     this.user = user;
     this.weight = weight;
+    this.claims = claims;
     this.clock = new ActorClock(world, this);
     this.#nodes = nodes;
     this.#byName = byName;
@@ -121,7 +134,12 @@ export class Client extends Actor implements LinkOwner {
 
   /** Gives back all it has, whatever its manners. */
   releaseAll(): void {
-    if (this.alive) for (const lease of [...this.#held]) this.#giveBack(lease);
+    this.release(() => true);
+  }
+
+  /** Gives back those leases that `which` says. */
+  release(which: (lease: HeldLease) => boolean): void {
+    if (this.alive) for (const lease of [...this.#held].filter(which)) this.#giveBack(lease);
   }
 
   /**
@@ -151,6 +169,22 @@ export class Client extends Actor implements LinkOwner {
     );
   }
 
+  /** Asks one node for so many workers, at once or not at all. `answered` hears the lease, or why there is none. */
+  ask(node: ExecutorNode, workers: number, answered: (answer: HeldLease | Error) => void): void {
+    this.#manners = "clings";
+    const link = new NodeLink(this.world, this, node);
+    const { signal } = new AbortController();
+    const options = { workers, memory: 0, ttlMs: 60_000, signal };
+    this.#inThisLife(
+      link.open(signal).then(() => link.take("a-module", options)),
+      answered,
+      (error) => {
+        void link.close();
+        answered(error as Error);
+      },
+    );
+  }
+
   accepted(socket: Socket): SocketEvents {
     return {
       received: () => violated(`${this.name} was called by ${socket.peer?.owner.name}`),
@@ -168,7 +202,7 @@ export class Client extends Actor implements LinkOwner {
     this.#held.add(lease);
     const { random } = this.world;
     lease.on("revoking", ({ deadline }) => {
-      if (random.chance(0.3)) return;
+      if (this.#manners === "clings" || random.chance(0.3)) return;
       const leftNs = (deadline.getTime() - this.clock.wallMs()) * MS;
       this.after(Math.floor(Math.max(0, leftNs) * random.fraction()), "makes room", () =>
         this.#giveBack(lease),

@@ -2,6 +2,7 @@
 import type { Actor } from "./actor.ts";
 import type { Client } from "./client.ts";
 import type { ManagerProcess } from "./manager.ts";
+import { someLimits } from "./quotas/operator.ts";
 import type { ExecutorNode } from "./node.ts";
 import { MS, S, type World } from "./world.ts";
 
@@ -17,6 +18,7 @@ const KINDS = [
   "stop-agent",
   "kill-host",
   "kill-manager",
+  "stop-manager",
   "empty-manager",
   "kill-client",
   "power-off-client",
@@ -27,6 +29,7 @@ const KINDS = [
   "leave",
   "full-disk",
   "congestion",
+  "change-limits",
 ] as const;
 type Kind = (typeof KINDS)[number];
 
@@ -89,6 +92,10 @@ export class Faults {
         return this.#restart(manager, random.chance(0.2));
       case "kill-manager":
         return this.#restart(manager, random.chance(0.2));
+      case "stop-manager":
+        return manager.pause(random.between(10 * MS, 3 * S));
+      case "change-limits":
+        return this.#changeLimits();
       case "kill-client":
         return this.#restart(random.pick(clients), false);
       case "power-off-client":
@@ -135,6 +142,13 @@ export class Faults {
   #leave(node: ExecutorNode): void {
     node.leave();
     if (this.#world.random.chance(0.5)) this.#later(3 * S, "comes back", () => node.start());
+  }
+
+  #changeLimits(): void {
+    const { random, quotas, trace } = this.#world;
+    const { user } = random.pick(this.#roles.clients);
+    trace.note("operator", "changes the limits of", user);
+    quotas.operator.set(user, random.chance(0.2) ? undefined : someLimits(random));
   }
 
   #partition(): void {

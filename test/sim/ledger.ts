@@ -7,6 +7,7 @@ interface Row {
   usage: Usage;
   /** How often a final report was counted. */
   settlements: number;
+  last: UsageReport;
 }
 
 export class LedgerModel {
@@ -14,6 +15,7 @@ export class LedgerModel {
   readonly number: number;
   /** The disk under it is full: nothing is recorded, and nothing acknowledged. */
   full = false;
+  readonly #presumed = new Set<string>();
   readonly #rows = new Map<string, Row>();
   readonly #leasesOf = new Map<string, Set<string>>();
   readonly #totals = new Map<string, number>();
@@ -28,6 +30,18 @@ export class LedgerModel {
 
   keys(): IterableIterator<string> {
     return this.#rows.keys();
+  }
+
+  /** Of leases that have not ended. */
+  live(): UsageReport[] {
+    return [...this.#rows].flatMap(([lease, { endedAtMs, last }]) =>
+      endedAtMs === null && !this.#presumed.has(lease) ? last : [],
+    );
+  }
+
+  /** Their nodes are lost. */
+  presumeEnded(leases: readonly string[]): void {
+    for (const lease of leases) this.#presumed.add(lease);
   }
 
   users(): IterableIterator<string> {
@@ -53,6 +67,7 @@ export class LedgerModel {
       endedAtMs: row?.endedAtMs ?? endedAtMs,
       usage: merged,
       settlements: (row?.settlements ?? 0) + (settles ? 1 : 0),
+      last: report,
     });
     const leases = this.#leasesOf.get(user);
     if (leases) leases.add(lease);

@@ -26,6 +26,11 @@ export function checkEnded({ nodes, clients }: Roles): void {
   for (const name of held) if (!alive.has(name)) violated(`${name} is held and is not alive`);
 }
 
+/** What users hold, and nothing else, is counted. */
+export function checkCounted({ quotas }: World, { manager }: Roles): void {
+  if (quotas.operator.counts) quotas.check((user) => manager.holdingOf(user));
+}
+
 /** Everybody has released what was left: leases are over and billed, capacity is back, and the manager and clients know it. */
 export function checkNothingLeft(world: World, { nodes, clients, manager }: Roles): void {
   const { witness, schedule } = world;
@@ -49,6 +54,7 @@ export function checkNothingLeft(world: World, { nodes, clients, manager }: Role
     client.checkView();
     if (client.alive) checkTimers(client, sinceNs, client.subscribes ? 1 : 0);
   }
+  checkCounted(world, { nodes, clients, manager });
   witness.checkRows(manager.ledger, manager.ledger.keys());
   witness.checkTotals(manager.ledger, manager.ledger.users());
   witness.checkSettled(manager.ledger);

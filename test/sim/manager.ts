@@ -5,9 +5,10 @@ import type { Registry } from "../../src/manager/nodes/registry.ts";
 import type { PeerConnection } from "../../src/manager/peers/peer.ts";
 import type { NodeInfo, ToManager, UsageReport } from "../../src/protocol/manager-messages.ts";
 import { Actor } from "./actor.ts";
-import { acknowledgesUnkept, newLedger, newRegistry } from "./bugs.ts";
+import { acknowledgesUnkept, newLedger, newRegistry, plantInQuotas, readsLedger } from "./bugs.ts";
 import { ActorClock } from "./clock.ts";
 import type { LedgerModel } from "./ledger.ts";
+import { type Holding, NOTHING } from "../../src/lease/quota.ts";
 import type { Message } from "./messages.ts";
 import type { Socket, SocketEvents } from "./network.ts";
 import type { World } from "./world.ts";
@@ -47,10 +48,15 @@ export class ManagerProcess extends Actor {
     return this.alive && this.#manager!.resume(name);
   }
 
+  /** What it counts of a user. */
+  holdingOf(user: string): Holding {
+    return this.#manager?.quotas?.quotas.holdingOf(user).total ?? NOTHING;
+  }
+
   accepted(socket: Socket): SocketEvents {
     let pipe: MessagePipe;
     const open = (events: ConnectionEvents<ToManager>): PeerConnection =>
-      (pipe = new MessagePipe(socket, events, this.ledger.number));
+      (pipe = new MessagePipe(socket, events, this.ledger.number, new QuotaEar(this, this.world)));
     this.#manager!.meet(open, { reachedAt: "manager", comesFrom: socket.peer!.owner.name });
     return {
       received: (message) => pipe.received(message as ToManager),
@@ -64,6 +70,8 @@ export class ManagerProcess extends Actor {
     this.#keepsLedger = true;
     world.network.poweredOn(this);
     this.#registry = newRegistry(world.bug);
+    const { operator } = world.quotas;
+    world.quotas.starts();
     this.#manager = new Manager({
       registry: this.#registry,
       ledger: { record: (reports) => this.#record(reports) },
@@ -73,7 +81,23 @@ export class ManagerProcess extends Actor {
       },
       log: (_, message) => world.trace.note(this.name, message),
       clock: new ActorClock(world, this),
+      lost: {
+        ledger: {
+          live: () => this.ledger.live(),
+          presumeEnded: (leases) => this.ledger.presumeEnded(leases),
+        },
+        graceMs: operator.graceMs,
+      },
+      quotas: operator.counts
+        ? {
+            limits: operator.tableOf(),
+            usedCoreNs: (user) => this.ledger.total(user),
+            open: () => (readsLedger(world.bug) ? this.ledger.live() : []),
+            graceMs: operator.graceMs,
+          }
+        : undefined,
     });
+    if (this.#manager.quotas) plantInQuotas(world.bug, this.#manager.quotas);
   }
 
   protected died(): void {
@@ -104,11 +128,13 @@ class MessagePipe implements PeerConnection {
   readonly #socket: Socket;
   readonly #events: ConnectionEvents<ToManager>;
   readonly #ledger: number;
+  readonly #ear: QuotaEar;
   #held = false;
   #over = false;
   readonly #waiting: ToManager[] = [];
 
-  constructor(socket: Socket, events: ConnectionEvents<ToManager>, ledger: number) {
+  constructor(socket: Socket, events: ConnectionEvents<ToManager>, ledger: number, ear: QuotaEar) {
+    this.#ear = ear;
     this.#socket = socket;
     this.#events = events;
     this.#ledger = ledger;
@@ -116,6 +142,7 @@ class MessagePipe implements PeerConnection {
 
   send(message: Message): void {
     const { t } = message;
+    this.#ear.says(message);
     this.#socket.send(t === "report-usage-reply" ? { ...message, ledger: this.#ledger } : message);
   }
 
@@ -123,6 +150,7 @@ class MessagePipe implements PeerConnection {
     if (this.#over) return;
     this.#over = true;
     this.#socket.close();
+    this.#ear.closes();
     this.#events.closed(error);
   }
 
@@ -142,7 +170,47 @@ class MessagePipe implements PeerConnection {
 
   received(message: ToManager): void {
     if (this.#over) return;
-    if (this.#held) this.#waiting.push(message);
-    else this.#events.message(message);
+    if (this.#held) return void this.#waiting.push(message);
+    this.#ear.hears(message);
+    this.#events.message(message);
+  }
+}
+
+/** Tells the witness what the manager hears of leases, and says. */
+class QuotaEar {
+  readonly #manager: ManagerProcess;
+  readonly #world: World;
+  #announced: string | undefined;
+  /** The node, once it is accepted. */
+  #instance: string | undefined;
+  /** Which lease each question is about. */
+  readonly #asked = new Map<number, number>();
+
+  constructor(manager: ManagerProcess, world: World) {
+    this.#manager = manager;
+    this.#world = world;
+  }
+
+  hears(message: ToManager): void {
+    if (message.t === "announce") this.#announced = message.settling ? undefined : message.instance;
+    else if (message.t === "reserve") this.#asked.set(message.id, message.lease);
+    else if (message.t === "holdings" && this.#instance !== undefined)
+      for (const { lease } of message.leases)
+        this.#world.quotas.counts(this.#instance, lease, false);
+  }
+
+  says(message: Message): void {
+    const { quotas } = this.#world;
+    if (message.t === "accepted" && this.#announced !== undefined) {
+      this.#instance = this.#announced;
+      quotas.came(this.#instance);
+    } else if (message.t === "reserve-reply" && this.#instance !== undefined)
+      quotas.counts(this.#instance, this.#asked.get(message.id)!, true);
+    else if (message.t === "quota") quotas.said(message, (user) => this.#manager.holdingOf(user));
+  }
+
+  closes(): void {
+    if (this.#instance !== undefined) this.#world.quotas.went(this.#instance);
+    this.#instance = undefined;
   }
 }

@@ -1,4 +1,6 @@
 /** What the roles say to each other: with the manager the real messages, between clients and nodes what the lease protocol needs. */
+import type { LimitReached } from "../../src/base/errors.ts";
+import type { Limits } from "../../src/lease/quota.ts";
 import type { ManagerSays, ManagerToNode, ToManager } from "../../src/protocol/manager-messages.ts";
 
 export type ToNode =
@@ -11,6 +13,8 @@ export type ToNode =
       ttlMs: number;
       user: string;
       weight: number;
+      /** What the token says. */
+      claims: Limits;
       offer: number | undefined;
     }
   | {
@@ -27,6 +31,7 @@ export type ToNode =
       isPart: boolean;
       user: string;
       weight: number;
+      claims: Limits;
     }
   /** The client does not want it any more. */
   | { t: "withdraw"; id: number }
@@ -37,7 +42,7 @@ export type ToNode =
 
 export type ToHolder =
   | { t: "granted"; id: number; lease: number; host: HostDoor; expiresInMs: number }
-  | { t: "denied"; id: number; code: string; message: string }
+  | { t: "denied"; id: number; code: string; message: string; limit?: LimitReached | undefined }
   | { t: "offered"; id: number; workers: number; last: boolean }
   | { t: "recall"; id: number }
   | { t: "renewed"; lease: number; expiresInMs: number }

@@ -5,6 +5,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import type { ConnectedNode, WantedRoom } from "../../src/client/cluster/node.ts";
 import type { NodeStatus } from "../../src/client/node/status.ts";
 import type { AllocateOptions } from "../../src/client/options/allocate-options.ts";
+import type { Limits } from "../../src/lease/quota.ts";
 import type { Actor } from "./actor.ts";
 import { HeldLease, type Treatment } from "./held-lease.ts";
 import type { Message, ToHolder } from "./messages.ts";
@@ -24,6 +25,8 @@ export interface LinkOwner {
   /** On whose behalf it asks, and the user's share against others. */
   readonly user: string;
   readonly weight: number;
+  /** What its token says that the user may hold. */
+  readonly claims: Limits;
 }
 
 const NO_LINE = { waiting: 0, longestWaitMs: 0 };
@@ -85,11 +88,11 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
   async waitInLine(wanted: WantedRoom, signal: AbortSignal): Promise<void> {
     if (this.#lost) throw this.#unreachable();
     const { recalled: _, offered: __, heapBytes: ___, ...asked } = wanted;
-    const { user, weight } = this.#owner;
+    const { user, weight, claims } = this.#owner;
     const id = this.#nextId++;
     const answer = Promise.withResolvers<void>();
     this.#places.set(id, { ...answer, wanted });
-    this.#socket.send({ t: "wait-in-line", id, ...asked, user, weight });
+    this.#socket.send({ t: "wait-in-line", id, ...asked, user, weight, claims });
     try {
       await untilAborted(answer.promise, signal);
     } catch (error) {
@@ -105,8 +108,9 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
     const answer = Promise.withResolvers<HeldLease>();
     this.#asked.set(id, { answer, workers, ttlMs });
     const memoryBytes = Number(memory);
-    const { user, weight } = this.#owner;
-    const asked = { workers, coresPerWorker, memoryBytes, ttlMs, user, weight, offer };
+    const { user, weight, claims } = this.#owner;
+    const room = { workers, coresPerWorker, memoryBytes, ttlMs };
+    const asked = { ...room, user, weight, claims, offer };
     if (offer !== undefined) this.#recalls.delete(offer);
     this.#socket.send({ t: "allocate", id, ...asked });
     try {
@@ -128,9 +132,11 @@ export class NodeLink implements Omit<ConnectedNode, "take" | "packages"> {
       case "granted":
         return this.#granted(said);
       case "denied": {
-        const { id, code, message } = said;
+        const { id, code, message, limit } = said;
         const error =
-          code === "RFAAS_NODE_LOST" ? new LeaseLost(message) : new LeaseRefused(code, message);
+          code === "RFAAS_NODE_LOST"
+            ? new LeaseLost(message)
+            : new LeaseRefused(code, message, { limit });
         this.#asked.get(id)?.answer.reject(error);
         this.#asked.delete(id);
         this.#places.get(id)?.reject(error);

@@ -8,6 +8,7 @@ import type { LeaseTimers } from "../../src/executor/agent/lease-timers.ts";
 import { type BookedNode, Bookkeeper } from "../../src/executor/accounts/bookkeeper.ts";
 import { RequestRefused } from "../../src/control/requests.ts";
 import type { WaitingLine } from "../../src/executor/admission/waiting-line.ts";
+import type { OverLimit } from "../../src/lease/quota.ts";
 import type { Use } from "../../src/lease/shares.ts";
 import { DRAINING, type LeaseBook, allocatedCoreNs, describeEnd } from "../../src/lease/book.ts";
 import {
@@ -25,6 +26,7 @@ import { Host } from "./host.ts";
 import type { ManagerProcess } from "./manager.ts";
 import type { ToNode } from "./messages.ts";
 import type { Socket, SocketEvents } from "./network.ts";
+import { NodeQuota, type Whose } from "./quotas/node-quota.ts";
 import { LineWitness, type PlaceSeen, type UseSeen } from "./line-witness.ts";
 import { CoresWitness, LOAD_LIMIT_NS, LeaseWitness } from "./witness.ts";
 import { MS, S, US, type World } from "./world.ts";
@@ -55,6 +57,8 @@ interface NodeLease {
   startedAtMs: number;
   budgetCoreNs: number;
   announced: boolean;
+  /** Its user may hold it, as far as the node was told. */
+  allowed: boolean;
   /** Calls when the node last looked. */
   seenCalls: number;
 }
@@ -82,6 +86,7 @@ export class ExecutorNode extends Actor implements BookedNode {
   #clock: ActorClock;
   #timers: LeaseTimers;
   #line: WaitingLine;
+  #quota: NodeQuota | undefined;
   #keeper: Bookkeeper | undefined;
   #events: AgentEvents | undefined;
   #refusal: string | null = null;
@@ -138,6 +143,11 @@ export class ExecutorNode extends Actor implements BookedNode {
   /** What it holds for those that it has offered it to. */
   get offers(): number {
     return this.#line.state().offers;
+  }
+
+  /** It is connected to a manager that counts what users hold. */
+  get hasManager(): boolean {
+    return this.#quota?.hasManager ?? false;
   }
 
   /** Host processes that run. */
@@ -263,6 +273,10 @@ export class ExecutorNode extends Actor implements BookedNode {
     this.#refusal = null;
     this.#leaving = false;
     world.network.poweredOn(this);
+    const quota = new NodeQuota(world.bug, this.instance, this.#clock, world.quotas, (user, inMs) =>
+      this.#spent(user, inMs),
+    );
+    this.#quota = quota;
     this.#keeper = new Bookkeeper(
       bookedBy(world.bug, this),
       { useKey() {} },
@@ -273,10 +287,11 @@ export class ExecutorNode extends Actor implements BookedNode {
         memoryBytes,
         fabrics: [],
         removalLimitMs: REMOVAL_LIMIT_MS,
+        quota,
         instance: this.instance,
         clock: keeperClock(world.bug, this.#clock),
         random: () => world.random.fraction(),
-        dial: dialOver(world, this, this.#manager, this.#listener()),
+        dial: dialOver(world, this, this.#manager, this.#listener(quota)),
         log: (_, message) => world.trace.note(name, message),
       },
     );
@@ -285,6 +300,7 @@ export class ExecutorNode extends Actor implements BookedNode {
   protected died(): void {
     this.#witness.reset();
     this.#lineWitness.reset();
+    this.#quota?.died();
     const atNs = this.#clock.nowNs();
     for (const { host } of this.#leases.values()) host.gone = true;
     for (const witness of this.#unsettled) witness.orphan(atNs);
@@ -316,12 +332,13 @@ export class ExecutorNode extends Actor implements BookedNode {
   }
 
   /** What the manager has confirmed must be in its ledger. */
-  #listener(): Listener {
+  #listener(quota: NodeQuota): Listener {
     /** Final ones that it was sent, by the number of their request. */
     const sent = new Map<number, LeaseWitness[]>();
     const { leases } = this.world.witness;
     return {
       sent(message) {
+        quota.sent(message);
         if (message.t !== "report-usage") return;
         const ended = message.reports.filter(({ endedAtMs }) => endedAtMs !== null);
         sent.set(
@@ -330,6 +347,7 @@ export class ExecutorNode extends Actor implements BookedNode {
         );
       },
       arrives: (message) => {
+        quota.arrives(message);
         if (message.t !== "report-usage-reply" || !("ledger" in message)) return;
         for (const witness of sent.get(message.id) ?? []) {
           witness.settledIn = message.ledger;
@@ -394,9 +412,9 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   #waitInLine(client: Socket, asked: Extract<ToNode, { t: "wait-in-line" }>): void {
     const { id, workers, atLeast, coresPerWorker, memoryBytes, waitMs, waitedMs } = asked;
-    const { holdMs, isPart, user, weight, beganAtMs } = asked;
-    const deny = ({ code, message }: RequestRefused) =>
-      client.send({ t: "denied", id, code: String(code), message });
+    const { holdMs, isPart, user, weight, beganAtMs, claims } = asked;
+    const deny = ({ code, message, limit }: RequestRefused) =>
+      client.send({ t: "denied", id, code: String(code), message, limit });
     if (!this.#book.canEverHold(atLeast * coresPerWorker, memoryBytes))
       return deny(new RequestRefused("RFAAS_NODE_FULL", "the node never has so much"));
     const nowNs = this.#clock.nowNs();
@@ -422,6 +440,14 @@ export class ExecutorNode extends Actor implements BookedNode {
             if (this.#refusal !== null)
               throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
             if (book.draining) throw new RequestRefused("RFAAS_NODE_DRAINING", DRAINING);
+            const least = { cores: room.atLeast * coresPerWorker, memoryBytes: room.memoryBytes };
+            try {
+              this.#checkQuota({ user, claims }, least);
+            } catch (error) {
+              // Others are served at once.
+              this.#lineWitness.leaves(place, clock.nowNs());
+              throw error;
+            }
             const held = book.hold(room);
             if (held) this.#lineWitness.offered(place, held, clock.nowNs());
             return held;
@@ -450,13 +476,16 @@ export class ExecutorNode extends Actor implements BookedNode {
       )
       .catch((error: unknown) => {
         if (!(error instanceof RequestRefused)) return this.world.failed(error);
-        client.send({ t: "denied", id, code: error.code, message: error.message });
+        const { code, message, limit } = error;
+        client.send({ t: "denied", id, code, message, limit });
       });
   }
 
   #grantTo(client: Socket, asked: Extract<ToNode, { t: "allocate" }>): void {
-    const { id, workers, coresPerWorker, memoryBytes, ttlMs, user, weight } = asked;
+    const { id, workers, coresPerWorker, memoryBytes, ttlMs, user, weight, claims } = asked;
     if (this.#refusal !== null) throw new RequestRefused("RFAAS_NODE_REFUSES", this.#refusal);
+    const wanted = { cores: workers * coresPerWorker, memoryBytes };
+    this.#checkQuota({ user, claims }, wanted);
     const grantedAtNs = this.#clock.nowNs();
     const ttlNs = ttlMs * MS;
     const granted = this.#book.request(
@@ -485,16 +514,67 @@ export class ExecutorNode extends Actor implements BookedNode {
       startedAtMs: this.#clock.wallMs(),
       budgetCoreNs: budgeted ? workers * random.between(1 * MS, 3 * S) : Infinity,
       announced: false,
+      allowed: false,
       seenCalls: 0,
     };
     this.world.witness.granted(witness);
     this.#witness.take(witness);
     this.#unsettled.add(witness);
     this.#leases.set(lease.id, lease);
+    this.#quota!.take(lease.id, { user, claims }, wanted);
     this.#timers.schedule();
     this.#timers.startMeters();
     this.#events?.capacity();
+    this.#reserve(lease, { user, claims }).catch((error: unknown) => this.world.failed(error));
+  }
+
+  /** Throws when the node knows that the user may not hold so much more. */
+  #checkQuota(whose: Whose, wanted: { cores: number; memoryBytes: number }): void {
+    const over = this.#quota!.refusal(whose, wanted);
+    if (over) throw new RequestRefused("RFAAS_TOKEN_LIMIT", over.why, { limit: over.limit });
+  }
+
+  /** A host starts for what its user may hold in the whole cluster. */
+  async #reserve(lease: NodeLease, whose: Whose): Promise<void> {
+    const quota = this.#quota!;
+    const over = await quota.reserve(lease.id, whose);
+    // It may have ended meanwhile, or the node has.
+    if (this.#leases.get(lease.id) !== lease || lease.witness.over) return;
+    if (over) return this.#takeBack(lease, over);
+    lease.allowed = true;
+    // It is on the bill however soon the node dies.
+    this.#bill(lease, undefined);
     this.#startHost(lease);
+  }
+
+  /** No lease after all, and no bill. */
+  #takeBack(lease: NodeLease, { why, limit }: OverLimit): void {
+    const { id, request, client, witness } = lease;
+    this.world.trace.note(this.name, "takes back lease", id);
+    const reason = { kind: "load-failed" } as const;
+    this.#book.advance(id, { kind: "ended", atNs: this.#clock.nowNs(), reason });
+    lease.host.gone = true;
+    this.#witness.stopped(witness);
+    this.world.witness.refused(witness);
+    this.#unsettled.delete(witness);
+    this.#letGo(lease);
+    client.send({ t: "denied", id: request, code: "RFAAS_TOKEN_LIMIT", message: why, limit });
+  }
+
+  /** The core-hours of a user are used up in so long. */
+  #spent(user: string, inMs: number): void {
+    const atNs = this.#clock.nowNs();
+    const deadlineNs = atNs + inMs * MS;
+    for (const lease of this.#leases.values()) {
+      const state = this.#book.state(lease.id);
+      if (lease.user !== user || !lease.allowed || state?.phase === "ended") continue;
+      // It is said again, when its client has the lease.
+      if (state?.phase === "granted" && inMs > 0) continue;
+      // It has heard so.
+      if (state?.phase === "revoking" && state.deadlineNs <= deadlineNs + 1 * S) continue;
+      this.#tell(lease, { kind: "revoked", atNs, deadlineNs, by: "over-quota" });
+    }
+    this.#timers.schedule();
   }
 
   #startHost(lease: NodeLease): void {
@@ -606,14 +686,21 @@ export class ExecutorNode extends Actor implements BookedNode {
     if (state.phase !== "ended") return;
     witness.gone(host.calls, this.#clock.nowNs());
     this.#bill(lease, { atMs: this.#clock.wallMs(), reason: state.reason.kind });
+    this.#letGo(lease);
+    client.send({ t: "released", lease: id });
+  }
+
+  /** What it had is free for others. */
+  #letGo(lease: NodeLease): void {
+    const { id, witness } = lease;
     this.#book.free(id);
     this.#witness.give(witness);
+    this.#quota!.giveBack(id);
     this.#line.give(lease.use);
     this.#lineWitness.gives(lease.seenUse, this.#clock.nowNs());
     this.#leases.delete(id);
     // A second notice of the same exit must do nothing.
     this.#book.free(id);
-    client.send({ t: "released", lease: id });
     this.#line.serve();
     this.#events?.capacity();
     if (this.#book.size === 0) this.#timers.rest();
@@ -635,7 +722,7 @@ export class ExecutorNode extends Actor implements BookedNode {
 
   #readMeters(): void {
     for (const lease of this.#leases.values()) {
-      if (this.#book.state(lease.id)?.phase === "ended") continue;
+      if (!lease.allowed || this.#book.state(lease.id)?.phase === "ended") continue;
       const { allocationCoreNs } = this.#usage(lease);
       if (allocationCoreNs >= lease.budgetCoreNs) this.#end(lease, { kind: "over-budget" });
       else this.#bill(lease, undefined);

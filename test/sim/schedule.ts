@@ -13,6 +13,8 @@ export interface Planned {
 
 export class Schedule {
   nowNs = 0;
+  /** How much has happened. */
+  steps = 0;
   readonly #heap: Planned[] = [];
   #order = 0;
 
@@ -36,6 +38,7 @@ export class Schedule {
       }
       if (first.cancelled) continue;
       this.nowNs = first.atNs;
+      this.steps++;
       return first;
     }
   }

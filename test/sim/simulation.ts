@@ -3,15 +3,19 @@
  * step that breaks it ends the run with the seed, the step and what happened last.
  */
 import { drainMicrotasks } from "bun:jsc";
+import { type Limits, isLimited } from "../../src/lease/quota.ts";
 import { UNPINNED } from "../../src/executor/machine/cores.ts";
 import type { Actor } from "./actor.ts";
 import type { Bug } from "./bugs.ts";
 import { Client, GROUP_LIMIT_MS } from "./client.ts";
 import { Faults, type Roles } from "./faults.ts";
-import { RELEASE_NS, SETTLE_NS, checkEnded, checkNothingLeft } from "./liveness.ts";
+import { RELEASE_NS, SETTLE_NS, checkCounted, checkEnded, checkNothingLeft } from "./liveness.ts";
 import { ManagerProcess } from "./manager.ts";
 import { Network } from "./network.ts";
 import { ExecutorNode, type HostTroubles } from "./node.ts";
+import { Operator, fewCoreHours, someLimits } from "./quotas/operator.ts";
+import { QuotaTrial } from "./quotas/trial.ts";
+import { QuotaWitness } from "./quotas/witness.ts";
 import { Random } from "./random.ts";
 import { Schedule } from "./schedule.ts";
 import { Trace } from "./trace.ts";
@@ -27,6 +31,9 @@ const MAX_STEPS = 1_000_000;
 const EARLY_SHARE = 0.7;
 const MAX_NODE_CORES = 12;
 const MAX_SUBSCRIBERS = 12;
+/** Users with a limit, about, times nodes: each node hears of each. */
+const MAX_LIMITED = 200;
+const TRIED_NODES = 12;
 
 export interface SimulationOptions {
   seed: number;
@@ -90,13 +97,15 @@ class Simulation {
   constructor({ seed, nodes = 100, clients = 50, bug, trace }: SimulationOptions) {
     const random = new Random(seed);
     const lines = new Trace(trace);
+    const schedule = new Schedule();
     this.#seed = seed;
     this.#world = {
       random,
-      schedule: new Schedule(),
+      schedule,
       trace: lines,
       network: new Network(random, lines),
       witness: new Witness(),
+      quotas: new QuotaWitness(new Operator(random), schedule),
       bug,
       failed: (error) => (this.#error ??= error),
     };
@@ -114,7 +123,9 @@ class Simulation {
       this.#faults.end();
       this.#passUntil(BUSY_NS + SETTLE_NS);
       checkEnded(this.#roles);
+      checkCounted(this.#world, this.#roles);
       this.#releaseAll();
+      this.#tryQuotas();
       this.#gatherGroups();
       this.#releaseAll();
       return this.#outcome();
@@ -174,14 +185,31 @@ class Simulation {
     });
   }
 
+  /** Of users whose quotas are asked for at once; then nobody has one in a table. */
+  #tryQuotas(): void {
+    const { random, quotas, schedule } = this.#world;
+    const { operator } = quotas;
+    // The more nodes, the longer it takes, and six are asked at most.
+    if (operator.counts && random.chance(TRIED_NODES / this.#roles.nodes.length)) {
+      // Time stays where nothing happens.
+      let atNs = schedule.nowNs;
+      new QuotaTrial(this.#world, this.#roles, (ns) => this.#passUntil((atNs += ns))).run();
+      this.#releaseAll();
+    }
+    operator.clear();
+    this.#passUntil(schedule.nowNs + 1 * S);
+  }
+
   /** Several that each want more than half of some nodes, all at once, get it one after the other. */
   #gatherGroups(): void {
     const { random, schedule } = this.#world;
     const nodes = this.#roles.nodes.filter((node) => node.alive && !node.paused && node.hasLine);
-    const clients = this.#roles.clients.filter((client) => client.alive);
+    const clients = this.#roles.clients.filter(
+      (client) => client.alive && !isLimited(client.claims),
+    );
     const some = nodes.slice(0, random.between(2, 6));
     const cores = some.reduce((sum, node) => sum + node.cores, 0);
-    if (some.length < 2 || cores < 3) return;
+    if (some.length < 2 || cores < 3 || clients.length === 0) return;
     for (const node of some) node.behave();
     const wanting = clients.slice(0, random.between(2, 5));
     let left = wanting.length;
@@ -222,6 +250,7 @@ function createRoles(world: World, nodeCount: number, clientCount: number): Role
   };
   const users = random.between(1, clientCount);
   const weights = Array.from({ length: users }, () => random.between(1, 4));
+  const claims = limitUsers(world, users, nodeCount);
   const nodes = Array.from({ length: nodeCount }, (_, i) => {
     const cores = random.between(1, MAX_NODE_CORES);
     const unpinned = random.chance(0.2) ? random.between(0, cores) : 0;
@@ -238,9 +267,30 @@ function createRoles(world: World, nodeCount: number, clientCount: number): Role
   const clients = Array.from({ length: clientCount }, (_, i) => {
     const subscribes = i < subscribers;
     const number = i % users;
-    const whose = { user: `user-${number}`, weight: weights[number]! };
+    const whose = {
+      user: `user-${number}`,
+      weight: weights[number]!,
+      claims: claims[number]!,
+    };
     const options = { subscribes, busyUntilNs: BUSY_NS, ...whose };
     return new Client(world, `client-${i}`, known, byName, manager, options);
   });
   return { nodes, clients, manager };
+}
+
+/** Some are in the manager's table. Returns what each one's token says. */
+function limitUsers(
+  { random, quotas: { operator } }: World,
+  users: number,
+  nodes: number,
+): Limits[] {
+  // The more nodes, the more there is to say of each of them.
+  const share = random.chance(0.5)
+    ? 0
+    : Math.min(1, MAX_LIMITED / nodes / users) * random.fraction();
+  return Array.from({ length: users }, (_, i) => {
+    if (random.chance(share))
+      operator.set(`user-${i}`, random.chance(0.2) ? fewCoreHours(random) : someLimits(random));
+    return random.chance(share) ? someLimits(random) : {};
+  });
 }

@@ -249,6 +249,11 @@ export class Witness {
     this.leases.set(lease.key, lease);
   }
 
+  /** Its user may not hold as much: there is no such lease, and no bill. */
+  refused(lease: LeaseWitness): void {
+    this.leases.delete(lease.key);
+  }
+
   /** The rows that changed: none more than was used, the final ones equal to it. */
   checkRows(ledger: LedgerModel, keys: Iterable<string>): void {
     for (const key of keys) {

@@ -1,6 +1,7 @@
 /** What all roles of a simulation share. */
 import type { Bug } from "./bugs.ts";
 import type { Network } from "./network.ts";
+import type { QuotaWitness } from "./quotas/witness.ts";
 import type { Random } from "./random.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Trace } from "./trace.ts";
@@ -12,6 +13,8 @@ export interface World {
   readonly trace: Trace;
   readonly network: Network;
   readonly witness: Witness;
+  /** What users hold in the whole cluster. */
+  readonly quotas: QuotaWitness;
   /** Built in on purpose, to see that it is found. */
   readonly bug: Bug | undefined;
   /** Takes note of an error in what runs by itself, between two steps. */

@@ -19,6 +19,13 @@ class NoWaitLimit extends WaitingLine {
   }
 }
 
+/** Asks no client to give back what it holds of a group. */
+class NoRecall extends WaitingLine {
+  override place(...[asking, wanted]: PlaceArgs): Promise<void> {
+    return super.place(asking, { ...wanted, recall: () => {} });
+  }
+}
+
 /** Takes all users for equal. */
 class NoWeights extends WaitingLine {
   override place(...[asking, wanted]: PlaceArgs): Promise<void> {
@@ -120,6 +127,7 @@ export const LINES = {
   "jumps-the-line": JumpsTheLine,
   "leftover-idle": LeftoverIdle,
   "no-hold-limit": NoHoldLimit,
+  "no-recall": NoRecall,
   "no-wait-limit": NoWaitLimit,
   "no-weights": NoWeights,
   "passed-offer-lost": PassedOfferLost,
