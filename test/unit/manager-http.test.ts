@@ -250,7 +250,7 @@ describe("nodes", () => {
     await using f = await Fixture.start();
     const { status, body } = await f.ask(method, path);
     expect([status, body.error.code]).toEqual([404, "RFAAS_NOT_FOUND"]);
-    expect(body.error.message).toMatch(/; see (GET )?\//);
+    expect(body.error.message).toMatch(/; see (?:.*\()?(?:GET )?\//);
   });
 });
 
