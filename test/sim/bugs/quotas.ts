@@ -70,14 +70,6 @@ export const QUOTAS = {
 
 /** Planted in the count of a manager that has just started. */
 export const DESKS = {
-  /** Forgets at once what a node holds whose connection is lost. */
-  "away-forgotten": ({ quotas }: QuotaDesk): void => {
-    const went = quotas.went.bind(quotas);
-    quotas.went = (instance, nowMs) => {
-      quotas.holds(instance, []);
-      went(instance, nowMs);
-    };
-  },
   /** Does not tell nodes of users who have no limit any more. */
   "limits-stay": ({ quotas }: QuotaDesk): void => {
     const takeChanged = quotas.takeChanged.bind(quotas);
