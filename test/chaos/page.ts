@@ -4,9 +4,9 @@ import type { Happened, History } from "./history.ts";
 
 /** Around a violation, so much is shown. */
 const AROUND_MS = 2000;
-/** Of one violation, and in all. */
+/** Of one violation, and violations of one rule. */
 const MAX_LINES = 200;
-const MAX_VIOLATIONS = 40;
+const MAX_OF_RULE = 15;
 
 const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -53,6 +53,12 @@ function wordsOf(each: Happened): string | undefined {
   }
 }
 
+/** The first ones of each rule: one fault can break a rule hundreds of times. */
+export function someOfEach(violations: readonly Violation[]): Violation[] {
+  const byRule = Map.groupBy(violations, ({ rule }) => rule);
+  return [...byRule.values()].flatMap((all) => all.slice(0, MAX_OF_RULE));
+}
+
 /** What belongs to a violation: all of its call, of its lease and of its client around it, and faults and starts. */
 function around(history: History, violation: Violation): Happened[] {
   const { t, client, call, what } = violation;
@@ -95,7 +101,7 @@ export function pageOf(history: History, violations: readonly Violation[], title
       ? ""
       : `<tr class="${each.e}"><td>${((each.t - start) / 1000).toFixed(3)}</td><td>${escape(each.by)}</td><td>${escape(words)}</td></tr>`;
   };
-  const sections = violations.slice(0, MAX_VIOLATIONS).map((violation, i) => {
+  const sections = someOfEach(violations).map((violation, i) => {
     const lines = around(history, violation).slice(0, MAX_LINES).map(row).join("\n");
     const at = ((violation.t - start) / 1000).toFixed(3);
     return `<h2 id="v${i}">${i + 1}. ${escape(violation.rule)}</h2><p>at ${at} s: ${escape(violation.what)}</p><table>${lines}</table>`;

@@ -12,7 +12,7 @@ import { whyNoEtcd } from "../support/etcd.ts";
 import { RFAAS } from "../support/executable.ts";
 import { chaos } from "./run-chaos.ts";
 import { check } from "./checker.ts";
-import { pageOf } from "./page.ts";
+import { pageOf, someOfEach } from "./page.ts";
 import { lackingForRun } from "./machine/network.ts";
 
 const { values } = parseArgs({
@@ -50,7 +50,7 @@ const took = history.find((each) => each.e === "takeovers")?.count ?? 0;
 console.log(
   `seed ${seed}: ${faults} faults, ${calls} calls, ${took} terms of managers, ${violations.length} violations`,
 );
-for (const { rule, what } of violations.slice(0, 50)) console.log(`  ${rule}: ${what}`);
+for (const { rule, what } of someOfEach(violations)) console.log(`  ${rule}: ${what}`);
 if (violations.length > 0) {
   const title = `chaos, seed ${seed}: ${faults} faults, ${calls} calls`;
   const page = join(values.keep ?? mkdtempSync(join(tmpdir(), "chaos-")), "page.html");

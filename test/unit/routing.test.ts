@@ -60,6 +60,27 @@ describe("a call", () => {
     expect(routing.route(own, own, undefined)).toBe(a);
   });
 
+  test("for a worker that is replaced after others of its part goes to that part until then", () => {
+    const former = part("a", 0, 0, 0);
+    const parts = [former];
+    const routing = new Routing(parts);
+    const view = routing.settle(new Uint8Array(8), former);
+    // Worker 0 comes first.
+    parts[0] = part("b", 0, 0);
+    routing.leave(former);
+    expect([routing.partOf(0), routing.partOf(1)]).toEqual([parts[0]!, former]);
+    expect(routing.route(view, view, 1)).toBe(former);
+    expect(routing.route(view, view, undefined)).toBe(parts[0]!);
+    parts.push(part("c", 1, 0));
+    expect(routing.partOf(1)).toBe(parts[1]!);
+    // It leaves in its turn: nothing of the first one is left.
+    const second = parts[1]!;
+    parts[1] = part("d", 1, 0);
+    routing.leave(second);
+    expect(routing.partOf(1)).toBe(parts[1]!);
+    expect(refusal(() => routing.partOf(2))).toContain("there is no worker 2");
+  });
+
   test("takes equals in turn", () => {
     const parts = [part("a", 0, 0), part("b", 1, 0), part("c", 2, 0)];
     const routing = new Routing(parts);

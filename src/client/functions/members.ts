@@ -47,6 +47,8 @@ interface Member<Of extends Handle> extends Lent<Of> {
 
 export class Members<Of extends Handle> {
   readonly #all: Member<Of>[];
+  /** Parts that others have the places of, and a worker of which nobody has yet. */
+  readonly #vacant = new Set<Member<Of>>();
   readonly #workers: number;
   readonly #joining: Joining | undefined;
   readonly #endJoining: (() => void) | undefined;
@@ -83,7 +85,8 @@ export class Members<Of extends Handle> {
     let ran = false;
     for (let left = options?.retries ?? 0; ;)
       try {
-        if (this.#isGone(options?.worker)) await this.#joining?.healed(leftOptions());
+        // Others may come before it.
+        while (this.#isGone(options?.worker)) await this.#joining?.healed(leftOptions());
         return await this.#attempt(value, leftOptions());
       } catch (error) {
         const again = isLoss(error) && (options?.idempotent === true || left-- > 0);
@@ -118,7 +121,7 @@ export class Members<Of extends Handle> {
 
   readonly dispose = (): void => {
     this.#endJoining?.();
-    for (const { handle } of this.#all) handle[Symbol.dispose]();
+    for (const { handle } of [...this.#all, ...this.#vacant]) handle[Symbol.dispose]();
   };
 
   /** Whether the call must wait for a part that comes. */
@@ -143,9 +146,15 @@ export class Members<Of extends Handle> {
   #joined(one: Lent<Of> | undefined, instead: unknown): void {
     const at = this.#all.findIndex(({ part }) => part === instead);
     const come = one ? [{ ...one, calls: 0, lost: false }] : [];
-    if (at < 0) return void this.#all.push(...come);
-    const [former] = this.#all.splice(at, 1, ...come);
-    if (!("slot" in former!.handle)) former!.handle[Symbol.dispose]();
+    if (at < 0) this.#all.push(...come);
+    else for (const former of this.#all.splice(at, 1, ...come)) this.#vacant.add(former);
+    for (const former of this.#vacant) {
+      const numbers = Array.from({ length: former.workers }, (_, i) => former.firstWorker + i);
+      if (!numbers.every((worker) => this.#all.some((member) => hasWorker(member, worker))))
+        continue;
+      this.#vacant.delete(former);
+      if (!("slot" in former.handle)) former.handle[Symbol.dispose]();
+    }
   }
 
   async #attempt(value: unknown, options: SubmitOptions | undefined): Promise<unknown> {
@@ -174,13 +183,15 @@ export class Members<Of extends Handle> {
   }
 
   #memberOf(worker: number): Member<Of> {
-    const member = this.#all.findLast(
-      ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
-    );
+    const has = (member: Member<Of>): boolean => hasWorker(member, worker);
+    const member = this.#all.findLast(has) ?? this.#vacant.values().find(has);
     if (member) return member;
     throw noSuchWorker(worker, 0, this.#workers);
   }
 }
+
+const hasWorker = ({ firstWorker, workers }: Lent, worker: number): boolean =>
+  worker >= firstWorker && worker < firstWorker + workers;
 
 /** One lost worker is not the loss of its part; the end of a part's lease is. */
 function isOver(member: Lent, error: unknown): boolean {

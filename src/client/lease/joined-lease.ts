@@ -89,8 +89,10 @@ export class JoinedLease<Module = unknown> implements Lease<Module>, Healed<Modu
   seat(found: readonly Found<Module>[], firstWorker: number): void {
     const count = found.reduce((sum, { lease }) => sum + lease.workers, 0);
     const holders = Array.from({ length: count }, (_, i) => this.holderOf(firstWorker + i));
-    // One that has other workers stays.
-    const formers = [...new Set(holders)].filter((part) => isGone(part) || part.state !== "up");
+    // One that has other workers stays; one that has left already has no place.
+    const formers = [...new Set(holders)].filter(
+      (part) => (isGone(part) || part.state !== "up") && this.#parts.includes(part),
+    );
     let worker = firstWorker;
     for (const { lease: part, node, address } of found) {
       const former = formers.shift();

@@ -20,7 +20,10 @@ export class Routing<Part extends RoutedPart> {
   /** By the buffer of a view. Registered memory may lie with every part, and is not here. */
   readonly #homes = new WeakMap<ArrayBufferLike, Part>();
   /** Parts that others have the places of. */
-  readonly #left = new Set<Part>();
+  readonly #left = new WeakSet<Part>();
+  /** Of these, who had a worker that nobody has yet. */
+  readonly #vacant = new Map<number, Part>();
+  #leaving = false;
   #turn = 0;
 
   constructor(parts: readonly Part[]) {
@@ -34,25 +37,33 @@ export class Routing<Part extends RoutedPart> {
     return view;
   }
 
-  /** Others have the place of a part: its buffers lie with none. */
+  /** Others have the place of a part: its buffers lie with none. Workers of it that are still to be replaced stay its own until then. */
   leave(part: Part): void {
     this.#left.add(part);
+    this.#leaving = true;
+    for (let i = 0; i < part.workers; i++) this.#vacant.set(part.firstWorker + i, part);
+    for (const worker of this.#vacant.keys())
+      if (this.#holderOf(worker)) this.#vacant.delete(worker);
   }
 
   /** Where a buffer was allocated, if it was; what lay with a part that was replaced is taken over where it is used. */
   homeOf(view: LeaseBuffer): Part | undefined {
     const home = ArrayBuffer.isView(view) ? this.#homes.get(view.buffer) : undefined;
-    return home !== undefined && this.#left.size > 0 && this.#left.has(home) ? undefined : home;
+    return home !== undefined && this.#leaving && this.#left.has(home) ? undefined : home;
   }
 
-  /** The part that has the worker. Throws {@link UsageError}. */
+  /** The part that has the worker, or had it until it was lost. Throws {@link UsageError}. */
   partOf(worker: number): Part {
-    // A part that replaces one worker of another has its number.
-    const part = this.#parts.findLast(
-      ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
-    );
+    const part = this.#holderOf(worker) ?? this.#vacant.get(worker);
     if (part) return part;
     throw noSuchWorker(worker, 0, this.#workers);
+  }
+
+  #holderOf(worker: number): Part | undefined {
+    // A part that replaces one worker of another has its number.
+    return this.#parts.findLast(
+      ({ firstWorker, workers }) => worker >= firstWorker && worker < firstWorker + workers,
+    );
   }
 
   /** The part that a call goes to; that part refuses buffers that are not the lease's. Throws {@link UsageError}; `row` is the call's of many. */
