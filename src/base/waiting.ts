@@ -8,8 +8,13 @@ export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 /** How long a program waits for a connection. */
 export interface Patience {
   timeoutMs: number;
+  /** And for answers that its peer has at hand. Default {@link DEFAULT_ANSWER_TIMEOUT_MS}. */
+  answerTimeoutMs?: number;
   signal?: AbortSignal | undefined;
 }
+
+/** What a peer has at hand comes later only where that hangs, or the way to it is cut: the kernel would try for a quarter of an hour. */
+export const DEFAULT_ANSWER_TIMEOUT_MS = 30_000;
 
 export const DEFAULT_PATIENCE: Patience = { timeoutMs: DEFAULT_CONNECT_TIMEOUT_MS };
 

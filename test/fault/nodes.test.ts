@@ -17,6 +17,30 @@ const GOOD = join(FUNCTIONS, "good.ts");
 const BAD = join(FUNCTIONS, "bad.ts");
 
 describe("a served node", () => {
+  test("that hangs is not waited for without end by who asks what it has at hand", async () => {
+    using scratch = new Scratch();
+    await using node = await ServedNode.start(scratch.join("node.sock"));
+    const address = { kind: "unix", path: node.address } as const;
+    const patience = { timeoutMs: 10_000, answerTimeoutMs: 300 };
+    const connection = await NodeConnection.connect(address, ["shm"], null, patience);
+    expect(await connection.status()).toMatchObject({ leases: 0 });
+    process.kill(node.pid, "SIGSTOP");
+    try {
+      for (const ask of [
+        () => connection.status(),
+        () => connection.leases(),
+        () => connection.usage(1),
+        () => connection.packages.list(),
+        () => connection.packages.remove("0".repeat(64)),
+      ])
+        await expect(ask()).rejects.toMatchObject({ code: "RFAAS_REQUEST_TIMEOUT" });
+    } finally {
+      process.kill(node.pid, "SIGCONT");
+    }
+    expect(await connection.status()).toMatchObject({ leases: 0 });
+    await connection.close();
+  });
+
   test("serves several clients, over a socket that only its owner may open", async () => {
     using scratch = new Scratch();
     await using node = await ServedNode.start(scratch.join("node.sock"), ["--cores", "4"]);

@@ -48,7 +48,7 @@ class Way implements Disposable {
       setImmediate(() => answer(came as never, client));
     };
     this.requests = new Requests({ send: tell });
-    this.sender = new PackageSender(this.requests, tell);
+    this.sender = new PackageSender(this.requests, tell, 10_000);
   }
 
   [Symbol.dispose](): void {

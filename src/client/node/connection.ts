@@ -41,7 +41,13 @@ import { openMailbox, received } from "./mailbox.ts";
 import { type Met, reach } from "./reach.ts";
 import { Showing } from "../../control/identity/showing.ts";
 import { PackageSender } from "./upload.ts";
-import { DEFAULT_PATIENCE, type Patience, untilAborted, within } from "../../base/waiting.ts";
+import {
+  DEFAULT_ANSWER_TIMEOUT_MS,
+  DEFAULT_PATIENCE,
+  type Patience,
+  untilAborted,
+  within,
+} from "../../base/waiting.ts";
 
 /**
  * A grant, with the descriptors that came with it where client and workers share memory: the memory, the host's pidfd, the notify
@@ -78,12 +84,14 @@ export class NodeConnection {
   readonly #heard = answering(nodeMessages, this.#handlers());
   readonly #closed = Promise.withResolvers<void>();
   readonly #fabrics: readonly string[];
+  readonly #answerTimeoutMs: number;
   #showing = Showing.nothing();
   #over: RfaasError | undefined;
 
-  private constructor(address: string, fabrics: readonly string[]) {
+  private constructor(address: string, fabrics: readonly string[], patience: Patience) {
     this.address = address;
     this.#fabrics = fabrics;
+    this.#answerTimeoutMs = patience.answerTimeoutMs ?? DEFAULT_ANSWER_TIMEOUT_MS;
     this.#welcome.promise.catch(() => {});
     this.requests = new Requests({
       send: (message) => {
@@ -98,7 +106,8 @@ export class NodeConnection {
         else this.#connection.unref();
       },
     });
-    this.packages = new PackageSender(this.requests, (message) => this.#tell(message));
+    const tell = (message: ClientMessage) => this.#tell(message);
+    this.packages = new PackageSender(this.requests, tell, this.#answerTimeoutMs);
     this.#connection = new Connection(nodeVocabulary, {
       message: (message) => {
         if (!this.requests.heard(message)) this.#heard(message);
@@ -124,7 +133,7 @@ export class NodeConnection {
   ): Promise<NodeConnection> {
     const startedMs = performance.now();
     const credential = Credential.of(token);
-    const node = new NodeConnection(formatAddress(address), fabrics);
+    const node = new NodeConnection(formatAddress(address), fabrics, patience);
     let known: Acquaintance | undefined;
     await reach(address, node.#connection, patience, to, (met) => {
       node.reached = met.at;
@@ -144,7 +153,7 @@ export class NodeConnection {
     exited: Promise<never>,
     patience: Patience,
   ): Promise<NodeConnection> {
-    const node = new NodeConnection("private", fabrics);
+    const node = new NodeConnection("private", fabrics, patience);
     exited.catch((error) => node.#end(error));
     await watchDescriptor(fd, node.#connection.handler());
     node.#greet();
@@ -293,7 +302,7 @@ export class NodeConnection {
 
   /** What a lease has cost so far, or in all. Rejects with {@link LeaseLost} when the node does not know it any more. */
   async usage(lease: number, signal?: AbortSignal): Promise<UsageReply> {
-    const options = { signal, failure: leaseFailure };
+    const options = { signal, timeoutMs: this.#answerTimeoutMs, failure: leaseFailure };
     return await this.requests.ask(GetUsage, { lease }, options);
   }
 
@@ -303,12 +312,12 @@ export class NodeConnection {
   }
 
   status(signal?: AbortSignal): Promise<Status> {
-    return this.requests.ask(GetStatus, {}, { signal });
+    return this.requests.ask(GetStatus, {}, { signal, timeoutMs: this.#answerTimeoutMs });
   }
 
   /** The leases that the node shows to this client. */
   leases(signal?: AbortSignal): Promise<Leases> {
-    return this.requests.ask(ListLeases, {}, { signal });
+    return this.requests.ask(ListLeases, {}, { signal, timeoutMs: this.#answerTimeoutMs });
   }
 
   /** Ends the connection for a `reason`; the node takes back what was leased over it. */

@@ -28,13 +28,20 @@ const WINDOW_BYTES = 4 * CHUNK_BYTES;
 export class PackageSender {
   readonly #requests: Requests;
   readonly #tell: (notice: MessageOf<typeof DropOffer>) => void;
+  readonly #timeoutMs: number;
   /** By hash, so that simultaneous leases of one package send it once. */
   readonly #uploads = new Map<string, Upload>();
   #nextUpload = 1;
 
-  constructor(requests: Requests, tell: (notice: MessageOf<typeof DropOffer>) => void) {
+  /** `timeoutMs`: how long the node may take to list or remove packages. */
+  constructor(
+    requests: Requests,
+    tell: (notice: MessageOf<typeof DropOffer>) => void,
+    timeoutMs: number,
+  ) {
     this.#requests = requests;
     this.#tell = tell;
+    this.#timeoutMs = timeoutMs;
   }
 
   /**
@@ -72,12 +79,16 @@ export class PackageSender {
 
   /** What the node has. */
   async list(signal?: AbortSignal): Promise<StoredPackage[]> {
-    return (await this.#requests.ask(ListPackages, {}, { signal, failure: refusal })).packages;
+    return (await this.#requests.ask(ListPackages, {}, this.#asked(signal))).packages;
   }
 
   /** Removes a package from the node's cache. Throws {@link UsageError} when it is not there, or in use. */
   async remove(hash: string, signal?: AbortSignal): Promise<void> {
-    await this.#requests.ask(RemovePackage, { hash }, { signal, failure: refusal });
+    await this.#requests.ask(RemovePackage, { hash }, this.#asked(signal));
+  }
+
+  #asked(signal: AbortSignal | undefined) {
+    return { signal, timeoutMs: this.#timeoutMs, failure: refusal };
   }
 
   #forget(hash: string, upload: Upload): void {

@@ -1,5 +1,6 @@
 /** `rfaas doctor --node`: which fabric a lease of a node takes, why not a better one, and what calls cost over each. */
 import { type Probed, probe } from "../../../bench/clients/probe.ts";
+import { DEFAULT_ANSWER_TIMEOUT_MS } from "../../base/waiting.ts";
 import { EXIT, ProtocolError, RfaasError, exitCode } from "../../base/errors.ts";
 import { countOf, formatBytes } from "../../base/units.ts";
 import { TokenSource } from "../../client/tokens/token-source.ts";
@@ -58,7 +59,11 @@ async function lookAt(node: string, asked: FabricOptions) {
   const connection = await NodeConnection.connect(address, [], tokens.text);
   try {
     const { version, cores, memoryBytes } = connection.welcome;
-    const status = await connection.requests.ask(GetStatus, { fabrics: true });
+    const status = await connection.requests.ask(
+      GetStatus,
+      { fabrics: true },
+      { timeoutMs: DEFAULT_ANSWER_TIMEOUT_MS },
+    );
     const { freeCores, freeMemoryBytes, leases } = status;
     if (!status.fabrics)
       throw new ProtocolError(
