@@ -47,7 +47,7 @@ interface Member<Of extends Handle> extends Lent<Of> {
 
 export class Members<Of extends Handle> {
   readonly #all: Member<Of>[];
-  /** Parts that others have the places of, and a worker of which nobody has yet. */
+  /** Parts that others have the places of, and a worker of which no part has yet. */
   readonly #vacant = new Set<Member<Of>>();
   readonly #workers: number;
   readonly #joining: Joining | undefined;

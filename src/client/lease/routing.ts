@@ -21,7 +21,7 @@ export class Routing<Part extends RoutedPart> {
   readonly #homes = new WeakMap<ArrayBufferLike, Part>();
   /** Parts that others have the places of. */
   readonly #left = new WeakSet<Part>();
-  /** Of these, who had a worker that nobody has yet. */
+  /** Of these, those that had a worker that no part has yet. */
   readonly #vacant = new Map<number, Part>();
   #leaving = false;
   #turn = 0;
