@@ -53,8 +53,11 @@ console.log(
 for (const { rule, what } of someOfEach(violations)) console.log(`  ${rule}: ${what}`);
 if (violations.length > 0) {
   const title = `chaos, seed ${seed}: ${faults} faults, ${calls} calls`;
-  const page = join(values.keep ?? mkdtempSync(join(tmpdir(), "chaos-")), "page.html");
+  const folder = values.keep ?? mkdtempSync(join(tmpdir(), "chaos-"));
+  const page = join(folder, "page.html");
   writeFileSync(page, pageOf(history, violations, title));
-  console.log(`read ${page}`);
+  const lines = history.map((each) => `${JSON.stringify(each)}\n`);
+  writeFileSync(join(folder, "history.jsonl"), lines.join(""));
+  console.log(`read ${page}; the whole history is beside it`);
   process.exitCode = 1;
 }
