@@ -13,6 +13,7 @@ import { DEFAULT_JOIN_TTL_MS, MAX_JOIN_TTL_MS, printJoinToken } from "./cluster/
 import { defineCommand } from "./shared/command.ts";
 import { jsonField, stateField } from "./shared/fields.ts";
 import { log } from "./shared/log.ts";
+import { waitingOf } from "./cluster/waiting.ts";
 import { type ManagerClient, managerAt, managerFields } from "./cluster/manager-client.ts";
 import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
@@ -187,7 +188,7 @@ function forPeople(nodes: readonly NodeStatus[]): string {
     `${formatBytes(one.freeMemoryBytes)}/${formatBytes(one.memoryBytes)}`,
     String(one.leases),
     String(one.keptHosts ?? "-"),
-    String(one.waiting ?? "-"),
+    waitingOf(one, Date.now()),
     printable(one.reachable ?? "-"),
     printable(one.fabrics.join(",")),
   ]);

@@ -14,6 +14,7 @@ import { defineCommand } from "./shared/command.ts";
 import { jsonField, requireOneOf } from "./shared/fields.ts";
 import { Progress, progressFields } from "./shared/progress.ts";
 import { printable, table } from "./shared/table.ts";
+import { waitingOf } from "./cluster/waiting.ts";
 
 const Options = Type.Object({
   manager: Type.Optional(
@@ -179,7 +180,7 @@ export function page(
     formatBytes(node.freeMemoryBytes),
     String(node.leases),
     String(node.keptHosts ?? "-"),
-    String(node.waiting ?? "-"),
+    waitingOf(node, nowMs),
   ]);
   const leaseRows = leases.map(
     ({ lease, node, user, workers, coresPerWorker = 1, startedAtMs, usage }) => [

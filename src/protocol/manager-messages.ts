@@ -111,6 +111,8 @@ export const NodeInfo = Type.Object({
   keptHosts: Type.Optional(index),
   /** Requests that wait for room there; left out where the node does not say. */
   waiting: Type.Optional(index),
+  /** Since when the one waits that waits longest, in milliseconds since 1970; left out when none does. */
+  waitingSinceMs: Type.Optional(time),
   fabrics,
   machine: label,
   version: label,
@@ -172,6 +174,7 @@ const Capacity = notice("capacity", {
   leases: index,
   keptHosts: Type.Optional(index),
   waiting: Type.Optional(index),
+  waitingSinceMs: Type.Optional(time),
   draining: Type.Boolean(),
 });
 export type Capacity = FieldsOf<typeof Capacity>;

@@ -107,7 +107,7 @@ test(
       await token("n", "--scope", "node", "--node", "n"),
     ];
     expect(await run(["token", "show", bob])).toContain('"weight": 3');
-    const manager = ending.use(await RunningManager.start(scratch.path));
+    const manager = ending.use(await RunningManager.start(scratch.path, ["--http", "127.0.0.1:0"]));
     const args = ["--cores", "1", "--name", "n", "--state", scratch.join("n")];
     const served = ending.use(
       await ServedNode.start(
@@ -143,6 +143,17 @@ test(
     expect(shown).toMatch(
       /3 wait for room, the longest for [\d.]+ s; \d+ have waited before, [\d.]+ s on average/,
     );
+    // The manager tells it, too, and it grows while there is no news.
+    const held = await allocate(clients[0]!);
+    const asked = allocate(clients[2]!);
+    await waiting(look, 1);
+    const longest = async () => (await look.status()).longestWaitMs;
+    const told = await longest();
+    await until(async () => (await longest()) > told, "it grows");
+    const listed = await run(["node", "ls", "--http", manager.url], { RFAAS_TOKEN: root });
+    expect(listed).toMatch(/1 \([\d.]+ s\)/);
+    await held.release();
+    await (await asked).release();
   },
   LIMIT_MS,
 );

@@ -140,6 +140,13 @@ export class ExecutorNode extends Actor implements BookedNode {
     return this.#line.size;
   }
 
+  get waitingSinceMs(): number | undefined {
+    const { waiting, longestWaitMs } = this.#line.state();
+    return waiting === 0
+      ? undefined
+      : Math.max(0, Math.round(this.#clock.wallMs() - longestWaitMs));
+  }
+
   /** What it holds for those that it has offered it to. */
   get offers(): number {
     return this.#line.state().offers;

@@ -27,6 +27,7 @@ class NotingNode implements BookedNode {
   leaseCount = 0;
   keptHosts = 0;
   waiting = 0;
+  waitingSinceMs: number | undefined = undefined;
   draining = false;
   events: AgentEvents | undefined;
   revoke(limitMs: number): void {

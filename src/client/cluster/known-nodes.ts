@@ -77,7 +77,14 @@ export class KnownNodes {
   /** What is known of each that is still in the cluster. */
   infos(): ClusterNodeInfo[] {
     const named = [...this.nodes.values()].filter((node) => !this.#parted.has(node));
-    return named.map(({ info }) => ({ ...info }));
+    return named.map(({ info }) => this.#now(info));
+  }
+
+  /** Who waits goes on to wait when there is no news. */
+  #now({ waitingSinceMs, ...info }: ClusterNodeInfo): ClusterNodeInfo {
+    if (waitingSinceMs === undefined) return info;
+    const longestWaitMs = Math.max(0, this.clock.wallMs() - waitingSinceMs);
+    return { ...info, waitingSinceMs, longestWaitMs };
   }
 
   /** Those that may be asked. */
@@ -155,7 +162,7 @@ export class KnownNodes {
       "instance" in info
         ? info
         : { freeCores: undefined, freeMemoryBytes: undefined, leases: undefined, ...info };
-    const { keptHosts, waiting } = info;
+    const { keptHosts, waiting, waitingSinceMs } = info;
     const known: ClusterNodeInfo = {
       name,
       address,
@@ -167,6 +174,7 @@ export class KnownNodes {
       ...(leases === undefined ? {} : { leases }),
       ...(keptHosts === undefined ? {} : { keptHosts }),
       ...(waiting === undefined ? {} : { waiting }),
+      ...(waitingSinceMs === undefined ? {} : { waitingSinceMs }),
     };
     let node = this.nodes.get(name);
     // The node has reached this client before it has reached its manager.

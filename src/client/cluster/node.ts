@@ -29,7 +29,9 @@ export interface ClusterNodeInfo {
   keptHosts?: number;
   /** Requests that wait for room. */
   waiting?: number;
-  /** The wait of the one that waits longest. */
+  /** Since when the one waits that waits longest, in milliseconds since 1970, */
+  waitingSinceMs?: number;
+  /** and for how long. */
   longestWaitMs?: number;
 }
 
@@ -173,9 +175,9 @@ export class ClusterNode {
           this.#unanswered(LOOK_LIMIT_MS),
         );
       this.#works();
-      const { state } = this.info;
+      const { waitingSinceMs: _, state, ...known } = this.info;
       this.info = {
-        ...this.info,
+        ...known,
         cores,
         freeCores,
         freeMemoryBytes,
@@ -184,6 +186,7 @@ export class ClusterNode {
         ...(keptHosts === undefined ? {} : { keptHosts }),
         waiting: line.waiting,
         longestWaitMs: line.longestWaitMs,
+        ...(line.waiting > 0 && { waitingSinceMs: this.#clock.wallMs() - line.longestWaitMs }),
         state: state === "draining" ? state : "up",
       };
       return true;
@@ -309,6 +312,7 @@ export class ClusterNode {
         keptHosts: _____,
         waiting: ______,
         longestWaitMs: _______,
+        waitingSinceMs: ________,
         ...rest
       } = this.info;
       this.info = { ...rest, state: "down" };

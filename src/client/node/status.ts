@@ -8,6 +8,6 @@ export interface NodeStatus {
   keptHosts: number;
   /** Requests that wait for room; 0 where the node does not say. */
   waiting: number;
-  /** How long the one that waits longest has waited, in milliseconds; 0 when none waits, and of nodes of which only a manager tells. */
+  /** How long the one that waits longest has waited, in milliseconds; 0 when none waits. */
   longestWaitMs: number;
 }

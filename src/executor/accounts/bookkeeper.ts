@@ -25,6 +25,7 @@ export type BookedNode = Pick<
   | "leaseCount"
   | "keptHosts"
   | "waiting"
+  | "waitingSinceMs"
   | "draining"
   | "revoke"
   | "resume"
@@ -165,9 +166,10 @@ export class Bookkeeper {
     });
     const tellCapacity = (): void => {
       const { cores, memoryBytes: freeMemoryBytes } = agent.free;
-      const { leaseCount: leases, keptHosts, waiting, draining } = agent;
+      const { leaseCount: leases, keptHosts, waiting, waitingSinceMs, draining } = agent;
       const free = { freeCores: cores, freeMemoryBytes };
-      this.#link.capacity({ ...free, leases, keptHosts, waiting, draining });
+      const line = { waiting, ...(waitingSinceMs === undefined ? {} : { waitingSinceMs }) };
+      this.#link.capacity({ ...free, leases, keptHosts, ...line, draining });
     };
     tellCapacity();
     agent.watch({

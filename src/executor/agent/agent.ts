@@ -290,6 +290,14 @@ export class Agent {
     return this.#granting.lineState().waiting;
   }
 
+  /** Since when the one waits that waits longest, in milliseconds since 1970; undefined when none waits. */
+  get waitingSinceMs(): number | undefined {
+    const { waiting, longestWaitMs } = this.#granting.lineState();
+    return waiting === 0
+      ? undefined
+      : Math.max(0, Math.round(this.#clock.wallMs() - longestWaitMs));
+  }
+
   /** A connection for one client; its handler goes to the socket. */
   newClient(onClosed: () => void = () => {}, way: ClientWay = {}): ClientConnection {
     return this.#reception.newClient(onClosed, way);

@@ -214,11 +214,12 @@ export class Registry {
     entry.heardAtMs = nowMs;
     entry.drains = capacity.draining;
     const { info } = entry;
-    const { keptHosts, waiting } = capacity;
+    const { keptHosts, waiting, waitingSinceMs } = capacity;
     this.#update(entry, {
       ...withoutKept(info),
       ...(keptHosts === undefined ? {} : { keptHosts }),
       ...(waiting === undefined ? {} : { waiting }),
+      ...(waitingSinceMs === undefined ? {} : { waitingSinceMs }),
       freeCores: Math.min(capacity.freeCores, info.cores),
       freeMemoryBytes: Math.min(capacity.freeMemoryBytes, info.memoryBytes),
       leases: capacity.leases,

@@ -60,7 +60,8 @@ export function keepSeen(
 }
 
 /** What is free changes with each lease. */
-function withoutMoment({ keptHosts: _, reachable: __, waiting: ___, ...node }: NodeInfo): NodeInfo {
+function withoutMoment(info: NodeInfo): NodeInfo {
+  const { keptHosts: _, reachable: __, waiting: ___, waitingSinceMs: ____, ...node } = info;
   const { cores: freeCores, memoryBytes: freeMemoryBytes } = node;
   return { ...node, freeCores, freeMemoryBytes, leases: 0, state: "up" };
 }

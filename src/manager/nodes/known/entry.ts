@@ -58,7 +58,8 @@ export function absent({ info, expected }: Entry, state: NodeInfo["state"]): Nod
 }
 
 /** What it keeps is what it has said last, and nothing when it is not there. */
-export function withoutKept({ keptHosts: _, waiting: __, ...info }: NodeInfo): NodeInfo {
+export function withoutKept(node: NodeInfo): NodeInfo {
+  const { keptHosts: _, waiting: __, waitingSinceMs: ___, ...info } = node;
   return info;
 }
 
