@@ -17,6 +17,15 @@ export const Usage = Type.Object({
 });
 export type Usage = Static<typeof Usage>;
 
+/** Of a lease that has just begun. */
+export const NOTHING_USED: Usage = {
+  allocationCoreNs: 0,
+  executionNs: 0,
+  pollingNs: 0,
+  calls: 0,
+  bytes: 0,
+};
+
 /** The counters, in the order in which they lie in a row of remote counters. */
 export const USAGE_COUNTERS = [
   "allocationCoreNs",

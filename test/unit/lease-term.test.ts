@@ -94,7 +94,6 @@ test("renewals that wait for their answer end with the lease, and later ones fai
   const why = "its host process died; take a new lease";
   expect(await waiting.catch((error: Error) => error.message)).toBe(why);
   expect(await term.renew(null).catch((error: Error) => error.message)).toBe(why);
-  expect(await term.usage().catch((error: Error) => error.message)).toBe(why);
 });
 
 test("of several ends the first one counts, and whoever reads later still hears of it", async () => {
@@ -109,6 +108,16 @@ test("of several ends the first one counts, and whoever reads later still hears 
   const events: string[] = [];
   for await (const { type } of term.events()) events.push(type);
   expect(events).toEqual(["lost"]);
+});
+
+test("what it has cost is what the node said last where that is lost, and nothing where it has said nothing yet", async () => {
+  const { term, usages } = held();
+  const silent = held().term;
+  usages.push({ usage: { ...NO_USAGE, calls: 3 } });
+  await term.usage();
+  for (const lost of [term, silent]) lost.end({ type: "lost", message: "the node is gone" });
+  expect(await term.usage()).toEqual({ ...NO_USAGE, calls: 3, state: "last-known" });
+  expect(await silent.usage()).toEqual({ ...NO_USAGE, state: "last-known" });
 });
 
 test("what it has cost is live, then final where the node says so", async () => {
@@ -130,14 +139,11 @@ test("its last sums stay final, though the node is gone when they are asked for 
     expect(await term.usage()).toEqual({ ...NO_USAGE, calls: 5, state: "final" });
 });
 
-test("what a renewal has said of its cost is known when the node is lost; without it, the loss is told", async () => {
+test("what a renewal has said of its cost is known when the node is lost, and of a released lease nothing", async () => {
   const told = held();
   told.term.renewed(3000, { ...NO_USAGE, calls: 7 });
   told.term.end({ type: "lost", message: "the node is gone" });
   expect(await told.term.usage()).toEqual({ ...NO_USAGE, calls: 7, state: "last-known" });
-  const untold = held();
-  untold.term.end({ type: "lost", message: "the node is gone" });
-  await expect(untold.term.usage()).rejects.toThrow("the node is gone");
   const released = held();
   released.term.renewed(3000, NO_USAGE);
   released.term.end({ type: "released" });

@@ -141,11 +141,12 @@ export interface Lease<Module = unknown> extends AsyncDisposable {
 
   /**
    * What the lease has cost so far, as the nodes count it: the sum over its parts, in nanoseconds, calls and bytes. Of a lease that is
-   * lost, the last sums: `state` is `"final"` where the node has said them, and `"last-known"` where it is lost, too.
+   * lost, the last sums: `state` is `"final"` where the node has said them, and `"last-known"` where it is lost, too: what it said last, which
+   * is nothing used where that was with its grant.
    *
    *     const { calls, executionNs, state } = await lease.usage();
    *
-   * @throws {LeaseLost} the lease was released, or nothing is known of what it has cost
+   * @throws {LeaseLost} the lease was released
    */
   usage(options?: WaitOptions): Promise<LeaseUsage>;
 

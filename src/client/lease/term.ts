@@ -12,7 +12,7 @@ import {
 } from "../../lease/term.ts";
 import type { LogLine } from "../../protocol/module-report.ts";
 import type { UsageReply } from "../../protocol/lease-messages.ts";
-import type { Usage } from "../../protocol/usage.ts";
+import { NOTHING_USED, type Usage } from "../../protocol/usage.ts";
 import { type Losses, adviceFor } from "../failures/advice.ts";
 import { notRun } from "../failures/fate.ts";
 import { EventHub } from "../events/event-hub.ts";
@@ -43,7 +43,7 @@ export class LeaseTerm {
   readonly #ending = new AbortController();
   #over: LeaseEvent | undefined;
   /** What the node has said last of what the lease has cost. */
-  #last: Usage | undefined;
+  #last: Usage = NOTHING_USED;
   /** Nothing can add to that: the lease has ended. */
   #lastIsFinal = false;
 
@@ -109,7 +109,7 @@ export class LeaseTerm {
     } catch (error) {
       if (!this.#over || signal?.aborted) throw error;
       // The connection to the node may be what was lost.
-      if (this.#released || !this.#last) throw this.#overError();
+      if (this.#released) throw this.#overError();
       return { ...this.#last, state: this.#lastIsFinal ? "final" : "last-known" };
     }
   }
