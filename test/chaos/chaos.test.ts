@@ -16,7 +16,7 @@ import { lackingForRun } from "./machine/network.ts";
 import { pageOf } from "./page.ts";
 import { type ChaosOptions, chaos } from "./run-chaos.ts";
 
-const SECONDS = 80;
+const SECONDS = 70;
 /** With the build of the version before this one, and the calm at the end. */
 const LIMIT_MS = 600_000;
 const MIN_FAULTS = 35;

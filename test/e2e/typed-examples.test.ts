@@ -1,6 +1,7 @@
 /** Typed functions as users meet them: the examples, the command line, several nodes. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { until } from "../support/until.ts";
 import { InvalidValue, type Invoker, invoker } from "../support/library.ts";
 import { ROOT, RFAAS, ServedNode, rfaas } from "../support/executable.ts";
 import { FABRIC, nodeAddress } from "../support/fabric.ts";
@@ -64,7 +65,12 @@ test("Jacobi's method solves a system whose matrix stays in the workers", async 
   );
   expect(loaded).toEqual([rows, rows, rows]);
 
-  const sent = (await lease.usage()).bytes;
+  // A worker counts a call once it has answered.
+  let sent = 0;
+  await until(
+    async () => (sent = (await lease.usage()).bytes) >= matrix.byteLength + right.byteLength,
+    "the matrix is counted",
+  );
   let found = new Float64Array(size);
   let iterations = 0;
   for (let change = Infinity; change > 1e-12; iterations++) {

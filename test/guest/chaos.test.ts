@@ -8,7 +8,7 @@ import { chaos } from "../chaos/run-chaos.ts";
 import { lackingForRun } from "../chaos/machine/network.ts";
 import { RFAAS } from "../support/executable.ts";
 
-const SECONDS = Number(process.env["RFAAS_TEST_CHAOS_SECONDS"] ?? 30);
+const SECONDS = Number(process.env["RFAAS_TEST_CHAOS_SECONDS"] ?? 20);
 const LIMIT_MS = 600_000 + 1000 * SECONDS;
 const CLIENTS = 4;
 /** An emulated processor that is busy. */

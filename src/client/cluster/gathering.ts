@@ -395,6 +395,6 @@ export class Gathering<Module> {
   }
 
   #full(): RfaasError {
-    return this.#refusals.full(this.#options, this.#losses);
+    return this.#cluster.hopeless() ?? this.#refusals.full(this.#options, this.#losses);
   }
 }
