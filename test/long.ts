@@ -7,6 +7,10 @@ import { buildExecutable } from "../build/executable.ts";
 
 /** A container costs a tenth of a second. */
 const FEW = ["--leases", "300"];
+/** Of the simulator. */
+const seeds = (count: number, nodes: number, clients: number): string[] => [
+  ...["test/sim/run.ts", "--seeds", `${count}`, "--nodes", `${nodes}`, "--clients", `${clients}`],
+];
 const PARTS: Record<string, string[]> = {
   "calls of all kinds for ten minutes": ["test/torture/run.ts", "--seconds", "600"],
   "a billion hot calls on one lease": ["test/hot/run.ts"],
@@ -18,7 +22,9 @@ const PARTS: Record<string, string[]> = {
   "ten thousand leases in a row": ["test/turnover/run.ts"],
   "leases in rooms of bubblewrap": ["test/turnover/run.ts", "--sandbox", "bwrap", ...FEW],
   "leases in rooms of podman": ["test/turnover/run.ts", "--sandbox", "podman", ...FEW],
-  "ten thousand seeds of the simulator": ["test/sim/run.ts", "--seeds", "10000"],
+  "sixty thousand seeds of three full nodes": seeds(60_000, 3, 8),
+  "forty thousand seeds of four": seeds(40_000, 4, 12),
+  "a thousand seeds of a hundred": seeds(1_000, 100, 50),
 };
 
 await buildExecutable();
