@@ -63,7 +63,7 @@ const NOTED_MS = 1000;
 const EXPLAINED_BY_WORDS: Readonly<Record<string, RegExp>> = {
   RFAAS_MODULE_FAILED:
     /^the host process died while it loaded the module: killed by SIG|its host process was stopped by a signal|: EMFILE reading file: /,
-  RFAAS_NODE_REFUSES: /: the manager cannot keep the bill \(/,
+  RFAAS_NODE_REFUSES: /(?:^|: )the manager cannot keep the bill \(/,
   RFAAS_ENVIRONMENT: /no file descriptors left \(EMFILE\)/,
 };
 
