@@ -142,7 +142,7 @@ test(
     const held = await take(other, 2);
     await using pool = await rf.pool<Heals>(HEALS, { min: 0, max: 2, memory: "1MiB" });
     const first = pool.function("slow")(1);
-    // Nobody holds a worker for it, and it waits.
+    // It waits, and no node holds a worker for it.
     await until(async () => pool.queued === 1, "it is in the pool's queue");
     await held.release();
     expect(await first).toBe(2);

@@ -185,7 +185,7 @@ class Simulation {
     });
   }
 
-  /** Of users whose quotas are asked for at once; then nobody has one in a table. */
+  /** Of users whose quotas are asked for at once; then no user has one in the table. */
   #tryQuotas(): void {
     const { random, quotas, schedule } = this.#world;
     const { operator } = quotas;

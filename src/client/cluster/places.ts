@@ -165,7 +165,7 @@ export class Places {
     this.#refusals.delete(name);
   }
 
-  /** Leaves all lines for now, and passes all offers. */
+  /** Leaves all lines, and passes all offers; it may join some again. */
   leaveAll(): void {
     this.#stopHolding();
     for (const place of this.#places.values()) this.#leave(place);

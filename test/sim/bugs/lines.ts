@@ -97,7 +97,7 @@ class SleepingLine extends WaitingLine {
   }
 }
 
-/** The node grants at once what there is room for, past requests that wait. */
+/** The node grants what it has room for at once, past requests that wait. */
 class JumpsTheLine extends WaitingLine {
   override turn<Booked>(...[asking, claimed, book]: TurnArgs<Booked>): Turn<Booked> {
     if (claimed.offer !== undefined) return super.turn(asking, claimed, book);

@@ -1,5 +1,5 @@
 /**
- * Nothing fails, and a user whose quota is less than what there is asks many nodes at once: while the manager is there, while it is away,
+ * Nothing fails, and a user whose quota is less than the nodes have asks many nodes at once: while the manager is there, while it is away,
  * and while it comes back. No quota is overshot, what is within it is granted, and what is not is refused for that.
  */
 import { type Holding, type Limits, crossed, strictest } from "../../../src/lease/quota.ts";

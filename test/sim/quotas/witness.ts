@@ -44,7 +44,7 @@ const HELD = { maxCores: "cores", maxMemoryBytes: "memoryBytes", maxLeases: "lea
 
 export class QuotaWitness {
   readonly operator: Operator;
-  /** Nothing fails: then no quota may be overshot, whoever says yes. */
+  /** Nothing fails: then no quota may be overshot, whether a node or the manager says yes. */
   strict = false;
   readonly #schedule: Schedule;
   readonly #leases = new Map<string, LeaseSeen>();
