@@ -282,6 +282,7 @@ export class ClusterNode {
 
   #invoker(): Promise<ConnectedNode> {
     if (this.#connection) return this.#connection;
+    if (this.info.address === "") return Promise.reject(this.#nowhere());
     const connection = this.#connect(this.info.address, this.#ended.signal);
     connection.then(
       ({ hasLine = false }) => void (this.hasLine = hasLine),
@@ -326,6 +327,14 @@ export class ClusterNode {
 
   #drop(): void {
     this.#connection = undefined;
+  }
+
+  /** A manager that has started anew names nodes that it has not heard of yet, and what was planned before may still go to one. */
+  #nowhere(): NodeUnreachable {
+    return new NodeUnreachable(
+      this.name,
+      `the manager does not know yet where the node ${this.name} is; see that the node runs (rfaas ps --manager), and try again`,
+    );
   }
 
   #unanswered(limitMs: number): Unanswered {
