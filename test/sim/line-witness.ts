@@ -121,8 +121,9 @@ export class LineWitness {
   }
 
   /** Offers that younger requests hold a part by are wanted back for the oldest that waits for one. */
-  recalls(): void {
-    const parts = [...this.#places].filter(({ isPart }) => isPart);
+  recalls(nowNs: number): void {
+    // The refusal of one whose time is over is under way.
+    const parts = [...this.#places].filter(({ isPart, untilNs }) => isPart && untilNs > nowNs);
     this.#preferred = parts.toSorted((one, other) => one.orderNs! - other.orderNs!)[0];
   }
 

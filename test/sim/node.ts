@@ -440,7 +440,7 @@ export class ExecutorNode extends Actor implements BookedNode {
         {
           ...{ ...wanted, waitedMs, beganAtMs, holdMs, isPart },
           recall: () => {
-            this.#lineWitness.recalls();
+            this.#lineWitness.recalls(clock.nowNs());
             client.send({ t: "recall", id });
           },
           hold: (room) => {

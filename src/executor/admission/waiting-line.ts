@@ -75,6 +75,8 @@ interface Waiting {
   client: object;
   request: number;
   sinceNs: number;
+  /** By when its time is over. */
+  untilNs: number;
   isPart: boolean;
   serve(): Served;
   /** It is over without its being served. */
@@ -282,6 +284,7 @@ export class WaitingLine {
     const { sinceNs } = age;
     const waiting: Waiting = {
       ...{ client, request, sinceNs, isPart, reject, timer },
+      untilNs: this.#clock.nowNs() + waitMs * 1e6,
       serve: () => serve(age),
     };
     line.add(waiting, { user, weight, beganMs: age.beganMs }, this.#clock.nowNs());
@@ -374,9 +377,10 @@ export class WaitingLine {
    */
   #recall(): void {
     if (this.#offers.size === 0) return;
-    const oldest = this.#line.oldestOf(({ isPart }) => isPart);
+    const nowNs = this.#clock.nowNs();
+    const oldest = this.#line.oldestOf(({ isPart, untilNs }) => isPart && untilNs > nowNs);
     if (!oldest) return;
-    const recalled = this.#offers.toRecall(oldest.beganMs, this.#clock.nowNs());
+    const recalled = this.#offers.toRecall(oldest.beganMs, nowNs);
     if (recalled.length > 0) this.#line.prefer(oldest);
     for (const offer of recalled) offer.recall();
   }
