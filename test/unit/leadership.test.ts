@@ -81,13 +81,33 @@ describe("shared files", () => {
     ...["members/a/b", ".x.json", "ledger.sqlite", "", "members/"],
   ])("are not %j", (name) => expect(isShared(name)).toBe(false));
 
-  test("that two managers have changed at once have the records of both, where they are tables", () => {
-    const table = (records: object): string => JSON.stringify({ version: 1, records });
-    expect(JSON.parse(merged(table({ a: 1, b: 2 }), table({ b: 3, c: 4 })))).toEqual({
-      ...{ version: 1, records: { a: 1, b: 2, c: 4 } },
-    });
-    for (const other of ["no JSON", '{"records":[]}', "{}"])
-      expect(merged(table({ a: 1 }), other)).toBe(other);
+  const table = (records: object): string => JSON.stringify({ version: 1, records });
+  const recordsOf = (text: string): unknown => (JSON.parse(text) as { records: unknown }).records;
+
+  test.each<[string, object | undefined, object, object, object]>([
+    ["added by both", { a: 1 }, { a: 1, b: 2 }, { a: 1, c: 3 }, { a: 1, b: 2, c: 3 }],
+    ["removed here", { a: 1, b: 2 }, { a: 1 }, { a: 1, b: 2, c: 3 }, { a: 1, c: 3 }],
+    ["removed there", { a: 1, b: 2 }, { a: 1, b: 2, c: 3 }, { a: 1 }, { a: 1, c: 3 }],
+    [
+      "changed there",
+      { a: { n: 1 } },
+      { a: { n: 1 }, b: 2 },
+      { a: { n: 5 } },
+      { a: { n: 5 }, b: 2 },
+    ],
+    ["changed by both", { a: 1 }, { a: 2 }, { a: 3 }, { a: 2 }],
+    ["of which nothing is known", undefined, { a: 1, b: 2 }, { b: 3, c: 4 }, { a: 1, b: 3, c: 4 }],
+  ])("are merged record by record: %s", (_, before, own, others, expected) => {
+    const former = before && table(before);
+    expect(recordsOf(merged(former, table(own), table(others)))).toEqual(expected);
+  });
+
+  test("are taken whole where they are no tables: what has changed counts, and of two changes the others'", () => {
+    for (const other of ["no JSON", '{"records":[]}', "{}"]) {
+      expect(merged(table({}), table({ a: 1 }), other)).toBe(other);
+      expect(merged(other, "new", other)).toBe("new");
+      expect(merged(other, other, "new")).toBe("new");
+    }
   });
 });
 

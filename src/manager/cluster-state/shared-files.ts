@@ -10,16 +10,19 @@ const FOLDERS = ["join-tokens", "members"] as const;
 const TABLE = /^\w[\w-]{0,63}\.json$/;
 const ENTRY = /^\w[\w.%-]{0,255}$/;
 
+/** Whether it is one that several processes may change, and not one that is made once. */
+export const isTable = (name: string): boolean => TABLE.test(name);
+
 /** Whether a shared file may be called so: it comes from what others write. */
 export function isShared(name: string): boolean {
   const [folder, entry, ...more] = name.split("/");
-  if (entry === undefined) return TABLE.test(name);
+  if (entry === undefined) return isTable(name);
   return more.length === 0 && FOLDERS.some((one) => one === folder) && ENTRY.test(entry);
 }
 
 /** The shared files by name, each with what tells one state of it from another. */
 export function listShared(stateDir: string): Map<string, string> {
-  const names = namesIn(stateDir).filter((name) => TABLE.test(name));
+  const names = namesIn(stateDir).filter(isTable);
   for (const folder of FOLDERS)
     for (const entry of namesIn(join(stateDir, folder)))
       if (ENTRY.test(entry)) names.push(`${folder}/${entry}`);
@@ -41,11 +44,24 @@ export function writeShared(stateDir: string, name: string, text: string): void 
   replaceFile(path, text, 0o600);
 }
 
-/** Of two states of a file that both came of the same one: records of both where it is a table of them, else what others have. */
-export function merged(own: string, others: string): string {
+/**
+ * What has changed in two states of a file since both were the same: of a table each record by itself, of another file all or nothing. Where
+ * both have changed the same, `own` is the newer one; unless it is not known what they were (`before` undefined): then `others` counts.
+ */
+export function merged(before: string | undefined, own: string, others: string): string {
+  if (others === before) return own;
+  if (own === before) return others;
   const [one, other] = [tableIn(own), tableIn(others)];
   if (!one || !other) return others;
-  return `${JSON.stringify({ ...other, records: { ...other.records, ...one.records } }, null, 1)}\n`;
+  const former = before === undefined ? undefined : tableIn(before);
+  const records = { ...other.records };
+  for (const name of Object.keys({ ...former?.records, ...one.records })) {
+    const record = one.records[name];
+    if (former ? Bun.deepEquals(record, former.records[name]) : name in records) continue;
+    if (record === undefined) delete records[name];
+    else records[name] = record;
+  }
+  return `${JSON.stringify({ ...other, records }, null, 1)}\n`;
 }
 
 function tableIn(text: string): { records: Record<string, unknown> } | undefined {

@@ -58,8 +58,8 @@ export class FileRecords<Schema extends TSchema> implements Records<Static<Schem
   }
 
   async change(changes: ReadonlyMap<string, Static<Schema> | undefined>): Promise<void> {
-    const lock = locked(`${this.#path}.lock`);
-    try {
+    {
+      using _ = lockedForChange(this.#path);
       const records = this.#read();
       for (const [name, record] of changes)
         if (record === undefined) records.delete(name);
@@ -68,8 +68,6 @@ export class FileRecords<Schema extends TSchema> implements Records<Static<Schem
       replaceFile(this.#path, `${JSON.stringify(whole, null, 1)}\n`, 0o600);
       this.#seen = stamp(this.#path);
       this.#records = records;
-    } finally {
-      lock.close();
     }
     this.#tell();
   }
@@ -138,8 +136,12 @@ function parsed(text: string): unknown {
   }
 }
 
-/** A database without content: SQLite locks files in a way that all systems of files have, and the kernel frees them with their process. */
-function locked(path: string): Database {
+/**
+ * No other process changes the table at this path until it is disposed. A database without content: SQLite locks files in a way that all
+ * systems of files have, and the kernel frees them with their process. Throws {@link EnvironmentError} where another holds it for long.
+ */
+export function lockedForChange(table: string): Disposable {
+  const path = `${table}.lock`;
   let db: Database;
   try {
     db = new Database(path, { create: true, readwrite: true });

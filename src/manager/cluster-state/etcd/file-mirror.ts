@@ -2,11 +2,14 @@
  * The shared files of a state directory, as etcd has them. What another manager has changed comes to the directory; what has changed in the
  * directory, by this manager or by a command beside it, goes to etcd, on the condition that nothing else has changed it meanwhile.
  */
+import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { isShared, listShared, merged, readShared, writeShared } from "../shared-files.ts";
+import { lockedForChange } from "../../state/records.ts";
+import { isShared, isTable, listShared, merged, readShared, writeShared } from "../shared-files.ts";
+import { CommonTexts } from "./common-texts.ts";
 import type { Etcd, KeyValue } from "./client.ts";
 
-/** What directory and etcd had alike last. */
+/** What this manager knows them to have had alike. */
 interface Known {
   text: string | undefined;
   stamp: string;
@@ -26,6 +29,7 @@ export class FileMirror {
   readonly #prefix: string;
   readonly #stateDir: string;
   readonly #warn: (message: string) => void;
+  readonly #common: CommonTexts;
   readonly #known = new Map<string, Known>();
   readonly #told = new Set<string>();
   #after = -1;
@@ -35,6 +39,7 @@ export class FileMirror {
     this.#etcd = etcd;
     this.#prefix = prefix;
     this.#stateDir = stateDir;
+    this.#common = new CommonTexts(stateDir);
     this.#warn = warn;
   }
 
@@ -68,27 +73,36 @@ export class FileMirror {
 
   #take({ key, value, modRevision }: KeyValue): void {
     const name = key.slice(this.#prefix.length);
-    const before = this.#known.get(name) ?? UNKNOWN;
-    if (!isShared(name) || before.revision >= modRevision) return;
-    let text = gunzipSync(value, { maxOutputLength: MAX_UNPACKED_BYTES }).toString();
-    const theirs = text;
-    const stamp = listShared(this.#stateDir).get(name);
-    const own = stamp === undefined ? undefined : readShared(this.#stateDir, name);
-    if (own !== undefined && own !== before.text) text = merged(own, theirs);
-    if (text !== own) writeShared(this.#stateDir, name, text);
+    if (!isShared(name) || this.#knownOf(name).revision >= modRevision) return;
+    const theirs = gunzipSync(value, { maxOutputLength: MAX_UNPACKED_BYTES }).toString();
+    // A command may be about to change it.
+    using _ = isTable(name) ? lockedForChange(join(this.#stateDir, name)) : undefined;
+    const isSame = this.#bring(name, theirs);
     // What was merged differs from what etcd has: it goes there next.
-    this.#known.set(name, {
-      text: theirs,
-      stamp: text === theirs ? (listShared(this.#stateDir).get(name) ?? "") : "",
-      revision: modRevision,
-    });
+    const stamp = isSame ? (listShared(this.#stateDir).get(name) ?? "") : "";
+    this.#known.set(name, { text: theirs, stamp, revision: modRevision });
+  }
+
+  /** Changes the directory's file as others have changed it. Returns whether it is the same as theirs then. */
+  #bring(name: string, theirs: string): boolean {
+    const isThere = listShared(this.#stateDir).has(name);
+    const own = isThere ? readShared(this.#stateDir, name) : undefined;
+    const common = this.#common.of(name);
+    const before = common.find((text) => text === own) ?? common[0];
+    const text = own === undefined ? theirs : merged(before, own, theirs);
+    if (text !== own) {
+      if (before !== undefined) this.#common.keep(name, [before, theirs]);
+      writeShared(this.#stateDir, name, text);
+    }
+    if (common.length !== 1 || common[0] !== theirs) this.#common.keep(name, [theirs]);
+    return text === theirs;
   }
 
   /** False where another manager has changed one of them meanwhile. */
   async #push(): Promise<boolean> {
     let all = true;
     for (const [name, stamp] of listShared(this.#stateDir)) {
-      const before = this.#known.get(name) ?? UNKNOWN;
+      const before = this.#knownOf(name);
       if (stamp === before.stamp) continue;
       const text = readShared(this.#stateDir, name);
       if (text === before.text) {
@@ -105,10 +119,18 @@ export class FileMirror {
         [{ key, modRevision: before.revision }],
         [{ put: key, value }],
       );
-      if (revision === undefined) all = false;
-      else this.#known.set(name, { text, stamp, revision });
+      if (revision === undefined) {
+        all = false;
+        continue;
+      }
+      this.#known.set(name, { text, stamp, revision });
+      this.#common.keep(name, [text]);
     }
     return all;
+  }
+
+  #knownOf(name: string): Known {
+    return this.#known.get(name) ?? UNKNOWN;
   }
 
   #tell(name: string, message: string): void {
