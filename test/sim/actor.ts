@@ -29,6 +29,11 @@ export abstract class Actor {
     return this.#alive;
   }
 
+  /** How many times it has died: what belongs to an earlier life does nothing any more. */
+  get life(): number {
+    return this.#life;
+  }
+
   get paused(): boolean {
     return this.world.schedule.nowNs <= this.#pausedUntilNs;
   }

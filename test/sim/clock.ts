@@ -3,12 +3,14 @@ import type { Clock, Timer } from "../../src/base/clock.ts";
 import type { Actor, Task } from "./actor.ts";
 import { MS, S, type World } from "./world.ts";
 
+const NO_TIMER: Timer = { clear() {}, ref() {}, unref() {} };
 /** An event loop has other things to do. */
 const MOST_LATE_NS = 1 * MS;
 
 export class ActorClock implements Clock {
   readonly #world: World;
   readonly #actor: Actor;
+  readonly #life: number;
   readonly #offsetNs: number;
   readonly #rate: number;
   /** How many timers go off again and again. */
@@ -19,6 +21,7 @@ export class ActorClock implements Clock {
   constructor(world: World, actor: Actor) {
     this.#world = world;
     this.#actor = actor;
+    this.#life = actor.life;
     this.#offsetNs = world.random.between(0, 1e6) * S;
     this.#rate = 1 + world.random.between(-100, 100) / 1e6;
   }
@@ -42,6 +45,7 @@ export class ActorClock implements Clock {
   }
 
   after(delayMs: number, run: () => void): Timer {
+    if (this.#isOver) return NO_TIMER;
     const lateNs = this.#world.random.between(0, MOST_LATE_NS);
     const task = this.#actor.after(this.#virtualNs(delayMs) + lateNs, "has a timer", () => {
       this.#pending.delete(task);
@@ -63,6 +67,7 @@ export class ActorClock implements Clock {
   }
 
   every(intervalMs: number, run: () => void): Timer {
+    if (this.#isOver) return NO_TIMER;
     const intervalNs = this.#virtualNs(intervalMs);
     const next = () =>
       this.#actor.after(intervalNs, "has a timer", () => {
@@ -79,6 +84,11 @@ export class ActorClock implements Clock {
       cleared = true;
     };
     return { clear, ref() {}, unref() {} };
+  }
+
+  /** Code of an earlier life runs on in the simulation, and in no process. */
+  get #isOver(): boolean {
+    return this.#life !== this.#actor.life;
   }
 
   /** How long it takes in the simulation until the clock has gone on by so much, and not less. */

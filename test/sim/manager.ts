@@ -54,13 +54,17 @@ export class ManagerProcess extends Actor {
   }
 
   accepted(socket: Socket): SocketEvents {
+    const manager = this.#manager!;
     let pipe: MessagePipe;
     const open = (events: ConnectionEvents<ToManager>): PeerConnection =>
       (pipe = new MessagePipe(socket, events, this.ledger.number, new QuotaEar(this, this.world)));
-    this.#manager!.meet(open, { reachedAt: "manager", comesFrom: socket.peer!.owner.name });
+    manager.meet(open, { reachedAt: "manager", comesFrom: socket.peer!.owner.name });
     return {
       received: (message) => pipe.received(message as ToManager),
-      lost: () => pipe.close(),
+      // One that is dead hears nothing.
+      lost: () => {
+        if (this.#manager === manager) pipe.close();
+      },
     };
   }
 
