@@ -107,6 +107,7 @@ describe("shared files", () => {
       expect(merged(table({}), table({ a: 1 }), other)).toBe(other);
       expect(merged(other, "new", other)).toBe("new");
       expect(merged(other, other, "new")).toBe("new");
+      expect(merged(table({}), other, other)).toBe(other);
     }
   });
 });

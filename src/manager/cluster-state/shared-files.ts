@@ -49,7 +49,7 @@ export function writeShared(stateDir: string, name: string, text: string): void 
  * both have changed the same, `own` is the newer one; unless it is not known what they were (`before` undefined): then `others` counts.
  */
 export function merged(before: string | undefined, own: string, others: string): string {
-  if (others === before) return own;
+  if (others === before || own === others) return own;
   if (own === before) return others;
   const [one, other] = [tableIn(own), tableIn(others)];
   if (!one || !other) return others;
