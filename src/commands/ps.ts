@@ -90,7 +90,7 @@ async function openSource(options: Options): Promise<Source> {
   const token = process.env["RFAAS_TOKEN"] || null;
   const manager =
     options.manager ?? (options.node === undefined ? inherited(Options, "manager") : undefined);
-  if (manager !== undefined) return await openManager(parseAddress(manager), token, options);
+  if (manager !== undefined) return await openManager(manager, token, options);
   const { node = inherited(Options, "node") } = options;
   if (node !== undefined) return await openNode(parseAddress(node), token, options);
   throw new UsageError(
@@ -99,12 +99,12 @@ async function openSource(options: Options): Promise<Source> {
 }
 
 async function openManager(
-  address: Address,
+  managers: string,
   token: string | null,
   { insecure }: Options,
 ): Promise<Source> {
   const options = { insecure };
-  const subscription = await ManagerSubscription.connect(address, token, undefined, options);
+  const subscription = await ManagerSubscription.connect(managers, token, undefined, options);
   return {
     async look() {
       const leases = await subscription.leases();

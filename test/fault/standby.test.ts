@@ -185,6 +185,41 @@ describe.skipIf(why !== undefined)("of two managers", () => {
   );
 
   test(
+    "every command is given both, and asks the one that leads, also after the other one's death",
+    async () => {
+      await node("n1");
+      const [urls, echo] = [`${first.url},${second.url}`, `${MODULE}#echo`];
+      const commands = [
+        [["ps", "--manager", both], "n1"],
+        [["ps", "--manager", both, "--json"], '"n1"'],
+        [["invoke", echo, "--manager", both, "--input", "-"], "seven"],
+        [["node", "ls", "--http", urls], "n1"],
+        [["user", "set", "ada", "--max-cores", "4", "--http", urls], "ada"],
+        [["user", "list", "--http", urls], "ada"],
+        [["bill", "--http", urls], "user"],
+      ] as const;
+      const allAnswer = async (): Promise<void> => {
+        for (const [args, expected] of commands) {
+          const { exitCode, stdout, stderr } = await rfaas(args, { stdin: "seven" });
+          expect({ args, exitCode, told: `${stdout}${stderr}` }).toMatchObject({
+            exitCode: 0,
+            told: expect.stringContaining(expected),
+          });
+        }
+      };
+      await allAnswer();
+      await first.kill();
+      await until(() => leads(second), "the second one leads");
+      await until(
+        async () => (await rfaas(["node", "ls", "--http", second.url])).stdout.includes("n1"),
+        "the node has come to it",
+      );
+      await allAnswer();
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "one that stood still has stopped to lead by the time that another one begins, and what it was told is known there",
     async () => {
       const served = await node("n1");
