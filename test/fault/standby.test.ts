@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Invoker, invoker } from "../../src/index.ts";
+import { type Invoker, NodeUnreachable, invoker } from "../../src/index.ts";
 import { EtcdState } from "../../src/manager/cluster-state/etcd/etcd.ts";
 import { readPlace } from "../../src/manager/cluster-state/etcd/place.ts";
 import { Ledger } from "../../src/manager/ledger/ledger.ts";
@@ -267,6 +267,14 @@ describe.skipIf(why !== undefined)("of two managers", () => {
           role: "standby",
           registry: expect.stringContaining("etcd at http://127.0.0.1:"),
         });
+      // A program that comes now learns of no node, and is told why.
+      const late = await invoker({ manager: both, connectTimeoutMs: 2_000 }).then(
+        () => undefined,
+        (error: Error) => error,
+      );
+      expect(late).toBeInstanceOf(NodeUnreachable);
+      expect(late?.message).toContain(`no manager at ${both} has led within 2000 ms: `);
+      expect(late?.message).toContain("does not do what it is asked: no process listens there");
       expect(lease.invoke("echo", input, output)).toBe(8);
       const another = await rf.allocate<Good>(MODULE, { memory: "256KiB" });
       await another.release();

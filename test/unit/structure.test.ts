@@ -101,6 +101,7 @@ const LONG: Readonly<Record<string, string>> = {
     "a call on a value, awaited and on the spot, shares its state",
   "bench/scenarios/latency.ts": "a scenario is one file: options, columns, run",
   "src/client/cluster/gathering.ts": "one state machine",
+  "src/client/cluster/manager-link.ts": "one state machine",
   "src/client/cluster/node.ts": "all that a client does with one node, and what it knows of it",
   "src/executor/admission/waiting-line.ts": "one state machine",
   "bench/scenarios/throughput.ts": "a scenario is one file: options, columns, run",

@@ -71,6 +71,8 @@ export class ManagerSubscription {
   /** A list that is not complete yet. */
   #coming: NodeInfo[] = [];
   #refusal: RfaasError | undefined;
+  /** What the last one has said that does not lead. */
+  #notLeader: RfaasError | undefined;
   #peer: Acquaintance | undefined;
   #ca: Fingerprint | undefined;
   #connected = false;
@@ -123,8 +125,7 @@ export class ManagerSubscription {
   ): Promise<ManagerSubscription> {
     const subscription = new ManagerSubscription(new Managers(manager), token, options);
     try {
-      const late = () =>
-        subscription.#refusal ?? subscription.#unreachable(`no answer within ${timeoutMs} ms`);
+      const late = () => subscription.#late(timeoutMs);
       const first = within(subscription.#first.promise, timeoutMs, late, undefined, options.clock);
       await untilAborted(first, signal);
       subscription.#connection.hold(false);
@@ -237,6 +238,7 @@ export class ManagerSubscription {
     const nodes = this.#coming;
     this.#coming = [];
     this.#refusal = undefined;
+    this.#notLeader = undefined;
     this.#connected = true;
     this.#connection.accepted();
     const there = new Set(nodes.map(({ name }) => name));
@@ -262,8 +264,22 @@ export class ManagerSubscription {
     this.#managers.next();
     this.#unanswered = refusal ? 0 : this.#unanswered + 1;
     // One that stands by says that another one leads, or soon does.
-    if (refusal?.code === NOT_LEADER) return void (this.#refusal = undefined);
+    if (refusal?.code === NOT_LEADER) {
+      this.#notLeader = refusal;
+      this.#refusal = undefined;
+      return;
+    }
     if (refusal ?? own ?? this.#unanswered >= this.#managers.count) this.#first.reject(error);
+  }
+
+  #late(timeoutMs: number): RfaasError {
+    if (this.#refusal) return this.#refusal;
+    if (!this.#notLeader) return this.#unreachable(`no answer within ${timeoutMs} ms`);
+    return new NodeUnreachable(
+      this.address,
+      `no manager at ${this.#managers.places} has led within ${timeoutMs} ms: ${this.#notLeader.message}`,
+      { cause: this.#notLeader },
+    );
   }
 
   #refuse(error: RfaasError): void {
@@ -290,7 +306,7 @@ export class ManagerSubscription {
       );
     return new NodeUnreachable(
       this.address,
-      `no manager answers at ${this.#managers.places} (${reason}); start one with: rfaas manager --listen ${this.#managers.places}`,
+      `no manager answers at ${this.#managers.places} (${reason}); start one with: rfaas manager --listen ${this.#managers.place}`,
       { cause },
     );
   }

@@ -1,5 +1,6 @@
 /** An etcd, by the JSON gateway of its v3 interface: one request after another member where one does not answer. */
 import { RegistryUnavailable } from "../../../base/errors.ts";
+import { reasonOf } from "../../../base/system-errors.ts";
 import type { EtcdPlace } from "./place.ts";
 
 /** A member that does not answer is given up after this; well below the leader's lease. */
@@ -130,7 +131,7 @@ export class Etcd {
       this.#at = (this.#at + 1) % endpoints.length;
     }
     throw new RegistryUnavailable(
-      `etcd at ${endpoints.join(", ")} does not do what it is asked: ${(failure as Error).message}; see whether it runs, and its log`,
+      `etcd at ${endpoints.join(", ")} does not do what it is asked: ${reasonOf(failure)}; see whether it runs, and its log`,
       { cause: failure },
     );
   }
