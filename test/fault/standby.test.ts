@@ -289,6 +289,8 @@ describe.skipIf(why !== undefined)("of two managers", () => {
         of.rows().filter((row) => row.ended_at_ms !== null).length === 2;
       await until(() => ended(first) && ended(second), "both have the bills");
       expect(billIn(first)).toEqual(billIn(second));
+      for (const one of [first, second])
+        expect(one.stderr).not.toContain(`stands by: ${one.address} leads`);
     },
     LIMIT_MS,
   );

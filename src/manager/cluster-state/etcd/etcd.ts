@@ -101,6 +101,8 @@ export class EtcdState implements ClusterState {
     if (this.#leadership.leadsAt(this.#clock.nowMs())) return { leads: true };
     const { other } = this.#leadership;
     if (this.#problem !== null) return { leads: false, why: `${NO_LEADER}: ${this.#problem}` };
+    if (other && other.address === this.#at?.address)
+      return { leads: false, why: `${NO_LEADER}: its own former term ends in etcd soon` };
     if (other) return { leads: false, leader: other.address, why: `${other.address} leads` };
     return { leads: false, why: this.#unfit ?? NO_LEADER };
   }
