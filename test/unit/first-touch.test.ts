@@ -186,6 +186,18 @@ describe.if(COUNTS)("a worker", () => {
     },
   );
 
+  test("does not park before all that is handed out is mapped: no request may come to wake it", () => {
+    close();
+    open("warm");
+    const control = new WorkerControl(host, 0, -1, { clientFd: -1 });
+    const worker = new WorkerEndpoint(control.handle, SLOTS);
+    client.handOut(1000 * PAGE, AT_ONCE);
+    expect(worker.park()).toBe(true);
+    touchAll();
+    expect(worker.park()).toBe(false);
+    worker.unpark();
+  });
+
   test("takes a request that is there before it maps anything", () => {
     const control = new WorkerControl(host, 0, -1, { clientFd: -1 });
     const worker = new WorkerEndpoint(control.handle, SLOTS);

@@ -224,10 +224,10 @@ RFAAS_EXPORT int32_t rfaas_worker_remaining(rfaas_worker *w, uint32_t slot) {
 }
 
 /* Before the thread goes to its event loop: from now on a request writes to its notify descriptor. Returns 1, and does not
- * park, when one is already there. */
+ * park, when one is already there, or memory that is still to be mapped. */
 RFAAS_EXPORT int32_t rfaas_worker_park(rfaas_worker *w) {
   w->ops->park(w);
-  if (w->ops->poll(w) < 0 && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST)) return 0;
+  if (w->ops->poll(w) < 0 && !rfaas_untouched(w->region) && !__atomic_load_n(&w->stop, __ATOMIC_SEQ_CST)) return 0;
   w->ops->unpark(w);
   return 1;
 }
